@@ -1,0 +1,76 @@
+"""The words for a model's inputs and outputs that every room shares."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trtqat.errors import UsageError
+
+Array: TypeAlias = NDArray[Any]
+Arrays: TypeAlias = Mapping[str, Array]
+
+DYNAMIC = -1
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """One input or output.
+
+    Attributes:
+        name: Tensor name in the graph or engine.
+        shape: For example ``(-1, 3, 32, 32)``; ``-1`` marks a dynamic dimension.
+        dtype: NumPy name, for example ``"float32"``.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str = "float32"
+
+    @property
+    def is_dynamic(self) -> bool:
+        """Whether a dimension is left open."""
+        return DYNAMIC in self.shape
+
+    def with_batch(self, batch_size: int) -> TensorSpec:
+        """The same tensor with its first dimension set to ``batch_size``."""
+        return TensorSpec(self.name, (batch_size, *self.shape[1:]), self.dtype)
+
+    def __str__(self) -> str:
+        dims = "x".join("?" if dim == DYNAMIC else str(dim) for dim in self.shape)
+        return f"{self.name}:{dims}:{self.dtype}"
+
+
+def parse_tensor_spec(text: str) -> TensorSpec:
+    """Parses ``NAME:1x3x32x32[:dtype]``, as ``--input`` takes it.
+
+    Args:
+        text: The specification; the dtype is float32 if not given.
+
+    Raises:
+        UsageError: It has another form, a dimension below 1 or an unknown dtype.
+    """
+    name, _, rest = text.partition(":")
+    dims, _, dtype = rest.partition(":")
+    dtype = dtype or "float32"
+    try:
+        shape = tuple(int(dim) for dim in dims.split("x"))
+    except ValueError:
+        shape = ()
+    if not name or not shape or min(shape) < 1:
+        raise UsageError(
+            f"'{text}' is not an input specification.",
+            "Write NAME:1x3x32x32, or NAME:1x128:int64 where the dtype is not float32.",
+        )
+    try:
+        dtype = np.dtype(dtype).name
+    except TypeError as error:
+        raise UsageError(
+            f"'{text}' names the dtype '{dtype}', which NumPy does not know.",
+            "Use float32, float16, int32, int64 or bool.",
+        ) from error
+    return TensorSpec(name, shape, dtype)
