@@ -1,0 +1,1 @@
+"""PyTorch model → ONNX with explicit Q/DQ."""

@@ -1,0 +1,202 @@
+"""Loads a PyTorch model from a factory and a checkpoint, or from a TorchScript file."""
+
+from __future__ import annotations
+
+import ast
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from trtqat.errors import SourceError, UsageError
+from trtqat.files import sha256_of
+from trtqat.pointers import load_pointer
+from trtqat.quant.pytorch_quantization import register_missing_amax
+from trtqat.quant.silence import quiet_toolkit
+
+_WRAPPERS = ("model_state_dict", "state_dict", "model")
+_PREFIXES = ("module.", "_orig_mod.")
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """Where a model comes from.
+
+    Attributes:
+        pointer: ``"pkg.module:factory"``, ``"file.py:factory"``, or a TorchScript file.
+        checkpoint: State dict for the factory's model.
+        factory_args: Keyword arguments for the factory.
+    """
+
+    pointer: str
+    checkpoint: Path | None = None
+    factory_args: Mapping[str, Any] = field(default_factory=dict)
+
+    def describe(self) -> dict[str, Any]:
+        """What the exported graph records of its source: names and hashes, no host paths."""
+        described: dict[str, Any] = {"source": Path(self.pointer).name}
+        if self.factory_args:
+            described["factory_args"] = dict(self.factory_args)
+        if Path(self.pointer).is_file():
+            described["source_sha256"] = sha256_of(Path(self.pointer))
+        if self.checkpoint is not None:
+            described["checkpoint"] = self.checkpoint.name
+            described["checkpoint_sha256"] = sha256_of(self.checkpoint)
+        return described
+
+
+def load_model(source: ModelSource) -> torch.nn.Module:
+    """Loads a model on the CPU, in eval mode.
+
+    Args:
+        source: Factory with an optional checkpoint, or a TorchScript file.
+
+    Returns:
+        The module; a ``torch.jit.ScriptModule`` for a TorchScript file.
+
+    Raises:
+        SourceError: The source is missing, raises, is no model, or does not fit the checkpoint.
+    """
+    path = Path(source.pointer)
+    with quiet_toolkit():
+        if ":" in source.pointer and not path.exists():
+            model = _from_factory(source)
+        else:
+            model = _from_torchscript(path, source)
+    return model.eval()
+
+
+def parse_factory_args(pairs: list[str]) -> dict[str, Any]:
+    """Parses ``NAME=VALUE`` pairs; a value is a Python literal, or else a string.
+
+    Raises:
+        UsageError: A pair has no ``=``.
+    """
+    parsed: dict[str, Any] = {}
+    for pair in pairs:
+        name, separator, text = pair.partition("=")
+        if not separator or not name.isidentifier():
+            raise UsageError(f"'{pair}' is no factory argument.", "Write NAME=VALUE.")
+        try:
+            parsed[name] = ast.literal_eval(text)
+        except (ValueError, SyntaxError):
+            parsed[name] = text
+    return parsed
+
+
+def _from_factory(source: ModelSource) -> torch.nn.Module:
+    try:
+        factory = load_pointer(source.pointer)
+    except UsageError as error:
+        raise SourceError(error.problem, error.remedy) from error
+    try:
+        model = factory(**source.factory_args)
+    except Exception as error:
+        raise SourceError(
+            f"The factory '{source.pointer}' raised {type(error).__name__}: {error}.",
+            "It must return the model when it is called with the --factory-arg values alone.",
+        ) from error
+    if not isinstance(model, torch.nn.Module):
+        raise SourceError(
+            f"The factory '{source.pointer}' returned a {type(model).__name__}, not a model.",
+            "It must return a torch.nn.Module.",
+        )
+    model = model.cpu()
+    if source.checkpoint is not None:
+        _load_checkpoint(model, source.checkpoint)
+    return model
+
+
+def _from_torchscript(path: Path, source: ModelSource) -> torch.nn.Module:
+    if path.suffix == ".pt2":
+        raise SourceError(
+            f"'{path}' is a torch.export program, which cannot be exported yet.",
+            "Give the factory of the model and its checkpoint.",
+        )
+    if not path.is_file():
+        raise SourceError(
+            f"There is no model file '{path}'.",
+            "Give a TorchScript file, or a factory as pkg.module:factory or file.py:factory.",
+        )
+    if source.checkpoint is not None or source.factory_args:
+        raise SourceError(
+            f"'{path}' is a TorchScript file; it brings its weights and takes no arguments.",
+            "Leave out --checkpoint and --factory-arg.",
+        )
+    try:
+        model: torch.nn.Module = torch.jit.load(str(path), map_location="cpu")  # type: ignore[no-untyped-call]
+    except (RuntimeError, ValueError, OSError) as error:
+        looks_like_checkpoint = zipfile.is_zipfile(path)
+        raise SourceError(
+            f"'{path}' is not a TorchScript file"
+            + (", but may be a checkpoint." if looks_like_checkpoint else "."),
+            "A checkpoint goes with its factory: SOURCE file.py:factory, "
+            f"--checkpoint {path.name}."
+            if looks_like_checkpoint
+            else "Write one with torch.jit.trace(model, example).save(path).",
+        ) from error
+    return model
+
+
+def _load_checkpoint(model: torch.nn.Module, path: Path) -> None:
+    state = _read_state_dict(path)
+    register_missing_amax(model, state)
+    expected = model.state_dict()
+    missing = [key for key in expected if key not in state]
+    unexpected = [key for key in state if key not in expected]
+    differing = [
+        f"{key} {tuple(state[key].shape)} for {tuple(expected[key].shape)}"
+        for key in expected
+        if key in state and state[key].shape != expected[key].shape
+    ]
+    if missing or unexpected or differing:
+        findings = [
+            f"{what}: {_first(keys)}"
+            for what, keys in (
+                ("missing", missing),
+                ("not in the model", unexpected),
+                ("other shape", differing),
+            )
+            if keys
+        ]
+        raise SourceError(
+            f"Checkpoint '{path}' does not fit the model ({'; '.join(findings)}).",
+            "Build the model as it was trained: check --factory-arg, and that the factory "
+            "inserts the quantizers.",
+        )
+    model.load_state_dict(state)
+
+
+def _read_state_dict(path: Path) -> dict[str, torch.Tensor]:
+    if not path.is_file():
+        raise SourceError(f"There is no checkpoint '{path}'.", "Check the path.")
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise SourceError(
+            f"Checkpoint '{path}' cannot be read: it is no PyTorch file, or it holds Python "
+            f"objects besides tensors ({str(error).splitlines()[0]}).",
+            "Save the state dict alone: torch.save(model.state_dict(), path).",
+        ) from error
+    for wrapper in _WRAPPERS:
+        if isinstance(loaded, dict) and isinstance(loaded.get(wrapper), dict):
+            loaded = loaded[wrapper]
+            break
+    if not isinstance(loaded, dict) or not any(torch.is_tensor(v) for v in loaded.values()):
+        raise SourceError(
+            f"Checkpoint '{path}' holds no state dict.",
+            f"It must be a state dict, plain or under one of {', '.join(_WRAPPERS)}.",
+        )
+    state = {key: value for key, value in loaded.items() if torch.is_tensor(value)}
+    for prefix in _PREFIXES:
+        if all(key.startswith(prefix) for key in state):
+            state = {key[len(prefix) :]: value for key, value in state.items()}
+    return state
+
+
+def _first(keys: list[str], count: int = 3) -> str:
+    more = f" and {len(keys) - count} more" if len(keys) > count else ""
+    return ", ".join(keys[:count]) + more

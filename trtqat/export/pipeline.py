@@ -1,0 +1,283 @@
+"""``export``: from a fake-quantized PyTorch model to a verified ONNX file.
+
+    read the quantizers → run the model (what to expect) → put FakeQuantize in their place
+    → trace → canonical graph → count the Q/DQ pairs → verify with ONNX Runtime → write
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import onnx
+import onnx_ir as ir
+import torch
+
+import trtqat
+from trtqat.errors import ExportError, SourceError
+from trtqat.export import samples as sampling
+from trtqat.export.tracing import Exporter, trace
+from trtqat.export.verification import (
+    MIN_SQNR_DB,
+    Example,
+    Verification,
+    locate_first_difference,
+    verify,
+)
+from trtqat.files import check_writable, write_atomically
+from trtqat.graph.canonical import canonicalize
+from trtqat.graph.expand_fake_quantize import ExpandedPairs
+from trtqat.quant.operator import FakeQuantize
+from trtqat.quant.quantizers import Quantizer, read_quantizers, replaced_quantizers
+from trtqat.quant.silence import quiet_toolkit
+from trtqat.tensors import TensorSpec
+
+_LOG = logging.getLogger(__name__)
+
+METADATA_KEY = "trtqat"
+# Protocol buffers end at 2 GiB; larger graphs would need external data files.
+_MAX_BYTES = 2**31 - 1
+# The batch for tracing and the second one for verifying; 1 is verified as well.
+_TRACED_BATCH = 2
+_OTHER_BATCH = 3
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """How to export.
+
+    Attributes:
+        inputs: One specification for each input, with a first dimension to replace.
+        opset: ONNX opset; 17 is the newest that every supported TensorRT reads.
+        exporter: Which of PyTorch's exporters.
+        static_batch: Fixes the batch to the first dimension of ``inputs``.
+        min_sqnr_db: Least agreement with the fake-quantized model.
+        seed: For the sample inputs.
+    """
+
+    inputs: tuple[TensorSpec, ...]
+    opset: int = 17
+    exporter: Exporter = "auto"
+    static_batch: bool = False
+    min_sqnr_db: float = MIN_SQNR_DB
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    """What was written.
+
+    Attributes:
+        path: The ONNX file.
+        exporter: Which exporter made it, and why.
+        opset: Its opset.
+        quantizers: Number of active quantizers in the model.
+        disabled: Number of disabled ones.
+        pairs: Number of Q/DQ pairs in the graph.
+        verification: Agreement with the fake-quantized model.
+        size_bytes: Size of the file.
+        seconds: Wall-clock time.
+        notes: What the user should know, one sentence each.
+    """
+
+    path: Path
+    exporter: str
+    opset: int
+    quantizers: int
+    disabled: int
+    pairs: int
+    verification: Verification
+    size_bytes: int
+    seconds: float
+    notes: tuple[str, ...]
+
+
+def export(
+    model: torch.nn.Module,
+    output: Path,
+    options: ExportOptions,
+    *,
+    provenance: Mapping[str, Any] | None = None,
+) -> ExportResult:
+    """Exports a fake-quantized model as ONNX with explicit Q/DQ.
+
+    Args:
+        model: Calibrated and fine-tuned, on the CPU in float32; put into eval mode. Its
+            quantizers are replaced while it is traced and restored afterwards.
+        output: The file to write.
+        options: See ``ExportOptions``.
+        provenance: Kept in the file's metadata, from where the manifest of an engine takes it.
+
+    Raises:
+        SourceError: The inputs do not fit the model, or it is not in float32.
+        QuantizerError: A quantizer has no exact Q/DQ equivalent.
+        ExportError: The model cannot be traced, or the graph does not compute the same.
+        UsageError: The file cannot be written.
+    """
+    start = time.monotonic()
+    check_writable(output)
+    model.eval()
+    _check_float32(model)
+    inputs = sampling.order_inputs(model, options.inputs)
+    with quiet_toolkit():
+        quantizers = read_quantizers(model)
+        examples = _examples(model, inputs, options)
+        with replaced_quantizers(model, quantizers) as stand_ins:
+            traced, exporter, pairs = _trace(model, examples, options)
+            notes = [
+                *(note for q in quantizers.values() if q is not None for note in q.notes),
+                *pairs.notes,
+                *_check_count(model, stand_ins, pairs, examples[0]),
+            ]
+            graph = _serialize(traced)
+            verification = verify(
+                graph,
+                examples,
+                lambda example: locate_first_difference(
+                    graph, model, stand_ins, pairs.dequantized, example
+                ),
+                min_sqnr_db=options.min_sqnr_db,
+            )
+    record = {
+        "version": trtqat.__version__,
+        **(provenance or {}),
+        "exporter": exporter,
+        "qdq_pairs": pairs.count,
+        "verification": asdict(verification),
+    }
+    traced.metadata_props[METADATA_KEY] = json.dumps(record, sort_keys=True)
+    graph = _serialize(traced)
+    write_atomically(output, graph)
+    active = len(stand_ins) or pairs.count
+    return ExportResult(
+        path=output,
+        exporter=exporter,
+        opset=traced.graph.opset_imports[""],
+        quantizers=active,
+        disabled=sum(quantizer is None for quantizer in quantizers.values()),
+        pairs=pairs.count,
+        verification=verification,
+        size_bytes=len(graph),
+        seconds=time.monotonic() - start,
+        notes=tuple(notes),
+    )
+
+
+def _examples(
+    model: torch.nn.Module, inputs: list[TensorSpec], options: ExportOptions
+) -> list[Example]:
+    """Batches with the outputs of the model as its toolkit quantizes it; the traced one first."""
+    sizes = [None] if options.static_batch else [_TRACED_BATCH, 1, _OTHER_BATCH]
+    examples = []
+    for number, size in enumerate(sizes):
+        batch = sampling.make_samples(inputs, size, options.seed + number)
+        examples.append(Example(batch, sampling.run_model(model, batch)))
+    return examples
+
+
+def _trace(
+    model: torch.nn.Module, examples: list[Example], options: ExportOptions
+) -> tuple[ir.Model, str, ExpandedPairs]:
+    names = list(examples[0].outputs)
+    attempts: tuple[Exporter, ...] = (options.exporter,)
+    if options.exporter == "auto":
+        attempts = ("auto", "torchscript")
+    for attempt in attempts:
+        traced, exporter = trace(
+            model,
+            examples[0].inputs,
+            names,
+            opset=options.opset,
+            dynamic_batch=not options.static_batch,
+            exporter=attempt,
+        )
+        _LOG.info("Traced with the %s.", exporter)
+        try:
+            traced, pairs = canonicalize(traced, opset=options.opset)
+        except ExportError as error:
+            # An operator of opset 18 that has no form in 17 may have one from the other exporter.
+            if attempt != attempts[-1] and not exporter.startswith("TorchScript"):
+                _LOG.warning("%s Falling back to the TorchScript exporter.", error.problem)
+                continue
+            raise
+        return traced, exporter, pairs
+    raise AssertionError("the last attempt returns or raises")
+
+
+def _check_count(
+    model: torch.nn.Module,
+    stand_ins: Mapping[str, FakeQuantize],
+    pairs: ExpandedPairs,
+    example: Example,
+) -> list[str]:
+    """As many Q/DQ pairs as uses of active quantizers; otherwise the export is wrong."""
+    if isinstance(model, torch.jit.ScriptModule):
+        kinds = [node.kind() for node in model.inlined_graph.nodes()]
+        expected = sum(kind.startswith("aten::fake_quantize_") for kind in kinds)
+        if expected != pairs.count:
+            raise ExportError(
+                f"The module has {expected} fake-quantize operators, the graph has "
+                f"{pairs.count} Q/DQ pairs.",
+                "Trace the module again from the model, in eval mode.",
+            )
+    else:
+        uses = _count_uses(model, stand_ins, example)
+        for name in uses:
+            if uses[name] != pairs.uses.get(name, 0):
+                raise ExportError(
+                    f"Quantizer '{name}' runs {uses[name]} times, but became "
+                    f"{pairs.uses.get(name, 0)} Q/DQ pairs.",
+                    "Its result may be unused; try the other --exporter, or disable it.",
+                )
+        unused = [name for name in stand_ins if name not in uses]
+        if unused:
+            return [f"{len(unused)} quantizers never run, as '{unused[0]}': they left no Q/DQ pair."]
+    if pairs.count == 0:
+        raise SourceError(
+            "The model has no active quantizer, so its engine would not be INT8.",
+            "Insert quantizers, calibrate and fine-tune first: trtqat.quant.training does it.",
+        )
+    return []
+
+
+def _count_uses(
+    model: torch.nn.Module, stand_ins: Mapping[str, FakeQuantize], example: Example
+) -> Counter[str]:
+    uses: Counter[str] = Counter()
+    handles = [
+        module.register_forward_hook(lambda *_args, name=name: uses.update([name]))
+        for name, module in stand_ins.items()
+    ]
+    try:
+        with torch.no_grad():
+            model(*example.inputs.values())
+    finally:
+        for handle in handles:
+            handle.remove()
+    return uses
+
+
+def _check_float32(model: torch.nn.Module) -> None:
+    for name, parameter in model.named_parameters():
+        if parameter.is_floating_point() and parameter.dtype != torch.float32:
+            raise SourceError(
+                f"Parameter '{name}' is {str(parameter.dtype).removeprefix('torch.')}; the graph "
+                "is written in float32.",
+                "Convert the model with .float() in its factory.",
+            )
+
+
+def _serialize(model: ir.Model) -> bytes:
+    proto: onnx.ModelProto = ir.to_proto(model)
+    if proto.ByteSize() > _MAX_BYTES:
+        raise ExportError(
+            f"The graph has {proto.ByteSize() / 2**30:.1f} GiB; an ONNX file ends at 2 GiB.",
+            "External data is not written yet; split the model.",
+        )
+    return proto.SerializeToString()

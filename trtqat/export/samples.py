@@ -1,0 +1,124 @@
+"""Sample inputs and outputs: what a model is traced and verified with."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from trtqat.errors import ExportError, SourceError
+from trtqat.tensors import Array, TensorSpec
+
+Samples = dict[str, torch.Tensor]
+
+
+def order_inputs(model: torch.nn.Module, inputs: Sequence[TensorSpec]) -> list[TensorSpec]:
+    """Brings the inputs into the order of the model's forward.
+
+    Args:
+        model: Module or ScriptModule.
+        inputs: Specifications whose names are parameters of forward.
+
+    Raises:
+        SourceError: None is given, a name is not a parameter, or a required one is missing.
+    """
+    parameters = _forward_parameters(model)
+    names = ", ".join(parameters)
+    example = f"--input {next(iter(parameters), 'x')}:1x3x224x224"
+    if not inputs:
+        raise SourceError(
+            f"The shape of the model's input is not known; its forward takes ({names}).",
+            f"Give it, for example: {example}",
+        )
+    given = {spec.name: spec for spec in inputs}
+    unknown = [name for name in given if name not in parameters]
+    if unknown:
+        raise SourceError(
+            f"The model has no input '{unknown[0]}'; its forward takes ({names}).",
+            f"Use those names, for example: {example}",
+        )
+    ordered = [given[name] for name in parameters if name in given]
+    lacking = [name for name, required in parameters.items() if required and name not in given]
+    if lacking or list(parameters)[: len(ordered)] != [spec.name for spec in ordered]:
+        absent = (lacking or [name for name in parameters if name not in given])[0]
+        raise SourceError(
+            f"The model's input '{absent}' has no shape; its forward takes ({names}).",
+            f"Add --input {absent}:SHAPE.",
+        )
+    return ordered
+
+
+def make_samples(inputs: Sequence[TensorSpec], batch_size: int | None, seed: int) -> Samples:
+    """Random inputs: standard normal floats, and 0 or 1 for integers and booleans.
+
+    Args:
+        inputs: Specifications, shapes as ``(N, …)``.
+        batch_size: Replaces the first dimension of every input; None keeps it.
+        seed: Same seed, same numbers.
+    """
+    generator = np.random.default_rng(seed)
+    samples: Samples = {}
+    for spec in inputs:
+        shape = spec.shape if batch_size is None else (batch_size, *spec.shape[1:])
+        dtype = np.dtype(spec.dtype)
+        array = (
+            generator.standard_normal(shape)
+            if np.issubdtype(dtype, np.floating)
+            else generator.integers(0, 2, shape)
+        )
+        samples[spec.name] = torch.from_numpy(np.asarray(array, dtype))
+    return samples
+
+
+def run_model(model: torch.nn.Module, samples: Samples) -> dict[str, Array]:
+    """Runs the model and names its outputs.
+
+    A single tensor is ``output``, members of a sequence ``output_0``…, of a mapping its keys.
+
+    Raises:
+        ExportError: The model raises on the samples, or returns something else than tensors.
+    """
+    try:
+        with torch.no_grad():
+            result = model(*samples.values())
+    except Exception as error:
+        shapes = ", ".join(f"{name} {tuple(x.shape)}" for name, x in samples.items())
+        raise ExportError(
+            f"The model raised {type(error).__name__} on {shapes}: {_first_line(error)}",
+            "Check --input: shape, dtype and order of the dimensions.",
+        ) from error
+    return {name: tensor.detach().numpy() for name, tensor in _named_tensors(result).items()}
+
+
+def _named_tensors(result: Any) -> dict[str, torch.Tensor]:  # noqa: ANN401
+    if isinstance(result, torch.Tensor):
+        named = {"output": result}
+    elif isinstance(result, Mapping):
+        named = {str(key): value for key, value in result.items()}
+    elif isinstance(result, (tuple, list)):
+        named = {f"output_{index}": value for index, value in enumerate(result)}
+    else:
+        named = {}
+    if not named or not all(isinstance(value, torch.Tensor) for value in named.values()):
+        raise ExportError(
+            f"The model returns a {type(result).__name__}; an engine has tensors as outputs.",
+            "Wrap the model so that forward returns a tensor, or a flat tuple or dict of tensors.",
+        )
+    return named
+
+
+def _forward_parameters(model: torch.nn.Module) -> dict[str, bool]:
+    """Parameter names of forward in order, and whether each must be given."""
+    if isinstance(model, torch.jit.ScriptModule):
+        arguments = model.forward.schema.arguments[1:]
+        return {argument.name: not argument.has_default_value() for argument in arguments}
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    parameters = inspect.signature(model.forward).parameters.values()
+    return {p.name: p.default is p.empty for p in parameters if p.kind in kinds}
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [""])[0]

@@ -1,0 +1,292 @@
+"""PyTorch's two ONNX exporters, brought to the same result.
+
+Both translate ``trtqat::fake_quantize`` to one node ``trtqat::FakeQuantize`` with the
+attributes axis, low, high and quantizer. The TorchScript exporter does so also for the
+``aten::fake_quantize_*`` operators of a traced TorchScript module.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import onnx
+import onnx_ir as ir
+import torch
+from torch.onnx.symbolic_helper import parse_args
+
+from trtqat.errors import ExportError, TrtqatError
+from trtqat.export.samples import Samples
+from trtqat.graph.expand_fake_quantize import DOMAIN, OP_TYPE
+from trtqat.quant.operator import CODE_MAX, CODE_MIN, PER_TENSOR
+
+Exporter = Literal["auto", "dynamo", "torchscript"]
+
+_LOG = logging.getLogger(__name__)
+# The torch.export-based exporter knows no older one.
+_DYNAMO_OLDEST_OPSET = 18
+
+
+def trace(
+    model: torch.nn.Module,
+    samples: Samples,
+    output_names: list[str],
+    *,
+    opset: int,
+    dynamic_batch: bool,
+    exporter: Exporter = "auto",
+) -> tuple[ir.Model, str]:
+    """Translates a model to ONNX, with FakeQuantize nodes for its quantizers.
+
+    Args:
+        model: In eval mode, its quantizers replaced; or a ScriptModule.
+        samples: Inputs by name, in the order of forward; batch of at least 2 if it is dynamic.
+        output_names: Names for the flattened outputs.
+        opset: 17 and older may come back as 18 from the torch.export-based exporter.
+        dynamic_batch: Whether the first dimension of every input stays open.
+        exporter: ``auto`` is ``dynamo`` with ``torchscript`` to fall back to.
+
+    Returns:
+        The model and a sentence on which exporter made it.
+
+    Raises:
+        ExportError: No exporter could translate it.
+        QuantizerError: A TorchScript quantizer has no Q/DQ equivalent.
+    """
+    script = isinstance(model, torch.jit.ScriptModule)
+    if exporter == "torchscript" or (exporter == "auto" and (script or opset < 17)):
+        reason = "the only one that reads TorchScript" if script else "as asked"
+        if exporter == "auto" and not script:
+            reason = f"the only one that writes opset {opset}"
+        graph = _torchscript(model, samples, output_names, opset, dynamic_batch)
+        return graph, f"TorchScript exporter ({reason})"
+    if script:
+        raise ExportError(
+            "The torch.export-based exporter cannot read a TorchScript module.",
+            "Use --exporter torchscript or auto.",
+        )
+    try:
+        graph = _dynamo(model, samples, output_names, opset, dynamic_batch)
+    except ExportError as error:
+        if exporter == "dynamo":
+            raise
+        _LOG.warning("%s Falling back to the TorchScript exporter.", error.problem)
+        graph = _torchscript(model, samples, output_names, opset, dynamic_batch)
+        return graph, "TorchScript exporter (the torch.export-based one failed)"
+    return graph, "torch.export-based exporter"
+
+
+def _dynamo(
+    model: torch.nn.Module,
+    samples: Samples,
+    output_names: list[str],
+    opset: int,
+    dynamic_batch: bool,
+) -> ir.Model:
+    dynamic_shapes = None
+    if dynamic_batch:
+        batch = torch.export.Dim("batch")
+        dynamic_shapes = tuple({0: batch} for _ in samples)
+    try:
+        with _quiet():
+            program = torch.onnx.export(
+                model,
+                tuple(samples.values()),
+                dynamo=True,
+                verbose=False,
+                opset_version=max(opset, _DYNAMO_OLDEST_OPSET),
+                input_names=list(samples),
+                output_names=output_names,
+                dynamic_shapes=dynamic_shapes,
+                custom_translation_table={
+                    torch.ops.trtqat.fake_quantize.default: _onnxscript_translation()
+                },
+            )
+    except Exception as error:
+        raise ExportError(
+            f"The torch.export-based exporter failed: {_root_cause(error)}",
+            "Try --exporter torchscript.",
+        ) from error
+    assert program is not None
+    return program.model
+
+
+def _torchscript(
+    model: torch.nn.Module,
+    samples: Samples,
+    output_names: list[str],
+    opset: int,
+    dynamic_batch: bool,
+) -> ir.Model:
+    names = [*samples, *output_names]
+    file = io.BytesIO()
+    try:
+        with _quiet(), _registered_symbolics(opset):
+            torch.onnx.export(
+                model,
+                tuple(samples.values()),
+                file,
+                dynamo=False,
+                opset_version=opset,
+                input_names=list(samples),
+                output_names=output_names,
+                dynamic_axes={name: {0: "batch"} for name in names} if dynamic_batch else None,
+                custom_opsets={DOMAIN: 1},
+            )
+    except TrtqatError:
+        raise
+    except Exception as error:
+        raise ExportError(
+            f"The TorchScript exporter failed: {_root_cause(error)}",
+            "Rewrite the operation that it names, or try --exporter dynamo.",
+        ) from error
+    return ir.from_proto(onnx.load_from_string(file.getvalue()))
+
+
+def _onnxscript_translation() -> Any:  # noqa: ANN401
+    """The FakeQuantize node for the torch.export-based exporter."""
+    from onnxscript import values
+
+    define = onnx.defs.OpSchema
+    schema = define(
+        OP_TYPE,
+        DOMAIN,
+        1,
+        inputs=[define.FormalParameter("x", "T"), define.FormalParameter("scale", "T")],
+        outputs=[define.FormalParameter("y", "T")],
+        type_constraints=[("T", ["tensor(float)"], "")],
+        attributes=[
+            define.Attribute("axis", define.AttrType.INT, ""),
+            define.Attribute("low", define.AttrType.FLOAT, ""),
+            define.Attribute("high", define.AttrType.FLOAT, ""),
+            define.Attribute("quantizer", define.AttrType.STRING, ""),
+        ],
+    )
+    operator = values.Op(values.Opset(DOMAIN, 1), OP_TYPE, schema)
+
+    def translate(
+        x: Any,  # noqa: ANN401
+        scale: Any,  # noqa: ANN401
+        axis: int,
+        low: float,
+        high: float,
+        quantizer: str,
+    ) -> Any:  # noqa: ANN401
+        return operator(x, scale, axis=axis, low=low, high=high, quantizer=quantizer)
+
+    return translate
+
+
+@contextlib.contextmanager
+def _registered_symbolics(opset: int) -> Iterator[None]:
+    """The FakeQuantize node for the TorchScript exporter, while it runs."""
+    symbolics = {
+        "trtqat::fake_quantize": _own_symbolic,
+        "aten::fake_quantize_per_tensor_affine": _per_tensor_symbolic,
+        "aten::fake_quantize_per_channel_affine": _per_channel_symbolic,
+    }
+    for name, symbolic in symbolics.items():
+        torch.onnx.register_custom_op_symbolic(name, symbolic, opset)
+    try:
+        yield
+    finally:
+        for name in symbolics:
+            torch.onnx.unregister_custom_op_symbolic(name, opset)
+
+
+@parse_args("v", "v", "i", "f", "f", "s")  # type: ignore[untyped-decorator]
+def _own_symbolic(
+    g: Any,  # noqa: ANN401
+    x: Any,  # noqa: ANN401
+    scale: Any,  # noqa: ANN401
+    axis: int,
+    low: float,
+    high: float,
+    quantizer: str,
+) -> Any:  # noqa: ANN401
+    return g.op(
+        f"{DOMAIN}::{OP_TYPE}",
+        x,
+        scale,
+        axis_i=axis,
+        low_f=low,
+        high_f=high,
+        quantizer_s=quantizer,
+    ).setType(x.type())
+
+
+@parse_args("v", "v", "v", "i", "i")  # type: ignore[untyped-decorator]
+def _per_tensor_symbolic(
+    g: Any,  # noqa: ANN401
+    x: Any,  # noqa: ANN401
+    scale: Any,  # noqa: ANN401
+    zero_point: Any,  # noqa: ANN401
+    quant_min: int,
+    quant_max: int,
+) -> Any:  # noqa: ANN401
+    return _per_channel_symbolic(g, x, scale, zero_point, PER_TENSOR, quant_min, quant_max)
+
+
+def _per_channel_symbolic(
+    g: Any,  # noqa: ANN401
+    x: Any,  # noqa: ANN401
+    scale: Any,  # noqa: ANN401
+    zero_point: Any,  # noqa: ANN401
+    axis: Any,  # noqa: ANN401
+    quant_min: Any,  # noqa: ANN401
+    quant_max: Any,  # noqa: ANN401
+) -> Any:  # noqa: ANN401
+    # The pass that expands the node reads scale and zero-point: here they may be
+    # parameters of the module, whose values the exporter adds only later.
+    bounds = [
+        bound if isinstance(bound, int) else _constant_int(bound)
+        for bound in (axis, quant_min, quant_max)
+    ]
+    return g.op(
+        f"{DOMAIN}::{OP_TYPE}",
+        x,
+        scale,
+        zero_point,
+        axis_i=bounds[0],
+        low_f=float(bounds[1]),
+        high_f=float(bounds[2]),
+        quantizer_s=_module_path(g.original_node.scopeName()),
+    ).setType(x.type())
+
+
+def _constant_int(value: Any) -> int:  # noqa: ANN401
+    return int(value.node().t("value"))
+
+
+def _module_path(scope: str) -> str:
+    """``"net.Net::/nn.Conv2d::conv/q.Quantizer::_input"`` → ``"conv._input"``."""
+    names = [part.rpartition("::")[2] for part in scope.split("/")]
+    return ".".join(name for name in names if name) or "fake_quantize"
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps the exporters' deprecation warnings and progress lines from the user."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def _root_cause(error: BaseException) -> str:
+    """The first line of the innermost error; PyTorch wraps it in pages of advice."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    line = (str(error).strip().splitlines() or [""])[0].rstrip(".")
+    return f"{type(error).__name__}: {line}."

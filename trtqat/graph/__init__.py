@@ -1,0 +1,1 @@
+"""ONNX graphs: one pass per file; a pass says what it did."""

@@ -1,0 +1,53 @@
+"""The passes that make an exporter's graph the canonical one, in their order.
+
+The canonical graph: FP32 with explicit Q/DQ, per-tensor activations, per-channel weights,
+explicit axes and INT8 zero-points, no trace of the exporter that made it.
+"""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+from onnx_ir.passes import Sequential, common
+
+from trtqat.graph.expand_fake_quantize import ExpandedPairs, expand_fake_quantize
+from trtqat.graph.lower_opset import lower_opset
+from trtqat.graph.name_nodes import name_nodes
+
+# Newer IR versions than 8 came with newer opsets; ONNX Runtime and TensorRT's parser
+# refuse a file by this number alone.
+_IR_VERSION_OF_OPSET_17 = 8
+
+
+def canonicalize(model: ir.Model, *, opset: int) -> tuple[ir.Model, ExpandedPairs]:
+    """Runs all passes.
+
+    Args:
+        model: As an exporter left it; changed in place.
+        opset: The opset asked for.
+
+    Returns:
+        The canonical model and the Q/DQ pairs that were made.
+
+    Raises:
+        QuantizerError: A FakeQuantize node has no Q/DQ equivalent.
+        ExportError: A node has no form in the opset asked for.
+    """
+    tidy = Sequential(
+        common.InlinePass(),
+        common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
+        common.IdentityEliminationPass(),
+        common.RemoveUnusedNodesPass(),
+    )
+    model = tidy(model).model
+    name_nodes(model)
+    pairs = expand_fake_quantize(model)
+    if opset <= 17:
+        lower_opset(model)
+        model.ir_version = _IR_VERSION_OF_OPSET_17
+    finish = Sequential(
+        common.RemoveUnusedNodesPass(),
+        common.RemoveUnusedFunctionsPass(),
+        common.RemoveUnusedOpsetsPass(),
+        common.TopologicalSortPass(),
+    )
+    return finish(model).model, pairs

@@ -1,0 +1,48 @@
+"""Small questions that several passes ask of a graph."""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from trtqat.tensors import Array
+
+
+def constant_array(value: ir.Value) -> Array | None:
+    """The value of an initializer or Constant node, or None if it is computed."""
+    tensor = ir.convenience.get_const_tensor(value)
+    return None if tensor is None else tensor.numpy()
+
+
+def is_weight(value: ir.Value) -> bool:
+    """Whether a value depends on initializers only, not on an input of the graph."""
+    pending, seen = [value], set()
+    while pending:
+        current = pending.pop()
+        if current in seen or current.is_initializer():
+            continue
+        seen.add(current)
+        producer = current.producer()
+        if producer is None:
+            return False
+        pending.extend(tensor for tensor in producer.inputs if tensor is not None)
+    return True
+
+
+def sole_initializer(value: ir.Value) -> ir.Value | None:
+    """The value if it is an initializer with exactly one consumer, so that it may be changed."""
+    return value if value.is_initializer() and len(value.uses()) == 1 else None
+
+
+def add_initializer(graph: ir.Graph, name: str, array: Array) -> ir.Value:
+    """The initializer of that name, made from ``array`` if the graph has none yet."""
+    existing = graph.initializers.get(name)
+    if existing is not None:
+        return existing
+    value = ir.Value(
+        name=name,
+        shape=ir.Shape(array.shape),
+        type=ir.TensorType(ir.DataType.from_numpy(array.dtype)),
+        const_value=ir.tensor(array, name=name),
+    )
+    graph.register_initializer(value)
+    return value

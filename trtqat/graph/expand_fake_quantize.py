@@ -1,0 +1,194 @@
+"""Pass: ``trtqat::FakeQuantize`` nodes become QuantizeLinear and DequantizeLinear.
+
+Both exporters leave one FakeQuantize node per use of a quantizer. For each:
+
+1. An explicit INT8 zero-point of 0 and, per channel, an explicit ``axis``: TensorRT 8.6
+   wants the zero-point and assumes axis 0 where it is missing, later versions axis 1.
+2. Scale and zero-point are initializers named after the quantizer.
+3. Bounds tighter than [-128, 127] clip the weights themselves; before an activation's
+   pair they become a Clip node.
+4. A per-channel quantizer on anything but a weight is refused: TensorRT dequantizes
+   activations per tensor only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from trtqat.errors import QuantizerError
+from trtqat.graph.editing import add_initializer, constant_array, is_weight, sole_initializer
+from trtqat.tensors import Array
+
+DOMAIN = "trtqat"
+OP_TYPE = "FakeQuantize"
+
+
+@dataclass(frozen=True)
+class ExpandedPairs:
+    """What the pass did.
+
+    Attributes:
+        uses: Number of Q/DQ pairs made for each quantizer, by name, in graph order.
+        dequantized: Output tensor of the first DequantizeLinear of each quantizer.
+        notes: Sentences for the user.
+    """
+
+    uses: dict[str, int]
+    dequantized: dict[str, str]
+    notes: tuple[str, ...]
+
+    @property
+    def count(self) -> int:
+        """Number of Q/DQ pairs made."""
+        return sum(self.uses.values())
+
+
+def expand_fake_quantize(model: ir.Model) -> ExpandedPairs:
+    """Replaces every FakeQuantize node, in place.
+
+    Args:
+        model: A model as either exporter leaves it, constants lifted to initializers.
+
+    Raises:
+        QuantizerError: A per-channel quantizer stands on an activation, or a scale is not
+            a constant.
+    """
+    uses: dict[str, int] = {}
+    dequantized: dict[str, str] = {}
+    notes: list[str] = []
+    for node in list(model.graph):
+        if node.domain != DOMAIN or node.op_type != OP_TYPE:
+            continue
+        name = node.attributes["quantizer"].as_string()
+        uses[name] = uses.get(name, 0) + 1
+        output, note = _expand(model.graph, node, name, uses[name])
+        dequantized.setdefault(name, output)
+        if note:
+            notes.append(note)
+    model.graph.opset_imports.pop(DOMAIN, None)
+    return ExpandedPairs(uses, dequantized, tuple(notes))
+
+
+def _expand(graph: ir.Graph, node: ir.Node, name: str, use: int) -> tuple[str, str]:
+    source = node.inputs[0]
+    output = node.outputs[0]
+    assert source is not None
+    _check_codes(node, name)
+    scale = _scale(node, name)
+    axis = node.attributes["axis"].as_int() if scale.ndim else None
+    if axis is not None and not is_weight(source):
+        raise QuantizerError(
+            f"Quantizer '{name}' is per-channel (axis {axis}) but quantizes an activation; "
+            "TensorRT runs INT8 activations per tensor only.",
+            "Give its descriptor axis=None and calibrate it again.",
+        )
+    source, note = _clip(graph, node, source, scale, axis, name)
+
+    # A quantizer that runs twice (a shared module) has one scale, but two pairs.
+    suffix = "" if use == 1 else f"_{use - 1}"
+    scope = "/" + name.replace(".", "/")
+    parameters = [
+        add_initializer(graph, f"{name}.scale", scale),
+        add_initializer(graph, f"{name}.zero_point", np.zeros(scale.shape, np.int8)),
+    ]
+    attributes = {} if axis is None else {"axis": ir.AttrInt64("axis", axis)}
+    quantize = ir.Node(
+        "",
+        "QuantizeLinear",
+        [source, *parameters],
+        attributes,
+        name=f"{scope}/QuantizeLinear{suffix}",
+    )
+    codes = quantize.outputs[0]
+    codes.name = f"{quantize.name}_output_0"
+    codes.dtype, codes.shape = ir.DataType.INT8, output.shape
+    dequantize = ir.Node(
+        "",
+        "DequantizeLinear",
+        [codes, *parameters],
+        attributes,
+        name=f"{scope}/DequantizeLinear{suffix}",
+    )
+    result = dequantize.outputs[0]
+    result.name = f"{dequantize.name}_output_0"
+    result.dtype, result.shape = ir.DataType.FLOAT, output.shape
+    graph.insert_before(node, [quantize, dequantize])
+    if output.is_graph_output():
+        result.name = output.name
+    output.replace_all_uses_with(result, replace_graph_outputs=True)
+    graph.remove(node, safe=True)
+    assert result.name is not None
+    return result.name, note
+
+
+def _check_codes(node: ir.Node, name: str) -> None:
+    low, high = node.attributes["low"].as_float(), node.attributes["high"].as_float()
+    if low < -128.0 or high > 127.0:
+        raise QuantizerError(
+            f"Quantizer '{name}' uses the codes [{low:g}, {high:g}]; TensorRT's INT8 is signed "
+            "and has [-128, 127].",
+            "Train it with 8 bits, signed and symmetric.",
+        )
+    zero_point = node.inputs[2] if len(node.inputs) > 2 else None
+    codes = None if zero_point is None else constant_array(zero_point)
+    if zero_point is not None and (codes is None or codes.any()):
+        raise QuantizerError(
+            f"Quantizer '{name}' has a zero-point other than 0; TensorRT's INT8 is symmetric.",
+            "Train it with a symmetric scheme.",
+        )
+
+
+def _scale(node: ir.Node, name: str) -> Array:
+    value = node.inputs[1]
+    scale = None if value is None else constant_array(value)
+    if scale is None:
+        raise QuantizerError(
+            f"Quantizer '{name}' computes its scale while the model runs.",
+            "Export a model whose quantizers are calibrated and frozen.",
+        )
+    if node.attributes["axis"].as_int() < 0:
+        scale = scale.reshape(())
+    scale = scale.astype(np.float32)
+    if not (np.isfinite(scale).all() and (scale > 0).all()):
+        raise QuantizerError(
+            f"Quantizer '{name}' has a scale that is not a positive number.",
+            "Calibrate it again; a scale of 0 comes from a tensor that was all zeros.",
+        )
+    return scale
+
+
+def _clip(
+    graph: ir.Graph, node: ir.Node, source: ir.Value, scale: Array, axis: int | None, name: str
+) -> tuple[ir.Value, str]:
+    low = node.attributes["low"].as_float()
+    high = node.attributes["high"].as_float()
+    if low <= -128.0 and high >= 127.0:
+        return source, ""
+    initializer = sole_initializer(source)
+    if initializer is not None:
+        weights = constant_array(initializer)
+        assert weights is not None
+        shape = [1] * weights.ndim
+        if axis is not None:
+            shape[axis] = -1
+        step = scale.reshape(shape)
+        clipped = np.clip(weights, (low * step), (high * step)).astype(weights.dtype)
+        initializer.const_value = ir.tensor(clipped, name=initializer.name)
+        return source, ""
+    bounds = [
+        add_initializer(graph, f"{name}.low", np.asarray(low * scale, np.float32)),
+        add_initializer(graph, f"{name}.high", np.asarray(high * scale, np.float32)),
+    ]
+    clip = ir.Node("", "Clip", [source, *bounds], name=f"/{name.replace('.', '/')}/Clip")
+    clipped_value = clip.outputs[0]
+    clipped_value.name = f"{clip.name}_output_0"
+    clipped_value.dtype, clipped_value.shape = ir.DataType.FLOAT, source.shape
+    graph.insert_before(node, clip)
+    note = (
+        f"Quantizer '{name}' clips to the codes [{low:.4g}, {high:.4g}]: a Clip stands before "
+        "its Q/DQ pair so that the values stay exact."
+    )
+    return clipped_value, note

@@ -1,0 +1,171 @@
+"""Pass: a graph of opset 18 becomes one of opset 17, the newest that TensorRT 8.6 reads.
+
+PyTorch's torch.export-based exporter writes opset 18 at least. ``onnx.version_converter``
+stops at axes that are initializers and leaves ``noop_with_empty_axes`` behind, which ONNX
+Runtime then refuses. What changed between 17 and 18 is little
+(https://github.com/onnx/onnx/blob/main/docs/Changelog.md):
+
+1. Reduce*: ``axes`` is an input; it becomes an attribute (ReduceSum had the input before).
+2. Split: ``num_outputs``; equal parts need nothing, unequal ones their sizes as an input.
+3. Pad: an ``axes`` input; the pads are spread over all axes.
+4. Resize: ``antialias``, ``axes``, ``keep_aspect_ratio_policy``; only the defaults exist in 17.
+5. ScatterElements, ScatterND: ``reduction`` max and min do not exist in 17.
+6. Operators new in 18 do not exist in 17.
+
+TensorRT 8.6 does not refuse rule 1's new form, it reduces over every axis.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import onnx_ir as ir
+
+from trtqat.errors import ExportError
+from trtqat.graph.editing import add_initializer, constant_array
+
+_REDUCTIONS = {
+    "ReduceL1",
+    "ReduceL2",
+    "ReduceLogSum",
+    "ReduceLogSumExp",
+    "ReduceMax",
+    "ReduceMean",
+    "ReduceMin",
+    "ReduceProd",
+    "ReduceSumSquare",
+}
+_NEW_IN_18 = {
+    "BitwiseAnd",
+    "BitwiseNot",
+    "BitwiseOr",
+    "BitwiseXor",
+    "CenterCropPad",
+    "Col2Im",
+    "GroupNormalization",
+    "Mish",
+    "OptionalGetElement",
+    "OptionalHasElement",
+}
+_RESIZE_DEFAULTS = {"antialias": 0, "keep_aspect_ratio_policy": "stretch"}
+
+
+def lower_opset(model: ir.Model) -> int:
+    """Rewrites opset 18 to 17 in place; leaves opset 17 and older alone.
+
+    Returns:
+        Number of nodes that were changed.
+
+    Raises:
+        ExportError: A node has no form in opset 17, or the graph is newer than opset 18.
+    """
+    opset = model.graph.opset_imports.get("", 0)
+    if opset <= 17:
+        return 0
+    if opset > 18:
+        raise ExportError(
+            f"The graph has opset {opset}; only opset 18 can be lowered to 17.",
+            "Export it with --opset 17, or with the opset that you need and a newer TensorRT.",
+        )
+    changed = 0
+    for node in list(model.graph.all_nodes()):
+        if node.domain not in ("", "ai.onnx"):
+            continue
+        if node.op_type in _NEW_IN_18:
+            raise _impossible(node, f"{node.op_type} is new in opset 18")
+        rule = _RULES.get(node.op_type)
+        changed += bool(rule and rule(model.graph, node))
+        node.version = 17
+    model.graph.opset_imports[""] = 17
+    return changed
+
+
+def _reduce(graph: ir.Graph, node: ir.Node) -> bool:
+    keep_all = node.attributes.pop("noop_with_empty_axes", None)
+    axes = node.inputs[1] if len(node.inputs) > 1 else None
+    if axes is None:
+        if keep_all is not None and keep_all.as_int() == 1:
+            raise _impossible(node, "it keeps all axes (noop_with_empty_axes)")
+        return keep_all is not None
+    constant = constant_array(axes)
+    if constant is None:
+        raise _impossible(node, "its axes are computed while the model runs")
+    node.attributes["axes"] = ir.AttrInt64s("axes", [int(axis) for axis in constant.flatten()])
+    node.resize_inputs(1)
+    return True
+
+
+def _split(graph: ir.Graph, node: ir.Node) -> bool:
+    count = node.attributes.pop("num_outputs", None)
+    if count is None:
+        return False
+    source = node.inputs[0]
+    axis = node.attributes["axis"].as_int() if "axis" in node.attributes else 0
+    shape = None if source is None else source.shape
+    size = None if shape is None else shape[axis]
+    parts = count.as_int()
+    if not isinstance(size, int):
+        raise _impossible(node, f"it splits the dynamic axis {axis}")
+    if size % parts:
+        # Opset 18: all parts are as large as the first, the last takes what is left.
+        step = -(-size // parts)
+        sizes = np.array([step] * (parts - 1) + [size - step * (parts - 1)], np.int64)
+        node.resize_inputs(2)
+        node.replace_input_with(1, add_initializer(graph, f"{node.name}.split", sizes))
+    return True
+
+
+def _pad(graph: ir.Graph, node: ir.Node) -> bool:
+    if len(node.inputs) < 4 or node.inputs[3] is None:
+        return False
+    source, pads_value = node.inputs[0], node.inputs[1]
+    assert source is not None
+    assert pads_value is not None
+    axes, pads = constant_array(node.inputs[3]), constant_array(pads_value)
+    if axes is None or pads is None or source.shape is None:
+        raise _impossible(node, "its axes or pads are computed while the model runs")
+    rank, half = source.shape.rank(), len(axes)
+    spread = np.zeros(2 * rank, np.int64)
+    for position, axis in enumerate(axes):
+        spread[axis % rank] = pads[position]
+        spread[axis % rank + rank] = pads[position + half]
+    node.replace_input_with(1, add_initializer(graph, f"{node.name}.pads", spread))
+    node.resize_inputs(3)
+    return True
+
+
+def _resize(graph: ir.Graph, node: ir.Node) -> bool:
+    changed = False
+    for name, default in _RESIZE_DEFAULTS.items():
+        attribute = node.attributes.pop(name, None)
+        changed |= attribute is not None
+        if attribute is not None and attribute.value != default:
+            raise _impossible(node, f"it uses {name}={attribute.value}")
+    if "axes" in node.attributes:
+        raise _impossible(node, "it resizes chosen axes")
+    return changed
+
+
+def _scatter(graph: ir.Graph, node: ir.Node) -> bool:
+    reduction = node.attributes.get("reduction")
+    if reduction is not None and reduction.as_string() in ("max", "min"):
+        raise _impossible(node, f"it scatters with reduction={reduction.as_string()}")
+    return False
+
+
+_RULES: dict[str, Callable[[ir.Graph, ir.Node], bool]] = {
+    **dict.fromkeys(_REDUCTIONS, _reduce),
+    "Split": _split,
+    "Pad": _pad,
+    "Resize": _resize,
+    "ScatterElements": _scatter,
+    "ScatterND": _scatter,
+}
+
+
+def _impossible(node: ir.Node, reason: str) -> ExportError:
+    return ExportError(
+        f"Node '{node.name}' ({node.op_type}) cannot be written in opset 17: {reason}.",
+        "Try --exporter torchscript, or --opset 18 for TensorRT 10 and newer.",
+    )

@@ -1,0 +1,76 @@
+"""Pass: nodes and tensors are named after the PyTorch modules that they came from.
+
+The TorchScript exporter writes ``/features/0/Conv``; the torch.export-based one writes
+``node_conv2d_3`` and keeps the module in the node's metadata. TensorRT's layer names, its
+log and its inspector repeat these names, so both exporters get the first form:
+
+1. A node's name is its module path and operator, numbered where several would be equal.
+   The TorchScript exporter repeats the parent in a Sequential's children
+   (``/features/features.0/Conv``); the repetition goes.
+2. A tensor's name is its node's with ``_output_N``; inputs and outputs of the graph and
+   initializers keep theirs.
+3. The metadata goes: it holds stack traces with paths of the exporting host.
+"""
+
+from __future__ import annotations
+
+import ast
+
+import onnx_ir as ir
+
+_SCOPES = "pkg.torch.onnx.name_scopes"
+
+
+def name_nodes(model: ir.Model) -> int:
+    """Renames nodes after their modules, in place, and strips PyTorch's metadata.
+
+    Returns:
+        Number of nodes renamed.
+    """
+    graph = model.graph
+    taken: set[str] = set()
+    renamed = 0
+    for node in graph:
+        scopes = node.metadata_props.get(_SCOPES)
+        wanted = _path(scopes) + node.op_type if scopes else _without_repetition(node.name or "")
+        name = _unique(wanted, taken)
+        if name != node.name:
+            renamed += 1
+            node.name = name
+            for output in node.outputs:
+                if not output.is_graph_output():
+                    output.name = f"{name}_output_{output.index()}"
+        node.metadata_props.clear()
+        for output in node.outputs:
+            output.metadata_props.clear()
+    graph.metadata_props.clear()
+    model.metadata_props.clear()
+    for value in [*graph.inputs, *graph.outputs, *graph.initializers.values()]:
+        value.metadata_props.clear()
+    return renamed
+
+
+def _path(scopes: str) -> str:
+    """``"['', 'features', 'features.0', 'conv2d']"`` → ``"/features/0/"``."""
+    modules = ast.literal_eval(scopes)[:-1]
+    innermost = modules[-1] if modules else ""
+    return "/" + innermost.replace(".", "/") + "/" if innermost else "/"
+
+
+def _without_repetition(name: str) -> str:
+    """``"/features/features.0/Conv"`` → ``"/features/0/Conv"``."""
+    parts = name.split("/")
+    pairs = zip(["", *parts], parts, strict=False)
+    return "/".join(
+        part[len(parent) + 1 :] if parent and part.startswith(f"{parent}.") else part
+        for parent, part in pairs
+    )
+
+
+def _unique(name: str, taken: set[str]) -> str:
+    candidate, number = name, 0
+    while candidate in taken:
+        number += 1
+        candidate = f"{name}_{number}"
+    taken.add(candidate)
+    return candidate

@@ -1,0 +1,1 @@
+"""The PyTorch side of quantization: reading trained quantizers, and making them."""

@@ -1,0 +1,148 @@
+"""ONNX Runtime on the CPU: the reference for every graph."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from trtqat.errors import GraphError, InferenceError
+from trtqat.extras import require
+from trtqat.tensors import DYNAMIC, Array, Arrays, TensorSpec
+
+_DTYPES = {
+    "tensor(float)": "float32",
+    "tensor(float16)": "float16",
+    "tensor(double)": "float64",
+    "tensor(int64)": "int64",
+    "tensor(int32)": "int32",
+    "tensor(int8)": "int8",
+    "tensor(uint8)": "uint8",
+    "tensor(bool)": "bool",
+}
+
+
+class OnnxModel:
+    """An ONNX graph loaded into ONNX Runtime.
+
+    Attributes:
+        name: For reports.
+        device: ``"cpu"``.
+        inputs: The graph's inputs.
+        outputs: The graph's outputs.
+        batch_range: Smallest and largest batch, equal if it is fixed; None as the upper end
+            if it is open.
+    """
+
+    device: Literal["cpu", "cuda"] = "cpu"
+
+    def __init__(self, graph: Path | bytes, *, as_written: bool = False) -> None:
+        """Loads a graph.
+
+        Args:
+            graph: A file, or the serialized model.
+            as_written: Switches ONNX Runtime's own rewriting off. It fuses Q/DQ into
+                integer kernels, which round otherwise than the float model under test.
+
+        Raises:
+            GraphError: It is no ONNX file, or ONNX Runtime does not accept it.
+            MissingError: ONNX Runtime is not installed.
+        """
+        runtime = require(
+            "onnxruntime", extra="onnxruntime", purpose="Running a graph on the CPU"
+        )
+        self.name = graph.name if isinstance(graph, Path) else "graph"
+        if isinstance(graph, Path) and not graph.is_file():
+            raise GraphError(f"There is no ONNX file '{graph}'.", "Check the path.")
+        options = runtime.SessionOptions()
+        options.log_severity_level = 4
+        if as_written:
+            options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        try:
+            self._session: Any = runtime.InferenceSession(
+                graph if isinstance(graph, bytes) else str(graph),
+                options,
+                providers=["CPUExecutionProvider"],
+            )
+        except Exception as error:
+            raise GraphError(
+                f"ONNX Runtime does not accept '{self.name}': {_first_line(error)}",
+                "Check that it is an ONNX file, whole, and of an opset that this version reads.",
+            ) from error
+        self.inputs = tuple(_spec(argument) for argument in self._session.get_inputs())
+        self.outputs = tuple(_spec(argument) for argument in self._session.get_outputs())
+        batches = {spec.shape[0] for spec in self.inputs if spec.shape}
+        fixed = max(batches, default=1)
+        self.batch_range: tuple[int, int | None] = (
+            (1, None) if DYNAMIC in batches else (fixed, fixed)
+        )
+
+    def session(self, batch_size: int) -> OnnxSession:
+        """A session for one batch size; see ``evaluation.protocol.Session``."""
+        del batch_size  # ONNX Runtime takes any shape that the graph allows.
+        return OnnxSession(self._session, self.name)
+
+    def close(self) -> None:
+        """Frees the session."""
+        self._session = None
+
+
+class OnnxSession:
+    """Runs a graph; see ``evaluation.protocol.Session``."""
+
+    mode = "ONNX Runtime, CPU, wall clock"
+
+    def __init__(self, session: Any, name: str) -> None:  # noqa: ANN401
+        self._session = session
+        self._name = name
+        self._loaded: dict[str, Array] = {}
+
+    def run(self, inputs: Arrays) -> dict[str, Array]:
+        """Runs one batch.
+
+        Args:
+            inputs: Arrays of shape ``(N, …)`` by input name.
+
+        Returns:
+            Arrays by output name.
+
+        Raises:
+            InferenceError: ONNX Runtime failed.
+        """
+        try:
+            results = self._session.run(None, dict(inputs))
+        except Exception as error:
+            raise InferenceError(
+                f"ONNX Runtime failed on '{self._name}': {_first_line(error)}",
+                "Check the shapes and dtypes of the inputs.",
+            ) from error
+        names = [output.name for output in self._session.get_outputs()]
+        return dict(zip(names, map(np.asarray, results), strict=True))
+
+    def load(self, inputs: Arrays) -> None:
+        """Keeps the inputs that ``compute_times_ms`` runs on."""
+        self._loaded = dict(inputs)
+
+    def compute_times_ms(self, count: int) -> list[float]:
+        """Wall-clock time of each of ``count`` runs on the loaded inputs, in ms."""
+        times = []
+        for _ in range(count):
+            start = time.perf_counter()
+            self._session.run(None, self._loaded)
+            times.append((time.perf_counter() - start) * 1e3)
+        return times
+
+    def close(self) -> None:
+        """Nothing to free: the graph owns the memory."""
+
+
+def _spec(argument: Any) -> TensorSpec:  # noqa: ANN401
+    shape = tuple(dim if isinstance(dim, int) else DYNAMIC for dim in argument.shape)
+    return TensorSpec(argument.name, shape, _DTYPES.get(argument.type, argument.type))
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
