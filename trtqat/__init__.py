@@ -1,2 +1,88 @@
-"""trtqat."""
+"""trtqat: from a QAT PyTorch model to a measured INT8 TensorRT engine.
+
+    QAT model ──export──▶ model.onnx ──build──▶ model.engine (+ .json) ──eval──▶ report
+    (PyTorch)             explicit Q/DQ         plan + manifest                accuracy, latency
+
+Where what happens:
+
+    quant/       reads trained quantizers (quantizers.py); inserts and calibrates them (training.py)
+    export/      loads a model, traces it, verifies the graph, writes it (pipeline.py)
+    graph/       passes over ONNX; a Q/DQ pair is made in expand_fake_quantize.py
+    engine/      TensorRT's builder (builder.py); what differs between versions (versions.py)
+    runtime/     TensorRT engines and sessions, ONNX Runtime, PyTorch: one protocol, three files
+    evaluation/  accuracy.py, latency.py, and the report on both (evaluate.py)
+    data/        labelled batches: CIFAR-10, .npz, a factory, random
+    cli/         one file per subcommand: parse, call one function, render
+
+Imports point one way: cli → (export, engine, evaluation) → (graph, runtime, quant, data) → errors.
+Only quant/, export/ and runtime/pytorch.py import torch; only engine/ and runtime/ import
+tensorrt. The names below load on first use, so that ``import trtqat`` imports neither.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from trtqat.data.dataset import open_dataset
+    from trtqat.engine.builder import BuildOptions, BuildResult, build
+    from trtqat.errors import TrtqatError
+    from trtqat.evaluation.evaluate import EvaluateOptions, Report, evaluate
+    from trtqat.export.loading import ModelSource, load_model
+    from trtqat.export.pipeline import ExportOptions, ExportResult, export_onnx
+    from trtqat.runtime.engine import Engine
+    from trtqat.runtime.onnx_reference import OnnxModel
+    from trtqat.runtime.pytorch import PyTorchModel
+
+__all__ = [
+    "BuildOptions",
+    "BuildResult",
+    "Engine",
+    "EvaluateOptions",
+    "ExportOptions",
+    "ExportResult",
+    "ModelSource",
+    "OnnxModel",
+    "PyTorchModel",
+    "Report",
+    "TrtqatError",
+    "build",
+    "evaluate",
+    "export_onnx",
+    "load_model",
+    "open_dataset",
+]
+
+_HOMES = {
+    "BuildOptions": "trtqat.engine.builder",
+    "BuildResult": "trtqat.engine.builder",
+    "Engine": "trtqat.runtime.engine",
+    "EvaluateOptions": "trtqat.evaluation.evaluate",
+    "ExportOptions": "trtqat.export.pipeline",
+    "ExportResult": "trtqat.export.pipeline",
+    "ModelSource": "trtqat.export.loading",
+    "OnnxModel": "trtqat.runtime.onnx_reference",
+    "PyTorchModel": "trtqat.runtime.pytorch",
+    "Report": "trtqat.evaluation.evaluate",
+    "TrtqatError": "trtqat.errors",
+    "build": "trtqat.engine.builder",
+    "evaluate": "trtqat.evaluation.evaluate",
+    "export_onnx": "trtqat.export.pipeline",
+    "load_model": "trtqat.export.loading",
+    "open_dataset": "trtqat.data.dataset",
+}
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401
+    if name not in _HOMES:
+        raise AttributeError(f"module 'trtqat' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -85,3 +85,9 @@ class MissingError(TrtqatError):
     """A package, a GPU or a driver that this step needs is not on this host."""
 
     exit_code = 4
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of a foreign error's message, without its full stop, or its class name."""
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(".") if lines else type(error).__name__

@@ -29,7 +29,7 @@ class Difference:
 def difference(reference: Array, actual: Array) -> Difference:
     """Compares two tensors of the same shape.
 
-    SQNR = 10·log₁₀(Σ reference² / Σ (reference − actual)²), computed in float64.
+    SQNR = 10·log₁₀(Σ reference² / Σ (reference - actual)²), computed in float64.
 
     Args:
         reference: Any shape, any numeric dtype.

@@ -133,8 +133,7 @@ def _from_torchscript(path: Path, source: ModelSource) -> torch.nn.Module:
         raise SourceError(
             f"'{path}' is not a TorchScript file"
             + (", but may be a checkpoint." if looks_like_checkpoint else "."),
-            "A checkpoint goes with its factory: SOURCE file.py:factory, "
-            f"--checkpoint {path.name}."
+            f"A checkpoint goes with its factory: SOURCE file.py:factory, --checkpoint {path.name}."
             if looks_like_checkpoint
             else "Write one with torch.jit.trace(model, example).save(path).",
         ) from error

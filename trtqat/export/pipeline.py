@@ -1,7 +1,7 @@
-"""``export``: from a fake-quantized PyTorch model to a verified ONNX file.
+"""``export_onnx``: from a fake-quantized PyTorch model to a verified ONNX file.
 
-    read the quantizers → run the model (what to expect) → put FakeQuantize in their place
-    → trace → canonical graph → count the Q/DQ pairs → verify with ONNX Runtime → write
+read the quantizers → run the model (what to expect) → put FakeQuantize in their place
+→ trace → canonical graph → count the Q/DQ pairs → verify with ONNX Runtime → write
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ from trtqat.export.verification import (
     verify,
 )
 from trtqat.files import check_writable, write_atomically
+from trtqat.graph import METADATA_KEY
 from trtqat.graph.canonical import canonicalize
 from trtqat.graph.expand_fake_quantize import ExpandedPairs
 from trtqat.quant.operator import FakeQuantize
-from trtqat.quant.quantizers import Quantizer, read_quantizers, replaced_quantizers
+from trtqat.quant.quantizers import read_quantizers, replaced_quantizers
 from trtqat.quant.silence import quiet_toolkit
 from trtqat.tensors import TensorSpec
 
 _LOG = logging.getLogger(__name__)
 
-METADATA_KEY = "trtqat"
 # Protocol buffers end at 2 GiB; larger graphs would need external data files.
 _MAX_BYTES = 2**31 - 1
 # The batch for tracing and the second one for verifying; 1 is verified as well.
@@ -98,7 +98,7 @@ class ExportResult:
     notes: tuple[str, ...]
 
 
-def export(
+def export_onnx(
     model: torch.nn.Module,
     output: Path,
     options: ExportOptions,
@@ -237,7 +237,9 @@ def _check_count(
                 )
         unused = [name for name in stand_ins if name not in uses]
         if unused:
-            return [f"{len(unused)} quantizers never run, as '{unused[0]}': they left no Q/DQ pair."]
+            return [
+                f"{len(unused)} quantizers never run, as '{unused[0]}': they left no Q/DQ pair."
+            ]
     if pairs.count == 0:
         raise SourceError(
             "The model has no active quantizer, so its engine would not be INT8.",
@@ -280,4 +282,5 @@ def _serialize(model: ir.Model) -> bytes:
             f"The graph has {proto.ByteSize() / 2**30:.1f} GiB; an ONNX file ends at 2 GiB.",
             "External data is not written yet; split the model.",
         )
-    return proto.SerializeToString()
+    serialized: bytes = proto.SerializeToString()
+    return serialized

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
-from trtqat.errors import ExportError, SourceError
+from trtqat.errors import ExportError, SourceError, first_line
+from trtqat.runtime.pytorch import name_outputs
 from trtqat.tensors import Array, TensorSpec
 
 Samples = dict[str, torch.Tensor]
@@ -74,12 +75,11 @@ def make_samples(inputs: Sequence[TensorSpec], batch_size: int | None, seed: int
 
 
 def run_model(model: torch.nn.Module, samples: Samples) -> dict[str, Array]:
-    """Runs the model and names its outputs.
-
-    A single tensor is ``output``, members of a sequence ``output_0``…, of a mapping its keys.
+    """Runs the model and names its outputs (``runtime.pytorch.name_outputs``).
 
     Raises:
-        ExportError: The model raises on the samples, or returns something else than tensors.
+        ExportError: The model raises on the samples.
+        SourceError: It returns something else than tensors.
     """
     try:
         with torch.no_grad():
@@ -87,38 +87,18 @@ def run_model(model: torch.nn.Module, samples: Samples) -> dict[str, Array]:
     except Exception as error:
         shapes = ", ".join(f"{name} {tuple(x.shape)}" for name, x in samples.items())
         raise ExportError(
-            f"The model raised {type(error).__name__} on {shapes}: {_first_line(error)}",
+            f"The model raised {type(error).__name__} on {shapes}: {first_line(error)}.",
             "Check --input: shape, dtype and order of the dimensions.",
         ) from error
-    return {name: tensor.detach().numpy() for name, tensor in _named_tensors(result).items()}
-
-
-def _named_tensors(result: Any) -> dict[str, torch.Tensor]:  # noqa: ANN401
-    if isinstance(result, torch.Tensor):
-        named = {"output": result}
-    elif isinstance(result, Mapping):
-        named = {str(key): value for key, value in result.items()}
-    elif isinstance(result, (tuple, list)):
-        named = {f"output_{index}": value for index, value in enumerate(result)}
-    else:
-        named = {}
-    if not named or not all(isinstance(value, torch.Tensor) for value in named.values()):
-        raise ExportError(
-            f"The model returns a {type(result).__name__}; an engine has tensors as outputs.",
-            "Wrap the model so that forward returns a tensor, or a flat tuple or dict of tensors.",
-        )
-    return named
+    return {name: tensor.detach().numpy() for name, tensor in name_outputs(result).items()}
 
 
 def _forward_parameters(model: torch.nn.Module) -> dict[str, bool]:
     """Parameter names of forward in order, and whether each must be given."""
     if isinstance(model, torch.jit.ScriptModule):
-        arguments = model.forward.schema.arguments[1:]
+        forward: Any = model.forward
+        arguments = forward.schema.arguments[1:]
         return {argument.name: not argument.has_default_value() for argument in arguments}
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     parameters = inspect.signature(model.forward).parameters.values()
     return {p.name: p.default is p.empty for p in parameters if p.kind in kinds}
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [""])[0]

@@ -11,18 +11,19 @@ import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 import onnx
 import onnx_ir as ir
 import torch
+from torch.onnx import utils
 from torch.onnx.symbolic_helper import parse_args
 
-from trtqat.errors import ExportError, TrtqatError
+from trtqat.errors import ExportError, TrtqatError, first_line
 from trtqat.export.samples import Samples
 from trtqat.graph.expand_fake_quantize import DOMAIN, OP_TYPE
-from trtqat.quant.operator import CODE_MAX, CODE_MIN, PER_TENSOR
+from trtqat.quant.operator import PER_TENSOR
 
 Exporter = Literal["auto", "dynamo", "torchscript"]
 
@@ -129,7 +130,7 @@ def _torchscript(
             torch.onnx.export(
                 model,
                 tuple(samples.values()),
-                file,
+                file,  # type: ignore[arg-type]
                 dynamo=False,
                 opset_version=opset,
                 input_names=list(samples),
@@ -184,21 +185,21 @@ def _onnxscript_translation() -> Any:  # noqa: ANN401
 @contextlib.contextmanager
 def _registered_symbolics(opset: int) -> Iterator[None]:
     """The FakeQuantize node for the TorchScript exporter, while it runs."""
-    symbolics = {
+    symbolics: dict[str, Callable[..., Any]] = {
         "trtqat::fake_quantize": _own_symbolic,
         "aten::fake_quantize_per_tensor_affine": _per_tensor_symbolic,
         "aten::fake_quantize_per_channel_affine": _per_channel_symbolic,
     }
     for name, symbolic in symbolics.items():
-        torch.onnx.register_custom_op_symbolic(name, symbolic, opset)
+        utils.register_custom_op_symbolic(name, symbolic, opset)
     try:
         yield
     finally:
         for name in symbolics:
-            torch.onnx.unregister_custom_op_symbolic(name, opset)
+            utils.unregister_custom_op_symbolic(name, opset)
 
 
-@parse_args("v", "v", "i", "f", "f", "s")  # type: ignore[untyped-decorator]
+@parse_args("v", "v", "i", "f", "f", "s")
 def _own_symbolic(
     g: Any,  # noqa: ANN401
     x: Any,  # noqa: ANN401
@@ -219,7 +220,7 @@ def _own_symbolic(
     ).setType(x.type())
 
 
-@parse_args("v", "v", "v", "i", "i")  # type: ignore[untyped-decorator]
+@parse_args("v", "v", "v", "i", "i")
 def _per_tensor_symbolic(
     g: Any,  # noqa: ANN401
     x: Any,  # noqa: ANN401
@@ -288,5 +289,4 @@ def _root_cause(error: BaseException) -> str:
     """The first line of the innermost error; PyTorch wraps it in pages of advice."""
     while error.__cause__ is not None:
         error = error.__cause__
-    line = (str(error).strip().splitlines() or [""])[0].rstrip(".")
-    return f"{type(error).__name__}: {line}."
+    return f"{type(error).__name__}: {first_line(error)}."

@@ -46,7 +46,7 @@ def canonicalize(model: ir.Model, *, opset: int) -> tuple[ir.Model, ExpandedPair
         model.ir_version = _IR_VERSION_OF_OPSET_17
     finish = Sequential(
         common.RemoveUnusedNodesPass(),
-        common.RemoveUnusedFunctionsPass(),
+        common.RemoveUnusedFunctionsPass(),  # type: ignore[no-untyped-call]
         common.RemoveUnusedOpsetsPass(),
         common.TopologicalSortPass(),
     )

@@ -32,7 +32,12 @@ def name_nodes(model: ir.Model) -> int:
     renamed = 0
     for node in graph:
         scopes = node.metadata_props.get(_SCOPES)
-        wanted = _path(scopes) + node.op_type if scopes else _without_repetition(node.name or "")
+        if scopes:
+            wanted = _path(scopes) + node.op_type
+        elif not node.name or node.name.startswith("node_"):
+            wanted = f"/{node.op_type}"
+        else:
+            wanted = _without_repetition(node.name)
         name = _unique(wanted, taken)
         if name != node.name:
             renamed += 1

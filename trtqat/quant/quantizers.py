@@ -127,17 +127,15 @@ def _checked(name: str, state: toolkit.QuantizerState) -> Quantizer:
         )
     if torch.isinf(amax).any() or (amax < 0).any():
         raise QuantizerError(
-            f"Quantizer '{name}' has an amax of {_worst(amax)}; it must be finite and not negative.",
+            f"Quantizer '{name}' has an amax of {_worst(amax)}; it must be finite and positive.",
             "Calibrate it again on data without infinities.",
         )
     quantizer = Quantizer(name, amax, axis, state.low, state.high)
     floored = amax < AMAX_FLOOR
     if floored.any():
         where = f"{int(floored.sum())} of {amax.numel()} channels" if axis is not None else "all"
-        note = f"Quantizer '{name}': amax 0 ({where}) raised to {AMAX_FLOOR:.1e}; its values are ~0."
-        quantizer = replace(
-            quantizer, amax=amax.clamp(min=AMAX_FLOOR), notes=(note,)
-        )
+        note = f"Quantizer '{name}': amax 0 ({where}) raised to {AMAX_FLOOR:.1e}."
+        quantizer = replace(quantizer, amax=amax.clamp(min=AMAX_FLOOR), notes=(note,))
     return quantizer
 
 

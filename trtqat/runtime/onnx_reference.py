@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from trtqat.errors import GraphError, InferenceError
+from trtqat.errors import GraphError, InferenceError, first_line
 from trtqat.extras import require
 from trtqat.tensors import DYNAMIC, Array, Arrays, TensorSpec
 
@@ -50,9 +50,7 @@ class OnnxModel:
             GraphError: It is no ONNX file, or ONNX Runtime does not accept it.
             MissingError: ONNX Runtime is not installed.
         """
-        runtime = require(
-            "onnxruntime", extra="onnxruntime", purpose="Running a graph on the CPU"
-        )
+        runtime = require("onnxruntime", extra="onnxruntime", purpose="Running a graph on the CPU")
         self.name = graph.name if isinstance(graph, Path) else "graph"
         if isinstance(graph, Path) and not graph.is_file():
             raise GraphError(f"There is no ONNX file '{graph}'.", "Check the path.")
@@ -68,7 +66,7 @@ class OnnxModel:
             )
         except Exception as error:
             raise GraphError(
-                f"ONNX Runtime does not accept '{self.name}': {_first_line(error)}",
+                f"ONNX Runtime does not accept '{self.name}': {first_line(error)}.",
                 "Check that it is an ONNX file, whole, and of an opset that this version reads.",
             ) from error
         self.inputs = tuple(_spec(argument) for argument in self._session.get_inputs())
@@ -115,7 +113,7 @@ class OnnxSession:
             results = self._session.run(None, dict(inputs))
         except Exception as error:
             raise InferenceError(
-                f"ONNX Runtime failed on '{self._name}': {_first_line(error)}",
+                f"ONNX Runtime failed on '{self._name}': {first_line(error)}.",
                 "Check the shapes and dtypes of the inputs.",
             ) from error
         names = [output.name for output in self._session.get_outputs()]
@@ -141,8 +139,3 @@ class OnnxSession:
 def _spec(argument: Any) -> TensorSpec:  # noqa: ANN401
     shape = tuple(dim if isinstance(dim, int) else DYNAMIC for dim in argument.shape)
     return TensorSpec(argument.name, shape, _DTYPES.get(argument.type, argument.type))
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

@@ -1,0 +1,6 @@
+"""``python -m trtqat``."""
+
+from trtqat.cli.main import main
+
+if __name__ == "__main__":
+    main()

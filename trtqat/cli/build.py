@@ -1,0 +1,103 @@
+"""``trtqat build``."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from trtqat.cli.console import (
+    JsonOption,
+    QuietOption,
+    VerboseOption,
+    check_json,
+    command,
+    print_json,
+)
+
+
+def build(
+    graph: Annotated[Path, typer.Argument(metavar="MODEL.ONNX", help="ONNX file with Q/DQ.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The plan to write.")],
+    batch: Annotated[
+        str | None,
+        typer.Option(metavar="MIN:OPT:MAX", help="Batch range of every input. Default: 1:32:32."),
+    ] = None,
+    min_shapes: Annotated[
+        str, typer.Option(metavar="NAME:1x3x224x224,…", help="Smallest shapes, as trtexec.")
+    ] = "",
+    opt_shapes: Annotated[
+        str, typer.Option(metavar="NAME:SHAPE,…", help="Shapes to tune for.")
+    ] = "",
+    max_shapes: Annotated[str, typer.Option(metavar="NAME:SHAPE,…", help="Largest shapes.")] = "",
+    workspace: Annotated[
+        str | None,
+        typer.Option(metavar="4GiB", help="Ceiling for scratch memory. Default: TensorRT's."),
+    ] = None,
+    builder_optimization_level: Annotated[
+        int | None, typer.Option(min=0, max=5, help="0 builds fast, 5 runs fast.")
+    ] = None,
+    timing_cache: Annotated[
+        str, typer.Option(metavar="FILE|none", help="Kernel timings to read and update.")
+    ] = "none",
+    tactic_sources: Annotated[
+        str,
+        typer.Option(
+            metavar="-cublas,-cublas-lt,-cudnn", help="Sources to add (+) or leave out (-)."
+        ),
+    ] = "",
+    version_compatible: Annotated[
+        bool,
+        typer.Option("--version-compatible", help="Let newer TensorRT versions run the plan."),
+    ] = False,
+    hardware_compatibility: Annotated[
+        str, typer.Option(metavar="none|ampere+|same-cc", help="Let other GPUs run the plan.")
+    ] = "none",
+    json: JsonOption = None,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = False,
+) -> None:
+    """Build an INT8 TensorRT engine from an ONNX file with explicit Q/DQ.
+
+    Writes the pure plan and, beside it, a manifest (MODEL.ENGINE.json) that says what it was
+    built from and for.
+
+    Example: trtqat build model.onnx -o model.engine --batch 1:32:128
+    """
+    with command(quiet=quiet, verbose=verbose):
+        check_json(json)
+
+        from trtqat.engine.builder import BuildOptions, parse_bytes
+        from trtqat.engine.builder import build as build_engine
+        from trtqat.engine.profiles import ProfileOptions, parse_batch, parse_shapes
+
+        options = BuildOptions(
+            profile=ProfileOptions(
+                batch=parse_batch(batch) if batch else None,
+                min_shapes=parse_shapes(min_shapes),
+                opt_shapes=parse_shapes(opt_shapes),
+                max_shapes=parse_shapes(max_shapes),
+            ),
+            workspace_bytes=parse_bytes(workspace) if workspace else None,
+            optimization_level=builder_optimization_level,
+            timing_cache=None if timing_cache == "none" else Path(timing_cache),
+            tactic_sources=tactic_sources,
+            version_compatible=version_compatible,
+            hardware_compatibility=hardware_compatibility,
+        )
+        result = build_engine(graph, output, options)
+        if print_json(asdict(result), json):
+            return
+        manifest = result.manifest
+        profiles = ", ".join(
+            f"{name} {'x'.join(map(str, p.min))} … {'x'.join(map(str, p.max))}"
+            for name, p in manifest.profiles.items()
+        )
+        typer.echo(
+            f"{result.path}: {manifest.plan_bytes / 1e6:.1f} MB, built in "
+            f"{manifest.build_seconds:.1f} s by TensorRT {manifest.tensorrt} for {manifest.gpu} "
+            f"({manifest.compute_capability})\n"
+            f"{result.qdq_pairs} Q/DQ pairs in the graph; shapes {profiles}"
+        )

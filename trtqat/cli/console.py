@@ -1,0 +1,144 @@
+"""What all commands share: options, logging, errors as sentences, tables, JSON."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from trtqat.errors import TrtqatError
+
+JsonOption = Annotated[
+    str | None,
+    typer.Option("--json", metavar="FILE", help="Write the result as JSON; - is standard output."),
+]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Only warnings and the result.")]
+VerboseOption = Annotated[
+    bool, typer.Option("--verbose", "-v", help="Everything, TensorRT's log included.")
+]
+CheckpointOption = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="State dict for the factory's model (weights_only)."),
+]
+FactoryArgOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--factory-arg", metavar="NAME=VALUE", help="Keyword argument for the factory; repeatable."
+    ),
+]
+
+_INTERRUPTED = 130
+
+
+@contextlib.contextmanager
+def command(*, quiet: bool, verbose: bool) -> Iterator[None]:
+    """Runs a command's body: logs to standard error, turns errors into exit codes.
+
+    Args:
+        quiet: Only warnings.
+        verbose: Debugging messages as well.
+    """
+    _configure_logging(quiet=quiet, verbose=verbose)
+    try:
+        yield
+    except TrtqatError as error:
+        typer.echo(f"error: {error.problem}", err=True)
+        if error.remedy:
+            typer.echo(f"       {error.remedy}", err=True)
+        raise typer.Exit(error.exit_code) from error
+    except KeyboardInterrupt:
+        typer.echo("Interrupted; no file was written.", err=True)
+        sys.stderr.flush()
+        # TensorRT may still be building in its thread and knows no way to stop: leave it behind.
+        os._exit(_INTERRUPTED)
+
+
+def print_json(result: dict[str, Any], destination: str | None) -> bool:
+    """Writes the result as JSON if that was asked for.
+
+    Args:
+        result: Plain data.
+        destination: File name, ``"-"`` or None.
+
+    Returns:
+        Whether standard output is taken, so that no table may follow.
+    """
+    if destination is None:
+        return False
+    text = json.dumps(_without_nan(result), indent=1, default=str)
+    if destination == "-":
+        typer.echo(text)
+        return True
+    from trtqat.files import write_atomically
+
+    write_atomically(Path(destination), (text + "\n").encode())
+    return False
+
+
+def check_json(destination: str | None) -> None:
+    """Finds out whether the JSON file can be written before anything is measured."""
+    if destination not in (None, "-"):
+        from trtqat.files import check_writable
+
+        check_writable(Path(str(destination)))
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Prints a table to standard output, in Markdown, which reads well in a terminal too."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*columns, box=box.MARKDOWN)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for row in rows:
+        table.add_row(*row)
+    console = Console(highlight=False, markup=False, emoji=False)
+    # Cells are cut to the width of a terminal; a file has none.
+    if not console.is_terminal:
+        console = Console(highlight=False, markup=False, emoji=False, width=200)
+    console.print(table)
+
+
+@contextlib.contextmanager
+def progress_bar(title: str, *, quiet: bool) -> Iterator[Any]:
+    """A bar on standard error while it is a terminal; yields ``(done, total) -> None`` or None."""
+    if quiet or not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(title, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _configure_logging(*, quiet: bool, verbose: bool) -> None:
+    level = logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    for name in ("trtqat", "tensorrt"):
+        logger = logging.getLogger(name)
+        logger.handlers = [handler]
+        logger.setLevel(level)
+        logger.propagate = False
+
+
+def _without_nan(value: Any) -> Any:  # noqa: ANN401
+    """JSON has no infinity and no NaN: an exact match's SQNR becomes null."""
+    if isinstance(value, dict):
+        return {str(key): _without_nan(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_nan(item) for item in value]
+    if isinstance(value, float) and (value != value or abs(value) == float("inf")):
+        return None
+    return value

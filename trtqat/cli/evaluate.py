@@ -1,0 +1,166 @@
+"""``trtqat eval``."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from trtqat.cli.console import (
+    CheckpointOption,
+    FactoryArgOption,
+    JsonOption,
+    QuietOption,
+    VerboseOption,
+    check_json,
+    command,
+    print_json,
+    print_table,
+    progress_bar,
+)
+
+if TYPE_CHECKING:
+    from trtqat.evaluation.evaluate import Report
+    from trtqat.evaluation.latency import Latency
+
+
+class BaselinePrecision(str, Enum):
+    """Arithmetic of the PyTorch baseline."""
+
+    fp32 = "fp32"
+    fp16 = "fp16"
+
+
+def evaluate(
+    model: Annotated[
+        Path, typer.Argument(metavar="MODEL", help="model.engine (GPU) or model.onnx (CPU).")
+    ],
+    data: Annotated[
+        str,
+        typer.Option(
+            metavar="KIND",
+            help="cifar10:DIR, npz:FILE, file.py:factory, random or random:COUNT.",
+        ),
+    ],
+    baseline: Annotated[
+        str | None,
+        typer.Option(metavar="SOURCE", help="The PyTorch model to compare with, as for export."),
+    ] = None,
+    checkpoint: CheckpointOption = None,
+    factory_arg: FactoryArgOption = None,
+    baseline_precision: Annotated[
+        BaselinePrecision, typer.Option(help="fp32 is IEEE, without TF32; fp16 needs a GPU.")
+    ] = BaselinePrecision.fp32,
+    batch_size: Annotated[int, typer.Option(min=1)] = 32,
+    limit: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Only the first N images.")
+    ] = None,
+    warm_up_ms: Annotated[float, typer.Option(min=0, help="Before the timing, per model.")] = 200,
+    duration: Annotated[
+        float, typer.Option(min=0, help="Seconds of timing per figure; 0 measures no latency.")
+    ] = 3,
+    cuda_graph: Annotated[
+        bool, typer.Option("--cuda-graph/--no-cuda-graph", help="For engine and baseline.")
+    ] = True,
+    max_accuracy_drop: Annotated[
+        float | None, typer.Option(metavar="POINTS", help="Gate: top-1 lost to the baseline.")
+    ] = None,
+    min_speedup: Annotated[
+        float | None, typer.Option(metavar="X", help="Gate: median compute time, baseline / model.")
+    ] = None,
+    json: JsonOption = None,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = False,
+) -> None:
+    """Measure accuracy over every image, and latency, beside the PyTorch baseline.
+
+    Example: trtqat eval model.engine --data cifar10:data --baseline model.py:fp32
+    --checkpoint fp32.pt
+    """
+    with command(quiet=quiet, verbose=verbose):
+        check_json(json)
+
+        from trtqat.data.dataset import open_dataset
+        from trtqat.evaluation.evaluate import EvaluateOptions
+        from trtqat.evaluation.evaluate import evaluate as measure
+        from trtqat.evaluation.latency import LatencyOptions
+        from trtqat.evaluation.open import open_baseline, open_model
+
+        opened = open_model(model, cuda_graph=cuda_graph)
+        dataset = open_dataset(data, opened.inputs, limit=limit)
+        reference = None
+        if baseline is not None:
+            reference = open_baseline(
+                baseline,
+                opened,
+                checkpoint=checkpoint,
+                factory_args=factory_arg or [],
+                precision=baseline_precision.value,
+                cuda_graph=cuda_graph,
+            )
+        options = EvaluateOptions(
+            batch_size=batch_size,
+            latency=LatencyOptions(warm_up_ms, duration) if duration else None,
+            max_accuracy_drop=max_accuracy_drop,
+            min_speedup=min_speedup,
+        )
+        with progress_bar("Evaluating", quiet=quiet) as progress:
+            report = measure(opened, dataset, options, baseline=reference, progress=progress)
+        if not print_json(report.to_dict(), json):
+            _render(report)
+        report.check_gates()
+
+
+def _render(report: Report) -> None:
+    columns = [f"{report.images} images, batch {report.batch_size}"]
+    columns += [report.baseline.name] if report.baseline else []
+    columns.append(report.model.name)
+    print_table(columns, [row for row in _rows(report) if any(row[1:])])
+    gpu = report.environment.gpu
+    where = f"{gpu.name}, driver {gpu.driver}" if gpu else report.environment.cpu
+    typer.echo(f"\n{report.data}; {where}")
+
+
+def _rows(report: Report) -> list[list[str]]:
+    sides = [side for side in (report.baseline, report.model) if side is not None]
+    blank = [""] * (len(sides) - 1)
+
+    def counts(what: str) -> list[str]:
+        cells = []
+        for side in sides:
+            hits = getattr(side.accuracy, what) if side.accuracy else None
+            cells.append(_share(hits, side.accuracy.count if side.accuracy else 0))
+        return cells
+
+    def times(label: str, figure: str, statistic: str) -> list[str]:
+        cells = []
+        for side in sides:
+            latency: Latency | None = getattr(side.timing, figure) if side.timing else None
+            cells.append(f"{getattr(latency, statistic):.3f} ms" if latency else "")
+        return [label, *cells]
+
+    agreement = report.comparison.agreement
+    device = "GPU compute time" if report.model.device == "cuda" else "compute time"
+    rows = [["top-1", *counts("top1")], ["top-5", *counts("top5")]]
+    if agreement:
+        same = _share(agreement.same_top1, agreement.count)
+        rows.append(["same prediction as the baseline", *blank, same])
+        rows.append(["SQNR of the first output", *blank, f"{agreement.sqnr_db:.1f} dB"])
+    rows += [
+        times(f"{device}, median", "compute", "median_ms"),
+        times("mean", "compute", "mean_ms"),
+        times("90 %", "compute", "p90_ms"),
+        times("95 %", "compute", "p95_ms"),
+        times("99 %", "compute", "p99_ms"),
+        times("request (host to host), median", "request", "median_ms"),
+        ["mode", *(side.timing.mode if side.timing else "" for side in sides)],
+    ]
+    if report.speedup is not None:
+        rows.append(["speed-up (compute, median)", *blank, f"{report.speedup:.2f}x"])
+    return rows
+
+
+def _share(hits: Any, count: int) -> str:  # noqa: ANN401
+    return "" if hits is None else f"{100 * hits / count:.2f} % ({hits}/{count})"

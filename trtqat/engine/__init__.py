@@ -1,0 +1,1 @@
+"""ONNX graph → TensorRT plan with its manifest."""

@@ -1,0 +1,72 @@
+"""What can be said of an ONNX file before TensorRT sees it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trtqat.errors import GraphError, first_line
+from trtqat.extras import require
+from trtqat.files import sha256_of
+from trtqat.graph import METADATA_KEY
+
+
+@dataclass(frozen=True)
+class GraphFile:
+    """An ONNX file.
+
+    Attributes:
+        path: Where it is.
+        sha256: Of the file.
+        node_names: In the order of the graph.
+        qdq_pairs: Number of DequantizeLinear nodes.
+        provenance: What ``trtqat export`` recorded; empty for other files.
+    """
+
+    path: Path
+    sha256: str
+    node_names: tuple[str, ...]
+    qdq_pairs: int
+    provenance: Mapping[str, Any]
+
+
+def read_graph_file(path: Path) -> GraphFile:
+    """Reads an ONNX file that is to become an INT8 engine.
+
+    Raises:
+        GraphError: It is missing, not ONNX, or has no Q/DQ.
+        MissingError: The package onnx is not installed.
+    """
+    onnx = require("onnx", extra="cuda12", purpose="Building an engine")
+    if not path.is_file():
+        raise GraphError(f"There is no ONNX file '{path}'.", "Check the path.")
+    try:
+        model = onnx.load(str(path), load_external_data=False)
+    except Exception as error:
+        raise GraphError(
+            f"'{path}' is not an ONNX file: {first_line(error)}.",
+            "Make one with: trtqat export SOURCE -o model.onnx",
+        ) from error
+    # Protocol buffers accept some garbage as an empty message.
+    if not model.graph.node or not model.opset_import:
+        raise GraphError(
+            f"'{path}' is not an ONNX file, or is empty.",
+            "Make one with: trtqat export SOURCE -o model.onnx",
+        )
+    pairs = sum(node.op_type == "DequantizeLinear" for node in model.graph.node)
+    if pairs == 0:
+        raise GraphError(
+            f"'{path}' has no QuantizeLinear and DequantizeLinear nodes, so nothing would run in "
+            "INT8.",
+            "Export the fake-quantized model with: trtqat export",
+        )
+    recorded = {prop.key: prop.value for prop in model.metadata_props}.get(METADATA_KEY, "{}")
+    try:
+        provenance = json.loads(recorded)
+    except ValueError:
+        provenance = {}
+    names = tuple(node.name for node in model.graph.node)
+    return GraphFile(path, sha256_of(path), names, pairs, provenance)

@@ -1,0 +1,153 @@
+"""Shape profiles: which shapes an engine takes, and for which it is tuned."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from trtqat.errors import UsageError
+from trtqat.runtime.manifest import ProfileShapes
+from trtqat.tensors import DYNAMIC, TensorSpec
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class ProfileOptions:
+    """What the user said on shapes: a batch range, or trtexec-style shapes, or nothing.
+
+    Attributes:
+        batch: ``(min, opt, max)`` for the first dimension of every input.
+        min_shapes: Shapes by input name, each ``(N, …)``.
+        opt_shapes: Likewise.
+        max_shapes: Likewise.
+    """
+
+    batch: tuple[int, int, int] | None = None
+    min_shapes: Shapes = field(default_factory=dict)
+    opt_shapes: Shapes = field(default_factory=dict)
+    max_shapes: Shapes = field(default_factory=dict)
+
+
+def parse_batch(text: str) -> tuple[int, int, int]:
+    """Parses ``MIN:OPT:MAX``, or one number for all three.
+
+    Raises:
+        UsageError: It is something else, or not ascending from 1.
+    """
+    try:
+        numbers = [int(part) for part in text.split(":")]
+    except ValueError:
+        numbers = []
+    if len(numbers) == 1:
+        numbers *= 3
+    if len(numbers) != 3 or not 1 <= numbers[0] <= numbers[1] <= numbers[2]:
+        raise UsageError(f"'{text}' is no batch range.", "Write MIN:OPT:MAX, as in 1:32:128.")
+    return numbers[0], numbers[1], numbers[2]
+
+
+def parse_shapes(text: str) -> dict[str, tuple[int, ...]]:
+    """Parses trtexec-style shapes: ``NAME:1x3x224x224,OTHER:1x10``.
+
+    A name may hold colons; the shape stands behind the last one.
+
+    Raises:
+        UsageError: It has another form.
+    """
+    shapes: dict[str, tuple[int, ...]] = {}
+    for part in filter(None, text.split(",")):
+        name, _, dims = part.rpartition(":")
+        try:
+            shape = tuple(int(dim) for dim in dims.split("x"))
+        except ValueError:
+            shape = ()
+        if not name or not shape or min(shape) < 0:
+            raise UsageError(
+                f"'{part}' is no shape.", "Write NAME:1x3x224x224, with commas between inputs."
+            )
+        shapes[name] = shape
+    return shapes
+
+
+def resolve_profile(
+    inputs: Sequence[TensorSpec], options: ProfileOptions
+) -> dict[str, ProfileShapes]:
+    """The shapes of every input.
+
+    Args:
+        inputs: Inputs of the network, dynamic dimensions as -1.
+        options: What the user said. Without anything, a graph whose only dynamic dimension
+            is the batch gets 1:32:32.
+
+    Returns:
+        A profile for every input, of fixed ones too.
+
+    Raises:
+        UsageError: A name is not an input, a shape does not fit the input, the three shapes
+            are not ascending, or a dynamic dimension is left open.
+    """
+    _check_names(inputs, options)
+    profile = {}
+    for spec in inputs:
+        shapes = [_shape(spec, options, which) for which in ("min", "opt", "max")]
+        for low, high in itertools.pairwise(shapes):
+            if any(a > b for a, b in zip(low, high, strict=True)):
+                raise UsageError(
+                    f"The shapes of input '{spec.name}' do not ascend: "
+                    f"{', '.join(map(_dims, shapes))}.",
+                    "Give shapes with min ≤ opt ≤ max in every dimension.",
+                )
+        profile[spec.name] = ProfileShapes(*shapes)
+    return profile
+
+
+_DEFAULT_BATCH = (1, 32, 32)
+
+
+def _shape(spec: TensorSpec, options: ProfileOptions, which: str) -> tuple[int, ...]:
+    given: Shapes = getattr(options, f"{which}_shapes")
+    # As trtexec does, a missing minimum or maximum is the optimum.
+    shape = given.get(spec.name) or options.opt_shapes.get(spec.name)
+    if shape is not None:
+        fits = len(shape) == len(spec.shape) and all(
+            dim in (DYNAMIC, size) for dim, size in zip(spec.shape, shape, strict=True)
+        )
+        if not fits:
+            raise UsageError(
+                f"The shape {_dims(shape)} does not fit input '{spec.name}', which has "
+                f"{_dims(spec.shape)}.",
+                "Only dimensions shown as ? can be chosen.",
+            )
+        return shape
+    batch = dict(zip(("min", "opt", "max"), options.batch or _DEFAULT_BATCH, strict=True))[which]
+    if spec.shape and spec.shape[0] == DYNAMIC:
+        shape = (batch, *spec.shape[1:])
+    elif options.batch and spec.shape and spec.shape[0] != batch:
+        raise UsageError(
+            f"Input '{spec.name}' has a fixed batch of {spec.shape[0]}, not {batch}.",
+            "Export it without --static-batch, or leave out --batch.",
+        )
+    else:
+        shape = spec.shape
+    if DYNAMIC in shape:
+        raise UsageError(
+            f"Input '{spec.name}' has dynamic dimensions besides the batch: {_dims(spec.shape)}.",
+            f"Give --min-shapes, --opt-shapes and --max-shapes {spec.name}:… for it.",
+        )
+    return shape
+
+
+def _check_names(inputs: Sequence[TensorSpec], options: ProfileOptions) -> None:
+    names = [spec.name for spec in inputs]
+    for which in ("min", "opt", "max"):
+        for name in getattr(options, f"{which}_shapes"):
+            if name not in names:
+                raise UsageError(
+                    f"--{which}-shapes names '{name}', which is no input of the graph.",
+                    f"Its inputs are {', '.join(names)}.",
+                )
+
+
+def _dims(shape: tuple[int, ...]) -> str:
+    return "x".join("?" if dim == DYNAMIC else str(dim) for dim in shape)

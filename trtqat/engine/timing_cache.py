@@ -1,0 +1,45 @@
+"""The timing cache: kernels that TensorRT has timed before need not be timed again.
+
+A cache is good for one TensorRT version and one kind of GPU; TensorRT checks that itself.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from trtqat.files import check_writable, write_atomically
+
+_LOG = logging.getLogger(__name__)
+
+
+def load_timing_cache(config: Any, path: Path | None) -> Any:  # noqa: ANN401
+    """Attaches a cache to a builder's configuration.
+
+    Args:
+        config: ``IBuilderConfig``.
+        path: File; a new cache is made if there is none, None attaches nothing.
+
+    Returns:
+        The cache, which the build fills, or None.
+
+    Raises:
+        UsageError: The file's directory is missing or read-only.
+    """
+    if path is None:
+        return None
+    check_writable(path)
+    content = path.read_bytes() if path.exists() else b""
+    cache = config.create_timing_cache(content)
+    if cache is None or not config.set_timing_cache(cache, ignore_mismatch=False):
+        _LOG.warning("The timing cache '%s' is not for this TensorRT and GPU: starting anew.", path)
+        cache = config.create_timing_cache(b"")
+        config.set_timing_cache(cache, ignore_mismatch=False)
+    return cache
+
+
+def save_timing_cache(cache: Any, path: Path | None) -> None:  # noqa: ANN401
+    """Writes the cache back; the last of two builds at once wins."""
+    if cache is not None and path is not None:
+        write_atomically(path, bytes(cache.serialize()))

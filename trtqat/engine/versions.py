@@ -1,0 +1,129 @@
+"""What differs between the builders of TensorRT 8.6, 10.x and 11.x, all of it.
+
+Capability is asked by name: enum values move between majors. What was run is 8.6.0; the
+branches for 10 and 11 follow their Python bindings (tests/data/tensorrt_api.json holds the
+names and signatures that are relied on, and tests/unit/test_versions.py compares).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import ModuleType
+from typing import Any
+
+from trtqat.errors import MissingError, UsageError
+
+
+def network_flags(trt: ModuleType) -> int:
+    """Flags for ``Builder.create_network``.
+
+    8.6 needs EXPLICIT_BATCH, 10.x ignores it, 11.x has only explicit batches. Weakly typed
+    networks, which take the FP32 graph, exist up to 10.x; 11.x is always strongly typed.
+    """
+    flags = trt.NetworkDefinitionCreationFlag
+    if hasattr(flags, "EXPLICIT_BATCH"):
+        return 1 << int(flags.EXPLICIT_BATCH)
+    return 0
+
+
+def set_precision(trt: ModuleType, config: Any) -> tuple[str, ...]:  # noqa: ANN401
+    """Allows INT8 and FP16 kernels where the network is weakly typed.
+
+    Returns:
+        The flags that were set; none on TensorRT 11, where the graph's types decide.
+    """
+    names = [name for name in ("INT8", "FP16") if hasattr(trt.BuilderFlag, name)]
+    for name in names:
+        config.set_flag(getattr(trt.BuilderFlag, name))
+    return tuple(names)
+
+
+def set_version_compatible(trt: ModuleType, config: Any) -> None:  # noqa: ANN401
+    """Lets newer TensorRT versions run the plan; it then carries its own lean runtime."""
+    config.set_flag(trt.BuilderFlag.VERSION_COMPATIBLE)
+
+
+def set_hardware_compatibility(trt: ModuleType, config: Any, level: str) -> None:  # noqa: ANN401
+    """Lets other GPUs run the plan.
+
+    Args:
+        trt: The imported module.
+        config: The builder's configuration.
+        level: ``none``, ``ampere+`` or ``same-cc``, as trtexec spells them.
+
+    Raises:
+        UsageError: The level is not one of these.
+        MissingError: This TensorRT has no such level (``same-cc`` came with 10.9).
+    """
+    names = {"none": "NONE", "ampere+": "AMPERE_PLUS", "same-cc": "SAME_COMPUTE_CAPABILITY"}
+    if level not in names:
+        raise UsageError(
+            f"'{level}' is no hardware compatibility level.", f"Use {', '.join(names)}."
+        )
+    levels = trt.HardwareCompatibilityLevel
+    if not hasattr(levels, names[level]):
+        raise MissingError(
+            f"TensorRT {trt.__version__} has no hardware compatibility level '{level}'.",
+            "Use ampere+, or a TensorRT of 10.9 or newer.",
+        )
+    config.hardware_compatibility_level = getattr(levels, names[level])
+
+
+def tactic_sources(trt: ModuleType, changes: str, current: int) -> int:
+    """Adds and removes tactic sources, as trtexec's ``--tacticSources`` does.
+
+    Args:
+        trt: The imported module.
+        changes: For example ``"-cublas,-cublas-lt,-cudnn"``; ``+`` adds, ``-`` removes.
+        current: The bit mask to start from.
+
+    Returns:
+        The new bit mask. Removing a source that this version never had is done already.
+
+    Raises:
+        UsageError: A change has no sign, or adds a source that this version lacks.
+    """
+    mask = current
+    for change in filter(None, (part.strip() for part in changes.split(","))):
+        sign, name = change[0], change[1:].upper().replace("-", "_")
+        source = getattr(trt.TacticSource, name, None)
+        if sign == "-" and name in _TACTIC_SOURCES:
+            mask &= ~(1 << int(source)) if source is not None else -1
+        elif sign == "+" and source is not None:
+            mask |= 1 << int(source)
+        else:
+            here = [member for member in _TACTIC_SOURCES if hasattr(trt.TacticSource, member)]
+            names = ", ".join(member.lower().replace("_", "-") for member in here)
+            raise UsageError(
+                f"'{change}' is no change of tactic sources.",
+                f"Write +NAME or -NAME, with commas between them; this TensorRT has {names}.",
+            )
+    return mask
+
+
+_TACTIC_SOURCES = (
+    "CUBLAS",
+    "CUBLAS_LT",
+    "CUDNN",
+    "EDGE_MASK_CONVOLUTIONS",
+    "JIT_CONVOLUTIONS",
+)
+
+
+def parser_errors(parser: Any, node_names: Sequence[str]) -> list[str]:  # noqa: ANN401
+    """The ONNX parser's errors as sentences that name the node.
+
+    Args:
+        parser: An ``OnnxParser`` whose parse returned False.
+        node_names: Names of the graph's nodes in order: 8.6 gives only an index.
+    """
+    sentences = []
+    for number in range(parser.num_errors):
+        error = parser.get_error(number)
+        name = error.node_name() if hasattr(error, "node_name") else ""
+        index = error.node()
+        if not name and 0 <= index < len(node_names):
+            name = node_names[index]
+        at = f"node '{name}': " if name else ""
+        sentences.append(f"{at}{error.desc().strip().rstrip('.')}")
+    return sentences

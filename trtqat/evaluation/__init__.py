@@ -1,0 +1,1 @@
+"""Accuracy, latency and agreement; knows runtimes only through ``protocol``."""

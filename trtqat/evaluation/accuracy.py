@@ -1,0 +1,197 @@
+"""Every image once: predictions, exact counts, and how far two models' outputs are apart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trtqat.data.batches import Dataset
+from trtqat.errors import DataError
+from trtqat.evaluation.protocol import Model, Session
+from trtqat.numerics import sqnr_db
+from trtqat.tensors import Array
+
+Progress = Callable[[int, int], None]
+
+_TOP = 5
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Exact counts of one model.
+
+    Attributes:
+        top1: Images whose label has the largest logit.
+        top5: Images whose label is among the five largest; None with five classes or fewer.
+        count: Images.
+    """
+
+    top1: int
+    top5: int | None
+    count: int
+
+    @property
+    def top1_percent(self) -> float:
+        """Top-1 accuracy in percent."""
+        return 100 * self.top1 / self.count
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How close a model is to its baseline on the same images.
+
+    Attributes:
+        same_top1: Images with the same prediction; None if the output is no ``(N, classes)``.
+        count: Images.
+        sqnr_db: SQNR of the first output over all images, the baseline as the signal.
+        worst: Largest absolute difference.
+    """
+
+    same_top1: int | None
+    count: int
+    sqnr_db: float
+    worst: float
+
+
+@dataclass(frozen=True)
+class AccuracyResult:
+    """What ``measure_accuracy`` found; None where it does not apply."""
+
+    model: Accuracy | None
+    baseline: Accuracy | None
+    agreement: Agreement | None
+
+
+def measure_accuracy(
+    model: Model,
+    baseline: Model | None,
+    dataset: Dataset,
+    *,
+    batch_size: int,
+    progress: Progress | None = None,
+) -> AccuracyResult:
+    """Runs every image of a dataset once through a model and its baseline.
+
+    The last batch is as small as it is; a model that does not take so small a one gets
+    its rows repeated, and the results of the repetition are dropped.
+
+    Args:
+        model: What is measured.
+        baseline: What it is compared with, on the same batches.
+        dataset: Images, with labels or without.
+        batch_size: Of all batches but the last.
+        progress: Called with the number of images done and their total.
+
+    Raises:
+        DataError: There are labels, but the first output is not ``(N, classes)``.
+        InferenceError: A runtime failed.
+    """
+    mine, theirs = _Counter(), _Counter()
+    same = _Comparison()
+    runner = _Batches(model)
+    other = None if baseline is None else _Batches(baseline)
+    total = len(dataset)
+    try:
+        for start in range(0, total, batch_size):
+            stop = min(start + batch_size, total)
+            batch = dataset.batch(start, stop)
+            output = runner.first_output(batch.inputs, stop - start)
+            mine.add(output, batch.labels)
+            if other is not None:
+                expected = other.first_output(batch.inputs, stop - start)
+                theirs.add(expected, batch.labels)
+                same.add(expected, output)
+            if progress:
+                progress(stop, total)
+    finally:
+        runner.close()
+        if other is not None:
+            other.close()
+    return AccuracyResult(
+        mine.result(), theirs.result() if other else None, same.result() if other else None
+    )
+
+
+class _Batches:
+    """Runs batches of any size: one session per size, of which there are two at most."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self._sessions: dict[int, Session] = {}
+
+    def first_output(self, inputs: dict[str, Array], size: int) -> Array:
+        low, _ = self._model.batch_range
+        padded = max(size, low)
+        if padded > size:
+            rows = np.arange(padded) % size
+            inputs = {name: array[rows] for name, array in inputs.items()}
+        if padded not in self._sessions:
+            self._sessions[padded] = self._model.session(padded)
+        outputs = self._sessions[padded].run(inputs)
+        name = self._model.outputs[0].name if self._model.outputs else next(iter(outputs))
+        return outputs[name][:size]
+
+    def close(self) -> None:
+        for session in self._sessions.values():
+            session.close()
+
+
+class _Counter:
+    def __init__(self) -> None:
+        self.top1 = self.top5 = self.count = self.classes = 0
+
+    def add(self, logits: Array, labels: NDArray[np.int64] | None) -> None:
+        if labels is None:
+            return
+        if logits.ndim != 2:
+            raise DataError(
+                f"The data has labels, but the model's first output has the shape {logits.shape} "
+                "instead of (N, classes).",
+                "Let the model return its logits first, or give data without labels.",
+            )
+        self.classes = logits.shape[1]
+        if labels.max(initial=0) >= self.classes:
+            raise DataError(
+                f"The data has the label {labels.max()}, but the model has {self.classes} classes.",
+                "Check that data and model belong together.",
+            )
+        ranked = np.argsort(-logits, axis=1, kind="stable")[:, :_TOP]
+        hits = ranked == labels[:, None]
+        self.top1 += int(hits[:, 0].sum())
+        self.top5 += int(hits.any(axis=1).sum())
+        self.count += len(labels)
+
+    def result(self) -> Accuracy | None:
+        if not self.count:
+            return None
+        return Accuracy(self.top1, self.top5 if self.classes > _TOP else None, self.count)
+
+
+class _Comparison:
+    def __init__(self) -> None:
+        self.same = self.count = 0
+        self.signal = self.noise = self.worst = 0.0
+        self.is_classifier = True
+
+    def add(self, expected: Array, actual: Array) -> None:
+        if expected.shape != actual.shape:
+            raise DataError(
+                f"The model returns {actual.shape} where the baseline returns {expected.shape}.",
+                "Give the baseline of the same model.",
+            )
+        reference = expected.astype(np.float64)
+        error = np.abs(reference - actual.astype(np.float64))
+        self.signal += float(np.sum(reference**2))
+        self.noise += float(np.sum(error**2))
+        self.worst = max(self.worst, float(error.max(initial=0.0)))
+        self.count += len(expected)
+        self.is_classifier = self.is_classifier and expected.ndim == 2
+        if self.is_classifier:
+            self.same += int((expected.argmax(axis=1) == actual.argmax(axis=1)).sum())
+
+    def result(self) -> Agreement:
+        same = self.same if self.is_classifier else None
+        return Agreement(same, self.count, sqnr_db(self.signal, self.noise), self.worst)

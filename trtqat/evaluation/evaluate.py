@@ -1,0 +1,218 @@
+"""``evaluate``: one model, one baseline, the same data: accuracy and latency side by side."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from trtqat.data.batches import Dataset
+from trtqat.errors import DataError, GateError, UsageError
+from trtqat.evaluation.accuracy import (
+    Accuracy,
+    AccuracyResult,
+    Progress,
+    measure_accuracy,
+)
+from trtqat.evaluation.latency import LatencyOptions, Timing, measure_latency
+from trtqat.evaluation.protocol import Model
+from trtqat.runtime.environment import Environment, describe_environment
+from trtqat.tensors import Arrays
+
+_LOG = logging.getLogger(__name__)
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """What to measure and what to demand.
+
+    Attributes:
+        batch_size: Of every batch but the last.
+        latency: How long to time; None measures no latency.
+        max_accuracy_drop: Gate: top-1 points that may be lost to the baseline.
+        min_speedup: Gate: least ratio of the baseline's median compute time to the model's.
+    """
+
+    batch_size: int = 32
+    latency: LatencyOptions | None = field(default_factory=LatencyOptions)
+    max_accuracy_drop: float | None = None
+    min_speedup: float | None = None
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One model's figures; None where the data has no labels or latency was not asked for."""
+
+    name: str
+    device: str
+    accuracy: Accuracy | None
+    timing: Timing | None
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything that one evaluation found.
+
+    Attributes:
+        model: The model's figures.
+        baseline: The baseline's, if there was one.
+        comparison: Agreement between the two.
+        data: What it ran on.
+        images: How many images.
+        batch_size: Of every batch but the last.
+        speedup: Baseline's median compute time over the model's.
+        environment: The host.
+        failed_gates: A sentence for every gate that was not met.
+        schema_version: Of the JSON form.
+    """
+
+    model: Measured
+    baseline: Measured | None
+    comparison: AccuracyResult
+    data: str
+    images: int
+    batch_size: int
+    speedup: float | None
+    environment: Environment
+    failed_gates: tuple[str, ...]
+    schema_version: int = SCHEMA_VERSION
+
+    @property
+    def top1_drop_points(self) -> float | None:
+        """Top-1 points that the model loses to the baseline; negative if it gains."""
+        if self.baseline is None or self.baseline.accuracy is None or self.model.accuracy is None:
+            return None
+        return self.baseline.accuracy.top1_percent - self.model.accuracy.top1_percent
+
+    def check_gates(self) -> None:
+        """Raises GateError if a gate was not met; the report is complete all the same."""
+        if self.failed_gates:
+            raise GateError(" ".join(self.failed_gates), "The figures are in the report.")
+
+    def to_dict(self) -> dict[str, Any]:
+        """A form for JSON."""
+        result = asdict(self)
+        del result["comparison"]
+        agreement = self.comparison.agreement
+        result["agreement"] = None if agreement is None else asdict(agreement)
+        result["top1_drop_points"] = self.top1_drop_points
+        return result
+
+
+def evaluate(
+    model: Model,
+    dataset: Dataset,
+    options: EvaluateOptions | None = None,
+    *,
+    baseline: Model | None = None,
+    progress: Progress | None = None,
+) -> Report:
+    """Measures accuracy over every image, and latency at one batch size.
+
+    Args:
+        model: Engine or graph.
+        dataset: Data that fits the model's inputs.
+        options: See ``EvaluateOptions``.
+        baseline: On the same device class.
+        progress: Called with images done and their total.
+
+    Raises:
+        UsageError: The batch size is outside of the model's range, or a gate lacks its figure.
+        DataError: The dataset is empty or does not fit.
+        InferenceError: A runtime failed.
+    """
+    options = options or EvaluateOptions()
+    _check_batch_size(model, options.batch_size)
+    if len(dataset) == 0:
+        raise DataError(f"'{dataset.name}' has no images.", "Give at least one.")
+    _check_gates_can_be_judged(options, dataset, baseline)
+    comparison = measure_accuracy(
+        model, baseline, dataset, batch_size=options.batch_size, progress=progress
+    )
+    mine = theirs = None
+    if options.latency is not None:
+        inputs = _full_batch(dataset, options.batch_size)
+        _LOG.info("Timing %s at batch %d.", model.name, options.batch_size)
+        mine = _time(model, inputs, options)
+        if baseline is not None:
+            _LOG.info("Timing %s at batch %d.", baseline.name, options.batch_size)
+            theirs = _time(baseline, inputs, options)
+    speedup = theirs.compute.median_ms / mine.compute.median_ms if mine and theirs else None
+    measured = Measured(model.name, model.device, comparison.model, mine)
+    other = (
+        None
+        if baseline is None
+        else Measured(baseline.name, baseline.device, comparison.baseline, theirs)
+    )
+    return Report(
+        model=measured,
+        baseline=other,
+        comparison=comparison,
+        data=dataset.name,
+        images=len(dataset),
+        batch_size=options.batch_size,
+        speedup=speedup,
+        environment=describe_environment(with_gpu=model.device == "cuda"),
+        failed_gates=tuple(_failed_gates(options, comparison, speedup)),
+    )
+
+
+def _time(model: Model, inputs: Arrays, options: EvaluateOptions) -> Timing:
+    assert options.latency is not None
+    session = model.session(options.batch_size)
+    try:
+        return measure_latency(session, inputs, options.latency)
+    finally:
+        session.close()
+
+
+def _full_batch(dataset: Dataset, batch_size: int) -> Arrays:
+    """One batch of real data; a smaller dataset is repeated."""
+    batch = dataset.batch(0, min(batch_size, len(dataset)))
+    return {
+        name: array[[index % len(array) for index in range(batch_size)]]
+        for name, array in batch.inputs.items()
+    }
+
+
+def _check_batch_size(model: Model, batch_size: int) -> None:
+    low, high = model.batch_range
+    if batch_size < max(1, low) or (high is not None and batch_size > high):
+        allowed = f"{low}" if low == high else f"{low} to {high or 'any'}"
+        raise UsageError(
+            f"Batch size {batch_size} is not one that '{model.name}' takes ({allowed}).",
+            "Choose --batch-size from these, or export and build it for yours.",
+        )
+
+
+def _check_gates_can_be_judged(
+    options: EvaluateOptions, dataset: Dataset, baseline: Model | None
+) -> None:
+    has_labels = dataset.batch(0, 1).labels is not None
+    if options.max_accuracy_drop is not None and not (has_labels and baseline):
+        raise UsageError(
+            "An accuracy drop needs labelled data and a baseline.",
+            "Give both, or leave out --max-accuracy-drop.",
+        )
+    if options.min_speedup is not None and (baseline is None or options.latency is None):
+        raise UsageError(
+            "A speed-up needs a baseline and a latency measurement.",
+            "Give --baseline, or leave out --min-speedup.",
+        )
+
+
+def _failed_gates(
+    options: EvaluateOptions, comparison: AccuracyResult, speedup: float | None
+) -> list[str]:
+    failed = []
+    if options.max_accuracy_drop is not None and comparison.model and comparison.baseline:
+        drop = comparison.baseline.top1_percent - comparison.model.top1_percent
+        if drop > options.max_accuracy_drop:
+            failed.append(
+                f"Top-1 drops by {drop:.2f} points, more than {options.max_accuracy_drop:g}."
+            )
+    if options.min_speedup is not None and speedup is not None and speedup < options.min_speedup:
+        failed.append(f"The speed-up is {speedup:.2f}, less than {options.min_speedup:g}.")
+    return failed

@@ -1,0 +1,72 @@
+"""Opens what ``trtqat eval`` names: the model by its file, the baseline by its source."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from trtqat.errors import UsageError
+from trtqat.evaluation.protocol import Model
+from trtqat.extras import require
+
+if TYPE_CHECKING:
+    from trtqat.runtime.pytorch import PyTorchModel
+
+
+def open_model(path: Path, *, cuda_graph: bool = True) -> Model:
+    """Opens an ONNX file on the CPU, or any other file as a plan on the GPU.
+
+    Raises:
+        GraphError: ONNX Runtime does not accept the ONNX file.
+        PlanError: The plan is damaged, or for another TensorRT or GPU.
+        MissingError: There is no TensorRT, no GPU or no ONNX Runtime.
+    """
+    if path.suffix == ".onnx":
+        from trtqat.runtime.onnx_reference import OnnxModel
+
+        return OnnxModel(path)
+    from trtqat.runtime.engine import Engine
+
+    return Engine(path, cuda_graph=cuda_graph)
+
+
+def open_baseline(
+    source: str,
+    model: Model,
+    *,
+    checkpoint: Path | None = None,
+    factory_args: list[str] | None = None,
+    precision: Literal["fp32", "fp16"] = "fp32",
+    cuda_graph: bool = True,
+) -> PyTorchModel:
+    """Loads the PyTorch model that ``model`` is compared with, onto the same kind of device.
+
+    Args:
+        source: Factory or TorchScript file, as for ``trtqat export``.
+        model: The engine or graph; its inputs are the baseline's.
+        checkpoint: State dict for the factory's model.
+        factory_args: ``NAME=VALUE`` pairs.
+        precision: Arithmetic of the baseline.
+        cuda_graph: Whether to capture a CUDA graph where that works.
+
+    Raises:
+        SourceError: The source cannot be loaded, or takes other inputs than the model.
+        MissingError: PyTorch is not installed, or sees no GPU.
+    """
+    require("torch", extra="export", purpose="The PyTorch baseline")
+    from trtqat.export.loading import ModelSource, load_model, parse_factory_args
+    from trtqat.export.samples import order_inputs
+    from trtqat.runtime.pytorch import PyTorchModel
+
+    if not source:
+        raise UsageError("--baseline is empty.", "Give file.py:factory or a TorchScript file.")
+    module = load_model(ModelSource(source, checkpoint, parse_factory_args(factory_args or [])))
+    # The names must be those of forward; a TorchScript file may have lost them.
+    inputs = order_inputs(module, list(model.inputs)) if len(model.inputs) > 1 else model.inputs
+    return PyTorchModel(
+        module,
+        inputs,
+        device=model.device,
+        precision=precision,
+        cuda_graph=cuda_graph,
+    )

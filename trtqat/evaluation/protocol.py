@@ -1,0 +1,67 @@
+"""What the evaluation asks of a runtime.
+
+``runtime.engine.Engine``, ``runtime.onnx_reference.OnnxModel`` and
+``runtime.pytorch.PyTorchModel`` fit; so does any class with these members.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, Protocol
+
+from trtqat.tensors import Array, Arrays, TensorSpec
+
+
+class Session(Protocol):
+    """A model bound to one batch size.
+
+    Attributes:
+        mode: How a query runs and is timed, in words.
+    """
+
+    mode: str
+
+    def run(self, inputs: Arrays) -> dict[str, Array]:
+        """One query from host memory to host memory, synchronised; inputs ``(N, …)`` by name."""
+
+    def load(self, inputs: Arrays) -> None:
+        """Puts inputs where ``compute_times_ms`` finds them."""
+
+    def compute_times_ms(self, count: int) -> list[float]:
+        """Compute time of each of ``count`` queries on the loaded inputs, in ms.
+
+        On a GPU by CUDA events, without transfers; on a CPU by the wall clock.
+        """
+
+    def close(self) -> None:
+        """Frees what the session holds."""
+
+
+class Model(Protocol):
+    """An engine, a graph or a PyTorch model.
+
+    Attributes:
+        name: For reports.
+        device: Where it runs.
+        inputs: Inputs; the first dimension of each is the batch.
+        outputs: Outputs, the first of which holds the logits of a classifier; empty if they
+            are not known before it runs.
+        batch_range: Smallest and largest batch size; no upper limit if that is None.
+    """
+
+    name: str
+    device: Literal["cpu", "cuda"]
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]: ...  # noqa: D102
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]: ...  # noqa: D102
+
+    @property
+    def batch_range(self) -> tuple[int, int | None]: ...  # noqa: D102
+
+    def session(self, batch_size: int) -> Session:
+        """Binds the model to a batch size within its range."""
+
+    def close(self) -> None:
+        """Frees the model."""

@@ -1,0 +1,159 @@
+"""A plan deserialized by TensorRT: what it takes, what it returns, and sessions on it."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from trtqat.errors import InferenceError, PlanError, UsageError
+from trtqat.runtime.manifest import ProfileShapes, check_plan
+from trtqat.runtime.plan import PlanHeader, read_plan
+from trtqat.runtime.session import EngineSession
+from trtqat.runtime.tensorrt_library import load_tensorrt, make_logger, open_device
+from trtqat.tensors import DYNAMIC, TensorSpec
+
+_LOG = logging.getLogger(__name__)
+
+
+class Engine:
+    """A TensorRT engine on the first GPU.
+
+    Attributes:
+        name: For reports.
+        device: ``"cuda"``.
+        inputs: Inputs, dynamic dimensions as ``-1``.
+        outputs: Outputs, likewise.
+        profiles: Shapes of the first optimization profile, by input.
+        batch_range: Smallest and largest batch.
+        manifest: Fields of the manifest beside the plan, or None.
+    """
+
+    device: Literal["cpu", "cuda"] = "cuda"
+
+    def __init__(self, path: Path, *, cuda_graph: bool = True) -> None:
+        """Checks and deserializes a plan.
+
+        Args:
+            path: The plan file; its manifest is checked if it lies beside it.
+            cuda_graph: Whether sessions capture a CUDA graph where that works.
+
+        Raises:
+            PlanError: It is not a plan, is damaged, or is for another TensorRT or GPU.
+            MissingError: There is no TensorRT or no GPU here.
+        """
+        plan, header = read_plan(path)
+        self.manifest = check_plan(plan, path)
+        if self.manifest is None:
+            _LOG.warning("'%s' has no manifest beside it: a damaged plan goes unnoticed.", path)
+        self.name = path.name
+        self._cuda_graph = cuda_graph
+        trt = load_tensorrt("Running a plan")
+        self._device = open_device("Running a plan")
+        self._logger, self._messages = make_logger(trt)
+        runtime = trt.Runtime(self._logger)
+        if header.is_version_compatible:
+            # It carries a library that TensorRT loads: whoever evaluates it built or trusts it.
+            runtime.engine_host_code_allowed = True
+        self._runtime = runtime
+        self._engine: Any = runtime.deserialize_cuda_engine(plan)
+        if self._engine is None:
+            raise _deserialization_error(path, header, trt, self._messages.reason())
+        self.inputs, self.outputs = _tensors(trt, self._engine)
+        self.profiles = _profiles(self._engine, self.inputs)
+        self.batch_range = _batch_range(self.profiles)
+
+    def session(self, batch_size: int) -> EngineSession:
+        """Binds the engine to one batch size: buffers, a stream and, if it captures, a CUDA graph.
+
+        Dimensions other than the first take the profile's optimum where they are dynamic.
+
+        Raises:
+            UsageError: The batch size is outside of the profile.
+            InferenceError: TensorRT makes no execution context, or its enqueue fails.
+        """
+        low, high = self.batch_range
+        if not low <= batch_size <= high:
+            raise UsageError(
+                f"Batch size {batch_size} is outside of {low} to {high}, for which "
+                f"'{self.name}' was built.",
+                f"Build it again with --batch 1:{batch_size}:{max(batch_size, high)}.",
+            )
+        context = self._engine.create_execution_context()
+        if context is None:
+            raise InferenceError(
+                f"TensorRT made no execution context for '{self.name}': {self._messages.reason()}.",
+                "Free device memory, or build with a smaller --workspace.",
+            )
+        shapes = {}
+        for spec in self.inputs:
+            optimum = self.profiles[spec.name].opt
+            shape = tuple(
+                opt if dim == DYNAMIC else dim for dim, opt in zip(spec.shape, optimum, strict=True)
+            )
+            batched = bool(spec.shape) and spec.shape[0] == DYNAMIC
+            shapes[spec.name] = (batch_size, *shape[1:]) if batched else shape
+        return EngineSession(
+            name=self.name,
+            context=context,
+            device=self._device,
+            inputs=[TensorSpec(spec.name, shapes[spec.name], spec.dtype) for spec in self.inputs],
+            outputs=list(self.outputs),
+            messages=self._messages,
+            cuda_graph=self._cuda_graph,
+        )
+
+    def close(self) -> None:
+        """Frees the engine; sessions made from it must be closed before."""
+        self._engine = None
+        self._runtime = None
+
+
+def _tensors(trt: Any, engine: Any) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:  # noqa: ANN401
+    inputs: list[TensorSpec] = []
+    outputs: list[TensorSpec] = []
+    for index in range(engine.num_io_tensors):
+        name = engine.get_tensor_name(index)
+        try:
+            dtype = np.dtype(trt.nptype(engine.get_tensor_dtype(name))).name
+        except TypeError as error:
+            raise PlanError(
+                f"Tensor '{name}' has a type that NumPy lacks ({engine.get_tensor_dtype(name)}).",
+                "Build the engine with FP32 or FP16 inputs and outputs.",
+            ) from error
+        spec = TensorSpec(name, tuple(engine.get_tensor_shape(name)), dtype)
+        is_input = engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT
+        (inputs if is_input else outputs).append(spec)
+    return tuple(inputs), tuple(outputs)
+
+
+def _profiles(engine: Any, inputs: tuple[TensorSpec, ...]) -> dict[str, ProfileShapes]:  # noqa: ANN401
+    return {
+        spec.name: ProfileShapes(
+            *(tuple(shape) for shape in engine.get_tensor_profile_shape(spec.name, 0))
+        )
+        for spec in inputs
+    }
+
+
+def _batch_range(profiles: dict[str, ProfileShapes]) -> tuple[int, int]:
+    shapes = [profile for profile in profiles.values() if profile.min]
+    low = max((profile.min[0] for profile in shapes), default=1)
+    high = min((profile.max[0] for profile in shapes), default=1)
+    return low, high
+
+
+def _deserialization_error(path: Path, header: PlanHeader, trt: Any, reason: str) -> PlanError:  # noqa: ANN401
+    written = ".".join(map(str, header.tensorrt))
+    here = ".".join(trt.__version__.split(".")[:3])
+    if written != here:
+        return PlanError(
+            f"The plan '{path}' was built by TensorRT {written}; this host has {here}.",
+            f"Build it here again from its ONNX file, or install TensorRT {written}.",
+        )
+    return PlanError(
+        f"TensorRT {here} cannot load the plan '{path}': {reason}.",
+        "Build it on a GPU of this kind, from its ONNX file.",
+    )

@@ -1,0 +1,123 @@
+"""The manifest beside a plan: what we know of it, in a file of its own.
+
+The plan stays pure, so trtexec, Triton and Polygraphy read it; ``model.engine`` has its
+manifest in ``model.engine.json``. TensorRT deserializes a plan with a flipped byte without
+complaint, so whoever loads a plan compares the manifest's SHA-256 first.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from trtqat.errors import PlanError
+from trtqat.tensors import TensorSpec
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class ProfileShapes:
+    """The shapes that an engine takes for one input, each as ``(N, …)``."""
+
+    min: tuple[int, ...]
+    opt: tuple[int, ...]
+    max: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What was built, from what, with what, for what.
+
+    Attributes:
+        plan_sha256: Of the plan file.
+        plan_bytes: Its size.
+        graph: Name of the ONNX file.
+        graph_sha256: Of the ONNX file.
+        tensorrt: Version string of the builder.
+        cuda: CUDA version of the driver at build time, as ``"12.4"``.
+        driver: Driver version.
+        gpu: Name of the GPU.
+        compute_capability: As ``"9.0"``.
+        platform: Operating system and machine, as ``"Linux-x86_64"``.
+        inputs: Inputs of the engine.
+        outputs: Outputs of the engine.
+        profiles: Shapes by input name.
+        options: The build options.
+        provenance: What the export recorded in the graph.
+        build_seconds: Time that TensorRT took.
+        created: UTC, ISO 8601.
+        schema_version: Of this file.
+    """
+
+    plan_sha256: str
+    plan_bytes: int
+    graph: str
+    graph_sha256: str
+    tensorrt: str
+    cuda: str
+    driver: str
+    gpu: str
+    compute_capability: str
+    platform: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    profiles: Mapping[str, ProfileShapes]
+    options: Mapping[str, Any]
+    provenance: Mapping[str, Any]
+    build_seconds: float
+    created: str
+    schema_version: int = field(default=SCHEMA_VERSION)
+
+    def to_json(self) -> str:
+        """The content of the manifest file."""
+        return json.dumps(asdict(self), indent=1, sort_keys=True) + "\n"
+
+
+def manifest_path(plan: Path) -> Path:
+    """``model.engine`` → ``model.engine.json``."""
+    return plan.with_name(plan.name + ".json")
+
+
+def check_plan(plan: bytes, path: Path) -> Mapping[str, Any] | None:
+    """Compares a plan with the manifest beside it.
+
+    Args:
+        plan: Content of the plan file.
+        path: Where it was read from.
+
+    Returns:
+        The manifest's fields, or None if there is no manifest.
+
+    Raises:
+        PlanError: The manifest is not readable, of a newer schema, or of another plan.
+    """
+    beside = manifest_path(path)
+    if not beside.exists():
+        return None
+    try:
+        fields = json.loads(beside.read_text())
+        recorded, schema = fields["plan_sha256"], int(fields["schema_version"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise PlanError(
+            f"The manifest '{beside}' cannot be read ({type(error).__name__}: {error}).",
+            "Copy plan and manifest again from the build host, together.",
+        ) from error
+    if schema > SCHEMA_VERSION:
+        raise PlanError(
+            f"The manifest '{beside}' has schema {schema}; this version reads up to "
+            f"{SCHEMA_VERSION}.",
+            "Upgrade trtqat on this host.",
+        )
+    if recorded != hashlib.sha256(plan).hexdigest():
+        raise PlanError(
+            f"The plan '{path}' is not the one that its manifest describes: the SHA-256 differs.",
+            "It was changed or damaged on the way, or belongs to another manifest; copy both "
+            "again from the build host.",
+        )
+    manifest: Mapping[str, Any] = fields
+    return manifest

@@ -1,0 +1,83 @@
+"""What a plan file tells without TensorRT: that it is one, that it is whole, and its version.
+
+The header was read off plans of TensorRT 8.6 (a file of 16,118,660 bytes begins with
+``66 74 72 74 | 00 00 00 00 | 01 00 00 00 | 00 00 00 00 | 84 f3 f5 00 00 00 00 00 |
+08 06 00 0c``); NVIDIA documents tag and version for 10 and later.
+
+    0   4  ``ftrt``
+    4   4  serialization version
+    8   4  1 for a plain plan, 2 for a version-compatible one
+    16  8  size of the whole file, little endian
+    24  4  TensorRT major, minor, patch, build
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from trtqat.errors import PlanError
+
+_TAG = b"ftrt"
+_HEADER_BYTES = 28
+_VERSION_COMPATIBLE = 2
+
+
+@dataclass(frozen=True)
+class PlanHeader:
+    """The first bytes of a plan.
+
+    Attributes:
+        tensorrt: Version that wrote it, as ``(8, 6, 0)``.
+        is_version_compatible: Whether a newer TensorRT may run it.
+        size_bytes: Size of the whole plan as the header has it.
+    """
+
+    tensorrt: tuple[int, int, int]
+    is_version_compatible: bool
+    size_bytes: int
+
+
+def read_plan(path: Path) -> tuple[bytes, PlanHeader]:
+    """Reads a plan file and checks its header against its size.
+
+    Raises:
+        PlanError: There is no such file, it is not a plan, or it is truncated.
+    """
+    try:
+        plan = path.read_bytes()
+    except OSError as error:
+        raise PlanError(
+            f"The plan '{path}' cannot be read: {error.strerror}.", "Check the path."
+        ) from error
+    return plan, parse_header(plan, str(path))
+
+
+def parse_header(plan: bytes, name: str) -> PlanHeader:
+    """Reads the header of a plan.
+
+    Args:
+        plan: The whole file.
+        name: For messages.
+
+    Raises:
+        PlanError: It is not a plan, or its size is not the one in the header.
+    """
+    if plan[:4] != _TAG:
+        looks_like_onnx = name.endswith(".onnx")
+        raise PlanError(
+            f"'{name}' is not a TensorRT plan"
+            + (" but looks like an ONNX file." if looks_like_onnx else "."),
+            "Make one with: trtqat build model.onnx -o model.engine",
+        )
+    size = int.from_bytes(plan[16:24], "little")
+    if len(plan) < _HEADER_BYTES or (size and size != len(plan)):
+        raise PlanError(
+            f"The plan '{name}' is damaged: it has {len(plan):,} bytes, its header says {size:,}.",
+            "Copy it again from the build host.",
+        )
+    return PlanHeader(
+        (plan[24], plan[25], plan[26]),
+        int.from_bytes(plan[8:12], "little") == _VERSION_COMPATIBLE,
+        size,
+    )

@@ -1,0 +1,222 @@
+"""An engine bound to shapes, buffers and a stream.
+
+A session has fixed shapes and fixed addresses, which is what a captured CUDA graph needs;
+another batch size is another session. Memory and streams come from cuda.core, and TensorRT
+enqueues into them.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import math
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from trtqat.errors import InferenceError
+from trtqat.runtime.tensorrt_library import Messages
+from trtqat.tensors import DYNAMIC, Array, Arrays, TensorSpec
+
+_LOG = logging.getLogger(__name__)
+
+# Queries between two synchronisations while timing: the GPU never waits for the host's
+# launch of the next query, and events are created once.
+_WINDOW = 32
+
+
+class EngineSession:
+    """One query at a time on one stream; see ``evaluation.protocol.Session``.
+
+    Attributes:
+        mode: How queries are enqueued, in words.
+        has_cuda_graph: Whether a CUDA graph was captured.
+        enqueue_times_ms: Host time of each enqueue of the last ``compute_times_ms``.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        context: Any,  # noqa: ANN401
+        device: Any,  # noqa: ANN401
+        inputs: Sequence[TensorSpec],
+        outputs: Sequence[TensorSpec],
+        messages: Messages,
+        cuda_graph: bool,
+    ) -> None:
+        """Allocates, enqueues once and captures.
+
+        Args:
+            name: Of the engine, for messages.
+            context: An ``IExecutionContext`` of its own.
+            device: A current ``cuda.core.Device``.
+            inputs: Inputs with their final shapes.
+            outputs: Outputs; their shapes follow from the inputs'.
+            messages: What TensorRT's logger collected.
+            cuda_graph: Whether to capture a CUDA graph.
+
+        Raises:
+            InferenceError: A shape is refused, or an output's size depends on the data.
+        """
+        self._name = name
+        self._context = context
+        self._device = device
+        self._messages = messages
+        self._stream = device.create_stream()
+        for spec in inputs:
+            if not context.set_input_shape(spec.name, spec.shape):
+                raise InferenceError(
+                    f"TensorRT refuses the shape {spec.shape} for input '{spec.name}' of "
+                    f"'{name}': {messages.reason()}.",
+                    "Build the engine for that shape.",
+                )
+        self._inputs = {spec.name: _Tensor(device, self._stream, spec) for spec in inputs}
+        self._outputs = {}
+        for spec in outputs:
+            shape = tuple(context.get_tensor_shape(spec.name))
+            if DYNAMIC in shape:
+                raise InferenceError(
+                    f"The size of output '{spec.name}' of '{name}' depends on the data {shape}.",
+                    "Export the model without that operation, and do it after the engine.",
+                )
+            resolved = TensorSpec(spec.name, shape, spec.dtype)
+            self._outputs[spec.name] = _Tensor(device, self._stream, resolved)
+        for tensor_name, tensor in {**self._inputs, **self._outputs}.items():
+            context.set_tensor_address(tensor_name, int(tensor.device.handle))
+        self._graph: Any = None
+        # TensorRT wants one plain enqueue after a change of shape before a capture.
+        self._enqueue()
+        self._stream.sync()
+        if cuda_graph:
+            self._graph = self._capture()
+        self.has_cuda_graph = self._graph is not None
+        self.mode = "CUDA graph" if self.has_cuda_graph else "plain enqueue"
+        self._events: list[tuple[Any, Any]] = []
+        self.enqueue_times_ms: list[float] = []
+
+    def run(self, inputs: Arrays) -> dict[str, Array]:
+        """Runs one batch: pinned host memory → device → compute → pinned host memory.
+
+        Args:
+            inputs: Arrays of the session's shapes by input name.
+
+        Returns:
+            Arrays by output name, copies of their own.
+
+        Raises:
+            InferenceError: TensorRT's enqueue failed.
+        """
+        self._copy_in(inputs)
+        self._launch()
+        for tensor in self._outputs.values():
+            tensor.device.copy_to(tensor.pinned, stream=self._stream)
+        self._stream.sync()
+        return {name: tensor.host.copy() for name, tensor in self._outputs.items()}
+
+    def load(self, inputs: Arrays) -> None:
+        """Puts inputs on the device, for ``compute_times_ms``."""
+        self._copy_in(inputs)
+        self._stream.sync()
+
+    def compute_times_ms(self, count: int) -> list[float]:
+        """GPU time of each of ``count`` queries on the loaded inputs, by CUDA events, in ms.
+
+        Raises:
+            InferenceError: TensorRT's enqueue failed.
+        """
+        if not self._events:
+            self._events = [(self._make_event(), self._make_event()) for _ in range(_WINDOW)]
+        times: list[float] = []
+        self.enqueue_times_ms = []
+        while len(times) < count:
+            window = self._events[: count - len(times)]
+            for start, end in window:
+                self._stream.record(start)
+                before = time.perf_counter()
+                self._launch()
+                self.enqueue_times_ms.append((time.perf_counter() - before) * 1e3)
+                self._stream.record(end)
+            self._stream.sync()
+            times.extend(float(end - start) for start, end in window)
+        return times
+
+    def close(self) -> None:
+        """Frees graph, buffers, context and stream."""
+        self._stream.sync()
+        if self._graph is not None:
+            self._graph.close()
+        for tensor in [*self._inputs.values(), *self._outputs.values()]:
+            tensor.close(self._stream)
+        self._stream.sync()
+        self._events.clear()
+        self._context = None
+        self._stream.close()
+
+    def _copy_in(self, inputs: Arrays) -> None:
+        for name, tensor in self._inputs.items():
+            np.copyto(tensor.host, inputs[name], casting="same_kind")
+            tensor.device.copy_from(tensor.pinned, stream=self._stream)
+
+    def _launch(self) -> None:
+        if self._graph is not None:
+            self._graph.launch(self._stream)
+        else:
+            self._enqueue()
+
+    def _enqueue(self) -> None:
+        # A context that TensorRT could not set up fails here, with False, not before.
+        if not self._context.execute_async_v3(int(self._stream.handle)):
+            raise InferenceError(
+                f"TensorRT could not enqueue '{self._name}': {self._messages.reason()}.",
+                "If the message names cuBLAS or cuDNN, install them or build with "
+                "--tactic-sources -cublas,-cublas-lt,-cudnn.",
+            )
+
+    def _capture(self) -> Any:  # noqa: ANN401
+        """Captures the enqueue; None, with a note, where TensorRT or CUDA refuses."""
+        builder = self._stream.create_graph_builder()
+        try:
+            builder.begin_building(mode="thread_local")
+            try:
+                self._enqueue()
+            finally:
+                builder.end_building()
+            graph = builder.complete()
+        # Whatever a capture fails with, plain enqueue still works.
+        except Exception as error:
+            _LOG.warning("No CUDA graph for '%s' (%s): plain enqueue.", self._name, error)
+            return None
+        finally:
+            builder.close()
+        graph.upload(self._stream)
+        self._stream.sync()
+        return graph
+
+    def _make_event(self) -> Any:  # noqa: ANN401
+        from cuda.core import EventOptions
+
+        return self._device.create_event(EventOptions(timing_enabled=True))
+
+
+class _Tensor:
+    """A device buffer, a pinned host buffer of the same size, and the latter as an array."""
+
+    def __init__(self, device: Any, stream: Any, spec: TensorSpec) -> None:  # noqa: ANN401
+        from cuda.core import LegacyPinnedMemoryResource
+
+        dtype = np.dtype(spec.dtype)
+        # An empty tensor still needs an address.
+        size = max(1, math.prod(spec.shape) * dtype.itemsize)
+        self.device = device.allocate(size, stream=stream)
+        self.pinned = LegacyPinnedMemoryResource().allocate(size)
+        # Not through DLPack: NumPy makes such an array read-only.
+        memory = memoryview((ctypes.c_ubyte * size).from_address(int(self.pinned.handle)))
+        self.host: Array = np.frombuffer(memory, dtype, math.prod(spec.shape)).reshape(spec.shape)
+
+    def close(self, stream: Any) -> None:  # noqa: ANN401
+        del self.host
+        self.device.close(stream)
+        self.pinned.close()

@@ -1,0 +1,97 @@
+"""TensorRT as this host has it: the module, its log, the GPU under it."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any
+
+from trtqat.errors import MissingError, first_line
+from trtqat.extras import require
+
+_LOG = logging.getLogger("tensorrt")
+
+
+@dataclass
+class Messages:
+    """What TensorRT logged as a warning or worse; the only place where it gives reasons."""
+
+    errors: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    def reason(self, default: str = "TensorRT gave no reason") -> str:
+        """The first error, which names the cause; later ones follow from it."""
+        return self.errors[0].strip().rstrip(".") if self.errors else default
+
+
+def load_tensorrt(purpose: str) -> ModuleType:
+    """Imports TensorRT.
+
+    Args:
+        purpose: What needs it, as the subject of a sentence.
+
+    Raises:
+        MissingError: TensorRT is not installed, or its libraries do not load.
+    """
+    try:
+        import tensorrt
+    except (ImportError, OSError) as error:
+        raise MissingError(
+            f"{purpose} needs TensorRT, which cannot be imported here ({error}).",
+            "Install trtqat[tensorrt-cu12] or trtqat[tensorrt-cu13] (their wheels fetch the "
+            "libraries from NVIDIA's own index), trtqat[tensorrt8] on Python 3.10 (complete on "
+            "PyPI), or NVIDIA's tar file or container.",
+        ) from error
+    module: ModuleType = tensorrt
+    return module
+
+
+def make_logger(trt: ModuleType) -> tuple[Any, Messages]:
+    """A TensorRT logger that collects warnings and errors and passes all to ``logging``.
+
+    Args:
+        trt: The imported module.
+
+    Returns:
+        The ``ILogger`` (keep it alive as long as what uses it) and its messages.
+    """
+    messages = Messages()
+    severity_of = trt.ILogger.Severity
+    bad = (severity_of.INTERNAL_ERROR, severity_of.ERROR)
+
+    class CollectingLogger(trt.ILogger):  # type: ignore[name-defined, misc, unused-ignore]
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)
+
+        def log(self, severity: Any, message: str) -> None:  # noqa: ANN401
+            if severity in bad:
+                messages.errors.append(message)
+            elif severity == severity_of.WARNING:
+                messages.warnings.append(message)
+            if severity != severity_of.VERBOSE:
+                _LOG.debug("%s", message)
+
+    return CollectingLogger(), messages
+
+
+def open_device(purpose: str) -> Any:  # noqa: ANN401
+    """Makes the first CUDA device current, as a ``cuda.core.Device``.
+
+    Args:
+        purpose: What needs it, as the subject of a sentence.
+
+    Raises:
+        MissingError: cuda-python is not installed, or there is no GPU or driver.
+    """
+    core = require("cuda.core", extra="cuda12] or trtqat[cuda13", purpose=purpose)
+    try:
+        device = core.Device()
+        device.set_current()
+    # cuda.core raises its own CUDAError, or RuntimeError where there is no driver library.
+    except Exception as error:
+        raise MissingError(
+            f"{purpose} needs an NVIDIA GPU, and CUDA finds none here ({first_line(error)}).",
+            "Run it on the build or target host; `nvidia-smi` must list the GPU there.",
+        ) from error
+    return device
