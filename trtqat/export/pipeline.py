@@ -216,35 +216,36 @@ def _check_count(
     pairs: ExpandedPairs,
     example: Example,
 ) -> list[str]:
-    """As many Q/DQ pairs as uses of active quantizers; otherwise the export is wrong."""
-    if isinstance(model, torch.jit.ScriptModule):
-        kinds = [node.kind() for node in model.inlined_graph.nodes()]
-        expected = sum(kind.startswith("aten::fake_quantize_") for kind in kinds)
-        if expected != pairs.count:
-            raise ExportError(
-                f"The module has {expected} fake-quantize operators, the graph has "
-                f"{pairs.count} Q/DQ pairs.",
-                "Trace the module again from the model, in eval mode.",
-            )
-    else:
-        uses = _count_uses(model, stand_ins, example)
-        for name in uses:
-            if uses[name] != pairs.uses.get(name, 0):
-                raise ExportError(
-                    f"Quantizer '{name}' runs {uses[name]} times, but became "
-                    f"{pairs.uses.get(name, 0)} Q/DQ pairs.",
-                    "Its result may be unused; try the other --exporter, or disable it.",
-                )
-        unused = [name for name in stand_ins if name not in uses]
-        if unused:
-            return [
-                f"{len(unused)} quantizers never run, as '{unused[0]}': they left no Q/DQ pair."
-            ]
+    """Every active quantizer became its Q/DQ pairs; otherwise the export is wrong.
+
+    Fewer pairs than uses are right where two uses are one computation: both exporters merge
+    them, as for the weight of a layer that runs twice.
+    """
     if pairs.count == 0:
         raise SourceError(
             "The model has no active quantizer, so its engine would not be INT8.",
             "Insert quantizers, calibrate and fine-tune first: trtqat.quant.training does it.",
         )
+    if isinstance(model, torch.jit.ScriptModule):
+        kinds = [node.kind() for node in model.inlined_graph.nodes()]
+        operators = sum(kind.startswith("aten::fake_quantize_") for kind in kinds)
+        if pairs.count == operators:
+            return []
+        return [
+            f"{operators} fake-quantize operators became {pairs.count} Q/DQ pairs: equal and "
+            "unused ones are left out."
+        ]
+    uses = _count_uses(model, stand_ins, example)
+    for name in uses:
+        if not 1 <= pairs.uses.get(name, 0) <= uses[name]:
+            raise ExportError(
+                f"Quantizer '{name}' runs {uses[name]} times, but became "
+                f"{pairs.uses.get(name, 0)} Q/DQ pairs.",
+                "Its result may be unused; try the other --exporter, or disable it.",
+            )
+    unused = [name for name in stand_ins if name not in uses]
+    if unused:
+        return [f"{len(unused)} quantizers never run, as '{unused[0]}': no Q/DQ pair for them."]
     return []
 
 

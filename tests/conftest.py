@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+# tests/models.py is imported by unit, integration and GPU tests alike.
+sys.path.insert(0, str(Path(__file__).parent))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--require-gpu", action="store_true", help="tests/gpu fails instead of skipping"
+    )
+    parser.addoption(
+        "--tactic-sources", default="", help="for every build in tests/gpu, as trtqat build has it"
+    )
+    parser.addoption(
+        "--vgg-runs", default="runs/vgg16", help="folder with a trained VGG-16 for tests/gpu"
+    )
+    parser.addoption(
+        "--vgg-data", default="runs/data", help="folder with the images that it was trained on"
+    )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if Path(__file__).parent / "gpu" in item.path.parents:
+            item.add_marker(pytest.mark.gpu)

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from workloads import RESNET, RESNET_INPUT, VGG, VGG_INPUT, Artefacts, Build
+
+from trtqat.engine.builder import BuildOptions, BuildResult, build
+from trtqat.engine.profiles import ProfileOptions
+from trtqat.errors import MissingError
+from trtqat.export.loading import ModelSource, load_model
+from trtqat.export.pipeline import ExportOptions, export_onnx
+from trtqat.runtime.tensorrt_library import load_tensorrt, open_device
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _gpu(request: pytest.FixtureRequest) -> None:
+    try:
+        load_tensorrt("This test")
+        open_device("This test")
+    except MissingError as error:
+        if request.config.getoption("--require-gpu"):
+            pytest.fail(str(error), pytrace=False)
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def tactic_sources(request: pytest.FixtureRequest) -> str:
+    return str(request.config.getoption("--tactic-sources"))
+
+
+@pytest.fixture(scope="session")
+def build_engine(tactic_sources: str) -> Build:
+    def build_with(
+        graph: Path, output: Path, batch: tuple[int, int, int] = (1, 32, 32), **options: object
+    ) -> BuildResult:
+        made = BuildOptions(
+            profile=ProfileOptions(batch=batch),
+            tactic_sources=tactic_sources,
+            **options,  # type: ignore[arg-type]
+        )
+        return build(graph, output, made)
+
+    return build_with
+
+
+@pytest.fixture(scope="session")
+def runs(request: pytest.FixtureRequest) -> Path:
+    folder = Path(str(request.config.getoption("--vgg-runs")))
+    if not (folder / "qat.pt").exists():
+        message = f"no trained VGG-16 in '{folder}': run scripts/test-gpu, which trains one"
+        if request.config.getoption("--require-gpu"):
+            pytest.fail(message, pytrace=False)
+        pytest.skip(message)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def vgg_data(request: pytest.FixtureRequest) -> str:
+    return f"cifar10:{request.config.getoption('--vgg-data')}"
+
+
+@pytest.fixture(scope="session")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("engines")
+
+
+@pytest.fixture(scope="session", params=["checkpoint", "torchscript"])
+def vgg(request: pytest.FixtureRequest, runs: Path, work: Path, build_engine: Build) -> Artefacts:
+    """Graph, engine and source of the trained VGG-16, from either kind of source."""
+    source = (
+        ModelSource(f"{VGG}:qat", runs / "qat.pt")
+        if request.param == "checkpoint"
+        else ModelSource(str(runs / "vgg16_qat.jit.pt"))
+    )
+    graph = work / f"vgg16-{request.param}.onnx"
+    export_onnx(
+        load_model(source), graph, ExportOptions((VGG_INPUT,)), provenance=source.describe()
+    )
+    engine = graph.with_suffix(".engine")
+    build_engine(graph, engine)
+    return graph, engine, source
+
+
+@pytest.fixture(scope="session")
+def resnet(work: Path, build_engine: Build) -> Artefacts:
+    source = ModelSource(f"{RESNET}:qat")
+    graph = work / "resnet50.onnx"
+    export_onnx(load_model(source), graph, ExportOptions((RESNET_INPUT,)))
+    engine = graph.with_suffix(".engine")
+    build_engine(graph, engine)
+    return graph, engine, source

@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from trtqat.data.dataset import open_dataset
+from trtqat.errors import DataError, UsageError
+from trtqat.tensors import TensorSpec
+
+INPUT = TensorSpec("x", (-1, 2))
+MASK = TensorSpec("mask", (-1, 1), "int64")
+
+HEADER = "import numpy as np\nfrom types import SimpleNamespace\n"
+
+
+def write(directory: Path, body: str) -> str:
+    path = directory / "data.py"
+    path.write_text(HEADER + body)
+    return f"{path}:make"
+
+
+def test_indexable_samples(tmp_path: Path) -> None:
+    spec = write(
+        tmp_path, "def make():\n    return [(np.array([i, -i], np.float64), i) for i in range(5)]\n"
+    )
+    dataset = open_dataset(spec, [INPUT])
+    assert len(dataset) == 5
+    assert dataset.name == spec
+    batch = dataset.batch(2, 5)
+    np.testing.assert_array_equal(batch.inputs["x"], [[2, -2], [3, -3], [4, -4]])
+    assert batch.inputs["x"].dtype == np.float32
+    assert batch.labels is not None
+    assert batch.labels.tolist() == [2, 3, 4]
+
+
+def test_several_inputs_without_labels(tmp_path: Path) -> None:
+    spec = write(
+        tmp_path,
+        "def make():\n"
+        "    return [({'mask': np.array([i]), 'x': np.zeros(2)}, None) for i in range(3)]\n",
+    )
+    batch = open_dataset(spec, [INPUT, MASK], limit=2).batch(0, 2)
+    assert batch.labels is None
+    np.testing.assert_array_equal(batch.inputs["mask"], [[0], [1]])
+
+
+def test_an_object_with_batches(tmp_path: Path) -> None:
+    spec = write(
+        tmp_path,
+        "from trtqat.data.dataset import Batch\n"
+        "class Mine:\n"
+        "    name = 'mine'\n"
+        "    def __len__(self):\n        return 7\n"
+        "    def batch(self, start, stop):\n"
+        "        index = np.arange(start, stop)\n"
+        "        return Batch({'x': np.stack([index, index], 1) * 0.5}, index)\n"
+        "make = Mine\n",
+    )
+    batch = open_dataset(spec, [INPUT]).batch(5, 7)
+    np.testing.assert_array_equal(batch.inputs["x"], [[2.5, 2.5], [3, 3]])
+    assert batch.labels is not None
+    assert batch.labels.tolist() == [5, 6]
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("def make():\n    raise ValueError('no disk')\n", "make raised ValueError.*no disk"),
+        ("def make(x):\n    pass\n", "make raised TypeError"),
+        ("def make():\n    return 3\n", "returned a int"),
+        ("def make():\n    return (x for x in [])\n", "returned a generator"),
+        ("def make():\n    return []\n", "no sample"),
+        ("def make():\n    return [np.zeros(2)]\n", r"Sample 0 of .* not \(inputs, label\)"),
+        ("def make():\n    return [(np.zeros(3), 0)]\n", r"shape \(3,\), but input 'x'"),
+        ("def make():\n    return [(np.zeros(2, int), 0)]\n", "int64, but input 'x'"),
+        ("def make():\n    return [({'y': np.zeros(2)}, 0)]\n", "input 'x', only 'y'"),
+        ("def make():\n    return [(np.zeros(2), 'cat')]\n", "one integer per sample"),
+        ("def make():\n    return {'a': 1}\n", "raised KeyError when it gave samples 0 to 0"),
+    ],
+)
+def test_errors_name_file_and_function(tmp_path: Path, body: str, message: str) -> None:
+    with pytest.raises(DataError, match=message) as caught:
+        open_dataset(write(tmp_path, body), [INPUT])
+    assert "data.py:make" in str(caught.value)
+
+
+def test_one_array_for_two_inputs(tmp_path: Path) -> None:
+    spec = write(tmp_path, "def make():\n    return [(np.zeros(2), 0)]\n")
+    with pytest.raises(DataError, match="one array, but the model has the inputs 'x', 'mask'"):
+        open_dataset(spec, [INPUT, MASK])
+
+
+def test_some_labels_missing(tmp_path: Path) -> None:
+    spec = write(tmp_path, "def make():\n    return [(np.zeros(2), 0), (np.zeros(2), None)]\n")
+    dataset = open_dataset(spec, [INPUT])
+    with pytest.raises(DataError, match="only some of the samples 0 to 1"):
+        dataset.batch(0, 2)
+
+
+def test_a_batch_of_another_length(tmp_path: Path) -> None:
+    spec = write(
+        tmp_path,
+        "class Padded:\n"
+        "    def __len__(self):\n        return 3\n"
+        "    def batch(self, start, stop):\n"
+        "        return SimpleNamespace(inputs={'x': np.zeros((2, 2))}, labels=None)\n"
+        "make = Padded\n",
+    )
+    with pytest.raises(DataError, match=r"shape \(2, 2\) .* where 1 samples were asked for"):
+        open_dataset(spec, [INPUT])
+
+
+def test_missing_function(tmp_path: Path) -> None:
+    write(tmp_path, "def make():\n    pass\n")
+    with pytest.raises(UsageError, match="There is no 'other'"):
+        open_dataset(f"{tmp_path / 'data.py'}:other", [INPUT])

@@ -1,0 +1,151 @@
+"""What an evaluation asks of data, and the checks that every kind of data shares."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trtqat.errors import DataError
+from trtqat.tensors import DYNAMIC, Array, TensorSpec
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Consecutive samples.
+
+    Attributes:
+        inputs: Arrays of shape ``(B, ...)`` by input name, of the dtypes that the model takes.
+        labels: Class of each sample, shape ``(B,)``; None if the data has no labels.
+    """
+
+    inputs: dict[str, Array]
+    labels: NDArray[np.int64] | None = None
+
+    def __len__(self) -> int:
+        return len(next(iter(self.inputs.values())))
+
+
+class Dataset(Protocol):
+    """Samples in a fixed order: asking twice gives the same batch."""
+
+    @property
+    def name(self) -> str:
+        """What stands in a report, as ``--data`` names it."""
+
+    def __len__(self) -> int: ...
+
+    def batch(self, start: int, stop: int) -> Batch:
+        """Samples ``start`` to ``stop - 1``.
+
+        Args:
+            start: Index of the first sample.
+            stop: One past the last; at most ``len(self)``, so no sample is padded or repeated.
+        """
+
+
+def check_range(start: int, stop: int, length: int) -> None:
+    """Refuses a batch that slicing would silently shorten.
+
+    Raises:
+        IndexError: Not ``0 <= start < stop <= length``.
+    """
+    if not 0 <= start < stop <= length:
+        raise IndexError(f"samples {start} to {stop - 1} of {length}")
+
+
+def check_input(
+    source: str, spec: TensorSpec, shape: tuple[int, ...], dtype: np.dtype[Any]
+) -> None:
+    """Checks one array of a data set against the model's input.
+
+    A conversion within floating point or within the integers is fine. From integers to floating
+    point it is not: it is how an image gets into a model without its normalization.
+
+    Args:
+        source: The array in words, the subject of a message.
+        spec: The model's input; its first dimension is the batch.
+        shape: Shape of one sample, without the batch dimension.
+        dtype: Dtype of the array.
+
+    Raises:
+        DataError: The shape differs where the model fixes it, or the dtype is of another kind.
+    """
+    expected = spec.shape[1:]
+    if len(shape) != len(expected) or any(
+        want not in (DYNAMIC, have) for want, have in zip(expected, shape, strict=True)
+    ):
+        raise DataError(
+            f"{source} has samples of shape {_dims(shape)}, but input '{spec.name}' takes "
+            f"{_dims(expected)}.",
+            "Evaluate on the data that the model was trained for, preprocessed as in training.",
+        )
+    wanted = np.dtype(spec.dtype)
+    if _kind(dtype) != _kind(wanted):
+        raise DataError(
+            f"{source} holds {dtype}, but input '{spec.name}' takes {wanted}.",
+            f"Save it as {wanted}, preprocessed as in training; only conversions within floating "
+            "point or within integers are made here.",
+        )
+
+
+def to_input(source: str, spec: TensorSpec, array: Array) -> Array:
+    """Converts an array that passed ``check_input`` to the dtype of the input, contiguous.
+
+    Raises:
+        DataError: An integer does not fit the narrower integer type of the input.
+    """
+    wanted = np.dtype(spec.dtype)
+    if wanted.kind in "iu" and array.size and not np.can_cast(array.dtype, wanted):
+        low, high = int(array.min()), int(array.max())
+        limits = np.iinfo(wanted)
+        if low < limits.min or high > limits.max:
+            raise DataError(
+                f"{source} holds integers from {low} to {high}, which do not fit the {wanted} of "
+                f"input '{spec.name}'.",
+                "Check that this array belongs to this input.",
+            )
+    return np.ascontiguousarray(array, dtype=wanted)
+
+
+def check_labels(source: str, labels: Array, count: int) -> NDArray[np.int64]:
+    """Checks labels and converts them to int64.
+
+    Args:
+        source: The labels in words, the subject of a message.
+        labels: Expected to be integers of shape ``(count,)``, none negative.
+        count: Number of samples.
+
+    Raises:
+        DataError: They are something else.
+    """
+    if labels.ndim != 1 or labels.dtype.kind not in "iu":
+        raise DataError(
+            f"{source} must be one integer per sample, but are {labels.dtype} of shape "
+            f"{_dims(labels.shape)}.",
+            "Save class indices, for example with one_hot.argmax(axis=1).",
+        )
+    if len(labels) != count:
+        raise DataError(
+            f"{source} are {len(labels)}, but there are {count} samples.",
+            "Save one label for each sample.",
+        )
+    negative = np.flatnonzero(labels < 0)
+    if negative.size:
+        raise DataError(
+            f"{source} hold {labels[negative[0]]} at sample {negative[0]}.",
+            "Class indices start at 0; leave out samples without a class.",
+        )
+    return labels.astype(np.int64)
+
+
+def _kind(dtype: np.dtype[Any]) -> str:
+    return "integer" if dtype.kind in "iu" else dtype.kind
+
+
+def _dims(shape: tuple[int, ...]) -> str:
+    """``(3, ?, 32)``: an open dimension is shown as in a tensor specification."""
+    dims = ", ".join("?" if dim == DYNAMIC else str(dim) for dim in shape)
+    return f"({dims},)" if len(shape) == 1 else f"({dims})"

@@ -1,0 +1,78 @@
+"""Opening what ``--data`` names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from trtqat.data.batches import Batch, Dataset, check_range
+from trtqat.data.cifar10 import Cifar10
+from trtqat.data.factory import FactoryDataset
+from trtqat.data.npz import Npz
+from trtqat.data.random import Random
+from trtqat.errors import UsageError
+from trtqat.tensors import TensorSpec
+
+__all__ = ["Batch", "Dataset", "open_dataset"]
+
+KINDS = "cifar10:DIR, npz:FILE, file.py:factory, random or random:COUNT"
+RANDOM_COUNT = 256
+
+
+def open_dataset(
+    spec: str, inputs: Sequence[TensorSpec], *, limit: int | None = None, seed: int = 0
+) -> Dataset:
+    """Opens data and checks it against the model before anything is measured.
+
+    Args:
+        spec: ``cifar10:DIR`` (the test split), ``npz:FILE``, ``file.py:factory``, ``random`` or
+            ``random:COUNT``.
+        inputs: The model's inputs; the first dimension of each is the batch.
+        limit: Take only the first so many samples.
+        seed: For random data.
+
+    Raises:
+        UsageError: The kind is unknown, or a count is below 1.
+        DataError: The data is missing or damaged, or does not fit the inputs.
+    """
+    if limit is not None and limit < 1:
+        raise UsageError(f"A limit of {limit} leaves no sample.", "Give at least 1.")
+    dataset = _open(spec, inputs, seed)
+    return dataset if limit is None or limit >= len(dataset) else _First(dataset, limit)
+
+
+def _open(spec: str, inputs: Sequence[TensorSpec], seed: int) -> Dataset:
+    kind, colon, rest = spec.partition(":")
+    if kind == "cifar10" and rest:
+        return Cifar10(rest, inputs)
+    if kind == "npz" and rest:
+        return Npz(rest, inputs)
+    if kind == "random":
+        return Random(inputs, _count(spec, rest) if colon else RANDOM_COUNT, seed)
+    if spec.rpartition(":")[0].endswith(".py"):
+        return FactoryDataset(spec, inputs)
+    raise UsageError(f"'{spec}' names no kind of data.", f"Use {KINDS}.")
+
+
+def _count(spec: str, text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise UsageError(f"'{spec}' has no count of samples.", "Write random:256, for example.")
+    return int(text)
+
+
+class _First:
+    """The first samples of a data set."""
+
+    def __init__(self, dataset: Dataset, limit: int) -> None:
+        self._dataset = dataset
+        self._limit = limit
+
+    @property
+    def name(self) -> str:
+        return self._dataset.name
+
+    def __len__(self) -> int:
+        return self._limit
+
+    def batch(self, start: int, stop: int) -> Batch:
+        check_range(start, stop, self._limit)
+        return self._dataset.batch(start, stop)

@@ -1,0 +1,140 @@
+"""Data that a function of the user's makes: ``file.py:function``.
+
+The function takes no argument. It returns either a ``Dataset`` (``batch`` and ``__len__``) or a
+sequence of samples ``(inputs, label)``, for example a PyTorch data set: ``inputs`` an array of
+the shape of one sample, or a dict of them by input name; ``label`` an integer or None.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from trtqat.data.batches import Batch, check_input, check_labels, check_range, to_input
+from trtqat.errors import DataError, TrtqatError
+from trtqat.pointers import load_pointer
+from trtqat.tensors import TensorSpec
+
+
+class FactoryDataset:
+    """What the function returned, with every batch checked against the model."""
+
+    def __init__(self, pointer: str, inputs: Sequence[TensorSpec]) -> None:
+        """Calls the function and checks the first sample.
+
+        Args:
+            pointer: ``file.py:function`` or ``pkg.module:function``.
+            inputs: The model's inputs.
+
+        Raises:
+            UsageError: The pointer leads nowhere.
+            DataError: The function raised, returned something else, or its first sample does not
+                fit the model.
+        """
+        self.name = pointer
+        self._inputs = tuple(inputs)
+        function = load_pointer(pointer)
+        with self._user_code("it was called"):
+            self._samples = function()
+        if not hasattr(self._samples, "__len__") or not (
+            hasattr(self._samples, "batch") or hasattr(self._samples, "__getitem__")
+        ):
+            raise DataError(
+                f"{pointer} returned a {type(self._samples).__name__}.",
+                "Return an object with __len__ and either batch(start, stop) or samples "
+                "(inputs, label) by index.",
+            )
+        with self._user_code("it was asked for its length"):
+            self._length = len(self._samples)
+        if not self._length:
+            raise DataError(f"{pointer} returned no sample.", "Return at least one.")
+        self.batch(0, 1)
+
+    def __len__(self) -> int:
+        return self._length
+
+    def batch(self, start: int, stop: int) -> Batch:
+        """The samples of the user's object, checked and converted.
+
+        Raises:
+            DataError: The user's code raised, or the batch does not fit the model.
+        """
+        check_range(start, stop, self._length)
+        with self._user_code(f"it gave samples {start} to {stop - 1}"):
+            read: Callable[[int, int], tuple[Any, Any]] = (
+                self._read_batch if hasattr(self._samples, "batch") else self._read_samples
+            )
+            inputs, labels = read(start, stop)
+        return self._checked(inputs, labels, stop - start)
+
+    def _read_batch(self, start: int, stop: int) -> tuple[Any, Any]:
+        batch = self._samples.batch(start, stop)
+        return batch.inputs, batch.labels
+
+    def _read_samples(self, start: int, stop: int) -> tuple[Any, Any]:
+        samples = [self._samples[index] for index in range(start, stop)]
+        for index, sample in enumerate(samples, start):
+            if not isinstance(sample, Sequence) or len(sample) != 2:
+                raise DataError(
+                    f"Sample {index} of {self.name} is not (inputs, label).",
+                    "Return pairs; the label may be None.",
+                )
+        labels = [sample[1] for sample in samples]
+        if any(label is None for label in labels):
+            if any(label is not None for label in labels):
+                raise DataError(
+                    f"{self.name} gave only some of the samples {start} to {stop - 1} a label.",
+                    "Give every sample a label, or none.",
+                )
+            labels = None  # type: ignore[assignment]
+        first = samples[0][0]
+        if not isinstance(first, Mapping):
+            return np.stack([np.asarray(sample[0]) for sample in samples]), labels
+        return {
+            name: np.stack([np.asarray(sample[0][name]) for sample in samples]) for name in first
+        }, labels
+
+    def _checked(self, inputs: object, labels: object, count: int) -> Batch:
+        if not isinstance(inputs, Mapping):
+            if len(self._inputs) != 1:
+                names = ", ".join(f"'{spec.name}'" for spec in self._inputs)
+                raise DataError(
+                    f"{self.name} gives one array, but the model has the inputs {names}.",
+                    "Return a dict of arrays by input name.",
+                )
+            inputs = {self._inputs[0].name: inputs}
+        checked = {}
+        for spec in self._inputs:
+            if spec.name not in inputs:
+                raise DataError(
+                    f"{self.name} gives no array for input '{spec.name}', only "
+                    f"{', '.join(map(repr, inputs)) or 'an empty dict'}.",
+                    "Name the arrays like the inputs of the model.",
+                )
+            array = np.asarray(inputs[spec.name])
+            if array.ndim == 0 or len(array) != count:
+                raise DataError(
+                    f"{self.name} gave an array of shape {array.shape} for input '{spec.name}' "
+                    f"where {count} samples were asked for.",
+                    "Its batch(start, stop) must return exactly the samples from start to stop-1.",
+                )
+            check_input(self.name, spec, array.shape[1:], array.dtype)
+            checked[spec.name] = to_input(self.name, spec, array)
+        if labels is None:
+            return Batch(checked)
+        return Batch(checked, check_labels(f"The labels of {self.name}", np.asarray(labels), count))
+
+    @contextlib.contextmanager
+    def _user_code(self, when: str) -> Iterator[None]:
+        try:
+            yield
+        except TrtqatError:
+            raise
+        except Exception as error:
+            raise DataError(
+                f"{self.name} raised {type(error).__name__} when {when}: {error}",
+                "Mend the function, or try it in Python first.",
+            ) from error

@@ -1,0 +1,260 @@
+"""Puts quantizers into a model and calibrates them: the steps before fine-tuning.
+
+    insert_quantizers(model)
+    calibrate(model, plain_training_images)
+    ...train on as before, with an optimizer made from model.parameters() now...
+
+The quantizers are pytorch-quantization's, 8 bit, signed, with codes in [-128, 127]: one range
+for training and for the exported Q/DQ pairs. The amax of an activation is one number, that of
+a weight one per output channel. Both are buffers, so training leaves them as they are, and a
+value beyond amax saturates.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fnmatch
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from trtqat.errors import QuantizerError
+from trtqat.quant.pytorch_quantization import is_quantizer
+from trtqat.quant.silence import load_toolkit, quiet_toolkit
+
+# What the histogram calibrator keeps inside amax, in percent of the values: the toolkit's
+# default. Its other two methods are no choice here: "mse" needs a GPU, "entropy" takes minutes.
+HISTOGRAM_PERCENTILE = 99.99
+
+_WITH_WEIGHT_PER_CHANNEL = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
+# Axis 0 of a transposed convolution's weight, the toolkit's default, is the input channel. A
+# scale that differs along the axis that is summed over cannot be taken out of the sum, so
+# no INT8 kernel could use it. Axis 1 is the output channel only if groups == 1. One scale for the
+# whole weight is right for all of them.
+_WITH_WEIGHT_PER_TENSOR = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+_INPUT_ONLY = (
+    nn.AvgPool1d,
+    nn.AvgPool2d,
+    nn.AvgPool3d,
+    nn.AdaptiveAvgPool1d,
+    nn.AdaptiveAvgPool2d,
+    nn.AdaptiveAvgPool3d,
+)
+
+
+def insert_quantizers(
+    model: nn.Module,
+    *,
+    skip: Sequence[str] = (),
+    calibrator: Literal["max", "histogram"] = "max",
+) -> list[str]:
+    """Replaces convolutions, linear layers and average pools by quantized ones, in place.
+
+    A replacement holds the very same parameters, buffers and hooks and is in the same mode. Only
+    these classes themselves are replaced, not classes derived from them: such a layer may compute
+    something else (the output projection of ``nn.MultiheadAttention`` is never called).
+    Quantized layers are left alone, so a second call changes nothing.
+
+    Args:
+        model: Changed in place. A state dict saved before still loads; ``_amax`` is added to it.
+        skip: Patterns of dotted names, as ``fnmatch`` reads them, that stay in floating
+            point: ``"classifier.6"``, ``"features.*"``.
+        calibrator: How activations will be calibrated: by their largest value, or by the
+            99.99th percentile. Weights are always calibrated by their largest value.
+
+    Returns:
+        Dotted names of the replaced layers in module order; a shared layer is named once.
+
+    Raises:
+        QuantizerError: A pattern matches no layer, the model is itself such a layer, or a
+            convolution pads in a way that its quantized class does not; nothing is changed then.
+        MissingError: pytorch-quantization is not installed.
+    """
+    toolkit = load_toolkit()
+    places = _find_places(model, skip)
+    replacements: dict[int, nn.Module] = {}
+    names = []
+    with quiet_toolkit():
+        for name, module in places:
+            if id(module) not in replacements:
+                replacements[id(module)] = _quantized(toolkit, module, calibrator)
+                names.append(name)
+            parent, _, child = name.rpartition(".")
+            setattr(model.get_submodule(parent), child, replacements[id(module)])
+    return names
+
+
+def calibrate(model: nn.Module, batches: Iterable[Any]) -> None:
+    """Sets the amax of every enabled quantizer from data, in eval mode and without gradients.
+
+    Afterwards each module is in the mode that it was in, and the quantizers quantize, also
+    if this fails; no amax is changed then. Quantizers with a learned range are left alone.
+
+    Args:
+        model: On any device; it has quantizers.
+        batches: Plain training data, not augmented and never test data. A batch is what the model
+            takes: a tensor, a tuple or list of positional arguments, or a dict of keyword
+            arguments. Tensors are moved to the model's device.
+
+    Raises:
+        QuantizerError: The model has no quantizer to calibrate, there was no batch, a quantizer
+            saw no data, or it saw values that are not finite.
+    """
+    quantizers: dict[str, Any] = {
+        name: module
+        for name, module in model.named_modules()
+        if is_quantizer(module) and not module._disabled and not module._learn_amax
+    }
+    if not quantizers:
+        raise QuantizerError(
+            "The model has no quantizer to calibrate.", "Call insert_quantizers(model) first."
+        )
+    device = next((tensor.device for tensor in model.parameters()), torch.device("cpu"))
+    with quiet_toolkit(), torch.no_grad(), _calibration_mode(model, quantizers):
+        count = 0
+        for batch in batches:
+            with _zero_width_explained(quantizers):
+                _run(model, batch, device)
+            count += 1
+        if not count:
+            raise QuantizerError("There was no batch to calibrate on.", "Give at least one.")
+        amaxes = {name: _computed_amax(name, each) for name, each in quantizers.items()}
+        for name, quantizer in quantizers.items():
+            # Not the toolkit's load_calib_amax: that keeps the calibrator's own tensor, which the
+            # next calibration would write into, and refuses a buffer of another shape.
+            quantizer.register_buffer("_amax", amaxes[name])
+
+
+def _find_places(model: nn.Module, skip: Sequence[str]) -> list[tuple[str, nn.Module]]:
+    """Every name of every layer to replace; all the checks that need no replacement."""
+    kinds = (*_WITH_WEIGHT_PER_CHANNEL, *_WITH_WEIGHT_PER_TENSOR, *_INPUT_ONLY)
+    found = [
+        (name, module)
+        for name, module in model.named_modules(remove_duplicate=False)
+        if type(module) in kinds
+    ]
+    if any(name == "" for name, _ in found):
+        raise QuantizerError(
+            f"The model is a single {type(model).__name__}, which cannot be replaced in place.",
+            "Wrap it: torch.nn.Sequential(layer).",
+        )
+    for pattern in skip:
+        if not any(fnmatch.fnmatchcase(name, pattern) for name, _ in found):
+            raise QuantizerError(
+                f"The pattern '{pattern}' matches no layer that would be quantized.",
+                f"The layers are: {', '.join(name for name, _ in found) or 'none'}.",
+            )
+    skipped = {
+        id(module)
+        for name, module in found
+        if any(fnmatch.fnmatchcase(name, pattern) for pattern in skip)
+    }
+    places = [(name, module) for name, module in found if id(module) not in skipped]
+    for name, module in places:
+        padding = getattr(module, "padding_mode", "zeros")
+        if padding != "zeros":
+            raise QuantizerError(
+                f"Layer '{name}' pads with '{padding}', but pytorch-quantization's convolution "
+                "pads with zeros, or by half as much.",
+                f"Pad with a layer of its own before it, or skip it: skip=['{name}'].",
+            )
+    return places
+
+
+def _quantized(toolkit: Any, module: nn.Module, calibrator: str) -> nn.Module:  # noqa: ANN401
+    """A quantized layer around the state of ``module``, which itself stays as it is."""
+    quantized_class = getattr(toolkit.nn, f"Quant{type(module).__name__}")
+    replacement: nn.Module = quantized_class.__new__(quantized_class)
+    # Not the constructor: it would initialize weights that are thrown away, and it takes
+    # a padding of "same" apart, letter by letter. The three dicts are copied because the
+    # quantizers are added to one of them; the tensors in them are the same.
+    replacement.__dict__.update(vars(module))
+    for kind in ("_parameters", "_buffers", "_modules"):
+        replacement.__dict__[kind] = dict(vars(module)[kind])
+    describe = toolkit.tensor_quant.QuantDescriptor
+    make = toolkit.nn.TensorQuantizer
+    replacement._input_quantizer = make(describe(num_bits=8, calib_method=calibrator))
+    if not isinstance(module, _INPUT_ONLY):
+        axis = 0 if isinstance(module, _WITH_WEIGHT_PER_CHANNEL) else None
+        replacement._weight_quantizer = make(describe(num_bits=8, axis=axis))
+    for child in replacement.children():
+        child.train(module.training)
+    return replacement
+
+
+@contextlib.contextmanager
+def _calibration_mode(model: nn.Module, quantizers: Mapping[str, Any]) -> Iterator[None]:
+    """Eval mode with quantizers that collect and let everything through; undone at exit."""
+    # Per module, because a frozen BatchNorm stays in eval mode while the rest trains.
+    training = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        for quantizer in quantizers.values():
+            quantizer._calibrator.reset()
+            quantizer.disable_quant()
+            quantizer.enable_calib()
+        yield
+    finally:
+        for quantizer in quantizers.values():
+            quantizer.disable_calib()
+            quantizer.enable_quant()
+            quantizer._calibrator.reset()
+        for module, was_training in training.items():
+            module.training = was_training
+
+
+def _run(model: Callable[..., object], batch: object, device: torch.device) -> None:
+    def move(value: object) -> object:
+        return value.to(device) if isinstance(value, torch.Tensor) else value
+
+    if isinstance(batch, Mapping):
+        model(**{name: move(value) for name, value in batch.items()})
+    elif isinstance(batch, (tuple, list)):
+        model(*map(move, batch))
+    else:
+        model(move(batch))
+
+
+@contextlib.contextmanager
+def _zero_width_explained(quantizers: Mapping[str, Any]) -> Iterator[None]:
+    """Names the quantizer whose first batch was all zeros: its histogram has bins of no width."""
+    try:
+        yield
+    except OverflowError as error:
+        for name, quantizer in quantizers.items():
+            edges = getattr(quantizer._calibrator, "_calib_bin_edges", None)
+            if edges is not None and float(edges[-1]) == 0.0:
+                raise QuantizerError(
+                    f"Quantizer '{name}' saw only zeros in its first batch, which its histogram "
+                    "cannot start from.",
+                    "Begin with a larger batch, or use calibrator='max'.",
+                ) from error
+        raise
+
+
+def _computed_amax(name: str, quantizer: Any) -> torch.Tensor:  # noqa: ANN401
+    calibrator = quantizer._calibrator
+    histogram = hasattr(calibrator, "_calib_hist")
+    amax: torch.Tensor | None = (
+        calibrator.compute_amax("percentile", percentile=HISTOGRAM_PERCENTILE)
+        if histogram
+        else calibrator.compute_amax()
+    )
+    if amax is None:
+        raise QuantizerError(
+            f"Quantizer '{name}' saw no data: its layer did not run.",
+            "Calibrate on batches that reach every layer, or leave this layer out: "
+            "insert_quantizers(model, skip=[...]).",
+        )
+    if not torch.isfinite(amax).all():
+        raise QuantizerError(
+            f"Quantizer '{name}' saw values that are not finite.",
+            "Check the batches and the weights for NaN and infinity.",
+        )
+    # The percentile comes back on the CPU, whatever device the data was on.
+    device = calibrator._calib_hist.device if histogram else amax.device
+    amax = amax.detach().to(device, torch.float32, copy=True)
+    # The two calibrators give a single amax different shapes; a checkpoint should have one.
+    return amax.reshape(()) if quantizer._axis is None else amax
