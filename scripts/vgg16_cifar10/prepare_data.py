@@ -25,8 +25,8 @@ from trtqat.files import write_atomically
 DIGIT_SIZE = 24
 TEST_SHARE = 0.25
 # The figures below make the task hard enough for quantization to show.
-CONTRAST = (0.25, 1.0)
-NOISE = 0.15
+CONTRAST = (0.6, 1.0)
+NOISE = 0.08
 
 
 def main(arguments: list[str] | None = None) -> int:
