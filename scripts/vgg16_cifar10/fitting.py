@@ -15,6 +15,8 @@ from trtqat.data.cifar10 import MEAN, STD
 CROP_PADDING = 4
 MOMENTUM = 0.9
 WEIGHT_DECAY = 5e-4
+# Share of the steps in which the learning rate rises.
+WARM_UP = 0.1
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class Recipe:
 
     Attributes:
         epochs: Passes over all images.
-        lr: Learning rate at the start; it falls to zero along half a cosine.
+        lr: Highest learning rate.
         batch_size: Largest number of images per step.
         flip: Whether images are mirrored at random.
         seed: Decides the order, the augmentation and the dropout.
@@ -81,7 +83,7 @@ class Accuracy:
 
 
 def fit(model: nn.Module, images: Images, recipe: Recipe, *, title: str) -> Fit:
-    """Trains a model in place with SGD, random crops and a cosine schedule.
+    """Trains a model in place with SGD, random crops, a warm-up and a cosine schedule.
 
     The optimizer is made here, from the parameters that the model has now: one made before the
     quantizers were inserted could own tensors that the model no longer uses.
@@ -113,7 +115,7 @@ def fit(model: nn.Module, images: Images, recipe: Recipe, *, title: str) -> Fit:
         total = 0.0
         order = torch.randperm(len(images), generator=generator)
         for index, chosen in enumerate(torch.tensor_split(order, batches)):
-            lr = cosine_lr(recipe.lr, epoch * batches + index, steps)
+            lr = scheduled_lr(recipe.lr, epoch * batches + index, steps)
             for group in optimizer.param_groups:
                 group["lr"] = lr
             chosen = chosen.to(images.labels.device)
@@ -153,9 +155,17 @@ def count_correct(model: nn.Module, images: Images, batch_size: int) -> Accuracy
     return Accuracy(correct, len(images))
 
 
-def cosine_lr(lr: float, step: int, steps: int) -> float:
-    """The learning rate of a step, computed from the step alone, so that nothing compounds."""
-    return lr * 0.5 * (1.0 + math.cos(math.pi * step / steps))
+def scheduled_lr(lr: float, step: int, steps: int) -> float:
+    """The learning rate of a step, computed from the step alone, so that nothing compounds.
+
+    Args:
+        lr: The highest.
+        step: From 0.
+        steps: Of the whole training; the rate has fallen to zero after the last one.
+    """
+    # Without the rise, sixteen layers often stay at chance for the first epochs.
+    rise = min(1.0, (step + 1) / (WARM_UP * steps))
+    return lr * rise * 0.5 * (1.0 + math.cos(math.pi * step / steps))
 
 
 def normalize(pixels: torch.Tensor) -> torch.Tensor:

@@ -151,7 +151,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--classifier", type=_positive, default=4096, help="hidden linear width")
     parser.add_argument("--epochs", type=_positive, default=100, help="of the FP32 model")
     parser.add_argument("--qat-epochs", type=_positive, default=10, help="of QAT and the control")
-    parser.add_argument("--batch-size", type=_positive, default=128)
+    parser.add_argument("--batch-size", type=_positive, default=64)
     parser.add_argument("--lr", type=float, default=0.02, help="of the FP32 model")
     parser.add_argument("--qat-lr", type=float, default=0.002, help="of QAT and the control")
     parser.add_argument("--flip", action="store_true", help="mirror at random; not for digits")

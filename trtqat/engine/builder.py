@@ -144,6 +144,7 @@ def _configure(
     # Layer names, precisions and tactics for the inspector; costs nothing at run time.
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     versions.set_precision(trt, config)
+    versions.share_profile(trt, config)
     if options.workspace_bytes is not None:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_bytes)
     if options.optimization_level is not None:

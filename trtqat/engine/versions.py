@@ -38,6 +38,17 @@ def set_precision(trt: ModuleType, config: Any) -> tuple[str, ...]:  # noqa: ANN
     return tuple(names)
 
 
+def share_profile(trt: ModuleType, config: Any) -> None:  # noqa: ANN401
+    """Lets several execution contexts use one shape profile at once.
+
+    8.6 refuses the second one at its first enqueue ("Assertion mOptimizationProfile >= 0
+    failed") unless this preview feature is on; from 10.0 it is always on, in 11 it is gone.
+    """
+    feature = getattr(trt.PreviewFeature, "PROFILE_SHARING_0806", None)
+    if feature is not None:
+        config.set_preview_feature(feature, True)
+
+
 def set_version_compatible(trt: ModuleType, config: Any) -> None:  # noqa: ANN401
     """Lets newer TensorRT versions run the plan; it then carries its own lean runtime."""
     config.set_flag(trt.BuilderFlag.VERSION_COMPATIBLE)

@@ -116,11 +116,12 @@ def measure_accuracy(
 
 
 class _Batches:
-    """Runs batches of any size: one session per size, of which there are two at most."""
+    """Runs batches of any size, one session at a time: an engine may allow no second one."""
 
     def __init__(self, model: Model) -> None:
         self._model = model
-        self._sessions: dict[int, Session] = {}
+        self._session: Session | None = None
+        self._size = 0
 
     def first_output(self, inputs: dict[str, Array], size: int) -> Array:
         low, _ = self._model.batch_range
@@ -128,15 +129,17 @@ class _Batches:
         if padded > size:
             rows = np.arange(padded) % size
             inputs = {name: array[rows] for name, array in inputs.items()}
-        if padded not in self._sessions:
-            self._sessions[padded] = self._model.session(padded)
-        outputs = self._sessions[padded].run(inputs)
+        if self._session is None or padded != self._size:
+            self.close()
+            self._session, self._size = self._model.session(padded), padded
+        outputs = self._session.run(inputs)
         name = self._model.outputs[0].name if self._model.outputs else next(iter(outputs))
         return outputs[name][:size]
 
     def close(self) -> None:
-        for session in self._sessions.values():
-            session.close()
+        if self._session is not None:
+            self._session.close()
+        self._session = None
 
 
 class _Counter:
