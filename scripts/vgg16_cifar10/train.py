@@ -91,9 +91,6 @@ def run(options: argparse.Namespace) -> None:
     device = _device(options.device)
     train, test = (_load(options, split, device) for split in ("train", "test"))
     torch.manual_seed(options.seed)
-    # Once the model has learned, many gradients are denormal numbers, which a CPU computes
-    # some twenty times slower.
-    torch.set_flush_denormal(True)
 
     model = vgg16(options.width, options.classifier).to(device)
     recipe = Recipe(

@@ -143,15 +143,14 @@ def test_interrupted_build_leaves_nothing(resnet: Artefacts, tmp_path: Path) -> 
     assert list(tmp_path.iterdir()) == []
 
 
-class TestDamagedPlans:
-    @pytest.fixture(scope="class")
-    def plan(
-        self, graph: Path, tmp_path_factory: pytest.TempPathFactory, build_engine: Build
-    ) -> Path:
-        path = tmp_path_factory.mktemp("plan") / "m.engine"
-        build_engine(graph, path)
-        return path
+@pytest.fixture(scope="module")
+def plan(graph: Path, tmp_path_factory: pytest.TempPathFactory, build_engine: Build) -> Path:
+    path = tmp_path_factory.mktemp("plan") / "m.engine"
+    build_engine(graph, path)
+    return path
 
+
+class TestDamagedPlans:
     def damaged(self, plan: Path, tmp_path: Path, *, offset: int, keep_manifest: bool) -> Path:
         copy = tmp_path / "m.engine"
         content = bytearray(plan.read_bytes())

@@ -6,6 +6,7 @@ import contextlib
 import json
 import logging
 import os
+import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -61,7 +62,7 @@ def command(*, quiet: bool, verbose: bool) -> Iterator[None]:
 
 
 def print_json(result: dict[str, Any], destination: str | None) -> bool:
-    """Writes the result as JSON if that was asked for.
+    """Writes the result, and the command that made it, as JSON if that was asked for.
 
     Args:
         result: Plain data.
@@ -72,7 +73,8 @@ def print_json(result: dict[str, Any], destination: str | None) -> bool:
     """
     if destination is None:
         return False
-    text = json.dumps(_without_nan(result), indent=1, default=str)
+    recorded = {"command": shlex.join(["trtqat", *sys.argv[1:]]), **_without_nan(result)}
+    text = json.dumps(recorded, indent=1, default=str)
     if destination == "-":
         typer.echo(text)
         return True

@@ -111,7 +111,7 @@ def build(graph: Path, output: Path, options: BuildOptions | None = None) -> Bui
     network = builder.create_network(versions.network_flags(trt))
     parser = trt.OnnxParser(network, logger)
     if not parser.parse_from_file(str(graph)):
-        reasons = versions.parser_errors(parser, source.node_names)
+        reasons = versions.parser_errors(parser, source.nodes)
         raise BuildError(
             f"TensorRT {trt.__version__} cannot read '{graph.name}': "
             f"{'; '.join(reasons) or messages.reason()}.",

@@ -21,14 +21,14 @@ class GraphFile:
     Attributes:
         path: Where it is.
         sha256: Of the file.
-        node_names: In the order of the graph.
+        nodes: Name and operator of every node, in the order of the graph.
         qdq_pairs: Number of DequantizeLinear nodes.
         provenance: What ``trtqat export`` recorded; empty for other files.
     """
 
     path: Path
     sha256: str
-    node_names: tuple[str, ...]
+    nodes: tuple[tuple[str, str], ...]
     qdq_pairs: int
     provenance: Mapping[str, Any]
 
@@ -68,5 +68,5 @@ def read_graph_file(path: Path) -> GraphFile:
         provenance = json.loads(recorded)
     except ValueError:
         provenance = {}
-    names = tuple(node.name for node in model.graph.node)
-    return GraphFile(path, sha256_of(path), names, pairs, provenance)
+    nodes = tuple((node.name, node.op_type) for node in model.graph.node)
+    return GraphFile(path, sha256_of(path), nodes, pairs, provenance)

@@ -121,20 +121,21 @@ _TACTIC_SOURCES = (
 )
 
 
-def parser_errors(parser: Any, node_names: Sequence[str]) -> list[str]:  # noqa: ANN401
+def parser_errors(parser: Any, nodes: Sequence[tuple[str, str]]) -> list[str]:  # noqa: ANN401
     """The ONNX parser's errors as sentences that name the node.
 
     Args:
         parser: An ``OnnxParser`` whose parse returned False.
-        node_names: Names of the graph's nodes in order: 8.6 gives only an index.
+        nodes: Name and operator of the graph's nodes in order: 8.6 gives only an index.
     """
     sentences = []
     for number in range(parser.num_errors):
         error = parser.get_error(number)
-        name = error.node_name() if hasattr(error, "node_name") else ""
-        index = error.node()
-        if not name and 0 <= index < len(node_names):
-            name = node_names[index]
-        at = f"node '{name}': " if name else ""
+        if hasattr(error, "node_name"):
+            name, operator = error.node_name(), error.node_operator()
+        else:
+            index = error.node()
+            name, operator = nodes[index] if 0 <= index < len(nodes) else ("", "")
+        at = f"node '{name}' ({operator}): " if name or operator else ""
         sentences.append(f"{at}{error.desc().strip().rstrip('.')}")
     return sentences

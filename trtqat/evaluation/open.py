@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from trtqat.errors import UsageError
+from trtqat.errors import MissingError, UsageError
 from trtqat.evaluation.protocol import Model
 from trtqat.extras import require
 
@@ -53,14 +53,20 @@ def open_baseline(
         SourceError: The source cannot be loaded, or takes other inputs than the model.
         MissingError: PyTorch is not installed, or sees no GPU.
     """
-    require("torch", extra="export", purpose="The PyTorch baseline")
+    torch = require("torch", extra="export", purpose="The PyTorch baseline")
+    if model.device == "cuda" and not torch.cuda.is_available():
+        raise MissingError(
+            "The PyTorch baseline needs a GPU, and this PyTorch sees none.",
+            "Install a CUDA build of PyTorch, or leave out --baseline.",
+        )
     from trtqat.export.loading import ModelSource, load_model, parse_factory_args
     from trtqat.export.samples import order_inputs
     from trtqat.runtime.pytorch import PyTorchModel
 
     if not source:
         raise UsageError("--baseline is empty.", "Give file.py:factory or a TorchScript file.")
-    module = load_model(ModelSource(source, checkpoint, parse_factory_args(factory_args or [])))
+    pointer = ModelSource(source, checkpoint, parse_factory_args(factory_args or []))
+    module = load_model(pointer, device=model.device)
     # The names must be those of forward; a TorchScript file may have lost them.
     inputs = order_inputs(module, list(model.inputs)) if len(model.inputs) > 1 else model.inputs
     return PyTorchModel(

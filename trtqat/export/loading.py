@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import warnings
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -48,11 +49,12 @@ class ModelSource:
         return described
 
 
-def load_model(source: ModelSource) -> torch.nn.Module:
-    """Loads a model on the CPU, in eval mode.
+def load_model(source: ModelSource, *, device: str = "cpu") -> torch.nn.Module:
+    """Loads a model in eval mode.
 
     Args:
         source: Factory with an optional checkpoint, or a TorchScript file.
+        device: Where to; a TorchScript file holds constants that only loading moves.
 
     Returns:
         The module; a ``torch.jit.ScriptModule`` for a TorchScript file.
@@ -63,9 +65,9 @@ def load_model(source: ModelSource) -> torch.nn.Module:
     path = Path(source.pointer)
     with quiet_toolkit():
         if ":" in source.pointer and not path.exists():
-            model = _from_factory(source)
+            model = _from_factory(source).to(device)
         else:
-            model = _from_torchscript(path, source)
+            model = _from_torchscript(path, source, device)
     return model.eval()
 
 
@@ -110,7 +112,7 @@ def _from_factory(source: ModelSource) -> torch.nn.Module:
     return model
 
 
-def _from_torchscript(path: Path, source: ModelSource) -> torch.nn.Module:
+def _from_torchscript(path: Path, source: ModelSource, device: str) -> torch.nn.Module:
     if path.suffix == ".pt2":
         raise SourceError(
             f"'{path}' is a torch.export program, which cannot be exported yet.",
@@ -127,7 +129,10 @@ def _from_torchscript(path: Path, source: ModelSource) -> torch.nn.Module:
             "Leave out --checkpoint and --factory-arg.",
         )
     try:
-        model: torch.nn.Module = torch.jit.load(str(path), map_location="cpu")  # type: ignore[no-untyped-call]
+        with warnings.catch_warnings():
+            # Deprecated in favour of torch.export, but it is what the file is.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            model: torch.nn.Module = torch.jit.load(str(path), map_location=device)  # type: ignore[no-untyped-call]
     except (RuntimeError, ValueError, OSError) as error:
         looks_like_checkpoint = zipfile.is_zipfile(path)
         raise SourceError(

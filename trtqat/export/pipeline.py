@@ -139,6 +139,7 @@ def export_onnx(
             verification = verify(
                 graph,
                 examples,
+                model,
                 lambda example: locate_first_difference(
                     graph, model, stand_ins, pairs.dequantized, example
                 ),
