@@ -10,6 +10,7 @@ import pytest
 from workloads import VGG, Artefacts, Build
 
 from trtqat.data.dataset import open_dataset
+from trtqat.errors import BuildError
 from trtqat.evaluation.evaluate import EvaluateOptions, Report, evaluate
 from trtqat.evaluation.protocol import Model
 from trtqat.export.loading import ModelSource, load_model
@@ -41,7 +42,7 @@ def test_trained_vgg16_predicts_what_the_fake_quantized_model_does(
 ) -> None:
     _, plan, source = vgg
     engine = Engine(plan)
-    baseline = PyTorchModel(load_model(source), engine.inputs, device="cuda")
+    baseline = PyTorchModel(load_model(source, device="cuda"), engine.inputs, device="cuda")
     report = compare(engine, baseline, vgg_data, batch_size, limit)
     assert report.model.accuracy is not None
     assert report.model.accuracy.count == limit
@@ -64,7 +65,7 @@ def test_resnet50_is_close_to_reference_and_model(resnet: Artefacts, batch_size:
     reference = compare(
         engine, OnnxModel(graph, as_written=True), f"random:{limit}", batch_size, limit
     )
-    fake_quantized = PyTorchModel(load_model(source), engine.inputs, device="cuda")
+    fake_quantized = PyTorchModel(load_model(source, device="cuda"), engine.inputs, device="cuda")
     model = compare(engine, fake_quantized, f"random:{limit}", batch_size, limit)
     for report in (reference, model):
         assert report.comparison.agreement is not None
@@ -86,7 +87,15 @@ def test_small_models_of_all_kinds(name: str, tmp_path: Path, build_engine: Buil
     example = models.EXAMPLES[name]
     graph = tmp_path / f"{name}.onnx"
     export_onnx(example.qat(), graph, ExportOptions(example.inputs))
-    build_engine(graph, tmp_path / f"{name}.engine", batch=(1, 4, 8))
+    try:
+        build_engine(graph, tmp_path / f"{name}.engine", batch=(1, 4, 8))
+    except BuildError as error:
+        # TensorRT 8.6.0 builds no quantized ConvTranspose; the user must learn which, and what
+        # to do. No other model may fail.
+        if name != "transposed":
+            raise
+        assert "/up/ConvTranspose" in error.remedy
+        return
     engine = Engine(tmp_path / f"{name}.engine")
     reference = OnnxModel(graph, as_written=True)
     for size in (1, 3, 8):
@@ -132,7 +141,7 @@ def test_latency_is_plausible(vgg: Artefacts, vgg_data: str) -> None:
     _, plan, source = vgg
     engine = Engine(plan)
     baseline = PyTorchModel(
-        load_model(source), (TensorSpec("images", (-1, 3, 32, 32)),), device="cuda"
+        load_model(source, device="cuda"), (TensorSpec("images", (-1, 3, 32, 32)),), device="cuda"
     )
     options = EvaluateOptions(latency=LatencyOptions(50, 0.3))
     report = evaluate(

@@ -123,7 +123,7 @@ def build(graph: Path, output: Path, options: BuildOptions | None = None) -> Bui
     config = _configure(trt, builder, profile, options)
     cache = load_timing_cache(config, options.timing_cache)
     start = time.monotonic()
-    plan = _build_in_background(builder, network, config, messages)
+    plan = _build_in_background(builder, network, config, messages, source)
     seconds = time.monotonic() - start
     manifest = _manifest(plan, source, trt.__version__, inputs, outputs, profile, options, seconds)
     # Between the two writes the plan stands without a manifest, never with a wrong one.
@@ -173,6 +173,7 @@ def _build_in_background(
     network: Any,  # noqa: ANN401
     config: Any,  # noqa: ANN401
     messages: Messages,
+    source: GraphFile,
 ) -> bytes:
     """Builds in a thread of its own, so that Ctrl-C is heard while TensorRT works."""
     results: list[Any] = []
@@ -198,13 +199,22 @@ def _build_in_background(
         raise BuildError(
             "TensorRT could not build the engine: "
             f"{messages.reason(str(failures[0]) if failures else 'it gave no reason')}.",
-            _advice(messages),
+            _advice(messages, source),
         )
     return bytes(plan)
 
 
-def _advice(messages: Messages) -> str:
+def _advice(messages: Messages, source: GraphFile) -> str:
     log = " ".join(messages.errors)
+    transposed = [name for name, operator in source.nodes if operator == "ConvTranspose"]
+    if "Assertion engine failed" in log and transposed:
+        # Seen with 8.6.0 for quantized ConvTranspose of every kind: per-tensor and per-channel
+        # weights, 8 and 32 channels, kernels of 2 and 4. With the same layer in floating
+        # point the engine builds.
+        return (
+            f"TensorRT 8.6 fails so on quantized transposed convolutions, here '{transposed[0]}': "
+            "leave them in floating point, as with insert_quantizers(model, skip=[...])."
+        )
     if "Could not find any implementation" in log:
         return (
             "Raise --workspace; if it stays, the Q/DQ pairs around the named layer are placed "

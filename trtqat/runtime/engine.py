@@ -10,7 +10,7 @@ import numpy as np
 
 from trtqat.errors import InferenceError, PlanError, UsageError
 from trtqat.runtime.manifest import ProfileShapes, check_plan
-from trtqat.runtime.plan import PlanHeader, read_plan
+from trtqat.runtime.plan import check_version, read_plan
 from trtqat.runtime.session import EngineSession
 from trtqat.runtime.tensorrt_library import load_tensorrt, make_logger, open_device
 from trtqat.tensors import DYNAMIC, TensorSpec
@@ -51,6 +51,7 @@ class Engine:
         self.name = path.name
         self._cuda_graph = cuda_graph
         trt = load_tensorrt("Running a plan")
+        check_version(header, trt.__version__, str(path))
         self._device = open_device("Running a plan")
         self._logger, self._messages = make_logger(trt)
         runtime = trt.Runtime(self._logger)
@@ -60,7 +61,11 @@ class Engine:
         self._runtime = runtime
         self._engine: Any = runtime.deserialize_cuda_engine(plan)
         if self._engine is None:
-            raise _deserialization_error(path, header, trt, self._messages.reason())
+            raise PlanError(
+                f"TensorRT {trt.__version__} cannot load the plan '{path}': "
+                f"{self._messages.reason()}.",
+                "Build it on a GPU of this kind, from its ONNX file.",
+            )
         self.inputs, self.outputs = _tensors(trt, self._engine)
         self.profiles = _profiles(self._engine, self.inputs)
         self.batch_range = _batch_range(self.profiles)
@@ -143,17 +148,3 @@ def _batch_range(profiles: dict[str, ProfileShapes]) -> tuple[int, int]:
     low = max((profile.min[0] for profile in shapes), default=1)
     high = min((profile.max[0] for profile in shapes), default=1)
     return low, high
-
-
-def _deserialization_error(path: Path, header: PlanHeader, trt: Any, reason: str) -> PlanError:  # noqa: ANN401
-    written = ".".join(map(str, header.tensorrt))
-    here = ".".join(trt.__version__.split(".")[:3])
-    if written != here:
-        return PlanError(
-            f"The plan '{path}' was built by TensorRT {written}; this host has {here}.",
-            f"Build it here again from its ONNX file, or install TensorRT {written}.",
-        )
-    return PlanError(
-        f"TensorRT {here} cannot load the plan '{path}': {reason}.",
-        "Build it on a GPU of this kind, from its ONNX file.",
-    )
