@@ -74,7 +74,7 @@ def _import_file(source: str) -> ModuleType:
             f"Check the path; the working directory is {Path.cwd()}.",
         )
     # The module stays in sys.modules: torch.export looks up a model's globals there.
-    unique = f"{path.stem}_{hashlib.sha256(os.fsencode(path)).hexdigest()[:12]}"
+    unique = f"{path.stem.replace('.', '_')}_{hashlib.sha256(os.fsencode(path)).hexdigest()[:12]}"
     if unique in sys.modules:
         return sys.modules[unique]
     spec = importlib.util.spec_from_file_location(unique, path)

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from trtqat.data.cifar10 import MEAN, STD
+from trtqat.errors import TrtqatError
 
 CROP_PADDING = 4
 MOMENTUM = 0.9
@@ -95,7 +96,8 @@ def fit(model: nn.Module, images: Images, recipe: Recipe, *, title: str) -> Fit:
         title: Begins each progress line on standard error.
 
     Raises:
-        RuntimeError: A weight did not move, or the loss is not finite.
+        TrtqatError: The loss is not finite.
+        RuntimeError: A weight did not move.
     """
     # Dropout draws from the global generator; the rest from one on the CPU, so that
     # the order and the crops do not depend on the device.
@@ -115,7 +117,7 @@ def fit(model: nn.Module, images: Images, recipe: Recipe, *, title: str) -> Fit:
     torch.set_flush_denormal(True)
     for epoch in range(recipe.epochs):
         model.train()
-        total = 0.0
+        total = torch.zeros((), device=images.labels.device)
         order = torch.randperm(len(images), generator=generator)
         for index, chosen in enumerate(torch.tensor_split(order, batches)):
             lr = scheduled_lr(recipe.lr, epoch * batches + index, steps)
@@ -127,15 +129,15 @@ def fit(model: nn.Module, images: Images, recipe: Recipe, *, title: str) -> Fit:
             optimizer.zero_grad(set_to_none=True)
             step_loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
-            total += float(step_loss.detach()) * len(chosen)
-        loss = total / len(images)
+            total += step_loss.detach() * len(chosen)
+        loss = float(total) / len(images)
         seconds = time.perf_counter() - begin
         print(
             f"{title}: epoch {epoch + 1} of {recipe.epochs}, loss {loss:.4f}, {seconds:.1f} s",
             file=sys.stderr,
         )
         if not math.isfinite(loss):
-            raise RuntimeError(f"{title}: the loss is {loss}; use a lower learning rate")
+            raise TrtqatError(f"{title} diverged: its loss is {loss}.", "Lower the learning rate.")
     torch.set_flush_denormal(False)
     model.eval()
     return Fit(time.perf_counter() - begin, loss, _weight_change(model, before, title))

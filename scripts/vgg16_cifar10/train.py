@@ -1,10 +1,10 @@
-"""Trains VGG-16 on CIFAR-10's binary files, then fine-tunes it with fake quantization.
+r"""Trains VGG-16 on CIFAR-10's binary files, then fine-tunes it with fake quantization.
 
     python scripts/vgg16_cifar10/train.py --data cifar-10-batches-bin --output out --flip
 
 or, in about a minute without a GPU, a small one on the digits of prepare_data.py:
 
-    python scripts/vgg16_cifar10/train.py --data digits --output out --width 0.25 \\
+    python scripts/vgg16_cifar10/train.py --data digits --output out --width 0.25 \
         --classifier 256 --batch-size 32 --epochs 4 --qat-epochs 1
 
 Four stages, each counted on the whole test split:
@@ -35,7 +35,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from fitting import Accuracy, Fit, Images, Recipe, count_correct, fit, normalize
@@ -88,13 +88,14 @@ def run(options: argparse.Namespace) -> None:
     Raises:
         DataError: The data is missing or damaged.
         MissingError: CUDA was asked for and is not here.
+        TrtqatError: A training diverged.
         RuntimeError: A stage trained nothing, or the traced model answers differently.
     """
     output: Path = options.output
     output.mkdir(parents=True, exist_ok=True)
     check_writable(output / "training.json")
     device = _device(options.device)
-    train, test = (_load(options, split, device) for split in ("train", "test"))
+    train, test = _load(options, "train", device), _load(options, "test", device)
     torch.manual_seed(options.seed)
 
     model = vgg16(options.width, options.classifier).to(device)
@@ -178,7 +179,9 @@ def _device(name: str) -> torch.device:
     return torch.device("cuda" if available and name != "cpu" else "cpu")
 
 
-def _load(options: argparse.Namespace, split: Any, device: torch.device) -> Images:  # noqa: ANN401
+def _load(
+    options: argparse.Namespace, split: Literal["train", "test"], device: torch.device
+) -> Images:
     pixels, labels = read_split(options.data, split)
     limit = options.limit
     return Images(

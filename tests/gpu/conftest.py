@@ -3,8 +3,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from workloads import RESNET, RESNET_INPUT, VGG, VGG_INPUT, Artefacts, Build
 
+from tests.gpu.workloads import RESNET, RESNET_INPUT, VGG, VGG_INPUT, Artefacts, Build
 from trtqat.engine.builder import BuildOptions, BuildResult, build
 from trtqat.engine.profiles import ProfileOptions
 from trtqat.errors import MissingError

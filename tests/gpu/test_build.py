@@ -10,11 +10,11 @@ import sys
 import time
 from pathlib import Path
 
-import models
 import onnx
 import pytest
-from workloads import ROOT, Artefacts, Build
 
+from tests import models
+from tests.gpu.workloads import ROOT, Artefacts, Build
 from trtqat.errors import PlanError
 from trtqat.export.pipeline import ExportOptions, export_onnx
 from trtqat.files import sha256_of
