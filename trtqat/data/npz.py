@@ -80,13 +80,14 @@ def _read(path: Path, inputs: Sequence[TensorSpec]) -> tuple[dict[str, Array], t
     """The arrays that are needed, and the names of all."""
     wanted = {spec.name for spec in inputs} | {LABELS, IMAGES}
     try:
-        file = np.load(path, allow_pickle=False)
-        if not isinstance(file, NpzFile):
-            raise DataError(
-                f"'{path}' holds one array without a name.",
-                "Save it with numpy.savez(path, images=..., labels=...).",
-            )
-        with file:
+        # NumPy leaves a file that it opened itself open where the archive is damaged.
+        with path.open("rb") as opened:
+            file = np.load(opened, allow_pickle=False)
+            if not isinstance(file, NpzFile):
+                raise DataError(
+                    f"'{path}' holds one array without a name.",
+                    "Save it with numpy.savez(path, images=..., labels=...).",
+                )
             arrays = {name: np.asarray(file[name]) for name in file.files if name in wanted}
             return arrays, tuple(file.files)
     except OSError as error:

@@ -1,0 +1,192 @@
+"""The command line as a user has it: what it prints, its exit codes, and what it leaves."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, helper
+
+MODEL = """
+import torch
+from trtqat.quant.training import calibrate, insert_quantizers
+
+class Net(torch.nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.conv = torch.nn.Conv2d(3, width, 3, padding=1)
+        self.fc = torch.nn.Linear(width, 10)
+
+    def forward(self, images):
+        return self.fc(torch.relu(self.conv(images)).mean((2, 3)))
+
+def plain(width=8):
+    torch.manual_seed(0)
+    return Net(width)
+
+def qat(width=8):
+    model = plain(width)
+    insert_quantizers(model)
+    return model
+
+def calibrated(width=8):
+    model = qat(width)
+    calibrate(model, [torch.randn(8, 3, 8, 8)])
+    return model
+
+def raises():
+    raise ValueError("no weights here")
+"""
+INPUT = ("--input", "images:1x3x8x8")
+
+
+def trtqat(cwd: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "trtqat", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model file, a checkpoint that its training wrapped, and data."""
+    path = tmp_path_factory.mktemp("work")
+    (path / "net.py").write_text(MODEL)
+    code = (
+        "import torch, net; state = net.calibrated().state_dict();"
+        "torch.save({'model_state_dict': {'module.' + k: v for k, v in state.items()}}, 'qat.pt');"
+        "torch.save(net.plain().state_dict(), 'plain.pt')"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=path, capture_output=True)
+    rng = np.random.default_rng(0)
+    images = rng.standard_normal((37, 3, 8, 8), np.float32)
+    np.savez(path / "data.npz", images=images, labels=rng.integers(0, 10, 37))
+    done = trtqat(path, "export", "net.py:qat", "--checkpoint", "qat.pt", *INPUT, "-o", "m.onnx")
+    assert done.returncode == 0, done.stderr
+    assert "4 Q/DQ pairs for 4 quantizers" in done.stdout
+    assert "SQNR" in done.stdout
+    return path
+
+
+def test_export_keeps_where_it_came_from(folder: Path) -> None:
+    record = {p.key: p.value for p in onnx.load(str(folder / "m.onnx")).metadata_props}["trtqat"]
+    fields = json.loads(record)
+    assert fields["source"] == "net.py:qat"
+    assert fields["checkpoint"] == "qat.pt"
+    assert len(fields["checkpoint_sha256"]) == 64
+    assert str(folder) not in record
+
+
+def test_eval_side_by_side(folder: Path) -> None:
+    done = trtqat(
+        folder, "eval", "m.onnx", "--data", "npz:data.npz", "--batch-size", "8", "--duration",
+        "0.1", "--baseline", "net.py:plain", "--checkpoint", "plain.pt", "--json", "report.json",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    report = json.loads((folder / "report.json").read_text())
+    assert report["images"] == 37
+    assert report["model"]["accuracy"]["count"] == report["baseline"]["accuracy"]["count"] == 37
+    assert report["agreement"]["count"] == 37
+    assert report["agreement"]["sqnr_db"] > 15
+    for side in ("model", "baseline"):
+        compute = report[side]["timing"]["compute"]
+        assert 0 < compute["median_ms"] <= compute["p99_ms"]
+        assert compute["count"] >= 10
+    share = f"({report['model']['accuracy']['top1']}/37)"
+    assert share in done.stdout
+    assert report["command"].startswith("trtqat eval m.onnx")
+
+
+def test_json_on_standard_output_is_all_there_is(folder: Path) -> None:
+    done = trtqat(
+        folder, "eval", "m.onnx", "--data", "random:5", "--duration", "0", "-q", "--json", "-"
+    )
+    assert json.loads(done.stdout)["model"]["timing"] is None
+    assert done.stderr == ""
+
+
+def test_gate_that_is_not_met(folder: Path) -> None:
+    done = trtqat(
+        folder, "eval", "m.onnx", "--data", "random:8", "--duration", "0.05",
+        "--baseline", "net.py:plain", "--min-speedup", "100000",
+    )  # fmt: skip
+    assert done.returncode == 3
+    assert "speed-up" in done.stdout
+    assert "less than 100000" in done.stderr
+
+
+EXPORT = ("export", "net.py:qat", "--checkpoint", "qat.pt", *INPUT, "-o", "new.onnx")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("export", "none.py:qat", *INPUT, "-o", "new.onnx"), 2, "none.py"),
+        (("export", "net.py:missing", *INPUT, "-o", "new.onnx"), 2, "missing"),
+        (("export", "net.py:raises", *INPUT, "-o", "new.onnx"), 2, "no weights here"),
+        (("export", "qat.pt", *INPUT, "-o", "new.onnx"), 2, "may be a checkpoint"),
+        (("export", "net.py", *INPUT, "-o", "new.onnx"), 2, "is not a TorchScript file"),
+        (("export", "net.py:qat", *INPUT, "-o", "new.onnx"), 2, "has no amax"),
+        (("export", "net.py:plain", *INPUT, "-o", "new.onnx"), 2, "no active quantizer"),
+        ((*EXPORT[:-2], "-o", "nowhere/new.onnx"), 2, "'nowhere' does not exist"),
+        ((*EXPORT, "--factory-arg", "width=4"), 2, "conv.weight (8, 3, 3, 3) for (4, 3, 3, 3)"),
+        ((*EXPORT[:2], "--checkpoint", "plain.pt", *INPUT, "-o", "new.onnx"), 2, "_amax"),
+        ((*EXPORT[:4], "-o", "new.onnx"), 2, "its forward takes (images)"),
+        ((*EXPORT[:4], "--input", "x:1x3x8x8", "-o", "new.onnx"), 2, "has no input 'x'"),
+        ((*EXPORT[:4], "--input", "images:1x3x", "-o", "new.onnx"), 2, "images:1x3x"),
+        ((*EXPORT[:4], "--input", "images:1x4x8x8", "-o", "new.onnx"), 1, "raised RuntimeError"),
+        (("eval", "m.onnx", "--data", "npz:none.npz"), 2, "none.npz"),
+        (("eval", "m.onnx", "--data", "tape:x"), 2, "cifar10:DIR"),
+        (("eval", "none.onnx", "--data", "random"), 2, "no ONNX file"),
+        (("eval", "net.py", "--data", "random"), 2, "is not a TensorRT plan"),
+        (("eval", "none.engine", "--data", "random"), 2, "none.engine"),
+        (("eval", "text.onnx", "--data", "random"), 2, "does not accept"),
+        (("build", "none.onnx", "-o", "m.engine"), 2, "no ONNX file"),
+        (("build", "text.onnx", "-o", "m.engine"), 2, "not an ONNX file"),
+        (("build", "float.onnx", "-o", "m.engine"), 2, "nothing would run in INT8"),
+        (("build", "m.onnx", "-o", "m.engine", "--batch", "4:2:8"), 2, "4:2:8"),
+        (("build", "m.onnx", "-o", "m.engine", "--workspace", "much"), 2, "much"),
+        (("build",), 2, "MODEL.ONNX"),
+    ],
+)  # fmt: skip
+def test_bad_input(folder: Path, arguments: tuple[str, ...], code: int, message: str) -> None:
+    (folder / "text.onnx").write_text("hello")
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, [1])
+    graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "g", [x], [y])
+    onnx.save(helper.make_model(graph), str(folder / "float.onnx"))
+    before = sorted(folder.iterdir())
+    done = trtqat(folder, *arguments)
+    assert done.returncode == code, done.stderr
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert sorted(folder.iterdir()) == before
+
+
+def test_without_tensorrt_or_gpu(folder: Path) -> None:
+    try:
+        import tensorrt  # noqa: F401
+
+        if torch.cuda.is_available():
+            pytest.skip("TensorRT and a GPU are here")
+    except ImportError:
+        pass
+    done = trtqat(folder, "build", "m.onnx", "-o", "m.engine")
+    assert done.returncode == 4
+    assert "needs" in done.stderr
+    assert not (folder / "m.engine").exists()
+
+
+def test_help_has_an_example_for_each_command(tmp_path: Path) -> None:
+    for command in ("export", "build", "eval"):
+        assert f"Example: trtqat {command}" in trtqat(tmp_path, command, "--help").stdout
+    assert trtqat(tmp_path, "--version").stdout.startswith("trtqat 0.")

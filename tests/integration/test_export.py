@@ -1,0 +1,183 @@
+"""Exports of models that differ, through the public function."""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import numpy_helper
+from torch import nn
+
+from tests.models import EXAMPLES, Residual, quantizer
+from trtqat.errors import ExportError, QuantizerError, SourceError
+from trtqat.export import pipeline
+from trtqat.export.pipeline import ExportOptions, export_onnx
+from trtqat.export.tracing import Exporter
+from trtqat.numerics import difference
+from trtqat.quant.silence import load_toolkit, quiet_toolkit
+from trtqat.quant.training import calibrate, insert_quantizers
+from trtqat.runtime.onnx_reference import OnnxModel
+from trtqat.tensors import TensorSpec
+
+X = TensorSpec("x", (1, 3, 16, 16))
+
+
+@pytest.mark.parametrize("exporter", ["dynamo", "torchscript"])
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_graph_is_canonical_and_computes_the_same(
+    name: str, exporter: Exporter, tmp_path: Path
+) -> None:
+    example = EXAMPLES[name]
+    model = example.qat()
+    path = tmp_path / "model.onnx"
+    result = export_onnx(model, path, ExportOptions(example.inputs, exporter=exporter))
+    assert result.pairs == example.pairs
+
+    graph = onnx.load(str(path))
+    onnx.checker.check_model(graph, full_check=True)
+    assert [(opset.domain, opset.version) for opset in graph.opset_import] == [("", 17)]
+    assert graph.ir_version == 8
+    constants = {i.name: numpy_helper.to_array(i) for i in graph.graph.initializer}
+    counts = Counter(node.op_type for node in graph.graph.node)
+    assert counts["QuantizeLinear"] == counts["DequantizeLinear"] == example.pairs
+    for node in graph.graph.node:
+        if node.op_type not in ("QuantizeLinear", "DequantizeLinear"):
+            continue
+        scale, zero_point = (constants[each] for each in node.input[1:])
+        assert zero_point.dtype == np.int8
+        assert not zero_point.any()
+        assert (scale > 0).all()
+        # An axis exactly where there are channels.
+        assert bool(scale.ndim) == any(a.name == "axis" for a in node.attribute)
+    names = [node.name for node in graph.graph.node]
+    assert len(set(names)) == len(names)
+    assert all(name.startswith("/") for name in names)
+    batch_dims = [i.type.tensor_type.shape.dim[0].dim_param for i in graph.graph.input]
+    assert all(batch_dims)
+
+    # Against the toolkit's own fake quantization, at a batch that was not traced.
+    inputs = example.batch(5)
+    with torch.no_grad(), quiet_toolkit():
+        expected = model(*inputs)
+    expected = expected if isinstance(expected, dict) else {"output": expected}
+    session = OnnxModel(path, as_written=True).session(5)
+    actual = session.run(
+        {spec.name: array.numpy() for spec, array in zip(example.inputs, inputs, strict=True)}
+    )
+    assert actual.keys() == expected.keys()
+    for output, tensor in expected.items():
+        for position in range(5):
+            assert difference(tensor[position].numpy(), actual[output][position]).sqnr_db > 30
+
+
+def test_model_is_left_as_it_was(tmp_path: Path) -> None:
+    model = EXAMPLES["residual"].qat()
+    before = {name: type(module) for name, module in model.named_modules()}
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    export_onnx(model, tmp_path / "m.onnx", ExportOptions((X,), exporter="torchscript"))
+    assert {name: type(module) for name, module in model.named_modules()} == before
+    assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
+
+
+def test_torchscript_module(tmp_path: Path) -> None:
+    model = EXAMPLES["depthwise"].qat()
+    toolkit = load_toolkit().nn.TensorQuantizer
+    toolkit.use_fb_fake_quant = True
+    try:
+        with quiet_toolkit(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            traced = torch.jit.trace(model, EXAMPLES["depthwise"].batch(2))  # type: ignore[no-untyped-call]
+    finally:
+        toolkit.use_fb_fake_quant = False
+    result = export_onnx(traced, tmp_path / "m.onnx", ExportOptions((X,)))
+    assert result.pairs == 6
+    assert "TorchScript" in result.exporter
+    graph = onnx.load(str(tmp_path / "m.onnx"))
+    names = [node.name for node in graph.graph.node]
+    assert "/layers/0/_input_quantizer/QuantizeLinear" in names
+
+
+class FallsBack(nn.Module):
+    """Branches on its data: torch.export refuses it, a trace takes the branch that it saw."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y: torch.Tensor = self.conv(x)
+        return y if x.shape[0] > 0 and float(x.abs().max()) < 1e9 else -y
+
+
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+def test_auto_falls_back_and_says_so(tmp_path: Path) -> None:
+    model = FallsBack()
+    insert_quantizers(model)
+    calibrate(model, [torch.randn(4, 3, 16, 16)])
+    result = export_onnx(model, tmp_path / "m.onnx", ExportOptions((X,)))
+    assert result.exporter == "TorchScript exporter (the torch.export-based one failed)"
+    with pytest.raises(ExportError, match=r"torch\.export-based exporter failed"):
+        export_onnx(model, tmp_path / "m.onnx", ExportOptions((X,), exporter="dynamo"))
+
+
+def test_static_batch(tmp_path: Path) -> None:
+    inputs = (TensorSpec("x", (4, 3, 16, 16)),)
+    model = EXAMPLES["residual"].qat()
+    options = ExportOptions(inputs, static_batch=True, exporter="torchscript")
+    assert export_onnx(model, tmp_path / "m.onnx", options).verification.batch_sizes == (4,)
+    assert OnnxModel(tmp_path / "m.onnx").batch_range == (4, 4)
+
+
+def test_wrong_graph_is_not_written_and_the_place_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A scale of the second convolution that is off by a factor of 20 must be found there."""
+    spoiled = pipeline.canonicalize
+
+    def spoil(model: object, *, opset: int) -> object:
+        made, pairs = spoiled(model, opset=opset)  # type: ignore[arg-type]
+        scale = made.graph.initializers["conv2._input_quantizer.scale"]
+        assert scale.const_value is not None
+        import onnx_ir as ir
+
+        wrong = np.asarray(scale.const_value.numpy() / 20, np.float32)
+        scale.const_value = ir.tensor(wrong, name=scale.name)
+        return made, pairs
+
+    monkeypatch.setattr(pipeline, "canonicalize", spoil)
+    model = EXAMPLES["residual"].qat()
+    with pytest.raises(ExportError, match="SQNR at output 'output', batch 2, position 0") as caught:
+        export_onnx(model, tmp_path / "m.onnx", ExportOptions((X,), exporter="torchscript"))
+    assert "'conv2._input_quantizer'" in caught.value.remedy
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_models_without_an_active_quantizer_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="no active quantizer"):
+        export_onnx(
+            nn.Conv2d(3, 4, 1),
+            tmp_path / "m.onnx",
+            ExportOptions((TensorSpec("input", (1, 3, 8, 8)),), exporter="torchscript"),
+        )
+
+
+def test_uncalibrated_quantizer_is_refused_by_name(tmp_path: Path) -> None:
+    model = EXAMPLES["residual"].qat()
+    assert isinstance(model, Residual)
+    model.shortcut = quantizer()
+    with pytest.raises(QuantizerError, match="'shortcut' has no amax"):
+        export_onnx(model, tmp_path / "m.onnx", ExportOptions((X,)))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_disabled_quantizers_leave_no_pair(tmp_path: Path) -> None:
+    model = EXAMPLES["residual"].qat()
+    assert isinstance(model, Residual)
+    model.shortcut.disable()  # type: ignore[operator]
+    result = export_onnx(model, tmp_path / "m.onnx", ExportOptions((X,), exporter="torchscript"))
+    assert (result.quantizers, result.disabled, result.pairs) == (9, 1, 9)
