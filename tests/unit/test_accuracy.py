@@ -1,0 +1,198 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Literal
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from trtqat.data.batches import Batch, Dataset, check_range
+from trtqat.errors import DataError
+from trtqat.evaluation.accuracy import Accuracy, Agreement, measure_accuracy
+from trtqat.evaluation.protocol import Session
+from trtqat.tensors import Array, Arrays, TensorSpec
+
+
+class Samples:
+    """Rows of ``x`` with labels or without; notes which rows were asked for."""
+
+    name = "samples"
+
+    def __init__(self, x: Array, labels: NDArray[np.int64] | None) -> None:
+        self._x, self._labels = x, labels
+        self.asked: list[int] = []
+
+    def __len__(self) -> int:
+        return len(self._x)
+
+    def batch(self, start: int, stop: int) -> Batch:
+        check_range(start, stop, len(self))
+        self.asked.extend(range(start, stop))
+        labels = None if self._labels is None else self._labels[start:stop]
+        return Batch({"x": self._x[start:stop]}, labels)
+
+
+class NumpyModel:
+    """A function on arrays; refuses two sessions at once, and batches of another size."""
+
+    device: Literal["cpu", "cuda"] = "cpu"
+    inputs = (TensorSpec("x", (-1, 7)),)
+
+    def __init__(
+        self,
+        function: Callable[[Array], Array] = np.copy,
+        batch_range: tuple[int, int | None] = (1, None),
+        compute_ms: float = 1.0,
+        outputs: tuple[TensorSpec, ...] = (TensorSpec("logits", (-1, 7)),),
+    ) -> None:
+        self.name = "numpy"
+        self.function, self.batch_range, self.compute_ms = function, batch_range, compute_ms
+        self.outputs = outputs
+        self.sessions: list[int] = []
+        self.is_open = False
+
+    def session(self, batch_size: int) -> Session:
+        low, high = self.batch_range
+        assert low <= batch_size <= (high or batch_size)
+        assert not self.is_open
+        self.sessions.append(batch_size)
+        self.is_open = True
+        return NumpySession(self, batch_size)
+
+    def close(self) -> None:
+        raise AssertionError("it belongs to the caller")
+
+
+class NumpySession:
+    mode = "numpy"
+
+    def __init__(self, model: NumpyModel, batch_size: int) -> None:
+        self._model, self._batch_size = model, batch_size
+
+    def run(self, inputs: Arrays) -> dict[str, Array]:
+        assert len(inputs["x"]) == self._batch_size
+        # The first output is found by its name, not by its place here.
+        return {"other": np.zeros(3), "logits": self._model.function(inputs["x"])}
+
+    def load(self, inputs: Arrays) -> None:
+        assert len(inputs["x"]) == self._batch_size
+
+    def compute_times_ms(self, count: int) -> list[float]:
+        return [self._model.compute_ms] * count
+
+    def close(self) -> None:
+        self._model.is_open = False
+
+
+def make_samples(count: int, seed: int = 0, classes: int = 7) -> tuple[Array, NDArray[np.int64]]:
+    random = np.random.default_rng(seed)
+    return random.normal(size=(count, classes)).astype(np.float32), random.integers(
+        0, classes, count
+    )
+
+
+@given(st.integers(1, 40), st.integers(1, 16), st.integers(1, 16), st.integers(0, 3))
+def test_every_image_once_whatever_the_batch(count: int, batch: int, low: int, seed: int) -> None:
+    x, labels = make_samples(count, seed)
+    order = np.argsort(-x, axis=1)
+    top1 = int((order[:, 0] == labels).sum())
+    top5 = int((order[:, :5] == labels[:, None]).any(axis=1).sum())
+    data: Dataset = (samples := Samples(x, labels))
+    seen: list[tuple[int, int]] = []
+    batch = max(batch, low)
+    model, baseline = NumpyModel(batch_range=(low, batch)), NumpyModel(lambda x: x * 2)
+    result = measure_accuracy(
+        model, baseline, data, batch_size=batch, progress=lambda *done: seen.append(done)
+    )
+    assert result.model == result.baseline == Accuracy(top1, top5, count)
+    assert result.agreement is not None
+    assert (result.agreement.same_top1, result.agreement.count) == (count, count)
+    assert samples.asked == list(range(count))
+    assert seen[-1] == (count, count)
+    assert not model.is_open
+    assert not baseline.is_open
+
+
+def test_padded_rows_are_dropped() -> None:
+    x = np.eye(7, dtype=np.float32)[:6]
+    model = NumpyModel(batch_range=(4, 4))
+    result = measure_accuracy(model, None, Samples(x, np.arange(6)), batch_size=4)
+    assert model.sessions == [4]
+    assert result.model == Accuracy(6, 6, 6)
+    assert result.baseline is result.agreement is None
+
+
+def test_a_wrong_row_in_the_middle_of_a_batch_shows() -> None:
+    def wrong_at_1(x: Array) -> Array:
+        y = x.copy()
+        y[1:2] = -y[1:2]
+        return y
+
+    x, _ = make_samples(8)
+    result = measure_accuracy(NumpyModel(wrong_at_1), NumpyModel(), Samples(x, None), batch_size=4)
+    signal, noise = (x.astype(float) ** 2).sum(), 4 * (x[[1, 5]].astype(float) ** 2).sum()
+    assert result.agreement == Agreement(
+        6, 8, pytest.approx(10 * math.log10(signal / noise)), 2 * float(abs(x[[1, 5]]).max())
+    )
+    assert result.model is None
+
+
+@pytest.mark.parametrize(("classes", "top5"), [(2, None), (5, None), (6, 10)])
+def test_top5_needs_more_than_five_classes(classes: int, top5: int | None) -> None:
+    x = np.tile(np.arange(classes, dtype=np.float32), (10, 1))
+    model = NumpyModel()
+    data = Samples(x, np.full(10, classes - 1))
+    assert measure_accuracy(model, None, data, batch_size=3).model == Accuracy(10, top5, 10)
+    data = Samples(x, np.zeros(10, np.int64))
+    expected = Accuracy(0, None if top5 is None else 0, 10)
+    assert measure_accuracy(model, None, data, batch_size=3).model == expected
+
+
+def test_percent() -> None:
+    assert Accuracy(1, None, 8).top1_percent == 12.5
+
+
+@pytest.mark.parametrize("label", [7, 1000])
+def test_label_out_of_range(label: int) -> None:
+    x, labels = make_samples(4)
+    labels[2] = label
+    model = NumpyModel()
+    with pytest.raises(DataError, match=rf"label {label}, but the model has 7 classes"):
+        measure_accuracy(model, None, Samples(x, labels), batch_size=4)
+    assert not model.is_open
+
+
+def test_outputs_that_are_no_logits() -> None:
+    x, labels = make_samples(4)
+    flat = NumpyModel(lambda x: x[:, 0])
+    with pytest.raises(DataError, match=r"shape \(4,\) instead of \(N, classes\)"):
+        measure_accuracy(flat, None, Samples(x, labels), batch_size=4)
+    result = measure_accuracy(flat, flat_twin(), Samples(x, None), batch_size=4)
+    assert result.agreement == Agreement(None, 4, math.inf, 0.0)
+
+
+def flat_twin() -> NumpyModel:
+    return NumpyModel(lambda x: x[:, 0])
+
+
+def test_baseline_of_another_model() -> None:
+    x, _ = make_samples(4)
+    with pytest.raises(DataError, match=r"returns \(4, 7\) where the baseline returns \(4,\)"):
+        measure_accuracy(NumpyModel(), flat_twin(), Samples(x, None), batch_size=4)
+
+
+def test_outputs_not_known_before_it_runs() -> None:
+    class First(NumpySession):
+        def run(self, inputs: Arrays) -> dict[str, Array]:
+            return {"a": inputs["x"], "b": np.zeros(3)}
+
+    model = NumpyModel(outputs=())
+    x, labels = make_samples(4)
+    model.session = lambda batch_size: First(model, batch_size)  # type: ignore[method-assign]
+    result = measure_accuracy(model, None, Samples(x, labels), batch_size=4)
+    assert result.model is not None
+    assert result.model.top1 == int((x.argmax(axis=1) == labels).sum())

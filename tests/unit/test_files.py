@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from trtqat.cli.console import check_json, command, print_json, print_table
+from trtqat.errors import GateError, MissingError, PlanError, TrtqatError, UsageError
+from trtqat.files import check_writable, sha256_of, write_atomically
+
+
+def test_writes_and_replaces(tmp_path: Path) -> None:
+    path = tmp_path / "model.engine"
+    write_atomically(path, b"old and longer")
+    write_atomically(path, b"new")
+    assert path.read_bytes() == b"new"
+    assert os.listdir(tmp_path) == ["model.engine"]
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "model.engine"
+    path.write_bytes(b"old")
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(UsageError, match="cannot be written: No space left on device"):
+        write_atomically(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["model.engine"]
+
+
+def test_destinations_that_cannot_be_written(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (tmp_path / "file").touch()
+    cases = [
+        (folder, "is a directory"),
+        (tmp_path / "missing" / "f", "'.*missing' does not exist"),
+        (tmp_path / "file" / "f", "'.*file' does not exist"),
+    ]
+    for path, message in cases:
+        with pytest.raises(UsageError, match=message):
+            check_writable(path)
+        with pytest.raises(UsageError, match=message):
+            write_atomically(path, b"x")
+    with pytest.raises(UsageError, match="File name too long"):
+        write_atomically(tmp_path / ("n" * 255), b"x")
+    assert sorted(os.listdir(tmp_path)) == ["file", "folder"]
+    assert os.listdir(folder) == []
+
+
+def test_check_writable_leaves_no_trace(tmp_path: Path) -> None:
+    check_writable(tmp_path / "model.engine")
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("size", [0, 5, (1 << 20) + 1])
+def test_sha256(tmp_path: Path, size: int) -> None:
+    data = os.urandom(size)
+    (tmp_path / "f").write_bytes(data)
+    assert sha256_of(tmp_path / "f") == hashlib.sha256(data).hexdigest()
+
+
+@pytest.fixture
+def loggers(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("trtqat", "tensorrt"):
+        logger = logging.getLogger(name)
+        for attribute in ("handlers", "level", "propagate"):
+            monkeypatch.setattr(logger, attribute, getattr(logger, attribute))
+
+
+@pytest.mark.usefixtures("loggers")
+@pytest.mark.parametrize(
+    ("kind", "code"), [(TrtqatError, 1), (PlanError, 2), (GateError, 3), (MissingError, 4)]
+)
+def test_errors_become_exit_codes(
+    kind: type[TrtqatError], code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(typer.Exit) as exit_info, command(quiet=False, verbose=False):
+        raise kind("It is broken.", "Mend it.")
+    assert exit_info.value.exit_code == code
+    assert capsys.readouterr() == ("", "error: It is broken.\n       Mend it.\n")
+
+
+@pytest.mark.usefixtures("loggers")
+@pytest.mark.parametrize(
+    ("quiet", "verbose", "shown"),
+    [(False, False, ["info", "warning"]), (True, False, ["warning"]),
+     (False, True, ["debug", "info", "warning"])],
+)  # fmt: skip
+def test_log_levels(
+    quiet: bool, verbose: bool, shown: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with command(quiet=quiet, verbose=verbose):
+        for level in ("debug", "info", "warning"):
+            getattr(logging.getLogger("trtqat.somewhere"), level)(level)
+    assert capsys.readouterr() == ("", "".join(f"{level}\n" for level in shown))
+
+
+RESULT: dict[str, Any] = {
+    "sqnr_db": math.inf,
+    "all": [math.nan, 1.5, {"x": -math.inf}],
+    "pair": (1, None),
+    "path": Path("a/b"),
+}
+
+
+@pytest.mark.parametrize("to_file", [False, True])
+def test_json_has_no_nan_and_names_the_command(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    to_file: bool,
+) -> None:
+    monkeypatch.setattr("sys.argv", ["/usr/bin/trtqat", "eval", "my model.onnx"])
+    path = tmp_path / "result.json"
+    is_stdout_taken = print_json(RESULT, str(path) if to_file else "-")
+    assert is_stdout_taken is not to_file
+    printed = capsys.readouterr().out
+    assert json.loads(path.read_text() if to_file else printed) == {
+        "command": "trtqat eval 'my model.onnx'",
+        "sqnr_db": None,
+        "all": [None, 1.5, {"x": None}],
+        "pair": [1, None],
+        "path": "a/b",
+    }
+    assert bool(printed) is not to_file
+
+
+def test_no_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert not print_json(RESULT, None)
+    assert capsys.readouterr().out == ""
+    for destination in (None, "-", str(tmp_path / "result.json")):
+        check_json(destination)
+    with pytest.raises(UsageError, match="does not exist"):
+        check_json(str(tmp_path / "missing" / "result.json"))
+
+
+def test_tables_are_not_cut_and_take_brackets(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table(["layer", "value"], [["[bold]" + "n" * 120, ":smile: 1.5"]])
+    out = capsys.readouterr().out
+    assert "[bold]" + "n" * 120 in out
+    assert ":smile: 1.5 |" in out
+    assert out.count("|") == 9

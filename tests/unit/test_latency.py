@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trtqat.evaluation.latency import LatencyOptions, measure_latency, summarize
+from trtqat.tensors import Array, Arrays
+
+TIMES = st.lists(st.floats(1e-4, 1e4), min_size=1, max_size=300)
+
+
+@given(TIMES)
+def test_against_numpy(times: list[float]) -> None:
+    found = summarize(times)
+    assert found.count == len(times)
+    assert found.median_ms == pytest.approx(float(np.median(times)))
+    assert found.mean_ms == pytest.approx(float(np.mean(times)))
+    assert (found.min_ms, found.max_ms) == (min(times), max(times))
+
+
+@given(TIMES)
+def test_statistics_ascend(times: list[float]) -> None:
+    found = summarize(times)
+    figures = [found.min_ms, found.median_ms, found.p90_ms, found.p95_ms, found.p99_ms]
+    assert sorted([*figures, found.max_ms]) == [*figures, found.max_ms]
+    assert {found.p90_ms, found.p95_ms, found.p99_ms} <= set(times)
+
+
+@pytest.mark.parametrize(
+    ("count", "p90", "p95", "p99"),
+    [
+        (1, 1, 1, 1),
+        (10, 9, 10, 10),
+        (20, 18, 19, 20),
+        # In float32, as in trtexec, 1 - 0.99 is a little less than 0.01.
+        (100, 90, 95, 100),
+        (101, 91, 96, 100),
+        (1000, 900, 950, 991),
+    ],
+)
+def test_percentiles_as_trtexec(count: int, p90: int, p95: int, p99: int) -> None:
+    found = summarize([float(i) for i in range(count, 0, -1)])
+    assert (found.p90_ms, found.p95_ms, found.p99_ms) == (p90, p95, p99)
+
+
+class CountingSession:
+    mode = "counted"
+
+    def __init__(self, first_ms: float = 20.0) -> None:
+        self.calls: list[str] = []
+        self.chunks: list[int] = []
+        self.inputs: list[Arrays] = []
+        self._first_ms = first_ms
+
+    def run(self, inputs: Arrays) -> dict[str, Array]:
+        self.calls.append("run")
+        self.inputs.append(inputs)
+        return {}
+
+    def load(self, inputs: Arrays) -> None:
+        self.calls.append("load")
+        self.inputs.append(inputs)
+
+    def compute_times_ms(self, count: int) -> list[float]:
+        self.calls.append("compute")
+        self.chunks.append(count)
+        # Cold until the warm-up's first query is over.
+        return [self._first_ms * (5 if len(self.chunks) == 1 else 1)] * count
+
+    def close(self) -> None:
+        raise AssertionError("it belongs to the caller")
+
+
+INPUTS = {"x": np.ones((2, 3), np.float32)}
+
+
+def test_at_least_ten_queries_after_a_warm_up() -> None:
+    session = CountingSession(first_ms=1000.0)
+    timing = measure_latency(session, INPUTS, LatencyOptions(warm_up_ms=0, duration_s=0))
+    assert session.calls[:2] == ["load", "compute"]
+    assert session.chunks == [1] * 11
+    # The cold first query counts for nothing.
+    assert (timing.compute.count, timing.compute.max_ms) == (10, 1000.0)
+    assert timing.request.count >= 10
+    assert session.calls.count("run") == timing.request.count + 1
+    assert timing.mode == "counted"
+    assert all(given is INPUTS for given in session.inputs)
+
+
+def test_queries_are_chunked_by_the_last_warm_up_query() -> None:
+    session = CountingSession(first_ms=5.0)
+    timing = measure_latency(session, INPUTS, LatencyOptions(warm_up_ms=5, duration_s=0))
+    warm_ups = len(session.chunks) - 1
+    assert warm_ups > 1
+    assert session.chunks == [1] * warm_ups + [20]
+    assert (timing.compute.count, timing.compute.max_ms) == (20, 5.0)
+
+
+def test_it_measures_for_the_duration() -> None:
+    session = CountingSession(first_ms=100.0)
+    measure_latency(session, INPUTS, LatencyOptions(warm_up_ms=0, duration_s=0.01))
+    assert len(session.chunks) > 100
