@@ -254,16 +254,7 @@ def _count_uses(
     model: torch.nn.Module, stand_ins: Mapping[str, FakeQuantize], example: Example
 ) -> Counter[str]:
     uses: Counter[str] = Counter()
-    handles = [
-        module.register_forward_hook(lambda *_args, name=name: uses.update([name]))
-        for name, module in stand_ins.items()
-    ]
-    try:
-        with torch.no_grad():
-            model(*example.inputs.values())
-    finally:
-        for handle in handles:
-            handle.remove()
+    sampling.observe(model, stand_ins, example.inputs, lambda name, _: uses.update([name]))
     return uses
 
 

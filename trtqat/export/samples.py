@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -91,6 +91,32 @@ def run_model(model: torch.nn.Module, samples: Samples) -> dict[str, Array]:
             "Check --input: shape, dtype and order of the dimensions.",
         ) from error
     return {name: tensor.detach().numpy() for name, tensor in name_outputs(result).items()}
+
+
+def observe(
+    model: torch.nn.Module,
+    modules: Mapping[str, torch.nn.Module],
+    samples: Samples,
+    seen: Callable[[str, torch.Tensor], object],
+) -> None:
+    """Runs the model once and reports the output of every call of some of its modules.
+
+    Args:
+        model: In eval mode.
+        modules: Modules of it, by name.
+        samples: Its inputs.
+        seen: Called with name and output, in the order of execution.
+    """
+
+    def hook(name: str) -> Callable[..., None]:
+        return lambda _module, _inputs, output: seen(name, output)
+
+    handles = [module.register_forward_hook(hook(name)) for name, module in modules.items()]
+    try:
+        run_model(model, samples)
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def _forward_parameters(model: torch.nn.Module) -> dict[str, bool]:

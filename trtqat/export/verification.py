@@ -11,7 +11,7 @@ import onnx
 import torch
 
 from trtqat.errors import ExportError
-from trtqat.export.samples import Samples, run_model
+from trtqat.export.samples import Samples, observe, run_model
 from trtqat.numerics import difference
 from trtqat.quant.operator import FakeQuantize
 from trtqat.runtime.onnx_reference import OnnxModel
@@ -154,20 +154,9 @@ def locate_first_difference(
         One sentence for the user.
     """
     seen: dict[str, Array] = {}
-
-    def keep(name: str) -> Callable[..., None]:
-        def hook(_module: torch.nn.Module, _inputs: object, output: torch.Tensor) -> None:
-            seen.setdefault(name, output.detach().numpy())
-
-        return hook
-
-    handles = [module.register_forward_hook(keep(name)) for name, module in stand_ins.items()]
-    try:
-        with torch.no_grad():
-            model(*example.inputs.values())
-    finally:
-        for handle in handles:
-            handle.remove()
+    observe(
+        model, stand_ins, example.inputs, lambda name, y: seen.setdefault(name, y.detach().numpy())
+    )
     tapped = onnx.load_from_string(graph)
     present = {output.name for output in tapped.graph.output}
     # Dictionaries keep the order of execution: the first that differs is the first in line.
