@@ -43,7 +43,9 @@ def difference(reference: Array, actual: Array) -> Difference:
     if reference.size == 0:
         return Difference(math.inf, 0.0, ())
     expected = reference.astype(np.float64)
-    error = np.abs(expected - actual.astype(np.float64))
+    # An infinity less itself is NaN, which the sums carry on.
+    with np.errstate(invalid="ignore"):
+        error = np.abs(expected - actual.astype(np.float64))
     index = np.unravel_index(int(np.argmax(error)), error.shape)
     return Difference(
         sqnr_db(float(np.sum(expected**2)), float(np.sum(error**2))),

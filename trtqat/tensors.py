@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-import numpy as np
 from numpy.typing import NDArray
 
 from trtqat.errors import UsageError
@@ -15,6 +14,8 @@ Array: TypeAlias = NDArray[Any]
 Arrays: TypeAlias = Mapping[str, Array]
 
 DYNAMIC = -1
+
+_INPUT_DTYPES = ("float32", "float16", "int64", "int32", "int8", "uint8", "bool")
 
 
 @dataclass(frozen=True)
@@ -66,11 +67,9 @@ def parse_tensor_spec(text: str) -> TensorSpec:
             f"'{text}' is not an input specification.",
             "Write NAME:1x3x32x32, or NAME:1x128:int64 where the dtype is not float32.",
         )
-    try:
-        dtype = np.dtype(dtype).name
-    except TypeError as error:
+    if dtype not in _INPUT_DTYPES:
         raise UsageError(
-            f"'{text}' names the dtype '{dtype}', which NumPy does not know.",
-            "Use float32, float16, int32, int64 or bool.",
-        ) from error
+            f"'{text}' names the dtype '{dtype}', which no input can have.",
+            f"Use one of {', '.join(_INPUT_DTYPES)}.",
+        )
     return TensorSpec(name, shape, dtype)

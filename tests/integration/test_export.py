@@ -137,10 +137,10 @@ def test_wrong_graph_is_not_written_and_the_place_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A scale of the second convolution that is off by a factor of 20 must be found there."""
-    spoiled = pipeline.canonicalize
+    from trtqat.graph.canonical import canonicalize
 
     def spoil(model: object, *, opset: int) -> object:
-        made, pairs = spoiled(model, opset=opset)  # type: ignore[arg-type]
+        made, pairs = canonicalize(model, opset=opset)  # type: ignore[arg-type]
         scale = made.graph.initializers["conv2._input_quantizer.scale"]
         assert scale.const_value is not None
         import onnx_ir as ir

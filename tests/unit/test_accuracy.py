@@ -123,21 +123,22 @@ def test_padded_rows_are_dropped() -> None:
     result = measure_accuracy(model, None, Samples(x, np.arange(6)), batch_size=4)
     assert model.sessions == [4]
     assert result.model == Accuracy(6, 6, 6)
-    assert result.baseline is result.agreement is None
+    assert (result.baseline, result.agreement) == (None, None)
 
 
 def test_a_wrong_row_in_the_middle_of_a_batch_shows() -> None:
     def wrong_at_1(x: Array) -> Array:
-        y = x.copy()
-        y[1:2] = -y[1:2]
-        return y
+        sign: Array = np.ones((len(x), 1), x.dtype)
+        sign[1:2] = -1
+        return np.asarray(x * sign)
 
     x, _ = make_samples(8)
     result = measure_accuracy(NumpyModel(wrong_at_1), NumpyModel(), Samples(x, None), batch_size=4)
     signal, noise = (x.astype(float) ** 2).sum(), 4 * (x[[1, 5]].astype(float) ** 2).sum()
-    assert result.agreement == Agreement(
-        6, 8, pytest.approx(10 * math.log10(signal / noise)), 2 * float(abs(x[[1, 5]]).max())
-    )
+    assert result.agreement is not None
+    assert (result.agreement.same_top1, result.agreement.count) == (6, 8)
+    assert result.agreement.sqnr_db == pytest.approx(10 * math.log10(signal / noise))
+    assert result.agreement.worst == 2 * float(abs(x[[1, 5]]).max())
     assert result.model is None
 
 
@@ -196,3 +197,20 @@ def test_outputs_not_known_before_it_runs() -> None:
     result = measure_accuracy(model, None, Samples(x, labels), batch_size=4)
     assert result.model is not None
     assert result.model.top1 == int((x.argmax(axis=1) == labels).sum())
+
+
+def test_nan_is_never_right_and_never_the_same() -> None:
+    x = np.eye(7, dtype=np.float32)[:4]
+    spoiled = NumpyModel(lambda rows: np.full_like(rows, np.nan))
+    data = Samples(x, np.zeros(4, np.int64))
+    result = measure_accuracy(spoiled, NumpyModel(), data, batch_size=4)
+    assert result.model == Accuracy(0, 0, 4)
+    assert result.agreement is not None
+    assert result.agreement.same_top1 == 0
+    assert math.isnan(result.agreement.worst)
+
+
+def test_negative_label_is_refused() -> None:
+    data = Samples(np.zeros((2, 7), np.float32), np.array([0, -1]))
+    with pytest.raises(DataError, match="label -1"):
+        measure_accuracy(NumpyModel(), None, data, batch_size=2)

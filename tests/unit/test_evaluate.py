@@ -60,8 +60,9 @@ def test_report_as_json() -> None:
 
 def test_neither_baseline_nor_latency_nor_labels() -> None:
     found = evaluate(NumpyModel(), Samples(X, None), EvaluateOptions(8, None))
-    assert found.baseline is found.speedup is found.top1_drop_points is None
-    assert found.model.accuracy is found.model.timing is found.comparison.agreement is None
+    assert (found.baseline, found.speedup, found.top1_drop_points) == (None, None, None)
+    assert (found.model.accuracy, found.model.timing) == (None, None)
+    assert found.comparison.agreement is None
     assert json.loads(json.dumps(found.to_dict()))["agreement"] is None
 
 

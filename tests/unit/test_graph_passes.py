@@ -59,7 +59,7 @@ def run(built: ir.Model, x: Array) -> list[Any]:
     ids=lambda nodes: nodes[0].op_type,
 )
 def test_lowered_graph_computes_the_same(nodes: list[onnx.NodeProto]) -> None:
-    constants = {
+    constants: dict[str, Array] = {
         "axes": np.array([-1], np.int64),
         "pads": np.array([1, 2], np.int64),
         "scales": np.array([1, 2, 1], np.float32),

@@ -66,7 +66,7 @@ def test_infinity_shows() -> None:
     [
         (np.array([250], np.uint8), np.array([255], np.uint8), 5.0),
         (np.array([-128], np.int8), np.array([127], np.int8), 255.0),
-        (np.array([60000], np.float16), np.array([-60000], np.float16), 119936.0),
+        (np.array([60000], np.float16), np.array([-60000], np.float16), 120000.0),
         (np.array([True, False]), np.array([False, False]), 1.0),
     ],
 )

@@ -13,7 +13,7 @@ from trtqat.tensors import TensorSpec, parse_tensor_spec
     [
         ("x:1x3x32x32", TensorSpec("x", (1, 3, 32, 32), "float32")),
         ("ids:2x128:int64", TensorSpec("ids", (2, 128), "int64")),
-        ("x:5:half", TensorSpec("x", (5,), "float16")),
+        ("x:5:float16", TensorSpec("x", (5,), "float16")),
         ("x:5:", TensorSpec("x", (5,), "float32")),
     ],
 )

@@ -1,9 +1,6 @@
 from __future__ import annotations
 
 import copy
-import logging
-import subprocess
-import sys
 from collections.abc import Iterator
 from typing import Any, Literal
 
@@ -16,7 +13,7 @@ from torch import nn
 from trtqat.errors import QuantizerError
 from trtqat.quant.pytorch_quantization import is_quantizer, register_missing_amax
 from trtqat.quant.quantizers import read_quantizers
-from trtqat.quant.silence import load_toolkit, quiet_toolkit
+from trtqat.quant.silence import quiet_toolkit
 from trtqat.quant.training import calibrate, insert_quantizers
 
 
@@ -317,42 +314,3 @@ class TestCalibrate:
         assert float((model(x) - x).abs().max()) <= 0.5001 * step
         assert float((model(100 * x) / step).max()) == pytest.approx(127, abs=1e-3)
         assert float((model(100 * x) / step).min()) == pytest.approx(-128, abs=1e-3)
-
-
-class TestSilence:
-    def test_import_prints_nothing_and_leaves_logging_alone(self) -> None:
-        code = (
-            "import logging, sys\n"
-            "handler = logging.StreamHandler()\n"
-            "logging.root.addHandler(handler)\n"
-            "from trtqat.quant.silence import load_toolkit\n"
-            "load_toolkit()\n"
-            "assert 'pytorch_quantization.nn' in sys.modules\n"
-            "assert logging.root.handlers == [handler], logging.root.handlers\n"
-            "assert logging.root.level == logging.WARNING, logging.root.level\n"
-        )
-        done = subprocess.run(
-            [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True
-        )
-        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-
-    def test_inserting_and_calibrating_print_nothing(
-        self, model: Mixed, x: torch.Tensor, capfd: pytest.CaptureFixture[str]
-    ) -> None:
-        insert_quantizers(model)
-        calibrate(model, [x])
-        assert capfd.readouterr() == ("", "")
-
-    def test_only_the_toolkit_is_quiet_and_only_inside(
-        self, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        import absl.logging
-
-        quantizer = load_toolkit().nn.TensorQuantizer()
-        with quiet_toolkit():
-            assert quantizer.scale == 1.0
-            absl.logging.error("another's")
-            logging.getLogger("mine").error("mine")
-        assert [record.getMessage() for record in caplog.records] == ["another's", "mine"]
-        assert quantizer.scale == 1.0
-        assert "doesn't use scale" in caplog.records[-1].getMessage()

@@ -110,7 +110,9 @@ def test_every_call_fits_a_signature(file: str, version: str) -> None:
         if call is None or name in PYTHON_LEVEL or signatures is None:
             continue
         keywords = {str(keyword.arg) for keyword in call.keywords}
-        assert any(accepts(text, len(call.args), keywords) for text in signatures), name
+        # A parent's constructor is called with self.
+        positional = len(call.args) - name.endswith(".__init__")
+        assert any(accepts(text, positional, keywords) for text in signatures), name
 
 
 @pytest.mark.parametrize("version", VERSIONS)

@@ -156,13 +156,15 @@ class _Counter:
                 "Let the model return its logits first, or give data without labels.",
             )
         self.classes = logits.shape[1]
-        if labels.max(initial=0) >= self.classes:
+        wrong = labels[(labels < 0) | (labels >= self.classes)]
+        if wrong.size:
             raise DataError(
-                f"The data has the label {labels.max()}, but the model has {self.classes} classes.",
+                f"The data has the label {wrong[0]}, but the model has {self.classes} classes.",
                 "Check that data and model belong together.",
             )
         ranked = np.argsort(-logits, axis=1, kind="stable")[:, :_TOP]
-        hits = ranked == labels[:, None]
+        # NumPy ranks NaN somewhere all the same; a model that returns it is never right.
+        hits = (ranked == labels[:, None]) & ~np.isnan(logits).any(axis=1, keepdims=True)
         self.top1 += int(hits[:, 0].sum())
         self.top5 += int(hits.any(axis=1).sum())
         self.count += len(labels)
@@ -186,14 +188,18 @@ class _Comparison:
                 "Give the baseline of the same model.",
             )
         reference = expected.astype(np.float64)
-        error = np.abs(reference - actual.astype(np.float64))
+        # An infinity less itself is NaN, which the sums carry on.
+        with np.errstate(invalid="ignore"):
+            error = np.abs(reference - actual.astype(np.float64))
         self.signal += float(np.sum(reference**2))
         self.noise += float(np.sum(error**2))
-        self.worst = max(self.worst, float(error.max(initial=0.0)))
+        self.worst = float(np.maximum(self.worst, error.max(initial=0.0)))
         self.count += len(expected)
         self.is_classifier = self.is_classifier and expected.ndim == 2
         if self.is_classifier:
-            self.same += int((expected.argmax(axis=1) == actual.argmax(axis=1)).sum())
+            sound = ~(np.isnan(expected).any(axis=1) | np.isnan(actual).any(axis=1))
+            same = expected.argmax(axis=1) == actual.argmax(axis=1)
+            self.same += int((same & sound).sum())
 
     def result(self) -> Agreement:
         same = self.same if self.is_classifier else None

@@ -124,7 +124,8 @@ def evaluate(
         InferenceError: A runtime failed.
     """
     options = options or EvaluateOptions()
-    _check_batch_size(model, options.batch_size)
+    for each in (model, *([baseline] if baseline else [])):
+        _check_batch_size(each, options.batch_size)
     if len(dataset) == 0:
         raise DataError(f"'{dataset.name}' has no images.", "Give at least one.")
     _check_gates_can_be_judged(options, dataset, baseline)

@@ -109,7 +109,11 @@ def observe(
     """
 
     def hook(name: str) -> Callable[..., None]:
-        return lambda _module, _inputs, output: seen(name, output)
+        # What a hook returns replaces the module's output: nothing may be returned.
+        def report(_module: torch.nn.Module, _inputs: object, output: torch.Tensor) -> None:
+            seen(name, output)
+
+        return report
 
     handles = [module.register_forward_hook(hook(name)) for name, module in modules.items()]
     try:

@@ -102,7 +102,7 @@ def check_plan(plan: bytes, path: Path) -> Mapping[str, Any] | None:
     try:
         fields = json.loads(beside.read_text())
         recorded, schema = fields["plan_sha256"], int(fields["schema_version"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
         raise PlanError(
             f"The manifest '{beside}' cannot be read ({type(error).__name__}: {error}).",
             "Copy plan and manifest again from the build host, together.",

@@ -13,6 +13,7 @@ The header was read off plans of TensorRT 8.6 (a file of 16,118,660 bytes begins
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,7 +69,7 @@ def check_version(header: PlanHeader, tensorrt: str, name: str) -> None:
     Raises:
         PlanError: The version differs; a version-compatible plan is from a newer one.
     """
-    here = tuple(int(part) for part in tensorrt.split(".")[:3])
+    here = tuple(int(part) for part in re.findall(r"\d+", tensorrt)[:3])
     if header.tensorrt == here or (header.is_version_compatible and header.tensorrt < here):
         return
     written = ".".join(map(str, header.tensorrt))
