@@ -139,7 +139,7 @@ EXPORT = ("export", "net.py:qat", "--checkpoint", "qat.pt", *INPUT, "-o", "new.o
         (("export", "net.py:plain", *INPUT, "-o", "new.onnx"), 2, "no active quantizer"),
         ((*EXPORT[:-2], "-o", "nowhere/new.onnx"), 2, "'nowhere' does not exist"),
         ((*EXPORT, "--factory-arg", "width=4"), 2, "conv.weight (8, 3, 3, 3) for (4, 3, 3, 3)"),
-        ((*EXPORT[:2], "--checkpoint", "plain.pt", *INPUT, "-o", "new.onnx"), 2, "_amax"),
+        ((*EXPORT[:2], "--checkpoint", "plain.pt", *INPUT, "-o", "new.onnx"), 2, "has no amax"),
         ((*EXPORT[:4], "-o", "new.onnx"), 2, "its forward takes (images)"),
         ((*EXPORT[:4], "--input", "x:1x3x8x8", "-o", "new.onnx"), 2, "has no input 'x'"),
         ((*EXPORT[:4], "--input", "images:1x3x", "-o", "new.onnx"), 2, "images:1x3x"),
