@@ -95,26 +95,19 @@ def _expand(graph: ir.Graph, node: ir.Node, name: str, use: int) -> tuple[str, s
         add_initializer(graph, f"{name}.zero_point", np.zeros(scale.shape, np.int8)),
     ]
     attributes = {} if axis is None else {"axis": ir.AttrInt64("axis", axis)}
-    quantize = ir.Node(
-        "",
-        "QuantizeLinear",
-        [source, *parameters],
-        attributes,
-        name=f"{scope}/QuantizeLinear{suffix}",
-    )
-    codes = quantize.outputs[0]
-    codes.name = f"{quantize.name}_output_0"
-    codes.dtype, codes.shape = ir.DataType.INT8, output.shape
-    dequantize = ir.Node(
-        "",
-        "DequantizeLinear",
-        [codes, *parameters],
-        attributes,
-        name=f"{scope}/DequantizeLinear{suffix}",
-    )
+
+    def half(operator: str, value: ir.Value, dtype: ir.DataType) -> ir.Node:
+        made = ir.Node(
+            "", operator, [value, *parameters], attributes, name=f"{scope}/{operator}{suffix}"
+        )
+        result = made.outputs[0]
+        result.name = f"{made.name}_output_0"
+        result.dtype, result.shape = dtype, output.shape
+        return made
+
+    quantize = half("QuantizeLinear", source, ir.DataType.INT8)
+    dequantize = half("DequantizeLinear", quantize.outputs[0], ir.DataType.FLOAT)
     result = dequantize.outputs[0]
-    result.name = f"{dequantize.name}_output_0"
-    result.dtype, result.shape = ir.DataType.FLOAT, output.shape
     graph.insert_before(node, [quantize, dequantize])
     if output.is_graph_output():
         result.name = output.name
