@@ -33,6 +33,25 @@ def sole_initializer(value: ir.Value) -> ir.Value | None:
     return value if value.is_initializer() and len(value.uses()) == 1 else None
 
 
+def free_name(graph: ir.Graph, wanted: str) -> str:
+    """A name that no initializer has yet: the wanted one, or numbered."""
+    name, number = wanted, 0
+    while name in graph.initializers:
+        number += 1
+        name = f"{wanted}_{number}"
+    return name
+
+
+def remove_unused(graph: ir.Graph) -> None:
+    """Removes the nodes and initializers that nothing reads."""
+    for node in reversed(list(graph)):
+        if all(not out.uses() and not out.is_graph_output() for out in node.outputs):
+            graph.remove(node, safe=True)
+    for name, value in list(graph.initializers.items()):
+        if not value.uses() and not value.is_graph_output():
+            del graph.initializers[name]
+
+
 def add_initializer(graph: ir.Graph, name: str, array: Array) -> ir.Value:
     """The initializer of that name, made from ``array`` if the graph has none yet."""
     existing = graph.initializers.get(name)

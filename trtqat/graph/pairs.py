@@ -1,0 +1,146 @@
+"""What a graph's Q/DQ pairs say: who quantizes a tensor, with which scale, to which codes.
+
+Weights come in two forms, and both are read here: a float initializer through
+QuantizeLinear and DequantizeLinear, or an INT8 initializer straight into DequantizeLinear.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from trtqat.graph.editing import constant_array
+from trtqat.tensors import Array
+
+QUANTIZE = "QuantizeLinear"
+DEQUANTIZE = "DequantizeLinear"
+
+
+@dataclass(frozen=True, eq=False)
+class Parameters:
+    """Scale, zero-point and axis of a QuantizeLinear or DequantizeLinear node.
+
+    Attributes:
+        scale: Shape ``()`` per tensor, ``(C,)`` per channel; None if it is computed.
+        zero_point: Same shape; None where the node has none or computes it.
+        axis: The channel axis; None per tensor. A node without the attribute has ONNX's
+            default, 1.
+        has_axis: Whether the node writes its axis.
+    """
+
+    scale: Array | None
+    zero_point: Array | None
+    axis: int | None
+    has_axis: bool
+
+    def equals(self, other: Parameters) -> bool:
+        """Whether both map the same numbers to the same codes."""
+        if self.scale is None or other.scale is None or self.axis != other.axis:
+            return False
+        return (
+            np.array_equal(self.scale, other.scale)
+            and _dtype_of(self.zero_point) == _dtype_of(other.zero_point)
+            and np.array_equal(_or_zero(self.zero_point), _or_zero(other.zero_point))
+        )
+
+
+def parameters_of(node: ir.Node) -> Parameters:
+    """Reads a QuantizeLinear or DequantizeLinear node."""
+    scale = _constant_input(node, 1)
+    if scale is not None and scale.size == 1:
+        scale = scale.reshape(())
+    per_channel = scale is not None and scale.ndim > 0
+    has_axis = "axis" in node.attributes
+    axis = (node.attributes["axis"].as_int() if has_axis else 1) if per_channel else None
+    return Parameters(scale, _constant_input(node, 2), axis, has_axis)
+
+
+def is_dequantized(value: ir.Value | None) -> bool:
+    """Whether a tensor comes out of DequantizeLinear."""
+    return producer_of(value, DEQUANTIZE) is not None
+
+
+def producer_of(value: ir.Value | None, op_type: str) -> ir.Node | None:
+    """The node that makes a tensor if it is of that operator."""
+    node = None if value is None else value.producer()
+    return node if node is not None and node.op_type == op_type else None
+
+
+def consumers_of(value: ir.Value) -> tuple[ir.Node, ...]:
+    """The nodes that read a tensor, each once."""
+    return tuple(dict.fromkeys(use.node for use in value.uses()))
+
+
+def quantizer_of(dequantize: ir.Node) -> ir.Node | None:
+    """The QuantizeLinear of a pair; None where codes come from an initializer or an input."""
+    return producer_of(dequantize.inputs[0], QUANTIZE)
+
+
+def quantized_tensor(dequantize: ir.Node) -> ir.Value | None:
+    """What a pair quantizes: a float tensor, or the INT8 initializer itself."""
+    quantize = quantizer_of(dequantize)
+    return dequantize.inputs[0] if quantize is None else quantize.inputs[0]
+
+
+def weight_codes(dequantize: ir.Node) -> Array | None:
+    """The INT8 codes that a DequantizeLinear of a constant weight reads.
+
+    Returns:
+        int8 of the weight's shape; None if the codes are not constant.
+    """
+    source = dequantize.inputs[0]
+    if source is None:
+        return None
+    codes = constant_array(source)
+    if codes is not None:
+        return codes
+    quantize = quantizer_of(dequantize)
+    if quantize is None or quantize.inputs[0] is None:
+        return None
+    weights = constant_array(quantize.inputs[0])
+    parameters = parameters_of(quantize)
+    if weights is None or parameters.scale is None:
+        return None
+    return quantize_array(weights, parameters.scale, parameters.axis)
+
+
+def quantize_array(values: Array, scale: Array, axis: int | None) -> Array:
+    """What QuantizeLinear computes: divided in FP32, rounded half to even, saturated.
+
+    Args:
+        values: Float32, any shape.
+        scale: ``()`` or ``(values.shape[axis],)``.
+        axis: The channel axis, or None.
+
+    Returns:
+        int8 of the shape of ``values``.
+    """
+    steps = along_axis(np.asarray(scale, np.float32), axis, values.ndim)
+    with np.errstate(over="ignore"):
+        codes = np.rint(np.asarray(values, np.float32) / steps)
+    return np.clip(codes, -128, 127).astype(np.int8)
+
+
+def along_axis(per_channel: Array, axis: int | None, rank: int) -> Array:
+    """Shapes ``(C,)`` so that it broadcasts along an axis of a tensor of that rank."""
+    if per_channel.ndim == 0 or axis is None:
+        return per_channel
+    shape = [1] * rank
+    shape[axis] = -1
+    return per_channel.reshape(shape)
+
+
+def _constant_input(node: ir.Node, index: int) -> Array | None:
+    value = node.inputs[index] if len(node.inputs) > index else None
+    return None if value is None else constant_array(value)
+
+
+def _dtype_of(zero_point: Array | None) -> np.dtype[np.generic]:
+    # ONNX: without a zero-point the codes are uint8.
+    return np.dtype(np.uint8) if zero_point is None else zero_point.dtype
+
+
+def _or_zero(zero_point: Array | None) -> Array:
+    return np.zeros(1, np.uint8) if zero_point is None else zero_point.reshape(-1)

@@ -1,0 +1,138 @@
+"""Pass: weights become INT8 initializers, and back.
+
+1. ``quantize_weights``: QuantizeLinear of a constant is computed now; its codes are the
+   initializer that DequantizeLinear reads. They are the codes that the trained quantizer
+   produced, and the file shrinks to about a quarter.
+2. A weight that the graph computes from initializers (a weight times a BatchNorm's γ/σ, as
+   in torch.ao's ConvBn modules) is computed first.
+3. ``float_weights`` is the way back, for tools that want QuantizeLinear on weights:
+   code times scale in FP32, which quantizes to the same code again. That is asserted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+from onnx.reference import ReferenceEvaluator
+
+from trtqat.errors import ExportError
+from trtqat.graph.editing import (
+    add_initializer,
+    constant_array,
+    free_name,
+    is_weight,
+    remove_unused,
+)
+from trtqat.graph.pairs import (
+    DEQUANTIZE,
+    QUANTIZE,
+    along_axis,
+    parameters_of,
+    quantize_array,
+)
+from trtqat.tensors import Array
+
+
+@dataclass(frozen=True)
+class QuantizedWeights:
+    """What the pass did.
+
+    Attributes:
+        count: Weights that are INT8 initializers now.
+        computed: Names of those that the graph computed from several initializers.
+    """
+
+    count: int
+    computed: tuple[str, ...]
+
+
+def quantize_weights(model: ir.Model) -> QuantizedWeights:
+    """Replaces QuantizeLinear of constants by its codes, in place.
+
+    Args:
+        model: With Q/DQ pairs whose scales are initializers.
+    """
+    graph = model.graph
+    computed: list[str] = []
+    count = 0
+    for node in list(graph):
+        source = node.inputs[0] if node.inputs else None
+        if node.op_type != QUANTIZE or source is None or not is_weight(source):
+            continue
+        parameters = parameters_of(node)
+        if parameters.scale is None or parameters.zero_point is None or parameters.zero_point.any():
+            continue
+        weights = constant_array(source)
+        if weights is None:
+            weights = _evaluate(graph, source)
+            computed.append(str(source.name))
+        codes = quantize_array(weights, parameters.scale, parameters.axis)
+        name = source.name if source.is_initializer() else node.name
+        value = add_initializer(graph, free_name(graph, f"{name}.codes"), codes)
+        node.outputs[0].replace_all_uses_with(value)
+        graph.remove(node, safe=True)
+        count += 1
+    remove_unused(graph)
+    return QuantizedWeights(count, tuple(computed))
+
+
+def float_weights(model: ir.Model) -> int:
+    """Replaces INT8 initializers by float ones and QuantizeLinear, in place.
+
+    Returns:
+        Number of weights.
+
+    Raises:
+        ExportError: A weight would not quantize to its codes again (a scale so small that
+            code times scale is no normal FP32 number).
+    """
+    graph = model.graph
+    quantizers: dict[tuple[ir.Value, str], ir.Node] = {}
+    for node in list(graph):
+        source = node.inputs[0] if node.inputs else None
+        codes = None if source is None else constant_array(source)
+        if node.op_type != DEQUANTIZE or source is None or codes is None:
+            continue
+        parameters = parameters_of(node)
+        if codes.dtype != np.int8 or parameters.scale is None or parameters.zero_point is None:
+            continue
+        scale = parameters.scale
+        key = (source, scale.tobytes().hex())
+        if key not in quantizers:
+            steps = along_axis(scale, parameters.axis, codes.ndim)
+            weights = codes.astype(np.float32) * steps
+            name = str(source.name).removesuffix(".codes")
+            if not np.array_equal(quantize_array(weights, scale, parameters.axis), codes):
+                raise ExportError(
+                    f"Weight '{name}' cannot be written in float: its scales go down to "
+                    f"{scale.min():.1e}, where FP32 loses digits.",
+                    "Use --int8-weights.",
+                )
+            value = add_initializer(graph, free_name(graph, name), weights)
+            quantize = ir.Node(
+                "",
+                QUANTIZE,
+                [value, *node.inputs[1:]],
+                {key: attribute for key, attribute in node.attributes.items() if key == "axis"},
+                name=str(node.name).replace(DEQUANTIZE, QUANTIZE),
+            )
+            codes_value = quantize.outputs[0]
+            codes_value.name = f"{quantize.name}_output_0"
+            codes_value.dtype, codes_value.shape = ir.DataType.INT8, ir.Shape(codes.shape)
+            graph.insert_before(node, quantize)
+            quantizers[key] = quantize
+        node.replace_input_with(0, quantizers[key].outputs[0])
+    remove_unused(graph)
+    return len(quantizers)
+
+
+def _evaluate(graph: ir.Graph, value: ir.Value) -> Array:
+    """Computes a tensor that depends on initializers only."""
+    subgraph = ir.convenience.extract(graph, [], [value])
+    model = ir.Model(subgraph, ir_version=8)
+    proto: onnx.ModelProto = ir.to_proto(model)
+    (result,) = ReferenceEvaluator(proto).run(None, {})
+    return np.asarray(result, np.float32)

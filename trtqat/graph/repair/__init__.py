@@ -1,0 +1,30 @@
+"""Repairs of Q/DQ placement that change no output bit; one pass per file.
+
+What would change a trained number (equalising the scales at a Concat, dropping a pair that
+rounds) is never done here: the lint says it, and the model's author decides.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+# These only move, select or repeat the values of their first input, so that quantizing
+# before or after them is the same, bit for bit. Of equal values MaxPool takes any.
+COMMUTES = frozenset(
+    {"MaxPool", "Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Identity"}
+)
+
+
+@dataclass(frozen=True)
+class Repair:
+    """One change that a repair made.
+
+    Attributes:
+        name: Of the pass, as ``"share-pairs"``.
+        where: The tensor or pair it was made at.
+        what: What was done, as a sentence.
+    """
+
+    name: str
+    where: str
+    what: str

@@ -1,0 +1,58 @@
+"""Repair: pairs of equal scale on one tensor become one pair that all consumers read.
+
+TensorRT quantizes a tensor once for each QuantizeLinear that it cannot merge, and a
+fork of different nodes keeps the producer from fusing with any of them.
+
+1. Of all QuantizeLinear nodes on a tensor with equal scale, zero-point and axis the first
+   stays.
+2. So does the first of equal DequantizeLinear nodes on one QuantizeLinear.
+"""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from trtqat.graph.editing import remove_unused
+from trtqat.graph.pairs import DEQUANTIZE, QUANTIZE, Parameters, consumers_of, parameters_of
+from trtqat.graph.repair import Repair
+
+
+def share_pairs(model: ir.Model) -> tuple[Repair, ...]:
+    """Merges equal pairs, in place."""
+    graph = model.graph
+    made: list[Repair] = []
+    values = [*graph.inputs, *graph.initializers.values()]
+    values.extend(output for node in graph for output in node.outputs)
+    for value in values:
+        merged = _merge_equal(value, QUANTIZE)
+        for quantize in [n for n in consumers_of(value) if n.op_type == QUANTIZE]:
+            _merge_equal(quantize.outputs[0], DEQUANTIZE)
+        if merged:
+            made.append(
+                Repair(
+                    "share-pairs",
+                    str(value.name),
+                    f"{merged + 1} Q/DQ pairs of equal scale on '{value.name}' became one.",
+                )
+            )
+    if made:
+        remove_unused(graph)
+        graph.sort()
+    return tuple(made)
+
+
+def _merge_equal(value: ir.Value, op_type: str) -> int:
+    """Lets the consumers of equal nodes read the first one; returns how many were merged."""
+    kept: list[tuple[ir.Node, Parameters]] = []
+    merged = 0
+    for node in consumers_of(value):
+        if node.op_type != op_type or node.inputs[0] is not value:
+            continue
+        parameters = parameters_of(node)
+        first = next((n for n, other in kept if other.equals(parameters)), None)
+        if first is None or node.outputs[0].is_graph_output():
+            kept.append((node, parameters))
+            continue
+        node.outputs[0].replace_all_uses_with(first.outputs[0])
+        merged += 1
+    return merged
