@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import onnx_ir as ir
+from onnx_ir.passes import common
 
 from trtqat.tensors import Array
 
@@ -65,3 +66,8 @@ def add_initializer(graph: ir.Graph, name: str, array: Array) -> ir.Value:
     )
     graph.register_initializer(value)
     return value
+
+
+def infer_shapes(model: ir.Model) -> None:
+    """Gives values the shapes that their exporter left out, in place."""
+    common.ShapeInferencePass()(model)

@@ -28,7 +28,14 @@ import onnx_ir as ir
 from trtqat.graph.affine import BATCH_NORM, Affine, affine_of, identity
 from trtqat.graph.editing import add_initializer, constant_array, free_name, remove_unused
 from trtqat.graph.layers import Layer, bias_of, layer_of
-from trtqat.graph.pairs import DEQUANTIZE, QUANTIZE, along_axis, consumers_of, parameters_of
+from trtqat.graph.pairs import (
+    DEQUANTIZE,
+    QUANTIZE,
+    along_axis,
+    consumers_of,
+    parameters_of,
+    weight_codes,
+)
 from trtqat.tensors import Array
 
 _SMALLEST_NORMAL = float(np.finfo(np.float32).tiny)
@@ -40,7 +47,7 @@ class KeptBatchNorm:
 
     Attributes:
         name: Of its node.
-        reason: Why, as the end of a sentence.
+        reason: Why, as the end of a sentence; empty if it could be folded.
         behind: The quantized layer that it follows and keeps from running at full speed;
             empty if there is none.
     """
@@ -123,14 +130,14 @@ def fold_batch_norm(model: ir.Model) -> FoldedBatchNorms:
     )
 
 
-def why_not_foldable(node: ir.Node) -> KeptBatchNorm:
-    """Why a BatchNorm that is still in a graph is there; changes nothing."""
+def why_kept(node: ir.Node) -> KeptBatchNorm:
+    """Why a BatchNorm is still in a graph; no reason if it could be folded. Changes nothing."""
     try:
         layer, chain = _chain_before(node)
         _plan(layer, chain)
     except _CannotFoldError as refusal:
         return KeptBatchNorm(str(node.name), refusal.reason, refusal.behind)
-    return KeptBatchNorm(str(node.name), "it was not asked to be folded", layer.name)
+    return KeptBatchNorm(str(node.name), "", layer.name)
 
 
 def _chain_before(node: ir.Node) -> tuple[Layer, list[ir.Node]]:
@@ -218,8 +225,7 @@ def _plan(layer: Layer, chain: list[ir.Node]) -> _Plan:
     assert channels is not None
     whole = _affine(layer, chain, channels, output_axis)
     parameters = parameters_of(dequantize)
-    source = dequantize.inputs[0]
-    codes = None if source is None else constant_array(source)
+    codes = weight_codes(dequantize)
     if codes is None or codes.dtype != np.int8 or parameters.scale is None:
         raise _CannotFoldError(f"the codes of {layer.name} are not constant", layer.name)
     if parameters.zero_point is not None and parameters.zero_point.any():

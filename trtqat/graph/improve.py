@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import onnx_ir as ir
-from onnx_ir.passes import common
 
+from trtqat.graph.editing import infer_shapes
 from trtqat.graph.fold_batch_norm import FoldedBatchNorms, fold_batch_norm
 from trtqat.graph.quantize_weights import QuantizedWeights, float_weights, quantize_weights
 from trtqat.graph.repair import Repair
@@ -68,8 +68,3 @@ def improve(model: ir.Model, options: ImproveOptions) -> Improvements:
     if not options.int8_weights:
         float_weights(model)
     return Improvements(weights, folded, repairs)
-
-
-def infer_shapes(model: ir.Model) -> None:
-    """Gives values the shapes that their exporter left out, in place."""
-    common.ShapeInferencePass()(model)

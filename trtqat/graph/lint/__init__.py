@@ -1,0 +1,45 @@
+"""Lint: what in a Q/DQ graph costs speed or accuracy, or makes TensorRT refuse it.
+
+One function per rule, in the file of its subject:
+
+    parameters.py   scales, zero-points, axes
+    operators.py    nodes that TensorRT does not read, or not in INT8
+    placement.py    where the pairs stand around layers
+    sharing.py      pairs that meet: residual Adds, Concats, several consumers
+    cost.py         channel counts, layers left in floating point
+
+A fault is one finding of one rule: where two rules could speak, the more specific one does.
+"""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from trtqat.graph.editing import infer_shapes
+from trtqat.graph.lint import cost, operators, parameters, placement, sharing
+from trtqat.graph.lint.finding import Finding, Rule
+from trtqat.graph.view import GraphView
+
+RULES: tuple[Rule, ...] = (
+    *parameters.RULES,
+    *operators.RULES,
+    *placement.RULES,
+    *sharing.RULES,
+    *cost.RULES,
+)
+
+
+def lint(model: ir.Model) -> tuple[Finding, ...]:
+    """Runs every rule.
+
+    Args:
+        model: Any ONNX graph; shapes that it lacks are inferred, nothing else is changed.
+
+    Returns:
+        Findings: those that TensorRT refuses first, then by rule and in the graph's order.
+    """
+    infer_shapes(model)
+    view = GraphView(model.graph)
+    found = [finding for rule in RULES for finding in rule.findings(view)]
+    order = ("refusal", "accuracy", "speed")
+    return tuple(sorted(found, key=lambda f: (f.severity == "note", order.index(f.cost))))

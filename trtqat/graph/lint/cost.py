@@ -1,0 +1,83 @@
+"""Rules on what is left: channel counts that INT8 kernels pad, layers in floating point."""
+
+from __future__ import annotations
+
+from trtqat.graph.layers import Layer
+from trtqat.graph.lint.finding import Places, rule
+from trtqat.graph.macs import macs_of
+from trtqat.graph.view import GraphView
+
+# INT8 tensors are stored in vectors of 4 (dp4a) or 32 (tensor cores) channels.
+_VECTOR = 4
+_TENSOR_CORE = 32
+# Padding below this share of the graph's arithmetic is not worth a word.
+_WORTH_MENTIONING = 0.01
+
+
+@rule(
+    "channels-unaligned",
+    cost="speed",
+    severity="note",
+    remedy="Make the channel count a multiple of 32, or at least of 4: INT8 kernels compute "
+    "whole vectors of channels and fill the rest with zeros.",
+    example="conv = QuantConv2d(64, 96, 3)  # not 64, 90",
+)
+def channels_unaligned(view: GraphView) -> Places:
+    """Channel counts whose padding costs a hundredth of the graph's arithmetic or more."""
+    total = sum(macs_of(layer) or 0 for layer in view.layers)
+    for layer in view.layers:
+        counts = _channels(layer)
+        macs = macs_of(layer)
+        if counts is None or not macs or not total or not view.is_quantized(layer):
+            continue
+        unaligned = [count for count in counts if count % _TENSOR_CORE]
+        padded = macs
+        for count in counts:
+            vector = _TENSOR_CORE if count > _TENSOR_CORE // 2 else _VECTOR
+            padded = padded * (-(-count // vector) * vector) // count
+        if unaligned and (padded - macs) / total >= _WORTH_MENTIONING:
+            yield (
+                layer.name,
+                f"'{layer.name}' has {counts[0]} input and {counts[1]} output channels: padded "
+                f"to whole vectors it computes {padded / macs - 1:.0%} more.",
+            )
+
+
+@rule(
+    "layer-not-quantized",
+    cost="speed",
+    severity="note",
+    remedy="Quantize it, if accuracy allows; it runs in FP16 or FP32 as it is.",
+    example="insert_quantizers(model)  # without the layer's name in skip=[...]",
+)
+def layer_not_quantized(view: GraphView) -> Places:
+    """Layers with neither operand in INT8, with their share of the arithmetic."""
+    total = sum(macs_of(layer) or 0 for layer in view.layers)
+    for layer in view.layers:
+        if view.has_int8_data(layer) or view.has_int8_weight(layer):
+            continue
+        macs = macs_of(layer)
+        share = f", {macs / total:.1%} of the arithmetic" if macs and total else ""
+        yield layer.name, f"'{layer.name}' ({layer.node.op_type}) is not quantized{share}."
+
+
+def _channels(layer: Layer) -> tuple[int, int] | None:
+    """Input and output channels of a dense layer; a depthwise one has no vectors to fill."""
+    group = layer.node.attributes.get("group")
+    shape = layer.weight.shape
+    if layer.weight_axis is None or shape is None or not layer.is_weighted:
+        return None
+    if group is not None and group.as_int() != 1:
+        return None
+    dims = [dim for dim in shape if isinstance(dim, int)]
+    if len(dims) != len(shape) or len(dims) < 2:
+        return None
+    if layer.node.op_type == "Conv":
+        return dims[1], dims[0]
+    if layer.node.op_type == "ConvTranspose":
+        return dims[0], dims[1]
+    transposed = layer.node.attributes.get("transB")
+    return (dims[1], dims[0]) if transposed and transposed.as_int() else (dims[-2], dims[-1])
+
+
+RULES = (channels_unaligned, layer_not_quantized)

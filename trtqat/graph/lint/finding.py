@@ -1,0 +1,83 @@
+"""What a rule is and what it finds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from trtqat.graph.view import GraphView
+
+Cost = Literal["refusal", "accuracy", "speed"]
+Severity = Literal["warning", "note"]
+# Name of the layer or tensor, and a sentence on what is wrong with it.
+Places = Iterator[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One fault at one place.
+
+    Attributes:
+        rule: Identifier, as ``"float-residual"``.
+        severity: A ``warning`` fails ``--strict``; a ``note`` may be as it should be.
+        cost: What it costs: ``refusal`` by TensorRT, ``accuracy`` or ``speed``.
+        where: Name of the layer or tensor.
+        problem: What is wrong there, in one sentence.
+        remedy: What to change in the PyTorch model.
+        example: That change as a line of code.
+        repair: Which exact repair of ``trtqat export`` does it; empty if none does.
+    """
+
+    rule: str
+    severity: Severity
+    cost: Cost
+    where: str
+    problem: str
+    remedy: str
+    example: str
+    repair: str = ""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A check with what all its findings share; see ``Finding`` for the attributes."""
+
+    identifier: str
+    check: Callable[[GraphView], Places]
+    cost: Cost
+    severity: Severity
+    remedy: str
+    example: str
+    repair: str = ""
+
+    def findings(self, view: GraphView) -> Iterator[Finding]:
+        """Runs the check."""
+        for where, problem in self.check(view):
+            yield Finding(
+                self.identifier,
+                self.severity,
+                self.cost,
+                where,
+                problem,
+                self.remedy,
+                self.example,
+                self.repair,
+            )
+
+
+def rule(
+    identifier: str,
+    *,
+    cost: Cost,
+    remedy: str,
+    example: str,
+    severity: Severity = "warning",
+    repair: str = "",
+) -> Callable[[Callable[[GraphView], Places]], Rule]:
+    """Makes a rule of the function below it."""
+
+    def make(check: Callable[[GraphView], Places]) -> Rule:
+        return Rule(identifier, check, cost, severity, remedy, example, repair)
+
+    return make

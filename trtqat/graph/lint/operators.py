@@ -1,0 +1,60 @@
+"""Rules on nodes that TensorRT does not read, or not in INT8."""
+
+from __future__ import annotations
+
+from trtqat.graph.layers import bias_of
+from trtqat.graph.lint.finding import Places, rule
+from trtqat.graph.pairs import DEQUANTIZE, producer_of
+from trtqat.graph.view import GraphView
+
+_INTEGER = frozenset(
+    {"QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger", "DynamicQuantizeLinear"}
+)
+_ONNX_DOMAINS = ("", "ai.onnx")
+
+
+@rule(
+    "integer-operator",
+    cost="refusal",
+    remedy="Export the fake-quantized model, before torch.ao's convert() or ONNX Runtime's "
+    "quantize_static with the QOperator format.",
+    example="quantize_static(..., quant_format=QuantFormat.QDQ)",
+)
+def integer_operator(view: GraphView) -> Places:
+    """Operators on integers, which TensorRT's parser does not know."""
+    for node in view.graph:
+        foreign = node.domain not in _ONNX_DOMAINS and node.op_type.startswith("QLinear")
+        if node.op_type in _INTEGER or foreign:
+            yield str(node.name), f"'{node.name}' is {node.op_type}."
+
+
+@rule(
+    "bias-dequantized",
+    cost="refusal",
+    remedy="Leave biases in floating point; TensorRT adds them in FP32 to the INT32 sums.",
+    example="quantize_static(..., extra_options={'QuantizeBias': False})",
+)
+def bias_dequantized(view: GraphView) -> Places:
+    """A bias that comes out of DequantizeLinear."""
+    for layer in view.layers:
+        bias = bias_of(layer.node)
+        dequantize = producer_of(bias, DEQUANTIZE)
+        if dequantize is not None:
+            yield layer.name, f"The bias of '{layer.name}' comes from '{dequantize.name}'."
+
+
+@rule(
+    "quantized-conv-transpose",
+    cost="refusal",
+    remedy="Leave transposed convolutions in floating point for TensorRT 8.6.0, which builds no "
+    "quantized one (seen on an H200 in five variants).",
+    example="insert_quantizers(model, skip=['decoder.up'])",
+)
+def quantized_conv_transpose(view: GraphView) -> Places:
+    """A ConvTranspose between Q/DQ."""
+    for layer in view.layers:
+        if layer.node.op_type == "ConvTranspose" and view.is_quantized(layer):
+            yield layer.name, f"'{layer.name}' is a quantized ConvTranspose."
+
+
+RULES = (integer_operator, bias_dequantized, quantized_conv_transpose)

@@ -1,0 +1,160 @@
+"""Rules on pairs that meet: at a residual Add, at a Concat, on one tensor."""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from trtqat.graph.editing import constant_array
+from trtqat.graph.lint.finding import Places, rule
+from trtqat.graph.pairs import (
+    DEQUANTIZE,
+    QUANTIZE,
+    Parameters,
+    consumers_of,
+    parameters_of,
+    producer_of,
+    quantizer_of,
+)
+from trtqat.graph.view import GraphView
+
+
+@rule(
+    "float-residual",
+    cost="speed",
+    remedy="Quantize the skip operand of the addition, with a quantizer of its own: a float "
+    "one keeps the fused convolution's output in floating point.",
+    example="x = torch.relu(conv(x) + self.skip_quantizer(x))",
+)
+def float_residual(view: GraphView) -> Places:
+    """An Add behind a quantized layer, before a pair, none of whose operands is quantized.
+
+    Where nobody quantizes the sum (a transformer's residual stream) it is float anyway.
+    """
+    for node, operands in _additions(view):
+        behind = [layer for v in operands if (layer := view.layer_before(v)) is not None]
+        quantized = [layer for layer in behind if view.is_quantized(layer)]
+        if any(view.dequantize_before(value) for value in operands):
+            continue
+        if quantized and view.is_quantized_later(node.outputs[0]):
+            yield (
+                str(node.name),
+                f"'{node.name}' adds the output of the quantized '{quantized[0].name}' to a "
+                "float tensor.",
+            )
+
+
+@rule(
+    "pair-before-add",
+    cost="speed",
+    remedy="Remove the quantizer between the last convolution and the addition: TensorRT fuses "
+    "the two only if nothing stands between them.",
+    example="x = torch.relu(conv(x) + self.skip_quantizer(skip))",
+)
+def pair_before_add(view: GraphView) -> Places:
+    """A pair on the branch that ends in a layer, when the other operand is quantized too."""
+    for node, operands in _additions(view):
+        if not all(view.dequantize_before(value) for value in operands):
+            continue
+        for value in operands:
+            layer = view.layer_before(view.pair_source(value))
+            dequantize = producer_of(value, DEQUANTIZE)
+            quantize = None if dequantize is None else quantizer_of(dequantize)
+            if layer is not None and quantize is not None and len(value.uses()) == 1:
+                yield (
+                    str(quantize.name),
+                    f"'{quantize.name}' stands between '{layer.name}' and the addition "
+                    f"'{node.name}'.",
+                )
+                break
+
+
+@rule(
+    "unequal-scales-concat",
+    cost="speed",
+    remedy="Let the branches share one quantizer, behind the Concat or before each branch: "
+    "other scales are converted into each other, which costs a pass and rounds again.",
+    example="x = quantizer(torch.cat([a, b], 1))",
+)
+def unequal_scales_concat(view: GraphView) -> Places:
+    """A Concat of tensors with different scales."""
+    for node in view.graph:
+        if node.op_type != "Concat":
+            continue
+        pairs = [view.dequantize_before(value) for value in node.inputs]
+        scales = [parameters_of(pair) for pair in pairs if pair is not None]
+        if scales and not all(scales[0].equals(other) for other in scales):
+            yield str(node.name), f"'{node.name}' joins tensors with {_listed(scales)}."
+
+
+@rule(
+    "unequal-scales-consumers",
+    cost="speed",
+    remedy="Quantize the tensor once and let all its readers take that: TensorRT writes it "
+    "once for each scale.",
+    example="x = quantizer(x); a = conv1(x); b = conv2(x)  # their input quantizers disabled",
+)
+def unequal_scales_consumers(view: GraphView) -> Places:
+    """A tensor that is quantized with different scales for different readers."""
+    for value, quantizers in _forks(view):
+        scales = [parameters_of(node) for node in quantizers]
+        if not all(scales[0].equals(other) for other in scales):
+            readers = ", ".join(f"'{node.name}'" for node in quantizers[:3])
+            yield (
+                str(value.name),
+                f"'{value.name}' is quantized with {_listed(scales)} by {readers}.",
+            )
+
+
+@rule(
+    "repeated-pair",
+    cost="speed",
+    repair="share-pairs",
+    remedy="Share the quantizer, or export with --repair, which makes one pair of them.",
+    example="x = quantizer(x); a = conv1(x); b = conv2(x)  # their input quantizers disabled",
+)
+def repeated_pair(view: GraphView) -> Places:
+    """Several pairs of equal scale on one tensor."""
+    for value, quantizers in _forks(view):
+        scales = [parameters_of(node) for node in quantizers]
+        if all(scales[0].equals(other) for other in scales):
+            yield (
+                str(value.name),
+                f"'{value.name}' is quantized {len(quantizers)} times with the same scale.",
+            )
+
+
+def _additions(view: GraphView) -> list[tuple[ir.Node, list[ir.Value]]]:
+    """Every Add of two computed tensors."""
+    found = []
+    for node in view.graph:
+        operands = [v for v in node.inputs if v is not None and constant_array(v) is None]
+        if node.op_type == "Add" and len(operands) == 2:
+            found.append((node, operands))
+    return found
+
+
+def _forks(view: GraphView) -> list[tuple[ir.Value, list[ir.Node]]]:
+    """Every tensor that several QuantizeLinear nodes read."""
+    values = dict.fromkeys(node.inputs[0] for node in view.quantizers if node.op_type == QUANTIZE)
+    found = []
+    for value in values:
+        if value is None:
+            continue
+        quantizers = [node for node in consumers_of(value) if node.op_type == QUANTIZE]
+        if len(quantizers) > 1:
+            found.append((value, quantizers))
+    return found
+
+
+def _listed(scales: list[Parameters]) -> str:
+    numbers = sorted({float(p.scale.max()) for p in scales if p.scale is not None})
+    return "the scales " + ", ".join(f"{number:.4g}" for number in numbers[:4])
+
+
+RULES = (
+    float_residual,
+    pair_before_add,
+    unequal_scales_concat,
+    unequal_scales_consumers,
+    repeated_pair,
+)
