@@ -16,8 +16,8 @@ from torch import nn
 from tests.models import EXAMPLES, Residual, quantizer
 from trtqat.errors import ExportError, QuantizerError, SourceError
 from trtqat.export import pipeline
-from trtqat.export.pipeline import ExportOptions, export_onnx
-from trtqat.export.tracing import Exporter
+from trtqat.export.options import Exporter, ExportOptions
+from trtqat.export.pipeline import export_onnx
 from trtqat.numerics import difference
 from trtqat.quant.silence import load_toolkit, quiet_toolkit
 from trtqat.quant.training import calibrate, insert_quantizers

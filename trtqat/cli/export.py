@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,6 +19,11 @@ from trtqat.cli.console import (
     command,
     print_json,
 )
+from trtqat.cli.graph_words import describe_findings, describe_summary
+from trtqat.errors import GateError
+
+if TYPE_CHECKING:
+    from trtqat.export.options import ExportResult
 
 
 class ExporterChoice(str, Enum):
@@ -58,6 +63,30 @@ def export(
     static_batch: Annotated[
         bool, typer.Option("--static-batch", help="Fix the batch to the --input shapes.")
     ] = False,
+    fold_batch_norm: Annotated[
+        bool,
+        typer.Option(
+            "--fold-batch-norm/--keep-batch-norm",
+            help="Fold BatchNorms into the scales of quantized layers; no INT8 code changes.",
+        ),
+    ] = True,
+    int8_weights: Annotated[
+        bool,
+        typer.Option(
+            "--int8-weights/--float-weights",
+            help="Weights as INT8 initializers, or as float ones through QuantizeLinear.",
+        ),
+    ] = True,
+    repair: Annotated[
+        bool,
+        typer.Option(
+            "--repair/--no-repair", help="Repairs of Q/DQ placement that change no output bit."
+        ),
+    ] = True,
+    strict: Annotated[
+        bool,
+        typer.Option("--strict", help="Exit with 3 if lint warns; the file is written anyway."),
+    ] = False,
     min_sqnr_db: Annotated[
         float,
         typer.Option(help="Least agreement of graph and fake-quantized model, in dB."),
@@ -81,7 +110,9 @@ def export(
             require(module, extra="export", purpose="Exporting a model")
 
         from trtqat.export.loading import ModelSource, load_model, parse_factory_args
-        from trtqat.export.pipeline import ExportOptions, export_onnx
+        from trtqat.export.options import ExportOptions
+        from trtqat.export.pipeline import export_onnx
+        from trtqat.graph.improve import ImproveOptions
         from trtqat.tensors import parse_tensor_spec
 
         model_source = ModelSource(source, checkpoint, parse_factory_args(factory_arg or []))
@@ -90,21 +121,52 @@ def export(
             opset=opset,
             exporter=exporter.value,
             static_batch=static_batch,
+            improve=ImproveOptions(
+                fold_batch_norm=fold_batch_norm, int8_weights=int8_weights, repair=repair
+            ),
             min_sqnr_db=min_sqnr_db,
         )
         model = load_model(model_source)
         result = export_onnx(model, output, options, provenance=model_source.describe())
-        if print_json(asdict(result), json):
-            return
-        found = result.verification
-        batches = ", ".join(map(str, sorted(found.batch_sizes)))
-        for note in result.notes:
-            typer.echo(f"note: {note}", err=True)
+        if not print_json(_as_json(result), json):
+            _print(result)
+        if strict and result.warnings:
+            raise GateError(
+                f"Lint warns {len(result.warnings)} times, first of '{result.warnings[0].where}'.",
+                f"Read the findings with: trtqat inspect {output}",
+            )
+
+
+def _as_json(result: ExportResult) -> dict[str, Any]:
+    return {**asdict(result), "int8_share": result.summary.int8_share}
+
+
+def _print(result: ExportResult) -> None:
+    for note in result.notes:
+        typer.echo(f"note: {note}", err=True)
+    for finding in result.warnings:
+        typer.echo(f"warning: {finding.problem} [{finding.rule}]", err=True)
+    found, folded = result.verification, result.batch_norms
+    typer.echo(
+        f"{result.path}: {result.pairs} Q/DQ pairs for {result.quantizers} quantizers"
+        f"{f' ({result.disabled} disabled)' if result.disabled else ''}, "
+        f"opset {result.opset}, {result.size_bytes / 1e6:.1f} MB, {result.seconds:.1f} s\n"
+        f"made by the {result.exporter}"
+    )
+    if folded is not None:
+        kept = [batch_norm for batch_norm in folded.kept if not batch_norm.behind]
         typer.echo(
-            f"{result.path}: {result.pairs} Q/DQ pairs for {result.quantizers} quantizers"
-            f"{f' ({result.disabled} disabled)' if result.disabled else ''}, "
-            f"opset {result.opset}, {result.size_bytes / 1e6:.1f} MB, {result.seconds:.1f} s\n"
-            f"made by the {result.exporter}\n"
-            f"verified with ONNX Runtime at batch {batches}: SQNR {found.sqnr_db:.1f} dB, "
-            f"worst difference {found.worst:.3g} ({found.worst_at})"
+            f"BatchNorm: {folded.count} folded, {folded.codes_changed} INT8 codes changed, "
+            f"{len(folded.kept)} kept"
         )
+        for batch_norm in kept:
+            typer.echo(f"  {batch_norm.name} stays: {batch_norm.reason}")
+    typer.echo(describe_summary(result.summary))
+    batches = ", ".join(map(str, sorted(found.batch_sizes)))
+    typer.echo(
+        f"verified with ONNX Runtime at batch {batches}: SQNR {found.sqnr_db:.1f} dB, "
+        f"worst difference {found.worst:.3g} ({found.worst_at})\n"
+        f"{describe_findings(result.findings)}"
+    )
+    if result.findings:
+        typer.echo(f"what they cost and how to mend them: trtqat inspect {result.path}")

@@ -10,6 +10,7 @@ import trtqat
 from trtqat.cli.build import build
 from trtqat.cli.evaluate import evaluate
 from trtqat.cli.export import export
+from trtqat.cli.inspect import inspect
 
 # No rich markup: drawing the help with rich would double the time that --help takes.
 app = typer.Typer(
@@ -22,6 +23,7 @@ app = typer.Typer(
 app.command("export")(export)
 app.command("build")(build)
 app.command("eval")(evaluate)
+app.command("inspect")(inspect)
 
 
 def _print_version(value: bool) -> None:
@@ -41,8 +43,8 @@ def _root(
 ) -> None:
     """Turn a quantization-aware-trained PyTorch model into a measured INT8 TensorRT engine.
 
-    export a model to ONNX with explicit Q/DQ, build an engine from it, eval either against
-    the PyTorch model.
+    export a model to ONNX with explicit Q/DQ, inspect the graph for what costs speed or
+    accuracy, build an engine from it, eval either against the PyTorch model.
 
     Exit codes: 0 done, 1 it failed, 2 wrong usage or input, 3 a gate was not met, 4 something
     needed is not here (GPU, TensorRT, an extra), 130 interrupted.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trtqat.errors import GraphError, first_line
+from trtqat.errors import GraphError
 from trtqat.extras import require
 from trtqat.files import sha256_of
 from trtqat.graph import METADATA_KEY
@@ -40,22 +40,11 @@ def read_graph_file(path: Path) -> GraphFile:
         GraphError: It is missing, not ONNX, or has no Q/DQ.
         MissingError: The package onnx is not installed.
     """
-    onnx = require("onnx", extra="cuda12", purpose="Building an engine")
-    if not path.is_file():
-        raise GraphError(f"There is no ONNX file '{path}'.", "Check the path.")
-    try:
-        model = onnx.load(str(path), load_external_data=False)
-    except Exception as error:
-        raise GraphError(
-            f"'{path}' is not an ONNX file: {first_line(error)}.",
-            "Make one with: trtqat export SOURCE -o model.onnx",
-        ) from error
-    # Protocol buffers accept some garbage as an empty message.
-    if not model.graph.node or not model.opset_import:
-        raise GraphError(
-            f"'{path}' is not an ONNX file, or is empty.",
-            "Make one with: trtqat export SOURCE -o model.onnx",
-        )
+    for package in ("onnx", "onnx_ir"):
+        require(package, extra="cuda12", purpose="Building an engine")
+    from trtqat.graph.reading import read_proto
+
+    model = read_proto(path, weights=False)
     pairs = sum(node.op_type == "DequantizeLinear" for node in model.graph.node)
     if pairs == 0:
         raise GraphError(

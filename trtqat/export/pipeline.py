@@ -1,101 +1,44 @@
 """``export_onnx``: from a fake-quantized PyTorch model to a verified ONNX file.
 
 read the quantizers → run the model (what to expect) → put FakeQuantize in their place
-→ trace → canonical graph → count the Q/DQ pairs → verify with ONNX Runtime → write
+→ trace → canonical graph → count the Q/DQ pairs → improve (fold, INT8 weights, repairs)
+→ verify with ONNX Runtime → lint → write
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import onnx
 import onnx_ir as ir
 import torch
 
-import trtqat
 from trtqat.errors import ExportError, SourceError
 from trtqat.export import samples as sampling
-from trtqat.export.tracing import Exporter, trace
-from trtqat.export.verification import (
-    MIN_SQNR_DB,
-    Example,
-    Verification,
-    locate_first_difference,
-    verify,
-)
-from trtqat.files import check_writable, write_atomically
-from trtqat.graph import METADATA_KEY
+from trtqat.export.finishing import finish, serialize
+from trtqat.export.options import Exporter, ExportOptions, ExportResult
+from trtqat.export.tracing import trace
+from trtqat.export.verification import Example, locate_first_difference, verify
+from trtqat.files import check_writable
 from trtqat.graph.canonical import canonicalize
 from trtqat.graph.expand_fake_quantize import ExpandedPairs
+from trtqat.graph.improve import improve
 from trtqat.quant.operator import FakeQuantize
 from trtqat.quant.quantizers import read_quantizers, replaced_quantizers
 from trtqat.quant.silence import quiet_toolkit
 from trtqat.tensors import TensorSpec
 
+__all__ = ["ExportOptions", "ExportResult", "export_onnx"]
+
 _LOG = logging.getLogger(__name__)
 
-# Protocol buffers end at 2 GiB; larger graphs would need external data files.
-_MAX_BYTES = 2**31 - 1
 # The batch for tracing and the second one for verifying; 1 is verified as well.
 _TRACED_BATCH = 2
 _OTHER_BATCH = 3
-
-
-@dataclass(frozen=True)
-class ExportOptions:
-    """How to export.
-
-    Attributes:
-        inputs: One specification for each input, with a first dimension to replace.
-        opset: ONNX opset; 17 is the newest that every supported TensorRT reads.
-        exporter: Which of PyTorch's exporters.
-        static_batch: Fixes the batch to the first dimension of ``inputs``.
-        min_sqnr_db: Least agreement with the fake-quantized model.
-        seed: For the sample inputs.
-    """
-
-    inputs: tuple[TensorSpec, ...]
-    opset: int = 17
-    exporter: Exporter = "auto"
-    static_batch: bool = False
-    min_sqnr_db: float = MIN_SQNR_DB
-    seed: int = 0
-
-
-@dataclass(frozen=True)
-class ExportResult:
-    """What was written.
-
-    Attributes:
-        path: The ONNX file.
-        exporter: Which exporter made it, and why.
-        opset: Its opset.
-        quantizers: Number of active quantizers in the model.
-        disabled: Number of disabled ones.
-        pairs: Number of Q/DQ pairs in the graph.
-        verification: Agreement with the fake-quantized model.
-        size_bytes: Size of the file.
-        seconds: Wall-clock time.
-        notes: What the user should know, one sentence each.
-    """
-
-    path: Path
-    exporter: str
-    opset: int
-    quantizers: int
-    disabled: int
-    pairs: int
-    verification: Verification
-    size_bytes: int
-    seconds: float
-    notes: tuple[str, ...]
 
 
 def export_onnx(
@@ -135,7 +78,8 @@ def export_onnx(
                 *pairs.notes,
                 *_check_count(model, stand_ins, pairs, examples[0]),
             ]
-            graph = _serialize(traced)
+            improvements = improve(traced, options.improve)
+            graph = serialize(traced)
             verification = verify(
                 graph,
                 examples,
@@ -145,28 +89,21 @@ def export_onnx(
                 ),
                 min_sqnr_db=options.min_sqnr_db,
             )
-    record = {
-        "version": trtqat.__version__,
-        **(provenance or {}),
-        "exporter": exporter,
-        "qdq_pairs": pairs.count,
-        "verification": asdict(verification),
-    }
-    traced.metadata_props[METADATA_KEY] = json.dumps(record, sort_keys=True)
-    graph = _serialize(traced)
-    write_atomically(output, graph)
-    active = len(stand_ins) or pairs.count
+    finished = finish(traced, output, verification, {**(provenance or {}), "exporter": exporter})
     return ExportResult(
         path=output,
         exporter=exporter,
-        opset=traced.graph.opset_imports[""],
-        quantizers=active,
+        opset=finished.summary.opset,
+        quantizers=len(stand_ins) or pairs.count,
         disabled=sum(quantizer is None for quantizer in quantizers.values()),
         pairs=pairs.count,
+        improvements=improvements,
+        summary=finished.summary,
+        findings=finished.findings,
         verification=verification,
-        size_bytes=len(graph),
+        size_bytes=finished.size_bytes,
         seconds=time.monotonic() - start,
-        notes=tuple(notes),
+        notes=(*notes, *(repair.what for repair in improvements.repairs)),
     )
 
 
@@ -266,14 +203,3 @@ def _check_float32(model: torch.nn.Module) -> None:
                 "is written in float32.",
                 "Convert the model with .float() in its factory.",
             )
-
-
-def _serialize(model: ir.Model) -> bytes:
-    proto: onnx.ModelProto = ir.to_proto(model)
-    if proto.ByteSize() > _MAX_BYTES:
-        raise ExportError(
-            f"The graph has {proto.ByteSize() / 2**30:.1f} GiB; an ONNX file ends at 2 GiB.",
-            "External data is not written yet; split the model.",
-        )
-    serialized: bytes = proto.SerializeToString()
-    return serialized

@@ -12,7 +12,7 @@ import io
 import logging
 import warnings
 from collections.abc import Callable, Iterator
-from typing import Any, Literal
+from typing import Any
 
 import onnx
 import onnx_ir as ir
@@ -21,11 +21,10 @@ from torch.onnx import utils
 from torch.onnx.symbolic_helper import parse_args
 
 from trtqat.errors import ExportError, TrtqatError, first_line
+from trtqat.export.options import Exporter
 from trtqat.export.samples import Samples
 from trtqat.graph.expand_fake_quantize import DOMAIN, OP_TYPE
 from trtqat.quant.operator import PER_TENSOR
-
-Exporter = Literal["auto", "dynamo", "torchscript"]
 
 _LOG = logging.getLogger(__name__)
 # The torch.export-based exporter knows no older one.

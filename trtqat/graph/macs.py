@@ -60,9 +60,9 @@ class GraphSummary:
         return sum(layer.macs or 0 for layer in self.layers if layer.is_int8)
 
     @property
-    def int8_share(self) -> float:
-        """Share of the arithmetic in INT8, from 0 to 1; NaN if no shape is known."""
-        return self.int8_macs / self.macs if self.macs else math.nan
+    def int8_share(self) -> float | None:
+        """Share of the arithmetic in INT8, from 0 to 1; None if no shape is known."""
+        return self.int8_macs / self.macs if self.macs else None
 
 
 def summarize(model: ir.Model) -> GraphSummary:

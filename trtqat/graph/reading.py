@@ -1,0 +1,47 @@
+"""Reads ONNX files, and tells what is not one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx
+import onnx_ir as ir
+
+from trtqat.errors import GraphError, first_line
+
+
+def read_model(path: Path) -> ir.Model:
+    """Reads an ONNX file, external data included.
+
+    Raises:
+        GraphError: It is missing, damaged or not ONNX.
+    """
+    return ir.from_proto(read_proto(path))
+
+
+def read_proto(path: Path, *, weights: bool = True) -> onnx.ModelProto:
+    """Reads an ONNX file.
+
+    Args:
+        path: The file.
+        weights: Whether to load weights that are kept in files beside it.
+
+    Raises:
+        GraphError: It is missing, damaged or not ONNX.
+    """
+    if not path.is_file():
+        raise GraphError(f"There is no ONNX file '{path}'.", "Check the path.")
+    try:
+        proto = onnx.load(str(path), load_external_data=weights)
+    except Exception as error:
+        raise GraphError(
+            f"'{path}' is not an ONNX file: {first_line(error)}.",
+            "Make one with: trtqat export SOURCE -o model.onnx",
+        ) from error
+    # Protocol buffers accept some garbage as an empty message.
+    if not proto.graph.node or not proto.opset_import:
+        raise GraphError(
+            f"'{path}' is not an ONNX file, or is empty.",
+            "Make one with: trtqat export SOURCE -o model.onnx",
+        )
+    return proto
