@@ -117,7 +117,7 @@ def float_weights(model: ir.Model) -> int:
                 QUANTIZE,
                 [value, *node.inputs[1:]],
                 {key: attribute for key, attribute in node.attributes.items() if key == "axis"},
-                name=str(node.name).replace(DEQUANTIZE, QUANTIZE),
+                name=f"{str(node.name).removesuffix('/' + DEQUANTIZE)}/{QUANTIZE}",
             )
             codes_value = quantize.outputs[0]
             codes_value.name = f"{quantize.name}_output_0"
