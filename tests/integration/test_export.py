@@ -18,6 +18,7 @@ from trtqat.errors import ExportError, QuantizerError, SourceError
 from trtqat.export import pipeline
 from trtqat.export.options import Exporter, ExportOptions
 from trtqat.export.pipeline import export_onnx
+from trtqat.graph.improve import ImproveOptions
 from trtqat.numerics import difference
 from trtqat.quant.silence import load_toolkit, quiet_toolkit
 from trtqat.quant.training import calibrate, insert_quantizers
@@ -37,6 +38,9 @@ def test_graph_is_canonical_and_computes_the_same(
     path = tmp_path / "model.onnx"
     result = export_onnx(model, path, ExportOptions(example.inputs, exporter=exporter))
     assert result.pairs == example.pairs
+    assert result.batch_norms is not None
+    assert result.batch_norms.codes_changed == 0
+    assert result.batch_norms.count == {"residual": 2, "depthwise": 2}.get(name, 0)
 
     graph = onnx.load(str(path))
     onnx.checker.check_model(graph, full_check=True)
@@ -44,7 +48,14 @@ def test_graph_is_canonical_and_computes_the_same(
     assert graph.ir_version == 8
     constants = {i.name: numpy_helper.to_array(i) for i in graph.graph.initializer}
     counts = Counter(node.op_type for node in graph.graph.node)
-    assert counts["QuantizeLinear"] == counts["DequantizeLinear"] == example.pairs
+    merged = {"residual": 1, "attention": 2}.get(name, 0)
+    weights = [node for node in graph.graph.node if node.input[0] in constants]
+    weights = [node for node in weights if node.op_type == "DequantizeLinear"]
+    assert len(weights) == result.improvements.weights.count
+    assert all(constants[node.input[0]].dtype == np.int8 for node in weights)
+    assert counts["DequantizeLinear"] == example.pairs - merged
+    assert counts["QuantizeLinear"] == example.pairs - merged - len(weights)
+    assert counts["BatchNormalization"] == 0
     for node in graph.graph.node:
         if node.op_type not in ("QuantizeLinear", "DequantizeLinear"):
             continue
@@ -73,6 +84,24 @@ def test_graph_is_canonical_and_computes_the_same(
     for output, tensor in expected.items():
         for position in range(5):
             assert difference(tensor[position].numpy(), actual[output][position]).sqnr_db > 30
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_passes_can_be_switched_off(name: str, tmp_path: Path) -> None:
+    example = EXAMPLES[name]
+    as_written = ImproveOptions(fold_batch_norm=False, int8_weights=False, repair=False)
+    options = ExportOptions(example.inputs, exporter="torchscript", improve=as_written)
+    result = export_onnx(example.qat(), tmp_path / "plain.onnx", options)
+    assert result.batch_norms is None
+    assert result.improvements.repairs == ()
+    counts = Counter(node.op_type for node in onnx.load(str(result.path)).graph.node)
+    assert counts["QuantizeLinear"] == counts["DequantizeLinear"] == example.pairs
+    assert counts["BatchNormalization"] == {"residual": 2, "depthwise": 2}.get(name, 0)
+
+    improved = export_onnx(
+        example.qat(), tmp_path / "m.onnx", ExportOptions(example.inputs, exporter="torchscript")
+    )
+    assert improved.size_bytes < result.size_bytes
 
 
 def test_model_is_left_as_it_was(tmp_path: Path) -> None:
