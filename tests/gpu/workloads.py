@@ -11,7 +11,7 @@ from trtqat.tensors import TensorSpec
 
 ROOT = Path(__file__).parents[2]
 VGG = str(ROOT / "scripts/vgg16_cifar10/vgg16.py")
-RESNET = str(ROOT / "scripts/resnet50/resnet50.py")
+RESNET = str(ROOT / "scripts/models/resnet.py")
 VGG_INPUT = TensorSpec("images", (1, 3, 32, 32))
 RESNET_INPUT = TensorSpec("images", (1, 3, 224, 224))
 

@@ -49,7 +49,11 @@ OBJECTS = {
 PYTHON_LEVEL = {"nptype", "__version__"}
 # The only names that may be missing: versions.py asks for them first.
 GUARDED = {
-    "8.6.0": {"ParserError.node_name", "ParserError.node_operator"},
+    "8.6.0": {
+        "NetworkDefinitionCreationFlag.STRONGLY_TYPED",
+        "ParserError.node_name",
+        "ParserError.node_operator",
+    },
     "11.4.0.106": {"NetworkDefinitionCreationFlag.EXPLICIT_BATCH"},
 }
 
@@ -135,7 +139,7 @@ def test_names_that_may_be_missing_are_asked_for() -> None:
         and ast.unparse(node.func) == "hasattr"
         and isinstance(node.args[1], ast.Constant)
     }
-    assert {"EXPLICIT_BATCH", "node_name"} <= asked
+    assert {"EXPLICIT_BATCH", "STRONGLY_TYPED", "node_name"} <= asked
 
 
 def test_the_signature_check_can_fail() -> None:
@@ -182,6 +186,27 @@ def test_precision_and_network_flags(version: str) -> None:
         assert flags == 1 << trt.NetworkDefinitionCreationFlag.EXPLICIT_BATCH
     else:
         assert (names, config.flags, flags) == ((), [], 0)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_strongly_typed_networks(version: str) -> None:
+    trt, config = module(version), Config()
+    if version == "8.6.0":
+        with pytest.raises(MissingError, match="no strongly typed networks"):
+            versions.network_flags(trt, strongly_typed=True)
+        return
+    flags = versions.network_flags(trt, strongly_typed=True)
+    assert flags & 1 << trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED
+    assert versions.set_precision(trt, config, strongly_typed=True) == ()
+    assert config.flags == []
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_float_engines_to_compare_with(version: str) -> None:
+    trt, config = module(version), Config()
+    assert versions.set_precision(trt, config, "fp32") == ()
+    expected = ("FP16",) if version in UP_TO_10 else ()
+    assert versions.set_precision(trt, config, "fp16") == expected
 
 
 @pytest.mark.parametrize("version", VERSIONS)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections import Counter
 from dataclasses import asdict
 from enum import Enum
 from pathlib import Path
@@ -24,6 +26,9 @@ from trtqat.errors import GateError
 
 if TYPE_CHECKING:
     from trtqat.export.options import ExportResult
+
+
+_LOG = logging.getLogger(__name__)
 
 
 class ExporterChoice(str, Enum):
@@ -144,6 +149,8 @@ def _as_json(result: ExportResult) -> dict[str, Any]:
 def _print(result: ExportResult) -> None:
     for note in result.notes:
         typer.echo(f"note: {note}", err=True)
+    for repair in result.improvements.repairs:
+        _LOG.debug("%s", repair.what)
     for finding in result.warnings:
         typer.echo(f"warning: {finding.problem} [{finding.rule}]", err=True)
     found, folded = result.verification, result.batch_norms
@@ -161,6 +168,10 @@ def _print(result: ExportResult) -> None:
         )
         for batch_norm in kept:
             typer.echo(f"  {batch_norm.name} stays: {batch_norm.reason}")
+    repairs = Counter(repair.name for repair in result.improvements.repairs)
+    if repairs:
+        listed = ", ".join(f"{count} by {name}" for name, count in repairs.items())
+        typer.echo(f"repairs: {listed} (no output bit changed; -v lists them)")
     typer.echo(describe_summary(result.summary))
     batches = ", ".join(map(str, sorted(found.batch_sizes)))
     typer.echo(

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -39,6 +39,8 @@ class BuildOptions:
 
     Attributes:
         profile: Batch range or shapes.
+        precision: ``int8`` for a graph with Q/DQ; ``fp16`` or ``fp32`` for a float graph to
+            compare with.
         workspace_bytes: Ceiling for the scratch memory of any layer.
         optimization_level: 0 (fast build) to 5 (fast engine).
         timing_cache: File to read and update.
@@ -48,6 +50,7 @@ class BuildOptions:
     """
 
     profile: ProfileOptions = field(default_factory=ProfileOptions)
+    precision: Literal["int8", "fp16", "fp32"] = "int8"
     workspace_bytes: int | None = None
     optimization_level: int | None = None
     timing_cache: Path | None = None
@@ -88,10 +91,10 @@ class BuildResult:
 
 
 def build(graph: Path, output: Path, options: BuildOptions | None = None) -> BuildResult:
-    """Builds an INT8 engine.
+    """Builds an INT8 engine, or a float one to compare it with.
 
     Args:
-        graph: ONNX file with explicit Q/DQ.
+        graph: ONNX file with explicit Q/DQ; without for another precision than INT8.
         output: The plan; its manifest goes beside it.
         options: See ``BuildOptions``.
 
@@ -103,12 +106,13 @@ def build(graph: Path, output: Path, options: BuildOptions | None = None) -> Bui
     """
     options = options or BuildOptions()
     check_writable(output)
-    source = read_graph_file(graph)
+    source = read_graph_file(graph, quantized=options.precision == "int8")
     trt = load_tensorrt("Building an engine")
     open_device("Building an engine")
     logger, messages = make_logger(trt)
     builder = trt.Builder(logger)
-    network = builder.create_network(versions.network_flags(trt))
+    flags = versions.network_flags(trt, strongly_typed=source.has_half_scales)
+    network = builder.create_network(flags)
     parser = trt.OnnxParser(network, logger)
     if not parser.parse_from_file(str(graph)):
         reasons = versions.parser_errors(parser, source.nodes)
@@ -120,7 +124,7 @@ def build(graph: Path, output: Path, options: BuildOptions | None = None) -> Bui
     inputs = _specs(trt, [network.get_input(i) for i in range(network.num_inputs)])
     outputs = _specs(trt, [network.get_output(i) for i in range(network.num_outputs)])
     profile = resolve_profile(inputs, options.profile)
-    config = _configure(trt, builder, profile, options)
+    config = _configure(trt, builder, profile, options, source)
     cache = load_timing_cache(config, options.timing_cache)
     start = time.monotonic()
     plan = _build_in_background(builder, network, config, messages, source)
@@ -139,11 +143,12 @@ def _configure(
     builder: Any,  # noqa: ANN401
     profile: Mapping[str, ProfileShapes],
     options: BuildOptions,
+    source: GraphFile,
 ) -> Any:  # noqa: ANN401
     config = builder.create_builder_config()
     # Layer names, precisions and tactics for the inspector; costs nothing at run time.
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
-    versions.set_precision(trt, config)
+    versions.set_precision(trt, config, options.precision, strongly_typed=source.has_half_scales)
     versions.share_profile(trt, config)
     if options.workspace_bytes is not None:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_bytes)

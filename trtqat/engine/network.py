@@ -13,6 +13,8 @@ from trtqat.extras import require
 from trtqat.files import sha256_of
 from trtqat.graph import METADATA_KEY
 
+_FLOAT16 = 10  # onnx.TensorProto.FLOAT16; onnx is imported only where a file is read
+
 
 @dataclass(frozen=True)
 class GraphFile:
@@ -23,6 +25,7 @@ class GraphFile:
         sha256: Of the file.
         nodes: Name and operator of every node, in the order of the graph.
         qdq_pairs: Number of DequantizeLinear nodes.
+        has_half_scales: Whether the scales are FP16: a graph for strongly typed networks.
         provenance: What ``trtqat export`` recorded; empty for other files.
     """
 
@@ -30,11 +33,16 @@ class GraphFile:
     sha256: str
     nodes: tuple[tuple[str, str], ...]
     qdq_pairs: int
+    has_half_scales: bool
     provenance: Mapping[str, Any]
 
 
-def read_graph_file(path: Path) -> GraphFile:
-    """Reads an ONNX file that is to become an INT8 engine.
+def read_graph_file(path: Path, *, quantized: bool = True) -> GraphFile:
+    """Reads an ONNX file that is to become an engine.
+
+    Args:
+        path: The file.
+        quantized: Whether it must have Q/DQ.
 
     Raises:
         GraphError: It is missing, not ONNX, or has no Q/DQ.
@@ -46,7 +54,7 @@ def read_graph_file(path: Path) -> GraphFile:
 
     model = read_proto(path, weights=False)
     pairs = sum(node.op_type == "DequantizeLinear" for node in model.graph.node)
-    if pairs == 0:
+    if quantized and pairs == 0:
         raise GraphError(
             f"'{path}' has no QuantizeLinear and DequantizeLinear nodes, so nothing would run in "
             "INT8.",
@@ -58,4 +66,8 @@ def read_graph_file(path: Path) -> GraphFile:
     except ValueError:
         provenance = {}
     nodes = tuple((node.name, node.op_type) for node in model.graph.node)
-    return GraphFile(path, sha256_of(path), nodes, pairs, provenance)
+    half = {i.name for i in model.graph.initializer if i.data_type == _FLOAT16}
+    has_half_scales = any(
+        node.op_type == "DequantizeLinear" and node.input[1] in half for node in model.graph.node
+    )
+    return GraphFile(path, sha256_of(path), nodes, pairs, has_half_scales, provenance)

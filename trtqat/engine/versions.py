@@ -14,25 +14,52 @@ from typing import Any
 from trtqat.errors import MissingError, UsageError
 
 
-def network_flags(trt: ModuleType) -> int:
+def network_flags(trt: ModuleType, *, strongly_typed: bool = False) -> int:
     """Flags for ``Builder.create_network``.
 
     8.6 needs EXPLICIT_BATCH, 10.x ignores it, 11.x has only explicit batches. Weakly typed
     networks, which take the FP32 graph, exist up to 10.x; 11.x is always strongly typed.
+
+    Args:
+        trt: The imported module.
+        strongly_typed: Whether the graph's own types decide, as an FP16 graph needs.
+
+    Raises:
+        MissingError: This TensorRT has no strongly typed networks.
     """
     flags = trt.NetworkDefinitionCreationFlag
-    if hasattr(flags, "EXPLICIT_BATCH"):
-        return 1 << int(flags.EXPLICIT_BATCH)
-    return 0
+    mask = 1 << int(flags.EXPLICIT_BATCH) if hasattr(flags, "EXPLICIT_BATCH") else 0
+    if not strongly_typed:
+        return mask
+    if not hasattr(flags, "STRONGLY_TYPED"):
+        raise MissingError(
+            f"TensorRT {trt.__version__} cannot build an FP16 graph: it has no strongly typed "
+            "networks and misreads FP16 scales.",
+            "Export with --precision fp32, or use TensorRT 10.12 or newer.",
+        )
+    return mask | 1 << int(flags.STRONGLY_TYPED)
 
 
-def set_precision(trt: ModuleType, config: Any) -> tuple[str, ...]:  # noqa: ANN401
+def set_precision(
+    trt: ModuleType,
+    config: Any,  # noqa: ANN401
+    precision: str = "int8",
+    *,
+    strongly_typed: bool = False,
+) -> tuple[str, ...]:
     """Allows INT8 and FP16 kernels where the network is weakly typed.
 
+    Args:
+        trt: The imported module.
+        config: The builder's configuration.
+        precision: ``int8`` allows INT8 and FP16, ``fp16`` FP16 alone, ``fp32`` neither.
+        strongly_typed: Whether the network is; then the flags are refused.
+
     Returns:
-        The flags that were set; none on TensorRT 11, where the graph's types decide.
+        The flags that were set; none where the graph's types decide, as always in TensorRT 11.
     """
-    names = [name for name in ("INT8", "FP16") if hasattr(trt.BuilderFlag, name)]
+    wanted = {"int8": ("INT8", "FP16"), "fp16": ("FP16",), "fp32": ()}[precision]
+    names = [name for name in wanted if hasattr(trt.BuilderFlag, name) and not strongly_typed]
     for name in names:
         config.set_flag(getattr(trt.BuilderFlag, name))
     return tuple(names)

@@ -103,7 +103,7 @@ def export_onnx(
         verification=verification,
         size_bytes=finished.size_bytes,
         seconds=time.monotonic() - start,
-        notes=(*notes, *(repair.what for repair in improvements.repairs)),
+        notes=tuple(notes),
     )
 
 

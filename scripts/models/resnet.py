@@ -1,21 +1,23 @@
-"""ResNet-50 for 224x224 images with residual quantizers; weights are random, from a fixed seed.
+"""ResNets for 224x224 images with residual quantizers; weights are random, from a fixed seed.
 
-It is here for its shape: speed, and agreement between graph, engine and PyTorch. It was
-never trained, so its predictions mean nothing. The two factories:
+They are here for their shape: speed, and agreement between graph, engine and PyTorch. They
+were never trained, so their predictions mean nothing. The two factories make a ResNet-50
+unless ``depth`` says otherwise:
 
-    trtqat export scripts/resnet50/resnet50.py:qat --input images:1x3x224x224 -o resnet50.onnx
-    trtqat eval resnet50.onnx --data random:8 --baseline scripts/resnet50/resnet50.py:fp32
+    trtqat export scripts/models/resnet.py:qat --input images:1x3x224x224 -o resnet50.onnx
+    trtqat eval resnet50.onnx --data random:8 --baseline scripts/models/resnet.py:fp32
 """
 
 from __future__ import annotations
 
 import torch
 from torch import nn
+from untrained import images, quantized, with_statistics
 
-from trtqat.quant.training import calibrate, insert_quantizers
-
-# Blocks and width of each stage: https://arxiv.org/abs/1512.03385, table 1.
-STAGES = ((3, 64), (4, 128), (6, 256), (3, 512))
+# Blocks of each stage: https://arxiv.org/abs/1512.03385, table 1. The 26 is none of the paper's:
+# two bottlenecks a stage, where its ResNet-18 has two blocks of another kind.
+BLOCKS = {26: (2, 2, 2, 2), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
+WIDTHS = (64, 128, 256, 512)
 EXPANSION = 4
 
 
@@ -39,21 +41,21 @@ class Bottleneck(nn.Module):
             )
         # A quantizer takes its place in the QAT model: an INT8 shortcut lets TensorRT add
         # it inside the last convolution's kernel.
-        self.residual_quantizer: nn.Module = nn.Identity()
+        self.on_residual: nn.Module = nn.Identity()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """``(N, C, H, W)`` → ``(N, 4·width, H/stride, W/stride)``."""
         y = self.relu(self.bn1(self.conv1(x)))
         y = self.relu(self.bn2(self.conv2(y)))
         y = self.bn3(self.conv3(y))
-        sum_: torch.Tensor = self.relu(y + self.residual_quantizer(self.shortcut(x)))
+        sum_: torch.Tensor = self.relu(y + self.on_residual(self.shortcut(x)))
         return sum_
 
 
-class ResNet50(nn.Module):
-    """The usual 25,557,032 parameters."""
+class ResNet(nn.Module):
+    """With 50 layers the usual 25,557,032 parameters."""
 
-    def __init__(self, classes: int = 1000) -> None:
+    def __init__(self, depth: int = 50, classes: int = 1000) -> None:
         super().__init__()
         self.stem = nn.Sequential(
             nn.Conv2d(3, 64, 7, 2, padding=3, bias=False),
@@ -63,7 +65,7 @@ class ResNet50(nn.Module):
         )
         blocks: list[nn.Module] = []
         channels = 64
-        for stage, (count, width) in enumerate(STAGES):
+        for stage, (count, width) in enumerate(zip(BLOCKS[depth], WIDTHS, strict=True)):
             for block in range(count):
                 stride = 2 if stage > 0 and block == 0 else 1
                 blocks.append(Bottleneck(channels, width, stride))
@@ -78,34 +80,12 @@ class ResNet50(nn.Module):
         return logits
 
 
-def fp32(seed: int = 0) -> ResNet50:
+def fp32(depth: int = 50, seed: int = 0) -> ResNet:
     """The float model, with BatchNorm statistics of random images."""
     torch.manual_seed(seed)
-    model = ResNet50()
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            # None averages over all batches: two are enough for sound statistics.
-            module.momentum = None
-    model.train()
-    with torch.no_grad():
-        for images in _images(2):
-            model(images)
-    return model.eval()
+    return with_statistics(ResNet(depth), images())
 
 
-def qat(seed: int = 0) -> ResNet50:
+def qat(depth: int = 50, seed: int = 0) -> nn.Module:
     """The same model with quantizers on every layer and shortcut, calibrated on random images."""
-    from pytorch_quantization import nn as quant_nn
-
-    model = fp32(seed)
-    insert_quantizers(model)
-    for module in model.modules():
-        if isinstance(module, Bottleneck):
-            module.residual_quantizer = quant_nn.TensorQuantizer().eval()
-    calibrate(model, _images(2))
-    return model
-
-
-def _images(batches: int) -> list[torch.Tensor]:
-    generator = torch.Generator().manual_seed(1)
-    return [torch.randn(4, 3, 224, 224, generator=generator) for _ in range(batches)]
+    return quantized(fp32(depth, seed), images())

@@ -1,0 +1,205 @@
+"""What the graph passes gain: INT8 engines of the same model from differently written graphs.
+
+For each model the graph is exported as written (float weights, BatchNorms kept, no repairs), as
+``trtqat export`` writes it, from the model whose BatchNorms were folded by hand in PyTorch, and
+without quantization (FP16 engine). Needs a GPU and TensorRT; writes one JSON file.
+
+    python scripts/bench_graphs.py --output scripts/results/graphs.json [--models resnet50 vit]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+import torch
+from torch import nn
+from torch.fx.experimental.optimization import fuse
+
+ROOT = Path(__file__).parent
+sys.path[:0] = [str(ROOT.parent), str(ROOT / "models"), str(ROOT / "vgg16_cifar10")]
+
+import mobilenet  # noqa: E402
+import resnet  # noqa: E402
+import vgg16  # noqa: E402
+import vit  # noqa: E402
+from untrained import images, quantized, with_statistics  # noqa: E402
+
+from trtqat.engine.builder import BuildOptions, build  # noqa: E402
+from trtqat.engine.profiles import ProfileOptions, parse_batch  # noqa: E402
+from trtqat.evaluation.latency import LatencyOptions, measure_latency  # noqa: E402
+from trtqat.export.options import ExportOptions  # noqa: E402
+from trtqat.export.pipeline import export_onnx  # noqa: E402
+from trtqat.graph.improve import ImproveOptions  # noqa: E402
+from trtqat.graph.reading import read_model  # noqa: E402
+from trtqat.graph.remove_quantization import remove_quantization  # noqa: E402
+from trtqat.runtime.engine import Engine  # noqa: E402
+from trtqat.runtime.environment import describe_gpu  # noqa: E402
+from trtqat.tensors import TensorSpec  # noqa: E402
+
+BATCH = 32
+ROUNDS = 3
+AS_WRITTEN = ImproveOptions(fold_batch_norm=False, int8_weights=False, repair=False)
+NO_REPAIR = ImproveOptions(repair=False)
+
+
+@dataclass(frozen=True)
+class Workload:
+    """A model to measure: its float form, what to calibrate on, the size of its images."""
+
+    fp32: Callable[[], nn.Module]
+    size: int
+
+    @property
+    def batches(self) -> list[torch.Tensor]:
+        """Calibration images ``(4, 3, size, size)``."""
+        return [batch[..., : self.size, : self.size] for batch in images()]
+
+
+def small_vgg16() -> nn.Module:
+    """VGG-16 with the 4096-wide classifier and BatchNorm statistics of random images."""
+    torch.manual_seed(0)
+    return with_statistics(vgg16.vgg16(), [batch[..., :32, :32] for batch in images()])
+
+
+WORKLOADS = {
+    "vgg16": Workload(small_vgg16, 32),
+    "resnet50": Workload(resnet.fp32, 224),
+    "mobilenet": Workload(mobilenet.fp32, 224),
+    "vit": Workload(vit.fp32, 224),
+}
+
+
+def main() -> None:
+    """Builds, measures in turns, writes the file and prints a table."""
+    arguments = _parse()
+    work: Path = arguments.work
+    work.mkdir(parents=True, exist_ok=True)
+    results: dict[str, Any] = {}
+    for name in arguments.models:
+        results[name] = _measure(name, WORKLOADS[name], work, arguments.tactic_sources)
+        _print(name, results[name])
+        record = {
+            "command": " ".join(["scripts/bench_graphs.py", *sys.argv[1:]]),
+            "batch": BATCH,
+            "rounds": ROUNDS,
+            "gpu": str(describe_gpu()),
+            "torch": torch.__version__,
+            "models": results,
+        }
+        arguments.output.write_text(json.dumps(record, indent=1) + "\n")
+
+
+def _measure(name: str, workload: Workload, work: Path, tactics: str) -> dict[str, Any]:
+    model = quantized(workload.fp32(), workload.batches)
+    by_hand = quantized(fuse(workload.fp32()), workload.batches)
+    rows: dict[str, Any] = {}
+    engines: dict[str, Engine] = {}
+    for variant, source, improve in (
+        ("as written", model, AS_WRITTEN),
+        ("without repairs", model, NO_REPAIR),
+        ("exported", model, ImproveOptions()),
+        ("folded by hand", by_hand, ImproveOptions()),
+    ):
+        graph = work / f"{name}-{variant.replace(' ', '-')}.onnx"
+        inputs = (TensorSpec("images", (1, 3, workload.size, workload.size)),)
+        if source is by_hand:
+            # torch.fx names the input of the traced model as forward does.
+            inputs = (TensorSpec(_input_name(source), inputs[0].shape),)
+        result = export_onnx(source, graph, ExportOptions(inputs, improve=improve))
+        folded = result.batch_norms
+        rows[variant] = {
+            "onnx_bytes": result.size_bytes,
+            "export_s": result.seconds,
+            "sqnr_db": result.verification.sqnr_db,
+            "folded": folded.count if folded else 0,
+            "codes_changed": folded.codes_changed if folded else 0,
+            "batch_norms_left": result.summary.batch_norms,
+            "int8_share": result.summary.int8_share,
+            "warnings": [finding.rule for finding in result.warnings],
+        }
+        rows[variant] |= _build(graph, "int8", tactics)
+        engines[variant] = Engine(graph.with_suffix(".engine"))
+    float_graph = work / f"{name}-fp16.onnx"
+    plain = read_model(work / f"{name}-exported.onnx")
+    remove_quantization(plain)
+    ir.save(plain, str(float_graph))
+    rows["FP16"] = {"onnx_bytes": float_graph.stat().st_size} | _build(float_graph, "fp16", tactics)
+    engines["FP16"] = Engine(float_graph.with_suffix(".engine"))
+    _time(engines, rows, workload.size)
+    return rows
+
+
+def _build(graph: Path, precision: Any, tactics: str) -> dict[str, Any]:  # noqa: ANN401
+    options = BuildOptions(
+        profile=ProfileOptions(batch=parse_batch(f"1:{BATCH}:{BATCH}")),
+        precision=precision,
+        tactic_sources=tactics,
+        timing_cache=graph.parent / "timing.cache",
+    )
+    manifest = build(graph, graph.with_suffix(".engine"), options).manifest
+    return {
+        "tensorrt": manifest.tensorrt,
+        "plan_bytes": manifest.plan_bytes,
+        "build_s": manifest.build_seconds,
+    }
+
+
+def _time(engines: dict[str, Engine], rows: dict[str, Any], size: int) -> None:
+    """Measures in turns, so that the clock's drift hits all variants alike."""
+    x = np.random.default_rng(0).standard_normal((BATCH, 3, size, size)).astype(np.float32)
+    options = LatencyOptions(warm_up_ms=200, duration_s=1)
+    sessions = {variant: engine.session(BATCH) for variant, engine in engines.items()}
+    medians: dict[str, list[float]] = {variant: [] for variant in engines}
+    outputs: dict[str, Any] = {}
+    for _ in range(ROUNDS):
+        for variant, session in sessions.items():
+            inputs = {engines[variant].inputs[0].name: x}
+            timing = measure_latency(session, inputs, options)
+            medians[variant].append(timing.compute.median_ms)
+            rows[variant]["mode"] = timing.mode
+            outputs[variant] = next(iter(session.run(inputs).values()))
+    for variant, times in medians.items():
+        rows[variant]["gpu_ms"] = statistics.median(times)
+        rows[variant]["gpu_ms_rounds"] = times
+        rows[variant]["same_class_as_written"] = int(
+            (outputs[variant].argmax(1) == outputs["as written"].argmax(1)).sum()
+        )
+
+
+def _input_name(model: nn.Module) -> str:
+    assert isinstance(model, torch.fx.GraphModule)
+    return next(node.name for node in model.graph.nodes if node.op == "placeholder")
+
+
+def _print(name: str, rows: dict[str, Any]) -> None:
+    for variant, row in rows.items():
+        print(
+            f"{name:10} {variant:16} {row['gpu_ms']:8.3f} ms  "
+            f"onnx {row['onnx_bytes'] / 1e6:7.1f} MB  build {row['build_s']:6.1f} s  "
+            f"SQNR {row.get('sqnr_db', float('nan')):6.1f} dB  folded {row.get('folded', 0):3}  "
+            f"codes changed {row.get('codes_changed', 0)}  lint {len(row.get('warnings', []))}  "
+            f"same class {row['same_class_as_written']}/{BATCH}",
+            flush=True,
+        )
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--work", type=Path, default=Path("runs/graphs"))
+    parser.add_argument("--models", nargs="+", choices=WORKLOADS, default=list(WORKLOADS))
+    parser.add_argument("--tactic-sources", default="")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

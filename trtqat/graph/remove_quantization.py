@@ -1,0 +1,56 @@
+"""Pass: the float graph behind a Q/DQ graph, to compare the INT8 engine with.
+
+1. A pair on an activation goes.
+2. A weight's DequantizeLinear becomes the float weight: code times scale, or what
+   QuantizeLinear read where the graph still has it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+
+from trtqat.errors import GraphError
+from trtqat.graph.editing import add_initializer, constant_array, free_name, remove_unused
+from trtqat.graph.pairs import DEQUANTIZE, along_axis, parameters_of, quantizer_of
+
+
+def remove_quantization(model: ir.Model) -> int:
+    """Removes every Q/DQ pair, in place.
+
+    Returns:
+        Number of pairs removed.
+
+    Raises:
+        GraphError: A DequantizeLinear reads codes that are computed otherwise (an INT8 input).
+    """
+    graph = model.graph
+    count = 0
+    for node in list(graph):
+        if node.op_type != DEQUANTIZE:
+            continue
+        quantize = quantizer_of(node)
+        source = quantize.inputs[0] if quantize is not None else _float_weight(graph, node)
+        assert source is not None
+        node.outputs[0].replace_all_uses_with(source, replace_graph_outputs=True)
+        graph.remove(node, safe=True)
+        count += 1
+    remove_unused(graph)
+    return count
+
+
+def _float_weight(graph: ir.Graph, dequantize: ir.Node) -> ir.Value:
+    source = dequantize.inputs[0]
+    codes = None if source is None else constant_array(source)
+    parameters = parameters_of(dequantize)
+    if source is None or codes is None or parameters.scale is None:
+        raise GraphError(
+            f"'{dequantize.name}' reads codes that are not constant.",
+            "Remove the quantized input of the graph first.",
+        )
+    zero_point = np.zeros((), np.int8) if parameters.zero_point is None else parameters.zero_point
+    steps = along_axis(parameters.scale, parameters.axis, codes.ndim)
+    offset = along_axis(zero_point.astype(np.float32), parameters.axis, codes.ndim)
+    weights = (codes.astype(np.float32) - offset) * steps
+    name = free_name(graph, str(source.name).removesuffix(".codes"))
+    return add_initializer(graph, name, weights)
