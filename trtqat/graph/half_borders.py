@@ -8,7 +8,7 @@
    other type: TensorRT sees INT8 only where a layer reads from one directly.
 4. A constant that both types read becomes two initializers.
 5. One quantizer, one number: where an FP16 node reads a scale, its FP32 readers get the
-   rounded value too.
+   rounded value too; not the QuantizeLinear of a weight, whose codes would move.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import TypeAlias
 import numpy as np
 import onnx_ir as ir
 
-from trtqat.graph.editing import add_initializer
+from trtqat.graph.editing import add_initializer, is_weight
 from trtqat.graph.half_scales import RoundedScale, round_scale, used_channels
 from trtqat.graph.half_types import half_positions, is_float
 from trtqat.tensors import Array
@@ -172,7 +172,8 @@ def _write_constant(graph: ir.Graph, value: ir.Value, wanted: _Wanted, written: 
         # Sums of subnormals may be lost here, overflows not: such nodes stay FP32.
         converted = array.astype(np.float16)
     if full or value.is_graph_output():
-        if scales:
+        # A weight that is quantized in the graph keeps its scale, and so its codes.
+        if scales and not any(_quantizes_weight(node) for node, _ in full):
             value.const_value = ir.tensor(converted.astype(np.float32), name=value.name)
         _redirect(half, add_initializer(graph, f"{value.name}.fp16", converted))
     else:
@@ -193,6 +194,11 @@ def used_by_all(nodes: list[ir.Node]) -> Array | None:
             return None
         used = channels if used is None else used | channels
     return used
+
+
+def _quantizes_weight(node: ir.Node) -> bool:
+    source = node.inputs[0] if node.op_type == "QuantizeLinear" else None
+    return source is not None and is_weight(source)
 
 
 def _retype(node: ir.Node) -> None:

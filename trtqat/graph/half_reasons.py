@@ -107,10 +107,9 @@ def _of_tensor(value: ir.Value, measured: Measured) -> str:
     limit = HALF_MAX if is_constant else LIMIT
     if not largest <= limit:
         return f"tensor '{value.name}' reaches {largest:.6g}, more than {limit:g}"
-    if is_constant and largest and abs(np.float16(largest) / largest - 1) > _MAX_CONSTANT_CHANGE:
-        return (
-            f"constant '{value.name}' is {largest:.3g} at most, {np.float16(largest):.3g} in FP16"
-        )
+    half = float(np.float16(largest))
+    if is_constant and abs(half - largest) > _MAX_CONSTANT_CHANGE * largest:
+        return f"constant '{value.name}' is {largest:.3g} at most, which FP16 makes {half:.3g}"
     if not is_constant and 0 < largest < HALF_MIN:
         return f"tensor '{value.name}' reaches {largest:.3g} at most, below FP16's {HALF_MIN:.3g}"
     return ""

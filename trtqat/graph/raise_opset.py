@@ -50,7 +50,7 @@ def raise_opset(model: ir.Model, opset: int) -> ir.Model:
             f"{first_line(error)}.",
             "Export it with the --opset that you need instead.",
         ) from error
-    needed = helper.find_min_ir_version_for(list(converted.opset_import))
+    needed = helper.find_min_ir_version_for(list(converted.opset_import), ignore_unknown=True)
     converted.ir_version = max(proto.ir_version, needed)
     raised: ir.Model = ir.from_proto(converted)
     _name_constants(raised)
