@@ -54,7 +54,7 @@ def convolutions(size: float) -> ir.Model:
         node("Conv", "r2 w3d", "y"),
     ]
     constants = {
-        "w1": w1, "w2": w2, "w3": w3, "b1": normal(4, std=size), "x_scale": scale(1.0),
+        "w1": w1, "w2": w2, "w3": w3, "b1": normal(4, std=size), "x_scale": scale(1.001),
         "w1_scale": channel_scales(w1), "w2_scale": channel_scales(w2),
         "w3_scale": channel_scales(w3),
     }  # fmt: skip
