@@ -21,6 +21,9 @@ CONSTANTS: dict[str, Array] = {
     "dead": np.array([1, 1, 1e-9, 1], np.float32),
     "ones8": np.ones(8, np.float32),
     "rows": np.array([-2]),
+    "k": np.array([8]),
+    "pads": np.array([0, 0, 1, 0, 0, 0, 1, 0]),
+    "few": np.array(0.5, np.float32),
 }
 
 
@@ -98,6 +101,36 @@ def test_constants_that_nodes_make_get_the_type() -> None:
     assert made["/full"].attribute[0].t.data_type == HALF
     assert not derived.kept
     assert derived.agreement(x).sqnr_db > 40
+
+
+@pytest.mark.parametrize(
+    "nodes",
+    [
+        [node("TopK", "h k", "t i", axis=-1), node("Mul", "t t", "z")],
+        [node("Pad", "h pads few", "z")],
+        [node("Clip", "h - few", "z")],
+        [node("SplitToSequence", "h", "s", axis=1), node("ConcatFromSequence", "s", "z", axis=1)],
+        [
+            node("LayerNormalization", "h ones8 ones8", "n m d"),
+            node("Add", "m d", "a"),
+            node("Add", "n a", "z"),
+        ],
+        [node("ArgMax", "h", "i", axis=-1), node("Cast", "i", "f", to=FLOAT),
+         node("Add", "h f", "z")],
+        [node("MaxPool", "h", "z i", kernel_shape=[3, 3], pads=[1, 1, 1, 1])],
+        [node("Einsum", "h h", "z", equation="bchw,bdwv->bchv")],
+    ],
+    ids=lambda nodes: nodes[0].op_type,
+)  # fmt: skip
+def test_types_stay_legal(nodes: list[onnx.NodeProto]) -> None:
+    x = {"x": random(2, 4, 8, 8)}
+    derived = derive(between(nodes, 1), x)
+    assert {"/h", "/y"} <= set(derived.report.half)
+    if nodes[0].op_type == "SplitToSequence":
+        assert "a sequence" in derived.kept["/s"]
+    else:
+        assert not derived.kept
+    derived.agreement(x)
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ from trtqat.graph.half_borders import Written, used_by_all, write_half
 from trtqat.graph.half_reasons import MARGIN, Measured, reason_against_half
 from trtqat.graph.half_regions import enclosed_nodes
 from trtqat.graph.half_scales import round_scale, store_weight_codes
-from trtqat.graph.half_types import is_float
+from trtqat.graph.half_types import infer_types, is_float
 from trtqat.graph.raise_opset import HALF_OPSET
 
 # They only move what a DequantizeLinear gives, as the Transpose of a weight.
@@ -89,7 +89,7 @@ def derive_half(model: ir.Model, largest: Mapping[str, float]) -> HalfReport:
             that is not in it stays FP32.
 
     Raises:
-        GraphError: The opset is older than 19.
+        GraphError: The opset is older than 19, or types of the graph contradict each other.
     """
     opset = model.graph.opset_imports.get("", 0)
     if opset < HALF_OPSET:
@@ -98,7 +98,7 @@ def derive_half(model: ir.Model, largest: Mapping[str, float]) -> HalfReport:
             f"Raise it first: raise_opset(model, {HALF_OPSET}).",
         )
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
-    common.ShapeInferencePass(check_type=True, data_prop=True)(model)
+    infer_types(model)
     stored = store_weight_codes(model)
     nodes = [node for node in model.graph if any(map(is_float, (*node.inputs, *node.outputs)))]
     kept = _kept(nodes, Measured(model.graph.opset_imports, largest))

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import onnx
 import onnx_ir as ir
 
+from trtqat.errors import GraphError, first_line
+
 _HALF = "tensor(float16)"
 # Their schemas allow FP16; what they compute does not. Range and CumSum count, and FP16 counts
 # to 2048; RoiAlign's boxes and Resize's region are coordinates in pixels.
@@ -42,6 +44,9 @@ def half_positions(node: ir.Node, opset: int) -> HalfPositions | str:
     """
     if any(attribute.type in _GRAPHS for attribute in node.attributes.values()):
         return f"{node.op_type} has a graph of its own, whose tensors are not measured"
+    types = [value.type for value in (*node.inputs, *node.outputs) if value is not None]
+    if any(type_ is not None and not isinstance(type_, ir.TensorType) for type_ in types):
+        return f"{node.op_type} has a sequence or an optional, whose tensors are not measured"
     if node.op_type in _COUNTS_OR_COORDINATES:
         return f"{node.op_type} counts or takes coordinates, for which 11 bits are too few"
     try:
@@ -64,9 +69,39 @@ def half_positions(node: ir.Node, opset: int) -> HalfPositions | str:
     )
 
 
+def infer_types(model: ir.Model) -> None:
+    """Gives the tensors of the main graph that have no type or shape theirs, in place.
+
+    ``onnx_ir``'s own pass would do, but it makes a sequence of tensors a tensor.
+
+    Raises:
+        GraphError: The types of the graph contradict each other.
+    """
+    proto: onnx.ModelProto = ir.to_proto(model)
+    try:
+        inferred = onnx.shape_inference.infer_shapes(proto, check_type=True, data_prop=True)
+    except onnx.shape_inference.InferenceError as error:
+        raise GraphError(
+            f"The types of the graph contradict each other: {first_line(error)}.",
+            "Check it with onnx.checker; a graph of trtqat's export passes.",
+        ) from error
+    known: ir.Model = ir.from_proto(inferred)
+    values = {value.name: value for node in known.graph for value in node.outputs}
+    for node in model.graph:
+        for value in node.outputs:
+            found = values.get(value.name)
+            if found is not None:
+                value.type = value.type or found.type
+                value.shape = value.shape or found.shape
+
+
 def is_float(value: ir.Value | None) -> bool:
     """Whether a value is a float32 tensor."""
-    return value is not None and value.dtype == ir.DataType.FLOAT
+    return (
+        value is not None
+        and value.dtype == ir.DataType.FLOAT
+        and isinstance(value.type, ir.TensorType)
+    )
 
 
 _GRAPHS = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
