@@ -1,0 +1,97 @@
+"""FP16 graphs of exported models: from the pipeline's file to a verified graph."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx_ir as ir
+import pytest
+
+from tests.half_graphs import check_promises, serialize
+from tests.models import EXAMPLES
+from trtqat.export.pipeline import ExportOptions, export_onnx
+from trtqat.graph.half_precision import derive_half
+from trtqat.graph.raise_opset import newest_opset, raise_opset
+from trtqat.runtime.onnx_agreement import verify_agreement
+from trtqat.runtime.onnx_ranges import measure_largest
+from trtqat.runtime.onnx_reference import OnnxModel
+from trtqat.tensors import Array
+
+# Measured 39 dB (two_inputs, a few values each) to 66 dB (depthwise); noise of one INT8
+# code flipped in every tensor would be below 30 dB.
+MIN_SQNR_DB = 33.0
+
+
+def batches(name: str, *seeds: int) -> list[dict[str, Array]]:
+    example = EXAMPLES[name]
+    return [
+        {
+            spec.name: array.numpy()
+            for spec, array in zip(example.inputs, example.batch(seed % 3 + 1, seed), strict=True)
+        }
+        for seed in seeds
+    ]
+
+
+@pytest.mark.parametrize(("written", "wanted"), [(19, 19), (17, 21), (23, 23)])
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_exported_model_in_fp16(name: str, written: int, wanted: int, tmp_path: Path) -> None:
+    example = EXAMPLES[name]
+    path = tmp_path / "model.onnx"
+    export_onnx(example.qat(), path, ExportOptions(example.inputs, opset=written))
+    model = raise_opset(ir.load(path), wanted)
+    full = serialize(model)
+    # The pipeline's graph itself, in the older opset, computes the same.
+    raised = verify_agreement(path.read_bytes(), full, batches(name, 5), min_sqnr_db=100)
+    assert raised.sqnr_db > 100
+
+    report = derive_half(model, measure_largest(full, batches(name, 1, 2, 3)))
+    half = serialize(model)
+    check_promises(full, half, report)
+    # Inputs that were not measured.
+    agreement = verify_agreement(full, half, batches(name, 11, 12, 13), min_sqnr_db=MIN_SQNR_DB)
+    assert MIN_SQNR_DB < agreement.sqnr_db < 100
+    # FP32 is left only in front: what reads the inputs.
+    assert all("only FP32 is around it" in each.reason for each in report.kept)
+    assert len(report.kept) <= 4
+    assert report.casts <= 3
+    assert report.scales_rounded > 0
+    assert report.worst_scale_change <= 2**-11
+    assert len(half) < 0.9 * len(full)
+    # ONNX Runtime's optimizer fails on Q/DQ before a Transpose from opset 21 on, in FP32 too.
+    loaded = OnnxModel(half, as_written=wanted >= 21)
+    for spec in (*loaded.inputs, *loaded.outputs):
+        assert spec.dtype == "float32"
+    weights = [v for v in model.graph.initializers.values() if v.dtype == ir.DataType.INT8]
+    assert sum(v.const_value is not None and v.const_value.size > 8 for v in weights) >= 3
+
+
+def test_a_model_in_the_newest_opset() -> None:
+    """The opset that the command line may offer is one that the pass can work in."""
+    assert newest_opset() >= 23
+
+
+def test_activations_that_overflow_in_an_exported_model(tmp_path: Path) -> None:
+    example = EXAMPLES["residual"]
+    model = example.qat()
+    # What BatchNorm divides by again: the convolution before it becomes large.
+    state = model.state_dict()
+    for key, factor in {
+        "conv2.weight": 1e5,
+        "conv2._weight_quantizer._amax": 1e5,
+        "bn2.running_mean": 1e5,
+        "bn2.running_var": 1e10,
+    }.items():
+        state[key].mul_(factor)
+    path = tmp_path / "model.onnx"
+    export_onnx(model, path, ExportOptions(example.inputs, opset=19))
+    graph = ir.load(path)
+    full = serialize(graph)
+    report = derive_half(graph, measure_largest(full, batches("residual", 1, 2, 3)))
+    half = serialize(graph)
+    check_promises(full, half, report)
+    kept = {each.name: each.reason for each in report.kept}
+    assert "reaches" in kept["/conv2/Conv"]
+    assert "/bn2/BatchNormalization" in kept
+    assert "/conv1/Conv" in report.half
+    assert verify_agreement(full, half, batches("residual", 11)).sqnr_db > MIN_SQNR_DB

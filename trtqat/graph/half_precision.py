@@ -1,0 +1,202 @@
+"""Pass: FP16 around INT8, derived from the canonical FP32 graph, for strongly typed TensorRT.
+
+A strongly typed network computes in the types that the graph says. What is not INT8 becomes
+FP16, except where its *measured* values do not allow it:
+
+1. A node stays FP32 for the reasons in ``half_reasons``, found in the greatest magnitudes
+   of the FP32 graph's tensors (``runtime.onnx_ranges``), not guessed from operators.
+2. INT8 weights keep their codes: float weights become the codes of the FP32 graph
+   (``half_scales``); where a weight's QuantizeLinear cannot be computed here, it and all
+   before it stay FP32.
+3. A scale that FP16 cannot hold (0, infinite or subnormal in it) keeps FP32: its Q and DQ, and
+   the layers that read from that DQ. FP32 around INT8 is as quick; a Cast between would
+   hide the INT8.
+4. FP32 goes on over cheap nodes that only FP32 encloses (``half_regions``).
+5. Inputs and outputs of the graph keep FP32 and their names; Casts stand at the borders
+   (``half_borders``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import onnx_ir as ir
+from onnx_ir.passes import common
+
+from trtqat.errors import GraphError
+from trtqat.graph.editing import constant_array, is_weight
+from trtqat.graph.half_borders import Written, used_by_all, write_half
+from trtqat.graph.half_reasons import MARGIN, Measured, reason_against_half
+from trtqat.graph.half_regions import enclosed_nodes
+from trtqat.graph.half_scales import round_scale, store_weight_codes
+from trtqat.graph.half_types import infer_types, is_float
+from trtqat.graph.raise_opset import HALF_OPSET
+
+# They only move what a DequantizeLinear gives, as the Transpose of a weight.
+_MOVES = {"Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"}
+_PAIR = ("QuantizeLinear", "DequantizeLinear")
+
+
+@dataclass(frozen=True)
+class KeptNode:
+    """A node that stays FP32.
+
+    Attributes:
+        name: Its name.
+        op_type: Its operator.
+        reason: In words, with the tensor and its value.
+    """
+
+    name: str
+    op_type: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"'{self.name}' ({self.op_type}): {self.reason}"
+
+
+@dataclass(frozen=True)
+class HalfReport:
+    """What the pass did.
+
+    Attributes:
+        half: Names of the nodes that compute in FP16.
+        kept: Nodes with float tensors that stay FP32.
+        casts: Number of Casts put in, those at inputs and outputs of the graph included.
+        weights_stored: Number of float weights that became INT8 codes.
+        scales_rounded: Number of scale values that FP16 changed.
+        worst_scale_change: Greatest relative change of one that is in use; 2^-11 at most.
+        notes: Sentences for the user.
+    """
+
+    half: tuple[str, ...]
+    kept: tuple[KeptNode, ...]
+    casts: int
+    weights_stored: int
+    scales_rounded: int
+    worst_scale_change: float
+    notes: tuple[str, ...]
+
+
+def derive_half(model: ir.Model, largest: Mapping[str, float]) -> HalfReport:
+    """Makes a canonical FP32 graph an FP16 one, in place.
+
+    Args:
+        model: FP32 with explicit Q/DQ, opset 19 or newer.
+        largest: Greatest magnitude of every float32 tensor that the graph takes or computes,
+            by name, as ``runtime.onnx_ranges.measure_largest`` finds it. A node with a tensor
+            that is not in it stays FP32.
+
+    Raises:
+        GraphError: The opset is older than 19, or types of the graph contradict each other.
+    """
+    opset = model.graph.opset_imports.get("", 0)
+    if opset < HALF_OPSET:
+        raise GraphError(
+            f"The graph has opset {opset}; Q/DQ take FP16 from opset {HALF_OPSET} on.",
+            f"Raise it first: raise_opset(model, {HALF_OPSET}).",
+        )
+    common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
+    infer_types(model)
+    stored = store_weight_codes(model)
+    nodes = [node for node in model.graph if any(map(is_float, (*node.inputs, *node.outputs)))]
+    kept = _kept(nodes, Measured(model.graph.opset_imports, largest))
+    # A node inside a subgraph is in no list: it stays as it is, in FP32.
+    half = {node: None for node in nodes if node not in kept}
+    names = tuple(str(node.name) for node in half)
+    written = write_half(model, half)
+    scales = written.scales.values()
+    return HalfReport(
+        half=names,
+        kept=tuple(KeptNode(str(node.name), node.op_type, reason) for node, reason in kept.items()),
+        casts=written.casts,
+        weights_stored=stored,
+        scales_rounded=sum(scale.rounded for scale in scales),
+        worst_scale_change=max((scale.worst_change for scale in scales), default=0.0),
+        notes=_notes(half, written),
+    )
+
+
+def _kept(nodes: list[ir.Node], measured: Measured) -> dict[ir.Node, str]:
+    """The nodes that stay FP32, in graph order, with the reasons."""
+    kept = {}
+    for node in nodes:
+        reason = reason_against_half(node, measured)
+        if reason:
+            kept[node] = reason
+    for rule in (_lost_scales, _computed_codes):
+        for node, reason in rule(nodes).items():
+            kept.setdefault(node, reason)
+    kept.update(enclosed_nodes(nodes, kept))
+    return {node: kept[node] for node in nodes if node in kept}
+
+
+def _lost_scales(nodes: list[ir.Node]) -> dict[ir.Node, str]:
+    kept: dict[ir.Node, str] = {}
+    for node in nodes:
+        scale = node.inputs[1] if node.op_type in _PAIR else None
+        if scale is None:
+            continue
+        array = constant_array(scale)
+        if array is None:
+            kept[node] = f"its scale '{scale.name}' is computed while the graph runs"
+            continue
+        sharing = [use.node for use in scale.uses() if use.node.op_type in _PAIR]
+        lost = round_scale(array, used_by_all(sharing)).lost
+        if lost:
+            kept[node] = f"its scale '{scale.name}': {lost}"
+            if node.op_type == "DequantizeLinear":
+                reason = f"it reads INT8 whose scale '{scale.name}' stays FP32: {lost}"
+                kept.update(dict.fromkeys(_readers(node.outputs[0]), reason))
+    return kept
+
+
+def _readers(value: ir.Value) -> list[ir.Node]:
+    """The nodes that read a value, and, behind nodes that only move it, their readers."""
+    readers = []
+    for node in value.consumers():
+        readers.append(node)
+        if node.op_type in _MOVES and node.inputs[0] is value:
+            readers += _readers(node.outputs[0])
+    return readers
+
+
+def _computed_codes(nodes: list[ir.Node]) -> dict[ir.Node, str]:
+    kept: dict[ir.Node, str] = {}
+    for node in nodes:
+        if node.op_type != "QuantizeLinear" or node.inputs[0] is None:
+            continue
+        if not is_weight(node.inputs[0]):
+            continue
+        reason = f"it makes the INT8 codes of '{node.name}' from constants"
+        pending = [node]
+        while pending:
+            current = pending.pop()
+            kept[current] = reason
+            sources = [value for value in current.inputs if value is not None]
+            pending += [made for value in sources if (made := value.producer()) is not None]
+    return kept
+
+
+def _notes(half: Mapping[ir.Node, None], written: Written) -> tuple[str, ...]:
+    notes = [
+        f"FP16 where {MARGIN:g} times the greatest value of the samples still fits; sums "
+        "inside convolutions and matrix products are not seen, and are FP32 or INT32 in "
+        "TensorRT."
+    ]
+    normalizations = sorted({str(n.name) for n in half if n.op_type in _NORMALIZATIONS})
+    if normalizations:
+        notes.append(
+            f"{len(normalizations)} normalizations have FP16 around them and, by their "
+            f"stash_type, FP32 statistics inside, as '{normalizations[0]}'."
+        )
+    if written.dequantizers:
+        notes.append(
+            f"{written.dequantizers} DequantizeLinear nodes stand twice, with a scale of either "
+            "type, because FP16 and FP32 nodes read them."
+        )
+    return tuple(notes)
+
+
+_NORMALIZATIONS = {"GroupNormalization", "LayerNormalization", "RMSNormalization"}

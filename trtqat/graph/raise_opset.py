@@ -1,0 +1,121 @@
+"""Pass: a canonical graph of opset 17 or 18 becomes one of a newer opset.
+
+QuantizeLinear and DequantizeLinear take FP16 from opset 19 on, so the FP16 graph needs it.
+``onnx.version_converter`` knows what changed between two opsets and is right upwards (what
+fails downwards is in ``lower_opset``). Around it:
+
+1. Split without sizes says its number of parts (``num_outputs``): required from 18 on,
+   left out by the converter, accepted without it by ONNX Runtime all the same.
+2. The IR version rises to the one that came with the opset; the converter leaves it.
+3. Constants that it made are initializers, as everywhere in the canonical graph, named
+   after the node that reads them.
+"""
+
+from __future__ import annotations
+
+import onnx
+import onnx_ir as ir
+from onnx import TensorProto, helper, version_converter
+from onnx_ir.passes import common
+
+from trtqat.errors import ExportError, GraphError, first_line
+from trtqat.runtime.onnx_reference import OnnxModel
+
+# The first opset whose QuantizeLinear and DequantizeLinear take FP16.
+HALF_OPSET = 19
+
+
+def raise_opset(model: ir.Model, opset: int) -> ir.Model:
+    """Rewrites a graph in a newer opset.
+
+    Args:
+        model: Without functions and custom operators; it is not changed.
+        opset: The opset wanted.
+
+    Returns:
+        The same graph in that opset, or ``model`` itself if it has that opset or a newer one.
+
+    Raises:
+        ExportError: A node has no form in that opset, or the installed onnx does not know it.
+    """
+    present = model.graph.opset_imports.get("", 0)
+    if present >= opset:
+        return model
+    proto: onnx.ModelProto = ir.to_proto(model)
+    try:
+        converted = version_converter.convert_version(proto, opset)
+    except Exception as error:
+        raise ExportError(
+            f"The graph of opset {present} cannot be written in opset {opset}: "
+            f"{first_line(error)}.",
+            "Export it with the --opset that you need instead.",
+        ) from error
+    needed = helper.find_min_ir_version_for(list(converted.opset_import), ignore_unknown=True)
+    converted.ir_version = max(proto.ir_version, needed)
+    raised: ir.Model = ir.from_proto(converted)
+    _name_constants(raised)
+    common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(raised)
+    for node in raised.graph.all_nodes():
+        sizes = node.inputs[1] if len(node.inputs) > 1 else None
+        if node.op_type == "Split" and sizes is None and "num_outputs" not in node.attributes:
+            node.attributes["num_outputs"] = ir.AttrInt64("num_outputs", len(node.outputs))
+    raised.metadata_props.update(model.metadata_props)
+    return raised
+
+
+def newest_opset() -> int:
+    """The newest opset that the installed onnx writes and the installed ONNX Runtime runs.
+
+    Both are asked, with a graph that has what every graph of ours has: a Q/DQ pair. ONNX
+    Runtime loads opsets for which it has no kernels of these two operators yet.
+
+    Raises:
+        MissingError: ONNX Runtime is not installed.
+        GraphError: They have none in common.
+    """
+    newest = onnx.defs.onnx_opset_version()
+    for opset in range(newest, HALF_OPSET - 3, -1):
+        try:
+            OnnxModel(_probe(opset), as_written=True).close()
+        except GraphError:
+            continue
+        return int(opset)
+    raise GraphError(
+        f"The installed ONNX Runtime runs no opset that onnx {onnx.__version__} writes.",
+        "Install a newer one: pip install --upgrade 'trtqat[export]'",
+    )
+
+
+def _probe(opset: int) -> bytes:
+    graph = helper.make_graph(
+        [
+            helper.make_node("QuantizeLinear", ["x", "scale", "zero_point"], ["codes"]),
+            helper.make_node("DequantizeLinear", ["codes", "scale", "zero_point"], ["y"]),
+        ],
+        "probe",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1])],
+        [
+            helper.make_tensor("scale", TensorProto.FLOAT, [], [1.0]),
+            helper.make_tensor("zero_point", TensorProto.INT8, [], [0]),
+        ],
+    )
+    opsets = [helper.make_opsetid("", opset)]
+    # The IR version by itself is no reason to refuse a graph that has nothing new.
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=8)
+    serialized: bytes = model.SerializeToString()
+    return serialized
+
+
+def _name_constants(model: ir.Model) -> None:
+    """Names the converter's ``_v_4`` after its reader, so that two runs give the same names."""
+    taken = {value.name for node in model.graph for value in node.outputs}
+    for node in model.graph:
+        if node.op_type != "Constant" or node.name:
+            continue
+        value = node.outputs[0]
+        reader, index = next(iter(value.uses()), (None, 0))
+        name = "" if reader is None else f"{reader.name}_input_{index}"
+        if name and name not in taken and name not in model.graph.initializers:
+            value.name = name
+            taken.add(name)
