@@ -177,7 +177,7 @@ def _time(engines: dict[str, Engine], rows: dict[str, Any], size: int) -> None:
 
 def _input_name(model: nn.Module) -> str:
     assert isinstance(model, torch.fx.GraphModule)
-    return next(node.name for node in model.graph.nodes if node.op == "placeholder")
+    return str(next(node.name for node in model.graph.nodes if node.op == "placeholder"))
 
 
 def _print(name: str, rows: dict[str, Any]) -> None:

@@ -29,6 +29,8 @@ from trtqat.quant.operator import PER_TENSOR
 _LOG = logging.getLogger(__name__)
 # The torch.export-based exporter knows no older one.
 _DYNAMO_OLDEST_OPSET = 18
+# What it writes above is young and ends at 20; raise_opset goes on from here.
+_TORCHSCRIPT_NEWEST_OPSET = 17
 
 
 def trace(
@@ -124,6 +126,7 @@ def _torchscript(
 ) -> ir.Model:
     names = [*samples, *output_names]
     file = io.BytesIO()
+    opset = min(opset, _TORCHSCRIPT_NEWEST_OPSET)
     try:
         with _quiet(), _registered_symbolics(opset):
             torch.onnx.export(

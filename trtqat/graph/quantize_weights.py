@@ -57,22 +57,29 @@ def quantize_weights(model: ir.Model) -> QuantizedWeights:
     """
     graph = model.graph
     computed: list[str] = []
+    # Two quantizers of equal scale on one weight have the same codes.
+    stored: dict[tuple[ir.Value, bytes, int | None], ir.Value] = {}
     count = 0
     for node in list(graph):
         source = node.inputs[0] if node.inputs else None
         if node.op_type != QUANTIZE or source is None or not is_weight(source):
             continue
         parameters = parameters_of(node)
-        if parameters.scale is None or parameters.zero_point is None or parameters.zero_point.any():
+        zero_point = parameters.zero_point
+        if parameters.scale is None or zero_point is None or zero_point.dtype != np.int8:
             continue
-        weights = constant_array(source)
-        if weights is None:
-            weights = _evaluate(graph, source)
-            computed.append(str(source.name))
-        codes = quantize_array(weights, parameters.scale, parameters.axis)
-        name = source.name if source.is_initializer() else node.name
-        value = add_initializer(graph, free_name(graph, f"{name}.codes"), codes)
-        node.outputs[0].replace_all_uses_with(value)
+        if zero_point.any():
+            continue
+        key = (source, parameters.scale.tobytes(), parameters.axis)
+        if key not in stored:
+            weights = constant_array(source)
+            if weights is None:
+                weights = _evaluate(graph, source)
+                computed.append(str(source.name))
+            codes = quantize_array(weights, parameters.scale, parameters.axis)
+            name = source.name if source.is_initializer() else node.name
+            stored[key] = add_initializer(graph, free_name(graph, f"{name}.codes"), codes)
+        node.outputs[0].replace_all_uses_with(stored[key])
         graph.remove(node, safe=True)
         count += 1
     remove_unused(graph)
