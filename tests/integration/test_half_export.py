@@ -52,9 +52,11 @@ def test_exported_model_in_fp16(name: str, written: int, wanted: int, tmp_path: 
     # Inputs that were not measured.
     agreement = verify_agreement(full, half, batches(name, 11, 12, 13), min_sqnr_db=MIN_SQNR_DB)
     assert MIN_SQNR_DB < agreement.sqnr_db < 100
-    # FP32 is left only in front: what reads the inputs.
-    assert all("only FP32 is around it" in each.reason for each in report.kept)
-    assert len(report.kept) <= 4
+    # FP32 is left in front, at what reads the inputs, and where folding a BatchNorm made a
+    # scale that FP16 has too few bits for.
+    causes = [each.reason for each in report.kept if "only FP32 is around" not in each.reason]
+    assert all("is outside FP16's" in reason for reason in causes)
+    assert bool(causes) == (name == "residual")
     assert report.casts <= 3
     assert report.scales_rounded > 0
     assert report.worst_scale_change <= 2**-11

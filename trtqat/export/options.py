@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from trtqat.graph.fold_batch_norm import FoldedBatchNorms
+from trtqat.graph.half.derive import HalfReport
 from trtqat.graph.improve import Improvements, ImproveOptions
 from trtqat.graph.lint.finding import Finding
 from trtqat.graph.macs import GraphSummary
