@@ -15,7 +15,7 @@ import torch
 from trtqat.errors import SourceError, UsageError
 from trtqat.files import sha256_of
 from trtqat.pointers import load_pointer
-from trtqat.quant.pytorch_quantization import register_missing_amax
+from trtqat.quant.quantizers import fit_to_checkpoint
 from trtqat.quant.silence import quiet_toolkit
 
 _WRAPPERS = ("model_state_dict", "state_dict", "model")
@@ -147,7 +147,7 @@ def _from_torchscript(path: Path, source: ModelSource, device: str) -> torch.nn.
 
 def _load_checkpoint(model: torch.nn.Module, path: Path) -> None:
     state = _read_state_dict(path)
-    register_missing_amax(model, state)
+    fit_to_checkpoint(model, state)
     expected = model.state_dict()
     missing = [key for key in expected if key not in state]
     unexpected = [key for key in state if key not in expected]
