@@ -22,7 +22,6 @@ from trtqat.errors import ExportError
 from trtqat.graph.editing import (
     add_initializer,
     constant_array,
-    free_name,
     is_weight,
     remove_unused,
 )
@@ -78,7 +77,7 @@ def quantize_weights(model: ir.Model) -> QuantizedWeights:
                 computed.append(str(source.name))
             codes = quantize_array(weights, parameters.scale, parameters.axis)
             name = source.name if source.is_initializer() else node.name
-            stored[key] = add_initializer(graph, free_name(graph, f"{name}.codes"), codes)
+            stored[key] = add_initializer(graph, f"{name}.codes", codes)
         node.outputs[0].replace_all_uses_with(stored[key])
         graph.remove(node, safe=True)
         count += 1
@@ -118,7 +117,7 @@ def float_weights(model: ir.Model) -> int:
                     f"{scale.min():.1e}, where FP32 loses digits.",
                     "Use --int8-weights.",
                 )
-            value = add_initializer(graph, free_name(graph, name), weights)
+            value = add_initializer(graph, name, weights)
             quantize = ir.Node(
                 "",
                 QUANTIZE,
