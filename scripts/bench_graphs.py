@@ -128,6 +128,8 @@ def _export(workload: Workload, variant: str, graph: Path) -> dict[str, Any]:
     model, name = workload.fp32(), "images"
     if variant == "folded by hand":
         model = fuse(model)
+        assert isinstance(model, torch.fx.GraphModule)
+        # torch.fx names inputs in its own way.
         name = next(node.name for node in model.graph.nodes if node.op == "placeholder")
     options = ExportOptions(
         inputs=(TensorSpec(name, (1, 3, workload.size, workload.size)),),
