@@ -1,8 +1,9 @@
 """What the graph passes gain: INT8 engines of the same model from differently written graphs.
 
-A graph is exported as written (float weights, BatchNorms kept, no repairs), as ``trtqat export``
-writes it, from the model whose BatchNorms were folded by hand in PyTorch, or without quantization
-(an FP16 engine). Needs a GPU and TensorRT; writes one JSON file.
+A graph is exported as written (float weights, BatchNorms kept, no repairs), the same with its
+BatchNorm parameters behind Identity nodes, as ``trtqat export`` writes it, from the model whose
+BatchNorms were folded by hand in PyTorch, or without quantization (an FP16 engine). Needs a GPU
+and TensorRT; writes one JSON file.
 
     python scripts/bench_graphs.py --output scripts/results/graphs.json [--models resnet50 vit]
 """
@@ -76,7 +77,7 @@ def small_vgg16() -> nn.Module:
     return with_statistics(vgg16.vgg16(), [batch[..., :32, :32] for batch in images()])
 
 
-FOLDING = ("as written", "exported", "folded by hand")
+FOLDING = ("as written", "behind Identity", "exported", "folded by hand")
 FLOAT = ("as written", "exported", "FP16")
 WORKLOADS = {
     "vgg16": Workload(small_vgg16, 32, FOLDING),
@@ -111,7 +112,10 @@ def _measure(name: str, workload: Workload, work: Path, tactics: str) -> dict[st
     engines: dict[str, Engine] = {}
     for variant in workload.variants:
         graph = work / f"{name}-{variant.replace(' ', '-')}.onnx"
-        if variant == "FP16":
+        if variant == "behind Identity":
+            _hide_parameters(work / f"{name}-as-written.onnx", graph)
+            rows[variant] = {"onnx_bytes": graph.stat().st_size}
+        elif variant == "FP16":
             plain = read_model(work / f"{name}-exported.onnx")
             remove_quantization(plain)
             ir.save(plain, str(graph))
@@ -150,12 +154,30 @@ def _export(workload: Workload, variant: str, graph: Path) -> dict[str, Any]:
     }
 
 
+def _hide_parameters(source: Path, graph: Path) -> None:
+    """Puts an Identity before every BatchNorm parameter.
+
+    PyTorch's TorchScript exporter does so where two of them are equal, as in a network that
+    was not trained; the torch.export-based one and ``trtqat export`` do not.
+    """
+    model = read_model(source)
+    for node in list(model.graph):
+        if node.op_type != "BatchNormalization":
+            continue
+        for index, value in list(enumerate(node.inputs))[1:]:
+            assert value is not None
+            identity = ir.Node("", "Identity", [value], name=f"{node.name}/Identity_{index}")
+            identity.outputs[0].name = f"{identity.name}_output_0"
+            model.graph.insert_before(node, identity)
+            node.replace_input_with(index, identity.outputs[0])
+    ir.save(model, str(graph))
+
+
 def _build(graph: Path, precision: Any, tactics: str) -> dict[str, Any]:  # noqa: ANN401
     options = BuildOptions(
         profile=ProfileOptions(batch=parse_batch(f"1:{BATCH}:{BATCH}")),
         precision=precision,
         tactic_sources=tactics,
-        timing_cache=graph.parent / "timing.cache",
     )
     manifest = build(graph, graph.with_suffix(".engine"), options).manifest
     return {

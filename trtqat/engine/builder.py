@@ -127,7 +127,18 @@ def build(graph: Path, output: Path, options: BuildOptions | None = None) -> Bui
     config = _configure(trt, builder, profile, options, source)
     cache = load_timing_cache(config, options.timing_cache)
     start = time.monotonic()
-    plan = _build_in_background(builder, network, config, messages, source)
+    try:
+        plan = _build_in_background(builder, network, config, messages, source)
+    except BuildError:
+        if not _is_refused_cache(messages, options.timing_cache):
+            raise
+        _LOG.warning(
+            "TensorRT %s cannot use the timing cache '%s' for this graph: building without it.",
+            trt.__version__,
+            options.timing_cache,
+        )
+        config, cache = _configure(trt, builder, profile, options, source), None
+        plan = _build_in_background(builder, network, config, messages, source)
     seconds = time.monotonic() - start
     manifest = _manifest(plan, source, trt.__version__, inputs, outputs, profile, options, seconds)
     # Between the two writes the plan stands without a manifest, never with a wrong one.
@@ -207,6 +218,15 @@ def _build_in_background(
             _advice(messages, source),
         )
     return bytes(plan)
+
+
+def _is_refused_cache(messages: Messages, cache: Path | None) -> bool:
+    """Whether a build failed because of what another build left in the timing cache.
+
+    Seen with 8.6.0: a cache with entries of convolutional networks fails the build of a vision
+    transformer ("myelinCache.h::deserializeFromBuffer: Myelin error from unknown graph").
+    """
+    return cache is not None and cache.exists() and "myelinCache" in " ".join(messages.errors)
 
 
 def _advice(messages: Messages, source: GraphFile) -> str:
