@@ -189,6 +189,7 @@ def test_weight_that_the_graph_computes() -> None:
         (0.0, np.array(0, np.int8)),
         (-0.1, np.array(0, np.int8)),
         (np.array([0.1, 0.1, np.nan, 0.1]), np.zeros(4, np.int8)),
+        (np.full(3, 0.1), np.zeros(3, np.int8)),
     ],
 )
 def test_what_is_not_symmetric_int8_is_left_alone(scale: Array | float, zero_point: Array) -> None:

@@ -42,11 +42,18 @@ class Parameters:
         if self.scale is None or other.scale is None or self.axis != other.axis:
             return False
         return (
-            np.array_equal(self.scale, other.scale)
+            np.array_equal(self.scale, other.scale, equal_nan=True)
             and self.dtype is not None
             and self.dtype == other.dtype
             and np.array_equal(_or_zero(self.zero_point), _or_zero(other.zero_point))
         )
+
+    def fits(self, array: Array) -> bool:
+        """Whether an array can be quantized with the scale."""
+        if not self.is_usable or self.scale is None or self.axis is None:
+            return self.is_usable
+        in_range = -array.ndim <= self.axis < array.ndim
+        return in_range and self.scale.shape == (array.shape[self.axis],)
 
     @property
     def is_usable(self) -> bool:
@@ -100,7 +107,8 @@ def weight_codes(dequantize: ir.Node) -> Array | None:
     """The INT8 codes that a DequantizeLinear of a constant weight reads.
 
     Returns:
-        int8 of the weight's shape; None if the codes are not constant.
+        int8 of the weight's shape; None if the codes are not constant, or if there are none
+        (a scale that is not positive, or that does not fit the weight).
     """
     source = dequantize.inputs[0]
     if source is None:
@@ -113,7 +121,7 @@ def weight_codes(dequantize: ir.Node) -> Array | None:
         return None
     weights = constant_array(quantize.inputs[0])
     parameters = parameters_of(quantize)
-    if weights is None or parameters.scale is None:
+    if weights is None or parameters.scale is None or not parameters.fits(weights):
         return None
     return quantize_array(weights, parameters.scale, parameters.axis)
 

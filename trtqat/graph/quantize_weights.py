@@ -65,12 +65,12 @@ def quantize_weights(model: ir.Model) -> QuantizedWeights:
         if node.op_type != QUANTIZE or source is None or not is_weight(source):
             continue
         parameters = parameters_of(node)
-        if not _is_plain(parameters) or node.outputs[0].is_graph_output():
+        constant = constant_array(source)
+        weights = _evaluate(graph, source) if constant is None else constant
+        if not _is_plain(parameters, weights) or node.outputs[0].is_graph_output():
             continue
         assert parameters.scale is not None
-        weights = constant_array(source)
-        if weights is None:
-            weights = _evaluate(graph, source)
+        if constant is None:
             computed.append(str(source.name))
         codes = quantize_array(weights, parameters.scale, parameters.axis)
         name = source.name if source.is_initializer() else name_of(node)
@@ -101,7 +101,7 @@ def float_weights(model: ir.Model) -> int:
             continue
         parameters = parameters_of(node)
         scale = parameters.scale
-        if codes.dtype != np.int8 or not _is_plain(parameters) or scale is None:
+        if codes.dtype != np.int8 or not _is_plain(parameters, codes) or scale is None:
             continue
         key = (source, scale.tobytes(), parameters.axis)
         if key not in quantizers:
@@ -133,14 +133,14 @@ def float_weights(model: ir.Model) -> int:
     return len(quantizers)
 
 
-def _is_plain(parameters: Parameters) -> bool:
-    """Whether the codes are INT8 with zero-points of 0 and scales that are positive numbers.
+def _is_plain(parameters: Parameters, array: Array) -> bool:
+    """Whether the codes are INT8 with zero-points of 0 and positive scales that fit the array.
 
     Any other weight is left as it is: lint has a rule for each of them.
     """
     zero_point = parameters.zero_point
     return (
-        parameters.is_usable
+        parameters.fits(array)
         and zero_point is not None
         and zero_point.dtype == np.int8
         and not zero_point.any()

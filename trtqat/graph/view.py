@@ -7,7 +7,7 @@ from functools import cached_property
 import onnx_ir as ir
 
 from trtqat.graph.editing import constant_array, is_weight
-from trtqat.graph.layers import Layer, layers_of
+from trtqat.graph.layers import Layer, bias_of, layers_of
 from trtqat.graph.pairs import (
     DEQUANTIZE,
     QUANTIZE,
@@ -73,6 +73,19 @@ class GraphView:
             if quantize is not None and source is not None and not is_weight(source):
                 pairs.append((quantize, node))
         return pairs
+
+    @cached_property
+    def dequantized_biases(self) -> list[tuple[Layer, ir.Node]]:
+        """Layers whose bias comes out of DequantizeLinear: an input, or an Add behind a MatMul."""
+        found = []
+        for layer in self.layers:
+            values = [bias_of(layer.node)]
+            if layer.node.op_type == "MatMul":
+                readers = consumers_of(layer.node.outputs[0])
+                values = [v for node in readers if node.op_type == "Add" for v in node.inputs]
+            nodes = [producer_of(value, DEQUANTIZE) for value in values]
+            found += [(layer, n) for n in nodes if n is not None and not self.is_activation(n)]
+        return found
 
     def is_activation(self, node: ir.Node) -> bool:
         """Whether a QuantizeLinear or DequantizeLinear stands on a computed tensor."""
