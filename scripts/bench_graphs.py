@@ -1,8 +1,8 @@
 """What the graph passes gain: INT8 engines of the same model from differently written graphs.
 
-For each model the graph is exported as written (float weights, BatchNorms kept, no repairs), as
-``trtqat export`` writes it, from the model whose BatchNorms were folded by hand in PyTorch, and
-without quantization (FP16 engine). Needs a GPU and TensorRT; writes one JSON file.
+A graph is exported as written (float weights, BatchNorms kept, no repairs), as ``trtqat export``
+writes it, from the model whose BatchNorms were folded by hand in PyTorch, or without quantization
+(an FP16 engine). Needs a GPU and TensorRT; writes one JSON file.
 
     python scripts/bench_graphs.py --output scripts/results/graphs.json [--models resnet50 vit]
 """
@@ -48,15 +48,21 @@ from trtqat.tensors import TensorSpec  # noqa: E402
 BATCH = 32
 ROUNDS = 3
 AS_WRITTEN = ImproveOptions(fold_batch_norm=False, int8_weights=False, repair=False)
-NO_REPAIR = ImproveOptions(repair=False)
 
 
 @dataclass(frozen=True)
 class Workload:
-    """A model to measure: its float form, what to calibrate on, the size of its images."""
+    """A model to measure.
+
+    Attributes:
+        fp32: Makes its float form.
+        size: Height and width of its images.
+        variants: Which of the graphs are built.
+    """
 
     fp32: Callable[[], nn.Module]
     size: int
+    variants: tuple[str, ...]
 
     @property
     def batches(self) -> list[torch.Tensor]:
@@ -70,11 +76,13 @@ def small_vgg16() -> nn.Module:
     return with_statistics(vgg16.vgg16(), [batch[..., :32, :32] for batch in images()])
 
 
+FOLDING = ("as written", "exported", "folded by hand")
+FLOAT = ("as written", "exported", "FP16")
 WORKLOADS = {
-    "vgg16": Workload(small_vgg16, 32),
-    "resnet50": Workload(resnet.fp32, 224),
-    "mobilenet": Workload(mobilenet.fp32, 224),
-    "vit": Workload(vit.fp32, 224),
+    "vgg16": Workload(small_vgg16, 32, FOLDING),
+    "resnet50": Workload(resnet.fp32, 224, FOLDING),
+    "mobilenet": Workload(mobilenet.fp32, 224, FLOAT),
+    "vit": Workload(vit.fp32, 224, FLOAT),
 }
 
 
@@ -99,43 +107,47 @@ def main() -> None:
 
 
 def _measure(name: str, workload: Workload, work: Path, tactics: str) -> dict[str, Any]:
-    model = quantized(workload.fp32(), workload.batches)
-    by_hand = quantized(fuse(workload.fp32()), workload.batches)
     rows: dict[str, Any] = {}
     engines: dict[str, Engine] = {}
-    for variant, source, improve in (
-        ("as written", model, AS_WRITTEN),
-        ("without repairs", model, NO_REPAIR),
-        ("exported", model, ImproveOptions()),
-        ("folded by hand", by_hand, ImproveOptions()),
-    ):
+    for variant in workload.variants:
         graph = work / f"{name}-{variant.replace(' ', '-')}.onnx"
-        inputs = (TensorSpec("images", (1, 3, workload.size, workload.size)),)
-        if source is by_hand:
-            # torch.fx names the input of the traced model as forward does.
-            inputs = (TensorSpec(_input_name(source), inputs[0].shape),)
-        result = export_onnx(source, graph, ExportOptions(inputs, improve=improve))
-        folded = result.batch_norms
-        rows[variant] = {
-            "onnx_bytes": result.size_bytes,
-            "export_s": result.seconds,
-            "sqnr_db": result.verification.sqnr_db,
-            "folded": folded.count if folded else 0,
-            "codes_changed": folded.codes_changed if folded else 0,
-            "batch_norms_left": result.summary.batch_norms,
-            "int8_share": result.summary.int8_share,
-            "warnings": [finding.rule for finding in result.warnings],
-        }
-        rows[variant] |= _build(graph, "int8", tactics)
+        if variant == "FP16":
+            plain = read_model(work / f"{name}-exported.onnx")
+            remove_quantization(plain)
+            ir.save(plain, str(graph))
+            rows[variant] = {"onnx_bytes": graph.stat().st_size}
+        else:
+            rows[variant] = _export(workload, variant, graph)
+        rows[variant] |= _build(graph, "fp16" if variant == "FP16" else "int8", tactics)
         engines[variant] = Engine(graph.with_suffix(".engine"))
-    float_graph = work / f"{name}-fp16.onnx"
-    plain = read_model(work / f"{name}-exported.onnx")
-    remove_quantization(plain)
-    ir.save(plain, str(float_graph))
-    rows["FP16"] = {"onnx_bytes": float_graph.stat().st_size} | _build(float_graph, "fp16", tactics)
-    engines["FP16"] = Engine(float_graph.with_suffix(".engine"))
     _time(engines, rows, workload.size)
     return rows
+
+
+def _export(workload: Workload, variant: str, graph: Path) -> dict[str, Any]:
+    model, name = workload.fp32(), "images"
+    if variant == "folded by hand":
+        model = fuse(model)
+        assert isinstance(model, torch.fx.GraphModule)
+        # torch.fx names inputs in its own way.
+        name = next(node.name for node in model.graph.nodes if node.op == "placeholder")
+    options = ExportOptions(
+        inputs=(TensorSpec(name, (1, 3, workload.size, workload.size)),),
+        improve=AS_WRITTEN if variant == "as written" else ImproveOptions(),
+    )
+    result = export_onnx(quantized(model, workload.batches), graph, options)
+    folded = result.batch_norms
+    return {
+        "onnx_bytes": result.size_bytes,
+        "export_s": result.seconds,
+        "sqnr_db": result.verification.sqnr_db,
+        "folded": folded.count if folded else 0,
+        "codes_changed": folded.codes_changed if folded else 0,
+        "batch_norms_left": result.summary.batch_norms,
+        "repairs": len(result.improvements.repairs),
+        "int8_share": result.summary.int8_share,
+        "warnings": [finding.rule for finding in result.warnings],
+    }
 
 
 def _build(graph: Path, precision: Any, tactics: str) -> dict[str, Any]:  # noqa: ANN401
@@ -156,7 +168,7 @@ def _build(graph: Path, precision: Any, tactics: str) -> dict[str, Any]:  # noqa
 def _time(engines: dict[str, Engine], rows: dict[str, Any], size: int) -> None:
     """Measures in turns, so that the clock's drift hits all variants alike."""
     x = np.random.default_rng(0).standard_normal((BATCH, 3, size, size)).astype(np.float32)
-    options = LatencyOptions(warm_up_ms=200, duration_s=1)
+    options = LatencyOptions(warm_up_ms=200, duration_s=0.7)
     sessions = {variant: engine.session(BATCH) for variant, engine in engines.items()}
     medians: dict[str, list[float]] = {variant: [] for variant in engines}
     outputs: dict[str, Any] = {}
@@ -173,11 +185,6 @@ def _time(engines: dict[str, Engine], rows: dict[str, Any], size: int) -> None:
         rows[variant]["same_class_as_written"] = int(
             (outputs[variant].argmax(1) == outputs["as written"].argmax(1)).sum()
         )
-
-
-def _input_name(model: nn.Module) -> str:
-    assert isinstance(model, torch.fx.GraphModule)
-    return next(node.name for node in model.graph.nodes if node.op == "placeholder")
 
 
 def _print(name: str, rows: dict[str, Any]) -> None:

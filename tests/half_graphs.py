@@ -11,7 +11,7 @@ import onnx
 import onnx_ir as ir
 from onnx import TensorProto, helper, numpy_helper
 
-from trtqat.graph.half_precision import HalfReport, derive_half
+from trtqat.graph.half.derive import HalfReport, derive_half
 from trtqat.runtime.onnx_agreement import Agreement, verify_agreement
 from trtqat.runtime.onnx_ranges import measure_largest
 from trtqat.tensors import Array

@@ -42,6 +42,18 @@ def calibrated(width=8):
 
 def raises():
     raise ValueError("no weights here")
+
+def program(quantized, batch=None):
+    from tests.toolkits import ao, ao_model
+    default = ao.get_default_qat_qconfig("x86")
+    model = ao_model(default.activation, default.weight) if quantized else plain().eval()
+    shapes = None if batch else ({0: torch.export.Dim("batch")},)
+    return torch.export.export(model, (torch.randn(batch or 2, 3, 8, 8),), dynamic_shapes=shapes)
+
+def save_programs():
+    torch.export.save(program(True), "qat.pt2")
+    torch.export.save(program(True, batch=4), "fixed.pt2")
+    torch.export.save(program(False), "plain.pt2")
 """
 INPUT = ("--input", "images:1x3x8x8")
 
@@ -104,6 +116,25 @@ def test_eval_side_by_side(folder: Path) -> None:
     share = f"({report['model']['accuracy']['top1']}/37)"
     assert share in done.stdout
     assert report["command"].startswith("trtqat eval m.onnx")
+
+
+def test_programs_are_sources_and_baselines(folder: Path) -> None:
+    root = str(Path(__file__).parents[2])
+    code = f"import sys; sys.path.insert(1, {root!r}); import net; net.save_programs()"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=folder, capture_output=True)
+    data = ("--data", "random:16", "--batch-size", "8", "--duration", "0", "-q", "--json", "-")
+    done = trtqat(folder, "export", "qat.pt2", "--input", "x:1x3x8x8", "-o", "p.onnx")
+    assert done.returncode == 0, done.stderr
+    assert "8 Q/DQ pairs for 8 quantizers" in done.stdout
+    # Against itself, quantized, not one number differs; against FP32 some do.
+    done = trtqat(folder, "eval", "p.onnx", *data, "--baseline", "qat.pt2")
+    assert json.loads(done.stdout)["agreement"]["sqnr_db"] is None
+    done = trtqat(folder, "eval", "m.onnx", *data, "--baseline", "plain.pt2")
+    assert 15 < json.loads(done.stdout)["agreement"]["sqnr_db"] < 60
+    done = trtqat(folder, "eval", "p.onnx", *data, "--baseline", "fixed.pt2")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "input 'x' fixed to 4, and got 8. Export it" in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr
 
 
 def test_json_on_standard_output_is_all_there_is(folder: Path) -> None:

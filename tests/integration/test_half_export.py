@@ -10,7 +10,8 @@ import pytest
 from tests.half_graphs import check_promises, serialize
 from tests.models import EXAMPLES
 from trtqat.export.pipeline import ExportOptions, export_onnx
-from trtqat.graph.half_precision import derive_half
+from trtqat.graph.half.derive import derive_half
+from trtqat.graph.improve import ImproveOptions
 from trtqat.graph.raise_opset import newest_opset, raise_opset
 from trtqat.runtime.onnx_agreement import verify_agreement
 from trtqat.runtime.onnx_ranges import measure_largest
@@ -51,13 +52,14 @@ def test_exported_model_in_fp16(name: str, written: int, wanted: int, tmp_path: 
     # Inputs that were not measured.
     agreement = verify_agreement(full, half, batches(name, 11, 12, 13), min_sqnr_db=MIN_SQNR_DB)
     assert MIN_SQNR_DB < agreement.sqnr_db < 100
-    # FP32 is left only in front: what reads the inputs.
-    assert all("only FP32 is around it" in each.reason for each in report.kept)
-    assert len(report.kept) <= 4
+    # FP32 is left in front, at what reads the inputs, and where folding a BatchNorm made a
+    # scale that FP16 has too few bits for.
+    causes = [each.reason for each in report.kept if "only FP32 is around" not in each.reason]
+    assert all("is outside FP16's" in reason for reason in causes)
+    assert bool(causes) == (name == "residual")
     assert report.casts <= 3
     assert report.scales_rounded > 0
     assert report.worst_scale_change <= 2**-11
-    assert len(half) < 0.9 * len(full)
     # ONNX Runtime's optimizer fails on Q/DQ before a Transpose from opset 21 on, in FP32 too.
     loaded = OnnxModel(half, as_written=wanted >= 21)
     for spec in (*loaded.inputs, *loaded.outputs):
@@ -84,7 +86,8 @@ def test_activations_that_overflow_in_an_exported_model(tmp_path: Path) -> None:
     }.items():
         state[key].mul_(factor)
     path = tmp_path / "model.onnx"
-    export_onnx(model, path, ExportOptions(example.inputs, opset=19))
+    keep = ImproveOptions(fold_batch_norm=False)
+    export_onnx(model, path, ExportOptions(example.inputs, opset=19, improve=keep))
     graph = ir.load(path)
     full = serialize(graph)
     report = derive_half(graph, measure_largest(full, batches("residual", 1, 2, 3)))

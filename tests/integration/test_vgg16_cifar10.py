@@ -15,8 +15,8 @@ import torch
 from numpy.typing import NDArray
 
 from trtqat.data.cifar10 import normalize, read_split
-from trtqat.quant.pytorch_quantization import is_quantizer, register_missing_amax
-from trtqat.quant.quantizers import read_quantizers
+from trtqat.quant.pytorch_quantization import is_quantizer
+from trtqat.quant.quantizers import fit_to_checkpoint, read_quantizers
 from trtqat.quant.silence import quiet_toolkit
 
 ROOT = Path(__file__).parents[2]
@@ -82,7 +82,7 @@ def checkpoint(path: Path) -> dict[str, Any]:
 def quantized_model(output: Path) -> torch.nn.Module:
     saved = checkpoint(output / "qat.pt")
     model: torch.nn.Module = load("vgg16").qat(saved["width"], saved["classifier"])
-    register_missing_amax(model, saved["model_state_dict"])
+    fit_to_checkpoint(model, saved["model_state_dict"])
     with quiet_toolkit():
         model.load_state_dict(saved["model_state_dict"])
     return model.eval()

@@ -113,6 +113,8 @@ def test_shared_weight_with_a_pair_for_each_reader(scales: tuple[float, float]) 
     expected = run(model, x)
     assert quantize_weights(model).count == 2
     assert "w" not in model.graph.initializers
+    codes = [name for name in model.graph.initializers if name.startswith("w.codes")]
+    assert len(codes) == len(set(scales))
     for turn in (lambda: None, lambda: float_weights(model)):
         turn()
         for before, after in zip(expected, run(model, x), strict=True):

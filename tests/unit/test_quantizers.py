@@ -83,7 +83,7 @@ def test_disabled(change: dict[str, object]) -> None:
 def test_zero_amax_gets_a_floor_and_a_note() -> None:
     found = read(toolkit_quantizer(torch.tensor([0.0, 1.0]).reshape(2, 1)))
     assert found is not None
-    assert found.amax.tolist() == [pytest.approx(AMAX_FLOOR), 1.0]
+    assert (found.scale * 127).tolist() == pytest.approx([AMAX_FLOOR, 1.0])
     assert "1 of 2 channels" in found.notes[0]
     # What the toolkit makes zero stays below its own epsilon.
     stand_in = FakeQuantize("q", found.scale, found.axis, found.low, found.high)
@@ -93,7 +93,7 @@ def test_zero_amax_gets_a_floor_and_a_note() -> None:
 def test_scaled_amax() -> None:
     found = read(toolkit_quantizer(2.0, scale_amax=0.5))
     assert found is not None
-    assert found.amax.item() == 1.0
+    assert found.scale.item() == pytest.approx(1.0 / 127)
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_learned_range(lower: float, upper: float, codes: tuple[float, float]) -
     quantizer.clip.clip_value_max.data.fill_(upper)
     found = read(quantizer)
     assert found is not None
-    assert found.amax.item() == 2.0
+    assert found.scale.item() == pytest.approx(2.0 / 127)
     assert (found.low, found.high) == codes
 
 

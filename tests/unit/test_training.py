@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from trtqat.errors import QuantizerError
-from trtqat.quant.pytorch_quantization import is_quantizer, register_missing_amax
-from trtqat.quant.quantizers import read_quantizers
+from trtqat.quant.pytorch_quantization import is_quantizer
+from trtqat.quant.quantizers import fit_to_checkpoint, read_quantizers
 from trtqat.quant.silence import quiet_toolkit
 from trtqat.quant.training import calibrate, insert_quantizers
 
@@ -160,16 +160,16 @@ class TestCalibrate:
         first = found["first._input_quantizer"]
         assert first is not None
         assert first.axis is None
-        torch.testing.assert_close(first.amax, 3 * x.abs().max(), rtol=0, atol=0)
+        torch.testing.assert_close(first.scale, 3 * x.abs().max() / 127, rtol=0, atol=0)
         weight = found["first._weight_quantizer"]
         assert weight is not None
         assert weight.axis == 0
         largest = model.first.weight.detach().abs().amax((1, 2, 3))
-        torch.testing.assert_close(weight.amax, largest, rtol=0, atol=0)
+        torch.testing.assert_close(weight.scale, largest / 127, rtol=0, atol=0)
         up = found["up._weight_quantizer"]
         assert up is not None
         assert up.axis is None
-        assert up.amax == model.up.weight.abs().max()
+        assert up.scale == model.up.weight.abs().max() / 127
         assert (weight.low, weight.high) == (-128.0, 127.0)
 
     def test_calibrates_in_eval_mode_and_restores(self, model: Mixed, x: torch.Tensor) -> None:
@@ -299,7 +299,7 @@ class TestCalibrate:
         fresh = Mixed()
         insert_quantizers(fresh)
         state = model.state_dict()
-        register_missing_amax(fresh, state)
+        fit_to_checkpoint(fresh, state)
         with quiet_toolkit():
             fresh.load_state_dict(state)
         torch.testing.assert_close(fresh.eval()(x), model.eval()(x), rtol=0, atol=0)

@@ -22,10 +22,10 @@ from trtqat.cli.console import (
     print_json,
 )
 from trtqat.cli.graph_words import describe_findings, describe_summary
-from trtqat.errors import GateError
+from trtqat.errors import GateError, UsageError
 
 if TYPE_CHECKING:
-    from trtqat.export.options import ExportResult
+    from trtqat.export.options import ExportOptions, ExportResult
 
 
 _LOG = logging.getLogger(__name__)
@@ -39,12 +39,20 @@ class ExporterChoice(str, Enum):
     torchscript = "torchscript"
 
 
+class PrecisionChoice(str, Enum):
+    """Type of what is not quantized."""
+
+    fp32 = "fp32"
+    fp16 = "fp16"
+
+
 def export(
     source: Annotated[
         str,
         typer.Argument(
             metavar="SOURCE",
-            help="pkg.module:factory, file.py:factory, or a TorchScript file.",
+            help="pkg.module:factory, file.py:factory, a TorchScript file, a .pt2 program, or an "
+            "ONNX file with Q/DQ.",
         ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The ONNX file to write.")],
@@ -59,8 +67,16 @@ def export(
         ),
     ] = None,
     opset: Annotated[
-        int, typer.Option(min=13, max=23, help="17 is the newest that TensorRT 8.6 reads.")
-    ] = 17,
+        int | None,
+        typer.Option(
+            min=13,
+            help="17 if not given, the newest that TensorRT 8.6 reads; 19 with --precision fp16.",
+        ),
+    ] = None,
+    precision: Annotated[
+        PrecisionChoice,
+        typer.Option(help="Type of what is not INT8; fp16 for strongly typed TensorRT 10.12+."),
+    ] = PrecisionChoice.fp32,
     exporter: Annotated[
         ExporterChoice,
         typer.Option(help="auto is dynamo (torch.export), with torchscript to fall back to."),
@@ -111,28 +127,37 @@ def export(
         from trtqat.extras import require
 
         check_json(json)
-        for module in ("torch", "onnx", "onnx_ir", "onnxruntime", "onnxscript"):
+        is_onnx = source.endswith(".onnx")
+        torch = () if is_onnx else ("torch", "onnxscript")
+        for module in ("onnx", "onnx_ir", "onnxruntime", *torch):
             require(module, extra="export", purpose="Exporting a model")
 
-        from trtqat.export.loading import ModelSource, load_model, parse_factory_args
         from trtqat.export.options import ExportOptions
-        from trtqat.export.pipeline import export_onnx
         from trtqat.graph.improve import ImproveOptions
         from trtqat.tensors import parse_tensor_spec
 
-        model_source = ModelSource(source, checkpoint, parse_factory_args(factory_arg or []))
         options = ExportOptions(
             inputs=tuple(parse_tensor_spec(text) for text in inputs or []),
-            opset=opset,
+            opset=opset or (19 if precision is PrecisionChoice.fp16 else 17),
             exporter=exporter.value,
             static_batch=static_batch,
             improve=ImproveOptions(
                 fold_batch_norm=fold_batch_norm, int8_weights=int8_weights, repair=repair
             ),
+            precision=precision.value,
             min_sqnr_db=min_sqnr_db,
         )
-        model = load_model(model_source)
-        result = export_onnx(model, output, options, provenance=model_source.describe())
+        if is_onnx:
+            if checkpoint or factory_arg:
+                raise UsageError(
+                    f"'{source}' is an ONNX file; it brings its weights and takes no arguments.",
+                    "Leave out --checkpoint and --factory-arg.",
+                )
+            from trtqat.export.from_onnx import improve_onnx
+
+            result = improve_onnx(Path(source), output, options)
+        else:
+            result = _export_model(source, checkpoint, factory_arg or [], output, options)
         if not print_json(_as_json(result), json):
             _print(result)
         if strict and result.warnings:
@@ -140,6 +165,20 @@ def export(
                 f"Lint warns {len(result.warnings)} times, first of '{result.warnings[0].where}'.",
                 f"Read the findings with: trtqat inspect {output}",
             )
+
+
+def _export_model(
+    pointer: str,
+    checkpoint: Path | None,
+    factory_args: list[str],
+    output: Path,
+    options: ExportOptions,
+) -> ExportResult:
+    from trtqat.export.loading import ModelSource, load_model, parse_factory_args
+    from trtqat.export.pipeline import export_onnx
+
+    source = ModelSource(pointer, checkpoint, parse_factory_args(factory_args))
+    return export_onnx(load_model(source), output, options, provenance=source.describe())
 
 
 def _as_json(result: ExportResult) -> dict[str, Any]:
@@ -172,6 +211,16 @@ def _print(result: ExportResult) -> None:
     if repairs:
         listed = ", ".join(f"{count} by {name}" for name, count in repairs.items())
         typer.echo(f"repairs: {listed} (no output bit changed; -v lists them)")
+    if result.half is not None:
+        report, agreement = result.half.report, result.half.agreement
+        typer.echo(
+            f"FP16: {len(report.half)} nodes, {len(report.kept)} kept in FP32, {report.casts} "
+            f"casts; SQNR {agreement.sqnr_db:.1f} dB against the FP32 graph"
+        )
+        for node in report.kept:
+            _LOG.debug("FP32: %s", node)
+        for note in report.notes:
+            _LOG.debug("%s", note)
     typer.echo(describe_summary(result.summary))
     batches = ", ".join(map(str, sorted(found.batch_sizes)))
     typer.echo(

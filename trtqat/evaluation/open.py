@@ -42,7 +42,7 @@ def open_baseline(
     """Loads the PyTorch model that ``model`` is compared with, onto the same kind of device.
 
     Args:
-        source: Factory or TorchScript file, as for ``trtqat export``.
+        source: Factory, TorchScript file or program (``.pt2``), as for ``trtqat export``.
         model: The engine or graph; its inputs are the baseline's.
         checkpoint: State dict for the factory's model.
         factory_args: ``NAME=VALUE`` pairs.
@@ -64,7 +64,9 @@ def open_baseline(
     from trtqat.runtime.pytorch import PyTorchModel
 
     if not source:
-        raise UsageError("--baseline is empty.", "Give file.py:factory or a TorchScript file.")
+        raise UsageError(
+            "--baseline is empty.", "Give file.py:factory, a TorchScript file or a .pt2."
+        )
     pointer = ModelSource(source, checkpoint, parse_factory_args(factory_args or []))
     module = load_model(pointer, device=model.device)
     # The names must be those of forward; a TorchScript file may have lost them.

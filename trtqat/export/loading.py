@@ -1,8 +1,10 @@
-"""Loads a PyTorch model from a factory and a checkpoint, or from a TorchScript file."""
+"""Loads a PyTorch model from a factory and a checkpoint, or from a file that holds it whole."""
 
 from __future__ import annotations
 
 import ast
+import contextlib
+import sys
 import warnings
 import zipfile
 from collections.abc import Mapping
@@ -13,9 +15,10 @@ from typing import Any
 import torch
 
 from trtqat.errors import SourceError, UsageError
+from trtqat.export.program import load_program, program_module
 from trtqat.files import sha256_of
 from trtqat.pointers import load_pointer
-from trtqat.quant.pytorch_quantization import register_missing_amax
+from trtqat.quant.quantizers import fit_to_checkpoint
 from trtqat.quant.silence import quiet_toolkit
 
 _WRAPPERS = ("model_state_dict", "state_dict", "model")
@@ -27,7 +30,8 @@ class ModelSource:
     """Where a model comes from.
 
     Attributes:
-        pointer: ``"pkg.module:factory"``, ``"file.py:factory"``, or a TorchScript file.
+        pointer: ``"pkg.module:factory"``, ``"file.py:factory"``, a TorchScript file, or a
+            ``torch.export`` program (``.pt2``).
         checkpoint: State dict for the factory's model.
         factory_args: Keyword arguments for the factory.
     """
@@ -53,21 +57,22 @@ def load_model(source: ModelSource, *, device: str = "cpu") -> torch.nn.Module:
     """Loads a model in eval mode.
 
     Args:
-        source: Factory with an optional checkpoint, or a TorchScript file.
-        device: Where to; a TorchScript file holds constants that only loading moves.
+        source: Factory with an optional checkpoint, a TorchScript file or a program.
+        device: Where to; the files hold constants that only loading moves.
 
     Returns:
         The module; a ``torch.jit.ScriptModule`` for a TorchScript file.
 
     Raises:
         SourceError: The source is missing, raises, is no model, or does not fit the checkpoint.
+        QuantizerError: A quantizer in a program is no symmetric INT8.
     """
     path = Path(source.pointer)
     with quiet_toolkit():
         if ":" in source.pointer and not path.exists():
             model = _from_factory(source).to(device)
         else:
-            model = _from_torchscript(path, source, device)
+            model = _from_file(path, source, device)
     return model.eval()
 
 
@@ -95,16 +100,20 @@ def _from_factory(source: ModelSource) -> torch.nn.Module:
     except UsageError as error:
         raise SourceError(error.problem, error.remedy) from error
     try:
-        model = factory(**source.factory_args)
+        # Standard output is for results; ModelOpt prints how many quantizers it inserted.
+        with contextlib.redirect_stdout(sys.stderr):
+            model = factory(**source.factory_args)
     except Exception as error:
         raise SourceError(
             f"The factory '{source.pointer}' raised {type(error).__name__}: {error}.",
             "It must return the model when it is called with the --factory-arg values alone.",
         ) from error
+    if isinstance(model, torch.export.ExportedProgram) or _is_program(model):
+        model = program_module(model, source.pointer)
     if not isinstance(model, torch.nn.Module):
         raise SourceError(
             f"The factory '{source.pointer}' returned a {type(model).__name__}, not a model.",
-            "It must return a torch.nn.Module.",
+            "It must return a torch.nn.Module, or a torch.export program.",
         )
     model = model.cpu()
     if source.checkpoint is not None:
@@ -112,22 +121,36 @@ def _from_factory(source: ModelSource) -> torch.nn.Module:
     return model
 
 
-def _from_torchscript(path: Path, source: ModelSource, device: str) -> torch.nn.Module:
-    if path.suffix == ".pt2":
-        raise SourceError(
-            f"'{path}' is a torch.export program, which cannot be exported yet.",
-            "Give the factory of the model and its checkpoint.",
-        )
+def _is_program(model: object) -> bool:
+    """Whether this is the module of a ``torch.export`` program: it has its mode built in."""
+    if not isinstance(model, torch.fx.GraphModule):
+        return False
+    try:
+        model.eval()
+    except NotImplementedError:
+        return True
+    return False
+
+
+def _from_file(path: Path, source: ModelSource, device: str) -> torch.nn.Module:
     if not path.is_file():
         raise SourceError(
             f"There is no model file '{path}'.",
-            "Give a TorchScript file, or a factory as pkg.module:factory or file.py:factory.",
+            "Give a TorchScript file, a torch.export program (.pt2), or a factory as "
+            "pkg.module:factory or file.py:factory.",
         )
+    kind = "torch.export program" if path.suffix == ".pt2" else "TorchScript file"
     if source.checkpoint is not None or source.factory_args:
         raise SourceError(
-            f"'{path}' is a TorchScript file; it brings its weights and takes no arguments.",
+            f"'{path}' is a {kind}; it brings its weights and takes no arguments.",
             "Leave out --checkpoint and --factory-arg.",
         )
+    return (
+        load_program(path, device=device) if path.suffix == ".pt2" else _torchscript(path, device)
+    )
+
+
+def _torchscript(path: Path, device: str) -> torch.nn.Module:
     try:
         with warnings.catch_warnings():
             # Deprecated in favour of torch.export, but it is what the file is.
@@ -147,7 +170,7 @@ def _from_torchscript(path: Path, source: ModelSource, device: str) -> torch.nn.
 
 def _load_checkpoint(model: torch.nn.Module, path: Path) -> None:
     state = _read_state_dict(path)
-    register_missing_amax(model, state)
+    fit_to_checkpoint(model, state)
     expected = model.state_dict()
     missing = [key for key in expected if key not in state]
     unexpected = [key for key in state if key not in expected]

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Literal
 
 from trtqat.graph.fold_batch_norm import FoldedBatchNorms
+from trtqat.graph.half.derive import HalfReport
 from trtqat.graph.improve import Improvements, ImproveOptions
 from trtqat.graph.lint.finding import Finding
 from trtqat.graph.macs import GraphSummary
+from trtqat.runtime.onnx_agreement import Agreement
 from trtqat.tensors import TensorSpec
 
 Exporter = Literal["auto", "dynamo", "torchscript"]
@@ -29,6 +31,7 @@ class ExportOptions:
         exporter: Which of PyTorch's exporters.
         static_batch: Fixes the batch to the first dimension of ``inputs``.
         improve: Which passes run on the canonical graph.
+        precision: Type of what is not quantized; ``fp16`` for strongly typed TensorRT.
         min_sqnr_db: Least agreement with the fake-quantized model.
         seed: For the sample inputs.
     """
@@ -38,6 +41,7 @@ class ExportOptions:
     exporter: Exporter = "auto"
     static_batch: bool = False
     improve: ImproveOptions = field(default_factory=ImproveOptions)
+    precision: Literal["fp32", "fp16"] = "fp32"
     min_sqnr_db: float = MIN_SQNR_DB
     seed: int = 0
 
@@ -60,6 +64,19 @@ class Verification:
 
 
 @dataclass(frozen=True)
+class HalfResult:
+    """The FP16 graph that was derived.
+
+    Attributes:
+        report: Which nodes are FP16, and why the others are not.
+        agreement: How close it is to the FP32 graph on ONNX Runtime.
+    """
+
+    report: HalfReport
+    agreement: Agreement
+
+
+@dataclass(frozen=True)
 class ExportResult:
     """What was written.
 
@@ -71,6 +88,7 @@ class ExportResult:
         disabled: Number of disabled ones.
         pairs: Number of Q/DQ pairs made for them, before repairs.
         improvements: What the passes did.
+        half: The FP16 graph that was derived; None for FP32.
         summary: Layers, and the share of the arithmetic in INT8.
         findings: What lint found in the finished graph.
         verification: Agreement with the source.
@@ -86,6 +104,7 @@ class ExportResult:
     disabled: int
     pairs: int
     improvements: Improvements
+    half: HalfResult | None
     summary: GraphSummary
     findings: tuple[Finding, ...]
     verification: Verification

@@ -2,7 +2,7 @@
 
 read the quantizers → run the model (what to expect) → put FakeQuantize in their place
 → trace → canonical graph → count the Q/DQ pairs → improve (fold, INT8 weights, repairs)
-→ verify with ONNX Runtime → lint → write
+→ verify with ONNX Runtime → (FP16 graph) → lint → write
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from trtqat.errors import ExportError, SourceError
 from trtqat.export import samples as sampling
 from trtqat.export.finishing import finish, serialize
 from trtqat.export.options import Exporter, ExportOptions, ExportResult
+from trtqat.export.precision import check_opset, in_precision
 from trtqat.export.tracing import trace
 from trtqat.export.verification import Example, locate_first_difference, verify
 from trtqat.files import check_writable
@@ -65,6 +66,7 @@ def export_onnx(
     """
     start = time.monotonic()
     check_writable(output)
+    check_opset(options.opset, options.precision)
     model.eval()
     _check_float32(model)
     inputs = sampling.order_inputs(model, options.inputs)
@@ -89,6 +91,8 @@ def export_onnx(
                 ),
                 min_sqnr_db=options.min_sqnr_db,
             )
+    batches = [{name: x.numpy() for name, x in each.inputs.items()} for each in examples]
+    traced, half = in_precision(traced, options, batches)
     finished = finish(traced, output, verification, {**(provenance or {}), "exporter": exporter})
     return ExportResult(
         path=output,
@@ -98,6 +102,7 @@ def export_onnx(
         disabled=sum(quantizer is None for quantizer in quantizers.values()),
         pairs=pairs.count,
         improvements=improvements,
+        half=half,
         summary=finished.summary,
         findings=finished.findings,
         verification=verification,
@@ -166,7 +171,7 @@ def _check_count(
         )
     if isinstance(model, torch.jit.ScriptModule):
         kinds = [node.kind() for node in model.inlined_graph.nodes()]
-        operators = sum(kind.startswith("aten::fake_quantize_") for kind in kinds)
+        operators = sum("fake_quant" in kind for kind in kinds)
         if pairs.count == operators:
             return []
         return [

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from trtqat.errors import ExportError, SourceError, first_line
+from trtqat.errors import ExportError, SourceError, TrtqatError, first_line
 from trtqat.runtime.pytorch import name_outputs
 from trtqat.tensors import Array, TensorSpec
 
@@ -84,6 +84,8 @@ def run_model(model: torch.nn.Module, samples: Samples) -> dict[str, Array]:
     try:
         with torch.no_grad():
             result = model(*samples.values())
+    except TrtqatError:
+        raise
     except Exception as error:
         shapes = ", ".join(f"{name} {tuple(x.shape)}" for name, x in samples.items())
         raise ExportError(

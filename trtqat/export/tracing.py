@@ -2,7 +2,7 @@
 
 Both translate ``trtqat::fake_quantize`` to one node ``trtqat::FakeQuantize`` with the
 attributes axis, low, high and quantizer. The TorchScript exporter does so also for the
-``aten::fake_quantize_*`` operators of a traced TorchScript module.
+``aten::fake_quantize_*`` operators of a traced TorchScript module (symbolics.py).
 """
 
 from __future__ import annotations
@@ -11,24 +11,24 @@ import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import onnx
 import onnx_ir as ir
 import torch
-from torch.onnx import utils
-from torch.onnx.symbolic_helper import parse_args
 
 from trtqat.errors import ExportError, TrtqatError, first_line
 from trtqat.export.options import Exporter
 from trtqat.export.samples import Samples
+from trtqat.export.symbolics import registered_symbolics
 from trtqat.graph.expand_fake_quantize import DOMAIN, OP_TYPE
-from trtqat.quant.operator import PER_TENSOR
 
 _LOG = logging.getLogger(__name__)
 # The torch.export-based exporter knows no older one.
 _DYNAMO_OLDEST_OPSET = 18
+# What it writes above is young and ends at 20; raise_opset goes on from here.
+_TORCHSCRIPT_NEWEST_OPSET = 17
 
 
 def trace(
@@ -123,9 +123,11 @@ def _torchscript(
     dynamic_batch: bool,
 ) -> ir.Model:
     names = [*samples, *output_names]
+    tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
     file = io.BytesIO()
+    opset = min(opset, _TORCHSCRIPT_NEWEST_OPSET)
     try:
-        with _quiet(), _registered_symbolics(opset):
+        with _quiet(), registered_symbolics(opset, tensors):
             torch.onnx.export(
                 model,
                 tuple(samples.values()),
@@ -179,93 +181,6 @@ def _onnxscript_translation() -> Any:  # noqa: ANN401
         return operator(x, scale, axis=axis, low=low, high=high, quantizer=quantizer)
 
     return translate
-
-
-@contextlib.contextmanager
-def _registered_symbolics(opset: int) -> Iterator[None]:
-    """The FakeQuantize node for the TorchScript exporter, while it runs."""
-    symbolics: dict[str, Callable[..., Any]] = {
-        "trtqat::fake_quantize": _own_symbolic,
-        "aten::fake_quantize_per_tensor_affine": _per_tensor_symbolic,
-        "aten::fake_quantize_per_channel_affine": _per_channel_symbolic,
-    }
-    for name, symbolic in symbolics.items():
-        utils.register_custom_op_symbolic(name, symbolic, opset)
-    try:
-        yield
-    finally:
-        for name in symbolics:
-            utils.unregister_custom_op_symbolic(name, opset)
-
-
-@parse_args("v", "v", "i", "f", "f", "s")
-def _own_symbolic(
-    g: Any,  # noqa: ANN401
-    x: Any,  # noqa: ANN401
-    scale: Any,  # noqa: ANN401
-    axis: int,
-    low: float,
-    high: float,
-    quantizer: str,
-) -> Any:  # noqa: ANN401
-    return g.op(
-        f"{DOMAIN}::{OP_TYPE}",
-        x,
-        scale,
-        axis_i=axis,
-        low_f=low,
-        high_f=high,
-        quantizer_s=quantizer,
-    ).setType(x.type())
-
-
-@parse_args("v", "v", "v", "i", "i")
-def _per_tensor_symbolic(
-    g: Any,  # noqa: ANN401
-    x: Any,  # noqa: ANN401
-    scale: Any,  # noqa: ANN401
-    zero_point: Any,  # noqa: ANN401
-    quant_min: int,
-    quant_max: int,
-) -> Any:  # noqa: ANN401
-    return _per_channel_symbolic(g, x, scale, zero_point, PER_TENSOR, quant_min, quant_max)
-
-
-def _per_channel_symbolic(
-    g: Any,  # noqa: ANN401
-    x: Any,  # noqa: ANN401
-    scale: Any,  # noqa: ANN401
-    zero_point: Any,  # noqa: ANN401
-    axis: Any,  # noqa: ANN401
-    quant_min: Any,  # noqa: ANN401
-    quant_max: Any,  # noqa: ANN401
-) -> Any:  # noqa: ANN401
-    # The pass that expands the node reads scale and zero-point: here they may be
-    # parameters of the module, whose values the exporter adds only later.
-    bounds = [
-        bound if isinstance(bound, int) else _constant_int(bound)
-        for bound in (axis, quant_min, quant_max)
-    ]
-    return g.op(
-        f"{DOMAIN}::{OP_TYPE}",
-        x,
-        scale,
-        zero_point,
-        axis_i=bounds[0],
-        low_f=float(bounds[1]),
-        high_f=float(bounds[2]),
-        quantizer_s=_module_path(g.original_node.scopeName()),
-    ).setType(x.type())
-
-
-def _constant_int(value: Any) -> int:  # noqa: ANN401
-    return int(value.node().t("value"))
-
-
-def _module_path(scope: str) -> str:
-    """``"net.Net::/nn.Conv2d::conv/q.Quantizer::_input"`` → ``"conv._input"``."""
-    names = [part.rpartition("::")[2] for part in scope.split("/")]
-    return ".".join(name for name in names if name) or "fake_quantize"
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ from trtqat.graph.name_nodes import name_nodes
 
 # Newer IR versions than 8 came with newer opsets; ONNX Runtime and TensorRT's parser
 # refuse a file by this number alone.
-_IR_VERSION_OF_OPSET_17 = 8
+IR_VERSION_OF_OPSET_17 = 8
 
 
 def canonicalize(model: ir.Model, *, opset: int) -> tuple[ir.Model, ExpandedPairs]:
@@ -43,7 +43,7 @@ def canonicalize(model: ir.Model, *, opset: int) -> tuple[ir.Model, ExpandedPair
     pairs = expand_fake_quantize(model)
     if opset <= 17:
         lower_opset(model)
-        model.ir_version = _IR_VERSION_OF_OPSET_17
+        model.ir_version = IR_VERSION_OF_OPSET_17
     finish = Sequential(
         common.RemoveUnusedNodesPass(),
         common.RemoveUnusedFunctionsPass(),  # type: ignore[no-untyped-call]

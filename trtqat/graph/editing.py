@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes import common
 
@@ -39,15 +40,6 @@ def sole_initializer(value: ir.Value) -> ir.Value | None:
     return value if value.is_initializer() and len(value.uses()) == 1 else None
 
 
-def free_name(graph: ir.Graph, wanted: str) -> str:
-    """A name that no initializer has yet: the wanted one, or numbered."""
-    name, number = wanted, 0
-    while name in graph.initializers:
-        number += 1
-        name = f"{wanted}_{number}"
-    return name
-
-
 def remove_unused(graph: ir.Graph) -> None:
     """Removes the nodes and initializers that nothing reads."""
     for node in reversed(list(graph)):
@@ -59,10 +51,19 @@ def remove_unused(graph: ir.Graph) -> None:
 
 
 def add_initializer(graph: ir.Graph, name: str, array: Array) -> ir.Value:
-    """The initializer of that name, made from ``array`` if the graph has none yet."""
+    """An initializer of that value: an equal one of that name, or a new one.
+
+    Where the name stands for another value, the new one's is numbered.
+    """
     existing = graph.initializers.get(name)
-    if existing is not None:
+    known = None if existing is None else constant_array(existing)
+    is_equal = known is not None and known.dtype == array.dtype and np.array_equal(known, array)
+    if existing is not None and is_equal:
         return existing
+    wanted, number = name, 0
+    while name in graph.initializers:
+        number += 1
+        name = f"{wanted}_{number}"
     value = ir.Value(
         name=name,
         shape=ir.Shape(array.shape),

@@ -26,7 +26,7 @@ import numpy as np
 import onnx_ir as ir
 
 from trtqat.graph.affine import BATCH_NORM, Affine, affine_of, identity
-from trtqat.graph.editing import add_initializer, constant_array, free_name, remove_unused
+from trtqat.graph.editing import add_initializer, constant_array, remove_unused
 from trtqat.graph.layers import Layer, bias_of, layer_of
 from trtqat.graph.pairs import (
     DEQUANTIZE,
@@ -352,7 +352,7 @@ def _write_weight(graph: ir.Graph, dequantize: ir.Node, plan: _Plan, axis: int) 
         dequantize.replace_input_with(index, None)
         if old is not None and old.is_initializer() and not old.uses():
             del graph.initializers[name]
-        value = add_initializer(graph, free_name(graph, name), array)
+        value = add_initializer(graph, name, array)
         dequantize.replace_input_with(index, value)
     dequantize.attributes["axis"] = ir.AttrInt64("axis", axis)
 
@@ -367,7 +367,7 @@ def _write_bias(graph: ir.Graph, layer: Layer, dequantize: ir.Node, bias: Array)
         node.replace_input_with(2, None)
         if old.is_initializer() and not old.uses():
             del graph.initializers[str(old.name)]
-    value = add_initializer(graph, free_name(graph, f"{stem}bias"), bias)
+    value = add_initializer(graph, f"{stem}bias", bias)
     if node.op_type != "MatMul":
         node.resize_inputs(3)
         node.replace_input_with(2, value)

@@ -55,6 +55,21 @@ def name_nodes(model: ir.Model) -> int:
     return renamed
 
 
+def name_unnamed(model: ir.Model) -> int:
+    """Names the nodes that have no name, or one that another node has, after their operator.
+
+    Returns:
+        Number of nodes renamed; tensors keep their names.
+    """
+    taken: set[str] = set()
+    renamed = 0
+    for node in model.graph:
+        name = _unique(node.name or f"/{node.op_type}", taken)
+        renamed += name != node.name
+        node.name = name
+    return renamed
+
+
 def _path(scopes: str) -> str:
     """``"['', 'features', 'features.0', 'conv2d']"`` → ``"/features/0/"``."""
     modules = ast.literal_eval(scopes)[:-1]

@@ -22,7 +22,6 @@ from trtqat.errors import ExportError
 from trtqat.graph.editing import (
     add_initializer,
     constant_array,
-    free_name,
     is_weight,
     name_of,
     remove_unused,
@@ -59,6 +58,8 @@ def quantize_weights(model: ir.Model) -> QuantizedWeights:
     """
     graph = model.graph
     computed: list[str] = []
+    # Two quantizers of equal scale on one weight have the same codes.
+    stored: dict[tuple[ir.Value, bytes, int | None], ir.Value] = {}
     count = 0
     for node in list(graph):
         source = node.inputs[0] if node.inputs else None
@@ -70,12 +71,14 @@ def quantize_weights(model: ir.Model) -> QuantizedWeights:
         if not _is_plain(parameters, weights) or node.outputs[0].is_graph_output():
             continue
         assert parameters.scale is not None
-        if constant is None:
-            computed.append(str(source.name))
-        codes = quantize_array(weights, parameters.scale, parameters.axis)
-        name = source.name if source.is_initializer() else name_of(node)
-        value = add_initializer(graph, free_name(graph, f"{name}.codes"), codes)
-        node.outputs[0].replace_all_uses_with(value)
+        key = (source, parameters.scale.tobytes(), parameters.axis)
+        if key not in stored:
+            if constant is None:
+                computed.append(str(source.name))
+            codes = quantize_array(weights, parameters.scale, parameters.axis)
+            name = source.name if source.is_initializer() else name_of(node)
+            stored[key] = add_initializer(graph, f"{name}.codes", codes)
+        node.outputs[0].replace_all_uses_with(stored[key])
         graph.remove(node, safe=True)
         count += 1
     remove_unused(graph)
@@ -115,7 +118,7 @@ def float_weights(model: ir.Model) -> int:
                     f"{scale.min():.1e} to {scale.max():.1e}, beyond what FP32 holds.",
                     "Use --int8-weights.",
                 )
-            value = add_initializer(graph, free_name(graph, name), weights)
+            value = add_initializer(graph, name, weights)
             quantize = ir.Node(
                 "",
                 QUANTIZE,

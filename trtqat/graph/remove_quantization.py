@@ -11,7 +11,7 @@ import numpy as np
 import onnx_ir as ir
 
 from trtqat.errors import GraphError
-from trtqat.graph.editing import add_initializer, constant_array, free_name, remove_unused
+from trtqat.graph.editing import add_initializer, constant_array, remove_unused
 from trtqat.graph.pairs import DEQUANTIZE, along_axis, parameters_of, quantizer_of
 
 
@@ -52,5 +52,4 @@ def _float_weight(graph: ir.Graph, dequantize: ir.Node) -> ir.Value:
     steps = along_axis(parameters.scale, parameters.axis, codes.ndim)
     offset = along_axis(zero_point.astype(np.float32), parameters.axis, codes.ndim)
     weights = (codes.astype(np.float32) - offset) * steps
-    name = free_name(graph, str(source.name).removesuffix(".codes"))
-    return add_initializer(graph, name, weights)
+    return add_initializer(graph, str(source.name).removesuffix(".codes"), weights)

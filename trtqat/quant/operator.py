@@ -64,19 +64,29 @@ class FakeQuantize(torch.nn.Module):
     """A quantizer with constant scale: what stands in for a toolkit's own while tracing."""
 
     scale: torch.Tensor
+    multiplier: torch.Tensor | None
 
     def __init__(
-        self, name: str, scale: torch.Tensor, axis: int | None, low: float, high: float
+        self,
+        name: str,
+        scale: torch.Tensor,
+        axis: int | None,
+        low: float,
+        high: float,
+        multiplier: torch.Tensor | None = None,
     ) -> None:
         super().__init__()
         self.register_buffer("scale", scale, persistent=False)
+        self.register_buffer("multiplier", multiplier, persistent=False)
         self.name = name
         self.axis = PER_TENSOR if axis is None else axis
         self.low = low
         self.high = high
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Applies ``trtqat::fake_quantize``; shape and dtype stay."""
+        """Multiplies, where there is a multiplier, and applies ``trtqat::fake_quantize``."""
+        if self.multiplier is not None:
+            x = x * self.multiplier
         y: torch.Tensor = torch.ops.trtqat.fake_quantize(
             x, self.scale, self.axis, self.low, self.high, self.name
         )

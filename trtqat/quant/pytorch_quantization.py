@@ -7,40 +7,19 @@ means was read from version 2.1.3 (nn/modules/tensor_quantizer.py).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from trtqat.errors import QuantizerError
+from trtqat.quant.state import QuantizerState, is_instance_by_name
 
-
-@dataclass(frozen=True)
-class QuantizerState:
-    """A quantizer's attributes before the checks that hold for every toolkit.
-
-    Attributes:
-        amax: Broadcastable against the tensor it quantizes, any float dtype.
-        bits: Number of bits.
-        unsigned: Whether codes start at 0.
-        low: Lowest code that it lets through.
-        high: Highest code that it lets through.
-    """
-
-    amax: torch.Tensor
-    bits: int = 8
-    unsigned: bool = False
-    low: float = -128.0
-    high: float = 127.0
+BUFFERS = ("_amax",)
 
 
 def is_quantizer(module: torch.nn.Module) -> bool:
     """Whether this is the toolkit's quantizer, or a class derived from it."""
-    return any(
-        cls.__name__ == "TensorQuantizer" and cls.__module__.startswith("pytorch_quantization")
-        for cls in type(module).__mro__
-    )
+    return is_instance_by_name(module, "TensorQuantizer", "pytorch_quantization")
 
 
 def read(name: str, module: torch.nn.Module) -> QuantizerState | None:
@@ -88,23 +67,6 @@ def read(name: str, module: torch.nn.Module) -> QuantizerState | None:
         amax = quantizer._amax.detach()
         if quantizer._scale_amax is not None:
             amax = amax * quantizer._scale_amax
-    return QuantizerState(amax, quantizer._num_bits, quantizer._unsigned, low, high)
-
-
-def register_missing_amax(model: torch.nn.Module, state: Mapping[str, torch.Tensor]) -> None:
-    """Gives quantizers the ``_amax`` buffers that a checkpoint is about to fill.
-
-    The toolkit's own loading moves a missing buffer with ``.cuda()`` and so fails on a host
-    without a GPU; a buffer of another shape (a per-tensor default) would be refused.
-
-    Args:
-        model: The model that ``load_state_dict`` will be called on.
-        state: The checkpoint's state dict.
-    """
-    for name, module in model.named_modules():
-        if not is_quantizer(module):
-            continue
-        saved = state.get(f"{name}._amax")
-        current = getattr(module, "_amax", None)
-        if saved is not None and (current is None or current.shape != saved.shape):
-            module.register_buffer("_amax", torch.zeros_like(saved, device="cpu"))
+    return QuantizerState(
+        amax, bits=quantizer._num_bits, unsigned=quantizer._unsigned, low=low, high=high
+    )

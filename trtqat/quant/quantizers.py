@@ -1,22 +1,23 @@
 """What a trained quantizer says, whoever made it.
 
-A toolkit is one reader: a module with ``is_quantizer(module)`` and
-``read(name, module)``. ``READERS`` lists them; nothing else knows toolkits.
+A toolkit is one reader (``quant.state.Reader``), and ``READERS`` lists them; nothing else that
+exports a model knows toolkits.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 import torch
 
 from trtqat.errors import QuantizerError
-from trtqat.quant import pytorch_quantization as toolkit
+from trtqat.quant import modelopt, pytorch_quantization, stand_in, torch_ao
 from trtqat.quant.operator import CODE_MAX, CODE_MIN, FakeQuantize
+from trtqat.quant.state import QuantizerState, Reader
 
-READERS = (toolkit,)
+READERS: tuple[Reader, ...] = (pytorch_quantization, modelopt, torch_ao, stand_in)
 
 # Scales come from amax / 127. pytorch-quantization maps amax <= 2**-24 to the value zero;
 # an ONNX scale must be positive. With this floor such a tensor stays below 6e-8.
@@ -29,24 +30,21 @@ class Quantizer:
 
     Attributes:
         name: Dotted module name, for example ``"features.0._input_quantizer"``.
-        amax: Float32, shape ``()`` for per-tensor or ``(C,)`` for per-channel; all > 0.
+        scale: Float32, shape ``()`` for per-tensor or ``(C,)`` for per-channel; all > 0.
         axis: The channel axis of a per-channel quantizer, else None.
         low: Lowest code, -128 unless the quantizer clips earlier (narrow range, learned range).
         high: Highest code.
+        multiplier: Float32 factor on its input, broadcastable against it, or None.
         notes: What had to be changed or will surprise, one sentence each.
     """
 
     name: str
-    amax: torch.Tensor
+    scale: torch.Tensor
     axis: int | None = None
     low: float = CODE_MIN
     high: float = CODE_MAX
+    multiplier: torch.Tensor | None = None
     notes: tuple[str, ...] = ()
-
-    @property
-    def scale(self) -> torch.Tensor:
-        """``amax / 127``, float32, of the shape of ``amax``."""
-        return self.amax / CODE_MAX
 
 
 def read_quantizers(model: torch.nn.Module) -> dict[str, Quantizer | None]:
@@ -83,22 +81,64 @@ def replaced_quantizers(
     Yields:
         The stand-ins of the active quantizers by dotted name.
     """
-    originals = {name: model.get_submodule(name) for name in quantizers}
+    replacements: dict[torch.nn.Module, torch.nn.Module] = {}
     stand_ins: dict[str, FakeQuantize] = {}
+    for name, quantizer in quantizers.items():
+        replacement: torch.nn.Module = torch.nn.Identity()
+        if quantizer is not None:
+            replacement = stand_ins[name] = FakeQuantize(
+                name,
+                quantizer.scale,
+                quantizer.axis,
+                quantizer.low,
+                quantizer.high,
+                quantizer.multiplier,
+            )
+        replacements[model.get_submodule(name)] = replacement.eval()
+    # Under every name: prepare_qat_fx gives the two sides of a pooling layer one quantizer.
+    places = [
+        (name, module)
+        for name, module in model.named_modules(remove_duplicate=False)
+        if module in replacements
+    ]
     try:
-        for name, quantizer in quantizers.items():
-            stand_in: torch.nn.Module
-            if quantizer is None:
-                stand_in = torch.nn.Identity()
-            else:
-                stand_in = stand_ins[name] = FakeQuantize(
-                    name, quantizer.scale, quantizer.axis, quantizer.low, quantizer.high
-                )
-            _set_submodule(model, name, stand_in.eval())
+        for name, original in places:
+            _set_submodule(model, name, replacements[original])
         yield stand_ins
     finally:
-        for name, original in originals.items():
+        for name, original in places:
             _set_submodule(model, name, original)
+
+
+def fit_to_checkpoint(model: torch.nn.Module, state: Mapping[str, torch.Tensor]) -> None:
+    """Gives quantizers the buffers that a checkpoint is about to fill, in its shapes.
+
+    Ranges appear with calibration, so a factory's model may lack them, or have them per tensor
+    where the checkpoint has channels. The toolkits' own loading refuses that, or creates what is
+    missing with ``.cuda()`` and so fails on a host without a GPU.
+
+    Args:
+        model: The model that ``load_state_dict`` will be called on; on the CPU.
+        state: The checkpoint's state dict.
+    """
+    for name, module in model.named_modules():
+        for reader in READERS:
+            if reader.is_quantizer(module):
+                for buffer in reader.BUFFERS:
+                    saved = state.get(f"{name}.{buffer}")
+                    if saved is not None:
+                        _fit_buffer(module, buffer, saved)
+
+
+def _fit_buffer(module: torch.nn.Module, name: str, saved: torch.Tensor) -> None:
+    path, _, key = name.rpartition(".")
+    try:
+        owner = module.get_submodule(path)
+    except AttributeError:
+        return  # an observer that this model does not have: loading says so
+    current = getattr(owner, key, None)
+    if current is None or current.shape != saved.shape:
+        owner.register_buffer(key, torch.zeros_like(saved, device="cpu"))
 
 
 def _set_submodule(model: torch.nn.Module, name: str, module: torch.nn.Module) -> None:
@@ -106,37 +146,68 @@ def _set_submodule(model: torch.nn.Module, name: str, module: torch.nn.Module) -
     setattr(model.get_submodule(parent), child, module)
 
 
-def _checked(name: str, state: toolkit.QuantizerState) -> Quantizer:
-    """The rules that hold for every toolkit: signed, 8 bit, one axis, a sound amax."""
+def _checked(name: str, state: QuantizerState) -> Quantizer:
+    """The rules that hold for every toolkit: signed, 8 bit, one axis, a sound range."""
     if state.bits != 8 or state.unsigned:
         kind = f"{'unsigned' if state.unsigned else 'signed'} {state.bits}-bit"
         raise QuantizerError(
             f"Quantizer '{name}' is {kind}; TensorRT's INT8 is signed and symmetric.",
             "Train it with num_bits=8 and unsigned=False.",
         )
-    if state.amax.dtype in (torch.float16, torch.bfloat16):
+    word, given = ("amax", state.amax) if state.amax is not None else ("scale", state.scale)
+    assert given is not None
+    if given.dtype in (torch.float16, torch.bfloat16):
         raise QuantizerError(
-            f"Quantizer '{name}' holds its amax in {state.amax.dtype}, which rounds the scale.",
+            f"Quantizer '{name}' holds its {word} in {given.dtype}, which rounds the scale.",
             "Convert the model with .float() before calibrating, and again before the export.",
         )
-    amax, axis = _squeeze(name, state.amax.detach().to("cpu", torch.float32))
-    if torch.isnan(amax).any():
+    # A copy, so that nothing that the model does while it runs can change it.
+    values = given.detach().to("cpu", torch.float32, copy=True)
+    if state.amax is not None:
+        values, axis = _squeeze(name, values)
+    else:
+        values, axis = _with_axis(values, state.axis)
+    _check_values(name, word, values)
+    notes = []
+    if state.amax is not None:
+        floored = values < AMAX_FLOOR
+        if floored.any():
+            count = f"{int(floored.sum())} of {values.numel()} channels"
+            where = count if axis is not None else "all"
+            notes.append(f"Quantizer '{name}': amax 0 ({where}) raised to {AMAX_FLOOR:.1e}.")
+        values = values.clamp(min=AMAX_FLOOR) / CODE_MAX
+    multiplier = state.multiplier
+    if multiplier is not None:
+        multiplier = multiplier.detach().to("cpu", torch.float32, copy=True)
+        notes.append(
+            f"Quantizer '{name}' multiplies its input by a scale for each channel (SmoothQuant): "
+            "a Mul stands before its Q/DQ pair."
+        )
+    return Quantizer(name, values, axis, state.low, state.high, multiplier, tuple(notes))
+
+
+def _check_values(name: str, word: str, values: torch.Tensor) -> None:
+    if torch.isnan(values).any():
         raise QuantizerError(
-            f"Quantizer '{name}' has a NaN amax: it was never calibrated, or training diverged.",
+            f"Quantizer '{name}' has a NaN {word}: it was never calibrated, or training diverged.",
             "Calibrate it on representative data, or disable it.",
         )
-    if torch.isinf(amax).any() or (amax < 0).any():
+    # An amax of 0 is a tensor of zeros, and gets a floor; a scale of 0 is a division by zero.
+    bad = torch.isinf(values) | (values < 0) | ((values == 0) & (word == "scale"))
+    if bad.any():
         raise QuantizerError(
-            f"Quantizer '{name}' has an amax of {_worst(amax)}; it must be finite and positive.",
+            f"Quantizer '{name}' has {'an' if word == 'amax' else 'a'} {word} of "
+            f"{float(values[bad].flatten()[0])}; it must be finite and positive.",
             "Calibrate it again on data without infinities.",
         )
-    quantizer = Quantizer(name, amax, axis, state.low, state.high)
-    floored = amax < AMAX_FLOOR
-    if floored.any():
-        where = f"{int(floored.sum())} of {amax.numel()} channels" if axis is not None else "all"
-        note = f"Quantizer '{name}': amax 0 ({where}) raised to {AMAX_FLOOR:.1e}."
-        quantizer = replace(quantizer, amax=amax.clamp(min=AMAX_FLOOR), notes=(note,))
-    return quantizer
+
+
+def _with_axis(scale: torch.Tensor, axis: int | None) -> tuple[torch.Tensor, int | None]:
+    """A single scale is one for the tensor, also where it is that of a single channel."""
+    if scale.numel() == 1:
+        return scale.reshape(()), None
+    assert axis is not None
+    return scale.flatten(), axis
 
 
 def _squeeze(name: str, amax: torch.Tensor) -> tuple[torch.Tensor, int | None]:
@@ -156,8 +227,3 @@ def _squeeze(name: str, amax: torch.Tensor) -> tuple[torch.Tensor, int | None]:
             "Calibrate with the axis kept, for example an amax of shape (C, 1, 1, 1).",
         )
     return amax.flatten(), axes[0]
-
-
-def _worst(amax: torch.Tensor) -> float:
-    bad = amax[torch.isinf(amax) | (amax < 0)]
-    return float(bad.flatten()[0])

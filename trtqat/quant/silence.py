@@ -1,9 +1,9 @@
-"""Keeps pytorch-quantization quiet; every use of the toolkit stands inside ``quiet_toolkit``.
+"""Keeps toolkits quiet; every use of one, the import included, stands inside ``quiet_toolkit``.
 
-Version 2.1.3 logs each step of each quantizer through absl, at levels up to error and without
-a cause, and its import does three more things to the process: it takes the root logger's handlers
-for standard error away, puts absl's own in their place, and calls the deprecated
-``torch.jit.script``.
+pytorch-quantization 2.1.3 logs each step of each quantizer through absl, at levels up to error and
+without a cause, and its import does three more things to the process: it takes the root logger's
+handlers for standard error away, puts absl's own in their place, and calls the deprecated
+``torch.jit.script``. ModelOpt calls that too, and warns where transformers is not installed.
 """
 
 from __future__ import annotations
@@ -54,6 +54,7 @@ def quiet_toolkit() -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", r"`torch\.jit\.script", DeprecationWarning)
+            warnings.filterwarnings("ignore", "Cannot find transformers package", UserWarning)
             yield
     finally:
         absl.removeFilter(noise)

@@ -34,11 +34,13 @@ class Agreement:
         sqnr_db: The worst over all outputs, batches and batch positions, in dB.
         worst_at: Output, batch and position of that, in words.
         per_output: The worst of each output, in dB.
+        worst: Largest absolute difference.
     """
 
     sqnr_db: float
     worst_at: str
     per_output: Mapping[str, float]
+    worst: float
 
 
 def verify_agreement(
@@ -47,6 +49,8 @@ def verify_agreement(
     batches: Sequence[Arrays],
     *,
     min_sqnr_db: float = MIN_SQNR_DB,
+    what: str = "The FP16 graph",
+    remedy: str = "Export with --precision fp32.",
 ) -> Agreement:
     """Runs two graphs on ONNX Runtime, as written, and compares every batch position.
 
@@ -57,6 +61,8 @@ def verify_agreement(
         min_sqnr_db: Least SQNR of every float output at every batch position, unless the
             reference's own sensitivity to rounding is higher. Integer outputs (classes,
             indices) are compared in the same way.
+        what: What to call the graph when it falls short.
+        remedy: The way out then.
 
     Returns:
         How close they are.
@@ -74,10 +80,11 @@ def verify_agreement(
     models = [OnnxModel(each, as_written=True) for each in (reference, round_everywhere(graph))]
     first, second = (model.session(0) for model in models)
     per_output: dict[str, float] = {}
-    worst, worst_at = math.inf, "nowhere"
+    worst, worst_at, largest = math.inf, "nowhere", 0.0
     for number, batch in enumerate(batches):
         expected, actual = first.run(batch), second.run(batch)
-        _check_outputs(expected, actual)
+        _check_outputs(expected, actual, what, remedy)
+        largest = max(largest, *(_distance(array, actual[n]) for n, array in expected.items()))
         found = {name: _positions_db(array, actual[name]) for name, array in expected.items()}
         short = any(not db >= min_sqnr_db for dbs in found.values() for db in dbs)
         required = _least_db(first, batch, expected, min_sqnr_db) if short else {}
@@ -86,16 +93,16 @@ def verify_agreement(
                 at = f"output '{name}', batch {number}, position {position}"
                 if not db >= required.get(name, min_sqnr_db):
                     raise ExportError(
-                        f"The FP16 graph differs from the FP32 graph: {db:.1f} dB SQNR at {at}, "
-                        f"less than {required.get(name, min_sqnr_db):.1f} dB.",
-                        "Export with --precision fp32.",
+                        f"{what} differs from the graph that it was made of: {db:.1f} dB SQNR "
+                        f"at {at}, less than {required.get(name, min_sqnr_db):.1f} dB.",
+                        remedy,
                     )
                 per_output[name] = min(per_output.get(name, math.inf), db)
                 if db < worst:
                     worst, worst_at = db, at
     for model in models:
         model.close()
-    return Agreement(worst, worst_at, per_output)
+    return Agreement(worst, worst_at, per_output, largest)
 
 
 def round_everywhere(graph: bytes) -> bytes:
@@ -132,16 +139,22 @@ def round_everywhere(graph: bytes) -> bytes:
     return serialized
 
 
-def _check_outputs(expected: Arrays, actual: Arrays) -> None:
+def _check_outputs(expected: Arrays, actual: Arrays, what: str, remedy: str) -> None:
     for name, array in expected.items():
         other = actual.get(name)
         if other is None or other.shape != array.shape or other.dtype != array.dtype:
             found = "nothing" if other is None else f"{other.dtype} {other.shape}"
             raise ExportError(
-                f"The FP16 graph returns {found} for output '{name}'; the FP32 graph returns "
-                f"{array.dtype} {array.shape}.",
-                "Export with --precision fp32.",
+                f"{what} returns {found} for output '{name}' in place of {array.dtype} "
+                f"{array.shape}.",
+                remedy,
             )
+
+
+def _distance(expected: Array, actual: Array) -> float:
+    if expected.size == 0 or np.array_equal(expected, actual):
+        return 0.0
+    return difference(np.asarray(expected), np.asarray(actual)).worst
 
 
 def _positions_db(expected: Array, actual: Array) -> list[float]:

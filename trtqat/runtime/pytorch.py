@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from trtqat.errors import InferenceError, MissingError, SourceError, first_line
+from trtqat.errors import InferenceError, MissingError, SourceError, TrtqatError, first_line
 from trtqat.tensors import DYNAMIC, Array, Arrays, TensorSpec
 
 _LOG = logging.getLogger(__name__)
@@ -134,6 +134,8 @@ class PyTorchSession:
         self._copy_in(inputs)
         try:
             self._launch()
+        except TrtqatError:
+            raise
         except Exception as error:
             raise InferenceError(
                 f"The baseline raised {type(error).__name__}: {first_line(error)}.",

@@ -3,17 +3,16 @@
 A strongly typed network computes in the types that the graph says. What is not INT8 becomes
 FP16, except where its *measured* values do not allow it:
 
-1. A node stays FP32 for the reasons in ``half_reasons``, found in the greatest magnitudes
+1. A node stays FP32 for the reasons in ``reasons``, found in the greatest magnitudes
    of the FP32 graph's tensors (``runtime.onnx_ranges``), not guessed from operators.
-2. INT8 weights keep their codes: float weights become the codes of the FP32 graph
-   (``half_scales``); where a weight's QuantizeLinear cannot be computed here, it and all
-   before it stay FP32.
+2. INT8 weights keep their codes: float weights become the codes of the FP32 graph first
+   (``quantize_weights``). Rounding weight and scale before the division would move some.
 3. A scale that FP16 cannot hold (0, infinite or subnormal in it) keeps FP32: its Q and DQ, and
    the layers that read from that DQ. FP32 around INT8 is as quick; a Cast between would
    hide the INT8.
-4. FP32 goes on over cheap nodes that only FP32 encloses (``half_regions``).
+4. FP32 goes on over cheap nodes that only FP32 encloses (``regions``).
 5. Inputs and outputs of the graph keep FP32 and their names; Casts stand at the borders
-   (``half_borders``).
+   (``borders``).
 """
 
 from __future__ import annotations
@@ -25,12 +24,13 @@ import onnx_ir as ir
 from onnx_ir.passes import common
 
 from trtqat.errors import GraphError
-from trtqat.graph.editing import constant_array, is_weight
-from trtqat.graph.half_borders import Written, used_by_all, write_half
-from trtqat.graph.half_reasons import MARGIN, Measured, reason_against_half
-from trtqat.graph.half_regions import enclosed_nodes
-from trtqat.graph.half_scales import round_scale, store_weight_codes
-from trtqat.graph.half_types import infer_types, is_float
+from trtqat.graph.editing import constant_array
+from trtqat.graph.half.borders import Written, used_by_all, write_half
+from trtqat.graph.half.reasons import MARGIN, Measured, reason_against_half
+from trtqat.graph.half.regions import enclosed_nodes
+from trtqat.graph.half.scales import round_scale
+from trtqat.graph.half.types import infer_types, is_float
+from trtqat.graph.quantize_weights import quantize_weights
 from trtqat.graph.raise_opset import HALF_OPSET
 
 # They only move what a DequantizeLinear gives, as the Transpose of a weight.
@@ -99,7 +99,7 @@ def derive_half(model: ir.Model, largest: Mapping[str, float]) -> HalfReport:
         )
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     infer_types(model)
-    stored = store_weight_codes(model)
+    stored = quantize_weights(model).count
     nodes = [node for node in model.graph if any(map(is_float, (*node.inputs, *node.outputs)))]
     kept = _kept(nodes, Measured(model.graph.opset_imports, largest))
     # A node inside a subgraph is in no list: it stays as it is, in FP32.
@@ -125,9 +125,8 @@ def _kept(nodes: list[ir.Node], measured: Measured) -> dict[ir.Node, str]:
         reason = reason_against_half(node, measured)
         if reason:
             kept[node] = reason
-    for rule in (_lost_scales, _computed_codes):
-        for node, reason in rule(nodes).items():
-            kept.setdefault(node, reason)
+    for node, reason in _lost_scales(nodes).items():
+        kept.setdefault(node, reason)
     kept.update(enclosed_nodes(nodes, kept))
     return {node: kept[node] for node in nodes if node in kept}
 
@@ -160,23 +159,6 @@ def _readers(value: ir.Value) -> list[ir.Node]:
         if node.op_type in _MOVES and node.inputs[0] is value:
             readers += _readers(node.outputs[0])
     return readers
-
-
-def _computed_codes(nodes: list[ir.Node]) -> dict[ir.Node, str]:
-    kept: dict[ir.Node, str] = {}
-    for node in nodes:
-        if node.op_type != "QuantizeLinear" or node.inputs[0] is None:
-            continue
-        if not is_weight(node.inputs[0]):
-            continue
-        reason = f"it makes the INT8 codes of '{node.name}' from constants"
-        pending = [node]
-        while pending:
-            current = pending.pop()
-            kept[current] = reason
-            sources = [value for value in current.inputs if value is not None]
-            pending += [made for value in sources if (made := value.producer()) is not None]
-    return kept
 
 
 def _notes(half: Mapping[ir.Node, None], written: Written) -> tuple[str, ...]:

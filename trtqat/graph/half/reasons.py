@@ -28,8 +28,8 @@ import numpy as np
 import onnx_ir as ir
 
 from trtqat.graph.editing import constant_array
-from trtqat.graph.half_scales import HALF_MAX, HALF_MIN
-from trtqat.graph.half_types import HalfPositions, half_positions, is_float
+from trtqat.graph.half.scales import HALF_MAX, HALF_MIN
+from trtqat.graph.half.types import HalfPositions, half_positions, is_float
 
 # Samples are few, and often noise: real data may be larger. Two bits cost nothing where
 # activations stay below 100, as between quantizers they do.
@@ -90,7 +90,7 @@ def _half_values(node: ir.Node, positions: HalfPositions) -> list[ir.Value]:
         *zip(node.inputs, positions.inputs, strict=True),
         *zip(node.outputs, positions.outputs, strict=True),
     ]
-    # Scales have a rule of their own: half_scales.
+    # Scales have a rule of their own: scales.py.
     scales = node.inputs[1:2] if node.op_type in ("QuantizeLinear", "DequantizeLinear") else ()
     return [
         value

@@ -20,9 +20,9 @@ from typing import TypeAlias
 import numpy as np
 import onnx_ir as ir
 
-from trtqat.graph.editing import add_initializer, is_weight
-from trtqat.graph.half_scales import RoundedScale, round_scale, used_channels
-from trtqat.graph.half_types import half_positions, is_float
+from trtqat.graph.editing import add_initializer
+from trtqat.graph.half.scales import RoundedScale, round_scale, used_channels
+from trtqat.graph.half.types import half_positions, is_float
 from trtqat.tensors import Array
 
 # A node and the number of its input.
@@ -172,8 +172,7 @@ def _write_constant(graph: ir.Graph, value: ir.Value, wanted: _Wanted, written: 
         # Sums of subnormals may be lost here, overflows not: such nodes stay FP32.
         converted = array.astype(np.float16)
     if full or value.is_graph_output():
-        # A weight that is quantized in the graph keeps its scale, and so its codes.
-        if scales and not any(_quantizes_weight(node) for node, _ in full):
+        if scales:
             value.const_value = ir.tensor(converted.astype(np.float32), name=value.name)
         _redirect(half, add_initializer(graph, f"{value.name}.fp16", converted))
     else:
@@ -194,11 +193,6 @@ def used_by_all(nodes: list[ir.Node]) -> Array | None:
             return None
         used = channels if used is None else used | channels
     return used
-
-
-def _quantizes_weight(node: ir.Node) -> bool:
-    source = node.inputs[0] if node.op_type == "QuantizeLinear" else None
-    return source is not None and is_weight(source)
 
 
 def _retype(node: ir.Node) -> None:

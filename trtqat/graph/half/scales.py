@@ -1,4 +1,4 @@
-"""What FP16 does to the scales and codes of Q/DQ pairs.
+"""What FP16 does to the scales of Q/DQ pairs.
 
 A weight's INT8 codes are what was trained: they stay. A scale may be rounded to FP16's
 11 bits, which stretches a channel by less than 0.05 %; where FP16 has fewer bits for it, or
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from trtqat.graph.editing import add_initializer, constant_array
+from trtqat.graph.editing import constant_array
 from trtqat.tensors import Array
 
 HALF_MAX = float(np.finfo(np.float16).max)
@@ -82,62 +82,6 @@ def used_channels(dequantize: ir.Node) -> Array | None:
         return np.asarray(bool(codes.any()))
     axis = _axis(dequantize, codes.ndim)
     return np.asarray(codes.any(axis=tuple(at for at in range(codes.ndim) if at != axis)))
-
-
-def store_weight_codes(model: ir.Model) -> int:
-    """QuantizeLinear of a float initializer becomes the INT8 codes that it gives, in place.
-
-    In FP16 it would give others: weight and scale would both be rounded before the division,
-    by up to 0.12 of a step at the code 127, and weights near a rounding border would move.
-
-    Returns:
-        Number of weights that are INT8 initializers now.
-    """
-    stored: dict[tuple[str, ...], ir.Value] = {}
-    graph = model.graph
-    count = 0
-    for node in list(graph):
-        if node.op_type != "QuantizeLinear" or len(node.inputs) < 3:
-            continue
-        weight, scale, zero_point = node.inputs[:3]
-        assert weight is not None
-        assert scale is not None
-        arrays = [None if each is None else constant_array(each) for each in node.inputs[:3]]
-        values, scales, zeros = arrays
-        if values is None or scales is None or zeros is None or zeros.dtype != np.int8:
-            continue
-        if scales.ndim > 1 or values.dtype != np.float32 or node.outputs[0].is_graph_output():
-            continue
-        assert zero_point is not None
-        key = (str(weight.name), str(scale.name), str(zero_point.name), str(_axis(node, 99)))
-        if key not in stored:
-            axis = None if scales.ndim == 0 else _axis(node, values.ndim)
-            taken = f"{weight.name}.int8" in graph.initializers
-            name = f"{weight.name}.int8" + (f"_{count}" if taken else "")
-            stored[key] = add_initializer(graph, name, quantize(values, scales, zeros, axis))
-            count += 1
-        node.outputs[0].replace_all_uses_with(stored[key])
-        graph.remove(node, safe=True)
-        if not weight.uses() and not weight.is_graph_output() and not weight.is_graph_input():
-            graph.initializers.pop(str(weight.name), None)
-    return count
-
-
-def quantize(values: Array, scale: Array, zero_point: Array, axis: int | None) -> Array:
-    """What ONNX's QuantizeLinear computes: float32 division, rounding half to even.
-
-    Args:
-        values: float32.
-        scale: float32, a scalar, or one for each position of ``axis``.
-        zero_point: int8, the shape of ``scale``.
-        axis: None for a scalar scale.
-    """
-    shape = [1] * values.ndim
-    if axis is not None:
-        shape[axis] = -1
-    steps = np.rint(values / scale.reshape(shape)) + zero_point.reshape(shape)
-    codes: Array = np.clip(steps, -128, 127).astype(np.int8)
-    return codes
 
 
 def _axis(node: ir.Node, rank: int) -> int:

@@ -1,0 +1,190 @@
+"""``improve_onnx``: an ONNX file that has its Q/DQ already goes through the same passes.
+
+read → tidy → improve (fold, INT8 weights, repairs) → compare with the file on ONNX Runtime
+→ lint → write
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from onnx_ir.passes import Sequential, common
+
+from trtqat.errors import GraphError, SourceError
+from trtqat.export.finishing import finish, serialize
+from trtqat.export.options import ExportOptions, ExportResult, Verification
+from trtqat.export.precision import check_opset, in_precision
+from trtqat.files import check_writable, sha256_of
+from trtqat.graph.canonical import IR_VERSION_OF_OPSET_17
+from trtqat.graph.improve import improve
+from trtqat.graph.lower_opset import lower_opset
+from trtqat.graph.name_nodes import name_unnamed
+from trtqat.graph.pairs import DEQUANTIZE, QUANTIZE
+from trtqat.graph.reading import read_model
+from trtqat.graph.write_axes import write_axes
+from trtqat.runtime.onnx_agreement import verify_agreement
+from trtqat.tensors import Array, Arrays, TensorSpec
+
+_BATCH_SIZES = (2, 1, 3)
+
+
+def improve_onnx(source: Path, output: Path, options: ExportOptions) -> ExportResult:
+    """Improves a Q/DQ graph that some other tool wrote.
+
+    Args:
+        source: ONNX file, FP32 with explicit Q/DQ.
+        output: The file to write.
+        options: ``inputs`` are needed only for inputs with open dimensions besides the
+            first; ``exporter`` and ``static_batch`` say nothing here.
+
+    Raises:
+        GraphError: It is not ONNX, has no Q/DQ, or ONNX Runtime does not run it.
+        SourceError: A shape is not known, or an input does not exist.
+        ExportError: The improved graph computes something else.
+        UsageError: The file cannot be written.
+    """
+    start = time.monotonic()
+    check_writable(output)
+    check_opset(options.opset, options.precision)
+    model = read_model(source)
+    if not any(node.op_type in (QUANTIZE, DEQUANTIZE) for node in model.graph):
+        raise GraphError(
+            f"'{source}' has no QuantizeLinear and DequantizeLinear nodes.",
+            "Give a graph with explicit Q/DQ, or the fake-quantized PyTorch model.",
+        )
+    _check_float32(source, model)
+    original = serialize(model)
+    batches = _batches(model, options)
+    model = _tidy(model)
+    notes = _set_opset(model, options.opset)
+    written = write_axes(model)
+    if written:
+        notes.append(f"{written} per-channel nodes had no axis: ONNX's default, 1, is written.")
+    pairs = sum(node.op_type == DEQUANTIZE for node in model.graph)
+    improvements = improve(model, options.improve)
+    agreement = verify_agreement(
+        original,
+        serialize(model),
+        batches,
+        min_sqnr_db=options.min_sqnr_db,
+        what="The improved graph",
+        remedy="Switch passes off one by one: --keep-batch-norm, --float-weights, --no-repair.",
+    )
+    model, half = in_precision(model, options, batches)
+    verification = Verification(
+        tuple(_size(batch) for batch in batches),
+        agreement.sqnr_db,
+        agreement.worst,
+        agreement.worst_at,
+    )
+    provenance: Mapping[str, Any] = {
+        "source": source.name,
+        "source_sha256": sha256_of(source),
+        "exporter": "ONNX file",
+    }
+    finished = finish(model, output, verification, provenance)
+    return ExportResult(
+        path=output,
+        exporter="passes of trtqat from an ONNX file",
+        opset=finished.summary.opset,
+        quantizers=pairs,
+        disabled=0,
+        pairs=pairs,
+        improvements=improvements,
+        half=half,
+        summary=finished.summary,
+        findings=finished.findings,
+        verification=verification,
+        size_bytes=finished.size_bytes,
+        seconds=time.monotonic() - start,
+        notes=tuple(notes),
+    )
+
+
+def _check_float32(source: Path, model: ir.Model) -> None:
+    for node in model.graph:
+        scale = node.inputs[1] if node.op_type in (QUANTIZE, DEQUANTIZE) else None
+        if scale is not None and scale.dtype not in (None, ir.DataType.FLOAT):
+            raise GraphError(
+                f"'{source}' has scales in {scale.dtype.name}, as '{scale.name}'; the passes "
+                "work on FP32 graphs.",
+                "Give the FP32 graph, with --precision fp16 if the result is to be FP16.",
+            )
+
+
+def _tidy(model: ir.Model) -> ir.Model:
+    passes = Sequential(
+        common.InlinePass(),
+        common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
+        common.IdentityEliminationPass(),
+        common.RemoveUnusedNodesPass(),
+    )
+    tidy = passes(model).model
+    name_unnamed(tidy)
+    return tidy
+
+
+def _set_opset(model: ir.Model, opset: int) -> list[str]:
+    """Lowers a graph of opset 18 to 17 if that was asked for; tells what cannot be lowered."""
+    present = model.graph.opset_imports.get("", 0)
+    if present > opset and present > 18:
+        return [f"The graph keeps its opset {present}: only opset 18 can be lowered to 17."]
+    if opset <= 17 < present:
+        lower_opset(model)
+        model.ir_version = IR_VERSION_OF_OPSET_17
+    return []
+
+
+def _batches(model: ir.Model, options: ExportOptions) -> list[dict[str, Array]]:
+    """Random inputs at several batch sizes, or at the one that the graph fixes."""
+    given = {spec.name: spec for spec in options.inputs}
+    inputs = [value for value in model.graph.inputs if value.name not in model.graph.initializers]
+    unknown = [name for name in given if name not in {value.name for value in inputs}]
+    if unknown:
+        raise SourceError(
+            f"The graph has no input '{unknown[0]}'; it has "
+            f"{', '.join(str(value.name) for value in inputs)}.",
+            "Use those names.",
+        )
+    shapes = {str(value.name): _shape(value, given.get(str(value.name))) for value in inputs}
+    is_dynamic = any(shape[:1] == (None,) for shape in shapes.values())
+    batches = []
+    for number, size in enumerate(_BATCH_SIZES if is_dynamic else (1,)):
+        random = np.random.default_rng(options.seed + number)
+        batch: dict[str, Array] = {}
+        for value in inputs:
+            shape = tuple(size if dim is None else dim for dim in shapes[str(value.name)])
+            dtype = np.float32 if value.dtype is None else value.dtype.numpy()
+            array = (
+                random.standard_normal(shape)
+                if np.issubdtype(dtype, np.floating)
+                else random.integers(0, 2, shape)
+            )
+            batch[str(value.name)] = np.asarray(array, dtype)
+        batches.append(batch)
+    return batches
+
+
+def _shape(value: ir.Value, given: TensorSpec | None) -> tuple[int | None, ...]:
+    """The shape of an input, None for an open batch; other open dimensions come from a spec."""
+    dims = [dim if isinstance(dim, int) else None for dim in value.shape or ()]
+    if given is not None and len(given.shape) == len(dims):
+        dims = [
+            dim if dim is not None or at == 0 else given.shape[at] for at, dim in enumerate(dims)
+        ]
+    if value.shape is None or any(dim is None for dim in dims[1:]):
+        raise SourceError(
+            f"The shape of input '{value.name}' is not known: {value.shape}.",
+            f"Give it: --input {value.name}:1x3x224x224",
+        )
+    return tuple(dims)
+
+
+def _size(batch: Arrays) -> int:
+    first = next(iter(batch.values()))
+    return int(first.shape[0]) if first.ndim else 1

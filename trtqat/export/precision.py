@@ -1,0 +1,63 @@
+"""Opset and precision of a finished FP32 graph: raised, and FP16 derived from it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import onnx_ir as ir
+
+from trtqat.errors import UsageError
+from trtqat.export.finishing import serialize
+from trtqat.export.options import ExportOptions, HalfResult
+from trtqat.graph.half.derive import derive_half
+from trtqat.graph.raise_opset import HALF_OPSET, newest_opset, raise_opset
+from trtqat.runtime.onnx_agreement import verify_agreement
+from trtqat.runtime.onnx_ranges import measure_largest
+from trtqat.tensors import Arrays
+
+# Every onnx and ONNX Runtime that the extras allow writes and runs this one.
+_SURE_OPSET = 19
+
+
+def check_opset(opset: int, precision: str) -> None:
+    """Finds out before anything is computed whether an opset can be written.
+
+    Raises:
+        UsageError: FP16 needs a newer one, or it is newer than the installed packages know.
+        MissingError: ONNX Runtime is not installed.
+    """
+    if precision == "fp16" and opset < HALF_OPSET:
+        raise UsageError(
+            f"Opset {opset} has no FP16 QuantizeLinear.",
+            f"Use --opset {HALF_OPSET} or newer with --precision fp16, or leave it out.",
+        )
+    if opset > _SURE_OPSET and opset > newest_opset():
+        raise UsageError(
+            f"Opset {opset} is newer than the installed onnx or ONNX Runtime can check.",
+            f"Use --opset {newest_opset()} at most, or upgrade them.",
+        )
+
+
+def in_precision(
+    model: ir.Model, options: ExportOptions, batches: Sequence[Arrays]
+) -> tuple[ir.Model, HalfResult | None]:
+    """Gives a verified FP32 graph the opset and the precision that were asked for.
+
+    Args:
+        model: FP32, after all passes that change it; not changed.
+        options: Of the export.
+        batches: Inputs of shape ``(N, …)`` by name, on which values are measured and the
+            FP16 graph is compared.
+
+    Raises:
+        ExportError: The opset cannot be written, or the FP16 graph computes something else.
+    """
+    if options.opset > 17:
+        model = raise_opset(model, options.opset)
+    if options.precision == "fp32":
+        return model, None
+    full = serialize(model)
+    half = model.clone()
+    report = derive_half(half, measure_largest(full, batches))
+    agreement = verify_agreement(full, serialize(half), batches, min_sqnr_db=options.min_sqnr_db)
+    return half, HalfResult(report, agreement)

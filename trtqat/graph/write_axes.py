@@ -1,0 +1,27 @@
+"""Pass: a per-channel Q/DQ node that relies on the default axis writes it.
+
+ONNX's default is 1 since opset 13; TensorRT 8.6 takes a missing axis for 0.
+"""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from trtqat.graph.pairs import DEQUANTIZE, QUANTIZE, parameters_of
+
+
+def write_axes(model: ir.Model) -> int:
+    """Writes the axes, in place.
+
+    Returns:
+        Number of nodes changed.
+    """
+    changed = 0
+    for node in model.graph:
+        if node.op_type not in (QUANTIZE, DEQUANTIZE):
+            continue
+        parameters = parameters_of(node)
+        if parameters.axis is not None and not parameters.has_axis:
+            node.attributes["axis"] = ir.AttrInt64("axis", parameters.axis)
+            changed += 1
+    return changed
