@@ -287,3 +287,18 @@ def test_statistics_that_are_no_numbers_stay(name: str) -> None:
     model = graph.model("y")
     (kept,) = fold(model).kept
     assert "not finite" in kept.reason
+
+
+def test_transpose_that_does_not_write_its_order_reverses_the_axes() -> None:
+    graph = Graph((2, 4))
+    random = np.random.default_rng(3)
+    graph.constant("w", random.normal(size=(4, 4)).astype(np.float32))
+    weight = graph.pair("w", np.array(0.03))
+    transposed = graph.node("Transpose", [weight], "t")
+    layer = graph.node("MatMul", [graph.pair("x", np.array(0.05)), transposed], "l")
+    graph.batch_norm(layer, batch_norm(4))
+    model = graph.model("y")
+    x = random.normal(size=(2, 4)).astype(np.float32)
+    (expected,) = run(model, x)
+    assert fold(model).folded == {"MatMul": 1}
+    np.testing.assert_allclose(run(model, x)[0], expected, atol=1e-4)
