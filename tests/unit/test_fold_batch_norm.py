@@ -2,101 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
-import onnx
 import onnx_ir as ir
-import onnxruntime
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from onnx import NodeProto, TensorProto, helper, numpy_helper
 
+from tests.graphs import BatchNorm, Graph, batch_norm, run
 from trtqat.graph.fold_batch_norm import FoldedBatchNorms, fold_batch_norm
 from trtqat.graph.pairs import along_axis
 from trtqat.graph.quantize_weights import float_weights, quantize_weights
 from trtqat.tensors import Array
-
-EPSILON = 1e-5
-
-
-@dataclass
-class Graph:
-    """An ONNX graph that grows node by node; every activation is quantized per tensor."""
-
-    shape: tuple[int, ...]
-    nodes: list[NodeProto] = field(default_factory=list)
-    constants: dict[str, Array] = field(default_factory=dict)
-    outputs: list[str] = field(default_factory=list)
-
-    def node(self, op_type: str, inputs: list[str], output: str, **attributes: Any) -> str:
-        self.nodes.append(
-            helper.make_node(op_type, inputs, [output], name=f"/{output}", **attributes)
-        )
-        return output
-
-    def constant(self, name: str, array: Array) -> str:
-        self.constants[name] = array
-        return name
-
-    def pair(self, tensor: str, scale: Array, axis: int | None = None) -> str:
-        attributes = {} if axis is None else {"axis": axis}
-        names = [
-            self.constant(f"{tensor}.scale", scale.astype(np.float32)),
-            self.constant(f"{tensor}.zero_point", np.zeros(scale.shape, np.int8)),
-        ]
-        self.node("QuantizeLinear", [tensor, *names], f"{tensor}.q", **attributes)
-        return self.node("DequantizeLinear", [f"{tensor}.q", *names], f"{tensor}.dq", **attributes)
-
-    def batch_norm(self, tensor: str, norm: BatchNorm, output: str = "y") -> str:
-        arrays = {"g": norm.gamma, "b": norm.beta, "m": norm.mean, "v": norm.variance}
-        names = [self.constant(f"{output}.{k}", a.astype(np.float32)) for k, a in arrays.items()]
-        return self.node("BatchNormalization", [tensor, *names], output, epsilon=EPSILON)
-
-    def model(self, *outputs: str) -> ir.Model:
-        graph = helper.make_graph(
-            self.nodes,
-            "graph",
-            [helper.make_tensor_value_info("x", TensorProto.FLOAT, self.shape)],
-            [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs],
-            [numpy_helper.from_array(array, name) for name, array in self.constants.items()],
-        )
-        proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-        return ir.from_proto(onnx.shape_inference.infer_shapes(proto, strict_mode=True))
-
-
-@dataclass
-class BatchNorm:
-    gamma: Array
-    beta: Array
-    mean: Array
-    variance: Array
-
-    @property
-    def multiplier(self) -> Array:
-        made: Array = self.gamma / np.sqrt(self.variance + EPSILON)
-        return made
-
-
-def batch_norm(channels: int, seed: int = 0) -> BatchNorm:
-    random = np.random.default_rng(seed)
-    return BatchNorm(
-        random.normal(size=channels).astype(np.float32),
-        random.normal(size=channels).astype(np.float32),
-        random.normal(size=channels).astype(np.float32),
-        random.uniform(0.2, 3, channels).astype(np.float32),
-    )
-
-
-def run(model: ir.Model, x: Array) -> list[Array]:
-    proto: onnx.ModelProto = ir.to_proto(model)
-    onnx.checker.check_model(proto, full_check=True)
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = onnxruntime.InferenceSession(proto.SerializeToString(), options)
-    return [np.asarray(array) for array in session.run(None, {"x": x})]
 
 
 def codes_of(model: ir.Model) -> list[Array]:
@@ -369,3 +287,18 @@ def test_statistics_that_are_no_numbers_stay(name: str) -> None:
     model = graph.model("y")
     (kept,) = fold(model).kept
     assert "not finite" in kept.reason
+
+
+def test_transpose_that_does_not_write_its_order_reverses_the_axes() -> None:
+    graph = Graph((2, 4))
+    random = np.random.default_rng(3)
+    graph.constant("w", random.normal(size=(4, 4)).astype(np.float32))
+    weight = graph.pair("w", np.array(0.03))
+    transposed = graph.node("Transpose", [weight], "t")
+    layer = graph.node("MatMul", [graph.pair("x", np.array(0.05)), transposed], "l")
+    graph.batch_norm(layer, batch_norm(4))
+    model = graph.model("y")
+    x = random.normal(size=(2, 4)).astype(np.float32)
+    (expected,) = run(model, x)
+    assert fold(model).folded == {"MatMul": 1}
+    np.testing.assert_allclose(run(model, x)[0], expected, atol=1e-4)

@@ -15,6 +15,11 @@ def constant_array(value: ir.Value) -> Array | None:
     return None if tensor is None else tensor.numpy()
 
 
+def name_of(node: ir.Node) -> str:
+    """What to call a node: its name, or that of the tensor it makes, as not all are named."""
+    return str(node.name or node.outputs[0].name)
+
+
 def is_weight(value: ir.Value) -> bool:
     """Whether a value depends on initializers only, not on an input of the graph."""
     pending, seen = [value], set()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from trtqat.graph.editing import constant_array, is_weight
+from trtqat.graph.editing import constant_array, is_weight, name_of
 from trtqat.graph.pairs import DEQUANTIZE, producer_of
 
 CONVOLUTIONS = ("Conv", "ConvTranspose")
@@ -43,7 +43,7 @@ class Layer:
     @property
     def name(self) -> str:
         """The node's name."""
-        return str(self.node.name)
+        return name_of(self.node)
 
     @property
     def is_quantized(self) -> bool:
@@ -100,7 +100,14 @@ def _dequantize_of(value: ir.Value) -> tuple[ir.Node | None, tuple[int, ...] | N
         return producer_of(value, DEQUANTIZE), None
     found = producer_of(transpose.inputs[0], DEQUANTIZE)
     permutation = transpose.attributes.get("perm")
-    return found, None if permutation is None else tuple(permutation.as_ints())
+    if permutation is not None:
+        return found, tuple(permutation.as_ints())
+    source = transpose.inputs[0]
+    shape = value.shape if source is None or source.shape is None else source.shape
+    if shape is None:
+        return None, None
+    # ONNX: without the attribute all axes are reversed.
+    return found, tuple(reversed(range(len(shape))))
 
 
 def _weight_axis(

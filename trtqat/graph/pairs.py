@@ -25,25 +25,40 @@ class Parameters:
     Attributes:
         scale: Shape ``()`` per tensor, ``(C,)`` per channel; None if it is computed.
         zero_point: Same shape; None where the node has none or computes it.
-        axis: The channel axis; None per tensor. A node without the attribute has ONNX's
-            default, 1.
+        axis: The channel axis, counted from the front where the tensor's rank is known; None
+            per tensor. A node without the attribute has ONNX's default, 1.
         has_axis: Whether the node writes its axis.
+        dtype: Of the codes; None if it is not known.
     """
 
     scale: Array | None
     zero_point: Array | None
     axis: int | None
     has_axis: bool
+    dtype: np.dtype[np.generic] | None
 
     def equals(self, other: Parameters) -> bool:
-        """Whether both map the same numbers to the same codes."""
+        """Whether both are known to map the same numbers to the same codes."""
         if self.scale is None or other.scale is None or self.axis != other.axis:
             return False
         return (
-            np.array_equal(self.scale, other.scale)
-            and _dtype_of(self.zero_point) == _dtype_of(other.zero_point)
+            np.array_equal(self.scale, other.scale, equal_nan=True)
+            and self.dtype is not None
+            and self.dtype == other.dtype
             and np.array_equal(_or_zero(self.zero_point), _or_zero(other.zero_point))
         )
+
+    def fits(self, array: Array) -> bool:
+        """Whether an array can be quantized with the scale."""
+        if not self.is_usable or self.scale is None or self.axis is None:
+            return self.is_usable
+        in_range = -array.ndim <= self.axis < array.ndim
+        return in_range and self.scale.shape == (array.shape[self.axis],)
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether the scale is known and a positive number everywhere."""
+        return self.scale is not None and bool((np.isfinite(self.scale) & (self.scale > 0)).all())
 
 
 def parameters_of(node: ir.Node) -> Parameters:
@@ -54,7 +69,11 @@ def parameters_of(node: ir.Node) -> Parameters:
     per_channel = scale is not None and scale.ndim > 0
     has_axis = "axis" in node.attributes
     axis = (node.attributes["axis"].as_int() if has_axis else 1) if per_channel else None
-    return Parameters(scale, _constant_input(node, 2), axis, has_axis)
+    source = node.inputs[0]
+    if axis is not None and axis < 0 and source is not None and source.shape is not None:
+        axis += len(source.shape)
+    zero_point = _constant_input(node, 2)
+    return Parameters(scale, zero_point, axis, has_axis, _dtype_of_codes(node, zero_point))
 
 
 def is_dequantized(value: ir.Value | None) -> bool:
@@ -88,7 +107,8 @@ def weight_codes(dequantize: ir.Node) -> Array | None:
     """The INT8 codes that a DequantizeLinear of a constant weight reads.
 
     Returns:
-        int8 of the weight's shape; None if the codes are not constant.
+        int8 of the weight's shape; None if the codes are not constant, or if there are none
+        (a scale that is not positive, or that does not fit the weight).
     """
     source = dequantize.inputs[0]
     if source is None:
@@ -101,7 +121,7 @@ def weight_codes(dequantize: ir.Node) -> Array | None:
         return None
     weights = constant_array(quantize.inputs[0])
     parameters = parameters_of(quantize)
-    if weights is None or parameters.scale is None:
+    if weights is None or parameters.scale is None or not parameters.fits(weights):
         return None
     return quantize_array(weights, parameters.scale, parameters.axis)
 
@@ -137,9 +157,18 @@ def _constant_input(node: ir.Node, index: int) -> Array | None:
     return None if value is None else constant_array(value)
 
 
-def _dtype_of(zero_point: Array | None) -> np.dtype[np.generic]:
-    # ONNX: without a zero-point the codes are uint8.
-    return np.dtype(np.uint8) if zero_point is None else zero_point.dtype
+def _dtype_of_codes(node: ir.Node, zero_point: Array | None) -> np.dtype[np.generic] | None:
+    if zero_point is not None:
+        return zero_point.dtype
+    if len(node.inputs) > 2 and node.inputs[2] is not None:
+        return None  # a zero-point that the graph computes
+    if node.op_type == DEQUANTIZE:
+        codes = node.inputs[0]
+        return None if codes is None or codes.dtype is None else codes.dtype.numpy()
+    # ONNX: without a zero-point the codes are uint8, from opset 21 on those of an attribute.
+    written = node.attributes.get("output_dtype")
+    number = 0 if written is None else written.as_int()
+    return ir.DataType(number).numpy() if number else np.dtype(np.uint8)
 
 
 def _or_zero(zero_point: Array | None) -> Array:

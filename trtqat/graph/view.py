@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import cached_property
 
 import onnx_ir as ir
 
 from trtqat.graph.editing import constant_array, is_weight
-from trtqat.graph.layers import Layer, layers_of
+from trtqat.graph.layers import Layer, bias_of, layers_of
 from trtqat.graph.pairs import (
     DEQUANTIZE,
     QUANTIZE,
@@ -17,7 +16,7 @@ from trtqat.graph.pairs import (
     quantized_tensor,
     quantizer_of,
 )
-from trtqat.graph.repair import COMMUTES
+from trtqat.graph.repair import commutes
 
 ACTIVATIONS = frozenset(
     {"Relu", "Clip", "LeakyRelu", "PRelu", "Sigmoid", "HardSigmoid", "HardSwish", "Tanh", "Elu"}
@@ -25,6 +24,18 @@ ACTIVATIONS = frozenset(
 # What TensorRT can run on INT8 tensors besides the weighted layers (facts of its
 # documentation, "Explicit Quantization: Q/DQ layer-placement recommendations").
 TAKES_INT8 = frozenset({"Add", "Mul", "Concat", "AveragePool", "GlobalAveragePool", "ReduceMean"})
+# These select, move or repeat values too. No repair relies on it, but a layer behind them
+# still has its INT8 input.
+_MOVES = frozenset(
+    {"DepthToSpace", "Expand", "Gather", "GlobalMaxPool", "Slice", "SpaceToDepth", "Split", "Tile"}
+)
+
+
+def moves_values(node: ir.Node) -> bool:
+    """Whether the first input's values come out of a node unchanged, if maybe not all of them."""
+    mode = node.attributes.get("mode")
+    is_nearest = node.op_type == "Resize" and (mode is None or mode.as_string() == "nearest")
+    return commutes(node) or node.op_type in _MOVES or is_nearest
 
 
 class GraphView:
@@ -63,6 +74,19 @@ class GraphView:
                 pairs.append((quantize, node))
         return pairs
 
+    @cached_property
+    def dequantized_biases(self) -> list[tuple[Layer, ir.Node]]:
+        """Layers whose bias comes out of DequantizeLinear: an input, or an Add behind a MatMul."""
+        found = []
+        for layer in self.layers:
+            values = [bias_of(layer.node)]
+            if layer.node.op_type == "MatMul":
+                readers = consumers_of(layer.node.outputs[0])
+                values = [v for node in readers if node.op_type == "Add" for v in node.inputs]
+            nodes = [producer_of(value, DEQUANTIZE) for value in values]
+            found += [(layer, n) for n in nodes if n is not None and not self.is_activation(n)]
+        return found
+
     def is_activation(self, node: ir.Node) -> bool:
         """Whether a QuantizeLinear or DequantizeLinear stands on a computed tensor."""
         value = node.inputs[0] if node.op_type == QUANTIZE else quantized_tensor(node)
@@ -74,7 +98,7 @@ class GraphView:
             node = value.producer()
             if node is None or node.op_type == DEQUANTIZE:
                 return node
-            value = node.inputs[0] if node.op_type in COMMUTES else None
+            value = node.inputs[0] if moves_values(node) else None
         return None
 
     def layer_before(self, value: ir.Value | None, *, activations: bool = False) -> Layer | None:
@@ -99,21 +123,46 @@ class GraphView:
             value = computed[0] if computed else None
         return None
 
-    def readers(self, value: ir.Value) -> Iterator[ir.Node]:
-        """The nodes that read a tensor, seen through commuting nodes."""
-        for node in consumers_of(value):
-            if node.op_type in COMMUTES and node.inputs[0] is value:
-                yield from self.readers(node.outputs[0])
-            else:
-                yield node
+    def forms(self, value: ir.Value, *, activations: bool = False) -> list[ir.Value]:
+        """A tensor and what the nodes that only move its values make of it.
+
+        Args:
+            value: The tensor.
+            activations: What activations make of it as well.
+        """
+        found = [value]
+        for form in found:
+            for node in consumers_of(form):
+                is_activation = activations and node.op_type in ACTIVATIONS
+                if node.inputs[0] is form and (moves_values(node) or is_activation):
+                    found.extend(node.outputs if node.op_type == "Split" else node.outputs[:1])
+        return found
+
+    def readers(self, value: ir.Value, *, activations: bool = False) -> list[ir.Node]:
+        """The nodes that read a tensor and do not only move its values, each once."""
+        forms = self.forms(value, activations=activations)
+        passed = {form.producer() for form in forms[1:]}
+        nodes = dict.fromkeys(node for form in forms for node in consumers_of(form))
+        return [node for node in nodes if node not in passed]
 
     def is_quantized_later(self, value: ir.Value) -> bool:
-        """Whether a pair stands behind a tensor, or behind an activation of it."""
-        readers = list(self.readers(value))
-        for node in list(readers):
-            if node.op_type in ACTIVATIONS:
-                readers.extend(self.readers(node.outputs[0]))
-        return any(node.op_type == QUANTIZE for node in readers)
+        """Whether a pair stands behind a tensor, or behind activations of it."""
+        return any(node.op_type == QUANTIZE for node in self.readers(value, activations=True))
+
+    def is_output(self, value: ir.Value) -> bool:
+        """Whether a tensor, or an activation of it, leaves the graph."""
+        return any(form.is_graph_output() for form in self.forms(value, activations=True))
+
+    def takes_int8(self, node: ir.Node) -> bool:
+        """Whether a node computes on INT8 tensors; a sum or product with a constant does not."""
+        operands = [v for v in node.inputs if v is not None and constant_array(v) is None]
+        return node.op_type in TAKES_INT8 and (
+            node.op_type not in ("Add", "Mul") or len(operands) > 1
+        )
+
+    def is_one_sided(self, layer: Layer) -> bool:
+        """Whether one operand of a layer comes from INT8, and the other one does not."""
+        return self.has_int8_data(layer) != self.has_int8_weight(layer)
 
     def is_quantized(self, layer: Layer) -> bool:
         """Whether both operands of a layer come from INT8."""

@@ -5,7 +5,7 @@ One function per rule, in the file of its subject:
     parameters.py   scales, zero-points, axes
     operators.py    nodes that TensorRT does not read, or not in INT8
     placement.py    where the pairs stand around layers
-    sharing.py      pairs that meet: residual Adds, Concats, several consumers
+    sharing.py      pairs that meet: residual Adds, Concats, several consumers, pair behind pair
     cost.py         channel counts, layers left in floating point
 
 A fault is one finding of one rule: where two rules could speak, the more specific one does.

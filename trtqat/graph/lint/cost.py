@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from trtqat.graph.editing import is_weight
 from trtqat.graph.layers import Layer
 from trtqat.graph.lint.finding import Places, rule
 from trtqat.graph.macs import macs_of
+from trtqat.graph.pairs import quantized_tensor
 from trtqat.graph.view import GraphView
 
 # INT8 tensors are stored in vectors of 4 (dp4a) or 32 (tensor cores) channels.
@@ -23,16 +25,20 @@ _WORTH_MENTIONING = 0.01
     example="conv = QuantConv2d(64, 96, 3)  # not 64, 90",
 )
 def channels_unaligned(view: GraphView) -> Places:
-    """Channel counts whose padding costs a hundredth of the graph's arithmetic or more."""
+    """Channel counts whose padding costs a hundredth of the graph's arithmetic or more.
+
+    An image's channels are not the model's to choose: what a graph's input has is not counted.
+    """
     total = sum(macs_of(layer) or 0 for layer in view.layers)
     for layer in view.layers:
         counts = _channels(layer)
         macs = macs_of(layer)
         if counts is None or not macs or not total or not view.is_quantized(layer):
             continue
-        unaligned = [count for count in counts if count % _TENSOR_CORE]
+        chosen = counts[1:] if _reads_input(layer, view) else counts
+        unaligned = [count for count in chosen if count % _TENSOR_CORE]
         padded = macs
-        for count in counts:
+        for count in chosen:
             vector = _TENSOR_CORE if count > _TENSOR_CORE // 2 else _VECTOR
             padded = padded * (-(-count // vector) * vector) // count
         if unaligned and (padded - macs) / total >= _WORTH_MENTIONING:
@@ -47,7 +53,8 @@ def channels_unaligned(view: GraphView) -> Places:
     "layer-not-quantized",
     cost="speed",
     severity="note",
-    remedy="Quantize it, if accuracy allows; it runs in FP16 or FP32 as it is.",
+    remedy="Quantize it, if accuracy allows; it runs in FP16 or FP32 as it is. A product of two "
+    "activations needs a quantizer on each of them.",
     example="insert_quantizers(model)  # without the layer's name in skip=[...]",
 )
 def layer_not_quantized(view: GraphView) -> Places:
@@ -56,9 +63,17 @@ def layer_not_quantized(view: GraphView) -> Places:
     for layer in view.layers:
         if view.has_int8_data(layer) or view.has_int8_weight(layer):
             continue
+        if layer.is_weighted and is_weight(layer.data):
+            continue  # TensorRT computes it while it builds
         macs = macs_of(layer)
         share = f", {macs / total:.1%} of the arithmetic" if macs and total else ""
         yield layer.name, f"'{layer.name}' ({layer.node.op_type}) is not quantized{share}."
+
+
+def _reads_input(layer: Layer, view: GraphView) -> bool:
+    dequantize = view.dequantize_before(layer.data)
+    source = layer.data if dequantize is None else quantized_tensor(dequantize)
+    return source is not None and source.is_graph_input()
 
 
 def _channels(layer: Layer) -> tuple[int, int] | None:

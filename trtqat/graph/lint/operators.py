@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from trtqat.graph.layers import bias_of
+from trtqat.graph.editing import name_of
 from trtqat.graph.lint.finding import Places, rule
-from trtqat.graph.pairs import DEQUANTIZE, producer_of
 from trtqat.graph.view import GraphView
 
 _INTEGER = frozenset(
     {"QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger", "DynamicQuantizeLinear"}
 )
+# ONNX Runtime's own, in the domain com.microsoft.
+_FOREIGN_PREFIXES = (
+    "QLinear", "QGemm", "QAttention", "QEmbedLayerNormalization", "QMoE",
+    "DynamicQuantize", "MatMulInteger", "ConvInteger", "MatMulNBits",
+)  # fmt: skip
 _ONNX_DOMAINS = ("", "ai.onnx")
 
 
@@ -23,9 +27,9 @@ _ONNX_DOMAINS = ("", "ai.onnx")
 def integer_operator(view: GraphView) -> Places:
     """Operators on integers, which TensorRT's parser does not know."""
     for node in view.graph:
-        foreign = node.domain not in _ONNX_DOMAINS and node.op_type.startswith("QLinear")
+        foreign = node.domain not in _ONNX_DOMAINS and node.op_type.startswith(_FOREIGN_PREFIXES)
         if node.op_type in _INTEGER or foreign:
-            yield str(node.name), f"'{node.name}' is {node.op_type}."
+            yield name_of(node), f"'{name_of(node)}' is {node.op_type}."
 
 
 @rule(
@@ -36,11 +40,8 @@ def integer_operator(view: GraphView) -> Places:
 )
 def bias_dequantized(view: GraphView) -> Places:
     """A bias that comes out of DequantizeLinear."""
-    for layer in view.layers:
-        bias = bias_of(layer.node)
-        dequantize = producer_of(bias, DEQUANTIZE)
-        if dequantize is not None:
-            yield layer.name, f"The bias of '{layer.name}' comes from '{dequantize.name}'."
+    for layer, dequantize in view.dequantized_biases:
+        yield layer.name, f"The bias of '{layer.name}' comes from '{name_of(dequantize)}'."
 
 
 @rule(

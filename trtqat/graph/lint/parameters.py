@@ -5,11 +5,21 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
+from trtqat.graph.editing import name_of
 from trtqat.graph.lint.finding import Places, rule
-from trtqat.graph.pairs import DEQUANTIZE, parameters_of, quantized_tensor, quantizer_of
+from trtqat.graph.pairs import (
+    DEQUANTIZE,
+    parameters_of,
+    producer_of,
+    quantized_tensor,
+    quantizer_of,
+    weight_codes,
+)
 from trtqat.graph.view import GraphView
 
 _SMALLEST_NORMAL = float(np.finfo(np.float32).tiny)
+# A channel whose largest code is below this one has lost 3 of its 8 bits.
+_FEW_CODES = 16
 
 
 @rule(
@@ -21,19 +31,22 @@ _SMALLEST_NORMAL = float(np.finfo(np.float32).tiny)
 def scale_computed(view: GraphView) -> Places:
     """A scale that the graph computes."""
     for node in _one_of_each_pair(view):
-        if parameters_of(node).scale is None:
-            yield str(node.name), f"The scale of '{node.name}' is computed while the graph runs."
+        # Where DynamicQuantizeLinear computes it, that is an operator that TensorRT refuses.
+        dynamic = producer_of(node.inputs[1], "DynamicQuantizeLinear") is not None
+        if parameters_of(node).scale is None and not dynamic:
+            yield name_of(node), f"The scale of '{name_of(node)}' is computed while the graph runs."
 
 
 @rule(
     "scale-not-positive",
     cost="refusal",
-    remedy="Calibrate on data on which this tensor is not all zeros; TensorRT wants scales > 0.",
+    remedy="Calibrate on data on which this tensor is neither all zeros nor infinite, or give "
+    "its amax a lower bound; TensorRT wants scales > 0.",
     example="quantizer.amax.clamp_(min=2**-24)",
 )
 def scale_not_positive(view: GraphView) -> Places:
     """Zero, negative, infinite or NaN scales."""
-    for node in _one_of_each_pair(view):
+    for node in _one_of_each_scale(view):
         scale = parameters_of(node).scale
         if scale is None:
             continue
@@ -56,41 +69,50 @@ def scale_not_positive(view: GraphView) -> Places:
 )
 def scale_denormal(view: GraphView) -> Places:
     """Scales below the smallest normal FP32 number."""
-    for node in _one_of_each_pair(view):
+    for node in _one_of_each_scale(view):
         scale = parameters_of(node).scale
-        if scale is not None and ((scale > 0) & (scale < _SMALLEST_NORMAL)).any():
-            yield _tensor(node, 1), f"Scale '{_tensor(node, 1)}' goes down to {scale.min():g}."
+        if scale is None:
+            continue
+        denormal = (scale > 0) & (scale < _SMALLEST_NORMAL)
+        if denormal.any():
+            smallest = scale[denormal].min()
+            yield _tensor(node, 1), f"Scale '{_tensor(node, 1)}' goes down to {smallest:g}."
 
 
 @rule(
     "zero-point-not-zero",
     cost="refusal",
     remedy="Train with a symmetric scheme: TensorRT's INT8 has no zero-point.",
-    example="QConfig(activation=fake_quant.with_args(qscheme=torch.per_tensor_symmetric), ...)",
+    example="FakeQuantize.with_args(dtype=torch.qint8, qscheme=torch.per_tensor_symmetric)",
 )
 def zero_point_not_zero(view: GraphView) -> Places:
-    """Asymmetric quantization."""
+    """Asymmetric INT8; other types of codes have a rule of their own."""
     for node in _one_of_each_pair(view):
         zero_point = parameters_of(node).zero_point
-        if zero_point is not None and zero_point.any():
+        if zero_point is not None and zero_point.dtype == np.int8 and zero_point.any():
             first = zero_point[zero_point != 0].flat[0]
-            yield str(node.name), f"The zero-point of '{node.name}' is {first}, not 0."
+            yield name_of(node), f"The zero-point of '{name_of(node)}' is {first}, not 0."
 
 
 @rule(
     "codes-not-int8",
     cost="refusal",
-    remedy="Quantize to signed 8 bits; ONNX takes a missing zero-point for UINT8.",
+    remedy="Quantize to signed 8 bits with a zero-point of 0, and write that zero-point.",
     example="QuantDescriptor(num_bits=8, unsigned=False)",
 )
 def codes_not_int8(view: GraphView) -> Places:
-    """UINT8 or missing zero-points; biases have a rule of their own."""
+    """Codes of another type, UINT8 above all, or a zero-point that is missing."""
     for node in _one_of_each_pair(view):
-        zero_point = parameters_of(node).zero_point
-        if zero_point is None and len(node.inputs) < 3:
-            yield str(node.name), f"'{node.name}' has no zero-point, which makes its codes UINT8."
-        elif zero_point is not None and zero_point.dtype not in (np.int8, np.int32):
-            yield str(node.name), f"The codes of '{node.name}' are {zero_point.dtype}."
+        parameters = parameters_of(node)
+        has_zero_point = len(node.inputs) > 2 and node.inputs[2] is not None
+        if parameters.dtype is not None and parameters.dtype != np.int8:
+            why = "" if has_zero_point else ", as ONNX has it without a zero-point"
+            yield name_of(node), f"The codes of '{name_of(node)}' are {parameters.dtype}{why}."
+        elif not has_zero_point:
+            yield (
+                name_of(node),
+                f"'{name_of(node)}' has no zero-point, which TensorRT 8.6 wants.",
+            )
 
 
 @rule(
@@ -109,8 +131,8 @@ def pair_unequal(view: GraphView) -> Places:
         known = first.scale is not None and second.scale is not None
         if known and not first.equals(second):
             yield (
-                str(node.name),
-                f"'{node.name}' has other parameters than '{quantize.name}' before it.",
+                name_of(node),
+                f"'{name_of(node)}' has other parameters than '{name_of(quantize)}' before it.",
             )
 
 
@@ -126,8 +148,8 @@ def per_channel_activation(view: GraphView) -> Places:
         scale = parameters_of(node).scale
         if scale is not None and scale.ndim and view.is_activation(node):
             yield (
-                str(node.name),
-                f"'{node.name}' has {scale.size} scales but stands on an activation.",
+                name_of(node),
+                f"'{name_of(node)}' has {scale.size} scales but stands on an activation.",
             )
 
 
@@ -149,23 +171,24 @@ def wrong_axis(view: GraphView) -> Places:
         if parameters.scale is None or parameters.axis is None or view.is_activation(node):
             continue
         size, shape = parameters.scale.size, _shape(node)
-        if shape is not None and (
+        if not parameters.has_axis:
+            yield (
+                name_of(node),
+                f"'{name_of(node)}' has {size} scales and writes no axis, which TensorRT 8.6 takes "
+                "for 0 and ONNX for 1.",
+            )
+        elif shape is not None and (
             not -len(shape) <= parameters.axis < len(shape) or shape[parameters.axis] != size
         ):
             yield (
-                str(node.name),
-                f"'{node.name}' has {size} scales along axis {parameters.axis} of a tensor of "
+                name_of(node),
+                f"'{name_of(node)}' has {size} scales along axis {parameters.axis} of a tensor of "
                 f"shape {shape}.",
-            )
-        elif not parameters.has_axis:
-            yield (
-                str(node.name),
-                f"'{node.name}' writes no axis, which TensorRT 8.6 takes for 0 and ONNX for 1.",
             )
         elif output_axes.get(node) not in (None, parameters.axis):
             yield (
-                str(node.name),
-                f"'{node.name}' has its scales along axis {parameters.axis}; the output "
+                name_of(node),
+                f"'{name_of(node)}' has its scales along axis {parameters.axis}; the output "
                 f"channels are axis {output_axes[node]}.",
             )
 
@@ -178,18 +201,41 @@ def wrong_axis(view: GraphView) -> Places:
     example="QuantConv2d.set_default_quant_desc_weight(QuantDescriptor(num_bits=8, axis=(0,)))",
 )
 def per_tensor_weight(view: GraphView) -> Places:
-    """A weight with one scale for channels of very different range."""
+    """A weight with one scale for channels of very different range.
+
+    Not of a ConvTranspose, for which one scale is what TensorRT takes best.
+    """
     for layer in view.layers:
-        if not layer.is_weighted or layer.dequantize_weight is None:
+        dequantize, axis = layer.dequantize_weight, layer.weight_axis
+        if dequantize is None or axis is None or layer.node.op_type == "ConvTranspose":
             continue
-        scale = parameters_of(layer.dequantize_weight).scale
-        if scale is not None and scale.ndim == 0 and (layer.channels or 1) > 1:
-            yield layer.name, f"The weight of '{layer.name}' has one scale for all its channels."
+        scale, codes = parameters_of(dequantize).scale, weight_codes(dequantize)
+        if scale is None or scale.ndim or codes is None or not codes.size:
+            continue
+        others = tuple(i for i in range(codes.ndim) if i != axis % codes.ndim)
+        largest = np.abs(codes.astype(np.int32)).max(axis=others)
+        poor = (largest > 0) & (largest < _FEW_CODES)
+        if poor.any():
+            yield (
+                layer.name,
+                f"The weight of '{layer.name}' has one scale for all its channels: "
+                f"{poor.sum()} of {poor.size} use codes up to {largest[poor].max()} only.",
+            )
 
 
 def _one_of_each_pair(view: GraphView) -> list[ir.Node]:
-    """Every QuantizeLinear, and every DequantizeLinear that has none: each pair once."""
-    return [n for n in view.quantizers if n.op_type != DEQUANTIZE or quantizer_of(n) is None]
+    """Every QuantizeLinear, and every DequantizeLinear that has none: each pair once.
+
+    Without those of biases: that a bias has one is the fault.
+    """
+    found = [n for n in view.quantizers if n.op_type != DEQUANTIZE or quantizer_of(n) is None]
+    biases = {half for _, node in view.dequantized_biases for half in (node, quantizer_of(node))}
+    return [node for node in found if node not in biases]
+
+
+def _one_of_each_scale(view: GraphView) -> list[ir.Node]:
+    """One node for each scale that several may share."""
+    return list({node.inputs[1]: node for node in reversed(_one_of_each_pair(view))}.values())[::-1]
 
 
 def _tensor(node: ir.Node, index: int) -> str:

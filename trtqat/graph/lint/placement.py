@@ -6,12 +6,15 @@ https://docs.nvidia.com/deeplearning/tensorrt/latest/inference-library/work-quan
 
 from __future__ import annotations
 
+import onnx_ir as ir
+
+from trtqat.graph.editing import constant_array, name_of
 from trtqat.graph.fold_batch_norm import KeptBatchNorm, why_kept
-from trtqat.graph.layers import CONVOLUTIONS, PRODUCTS
+from trtqat.graph.layers import CONVOLUTIONS, PRODUCTS, layer_of
 from trtqat.graph.lint.finding import Places, rule
 from trtqat.graph.pairs import QUANTIZE, consumers_of, is_dequantized
 from trtqat.graph.repair.remove_pairs import changes_nothing
-from trtqat.graph.view import ACTIVATIONS, TAKES_INT8, GraphView
+from trtqat.graph.view import ACTIVATIONS, GraphView
 
 _LAYERS = (*CONVOLUTIONS, *PRODUCTS)
 
@@ -26,11 +29,11 @@ def one_sided(view: GraphView) -> Places:
     """A layer of which one operand alone is quantized: it runs in floating point."""
     for layer in view.layers:
         data, weight = view.has_int8_data(layer), view.has_int8_weight(layer)
+        first, second = "input", "weight" if layer.is_weighted else "second operand"
         if data and not weight:
-            what = "weight" if layer.is_weighted else "second operand"
-            yield layer.name, f"'{layer.name}' has an INT8 input, but a float {what}."
+            yield layer.name, f"'{layer.name}' has an INT8 {first}, but a float {second}."
         elif weight and not data:
-            yield layer.name, f"'{layer.name}' has an INT8 weight, but a float input."
+            yield layer.name, f"'{layer.name}' has an INT8 {second}, but a float {first}."
 
 
 @rule(
@@ -46,12 +49,10 @@ def pair_inside_layer(view: GraphView) -> Places:
         layer = view.layer_before(quantize.inputs[0])
         if layer is None:
             continue
-        for reader in consumers_of(dequantize.outputs[0]):
+        for reader in view.readers(dequantize.outputs[0]):
             if reader.op_type == "BatchNormalization" or reader.op_type in ACTIVATIONS:
-                yield (
-                    str(quantize.name),
-                    f"'{quantize.name}' stands between '{layer.name}' and its {reader.op_type}.",
-                )
+                where = name_of(quantize)
+                yield where, f"'{where}' stands between '{layer.name}' and its {reader.op_type}."
                 break
 
 
@@ -72,12 +73,15 @@ def batch_norm_not_folded(view: GraphView) -> Places:
 @rule(
     "batch-norm-not-foldable",
     cost="speed",
-    remedy="Make it foldable: let nothing else read the layer's output, and scale each output "
-    "channel of the weight on its own.",
-    example="x = bn(conv(x)); skip = x  # not: y = conv(x); x = bn(y); skip = y",
+    remedy="Make it foldable: let nothing else read the layer's output, and quantize the weight "
+    "per output channel, without the code -128, which has no negative for a negative γ.",
+    example="QuantDescriptor(num_bits=8, axis=(0,), narrow_range=True)  # of the weight",
 )
 def batch_norm_not_foldable(view: GraphView) -> Places:
-    """A BatchNorm that cannot go into the quantized layer before it."""
+    """A BatchNorm that cannot go into the quantized layer before it.
+
+    In a network of pre-activations it belongs to the layer behind it, and no layer takes it.
+    """
     for kept in _batch_norms_behind_layers(view):
         if kept.reason:
             yield (
@@ -96,17 +100,18 @@ def batch_norm_not_foldable(view: GraphView) -> Places:
 def float_output(view: GraphView) -> Places:
     """Layers without weights whose inputs are INT8 and whose output nobody quantizes."""
     for node in view.graph:
-        if node.op_type not in TAKES_INT8 or not node.inputs:
+        operands = [v for v in node.inputs if v is not None and constant_array(v) is None]
+        if not view.takes_int8(node) or any(not view.dequantize_before(v) for v in operands):
             continue
-        operands = [v for v in node.inputs if v is not None and v.const_value is None]
-        if not operands or any(view.dequantize_before(value) is None for value in operands):
+        output = node.outputs[0]
+        # Where the output is the one float operand of a layer, one-sided says it.
+        behind = [layer_of(reader) for reader in view.readers(output)]
+        if any(layer is not None and view.is_one_sided(layer) for layer in behind):
             continue
-        if node.outputs[0].is_graph_output():
-            continue
-        if not view.is_quantized_later(node.outputs[0]):
+        if not view.is_output(output) and not view.is_quantized_later(output):
             yield (
-                str(node.name),
-                f"'{node.name}' ({node.op_type}) reads INT8, but its output is not quantized.",
+                name_of(node),
+                f"'{name_of(node)}' ({node.op_type}) reads INT8, but its output is not quantized.",
             )
 
 
@@ -119,19 +124,22 @@ def float_output(view: GraphView) -> Places:
 )
 def idle_pair(view: GraphView) -> Places:
     """A pair behind which nothing can use INT8."""
-    useful = {*_LAYERS, *TAKES_INT8, QUANTIZE}
+    useful = {*_LAYERS, QUANTIZE}
     for quantize, dequantize in view.activation_pairs:
         if changes_nothing(dequantize):
             continue
-        readers = list(view.readers(dequantize.outputs[0]))
+        readers = view.readers(dequantize.outputs[0])
         inside = view.layer_before(quantize.inputs[0]) is not None and any(
             reader.op_type == "BatchNormalization" or reader.op_type in ACTIVATIONS
             for reader in readers
         )
-        if inside or any(reader.op_type in useful for reader in readers):
+        if inside or any(r.op_type in useful or view.takes_int8(r) for r in readers):
             continue
         names = ", ".join(sorted({reader.op_type for reader in readers})) or "the graph's output"
-        yield str(quantize.name), f"'{quantize.name}' quantizes for {names}, which reads no INT8."
+        yield (
+            name_of(quantize),
+            f"'{name_of(quantize)}' quantizes for {names}, which reads no INT8.",
+        )
 
 
 @rule(
@@ -146,14 +154,26 @@ def redundant_pair(view: GraphView) -> Places:
     """A pair that quantizes what already lies on its grid."""
     for quantize, dequantize in view.activation_pairs:
         if changes_nothing(dequantize):
-            yield str(quantize.name), f"'{quantize.name}' quantizes INT8 values once more."
+            yield name_of(quantize), f"'{name_of(quantize)}' quantizes INT8 values once more."
 
 
 def _batch_norms_behind_layers(view: GraphView) -> list[KeptBatchNorm]:
     """BatchNorms behind a quantized layer, unless a pair between them is the fault."""
     nodes = [node for node in view.graph if node.op_type == "BatchNormalization"]
-    found = [why_kept(node) for node in nodes if not is_dequantized(node.inputs[0])]
+    found = [
+        why_kept(node)
+        for node in nodes
+        if not is_dequantized(node.inputs[0]) and not _is_pre_activation(node)
+    ]
     return [kept for kept in found if kept.behind]
+
+
+def _is_pre_activation(batch_norm: ir.Node) -> bool:
+    """Whether a residual Add or a Concat reads the tensor before the BatchNorm as well."""
+    source = batch_norm.inputs[0]
+    return source is not None and any(
+        node.op_type in ("Add", "Concat") for node in consumers_of(source)
+    )
 
 
 RULES = (

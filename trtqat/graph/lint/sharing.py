@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from trtqat.graph.editing import constant_array
+from trtqat.graph.editing import constant_array, is_weight, name_of
 from trtqat.graph.lint.finding import Places, rule
 from trtqat.graph.pairs import (
     DEQUANTIZE,
@@ -36,10 +36,11 @@ def float_residual(view: GraphView) -> Places:
         if any(view.dequantize_before(value) for value in operands):
             continue
         if quantized and view.is_quantized_later(node.outputs[0]):
+            last = max(quantized, key=view.layers.index)
             yield (
-                str(node.name),
-                f"'{node.name}' adds the output of the quantized '{quantized[0].name}' to a "
-                "float tensor.",
+                name_of(node),
+                f"'{name_of(node)}' adds the output of the quantized '{last.name}' to a float "
+                "tensor.",
             )
 
 
@@ -51,21 +52,27 @@ def float_residual(view: GraphView) -> Places:
     example="x = torch.relu(conv(x) + self.skip_quantizer(skip))",
 )
 def pair_before_add(view: GraphView) -> Places:
-    """A pair on the branch that ends in a layer, when the other operand is quantized too."""
+    """A pair on the branch that ends in a layer, unless the other branch ends in one as well.
+
+    Of two such branches that both have a pair, the layer that runs last is the one to fuse.
+    """
+    position = {layer: number for number, layer in enumerate(view.layers)}
     for node, operands in _additions(view):
-        if not all(view.dequantize_before(value) for value in operands):
+        if any(view.layer_before(value) is not None for value in operands):
             continue
+        found = []
         for value in operands:
             layer = view.layer_before(view.pair_source(value))
             dequantize = producer_of(value, DEQUANTIZE)
             quantize = None if dequantize is None else quantizer_of(dequantize)
             if layer is not None and quantize is not None and len(value.uses()) == 1:
-                yield (
-                    str(quantize.name),
-                    f"'{quantize.name}' stands between '{layer.name}' and the addition "
-                    f"'{node.name}'.",
-                )
-                break
+                found.append((position[layer], layer.name, name_of(quantize)))
+        if found:
+            _, layer_name, where = max(found)
+            yield (
+                where,
+                f"'{where}' stands between '{layer_name}' and the addition '{name_of(node)}'.",
+            )
 
 
 @rule(
@@ -76,21 +83,21 @@ def pair_before_add(view: GraphView) -> Places:
     example="x = quantizer(torch.cat([a, b], 1))",
 )
 def unequal_scales_concat(view: GraphView) -> Places:
-    """A Concat of tensors with different scales."""
+    """A Concat of tensors with different scales, whose result is INT8 again."""
     for node in view.graph:
-        if node.op_type != "Concat":
+        if node.op_type != "Concat" or not view.is_quantized_later(node.outputs[0]):
             continue
         pairs = [view.dequantize_before(value) for value in node.inputs]
         scales = [parameters_of(pair) for pair in pairs if pair is not None]
         if scales and not all(scales[0].equals(other) for other in scales):
-            yield str(node.name), f"'{node.name}' joins tensors with {_listed(scales)}."
+            yield name_of(node), f"'{name_of(node)}' joins tensors with {_listed(scales)}."
 
 
 @rule(
     "unequal-scales-consumers",
     cost="speed",
-    remedy="Quantize the tensor once and let all its readers take that: TensorRT writes it "
-    "once for each scale.",
+    remedy="Quantize the tensor once and let all its readers take that, with the largest of the "
+    "ranges: TensorRT writes it once for each scale.",
     example="x = quantizer(x); a = conv1(x); b = conv2(x)  # their input quantizers disabled",
 )
 def unequal_scales_consumers(view: GraphView) -> Places:
@@ -98,7 +105,7 @@ def unequal_scales_consumers(view: GraphView) -> Places:
     for value, quantizers in _forks(view):
         scales = [parameters_of(node) for node in quantizers]
         if not all(scales[0].equals(other) for other in scales):
-            readers = ", ".join(f"'{node.name}'" for node in quantizers[:3])
+            readers = ", ".join(f"'{name_of(node)}'" for node in quantizers[:3])
             yield (
                 str(value.name),
                 f"'{value.name}' is quantized with {_listed(scales)} by {readers}.",
@@ -108,8 +115,10 @@ def unequal_scales_consumers(view: GraphView) -> Places:
 @rule(
     "repeated-pair",
     cost="speed",
+    severity="note",
     repair="share-pairs",
-    remedy="Share the quantizer, or export with --repair, which makes one pair of them.",
+    remedy="Share the quantizer, or export with --repair, which makes one pair of them; TensorRT "
+    "merges most of them itself.",
     example="x = quantizer(x); a = conv1(x); b = conv2(x)  # their input quantizers disabled",
 )
 def repeated_pair(view: GraphView) -> Places:
@@ -123,6 +132,33 @@ def repeated_pair(view: GraphView) -> Places:
             )
 
 
+@rule(
+    "requantized",
+    cost="accuracy",
+    remedy="Quantize the tensor once: give the second quantizer the first one's range, or "
+    "disable one of them. As it is, the values are rounded twice and converted in between.",
+    example="conv._input_quantizer.disable()  # x comes from a quantizer already",
+)
+def requantized(view: GraphView) -> Places:
+    """A pair behind a pair of another scale."""
+    for node in view.quantizers:
+        if node.op_type != DEQUANTIZE or not view.is_activation(node):
+            continue
+        first = parameters_of(node)
+        again = [
+            reader
+            for reader in view.readers(node.outputs[0])
+            if reader.op_type == QUANTIZE and _is_known_to_differ(first, parameters_of(reader))
+        ]
+        if again:
+            names = ", ".join(f"'{name_of(reader)}'" for reader in again[:3])
+            yield name_of(node), f"What '{name_of(node)}' makes is quantized anew by {names}."
+
+
+def _is_known_to_differ(one: Parameters, other: Parameters) -> bool:
+    return one.scale is not None and other.scale is not None and not one.equals(other)
+
+
 def _additions(view: GraphView) -> list[tuple[ir.Node, list[ir.Value]]]:
     """Every Add of two computed tensors."""
     found = []
@@ -134,11 +170,11 @@ def _additions(view: GraphView) -> list[tuple[ir.Node, list[ir.Value]]]:
 
 
 def _forks(view: GraphView) -> list[tuple[ir.Value, list[ir.Node]]]:
-    """Every tensor that several QuantizeLinear nodes read."""
+    """Every float activation that several QuantizeLinear nodes read."""
     values = dict.fromkeys(node.inputs[0] for node in view.quantizers if node.op_type == QUANTIZE)
     found = []
     for value in values:
-        if value is None:
+        if value is None or is_weight(value) or producer_of(value, DEQUANTIZE) is not None:
             continue
         quantizers = [node for node in consumers_of(value) if node.op_type == QUANTIZE]
         if len(quantizers) > 1:
@@ -157,4 +193,5 @@ RULES = (
     unequal_scales_concat,
     unequal_scales_consumers,
     repeated_pair,
+    requantized,
 )

@@ -3,40 +3,37 @@
 There it stands directly behind the layer or activation that makes the tensor, with which it
 can fuse, and the MaxPool or reshape moves INT8 codes instead of floats.
 
-1. The quantizer is per tensor: quantization is monotonic, so it commutes with the maximum.
-2. The nodes in between only move or select values and nothing else reads their results.
-3. The tensor before them is made by a layer, by an activation or a residual Add behind one.
+1. Both halves are per tensor with a constant positive scale: quantization is monotonic then,
+   so it commutes with the maximum.
+2. The nodes in between only move or select values, and nothing else reads their results or
+   the codes.
+3. The tensor before them is made by a layer or its BatchNorm, by an activation of these, or by
+   a residual Add of them.
 """
 
 from __future__ import annotations
 
 import onnx_ir as ir
 
-from trtqat.graph.layers import layer_of
+from trtqat.graph.editing import name_of
 from trtqat.graph.pairs import DEQUANTIZE, QUANTIZE, consumers_of, parameters_of
-from trtqat.graph.repair import COMMUTES, Repair
-
-_FUSED_WITH_LAYER = frozenset({"Relu", "Clip", "LeakyRelu", "Sigmoid", "Tanh", "Add"})
+from trtqat.graph.repair import Repair, commutes
+from trtqat.graph.view import ACTIVATIONS, GraphView
 
 
 def move_pairs(model: ir.Model) -> tuple[Repair, ...]:
     """Moves pairs towards the layer before them, in place."""
     graph = model.graph
+    view = GraphView(graph)
     made: list[Repair] = []
     for quantize in list(graph):
-        if quantize.op_type != QUANTIZE or parameters_of(quantize).axis is not None:
+        dequantize = _other_half(quantize)
+        path = [] if dequantize is None else _path_before(quantize)
+        source = path[0].inputs[0] if path else None
+        if dequantize is None or source is None or not _is_made_by_layer(source, view):
             continue
-        path = _path_before(quantize)
-        dequantizers = consumers_of(quantize.outputs[0])
-        if not path or [node.op_type for node in dequantizers] != [DEQUANTIZE]:
-            continue
-        dequantize = dequantizers[0]
         old = dequantize.outputs[0]
-        if old.is_graph_output():
-            continue
         first, last = path[0], path[-1]
-        source = first.inputs[0]
-        assert source is not None
         old.replace_all_uses_with(last.outputs[0])
         quantize.replace_input_with(0, source)
         first.replace_input_with(0, old)
@@ -47,27 +44,47 @@ def move_pairs(model: ir.Model) -> tuple[Repair, ...]:
         made.append(
             Repair(
                 "move-pairs",
-                str(quantize.name),
-                f"The Q/DQ pair '{quantize.name}' moved before {operators}, next to "
-                f"'{source.producer().name}'.",  # type: ignore[union-attr]
+                name_of(quantize),
+                f"The Q/DQ pair '{name_of(quantize)}' moved before {operators}, to where "
+                f"'{source.name}' is made.",
             )
         )
+    if made:
+        graph.sort()  # a scale may be a Constant node behind the new place
     return tuple(made)
 
 
+def _other_half(quantize: ir.Node) -> ir.Node | None:
+    """The DequantizeLinear of a pair that may move."""
+    if quantize.op_type != QUANTIZE or quantize.outputs[0].is_graph_output():
+        return None
+    readers = consumers_of(quantize.outputs[0])
+    if [node.op_type for node in readers] != [DEQUANTIZE] or readers[0].graph is not quantize.graph:
+        return None
+    for half in (quantize, readers[0]):
+        parameters = parameters_of(half)
+        if parameters.axis is not None or not parameters.is_usable:
+            return None
+    return None if readers[0].outputs[0].is_graph_output() else readers[0]
+
+
 def _path_before(quantize: ir.Node) -> list[ir.Node]:
-    """The commuting nodes directly before a QuantizeLinear, if a layer stands before them."""
+    """The commuting nodes directly before a QuantizeLinear."""
     path: list[ir.Node] = []
     value = quantize.inputs[0]
     while value is not None and len(value.uses()) == 1 and not value.is_graph_output():
         node = value.producer()
-        if node is None or node.op_type not in COMMUTES or len(node.outputs) != 1:
+        if node is None or not commutes(node) or len(node.outputs) != 1:
             break
         path.insert(0, node)
         value = node.inputs[0]
-    source = path[0].inputs[0] if path else None
-    producer = None if source is None else source.producer()
-    if producer is None:
-        return []
-    is_layer = layer_of(producer) is not None or producer.op_type == "BatchNormalization"
-    return path if is_layer or producer.op_type in _FUSED_WITH_LAYER else []
+    return path
+
+
+def _is_made_by_layer(value: ir.Value, view: GraphView) -> bool:
+    node = value.producer()
+    while node is not None and node.op_type in ACTIVATIONS and node.inputs[0] is not None:
+        value = node.inputs[0]
+        node = value.producer()
+    operands = node.inputs if node is not None and node.op_type == "Add" else ()
+    return any(view.layer_before(each, activations=True) is not None for each in (value, *operands))

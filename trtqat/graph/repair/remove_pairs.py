@@ -2,8 +2,9 @@
 
 1. The tensor comes from a DequantizeLinear of equal scale through nodes that only move or
    select values: then code times scale, divided by scale, rounds to the same code.
-2. The same through Concat, when all its operands come from such a DequantizeLinear.
-3. Only per tensor, and only scales whose multiples are normal FP32 numbers.
+2. Only per tensor, and only scales whose multiples are normal FP32 numbers.
+3. Not behind a Concat, though it would be as exact: TensorRT joins INT8 tensors where a pair
+   stands behind the Concat, and the layer that reads it must find one before itself.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from trtqat.graph.editing import remove_unused
+from trtqat.graph.editing import name_of, remove_unused
 from trtqat.graph.pairs import (
     DEQUANTIZE,
     Parameters,
@@ -19,7 +20,7 @@ from trtqat.graph.pairs import (
     quantized_tensor,
     quantizer_of,
 )
-from trtqat.graph.repair import COMMUTES, Repair
+from trtqat.graph.repair import Repair, commutes
 
 _SMALLEST_SCALE = float(np.finfo(np.float32).tiny)
 
@@ -39,7 +40,7 @@ def remove_pairs(model: ir.Model) -> tuple[Repair, ...]:
         made.append(
             Repair(
                 "remove-pairs",
-                str(node.name),
+                name_of(node),
                 f"The Q/DQ pair on '{source.name}' went: the tensor is already quantized with "
                 "the same scale.",
             )
@@ -57,7 +58,7 @@ def changes_nothing(dequantize: ir.Node) -> bool:
     if quantize is None or quantize.inputs[0] is None:
         return False
     parameters = parameters_of(quantize)
-    if parameters.scale is None or parameters.axis is not None:
+    if parameters.scale is None or parameters.axis is not None or not parameters.is_usable:
         return False
     if not parameters.scale >= _SMALLEST_SCALE or not parameters.equals(parameters_of(dequantize)):
         return False
@@ -70,7 +71,5 @@ def _lies_on_grid(value: ir.Value, parameters: Parameters) -> bool:
         return False
     if node.op_type == DEQUANTIZE:
         return parameters_of(node).equals(parameters)
-    if node.op_type == "Concat":
-        return all(v is not None and _lies_on_grid(v, parameters) for v in node.inputs)
-    source = node.inputs[0] if node.op_type in COMMUTES else None
+    source = node.inputs[0] if commutes(node) else None
     return source is not None and _lies_on_grid(source, parameters)

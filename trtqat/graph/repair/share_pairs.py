@@ -24,15 +24,19 @@ def share_pairs(model: ir.Model) -> tuple[Repair, ...]:
     values = [*graph.inputs, *graph.initializers.values()]
     values.extend(output for node in graph for output in node.outputs)
     for value in values:
-        merged = _merge_equal(value, QUANTIZE)
-        for quantize in [n for n in consumers_of(value) if n.op_type == QUANTIZE]:
-            _merge_equal(quantize.outputs[0], DEQUANTIZE)
-        if merged:
+        merged = _merge_equal(value, QUANTIZE, graph)
+        halves = 0
+        for quantize in consumers_of(value):
+            if quantize.op_type != QUANTIZE or quantize.inputs[0] is not value:
+                continue
+            halves += _merge_equal(quantize.outputs[0], DEQUANTIZE, graph)
+        if merged or halves:
             made.append(
                 Repair(
                     "share-pairs",
                     str(value.name),
-                    f"{merged + 1} Q/DQ pairs of equal scale on '{value.name}' became one.",
+                    f"{max(merged, halves) + 1} Q/DQ pairs of equal scale on '{value.name}' "
+                    "became one.",
                 )
             )
     if made:
@@ -41,12 +45,13 @@ def share_pairs(model: ir.Model) -> tuple[Repair, ...]:
     return tuple(made)
 
 
-def _merge_equal(value: ir.Value, op_type: str) -> int:
+def _merge_equal(value: ir.Value, op_type: str, graph: ir.Graph) -> int:
     """Lets the consumers of equal nodes read the first one; returns how many were merged."""
     kept: list[tuple[ir.Node, Parameters]] = []
     merged = 0
     for node in consumers_of(value):
-        if node.op_type != op_type or node.inputs[0] is not value:
+        # What a branch of an If makes cannot be read outside of it.
+        if node.op_type != op_type or node.inputs[0] is not value or node.graph is not graph:
             continue
         parameters = parameters_of(node)
         first = next((n for n, other in kept if other.equals(parameters)), None)
