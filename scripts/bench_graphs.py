@@ -1,9 +1,9 @@
 """What the graph passes gain: INT8 engines of the same model from differently written graphs.
 
 A graph is exported as written (float weights, BatchNorms kept, no repairs), the same with its
-BatchNorm parameters behind Identity nodes, as ``trtqat export`` writes it, from the model whose
-BatchNorms were folded by hand in PyTorch, or without quantization (an FP16 engine). Needs a GPU
-and TensorRT; writes one JSON file.
+BatchNorm parameters behind Identity nodes, as ``trtqat export`` writes it, the same with --repair,
+from the model whose BatchNorms were folded by hand in PyTorch, or without quantization (an FP16
+engine). Needs a GPU and TensorRT; writes one JSON file.
 
     python scripts/bench_graphs.py --output scripts/results/graphs.json [--models resnet50 vit]
 """
@@ -78,7 +78,7 @@ def small_vgg16() -> nn.Module:
 
 
 FOLDING = ("as written", "behind Identity", "exported", "folded by hand")
-FLOAT = ("as written", "exported", "FP16")
+FLOAT = ("as written", "exported", "repaired", "FP16")
 WORKLOADS = {
     "vgg16": Workload(small_vgg16, 32, FOLDING),
     "resnet50": Workload(resnet.fp32, 224, FOLDING),
@@ -141,7 +141,9 @@ def _export(workload: Workload, variant: str, graph: Path) -> dict[str, Any]:
         name = next(node.name for node in model.graph.nodes if node.op == "placeholder")
     options = ExportOptions(
         inputs=(TensorSpec(name, (1, 3, workload.size, workload.size)),),
-        improve=AS_WRITTEN if variant == "as written" else ImproveOptions(),
+        improve=AS_WRITTEN
+        if variant == "as written"
+        else ImproveOptions(repair=variant == "repaired"),
     )
     result = export_onnx(quantized(model, workload.batches), graph, options)
     folded = result.batch_norms

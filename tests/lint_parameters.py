@@ -148,6 +148,21 @@ def transposed_convolution(*, quantized: bool) -> ir.Model:
     return made.model("y")
 
 
+def product(operator: str, opset: int = 17) -> ir.Model:
+    """A product with an INT8 initializer for its weight."""
+    made = Graph((2, 4))
+    codes = made.constant("w", np.arange(16, dtype=np.int8).reshape(4, 4))
+    names = [
+        made.constant("s", np.full(4, 0.1, np.float32)),
+        made.constant("z", np.zeros(4, np.int8)),
+    ]
+    weight = made.node("DequantizeLinear", [codes, *names], "wd", axis=1)
+    made.node(operator, [made.pair("x", 0.1), weight], "y")
+    model = made.model("y")
+    model.graph.opset_imports[""] = opset
+    return model
+
+
 CASES = [
     Case("scale-computed", "/q", computed_scale, scale_that_is_a_constant_node),
     Case("scale-not-positive", "x.scale", lambda: activation(0.0), activation, "is 0."),
@@ -256,6 +271,13 @@ CASES = [
         lambda: bias(np.int32, product="MatMul"),
         lambda: bias(None, product="MatMul"),
     ),
+    Case(
+        "int8-weight-of-matmul",
+        "/y",
+        lambda: product("MatMul"),
+        lambda: product("Gemm"),
+    ),
+    Case("int8-weight-of-matmul", "/y", lambda: product("MatMul"), lambda: product("MatMul", 19)),
     Case(
         "quantized-conv-transpose",
         "/y",

@@ -202,6 +202,19 @@ def constant_product() -> ir.Model:
     return made.model("y")
 
 
+def hidden_parameters(hidden: bool = True) -> ir.Model:
+    """A BatchNorm behind a float convolution, its parameters through Identity or not."""
+    model = normalized(quantized=False)
+    (norm,) = (node for node in model.graph if node.op_type == "BatchNormalization")
+    for index, value in list(enumerate(norm.inputs))[1:] if hidden else ():
+        assert value is not None
+        identity = ir.Node("", "Identity", [value], name=f"/identity{index}")
+        identity.outputs[0].name = f"identity{index}"
+        model.graph.insert_before(norm, identity)
+        norm.replace_input_with(index, identity.outputs[0])
+    return model
+
+
 CASES = [
     Case("one-sided", "/y", one_operand(True, False), one_operand(True, True), "float input"),
     Case("one-sided", "/y", one_operand(False, True), one_operand(False, False), "float weight"),
@@ -251,6 +264,7 @@ CASES = [
         # A pre-activation: the BatchNorm belongs to the layer behind it.
         lambda: normalized(shared="Add"),
     ),
+    Case("parameters-behind-identity", "/y", hidden_parameters, lambda: hidden_parameters(False)),
     Case("float-output", "/op", pooled("softmax"), pooled("pair"), "AveragePool"),
     Case("float-output", "/op", pooled("softmax"), pooled("activations")),
     Case("float-output", "/op", pooled("softmax"), pooled("output")),

@@ -178,7 +178,7 @@ def test_export_with_and_without_each_pass(folder: Path, tmp_path: Path) -> None
     counts = Counter(node.op_type for node in graph.graph.node)
     assert "BatchNorm: 2 folded, 0 INT8 codes changed, 0 kept" in text
     assert counts["BatchNormalization"] == 0
-    assert (counts["QuantizeLinear"], counts["DequantizeLinear"]) == (5, 9)
+    assert (counts["QuantizeLinear"], counts["DequantizeLinear"]) == (6, 10)
     assert sum(each.data_type == TensorProto.INT8 and len(each.dims) > 1
                for each in graph.graph.initializer) == 4  # fmt: skip
 
@@ -193,16 +193,16 @@ def test_export_with_and_without_each_pass(folder: Path, tmp_path: Path) -> None
 
     graph, _ = export("--float-weights")
     counts = Counter(node.op_type for node in graph.graph.node)
-    assert (counts["QuantizeLinear"], counts["DequantizeLinear"]) == (9, 9)
+    assert (counts["QuantizeLinear"], counts["DequantizeLinear"]) == (10, 10)
     assert not any(
         each.data_type == TensorProto.INT8 and numpy_helper.to_array(each).any()
         for each in graph.graph.initializer
     )
 
-    graph, text = export("--no-repair")
+    graph, text = export("--repair")
     counts = Counter(node.op_type for node in graph.graph.node)
-    assert (counts["QuantizeLinear"], counts["DequantizeLinear"]) == (6, 10)
-    assert "lint: 0 warnings, 1 note" in text
+    assert (counts["QuantizeLinear"], counts["DequantizeLinear"]) == (5, 9)
+    assert "repairs: 1 by share-pairs" in text
 
 
 @pytest.mark.parametrize("exporter", ["dynamo", "torchscript"])

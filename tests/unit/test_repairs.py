@@ -196,11 +196,11 @@ def test_all_repairs_after_each_other(x: Array) -> None:
         graph.conv(graph.pair(once, 0.04), "y")
         model = graph.model("y")
         # Weights have their own tests; here they are the same before and after.
-        improve(model, ImproveOptions(repair=False))
+        improve(model, ImproveOptions(), opset=17)
         return model
 
     def all_repairs(model: ir.Model) -> tuple[Repair, ...]:
-        return improve(model, ImproveOptions()).repairs
+        return improve(model, ImproveOptions(repair=True), opset=17).repairs
 
     model, _ = repaired(build, all_repairs, x)
     assert operators(model).count("QuantizeLinear") == 3

@@ -92,18 +92,19 @@ def export(
         ),
     ] = True,
     int8_weights: Annotated[
-        bool,
+        bool | None,
         typer.Option(
             "--int8-weights/--float-weights",
-            help="Weights as INT8 initializers, or as float ones through QuantizeLinear.",
+            help="Weights as INT8 initializers, or as float ones through QuantizeLinear; if "
+            "neither is given, INT8 where every TensorRT that reads the opset takes it.",
         ),
-    ] = True,
+    ] = None,
     repair: Annotated[
         bool,
         typer.Option(
             "--repair/--no-repair", help="Repairs of Q/DQ placement that change no output bit."
         ),
-    ] = True,
+    ] = False,
     strict: Annotated[
         bool,
         typer.Option("--strict", help="Exit with 3 if lint warns; the file is written anyway."),
@@ -192,7 +193,7 @@ def _print(result: ExportResult) -> None:
         _LOG.debug("%s", repair.what)
     for finding in result.warnings:
         typer.echo(f"warning: {finding.problem} [{finding.rule}]", err=True)
-    found, folded = result.verification, result.batch_norms
+    verified, folded = result.verification, result.batch_norms
     typer.echo(
         f"{result.path}: {result.pairs} Q/DQ pairs for {result.quantizers} quantizers"
         f"{f' ({result.disabled} disabled)' if result.disabled else ''}, "
@@ -200,12 +201,12 @@ def _print(result: ExportResult) -> None:
         f"made by the {result.exporter}"
     )
     if folded is not None:
-        kept = [batch_norm for batch_norm in folded.kept if not batch_norm.behind]
+        found = {finding.where for finding in result.findings}
         typer.echo(
             f"BatchNorm: {folded.count} folded, {folded.codes_changed} INT8 codes changed, "
             f"{len(folded.kept)} kept"
         )
-        for batch_norm in kept:
+        for batch_norm in (each for each in folded.kept if each.name not in found):
             typer.echo(f"  {batch_norm.name} stays: {batch_norm.reason}")
     repairs = Counter(repair.name for repair in result.improvements.repairs)
     if repairs:
@@ -222,10 +223,10 @@ def _print(result: ExportResult) -> None:
         for note in report.notes:
             _LOG.debug("%s", note)
     typer.echo(describe_summary(result.summary))
-    batches = ", ".join(map(str, sorted(found.batch_sizes)))
+    batches = ", ".join(map(str, sorted(verified.batch_sizes)))
     typer.echo(
-        f"verified with ONNX Runtime at batch {batches}: SQNR {found.sqnr_db:.1f} dB, "
-        f"worst difference {found.worst:.3g} ({found.worst_at})\n"
+        f"verified with ONNX Runtime at batch {batches}: SQNR {verified.sqnr_db:.1f} dB, "
+        f"worst difference {verified.worst:.3g} ({verified.worst_at})\n"
         f"{describe_findings(result.findings)}"
     )
     if result.findings:

@@ -240,6 +240,11 @@ def _advice(messages: Messages, source: GraphFile) -> str:
             f"TensorRT 8.6 fails so on quantized transposed convolutions, here '{transposed[0]}': "
             "leave them in floating point, as with insert_quantizers(model, skip=[...])."
         )
+    if "convertMyelinWeightsToFp32" in log:
+        return (
+            "TensorRT 8.6 stops so at an INT8 initializer that a MatMul reads: export the graph "
+            "without --int8-weights."
+        )
     if "Could not find any implementation" in log:
         return (
             "Raise --workspace; if it stays, the Q/DQ pairs around the named layer are placed "

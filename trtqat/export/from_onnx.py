@@ -66,7 +66,7 @@ def improve_onnx(source: Path, output: Path, options: ExportOptions) -> ExportRe
     if written:
         notes.append(f"{written} per-channel nodes had no axis: ONNX's default, 1, is written.")
     pairs = sum(node.op_type == DEQUANTIZE for node in model.graph)
-    improvements = improve(model, options.improve)
+    improvements = improve(model, options.improve, opset=model.graph.opset_imports[""])
     agreement = verify_agreement(
         original,
         serialize(model),

@@ -80,7 +80,7 @@ def export_onnx(
                 *pairs.notes,
                 *_check_count(model, stand_ins, pairs, examples[0]),
             ]
-            improvements = improve(traced, options.improve)
+            improvements = improve(traced, options.improve, opset=options.opset)
             graph = serialize(traced)
             verification = verify(
                 graph,

@@ -26,7 +26,7 @@ import numpy as np
 import onnx_ir as ir
 
 from trtqat.graph.affine import BATCH_NORM, Affine, affine_of, identity
-from trtqat.graph.editing import add_initializer, constant_array, remove_unused
+from trtqat.graph.editing import add_initializer, constant_array, name_of, remove_unused
 from trtqat.graph.layers import Layer, bias_of, layer_of
 from trtqat.graph.pairs import (
     DEQUANTIZE,
@@ -118,7 +118,7 @@ def fold_batch_norm(model: ir.Model) -> FoldedBatchNorms:
             layer, chain = _chain_before(node)
             _fold(graph, layer, chain, tally)
         except _CannotFoldError as refusal:
-            kept.append(KeptBatchNorm(str(node.name), refusal.reason, refusal.behind))
+            kept.append(KeptBatchNorm(name_of(node), refusal.reason, refusal.behind))
     remove_unused(graph)
     return FoldedBatchNorms(
         dict(tally.folded),
@@ -136,8 +136,8 @@ def why_kept(node: ir.Node) -> KeptBatchNorm:
         layer, chain = _chain_before(node)
         _plan(layer, chain)
     except _CannotFoldError as refusal:
-        return KeptBatchNorm(str(node.name), refusal.reason, refusal.behind)
-    return KeptBatchNorm(str(node.name), "", layer.name)
+        return KeptBatchNorm(name_of(node), refusal.reason, refusal.behind)
+    return KeptBatchNorm(name_of(node), "", layer.name)
 
 
 def _chain_before(node: ir.Node) -> tuple[Layer, list[ir.Node]]:
@@ -201,7 +201,7 @@ def _check_unshared(value: ir.Value, behind: str) -> None:
         raise _CannotFoldError(f"'{value.name}' before it is an output of the graph", behind)
     consumers = consumers_of(value)
     if len(consumers) > 1:
-        others = ", ".join(str(node.name) for node in consumers[1:3])
+        others = ", ".join(name_of(node) for node in consumers[1:3])
         raise _CannotFoldError(f"'{value.name}' before it is also read by {others}", behind)
 
 

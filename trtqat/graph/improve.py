@@ -1,6 +1,6 @@
 """The passes that make a canonical graph faster without changing what it computes.
 
-quantize_weights → fold_batch_norm → move_pairs → remove_pairs → share_pairs → (float_weights)
+quantize_weights → fold_batch_norm → (move_pairs → remove_pairs → share_pairs) → float_weights
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from trtqat.graph.repair import Repair
 from trtqat.graph.repair.move_pairs import move_pairs
 from trtqat.graph.repair.remove_pairs import remove_pairs
 from trtqat.graph.repair.share_pairs import share_pairs
+from trtqat.graph.targets import is_for_8_6, needs_float_weight_on_8_6
 
 
 @dataclass(frozen=True)
@@ -24,13 +25,15 @@ class ImproveOptions:
 
     Attributes:
         fold_batch_norm: Fold BatchNorms into quantized layers, codes unchanged.
-        int8_weights: Weights as INT8 initializers; otherwise float ones with QuantizeLinear.
-        repair: Run the exact repairs of Q/DQ placement.
+        int8_weights: True for INT8 initializers, False for float ones with QuantizeLinear;
+            None for INT8 wherever every TensorRT that reads the opset takes it.
+        repair: Run the exact repairs of Q/DQ placement. Off unless asked for: TensorRT 8.6.0
+            built engines of the same speed without them (scripts/results/graphs.json).
     """
 
     fold_batch_norm: bool = True
-    int8_weights: bool = True
-    repair: bool = True
+    int8_weights: bool | None = None
+    repair: bool = False
 
 
 @dataclass(frozen=True)
@@ -48,12 +51,13 @@ class Improvements:
     repairs: tuple[Repair, ...]
 
 
-def improve(model: ir.Model, options: ImproveOptions) -> Improvements:
+def improve(model: ir.Model, options: ImproveOptions, *, opset: int) -> Improvements:
     """Runs the passes, in place.
 
     Args:
         model: A graph with explicit Q/DQ.
         options: Which.
+        opset: What the graph will be written in, which says which TensorRT it is for.
 
     Raises:
         ExportError: Float weights were asked for and one has no exact float form.
@@ -65,6 +69,8 @@ def improve(model: ir.Model, options: ImproveOptions) -> Improvements:
     repairs: tuple[Repair, ...] = ()
     if options.repair:
         repairs = (*move_pairs(model), *remove_pairs(model), *share_pairs(model))
-    if not options.int8_weights:
+    if options.int8_weights is False:
         float_weights(model)
+    elif options.int8_weights is None and is_for_8_6(opset):
+        float_weights(model, only_for=needs_float_weight_on_8_6)
     return Improvements(weights, folded, repairs)

@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,6 +32,7 @@ from trtqat.graph.pairs import (
     QUANTIZE,
     Parameters,
     along_axis,
+    consumers_of,
     parameters_of,
     quantize_array,
 )
@@ -85,8 +87,12 @@ def quantize_weights(model: ir.Model) -> QuantizedWeights:
     return QuantizedWeights(count, tuple(computed))
 
 
-def float_weights(model: ir.Model) -> int:
+def float_weights(model: ir.Model, *, only_for: Callable[[ir.Node], bool] = lambda _: True) -> int:
     """Replaces INT8 initializers by float ones and QuantizeLinear, in place.
+
+    Args:
+        model: Any graph.
+        only_for: Which nodes need it, of those that read a dequantized weight.
 
     Returns:
         Number of weights.
@@ -105,6 +111,8 @@ def float_weights(model: ir.Model) -> int:
         parameters = parameters_of(node)
         scale = parameters.scale
         if codes.dtype != np.int8 or not _is_plain(parameters, codes) or scale is None:
+            continue
+        if not any(map(only_for, _readers(node.outputs[0]))):
             continue
         key = (source, scale.tobytes(), parameters.axis)
         if key not in quantizers:
@@ -134,6 +142,15 @@ def float_weights(model: ir.Model) -> int:
         node.replace_input_with(0, quantizers[key].outputs[0])
     remove_unused(graph)
     return len(quantizers)
+
+
+def _readers(weight: ir.Value) -> Iterator[ir.Node]:
+    """The nodes that read a dequantized weight, seen through the Transpose of a Linear."""
+    for node in consumers_of(weight):
+        if node.op_type == "Transpose":
+            yield from _readers(node.outputs[0])
+        else:
+            yield node
 
 
 def _is_plain(parameters: Parameters, array: Array) -> bool:

@@ -48,6 +48,11 @@ class GraphView:
     def __init__(self, graph: ir.Graph) -> None:
         self.graph = graph
 
+    @property
+    def opset(self) -> int:
+        """The graph's opset, which says which TensorRT it is for (``targets``)."""
+        return self.graph.opset_imports.get("", 0)
+
     @cached_property
     def layers(self) -> list[Layer]:
         """Every Conv, ConvTranspose, Gemm and MatMul in the graph's order."""

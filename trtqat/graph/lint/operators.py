@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from trtqat.graph.editing import name_of
 from trtqat.graph.lint.finding import Places, rule
+from trtqat.graph.pairs import quantizer_of
+from trtqat.graph.targets import is_for_8_6, needs_float_weight_on_8_6
 from trtqat.graph.view import GraphView
 
 _INTEGER = frozenset(
@@ -52,10 +54,26 @@ def bias_dequantized(view: GraphView) -> Places:
     example="insert_quantizers(model, skip=['decoder.up'])",
 )
 def quantized_conv_transpose(view: GraphView) -> Places:
-    """A ConvTranspose between Q/DQ."""
-    for layer in view.layers:
+    """A ConvTranspose between Q/DQ, in a graph that TensorRT 8.6 reads."""
+    for layer in view.layers if is_for_8_6(view.opset) else ():
         if layer.node.op_type == "ConvTranspose" and view.is_quantized(layer):
             yield layer.name, f"'{layer.name}' is a quantized ConvTranspose."
 
 
-RULES = (integer_operator, bias_dequantized, quantized_conv_transpose)
+@rule(
+    "int8-weight-of-matmul",
+    cost="refusal",
+    remedy="Export without --int8-weights: TensorRT 8.6.0 takes INT8 initializers for Conv and "
+    "Gemm, but stops at one for MatMul (seen on an H200).",
+    example="trtqat export model.onnx -o mended.onnx",
+)
+def int8_weight_of_matmul(view: GraphView) -> Places:
+    """An INT8 initializer for a MatMul, in a graph that TensorRT 8.6 reads."""
+    for layer in view.layers if is_for_8_6(view.opset) else ():
+        if layer.dequantize_weight is None or not needs_float_weight_on_8_6(layer.node):
+            continue
+        if layer.is_weighted and quantizer_of(layer.dequantize_weight) is None:
+            yield layer.name, f"The weight of '{layer.name}' is an INT8 initializer."
+
+
+RULES = (int8_weight_of_matmul, integer_operator, bias_dequantized, quantized_conv_transpose)

@@ -15,11 +15,13 @@ from trtqat.graph.pairs import (
     quantizer_of,
     weight_codes,
 )
+from trtqat.graph.targets import is_for_8_6
 from trtqat.graph.view import GraphView
 
 _SMALLEST_NORMAL = float(np.finfo(np.float32).tiny)
 # A channel whose largest code is below this one has lost 3 of its 8 bits.
 _FEW_CODES = 16
+_NEWER_CODES = (ir.DataType.FLOAT8E4M3FN.numpy(), ir.DataType.INT4.numpy())
 
 
 @rule(
@@ -102,10 +104,13 @@ def zero_point_not_zero(view: GraphView) -> Places:
 )
 def codes_not_int8(view: GraphView) -> Places:
     """Codes of another type, UINT8 above all, or a zero-point that is missing."""
+    # TensorRT 10 and later read FP8 and INT4 as well.
+    newer = () if is_for_8_6(view.opset) else _NEWER_CODES
+    read = {np.dtype(np.int8), *newer}
     for node in _one_of_each_pair(view):
         parameters = parameters_of(node)
         has_zero_point = len(node.inputs) > 2 and node.inputs[2] is not None
-        if parameters.dtype is not None and parameters.dtype != np.int8:
+        if parameters.dtype is not None and parameters.dtype not in read:
             why = "" if has_zero_point else ", as ONNX has it without a zero-point"
             yield name_of(node), f"The codes of '{name_of(node)}' are {parameters.dtype}{why}."
         elif not has_zero_point:

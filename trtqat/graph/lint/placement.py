@@ -12,7 +12,7 @@ from trtqat.graph.editing import constant_array, name_of
 from trtqat.graph.fold_batch_norm import KeptBatchNorm, why_kept
 from trtqat.graph.layers import CONVOLUTIONS, PRODUCTS, layer_of
 from trtqat.graph.lint.finding import Places, rule
-from trtqat.graph.pairs import QUANTIZE, consumers_of, is_dequantized
+from trtqat.graph.pairs import QUANTIZE, consumers_of, is_dequantized, producer_of
 from trtqat.graph.repair.remove_pairs import changes_nothing
 from trtqat.graph.view import ACTIVATIONS, GraphView
 
@@ -91,6 +91,22 @@ def batch_norm_not_foldable(view: GraphView) -> Places:
 
 
 @rule(
+    "parameters-behind-identity",
+    cost="speed",
+    repair="tidy",
+    remedy="Nothing in the model: trtqat export writes parameters as initializers. PyTorch's "
+    "TorchScript exporter shares equal ones, as of BatchNorms that were not trained, through "
+    "Identity nodes, and TensorRT 8.6 was seen to compute such a BatchNorm on its own.",
+    example="trtqat export model.onnx -o tidy.onnx",
+)
+def parameters_behind_identity(view: GraphView) -> Places:
+    """A BatchNorm whose parameters come through Identity nodes."""
+    for node in view.graph:
+        if node.op_type == "BatchNormalization" and _has_hidden_parameters(node):
+            yield name_of(node), f"Parameters of '{name_of(node)}' come through Identity nodes."
+
+
+@rule(
     "float-output",
     cost="speed",
     remedy="Quantize its output as well: with INT8 in and float out it writes four times the "
@@ -158,14 +174,20 @@ def redundant_pair(view: GraphView) -> Places:
 
 
 def _batch_norms_behind_layers(view: GraphView) -> list[KeptBatchNorm]:
-    """BatchNorms behind a quantized layer, unless a pair between them is the fault."""
+    """BatchNorms behind a quantized layer, unless another rule names the fault."""
     nodes = [node for node in view.graph if node.op_type == "BatchNormalization"]
     found = [
         why_kept(node)
         for node in nodes
-        if not is_dequantized(node.inputs[0]) and not _is_pre_activation(node)
+        if not is_dequantized(node.inputs[0])
+        and not _is_pre_activation(node)
+        and not _has_hidden_parameters(node)
     ]
     return [kept for kept in found if kept.behind]
+
+
+def _has_hidden_parameters(batch_norm: ir.Node) -> bool:
+    return any(producer_of(value, "Identity") is not None for value in batch_norm.inputs[1:])
 
 
 def _is_pre_activation(batch_norm: ir.Node) -> bool:
@@ -181,6 +203,7 @@ RULES = (
     pair_inside_layer,
     batch_norm_not_folded,
     batch_norm_not_foldable,
+    parameters_behind_identity,
     float_output,
     idle_pair,
     redundant_pair,
