@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,42 +14,48 @@ import onnx_ir as ir
 
 import trtqat
 from trtqat.errors import ExportError
-from trtqat.export.options import Verification
+from trtqat.export.options import ExportResult, HalfResult, Verification
 from trtqat.files import write_atomically
 from trtqat.graph import METADATA_KEY
+from trtqat.graph.improve import Improvements
 from trtqat.graph.lint import lint
-from trtqat.graph.lint.finding import Finding
-from trtqat.graph.macs import GraphSummary, summarize
+from trtqat.graph.macs import summarize
 
 # Protocol buffers end at 2 GiB; larger graphs would need external data files.
 _MAX_BYTES = 2**31 - 1
 
 
-@dataclass(frozen=True)
-class Finished:
-    """A graph that was written.
-
-    Attributes:
-        summary: What it consists of.
-        findings: What lint found.
-        size_bytes: Size of the file.
-    """
-
-    summary: GraphSummary
-    findings: tuple[Finding, ...]
-    size_bytes: int
-
-
 def finish(
-    model: ir.Model, output: Path, verification: Verification, provenance: Mapping[str, Any]
-) -> Finished:
+    model: ir.Model,
+    output: Path,
+    provenance: Mapping[str, Any],
+    *,
+    start: float,
+    exporter: str,
+    quantizers: int,
+    disabled: int,
+    pairs: int,
+    improvements: Improvements,
+    half: HalfResult | None,
+    verification: Verification,
+    notes: Sequence[str],
+) -> ExportResult:
     """Looks at a verified graph once more and writes it.
 
     Args:
         model: The finished graph; its metadata is replaced.
         output: The file.
-        verification: Recorded in the file.
-        provenance: Likewise; the manifest of an engine takes it from there.
+        provenance: Recorded in the file, as the verification is; the manifest of an engine
+            takes it from there.
+        start: When the export began, by ``time.monotonic``.
+        exporter: This and the others: fields of the result.
+        quantizers: See ``ExportResult``.
+        disabled: See ``ExportResult``.
+        pairs: See ``ExportResult``.
+        improvements: See ``ExportResult``.
+        half: See ``ExportResult``.
+        verification: See ``ExportResult``.
+        notes: See ``ExportResult``.
 
     Raises:
         ExportError: The graph is larger than an ONNX file can be.
@@ -66,7 +73,22 @@ def finish(
     model.metadata_props[METADATA_KEY] = json.dumps(record, sort_keys=True)
     serialized = serialize(model)
     write_atomically(output, serialized)
-    return Finished(summary, findings, len(serialized))
+    return ExportResult(
+        path=output,
+        exporter=exporter,
+        opset=summary.opset,
+        quantizers=quantizers,
+        disabled=disabled,
+        pairs=pairs,
+        improvements=improvements,
+        half=half,
+        summary=summary,
+        findings=findings,
+        verification=verification,
+        size_bytes=len(serialized),
+        seconds=time.monotonic() - start,
+        notes=tuple(notes),
+    )
 
 
 def serialize(model: ir.Model) -> bytes:

@@ -7,20 +7,17 @@ read → tidy → improve (fold, INT8 weights, repairs) → compare with the fil
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx_ir as ir
-from onnx_ir.passes import Sequential, common
 
 from trtqat.errors import GraphError, SourceError
 from trtqat.export.finishing import finish, serialize
 from trtqat.export.options import ExportOptions, ExportResult, Verification
 from trtqat.export.precision import check_opset, in_precision
 from trtqat.files import check_writable, sha256_of
-from trtqat.graph.canonical import IR_VERSION_OF_OPSET_17
+from trtqat.graph.canonical import IR_VERSION_OF_OPSET_17, tidy
 from trtqat.graph.improve import improve
 from trtqat.graph.lower_opset import lower_opset
 from trtqat.graph.name_nodes import name_unnamed
@@ -60,7 +57,8 @@ def improve_onnx(source: Path, output: Path, options: ExportOptions) -> ExportRe
     _check_float32(source, model)
     original = serialize(model)
     batches = _batches(model, options)
-    model = _tidy(model)
+    model = tidy(model)
+    name_unnamed(model)
     notes = _set_opset(model, options.opset)
     written = write_axes(model)
     if written:
@@ -76,33 +74,24 @@ def improve_onnx(source: Path, output: Path, options: ExportOptions) -> ExportRe
         remedy="Switch passes off one by one: --keep-batch-norm, --float-weights, --no-repair.",
     )
     model, half = in_precision(model, options, batches)
-    verification = Verification(
-        tuple(_size(batch) for batch in batches),
-        agreement.sqnr_db,
-        agreement.worst,
-        agreement.worst_at,
-    )
-    provenance: Mapping[str, Any] = {
-        "source": source.name,
-        "source_sha256": sha256_of(source),
-        "exporter": "ONNX file",
-    }
-    finished = finish(model, output, verification, provenance)
-    return ExportResult(
-        path=output,
+    return finish(
+        model,
+        output,
+        {"source": source.name, "source_sha256": sha256_of(source), "exporter": "ONNX file"},
+        start=start,
         exporter="passes of trtqat from an ONNX file",
-        opset=finished.summary.opset,
         quantizers=pairs,
         disabled=0,
         pairs=pairs,
         improvements=improvements,
         half=half,
-        summary=finished.summary,
-        findings=finished.findings,
-        verification=verification,
-        size_bytes=finished.size_bytes,
-        seconds=time.monotonic() - start,
-        notes=tuple(notes),
+        verification=Verification(
+            tuple(_size(batch) for batch in batches),
+            agreement.sqnr_db,
+            agreement.worst,
+            agreement.worst_at,
+        ),
+        notes=notes,
     )
 
 
@@ -115,18 +104,6 @@ def _check_float32(source: Path, model: ir.Model) -> None:
                 "work on FP32 graphs.",
                 "Give the FP32 graph, with --precision fp16 if the result is to be FP16.",
             )
-
-
-def _tidy(model: ir.Model) -> ir.Model:
-    passes = Sequential(
-        common.InlinePass(),
-        common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
-        common.IdentityEliminationPass(),
-        common.RemoveUnusedNodesPass(),
-    )
-    tidy = passes(model).model
-    name_unnamed(tidy)
-    return tidy
 
 
 def _set_opset(model: ir.Model, opset: int) -> list[str]:

@@ -93,22 +93,19 @@ def export_onnx(
             )
     batches = [{name: x.numpy() for name, x in each.inputs.items()} for each in examples]
     traced, half = in_precision(traced, options, batches)
-    finished = finish(traced, output, verification, {**(provenance or {}), "exporter": exporter})
-    return ExportResult(
-        path=output,
+    return finish(
+        traced,
+        output,
+        {**(provenance or {}), "exporter": exporter},
+        start=start,
         exporter=exporter,
-        opset=finished.summary.opset,
         quantizers=len(stand_ins) or pairs.count,
         disabled=sum(quantizer is None for quantizer in quantizers.values()),
         pairs=pairs.count,
         improvements=improvements,
         half=half,
-        summary=finished.summary,
-        findings=finished.findings,
         verification=verification,
-        size_bytes=finished.size_bytes,
-        seconds=time.monotonic() - start,
-        notes=tuple(notes),
+        notes=notes,
     )
 
 

@@ -67,15 +67,7 @@ def _own(
     high: float,
     quantizer: str,
 ) -> Any:  # noqa: ANN401
-    return g.op(
-        f"{DOMAIN}::{OP_TYPE}",
-        x,
-        scale,
-        axis_i=axis,
-        low_f=low,
-        high_f=high,
-        quantizer_s=quantizer,
-    ).setType(x.type())
+    return _made(g, [x, scale], axis, low, high, quantizer)
 
 
 @parse_args("v", "v", "v", "i", "i")
@@ -181,16 +173,19 @@ def _node(
     if step is not None and zero is not None:
         return _known_node(g, x, name, step, zero, axis, quant_min, quant_max)
     # The pass that expands the node refuses what is no constant there.
-    return g.op(
-        f"{DOMAIN}::{OP_TYPE}",
-        x,
-        scale,
-        zero_point,
-        axis_i=axis,
-        low_f=float(quant_min),
-        high_f=float(quant_max),
-        quantizer_s=name,
-    ).setType(x.type())
+    return _made(g, [x, scale, zero_point], axis, float(quant_min), float(quant_max), name)
+
+
+def _made(
+    g: Any,  # noqa: ANN401
+    inputs: list[Any],
+    axis: int,
+    low: float,
+    high: float,
+    quantizer: str,
+) -> Any:  # noqa: ANN401
+    attributes = {"axis_i": axis, "low_f": low, "high_f": high, "quantizer_s": quantizer}
+    return g.op(f"{DOMAIN}::{OP_TYPE}", *inputs, **attributes).setType(inputs[0].type())
 
 
 def _known_node(

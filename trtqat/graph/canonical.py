@@ -32,13 +32,7 @@ def canonicalize(model: ir.Model, *, opset: int) -> tuple[ir.Model, ExpandedPair
         QuantizerError: A FakeQuantize node has no Q/DQ equivalent.
         ExportError: A node has no form in the opset asked for.
     """
-    tidy = Sequential(
-        common.InlinePass(),
-        common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
-        common.IdentityEliminationPass(),
-        common.RemoveUnusedNodesPass(),
-    )
-    model = tidy(model).model
+    model = tidy(model)
     name_nodes(model)
     pairs = expand_fake_quantize(model)
     if opset <= 17:
@@ -51,3 +45,18 @@ def canonicalize(model: ir.Model, *, opset: int) -> tuple[ir.Model, ExpandedPair
         common.TopologicalSortPass(),
     )
     return finish(model).model, pairs
+
+
+def tidy(model: ir.Model) -> ir.Model:
+    """Inlines functions, makes constants initializers, drops Identity and unused nodes.
+
+    Parameters behind an Identity are no constants to TensorRT: it then computes their
+    BatchNorm, or dequantizes their weight, while the engine runs.
+    """
+    passes = Sequential(
+        common.InlinePass(),
+        common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
+        common.IdentityEliminationPass(),
+        common.RemoveUnusedNodesPass(),
+    )
+    return passes(model).model

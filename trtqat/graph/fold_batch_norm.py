@@ -25,36 +25,12 @@ from dataclasses import dataclass, field
 import numpy as np
 import onnx_ir as ir
 
-from trtqat.graph.affine import BATCH_NORM, Affine, affine_of, identity
+from trtqat.graph.affine import BATCH_NORM
 from trtqat.graph.editing import add_initializer, constant_array, name_of, remove_unused
-from trtqat.graph.layers import Layer, bias_of, layer_of
-from trtqat.graph.pairs import (
-    DEQUANTIZE,
-    QUANTIZE,
-    along_axis,
-    consumers_of,
-    parameters_of,
-    weight_codes,
-)
+from trtqat.graph.fold_plan import CannotFoldError, FoldPlan, KeptBatchNorm, plan_fold
+from trtqat.graph.layers import Layer, bias_of
+from trtqat.graph.pairs import DEQUANTIZE, along_axis
 from trtqat.tensors import Array
-
-_SMALLEST_NORMAL = float(np.finfo(np.float32).tiny)
-
-
-@dataclass(frozen=True)
-class KeptBatchNorm:
-    """A BatchNorm that stays in the graph.
-
-    Attributes:
-        name: Of its node.
-        reason: Why, as the end of a sentence; empty if it could be folded.
-        behind: The quantized layer that it follows and keeps from running at full speed;
-            empty if there is none.
-    """
-
-    name: str
-    reason: str
-    behind: str = ""
 
 
 @dataclass(frozen=True)
@@ -84,15 +60,6 @@ class FoldedBatchNorms:
         return sum(self.folded.values())
 
 
-class _CannotFoldError(Exception):
-    """Carries the reason, and the layer's name where the BatchNorm stands behind one."""
-
-    def __init__(self, reason: str, behind: str = "") -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.behind = behind
-
-
 @dataclass
 class _Tally:
     folded: Counter[str] = field(default_factory=Counter)
@@ -115,9 +82,8 @@ def fold_batch_norm(model: ir.Model) -> FoldedBatchNorms:
         if node.graph is None or node.op_type != BATCH_NORM:
             continue
         try:
-            layer, chain = _chain_before(node)
-            _fold(graph, layer, chain, tally)
-        except _CannotFoldError as refusal:
+            _fold(graph, plan_fold(node), tally)
+        except CannotFoldError as refusal:
             kept.append(KeptBatchNorm(name_of(node), refusal.reason, refusal.behind))
     remove_unused(graph)
     return FoldedBatchNorms(
@@ -130,158 +96,8 @@ def fold_batch_norm(model: ir.Model) -> FoldedBatchNorms:
     )
 
 
-def why_kept(node: ir.Node) -> KeptBatchNorm:
-    """Why a BatchNorm is still in a graph; no reason if it could be folded. Changes nothing."""
-    try:
-        layer, chain = _chain_before(node)
-        _plan(layer, chain)
-    except _CannotFoldError as refusal:
-        return KeptBatchNorm(name_of(node), refusal.reason, refusal.behind)
-    return KeptBatchNorm(name_of(node), "", layer.name)
-
-
-def _chain_before(node: ir.Node) -> tuple[Layer, list[ir.Node]]:
-    """The quantized layer before a BatchNorm, and the nodes from it up to the BatchNorm."""
-    chain = [node]
-    value = node.inputs[0]
-    while value is not None:
-        producer = value.producer()
-        if producer is None:
-            raise _CannotFoldError("it stands on an input of the graph, before any layer")
-        layer = layer_of(producer)
-        if layer is not None:
-            _check_layer(layer)
-            _check_unshared(value, layer.name)
-            return layer, chain
-        if producer.op_type == DEQUANTIZE:
-            raise _CannotFoldError("a Q/DQ pair stands before it", _layer_behind_pair(producer))
-        if producer.op_type not in ("Add", "Sub", "Mul", "Div"):
-            raise _CannotFoldError(f"it stands behind {producer.op_type}, not behind a layer")
-        _check_unshared(value, "")
-        chain.insert(0, producer)
-        computed = [v for v in producer.inputs if v is not None and constant_array(v) is None]
-        if len(computed) != 1:
-            raise _CannotFoldError(f"it stands behind {producer.op_type} of two tensors")
-        value = computed[0]
-    raise _CannotFoldError("it has no input")
-
-
-def _layer_behind_pair(dequantize: ir.Node) -> str:
-    quantize = dequantize.inputs[0].producer() if dequantize.inputs[0] is not None else None
-    if quantize is None or quantize.op_type != QUANTIZE or quantize.inputs[0] is None:
-        return ""
-    producer = quantize.inputs[0].producer()
-    layer = None if producer is None else layer_of(producer)
-    return "" if layer is None else layer.name
-
-
-def _check_layer(layer: Layer) -> None:
-    if layer.dequantize_weight is None:
-        raise _CannotFoldError(
-            f"the weight of {layer.name} is not quantized; TensorRT folds it in floating point"
-        )
-    if layer.node.op_type == "Gemm":
-        for name in ("alpha", "beta"):
-            attribute = layer.node.attributes.get(name)
-            if attribute is not None and attribute.as_float() != 1:
-                raise _CannotFoldError(f"{layer.name} has {name} other than 1", layer.name)
-    if layer.node.op_type == "MatMul":
-        shape = layer.node.outputs[0].shape
-        if shape is None or len(shape) != 2:
-            raise _CannotFoldError(
-                f"its channels are not those of {layer.name}, whose output is not (N, C)",
-                layer.name,
-            )
-    if layer.weight_axis is None or layer.output_axis is None or layer.channels is None:
-        raise _CannotFoldError(f"the output channels of {layer.name} are not one axis", layer.name)
-
-
-def _check_unshared(value: ir.Value, behind: str) -> None:
-    if value.is_graph_output():
-        raise _CannotFoldError(f"'{value.name}' before it is an output of the graph", behind)
-    consumers = consumers_of(value)
-    if len(consumers) > 1:
-        others = ", ".join(name_of(node) for node in consumers[1:3])
-        raise _CannotFoldError(f"'{value.name}' before it is also read by {others}", behind)
-
-
-@dataclass(frozen=True, eq=False)
-class _Plan:
-    """What a fold will write."""
-
-    codes: Array
-    scale: Array
-    bias: Array
-    negated: Array
-    constant: Array
-
-
-def _plan(layer: Layer, chain: list[ir.Node]) -> _Plan:
-    dequantize, axis, output_axis = layer.dequantize_weight, layer.weight_axis, layer.output_axis
-    channels = layer.channels
-    assert dequantize is not None
-    assert axis is not None
-    assert output_axis is not None
-    assert channels is not None
-    whole = _affine(layer, chain, channels, output_axis)
-    parameters = parameters_of(dequantize)
-    codes = weight_codes(dequantize)
-    if codes is None or codes.dtype != np.int8 or parameters.scale is None:
-        raise _CannotFoldError(f"the codes of {layer.name} are not constant", layer.name)
-    if parameters.zero_point is not None and parameters.zero_point.any():
-        raise _CannotFoldError(f"{layer.name} has zero-points other than 0", layer.name)
-    if parameters.axis not in (None, axis):
-        raise _CannotFoldError(
-            f"the weight of {layer.name} has one scale per input channel (axis "
-            f"{parameters.axis}), not per output channel (axis {axis})",
-            layer.name,
-        )
-    negated, constant = whole.multiplier < 0, whole.multiplier == 0
-    signs = along_axis(np.where(negated, -1, np.where(constant, 0, 1)), axis, codes.ndim)
-    signed = codes.astype(np.int16) * signs.astype(np.int16)
-    if signed.max(initial=0) > 127:
-        raise _CannotFoldError(
-            f"γ is negative for a channel of {layer.name} that uses the code -128, and +128 "
-            "does not exist",
-            layer.name,
-        )
-    old = np.broadcast_to(parameters.scale.astype(np.float64), (channels,))
-    scale = np.where(constant, old, old * np.abs(whole.multiplier))
-    bias = whole.offset.astype(np.float32)
-    if not ((scale >= _SMALLEST_NORMAL).all() and (scale <= np.finfo(np.float32).max).all()):
-        raise _CannotFoldError(
-            f"a scale of {layer.name} would leave FP32's normal range", layer.name
-        )
-    if not np.isfinite(bias).all():
-        raise _CannotFoldError(f"the bias of {layer.name} would not be finite", layer.name)
-    return _Plan(signed.astype(np.int8), scale.astype(np.float32), bias, negated, constant)
-
-
-def _affine(layer: Layer, chain: list[ir.Node], channels: int, output_axis: int) -> Affine:
-    whole = identity(channels)
-    bias_value = bias_of(layer.node) if layer.node.op_type != "MatMul" else None
-    if bias_value is not None:
-        bias = constant_array(bias_value)
-        if bias is None or bias.size not in (1, channels):
-            raise _CannotFoldError(f"the bias of {layer.name} is not constant", layer.name)
-        flat = bias.astype(np.float64).reshape(-1)
-        whole = Affine(whole.multiplier, np.broadcast_to(flat, (channels,)))
-    value = layer.node.outputs[0]
-    for node in chain:
-        step = affine_of(node, value, channels, axis=output_axis)
-        if step is None:
-            raise _CannotFoldError(
-                f"{node.op_type} '{node.name}' is no constant per channel", layer.name
-            )
-        whole = whole.then(step)
-        value = node.outputs[0]
-    if not (np.isfinite(whole.multiplier).all() and np.isfinite(whole.offset).all()):
-        raise _CannotFoldError("its statistics are not finite numbers", layer.name)
-    return whole
-
-
-def _fold(graph: ir.Graph, layer: Layer, chain: list[ir.Node], tally: _Tally) -> None:
-    plan = _plan(layer, chain)
+def _fold(graph: ir.Graph, plan: FoldPlan, tally: _Tally) -> None:
+    layer, chain = plan.layer, plan.chain
     node = layer.node
     dequantize = layer.dequantize_weight
     assert dequantize is not None
@@ -342,7 +158,7 @@ def _describe(node: ir.Node, like: ir.Value) -> None:
     output.type, output.shape = like.type, like.shape
 
 
-def _write_weight(graph: ir.Graph, dequantize: ir.Node, plan: _Plan, axis: int) -> None:
+def _write_weight(graph: ir.Graph, dequantize: ir.Node, plan: FoldPlan, axis: int) -> None:
     zero_point = np.zeros(plan.scale.shape, np.int8)
     arrays = (plan.codes, plan.scale, zero_point)
     for index, array in enumerate(arrays):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from trtqat.graph.editing import constant_array, name_of
-from trtqat.graph.fold_batch_norm import KeptBatchNorm, why_kept
+from trtqat.graph.fold_plan import KeptBatchNorm, why_kept
 from trtqat.graph.layers import CONVOLUTIONS, PRODUCTS, layer_of
 from trtqat.graph.lint.finding import Places, rule
 from trtqat.graph.pairs import QUANTIZE, consumers_of, is_dequantized, producer_of
