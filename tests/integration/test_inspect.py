@@ -220,3 +220,40 @@ def test_examples_have_no_warning_but_the_known_one(
     assert result.summary.int8_share == 1.0
     assert all(layer.macs for layer in result.summary.layers)
     assert result.summary.int8_layers == len(result.summary.layers)
+
+
+def test_layers_of_an_engine(tmp_path: Path) -> None:
+    """Two convolutions of a graph against what TensorRT 8.6.0 made of a network that has them."""
+    made = Graph((2, 4, 6, 6))
+    for name in ("/features/0/Conv", "/features/3/Conv"):
+        data = made.pair("x" if "0" in name else "/features/0/Conv", 0.1, name=f"{name}.p")
+        made.conv(data, name)
+    proto = made.proto("/features/3/Conv")
+    for node in proto.graph.node:
+        node.name = node.name.replace("//", "/")
+    graph = tmp_path / "graph.onnx"
+    onnx.save(proto, str(graph))
+    layers = Path(__file__).parents[1] / "data/inspector-8.6/vgg16.json"
+
+    done = trtqat(tmp_path, "inspect", layers, "--graph", graph, "--require-int8", "-v")
+    assert done.returncode == 0, done.stderr
+    assert "INT8: 2 of 2 quantized layers, 100.0% of the arithmetic" in done.stdout
+    assert "/features/2/Relu" in done.stdout
+    done = trtqat(tmp_path, "inspect", layers, "--graph", graph, "--json", "-")
+    assert [layer["runs_int8"] for layer in json.loads(done.stdout)["layers"]] == [True, True]
+
+    content = json.loads(layers.read_text(), strict=False)
+    content["Layers"] = [each for each in content["Layers"] if "/features/3/" not in each["Name"]]
+    (tmp_path / "less.json").write_text(json.dumps(content))
+    done = trtqat(tmp_path, "inspect", "less.json", "--graph", graph, "--require-int8")
+    assert done.returncode == 3
+    assert "1 of 2 quantized layers are not seen in INT8, first '/features/3/Conv'" in done.stderr
+
+    for arguments, code in (
+        (("less.json",), 2),
+        ((graph, "--require-int8"), 2),
+        (("none.json", "--graph", graph), 2),
+    ):
+        done = trtqat(tmp_path, "inspect", *arguments)
+        assert (done.returncode, done.stdout) == (code, "")
+        assert "Traceback" not in done.stderr

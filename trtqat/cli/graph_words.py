@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from trtqat.engine.coverage import Coverage
     from trtqat.graph.lint.finding import Finding
     from trtqat.graph.macs import GraphSummary
 
@@ -58,6 +59,39 @@ def explain(findings: Sequence[Finding], *, places: int) -> str:
         lines.append(f"    {first.example}")
         paragraphs.append("\n".join(lines))
     return "\n\n".join(paragraphs)
+
+
+def describe_coverage(coverage: Coverage) -> str:
+    """How many of the quantized layers run in INT8, why the others do not, and what is left."""
+    wanted, missed = coverage.wanted, coverage.missed
+    share = coverage.int8_share
+    lines = [
+        f"INT8: {len(wanted) - len(missed)} of {len(wanted)} quantized layers"
+        + (f", {share:.1%} of the arithmetic" if share is not None else "")
+    ]
+    lines += [f"  {layer.name} is not seen in INT8: {layer.reason}" for layer in missed]
+    lines.append(
+        f"besides: {_count(len(coverage.quantizers), 'layer')} that quantize on their own, "
+        f"{_count(len(coverage.reformats), 'reformat')}, {_count(len(coverage.others), 'other')}"
+    )
+    return "\n".join(lines)
+
+
+def coverage_table(coverage: Coverage) -> tuple[Sequence[str], list[list[str]]]:
+    """Columns and rows: every layer of the graph and how the engine runs it."""
+    columns = ("layer", "operator", "INT8", "writes", "fused with", "kernel")
+    words = {True: "yes", False: "no", None: "?"}
+    return columns, [
+        [
+            layer.name,
+            layer.operator,
+            words[layer.runs_int8],
+            layer.output_dtype or "?",
+            ", ".join(layer.fused_with),
+            layer.tactic[:40],
+        ]
+        for layer in coverage.layers
+    ]
 
 
 def _scaled(number: int) -> str:

@@ -1,0 +1,152 @@
+"""Which layers of a Q/DQ graph an engine really runs in INT8.
+
+Graph layers and engine layers are joined by the ONNX node names that TensorRT keeps: in the
+metadata of an engine layer, or else inside its name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from trtqat.engine.inspector import EngineLayer
+from trtqat.graph.macs import LayerSummary
+
+_INT8 = "int8"
+
+
+@dataclass(frozen=True)
+class LayerCoverage:
+    """How an engine runs one layer of the graph.
+
+    Attributes:
+        name: The layer of the graph.
+        operator: Its ONNX operator.
+        wants_int8: Whether both its operands come from DequantizeLinear.
+        runs_int8: Whether the engine runs it in INT8; None if the file does not say.
+        macs: Multiply-accumulates for one sample; None if a shape is not known.
+        engine_layer: Name of the engine layer that runs it; empty if none was found.
+        tactic: Its kernel.
+        fused_with: The other nodes of the graph that the same engine layer runs.
+        output_dtype: Type of what it writes; empty if the file does not say.
+        reason: Why it is not INT8 though it should be, as far as can be told.
+    """
+
+    name: str
+    operator: str
+    wants_int8: bool
+    runs_int8: bool | None
+    macs: int | None
+    engine_layer: str
+    tactic: str
+    fused_with: tuple[str, ...]
+    output_dtype: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """A graph's layers as an engine runs them.
+
+    Attributes:
+        layers: One for each layer of the graph, in its order.
+        reformats: Engine layers that only convert formats or types.
+        quantizers: Engine layers that quantize or dequantize on their own.
+        others: Engine layers that run no layer of the graph, without those two.
+    """
+
+    layers: tuple[LayerCoverage, ...]
+    reformats: tuple[str, ...]
+    quantizers: tuple[str, ...]
+    others: tuple[str, ...]
+
+    @property
+    def wanted(self) -> tuple[LayerCoverage, ...]:
+        """The layers that the graph quantizes."""
+        return tuple(layer for layer in self.layers if layer.wants_int8)
+
+    @property
+    def missed(self) -> tuple[LayerCoverage, ...]:
+        """Those of them that the engine does not run in INT8, or not for all one can tell."""
+        return tuple(layer for layer in self.wanted if layer.runs_int8 is not True)
+
+    @property
+    def int8_share(self) -> float | None:
+        """Share of the known arithmetic that runs in INT8, from 0 to 1; None if none is known."""
+        total = sum(layer.macs or 0 for layer in self.layers)
+        int8 = sum(layer.macs or 0 for layer in self.layers if layer.runs_int8)
+        return int8 / total if total else None
+
+
+def cover(graph: Sequence[LayerSummary], engine: Sequence[EngineLayer]) -> Coverage:
+    """Joins the layers of a graph with those of the engine that was built from it.
+
+    Args:
+        graph: ``graph.macs.summarize(model).layers``.
+        engine: ``engine.inspector.read_layers``.
+    """
+    names = {layer.name for layer in graph}
+    found = {name: layer for layer in engine for name in _graph_layers(layer, names)}
+    used = {layer.name for layer in found.values()}
+    # A NoOp is a name for memory that is already right.
+    rest = [layer for layer in engine if layer.name not in used and layer.kind != "NoOp"]
+    quantizers = [each.name for each in rest if re.search("QuantizeLinear", each.name)]
+    reformats = [
+        each.name
+        for each in rest
+        if each.kind in ("Reformat", "MyelinReformat") and each.name not in quantizers
+    ]
+    return Coverage(
+        tuple(_cover(layer, found.get(layer.name)) for layer in graph),
+        tuple(reformats),
+        tuple(quantizers),
+        tuple(
+            each.name for each in rest if each.name not in reformats and each.name not in quantizers
+        ),
+    )
+
+
+def _graph_layers(layer: EngineLayer, names: set[str]) -> list[str]:
+    """The layers of the graph that an engine layer runs."""
+    if layer.onnx_nodes:
+        return [node for node in layer.onnx_nodes if node in names]
+    # Without metadata: "w + /conv/Conv + PWN(/act/Relu)". A name can be part of a longer one.
+    parts = re.split(r" \+ |[(),]", layer.name)
+    return [part.strip() for part in parts if part.strip() in names]
+
+
+def _cover(layer: LayerSummary, engine: EngineLayer | None) -> LayerCoverage:
+    runs = None if engine is None else _runs_int8(engine)
+    nodes = () if engine is None else engine.onnx_nodes
+    return LayerCoverage(
+        name=layer.name,
+        operator=layer.operator,
+        wants_int8=layer.is_int8,
+        runs_int8=runs,
+        macs=layer.macs,
+        engine_layer="" if engine is None else engine.name,
+        tactic="" if engine is None else engine.tactic,
+        fused_with=tuple(node for node in nodes if node != layer.name),
+        output_dtype=engine.outputs[0].dtype if engine is not None and engine.outputs else "",
+        reason=_reason(layer, engine, runs),
+    )
+
+
+def _runs_int8(engine: EngineLayer) -> bool | None:
+    """By its weights, or, where it has none, by its inputs; None if neither is described."""
+    if engine.weight_dtype:
+        return engine.weight_dtype == _INT8
+    dtypes = {tensor.dtype for tensor in engine.inputs} - {""}
+    return dtypes == {_INT8} if dtypes else None
+
+
+def _reason(layer: LayerSummary, engine: EngineLayer | None, runs: bool | None) -> str:
+    if not layer.is_int8 or runs:
+        return ""
+    if engine is None:
+        return "no engine layer names it: it may be part of a compiled subgraph (inferred)"
+    if runs is None:
+        return "the file does not say in which type it runs"
+    kernel = engine.tactic or "a kernel without a name"
+    return f"TensorRT chose {kernel}: no INT8 one fits, or none is faster (inferred)"

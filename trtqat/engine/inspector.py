@@ -1,0 +1,144 @@
+"""What TensorRT's engine inspector says of an engine, for every version in one form.
+
+TensorRT 8.6 and 10 write ``{"Layers": […], "Bindings": […]}`` with one "Format/Datatype" string
+for a tensor; 11 writes "I/O Tensors" and keeps format and type apart. trtexec's
+``--exportLayerInfo`` writes the same. Real output of 8.6.0 lies in tests/data/inspector-8.6.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trtqat.errors import GraphError
+
+# Each version spells types in words of its own, inside longer descriptions.
+_DTYPES = (
+    (re.compile(r"\bint8\b", re.IGNORECASE), "int8"),
+    (re.compile(r"\b(fp16|half)\b", re.IGNORECASE), "float16"),
+    (re.compile(r"\b(fp32|float)\b", re.IGNORECASE), "float32"),
+    (re.compile(r"\b(bf16|bfloat16)\b", re.IGNORECASE), "bfloat16"),
+    (re.compile(r"\bfp8\b", re.IGNORECASE), "float8"),
+    (re.compile(r"\bint32\b", re.IGNORECASE), "int32"),
+    (re.compile(r"\bint64\b", re.IGNORECASE), "int64"),
+    (re.compile(r"\bbool\b", re.IGNORECASE), "bool"),
+)
+# 8.6 joins the ONNX nodes of a fused layer by this control character.
+_RECORD_SEPARATOR = "\x1e"
+_ONNX_LAYER = re.compile(r"\[ONNX Layer: ([^\]]+)\]")
+
+
+@dataclass(frozen=True)
+class EngineTensor:
+    """An input or output of an engine layer.
+
+    Attributes:
+        name: TensorRT's name for it.
+        dtype: As NumPy spells it; empty where the inspector does not say, as for an engine
+            of dynamic shapes without a context.
+        description: What the inspector says of format and type.
+    """
+
+    name: str
+    dtype: str
+    description: str
+
+
+@dataclass(frozen=True)
+class EngineLayer:
+    """One kernel, or what TensorRT runs as one.
+
+    Attributes:
+        name: TensorRT's name, which joins what it fused by " + ".
+        kind: Its layer type, as ``"CaskConvolution"``; empty if only names were recorded.
+        onnx_nodes: The nodes of the ONNX graph that it runs, where TensorRT says so.
+        inputs: Its inputs.
+        outputs: Its outputs.
+        weight_dtype: Type of its weights; empty if it has none.
+        tactic: Name of its kernel; empty if it has none.
+    """
+
+    name: str
+    kind: str
+    onnx_nodes: tuple[str, ...]
+    inputs: tuple[EngineTensor, ...]
+    outputs: tuple[EngineTensor, ...]
+    weight_dtype: str
+    tactic: str
+
+
+def read_layers(path: Path) -> tuple[EngineLayer, ...]:
+    """Reads a file of layer information.
+
+    Raises:
+        GraphError: It is missing or not the inspector's JSON.
+    """
+    try:
+        # Names hold raw control characters in 8.6.
+        content = json.loads(path.read_text(encoding="utf-8"), strict=False)
+    except OSError as error:
+        raise GraphError(f"There is no layer file '{path}'.", "Check the path.") from error
+    except ValueError as error:
+        raise GraphError(f"'{path}' is not JSON: {error}.", _WAY_OUT) from error
+    if not isinstance(content, dict) or not isinstance(content.get("Layers"), list):
+        raise GraphError(f"'{path}' has no list of Layers.", _WAY_OUT)
+    return parse_layers(content["Layers"])
+
+
+_WAY_OUT = "Write one with TensorRT's engine inspector, or trtexec --exportLayerInfo=layers.json."
+
+
+def parse_layers(layers: Sequence[Any]) -> tuple[EngineLayer, ...]:
+    """Reads the inspector's list of layers.
+
+    Args:
+        layers: Objects of detailed verbosity, or bare names of an engine that was built
+            without it.
+    """
+    return tuple(
+        _layer(each)
+        if isinstance(each, Mapping)
+        else EngineLayer(str(each), "", (), (), (), "", "")
+        for each in layers
+    )
+
+
+def _layer(layer: Mapping[str, Any]) -> EngineLayer:
+    weights = [value for key, value in layer.items() if key.endswith("Weights")]
+    types = [str(each["Type"]) for each in weights if isinstance(each, Mapping) and "Type" in each]
+    return EngineLayer(
+        name=str(layer.get("Name", "")),
+        kind=str(layer.get("LayerType", "")),
+        onnx_nodes=_onnx_nodes(str(layer.get("Metadata", ""))),
+        inputs=_tensors(layer.get("Inputs")),
+        outputs=_tensors(layer.get("Outputs")),
+        weight_dtype=_dtype(types[0]) if types else "",
+        tactic=str(layer.get("TacticName", "")),
+    )
+
+
+def _onnx_nodes(metadata: str) -> tuple[str, ...]:
+    found = (_ONNX_LAYER.search(part) for part in metadata.split(_RECORD_SEPARATOR))
+    return tuple(dict.fromkeys(match[1] for match in found if match))
+
+
+def _tensors(tensors: object) -> tuple[EngineTensor, ...]:
+    if not isinstance(tensors, list):
+        return ()
+    found = []
+    for tensor in tensors:
+        if not isinstance(tensor, Mapping):
+            found.append(EngineTensor(str(tensor), "", ""))
+            continue
+        description = str(tensor.get("Format/Datatype") or tensor.get("Format", ""))
+        dtype = str(tensor.get("Datatype", "")) or description
+        found.append(EngineTensor(str(tensor.get("Name", "")), _dtype(dtype), description))
+    return tuple(found)
+
+
+def _dtype(description: str) -> str:
+    return next((name for pattern, name in _DTYPES if pattern.search(description)), "")
