@@ -8,7 +8,7 @@
    other type: TensorRT sees INT8 only where a layer reads from one directly.
 4. A constant that both types read becomes two initializers.
 5. One quantizer, one number: where an FP16 node reads a scale, its FP32 readers get the
-   rounded value too; not the QuantizeLinear of a weight, whose codes would move.
+   rounded value too.
 """
 
 from __future__ import annotations

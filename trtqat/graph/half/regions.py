@@ -60,6 +60,7 @@ def _region(
         The nodes, and a tensor on their border; empty if one on the border is not FP32.
     """
     region, stack, open_to_half, border = [], [start], False, ""
+    seen = {start}
     del pending[start]
     while stack:
         node = stack.pop()
@@ -69,9 +70,10 @@ def _region(
                 if neighbour in pending:
                     del pending[neighbour]
                     stack.append(neighbour)
+                    seen.add(neighbour)
                 elif neighbour is None or neighbour in kept:
                     border = border or str(value.name)
-                elif neighbour not in region and neighbour not in stack:
+                elif neighbour not in seen:
                     open_to_half = True
     return region, "" if open_to_half else border
 
