@@ -8,49 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.plans import make_manifest, make_plan
 from trtqat.errors import PlanError
+from trtqat.runtime.compatibility import check_version
 from trtqat.runtime.manifest import (
     SCHEMA_VERSION,
-    Manifest,
-    ProfileShapes,
     check_plan,
     manifest_path,
 )
-from trtqat.runtime.plan import PlanHeader, check_version, parse_header, read_plan
-from trtqat.tensors import TensorSpec
-
-
-def make_plan(
-    version: tuple[int, int, int] = (8, 6, 0), *, kind: int = 1, body: bytes = b"weights" * 10
-) -> bytes:
-    size = 28 + len(body)
-    header = b"ftrt" + bytes(4) + kind.to_bytes(4, "little") + bytes(4)
-    return header + size.to_bytes(8, "little") + bytes([*version, 12]) + body
-
+from trtqat.runtime.plan import PlanHeader, parse_header, read_plan
 
 PLAN = make_plan()
-
-
-def make_manifest(plan: bytes) -> Manifest:
-    return Manifest(
-        plan_sha256=hashlib.sha256(plan).hexdigest(),
-        plan_bytes=len(plan),
-        graph="model.onnx",
-        graph_sha256="0" * 64,
-        tensorrt="8.6.0",
-        cuda="12.4",
-        driver="550.0",
-        gpu="A GPU",
-        compute_capability="9.0",
-        platform="Linux-x86_64",
-        inputs=(TensorSpec("x", (-1, 3)),),
-        outputs=(TensorSpec("y", (-1, 10)),),
-        profiles={"x": ProfileShapes((1, 3), (2, 3), (4, 3))},
-        options={"workspace_bytes": None},
-        provenance={},
-        build_seconds=1.5,
-        created="2025-01-01T00:00:00+00:00",
-    )
 
 
 def test_header_as_8_6_writes_it() -> None:

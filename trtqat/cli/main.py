@@ -8,6 +8,7 @@ import typer
 
 import trtqat
 from trtqat.cli.build import build
+from trtqat.cli.doctor import doctor
 from trtqat.cli.evaluate import evaluate
 from trtqat.cli.export import export
 from trtqat.cli.inspect import inspect
@@ -24,6 +25,7 @@ app.command("export")(export)
 app.command("build")(build)
 app.command("eval")(evaluate)
 app.command("inspect")(inspect)
+app.command("doctor")(doctor)
 
 
 def _print_version(value: bool) -> None:
@@ -44,7 +46,7 @@ def _root(
     """Turn a quantization-aware-trained PyTorch model into a measured INT8 TensorRT engine.
 
     export a model to ONNX with explicit Q/DQ, inspect the graph for what costs speed or
-    accuracy, build an engine from it, eval either against the PyTorch model.
+    accuracy, build an engine from it, eval either against the PyTorch model, doctor a host.
 
     Exit codes: 0 done, 1 it failed, 2 wrong usage or input, 3 a gate was not met, 4 something
     needed is not here (GPU, TensorRT, an extra), 130 interrupted.

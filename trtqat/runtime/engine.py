@@ -9,8 +9,9 @@ from typing import Any, Literal
 import numpy as np
 
 from trtqat.errors import InferenceError, PlanError, UsageError
+from trtqat.runtime.compatibility import check_version
 from trtqat.runtime.manifest import ProfileShapes, check_plan
-from trtqat.runtime.plan import check_version, read_plan
+from trtqat.runtime.plan import read_plan
 from trtqat.runtime.session import EngineSession
 from trtqat.runtime.tensorrt_library import load_tensorrt, make_logger, open_device
 from trtqat.tensors import DYNAMIC, TensorSpec

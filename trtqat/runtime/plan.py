@@ -13,7 +13,6 @@ The header was read off plans of TensorRT 8.6 (a file of 16,118,660 bytes begins
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,31 +51,6 @@ def read_plan(path: Path) -> tuple[bytes, PlanHeader]:
             f"The plan '{path}' cannot be read: {error.strerror}.", "Check the path."
         ) from error
     return plan, parse_header(plan, str(path))
-
-
-def check_version(header: PlanHeader, tensorrt: str, name: str) -> None:
-    """Refuses a plan that the TensorRT of this host did not write and may not run.
-
-    TensorRT 8.6.0 was seen to deserialize a plan with another version in its header without
-    complaint. A version-compatible plan runs on newer versions; how much newer is left to
-    TensorRT.
-
-    Args:
-        header: Of the plan.
-        tensorrt: Version string of this host's TensorRT.
-        name: Of the plan, for messages.
-
-    Raises:
-        PlanError: The version differs; a version-compatible plan is from a newer one.
-    """
-    here = tuple(int(part) for part in re.findall(r"\d+", tensorrt)[:3])
-    if header.tensorrt == here or (header.is_version_compatible and header.tensorrt < here):
-        return
-    written = ".".join(map(str, header.tensorrt))
-    raise PlanError(
-        f"The plan '{name}' was built by TensorRT {written}; this host has {tensorrt}.",
-        f"Build it here again from its ONNX file, or install TensorRT {written}.",
-    )
 
 
 def parse_header(plan: bytes, name: str) -> PlanHeader:

@@ -1,0 +1,68 @@
+"""``trtqat doctor`` on this host, whatever it has."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.plans import make_manifest, make_plan
+from trtqat.runtime.host import describe_host
+from trtqat.runtime.manifest import manifest_path
+
+
+def doctor(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "trtqat", "doctor", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> Path:
+    path = tmp_path / "model.engine"
+    content = make_plan()
+    path.write_bytes(content)
+    manifest_path(path).write_text(make_manifest(content).to_json())
+    return path
+
+
+def test_host_alone() -> None:
+    done = doctor()
+    assert done.returncode == 0, done.stderr
+    assert "onnxruntime" in done.stdout
+    result = json.loads(doctor("--json", "-").stdout)
+    assert result["exit_code"] == 0
+    assert result["host"]["platform"] == describe_host().platform
+
+
+def test_plan_on_this_host(plan: Path) -> None:
+    done = doctor(plan)
+    checks = {
+        line.split()[1]: line.split()[0] for line in done.stdout.splitlines() if line[0] != " "
+    }
+    assert (checks["plan"], checks["manifest"]) == ("passed", "passed")
+    host = describe_host()
+    if not host.gpus or not host.tensorrt:
+        assert done.returncode == 4
+    result = json.loads(doctor(plan, "--json", "-").stdout)
+    assert result["exit_code"] == done.returncode
+    assert [check["name"] for check in result["checks"]] == list(checks)
+
+
+def test_plans_that_do_not_run(plan: Path, tmp_path: Path) -> None:
+    content = plan.read_bytes()
+    for damaged in (content[:40], content[:-1] + b"!", b"", b"text"):
+        plan.write_bytes(damaged)
+        done = doctor(plan, "-q")
+        assert done.returncode == 1
+        assert "failed" in done.stdout
+        assert "Traceback" not in done.stderr
+    done = doctor(tmp_path / "none.engine")
+    assert done.returncode == 1
+    assert "cannot be read" in done.stdout

@@ -1,0 +1,58 @@
+"""``trtqat doctor``."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from trtqat.cli.console import (
+    JsonOption,
+    QuietOption,
+    VerboseOption,
+    check_json,
+    command,
+    print_json,
+)
+
+
+def doctor(
+    plan: Annotated[
+        Path | None, typer.Argument(metavar="[MODEL.engine]", help="A plan to run on this host.")
+    ] = None,
+    json: JsonOption = None,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = False,
+) -> None:
+    """Show what this host has, or whether it can run an engine, and what to do if not.
+
+    Needs neither a GPU nor TensorRT. With an engine the exit code is 0 if it runs here as far as
+    can be told without loading it, 4 if this host lacks something, 1 if it does not run here.
+
+    Example: trtqat doctor model.engine
+    """
+    with command(quiet=quiet, verbose=verbose):
+        check_json(json)
+
+        from trtqat.runtime.host import describe_host
+        from trtqat.runtime.preflight import check_host, exit_code, preflight
+
+        host = describe_host()
+        checks = check_host(host) if plan is None else preflight(plan, host)
+        code = 0 if plan is None else exit_code(checks)
+        result = {
+            "host": asdict(host),
+            "checks": [asdict(check) for check in checks],
+            "exit_code": code,
+        }
+        if not print_json(result, json):
+            for check in checks:
+                if quiet and check.status == "passed":
+                    continue
+                typer.echo(f"{check.status:8} {check.name:12} {check.finding}")
+                if check.remedy:
+                    typer.echo(f"{'':21} {check.remedy}")
+        if code:
+            raise typer.Exit(code)

@@ -1,0 +1,73 @@
+"""Which TensorRT may run which plan: the rules of versions, in one place.
+
+A plain plan runs on the version that built it, a version-compatible one on newer versions of
+the same major and on the next major: 8 → 10 → 11 (there was no 9), never backwards, never 8 → 11
+(NVIDIA's documentation; the 11.4 runtime was seen to refuse a plan of 8.6, the 10.16 lean runtime
+to run it). TensorRT itself does not always refuse: 8.6.0 loads a plan with another version in
+its header without complaint.
+"""
+
+from __future__ import annotations
+
+import re
+
+from trtqat.errors import PlanError
+from trtqat.runtime.plan import PlanHeader
+
+_NEXT_MAJOR = {8: 10, 10: 11}
+
+
+def why_not(header: PlanHeader, version: str, *, flavour: str = "full") -> str:
+    """Why a TensorRT may not run a plan.
+
+    Args:
+        header: Of the plan.
+        version: Of the TensorRT, as ``"8.6.0"``.
+        flavour: ``full``, ``lean`` or ``dispatch``.
+
+    Returns:
+        The end of a sentence; empty if it may.
+    """
+    here = version_tuple(version)
+    built = header.tensorrt
+    written = ".".join(map(str, built))
+    if not header.is_version_compatible:
+        if flavour != "full":
+            return f"the {flavour} runtime runs version-compatible plans only"
+        return "" if here == built else f"a plain plan runs on TensorRT {written} only"
+    if here < built:
+        return f"a plan never runs on a TensorRT older than the one that built it, {written}"
+    allowed = (built[0], _NEXT_MAJOR.get(built[0], built[0]))
+    if here[0] not in allowed:
+        return (
+            f"a version-compatible plan of TensorRT {built[0]} runs up to TensorRT {max(allowed)}"
+        )
+    return ""
+
+
+def check_version(header: PlanHeader, tensorrt: str, name: str) -> None:
+    """Refuses a plan that the full TensorRT of this host may not run.
+
+    Args:
+        header: Of the plan.
+        tensorrt: Version string of this host's TensorRT.
+        name: Of the plan, for messages.
+
+    Raises:
+        PlanError: With the rule.
+    """
+    reason = why_not(header, tensorrt)
+    if reason:
+        written = ".".join(map(str, header.tensorrt))
+        raise PlanError(
+            f"The plan '{name}' was built by TensorRT {written}; this host has {tensorrt}, and "
+            f"{reason}.",
+            f"Build it here again from its ONNX file, or install TensorRT {written}.",
+        )
+
+
+def version_tuple(version: str) -> tuple[int, int, int]:
+    """``"10.16.1.2"`` → ``(10, 16, 1)``."""
+    numbers = [int(part) for part in re.findall(r"\d+", version)[:3]]
+    major, minor, patch = (*numbers, 0, 0, 0)[:3]
+    return major, minor, patch
