@@ -150,6 +150,25 @@ class FallsBack(nn.Module):
 
 
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+class SumOfSquares(nn.Module):
+    """With an operator that only the torch.export-based exporter translates."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + torch.vdot(x.flatten(), x.flatten())
+
+
+class Masked(nn.Module):
+    """Two classes are out of the question."""
+
+    def __init__(self, masked: float = -float("inf")) -> None:
+        super().__init__()
+        self.register_buffer("mask", torch.tensor([0.0, masked, 0.0, masked]))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y: torch.Tensor = x + self.mask
+        return y
+
+
 def test_auto_falls_back_and_says_so(tmp_path: Path) -> None:
     model = FallsBack()
     insert_quantizers(model)
@@ -158,6 +177,37 @@ def test_auto_falls_back_and_says_so(tmp_path: Path) -> None:
     assert result.exporter == "TorchScript exporter (the torch.export-based one failed)"
     with pytest.raises(ExportError, match=r"torch\.export-based exporter failed"):
         export_onnx(model, tmp_path / "m.onnx", ExportOptions((X,), exporter="dynamo"))
+
+
+def test_exporter_that_fails_prints_nothing(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Results go to standard output; PyTorch writes the graph of what it cannot export there."""
+    model = nn.Sequential(nn.Linear(4, 4), SumOfSquares())
+    insert_quantizers(model)
+    calibrate(model, [torch.randn(8, 4)])
+    options = ExportOptions((TensorSpec("input", (1, 4)),), exporter="torchscript")
+    with pytest.raises(ExportError, match="vdot"):
+        export_onnx(model, tmp_path / "model.onnx", options)
+    assert capfd.readouterr().out == ""
+
+
+def test_masked_output(tmp_path: Path) -> None:
+    model = nn.Sequential(nn.Linear(4, 4), Masked())
+    insert_quantizers(model)
+    calibrate(model, [torch.randn(8, 4)])
+    options = ExportOptions((TensorSpec("input", (1, 4)),))
+    assert export_onnx(model, tmp_path / "model.onnx", options).verification.sqnr_db > 100
+
+
+def test_model_that_returns_nan_is_told(tmp_path: Path) -> None:
+    model = nn.Sequential(nn.Linear(4, 4), Masked(float("nan")))
+    insert_quantizers(model)
+    calibrate(model, [torch.randn(8, 4)])
+    options = ExportOptions((TensorSpec("input", (1, 4)),))
+    with pytest.raises(ExportError, match="The model itself returns NaN at output 'output'"):
+        export_onnx(model, tmp_path / "model.onnx", options)
+    assert not list(tmp_path.iterdir())
 
 
 def test_static_batch(tmp_path: Path) -> None:

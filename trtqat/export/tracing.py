@@ -18,7 +18,7 @@ import onnx
 import onnx_ir as ir
 import torch
 
-from trtqat.errors import ExportError, TrtqatError, first_line
+from trtqat.errors import ExportError, TrtqatError, UsageError, first_line
 from trtqat.export.options import Exporter
 from trtqat.export.samples import Samples
 from trtqat.export.symbolics import registered_symbolics
@@ -55,6 +55,7 @@ def trace(
 
     Raises:
         ExportError: No exporter could translate it.
+        UsageError: The exporter asked for does not write that opset.
         QuantizerError: A TorchScript quantizer has no Q/DQ equivalent.
     """
     script = isinstance(model, torch.jit.ScriptModule)
@@ -67,6 +68,11 @@ def trace(
     if script:
         raise ExportError(
             "The torch.export-based exporter cannot read a TorchScript module.",
+            "Use --exporter torchscript or auto.",
+        )
+    if opset < 17:
+        raise UsageError(
+            f"The torch.export-based exporter writes no opset {opset}: 17 is its oldest.",
             "Use --exporter torchscript or auto.",
         )
     try:
@@ -190,11 +196,17 @@ def _quiet() -> Iterator[None]:
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.ERROR)
+    # Past redirect_stdout, C++ prints the whole graph of what the TorchScript exporter cannot
+    # export. Its own switch is no help: setup_onnx_logging always turns it on (PyTorch 2.13).
+    internals: Any = torch._C
+    log = internals._jit_onnx_log
+    internals._jit_onnx_log = lambda *_: None
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
+        internals._jit_onnx_log = log
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
 
