@@ -160,13 +160,14 @@ class SumOfSquares(nn.Module):
 class Masked(nn.Module):
     """Two classes are out of the question."""
 
+    mask: torch.Tensor
+
     def __init__(self, masked: float = -float("inf")) -> None:
         super().__init__()
         self.register_buffer("mask", torch.tensor([0.0, masked, 0.0, masked]))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y: torch.Tensor = x + self.mask
-        return y
+        return x + self.mask
 
 
 def test_auto_falls_back_and_says_so(tmp_path: Path) -> None:
