@@ -157,6 +157,15 @@ class SumOfSquares(nn.Module):
         return x + torch.vdot(x.flatten(), x.flatten())
 
 
+class MaskedAttention(nn.Module):
+    """Each token may look at the first two."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = x.unsqueeze(1)
+        mask = torch.tensor([[[[True, True, False]]]])
+        return nn.functional.scaled_dot_product_attention(x, x, x, mask).squeeze(1)
+
+
 class Masked(nn.Module):
     """Two classes are out of the question."""
 
@@ -199,6 +208,17 @@ def test_masked_output(tmp_path: Path) -> None:
     calibrate(model, [torch.randn(8, 4)])
     options = ExportOptions((TensorSpec("input", (1, 4)),))
     assert export_onnx(model, tmp_path / "model.onnx", options).verification.sqnr_db > 100
+
+
+def test_attention_in_a_new_opset(tmp_path: Path) -> None:
+    """Its two products stay visible to the passes, and a mask of one row for all is accepted."""
+    model = nn.Sequential(nn.Linear(4, 4), MaskedAttention())
+    insert_quantizers(model)
+    calibrate(model, [torch.randn(8, 3, 4)])
+    options = ExportOptions((TensorSpec("input", (1, 3, 4)),), opset=23, exporter="dynamo")
+    result = export_onnx(model, tmp_path / "model.onnx", options)
+    operators = Counter(node.op_type for node in onnx.load(str(result.path)).graph.node)
+    assert (result.opset, operators["MatMul"], operators["Attention"]) == (23, 3, 0)
 
 
 def test_model_that_returns_nan_is_told(tmp_path: Path) -> None:

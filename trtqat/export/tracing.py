@@ -27,7 +27,10 @@ from trtqat.graph.expand_fake_quantize import DOMAIN, OP_TYPE
 _LOG = logging.getLogger(__name__)
 # The torch.export-based exporter knows no older one.
 _DYNAMO_OLDEST_OPSET = 18
-# What it writes above is young and ends at 20; raise_opset goes on from here.
+# From 23 on it writes scaled_dot_product_attention as one Attention node, which hides two
+# products and the softmax from the passes, and whose broadcast mask ONNX Runtime (1.32) refuses.
+_DYNAMO_NEWEST_OPSET = 22
+# What the TorchScript exporter writes above is young and ends at 20; raise_opset goes on from here.
 _TORCHSCRIPT_NEWEST_OPSET = 17
 
 
@@ -46,7 +49,8 @@ def trace(
         model: In eval mode, its quantizers replaced; or a ScriptModule.
         samples: Inputs by name, in the order of forward; batch of at least 2 if it is dynamic.
         output_names: Names for the flattened outputs.
-        opset: 17 and older may come back as 18 from the torch.export-based exporter.
+        opset: 17 and older may come back as 18 from the torch.export-based exporter, newer ones
+            as one that ``raise_opset`` goes on from.
         dynamic_batch: Whether the first dimension of every input stays open.
         exporter: ``auto`` is ``dynamo`` with ``torchscript`` to fall back to.
 
@@ -104,7 +108,7 @@ def _dynamo(
                 tuple(samples.values()),
                 dynamo=True,
                 verbose=False,
-                opset_version=max(opset, _DYNAMO_OLDEST_OPSET),
+                opset_version=min(max(opset, _DYNAMO_OLDEST_OPSET), _DYNAMO_NEWEST_OPSET),
                 input_names=list(samples),
                 output_names=output_names,
                 dynamic_shapes=dynamic_shapes,
