@@ -59,6 +59,22 @@ def test_initializers_that_are_inputs_as_well(tmp_path: Path) -> None:
     assert [spec.name for spec in OnnxModel(result.path).inputs] == ["x"]
 
 
+def test_biases_in_int32(tmp_path: Path) -> None:
+    """As quantize_static writes them: float again, they let the BatchNorm fold."""
+    graph = folds()
+    conv = next(node for node in graph.nodes if node.op_type == "Conv")
+    graph.constant("bias_quantized", np.array([70000, -3, 0, 9], np.int32))
+    graph.constant("bias_scale", np.array([1e-5, 2e-2, 3e-3, 0.1], np.float32))
+    graph.node("DequantizeLinear", ["bias_quantized", "bias_scale"], "bias", axis=0)
+    graph.nodes.insert(0, graph.nodes.pop())
+    conv.input.append("bias")
+    result = improve(graph.proto("norm"), tmp_path)
+    assert result.batch_norms is not None
+    assert result.batch_norms.count == 1
+    assert result.notes == ("INT32 biases made float: 1; TensorRT dequantizes INT8 alone.",)
+    assert not result.warnings
+
+
 def test_shapes_that_the_file_does_not_have_are_refused(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="not x:2x4x9x9"):
         improve(folds().proto("norm"), tmp_path, TensorSpec("x", (2, 4, 9, 9)))

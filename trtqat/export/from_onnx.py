@@ -1,7 +1,7 @@
 """``improve_onnx``: an ONNX file that has its Q/DQ already goes through the same passes.
 
-read → tidy → improve (fold, INT8 weights, repairs) → compare with the file on ONNX Runtime
-→ lint → write
+read → tidy → float biases → improve (fold, INT8 weights, repairs) → compare with the file on
+ONNX Runtime → lint → write
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from trtqat.export.options import ExportOptions, ExportResult, Verification
 from trtqat.export.precision import check_opset, in_precision
 from trtqat.files import check_writable, sha256_of
 from trtqat.graph.canonical import IR_VERSION_OF_OPSET_17, tidy
+from trtqat.graph.float_biases import float_biases
 from trtqat.graph.improve import improve
 from trtqat.graph.lower_opset import lower_opset
 from trtqat.graph.name_nodes import name_unnamed
@@ -63,6 +64,9 @@ def improve_onnx(source: Path, output: Path, options: ExportOptions) -> ExportRe
     written = write_axes(model)
     if written:
         notes.append(f"{written} per-channel nodes had no axis: ONNX's default, 1, is written.")
+    biases = float_biases(model)
+    if biases:
+        notes.append(f"INT32 biases made float: {biases}; TensorRT dequantizes INT8 alone.")
     pairs = sum(node.op_type == DEQUANTIZE for node in model.graph)
     improvements = improve(model, options.improve, opset=model.graph.opset_imports[""])
     agreement = verify_agreement(

@@ -208,7 +208,9 @@ def _affine(layer: Layer, chain: list[ir.Node], channels: int, output_axis: int)
         bias = constant_array(bias_value)
         # That of a Gemm may be (N, 1), one number per row, also where N equals C.
         if bias is None or (bias.size != 1 and not bias.size == bias.shape[-1] == channels):
-            raise CannotFoldError(f"the bias of {layer.name} is no constant per channel", layer.name)
+            raise CannotFoldError(
+                f"the bias of {layer.name} is no constant per channel", layer.name
+            )
         flat = bias.astype(np.float64).reshape(-1)
         whole = Affine(whole.multiplier, np.broadcast_to(flat, (channels,)))
     value = layer.node.outputs[0]
