@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from onnx import TensorProto
 
 from tests.graphs import Graph, batch_norm
 from trtqat.errors import SourceError
@@ -16,9 +17,12 @@ from trtqat.runtime.onnx_reference import OnnxModel
 from trtqat.tensors import TensorSpec
 
 
-def improve(proto: onnx.ModelProto, folder: Path, *inputs: TensorSpec) -> ExportResult:
+def improve(
+    proto: onnx.ModelProto, folder: Path, *inputs: TensorSpec, opset: int = 17
+) -> ExportResult:
     onnx.save(proto, str(folder / "source.onnx"))
-    return improve_onnx(folder / "source.onnx", folder / "better.onnx", ExportOptions(inputs))
+    options = ExportOptions(inputs, opset=opset)
+    return improve_onnx(folder / "source.onnx", folder / "better.onnx", options)
 
 
 def folds() -> Graph:
@@ -73,6 +77,19 @@ def test_biases_in_int32(tmp_path: Path) -> None:
     assert result.batch_norms.count == 1
     assert result.notes == ("INT32 biases made float: 1; TensorRT dequantizes INT8 alone.",)
     assert not result.warnings
+
+
+@pytest.mark.parametrize(("opset", "stored"), [(17, TensorProto.FLOAT), (19, TensorProto.INT8)])
+def test_weights_are_stored_for_the_opset_that_is_written(
+    opset: int, stored: int, tmp_path: Path
+) -> None:
+    """TensorRT 8.6 takes no INT8 initializer for a MatMul, and reads opset 17 at most."""
+    graph = Graph((2, 4))
+    graph.constant("w", np.random.default_rng(0).normal(size=(4, 4)).astype(np.float32))
+    graph.node("MatMul", [graph.pair("x", 0.05), graph.pair("w", np.full(4, 0.02), 1)], "y")
+    result = improve(graph.proto("y"), tmp_path, opset=opset)
+    weights = [i for i in onnx.load(str(result.path)).graph.initializer if list(i.dims) == [4, 4]]
+    assert [weight.data_type for weight in weights] == [stored]
 
 
 def test_shapes_that_the_file_does_not_have_are_refused(tmp_path: Path) -> None:

@@ -68,7 +68,8 @@ def improve_onnx(source: Path, output: Path, options: ExportOptions) -> ExportRe
     if biases:
         notes.append(f"INT32 biases made float: {biases}; TensorRT dequantizes INT8 alone.")
     pairs = sum(node.op_type == DEQUANTIZE for node in model.graph)
-    improvements = improve(model, options.improve, opset=model.graph.opset_imports[""])
+    target = max(model.graph.opset_imports[""], options.opset)
+    improvements = improve(model, options.improve, opset=target)
     agreement = verify_agreement(
         original,
         serialize(model),
