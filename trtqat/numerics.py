@@ -16,7 +16,7 @@ class Difference:
 
     Attributes:
         sqnr_db: Signal-to-quantization-noise ratio in dB; infinite if they are equal,
-            NaN if either holds a NaN or an infinity.
+            NaN if either holds a NaN, or an infinity that the other has not.
         worst: Largest absolute difference.
         worst_index: Where it is.
     """
@@ -42,10 +42,12 @@ def difference(reference: Array, actual: Array) -> Difference:
         raise ValueError(f"shapes differ: {reference.shape} and {actual.shape}")
     if reference.size == 0:
         return Difference(math.inf, 0.0, ())
-    expected = reference.astype(np.float64)
-    # An infinity less itself is NaN, which the sums carry on.
+    expected, found = reference.astype(np.float64), actual.astype(np.float64)
+    # A mask's -inf in both is agreement, but an infinity less itself is NaN.
+    same = np.isinf(expected) & (expected == found)
+    expected, found = np.where(same, 0, expected), np.where(same, 0, found)
     with np.errstate(invalid="ignore"):
-        error = np.abs(expected - actual.astype(np.float64))
+        error = np.abs(expected - found)
     index = np.unravel_index(int(np.argmax(error)), error.shape)
     return Difference(
         sqnr_db(float(np.sum(expected**2)), float(np.sum(error**2))),

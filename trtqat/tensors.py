@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -73,3 +73,20 @@ def parse_tensor_spec(text: str) -> TensorSpec:
             f"Use one of {', '.join(_INPUT_DTYPES)}.",
         )
     return TensorSpec(name, shape, dtype)
+
+
+def specs_by_name(specs: Iterable[TensorSpec]) -> dict[str, TensorSpec]:
+    """Input specifications by name.
+
+    Raises:
+        UsageError: A name is there twice.
+    """
+    found: dict[str, TensorSpec] = {}
+    for spec in specs:
+        if spec.name in found:
+            raise UsageError(
+                f"Input '{spec.name}' is given twice: {found[spec.name]} and {spec}.",
+                "Give one --input for each input.",
+            )
+        found[spec.name] = spec
+    return found

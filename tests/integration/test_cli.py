@@ -41,7 +41,10 @@ def calibrated(width=8):
     return model
 
 def raises():
-    raise ValueError("no weights here")
+    raise ValueError("no weights here\\nnor there")
+
+def uncalibrated():
+    calibrate(plain(), [])
 
 def program(quantized, batch=None):
     from tests.toolkits import ao, ao_model
@@ -157,6 +160,7 @@ def test_gate_that_is_not_met(folder: Path) -> None:
 
 
 EXPORT = ("export", "net.py:qat", "--checkpoint", "qat.pt", *INPUT, "-o", "new.onnx")
+IMPROVE = ("export", "m.onnx", "-o", "new.onnx")
 
 
 @pytest.mark.parametrize(
@@ -164,7 +168,8 @@ EXPORT = ("export", "net.py:qat", "--checkpoint", "qat.pt", *INPUT, "-o", "new.o
     [
         (("export", "none.py:qat", *INPUT, "-o", "new.onnx"), 2, "none.py"),
         (("export", "net.py:missing", *INPUT, "-o", "new.onnx"), 2, "missing"),
-        (("export", "net.py:raises", *INPUT, "-o", "new.onnx"), 2, "no weights here"),
+        (("export", "net.py:raises", *INPUT, "-o", "new.onnx"), 2, "ValueError: no weights here."),
+        (("export", "net.py:uncalibrated", *INPUT, "-o", "new.onnx"), 2, "error: The model has no"),
         (("export", "qat.pt", *INPUT, "-o", "new.onnx"), 2, "may be a checkpoint"),
         (("export", "net.py", *INPUT, "-o", "new.onnx"), 2, "is not a TorchScript file"),
         (("export", "net.py:qat", *INPUT, "-o", "new.onnx"), 2, "has no amax"),
@@ -176,6 +181,12 @@ EXPORT = ("export", "net.py:qat", "--checkpoint", "qat.pt", *INPUT, "-o", "new.o
         ((*EXPORT[:4], "--input", "x:1x3x8x8", "-o", "new.onnx"), 2, "has no input 'x'"),
         ((*EXPORT[:4], "--input", "images:1x3x", "-o", "new.onnx"), 2, "images:1x3x"),
         ((*EXPORT[:4], "--input", "images:1x4x8x8", "-o", "new.onnx"), 1, "raised RuntimeError"),
+        ((*EXPORT, *INPUT), 2, "'images' is given twice"),
+        ((*EXPORT, "--exporter", "dynamo", "--opset", "13"), 2, "no opset 13"),
+        ((*IMPROVE, "--static-batch"), 2, "its batch stays as it is"),
+        ((*IMPROVE, "--exporter", "torchscript"), 2, "nothing is traced"),
+        ((*IMPROVE, "--input", "images:1x3x16x16"), 2, "is [batch,3,8,8], not images:1x3x16x16"),
+        ((*IMPROVE, "--input", "images:1x3x8"), 2, "is [batch,3,8,8], not images:1x3x8"),
         (("eval", "m.onnx", "--data", "npz:none.npz"), 2, "none.npz"),
         (("eval", "m.onnx", "--data", "tape:x"), 2, "cifar10:DIR"),
         (("eval", "none.onnx", "--data", "random"), 2, "no ONNX file"),
@@ -202,6 +213,13 @@ def test_bad_input(folder: Path, arguments: tuple[str, ...], code: int, message:
     assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert sorted(folder.iterdir()) == before
+
+
+def test_opset_that_a_file_keeps_is_told(folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "old.onnx"
+    done = trtqat(folder, "export", "m.onnx", "--opset", "13", "-o", path)
+    assert done.returncode == 0
+    assert "note: The graph keeps its opset 17" in done.stderr
 
 
 def test_without_tensorrt_or_gpu(folder: Path) -> None:

@@ -150,6 +150,35 @@ class FallsBack(nn.Module):
 
 
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+class SumOfSquares(nn.Module):
+    """With an operator that only the torch.export-based exporter translates."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + torch.vdot(x.flatten(), x.flatten())
+
+
+class MaskedAttention(nn.Module):
+    """Each token may look at the first two."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = x.unsqueeze(1)
+        mask = torch.tensor([[[[True, True, False]]]])
+        return nn.functional.scaled_dot_product_attention(x, x, x, mask).squeeze(1)
+
+
+class Masked(nn.Module):
+    """Two classes are out of the question."""
+
+    mask: torch.Tensor
+
+    def __init__(self, masked: float = -float("inf")) -> None:
+        super().__init__()
+        self.register_buffer("mask", torch.tensor([0.0, masked, 0.0, masked]))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.mask
+
+
 def test_auto_falls_back_and_says_so(tmp_path: Path) -> None:
     model = FallsBack()
     insert_quantizers(model)
@@ -158,6 +187,48 @@ def test_auto_falls_back_and_says_so(tmp_path: Path) -> None:
     assert result.exporter == "TorchScript exporter (the torch.export-based one failed)"
     with pytest.raises(ExportError, match=r"torch\.export-based exporter failed"):
         export_onnx(model, tmp_path / "m.onnx", ExportOptions((X,), exporter="dynamo"))
+
+
+def test_exporter_that_fails_prints_nothing(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Results go to standard output; PyTorch writes the graph of what it cannot export there."""
+    model = nn.Sequential(nn.Linear(4, 4), SumOfSquares())
+    insert_quantizers(model)
+    calibrate(model, [torch.randn(8, 4)])
+    options = ExportOptions((TensorSpec("input", (1, 4)),), exporter="torchscript")
+    with pytest.raises(ExportError, match="vdot"):
+        export_onnx(model, tmp_path / "model.onnx", options)
+    assert capfd.readouterr().out == ""
+
+
+def test_masked_output(tmp_path: Path) -> None:
+    model = nn.Sequential(nn.Linear(4, 4), Masked())
+    insert_quantizers(model)
+    calibrate(model, [torch.randn(8, 4)])
+    options = ExportOptions((TensorSpec("input", (1, 4)),))
+    assert export_onnx(model, tmp_path / "model.onnx", options).verification.sqnr_db > 100
+
+
+def test_attention_in_a_new_opset(tmp_path: Path) -> None:
+    """Its two products stay visible to the passes, and a mask of one row for all is accepted."""
+    model = nn.Sequential(nn.Linear(4, 4), MaskedAttention())
+    insert_quantizers(model)
+    calibrate(model, [torch.randn(8, 3, 4)])
+    options = ExportOptions((TensorSpec("input", (1, 3, 4)),), opset=23, exporter="dynamo")
+    result = export_onnx(model, tmp_path / "model.onnx", options)
+    operators = Counter(node.op_type for node in onnx.load(str(result.path)).graph.node)
+    assert (result.opset, operators["MatMul"], operators["Attention"]) == (23, 3, 0)
+
+
+def test_model_that_returns_nan_is_told(tmp_path: Path) -> None:
+    model = nn.Sequential(nn.Linear(4, 4), Masked(float("nan")))
+    insert_quantizers(model)
+    calibrate(model, [torch.randn(8, 4)])
+    options = ExportOptions((TensorSpec("input", (1, 4)),))
+    with pytest.raises(ExportError, match="The model itself returns NaN at output 'output'"):
+        export_onnx(model, tmp_path / "model.onnx", options)
+    assert not list(tmp_path.iterdir())
 
 
 def test_static_batch(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from trtqat.export.options import Exporter
 from trtqat.export.pipeline import ExportOptions, ExportResult, export_onnx
 from trtqat.graph.improve import ImproveOptions
 from trtqat.quant.quantizers import read_quantizers
+from trtqat.quant.silence import quiet_toolkit
 from trtqat.tensors import Array, TensorSpec
 
 FUSED = ao.FusedMovingAvgObsFakeQuantize
@@ -91,6 +93,15 @@ class TestModelOpt:
         amax = model.get_buffer("0.weight_quantizer._amax")
         expected = (amax.flatten() / 127).numpy()
         np.testing.assert_array_equal(constants["0.weight_quantizer.scale"], expected)
+
+    def test_conv3d(self, exporter: Exporter, tmp_path: Path) -> None:
+        """Its convolution asks its quantizers for their format while it runs."""
+        model = nn.Sequential(nn.Conv3d(3, 4, 3), nn.Flatten()).eval()
+        batch = torch.randn(4, 3, 4, 4, 4)
+        with quiet_toolkit(), contextlib.redirect_stdout(None):
+            modelopt().quantize(model, modelopt().INT8_DEFAULT_CFG, lambda each: each(batch))
+        options = ExportOptions((TensorSpec("input", (4, 3, 4, 4, 4)),), exporter=exporter)
+        assert export_onnx(model, tmp_path / "model.onnx", options).pairs == 2
 
     def test_smooth_quant(self, exporter: Exporter, tmp_path: Path) -> None:
         model = make_modelopt(modelopt().INT8_SMOOTHQUANT_CFG)

@@ -302,3 +302,16 @@ def test_transpose_that_does_not_write_its_order_reverses_the_axes() -> None:
     (expected,) = run(model, x)
     assert fold(model).folded == {"MatMul": 1}
     np.testing.assert_allclose(run(model, x)[0], expected, atol=1e-4)
+
+
+def test_bias_of_each_row_is_none_of_each_channel() -> None:
+    """A Gemm may add (N, 1); where N equals C only its shape tells."""
+    random = np.random.default_rng(11)
+    graph = Graph((4, 4))
+    weight = random.normal(size=(4, 4)).astype(np.float32)
+    graph.constant("fc.weight", weight)
+    pair = graph.pair("fc.weight", np.abs(weight).max(axis=1) / 127, 0)
+    graph.constant("fc.bias", random.normal(size=(4, 1)).astype(np.float32))
+    graph.batch_norm(graph.node("Gemm", ["x", pair, "fc.bias"], "fc", transB=1), batch_norm(4))
+    (kept,) = fold(graph.model("y")).kept
+    assert kept.reason == "the bias of /fc is no constant per channel"

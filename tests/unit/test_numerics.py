@@ -61,6 +61,16 @@ def test_infinity_shows() -> None:
     assert found.worst == math.inf
 
 
+def test_the_same_infinity_is_agreement() -> None:
+    masked = np.array([3.0, 4.0, -np.inf])
+    assert difference(masked, masked.copy()).sqnr_db == math.inf
+    found = difference(masked, np.array([3.0, 4.5, -np.inf]))
+    assert found.sqnr_db == pytest.approx(20.0)
+    assert (found.worst, found.worst_index) == (0.5, (1,))
+    for other in (0.0, np.inf, np.nan):
+        assert math.isnan(difference(masked, np.array([3.0, 4.0, other])).sqnr_db)
+
+
 @pytest.mark.parametrize(
     ("reference", "actual", "worst"),
     [

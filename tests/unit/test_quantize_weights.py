@@ -181,6 +181,23 @@ def test_weight_that_the_graph_computes() -> None:
         assert before.tobytes() == after.tobytes()
 
 
+def test_weight_behind_codes_that_are_transposed() -> None:
+    """Codes, DequantizeLinear, Transpose, a pair: what onnxruntime.quantization writes."""
+    random = np.random.default_rng(6)
+    graph = Graph((2, 4))
+    graph.constant("codes", random.integers(-128, 128, (4, 4)).astype(np.int8))
+    graph.constant("scale", np.array(0.02, np.float32))
+    weight = graph.node("DequantizeLinear", ["codes", "scale"], "w")
+    pair = graph.pair(graph.node("Transpose", [weight], "t", perm=[1, 0]), 0.02)
+    graph.node("MatMul", ["x", pair], "y")
+    model = graph.model("y")
+    x = random.normal(size=(2, 4)).astype(np.float32)
+    expected = run(model, x)
+    assert quantize_weights(model).computed == ("t",)
+    assert operators(model) == ["DequantizeLinear", "MatMul"]
+    assert run(model, x)[0].tobytes() == expected[0].tobytes()
+
+
 @pytest.mark.parametrize(
     ("scale", "zero_point"),
     [

@@ -154,6 +154,11 @@ def export(
                     f"'{source}' is an ONNX file; it brings its weights and takes no arguments.",
                     "Leave out --checkpoint and --factory-arg.",
                 )
+            if static_batch or exporter is not ExporterChoice.auto:
+                raise UsageError(
+                    f"'{source}' is an ONNX file; its batch stays as it is, and nothing is traced.",
+                    "Leave out --static-batch and --exporter.",
+                )
             from trtqat.export.from_onnx import improve_onnx
 
             result = improve_onnx(Path(source), output, options)

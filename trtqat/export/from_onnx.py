@@ -1,7 +1,7 @@
 """``improve_onnx``: an ONNX file that has its Q/DQ already goes through the same passes.
 
-read → tidy → improve (fold, INT8 weights, repairs) → compare with the file on ONNX Runtime
-→ lint → write
+read → tidy → float biases → improve (fold, INT8 weights, repairs) → compare with the file on
+ONNX Runtime → lint → write
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from trtqat.export.options import ExportOptions, ExportResult, Verification
 from trtqat.export.precision import check_opset, in_precision
 from trtqat.files import check_writable, sha256_of
 from trtqat.graph.canonical import IR_VERSION_OF_OPSET_17, tidy
+from trtqat.graph.float_biases import float_biases
 from trtqat.graph.improve import improve
 from trtqat.graph.lower_opset import lower_opset
 from trtqat.graph.name_nodes import name_unnamed
@@ -25,7 +26,7 @@ from trtqat.graph.pairs import DEQUANTIZE, QUANTIZE
 from trtqat.graph.reading import read_model
 from trtqat.graph.write_axes import write_axes
 from trtqat.runtime.onnx_agreement import verify_agreement
-from trtqat.tensors import Array, Arrays, TensorSpec
+from trtqat.tensors import Array, Arrays, TensorSpec, specs_by_name
 
 _BATCH_SIZES = (2, 1, 3)
 
@@ -63,8 +64,12 @@ def improve_onnx(source: Path, output: Path, options: ExportOptions) -> ExportRe
     written = write_axes(model)
     if written:
         notes.append(f"{written} per-channel nodes had no axis: ONNX's default, 1, is written.")
+    biases = float_biases(model)
+    if biases:
+        notes.append(f"INT32 biases made float: {biases}; TensorRT dequantizes INT8 alone.")
     pairs = sum(node.op_type == DEQUANTIZE for node in model.graph)
-    improvements = improve(model, options.improve, opset=model.graph.opset_imports[""])
+    target = max(model.graph.opset_imports[""], options.opset)
+    improvements = improve(model, options.improve, opset=target)
     agreement = verify_agreement(
         original,
         serialize(model),
@@ -109,17 +114,18 @@ def _check_float32(source: Path, model: ir.Model) -> None:
 def _set_opset(model: ir.Model, opset: int) -> list[str]:
     """Lowers a graph of opset 18 to 17 if that was asked for; tells what cannot be lowered."""
     present = model.graph.opset_imports.get("", 0)
-    if present > opset and present > 18:
-        return [f"The graph keeps its opset {present}: only opset 18 can be lowered to 17."]
-    if opset <= 17 < present:
+    if opset <= 17 and present == 18:
         lower_opset(model)
+        present = 17
         model.ir_version = IR_VERSION_OF_OPSET_17
+    if present > opset:
+        return [f"The graph keeps its opset {present}: only opset 18 can be lowered, to 17."]
     return []
 
 
 def _batches(model: ir.Model, options: ExportOptions) -> list[dict[str, Array]]:
     """Random inputs at several batch sizes, or at the one that the graph fixes."""
-    given = {spec.name: spec for spec in options.inputs}
+    given = specs_by_name(options.inputs)
     inputs = [value for value in model.graph.inputs if value.name not in model.graph.initializers]
     unknown = [name for name in given if name not in {value.name for value in inputs}]
     if unknown:
@@ -150,7 +156,15 @@ def _batches(model: ir.Model, options: ExportOptions) -> list[dict[str, Array]]:
 def _shape(value: ir.Value, given: TensorSpec | None) -> tuple[int | None, ...]:
     """The shape of an input, None for an open batch; other open dimensions come from a spec."""
     dims = [dim if isinstance(dim, int) else None for dim in value.shape or ()]
-    if given is not None and len(given.shape) == len(dims):
+    if given is not None and value.shape is None:
+        return (None, *given.shape[1:])
+    if given is not None:
+        fixed = zip(dims[1:], given.shape[1:], strict=False)
+        if len(given.shape) != len(dims) or any(dim not in (None, wish) for dim, wish in fixed):
+            raise SourceError(
+                f"Input '{value.name}' of the graph is {value.shape}, not {given}.",
+                "An ONNX file brings its shapes; give only dimensions that it leaves open.",
+            )
         dims = [
             dim if dim is not None or at == 0 else given.shape[at] for at, dim in enumerate(dims)
         ]

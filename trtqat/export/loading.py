@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from trtqat.errors import SourceError, UsageError
+from trtqat.errors import SourceError, TrtqatError, UsageError, first_line
 from trtqat.export.program import load_program, program_module
 from trtqat.files import sha256_of
 from trtqat.pointers import load_pointer
@@ -65,7 +65,8 @@ def load_model(source: ModelSource, *, device: str = "cpu") -> torch.nn.Module:
 
     Raises:
         SourceError: The source is missing, raises, is no model, or does not fit the checkpoint.
-        QuantizerError: A quantizer in a program is no symmetric INT8.
+        QuantizerError: A quantizer in a program is no symmetric INT8, or the factory could not
+            insert or calibrate its own.
     """
     path = Path(source.pointer)
     with quiet_toolkit():
@@ -103,9 +104,12 @@ def _from_factory(source: ModelSource) -> torch.nn.Module:
         # Standard output is for results; ModelOpt prints how many quantizers it inserted.
         with contextlib.redirect_stdout(sys.stderr):
             model = factory(**source.factory_args)
+    except TrtqatError:
+        # From insert_quantizers or calibrate: it says what is wrong and the way out by itself.
+        raise
     except Exception as error:
         raise SourceError(
-            f"The factory '{source.pointer}' raised {type(error).__name__}: {error}.",
+            f"The factory '{source.pointer}' raised {type(error).__name__}: {first_line(error)}.",
             "It must return the model when it is called with the --factory-arg values alone.",
         ) from error
     if isinstance(model, torch.export.ExportedProgram) or _is_program(model):

@@ -11,7 +11,7 @@ import torch
 
 from trtqat.errors import ExportError, SourceError, TrtqatError, first_line
 from trtqat.runtime.pytorch import name_outputs
-from trtqat.tensors import Array, TensorSpec
+from trtqat.tensors import Array, TensorSpec, specs_by_name
 
 Samples = dict[str, torch.Tensor]
 
@@ -25,6 +25,7 @@ def order_inputs(model: torch.nn.Module, inputs: Sequence[TensorSpec]) -> list[T
 
     Raises:
         SourceError: None is given, a name is not a parameter, or a required one is missing.
+        UsageError: A name is there twice.
     """
     parameters = _forward_parameters(model)
     names = ", ".join(parameters)
@@ -34,7 +35,7 @@ def order_inputs(model: torch.nn.Module, inputs: Sequence[TensorSpec]) -> list[T
             f"The shape of the model's input is not known; its forward takes ({names}).",
             f"Give it, for example: {example}",
         )
-    given = {spec.name: spec for spec in inputs}
+    given = specs_by_name(inputs)
     unknown = [name for name in given if name not in parameters]
     if unknown:
         raise SourceError(

@@ -18,7 +18,7 @@ import onnx
 import onnx_ir as ir
 import torch
 
-from trtqat.errors import ExportError, TrtqatError, first_line
+from trtqat.errors import ExportError, TrtqatError, UsageError, first_line
 from trtqat.export.options import Exporter
 from trtqat.export.samples import Samples
 from trtqat.export.symbolics import registered_symbolics
@@ -27,7 +27,10 @@ from trtqat.graph.expand_fake_quantize import DOMAIN, OP_TYPE
 _LOG = logging.getLogger(__name__)
 # The torch.export-based exporter knows no older one.
 _DYNAMO_OLDEST_OPSET = 18
-# What it writes above is young and ends at 20; raise_opset goes on from here.
+# From 23 on it writes scaled_dot_product_attention as one Attention node, which hides two
+# products and the softmax from the passes, and whose broadcast mask ONNX Runtime (1.32) refuses.
+_DYNAMO_NEWEST_OPSET = 22
+# What the TorchScript exporter writes above is young and ends at 20; raise_opset goes on from here.
 _TORCHSCRIPT_NEWEST_OPSET = 17
 
 
@@ -46,7 +49,8 @@ def trace(
         model: In eval mode, its quantizers replaced; or a ScriptModule.
         samples: Inputs by name, in the order of forward; batch of at least 2 if it is dynamic.
         output_names: Names for the flattened outputs.
-        opset: 17 and older may come back as 18 from the torch.export-based exporter.
+        opset: 17 and older may come back as 18 from the torch.export-based exporter, newer ones
+            as one that ``raise_opset`` goes on from.
         dynamic_batch: Whether the first dimension of every input stays open.
         exporter: ``auto`` is ``dynamo`` with ``torchscript`` to fall back to.
 
@@ -55,6 +59,7 @@ def trace(
 
     Raises:
         ExportError: No exporter could translate it.
+        UsageError: The exporter asked for does not write that opset.
         QuantizerError: A TorchScript quantizer has no Q/DQ equivalent.
     """
     script = isinstance(model, torch.jit.ScriptModule)
@@ -67,6 +72,11 @@ def trace(
     if script:
         raise ExportError(
             "The torch.export-based exporter cannot read a TorchScript module.",
+            "Use --exporter torchscript or auto.",
+        )
+    if opset < 17:
+        raise UsageError(
+            f"The torch.export-based exporter writes no opset {opset}: 17 is its oldest.",
             "Use --exporter torchscript or auto.",
         )
     try:
@@ -98,7 +108,7 @@ def _dynamo(
                 tuple(samples.values()),
                 dynamo=True,
                 verbose=False,
-                opset_version=max(opset, _DYNAMO_OLDEST_OPSET),
+                opset_version=min(max(opset, _DYNAMO_OLDEST_OPSET), _DYNAMO_NEWEST_OPSET),
                 input_names=list(samples),
                 output_names=output_names,
                 dynamic_shapes=dynamic_shapes,
@@ -190,11 +200,17 @@ def _quiet() -> Iterator[None]:
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.ERROR)
+    # Past redirect_stdout, C++ prints the whole graph of what the TorchScript exporter cannot
+    # export. Its own switch is no help: setup_onnx_logging always turns it on (PyTorch 2.13).
+    internals: Any = torch._C
+    log = internals._jit_onnx_log
+    internals._jit_onnx_log = lambda *_: None
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
+        internals._jit_onnx_log = log
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
 

@@ -57,7 +57,8 @@ def verify(
             own sensitivity to rounding is higher.
 
     Raises:
-        ExportError: An output has another shape, or a batch position falls short.
+        ExportError: An output has another shape, or a batch position falls short; or the model
+            returns NaN.
     """
     reference = OnnxModel(graph, as_written=True)
     worst_sqnr, worst, worst_at = math.inf, 0.0, "nowhere"
@@ -73,6 +74,12 @@ def verify(
                     f"{expected.shape}.",
                     "The model's shapes depend on the sample; try the other --exporter, or "
                     "--static-batch.",
+                )
+            if np.isnan(expected).any():
+                raise ExportError(
+                    f"The model itself returns NaN at {where}; a graph cannot be compared with it.",
+                    "Look for a division by zero (torch.ao's fused convolutions divide by γ), or "
+                    "a logarithm or root of the random samples.",
                 )
             for position in _positions(expected):
                 found = difference(expected[position], actual[name][position])

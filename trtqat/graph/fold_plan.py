@@ -206,8 +206,11 @@ def _affine(layer: Layer, chain: list[ir.Node], channels: int, output_axis: int)
     bias_value = bias_of(layer.node) if layer.node.op_type != "MatMul" else None
     if bias_value is not None:
         bias = constant_array(bias_value)
-        if bias is None or bias.size not in (1, channels):
-            raise CannotFoldError(f"the bias of {layer.name} is not constant", layer.name)
+        # That of a Gemm may be (N, 1), one number per row, also where N equals C.
+        if bias is None or (bias.size != 1 and not bias.size == bias.shape[-1] == channels):
+            raise CannotFoldError(
+                f"the bias of {layer.name} is no constant per channel", layer.name
+            )
         flat = bias.astype(np.float64).reshape(-1)
         whole = Affine(whole.multiplier, np.broadcast_to(flat, (channels,)))
     value = layer.node.outputs[0]

@@ -1,6 +1,7 @@
 """The passes that make a canonical graph faster without changing what it computes.
 
 quantize_weights → fold_batch_norm → (move_pairs → remove_pairs → share_pairs) → float_weights
+→ NameFixPass: names that the passes chose may be those of other tensors in a foreign graph
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import onnx_ir as ir
+from onnx_ir.passes import common
 
 from trtqat.graph.editing import infer_shapes
 from trtqat.graph.fold_batch_norm import FoldedBatchNorms, fold_batch_norm
@@ -73,4 +75,5 @@ def improve(model: ir.Model, options: ImproveOptions, *, opset: int) -> Improvem
         float_weights(model)
     elif options.int8_weights is None and is_for_8_6(opset):
         float_weights(model, only_for=needs_float_weight_on_8_6)
+    common.NameFixPass()(model)
     return Improvements(weights, folded, repairs)

@@ -11,13 +11,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import onnx
 import onnx_ir as ir
-from onnx.reference import ReferenceEvaluator
 
 from trtqat.errors import ExportError
 from trtqat.graph.editing import (
@@ -36,6 +36,7 @@ from trtqat.graph.pairs import (
     parameters_of,
     quantize_array,
 )
+from trtqat.runtime.onnx_reference import OnnxModel
 from trtqat.tensors import Array
 
 
@@ -168,9 +169,14 @@ def _is_plain(parameters: Parameters, array: Array) -> bool:
 
 
 def _evaluate(graph: ir.Graph, value: ir.Value) -> Array:
-    """Computes a tensor that depends on initializers only."""
+    """Computes a tensor that depends on initializers only.
+
+    Not with onnx's reference evaluator: that has no DequantizeLinear before opset 19, and a
+    weight may come from INT8 codes through a Transpose (onnxruntime.quantization writes that).
+    """
     subgraph = ir.convenience.extract(graph, [], [value])
     model = ir.Model(subgraph, ir_version=8)
     proto: onnx.ModelProto = ir.to_proto(model)
-    (result,) = ReferenceEvaluator(proto).run(None, {})
+    with contextlib.closing(OnnxModel(proto.SerializeToString(), as_written=True)) as computed:
+        (result,) = computed.session(0).run({}).values()
     return np.asarray(result, np.float32)

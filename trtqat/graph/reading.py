@@ -6,6 +6,7 @@ from pathlib import Path
 
 import onnx
 import onnx_ir as ir
+from onnx_ir.passes import common
 
 from trtqat.errors import GraphError, first_line
 
@@ -13,10 +14,15 @@ from trtqat.errors import GraphError, first_line
 def read_model(path: Path) -> ir.Model:
     """Reads an ONNX file, external data included.
 
+    Initializers that are inputs as well (IR version 3, ``keep_initializers_as_inputs``) are
+    constants alone afterwards, as they are to TensorRT.
+
     Raises:
         GraphError: It is missing, damaged or not ONNX.
     """
-    return ir.from_proto(read_proto(path))
+    model = ir.from_proto(read_proto(path))
+    common.RemoveInitializersFromInputsPass()(model)
+    return model
 
 
 def read_proto(path: Path, *, weights: bool = True) -> onnx.ModelProto:

@@ -61,10 +61,15 @@ def _(
 
 
 class FakeQuantize(torch.nn.Module):
-    """A quantizer with constant scale: what stands in for a toolkit's own while tracing."""
+    """A quantizer with constant scale: what stands in for a toolkit's own while tracing.
+
+    Attributes:
+        num_bits: 8. ModelOpt's Conv3d asks its quantizers for it, to find those of FP4.
+    """
 
     scale: torch.Tensor
     multiplier: torch.Tensor | None
+    num_bits = 8
 
     def __init__(
         self,

@@ -37,7 +37,8 @@ def integer_operator(view: GraphView) -> Places:
 @rule(
     "bias-dequantized",
     cost="refusal",
-    remedy="Leave biases in floating point; TensorRT adds them in FP32 to the INT32 sums.",
+    remedy="Leave biases in floating point; TensorRT adds them in FP32 to the INT32 sums. "
+    "trtqat export model.onnx -o mended.onnx makes constant INT32 ones float.",
     example="quantize_static(..., extra_options={'QuantizeBias': False})",
 )
 def bias_dequantized(view: GraphView) -> Places:
