@@ -78,7 +78,7 @@ def improve_onnx(source: Path, output: Path, options: ExportOptions) -> ExportRe
         batches,
         min_sqnr_db=options.min_sqnr_db,
         what="The improved graph",
-        remedy="Switch passes off one by one: --keep-batch-norm, --float-weights, --no-repair.",
+        remedy="Switch passes off one by one: --keep-batch-norm, --float-weights, no --repair.",
     )
     if agreement.sqnr_db < _EXACT_DB:
         notes.append(
