@@ -42,18 +42,30 @@ def difference(reference: Array, actual: Array) -> Difference:
         raise ValueError(f"shapes differ: {reference.shape} and {actual.shape}")
     if reference.size == 0:
         return Difference(math.inf, 0.0, ())
-    expected, found = reference.astype(np.float64), actual.astype(np.float64)
-    # A mask's -inf in both is agreement, but an infinity less itself is NaN.
-    same = np.isinf(expected) & (expected == found)
-    expected, found = np.where(same, 0, expected), np.where(same, 0, found)
-    with np.errstate(invalid="ignore"):
-        error = np.abs(expected - found)
+    expected, error = signal_and_error(reference, actual)
     index = np.unravel_index(int(np.argmax(error)), error.shape)
     return Difference(
         sqnr_db(float(np.sum(expected**2)), float(np.sum(error**2))),
         float(error[index]),
         tuple(int(i) for i in index),
     )
+
+
+def signal_and_error(reference: Array, actual: Array) -> tuple[Array, Array]:
+    """The reference and the absolute difference, both in float64.
+
+    An infinity in both, as a mask's, is agreement: it counts as 0, because an infinity less itself
+    would be NaN.
+
+    Args:
+        reference: Any shape, any numeric dtype.
+        actual: Same shape.
+    """
+    expected, found = reference.astype(np.float64), actual.astype(np.float64)
+    same = np.isinf(expected) & (expected == found)
+    expected, found = np.where(same, 0, expected), np.where(same, 0, found)
+    with np.errstate(invalid="ignore"):
+        return expected, np.abs(expected - found)
 
 
 def sqnr_db(signal: float, noise: float) -> float:

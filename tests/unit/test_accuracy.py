@@ -210,6 +210,22 @@ def test_nan_is_never_right_and_never_the_same() -> None:
     assert math.isnan(result.agreement.worst)
 
 
+def test_masked_outputs_agree() -> None:
+    def masked(rows: Array) -> Array:
+        return np.where(rows > 0, rows, -np.inf).astype(np.float32)
+
+    x, _ = make_samples(4)
+    data = Samples(x, None)
+    agreement = measure_accuracy(
+        NumpyModel(masked), NumpyModel(masked), data, batch_size=4
+    ).agreement
+    assert agreement == Agreement(4, 4, math.inf, 0.0)
+    # An infinity in one alone is no agreement.
+    agreement = measure_accuracy(NumpyModel(masked), NumpyModel(), data, batch_size=4).agreement
+    assert agreement is not None
+    assert math.isnan(agreement.sqnr_db)
+
+
 def test_negative_label_is_refused() -> None:
     data = Samples(np.zeros((2, 7), np.float32), np.array([0, -1]))
     with pytest.raises(DataError, match="label -1"):

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from trtqat.data.batches import Dataset
 from trtqat.errors import DataError
 from trtqat.evaluation.protocol import Model, Session
-from trtqat.numerics import sqnr_db
+from trtqat.numerics import signal_and_error, sqnr_db
 from trtqat.tensors import Array
 
 Progress = Callable[[int, int], None]
@@ -187,10 +187,7 @@ class _Comparison:
                 f"The model returns {actual.shape} where the baseline returns {expected.shape}.",
                 "Give the baseline of the same model.",
             )
-        reference = expected.astype(np.float64)
-        # An infinity less itself is NaN, which the sums carry on.
-        with np.errstate(invalid="ignore"):
-            error = np.abs(reference - actual.astype(np.float64))
+        reference, error = signal_and_error(expected, actual)
         self.signal += float(np.sum(reference**2))
         self.noise += float(np.sum(error**2))
         self.worst = float(np.maximum(self.worst, error.max(initial=0.0)))
