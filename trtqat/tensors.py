@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+import numpy as np
 from numpy.typing import NDArray
 
 from trtqat.errors import UsageError
@@ -44,6 +45,26 @@ class TensorSpec:
     def __str__(self) -> str:
         dims = "x".join("?" if dim == DYNAMIC else str(dim) for dim in self.shape)
         return f"{self.name}:{dims}:{self.dtype}"
+
+
+def random_arrays(specs: Iterable[TensorSpec], seed: int) -> dict[str, Array]:
+    """Random inputs: standard normal floats, and 0 or 1 for integers and booleans.
+
+    Args:
+        specs: Their names, dtypes and shapes, none of them open.
+        seed: Same seed, same numbers.
+    """
+    generator = np.random.default_rng(seed)
+    arrays: dict[str, Array] = {}
+    for spec in specs:
+        dtype = np.dtype(spec.dtype)
+        array = (
+            generator.standard_normal(spec.shape)
+            if np.issubdtype(dtype, np.floating)
+            else generator.integers(0, 2, spec.shape)
+        )
+        arrays[spec.name] = np.asarray(array, dtype)
+    return arrays
 
 
 def parse_tensor_spec(text: str) -> TensorSpec:

@@ -26,7 +26,7 @@ from trtqat.graph.pairs import DEQUANTIZE, QUANTIZE
 from trtqat.graph.reading import read_model
 from trtqat.graph.write_axes import write_axes
 from trtqat.runtime.onnx_agreement import verify_agreement
-from trtqat.tensors import Array, Arrays, TensorSpec, specs_by_name
+from trtqat.tensors import Array, Arrays, TensorSpec, random_arrays, specs_by_name
 
 _BATCH_SIZES = (2, 1, 3)
 # The passes are exact: 135 dB and more was seen, less only where rounding flipped a code.
@@ -146,18 +146,12 @@ def _batches(model: ir.Model, options: ExportOptions) -> list[dict[str, Array]]:
     is_dynamic = any(shape[:1] == (None,) for shape in shapes.values())
     batches = []
     for number, size in enumerate(_BATCH_SIZES if is_dynamic else (1,)):
-        random = np.random.default_rng(options.seed + number)
-        batch: dict[str, Array] = {}
+        specs = []
         for value in inputs:
             shape = tuple(size if dim is None else dim for dim in shapes[str(value.name)])
-            dtype = np.float32 if value.dtype is None else value.dtype.numpy()
-            array = (
-                random.standard_normal(shape)
-                if np.issubdtype(dtype, np.floating)
-                else random.integers(0, 2, shape)
-            )
-            batch[str(value.name)] = np.asarray(array, dtype)
-        batches.append(batch)
+            dtype = np.dtype(np.float32 if value.dtype is None else value.dtype.numpy())
+            specs.append(TensorSpec(str(value.name), shape, dtype.name))
+        batches.append(random_arrays(specs, options.seed + number))
     return batches
 
 

@@ -6,12 +6,11 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 
 from trtqat.errors import ExportError, SourceError, TrtqatError, first_line
 from trtqat.runtime.pytorch import name_outputs
-from trtqat.tensors import Array, TensorSpec, specs_by_name
+from trtqat.tensors import Array, TensorSpec, random_arrays, specs_by_name
 
 Samples = dict[str, torch.Tensor]
 
@@ -54,25 +53,15 @@ def order_inputs(model: torch.nn.Module, inputs: Sequence[TensorSpec]) -> list[T
 
 
 def make_samples(inputs: Sequence[TensorSpec], batch_size: int | None, seed: int) -> Samples:
-    """Random inputs: standard normal floats, and 0 or 1 for integers and booleans.
+    """Random inputs (``tensors.random_arrays``) of a batch size.
 
     Args:
         inputs: Specifications, shapes as ``(N, …)``.
         batch_size: Replaces the first dimension of every input; None keeps it.
         seed: Same seed, same numbers.
     """
-    generator = np.random.default_rng(seed)
-    samples: Samples = {}
-    for spec in inputs:
-        shape = spec.shape if batch_size is None else (batch_size, *spec.shape[1:])
-        dtype = np.dtype(spec.dtype)
-        array = (
-            generator.standard_normal(shape)
-            if np.issubdtype(dtype, np.floating)
-            else generator.integers(0, 2, shape)
-        )
-        samples[spec.name] = torch.from_numpy(np.asarray(array, dtype))
-    return samples
+    specs = [spec if batch_size is None else spec.with_batch(batch_size) for spec in inputs]
+    return {name: torch.from_numpy(x) for name, x in random_arrays(specs, seed).items()}
 
 
 def run_model(model: torch.nn.Module, samples: Samples) -> dict[str, Array]:

@@ -23,7 +23,6 @@ class Layer:
             the first.
         weight: Its weight input, or the second operand of a MatMul of two activations.
         is_weighted: Whether ``weight`` depends on initializers only.
-        dequantize_data: The DequantizeLinear before ``data``, if there is one.
         dequantize_weight: The DequantizeLinear before ``weight``, seen through a Transpose.
         weight_axis: The axis of the *dequantized* weight that holds the output channels;
             None where there is no single one (a grouped ConvTranspose).
@@ -35,7 +34,6 @@ class Layer:
     data: ir.Value
     weight: ir.Value
     is_weighted: bool
-    dequantize_data: ir.Node | None
     dequantize_weight: ir.Node | None
     weight_axis: int | None
     output_axis: int | None
@@ -44,11 +42,6 @@ class Layer:
     def name(self) -> str:
         """The node's name."""
         return name_of(self.node)
-
-    @property
-    def is_quantized(self) -> bool:
-        """Whether both operands come out of DequantizeLinear: it can run in INT8."""
-        return self.dequantize_data is not None and self.dequantize_weight is not None
 
     @property
     def channels(self) -> int | None:
@@ -68,14 +61,12 @@ def layer_of(node: ir.Node) -> Layer | None:
     data, weight = node.inputs[0], node.inputs[1]
     assert data is not None
     assert weight is not None
-    # Linear(x) may be written as MatMul(x, W) or, with the operands exchanged, MatMul(W, x).
     dequantize, permutation = _dequantize_of(weight)
     return Layer(
         node,
         data,
         weight,
         is_weight(weight),
-        _dequantize_of(data)[0],
         dequantize,
         _weight_axis(node, weight, permutation),
         _output_axis(node),
