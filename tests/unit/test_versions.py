@@ -41,7 +41,12 @@ OBJECTS = {
         "error": "ParserError",
         "flags": "NetworkDefinitionCreationFlag",
     },
-    "runtime/engine.py": {"runtime": "Runtime", "engine": "ICudaEngine"},
+    "runtime/engine.py": {
+        "runtime": "Runtime",
+        "engine": "ICudaEngine",
+        "inspector": "EngineInspector",
+    },
+    "runtime/layer_times.py": {"trt": "IProfiler"},
     "runtime/session.py": {"context": "IExecutionContext"},
     "runtime/tensorrt_library.py": {"severity_of": "ILogger.Severity"},
 }

@@ -16,6 +16,7 @@ from trtqat.cli.console import (
     command,
     print_json,
 )
+from trtqat.cli.graph_words import check_int8, coverage_record, describe_coverage
 
 
 def build(
@@ -55,6 +56,10 @@ def build(
     hardware_compatibility: Annotated[
         str, typer.Option(metavar="none|ampere+|same-cc", help="Let other GPUs run the plan.")
     ] = "none",
+    require_int8: Annotated[
+        bool,
+        typer.Option("--require-int8", help="Exit with 3 unless every quantized layer is INT8."),
+    ] = False,
     json: JsonOption = None,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
@@ -62,7 +67,7 @@ def build(
     """Build an INT8 TensorRT engine from an ONNX file with explicit Q/DQ.
 
     Writes the pure plan and, beside it, a manifest (MODEL.ENGINE.json) that says what it was
-    built from and for.
+    built from and for; then asks TensorRT's inspector which quantized layers run in INT8.
 
     Example: trtqat build model.onnx -o model.engine --batch 1:32:128
     """
@@ -71,7 +76,9 @@ def build(
 
         from trtqat.engine.builder import BuildOptions, parse_bytes
         from trtqat.engine.builder import build as build_engine
+        from trtqat.engine.inspection import cover_graph, inspect_engine
         from trtqat.engine.profiles import ProfileOptions, parse_batch, parse_shapes
+        from trtqat.runtime.engine import Engine
 
         options = BuildOptions(
             profile=ProfileOptions(
@@ -88,7 +95,11 @@ def build(
             hardware_compatibility=hardware_compatibility,
         )
         result = build_engine(graph, output, options)
-        if print_json(asdict(result), json):
+        # Whoever builds a version-compatible plan has just put its library there.
+        engine = Engine(result.path, allow_engine_code=True)
+        coverage = cover_graph(graph, inspect_engine(engine).layers, engine.name)
+        if print_json({**asdict(result), "coverage": coverage_record(coverage)}, json):
+            check_int8(coverage, graph, required=require_int8)
             return
         manifest = result.manifest
         profiles = ", ".join(
@@ -99,5 +110,7 @@ def build(
             f"{result.path}: {manifest.plan_bytes / 1e6:.1f} MB, built in "
             f"{manifest.build_seconds:.1f} s by TensorRT {manifest.tensorrt} for {manifest.gpu} "
             f"({manifest.compute_capability})\n"
-            f"{result.qdq_pairs} Q/DQ pairs in the graph; shapes {profiles}"
+            f"{result.qdq_pairs} Q/DQ pairs in the graph; shapes {profiles}\n"
+            f"{describe_coverage(coverage)}"
         )
+        check_int8(coverage, graph, required=require_int8)

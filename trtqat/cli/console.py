@@ -34,6 +34,12 @@ FactoryArgOption = Annotated[
         "--factory-arg", metavar="NAME=VALUE", help="Keyword argument for the factory; repeatable."
     ),
 ]
+AllowEngineCodeOption = Annotated[
+    bool,
+    typer.Option(
+        "--allow-engine-code", help="Run a version-compatible plan, which may carry a library."
+    ),
+]
 
 _INTERRUPTED = 130
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from trtqat.cli.console import (
+    AllowEngineCodeOption,
     CheckpointOption,
     FactoryArgOption,
     JsonOption,
@@ -64,6 +65,7 @@ def evaluate(
     cuda_graph: Annotated[
         bool, typer.Option("--cuda-graph/--no-cuda-graph", help="For engine and baseline.")
     ] = True,
+    allow_engine_code: AllowEngineCodeOption = False,
     max_accuracy_drop: Annotated[
         float | None, typer.Option(metavar="POINTS", help="Gate: top-1 lost to the baseline.")
     ] = None,
@@ -88,7 +90,7 @@ def evaluate(
         from trtqat.evaluation.latency import LatencyOptions
         from trtqat.evaluation.open import open_baseline, open_model
 
-        opened = open_model(model, cuda_graph=cuda_graph)
+        opened = open_model(model, cuda_graph=cuda_graph, allow_engine_code=allow_engine_code)
         dataset = open_dataset(data, opened.inputs, limit=limit)
         reference = None
         if baseline is not None:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trtqat.errors import GateError
 
 if TYPE_CHECKING:
     from trtqat.engine.coverage import Coverage
@@ -70,16 +74,18 @@ def describe_coverage(coverage: Coverage) -> str:
         + (f", {share:.1%} of the arithmetic" if share is not None else "")
     ]
     lines += [f"  {layer.name} is not seen in INT8: {layer.reason}" for layer in missed]
-    lines.append(
-        f"besides: {_count(len(coverage.quantizers), 'layer')} that quantize on their own, "
-        f"{_count(len(coverage.reformats), 'reformat')}, {_count(len(coverage.others), 'other')}"
+    rest = (
+        (coverage.quantizers, "layer", " that quantize on their own"),
+        (coverage.reformats, "reformat", ""),
+        (coverage.others, "other", ""),
     )
+    lines.append("besides: " + ", ".join(_kind(coverage, *each) for each in rest))
     return "\n".join(lines)
 
 
 def coverage_table(coverage: Coverage) -> tuple[Sequence[str], list[list[str]]]:
     """Columns and rows: every layer of the graph and how the engine runs it."""
-    columns = ("layer", "operator", "INT8", "writes", "fused with", "kernel")
+    columns = ("layer", "operator", "INT8", "writes", "ms", "fused with", "kernel")
     words = {True: "yes", False: "no", None: "?"}
     return columns, [
         [
@@ -87,11 +93,47 @@ def coverage_table(coverage: Coverage) -> tuple[Sequence[str], list[list[str]]]:
             layer.operator,
             words[layer.runs_int8],
             layer.output_dtype or "?",
+            "" if layer.time_ms is None else f"{layer.time_ms:.4f}",
             ", ".join(layer.fused_with),
             layer.tactic[:40],
         ]
         for layer in coverage.layers
     ]
+
+
+def coverage_record(coverage: Coverage) -> dict[str, Any]:
+    """The coverage as plain data."""
+    return {
+        **asdict(coverage),
+        "wanted": len(coverage.wanted),
+        "missed": len(coverage.missed),
+        "int8_share": coverage.int8_share,
+    }
+
+
+def check_int8(coverage: Coverage, graph: Path, *, required: bool) -> None:
+    """The gate ``--require-int8``.
+
+    Args:
+        coverage: What was found.
+        graph: Where to look for the reasons.
+        required: Whether the gate is closed.
+
+    Raises:
+        GateError: A quantized layer is not seen in INT8, or there is none.
+    """
+    missed, wanted = coverage.missed, coverage.wanted
+    if required and (missed or not wanted):
+        raise GateError(
+            f"{len(missed)} of {len(wanted)} quantized layers are not seen in INT8"
+            + (f", first '{missed[0].name}'." if missed else "."),
+            f"Look for their findings with: trtqat inspect {graph}",
+        )
+
+
+def _kind(coverage: Coverage, names: Sequence[str], what: str, which: str) -> str:
+    time_ms = coverage.time_ms(names)
+    return _count(len(names), what) + which + (f" ({time_ms:.3f} ms)" if time_ms else "")
 
 
 def _scaled(number: int) -> str:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from json import dumps
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from trtqat.cli.console import (
+    AllowEngineCodeOption,
     JsonOption,
     QuietOption,
     VerboseOption,
@@ -18,13 +20,15 @@ from trtqat.cli.console import (
     print_table,
 )
 from trtqat.cli.graph_words import (
+    check_int8,
+    coverage_record,
     coverage_table,
     describe_coverage,
     describe_findings,
     describe_summary,
     explain,
 )
-from trtqat.errors import GateError, GraphError, UsageError
+from trtqat.errors import GateError, UsageError
 
 _PLACES = 5
 
@@ -33,8 +37,8 @@ def inspect(
     file: Annotated[
         Path,
         typer.Argument(
-            metavar="MODEL.onnx|LAYERS.json",
-            help="A graph with Q/DQ, or an engine's layers (trtexec --exportLayerInfo).",
+            metavar="MODEL.onnx|MODEL.engine|LAYERS.json",
+            help="A graph with Q/DQ, an engine, or its layers (trtexec --exportLayerInfo).",
         ),
     ],
     graph: Annotated[
@@ -42,9 +46,25 @@ def inspect(
         typer.Option(
             "--graph",
             metavar="MODEL.onnx",
-            help="With LAYERS.json: what its engine was built from.",
+            help="What the engine was built from. Default: the file beside it that its manifest "
+            "names.",
         ),
     ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Engines: default is the one it was tuned for.")
+    ] = None,
+    passes: Annotated[
+        int, typer.Option(min=0, help="Engines: passes of TensorRT's profiler; 0 times nothing.")
+    ] = 50,
+    export_layer_info: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Engines: write the layers as trtexec does."),
+    ] = None,
+    export_profile: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Engines: write the layers' times as trtexec does."),
+    ] = None,
+    allow_engine_code: AllowEngineCodeOption = False,
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit with 3 if lint warns (graphs).")
     ] = False,
@@ -61,8 +81,8 @@ def inspect(
 ) -> None:
     """Show what in a Q/DQ graph costs speed or accuracy, or which layers an engine runs in INT8.
 
-    Needs neither a GPU nor TensorRT. Every finding says what to change in the PyTorch model;
-    --json gives the rules' identifiers.
+    An engine needs TensorRT and a GPU; graphs and layer files need neither. Every finding of a
+    graph says what to change in the PyTorch model; --json gives the rules' identifiers.
 
     Example: trtqat inspect model.onnx --strict
     """
@@ -79,10 +99,23 @@ def inspect(
                     "Give the graph that the engine was built from: --graph model.onnx",
                 )
             _inspect_layers(file, graph, require_int8, json, verbose=verbose)
-        elif require_int8 or graph is not None:
+        elif _is_plan(file):
+            _inspect_plan(
+                file,
+                graph,
+                batch_size,
+                passes,
+                (export_layer_info, export_profile),
+                require_int8,
+                json,
+                allow_engine_code=allow_engine_code,
+                verbose=verbose,
+            )
+        elif require_int8 or graph is not None or export_layer_info or export_profile:
             raise UsageError(
-                f"'{file}' is a graph; --graph and --require-int8 are for an engine's layers.",
-                "Give LAYERS.json, from trtexec --exportLayerInfo=layers.json.",
+                f"'{file}' is a graph; --graph, --require-int8, --export-layer-info and "
+                "--export-profile are for engines.",
+                "Give model.engine, or LAYERS.json from trtexec --exportLayerInfo=layers.json.",
             )
         else:
             _inspect_graph(file, strict, json, quiet=quiet, verbose=verbose)
@@ -122,36 +155,85 @@ def _inspect_graph(
 def _inspect_layers(
     path: Path, graph: Path, require_int8: bool, json: str | None, *, verbose: bool
 ) -> None:
-    from trtqat.engine.coverage import cover
+    from trtqat.engine.inspection import cover_graph
     from trtqat.engine.inspector import read_layers
-    from trtqat.graph.editing import infer_shapes
-    from trtqat.graph.macs import summarize
-    from trtqat.graph.reading import read_model
 
     layers = read_layers(path)
-    model = read_model(graph)
-    infer_shapes(model)
-    coverage = cover(summarize(model).layers, layers)
-    if coverage.layers and not any(layer.engine_layer for layer in coverage.layers):
-        raise GraphError(
-            f"No layer of '{path}' names a layer of '{graph}'.",
-            "Give the graph that this very engine was built from, and build it with detailed "
-            "profiling verbosity, as trtqat build does.",
-        )
-    result = {
-        **asdict(coverage),
-        "wanted": len(coverage.wanted),
-        "missed": len(coverage.missed),
-        "int8_share": coverage.int8_share,
-    }
-    if not print_json(result, json):
+    coverage = cover_graph(graph, layers, str(path))
+    if not print_json(coverage_record(coverage), json):
         typer.echo(f"{path}: {len(layers)} engine layers\n{describe_coverage(coverage)}")
         if verbose:
             print_table(*coverage_table(coverage))
-    missed, wanted = coverage.missed, coverage.wanted
-    if require_int8 and (missed or not wanted):
-        raise GateError(
-            f"{len(missed)} of {len(wanted)} quantized layers are not seen in INT8"
-            + (f", first '{missed[0].name}'." if missed else "."),
-            f"Look for their findings with: trtqat inspect {graph}",
+    check_int8(coverage, graph, required=require_int8)
+
+
+def _inspect_plan(
+    path: Path,
+    graph: Path | None,
+    batch_size: int | None,
+    passes: int,
+    exports: tuple[Path | None, Path | None],
+    require_int8: bool,
+    json: str | None,
+    *,
+    allow_engine_code: bool,
+    verbose: bool,
+) -> None:
+    from trtqat.engine.inspection import cover_graph, graph_beside, inspect_engine
+    from trtqat.files import check_writable, write_atomically
+    from trtqat.runtime.engine import Engine
+
+    layer_info, profile = exports
+    for target in filter(None, exports):
+        check_writable(target)
+    if profile is not None and not passes:
+        raise UsageError("There are no times to export with --passes 0.", "Give --passes 50.")
+    engine = Engine(path, allow_engine_code=allow_engine_code)
+    graph = graph or graph_beside(path, engine.manifest)
+    if graph is None and require_int8:
+        raise UsageError(
+            f"Which layers '{path}' should run in INT8 is not known: the graph that its manifest "
+            "names is not beside it.",
+            "Give the graph that it was built from: --graph model.onnx",
         )
+    found = inspect_engine(engine, batch_size=batch_size, passes=passes)
+    if layer_info is not None:
+        write_atomically(layer_info, dumps(found.information, indent=1).encode())
+    if profile is not None and found.times is not None:
+        write_atomically(profile, dumps(found.times.trtexec(), indent=1).encode())
+    coverage = cover_graph(graph, found.layers, str(path), found.times) if graph else None
+    result = {
+        "layers": [asdict(layer) for layer in found.layers],
+        "batch_size": found.batch_size,
+        "layer_times_ms": found.times.median_ms if found.times else None,
+        "layer_times_sum_ms": found.times.sum_ms if found.times else None,
+        "compute_ms": found.compute_ms,
+        "compute_mode": found.mode,
+        "coverage": coverage_record(coverage) if coverage else None,
+    }
+    if not print_json(result, json):
+        typer.echo(f"{path}: {len(found.layers)} engine layers, batch {found.batch_size}")
+        if found.times is not None:
+            typer.echo(
+                f"GPU time {found.compute_ms:.3f} ms ({found.mode}); under the profiler the layers "
+                f"sum up to {found.times.sum_ms:.3f} ms (medians of {passes} passes)"
+            )
+        if coverage is None:
+            typer.echo("Without the graph it was built from (--graph) nothing says what is INT8.")
+        else:
+            typer.echo(describe_coverage(coverage))
+            if verbose:
+                print_table(*coverage_table(coverage))
+    if coverage is not None and graph is not None:
+        check_int8(coverage, graph, required=require_int8)
+
+
+def _is_plan(path: Path) -> bool:
+    """By its first bytes, or by its name, so that a damaged plan is refused as a plan."""
+    if path.suffix in (".engine", ".plan", ".trt"):
+        return True
+    try:
+        with path.open("rb") as file:
+            return file.read(4) == b"ftrt"
+    except OSError:
+        return False

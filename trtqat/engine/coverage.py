@@ -7,8 +7,8 @@ metadata of an engine layer, or else inside its name.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from trtqat.engine.inspector import EngineLayer
 from trtqat.graph.macs import LayerSummary
@@ -30,6 +30,7 @@ class LayerCoverage:
         tactic: Its kernel.
         fused_with: The other nodes of the graph that the same engine layer runs.
         output_dtype: Type of what it writes; empty if the file does not say.
+        time_ms: Time of that engine layer; None if it was not measured.
         reason: Why it is not INT8 though it should be, as far as can be told.
     """
 
@@ -42,6 +43,7 @@ class LayerCoverage:
     tactic: str
     fused_with: tuple[str, ...]
     output_dtype: str
+    time_ms: float | None
     reason: str
 
 
@@ -54,12 +56,19 @@ class Coverage:
         reformats: Engine layers that only convert formats or types.
         quantizers: Engine layers that quantize or dequantize on their own.
         others: Engine layers that run no layer of the graph, without those two.
+        times_ms: Time by engine layer; empty if it was not measured.
     """
 
     layers: tuple[LayerCoverage, ...]
     reformats: tuple[str, ...]
     quantizers: tuple[str, ...]
     others: tuple[str, ...]
+    times_ms: Mapping[str, float] = field(default_factory=dict)
+
+    def time_ms(self, names: Sequence[str]) -> float | None:
+        """Time of some engine layers together; None if none was measured."""
+        found = [self.times_ms[name] for name in names if name in self.times_ms]
+        return sum(found) if found else None
 
     @property
     def wanted(self) -> tuple[LayerCoverage, ...]:
@@ -79,12 +88,17 @@ class Coverage:
         return int8 / total if total else None
 
 
-def cover(graph: Sequence[LayerSummary], engine: Sequence[EngineLayer]) -> Coverage:
+def cover(
+    graph: Sequence[LayerSummary],
+    engine: Sequence[EngineLayer],
+    times_ms: Mapping[str, float] | None = None,
+) -> Coverage:
     """Joins the layers of a graph with those of the engine that was built from it.
 
     Args:
         graph: ``graph.macs.summarize(model).layers``.
         engine: ``engine.inspector.read_layers``.
+        times_ms: Time by engine layer, if it was measured.
     """
     names = {layer.name for layer in graph}
     found = {name: layer for layer in engine for name in _graph_layers(layer, names)}
@@ -97,13 +111,15 @@ def cover(graph: Sequence[LayerSummary], engine: Sequence[EngineLayer]) -> Cover
         for each in rest
         if each.kind in ("Reformat", "MyelinReformat") and each.name not in quantizers
     ]
+    times_ms = times_ms or {}
     return Coverage(
-        tuple(_cover(layer, found.get(layer.name)) for layer in graph),
+        tuple(_cover(layer, found.get(layer.name), times_ms) for layer in graph),
         tuple(reformats),
         tuple(quantizers),
         tuple(
             each.name for each in rest if each.name not in reformats and each.name not in quantizers
         ),
+        times_ms,
     )
 
 
@@ -116,7 +132,9 @@ def _graph_layers(layer: EngineLayer, names: set[str]) -> list[str]:
     return [part.strip() for part in parts if part.strip() in names]
 
 
-def _cover(layer: LayerSummary, engine: EngineLayer | None) -> LayerCoverage:
+def _cover(
+    layer: LayerSummary, engine: EngineLayer | None, times_ms: Mapping[str, float]
+) -> LayerCoverage:
     runs = None if engine is None else _runs_int8(engine)
     nodes = () if engine is None else engine.onnx_nodes
     return LayerCoverage(
@@ -129,6 +147,7 @@ def _cover(layer: LayerSummary, engine: EngineLayer | None) -> LayerCoverage:
         tactic="" if engine is None else engine.tactic,
         fused_with=tuple(node for node in nodes if node != layer.name),
         output_dtype=engine.outputs[0].dtype if engine is not None and engine.outputs else "",
+        time_ms=None if engine is None else times_ms.get(engine.name),
         reason=_reason(layer, engine, runs),
     )
 

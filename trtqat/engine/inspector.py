@@ -84,8 +84,21 @@ def read_layers(path: Path) -> tuple[EngineLayer, ...]:
         raise GraphError(f"There is no layer file '{path}'.", "Check the path.") from error
     except ValueError as error:
         raise GraphError(f"'{path}' is not JSON: {error}.", _WAY_OUT) from error
+    return parse_information(content, str(path))
+
+
+def parse_information(content: object, name: str) -> tuple[EngineLayer, ...]:
+    """Reads the inspector's JSON.
+
+    Args:
+        content: Decoded.
+        name: Of the file or engine, for messages.
+
+    Raises:
+        GraphError: It has no list of layers.
+    """
     if not isinstance(content, dict) or not isinstance(content.get("Layers"), list):
-        raise GraphError(f"'{path}' has no list of Layers.", _WAY_OUT)
+        raise GraphError(f"'{name}' has no list of Layers.", _WAY_OUT)
     return parse_layers(content["Layers"])
 
 

@@ -17,10 +17,13 @@ def is_for_8_6(opset: int) -> bool:
 
 
 def needs_float_weight_on_8_6(consumer: ir.Node) -> bool:
-    """Whether 8.6.0 fails on a node that reads an INT8 initializer through DequantizeLinear.
+    """Whether 8.6.0 may fail on a node that reads an INT8 initializer through DequantizeLinear.
 
-    MatMul goes to TensorRT's Myelin compiler, where 8.6.0 stops at "Assertion
-    params.weights.type() != DataType::kINT8" (convertMyelinWeightsToFp32). Conv and Gemm
+    What goes to TensorRT's Myelin compiler stops at "Assertion params.weights.type() !=
+    DataType::kINT8" (convertMyelinWeightsToFp32): every MatMul, and the Gemm of a network
+    with MatMuls, such as the head of a transformer. Conv, and Gemm in a convolutional network,
     take INT8 initializers.
     """
+    if consumer.op_type == "Gemm" and consumer.graph is not None:
+        return any(node.op_type == "MatMul" for node in consumer.graph)
     return consumer.op_type == "MatMul"

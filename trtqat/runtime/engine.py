@@ -10,8 +10,10 @@ import numpy as np
 
 from trtqat.errors import InferenceError, PlanError, UsageError
 from trtqat.runtime.compatibility import check_version
+from trtqat.runtime.host import describe_host
 from trtqat.runtime.manifest import ProfileShapes, check_plan
 from trtqat.runtime.plan import read_plan
+from trtqat.runtime.preflight import check_manifest
 from trtqat.runtime.session import EngineSession
 from trtqat.runtime.tensorrt_library import load_tensorrt, make_logger, open_device
 from trtqat.tensors import DYNAMIC, TensorSpec
@@ -34,18 +36,29 @@ class Engine:
 
     device: Literal["cpu", "cuda"] = "cuda"
 
-    def __init__(self, path: Path, *, cuda_graph: bool = True) -> None:
+    def __init__(
+        self, path: Path, *, cuda_graph: bool = True, allow_engine_code: bool = False
+    ) -> None:
         """Checks and deserializes a plan.
 
         Args:
             path: The plan file; its manifest is checked if it lies beside it.
             cuda_graph: Whether sessions capture a CUDA graph where that works.
+            allow_engine_code: Whether a version-compatible plan may bring a library of its own,
+                which TensorRT loads and runs.
 
         Raises:
-            PlanError: It is not a plan, is damaged, or is for another TensorRT or GPU.
+            PlanError: It is not a plan, is damaged, is for another TensorRT, platform or GPU, or
+                brings code that was not allowed.
             MissingError: There is no TensorRT or no GPU here.
         """
         plan, header = read_plan(path)
+        if header.is_version_compatible and not allow_engine_code:
+            raise PlanError(
+                f"The plan '{path}' is version-compatible: it may carry a library, which TensorRT "
+                "would load and run.",
+                "If you built it or trust its origin, say so with --allow-engine-code.",
+            )
         self.manifest = check_plan(plan, path)
         if self.manifest is None:
             _LOG.warning("'%s' has no manifest beside it: a damaged plan goes unnoticed.", path)
@@ -53,11 +66,16 @@ class Engine:
         self._cuda_graph = cuda_graph
         trt = load_tensorrt("Running a plan")
         check_version(header, trt.__version__, str(path))
+        self._trt = trt
         self._device = open_device("Running a plan")
         self._logger, self._messages = make_logger(trt)
+        for check in check_manifest(self.manifest or {}, describe_host()):
+            if check.status == "failed":
+                raise PlanError(f"'{path}' does not run here. {check.finding}", check.remedy)
+            if check.status == "warning":
+                _LOG.warning("%s %s", check.finding, check.remedy)
         runtime = trt.Runtime(self._logger)
         if header.is_version_compatible:
-            # It carries a library that TensorRT loads: whoever evaluates it built or trusts it.
             runtime.engine_host_code_allowed = True
         self._runtime = runtime
         self._engine: Any = runtime.deserialize_cuda_engine(plan)
@@ -110,6 +128,24 @@ class Engine:
             messages=self._messages,
             cuda_graph=self._cuda_graph,
         )
+
+    @property
+    def optimal_batch(self) -> int:
+        """The batch size that the engine was tuned for."""
+        shapes = [profile.opt for profile in self.profiles.values() if profile.opt]
+        low, high = self.batch_range
+        return min(max(shapes[0][0], low), high) if shapes else low
+
+    def layer_information(self, session: EngineSession) -> str:
+        """What TensorRT's inspector says of every layer, as JSON.
+
+        Args:
+            session: A session on this engine; its shapes decide formats and types.
+        """
+        inspector = self._engine.create_engine_inspector()
+        inspector.execution_context = session.context
+        text: str = inspector.get_engine_information(self._trt.LayerInformationFormat.JSON)
+        return text
 
     def close(self) -> None:
         """Frees the engine; sessions made from it must be closed before."""

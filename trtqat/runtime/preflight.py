@@ -84,7 +84,7 @@ def preflight(plan: Path, host: Host) -> tuple[Check, ...]:
         )
     else:
         checks.append(Check("manifest", "passed", "The plan's SHA-256 is the recorded one."))
-    checks += [_tensorrt(header, host), *_of_manifest(manifest or {}, host)]
+    checks += [_tensorrt(header, host), *check_manifest(manifest or {}, host)]
     checks.append(_memory(len(content), host))
     if header.is_version_compatible:
         checks.append(
@@ -92,7 +92,7 @@ def preflight(plan: Path, host: Host) -> tuple[Check, ...]:
                 "trust",
                 "warning",
                 "A version-compatible plan may carry a library that TensorRT loads and runs.",
-                "Run only plans whose origin you know.",
+                "Run only plans whose origin you know; eval wants --allow-engine-code.",
             )
         )
     return tuple(checks)
@@ -162,8 +162,13 @@ def _tensorrt(header: PlanHeader, host: Host) -> Check:
     return Check("TensorRT", "failed", f"{'; '.join(refused)}.", remedy)
 
 
-def _of_manifest(manifest: Mapping[str, Any], host: Host) -> Iterator[Check]:
-    """What the manifest says of the build host, against this one."""
+def check_manifest(manifest: Mapping[str, Any], host: Host) -> Iterator[Check]:
+    """What a manifest says of the build host, against this one: platform, GPU, driver.
+
+    Args:
+        manifest: Its fields; empty if there is none.
+        host: This host.
+    """
     unknown = "The plan does not tell without its manifest."
     built_for = manifest.get("platform")
     if built_for is None:

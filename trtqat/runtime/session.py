@@ -31,6 +31,8 @@ class EngineSession:
     """One query at a time on one stream; see ``evaluation.protocol.Session``.
 
     Attributes:
+        context: TensorRT's ``IExecutionContext``, with its shapes set.
+        inputs: Inputs with their final shapes.
         mode: How queries are enqueued, in words.
         has_cuda_graph: Whether a CUDA graph was captured.
         enqueue_times_ms: Host time of each enqueue of the last ``compute_times_ms``.
@@ -62,7 +64,8 @@ class EngineSession:
             InferenceError: A shape is refused, or an output's size depends on the data.
         """
         self._name = name
-        self._context = context
+        self.context = context
+        self.inputs = tuple(inputs)
         self._device = device
         self._messages = messages
         self._stream = device.create_stream()
@@ -143,6 +146,19 @@ class EngineSession:
             times.extend(float(end - start) for start, end in window)
         return times
 
+    def attach_profiler(self, profiler: Any) -> None:  # noqa: ANN401
+        """Lets every later ``enqueue`` report the time of each layer to an ``IProfiler``."""
+        self.context.profiler = profiler
+
+    def enqueue(self) -> None:
+        """Runs one query on the loaded inputs, without CUDA graph, and waits for it.
+
+        Raises:
+            InferenceError: TensorRT's enqueue failed.
+        """
+        self._enqueue()
+        self._stream.sync()
+
     def close(self) -> None:
         """Frees graph, buffers, context and stream."""
         self._stream.sync()
@@ -152,7 +168,7 @@ class EngineSession:
             tensor.close(self._stream)
         self._stream.sync()
         self._events.clear()
-        self._context = None
+        self.context = None
         self._stream.close()
 
     def _copy_in(self, inputs: Arrays) -> None:
@@ -168,7 +184,7 @@ class EngineSession:
 
     def _enqueue(self) -> None:
         # A context that TensorRT could not set up fails here, with False, not before.
-        if not self._context.execute_async_v3(int(self._stream.handle)):
+        if not self.context.execute_async_v3(int(self._stream.handle)):
             raise InferenceError(
                 f"TensorRT could not enqueue '{self._name}': {self._messages.reason()}.",
                 "If the message names cuBLAS or cuDNN, install them or build with "

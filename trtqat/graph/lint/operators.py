@@ -64,12 +64,12 @@ def quantized_conv_transpose(view: GraphView) -> Places:
 @rule(
     "int8-weight-of-matmul",
     cost="refusal",
-    remedy="Export without --int8-weights: TensorRT 8.6.0 takes INT8 initializers for Conv and "
-    "Gemm, but stops at one for MatMul (seen on an H200).",
+    remedy="Export without --int8-weights: TensorRT 8.6.0 takes INT8 initializers for Conv and for "
+    "Gemm in a network without MatMul, but stops at one for MatMul (seen on an H200).",
     example="trtqat export model.onnx -o mended.onnx",
 )
 def int8_weight_of_matmul(view: GraphView) -> Places:
-    """An INT8 initializer for a MatMul, in a graph that TensorRT 8.6 reads."""
+    """An INT8 initializer for a MatMul, or a Gemm beside one, in a graph that 8.6 reads."""
     for layer in view.layers if is_for_8_6(view.opset) else ():
         if layer.dequantize_weight is None or not needs_float_weight_on_8_6(layer.node):
             continue

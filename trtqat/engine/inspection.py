@@ -1,0 +1,127 @@
+"""``inspect model.engine``: what a plan consists of, and which of its graph's layers are INT8."""
+
+from __future__ import annotations
+
+import json
+import logging
+import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trtqat.engine.coverage import Coverage, cover
+from trtqat.engine.inspector import EngineLayer, parse_information
+from trtqat.errors import GraphError
+from trtqat.files import sha256_of
+from trtqat.runtime.engine import Engine
+from trtqat.runtime.layer_times import LayerTimes, measure_layers
+from trtqat.tensors import random_arrays
+
+_LOG = logging.getLogger(__name__)
+
+_QUERIES = 200
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """A plan as TensorRT's inspector and profiler describe it.
+
+    Attributes:
+        information: The inspector's JSON, as ``trtexec --exportLayerInfo`` writes it.
+        layers: The same, read.
+        batch_size: For which shapes and times hold.
+        times: Time by layer; None if they were not measured.
+        compute_ms: Median GPU time of the whole engine without the profiler; None likewise.
+        mode: How that was enqueued; empty likewise.
+    """
+
+    information: Mapping[str, Any]
+    layers: tuple[EngineLayer, ...]
+    batch_size: int
+    times: LayerTimes | None
+    compute_ms: float | None
+    mode: str
+
+
+def inspect_engine(engine: Engine, *, batch_size: int | None = None, passes: int = 0) -> Inspection:
+    """Asks TensorRT's inspector and, in a run of its own, the profiler.
+
+    Args:
+        engine: The engine.
+        batch_size: For which; the profile's optimum if None.
+        passes: How many passes the profiler measures; 0 measures no times.
+
+    Raises:
+        UsageError: The engine does not take that batch size.
+        InferenceError: TensorRT makes no execution context, or its enqueue fails.
+    """
+    if batch_size is None:
+        batch_size = engine.optimal_batch
+    session = engine.session(batch_size)
+    inputs = random_arrays(session.inputs, seed=0)
+    session.load(inputs)
+    # Formats of tensors are known only to a context whose shapes are set.
+    text = engine.layer_information(session)
+    information = json.loads(text, strict=False)
+    compute_ms = statistics.median(session.compute_times_ms(_QUERIES)) if passes else None
+    mode = session.mode if passes else ""
+    session.close()
+    times = None
+    if passes:
+        profiled = engine.session(batch_size)
+        profiled.load(inputs)
+        times = measure_layers(profiled, passes=passes)
+        profiled.close()
+    layers = parse_information(information, engine.name)
+    return Inspection(information, layers, batch_size, times, compute_ms, mode)
+
+
+def cover_graph(
+    graph: Path, layers: tuple[EngineLayer, ...], name: str, times: LayerTimes | None = None
+) -> Coverage:
+    """Joins the layers of an ONNX file with those of its engine.
+
+    Args:
+        graph: What the engine was built from.
+        layers: Of the engine.
+        name: Of the engine or its layer file, for messages.
+        times: Time by layer of the engine.
+
+    Raises:
+        GraphError: The graph cannot be read, or is not the engine's.
+    """
+    from trtqat.graph.editing import infer_shapes
+    from trtqat.graph.macs import summarize
+    from trtqat.graph.reading import read_model
+
+    model = read_model(graph)
+    infer_shapes(model)
+    coverage = cover(summarize(model).layers, layers, times.median_ms if times else {})
+    if coverage.layers and not any(layer.engine_layer for layer in coverage.layers):
+        raise GraphError(
+            f"No layer of '{name}' names a layer of '{graph}'.",
+            "Give the graph that this very engine was built from, and build it with detailed "
+            "profiling verbosity, as trtqat build does.",
+        )
+    return coverage
+
+
+def graph_beside(plan: Path, manifest: Mapping[str, Any] | None) -> Path | None:
+    """The ONNX file that a plan was built from, if it lies beside the plan unchanged.
+
+    Args:
+        plan: The plan file.
+        manifest: Fields of its manifest.
+    """
+    name = str((manifest or {}).get("graph", ""))
+    # A manifest from elsewhere must not lead out of the directory.
+    if not name or Path(name).name != name:
+        return None
+    path = plan.with_name(name)
+    if not path.is_file():
+        return None
+    if sha256_of(path) != (manifest or {}).get("graph_sha256"):
+        _LOG.warning("'%s' is not the graph that '%s' was built from: it changed.", path, plan)
+        return None
+    return path

@@ -1,0 +1,93 @@
+"""Time of each layer of an engine, by TensorRT's profiler.
+
+The profiler puts events between the layers, so the engine is slower under it and the sum of
+the layers exceeds the end-to-end time: these figures say where time goes, not how much of it.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from trtqat.runtime.session import EngineSession
+from trtqat.runtime.tensorrt_library import load_tensorrt
+
+
+@dataclass(frozen=True)
+class LayerTimes:
+    """What the profiler saw.
+
+    Attributes:
+        passes: For each measured pass, time by layer in ms, in the order of execution.
+    """
+
+    passes: tuple[Mapping[str, float], ...]
+
+    @property
+    def median_ms(self) -> dict[str, float]:
+        """Median time by layer."""
+        by_layer: dict[str, list[float]] = defaultdict(list)
+        for each in self.passes:
+            for name, time_ms in each.items():
+                by_layer[name].append(time_ms)
+        return {name: statistics.median(times) for name, times in by_layer.items()}
+
+    @property
+    def sum_ms(self) -> float:
+        """Sum of the medians."""
+        return sum(self.median_ms.values())
+
+    def trtexec(self) -> list[dict[str, float | str]]:
+        """The same in the layout of ``trtexec --exportProfile``."""
+        median = self.median_ms
+        totals = {name: sum(each.get(name, 0.0) for each in self.passes) for name in median}
+        whole = sum(totals.values())
+        rows: list[dict[str, float | str]] = [{"count": len(self.passes)}]
+        rows += [
+            {
+                "name": name,
+                "timeMs": total,
+                "averageMs": total / len(self.passes),
+                "medianMs": median[name],
+                "percentage": 100 * total / whole if whole else 0.0,
+            }
+            for name, total in totals.items()
+        ]
+        return rows
+
+
+def measure_layers(session: EngineSession, *, passes: int, warm_up: int = 10) -> LayerTimes:
+    """Runs a session under the profiler. The session keeps the profiler: close it afterwards.
+
+    Args:
+        session: One of its own, with its inputs loaded.
+        passes: How many passes are measured.
+        warm_up: How many passes come before.
+
+    Raises:
+        InferenceError: TensorRT's enqueue failed.
+    """
+    trt = load_tensorrt("Timing layers")
+    seen: list[tuple[str, float]] = []
+
+    class Collector(trt.IProfiler):  # type: ignore[name-defined, misc, unused-ignore]
+        def __init__(self) -> None:
+            trt.IProfiler.__init__(self)
+
+        def report_layer_time(self, layer_name: str, ms: float) -> None:
+            seen.append((layer_name, ms))
+
+    collector = Collector()
+    session.attach_profiler(collector)
+    measured = []
+    for number in range(warm_up + passes):
+        seen.clear()
+        session.enqueue()
+        if number >= warm_up:
+            times: dict[str, float] = defaultdict(float)
+            for name, time_ms in seen:
+                times[name] += time_ms
+            measured.append(dict(times))
+    return LayerTimes(tuple(measured))
