@@ -13,6 +13,7 @@ from onnx import TensorProto, numpy_helper
 from tests.graphs import Graph
 from tests.integration.test_cli import trtqat
 from tests.models import EXAMPLES
+from tests.plans import make_plan
 from trtqat.export.options import Exporter, ExportOptions
 from trtqat.export.pipeline import export_onnx
 from trtqat.graph.improve import ImproveOptions
@@ -249,8 +250,11 @@ def test_layers_of_an_engine(tmp_path: Path) -> None:
     assert done.returncode == 3
     assert "1 of 2 quantized layers are not seen in INT8, first '/features/3/Conv'" in done.stderr
 
+    (tmp_path / "cut.engine").write_bytes(make_plan()[:-3])
     for arguments, code in (
         (("less.json",), 2),
+        (("cut.engine", "--graph", graph), 2),
+        (("none.engine",), 2),
         ((graph, "--require-int8"), 2),
         (("none.json", "--graph", graph), 2),
     ):

@@ -134,3 +134,32 @@ def test_other_files(content: str, problem: str, tmp_path: Path) -> None:
         read_layers(path)
     with pytest.raises(GraphError, match="no layer file"):
         read_layers(tmp_path / "none.json")
+
+
+def test_an_engine_with_set_shapes_tells_the_types() -> None:
+    coverage = vgg(layers("vgg16-shapes"))
+    assert coverage.missed == ()
+    assert [layer.output_dtype for layer in coverage.layers[:-1]] == ["int8"] * 15
+    assert coverage.layers[-1].output_dtype != "int8"
+
+
+def test_a_compiled_subgraph_is_told_apart() -> None:
+    """8.6.0 runs a vision transformer as one layer of which it tells nothing."""
+    names = ["/patches/Conv", "/blocks/0/attention/query/MatMul", "/head/Gemm"]
+    patches, query, head = cover(graph(names), layers("vit")).layers
+    assert patches.runs_int8 is True
+    assert (query.runs_int8, head.runs_int8) == (None, None)
+    assert "compiled it into a subgraph" in query.reason
+    # Without such a subgraph nothing excuses a layer that no engine layer names.
+    (other,) = cover(graph(["/nowhere/Conv"]), layers("vgg16")).layers
+    assert "no engine layer names it" in other.reason
+
+
+def test_times_of_engine_layers() -> None:
+    engine = layers("vgg16")
+    times = {layer.name: 0.5 for layer in engine}
+    coverage = cover(graph(VGG), engine, times)
+    assert {layer.time_ms for layer in coverage.layers} == {0.5}
+    assert coverage.time_ms(coverage.quantizers) == 0.5
+    assert coverage.time_ms(coverage.others) == 0.5 * len(coverage.others)
+    assert vgg(engine).time_ms(coverage.others) is None

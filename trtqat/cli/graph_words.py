@@ -73,7 +73,10 @@ def describe_coverage(coverage: Coverage) -> str:
         f"INT8: {len(wanted) - len(missed)} of {len(wanted)} quantized layers"
         + (f", {share:.1%} of the arithmetic" if share is not None else "")
     ]
-    lines += [f"  {layer.name} is not seen in INT8: {layer.reason}" for layer in missed]
+    for reason in dict.fromkeys(layer.reason for layer in missed):
+        names = [layer.name for layer in missed if layer.reason == reason]
+        which = f"{names[0]} is" if len(names) == 1 else f"{len(names)}, first {names[0]}, are"
+        lines.append(f"  {which} not seen in INT8: {reason}")
     rest = (
         (coverage.quantizers, "layer", " that quantize on their own"),
         (coverage.reformats, "reformat", ""),

@@ -112,8 +112,10 @@ def cover(
         if each.kind in ("Reformat", "MyelinReformat") and each.name not in quantizers
     ]
     times_ms = times_ms or {}
+    # Myelin compiles a subgraph into one engine layer, named after its first and last node.
+    is_compiled = any(layer.kind == "Myelin" or "ForeignNode[" in layer.name for layer in engine)
     return Coverage(
-        tuple(_cover(layer, found.get(layer.name), times_ms) for layer in graph),
+        tuple(_cover(layer, found.get(layer.name), times_ms, is_compiled) for layer in graph),
         tuple(reformats),
         tuple(quantizers),
         tuple(
@@ -133,7 +135,10 @@ def _graph_layers(layer: EngineLayer, names: set[str]) -> list[str]:
 
 
 def _cover(
-    layer: LayerSummary, engine: EngineLayer | None, times_ms: Mapping[str, float]
+    layer: LayerSummary,
+    engine: EngineLayer | None,
+    times_ms: Mapping[str, float],
+    is_compiled: bool,
 ) -> LayerCoverage:
     runs = None if engine is None else _runs_int8(engine)
     nodes = () if engine is None else engine.onnx_nodes
@@ -148,7 +153,7 @@ def _cover(
         fused_with=tuple(node for node in nodes if node != layer.name),
         output_dtype=engine.outputs[0].dtype if engine is not None and engine.outputs else "",
         time_ms=None if engine is None else times_ms.get(engine.name),
-        reason=_reason(layer, engine, runs),
+        reason=_reason(layer, engine, runs, is_compiled),
     )
 
 
@@ -160,11 +165,18 @@ def _runs_int8(engine: EngineLayer) -> bool | None:
     return dtypes == {_INT8} if dtypes else None
 
 
-def _reason(layer: LayerSummary, engine: EngineLayer | None, runs: bool | None) -> str:
+def _reason(
+    layer: LayerSummary, engine: EngineLayer | None, runs: bool | None, is_compiled: bool
+) -> str:
     if not layer.is_int8 or runs:
         return ""
     if engine is None:
-        return "no engine layer names it: it may be part of a compiled subgraph (inferred)"
+        if is_compiled:
+            return (
+                "TensorRT compiled it into a subgraph, inside of which its inspector names no "
+                "layers (inferred)"
+            )
+        return "no engine layer names it: TensorRT may have computed or removed it (inferred)"
     if runs is None:
         return "the file does not say in which type it runs"
     kernel = engine.tactic or "a kernel without a name"
