@@ -56,6 +56,10 @@ def build(
     hardware_compatibility: Annotated[
         str, typer.Option(metavar="none|ampere+|same-cc", help="Let other GPUs run the plan.")
     ] = "none",
+    sign: Annotated[
+        Path | None,
+        typer.Option(metavar="KEY.pem", help="Sign the manifest with this private Ed25519 key."),
+    ] = None,
     require_int8: Annotated[
         bool,
         typer.Option("--require-int8", help="Exit with 3 unless every quantized layer is INT8."),
@@ -79,6 +83,8 @@ def build(
         from trtqat.engine.inspection import cover_graph, inspect_engine
         from trtqat.engine.profiles import ProfileOptions, parse_batch, parse_shapes
         from trtqat.runtime.engine import Engine
+        from trtqat.runtime.manifest import manifest_path
+        from trtqat.runtime.signature import read_private_key, write_signature
 
         options = BuildOptions(
             profile=ProfileOptions(
@@ -94,7 +100,10 @@ def build(
             version_compatible=version_compatible,
             hardware_compatibility=hardware_compatibility,
         )
+        key = None if sign is None else read_private_key(sign)
         result = build_engine(graph, output, options)
+        if key is not None:
+            write_signature(result.path, manifest_path(result.path).read_bytes(), key)
         # Whoever builds a version-compatible plan has just put its library there.
         engine = Engine(result.path, allow_engine_code=True)
         coverage = cover_graph(graph, inspect_engine(engine).layers, engine.name)

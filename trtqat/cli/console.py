@@ -40,6 +40,12 @@ AllowEngineCodeOption = Annotated[
         "--allow-engine-code", help="Run a version-compatible plan, which may carry a library."
     ),
 ]
+TrustOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--trust", metavar="PUBLIC.pem", help="Refuse an engine that is not signed with this key."
+    ),
+]
 
 _INTERRUPTED = 130
 

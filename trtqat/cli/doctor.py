@@ -11,6 +11,7 @@ import typer
 from trtqat.cli.console import (
     JsonOption,
     QuietOption,
+    TrustOption,
     VerboseOption,
     check_json,
     command,
@@ -22,6 +23,7 @@ def doctor(
     plan: Annotated[
         Path | None, typer.Argument(metavar="[MODEL.engine]", help="A plan to run on this host.")
     ] = None,
+    trust: TrustOption = None,
     json: JsonOption = None,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
@@ -40,7 +42,7 @@ def doctor(
         from trtqat.runtime.preflight import check_host, exit_code, preflight
 
         host = describe_host()
-        checks = check_host(host) if plan is None else preflight(plan, host)
+        checks = check_host(host) if plan is None else preflight(plan, host, trust=trust)
         code = 0 if plan is None else exit_code(checks)
         result = {
             "host": asdict(host),

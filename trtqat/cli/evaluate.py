@@ -14,6 +14,7 @@ from trtqat.cli.console import (
     FactoryArgOption,
     JsonOption,
     QuietOption,
+    TrustOption,
     VerboseOption,
     check_json,
     command,
@@ -66,6 +67,7 @@ def evaluate(
         bool, typer.Option("--cuda-graph/--no-cuda-graph", help="For engine and baseline.")
     ] = True,
     allow_engine_code: AllowEngineCodeOption = False,
+    trust: TrustOption = None,
     max_accuracy_drop: Annotated[
         float | None, typer.Option(metavar="POINTS", help="Gate: top-1 lost to the baseline.")
     ] = None,
@@ -90,7 +92,9 @@ def evaluate(
         from trtqat.evaluation.latency import LatencyOptions
         from trtqat.evaluation.open import open_baseline, open_model
 
-        opened = open_model(model, cuda_graph=cuda_graph, allow_engine_code=allow_engine_code)
+        opened = open_model(
+            model, cuda_graph=cuda_graph, allow_engine_code=allow_engine_code, trust=trust
+        )
         dataset = open_dataset(data, opened.inputs, limit=limit)
         reference = None
         if baseline is not None:

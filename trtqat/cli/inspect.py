@@ -13,6 +13,7 @@ from trtqat.cli.console import (
     AllowEngineCodeOption,
     JsonOption,
     QuietOption,
+    TrustOption,
     VerboseOption,
     check_json,
     command,
@@ -65,6 +66,7 @@ def inspect(
         typer.Option(metavar="FILE", help="Engines: write the layers' times as trtexec does."),
     ] = None,
     allow_engine_code: AllowEngineCodeOption = False,
+    trust: TrustOption = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit with 3 if lint warns (graphs).")
     ] = False,
@@ -109,6 +111,7 @@ def inspect(
                 require_int8,
                 json,
                 allow_engine_code=allow_engine_code,
+                trust=trust,
                 verbose=verbose,
             )
         elif require_int8 or graph is not None or export_layer_info or export_profile:
@@ -177,6 +180,7 @@ def _inspect_plan(
     json: str | None,
     *,
     allow_engine_code: bool,
+    trust: Path | None,
     verbose: bool,
 ) -> None:
     from trtqat.engine.inspection import cover_graph, graph_beside, inspect_engine
@@ -188,7 +192,7 @@ def _inspect_plan(
         check_writable(target)
     if profile is not None and not passes:
         raise UsageError("There are no times to export with --passes 0.", "Give --passes 50.")
-    engine = Engine(path, allow_engine_code=allow_engine_code)
+    engine = Engine(path, allow_engine_code=allow_engine_code, trust=trust)
     graph = graph or graph_beside(path, engine.manifest)
     if graph is None and require_int8:
         raise UsageError(

@@ -25,6 +25,7 @@ from trtqat.errors import BuildError, UsageError
 from trtqat.files import check_writable, write_atomically
 from trtqat.runtime.environment import describe_gpu
 from trtqat.runtime.manifest import Manifest, ProfileShapes, manifest_path
+from trtqat.runtime.signature import signature_path
 from trtqat.runtime.tensorrt_library import Messages, load_tensorrt, make_logger, open_device
 from trtqat.tensors import TensorSpec
 
@@ -143,6 +144,7 @@ def build(graph: Path, output: Path, options: BuildOptions | None = None) -> Bui
     manifest = _manifest(plan, source, trt.__version__, inputs, outputs, profile, options, seconds)
     # Between the two writes the plan stands without a manifest, never with a wrong one.
     manifest_path(output).unlink(missing_ok=True)
+    signature_path(output).unlink(missing_ok=True)
     write_atomically(output, plan)
     write_atomically(manifest_path(output), manifest.to_json().encode())
     save_timing_cache(cache, options.timing_cache)

@@ -13,13 +13,20 @@ if TYPE_CHECKING:
     from trtqat.runtime.pytorch import PyTorchModel
 
 
-def open_model(path: Path, *, cuda_graph: bool = True, allow_engine_code: bool = False) -> Model:
+def open_model(
+    path: Path,
+    *,
+    cuda_graph: bool = True,
+    allow_engine_code: bool = False,
+    trust: Path | None = None,
+) -> Model:
     """Opens an ONNX file on the CPU, or any other file as a plan on the GPU.
 
     Args:
         path: The file.
         cuda_graph: Whether an engine captures a CUDA graph where that works.
         allow_engine_code: Whether a version-compatible plan may bring a library of its own.
+        trust: File of the public key that an engine's manifest must be signed with.
 
     Raises:
         GraphError: ONNX Runtime does not accept the ONNX file.
@@ -32,7 +39,7 @@ def open_model(path: Path, *, cuda_graph: bool = True, allow_engine_code: bool =
         return OnnxModel(path)
     from trtqat.runtime.engine import Engine
 
-    return Engine(path, cuda_graph=cuda_graph, allow_engine_code=allow_engine_code)
+    return Engine(path, cuda_graph=cuda_graph, allow_engine_code=allow_engine_code, trust=trust)
 
 
 def open_baseline(

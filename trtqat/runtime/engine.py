@@ -15,6 +15,7 @@ from trtqat.runtime.manifest import ProfileShapes, check_plan
 from trtqat.runtime.plan import read_plan
 from trtqat.runtime.preflight import check_manifest
 from trtqat.runtime.session import EngineSession
+from trtqat.runtime.signature import read_public_key
 from trtqat.runtime.tensorrt_library import load_tensorrt, make_logger, open_device
 from trtqat.tensors import DYNAMIC, TensorSpec
 
@@ -37,7 +38,12 @@ class Engine:
     device: Literal["cpu", "cuda"] = "cuda"
 
     def __init__(
-        self, path: Path, *, cuda_graph: bool = True, allow_engine_code: bool = False
+        self,
+        path: Path,
+        *,
+        cuda_graph: bool = True,
+        allow_engine_code: bool = False,
+        trust: Path | None = None,
     ) -> None:
         """Checks and deserializes a plan.
 
@@ -46,20 +52,25 @@ class Engine:
             cuda_graph: Whether sessions capture a CUDA graph where that works.
             allow_engine_code: Whether a version-compatible plan may bring a library of its own,
                 which TensorRT loads and runs.
+            trust: File of a public Ed25519 key: the manifest must be signed with it, and such a
+                plan may bring code.
 
         Raises:
             PlanError: It is not a plan, is damaged, is for another TensorRT, platform or GPU, or
                 brings code that was not allowed.
+            UsageError: ``trust`` is no such key.
             MissingError: There is no TensorRT or no GPU here.
         """
         plan, header = read_plan(path)
-        if header.is_version_compatible and not allow_engine_code:
+        key = None if trust is None else read_public_key(trust)
+        if header.is_version_compatible and not allow_engine_code and key is None:
             raise PlanError(
                 f"The plan '{path}' is version-compatible: it may carry a library, which TensorRT "
                 "would load and run.",
-                "If you built it or trust its origin, say so with --allow-engine-code.",
+                "If you built it or trust its origin, say so with --allow-engine-code or, if it "
+                "is signed, with --trust.",
             )
-        self.manifest = check_plan(plan, path)
+        self.manifest = check_plan(plan, path, trust=key)
         if self.manifest is None:
             _LOG.warning("'%s' has no manifest beside it: a damaged plan goes unnoticed.", path)
         self.name = path.name

@@ -12,10 +12,14 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trtqat.errors import PlanError
+from trtqat.runtime.signature import check_signature
 from trtqat.tensors import TensorSpec
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 SCHEMA_VERSION = 1
 
@@ -83,30 +87,42 @@ def manifest_path(plan: Path) -> Path:
     return plan.with_name(plan.name + ".json")
 
 
-def check_plan(plan: bytes, path: Path) -> Mapping[str, Any] | None:
+def check_plan(
+    plan: bytes, path: Path, *, trust: Ed25519PublicKey | None = None
+) -> Mapping[str, Any] | None:
     """Compares a plan with the manifest beside it.
 
     Args:
         plan: Content of the plan file.
         path: Where it was read from.
+        trust: Whose signature the manifest must have; None asks for none.
 
     Returns:
         The manifest's fields, or None if there is no manifest.
 
     Raises:
-        PlanError: The manifest is not readable, of a newer schema, or of another plan.
+        PlanError: The manifest is not readable, of a newer schema, of another plan, or not signed
+            as asked.
     """
     beside = manifest_path(path)
     if not beside.exists():
+        if trust is not None:
+            raise PlanError(
+                f"The plan '{path}' has no manifest beside it, so nothing of it is signed.",
+                "Copy its .json and .sig from the build host.",
+            )
         return None
     try:
-        fields = json.loads(beside.read_text())
+        content = beside.read_bytes()
+        fields = json.loads(content)
         recorded, schema = fields["plan_sha256"], int(fields["schema_version"])
     except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
         raise PlanError(
             f"The manifest '{beside}' cannot be read ({type(error).__name__}: {error}).",
             "Copy plan and manifest again from the build host, together.",
         ) from error
+    if trust is not None:
+        check_signature(path, content, trust)
     if schema > SCHEMA_VERSION:
         raise PlanError(
             f"The manifest '{beside}' has schema {schema}; this version reads up to "

@@ -15,6 +15,7 @@ from trtqat.runtime.compatibility import version_tuple, why_not
 from trtqat.runtime.host import Host
 from trtqat.runtime.manifest import check_plan
 from trtqat.runtime.plan import PlanHeader, read_plan
+from trtqat.runtime.signature import read_public_key
 
 Status = Literal["passed", "warning", "unknown", "missing", "failed"]
 
@@ -47,17 +48,23 @@ class Check:
     remedy: str = ""
 
 
-def preflight(plan: Path, host: Host) -> tuple[Check, ...]:
+def preflight(plan: Path, host: Host, *, trust: Path | None = None) -> tuple[Check, ...]:
     """Checks a plan against a host.
 
     Args:
         plan: The plan file; its manifest is looked for beside it.
         host: See ``host.describe_host``.
+        trust: File of the public key that the manifest must be signed with.
 
     Returns:
         The checks in order. After a plan that is none, or is not the manifest's, nothing more is
         asked of it.
+
+    Raises:
+        UsageError: ``trust`` is no public Ed25519 key.
+        MissingError: The package cryptography is not installed, and ``trust`` is given.
     """
+    key = None if trust is None else read_public_key(trust)
     checks: list[Check] = []
     try:
         content, header = read_plan(plan)
@@ -69,7 +76,7 @@ def preflight(plan: Path, host: Host) -> tuple[Check, ...]:
         Check("plan", "passed", f"{len(content) / 1e6:.1f} MB, {kind}, TensorRT {written}.")
     )
     try:
-        manifest = check_plan(content, plan)
+        manifest = check_plan(content, plan, trust=key)
     except PlanError as error:
         return (*checks, Check("manifest", "failed", error.problem, error.remedy))
     if manifest is None:
@@ -84,15 +91,17 @@ def preflight(plan: Path, host: Host) -> tuple[Check, ...]:
         )
     else:
         checks.append(Check("manifest", "passed", "The plan's SHA-256 is the recorded one."))
+    if key is not None:
+        checks.append(Check("signature", "passed", f"The manifest is signed with {trust}."))
     checks += [_tensorrt(header, host), *check_manifest(manifest or {}, host)]
     checks.append(_memory(len(content), host))
-    if header.is_version_compatible:
+    if header.is_version_compatible and key is None:
         checks.append(
             Check(
                 "trust",
                 "warning",
                 "A version-compatible plan may carry a library that TensorRT loads and runs.",
-                "Run only plans whose origin you know; eval wants --allow-engine-code.",
+                "Run only plans whose origin you know; eval wants --allow-engine-code or --trust.",
             )
         )
     return tuple(checks)

@@ -1,0 +1,127 @@
+"""Who made a plan: an Ed25519 signature of its manifest, in ``model.engine.sig``.
+
+The manifest holds the plan's SHA-256, so its signature covers both. Keys are PEM files, as
+``openssl genpkey -algorithm ed25519`` writes them. Ed25519: RFC 8032.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, TypeGuard
+
+from trtqat.errors import PlanError, UsageError
+from trtqat.extras import require
+from trtqat.files import write_atomically
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import (
+        Ed25519PrivateKey,
+        Ed25519PublicKey,
+    )
+
+
+def signature_path(plan: Path) -> Path:
+    """``model.engine`` → ``model.engine.sig``."""
+    return plan.with_name(plan.name + ".sig")
+
+
+def read_private_key(path: Path) -> Ed25519PrivateKey:
+    """Reads the key to sign with.
+
+    Raises:
+        UsageError: The file is missing, is encrypted, or holds no private Ed25519 key.
+        MissingError: The package cryptography is not installed.
+    """
+    serialization = _cryptography("Signing a plan")
+    try:
+        key: object = serialization.load_pem_private_key(path.read_bytes(), password=None)
+    except (OSError, ValueError, TypeError) as error:
+        raise UsageError(f"'{path}' cannot be read as a private key: {error}.", _MAKE) from error
+    if not _is_private(key):
+        raise UsageError(f"'{path}' holds another kind of key than Ed25519.", _MAKE)
+    return key
+
+
+def read_public_key(path: Path) -> Ed25519PublicKey:
+    """Reads the key to trust.
+
+    Raises:
+        UsageError: The file is missing, or holds no public Ed25519 key.
+        MissingError: The package cryptography is not installed.
+    """
+    serialization = _cryptography("Checking a signature")
+    try:
+        key: object = serialization.load_pem_public_key(path.read_bytes())
+    except (OSError, ValueError, TypeError) as error:
+        raise UsageError(f"'{path}' cannot be read as a public key: {error}.", _EXTRACT) from error
+    if not _is_public(key):
+        raise UsageError(f"'{path}' holds another kind of key than Ed25519.", _EXTRACT)
+    return key
+
+
+_MAKE = "Make one with: openssl genpkey -algorithm ed25519 -out key.pem"
+_EXTRACT = "Take it from the private key: openssl pkey -in key.pem -pubout -out public.pem"
+
+
+def write_signature(plan: Path, manifest: bytes, key: Ed25519PrivateKey) -> Path:
+    """Signs a manifest.
+
+    Args:
+        plan: The plan file, beside which the signature goes.
+        manifest: Content of its manifest.
+        key: See ``read_private_key``.
+
+    Raises:
+        UsageError: The signature cannot be written.
+    """
+    path = signature_path(plan)
+    write_atomically(path, base64.b64encode(key.sign(manifest)) + b"\n")
+    return path
+
+
+def check_signature(plan: Path, manifest: bytes, key: Ed25519PublicKey) -> None:
+    """Refuses a plan whose manifest was not signed with the key.
+
+    Args:
+        plan: The plan file, beside which the signature lies.
+        manifest: Content of its manifest, as it was read.
+        key: See ``read_public_key``.
+
+    Raises:
+        PlanError: There is no signature, or it is of another manifest or key.
+    """
+    from cryptography.exceptions import InvalidSignature
+
+    path = signature_path(plan)
+    try:
+        signature = base64.b64decode(path.read_bytes(), validate=False)
+        key.verify(signature, manifest)
+    except OSError as error:
+        raise PlanError(
+            f"The plan '{plan}' is not signed: there is no '{path.name}' beside it.",
+            "Copy it from the build host, or build with --sign.",
+        ) from error
+    except (InvalidSignature, binascii.Error) as error:
+        raise PlanError(
+            f"The signature of the plan '{plan}' is not the trusted key's for this manifest.",
+            "Do not run it; get plan, manifest and signature again from whoever built it.",
+        ) from error
+
+
+def _is_private(key: object) -> TypeGuard[Ed25519PrivateKey]:
+    from cryptography.hazmat.primitives.asymmetric import ed25519
+
+    return isinstance(key, ed25519.Ed25519PrivateKey)
+
+
+def _is_public(key: object) -> TypeGuard[Ed25519PublicKey]:
+    from cryptography.hazmat.primitives.asymmetric import ed25519
+
+    return isinstance(key, ed25519.Ed25519PublicKey)
+
+
+def _cryptography(purpose: str) -> ModuleType:
+    return require("cryptography.hazmat.primitives.serialization", extra="sign", purpose=purpose)
