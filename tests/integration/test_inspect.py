@@ -261,3 +261,22 @@ def test_layers_of_an_engine(tmp_path: Path) -> None:
         done = trtqat(tmp_path, "inspect", *arguments)
         assert (done.returncode, done.stdout) == (code, "")
         assert "Traceback" not in done.stderr
+
+
+def test_an_engine_that_is_one_compiled_subgraph(tmp_path: Path) -> None:
+    """What 8.6.0 makes of attention: the build is right, only nothing tells its types."""
+    made = Graph((2, 4, 6, 6))
+    made.conv(made.pair("x", 0.1, name="/c.p"), "/elsewhere/Conv")
+    graph = tmp_path / "graph.onnx"
+    onnx.save(made.proto("/elsewhere/Conv"), str(graph))
+    layers = Path(__file__).parents[1] / "data/inspector-8.6"
+    done = trtqat(tmp_path, "inspect", layers / "vit.json", "--graph", graph)
+    assert done.returncode == 0, done.stderr
+    assert "INT8: 0 of 1 quantized layers" in done.stdout
+    assert "compiled it into a subgraph" in done.stdout
+    done = trtqat(tmp_path, "inspect", layers / "vit.json", "--graph", graph, "--require-int8")
+    assert done.returncode == 3
+    # An engine whose layers all have names is of another graph.
+    done = trtqat(tmp_path, "inspect", layers / "vgg16.json", "--graph", graph)
+    assert done.returncode == 2
+    assert "names a layer of" in done.stderr

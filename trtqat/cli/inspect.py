@@ -89,11 +89,10 @@ def inspect(
     Example: trtqat inspect model.onnx --strict
     """
     with command(quiet=quiet, verbose=verbose):
-        from trtqat.extras import require
-
         check_json(json)
-        for module in ("onnx", "onnx_ir"):
-            require(module, extra="onnx", purpose="Inspecting a graph")
+        # An engine is inspected without a graph, too, on a host that has no onnx.
+        if graph is not None or not _is_plan(file):
+            _require_onnx()
         if file.suffix == ".json":
             if graph is None:
                 raise UsageError(
@@ -158,11 +157,12 @@ def _inspect_graph(
 def _inspect_layers(
     path: Path, graph: Path, require_int8: bool, json: str | None, *, verbose: bool
 ) -> None:
-    from trtqat.engine.inspection import cover_graph
+    from trtqat.engine.inspection import check_same_graph, cover_graph
     from trtqat.engine.inspector import read_layers
 
     layers = read_layers(path)
-    coverage = cover_graph(graph, layers, str(path))
+    coverage = cover_graph(graph, layers)
+    check_same_graph(coverage, layers, graph, str(path))
     if not print_json(coverage_record(coverage), json):
         typer.echo(f"{path}: {len(layers)} engine layers\n{describe_coverage(coverage)}")
         if verbose:
@@ -183,7 +183,12 @@ def _inspect_plan(
     trust: Path | None,
     verbose: bool,
 ) -> None:
-    from trtqat.engine.inspection import cover_graph, graph_beside, inspect_engine
+    from trtqat.engine.inspection import (
+        check_same_graph,
+        cover_graph,
+        graph_beside,
+        inspect_engine,
+    )
     from trtqat.files import check_writable, write_atomically
     from trtqat.runtime.engine import Engine
 
@@ -194,6 +199,8 @@ def _inspect_plan(
         raise UsageError("There are no times to export with --passes 0.", "Give --passes 50.")
     engine = Engine(path, allow_engine_code=allow_engine_code, trust=trust)
     graph = graph or graph_beside(path, engine.manifest)
+    if graph is not None:
+        _require_onnx()
     if graph is None and require_int8:
         raise UsageError(
             f"Which layers '{path}' should run in INT8 is not known: the graph that its manifest "
@@ -205,7 +212,9 @@ def _inspect_plan(
         write_atomically(layer_info, dumps(found.information, indent=1).encode())
     if profile is not None and found.times is not None:
         write_atomically(profile, dumps(found.times.trtexec(), indent=1).encode())
-    coverage = cover_graph(graph, found.layers, str(path), found.times) if graph else None
+    coverage = cover_graph(graph, found.layers, found.times) if graph else None
+    if coverage is not None and graph is not None:
+        check_same_graph(coverage, found.layers, graph, str(path))
     result = {
         "layers": [asdict(layer) for layer in found.layers],
         "batch_size": found.batch_size,
@@ -230,6 +239,13 @@ def _inspect_plan(
                 print_table(*coverage_table(coverage))
     if coverage is not None and graph is not None:
         check_int8(coverage, graph, required=require_int8)
+
+
+def _require_onnx() -> None:
+    from trtqat.extras import require
+
+    for module in ("onnx", "onnx_ir"):
+        require(module, extra="onnx", purpose="Reading a graph")
 
 
 def _is_plan(path: Path) -> bool:

@@ -112,8 +112,7 @@ def cover(
         if each.kind in ("Reformat", "MyelinReformat") and each.name not in quantizers
     ]
     times_ms = times_ms or {}
-    # Myelin compiles a subgraph into one engine layer, named after its first and last node.
-    is_compiled = any(layer.kind == "Myelin" or "ForeignNode[" in layer.name for layer in engine)
+    is_compiled = has_compiled_subgraph(engine)
     return Coverage(
         tuple(_cover(layer, found.get(layer.name), times_ms, is_compiled) for layer in graph),
         tuple(reformats),
@@ -123,6 +122,14 @@ def cover(
         ),
         times_ms,
     )
+
+
+def has_compiled_subgraph(engine: Sequence[EngineLayer]) -> bool:
+    """Whether TensorRT's Myelin compiler made one engine layer of a whole part of the graph.
+
+    Such a layer is named after its first and last node only.
+    """
+    return any(layer.kind == "Myelin" or "ForeignNode[" in layer.name for layer in engine)
 
 
 def _graph_layers(layer: EngineLayer, names: set[str]) -> list[str]:

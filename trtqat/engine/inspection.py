@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trtqat.engine.coverage import Coverage, cover
+from trtqat.engine.coverage import Coverage, cover, has_compiled_subgraph
 from trtqat.engine.inspector import EngineLayer, parse_information
 from trtqat.errors import GraphError
 from trtqat.files import sha256_of
@@ -78,18 +78,17 @@ def inspect_engine(engine: Engine, *, batch_size: int | None = None, passes: int
 
 
 def cover_graph(
-    graph: Path, layers: tuple[EngineLayer, ...], name: str, times: LayerTimes | None = None
+    graph: Path, layers: tuple[EngineLayer, ...], times: LayerTimes | None = None
 ) -> Coverage:
     """Joins the layers of an ONNX file with those of its engine.
 
     Args:
         graph: What the engine was built from.
         layers: Of the engine.
-        name: Of the engine or its layer file, for messages.
         times: Time by layer of the engine.
 
     Raises:
-        GraphError: The graph cannot be read, or is not the engine's.
+        GraphError: The graph cannot be read.
     """
     from trtqat.graph.editing import infer_shapes
     from trtqat.graph.macs import summarize
@@ -97,14 +96,30 @@ def cover_graph(
 
     model = read_model(graph)
     infer_shapes(model)
-    coverage = cover(summarize(model).layers, layers, times.median_ms if times else {})
-    if coverage.layers and not any(layer.engine_layer for layer in coverage.layers):
+    return cover(summarize(model).layers, layers, times.median_ms if times else {})
+
+
+def check_same_graph(
+    coverage: Coverage, layers: tuple[EngineLayer, ...], graph: Path, name: str
+) -> None:
+    """Refuses a graph that has nothing in common with an engine.
+
+    Args:
+        coverage: Of both.
+        layers: Of the engine.
+        graph: What a user said that it was built from.
+        name: Of the engine or its layer file.
+
+    Raises:
+        GraphError: No engine layer names a layer of the graph, though some might.
+    """
+    named = any(layer.engine_layer for layer in coverage.layers)
+    if coverage.layers and not named and not has_compiled_subgraph(layers):
         raise GraphError(
             f"No layer of '{name}' names a layer of '{graph}'.",
             "Give the graph that this very engine was built from, and build it with detailed "
             "profiling verbosity, as trtqat build does.",
         )
-    return coverage
 
 
 def graph_beside(plan: Path, manifest: Mapping[str, Any] | None) -> Path | None:
