@@ -142,6 +142,21 @@ def test_a_signature_is_checked_before_code_of_a_plan_runs(plan: Path, key: Path
         Engine(plan, allow_engine_code=True, trust=key.with_name("public.pem"))
 
 
+@pytest.mark.parametrize(
+    "arguments", [("doctor",), ("inspect", "m.onnx"), ("eval", "m.onnx", "--data", "random")]
+)
+def test_a_signature_is_not_asked_of_what_has_none(arguments: tuple[str, ...], key: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "trtqat", *arguments, "--trust", key.with_name("public.pem")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "--trust" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_doctor(plan: Path, key: Path) -> None:
     def doctor() -> dict[str, str]:
         public = key.with_name("public.pem")

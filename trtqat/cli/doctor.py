@@ -17,6 +17,7 @@ from trtqat.cli.console import (
     command,
     print_json,
 )
+from trtqat.errors import UsageError
 
 
 def doctor(
@@ -41,6 +42,8 @@ def doctor(
         from trtqat.runtime.host import describe_host
         from trtqat.runtime.preflight import check_host, exit_code, preflight
 
+        if plan is None and trust is not None:
+            raise UsageError("--trust is of an engine, and none is named.", "Name the engine.")
         host = describe_host()
         checks = check_host(host) if plan is None else preflight(plan, host, trust=trust)
         code = 0 if plan is None else exit_code(checks)

@@ -113,9 +113,9 @@ def inspect(
                 trust=trust,
                 verbose=verbose,
             )
-        elif require_int8 or graph is not None or export_layer_info or export_profile:
+        elif any((require_int8, graph, export_layer_info, export_profile, trust)):
             raise UsageError(
-                f"'{file}' is a graph; --graph, --require-int8, --export-layer-info and "
+                f"'{file}' is a graph; --graph, --require-int8, --trust, --export-layer-info and "
                 "--export-profile are for engines.",
                 "Give model.engine, or LAYERS.json from trtexec --exportLayerInfo=layers.json.",
             )

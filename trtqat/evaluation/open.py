@@ -29,11 +29,14 @@ def open_model(
         trust: File of the public key that an engine's manifest must be signed with.
 
     Raises:
+        UsageError: A signature is asked of an ONNX file.
         GraphError: ONNX Runtime does not accept the ONNX file.
         PlanError: The plan is damaged, or for another TensorRT or GPU.
         MissingError: There is no TensorRT, no GPU or no ONNX Runtime.
     """
     if path.suffix == ".onnx":
+        if trust is not None:
+            raise UsageError(f"'{path}' is a graph; only engines are signed.", "Leave out --trust.")
         from trtqat.runtime.onnx_reference import OnnxModel
 
         return OnnxModel(path)
