@@ -28,7 +28,8 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from trtqat.data.dataset import open_dataset
-    from trtqat.engine.builder import BuildOptions, BuildResult, build
+    from trtqat.engine.builder import BuildResult, build
+    from trtqat.engine.options import BuildOptions
     from trtqat.errors import TrtqatError
     from trtqat.evaluation.evaluate import EvaluateOptions, Report, evaluate
     from trtqat.export.loading import ModelSource, load_model
@@ -57,7 +58,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "BuildOptions": "trtqat.engine.builder",
+    "BuildOptions": "trtqat.engine.options",
     "BuildResult": "trtqat.engine.builder",
     "Engine": "trtqat.runtime.engine",
     "EvaluateOptions": "trtqat.evaluation.evaluate",

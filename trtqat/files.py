@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import os
 import secrets
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from trtqat.errors import UsageError
@@ -21,22 +22,75 @@ def write_atomically(path: Path, data: bytes) -> None:
     Raises:
         UsageError: The directory does not exist, is read-only, or the disk is full.
     """
-    check_writable(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}")
+    write_together({path: data})
+
+
+def write_together(files: Mapping[Path, bytes | None]) -> None:
+    """Writes files that belong together: all of them or, where one cannot be written, none.
+
+    They are written beside their destinations and renamed in their order, while no other
+    ``write_together`` renames in that directory.
+
+    Args:
+        files: Content by destination, all in one directory; None removes the file.
+
+    Raises:
+        UsageError: The directory does not exist, is read-only, or the disk is full.
+    """
+    temporary: dict[Path, Path] = {}
     try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        for path, data in files.items():
+            check_writable(path)
+            if data is not None:
+                unique = f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}"
+                temporary[path] = path.with_name(unique)
+                _write(temporary[path], data)
+        # One rename is atomic as it is; and whoever holds the lock may write one file.
+        together = len(files) > 1
+        with locked(path.parent) if together else contextlib.nullcontext():
+            for path in files:
+                if path in temporary:
+                    temporary[path].replace(path)
+                else:
+                    path.unlink(missing_ok=True)
     except OSError as error:
         raise UsageError(
             f"'{path}' cannot be written: {error.strerror or error}.",
             "Free some space, or choose another place.",
         ) from error
     finally:
+        for each in temporary.values():
+            with contextlib.suppress(OSError):
+                each.unlink()
+
+
+@contextlib.contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """Keeps other processes, and threads, out of the same block for the same directory.
+
+    The lock is on the directory itself, so no file is left behind, and it ends with its process.
+    Where there are no such locks (Windows, some network file systems) it holds nothing.
+    """
+    try:
+        import fcntl
+
+        handle = os.open(directory, os.O_RDONLY)
+    except (ImportError, OSError):
+        yield
+        return
+    try:
         with contextlib.suppress(OSError):
-            temporary.unlink()
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _write(path: Path, data: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def check_writable(path: Path) -> None:

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from tests.gpu.workloads import RESNET, RESNET_INPUT, VGG, VGG_INPUT, Artefacts, Build
-from trtqat.engine.builder import BuildOptions, BuildResult, build
+from trtqat.engine.builder import BuildResult, build
+from trtqat.engine.options import BuildOptions
 from trtqat.engine.profiles import ProfileOptions
 from trtqat.errors import MissingError
 from trtqat.export.loading import ModelSource, load_model

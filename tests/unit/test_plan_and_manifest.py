@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from tests.plans import make_manifest, make_plan
 from trtqat.errors import PlanError
-from trtqat.runtime.compatibility import check_version
 from trtqat.runtime.manifest import (
     SCHEMA_VERSION,
     check_plan,
@@ -54,23 +53,6 @@ def test_not_a_plan(tmp_path: Path) -> None:
         read_plan(tmp_path / "missing.engine")
     with pytest.raises(PlanError, match="Is a directory"):
         read_plan(tmp_path)
-
-
-@pytest.mark.parametrize("written", [(8, 6, 0), (8, 6, 1), (8, 5, 9), (10, 3, 0)])
-@pytest.mark.parametrize("compatible", [False, True])
-def test_version_rules(written: tuple[int, int, int], compatible: bool) -> None:
-    header = PlanHeader(written, compatible, 0)
-    if written == (8, 6, 0) or (compatible and written == (8, 5, 9)):
-        check_version(header, "8.6.0", "p")
-    else:
-        name = ".".join(map(str, written))
-        with pytest.raises(PlanError, match=f"built by TensorRT {name}; this host has 8.6.0"):
-            check_version(header, "8.6.0", "p")
-
-
-def test_versions_are_numbers_and_the_build_number_does_not_count() -> None:
-    check_version(PlanHeader((8, 6, 0), True, 0), "10.3.0", "p")
-    check_version(PlanHeader((10, 13, 3), False, 0), "10.13.3.9", "p")
 
 
 def test_manifest_path() -> None:

@@ -11,17 +11,20 @@ from typing import Any
 import pytest
 
 from tests.plans import make_manifest, make_plan
+from trtqat.errors import MissingError, PlanError
 from trtqat.runtime.compatibility import version_tuple, why_not
-from trtqat.runtime.host import Host, HostGpu, TensorRTFlavour, describe_host, parse_gpus
+from trtqat.runtime.flavours import TensorRTFlavour
+from trtqat.runtime.host import Host, HostGpu, describe_host, parse_gpus
+from trtqat.runtime.host_checks import check_host
 from trtqat.runtime.manifest import manifest_path
 from trtqat.runtime.plan import PlanHeader
-from trtqat.runtime.preflight import Check, check_host, exit_code, preflight
+from trtqat.runtime.preflight import Check, Preflight, preflight
 
 H200 = HostGpu("NVIDIA H200", "9.0", 140 * 2**30, 100 * 2**30)
 FULL = TensorRTFlavour("full", "tensorrt", "8.6.0", "")
 LEAN_10 = TensorRTFlavour("lean", "tensorrt_lean", "10.16.1", "")
 LEAN_11 = TensorRTFlavour("lean", "tensorrt_lean", "11.4.0.106", "")
-HOST = Host("Linux-x86_64", "3.10.12", "580.1.4", (H200,), "", (FULL,), (), {})
+HOST = Host("Linux-x86_64", "3.10.12", "580.1.4", "13.0", (H200,), "", (FULL,), (), {})
 
 
 @pytest.mark.parametrize(
@@ -72,21 +75,21 @@ def write(folder: Path, *, kind: int = 1, manifest: bool = True, **fields: Any) 
     return path
 
 
-def statuses(checks: tuple[Check, ...]) -> dict[str, str]:
-    return {check.name: check.status for check in checks}
+def statuses(found: Preflight) -> dict[str, str]:
+    return {check.name: check.status for check in found.checks}
 
 
-def finding(checks: tuple[Check, ...], name: str) -> Check:
-    return next(check for check in checks if check.name == name)
+def finding(found: Preflight, name: str) -> Check:
+    return next(check for check in found.checks if check.name == name)
 
 
 GPU: dict[str, Any] = {"gpu": "NVIDIA H200", "compute_capability": "9.0", "driver": "580.1.4"}
 
 
 def test_the_build_host_runs_it(tmp_path: Path) -> None:
-    checks = preflight(write(tmp_path, platform="Linux-x86_64", **GPU), HOST)
-    assert set(statuses(checks).values()) == {"passed"}
-    assert exit_code(checks) == 0
+    found = preflight(write(tmp_path, platform="Linux-x86_64", **GPU), HOST)
+    assert set(statuses(found).values()) == {"passed"}
+    assert found.exit_code == 0
 
 
 @pytest.mark.parametrize(
@@ -112,11 +115,11 @@ def test_other_hosts(
     host: dict[str, Any], check: str, status: str, code: int, tmp_path: Path
 ) -> None:
     path = write(tmp_path, platform="Linux-x86_64", **GPU)
-    checks = preflight(path, dataclasses.replace(HOST, **host))
-    assert statuses(checks)[check] == status
-    assert exit_code(checks) == code
+    found = preflight(path, dataclasses.replace(HOST, **host))
+    assert statuses(found)[check] == status
+    assert found.exit_code == code
     if status != "passed":
-        assert finding(checks, check).remedy
+        assert finding(found, check).remedy
 
 
 @pytest.mark.parametrize(
@@ -133,27 +136,27 @@ def test_other_hosts(
 def test_hardware_compatibility(level: str, capability: str, status: str, tmp_path: Path) -> None:
     path = write(tmp_path, options={"hardware_compatibility": level}, **GPU)
     gpu = HostGpu("NVIDIA Other", capability, 2**34, 2**34)
-    checks = preflight(path, dataclasses.replace(HOST, gpus=(gpu,)))
-    assert finding(checks, "GPU").status == status
+    found = preflight(path, dataclasses.replace(HOST, gpus=(gpu,)))
+    assert finding(found, "GPU").status == status
 
 
 def test_a_version_compatible_plan_says_that_it_is_code(tmp_path: Path) -> None:
     path = write(tmp_path, kind=2, platform="Linux-x86_64", **GPU)
-    checks = preflight(path, dataclasses.replace(HOST, tensorrt=(LEAN_10,)))
-    assert finding(checks, "TensorRT").status == "passed"
-    assert finding(checks, "trust").status == "warning"
+    found = preflight(path, dataclasses.replace(HOST, tensorrt=(LEAN_10,)))
+    assert finding(found, "TensorRT").status == "passed"
+    assert finding(found, "trust").status == "warning"
     refused = preflight(path, dataclasses.replace(HOST, tensorrt=(LEAN_11,)))
     assert "runs up to TensorRT 10" in finding(refused, "TensorRT").finding
-    assert exit_code(refused) == 1
+    assert refused.exit_code == 1
 
 
 def test_without_a_manifest_the_header_tells_what_it_can(tmp_path: Path) -> None:
-    checks = preflight(write(tmp_path, manifest=False), HOST)
-    found = statuses(checks)
-    assert found["manifest"] == "warning"
-    assert found["TensorRT"] == "passed"
-    assert found["platform"] == found["GPU"] == found["driver"] == "unknown"
-    assert exit_code(checks) == 0
+    found = preflight(write(tmp_path, manifest=False), HOST)
+    status = statuses(found)
+    assert status["manifest"] == "warning"
+    assert status["TensorRT"] == "passed"
+    assert status["platform"] == status["GPU"] == status["driver"] == "unknown"
+    assert found.exit_code == 0
 
 
 def test_no_changed_byte_passes(plan: Path) -> None:
@@ -164,9 +167,9 @@ def test_no_changed_byte_passes(plan: Path) -> None:
         changed = bytearray(content)
         changed[at] ^= 1 << generator.randrange(8)
         plan.write_bytes(bytes(changed))
-        checks = preflight(plan, HOST)
-        assert checks[-1].status == "failed", at
-        assert exit_code(checks) == 1
+        found = preflight(plan, HOST)
+        assert found.checks[-1].status == "failed", at
+        assert found.exit_code == 1
 
 
 def test_no_truncation_passes_even_without_a_manifest(plan: Path) -> None:
@@ -175,7 +178,7 @@ def test_no_truncation_passes_even_without_a_manifest(plan: Path) -> None:
     generator = random.Random(0)
     for _ in range(100):
         plan.write_bytes(content[: generator.randrange(len(content))])
-        (only,) = preflight(plan, HOST)
+        (only,) = preflight(plan, HOST).checks
         assert only.status == "failed"
 
 
@@ -215,3 +218,74 @@ def test_this_host_is_described() -> None:
     everything = dataclasses.replace(HOST, packages={"torch": "2", "onnx": "1", "cuda-core": "1"})
     missing = [check.name for check in check_host(everything) if check.status == "missing"]
     assert missing == ["onnxruntime"]
+
+
+@pytest.mark.parametrize(
+    ("allowed", "excluded", "status"),
+    [
+        (None, False, "warning"),
+        (False, False, "failed"),
+        (True, False, "passed"),
+        # No library, no permission needed; and none is given.
+        (None, True, "passed"),
+        (False, True, "passed"),
+    ],
+)
+def test_permission_for_code(
+    allowed: bool | None, excluded: bool, status: str, tmp_path: Path
+) -> None:
+    options = {"exclude_lean_runtime": excluded}
+    path = write(tmp_path, kind=2, platform="Linux-x86_64", options=options, **GPU)
+    found = preflight(path, HOST, allow_engine_code=allowed)
+    assert statuses(found)["trust"] == status
+    assert found.code_allowed is (allowed is True)
+
+
+def test_a_plain_plan_asks_no_permission(plan: Path) -> None:
+    assert "trust" not in statuses(preflight(plan, HOST, allow_engine_code=False))
+
+
+def test_memory_of_weights_and_context(tmp_path: Path) -> None:
+    free = dataclasses.replace(H200, free_bytes=2**30)
+    host = dataclasses.replace(HOST, gpus=(free,))
+    fits = preflight(write(tmp_path, device_memory_bytes=2**29, **GPU), host)
+    assert statuses(fits)["memory"] == "passed"
+    assert "one execution context need about 512 MiB" in finding(fits, "memory").finding
+    large = preflight(write(tmp_path, device_memory_bytes=2**31, **GPU), host)
+    assert statuses(large)["memory"] == "failed"
+    assert large.exit_code == 1
+
+
+def test_what_an_engine_does_with_the_checks(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write(tmp_path, platform="Linux-x86_64", **GPU)
+    preflight(path, HOST).require(path)
+    assert caplog.text == ""
+    other = dataclasses.replace(H200, name="NVIDIA H100")
+    with caplog.at_level("WARNING"):
+        preflight(path, dataclasses.replace(HOST, gpus=(other,))).require(path)
+    assert "is another model" in caplog.text
+    with pytest.raises(MissingError, match="There is none here: no driver"):
+        preflight(path, dataclasses.replace(HOST, gpus=(), gpu_problem="no driver")).require(path)
+    arm = dataclasses.replace(HOST, platform="Linux-aarch64", gpus=(), gpu_problem="no driver")
+    with pytest.raises(PlanError, match="this is Linux-aarch64") as caught:
+        preflight(path, arm).require(path)
+    assert caught.value.remedy
+
+
+def test_which_tensorrt_runs_it(tmp_path: Path) -> None:
+    path = write(tmp_path, kind=2, platform="Linux-x86_64", **GPU)
+    host = dataclasses.replace(HOST, tensorrt=(FULL, LEAN_10))
+    assert preflight(path, host).flavour == FULL
+    assert preflight(path, host, flavour="lean").flavour == LEAN_10
+    none = preflight(path, host, flavour="dispatch")
+    assert (none.flavour, none.exit_code) == (None, 4)
+
+
+@pytest.mark.parametrize("visible", ["", "-1"])
+def test_hidden_gpus_are_none(visible: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    host = describe_host()
+    assert host.gpus == ()
+    assert "CUDA_VISIBLE_DEVICES" in host.gpu_problem

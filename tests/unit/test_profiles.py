@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trtqat.engine.builder import parse_bytes
+from trtqat.engine.options import parse_bytes
 from trtqat.engine.profiles import ProfileOptions, parse_batch, parse_shapes, resolve_profile
 from trtqat.errors import UsageError
 from trtqat.runtime.manifest import ProfileShapes

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_pri
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from tests.plans import make_manifest, make_plan
+from trtqat.engine.record import write_plan
 from trtqat.errors import PlanError, UsageError
 from trtqat.runtime.engine import Engine
 from trtqat.runtime.manifest import check_plan, manifest_path
@@ -20,7 +21,6 @@ from trtqat.runtime.signature import (
     read_private_key,
     read_public_key,
     signature_path,
-    write_signature,
 )
 
 
@@ -53,9 +53,7 @@ def key(tmp_path: Path) -> Path:
 def plan(tmp_path: Path, key: Path) -> Path:
     path = tmp_path / "m.engine"
     content = make_plan(kind=2)
-    path.write_bytes(content)
-    manifest_path(path).write_text(make_manifest(content).to_json())
-    write_signature(path, manifest_path(path).read_bytes(), read_private_key(key))
+    write_plan(path, content, make_manifest(content), read_private_key(key))
     return path
 
 
@@ -170,6 +168,6 @@ def test_doctor(plan: Path, key: Path) -> None:
 
     found = doctor()
     assert found["signature"] == "passed"
-    assert "trust" not in found
+    assert found["trust"] == "passed"
     signature_path(plan).write_bytes(b"AAAA")
     assert doctor() == {"plan": "passed", "manifest": "failed"}

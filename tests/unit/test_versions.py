@@ -34,6 +34,11 @@ OBJECTS = {
         "shapes": "IOptimizationProfile",
         "t": "ITensor",
     },
+    "engine/progress.py": {
+        "builder": "Builder",
+        "config": "IBuilderConfig",
+        "base": "IProgressMonitor",
+    },
     "engine/timing_cache.py": {"config": "IBuilderConfig", "cache": "ITimingCache"},
     "engine/versions.py": {
         "config": "IBuilderConfig",
@@ -45,21 +50,38 @@ OBJECTS = {
         "runtime": "Runtime",
         "engine": "ICudaEngine",
         "inspector": "EngineInspector",
+        "base": "IProfiler",
     },
-    "runtime/layer_times.py": {"trt": "IProfiler"},
+    "runtime/refit.py": {"parser": "OnnxParserRefitter", "refitter": "Refitter"},
     "runtime/session.py": {"context": "IExecutionContext"},
-    "runtime/tensorrt_library.py": {"severity_of": "ILogger.Severity"},
+    "runtime/tensorrt_library.py": {
+        "engine": "ICudaEngine",
+        "severity_of": "ILogger.Severity",
+    },
 }
 # Defined in Python by the package, not by the bindings that were recorded.
-PYTHON_LEVEL = {"nptype", "__version__"}
-# The only names that may be missing: versions.py asks for them first.
-GUARDED = {
+PYTHON_LEVEL = {"nptype", "__name__", "__version__"}
+# The only names that may be missing: whoever uses them asks for them first.
+GUARDED: dict[str, set[str]] = {
     "8.6.0": {
         "NetworkDefinitionCreationFlag.STRONGLY_TYPED",
         "ParserError.node_name",
         "ParserError.node_operator",
+        "BuilderFlag.STRIP_PLAN",
+        "BuilderFlag.REFIT_IDENTICAL",
+        "IBuilderConfig.progress_monitor",
+        "IProgressMonitor",
+        "IProgressMonitor.__init__",
+        "OnnxParserRefitter",
+        "OnnxParserRefitter.refit_from_file",
+        "ICudaEngine.device_memory_size_v2",
     },
-    "11.4.0.106": {"NetworkDefinitionCreationFlag.EXPLICIT_BATCH"},
+    "10.3.0": set(),
+    "10.13.3.9": set(),
+    "11.4.0.106": {
+        "NetworkDefinitionCreationFlag.EXPLICIT_BATCH",
+        "ICudaEngine.device_memory_size",
+    },
 }
 
 
@@ -107,8 +129,7 @@ def test_every_name_that_is_used_exists(file: str, version: str) -> None:
     names = {name for name, _ in uses(file)} - PYTHON_LEVEL
     assert len(names) >= len(OBJECTS[file])
     missing = {name for name in names if lookup(version, name) is None}
-    expected = GUARDED.get(version, set()) & names if file == "engine/versions.py" else set()
-    assert missing == expected
+    assert missing == GUARDED[version] & names
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -131,20 +152,29 @@ def test_every_property_that_is_set_can_be_set(file: str, version: str) -> None:
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
             kind = OBJECTS[file].get(ast.unparse(node.value))
-            if kind is not None:
-                assert "(rw)" in lookup(version, f"{kind}.{node.attr}")
+            name = f"{kind}.{node.attr}"
+            if kind is not None and name not in GUARDED[version]:
+                assert "(rw)" in lookup(version, name)
 
 
 def test_names_that_may_be_missing_are_asked_for() -> None:
-    tree = ast.parse((ROOT / "trtqat/engine/versions.py").read_text())
     asked = {
         node.args[1].value
-        for node in ast.walk(tree)
+        for file in OBJECTS
+        for node in ast.walk(ast.parse((ROOT / "trtqat" / file).read_text()))
         if isinstance(node, ast.Call)
         and ast.unparse(node.func) == "hasattr"
         and isinstance(node.args[1], ast.Constant)
     }
-    assert {"EXPLICIT_BATCH", "STRONGLY_TYPED", "node_name"} <= asked
+    assert asked == {
+        "EXPLICIT_BATCH",
+        "STRONGLY_TYPED",
+        "STRIP_PLAN",
+        "node_name",
+        "IProgressMonitor",
+        "OnnxParserRefitter",
+        "device_memory_size_v2",
+    }
 
 
 def test_the_signature_check_can_fail() -> None:
@@ -227,6 +257,11 @@ def test_hardware_and_version_compatibility(version: str) -> None:
     trt, config = module(version), Config()
     versions.set_version_compatible(trt, config)
     assert config.flags == [trt.BuilderFlag.VERSION_COMPATIBLE]
+    versions.set_version_compatible(trt, config, embed=False)
+    assert config.flags[1:] == [
+        trt.BuilderFlag.VERSION_COMPATIBLE,
+        trt.BuilderFlag.EXCLUDE_LEAN_RUNTIME,
+    ]
     levels = trt.HardwareCompatibilityLevel
     for level, member in [("none", levels.NONE), ("ampere+", levels.AMPERE_PLUS)]:
         versions.set_hardware_compatibility(trt, config, level)
@@ -239,6 +274,18 @@ def test_hardware_and_version_compatibility(version: str) -> None:
         assert config.hardware_compatibility_level == levels.SAME_COMPUTE_CAPABILITY
     with pytest.raises(UsageError, match="is no hardware compatibility level"):
         versions.set_hardware_compatibility(trt, config, "AMPERE_PLUS")
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_plans_without_weights(version: str) -> None:
+    trt, config = module(version), Config()
+    if version == "8.6.0":
+        with pytest.raises(MissingError, match=r"8\.6\.0 builds no plans without weights"):
+            versions.strip_weights(trt, config)
+        assert config.flags == []
+    else:
+        versions.strip_weights(trt, config)
+        assert config.flags == [trt.BuilderFlag.STRIP_PLAN, trt.BuilderFlag.REFIT_IDENTICAL]
 
 
 @pytest.mark.parametrize("version", VERSIONS)

@@ -54,6 +54,19 @@ def build(
         bool,
         typer.Option("--version-compatible", help="Let newer TensorRT versions run the plan."),
     ] = False,
+    exclude_lean_runtime: Annotated[
+        bool,
+        typer.Option(
+            "--exclude-lean-runtime",
+            help="Leave the lean runtime out of a version-compatible plan: smaller, and no code.",
+        ),
+    ] = False,
+    strip_weights: Annotated[
+        bool,
+        typer.Option(
+            "--strip-weights", help="Leave the weights out; eval --weights brings them back."
+        ),
+    ] = False,
     hardware_compatibility: Annotated[
         str, typer.Option(metavar="none|ampere+|same-cc", help="Let other GPUs run the plan.")
     ] = "none",
@@ -79,13 +92,11 @@ def build(
     with command(quiet=quiet, verbose=verbose):
         check_json(json)
 
-        from trtqat.engine.builder import BuildOptions, parse_bytes
         from trtqat.engine.builder import build as build_engine
         from trtqat.engine.inspection import cover_graph, inspect_engine
+        from trtqat.engine.options import BuildOptions, parse_bytes
         from trtqat.engine.profiles import ProfileOptions, parse_batch, parse_shapes
         from trtqat.runtime.engine import Engine
-        from trtqat.runtime.manifest import manifest_path
-        from trtqat.runtime.signature import read_private_key, write_signature
 
         options = BuildOptions(
             profile=ProfileOptions(
@@ -99,16 +110,20 @@ def build(
             timing_cache=None if timing_cache == "none" else Path(timing_cache),
             tactic_sources=tactic_sources,
             version_compatible=version_compatible,
+            exclude_lean_runtime=exclude_lean_runtime,
+            strip_weights=strip_weights,
             hardware_compatibility=hardware_compatibility,
         )
-        key = None if sign is None else read_private_key(sign)
-        result = build_engine(graph, output, options)
-        if key is not None:
-            write_signature(result.path, manifest_path(result.path).read_bytes(), key)
+        result = build_engine(graph, output, options, sign=sign)
         coverage = None
         try:
             # Whoever builds a version-compatible plan has just put its library there.
-            engine = Engine(result.path, allow_engine_code=True)
+            engine = Engine(
+                result.path,
+                allow_engine_code=True,
+                flavour="full",
+                weights=graph if strip_weights else None,
+            )
             coverage = cover_graph(graph, inspect_engine(engine).layers)
         except InferenceError as error:
             # The plan is built and written; not to know its layers is no failed build.

@@ -9,12 +9,22 @@ import os
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
+from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from trtqat.errors import TrtqatError
+
+
+class Flavour(str, Enum):
+    """TensorRT's runtimes."""
+
+    full = "full"
+    lean = "lean"
+    dispatch = "dispatch"
+
 
 JsonOption = Annotated[
     str | None,
@@ -44,6 +54,18 @@ TrustOption = Annotated[
     Path | None,
     typer.Option(
         "--trust", metavar="PUBLIC.pem", help="Refuse an engine that is not signed with this key."
+    ),
+]
+RuntimeOption = Annotated[
+    Flavour | None,
+    typer.Option(
+        "--runtime", help="Which TensorRT runs an engine. Default: the first installed that may."
+    ),
+]
+WeightsOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="MODEL.onnx", help="The graph of an engine that was built with --strip-weights."
     ),
 ]
 

@@ -11,6 +11,7 @@ import typer
 from trtqat.cli.console import (
     JsonOption,
     QuietOption,
+    RuntimeOption,
     TrustOption,
     VerboseOption,
     check_json,
@@ -25,6 +26,7 @@ def doctor(
         Path | None, typer.Argument(metavar="[MODEL.engine]", help="A plan to run on this host.")
     ] = None,
     trust: TrustOption = None,
+    runtime: RuntimeOption = None,
     json: JsonOption = None,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
@@ -40,13 +42,19 @@ def doctor(
         check_json(json)
 
         from trtqat.runtime.host import describe_host
-        from trtqat.runtime.preflight import check_host, exit_code, preflight
+        from trtqat.runtime.host_checks import check_host
+        from trtqat.runtime.preflight import preflight
 
-        if plan is None and trust is not None:
-            raise UsageError("--trust is of an engine, and none is named.", "Name the engine.")
         host = describe_host()
-        checks = check_host(host) if plan is None else preflight(plan, host, trust=trust)
-        code = 0 if plan is None else exit_code(checks)
+        if plan is not None:
+            found = preflight(plan, host, trust=trust, flavour=runtime.value if runtime else None)
+            checks, code = found.checks, found.exit_code
+        elif trust is not None or runtime is not None:
+            raise UsageError(
+                "--trust and --runtime are of an engine, and none is named.", "Name the engine."
+            )
+        else:
+            checks, code = check_host(host), 0
         result = {
             "host": asdict(host),
             "checks": [asdict(check) for check in checks],

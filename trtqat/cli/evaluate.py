@@ -14,8 +14,10 @@ from trtqat.cli.console import (
     FactoryArgOption,
     JsonOption,
     QuietOption,
+    RuntimeOption,
     TrustOption,
     VerboseOption,
+    WeightsOption,
     check_json,
     command,
     print_json,
@@ -68,6 +70,8 @@ def evaluate(
     ] = True,
     allow_engine_code: AllowEngineCodeOption = False,
     trust: TrustOption = None,
+    runtime: RuntimeOption = None,
+    weights: WeightsOption = None,
     max_accuracy_drop: Annotated[
         float | None, typer.Option(metavar="POINTS", help="Gate: top-1 lost to the baseline.")
     ] = None,
@@ -93,7 +97,12 @@ def evaluate(
         from trtqat.evaluation.open import open_baseline, open_model
 
         opened = open_model(
-            model, cuda_graph=cuda_graph, allow_engine_code=allow_engine_code, trust=trust
+            model,
+            cuda_graph=cuda_graph,
+            allow_engine_code=allow_engine_code,
+            trust=trust,
+            flavour=runtime.value if runtime else None,
+            weights=weights,
         )
         dataset = open_dataset(data, opened.inputs, limit=limit)
         reference = None

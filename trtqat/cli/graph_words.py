@@ -77,6 +77,10 @@ def describe_coverage(coverage: Coverage) -> str:
         names = [layer.name for layer in missed if layer.reason == reason]
         which = f"{names[0]} is" if len(names) == 1 else f"{len(names)}, first {names[0]}, are"
         lines.append(f"  {which} not seen in INT8: {reason}")
+    for reason in dict.fromkeys(layer.reason for layer in coverage.leaving):
+        names = [layer.name for layer in coverage.leaving if layer.reason == reason]
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        lines.append(f"  floating point behind {names[0]}{more}: {reason}")
     rest = (
         (coverage.quantizers, "layer", " that quantize on their own"),
         (coverage.reformats, "reformat", ""),
@@ -110,6 +114,7 @@ def coverage_record(coverage: Coverage) -> dict[str, Any]:
         **asdict(coverage),
         "wanted": len(coverage.wanted),
         "missed": len(coverage.missed),
+        "leaving": len(coverage.leaving),
         "int8_share": coverage.int8_share,
     }
 

@@ -15,6 +15,7 @@ from trtqat.cli.console import (
     QuietOption,
     TrustOption,
     VerboseOption,
+    WeightsOption,
     check_json,
     command,
     print_json,
@@ -30,6 +31,7 @@ from trtqat.cli.graph_words import (
     explain,
 )
 from trtqat.errors import GateError, UsageError
+from trtqat.extras import require
 
 _PLACES = 5
 
@@ -67,6 +69,7 @@ def inspect(
     ] = None,
     allow_engine_code: AllowEngineCodeOption = False,
     trust: TrustOption = None,
+    weights: WeightsOption = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit with 3 if lint warns (graphs).")
     ] = False,
@@ -90,9 +93,8 @@ def inspect(
     """
     with command(quiet=quiet, verbose=verbose):
         check_json(json)
-        # An engine is inspected without a graph, too, on a host that has no onnx.
-        if graph is not None or not _is_plan(file):
-            _require_onnx()
+        for module in ("onnx", "onnx_ir"):
+            require(module, extra="onnx", purpose="Inspecting a graph or an engine")
         if file.suffix == ".json":
             if graph is None:
                 raise UsageError(
@@ -111,12 +113,13 @@ def inspect(
                 json,
                 allow_engine_code=allow_engine_code,
                 trust=trust,
+                weights=weights,
                 verbose=verbose,
             )
-        elif any((require_int8, graph, export_layer_info, export_profile, trust)):
+        elif any((require_int8, graph, export_layer_info, export_profile, trust, weights)):
             raise UsageError(
-                f"'{file}' is a graph; --graph, --require-int8, --trust, --export-layer-info and "
-                "--export-profile are for engines.",
+                f"'{file}' is a graph; --graph, --require-int8, --trust, --weights, "
+                "--export-layer-info and --export-profile are for engines.",
                 "Give model.engine, or LAYERS.json from trtexec --exportLayerInfo=layers.json.",
             )
         else:
@@ -181,6 +184,7 @@ def _inspect_plan(
     *,
     allow_engine_code: bool,
     trust: Path | None,
+    weights: Path | None,
     verbose: bool,
 ) -> None:
     from trtqat.engine.inspection import (
@@ -197,10 +201,15 @@ def _inspect_plan(
         check_writable(target)
     if profile is not None and not passes:
         raise UsageError("There are no times to export with --passes 0.", "Give --passes 50.")
-    engine = Engine(path, allow_engine_code=allow_engine_code, trust=trust)
+    # The inspector is in the full TensorRT only.
+    engine = Engine(
+        path,
+        allow_engine_code=allow_engine_code,
+        trust=trust,
+        flavour="full",
+        weights=weights,
+    )
     graph = graph or graph_beside(path, engine.manifest)
-    if graph is not None:
-        _require_onnx()
     if graph is None and require_int8:
         raise UsageError(
             f"Which layers '{path}' should run in INT8 is not known: the graph that its manifest "
@@ -239,13 +248,6 @@ def _inspect_plan(
                 print_table(*coverage_table(coverage))
     if coverage is not None and graph is not None:
         check_int8(coverage, graph, required=require_int8)
-
-
-def _require_onnx() -> None:
-    from trtqat.extras import require
-
-    for module in ("onnx", "onnx_ir"):
-        require(module, extra="onnx", purpose="Reading a graph")
 
 
 def _is_plan(path: Path) -> bool:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from trtqat.engine.inspector import EngineLayer
+from trtqat.graph.exits import LEAVES_GRAPH
 from trtqat.graph.macs import LayerSummary
 
 _INT8 = "int8"
@@ -31,7 +32,8 @@ class LayerCoverage:
         fused_with: The other nodes of the graph that the same engine layer runs.
         output_dtype: Type of what it writes; empty if the file does not say.
         time_ms: Time of that engine layer; None if it was not measured.
-        reason: Why it is not INT8 though it should be, as far as can be told.
+        reason: Why it is not INT8 though it should be, or writes floating point, as far as can
+            be told; every reason that TensorRT did not give itself says that it is inferred.
     """
 
     name: str
@@ -45,6 +47,12 @@ class LayerCoverage:
     output_dtype: str
     time_ms: float | None
     reason: str
+
+    @property
+    def leaves_int8(self) -> bool:
+        """Whether it runs in INT8, and writes floating point into the engine."""
+        floats = self.output_dtype not in ("", _INT8)
+        return bool(self.wants_int8 and self.runs_int8 and floats and self.reason)
 
 
 @dataclass(frozen=True)
@@ -76,6 +84,11 @@ class Coverage:
         return tuple(layer for layer in self.layers if layer.wants_int8)
 
     @property
+    def leaving(self) -> tuple[LayerCoverage, ...]:
+        """Those that run in INT8 and write floating point, though they are not the last ones."""
+        return tuple(layer for layer in self.wanted if layer.leaves_int8)
+
+    @property
     def missed(self) -> tuple[LayerCoverage, ...]:
         """Those of them that the engine does not run in INT8, or not for all one can tell."""
         return tuple(layer for layer in self.wanted if layer.runs_int8 is not True)
@@ -92,6 +105,9 @@ def cover(
     graph: Sequence[LayerSummary],
     engine: Sequence[EngineLayer],
     times_ms: Mapping[str, float] | None = None,
+    *,
+    hints: Mapping[str, str] | None = None,
+    exits: Mapping[str, str] | None = None,
 ) -> Coverage:
     """Joins the layers of a graph with those of the engine that was built from it.
 
@@ -99,6 +115,8 @@ def cover(
         graph: ``graph.macs.summarize(model).layers``.
         engine: ``engine.inspector.read_layers``.
         times_ms: Time by engine layer, if it was measured.
+        hints: By layer of the graph, what may keep it from INT8.
+        exits: ``graph.exits.float_exits(model)``.
     """
     names = {layer.name for layer in graph}
     found = {name: layer for layer in engine for name in _graph_layers(layer, names)}
@@ -114,7 +132,17 @@ def cover(
     times_ms = times_ms or {}
     is_compiled = has_compiled_subgraph(engine)
     return Coverage(
-        tuple(_cover(layer, found.get(layer.name), times_ms, is_compiled) for layer in graph),
+        tuple(
+            _cover(
+                layer,
+                found.get(layer.name),
+                times_ms,
+                is_compiled,
+                (hints or {}).get(layer.name, ""),
+                (exits or {}).get(layer.name, ""),
+            )
+            for layer in graph
+        ),
         tuple(reformats),
         tuple(quantizers),
         tuple(
@@ -146,9 +174,16 @@ def _cover(
     engine: EngineLayer | None,
     times_ms: Mapping[str, float],
     is_compiled: bool,
+    hint: str,
+    exit_reason: str,
 ) -> LayerCoverage:
     runs = None if engine is None else _runs_int8(engine)
     nodes = () if engine is None else engine.onnx_nodes
+    written = engine.outputs[0].dtype if engine is not None and engine.outputs else ""
+    if runs and layer.is_int8:
+        reason = _exit(written, exit_reason)
+    else:
+        reason = _reason(layer, engine, runs, is_compiled, hint)
     return LayerCoverage(
         name=layer.name,
         operator=layer.operator,
@@ -158,9 +193,9 @@ def _cover(
         engine_layer="" if engine is None else engine.name,
         tactic="" if engine is None else engine.tactic,
         fused_with=tuple(node for node in nodes if node != layer.name),
-        output_dtype=engine.outputs[0].dtype if engine is not None and engine.outputs else "",
+        output_dtype=written,
         time_ms=None if engine is None else times_ms.get(engine.name),
-        reason=_reason(layer, engine, runs, is_compiled),
+        reason=reason,
     )
 
 
@@ -172,10 +207,21 @@ def _runs_int8(engine: EngineLayer) -> bool | None:
     return dtypes == {_INT8} if dtypes else None
 
 
+def _exit(written: str, exit_reason: str) -> str:
+    """Why a layer that runs in INT8 writes something else."""
+    if written in ("", _INT8) or exit_reason == LEAVES_GRAPH:
+        return ""
+    return f"{exit_reason or 'TensorRT found no INT8 output that is faster'} (inferred)"
+
+
 def _reason(
-    layer: LayerSummary, engine: EngineLayer | None, runs: bool | None, is_compiled: bool
+    layer: LayerSummary,
+    engine: EngineLayer | None,
+    runs: bool | None,
+    is_compiled: bool,
+    hint: str,
 ) -> str:
-    if not layer.is_int8 or runs:
+    if not layer.is_int8:
         return ""
     if engine is None:
         if is_compiled:
@@ -187,4 +233,4 @@ def _reason(
     if runs is None:
         return "the file does not say in which type it runs"
     kernel = engine.tactic or "a kernel without a name"
-    return f"TensorRT chose {kernel}: no INT8 one fits, or none is faster (inferred)"
+    return f"TensorRT chose {kernel}: {hint or 'no INT8 one fits, or none is faster'} (inferred)"

@@ -71,7 +71,7 @@ def inspect_engine(engine: Engine, *, batch_size: int | None = None, passes: int
     if passes:
         profiled = engine.session(batch_size)
         profiled.load(inputs)
-        times = measure_layers(profiled, passes=passes)
+        times = measure_layers(engine, profiled, passes=passes)
         profiled.close()
     layers = parse_information(information, engine.name)
     return Inspection(information, layers, batch_size, times, compute_ms, mode)
@@ -90,13 +90,24 @@ def cover_graph(
     Raises:
         GraphError: The graph cannot be read.
     """
-    from trtqat.graph.editing import infer_shapes
+    from trtqat.graph.exits import float_exits
+    from trtqat.graph.lint import lint
     from trtqat.graph.macs import summarize
     from trtqat.graph.reading import read_model
 
     model = read_model(graph)
-    infer_shapes(model)
-    return cover(summarize(model).layers, layers, times.median_ms if times else {})
+    hints = {
+        finding.where: finding.problem.rstrip(".")
+        for finding in lint(model)
+        if finding.rule in ("channels-unaligned", "one-sided")
+    }
+    return cover(
+        summarize(model).layers,
+        layers,
+        times.median_ms if times else {},
+        hints=hints,
+        exits=float_exits(model),
+    )
 
 
 def check_same_graph(

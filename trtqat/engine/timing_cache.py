@@ -9,7 +9,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from trtqat.files import check_writable, write_atomically
+from trtqat.files import check_writable, locked, write_atomically
 
 _LOG = logging.getLogger(__name__)
 
@@ -39,7 +39,23 @@ def load_timing_cache(config: Any, path: Path | None) -> Any:  # noqa: ANN401
     return cache
 
 
-def save_timing_cache(cache: Any, path: Path | None) -> None:  # noqa: ANN401
-    """Writes the cache back; the last of two builds at once wins."""
-    if cache is not None and path is not None:
+def save_timing_cache(config: Any, cache: Any, path: Path | None) -> None:  # noqa: ANN401
+    """Writes the cache back, together with what other builds have written since it was read.
+
+    Args:
+        config: ``IBuilderConfig`` of the build.
+        cache: What ``load_timing_cache`` returned.
+        path: The file.
+
+    Raises:
+        UsageError: The file cannot be written.
+    """
+    if cache is None or path is None:
+        return
+    with locked(path.parent):
+        if path.exists():
+            others = config.create_timing_cache(path.read_bytes())
+            # False where the file is of another TensorRT or GPU: then it is replaced.
+            if others is not None:
+                cache.combine(others, ignore_mismatch=False)
         write_atomically(path, bytes(cache.serialize()))

@@ -76,9 +76,35 @@ def share_profile(trt: ModuleType, config: Any) -> None:  # noqa: ANN401
         config.set_preview_feature(feature, True)
 
 
-def set_version_compatible(trt: ModuleType, config: Any) -> None:  # noqa: ANN401
-    """Lets newer TensorRT versions run the plan; it then carries its own lean runtime."""
+def set_version_compatible(trt: ModuleType, config: Any, *, embed: bool = True) -> None:  # noqa: ANN401
+    """Lets newer TensorRT versions run the plan.
+
+    Args:
+        trt: The imported module.
+        config: The builder's configuration.
+        embed: Whether the plan carries the lean runtime of its own version.
+    """
     config.set_flag(trt.BuilderFlag.VERSION_COMPATIBLE)
+    if not embed:
+        config.set_flag(trt.BuilderFlag.EXCLUDE_LEAN_RUNTIME)
+
+
+def strip_weights(trt: ModuleType, config: Any) -> None:  # noqa: ANN401
+    """Leaves the weights out of the plan, to be refitted as they were.
+
+    REFIT_IDENTICAL lets the builder optimize for the very weights that come back, so the engine
+    loses no speed; it came with STRIP_PLAN in 10.0.
+
+    Raises:
+        MissingError: This TensorRT builds no such plans.
+    """
+    if not hasattr(trt.BuilderFlag, "STRIP_PLAN"):
+        raise MissingError(
+            f"TensorRT {trt.__version__} builds no plans without weights.",
+            "Leave out --strip-weights, or use TensorRT 10.0 or newer.",
+        )
+    config.set_flag(trt.BuilderFlag.STRIP_PLAN)
+    config.set_flag(trt.BuilderFlag.REFIT_IDENTICAL)
 
 
 def set_hardware_compatibility(trt: ModuleType, config: Any, level: str) -> None:  # noqa: ANN401

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from trtqat.errors import MissingError, UsageError
 from trtqat.evaluation.protocol import Model
 from trtqat.extras import require
+from trtqat.runtime.flavours import Flavour
 
 if TYPE_CHECKING:
     from trtqat.runtime.pytorch import PyTorchModel
@@ -19,6 +20,8 @@ def open_model(
     cuda_graph: bool = True,
     allow_engine_code: bool = False,
     trust: Path | None = None,
+    flavour: Flavour | None = None,
+    weights: Path | None = None,
 ) -> Model:
     """Opens an ONNX file on the CPU, or any other file as a plan on the GPU.
 
@@ -27,6 +30,8 @@ def open_model(
         cuda_graph: Whether an engine captures a CUDA graph where that works.
         allow_engine_code: Whether a version-compatible plan may bring a library of its own.
         trust: File of the public key that an engine's manifest must be signed with.
+        flavour: Which TensorRT runs an engine; None takes the first installed that may.
+        weights: The graph of an engine that was built without its weights.
 
     Raises:
         UsageError: A signature is asked of an ONNX file.
@@ -35,14 +40,24 @@ def open_model(
         MissingError: There is no TensorRT, no GPU or no ONNX Runtime.
     """
     if path.suffix == ".onnx":
-        if trust is not None:
-            raise UsageError(f"'{path}' is a graph; only engines are signed.", "Leave out --trust.")
+        if trust is not None or flavour is not None or weights is not None:
+            raise UsageError(
+                f"'{path}' is a graph; --trust, --runtime and --weights are for engines.",
+                "Leave them out.",
+            )
         from trtqat.runtime.onnx_reference import OnnxModel
 
         return OnnxModel(path)
     from trtqat.runtime.engine import Engine
 
-    return Engine(path, cuda_graph=cuda_graph, allow_engine_code=allow_engine_code, trust=trust)
+    return Engine(
+        path,
+        cuda_graph=cuda_graph,
+        allow_engine_code=allow_engine_code,
+        trust=trust,
+        flavour=flavour,
+        weights=weights,
+    )
 
 
 def open_baseline(

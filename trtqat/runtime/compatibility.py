@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import re
 
-from trtqat.errors import PlanError
 from trtqat.runtime.plan import PlanHeader
 
 _NEXT_MAJOR = {8: 10, 10: 11}
@@ -43,27 +42,6 @@ def why_not(header: PlanHeader, version: str, *, flavour: str = "full") -> str:
             f"a version-compatible plan of TensorRT {built[0]} runs up to TensorRT {max(allowed)}"
         )
     return ""
-
-
-def check_version(header: PlanHeader, tensorrt: str, name: str) -> None:
-    """Refuses a plan that the full TensorRT of this host may not run.
-
-    Args:
-        header: Of the plan.
-        tensorrt: Version string of this host's TensorRT.
-        name: Of the plan, for messages.
-
-    Raises:
-        PlanError: With the rule.
-    """
-    reason = why_not(header, tensorrt)
-    if reason:
-        written = ".".join(map(str, header.tensorrt))
-        raise PlanError(
-            f"The plan '{name}' was built by TensorRT {written}; this host has {tensorrt}, and "
-            f"{reason}.",
-            f"Build it here again from its ONNX file, or install TensorRT {written}.",
-        )
 
 
 def version_tuple(version: str) -> tuple[int, int, int]:

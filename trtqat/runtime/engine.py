@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from trtqat.errors import InferenceError, PlanError, UsageError
-from trtqat.runtime.compatibility import check_version
+from trtqat.runtime.flavours import Flavour
 from trtqat.runtime.host import describe_host
-from trtqat.runtime.manifest import ProfileShapes, check_plan
-from trtqat.runtime.plan import read_plan
-from trtqat.runtime.preflight import check_manifest
+from trtqat.runtime.manifest import ProfileShapes
+from trtqat.runtime.preflight import preflight
+from trtqat.runtime.refit import check_weights, refit
 from trtqat.runtime.session import EngineSession
-from trtqat.runtime.signature import read_public_key
-from trtqat.runtime.tensorrt_library import load_tensorrt, make_logger, open_device
+from trtqat.runtime.tensorrt_library import (
+    advice_on_loading,
+    device_memory_bytes,
+    make_logger,
+    open_device,
+)
 from trtqat.tensors import DYNAMIC, TensorSpec
-
-_LOG = logging.getLogger(__name__)
 
 
 class Engine:
-    """A TensorRT engine on the first GPU.
+    """A TensorRT engine on the first GPU, by whichever TensorRT runs it.
 
     Attributes:
         name: For reports.
@@ -33,6 +35,7 @@ class Engine:
         profiles: Shapes of the first optimization profile, by input.
         batch_range: Smallest and largest batch.
         manifest: Fields of the manifest beside the plan, or None.
+        tensorrt: The TensorRT that runs it.
     """
 
     device: Literal["cpu", "cuda"] = "cuda"
@@ -44,6 +47,8 @@ class Engine:
         cuda_graph: bool = True,
         allow_engine_code: bool = False,
         trust: Path | None = None,
+        flavour: Flavour | None = None,
+        weights: Path | None = None,
     ) -> None:
         """Checks and deserializes a plan.
 
@@ -54,48 +59,46 @@ class Engine:
                 which TensorRT loads and runs.
             trust: File of a public Ed25519 key: the manifest must be signed with it, and such a
                 plan may bring code.
+            flavour: Which TensorRT runs it; None takes the first of full, lean and dispatch that
+                is installed and may.
+            weights: The ONNX file of a plan that was built without its weights.
 
         Raises:
-            PlanError: It is not a plan, is damaged, is for another TensorRT, platform or GPU, or
-                brings code that was not allowed.
+            PlanError: It is not a plan, is damaged, is for another TensorRT, platform or GPU,
+                brings code that was not allowed, or lacks its weights.
             UsageError: ``trust`` is no such key.
-            MissingError: There is no TensorRT or no GPU here.
+            MissingError: There is no TensorRT that runs it, or no GPU here.
         """
-        plan, header = read_plan(path)
-        key = None if trust is None else read_public_key(trust)
-        if header.is_version_compatible and not allow_engine_code and key is None:
-            raise PlanError(
-                f"The plan '{path}' is version-compatible: it may carry a library, which TensorRT "
-                "would load and run.",
-                "If you built it or trust its origin, say so with --allow-engine-code or, if it "
-                "is signed, with --trust.",
-            )
-        self.manifest = check_plan(plan, path, trust=key)
-        if self.manifest is None:
-            _LOG.warning("'%s' has no manifest beside it: a damaged plan goes unnoticed.", path)
+        found = preflight(
+            path,
+            describe_host(),
+            trust=trust,
+            allow_engine_code=allow_engine_code,
+            flavour=flavour,
+        )
+        found.require(path)
+        assert found.flavour is not None
+        assert found.header is not None
         self.name = path.name
+        self.manifest = found.manifest
+        self.tensorrt = found.flavour
         self._cuda_graph = cuda_graph
-        trt = load_tensorrt("Running a plan")
-        check_version(header, trt.__version__, str(path))
-        self._trt = trt
+        self._trt = trt = found.flavour.load()
         self._device = open_device("Running a plan")
         self._logger, self._messages = make_logger(trt)
-        for check in check_manifest(self.manifest or {}, describe_host()):
-            if check.status == "failed":
-                raise PlanError(f"'{path}' does not run here. {check.finding}", check.remedy)
-            if check.status == "warning":
-                _LOG.warning("%s %s", check.finding, check.remedy)
-        runtime = trt.Runtime(self._logger)
-        if header.is_version_compatible:
+        self._runtime = runtime = trt.Runtime(self._logger)
+        if found.header.is_version_compatible and found.code_allowed:
             runtime.engine_host_code_allowed = True
-        self._runtime = runtime
-        self._engine: Any = runtime.deserialize_cuda_engine(plan)
+        self._engine: Any = runtime.deserialize_cuda_engine(found.plan)
         if self._engine is None:
             raise PlanError(
-                f"TensorRT {trt.__version__} cannot load the plan '{path}': "
-                f"{self._messages.reason()}.",
-                "Build it on a GPU of this kind, from its ONNX file.",
+                f"TensorRT {trt.__version__} ({found.flavour.flavour}) cannot load the plan "
+                f"'{path}': {self._messages.reason()}.",
+                advice_on_loading(self._messages),
             )
+        check_weights(self.manifest, path, weights)
+        if weights is not None:
+            refit(trt, self._engine, self._logger, weights, self._messages)
         self.inputs, self.outputs = _tensors(trt, self._engine)
         self.profiles = _profiles(self._engine, self.inputs)
         self.batch_range = _batch_range(self.profiles)
@@ -157,6 +160,28 @@ class Engine:
         inspector.execution_context = session.context
         text: str = inspector.get_engine_information(self._trt.LayerInformationFormat.JSON)
         return text
+
+    def profiler(self, report: Callable[[str, float], None]) -> Any:  # noqa: ANN401
+        """TensorRT's ``IProfiler`` for ``EngineSession.attach_profiler``.
+
+        Args:
+            report: Called with the name and the time in ms of every layer of every enqueue.
+        """
+        base = self._trt.IProfiler
+
+        class Profiler(base):  # type: ignore[misc, valid-type]
+            def __init__(self) -> None:
+                base.__init__(self)
+
+            def report_layer_time(self, layer_name: str, ms: float) -> None:
+                report(layer_name, ms)
+
+        return Profiler()
+
+    @property
+    def device_memory_bytes(self) -> int:
+        """Scratch memory of one execution context on the GPU, without weights and tensors."""
+        return device_memory_bytes(self._engine)
 
     def close(self) -> None:
         """Frees the engine; sessions made from it must be closed before."""

@@ -3,45 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 import importlib.metadata
+import os
 import platform
+import re
 import shutil
 import subprocess
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
 
-Flavour = Literal["full", "lean", "dispatch"]
+from trtqat.runtime.flavours import TensorRTFlavour, find_flavours
 
-# Wheels without NVIDIA's metapackage have the bindings under a name of their own, which find
-# their libraries only after the package of the libraries was imported.
-_MODULES: tuple[tuple[Flavour, str, str], ...] = (
-    ("full", "tensorrt", ""),
-    ("lean", "tensorrt_lean", ""),
-    ("lean", "tensorrt_lean_bindings", "tensorrt_lean_libs"),
-    ("dispatch", "tensorrt_dispatch", ""),
-    ("dispatch", "tensorrt_dispatch_bindings", "tensorrt_dispatch_libs"),
-)
 _PACKAGES = ("torch", "pytorch-quantization", "onnx", "onnxruntime", "cuda-core", "cuda-python")
 _FIELDS = "name,compute_cap,driver_version,memory.total,memory.free"
-
-
-@dataclass(frozen=True)
-class TensorRTFlavour:
-    """A TensorRT runtime that can be imported.
-
-    Attributes:
-        flavour: ``full`` builds and runs; ``lean`` and ``dispatch`` run version-compatible plans.
-        module: What to import.
-        version: Its version string.
-        path: Where its Python package lies.
-    """
-
-    flavour: Flavour
-    module: str
-    version: str
-    path: str
 
 
 @dataclass(frozen=True)
@@ -69,6 +42,7 @@ class Host:
         platform: Operating system and machine, as ``"Linux-x86_64"``.
         python: Its version.
         driver: NVIDIA's driver version; empty if there is none.
+        cuda: Newest CUDA version that the driver runs, as ``"12.4"``; empty if it is not known.
         gpus: The GPUs; empty if there is none.
         gpu_problem: Why there is none.
         tensorrt: TensorRT's flavours.
@@ -79,6 +53,7 @@ class Host:
     platform: str
     python: str
     driver: str
+    cuda: str
     gpus: tuple[HostGpu, ...]
     gpu_problem: str
     tensorrt: tuple[TensorRTFlavour, ...]
@@ -89,7 +64,7 @@ class Host:
 def describe_host() -> Host:
     """Looks at this host; never raises for what it lacks."""
     driver, gpus, gpu_problem = _gpus()
-    flavours, problems = _flavours()
+    flavours, problems = find_flavours()
     packages = {}
     for package in _PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
@@ -98,6 +73,7 @@ def describe_host() -> Host:
         platform=f"{platform.system()}-{platform.machine()}",
         python=platform.python_version(),
         driver=driver,
+        cuda=_cuda() if gpus else "",
         gpus=gpus,
         gpu_problem=gpu_problem,
         tensorrt=flavours,
@@ -107,23 +83,37 @@ def describe_host() -> Host:
 
 
 def _gpus() -> tuple[str, tuple[HostGpu, ...], str]:
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None and visible.strip() in ("", "-1", "NoDevFiles"):
+        return "", (), f"CUDA_VISIBLE_DEVICES={visible.strip() or '(empty)'} hides every GPU"
+    query = [f"--query-gpu={_FIELDS}", "--format=csv,noheader,nounits"]
+    table, problem = _nvidia_smi(*query, *([f"--id={visible}"] if visible else []))
+    if problem and visible:
+        # Inside a container the numbers can be those of the host outside.
+        table, problem = _nvidia_smi(*query)
+    return ("", (), problem) if problem else parse_gpus(table)
+
+
+def _cuda() -> str:
+    found = re.search(r"CUDA Version\s*:\s*([\d.]+)", _nvidia_smi("--version")[0])
+    return found[1] if found else ""
+
+
+def _nvidia_smi(*arguments: str) -> tuple[str, str]:
+    """What nvidia-smi prints, and why it does not."""
     command = shutil.which("nvidia-smi")
     if command is None:
-        return "", (), "there is no nvidia-smi, so no NVIDIA driver, or it is not on the PATH"
+        return "", "there is no nvidia-smi, so no NVIDIA driver, or it is not on the PATH"
     try:
         done = subprocess.run(
-            [command, f"--query-gpu={_FIELDS}", "--format=csv,noheader,nounits"],
-            capture_output=True,
-            text=True,
-            timeout=20,
-            check=False,
+            [command, *arguments], capture_output=True, text=True, timeout=20, check=False
         )
     except (OSError, subprocess.SubprocessError) as error:
-        return "", (), f"nvidia-smi does not run ({type(error).__name__})"
+        return "", f"nvidia-smi does not run ({type(error).__name__})"
     if done.returncode:
         lines = (done.stdout + done.stderr).strip().splitlines()
-        return "", (), f"nvidia-smi says: {lines[0] if lines else 'nothing'}"
-    return parse_gpus(done.stdout)
+        return "", f"nvidia-smi says: {lines[0] if lines else 'nothing'}"
+    return done.stdout, ""
 
 
 def parse_gpus(table: str) -> tuple[str, tuple[HostGpu, ...], str]:
@@ -144,27 +134,3 @@ def parse_gpus(table: str) -> tuple[str, tuple[HostGpu, ...], str]:
         total, free = (int(each) * 2**20 if each.isdigit() else 0 for each in memory)
         gpus.append(HostGpu(name, capability, total, free))
     return driver, tuple(gpus), "" if gpus else "nvidia-smi lists no GPU"
-
-
-def _flavours() -> tuple[tuple[TensorRTFlavour, ...], tuple[str, ...]]:
-    found: dict[Flavour, TensorRTFlavour] = {}
-    problems = []
-    for flavour, name, libraries in _MODULES:
-        if flavour in found:
-            continue
-        try:
-            if libraries:
-                importlib.import_module(libraries)
-            module = importlib.import_module(name)
-        except ModuleNotFoundError as error:
-            if error.name not in (name, libraries):
-                problems.append(f"{name}: {error}")
-            continue
-        # A missing or foreign shared library surfaces as either, depending on the wheel.
-        except (ImportError, OSError, RuntimeError) as error:
-            problems.append(f"{name}: {str(error).splitlines()[0]}")
-            continue
-        path = str(Path(module.__file__).parent) if module.__file__ else ""
-        version = str(getattr(module, "__version__", "unknown"))
-        found[flavour] = TensorRTFlavour(flavour, name, version, path)
-    return tuple(found.values()), tuple(problems)

@@ -11,8 +11,8 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from trtqat.runtime.engine import Engine
 from trtqat.runtime.session import EngineSession
-from trtqat.runtime.tensorrt_library import load_tensorrt
 
 
 @dataclass(frozen=True)
@@ -58,10 +58,13 @@ class LayerTimes:
         return rows
 
 
-def measure_layers(session: EngineSession, *, passes: int, warm_up: int = 10) -> LayerTimes:
+def measure_layers(
+    engine: Engine, session: EngineSession, *, passes: int, warm_up: int = 10
+) -> LayerTimes:
     """Runs a session under the profiler. The session keeps the profiler: close it afterwards.
 
     Args:
+        engine: Whose session it is.
         session: One of its own, with its inputs loaded.
         passes: How many passes are measured.
         warm_up: How many passes come before.
@@ -69,18 +72,9 @@ def measure_layers(session: EngineSession, *, passes: int, warm_up: int = 10) ->
     Raises:
         InferenceError: TensorRT's enqueue failed.
     """
-    trt = load_tensorrt("Timing layers")
     seen: list[tuple[str, float]] = []
-
-    class Collector(trt.IProfiler):  # type: ignore[name-defined, misc, unused-ignore]
-        def __init__(self) -> None:
-            trt.IProfiler.__init__(self)
-
-        def report_layer_time(self, layer_name: str, ms: float) -> None:
-            seen.append((layer_name, ms))
-
-    collector = Collector()
-    session.attach_profiler(collector)
+    profiler = engine.profiler(lambda name, time_ms: seen.append((name, time_ms)))
+    session.attach_profiler(profiler)
     measured = []
     for number in range(warm_up + passes):
         seen.clear()

@@ -55,6 +55,7 @@ class Manifest:
         provenance: What the export recorded in the graph.
         build_seconds: Time that TensorRT took.
         created: UTC, ISO 8601.
+        device_memory_bytes: Scratch memory of one execution context; None if it is not known.
         schema_version: Of this file.
     """
 
@@ -75,6 +76,7 @@ class Manifest:
     provenance: Mapping[str, Any]
     build_seconds: float
     created: str
+    device_memory_bytes: int | None = None
     schema_version: int = field(default=SCHEMA_VERSION)
 
     def to_json(self) -> str:

@@ -5,28 +5,23 @@ plan → manifest → TensorRT → platform → GPU → driver → memory → co
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from trtqat.errors import PlanError
-from trtqat.runtime.compatibility import version_tuple, why_not
+from trtqat.errors import MissingError, PlanError
+from trtqat.runtime.compatibility import version_tuple
+from trtqat.runtime.flavours import Flavour, TensorRTFlavour, choose_flavour
 from trtqat.runtime.host import Host
 from trtqat.runtime.manifest import check_plan
 from trtqat.runtime.plan import PlanHeader, read_plan
 from trtqat.runtime.signature import read_public_key
 
+_LOG = logging.getLogger(__name__)
+
 Status = Literal["passed", "warning", "unknown", "missing", "failed"]
-
-
-# Package, what needs it, and the extra that brings it.
-_NEEDED = (
-    ("torch", "export of a model and the PyTorch baseline need", "export"),
-    ("onnx", "export, inspect and build need", "onnx"),
-    ("onnxruntime", "export, and eval of a graph, need", "onnxruntime"),
-    ("cuda-core", "eval of an engine needs", "cuda12"),
-)
 
 
 @dataclass(frozen=True)
@@ -48,127 +43,140 @@ class Check:
     remedy: str = ""
 
 
-def preflight(plan: Path, host: Host, *, trust: Path | None = None) -> tuple[Check, ...]:
+@dataclass(frozen=True)
+class Preflight:
+    """What was found before a plan reaches TensorRT.
+
+    Attributes:
+        checks: In order. After a plan that is none, or is not the manifest's, nothing more was
+            asked of it.
+        plan: Content of the plan file; empty if it is none.
+        header: Its header; None likewise.
+        manifest: Fields of the manifest beside it; None if there is none.
+        flavour: The TensorRT that runs it; None if none does.
+        code_allowed: Whether it may bring a library of its own.
+    """
+
+    checks: tuple[Check, ...]
+    plan: bytes = b""
+    header: PlanHeader | None = None
+    manifest: Mapping[str, Any] | None = None
+    flavour: TensorRTFlavour | None = None
+    code_allowed: bool = False
+
+    @property
+    def exit_code(self) -> int:
+        """0 if all is well as far as one can tell, 4 if the host lacks something, 1 if it fails."""
+        statuses = {check.status for check in self.checks}
+        return 1 if "failed" in statuses else 4 if "missing" in statuses else 0
+
+    def require(self, path: Path) -> None:
+        """Raises for the first check that did not pass, and logs the warnings.
+
+        Args:
+            path: Of the plan, for messages.
+
+        Raises:
+            PlanError: A check failed.
+            MissingError: The host lacks something.
+        """
+        for check in self.checks:
+            if check.status == "failed":
+                raise PlanError(f"'{path}' does not run here. {check.finding}", check.remedy)
+        for check in self.checks:
+            if check.status == "missing":
+                raise MissingError(f"'{path}' does not run here. {check.finding}", check.remedy)
+            if check.status == "warning":
+                _LOG.warning("%s %s", check.finding, check.remedy)
+
+
+def preflight(
+    plan: Path,
+    host: Host,
+    *,
+    trust: Path | None = None,
+    allow_engine_code: bool | None = None,
+    flavour: Flavour | None = None,
+) -> Preflight:
     """Checks a plan against a host.
 
     Args:
         plan: The plan file; its manifest is looked for beside it.
         host: See ``host.describe_host``.
         trust: File of the public key that the manifest must be signed with.
-
-    Returns:
-        The checks in order. After a plan that is none, or is not the manifest's, nothing more is
-        asked of it.
+        allow_engine_code: Whether a version-compatible plan may bring a library of its own; None
+            if that is not decided yet, which is worth a warning only.
+        flavour: Which TensorRT is to run it; None takes the first that may.
 
     Raises:
         UsageError: ``trust`` is no public Ed25519 key.
         MissingError: The package cryptography is not installed, and ``trust`` is given.
     """
     key = None if trust is None else read_public_key(trust)
-    checks: list[Check] = []
     try:
         content, header = read_plan(plan)
     except PlanError as error:
-        return (Check("plan", "failed", error.problem, error.remedy),)
-    kind = "version-compatible" if header.is_version_compatible else "plain"
-    written = ".".join(map(str, header.tensorrt))
-    checks.append(
-        Check("plan", "passed", f"{len(content) / 1e6:.1f} MB, {kind}, TensorRT {written}.")
-    )
+        return Preflight((Check("plan", "failed", error.problem, error.remedy),))
+    checks = [_described(content, header)]
     try:
         manifest = check_plan(content, plan, trust=key)
     except PlanError as error:
-        return (*checks, Check("manifest", "failed", error.problem, error.remedy))
-    if manifest is None:
-        checks.append(
-            Check(
-                "manifest",
-                "warning",
-                "There is none beside the plan, so a damaged plan goes unnoticed: TensorRT loads "
-                "one with a changed byte.",
-                "Copy the .json that the build wrote beside it.",
-            )
-        )
-    else:
-        checks.append(Check("manifest", "passed", "The plan's SHA-256 is the recorded one."))
+        return Preflight((*checks, Check("manifest", "failed", error.problem, error.remedy)))
+    checks.append(_WITHOUT_MANIFEST if manifest is None else _WITH_MANIFEST)
     if key is not None:
         checks.append(Check("signature", "passed", f"The manifest is signed with {trust}."))
-    checks += [_tensorrt(header, host), *check_manifest(manifest or {}, host)]
-    checks.append(_memory(len(content), host))
-    if header.is_version_compatible and key is None:
-        checks.append(
-            Check(
-                "trust",
-                "warning",
-                "A version-compatible plan may carry a library that TensorRT loads and runs.",
-                "Run only plans whose origin you know; eval wants --allow-engine-code or --trust.",
-            )
-        )
-    return tuple(checks)
-
-
-def check_host(host: Host) -> tuple[Check, ...]:
-    """What a host has for each of trtqat's commands, and how to get the rest."""
-    checks = []
-    if host.gpus:
-        for gpu in host.gpus:
-            memory = f"{gpu.free_bytes / 2**30:.0f} of {gpu.memory_bytes / 2**30:.0f} GiB free"
-            checks.append(
-                Check("GPU", "passed", f"{gpu.name} ({gpu.compute_capability}), {memory}.")
-            )
-        checks.append(Check("driver", "passed", f"{host.driver}."))
-    else:
-        checks.append(
-            Check(
-                "GPU",
-                "missing",
-                f"build and eval of an engine need one: {host.gpu_problem}.",
-                "export, inspect and eval of a graph work without.",
-            )
-        )
-    for each in host.tensorrt:
-        checks.append(Check("TensorRT", "passed", f"{each.version} ({each.flavour}), {each.path}."))
-    if not any(each.flavour == "full" for each in host.tensorrt):
-        checks.append(
-            Check(
-                "TensorRT",
-                "missing",
-                "build and eval of an engine need the full TensorRT"
-                + (f": {host.tensorrt_problems[0]}." if host.tensorrt_problems else "."),
-                "pip install 'trtqat[tensorrt-cu12]' (or tensorrt-cu13; tensorrt8 on Python 3.10)",
-            )
-        )
-    for package, purpose, extra in _NEEDED:
-        version = host.packages.get(package)
-        checks.append(
-            Check(package, "passed", f"{version}.")
-            if version
-            else Check(package, "missing", f"{purpose} it.", f"pip install 'trtqat[{extra}]'")
-        )
-    return tuple(checks)
-
-
-def exit_code(checks: tuple[Check, ...]) -> int:
-    """0 if all is well as far as one can tell, 4 if the host lacks something, 1 if it fails."""
-    statuses = {check.status for check in checks}
-    return 1 if "failed" in statuses else 4 if "missing" in statuses else 0
-
-
-def _tensorrt(header: PlanHeader, host: Host) -> Check:
-    written = ".".join(map(str, header.tensorrt))
-    remedy = f"Install TensorRT {written}, or build the plan again from its ONNX file here."
+    chosen, check = _tensorrt(header, host, flavour)
+    known = manifest or {}
+    checks += [check, *check_manifest(known, host), _memory(len(content), known, host)]
     if header.is_version_compatible:
-        remedy = f"Install TensorRT {written} or a newer one that may run it, lean or full."
-    if not host.tensorrt:
-        problem = f": {host.tensorrt_problems[0]}" if host.tensorrt_problems else ""
-        return Check("TensorRT", "missing", f"None can be imported here{problem}.", remedy)
-    refused = []
-    for each in host.tensorrt:
-        reason = why_not(header, each.version, flavour=each.flavour)
-        if not reason:
-            return Check("TensorRT", "passed", f"{each.version} ({each.flavour}) runs it.")
-        refused.append(f"{each.version} ({each.flavour}): {reason}")
-    return Check("TensorRT", "failed", f"{'; '.join(refused)}.", remedy)
+        allowed = True if key is not None else allow_engine_code
+        checks.append(_code(known, allowed))
+    return Preflight(
+        tuple(checks), content, header, manifest, chosen, bool(allow_engine_code or key)
+    )
+
+
+_WITH_MANIFEST = Check("manifest", "passed", "The plan's SHA-256 is the recorded one.")
+_WITHOUT_MANIFEST = Check(
+    "manifest",
+    "warning",
+    "There is none beside the plan, so a damaged plan goes unnoticed: TensorRT loads one with a "
+    "changed byte.",
+    "Copy the .json that the build wrote beside it.",
+)
+
+
+def _described(content: bytes, header: PlanHeader) -> Check:
+    kind = "version-compatible" if header.is_version_compatible else "plain"
+    written = ".".join(map(str, header.tensorrt))
+    return Check("plan", "passed", f"{len(content) / 1e6:.1f} MB, {kind}, TensorRT {written}.")
+
+
+def _tensorrt(
+    header: PlanHeader, host: Host, wanted: Flavour | None
+) -> tuple[TensorRTFlavour | None, Check]:
+    try:
+        chosen = choose_flavour(header, host.tensorrt, host.tensorrt_problems, wanted=wanted)
+    except MissingError as error:
+        return None, Check("TensorRT", "missing", error.problem, error.remedy)
+    except PlanError as error:
+        return None, Check("TensorRT", "failed", error.problem, error.remedy)
+    return chosen, Check("TensorRT", "passed", f"{chosen.version} ({chosen.flavour}) runs it.")
+
+
+def _code(manifest: Mapping[str, Any], allowed: bool | None) -> Check:
+    if (manifest.get("options") or {}).get("exclude_lean_runtime"):
+        # The word of a manifest that nobody signed: TensorRT is not given the permission either.
+        return Check("trust", "passed", "It was built without a library of its own.")
+    if allowed:
+        return Check("trust", "passed", "The library that it may carry is allowed to run.")
+    return Check(
+        "trust",
+        "warning" if allowed is None else "failed",
+        "A version-compatible plan may carry a library that TensorRT loads and runs.",
+        "If you built it or trust its origin, say so with --allow-engine-code or, if it is "
+        "signed, with --trust.",
+    )
 
 
 def check_manifest(manifest: Mapping[str, Any], host: Host) -> Iterator[Check]:
@@ -245,14 +253,15 @@ def _gpu(manifest: Mapping[str, Any], host: Host) -> Check:
     )
 
 
-def _memory(plan_bytes: int, host: Host) -> Check:
+def _memory(plan_bytes: int, manifest: Mapping[str, Any], host: Host) -> Check:
     if not host.gpus or not host.gpus[0].memory_bytes:
         return Check("memory", "unknown", "There is no GPU to ask.")
     free = host.gpus[0].free_bytes
-    finding = (
-        f"{free / 2**20:,.0f} MiB free; the weights alone need about {plan_bytes / 2**20:,.0f} MiB."
-    )
-    if free < plan_bytes:
+    scratch = int(manifest.get("device_memory_bytes") or 0)
+    needed = plan_bytes + scratch
+    what = "weights and one execution context" if scratch else "the weights alone"
+    finding = f"{free / 2**20:,.0f} MiB free; {what} need about {needed / 2**20:,.0f} MiB."
+    if free < needed:
         return Check(
             "memory", "failed", finding, "Free device memory: nvidia-smi lists who has it."
         )

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, TypeGuard
 
 from trtqat.errors import PlanError, UsageError
 from trtqat.extras import require
-from trtqat.files import write_atomically
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import (
@@ -66,20 +65,14 @@ _MAKE = "Make one with: openssl genpkey -algorithm ed25519 -out key.pem"
 _EXTRACT = "Take it from the private key: openssl pkey -in key.pem -pubout -out public.pem"
 
 
-def write_signature(plan: Path, manifest: bytes, key: Ed25519PrivateKey) -> Path:
-    """Signs a manifest.
+def make_signature(manifest: bytes, key: Ed25519PrivateKey) -> bytes:
+    """Content of the signature file of a manifest.
 
     Args:
-        plan: The plan file, beside which the signature goes.
-        manifest: Content of its manifest.
+        manifest: Content of the manifest file.
         key: See ``read_private_key``.
-
-    Raises:
-        UsageError: The signature cannot be written.
     """
-    path = signature_path(plan)
-    write_atomically(path, base64.b64encode(key.sign(manifest)) + b"\n")
-    return path
+    return base64.b64encode(key.sign(manifest)) + b"\n"
 
 
 def check_signature(plan: Path, manifest: bytes, key: Ed25519PublicKey) -> None:

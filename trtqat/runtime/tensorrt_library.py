@@ -15,10 +15,17 @@ _LOG = logging.getLogger("tensorrt")
 
 @dataclass
 class Messages:
-    """What TensorRT logged as a warning or worse; the only place where it gives reasons."""
+    """What TensorRT logged; the only place where it gives reasons.
+
+    Attributes:
+        errors: Errors.
+        warnings: Warnings.
+        latest: The line that came last, of whatever severity.
+    """
 
     errors: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    latest: str = ""
 
     def reason(self, default: str = "TensorRT gave no reason") -> str:
         """The first error, which names the cause; later ones follow from it."""
@@ -65,6 +72,7 @@ def make_logger(trt: ModuleType) -> tuple[Any, Messages]:
             trt.ILogger.__init__(self)
 
         def log(self, severity: Any, message: str) -> None:  # noqa: ANN401
+            messages.latest = message
             if severity in bad:
                 messages.errors.append(message)
             elif severity == severity_of.WARNING:
@@ -73,6 +81,28 @@ def make_logger(trt: ModuleType) -> tuple[Any, Messages]:
                 _LOG.debug("%s", message)
 
     return CollectingLogger(), messages
+
+
+def advice_on_loading(messages: Messages) -> str:
+    """The way out for a plan that ``deserialize_cuda_engine`` refused, by what TensorRT logged."""
+    log = " ".join(messages.errors).lower()
+    if "memory" in log:
+        return "Free device memory: nvidia-smi lists who has it."
+    if "hostcodeallowed" in log.replace("_", ""):
+        return "It carries a library: allow it with --allow-engine-code, or sign it."
+    if "version" in log:
+        return "Build it here again from its ONNX file, or install the TensorRT that built it."
+    return "Build it on a GPU of this kind, from its ONNX file."
+
+
+def device_memory_bytes(engine: Any) -> int:  # noqa: ANN401
+    """Scratch memory of one execution context, of an ``ICudaEngine`` of any version.
+
+    ``device_memory_size_v2`` came with 10.1; in 11 it is the only one.
+    """
+    if hasattr(engine, "device_memory_size_v2"):
+        return int(engine.device_memory_size_v2)
+    return int(engine.device_memory_size)
 
 
 def open_device(purpose: str) -> Any:  # noqa: ANN401

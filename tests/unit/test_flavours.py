@@ -1,0 +1,90 @@
+"""Which TensorRT runs which plan, of those that a host has."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from trtqat.errors import MissingError, PlanError
+from trtqat.runtime.flavours import TensorRTFlavour, choose_flavour, find_flavours
+from trtqat.runtime.plan import PlanHeader
+
+FULL_8 = TensorRTFlavour("full", "tensorrt", "8.6.0", "")
+LEAN_8 = TensorRTFlavour("lean", "tensorrt_lean", "8.6.0", "")
+LEAN_10 = TensorRTFlavour("lean", "tensorrt_lean_bindings", "10.16.1.11", "")
+LEAN_11 = TensorRTFlavour("lean", "tensorrt_lean_bindings", "11.4.0.106", "")
+DISPATCH_10 = TensorRTFlavour("dispatch", "tensorrt_dispatch_bindings", "10.16.1.11", "")
+
+PLAIN = PlanHeader((8, 6, 0), False, 0)
+COMPATIBLE = PlanHeader((8, 6, 0), True, 0)
+
+
+@pytest.mark.parametrize(
+    ("header", "installed", "chosen"),
+    [
+        (PLAIN, [FULL_8, LEAN_10], FULL_8),
+        (COMPATIBLE, [FULL_8, LEAN_10], FULL_8),
+        (COMPATIBLE, [LEAN_8, DISPATCH_10], LEAN_8),
+        # The full TensorRT is too new for the plan; the dispatch one is not.
+        (COMPATIBLE, [LEAN_11, DISPATCH_10], DISPATCH_10),
+        (PlanHeader((10, 3, 0), True, 0), [FULL_8, LEAN_11], LEAN_11),
+    ],
+)
+def test_the_first_that_may(
+    header: PlanHeader, installed: list[TensorRTFlavour], chosen: TensorRTFlavour
+) -> None:
+    assert choose_flavour(header, installed) == chosen
+
+
+def test_a_wanted_one_is_the_only_one() -> None:
+    assert choose_flavour(COMPATIBLE, [FULL_8, LEAN_10], wanted="lean") == LEAN_10
+    with pytest.raises(PlanError, match="the lean runtime runs version-compatible plans only"):
+        choose_flavour(PLAIN, [FULL_8, LEAN_8], wanted="lean")
+    with pytest.raises(MissingError, match="No dispatch TensorRT can be imported here") as caught:
+        choose_flavour(COMPATIBLE, [FULL_8], wanted="dispatch")
+    assert "trtqat[lean]" in caught.value.remedy
+
+
+def test_none() -> None:
+    with pytest.raises(MissingError, match=r"No TensorRT .* here: tensorrt: libcudnn is missing"):
+        choose_flavour(PLAIN, [], ["tensorrt: libcudnn is missing"])
+    with pytest.raises(PlanError) as caught:
+        choose_flavour(COMPATIBLE, [LEAN_11])
+    assert "11.4.0.106 (lean): a version-compatible plan of TensorRT 8 runs up to" in str(
+        caught.value
+    )
+
+
+def test_remedies_name_what_runs_it() -> None:
+    with pytest.raises(MissingError) as plain:
+        choose_flavour(PLAIN, [])
+    assert "TensorRT 8.6.0" in plain.value.remedy
+    assert "lean" not in plain.value.remedy
+    with pytest.raises(MissingError) as newer:
+        choose_flavour(PlanHeader((11, 4, 0), True, 0), [])
+    assert "TensorRT 11.4.0 or a newer one" in newer.value.remedy
+
+
+def test_wheels_without_the_metapackage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bindings' package is found, after that of the libraries was imported."""
+    order = "import builtins; builtins._trtqat_order = getattr(builtins, '_trtqat_order', [])"
+    for package, line in (
+        ("tensorrt_lean_libs", f"{order} + ['libs']"),
+        ("tensorrt_lean_bindings", f"{order} + ['bindings']\n__version__ = '10.16.1.11'"),
+        ("tensorrt_dispatch", "raise OSError('libnvinfer_dispatch.so.8: cannot open')"),
+    ):
+        (tmp_path / package).mkdir()
+        (tmp_path / package / "__init__.py").write_text(line)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    found, problems = find_flavours()
+    for package in ("tensorrt_lean_libs", "tensorrt_lean_bindings"):
+        sys.modules.pop(package)
+    lean = next(each for each in found if each.flavour == "lean")
+    assert (lean.module, lean.version) == ("tensorrt_lean_bindings", "10.16.1.11")
+    assert lean.path == str(tmp_path / "tensorrt_lean_bindings")
+    import builtins
+
+    assert builtins._trtqat_order == ["libs", "bindings"]  # type: ignore[attr-defined]
+    assert problems == ("tensorrt_dispatch: libnvinfer_dispatch.so.8: cannot open",)

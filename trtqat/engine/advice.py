@@ -1,0 +1,51 @@
+"""What TensorRT's log says of a failed build, and the way out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from trtqat.engine.network import GraphFile
+from trtqat.runtime.tensorrt_library import Messages
+
+
+def is_refused_cache(messages: Messages, cache: Path | None) -> bool:
+    """Whether a build failed because of what another build left in the timing cache.
+
+    Seen with 8.6.0: a cache with entries of convolutional networks fails the build of a vision
+    transformer ("myelinCache.h::deserializeFromBuffer: Myelin error from unknown graph").
+    """
+    return cache is not None and cache.exists() and "myelinCache" in " ".join(messages.errors)
+
+
+def advice_on_building(messages: Messages, source: GraphFile) -> str:
+    """The way out, as a sentence.
+
+    Args:
+        messages: What TensorRT logged.
+        source: The graph.
+    """
+    log = " ".join(messages.errors)
+    transposed = [name for name, operator in source.nodes if operator == "ConvTranspose"]
+    if "Assertion engine failed" in log and transposed:
+        # Seen with 8.6.0 for quantized ConvTranspose of every kind: per-tensor and per-channel
+        # weights, 8 and 32 channels, kernels of 2 and 4. With the same layer in floating
+        # point the engine builds.
+        return (
+            f"TensorRT 8.6 fails so on quantized transposed convolutions, here '{transposed[0]}': "
+            "leave them in floating point, as with insert_quantizers(model, skip=[...])."
+        )
+    if "convertMyelinWeightsToFp32" in log:
+        return (
+            "TensorRT 8.6 stops so at an INT8 initializer that a MatMul reads: export the graph "
+            "without --int8-weights."
+        )
+    if "Could not find any implementation" in log:
+        return (
+            "Raise --workspace; if it stays, the Q/DQ pairs around the named layer are placed "
+            "where TensorRT has no INT8 kernel."
+        )
+    if "scale" in log.lower():
+        return "A quantizer's scale is zero or not finite: calibrate the model again."
+    if "memory" in log.lower():
+        return "Free device memory, or lower --workspace or the largest batch."
+    return "Run it with -v to see TensorRT's log."

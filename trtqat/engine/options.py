@@ -1,0 +1,57 @@
+"""What to build, as an option of ``trtqat build`` each."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from trtqat.engine.profiles import ProfileOptions
+from trtqat.errors import UsageError
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """How to build; None and empty mean TensorRT's default.
+
+    Attributes:
+        profile: Batch range or shapes.
+        precision: ``int8`` for a graph with Q/DQ; ``fp16`` or ``fp32`` for a float graph to
+            compare with.
+        workspace_bytes: Ceiling for the scratch memory of any layer.
+        optimization_level: 0 (fast build) to 5 (fast engine).
+        timing_cache: File to read and update.
+        tactic_sources: Changes as trtexec spells them, for example ``"-cublas,-cudnn"``.
+        version_compatible: Whether newer TensorRT versions may run the plan.
+        exclude_lean_runtime: Whether such a plan leaves out the lean runtime of its own version
+            (33 MB on 8.6), which then must be on the host.
+        strip_weights: Whether the plan leaves out its weights, which its ONNX file then brings
+            back (TensorRT 10 and newer).
+        hardware_compatibility: ``none``, ``ampere+`` or ``same-cc``.
+    """
+
+    profile: ProfileOptions = field(default_factory=ProfileOptions)
+    precision: Literal["int8", "fp16", "fp32"] = "int8"
+    workspace_bytes: int | None = None
+    optimization_level: int | None = None
+    timing_cache: Path | None = None
+    tactic_sources: str = ""
+    version_compatible: bool = False
+    exclude_lean_runtime: bool = False
+    strip_weights: bool = False
+    hardware_compatibility: str = "none"
+
+
+def parse_bytes(text: str) -> int:
+    """Parses a size as ``4GiB``, ``512MiB``, ``2G`` (GiB) or plain bytes.
+
+    Raises:
+        UsageError: It has another form or is not positive.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(?:([KMG])(?:i?B)?|B)?", text.strip(), re.IGNORECASE)
+    factor = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30}
+    size = int(float(match[1]) * factor[(match[2] or "").upper()]) if match else 0
+    if size <= 0:
+        raise UsageError(f"'{text}' is no amount of memory.", "Write 4GiB or 512MiB.")
+    return size

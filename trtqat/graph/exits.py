@@ -1,0 +1,84 @@
+"""Where INT8 ends in a graph: what keeps a quantized layer's output in floating point."""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from trtqat.graph.editing import constant_array
+from trtqat.graph.layers import Layer
+from trtqat.graph.pairs import QUANTIZE, consumers_of, parameters_of
+from trtqat.graph.view import ACTIVATIONS, GraphView
+
+LEAVES_GRAPH = "it leaves the graph"
+
+
+def float_exits(model: ir.Model) -> dict[str, str]:
+    """Looks behind every quantized layer, through what TensorRT fuses with it.
+
+    Args:
+        model: A graph with Q/DQ.
+
+    Returns:
+        By layer, the end of a sentence that says why its output cannot be INT8 as the graph
+        stands; ``LEAVES_GRAPH`` for an output of the graph; layers whose output can be INT8
+        are not in it.
+    """
+    view = GraphView(model.graph)
+    reasons = {
+        layer.name: _reason(view, layer) for layer in view.layers if view.is_quantized(layer)
+    }
+    return {name: reason for name, reason in reasons.items() if reason}
+
+
+def _reason(view: GraphView, layer: Layer) -> str:
+    output = _fused(layer.node.outputs[0])
+    readers = view.readers(output, activations=True)
+    additions = [node for node in readers if node.op_type == "Add" and _computed(node) == 2]
+    if additions:
+        addition = additions[0]
+        others = [value for value in addition.inputs if value is not output]
+        if not any(view.dequantize_before(value) for value in others):
+            # Of two layers that are added, the last one takes the other's output as its operand.
+            if _is_last(view, layer, others):
+                return f"the float residual operand of '{addition.name}' keeps it so"
+            return f"'{addition.name}' reads it as a float residual operand"
+        output = _fused(addition.outputs[0])
+        readers = view.readers(output, activations=True)
+    quantizers = [node for node in readers if node.op_type == QUANTIZE]
+    floats = [node for node in readers if node.op_type != QUANTIZE]
+    if not quantizers:
+        if view.is_output(output):
+            return LEAVES_GRAPH
+        names = ", ".join(sorted({node.op_type for node in floats})) or "nothing"
+        return f"there is no QuantizeLinear behind it ({names} reads it)"
+    if floats:
+        return f"'{floats[0].name}' ({floats[0].op_type}) reads it in floating point as well"
+    scales = [parameters_of(node) for node in quantizers]
+    if not all(scales[0].equals(other) for other in scales):
+        return "it is quantized with unequal scales"
+    return ""
+
+
+def _fused(value: ir.Value) -> ir.Value:
+    """The tensor behind bias, BatchNorm and activation, as long as nothing else reads it."""
+    while True:
+        readers = consumers_of(value)
+        if len(readers) != 1 or value.is_graph_output():
+            return value
+        node = readers[0]
+        is_transparent = node.op_type == "BatchNormalization" or (
+            node.op_type in ("Add", "Sub", "Mul", "Div") and _computed(node) == 1
+        )
+        if not is_transparent and node.op_type not in ACTIVATIONS:
+            return value
+        value = node.outputs[0]
+
+
+def _computed(node: ir.Node) -> int:
+    return sum(value is not None and constant_array(value) is None for value in node.inputs)
+
+
+def _is_last(view: GraphView, layer: Layer, others: list[ir.Value | None]) -> bool:
+    position = view.layers.index(layer)
+    behind = [view.layer_before(value, activations=True) for value in others]
+    return all(each is None or view.layers.index(each) < position for each in behind)

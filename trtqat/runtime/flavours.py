@@ -1,0 +1,128 @@
+"""TensorRT's runtimes on this host: full, lean, dispatch; which of them runs a plan.
+
+The full runtime runs every plan of its own version; the lean one (45 MB) and the dispatch one
+(1 MB, which needs the library inside the plan) run version-compatible plans. Engine and
+execution context are the same in all three.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Literal
+
+from trtqat.errors import MissingError, PlanError
+from trtqat.runtime.compatibility import why_not
+from trtqat.runtime.plan import PlanHeader
+
+Flavour = Literal["full", "lean", "dispatch"]
+
+# In the order of preference. Wheels without NVIDIA's metapackage have the bindings under a name
+# of their own, which find their libraries only after the package of the libraries was imported.
+_MODULES: tuple[tuple[Flavour, str, str], ...] = (
+    ("full", "tensorrt", ""),
+    ("lean", "tensorrt_lean", ""),
+    ("lean", "tensorrt_lean_bindings", "tensorrt_lean_libs"),
+    ("dispatch", "tensorrt_dispatch", ""),
+    ("dispatch", "tensorrt_dispatch_bindings", "tensorrt_dispatch_libs"),
+)
+
+
+@dataclass(frozen=True)
+class TensorRTFlavour:
+    """A TensorRT runtime that can be imported.
+
+    Attributes:
+        flavour: ``full`` builds and runs; ``lean`` and ``dispatch`` run version-compatible plans.
+        module: What to import.
+        version: Its version string.
+        path: Where its Python package lies.
+    """
+
+    flavour: Flavour
+    module: str
+    version: str
+    path: str
+
+    def load(self) -> ModuleType:
+        """Imports it, which has worked before."""
+        return importlib.import_module(self.module)
+
+
+def find_flavours() -> tuple[tuple[TensorRTFlavour, ...], tuple[str, ...]]:
+    """Imports every runtime that is installed.
+
+    Returns:
+        The runtimes in the order of preference, and a sentence for each that is installed but
+        does not import.
+    """
+    found: dict[Flavour, TensorRTFlavour] = {}
+    problems = []
+    for flavour, name, libraries in _MODULES:
+        if flavour in found:
+            continue
+        try:
+            if libraries:
+                importlib.import_module(libraries)
+            module = importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            if error.name not in (name, libraries):
+                problems.append(f"{name}: {error}")
+            continue
+        # A missing or foreign shared library surfaces as either, depending on the wheel.
+        except (ImportError, OSError, RuntimeError) as error:
+            problems.append(f"{name}: {str(error).splitlines()[0]}")
+            continue
+        path = str(Path(module.__file__).parent) if module.__file__ else ""
+        version = str(getattr(module, "__version__", "unknown"))
+        found[flavour] = TensorRTFlavour(flavour, name, version, path)
+    return tuple(found.values()), tuple(problems)
+
+
+def choose_flavour(
+    header: PlanHeader,
+    installed: Sequence[TensorRTFlavour],
+    problems: Sequence[str] = (),
+    *,
+    wanted: Flavour | None = None,
+) -> TensorRTFlavour:
+    """The first runtime that may run a plan.
+
+    Args:
+        header: Of the plan.
+        installed: In the order of preference.
+        problems: Why others do not import.
+        wanted: Only this one.
+
+    Raises:
+        MissingError: None is installed, or not the wanted one.
+        PlanError: The installed ones may not run it; with the rule for each.
+    """
+    candidates = [each for each in installed if wanted in (None, each.flavour)]
+    if not candidates:
+        what = f"No {wanted} TensorRT" if wanted else "No TensorRT"
+        because = f": {problems[0]}" if problems else ""
+        raise MissingError(f"{what} can be imported here{because}.", how_to_get(header))
+    refused = []
+    for each in candidates:
+        reason = why_not(header, each.version, flavour=each.flavour)
+        if not reason:
+            return each
+        refused.append(f"{each.version} ({each.flavour}): {reason}")
+    raise PlanError(f"{'; '.join(refused)}.", how_to_get(header))
+
+
+def how_to_get(header: PlanHeader) -> str:
+    """The way to a TensorRT that runs a plan, as a sentence."""
+    written = ".".join(map(str, header.tensorrt))
+    if header.is_version_compatible and header.tensorrt[0] <= 10:
+        return (
+            "pip install 'trtqat[lean]' brings the lean runtime of TensorRT 10, which runs it; "
+            f"so does TensorRT {written}."
+        )
+    if header.is_version_compatible:
+        return f"Install TensorRT {written} or a newer one that may run it, lean or full."
+    return f"Install TensorRT {written}, or build the plan again from its ONNX file here."

@@ -1,0 +1,66 @@
+"""What a host lacks for each of trtqat's commands, and how to get it: ``trtqat doctor``."""
+
+from __future__ import annotations
+
+from trtqat.runtime.host import Host
+from trtqat.runtime.preflight import Check
+
+# Package, what needs it, and the extra that brings it.
+_NEEDED = (
+    ("torch", "export of a model and the PyTorch baseline need", "export"),
+    ("onnx", "export, inspect and build need", "onnx"),
+    ("onnxruntime", "export, and eval of a graph, need", "onnxruntime"),
+    ("cuda-core", "eval of an engine needs", "cuda12"),
+)
+
+
+def check_host(host: Host) -> tuple[Check, ...]:
+    """What a host has for each of trtqat's commands, and how to get the rest."""
+    checks = []
+    if host.gpus:
+        for gpu in host.gpus:
+            memory = f"{gpu.free_bytes / 2**30:.0f} of {gpu.memory_bytes / 2**30:.0f} GiB free"
+            checks.append(
+                Check("GPU", "passed", f"{gpu.name} ({gpu.compute_capability}), {memory}.")
+            )
+        up_to = f", CUDA up to {host.cuda}" if host.cuda else ""
+        checks.append(Check("driver", "passed", f"{host.driver}{up_to}."))
+    else:
+        checks.append(
+            Check(
+                "GPU",
+                "missing",
+                f"build and eval of an engine need one: {host.gpu_problem}.",
+                "export, inspect and eval of a graph work without.",
+            )
+        )
+    for each in host.tensorrt:
+        checks.append(Check("TensorRT", "passed", f"{each.version} ({each.flavour}), {each.path}."))
+    for problem in host.tensorrt_problems:
+        checks.append(Check("TensorRT", "warning", f"One does not import: {problem}."))
+    if not any(each.flavour == "full" for each in host.tensorrt):
+        checks.append(
+            Check(
+                "TensorRT",
+                "missing",
+                "build, and eval of a plain engine, need the full TensorRT.",
+                "pip install 'trtqat[tensorrt-cu12]' (or tensorrt-cu13; tensorrt8 on Python 3.10)",
+            )
+        )
+    if not host.tensorrt:
+        checks.append(
+            Check(
+                "TensorRT",
+                "missing",
+                "eval of a version-compatible engine needs a lean runtime at least.",
+                "pip install 'trtqat[lean]'",
+            )
+        )
+    for package, purpose, extra in _NEEDED:
+        version = host.packages.get(package)
+        checks.append(
+            Check(package, "passed", f"{version}.")
+            if version
+            else Check(package, "missing", f"{purpose} it.", f"pip install 'trtqat[{extra}]'")
+        )
+    return tuple(checks)
