@@ -18,6 +18,7 @@ from trtqat.errors import PlanError, UsageError
 from trtqat.runtime.engine import Engine
 from trtqat.runtime.manifest import check_plan, manifest_path
 from trtqat.runtime.signature import (
+    make_signature,
     read_private_key,
     read_public_key,
     signature_path,
@@ -53,7 +54,9 @@ def key(tmp_path: Path) -> Path:
 def plan(tmp_path: Path, key: Path) -> Path:
     path = tmp_path / "m.engine"
     content = make_plan(kind=2)
-    write_plan(path, content, make_manifest(content), read_private_key(key))
+    manifest = make_manifest(content)
+    signature = make_signature(manifest.to_json().encode(), read_private_key(key))
+    write_plan(path, content, manifest, signature)
     return path
 
 

@@ -17,7 +17,7 @@ from trtqat.cli.console import (
     print_json,
 )
 from trtqat.cli.graph_words import check_int8, coverage_record, describe_coverage
-from trtqat.errors import InferenceError
+from trtqat.errors import InferenceError, UsageError
 
 
 def build(
@@ -74,6 +74,22 @@ def build(
         Path | None,
         typer.Option(metavar="KEY.pem", help="Sign the manifest with this private Ed25519 key."),
     ] = None,
+    triton_repository: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Add the engine to this Triton model repository, too."),
+    ] = None,
+    triton_name: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Of the model. Default: the plan's name.")
+    ] = None,
+    triton_labels: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Names of the classes, one a line.")
+    ] = None,
+    triton_instances: Annotated[
+        int, typer.Option(min=1, help="Executions at once, on each GPU.")
+    ] = 1,
+    triton_queue_delay_us: Annotated[
+        int, typer.Option(min=0, help="How long a request waits for others to share its batch.")
+    ] = 100,
     require_int8: Annotated[
         bool,
         typer.Option("--require-int8", help="Exit with 3 unless every quantized layer is INT8."),
@@ -96,6 +112,7 @@ def build(
         from trtqat.engine.inspection import cover_graph, inspect_engine
         from trtqat.engine.options import BuildOptions, parse_bytes
         from trtqat.engine.profiles import ProfileOptions, parse_batch, parse_shapes
+        from trtqat.engine.triton import TritonOptions, TritonTarget
         from trtqat.runtime.engine import Engine
 
         options = BuildOptions(
@@ -114,7 +131,21 @@ def build(
             strip_weights=strip_weights,
             hardware_compatibility=hardware_compatibility,
         )
-        result = build_engine(graph, output, options, sign=sign)
+        triton = None
+        if triton_repository is not None:
+            serving = TritonOptions(
+                triton_name or output.stem,
+                triton_labels,
+                triton_instances,
+                triton_queue_delay_us,
+            )
+            triton = TritonTarget(triton_repository, serving)
+        elif triton_name or triton_labels:
+            raise UsageError(
+                "--triton-name and --triton-labels are for a model repository.",
+                "Add --triton-repository DIR.",
+            )
+        result = build_engine(graph, output, options, sign=sign, triton=triton)
         coverage = None
         try:
             # Whoever builds a version-compatible plan has just put its library there.
@@ -146,6 +177,9 @@ def build(
             f"({manifest.compute_capability})\n"
             f"{result.qdq_pairs} Q/DQ pairs in the graph; shapes {profiles}"
         )
+        if result.served is not None:
+            kept = "" if result.served.is_new else "; its config.pbtxt was kept"
+            typer.echo(f"Triton: {result.served.plan}{kept}")
         if coverage is not None:
             typer.echo(describe_coverage(coverage))
             check_int8(coverage, graph, required=require_int8)

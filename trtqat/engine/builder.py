@@ -20,10 +20,11 @@ from trtqat.engine.profiles import resolve_profile
 from trtqat.engine.progress import build_watched
 from trtqat.engine.record import make_manifest, write_plan
 from trtqat.engine.timing_cache import load_timing_cache, save_timing_cache
+from trtqat.engine.triton import TritonModel, TritonTarget, check_repository, write_repository
 from trtqat.errors import BuildError, UsageError
 from trtqat.files import check_writable
 from trtqat.runtime.manifest import Manifest, ProfileShapes
-from trtqat.runtime.signature import read_private_key
+from trtqat.runtime.signature import make_signature, read_private_key
 from trtqat.runtime.tensorrt_library import (
     Messages,
     advice_on_loading,
@@ -46,12 +47,14 @@ class BuildResult:
         manifest: What stands in the file beside it.
         qdq_pairs: Number of Q/DQ pairs in the graph.
         warnings: What TensorRT warned of.
+        served: What was written for Triton, if that was asked for.
     """
 
     path: Path
     manifest: Manifest
     qdq_pairs: int
     warnings: tuple[str, ...]
+    served: TritonModel | None = None
 
 
 def build(
@@ -60,6 +63,7 @@ def build(
     options: BuildOptions | None = None,
     *,
     sign: Path | None = None,
+    triton: TritonTarget | None = None,
 ) -> BuildResult:
     """Builds an INT8 engine, or a float one to compare it with, and loads it once.
 
@@ -68,10 +72,12 @@ def build(
         output: The plan; its manifest goes beside it.
         options: See ``BuildOptions``.
         sign: File of the private Ed25519 key to sign the manifest with.
+        triton: A model repository that gets the engine as well.
 
     Raises:
         GraphError: The file is not ONNX, or has no Q/DQ.
-        UsageError: The shapes do not fit, the key is none, or the output cannot be written.
+        UsageError: The shapes do not fit, the key is none, the output cannot be written, or
+            Triton cannot serve such an engine.
         BuildError: TensorRT refuses the graph, finds no implementation, or cannot load its plan.
         MissingError: There is no TensorRT or no GPU, or this TensorRT lacks an option.
     """
@@ -96,6 +102,8 @@ def build(
     inputs = _specs(trt, [network.get_input(i) for i in range(network.num_inputs)])
     outputs = _specs(trt, [network.get_output(i) for i in range(network.num_outputs)])
     profile = resolve_profile(inputs, options.profile)
+    if triton is not None:
+        check_repository(triton.repository, inputs, outputs, profile, triton.options)
     config = _configure(trt, builder, profile, options, source)
     cache = load_timing_cache(config, options.timing_cache)
     start = time.monotonic()
@@ -125,8 +133,14 @@ def build(
     )
     # Before the plan: with it the next build is fast, should the plan not fit onto the disk.
     save_timing_cache(config, cache, options.timing_cache)
-    write_plan(output, plan, manifest, key)
-    return BuildResult(output, manifest, source.qdq_pairs, tuple(messages.warnings))
+    signature = None if key is None else make_signature(manifest.to_json().encode(), key)
+    write_plan(output, plan, manifest, signature)
+    served = None
+    if triton is not None:
+        served = write_repository(
+            triton.repository, plan, manifest, triton.options, signature=signature
+        )
+    return BuildResult(output, manifest, source.qdq_pairs, tuple(messages.warnings), served)
 
 
 def _load_once(trt: ModuleType, logger: Any, messages: Messages, plan: bytes) -> int:  # noqa: ANN401

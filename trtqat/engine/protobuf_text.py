@@ -87,13 +87,12 @@ _TOKEN = re.compile(
 
 def _message(tokens: list[str], closing: str) -> Message:
     message = Message()
-    while tokens if not closing else tokens[-1] != closing:
+    while (tokens[-1] if tokens else "") != closing:
         name = tokens.pop()
         if not name.isidentifier():
             raise ValueError(f"unexpected {name!r}")
         values = message.fields.setdefault(name, [])
-        is_scalar = tokens[-1] == ":"
-        if is_scalar:
+        if tokens[-1] == ":":
             tokens.pop()
         elif tokens[-1] not in "{<[":
             raise ValueError(f"{name} has no value")

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from trtqat.engine.network import GraphFile
 from trtqat.engine.options import BuildOptions
@@ -18,11 +17,8 @@ from trtqat.errors import UsageError
 from trtqat.files import write_together
 from trtqat.runtime.environment import describe_gpu
 from trtqat.runtime.manifest import Manifest, ProfileShapes, manifest_path
-from trtqat.runtime.signature import make_signature, signature_path
+from trtqat.runtime.signature import signature_path
 from trtqat.tensors import TensorSpec
-
-if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 _LOG = logging.getLogger(__name__)
 
@@ -79,7 +75,7 @@ def make_manifest(
 
 
 def write_plan(
-    output: Path, plan: bytes, manifest: Manifest, key: Ed25519PrivateKey | None = None
+    output: Path, plan: bytes, manifest: Manifest, signature: bytes | None = None
 ) -> None:
     """Writes a plan with its manifest and, with a key, its signature.
 
@@ -89,16 +85,14 @@ def write_plan(
         output: The plan file.
         plan: Its content.
         manifest: Its manifest.
-        key: Signs the manifest; without one an older signature is removed.
+        signature: Of the manifest; without one an older signature is removed.
 
     Raises:
         UsageError: They cannot be written; what was there before is still there.
     """
-    recorded = manifest.to_json().encode()
-    signature = None if key is None else make_signature(recorded, key)
     files = {
         output: plan,
-        manifest_path(output): recorded,
+        manifest_path(output): manifest.to_json().encode(),
         signature_path(output): signature,
     }
     try:

@@ -1,0 +1,283 @@
+"""What stands in a Triton model's ``config.pbtxt``: writing it for an engine, comparing two.
+
+It is a ``ModelConfig`` of Triton's ``model_config.proto``. What Triton makes of a field is from
+the sources of its core, its server and its TensorRT backend.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from trtqat.engine.protobuf_text import Message, block, parse, quote
+from trtqat.errors import UsageError
+from trtqat.runtime.manifest import ProfileShapes
+from trtqat.tensors import DYNAMIC, TensorSpec
+
+PLAN_FILE = "model.plan"
+LABELS_FILE = "labels.txt"
+
+
+@dataclass(frozen=True)
+class TritonOptions:
+    """How Triton is to serve an engine.
+
+    Attributes:
+        name: Of the model: its directory, and what clients ask for.
+        labels: File with the name of each class on a line of its own.
+        instances: Executions at once, on each GPU.
+        max_queue_delay_us: How long a request may wait for others to share its batch.
+        cuda_graph: Whether Triton captures CUDA graphs for batches of 1, the optimum and the
+            maximum. Without batching there are none: Triton would capture but never launch them.
+        warm_up: Whether Triton runs the optimum shapes once before it serves a request.
+    """
+
+    name: str
+    labels: Path | None = None
+    instances: int = 1
+    max_queue_delay_us: int = 100
+    cuda_graph: bool = True
+    warm_up: bool = True
+
+
+def config_text(
+    inputs: Sequence[TensorSpec],
+    outputs: Sequence[TensorSpec],
+    profiles: Mapping[str, ProfileShapes],
+    options: TritonOptions,
+) -> str:
+    """The content of ``config.pbtxt``.
+
+    Args:
+        inputs: Inputs of the engine, dynamic dimensions as -1.
+        outputs: Likewise.
+        profiles: Shapes by input name.
+        options: See ``TritonOptions``.
+
+    Raises:
+        UsageError: Triton cannot serve the engine: its smallest batch is above 1, two inputs
+            take different batches, a tensor has no dimension or a dtype that Triton lacks; or
+            an option is out of range.
+    """
+    _check_options(options)
+    batch = batch_range(inputs, outputs, profiles)
+    blocks = [
+        "# Written by trtqat for the first version of the model; later builds keep this file.",
+        f"name: {quote(options.name)}",
+        'platform: "tensorrt_plan"',
+        f"max_batch_size: {batch.max if batch else 0}",
+        *(_tensor("input", spec, batch) for spec in inputs),
+        *(
+            _tensor("output", spec, batch, labels=options.labels is not None and index == 0)
+            for index, spec in enumerate(outputs)
+        ),
+        block("instance_group", f"count: {options.instances}", "kind: KIND_GPU"),
+    ]
+    if batch and batch.max > 1:
+        # Triton captures CUDA graphs for the preferred sizes, besides 1 and the maximum.
+        preferred = f"preferred_batch_size: {_list([batch.opt])}"
+        delay = f"max_queue_delay_microseconds: {options.max_queue_delay_us}"
+        blocks.append(block("dynamic_batching", preferred, delay))
+    # Without batching, the backend files its graphs under batch 0 and looks for them under 1:
+    # https://github.com/triton-inference-server/server/issues/7150
+    if options.cuda_graph and batch:
+        blocks.append(block("optimization", block("cuda", "graphs: true")))
+    if options.warm_up and inputs:
+        blocks.append(_warm_up(inputs, profiles, batch))
+    return "\n".join(blocks) + "\n"
+
+
+@dataclass(frozen=True)
+class BatchRange:
+    """The batches that Triton may make."""
+
+    min: int
+    opt: int
+    max: int
+
+    def __str__(self) -> str:
+        return f"{self.min}:{self.opt}:{self.max}"
+
+
+def batch_range(
+    inputs: Sequence[TensorSpec],
+    outputs: Sequence[TensorSpec],
+    profiles: Mapping[str, ProfileShapes],
+) -> BatchRange | None:
+    """The batches that an engine takes; None where Triton cannot batch for it.
+
+    Args:
+        inputs: Inputs of the engine, dynamic dimensions as -1.
+        outputs: Likewise.
+        profiles: Shapes by input name.
+
+    Raises:
+        UsageError: The smallest batch is above 1, or two inputs take different batches.
+    """
+    # Triton batches along the first dimension of every tensor, or not at all.
+    if not inputs or any(spec.shape[:1] != (DYNAMIC,) for spec in (*inputs, *outputs)):
+        return None
+    batches = {name: BatchRange(p.min[0], p.opt[0], p.max[0]) for name, p in profiles.items()}
+    first = inputs[0].name
+    batch = batches[first]
+    for name, other in batches.items():
+        if other != batch:
+            raise UsageError(
+                f"Triton gives all inputs the same batch, but the engine takes {batch} for "
+                f"'{first}' and {other} for '{name}'.",
+                f"Build it with one range for all, as --batch 1:{batch.opt}:{batch.max}.",
+            )
+    if batch.min > 1:
+        raise UsageError(
+            f"Triton sends any batch from 1 on, but the engine takes {batch}.",
+            f"Build it with --batch 1:{batch.opt}:{batch.max}.",
+        )
+    return batch
+
+
+def find_difference(
+    existing: str, wanted: str, profiles: Mapping[str, ProfileShapes]
+) -> tuple[str, str, str] | None:
+    """Compares what two files say of the engine: batching, inputs, outputs, the plan's name.
+
+    How it is scheduled and warmed up may differ, as long as the warm-up fits the engine.
+
+    Args:
+        existing: Content of a ``config.pbtxt`` by anyone.
+        wanted: Content of one by ``config_text``.
+        profiles: Shapes by input name of the engine for ``wanted``.
+
+    Returns:
+        What differs first, as it is in the existing file and in the other; None if nothing does.
+
+    Raises:
+        ValueError: The existing file is not in protobuf's text format, or not such a file.
+    """
+    message = parse(existing)
+    theirs, ours = _facts(message), _facts(parse(wanted))
+    theirs.setdefault("name", ours["name"])  # as Triton does, from the directory
+    for subject in [*ours, *theirs]:
+        # Labels that only the existing file has are not in the way.
+        is_extra = subject.startswith("labels") and subject not in ours
+        if theirs.get(subject) != ours.get(subject) and not is_extra:
+            return subject, theirs.get(subject, "none"), ours.get(subject, "none")
+    is_batched = ours["max_batch_size"] != "0"
+    for name, dims in _warm_up_shapes(message):
+        limits = profiles[name].min, profiles[name].max
+        low, high = ((shape[1:] if is_batched else shape) or (1,) for shape in limits)
+        fits = len(dims) == len(low) and all(
+            a <= dim <= b for a, dim, b in zip(low, dims, high, strict=True)
+        )
+        if not fits:
+            return f"warm-up of input '{name}'", _list(dims), f"{_list(low)} to {_list(high)}"
+    return None
+
+
+_FLOATS = {"float16": "TYPE_FP16", "bfloat16": "TYPE_BF16", "float32": "TYPE_FP32"}
+_TYPES = {
+    **_FLOATS,
+    "float64": "TYPE_FP64",
+    "bool": "TYPE_BOOL",
+    **{f"int{bits}": f"TYPE_INT{bits}" for bits in (8, 16, 32, 64)},
+    **{f"uint{bits}": f"TYPE_UINT{bits}" for bits in (8, 16, 32, 64)},
+}
+
+
+def _check_options(options: TritonOptions) -> None:
+    # The name is a directory and a part of the HTTP address. Clients percent-encode all but these
+    # characters there, and the server looks for a model of the name as it is encoded.
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", options.name):
+        raise UsageError(
+            f"'{options.name}' is no name for a Triton model.",
+            "Give a --triton-name of letters, digits, dots, hyphens and underscores.",
+        )
+    if options.instances < 1:
+        raise UsageError(f"{options.instances} instances serve nothing.", "Give 1 or more.")
+    if options.max_queue_delay_us < 0:
+        raise UsageError(
+            f"A request cannot wait for {options.max_queue_delay_us} µs.", "Give 0 or more."
+        )
+
+
+def _tensor(field: str, spec: TensorSpec, batch: BatchRange | None, *, labels: bool = False) -> str:
+    if not spec.shape:
+        raise UsageError(
+            f"The {field} '{spec.name}' has no dimension, which Triton cannot serve.",
+            "Give it one in the model, as with reshape(1).",
+        )
+    shape = spec.shape[1:] if batch else spec.shape
+    lines = [
+        f"name: {quote(spec.name)}",
+        f"data_type: {_type(spec)}",
+        f"dims: {_list(shape or (1,))}",
+    ]
+    if not shape:
+        # One number for each of the batch: clients see [N, 1], the engine [N].
+        lines.append("reshape { shape: [] }")
+    if labels:
+        lines.append(f"label_filename: {quote(LABELS_FILE)}")
+    return block(field, *lines)
+
+
+def _type(spec: TensorSpec) -> str:
+    if spec.dtype not in _TYPES:
+        raise UsageError(
+            f"'{spec.name}' is of dtype {spec.dtype}, which Triton does not have.",
+            "Cast it to float32 or float16 in the model.",
+        )
+    return _TYPES[spec.dtype]
+
+
+def _warm_up(
+    inputs: Sequence[TensorSpec], profiles: Mapping[str, ProfileShapes], batch: BatchRange | None
+) -> str:
+    entries = []
+    for spec in inputs:
+        shape = profiles[spec.name].opt[1:] if batch else profiles[spec.name].opt
+        # Triton's random data are random bytes: as indices they point out of every table.
+        data = "random_data: true" if spec.dtype in _FLOATS else "zero_data: true"
+        value = block("value", f"data_type: {_type(spec)}", f"dims: {_list(shape or (1,))}", data)
+        entries.append(block("inputs", f"key: {quote(spec.name)}", value))
+    size = f"batch_size: {batch.opt if batch else 1}"
+    return block("model_warmup", 'name: "optimum"', size, *entries)
+
+
+def _list(numbers: Iterable[int]) -> str:
+    return f"[{', '.join(map(str, numbers))}]"
+
+
+def _facts(config: Message) -> dict[str, str]:
+    """What Triton or its clients would stumble over, by subject."""
+    platform, backend = _text(config, "platform"), _text(config, "backend")
+    is_plan = "tensorrt_plan" in (platform, backend and f"{backend}_plan")
+    facts = {
+        "platform": "tensorrt_plan" if is_plan else platform or backend,
+        "max_batch_size": str([0, *config.integers("max_batch_size")][-1]),
+        "default_model_filename": _text(config, "default_model_filename") or PLAN_FILE,
+    }
+    if name := _text(config, "name"):
+        facts["name"] = name
+    for field in ("input", "output"):
+        for tensor in config.messages(field):
+            name = _text(tensor, "name")
+            fact = f"{_text(tensor, 'data_type')} {_list(tensor.integers('dims'))}"
+            for reshape in tensor.messages("reshape"):
+                fact += f", reshaped to {_list(reshape.integers('shape'))}"
+            facts[f"{field} '{name}'"] = fact
+            if labels := _text(tensor, "label_filename"):
+                facts[f"labels of output '{name}'"] = labels
+    return facts
+
+
+def _warm_up_shapes(config: Message) -> Iterator[tuple[str, list[int]]]:
+    for sample in config.messages("model_warmup"):
+        for entry in sample.messages("inputs"):
+            for value in entry.messages("value"):
+                yield _text(entry, "key"), value.integers("dims")
+
+
+def _text(message: Message, field: str) -> str:
+    # Of a field that is there twice, protobuf takes the last.
+    return ["", *message.texts(field)][-1]
