@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import logging
 import os
 import random
 import resource
@@ -256,6 +257,8 @@ def memory(bench: Bench) -> dict[str, Any]:
                 "files": sorted(path.name for path in folder.iterdir()),
             }
             del held
+        # PyTorch keeps what was freed: the faults after this one need it.
+        torch.cuda.empty_cache()
     return result
 
 
@@ -277,6 +280,9 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=FAULTS, default=list(FAULTS))
     parser.add_argument("--build-options", default="")
     arguments = parser.parse_args()
+    # A thousand plans without a manifest are a thousand warnings.
+    logging.getLogger("trtqat").addHandler(logging.NullHandler())
+    logging.getLogger("trtqat").propagate = False
     record: dict[str, Any] = {"command": shlex.join(["scripts/bench_faults.py", *sys.argv[1:]])}
     if arguments.output.exists():
         record = {**json.loads(arguments.output.read_text()), **record}

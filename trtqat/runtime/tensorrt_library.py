@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
-from trtqat.errors import MissingError, first_line
+from trtqat.errors import InferenceError, MissingError, first_line
 from trtqat.extras import require
 
 _LOG = logging.getLogger("tensorrt")
@@ -113,6 +113,7 @@ def open_device(purpose: str) -> Any:  # noqa: ANN401
 
     Raises:
         MissingError: cuda-python is not installed, or there is no GPU or driver.
+        InferenceError: There is no device memory left for a CUDA context.
     """
     core = require("cuda.core", extra="cuda12] or trtqat[cuda13", purpose=purpose)
     try:
@@ -120,6 +121,12 @@ def open_device(purpose: str) -> Any:  # noqa: ANN401
         device.set_current()
     # cuda.core raises its own CUDAError, or RuntimeError where there is no driver library.
     except Exception as error:
+        if "OUT_OF_MEMORY" in str(error):
+            raise InferenceError(
+                f"{purpose} needs device memory, and other processes hold it: not even CUDA "
+                "starts.",
+                "Free some: nvidia-smi lists who has it.",
+            ) from error
         raise MissingError(
             f"{purpose} needs an NVIDIA GPU, and CUDA finds none here ({first_line(error)}).",
             "Run it on the build or target host; `nvidia-smi` must list the GPU there.",
