@@ -9,10 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from trtqat.engine.inspector import EngineLayer
-from trtqat.graph.exits import LEAVES_GRAPH
-from trtqat.graph.macs import LayerSummary
+
+if TYPE_CHECKING:  # onnx_ir is behind it, which build must be able to miss with a sentence
+    from trtqat.graph.macs import LayerSummary
 
 _INT8 = "int8"
 
@@ -139,7 +141,7 @@ def cover(
                 times_ms,
                 is_compiled,
                 (hints or {}).get(layer.name, ""),
-                (exits or {}).get(layer.name, ""),
+                (exits or {}).get(layer.name),
             )
             for layer in graph
         ),
@@ -175,7 +177,7 @@ def _cover(
     times_ms: Mapping[str, float],
     is_compiled: bool,
     hint: str,
-    exit_reason: str,
+    exit_reason: str | None,
 ) -> LayerCoverage:
     runs = None if engine is None else _runs_int8(engine)
     nodes = () if engine is None else engine.onnx_nodes
@@ -207,9 +209,9 @@ def _runs_int8(engine: EngineLayer) -> bool | None:
     return dtypes == {_INT8} if dtypes else None
 
 
-def _exit(written: str, exit_reason: str) -> str:
+def _exit(written: str, exit_reason: str | None) -> str:
     """Why a layer that runs in INT8 writes something else."""
-    if written in ("", _INT8) or exit_reason == LEAVES_GRAPH:
+    if written in ("", _INT8) or exit_reason == "":
         return ""
     return f"{exit_reason or 'TensorRT found no INT8 output that is faster'} (inferred)"
 

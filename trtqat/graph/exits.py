@@ -9,8 +9,6 @@ from trtqat.graph.layers import Layer
 from trtqat.graph.pairs import QUANTIZE, consumers_of, parameters_of
 from trtqat.graph.view import ACTIVATIONS, GraphView
 
-LEAVES_GRAPH = "it leaves the graph"
-
 
 def float_exits(model: ir.Model) -> dict[str, str]:
     """Looks behind every quantized layer, through what TensorRT fuses with it.
@@ -20,17 +18,16 @@ def float_exits(model: ir.Model) -> dict[str, str]:
 
     Returns:
         By layer, the end of a sentence that says why its output cannot be INT8 as the graph
-        stands; ``LEAVES_GRAPH`` for an output of the graph; layers whose output can be INT8
-        are not in it.
+        stands; empty for an output of the graph. Layers whose output can be INT8 are not in it.
     """
     view = GraphView(model.graph)
     reasons = {
         layer.name: _reason(view, layer) for layer in view.layers if view.is_quantized(layer)
     }
-    return {name: reason for name, reason in reasons.items() if reason}
+    return {name: reason for name, reason in reasons.items() if reason is not None}
 
 
-def _reason(view: GraphView, layer: Layer) -> str:
+def _reason(view: GraphView, layer: Layer) -> str | None:
     output = _fused(layer.node.outputs[0])
     readers = view.readers(output, activations=True)
     additions = [node for node in readers if node.op_type == "Add" and _computed(node) == 2]
@@ -48,7 +45,7 @@ def _reason(view: GraphView, layer: Layer) -> str:
     floats = [node for node in readers if node.op_type != QUANTIZE]
     if not quantizers:
         if view.is_output(output):
-            return LEAVES_GRAPH
+            return ""
         names = ", ".join(sorted({node.op_type for node in floats})) or "nothing"
         return f"there is no QuantizeLinear behind it ({names} reads it)"
     if floats:
@@ -56,7 +53,7 @@ def _reason(view: GraphView, layer: Layer) -> str:
     scales = [parameters_of(node) for node in quantizers]
     if not all(scales[0].equals(other) for other in scales):
         return "it is quantized with unequal scales"
-    return ""
+    return None
 
 
 def _fused(value: ir.Value) -> ir.Value:
