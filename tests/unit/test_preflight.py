@@ -53,6 +53,24 @@ def test_versions(
     assert bool(reason) == bool(says)
 
 
+@pytest.mark.parametrize(
+    ("version", "flavour", "says"),
+    [
+        ("8.6.0", "full", ""),
+        ("8.6.0", "lean", ""),
+        ("8.6.0", "dispatch", "needs the library in a plan"),
+        ("8.6.1", "full", "without its lean runtime runs on TensorRT 8.6.0 only"),
+        ("10.16.1", "lean", "without its lean runtime runs on TensorRT 8.6.0 only"),
+    ],
+)
+def test_versions_without_the_lean_runtime(version: str, flavour: str, says: str) -> None:
+    # TensorRT 8.6.0 marks such a plan as a plain one.
+    header = PlanHeader((8, 6, 0), False, 0)
+    reason = why_not(header, version, flavour=flavour, lean_excluded=True)
+    assert says in reason
+    assert bool(reason) == bool(says)
+
+
 def test_version_strings() -> None:
     assert version_tuple("11.4.0.106") == (11, 4, 0)
     assert version_tuple("580.159.04") == (580, 159, 4)
@@ -272,6 +290,15 @@ def test_what_an_engine_does_with_the_checks(
     with pytest.raises(PlanError, match="this is Linux-aarch64") as caught:
         preflight(path, arm).require(path)
     assert caught.value.remedy
+
+
+def test_the_manifest_tells_that_the_lean_runtime_is_left_out(tmp_path: Path) -> None:
+    options = {"version_compatible": True, "exclude_lean_runtime": True}
+    path = write(tmp_path, platform="Linux-x86_64", options=options, **GPU)
+    lean_8 = dataclasses.replace(LEAN_10, version="8.6.0")
+    host = dataclasses.replace(HOST, tensorrt=(LEAN_10, lean_8))
+    assert preflight(path, host).flavour == lean_8
+    assert preflight(path, dataclasses.replace(HOST, tensorrt=(LEAN_10,))).exit_code == 1
 
 
 def test_which_tensorrt_runs_it(tmp_path: Path) -> None:

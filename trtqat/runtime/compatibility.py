@@ -16,13 +16,17 @@ from trtqat.runtime.plan import PlanHeader
 _NEXT_MAJOR = {8: 10, 10: 11}
 
 
-def why_not(header: PlanHeader, version: str, *, flavour: str = "full") -> str:
+def why_not(
+    header: PlanHeader, version: str, *, flavour: str = "full", lean_excluded: bool = False
+) -> str:
     """Why a TensorRT may not run a plan.
 
     Args:
         header: Of the plan.
         version: Of the TensorRT, as ``"8.6.0"``.
         flavour: ``full``, ``lean`` or ``dispatch``.
+        lean_excluded: Whether it is a version-compatible plan that was built without its lean
+            runtime, which the header does not tell.
 
     Returns:
         The end of a sentence; empty if it may.
@@ -30,6 +34,11 @@ def why_not(header: PlanHeader, version: str, *, flavour: str = "full") -> str:
     here = version_tuple(version)
     built = header.tensorrt
     written = ".".join(map(str, built))
+    if lean_excluded:
+        # Seen with a plan of 8.6.0: lean 8.6.0 loads it, lean 10.16.1 does not.
+        if here != built:
+            return f"a plan without its lean runtime runs on TensorRT {written} only"
+        return "the dispatch runtime needs the library in a plan" if flavour == "dispatch" else ""
     if not header.is_version_compatible:
         if flavour != "full":
             return f"the {flavour} runtime runs version-compatible plans only"

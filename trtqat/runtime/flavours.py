@@ -88,6 +88,7 @@ def choose_flavour(
     problems: Sequence[str] = (),
     *,
     wanted: Flavour | None = None,
+    lean_excluded: bool = False,
 ) -> TensorRTFlavour:
     """The first runtime that may run a plan.
 
@@ -96,6 +97,7 @@ def choose_flavour(
         installed: In the order of preference.
         problems: Why others do not import.
         wanted: Only this one.
+        lean_excluded: Whether the plan was built without its lean runtime.
 
     Raises:
         MissingError: None is installed, or not the wanted one.
@@ -108,7 +110,7 @@ def choose_flavour(
         raise MissingError(f"{what} can be imported here{because}.", how_to_get(header))
     refused = []
     for each in candidates:
-        reason = why_not(header, each.version, flavour=each.flavour)
+        reason = why_not(header, each.version, flavour=each.flavour, lean_excluded=lean_excluded)
         if not reason:
             return each
         refused.append(f"{each.version} ({each.flavour}): {reason}")

@@ -125,8 +125,8 @@ def preflight(
     checks.append(_WITHOUT_MANIFEST if manifest is None else _WITH_MANIFEST)
     if key is not None:
         checks.append(Check("signature", "passed", f"The manifest is signed with {trust}."))
-    chosen, check = _tensorrt(header, host, flavour)
     known = manifest or {}
+    chosen, check = _tensorrt(header, known, host, flavour)
     checks += [check, *check_manifest(known, host), _memory(len(content), known, host)]
     if header.is_version_compatible:
         allowed = True if key is not None else allow_engine_code
@@ -153,10 +153,16 @@ def _described(content: bytes, header: PlanHeader) -> Check:
 
 
 def _tensorrt(
-    header: PlanHeader, host: Host, wanted: Flavour | None
+    header: PlanHeader, manifest: Mapping[str, Any], host: Host, wanted: Flavour | None
 ) -> tuple[TensorRTFlavour | None, Check]:
     try:
-        chosen = choose_flavour(header, host.tensorrt, host.tensorrt_problems, wanted=wanted)
+        chosen = choose_flavour(
+            header,
+            host.tensorrt,
+            host.tensorrt_problems,
+            wanted=wanted,
+            lean_excluded=_lean_excluded(manifest),
+        )
     except MissingError as error:
         return None, Check("TensorRT", "missing", error.problem, error.remedy)
     except PlanError as error:
@@ -164,8 +170,12 @@ def _tensorrt(
     return chosen, Check("TensorRT", "passed", f"{chosen.version} ({chosen.flavour}) runs it.")
 
 
+def _lean_excluded(manifest: Mapping[str, Any]) -> bool:
+    return bool((manifest.get("options") or {}).get("exclude_lean_runtime"))
+
+
 def _code(manifest: Mapping[str, Any], allowed: bool | None) -> Check:
-    if (manifest.get("options") or {}).get("exclude_lean_runtime"):
+    if _lean_excluded(manifest):
         # The word of a manifest that nobody signed: TensorRT is not given the permission either.
         return Check("trust", "passed", "It was built without a library of its own.")
     if allowed:
