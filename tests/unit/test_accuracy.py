@@ -69,6 +69,7 @@ class NumpyModel:
 
 class NumpySession:
     mode = "numpy"
+    enqueue_times_ms: tuple[float, ...] = ()
 
     def __init__(self, model: NumpyModel, batch_size: int) -> None:
         self._model, self._batch_size = model, batch_size

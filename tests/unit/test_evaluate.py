@@ -36,7 +36,11 @@ def report(
 def test_report() -> None:
     found = report()
     assert (found.images, found.batch_size, found.data) == (20, 8, "samples")
-    assert found.speedup == pytest.approx(2.0)
+    assert found.speedup is not None
+    assert found.speedup.value == pytest.approx(2.0)
+    assert found.comparison.paired is not None
+    assert (found.comparison.paired.lost, found.comparison.paired.gained) == (1, 0)
+    assert found.comparison.paired.p_value == 1.0
     assert found.top1_drop_points == pytest.approx(5.0)
     assert found.model.accuracy is not None
     assert found.model.accuracy.top1 == 19
@@ -48,7 +52,8 @@ def test_report() -> None:
 
 def test_report_as_json() -> None:
     fields = json.loads(json.dumps(report(drop=1.0).to_dict()))
-    assert fields["schema_version"] == 1
+    assert fields["schema_version"] == 2
+    assert fields["paired"] == {"lost": 1, "gained": 0, "p_value": 1.0}
     assert fields["agreement"]["same_top1"] == 19
     assert fields["top1_drop_points"] == pytest.approx(5.0)
     assert fields["model"]["timing"]["compute"]["median_ms"] == 10.0

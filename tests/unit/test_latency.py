@@ -1,11 +1,18 @@
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trtqat.evaluation.latency import LatencyOptions, measure_latency, summarize
+from trtqat.evaluation.latency import (
+    LatencyOptions,
+    measure_in_turns,
+    measure_latency,
+    summarize,
+)
 from trtqat.tensors import Array, Arrays
 
 TIMES = st.lists(st.floats(1e-4, 1e4), min_size=1, max_size=300)
@@ -47,6 +54,7 @@ def test_percentiles_as_trtexec(count: int, p90: int, p95: int, p99: int) -> Non
 
 class CountingSession:
     mode = "counted"
+    enqueue_times_ms: tuple[float, ...] = ()
 
     def __init__(self, first_ms: float = 20.0) -> None:
         self.calls: list[str] = []
@@ -102,3 +110,96 @@ def test_it_measures_for_the_duration() -> None:
     session = CountingSession(first_ms=100.0)
     measure_latency(session, INPUTS, LatencyOptions(warm_up_ms=0, duration_s=0.01))
     assert len(session.chunks) > 100
+
+
+class Paced(CountingSession):
+    """Takes the times that it is told, and launches as fast as it is told."""
+
+    def __init__(self, times_ms: list[float], launch_ms: float, log: list[str], name: str) -> None:
+        super().__init__()
+        self._times, self._launch_ms, self._log, self._name = times_ms, launch_ms, log, name
+        self.enqueue_times_ms = ()
+
+    def compute_times_ms(self, count: int) -> list[float]:
+        self._log.append(self._name)
+        self.enqueue_times_ms = (self._launch_ms,) * count
+        turn = self._log.count(self._name)
+        return [self._times[turn % len(self._times)]] * count
+
+
+QUICK = LatencyOptions(warm_up_ms=0, duration_s=0)
+
+
+def test_two_sessions_take_turns() -> None:
+    log: list[str] = []
+    # A clock that slows down hits both: the ratio stays.
+    model = Paced([100.0, 200.0, 400.0], 1.0, log, "model")
+    baseline = Paced([300.0, 600.0, 1200.0], 1.0, log, "baseline")
+    (mine, theirs), ratio = measure_in_turns([model, baseline], INPUTS, QUICK)
+    # Each warms up once; then a query that does not count comes before each turn.
+    assert log == ["model", "baseline"] + ["model"] * 2 + ["baseline"] * 2 + log[6:]
+    assert log[2:] == ["model", "model", "baseline", "baseline"] * mine.compute.count
+    assert ratio is not None
+    assert ratio.rounds == mine.compute.count == theirs.compute.count
+    assert ratio.interval.low == ratio.interval.high == pytest.approx(3.0)
+    assert ratio.value == pytest.approx(3.0)
+
+
+def test_one_session_has_no_ratio() -> None:
+    timings, ratio = measure_in_turns([CountingSession()], INPUTS, QUICK)
+    assert len(timings) == 1
+    assert ratio is None
+
+
+@pytest.mark.parametrize(("launch_ms", "bound"), [(100.0, True), (10.0, False)])
+def test_enqueue_bound(launch_ms: float, bound: bool) -> None:
+    timing = measure_latency(Paced([110.0], launch_ms, [], "m"), INPUTS, QUICK)
+    assert timing.enqueue is not None
+    assert timing.enqueue.median_ms == launch_ms
+    assert any("Enqueue-bound" in each for each in timing.warnings) is bound
+
+
+@pytest.mark.parametrize(("times", "unstable"), [([110.0], False), ([110.0, 150.0], True)])
+def test_unstable_times(times: list[float], unstable: bool) -> None:
+    timing = measure_latency(Paced(times, 1.0, [], "m"), INPUTS, QUICK)
+    assert any("Unstable" in each for each in timing.warnings) is unstable
+
+
+def test_what_does_not_become_stable_takes_twice_the_time() -> None:
+    options = LatencyOptions(warm_up_ms=0, duration_s=0.2)
+    steady = Paced([110.0], 1.0, [], "steady")
+    noise = np.random.default_rng(0).uniform(110, 190, 997)
+    jumping = Paced(list(noise), 1.0, [], "jumping")
+    counts = [
+        measure_latency(_Slow(session), INPUTS, options).compute.count
+        for session in (steady, jumping)
+    ]
+    # At 5 ms a query: about 40, and about 80.
+    assert 20 <= counts[0] <= 41
+    assert counts[1] > 1.5 * counts[0]
+
+
+class _Slow:
+    """Lets each query of another session take 5 ms of the wall clock."""
+
+    def __init__(self, session: Paced) -> None:
+        self._session = session
+        self.mode = session.mode
+
+    @property
+    def enqueue_times_ms(self) -> tuple[float, ...]:
+        return self._session.enqueue_times_ms
+
+    def run(self, inputs: Arrays) -> dict[str, Array]:
+        time.sleep(0.005)
+        return self._session.run(inputs)
+
+    def load(self, inputs: Arrays) -> None:
+        self._session.load(inputs)
+
+    def compute_times_ms(self, count: int) -> list[float]:
+        time.sleep(0.005)
+        return self._session.compute_times_ms(count)
+
+    def close(self) -> None:
+        self._session.close()

@@ -136,6 +136,9 @@ def _render(report: Report) -> None:
     gpu = report.environment.gpu
     where = f"{gpu.name}, driver {gpu.driver}" if gpu else report.environment.cpu
     typer.echo(f"\n{report.data}; {where}")
+    for side in filter(None, (report.baseline, report.model)):
+        for warning in side.timing.warnings if side.timing else ():
+            typer.echo(f"{side.name}: {warning}", err=True)
 
 
 def _rows(report: Report) -> list[list[str]]:
@@ -156,24 +159,48 @@ def _rows(report: Report) -> list[list[str]]:
             cells.append(f"{getattr(latency, statistic):.3f} ms" if latency else "")
         return [label, *cells]
 
-    agreement = report.comparison.agreement
+    def intervals() -> list[str]:
+        found = [side.accuracy.top1_interval if side.accuracy else None for side in sides]
+        return [f"{100 * i.low:.2f} … {100 * i.high:.2f} %" if i else "" for i in found]
+
+    def medians() -> list[str]:
+        found = [side.timing.compute.interval_ms if side.timing else None for side in sides]
+        return [f"{interval} ms" if interval else "" for interval in found]
+
+    agreement, paired = report.comparison.agreement, report.comparison.paired
     device = "GPU compute time" if report.model.device == "cuda" else "compute time"
-    rows = [["top-1", *counts("top1")], ["top-5", *counts("top5")]]
+    rows = [
+        ["top-1", *counts("top1")],
+        ["95 % interval", *intervals()],
+        ["top-5", *counts("top5")],
+    ]
+    if paired:
+        rows.append(
+            [
+                "right only there, right only here",
+                *blank,
+                f"{paired.lost}, {paired.gained} (McNemar p = {paired.p_value:.2g})",
+            ]
+        )
     if agreement:
         same = _share(agreement.same_top1, agreement.count)
         rows.append(["same prediction as the baseline", *blank, same])
         rows.append(["SQNR of the first output", *blank, f"{agreement.sqnr_db:.1f} dB"])
     rows += [
         times(f"{device}, median", "compute", "median_ms"),
+        ["95 % interval of the median", *medians()],
         times("mean", "compute", "mean_ms"),
         times("90 %", "compute", "p90_ms"),
         times("95 %", "compute", "p95_ms"),
         times("99 %", "compute", "p99_ms"),
         times("request (host to host), median", "request", "median_ms"),
+        times("enqueue (host), median", "enqueue", "median_ms"),
         ["mode", *(side.timing.mode if side.timing else "" for side in sides)],
     ]
     if report.speedup is not None:
-        rows.append(["speed-up (compute, median)", *blank, f"{report.speedup:.2f}x"])
+        low, high = report.speedup.interval.low, report.speedup.interval.high
+        ratio = f"{report.speedup.value:.2f}x ({low:.2f} … {high:.2f})"
+        rows.append(["speed-up (compute, in turns)", *blank, ratio])
     return rows
 
 

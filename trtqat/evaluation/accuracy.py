@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from trtqat.data.batches import Dataset
 from trtqat.errors import DataError
 from trtqat.evaluation.protocol import Model, Session
+from trtqat.evaluation.statistics import Interval, paired_p_value, share_interval
 from trtqat.numerics import signal_and_error, sqnr_db
 from trtqat.tensors import Array
 
@@ -38,6 +39,11 @@ class Accuracy:
         """Top-1 accuracy in percent."""
         return 100 * self.top1 / self.count
 
+    @property
+    def top1_interval(self) -> Interval:
+        """Its 95 % interval as a share, for images like these."""
+        return share_interval(self.top1, self.count)
+
 
 @dataclass(frozen=True)
 class Agreement:
@@ -57,12 +63,31 @@ class Agreement:
 
 
 @dataclass(frozen=True)
+class Paired:
+    """Images that one of the two alone got right.
+
+    Attributes:
+        lost: The baseline alone.
+        gained: The model alone.
+    """
+
+    lost: int
+    gained: int
+
+    @property
+    def p_value(self) -> float:
+        """Probability that chance splits them so unevenly: above 0.05 no drop is shown."""
+        return paired_p_value(self.lost, self.gained)
+
+
+@dataclass(frozen=True)
 class AccuracyResult:
     """What ``measure_accuracy`` found; None where it does not apply."""
 
     model: Accuracy | None
     baseline: Accuracy | None
     agreement: Agreement | None
+    paired: Paired | None = None
 
 
 def measure_accuracy(
@@ -91,6 +116,7 @@ def measure_accuracy(
     """
     mine, theirs = _Counter(), _Counter()
     same = _Comparison()
+    lost = gained = 0
     runner = _Batches(model)
     other = None if baseline is None else _Batches(baseline)
     total = len(dataset)
@@ -99,10 +125,12 @@ def measure_accuracy(
             stop = min(start + batch_size, total)
             batch = dataset.batch(start, stop)
             output = runner.first_output(batch.inputs, stop - start)
-            mine.add(output, batch.labels)
+            right = mine.add(output, batch.labels)
             if other is not None:
                 expected = other.first_output(batch.inputs, stop - start)
-                theirs.add(expected, batch.labels)
+                right_there = theirs.add(expected, batch.labels)
+                lost += int((right_there & ~right).sum())
+                gained += int((right & ~right_there).sum())
                 same.add(expected, output)
             if progress:
                 progress(stop, total)
@@ -110,9 +138,10 @@ def measure_accuracy(
         runner.close()
         if other is not None:
             other.close()
-    return AccuracyResult(
-        mine.result(), theirs.result() if other else None, same.result() if other else None
-    )
+    if other is None:
+        return AccuracyResult(mine.result(), None, None)
+    paired = Paired(lost, gained) if mine.count else None
+    return AccuracyResult(mine.result(), theirs.result(), same.result(), paired)
 
 
 class _Batches:
@@ -146,9 +175,10 @@ class _Counter:
     def __init__(self) -> None:
         self.top1 = self.top5 = self.count = self.classes = 0
 
-    def add(self, logits: Array, labels: NDArray[np.int64] | None) -> None:
+    def add(self, logits: Array, labels: NDArray[np.int64] | None) -> NDArray[np.bool_]:
+        """Counts a batch; returns which images are right, none without labels."""
         if labels is None:
-            return
+            return np.zeros(0, np.bool_)
         if logits.ndim != 2:
             raise DataError(
                 f"The data has labels, but the model's first output has the shape {logits.shape} "
@@ -168,6 +198,8 @@ class _Counter:
         self.top1 += int(hits[:, 0].sum())
         self.top5 += int(hits.any(axis=1).sum())
         self.count += len(labels)
+        right: NDArray[np.bool_] = hits[:, 0]
+        return right
 
     def result(self) -> Accuracy | None:
         if not self.count:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -14,14 +16,14 @@ from trtqat.evaluation.accuracy import (
     Progress,
     measure_accuracy,
 )
-from trtqat.evaluation.latency import LatencyOptions, Timing, measure_latency
+from trtqat.evaluation.latency import LatencyOptions, Ratio, Timing, measure_in_turns
 from trtqat.evaluation.protocol import Model
 from trtqat.runtime.environment import Environment, describe_environment
 from trtqat.tensors import Arrays
 
 _LOG = logging.getLogger(__name__)
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ class Report:
         data: What it ran on.
         images: How many images.
         batch_size: Of every batch but the last.
-        speedup: Baseline's median compute time over the model's.
+        speedup: Baseline's median compute time over the model's, measured in turns.
         environment: The host.
         failed_gates: A sentence for every gate that was not met.
         schema_version: Of the JSON form.
@@ -74,7 +76,7 @@ class Report:
     data: str
     images: int
     batch_size: int
-    speedup: float | None
+    speedup: Ratio | None
     environment: Environment
     failed_gates: tuple[str, ...]
     schema_version: int = SCHEMA_VERSION
@@ -97,6 +99,8 @@ class Report:
         del result["comparison"]
         agreement = self.comparison.agreement
         result["agreement"] = None if agreement is None else asdict(agreement)
+        paired = self.comparison.paired
+        result["paired"] = None if paired is None else {**asdict(paired), "p_value": paired.p_value}
         result["top1_drop_points"] = self.top1_drop_points
         return result
 
@@ -132,15 +136,12 @@ def evaluate(
     comparison = measure_accuracy(
         model, baseline, dataset, batch_size=options.batch_size, progress=progress
     )
-    mine = theirs = None
+    mine = theirs = speedup = None
     if options.latency is not None:
+        models = [model, baseline] if baseline is not None else [model]
         inputs = _full_batch(dataset, options.batch_size)
-        _LOG.info("Timing %s at batch %d.", model.name, options.batch_size)
-        mine = _time(model, inputs, options)
-        if baseline is not None:
-            _LOG.info("Timing %s at batch %d.", baseline.name, options.batch_size)
-            theirs = _time(baseline, inputs, options)
-    speedup = theirs.compute.median_ms / mine.compute.median_ms if mine and theirs else None
+        timings, speedup = _time(models, inputs, options.batch_size, options.latency)
+        mine, theirs = timings[0], timings[1] if baseline is not None else None
     measured = Measured(model.name, model.device, comparison.model, mine)
     other = (
         None
@@ -160,13 +161,17 @@ def evaluate(
     )
 
 
-def _time(model: Model, inputs: Arrays, options: EvaluateOptions) -> Timing:
-    assert options.latency is not None
-    session = model.session(options.batch_size)
-    try:
-        return measure_latency(session, inputs, options.latency)
-    finally:
-        session.close()
+def _time(
+    models: Sequence[Model], inputs: Arrays, batch_size: int, options: LatencyOptions
+) -> tuple[list[Timing], Ratio | None]:
+    names = " and ".join(model.name for model in models)
+    _LOG.info("Timing %s at batch %d.", names, batch_size)
+    with contextlib.ExitStack() as stack:
+        sessions = []
+        for model in models:
+            sessions.append(model.session(batch_size))
+            stack.callback(sessions[-1].close)
+        return measure_in_turns(sessions, inputs, options)
 
 
 def _full_batch(dataset: Dataset, batch_size: int) -> Arrays:
@@ -205,7 +210,7 @@ def _check_gates_can_be_judged(
 
 
 def _failed_gates(
-    options: EvaluateOptions, comparison: AccuracyResult, speedup: float | None
+    options: EvaluateOptions, comparison: AccuracyResult, speedup: Ratio | None
 ) -> list[str]:
     failed = []
     if options.max_accuracy_drop is not None and comparison.model and comparison.baseline:
@@ -214,6 +219,7 @@ def _failed_gates(
             failed.append(
                 f"Top-1 drops by {drop:.2f} points, more than {options.max_accuracy_drop:g}."
             )
-    if options.min_speedup is not None and speedup is not None and speedup < options.min_speedup:
-        failed.append(f"The speed-up is {speedup:.2f}, less than {options.min_speedup:g}.")
+    wanted = options.min_speedup
+    if wanted is not None and speedup is not None and speedup.value < wanted:
+        failed.append(f"The speed-up is {speedup.value:.2f}, less than {wanted:g}.")
     return failed

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, Protocol
 
 from trtqat.tensors import Array, Arrays, TensorSpec
@@ -16,9 +17,14 @@ class Session(Protocol):
 
     Attributes:
         mode: How a query runs and is timed, in words.
+        enqueue_times_ms: Host time of each launch of the last ``compute_times_ms``; empty where
+            nothing is launched ahead of its result.
     """
 
     mode: str
+
+    @property
+    def enqueue_times_ms(self) -> Sequence[float]: ...  # noqa: D102
 
     def run(self, inputs: Arrays) -> dict[str, Array]:
         """One query from host memory to host memory, synchronised; inputs ``(N, …)`` by name."""

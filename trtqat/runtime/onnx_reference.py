@@ -91,6 +91,7 @@ class OnnxSession:
     """Runs a graph; see ``evaluation.protocol.Session``."""
 
     mode = "ONNX Runtime, CPU, wall clock"
+    enqueue_times_ms: tuple[float, ...] = ()
 
     def __init__(self, session: Any, name: str) -> None:  # noqa: ANN401
         self._session = session

@@ -120,6 +120,7 @@ class PyTorchSession:
         self._on_gpu = inputs[0].is_cuda
         self._result: Any = None
         self._graph: torch.cuda.CUDAGraph | None = None
+        self.enqueue_times_ms: list[float] = []
         self.mode = "PyTorch eager, CPU, wall clock"
         if self._on_gpu:
             self._graph = self._capture() if cuda_graph else None
@@ -165,11 +166,14 @@ class PyTorchSession:
             tuple(torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
             for _ in range(min(count, _WINDOW))
         ]
+        self.enqueue_times_ms = []
         while len(times) < count:
             window = events[: count - len(times)]
             for begin, end in window:
                 begin.record()
+                before = time.perf_counter()
                 self._launch()
+                self.enqueue_times_ms.append((time.perf_counter() - before) * 1e3)
                 end.record()
             torch.cuda.synchronize()
             times.extend(begin.elapsed_time(end) for begin, end in window)

@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trtqat.evaluation.statistics import (
+    Interval,
+    median_interval,
+    paired_p_value,
+    ratio_interval,
+    share_interval,
+)
+
+TIMES = st.lists(st.floats(1e-3, 1e3), min_size=1, max_size=200)
+
+
+@settings(max_examples=50, deadline=None)
+@given(TIMES)
+def test_the_interval_lies_among_the_times(times: list[float]) -> None:
+    interval = median_interval(times)
+    assert min(times) <= interval.low <= interval.high <= max(times)
+    assert interval == median_interval(times)
+
+
+def covered(times: np.ndarray, median: float) -> bool:
+    interval = median_interval(list(times))
+    return interval.low <= median <= interval.high
+
+
+def test_it_covers_the_median_95_times_of_100() -> None:
+    random = np.random.default_rng(0)
+    hits = sum(covered(random.exponential(size=200), np.log(2)) for _ in range(300))
+    assert 0.90 <= hits / 300 <= 0.99
+
+
+def test_it_is_wider_for_times_that_drift() -> None:
+    """Each time close to the one before: as many independent ones as there are drifts."""
+    random = np.random.default_rng(1)
+    noise = random.normal(size=1000)
+    walk = np.convolve(noise, np.ones(20) / 20, mode="same")
+    drifting = median_interval(list(10 + walk))
+    shuffled = median_interval(list(10 + random.permutation(walk)))
+    assert drifting.high - drifting.low > 1.5 * (shuffled.high - shuffled.low)
+
+
+def test_what_slows_both_down_cancels_in_the_ratio() -> None:
+    random = np.random.default_rng(2)
+    clock = random.uniform(1, 2, 20)
+    faster = [[each * t for t in random.normal(1, 0.01, 30)] for each in clock]
+    slower = [[3 * each * t for t in random.normal(1, 0.01, 30)] for each in clock]
+    interval = ratio_interval(slower, faster)
+    assert interval.low <= 3 <= interval.high
+    # The rounds differ by a factor of two; the ratio is known far better than that.
+    assert interval.high - interval.low < 0.75
+
+
+@given(st.integers(1, 10_000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+def test_share_interval_holds_the_share(counts: tuple[int, int]) -> None:
+    hits, count = counts
+    interval = share_interval(hits, count)
+    assert 0 <= interval.low <= hits / count + 1e-12
+    assert hits / count - 1e-12 <= interval.high <= 1
+
+
+def test_share_interval_against_known_values() -> None:
+    # Newcombe, Statistics in Medicine 17 (1998), table I: 81 of 263, 15 of 148, 0 of 20, 1 of 29.
+    for hits, count, low, high in [
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0.0, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+    ]:
+        interval = share_interval(hits, count)
+        assert interval.low == pytest.approx(low, abs=5e-5)
+        assert interval.high == pytest.approx(high, abs=5e-5)
+
+
+@pytest.mark.parametrize(
+    ("lost", "gained", "p"),
+    [
+        (0, 0, 1.0),
+        (1, 0, 1.0),
+        (5, 5, 1.0),
+        (6, 0, 2 / 64),
+        (8, 2, 2 * 56 / 1024),
+        (2, 8, 0.109375),
+    ],
+)
+def test_paired_counts(lost: int, gained: int, p: float) -> None:
+    assert paired_p_value(lost, gained) == pytest.approx(p)
+
+
+def test_thousands_of_changed_images() -> None:
+    assert paired_p_value(3000, 3000) == 1.0
+    assert paired_p_value(3000, 2000) < 1e-40
+
+
+def test_words() -> None:
+    assert str(Interval(0.1, 12.34567)) == "0.100 … 12.346"
