@@ -69,6 +69,7 @@ def test_resnet50_is_close_to_reference_and_model(resnet: Artefacts, batch_size:
     model = compare(engine, fake_quantized, f"random:{limit}", batch_size, limit)
     for report in (reference, model):
         assert report.comparison.agreement is not None
+        assert report.comparison.agreement.sqnr_db is not None
         assert report.comparison.agreement.sqnr_db > 20
 
 

@@ -119,6 +119,16 @@ def test_eval_side_by_side(folder: Path) -> None:
     share = f"({report['model']['accuracy']['top1']}/37)"
     assert share in done.stdout
     assert report["command"].startswith("trtqat eval m.onnx")
+    # On a host without PyTorch, the report stands for the baseline.
+    done = trtqat(
+        folder, "eval", "m.onnx", "--data", "npz:data.npz", "--batch-size", "8", "--duration",
+        "0.1", "--baseline-report", "report.json", "--max-accuracy-drop", "100",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "(recorded on " in done.stdout
+    assert "speed-up (compute, against the record)" in done.stdout
+    same = report["agreement"]["same_top1"]
+    assert f"({same}/37)" in done.stdout
 
 
 def test_programs_are_sources_and_baselines(folder: Path) -> None:

@@ -208,6 +208,7 @@ def test_nan_is_never_right_and_never_the_same() -> None:
     assert result.model == Accuracy(0, 0, 4)
     assert result.agreement is not None
     assert result.agreement.same_top1 == 0
+    assert result.agreement.worst is not None
     assert math.isnan(result.agreement.worst)
 
 
@@ -224,6 +225,7 @@ def test_masked_outputs_agree() -> None:
     # An infinity in one alone is no agreement.
     agreement = measure_accuracy(NumpyModel(masked), NumpyModel(), data, batch_size=4).agreement
     assert agreement is not None
+    assert agreement.sqnr_db is not None
     assert math.isnan(agreement.sqnr_db)
 
 

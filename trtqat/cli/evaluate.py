@@ -24,6 +24,7 @@ from trtqat.cli.console import (
     print_table,
     progress_bar,
 )
+from trtqat.errors import UsageError
 
 if TYPE_CHECKING:
     from trtqat.evaluation.evaluate import Report
@@ -51,6 +52,12 @@ def evaluate(
     baseline: Annotated[
         str | None,
         typer.Option(metavar="SOURCE", help="The PyTorch model to compare with, as for export."),
+    ] = None,
+    baseline_report: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="REPORT.json", help="Instead: a baseline that an earlier eval --json recorded."
+        ),
     ] = None,
     checkpoint: CheckpointOption = None,
     factory_arg: FactoryArgOption = None,
@@ -95,7 +102,13 @@ def evaluate(
         from trtqat.evaluation.evaluate import evaluate as measure
         from trtqat.evaluation.latency import LatencyOptions
         from trtqat.evaluation.open import open_baseline, open_model
+        from trtqat.evaluation.recorded import read_baseline
 
+        if baseline is not None and baseline_report is not None:
+            raise UsageError(
+                "--baseline and --baseline-report name two baselines.", "Give one of them."
+            )
+        recorded = read_baseline(baseline_report) if baseline_report is not None else None
         opened = open_model(
             model,
             cuda_graph=cuda_graph,
@@ -122,7 +135,14 @@ def evaluate(
             min_speedup=min_speedup,
         )
         with progress_bar("Evaluating", quiet=quiet) as progress:
-            report = measure(opened, dataset, options, baseline=reference, progress=progress)
+            report = measure(
+                opened,
+                dataset,
+                options,
+                baseline=reference,
+                recorded=recorded,
+                progress=progress,
+            )
         if not print_json(report.to_dict(), json):
             _render(report)
         report.check_gates()
@@ -185,7 +205,8 @@ def _rows(report: Report) -> list[list[str]]:
     if agreement:
         same = _share(agreement.same_top1, agreement.count)
         rows.append(["same prediction as the baseline", *blank, same])
-        rows.append(["SQNR of the first output", *blank, f"{agreement.sqnr_db:.1f} dB"])
+        if agreement.sqnr_db is not None:
+            rows.append(["SQNR of the first output", *blank, f"{agreement.sqnr_db:.1f} dB"])
     rows += [
         times(f"{device}, median", "compute", "median_ms"),
         ["95 % interval of the median", *medians()],
@@ -200,7 +221,8 @@ def _rows(report: Report) -> list[list[str]]:
     if report.speedup is not None:
         low, high = report.speedup.interval.low, report.speedup.interval.high
         ratio = f"{report.speedup.value:.2f}x ({low:.2f} … {high:.2f})"
-        rows.append(["speed-up (compute, in turns)", *blank, ratio])
+        how = "in turns" if report.speedup.rounds else "against the record"
+        rows.append([f"speed-up (compute, {how})", *blank, ratio])
     return rows
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,14 +53,15 @@ class Agreement:
     Attributes:
         same_top1: Images with the same prediction; None if the output is no ``(N, classes)``.
         count: Images.
-        sqnr_db: SQNR of the first output over all images, the baseline as the signal.
-        worst: Largest absolute difference.
+        sqnr_db: SQNR of the first output over all images, the baseline as the signal; None if
+            only the baseline's predictions are known.
+        worst: Largest absolute difference; None likewise.
     """
 
     same_top1: int | None
     count: int
-    sqnr_db: float
-    worst: float
+    sqnr_db: float | None
+    worst: float | None
 
 
 @dataclass(frozen=True)
@@ -81,13 +83,32 @@ class Paired:
 
 
 @dataclass(frozen=True)
+class Predictions:
+    """Image by image, for a comparison on another host.
+
+    Attributes:
+        labels: Right classes; empty without labels.
+        model: Predicted classes, -1 where an output is NaN; empty if the first output is no
+            ``(N, classes)``.
+        baseline: The baseline's, likewise; empty if there was none.
+        data_sha256: Of the labels and the first image: whether it is the same data.
+    """
+
+    labels: tuple[int, ...]
+    model: tuple[int, ...]
+    baseline: tuple[int, ...]
+    data_sha256: str
+
+
+@dataclass(frozen=True)
 class AccuracyResult:
     """What ``measure_accuracy`` found; None where it does not apply."""
 
     model: Accuracy | None
     baseline: Accuracy | None
     agreement: Agreement | None
-    paired: Paired | None = None
+    paired: Paired | None
+    predictions: Predictions
 
 
 def measure_accuracy(
@@ -116,7 +137,8 @@ def measure_accuracy(
     """
     mine, theirs = _Counter(), _Counter()
     same = _Comparison()
-    lost = gained = 0
+    digest = hashlib.sha256()
+    labels: list[int] = []
     runner = _Batches(model)
     other = None if baseline is None else _Batches(baseline)
     total = len(dataset)
@@ -125,12 +147,15 @@ def measure_accuracy(
             stop = min(start + batch_size, total)
             batch = dataset.batch(start, stop)
             output = runner.first_output(batch.inputs, stop - start)
-            right = mine.add(output, batch.labels)
+            mine.add(output, batch.labels)
+            if batch.labels is not None:
+                labels += batch.labels.tolist()
+            if start == 0:
+                for _, array in sorted(batch.inputs.items()):
+                    digest.update(np.ascontiguousarray(array[0]).tobytes())
             if other is not None:
                 expected = other.first_output(batch.inputs, stop - start)
-                right_there = theirs.add(expected, batch.labels)
-                lost += int((right_there & ~right).sum())
-                gained += int((right & ~right_there).sum())
+                theirs.add(expected, batch.labels)
                 same.add(expected, output)
             if progress:
                 progress(stop, total)
@@ -138,10 +163,31 @@ def measure_accuracy(
         runner.close()
         if other is not None:
             other.close()
+    digest.update(np.asarray(labels, np.int64).tobytes())
+    predictions = Predictions(
+        tuple(labels), tuple(mine.predicted), tuple(theirs.predicted), digest.hexdigest()
+    )
     if other is None:
-        return AccuracyResult(mine.result(), None, None)
-    paired = Paired(lost, gained) if mine.count else None
-    return AccuracyResult(mine.result(), theirs.result(), same.result(), paired)
+        return AccuracyResult(mine.result(), None, None, None, predictions)
+    paired = pair(labels, mine.predicted, theirs.predicted)
+    return AccuracyResult(mine.result(), theirs.result(), same.result(), paired, predictions)
+
+
+def pair(labels: Sequence[int], model: Sequence[int], baseline: Sequence[int]) -> Paired | None:
+    """Counts the images that one of two alone got right; None without labels.
+
+    Args:
+        labels: Right classes.
+        model: Predicted classes, as many.
+        baseline: The other's.
+    """
+    if not labels:
+        return None
+    rights = [
+        np.equal(np.asarray(labels, np.int64), np.asarray(predicted, np.int64))
+        for predicted in (model, baseline)
+    ]
+    return Paired(int((rights[1] & ~rights[0]).sum()), int((rights[0] & ~rights[1]).sum()))
 
 
 class _Batches:
@@ -174,11 +220,15 @@ class _Batches:
 class _Counter:
     def __init__(self) -> None:
         self.top1 = self.top5 = self.count = self.classes = 0
+        self.predicted: list[int] = []
 
-    def add(self, logits: Array, labels: NDArray[np.int64] | None) -> NDArray[np.bool_]:
-        """Counts a batch; returns which images are right, none without labels."""
+    def add(self, logits: Array, labels: NDArray[np.int64] | None) -> None:
+        if logits.ndim == 2:
+            # A model that returns NaN predicts nothing; NumPy ranks it somewhere all the same.
+            sound = ~np.isnan(logits).any(axis=1)
+            self.predicted += np.where(sound, logits.argmax(axis=1), -1).tolist()
         if labels is None:
-            return np.zeros(0, np.bool_)
+            return
         if logits.ndim != 2:
             raise DataError(
                 f"The data has labels, but the model's first output has the shape {logits.shape} "
@@ -198,8 +248,6 @@ class _Counter:
         self.top1 += int(hits[:, 0].sum())
         self.top5 += int(hits.any(axis=1).sum())
         self.count += len(labels)
-        right: NDArray[np.bool_] = hits[:, 0]
-        return right
 
     def result(self) -> Accuracy | None:
         if not self.count:

@@ -18,6 +18,7 @@ from trtqat.evaluation.accuracy import (
 )
 from trtqat.evaluation.latency import LatencyOptions, Ratio, Timing, measure_in_turns
 from trtqat.evaluation.protocol import Model
+from trtqat.evaluation.recorded import RecordedBaseline, compare_with, pack, recorded_ratio
 from trtqat.runtime.environment import Environment, describe_environment
 from trtqat.tensors import Arrays
 
@@ -102,6 +103,12 @@ class Report:
         paired = self.comparison.paired
         result["paired"] = None if paired is None else {**asdict(paired), "p_value": paired.p_value}
         result["top1_drop_points"] = self.top1_drop_points
+        predictions = self.comparison.predictions
+        result["predictions"] = {
+            "model": pack(predictions.model),
+            "baseline": pack(predictions.baseline),
+            "data_sha256": predictions.data_sha256,
+        }
         return result
 
 
@@ -111,6 +118,7 @@ def evaluate(
     options: EvaluateOptions | None = None,
     *,
     baseline: Model | None = None,
+    recorded: RecordedBaseline | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """Measures accuracy over every image, and latency at one batch size.
@@ -120,6 +128,7 @@ def evaluate(
         dataset: Data that fits the model's inputs.
         options: See ``EvaluateOptions``.
         baseline: On the same device class.
+        recorded: Instead of one: a baseline that was measured elsewhere.
         progress: Called with images done and their total.
 
     Raises:
@@ -132,22 +141,26 @@ def evaluate(
         _check_batch_size(each, options.batch_size)
     if len(dataset) == 0:
         raise DataError(f"'{dataset.name}' has no images.", "Give at least one.")
-    _check_gates_can_be_judged(options, dataset, baseline)
+    _check_gates_can_be_judged(options, dataset, baseline or recorded)
+    if options.min_speedup is not None and recorded is not None:
+        _check_recorded_timing(recorded, options.batch_size)
     comparison = measure_accuracy(
         model, baseline, dataset, batch_size=options.batch_size, progress=progress
     )
+    if recorded is not None:
+        comparison = compare_with(recorded, comparison)
     mine = theirs = speedup = None
     if options.latency is not None:
         models = [model, baseline] if baseline is not None else [model]
         inputs = _full_batch(dataset, options.batch_size)
         timings, speedup = _time(models, inputs, options.batch_size, options.latency)
         mine, theirs = timings[0], timings[1] if baseline is not None else None
+    if recorded is not None and recorded.batch_size == options.batch_size:
+        theirs = recorded.timing
+        speedup = recorded_ratio(theirs, mine) if theirs and mine else None
     measured = Measured(model.name, model.device, comparison.model, mine)
-    other = (
-        None
-        if baseline is None
-        else Measured(baseline.name, baseline.device, comparison.baseline, theirs)
-    )
+    side = baseline or recorded
+    other = Measured(side.name, side.device, comparison.baseline, theirs) if side else None
     return Report(
         model=measured,
         baseline=other,
@@ -194,7 +207,7 @@ def _check_batch_size(model: Model, batch_size: int) -> None:
 
 
 def _check_gates_can_be_judged(
-    options: EvaluateOptions, dataset: Dataset, baseline: Model | None
+    options: EvaluateOptions, dataset: Dataset, baseline: Model | RecordedBaseline | None
 ) -> None:
     has_labels = dataset.batch(0, 1).labels is not None
     if options.max_accuracy_drop is not None and not (has_labels and baseline):
@@ -206,6 +219,19 @@ def _check_gates_can_be_judged(
         raise UsageError(
             "A speed-up needs a baseline and a latency measurement.",
             "Give --baseline, or leave out --min-speedup.",
+        )
+
+
+def _check_recorded_timing(recorded: RecordedBaseline, batch_size: int) -> None:
+    if recorded.timing is None:
+        raise UsageError(
+            "The recorded baseline has no latency, so there is no speed-up.",
+            "Record one with --duration, or leave out --min-speedup.",
+        )
+    if recorded.batch_size != batch_size:
+        raise UsageError(
+            f"The baseline was recorded at batch {recorded.batch_size}, not {batch_size}.",
+            f"Give --batch-size {recorded.batch_size}, or leave out --min-speedup.",
         )
 
 

@@ -1,0 +1,142 @@
+"""A baseline from the report of another host."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.unit.test_accuracy import NumpyModel, Samples, make_samples
+from tests.unit.test_evaluate import QUICK, one_of_twenty_wrong
+from trtqat.errors import DataError, GateError, UsageError
+from trtqat.evaluation.evaluate import EvaluateOptions, Report, evaluate
+from trtqat.evaluation.recorded import pack, read_baseline, unpack
+
+X, _ = make_samples(20)
+LABELS = X.argmax(axis=1)
+DATA = Samples(X, LABELS)
+
+
+@pytest.fixture
+def recorded(tmp_path: Path) -> Path:
+    """The report of a model that gets one of twenty wrong, beside a baseline that gets none."""
+    report = evaluate(
+        NumpyModel(one_of_twenty_wrong, compute_ms=10.0),
+        DATA,
+        EvaluateOptions(8, QUICK),
+        baseline=NumpyModel(compute_ms=30.0),
+    )
+    path = tmp_path / "report.json"
+    path.write_text(json.dumps(report.to_dict()))
+    return path
+
+
+def against(path: Path, data: Samples = DATA, batch_size: int = 8, **gates: Any) -> Report:
+    return evaluate(
+        NumpyModel(one_of_twenty_wrong, compute_ms=10.0),
+        data,
+        EvaluateOptions(batch_size, QUICK, **gates),
+        recorded=read_baseline(path),
+    )
+
+
+def test_it_stands_beside_as_if_it_were_here(recorded: Path) -> None:
+    found = against(recorded)
+    assert found.baseline is not None
+    assert found.baseline.name.startswith("numpy (recorded on ")
+    assert found.baseline.accuracy is not None
+    assert found.baseline.accuracy.top1 == 20
+    assert found.comparison.paired is not None
+    assert (found.comparison.paired.lost, found.comparison.paired.gained) == (1, 0)
+    agreement = found.comparison.agreement
+    assert agreement is not None
+    assert (agreement.same_top1, agreement.count, agreement.sqnr_db) == (19, 20, None)
+    assert found.speedup is not None
+    assert found.speedup.value == pytest.approx(3.0)
+    assert found.speedup.rounds == 0
+    # What was compared with a record can be a record in turn.
+    again = json.loads(json.dumps(found.to_dict()))
+    assert again["predictions"] == json.loads(recorded.read_text())["predictions"]
+
+
+def test_gates_hold_against_it(recorded: Path) -> None:
+    against(recorded, max_accuracy_drop=5.0, min_speedup=2.9).check_gates()
+    with pytest.raises(GateError, match=r"drops by 5\.00 points"):
+        against(recorded, max_accuracy_drop=4.9).check_gates()
+    with pytest.raises(GateError, match=r"speed-up is 3\.00"):
+        against(recorded, min_speedup=3.1).check_gates()
+
+
+def test_other_data_are_refused(recorded: Path) -> None:
+    moved = LABELS.copy()
+    moved[7] = (moved[7] + 1) % 7
+    for data in (Samples(X, moved), Samples(X + 1, LABELS), Samples(X[:19], LABELS[:19])):
+        with pytest.raises(DataError, match="other data"):
+            against(recorded, data)
+
+
+def test_another_batch_size_has_no_speedup(recorded: Path) -> None:
+    found = against(recorded, batch_size=4)
+    assert found.speedup is None
+    assert found.baseline is not None
+    assert found.baseline.timing is None
+    with pytest.raises(UsageError, match="recorded at batch 8, not 4"):
+        against(recorded, batch_size=4, min_speedup=1.0)
+
+
+def test_a_report_without_baseline_is_one_itself(tmp_path: Path) -> None:
+    path = tmp_path / "report.json"
+    alone = evaluate(NumpyModel(), DATA, EvaluateOptions(8, None))
+    path.write_text(json.dumps(alone.to_dict()))
+    found = against(path)
+    assert found.baseline is not None
+    assert found.baseline.accuracy is not None
+    assert found.baseline.accuracy.top1 == 20
+    with pytest.raises(UsageError, match="has no latency"):
+        against(path, min_speedup=1.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("", "no report of trtqat eval"),
+        ("[]", "no report of trtqat eval"),
+        ('{"schema_version": 1}', "schema 1, which has no predictions"),
+        ('{"schema_version": 2, "baseline": null, "model": {}}', "no report of trtqat eval"),
+    ],
+)
+def test_other_files(text: str, problem: str, tmp_path: Path) -> None:
+    path = tmp_path / "report.json"
+    with pytest.raises(UsageError, match="cannot be read"):
+        read_baseline(path)
+    path.write_text(text)
+    with pytest.raises(UsageError, match=problem) as caught:
+        read_baseline(path)
+    assert caught.value.remedy
+
+
+@given(st.lists(st.integers(-1, 10**6)))
+def test_predictions_survive_the_file(classes: list[int]) -> None:
+    assert unpack(pack(tuple(classes))) == tuple(classes)
+
+
+def test_outputs_that_are_no_classes(tmp_path: Path) -> None:
+    """Of such a baseline only the latency is compared."""
+    path = tmp_path / "report.json"
+    model = NumpyModel(lambda x: np.stack([x, x], axis=1), compute_ms=20.0)
+    report = evaluate(model, Samples(X, None), EvaluateOptions(8, QUICK))
+    path.write_text(json.dumps(report.to_dict()))
+    found = evaluate(
+        NumpyModel(lambda x: np.stack([x, x], axis=1), compute_ms=10.0),
+        Samples(X, None),
+        EvaluateOptions(8, QUICK),
+        recorded=read_baseline(path),
+    )
+    assert found.comparison.agreement is None
+    assert found.speedup is not None
+    assert found.speedup.value == pytest.approx(2.0)

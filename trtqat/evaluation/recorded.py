@@ -1,0 +1,151 @@
+"""A baseline that was measured elsewhere: read from the report of an earlier evaluation.
+
+A target host has no PyTorch; the report of the build host says what PyTorch predicted there for
+every image, and how fast it was.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from trtqat.errors import DataError, UsageError
+from trtqat.evaluation.accuracy import Accuracy, AccuracyResult, Agreement, pair
+from trtqat.evaluation.latency import Latency, Ratio, Timing
+from trtqat.evaluation.statistics import Interval
+
+_OLDEST_SCHEMA = 2
+
+
+@dataclass(frozen=True)
+class RecordedBaseline:
+    """One side of a report.
+
+    Attributes:
+        name: Of the model, with the place where it was measured.
+        device: ``"cpu"`` or ``"cuda"``.
+        accuracy: Its counts; None if the data had no labels.
+        timing: Its latency; None if it was not measured.
+        predicted: Its class for every image; empty if it is no classifier.
+        data_sha256: What it was measured on.
+        batch_size: Likewise.
+    """
+
+    name: str
+    device: str
+    accuracy: Accuracy | None
+    timing: Timing | None
+    predicted: tuple[int, ...]
+    data_sha256: str
+    batch_size: int
+
+
+def read_baseline(path: Path) -> RecordedBaseline:
+    """Reads the baseline of a report of ``trtqat eval --json``, or its model if it has none.
+
+    Raises:
+        UsageError: The file is missing, is no such report, or is of an older version.
+    """
+    try:
+        report = json.loads(path.read_text(encoding="utf-8"))
+        schema = report["schema_version"]
+        if schema < _OLDEST_SCHEMA:
+            raise UsageError(
+                f"'{path}' is a report of schema {schema}, which has no predictions.",
+                "Measure the baseline again with this version of trtqat.",
+            )
+        which = "baseline" if report["baseline"] else "model"
+        side, predictions = report[which], report["predictions"]
+        environment = report["environment"]
+        where = (environment.get("gpu") or {}).get("name") or environment["cpu"]
+        return RecordedBaseline(
+            name=f"{side['name']} (recorded on {where})",
+            device=side["device"],
+            accuracy=Accuracy(**side["accuracy"]) if side["accuracy"] else None,
+            timing=_timing(side["timing"]) if side["timing"] else None,
+            predicted=unpack(predictions[which]),
+            data_sha256=predictions["data_sha256"],
+            batch_size=report["batch_size"],
+        )
+    except OSError as error:
+        raise UsageError(
+            f"The report '{path}' cannot be read: {error.strerror}.", "Check the path."
+        ) from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UsageError(
+            f"'{path}' is no report of trtqat eval ({type(error).__name__}: {error}).",
+            "Write one with: trtqat eval … --json report.json",
+        ) from error
+
+
+def compare_with(recorded: RecordedBaseline, found: AccuracyResult) -> AccuracyResult:
+    """Sets a recorded baseline beside what was measured here.
+
+    Args:
+        recorded: The baseline.
+        found: The model's result, without baseline.
+
+    Raises:
+        DataError: They were not measured on the same data.
+    """
+    mine = found.predictions
+    if mine.data_sha256 != recorded.data_sha256:
+        raise DataError(
+            "The recorded baseline was measured on other data: labels or first image differ.",
+            "Give the same --data and --limit as there.",
+        )
+    agreement = None
+    if mine.model and len(mine.model) == len(recorded.predicted):
+        both = zip(mine.model, recorded.predicted, strict=True)
+        same = sum(one == other != -1 for one, other in both)
+        agreement = Agreement(same, len(mine.model), None, None)
+    return replace(
+        found,
+        baseline=recorded.accuracy,
+        agreement=agreement,
+        paired=pair(mine.labels, mine.model, recorded.predicted) if agreement else None,
+        predictions=replace(mine, baseline=recorded.predicted),
+    )
+
+
+def recorded_ratio(recorded: Timing, here: Timing) -> Ratio:
+    """How much faster a model is than a recorded baseline: of two hosts, not measured in turns.
+
+    The interval is the widest that the intervals of the two medians allow.
+
+    Args:
+        recorded: The baseline's timing.
+        here: The model's.
+    """
+    theirs, mine = recorded.compute, here.compute
+    interval = Interval(
+        theirs.interval_ms.low / mine.interval_ms.high,
+        theirs.interval_ms.high / mine.interval_ms.low,
+    )
+    return Ratio(theirs.median_ms / mine.median_ms, interval, rounds=0)
+
+
+def pack(classes: tuple[int, ...]) -> str:
+    """Predictions as they stand in a report: numbers with spaces between them."""
+    return " ".join(map(str, classes))
+
+
+def unpack(text: str) -> tuple[int, ...]:
+    """The reverse of ``pack``."""
+    return tuple(map(int, text.split()))
+
+
+def _timing(fields: dict[str, Any]) -> Timing:
+    return Timing(
+        mode=fields["mode"],
+        compute=_latency(fields["compute"]),
+        request=_latency(fields["request"]),
+        enqueue=_latency(fields["enqueue"]) if fields["enqueue"] else None,
+        warnings=tuple(fields["warnings"]),
+    )
+
+
+def _latency(fields: dict[str, Any]) -> Latency:
+    return Latency(**{**fields, "interval_ms": Interval(**fields["interval_ms"])})
