@@ -29,6 +29,7 @@ from trtqat.errors import UsageError
 if TYPE_CHECKING:
     from trtqat.evaluation.evaluate import Report
     from trtqat.evaluation.latency import Latency
+    from trtqat.evaluation.sweep import BatchPoint
 
 
 class BaselinePrecision(str, Enum):
@@ -64,7 +65,18 @@ def evaluate(
     baseline_precision: Annotated[
         BaselinePrecision, typer.Option(help="fp32 is IEEE, without TF32; fp16 needs a GPU.")
     ] = BaselinePrecision.fp32,
-    batch_size: Annotated[int, typer.Option(min=1)] = 32,
+    batch_size: Annotated[
+        str,
+        typer.Option(
+            metavar="N[,N…]", help="Several are timed each; accuracy is measured with the largest."
+        ),
+    ] = "32",
+    latency_budget: Annotated[
+        float | None,
+        typer.Option(
+            metavar="MS", min=0, help="Which batch size is best if 99 % of requests take no longer."
+        ),
+    ] = None,
     limit: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Only the first N images.")
     ] = None,
@@ -103,6 +115,7 @@ def evaluate(
         from trtqat.evaluation.latency import LatencyOptions
         from trtqat.evaluation.open import open_baseline, open_model
         from trtqat.evaluation.recorded import read_baseline
+        from trtqat.evaluation.sweep import parse_batch_sizes
 
         if baseline is not None and baseline_report is not None:
             raise UsageError(
@@ -128,9 +141,12 @@ def evaluate(
                 precision=baseline_precision.value,
                 cuda_graph=cuda_graph,
             )
+        sizes = parse_batch_sizes(batch_size)
         options = EvaluateOptions(
-            batch_size=batch_size,
+            batch_size=sizes[-1],
             latency=LatencyOptions(warm_up_ms, duration) if duration else None,
+            sweep=sizes[:-1],
+            latency_budget_ms=latency_budget,
             max_accuracy_drop=max_accuracy_drop,
             min_speedup=min_speedup,
         )
@@ -144,21 +160,40 @@ def evaluate(
                 progress=progress,
             )
         if not print_json(report.to_dict(), json):
-            _render(report)
+            _render(report, latency_budget)
         report.check_gates()
 
 
-def _render(report: Report) -> None:
+def _render(report: Report, latency_budget: float | None) -> None:
     columns = [f"{report.images} images, batch {report.batch_size}"]
     columns += [report.baseline.name] if report.baseline else []
     columns.append(report.model.name)
     print_table(columns, [row for row in _rows(report) if any(row[1:])])
+    if report.curve:
+        columns = ["batch", "images/s", "compute", "request", "request, 99 %", "speed-up"]
+        print_table(columns, [_point(point) for point in report.curve])
+    if latency_budget is not None:
+        best = report.best_batch
+        found = f"batch {best}" if best else "none of the measured batch sizes"
+        typer.echo(f"Best within {latency_budget:g} ms for 99 % of requests: {found}")
     gpu = report.environment.gpu
     where = f"{gpu.name}, driver {gpu.driver}" if gpu else report.environment.cpu
     typer.echo(f"\n{report.data}; {where}")
     for side in filter(None, (report.baseline, report.model)):
         for warning in side.timing.warnings if side.timing else ():
             typer.echo(f"{side.name}: {warning}", err=True)
+
+
+def _point(point: BatchPoint) -> list[str]:
+    timing = point.model
+    return [
+        str(point.batch_size),
+        f"{point.images_per_second:,.0f}",
+        f"{timing.compute.median_ms:.3f} ms",
+        f"{timing.request.median_ms:.3f} ms",
+        f"{timing.request.p99_ms:.3f} ms",
+        f"{point.speedup.value:.2f}x" if point.speedup else "",
+    ]
 
 
 def _rows(report: Report) -> list[list[str]]:

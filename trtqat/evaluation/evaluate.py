@@ -19,6 +19,7 @@ from trtqat.evaluation.accuracy import (
 from trtqat.evaluation.latency import LatencyOptions, Ratio, Timing, measure_in_turns
 from trtqat.evaluation.protocol import Model
 from trtqat.evaluation.recorded import RecordedBaseline, compare_with, pack, recorded_ratio
+from trtqat.evaluation.sweep import BatchPoint, best_within
 from trtqat.runtime.environment import Environment, describe_environment
 from trtqat.tensors import Arrays
 
@@ -34,12 +35,16 @@ class EvaluateOptions:
     Attributes:
         batch_size: Of every batch but the last.
         latency: How long to time; None measures no latency.
+        sweep: Batch sizes to time besides.
+        latency_budget_ms: What the best of them must keep; None asks for none.
         max_accuracy_drop: Gate: top-1 points that may be lost to the baseline.
         min_speedup: Gate: least ratio of the baseline's median compute time to the model's.
     """
 
     batch_size: int = 32
     latency: LatencyOptions | None = field(default_factory=LatencyOptions)
+    sweep: tuple[int, ...] = ()
+    latency_budget_ms: float | None = None
     max_accuracy_drop: float | None = None
     min_speedup: float | None = None
 
@@ -68,6 +73,8 @@ class Report:
         speedup: Baseline's median compute time over the model's, measured in turns.
         environment: The host.
         failed_gates: A sentence for every gate that was not met.
+        curve: Timings by batch size, ascending; empty without a sweep.
+        best_batch: The best of them within the latency budget, if one was given and met.
         schema_version: Of the JSON form.
     """
 
@@ -80,6 +87,8 @@ class Report:
     speedup: Ratio | None
     environment: Environment
     failed_gates: tuple[str, ...]
+    curve: tuple[BatchPoint, ...] = ()
+    best_batch: int | None = None
     schema_version: int = SCHEMA_VERSION
 
     @property
@@ -138,7 +147,8 @@ def evaluate(
     """
     options = options or EvaluateOptions()
     for each in (model, *([baseline] if baseline else [])):
-        _check_batch_size(each, options.batch_size)
+        for size in (options.batch_size, *options.sweep):
+            _check_batch_size(each, size)
     if len(dataset) == 0:
         raise DataError(f"'{dataset.name}' has no images.", "Give at least one.")
     _check_gates_can_be_judged(options, dataset, baseline or recorded)
@@ -150,16 +160,22 @@ def evaluate(
     if recorded is not None:
         comparison = compare_with(recorded, comparison)
     mine = theirs = speedup = None
+    curve: list[BatchPoint] = []
     if options.latency is not None:
         models = [model, baseline] if baseline is not None else [model]
-        inputs = _full_batch(dataset, options.batch_size)
-        timings, speedup = _time(models, inputs, options.batch_size, options.latency)
-        mine, theirs = timings[0], timings[1] if baseline is not None else None
+        for size in sorted({options.batch_size, *options.sweep}):
+            timings, ratio = _time(models, dataset, size, options.latency)
+            other_timing = timings[1] if baseline is not None else None
+            curve.append(BatchPoint(size, timings[0], other_timing, ratio))
+        at = next(point for point in curve if point.batch_size == options.batch_size)
+        mine, theirs, speedup = at.model, at.baseline, at.speedup
     if recorded is not None and recorded.batch_size == options.batch_size:
         theirs = recorded.timing
         speedup = recorded_ratio(theirs, mine) if theirs and mine else None
     measured = Measured(model.name, model.device, comparison.model, mine)
     side = baseline or recorded
+    budget = options.latency_budget_ms
+    best = None if budget is None else best_within(curve, budget)
     other = Measured(side.name, side.device, comparison.baseline, theirs) if side else None
     return Report(
         model=measured,
@@ -171,11 +187,13 @@ def evaluate(
         speedup=speedup,
         environment=describe_environment(with_gpu=model.device == "cuda"),
         failed_gates=tuple(_failed_gates(options, comparison, speedup)),
+        curve=tuple(curve) if options.sweep else (),
+        best_batch=best.batch_size if best else None,
     )
 
 
 def _time(
-    models: Sequence[Model], inputs: Arrays, batch_size: int, options: LatencyOptions
+    models: Sequence[Model], dataset: Dataset, batch_size: int, options: LatencyOptions
 ) -> tuple[list[Timing], Ratio | None]:
     names = " and ".join(model.name for model in models)
     _LOG.info("Timing %s at batch %d.", names, batch_size)
@@ -184,7 +202,7 @@ def _time(
         for model in models:
             sessions.append(model.session(batch_size))
             stack.callback(sessions[-1].close)
-        return measure_in_turns(sessions, inputs, options)
+        return measure_in_turns(sessions, _full_batch(dataset, batch_size), options)
 
 
 def _full_batch(dataset: Dataset, batch_size: int) -> Arrays:
@@ -214,6 +232,11 @@ def _check_gates_can_be_judged(
         raise UsageError(
             "An accuracy drop needs labelled data and a baseline.",
             "Give both, or leave out --max-accuracy-drop.",
+        )
+    if options.latency is None and (options.sweep or options.latency_budget_ms is not None):
+        raise UsageError(
+            "Several batch sizes and a latency budget need a latency measurement.",
+            "Give a --duration, or one batch size.",
         )
     if options.min_speedup is not None and (baseline is None or options.latency is None):
         raise UsageError(

@@ -1,0 +1,60 @@
+"""Latency and throughput over batch sizes, and the best one within a latency budget."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from trtqat.errors import UsageError
+from trtqat.evaluation.latency import Ratio, Timing
+
+
+@dataclass(frozen=True)
+class BatchPoint:
+    """One batch size of a sweep.
+
+    Attributes:
+        batch_size: Images in a query.
+        model: The model's timing.
+        baseline: The baseline's, if there is one.
+        speedup: Of the model over the baseline, computing.
+    """
+
+    batch_size: int
+    model: Timing
+    baseline: Timing | None
+    speedup: Ratio | None
+
+    @property
+    def images_per_second(self) -> float:
+        """What the model computes with its inputs resident, one query behind the other."""
+        return 1e3 * self.batch_size / self.model.compute.median_ms
+
+
+def parse_batch_sizes(text: str) -> tuple[int, ...]:
+    """Parses ``32`` or ``1,8,32,128``; ascending, each once.
+
+    Raises:
+        UsageError: It is something else.
+    """
+    try:
+        sizes = sorted({int(part) for part in text.split(",")})
+    except ValueError:
+        sizes = []
+    if not sizes or sizes[0] < 1:
+        raise UsageError(f"'{text}' is no list of batch sizes.", "Write 32, or 1,8,32,128.")
+    return tuple(sizes)
+
+
+def best_within(curve: Sequence[BatchPoint], budget_ms: float) -> BatchPoint | None:
+    """The batch size with the most images a second whose requests keep within a budget.
+
+    Args:
+        curve: What was measured.
+        budget_ms: For 99 of 100 requests, from host memory to host memory.
+
+    Returns:
+        The point; None if none keeps within it.
+    """
+    within = [point for point in curve if point.model.request.p99_ms <= budget_ms]
+    return max(within, key=lambda point: point.images_per_second, default=None)
