@@ -97,6 +97,12 @@ def evaluate(
     min_speedup: Annotated[
         float | None, typer.Option(metavar="X", help="Gate: median compute time, baseline / model.")
     ] = None,
+    locate: Annotated[
+        bool,
+        typer.Option(
+            "--locate", help="Graphs: which layers quantization changes most, instead of timing."
+        ),
+    ] = False,
     json: JsonOption = None,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
@@ -117,6 +123,9 @@ def evaluate(
         from trtqat.evaluation.recorded import read_baseline
         from trtqat.evaluation.sweep import parse_batch_sizes
 
+        if locate:
+            _locate(model, data, limit, batch_size, json, quiet=quiet)
+            return
         if baseline is not None and baseline_report is not None:
             raise UsageError(
                 "--baseline and --baseline-report name two baselines.", "Give one of them."
@@ -162,6 +171,54 @@ def evaluate(
         if not print_json(report.to_dict(), json):
             _render(report, latency_budget)
         report.check_gates()
+
+
+def _locate(
+    model: Path, data: str, limit: int | None, batch_size: str, json: str | None, *, quiet: bool
+) -> None:
+    from dataclasses import asdict
+
+    from trtqat.data.dataset import open_dataset
+    from trtqat.evaluation.locate import first_drift
+    from trtqat.evaluation.locate import locate as find
+    from trtqat.evaluation.open import open_model
+    from trtqat.evaluation.sweep import parse_batch_sizes
+
+    if model.suffix != ".onnx":
+        raise UsageError(
+            f"'{model}' is an engine, whose layers are fused and cannot be looked into.",
+            "Give the graph that it was built from: trtqat eval model.onnx --locate",
+        )
+    dataset = open_dataset(data, open_model(model).inputs, limit=limit)
+    size = parse_batch_sizes(batch_size)[-1]
+    with progress_bar("Locating", quiet=quiet) as progress:
+        drifts = find(model, dataset, batch_size=size, progress=progress)
+    first = first_drift(drifts)
+    result = {
+        "layers": [asdict(each) for each in drifts],
+        "first": first.name if first else None,
+        "images": len(dataset),
+        "data": dataset.name,
+    }
+    if print_json(result, json):
+        return
+    ranked = sorted(drifts, key=lambda each: -each.fall_db)
+    columns = ["layer, most lost first", "operator", "SQNR", "lost here", "lint"]
+    rows = [
+        [
+            each.name,
+            each.operator,
+            f"{each.sqnr_db:.1f} dB",
+            f"{each.fall_db:.1f} dB",
+            ", ".join(each.findings),
+        ]
+        for each in ranked
+    ]
+    print_table(columns, rows)
+    typer.echo(
+        f"\nFirst layer in the graph's order below 20 dB: {first.name if first else 'none'}; "
+        f"{len(dataset)} images of {dataset.name}"
+    )
 
 
 def _render(report: Report, latency_budget: float | None) -> None:

@@ -28,7 +28,7 @@ def float_exits(model: ir.Model) -> dict[str, str]:
 
 
 def _reason(view: GraphView, layer: Layer) -> str | None:
-    output = _fused(layer.node.outputs[0])
+    output = fused_output(layer.node.outputs[0])
     readers = view.readers(output, activations=True)
     additions = [node for node in readers if node.op_type == "Add" and _computed(node) == 2]
     if additions:
@@ -39,7 +39,7 @@ def _reason(view: GraphView, layer: Layer) -> str | None:
             if _is_last(view, layer, others):
                 return f"the float residual operand of '{addition.name}' keeps it so"
             return f"'{addition.name}' reads it as a float residual operand"
-        output = _fused(addition.outputs[0])
+        output = fused_output(addition.outputs[0])
         readers = view.readers(output, activations=True)
     quantizers = [node for node in readers if node.op_type == QUANTIZE]
     floats = [node for node in readers if node.op_type != QUANTIZE]
@@ -56,8 +56,12 @@ def _reason(view: GraphView, layer: Layer) -> str | None:
     return None
 
 
-def _fused(value: ir.Value) -> ir.Value:
-    """The tensor behind bias, BatchNorm and activation, as long as nothing else reads it."""
+def fused_output(value: ir.Value) -> ir.Value:
+    """The tensor behind bias, BatchNorm and activation, as long as nothing else reads it.
+
+    Args:
+        value: What a layer's node computes.
+    """
     while True:
         readers = consumers_of(value)
         if len(readers) != 1 or value.is_graph_output():

@@ -128,6 +128,22 @@ class GraphView:
             value = computed[0] if computed else None
         return None
 
+    def layers_read(self, layer: Layer) -> list[Layer]:
+        """The nearest layers that a layer's operands come from, on every path."""
+        found: dict[str, Layer] = {}
+        seen: set[ir.Value] = set()
+        queue = [value for value in layer.node.inputs if value is not None]
+        for value in queue:
+            if value in seen:
+                continue
+            seen.add(value)
+            before, node = self.layer_by_output.get(value), value.producer()
+            if before is not None:
+                found[before.name] = before
+            elif node is not None:
+                queue += [each for each in node.inputs if each is not None]
+        return list(found.values())
+
     def forms(self, value: ir.Value, *, activations: bool = False) -> list[ir.Value]:
         """A tensor and what the nodes that only move its values make of it.
 

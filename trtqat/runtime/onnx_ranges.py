@@ -44,7 +44,7 @@ def measure_largest(
         )
     proto = onnx.load_from_string(graph)
     computed = [name for node in proto.graph.node for name in node.output if name]
-    typed = OnnxModel(_with_outputs(proto, computed), as_written=True)
+    typed = OnnxModel(with_outputs(proto, computed), as_written=True)
     inputs = [spec.name for spec in typed.inputs if spec.dtype == "float32"]
     floats = [spec.name for spec in typed.outputs if spec.dtype == "float32"]
     typed.close()
@@ -53,7 +53,7 @@ def measure_largest(
         for name in inputs
     }
     for names in _pieces(floats, at_once):
-        reference = OnnxModel(_with_outputs(proto, names), as_written=True)
+        reference = OnnxModel(with_outputs(proto, names), as_written=True)
         for batch in batches:
             session = reference.session(0)
             for name, array in session.run(batch).items():
@@ -62,7 +62,7 @@ def measure_largest(
     return largest
 
 
-def _with_outputs(proto: onnx.ModelProto, names: Sequence[str]) -> bytes:
+def with_outputs(proto: onnx.ModelProto, names: Sequence[str]) -> bytes:
     """The graph with these tensors as its only outputs; ONNX Runtime infers their types."""
     tapped = onnx.ModelProto()
     tapped.CopyFrom(proto)

@@ -1,0 +1,117 @@
+"""The layer whose quantizer is wrong is the one that is named."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from tests import models
+from tests.unit.test_accuracy import Samples
+from trtqat.data.batches import Batch
+from trtqat.errors import GraphError
+from trtqat.evaluation.locate import LayerDrift, first_drift, locate
+from trtqat.export.pipeline import ExportOptions, export_onnx
+
+
+class Images(Samples):
+    """The examples' own random inputs, by name."""
+
+    def __init__(self, example: models.Example, count: int) -> None:
+        tensors = example.batch(count)
+        self.arrays = {
+            spec.name: tensor.numpy() for spec, tensor in zip(example.inputs, tensors, strict=True)
+        }
+        self.count = count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def batch(self, start: int, stop: int) -> Batch:
+        return Batch({name: array[start:stop] for name, array in self.arrays.items()}, None)
+
+
+def exported(name: str, folder: Path) -> tuple[Path, Images]:
+    example = models.EXAMPLES[name]
+    path = folder / f"{name}.onnx"
+    export_onnx(example.qat(), path, ExportOptions(example.inputs))
+    return path, Images(example, 24)
+
+
+def spoil(path: Path, layer: str, factor: float) -> None:
+    """Multiplies the scale of the pair on a layer's data."""
+    model = onnx.load(str(path))
+    producers = {output: node for node in model.graph.node for output in node.output}
+    node = next(node for node in model.graph.node if node.name == layer)
+    dequantize = producers[node.input[0]]
+    quantize = producers[dequantize.input[0]]
+    old = next(i for i in model.graph.initializer if i.name == dequantize.input[1])
+    scale = numpy_helper.to_array(old)
+    model.graph.initializer.append(
+        numpy_helper.from_array((scale * factor).astype(np.float32), "spoiled")
+    )
+    quantize.input[1] = dequantize.input[1] = "spoiled"
+    onnx.save(model, str(path))
+
+
+@pytest.mark.parametrize("layer", ["/conv1/Conv", "/conv2/Conv", "/fc/Gemm"])
+@pytest.mark.parametrize("factor", [0.02, 80.0])
+def test_a_wrong_scale_is_found(layer: str, factor: float, tmp_path: Path) -> None:
+    path, images = exported("residual", tmp_path)
+    spoil(path, layer, factor)
+    drifts = locate(path, images, batch_size=7)
+    assert max(drifts, key=lambda each: each.fall_db).name == layer
+    first = first_drift(drifts)
+    assert first is not None
+    assert first.name == layer
+
+
+@pytest.mark.parametrize("name", ["residual", "depthwise", "attention"])
+def test_a_sound_graph_loses_little_everywhere(name: str, tmp_path: Path) -> None:
+    path, images = exported(name, tmp_path)
+    seen: list[tuple[int, int]] = []
+    drifts = locate(path, images, progress=lambda done, total: seen.append((done, total)))
+    assert first_drift(drifts) is None
+    assert all(each.sqnr_db > 20 for each in drifts)
+    assert seen[-1] == (len(drifts), len(drifts))
+
+
+def test_batches_do_not_matter(tmp_path: Path) -> None:
+    path, images = exported("depthwise", tmp_path)
+    one, other = locate(path, images, batch_size=24), locate(path, images, batch_size=5)
+    for first, second in zip(one, other, strict=True):
+        assert first.name == second.name
+        assert first.sqnr_db == pytest.approx(second.sqnr_db, rel=1e-4)
+
+
+def drift(name: str, sqnr_db: float) -> LayerDrift:
+    return LayerDrift(name, "Conv", sqnr_db, 0.0, ())
+
+
+def test_the_first_and_not_the_worst() -> None:
+    drifts = (drift("a", 30.0), drift("b", 19.0), drift("c", 5.0))
+    found = first_drift(drifts)
+    assert found is not None
+    assert found.name == "b"
+    # A layer that makes NaN drifts, too.
+    nan = first_drift((drift("a", 30.0), drift("b", math.nan)))
+    assert nan is not None
+    assert nan.name == "b"
+    assert first_drift((drift("a", math.inf),)) is None
+
+
+def test_a_graph_without_layers(tmp_path: Path) -> None:
+    path, images = exported("depthwise", tmp_path)
+    model = onnx.load(str(path))
+    kept = [n for n in model.graph.node if n.op_type == "QuantizeLinear"][:1]
+    del model.graph.node[:]
+    model.graph.node.extend(kept)
+    del model.graph.output[:]
+    model.graph.output.append(onnx.ValueInfoProto(name=kept[0].output[0]))
+    onnx.save(model, str(path))
+    with pytest.raises(GraphError, match="no layer to compare"):
+        locate(path, images)

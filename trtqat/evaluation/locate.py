@@ -1,0 +1,140 @@
+"""Where quantization costs accuracy: each layer's output with Q/DQ against the same without.
+
+Both graphs run on ONNX Runtime as written, on the same images. The second one has no pairs on
+activations; its weights are the float ones where the file still has them (``--float-weights``),
+else code times scale, so then what rounding the weights costs is not seen.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from trtqat.data.batches import Dataset
+from trtqat.errors import GraphError
+from trtqat.evaluation.accuracy import Progress
+from trtqat.numerics import signal_and_error, sqnr_db
+
+# Outputs of so many layers are kept at once.
+_LAYERS_AT_ONCE = 32
+
+
+@dataclass(frozen=True)
+class LayerDrift:
+    """One layer of the graph.
+
+    Attributes:
+        name: Of its node.
+        operator: Its ONNX operator.
+        sqnr_db: Of its output behind bias, BatchNorm and activation, the graph without
+            quantization as the signal; infinite if nothing differs.
+        fall_db: By how much that is below the worst of the layers that it reads; 0 if it is
+            not, and for layers that read the graph's input alone what is lost there.
+        findings: Identifiers of the lint rules that speak of the layer.
+    """
+
+    name: str
+    operator: str
+    sqnr_db: float
+    fall_db: float
+    findings: tuple[str, ...]
+
+
+# What quantizing to 8 bits costs in itself, before a layer counts as one that loses more: SQNR of
+# a uniform quantizer of 8 bits is 6.02 dB a bit, less what a Gaussian's range costs.
+_LOSSLESS_DB = 40.0
+
+
+def locate(
+    graph: Path, dataset: Dataset, *, batch_size: int = 32, progress: Progress | None = None
+) -> tuple[LayerDrift, ...]:
+    """Compares every layer of a Q/DQ graph with the same layer without quantization.
+
+    Args:
+        graph: ONNX file with Q/DQ.
+        dataset: Images that fit its inputs; labels are not used.
+        batch_size: Of every run but the last.
+        progress: Called with the number of layers done and their total.
+
+    Returns:
+        Layers in the graph's order.
+
+    Raises:
+        GraphError: The file cannot be read, has no layer, or has an INT8 input.
+        InferenceError: ONNX Runtime failed.
+        MissingError: onnx or ONNX Runtime is not installed.
+    """
+    import onnx_ir as ir
+
+    from trtqat.graph.exits import fused_output
+    from trtqat.graph.lint import lint
+    from trtqat.graph.reading import read_model
+    from trtqat.graph.remove_quantization import remove_quantization
+    from trtqat.graph.view import GraphView
+    from trtqat.runtime.onnx_ranges import with_outputs
+
+    model, plain = read_model(graph), read_model(graph)
+    rules: dict[str, list[str]] = {}
+    for finding in lint(model):
+        rules.setdefault(finding.where, []).append(finding.rule)
+    view = GraphView(model.graph)
+    outputs = {str(fused_output(layer.node.outputs[0]).name): layer for layer in view.layers}
+    if not outputs:
+        raise GraphError(f"'{graph}' has no layer to compare.", "Give a graph with Q/DQ.")
+    remove_quantization(plain)
+    protos = [ir.to_proto(each) for each in (model, plain)]
+    noise: dict[str, float] = {}
+    names = list(outputs)
+    for start in range(0, len(names), _LAYERS_AT_ONCE):
+        piece = names[start : start + _LAYERS_AT_ONCE]
+        graphs = [with_outputs(proto, piece) for proto in protos]
+        noise.update(_compare(graphs[0], graphs[1], dataset, batch_size))
+        if progress:
+            progress(min(start + _LAYERS_AT_ONCE, len(names)), len(names))
+    by_layer = {layer.name: noise[name] for name, layer in outputs.items()}
+    drifts = []
+    for layer in view.layers:
+        before = [by_layer[each.name] for each in view.layers_read(layer)]
+        sqnr = by_layer[layer.name]
+        fall = min([*before, _LOSSLESS_DB]) - sqnr
+        drifts.append(
+            LayerDrift(
+                layer.name,
+                layer.node.op_type,
+                sqnr,
+                max(0.0, fall),
+                tuple(dict.fromkeys(rules.get(layer.name, ()))),
+            )
+        )
+    return tuple(drifts)
+
+
+def first_drift(drifts: tuple[LayerDrift, ...], *, below_db: float = 20.0) -> LayerDrift | None:
+    """The first layer in the graph's order whose output is off by more than a tenth.
+
+    Args:
+        drifts: See ``locate``.
+        below_db: 20 dB is an error of a tenth of the signal.
+    """
+    return next((each for each in drifts if not each.sqnr_db >= below_db), None)
+
+
+def _compare(quantized: bytes, plain: bytes, dataset: Dataset, batch_size: int) -> dict[str, float]:
+    """SQNR in dB of every output of two graphs."""
+    from trtqat.runtime.onnx_reference import OnnxModel
+
+    models = [OnnxModel(each, as_written=True) for each in (quantized, plain)]
+    sums: dict[str, list[float]] = {}
+    for start in range(0, len(dataset), batch_size):
+        inputs = dataset.batch(start, min(start + batch_size, len(dataset))).inputs
+        found, expected = (each.session(batch_size).run(inputs) for each in models)
+        for name, reference in expected.items():
+            signal, error = signal_and_error(reference, found[name])
+            total = sums.setdefault(name, [0.0, 0.0])
+            total[0] += float(np.sum(signal**2))
+            total[1] += float(np.sum(error**2))
+    for each in models:
+        each.close()
+    return {name: sqnr_db(signal, error) for name, (signal, error) in sums.items()}
