@@ -122,13 +122,18 @@ def test_eval_side_by_side(folder: Path) -> None:
     # On a host without PyTorch, the report stands for the baseline.
     done = trtqat(
         folder, "eval", "m.onnx", "--data", "npz:data.npz", "--batch-size", "8", "--duration",
-        "0.1", "--baseline-report", "report.json", "--max-accuracy-drop", "100",
+        "0.1", "--baseline-report", "report.json", "--max-accuracy-drop", "100", "--locate",
+        "--html", "page.html",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "(recorded on " in done.stdout
     assert "speed-up (compute, against the record)" in done.stdout
     same = report["agreement"]["same_top1"]
     assert f"({same}/37)" in done.stdout
+    assert "most lost first" in done.stdout
+    page = (folder / "page.html").read_text()
+    assert "recorded on" in page
+    assert "/conv/Conv" in page
 
 
 def test_programs_are_sources_and_baselines(folder: Path) -> None:

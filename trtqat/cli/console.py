@@ -107,7 +107,7 @@ def print_json(result: dict[str, Any], destination: str | None) -> bool:
     """
     if destination is None:
         return False
-    recorded = {"command": shlex.join(["trtqat", *sys.argv[1:]]), **_without_nan(result)}
+    recorded = {"command": command_line(), **_without_nan(result)}
     text = json.dumps(recorded, indent=1, default=str)
     if destination == "-":
         typer.echo(text)
@@ -116,6 +116,11 @@ def print_json(result: dict[str, Any], destination: str | None) -> bool:
 
     write_atomically(Path(destination), (text + "\n").encode())
     return False
+
+
+def command_line() -> str:
+    """The command as it can be given to a shell again."""
+    return shlex.join(["trtqat", *sys.argv[1:]])
 
 
 def check_json(destination: str | None) -> None:

@@ -92,6 +92,16 @@ class Report:
     schema_version: int = SCHEMA_VERSION
 
     @property
+    def warnings(self) -> tuple[str, ...]:
+        """What spoils the timings, with the name of the model."""
+        sides = [side for side in (self.baseline, self.model) if side is not None and side.timing]
+        return tuple(
+            f"{side.name}: {warning}"
+            for side in sides
+            for warning in (side.timing.warnings if side.timing else ())
+        )
+
+    @property
     def top1_drop_points(self) -> float | None:
         """Top-1 points that the model loses to the baseline; negative if it gains."""
         if self.baseline is None or self.baseline.accuracy is None or self.model.accuracy is None:

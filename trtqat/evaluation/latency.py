@@ -19,6 +19,7 @@ _MIN_QUERIES = 10
 # twice the duration is enough.
 _STABLE = 0.01
 _PATIENCE = 2
+_QUANTILES = 201
 # Above these trtexec warns.
 _ENQUEUE_BOUND = 0.8
 _UNSTABLE_PERCENT = 2.5
@@ -47,6 +48,8 @@ class Latency:
     Attributes:
         interval_ms: 95 % interval of the median.
         variation_percent: Standard deviation over mean.
+        quantiles_ms: 201 of them in equal steps from the minimum to the maximum: the
+            distribution, for charts.
     """
 
     count: int
@@ -59,6 +62,7 @@ class Latency:
     max_ms: float
     interval_ms: Interval
     variation_percent: float
+    quantiles_ms: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -172,6 +176,7 @@ def summarize(times_ms: Sequence[float]) -> Latency:
         max_ms=ordered[-1],
         interval_ms=median_interval(times_ms),
         variation_percent=100 * float(np.std(ordered)) / mean if mean else 0.0,
+        quantiles_ms=tuple(np.quantile(ordered, np.linspace(0, 1, _QUANTILES)).tolist()),
     )
 
 

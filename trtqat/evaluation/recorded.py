@@ -148,4 +148,8 @@ def _timing(fields: dict[str, Any]) -> Timing:
 
 
 def _latency(fields: dict[str, Any]) -> Latency:
-    return Latency(**{**fields, "interval_ms": Interval(**fields["interval_ms"])})
+    exact = {
+        "interval_ms": Interval(**fields["interval_ms"]),
+        "quantiles_ms": tuple(fields["quantiles_ms"]),
+    }
+    return Latency(**{**fields, **exact})

@@ -1,0 +1,167 @@
+"""The HTML report: what it says, and that a browser can read it without a network."""
+
+from __future__ import annotations
+
+import math
+import re
+import xml.etree.ElementTree as ET
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.unit.test_accuracy import NumpyModel, Samples, make_samples
+from tests.unit.test_evaluate import QUICK, one_of_twenty_wrong
+from trtqat.cli.report_words import report_tables
+from trtqat.evaluation.charts import bars, curve, distribution, histogram
+from trtqat.evaluation.evaluate import EvaluateOptions, Report, evaluate
+from trtqat.evaluation.locate import LayerDrift
+from trtqat.evaluation.page import render_page, verdict
+from trtqat.tensors import Array
+
+X, _ = make_samples(200)
+LABELS = X.argmax(axis=1)
+DATA = Samples(X, LABELS)
+
+
+def half_wrong(x: Array) -> Array:
+    return np.where(np.arange(len(x))[:, None] % 2 == 0, x, -x)
+
+
+def measured(**options: float) -> Report:
+    return evaluate(
+        NumpyModel(one_of_twenty_wrong, compute_ms=options.get("model_ms", 10.0)),
+        DATA,
+        EvaluateOptions(8, QUICK, sweep=(2, 4), min_speedup=options.get("min_speedup")),
+        baseline=NumpyModel(compute_ms=20.0),
+    )
+
+
+class Reader(HTMLParser):
+    """Collects tags, and fails on one that is not closed."""
+
+    VOID = ("meta", "br")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.text = ""
+        self.links: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag not in self.VOID:
+            self.open.append(tag)
+        self.links += [str(value) for name, value in attrs if name in ("src", "href")]
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def read(page: str) -> Reader:
+    reader = Reader()
+    # HTMLParser does not know that SVG closes its own tags.
+    reader.feed(re.sub(r"<(\w+)([^<>]*)/>", r"<\1\2></\1>", page))
+    assert reader.open == []
+    return reader
+
+
+def test_the_page_holds_everything_and_needs_nothing() -> None:
+    report = measured(min_speedup=3.0)
+    drifts = (LayerDrift("/a/<Conv>", "Conv", 31.0, 2.0, ("float-residual",)),)
+    page = render_page(
+        report, report_tables(report, drifts), command="trtqat eval 'a&b.onnx'", drifts=drifts
+    )
+    reader = read(page)
+    assert reader.links == []
+    assert "<script" not in page
+    assert "://" not in page
+    for text in (
+        verdict(report),
+        "199/200",
+        "The speed-up is 2.00, less than 3",
+        "trtqat eval 'a&b.onnx'",
+        "/a/<Conv>",
+        "float-residual",
+        "Batch sizes",
+        np.__version__,
+    ):
+        assert text in reader.text, text
+    assert page.count("<svg") == 4
+    assert "prefers-color-scheme: dark" in page
+    assert "@media print" in page
+
+
+def test_a_page_without_times_and_baseline() -> None:
+    report = evaluate(NumpyModel(), Samples(X, None), EvaluateOptions(8, None))
+    page = render_page(report, report_tables(report), command="trtqat eval")
+    assert "<svg" not in page
+    assert verdict(report) == "numpy was run on 200 images."
+    read(page)
+
+
+@pytest.mark.parametrize(
+    ("model_ms", "says"),
+    [
+        (10.0, "computes 2.00 times as fast as numpy"),
+        (40.0, "computes slower than numpy (0.50 times)"),
+        (20.0, "computes no faster and no slower than numpy"),
+    ],
+)
+def test_verdict_on_speed(model_ms: float, says: str) -> None:
+    assert says in verdict(measured(model_ms=model_ms))
+
+
+def test_verdict_on_accuracy() -> None:
+    one = evaluate(
+        NumpyModel(one_of_twenty_wrong), DATA, EvaluateOptions(8, None), baseline=NumpyModel()
+    )
+    assert "199 of 200 images right, which is no significant difference (-0.50 points)" in verdict(
+        one
+    )
+    many = evaluate(NumpyModel(half_wrong), DATA, EvaluateOptions(8, None), baseline=NumpyModel())
+    assert "significantly fewer (-50.00 points)" in verdict(many)
+    more = evaluate(NumpyModel(), DATA, EvaluateOptions(8, None), baseline=NumpyModel(half_wrong))
+    assert "significantly more (+50.00 points)" in verdict(more)
+    same = evaluate(NumpyModel(), DATA, EvaluateOptions(8, None), baseline=NumpyModel())
+    assert "(0 points)" in verdict(same)
+
+
+QUANTILES = st.lists(st.floats(1e-3, 1e4), min_size=2, max_size=50).map(sorted)
+
+
+@given(QUANTILES, QUANTILES)
+def test_charts_are_sound_svg_inside_their_frame(one: list[float], other: list[float]) -> None:
+    for chart in (distribution({"a<b": one, "c": other}), histogram({"a<b": one, "c": other})):
+        root = ET.fromstring(chart)
+        lines = [each.attrib["points"] for each in root if each.tag == "polyline"]
+        assert len(lines) == 2
+        for line in lines:
+            for point in line.split():
+                x, y = map(float, point.split(","))
+                assert 0 <= x <= 640
+                assert 0 <= y <= 240
+
+
+def test_the_histogram_shows_where_the_times_are() -> None:
+    times = [*np.linspace(1, 2, 100), *np.linspace(9, 10, 101)]
+    root = ET.fromstring(histogram({"x": times}, bins=10))
+    (line,) = (each.attrib["points"] for each in root if each.tag == "polyline")
+    heights = [float(point.split(",")[1]) for point in line.split()]
+    # Two hills at the ends, nothing between them; y grows downwards.
+    middle = heights[len(heights) // 2]
+    assert min(heights[:4]) < middle
+    assert min(heights[-4:]) < middle
+
+
+def test_curves_and_bars() -> None:
+    root = ET.fromstring(curve({"a": [(1, 10), (8, 50), (32, 2000)]}, "batch", "images/s"))
+    texts = [each.text for each in root if each.tag == "text"]
+    assert {"1", "8", "32", "2,000"} <= set(texts)
+    assert sum(each.tag == "circle" for each in root) == 3
+    root = ET.fromstring(bars({"a": 1.0, "b": math.inf, "c": 0.0}, "dB", notes={"a": "why"}))
+    assert "1 dB why" in [each.text for each in root if each.tag == "text"]

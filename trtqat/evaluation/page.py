@@ -1,0 +1,177 @@
+"""A report as one HTML page: no network, no script; for a screen, in the dark, and on paper."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+
+import trtqat
+from trtqat.evaluation.charts import bars, curve, distribution, histogram
+from trtqat.evaluation.evaluate import Measured, Report
+from trtqat.evaluation.locate import LayerDrift
+
+# Below this McNemar's test calls a difference one.
+_SIGNIFICANT = 0.05
+
+
+def verdict(report: Report) -> str:
+    """What an evaluation found, in one sentence.
+
+    Args:
+        report: The evaluation.
+    """
+    name, parts = report.model.name, []
+    if report.speedup is not None and report.baseline is not None:
+        ratio = report.speedup
+        low, high = ratio.interval.low, ratio.interval.high
+        if low > 1:
+            parts.append(f"computes {ratio.value:.2f} times as fast as {report.baseline.name}")
+        elif high < 1:
+            parts.append(f"computes slower than {report.baseline.name} ({ratio.value:.2f} times)")
+        else:
+            parts.append(f"computes no faster and no slower than {report.baseline.name}")
+    elif report.model.timing is not None:
+        parts.append(f"computes a batch in {report.model.timing.compute.median_ms:.3f} ms")
+    accuracy, paired = report.model.accuracy, report.comparison.paired
+    drop = report.top1_drop_points
+    # Not "-0.00" where nothing changed.
+    points = f"{0.0 - drop:+.2f} points" if drop else "0 points"
+    if accuracy is not None:
+        right = f"{accuracy.top1} of {accuracy.count} images right"
+        if drop is None or paired is None:
+            parts.append(f"gets {right}")
+        elif paired.p_value >= _SIGNIFICANT:
+            parts.append(f"gets {right}, which is no significant difference ({points})")
+        else:
+            word = "fewer" if drop > 0 else "more"
+            parts.append(f"gets {right}, significantly {word} ({points})")
+    return f"{name} {' and '.join(parts) or 'was run on ' + str(report.images) + ' images'}."
+
+
+def render_page(
+    report: Report,
+    tables: Sequence[tuple[str, Sequence[str], Sequence[Sequence[str]]]],
+    *,
+    command: str,
+    drifts: Sequence[LayerDrift] = (),
+) -> str:
+    """The page.
+
+    Args:
+        report: The evaluation.
+        tables: Title, columns and rows of each.
+        command: What made the report, to make it again.
+        drifts: Layers as ``evaluation.locate.locate`` found them.
+    """
+    sections = [_gates(report)]
+    sections += [_section(title, _table(columns, rows)) for title, columns, rows in tables]
+    sections += _charts(report, drifts)
+    if report.warnings:
+        items = "".join(f"<li>{escape(each)}</li>" for each in report.warnings)
+        sections.append(_section("Warnings", f"<ul>{items}</ul>"))
+    sections.append(_section("Where", _environment(report)))
+    sections.append(_section("Again", f"<pre>{escape(command)}</pre>"))
+    title = escape(f"{report.model.name}: {report.images} images of {report.data}")
+    return (
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<style>{_STYLE}</style></head><body><main><h1>{title}</h1>"
+        f'<p class="verdict">{escape(verdict(report))}</p>{"".join(filter(None, sections))}'
+        f"<footer>trtqat {trtqat.__version__}</footer></main></body></html>\n"
+    )
+
+
+def _sides(report: Report) -> list[Measured]:
+    return [side for side in (report.baseline, report.model) if side is not None]
+
+
+def _charts(report: Report, drifts: Sequence[LayerDrift]) -> list[str]:
+    sections = []
+    timed = {side.name: side.timing.compute for side in _sides(report) if side.timing}
+    if timed:
+        quantiles = {name: latency.quantiles_ms for name, latency in timed.items()}
+        sections.append(
+            _section("Compute time: distribution", distribution(quantiles) + histogram(quantiles))
+        )
+    if report.curve:
+        points = {
+            "images/s": [(float(p.batch_size), p.images_per_second) for p in report.curve],
+        }
+        with_baseline = [p for p in report.curve if p.baseline is not None]
+        if with_baseline:
+            points["images/s, baseline"] = [
+                (float(p.batch_size), 1e3 * p.batch_size / p.baseline.compute.median_ms)
+                for p in with_baseline
+                if p.baseline is not None
+            ]
+        sections.append(_section("Batch sizes", curve(points, "batch", "images/s")))
+    if drifts:
+        notes = {each.name: ", ".join(each.findings) for each in drifts}
+        values = {each.name: max(each.sqnr_db, 0.0) for each in drifts}
+        sections.append(
+            _section("Drift along the network: SQNR of each layer", bars(values, "dB", notes=notes))
+        )
+    return sections
+
+
+def _gates(report: Report) -> str:
+    if not report.failed_gates:
+        return ""
+    items = "".join(f"<li>{escape(each)}</li>" for each in report.failed_gates)
+    return f'<section class="failed"><h2>Gates not met</h2><ul>{items}</ul></section>'
+
+
+def _environment(report: Report) -> str:
+    environment = report.environment
+    rows = [
+        ["host", f"{environment.platform}, {environment.cpu}"],
+        ["Python", environment.python],
+        *([name, version] for name, version in environment.packages.items()),
+    ]
+    if environment.gpu is not None:
+        gpu = environment.gpu
+        clock = f", SM clock {gpu.sm_clock_mhz} MHz" if gpu.sm_clock_mhz else ""
+        about = f"{gpu.name} ({gpu.compute_capability}), driver {gpu.driver}{clock}"
+        rows.insert(1, ["GPU", about])
+    for side in _sides(report):
+        if side.timing:
+            rows.append([f"mode of {side.name}", side.timing.mode])
+    return _table(("", ""), rows)
+
+
+def _section(title: str, content: str) -> str:
+    return f"<section><h2>{escape(title)}</h2>{content}</section>"
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    head = "".join(f"<th>{escape(column)}</th>" for column in columns)
+    body = "".join(
+        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows
+    )
+    head = f"<thead><tr>{head}</tr></thead>" if any(columns) else ""
+    return f'<div class="wide"><table>{head}<tbody>{body}</tbody></table></div>'
+
+
+_STYLE = """
+:root { color-scheme: light dark; --text: #1a1a1a; --back: #fff; --line: #d0d0d0; --soft: #f3f5f7 }
+@media (prefers-color-scheme: dark) {
+  :root { --text: #e6e6e6; --back: #16181b; --line: #3a3f45; --soft: #22262b }
+}
+@media print { :root { --text: #000; --back: #fff; --line: #bbb; --soft: #fff } }
+body { margin: 0; color: var(--text); background: var(--back);
+  font: 15px/1.5 system-ui, sans-serif }
+main { max-width: 60rem; margin: 0 auto; padding: 1.5rem }
+h1 { font-size: 1.4rem } h2 { font-size: 1.05rem; margin: 2rem 0 .5rem }
+.verdict { font-size: 1.15rem; background: var(--soft); padding: .8rem 1rem;
+  border-left: 4px solid #0072b2 }
+.failed { border-left: 4px solid #d55e00; padding-left: 1rem }
+.wide { overflow-x: auto }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums }
+td { white-space: nowrap }
+th, td { padding: .2rem .8rem .2rem 0; border-bottom: 1px solid var(--line); text-align: right }
+th:first-child, td:first-child { text-align: left }
+svg { width: 100%; max-width: 44rem; display: block; margin: .5rem 0; font-size: 11px }
+svg text { fill: var(--text) } .grid { stroke: var(--line); stroke-width: 1 }
+pre { background: var(--soft); padding: .8rem; white-space: pre-wrap; overflow-wrap: anywhere }
+section { break-inside: avoid } footer { margin-top: 2rem; opacity: .7 }
+"""
