@@ -14,21 +14,11 @@ import onnx
 import pytest
 
 from tests import models
-from tests.gpu.workloads import ROOT, Artefacts, Build
+from tests.gpu.workloads import ROOT, Artefacts, Build, trtqat
 from trtqat.errors import PlanError
 from trtqat.export.pipeline import ExportOptions, export_onnx
 from trtqat.files import sha256_of
 from trtqat.runtime.engine import Engine
-
-
-def trtqat(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "trtqat", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        check=False,
-    )
 
 
 @pytest.fixture(scope="module")

@@ -14,23 +14,13 @@ import onnx_ir as ir
 import pytest
 
 from tests import models
-from tests.gpu.workloads import ROOT, Build
+from tests.gpu.workloads import ROOT, Build, trtqat
 from trtqat.engine.inspection import inspect_engine
 from trtqat.errors import PlanError
 from trtqat.export.pipeline import ExportOptions, export_onnx
 from trtqat.graph.reading import read_model
 from trtqat.graph.remove_quantization import remove_quantization
 from trtqat.runtime.engine import Engine
-
-
-def trtqat(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "trtqat", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        check=False,
-    )
 
 
 @pytest.fixture(scope="module")

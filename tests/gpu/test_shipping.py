@@ -12,20 +12,10 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from tests import models
-from tests.gpu.workloads import ROOT
+from tests.gpu.workloads import ROOT, trtqat
 from trtqat.errors import PlanError
 from trtqat.export.pipeline import ExportOptions, export_onnx
 from trtqat.runtime.engine import Engine
-
-
-def trtqat(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "trtqat", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        check=False,
-    )
 
 
 @pytest.fixture(scope="module")

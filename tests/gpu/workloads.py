@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,3 +20,14 @@ RESNET_INPUT = TensorSpec("images", (1, 3, 224, 224))
 Build = Callable[..., BuildResult]
 # Graph, engine, and the source of the fake-quantized model.
 Artefacts = tuple[Path, Path, ModelSource]
+
+
+def trtqat(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """The command line, in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "trtqat", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=False,
+    )
