@@ -9,8 +9,10 @@ Where what happens:
     export/      loads a model, traces it, verifies the graph, writes it (pipeline.py)
     graph/       passes over ONNX; a Q/DQ pair is made in expand_fake_quantize.py
     engine/      TensorRT's builder (builder.py); what differs between versions (versions.py)
-    runtime/     TensorRT engines and sessions, ONNX Runtime, PyTorch: one protocol, three files
-    evaluation/  accuracy.py, latency.py, and the report on both (evaluate.py)
+    runtime/     may this host run a plan (preflight.py), and by which TensorRT (flavours.py);
+                 TensorRT engines and sessions, ONNX Runtime, PyTorch: one protocol, three files
+    evaluation/  accuracy.py, latency.py, and the report on both (evaluate.py; page.py as HTML);
+                 which layer loses accuracy (locate.py)
     data/        labelled batches: CIFAR-10, .npz, a factory, random
     cli/         one file per subcommand: parse, call one function, render
 
