@@ -118,8 +118,8 @@ def plans(bench: Bench) -> dict[str, Any]:
             "JSON before the plan": (b'{"stride": 32}' + content, recorded),
             "no manifest": (content, None),
             "manifest is text": (content, b"text"),
-            "manifest of another plan": (content, recorded.replace(b'plan_sha256": "', b'"x')),
-            "manifest's hash changed": (
+            "damaged manifest": (content, recorded.replace(b'plan_sha256": "', b'"x')),
+            "manifest of another plan": (
                 content,
                 json.dumps({**fields, "plan_sha256": "0" * 64}).encode(),
             ),

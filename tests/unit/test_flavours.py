@@ -67,6 +67,18 @@ def test_remedies_name_what_runs_it() -> None:
     assert "TensorRT 11.4.0 or a newer one" in newer.value.remedy
 
 
+def test_a_lean_runtime_is_no_remedy_where_it_must_be_the_full_one() -> None:
+    with pytest.raises(MissingError, match="No full TensorRT") as caught:
+        choose_flavour(COMPATIBLE, [LEAN_10], wanted="full")
+    assert "Install the full TensorRT 8.6.0" in caught.value.remedy
+    assert "lean" not in caught.value.remedy
+
+
+def test_the_version_that_built_it_is_named() -> None:
+    with pytest.raises(PlanError, match=r"was built by TensorRT 15\.6\.0; 8\.6\.0 \(full\)"):
+        choose_flavour(PlanHeader((15, 6, 0), False, 0), [FULL_8])
+
+
 def test_wheels_without_the_metapackage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The bindings' package is found, after that of the libraries was imported."""
     order = "import builtins; builtins._trtqat_order = getattr(builtins, '_trtqat_order', [])"

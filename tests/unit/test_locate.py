@@ -88,6 +88,25 @@ def test_batches_do_not_matter(tmp_path: Path) -> None:
         assert first.sqnr_db == pytest.approx(second.sqnr_db, rel=1e-4)
 
 
+def test_a_static_batch_that_the_images_do_not_fill(tmp_path: Path) -> None:
+    example = models.EXAMPLES["depthwise"]
+    path = tmp_path / "static.onnx"
+    fixed = tuple(spec.with_batch(5) for spec in example.inputs)
+    export_onnx(example.qat(), path, ExportOptions(fixed, static_batch=True))
+    dynamic, images = exported("depthwise", tmp_path)
+    found = locate(path, images, batch_size=5)
+    for one, other in zip(found, locate(dynamic, images, batch_size=5), strict=True):
+        assert one.sqnr_db == pytest.approx(other.sqnr_db, rel=1e-4)
+
+
+def test_a_layer_that_makes_nan_has_lost_everything(tmp_path: Path) -> None:
+    path, images = exported("residual", tmp_path)
+    spoil(path, "/conv2/Conv", math.nan)
+    worst = max(locate(path, images), key=lambda each: each.fall_db)
+    assert worst.name == "/conv2/Conv"
+    assert math.isinf(worst.fall_db)
+
+
 def drift(name: str, sqnr_db: float) -> LayerDrift:
     return LayerDrift(name, "Conv", sqnr_db, 0.0, ())
 

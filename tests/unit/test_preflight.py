@@ -301,6 +301,19 @@ def test_the_manifest_tells_that_the_lean_runtime_is_left_out(tmp_path: Path) ->
     assert preflight(path, dataclasses.replace(HOST, tensorrt=(LEAN_10,))).exit_code == 1
 
 
+def test_an_error_names_the_plan_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    none, other = tmp_path / "none.engine", write(tmp_path, manifest=False)
+    with pytest.raises(PlanError) as caught:
+        preflight(none, HOST).require(none)
+    assert caught.value.problem.count("none.engine") == 1
+    with pytest.raises(PlanError) as caught:
+        preflight(other, dataclasses.replace(HOST, tensorrt=(LEAN_10,))).require(other)
+    assert caught.value.problem.count("model.engine") == 1
+    with caplog.at_level("WARNING"):
+        preflight(other, HOST).require(other)
+    assert f"'{other}': There is no manifest" in caplog.text
+
+
 def test_which_tensorrt_runs_it(tmp_path: Path) -> None:
     path = write(tmp_path, kind=2, platform="Linux-x86_64", **GPU)
     host = dataclasses.replace(HOST, tensorrt=(FULL, LEAN_10))

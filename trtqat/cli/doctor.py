@@ -45,7 +45,7 @@ def doctor(
         from trtqat.runtime.host_checks import check_host
         from trtqat.runtime.preflight import preflight
 
-        host = describe_host()
+        host = describe_host(with_cuda=True)
         if plan is not None:
             found = preflight(plan, host, trust=trust, flavour=runtime.value if runtime else None)
             checks, code = found.checks, found.exit_code

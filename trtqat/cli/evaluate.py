@@ -134,6 +134,7 @@ def evaluate(
                 f"'{model}' is an engine, whose layers are fused and cannot be looked into.",
                 "Give the graph that it was built from: trtqat eval model.onnx --locate",
             )
+        sizes = parse_batch_sizes(batch_size)
         if html is not None:
             check_writable(html)
         if baseline is not None and baseline_report is not None:
@@ -160,7 +161,6 @@ def evaluate(
                 precision=baseline_precision.value,
                 cuda_graph=cuda_graph,
             )
-        sizes = parse_batch_sizes(batch_size)
         options = EvaluateOptions(
             batch_size=sizes[-1],
             latency=LatencyOptions(warm_up_ms, duration) if duration else None,

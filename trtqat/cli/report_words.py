@@ -22,8 +22,7 @@ def report_tables(report: Report, drifts: Sequence[LayerDrift] = ()) -> list[Tab
         drifts: Layers as ``evaluation.locate.locate`` found them.
     """
     columns = [f"{report.images} images, batch {report.batch_size}"]
-    columns += [report.baseline.name] if report.baseline else []
-    columns.append(report.model.name)
+    columns += [side.name for side in report.sides]
     tables: list[Table] = [
         ("Accuracy and latency", columns, [row for row in _rows(report) if any(row[1:])])
     ]
@@ -86,7 +85,7 @@ def _point(point: BatchPoint) -> list[str]:
 
 
 def _rows(report: Report) -> list[list[str]]:
-    sides = [side for side in (report.baseline, report.model) if side is not None]
+    sides = report.sides
     blank = [""] * (len(sides) - 1)
 
     def counts(what: str) -> list[str]:

@@ -139,8 +139,8 @@ def measure_accuracy(
     same = _Comparison()
     digest = hashlib.sha256()
     labels: list[int] = []
-    runner = _Batches(model)
-    other = None if baseline is None else _Batches(baseline)
+    runner = Batches(model)
+    other = None if baseline is None else Batches(baseline)
     total = len(dataset)
     try:
         for start in range(0, total, batch_size):
@@ -190,7 +190,7 @@ def pair(labels: Sequence[int], model: Sequence[int], baseline: Sequence[int]) -
     return Paired(int((rights[1] & ~rights[0]).sum()), int((rights[0] & ~rights[1]).sum()))
 
 
-class _Batches:
+class Batches:
     """Runs batches of any size, one session at a time: an engine may allow no second one."""
 
     def __init__(self, model: Model) -> None:
@@ -199,6 +199,18 @@ class _Batches:
         self._size = 0
 
     def first_output(self, inputs: dict[str, Array], size: int) -> Array:
+        """The first output of ``run``."""
+        outputs = self.run(inputs, size)
+        name = self._model.outputs[0].name if self._model.outputs else next(iter(outputs))
+        return outputs[name]
+
+    def run(self, inputs: dict[str, Array], size: int) -> dict[str, Array]:
+        """All outputs, ``(size, …)`` each; rows are repeated where the model takes no fewer.
+
+        Args:
+            inputs: Arrays ``(size, …)`` by input name.
+            size: At most the model's largest batch.
+        """
         low, _ = self._model.batch_range
         padded = max(size, low)
         if padded > size:
@@ -207,11 +219,10 @@ class _Batches:
         if self._session is None or padded != self._size:
             self.close()
             self._session, self._size = self._model.session(padded), padded
-        outputs = self._session.run(inputs)
-        name = self._model.outputs[0].name if self._model.outputs else next(iter(outputs))
-        return outputs[name][:size]
+        return {name: array[:size] for name, array in self._session.run(inputs).items()}
 
     def close(self) -> None:
+        """Frees the session, not the model."""
         if self._session is not None:
             self._session.close()
         self._session = None

@@ -92,12 +92,16 @@ class Report:
     schema_version: int = SCHEMA_VERSION
 
     @property
+    def sides(self) -> tuple[Measured, ...]:
+        """The baseline, if there was one, and the model."""
+        return (self.model,) if self.baseline is None else (self.baseline, self.model)
+
+    @property
     def warnings(self) -> tuple[str, ...]:
         """What spoils the timings, with the name of the model."""
-        sides = [side for side in (self.baseline, self.model) if side is not None and side.timing]
         return tuple(
             f"{side.name}: {warning}"
-            for side in sides
+            for side in self.sides
             for warning in (side.timing.warnings if side.timing else ())
         )
 

@@ -7,6 +7,7 @@ else code times scale, so then what rounding the weights costs is not seen.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import numpy as np
 
 from trtqat.data.batches import Dataset
 from trtqat.errors import GraphError
-from trtqat.evaluation.accuracy import Progress
+from trtqat.evaluation.accuracy import Batches, Progress
 from trtqat.numerics import signal_and_error, sqnr_db
 
 # Outputs of so many layers are kept at once.
@@ -98,7 +99,8 @@ def locate(
     for layer in view.layers:
         before = [by_layer[each.name] for each in view.layers_read(layer)]
         sqnr = by_layer[layer.name]
-        fall = min([*before, _LOSSLESS_DB]) - sqnr
+        # A layer that makes NaN has lost everything.
+        fall = math.inf if math.isnan(sqnr) else min([*before, _LOSSLESS_DB]) - sqnr
         drifts.append(
             LayerDrift(
                 layer.name,
@@ -126,10 +128,12 @@ def _compare(quantized: bytes, plain: bytes, dataset: Dataset, batch_size: int) 
     from trtqat.runtime.onnx_reference import OnnxModel
 
     models = [OnnxModel(each, as_written=True) for each in (quantized, plain)]
+    runners = [Batches(each) for each in models]
     sums: dict[str, list[float]] = {}
     for start in range(0, len(dataset), batch_size):
-        inputs = dataset.batch(start, min(start + batch_size, len(dataset))).inputs
-        found, expected = (each.session(batch_size).run(inputs) for each in models)
+        stop = min(start + batch_size, len(dataset))
+        inputs = dataset.batch(start, stop).inputs
+        found, expected = (each.run(inputs, stop - start) for each in runners)
         for name, reference in expected.items():
             signal, error = signal_and_error(reference, found[name])
             total = sums.setdefault(name, [0.0, 0.0])

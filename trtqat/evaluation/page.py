@@ -7,7 +7,7 @@ from html import escape
 
 import trtqat
 from trtqat.evaluation.charts import bars, curve, distribution, histogram
-from trtqat.evaluation.evaluate import Measured, Report
+from trtqat.evaluation.evaluate import Report
 from trtqat.evaluation.locate import LayerDrift
 
 # Below this McNemar's test calls a difference one.
@@ -81,13 +81,9 @@ def render_page(
     )
 
 
-def _sides(report: Report) -> list[Measured]:
-    return [side for side in (report.baseline, report.model) if side is not None]
-
-
 def _charts(report: Report, drifts: Sequence[LayerDrift]) -> list[str]:
     sections = []
-    timed = {side.name: side.timing.compute for side in _sides(report) if side.timing}
+    timed = {side.name: side.timing.compute for side in report.sides if side.timing}
     if timed:
         quantiles = {name: latency.quantiles_ms for name, latency in timed.items()}
         sections.append(
@@ -133,7 +129,7 @@ def _environment(report: Report) -> str:
         clock = f", SM clock {gpu.sm_clock_mhz} MHz" if gpu.sm_clock_mhz else ""
         about = f"{gpu.name} ({gpu.compute_capability}), driver {gpu.driver}{clock}"
         rows.insert(1, ["GPU", about])
-    for side in _sides(report):
+    for side in report.sides:
         if side.timing:
             rows.append([f"mode of {side.name}", side.timing.mode])
     return _table(("", ""), rows)

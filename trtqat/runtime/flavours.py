@@ -1,8 +1,8 @@
 """TensorRT's runtimes on this host: full, lean, dispatch; which of them runs a plan.
 
-The full runtime runs every plan of its own version; the lean one (45 MB) and the dispatch one
-(1 MB, which needs the library inside the plan) run version-compatible plans. Engine and
-execution context are the same in all three.
+The full runtime runs every plan of its own version; the lean one (a download of 47 MB) and the
+dispatch one (1 MB, which needs the library inside the plan) run version-compatible plans. Engine
+and execution context are the same in all three.
 """
 
 from __future__ import annotations
@@ -107,19 +107,29 @@ def choose_flavour(
     if not candidates:
         what = f"No {wanted} TensorRT" if wanted else "No TensorRT"
         because = f": {problems[0]}" if problems else ""
-        raise MissingError(f"{what} can be imported here{because}.", how_to_get(header))
+        raise MissingError(f"{what} can be imported here{because}.", how_to_get(header, wanted))
     refused = []
     for each in candidates:
         reason = why_not(header, each.version, flavour=each.flavour, lean_excluded=lean_excluded)
         if not reason:
             return each
         refused.append(f"{each.version} ({each.flavour}): {reason}")
-    raise PlanError(f"{'; '.join(refused)}.", how_to_get(header))
-
-
-def how_to_get(header: PlanHeader) -> str:
-    """The way to a TensorRT that runs a plan, as a sentence."""
     written = ".".join(map(str, header.tensorrt))
+    raise PlanError(
+        f"It was built by TensorRT {written}; {'; '.join(refused)}.", how_to_get(header, wanted)
+    )
+
+
+def how_to_get(header: PlanHeader, wanted: Flavour | None = None) -> str:
+    """The way to a TensorRT that runs a plan, as a sentence.
+
+    Args:
+        header: Of the plan.
+        wanted: What was asked for; a lean runtime is no remedy where it must be the full one.
+    """
+    written = ".".join(map(str, header.tensorrt))
+    if header.is_version_compatible and wanted == "full":
+        return f"Install the full TensorRT {written}, or a newer one that may run it."
     if header.is_version_compatible and header.tensorrt[0] <= 10:
         return (
             "pip install 'trtqat[lean]' brings the lean runtime of TensorRT 10, which runs it; "

@@ -42,7 +42,8 @@ class Host:
         platform: Operating system and machine, as ``"Linux-x86_64"``.
         python: Its version.
         driver: NVIDIA's driver version; empty if there is none.
-        cuda: Newest CUDA version that the driver runs, as ``"12.4"``; empty if it is not known.
+        cuda: Newest CUDA version that the driver runs, as ``"12.4"``; empty if it is not known, or
+            was not asked for.
         gpus: The GPUs; empty if there is none.
         gpu_problem: Why there is none.
         tensorrt: TensorRT's flavours.
@@ -61,8 +62,13 @@ class Host:
     packages: dict[str, str]
 
 
-def describe_host() -> Host:
-    """Looks at this host; never raises for what it lacks."""
+def describe_host(*, with_cuda: bool = False) -> Host:
+    """Looks at this host; never raises for what it lacks.
+
+    Args:
+        with_cuda: Whether to ask for the CUDA version, which no check of a plan needs: it takes
+            another run of nvidia-smi.
+    """
     driver, gpus, gpu_problem = _gpus()
     flavours, problems = find_flavours()
     packages = {}
@@ -73,7 +79,7 @@ def describe_host() -> Host:
         platform=f"{platform.system()}-{platform.machine()}",
         python=platform.python_version(),
         driver=driver,
-        cuda=_cuda() if gpus else "",
+        cuda=_cuda() if with_cuda and gpus else "",
         gpus=gpus,
         gpu_problem=gpu_problem,
         tensorrt=flavours,

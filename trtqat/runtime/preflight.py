@@ -82,12 +82,12 @@ class Preflight:
         """
         for check in self.checks:
             if check.status == "failed":
-                raise PlanError(f"'{path}' does not run here. {check.finding}", check.remedy)
+                raise PlanError(_of(path, check), check.remedy)
         for check in self.checks:
             if check.status == "missing":
-                raise MissingError(f"'{path}' does not run here. {check.finding}", check.remedy)
+                raise MissingError(_of(path, check), check.remedy)
             if check.status == "warning":
-                _LOG.warning("%s %s", check.finding, check.remedy)
+                _LOG.warning("'%s': %s %s", path, check.finding, check.remedy)
 
 
 def preflight(
@@ -140,10 +140,17 @@ _WITH_MANIFEST = Check("manifest", "passed", "The plan's SHA-256 is the recorded
 _WITHOUT_MANIFEST = Check(
     "manifest",
     "warning",
-    "There is none beside the plan, so a damaged plan goes unnoticed: TensorRT loads one with a "
-    "changed byte.",
+    "There is no manifest beside the plan, so a damaged plan goes unnoticed: TensorRT loads one "
+    "with a changed byte.",
     "Copy the .json that the build wrote beside it.",
 )
+
+
+def _of(path: Path, check: Check) -> str:
+    """A finding with the plan's name, which some findings have themselves."""
+    if f"'{path}'" in check.finding:
+        return check.finding
+    return f"'{path}' does not run here. {check.finding}"
 
 
 def _described(content: bytes, header: PlanHeader) -> Check:
