@@ -213,6 +213,7 @@ IMPROVE = ("export", "m.onnx", "-o", "new.onnx")
         (("build", "float.onnx", "-o", "m.engine"), 2, "nothing would run in INT8"),
         (("build", "m.onnx", "-o", "m.engine", "--batch", "4:2:8"), 2, "4:2:8"),
         (("build", "m.onnx", "-o", "m.engine", "--workspace", "much"), 2, "much"),
+        (("build", "m.onnx", "-o", "m.engine", "--triton-instances", "2"), 2, "none is given"),
         (("build",), 2, "MODEL.ONNX"),
     ],
 )  # fmt: skip

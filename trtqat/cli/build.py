@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -85,11 +85,14 @@ def build(
         Path | None, typer.Option(metavar="FILE", help="Names of the classes, one a line.")
     ] = None,
     triton_instances: Annotated[
-        int, typer.Option(min=1, help="Executions at once, on each GPU.")
-    ] = 1,
+        int | None, typer.Option(min=1, help="Executions at once, on each GPU. Default: 1.")
+    ] = None,
     triton_queue_delay_us: Annotated[
-        int, typer.Option(min=0, help="How long a request waits for others to share its batch.")
-    ] = 100,
+        int | None,
+        typer.Option(
+            min=0, help="How long a request waits for others to share its batch. Default: 100."
+        ),
+    ] = None,
     require_int8: Annotated[
         bool,
         typer.Option("--require-int8", help="Exit with 3 unless every quantized layer is INT8."),
@@ -131,18 +134,20 @@ def build(
             strip_weights=strip_weights,
             hardware_compatibility=hardware_compatibility,
         )
+        given: dict[str, Any] = {
+            "name": triton_name,
+            "labels": triton_labels,
+            "instances": triton_instances,
+            "max_queue_delay_us": triton_queue_delay_us,
+        }
+        given = {name: value for name, value in given.items() if value is not None}
         triton = None
         if triton_repository is not None:
-            serving = TritonOptions(
-                triton_name or output.stem,
-                triton_labels,
-                triton_instances,
-                triton_queue_delay_us,
-            )
+            serving = TritonOptions(**{"name": output.stem, **given})
             triton = TritonTarget(triton_repository, serving)
-        elif triton_name or triton_labels:
+        elif given:
             raise UsageError(
-                "--triton-name and --triton-labels are for a model repository.",
+                "The other --triton-… options are for a model repository, and none is given.",
                 "Add --triton-repository DIR.",
             )
         result = build_engine(graph, output, options, sign=sign, triton=triton)

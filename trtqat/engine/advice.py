@@ -46,6 +46,10 @@ def advice_on_building(messages: Messages, source: GraphFile) -> str:
         )
     if "scale" in log.lower():
         return "A quantizer's scale is zero or not finite: calibrate the model again."
-    if "memory" in log.lower():
-        return "Free device memory, or lower --workspace or the largest batch."
+    # Out of memory 8.6.0 can leave no more in its log than "1:".
+    if "memory" in log.lower() or not any(map(str.isalpha, log)):
+        return (
+            "Most often device memory is short (nvidia-smi lists who has it): free it, or lower "
+            "--workspace or the largest batch."
+        )
     return "Run it with -v to see TensorRT's log."

@@ -28,8 +28,12 @@ class Messages:
     latest: str = ""
 
     def reason(self, default: str = "TensorRT gave no reason") -> str:
-        """The first error, which names the cause; later ones follow from it."""
-        return self.errors[0].strip().rstrip(".") if self.errors else default
+        """The first error in words, which names the cause; later ones follow from it.
+
+        Out of device memory TensorRT 8.6.0 can log the bare error code ("1:").
+        """
+        told = (error.strip().rstrip(".") for error in self.errors)
+        return next((error for error in told if any(map(str.isalpha, error))), default)
 
 
 def load_tensorrt(purpose: str) -> ModuleType:

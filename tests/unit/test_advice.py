@@ -1,0 +1,34 @@
+"""What a build that failed tells its user, from the lines that TensorRT logs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from trtqat.engine.advice import advice_on_building
+from trtqat.engine.network import GraphFile
+from trtqat.runtime.tensorrt_library import Messages
+
+GRAPH = GraphFile(Path("m.onnx"), "", (), 1, has_half_scales=False, provenance={})
+
+
+def test_the_first_error_in_words_is_the_reason() -> None:
+    messages = Messages(errors=["1: ", "2: [pluginV2Runner.cpp::load::299] Error Code 2.", "then"])
+    assert messages.reason() == "2: [pluginV2Runner.cpp::load::299] Error Code 2"
+    assert Messages(errors=["1: "]).reason() == "TensorRT gave no reason"
+    assert Messages().reason("it") == "it"
+
+
+@pytest.mark.parametrize(
+    ("errors", "words"),
+    [
+        (["1: "], "device memory"),
+        (["2: [virtualMemoryBuffer.cpp] OutOfMemory (requested 1 bytes)"], "device memory"),
+        (["10: Could not find any implementation for node conv"], "--workspace"),
+        (["3: scale of zero"], "calibrate"),
+        (["4: something else"], "-v"),
+    ],
+)
+def test_way_out_of_a_failed_build(errors: list[str], words: str) -> None:
+    assert words in advice_on_building(Messages(errors=errors), GRAPH)
