@@ -55,7 +55,9 @@ def save_timing_cache(config: Any, cache: Any, path: Path | None) -> None:  # no
     with locked(path.parent):
         if path.exists():
             others = config.create_timing_cache(path.read_bytes())
-            # False where the file is of another TensorRT or GPU: then it is replaced.
+            # False where the file is of another TensorRT or GPU: then it is replaced. False from
+            # 8.6.0 always, as it cannot read its graph compiler's part back; it has merged the
+            # kernel timings all the same.
             if others is not None:
                 cache.combine(others, ignore_mismatch=False)
         write_atomically(path, bytes(cache.serialize()))
