@@ -37,7 +37,8 @@ from untrained import images, quantized, with_statistics  # noqa: E402
 from trtqat.engine.builder import build  # noqa: E402
 from trtqat.engine.options import BuildOptions  # noqa: E402
 from trtqat.engine.profiles import ProfileOptions, parse_batch  # noqa: E402
-from trtqat.evaluation.latency import LatencyOptions, measure_latency  # noqa: E402
+from trtqat.evaluation.latency import measure_latency  # noqa: E402
+from trtqat.evaluation.timing import LatencyOptions  # noqa: E402
 from trtqat.export.options import ExportOptions  # noqa: E402
 from trtqat.export.pipeline import export_onnx  # noqa: E402
 from trtqat.graph.improve import ImproveOptions  # noqa: E402

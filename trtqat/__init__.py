@@ -17,7 +17,7 @@ Where what happens:
     cli/         one file per subcommand: parse, call one function, render
 
 Imports point one way: cli → (export, engine, evaluation) → (graph, runtime, quant, data) → errors.
-Only quant/, export/ and runtime/pytorch.py import torch; only engine/ and runtime/ import
+Only quant/, export/ and runtime/pytorch*.py import torch; only engine/ and runtime/ import
 tensorrt. The names below load on first use, so that ``import trtqat`` imports neither.
 """
 
@@ -33,7 +33,9 @@ if TYPE_CHECKING:
     from trtqat.engine.builder import BuildResult, build
     from trtqat.engine.options import BuildOptions
     from trtqat.errors import TrtqatError
-    from trtqat.evaluation.evaluate import EvaluateOptions, Report, evaluate
+    from trtqat.evaluation.evaluate import evaluate
+    from trtqat.evaluation.options import EvaluateOptions
+    from trtqat.evaluation.report import Report
     from trtqat.export.loading import ModelSource, load_model
     from trtqat.export.pipeline import ExportOptions, ExportResult, export_onnx
     from trtqat.runtime.engine import Engine

@@ -11,8 +11,10 @@ from tests import models
 from tests.gpu.workloads import VGG, Artefacts, Build
 from trtqat.data.dataset import open_dataset
 from trtqat.errors import BuildError
-from trtqat.evaluation.evaluate import EvaluateOptions, Report, evaluate
+from trtqat.evaluation.evaluate import evaluate
+from trtqat.evaluation.options import EvaluateOptions
 from trtqat.evaluation.protocol import Model
+from trtqat.evaluation.report import Report
 from trtqat.export.loading import ModelSource, load_model
 from trtqat.export.pipeline import ExportOptions, export_onnx
 from trtqat.numerics import difference
@@ -140,7 +142,7 @@ def test_a_factory_with_other_weights_disagrees(vgg: Artefacts, vgg_data: str) -
 
 
 def test_latency_is_plausible(vgg: Artefacts, vgg_data: str) -> None:
-    from trtqat.evaluation.latency import LatencyOptions
+    from trtqat.evaluation.timing import LatencyOptions
 
     _, plan, source = vgg
     engine = Engine(plan)

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from trtqat.data.batches import Batch, Dataset, check_range
 from trtqat.errors import DataError
-from trtqat.evaluation.accuracy import Accuracy, Agreement, measure_accuracy
+from trtqat.evaluation.accuracy import measure_accuracy
+from trtqat.evaluation.counts import Accuracy, Agreement
 from trtqat.evaluation.protocol import Session
 from trtqat.tensors import Array, Arrays, TensorSpec
 
@@ -41,6 +42,7 @@ class NumpyModel:
 
     device: Literal["cpu", "cuda"] = "cpu"
     inputs = (TensorSpec("x", (-1, 7)),)
+    size_bytes = 28
 
     def __init__(
         self,
@@ -84,6 +86,9 @@ class NumpySession:
 
     def compute_times_ms(self, count: int) -> list[float]:
         return [self._model.compute_ms] * count
+
+    def transfer_times_ms(self, count: int) -> tuple[list[float], list[float]]:
+        return [], []
 
     def close(self) -> None:
         self._model.is_open = False

@@ -7,9 +7,11 @@ import pytest
 
 from tests.unit.test_accuracy import NumpyModel, Samples, make_samples
 from trtqat.errors import GateError, UsageError
-from trtqat.evaluation.evaluate import EvaluateOptions, Report, evaluate
-from trtqat.evaluation.latency import LatencyOptions
+from trtqat.evaluation.evaluate import evaluate
+from trtqat.evaluation.options import EvaluateOptions
 from trtqat.evaluation.protocol import Session
+from trtqat.evaluation.report import Report
+from trtqat.evaluation.timing import LatencyOptions
 from trtqat.tensors import Array
 
 QUICK = LatencyOptions(warm_up_ms=0, duration_s=0)
@@ -52,7 +54,7 @@ def test_report() -> None:
 
 def test_report_as_json() -> None:
     fields = json.loads(json.dumps(report(drop=1.0).to_dict()))
-    assert fields["schema_version"] == 2
+    assert fields["schema_version"] == 3
     assert fields["paired"] == {"lost": 1, "gained": 0, "p_value": 1.0}
     assert fields["agreement"]["same_top1"] == 19
     assert fields["top1_drop_points"] == pytest.approx(5.0)

@@ -7,12 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trtqat.evaluation.latency import (
-    LatencyOptions,
-    measure_in_turns,
-    measure_latency,
-    summarize,
-)
+from trtqat.evaluation.latency import measure_in_turns, measure_latency, summarize
+from trtqat.evaluation.timing import LatencyOptions
 from trtqat.tensors import Array, Arrays
 
 TIMES = st.lists(st.floats(1e-4, 1e4), min_size=1, max_size=300)
@@ -77,6 +73,9 @@ class CountingSession:
         # Cold until the warm-up's first query is over.
         return [self._first_ms * (5 if len(self.chunks) == 1 else 1)] * count
 
+    def transfer_times_ms(self, count: int) -> tuple[list[float], list[float]]:
+        return [0.5] * count, []
+
     def close(self) -> None:
         raise AssertionError("it belongs to the caller")
 
@@ -135,20 +134,19 @@ def test_two_sessions_take_turns() -> None:
     # A clock that slows down hits both: the ratio stays.
     model = Paced([100.0, 200.0, 400.0], 1.0, log, "model")
     baseline = Paced([300.0, 600.0, 1200.0], 1.0, log, "baseline")
-    (mine, theirs), ratio = measure_in_turns([model, baseline], INPUTS, QUICK)
+    (mine, theirs), (ratio,) = measure_in_turns([model, baseline], INPUTS, QUICK)
     # Each warms up once; then a query that does not count comes before each turn.
     assert log == ["model", "baseline"] + ["model"] * 2 + ["baseline"] * 2 + log[6:]
     assert log[2:] == ["model", "model", "baseline", "baseline"] * mine.compute.count
-    assert ratio is not None
     assert ratio.rounds == mine.compute.count == theirs.compute.count
     assert ratio.interval.low == ratio.interval.high == pytest.approx(3.0)
     assert ratio.value == pytest.approx(3.0)
 
 
 def test_one_session_has_no_ratio() -> None:
-    timings, ratio = measure_in_turns([CountingSession()], INPUTS, QUICK)
+    timings, ratios = measure_in_turns([CountingSession()], INPUTS, QUICK)
     assert len(timings) == 1
-    assert ratio is None
+    assert ratios == []
 
 
 @pytest.mark.parametrize(("launch_ms", "bound"), [(100.0, True), (10.0, False)])
@@ -200,6 +198,9 @@ class _Slow:
     def compute_times_ms(self, count: int) -> list[float]:
         time.sleep(0.005)
         return self._session.compute_times_ms(count)
+
+    def transfer_times_ms(self, count: int) -> tuple[list[float], list[float]]:
+        return self._session.transfer_times_ms(count)
 
     def close(self) -> None:
         self._session.close()

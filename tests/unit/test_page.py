@@ -16,9 +16,11 @@ from tests.unit.test_accuracy import NumpyModel, Samples, make_samples
 from tests.unit.test_evaluate import QUICK, one_of_twenty_wrong
 from trtqat.cli.report_words import report_tables
 from trtqat.evaluation.charts import bars, curve, distribution, histogram
-from trtqat.evaluation.evaluate import EvaluateOptions, Report, evaluate
+from trtqat.evaluation.evaluate import evaluate
 from trtqat.evaluation.locate import LayerDrift
+from trtqat.evaluation.options import EvaluateOptions
 from trtqat.evaluation.page import render_page, verdict
+from trtqat.evaluation.report import Report
 from trtqat.tensors import Array
 
 X, _ = make_samples(200)

@@ -8,7 +8,8 @@ import pytest
 from tests.unit.test_accuracy import NumpyModel, Samples, make_samples
 from tests.unit.test_evaluate import QUICK
 from trtqat.errors import UsageError
-from trtqat.evaluation.evaluate import EvaluateOptions, evaluate
+from trtqat.evaluation.evaluate import evaluate
+from trtqat.evaluation.options import EvaluateOptions
 from trtqat.evaluation.sweep import best_within, parse_batch_sizes
 
 X, LABELS = make_samples(20)

@@ -120,14 +120,14 @@ def evaluate(
         check_json(json)
 
         from trtqat.data.dataset import open_dataset
-        from trtqat.evaluation.evaluate import EvaluateOptions
         from trtqat.evaluation.evaluate import evaluate as measure
-        from trtqat.evaluation.latency import LatencyOptions
         from trtqat.evaluation.locate import locate as find_drifts
         from trtqat.evaluation.open import open_baseline, open_model
+        from trtqat.evaluation.options import EvaluateOptions
         from trtqat.evaluation.page import render_page
         from trtqat.evaluation.recorded import read_baseline
         from trtqat.evaluation.sweep import parse_batch_sizes
+        from trtqat.evaluation.timing import LatencyOptions
 
         if locate and model.suffix != ".onnx":
             raise UsageError(

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from trtqat.evaluation.evaluate import Report
-    from trtqat.evaluation.latency import Latency
     from trtqat.evaluation.locate import LayerDrift
+    from trtqat.evaluation.report import Report
     from trtqat.evaluation.sweep import BatchPoint
+    from trtqat.evaluation.timing import Latency
 
 Table = tuple[str, Sequence[str], list[list[str]]]
 

@@ -1,138 +1,29 @@
-"""``evaluate``: one model, one baseline, the same data: accuracy and latency side by side."""
+"""``evaluate``: one model and what it is compared with on the same data, side by side."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from trtqat.data.batches import Dataset
-from trtqat.errors import DataError, GateError, UsageError
-from trtqat.evaluation.accuracy import (
-    Accuracy,
-    AccuracyResult,
-    Progress,
-    measure_accuracy,
-)
-from trtqat.evaluation.latency import LatencyOptions, Ratio, Timing, measure_in_turns
+from trtqat.errors import DataError, UsageError
+from trtqat.evaluation.accuracy import AccuracyResult, Progress, measure_accuracy
+from trtqat.evaluation.latency import measure_in_turns
+from trtqat.evaluation.options import EvaluateOptions
 from trtqat.evaluation.protocol import Model
-from trtqat.evaluation.recorded import RecordedBaseline, compare_with, pack, recorded_ratio
+from trtqat.evaluation.recorded import RecordedBaseline, compare_with, recorded_ratio
+from trtqat.evaluation.report import Measured, Report, Rival
+from trtqat.evaluation.running import open_sessions
 from trtqat.evaluation.sweep import BatchPoint, best_within
-from trtqat.runtime.environment import Environment, describe_environment
+from trtqat.evaluation.throughput import measure_throughput
+from trtqat.evaluation.timing import Ratio
+from trtqat.runtime.environment import describe_environment
+from trtqat.runtime.telemetry import watch_gpu
 from trtqat.tensors import Arrays
 
 _LOG = logging.getLogger(__name__)
-
-SCHEMA_VERSION = 2
-
-
-@dataclass(frozen=True)
-class EvaluateOptions:
-    """What to measure and what to demand.
-
-    Attributes:
-        batch_size: Of every batch but the last.
-        latency: How long to time; None measures no latency.
-        sweep: Batch sizes to time besides.
-        latency_budget_ms: What the best of them must keep; None asks for none.
-        max_accuracy_drop: Gate: top-1 points that may be lost to the baseline.
-        min_speedup: Gate: least ratio of the baseline's median compute time to the model's.
-    """
-
-    batch_size: int = 32
-    latency: LatencyOptions | None = field(default_factory=LatencyOptions)
-    sweep: tuple[int, ...] = ()
-    latency_budget_ms: float | None = None
-    max_accuracy_drop: float | None = None
-    min_speedup: float | None = None
-
-
-@dataclass(frozen=True)
-class Measured:
-    """One model's figures; None where the data has no labels or latency was not asked for."""
-
-    name: str
-    device: str
-    accuracy: Accuracy | None
-    timing: Timing | None
-
-
-@dataclass(frozen=True)
-class Report:
-    """Everything that one evaluation found.
-
-    Attributes:
-        model: The model's figures.
-        baseline: The baseline's, if there was one.
-        comparison: Agreement between the two.
-        data: What it ran on.
-        images: How many images.
-        batch_size: Of every batch but the last.
-        speedup: Baseline's median compute time over the model's, measured in turns.
-        environment: The host.
-        failed_gates: A sentence for every gate that was not met.
-        curve: Timings by batch size, ascending; empty without a sweep.
-        best_batch: The best of them within the latency budget, if one was given and met.
-        schema_version: Of the JSON form.
-    """
-
-    model: Measured
-    baseline: Measured | None
-    comparison: AccuracyResult
-    data: str
-    images: int
-    batch_size: int
-    speedup: Ratio | None
-    environment: Environment
-    failed_gates: tuple[str, ...]
-    curve: tuple[BatchPoint, ...] = ()
-    best_batch: int | None = None
-    schema_version: int = SCHEMA_VERSION
-
-    @property
-    def sides(self) -> tuple[Measured, ...]:
-        """The baseline, if there was one, and the model."""
-        return (self.model,) if self.baseline is None else (self.baseline, self.model)
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """What spoils the timings, with the name of the model."""
-        return tuple(
-            f"{side.name}: {warning}"
-            for side in self.sides
-            for warning in (side.timing.warnings if side.timing else ())
-        )
-
-    @property
-    def top1_drop_points(self) -> float | None:
-        """Top-1 points that the model loses to the baseline; negative if it gains."""
-        if self.baseline is None or self.baseline.accuracy is None or self.model.accuracy is None:
-            return None
-        return self.baseline.accuracy.top1_percent - self.model.accuracy.top1_percent
-
-    def check_gates(self) -> None:
-        """Raises GateError if a gate was not met; the report is complete all the same."""
-        if self.failed_gates:
-            raise GateError(" ".join(self.failed_gates), "The figures are in the report.")
-
-    def to_dict(self) -> dict[str, Any]:
-        """A form for JSON."""
-        result = asdict(self)
-        del result["comparison"]
-        agreement = self.comparison.agreement
-        result["agreement"] = None if agreement is None else asdict(agreement)
-        paired = self.comparison.paired
-        result["paired"] = None if paired is None else {**asdict(paired), "p_value": paired.p_value}
-        result["top1_drop_points"] = self.top1_drop_points
-        predictions = self.comparison.predictions
-        result["predictions"] = {
-            "model": pack(predictions.model),
-            "baseline": pack(predictions.baseline),
-            "data_sha256": predictions.data_sha256,
-        }
-        return result
 
 
 def evaluate(
@@ -142,9 +33,11 @@ def evaluate(
     *,
     baseline: Model | None = None,
     recorded: RecordedBaseline | None = None,
+    rivals: Sequence[Model] = (),
+    steps: Sequence[Model] = (),
     progress: Progress | None = None,
 ) -> Report:
-    """Measures accuracy over every image, and latency at one batch size.
+    """Measures accuracy over every image, and latency and throughput at given batch sizes.
 
     Args:
         model: Engine or graph.
@@ -152,16 +45,20 @@ def evaluate(
         options: See ``EvaluateOptions``.
         baseline: On the same device class.
         recorded: Instead of one: a baseline that was measured elsewhere.
+        rivals: What a user might run instead: measured in the same turns.
+        steps: What lies between baseline and model, as the fake-quantized model and the ONNX
+            reference: run for accuracy alone, each compared with the one before.
         progress: Called with images done and their total.
 
     Raises:
-        UsageError: The batch size is outside of the model's range, or a gate lacks its figure.
+        UsageError: The batch size is outside of a model's range, or a gate lacks its figure.
         DataError: The dataset is empty or does not fit.
         InferenceError: A runtime failed.
     """
     options = options or EvaluateOptions()
-    for each in (model, *([baseline] if baseline else [])):
-        for size in (options.batch_size, *options.sweep):
+    timed = [model, *([baseline] if baseline else []), *rivals]
+    for each in (*timed, *steps):
+        for size in (options.batch_size, *(options.sweep if each in timed else ())):
             _check_batch_size(each, size)
     if len(dataset) == 0:
         raise DataError(f"'{dataset.name}' has no images.", "Give at least one.")
@@ -169,37 +66,55 @@ def evaluate(
     if options.min_speedup is not None and recorded is not None:
         _check_recorded_timing(recorded, options.batch_size)
     comparison = measure_accuracy(
-        model, baseline, dataset, batch_size=options.batch_size, progress=progress
+        model,
+        baseline,
+        dataset,
+        batch_size=options.batch_size,
+        in_flight=options.in_flight,
+        others=rivals,
+        steps=steps,
+        progress=progress,
     )
     if recorded is not None:
         comparison = compare_with(recorded, comparison)
-    mine = theirs = speedup = None
     curve: list[BatchPoint] = []
+    telemetry = None
     if options.latency is not None:
-        models = [model, baseline] if baseline is not None else [model]
-        for size in sorted({options.batch_size, *options.sweep}):
-            timings, ratio = _time(models, dataset, size, options.latency)
-            other_timing = timings[1] if baseline is not None else None
-            curve.append(BatchPoint(size, timings[0], other_timing, ratio))
-        at = next(point for point in curve if point.batch_size == options.batch_size)
-        mine, theirs, speedup = at.model, at.baseline, at.speedup
+        on_gpu = model.device == "cuda"
+        with watch_gpu() if on_gpu else contextlib.nullcontext() as watch:
+            for size in sorted({options.batch_size, *options.sweep}):
+                look = watch.look if watch else lambda: None
+                curve.append(_time(timed, baseline is not None, dataset, size, options, look))
+            telemetry = watch.result() if watch else None
+    at = next((point for point in curve if point.batch_size == options.batch_size), None)
+    theirs, speedup = (at.baseline, at.speedup) if at else (None, None)
     if recorded is not None and recorded.batch_size == options.batch_size:
         theirs = recorded.timing
-        speedup = recorded_ratio(theirs, mine) if theirs and mine else None
-    measured = Measured(model.name, model.device, comparison.model, mine)
+        speedup = recorded_ratio(theirs, at.model) if theirs and at else None
     side = baseline or recorded
     budget = options.latency_budget_ms
     best = None if budget is None else best_within(curve, budget)
-    other = Measured(side.name, side.device, comparison.baseline, theirs) if side else None
     return Report(
-        model=measured,
-        baseline=other,
+        model=Measured(
+            model.name, model.device, comparison.model, at.model if at else None, model.size_bytes
+        ),
+        baseline=None
+        if side is None
+        else Measured(
+            side.name,
+            side.device,
+            comparison.baseline,
+            theirs,
+            baseline.size_bytes if baseline else None,
+        ),
         comparison=comparison,
+        rivals=_rivals(rivals, comparison, at),
         data=dataset.name,
         images=len(dataset),
         batch_size=options.batch_size,
         speedup=speedup,
         environment=describe_environment(with_gpu=model.device == "cuda"),
+        telemetry=telemetry,
         failed_gates=tuple(_failed_gates(options, comparison, speedup)),
         curve=tuple(curve) if options.sweep else (),
         best_batch=best.batch_size if best else None,
@@ -207,16 +122,49 @@ def evaluate(
 
 
 def _time(
-    models: Sequence[Model], dataset: Dataset, batch_size: int, options: LatencyOptions
-) -> tuple[list[Timing], Ratio | None]:
-    names = " and ".join(model.name for model in models)
-    _LOG.info("Timing %s at batch %d.", names, batch_size)
+    models: Sequence[Model],
+    has_baseline: bool,
+    dataset: Dataset,
+    batch_size: int,
+    options: EvaluateOptions,
+    look: Callable[[], None],
+) -> BatchPoint:
+    """Times the model, the baseline if there is one, and the rivals, in this order."""
+    assert options.latency is not None
+    _LOG.info("Timing %s at batch %d.", ", ".join(each.name for each in models), batch_size)
+    inputs = _full_batch(dataset, batch_size)
     with contextlib.ExitStack() as stack:
-        sessions = []
+        lanes = []
         for model in models:
-            sessions.append(model.session(batch_size))
-            stack.callback(sessions[-1].close)
-        return measure_in_turns(sessions, _full_batch(dataset, batch_size), options)
+            lanes.append(open_sessions(model, batch_size, options.in_flight))
+            for session in lanes[-1]:
+                stack.callback(session.close)
+        firsts = [sessions[0] for sessions in lanes]
+        timings, ratios = measure_in_turns(firsts, inputs, options.latency, between=look)
+        if all(model.device == "cuda" for model in models):
+            found = measure_throughput(lanes, inputs, options.latency, between=look)
+            timings = [
+                replace(timing, throughput=each)
+                for timing, each in zip(timings, found, strict=True)
+            ]
+    others = list(zip(timings[1:], ratios, strict=True))
+    theirs, speedup = others.pop(0) if has_baseline else (None, None)
+    return BatchPoint(batch_size, timings[0], theirs, speedup, tuple(others))
+
+
+def _rivals(
+    rivals: Sequence[Model], comparison: AccuracyResult, at: BatchPoint | None
+) -> tuple[Rival, ...]:
+    timings = at.rivals if at else [(None, None)] * len(rivals)
+    return tuple(
+        Rival(
+            Measured(each.name, each.device, found.accuracy, timing, each.size_bytes),
+            found.agreement,
+            found.paired,
+            ratio,
+        )
+        for each, found, (timing, ratio) in zip(rivals, comparison.others, timings, strict=True)
+    )
 
 
 def _full_batch(dataset: Dataset, batch_size: int) -> Arrays:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from trtqat.evaluation.protocol import Session
-from trtqat.evaluation.statistics import Interval, median_interval, ratio_interval
+from trtqat.evaluation.statistics import median_interval, ratio_interval
+from trtqat.evaluation.timing import Latency, LatencyOptions, Ratio, Timing
 from trtqat.tensors import Arrays
 
 # As trtexec: at least ten queries, however long one takes.
@@ -20,84 +20,11 @@ _MIN_QUERIES = 10
 _STABLE = 0.01
 _PATIENCE = 2
 _QUANTILES = 201
+# Copies that are timed; they vary little.
+_TRANSFERS = 100
 # Above these trtexec warns.
 _ENQUEUE_BOUND = 0.8
 _UNSTABLE_PERCENT = 2.5
-
-
-@dataclass(frozen=True)
-class LatencyOptions:
-    """How long to measure, in trtexec's words and with its defaults.
-
-    Attributes:
-        warm_up_ms: Time before the first query that counts.
-        duration_s: Least time over which queries count, for each session and figure; up to twice
-            as long while the median is not stable.
-    """
-
-    warm_up_ms: float = 200.0
-    duration_s: float = 3.0
-
-
-@dataclass(frozen=True)
-class Latency:
-    """Statistics of one figure, in ms.
-
-    Percentiles follow trtexec: the value at index N - 1 - int((1 - p) * N) of the sorted times.
-
-    Attributes:
-        interval_ms: 95 % interval of the median.
-        variation_percent: Standard deviation over mean.
-        quantiles_ms: 201 of them in equal steps from the minimum to the maximum: the
-            distribution, for charts.
-    """
-
-    count: int
-    min_ms: float
-    mean_ms: float
-    median_ms: float
-    p90_ms: float
-    p95_ms: float
-    p99_ms: float
-    max_ms: float
-    interval_ms: Interval
-    variation_percent: float
-    quantiles_ms: tuple[float, ...]
-
-
-@dataclass(frozen=True)
-class Timing:
-    """The latency of one model at one batch size.
-
-    Attributes:
-        mode: How queries were enqueued and timed.
-        compute: GPU compute time by CUDA events, inputs resident (``GPU compute time`` in
-            trtexec's words); on a CPU the wall clock of a run.
-        request: Wall clock of one request: host memory to host memory, synchronised.
-        enqueue: Host time of each launch; None where nothing is launched ahead.
-        warnings: What trtexec would warn of, as sentences.
-    """
-
-    mode: str
-    compute: Latency
-    request: Latency
-    enqueue: Latency | None = None
-    warnings: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Ratio:
-    """How many times one model is as fast as another.
-
-    Attributes:
-        value: Ratio of the medians.
-        interval: Its 95 % interval, over rounds in which both were measured.
-        rounds: How many.
-    """
-
-    value: float
-    interval: Interval
-    rounds: int
 
 
 def measure_latency(session: Session, inputs: Arrays, options: LatencyOptions) -> Timing:
@@ -113,18 +40,22 @@ def measure_latency(session: Session, inputs: Arrays, options: LatencyOptions) -
 
 
 def measure_in_turns(
-    sessions: Sequence[Session], inputs: Arrays, options: LatencyOptions
-) -> tuple[list[Timing], Ratio | None]:
+    sessions: Sequence[Session],
+    inputs: Arrays,
+    options: LatencyOptions,
+    *,
+    between: Callable[[], None] = lambda: None,
+) -> tuple[list[Timing], list[Ratio]]:
     """Measures sessions on the same inputs in turns, so that clock drift hits all of them.
 
     Args:
         sessions: Bound to the batch size of ``inputs``.
         inputs: Real data.
         options: How long, for each session and figure.
+        between: Called after each turn.
 
     Returns:
-        The sessions' timings, and how much faster the first one computes than the second, if
-        there is one.
+        The sessions' timings, and how much faster the first one computes than each of the others.
     """
     for session in sessions:
         session.load(inputs)
@@ -141,19 +72,22 @@ def measure_in_turns(
 
         return measure
 
-    computed = _rounds(
-        [session.compute_times_ms for session in sessions],
-        options,
-        lambda index: enqueued[index].extend(sessions[index].enqueue_times_ms),
+    def counted(index: int) -> None:
+        enqueued[index].extend(sessions[index].enqueue_times_ms)
+        between()
+
+    computed = _rounds([session.compute_times_ms for session in sessions], options, counted)
+    requested = _rounds(
+        [request(session) for session in sessions], options, lambda index: between()
     )
-    requested = _rounds([request(session) for session in sessions], options)
+    transfers = [session.transfer_times_ms(_TRANSFERS) for session in sessions]
     timings = [
-        _timing(session.mode, mine, requests, enqueues)
-        for session, mine, requests, enqueues in zip(
-            sessions, computed, requested, enqueued, strict=True
+        _timing(session.mode, _flat(mine), _flat(requests), enqueues, copies)
+        for session, mine, requests, enqueues, copies in zip(
+            sessions, computed, requested, enqueued, transfers, strict=True
         )
     ]
-    return timings, _ratio(computed[1], computed[0]) if len(sessions) > 1 else None
+    return timings, [_ratio(other, computed[0]) for other in computed[1:]]
 
 
 def summarize(times_ms: Sequence[float]) -> Latency:
@@ -217,32 +151,44 @@ def _warm_up(measure: Callable[[int], list[float]], options: LatencyOptions) -> 
 
 
 def _is_stable(rounds: list[list[float]]) -> bool:
-    times = [time_ms for each in rounds for time_ms in each]
+    times = _flat(rounds)
     interval = median_interval(times)
     return interval.high - interval.low <= 2 * _STABLE * float(np.median(times))
 
 
+def _flat(rounds: list[list[float]]) -> list[float]:
+    return [time_ms for each in rounds for time_ms in each]
+
+
 def _timing(
     mode: str,
-    computed: list[list[float]],
-    requested: list[list[float]],
+    computed: list[float],
+    requested: list[float],
     enqueued: list[float],
+    transfers: tuple[list[float], list[float]],
 ) -> Timing:
-    compute = summarize([time_ms for each in computed for time_ms in each])
-    request = summarize([time_ms for each in requested for time_ms in each])
+    compute, request = summarize(computed), summarize(requested)
     enqueue = summarize(enqueued) if enqueued else None
+    h2d, d2h = (summarize(times) if times else None for times in transfers)
     warnings = []
     if enqueue is not None and enqueue.median_ms > _ENQUEUE_BOUND * compute.median_ms:
         warnings.append(
             f"Enqueue-bound: launching takes {enqueue.median_ms:.3f} ms of the host for "
             f"{compute.median_ms:.3f} ms on the GPU; a CUDA graph or a larger batch helps."
         )
+    for what, copies in (("Inputs", h2d), ("Outputs", d2h)):
+        if copies is not None and copies.median_ms > compute.median_ms:
+            warnings.append(
+                f"Transfer-bound: {what.lower()} take {copies.median_ms:.3f} ms over the bus, "
+                f"computing takes {compute.median_ms:.3f} ms; with several queries in flight the "
+                "bus sets the pace."
+            )
     if compute.variation_percent > _UNSTABLE_PERCENT:
         warnings.append(
             f"Unstable: compute times vary by {compute.variation_percent:.1f} %; something else "
             "runs on the device, or its clocks change."
         )
-    return Timing(mode, compute, request, enqueue, tuple(warnings))
+    return Timing(mode, compute, request, enqueue, h2d, d2h, None, tuple(warnings))
 
 
 def _ratio(slower: list[list[float]], faster: list[list[float]]) -> Ratio:

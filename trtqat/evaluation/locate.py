@@ -15,7 +15,8 @@ import numpy as np
 
 from trtqat.data.batches import Dataset
 from trtqat.errors import GraphError
-from trtqat.evaluation.accuracy import Batches, Progress
+from trtqat.evaluation.accuracy import Progress
+from trtqat.evaluation.running import Batches
 from trtqat.numerics import signal_and_error, sqnr_db
 
 # Outputs of so many layers are kept at once.

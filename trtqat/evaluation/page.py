@@ -7,8 +7,8 @@ from html import escape
 
 import trtqat
 from trtqat.evaluation.charts import bars, curve, distribution, histogram
-from trtqat.evaluation.evaluate import Report
 from trtqat.evaluation.locate import LayerDrift
+from trtqat.evaluation.report import Report
 
 # Below this McNemar's test calls a difference one.
 _SIGNIFICANT = 0.05

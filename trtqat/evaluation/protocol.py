@@ -13,7 +13,9 @@ from trtqat.tensors import Array, Arrays, TensorSpec
 
 
 class Session(Protocol):
-    """A model bound to one batch size.
+    """A model bound to one batch size: one query at a time, from one thread at a time.
+
+    Several sessions of a model may run at once where its device is a GPU.
 
     Attributes:
         mode: How a query runs and is timed, in words.
@@ -38,6 +40,12 @@ class Session(Protocol):
         On a GPU by CUDA events, without transfers; on a CPU by the wall clock.
         """
 
+    def transfer_times_ms(self, count: int) -> tuple[list[float], list[float]]:
+        """Times of ``count`` copies of all inputs to the device, and of all outputs back, in ms.
+
+        By CUDA events; two empty lists where nothing is copied.
+        """
+
     def close(self) -> None:
         """Frees what the session holds."""
 
@@ -52,10 +60,12 @@ class Model(Protocol):
         outputs: Outputs, the first of which holds the logits of a classifier; empty if they
             are not known before it runs.
         batch_range: Smallest and largest batch size; no upper limit if that is None.
+        size_bytes: What holds its weights: plan, file, or parameters in memory.
     """
 
     name: str
     device: Literal["cpu", "cuda"]
+    size_bytes: int
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]: ...  # noqa: D102

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from trtqat.errors import DataError, UsageError
-from trtqat.evaluation.accuracy import Accuracy, AccuracyResult, Agreement, pair
-from trtqat.evaluation.latency import Latency, Ratio, Timing
+from trtqat.evaluation.accuracy import AccuracyResult
+from trtqat.evaluation.counts import Accuracy, Agreement, pair
 from trtqat.evaluation.statistics import Interval
+from trtqat.evaluation.timing import Latency, Ratio, Throughput, Timing
 
 _OLDEST_SCHEMA = 2
 
@@ -138,11 +139,20 @@ def unpack(text: str) -> tuple[int, ...]:
 
 
 def _timing(fields: dict[str, Any]) -> Timing:
+    # Transfers and throughput came with schema 3.
+    latencies = {
+        name: _latency(fields[name]) if fields.get(name) else None
+        for name in ("enqueue", "h2d", "d2h")
+    }
+    throughput = fields.get("throughput")
+    if throughput:
+        throughput = Throughput(**{**throughput, "interval": Interval(**throughput["interval"])})
     return Timing(
         mode=fields["mode"],
         compute=_latency(fields["compute"]),
         request=_latency(fields["request"]),
-        enqueue=_latency(fields["enqueue"]) if fields["enqueue"] else None,
+        **latencies,
+        throughput=throughput or None,
         warnings=tuple(fields["warnings"]),
     )
 

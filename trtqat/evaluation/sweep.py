@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from trtqat.errors import UsageError
-from trtqat.evaluation.latency import Ratio, Timing
+from trtqat.evaluation.timing import Ratio, Timing
 
 
 @dataclass(frozen=True)
@@ -18,12 +18,14 @@ class BatchPoint:
         model: The model's timing.
         baseline: The baseline's, if there is one.
         speedup: Of the model over the baseline, computing.
+        rivals: Timing of each rival, and the model's speed-up over it.
     """
 
     batch_size: int
     model: Timing
     baseline: Timing | None
     speedup: Ratio | None
+    rivals: tuple[tuple[Timing, Ratio], ...] = ()
 
     @property
     def images_per_second(self) -> float:

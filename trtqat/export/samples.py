@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from trtqat.errors import ExportError, SourceError, TrtqatError, first_line
-from trtqat.runtime.pytorch import name_outputs
+from trtqat.runtime.pytorch_session import name_outputs
 from trtqat.tensors import Array, TensorSpec, random_arrays, specs_by_name
 
 Samples = dict[str, torch.Tensor]
@@ -65,7 +65,7 @@ def make_samples(inputs: Sequence[TensorSpec], batch_size: int | None, seed: int
 
 
 def run_model(model: torch.nn.Module, samples: Samples) -> dict[str, Array]:
-    """Runs the model and names its outputs (``runtime.pytorch.name_outputs``).
+    """Runs the model and names its outputs (``runtime.pytorch_session.name_outputs``).
 
     Raises:
         ExportError: The model raises on the samples.

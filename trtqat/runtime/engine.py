@@ -36,6 +36,7 @@ class Engine:
         batch_range: Smallest and largest batch.
         manifest: Fields of the manifest beside the plan, or None.
         tensorrt: The TensorRT that runs it.
+        size_bytes: Of the plan.
     """
 
     device: Literal["cpu", "cuda"] = "cuda"
@@ -80,6 +81,7 @@ class Engine:
         assert found.flavour is not None
         assert found.header is not None
         self.name = path.name
+        self.size_bytes = len(found.plan)
         self.manifest = found.manifest
         self.tensorrt = found.flavour
         self._cuda_graph = cuda_graph

@@ -34,6 +34,7 @@ class OnnxModel:
         outputs: The graph's outputs.
         batch_range: Smallest and largest batch, equal if it is fixed; None as the upper end
             if it is open.
+        size_bytes: Of the graph.
     """
 
     device: Literal["cpu", "cuda"] = "cpu"
@@ -69,6 +70,7 @@ class OnnxModel:
                 f"ONNX Runtime does not accept '{self.name}': {first_line(error)}.",
                 "Check that it is an ONNX file, whole, and of an opset that this version reads.",
             ) from error
+        self.size_bytes = len(graph) if isinstance(graph, bytes) else graph.stat().st_size
         self.inputs = tuple(_spec(argument) for argument in self._session.get_inputs())
         self.outputs = tuple(_spec(argument) for argument in self._session.get_outputs())
         batches = {spec.shape[0] for spec in self.inputs if spec.shape}
@@ -132,6 +134,11 @@ class OnnxSession:
             self._session.run(None, self._loaded)
             times.append((time.perf_counter() - start) * 1e3)
         return times
+
+    def transfer_times_ms(self, count: int) -> tuple[list[float], list[float]]:
+        """None: inputs and outputs stay in host memory."""
+        del count
+        return [], []
 
     def close(self) -> None:
         """Nothing to free: the graph owns the memory."""

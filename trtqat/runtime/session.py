@@ -1,8 +1,8 @@
 """An engine bound to shapes, buffers and a stream.
 
 A session has fixed shapes and fixed addresses, which is what a captured CUDA graph needs;
-another batch size is another session. Memory and streams come from cuda.core, and TensorRT
-enqueues into them.
+another batch size is another session, and so is another query in flight. Memory and streams come
+from cuda.core, and TensorRT enqueues into them.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import ctypes
 import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -112,10 +112,11 @@ class EngineSession:
         Raises:
             InferenceError: TensorRT's enqueue failed.
         """
+        # CUDA's current device belongs to a thread, and each query in flight has one of its own.
+        self._device.set_current()
         self._copy_in(inputs)
         self._launch()
-        for tensor in self._outputs.values():
-            tensor.device.copy_to(tensor.pinned, stream=self._stream)
+        self._copy_out()
         self._stream.sync()
         return {name: tensor.host.copy() for name, tensor in self._outputs.items()}
 
@@ -130,21 +131,15 @@ class EngineSession:
         Raises:
             InferenceError: TensorRT's enqueue failed.
         """
-        if not self._events:
-            self._events = [(self._make_event(), self._make_event()) for _ in range(_WINDOW)]
-        times: list[float] = []
         self.enqueue_times_ms = []
-        while len(times) < count:
-            window = self._events[: count - len(times)]
-            for start, end in window:
-                self._stream.record(start)
-                before = time.perf_counter()
-                self._launch()
-                self.enqueue_times_ms.append((time.perf_counter() - before) * 1e3)
-                self._stream.record(end)
-            self._stream.sync()
-            times.extend(float(end - start) for start, end in window)
-        return times
+        return self._timed(self._launch, count, self.enqueue_times_ms)
+
+    def transfer_times_ms(self, count: int) -> tuple[list[float], list[float]]:
+        """Times of ``count`` copies of all inputs to the GPU, and of all outputs back, in ms.
+
+        Pinned memory on the host, by CUDA events; trtexec's H2D and D2H latency.
+        """
+        return self._timed(self._copy_to_device, count, []), self._timed(self._copy_out, count, [])
 
     def attach_profiler(self, profiler: Any) -> None:  # noqa: ANN401
         """Lets every later ``enqueue`` report the time of each layer to an ``IProfiler``."""
@@ -171,10 +166,35 @@ class EngineSession:
         self.context = None
         self._stream.close()
 
+    def _timed(self, launch: Callable[[], None], count: int, enqueues: list[float]) -> list[float]:
+        """Times of ``count`` launches between two events each; host times go to ``enqueues``."""
+        if not self._events:
+            self._events = [(self._make_event(), self._make_event()) for _ in range(_WINDOW)]
+        times: list[float] = []
+        while len(times) < count:
+            window = self._events[: count - len(times)]
+            for start, end in window:
+                self._stream.record(start)
+                before = time.perf_counter()
+                launch()
+                enqueues.append((time.perf_counter() - before) * 1e3)
+                self._stream.record(end)
+            self._stream.sync()
+            times.extend(float(end - start) for start, end in window)
+        return times
+
     def _copy_in(self, inputs: Arrays) -> None:
         for name, tensor in self._inputs.items():
             np.copyto(tensor.host, inputs[name], casting="same_kind")
+        self._copy_to_device()
+
+    def _copy_to_device(self) -> None:
+        for tensor in self._inputs.values():
             tensor.device.copy_from(tensor.pinned, stream=self._stream)
+
+    def _copy_out(self) -> None:
+        for tensor in self._outputs.values():
+            tensor.device.copy_to(tensor.pinned, stream=self._stream)
 
     def _launch(self) -> None:
         if self._graph is not None:

@@ -1,0 +1,30 @@
+"""What an evaluation is to measure and to demand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from trtqat.evaluation.timing import LatencyOptions
+
+
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """What to measure and what to demand.
+
+    Attributes:
+        batch_size: Of every batch but the last.
+        latency: How long to time; None measures no latency.
+        sweep: Batch sizes to time besides.
+        latency_budget_ms: What the best of them must keep; None asks for none.
+        max_accuracy_drop: Gate: top-1 points that may be lost to the baseline.
+        min_speedup: Gate: least ratio of the baseline's median compute time to the model's.
+        in_flight: Queries at once on a GPU, for accuracy and for the throughput.
+    """
+
+    batch_size: int = 32
+    latency: LatencyOptions | None = field(default_factory=LatencyOptions)
+    sweep: tuple[int, ...] = ()
+    latency_budget_ms: float | None = None
+    max_accuracy_drop: float | None = None
+    min_speedup: float | None = None
+    in_flight: int = 4

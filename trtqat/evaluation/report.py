@@ -1,0 +1,148 @@
+"""The report of an evaluation: everything that it found, and its form for JSON."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from trtqat.errors import GateError
+from trtqat.evaluation.accuracy import AccuracyResult
+from trtqat.evaluation.counts import Accuracy, Agreement, Paired
+from trtqat.evaluation.recorded import pack
+from trtqat.evaluation.sweep import BatchPoint
+from trtqat.evaluation.timing import Ratio, Timing
+from trtqat.runtime.environment import Environment
+from trtqat.runtime.telemetry import Telemetry
+
+SCHEMA_VERSION = 3
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One model's figures.
+
+    Attributes:
+        name: For tables.
+        device: ``"cpu"`` or ``"cuda"``.
+        accuracy: Its counts; None if the data has no labels.
+        timing: Its times; None if latency was not asked for.
+        size_bytes: Of plan, file or parameters; None for what was measured elsewhere.
+    """
+
+    name: str
+    device: str
+    accuracy: Accuracy | None
+    timing: Timing | None
+    size_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class Rival:
+    """What a user might run instead of the model.
+
+    Attributes:
+        measured: Its figures.
+        agreement: With the baseline, if there is one.
+        paired: Likewise.
+        speedup: Its median compute time over the model's, measured in turns.
+    """
+
+    measured: Measured
+    agreement: Agreement | None
+    paired: Paired | None
+    speedup: Ratio | None
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything that one evaluation found.
+
+    Attributes:
+        model: The model's figures.
+        baseline: The baseline's, if there was one.
+        comparison: Agreement between the two.
+        data: What it ran on.
+        images: How many images.
+        batch_size: Of every batch but the last.
+        speedup: Baseline's median compute time over the model's, measured in turns.
+        environment: The host.
+        telemetry: Clocks, temperature and power of the GPU during the timing, where NVML tells.
+        rivals: What might be run instead.
+        failed_gates: A sentence for every gate that was not met.
+        curve: Timings by batch size, ascending; empty without a sweep.
+        best_batch: The best of them within the latency budget, if one was given and met.
+        schema_version: Of the JSON form.
+    """
+
+    model: Measured
+    baseline: Measured | None
+    comparison: AccuracyResult
+    data: str
+    images: int
+    batch_size: int
+    speedup: Ratio | None
+    environment: Environment
+    failed_gates: tuple[str, ...]
+    telemetry: Telemetry | None = None
+    rivals: tuple[Rival, ...] = ()
+    curve: tuple[BatchPoint, ...] = ()
+    best_batch: int | None = None
+    schema_version: int = SCHEMA_VERSION
+
+    @property
+    def sides(self) -> tuple[Measured, ...]:
+        """The baseline, if there was one, and the model."""
+        return (self.model,) if self.baseline is None else (self.baseline, self.model)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What spoils the timings, with the name of the model, and outputs that are wrong."""
+        found = [
+            f"{side.name}: {warning}"
+            for side in (*self.sides, *(rival.measured for rival in self.rivals))
+            for warning in (side.timing.warnings if side.timing else ())
+        ]
+        found += self.telemetry.warnings if self.telemetry else ()
+        compared = (
+            (self.model.name, self.comparison.agreement),
+            *((each.name, each.agreement) for each in self.comparison.others),
+            *((each.name, each.agreement) for each in self.comparison.steps),
+        )
+        for name, agreement in dict(compared).items():
+            if agreement is not None and agreement.wrong_positions:
+                where = ", ".join(map(str, agreement.wrong_positions))
+                found.append(
+                    f"{name}: the outputs at position {where} of the batch are wrong, while those "
+                    "at others are not."
+                )
+        return tuple(found)
+
+    @property
+    def top1_drop_points(self) -> float | None:
+        """Top-1 points that the model loses to the baseline; negative if it gains."""
+        if self.baseline is None or self.baseline.accuracy is None or self.model.accuracy is None:
+            return None
+        return self.baseline.accuracy.top1_percent - self.model.accuracy.top1_percent
+
+    def check_gates(self) -> None:
+        """Raises GateError if a gate was not met; the report is complete all the same."""
+        if self.failed_gates:
+            raise GateError(" ".join(self.failed_gates), "The figures are in the report.")
+
+    def to_dict(self) -> dict[str, Any]:
+        """A form for JSON."""
+        result = asdict(self)
+        del result["comparison"]
+        result["steps"] = [asdict(step) for step in self.comparison.steps]
+        agreement = self.comparison.agreement
+        result["agreement"] = None if agreement is None else asdict(agreement)
+        paired = self.comparison.paired
+        result["paired"] = None if paired is None else {**asdict(paired), "p_value": paired.p_value}
+        result["top1_drop_points"] = self.top1_drop_points
+        predictions = self.comparison.predictions
+        result["predictions"] = {
+            "model": pack(predictions.model),
+            "baseline": pack(predictions.baseline),
+            "data_sha256": predictions.data_sha256,
+        }
+        return result

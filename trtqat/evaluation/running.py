@@ -1,0 +1,212 @@
+"""Every image once through several models: several batches in flight, results in order.
+
+A session is one query at a time; several queries in flight are several sessions, each on a thread
+of its own. Copies, launches and waiting release Python's lock, so that the next batch is read and
+copied to the GPU while the one before computes.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from queue import SimpleQueue
+from typing import TypeVar
+
+import numpy as np
+
+from trtqat.data.batches import Batch, Dataset
+from trtqat.errors import InferenceError
+from trtqat.evaluation.protocol import Model, Session
+from trtqat.tensors import Array, Arrays
+
+_LOG = logging.getLogger(__name__)
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Answers:
+    """One batch, and what every model made of it.
+
+    Attributes:
+        start: Number of its first image.
+        batch: Inputs and labels.
+        outputs: The first output of every model, ``(N, …)``.
+    """
+
+    start: int
+    batch: Batch
+    outputs: tuple[Array, ...]
+
+
+def run_models(
+    models: Sequence[Model], dataset: Dataset, *, batch_size: int, in_flight: int = 1
+) -> Iterator[Answers]:
+    """Runs a dataset through models, batch by batch, in order.
+
+    The last batch is as small as it is; a model that does not take so small a one gets its rows
+    repeated, and the results of the repetition are dropped.
+
+    Args:
+        models: Each sees every batch.
+        dataset: Images; it is read by one thread at a time.
+        batch_size: Of all batches but the last.
+        in_flight: Batches at once; fewer where a model does not open so many sessions. One at a
+            time unless all models are on a GPU: a CPU is busy with one.
+
+    Raises:
+        DataError: The dataset cannot be read.
+        InferenceError: A runtime failed.
+    """
+    whole = range(0, len(dataset) - batch_size + 1, batch_size)
+    rest = len(whole) * batch_size
+    if any(model.device == "cpu" for model in models):
+        in_flight = 1
+    lanes = _open_lanes(models, min(in_flight, len(whole)), batch_size)
+    reading = threading.Lock()
+
+    def answer(lane: int, start: int) -> Answers:
+        stop = min(start + batch_size, len(dataset))
+        with reading:
+            batch = dataset.batch(start, stop)
+        outputs = [each.first_output(batch.inputs, stop - start) for each in lanes[lane]]
+        return Answers(start, batch, tuple(outputs))
+
+    try:
+        yield from in_order(answer, whole, len(lanes))
+        if rest < len(dataset):
+            # Other sizes are other sessions: not beside those of the others.
+            for lane in lanes[1:]:
+                _close(lane)
+            yield answer(0, rest)
+    finally:
+        for lane in lanes:
+            _close(lane)
+
+
+def in_order(
+    work: Callable[[int, Item], Result], items: Iterable[Item], lanes: int
+) -> Iterator[Result]:
+    """Does several pieces of work at once, and yields their results in the order of the items.
+
+    Args:
+        work: Gets the number of a lane, which no other call has at that time, and an item.
+        items: Taken a few at a time.
+        lanes: How many at once; one works without threads.
+    """
+    if lanes <= 1:
+        yield from (work(0, item) for item in items)
+        return
+    free: SimpleQueue[int] = SimpleQueue()
+    for lane in range(lanes):
+        free.put(lane)
+
+    def on_a_lane(item: Item) -> Result:
+        lane = free.get()
+        try:
+            return work(lane, item)
+        finally:
+            free.put(lane)
+
+    pending: deque[Future[Result]] = deque()
+    with ThreadPoolExecutor(lanes) as pool:
+        try:
+            for item in items:
+                pending.append(pool.submit(on_a_lane, item))
+                # One more than there are lanes: none waits for the caller.
+                if len(pending) > lanes:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            for each in pending:
+                each.cancel()
+
+
+def open_sessions(model: Model, batch_size: int, wanted: int) -> list[Session]:
+    """Opens sessions for queries in flight: as many as wanted, or as the model allows.
+
+    Args:
+        model: On a CPU it gets one.
+        batch_size: Within the model's range.
+        wanted: At least 1.
+
+    Raises:
+        InferenceError: It does not even open one.
+    """
+    sessions = [model.session(batch_size)]
+    try:
+        while len(sessions) < wanted and model.device != "cpu":
+            sessions.append(model.session(batch_size))
+    except InferenceError as error:
+        _LOG.info("%d of %d queries in flight: %s", len(sessions), wanted, error)
+    return sessions
+
+
+class Batches:
+    """Runs batches of any size, one session at a time: an engine may allow no second one."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self._session: Session | None = None
+        self._size = 0
+
+    def first_output(self, inputs: Arrays, size: int) -> Array:
+        """The first output of ``run``."""
+        outputs = self.run(inputs, size)
+        name = self._model.outputs[0].name if self._model.outputs else next(iter(outputs))
+        return outputs[name]
+
+    def run(self, inputs: Arrays, size: int) -> dict[str, Array]:
+        """All outputs, ``(size, …)`` each; rows are repeated where the model takes no fewer.
+
+        Args:
+            inputs: Arrays ``(size, …)`` by input name.
+            size: At most the model's largest batch.
+        """
+        session = self.open(size)
+        if self._size > size:
+            rows = np.arange(self._size) % size
+            inputs = {name: array[rows] for name, array in inputs.items()}
+        return {name: array[:size] for name, array in session.run(inputs).items()}
+
+    def open(self, size: int) -> Session:
+        """The session for batches of a size, opened if it is not the one that is open."""
+        low, _ = self._model.batch_range
+        padded = max(size, low)
+        if self._session is None or padded != self._size:
+            self.close()
+            self._session, self._size = self._model.session(padded), padded
+        return self._session
+
+    def close(self) -> None:
+        """Frees the session, not the model."""
+        if self._session is not None:
+            self._session.close()
+        self._session = None
+
+
+def _open_lanes(models: Sequence[Model], wanted: int, batch_size: int) -> list[list[Batches]]:
+    """One runner of every model for each lane; the first opens its sessions when it needs them."""
+    lanes = [[Batches(model) for model in models]]
+    while len(lanes) < wanted:
+        lane = [Batches(model) for model in models]
+        try:
+            for each in [*(lanes[0] if len(lanes) == 1 else []), *lane]:
+                each.open(batch_size)
+        except InferenceError as error:
+            _close(lane)
+            _LOG.info("%d of %d batches in flight: %s", len(lanes), wanted, error)
+            break
+        lanes.append(lane)
+    return lanes
+
+
+def _close(lane: Sequence[Batches]) -> None:
+    for each in lane:
+        each.close()

@@ -1,0 +1,108 @@
+"""Options and figures of a timing; what they mean is the same for engine and PyTorch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from trtqat.evaluation.statistics import Interval
+
+
+@dataclass(frozen=True)
+class LatencyOptions:
+    """How long to measure, in trtexec's words and with its defaults.
+
+    Attributes:
+        warm_up_ms: Time before the first query that counts.
+        duration_s: Least time over which queries count, for each session and figure; up to twice
+            as long while the median is not stable.
+    """
+
+    warm_up_ms: float = 200.0
+    duration_s: float = 3.0
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Statistics of one figure, in ms.
+
+    Percentiles follow trtexec: the value at index N - 1 - int((1 - p) * N) of the sorted times.
+
+    Attributes:
+        interval_ms: 95 % interval of the median.
+        variation_percent: Standard deviation over mean.
+        quantiles_ms: 201 of them in equal steps from the minimum to the maximum: the
+            distribution, for charts.
+    """
+
+    count: int
+    min_ms: float
+    mean_ms: float
+    median_ms: float
+    p90_ms: float
+    p95_ms: float
+    p99_ms: float
+    max_ms: float
+    interval_ms: Interval
+    variation_percent: float
+    quantiles_ms: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Throughput:
+    """What a model does when it is never left waiting.
+
+    Attributes:
+        images_per_second: Median over the turns. A turn is the wall clock from the first input
+            copy to the last output copy, with the pipeline empty at either end.
+        interval: Its 95 % interval.
+        in_flight: Queries at once.
+        queries: How many counted.
+        turns: In how many turns.
+    """
+
+    images_per_second: float
+    interval: Interval
+    in_flight: int
+    queries: int
+    turns: int
+
+
+@dataclass(frozen=True)
+class Timing:
+    """The latency of one model at one batch size.
+
+    Attributes:
+        mode: How queries were enqueued and timed.
+        compute: GPU compute time by CUDA events, inputs resident (``GPU compute time`` in
+            trtexec's words); on a CPU the wall clock of a run.
+        request: Wall clock of one request: host memory to host memory, synchronised.
+        enqueue: Host time of each launch; None where nothing is launched ahead.
+        h2d: Copies of all inputs from pinned host memory to the GPU, by CUDA events; None on a CPU.
+        d2h: Copies of all outputs back.
+        throughput: With several queries in flight; None on a CPU, which one keeps busy.
+        warnings: What trtexec would warn of, as sentences.
+    """
+
+    mode: str
+    compute: Latency
+    request: Latency
+    enqueue: Latency | None = None
+    h2d: Latency | None = None
+    d2h: Latency | None = None
+    throughput: Throughput | None = None
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """How many times one model is as fast as another.
+
+    Attributes:
+        value: Ratio of the medians.
+        interval: Its 95 % interval, over rounds in which both were measured.
+        rounds: How many.
+    """
+
+    value: float
+    interval: Interval
+    rounds: int

@@ -1,0 +1,233 @@
+"""One query at a time through a PyTorch model; several sessions may run at once."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from trtqat.errors import InferenceError, SourceError, TrtqatError, first_line
+from trtqat.tensors import Array, Arrays, TensorSpec
+
+_LOG = logging.getLogger(__name__)
+
+# As in runtime/session.py: queries between two synchronisations.
+_WINDOW = 32
+
+
+class PyTorchSession:
+    """Runs the model on fixed input tensors; see ``evaluation.protocol.Session``.
+
+    On a GPU it has a stream of its own, so that several sessions overlap.
+    """
+
+    def __init__(
+        self,
+        model: Callable[..., Any],
+        specs: Sequence[TensorSpec],
+        samples: list[torch.Tensor],
+        inputs: list[torch.Tensor],
+        *,
+        arithmetic: Arithmetic,
+        cuda_graph: bool,
+    ) -> None:
+        """Allocates and, if wanted, captures.
+
+        Args:
+            model: Its forward.
+            specs: Names of the inputs.
+            samples: Where host memory is copied to.
+            inputs: What the model reads: the same tensors, or those they are converted into.
+            arithmetic: Switches to launch with.
+            cuda_graph: Whether to capture a CUDA graph.
+        """
+        self._model = model
+        self._names = [spec.name for spec in specs]
+        self._samples = samples
+        self._inputs = inputs
+        self._arithmetic = arithmetic
+        self._stream: torch.cuda.Stream | None = None
+        self._pinned: list[torch.Tensor] = []
+        self._result: Any = None
+        self._graph: torch.cuda.CUDAGraph | None = None
+        self.enqueue_times_ms: list[float] = []
+        self.mode = "PyTorch eager, CPU, wall clock"
+        if samples[0].is_cuda:
+            torch.cuda.synchronize()  # the zeros are written on the default stream
+            self._stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+            self._pinned = [torch.empty_like(each, device="cpu").pin_memory() for each in samples]
+            self._graph = self._capture() if cuda_graph else None
+            self.mode = "CUDA graph" if self._graph else "PyTorch eager"
+
+    def run(self, inputs: Arrays) -> dict[str, Array]:
+        """Runs one batch from host memory to host memory; outputs are float32.
+
+        Raises:
+            InferenceError: The model raised.
+        """
+        with torch.cuda.stream(self._stream):
+            self._copy_in(inputs)
+            try:
+                self._launch()
+            except TrtqatError:
+                raise
+            except Exception as error:
+                raise InferenceError(
+                    f"The baseline raised {type(error).__name__}: {first_line(error)}.",
+                    "Check that it takes the same inputs as the graph, in the same order.",
+                ) from error
+            return {
+                name: (tensor.float() if tensor.is_floating_point() else tensor).cpu().numpy()
+                for name, tensor in name_outputs(self._result).items()
+            }
+
+    def load(self, inputs: Arrays) -> None:
+        """Puts inputs on the device, for ``compute_times_ms``."""
+        with torch.cuda.stream(self._stream):
+            self._copy_in(inputs)
+        if self._stream is not None:
+            self._stream.synchronize()
+
+    def compute_times_ms(self, count: int) -> list[float]:
+        """Time of each of ``count`` runs: CUDA events on a GPU, wall clock on the CPU, in ms."""
+        self.enqueue_times_ms = []
+        if self._stream is not None:
+            with torch.cuda.stream(self._stream):
+                return self._timed(self._launch, count, self.enqueue_times_ms)
+        times = []
+        for _ in range(count):
+            start = time.perf_counter()
+            self._launch()
+            times.append((time.perf_counter() - start) * 1e3)
+        return times
+
+    def transfer_times_ms(self, count: int) -> tuple[list[float], list[float]]:
+        """Times of ``count`` copies to the GPU and back, by CUDA events; none on the CPU."""
+        if self._stream is None:
+            return [], []
+        with torch.cuda.stream(self._stream):
+            self._launch()
+            results = list(name_outputs(self._result).values())
+            hosts = [torch.empty_like(each, device="cpu").pin_memory() for each in results]
+
+            def to_device() -> None:
+                for sample, pinned in zip(self._samples, self._pinned, strict=True):
+                    sample.copy_(pinned, non_blocking=True)
+
+            def to_host() -> None:
+                for host, result in zip(hosts, results, strict=True):
+                    host.copy_(result, non_blocking=True)
+
+            return self._timed(to_device, count, []), self._timed(to_host, count, [])
+
+    def close(self) -> None:
+        """Frees graph and tensors."""
+        self._graph = None
+        self._result = None
+        self._samples, self._inputs, self._pinned = [], [], []
+
+    def _timed(self, launch: Callable[[], None], count: int, enqueues: list[float]) -> list[float]:
+        events = [
+            tuple(torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
+            for _ in range(min(count, _WINDOW))
+        ]
+        times: list[float] = []
+        while len(times) < count:
+            window = events[: count - len(times)]
+            for begin, end in window:
+                begin.record()
+                before = time.perf_counter()
+                launch()
+                enqueues.append((time.perf_counter() - before) * 1e3)
+                end.record()
+            torch.cuda.current_stream().synchronize()
+            times.extend(begin.elapsed_time(end) for begin, end in window)
+        return times
+
+    def _copy_in(self, inputs: Arrays) -> None:
+        for index, (name, sample) in enumerate(zip(self._names, self._samples, strict=True)):
+            source = torch.from_numpy(np.ascontiguousarray(inputs[name]))
+            if self._pinned:
+                source = self._pinned[index].copy_(source)
+            sample.copy_(source, non_blocking=True)
+            if self._inputs[index] is not sample:
+                self._inputs[index].copy_(sample)
+
+    def _launch(self) -> None:
+        if self._graph is not None:
+            self._graph.replay()
+            return
+        with self._arithmetic, torch.no_grad():
+            self._result = self._model(*self._inputs)
+
+    def _capture(self) -> torch.cuda.CUDAGraph | None:
+        """Captures the forward, on the session's stream, warmed up as PyTorch's manual asks.
+
+        On a stream of its own, because the workspaces that cuBLAS gets belong to a stream, and
+        graphs of several sessions are replayed at once.
+        """
+        stream = self._stream
+        try:
+            with torch.cuda.stream(stream), self._arithmetic, torch.no_grad():
+                for _ in range(3):
+                    self._model(*self._inputs)
+                torch.cuda.current_stream().synchronize()
+                graph = torch.cuda.CUDAGraph()
+                with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+                    self._result = self._model(*self._inputs)
+        # A model that synchronises or branches on data cannot be captured: it runs eagerly.
+        except Exception as error:
+            torch.cuda.synchronize()
+            _LOG.warning("No CUDA graph for the baseline (%s): eager.", first_line(error))
+            return None
+        return graph
+
+
+class Arithmetic:
+    """PyTorch's process-wide switches for matrix products, set while a model launches.
+
+    Models of several precisions may launch from several threads, so one launches at a time.
+    """
+
+    _lock = threading.RLock()
+
+    def __init__(self, *, tf32: bool) -> None:
+        self._tf32 = tf32
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+        torch.backends.cuda.matmul.allow_tf32 = self._tf32
+        torch.backends.cudnn.allow_tf32 = self._tf32
+        torch.backends.cudnn.benchmark = True
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+
+def name_outputs(result: Any) -> dict[str, torch.Tensor]:  # noqa: ANN401
+    """Names what a model returns, as the exported graph does.
+
+    A single tensor is ``output``, members of a sequence ``output_0``…, of a mapping its keys.
+
+    Raises:
+        SourceError: It is something else than tensors.
+    """
+    if isinstance(result, torch.Tensor):
+        named = {"output": result}
+    elif isinstance(result, Mapping):
+        named = {str(key): value for key, value in result.items()}
+    elif isinstance(result, (tuple, list)):
+        named = {f"output_{index}": value for index, value in enumerate(result)}
+    else:
+        named = {}
+    if not named or not all(isinstance(value, torch.Tensor) for value in named.values()):
+        raise SourceError(
+            f"The model returns a {type(result).__name__}; an engine has tensors as outputs.",
+            "Wrap the model so that forward returns a tensor, or a flat tuple or dict of tensors.",
+        )
+    return named
