@@ -238,3 +238,81 @@ def test_negative_label_is_refused() -> None:
     data = Samples(np.zeros((2, 7), np.float32), np.array([0, -1]))
     with pytest.raises(DataError, match="label -1"):
         measure_accuracy(NumpyModel(), None, data, batch_size=2)
+
+
+def test_a_batch_position_that_is_always_wrong() -> None:
+    def wrong_at_2(x: Array) -> Array:
+        found: Array = x + 0.01
+        if len(found) > 2:
+            found[2] = x[0]  # another image's result
+        return found
+
+    x, _ = make_samples(34)
+    data = Samples(x, None)
+    agreement = measure_accuracy(NumpyModel(wrong_at_2), NumpyModel(), data, batch_size=8).agreement
+    assert agreement is not None
+    assert agreement.wrong_positions == (2,)
+    # Noise that is the same everywhere is none, and neither is a batch of one.
+    for function, size in ((lambda x: x + 0.9, 8), (wrong_at_2, 1)):
+        agreement = measure_accuracy(
+            NumpyModel(function), NumpyModel(), data, batch_size=size
+        ).agreement
+        assert agreement is not None
+        assert agreement.wrong_positions == ()
+
+
+def test_nan_at_one_position() -> None:
+    def spoiled(x: Array) -> Array:
+        found = x.copy()
+        found[-1] = np.nan
+        return found
+
+    x, _ = make_samples(16)
+    result = measure_accuracy(NumpyModel(spoiled), NumpyModel(), Samples(x, None), batch_size=8)
+    assert result.agreement is not None
+    assert result.agreement.wrong_positions == (7,)
+
+
+def test_steps_are_compared_with_the_one_before_and_others_with_the_baseline() -> None:
+    x = np.eye(7, dtype=np.float32)[:6] + 0.1
+    first, second = x[0], x[1]
+
+    def lose(*rows: Array) -> Callable[[Array], Array]:
+        def function(x: Array) -> Array:
+            wrong = np.zeros(len(x), bool)
+            for row in rows:
+                wrong |= (x == row).all(axis=1)
+            return np.asarray(np.where(wrong[:, None], np.roll(x, 1, axis=1), x))
+
+        return function
+
+    baseline, step, model = (NumpyModel(lose(*rows)) for rows in ((), (first,), (first, second)))
+    other = NumpyModel(lose(second))
+    baseline.name, step.name, model.name, other.name = "base", "step", "model", "other"
+    result = measure_accuracy(
+        model,
+        baseline,
+        Samples(x, np.arange(6)),
+        batch_size=4,
+        steps=[step],
+        others=[other],
+    )
+    assert [each.name for each in result.steps] == ["base", "step", "model"]
+    assert [each.accuracy.top1 for each in result.steps if each.accuracy] == [6, 5, 4]
+    assert result.steps[0].agreement is None
+    assert [each.agreement.same_top1 for each in result.steps[1:] if each.agreement] == [5, 5]
+    assert [(each.paired.lost, each.paired.gained) for each in result.steps[1:] if each.paired] == [
+        (1, 0),
+        (1, 0),
+    ]
+    assert result.agreement is not None
+    assert result.agreement.same_top1 == 4
+    assert [each.agreement.same_top1 for each in result.others if each.agreement] == [5]
+
+
+def test_steps_without_a_baseline() -> None:
+    x, labels = make_samples(8)
+    step, model = NumpyModel(), NumpyModel()
+    result = measure_accuracy(model, None, Samples(x, labels), batch_size=4, steps=[step])
+    assert [each.agreement is None for each in result.steps] == [True, False]
+    assert result.agreement is None

@@ -38,6 +38,7 @@ class BaselinePrecision(str, Enum):
     """Arithmetic of the PyTorch baseline."""
 
     fp32 = "fp32"
+    tf32 = "tf32"
     fp16 = "fp16"
 
 
@@ -62,10 +63,41 @@ def evaluate(
             metavar="REPORT.json", help="Instead: a baseline that an earlier eval --json recorded."
         ),
     ] = None,
+    fake_quantized: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SOURCE",
+            help="The quantization-aware model that was exported: a step between the two.",
+        ),
+    ] = None,
+    fake_quantized_checkpoint: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Its state dict.")
+    ] = None,
+    reference: Annotated[
+        bool,
+        typer.Option("--reference", help="Engines: the graph on ONNX Runtime is a step, too."),
+    ] = False,
+    compare: Annotated[
+        str,
+        typer.Option(
+            metavar="LIST",
+            help="Engines: what to measure besides: fp16, fp32 (float engines of the same graph), "
+            "torch-fp32, torch-tf32, torch-fp16, torch-compile.",
+        ),
+    ] = "",
+    graph: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="MODEL.onnx",
+            help="What the engine was built from, for --reference and --compare. Default: the "
+            "file beside it.",
+        ),
+    ] = None,
     checkpoint: CheckpointOption = None,
     factory_arg: FactoryArgOption = None,
     baseline_precision: Annotated[
-        BaselinePrecision, typer.Option(help="fp32 is IEEE, without TF32; fp16 needs a GPU.")
+        BaselinePrecision,
+        typer.Option(help="fp32 is IEEE, without TF32; tf32 and fp16 need a GPU."),
     ] = BaselinePrecision.fp32,
     batch_size: Annotated[
         str,
@@ -86,6 +118,9 @@ def evaluate(
     duration: Annotated[
         float, typer.Option(min=0, help="Seconds of timing per figure; 0 measures no latency.")
     ] = 3,
+    in_flight: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Queries at once, on a GPU.")
+    ] = 4,
     cuda_graph: Annotated[
         bool, typer.Option("--cuda-graph/--no-cuda-graph", help="For engine and baseline.")
     ] = True,
@@ -122,10 +157,16 @@ def evaluate(
         from trtqat.data.dataset import open_dataset
         from trtqat.evaluation.evaluate import evaluate as measure
         from trtqat.evaluation.locate import locate as find_drifts
-        from trtqat.evaluation.open import open_baseline, open_model
+        from trtqat.evaluation.open import PyTorchSource, open_model, open_pytorch
         from trtqat.evaluation.options import EvaluateOptions
         from trtqat.evaluation.page import render_page
         from trtqat.evaluation.recorded import read_baseline
+        from trtqat.evaluation.rivals import (
+            RivalOptions,
+            open_rivals,
+            open_steps,
+            parse_rivals,
+        )
         from trtqat.evaluation.sweep import parse_batch_sizes
         from trtqat.evaluation.timing import LatencyOptions
 
@@ -151,15 +192,23 @@ def evaluate(
             weights=weights,
         )
         dataset = open_dataset(data, opened.inputs, limit=limit)
-        reference = None
-        if baseline is not None:
-            reference = open_baseline(
-                baseline,
-                opened,
-                checkpoint=checkpoint,
-                factory_args=factory_arg or [],
-                precision=baseline_precision.value,
-                cuda_graph=cuda_graph,
+        source = PyTorchSource.parse(baseline, checkpoint, factory_arg)
+        rivals = open_rivals(
+            RivalOptions(parse_rivals(compare), graph, source, cuda_graph), opened, model
+        )
+        steps = open_steps(
+            opened,
+            model,
+            fake_quantized=PyTorchSource.parse(
+                fake_quantized, fake_quantized_checkpoint, factory_arg
+            ),
+            reference=reference,
+            graph=graph,
+        )
+        other = None
+        if source is not None:
+            other = open_pytorch(
+                source, opened, precision=baseline_precision.value, cuda_graph=cuda_graph
             )
         options = EvaluateOptions(
             batch_size=sizes[-1],
@@ -168,14 +217,17 @@ def evaluate(
             latency_budget_ms=latency_budget,
             max_accuracy_drop=max_accuracy_drop,
             min_speedup=min_speedup,
+            in_flight=in_flight,
         )
         with progress_bar("Evaluating", quiet=quiet) as progress:
             report = measure(
                 opened,
                 dataset,
                 options,
-                baseline=reference,
+                baseline=other,
                 recorded=recorded,
+                rivals=rivals,
+                steps=steps,
                 progress=progress,
             )
         drifts: tuple[LayerDrift, ...] = ()

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from trtqat.evaluation.accuracy import Compared
+    from trtqat.evaluation.counts import Agreement
     from trtqat.evaluation.locate import LayerDrift
-    from trtqat.evaluation.report import Report
+    from trtqat.evaluation.report import Measured, Report
     from trtqat.evaluation.sweep import BatchPoint
-    from trtqat.evaluation.timing import Latency
+    from trtqat.evaluation.timing import Latency, Ratio
 
 Table = tuple[str, Sequence[str], list[list[str]]]
 
@@ -26,6 +28,21 @@ def report_tables(report: Report, drifts: Sequence[LayerDrift] = ()) -> list[Tab
     tables: list[Table] = [
         ("Accuracy and latency", columns, [row for row in _rows(report) if any(row[1:])])
     ]
+    if report.comparison.steps:
+        columns = ["step", "top-1", "same as before", "SQNR to before", "lost, gained"]
+        rows = [_step(step) for step in report.comparison.steps]
+        tables.append(("Where accuracy changes", columns, rows))
+    if report.rivals:
+        columns = [
+            "instead", "compute", "the model is", "images/s, in flight", "top-1",
+            "same prediction", "size",
+        ]  # fmt: skip
+        agreement = report.comparison.agreement
+        rows = [_rival(report.model, agreement, None)]
+        rows += [_rival(each.measured, each.agreement, each.speedup) for each in report.rivals]
+        if report.baseline is not None:
+            rows.append(_rival(report.baseline, None, report.speedup))
+        tables.append(("What might run instead", columns, rows))
     if report.curve:
         columns = ["batch", "images/s", "compute", "request", "request, 99 %", "speed-up"]
         tables.append(("Batch sizes", columns, [_point(point) for point in report.curve]))
@@ -59,6 +76,14 @@ def describe_report(
         )
     gpu = report.environment.gpu
     where = f"{gpu.name}, driver {gpu.driver}" if gpu else report.environment.cpu
+    if report.telemetry is not None:
+        during = report.telemetry
+        where += (
+            f"\nSM clock {during.lowest_sm_clock_mhz} to {during.highest_sm_clock_mhz} of "
+            f"{during.max_sm_clock_mhz} MHz, {during.before.temperature_c} to "
+            f"{during.after.temperature_c} °C, {during.before.power_w:.0f} to "
+            f"{during.after.power_w:.0f} W"
+        )
     return "\n".join([*lines, f"\n{report.data}; {where}"])
 
 
@@ -70,6 +95,46 @@ def _drift(drift: LayerDrift) -> list[str]:
         f"{drift.fall_db:.1f} dB",
         ", ".join(drift.findings),
     ]
+
+
+def _step(step: Compared) -> list[str]:
+    agreement, paired = step.agreement, step.paired
+    top1 = _share(step.accuracy.top1, step.accuracy.count) if step.accuracy else ""
+    changed = ""
+    if paired:
+        changed = f"{paired.lost}, {paired.gained} (p = {paired.p_value:.2g})"
+    return [
+        step.name,
+        top1,
+        _share(agreement.same_top1, agreement.count) if agreement else "",
+        _decibels(agreement),
+        changed,
+    ]
+
+
+def _rival(side: Measured, agreement: Agreement | None, speedup: Ratio | None) -> list[str]:
+    timing = side.timing
+    rate = timing.throughput if timing else None
+    return [
+        side.name,
+        f"{timing.compute.median_ms:.3f} ms" if timing else "",
+        f"{_ratio(speedup)} as fast" if speedup else "",
+        f"{rate.images_per_second:,.0f}" if rate else "",
+        _share(side.accuracy.top1, side.accuracy.count) if side.accuracy else "",
+        _share(agreement.same_top1, agreement.count) if agreement else "",
+        f"{side.size_bytes / 1e6:.1f} MB" if side.size_bytes else "",
+    ]
+
+
+def _decibels(agreement: Agreement | None) -> str:
+    if agreement is None or agreement.sqnr_db is None:
+        return ""
+    return f"{agreement.sqnr_db:.1f} dB"
+
+
+def _ratio(ratio: Ratio) -> str:
+    low, high = ratio.interval.low, ratio.interval.high
+    return f"{ratio.value:.2f}x ({low:.2f} … {high:.2f})"
 
 
 def _point(point: BatchPoint) -> list[str]:
@@ -128,8 +193,7 @@ def _rows(report: Report) -> list[list[str]]:
     if agreement:
         same = _share(agreement.same_top1, agreement.count)
         rows.append(["same prediction as the baseline", *blank, same])
-        if agreement.sqnr_db is not None:
-            rows.append(["SQNR of the first output", *blank, f"{agreement.sqnr_db:.1f} dB"])
+        rows.append(["SQNR of the first output", *blank, _decibels(agreement)])
     rows += [
         times(f"{device}, median", "compute", "median_ms"),
         ["95 % interval of the median", *medians()],
@@ -139,14 +203,36 @@ def _rows(report: Report) -> list[list[str]]:
         times("99 %", "compute", "p99_ms"),
         times("request (host to host), median", "request", "median_ms"),
         times("enqueue (host), median", "enqueue", "median_ms"),
+        times("inputs to the GPU (H2D), median", "h2d", "median_ms"),
+        times("outputs back (D2H), median", "d2h", "median_ms"),
+        ["images/s, one query at a time", *(_one_at_a_time(report, side) for side in sides)],
+        ["images/s, several in flight", *(_in_flight(side) for side in sides)],
+        ["of what the GPU computes alone", *(_share_of_gpu(report, side) for side in sides)],
         ["mode", *(side.timing.mode if side.timing else "" for side in sides)],
     ]
     if report.speedup is not None:
-        low, high = report.speedup.interval.low, report.speedup.interval.high
-        ratio = f"{report.speedup.value:.2f}x ({low:.2f} … {high:.2f})"
+        ratio = _ratio(report.speedup)
         how = "in turns" if report.speedup.rounds else "against the record"
         rows.append([f"speed-up (compute, {how})", *blank, ratio])
     return rows
+
+
+def _one_at_a_time(report: Report, side: Measured) -> str:
+    if side.timing is None or side.timing.throughput is None:
+        return ""
+    return f"{1e3 * report.batch_size / side.timing.request.median_ms:,.0f}"
+
+
+def _in_flight(side: Measured) -> str:
+    found = side.timing.throughput if side.timing else None
+    return f"{found.images_per_second:,.0f} ({found.in_flight})" if found else ""
+
+
+def _share_of_gpu(report: Report, side: Measured) -> str:
+    if side.timing is None or side.timing.throughput is None:
+        return ""
+    alone = 1e3 * report.batch_size / side.timing.compute.median_ms
+    return f"{100 * side.timing.throughput.images_per_second / alone:.0f} %"
 
 
 def _share(hits: Any, count: int) -> str:  # noqa: ANN401

@@ -1,9 +1,11 @@
-"""Opens what ``trtqat eval`` names: the model by its file, the baseline by its source."""
+"""Opens what ``trtqat eval`` names: the model by its file, a PyTorch model by its source."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from trtqat.errors import MissingError, UsageError
 from trtqat.evaluation.protocol import Model
@@ -11,7 +13,7 @@ from trtqat.extras import require
 from trtqat.runtime.flavours import Flavour
 
 if TYPE_CHECKING:
-    from trtqat.runtime.pytorch import PyTorchModel
+    from trtqat.runtime.pytorch import Precision, PyTorchModel
 
 
 def open_model(
@@ -60,23 +62,45 @@ def open_model(
     )
 
 
-def open_baseline(
-    source: str,
-    model: Model,
-    *,
-    checkpoint: Path | None = None,
-    factory_args: list[str] | None = None,
-    precision: Literal["fp32", "fp16"] = "fp32",
-    cuda_graph: bool = True,
-) -> PyTorchModel:
-    """Loads the PyTorch model that ``model`` is compared with, onto the same kind of device.
+@dataclass(frozen=True)
+class PyTorchSource:
+    """Where a PyTorch model comes from, as for ``trtqat export``.
 
-    Args:
-        source: Factory, TorchScript file or program (``.pt2``), as for ``trtqat export``.
-        model: The engine or graph; its inputs are the baseline's.
+    Attributes:
+        source: Factory, TorchScript file or program (``.pt2``).
         checkpoint: State dict for the factory's model.
         factory_args: ``NAME=VALUE`` pairs.
-        precision: Arithmetic of the baseline.
+    """
+
+    source: str
+    checkpoint: Path | None = None
+    factory_args: Sequence[str] = ()
+
+    @classmethod
+    def parse(
+        cls, source: str | None, checkpoint: Path | None, factory_args: Sequence[str] | None
+    ) -> PyTorchSource | None:
+        """Options of a command, if they name a model."""
+        return None if source is None else cls(source, checkpoint, tuple(factory_args or ()))
+
+
+def open_pytorch(
+    source: PyTorchSource,
+    model: Model,
+    *,
+    name: str = "PyTorch",
+    precision: Precision = "fp32",
+    compiled: bool = False,
+    cuda_graph: bool = True,
+) -> PyTorchModel:
+    """Loads a PyTorch model to compare ``model`` with, onto the same kind of device.
+
+    Args:
+        source: Where it comes from.
+        model: The engine or graph; its inputs are the PyTorch model's.
+        name: For reports.
+        precision: Arithmetic.
+        compiled: Whether ``torch.compile`` compiles it.
         cuda_graph: Whether to capture a CUDA graph where that works.
 
     Raises:
@@ -93,18 +117,22 @@ def open_baseline(
     from trtqat.export.samples import order_inputs
     from trtqat.runtime.pytorch import PyTorchModel
 
-    if not source:
+    if not source.source:
         raise UsageError(
             "--baseline is empty.", "Give file.py:factory, a TorchScript file or a .pt2."
         )
-    pointer = ModelSource(source, checkpoint, parse_factory_args(factory_args or []))
-    module = load_model(pointer, device=model.device)
+    arguments = parse_factory_args(list(source.factory_args))
+    module = load_model(
+        ModelSource(source.source, source.checkpoint, arguments), device=model.device
+    )
     # The names must be those of forward; a TorchScript file may have lost them.
     inputs = order_inputs(module, list(model.inputs)) if len(model.inputs) > 1 else model.inputs
     return PyTorchModel(
         module,
         inputs,
         device=model.device,
+        name=name,
         precision=precision,
+        compiled=compiled,
         cuda_graph=cuda_graph,
     )

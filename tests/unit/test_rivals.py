@@ -1,0 +1,63 @@
+"""What an engine is compared with: the names, and what each of them lacks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.unit.test_accuracy import NumpyModel
+from trtqat.engine.float_engine import float_engine
+from trtqat.errors import UsageError
+from trtqat.evaluation.rivals import (
+    RivalOptions,
+    find_graph,
+    open_rivals,
+    open_steps,
+    parse_rivals,
+)
+
+PLAN = Path("m.engine")
+
+
+def test_names() -> None:
+    assert parse_rivals("") == ()
+    assert parse_rivals("fp16, torch-fp16,fp16") == ("fp16", "torch-fp16")
+    with pytest.raises(UsageError, match="'int4'") as error:
+        parse_rivals("fp16,int4")
+    assert "torch-compile" in error.value.remedy
+
+
+def on_gpu() -> NumpyModel:
+    model = NumpyModel()
+    model.device = "cuda"
+    return model
+
+
+def test_a_graph_has_no_rivals() -> None:
+    assert open_rivals(RivalOptions(()), NumpyModel(), PLAN) == []
+    with pytest.raises(UsageError, match="--compare is for engines"):
+        open_rivals(RivalOptions(("fp16",)), NumpyModel(), Path("m.onnx"))
+
+
+def test_rivals_in_pytorch_need_the_model() -> None:
+    with pytest.raises(UsageError, match="'torch-tf32' needs the PyTorch model"):
+        open_rivals(RivalOptions(("torch-tf32",)), on_gpu(), PLAN)
+
+
+def test_the_graph_must_be_there() -> None:
+    assert find_graph(on_gpu(), PLAN, Path("given.onnx")) == Path("given.onnx")
+    with pytest.raises(UsageError, match="does not lie beside it") as error:
+        find_graph(on_gpu(), PLAN, None)
+    assert "--graph" in error.value.remedy
+
+
+def test_the_reference_is_for_engines() -> None:
+    assert open_steps(NumpyModel(), Path("m.onnx")) == []
+    with pytest.raises(UsageError, match="--reference is for engines"):
+        open_steps(NumpyModel(), Path("m.onnx"), reference=True)
+
+
+def test_a_float_engine_needs_the_manifest() -> None:
+    with pytest.raises(UsageError, match="has no manifest"):
+        float_engine(PLAN, None, Path("m.onnx"), "fp16")

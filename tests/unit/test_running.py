@@ -1,0 +1,202 @@
+"""Several batches in flight: the same results, in the same order, as one at a time."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from typing import Literal
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.unit.test_accuracy import Samples, make_samples
+from trtqat.errors import InferenceError
+from trtqat.evaluation.protocol import Session
+from trtqat.evaluation.running import Batches, in_order, open_sessions, run_models
+from trtqat.evaluation.throughput import measure_throughput
+from trtqat.evaluation.timing import LatencyOptions
+from trtqat.tensors import Array, Arrays, TensorSpec
+
+
+class SlowModel:
+    """Doubles its input, the earlier batches more slowly than the later ones.
+
+    Notes how many sessions ran at once, and fails if one of them does twice at once.
+    """
+
+    device: Literal["cpu", "cuda"] = "cuda"
+    inputs = (TensorSpec("x", (-1, 7)),)
+    outputs: tuple[TensorSpec, ...] = ()
+    name = "slow"
+    size_bytes = 0
+
+    def __init__(self, most_sessions: int = 99, low: int = 1) -> None:
+        self.batch_range: tuple[int, int | None] = (low, None)
+        self.most_sessions = most_sessions
+        self.open: list[int] = []
+        self.running = self.most_running = self.queries = 0
+        self.lock = threading.Lock()
+
+    def session(self, batch_size: int) -> Session:
+        if len(self.open) >= self.most_sessions:
+            raise InferenceError("No further execution context.")
+        self.open.append(batch_size)
+        return SlowSession(self, batch_size)
+
+    def close(self) -> None:
+        raise AssertionError("it belongs to the caller")
+
+
+class SlowSession:
+    mode = "slow"
+    enqueue_times_ms: tuple[float, ...] = ()
+
+    def __init__(self, model: SlowModel, size: int) -> None:
+        self._model, self._size, self._own = model, size, threading.Lock()
+
+    def run(self, inputs: Arrays) -> dict[str, Array]:
+        assert len(inputs["x"]) == self._size
+        assert self._own.acquire(blocking=False)
+        with self._model.lock:
+            self._model.running += 1
+            self._model.queries += 1
+            self._model.most_running = max(self._model.most_running, self._model.running)
+            turn = self._model.queries
+        time.sleep(0.004 if turn % 4 == 1 else 0.001)
+        with self._model.lock:
+            self._model.running -= 1
+        self._own.release()
+        return {"y": inputs["x"] * 2}
+
+    def load(self, inputs: Arrays) -> None:
+        raise AssertionError("only run is used")
+
+    def compute_times_ms(self, count: int) -> list[float]:
+        raise AssertionError("only run is used")
+
+    def transfer_times_ms(self, count: int) -> tuple[list[float], list[float]]:
+        raise AssertionError("only run is used")
+
+    def close(self) -> None:
+        self._model.open.remove(self._size)
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.integers(1, 50), st.integers(1, 9), st.integers(1, 5), st.integers(1, 4))
+def test_results_are_in_order_whatever_is_in_flight(
+    count: int, batch: int, lanes: int, low: int
+) -> None:
+    x, labels = make_samples(count)
+    model = SlowModel(low=low)
+    batch = max(batch, low)
+    found = list(run_models([model], Samples(x, labels), batch_size=batch, in_flight=lanes))
+    assert [each.start for each in found] == list(range(0, count, batch))
+    np.testing.assert_array_equal(np.concatenate([each.outputs[0] for each in found]), x * 2)
+    given_labels = [each.batch.labels for each in found]
+    np.testing.assert_array_equal(np.concatenate(given_labels), labels)  # type: ignore[arg-type]
+    assert model.open == []
+    assert model.most_running <= lanes
+
+
+def test_batches_overlap() -> None:
+    x, _ = make_samples(80)
+    model = SlowModel()
+    list(run_models([model], Samples(x, None), batch_size=4, in_flight=3))
+    assert model.most_running == 3
+
+
+def test_a_model_that_opens_fewer_sessions() -> None:
+    x, _ = make_samples(41)
+    limited, free = SlowModel(most_sessions=2), SlowModel()
+    found = list(run_models([free, limited], Samples(x, None), batch_size=4, in_flight=4))
+    assert len(found) == 11
+    assert limited.most_running == 2
+    assert limited.open == free.open == []
+    assert [len(open_sessions(model, 4, 3)) for model in (limited, free)] == [2, 3]
+
+
+def test_not_even_one_session() -> None:
+    x, _ = make_samples(8)
+    with pytest.raises(InferenceError, match="No further"):
+        list(run_models([SlowModel(most_sessions=0)], Samples(x, None), batch_size=4))
+    with pytest.raises(InferenceError, match="No further"):
+        open_sessions(SlowModel(most_sessions=0), 4, 2)
+
+
+def test_a_cpu_gets_one_at_a_time() -> None:
+    x, _ = make_samples(40)
+    model = SlowModel()
+    model.device = "cpu"
+    list(run_models([model, SlowModel()], Samples(x, None), batch_size=4, in_flight=4))
+    assert model.most_running == 1
+    assert len(open_sessions(model, 4, 3)) == 1
+
+
+def test_an_error_ends_it_and_closes_everything() -> None:
+    class Broken(Samples):
+        def batch(self, start: int, stop: int):  # type: ignore[no-untyped-def]  # noqa: ANN202
+            if start == 12:
+                raise InferenceError("Batch 12.")
+            return super().batch(start, stop)
+
+    x, _ = make_samples(80)
+    model = SlowModel()
+    found = run_models([model], Broken(x, None), batch_size=4, in_flight=3)
+    assert [next(found).start for _ in range(3)] == [0, 4, 8]
+    with pytest.raises(InferenceError, match="Batch 12"):
+        next(found)
+    assert model.open == []
+
+
+def test_items_are_taken_as_they_are_needed() -> None:
+    taken: list[int] = []
+
+    def items() -> Iterator[int]:
+        for item in range(100):
+            taken.append(item)
+            yield item
+
+    results = in_order(lambda _, item: item, items(), 3)
+    assert [next(results) for _ in range(2)] == [0, 1]
+    assert len(taken) < 10
+
+
+def test_another_size_is_another_session() -> None:
+    model = SlowModel()
+    runner = Batches(model)
+    x, _ = make_samples(8)
+    for size in (4, 4, 2):
+        assert len(runner.first_output({"x": x[:size]}, size)) == size
+        assert model.open == [size]
+    runner.close()
+    assert model.open == []
+
+
+def test_throughput_counts_what_is_in_flight() -> None:
+    x, _ = make_samples(4)
+    one, four = SlowModel(), SlowModel()
+    lanes = [open_sessions(one, 4, 1), open_sessions(four, 4, 4)]
+    looks: list[None] = []
+    alone, together = measure_throughput(
+        lanes, {"x": x}, LatencyOptions(10, 0.4), between=lambda: looks.append(None)
+    )
+    assert (alone.in_flight, together.in_flight) == (1, 4)
+    assert alone.turns == together.turns == 8
+    assert len(looks) == 16
+    assert (one.most_running, four.most_running) == (1, 4)
+    # A query of 4 images takes 1 ms, every fourth 4 ms: some 2,300 images a second at most.
+    assert 500 < alone.images_per_second < 2400
+    assert 2.0 < together.images_per_second / alone.images_per_second < 4.5
+    assert alone.interval.low <= alone.images_per_second <= alone.interval.high
+    assert alone.queries < one.queries  # the warm-up does not count
+
+
+def test_throughput_of_a_model_slower_than_a_turn() -> None:
+    x, _ = make_samples(4)
+    (found,) = measure_throughput(
+        [open_sessions(SlowModel(), 4, 2)], {"x": x}, LatencyOptions(0, 0)
+    )
+    assert found.queries == 16
