@@ -265,7 +265,7 @@ def test_nan_at_one_position() -> None:
     def spoiled(x: Array) -> Array:
         found = x.copy()
         found[-1] = np.nan
-        return found
+        return np.asarray(found)
 
     x, _ = make_samples(16)
     result = measure_accuracy(NumpyModel(spoiled), NumpyModel(), Samples(x, None), batch_size=8)

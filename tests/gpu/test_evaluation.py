@@ -1,0 +1,134 @@
+"""Evaluation on a GPU: several queries in flight, what is measured besides, rivals and steps."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests import models
+from tests.gpu.workloads import VGG, Artefacts, Build, trtqat
+from trtqat.data.dataset import open_dataset
+from trtqat.evaluation.evaluate import evaluate
+from trtqat.evaluation.open import PyTorchSource, open_pytorch
+from trtqat.evaluation.options import EvaluateOptions
+from trtqat.evaluation.running import run_models
+from trtqat.evaluation.timing import LatencyOptions
+from trtqat.export.loading import ModelSource, load_model
+from trtqat.export.pipeline import ExportOptions, export_onnx
+from trtqat.runtime.engine import Engine
+from trtqat.runtime.pytorch import PyTorchModel
+
+
+def test_in_flight_gives_the_same_bytes(vgg: Artefacts, vgg_data: str) -> None:
+    _, plan, source = vgg
+    engine = Engine(plan)
+    baseline = PyTorchModel(load_model(source, device="cuda"), engine.inputs, device="cuda")
+    # 29 batches, and one of 19.
+    dataset = open_dataset(vgg_data, engine.inputs, limit=947)
+    one, four = (
+        list(run_models([engine, baseline], dataset, batch_size=32, in_flight=count))
+        for count in (1, 4)
+    )
+    assert [each.start for each in one] == [each.start for each in four]
+    for alone, together in zip(one, four, strict=True):
+        for expected, found in zip(alone.outputs, together.outputs, strict=True):
+            np.testing.assert_array_equal(found, expected)
+
+
+def test_an_engine_without_profile_sharing_runs_all_the_same(
+    tmp_path: Path, build_engine: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import tensorrt
+
+    if not hasattr(tensorrt.PreviewFeature, "PROFILE_SHARING_0806"):
+        pytest.skip("this TensorRT always shares profiles")
+    from trtqat.engine import versions
+
+    monkeypatch.setattr(versions, "share_profile", lambda trt, config: None)
+    example = models.EXAMPLES["residual"]
+    graph, plan = tmp_path / "m.onnx", tmp_path / "m.engine"
+    export_onnx(example.qat(), graph, ExportOptions(example.inputs))
+    build_engine(graph, plan, batch=(1, 4, 4))
+    engine = Engine(plan)
+    dataset = open_dataset("random:41", engine.inputs)
+    one, four = (
+        [
+            answers.outputs[0]
+            for answers in run_models([engine], dataset, batch_size=4, in_flight=count)
+        ]
+        for count in (1, 4)
+    )
+    np.testing.assert_array_equal(np.concatenate(one), np.concatenate(four))
+
+
+def test_everything_is_measured(vgg: Artefacts, vgg_data: str) -> None:
+    _, plan, source = vgg
+    engine = Engine(plan)
+    pointer = PyTorchSource(source.pointer, source.checkpoint)
+    baseline = open_pytorch(pointer, engine)
+    report = evaluate(
+        engine,
+        open_dataset(vgg_data, engine.inputs, limit=320),
+        EvaluateOptions(latency=LatencyOptions(50, 0.3)),
+        baseline=baseline,
+        rivals=[open_pytorch(pointer, engine, precision="tf32")],
+        steps=[open_pytorch(pointer, engine, name="Again", cuda_graph=False)],
+    )
+    for side in (*report.sides, report.rivals[0].measured):
+        timing = side.timing
+        assert timing is not None
+        assert timing.h2d is not None
+        assert timing.d2h is not None
+        assert 0 < timing.d2h.median_ms < timing.request.median_ms
+        assert 0 < timing.h2d.median_ms < timing.request.median_ms
+        assert timing.throughput is not None
+        assert timing.throughput.in_flight == 4
+        alone = 32e3 / timing.compute.median_ms
+        assert 0.2 * 32e3 / timing.request.median_ms < timing.throughput.images_per_second
+        # Overlapping launches may gain a little over one query behind the other.
+        assert timing.throughput.images_per_second < 2 * alone
+        assert side.size_bytes
+    telemetry = report.telemetry
+    assert telemetry is not None
+    assert 100 < telemetry.highest_sm_clock_mhz <= telemetry.max_sm_clock_mhz
+    assert 10 < telemetry.after.temperature_c < 100
+    assert telemetry.after.power_w > 10
+    assert len(report.comparison.steps) == 3
+    assert report.comparison.agreement is not None
+    assert report.comparison.agreement.wrong_positions == ()
+
+
+def test_float_engine_and_steps_on_the_command_line(
+    runs: Path, vgg_data: str, work: Path, build_engine: Build
+) -> None:
+    graph, plan = work / "compared.onnx", work / "compared.engine"
+    source = ModelSource(f"{VGG}:qat", runs / "qat.pt")
+    from tests.gpu.workloads import VGG_INPUT
+
+    export_onnx(load_model(source), graph, ExportOptions((VGG_INPUT,)))
+    build_engine(graph, plan, optimization_level=0)
+    command = [
+        "eval", plan, "--data", vgg_data, "--limit", "320", "--duration", "0.2",
+        "--baseline", f"{VGG}:vgg16", "--checkpoint", runs / "fp32_control.pt",
+        "--fake-quantized", f"{VGG}:qat", "--fake-quantized-checkpoint", runs / "qat.pt",
+        "--reference", "--compare", "fp16,torch-fp16", "--json", "-",
+    ]  # fmt: skip
+    done = trtqat(*command)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert [each["measured"]["name"] for each in report["rivals"]] == [
+        "compared.fp16.engine",
+        "PyTorch FP16",
+    ]
+    for each in report["rivals"]:
+        assert each["agreement"]["same_top1"] >= 315
+        assert each["speedup"]["value"] > 0
+    assert [step["accuracy"]["count"] for step in report["steps"]] == [320] * 4
+    built = plan.with_name("compared.fp16.engine").stat().st_mtime_ns
+    done = trtqat(*command)
+    assert done.returncode == 0, done.stderr
+    assert "was built before" in done.stderr
+    assert plan.with_name("compared.fp16.engine").stat().st_mtime_ns == built
