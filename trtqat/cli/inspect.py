@@ -30,6 +30,7 @@ from trtqat.cli.graph_words import (
     describe_summary,
     explain,
 )
+from trtqat.cli.roofline_words import describe_roofline, roofline_record, roofline_table
 from trtqat.errors import GateError, UsageError
 from trtqat.extras import require
 
@@ -67,6 +68,20 @@ def inspect(
         Path | None,
         typer.Option(metavar="FILE", help="Engines: write the layers' times as trtexec does."),
     ] = None,
+    roofline: Annotated[
+        bool,
+        typer.Option(
+            "--roofline",
+            help="Engines: how far they are from what the GPU does at most, as PyTorch measures "
+            "it.",
+        ),
+    ] = False,
+    ceilings: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.json", help="Read what the GPU does at most from here, or write it here."
+        ),
+    ] = None,
     allow_engine_code: AllowEngineCodeOption = False,
     trust: TrustOption = None,
     weights: WeightsOption = None,
@@ -101,6 +116,11 @@ def inspect(
                     f"Which layers '{file}' should run in INT8 is not known.",
                     "Give the graph that the engine was built from: --graph model.onnx",
                 )
+            if roofline or ceilings:
+                raise UsageError(
+                    f"'{file}' has no times, so there is no roofline.",
+                    "Give the engine itself, on its GPU.",
+                )
             _inspect_layers(file, graph, require_int8, json, verbose=verbose)
         elif _is_plan(file):
             _inspect_plan(
@@ -111,15 +131,27 @@ def inspect(
                 (export_layer_info, export_profile),
                 require_int8,
                 json,
+                limits=(ceilings,) if roofline or ceilings else None,
                 allow_engine_code=allow_engine_code,
                 trust=trust,
                 weights=weights,
                 verbose=verbose,
             )
-        elif any((require_int8, graph, export_layer_info, export_profile, trust, weights)):
+        elif any(
+            (
+                require_int8,
+                graph,
+                export_layer_info,
+                export_profile,
+                trust,
+                weights,
+                roofline,
+                ceilings,
+            )
+        ):
             raise UsageError(
-                f"'{file}' is a graph; --graph, --require-int8, --trust, --weights, "
-                "--export-layer-info and --export-profile are for engines.",
+                f"'{file}' is a graph; --graph, --require-int8, --trust, --weights, --roofline, "
+                "--ceilings, --export-layer-info and --export-profile are for engines.",
                 "Give model.engine, or LAYERS.json from trtexec --exportLayerInfo=layers.json.",
             )
         else:
@@ -182,6 +214,7 @@ def _inspect_plan(
     require_int8: bool,
     json: str | None,
     *,
+    limits: tuple[Path | None] | None,
     allow_engine_code: bool,
     trust: Path | None,
     weights: Path | None,
@@ -193,8 +226,10 @@ def _inspect_plan(
         graph_beside,
         inspect_engine,
     )
+    from trtqat.engine.roofline import draw_roofline, find_ceilings
     from trtqat.files import check_writable, write_atomically
     from trtqat.runtime.engine import Engine
+    from trtqat.runtime.environment import describe_gpu
 
     layer_info, profile = exports
     for target in filter(None, exports):
@@ -210,9 +245,9 @@ def _inspect_plan(
         weights=weights,
     )
     graph = graph or graph_beside(path, engine.manifest)
-    if graph is None and require_int8:
+    if graph is None and (require_int8 or limits):
         raise UsageError(
-            f"Which layers '{path}' should run in INT8 is not known: the graph that its manifest "
+            f"What '{path}' should run, and in INT8, is not known: the graph that its manifest "
             "names is not beside it.",
             "Give the graph that it was built from: --graph model.onnx",
         )
@@ -224,6 +259,15 @@ def _inspect_plan(
     coverage = cover_graph(graph, found.layers, found.times) if graph else None
     if coverage is not None and graph is not None:
         check_same_graph(coverage, found.layers, graph, str(path))
+    roof = None
+    if coverage is not None and limits:
+        roof = draw_roofline(
+            found.layers,
+            coverage,
+            find_ceilings(limits[0], describe_gpu().name),
+            batch_size=found.batch_size,
+            compute_ms=found.compute_ms,
+        )
     result = {
         "layers": [asdict(layer) for layer in found.layers],
         "batch_size": found.batch_size,
@@ -232,6 +276,7 @@ def _inspect_plan(
         "compute_ms": found.compute_ms,
         "compute_mode": found.mode,
         "coverage": coverage_record(coverage) if coverage else None,
+        "roofline": roofline_record(roof) if roof else None,
     }
     if not print_json(result, json):
         typer.echo(f"{path}: {len(found.layers)} engine layers, batch {found.batch_size}")
@@ -246,6 +291,9 @@ def _inspect_plan(
             typer.echo(describe_coverage(coverage))
             if verbose:
                 print_table(*coverage_table(coverage))
+        if roof is not None:
+            typer.echo(describe_roofline(roof))
+            print_table(*roofline_table(roof))
     if coverage is not None and graph is not None:
         check_int8(coverage, graph, required=require_int8)
 

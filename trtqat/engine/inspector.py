@@ -41,11 +41,13 @@ class EngineTensor:
         dtype: As NumPy spells it; empty where the inspector does not say, as for an engine
             of dynamic shapes without a context.
         description: What the inspector says of format and type.
+        shape: As ``(N, C, H, W)``; empty where it is not said or open.
     """
 
     name: str
     dtype: str
     description: str
+    shape: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,7 @@ class EngineLayer:
         outputs: Its outputs.
         weight_dtype: Type of its weights; empty if it has none.
         tactic: Name of its kernel; empty if it has none.
+        weight_count: How many weights it has.
     """
 
     name: str
@@ -69,6 +72,7 @@ class EngineLayer:
     outputs: tuple[EngineTensor, ...]
     weight_dtype: str
     tactic: str
+    weight_count: int = 0
 
 
 def read_layers(path: Path) -> tuple[EngineLayer, ...]:
@@ -131,6 +135,11 @@ def _layer(layer: Mapping[str, Any]) -> EngineLayer:
         outputs=_tensors(layer.get("Outputs")),
         weight_dtype=_dtype(types[0]) if types else "",
         tactic=str(layer.get("TacticName", "")),
+        weight_count=sum(
+            int(each["Count"])
+            for each in weights
+            if isinstance(each, Mapping) and isinstance(each.get("Count"), int)
+        ),
     )
 
 
@@ -149,7 +158,10 @@ def _tensors(tensors: object) -> tuple[EngineTensor, ...]:
             continue
         description = str(tensor.get("Format/Datatype") or tensor.get("Format", ""))
         dtype = str(tensor.get("Datatype", "")) or description
-        found.append(EngineTensor(str(tensor.get("Name", "")), _dtype(dtype), description))
+        dims = tensor.get("Dimensions")
+        known = isinstance(dims, list) and all(isinstance(d, int) and d >= 0 for d in dims)
+        shape = tuple(dims) if known and isinstance(dims, list) else ()
+        found.append(EngineTensor(str(tensor.get("Name", "")), _dtype(dtype), description, shape))
     return tuple(found)
 
 

@@ -1,0 +1,134 @@
+"""Floors by hand, and the roofline of a real engine's layers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trtqat.engine.coverage import Coverage, LayerCoverage, cover
+from trtqat.engine.inspector import EngineLayer, EngineTensor, read_layers
+from trtqat.engine.roofline import Roofline, draw_roofline, find_ceilings
+from trtqat.errors import UsageError
+from trtqat.graph.macs import LayerSummary
+from trtqat.runtime.ceilings import Ceilings, read_ceilings
+
+DATA = Path(__file__).parents[1] / "data/inspector-8.6"
+# 1 TOPS, half of it in FP16, and 100 GB/s.
+LIMITS = Ceilings("A GPU", 1e12, 5e11, 1e11, "by hand")
+
+
+def conv(name: str, dtype: str = "int8", side: int = 10, weights: int = 500) -> EngineLayer:
+    shape = (2, 16, side, side)
+    tensors = [EngineTensor(f"{name}.{end}", dtype, "", shape) for end in ("in", "out")]
+    return EngineLayer(name, "Conv", (name,), (tensors[0],), (tensors[1],), dtype, "", weights)
+
+
+def draw(
+    layers: list[EngineLayer], macs: int, times: dict[str, float] | None = None, batch: int = 2
+) -> Roofline:
+    graph = [LayerSummary(layer.name, "Conv", True, macs) for layer in layers]
+    return draw_roofline(
+        layers, cover(graph, layers, times or {}), LIMITS, batch_size=batch, compute_ms=1.0
+    )
+
+
+def test_bound_by_arithmetic() -> None:
+    (layer,) = draw([conv("a")], 10**8, {"a": 0.5}).layers
+    # Two images of 1e8 multiply-accumulates are 4e8 operations: 0.4 ms at 1 TOPS.
+    assert (layer.macs, layer.bound) == (2 * 10**8, "compute")
+    assert layer.floor_ms == pytest.approx(0.4)
+    assert layer.gap_ms == pytest.approx(0.1)
+
+
+def test_what_is_not_int8_has_the_other_ceiling() -> None:
+    (layer,) = draw([conv("a", "float16")], 10**8).layers
+    assert layer.floor_ms == pytest.approx(0.8)
+
+
+def test_bound_by_memory() -> None:
+    (layer,) = draw([conv("a")], 1000).layers
+    # 3,200 codes in, as many out, and 500 weights.
+    assert (layer.traffic_bytes, layer.bound) == (6900, "memory")
+    assert layer.floor_ms == pytest.approx(6900 / 1e8)
+    (layer,) = draw([conv("a", "float32")], 1000).layers
+    assert layer.traffic_bytes == 4 * 6900
+
+
+def test_the_whole_network_keeps_what_lies_between_its_layers() -> None:
+    first, second = conv("a"), conv("b")
+    between = EngineTensor("a.out", "int8", "", (2, 16, 10, 10))
+    second = EngineLayer("b", "Conv", ("b",), (between,), second.outputs, "int8", "", 500)
+    found = draw([first, second], 1000)
+    assert found.floor_ms == pytest.approx(2 * 6900 / 1e8)
+    assert found.network_floor_ms == pytest.approx((2 * 3200 + 2 * 500) / 1e8)
+    assert found.share == pytest.approx(found.floor_ms)
+
+
+def test_largest_gaps() -> None:
+    layers = [conv(name) for name in "abcdefg"]
+    times = {name: 1.0 + index for index, name in enumerate("abcdefg")}
+    assert [each.name for each in draw(layers, 1000, times).largest_gaps()] == list("gfedc")
+
+
+@given(
+    st.integers(0, 10**10),
+    st.integers(1, 64),
+    st.integers(0, 10**6),
+    st.sampled_from(["int8", "float16", "float32"]),
+)
+def test_more_never_lowers_the_floor(macs: int, side: int, weights: int, dtype: str) -> None:
+    def floor(macs: int, side: int, weights: int) -> float:
+        return draw([conv("a", dtype, side, weights)], macs).floor_ms
+
+    lowest = floor(macs, side, weights)
+    assert lowest > 0
+    for more in (
+        (macs + 10**6, side, weights),
+        (macs, side + 1, weights),
+        (macs, side, weights + 9),
+    ):
+        assert floor(*more) >= lowest
+
+
+def test_a_real_engine() -> None:
+    layers = read_layers(DATA / "vgg16-shapes.json")
+    names = [layer for layer in layers if layer.weight_count]
+    graph = [LayerSummary(layer.onnx_nodes[0], "Conv", True, 10**6) for layer in names]
+    found = draw_roofline(layers, cover(graph, layers), LIMITS, batch_size=32)
+    assert len(found.layers) == sum(layer.kind != "NoOp" for layer in layers)
+    by_name = {layer.name: layer for layer in found.layers}
+    second = by_name["features.3.weight.codes + /features/3/Conv + /features/5/Relu"]
+    # In and out 32x64x32x32 codes, and 64x64x3x3 weights.
+    assert second.traffic_bytes == 2 * 32 * 64 * 32 * 32 + 36864
+    assert second.macs == 32 * 10**6
+    assert found.share is None
+    assert 0 < found.network_floor_ms < found.floor_ms
+
+
+def test_layers_without_shapes() -> None:
+    bare = EngineLayer("a", "", (), (), (), "", "")
+    with pytest.raises(UsageError, match="have no shapes"):
+        draw_roofline([bare], Coverage((), (), (), ()), LIMITS, batch_size=1)
+
+
+def test_a_layer_that_no_file_speaks_of_counts_as_float() -> None:
+    layer = LayerCoverage("a", "Conv", True, None, 10**8, "a", "", (), "", None, "")
+    found = draw_roofline([conv("a")], Coverage((layer,), (), (), ()), LIMITS, batch_size=2)
+    assert found.layers[0].floor_ms == pytest.approx(0.8)
+
+
+def test_ceilings_in_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "ceilings.json"
+    LIMITS.write(path)
+    assert read_ceilings(path, gpu="A GPU") == find_ceilings(path, "A GPU") == LIMITS
+    with pytest.raises(UsageError, match="were measured on A GPU, and this is Another"):
+        read_ceilings(path, gpu="Another")
+    fields = json.loads(path.read_text())
+    for bad in ("text", json.dumps({"gpu": "A GPU"}), json.dumps({**fields, "bytes_per_s": 0})):
+        path.write_text(bad)
+        with pytest.raises(UsageError, match="holds no ceilings"):
+            read_ceilings(path, gpu="A GPU")

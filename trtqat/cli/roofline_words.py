@@ -1,0 +1,52 @@
+"""A roofline in words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from trtqat.engine.roofline import Roofline
+
+
+def describe_roofline(roofline: Roofline) -> str:
+    """The limits, the floors, and how far the engine is from them."""
+    limits = roofline.ceilings
+    lines = [
+        f"\n{limits.gpu} at most: {limits.int8_ops_per_s / 1e12:,.0f} TOPS in INT8, "
+        f"{limits.fp16_ops_per_s / 1e12:,.0f} TFLOPS in FP16, "
+        f"{limits.bytes_per_s / 1e12:.2f} TB/s ({limits.measured_with})",
+        f"Floor at batch {roofline.batch_size}: {roofline.floor_ms:.3f} ms for these layers, "
+        f"{roofline.network_floor_ms:.3f} ms if nothing between them went through memory",
+    ]
+    if roofline.compute_ms is not None and roofline.share is not None:
+        lines.append(
+            f"The engine takes {roofline.compute_ms:.3f} ms: {100 * roofline.share:.0f} % of the "
+            "limit is reached"
+        )
+    return "\n".join(lines)
+
+
+def roofline_table(roofline: Roofline) -> tuple[Sequence[str], list[list[str]]]:
+    """Columns and rows of the five layers that take most beyond their floors."""
+    rows = [
+        [
+            each.name,
+            f"{1e3 * each.time_ms:.1f} us" if each.time_ms is not None else "",
+            f"{1e3 * each.floor_ms:.1f} us",
+            each.bound,
+        ]
+        for each in roofline.largest_gaps()
+    ]
+    return ["largest gaps", "under the profiler", "floor", "bound by"], rows
+
+
+def roofline_record(roofline: Roofline) -> dict[str, Any]:
+    """A form for JSON."""
+    return {
+        **asdict(roofline),
+        "floor_ms": roofline.floor_ms,
+        "share": roofline.share,
+        "largest_gaps": [each.name for each in roofline.largest_gaps()],
+    }

@@ -1,0 +1,219 @@
+"""How far an engine is from what its GPU could do at most: the roofline model.
+
+A layer takes at least as long as its arithmetic takes at the GPU's highest rate, and at least as
+long as its inputs, weights and outputs take through the GPU's memory (Williams, Waterman and
+Patterson, Communications of the ACM 52(4), 2009). The GPU's rates are measured, not read from a
+data sheet; what stays in the cache between two layers can be faster than this floor.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from trtqat.engine.coverage import Coverage
+from trtqat.engine.inspector import EngineLayer, EngineTensor
+from trtqat.errors import UsageError
+from trtqat.extras import require
+from trtqat.runtime.ceilings import Ceilings, read_ceilings
+
+_ITEM_BYTES = {
+    "int8": 1,
+    "bool": 1,
+    "float8": 1,
+    "float16": 2,
+    "bfloat16": 2,
+    "float32": 4,
+    "int32": 4,
+    "int64": 8,
+}
+
+
+@dataclass(frozen=True)
+class LayerRoof:
+    """An engine layer and its floor.
+
+    Attributes:
+        name: Of the engine layer.
+        macs: Multiply-accumulates of the whole batch, in the graph's layers that it runs.
+        traffic_bytes: Its inputs, weights and outputs, each once; channels that a vectorized
+            format pads are not counted.
+        floor_ms: The longer one of what both take at the GPU's highest rates.
+        bound: Which one that is.
+        time_ms: What it takes under TensorRT's profiler; None if it was not measured.
+    """
+
+    name: str
+    macs: int
+    traffic_bytes: int
+    floor_ms: float
+    bound: Literal["compute", "memory"]
+    time_ms: float | None
+
+    @property
+    def gap_ms(self) -> float:
+        """What it takes beyond its floor; 0 if it was not measured."""
+        return 0.0 if self.time_ms is None else self.time_ms - self.floor_ms
+
+
+@dataclass(frozen=True)
+class Roofline:
+    """An engine against the limits of its GPU.
+
+    Attributes:
+        ceilings: The limits.
+        layers: Its layers, in the order of execution.
+        batch_size: For which.
+        network_floor_ms: Of the whole engine, if nothing between its layers went through memory:
+            all arithmetic, or its inputs, weights and outputs.
+        compute_ms: What it takes end to end, without profiler; None if it was not measured.
+    """
+
+    ceilings: Ceilings
+    layers: tuple[LayerRoof, ...]
+    batch_size: int
+    network_floor_ms: float
+    compute_ms: float | None
+
+    @property
+    def floor_ms(self) -> float:
+        """Sum of the layers' floors: with the engine's layers as they are fused."""
+        return sum(layer.floor_ms for layer in self.layers)
+
+    @property
+    def share(self) -> float | None:
+        """Floor over time: 1 is the limit; None if it was not measured."""
+        return self.floor_ms / self.compute_ms if self.compute_ms else None
+
+    def largest_gaps(self, count: int = 5) -> tuple[LayerRoof, ...]:
+        """The layers that take most beyond their floors."""
+        return tuple(sorted(self.layers, key=lambda each: -each.gap_ms)[:count])
+
+
+def draw_roofline(
+    layers: Sequence[EngineLayer],
+    coverage: Coverage,
+    ceilings: Ceilings,
+    *,
+    batch_size: int,
+    compute_ms: float | None = None,
+) -> Roofline:
+    """Sets an engine against the limits of its GPU.
+
+    Args:
+        layers: Of the engine, with the shapes of its tensors.
+        coverage: The graph's layers as the engine runs them, and times.
+        ceilings: Of the GPU.
+        batch_size: For which shapes and times hold.
+        compute_ms: GPU time of the whole engine.
+
+    Raises:
+        UsageError: The layers have no shapes.
+    """
+    # A NoOp is a name for memory that is already right.
+    layers = [layer for layer in layers if layer.kind != "NoOp"]
+    if not any(tensor.shape for layer in layers for tensor in layer.outputs):
+        raise UsageError(
+            "The engine's layers have no shapes, so there is no roofline.",
+            "Build it with detailed profiling verbosity, as trtqat build does.",
+        )
+    macs: dict[str, int] = {}
+    in_int8: dict[str, bool] = {}
+    for layer in coverage.layers:
+        name = layer.engine_layer
+        macs[name] = macs.get(name, 0) + batch_size * (layer.macs or 0)
+        in_int8[name] = in_int8.get(name, True) and layer.runs_int8 is True
+    roofs = tuple(
+        _roof(
+            layer,
+            macs.get(layer.name, 0),
+            _arithmetic_ms(macs.get(layer.name, 0), in_int8.get(layer.name, False), ceilings),
+            ceilings,
+            coverage.times_ms,
+        )
+        for layer in layers
+    )
+    return Roofline(
+        ceilings, roofs, batch_size, _network_floor_ms(layers, macs, in_int8, ceilings), compute_ms
+    )
+
+
+def find_ceilings(path: Path | None, gpu: str) -> Ceilings:
+    """Ceilings from a file, or measured here and written to it.
+
+    Args:
+        path: The file; None writes none.
+        gpu: Name of the GPU.
+
+    Raises:
+        UsageError: The file is damaged or another GPU's, or cannot be written.
+        MissingError: There is no file, and no PyTorch that sees the GPU.
+    """
+    if path is not None and path.exists():
+        return read_ceilings(path, gpu=gpu)
+    torch = require("torch", extra="export", purpose="Measuring what the GPU reaches at most")
+    if not torch.cuda.is_available():
+        raise UsageError(
+            "PyTorch sees no GPU here, so what the GPU reaches at most cannot be measured.",
+            "Give --ceilings FILE.json that was written on a host with a CUDA build of PyTorch.",
+        )
+    from trtqat.runtime.pytorch_ceilings import measure_ceilings
+
+    found = measure_ceilings()
+    if path is not None:
+        found.write(path)
+    return found
+
+
+def _arithmetic_ms(macs: int, in_int8: bool, ceilings: Ceilings) -> float:
+    rate = ceilings.int8_ops_per_s if in_int8 else ceilings.fp16_ops_per_s
+    return 2e3 * macs / rate
+
+
+def _roof(
+    layer: EngineLayer,
+    macs: int,
+    compute_ms: float,
+    ceilings: Ceilings,
+    times_ms: Mapping[str, float],
+) -> LayerRoof:
+    traffic = sum(map(_bytes, (*layer.inputs, *layer.outputs))) + _weight_bytes(layer)
+    memory_ms = 1e3 * traffic / ceilings.bytes_per_s
+    return LayerRoof(
+        name=layer.name,
+        macs=macs,
+        traffic_bytes=traffic,
+        floor_ms=max(compute_ms, memory_ms),
+        bound="compute" if compute_ms > memory_ms else "memory",
+        time_ms=times_ms.get(layer.name),
+    )
+
+
+def _network_floor_ms(
+    layers: Sequence[EngineLayer],
+    macs: Mapping[str, int],
+    in_int8: Mapping[str, bool],
+    ceilings: Ceilings,
+) -> float:
+    written = {tensor.name for layer in layers for tensor in layer.outputs}
+    read = {tensor.name for layer in layers for tensor in layer.inputs}
+    ends = {
+        tensor.name: _bytes(tensor)
+        for layer in layers
+        for tensor in (*layer.inputs, *layer.outputs)
+        if (tensor.name in read) != (tensor.name in written)
+    }
+    traffic = sum(ends.values()) + sum(map(_weight_bytes, layers))
+    compute = sum(_arithmetic_ms(macs[name], in_int8[name], ceilings) for name in macs)
+    return max(compute, 1e3 * traffic / ceilings.bytes_per_s)
+
+
+def _bytes(tensor: EngineTensor) -> int:
+    return math.prod(tensor.shape) * _ITEM_BYTES.get(tensor.dtype, 4) if tensor.shape else 0
+
+
+def _weight_bytes(layer: EngineLayer) -> int:
+    return layer.weight_count * _ITEM_BYTES.get(layer.weight_dtype, 4)

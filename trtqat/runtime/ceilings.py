@@ -1,0 +1,65 @@
+"""What a GPU reaches at most, as measured on it: arithmetic and memory traffic."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from trtqat.errors import UsageError
+from trtqat.files import write_atomically
+
+
+@dataclass(frozen=True)
+class Ceilings:
+    """Measured on one GPU.
+
+    Attributes:
+        gpu: Its name.
+        int8_ops_per_s: Of a large INT8 matrix product; a multiply-accumulate is two operations.
+        fp16_ops_per_s: Likewise in FP16.
+        bytes_per_s: Read and written by a large copy on the GPU.
+        measured_with: Library and version.
+    """
+
+    gpu: str
+    int8_ops_per_s: float
+    fp16_ops_per_s: float
+    bytes_per_s: float
+    measured_with: str
+
+    def write(self, path: Path) -> None:
+        """Writes them to a file, for hosts without PyTorch.
+
+        Raises:
+            UsageError: The file cannot be written.
+        """
+        write_atomically(path, (json.dumps(asdict(self), indent=1) + "\n").encode())
+
+
+def read_ceilings(path: Path, *, gpu: str) -> Ceilings:
+    """Reads what ``Ceilings.write`` wrote.
+
+    Args:
+        path: The file.
+        gpu: Name of the GPU that they are wanted for.
+
+    Raises:
+        UsageError: It is no such file, or they are another GPU's.
+    """
+    try:
+        found = Ceilings(**json.loads(path.read_text(encoding="utf-8")))
+        rates = (found.int8_ops_per_s, found.fp16_ops_per_s, found.bytes_per_s)
+        if not all(rate > 0 for rate in rates):
+            raise ValueError("a rate is not positive")
+    except (OSError, ValueError, TypeError) as error:
+        raise UsageError(
+            f"'{path}' holds no ceilings of a GPU ({type(error).__name__}: {error}).",
+            "Remove it, and inspect --roofline measures and writes them again.",
+        ) from error
+    if found.gpu != gpu:
+        raise UsageError(
+            f"The ceilings in '{path}' were measured on {found.gpu}, and this is {gpu}.",
+            "Give a file of this GPU, or one that is not there yet.",
+        )
+    return found
