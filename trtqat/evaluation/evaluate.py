@@ -16,7 +16,7 @@ from trtqat.evaluation.protocol import Model
 from trtqat.evaluation.recorded import RecordedBaseline, compare_with, recorded_ratio
 from trtqat.evaluation.report import Measured, Report, Rival
 from trtqat.evaluation.running import open_sessions
-from trtqat.evaluation.sweep import BatchPoint, best_within
+from trtqat.evaluation.sweep import BatchPoint, RivalPoint, best_within
 from trtqat.evaluation.throughput import measure_throughput
 from trtqat.evaluation.timing import Ratio
 from trtqat.runtime.environment import describe_environment
@@ -147,23 +147,35 @@ def _time(
                 replace(timing, throughput=each)
                 for timing, each in zip(timings, found, strict=True)
             ]
-    others = list(zip(timings[1:], ratios, strict=True))
-    theirs, speedup = others.pop(0) if has_baseline else (None, None)
-    return BatchPoint(batch_size, timings[0], theirs, speedup, tuple(others))
+    others = [RivalPoint(*each) for each in zip(timings[1:], ratios, strict=True)]
+    other = others.pop(0) if has_baseline else None
+    return BatchPoint(
+        batch_size,
+        timings[0],
+        other.timing if other else None,
+        other.speedup if other else None,
+        tuple(others),
+    )
 
 
 def _rivals(
     rivals: Sequence[Model], comparison: AccuracyResult, at: BatchPoint | None
 ) -> tuple[Rival, ...]:
-    timings = at.rivals if at else [(None, None)] * len(rivals)
+    points = at.rivals if at else (None,) * len(rivals)
     return tuple(
         Rival(
-            Measured(each.name, each.device, found.accuracy, timing, each.size_bytes),
+            Measured(
+                each.name,
+                each.device,
+                found.accuracy,
+                point.timing if point else None,
+                each.size_bytes,
+            ),
             found.agreement,
             found.paired,
-            ratio,
+            point.speedup if point else None,
         )
-        for each, found, (timing, ratio) in zip(rivals, comparison.others, timings, strict=True)
+        for each, found, point in zip(rivals, comparison.others, points, strict=True)
     )
 
 

@@ -10,6 +10,19 @@ from trtqat.evaluation.timing import Ratio, Timing
 
 
 @dataclass(frozen=True)
+class RivalPoint:
+    """A rival at one batch size.
+
+    Attributes:
+        timing: Its own.
+        speedup: Of the model over it, computing.
+    """
+
+    timing: Timing
+    speedup: Ratio
+
+
+@dataclass(frozen=True)
 class BatchPoint:
     """One batch size of a sweep.
 
@@ -18,14 +31,14 @@ class BatchPoint:
         model: The model's timing.
         baseline: The baseline's, if there is one.
         speedup: Of the model over the baseline, computing.
-        rivals: Timing of each rival, and the model's speed-up over it.
+        rivals: In the order of the report's.
     """
 
     batch_size: int
     model: Timing
     baseline: Timing | None
     speedup: Ratio | None
-    rivals: tuple[tuple[Timing, Ratio], ...] = ()
+    rivals: tuple[RivalPoint, ...] = ()
 
     @property
     def images_per_second(self) -> float:
