@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,14 +17,19 @@ from hypothesis import strategies as st
 from tests.unit.test_accuracy import NumpyModel, Samples, make_samples
 from tests.unit.test_evaluate import QUICK, one_of_twenty_wrong
 from trtqat.cli.report_words import report_tables
+from trtqat.engine.inspection import Inspection
+from trtqat.engine.inspector import parse_information
 from trtqat.evaluation.charts import bars, curve, distribution, histogram
 from trtqat.evaluation.evaluate import evaluate
+from trtqat.evaluation.layers import layer_times
 from trtqat.evaluation.locate import LayerDrift
 from trtqat.evaluation.options import EvaluateOptions
 from trtqat.evaluation.page import render_page, verdict
 from trtqat.evaluation.report import Report
+from trtqat.runtime.layer_times import LayerTimes
 from trtqat.tensors import Array
 
+DATA_8_6 = Path(__file__).parents[1] / "data/inspector-8.6"
 X, _ = make_samples(200)
 LABELS = X.argmax(axis=1)
 DATA = Samples(X, LABELS)
@@ -96,6 +103,29 @@ def test_the_page_holds_everything_and_needs_nothing() -> None:
     assert page.count("<svg") == 4
     assert "prefers-color-scheme: dark" in page
     assert "@media print" in page
+
+
+def test_layers_of_a_real_engine_and_rivals() -> None:
+    layers = parse_information(
+        json.loads((DATA_8_6 / "resnet50-static.json").read_text(), strict=False), "resnet50"
+    )
+    times = LayerTimes(({each.name: 0.01 * (1 + i % 7) for i, each in enumerate(layers)},))
+    found = layer_times(Inspection({}, layers, 32, times, 1.0, "CUDA graph"))
+    assert len(found) == len(layers)
+    assert {"int8", "float32 → int8"} <= {each.precision for each in found}
+    report = evaluate(
+        NumpyModel(compute_ms=10.0),
+        DATA,
+        EvaluateOptions(100, QUICK),
+        baseline=NumpyModel(compute_ms=30.0),
+        rivals=[NumpyModel(compute_ms=20.0)],
+    )
+    page = render_page(report, report_tables(report), command="trtqat eval", layers=found)
+    reader = read(page)
+    assert f"{len(layers) - 40} others" in reader.text
+    assert "float32 → int8" in reader.text
+    assert "2.00x (2.00 … 2.00) as fast" in reader.text
+    assert "What might run instead" in reader.text
 
 
 def test_a_page_without_times_and_baseline() -> None:

@@ -30,7 +30,7 @@ def full_report() -> dict[str, Any]:
         rivals=[NumpyModel()],
         steps=[NumpyModel()],
     )
-    found = {"command": "trtqat eval", **report.to_dict(), "drift": []}
+    found = {"command": "trtqat eval", **report.to_dict(), "drift": [], "layers": []}
     loaded: dict[str, Any] = json.loads(json.dumps(found).replace("Infinity", "null"))
     return loaded
 
@@ -48,7 +48,7 @@ def test_it_is_a_schema_and_true_of_reports() -> None:
     jsonschema.validate(report, schema)
     bare = evaluate(NumpyModel(), Samples(make_samples(9)[0], None), EvaluateOptions(8, None))
     jsonschema.validate(
-        {"command": "", **json.loads(json.dumps(bare.to_dict())), "drift": []}, schema
+        {"command": "", **json.loads(json.dumps(bare.to_dict())), "drift": [], "layers": []}, schema
     )
 
 

@@ -120,7 +120,7 @@ def evaluate(
     ] = 3,
     in_flight: Annotated[
         int, typer.Option(min=1, metavar="N", help="Queries at once, on a GPU.")
-    ] = 4,
+    ] = 6,
     cuda_graph: Annotated[
         bool, typer.Option("--cuda-graph/--no-cuda-graph", help="For engine and baseline.")
     ] = True,
@@ -156,6 +156,7 @@ def evaluate(
 
         from trtqat.data.dataset import open_dataset
         from trtqat.evaluation.evaluate import evaluate as measure
+        from trtqat.evaluation.layers import time_layers
         from trtqat.evaluation.locate import locate as find_drifts
         from trtqat.evaluation.open import PyTorchSource, open_model, open_pytorch
         from trtqat.evaluation.options import EvaluateOptions
@@ -235,10 +236,15 @@ def evaluate(
             with progress_bar("Locating", quiet=quiet) as progress:
                 drifts = find_drifts(model, dataset, batch_size=sizes[-1], progress=progress)
         tables = report_tables(report, drifts)
+        layers = time_layers(opened, sizes[-1]) if html is not None else ()
         if html is not None:
-            page = render_page(report, tables, command=command_line(), drifts=drifts)
+            page = render_page(report, tables, command=command_line(), drifts=drifts, layers=layers)
             write_atomically(html, page.encode())
-        result = {**report.to_dict(), "drift": [asdict(each) for each in drifts]}
+        result = {
+            **report.to_dict(),
+            "drift": [asdict(each) for each in drifts],
+            "layers": [asdict(each) for each in layers],
+        }
         if not print_json(result, json):
             for _, columns, rows in tables:
                 print_table(columns, rows)

@@ -78,14 +78,22 @@ def curve(points: Mapping[str, Sequence[tuple[float, float]]], x: str, y: str) -
     )
 
 
-def bars(values: Mapping[str, float], unit: str, *, notes: Mapping[str, str] | None = None) -> str:
+def bars(
+    values: Mapping[str, float],
+    unit: str,
+    *,
+    notes: Mapping[str, str] | None = None,
+    groups: Mapping[str, str] | None = None,
+) -> str:
     """Horizontal bars with their values.
 
     Args:
         values: By label, not negative; infinity fills the width.
         unit: Behind each value.
         notes: Words behind the value, by label.
+        groups: Group of each label: bars of one group have one colour.
     """
+    order = list(dict.fromkeys((groups or {}).values()))
     row, left = 18, 220
     finite = [value for value in values.values() if math.isfinite(value)]
     longest = max(finite, default=1.0) or 1.0
@@ -95,10 +103,11 @@ def bars(values: Mapping[str, float], unit: str, *, notes: Mapping[str, str] | N
         width = 260 * (min(value / longest, 1.0) if math.isfinite(value) else 1.0)
         shown = f"{value:.3g} {unit}" if math.isfinite(value) else f"{value} {unit}"
         note = (notes or {}).get(label, "")
+        colour = _COLOURS[order.index((groups or {})[label]) % 4 if order else 0]
         parts.append(
             f'<text x="{left - 6}" y="{top + 13}" text-anchor="end">{escape(label[-32:])}</text>'
             f'<rect x="{left}" y="{top + 3}" width="{max(width, 0.5):.1f}" height="{row - 6}" '
-            f'fill="{_COLOURS[0]}"/>'
+            f'fill="{colour}"/>'
             f'<text x="{left + width + 6:.1f}" y="{top + 13}">{escape(f"{shown} {note}".strip())}'
             "</text>"
         )

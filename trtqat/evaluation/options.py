@@ -27,4 +27,4 @@ class EvaluateOptions:
     latency_budget_ms: float | None = None
     max_accuracy_drop: float | None = None
     min_speedup: float | None = None
-    in_flight: int = 4
+    in_flight: int = 6

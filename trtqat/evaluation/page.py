@@ -7,9 +7,12 @@ from html import escape
 
 import trtqat
 from trtqat.evaluation.charts import bars, curve, distribution, histogram
+from trtqat.evaluation.layers import LayerTime
 from trtqat.evaluation.locate import LayerDrift
 from trtqat.evaluation.report import Report
 
+# Bars of an engine's layers; the rest are one bar.
+_LAYERS = 40
 # Below this McNemar's test calls a difference one.
 _SIGNIFICANT = 0.05
 
@@ -54,6 +57,7 @@ def render_page(
     *,
     command: str,
     drifts: Sequence[LayerDrift] = (),
+    layers: Sequence[LayerTime] = (),
 ) -> str:
     """The page.
 
@@ -62,10 +66,13 @@ def render_page(
         tables: Title, columns and rows of each.
         command: What made the report, to make it again.
         drifts: Layers as ``evaluation.locate.locate`` found them.
+        layers: The engine's layers as ``evaluation.layers.time_layers`` found them.
     """
     sections = [_gates(report)]
     sections += [_section(title, _table(columns, rows)) for title, columns, rows in tables]
     sections += _charts(report, drifts)
+    if layers:
+        sections.append(_section("Time and precision of the engine's layers", _layers(layers)))
     if report.warnings:
         items = "".join(f"<li>{escape(each)}</li>" for each in report.warnings)
         sections.append(_section("Warnings", f"<ul>{items}</ul>"))
@@ -101,6 +108,11 @@ def _charts(report: Report, drifts: Sequence[LayerDrift]) -> list[str]:
                 if p.baseline is not None
             ]
         sections.append(_section("Batch sizes", curve(points, "batch", "images/s")))
+    sides = [report.model, *(rival.measured for rival in report.rivals)]
+    if report.rivals and report.model.timing:
+        sides += [report.baseline] if report.baseline else []
+        values = {side.name: side.timing.compute.median_ms for side in sides if side.timing}
+        sections.append(_section("Compute time: what might run instead", bars(values, "ms")))
     if drifts:
         notes = {each.name: ", ".join(each.findings) for each in drifts}
         values = {each.name: max(each.sqnr_db, 0.0) for each in drifts}
@@ -108,6 +120,29 @@ def _charts(report: Report, drifts: Sequence[LayerDrift]) -> list[str]:
             _section("Drift along the network: SQNR of each layer", bars(values, "dB", notes=notes))
         )
     return sections
+
+
+def _layers(layers: Sequence[LayerTime]) -> str:
+    """The slowest ones by themselves, in the order of execution, and the rest as one."""
+    shown = sorted(layers, key=lambda each: -each.time_ms)[:_LAYERS]
+    # Names of fused layers are long, and their ends can be the same: the number tells them apart.
+    labels = {
+        f"{number}: {each.name if len(each.name) <= 26 else '…' + each.name[-25:]}": each
+        for number, each in enumerate(layers, start=1)
+        if each in shown
+    }
+    values = {label: 1e3 * each.time_ms for label, each in labels.items()}
+    groups = {label: each.precision for label, each in labels.items()}
+    rest = [each for each in layers if each not in shown]
+    if rest:
+        label = f"{len(rest)} others"
+        values[label] = 1e3 * sum(each.time_ms for each in rest)
+        groups[label] = ", ".join(sorted({each.precision for each in rest}))
+    total = sum(each.time_ms for each in layers)
+    return (
+        f"<p>Medians under TensorRT's profiler, which slows every layer down: together "
+        f"{total:.3f} ms.</p>{bars(values, 'us', notes=groups, groups=groups)}"
+    )
 
 
 def _gates(report: Report) -> str:
@@ -129,6 +164,21 @@ def _environment(report: Report) -> str:
         clock = f", SM clock {gpu.sm_clock_mhz} MHz" if gpu.sm_clock_mhz else ""
         about = f"{gpu.name} ({gpu.compute_capability}), driver {gpu.driver}{clock}"
         rows.insert(1, ["GPU", about])
+    if report.telemetry is not None:
+        during = report.telemetry
+        rows += [
+            [
+                "SM clock during the timing",
+                f"{during.lowest_sm_clock_mhz} to {during.highest_sm_clock_mhz} of "
+                f"{during.max_sm_clock_mhz} MHz",
+            ],
+            [
+                "before and after",
+                f"{during.before.temperature_c} and {during.after.temperature_c} °C, "
+                f"{during.before.power_w:.0f} and {during.after.power_w:.0f} W",
+            ],
+            ["throttled by", ", ".join(during.throttled_by) or "nothing"],
+        ]
     for side in report.sides:
         if side.timing:
             rows.append([f"mode of {side.name}", side.timing.mode])

@@ -15,6 +15,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from trtqat.evaluation.accuracy import Compared
 from trtqat.evaluation.counts import Agreement, Paired
+from trtqat.evaluation.layers import LayerTime
 from trtqat.evaluation.locate import LayerDrift
 from trtqat.evaluation.report import SCHEMA_VERSION, Report
 
@@ -44,6 +45,7 @@ def report_schema() -> dict[str, Any]:
         "top1_drop_points": _PLAIN[float],
         "predictions": _closed({"model": classes, "baseline": classes, "data_sha256": _PLAIN[str]}),
         "drift": parts.of(tuple[LayerDrift, ...]),
+        "layers": parts.of(tuple[LayerTime, ...]),
     }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

@@ -1,0 +1,72 @@
+"""What each layer of an engine takes, and in which precision it runs: for the report's bars."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+from trtqat.evaluation.protocol import Model
+
+if TYPE_CHECKING:
+    from trtqat.engine.inspection import Inspection
+    from trtqat.engine.inspector import EngineLayer
+    from trtqat.runtime.engine import Engine
+
+_PASSES = 50
+_NOT_SAID = "not said"
+
+
+@dataclass(frozen=True)
+class LayerTime:
+    """A layer of the engine.
+
+    Attributes:
+        name: TensorRT's.
+        precision: Type of its weights, or else of what it reads; of a layer that only converts,
+            both ends.
+        time_ms: Median under TensorRT's profiler, which makes every layer slower.
+    """
+
+    name: str
+    precision: str
+    time_ms: float
+
+
+def time_layers(model: Model, batch_size: int) -> tuple[LayerTime, ...]:
+    """Times an engine's layers.
+
+    Args:
+        model: An engine; anything else has none.
+        batch_size: For which.
+
+    Returns:
+        Layers in the order of execution; none where TensorRT's runtime has no inspector (lean
+        and dispatch), as nothing then tells what a layer is.
+    """
+    flavour = getattr(getattr(model, "tensorrt", None), "flavour", "")
+    if flavour != "full":
+        return ()
+    from trtqat.engine.inspection import inspect_engine
+
+    engine = cast("Engine", model)
+    return layer_times(inspect_engine(engine, batch_size=batch_size, passes=_PASSES))
+
+
+def layer_times(inspection: Inspection) -> tuple[LayerTime, ...]:
+    """Joins the inspector's layers with the profiler's times."""
+    times = inspection.times.median_ms if inspection.times else {}
+    return tuple(
+        LayerTime(layer.name, _precision(layer), times[layer.name])
+        for layer in inspection.layers
+        if layer.name in times
+    )
+
+
+def _precision(layer: EngineLayer) -> str:
+    if layer.weight_dtype:
+        return layer.weight_dtype
+    ends = [
+        next((tensor.dtype for tensor in side if tensor.dtype), _NOT_SAID)
+        for side in (layer.inputs, layer.outputs)
+    ]
+    return " → ".join(dict.fromkeys(ends))
