@@ -16,6 +16,7 @@ from trtqat.evaluation.open import PyTorchSource, open_pytorch
 from trtqat.evaluation.options import EvaluateOptions
 from trtqat.evaluation.running import run_models
 from trtqat.evaluation.timing import LatencyOptions
+from trtqat.evaluation.trtexec import Like
 from trtqat.export.loading import ModelSource, load_model
 from trtqat.export.pipeline import ExportOptions, export_onnx
 from trtqat.runtime.engine import Engine
@@ -132,3 +133,29 @@ def test_float_engine_and_steps_on_the_command_line(
     assert done.returncode == 0, done.stderr
     assert "was built before" in done.stderr
     assert plan.with_name("compared.fp16.engine").stat().st_mtime_ns == built
+
+
+def test_like_trtexec(vgg: Artefacts, vgg_data: str) -> None:
+    _, plan, _ = vgg
+    engine = Engine(plan)
+    dataset = open_dataset(vgg_data, engine.inputs, limit=64)
+    found = {}
+    likes: tuple[Like, ...] = ("trtexec-10", "trtexec-11")
+    for like in likes:
+        options = EvaluateOptions(latency=LatencyOptions(50, 0.3), like=like)
+        report = evaluate(engine, dataset, options)
+        assert report.trtexec is not None
+        assert report.model.timing is not None
+        found[like] = report.trtexec
+        ours = report.model.timing.compute.median_ms
+        assert report.trtexec.queries >= 10
+        assert report.trtexec.wall_s >= 0.3
+    old, new = found["trtexec-10"], found["trtexec-11"]
+    assert old.h2d is not None
+    assert old.d2h is not None
+    assert old.latency.median_ms > old.compute.median_ms
+    assert new.h2d is None
+    assert new.latency == new.compute
+    # A CUDA graph with its inputs resident: what our GPU compute time is, too.
+    assert 0.9 < new.compute.median_ms / ours < 1.1
+    assert new.queries_per_second == pytest.approx(1e3 / new.compute.mean_ms, rel=0.5)

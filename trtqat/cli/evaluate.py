@@ -42,6 +42,13 @@ class BaselinePrecision(str, Enum):
     fp16 = "fp16"
 
 
+class LikeTrtexec(str, Enum):
+    """Whose defaults."""
+
+    trtexec_10 = "trtexec-10"
+    trtexec_11 = "trtexec-11"
+
+
 def evaluate(
     model: Annotated[
         Path, typer.Argument(metavar="MODEL", help="model.engine (GPU) or model.onnx (CPU).")
@@ -124,6 +131,10 @@ def evaluate(
     cuda_graph: Annotated[
         bool, typer.Option("--cuda-graph/--no-cuda-graph", help="For engine and baseline.")
     ] = True,
+    like: Annotated[
+        LikeTrtexec | None,
+        typer.Option(help="Engines: time with the defaults of trtexec up to 10 or from 11, too."),
+    ] = None,
     allow_engine_code: AllowEngineCodeOption = False,
     trust: TrustOption = None,
     runtime: RuntimeOption = None,
@@ -170,6 +181,7 @@ def evaluate(
         )
         from trtqat.evaluation.sweep import parse_batch_sizes
         from trtqat.evaluation.timing import LatencyOptions
+        from trtqat.evaluation.trtexec import describe as describe_trtexec
 
         if locate and model.suffix != ".onnx":
             raise UsageError(
@@ -219,6 +231,7 @@ def evaluate(
             max_accuracy_drop=max_accuracy_drop,
             min_speedup=min_speedup,
             in_flight=in_flight,
+            like=like.value if like else None,
         )
         with progress_bar("Evaluating", quiet=quiet) as progress:
             report = measure(
@@ -249,6 +262,8 @@ def evaluate(
             for _, columns, rows in tables:
                 print_table(columns, rows)
             typer.echo(describe_report(report, drifts, latency_budget))
+            if report.trtexec is not None:
+                typer.echo(f"\n{describe_trtexec(report.trtexec)}")
             for warning in report.warnings:
                 typer.echo(warning, err=True)
         report.check_gates()

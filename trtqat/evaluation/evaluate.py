@@ -19,6 +19,7 @@ from trtqat.evaluation.running import open_sessions
 from trtqat.evaluation.sweep import BatchPoint, RivalPoint, best_within
 from trtqat.evaluation.throughput import measure_throughput
 from trtqat.evaluation.timing import Ratio
+from trtqat.evaluation.trtexec import measure_like_trtexec
 from trtqat.runtime.environment import describe_environment
 from trtqat.runtime.telemetry import watch_gpu
 from trtqat.tensors import Arrays
@@ -62,7 +63,7 @@ def evaluate(
             _check_batch_size(each, size)
     if len(dataset) == 0:
         raise DataError(f"'{dataset.name}' has no images.", "Give at least one.")
-    _check_gates_can_be_judged(options, dataset, baseline or recorded)
+    _check_can_be_measured(model, options, dataset, baseline or recorded)
     if options.min_speedup is not None and recorded is not None:
         _check_recorded_timing(recorded, options.batch_size)
     comparison = measure_accuracy(
@@ -86,6 +87,12 @@ def evaluate(
                 look = watch.look if watch else lambda: None
                 curve.append(_time(timed, baseline is not None, dataset, size, options, look))
             telemetry = watch.result() if watch else None
+    trtexec = None
+    if options.like is not None and options.latency is not None:
+        inputs = _full_batch(dataset, options.batch_size)
+        trtexec = measure_like_trtexec(
+            model, options.batch_size, inputs, options.like, options.latency
+        )
     at = next((point for point in curve if point.batch_size == options.batch_size), None)
     theirs, speedup = (at.baseline, at.speedup) if at else (None, None)
     if recorded is not None and recorded.batch_size == options.batch_size:
@@ -115,6 +122,7 @@ def evaluate(
         speedup=speedup,
         environment=describe_environment(with_gpu=model.device == "cuda"),
         telemetry=telemetry,
+        trtexec=trtexec,
         failed_gates=tuple(_failed_gates(options, comparison, speedup)),
         curve=tuple(curve) if options.sweep else (),
         best_batch=best.batch_size if best else None,
@@ -198,14 +206,22 @@ def _check_batch_size(model: Model, batch_size: int) -> None:
         )
 
 
-def _check_gates_can_be_judged(
-    options: EvaluateOptions, dataset: Dataset, baseline: Model | RecordedBaseline | None
+def _check_can_be_measured(
+    model: Model,
+    options: EvaluateOptions,
+    dataset: Dataset,
+    baseline: Model | RecordedBaseline | None,
 ) -> None:
     has_labels = dataset.batch(0, 1).labels is not None
     if options.max_accuracy_drop is not None and not (has_labels and baseline):
         raise UsageError(
             "An accuracy drop needs labelled data and a baseline.",
             "Give both, or leave out --max-accuracy-drop.",
+        )
+    if options.like is not None and (model.device == "cpu" or options.latency is None):
+        raise UsageError(
+            "trtexec times engines; there is none here, or no duration.",
+            "Give an engine and a --duration, or leave out --like.",
         )
     if options.latency is None and (options.sweep or options.latency_budget_ms is not None):
         raise UsageError(

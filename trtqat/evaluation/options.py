@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from trtqat.evaluation.timing import LatencyOptions
+from trtqat.evaluation.trtexec import Like
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,7 @@ class EvaluateOptions:
         latency_budget_ms: What the best of them must keep; None asks for none.
         max_accuracy_drop: Gate: top-1 points that may be lost to the baseline.
         min_speedup: Gate: least ratio of the baseline's median compute time to the model's.
+        like: Time the engine as this trtexec does, too.
         in_flight: Queries at once on a GPU, for accuracy and for the throughput.
     """
 
@@ -28,3 +30,4 @@ class EvaluateOptions:
     max_accuracy_drop: float | None = None
     min_speedup: float | None = None
     in_flight: int = 6
+    like: Like | None = None

@@ -11,6 +11,7 @@ from trtqat.evaluation.counts import Accuracy, Agreement, Paired
 from trtqat.evaluation.recorded import pack
 from trtqat.evaluation.sweep import BatchPoint
 from trtqat.evaluation.timing import Ratio, Timing
+from trtqat.evaluation.trtexec import TrtexecTiming
 from trtqat.runtime.environment import Environment
 from trtqat.runtime.telemetry import Telemetry
 
@@ -68,6 +69,7 @@ class Report:
         environment: The host.
         telemetry: Clocks, temperature and power of the GPU during the timing, where NVML tells.
         rivals: What might be run instead.
+        trtexec: What trtexec would report, if that was asked for.
         failed_gates: A sentence for every gate that was not met.
         curve: Timings by batch size, ascending; empty without a sweep.
         best_batch: The best of them within the latency budget, if one was given and met.
@@ -85,6 +87,7 @@ class Report:
     failed_gates: tuple[str, ...]
     telemetry: Telemetry | None = None
     rivals: tuple[Rival, ...] = ()
+    trtexec: TrtexecTiming | None = None
     curve: tuple[BatchPoint, ...] = ()
     best_batch: int | None = None
     schema_version: int = SCHEMA_VERSION

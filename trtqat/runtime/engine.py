@@ -105,10 +105,14 @@ class Engine:
         self.profiles = _profiles(self._engine, self.inputs)
         self.batch_range = _batch_range(self.profiles)
 
-    def session(self, batch_size: int) -> EngineSession:
+    def session(self, batch_size: int, *, cuda_graph: bool | None = None) -> EngineSession:
         """Binds the engine to one batch size: buffers, a stream and, if it captures, a CUDA graph.
 
         Dimensions other than the first take the profile's optimum where they are dynamic.
+
+        Args:
+            batch_size: Within the profile.
+            cuda_graph: Whether to capture one; None as the engine was opened.
 
         Raises:
             UsageError: The batch size is outside of the profile.
@@ -142,7 +146,7 @@ class Engine:
             inputs=[TensorSpec(spec.name, shapes[spec.name], spec.dtype) for spec in self.inputs],
             outputs=list(self.outputs),
             messages=self._messages,
-            cuda_graph=self._cuda_graph,
+            cuda_graph=self._cuda_graph if cuda_graph is None else cuda_graph,
         )
 
     @property

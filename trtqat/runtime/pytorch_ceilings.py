@@ -9,8 +9,8 @@ import torch
 
 from trtqat.runtime.ceilings import Ceilings
 
-# Squares whose product takes from a tenth of a millisecond to ten on the fastest GPUs, far above the
-# cost of a launch; which of them comes closest to the limit depends on the GPU and on cuBLAS.
+# Squares whose product takes from a tenth of a millisecond to ten on the fastest GPUs, far above
+# the cost of a launch; which comes closest to the limit depends on the GPU and on cuBLAS.
 _SIDES = (4096, 8192, 16384)
 _COPIED_BYTES = 2**30
 _WARM_UP = 5

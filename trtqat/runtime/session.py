@@ -32,6 +32,7 @@ class EngineSession:
 
     Attributes:
         context: TensorRT's ``IExecutionContext``, with its shapes set.
+        device: The ``cuda.core.Device``.
         inputs: Inputs with their final shapes.
         mode: How queries are enqueued, in words.
         has_cuda_graph: Whether a CUDA graph was captured.
@@ -66,7 +67,7 @@ class EngineSession:
         self._name = name
         self.context = context
         self.inputs = tuple(inputs)
-        self._device = device
+        self.device = device
         self._messages = messages
         self._stream = device.create_stream()
         for spec in inputs:
@@ -113,7 +114,7 @@ class EngineSession:
             InferenceError: TensorRT's enqueue failed.
         """
         # CUDA's current device belongs to a thread, and each query in flight has one of its own.
-        self._device.set_current()
+        self.device.set_current()
         self._copy_in(inputs)
         self._launch()
         self._copy_out()
@@ -154,6 +155,27 @@ class EngineSession:
         self._enqueue()
         self._stream.sync()
 
+    def copy_inputs(self, stream: Any) -> None:  # noqa: ANN401
+        """Copies the loaded inputs from pinned memory to the GPU, on a ``cuda.core.Stream``."""
+        for tensor in self._inputs.values():
+            tensor.device.copy_from(tensor.pinned, stream=stream)
+
+    def launch(self, stream: Any) -> None:  # noqa: ANN401
+        """Launches one query on a stream: the CUDA graph, or a plain enqueue.
+
+        Raises:
+            InferenceError: TensorRT's enqueue failed.
+        """
+        if self._graph is not None:
+            self._graph.launch(stream)
+        else:
+            self._enqueue(stream)
+
+    def copy_outputs(self, stream: Any) -> None:  # noqa: ANN401
+        """Copies all outputs back into pinned memory, on a stream."""
+        for tensor in self._outputs.values():
+            tensor.device.copy_to(tensor.pinned, stream=stream)
+
     def close(self) -> None:
         """Frees graph, buffers, context and stream."""
         self._stream.sync()
@@ -189,22 +211,17 @@ class EngineSession:
         self._copy_to_device()
 
     def _copy_to_device(self) -> None:
-        for tensor in self._inputs.values():
-            tensor.device.copy_from(tensor.pinned, stream=self._stream)
+        self.copy_inputs(self._stream)
 
     def _copy_out(self) -> None:
-        for tensor in self._outputs.values():
-            tensor.device.copy_to(tensor.pinned, stream=self._stream)
+        self.copy_outputs(self._stream)
 
     def _launch(self) -> None:
-        if self._graph is not None:
-            self._graph.launch(self._stream)
-        else:
-            self._enqueue()
+        self.launch(self._stream)
 
-    def _enqueue(self) -> None:
+    def _enqueue(self, stream: Any = None) -> None:  # noqa: ANN401
         # A context that TensorRT could not set up fails here, with False, not before.
-        if not self.context.execute_async_v3(int(self._stream.handle)):
+        if not self.context.execute_async_v3(int((stream or self._stream).handle)):
             raise InferenceError(
                 f"TensorRT could not enqueue '{self._name}': {self._messages.reason()}.",
                 "If the message names cuBLAS or cuDNN, install them or build with "
@@ -234,7 +251,7 @@ class EngineSession:
     def _make_event(self) -> Any:  # noqa: ANN401
         from cuda.core import EventOptions
 
-        return self._device.create_event(EventOptions(timing_enabled=True))
+        return self.device.create_event(EventOptions(timing_enabled=True))
 
 
 class _Tensor:

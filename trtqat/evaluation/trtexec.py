@@ -1,0 +1,147 @@
+"""Timing in trtexec's modes and words, to set a figure beside one that somebody else has.
+
+trtexec's defaults changed with TensorRT 11: up to 10 it enqueues without CUDA graph, with
+transfers, and the host sleeps while it waits; from 11 on it replays a CUDA graph, leaves transfers
+out, and spins. So a number without its mode says nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, cast
+
+from trtqat.evaluation.latency import summarize
+from trtqat.evaluation.protocol import Model
+from trtqat.evaluation.timing import Latency, LatencyOptions
+
+if TYPE_CHECKING:
+    from trtqat.runtime.engine import Engine
+    from trtqat.runtime.trtexec_loop import QueryTimes
+    from trtqat.tensors import Arrays
+
+Like = Literal["trtexec-10", "trtexec-11"]
+
+
+@dataclass(frozen=True)
+class TrtexecTiming:
+    """What trtexec would report.
+
+    Attributes:
+        like: Whose defaults.
+        mode: They in words.
+        queries: How many.
+        queries_per_second: Its throughput.
+        latency: Sum of the next three, of each query.
+        enqueue: Host time of the launch.
+        h2d: None without transfers.
+        compute: GPU compute time.
+        d2h: None without transfers.
+        wall_s: Total host walltime.
+    """
+
+    like: Like
+    mode: str
+    queries: int
+    queries_per_second: float
+    latency: Latency
+    enqueue: Latency
+    h2d: Latency | None
+    compute: Latency
+    d2h: Latency | None
+    wall_s: float
+
+    @property
+    def compute_s(self) -> float:
+        """Total GPU compute time."""
+        return self.compute.mean_ms * self.queries / 1e3
+
+
+def measure_like_trtexec(
+    model: Model, batch_size: int, inputs: Arrays, like: Like, options: LatencyOptions
+) -> TrtexecTiming:
+    """Times an engine with the defaults of a trtexec.
+
+    Args:
+        model: The engine.
+        batch_size: Of the queries.
+        inputs: Of that batch size.
+        like: Which trtexec.
+        options: How long.
+
+    Raises:
+        InferenceError: TensorRT's enqueue failed.
+    """
+    from trtqat.runtime.trtexec_loop import run_like_trtexec
+
+    is_old = like == "trtexec-10"
+    session = cast("Engine", model).session(batch_size, cuda_graph=not is_old)
+    session.load(inputs)
+    times = run_like_trtexec(
+        session,
+        transfers=is_old,
+        blocking=is_old,
+        warm_up_ms=options.warm_up_ms,
+        duration_s=options.duration_s,
+    )
+    mode = f"{session.mode}, transfers {'on' if is_old else 'off'}, " + (
+        "blocking wait" if is_old else "spin wait"
+    )
+    session.close()
+    return from_times(times, like, mode)
+
+
+def from_times(times: QueryTimes, like: Like, mode: str) -> TrtexecTiming:
+    """Statistics of queries.
+
+    Args:
+        times: Of each.
+        like: Whose defaults they had.
+        mode: These in words.
+    """
+    parts = [each for each in (times.h2d_ms, times.compute_ms, times.d2h_ms) if each]
+    return TrtexecTiming(
+        like=like,
+        mode=mode,
+        queries=len(times.compute_ms),
+        queries_per_second=len(times.compute_ms) / times.wall_s,
+        latency=summarize([sum(each) for each in zip(*parts, strict=True)]),
+        enqueue=summarize(times.enqueue_ms),
+        h2d=_summary(times.h2d_ms),
+        compute=summarize(times.compute_ms),
+        d2h=_summary(times.d2h_ms),
+        wall_s=times.wall_s,
+    )
+
+
+def describe(timing: TrtexecTiming) -> str:
+    """The summary as trtexec words it.
+
+    Args:
+        timing: What was measured.
+    """
+    lines = [
+        f"=== Performance summary ({timing.like}: {timing.mode}) ===",
+        f"Throughput: {timing.queries_per_second:.6g} qps",
+        _line("Latency", timing.latency),
+        _line("Enqueue Time", timing.enqueue),
+        *([_line("H2D Latency", timing.h2d)] if timing.h2d else []),
+        _line("GPU Compute Time", timing.compute),
+        *([_line("D2H Latency", timing.d2h)] if timing.d2h else []),
+        f"Total Host Walltime: {timing.wall_s:.6g} s",
+        f"Total GPU Compute Time: {timing.compute_s:.6g} s",
+    ]
+    return "\n".join(lines)
+
+
+def _summary(times_ms: Sequence[float]) -> Latency | None:
+    return summarize(times_ms) if times_ms else None
+
+
+def _line(name: str, times: Latency) -> str:
+    return (
+        f"{name}: min = {times.min_ms:.6g} ms, max = {times.max_ms:.6g} ms, mean = "
+        f"{times.mean_ms:.6g} ms, median = {times.median_ms:.6g} ms, percentile(90%) = "
+        f"{times.p90_ms:.6g} ms, percentile(95%) = {times.p95_ms:.6g} ms, percentile(99%) = "
+        f"{times.p99_ms:.6g} ms"
+    )
