@@ -45,6 +45,7 @@ def report_tables(report: Report, drifts: Sequence[LayerDrift] = ()) -> list[Tab
         tables.append(("What might run instead", columns, rows))
     if report.curve:
         columns = ["batch", "images/s", "compute", "request", "request, 99 %", "speed-up"]
+        columns += [rival.measured.name for rival in report.rivals]
         tables.append(("Batch sizes", columns, [_point(point) for point in report.curve]))
     if drifts:
         columns = ["layer, most lost first", "operator", "SQNR", "lost here", "lint"]
@@ -146,6 +147,7 @@ def _point(point: BatchPoint) -> list[str]:
         f"{timing.request.median_ms:.3f} ms",
         f"{timing.request.p99_ms:.3f} ms",
         f"{point.speedup.value:.2f}x" if point.speedup else "",
+        *(f"{rival.timing.compute.median_ms:.3f} ms" for rival in point.rivals),
     ]
 
 

@@ -11,6 +11,8 @@ from trtqat.evaluation.layers import LayerTime
 from trtqat.evaluation.locate import LayerDrift
 from trtqat.evaluation.report import Report
 
+# Times of models that are no further apart are drawn on one axis.
+_ONE_AXIS = 2.0
 # Bars of an engine's layers; the rest are one bar.
 _LAYERS = 40
 # Below this McNemar's test calls a difference one.
@@ -93,9 +95,12 @@ def _charts(report: Report, drifts: Sequence[LayerDrift]) -> list[str]:
     timed = {side.name: side.timing.compute for side in report.sides if side.timing}
     if timed:
         quantiles = {name: latency.quantiles_ms for name, latency in timed.items()}
-        sections.append(
-            _section("Compute time: distribution", distribution(quantiles) + histogram(quantiles))
-        )
+        medians = [latency.median_ms for latency in timed.values()]
+        # On one axis with a model that is much slower, nothing is seen of the faster one.
+        together = max(medians) < _ONE_AXIS * min(medians)
+        groups = [quantiles] if together else [{name: each} for name, each in quantiles.items()]
+        drawn = "".join(distribution(each) + histogram(each) for each in groups)
+        sections.append(_section("Compute time: distribution", drawn))
     if report.curve:
         points = {
             "images/s": [(float(p.batch_size), p.images_per_second) for p in report.curve],

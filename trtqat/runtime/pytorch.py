@@ -104,6 +104,7 @@ class PyTorchModel:
             samples,
             inputs,
             arithmetic=self._arithmetic,
+            way="torch.compile" if self._compiled else "PyTorch eager",
             cuda_graph=self._cuda_graph,
         )
 

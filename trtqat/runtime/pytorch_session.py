@@ -34,6 +34,7 @@ class PyTorchSession:
         inputs: list[torch.Tensor],
         *,
         arithmetic: Arithmetic,
+        way: str,
         cuda_graph: bool,
     ) -> None:
         """Allocates and, if wanted, captures.
@@ -44,6 +45,7 @@ class PyTorchSession:
             samples: Where host memory is copied to.
             inputs: What the model reads: the same tensors, or those they are converted into.
             arithmetic: Switches to launch with.
+            way: How the model runs where no CUDA graph does, in words.
             cuda_graph: Whether to capture a CUDA graph.
         """
         self._model = model
@@ -56,13 +58,13 @@ class PyTorchSession:
         self._result: Any = None
         self._graph: torch.cuda.CUDAGraph | None = None
         self.enqueue_times_ms: list[float] = []
-        self.mode = "PyTorch eager, CPU, wall clock"
+        self.mode = f"{way}, CPU, wall clock"
         if samples[0].is_cuda:
             torch.cuda.synchronize()  # the zeros are written on the default stream
             self._stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
             self._pinned = [torch.empty_like(each, device="cpu").pin_memory() for each in samples]
             self._graph = self._capture() if cuda_graph else None
-            self.mode = "CUDA graph" if self._graph else "PyTorch eager"
+            self.mode = "CUDA graph" if self._graph else way
 
     def run(self, inputs: Arrays) -> dict[str, Array]:
         """Runs one batch from host memory to host memory; outputs are float32.
