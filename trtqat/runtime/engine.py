@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from trtqat.errors import InferenceError, PlanError, UsageError
+from trtqat.runtime.device_memory import needs_device_memory
 from trtqat.runtime.flavours import Flavour
 from trtqat.runtime.host import describe_host
 from trtqat.runtime.manifest import ProfileShapes
@@ -116,7 +117,8 @@ class Engine:
 
         Raises:
             UsageError: The batch size is outside of the profile.
-            InferenceError: TensorRT makes no execution context, or its enqueue fails.
+            InferenceError: TensorRT makes no execution context, its enqueue fails, or device
+                memory is short.
         """
         low, high = self.batch_range
         if not low <= batch_size <= high:
@@ -139,15 +141,18 @@ class Engine:
             )
             batched = bool(spec.shape) and spec.shape[0] == DYNAMIC
             shapes[spec.name] = (batch_size, *shape[1:]) if batched else shape
-        return EngineSession(
-            name=self.name,
-            context=context,
-            device=self._device,
-            inputs=[TensorSpec(spec.name, shapes[spec.name], spec.dtype) for spec in self.inputs],
-            outputs=list(self.outputs),
-            messages=self._messages,
-            cuda_graph=self._cuda_graph if cuda_graph is None else cuda_graph,
-        )
+        with needs_device_memory(f"A session of '{self.name}' at batch {batch_size}"):
+            return EngineSession(
+                name=self.name,
+                context=context,
+                device=self._device,
+                inputs=[
+                    TensorSpec(spec.name, shapes[spec.name], spec.dtype) for spec in self.inputs
+                ],
+                outputs=list(self.outputs),
+                messages=self._messages,
+                cuda_graph=self._cuda_graph if cuda_graph is None else cuda_graph,
+            )
 
     @property
     def optimal_batch(self) -> int:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from trtqat.errors import MissingError, first_line
+from trtqat.runtime.device_memory import needs_device_memory
 from trtqat.runtime.pytorch_session import Arithmetic, PyTorchSession
 from trtqat.tensors import DYNAMIC, TensorSpec
 
@@ -86,7 +87,18 @@ class PyTorchModel:
 
         Raises:
             MissingError: ``torch.compile`` does not work here.
+            InferenceError: Device memory is short.
         """
+        with needs_device_memory(f"A session of {self.name} at batch {batch_size}"):
+            return self._session(batch_size)
+
+    def close(self) -> None:
+        """Frees the GPU memory that PyTorch caches."""
+        if self.device == "cuda":
+            self._model.cpu()
+            torch.cuda.empty_cache()
+
+    def _session(self, batch_size: int) -> PyTorchSession:
         samples = [
             torch.zeros(
                 (batch_size, *(1 if dim == DYNAMIC else dim for dim in spec.shape[1:])),
@@ -108,23 +120,20 @@ class PyTorchModel:
             cuda_graph=self._cuda_graph,
         )
 
-    def close(self) -> None:
-        """Frees the GPU memory that PyTorch caches."""
-        if self.device == "cuda":
-            self._model.cpu()
-            torch.cuda.empty_cache()
-
     def _convert(self, sample: torch.Tensor) -> torch.Tensor:
         """The tensor that the model reads; the sample itself where nothing is converted."""
-        if self._dtype == torch.float32 or not sample.is_floating_point():
+        if sample.dtype == self._dtype or not sample.is_floating_point():
             return sample
-        layout = torch.channels_last if sample.dim() == 4 else torch.contiguous_format
+        is_image = self._dtype == torch.float16 and sample.dim() == 4
+        layout = torch.channels_last if is_image else torch.contiguous_format
         return sample.to(self._dtype, memory_format=layout)
 
     def _compile(self, inputs: list[torch.Tensor]) -> None:
         try:
             with self._arithmetic, torch.no_grad():
                 self._forward(*inputs)
+        except torch.OutOfMemoryError:
+            raise
         # The compiler has exceptions of its own, and passes on those of its back ends.
         except Exception as error:
             raise MissingError(

@@ -182,6 +182,8 @@ class PyTorchSession:
                 graph = torch.cuda.CUDAGraph()
                 with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
                     self._result = self._model(*self._inputs)
+        except torch.OutOfMemoryError:
+            raise
         # A model that synchronises or branches on data cannot be captured: it runs eagerly.
         except Exception as error:
             torch.cuda.synchronize()
