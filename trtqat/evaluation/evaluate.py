@@ -8,8 +8,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from trtqat.data.batches import Dataset
-from trtqat.errors import DataError, UsageError
+from trtqat.errors import DataError
 from trtqat.evaluation.accuracy import AccuracyResult, Progress, measure_accuracy
+from trtqat.evaluation.gates import check_batch_sizes, check_can_be_measured, failed_gates
 from trtqat.evaluation.latency import measure_in_turns
 from trtqat.evaluation.options import EvaluateOptions
 from trtqat.evaluation.protocol import Model
@@ -18,7 +19,6 @@ from trtqat.evaluation.report import Measured, Report, Rival
 from trtqat.evaluation.running import open_sessions
 from trtqat.evaluation.sweep import BatchPoint, RivalPoint, best_within
 from trtqat.evaluation.throughput import measure_throughput
-from trtqat.evaluation.timing import Ratio
 from trtqat.evaluation.trtexec import measure_like_trtexec
 from trtqat.runtime.environment import describe_environment
 from trtqat.runtime.telemetry import watch_gpu
@@ -58,14 +58,11 @@ def evaluate(
     """
     options = options or EvaluateOptions()
     timed = [model, *([baseline] if baseline else []), *rivals]
-    for each in (*timed, *steps):
-        for size in (options.batch_size, *(options.sweep if each in timed else ())):
-            _check_batch_size(each, size)
+    check_batch_sizes(timed, {options.batch_size, *options.sweep})
+    check_batch_sizes(steps, {options.batch_size})
     if len(dataset) == 0:
         raise DataError(f"'{dataset.name}' has no images.", "Give at least one.")
-    _check_can_be_measured(model, options, dataset, baseline or recorded)
-    if options.min_speedup is not None and recorded is not None:
-        _check_recorded_timing(recorded, options.batch_size)
+    check_can_be_measured(model, options, dataset, baseline or recorded)
     comparison = measure_accuracy(
         model,
         baseline,
@@ -123,7 +120,7 @@ def evaluate(
         environment=describe_environment(with_gpu=model.device == "cuda"),
         telemetry=telemetry,
         trtexec=trtexec,
-        failed_gates=tuple(_failed_gates(options, comparison, speedup)),
+        failed_gates=tuple(failed_gates(options, comparison, speedup)),
         curve=tuple(curve) if options.sweep else (),
         best_batch=best.batch_size if best else None,
     )
@@ -194,71 +191,3 @@ def _full_batch(dataset: Dataset, batch_size: int) -> Arrays:
         name: array[[index % len(array) for index in range(batch_size)]]
         for name, array in batch.inputs.items()
     }
-
-
-def _check_batch_size(model: Model, batch_size: int) -> None:
-    low, high = model.batch_range
-    if batch_size < max(1, low) or (high is not None and batch_size > high):
-        allowed = f"{low}" if low == high else f"{low} to {high or 'any'}"
-        raise UsageError(
-            f"Batch size {batch_size} is not one that '{model.name}' takes ({allowed}).",
-            "Choose --batch-size from these, or export and build it for yours.",
-        )
-
-
-def _check_can_be_measured(
-    model: Model,
-    options: EvaluateOptions,
-    dataset: Dataset,
-    baseline: Model | RecordedBaseline | None,
-) -> None:
-    has_labels = dataset.batch(0, 1).labels is not None
-    if options.max_accuracy_drop is not None and not (has_labels and baseline):
-        raise UsageError(
-            "An accuracy drop needs labelled data and a baseline.",
-            "Give both, or leave out --max-accuracy-drop.",
-        )
-    if options.like is not None and (model.device == "cpu" or options.latency is None):
-        raise UsageError(
-            "trtexec times engines; there is none here, or no duration.",
-            "Give an engine and a --duration, or leave out --like.",
-        )
-    if options.latency is None and (options.sweep or options.latency_budget_ms is not None):
-        raise UsageError(
-            "Several batch sizes and a latency budget need a latency measurement.",
-            "Give a --duration, or one batch size.",
-        )
-    if options.min_speedup is not None and (baseline is None or options.latency is None):
-        raise UsageError(
-            "A speed-up needs a baseline and a latency measurement.",
-            "Give --baseline, or leave out --min-speedup.",
-        )
-
-
-def _check_recorded_timing(recorded: RecordedBaseline, batch_size: int) -> None:
-    if recorded.timing is None:
-        raise UsageError(
-            "The recorded baseline has no latency, so there is no speed-up.",
-            "Record one with --duration, or leave out --min-speedup.",
-        )
-    if recorded.batch_size != batch_size:
-        raise UsageError(
-            f"The baseline was recorded at batch {recorded.batch_size}, not {batch_size}.",
-            f"Give --batch-size {recorded.batch_size}, or leave out --min-speedup.",
-        )
-
-
-def _failed_gates(
-    options: EvaluateOptions, comparison: AccuracyResult, speedup: Ratio | None
-) -> list[str]:
-    failed = []
-    if options.max_accuracy_drop is not None and comparison.model and comparison.baseline:
-        drop = comparison.baseline.top1_percent - comparison.model.top1_percent
-        if drop > options.max_accuracy_drop:
-            failed.append(
-                f"Top-1 drops by {drop:.2f} points, more than {options.max_accuracy_drop:g}."
-            )
-    wanted = options.min_speedup
-    if wanted is not None and speedup is not None and speedup.value < wanted:
-        failed.append(f"The speed-up is {speedup.value:.2f}, less than {wanted:g}.")
-    return failed

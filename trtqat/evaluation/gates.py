@@ -1,0 +1,108 @@
+"""What must hold before anything is measured, and what is demanded of the figures."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable
+
+from trtqat.data.batches import Dataset
+from trtqat.errors import UsageError
+from trtqat.evaluation.accuracy import AccuracyResult
+from trtqat.evaluation.options import EvaluateOptions
+from trtqat.evaluation.protocol import Model
+from trtqat.evaluation.recorded import RecordedBaseline
+from trtqat.evaluation.timing import Ratio
+
+
+def check_batch_sizes(models: Iterable[Model], sizes: Iterable[int]) -> None:
+    """Refuses batch sizes that a model does not take.
+
+    Raises:
+        UsageError: One of them is outside of a model's range.
+    """
+    for model, batch_size in itertools.product(models, sorted(sizes)):
+        low, high = model.batch_range
+        if batch_size < max(1, low) or (high is not None and batch_size > high):
+            allowed = f"{low}" if low == high else f"{low} to {high or 'any'}"
+            raise UsageError(
+                f"Batch size {batch_size} is not one that '{model.name}' takes ({allowed}).",
+                "Choose --batch-size from these, or export and build it for yours.",
+            )
+
+
+def check_can_be_measured(
+    model: Model,
+    options: EvaluateOptions,
+    dataset: Dataset,
+    baseline: Model | RecordedBaseline | None,
+) -> None:
+    """Refuses options whose figures there would not be.
+
+    Args:
+        model: What is measured.
+        options: What to measure and to demand.
+        dataset: With at least one image.
+        baseline: Measured here or elsewhere, if there is one.
+
+    Raises:
+        UsageError: A gate or an option lacks what it is about.
+    """
+    has_labels = dataset.batch(0, 1).labels is not None
+    if options.max_accuracy_drop is not None and not (has_labels and baseline):
+        raise UsageError(
+            "An accuracy drop needs labelled data and a baseline.",
+            "Give both, or leave out --max-accuracy-drop.",
+        )
+    if options.like is not None and (model.device == "cpu" or options.latency is None):
+        raise UsageError(
+            "trtexec times engines; there is none here, or no duration.",
+            "Give an engine and a --duration, or leave out --like.",
+        )
+    if options.latency is None and (options.sweep or options.latency_budget_ms is not None):
+        raise UsageError(
+            "Several batch sizes and a latency budget need a latency measurement.",
+            "Give a --duration, or one batch size.",
+        )
+    if options.min_speedup is not None and (baseline is None or options.latency is None):
+        raise UsageError(
+            "A speed-up needs a baseline and a latency measurement.",
+            "Give --baseline, or leave out --min-speedup.",
+        )
+    if options.min_speedup is not None and isinstance(baseline, RecordedBaseline):
+        _check_recorded_timing(baseline, options.batch_size)
+
+
+def failed_gates(
+    options: EvaluateOptions, comparison: AccuracyResult, speedup: Ratio | None
+) -> list[str]:
+    """A sentence for every gate that was not met.
+
+    Args:
+        options: With the gates.
+        comparison: Accuracy of both.
+        speedup: Of the model over the baseline.
+    """
+    failed = []
+    if options.max_accuracy_drop is not None and comparison.model and comparison.baseline:
+        drop = comparison.baseline.top1_percent - comparison.model.top1_percent
+        if drop > options.max_accuracy_drop:
+            failed.append(
+                f"Top-1 drops by {drop:.2f} points, more than {options.max_accuracy_drop:g}."
+            )
+    wanted = options.min_speedup
+    if wanted is not None and speedup is not None and speedup.value < wanted:
+        failed.append(f"The speed-up is {speedup.value:.2f}, less than {wanted:g}.")
+    return failed
+
+
+def _check_recorded_timing(recorded: RecordedBaseline, batch_size: int) -> None:
+    if recorded.timing is None:
+        raise UsageError(
+            "The recorded baseline has no latency, so there is no speed-up.",
+            "Record one with --duration, or leave out --min-speedup.",
+        )
+    if recorded.batch_size != batch_size:
+        raise UsageError(
+            f"The baseline was recorded at batch {recorded.batch_size}, not {batch_size}.",
+            f"Give --batch-size {recorded.batch_size}, or leave out --min-speedup.",
+        )
