@@ -77,3 +77,28 @@ def sqnr_db(signal: float, noise: float) -> float:
     if signal == 0:
         return -math.inf
     return 10 * math.log10(signal / noise)
+
+
+def quantize(x: Array, scale: float, *, out: Array | None = None) -> Array:
+    """INT8 codes of floats, as ONNX's QuantizeLinear makes them with a zero-point of 0.
+
+    A code is x / scale in float32, rounded to the nearest integer, ties to even, and saturated to
+    -128 and 127.
+
+    Args:
+        x: Any shape, floats.
+        scale: Positive.
+        out: INT8 array of that shape to write to.
+
+    Returns:
+        The codes; ``out`` if it was given.
+    """
+    if out is None:
+        out = np.empty(x.shape, np.int8)
+    steps = np.divide(x, np.float32(scale), dtype=np.float32)
+    np.rint(steps, out=steps)
+    np.clip(steps, -128, 127, out=steps)
+    # NaN has no code, in ONNX neither.
+    with np.errstate(invalid="ignore"):
+        np.copyto(out, steps, casting="unsafe")
+    return out

@@ -19,7 +19,9 @@ from trtqat.evaluation.timing import LatencyOptions
 from trtqat.evaluation.trtexec import Like
 from trtqat.export.loading import ModelSource, load_model
 from trtqat.export.pipeline import ExportOptions, export_onnx
+from trtqat.numerics import difference, quantize
 from trtqat.runtime.engine import Engine
+from trtqat.runtime.onnx_reference import OnnxModel
 from trtqat.runtime.pytorch import PyTorchModel
 
 
@@ -159,3 +161,22 @@ def test_like_trtexec(vgg: Artefacts, vgg_data: str) -> None:
     # A CUDA graph with its inputs resident: what our GPU compute time is, too.
     assert 0.9 < new.compute.median_ms / ours < 1.1
     assert new.queries_per_second == pytest.approx(1e3 / new.compute.mean_ms, rel=0.5)
+
+
+def test_an_engine_that_takes_codes(tmp_path: Path, build_engine: Build) -> None:
+    example = models.EXAMPLES["residual"]
+    graph, plan = tmp_path / "m.onnx", tmp_path / "m.engine"
+    export_onnx(example.qat(), graph, ExportOptions(example.inputs, quantized_input=True))
+    build_engine(graph, plan, batch=(1, 4, 8))
+    engine, reference = Engine(plan), OnnxModel(graph, as_written=True)
+    assert engine.inputs[0].dtype == "float32"
+    session = engine.session(4)
+    assert session.inputs[0].dtype == "int8"
+    x = example.batch(4)[0].numpy()
+    found = session.run({"x": x})
+    for name, expected in reference.session(4).run({"x": x}).items():
+        assert difference(expected, found[name]).sqnr_db > 20
+    scale = json.loads(plan.with_name("m.engine.json").read_text())["provenance"]
+    codes = quantize(x, scale["quantized_inputs"]["x"])
+    for name, again in session.run({"x": codes}).items():
+        np.testing.assert_array_equal(again, found[name])

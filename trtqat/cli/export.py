@@ -105,6 +105,14 @@ def export(
             "--repair/--no-repair", help="Repairs of Q/DQ placement that change no output bit."
         ),
     ] = False,
+    quantized_input: Annotated[
+        bool,
+        typer.Option(
+            "--quantized-input",
+            help="Take inputs as INT8 codes: the caller quantizes, and sends a quarter of the "
+            "bytes.",
+        ),
+    ] = False,
     strict: Annotated[
         bool,
         typer.Option("--strict", help="Exit with 3 if lint warns; the file is written anyway."),
@@ -146,6 +154,7 @@ def export(
                 fold_batch_norm=fold_batch_norm, int8_weights=int8_weights, repair=repair
             ),
             precision=precision.value,
+            quantized_input=quantized_input,
             min_sqnr_db=min_sqnr_db,
         )
         if is_onnx:

@@ -16,6 +16,7 @@ from trtqat.errors import GraphError, SourceError
 from trtqat.export.finishing import finish, serialize
 from trtqat.export.options import ExportOptions, ExportResult, Verification
 from trtqat.export.precision import check_opset, in_precision
+from trtqat.export.quantized_input import check_quantized_input, with_quantized_inputs
 from trtqat.files import check_writable, sha256_of
 from trtqat.graph.canonical import IR_VERSION_OF_OPSET_17, tidy
 from trtqat.graph.float_biases import float_biases
@@ -51,6 +52,7 @@ def improve_onnx(source: Path, output: Path, options: ExportOptions) -> ExportRe
     start = time.monotonic()
     check_writable(output)
     check_opset(options.opset, options.precision)
+    check_quantized_input(options)
     model = read_model(source)
     if not any(node.op_type in (QUANTIZE, DEQUANTIZE) for node in model.graph):
         raise GraphError(
@@ -87,10 +89,16 @@ def improve_onnx(source: Path, output: Path, options: ExportOptions) -> ExportRe
             "--keep-batch-norm, --float-weights."
         )
     model, half = in_precision(model, options, batches)
+    recorded = with_quantized_inputs(model, options, batches)
     return finish(
         model,
         output,
-        {"source": source.name, "source_sha256": sha256_of(source), "exporter": "ONNX file"},
+        {
+            "source": source.name,
+            "source_sha256": sha256_of(source),
+            "exporter": "ONNX file",
+            **recorded,
+        },
         start=start,
         exporter="passes of trtqat from an ONNX file",
         quantizers=pairs,

@@ -32,6 +32,7 @@ class ExportOptions:
         static_batch: Fixes the batch to the first dimension of ``inputs``.
         improve: Which passes run on the canonical graph.
         precision: Type of what is not quantized; ``fp16`` for strongly typed TensorRT.
+        quantized_input: Whether inputs arrive as INT8 codes.
         min_sqnr_db: Least agreement with the fake-quantized model.
         seed: For the sample inputs.
     """
@@ -42,6 +43,7 @@ class ExportOptions:
     static_batch: bool = False
     improve: ImproveOptions = field(default_factory=ImproveOptions)
     precision: Literal["fp32", "fp16"] = "fp32"
+    quantized_input: bool = False
     min_sqnr_db: float = MIN_SQNR_DB
     seed: int = 0
 

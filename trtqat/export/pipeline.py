@@ -2,7 +2,7 @@
 
 read the quantizers → run the model (what to expect) → put FakeQuantize in their place
 → trace → canonical graph → count the Q/DQ pairs → improve (fold, INT8 weights, repairs)
-→ verify with ONNX Runtime → (FP16 graph) → lint → write
+→ verify with ONNX Runtime → (FP16 graph, or INT8 inputs) → lint → write
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from trtqat.export import samples as sampling
 from trtqat.export.finishing import finish, serialize
 from trtqat.export.options import Exporter, ExportOptions, ExportResult
 from trtqat.export.precision import check_opset, in_precision
+from trtqat.export.quantized_input import check_quantized_input, with_quantized_inputs
 from trtqat.export.tracing import trace
 from trtqat.export.verification import Example, locate_first_difference, verify
 from trtqat.files import check_writable
@@ -67,6 +68,7 @@ def export_onnx(
     start = time.monotonic()
     check_writable(output)
     check_opset(options.opset, options.precision)
+    check_quantized_input(options)
     model.eval()
     _check_float32(model)
     inputs = sampling.order_inputs(model, options.inputs)
@@ -93,10 +95,11 @@ def export_onnx(
             )
     batches = [{name: x.numpy() for name, x in each.inputs.items()} for each in examples]
     traced, half = in_precision(traced, options, batches)
+    recorded = with_quantized_inputs(traced, options, batches)
     return finish(
         traced,
         output,
-        {**(provenance or {}), "exporter": exporter},
+        {**(provenance or {}), "exporter": exporter, **recorded},
         start=start,
         exporter=exporter,
         quantizers=len(stand_ins) or pairs.count,

@@ -15,3 +15,6 @@ and its kin), view.py (what stands before and behind), editing.py, targets.py (w
 
 # Under this key of an ONNX file's metadata the export records where the graph comes from.
 METADATA_KEY = "trtqat"
+
+# In that record: scale by name of the inputs that arrive as INT8 codes.
+QUANTIZED_INPUTS = "quantized_inputs"

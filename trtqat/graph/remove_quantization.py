@@ -3,6 +3,7 @@
 1. A pair on an activation goes.
 2. A weight's DequantizeLinear becomes the float weight: code times scale, or what
    QuantizeLinear read where the graph still has it.
+3. An input that arrives as INT8 codes is a float one again.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ def remove_quantization(model: ir.Model) -> int:
         Number of pairs removed.
 
     Raises:
-        GraphError: A DequantizeLinear reads codes that are computed otherwise (an INT8 input).
+        GraphError: A DequantizeLinear reads codes that are computed otherwise.
     """
     graph = model.graph
     count = 0
@@ -30,7 +31,13 @@ def remove_quantization(model: ir.Model) -> int:
         if node.op_type != DEQUANTIZE:
             continue
         quantize = quantizer_of(node)
-        source = quantize.inputs[0] if quantize is not None else _float_weight(graph, node)
+        if quantize is not None:
+            source = quantize.inputs[0]
+        elif (codes := node.inputs[0]) is not None and codes.is_graph_input():
+            source = codes
+            source.type = ir.TensorType(ir.DataType.FLOAT)
+        else:
+            source = _float_weight(graph, node)
         assert source is not None
         node.outputs[0].replace_all_uses_with(source, replace_graph_outputs=True)
         graph.remove(node, safe=True)
@@ -45,8 +52,8 @@ def _float_weight(graph: ir.Graph, dequantize: ir.Node) -> ir.Value:
     parameters = parameters_of(dequantize)
     if source is None or codes is None or parameters.scale is None:
         raise GraphError(
-            f"'{dequantize.name}' reads codes that are not constant.",
-            "Remove the quantized input of the graph first.",
+            f"'{dequantize.name}' reads codes that are computed.",
+            "Export the graph with trtqat export, which writes Q/DQ pairs.",
         )
     zero_point = np.zeros((), np.int8) if parameters.zero_point is None else parameters.zero_point
     steps = along_axis(parameters.scale, parameters.axis, codes.ndim)

@@ -12,6 +12,7 @@ from trtqat.errors import InferenceError, PlanError, UsageError
 from trtqat.runtime.device_memory import needs_device_memory
 from trtqat.runtime.flavours import Flavour
 from trtqat.runtime.host import describe_host
+from trtqat.runtime.input_codes import input_scales, with_float_inputs
 from trtqat.runtime.manifest import ProfileShapes
 from trtqat.runtime.preflight import preflight
 from trtqat.runtime.refit import check_weights, refit
@@ -31,7 +32,8 @@ class Engine:
     Attributes:
         name: For reports.
         device: ``"cuda"``.
-        inputs: Inputs, dynamic dimensions as ``-1``.
+        inputs: Inputs, dynamic dimensions as ``-1``; those that arrive as INT8 codes as the
+            floats that a session quantizes.
         outputs: Outputs, likewise.
         profiles: Shapes of the first optimization profile, by input.
         batch_range: Smallest and largest batch.
@@ -102,7 +104,9 @@ class Engine:
         check_weights(self.manifest, path, weights)
         if weights is not None:
             refit(trt, self._engine, self._logger, weights, self._messages)
-        self.inputs, self.outputs = _tensors(trt, self._engine)
+        self._bindings, self.outputs = _tensors(trt, self._engine)
+        self._scales = input_scales(self._bindings, (self.manifest or {}).get("provenance", {}))
+        self.inputs = tuple(with_float_inputs(self._bindings, self._scales))
         self.profiles = _profiles(self._engine, self.inputs)
         self.batch_range = _batch_range(self.profiles)
 
@@ -151,6 +155,7 @@ class Engine:
                 ],
                 outputs=list(self.outputs),
                 messages=self._messages,
+                scales=self._scales,
                 cuda_graph=self._cuda_graph if cuda_graph is None else cuda_graph,
             )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,6 +11,8 @@ import numpy as np
 
 from trtqat.errors import GraphError, InferenceError, first_line
 from trtqat.extras import require
+from trtqat.graph import METADATA_KEY
+from trtqat.runtime.input_codes import input_scales, quantize_inputs, with_float_inputs
 from trtqat.tensors import DYNAMIC, Array, Arrays, TensorSpec
 
 _DTYPES = {
@@ -30,7 +33,8 @@ class OnnxModel:
     Attributes:
         name: For reports.
         device: ``"cpu"``.
-        inputs: The graph's inputs.
+        inputs: The graph's inputs; those that arrive as INT8 codes as the floats that a session
+            quantizes.
         outputs: The graph's outputs.
         batch_range: Smallest and largest batch, equal if it is fixed; None as the upper end
             if it is open.
@@ -71,7 +75,10 @@ class OnnxModel:
                 "Check that it is an ONNX file, whole, and of an opset that this version reads.",
             ) from error
         self.size_bytes = len(graph) if isinstance(graph, bytes) else graph.stat().st_size
-        self.inputs = tuple(_spec(argument) for argument in self._session.get_inputs())
+        recorded = self._session.get_modelmeta().custom_metadata_map.get(METADATA_KEY, "{}")
+        specs = [_spec(argument) for argument in self._session.get_inputs()]
+        self._scales = input_scales(specs, recorded)
+        self.inputs = tuple(with_float_inputs(specs, self._scales))
         self.outputs = tuple(_spec(argument) for argument in self._session.get_outputs())
         batches = {spec.shape[0] for spec in self.inputs if spec.shape}
         fixed = max(batches, default=1)
@@ -82,7 +89,7 @@ class OnnxModel:
     def session(self, batch_size: int) -> OnnxSession:
         """A session for one batch size; see ``evaluation.protocol.Session``."""
         del batch_size  # ONNX Runtime takes any shape that the graph allows.
-        return OnnxSession(self._session, self.name)
+        return OnnxSession(self._session, self.name, self._scales)
 
     def close(self) -> None:
         """Frees the session."""
@@ -95,9 +102,15 @@ class OnnxSession:
     mode = "ONNX Runtime, CPU, wall clock"
     enqueue_times_ms: tuple[float, ...] = ()
 
-    def __init__(self, session: Any, name: str) -> None:  # noqa: ANN401
+    def __init__(
+        self,
+        session: Any,  # noqa: ANN401
+        name: str,
+        scales: Mapping[str, float],
+    ) -> None:
         self._session = session
         self._name = name
+        self._scales = scales
         self._loaded: dict[str, Array] = {}
 
     def run(self, inputs: Arrays) -> dict[str, Array]:
@@ -113,7 +126,7 @@ class OnnxSession:
             InferenceError: ONNX Runtime failed.
         """
         try:
-            results = self._session.run(None, dict(inputs))
+            results = self._session.run(None, quantize_inputs(inputs, self._scales))
         except Exception as error:
             raise InferenceError(
                 f"ONNX Runtime failed on '{self._name}': {first_line(error)}.",
@@ -124,7 +137,7 @@ class OnnxSession:
 
     def load(self, inputs: Arrays) -> None:
         """Keeps the inputs that ``compute_times_ms`` runs on."""
-        self._loaded = dict(inputs)
+        self._loaded = quantize_inputs(inputs, self._scales)
 
     def compute_times_ms(self, count: int) -> list[float]:
         """Wall-clock time of each of ``count`` runs on the loaded inputs, in ms."""

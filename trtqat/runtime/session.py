@@ -11,12 +11,13 @@ import ctypes
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from trtqat.errors import InferenceError
+from trtqat.numerics import quantize
 from trtqat.runtime.tensorrt_library import Messages
 from trtqat.tensors import DYNAMIC, Array, Arrays, TensorSpec
 
@@ -48,6 +49,7 @@ class EngineSession:
         inputs: Sequence[TensorSpec],
         outputs: Sequence[TensorSpec],
         messages: Messages,
+        scales: Mapping[str, float],
         cuda_graph: bool,
     ) -> None:
         """Allocates, enqueues once and captures.
@@ -59,6 +61,7 @@ class EngineSession:
             inputs: Inputs with their final shapes.
             outputs: Outputs; their shapes follow from the inputs'.
             messages: What TensorRT's logger collected.
+            scales: Of the inputs that arrive as INT8 codes, which floats are quantized with.
             cuda_graph: Whether to capture a CUDA graph.
 
         Raises:
@@ -69,6 +72,7 @@ class EngineSession:
         self.inputs = tuple(inputs)
         self.device = device
         self._messages = messages
+        self._scales = scales
         self._stream = device.create_stream()
         for spec in inputs:
             if not context.set_input_shape(spec.name, spec.shape):
@@ -207,7 +211,11 @@ class EngineSession:
 
     def _copy_in(self, inputs: Arrays) -> None:
         for name, tensor in self._inputs.items():
-            np.copyto(tensor.host, inputs[name], casting="same_kind")
+            scale = self._scales.get(name)
+            if scale is not None and np.issubdtype(inputs[name].dtype, np.floating):
+                quantize(inputs[name], scale, out=tensor.host)
+            else:
+                np.copyto(tensor.host, inputs[name], casting="same_kind")
         self._copy_to_device()
 
     def _copy_to_device(self) -> None:

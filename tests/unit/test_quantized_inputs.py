@@ -1,0 +1,129 @@
+"""Inputs as INT8 codes: the host's quantization is ONNX's, and the graph computes the same."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from onnx import TensorProto, helper
+
+from tests import models
+from trtqat.errors import GraphError, UsageError
+from trtqat.export.from_onnx import improve_onnx
+from trtqat.export.pipeline import ExportOptions, export_onnx
+from trtqat.graph.quantized_inputs import take_codes
+from trtqat.graph.reading import read_model
+from trtqat.graph.remove_quantization import remove_quantization
+from trtqat.numerics import quantize
+from trtqat.runtime.input_codes import input_scales, quantize_inputs
+from trtqat.runtime.onnx_reference import OnnxModel
+from trtqat.tensors import Array, TensorSpec
+
+
+def quantizer(scale: float) -> OnnxModel:
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [None])
+    y = helper.make_tensor_value_info("y", TensorProto.INT8, [None])
+    constants = [
+        helper.make_tensor("scale", TensorProto.FLOAT, [], [scale]),
+        helper.make_tensor("zero", TensorProto.INT8, [], [0]),
+    ]
+    node = helper.make_node("QuantizeLinear", ["x", "scale", "zero"], ["y"])
+    graph = helper.make_graph([node], "g", [x], [y], constants)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    return OnnxModel(model.SerializeToString(), as_written=True)
+
+
+@given(
+    arrays.arrays(np.float32, st.integers(1, 40), elements=st.floats(-1e4, 1e4, width=32)),
+    st.floats(2**-10, 2**5, width=32),
+)
+def test_codes_are_those_of_onnx(x: Array, scale: float) -> None:
+    # Halves of a step too, where rounding is decided by evenness.
+    x = np.concatenate([x, np.arange(-300, 300, dtype=np.float32) * np.float32(scale) / 2])
+    expected = quantizer(scale).session(1).run({"x": x})["y"]
+    np.testing.assert_array_equal(quantize(x, scale), expected)
+
+
+def test_codes_go_where_they_are_told() -> None:
+    out = np.zeros((2, 3), np.int8)
+    assert quantize(np.full((2, 3), 5.0, np.float32), 2.0, out=out) is out
+    np.testing.assert_array_equal(out, 2)
+
+
+@pytest.mark.parametrize("name", ["residual", "depthwise", "two_inputs"])
+def test_the_graph_computes_the_same_from_codes(name: str, tmp_path: Path) -> None:
+    example = models.EXAMPLES[name]
+    plain, codes = tmp_path / "plain.onnx", tmp_path / "codes.onnx"
+    export_onnx(example.qat(), plain, ExportOptions(example.inputs))
+    export_onnx(example.qat(), codes, ExportOptions(example.inputs, quantized_input=True))
+    first, second = OnnxModel(plain, as_written=True), OnnxModel(codes, as_written=True)
+    assert first.inputs == second.inputs
+    recorded = json.loads({p.key: p.value for p in onnx.load(str(codes)).metadata_props}["trtqat"])[
+        "quantized_inputs"
+    ]
+    assert recorded
+    inputs = {
+        spec.name: x.numpy() for spec, x in zip(example.inputs, example.batch(3), strict=True)
+    }
+    expected = first.session(3).run(inputs)
+    for given_inputs in (inputs, quantize_inputs(inputs, recorded)):
+        found = second.session(3).run(given_inputs)
+        for output, array in expected.items():
+            np.testing.assert_array_equal(found[output], array)
+
+
+def test_from_an_onnx_file_and_back_to_float(tmp_path: Path) -> None:
+    example = models.EXAMPLES["residual"]
+    plain, codes = tmp_path / "plain.onnx", tmp_path / "codes.onnx"
+    export_onnx(example.qat(), plain, ExportOptions(example.inputs))
+    improve_onnx(plain, codes, ExportOptions((), quantized_input=True))
+    model = read_model(codes)
+    dtypes = [model.graph.inputs[0].dtype]
+    remove_quantization(model)
+    dtypes.append(model.graph.inputs[0].dtype)
+    assert dtypes == [ir.DataType.INT8, ir.DataType.FLOAT]
+    proto: onnx.ModelProto = ir.to_proto(model)
+    onnx.checker.check_model(proto, full_check=True)
+    # Though its metadata still speaks of codes, a float input is not quantized.
+    x = example.batch(2)[0].numpy()
+    floats = OnnxModel(proto.SerializeToString(), as_written=True).session(2).run({"x": x})
+    both = OnnxModel(plain, as_written=True).session(2).run({"x": x})
+    name = next(iter(both))
+    assert not np.array_equal(floats[name], both[name])
+    np.testing.assert_allclose(floats[name], both[name], atol=0.3 * abs(both[name]).max())
+
+
+def test_an_input_that_a_float_layer_reads(tmp_path: Path) -> None:
+    example = models.EXAMPLES["residual"]
+    plain = tmp_path / "plain.onnx"
+    export_onnx(example.qat(), plain, ExportOptions(example.inputs))
+    model = read_model(plain)
+    remove_quantization(model)
+    with pytest.raises(GraphError, match=r"'x' is read by '.*' \(Conv\)") as error:
+        take_codes(model)
+    assert "--quantized-input" in error.value.remedy
+
+
+def test_half_precision_has_no_codes(tmp_path: Path) -> None:
+    example = models.EXAMPLES["residual"]
+    options = ExportOptions(example.inputs, opset=19, precision="fp16", quantized_input=True)
+    with pytest.raises(UsageError, match="--quantized-input is for FP32"):
+        export_onnx(example.qat(), tmp_path / "m.onnx", options)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("record", ["", "[]", "3", '{"quantized_inputs": 3}', "{}", {"a": 1}])
+def test_records_that_say_nothing(record: str | dict[str, int]) -> None:
+    assert input_scales([TensorSpec("x", (1,), "int8")], record) == {}
+
+
+def test_only_inputs_that_are_int8_have_a_scale() -> None:
+    specs = [TensorSpec("x", (1,), "int8"), TensorSpec("y", (1,), "float32")]
+    assert input_scales(specs, '{"quantized_inputs": {"x": 0.5, "y": 0.5, "z": 0.5}}') == {"x": 0.5}

@@ -1,0 +1,62 @@
+"""Pass: inputs arrive as INT8 codes, and the graph starts with DequantizeLinear.
+
+Whoever calls the engine quantizes; a quarter of the bytes cross the bus. The codes are those that
+the graph's own QuantizeLinear would have made, so nothing else changes.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+
+from trtqat.errors import GraphError
+from trtqat.graph.editing import name_of, remove_unused
+from trtqat.graph.pairs import QUANTIZE, Parameters, consumers_of, parameters_of
+
+
+def take_codes(model: ir.Model) -> dict[str, float]:
+    """Lets every float input that is quantized before anything else reads it be INT8, in place.
+
+    Returns:
+        Scale by input: a code is ``round(x / scale)``, ties to even, within -128 and 127.
+
+    Raises:
+        GraphError: There is no such input.
+    """
+    scales: dict[str, float] = {}
+    reasons: list[str] = []
+    for value in model.graph.inputs:
+        quantizers = consumers_of(value)
+        parameters = [parameters_of(node) for node in quantizers if node.op_type == QUANTIZE]
+        other = next((node for node in quantizers if node.op_type != QUANTIZE), None)
+        if not parameters or other is not None:
+            reader = "nothing" if other is None else f"'{name_of(other)}' ({other.op_type})"
+            reasons.append(f"'{value.name}' is read by {reader}")
+            continue
+        if not _is_plain(parameters[0]) or not all(parameters[0].equals(p) for p in parameters):
+            reasons.append(f"'{value.name}' is quantized in several ways, or not to plain INT8")
+            continue
+        scale = parameters[0].scale
+        assert scale is not None
+        for node in quantizers:
+            node.outputs[0].replace_all_uses_with(value, replace_graph_outputs=True)
+            model.graph.remove(node, safe=True)
+        value.type = ir.TensorType(ir.DataType.INT8)
+        scales[str(value.name)] = float(scale)
+    if not scales:
+        raise GraphError(
+            f"No input is quantized before anything else reads it: {'; '.join(reasons)}.",
+            "Quantize the input of the model's first layer, or leave out --quantized-input.",
+        )
+    remove_unused(model.graph)
+    return scales
+
+
+def _is_plain(parameters: Parameters) -> bool:
+    zero_point = parameters.zero_point
+    return (
+        parameters.is_usable
+        and parameters.axis is None
+        and parameters.dtype == np.int8
+        and (zero_point is None or not zero_point.any())
+    )
