@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -115,10 +116,67 @@ def test_layers_without_shapes() -> None:
         draw_roofline([bare], Coverage((), (), (), ()), LIMITS, batch_size=1)
 
 
-def test_a_layer_that_no_file_speaks_of_counts_as_float() -> None:
-    layer = LayerCoverage("a", "Conv", True, None, 10**8, "a", "", (), "", None, "")
+@pytest.mark.parametrize(("wants_int8", "floor_ms"), [(True, 0.4), (False, 0.8)])
+def test_a_layer_of_unknown_type_has_the_lower_floor_that_it_may_have(
+    wants_int8: bool, floor_ms: float
+) -> None:
+    layer = LayerCoverage("a", "Conv", wants_int8, None, 10**8, "a", "", (), "", None, "")
     found = draw_roofline([conv("a")], Coverage((layer,), (), (), ()), LIMITS, batch_size=2)
-    assert found.layers[0].floor_ms == pytest.approx(0.8)
+    assert found.layers[0].floor_ms == pytest.approx(floor_ms)
+
+
+def test_a_compiled_subgraph_has_the_arithmetic_that_no_other_layer_names() -> None:
+    layers = read_layers(DATA / "vit.json")
+    graph = [
+        LayerSummary("/patches/Conv", "Conv", True, 10**7),
+        LayerSummary("/blocks/0/attention/query/MatMul", "MatMul", True, 10**8),
+        LayerSummary("/blocks/0/attention/MatMul", "MatMul", False, 10**8),
+        LayerSummary("/head/Gemm", "Gemm", True, None),
+    ]
+    found = draw_roofline(layers, cover(graph, layers), LIMITS, batch_size=32)
+    (subgraph,) = [each for each in found.layers if each.name.startswith("{ForeignNode[")]
+    # 32 samples of 2e8 operations at 1 TOPS, and as many at half of it.
+    assert (subgraph.macs, subgraph.bound) == (64 * 10**8, "compute")
+    assert subgraph.floor_ms == pytest.approx(6.4 + 12.8)
+    assert found.network_floor_ms <= found.floor_ms
+    assert found.uncounted == ("/head/Gemm",)
+
+
+def test_what_no_engine_layer_runs_is_in_neither_floor() -> None:
+    layers = [conv("a")]
+    lone = draw(layers, 1000)
+    graph = [LayerSummary(name, "Conv", True, 1000) for name in ("a", "removed")]
+    found = draw_roofline(layers, cover(graph, layers), LIMITS, batch_size=2)
+    assert found.uncounted == ("removed",)
+    assert (found.floor_ms, found.network_floor_ms) == (lone.floor_ms, lone.network_floor_ms)
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(0, 10**9),
+            st.integers(1, 64),
+            st.integers(0, 10**7),
+            st.sampled_from(["int8", "float16", "float32"]),
+        ),
+        min_size=1,
+        max_size=6,
+    ),
+    st.booleans(),
+)
+def test_the_floor_of_the_network_is_never_above_that_of_its_layers(
+    sizes: list[tuple[int, int, int, str]], is_chain: bool
+) -> None:
+    layers, graph = [], []
+    for number, (macs, side, weights, dtype) in enumerate(sizes):
+        layer = conv(f"{number}", dtype, side, weights)
+        if is_chain and layers:
+            layer = replace(layer, inputs=layers[-1].outputs)
+        layers.append(layer)
+        graph.append(LayerSummary(layer.name, "Conv", True, macs))
+    found = draw_roofline(layers, cover(graph, layers), LIMITS, batch_size=2)
+    assert 0 < found.network_floor_ms <= found.floor_ms * (1 + 1e-9)
+    assert found.uncounted == ()
 
 
 def test_ceilings_in_a_file(tmp_path: Path) -> None:

@@ -25,6 +25,12 @@ def describe_roofline(roofline: Roofline) -> str:
             f"The engine takes {roofline.compute_ms:.3f} ms: {100 * roofline.share:.0f} % of the "
             "limit is reached"
         )
+    if roofline.uncounted:
+        lines.append(
+            f"The floors leave out the arithmetic of {len(roofline.uncounted)} layers of the "
+            f"graph, first {roofline.uncounted[0]}: nothing tells their shapes or which engine "
+            "layer runs them"
+        )
     return "\n".join(lines)
 
 

@@ -4,6 +4,10 @@ A layer takes at least as long as its arithmetic takes at the GPU's highest rate
 long as its inputs, weights and outputs take through the GPU's memory (Williams, Waterman and
 Patterson, Communications of the ACM 52(4), 2009). The GPU's rates are measured, not read from a
 data sheet; what stays in the cache between two layers can be faster than this floor.
+
+    floor_ms = max(2 · MACs / operations per s, (inputs + weights + outputs) / bytes per s)
+
+Where it is not known in which type a layer runs, or how large it is, the floor is the lower one.
 """
 
 from __future__ import annotations
@@ -14,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from trtqat.engine.coverage import Coverage
+from trtqat.engine.coverage import Coverage, LayerCoverage, is_compiled_subgraph
 from trtqat.engine.inspector import EngineLayer, EngineTensor
 from trtqat.errors import UsageError
 from trtqat.extras import require
@@ -70,6 +74,8 @@ class Roofline:
         network_floor_ms: Of the whole engine, if nothing between its layers went through memory:
             all arithmetic, or its inputs, weights and outputs.
         compute_ms: What it takes end to end, without profiler; None if it was not measured.
+        uncounted: Layers of the graph whose arithmetic is in no floor: their shapes are not
+            known, or nothing tells which engine layer runs them.
     """
 
     ceilings: Ceilings
@@ -77,6 +83,7 @@ class Roofline:
     batch_size: int
     network_floor_ms: float
     compute_ms: float | None
+    uncounted: tuple[str, ...] = ()
 
     @property
     def floor_ms(self) -> float:
@@ -120,24 +127,20 @@ def draw_roofline(
             "The engine's layers have no shapes, so there is no roofline.",
             "Build it with detailed profiling verbosity, as trtqat build does.",
         )
-    macs: dict[str, int] = {}
-    in_int8: dict[str, bool] = {}
-    for layer in coverage.layers:
-        name = layer.engine_layer
-        macs[name] = macs.get(name, 0) + batch_size * (layer.macs or 0)
-        in_int8[name] = in_int8.get(name, True) and layer.runs_int8 is True
+    placed = _place(layers, coverage)
     roofs = tuple(
-        _roof(
-            layer,
-            macs.get(layer.name, 0),
-            _arithmetic_ms(macs.get(layer.name, 0), in_int8.get(layer.name, False), ceilings),
-            ceilings,
-            coverage.times_ms,
-        )
+        _roof(layer, placed.get(layer.name, ()), batch_size, ceilings, coverage.times_ms)
         for layer in layers
     )
+    arithmetic_ms = sum(_arithmetic_ms(each, batch_size, ceilings) for each in placed.values())
+    counted = {layer.name for each in placed.values() for layer in each}
     return Roofline(
-        ceilings, roofs, batch_size, _network_floor_ms(layers, macs, in_int8, ceilings), compute_ms
+        ceilings,
+        roofs,
+        batch_size,
+        max(arithmetic_ms, 1e3 * _network_bytes(layers) / ceilings.bytes_per_s),
+        compute_ms,
+        tuple(layer.name for layer in coverage.layers if layer.name not in counted),
     )
 
 
@@ -168,23 +171,45 @@ def find_ceilings(path: Path | None, gpu: str) -> Ceilings:
     return found
 
 
-def _arithmetic_ms(macs: int, in_int8: bool, ceilings: Ceilings) -> float:
-    rate = ceilings.int8_ops_per_s if in_int8 else ceilings.fp16_ops_per_s
-    return 2e3 * macs / rate
+def _place(
+    layers: Sequence[EngineLayer], coverage: Coverage
+) -> dict[str, tuple[LayerCoverage, ...]]:
+    """The layers of the graph by the engine layer that runs them, as far as that is known."""
+    names = {layer.name for layer in layers}
+    subgraphs = [layer.name for layer in layers if is_compiled_subgraph(layer)]
+    # A compiled subgraph does not name what is in it: what no other layer names, if it is alone.
+    rest = subgraphs[0] if len(subgraphs) == 1 else ""
+    placed: dict[str, tuple[LayerCoverage, ...]] = {}
+    for layer in coverage.layers:
+        name = layer.engine_layer or rest
+        if name in names and layer.macs is not None:
+            placed[name] = (*placed.get(name, ()), layer)
+    return placed
+
+
+def _arithmetic_ms(layers: Sequence[LayerCoverage], batch_size: int, ceilings: Ceilings) -> float:
+    total = 0.0
+    for layer in layers:
+        # Where nothing tells the type, the graph's wish gives the lower floor of the two.
+        in_int8 = layer.wants_int8 if layer.runs_int8 is None else layer.runs_int8
+        rate = ceilings.int8_ops_per_s if in_int8 else ceilings.fp16_ops_per_s
+        total += 2e3 * batch_size * (layer.macs or 0) / rate
+    return total
 
 
 def _roof(
     layer: EngineLayer,
-    macs: int,
-    compute_ms: float,
+    runs: Sequence[LayerCoverage],
+    batch_size: int,
     ceilings: Ceilings,
     times_ms: Mapping[str, float],
 ) -> LayerRoof:
     traffic = sum(map(_bytes, (*layer.inputs, *layer.outputs))) + _weight_bytes(layer)
     memory_ms = 1e3 * traffic / ceilings.bytes_per_s
+    compute_ms = _arithmetic_ms(runs, batch_size, ceilings)
     return LayerRoof(
         name=layer.name,
-        macs=macs,
+        macs=batch_size * sum(each.macs or 0 for each in runs),
         traffic_bytes=traffic,
         floor_ms=max(compute_ms, memory_ms),
         bound="compute" if compute_ms > memory_ms else "memory",
@@ -192,12 +217,8 @@ def _roof(
     )
 
 
-def _network_floor_ms(
-    layers: Sequence[EngineLayer],
-    macs: Mapping[str, int],
-    in_int8: Mapping[str, bool],
-    ceilings: Ceilings,
-) -> float:
+def _network_bytes(layers: Sequence[EngineLayer]) -> int:
+    """Inputs and outputs of the whole engine, and all weights."""
     written = {tensor.name for layer in layers for tensor in layer.outputs}
     read = {tensor.name for layer in layers for tensor in layer.inputs}
     ends = {
@@ -206,9 +227,7 @@ def _network_floor_ms(
         for tensor in (*layer.inputs, *layer.outputs)
         if (tensor.name in read) != (tensor.name in written)
     }
-    traffic = sum(ends.values()) + sum(map(_weight_bytes, layers))
-    compute = sum(_arithmetic_ms(macs[name], in_int8[name], ceilings) for name in macs)
-    return max(compute, 1e3 * traffic / ceilings.bytes_per_s)
+    return sum(ends.values()) + sum(map(_weight_bytes, layers))
 
 
 def _bytes(tensor: EngineTensor) -> int:
