@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from trtqat.engine.coverage import Coverage, LayerCoverage, cover
 from trtqat.engine.inspector import EngineLayer, EngineTensor, read_layers
 from trtqat.engine.roofline import Roofline, draw_roofline, find_ceilings
-from trtqat.errors import UsageError
+from trtqat.errors import InferenceError, MissingError, UsageError
 from trtqat.graph.macs import LayerSummary
 from trtqat.runtime.ceilings import Ceilings, read_ceilings
 
@@ -167,7 +167,8 @@ def test_what_no_engine_layer_runs_is_in_neither_floor() -> None:
 def test_the_floor_of_the_network_is_never_above_that_of_its_layers(
     sizes: list[tuple[int, int, int, str]], is_chain: bool
 ) -> None:
-    layers, graph = [], []
+    layers: list[EngineLayer] = []
+    graph: list[LayerSummary] = []
     for number, (macs, side, weights, dtype) in enumerate(sizes):
         layer = conv(f"{number}", dtype, side, weights)
         if is_chain and layers:
@@ -190,3 +191,24 @@ def test_ceilings_in_a_file(tmp_path: Path) -> None:
         path.write_text(bad)
         with pytest.raises(UsageError, match="holds no ceilings"):
             read_ceilings(path, gpu="A GPU")
+
+
+def test_ceilings_that_cannot_be_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch = pytest.importorskip("torch")
+    from trtqat.runtime import pytorch_ceilings
+
+    path = tmp_path / "ceilings.json"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(MissingError, match="PyTorch sees no GPU here"):
+        find_ceilings(path, "A GPU")
+
+    def run_out() -> Ceilings:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(pytorch_ceilings, "measure_ceilings", run_out)
+    with pytest.raises(InferenceError, match="what A GPU reaches at most: CUDA out of memory"):
+        find_ceilings(path, "A GPU")
+    with pytest.raises(UsageError, match="does not exist"):
+        find_ceilings(tmp_path / "none" / "ceilings.json", "A GPU")
+    assert list(tmp_path.iterdir()) == []

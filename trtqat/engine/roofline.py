@@ -20,8 +20,9 @@ from typing import Literal
 
 from trtqat.engine.coverage import Coverage, LayerCoverage, is_compiled_subgraph
 from trtqat.engine.inspector import EngineLayer, EngineTensor
-from trtqat.errors import UsageError
+from trtqat.errors import InferenceError, MissingError, UsageError, first_line
 from trtqat.extras import require
+from trtqat.files import check_writable
 from trtqat.runtime.ceilings import Ceilings, read_ceilings
 
 _ITEM_BYTES = {
@@ -154,18 +155,28 @@ def find_ceilings(path: Path | None, gpu: str) -> Ceilings:
     Raises:
         UsageError: The file is damaged or another GPU's, or cannot be written.
         MissingError: There is no file, and no PyTorch that sees the GPU.
+        InferenceError: PyTorch sees the GPU and cannot compute on it what is timed.
     """
     if path is not None and path.exists():
         return read_ceilings(path, gpu=gpu)
+    if path is not None:
+        check_writable(path)
     torch = require("torch", extra="export", purpose="Measuring what the GPU reaches at most")
     if not torch.cuda.is_available():
-        raise UsageError(
+        raise MissingError(
             "PyTorch sees no GPU here, so what the GPU reaches at most cannot be measured.",
             "Give --ceilings FILE.json that was written on a host with a CUDA build of PyTorch.",
         )
     from trtqat.runtime.pytorch_ceilings import measure_ceilings
 
-    found = measure_ceilings()
+    try:
+        found = measure_ceilings()
+    except RuntimeError as error:
+        raise InferenceError(
+            f"PyTorch could not measure what {gpu} reaches at most: {first_line(error)}.",
+            "Free some of its memory, or give --ceilings FILE.json that was written on another "
+            "GPU of that name.",
+        ) from error
     if path is not None:
         found.write(path)
     return found
