@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from trtqat.engine.coverage import Coverage, LayerCoverage, cover
 from trtqat.engine.inspector import EngineLayer, EngineTensor, read_layers
-from trtqat.engine.roofline import Roofline, draw_roofline, find_ceilings
+from trtqat.engine.roofline import Roofline, batch_size_of, draw_roofline, find_ceilings
 from trtqat.errors import InferenceError, MissingError, UsageError
 from trtqat.graph.macs import LayerSummary
 from trtqat.runtime.ceilings import Ceilings, read_ceilings
@@ -110,6 +110,27 @@ def test_a_real_engine() -> None:
     assert 0 < found.network_floor_ms < found.floor_ms
 
 
+@pytest.mark.parametrize("name", ["vgg16-shapes", "vgg16-behind-identity", "vit"])
+def test_the_batch_size_of_a_real_engine(name: str) -> None:
+    layers = read_layers(DATA / f"{name}.json")
+    assert batch_size_of(layers) == batch_size_of(layers, 32) == 32
+    with pytest.raises(UsageError, match="described for is 32, not 8"):
+        batch_size_of(layers, 8)
+
+
+def test_the_batch_size_of_inputs_that_begin_differently() -> None:
+    mask = EngineTensor("mask", "bool", "", (7, 7))
+    layer = replace(conv("a"), inputs=(*conv("a").inputs, mask))
+    with pytest.raises(UsageError, match="is 2 or 7"):
+        batch_size_of([layer])
+    assert batch_size_of([layer], 2) == 2
+    # What an engine of dynamic shapes leaves open.
+    dynamic = read_layers(DATA / "vgg16.json")
+    with pytest.raises(UsageError, match="is not known"):
+        batch_size_of(dynamic)
+    assert batch_size_of(dynamic, 8) == 8
+
+
 def test_layers_without_shapes() -> None:
     bare = EngineLayer("a", "", (), (), (), "", "")
     with pytest.raises(UsageError, match="have no shapes"):
@@ -184,6 +205,8 @@ def test_ceilings_in_a_file(tmp_path: Path) -> None:
     path = tmp_path / "ceilings.json"
     LIMITS.write(path)
     assert read_ceilings(path, gpu="A GPU") == find_ceilings(path, "A GPU") == LIMITS
+    # Files of an engine do not tell which GPU they are of.
+    assert read_ceilings(path, gpu=None) == LIMITS
     with pytest.raises(UsageError, match="were measured on A GPU, and this is Another"):
         read_ceilings(path, gpu="Another")
     fields = json.loads(path.read_text())

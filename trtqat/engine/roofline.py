@@ -92,6 +92,12 @@ class Roofline:
         return sum(layer.floor_ms for layer in self.layers)
 
     @property
+    def profiled_ms(self) -> float | None:
+        """Sum of the layers' times, which the profiler makes longer; None if none was measured."""
+        times = [layer.time_ms for layer in self.layers if layer.time_ms is not None]
+        return sum(times) if times else None
+
+    @property
     def share(self) -> float | None:
         """Floor over time: 1 is the limit; None if it was not measured."""
         return self.floor_ms / self.compute_ms if self.compute_ms else None
@@ -126,7 +132,8 @@ def draw_roofline(
     if not any(tensor.shape for layer in layers for tensor in layer.outputs):
         raise UsageError(
             "The engine's layers have no shapes, so there is no roofline.",
-            "Build it with detailed profiling verbosity, as trtqat build does.",
+            "Build it with detailed profiling verbosity, as trtqat build does; and export layers "
+            "of dynamic shapes with trtqat inspect --export-layer-info, which sets them.",
         )
     placed = _place(layers, coverage)
     roofs = tuple(
@@ -142,6 +149,32 @@ def draw_roofline(
         max(arithmetic_ms, 1e3 * _network_bytes(layers) / ceilings.bytes_per_s),
         compute_ms,
         tuple(layer.name for layer in coverage.layers if layer.name not in counted),
+    )
+
+
+def batch_size_of(layers: Sequence[EngineLayer], given: int | None = None) -> int:
+    """The batch size that the shapes of an engine's inputs show.
+
+    Args:
+        layers: Of the engine.
+        given: What a user said that it is.
+
+    Raises:
+        UsageError: The inputs begin with different dimensions and nothing was given, or what
+            was given is none of them.
+    """
+    written = {tensor.name for layer in layers for tensor in layer.outputs}
+    inputs = [each for layer in layers for each in layer.inputs if each.name not in written]
+    sizes = sorted({tensor.shape[0] for tensor in inputs if tensor.shape})
+    if given is None and len(sizes) == 1:
+        return sizes[0]
+    if given is not None and (given in sizes or not sizes):
+        return given
+    seen = " or ".join(map(str, sizes)) or "not known"
+    raise UsageError(
+        f"The batch size that the engine's layers are described for is {seen}"
+        + (f", not {given}." if given else "."),
+        "Give the one that they were exported for: --batch-size N",
     )
 
 
