@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from tests.plans import make_plan
 from trtqat.engine.inspection import graph_beside
-from trtqat.errors import PlanError
+from trtqat.errors import PlanError, UsageError
 from trtqat.files import sha256_of
 from trtqat.runtime.engine import Engine
-from trtqat.runtime.layer_times import LayerTimes
+from trtqat.runtime.layer_times import LayerTimes, read_profile
 
 
 def test_layer_times() -> None:
@@ -28,6 +29,35 @@ def test_layer_times() -> None:
         "percentage": pytest.approx(100 * 12 / 21),
     }
     assert b["percentage"] == pytest.approx(100 * 9 / 21)
+
+
+def test_times_from_a_file(tmp_path: Path) -> None:
+    times = LayerTimes(({"a": 1.0, "b": 3.0}, {"a": 2.0, "b": 3.0}, {"a": 9.0, "b": 3.0}))
+    path = tmp_path / "profile.json"
+    path.write_text(json.dumps(times.trtexec()))
+    assert read_profile(path) == times.median_ms
+    # As trtexec writes it: names with raw control characters, two layers of one name.
+    path.write_text(
+        '[\n  { "count" : 9 }\n'
+        ', { "name" : "a\x1eb", "timeMs" : 9, "averageMs" : 1, "percentage" : 50 }\n'
+        ', { "name" : "c", "timeMs" : 9, "averageMs" : 9, "medianMs" : 2, "percentage" : 25 }\n'
+        ', { "name" : "c", "timeMs" : 9, "averageMs" : 9, "medianMs" : 3, "percentage" : 25 }\n]'
+    )
+    assert read_profile(path) == {"a\x1eb": 1.0, "c": 5.0}
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "7", "{}", '{"name": 1}', "[]", '[{"count": 3}]', '[{"name": "a"}]', '[{"name": "a", '
+     '"medianMs": "long"}]'],
+)  # fmt: skip
+def test_files_that_hold_no_times(content: str, tmp_path: Path) -> None:
+    path = tmp_path / "profile.json"
+    path.write_text(content)
+    with pytest.raises(UsageError, match="holds no times of layers"):
+        read_profile(path)
+    with pytest.raises(UsageError, match="holds no times of layers"):
+        read_profile(tmp_path / "none.json")
 
 
 def test_graph_beside_a_plan(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

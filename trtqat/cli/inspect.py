@@ -73,13 +73,19 @@ def inspect(
         typer.Option(
             "--roofline",
             help="Engines: how far they are from what the GPU does at most, as PyTorch measures "
-            "it.",
+            "it. Layer files need --profile and --ceilings.",
         ),
     ] = False,
     ceilings: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE.json", help="Read what the GPU does at most from here, or write it here."
+        ),
+    ] = None,
+    profile: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.json", help="Layer files: their times (trtexec --exportProfile)."
         ),
     ] = None,
     allow_engine_code: AllowEngineCodeOption = False,
@@ -116,13 +122,24 @@ def inspect(
                     f"Which layers '{file}' should run in INT8 is not known.",
                     "Give the graph that the engine was built from: --graph model.onnx",
                 )
-            if roofline or ceilings:
-                raise UsageError(
-                    f"'{file}' has no times, so there is no roofline.",
-                    "Give the engine itself, on its GPU.",
-                )
-            _inspect_layers(file, graph, require_int8, json, verbose=verbose)
+            _inspect_layers(
+                file,
+                graph,
+                profile,
+                ceilings,
+                batch_size,
+                require_int8,
+                json,
+                with_roofline=roofline or ceilings is not None,
+                verbose=verbose,
+            )
         elif _is_plan(file):
+            if profile is not None:
+                raise UsageError(
+                    f"'{file}' is an engine, whose times are measured; --profile is for layer "
+                    "files.",
+                    "Leave it out, or write the times with --export-profile.",
+                )
             _inspect_plan(
                 file,
                 graph,
@@ -147,11 +164,12 @@ def inspect(
                 weights,
                 roofline,
                 ceilings,
+                profile,
             )
         ):
             raise UsageError(
                 f"'{file}' is a graph; --graph, --require-int8, --trust, --weights, --roofline, "
-                "--ceilings, --export-layer-info and --export-profile are for engines.",
+                "--ceilings, --profile, --export-layer-info and --export-profile are for engines.",
                 "Give model.engine, or LAYERS.json from trtexec --exportLayerInfo=layers.json.",
             )
         else:
@@ -190,18 +208,36 @@ def _inspect_graph(
 
 
 def _inspect_layers(
-    path: Path, graph: Path, require_int8: bool, json: str | None, *, verbose: bool
+    path: Path,
+    graph: Path,
+    profile: Path | None,
+    ceilings: Path | None,
+    batch_size: int | None,
+    require_int8: bool,
+    json: str | None,
+    *,
+    with_roofline: bool,
+    verbose: bool,
 ) -> None:
-    from trtqat.engine.inspection import check_same_graph, cover_graph
-    from trtqat.engine.inspector import read_layers
+    from trtqat.engine.layer_file import inspect_layer_file
 
-    layers = read_layers(path)
-    coverage = cover_graph(graph, layers)
-    check_same_graph(coverage, layers, graph, str(path))
-    if not print_json(coverage_record(coverage), json):
-        typer.echo(f"{path}: {len(layers)} engine layers\n{describe_coverage(coverage)}")
+    found = inspect_layer_file(
+        path,
+        graph,
+        profile=profile,
+        ceilings=ceilings,
+        batch_size=batch_size,
+        with_roofline=with_roofline,
+    )
+    coverage, roof = found.coverage, found.roofline
+    result = {**coverage_record(coverage), "roofline": roofline_record(roof) if roof else None}
+    if not print_json(result, json):
+        typer.echo(f"{path}: {len(found.layers)} engine layers\n{describe_coverage(coverage)}")
         if verbose:
             print_table(*coverage_table(coverage))
+        if roof is not None:
+            typer.echo(describe_roofline(roof))
+            print_table(*roofline_table(roof, verbose=verbose))
     check_int8(coverage, graph, required=require_int8)
 
 
@@ -236,6 +272,8 @@ def _inspect_plan(
         check_writable(target)
     if profile is not None and not passes:
         raise UsageError("There are no times to export with --passes 0.", "Give --passes 50.")
+    if limits and not passes:
+        raise UsageError("There are no times for a roofline with --passes 0.", "Give --passes 50.")
     # The inspector is in the full TensorRT only.
     engine = Engine(
         path,
@@ -256,7 +294,8 @@ def _inspect_plan(
         write_atomically(layer_info, dumps(found.information, indent=1).encode())
     if profile is not None and found.times is not None:
         write_atomically(profile, dumps(found.times.trtexec(), indent=1).encode())
-    coverage = cover_graph(graph, found.layers, found.times) if graph else None
+    times_ms = found.times.median_ms if found.times else None
+    coverage = cover_graph(graph, found.layers, times_ms) if graph else None
     if coverage is not None and graph is not None:
         check_same_graph(coverage, found.layers, graph, str(path))
     roof = None
@@ -271,7 +310,7 @@ def _inspect_plan(
     result = {
         "layers": [asdict(layer) for layer in found.layers],
         "batch_size": found.batch_size,
-        "layer_times_ms": found.times.median_ms if found.times else None,
+        "layer_times_ms": times_ms,
         "layer_times_sum_ms": found.times.sum_ms if found.times else None,
         "compute_ms": found.compute_ms,
         "compute_mode": found.mode,
@@ -293,7 +332,7 @@ def _inspect_plan(
                 print_table(*coverage_table(coverage))
         if roof is not None:
             typer.echo(describe_roofline(roof))
-            print_table(*roofline_table(roof))
+            print_table(*roofline_table(roof, verbose=verbose))
     if coverage is not None and graph is not None:
         check_int8(coverage, graph, required=require_int8)
 

@@ -25,11 +25,30 @@ def describe_roofline(roofline: Roofline) -> str:
             f"The engine takes {roofline.compute_ms:.3f} ms: {100 * roofline.share:.0f} % of the "
             "limit is reached"
         )
+    elif roofline.profiled_ms:
+        # The profiler's events between the layers only add to their sum.
+        lines.append(
+            f"Under the profiler the layers sum up to {roofline.profiled_ms:.3f} ms: at least "
+            f"{100 * roofline.floor_ms / roofline.profiled_ms:.0f} % of the limit is reached"
+        )
+    if roofline.uncounted:
+        lines.append(
+            f"The floors leave out the arithmetic of {len(roofline.uncounted)} layers of the "
+            f"graph, first {roofline.uncounted[0]}: nothing tells their shapes or which engine "
+            "layer runs them"
+        )
     return "\n".join(lines)
 
 
-def roofline_table(roofline: Roofline) -> tuple[Sequence[str], list[list[str]]]:
-    """Columns and rows of the five layers that take most beyond their floors."""
+def roofline_table(
+    roofline: Roofline, *, verbose: bool = False
+) -> tuple[Sequence[str], list[list[str]]]:
+    """Columns and rows of the five layers that take most beyond their floors.
+
+    Args:
+        roofline: The roofline.
+        verbose: Whether to list all layers.
+    """
     rows = [
         [
             each.name,
@@ -37,7 +56,7 @@ def roofline_table(roofline: Roofline) -> tuple[Sequence[str], list[list[str]]]:
             f"{1e3 * each.floor_ms:.1f} us",
             each.bound,
         ]
-        for each in roofline.largest_gaps()
+        for each in roofline.largest_gaps(len(roofline.layers) if verbose else 5)
     ]
     return ["largest gaps", "under the profiler", "floor", "bound by"], rows
 
@@ -47,6 +66,7 @@ def roofline_record(roofline: Roofline) -> dict[str, Any]:
     return {
         **asdict(roofline),
         "floor_ms": roofline.floor_ms,
+        "profiled_ms": roofline.profiled_ms,
         "share": roofline.share,
         "largest_gaps": [each.name for each in roofline.largest_gaps()],
     }

@@ -162,6 +162,11 @@ def has_compiled_subgraph(engine: Sequence[EngineLayer]) -> bool:
     return any(layer.kind == "Myelin" or "ForeignNode[" in layer.name for layer in engine)
 
 
+def is_compiled_subgraph(layer: EngineLayer) -> bool:
+    """Whether an engine layer is such a part itself, not a reformat beside it."""
+    return layer.kind == "Myelin" or layer.name.startswith("{ForeignNode[")
+
+
 def _graph_layers(layer: EngineLayer, names: set[str]) -> list[str]:
     """The layers of the graph that an engine layer runs."""
     if layer.onnx_nodes:

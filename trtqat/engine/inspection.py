@@ -78,14 +78,14 @@ def inspect_engine(engine: Engine, *, batch_size: int | None = None, passes: int
 
 
 def cover_graph(
-    graph: Path, layers: tuple[EngineLayer, ...], times: LayerTimes | None = None
+    graph: Path, layers: tuple[EngineLayer, ...], times_ms: Mapping[str, float] | None = None
 ) -> Coverage:
     """Joins the layers of an ONNX file with those of its engine.
 
     Args:
         graph: What the engine was built from.
         layers: Of the engine.
-        times: Time by layer of the engine.
+        times_ms: Time by layer of the engine, if it was measured.
 
     Raises:
         GraphError: The graph cannot be read.
@@ -104,7 +104,7 @@ def cover_graph(
     return cover(
         summarize(model).layers,
         layers,
-        times.median_ms if times else {},
+        times_ms,
         hints=hints,
         exits=float_exits(model),
     )

@@ -4,6 +4,10 @@ A layer takes at least as long as its arithmetic takes at the GPU's highest rate
 long as its inputs, weights and outputs take through the GPU's memory (Williams, Waterman and
 Patterson, Communications of the ACM 52(4), 2009). The GPU's rates are measured, not read from a
 data sheet; what stays in the cache between two layers can be faster than this floor.
+
+    floor_ms = max(2 · MACs / operations per s, (inputs + weights + outputs) / bytes per s)
+
+Where it is not known in which type a layer runs, or how large it is, the floor is the lower one.
 """
 
 from __future__ import annotations
@@ -14,10 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from trtqat.engine.coverage import Coverage
+from trtqat.engine.coverage import Coverage, LayerCoverage, is_compiled_subgraph
 from trtqat.engine.inspector import EngineLayer, EngineTensor
-from trtqat.errors import UsageError
+from trtqat.errors import InferenceError, MissingError, UsageError, first_line
 from trtqat.extras import require
+from trtqat.files import check_writable
 from trtqat.runtime.ceilings import Ceilings, read_ceilings
 
 _ITEM_BYTES = {
@@ -70,6 +75,8 @@ class Roofline:
         network_floor_ms: Of the whole engine, if nothing between its layers went through memory:
             all arithmetic, or its inputs, weights and outputs.
         compute_ms: What it takes end to end, without profiler; None if it was not measured.
+        uncounted: Layers of the graph whose arithmetic is in no floor: their shapes are not
+            known, or nothing tells which engine layer runs them.
     """
 
     ceilings: Ceilings
@@ -77,11 +84,18 @@ class Roofline:
     batch_size: int
     network_floor_ms: float
     compute_ms: float | None
+    uncounted: tuple[str, ...] = ()
 
     @property
     def floor_ms(self) -> float:
         """Sum of the layers' floors: with the engine's layers as they are fused."""
         return sum(layer.floor_ms for layer in self.layers)
+
+    @property
+    def profiled_ms(self) -> float | None:
+        """Sum of the layers' times, which the profiler makes longer; None if none was measured."""
+        times = [layer.time_ms for layer in self.layers if layer.time_ms is not None]
+        return sum(times) if times else None
 
     @property
     def share(self) -> float | None:
@@ -118,26 +132,49 @@ def draw_roofline(
     if not any(tensor.shape for layer in layers for tensor in layer.outputs):
         raise UsageError(
             "The engine's layers have no shapes, so there is no roofline.",
-            "Build it with detailed profiling verbosity, as trtqat build does.",
+            "Build it with detailed profiling verbosity, as trtqat build does; and export layers "
+            "of dynamic shapes with trtqat inspect --export-layer-info, which sets them.",
         )
-    macs: dict[str, int] = {}
-    in_int8: dict[str, bool] = {}
-    for layer in coverage.layers:
-        name = layer.engine_layer
-        macs[name] = macs.get(name, 0) + batch_size * (layer.macs or 0)
-        in_int8[name] = in_int8.get(name, True) and layer.runs_int8 is True
+    placed = _place(layers, coverage)
     roofs = tuple(
-        _roof(
-            layer,
-            macs.get(layer.name, 0),
-            _arithmetic_ms(macs.get(layer.name, 0), in_int8.get(layer.name, False), ceilings),
-            ceilings,
-            coverage.times_ms,
-        )
+        _roof(layer, placed.get(layer.name, ()), batch_size, ceilings, coverage.times_ms)
         for layer in layers
     )
+    arithmetic_ms = sum(_arithmetic_ms(each, batch_size, ceilings) for each in placed.values())
+    counted = {layer.name for each in placed.values() for layer in each}
     return Roofline(
-        ceilings, roofs, batch_size, _network_floor_ms(layers, macs, in_int8, ceilings), compute_ms
+        ceilings,
+        roofs,
+        batch_size,
+        max(arithmetic_ms, 1e3 * _network_bytes(layers) / ceilings.bytes_per_s),
+        compute_ms,
+        tuple(layer.name for layer in coverage.layers if layer.name not in counted),
+    )
+
+
+def batch_size_of(layers: Sequence[EngineLayer], given: int | None = None) -> int:
+    """The batch size that the shapes of an engine's inputs show.
+
+    Args:
+        layers: Of the engine.
+        given: What a user said that it is.
+
+    Raises:
+        UsageError: The inputs begin with different dimensions and nothing was given, or what
+            was given is none of them.
+    """
+    written = {tensor.name for layer in layers for tensor in layer.outputs}
+    inputs = [each for layer in layers for each in layer.inputs if each.name not in written]
+    sizes = sorted({tensor.shape[0] for tensor in inputs if tensor.shape})
+    if given is None and len(sizes) == 1:
+        return sizes[0]
+    if given is not None and (given in sizes or not sizes):
+        return given
+    seen = " or ".join(map(str, sizes)) or "not known"
+    raise UsageError(
+        f"The batch size that the engine's layers are described for is {seen}"
+        + (f", not {given}." if given else "."),
+        "Give the one that they were exported for: --batch-size N",
     )
 
 
@@ -151,40 +188,72 @@ def find_ceilings(path: Path | None, gpu: str) -> Ceilings:
     Raises:
         UsageError: The file is damaged or another GPU's, or cannot be written.
         MissingError: There is no file, and no PyTorch that sees the GPU.
+        InferenceError: PyTorch sees the GPU and cannot compute on it what is timed.
     """
     if path is not None and path.exists():
         return read_ceilings(path, gpu=gpu)
+    if path is not None:
+        check_writable(path)
     torch = require("torch", extra="export", purpose="Measuring what the GPU reaches at most")
     if not torch.cuda.is_available():
-        raise UsageError(
+        raise MissingError(
             "PyTorch sees no GPU here, so what the GPU reaches at most cannot be measured.",
             "Give --ceilings FILE.json that was written on a host with a CUDA build of PyTorch.",
         )
     from trtqat.runtime.pytorch_ceilings import measure_ceilings
 
-    found = measure_ceilings()
+    try:
+        found = measure_ceilings()
+    except RuntimeError as error:
+        raise InferenceError(
+            f"PyTorch could not measure what {gpu} reaches at most: {first_line(error)}.",
+            "Free some of its memory, or give --ceilings FILE.json that was written on another "
+            "GPU of that name.",
+        ) from error
     if path is not None:
         found.write(path)
     return found
 
 
-def _arithmetic_ms(macs: int, in_int8: bool, ceilings: Ceilings) -> float:
-    rate = ceilings.int8_ops_per_s if in_int8 else ceilings.fp16_ops_per_s
-    return 2e3 * macs / rate
+def _place(
+    layers: Sequence[EngineLayer], coverage: Coverage
+) -> dict[str, tuple[LayerCoverage, ...]]:
+    """The layers of the graph by the engine layer that runs them, as far as that is known."""
+    names = {layer.name for layer in layers}
+    subgraphs = [layer.name for layer in layers if is_compiled_subgraph(layer)]
+    # A compiled subgraph does not name what is in it: what no other layer names, if it is alone.
+    rest = subgraphs[0] if len(subgraphs) == 1 else ""
+    placed: dict[str, tuple[LayerCoverage, ...]] = {}
+    for layer in coverage.layers:
+        name = layer.engine_layer or rest
+        if name in names and layer.macs is not None:
+            placed[name] = (*placed.get(name, ()), layer)
+    return placed
+
+
+def _arithmetic_ms(layers: Sequence[LayerCoverage], batch_size: int, ceilings: Ceilings) -> float:
+    total = 0.0
+    for layer in layers:
+        # Where nothing tells the type, the graph's wish gives the lower floor of the two.
+        in_int8 = layer.wants_int8 if layer.runs_int8 is None else layer.runs_int8
+        rate = ceilings.int8_ops_per_s if in_int8 else ceilings.fp16_ops_per_s
+        total += 2e3 * batch_size * (layer.macs or 0) / rate
+    return total
 
 
 def _roof(
     layer: EngineLayer,
-    macs: int,
-    compute_ms: float,
+    runs: Sequence[LayerCoverage],
+    batch_size: int,
     ceilings: Ceilings,
     times_ms: Mapping[str, float],
 ) -> LayerRoof:
     traffic = sum(map(_bytes, (*layer.inputs, *layer.outputs))) + _weight_bytes(layer)
     memory_ms = 1e3 * traffic / ceilings.bytes_per_s
+    compute_ms = _arithmetic_ms(runs, batch_size, ceilings)
     return LayerRoof(
         name=layer.name,
-        macs=macs,
+        macs=batch_size * sum(each.macs or 0 for each in runs),
         traffic_bytes=traffic,
         floor_ms=max(compute_ms, memory_ms),
         bound="compute" if compute_ms > memory_ms else "memory",
@@ -192,12 +261,8 @@ def _roof(
     )
 
 
-def _network_floor_ms(
-    layers: Sequence[EngineLayer],
-    macs: Mapping[str, int],
-    in_int8: Mapping[str, bool],
-    ceilings: Ceilings,
-) -> float:
+def _network_bytes(layers: Sequence[EngineLayer]) -> int:
+    """Inputs and outputs of the whole engine, and all weights."""
     written = {tensor.name for layer in layers for tensor in layer.outputs}
     read = {tensor.name for layer in layers for tensor in layer.inputs}
     ends = {
@@ -206,9 +271,7 @@ def _network_floor_ms(
         for tensor in (*layer.inputs, *layer.outputs)
         if (tensor.name in read) != (tensor.name in written)
     }
-    traffic = sum(ends.values()) + sum(map(_weight_bytes, layers))
-    compute = sum(_arithmetic_ms(macs[name], in_int8[name], ceilings) for name in macs)
-    return max(compute, 1e3 * traffic / ceilings.bytes_per_s)
+    return sum(ends.values()) + sum(map(_weight_bytes, layers))
 
 
 def _bytes(tensor: EngineTensor) -> int:

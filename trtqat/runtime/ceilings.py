@@ -37,12 +37,12 @@ class Ceilings:
         write_atomically(path, (json.dumps(asdict(self), indent=1) + "\n").encode())
 
 
-def read_ceilings(path: Path, *, gpu: str) -> Ceilings:
+def read_ceilings(path: Path, *, gpu: str | None) -> Ceilings:
     """Reads what ``Ceilings.write`` wrote.
 
     Args:
         path: The file.
-        gpu: Name of the GPU that they are wanted for.
+        gpu: Name of the GPU that they are wanted for; None if nothing tells it.
 
     Raises:
         UsageError: It is no such file, or they are another GPU's.
@@ -57,7 +57,7 @@ def read_ceilings(path: Path, *, gpu: str) -> Ceilings:
             f"'{path}' holds no ceilings of a GPU ({type(error).__name__}: {error}).",
             "Remove it, and inspect --roofline measures and writes them again.",
         ) from error
-    if found.gpu != gpu:
+    if gpu is not None and found.gpu != gpu:
         raise UsageError(
             f"The ceilings in '{path}' were measured on {found.gpu}, and this is {gpu}.",
             "Give a file of this GPU, or one that is not there yet.",

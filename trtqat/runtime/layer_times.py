@@ -6,11 +6,14 @@ the layers exceeds the end-to-end time: these figures say where time goes, not h
 
 from __future__ import annotations
 
+import json
 import statistics
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
+from trtqat.errors import UsageError
 from trtqat.runtime.engine import Engine
 from trtqat.runtime.session import EngineSession
 
@@ -85,3 +88,30 @@ def measure_layers(
                 times[name] += time_ms
             measured.append(dict(times))
     return LayerTimes(tuple(measured))
+
+
+def read_profile(path: Path) -> dict[str, float]:
+    """Median time by layer in ms, from what ``trtexec --exportProfile`` or ``LayerTimes`` wrote.
+
+    Raises:
+        UsageError: It is missing, or no such file.
+    """
+    times: dict[str, float] = defaultdict(float)
+    try:
+        # trtexec writes names as they are, raw control characters of 8.6 among them.
+        for row in json.loads(path.read_text(encoding="utf-8"), strict=False):
+            if "name" in row:
+                # Older versions of trtexec write no medians.
+                times[str(row["name"])] += float(row.get("medianMs", row.get("averageMs")))
+    except (OSError, ValueError, TypeError) as error:
+        raise UsageError(
+            f"'{path}' holds no times of layers ({type(error).__name__}: {error}).", _WAY_OUT
+        ) from error
+    if not times:
+        raise UsageError(f"'{path}' holds no times of layers.", _WAY_OUT)
+    return dict(times)
+
+
+_WAY_OUT = (
+    "Write one with trtqat inspect --export-profile, or trtexec --exportProfile=profile.json."
+)
