@@ -175,6 +175,7 @@ def test_gate_that_is_not_met(folder: Path) -> None:
 
 
 EXPORT = ("export", "net.py:qat", "--checkpoint", "qat.pt", *INPUT, "-o", "new.onnx")
+EVAL = ("eval", "m.onnx", "--data", "random:4")
 IMPROVE = ("export", "m.onnx", "-o", "new.onnx")
 
 
@@ -205,6 +206,14 @@ IMPROVE = ("export", "m.onnx", "-o", "new.onnx")
         (("eval", "m.onnx", "--data", "npz:none.npz"), 2, "none.npz"),
         (("eval", "m.onnx", "--data", "tape:x"), 2, "cifar10:DIR"),
         (("eval", "none.onnx", "--data", "random"), 2, "no ONNX file"),
+        ((*EVAL, "--checkpoint", "a.pt"), 2, "--checkpoint belongs to --baseline."),
+        ((*EVAL, "--fake-quantized-checkpoint", "a.pt"), 2, "belongs to --fake-quantized."),
+        ((*EVAL, "--factory-arg", "a=1"), 2, "--factory-arg belongs to --baseline."),
+        ((*EVAL, "--graph", "m.onnx"), 2, "--graph belongs to --reference or --compare."),
+        ((*EVAL, "--reference"), 2, "'m.onnx' is a graph; --reference is for engines."),
+        ((*EVAL, "--compare", "fp16"), 2, "'m.onnx' is a graph; --compare is for engines."),
+        ((*EVAL, "--compare", "int4"), 2, "There is nothing called 'int4'"),
+        ((*EVAL, "--like", "trtexec-11"), 2, "trtexec times engines"),
         (("eval", "net.py", "--data", "random"), 2, "is not a TensorRT plan"),
         (("eval", "none.engine", "--data", "random"), 2, "none.engine"),
         (("eval", "text.onnx", "--data", "random"), 2, "does not accept"),

@@ -195,6 +195,20 @@ def evaluate(
             raise UsageError(
                 "--baseline and --baseline-report name two baselines.", "Give one of them."
             )
+        needed = (
+            ("--checkpoint", checkpoint, "--baseline", baseline),
+            (
+                "--fake-quantized-checkpoint",
+                fake_quantized_checkpoint,
+                "--fake-quantized",
+                fake_quantized,
+            ),
+            ("--factory-arg", factory_arg, "--baseline", baseline or fake_quantized),
+            ("--graph", graph, "--reference or --compare", reference or compare),
+        )
+        for option, value, of, other_value in needed:
+            if value and not other_value:
+                raise UsageError(f"{option} belongs to {of}.", f"Give {of}, too, or leave it out.")
         recorded = read_baseline(baseline_report) if baseline_report is not None else None
         opened = open_model(
             model,
