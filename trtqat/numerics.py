@@ -9,6 +9,9 @@ import numpy as np
 
 from trtqat.tensors import Array
 
+# Elements that are quantized at once: their floats stay in the cache between the four steps.
+_PIECE = 2**16
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -88,17 +91,22 @@ def quantize(x: Array, scale: float, *, out: Array | None = None) -> Array:
     Args:
         x: Any shape, floats.
         scale: Positive.
-        out: INT8 array of that shape to write to.
+        out: Contiguous INT8 array of that shape to write to.
 
     Returns:
         The codes; ``out`` if it was given.
     """
     if out is None:
         out = np.empty(x.shape, np.int8)
-    steps = np.divide(x, np.float32(scale), dtype=np.float32)
-    np.rint(steps, out=steps)
-    np.clip(steps, -128, 127, out=steps)
+    floats, codes = x.reshape(-1), out.reshape(-1)
+    scratch = np.empty(min(x.size, _PIECE), np.float32)
     # NaN has no code, in ONNX neither.
     with np.errstate(invalid="ignore"):
-        np.copyto(out, steps, casting="unsafe")
+        for start in range(0, x.size, _PIECE):
+            piece = floats[start : start + _PIECE]
+            steps = scratch[: len(piece)]
+            np.divide(piece, np.float32(scale), out=steps, dtype=np.float32)
+            np.rint(steps, out=steps)
+            np.clip(steps, -128, 127, out=steps)
+            np.copyto(codes[start : start + _PIECE], steps, casting="unsafe")
     return out

@@ -51,6 +51,12 @@ def test_codes_are_those_of_onnx(x: Array, scale: float) -> None:
     np.testing.assert_array_equal(quantize(x, scale), expected)
 
 
+def test_codes_of_a_large_array_that_is_not_contiguous() -> None:
+    x = np.random.default_rng(0).normal(size=(3, 300, 400)).astype(np.float32).transpose(2, 0, 1)
+    expected = np.clip(np.rint(x / np.float32(0.03)), -128, 127)
+    np.testing.assert_array_equal(quantize(x, 0.03), expected)
+
+
 def test_codes_go_where_they_are_told() -> None:
     out = np.zeros((2, 3), np.int8)
     assert quantize(np.full((2, 3), 5.0, np.float32), 2.0, out=out) is out
