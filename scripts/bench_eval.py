@@ -144,7 +144,7 @@ def throughput(
         "in_flight": {},
     }
     for count in (1, 2, 3, 4, 6, 8):
-        sessions = open_sessions(engine, batch_size, count)
+        (sessions,) = open_sessions([engine], batch_size, count)
         (each,) = measure_throughput([sessions], inputs, LatencyOptions(200, seconds))
         found["in_flight"][count] = asdict(each)
         for one in sessions:

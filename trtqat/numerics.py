@@ -95,9 +95,14 @@ def quantize(x: Array, scale: float, *, out: Array | None = None) -> Array:
 
     Returns:
         The codes; ``out`` if it was given.
+
+    Raises:
+        ValueError: ``out`` has another shape.
     """
     if out is None:
         out = np.empty(x.shape, np.int8)
+    if out.shape != x.shape:
+        raise ValueError(f"shapes differ: {x.shape} and {out.shape}")
     floats, codes = x.reshape(-1), out.reshape(-1)
     scratch = np.empty(min(x.size, _PIECE), np.float32)
     # NaN has no code, in ONNX neither.

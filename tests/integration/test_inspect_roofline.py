@@ -149,7 +149,19 @@ def test_options_that_do_not_go_together(folder: Path) -> None:
         (("m.engine", "--profile", "profile.json"), "whose times are measured"),
         (("m.engine", "--roofline", "--passes", 0), "no times for a roofline"),
         (("m.onnx", "--profile", "profile.json"), "is a graph"),
+        ((LAYERS, "--graph", "m.onnx", "--export-profile", "p.json"), "--export-profile is not"),
+        ((LAYERS, "--graph", "m.onnx", "--trust", "key.pem"), "--trust is not for those"),
+        ((LAYERS, "--graph", "m.onnx", "--strict"), "--strict is not for those"),
     ):
         done = trtqat(folder, "inspect", *arguments)
         assert (done.returncode, done.stdout) == (2, "")
         assert problem in " ".join(done.stderr.split())
+
+
+def test_times_of_a_few_layers_are_set_beside_their_own_floors(folder: Path) -> None:
+    name = next(layer.name for layer in read_layers(LAYERS) if "/features/3/Conv" in layer.name)
+    # Its traffic takes 4.231 us at 1 TB/s.
+    (folder / "few.json").write_text(json.dumps(LayerTimes(({name: 0.00846},)).trtexec()))
+    done = inspect(folder, *ALL[:1], *ALL[3:], "--profile", "few.json")
+    assert done.returncode == 0, done.stderr
+    assert "at least 50 % of the limit" in " ".join(done.stdout.split())

@@ -9,6 +9,7 @@ from torch import nn
 
 from trtqat.errors import InferenceError, MissingError
 from trtqat.runtime.pytorch import PyTorchModel
+from trtqat.runtime.pytorch_session import Arithmetic
 from trtqat.tensors import TensorSpec
 
 
@@ -67,5 +68,33 @@ def test_a_model_that_raises() -> None:
             raise ValueError("not like this\nsecond line")
 
     session = PyTorchModel(Raises(), [TensorSpec("x", (-1, 7))], device="cpu").session(1)
-    with pytest.raises(InferenceError, match=r"raised ValueError: not like this\. Check"):
+    with pytest.raises(
+        InferenceError, match=r"'PyTorch FP32' raised ValueError: not like this\. Check"
+    ):
         session.run({"x": np.zeros((1, 7), np.float32)})
+
+
+def test_open_dimensions_take_what_comes() -> None:
+    model = PyTorchModel(nn.Identity(), [TensorSpec("x", (-1, 3, -1, -1))], device="cpu")
+    session = model.session(2)
+    for side in (4, 6):
+        x = np.random.default_rng(0).normal(size=(2, 3, side, side)).astype(np.float32)
+        np.testing.assert_array_equal(session.run({"x": x})["output"], x)
+
+
+def test_switches_are_set_while_a_model_launches_and_put_back() -> None:
+    seen = []
+
+    class Looks(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            seen.append((torch.backends.cudnn.allow_tf32, torch.backends.cudnn.benchmark))
+            return x
+
+    before = (torch.backends.cudnn.allow_tf32, torch.backends.cudnn.benchmark)
+    session = PyTorchModel(Looks(), [TensorSpec("x", (-1,))], device="cpu").session(1)
+    session.run({"x": np.zeros(1, np.float32)})
+    assert seen == [(False, True)]
+    assert before == (torch.backends.cudnn.allow_tf32, torch.backends.cudnn.benchmark)
+    with Arithmetic(tf32=True), Arithmetic(tf32=False):
+        assert not torch.backends.cudnn.allow_tf32
+    assert before == (torch.backends.cudnn.allow_tf32, torch.backends.cudnn.benchmark)

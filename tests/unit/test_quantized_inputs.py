@@ -57,6 +57,26 @@ def test_codes_of_a_large_array_that_is_not_contiguous() -> None:
     np.testing.assert_array_equal(quantize(x, 0.03), expected)
 
 
+def test_codes_of_another_shape_are_refused() -> None:
+    with pytest.raises(ValueError, match="shapes differ"):
+        quantize(np.zeros((1, 3, 2, 2), np.float32), 1.0, out=np.zeros((1, 2, 2, 3), np.int8))
+
+
+def test_codes_that_somebody_else_defined_stay(tmp_path: Path) -> None:
+    x = helper.make_tensor_value_info("x", TensorProto.INT8, [None, 4])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, [None, 4])
+    constants = [
+        helper.make_tensor("scale", TensorProto.FLOAT, [], [0.5]),
+        helper.make_tensor("zero", TensorProto.INT8, [], [3]),
+    ]
+    node = helper.make_node("DequantizeLinear", ["x", "scale", "zero"], ["y"], name="dq")
+    graph = helper.make_graph([node], "g", [x], [y], constants)
+    path = tmp_path / "m.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), str(path))
+    with pytest.raises(GraphError, match="'dq' reads codes that are computed"):
+        remove_quantization(read_model(path))
+
+
 def test_codes_go_where_they_are_told() -> None:
     out = np.zeros((2, 3), np.int8)
     assert quantize(np.full((2, 3), 5.0, np.float32), 2.0, out=out) is out

@@ -16,6 +16,7 @@ from trtqat.evaluation.rivals import (
     open_steps,
     parse_rivals,
 )
+from trtqat.files import sha256_of
 
 PLAN = Path("m.engine")
 
@@ -43,6 +44,17 @@ def test_a_graph_has_no_rivals() -> None:
 def test_rivals_in_pytorch_need_the_model() -> None:
     with pytest.raises(UsageError, match="'torch-tf32' needs the PyTorch model"):
         open_rivals(RivalOptions(("torch-tf32",)), on_gpu(), PLAN)
+
+
+def test_another_graph_is_refused(tmp_path: Path) -> None:
+    given = tmp_path / "m.onnx"
+    given.write_bytes(b"another")
+    engine = on_gpu()
+    engine.manifest = {"graph": "m.onnx", "graph_sha256": "0"}  # type: ignore[attr-defined]
+    with pytest.raises(UsageError, match=r"is not the graph that 'm\.engine' was built from"):
+        find_graph(engine, PLAN, given)
+    engine.manifest = {"graph": "m.onnx", "graph_sha256": sha256_of(given)}  # type: ignore[attr-defined]
+    assert find_graph(engine, PLAN, given) == given
 
 
 def test_the_graph_must_be_there() -> None:

@@ -115,7 +115,32 @@ def test_a_model_that_opens_fewer_sessions() -> None:
     assert len(found) == 11
     assert limited.most_running == 2
     assert limited.open == free.open == []
-    assert [len(open_sessions(model, 4, 3)) for model in (limited, free)] == [2, 3]
+    assert [len(open_sessions([model], 4, 3)[0]) for model in (limited, free)] == [2, 3]
+
+
+def test_all_models_have_as_many_queries_in_flight() -> None:
+    generous, limited = SlowModel(), SlowModel(most_sessions=2)
+    opened = open_sessions([generous, limited], 4, 6)
+    assert [len(each) for each in opened] == [2, 2]
+    assert generous.open == [4, 4]
+
+
+def test_a_second_model_that_opens_none() -> None:
+    first = SlowModel()
+    with pytest.raises(InferenceError, match="No further"):
+        open_sessions([first, SlowModel(most_sessions=0)], 4, 6)
+    assert first.open == []
+
+
+def test_a_scalar_output_stays_whole() -> None:
+    class Scalar(SlowSession):
+        def run(self, inputs: Arrays) -> dict[str, Array]:
+            return {"rows": np.asarray(len(inputs["x"])), **super().run(inputs)}
+
+    model = SlowModel()
+    model.session = lambda batch_size: Scalar(model, batch_size)  # type: ignore[method-assign]
+    x, _ = make_samples(3)
+    assert Batches(model).run({"x": x}, 3)["rows"] == 3
 
 
 def test_not_even_one_session() -> None:
@@ -123,7 +148,7 @@ def test_not_even_one_session() -> None:
     with pytest.raises(InferenceError, match="No further"):
         list(run_models([SlowModel(most_sessions=0)], Samples(x, None), batch_size=4))
     with pytest.raises(InferenceError, match="No further"):
-        open_sessions(SlowModel(most_sessions=0), 4, 2)
+        open_sessions([SlowModel(most_sessions=0)], 4, 2)
 
 
 def test_a_cpu_gets_one_at_a_time() -> None:
@@ -132,7 +157,7 @@ def test_a_cpu_gets_one_at_a_time() -> None:
     model.device = "cpu"
     list(run_models([model, SlowModel()], Samples(x, None), batch_size=4, in_flight=4))
     assert model.most_running == 1
-    assert len(open_sessions(model, 4, 3)) == 1
+    assert len(open_sessions([model], 4, 3)[0]) == 1
 
 
 def test_an_error_ends_it_and_closes_everything() -> None:
@@ -178,7 +203,7 @@ def test_another_size_is_another_session() -> None:
 def test_throughput_counts_what_is_in_flight() -> None:
     x, _ = make_samples(4)
     one, four = SlowModel(), SlowModel()
-    lanes = [open_sessions(one, 4, 1), open_sessions(four, 4, 4)]
+    lanes = [*open_sessions([one], 4, 1), *open_sessions([four], 4, 4)]
     looks: list[None] = []
     alone, together = measure_throughput(
         lanes, {"x": x}, LatencyOptions(10, 0.4), between=lambda: looks.append(None)
@@ -197,6 +222,6 @@ def test_throughput_counts_what_is_in_flight() -> None:
 def test_throughput_of_a_model_slower_than_a_turn() -> None:
     x, _ = make_samples(4)
     (found,) = measure_throughput(
-        [open_sessions(SlowModel(), 4, 2)], {"x": x}, LatencyOptions(0, 0)
+        open_sessions([SlowModel()], 4, 2), {"x": x}, LatencyOptions(0, 0)
     )
     assert found.queries == 16

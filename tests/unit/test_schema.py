@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
+import math
 from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +16,24 @@ import pytest
 
 import trtqat.evaluation.schema
 from tests.unit.test_accuracy import NumpyModel, Samples, make_samples
+from trtqat.cli.console import print_json
 from trtqat.evaluation.evaluate import evaluate
+from trtqat.evaluation.layers import LayerTime
+from trtqat.evaluation.locate import LayerDrift
 from trtqat.evaluation.options import EvaluateOptions
 from trtqat.evaluation.schema import report_schema
-from trtqat.evaluation.timing import LatencyOptions
+from trtqat.evaluation.statistics import Interval
+from trtqat.evaluation.timing import LatencyOptions, Throughput
+from trtqat.evaluation.trtexec import from_times
+from trtqat.runtime.environment import Gpu
+from trtqat.runtime.telemetry import GpuState, Telemetry
+from trtqat.runtime.trtexec_loop import QueryTimes
 
 FILE = Path(trtqat.evaluation.schema.__file__).with_name("report.schema.json")
 
 
 def full_report() -> dict[str, Any]:
+    """A report as from a GPU: nothing in it is None or empty."""
     x, labels = make_samples(20)
     report = evaluate(
         NumpyModel(),
@@ -30,8 +43,36 @@ def full_report() -> dict[str, Any]:
         rivals=[NumpyModel()],
         steps=[NumpyModel()],
     )
-    found = {"command": "trtqat eval", **report.to_dict(), "drift": [], "layers": []}
-    loaded: dict[str, Any] = json.loads(json.dumps(found).replace("Infinity", "null"))
+    assert report.model.timing is not None
+    copies = report.model.timing.compute
+    timing = replace(
+        report.model.timing,
+        enqueue=copies,
+        h2d=copies,
+        d2h=copies,
+        throughput=Throughput(1e4, Interval(9e3, 2e4), 6, 100, 8),
+        warnings=("Unstable.",),
+    )
+    state = GpuState(1980, 40, 300.0, ("power limit",))
+    times = QueryTimes((0.1, 0.2), (1.0, 2.0), (0.1, 0.1), (0.01, 0.01), 1.0)
+    report = replace(
+        report,
+        model=replace(report.model, timing=timing),
+        environment=replace(report.environment, gpu=Gpu("A GPU", "9.0", "580", "13.0", 1980, 1980)),
+        telemetry=Telemetry(state, state, 1900, 1980, 1980, ("power limit",), 0.5, 10),
+        trtexec=from_times(times, "trtexec-10", "plain enqueue"),
+        failed_gates=("The speed-up is 1.00, less than 2.",),
+        best_batch=8,
+    )
+    found = {
+        **report.to_dict(),
+        "drift": [asdict(LayerDrift("/conv", "Conv", math.inf, 0.0, ("float-residual",)))],
+        "layers": [asdict(LayerTime("/conv", "int8", 0.1))],
+    }
+    written = io.StringIO()
+    with contextlib.redirect_stdout(written):
+        print_json(found, "-")
+    loaded: dict[str, Any] = json.loads(written.getvalue())
     return loaded
 
 
@@ -46,6 +87,9 @@ def test_it_is_a_schema_and_true_of_reports() -> None:
     jsonschema.Draft202012Validator.check_schema(schema)
     report = full_report()
     jsonschema.validate(report, schema)
+    assert report["drift"][0]["sqnr_db"] is None
+    # No part is left out because this report has none of it.
+    assert not {name for name, part in report.items() if part in (None, [], {})}
     bare = evaluate(NumpyModel(), Samples(make_samples(9)[0], None), EvaluateOptions(8, None))
     jsonschema.validate(
         {"command": "", **json.loads(json.dumps(bare.to_dict())), "drift": [], "layers": []}, schema

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pynvml
 import pytest
 
-from trtqat.runtime.telemetry import GpuState, Telemetry, throttle_reasons, watch_gpu
+from trtqat.runtime.telemetry import GpuState, GpuWatch, Telemetry, throttle_reasons, watch_gpu
 
 
 def telemetry(low: int, high: int, by: tuple[str, ...] = (), share: float = 0.0) -> Telemetry:
@@ -56,3 +56,52 @@ def test_without_nvml_there_is_none() -> None:
     else:
         pynvml.nvmlShutdown()
         pytest.skip("NVML is here")
+
+
+class Recorded:
+    """NVML's functions over a list of moments; the constants and the error are the real ones."""
+
+    NVMLError = pynvml.NVMLError
+    NVML_CLOCK_SM = pynvml.NVML_CLOCK_SM
+    NVML_TEMPERATURE_GPU = pynvml.NVML_TEMPERATURE_GPU
+
+    def __init__(self, moments: list[tuple[int, int, int, int]]) -> None:
+        self._moments = iter(moments)
+
+    def __getattr__(self, name: str) -> int:
+        return int(getattr(pynvml, name))
+
+    def nvmlDeviceGetCurrentClocksEventReasons(self, handle: object) -> int:  # noqa: N802
+        try:
+            self._now = next(self._moments)
+        except StopIteration:
+            raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED) from None
+        return self._now[3]
+
+    def nvmlDeviceGetClockInfo(self, handle: object, clock: int) -> int:  # noqa: N802
+        return self._now[0]
+
+    def nvmlDeviceGetTemperature(self, handle: object, sensor: int) -> int:  # noqa: N802
+        return self._now[1]
+
+    def nvmlDeviceGetPowerUsage(self, handle: object) -> int:  # noqa: N802
+        return self._now[2]
+
+
+def test_a_watch_tells_idle_from_busy() -> None:
+    capped = pynvml.nvmlClocksEventReasonSwPowerCap
+    idle = (345, 30, 70_000, pynvml.nvmlClocksEventReasonGpuIdle)
+    moments = [idle, (1980, 40, 300_500, 0), (1755, 50, 700_000, capped), (1980, 55, 400_000, 0)]
+    watch = GpuWatch(Recorded(moments), None, 1980)
+    assert watch.result() is None
+    # The fifth is refused, and left out.
+    for _ in range(5):
+        watch.look()
+    found = watch.result()
+    assert found is not None
+    assert (found.before.sm_clock_mhz, found.before.power_w) == (345, 70.0)
+    assert (found.after.sm_clock_mhz, found.after.temperature_c) == (1980, 55)
+    # The idle clock before is no change of the clock.
+    assert (found.lowest_sm_clock_mhz, found.highest_sm_clock_mhz) == (1755, 1980)
+    assert (found.moments, found.throttled_by) == (3, ("power limit",))
+    assert found.throttled_share == pytest.approx(1 / 3)

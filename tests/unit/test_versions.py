@@ -168,6 +168,7 @@ def test_names_that_may_be_missing_are_asked_for() -> None:
     }
     assert asked == {
         "EXPLICIT_BATCH",
+        "FP16",
         "STRONGLY_TYPED",
         "STRIP_PLAN",
         "node_name",
@@ -240,8 +241,12 @@ def test_strongly_typed_networks(version: str) -> None:
 def test_float_engines_to_compare_with(version: str) -> None:
     trt, config = module(version), Config()
     assert versions.set_precision(trt, config, "fp32") == ()
-    expected = ("FP16",) if version in UP_TO_10 else ()
-    assert versions.set_precision(trt, config, "fp16") == expected
+    if version in UP_TO_10:
+        assert versions.set_precision(trt, config, "fp16") == ("FP16",)
+        return
+    # It would build FP32, and call it FP16.
+    with pytest.raises(MissingError, match="no FP16 engine from an FP32 graph"):
+        versions.set_precision(trt, config, "fp16")
 
 
 @pytest.mark.parametrize("version", VERSIONS)

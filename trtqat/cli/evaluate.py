@@ -195,6 +195,7 @@ def evaluate(
             raise UsageError(
                 "--baseline and --baseline-report name two baselines.", "Give one of them."
             )
+        names = parse_rivals(compare)
         needed = (
             ("--checkpoint", checkpoint, "--baseline", baseline),
             (
@@ -203,8 +204,14 @@ def evaluate(
                 "--fake-quantized",
                 fake_quantized,
             ),
+            (
+                "--baseline-precision",
+                baseline_precision is not BaselinePrecision.fp32,
+                "--baseline",
+                baseline,
+            ),
             ("--factory-arg", factory_arg, "--baseline", baseline or fake_quantized),
-            ("--graph", graph, "--reference or --compare", reference or compare),
+            ("--graph", graph, "--reference or --compare", reference or names),
         )
         for option, value, of, other_value in needed:
             if value and not other_value:
@@ -221,7 +228,16 @@ def evaluate(
         dataset = open_dataset(data, opened.inputs, limit=limit)
         source = PyTorchSource.parse(baseline, checkpoint, factory_arg)
         rivals = open_rivals(
-            RivalOptions(parse_rivals(compare), graph, source, cuda_graph), opened, model
+            RivalOptions(
+                names,
+                graph,
+                source,
+                cuda_graph,
+                allow_engine_code=allow_engine_code,
+                trust_nothing_found=trust is not None,
+            ),
+            opened,
+            model,
         )
         steps = open_steps(
             opened,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from json import dumps
 from pathlib import Path
 from typing import Annotated
 
@@ -19,18 +18,13 @@ from trtqat.cli.console import (
     check_json,
     command,
     print_json,
-    print_table,
 )
 from trtqat.cli.graph_words import (
-    check_int8,
-    coverage_record,
-    coverage_table,
-    describe_coverage,
     describe_findings,
     describe_summary,
     explain,
 )
-from trtqat.cli.roofline_words import describe_roofline, roofline_record, roofline_table
+from trtqat.cli.inspect_engine import inspect_layers, inspect_plan
 from trtqat.errors import GateError, UsageError
 from trtqat.extras import require
 
@@ -122,7 +116,20 @@ def inspect(
                     f"Which layers '{file}' should run in INT8 is not known.",
                     "Give the graph that the engine was built from: --graph model.onnx",
                 )
-            _inspect_layers(
+            ignored = {
+                "--export-layer-info": export_layer_info,
+                "--export-profile": export_profile,
+                "--trust": trust,
+                "--weights": weights,
+                "--strict": strict,
+            }
+            for option, value in ignored.items():
+                if value:
+                    raise UsageError(
+                        f"'{file}' is a layer file, and {option} is not for those.",
+                        "Leave it out.",
+                    )
+            inspect_layers(
                 file,
                 graph,
                 profile,
@@ -140,7 +147,7 @@ def inspect(
                     "files.",
                     "Leave it out, or write the times with --export-profile.",
                 )
-            _inspect_plan(
+            inspect_plan(
                 file,
                 graph,
                 batch_size,
@@ -205,136 +212,6 @@ def _inspect_graph(
             f"Lint warns {len(warnings)} times, first of '{warnings[0].where}'.",
             "Each finding above says what to change in the PyTorch model.",
         )
-
-
-def _inspect_layers(
-    path: Path,
-    graph: Path,
-    profile: Path | None,
-    ceilings: Path | None,
-    batch_size: int | None,
-    require_int8: bool,
-    json: str | None,
-    *,
-    with_roofline: bool,
-    verbose: bool,
-) -> None:
-    from trtqat.engine.layer_file import inspect_layer_file
-
-    found = inspect_layer_file(
-        path,
-        graph,
-        profile=profile,
-        ceilings=ceilings,
-        batch_size=batch_size,
-        with_roofline=with_roofline,
-    )
-    coverage, roof = found.coverage, found.roofline
-    result = {**coverage_record(coverage), "roofline": roofline_record(roof) if roof else None}
-    if not print_json(result, json):
-        typer.echo(f"{path}: {len(found.layers)} engine layers\n{describe_coverage(coverage)}")
-        if verbose:
-            print_table(*coverage_table(coverage))
-        if roof is not None:
-            typer.echo(describe_roofline(roof))
-            print_table(*roofline_table(roof, verbose=verbose))
-    check_int8(coverage, graph, required=require_int8)
-
-
-def _inspect_plan(
-    path: Path,
-    graph: Path | None,
-    batch_size: int | None,
-    passes: int,
-    exports: tuple[Path | None, Path | None],
-    require_int8: bool,
-    json: str | None,
-    *,
-    limits: tuple[Path | None] | None,
-    allow_engine_code: bool,
-    trust: Path | None,
-    weights: Path | None,
-    verbose: bool,
-) -> None:
-    from trtqat.engine.inspection import (
-        check_same_graph,
-        cover_graph,
-        graph_beside,
-        inspect_engine,
-    )
-    from trtqat.engine.roofline import draw_roofline, find_ceilings
-    from trtqat.files import check_writable, write_atomically
-    from trtqat.runtime.engine import Engine
-    from trtqat.runtime.environment import describe_gpu
-
-    layer_info, profile = exports
-    for target in filter(None, exports):
-        check_writable(target)
-    if profile is not None and not passes:
-        raise UsageError("There are no times to export with --passes 0.", "Give --passes 50.")
-    if limits and not passes:
-        raise UsageError("There are no times for a roofline with --passes 0.", "Give --passes 50.")
-    # The inspector is in the full TensorRT only.
-    engine = Engine(
-        path,
-        allow_engine_code=allow_engine_code,
-        trust=trust,
-        flavour="full",
-        weights=weights,
-    )
-    graph = graph or graph_beside(path, engine.manifest)
-    if graph is None and (require_int8 or limits):
-        raise UsageError(
-            f"What '{path}' should run, and in INT8, is not known: the graph that its manifest "
-            "names is not beside it.",
-            "Give the graph that it was built from: --graph model.onnx",
-        )
-    found = inspect_engine(engine, batch_size=batch_size, passes=passes)
-    if layer_info is not None:
-        write_atomically(layer_info, dumps(found.information, indent=1).encode())
-    if profile is not None and found.times is not None:
-        write_atomically(profile, dumps(found.times.trtexec(), indent=1).encode())
-    times_ms = found.times.median_ms if found.times else None
-    coverage = cover_graph(graph, found.layers, times_ms) if graph else None
-    if coverage is not None and graph is not None:
-        check_same_graph(coverage, found.layers, graph, str(path))
-    roof = None
-    if coverage is not None and limits:
-        roof = draw_roofline(
-            found.layers,
-            coverage,
-            find_ceilings(limits[0], describe_gpu().name),
-            batch_size=found.batch_size,
-            compute_ms=found.compute_ms,
-        )
-    result = {
-        "layers": [asdict(layer) for layer in found.layers],
-        "batch_size": found.batch_size,
-        "layer_times_ms": times_ms,
-        "layer_times_sum_ms": found.times.sum_ms if found.times else None,
-        "compute_ms": found.compute_ms,
-        "compute_mode": found.mode,
-        "coverage": coverage_record(coverage) if coverage else None,
-        "roofline": roofline_record(roof) if roof else None,
-    }
-    if not print_json(result, json):
-        typer.echo(f"{path}: {len(found.layers)} engine layers, batch {found.batch_size}")
-        if found.times is not None:
-            typer.echo(
-                f"GPU time {found.compute_ms:.3f} ms ({found.mode}); under the profiler the layers "
-                f"sum up to {found.times.sum_ms:.3f} ms (medians of {passes} passes)"
-            )
-        if coverage is None:
-            typer.echo("Without the graph it was built from (--graph) nothing says what is INT8.")
-        else:
-            typer.echo(describe_coverage(coverage))
-            if verbose:
-                print_table(*coverage_table(coverage))
-        if roof is not None:
-            typer.echo(describe_roofline(roof))
-            print_table(*roofline_table(roof, verbose=verbose))
-    if coverage is not None and graph is not None:
-        check_int8(coverage, graph, required=require_int8)
 
 
 def _is_plan(path: Path) -> bool:

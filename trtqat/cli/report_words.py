@@ -120,7 +120,7 @@ def _rival(side: Measured, agreement: Agreement | None, speedup: Ratio | None) -
         side.name,
         f"{timing.compute.median_ms:.3f} ms" if timing else "",
         f"{_ratio(speedup)} as fast" if speedup else "",
-        f"{rate.images_per_second:,.0f}" if rate else "",
+        f"{rate.images_per_second:,.0f} ({rate.in_flight})" if rate else "",
         _share(side.accuracy.top1, side.accuracy.count) if side.accuracy else "",
         _share(agreement.same_top1, agreement.count) if agreement else "",
         f"{side.size_bytes / 1e6:.1f} MB" if side.size_bytes else "",

@@ -29,7 +29,8 @@ def describe_roofline(roofline: Roofline) -> str:
         # The profiler's events between the layers only add to their sum.
         lines.append(
             f"Under the profiler the layers sum up to {roofline.profiled_ms:.3f} ms: at least "
-            f"{100 * roofline.floor_ms / roofline.profiled_ms:.0f} % of the limit is reached"
+            f"{100 * roofline.profiled_floor_ms / roofline.profiled_ms:.0f} % of the limit is "
+            "reached"
         )
     if roofline.uncounted:
         lines.append(

@@ -6,15 +6,19 @@ import json
 import logging
 import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from trtqat.engine.builder import build
+from trtqat.engine.network import read_graph_file
 from trtqat.engine.options import BuildOptions
 from trtqat.engine.profiles import ProfileOptions
 from trtqat.errors import PlanError, UsageError
 from trtqat.files import sha256_of
-from trtqat.runtime.manifest import check_plan
+from trtqat.runtime.environment import describe_gpu
+from trtqat.runtime.manifest import check_plan, manifest_path
+from trtqat.runtime.tensorrt_library import load_tensorrt
 
 _LOG = logging.getLogger(__name__)
 
@@ -24,8 +28,23 @@ _SAME = (
     "optimization_level",
     "tactic_sources",
     "version_compatible",
+    "exclude_lean_runtime",
     "hardware_compatibility",
 )
+
+
+@dataclass(frozen=True)
+class FloatEngine:
+    """An engine to compare with.
+
+    Attributes:
+        path: Its plan.
+        is_new: Whether it was built just now, by this process; else it was found in the
+            directory, where anybody may have put it.
+    """
+
+    path: Path
+    is_new: bool
 
 
 def float_engine(
@@ -33,24 +52,25 @@ def float_engine(
     manifest: Mapping[str, Any] | None,
     graph: Path,
     precision: Literal["fp16", "fp32"],
-) -> Path:
+    *,
+    reuse: bool = True,
+) -> FloatEngine:
     """Builds the engine of a Q/DQ graph without its quantization, as the INT8 engine was built.
 
     It is written beside the INT8 engine (``model.engine`` → ``model.fp16.engine``) and taken from
-    there the next time, if it is of this graph and these options.
+    there the next time, if it is of this graph, this host and these options.
 
     Args:
         plan: The INT8 engine.
         manifest: Fields of its manifest, which has its shapes and options.
         graph: What it was built from.
         precision: Of the new engine; TensorRT may choose TF32 for ``fp32``, as is its default.
-
-    Returns:
-        The float engine's plan.
+        reuse: Whether one that was built before may be taken.
 
     Raises:
-        UsageError: There is no manifest, or no file can be written beside the plan.
-        GraphError: The graph cannot be read, or has an INT8 input.
+        UsageError: There is no manifest, the graph is an FP16 one, or the file cannot be
+            written beside the plan or is somebody else's.
+        GraphError: The graph cannot be read, or reads codes that are computed.
         BuildError: TensorRT does not build it.
         MissingError: There is no TensorRT builder, or no GPU.
     """
@@ -58,6 +78,11 @@ def float_engine(
         raise UsageError(
             f"'{plan}' has no manifest, so the shapes and options of a float engine are not known.",
             "Build it with trtqat build, or leave out --compare.",
+        )
+    if read_graph_file(graph).has_half_scales:
+        raise UsageError(
+            f"'{graph}' is an FP16 graph; float engines are made of the FP32 graph.",
+            "Give --graph with what trtqat export --precision fp32 writes.",
         )
     import onnx_ir as ir
 
@@ -71,12 +96,13 @@ def float_engine(
         remove_quantization(plain)
         source = Path(folder) / f"{graph.stem}.{precision}.onnx"
         ir.save(plain, str(source))
-        if _is_current(output, manifest, sha256_of(source), options):
+        if reuse and _is_current(output, manifest, sha256_of(source), options):
             _LOG.info("Taking '%s', which was built before.", output)
-        else:
-            _LOG.info("Building '%s' to compare with.", output)
-            build(source, output, options)
-    return output
+            return FloatEngine(output, is_new=False)
+        _check_ours(output, source.name)
+        _LOG.info("Building '%s' to compare with.", output)
+        build(source, output, options)
+    return FloatEngine(output, is_new=True)
 
 
 def _options(manifest: Mapping[str, Any], precision: Literal["fp16", "fp32"]) -> BuildOptions:
@@ -94,6 +120,22 @@ def _options(manifest: Mapping[str, Any], precision: Literal["fp16", "fp32"]) ->
     )
 
 
+def _check_ours(output: Path, graph: str) -> None:
+    """Refuses to write over an engine that was not made to compare with."""
+    if not output.exists():
+        return
+    try:
+        described = json.loads(manifest_path(output).read_text(encoding="utf-8"))
+        is_ours = described.get("graph") == graph
+    except (OSError, ValueError, AttributeError):
+        is_ours = False
+    if not is_ours:
+        raise UsageError(
+            f"'{output}' is in the way of the engine to compare with.",
+            "Move it, or leave out --compare.",
+        )
+
+
 def _is_current(
     output: Path, manifest: Mapping[str, Any], graph_sha256: str, options: BuildOptions
 ) -> bool:
@@ -104,10 +146,11 @@ def _is_current(
         return False
     if found is None:
         return False
+    here = {"tensorrt": load_tensorrt("A float engine").__version__, "gpu": describe_gpu().name}
     wanted = json.loads(json.dumps({name: getattr(options, name) for name in _SAME}))
     return (
         found.get("graph_sha256") == graph_sha256
         and found.get("profiles") == manifest["profiles"]
-        and all(found.get(name) == manifest.get(name) for name in ("tensorrt", "gpu"))
+        and all(found.get(name) == value for name, value in here.items())
         and {name: found.get("options", {}).get(name) for name in _SAME} == wanted
     )

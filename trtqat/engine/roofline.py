@@ -98,6 +98,11 @@ class Roofline:
         return sum(times) if times else None
 
     @property
+    def profiled_floor_ms(self) -> float:
+        """Sum of the floors of the layers that have a time."""
+        return sum(layer.floor_ms for layer in self.layers if layer.time_ms is not None)
+
+    @property
     def share(self) -> float | None:
         """Floor over time: 1 is the limit; None if it was not measured."""
         return self.floor_ms / self.compute_ms if self.compute_ms else None

@@ -57,7 +57,15 @@ def set_precision(
 
     Returns:
         The flags that were set; none where the graph's types decide, as always in TensorRT 11.
+
+    Raises:
+        MissingError: An FP16 engine of an FP32 graph, from a TensorRT where its types decide.
     """
+    if precision == "fp16" and not strongly_typed and not hasattr(trt.BuilderFlag, "FP16"):
+        raise MissingError(
+            f"TensorRT {trt.__version__} builds no FP16 engine from an FP32 graph.",
+            "Leave fp16 out of --compare, or compare on a TensorRT up to 10.",
+        )
     wanted = {"int8": ("INT8", "FP16"), "fp16": ("FP16",), "fp32": ()}[precision]
     names = [name for name in wanted if hasattr(trt.BuilderFlag, name) and not strongly_typed]
     for name in names:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -139,11 +140,9 @@ def _time(
     _LOG.info("Timing %s at batch %d.", ", ".join(each.name for each in models), batch_size)
     inputs = _full_batch(dataset, batch_size)
     with contextlib.ExitStack() as stack:
-        lanes = []
-        for model in models:
-            lanes.append(open_sessions(model, batch_size, options.in_flight))
-            for session in lanes[-1]:
-                stack.callback(session.close)
+        lanes = open_sessions(models, batch_size, options.in_flight)
+        for session in itertools.chain.from_iterable(lanes):
+            stack.callback(session.close)
         firsts = [sessions[0] for sessions in lanes]
         timings, ratios = measure_in_turns(firsts, inputs, options.latency, between=look)
         if all(model.device == "cuda" for model in models):

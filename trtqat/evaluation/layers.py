@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
+from trtqat.errors import InferenceError
 from trtqat.evaluation.protocol import Model
 
 if TYPE_CHECKING:
     from trtqat.engine.inspection import Inspection
     from trtqat.engine.inspector import EngineLayer
     from trtqat.runtime.engine import Engine
+
+_LOG = logging.getLogger(__name__)
 
 _PASSES = 50
 _NOT_SAID = "not said"
@@ -41,15 +45,20 @@ def time_layers(model: Model, batch_size: int) -> tuple[LayerTime, ...]:
 
     Returns:
         Layers in the order of execution; none where TensorRT's runtime has no inspector (lean
-        and dispatch), as nothing then tells what a layer is.
+        and dispatch), as nothing then tells what a layer is, or where it fails.
     """
     flavour = getattr(getattr(model, "tensorrt", None), "flavour", "")
     if flavour != "full":
         return ()
     from trtqat.engine.inspection import inspect_engine
 
-    engine = cast("Engine", model)
-    return layer_times(inspect_engine(engine, batch_size=batch_size, passes=_PASSES))
+    try:
+        found = inspect_engine(cast("Engine", model), batch_size=batch_size, passes=_PASSES)
+    except InferenceError as error:
+        # Everything else is measured by now, and must not be lost.
+        _LOG.warning("The layers of '%s' could not be timed: %s", model.name, error)
+        return ()
+    return layer_times(found)
 
 
 def layer_times(inspection: Inspection) -> tuple[LayerTime, ...]:

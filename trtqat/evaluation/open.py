@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ from trtqat.errors import MissingError, UsageError
 from trtqat.evaluation.protocol import Model
 from trtqat.extras import require
 from trtqat.runtime.flavours import Flavour
+from trtqat.tensors import DYNAMIC, TensorSpec
 
 if TYPE_CHECKING:
     from trtqat.runtime.pytorch import Precision, PyTorchModel
@@ -119,14 +120,17 @@ def open_pytorch(
 
     if not source.source:
         raise UsageError(
-            "--baseline is empty.", "Give file.py:factory, a TorchScript file or a .pt2."
+            f"The source of the model '{name}' is empty.",
+            "Give file.py:factory, a TorchScript file or a .pt2.",
         )
     arguments = parse_factory_args(list(source.factory_args))
     module = load_model(
         ModelSource(source.source, source.checkpoint, arguments), device=model.device
     )
     # The names must be those of forward; a TorchScript file may have lost them.
-    inputs = order_inputs(module, list(model.inputs)) if len(model.inputs) > 1 else model.inputs
+    inputs = _as_the_engine_runs(model)
+    if len(inputs) > 1:
+        inputs = order_inputs(module, inputs)
     return PyTorchModel(
         module,
         inputs,
@@ -136,3 +140,17 @@ def open_pytorch(
         compiled=compiled,
         cuda_graph=cuda_graph,
     )
+
+
+def _as_the_engine_runs(model: Model) -> list[TensorSpec]:
+    """Inputs whose open dimensions, but the first, are those that an engine's sessions take."""
+    profiles = getattr(model, "profiles", {})
+    inputs = []
+    for spec in model.inputs:
+        optimum = profiles[spec.name].opt if spec.name in profiles else ()
+        dims = [
+            optimum[axis] if axis and dim == DYNAMIC and optimum else dim
+            for axis, dim in enumerate(spec.shape)
+        ]
+        inputs.append(replace(spec, shape=tuple(dims)))
+    return inputs

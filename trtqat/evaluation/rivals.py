@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal, cast
 from trtqat.errors import UsageError
 from trtqat.evaluation.open import PyTorchSource, open_pytorch
 from trtqat.evaluation.protocol import Model
+from trtqat.files import sha256_of
 
 if TYPE_CHECKING:
     from trtqat.runtime.engine import Engine
@@ -38,12 +39,16 @@ class RivalOptions:
         graph: The graph that the engine was built from; None takes the one beside it.
         source: The PyTorch model; needed for those in PyTorch.
         cuda_graph: Whether they capture CUDA graphs, as the engine does.
+        allow_engine_code: Whether a float engine that lies there already may bring code.
+        trust_nothing_found: Whether float engines are built anew, as none is signed.
     """
 
     names: Sequence[str]
     graph: Path | None = None
     source: PyTorchSource | None = None
     cuda_graph: bool = True
+    allow_engine_code: bool = False
+    trust_nothing_found: bool = False
 
 
 def parse_rivals(text: str) -> tuple[str, ...]:
@@ -81,6 +86,10 @@ def open_rivals(options: RivalOptions, engine: Model, path: Path) -> list[Model]
         raise UsageError(
             f"'{path}' is a graph; --compare is for engines.", "Give the engine built from it."
         )
+    for name in options.names:
+        # Before minutes go into a build.
+        if name in _PYTORCH and options.source is None:
+            raise UsageError(f"'{name}' needs the PyTorch model.", "Give --baseline SOURCE.")
     return [
         _float_engine(name, options, cast("Engine", engine), path)
         if name in _ENGINES
@@ -134,11 +143,19 @@ def find_graph(engine: Model, path: Path, given: Path | None) -> Path:
         given: By the user; else it must lie beside the plan.
 
     Raises:
-        UsageError: It is not there.
+        UsageError: It is not there, or what was given is another one.
     """
     from trtqat.engine.inspection import graph_beside
 
-    graph = given or graph_beside(path, getattr(engine, "manifest", None))
+    manifest = getattr(engine, "manifest", None)
+    recorded = (manifest or {}).get("graph_sha256")
+    is_known = given is not None and recorded is not None and given.is_file()
+    if given is not None and is_known and sha256_of(given) != recorded:
+        raise UsageError(
+            f"'{given}' is not the graph that '{path}' was built from: its SHA-256 differs.",
+            "Give that graph, or build the engine of this one.",
+        )
+    graph = given or graph_beside(path, manifest)
     if graph is None:
         raise UsageError(
             f"The graph that '{path}' was built from does not lie beside it.",
@@ -153,14 +170,20 @@ def _float_engine(name: str, options: RivalOptions, engine: Engine, path: Path) 
 
     graph = find_graph(engine, path, options.graph)
     precision = cast("Literal['fp16', 'fp32']", name)
-    plan = float_engine(path, engine.manifest, graph, precision)
-    # What this host has just built may bring its library.
-    return Engine(plan, cuda_graph=options.cuda_graph, allow_engine_code=True, flavour="full")
+    built = float_engine(
+        path, engine.manifest, graph, precision, reuse=not options.trust_nothing_found
+    )
+    return Engine(
+        built.path,
+        cuda_graph=options.cuda_graph,
+        # What this process has just built may bring its library; what lay there may be anybody's.
+        allow_engine_code=built.is_new or options.allow_engine_code,
+        flavour="full",
+    )
 
 
 def _pytorch(name: str, options: RivalOptions, engine: Model) -> Model:
-    if options.source is None:
-        raise UsageError(f"'{name}' needs the PyTorch model.", "Give --baseline SOURCE.")
+    assert options.source is not None
     precision, compiled = _PYTORCH[name]
     return open_pytorch(
         options.source,

@@ -128,23 +128,37 @@ def in_order(
                 each.cancel()
 
 
-def open_sessions(model: Model, batch_size: int, wanted: int) -> list[Session]:
-    """Opens sessions for queries in flight: as many as wanted, or as the model allows.
+def open_sessions(models: Sequence[Model], batch_size: int, wanted: int) -> list[list[Session]]:
+    """Opens sessions for queries in flight, as many of each model.
+
+    One of each is opened first, then a second one of each, and so on: a model must not take the
+    memory that the next one needs for its first. Where one opens no further session, none gets
+    more than that one has.
 
     Args:
-        model: On a CPU it gets one.
-        batch_size: Within the model's range.
+        models: If one is on a CPU, each gets one.
+        batch_size: Within their ranges.
         wanted: At least 1.
 
     Raises:
-        InferenceError: It does not even open one.
+        InferenceError: A model does not even open one; those that were opened are closed.
     """
-    sessions = [model.session(batch_size)]
-    try:
-        while len(sessions) < wanted and model.device != "cpu":
-            sessions.append(model.session(batch_size))
-    except InferenceError as error:
-        _LOG.info("%d of %d queries in flight: %s", len(sessions), wanted, error)
+    sessions: list[list[Session]] = [[] for _ in models]
+    if any(model.device == "cpu" for model in models):
+        wanted = 1
+    for count in range(wanted):
+        try:
+            for model, opened in zip(models, sessions, strict=True):
+                opened.append(model.session(batch_size))
+        except InferenceError as error:
+            for opened in sessions:
+                for session in opened[count:]:
+                    session.close()
+                del opened[count:]
+            if count == 0:
+                raise
+            _LOG.warning("%d of %d queries in flight: %s", count, wanted, error)
+            break
     return sessions
 
 
@@ -173,7 +187,9 @@ class Batches:
         if self._size > size:
             rows = np.arange(self._size) % size
             inputs = {name: array[rows] for name, array in inputs.items()}
-        return {name: array[:size] for name, array in session.run(inputs).items()}
+        found = session.run(inputs)
+        # A scalar is the same for every row.
+        return {name: array[:size] if array.ndim else array for name, array in found.items()}
 
     def open(self, size: int) -> Session:
         """The session for batches of a size, opened if it is not the one that is open."""

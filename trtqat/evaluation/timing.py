@@ -13,8 +13,9 @@ class LatencyOptions:
 
     Attributes:
         warm_up_ms: Time before the first query that counts.
-        duration_s: Least time over which queries count, for each session and figure; up to twice
-            as long while the median is not stable.
+        duration_s: Least time over which queries count, for each figure, on average over the
+            models: they take turns within that time for each, of a tenth of a second or of a
+            thousand queries. Up to twice as long while a median is not stable.
     """
 
     warm_up_ms: float = 200.0

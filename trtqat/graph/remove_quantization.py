@@ -3,15 +3,20 @@
 1. A pair on an activation goes.
 2. A weight's DequantizeLinear becomes the float weight: code times scale, or what
    QuantizeLinear read where the graph still has it.
-3. An input that arrives as INT8 codes is a float one again.
+3. An input that ``trtqat export --quantized-input`` made INT8 is a float one again. Another one
+   stays refused: what its codes mean is known to whoever feeds them.
 """
 
 from __future__ import annotations
+
+import json
+from collections.abc import Collection
 
 import numpy as np
 import onnx_ir as ir
 
 from trtqat.errors import GraphError
+from trtqat.graph import METADATA_KEY, QUANTIZED_INPUTS
 from trtqat.graph.editing import add_initializer, constant_array, remove_unused
 from trtqat.graph.pairs import DEQUANTIZE, along_axis, parameters_of, quantizer_of
 
@@ -26,6 +31,7 @@ def remove_quantization(model: ir.Model) -> int:
         GraphError: A DequantizeLinear reads codes that are computed otherwise.
     """
     graph = model.graph
+    recorded = _recorded_inputs(model)
     count = 0
     for node in list(graph):
         if node.op_type != DEQUANTIZE:
@@ -33,7 +39,7 @@ def remove_quantization(model: ir.Model) -> int:
         quantize = quantizer_of(node)
         if quantize is not None:
             source = quantize.inputs[0]
-        elif (codes := node.inputs[0]) is not None and codes.is_graph_input():
+        elif (codes := node.inputs[0]) is not None and codes.name in recorded:
             source = codes
             source.type = ir.TensorType(ir.DataType.FLOAT)
         else:
@@ -44,6 +50,15 @@ def remove_quantization(model: ir.Model) -> int:
         count += 1
     remove_unused(graph)
     return count
+
+
+def _recorded_inputs(model: ir.Model) -> Collection[str]:
+    try:
+        inputs = json.loads(model.metadata_props.get(METADATA_KEY, "{}")).get(QUANTIZED_INPUTS, {})
+    except (ValueError, AttributeError):
+        return ()
+    names = {str(value.name) for value in model.graph.inputs}
+    return names & set(inputs) if isinstance(inputs, dict) else ()
 
 
 def _float_weight(graph: ir.Graph, dequantize: ir.Node) -> ir.Value:

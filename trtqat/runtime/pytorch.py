@@ -16,6 +16,10 @@ from trtqat.tensors import DYNAMIC, TensorSpec
 Precision = Literal["fp32", "tf32", "fp16"]
 
 
+# More batch sizes than anybody asks for.
+_SHAPES = 1000
+
+
 class PyTorchModel:
     """A module as a baseline.
 
@@ -111,6 +115,7 @@ class PyTorchModel:
         if self._compiled:
             self._compile(inputs)
         return PyTorchSession(
+            self.name,
             self._forward,
             self.inputs,
             samples,
@@ -129,8 +134,14 @@ class PyTorchModel:
         return sample.to(self._dtype, memory_format=layout)
 
     def _compile(self, inputs: list[torch.Tensor]) -> None:
+        # PyTorch compiles eight shapes, and then runs further ones as they are without a word.
+        limits = {
+            name: _SHAPES
+            for name in ("recompile_limit", "cache_size_limit")
+            if hasattr(torch._dynamo.config, name)
+        }
         try:
-            with self._arithmetic, torch.no_grad():
+            with self._arithmetic, torch.no_grad(), torch._dynamo.config.patch(limits):
                 self._forward(*inputs)
         except torch.OutOfMemoryError:
             raise

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 
 from trtqat.errors import InferenceError, SourceError, TrtqatError, first_line
+from trtqat.runtime.device_memory import needs_device_memory
 from trtqat.tensors import Array, Arrays, TensorSpec
 
 _LOG = logging.getLogger(__name__)
@@ -28,6 +30,7 @@ class PyTorchSession:
 
     def __init__(
         self,
+        name: str,
         model: Callable[..., Any],
         specs: Sequence[TensorSpec],
         samples: list[torch.Tensor],
@@ -40,6 +43,7 @@ class PyTorchSession:
         """Allocates and, if wanted, captures.
 
         Args:
+            name: Of the model, for messages.
             model: Its forward.
             specs: Names of the inputs.
             samples: Where host memory is copied to.
@@ -47,7 +51,11 @@ class PyTorchSession:
             arithmetic: Switches to launch with.
             way: How the model runs where no CUDA graph does, in words.
             cuda_graph: Whether to capture a CUDA graph.
+
+        Raises:
+            InferenceError: The model raised, or device memory is short.
         """
+        self._name = name
         self._model = model
         self._names = [spec.name for spec in specs]
         self._samples = samples
@@ -65,6 +73,11 @@ class PyTorchSession:
             self._pinned = [torch.empty_like(each, device="cpu").pin_memory() for each in samples]
             self._graph = self._capture() if cuda_graph else None
             self.mode = "CUDA graph" if self._graph else way
+            if self._graph is None:
+                # Once now: whether it fits into memory beside the others is seen here.
+                with torch.cuda.stream(self._stream), self._told():
+                    self._launch()
+                self._stream.synchronize()
 
     def run(self, inputs: Arrays) -> dict[str, Array]:
         """Runs one batch from host memory to host memory; outputs are float32.
@@ -72,17 +85,9 @@ class PyTorchSession:
         Raises:
             InferenceError: The model raised.
         """
-        with torch.cuda.stream(self._stream):
+        with torch.cuda.stream(self._stream), self._told():
             self._copy_in(inputs)
-            try:
-                self._launch()
-            except TrtqatError:
-                raise
-            except Exception as error:
-                raise InferenceError(
-                    f"The baseline raised {type(error).__name__}: {first_line(error)}.",
-                    "Check that it takes the same inputs as the graph, in the same order.",
-                ) from error
+            self._launch()
             return {
                 name: (tensor.float() if tensor.is_floating_point() else tensor).cpu().numpy()
                 for name, tensor in name_outputs(self._result).items()
@@ -90,7 +95,7 @@ class PyTorchSession:
 
     def load(self, inputs: Arrays) -> None:
         """Puts inputs on the device, for ``compute_times_ms``."""
-        with torch.cuda.stream(self._stream):
+        with torch.cuda.stream(self._stream), self._told():
             self._copy_in(inputs)
         if self._stream is not None:
             self._stream.synchronize()
@@ -99,20 +104,21 @@ class PyTorchSession:
         """Time of each of ``count`` runs: CUDA events on a GPU, wall clock on the CPU, in ms."""
         self.enqueue_times_ms = []
         if self._stream is not None:
-            with torch.cuda.stream(self._stream):
+            with torch.cuda.stream(self._stream), self._told():
                 return self._timed(self._launch, count, self.enqueue_times_ms)
         times = []
-        for _ in range(count):
-            start = time.perf_counter()
-            self._launch()
-            times.append((time.perf_counter() - start) * 1e3)
+        with self._told():
+            for _ in range(count):
+                start = time.perf_counter()
+                self._launch()
+                times.append((time.perf_counter() - start) * 1e3)
         return times
 
     def transfer_times_ms(self, count: int) -> tuple[list[float], list[float]]:
         """Times of ``count`` copies to the GPU and back, by CUDA events; none on the CPU."""
         if self._stream is None:
             return [], []
-        with torch.cuda.stream(self._stream):
+        with torch.cuda.stream(self._stream), self._told():
             self._launch()
             results = list(name_outputs(self._result).values())
             hosts = [torch.empty_like(each, device="cpu").pin_memory() for each in results]
@@ -154,11 +160,27 @@ class PyTorchSession:
     def _copy_in(self, inputs: Arrays) -> None:
         for index, (name, sample) in enumerate(zip(self._names, self._samples, strict=True)):
             source = torch.from_numpy(np.ascontiguousarray(inputs[name]))
-            if self._pinned:
-                source = self._pinned[index].copy_(source)
-            sample.copy_(source, non_blocking=True)
+            if self._stream is None:
+                # No address must stay, so neither need the shape.
+                self._inputs[index] = source.to(self._inputs[index].dtype)
+                continue
+            sample.copy_(self._pinned[index].copy_(source), non_blocking=True)
             if self._inputs[index] is not sample:
                 self._inputs[index].copy_(sample)
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        """Turns what the model raises into a sentence with its name."""
+        with needs_device_memory(f"A query of '{self._name}'"):
+            try:
+                yield
+            except (TrtqatError, torch.OutOfMemoryError):
+                raise
+            except Exception as error:
+                raise InferenceError(
+                    f"'{self._name}' raised {type(error).__name__}: {first_line(error)}.",
+                    "Check that it takes the same inputs as the graph, in the same order.",
+                ) from error
 
     def _launch(self) -> None:
         if self._graph is not None:
@@ -187,29 +209,33 @@ class PyTorchSession:
         # A model that synchronises or branches on data cannot be captured: it runs eagerly.
         except Exception as error:
             torch.cuda.synchronize()
-            _LOG.warning("No CUDA graph for the baseline (%s): eager.", first_line(error))
+            _LOG.warning("No CUDA graph for '%s' (%s): eager.", self._name, first_line(error))
             return None
         return graph
 
 
 class Arithmetic:
-    """PyTorch's process-wide switches for matrix products, set while a model launches.
+    """PyTorch's process-wide switches for matrix products, as a model wants them while it launches.
 
     Models of several precisions may launch from several threads, so one launches at a time.
     """
 
     _lock = threading.RLock()
+    _saved: ClassVar[list[tuple[bool, bool, bool]]] = []
 
     def __init__(self, *, tf32: bool) -> None:
         self._tf32 = tf32
 
     def __enter__(self) -> None:
         self._lock.acquire()
-        torch.backends.cuda.matmul.allow_tf32 = self._tf32
-        torch.backends.cudnn.allow_tf32 = self._tf32
-        torch.backends.cudnn.benchmark = True
+        matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+        self._saved.append((matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark))
+        matmul.allow_tf32 = cudnn.allow_tf32 = self._tf32
+        cudnn.benchmark = True
 
     def __exit__(self, *_: object) -> None:
+        matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+        matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark = self._saved.pop()
         self._lock.release()
 
 

@@ -93,6 +93,7 @@ class GpuWatch:
 
     _nvml: Any
     _handle: Any
+    _max_sm_clock_mhz: int
     moments: list[GpuState] = field(default_factory=list)
 
     def look(self) -> None:
@@ -116,9 +117,7 @@ class GpuWatch:
             after=between[-1],
             lowest_sm_clock_mhz=min(clocks),
             highest_sm_clock_mhz=max(clocks),
-            max_sm_clock_mhz=int(
-                self._nvml.nvmlDeviceGetMaxClockInfo(self._handle, self._nvml.NVML_CLOCK_SM)
-            ),
+            max_sm_clock_mhz=self._max_sm_clock_mhz,
             throttled_by=tuple(sorted({by for each in throttled for by in each.throttled_by})),
             throttled_share=len(throttled) / len(between),
             moments=len(between),
@@ -175,7 +174,8 @@ def _open() -> GpuWatch | None:
         handle = pynvml.nvmlDeviceGetHandleByUUID(
             uuid if uuid.startswith(("GPU-", "MIG-")) else f"GPU-{uuid}"
         )
-        watch = GpuWatch(pynvml, handle)
+        highest = int(pynvml.nvmlDeviceGetMaxClockInfo(handle, pynvml.NVML_CLOCK_SM))
+        watch = GpuWatch(pynvml, handle, highest)
         watch.look()
     # ImportError, NVMLError, CUDAError, OSError: whatever it is, there is no telemetry.
     except Exception as error:

@@ -1,0 +1,120 @@
+"""When a float engine is built, and when one that lies there is taken."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import models
+from trtqat.engine import float_engine as module
+from trtqat.engine.float_engine import FloatEngine, float_engine
+from trtqat.engine.options import BuildOptions
+from trtqat.errors import UsageError
+from trtqat.export.pipeline import ExportOptions, export_onnx
+from trtqat.files import sha256_of
+from trtqat.runtime.environment import Gpu
+
+SHAPES = {"x": {"min": [1, 3, 16, 16], "opt": [4, 3, 16, 16], "max": [8, 3, 16, 16]}}
+
+
+class Host:
+    """A host whose builder writes down what it is asked for; nothing of TensorRT is claimed."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.graph, self.plan = folder / "m.onnx", folder / "m.engine"
+        self.built: list[BuildOptions] = []
+        self.version, self.gpu = "8.6.0", "A GPU"
+        self.manifest: dict[str, Any] = {
+            "tensorrt": "8.6.0",
+            "gpu": "A GPU",
+            "profiles": SHAPES,
+            "options": {"precision": "int8", "tactic_sources": "-cudnn", "workspace_bytes": 1000},
+        }
+        monkeypatch.setattr(module, "build", self.build)
+        monkeypatch.setattr(
+            module, "load_tensorrt", lambda purpose: type("Trt", (), {"__version__": self.version})
+        )
+        monkeypatch.setattr(module, "describe_gpu", lambda: Gpu(self.gpu, "9.0", "580", "13.0"))
+        self.export()
+
+    def export(self) -> None:
+        example = models.EXAMPLES["residual"]
+        export_onnx(example.qat(), self.graph, ExportOptions(example.inputs))
+
+    def build(self, graph: Path, output: Path, options: BuildOptions) -> None:
+        self.built.append(options)
+        output.write_bytes(b"a plan")
+        manifest = {
+            "schema_version": 1,
+            "plan_sha256": sha256_of(output),
+            "graph": graph.name,
+            "graph_sha256": sha256_of(graph),
+            "tensorrt": self.version,
+            "gpu": self.gpu,
+            "profiles": SHAPES,
+            "options": {name: getattr(options, name) for name in module._SAME},
+        }
+        output.with_name(output.name + ".json").write_text(json.dumps(manifest))
+
+    def get(self, **options: bool) -> FloatEngine:
+        return float_engine(self.plan, self.manifest, self.graph, "fp16", **options)
+
+
+@pytest.fixture
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
+    return Host(tmp_path, monkeypatch)
+
+
+def test_it_is_built_as_the_int8_engine_was_and_taken_again(host: Host) -> None:
+    first = host.get()
+    assert first == FloatEngine(host.plan.with_name("m.fp16.engine"), is_new=True)
+    (options,) = host.built
+    assert (options.precision, options.tactic_sources) == ("fp16", "-cudnn")
+    assert options.workspace_bytes == 1000
+    assert options.profile.opt_shapes == {"x": (4, 3, 16, 16)}
+    assert host.get() == FloatEngine(first.path, is_new=False)
+    assert len(host.built) == 1
+    # Who trusts nothing that lies there gets a new one.
+    assert host.get(reuse=False).is_new
+    assert len(host.built) == 2
+
+
+@pytest.mark.parametrize("change", ["options", "profiles", "tensorrt", "gpu", "plan", "graph"])
+def test_another_one_is_not_taken(host: Host, change: str) -> None:
+    path = host.get().path
+    if change == "options":
+        host.manifest["options"]["workspace_bytes"] = 2000
+    elif change == "profiles":
+        host.manifest["profiles"] = {"x": {**SHAPES["x"], "max": [9, 3, 16, 16]}}
+    elif change == "tensorrt":
+        host.version = "8.6.1"
+    elif change == "gpu":
+        host.gpu = "Another"
+    elif change == "plan":
+        path.write_bytes(b"another plan")
+    else:
+        example = models.EXAMPLES["residual"]
+        options = ExportOptions(example.inputs, static_batch=True)
+        export_onnx(example.qat(), host.graph, options)
+    assert host.get().is_new
+    assert len(host.built) == 2
+
+
+def test_somebody_elses_engine_is_not_overwritten(host: Host) -> None:
+    path = host.plan.with_name("m.fp16.engine")
+    path.write_bytes(b"mine")
+    with pytest.raises(UsageError, match="is in the way"):
+        host.get()
+    assert (path.read_bytes(), host.built) == (b"mine", [])
+
+
+def test_an_fp16_graph_has_no_float_engine(host: Host) -> None:
+    example = models.EXAMPLES["residual"]
+    options = ExportOptions(example.inputs, opset=19, precision="fp16")
+    export_onnx(example.qat(), host.graph, options)
+    with pytest.raises(UsageError, match="is an FP16 graph"):
+        host.get()
+    assert host.built == []
