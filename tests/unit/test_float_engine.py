@@ -20,11 +20,23 @@ from trtqat.runtime.environment import Gpu
 SHAPES = {"x": {"min": [1, 3, 16, 16], "opt": [4, 3, 16, 16], "max": [8, 3, 16, 16]}}
 
 
+def export(path: Path, **options: Any) -> bytes:
+    example = models.EXAMPLES["residual"]
+    export_onnx(example.qat(), path, ExportOptions(example.inputs, **options))
+    return path.read_bytes()
+
+
+@pytest.fixture(scope="module")
+def graph(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    return export(tmp_path_factory.mktemp("graph") / "m.onnx")
+
+
 class Host:
     """A host whose builder writes down what it is asked for; nothing of TensorRT is claimed."""
 
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, folder: Path, graph: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
         self.graph, self.plan = folder / "m.onnx", folder / "m.engine"
+        self.graph.write_bytes(graph)
         self.built: list[BuildOptions] = []
         self.version, self.gpu = "8.6.0", "A GPU"
         self.manifest: dict[str, Any] = {
@@ -38,11 +50,6 @@ class Host:
             module, "load_tensorrt", lambda purpose: type("Trt", (), {"__version__": self.version})
         )
         monkeypatch.setattr(module, "describe_gpu", lambda: Gpu(self.gpu, "9.0", "580", "13.0"))
-        self.export()
-
-    def export(self) -> None:
-        example = models.EXAMPLES["residual"]
-        export_onnx(example.qat(), self.graph, ExportOptions(example.inputs))
 
     def build(self, graph: Path, output: Path, options: BuildOptions) -> None:
         self.built.append(options)
@@ -64,8 +71,8 @@ class Host:
 
 
 @pytest.fixture
-def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
-    return Host(tmp_path, monkeypatch)
+def host(tmp_path: Path, graph: bytes, monkeypatch: pytest.MonkeyPatch) -> Host:
+    return Host(tmp_path, graph, monkeypatch)
 
 
 def test_it_is_built_as_the_int8_engine_was_and_taken_again(host: Host) -> None:
@@ -96,9 +103,7 @@ def test_another_one_is_not_taken(host: Host, change: str) -> None:
     elif change == "plan":
         path.write_bytes(b"another plan")
     else:
-        example = models.EXAMPLES["residual"]
-        options = ExportOptions(example.inputs, static_batch=True)
-        export_onnx(example.qat(), host.graph, options)
+        export(host.graph, static_batch=True)
     assert host.get().is_new
     assert len(host.built) == 2
 
@@ -112,9 +117,7 @@ def test_somebody_elses_engine_is_not_overwritten(host: Host) -> None:
 
 
 def test_an_fp16_graph_has_no_float_engine(host: Host) -> None:
-    example = models.EXAMPLES["residual"]
-    options = ExportOptions(example.inputs, opset=19, precision="fp16")
-    export_onnx(example.qat(), host.graph, options)
+    export(host.graph, opset=19, precision="fp16")
     with pytest.raises(UsageError, match="is an FP16 graph"):
         host.get()
     assert host.built == []
