@@ -137,6 +137,62 @@ def test_torchscript_module(tmp_path: Path) -> None:
     assert "/layers/0/_input_quantizer/QuantizeLinear" in names
 
 
+class Named(nn.Module):
+    """Returns a dict, of which one member is on the way to the other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 1)
+        self.fc = nn.Linear(4, 2)
+
+    def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        x = torch.fake_quantize_per_tensor_affine(x, 0.05, 0, -128, 127)
+        features = torch.relu(self.conv(x)).mean((2, 3))
+        return {"logits": self.fc(features), "features": features}
+
+
+class Filled(Named):
+    """Puts one member after the other into its dict."""
+
+    def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        x = torch.fake_quantize_per_tensor_affine(x, 0.05, 0, -128, 127)
+        members = {"features": torch.relu(self.conv(x)).mean((2, 3))}
+        members["logits"] = self.fc(members["features"])
+        return members
+
+
+@pytest.mark.parametrize("way", ["traced", "scripted"])
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+def test_torchscript_module_that_returns_a_dict(way: str, tmp_path: Path) -> None:
+    x = torch.randn(2, 3, 16, 16)
+    if way == "traced":
+        model = torch.jit.trace(Named().eval(), x, strict=False)  # type: ignore[no-untyped-call]
+    else:
+        model = torch.jit.script(Named().eval())
+    expected = model(x)
+    result = export_onnx(model, tmp_path / "m.onnx", ExportOptions((X,)))
+    assert (result.pairs, result.notes) == (1, ())
+    graph = onnx.load(str(result.path)).graph
+    assert [output.name for output in graph.output] == list(expected)
+    names = {node.name for node in graph.node}
+    assert {"/conv/Conv", "/fc/Gemm", "/fake_quantize/QuantizeLinear"} <= names
+    assert {"conv.weight", "fc.weight"} <= {each.name for each in graph.initializer}
+    written = {*names, *(name for node in graph.node for name in (*node.input, *node.output))}
+    assert not [name for name in written if "returns_dict" in name]
+    found = OnnxModel(result.path).session(2).run({"x": x.numpy()})
+    for name, tensor in expected.items():
+        np.testing.assert_allclose(found[name], tensor.detach().numpy(), atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+def test_torchscript_dict_that_is_filled_later_is_refused(tmp_path: Path) -> None:
+    options = ExportOptions((X,))
+    with pytest.raises(ExportError, match="exporter failed") as caught:
+        export_onnx(torch.jit.script(Filled().eval()), tmp_path / "m.onnx", options)
+    assert "one literal" in caught.value.remedy
+    assert not list(tmp_path.iterdir())
+
+
 class FallsBack(nn.Module):
     """Branches on its data: torch.export refuses it, a trace takes the branch that it saw."""
 

@@ -21,6 +21,7 @@ import torch
 from trtqat.errors import ExportError, TrtqatError, UsageError, first_line
 from trtqat.export.options import Exporter
 from trtqat.export.samples import Samples
+from trtqat.export.script_outputs import is_dict_script, restore_paths, returning_values
 from trtqat.export.symbolics import registered_symbolics
 from trtqat.graph.expand_fake_quantize import DOMAIN, OP_TYPE
 
@@ -133,13 +134,16 @@ def _torchscript(
     dynamic_batch: bool,
 ) -> ir.Model:
     names = [*samples, *output_names]
-    tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
     file = io.BytesIO()
     opset = min(opset, _TORCHSCRIPT_NEWEST_OPSET)
+    is_dict = is_dict_script(model)
     try:
+        with _quiet():
+            exported = returning_values(model, samples) if is_dict else model
+        tensors = {**dict(exported.named_parameters()), **dict(exported.named_buffers())}
         with _quiet(), registered_symbolics(opset, tensors):
             torch.onnx.export(
-                model,
+                exported,
                 tuple(samples.values()),
                 file,  # type: ignore[arg-type]
                 dynamo=False,
@@ -152,11 +156,16 @@ def _torchscript(
     except TrtqatError:
         raise
     except Exception as error:
+        remedy = "Rewrite the operation that it names, or try --exporter dynamo."
+        if is_dict:
+            remedy = "Rewrite the operation that it names; a dict is read that one literal makes."
         raise ExportError(
-            f"The TorchScript exporter failed: {_root_cause(error)}",
-            "Rewrite the operation that it names, or try --exporter dynamo.",
+            f"The TorchScript exporter failed: {_root_cause(error)}", remedy
         ) from error
-    return ir.from_proto(onnx.load_from_string(file.getvalue()))
+    traced = ir.from_proto(onnx.load_from_string(file.getvalue()))
+    if is_dict:
+        restore_paths(traced.graph)
+    return traced
 
 
 def _onnxscript_translation() -> Any:  # noqa: ANN401
