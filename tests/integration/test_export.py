@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections import Counter
 from pathlib import Path
@@ -14,6 +15,7 @@ from onnx import numpy_helper
 from torch import nn
 
 from tests.models import EXAMPLES, Residual, quantizer
+from tests.toolkits import modelopt
 from trtqat.errors import ExportError, QuantizerError, SourceError
 from trtqat.export import pipeline
 from trtqat.export.options import Exporter, ExportOptions
@@ -343,3 +345,49 @@ def test_disabled_quantizers_leave_no_pair(tmp_path: Path) -> None:
     model.shortcut.disable()  # type: ignore[operator]
     result = export_onnx(model, tmp_path / "m.onnx", ExportOptions((X,), exporter="torchscript"))
     assert (result.quantizers, result.disabled, result.pairs) == (9, 1, 9)
+
+
+class Branches(nn.Module):
+    """Two branches, of which an inference takes the first alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.taken, self.other = nn.Linear(8, 8), nn.Linear(8, 8)
+        self.both = False
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y: torch.Tensor = self.taken(x)
+        return y + self.other(x) if self.both else y
+
+
+def branches(toolkit: str) -> nn.Module:
+    """As each toolkit leaves it; the other branch's input was never calibrated."""
+    model, batch = Branches().eval(), torch.randn(8, 8)
+    if toolkit == "modelopt":
+        mtq = modelopt()
+        with quiet_toolkit(), contextlib.redirect_stdout(None):
+            quantized: nn.Module = mtq.quantize(model, mtq.INT8_DEFAULT_CFG, lambda m: m(batch))
+        return quantized.eval()
+    insert_quantizers(model)
+    model.both = True
+    calibrate(model, [batch])
+    model.both = False
+    del model.other._input_quantizer._amax  # type: ignore[union-attr]
+    return model
+
+
+@pytest.mark.parametrize("toolkit", ["modelopt", "pytorch-quantization"])
+def test_quantizers_that_never_run_are_noted(toolkit: str, tmp_path: Path) -> None:
+    options = ExportOptions((TensorSpec("x", (1, 8)),), exporter="torchscript")
+    model = branches(toolkit)
+    result = export_onnx(model, tmp_path / "m.onnx", options)
+    (note,) = result.notes
+    assert note.startswith("2 quantizers never run, as 'other.")
+    # ModelOpt gives each layer one for its output, disabled.
+    disabled = 2 if toolkit == "modelopt" else 0
+    assert (result.pairs, result.disabled) == (2, disabled)
+
+    # What runs is refused as before, and by its name.
+    model.both = True  # type: ignore[assignment]
+    with pytest.raises(QuantizerError, match=r"'other\._?input_quantizer' has no amax"):
+        export_onnx(model, tmp_path / "both.onnx", options)
