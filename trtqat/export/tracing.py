@@ -8,6 +8,7 @@ attributes axis, low, high and quantizer. The TorchScript exporter does so also 
 from __future__ import annotations
 
 import contextlib
+import importlib
 import io
 import logging
 import warnings
@@ -102,6 +103,9 @@ def _dynamo(
     if dynamic_batch:
         batch = torch.export.Dim("batch")
         dynamic_shapes = tuple({0: batch} for _ in samples)
+    # The exporter imports it too, but makes of a Ctrl-C meanwhile an AttributeError, which would
+    # look as if it could not translate the model.
+    importlib.import_module("torch._dynamo")
     try:
         with _quiet():
             program = torch.onnx.export(
