@@ -265,3 +265,44 @@ def test_help_has_an_example_for_each_command(tmp_path: Path) -> None:
     for command in ("export", "build", "eval"):
         assert f"Example: trtqat {command}" in trtqat(tmp_path, command, "--help").stdout
     assert trtqat(tmp_path, "--version").stdout.startswith("trtqat 0.")
+
+
+# Ctrl-C exactly when PyTorch has imported one part of its compiler and not the others.
+INTERRUPTED = """
+import os, signal, sys
+
+class Interrupt:
+    def find_spec(self, name, path=None, target=None):
+        if name == "torch._dynamo.variables":
+            sys.meta_path.remove(self)
+            os.kill(os.getpid(), signal.SIGINT)
+
+def calibrated():
+    from net import calibrated
+    assert "torch._dynamo" not in sys.modules
+    sys.meta_path.insert(0, Interrupt())
+    return calibrated()
+"""
+
+
+def test_interrupt_while_pytorch_imports_its_compiler(tmp_path: Path) -> None:
+    (tmp_path / "interrupted.py").write_text(INTERRUPTED)
+    (tmp_path / "net.py").write_text(MODEL)
+    done = trtqat(tmp_path, "export", "interrupted.py:calibrated", *INPUT, "-o", "m.onnx")
+    assert (done.returncode, done.stdout) == (130, "")
+    assert done.stderr == "Interrupted; no file was written.\n"
+    assert not (tmp_path / "m.onnx").exists()
+
+
+def test_interrupt_that_a_library_turns_into_another_error() -> None:
+    code = (
+        "import os, signal\n"
+        "from trtqat.cli.console import command\n"
+        "with command(quiet=False, verbose=False):\n"
+        "    try:\n"
+        "        os.kill(os.getpid(), signal.SIGINT)\n"
+        "    except KeyboardInterrupt as error:\n"
+        "        raise AttributeError('half of a module') from error\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (130, "Interrupted; no file was written.\n")

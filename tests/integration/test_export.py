@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections import Counter
 from pathlib import Path
@@ -14,6 +15,7 @@ from onnx import numpy_helper
 from torch import nn
 
 from tests.models import EXAMPLES, Residual, quantizer
+from tests.toolkits import modelopt
 from trtqat.errors import ExportError, QuantizerError, SourceError
 from trtqat.export import pipeline
 from trtqat.export.options import Exporter, ExportOptions
@@ -135,6 +137,62 @@ def test_torchscript_module(tmp_path: Path) -> None:
     graph = onnx.load(str(tmp_path / "m.onnx"))
     names = [node.name for node in graph.graph.node]
     assert "/layers/0/_input_quantizer/QuantizeLinear" in names
+
+
+class Named(nn.Module):
+    """Returns a dict, of which one member is on the way to the other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 1)
+        self.fc = nn.Linear(4, 2)
+
+    def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        x = torch.fake_quantize_per_tensor_affine(x, 0.05, 0, -128, 127)
+        features = torch.relu(self.conv(x)).mean((2, 3))
+        return {"logits": self.fc(features), "features": features}
+
+
+class Filled(Named):
+    """Puts one member after the other into its dict."""
+
+    def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        x = torch.fake_quantize_per_tensor_affine(x, 0.05, 0, -128, 127)
+        members = {"features": torch.relu(self.conv(x)).mean((2, 3))}
+        members["logits"] = self.fc(members["features"])
+        return members
+
+
+@pytest.mark.parametrize("way", ["traced", "scripted"])
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+def test_torchscript_module_that_returns_a_dict(way: str, tmp_path: Path) -> None:
+    x = torch.randn(2, 3, 16, 16)
+    if way == "traced":
+        model = torch.jit.trace(Named().eval(), x, strict=False)  # type: ignore[no-untyped-call]
+    else:
+        model = torch.jit.script(Named().eval())
+    expected = model(x)
+    result = export_onnx(model, tmp_path / "m.onnx", ExportOptions((X,)))
+    assert (result.pairs, result.notes) == (1, ())
+    graph = onnx.load(str(result.path)).graph
+    assert [output.name for output in graph.output] == list(expected)
+    names = {node.name for node in graph.node}
+    assert {"/conv/Conv", "/fc/Gemm", "/fake_quantize/QuantizeLinear"} <= names
+    assert {"conv.weight", "fc.weight"} <= {each.name for each in graph.initializer}
+    written = {*names, *(name for node in graph.node for name in (*node.input, *node.output))}
+    assert not [name for name in written if "returns_dict" in name]
+    found = OnnxModel(result.path).session(2).run({"x": x.numpy()})
+    for name, tensor in expected.items():
+        np.testing.assert_allclose(found[name], tensor.detach().numpy(), atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+def test_torchscript_dict_that_is_filled_later_is_refused(tmp_path: Path) -> None:
+    options = ExportOptions((X,))
+    with pytest.raises(ExportError, match="exporter failed") as caught:
+        export_onnx(torch.jit.script(Filled().eval()), tmp_path / "m.onnx", options)
+    assert "one literal" in caught.value.remedy
+    assert not list(tmp_path.iterdir())
 
 
 class FallsBack(nn.Module):
@@ -287,3 +345,49 @@ def test_disabled_quantizers_leave_no_pair(tmp_path: Path) -> None:
     model.shortcut.disable()  # type: ignore[operator]
     result = export_onnx(model, tmp_path / "m.onnx", ExportOptions((X,), exporter="torchscript"))
     assert (result.quantizers, result.disabled, result.pairs) == (9, 1, 9)
+
+
+class Branches(nn.Module):
+    """Two branches, of which an inference takes the first alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.taken, self.other = nn.Linear(8, 8), nn.Linear(8, 8)
+        self.both = False
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y: torch.Tensor = self.taken(x)
+        return y + self.other(x) if self.both else y
+
+
+def branches(toolkit: str) -> nn.Module:
+    """As each toolkit leaves it; the other branch's input was never calibrated."""
+    model, batch = Branches().eval(), torch.randn(8, 8)
+    if toolkit == "modelopt":
+        mtq = modelopt()
+        with quiet_toolkit(), contextlib.redirect_stdout(None):
+            quantized: nn.Module = mtq.quantize(model, mtq.INT8_DEFAULT_CFG, lambda m: m(batch))
+        return quantized.eval()
+    insert_quantizers(model)
+    model.both = True
+    calibrate(model, [batch])
+    model.both = False
+    del model.other._input_quantizer._amax  # type: ignore[union-attr]
+    return model
+
+
+@pytest.mark.parametrize("toolkit", ["modelopt", "pytorch-quantization"])
+def test_quantizers_that_never_run_are_noted(toolkit: str, tmp_path: Path) -> None:
+    options = ExportOptions((TensorSpec("x", (1, 8)),), exporter="torchscript")
+    model = branches(toolkit)
+    result = export_onnx(model, tmp_path / "m.onnx", options)
+    (note,) = result.notes
+    assert note.startswith("2 quantizers never run, as 'other.")
+    # ModelOpt gives each layer one for its output, disabled.
+    disabled = 2 if toolkit == "modelopt" else 0
+    assert (result.pairs, result.disabled) == (2, disabled)
+
+    # What runs is refused as before, and by its name.
+    model.both = True  # type: ignore[assignment]
+    with pytest.raises(QuantizerError, match=r"'other\._?input_quantizer' has no amax"):
+        export_onnx(model, tmp_path / "both.onnx", options)

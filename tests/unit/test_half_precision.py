@@ -235,6 +235,27 @@ def test_resize_keeps_its_scales_and_a_mask_its_infinity() -> None:
     assert derived.agreement(image(3)).sqnr_db > 50
 
 
+def test_scales_that_are_computed_give_the_same_size() -> None:
+    """4 / 3 is less in FP16, so that 3 pixels became 3 and not 4."""
+    nodes = [
+        node("Conv", "x w", "c"),
+        node("Shape", "c", "pixels", start=2),
+        node("Cast", "pixels", "numbers", to=FLOAT),
+        node("Div", "wanted numbers", "factors"),
+        node("Concat", "ones factors", "scales", axis=0),
+        node("Resize", "c - scales", "r"),
+        node("Relu", "r", "y"),
+    ]
+    constants = {"w": normal(4, 3, 1, 1), "wanted": np.array([4], np.float32),
+                 "ones": np.ones(2, np.float32)}  # fmt: skip
+    x = {"x": normal(2, 3, 3, 3)}
+    derived = derive(graph(nodes, constants, {"x": (2, 3, 3, 3)}, {"y": "float32"}), x)
+    assert set(derived.kept) == {"/numbers", "/factors", "/scales"}
+    assert "the scales of '/r' are computed" in derived.kept["/factors"]
+    assert {"/c", "/r"} <= set(derived.report.half)
+    assert derived.agreement(x).sqnr_db > 50
+
+
 def test_several_inputs_with_integers_positions_and_counts() -> None:
     nodes = [
         node("Gather", "table ids", "rows"),

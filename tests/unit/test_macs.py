@@ -33,8 +33,8 @@ CASES: dict[str, Case] = {
     "transposed in groups": ("ConvTranspose", (BATCH, 4, 5, 6), (4, 3, 2, 2), {"group": 2}),
     "gemm": ("Gemm", (BATCH, 6), (6, 5), {}),
     "gemm transB": ("Gemm", (BATCH, 6), (5, 6), {"transB": 1}),
-    "gemm transA": ("Gemm", (6, BATCH), (6, 5), {"transA": 1}),
-    "gemm both": ("Gemm", (6, BATCH), (5, 6), {"transA": 1, "transB": 1}),
+    "gemm transA": ("Gemm", (BATCH, 6), (6, 5), {"transA": 1}),
+    "gemm both": ("Gemm", (BATCH, 6), (5, 6), {"transA": 1, "transB": 1}),
     "matmul": ("MatMul", (BATCH, 6), (6, 5), {}),
     "matmul of tokens": ("MatMul", (BATCH, 7, 6), (6, 5), {}),
     "matmul of heads": ("MatMul", (BATCH, 2, 7, 6), (BATCH, 2, 6, 7), {}),
@@ -46,7 +46,10 @@ CASES: dict[str, Case] = {
 def test_macs_of_one_sample(name: str) -> None:
     operator, shape, weight, attributes = CASES[name]
     graph = Graph(shape)
-    graph.node(operator, ["x", graph.constant("w", np.ones(weight, np.float32))], "y", **attributes)
+    data = graph.node("Transpose", ["x"], "t") if "transA" in attributes else "x"
+    graph.node(
+        operator, [data, graph.constant("w", np.ones(weight, np.float32))], "y", **attributes
+    )
     model = graph.model("y")
     (layer,) = summarize(model).layers
     (result,) = run(model, np.ones(shape, np.float32))
@@ -94,6 +97,80 @@ def test_shares_of_a_graph_with_an_open_batch_and_an_open_size() -> None:
     summary = summarize(_inferred(proto))
     assert [layer.macs for layer in summary.layers] == [None, None]
     assert (summary.macs, summary.int8_share) == (0, None)
+
+
+# 7 tokens of 6 numbers in each sample, 7 · 6 · 5 products with a weight of (6, 5).
+@pytest.mark.parametrize("lost", [False, True], ids=["named", "lost"])
+@pytest.mark.parametrize("batch", [1, 4, "batch"])
+@pytest.mark.parametrize("folding", ["reshape", "transpose"])
+def test_tokens_in_the_first_dimension_are_of_one_sample(
+    folding: str, batch: int | str, lost: bool
+) -> None:
+    graph = Graph((1, 7, 6))
+    if folding == "reshape":
+        graph.node("Reshape", ["x", graph.constant("s", np.array([-1, 6]))], "folded")
+    else:
+        graph.node("Transpose", ["x"], "folded", perm=[1, 0, 2])
+    graph.node("MatMul", [graph.pair("folded", 0.1), graph.constant("w", np.ones((6, 5)))], "y")
+    proto = graph.proto("y")
+    dim = proto.graph.input[0].type.tensor_type.shape.dim[0]
+    if isinstance(batch, int):
+        dim.dim_value = batch
+    else:
+        dim.dim_param = batch
+    model = _inferred(proto)
+    # As the torch.export-based exporter names the dimension, and as the other loses it.
+    if batch == "batch" and folding == "reshape":
+        for number, node in enumerate(model.graph):
+            (value,) = node.outputs
+            assert value.shape is not None
+            first = f"lost_{number}" if lost else "7*batch"
+            value.shape = ir.Shape([first, value.shape[1]])
+    assert summarize(model).macs == 7 * 6 * 5
+
+
+def test_what_was_lost_behind_a_fold_of_another_dimension() -> None:
+    """(7, batch, 6) → (7 · batch, 6) → the mean over 6 → a product."""
+    graph = Graph((1, 7, 6))
+    graph.node("Transpose", ["x"], "t", perm=[1, 0, 2])
+    graph.node("Reshape", ["t", graph.constant("s", np.array([-1, 6]))], "folded")
+    graph.node("ReduceMean", ["folded"], "mean", axes=[-1])
+    graph.node("MatMul", ["mean", graph.constant("w", np.ones((1, 5), np.float32))], "y")
+    proto = graph.proto("y")
+    proto.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "batch"
+    assert summarize(_inferred(proto)).macs == 7 * 5
+
+
+def test_products_of_all_samples_with_all_are_not_counted() -> None:
+    graph = Graph((1, 6))
+    graph.node("Transpose", ["x"], "t")
+    graph.node("MatMul", ["x", "t"], "y")
+    proto = graph.proto("y")
+    proto.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "batch"
+    assert [layer.macs for layer in summarize(_inferred(proto)).layers] == [None]
+
+
+def test_a_first_dimension_that_nothing_explains_is_not_counted() -> None:
+    graph = Graph((1, 7, 6))
+    graph.node("NonZero", ["x"], "found")
+    graph.node("Cast", ["found"], "c", to=TensorProto.FLOAT)
+    graph.node("Transpose", ["c"], "t")
+    graph.node("MatMul", ["t", graph.constant("w", np.ones((3, 5), np.float32))], "y")
+    assert [layer.macs for layer in summarize(graph.model("y")).layers] == [None]
+
+
+def test_a_dimension_that_one_of_two_operands_lost() -> None:
+    """As of a class token, expanded to the batch, before the tokens of a transformer."""
+    graph = Graph((1, 7, 6), inputs={"n": ("lost", 1, 6)})
+    graph.node("Relu", ["x"], "r")
+    graph.node("Neg", ["n"], "m")
+    graph.node("Concat", ["m", "r"], "tokens", axis=1)
+    graph.node("MatMul", ["tokens", graph.constant("w", np.ones((6, 5), np.float32))], "y")
+    proto = graph.proto("y")
+    proto.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "batch"
+    model = _inferred(proto)
+    del model.graph.inputs[1:]
+    assert summarize(model).macs == 8 * 6 * 5
 
 
 def _inferred(proto: onnx.ModelProto) -> ir.Model:

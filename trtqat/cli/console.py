@@ -7,10 +7,13 @@ import json
 import logging
 import os
 import shlex
+import signal
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from enum import Enum
 from pathlib import Path
+from types import FrameType
 from typing import Annotated, Any
 
 import typer
@@ -81,18 +84,46 @@ def command(*, quiet: bool, verbose: bool) -> Iterator[None]:
         verbose: Debugging messages as well.
     """
     _configure_logging(quiet=quiet, verbose=verbose)
+    with _noticed_interrupts() as interrupted:
+        try:
+            yield
+        except (Exception, KeyboardInterrupt) as error:
+            if interrupted.is_set() or isinstance(error, KeyboardInterrupt):
+                typer.echo("Interrupted; no file was written.", err=True)
+                sys.stderr.flush()
+                # TensorRT may still be building in its thread and knows no way to stop: leave it.
+                os._exit(_INTERRUPTED)
+            if not isinstance(error, TrtqatError):
+                raise
+            typer.echo(f"error: {error.problem}", err=True)
+            if error.remedy:
+                typer.echo(f"       {error.remedy}", err=True)
+            raise typer.Exit(error.exit_code) from error
+
+
+@contextlib.contextmanager
+def _noticed_interrupts() -> Iterator[threading.Event]:
+    """Yields what Ctrl-C sets, besides raising KeyboardInterrupt as ever.
+
+    Libraries turn that exception into others: PyTorch, while it imports its compiler, into an
+    AttributeError about a module that is only half there.
+    """
+    interrupted = threading.Event()
+
+    def notice(number: int, frame: FrameType | None) -> None:
+        interrupted.set()
+        signal.default_int_handler(number, frame)
+
+    # A process in the background may have been told to ignore Ctrl-C; only the main thread may set.
+    is_default = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if not is_default or threading.current_thread() is not threading.main_thread():
+        yield interrupted
+        return
+    signal.signal(signal.SIGINT, notice)
     try:
-        yield
-    except TrtqatError as error:
-        typer.echo(f"error: {error.problem}", err=True)
-        if error.remedy:
-            typer.echo(f"       {error.remedy}", err=True)
-        raise typer.Exit(error.exit_code) from error
-    except KeyboardInterrupt:
-        typer.echo("Interrupted; no file was written.", err=True)
-        sys.stderr.flush()
-        # TensorRT may still be building in its thread and knows no way to stop: leave it behind.
-        os._exit(_INTERRUPTED)
+        yield interrupted
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def print_json(result: dict[str, Any], destination: str | None) -> bool:

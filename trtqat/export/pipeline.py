@@ -17,7 +17,7 @@ from typing import Any
 import onnx_ir as ir
 import torch
 
-from trtqat.errors import ExportError, SourceError
+from trtqat.errors import ExportError, SourceError, TrtqatError
 from trtqat.export import samples as sampling
 from trtqat.export.finishing import finish, serialize
 from trtqat.export.options import Exporter, ExportOptions, ExportResult
@@ -73,14 +73,15 @@ def export_onnx(
     _check_float32(model)
     inputs = sampling.order_inputs(model, options.inputs)
     with quiet_toolkit():
-        quantizers = read_quantizers(model)
+        idle = _IdleQuantizers(model, inputs, options)
+        quantizers = read_quantizers(model, idle.found)
         examples = _examples(model, inputs, options)
         with replaced_quantizers(model, quantizers) as stand_ins:
             traced, exporter, pairs = _trace(model, examples, options)
             notes = [
                 *(note for q in quantizers.values() if q is not None for note in q.notes),
                 *pairs.notes,
-                *_check_count(model, stand_ins, pairs, examples[0]),
+                *_check_count(model, stand_ins, pairs, examples[0], idle.names),
             ]
             improvements = improve(traced, options.improve, opset=options.opset)
             graph = serialize(traced)
@@ -103,13 +104,43 @@ def export_onnx(
         start=start,
         exporter=exporter,
         quantizers=len(stand_ins) or pairs.count,
-        disabled=sum(quantizer is None for quantizer in quantizers.values()),
+        disabled=sum(quantizer is None for quantizer in quantizers.values()) - len(idle.names),
         pairs=pairs.count,
         improvements=improvements,
         half=half,
         verification=verification,
         notes=notes,
     )
+
+
+class _IdleQuantizers:
+    """Quantizers that cannot be exported and need not be, because the model never runs them.
+
+    Attributes:
+        names: Those that were found.
+    """
+
+    def __init__(
+        self, model: torch.nn.Module, inputs: list[TensorSpec], options: ExportOptions
+    ) -> None:
+        self.names: list[str] = []
+        self._model = model
+        self._runs: set[str] | None = None
+        size = None if options.static_batch else _TRACED_BATCH
+        self._batch = sampling.make_samples(inputs, size, options.seed)
+
+    def found(self, name: str) -> bool:
+        """Whether the model runs without it, by running the model at the first such question."""
+        if self._runs is None:
+            self._runs = runs = set[str]()
+            modules = dict(self._model.named_modules())
+            try:
+                sampling.observe(self._model, modules, self._batch, lambda each, _: runs.add(each))
+            except TrtqatError:
+                self._runs.update(modules)  # what is wrong with a quantizer may be why
+        if name not in self._runs:
+            self.names.append(name)
+        return name not in self._runs
 
 
 def _examples(
@@ -158,6 +189,7 @@ def _check_count(
     stand_ins: Mapping[str, FakeQuantize],
     pairs: ExpandedPairs,
     example: Example,
+    idle: list[str],
 ) -> list[str]:
     """Every active quantizer became its Q/DQ pairs; otherwise the export is wrong.
 
@@ -186,7 +218,7 @@ def _check_count(
                 f"{pairs.uses.get(name, 0)} Q/DQ pairs.",
                 "Its result may be unused; try the other --exporter, or disable it.",
             )
-    unused = [name for name in stand_ins if name not in uses]
+    unused = [*idle, *(name for name in stand_ins if name not in uses)]
     if unused:
         return [f"{len(unused)} quantizers never run, as '{unused[0]}': no Q/DQ pair for them."]
     return []

@@ -16,6 +16,7 @@ from torch.onnx import utils
 from torch.onnx.symbolic_helper import parse_args
 
 from trtqat.errors import QuantizerError
+from trtqat.export.script_outputs import own_path
 from trtqat.graph.expand_fake_quantize import DOMAIN, OP_TYPE
 from trtqat.quant.operator import PER_TENSOR
 from trtqat.quant.state import codes_without_zero_point
@@ -233,7 +234,7 @@ def _name(g: Any, scale: Any) -> str:  # noqa: ANN401
     """
     path = scale.debugName().rpartition(".")[0] if scale.debugName() in _tensors else ""
     names = [part.rpartition("::")[2] for part in g.original_node.scopeName().split("/")]
-    return path or ".".join(name for name in names if name) or "fake_quantize"
+    return own_path(path or ".".join(name for name in names if name)) or "fake_quantize"
 
 
 def _unique(name: str, parameters: tuple[object, ...]) -> str:

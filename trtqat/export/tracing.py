@@ -8,6 +8,7 @@ attributes axis, low, high and quantizer. The TorchScript exporter does so also 
 from __future__ import annotations
 
 import contextlib
+import importlib
 import io
 import logging
 import warnings
@@ -21,6 +22,7 @@ import torch
 from trtqat.errors import ExportError, TrtqatError, UsageError, first_line
 from trtqat.export.options import Exporter
 from trtqat.export.samples import Samples
+from trtqat.export.script_outputs import is_dict_script, restore_paths, returning_values
 from trtqat.export.symbolics import registered_symbolics
 from trtqat.graph.expand_fake_quantize import DOMAIN, OP_TYPE
 
@@ -101,6 +103,9 @@ def _dynamo(
     if dynamic_batch:
         batch = torch.export.Dim("batch")
         dynamic_shapes = tuple({0: batch} for _ in samples)
+    # The exporter imports it too, but makes of a Ctrl-C meanwhile an AttributeError, which would
+    # look as if it could not translate the model.
+    importlib.import_module("torch._dynamo")
     try:
         with _quiet():
             program = torch.onnx.export(
@@ -133,13 +138,16 @@ def _torchscript(
     dynamic_batch: bool,
 ) -> ir.Model:
     names = [*samples, *output_names]
-    tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
     file = io.BytesIO()
     opset = min(opset, _TORCHSCRIPT_NEWEST_OPSET)
+    is_dict = is_dict_script(model)
     try:
+        with _quiet():
+            exported = returning_values(model, samples) if is_dict else model
+        tensors = {**dict(exported.named_parameters()), **dict(exported.named_buffers())}
         with _quiet(), registered_symbolics(opset, tensors):
             torch.onnx.export(
-                model,
+                exported,
                 tuple(samples.values()),
                 file,  # type: ignore[arg-type]
                 dynamo=False,
@@ -152,11 +160,16 @@ def _torchscript(
     except TrtqatError:
         raise
     except Exception as error:
+        remedy = "Rewrite the operation that it names, or try --exporter dynamo."
+        if is_dict:
+            remedy = "Rewrite the operation that it names; a dict is read that one literal makes."
         raise ExportError(
-            f"The TorchScript exporter failed: {_root_cause(error)}",
-            "Rewrite the operation that it names, or try --exporter dynamo.",
+            f"The TorchScript exporter failed: {_root_cause(error)}", remedy
         ) from error
-    return ir.from_proto(onnx.load_from_string(file.getvalue()))
+    traced = ir.from_proto(onnx.load_from_string(file.getvalue()))
+    if is_dict:
+        restore_paths(traced.graph)
+    return traced
 
 
 def _onnxscript_translation() -> Any:  # noqa: ANN401

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
+from trtqat.graph.batch import elements_per_sample
 from trtqat.graph.layers import CONVOLUTIONS, Layer
 from trtqat.graph.view import GraphView
 
@@ -81,40 +82,37 @@ def summarize(model: ir.Model) -> GraphSummary:
 
 
 def macs_of(layer: Layer) -> int | None:
-    """Multiply-accumulates of a layer for one sample (the first dimension counts as 1).
+    """Multiply-accumulates of a layer for one sample; None if the shapes do not tell.
 
     Every output element of a convolution needs in_channels / groups · kernel of them, one of
     a product as many as the operands share; a ConvTranspose does the work of the convolution
-    from its output to its input.
+    from its output to its input. A sample may have several rows of the first dimension, as
+    where tokens are folded into it (``batch``).
     """
     node = layer.node
     spread = layer.data if node.op_type == "ConvTranspose" else node.outputs[0]
-    points = _sample_dims(spread)
-    if points is None:
-        return None
+    graph = node.graph
+    assert isinstance(graph, ir.Graph)
+    elements = elements_per_sample(spread, graph)
+    each = _macs_of_element(layer)
+    return None if elements is None or each is None else elements * each
+
+
+def _macs_of_element(layer: Layer) -> int | None:
+    node = layer.node
     if node.op_type in CONVOLUTIONS:
-        weight = _dims(layer.weight)
         # A weight is (here, there, kernel): each point of the one side meets the rest.
-        return None if weight is None else math.prod(points) * math.prod(weight[1:])
-    data = _dims(layer.data)
-    if data is None:
-        return None
+        weight = _shape(layer.weight)
+        rest = [dim for dim in weight[1:] if dim is not None]
+        return math.prod(rest) if weight and len(rest) == len(weight) - 1 else None
+    data = _shape(layer.data)
     transposed = node.attributes.get("transA")
-    return math.prod(points) * (data[-2] if transposed and transposed.as_int() else data[-1])
+    return data[0 if transposed and transposed.as_int() else -1] if data else None
 
 
-def _dims(value: ir.Value) -> list[int] | None:
-    """The shape with 1 for an open first dimension; None if another one is open."""
+def _shape(value: ir.Value) -> list[int | None]:
+    """With None for an open dimension; empty if it is not known."""
     constant = value.const_value
     shape = value.shape if constant is None else constant.shape
-    if shape is None or len(shape) == 0:
-        return None
-    first, *rest = (dim if isinstance(dim, int) else None for dim in shape)
-    known = [dim for dim in rest if dim is not None]
-    return None if len(known) != len(rest) else [first or 1, *known]
-
-
-def _sample_dims(value: ir.Value) -> list[int] | None:
-    """The shape of one sample: without the first dimension."""
-    dims = _dims(value)
-    return None if dims is None else dims[1:]
+    dims = [] if shape is None else [shape[axis] for axis in range(len(shape))]
+    return [dim if isinstance(dim, int) else None for dim in dims]

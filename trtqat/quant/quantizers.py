@@ -7,7 +7,7 @@ exports a model knows toolkits.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -47,24 +47,34 @@ class Quantizer:
     notes: tuple[str, ...] = ()
 
 
-def read_quantizers(model: torch.nn.Module) -> dict[str, Quantizer | None]:
+def read_quantizers(
+    model: torch.nn.Module, never_runs: Callable[[str], bool] = lambda _: False
+) -> dict[str, Quantizer | None]:
     """Reads every quantizer of a model.
 
     Args:
         model: Any module; quantizers of known toolkits are found by class.
+        never_runs: Asked with the name of one that cannot be exported; nothing depends on it
+            where the answer is yes. A layer that calibration did not reach has such ones.
 
     Returns:
-        Quantizers by dotted name in module order; None for a disabled one.
+        Quantizers by dotted name in module order; None for a disabled one, and for one that
+        cannot be exported and never runs.
 
     Raises:
-        QuantizerError: One of them has no exact Q/DQ equivalent.
+        QuantizerError: One that runs has no exact Q/DQ equivalent.
     """
     found: dict[str, Quantizer | None] = {}
     for name, module in model.named_modules():
         for reader in READERS:
             if reader.is_quantizer(module):
-                state = reader.read(name, module)
-                found[name] = None if state is None else _checked(name, state)
+                try:
+                    state = reader.read(name, module)
+                    found[name] = None if state is None else _checked(name, state)
+                except QuantizerError:
+                    if not never_runs(name):
+                        raise
+                    found[name] = None
     return found
 
 

@@ -11,7 +11,9 @@ FP16, except where its *measured* values do not allow it:
    the layers that read from that DQ. FP32 around INT8 is as quick; a Cast between would
    hide the INT8.
 4. FP32 goes on over cheap nodes that only FP32 encloses (``regions``).
-5. Inputs and outputs of the graph keep FP32 and their names; Casts stand at the borders
+5. The scales of a Resize are FP32 by ONNX's types, and so is all that computes them: the output's
+   size is rounded down from them, so FP16's 4/3 makes 3 pixels 3 and not 4.
+6. Inputs and outputs of the graph keep FP32 and their names; Casts stand at the borders
    (``borders``).
 """
 
@@ -125,10 +127,26 @@ def _kept(nodes: list[ir.Node], measured: Measured) -> dict[ir.Node, str]:
         reason = reason_against_half(node, measured)
         if reason:
             kept[node] = reason
-    for node, reason in _lost_scales(nodes).items():
+    for node, reason in {**_makers_of_sizes(nodes), **_lost_scales(nodes)}.items():
         kept.setdefault(node, reason)
     kept.update(enclosed_nodes(nodes, kept))
     return {node: kept[node] for node in nodes if node in kept}
+
+
+def _makers_of_sizes(nodes: list[ir.Node]) -> dict[ir.Node, str]:
+    """What computes the scales of a Resize, up to the integers that it begins with."""
+    found: dict[ir.Node, str] = {}
+    for node in nodes:
+        if node.op_type != "Resize" or len(node.inputs) < 3:
+            continue
+        stack = [node.inputs[2]]
+        while stack:
+            value = stack.pop()
+            maker = value.producer() if value is not None and is_float(value) else None
+            if maker is not None and maker not in found:
+                found[maker] = f"the scales of '{node.name}' are computed from it"
+                stack += maker.inputs
+    return found
 
 
 def _lost_scales(nodes: list[ir.Node]) -> dict[ir.Node, str]:
