@@ -6,7 +6,7 @@ import contextlib
 import itertools
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from trtqat.data.batches import Dataset
 from trtqat.errors import DataError
@@ -20,9 +20,10 @@ from trtqat.evaluation.report import Measured, Report, Rival
 from trtqat.evaluation.running import open_sessions
 from trtqat.evaluation.sweep import BatchPoint, RivalPoint, best_within
 from trtqat.evaluation.throughput import measure_throughput
-from trtqat.evaluation.trtexec import measure_like_trtexec
+from trtqat.evaluation.timing import LatencyOptions
+from trtqat.evaluation.trtexec import TrtexecTiming, measure_like_trtexec
 from trtqat.runtime.environment import describe_environment
-from trtqat.runtime.telemetry import watch_gpu
+from trtqat.runtime.telemetry import Telemetry, watch_gpu
 from trtqat.tensors import Arrays
 
 _LOG = logging.getLogger(__name__)
@@ -76,21 +77,10 @@ def evaluate(
     )
     if recorded is not None:
         comparison = compare_with(recorded, comparison)
-    curve: list[BatchPoint] = []
-    telemetry = None
+    times = _Times()
     if options.latency is not None:
-        on_gpu = model.device == "cuda"
-        with watch_gpu() if on_gpu else contextlib.nullcontext() as watch:
-            for size in sorted({options.batch_size, *options.sweep}):
-                look = watch.look if watch else lambda: None
-                curve.append(_time(timed, baseline is not None, dataset, size, options, look))
-            telemetry = watch.result() if watch else None
-    trtexec = None
-    if options.like is not None and options.latency is not None:
-        inputs = _full_batch(dataset, options.batch_size)
-        trtexec = measure_like_trtexec(
-            model, options.batch_size, inputs, options.like, options.latency
-        )
+        times = _measure_times(timed, baseline is not None, dataset, options, options.latency)
+    curve = times.curve
     at = next((point for point in curve if point.batch_size == options.batch_size), None)
     theirs, speedup = (at.baseline, at.speedup) if at else (None, None)
     if recorded is not None and recorded.batch_size == options.batch_size:
@@ -119,34 +109,65 @@ def evaluate(
         batch_size=options.batch_size,
         speedup=speedup,
         environment=describe_environment(with_gpu=model.device == "cuda"),
-        telemetry=telemetry,
-        trtexec=trtexec,
+        telemetry=times.telemetry,
+        trtexec=times.trtexec,
         failed_gates=tuple(failed_gates(options, comparison, speedup)),
-        curve=tuple(curve) if options.sweep else (),
+        curve=curve if options.sweep else (),
         best_batch=best.batch_size if best else None,
     )
+
+
+@dataclass(frozen=True)
+class _Times:
+    curve: tuple[BatchPoint, ...] = ()
+    telemetry: Telemetry | None = None
+    trtexec: TrtexecTiming | None = None
+
+
+def _measure_times(
+    models: Sequence[Model],
+    has_baseline: bool,
+    dataset: Dataset,
+    options: EvaluateOptions,
+    latency: LatencyOptions,
+) -> _Times:
+    """Times the model, the baseline if there is one, and the rivals, in this order."""
+    model = models[0]
+    curve = []
+    with watch_gpu() if model.device == "cuda" else contextlib.nullcontext() as watch:
+        look = watch.look if watch else lambda: None
+        for size in sorted({options.batch_size, *options.sweep}):
+            inputs = _full_batch(dataset, size)
+            curve.append(
+                _time(models, has_baseline, inputs, size, options.in_flight, latency, look)
+            )
+        telemetry = watch.result() if watch else None
+    trtexec = None
+    if options.like is not None:
+        size = options.batch_size
+        inputs = _full_batch(dataset, size)
+        trtexec = measure_like_trtexec(model, size, inputs, options.like, latency)
+    return _Times(tuple(curve), telemetry, trtexec)
 
 
 def _time(
     models: Sequence[Model],
     has_baseline: bool,
-    dataset: Dataset,
+    inputs: Arrays,
     batch_size: int,
-    options: EvaluateOptions,
+    in_flight: int,
+    latency: LatencyOptions,
     look: Callable[[], None],
 ) -> BatchPoint:
-    """Times the model, the baseline if there is one, and the rivals, in this order."""
-    assert options.latency is not None
     _LOG.info("Timing %s at batch %d.", ", ".join(each.name for each in models), batch_size)
-    inputs = _full_batch(dataset, batch_size)
     with contextlib.ExitStack() as stack:
-        lanes = open_sessions(models, batch_size, options.in_flight)
+        lanes = open_sessions(models, batch_size, in_flight)
         for session in itertools.chain.from_iterable(lanes):
             stack.callback(session.close)
         firsts = [sessions[0] for sessions in lanes]
-        timings, ratios = measure_in_turns(firsts, inputs, options.latency, between=look)
+        timings, ratios = measure_in_turns(firsts, inputs, latency, between=look)
         if all(model.device == "cuda" for model in models):
-            found = measure_throughput(lanes, inputs, options.latency, between=look)
+            found = measure_throughput(lanes, inputs, latency, between=look)
             timings = [
                 replace(timing, throughput=each)
                 for timing, each in zip(timings, found, strict=True)
