@@ -11,8 +11,9 @@ Where what happens:
     engine/      TensorRT's builder (builder.py); what differs between versions (versions.py)
     runtime/     may this host run a plan (preflight.py), and by which TensorRT (flavours.py);
                  TensorRT engines and sessions, ONNX Runtime, PyTorch: one protocol, three files
-    evaluation/  accuracy.py, latency.py, and the report on both (evaluate.py; page.py as HTML);
-                 which layer loses accuracy (locate.py)
+    evaluation/  accuracy.py, latency.py, throughput.py (several queries in flight: running.py) and
+                 the report on them (evaluate.py; page.py as HTML); what might run instead
+                 (rivals.py); which layer loses accuracy (locate.py)
     data/        labelled batches: CIFAR-10, .npz, a factory, random
     cli/         one file per subcommand: parse, call one function, render
 
