@@ -37,11 +37,13 @@ if TYPE_CHECKING:
     from trtqat.evaluation.evaluate import evaluate
     from trtqat.evaluation.options import EvaluateOptions
     from trtqat.evaluation.report import Report
+    from trtqat.evaluation.timing import LatencyOptions
     from trtqat.export.loading import ModelSource, load_model
     from trtqat.export.pipeline import ExportOptions, ExportResult, export_onnx
     from trtqat.runtime.engine import Engine
     from trtqat.runtime.onnx_reference import OnnxModel
     from trtqat.runtime.pytorch import PyTorchModel
+    from trtqat.tensors import TensorSpec
 
 __all__ = [
     "BuildOptions",
@@ -50,10 +52,12 @@ __all__ = [
     "EvaluateOptions",
     "ExportOptions",
     "ExportResult",
+    "LatencyOptions",
     "ModelSource",
     "OnnxModel",
     "PyTorchModel",
     "Report",
+    "TensorSpec",
     "TrtqatError",
     "build",
     "evaluate",
@@ -66,13 +70,15 @@ _HOMES = {
     "BuildOptions": "trtqat.engine.options",
     "BuildResult": "trtqat.engine.builder",
     "Engine": "trtqat.runtime.engine",
-    "EvaluateOptions": "trtqat.evaluation.evaluate",
+    "EvaluateOptions": "trtqat.evaluation.options",
     "ExportOptions": "trtqat.export.pipeline",
     "ExportResult": "trtqat.export.pipeline",
+    "LatencyOptions": "trtqat.evaluation.timing",
     "ModelSource": "trtqat.export.loading",
     "OnnxModel": "trtqat.runtime.onnx_reference",
     "PyTorchModel": "trtqat.runtime.pytorch",
-    "Report": "trtqat.evaluation.evaluate",
+    "Report": "trtqat.evaluation.report",
+    "TensorSpec": "trtqat.tensors",
     "TrtqatError": "trtqat.errors",
     "build": "trtqat.engine.builder",
     "evaluate": "trtqat.evaluation.evaluate",

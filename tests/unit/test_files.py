@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import typer
 
-from trtqat.cli.console import check_json, command, print_json, print_table
+from trtqat.cli.console import check_outputs, command, print_json, print_table
 from trtqat.errors import GateError, MissingError, PlanError, TrtqatError, UsageError
 from trtqat.files import check_writable, sha256_of, write_atomically
 
@@ -142,9 +142,25 @@ def test_no_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert not print_json(RESULT, None)
     assert capsys.readouterr().out == ""
     for destination in (None, "-", str(tmp_path / "result.json")):
-        check_json(destination)
+        check_outputs({"--json": destination})
     with pytest.raises(UsageError, match="does not exist"):
-        check_json(str(tmp_path / "missing" / "result.json"))
+        check_outputs({"--json": str(tmp_path / "missing" / "result.json")})
+
+
+def test_outputs_never_overwrite_inputs_or_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("m.onnx", "net.py", "data.npz"):
+        (tmp_path / name).write_bytes(b"")
+    inputs = (Path("m.onnx"), "net.py:qat", "npz:data.npz", "random:8", None)
+    for name in ("m.onnx", "net.py", "data.npz", str(tmp_path / "m.onnx"), "./net.py"):
+        with pytest.raises(UsageError, match=r"--json '.*' would overwrite an input"):
+            check_outputs({"--json": name}, inputs)
+    with pytest.raises(UsageError, match=r"'\./a' would overwrite what --html writes"):
+        check_outputs({"--html": Path("a"), "--json": "./a"})
+    check_outputs({"--html": Path("a"), "--json": "b", "--output": None}, inputs)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data.npz", "m.onnx", "net.py"]
 
 
 def test_tables_are_not_cut_and_take_brackets(capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,7 +8,8 @@ import pytest
 
 from tests.unit.test_accuracy import NumpyModel
 from trtqat.engine.float_engine import float_engine
-from trtqat.errors import UsageError
+from trtqat.errors import QuantizerError, SourceError, UsageError
+from trtqat.evaluation.open import PyTorchSource
 from trtqat.evaluation.rivals import (
     RivalOptions,
     find_graph,
@@ -68,6 +69,36 @@ def test_the_reference_is_for_engines() -> None:
     assert open_steps(NumpyModel(), Path("m.onnx")) == []
     with pytest.raises(UsageError, match="--reference is for engines"):
         open_steps(NumpyModel(), Path("m.onnx"), reference=True)
+
+
+NET = """
+import torch
+from trtqat.quant.training import insert_quantizers
+
+def plain():
+    return torch.nn.Sequential(torch.nn.Linear(7, 7))
+
+def uncalibrated():
+    model = plain()
+    insert_quantizers(model)
+    return model
+"""
+
+
+@pytest.mark.parametrize(
+    ("factory", "error", "message"),
+    [
+        ("plain", SourceError, "has no active quantizer, so it is not the model"),
+        ("uncalibrated", QuantizerError, "has no amax"),
+    ],
+)
+def test_the_fake_quantized_step_must_be_that(
+    tmp_path: Path, factory: str, error: type[Exception], message: str
+) -> None:
+    (tmp_path / "net.py").write_text(NET)
+    source = PyTorchSource(f"{tmp_path / 'net.py'}:{factory}")
+    with pytest.raises(error, match=message):
+        open_steps(NumpyModel(), Path("m.onnx"), fake_quantized=source)
 
 
 def test_a_float_engine_needs_the_manifest() -> None:

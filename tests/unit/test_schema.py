@@ -62,6 +62,7 @@ def full_report() -> dict[str, Any]:
         telemetry=Telemetry(state, state, 1900, 1980, 1980, ("power limit",), 0.5, 10),
         trtexec=from_times(times, "trtexec-10", "plain enqueue"),
         failed_gates=("The speed-up is 1.00, less than 2.",),
+        latency_budget_ms=5.0,
         best_batch=8,
     )
     found = {

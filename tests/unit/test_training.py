@@ -314,3 +314,11 @@ class TestCalibrate:
         assert float((model(x) - x).abs().max()) <= 0.5001 * step
         assert float((model(100 * x) / step).max()) == pytest.approx(127, abs=1e-3)
         assert float((model(100 * x) / step).min()) == pytest.approx(-128, abs=1e-3)
+
+
+def test_calibration_batches_with_labels_are_named() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 1))
+    insert_quantizers(model)
+    with pytest.raises(QuantizerError, match="does not take a batch for calibration") as error:
+        calibrate(model, [(torch.randn(2, 3, 4, 4), torch.tensor([0, 1]))])
+    assert "leave the labels out" in error.value.remedy

@@ -12,7 +12,7 @@ from trtqat.cli.console import (
     JsonOption,
     QuietOption,
     VerboseOption,
-    check_json,
+    check_outputs,
     command,
     print_json,
 )
@@ -109,7 +109,7 @@ def build(
     Example: trtqat build model.onnx -o model.engine --batch 1:32:128
     """
     with command(quiet=quiet, verbose=verbose):
-        check_json(json)
+        check_outputs({"--json": json, "--output": output}, [graph, sign, triton_labels])
 
         from trtqat.engine.builder import build as build_engine
         from trtqat.engine.inspection import cover_graph, inspect_engine

@@ -10,7 +10,7 @@ import shlex
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import Enum
 from pathlib import Path
 from types import FrameType
@@ -18,7 +18,7 @@ from typing import Annotated, Any
 
 import typer
 
-from trtqat.errors import TrtqatError
+from trtqat.errors import TrtqatError, UsageError
 
 
 class Flavour(str, Enum):
@@ -154,12 +154,39 @@ def command_line() -> str:
     return shlex.join(["trtqat", *sys.argv[1:]])
 
 
-def check_json(destination: str | None) -> None:
-    """Finds out whether the JSON file can be written before anything is measured."""
-    if destination not in (None, "-"):
-        from trtqat.files import check_writable
+def check_outputs(
+    outputs: Mapping[str, str | Path | None], inputs: Iterable[str | Path | None] = ()
+) -> None:
+    """Finds out whether the outputs can be written before anything is computed.
 
-        check_writable(Path(str(destination)))
+    Args:
+        outputs: File by option; ``"-"``, standard output, and None are none.
+        inputs: What is read: files, or with a file in it, as ``model.py:factory``.
+
+    Raises:
+        UsageError: One cannot be written, or would overwrite an input or another output.
+    """
+    from trtqat.files import check_writable
+
+    taken = {path: "an input of this command" for text in inputs for path in _files_in(text)}
+    for option, destination in outputs.items():
+        if destination is None or str(destination) == "-":
+            continue
+        path = Path(destination).resolve()
+        if path in taken:
+            raise UsageError(
+                f"{option} '{destination}' would overwrite {taken[path]}.", "Choose another name."
+            )
+        taken[path] = f"what {option} writes"
+        check_writable(Path(destination))
+
+
+def _files_in(text: str | Path | None) -> set[Path]:
+    """The files that an argument may name: itself, before its last colon, behind its first one."""
+    if text is None:
+        return set()
+    names = (str(text), str(text).rpartition(":")[0], str(text).partition(":")[2])
+    return {Path(name).resolve() for name in names if name and Path(name).is_file()}
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -176,7 +203,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     console = Console(highlight=False, markup=False, emoji=False)
     # Cells are cut to the width of a terminal; a file has none.
     if not console.is_terminal:
-        console = Console(highlight=False, markup=False, emoji=False, width=200)
+        console = Console(highlight=False, markup=False, emoji=False, width=10_000)
     console.print(table)
 
 

@@ -14,7 +14,7 @@ from trtqat.cli.console import (
     RuntimeOption,
     TrustOption,
     VerboseOption,
-    check_json,
+    check_outputs,
     command,
     print_json,
 )
@@ -39,7 +39,7 @@ def doctor(
     Example: trtqat doctor model.engine
     """
     with command(quiet=quiet, verbose=verbose):
-        check_json(json)
+        check_outputs({"--json": json}, [plan, trust])
 
         from trtqat.runtime.host import describe_host
         from trtqat.runtime.host_checks import check_host

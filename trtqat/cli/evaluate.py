@@ -19,7 +19,7 @@ from trtqat.cli.console import (
     TrustOption,
     VerboseOption,
     WeightsOption,
-    check_json,
+    check_outputs,
     command,
     command_line,
     print_json,
@@ -28,7 +28,7 @@ from trtqat.cli.console import (
 )
 from trtqat.cli.report_words import describe_report, report_tables
 from trtqat.errors import UsageError
-from trtqat.files import check_writable, write_atomically
+from trtqat.files import write_atomically
 
 if TYPE_CHECKING:
     from trtqat.evaluation.locate import LayerDrift
@@ -140,10 +140,12 @@ def evaluate(
     runtime: RuntimeOption = None,
     weights: WeightsOption = None,
     max_accuracy_drop: Annotated[
-        float | None, typer.Option(metavar="POINTS", help="Gate: top-1 lost to the baseline.")
+        float | None,
+        typer.Option(min=0, metavar="POINTS", help="Gate: top-1 lost to the baseline."),
     ] = None,
     min_speedup: Annotated[
-        float | None, typer.Option(metavar="X", help="Gate: median compute time, baseline / model.")
+        float | None,
+        typer.Option(min=0, metavar="X", help="Gate: median compute time, baseline / model."),
     ] = None,
     locate: Annotated[
         bool,
@@ -163,7 +165,13 @@ def evaluate(
     --checkpoint fp32.pt
     """
     with command(quiet=quiet, verbose=verbose):
-        check_json(json)
+        check_outputs(
+            {"--json": json, "--html": html},
+            [
+                *(model, data, baseline, baseline_report, checkpoint, graph, weights, trust),
+                *(fake_quantized, fake_quantized_checkpoint),
+            ],
+        )
 
         from trtqat.data.dataset import open_dataset
         from trtqat.evaluation.evaluate import evaluate as measure
@@ -189,8 +197,6 @@ def evaluate(
                 "Give the graph that it was built from: trtqat eval model.onnx --locate",
             )
         sizes = parse_batch_sizes(batch_size)
-        if html is not None:
-            check_writable(html)
         if baseline is not None and baseline_report is not None:
             raise UsageError(
                 "--baseline and --baseline-report name two baselines.", "Give one of them."
@@ -279,9 +285,12 @@ def evaluate(
             with progress_bar("Locating", quiet=quiet) as progress:
                 drifts = find_drifts(model, dataset, batch_size=sizes[-1], progress=progress)
         tables = report_tables(report, drifts)
+        words = describe_report(report, drifts)
         layers = time_layers(opened, sizes[-1]) if html is not None else ()
         if html is not None:
-            page = render_page(report, tables, command=command_line(), drifts=drifts, layers=layers)
+            page = render_page(
+                report, tables, command=command_line(), words=words, drifts=drifts, layers=layers
+            )
             write_atomically(html, page.encode())
         result = {
             **report.to_dict(),
@@ -291,7 +300,7 @@ def evaluate(
         if not print_json(result, json):
             for _, columns, rows in tables:
                 print_table(columns, rows)
-            typer.echo(describe_report(report, drifts, latency_budget))
+            typer.echo(words)
             if report.trtexec is not None:
                 typer.echo(f"\n{describe_trtexec(report.trtexec)}")
             for warning in report.warnings:

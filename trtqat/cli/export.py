@@ -17,7 +17,7 @@ from trtqat.cli.console import (
     JsonOption,
     QuietOption,
     VerboseOption,
-    check_json,
+    check_outputs,
     command,
     print_json,
 )
@@ -135,8 +135,11 @@ def export(
     with command(quiet=quiet, verbose=verbose):
         from trtqat.extras import require
 
-        check_json(json)
         is_onnx = source.endswith(".onnx")
+        # To improve an ONNX file in its place is a sound wish.
+        is_in_place = is_onnx and Path(source) == output
+        read = [checkpoint] if is_in_place else [checkpoint, source]
+        check_outputs({"--output": output, "--json": json}, read)
         torch = () if is_onnx else ("torch", "onnxscript")
         for module in ("onnx", "onnx_ir", "onnxruntime", *torch):
             require(module, extra="export", purpose="Exporting a model")
@@ -226,6 +229,8 @@ def _print(result: ExportResult) -> None:
     if repairs:
         listed = ", ".join(f"{count} by {name}" for name, count in repairs.items())
         typer.echo(f"repairs: {listed} (no output bit changed; -v lists them)")
+    for name, scale in result.quantized_inputs.items():
+        typer.echo(f"input '{name}' arrives as INT8 codes of scale {scale:.9g}, or as floats")
     if result.half is not None:
         report, agreement = result.half.report, result.half.agreement
         typer.echo(

@@ -15,7 +15,7 @@ from trtqat.cli.console import (
     TrustOption,
     VerboseOption,
     WeightsOption,
-    check_json,
+    check_outputs,
     command,
     print_json,
 )
@@ -107,7 +107,14 @@ def inspect(
     Example: trtqat inspect model.onnx --strict
     """
     with command(quiet=quiet, verbose=verbose):
-        check_json(json)
+        check_outputs(
+            {
+                "--json": json,
+                "--export-layer-info": export_layer_info,
+                "--export-profile": export_profile,
+            },
+            [file, graph, profile, ceilings, trust, weights],
+        )
         for module in ("onnx", "onnx_ir"):
             require(module, extra="onnx", purpose="Inspecting a graph or an engine")
         if file.suffix == ".json":

@@ -77,13 +77,11 @@ def inspect_plan(
         inspect_engine,
     )
     from trtqat.engine.roofline import draw_roofline, find_ceilings
-    from trtqat.files import check_writable, write_atomically
+    from trtqat.files import write_atomically
     from trtqat.runtime.engine import Engine
     from trtqat.runtime.environment import describe_gpu
 
     layer_info, profile = exports
-    for target in filter(None, exports):
-        check_writable(target)
     if profile is not None and not passes:
         raise UsageError("There are no times to export with --passes 0.", "Give --passes 50.")
     if limits and not passes:

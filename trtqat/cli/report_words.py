@@ -44,36 +44,44 @@ def report_tables(report: Report, drifts: Sequence[LayerDrift] = ()) -> list[Tab
             rows.append(_rival(report.baseline, None, report.speedup))
         tables.append(("What might run instead", columns, rows))
     if report.curve:
-        columns = ["batch", "images/s", "compute", "request", "request, 99 %", "speed-up"]
+        columns = ["batch", "images/s", "compute", "request", "request, 99 %"]
+        # A recorded baseline is compared at one batch size.
+        columns += ["speed-up"] if any(point.speedup for point in report.curve) else []
         columns += [rival.measured.name for rival in report.rivals]
         tables.append(("Batch sizes", columns, [_point(point) for point in report.curve]))
     if drifts:
         columns = ["layer, most lost first", "operator", "SQNR", "lost here", "lint"]
         ranked = sorted(drifts, key=lambda each: -each.fall_db)
-        tables.append(("Where quantization loses", columns, [_drift(each) for each in ranked]))
+        tables.append(
+            (
+                "Where quantization loses, against the same graph without it",
+                columns,
+                [_drift(each) for each in ranked],
+            )
+        )
     return tables
 
 
-def describe_report(
-    report: Report, drifts: Sequence[LayerDrift], latency_budget_ms: float | None
-) -> str:
+def describe_report(report: Report, drifts: Sequence[LayerDrift]) -> str:
     """What stands below the tables.
 
     Args:
         report: The evaluation.
         drifts: Layers as ``evaluation.locate.locate`` found them.
-        latency_budget_ms: The budget, if there was one.
     """
     lines = []
-    if latency_budget_ms is not None:
+    if report.model.accuracy is None:
+        lines.append("The data has no labels, so there is no accuracy.")
+    if report.latency_budget_ms is not None:
         best = f"batch {report.best_batch}" if report.best_batch else "none of the batch sizes"
-        lines.append(f"Best within {latency_budget_ms:g} ms for 99 % of requests: {best}")
+        lines.append(f"Best within {report.latency_budget_ms:g} ms for 99 % of requests: {best}")
     if drifts:
         from trtqat.evaluation.locate import first_drift
 
         first = first_drift(tuple(drifts))
         lines.append(
-            f"First layer in the graph's order below 20 dB: {first.name if first else 'none'}"
+            "Layers are compared with the same graph without quantization, not with the baseline; "
+            f"first one below 20 dB: {first.name if first else 'none'}"
         )
     gpu = report.environment.gpu
     where = f"{gpu.name}, driver {gpu.driver}" if gpu else report.environment.cpu
@@ -123,8 +131,14 @@ def _rival(side: Measured, agreement: Agreement | None, speedup: Ratio | None) -
         f"{rate.images_per_second:,.0f} ({rate.in_flight})" if rate else "",
         _share(side.accuracy.top1, side.accuracy.count) if side.accuracy else "",
         _share(agreement.same_top1, agreement.count) if agreement else "",
-        f"{side.size_bytes / 1e6:.1f} MB" if side.size_bytes else "",
+        _size(side.size_bytes),
     ]
+
+
+def _size(count: int | None) -> str:
+    if not count:
+        return ""
+    return f"{count / 1e6:.1f} MB" if count >= 1e5 else f"{count / 1e3:.1f} kB"
 
 
 def _decibels(agreement: Agreement | None) -> str:
@@ -146,7 +160,7 @@ def _point(point: BatchPoint) -> list[str]:
         f"{timing.compute.median_ms:.3f} ms",
         f"{timing.request.median_ms:.3f} ms",
         f"{timing.request.p99_ms:.3f} ms",
-        f"{point.speedup.value:.2f}x" if point.speedup else "",
+        *([f"{point.speedup.value:.2f}x"] if point.speedup else []),
         *(f"{rival.timing.compute.median_ms:.3f} ms" for rival in point.rivals),
     ]
 

@@ -27,8 +27,16 @@ def describe_roofline(roofline: Roofline) -> str:
         )
     elif roofline.profiled_ms:
         # The profiler's events between the layers only add to their sum.
+        untimed = sum(layer.time_ms is None for layer in roofline.layers)
+        whose = "the layers"
+        if untimed:
+            whose = (
+                f"{len(roofline.layers) - untimed} layers, floor "
+                f"{roofline.profiled_floor_ms:.3f} ms,"
+            )
+            lines.append(f"{untimed} of {len(roofline.layers)} layers have no time in the profile")
         lines.append(
-            f"Under the profiler the layers sum up to {roofline.profiled_ms:.3f} ms: at least "
+            f"Under the profiler {whose} sum up to {roofline.profiled_ms:.3f} ms: at least "
             f"{100 * roofline.profiled_floor_ms / roofline.profiled_ms:.0f} % of the limit is "
             "reached"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +13,8 @@ from numpy.lib.npyio import NpzFile
 from trtqat.data.batches import Batch, check_input, check_labels, check_range, to_input
 from trtqat.errors import DataError
 from trtqat.tensors import Array, TensorSpec
+
+_LOG = logging.getLogger(__name__)
 
 LABELS = "labels"
 # The name that a file may use without knowing what the exporter called the only input.
@@ -51,6 +54,10 @@ class Npz:
                 f"The arrays of '{path}' have different numbers of samples: {listed}.",
                 "Save arrays of the same length.",
             )
+        unused = [name for name in available if name not in (*names.values(), LABELS)]
+        if unused:
+            listed = ", ".join(f"'{name}'" for name in unused)
+            _LOG.warning("'%s': %s is not used; labels are called 'labels'.", path, listed)
         self._length = next(iter(lengths.values()), 0)
         if not self._length:
             raise DataError(f"'{path}' holds no sample.", "Save at least one.")

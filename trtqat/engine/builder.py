@@ -58,8 +58,8 @@ class BuildResult:
 
 
 def build(
-    graph: Path,
-    output: Path,
+    graph: Path | str,
+    output: Path | str,
     options: BuildOptions | None = None,
     *,
     sign: Path | None = None,
@@ -82,6 +82,7 @@ def build(
         MissingError: There is no TensorRT or no GPU, or this TensorRT lacks an option.
     """
     options = options or BuildOptions()
+    graph, output = Path(graph), Path(output)
     check_writable(output)
     key = None if sign is None else read_private_key(sign)
     source = read_graph_file(graph, quantized=options.precision == "int8")

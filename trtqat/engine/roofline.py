@@ -109,7 +109,8 @@ class Roofline:
 
     def largest_gaps(self, count: int = 5) -> tuple[LayerRoof, ...]:
         """The layers that take most beyond their floors."""
-        return tuple(sorted(self.layers, key=lambda each: -each.gap_ms)[:count])
+        timed = [layer for layer in self.layers if layer.time_ms is not None]
+        return tuple(sorted(timed or self.layers, key=lambda each: -each.gap_ms)[:count])
 
 
 def draw_roofline(

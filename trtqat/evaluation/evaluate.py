@@ -113,6 +113,7 @@ def evaluate(
         trtexec=times.trtexec,
         failed_gates=tuple(failed_gates(options, comparison, speedup)),
         curve=curve if options.sweep else (),
+        latency_budget_ms=budget,
         best_batch=best.batch_size if best else None,
     )
 

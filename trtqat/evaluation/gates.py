@@ -60,7 +60,7 @@ def check_can_be_measured(
         )
     if options.latency is None and (options.sweep or options.latency_budget_ms is not None):
         raise UsageError(
-            "Several batch sizes and a latency budget need a latency measurement.",
+            "Several batch sizes or a latency budget need a latency measurement.",
             "Give a --duration, or one batch size.",
         )
     if options.min_speedup is not None and (baseline is None or options.latency is None):

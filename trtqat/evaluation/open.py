@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trtqat.errors import MissingError, UsageError
+from trtqat.errors import MissingError, SourceError, UsageError
 from trtqat.evaluation.protocol import Model
 from trtqat.extras import require
 from trtqat.runtime.flavours import Flavour
@@ -93,6 +93,7 @@ def open_pytorch(
     precision: Precision = "fp32",
     compiled: bool = False,
     cuda_graph: bool = True,
+    has_quantizers: bool = False,
 ) -> PyTorchModel:
     """Loads a PyTorch model to compare ``model`` with, onto the same kind of device.
 
@@ -103,9 +104,12 @@ def open_pytorch(
         precision: Arithmetic.
         compiled: Whether ``torch.compile`` compiles it.
         cuda_graph: Whether to capture a CUDA graph where that works.
+        has_quantizers: Whether it must have quantizers, calibrated ones.
 
     Raises:
-        SourceError: The source cannot be loaded, or takes other inputs than the model.
+        SourceError: The source cannot be loaded, takes other inputs than the model, or lacks its
+            quantizers.
+        QuantizerError: One of them is not calibrated, or cannot be exported otherwise.
         MissingError: PyTorch is not installed, or sees no GPU.
     """
     torch = require("torch", extra="export", purpose="The PyTorch baseline")
@@ -127,6 +131,16 @@ def open_pytorch(
     module = load_model(
         ModelSource(source.source, source.checkpoint, arguments), device=model.device
     )
+    # A TorchScript file or a program has operators instead, which have their scales.
+    if has_quantizers and not isinstance(module, torch.jit.ScriptModule):
+        from trtqat.quant.quantizers import read_quantizers
+
+        if not any(read_quantizers(module).values()) and not source.source.endswith(".pt2"):
+            raise SourceError(
+                f"'{source.source}' has no active quantizer, so it is not the model that was "
+                "exported.",
+                "Give the factory of the quantization-aware model, as for trtqat export.",
+            )
     # The names must be those of forward; a TorchScript file may have lost them.
     inputs = _as_the_engine_runs(model)
     if len(inputs) > 1:

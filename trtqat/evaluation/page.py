@@ -58,6 +58,7 @@ def render_page(
     tables: Sequence[tuple[str, Sequence[str], Sequence[Sequence[str]]]],
     *,
     command: str,
+    words: str = "",
     drifts: Sequence[LayerDrift] = (),
     layers: Sequence[LayerTime] = (),
 ) -> str:
@@ -67,11 +68,14 @@ def render_page(
         report: The evaluation.
         tables: Title, columns and rows of each.
         command: What made the report, to make it again.
+        words: What stands below the tables in the terminal.
         drifts: Layers as ``evaluation.locate.locate`` found them.
         layers: The engine's layers as ``evaluation.layers.time_layers`` found them.
     """
     sections = [_gates(report)]
     sections += [_section(title, _table(columns, rows)) for title, columns, rows in tables]
+    if words:
+        sections.append(f'<p class="words">{escape(words)}</p>')
     sections += _charts(report, drifts)
     if layers:
         sections.append(_section("Time and precision of the engine's layers", _layers(layers)))
@@ -122,7 +126,10 @@ def _charts(report: Report, drifts: Sequence[LayerDrift]) -> list[str]:
         notes = {each.name: ", ".join(each.findings) for each in drifts}
         values = {each.name: max(each.sqnr_db, 0.0) for each in drifts}
         sections.append(
-            _section("Drift along the network: SQNR of each layer", bars(values, "dB", notes=notes))
+            _section(
+                "Drift: SQNR of each layer against the same graph without quantization",
+                bars(values, "dB", notes=notes),
+            )
         )
     return sections
 
@@ -216,7 +223,7 @@ h1 { font-size: 1.4rem } h2 { font-size: 1.05rem; margin: 2rem 0 .5rem }
 .verdict { font-size: 1.15rem; background: var(--soft); padding: .8rem 1rem;
   border-left: 4px solid #0072b2 }
 .failed { border-left: 4px solid #d55e00; padding-left: 1rem }
-.wide { overflow-x: auto }
+.wide { overflow-x: auto } .words { white-space: pre-line }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums }
 td { white-space: nowrap }
 th, td { padding: .2rem .8rem .2rem 0; border-bottom: 1px solid var(--line); text-align: right }

@@ -72,6 +72,7 @@ class Report:
         trtexec: What trtexec would report, if that was asked for.
         failed_gates: A sentence for every gate that was not met.
         curve: Timings by batch size, ascending; empty without a sweep.
+        latency_budget_ms: What 99 % of requests had to keep within, if that was asked.
         best_batch: The best of them within the latency budget, if one was given and met.
         schema_version: Of the JSON form.
     """
@@ -89,6 +90,7 @@ class Report:
     rivals: tuple[Rival, ...] = ()
     trtexec: TrtexecTiming | None = None
     curve: tuple[BatchPoint, ...] = ()
+    latency_budget_ms: float | None = None
     best_batch: int | None = None
     schema_version: int = SCHEMA_VERSION
 

@@ -122,7 +122,15 @@ def open_steps(
     steps: list[Model] = []
     if fake_quantized is not None:
         # Toolkits' quantizers may look at their values, which no CUDA graph captures.
-        steps.append(open_pytorch(fake_quantized, model, name="Fake-quantized", cuda_graph=False))
+        steps.append(
+            open_pytorch(
+                fake_quantized,
+                model,
+                name="Fake-quantized PyTorch",
+                cuda_graph=False,
+                has_quantizers=True,
+            )
+        )
     if reference:
         if model.device == "cpu":
             raise UsageError(f"'{path}' is a graph; --reference is for engines.", "Leave it out.")

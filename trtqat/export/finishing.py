@@ -16,7 +16,7 @@ import trtqat
 from trtqat.errors import ExportError
 from trtqat.export.options import ExportResult, HalfResult, Verification
 from trtqat.files import write_atomically
-from trtqat.graph import METADATA_KEY
+from trtqat.graph import METADATA_KEY, QUANTIZED_INPUTS
 from trtqat.graph.improve import Improvements
 from trtqat.graph.lint import lint
 from trtqat.graph.macs import summarize
@@ -82,6 +82,7 @@ def finish(
         pairs=pairs,
         improvements=improvements,
         half=half,
+        quantized_inputs=provenance.get(QUANTIZED_INPUTS, {}),
         summary=summary,
         findings=findings,
         verification=verification,

@@ -53,11 +53,12 @@ class ModelSource:
         return described
 
 
-def load_model(source: ModelSource, *, device: str = "cpu") -> torch.nn.Module:
+def load_model(source: ModelSource | str, *, device: str = "cpu") -> torch.nn.Module:
     """Loads a model in eval mode.
 
     Args:
-        source: Factory with an optional checkpoint, a TorchScript file or a program.
+        source: Factory with an optional checkpoint, a TorchScript file or a program; a string is
+            its pointer.
         device: Where to; the files hold constants that only loading moves.
 
     Returns:
@@ -68,7 +69,13 @@ def load_model(source: ModelSource, *, device: str = "cpu") -> torch.nn.Module:
         QuantizerError: A quantizer in a program is no symmetric INT8, or the factory could not
             insert or calibrate its own.
     """
+    source = ModelSource(source) if isinstance(source, str) else source
     path = Path(source.pointer)
+    if path.suffix == ".py":
+        raise SourceError(
+            f"'{path}' is a file with code, and does not say which function makes the model.",
+            f"Name it behind a colon: {path}:qat",
+        )
     with quiet_toolkit():
         if ":" in source.pointer and not path.exists():
             model = _from_factory(source).to(device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -91,6 +92,7 @@ class ExportResult:
         pairs: Number of Q/DQ pairs made for them, before repairs.
         improvements: What the passes did.
         half: The FP16 graph that was derived; None for FP32.
+        quantized_inputs: Scale by name of the inputs that arrive as INT8 codes.
         summary: Layers, and the share of the arithmetic in INT8.
         findings: What lint found in the finished graph.
         verification: Agreement with the source.
@@ -107,6 +109,7 @@ class ExportResult:
     pairs: int
     improvements: Improvements
     half: HalfResult | None
+    quantized_inputs: Mapping[str, float]
     summary: GraphSummary
     findings: tuple[Finding, ...]
     verification: Verification

@@ -45,7 +45,7 @@ _OTHER_BATCH = 3
 
 def export_onnx(
     model: torch.nn.Module,
-    output: Path,
+    output: Path | str,
     options: ExportOptions,
     *,
     provenance: Mapping[str, Any] | None = None,
@@ -66,6 +66,7 @@ def export_onnx(
         UsageError: The file cannot be written.
     """
     start = time.monotonic()
+    output = Path(output)
     check_writable(output)
     check_opset(options.opset, options.precision)
     check_quantized_input(options)

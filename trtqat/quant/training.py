@@ -20,7 +20,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from trtqat.errors import QuantizerError
+from trtqat.errors import QuantizerError, first_line
 from trtqat.quant.pytorch_quantization import is_quantizer
 from trtqat.quant.silence import load_toolkit, quiet_toolkit
 
@@ -209,12 +209,18 @@ def _run(model: Callable[..., object], batch: object, device: torch.device) -> N
     def move(value: object) -> object:
         return value.to(device) if isinstance(value, torch.Tensor) else value
 
-    if isinstance(batch, Mapping):
-        model(**{name: move(value) for name, value in batch.items()})
-    elif isinstance(batch, (tuple, list)):
-        model(*map(move, batch))
-    else:
-        model(move(batch))
+    try:
+        if isinstance(batch, Mapping):
+            model(**{name: move(value) for name, value in batch.items()})
+        elif isinstance(batch, (tuple, list)):
+            model(*map(move, batch))
+        else:
+            model(move(batch))
+    except TypeError as error:
+        raise QuantizerError(
+            f"The model does not take a batch for calibration: {first_line(error)}.",
+            "A batch is what forward takes, as tensors: leave the labels out.",
+        ) from error
 
 
 @contextlib.contextmanager

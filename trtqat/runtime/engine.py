@@ -46,7 +46,7 @@ class Engine:
 
     def __init__(
         self,
-        path: Path,
+        path: Path | str,
         *,
         cuda_graph: bool = True,
         allow_engine_code: bool = False,
@@ -73,6 +73,7 @@ class Engine:
             UsageError: ``trust`` is no such key.
             MissingError: There is no TensorRT that runs it, or no GPU here.
         """
+        path = Path(path)
         found = preflight(
             path,
             describe_host(),

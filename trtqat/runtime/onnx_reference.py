@@ -43,7 +43,7 @@ class OnnxModel:
 
     device: Literal["cpu", "cuda"] = "cpu"
 
-    def __init__(self, graph: Path | bytes, *, as_written: bool = False) -> None:
+    def __init__(self, graph: Path | str | bytes, *, as_written: bool = False) -> None:
         """Loads a graph.
 
         Args:
@@ -56,6 +56,7 @@ class OnnxModel:
             MissingError: ONNX Runtime is not installed.
         """
         runtime = require("onnxruntime", extra="onnxruntime", purpose="Running a graph on the CPU")
+        graph = Path(graph) if isinstance(graph, str) else graph
         self.name = graph.name if isinstance(graph, Path) else "graph"
         if isinstance(graph, Path) and not graph.is_file():
             raise GraphError(f"There is no ONNX file '{graph}'.", "Check the path.")
