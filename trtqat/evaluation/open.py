@@ -120,6 +120,7 @@ def open_pytorch(
         )
     from trtqat.export.loading import ModelSource, load_model, parse_factory_args
     from trtqat.export.samples import order_inputs
+    from trtqat.quant.quantizers import read_quantizers
     from trtqat.runtime.pytorch import PyTorchModel
 
     if not source.source:
@@ -127,20 +128,22 @@ def open_pytorch(
             f"The source of the model '{name}' is empty.",
             "Give file.py:factory, a TorchScript file or a .pt2.",
         )
-    arguments = parse_factory_args(list(source.factory_args))
-    module = load_model(
-        ModelSource(source.source, source.checkpoint, arguments), device=model.device
+    pointer = ModelSource(
+        source.source, source.checkpoint, parse_factory_args(list(source.factory_args))
     )
-    # A TorchScript file or a program has operators instead, which have their scales.
-    if has_quantizers and not isinstance(module, torch.jit.ScriptModule):
-        from trtqat.quant.quantizers import read_quantizers
-
-        if not any(read_quantizers(module).values()) and not source.source.endswith(".pt2"):
+    if has_quantizers and not Path(source.source).exists():
+        # A factory's: read on the CPU, as for an export; PyTorchModel moves it.
+        module = load_model(pointer)
+        if not any(read_quantizers(module).values()):
             raise SourceError(
                 f"'{source.source}' has no active quantizer, so it is not the model that was "
                 "exported.",
                 "Give the factory of the quantization-aware model, as for trtqat export.",
             )
+    else:
+        # A TorchScript file or a program has operators instead, which have their scales, and
+        # constants that only loading moves.
+        module = load_model(pointer, device=model.device)
     # The names must be those of forward; a TorchScript file may have lost them.
     inputs = _as_the_engine_runs(model)
     if len(inputs) > 1:
