@@ -65,9 +65,12 @@ def run_models(
     """
     whole = range(0, len(dataset) - batch_size + 1, batch_size)
     rest = len(whole) * batch_size
-    if any(model.device == "cpu" for model in models):
-        in_flight = 1
-    lanes = _open_lanes(models, min(in_flight, len(whole)), batch_size)
+    opened = open_sessions(models, batch_size, min(in_flight, len(whole)))
+    # A dataset that fills no batch has one lane, which opens its sessions when it runs.
+    lanes = [
+        [Batches(*each, batch_size) for each in zip(models, sessions, strict=True)]
+        for sessions in zip(*opened, strict=True)
+    ] or [[Batches(model) for model in models]]
     reading = threading.Lock()
 
     def answer(lane: int, start: int) -> Answers:
@@ -138,14 +141,14 @@ def open_sessions(models: Sequence[Model], batch_size: int, wanted: int) -> list
     Args:
         models: If one is on a CPU, each gets one.
         batch_size: Within their ranges.
-        wanted: At least 1.
+        wanted: At most so many of each.
 
     Raises:
         InferenceError: A model does not even open one; those that were opened are closed.
     """
     sessions: list[list[Session]] = [[] for _ in models]
     if any(model.device == "cpu" for model in models):
-        wanted = 1
+        wanted = min(wanted, 1)
     for count in range(wanted):
         try:
             for model, opened in zip(models, sessions, strict=True):
@@ -165,10 +168,17 @@ def open_sessions(models: Sequence[Model], batch_size: int, wanted: int) -> list
 class Batches:
     """Runs batches of any size, one session at a time: an engine may allow no second one."""
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, session: Session | None = None, size: int = 0) -> None:
+        """Takes a session that is open already, or none.
+
+        Args:
+            model: Whose session it is.
+            session: The first one; it is closed as all others are.
+            size: Its batch size.
+        """
         self._model = model
-        self._session: Session | None = None
-        self._size = 0
+        self._session = session
+        self._size = size
 
     def first_output(self, inputs: Arrays, size: int) -> Array:
         """The first output of ``run``."""
@@ -205,22 +215,6 @@ class Batches:
         if self._session is not None:
             self._session.close()
         self._session = None
-
-
-def _open_lanes(models: Sequence[Model], wanted: int, batch_size: int) -> list[list[Batches]]:
-    """One runner of every model for each lane; the first opens its sessions when it needs them."""
-    lanes = [[Batches(model) for model in models]]
-    while len(lanes) < wanted:
-        lane = [Batches(model) for model in models]
-        try:
-            for each in [*(lanes[0] if len(lanes) == 1 else []), *lane]:
-                each.open(batch_size)
-        except InferenceError as error:
-            _close(lane)
-            _LOG.info("%d of %d batches in flight: %s", len(lanes), wanted, error)
-            break
-        lanes.append(lane)
-    return lanes
 
 
 def _close(lane: Sequence[Batches]) -> None:
