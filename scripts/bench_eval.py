@@ -134,8 +134,8 @@ def throughput(
     timing = measure_latency(session, inputs, LatencyOptions(200, seconds))
     session.close()
     found: dict[str, Any] = {
-        "gpu_alone": 1e3 * batch_size / timing.compute.median_ms,
-        "one_at_a_time": 1e3 * batch_size / timing.request.median_ms,
+        "gpu_alone": timing.computed_per_second(batch_size),
+        "one_at_a_time": timing.requested_per_second(batch_size),
         "polygraphy": polygraphy(plan, inputs, seconds),
         "compute_ms": timing.compute.median_ms,
         "request_ms": timing.request.median_ms,

@@ -26,11 +26,12 @@ from trtqat.cli.console import (
     print_table,
     progress_bar,
 )
-from trtqat.cli.report_words import describe_report, report_tables
+from trtqat.cli.report_words import answers, report_tables, where_measured
 from trtqat.errors import UsageError
 from trtqat.files import write_atomically
 
 if TYPE_CHECKING:
+    from trtqat.evaluation.layers import LayerTime
     from trtqat.evaluation.locate import LayerDrift
 
 
@@ -285,9 +286,10 @@ def evaluate(
             with progress_bar("Locating", quiet=quiet) as progress:
                 drifts = find_drifts(model, dataset, batch_size=sizes[-1], progress=progress)
         tables = report_tables(report, drifts)
-        words = describe_report(report, drifts)
-        layers = time_layers(opened, sizes[-1]) if html is not None else ()
+        words = answers(report, drifts)
+        layers: tuple[LayerTime, ...] = ()
         if html is not None:
+            layers = time_layers(opened, sizes[-1])
             page = render_page(
                 report, tables, command=command_line(), words=words, drifts=drifts, layers=layers
             )
@@ -300,7 +302,9 @@ def evaluate(
         if not print_json(result, json):
             for _, columns, rows in tables:
                 print_table(columns, rows)
-            typer.echo(words)
+            if words:
+                typer.echo(words)
+            typer.echo(f"\n{where_measured(report)}")
             if report.trtexec is not None:
                 typer.echo(f"\n{describe_trtexec(report.trtexec)}")
             for warning in report.warnings:

@@ -62,8 +62,8 @@ def report_tables(report: Report, drifts: Sequence[LayerDrift] = ()) -> list[Tab
     return tables
 
 
-def describe_report(report: Report, drifts: Sequence[LayerDrift]) -> str:
-    """What stands below the tables.
+def answers(report: Report, drifts: Sequence[LayerDrift]) -> str:
+    """What was asked for and stands in no table, a line each.
 
     Args:
         report: The evaluation.
@@ -83,6 +83,15 @@ def describe_report(report: Report, drifts: Sequence[LayerDrift]) -> str:
             "Layers are compared with the same graph without quantization, not with the baseline; "
             f"first one below 20 dB: {first.name if first else 'none'}"
         )
+    return "\n".join(lines)
+
+
+def where_measured(report: Report) -> str:
+    """Data and host, with the clocks of its GPU where NVML told them.
+
+    Args:
+        report: The evaluation.
+    """
     gpu = report.environment.gpu
     where = f"{gpu.name}, driver {gpu.driver}" if gpu else report.environment.cpu
     if report.telemetry is not None:
@@ -93,7 +102,7 @@ def describe_report(report: Report, drifts: Sequence[LayerDrift]) -> str:
             f"{during.after.temperature_c} °C, {during.before.power_w:.0f} to "
             f"{during.after.power_w:.0f} W"
         )
-    return "\n".join([*lines, f"\n{report.data}; {where}"])
+    return f"{report.data}; {where}"
 
 
 def _drift(drift: LayerDrift) -> list[str]:
@@ -236,7 +245,7 @@ def _rows(report: Report) -> list[list[str]]:
 def _one_at_a_time(report: Report, side: Measured) -> str:
     if side.timing is None or side.timing.throughput is None:
         return ""
-    return f"{1e3 * report.batch_size / side.timing.request.median_ms:,.0f}"
+    return f"{side.timing.requested_per_second(report.batch_size):,.0f}"
 
 
 def _in_flight(side: Measured) -> str:
@@ -247,7 +256,7 @@ def _in_flight(side: Measured) -> str:
 def _share_of_gpu(report: Report, side: Measured) -> str:
     if side.timing is None or side.timing.throughput is None:
         return ""
-    alone = 1e3 * report.batch_size / side.timing.compute.median_ms
+    alone = side.timing.computed_per_second(report.batch_size)
     return f"{100 * side.timing.throughput.images_per_second / alone:.0f} %"
 
 

@@ -68,7 +68,7 @@ def render_page(
         report: The evaluation.
         tables: Title, columns and rows of each.
         command: What made the report, to make it again.
-        words: What stands below the tables in the terminal.
+        words: Answers that stand in no table, a line each.
         drifts: Layers as ``evaluation.locate.locate`` found them.
         layers: The engine's layers as ``evaluation.layers.time_layers`` found them.
     """
@@ -112,7 +112,7 @@ def _charts(report: Report, drifts: Sequence[LayerDrift]) -> list[str]:
         with_baseline = [p for p in report.curve if p.baseline is not None]
         if with_baseline:
             points["images/s, baseline"] = [
-                (float(p.batch_size), 1e3 * p.batch_size / p.baseline.compute.median_ms)
+                (float(p.batch_size), p.baseline.computed_per_second(p.batch_size))
                 for p in with_baseline
                 if p.baseline is not None
             ]

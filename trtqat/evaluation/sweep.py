@@ -43,7 +43,7 @@ class BatchPoint:
     @property
     def images_per_second(self) -> float:
         """What the model computes with its inputs resident, one query behind the other."""
-        return 1e3 * self.batch_size / self.model.compute.median_ms
+        return self.model.computed_per_second(self.batch_size)
 
 
 def parse_batch_sizes(text: str) -> tuple[int, ...]:

@@ -93,6 +93,14 @@ class Timing:
     throughput: Throughput | None = None
     warnings: tuple[str, ...] = ()
 
+    def computed_per_second(self, batch_size: int) -> float:
+        """Images that it computes in a second, inputs resident, one query behind the other."""
+        return 1e3 * batch_size / self.compute.median_ms
+
+    def requested_per_second(self, batch_size: int) -> float:
+        """Images a second, one request behind the other."""
+        return 1e3 * batch_size / self.request.median_ms
+
 
 @dataclass(frozen=True)
 class Ratio:
