@@ -137,7 +137,7 @@ def export(
 
         is_onnx = source.endswith(".onnx")
         # To improve an ONNX file in its place is a sound wish.
-        is_in_place = is_onnx and Path(source) == output
+        is_in_place = is_onnx and Path(source).resolve() == output.resolve()
         read = [checkpoint] if is_in_place else [checkpoint, source]
         check_outputs({"--output": output, "--json": json}, read)
         torch = () if is_onnx else ("torch", "onnxscript")

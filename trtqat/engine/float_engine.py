@@ -147,10 +147,10 @@ def _is_current(
     if found is None:
         return False
     here = {"tensorrt": load_tensorrt("A float engine").__version__, "gpu": describe_gpu().name}
-    wanted = json.loads(json.dumps({name: getattr(options, name) for name in _SAME}))
+    built = found.get("options", {})
     return (
         found.get("graph_sha256") == graph_sha256
         and found.get("profiles") == manifest["profiles"]
         and all(found.get(name) == value for name, value in here.items())
-        and {name: found.get("options", {}).get(name) for name in _SAME} == wanted
+        and all(built.get(name) == getattr(options, name) for name in _SAME)
     )

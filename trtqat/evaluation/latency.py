@@ -176,10 +176,10 @@ def _timing(
             f"Enqueue-bound: launching takes {enqueue.median_ms:.3f} ms of the host for "
             f"{compute.median_ms:.3f} ms on the GPU; a CUDA graph or a larger batch helps."
         )
-    for what, copies in (("Inputs", h2d), ("Outputs", d2h)):
+    for what, copies in (("inputs", h2d), ("outputs", d2h)):
         if copies is not None and copies.median_ms > compute.median_ms:
             warnings.append(
-                f"Transfer-bound: {what.lower()} take {copies.median_ms:.3f} ms over the bus, "
+                f"Transfer-bound: {what} take {copies.median_ms:.3f} ms over the bus, "
                 f"computing takes {compute.median_ms:.3f} ms; with several queries in flight the "
                 "bus sets the pace."
             )

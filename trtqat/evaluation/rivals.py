@@ -157,8 +157,7 @@ def find_graph(engine: Model, path: Path, given: Path | None) -> Path:
 
     manifest = getattr(engine, "manifest", None)
     recorded = (manifest or {}).get("graph_sha256")
-    is_known = given is not None and recorded is not None and given.is_file()
-    if given is not None and is_known and sha256_of(given) != recorded:
+    if given is not None and recorded and given.is_file() and sha256_of(given) != recorded:
         raise UsageError(
             f"'{given}' is not the graph that '{path}' was built from: its SHA-256 differs.",
             "Give that graph, or build the engine of this one.",

@@ -9,16 +9,15 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Collection
-
 import numpy as np
 import onnx_ir as ir
 
 from trtqat.errors import GraphError
-from trtqat.graph import METADATA_KEY, QUANTIZED_INPUTS
+from trtqat.graph import METADATA_KEY
 from trtqat.graph.editing import add_initializer, constant_array, remove_unused
 from trtqat.graph.pairs import DEQUANTIZE, along_axis, parameters_of, quantizer_of
+from trtqat.runtime.input_codes import input_scales
+from trtqat.tensors import TensorSpec
 
 
 def remove_quantization(model: ir.Model) -> int:
@@ -31,7 +30,12 @@ def remove_quantization(model: ir.Model) -> int:
         GraphError: A DequantizeLinear reads codes that are computed otherwise.
     """
     graph = model.graph
-    recorded = _recorded_inputs(model)
+    inputs = (
+        TensorSpec(str(value.name), (), "int8")
+        for value in graph.inputs
+        if value.dtype is ir.DataType.INT8
+    )
+    recorded = input_scales(inputs, model.metadata_props.get(METADATA_KEY, "{}"))
     count = 0
     for node in list(graph):
         if node.op_type != DEQUANTIZE:
@@ -50,15 +54,6 @@ def remove_quantization(model: ir.Model) -> int:
         count += 1
     remove_unused(graph)
     return count
-
-
-def _recorded_inputs(model: ir.Model) -> Collection[str]:
-    try:
-        inputs = json.loads(model.metadata_props.get(METADATA_KEY, "{}")).get(QUANTIZED_INPUTS, {})
-    except (ValueError, AttributeError):
-        return ()
-    names = {str(value.name) for value in model.graph.inputs}
-    return names & set(inputs) if isinstance(inputs, dict) else ()
 
 
 def _float_weight(graph: ir.Graph, dequantize: ir.Node) -> ir.Value:

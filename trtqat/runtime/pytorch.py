@@ -66,7 +66,7 @@ class PyTorchModel:
         """
         if precision != "fp32" and device == "cpu":
             raise MissingError(
-                f"An {precision.upper()} baseline needs a GPU.",
+                f"The {precision.upper()} baseline needs a GPU.",
                 "Use --baseline-precision fp32 on the CPU.",
             )
         self.name = f"{name} {precision.upper()}{', compiled' if compiled else ''}"
