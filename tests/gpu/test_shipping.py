@@ -141,7 +141,7 @@ def test_two_builds_fill_one_timing_cache(graph: Path, tmp_path: Path, options: 
             _, errors = process.communicate(timeout=300)
             assert process.returncode == 0, errors.decode()
         sizes[name] = cache.stat().st_size
-    assert sizes["both"] > max(sizes["one"], sizes["other"])
+    assert sizes["both"] > max(sizes["one"], sizes["other"]), sizes
 
 
 def test_triton_repository(graph: Path, tmp_path: Path, options: list[str]) -> None:

@@ -136,6 +136,24 @@ def test_eval_side_by_side(folder: Path) -> None:
     assert "/conv/Conv" in page
 
 
+def test_locate_from_the_fake_quantized_model_on(folder: Path) -> None:
+    command = ["eval", "m.onnx", "--data", "random:12", "--duration", "0", "--locate"]
+    fake_quantized = ["--fake-quantized", "net.py:qat", "--fake-quantized-checkpoint", "qat.pt"]
+    done = trtqat(folder, *command, *fake_quantized, "--json", "drift.json")
+    assert done.returncode == 0, done.stderr
+    assert "INT8 tensor, most lost first" in done.stdout
+    assert "reference: first tensor below 20 dB: none" in done.stdout
+    drift = json.loads((folder / "drift.json").read_text())["step_drift"]
+    assert drift["probe"] is None
+    assert "/conv/_input_quantizer/QuantizeLinear" in [each["tensor"] for each in drift["tensors"]]
+    for each in drift["tensors"]:
+        assert each["engine"] is None
+        assert each["reference"]["sqnr_db"] is None or each["reference"]["sqnr_db"] > 40
+    done = trtqat(folder, *command, "--graph", "m.onnx")
+    assert done.returncode == 2
+    assert "is a graph itself" in done.stderr
+
+
 def test_programs_are_sources_and_baselines(folder: Path) -> None:
     root = str(Path(__file__).parents[2])
     code = f"import sys; sys.path.insert(1, {root!r}); import net; net.save_programs()"
@@ -209,7 +227,7 @@ IMPROVE = ("export", "m.onnx", "-o", "new.onnx")
         ((*EVAL, "--checkpoint", "a.pt"), 2, "--checkpoint belongs to --baseline."),
         ((*EVAL, "--fake-quantized-checkpoint", "a.pt"), 2, "belongs to --fake-quantized."),
         ((*EVAL, "--factory-arg", "a=1"), 2, "--factory-arg belongs to --baseline."),
-        ((*EVAL, "--graph", "m.onnx"), 2, "--graph belongs to --reference or --compare."),
+        ((*EVAL, "--graph", "m.onnx"), 2, "--graph belongs to --reference, --compare or --locate."),
         ((*EVAL, "--reference"), 2, "'m.onnx' is a graph; --reference is for engines."),
         ((*EVAL, "--compare", "fp16"), 2, "'m.onnx' is a graph; --compare is for engines."),
         ((*EVAL, "--compare", "int4"), 2, "There is nothing called 'int4'"),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from trtqat.engine.advice import advice_on_building
 from trtqat.engine.network import GraphFile
+from trtqat.engine.options import BuildOptions
 from trtqat.runtime.tensorrt_library import Messages
 
 GRAPH = GraphFile(Path("m.onnx"), "", (), 1, has_half_scales=False, provenance={})
@@ -31,4 +33,14 @@ def test_the_first_error_in_words_is_the_reason() -> None:
     ],
 )
 def test_way_out_of_a_failed_build(errors: list[str], words: str) -> None:
-    assert words in advice_on_building(Messages(errors=errors), GRAPH)
+    assert words in advice_on_building(Messages(errors=errors), GRAPH, BuildOptions())
+
+
+def test_a_kernel_that_is_not_there() -> None:
+    """Pairs are not to blame in a float graph, and nothing is at the lowest level."""
+    messages = Messages(errors=["10: Could not find any implementation for node /pool/MaxPool"])
+    lowest = BuildOptions(optimization_level=0)
+    assert "Q/DQ" in advice_on_building(messages, GRAPH, BuildOptions())
+    assert "--builder-optimization-level" in advice_on_building(messages, GRAPH, lowest)
+    floats = replace(GRAPH, qdq_pairs=0)
+    assert "Q/DQ" not in advice_on_building(messages, floats, BuildOptions())

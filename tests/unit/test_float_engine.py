@@ -11,7 +11,7 @@ import pytest
 from tests import models
 from trtqat.engine import float_engine as module
 from trtqat.engine.float_engine import FloatEngine, float_engine
-from trtqat.engine.options import BuildOptions
+from trtqat.engine.options import SHARED, BuildOptions
 from trtqat.errors import UsageError
 from trtqat.export.pipeline import ExportOptions, export_onnx
 from trtqat.files import sha256_of
@@ -62,7 +62,7 @@ class Host:
             "tensorrt": self.version,
             "gpu": self.gpu,
             "profiles": SHAPES,
-            "options": {name: getattr(options, name) for name in module._SAME},
+            "options": {name: getattr(options, name) for name in SHARED},
         }
         output.with_name(output.name + ".json").write_text(json.dumps(manifest))
 

@@ -16,16 +16,18 @@ from hypothesis import strategies as st
 
 from tests.unit.test_accuracy import NumpyModel, Samples, make_samples
 from tests.unit.test_evaluate import QUICK, one_of_twenty_wrong
-from trtqat.cli.report_words import report_tables
+from trtqat.cli.report_words import answers, report_tables
 from trtqat.engine.inspection import Inspection
 from trtqat.engine.inspector import parse_information
 from trtqat.evaluation.charts import bars, curve, distribution, histogram
 from trtqat.evaluation.evaluate import evaluate
 from trtqat.evaluation.layers import layer_times
 from trtqat.evaluation.locate import LayerDrift
+from trtqat.evaluation.located import Located
 from trtqat.evaluation.options import EvaluateOptions
 from trtqat.evaluation.page import render_page, verdict
 from trtqat.evaluation.report import Report
+from trtqat.evaluation.step_drift import Parting, Probe, StepDrift, TensorDrift
 from trtqat.runtime.layer_times import LayerTimes
 from trtqat.tensors import Array
 
@@ -81,9 +83,23 @@ def read(page: str) -> Reader:
 
 def test_the_page_holds_everything_and_needs_nothing() -> None:
     report = measured(min_speedup=3.0)
-    drifts = (LayerDrift("/a/<Conv>", "Conv", 31.0, 2.0, ("float-residual",)),)
+    exact, off = Parting(math.inf, 0.0, 0.0, 0), Parting(45.0, 6.5, 0.0125, 2)
+    located = Located(
+        (LayerDrift("/a/<Conv>", "Conv", 31.0, 2.0, ("float-residual",)),),
+        StepDrift(
+            (
+                TensorDrift("", "/first/QuantizeLinear", exact, exact, ()),
+                TensorDrift("/a/<Conv>", "/b/<QuantizeLinear>", exact, off, ("one-sided",)),
+            ),
+            Probe(24, 23, 13, 51.0),
+        ),
+    )
     page = render_page(
-        report, report_tables(report, drifts), command="trtqat eval 'a&b.onnx'", drifts=drifts
+        report,
+        report_tables(report, located),
+        command="trtqat eval 'a&b.onnx'",
+        words=answers(report, located),
+        located=located,
     )
     reader = read(page)
     assert reader.links == []
@@ -96,11 +112,15 @@ def test_the_page_holds_everything_and_needs_nothing() -> None:
         "trtqat eval 'a&b.onnx'",
         "/a/<Conv>",
         "float-residual",
+        "/b/<QuantizeLinear>",
+        "1.2 % differ, by 2 at most",
+        "23 of the engine's 24 layers",
         "Batch sizes",
         np.__version__,
     ):
         assert text in reader.text, text
-    assert page.count("<svg") == 4
+    # What agrees to the last code has no bars.
+    assert page.count("<svg") == 5
     assert "prefers-color-scheme: dark" in page
     assert "@media print" in page
 

@@ -23,6 +23,7 @@ from trtqat.evaluation.locate import LayerDrift
 from trtqat.evaluation.options import EvaluateOptions
 from trtqat.evaluation.schema import report_schema
 from trtqat.evaluation.statistics import Interval
+from trtqat.evaluation.step_drift import Parting, Probe, StepDrift, TensorDrift
 from trtqat.evaluation.timing import LatencyOptions, Throughput
 from trtqat.evaluation.trtexec import from_times
 from trtqat.runtime.environment import Gpu
@@ -68,6 +69,12 @@ def full_report() -> dict[str, Any]:
     found = {
         **report.to_dict(),
         "drift": [asdict(LayerDrift("/conv", "Conv", math.inf, 0.0, ("float-residual",)))],
+        "step_drift": asdict(
+            StepDrift(
+                (TensorDrift("/conv", "/q", None, Parting(math.inf, 0.0, 0.0, 0), ()),),
+                Probe(3, 3, 2, math.inf),
+            )
+        ),
         "layers": [asdict(LayerTime("/conv", "int8", 0.1))],
     }
     written = io.StringIO()
@@ -93,7 +100,14 @@ def test_it_is_a_schema_and_true_of_reports() -> None:
     assert not {name for name, part in report.items() if part in (None, [], {})}
     bare = evaluate(NumpyModel(), Samples(make_samples(9)[0], None), EvaluateOptions(8, None))
     jsonschema.validate(
-        {"command": "", **json.loads(json.dumps(bare.to_dict())), "drift": [], "layers": []}, schema
+        {
+            "command": "",
+            **json.loads(json.dumps(bare.to_dict())),
+            "drift": [],
+            "step_drift": None,
+            "layers": [],
+        },
+        schema,
     )
 
 

@@ -27,12 +27,11 @@ from trtqat.cli.console import (
     progress_bar,
 )
 from trtqat.cli.report_words import answers, report_tables, where_measured
-from trtqat.errors import UsageError
+from trtqat.errors import TrtqatError, UsageError
 from trtqat.files import write_atomically
 
 if TYPE_CHECKING:
     from trtqat.evaluation.layers import LayerTime
-    from trtqat.evaluation.locate import LayerDrift
 
 
 class BaselinePrecision(str, Enum):
@@ -97,8 +96,8 @@ def evaluate(
         Path | None,
         typer.Option(
             metavar="MODEL.onnx",
-            help="What the engine was built from, for --reference and --compare. Default: the "
-            "file beside it.",
+            help="What the engine was built from, for --reference, --compare and --locate. "
+            "Default: the file beside it.",
         ),
     ] = None,
     checkpoint: CheckpointOption = None,
@@ -150,7 +149,11 @@ def evaluate(
     ] = None,
     locate: Annotated[
         bool,
-        typer.Option("--locate", help="Graphs: say which layers quantization changes most, too."),
+        typer.Option(
+            "--locate",
+            help="Say in which layers accuracy goes, too: by quantization, and from "
+            "--fake-quantized over the graph to the engine, which is built once more for it.",
+        ),
     ] = False,
     html: Annotated[
         Path | None,
@@ -177,13 +180,14 @@ def evaluate(
         from trtqat.data.dataset import open_dataset
         from trtqat.evaluation.evaluate import evaluate as measure
         from trtqat.evaluation.layers import time_layers
-        from trtqat.evaluation.locate import locate as find_drifts
+        from trtqat.evaluation.located import Located, locate_losses
         from trtqat.evaluation.open import PyTorchSource, open_model, open_pytorch
         from trtqat.evaluation.options import EvaluateOptions
         from trtqat.evaluation.page import render_page
         from trtqat.evaluation.recorded import read_baseline
         from trtqat.evaluation.rivals import (
             RivalOptions,
+            find_graph,
             open_rivals,
             open_steps,
             parse_rivals,
@@ -192,11 +196,6 @@ def evaluate(
         from trtqat.evaluation.timing import LatencyOptions
         from trtqat.evaluation.trtexec import describe as describe_trtexec
 
-        if locate and model.suffix != ".onnx":
-            raise UsageError(
-                f"'{model}' is an engine, whose layers are fused and cannot be looked into.",
-                "Give the graph that it was built from: trtqat eval model.onnx --locate",
-            )
         sizes = parse_batch_sizes(batch_size)
         if baseline is not None and baseline_report is not None:
             raise UsageError(
@@ -218,7 +217,12 @@ def evaluate(
                 baseline,
             ),
             ("--factory-arg", factory_arg, "--baseline", baseline or fake_quantized),
-            ("--graph", graph, "--reference or --compare", reference or names),
+            (
+                "--graph",
+                graph,
+                "--reference, --compare or --locate",
+                reference or names or locate,
+            ),
         )
         for option, value, of, other_value in needed:
             if value and not other_value:
@@ -232,6 +236,7 @@ def evaluate(
             flavour=runtime.value if runtime else None,
             weights=weights,
         )
+        inside = find_graph(opened, model, graph) if locate else None
         dataset = open_dataset(data, opened.inputs, limit=limit)
         source = PyTorchSource.parse(baseline, checkpoint, factory_arg)
         rivals = open_rivals(
@@ -281,22 +286,34 @@ def evaluate(
                 steps=steps,
                 progress=progress,
             )
-        drifts: tuple[LayerDrift, ...] = ()
-        if locate:
-            with progress_bar("Locating", quiet=quiet) as progress:
-                drifts = find_drifts(model, dataset, batch_size=sizes[-1], progress=progress)
-        tables = report_tables(report, drifts)
-        words = answers(report, drifts)
+        located, failure = Located(), None
+        if inside is not None:
+            try:
+                with progress_bar("Locating", quiet=quiet) as progress:
+                    located = locate_losses(
+                        opened,
+                        inside,
+                        dataset,
+                        batch_size=sizes[-1],
+                        fake_quantized=steps[0] if fake_quantized else None,
+                        progress=progress,
+                    )
+            except TrtqatError as error:
+                # What was measured by now must not be lost.
+                failure = error
+        tables = report_tables(report, located)
+        words = answers(report, located)
         layers: tuple[LayerTime, ...] = ()
         if html is not None:
             layers = time_layers(opened, sizes[-1])
             page = render_page(
-                report, tables, command=command_line(), words=words, drifts=drifts, layers=layers
+                report, tables, command=command_line(), words=words, located=located, layers=layers
             )
             write_atomically(html, page.encode())
         result = {
             **report.to_dict(),
-            "drift": [asdict(each) for each in drifts],
+            "drift": [asdict(each) for each in located.layers],
+            "step_drift": asdict(located.steps) if located.steps else None,
             "layers": [asdict(each) for each in layers],
         }
         if not print_json(result, json):
@@ -309,4 +326,6 @@ def evaluate(
                 typer.echo(f"\n{describe_trtexec(report.trtexec)}")
             for warning in report.warnings:
                 typer.echo(warning, err=True)
+        if failure is not None:
+            raise failure
         report.check_gates()

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
+
+from trtqat.cli.drift_words import Table, drift_answers, drift_tables
 
 if TYPE_CHECKING:
     from trtqat.evaluation.accuracy import Compared
     from trtqat.evaluation.counts import Agreement
-    from trtqat.evaluation.locate import LayerDrift
+    from trtqat.evaluation.located import Located
     from trtqat.evaluation.report import Measured, Report
     from trtqat.evaluation.sweep import BatchPoint
     from trtqat.evaluation.timing import Latency, Ratio
 
-Table = tuple[str, Sequence[str], list[list[str]]]
 
-
-def report_tables(report: Report, drifts: Sequence[LayerDrift] = ()) -> list[Table]:
+def report_tables(report: Report, located: Located | None = None) -> list[Table]:
     """Title, columns and rows of every table.
 
     Args:
         report: The evaluation.
-        drifts: Layers as ``evaluation.locate.locate`` found them.
+        located: What ``evaluation.located.locate_losses`` found.
     """
     columns = [f"{report.images} images, batch {report.batch_size}"]
     columns += [side.name for side in report.sides]
@@ -49,25 +48,15 @@ def report_tables(report: Report, drifts: Sequence[LayerDrift] = ()) -> list[Tab
         columns += ["speed-up"] if any(point.speedup for point in report.curve) else []
         columns += [rival.measured.name for rival in report.rivals]
         tables.append(("Batch sizes", columns, [_point(point) for point in report.curve]))
-    if drifts:
-        columns = ["layer, most lost first", "operator", "SQNR", "lost here", "lint"]
-        ranked = sorted(drifts, key=lambda each: -each.fall_db)
-        tables.append(
-            (
-                "Where quantization loses, against the same graph without it",
-                columns,
-                [_drift(each) for each in ranked],
-            )
-        )
-    return tables
+    return [*tables, *(drift_tables(located) if located else ())]
 
 
-def answers(report: Report, drifts: Sequence[LayerDrift]) -> str:
+def answers(report: Report, located: Located) -> str:
     """What was asked for and stands in no table, a line each.
 
     Args:
         report: The evaluation.
-        drifts: Layers as ``evaluation.locate.locate`` found them.
+        located: What ``evaluation.located.locate_losses`` found.
     """
     lines = []
     if report.model.accuracy is None:
@@ -75,14 +64,7 @@ def answers(report: Report, drifts: Sequence[LayerDrift]) -> str:
     if report.latency_budget_ms is not None:
         best = f"batch {report.best_batch}" if report.best_batch else "none of the batch sizes"
         lines.append(f"Best within {report.latency_budget_ms:g} ms for 99 % of requests: {best}")
-    if drifts:
-        from trtqat.evaluation.locate import first_drift
-
-        first = first_drift(tuple(drifts))
-        lines.append(
-            "Layers are compared with the same graph without quantization, not with the baseline; "
-            f"first one below 20 dB: {first.name if first else 'none'}"
-        )
+    lines += drift_answers(located)
     return "\n".join(lines)
 
 
@@ -103,16 +85,6 @@ def where_measured(report: Report) -> str:
             f"{during.after.power_w:.0f} W"
         )
     return f"{report.data}; {where}"
-
-
-def _drift(drift: LayerDrift) -> list[str]:
-    return [
-        drift.name,
-        drift.operator,
-        f"{drift.sqnr_db:.1f} dB",
-        f"{drift.fall_db:.1f} dB",
-        ", ".join(drift.findings),
-    ]
 
 
 def _step(step: Compared) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from trtqat.engine.network import GraphFile
+from trtqat.engine.options import BuildOptions
 from trtqat.runtime.tensorrt_library import Messages
 
 
@@ -17,12 +18,13 @@ def is_refused_cache(messages: Messages, cache: Path | None) -> bool:
     return cache is not None and cache.exists() and "myelinCache" in " ".join(messages.errors)
 
 
-def advice_on_building(messages: Messages, source: GraphFile) -> str:
+def advice_on_building(messages: Messages, source: GraphFile, options: BuildOptions) -> str:
     """The way out, as a sentence.
 
     Args:
         messages: What TensorRT logged.
         source: The graph.
+        options: What it was built with.
     """
     log = " ".join(messages.errors)
     transposed = [name for name, operator in source.nodes if operator == "ConvTranspose"]
@@ -40,6 +42,11 @@ def advice_on_building(messages: Messages, source: GraphFile) -> str:
             "without --int8-weights."
         )
     if "Could not find any implementation" in log:
+        if options.optimization_level == 0:
+            # Seen with 8.6.0: MaxPool in FP16 has no kernel then, and has one at level 3.
+            return "Raise --builder-optimization-level: 0 leaves out most kernels."
+        if source.qdq_pairs == 0:
+            return "Raise --workspace, or use a newer TensorRT."
         return (
             "Raise --workspace; if it stays, the Q/DQ pairs around the named layer are placed "
             "where TensorRT has no INT8 kernel."

@@ -119,7 +119,8 @@ def build(
         plan, reason = build_watched(trt, builder, network, config, messages)
     if plan is None:
         raise BuildError(
-            f"TensorRT could not build the engine: {reason}.", advice_on_building(messages, source)
+            f"TensorRT could not build the engine: {reason}.",
+            advice_on_building(messages, source, options),
         )
     manifest = make_manifest(
         plan,

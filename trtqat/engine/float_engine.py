@@ -12,8 +12,7 @@ from typing import Any, Literal
 
 from trtqat.engine.builder import build
 from trtqat.engine.network import read_graph_file
-from trtqat.engine.options import BuildOptions
-from trtqat.engine.profiles import ProfileOptions
+from trtqat.engine.options import SHARED, BuildOptions, options_again
 from trtqat.errors import PlanError, UsageError
 from trtqat.files import sha256_of
 from trtqat.runtime.environment import describe_gpu
@@ -21,16 +20,6 @@ from trtqat.runtime.manifest import check_plan, manifest_path
 from trtqat.runtime.tensorrt_library import load_tensorrt
 
 _LOG = logging.getLogger(__name__)
-
-# Options that a float engine takes over from the INT8 engine's manifest.
-_SAME = (
-    "workspace_bytes",
-    "optimization_level",
-    "tactic_sources",
-    "version_compatible",
-    "exclude_lean_runtime",
-    "hardware_compatibility",
-)
 
 
 @dataclass(frozen=True)
@@ -74,11 +63,8 @@ def float_engine(
         BuildError: TensorRT does not build it.
         MissingError: There is no TensorRT builder, or no GPU.
     """
-    if not manifest:
-        raise UsageError(
-            f"'{plan}' has no manifest, so the shapes and options of a float engine are not known.",
-            "Build it with trtqat build, or leave out --compare.",
-        )
+    manifest = manifest or {}
+    options = options_again(manifest, str(plan), precision)
     if read_graph_file(graph).has_half_scales:
         raise UsageError(
             f"'{graph}' is an FP16 graph; float engines are made of the FP32 graph.",
@@ -90,7 +76,6 @@ def float_engine(
     from trtqat.graph.remove_quantization import remove_quantization
 
     output = plan.with_name(f"{plan.stem}.{precision}{plan.suffix}")
-    options = _options(manifest, precision)
     with tempfile.TemporaryDirectory() as folder:
         plain = read_model(graph)
         remove_quantization(plain)
@@ -103,21 +88,6 @@ def float_engine(
         _LOG.info("Building '%s' to compare with.", output)
         build(source, output, options)
     return FloatEngine(output, is_new=True)
-
-
-def _options(manifest: Mapping[str, Any], precision: Literal["fp16", "fp32"]) -> BuildOptions:
-    shapes = {
-        bound: {name: tuple(each[bound]) for name, each in manifest["profiles"].items()}
-        for bound in ("min", "opt", "max")
-    }
-    recorded = manifest.get("options", {})
-    return BuildOptions(
-        profile=ProfileOptions(
-            min_shapes=shapes["min"], opt_shapes=shapes["opt"], max_shapes=shapes["max"]
-        ),
-        precision=precision,
-        **{name: recorded[name] for name in _SAME if name in recorded},
-    )
 
 
 def _check_ours(output: Path, graph: str) -> None:
@@ -152,5 +122,5 @@ def _is_current(
         found.get("graph_sha256") == graph_sha256
         and found.get("profiles") == manifest["profiles"]
         and all(found.get(name) == value for name, value in here.items())
-        and all(built.get(name) == getattr(options, name) for name in _SAME)
+        and all(built.get(name) == getattr(options, name) for name in SHARED)
     )

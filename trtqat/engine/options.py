@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from trtqat.engine.profiles import ProfileOptions
 from trtqat.errors import UsageError
+
+Precision = Literal["int8", "fp16", "fp32"]
+# Options that another engine of the same graph takes over from a manifest.
+SHARED = (
+    "workspace_bytes",
+    "optimization_level",
+    "tactic_sources",
+    "version_compatible",
+    "exclude_lean_runtime",
+    "hardware_compatibility",
+)
 
 
 @dataclass(frozen=True)
@@ -32,7 +44,7 @@ class BuildOptions:
     """
 
     profile: ProfileOptions = field(default_factory=ProfileOptions)
-    precision: Literal["int8", "fp16", "fp32"] = "int8"
+    precision: Precision = "int8"
     workspace_bytes: int | None = None
     optimization_level: int | None = None
     timing_cache: Path | None = None
@@ -41,6 +53,37 @@ class BuildOptions:
     exclude_lean_runtime: bool = False
     strip_weights: bool = False
     hardware_compatibility: str = "none"
+
+
+def options_again(manifest: Mapping[str, Any], plan: str, precision: Precision) -> BuildOptions:
+    """Shapes and options of an engine that was built, to build another one like it.
+
+    Args:
+        manifest: Fields of its manifest; empty without one.
+        plan: Its name, for the message.
+        precision: Of the other engine.
+
+    Raises:
+        UsageError: There is no manifest.
+    """
+    if not manifest:
+        raise UsageError(
+            f"'{plan}' has no manifest, so the shapes and options of another engine like it are "
+            "not known.",
+            "Build it with trtqat build.",
+        )
+    shapes = {
+        bound: {name: tuple(each[bound]) for name, each in manifest["profiles"].items()}
+        for bound in ("min", "opt", "max")
+    }
+    recorded = manifest.get("options", {})
+    return BuildOptions(
+        profile=ProfileOptions(
+            min_shapes=shapes["min"], opt_shapes=shapes["opt"], max_shapes=shapes["max"]
+        ),
+        precision=precision,
+        **{name: recorded[name] for name in SHARED if name in recorded},
+    )
 
 
 def parse_bytes(text: str) -> int:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from html import escape
 
 import trtqat
 from trtqat.evaluation.charts import bars, curve, distribution, histogram
 from trtqat.evaluation.layers import LayerTime
-from trtqat.evaluation.locate import LayerDrift
+from trtqat.evaluation.located import Located
 from trtqat.evaluation.report import Report
+from trtqat.evaluation.step_drift import PARTINGS
 
 # Times of models that are no further apart are drawn on one axis.
 _ONE_AXIS = 2.0
@@ -59,7 +61,7 @@ def render_page(
     *,
     command: str,
     words: str = "",
-    drifts: Sequence[LayerDrift] = (),
+    located: Located | None = None,
     layers: Sequence[LayerTime] = (),
 ) -> str:
     """The page.
@@ -69,14 +71,15 @@ def render_page(
         tables: Title, columns and rows of each.
         command: What made the report, to make it again.
         words: Answers that stand in no table, a line each.
-        drifts: Layers as ``evaluation.locate.locate`` found them.
+        located: What ``evaluation.located.locate_losses`` found.
         layers: The engine's layers as ``evaluation.layers.time_layers`` found them.
     """
     sections = [_gates(report)]
     sections += [_section(title, _table(columns, rows)) for title, columns, rows in tables]
     if words:
         sections.append(f'<p class="words">{escape(words)}</p>')
-    sections += _charts(report, drifts)
+    sections += _charts(report)
+    sections += _drift_charts(located or Located())
     if layers:
         sections.append(_section("Time and precision of the engine's layers", _layers(layers)))
     if report.warnings:
@@ -94,7 +97,7 @@ def render_page(
     )
 
 
-def _charts(report: Report, drifts: Sequence[LayerDrift]) -> list[str]:
+def _charts(report: Report) -> list[str]:
     sections = []
     timed = {side.name: side.timing.compute for side in report.sides if side.timing}
     if timed:
@@ -122,15 +125,32 @@ def _charts(report: Report, drifts: Sequence[LayerDrift]) -> list[str]:
         sides += [report.baseline] if report.baseline else []
         values = {side.name: side.timing.compute.median_ms for side in sides if side.timing}
         sections.append(_section("Compute time: what might run instead", bars(values, "ms")))
-    if drifts:
-        notes = {each.name: ", ".join(each.findings) for each in drifts}
-        values = {each.name: max(each.sqnr_db, 0.0) for each in drifts}
+    return sections
+
+
+def _drift_charts(located: Located) -> list[str]:
+    sections = []
+    if located.layers:
+        notes = {each.name: ", ".join(each.findings) for each in located.layers}
+        values = {each.name: max(each.sqnr_db, 0.0) for each in located.layers}
         sections.append(
             _section(
                 "Drift: SQNR of each layer against the same graph without quantization",
                 bars(values, "dB", notes=notes),
             )
         )
+    tensors = located.steps.tensors if located.steps else ()
+    for step, title in PARTINGS.items():
+        partings = {each.tensor: getattr(each, step) for each in tensors}
+        # What agrees to the last code has no bar that could be long enough.
+        found = {name: each for name, each in partings.items() if each and each.sqnr_db < math.inf}
+        if found:
+            values = {name: max(each.sqnr_db, 0.0) for name, each in found.items()}
+            notes = {
+                name: "" if each.differing is None else f"{100 * each.differing:.2g} % of codes"
+                for name, each in found.items()
+            }
+            sections.append(_section(f"Drift: SQNR of {title}", bars(values, "dB", notes=notes)))
     return sections
 
 

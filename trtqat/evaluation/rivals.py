@@ -146,13 +146,19 @@ def find_graph(engine: Model, path: Path, given: Path | None) -> Path:
     """The graph that an engine was built from.
 
     Args:
-        engine: The engine.
-        path: Its plan.
+        engine: The engine; a graph is its own.
+        path: Its file.
         given: By the user; else it must lie beside the plan.
 
     Raises:
         UsageError: It is not there, or what was given is another one.
     """
+    if engine.device == "cpu":
+        if given is not None:
+            raise UsageError(
+                f"'{path}' is a graph itself; --graph is for engines.", "Leave out --graph."
+            )
+        return path
     from trtqat.engine.inspection import graph_beside
 
     manifest = getattr(engine, "manifest", None)

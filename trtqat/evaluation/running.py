@@ -49,6 +49,10 @@ def run_models(
 ) -> Iterator[Answers]:
     """Runs a dataset through models, batch by batch, in order.
 
+    An engine's results are those of one batch at a time, bit for bit, and so are a PyTorch model's
+    that a CUDA graph captures. Another one runs on the threads of the queries, and cuDNN keeps the
+    algorithms that it benchmarks per thread, so its sums may be rounded otherwise.
+
     The last batch is as small as it is; a model that does not take so small a one gets its rows
     repeated, and the results of the repetition are dropped.
 

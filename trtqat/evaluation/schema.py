@@ -18,6 +18,7 @@ from trtqat.evaluation.counts import Agreement, Paired
 from trtqat.evaluation.layers import LayerTime
 from trtqat.evaluation.locate import LayerDrift
 from trtqat.evaluation.report import SCHEMA_VERSION, Report
+from trtqat.evaluation.step_drift import StepDrift
 
 _PLAIN: dict[Any, dict[str, Any]] = {
     str: {"type": "string"},
@@ -45,6 +46,7 @@ def report_schema() -> dict[str, Any]:
         "top1_drop_points": _PLAIN[float],
         "predictions": _closed({"model": classes, "baseline": classes, "data_sha256": _PLAIN[str]}),
         "drift": parts.of(tuple[LayerDrift, ...]),
+        "step_drift": parts.of(StepDrift | None),
         "layers": parts.of(tuple[LayerTime, ...]),
     }
     return {

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from trtqat.errors import ExportError, SourceError, TrtqatError, first_line
+from trtqat.runtime.pytorch_hooks import watched
 from trtqat.runtime.pytorch_session import name_outputs
 from trtqat.tensors import Array, TensorSpec, random_arrays, specs_by_name
 
@@ -99,20 +100,8 @@ def observe(
         samples: Its inputs.
         seen: Called with name and output, in the order of execution.
     """
-
-    def hook(name: str) -> Callable[..., None]:
-        # What a hook returns replaces the module's output: nothing may be returned.
-        def report(_module: torch.nn.Module, _inputs: object, output: torch.Tensor) -> None:
-            seen(name, output)
-
-        return report
-
-    handles = [module.register_forward_hook(hook(name)) for name, module in modules.items()]
-    try:
+    with watched(modules, seen):
         run_model(model, samples)
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def _forward_parameters(model: torch.nn.Module) -> dict[str, bool]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 
 import onnx_ir as ir
@@ -130,19 +131,23 @@ class GraphView:
 
     def layers_read(self, layer: Layer) -> list[Layer]:
         """The nearest layers that a layer's operands come from, on every path."""
-        found: dict[str, Layer] = {}
+        return self.layers_before(layer.node.inputs)
+
+    def layers_before(self, values: Sequence[ir.Value | None]) -> list[Layer]:
+        """The nearest layers that tensors come from, on every path, in the graph's order."""
+        found: set[str] = set()
         seen: set[ir.Value] = set()
-        queue = [value for value in layer.node.inputs if value is not None]
+        queue = [value for value in values if value is not None]
         for value in queue:
             if value in seen:
                 continue
             seen.add(value)
             before, node = self.layer_by_output.get(value), value.producer()
             if before is not None:
-                found[before.name] = before
+                found.add(before.name)
             elif node is not None:
                 queue += [each for each in node.inputs if each is not None]
-        return list(found.values())
+        return [layer for layer in self.layers if layer.name in found]
 
     def forms(self, value: ir.Value, *, activations: bool = False) -> list[ir.Value]:
         """A tensor and what the nodes that only move its values make of it.

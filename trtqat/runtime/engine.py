@@ -151,8 +151,9 @@ class Engine:
                 name=self.name,
                 context=context,
                 device=self._device,
+                # With the types that the engine reads: codes where ``inputs`` says floats.
                 inputs=[
-                    TensorSpec(spec.name, shapes[spec.name], spec.dtype) for spec in self.inputs
+                    TensorSpec(spec.name, shapes[spec.name], spec.dtype) for spec in self._bindings
                 ],
                 outputs=list(self.outputs),
                 messages=self._messages,

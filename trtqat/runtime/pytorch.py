@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -10,8 +10,9 @@ import torch
 
 from trtqat.errors import MissingError, first_line
 from trtqat.runtime.device_memory import needs_device_memory
-from trtqat.runtime.pytorch_session import Arithmetic, PyTorchSession
-from trtqat.tensors import DYNAMIC, TensorSpec
+from trtqat.runtime.pytorch_hooks import watched
+from trtqat.runtime.pytorch_session import Arithmetic, PyTorchSession, name_outputs
+from trtqat.tensors import DYNAMIC, Array, Arrays, TensorSpec
 
 Precision = Literal["fp32", "tf32", "fp16"]
 
@@ -95,6 +96,39 @@ class PyTorchModel:
         """
         with needs_device_memory(f"A session of {self.name} at batch {batch_size}"):
             return self._session(batch_size)
+
+    def observe(self, inputs: Arrays, modules: Iterable[str]) -> dict[str, Array]:
+        """Runs one batch, and keeps what some of the model's modules return.
+
+        Args:
+            inputs: Arrays ``(N, …)`` by input name.
+            modules: Dotted names of modules that return one tensor.
+
+        Returns:
+            The model's outputs by name, and the modules' by theirs, float32. A module that runs
+            several times, or not at all, is left out, and so are all of a TorchScript file's.
+
+        Raises:
+            InferenceError: Device memory is short.
+        """
+        inside = {}
+        if not isinstance(self._model, torch.jit.ScriptModule):
+            inside = dict(self._model.named_modules())
+        watch = {name: inside[name] for name in modules if name in inside}
+        seen: dict[str, list[torch.Tensor]] = {}
+        with (
+            needs_device_memory(f"A query of {self.name}"),
+            self._arithmetic,
+            torch.no_grad(),
+            watched(watch, lambda name, output: seen.setdefault(name, []).append(output)),
+        ):
+            samples = [
+                torch.from_numpy(np.ascontiguousarray(inputs[spec.name])).to(self.device)
+                for spec in self.inputs
+            ]
+            outputs = name_outputs(self._model(*map(self._convert, samples)))
+            once = {name: calls[0] for name, calls in seen.items() if len(calls) == 1}
+            return {name: each.float().cpu().numpy() for name, each in (once | outputs).items()}
 
     def close(self) -> None:
         """Frees the GPU memory that PyTorch caches."""

@@ -1,0 +1,124 @@
+"""Where accuracy goes, in words and tables."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from trtqat.evaluation.locate import LayerDrift
+    from trtqat.evaluation.located import Located
+    from trtqat.evaluation.step_drift import Parting, StepDrift, TensorDrift
+
+Table = tuple[str, Sequence[str], list[list[str]]]
+
+_STEPS = {"reference": "PyTorch → reference", "engine": "reference → engine"}
+
+
+def drift_tables(located: Located) -> list[Table]:
+    """Title, columns and rows of every table.
+
+    Args:
+        located: What was found.
+    """
+    tables: list[Table] = []
+    if located.layers:
+        columns = ["layer, most lost first", "operator", "SQNR", "lost here", "lint"]
+        ranked = sorted(located.layers, key=lambda each: -each.fall_db)
+        title = "Where quantization loses, against the same graph without it"
+        tables.append((title, columns, [_layer(each) for each in ranked]))
+    if located.steps is not None:
+        steps = _steps(located.steps)
+        columns = ["INT8 tensor, most lost first", "behind"]
+        columns += [part for step in steps for part in (_STEPS[step], "lost here", "codes")]
+        rows = [
+            [_short(each.tensor), each.layer, *_partings(each, steps), ", ".join(each.findings)]
+            for each in sorted(located.steps.tensors, key=_fall)
+        ]
+        tables.append(("Where the steps to the engine part", [*columns, "lint"], rows))
+    return tables
+
+
+def drift_answers(located: Located) -> list[str]:
+    """What the tables do not say in a glance, a line each.
+
+    Args:
+        located: What was found.
+    """
+    lines = []
+    if located.layers:
+        from trtqat.evaluation.locate import first_drift
+
+        first = first_drift(located.layers)
+        lines.append(
+            "Layers are compared with the same graph without quantization, not with the baseline; "
+            f"first one below 20 dB: {first.name if first else 'none'}"
+        )
+    if located.steps is not None:
+        from trtqat.evaluation.step_drift import first_parting
+
+        for step in _steps(located.steps):
+            parted = first_parting(located.steps.tensors, step)
+            lines.append(f"{_STEPS[step]}: first tensor below 20 dB: {_where(parted)}")
+        probe = located.steps.probe
+        if probe is not None:
+            lines.append(
+                "The engine's tensors were read from one that was built again, with a "
+                f"DequantizeLinear of its own on each: {probe.same_layers} of the engine's "
+                f"{probe.layers} layers are in it, fused alike, {probe.same_kernels} with the same "
+                f"kernel; its output is that of the engine at {_decibels(probe.sqnr_db)}."
+            )
+    return lines
+
+
+def _steps(steps: StepDrift) -> list[str]:
+    """Those that were compared."""
+    return [step for step in _STEPS if any(getattr(each, step) for each in steps.tensors)]
+
+
+def _layer(drift: LayerDrift) -> list[str]:
+    return [
+        drift.name,
+        drift.operator,
+        f"{drift.sqnr_db:.1f} dB",
+        f"{drift.fall_db:.1f} dB",
+        ", ".join(drift.findings),
+    ]
+
+
+def _partings(tensor: TensorDrift, steps: Sequence[str]) -> list[str]:
+    cells = []
+    for step in steps:
+        parting: Parting | None = getattr(tensor, step)
+        if parting is None:
+            cells += ["", "", ""]
+            continue
+        codes = ""
+        if parting.differing is not None and parting.largest is not None:
+            codes = "all equal"
+            if parting.differing:
+                codes = f"{100 * parting.differing:.2g} % differ, by {parting.largest} at most"
+        cells += [_decibels(parting.sqnr_db), f"{parting.fall_db:.1f} dB", codes]
+    return cells
+
+
+def _decibels(value: float) -> str:
+    return "identical" if value == math.inf else f"{value:.1f} dB"
+
+
+def _fall(tensor: TensorDrift) -> float:
+    """Sorts by what the last step loses."""
+    parting = tensor.engine or tensor.reference
+    return -parting.fall_db if parting else math.inf
+
+
+def _where(tensor: TensorDrift | None) -> str:
+    if tensor is None:
+        return "none"
+    name = _short(tensor.tensor)
+    return f"{name}, behind {tensor.layer}" if tensor.layer else name
+
+
+def _short(tensor: str) -> str:
+    return tensor.removesuffix("/QuantizeLinear")

@@ -1,0 +1,86 @@
+"""An engine built once more with its INT8 tensors as outputs, to look into it."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from trtqat.engine.builder import build
+from trtqat.engine.inspection import inspect_engine
+from trtqat.engine.options import options_again
+from trtqat.errors import MissingError
+from trtqat.runtime.engine import Engine
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TappedEngine:
+    """The second engine, and how far it is the first one.
+
+    Attributes:
+        engine: Has the tensors that ``graph.taps.tap`` takes out as outputs, dequantized.
+        layers: Number of the first engine's layers.
+        same_layers: How many of them the second one has by the same name, that is with the same
+            nodes of the graph fused.
+        same_kernels: How many of those run the same kernel; TensorRT times kernels in each build
+            anew, and an output more can ask for another format.
+    """
+
+    engine: Engine
+    layers: int
+    same_layers: int
+    same_kernels: int
+
+
+@contextmanager
+def tapped_engine(engine: Engine, graph: Path) -> Iterator[TappedEngine]:
+    """Builds it with the shapes and options of the first one; it is gone at exit.
+
+    Args:
+        engine: The engine under test.
+        graph: What it was built from.
+
+    Raises:
+        UsageError: The engine has no manifest.
+        GraphError: The graph cannot be read.
+        BuildError: TensorRT does not build it.
+        MissingError: There is no TensorRT builder, or the engine is run by one that has no
+            inspector.
+    """
+    options = options_again(engine.manifest or {}, engine.name, "int8")
+    if engine.tensorrt.flavour != "full":
+        raise MissingError(
+            f"The {engine.tensorrt.flavour} runtime does not tell what '{engine.name}' consists "
+            "of, so no engine that was built again can be set beside it.",
+            "Add --runtime full, or leave out --locate.",
+        )
+    import onnx_ir as ir
+
+    from trtqat.graph.reading import read_model
+    from trtqat.graph.taps import tap
+
+    model = read_model(graph)
+    taps = tap(model)
+    _LOG.info("Building '%s' again, with its %d INT8 tensors as outputs.", engine.name, len(taps))
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / graph.name
+        ir.save(model, str(source))
+        plan = Path(folder) / engine.name
+        build(source, plan, options)
+        tapped = Engine(plan, cuda_graph=False, allow_engine_code=True, flavour="full")
+    kernels, again = (
+        {layer.name: layer.tactic for layer in inspect_engine(each).layers}
+        for each in (engine, tapped)
+    )
+    same = [name for name in kernels if name in again]
+    try:
+        yield TappedEngine(
+            tapped, len(kernels), len(same), sum(kernels[name] == again[name] for name in same)
+        )
+    finally:
+        tapped.close()

@@ -1,0 +1,57 @@
+"""``--locate``: where accuracy goes, layer by layer and from step to step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from trtqat.data.batches import Dataset
+from trtqat.evaluation.accuracy import Progress
+from trtqat.evaluation.locate import LayerDrift, locate
+from trtqat.evaluation.protocol import Model
+from trtqat.evaluation.step_drift import StepDrift, compare_steps
+
+
+@dataclass(frozen=True)
+class Located:
+    """What was found.
+
+    Attributes:
+        layers: What quantization costs in each layer of the graph.
+        steps: Where the steps to the engine part; None if there is only the graph.
+    """
+
+    layers: tuple[LayerDrift, ...] = ()
+    steps: StepDrift | None = None
+
+
+def locate_losses(
+    model: Model,
+    graph: Path,
+    dataset: Dataset,
+    *,
+    batch_size: int,
+    fake_quantized: Model | None = None,
+    progress: Progress | None = None,
+) -> Located:
+    """Looks into graph, fake-quantized model and engine on the same images.
+
+    Args:
+        model: The engine, or the graph itself.
+        graph: The graph, from which the engine was built.
+        dataset: Images that fit.
+        batch_size: For the graph's layers.
+        fake_quantized: The model that was exported, if it is to be looked into.
+        progress: Called with what is done and its total, of each part anew.
+
+    Raises:
+        TrtqatError: As ``locate`` and ``compare_steps``.
+    """
+    layers = locate(graph, dataset, batch_size=batch_size, progress=progress)
+    engine = model if model.device == "cuda" else None
+    if engine is None and fake_quantized is None:
+        return Located(layers)
+    steps = compare_steps(
+        graph, dataset, fake_quantized=fake_quantized, engine=engine, progress=progress
+    )
+    return Located(layers, steps)

@@ -1,0 +1,137 @@
+"""Where the inside of an engine can be looked at without changing how it is fused: INT8 tensors.
+
+What a QuantizeLinear writes lies between two kernels of the engine anyway: whatever was fused
+before it ends there, and whatever is fused behind it begins there. So a DequantizeLinear of its
+own takes each of these tensors out, beside the one that is there and melts into the next layer.
+The INT8 tensor itself would do as an output where convolutions stand in a row, but TensorRT 8.6.0
+builds neither residual blocks nor attention with such outputs ("All of the candidates were
+removed").
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from trtqat.graph.pairs import DEQUANTIZE, QUANTIZE, along_axis, parameters_of
+from trtqat.graph.view import GraphView
+from trtqat.tensors import Array
+
+_SUFFIX = "_tapped"
+
+
+@dataclass(frozen=True, eq=False)
+class Tap:
+    """One tensor that is taken out.
+
+    Attributes:
+        output: Name of the output that ``tap`` makes of it.
+        quantizer: Name of its QuantizeLinear; empty for what was an output of the graph before.
+        layer: Name of the layer that it comes from, through activations, pooling and additions;
+            the last one where several do, empty where it is the graph's input.
+        scale: Float32, shape ``()`` or ``(C,)``; None for an output of the graph, which is float.
+        axis: The channel axis of a scale per channel, else None.
+        before: Names of the outputs that ``tap`` makes of the tensors which this one is computed
+            from.
+    """
+
+    output: str
+    quantizer: str
+    layer: str
+    scale: Array | None
+    axis: int | None = None
+    before: tuple[str, ...] = ()
+
+    def steps(self, values: Array) -> Array:
+        """Values in steps of the quantizer: whole numbers, less the zero-point its codes.
+
+        Args:
+            values: Floats that the quantizer can write, as far as their type is exact.
+        """
+        if self.scale is None:
+            return values
+        scale = along_axis(self.scale, self.axis, values.ndim)
+        steps: Array = np.rint(values.astype(np.float32) / scale)
+        return steps
+
+
+def tap(model: ir.Model) -> list[Tap]:
+    """Takes out what the QuantizeLinear of every activation writes, in place.
+
+    Args:
+        model: A graph with Q/DQ; it gets further outputs, behind those that it has.
+
+    Returns:
+        What was taken out, in the graph's order, and the graph's own outputs. Quantizers with a
+        scale that is computed are left out.
+    """
+    view = GraphView(model.graph)
+    own = list(model.graph.outputs)
+    taken: dict[ir.Node, str] = {}
+    taps = []
+    # All layers and quantizers are found before the graph changes.
+    for node in view.quantizers:
+        parameters = parameters_of(node)
+        is_activation = node.op_type == QUANTIZE and view.is_activation(node)
+        if is_activation and parameters.is_usable and parameters.scale is not None:
+            source = node.inputs[0]
+            taken[node] = f"{node.outputs[0].name}{_SUFFIX}"
+            taps.append(
+                Tap(
+                    taken[node],
+                    str(node.name),
+                    _layer_before(view, source),
+                    parameters.scale.astype(np.float32),
+                    parameters.axis,
+                    _taken_before(source, taken),
+                )
+            )
+    for value in own:
+        layer, before = _layer_before(view, value), _taken_before(value, taken)
+        taps.append(Tap(str(value.name), "", layer, None, before=before))
+    for node, name in taken.items():
+        _take_out(model.graph, node, name)
+    return taps
+
+
+def _take_out(graph: ir.Graph, quantize: ir.Node, name: str) -> None:
+    """Adds a DequantizeLinear with the quantizer's parameters, and its output to the graph's."""
+    codes, scale = quantize.outputs[0], quantize.inputs[1]
+    assert scale is not None
+    kind = ir.TensorType(scale.dtype or ir.DataType.FLOAT)
+    output = ir.Value(name=name, type=kind, shape=codes.shape)
+    axis = quantize.attributes.get("axis")
+    attributes = [] if axis is None else [ir.AttrInt64("axis", axis.as_int())]
+    node = ir.Node(
+        "",
+        DEQUANTIZE,
+        [codes, *quantize.inputs[1:]],
+        attributes,
+        outputs=[output],
+        name=f"{quantize.name}{_SUFFIX}",
+    )
+    graph.insert_after(quantize, node)
+    graph.outputs.append(output)
+
+
+def _layer_before(view: GraphView, value: ir.Value | None) -> str:
+    layers = view.layers_before([value])
+    return layers[-1].name if layers else ""
+
+
+def _taken_before(value: ir.Value | None, taken: dict[ir.Node, str]) -> tuple[str, ...]:
+    """The nearest tensors that were taken out on every path to a tensor."""
+    found: dict[str, None] = {}
+    queue = [value]
+    seen: set[ir.Value] = set()
+    for each in queue:
+        node = None if each is None or each in seen else each.producer()
+        if each is not None:
+            seen.add(each)
+        if node in taken:
+            found[taken[node]] = None
+        elif node is not None:
+            queue += node.inputs
+    return tuple(found)
