@@ -72,7 +72,7 @@ def full_report() -> dict[str, Any]:
         "step_drift": asdict(
             StepDrift(
                 (TensorDrift("/conv", "/q", None, Parting(math.inf, 0.0, 0.0, 0), ()),),
-                Probe(3, 3, 2, math.inf),
+                Probe(3, ("/conv",), 2, math.inf),
             )
         ),
         "layers": [asdict(LayerTime("/conv", "int8", 0.1))],

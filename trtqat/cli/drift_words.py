@@ -63,11 +63,12 @@ def drift_answers(located: Located) -> list[str]:
             lines.append(f"{_STEPS[step]}: first tensor below 20 dB: {_where(parted)}")
         probe = located.steps.probe
         if probe is not None:
+            missing = f"all but {', '.join(probe.missing)}" if probe.missing else "all"
             lines.append(
                 "The engine's tensors were read from one that was built again, with a "
-                f"DequantizeLinear of its own on each: {probe.same_layers} of the engine's "
-                f"{probe.layers} layers are in it, fused alike, {probe.same_kernels} with the same "
-                f"kernel; its output is that of the engine at {_decibels(probe.sqnr_db)}."
+                f"DequantizeLinear of its own on each. Of the engine's {probe.layers} layers "
+                f"{missing} are in it, fused alike, {probe.same_kernels} with the same kernel; its "
+                f"output is that of the engine at {_decibels(probe.sqnr_db)}."
             )
     return lines
 

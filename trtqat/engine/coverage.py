@@ -126,11 +126,7 @@ def cover(
     # A NoOp is a name for memory that is already right.
     rest = [layer for layer in engine if layer.name not in used and layer.kind != "NoOp"]
     quantizers = [each.name for each in rest if re.search("QuantizeLinear", each.name)]
-    reformats = [
-        each.name
-        for each in rest
-        if each.kind in ("Reformat", "MyelinReformat") and each.name not in quantizers
-    ]
+    reformats = [each.name for each in rest if each.is_reformat and each.name not in quantizers]
     times_ms = times_ms or {}
     is_compiled = has_compiled_subgraph(engine)
     return Coverage(

@@ -74,6 +74,11 @@ class EngineLayer:
     tactic: str
     weight_count: int = 0
 
+    @property
+    def is_reformat(self) -> bool:
+        """Whether it only converts a format or a type, which kernels beside it ask for."""
+        return self.kind in ("Reformat", "MyelinReformat")
+
 
 def read_layers(path: Path) -> tuple[EngineLayer, ...]:
     """Reads a file of layer information.

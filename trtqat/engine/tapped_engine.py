@@ -24,16 +24,16 @@ class TappedEngine:
 
     Attributes:
         engine: Has the tensors that ``graph.taps.tap`` takes out as outputs, dequantized.
-        layers: Number of the first engine's layers.
-        same_layers: How many of them the second one has by the same name, that is with the same
+        layers: Number of the first engine's layers, without reformats.
+        missing: Those of them that the second one has not by the same name, that is with the same
             nodes of the graph fused.
-        same_kernels: How many of those run the same kernel; TensorRT times kernels in each build
-            anew, and an output more can ask for another format.
+        same_kernels: How many of the others run the same kernel; TensorRT times kernels in each
+            build anew, and an output more can ask for another format.
     """
 
     engine: Engine
     layers: int
-    same_layers: int
+    missing: tuple[str, ...]
     same_kernels: int
 
 
@@ -73,14 +73,14 @@ def tapped_engine(engine: Engine, graph: Path) -> Iterator[TappedEngine]:
         plan = Path(folder) / engine.name
         build(source, plan, options)
         tapped = Engine(plan, cuda_graph=False, allow_engine_code=True, flavour="full")
+    # Reformats come and go with the formats that kernels ask for.
     kernels, again = (
-        {layer.name: layer.tactic for layer in inspect_engine(each).layers}
+        {layer.name: layer.tactic for layer in inspect_engine(each).layers if not layer.is_reformat}
         for each in (engine, tapped)
     )
-    same = [name for name in kernels if name in again]
+    missing = tuple(name for name in kernels if name not in again)
+    same_kernels = sum(again.get(name) == tactic for name, tactic in kernels.items())
     try:
-        yield TappedEngine(
-            tapped, len(kernels), len(same), sum(kernels[name] == again[name] for name in same)
-        )
+        yield TappedEngine(tapped, len(kernels), missing, same_kernels)
     finally:
         tapped.close()

@@ -81,14 +81,14 @@ class Probe:
     """How far the engine that was looked into is the engine under test.
 
     Attributes:
-        layers: Number of layers of the engine under test.
-        same_layers: How many of them the other one has too, with the same nodes fused.
-        same_kernels: How many of those run the same kernel.
+        layers: Number of layers of the engine under test, without reformats.
+        missing: Those of them that the other one has not, with the same nodes fused.
+        same_kernels: How many of the others run the same kernel.
         sqnr_db: First output, the engine under test as the signal.
     """
 
     layers: int
-    same_layers: int
+    missing: tuple[str, ...]
     same_kernels: int
     sqnr_db: float
 
@@ -179,7 +179,7 @@ def compare_steps(
     )
     probe = None
     if tapped is not None:
-        probe = Probe(tapped.layers, tapped.same_layers, tapped.same_kernels, sqnr_db(*both))
+        probe = Probe(tapped.layers, tapped.missing, tapped.same_kernels, sqnr_db(*both))
     return StepDrift(tensors, probe)
 
 
