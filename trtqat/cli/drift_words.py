@@ -33,7 +33,7 @@ def drift_tables(located: Located) -> list[Table]:
         columns = ["INT8 tensor, most lost first", "behind"]
         columns += [part for step in steps for part in (_STEPS[step], "lost here", "codes")]
         rows = [
-            [_short(each.tensor), each.layer, *_partings(each, steps), ", ".join(each.findings)]
+            [each.label, each.layer, *_partings(each, steps), ", ".join(each.findings)]
             for each in sorted(located.steps.tensors, key=_fall)
         ]
         tables.append(("Where the steps to the engine part", [*columns, "lint"], rows))
@@ -63,12 +63,15 @@ def drift_answers(located: Located) -> list[str]:
             lines.append(f"{_STEPS[step]}: first tensor below 20 dB: {_where(parted)}")
         probe = located.steps.probe
         if probe is not None:
+            output = (
+                "identical to" if probe.sqnr_db == math.inf else _decibels(probe.sqnr_db) + " from"
+            )
             missing = f"all but {', '.join(probe.missing)}" if probe.missing else "all"
             lines.append(
                 "The engine's tensors were read from one that was built again, with a "
                 f"DequantizeLinear of its own on each. Of the engine's {probe.layers} layers "
                 f"{missing} are in it, fused alike, {probe.same_kernels} with the same kernel; its "
-                f"output is that of the engine at {_decibels(probe.sqnr_db)}."
+                f"output is {output} the engine's."
             )
     return lines
 
@@ -117,9 +120,4 @@ def _fall(tensor: TensorDrift) -> float:
 def _where(tensor: TensorDrift | None) -> str:
     if tensor is None:
         return "none"
-    name = _short(tensor.tensor)
-    return f"{name}, behind {tensor.layer}" if tensor.layer else name
-
-
-def _short(tensor: str) -> str:
-    return tensor.removesuffix("/QuantizeLinear")
+    return f"{tensor.label}, behind {tensor.layer}" if tensor.layer else tensor.label

@@ -141,7 +141,7 @@ def _drift_charts(located: Located) -> list[str]:
         )
     tensors = located.steps.tensors if located.steps else ()
     for step, title in PARTINGS.items():
-        partings = {each.tensor: getattr(each, step) for each in tensors}
+        partings = {each.label: getattr(each, step) for each in tensors}
         # What agrees to the last code has no bar that could be long enough.
         found = {name: each for name, each in partings.items() if each and each.sqnr_db < math.inf}
         if found:

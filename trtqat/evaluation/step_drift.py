@@ -75,6 +75,11 @@ class TensorDrift:
     engine: Parting | None
     findings: tuple[str, ...]
 
+    @property
+    def label(self) -> str:
+        """The tensor's name without what all of them end with."""
+        return self.tensor.removesuffix("/QuantizeLinear")
+
 
 @dataclass(frozen=True)
 class Probe:

@@ -112,7 +112,9 @@ def _take_out(graph: ir.Graph, quantize: ir.Node, name: str) -> None:
         outputs=[output],
         name=f"{quantize.name}{_SUFFIX}",
     )
-    graph.insert_after(quantize, node)
+    # At the end: TensorRT numbers what it adds to the layers, and those numbers are in the names
+    # by which an engine that is built of this graph is compared with another one.
+    graph.append(node)
     graph.outputs.append(output)
 
 
