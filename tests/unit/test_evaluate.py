@@ -54,7 +54,7 @@ def test_report() -> None:
 
 def test_report_as_json() -> None:
     fields = json.loads(json.dumps(report(drop=1.0).to_dict()))
-    assert fields["schema_version"] == 3
+    assert fields["schema_version"] == 4
     assert fields["paired"] == {"lost": 1, "gained": 0, "p_value": 1.0}
     assert fields["agreement"]["same_top1"] == 19
     assert fields["top1_drop_points"] == pytest.approx(5.0)
@@ -149,3 +149,14 @@ def test_latency_runs_on_real_data_at_the_full_batch() -> None:
     evaluate(model, Samples(X[:3], None), EvaluateOptions(8, QUICK))
     np.testing.assert_array_equal(loaded, [X[[0, 1, 2, 0, 1, 2, 0, 1]]])
     assert not model.is_open
+
+
+def test_outputs_that_are_no_number_are_told() -> None:
+    def broken(x: Array) -> Array:
+        return np.where((x == X[3]).all(axis=1, keepdims=True), np.nan, x)
+
+    options = EvaluateOptions(8, None)
+    found = evaluate(NumpyModel(broken), DATA, options, baseline=NumpyModel())
+    (warning,) = [each for each in found.warnings if "NaN" in each]
+    assert "the output for 1 of 20 images holds NaN" in warning
+    assert not evaluate(NumpyModel(), DATA, options, baseline=NumpyModel()).warnings

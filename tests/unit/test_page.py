@@ -6,6 +6,7 @@ import json
 import math
 import re
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -82,7 +83,6 @@ def read(page: str) -> Reader:
 
 
 def test_the_page_holds_everything_and_needs_nothing() -> None:
-    report = measured(min_speedup=3.0)
     exact, off = Parting(math.inf, 0.0, 0.0, 0), Parting(45.0, 6.5, 0.0125, 2)
     located = Located(
         (LayerDrift("/a/<Conv>", "Conv", 31.0, 2.0, ("float-residual",)),),
@@ -94,12 +94,9 @@ def test_the_page_holds_everything_and_needs_nothing() -> None:
             Probe(24, ("a + b",), 13, 51.0),
         ),
     )
+    report = replace(measured(min_speedup=3.0), located=located)
     page = render_page(
-        report,
-        report_tables(report, located),
-        command="trtqat eval 'a&b.onnx'",
-        words=answers(report, located),
-        located=located,
+        report, report_tables(report), command="trtqat eval 'a&b.onnx'", words=answers(report)
     )
     reader = read(page)
     assert reader.links == []
@@ -140,7 +137,7 @@ def test_layers_of_a_real_engine_and_rivals() -> None:
         baseline=NumpyModel(compute_ms=30.0),
         rivals=[NumpyModel(compute_ms=20.0)],
     )
-    page = render_page(report, report_tables(report), command="trtqat eval", layers=found)
+    page = render_page(replace(report, layers=found), report_tables(report), command="trtqat eval")
     reader = read(page)
     assert f"{len(layers) - 40} others" in reader.text
     assert "float32 → int8" in reader.text

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -27,11 +26,8 @@ from trtqat.cli.console import (
     progress_bar,
 )
 from trtqat.cli.report_words import answers, report_tables, where_measured
-from trtqat.errors import TrtqatError, UsageError
+from trtqat.errors import UsageError
 from trtqat.files import write_atomically
-
-if TYPE_CHECKING:
-    from trtqat.evaluation.layers import LayerTime
 
 
 class BaselinePrecision(str, Enum):
@@ -179,8 +175,7 @@ def evaluate(
 
         from trtqat.data.dataset import open_dataset
         from trtqat.evaluation.evaluate import evaluate as measure
-        from trtqat.evaluation.layers import time_layers
-        from trtqat.evaluation.located import Located, locate_losses
+        from trtqat.evaluation.located import Inside
         from trtqat.evaluation.open import PyTorchSource, open_model, open_pytorch
         from trtqat.evaluation.options import EvaluateOptions
         from trtqat.evaluation.page import render_page
@@ -236,7 +231,7 @@ def evaluate(
             flavour=runtime.value if runtime else None,
             weights=weights,
         )
-        inside = find_graph(opened, model, graph) if locate else None
+        inner = find_graph(opened, model, graph) if locate else None
         dataset = open_dataset(data, opened.inputs, limit=limit)
         source = PyTorchSource.parse(baseline, checkpoint, factory_arg)
         rivals = open_rivals(
@@ -274,6 +269,7 @@ def evaluate(
             min_speedup=min_speedup,
             in_flight=in_flight,
             like=like.value if like else None,
+            layer_times=bool(duration) and (html is not None or json is not None),
         )
         with progress_bar("Evaluating", quiet=quiet) as progress:
             report = measure(
@@ -284,39 +280,14 @@ def evaluate(
                 recorded=recorded,
                 rivals=rivals,
                 steps=steps,
+                inside=Inside(inner, steps[0] if fake_quantized else None) if inner else None,
                 progress=progress,
             )
-        located, failure = Located(), None
-        if inside is not None:
-            try:
-                with progress_bar("Locating", quiet=quiet) as progress:
-                    located = locate_losses(
-                        opened,
-                        inside,
-                        dataset,
-                        batch_size=sizes[-1],
-                        fake_quantized=steps[0] if fake_quantized else None,
-                        progress=progress,
-                    )
-            except TrtqatError as error:
-                # What was measured by now must not be lost.
-                failure = error
-        tables = report_tables(report, located)
-        words = answers(report, located)
-        layers: tuple[LayerTime, ...] = ()
+        tables, words = report_tables(report), answers(report)
         if html is not None:
-            layers = time_layers(opened, sizes[-1])
-            page = render_page(
-                report, tables, command=command_line(), words=words, located=located, layers=layers
-            )
+            page = render_page(report, tables, command=command_line(), words=words)
             write_atomically(html, page.encode())
-        result = {
-            **report.to_dict(),
-            "drift": [asdict(each) for each in located.layers],
-            "step_drift": asdict(located.steps) if located.steps else None,
-            "layers": [asdict(each) for each in layers],
-        }
-        if not print_json(result, json):
+        if not print_json(report.to_dict(), json):
             for _, columns, rows in tables:
                 print_table(columns, rows)
             if words:
@@ -326,6 +297,4 @@ def evaluate(
                 typer.echo(f"\n{describe_trtexec(report.trtexec)}")
             for warning in report.warnings:
                 typer.echo(warning, err=True)
-        if failure is not None:
-            raise failure
         report.check_gates()

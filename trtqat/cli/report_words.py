@@ -9,18 +9,16 @@ from trtqat.cli.drift_words import Table, drift_answers, drift_tables
 if TYPE_CHECKING:
     from trtqat.evaluation.accuracy import Compared
     from trtqat.evaluation.counts import Agreement
-    from trtqat.evaluation.located import Located
     from trtqat.evaluation.report import Measured, Report
     from trtqat.evaluation.sweep import BatchPoint
     from trtqat.evaluation.timing import Latency, Ratio
 
 
-def report_tables(report: Report, located: Located | None = None) -> list[Table]:
+def report_tables(report: Report) -> list[Table]:
     """Title, columns and rows of every table.
 
     Args:
         report: The evaluation.
-        located: What ``evaluation.located.locate_losses`` found.
     """
     columns = [f"{report.images} images, batch {report.batch_size}"]
     columns += [side.name for side in report.sides]
@@ -48,15 +46,14 @@ def report_tables(report: Report, located: Located | None = None) -> list[Table]
         columns += ["speed-up"] if any(point.speedup for point in report.curve) else []
         columns += [rival.measured.name for rival in report.rivals]
         tables.append(("Batch sizes", columns, [_point(point) for point in report.curve]))
-    return [*tables, *(drift_tables(located) if located else ())]
+    return [*tables, *drift_tables(report.located)]
 
 
-def answers(report: Report, located: Located) -> str:
+def answers(report: Report) -> str:
     """What was asked for and stands in no table, a line each.
 
     Args:
         report: The evaluation.
-        located: What ``evaluation.located.locate_losses`` found.
     """
     lines = []
     if report.model.accuracy is None:
@@ -64,7 +61,7 @@ def answers(report: Report, located: Located) -> str:
     if report.latency_budget_ms is not None:
         best = f"batch {report.best_batch}" if report.best_batch else "none of the batch sizes"
         lines.append(f"Best within {report.latency_budget_ms:g} ms for 99 % of requests: {best}")
-    lines += drift_answers(located)
+    lines += drift_answers(report.located)
     return "\n".join(lines)
 
 

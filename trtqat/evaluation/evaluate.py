@@ -13,6 +13,8 @@ from trtqat.errors import DataError
 from trtqat.evaluation.accuracy import AccuracyResult, Progress, measure_accuracy
 from trtqat.evaluation.gates import check_batch_sizes, check_can_be_measured, failed_gates
 from trtqat.evaluation.latency import measure_in_turns
+from trtqat.evaluation.layers import time_layers
+from trtqat.evaluation.located import Inside, Located, locate_losses
 from trtqat.evaluation.options import EvaluateOptions
 from trtqat.evaluation.protocol import Model
 from trtqat.evaluation.recorded import RecordedBaseline, compare_with, recorded_ratio
@@ -38,6 +40,7 @@ def evaluate(
     recorded: RecordedBaseline | None = None,
     rivals: Sequence[Model] = (),
     steps: Sequence[Model] = (),
+    inside: Inside | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """Measures accuracy over every image, and latency and throughput at given batch sizes.
@@ -51,12 +54,14 @@ def evaluate(
         rivals: What a user might run instead: measured in the same turns.
         steps: What lies between baseline and model, as the fake-quantized model and the ONNX
             reference: run for accuracy alone, each compared with the one before.
-        progress: Called with images done and their total.
+        inside: Where to look for the layers in which accuracy goes.
+        progress: Called with what is done and its total, of each part anew.
 
     Raises:
         UsageError: The batch size is outside of a model's range, or a gate lacks its figure.
         DataError: The dataset is empty or does not fit.
         InferenceError: A runtime failed.
+        TrtqatError: ``inside`` cannot be looked into; the class says why.
     """
     options = options or EvaluateOptions()
     timed = [model, *([baseline] if baseline else []), *rivals]
@@ -65,6 +70,12 @@ def evaluate(
     if len(dataset) == 0:
         raise DataError(f"'{dataset.name}' has no images.", "Give at least one.")
     check_can_be_measured(model, options, dataset, baseline or recorded)
+    located = Located()
+    if inside is not None:
+        # First: where TensorRT does not build the engine for it, nothing else was measured yet.
+        located = locate_losses(
+            model, inside, dataset, batch_size=options.batch_size, progress=progress
+        )
     comparison = measure_accuracy(
         model,
         baseline,
@@ -115,6 +126,8 @@ def evaluate(
         curve=curve if options.sweep else (),
         latency_budget_ms=budget,
         best_batch=best.batch_size if best else None,
+        located=located,
+        layers=time_layers(model, options.batch_size) if options.layer_times else (),
     )
 
 

@@ -13,6 +13,19 @@ from trtqat.evaluation.step_drift import StepDrift, compare_steps
 
 
 @dataclass(frozen=True)
+class Inside:
+    """What to look into.
+
+    Attributes:
+        graph: The graph with Q/DQ, from which an engine was built.
+        fake_quantized: The model that was exported, if it is to be looked into as well.
+    """
+
+    graph: Path
+    fake_quantized: Model | None = None
+
+
+@dataclass(frozen=True)
 class Located:
     """What was found.
 
@@ -27,31 +40,33 @@ class Located:
 
 def locate_losses(
     model: Model,
-    graph: Path,
+    inside: Inside,
     dataset: Dataset,
     *,
     batch_size: int,
-    fake_quantized: Model | None = None,
     progress: Progress | None = None,
 ) -> Located:
     """Looks into graph, fake-quantized model and engine on the same images.
 
     Args:
         model: The engine, or the graph itself.
-        graph: The graph, from which the engine was built.
+        inside: What to look into.
         dataset: Images that fit.
         batch_size: For the graph's layers.
-        fake_quantized: The model that was exported, if it is to be looked into.
         progress: Called with what is done and its total, of each part anew.
 
     Raises:
         TrtqatError: As ``locate`` and ``compare_steps``.
     """
-    layers = locate(graph, dataset, batch_size=batch_size, progress=progress)
+    layers = locate(inside.graph, dataset, batch_size=batch_size, progress=progress)
     engine = model if model.device == "cuda" else None
-    if engine is None and fake_quantized is None:
+    if engine is None and inside.fake_quantized is None:
         return Located(layers)
     steps = compare_steps(
-        graph, dataset, fake_quantized=fake_quantized, engine=engine, progress=progress
+        inside.graph,
+        dataset,
+        fake_quantized=inside.fake_quantized,
+        engine=engine,
+        progress=progress,
     )
     return Located(layers, steps)

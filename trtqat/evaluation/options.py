@@ -21,6 +21,7 @@ class EvaluateOptions:
         min_speedup: Gate: least ratio of the baseline's median compute time to the model's.
         like: Time the engine as this trtexec does, too.
         in_flight: Queries at once on a GPU, for accuracy and for the throughput.
+        layer_times: Time each layer of an engine, too, in a run of its own.
     """
 
     batch_size: int = 32
@@ -31,3 +32,4 @@ class EvaluateOptions:
     min_speedup: float | None = None
     in_flight: int = 6
     like: Like | None = None
+    layer_times: bool = False

@@ -61,8 +61,6 @@ def render_page(
     *,
     command: str,
     words: str = "",
-    located: Located | None = None,
-    layers: Sequence[LayerTime] = (),
 ) -> str:
     """The page.
 
@@ -71,17 +69,16 @@ def render_page(
         tables: Title, columns and rows of each.
         command: What made the report, to make it again.
         words: Answers that stand in no table, a line each.
-        located: What ``evaluation.located.locate_losses`` found.
-        layers: The engine's layers as ``evaluation.layers.time_layers`` found them.
     """
     sections = [_gates(report)]
     sections += [_section(title, _table(columns, rows)) for title, columns, rows in tables]
     if words:
         sections.append(f'<p class="words">{escape(words)}</p>')
     sections += _charts(report)
-    sections += _drift_charts(located or Located())
-    if layers:
-        sections.append(_section("Time and precision of the engine's layers", _layers(layers)))
+    sections += _drift_charts(report.located)
+    if report.layers:
+        title = "Time and precision of the engine's layers"
+        sections.append(_section(title, _layers(report.layers)))
     if report.warnings:
         items = "".join(f"<li>{escape(each)}</li>" for each in report.warnings)
         sections.append(_section("Warnings", f"<ul>{items}</ul>"))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from trtqat.errors import GateError
 from trtqat.evaluation.accuracy import AccuracyResult
 from trtqat.evaluation.counts import Accuracy, Agreement, Paired
+from trtqat.evaluation.layers import LayerTime
+from trtqat.evaluation.located import Located
 from trtqat.evaluation.recorded import pack
 from trtqat.evaluation.sweep import BatchPoint
 from trtqat.evaluation.timing import Ratio, Timing
@@ -15,7 +17,7 @@ from trtqat.evaluation.trtexec import TrtexecTiming
 from trtqat.runtime.environment import Environment
 from trtqat.runtime.telemetry import Telemetry
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,8 @@ class Report:
         curve: Timings by batch size, ascending; empty without a sweep.
         latency_budget_ms: What 99 % of requests had to keep within, if that was asked.
         best_batch: The best of them within the latency budget, if one was given and met.
+        located: In which layers accuracy goes, if that was asked for.
+        layers: The engine's layers with their times, if that was asked for.
         schema_version: Of the JSON form.
     """
 
@@ -92,6 +96,8 @@ class Report:
     curve: tuple[BatchPoint, ...] = ()
     latency_budget_ms: float | None = None
     best_batch: int | None = None
+    located: Located = field(default_factory=Located)
+    layers: tuple[LayerTime, ...] = ()
     schema_version: int = SCHEMA_VERSION
 
     @property
@@ -108,6 +114,12 @@ class Report:
             for warning in (side.timing.warnings if side.timing else ())
         ]
         found += self.telemetry.warnings if self.telemetry else ()
+        predicted = [(self.model.name, self.comparison.predictions.model)]
+        if self.baseline is not None:
+            predicted.append((self.baseline.name, self.comparison.predictions.baseline))
+        for name, classes in predicted:
+            if count := classes.count(-1):
+                found.append(f"{name}: the output for {count} of {self.images} images holds NaN.")
         compared = (
             (self.model.name, self.comparison.agreement),
             *((each.name, each.agreement) for each in self.comparison.others),

@@ -15,10 +15,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from trtqat.evaluation.accuracy import Compared
 from trtqat.evaluation.counts import Agreement, Paired
-from trtqat.evaluation.layers import LayerTime
-from trtqat.evaluation.locate import LayerDrift
 from trtqat.evaluation.report import SCHEMA_VERSION, Report
-from trtqat.evaluation.step_drift import StepDrift
 
 _PLAIN: dict[Any, dict[str, Any]] = {
     str: {"type": "string"},
@@ -45,9 +42,6 @@ def report_schema() -> dict[str, Any]:
         "paired": {"anyOf": [paired, _PLAIN[type(None)]]},
         "top1_drop_points": _PLAIN[float],
         "predictions": _closed({"model": classes, "baseline": classes, "data_sha256": _PLAIN[str]}),
-        "drift": parts.of(tuple[LayerDrift, ...]),
-        "step_drift": parts.of(StepDrift | None),
-        "layers": parts.of(tuple[LayerTime, ...]),
     }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
