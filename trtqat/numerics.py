@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -80,6 +81,22 @@ def sqnr_db(signal: float, noise: float) -> float:
     if signal == 0:
         return -math.inf
     return 10 * math.log10(signal / noise)
+
+
+def lost_db(own_db: float, before_db: Iterable[float], lossless_db: float) -> float:
+    """By how much an SQNR is below the worst of those that a tensor is computed from.
+
+    Args:
+        own_db: Of the tensor; NaN, where it holds one, is below everything.
+        before_db: Of those before it.
+        lossless_db: What is no loss in itself, as rounding.
+
+    Returns:
+        dB, 0 if it is not below; infinite where numbers become NaN.
+    """
+    own = -math.inf if math.isnan(own_db) else own_db
+    worst = min([lossless_db, *(-math.inf if math.isnan(each) else each for each in before_db)])
+    return worst - own if worst > own else 0.0
 
 
 def quantize(x: Array, scale: float, *, out: Array | None = None) -> Array:

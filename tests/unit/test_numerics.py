@@ -4,8 +4,10 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from trtqat.numerics import difference, sqnr_db
+from trtqat.numerics import difference, lost_db, sqnr_db
 from trtqat.tensors import Array
 
 
@@ -87,3 +89,21 @@ def test_narrow_types_do_not_wrap(reference: Array, actual: Array, worst: float)
 def test_shapes_must_agree() -> None:
     with pytest.raises(ValueError, match=r"shapes differ: \(2, 1\) and \(2,\)"):
         difference(np.zeros((2, 1)), np.zeros(2))
+
+
+NOISE = st.floats(-50, 150) | st.sampled_from([math.nan, math.inf, -math.inf])
+
+
+@given(NOISE, st.lists(NOISE, max_size=4), st.sampled_from([45.0, 60.0]))
+def test_what_is_lost_is_never_negative_and_never_blamed_twice(
+    own: float, before: list[float], lossless: float
+) -> None:
+    lost = lost_db(own, before, lossless)
+    assert lost >= 0
+    if any(math.isnan(each) or each == -math.inf for each in before):
+        assert lost == 0
+    elif math.isnan(own):
+        assert lost == math.inf
+    elif math.isfinite(own):
+        assert lost == pytest.approx(max(0, min([lossless, *before]) - own))
+    assert lost == lost_db(own, before[::-1], lossless)

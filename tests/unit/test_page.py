@@ -84,12 +84,14 @@ def read(page: str) -> Reader:
 
 def test_the_page_holds_everything_and_needs_nothing() -> None:
     exact, off = Parting(math.inf, 0.0, 0.0, 0), Parting(45.0, 6.5, 0.0125, 2)
+    lost = Parting(math.nan, math.inf, 1.0, None)
     located = Located(
         (LayerDrift("/a/<Conv>", "Conv", 31.0, 2.0, ("float-residual",)),),
         StepDrift(
             (
                 TensorDrift("", "/first/QuantizeLinear", exact, exact, ()),
                 TensorDrift("/a/<Conv>", "/b/<QuantizeLinear>", exact, off, ("one-sided",)),
+                TensorDrift("/c/Conv", "/lost", exact, lost, ()),
             ),
             Probe(24, ("a + b",), 13, 51.0),
         ),
@@ -111,13 +113,16 @@ def test_the_page_holds_everything_and_needs_nothing() -> None:
         "float-residual",
         "/b/<QuantizeLinear>",
         "1.2 % differ, by 2 at most",
+        "no number",
+        "engine: first tensor below 20 dB: /lost",
         "Of the engine's 24 layers all but a + b are in it",
         "Batch sizes",
         np.__version__,
     ):
         assert text in reader.text, text
-    # What agrees to the last code has no bars.
+    # What agrees to the last code has no bars, and what is lost has one without length.
     assert page.count("<svg") == 5
+    assert "nan" not in page.replace("significan", "")
     assert "prefers-color-scheme: dark" in page
     assert "@media print" in page
 

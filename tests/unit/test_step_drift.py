@@ -14,9 +14,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from onnx import numpy_helper
+from torch import nn
 
 from tests import models
 from tests.unit.test_locate import Images, exported
+from trtqat.cli.drift_words import drift_answers
+from trtqat.evaluation.located import Located
 from trtqat.evaluation.step_drift import (
     Parting,
     StepDrift,
@@ -24,7 +27,9 @@ from trtqat.evaluation.step_drift import (
     compare_steps,
     first_parting,
 )
+from trtqat.export.pipeline import ExportOptions, export_onnx
 from trtqat.runtime.pytorch import PyTorchModel
+from trtqat.tensors import TensorSpec
 
 
 def compared(name: str, graph: Path, images: Images, model: torch.nn.Module | None) -> StepDrift:
@@ -81,6 +86,102 @@ def test_a_torchscript_model_cannot_be_looked_into(tmp_path: Path) -> None:
     found = compared("depthwise", path, images, traced)
     # Its outputs can.
     assert [each.tensor for each in found.tensors if each.reference] == ["output"]
+
+
+def test_the_rounding_of_an_fp16_graph_is_no_loss(tmp_path: Path) -> None:
+    example, path = models.EXAMPLES["residual"], tmp_path / "m.onnx"
+    options = ExportOptions(example.inputs, precision="fp16", opset=19)
+    export_onnx(example.qat(), path, options)
+    found = compared("residual", path, Images(example, 24), None)
+    for each in found.tensors:
+        assert each.reference is not None
+        assert each.reference.fall_db < 1, each
+        assert (each.reference.largest or 0) <= 1
+
+
+class Blocks(nn.Module):
+    """What an observer of modules can get wrong: in-place, shared, named as an output, inline."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 3, padding=1)
+        self.shortcut = models.quantizer()
+        self.output = models.quantizer()
+        self.twice = models.quantizer()
+        self.inline = Inline()
+        self.head = nn.Conv2d(8, 8, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.stem(x)
+        y = self.shortcut(x)
+        y += torch.relu(x)
+        y = self.output(torch.relu_(y))
+        y = self.inline(y)
+        z: torch.Tensor = self.head(self.twice(y) + torch.relu(self.twice(y)))
+        return z
+
+
+class Inline(nn.Module):
+    """Quantizes its input in the forward itself, and returns something of the same shape."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = torch.fake_quantize_per_tensor_affine(x, 0.03, 0, -128, 127)
+        return torch.cos(x)
+
+
+def test_only_what_a_quantizer_returned_is_compared(tmp_path: Path) -> None:
+    example = models.Example(Blocks, (TensorSpec("x", (1, 3, 16, 16)),), pairs=0)
+    model, path = example.qat(), tmp_path / "m.onnx"
+    export_onnx(model, path, ExportOptions(example.inputs))
+    fake_quantized = PyTorchModel(model, example.inputs, device="cpu")
+    found = compare_steps(path, Images(example, 11), fake_quantized=fake_quantized)
+    compared = {each.tensor: each.reference for each in found.tensors}
+    for name in ("/shortcut/QuantizeLinear", "/output/QuantizeLinear", "/twice/QuantizeLinear"):
+        assert compared[name] is not None, name
+    assert compared["/inline/QuantizeLinear"] is None
+    for name, parting in compared.items():
+        assert parting is None or parting.sqnr_db > 40, (name, parting)
+
+
+class Tokens(nn.Module):
+    """Linear layers over all tokens of all images at once: not one row for each image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(16, 16)
+        self.second = nn.Linear(16, 16)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        tokens = x.reshape(-1, 16)
+        tokens = self.second(torch.relu(self.first(tokens)))
+        z: torch.Tensor = tokens.reshape(x.shape)
+        return z
+
+
+@pytest.mark.parametrize("static", [False, True])
+def test_tensors_that_do_not_lead_with_the_batch(tmp_path: Path, *, static: bool) -> None:
+    # Twelve images are two batches of five and one that is filled up, if the batch is fixed.
+    spec = TensorSpec("x", (5 if static else 1, 9, 16))
+    example = models.Example(Tokens, (spec,), pairs=0)
+    model, path = example.qat(), tmp_path / "m.onnx"
+    export_onnx(model, path, ExportOptions(example.inputs, static_batch=static))
+    fake_quantized = PyTorchModel(model, example.inputs, device="cpu")
+    found = compare_steps(path, Images(example, 12), fake_quantized=fake_quantized)
+    for each in found.tensors:
+        assert each.reference is not None, each
+        assert each.reference.sqnr_db > 40
+
+
+def test_nodes_without_names(tmp_path: Path) -> None:
+    path, images = exported("depthwise", tmp_path)
+    model = onnx.load(str(path))
+    for node in model.graph.node:
+        node.ClearField("name")
+    onnx.save(model, str(path))
+    found = compared("depthwise", path, images, None)
+    assert [each.tensor for each in found.tensors if each.reference] == ["output"]
+    told = drift_answers(Located((), found, 24))
+    assert f"{len(found.tensors) - 1} of {len(found.tensors)} not compared" in "\n".join(told)
 
 
 def drift(name: str, sqnr_db: float) -> TensorDrift:

@@ -52,8 +52,9 @@ def drift_answers(located: Located) -> list[str]:
 
         first = first_drift(located.layers)
         lines.append(
-            "Layers are compared with the same graph without quantization, not with the baseline; "
-            f"first one below 20 dB: {first.name if first else 'none'}"
+            f"On {located.images} images, layers are compared with the same graph without "
+            "quantization, not with the baseline; first one below 20 dB: "
+            f"{first.name if first else 'none'}"
         )
     if located.steps is not None:
         from trtqat.evaluation.step_drift import first_parting
@@ -61,6 +62,7 @@ def drift_answers(located: Located) -> list[str]:
         for step in _steps(located.steps):
             parted = first_parting(located.steps.tensors, step)
             lines.append(f"{_STEPS[step]}: first tensor below 20 dB: {_where(parted)}")
+            lines += _left_out(located.steps, step)
         probe = located.steps.probe
         if probe is not None:
             output = (
@@ -99,22 +101,39 @@ def _partings(tensor: TensorDrift, steps: Sequence[str]) -> list[str]:
             cells += ["", "", ""]
             continue
         codes = ""
-        if parting.differing is not None and parting.largest is not None:
-            codes = "all equal"
-            if parting.differing:
-                codes = f"{100 * parting.differing:.2g} % differ, by {parting.largest} at most"
+        if parting.differing is not None:
+            codes = f"{100 * parting.differing:.2g} % differ" if parting.differing else "all equal"
+            if parting.differing and parting.largest is not None:
+                codes += f", by {parting.largest} at most"
         cells += [_decibels(parting.sqnr_db), f"{parting.fall_db:.1f} dB", codes]
     return cells
 
 
+def _left_out(steps: StepDrift, step: str) -> list[str]:
+    """What no sentence may be taken to speak of."""
+    blank = [each.label for each in steps.tensors if getattr(each, step) is None]
+    if not blank:
+        return []
+    names = ", ".join(blank[:3]) + (", …" if len(blank) > 3 else "")
+    why = ""
+    if step == "reference":
+        why = (
+            ": no quantizer module of the model has that name and returns one tensor; TorchScript "
+            "files and programs have none"
+        )
+    return [f"{_STEPS[step]}: {len(blank)} of {len(steps.tensors)} not compared ({names}){why}."]
+
+
 def _decibels(value: float) -> str:
+    if math.isnan(value):
+        return "no number"
     return "identical" if value == math.inf else f"{value:.1f} dB"
 
 
 def _fall(tensor: TensorDrift) -> float:
-    """Sorts by what the last step loses."""
-    parting = tensor.engine or tensor.reference
-    return -parting.fall_db if parting else math.inf
+    """Sorts by the most that a step loses."""
+    partings = (getattr(tensor, step) for step in _STEPS)
+    return -max((each.fall_db for each in partings if each), default=-1.0)
 
 
 def _where(tensor: TensorDrift | None) -> str:

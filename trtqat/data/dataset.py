@@ -37,7 +37,12 @@ def open_dataset(
     if limit is not None and limit < 1:
         raise UsageError(f"A limit of {limit} leaves no sample.", "Give at least 1.")
     dataset = _open(spec, inputs, seed)
-    return dataset if limit is None or limit >= len(dataset) else _First(dataset, limit)
+    return dataset if limit is None else first(dataset, limit)
+
+
+def first(dataset: Dataset, limit: int) -> Dataset:
+    """The first samples of a data set, or all of them where there are no more."""
+    return dataset if limit >= len(dataset) else _First(dataset, limit)
 
 
 def _open(spec: str, inputs: Sequence[TensorSpec], seed: int) -> Dataset:

@@ -66,21 +66,26 @@ def tapped_engine(engine: Engine, graph: Path) -> Iterator[TappedEngine]:
 
     model = read_model(graph)
     taps = tap(model)
-    _LOG.info("Building '%s' again, with its %d INT8 tensors as outputs.", engine.name, len(taps))
+    count = sum(each.scale is not None for each in taps)
+    _LOG.info("Building '%s' again, with its %d INT8 tensors as outputs.", engine.name, count)
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / graph.name
         ir.save(model, str(source))
         plan = Path(folder) / engine.name
         build(source, plan, options)
         tapped = Engine(plan, cuda_graph=False, allow_engine_code=True, flavour="full")
-    # Reformats come and go with the formats that kernels ask for.
-    kernels, again = (
-        {layer.name: layer.tactic for layer in inspect_engine(each).layers if not layer.is_reformat}
-        for each in (engine, tapped)
-    )
-    missing = tuple(name for name in kernels if name not in again)
-    same_kernels = sum(again.get(name) == tactic for name, tactic in kernels.items())
     try:
+        # Reformats come and go with the formats that kernels ask for.
+        kernels, again = (
+            {
+                layer.name: layer.tactic
+                for layer in inspect_engine(each).layers
+                if not layer.is_reformat
+            }
+            for each in (engine, tapped)
+        )
+        missing = tuple(name for name in kernels if name not in again)
+        same_kernels = sum(again.get(name) == tactic for name, tactic in kernels.items())
         yield TappedEngine(tapped, len(kernels), missing, same_kernels)
     finally:
         tapped.close()

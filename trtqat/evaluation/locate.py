@@ -7,7 +7,7 @@ else code times scale, so then what rounding the weights costs is not seen.
 
 from __future__ import annotations
 
-import math
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from trtqat.data.batches import Dataset
 from trtqat.errors import GraphError
 from trtqat.evaluation.accuracy import Progress
 from trtqat.evaluation.running import Batches
-from trtqat.numerics import signal_and_error, sqnr_db
+from trtqat.numerics import lost_db, signal_and_error, sqnr_db
 
 # Outputs of so many layers are kept at once.
 _LAYERS_AT_ONCE = 32
@@ -100,14 +100,12 @@ def locate(
     for layer in view.layers:
         before = [by_layer[each.name] for each in view.layers_read(layer)]
         sqnr = by_layer[layer.name]
-        # A layer that makes NaN has lost everything.
-        fall = math.inf if math.isnan(sqnr) else min([*before, _LOSSLESS_DB]) - sqnr
         drifts.append(
             LayerDrift(
                 layer.name,
                 layer.node.op_type,
                 sqnr,
-                max(0.0, fall),
+                lost_db(sqnr, before, _LOSSLESS_DB),
                 tuple(dict.fromkeys(rules.get(layer.name, ()))),
             )
         )
@@ -128,18 +126,19 @@ def _compare(quantized: bytes, plain: bytes, dataset: Dataset, batch_size: int) 
     """SQNR in dB of every output of two graphs."""
     from trtqat.runtime.onnx_reference import OnnxModel
 
-    models = [OnnxModel(each, as_written=True) for each in (quantized, plain)]
-    runners = [Batches(each) for each in models]
     sums: dict[str, list[float]] = {}
-    for start in range(0, len(dataset), batch_size):
-        stop = min(start + batch_size, len(dataset))
-        inputs = dataset.batch(start, stop).inputs
-        found, expected = (each.run(inputs, stop - start) for each in runners)
-        for name, reference in expected.items():
-            signal, error = signal_and_error(reference, found[name])
-            total = sums.setdefault(name, [0.0, 0.0])
-            total[0] += float(np.sum(signal**2))
-            total[1] += float(np.sum(error**2))
-    for each in models:
-        each.close()
+    with contextlib.ExitStack() as stack:
+        models = [OnnxModel(each, as_written=True) for each in (quantized, plain)]
+        for model in models:
+            stack.callback(model.close)
+        runners = [Batches(model) for model in models]
+        for start in range(0, len(dataset), batch_size):
+            stop = min(start + batch_size, len(dataset))
+            inputs = dataset.batch(start, stop).inputs
+            found, expected = (each.run(inputs, stop - start) for each in runners)
+            for name, reference in expected.items():
+                signal, error = signal_and_error(reference, found[name])
+                total = sums.setdefault(name, [0.0, 0.0])
+                total[0] += float(np.sum(signal**2))
+                total[1] += float(np.sum(error**2))
     return {name: sqnr_db(signal, error) for name, (signal, error) in sums.items()}

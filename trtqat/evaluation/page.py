@@ -140,9 +140,10 @@ def _drift_charts(located: Located) -> list[str]:
     for step, title in PARTINGS.items():
         partings = {each.label: getattr(each, step) for each in tensors}
         # What agrees to the last code has no bar that could be long enough.
-        found = {name: each for name, each in partings.items() if each and each.sqnr_db < math.inf}
+        found = {name: each for name, each in partings.items() if each and each.sqnr_db != math.inf}
         if found:
-            values = {name: max(each.sqnr_db, 0.0) for name, each in found.items()}
+            # In this order NaN becomes 0: no bar for what is lost.
+            values = {name: max(0.0, each.sqnr_db) for name, each in found.items()}
             notes = {
                 name: "" if each.differing is None else f"{100 * each.differing:.2g} % of codes"
                 for name, each in found.items()

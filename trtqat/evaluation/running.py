@@ -191,7 +191,7 @@ class Batches:
         return outputs[name]
 
     def run(self, inputs: Arrays, size: int) -> dict[str, Array]:
-        """All outputs, ``(size, …)`` each; rows are repeated where the model takes no fewer.
+        """All outputs, ``(size, …)``; rows are repeated where the model takes no fewer.
 
         Args:
             inputs: Arrays ``(size, …)`` by input name.
@@ -202,8 +202,11 @@ class Batches:
             rows = np.arange(self._size) % size
             inputs = {name: array[rows] for name, array in inputs.items()}
         found = session.run(inputs)
-        # A scalar is the same for every row.
-        return {name: array[:size] if array.ndim else array for name, array in found.items()}
+        if self._size <= size:
+            return found
+        # What does not lead with the batch, as a scalar, is not of rows.
+        is_rows = {name: array.shape[:1] == (self._size,) for name, array in found.items()}
+        return {name: a[:size] if is_rows[name] else a for name, a in found.items()}
 
     def open(self, size: int) -> Session:
         """The session for batches of a size, opened if it is not the one that is open."""

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -19,7 +19,7 @@ from trtqat.data.batches import Dataset
 from trtqat.evaluation.accuracy import Progress
 from trtqat.evaluation.protocol import Model
 from trtqat.evaluation.running import Batches
-from trtqat.numerics import signal_and_error, sqnr_db
+from trtqat.numerics import lost_db, signal_and_error, sqnr_db
 from trtqat.tensors import Array, Arrays
 
 if TYPE_CHECKING:
@@ -35,8 +35,10 @@ PARTINGS = {
 }
 # All tensors of a batch are kept at once: 350 MB for ResNet-50 in floats.
 _BATCH = 8
-# A code in a thousand off by one is 60 dB for codes of 30: no layer is blamed for less.
+# No layer is blamed for less: a code in a thousand off by one is 60 dB for codes of 30; where
+# floats have 11 bits, three in a hundred are.
 _ROUNDING_DB = 60.0
+_HALF_ROUNDING_DB = 45.0
 
 
 @dataclass(frozen=True)
@@ -45,10 +47,11 @@ class Parting:
 
     Attributes:
         sqnr_db: The step before as the signal; infinite if nothing differs.
-        fall_db: By how much that is below the worst of the tensors that it is computed from: what
-            is lost on the way from those.
-        differing: Share of codes that differ, from 0 to 1; None for an output, which is float.
-        largest: Largest difference in codes; None likewise.
+        fall_db: By how much that is below the worst of the tensors that it is computed from, and
+            below what rounding explains (60 dB, of an FP16 graph 45): what is lost on the way from
+            those. Infinite where numbers become NaN.
+        differing: Share of codes that differ, from 0 to 1; None for what was an output before.
+        largest: Largest difference in codes; None likewise, and where one is no number.
     """
 
     sqnr_db: float
@@ -77,7 +80,7 @@ class TensorDrift:
 
     @property
     def label(self) -> str:
-        """The tensor's name without what all of them end with."""
+        """The tensor's name without what most of them end with."""
         return self.tensor.removesuffix("/QuantizeLinear")
 
 
@@ -146,45 +149,47 @@ def compare_steps(
     for finding in lint(model):
         rules.setdefault(finding.where, []).append(finding.rule)
     taps = tap(model)
-    serialized = ir.to_proto(model).SerializeToString()
     with contextlib.ExitStack() as stack:
+        reference = OnnxModel(ir.to_proto(model).SerializeToString(), as_written=True)
+        stack.callback(reference.close)
+        models: list[Model] = [reference]
         tapped: TappedEngine | None = None
         if engine is not None:
             from trtqat.engine.tapped_engine import tapped_engine
 
             tapped = stack.enter_context(tapped_engine(cast("Engine", engine), graph))
-        reference = OnnxModel(serialized, as_written=True)
-        stack.callback(reference.close)
-        runners = [reference] if engine is None or tapped is None else [reference, tapped.engine]
-        found, probed = _Sums(taps), _Sums(taps)
-        both = 0.0, 0.0
+            models += [tapped.engine, engine]
+        half = any(value.dtype == ir.DataType.FLOAT16 for value in model.graph.outputs)
+        rounding_db = _HALF_ROUNDING_DB if half else _ROUNDING_DB
+        partings, engines, probed = (_Differences(taps, rounding_db) for _ in range(3))
+        # Closed before the engines are, also where something fails.
+        runs = stack.enter_context(contextlib.closing(_runs(models, dataset)))
         done = 0
-        for inputs, outputs in _runs([*runners, *([engine] if engine else [])], dataset):
-            expected = outputs[0]
+        for inputs, (expected, *others) in runs:
             if fake_quantized is not None:
-                found.add(_observed(cast("PyTorchModel", fake_quantized), taps, inputs), expected)
-            if len(outputs) > 1:
-                probed.add(expected, outputs[1])
-                name, array = next(iter(outputs[2].items()))
-                signal, error = signal_and_error(array, outputs[1][name])
-                both = both[0] + float(np.sum(signal**2)), both[1] + float(np.sum(error**2))
-            done += len(next(iter(inputs.values())))
+                seen = _observed(cast("PyTorchModel", fake_quantized), taps, inputs)
+                partings.add(seen, expected)
+            if others:
+                of_tapped, of_engine = others
+                engines.add(expected, of_tapped)
+                probed.add(of_engine, of_tapped)
+            done = min(done + len(next(iter(inputs.values()))), len(dataset))
             if progress:
                 progress(done, len(dataset))
-    partings, engines = found.partings(), probed.partings()
     tensors = tuple(
         TensorDrift(
             each.layer,
             each.quantizer or each.output,
-            partings.get(each.output),
-            engines.get(each.output),
+            partings.of(each),
+            engines.of(each),
             tuple(dict.fromkeys(rules.get(each.layer, ()))),
         )
         for each in taps
     )
     probe = None
-    if tapped is not None:
-        probe = Probe(tapped.layers, tapped.missing, tapped.same_kernels, sqnr_db(*both))
+    if engine is not None and tapped is not None:
+        noise = probed.sqnr_db(engine.outputs[0].name)
+        probe = Probe(tapped.layers, tapped.missing, tapped.same_kernels, noise)
     return StepDrift(tensors, probe)
 
 
@@ -207,17 +212,24 @@ def first_parting(
 
 def _runs(
     models: Sequence[Model], dataset: Dataset
-) -> Iterator[tuple[Arrays, list[dict[str, Array]]]]:
-    """Inputs, and all outputs of all models, a small batch at a time."""
-    size = max(_BATCH, *(model.batch_range[0] for model in models))
+) -> Generator[tuple[Arrays, list[dict[str, Array]]], None, None]:
+    """Inputs, and all outputs of all models, a small batch at a time.
+
+    The last one is filled up by repetition where a model takes no smaller one: then its images
+    count several times, which the shares of what differs can bear.
+    """
+    lowest = max(model.batch_range[0] for model in models)
+    size = max(_BATCH, lowest)
     highest = [model.batch_range[1] for model in models]
     size = min([size, *(each for each in highest if each is not None)])
     runners = [Batches(model) for model in models]
     try:
         for start in range(0, len(dataset), size):
             stop = min(start + size, len(dataset))
-            inputs = dataset.batch(start, stop).inputs
-            yield inputs, [each.run(inputs, stop - start) for each in runners]
+            rows = np.arange(max(stop - start, lowest)) % (stop - start)
+            batch = dataset.batch(start, stop).inputs
+            inputs = {name: array[rows] for name, array in batch.items()}
+            yield inputs, [each.run(inputs, len(rows)) for each in runners]
     finally:
         for each in runners:
             each.close()
@@ -227,52 +239,66 @@ def _observed(model: PyTorchModel, taps: Sequence[Tap], inputs: Arrays) -> dict[
     """A fake-quantized model's tensors, under the names of the graph's."""
     # The export names a QuantizeLinear after the module: "/features/3/_input_quantizer/…".
     modules = {
-        each.quantizer.rpartition("/")[0].strip("/").replace("/", "."): each.output
+        path.strip("/").replace("/", "."): each.output
         for each in taps
-        if each.quantizer
+        for path, _, operator in [each.quantizer.rpartition("/")]
+        if path and operator == "QuantizeLinear"
     }
-    seen = model.observe(inputs, modules)
-    return {modules.get(name, name): array for name, array in seen.items()}
+    outputs, seen = model.observe(inputs, modules)
+    return {**outputs, **{modules[name]: array for name, array in seen.items()}}
 
 
 @dataclass
-class _Sums:
-    """What differs in every tensor, over the batches."""
+class _Sum:
+    """Over the batches, of one tensor in steps of its quantizer."""
 
-    taps: Sequence[Tap]
-    sums: dict[str, list[float]] = field(default_factory=dict)
+    signal: float = 0.0
+    noise: float = 0.0
+    differing: int = 0
+    count: int = 0
+    largest: float = 0.0
+
+
+class _Differences:
+    """What differs between two runs, tensor by tensor."""
+
+    def __init__(self, taps: Sequence[Tap], rounding_db: float) -> None:
+        self._rounding_db = rounding_db
+        self._taps = {each.output: each for each in taps}
+        self._sums: dict[str, _Sum] = {}
 
     def add(self, expected: Mapping[str, Array], found: Mapping[str, Array]) -> None:
-        for each in self.taps:
-            if each.output not in expected or each.output not in found:
+        """Adds a batch; a tensor that one of the two lacks is passed over."""
+        for name, tap in self._taps.items():
+            if name not in expected or name not in found:
                 continue
-            one, other = each.steps(expected[each.output]), each.steps(found[each.output])
-            # A pass may have moved the pair behind a layer that changes the shape.
+            one, other = tap.steps(expected[name]), tap.steps(found[name])
+            # A repair may have moved the pair before a MaxPool or reshape.
             if one.shape != other.shape:
                 continue
             signal, error = signal_and_error(one, other)
-            total = self.sums.setdefault(each.output, [0.0, 0.0, 0.0, 0.0, 0.0])
-            total[0] += float(np.sum(signal**2))
-            total[1] += float(np.sum(error**2))
+            total = self._sums.setdefault(name, _Sum())
+            total.signal += float(np.sum(signal**2))
+            total.noise += float(np.sum(error**2))
             # A NaN differs from everything.
-            total[2] += float(np.count_nonzero(error != 0))
-            total[3] += error.size
-            total[4] = max(total[4], float(np.nanmax(error, initial=0)))
+            total.differing += int(np.count_nonzero(error != 0))
+            total.count += error.size
+            # Not the built-in one, which drops a NaN by its position.
+            total.largest = float(np.maximum(total.largest, np.max(error, initial=0)))
 
-    def partings(self) -> dict[str, Parting]:
-        noise = {name: sqnr_db(total[0], total[1]) for name, total in self.sums.items()}
-        found = {}
-        for each in self.taps:
-            if each.output not in noise:
-                continue
-            before = [noise[name] for name in each.before if name in noise]
-            own, total = noise[each.output], self.sums[each.output]
-            fall = math.inf if math.isnan(own) else min([*before, _ROUNDING_DB]) - own
-            codes = each.scale is not None
-            found[each.output] = Parting(
-                own,
-                max(0.0, fall),
-                total[2] / total[3] if codes and total[3] else None,
-                int(total[4]) if codes else None,
-            )
-        return found
+    def sqnr_db(self, name: str) -> float:
+        """SQNR of one tensor over all batches."""
+        return sqnr_db(self._sums[name].signal, self._sums[name].noise)
+
+    def of(self, tap: Tap) -> Parting | None:
+        """What became of one tensor; None if it was not compared."""
+        total = self._sums.get(tap.output)
+        if total is None:
+            return None
+        own = self.sqnr_db(tap.output)
+        before = [self.sqnr_db(name) for name in tap.before if name in self._sums]
+        fall = lost_db(own, before, self._rounding_db)
+        if tap.scale is None or not total.count:
+            return Parting(own, fall, None, None)
+        largest = int(total.largest) if math.isfinite(total.largest) else None
+        return Parting(own, fall, total.differing / total.count, largest)

@@ -28,10 +28,11 @@ class Tap:
 
     Attributes:
         output: Name of the output that ``tap`` makes of it.
-        quantizer: Name of its QuantizeLinear; empty for what was an output of the graph before.
+        quantizer: Name of its QuantizeLinear, or of what that writes; empty for what was an output
+            of the graph before.
         layer: Name of the layer that it comes from, through activations, pooling and additions;
             the last one where several do, empty where it is the graph's input.
-        scale: Float32, shape ``()`` or ``(C,)``; None for an output of the graph, which is float.
+        scale: Float32, shape ``()`` or ``(C,)``; None for what was an output before.
         axis: The channel axis of a scale per channel, else None.
         before: Names of the outputs that ``tap`` makes of the tensors which this one is computed
             from.
@@ -81,7 +82,7 @@ def tap(model: ir.Model) -> list[Tap]:
             taps.append(
                 Tap(
                     taken[node],
-                    str(node.name),
+                    node.name or str(node.outputs[0].name),
                     _layer_before(view, source),
                     parameters.scale.astype(np.float32),
                     parameters.axis,
@@ -110,7 +111,8 @@ def _take_out(graph: ir.Graph, quantize: ir.Node, name: str) -> None:
         [codes, *quantize.inputs[1:]],
         attributes,
         outputs=[output],
-        name=f"{quantize.name}{_SUFFIX}",
+        # Not after the node, which may have no name.
+        name=name,
     )
     # At the end: TensorRT numbers what it adds to the layers, and those numbers are in the names
     # by which an engine that is built of this graph is compared with another one.

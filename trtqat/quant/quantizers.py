@@ -78,6 +78,17 @@ def read_quantizers(
     return found
 
 
+def quantizer_modules(model: torch.nn.Module) -> dict[str, torch.nn.Module]:
+    """Every quantizer of a known toolkit, by dotted name; a TorchScript module has none."""
+    if isinstance(model, torch.jit.ScriptModule):
+        return {}
+    return {
+        name: module
+        for name, module in model.named_modules()
+        if any(reader.is_quantizer(module) for reader in READERS)
+    }
+
+
 @contextlib.contextmanager
 def replaced_quantizers(
     model: torch.nn.Module, quantizers: dict[str, Quantizer | None]

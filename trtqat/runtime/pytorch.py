@@ -9,9 +9,10 @@ import numpy as np
 import torch
 
 from trtqat.errors import MissingError, first_line
+from trtqat.quant.quantizers import quantizer_modules
 from trtqat.runtime.device_memory import needs_device_memory
 from trtqat.runtime.pytorch_hooks import watched
-from trtqat.runtime.pytorch_session import Arithmetic, PyTorchSession, name_outputs
+from trtqat.runtime.pytorch_session import Arithmetic, PyTorchSession, name_outputs, told
 from trtqat.tensors import DYNAMIC, Array, Arrays, TensorSpec
 
 Precision = Literal["fp32", "tf32", "fp16"]
@@ -97,38 +98,44 @@ class PyTorchModel:
         with needs_device_memory(f"A session of {self.name} at batch {batch_size}"):
             return self._session(batch_size)
 
-    def observe(self, inputs: Arrays, modules: Iterable[str]) -> dict[str, Array]:
-        """Runs one batch, and keeps what some of the model's modules return.
+    def observe(
+        self, inputs: Arrays, quantizers: Iterable[str]
+    ) -> tuple[dict[str, Array], dict[str, Array]]:
+        """Runs one batch, and keeps what some of the model's quantizers return.
 
         Args:
             inputs: Arrays ``(N, …)`` by input name.
-            modules: Dotted names of modules that return one tensor.
+            quantizers: Dotted module names; what is no quantizer is passed over.
 
         Returns:
-            The model's outputs by name, and the modules' by theirs, float32. A module that runs
-            several times, or not at all, is left out, and so are all of a TorchScript file's.
+            The model's outputs by name, and by theirs the quantizers', all float32. A quantizer
+            that returns different tensors in several calls, or does not run, is left out, and so
+            are all of a TorchScript file or a program.
 
         Raises:
-            InferenceError: Device memory is short.
+            InferenceError: The model raised, or device memory is short.
         """
-        inside = {}
-        if not isinstance(self._model, torch.jit.ScriptModule):
-            inside = dict(self._model.named_modules())
-        watch = {name: inside[name] for name in modules if name in inside}
-        seen: dict[str, list[torch.Tensor]] = {}
-        with (
-            needs_device_memory(f"A query of {self.name}"),
-            self._arithmetic,
-            torch.no_grad(),
-            watched(watch, lambda name, output: seen.setdefault(name, []).append(output)),
-        ):
+        inside = quantizer_modules(self._model)
+        watch = {name: inside[name] for name in quantizers if name in inside}
+        calls: dict[str, list[torch.Tensor]] = {}
+
+        def seen(name: str, output: torch.Tensor) -> None:
+            # A copy, because what stands behind may work in place.
+            kept = output.detach().to("cpu", torch.float32, copy=True)
+            calls.setdefault(name, []).append(kept)
+
+        with told(self.name), self._arithmetic, torch.no_grad(), watched(watch, seen):
             samples = [
                 torch.from_numpy(np.ascontiguousarray(inputs[spec.name])).to(self.device)
                 for spec in self.inputs
             ]
             outputs = name_outputs(self._model(*map(self._convert, samples)))
-            once = {name: calls[0] for name, calls in seen.items() if len(calls) == 1}
-            return {name: each.float().cpu().numpy() for name, each in (once | outputs).items()}
+        observed = {
+            name: tensors[0].numpy()
+            for name, tensors in calls.items()
+            if all(torch.equal(tensors[0], other) for other in tensors[1:])
+        }
+        return {name: each.float().cpu().numpy() for name, each in outputs.items()}, observed
 
     def close(self) -> None:
         """Frees the GPU memory that PyTorch caches."""

@@ -15,7 +15,7 @@ def watched(
     """Reports the output of every call of some modules.
 
     Args:
-        modules: Modules of a model, by name.
+        modules: Modules of a model that return one tensor, by name.
         seen: Called with name and output, in the order of execution.
     """
 

@@ -75,7 +75,7 @@ class PyTorchSession:
             self.mode = "CUDA graph" if self._graph else way
             if self._graph is None:
                 # Once now: whether it fits into memory beside the others is seen here.
-                with torch.cuda.stream(self._stream), self._told():
+                with torch.cuda.stream(self._stream), told(self._name):
                     self._launch()
                 self._stream.synchronize()
 
@@ -85,7 +85,7 @@ class PyTorchSession:
         Raises:
             InferenceError: The model raised.
         """
-        with torch.cuda.stream(self._stream), self._told():
+        with torch.cuda.stream(self._stream), told(self._name):
             self._copy_in(inputs)
             self._launch()
             return {
@@ -95,7 +95,7 @@ class PyTorchSession:
 
     def load(self, inputs: Arrays) -> None:
         """Puts inputs on the device, for ``compute_times_ms``."""
-        with torch.cuda.stream(self._stream), self._told():
+        with torch.cuda.stream(self._stream), told(self._name):
             self._copy_in(inputs)
         if self._stream is not None:
             self._stream.synchronize()
@@ -104,10 +104,10 @@ class PyTorchSession:
         """Time of each of ``count`` runs: CUDA events on a GPU, wall clock on the CPU, in ms."""
         self.enqueue_times_ms = []
         if self._stream is not None:
-            with torch.cuda.stream(self._stream), self._told():
+            with torch.cuda.stream(self._stream), told(self._name):
                 return self._timed(self._launch, count, self.enqueue_times_ms)
         times = []
-        with self._told():
+        with told(self._name):
             for _ in range(count):
                 start = time.perf_counter()
                 self._launch()
@@ -118,7 +118,7 @@ class PyTorchSession:
         """Times of ``count`` copies to the GPU and back, by CUDA events; none on the CPU."""
         if self._stream is None:
             return [], []
-        with torch.cuda.stream(self._stream), self._told():
+        with torch.cuda.stream(self._stream), told(self._name):
             self._launch()
             results = list(name_outputs(self._result).values())
             hosts = [torch.empty_like(each, device="cpu").pin_memory() for each in results]
@@ -168,20 +168,6 @@ class PyTorchSession:
             if self._inputs[index] is not sample:
                 self._inputs[index].copy_(sample)
 
-    @contextlib.contextmanager
-    def _told(self) -> Iterator[None]:
-        """Turns what the model raises into a sentence with its name."""
-        with needs_device_memory(f"A query of '{self._name}'"):
-            try:
-                yield
-            except (TrtqatError, torch.OutOfMemoryError):
-                raise
-            except Exception as error:
-                raise InferenceError(
-                    f"'{self._name}' raised {type(error).__name__}: {first_line(error)}.",
-                    "Check that it takes the same inputs as the graph, in the same order.",
-                ) from error
-
     def _launch(self) -> None:
         if self._graph is not None:
             self._graph.replay()
@@ -212,6 +198,25 @@ class PyTorchSession:
             _LOG.warning("No CUDA graph for '%s' (%s): eager.", self._name, first_line(error))
             return None
         return graph
+
+
+@contextlib.contextmanager
+def told(name: str) -> Iterator[None]:
+    """Turns what a model raises into a sentence with its name.
+
+    Raises:
+        InferenceError: The model raised, or device memory is short.
+    """
+    with needs_device_memory(f"A query of '{name}'"):
+        try:
+            yield
+        except (TrtqatError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:
+            raise InferenceError(
+                f"'{name}' raised {type(error).__name__}: {first_line(error)}.",
+                "Check that it takes the same inputs as the graph, in the same order.",
+            ) from error
 
 
 class Arithmetic:
