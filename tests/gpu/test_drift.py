@@ -54,7 +54,7 @@ def test_drift_of_trained_vgg16(
     done = trtqat(*command)
     assert done.returncode == 0, done.stderr
     assert "reference → engine: first tensor below 20 dB: none" in done.stdout
-    drift = json.loads((tmp_path / "drift.json").read_text())["located"]["steps"]
+    drift = json.loads((tmp_path / "drift.json").read_text())["drift"]["steps"]
     assert len(drift["tensors"]) == 18
     assert drift["probe"]["layers"] > 15
     assert len(drift["probe"]["missing"]) <= 1

@@ -143,7 +143,7 @@ def test_locate_from_the_fake_quantized_model_on(folder: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "INT8 tensor, most lost first" in done.stdout
     assert "reference: first tensor below 20 dB: none" in done.stdout
-    drift = json.loads((folder / "drift.json").read_text())["located"]["steps"]
+    drift = json.loads((folder / "drift.json").read_text())["drift"]["steps"]
     assert drift["probe"] is None
     assert "/conv/_input_quantizer/QuantizeLinear" in [each["tensor"] for each in drift["tensors"]]
     for each in drift["tensors"]:

@@ -21,10 +21,10 @@ from trtqat.cli.report_words import answers, report_tables
 from trtqat.engine.inspection import Inspection
 from trtqat.engine.inspector import parse_information
 from trtqat.evaluation.charts import bars, curve, distribution, histogram
+from trtqat.evaluation.drift import Drift
 from trtqat.evaluation.evaluate import evaluate
+from trtqat.evaluation.layer_drift import LayerDrift
 from trtqat.evaluation.layers import layer_times
-from trtqat.evaluation.locate import LayerDrift
-from trtqat.evaluation.located import Located
 from trtqat.evaluation.options import EvaluateOptions
 from trtqat.evaluation.page import render_page, verdict
 from trtqat.evaluation.report import Report
@@ -85,7 +85,7 @@ def read(page: str) -> Reader:
 def test_the_page_holds_everything_and_needs_nothing() -> None:
     exact, off = Parting(math.inf, 0.0, 0.0, 0), Parting(45.0, 6.5, 0.0125, 2)
     lost = Parting(math.nan, math.inf, 1.0, None)
-    located = Located(
+    drift = Drift(
         (LayerDrift("/a/<Conv>", "Conv", 31.0, 2.0, ("float-residual",)),),
         StepDrift(
             (
@@ -96,7 +96,7 @@ def test_the_page_holds_everything_and_needs_nothing() -> None:
             Probe(24, ("a + b",), 13, 51.0),
         ),
     )
-    report = replace(measured(min_speedup=3.0), located=located)
+    report = replace(measured(min_speedup=3.0), drift=drift)
     page = render_page(
         report, report_tables(report), command="trtqat eval 'a&b.onnx'", words=answers(report)
     )

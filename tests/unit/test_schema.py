@@ -17,10 +17,10 @@ import pytest
 import trtqat.evaluation.schema
 from tests.unit.test_accuracy import NumpyModel, Samples, make_samples
 from trtqat.cli.console import print_json
+from trtqat.evaluation.drift import Drift
 from trtqat.evaluation.evaluate import evaluate
+from trtqat.evaluation.layer_drift import LayerDrift
 from trtqat.evaluation.layers import LayerTime
-from trtqat.evaluation.locate import LayerDrift
-from trtqat.evaluation.located import Located
 from trtqat.evaluation.options import EvaluateOptions
 from trtqat.evaluation.schema import report_schema
 from trtqat.evaluation.statistics import Interval
@@ -66,7 +66,7 @@ def full_report() -> dict[str, Any]:
         failed_gates=("The speed-up is 1.00, less than 2.",),
         latency_budget_ms=5.0,
         best_batch=8,
-        located=Located(
+        drift=Drift(
             (LayerDrift("/conv", "Conv", math.inf, 0.0, ("float-residual",)),),
             StepDrift(
                 (TensorDrift("/conv", "/q", None, Parting(math.inf, 0.0, 0.0, 0), ()),),
@@ -93,7 +93,7 @@ def test_it_is_a_schema_and_true_of_reports() -> None:
     jsonschema.Draft202012Validator.check_schema(schema)
     report = full_report()
     jsonschema.validate(report, schema)
-    assert report["located"]["layers"][0]["sqnr_db"] is None
+    assert report["drift"]["layers"][0]["sqnr_db"] is None
     # No part is left out because this report has none of it.
     assert not {name for name, part in report.items() if part in (None, [], {})}
     bare = evaluate(NumpyModel(), Samples(make_samples(9)[0], None), EvaluateOptions(8, None))

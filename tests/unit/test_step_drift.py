@@ -17,9 +17,9 @@ from onnx import numpy_helper
 from torch import nn
 
 from tests import models
-from tests.unit.test_locate import Images, exported
+from tests.unit.test_layer_drift import Images, exported
 from trtqat.cli.drift_words import drift_answers
-from trtqat.evaluation.located import Located
+from trtqat.evaluation.drift import Drift
 from trtqat.evaluation.step_drift import (
     Parting,
     StepDrift,
@@ -180,7 +180,7 @@ def test_nodes_without_names(tmp_path: Path) -> None:
     onnx.save(model, str(path))
     found = compared("depthwise", path, images, None)
     assert [each.tensor for each in found.tensors if each.reference] == ["output"]
-    told = drift_answers(Located((), found, 24))
+    told = drift_answers(Drift((), found, 24))
     assert f"{len(found.tensors) - 1} of {len(found.tensors)} not compared" in "\n".join(told)
 
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from trtqat.evaluation.locate import LayerDrift
-    from trtqat.evaluation.located import Located
+    from trtqat.evaluation.drift import Drift
+    from trtqat.evaluation.layer_drift import LayerDrift
     from trtqat.evaluation.step_drift import Parting, StepDrift, TensorDrift
 
 Table = tuple[str, Sequence[str], list[list[str]]]
@@ -16,54 +16,54 @@ Table = tuple[str, Sequence[str], list[list[str]]]
 _STEPS = {"reference": "PyTorch → reference", "engine": "reference → engine"}
 
 
-def drift_tables(located: Located) -> list[Table]:
+def drift_tables(drift: Drift) -> list[Table]:
     """Title, columns and rows of every table.
 
     Args:
-        located: What was found.
+        drift: What was found.
     """
     tables: list[Table] = []
-    if located.layers:
+    if drift.layers:
         columns = ["layer, most lost first", "operator", "SQNR", "lost here", "lint"]
-        ranked = sorted(located.layers, key=lambda each: -each.fall_db)
+        ranked = sorted(drift.layers, key=lambda each: -each.fall_db)
         title = "Where quantization loses, against the same graph without it"
         tables.append((title, columns, [_layer(each) for each in ranked]))
-    if located.steps is not None:
-        steps = _steps(located.steps)
+    if drift.steps is not None:
+        steps = _steps(drift.steps)
         columns = ["INT8 tensor, most lost first", "behind"]
         columns += [part for step in steps for part in (_STEPS[step], "lost here", "codes")]
         rows = [
             [each.label, each.layer, *_partings(each, steps), ", ".join(each.findings)]
-            for each in sorted(located.steps.tensors, key=_fall)
+            for each in sorted(drift.steps.tensors, key=_fall)
         ]
         tables.append(("Where the steps to the engine part", [*columns, "lint"], rows))
     return tables
 
 
-def drift_answers(located: Located) -> list[str]:
+def drift_answers(drift: Drift) -> list[str]:
     """What the tables do not say in a glance, a line each.
 
     Args:
-        located: What was found.
+        drift: What was found.
     """
     lines = []
-    if located.layers:
-        from trtqat.evaluation.locate import first_drift
+    if drift.layers:
+        from trtqat.evaluation.layer_drift import first_drift
 
-        first = first_drift(located.layers)
+        first = first_drift(drift.layers)
         lines.append(
-            f"On {located.images} images, layers are compared with the same graph without "
+            f"On {drift.images} images, layers are compared with the same graph without "
             "quantization, not with the baseline; first one below 20 dB: "
             f"{first.name if first else 'none'}"
         )
-    if located.steps is not None:
+    if drift.steps is not None:
         from trtqat.evaluation.step_drift import first_parting
 
-        for step in _steps(located.steps):
-            parted = first_parting(located.steps.tensors, step)
+        for step in _steps(drift.steps):
+            parted = first_parting(drift.steps.tensors, step)
             lines.append(f"{_STEPS[step]}: first tensor below 20 dB: {_where(parted)}")
-            lines += _left_out(located.steps, step)
-        probe = located.steps.probe
+            lines += _left_out(drift.steps, step)
+        probe = drift.steps.probe
         if probe is not None:
             output = (
                 "identical to" if probe.sqnr_db == math.inf else _decibels(probe.sqnr_db) + " from"

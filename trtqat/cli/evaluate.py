@@ -174,8 +174,8 @@ def evaluate(
         )
 
         from trtqat.data.dataset import open_dataset
+        from trtqat.evaluation.drift import Inside
         from trtqat.evaluation.evaluate import evaluate as measure
-        from trtqat.evaluation.located import Inside
         from trtqat.evaluation.open import PyTorchSource, open_model, open_pytorch
         from trtqat.evaluation.options import EvaluateOptions
         from trtqat.evaluation.page import render_page

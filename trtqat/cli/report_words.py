@@ -46,7 +46,7 @@ def report_tables(report: Report) -> list[Table]:
         columns += ["speed-up"] if any(point.speedup for point in report.curve) else []
         columns += [rival.measured.name for rival in report.rivals]
         tables.append(("Batch sizes", columns, [_point(point) for point in report.curve]))
-    return [*tables, *drift_tables(report.located)]
+    return [*tables, *drift_tables(report.drift)]
 
 
 def answers(report: Report) -> str:
@@ -61,7 +61,7 @@ def answers(report: Report) -> str:
     if report.latency_budget_ms is not None:
         best = f"batch {report.best_batch}" if report.best_batch else "none of the batch sizes"
         lines.append(f"Best within {report.latency_budget_ms:g} ms for 99 % of requests: {best}")
-    lines += drift_answers(report.located)
+    lines += drift_answers(report.drift)
     return "\n".join(lines)
 
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 from trtqat.data.batches import Dataset
 from trtqat.errors import DataError
 from trtqat.evaluation.accuracy import AccuracyResult, Progress, measure_accuracy
+from trtqat.evaluation.drift import Drift, Inside, find_drift
 from trtqat.evaluation.gates import check_batch_sizes, check_can_be_measured, failed_gates
 from trtqat.evaluation.latency import measure_in_turns
 from trtqat.evaluation.layers import time_layers
-from trtqat.evaluation.located import Inside, Located, locate_losses
 from trtqat.evaluation.options import EvaluateOptions
 from trtqat.evaluation.protocol import Model
 from trtqat.evaluation.recorded import RecordedBaseline, compare_with, recorded_ratio
@@ -70,12 +70,10 @@ def evaluate(
     if len(dataset) == 0:
         raise DataError(f"'{dataset.name}' has no images.", "Give at least one.")
     check_can_be_measured(model, options, dataset, baseline or recorded)
-    located = Located()
+    drift = Drift()
     if inside is not None:
         # First: where TensorRT does not build the engine for it, nothing else was measured yet.
-        located = locate_losses(
-            model, inside, dataset, batch_size=options.batch_size, progress=progress
-        )
+        drift = find_drift(model, inside, dataset, batch_size=options.batch_size, progress=progress)
     comparison = measure_accuracy(
         model,
         baseline,
@@ -126,7 +124,7 @@ def evaluate(
         curve=curve if options.sweep else (),
         latency_budget_ms=budget,
         best_batch=best.batch_size if best else None,
-        located=located,
+        drift=drift,
         layers=time_layers(model, options.batch_size) if options.layer_times else (),
     )
 

@@ -8,8 +8,8 @@ from html import escape
 
 import trtqat
 from trtqat.evaluation.charts import bars, curve, distribution, histogram
+from trtqat.evaluation.drift import Drift
 from trtqat.evaluation.layers import LayerTime
-from trtqat.evaluation.located import Located
 from trtqat.evaluation.report import Report
 from trtqat.evaluation.step_drift import PARTINGS
 
@@ -75,7 +75,7 @@ def render_page(
     if words:
         sections.append(f'<p class="words">{escape(words)}</p>')
     sections += _charts(report)
-    sections += _drift_charts(report.located)
+    sections += _drift_charts(report.drift)
     if report.layers:
         title = "Time and precision of the engine's layers"
         sections.append(_section(title, _layers(report.layers)))
@@ -125,18 +125,18 @@ def _charts(report: Report) -> list[str]:
     return sections
 
 
-def _drift_charts(located: Located) -> list[str]:
+def _drift_charts(drift: Drift) -> list[str]:
     sections = []
-    if located.layers:
-        notes = {each.name: ", ".join(each.findings) for each in located.layers}
-        values = {each.name: max(each.sqnr_db, 0.0) for each in located.layers}
+    if drift.layers:
+        notes = {each.name: ", ".join(each.findings) for each in drift.layers}
+        values = {each.name: max(each.sqnr_db, 0.0) for each in drift.layers}
         sections.append(
             _section(
                 "Drift: SQNR of each layer against the same graph without quantization",
                 bars(values, "dB", notes=notes),
             )
         )
-    tensors = located.steps.tensors if located.steps else ()
+    tensors = drift.steps.tensors if drift.steps else ()
     for step, title in PARTINGS.items():
         partings = {each.label: getattr(each, step) for each in tensors}
         # What agrees to the last code has no bar that could be long enough.

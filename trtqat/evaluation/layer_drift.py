@@ -49,7 +49,7 @@ class LayerDrift:
 _LOSSLESS_DB = 40.0
 
 
-def locate(
+def compare_layers(
     graph: Path, dataset: Dataset, *, batch_size: int = 32, progress: Progress | None = None
 ) -> tuple[LayerDrift, ...]:
     """Compares every layer of a Q/DQ graph with the same layer without quantization.
@@ -116,7 +116,7 @@ def first_drift(drifts: tuple[LayerDrift, ...], *, below_db: float = 20.0) -> La
     """The first layer in the graph's order whose output is off by more than a tenth.
 
     Args:
-        drifts: See ``locate``.
+        drifts: See ``compare_layers``.
         below_db: 20 dB is an error of a tenth of the signal.
     """
     return next((each for each in drifts if not each.sqnr_db >= below_db), None)

@@ -14,7 +14,7 @@ from tests import models
 from tests.unit.test_accuracy import Samples
 from trtqat.data.batches import Batch
 from trtqat.errors import GraphError
-from trtqat.evaluation.locate import LayerDrift, first_drift, locate
+from trtqat.evaluation.layer_drift import LayerDrift, compare_layers, first_drift
 from trtqat.export.pipeline import ExportOptions, export_onnx
 
 
@@ -63,7 +63,7 @@ def spoil(path: Path, layer: str, factor: float) -> None:
 def test_a_wrong_scale_is_found(layer: str, factor: float, tmp_path: Path) -> None:
     path, images = exported("residual", tmp_path)
     spoil(path, layer, factor)
-    drifts = locate(path, images, batch_size=7)
+    drifts = compare_layers(path, images, batch_size=7)
     assert max(drifts, key=lambda each: each.fall_db).name == layer
     first = first_drift(drifts)
     assert first is not None
@@ -74,7 +74,7 @@ def test_a_wrong_scale_is_found(layer: str, factor: float, tmp_path: Path) -> No
 def test_a_sound_graph_loses_little_everywhere(name: str, tmp_path: Path) -> None:
     path, images = exported(name, tmp_path)
     seen: list[tuple[int, int]] = []
-    drifts = locate(path, images, progress=lambda done, total: seen.append((done, total)))
+    drifts = compare_layers(path, images, progress=lambda done, total: seen.append((done, total)))
     assert first_drift(drifts) is None
     assert all(each.sqnr_db > 20 for each in drifts)
     assert seen[-1] == (len(drifts), len(drifts))
@@ -82,7 +82,10 @@ def test_a_sound_graph_loses_little_everywhere(name: str, tmp_path: Path) -> Non
 
 def test_batches_do_not_matter(tmp_path: Path) -> None:
     path, images = exported("depthwise", tmp_path)
-    one, other = locate(path, images, batch_size=24), locate(path, images, batch_size=5)
+    one, other = (
+        compare_layers(path, images, batch_size=24),
+        compare_layers(path, images, batch_size=5),
+    )
     for first, second in zip(one, other, strict=True):
         assert first.name == second.name
         assert first.sqnr_db == pytest.approx(second.sqnr_db, rel=1e-4)
@@ -94,15 +97,15 @@ def test_a_static_batch_that_the_images_do_not_fill(tmp_path: Path) -> None:
     fixed = tuple(spec.with_batch(5) for spec in example.inputs)
     export_onnx(example.qat(), path, ExportOptions(fixed, static_batch=True))
     dynamic, images = exported("depthwise", tmp_path)
-    found = locate(path, images, batch_size=5)
-    for one, other in zip(found, locate(dynamic, images, batch_size=5), strict=True):
+    found = compare_layers(path, images, batch_size=5)
+    for one, other in zip(found, compare_layers(dynamic, images, batch_size=5), strict=True):
         assert one.sqnr_db == pytest.approx(other.sqnr_db, rel=1e-4)
 
 
 def test_a_layer_that_makes_nan_has_lost_everything(tmp_path: Path) -> None:
     path, images = exported("residual", tmp_path)
     spoil(path, "/conv2/Conv", math.nan)
-    worst = max(locate(path, images), key=lambda each: each.fall_db)
+    worst = max(compare_layers(path, images), key=lambda each: each.fall_db)
     assert worst.name == "/conv2/Conv"
     assert math.isinf(worst.fall_db)
 
@@ -133,4 +136,4 @@ def test_a_graph_without_layers(tmp_path: Path) -> None:
     model.graph.output.append(onnx.ValueInfoProto(name=kept[0].output[0]))
     onnx.save(model, str(path))
     with pytest.raises(GraphError, match="no layer to compare"):
-        locate(path, images)
+        compare_layers(path, images)

@@ -8,7 +8,7 @@ from pathlib import Path
 from trtqat.data.batches import Dataset
 from trtqat.data.dataset import first
 from trtqat.evaluation.accuracy import Progress
-from trtqat.evaluation.locate import LayerDrift, locate
+from trtqat.evaluation.layer_drift import LayerDrift, compare_layers
 from trtqat.evaluation.protocol import Model
 from trtqat.evaluation.step_drift import StepDrift, compare_steps
 
@@ -30,7 +30,7 @@ class Inside:
 
 
 @dataclass(frozen=True)
-class Located:
+class Drift:
     """What was found.
 
     Attributes:
@@ -44,14 +44,14 @@ class Located:
     images: int = 0
 
 
-def locate_losses(
+def find_drift(
     model: Model,
     inside: Inside,
     dataset: Dataset,
     *,
     batch_size: int,
     progress: Progress | None = None,
-) -> Located:
+) -> Drift:
     """Looks into graph, fake-quantized model and engine on the first 512 images.
 
     Args:
@@ -62,7 +62,7 @@ def locate_losses(
         progress: Called with what is done and its total, of each part anew.
 
     Raises:
-        TrtqatError: As ``locate`` and ``compare_steps``.
+        TrtqatError: As ``compare_layers`` and ``compare_steps``.
     """
     dataset = first(dataset, _IMAGES)
     engine = model if model.device == "cuda" else None
@@ -76,5 +76,5 @@ def locate_losses(
             engine=engine,
             progress=progress,
         )
-    layers = locate(inside.graph, dataset, batch_size=batch_size, progress=progress)
-    return Located(layers, steps, len(dataset))
+    layers = compare_layers(inside.graph, dataset, batch_size=batch_size, progress=progress)
+    return Drift(layers, steps, len(dataset))
