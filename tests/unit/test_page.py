@@ -94,6 +94,7 @@ def test_the_page_holds_everything_and_needs_nothing() -> None:
                 TensorDrift("/c/Conv", "/lost", exact, lost, ()),
             ),
             Probe(24, ("a + b",), 13, 51.0),
+            from_pytorch=True,
         ),
     )
     report = replace(measured(min_speedup=3.0), drift=drift)

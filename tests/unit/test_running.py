@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Literal
 
 import numpy as np
@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.unit.test_accuracy import Samples, make_samples
+from tests.unit.test_accuracy import NumpyModel, Samples, make_samples
 from trtqat.errors import InferenceError
+from trtqat.evaluation.accuracy import measure_accuracy
 from trtqat.evaluation.protocol import Session
 from trtqat.evaluation.running import Batches, in_order, open_sessions, run_models
 from trtqat.evaluation.throughput import measure_throughput
@@ -225,3 +226,35 @@ def test_throughput_of_a_model_slower_than_a_turn() -> None:
         open_sessions([SlowModel()], 4, 2), {"x": x}, LatencyOptions(0, 0)
     )
     assert found.queries == 16
+
+
+@pytest.mark.parametrize("lowest", [1, 5])
+@pytest.mark.parametrize(
+    ("function", "shape"),
+    [
+        # Three tokens of each image at once: (3N, 7).
+        (lambda x: np.repeat(x, 3, axis=0), (3, 7)),
+        # (T, N, 7): the batch is the second dimension.
+        (lambda x: np.stack([x, x, x]), (3, 7)),
+        # One number for the whole batch, which is no image's.
+        (lambda x: np.float32(x.shape[1]), ()),
+    ],
+)
+def test_a_row_for_each_image_whatever_leads(
+    function: Callable[[Array], Array], shape: tuple[int, ...], lowest: int
+) -> None:
+    x, _ = make_samples(12)
+    seen: list[Array] = []
+    model = NumpyModel(function, batch_range=(lowest, 5))
+    for answers in run_models([model], Samples(x, None), batch_size=5):
+        seen.append(answers.outputs[0])
+        assert answers.outputs[0].shape == (len(answers.batch.inputs["x"]), *shape)
+    found = np.concatenate(seen)
+    assert len(found) == 12
+    if shape:
+        for token in range(3):
+            np.testing.assert_array_equal(found[:, token], x)
+    result = measure_accuracy(model, model, Samples(x, None), batch_size=5)
+    assert result.agreement is not None
+    assert result.agreement.count == 12
+    assert result.agreement.worst == 0

@@ -71,6 +71,7 @@ def full_report() -> dict[str, Any]:
             StepDrift(
                 (TensorDrift("/conv", "/q", None, Parting(math.inf, 0.0, 0.0, 0), ()),),
                 Probe(3, ("/conv",), 2, math.inf),
+                from_pytorch=True,
             ),
         ),
         layers=(LayerTime("/conv", "int8", 0.1),),

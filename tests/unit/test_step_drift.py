@@ -28,6 +28,7 @@ from trtqat.evaluation.step_drift import (
     first_parting,
 )
 from trtqat.export.pipeline import ExportOptions, export_onnx
+from trtqat.graph.improve import ImproveOptions
 from trtqat.runtime.pytorch import PyTorchModel
 from trtqat.tensors import TensorSpec
 
@@ -195,3 +196,47 @@ def test_the_first_below_is_named(noise: list[float]) -> None:
     low = [number for number, value in enumerate(noise) if math.isnan(value) or value < 20]
     assert (found.tensor if found else None) == (str(low[0]) if low else None)
     assert first_parting([replace(each, engine=None) for each in tensors], "engine") is None
+
+
+class Moved(nn.Module):
+    """A quantizer behind a pooling that keeps the shape: a repair moves its pair before it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 8, 3, padding=1)
+        self.pool = nn.MaxPool2d(3, stride=1, padding=1)
+        self.second = nn.Conv2d(8, 8, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y: torch.Tensor = self.second(self.pool(torch.relu(self.first(x))))
+        return y
+
+
+@pytest.mark.parametrize("repair", [False, True])
+def test_a_pair_that_was_moved_is_no_quantizer_s_output(tmp_path: Path, *, repair: bool) -> None:
+    example = models.Example(Moved, (TensorSpec("x", (1, 3, 16, 16)),), pairs=4)
+    model, path = example.qat(), tmp_path / "m.onnx"
+    improve = ImproveOptions(repair=repair)
+    export_onnx(model, path, ExportOptions(example.inputs, improve=improve))
+    fake_quantized = PyTorchModel(model, example.inputs, device="cpu")
+    found = compare_steps(path, Images(example, 8), fake_quantized=fake_quantized)
+    compared = {each.label: each.reference for each in found.tensors}
+    assert ("/second/_input_quantizer" in compared) is not repair
+    for name, parting in compared.items():
+        assert (parting is None) == name.endswith("_moved"), name
+        assert parting is None or parting.sqnr_db > 40
+
+
+def test_nothing_to_compare_is_told(tmp_path: Path) -> None:
+    path, images = exported("residual", tmp_path)
+    # A model with another number of outputs, as nobody would give it.
+    example = models.EXAMPLES["residual"]
+
+    class Two(nn.Module):
+        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            return x.mean((2, 3)), x
+
+    fake_quantized = PyTorchModel(Two(), example.inputs, device="cpu")
+    found = compare_steps(path, images, fake_quantized=fake_quantized)
+    told = "\n".join(drift_answers(Drift((), found, 24)))
+    assert f"{len(found.tensors)} of {len(found.tensors)} not compared" in told

@@ -79,15 +79,16 @@ def drift_answers(drift: Drift) -> list[str]:
 
 
 def _steps(steps: StepDrift) -> list[str]:
-    """Those that were compared."""
-    return [step for step in _STEPS if any(getattr(each, step) for each in steps.tensors)]
+    """Those that were to be compared."""
+    asked = {"reference": steps.from_pytorch, "engine": steps.probe is not None}
+    return [step for step in _STEPS if asked[step]]
 
 
 def _layer(drift: LayerDrift) -> list[str]:
     return [
         drift.name,
         drift.operator,
-        f"{drift.sqnr_db:.1f} dB",
+        _decibels(drift.sqnr_db),
         f"{drift.fall_db:.1f} dB",
         ", ".join(drift.findings),
     ]
@@ -118,8 +119,8 @@ def _left_out(steps: StepDrift, step: str) -> list[str]:
     why = ""
     if step == "reference":
         why = (
-            ": no quantizer module of the model has that name and returns one tensor; TorchScript "
-            "files and programs have none"
+            ": the model has no quantizer module of that name, it ran with several results, or a "
+            "repair moved its pair; TorchScript files and programs have none"
         )
     return [f"{_STEPS[step]}: {len(blank)} of {len(steps.tensors)} not compared ({names}){why}."]
 

@@ -119,7 +119,7 @@ def evaluate(
     ] = None,
     warm_up_ms: Annotated[float, typer.Option(min=0, help="Before the timing, per model.")] = 200,
     duration: Annotated[
-        float, typer.Option(min=0, help="Seconds of timing per figure; 0 measures no latency.")
+        float, typer.Option(min=0, help="Seconds of timing per figure; 0 times nothing.")
     ] = 3,
     in_flight: Annotated[
         int, typer.Option(min=1, metavar="N", help="Queries at once, on a GPU.")

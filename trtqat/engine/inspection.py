@@ -6,6 +6,7 @@ import json
 import logging
 import statistics
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,21 +59,19 @@ def inspect_engine(engine: Engine, *, batch_size: int | None = None, passes: int
     """
     if batch_size is None:
         batch_size = engine.optimal_batch
-    session = engine.session(batch_size)
-    inputs = random_arrays(session.inputs, seed=0)
-    session.load(inputs)
-    # Formats of tensors are known only to a context whose shapes are set.
-    text = engine.layer_information(session)
-    information = json.loads(text, strict=False)
-    compute_ms = statistics.median(session.compute_times_ms(_QUERIES)) if passes else None
-    mode = session.mode if passes else ""
-    session.close()
+    with closing(engine.session(batch_size)) as session:
+        inputs = random_arrays(session.inputs, seed=0)
+        session.load(inputs)
+        # Formats of tensors are known only to a context whose shapes are set.
+        text = engine.layer_information(session)
+        information = json.loads(text, strict=False)
+        compute_ms = statistics.median(session.compute_times_ms(_QUERIES)) if passes else None
+        mode = session.mode if passes else ""
     times = None
     if passes:
-        profiled = engine.session(batch_size)
-        profiled.load(inputs)
-        times = measure_layers(engine, profiled, passes=passes)
-        profiled.close()
+        with closing(engine.session(batch_size)) as profiled:
+            profiled.load(inputs)
+            times = measure_layers(engine, profiled, passes=passes)
     layers = parse_information(information, engine.name)
     return Inspection(information, layers, batch_size, times, compute_ms, mode)
 

@@ -70,10 +70,6 @@ def evaluate(
     if len(dataset) == 0:
         raise DataError(f"'{dataset.name}' has no images.", "Give at least one.")
     check_can_be_measured(model, options, dataset, baseline or recorded)
-    drift = Drift()
-    if inside is not None:
-        # First: where TensorRT does not build the engine for it, nothing else was measured yet.
-        drift = find_drift(model, inside, dataset, batch_size=options.batch_size, progress=progress)
     comparison = measure_accuracy(
         model,
         baseline,
@@ -86,6 +82,10 @@ def evaluate(
     )
     if recorded is not None:
         comparison = compare_with(recorded, comparison)
+    drift = Drift()
+    if inside is not None:
+        # Before the timing, which takes longest: TensorRT may not build the engine for it.
+        drift = find_drift(model, inside, dataset, batch_size=options.batch_size, progress=progress)
     times = _Times()
     if options.latency is not None:
         times = _measure_times(timed, baseline is not None, dataset, options, options.latency)

@@ -6,7 +6,7 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
-from trtqat.errors import InferenceError
+from trtqat.errors import TrtqatError
 from trtqat.evaluation.protocol import Model
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def time_layers(model: Model, batch_size: int) -> tuple[LayerTime, ...]:
 
     try:
         found = inspect_engine(cast("Engine", model), batch_size=batch_size, passes=_PASSES)
-    except InferenceError as error:
+    except (TrtqatError, ValueError) as error:
         # Everything else is measured by now, and must not be lost.
         _LOG.warning("The layers of '%s' could not be timed: %s", model.name, error)
         return ()

@@ -129,7 +129,8 @@ def _drift_charts(drift: Drift) -> list[str]:
     sections = []
     if drift.layers:
         notes = {each.name: ", ".join(each.findings) for each in drift.layers}
-        values = {each.name: max(each.sqnr_db, 0.0) for each in drift.layers}
+        # In this order NaN becomes 0: no bar for what is lost.
+        values = {each.name: max(0.0, each.sqnr_db) for each in drift.layers}
         sections.append(
             _section(
                 "Drift: SQNR of each layer against the same graph without quantization",
@@ -142,7 +143,6 @@ def _drift_charts(drift: Drift) -> list[str]:
         # What agrees to the last code has no bar that could be long enough.
         found = {name: each for name, each in partings.items() if each and each.sqnr_db != math.inf}
         if found:
-            # In this order NaN becomes 0: no bar for what is lost.
             values = {name: max(0.0, each.sqnr_db) for name, each in found.items()}
             notes = {
                 name: "" if each.differing is None else f"{100 * each.differing:.2g} % of codes"

@@ -185,10 +185,10 @@ class Batches:
         self._size = size
 
     def first_output(self, inputs: Arrays, size: int) -> Array:
-        """The first output of ``run``."""
+        """The first output of ``run``, a row for each image: ``(size, …)``."""
         outputs = self.run(inputs, size)
         name = self._model.outputs[0].name if self._model.outputs else next(iter(outputs))
-        return outputs[name]
+        return _by_image(outputs[name], size)
 
     def run(self, inputs: Arrays, size: int) -> dict[str, Array]:
         """All outputs, ``(size, …)``; rows are repeated where the model takes no fewer.
@@ -204,9 +204,7 @@ class Batches:
         found = session.run(inputs)
         if self._size <= size:
             return found
-        # What does not lead with the batch, as a scalar, is not of rows.
-        is_rows = {name: array.shape[:1] == (self._size,) for name, array in found.items()}
-        return {name: a[:size] if is_rows[name] else a for name, a in found.items()}
+        return {name: _of_the_first(array, size, self._size) for name, array in found.items()}
 
     def open(self, size: int) -> Session:
         """The session for batches of a size, opened if it is not the one that is open."""
@@ -222,6 +220,28 @@ class Batches:
         if self._session is not None:
             self._session.close()
         self._session = None
+
+
+def _of_the_first(array: Array, size: int, padded: int) -> Array:
+    """What an output says of the first images of a batch that was filled up behind them."""
+    if array.ndim and array.shape[0] % padded == 0:
+        # Each image may have several rows, as tokens have.
+        return array[: array.shape[0] // padded * size]
+    axis = next((axis for axis, length in enumerate(array.shape) if length == padded), None)
+    return array if axis is None else array.take(range(size), axis)
+
+
+def _by_image(array: Array, size: int) -> Array:
+    """An output with the batch as its first dimension, wherever the model has it."""
+    if array.ndim and array.shape[0] == size:
+        return array
+    axis = next((axis for axis, length in enumerate(array.shape) if length == size), None)
+    if axis is not None:
+        return np.moveaxis(array, axis, 0)
+    if array.ndim and array.size and array.shape[0] % size == 0:
+        return array.reshape(size, -1, *array.shape[1:])
+    # It is of no single image, as a mean over the batch.
+    return np.broadcast_to(array, (size, *array.shape))
 
 
 def _close(lane: Sequence[Batches]) -> None:

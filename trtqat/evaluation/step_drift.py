@@ -35,8 +35,8 @@ PARTINGS = {
 }
 # All tensors of a batch are kept at once: 350 MB for ResNet-50 in floats.
 _BATCH = 8
-# No layer is blamed for less: a code in a thousand off by one is 60 dB for codes of 30; where
-# floats have 11 bits, three in a hundred are.
+# No layer is blamed for less: a code in a thousand off by one is 60 dB for codes of 30. Where
+# floats have 11 bits, three in a hundred are; an engine may compute in such what is not INT8.
 _ROUNDING_DB = 60.0
 _HALF_ROUNDING_DB = 45.0
 
@@ -48,8 +48,8 @@ class Parting:
     Attributes:
         sqnr_db: The step before as the signal; infinite if nothing differs.
         fall_db: By how much that is below the worst of the tensors that it is computed from, and
-            below what rounding explains (60 dB, of an FP16 graph 45): what is lost on the way from
-            those. Infinite where numbers become NaN.
+            below what rounding explains (60 dB; of an FP16 graph and of an engine 45): what is lost
+            on the way from those. Infinite where numbers become NaN.
         differing: Share of codes that differ, from 0 to 1; None for what was an output before.
         largest: Largest difference in codes; None likewise, and where one is no number.
     """
@@ -103,10 +103,17 @@ class Probe:
 
 @dataclass(frozen=True)
 class StepDrift:
-    """Every tensor in the graph's order, and what the engine's were read from."""
+    """The steps' tensors.
+
+    Attributes:
+        tensors: Every INT8 tensor in the graph's order, and the outputs.
+        probe: What the engine's were read from; None if there was no engine.
+        from_pytorch: Whether there was a fake-quantized model.
+    """
 
     tensors: tuple[TensorDrift, ...]
     probe: Probe | None
+    from_pytorch: bool
 
 
 def compare_steps(
@@ -160,8 +167,8 @@ def compare_steps(
             tapped = stack.enter_context(tapped_engine(cast("Engine", engine), graph))
             models += [tapped.engine, engine]
         half = any(value.dtype == ir.DataType.FLOAT16 for value in model.graph.outputs)
-        rounding_db = _HALF_ROUNDING_DB if half else _ROUNDING_DB
-        partings, engines, probed = (_Differences(taps, rounding_db) for _ in range(3))
+        partings = _Differences(taps, _HALF_ROUNDING_DB if half else _ROUNDING_DB)
+        engines, probed = (_Differences(taps, _HALF_ROUNDING_DB) for _ in range(2))
         # Closed before the engines are, also where something fails.
         runs = stack.enter_context(contextlib.closing(_runs(models, dataset)))
         done = 0
@@ -190,7 +197,7 @@ def compare_steps(
     if engine is not None and tapped is not None:
         noise = probed.sqnr_db(engine.outputs[0].name)
         probe = Probe(tapped.layers, tapped.missing, tapped.same_kernels, noise)
-    return StepDrift(tensors, probe)
+    return StepDrift(tensors, probe, fake_quantized is not None)
 
 
 def first_parting(
@@ -245,6 +252,10 @@ def _observed(model: PyTorchModel, taps: Sequence[Tap], inputs: Arrays) -> dict[
         if path and operator == "QuantizeLinear"
     }
     outputs, seen = model.observe(inputs, modules)
+    own = [each.output for each in taps if each.scale is None]
+    if len(outputs) == len(own):
+        # By their order: a TorchScript model's may have other names.
+        outputs = dict(zip(own, outputs.values(), strict=True))
     return {**outputs, **{modules[name]: array for name, array in seen.items()}}
 
 
@@ -273,10 +284,12 @@ class _Differences:
             if name not in expected or name not in found:
                 continue
             one, other = tap.steps(expected[name]), tap.steps(found[name])
-            # A repair may have moved the pair before a MaxPool or reshape.
+            # Of a graph that is not this model's.
             if one.shape != other.shape:
                 continue
-            signal, error = signal_and_error(one, other)
+            # A NaN that was there before is lost on no way.
+            both = np.isnan(one) & np.isnan(other)
+            signal, error = signal_and_error(np.where(both, 0, one), np.where(both, 0, other))
             total = self._sums.setdefault(name, _Sum())
             total.signal += float(np.sum(signal**2))
             total.noise += float(np.sum(error**2))
@@ -287,7 +300,9 @@ class _Differences:
             total.largest = float(np.maximum(total.largest, np.max(error, initial=0)))
 
     def sqnr_db(self, name: str) -> float:
-        """SQNR of one tensor over all batches."""
+        """SQNR of one tensor over all batches; NaN if it was not compared."""
+        if name not in self._sums:
+            return math.nan
         return sqnr_db(self._sums[name].signal, self._sums[name].noise)
 
     def of(self, tap: Tap) -> Parting | None:

@@ -20,6 +20,9 @@ from trtqat.graph.pairs import DEQUANTIZE, QUANTIZE, consumers_of, parameters_of
 from trtqat.graph.repair import Repair, commutes
 from trtqat.graph.view import ACTIVATIONS, GraphView
 
+# Behind the name of a QuantizeLinear that was moved.
+MOVED = "_moved"
+
 
 def move_pairs(model: ir.Model) -> tuple[Repair, ...]:
     """Moves pairs towards the layer before them, in place."""
@@ -41,11 +44,14 @@ def move_pairs(model: ir.Model) -> tuple[Repair, ...]:
         graph.remove([quantize, dequantize])
         graph.insert_before(first, [quantize, dequantize])
         operators = ", ".join(node.op_type for node in path)
+        name = name_of(quantize)
+        # Its name is that of a quantizer, whose output it does not make any more.
+        quantize.name = f"{name}{MOVED}"
         made.append(
             Repair(
                 "move-pairs",
-                name_of(quantize),
-                f"The Q/DQ pair '{name_of(quantize)}' moved before {operators}, to where "
+                name,
+                f"The Q/DQ pair '{name}' moved before {operators}, to where "
                 f"'{source.name}' is made.",
             )
         )
