@@ -13,6 +13,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--tactic-sources", default="", help="for every build in tests/gpu, as trtqat build has it"
     )
     parser.addoption(
+        "--timing-cache",
+        default="",
+        help="file that the builds of tests/gpu share, also across processes; default: one of its "
+        "own for each run",
+    )
+    parser.addoption(
         "--vgg-runs", default="runs/vgg16", help="folder with a trained VGG-16 for tests/gpu"
     )
     parser.addoption(

@@ -31,13 +31,21 @@ def tactic_sources(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="session")
-def build_engine(tactic_sources: str) -> Build:
+def timing_cache(request: pytest.FixtureRequest, work: Path) -> Path:
+    """Without it each of two engines of the same layers takes a minute."""
+    given = str(request.config.getoption("--timing-cache"))
+    return Path(given) if given else work / "timing.cache"
+
+
+@pytest.fixture(scope="session")
+def build_engine(tactic_sources: str, timing_cache: Path) -> Build:
     def build_with(
         graph: Path, output: Path, batch: tuple[int, int, int] = (1, 32, 32), **options: object
     ) -> BuildResult:
         made = BuildOptions(
             profile=ProfileOptions(batch=batch),
             tactic_sources=tactic_sources,
+            timing_cache=timing_cache,
             **options,  # type: ignore[arg-type]
         )
         return build(graph, output, made)

@@ -40,7 +40,7 @@ def test_small_models_agree_in_every_tensor(name: str, tmp_path: Path, build_eng
 
 
 def test_drift_of_trained_vgg16(
-    runs: Path, vgg_data: str, tmp_path: Path, build_engine: Build
+    runs: Path, vgg_data: str, tmp_path: Path, build_engine: Build, timing_cache: Path
 ) -> None:
     graph, plan = tmp_path / "m.onnx", tmp_path / "m.engine"
     model = load_model(ModelSource(f"{VGG}:qat", runs / "qat.pt"))
@@ -48,6 +48,7 @@ def test_drift_of_trained_vgg16(
     build_engine(graph, plan)
     command = [
         "eval", plan, "--data", vgg_data, "--limit", "200", "--duration", "0", "--locate",
+        "--timing-cache", timing_cache,
         "--fake-quantized", f"{VGG}:qat", "--fake-quantized-checkpoint", runs / "qat.pt",
         "--json", tmp_path / "drift.json", "--html", tmp_path / "drift.html",
     ]  # fmt: skip

@@ -115,7 +115,7 @@ def test_everything_is_measured(vgg: Artefacts, vgg_data: str) -> None:
 
 
 def test_float_engine_and_steps_on_the_command_line(
-    runs: Path, vgg_data: str, work: Path, build_engine: Build
+    runs: Path, vgg_data: str, work: Path, build_engine: Build, timing_cache: Path
 ) -> None:
     graph, plan = work / "compared.onnx", work / "compared.engine"
     source = ModelSource(f"{VGG}:qat", runs / "qat.pt")
@@ -129,6 +129,7 @@ def test_float_engine_and_steps_on_the_command_line(
         "--baseline", f"{VGG}:vgg16", "--checkpoint", runs / "fp32_control.pt",
         "--fake-quantized", f"{VGG}:qat", "--fake-quantized-checkpoint", runs / "qat.pt",
         "--reference", "--compare", "fp16,torch-fp16", "--json", "-",
+        "--timing-cache", timing_cache,
     ]  # fmt: skip
     done = trtqat(*command)
     assert done.returncode == 0, done.stderr

@@ -109,7 +109,11 @@ def build(
     Example: trtqat build model.onnx -o model.engine --batch 1:32:128
     """
     with command(quiet=quiet, verbose=verbose):
-        check_outputs({"--json": json, "--output": output}, [graph, sign, triton_labels])
+        cache = None if timing_cache == "none" else Path(timing_cache)
+        check_outputs(
+            {"--json": json, "--output": output, "--timing-cache": cache},
+            [graph, sign, triton_labels],
+        )
 
         from trtqat.engine.builder import build as build_engine
         from trtqat.engine.inspection import cover_graph, inspect_engine
@@ -127,7 +131,7 @@ def build(
             ),
             workspace_bytes=parse_bytes(workspace) if workspace else None,
             optimization_level=builder_optimization_level,
-            timing_cache=None if timing_cache == "none" else Path(timing_cache),
+            timing_cache=cache,
             tactic_sources=tactic_sources,
             version_compatible=version_compatible,
             exclude_lean_runtime=exclude_lean_runtime,

@@ -151,6 +151,13 @@ def evaluate(
             "--fake-quantized over the graph to the engine, which is built once more for it.",
         ),
     ] = False,
+    timing_cache: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="For what --compare and --locate build: kernel timings to read and update.",
+        ),
+    ] = None,
     html: Annotated[
         Path | None,
         typer.Option(metavar="FILE.html", help="Write the report as one page, with charts."),
@@ -166,7 +173,7 @@ def evaluate(
     """
     with command(quiet=quiet, verbose=verbose):
         check_outputs(
-            {"--json": json, "--html": html},
+            {"--json": json, "--html": html, "--timing-cache": timing_cache},
             [
                 *(model, data, baseline, baseline_report, checkpoint, graph, weights, trust),
                 *(fake_quantized, fake_quantized_checkpoint),
@@ -212,6 +219,7 @@ def evaluate(
                 baseline,
             ),
             ("--factory-arg", factory_arg, "--baseline", baseline or fake_quantized),
+            ("--timing-cache", timing_cache, "--compare or --locate", names or locate),
             (
                 "--graph",
                 graph,
@@ -231,7 +239,7 @@ def evaluate(
             flavour=runtime.value if runtime else None,
             weights=weights,
         )
-        inner = find_graph(opened, model, graph) if locate else None
+        inside_of = find_graph(opened, model, graph) if locate else None
         dataset = open_dataset(data, opened.inputs, limit=limit)
         source = PyTorchSource.parse(baseline, checkpoint, factory_arg)
         rivals = open_rivals(
@@ -242,6 +250,7 @@ def evaluate(
                 cuda_graph,
                 allow_engine_code=allow_engine_code,
                 trust_nothing_found=trust is not None,
+                timing_cache=timing_cache,
             ),
             opened,
             model,
@@ -271,6 +280,9 @@ def evaluate(
             like=like.value if like else None,
             layer_times=bool(duration) and (html is not None or json is not None),
         )
+        inside = None
+        if inside_of is not None:
+            inside = Inside(inside_of, steps[0] if fake_quantized else None, timing_cache)
         with progress_bar("Evaluating", quiet=quiet) as progress:
             report = measure(
                 opened,
@@ -280,7 +292,7 @@ def evaluate(
                 recorded=recorded,
                 rivals=rivals,
                 steps=steps,
-                inside=Inside(inner, steps[0] if fake_quantized else None) if inner else None,
+                inside=inside,
                 progress=progress,
             )
         tables, words = report_tables(report), answers(report)

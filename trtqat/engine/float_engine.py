@@ -43,6 +43,7 @@ def float_engine(
     precision: Literal["fp16", "fp32"],
     *,
     reuse: bool = True,
+    timing_cache: Path | None = None,
 ) -> FloatEngine:
     """Builds the engine of a Q/DQ graph without its quantization, as the INT8 engine was built.
 
@@ -55,6 +56,7 @@ def float_engine(
         graph: What it was built from.
         precision: Of the new engine; TensorRT may choose TF32 for ``fp32``, as is its default.
         reuse: Whether one that was built before may be taken.
+        timing_cache: File to read and update.
 
     Raises:
         UsageError: There is no manifest, the graph is an FP16 one, or the file cannot be
@@ -64,7 +66,7 @@ def float_engine(
         MissingError: There is no TensorRT builder, or no GPU.
     """
     manifest = manifest or {}
-    options = options_again(manifest, str(plan), precision)
+    options = options_again(manifest, str(plan), precision, timing_cache=timing_cache)
     if read_graph_file(graph).has_half_scales:
         raise UsageError(
             f"'{graph}' is an FP16 graph; float engines are made of the FP32 graph.",

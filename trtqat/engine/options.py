@@ -55,13 +55,21 @@ class BuildOptions:
     hardware_compatibility: str = "none"
 
 
-def options_again(manifest: Mapping[str, Any], plan: str, precision: Precision) -> BuildOptions:
+def options_again(
+    manifest: Mapping[str, Any],
+    plan: str,
+    precision: Precision,
+    *,
+    timing_cache: Path | None = None,
+) -> BuildOptions:
     """Shapes and options of an engine that was built, to build another one like it.
 
     Args:
         manifest: Fields of its manifest; empty without one.
         plan: Its name, for the message.
         precision: Of the other engine.
+        timing_cache: File to read and update; with the one of the first build the other one is
+            built fast, and of the same kernels where it has the same layers.
 
     Raises:
         UsageError: There is no manifest.
@@ -82,6 +90,7 @@ def options_again(manifest: Mapping[str, Any], plan: str, precision: Precision) 
             min_shapes=shapes["min"], opt_shapes=shapes["opt"], max_shapes=shapes["max"]
         ),
         precision=precision,
+        timing_cache=timing_cache,
         **{name: recorded[name] for name in SHARED if name in recorded},
     )
 

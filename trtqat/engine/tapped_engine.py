@@ -38,12 +38,15 @@ class TappedEngine:
 
 
 @contextmanager
-def tapped_engine(engine: Engine, graph: Path) -> Iterator[TappedEngine]:
+def tapped_engine(
+    engine: Engine, graph: Path, *, timing_cache: Path | None = None
+) -> Iterator[TappedEngine]:
     """Builds it with the shapes and options of the first one; it is gone at exit.
 
     Args:
         engine: The engine under test.
         graph: What it was built from.
+        timing_cache: File to read and update; that of the first build gives the same kernels.
 
     Raises:
         UsageError: The engine has no manifest.
@@ -52,7 +55,7 @@ def tapped_engine(engine: Engine, graph: Path) -> Iterator[TappedEngine]:
         MissingError: There is no TensorRT builder, or the engine is run by one that has no
             inspector.
     """
-    options = options_again(engine.manifest or {}, engine.name, "int8")
+    options = options_again(engine.manifest or {}, engine.name, "int8", timing_cache=timing_cache)
     if engine.tensorrt.flavour != "full":
         raise MissingError(
             f"The {engine.tensorrt.flavour} runtime does not tell what '{engine.name}' consists "

@@ -23,10 +23,12 @@ class Inside:
     Attributes:
         graph: The graph with Q/DQ, from which an engine was built.
         fake_quantized: The model that was exported, if it is to be looked into as well.
+        timing_cache: File that the second build of an engine reads and updates.
     """
 
     graph: Path
     fake_quantized: Model | None = None
+    timing_cache: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,7 @@ def find_drift(
             dataset,
             fake_quantized=inside.fake_quantized,
             engine=engine,
+            timing_cache=inside.timing_cache,
             progress=progress,
         )
     layers = compare_layers(inside.graph, dataset, batch_size=batch_size, progress=progress)

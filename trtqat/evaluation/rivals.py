@@ -41,6 +41,7 @@ class RivalOptions:
         cuda_graph: Whether they capture CUDA graphs, as the engine does.
         allow_engine_code: Whether a float engine that lies there already may bring code.
         trust_nothing_found: Whether float engines are built anew, as none is signed.
+        timing_cache: File that their builds read and update.
     """
 
     names: Sequence[str]
@@ -49,6 +50,7 @@ class RivalOptions:
     cuda_graph: bool = True
     allow_engine_code: bool = False
     trust_nothing_found: bool = False
+    timing_cache: Path | None = None
 
 
 def parse_rivals(text: str) -> tuple[str, ...]:
@@ -184,7 +186,12 @@ def _float_engine(name: str, options: RivalOptions, engine: Engine, path: Path) 
     graph = find_graph(engine, path, options.graph)
     precision = cast("Literal['fp16', 'fp32']", name)
     built = float_engine(
-        path, engine.manifest, graph, precision, reuse=not options.trust_nothing_found
+        path,
+        engine.manifest,
+        graph,
+        precision,
+        reuse=not options.trust_nothing_found,
+        timing_cache=options.timing_cache,
     )
     return Engine(
         built.path,

@@ -122,6 +122,7 @@ def compare_steps(
     *,
     fake_quantized: Model | None = None,
     engine: Model | None = None,
+    timing_cache: Path | None = None,
     progress: Progress | None = None,
 ) -> StepDrift:
     """Compares every INT8 tensor of a graph across the steps.
@@ -135,6 +136,7 @@ def compare_steps(
         dataset: Images that fit its inputs.
         fake_quantized: The PyTorch model that was exported (``PyTorchModel``).
         engine: The engine under test (``Engine``).
+        timing_cache: File that its second build reads and updates.
         progress: Called with images done and their total.
 
     Raises:
@@ -164,7 +166,9 @@ def compare_steps(
         if engine is not None:
             from trtqat.engine.tapped_engine import tapped_engine
 
-            tapped = stack.enter_context(tapped_engine(cast("Engine", engine), graph))
+            tapped = stack.enter_context(
+                tapped_engine(cast("Engine", engine), graph, timing_cache=timing_cache)
+            )
             models += [tapped.engine, engine]
         half = any(value.dtype == ir.DataType.FLOAT16 for value in model.graph.outputs)
         partings = _Differences(taps, _HALF_ROUNDING_DB if half else _ROUNDING_DB)
