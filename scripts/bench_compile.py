@@ -35,6 +35,7 @@ def main() -> None:
     """Measures in turns, writes the file after each batch size, and prints a line for it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
     parser.add_argument("--batch-sizes", type=int, nargs="+", default=[1, 8, 32, 128])
     parser.add_argument("--seconds", type=float, default=0.5)
     arguments = parser.parse_args()
@@ -44,7 +45,8 @@ def main() -> None:
         "gpu": torch.cuda.get_device_name(),
         "models": {},
     }
-    for name, (factory, side) in MODELS.items():
+    for name in arguments.models:
+        factory, side = MODELS[name]
         specs = [TensorSpec("images", (-1, 3, side, side))]
         models = [
             PyTorchModel(factory(), specs, device="cuda", precision="fp16", compiled=compiled)
