@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from tests.unit.test_accuracy import NumpyModel, Samples, make_samples
 from tests.unit.test_evaluate import QUICK, one_of_twenty_wrong
+from trtqat.cli.report_words import report_tables
 from trtqat.errors import DataError, GateError, UsageError
 from trtqat.evaluation.evaluate import evaluate
 from trtqat.evaluation.options import EvaluateOptions
@@ -89,6 +90,31 @@ def test_another_batch_size_has_no_speedup(recorded: Path) -> None:
     assert found.baseline.timing is None
     with pytest.raises(UsageError, match="recorded at batch 8, not 4"):
         against(recorded, batch_size=4, min_speedup=1.0)
+
+
+def test_every_batch_size_that_both_have_is_compared(tmp_path: Path) -> None:
+    report = evaluate(
+        NumpyModel(compute_ms=10.0),
+        DATA,
+        EvaluateOptions(8, QUICK, sweep=(2, 4)),
+        baseline=NumpyModel(compute_ms=30.0),
+    )
+    path = tmp_path / "report.json"
+    path.write_text(json.dumps(report.to_dict()))
+    found = evaluate(
+        NumpyModel(compute_ms=15.0),
+        DATA,
+        EvaluateOptions(4, QUICK, sweep=(1, 2)),
+        recorded=read_baseline(path),
+    )
+    assert [point.batch_size for point in found.curve] == [1, 2, 4]
+    ratios = [point.speedup.value if point.speedup else None for point in found.curve]
+    assert ratios == [None, pytest.approx(2.0), pytest.approx(2.0)]
+    assert found.speedup == found.curve[-1].speedup
+    assert found.baseline is not None
+    assert found.baseline.timing == found.curve[-1].baseline
+    (table,) = [rows for title, _, rows in report_tables(found) if title == "Batch sizes"]
+    assert [row[-1] for row in table] == ["", "2.00x", "2.00x"]
 
 
 def test_a_report_without_baseline_is_one_itself(tmp_path: Path) -> None:

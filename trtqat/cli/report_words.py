@@ -42,10 +42,12 @@ def report_tables(report: Report) -> list[Table]:
         tables.append(("What might run instead", columns, rows))
     if report.curve:
         columns = ["batch", "images/s", "compute", "request", "request, 99 %"]
-        # A recorded baseline is compared at one batch size.
-        columns += ["speed-up"] if any(point.speedup for point in report.curve) else []
+        compared = any(point.speedup for point in report.curve)
+        columns += ["speed-up"] if compared else []
         columns += [rival.measured.name for rival in report.rivals]
-        tables.append(("Batch sizes", columns, [_point(point) for point in report.curve]))
+        tables.append(
+            ("Batch sizes", columns, [_point(point, compared=compared) for point in report.curve])
+        )
     return [*tables, *drift_tables(report.drift)]
 
 
@@ -130,7 +132,7 @@ def _ratio(ratio: Ratio) -> str:
     return f"{ratio.value:.2f}x ({low:.2f} … {high:.2f})"
 
 
-def _point(point: BatchPoint) -> list[str]:
+def _point(point: BatchPoint, *, compared: bool) -> list[str]:
     timing = point.model
     return [
         str(point.batch_size),
@@ -138,7 +140,8 @@ def _point(point: BatchPoint) -> list[str]:
         f"{timing.compute.median_ms:.3f} ms",
         f"{timing.request.median_ms:.3f} ms",
         f"{timing.request.p99_ms:.3f} ms",
-        *([f"{point.speedup.value:.2f}x"] if point.speedup else []),
+        # A recorded baseline may be of other batch sizes.
+        *([f"{point.speedup.value:.2f}x" if point.speedup else ""] if compared else []),
         *(f"{rival.timing.compute.median_ms:.3f} ms" for rival in point.rivals),
     ]
 

@@ -17,12 +17,12 @@ from trtqat.evaluation.latency import measure_in_turns
 from trtqat.evaluation.layers import time_layers
 from trtqat.evaluation.options import EvaluateOptions
 from trtqat.evaluation.protocol import Model
-from trtqat.evaluation.recorded import RecordedBaseline, compare_with, recorded_ratio
+from trtqat.evaluation.recorded import RecordedBaseline, beside, compare_with
 from trtqat.evaluation.report import Measured, Report, Rival
 from trtqat.evaluation.running import open_sessions
 from trtqat.evaluation.sweep import BatchPoint, RivalPoint, best_within
 from trtqat.evaluation.throughput import measure_throughput
-from trtqat.evaluation.timing import LatencyOptions
+from trtqat.evaluation.timing import LatencyOptions, Timing
 from trtqat.evaluation.trtexec import TrtexecTiming, measure_like_trtexec
 from trtqat.runtime.environment import describe_environment
 from trtqat.runtime.telemetry import Telemetry, watch_gpu
@@ -90,11 +90,12 @@ def evaluate(
     if options.latency is not None:
         times = _measure_times(timed, baseline is not None, dataset, options, options.latency)
     curve = times.curve
+    theirs: Timing | None = None
+    if recorded is not None:
+        curve = tuple(beside(recorded, point) for point in curve)
+        theirs = recorded.timings.get(options.batch_size)
     at = next((point for point in curve if point.batch_size == options.batch_size), None)
-    theirs, speedup = (at.baseline, at.speedup) if at else (None, None)
-    if recorded is not None and recorded.batch_size == options.batch_size:
-        theirs = recorded.timing
-        speedup = recorded_ratio(theirs, at.model) if theirs and at else None
+    speedup = at.speedup if at else None
     side = baseline or recorded
     budget = options.latency_budget_ms
     best = None if budget is None else best_within(curve, budget)
@@ -108,7 +109,7 @@ def evaluate(
             side.name,
             side.device,
             comparison.baseline,
-            theirs,
+            at.baseline if at else theirs,
             baseline.size_bytes if baseline else None,
         ),
         comparison=comparison,

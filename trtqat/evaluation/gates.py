@@ -96,13 +96,14 @@ def failed_gates(
 
 
 def _check_recorded_timing(recorded: RecordedBaseline, batch_size: int) -> None:
-    if recorded.timing is None:
+    if not recorded.timings:
         raise UsageError(
             "The recorded baseline has no latency, so there is no speed-up.",
             "Record one with --duration, or leave out --min-speedup.",
         )
-    if recorded.batch_size != batch_size:
+    if batch_size not in recorded.timings:
+        sizes = ", ".join(map(str, sorted(recorded.timings)))
         raise UsageError(
-            f"The baseline was recorded at batch {recorded.batch_size}, not {batch_size}.",
-            f"Give --batch-size {recorded.batch_size}, or leave out --min-speedup.",
+            f"The baseline was recorded at batch {sizes}, not {batch_size}.",
+            "Give that --batch-size, or leave out --min-speedup.",
         )

@@ -7,6 +7,7 @@ every image, and how fast it was.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from trtqat.errors import DataError, UsageError
 from trtqat.evaluation.accuracy import AccuracyResult
 from trtqat.evaluation.counts import Accuracy, Agreement, pair
 from trtqat.evaluation.statistics import Interval
+from trtqat.evaluation.sweep import BatchPoint
 from trtqat.evaluation.timing import Latency, Ratio, Throughput, Timing
 
 _OLDEST_SCHEMA = 2
@@ -28,19 +30,17 @@ class RecordedBaseline:
         name: Of the model, with the place where it was measured.
         device: ``"cpu"`` or ``"cuda"``.
         accuracy: Its counts; None if the data had no labels.
-        timing: Its latency; None if it was not measured.
+        timings: Its latency by batch size; empty if it was not measured.
         predicted: Its class for every image; empty if it is no classifier.
         data_sha256: What it was measured on.
-        batch_size: Likewise.
     """
 
     name: str
     device: str
     accuracy: Accuracy | None
-    timing: Timing | None
+    timings: Mapping[int, Timing]
     predicted: tuple[int, ...]
     data_sha256: str
-    batch_size: int
 
 
 def read_baseline(path: Path) -> RecordedBaseline:
@@ -65,10 +65,9 @@ def read_baseline(path: Path) -> RecordedBaseline:
             name=f"{side['name']} (recorded on {where})",
             device=side["device"],
             accuracy=Accuracy(**side["accuracy"]) if side["accuracy"] else None,
-            timing=_timing(side["timing"]) if side["timing"] else None,
+            timings=_timings(report, which),
             predicted=unpack(predictions[which]),
             data_sha256=predictions["data_sha256"],
-            batch_size=report["batch_size"],
         )
     except OSError as error:
         raise UsageError(
@@ -111,14 +110,23 @@ def compare_with(recorded: RecordedBaseline, found: AccuracyResult) -> AccuracyR
     )
 
 
-def recorded_ratio(recorded: Timing, here: Timing) -> Ratio:
-    """How much faster a model is than a recorded baseline: of two hosts, not measured in turns.
-
-    The interval is the widest that the intervals of the two medians allow.
+def beside(recorded: RecordedBaseline, point: BatchPoint) -> BatchPoint:
+    """A batch size's figures with those of the baseline, if it was recorded at that size.
 
     Args:
-        recorded: The baseline's timing.
-        here: The model's.
+        recorded: The baseline.
+        point: What was measured here.
+    """
+    timing = recorded.timings.get(point.batch_size)
+    if timing is None:
+        return point
+    return replace(point, baseline=timing, speedup=_ratio(timing, point.model))
+
+
+def _ratio(recorded: Timing, here: Timing) -> Ratio:
+    """How much faster a model is, of two hosts, not measured in turns.
+
+    The interval is the widest that the intervals of the two medians allow.
     """
     theirs, mine = recorded.compute, here.compute
     interval = Interval(
@@ -136,6 +144,13 @@ def pack(classes: tuple[int, ...]) -> str:
 def unpack(text: str) -> tuple[int, ...]:
     """The reverse of ``pack``."""
     return tuple(map(int, text.split()))
+
+
+def _timings(report: Mapping[str, Any], which: str) -> dict[int, Timing]:
+    """One side's latency by batch size: that of the report, and those of its curve."""
+    found = {report["batch_size"]: report[which]["timing"]}
+    found |= {point["batch_size"]: point[which] for point in report.get("curve") or ()}
+    return {size: _timing(fields) for size, fields in found.items() if fields}
 
 
 def _timing(fields: dict[str, Any]) -> Timing:
