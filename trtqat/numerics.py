@@ -83,6 +83,29 @@ def sqnr_db(signal: float, noise: float) -> float:
     return 10 * math.log10(signal / noise)
 
 
+@dataclass
+class Noise:
+    """SQNR of a tensor that comes piece by piece: the sums of squares so far."""
+
+    signal: float = 0.0
+    noise: float = 0.0
+
+    def add(self, signal: Array, error: Array) -> None:
+        """Adds a piece.
+
+        Args:
+            signal: Of ``signal_and_error``, like the error.
+            error: Of the same shape.
+        """
+        self.signal += float(np.sum(signal**2))
+        self.noise += float(np.sum(error**2))
+
+    @property
+    def sqnr_db(self) -> float:
+        """Of all pieces together, as ``sqnr_db``."""
+        return sqnr_db(self.signal, self.noise)
+
+
 def lost_db(own_db: float, before_db: Iterable[float], lossless_db: float) -> float:
     """By how much an SQNR is below the worst of those that a tensor is computed from.
 

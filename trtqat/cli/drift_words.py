@@ -29,7 +29,7 @@ def drift_tables(drift: Drift) -> list[Table]:
         title = "Where quantization loses, against the same graph without it"
         tables.append((title, columns, [_layer(each) for each in ranked]))
     if drift.steps is not None:
-        steps = _steps(drift.steps)
+        steps = drift.steps.steps
         columns = ["INT8 tensor, most lost first", "behind"]
         columns += [part for step in steps for part in (_STEPS[step], "lost here", "codes")]
         rows = [
@@ -59,7 +59,7 @@ def drift_answers(drift: Drift) -> list[str]:
     if drift.steps is not None:
         from trtqat.evaluation.step_drift import first_parting
 
-        for step in _steps(drift.steps):
+        for step in drift.steps.steps:
             parted = first_parting(drift.steps.tensors, step)
             lines.append(f"{_STEPS[step]}: first tensor below 20 dB: {_where(parted)}")
             lines += _left_out(drift.steps, step)
@@ -76,12 +76,6 @@ def drift_answers(drift: Drift) -> list[str]:
                 f"output is {output} the engine's."
             )
     return lines
-
-
-def _steps(steps: StepDrift) -> list[str]:
-    """Those that were to be compared."""
-    asked = {"reference": steps.from_pytorch, "engine": steps.probe is not None}
-    return [step for step in _STEPS if asked[step]]
 
 
 def _layer(drift: LayerDrift) -> list[str]:

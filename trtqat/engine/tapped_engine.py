@@ -8,12 +8,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from trtqat.engine.builder import build
 from trtqat.engine.inspection import inspect_engine
 from trtqat.engine.options import options_again
 from trtqat.errors import MissingError
 from trtqat.runtime.engine import Engine
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
 
 _LOG = logging.getLogger(__name__)
 
@@ -39,18 +43,17 @@ class TappedEngine:
 
 @contextmanager
 def tapped_engine(
-    engine: Engine, graph: Path, *, timing_cache: Path | None = None
+    engine: Engine, graph: ir.Model, *, timing_cache: Path | None = None
 ) -> Iterator[TappedEngine]:
     """Builds it with the shapes and options of the first one; it is gone at exit.
 
     Args:
         engine: The engine under test.
-        graph: What it was built from.
+        graph: What it was built from, after ``graph.taps.tap``.
         timing_cache: File to read and update; that of the first build gives the same kernels.
 
     Raises:
         UsageError: The engine has no manifest.
-        GraphError: The graph cannot be read.
         BuildError: TensorRT does not build it.
         MissingError: There is no TensorRT builder, or the engine is run by one that has no
             inspector.
@@ -64,16 +67,11 @@ def tapped_engine(
         )
     import onnx_ir as ir
 
-    from trtqat.graph.reading import read_model
-    from trtqat.graph.taps import tap
-
-    model = read_model(graph)
-    taps = tap(model)
-    count = sum(each.scale is not None for each in taps)
+    count = len(graph.graph.outputs) - len(engine.outputs)
     _LOG.info("Building '%s' again, with its %d INT8 tensors as outputs.", engine.name, count)
     with tempfile.TemporaryDirectory() as folder:
-        source = Path(folder) / graph.name
-        ir.save(model, str(source))
+        source = Path(folder) / "tapped.onnx"
+        ir.save(graph, str(source))
         plan = Path(folder) / engine.name
         build(source, plan, options)
         tapped = Engine(plan, cuda_graph=False, allow_engine_code=True, flavour="full")

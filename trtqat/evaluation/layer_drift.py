@@ -11,13 +11,11 @@ import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from trtqat.data.batches import Dataset
 from trtqat.errors import GraphError
 from trtqat.evaluation.accuracy import Progress
-from trtqat.evaluation.running import Batches
-from trtqat.numerics import lost_db, signal_and_error, sqnr_db
+from trtqat.evaluation.running import run_all
+from trtqat.numerics import Noise, lost_db, signal_and_error
 
 # Outputs of so many layers are kept at once.
 _LAYERS_AT_ONCE = 32
@@ -71,16 +69,14 @@ def compare_layers(
     import onnx_ir as ir
 
     from trtqat.graph.exits import fused_output
-    from trtqat.graph.lint import lint
+    from trtqat.graph.lint import rules_by_place
     from trtqat.graph.reading import read_model
     from trtqat.graph.remove_quantization import remove_quantization
     from trtqat.graph.view import GraphView
     from trtqat.runtime.onnx_ranges import with_outputs
 
     model, plain = read_model(graph), read_model(graph)
-    rules: dict[str, list[str]] = {}
-    for finding in lint(model):
-        rules.setdefault(finding.where, []).append(finding.rule)
+    rules = rules_by_place(model)
     view = GraphView(model.graph)
     outputs = {str(fused_output(layer.node.outputs[0]).name): layer for layer in view.layers}
     if not outputs:
@@ -106,7 +102,7 @@ def compare_layers(
                 layer.node.op_type,
                 sqnr,
                 lost_db(sqnr, before, _LOSSLESS_DB),
-                tuple(dict.fromkeys(rules.get(layer.name, ()))),
+                rules.get(layer.name, ()),
             )
         )
     return tuple(drifts)
@@ -126,19 +122,14 @@ def _compare(quantized: bytes, plain: bytes, dataset: Dataset, batch_size: int) 
     """SQNR in dB of every output of two graphs."""
     from trtqat.runtime.onnx_reference import OnnxModel
 
-    sums: dict[str, list[float]] = {}
+    sums: dict[str, Noise] = {}
     with contextlib.ExitStack() as stack:
         models = [OnnxModel(each, as_written=True) for each in (quantized, plain)]
         for model in models:
             stack.callback(model.close)
-        runners = [Batches(model) for model in models]
-        for start in range(0, len(dataset), batch_size):
-            stop = min(start + batch_size, len(dataset))
-            inputs = dataset.batch(start, stop).inputs
-            found, expected = (each.run(inputs, stop - start) for each in runners)
+        runs = stack.enter_context(contextlib.closing(run_all(models, dataset, batch_size)))
+        for _, (found, expected) in runs:
             for name, reference in expected.items():
                 signal, error = signal_and_error(reference, found[name])
-                total = sums.setdefault(name, [0.0, 0.0])
-                total[0] += float(np.sum(signal**2))
-                total[1] += float(np.sum(error**2))
-    return {name: sqnr_db(signal, error) for name, (signal, error) in sums.items()}
+                sums.setdefault(name, Noise()).add(signal, error)
+    return {name: total.sqnr_db for name, total in sums.items()}

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from queue import SimpleQueue
@@ -94,6 +94,30 @@ def run_models(
     finally:
         for lane in lanes:
             _close(lane)
+
+
+def run_all(
+    models: Sequence[Model], dataset: Dataset, batch_size: int
+) -> Generator[tuple[Arrays, list[dict[str, Array]]], None, None]:
+    """Yields the inputs and all outputs of all models, one batch at a time.
+
+    Args:
+        models: Each sees every batch.
+        dataset: Images.
+        batch_size: Of all batches but the last, which is as small as it is.
+
+    Raises:
+        InferenceError: A runtime failed.
+    """
+    runners = [Batches(model) for model in models]
+    try:
+        for start in range(0, len(dataset), batch_size):
+            stop = min(start + batch_size, len(dataset))
+            inputs = dataset.batch(start, stop).inputs
+            yield inputs, [each.run(inputs, stop - start) for each in runners]
+    finally:
+        for each in runners:
+            each.close()
 
 
 def in_order(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -18,8 +18,8 @@ import numpy as np
 from trtqat.data.batches import Dataset
 from trtqat.evaluation.accuracy import Progress
 from trtqat.evaluation.protocol import Model
-from trtqat.evaluation.running import Batches
-from trtqat.numerics import lost_db, signal_and_error, sqnr_db
+from trtqat.evaluation.running import run_all
+from trtqat.numerics import Noise, lost_db, signal_and_error
 from trtqat.tensors import Array, Arrays
 
 if TYPE_CHECKING:
@@ -115,6 +115,12 @@ class StepDrift:
     probe: Probe | None
     from_pytorch: bool
 
+    @property
+    def steps(self) -> tuple[str, ...]:
+        """The fields of ``TensorDrift`` that were to be compared."""
+        asked = {"reference": self.from_pytorch, "engine": self.probe is not None}
+        return tuple(step for step in PARTINGS if asked[step])
+
 
 def compare_steps(
     graph: Path,
@@ -148,15 +154,13 @@ def compare_steps(
     """
     import onnx_ir as ir
 
-    from trtqat.graph.lint import lint
+    from trtqat.graph.lint import rules_by_place
     from trtqat.graph.reading import read_model
     from trtqat.graph.taps import tap
     from trtqat.runtime.onnx_reference import OnnxModel
 
     model = read_model(graph)
-    rules: dict[str, list[str]] = {}
-    for finding in lint(model):
-        rules.setdefault(finding.where, []).append(finding.rule)
+    rules = rules_by_place(model)
     taps = tap(model)
     with contextlib.ExitStack() as stack:
         reference = OnnxModel(ir.to_proto(model).SerializeToString(), as_written=True)
@@ -167,14 +171,15 @@ def compare_steps(
             from trtqat.engine.tapped_engine import tapped_engine
 
             tapped = stack.enter_context(
-                tapped_engine(cast("Engine", engine), graph, timing_cache=timing_cache)
+                tapped_engine(cast("Engine", engine), model, timing_cache=timing_cache)
             )
             models += [tapped.engine, engine]
         half = any(value.dtype == ir.DataType.FLOAT16 for value in model.graph.outputs)
         partings = _Differences(taps, _HALF_ROUNDING_DB if half else _ROUNDING_DB)
         engines, probed = (_Differences(taps, _HALF_ROUNDING_DB) for _ in range(2))
         # Closed before the engines are, also where something fails.
-        runs = stack.enter_context(contextlib.closing(_runs(models, dataset)))
+        runs = run_all(models, dataset, _batch_size(models))
+        stack.enter_context(contextlib.closing(runs))
         done = 0
         for inputs, (expected, *others) in runs:
             if fake_quantized is not None:
@@ -184,7 +189,7 @@ def compare_steps(
                 of_tapped, of_engine = others
                 engines.add(expected, of_tapped)
                 probed.add(of_engine, of_tapped)
-            done = min(done + len(next(iter(inputs.values()))), len(dataset))
+            done += len(next(iter(inputs.values())))
             if progress:
                 progress(done, len(dataset))
     tensors = tuple(
@@ -193,7 +198,7 @@ def compare_steps(
             each.quantizer or each.output,
             partings.of(each),
             engines.of(each),
-            tuple(dict.fromkeys(rules.get(each.layer, ()))),
+            rules.get(each.layer, ()),
         )
         for each in taps
     )
@@ -221,29 +226,10 @@ def first_parting(
     return None
 
 
-def _runs(
-    models: Sequence[Model], dataset: Dataset
-) -> Generator[tuple[Arrays, list[dict[str, Array]]], None, None]:
-    """Inputs, and all outputs of all models, a small batch at a time.
-
-    The last one is filled up by repetition where a model takes no smaller one: then its images
-    count several times, which the shares of what differs can bear.
-    """
-    lowest = max(model.batch_range[0] for model in models)
-    size = max(_BATCH, lowest)
+def _batch_size(models: Sequence[Model]) -> int:
     highest = [model.batch_range[1] for model in models]
-    size = min([size, *(each for each in highest if each is not None)])
-    runners = [Batches(model) for model in models]
-    try:
-        for start in range(0, len(dataset), size):
-            stop = min(start + size, len(dataset))
-            rows = np.arange(max(stop - start, lowest)) % (stop - start)
-            batch = dataset.batch(start, stop).inputs
-            inputs = {name: array[rows] for name, array in batch.items()}
-            yield inputs, [each.run(inputs, len(rows)) for each in runners]
-    finally:
-        for each in runners:
-            each.close()
+    size = max(_BATCH, *(model.batch_range[0] for model in models))
+    return min([size, *(each for each in highest if each is not None)])
 
 
 def _observed(model: PyTorchModel, taps: Sequence[Tap], inputs: Arrays) -> dict[str, Array]:
@@ -264,11 +250,9 @@ def _observed(model: PyTorchModel, taps: Sequence[Tap], inputs: Arrays) -> dict[
 
 
 @dataclass
-class _Sum:
+class _Sum(Noise):
     """Over the batches, of one tensor in steps of its quantizer."""
 
-    signal: float = 0.0
-    noise: float = 0.0
     differing: int = 0
     count: int = 0
     largest: float = 0.0
@@ -295,8 +279,7 @@ class _Differences:
             both = np.isnan(one) & np.isnan(other)
             signal, error = signal_and_error(np.where(both, 0, one), np.where(both, 0, other))
             total = self._sums.setdefault(name, _Sum())
-            total.signal += float(np.sum(signal**2))
-            total.noise += float(np.sum(error**2))
+            total.add(signal, error)
             # A NaN differs from everything.
             total.differing += int(np.count_nonzero(error != 0))
             total.count += error.size
@@ -305,9 +288,7 @@ class _Differences:
 
     def sqnr_db(self, name: str) -> float:
         """SQNR of one tensor over all batches; NaN if it was not compared."""
-        if name not in self._sums:
-            return math.nan
-        return sqnr_db(self._sums[name].signal, self._sums[name].noise)
+        return self._sums[name].sqnr_db if name in self._sums else math.nan
 
     def of(self, tap: Tap) -> Parting | None:
         """What became of one tensor; None if it was not compared."""

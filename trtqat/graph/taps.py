@@ -16,7 +16,7 @@ import numpy as np
 import onnx_ir as ir
 
 from trtqat.graph.pairs import DEQUANTIZE, QUANTIZE, along_axis, parameters_of
-from trtqat.graph.view import GraphView
+from trtqat.graph.view import GraphView, nearest_before
 from trtqat.tensors import Array
 
 _SUFFIX = "_tapped"
@@ -70,19 +70,21 @@ def tap(model: ir.Model) -> list[Tap]:
     """
     view = GraphView(model.graph)
     own = list(model.graph.outputs)
-    taken: dict[ir.Node, str] = {}
+    quantizers: list[ir.Node] = []
+    taken: dict[ir.Value, str] = {}
     taps = []
     # All layers and quantizers are found before the graph changes.
     for node in view.quantizers:
         parameters = parameters_of(node)
         is_activation = node.op_type == QUANTIZE and view.is_activation(node)
         if is_activation and parameters.is_usable and parameters.scale is not None:
-            source = node.inputs[0]
-            taken[node] = f"{node.outputs[0].name}{_SUFFIX}"
+            source, codes = node.inputs[0], node.outputs[0]
+            quantizers.append(node)
+            taken[codes] = f"{codes.name}{_SUFFIX}"
             taps.append(
                 Tap(
-                    taken[node],
-                    node.name or str(node.outputs[0].name),
+                    taken[codes],
+                    node.name or str(codes.name),
                     _layer_before(view, source),
                     parameters.scale.astype(np.float32),
                     parameters.axis,
@@ -92,8 +94,8 @@ def tap(model: ir.Model) -> list[Tap]:
     for value in own:
         layer, before = _layer_before(view, value), _taken_before(value, taken)
         taps.append(Tap(str(value.name), "", layer, None, before=before))
-    for node, name in taken.items():
-        _take_out(model.graph, node, name)
+    for node in quantizers:
+        _take_out(model.graph, node, taken[node.outputs[0]])
     return taps
 
 
@@ -125,17 +127,6 @@ def _layer_before(view: GraphView, value: ir.Value | None) -> str:
     return layers[-1].name if layers else ""
 
 
-def _taken_before(value: ir.Value | None, taken: dict[ir.Node, str]) -> tuple[str, ...]:
+def _taken_before(value: ir.Value | None, taken: dict[ir.Value, str]) -> tuple[str, ...]:
     """The nearest tensors that were taken out on every path to a tensor."""
-    found: dict[str, None] = {}
-    queue = [value]
-    seen: set[ir.Value] = set()
-    for each in queue:
-        node = None if each is None or each in seen else each.producer()
-        if each is not None:
-            seen.add(each)
-        if node in taken:
-            found[taken[node]] = None
-        elif node is not None:
-            queue += node.inputs
-    return tuple(found)
+    return tuple(dict.fromkeys(nearest_before([value], taken.get)))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
+from typing import TypeVar
 
 import onnx_ir as ir
 
@@ -18,6 +19,8 @@ from trtqat.graph.pairs import (
     quantizer_of,
 )
 from trtqat.graph.repair import commutes
+
+Found = TypeVar("Found")
 
 ACTIVATIONS = frozenset(
     {"Relu", "Clip", "LeakyRelu", "PRelu", "Sigmoid", "HardSigmoid", "HardSwish", "Tanh", "Elu"}
@@ -37,6 +40,30 @@ def moves_values(node: ir.Node) -> bool:
     mode = node.attributes.get("mode")
     is_nearest = node.op_type == "Resize" and (mode is None or mode.as_string() == "nearest")
     return commutes(node) or node.op_type in _MOVES or is_nearest
+
+
+def nearest_before(
+    values: Sequence[ir.Value | None], wanted: Callable[[ir.Value], Found | None]
+) -> list[Found]:
+    """The nearest of something on every path back from tensors, beginning with themselves.
+
+    Args:
+        values: The tensors.
+        wanted: What a tensor has of it; the path ends there, and goes on where it is None.
+    """
+    found: list[Found] = []
+    seen: set[ir.Value] = set()
+    queue = [value for value in values if value is not None]
+    for value in queue:
+        if value in seen:
+            continue
+        seen.add(value)
+        here, node = wanted(value), value.producer()
+        if here is not None:
+            found.append(here)
+        elif node is not None:
+            queue += [each for each in node.inputs if each is not None]
+    return found
 
 
 class GraphView:
@@ -135,18 +162,7 @@ class GraphView:
 
     def layers_before(self, values: Sequence[ir.Value | None]) -> list[Layer]:
         """The nearest layers that tensors come from, on every path, in the graph's order."""
-        found: set[str] = set()
-        seen: set[ir.Value] = set()
-        queue = [value for value in values if value is not None]
-        for value in queue:
-            if value in seen:
-                continue
-            seen.add(value)
-            before, node = self.layer_by_output.get(value), value.producer()
-            if before is not None:
-                found.add(before.name)
-            elif node is not None:
-                queue += [each for each in node.inputs if each is not None]
+        found = {layer.name for layer in nearest_before(values, self.layer_by_output.get)}
         return [layer for layer in self.layers if layer.name in found]
 
     def forms(self, value: ir.Value, *, activations: bool = False) -> list[ir.Value]:

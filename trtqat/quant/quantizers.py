@@ -65,28 +65,23 @@ def read_quantizers(
         QuantizerError: One that runs has no exact Q/DQ equivalent.
     """
     found: dict[str, Quantizer | None] = {}
-    for name, module in model.named_modules():
-        for reader in READERS:
-            if reader.is_quantizer(module):
-                try:
-                    state = reader.read(name, module)
-                    found[name] = None if state is None else _checked(name, state)
-                except QuantizerError:
-                    if not never_runs(name):
-                        raise
-                    found[name] = None
+    for name, module, reader in quantizers_of(model):
+        try:
+            state = reader.read(name, module)
+            found[name] = None if state is None else _checked(name, state)
+        except QuantizerError:
+            if not never_runs(name):
+                raise
+            found[name] = None
     return found
 
 
-def quantizer_modules(model: torch.nn.Module) -> dict[str, torch.nn.Module]:
-    """Every quantizer of a known toolkit, by dotted name; a TorchScript module has none."""
-    if isinstance(model, torch.jit.ScriptModule):
-        return {}
-    return {
-        name: module
-        for name, module in model.named_modules()
-        if any(reader.is_quantizer(module) for reader in READERS)
-    }
+def quantizers_of(model: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Module, Reader]]:
+    """Every quantizer of a known toolkit with its dotted name and who reads it, in module order."""
+    for name, module in model.named_modules():
+        for reader in READERS:
+            if reader.is_quantizer(module):
+                yield name, module, reader
 
 
 @contextlib.contextmanager
@@ -142,13 +137,11 @@ def fit_to_checkpoint(model: torch.nn.Module, state: Mapping[str, torch.Tensor])
         model: The model that ``load_state_dict`` will be called on; on the CPU.
         state: The checkpoint's state dict.
     """
-    for name, module in model.named_modules():
-        for reader in READERS:
-            if reader.is_quantizer(module):
-                for buffer in reader.BUFFERS:
-                    saved = state.get(f"{name}.{buffer}")
-                    if saved is not None:
-                        _fit_buffer(module, buffer, saved)
+    for name, module, reader in quantizers_of(model):
+        for buffer in reader.BUFFERS:
+            saved = state.get(f"{name}.{buffer}")
+            if saved is not None:
+                _fit_buffer(module, buffer, saved)
 
 
 def _fit_buffer(module: torch.nn.Module, name: str, saved: torch.Tensor) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from trtqat.errors import MissingError, first_line
-from trtqat.quant.quantizers import quantizer_modules
+from trtqat.quant.quantizers import quantizers_of
 from trtqat.runtime.device_memory import needs_device_memory
 from trtqat.runtime.pytorch_hooks import watched
 from trtqat.runtime.pytorch_session import Arithmetic, PyTorchSession, name_outputs, told
@@ -115,8 +115,9 @@ class PyTorchModel:
         Raises:
             InferenceError: The model raised, or device memory is short.
         """
-        inside = quantizer_modules(self._model)
-        watch = {name: inside[name] for name in quantizers if name in inside}
+        wanted = set(quantizers)
+        inside = quantizers_of(self._model)
+        watch = {name: module for name, module, _ in inside if name in wanted}
         calls: dict[str, list[torch.Tensor]] = {}
 
         def seen(name: str, output: torch.Tensor) -> None:

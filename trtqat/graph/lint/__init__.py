@@ -29,6 +29,18 @@ RULES: tuple[Rule, ...] = (
 )
 
 
+def rules_by_place(model: ir.Model) -> dict[str, tuple[str, ...]]:
+    """Identifiers of the rules that speak of each layer or tensor, each once.
+
+    Args:
+        model: As for ``lint``.
+    """
+    found: dict[str, dict[str, None]] = {}
+    for finding in lint(model):
+        found.setdefault(finding.where, {})[finding.rule] = None
+    return {place: tuple(rules) for place, rules in found.items()}
+
+
 def lint(model: ir.Model) -> tuple[Finding, ...]:
     """Runs every rule.
 
