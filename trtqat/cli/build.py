@@ -113,6 +113,7 @@ def build(
         check_outputs(
             {"--json": json, "--output": output, "--timing-cache": cache},
             [graph, sign, triton_labels],
+            plan=output,
         )
 
         from trtqat.engine.builder import build as build_engine

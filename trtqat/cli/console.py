@@ -155,13 +155,18 @@ def command_line() -> str:
 
 
 def check_outputs(
-    outputs: Mapping[str, str | Path | None], inputs: Iterable[str | Path | None] = ()
+    outputs: Mapping[str, str | Path | None],
+    inputs: Iterable[str | Path | None] = (),
+    *,
+    plan: Path | None = None,
 ) -> None:
     """Finds out whether the outputs can be written before anything is computed.
 
     Args:
         outputs: File by option; ``"-"``, standard output, and None are none.
         inputs: What is read: files, or with a file in it, as ``model.py:factory``.
+        plan: What is read or written, if it is a plan: what lies beside it is not to be
+            overwritten either.
 
     Raises:
         UsageError: One cannot be written, or would overwrite an input or another output.
@@ -169,6 +174,14 @@ def check_outputs(
     from trtqat.files import check_writable
 
     taken = {path: "an input of this command" for text in inputs for path in _files_in(text)}
+    # "." has no name, and is no plan.
+    if plan is not None and plan.name:
+        from trtqat.runtime.manifest import manifest_path
+        from trtqat.runtime.signature import signature_path
+
+        taken |= dict.fromkeys(_files_in(plan.with_suffix(".onnx")), "an input of this command")
+        taken[manifest_path(plan).resolve()] = f"the manifest of '{plan}'"
+        taken[signature_path(plan).resolve()] = f"the signature of '{plan}'"
     for option, destination in outputs.items():
         if destination is None or str(destination) == "-":
             continue

@@ -39,7 +39,7 @@ def doctor(
     Example: trtqat doctor model.engine
     """
     with command(quiet=quiet, verbose=verbose):
-        check_outputs({"--json": json}, [plan, trust])
+        check_outputs({"--json": json}, [plan, trust], plan=plan)
 
         from trtqat.runtime.host import describe_host
         from trtqat.runtime.host_checks import check_host

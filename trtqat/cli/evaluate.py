@@ -178,6 +178,7 @@ def evaluate(
                 *(model, data, baseline, baseline_report, checkpoint, graph, weights, trust),
                 *(fake_quantized, fake_quantized_checkpoint),
             ],
+            plan=None if model.suffix == ".onnx" else model,
         )
 
         from trtqat.data.dataset import open_dataset

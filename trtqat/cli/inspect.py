@@ -114,6 +114,7 @@ def inspect(
                 "--export-profile": export_profile,
             },
             [file, graph, profile, ceilings, trust, weights],
+            plan=None if file.suffix == ".onnx" else file,
         )
         for module in ("onnx", "onnx_ir"):
             require(module, extra="onnx", purpose="Inspecting a graph or an engine")
