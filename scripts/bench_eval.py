@@ -4,6 +4,7 @@
    PyTorch, timed by its events, in turns.
 2. The same measurement several times over: how far the medians are apart.
 3. Images a second from host arrays: Polygraphy's runner, one query at a time, several in flight.
+   An engine that takes INT8 codes is given codes, and then floats, which the host quantizes.
 
 Needs a GPU, TensorRT, PyTorch and Polygraphy; writes one JSON file.
 
@@ -19,7 +20,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from trtqat.evaluation.throughput import measure_throughput
 from trtqat.evaluation.timing import LatencyOptions
 from trtqat.runtime.engine import Engine
 from trtqat.runtime.environment import describe_environment
+from trtqat.runtime.input_codes import input_scales, quantize_inputs
 from trtqat.runtime.session import EngineSession
 from trtqat.runtime.telemetry import watch_gpu
 from trtqat.tensors import Arrays, random_arrays
@@ -133,7 +135,7 @@ def throughput(
     session = engine.session(batch_size)
     timing = measure_latency(session, inputs, LatencyOptions(200, seconds))
     session.close()
-    found: dict[str, Any] = {
+    return {
         "gpu_alone": timing.computed_per_second(batch_size),
         "one_at_a_time": timing.requested_per_second(batch_size),
         "polygraphy": polygraphy(plan, inputs, seconds),
@@ -141,12 +143,19 @@ def throughput(
         "request_ms": timing.request.median_ms,
         "h2d_ms": timing.h2d.median_ms if timing.h2d else None,
         "d2h_ms": timing.d2h.median_ms if timing.d2h else None,
-        "in_flight": {},
+        "in_flight": in_flight(engine, batch_size, inputs, seconds),
     }
+
+
+def in_flight(
+    engine: Engine, batch_size: int, inputs: Arrays, seconds: float
+) -> dict[int, dict[str, Any]]:
+    """Images a second by the number of queries at once."""
+    found = {}
     for count in (1, 2, 3, 4, 6, 8):
         (sessions,) = open_sessions([engine], batch_size, count)
         (each,) = measure_throughput([sessions], inputs, LatencyOptions(200, seconds))
-        found["in_flight"][count] = asdict(each)
+        found[count] = asdict(each)
         for one in sessions:
             one.close()
     return found
@@ -169,14 +178,19 @@ def main() -> None:
     for plan in arguments.engines:
         engine = Engine(plan)
         session = engine.session(size)
-        inputs = random_arrays(session.inputs, seed=0)
+        bound = zip(engine.inputs, session.inputs, strict=True)
+        floats = random_arrays([replace(one, shape=spec.shape) for one, spec in bound], seed=0)
+        scales = input_scales(session.inputs, (engine.manifest or {}).get("provenance", {}))
+        inputs = quantize_inputs(floats, scales)
         with watch_gpu() as watch:
-            result = {"independent": independent(session, inputs)}
+            result: dict[str, Any] = {"independent": independent(session, inputs)}
             session.close()
             if watch:
                 watch.look()
             result["repeated"] = repeated(engine, size, inputs, arguments.seconds)
             result["throughput"] = throughput(engine, plan, size, inputs, arguments.seconds)
+            if scales:
+                result["in_flight_from_floats"] = in_flight(engine, size, floats, arguments.seconds)
             if watch:
                 watch.look()
             telemetry = watch.result() if watch else None
@@ -191,12 +205,15 @@ def main() -> None:
             f"  images/s: GPU alone {rates['gpu_alone']:,.0f}, Polygraphy "
             f"{rates['polygraphy']['images_per_second']:,.0f}, one at a time "
             f"{rates['one_at_a_time']:,.0f}, in flight "
-            + ", ".join(
-                f"{count}: {each['images_per_second']:,.0f}"
-                for count, each in rates["in_flight"].items()
-            ),
+            + listed(rates["in_flight"])
+            + (f", from floats {listed(result['in_flight_from_floats'])}" if scales else ""),
             flush=True,
         )
+
+
+def listed(rates: dict[int, dict[str, Any]]) -> str:
+    """In one line."""
+    return ", ".join(f"{count}: {each['images_per_second']:,.0f}" for count, each in rates.items())
 
 
 if __name__ == "__main__":
