@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import io
 import json
 import logging
 import math
@@ -10,6 +12,8 @@ from typing import Any
 
 import pytest
 import typer
+from hypothesis import given
+from hypothesis import strategies as st
 
 from trtqat.cli.console import check_outputs, command, print_json, print_table
 from trtqat.errors import GateError, MissingError, PlanError, TrtqatError, UsageError
@@ -136,6 +140,30 @@ def test_json_has_no_nan_and_names_the_command(
         "path": "a/b",
     }
     assert bool(printed) is not to_file
+
+
+@given(
+    st.recursive(
+        st.none()
+        | st.booleans()
+        | st.integers()
+        | st.floats(allow_nan=False)
+        | st.text('[]1, \n\\"{}'),
+        lambda each: st.lists(each) | st.dictionaries(st.text('[]1, \n\\"'), each),
+    )
+)
+def test_numbers_on_one_line_are_the_same_json(value: object) -> None:
+    finite = json.loads(json.dumps(value), parse_constant=lambda _: None)
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        print_json({"value": value}, "-")
+    assert json.loads(printed.getvalue())["value"] == finite
+
+
+def test_a_distribution_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    print_json({"quantiles": [-1.5, None, 2e-07, 3], "words": ["1", "2"]}, "-")
+    lines = capsys.readouterr().out.splitlines()
+    assert ' "quantiles": [-1.5, null, 2e-07, 3],' in lines
+    assert len(lines) == 8
 
 
 def test_no_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import json
 import logging
 import os
+import re
 import shlex
 import signal
 import sys
@@ -19,6 +20,9 @@ from typing import Annotated, Any
 import typer
 
 from trtqat.errors import TrtqatError, UsageError
+
+# A list of numbers as json.dumps indents it; no string of JSON holds a line break.
+_NUMBERS = re.compile(r"\[\n\s+((?:[-\d]|null)[^\[\]{}\"]*?)\n\s*\]")
 
 
 class Flavour(str, Enum):
@@ -139,7 +143,8 @@ def print_json(result: dict[str, Any], destination: str | None) -> bool:
     if destination is None:
         return False
     recorded = {"command": command_line(), **_without_nan(result)}
-    text = json.dumps(recorded, indent=1, default=str)
+    # A line for each number of a distribution would make a report of 30,000 lines.
+    text = _NUMBERS.sub(_on_one_line, json.dumps(recorded, indent=1, default=str))
     if destination == "-":
         typer.echo(text)
         return True
@@ -147,6 +152,10 @@ def print_json(result: dict[str, Any], destination: str | None) -> bool:
 
     write_atomically(Path(destination), (text + "\n").encode())
     return False
+
+
+def _on_one_line(numbers: re.Match[str]) -> str:
+    return f"[{' '.join(numbers[1].split())}]"
 
 
 def command_line() -> str:

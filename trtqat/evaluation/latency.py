@@ -110,7 +110,8 @@ def summarize(times_ms: Sequence[float]) -> Latency:
         max_ms=ordered[-1],
         interval_ms=median_interval(times_ms),
         variation_percent=100 * float(np.std(ordered)) / mean if mean else 0.0,
-        quantiles_ms=tuple(np.quantile(ordered, np.linspace(0, 1, _QUANTILES)).tolist()),
+        # To the nanosecond: events and clocks tell no more.
+        quantiles_ms=tuple(np.quantile(ordered, np.linspace(0, 1, _QUANTILES)).round(6).tolist()),
     )
 
 
