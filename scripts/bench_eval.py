@@ -8,7 +8,7 @@
 
 Needs a GPU, TensorRT, PyTorch and Polygraphy; writes one JSON file.
 
-    python scripts/bench_eval.py runs/bench/resnet50.engine --output scripts/results/eval.json
+    python scripts/bench_eval.py runs/bench/resnet50.engine --output resnet50-in-flight.json
 """
 
 from __future__ import annotations
