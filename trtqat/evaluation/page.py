@@ -233,10 +233,9 @@ _STYLE = """
 @media (prefers-color-scheme: dark) {
   :root { --text: #e6e6e6; --back: #16181b; --line: #3a3f45; --soft: #22262b }
 }
-@media print { :root { --text: #000; --back: #fff; --line: #bbb; --soft: #fff } }
 body { margin: 0; color: var(--text); background: var(--back);
   font: 15px/1.5 system-ui, sans-serif }
-main { max-width: 60rem; margin: 0 auto; padding: 1.5rem }
+main { max-width: 76rem; margin: 0 auto; padding: 1.5rem }
 h1 { font-size: 1.4rem } h2 { font-size: 1.05rem; margin: 2rem 0 .5rem }
 .verdict { font-size: 1.15rem; background: var(--soft); padding: .8rem 1rem;
   border-left: 4px solid #0072b2 }
@@ -250,4 +249,10 @@ svg { width: 100%; max-width: 44rem; display: block; margin: .5rem 0; font-size:
 svg text { fill: var(--text) } .grid { stroke: var(--line); stroke-width: 1 }
 pre { background: var(--soft); padding: .8rem; white-space: pre-wrap; overflow-wrap: anywhere }
 section { break-inside: avoid } footer { margin-top: 2rem; opacity: .7 }
+@media print {
+  :root { --text: #000; --back: #fff; --line: #bbb; --soft: #fff }
+  body { font-size: 10pt } main { padding: 0; max-width: none }
+  table { font-size: 7.5pt; line-height: 1.3 } .wide { overflow: visible }
+  td { white-space: normal; overflow-wrap: anywhere } svg { max-width: 32rem }
+}
 """
