@@ -112,6 +112,20 @@ def test_log_levels(
     assert capsys.readouterr() == ("", "".join(f"{level}\n" for level in shown))
 
 
+@pytest.mark.usefixtures("loggers")
+@pytest.mark.parametrize(("verbose", "times"), [(False, 1), (True, 2)])
+def test_a_warning_is_said_once(
+    verbose: bool, times: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with command(quiet=False, verbose=verbose):
+        for _ in range(2):
+            logging.getLogger("trtqat.somewhere").warning("no CUDA graph")
+            logging.getLogger("trtqat.somewhere").info("timing")
+    printed = capsys.readouterr().err
+    assert printed.count("no CUDA graph") == times
+    assert printed.count("timing") == 2
+
+
 RESULT: dict[str, Any] = {
     "sqnr_db": math.inf,
     "all": [math.nan, 1.5, {"x": -math.inf}],

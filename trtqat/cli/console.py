@@ -246,6 +246,8 @@ def progress_bar(title: str, *, quiet: bool) -> Iterator[Any]:
 def _configure_logging(*, quiet: bool, verbose: bool) -> None:
     level = logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO
     handler = logging.StreamHandler(sys.stderr)
+    if not verbose:
+        handler.addFilter(_Unsaid())
     handler.setFormatter(logging.Formatter("%(message)s"))
     for name in ("trtqat", "tensorrt"):
         logger = logging.getLogger(name)
@@ -263,3 +265,19 @@ def _without_nan(value: Any) -> Any:  # noqa: ANN401
     if isinstance(value, float) and (value != value or abs(value) == float("inf")):
         return None
     return value
+
+
+class _Unsaid(logging.Filter):
+    """Lets the same warning through once: of six queries in flight each has the same to say."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: set[str] = set()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.levelno < logging.WARNING:
+            return True
+        text = record.getMessage()
+        is_new = text not in self._said
+        self._said.add(text)
+        return is_new
