@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from trtqat.graph.quantized_inputs import take_codes
 from trtqat.graph.reading import read_model
 from trtqat.graph.remove_quantization import remove_quantization
 from trtqat.numerics import quantize
+from trtqat.runtime.host_quantizer import open_quantizer
 from trtqat.runtime.input_codes import input_scales, quantize_inputs
 from trtqat.runtime.onnx_reference import OnnxModel
 from trtqat.tensors import Array, TensorSpec
@@ -61,6 +63,30 @@ def test_codes_of_a_large_array_that_is_not_contiguous() -> None:
 def test_codes_of_another_shape_are_refused() -> None:
     with pytest.raises(ValueError, match="shapes differ"):
         quantize(np.zeros((1, 3, 2, 2), np.float32), 1.0, out=np.zeros((1, 2, 2, 3), np.int8))
+
+
+@pytest.mark.parametrize("has_onnxruntime", [True, False])
+@given(
+    arrays.arrays(
+        st.sampled_from([np.float16, np.float32, np.float64]),
+        arrays.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=9),
+        elements=st.floats(-1e4, 1e4, width=16),
+    ),
+    st.floats(2**-10, 2**5, width=32),
+)
+def test_a_session_writes_the_same_codes(has_onnxruntime: bool, x: Array, scale: float) -> None:
+    out = np.full(x.shape, 77, np.int8)
+    with pytest.MonkeyPatch.context() as patch:
+        if not has_onnxruntime:
+            patch.setitem(sys.modules, "onnxruntime", None)
+        run = open_quantizer(scale)
+    run(x, out)
+    np.testing.assert_array_equal(out, quantize(x.astype(np.float32), scale))
+    flipped = np.full(x.T.shape, 77, np.int8)
+    run(x.T, flipped)
+    np.testing.assert_array_equal(flipped, out.T)
+    with pytest.raises(ValueError, match="shapes differ"):
+        run(x, np.zeros((*x.shape, 2), np.int8))
 
 
 def test_codes_that_somebody_else_defined_stay(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from trtqat.errors import InferenceError
-from trtqat.numerics import quantize
+from trtqat.runtime.host_quantizer import open_quantizer
 from trtqat.runtime.tensorrt_library import Messages
 from trtqat.tensors import DYNAMIC, Array, Arrays, TensorSpec
 
@@ -72,7 +72,7 @@ class EngineSession:
         self.inputs = tuple(inputs)
         self.device = device
         self._messages = messages
-        self._scales = scales
+        self._quantizers = {each: open_quantizer(scale) for each, scale in scales.items()}
         self._stream = device.create_stream()
         for spec in inputs:
             if not context.set_input_shape(spec.name, spec.shape):
@@ -211,9 +211,9 @@ class EngineSession:
 
     def _copy_in(self, inputs: Arrays) -> None:
         for name, tensor in self._inputs.items():
-            scale = self._scales.get(name)
-            if scale is not None and np.issubdtype(inputs[name].dtype, np.floating):
-                quantize(inputs[name], scale, out=tensor.host)
+            quantizer = self._quantizers.get(name)
+            if quantizer is not None and np.issubdtype(inputs[name].dtype, np.floating):
+                quantizer(inputs[name], tensor.host)
             else:
                 np.copyto(tensor.host, inputs[name], casting="same_kind")
         self._copy_to_device()
