@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import warnings
 from collections import Counter
 from pathlib import Path
 
@@ -22,7 +21,7 @@ from trtqat.export.options import Exporter, ExportOptions
 from trtqat.export.pipeline import export_onnx
 from trtqat.graph.improve import ImproveOptions
 from trtqat.numerics import difference
-from trtqat.quant.silence import load_toolkit, quiet_toolkit
+from trtqat.quant.silence import quiet_toolkit
 from trtqat.quant.training import calibrate, insert_quantizers
 from trtqat.runtime.onnx_reference import OnnxModel
 from trtqat.tensors import TensorSpec
@@ -121,109 +120,6 @@ def test_model_is_left_as_it_was(tmp_path: Path) -> None:
     assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
 
 
-def test_torchscript_module(tmp_path: Path) -> None:
-    model = EXAMPLES["depthwise"].qat()
-    toolkit = load_toolkit().nn.TensorQuantizer
-    toolkit.use_fb_fake_quant = True
-    try:
-        with quiet_toolkit(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            traced = torch.jit.trace(model, EXAMPLES["depthwise"].batch(2))  # type: ignore[no-untyped-call]
-    finally:
-        toolkit.use_fb_fake_quant = False
-    result = export_onnx(traced, tmp_path / "m.onnx", ExportOptions((X,)))
-    assert result.pairs == 6
-    assert "TorchScript" in result.exporter
-    graph = onnx.load(str(tmp_path / "m.onnx"))
-    names = [node.name for node in graph.graph.node]
-    assert "/layers/0/_input_quantizer/QuantizeLinear" in names
-
-
-class Named(nn.Module):
-    """Returns a dict, of which one member is on the way to the other."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(3, 4, 1)
-        self.fc = nn.Linear(4, 2)
-
-    def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
-        x = torch.fake_quantize_per_tensor_affine(x, 0.05, 0, -128, 127)
-        features = torch.relu(self.conv(x)).mean((2, 3))
-        return {"logits": self.fc(features), "features": features}
-
-
-class Filled(Named):
-    """Puts one member after the other into its dict."""
-
-    def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
-        x = torch.fake_quantize_per_tensor_affine(x, 0.05, 0, -128, 127)
-        members = {"features": torch.relu(self.conv(x)).mean((2, 3))}
-        members["logits"] = self.fc(members["features"])
-        return members
-
-
-@pytest.mark.parametrize("way", ["traced", "scripted"])
-@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
-def test_torchscript_module_that_returns_a_dict(way: str, tmp_path: Path) -> None:
-    x = torch.randn(2, 3, 16, 16)
-    if way == "traced":
-        model = torch.jit.trace(Named().eval(), x, strict=False)  # type: ignore[no-untyped-call]
-    else:
-        model = torch.jit.script(Named().eval())
-    expected = model(x)
-    result = export_onnx(model, tmp_path / "m.onnx", ExportOptions((X,)))
-    assert (result.pairs, result.notes) == (1, ())
-    graph = onnx.load(str(result.path)).graph
-    assert [output.name for output in graph.output] == list(expected)
-    names = {node.name for node in graph.node}
-    assert {"/conv/Conv", "/fc/Gemm", "/fake_quantize/QuantizeLinear"} <= names
-    assert {"conv.weight", "fc.weight"} <= {each.name for each in graph.initializer}
-    written = {*names, *(name for node in graph.node for name in (*node.input, *node.output))}
-    assert not [name for name in written if "returns_dict" in name]
-    found = OnnxModel(result.path).session(2).run({"x": x.numpy()})
-    for name, tensor in expected.items():
-        np.testing.assert_allclose(found[name], tensor.detach().numpy(), atol=1e-5)
-
-
-@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
-def test_torchscript_dict_that_is_filled_later_is_refused(tmp_path: Path) -> None:
-    options = ExportOptions((X,))
-    with pytest.raises(ExportError, match="exporter failed") as caught:
-        export_onnx(torch.jit.script(Filled().eval()), tmp_path / "m.onnx", options)
-    assert "one literal" in caught.value.remedy
-    assert not list(tmp_path.iterdir())
-
-
-class FallsBack(nn.Module):
-    """Branches on its data: torch.export refuses it, a trace takes the branch that it saw."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(3, 4, 1)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y: torch.Tensor = self.conv(x)
-        return y if x.shape[0] > 0 and float(x.abs().max()) < 1e9 else -y
-
-
-@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
-class SumOfSquares(nn.Module):
-    """With an operator that only the torch.export-based exporter translates."""
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x + torch.vdot(x.flatten(), x.flatten())
-
-
-class MaskedAttention(nn.Module):
-    """Each token may look at the first two."""
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = x.unsqueeze(1)
-        mask = torch.tensor([[[[True, True, False]]]])
-        return nn.functional.scaled_dot_product_attention(x, x, x, mask).squeeze(1)
-
-
 class Masked(nn.Module):
     """Two classes are out of the question."""
 
@@ -237,46 +133,12 @@ class Masked(nn.Module):
         return x + self.mask
 
 
-def test_auto_falls_back_and_says_so(tmp_path: Path) -> None:
-    model = FallsBack()
-    insert_quantizers(model)
-    calibrate(model, [torch.randn(4, 3, 16, 16)])
-    result = export_onnx(model, tmp_path / "m.onnx", ExportOptions((X,)))
-    assert result.exporter == "TorchScript exporter (the torch.export-based one failed)"
-    with pytest.raises(ExportError, match=r"torch\.export-based exporter failed"):
-        export_onnx(model, tmp_path / "m.onnx", ExportOptions((X,), exporter="dynamo"))
-
-
-def test_exporter_that_fails_prints_nothing(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    """Results go to standard output; PyTorch writes the graph of what it cannot export there."""
-    model = nn.Sequential(nn.Linear(4, 4), SumOfSquares())
-    insert_quantizers(model)
-    calibrate(model, [torch.randn(8, 4)])
-    options = ExportOptions((TensorSpec("input", (1, 4)),), exporter="torchscript")
-    with pytest.raises(ExportError, match="vdot"):
-        export_onnx(model, tmp_path / "model.onnx", options)
-    assert capfd.readouterr().out == ""
-
-
 def test_masked_output(tmp_path: Path) -> None:
     model = nn.Sequential(nn.Linear(4, 4), Masked())
     insert_quantizers(model)
     calibrate(model, [torch.randn(8, 4)])
     options = ExportOptions((TensorSpec("input", (1, 4)),))
     assert export_onnx(model, tmp_path / "model.onnx", options).verification.sqnr_db > 100
-
-
-def test_attention_in_a_new_opset(tmp_path: Path) -> None:
-    """Its two products stay visible to the passes, and a mask of one row for all is accepted."""
-    model = nn.Sequential(nn.Linear(4, 4), MaskedAttention())
-    insert_quantizers(model)
-    calibrate(model, [torch.randn(8, 3, 4)])
-    options = ExportOptions((TensorSpec("input", (1, 3, 4)),), opset=23, exporter="dynamo")
-    result = export_onnx(model, tmp_path / "model.onnx", options)
-    operators = Counter(node.op_type for node in onnx.load(str(result.path)).graph.node)
-    assert (result.opset, operators["MatMul"], operators["Attention"]) == (23, 3, 0)
 
 
 def test_model_that_returns_nan_is_told(tmp_path: Path) -> None:
