@@ -15,6 +15,8 @@ from trtqat.evaluation.timing import LatencyOptions, Throughput
 from trtqat.tensors import Arrays
 
 _TURNS = 8
+# Queries of each session in a turn, of which the first fills the pipeline.
+_LEAST = 4
 
 
 def measure_throughput(
@@ -32,7 +34,8 @@ def measure_throughput(
     Args:
         models: Sessions of each, bound to the batch size of ``inputs``.
         inputs: Real data.
-        options: How long, for each model.
+        options: How long, for each model; longer where a session does not do four queries in an
+            eighth of it.
         between: Called after each turn.
     """
     batch_size = len(next(iter(inputs.values())))
@@ -44,9 +47,9 @@ def measure_throughput(
             _turn(pool, sessions, inputs, options.warm_up_ms / 1e3)
         for _ in range(_TURNS):
             for index, sessions in enumerate(models):
-                count, seconds = _turn(pools[index], sessions, inputs, options.duration_s / _TURNS)
-                queries[index] += count
-                rates[index].append(count * batch_size / seconds)
+                done = _turn(pools[index], sessions, inputs, options.duration_s / _TURNS)
+                queries[index] += sum(map(len, done))
+                rates[index].append(batch_size * steady_rate(done))
                 between()
     return [
         Throughput(float(np.median(each)), median_interval(each), len(sessions), count, len(each))
@@ -54,19 +57,30 @@ def measure_throughput(
     ]
 
 
+def steady_rate(done: Sequence[Sequence[float]]) -> float:
+    """Queries a second of sessions that began together, without the filling of the pipeline.
+
+    The sum of each session's own rate from its first answer to its last one. Counting from the
+    beginning, a turn of a few queries would call a pipeline slow that is only long; counting all
+    sessions between the same two moments, it would count one query more or less by chance.
+
+    Args:
+        done: When each session was done with each of its queries, in s, ascending; two at least.
+    """
+    return sum((len(times) - 1) / (times[-1] - times[0]) for times in done)
+
+
 def _turn(
     pool: ThreadPoolExecutor, sessions: Sequence[Session], inputs: Arrays, seconds: float
-) -> tuple[int, float]:
-    """Queries done, and the time that they took; each session does at least one."""
-    start = time.perf_counter()
-    end = start + seconds
+) -> list[list[float]]:
+    """When each session's queries were done."""
+    end = time.perf_counter() + seconds
 
-    def keep_busy(session: Session) -> int:
-        count = 0
-        while not count or time.perf_counter() < end:
+    def keep_busy(session: Session) -> list[float]:
+        done: list[float] = []
+        while len(done) < _LEAST or time.perf_counter() < end:
             session.run(inputs)
-            count += 1
-        return count
+            done.append(time.perf_counter())
+        return done
 
-    count = sum(pool.map(keep_busy, sessions))
-    return count, time.perf_counter() - start
+    return list(pool.map(keep_busy, sessions))

@@ -53,11 +53,11 @@ class Throughput:
     """What a model does when it is never left waiting.
 
     Attributes:
-        images_per_second: Median over the turns. A turn is the wall clock from the first input
-            copy to the last output copy, with the pipeline empty at either end.
+        images_per_second: Median over the turns, each by the wall clock from when the pipeline is
+            full: every query in flight has been answered once.
         interval: Its 95 % interval.
         in_flight: Queries at once.
-        queries: How many counted.
+        queries: How many in all turns.
         turns: In how many turns.
     """
 
