@@ -41,7 +41,8 @@ def report_tables(report: Report) -> list[Table]:
             rows.append(_rival(report.baseline, None, report.speedup))
         tables.append(("What might run instead", columns, rows))
     if report.curve:
-        columns = ["batch", "images/s", "compute", "request", "request, 99 %"]
+        rate = "images/s, in flight" if report.curve[0].model.throughput else "images/s"
+        columns = ["batch", rate, "compute", "request", "request, 99 %"]
         compared = any(point.speedup for point in report.curve)
         columns += ["speed-up"] if compared else []
         columns += [rival.measured.name for rival in report.rivals]

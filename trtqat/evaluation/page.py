@@ -112,7 +112,7 @@ def _charts(report: Report) -> list[str]:
         with_baseline = [p for p in report.curve if p.baseline is not None]
         if with_baseline:
             points["images/s, baseline"] = [
-                (float(p.batch_size), p.baseline.computed_per_second(p.batch_size))
+                (float(p.batch_size), p.baseline.images_per_second(p.batch_size))
                 for p in with_baseline
                 if p.baseline is not None
             ]

@@ -42,8 +42,8 @@ class BatchPoint:
 
     @property
     def images_per_second(self) -> float:
-        """What the model computes with its inputs resident, one query behind the other."""
-        return self.model.computed_per_second(self.batch_size)
+        """Of the model, as ``Timing`` has it."""
+        return self.model.images_per_second(self.batch_size)
 
 
 def parse_batch_sizes(text: str) -> tuple[int, ...]:
@@ -64,6 +64,9 @@ def parse_batch_sizes(text: str) -> tuple[int, ...]:
 def best_within(curve: Sequence[BatchPoint], budget_ms: float) -> BatchPoint | None:
     """The batch size with the most images a second whose requests keep within a budget.
 
+    Images a second of requests one behind the other, as those are whose time is known: with more
+    in flight, each waits for the others.
+
     Args:
         curve: What was measured.
         budget_ms: For 99 of 100 requests, from host memory to host memory.
@@ -72,4 +75,6 @@ def best_within(curve: Sequence[BatchPoint], budget_ms: float) -> BatchPoint | N
         The point; None if none keeps within it.
     """
     within = [point for point in curve if point.model.request.p99_ms <= budget_ms]
-    return max(within, key=lambda point: point.images_per_second, default=None)
+    return max(
+        within, key=lambda each: each.model.requested_per_second(each.batch_size), default=None
+    )

@@ -101,6 +101,12 @@ class Timing:
         """Images a second, one request behind the other."""
         return 1e3 * batch_size / self.request.median_ms
 
+    def images_per_second(self, batch_size: int) -> float:
+        """From host memory to host memory: in flight, or on a CPU one behind the other."""
+        if self.throughput is not None:
+            return self.throughput.images_per_second
+        return self.requested_per_second(batch_size)
+
 
 @dataclass(frozen=True)
 class Ratio:
