@@ -117,13 +117,17 @@ def test_log_levels(
 def test_a_warning_is_said_once(
     verbose: bool, times: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    logger = logging.getLogger("trtqat.somewhere")
     with command(quiet=False, verbose=verbose):
         for _ in range(2):
-            logging.getLogger("trtqat.somewhere").warning("no CUDA graph")
-            logging.getLogger("trtqat.somewhere").info("timing")
+            logger.warning("no CUDA graph")
+            logger.info("timing")
+            logger.error("failed")
+        logger.warning("no CUDA graph", exc_info=ValueError("this is new"))
     printed = capsys.readouterr().err
-    assert printed.count("no CUDA graph") == times
-    assert printed.count("timing") == 2
+    assert printed.count("no CUDA graph") == times + 1
+    assert "this is new" in printed
+    assert printed.count("timing") == printed.count("failed") == 2
 
 
 RESULT: dict[str, Any] = {
@@ -135,7 +139,7 @@ RESULT: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("to_file", [False, True])
-def test_json_has_no_nan_and_names_the_command(
+def test_json_has_words_for_what_is_not_finite_and_names_the_command(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
@@ -148,8 +152,8 @@ def test_json_has_no_nan_and_names_the_command(
     printed = capsys.readouterr().out
     assert json.loads(path.read_text() if to_file else printed) == {
         "command": "trtqat eval 'my model.onnx'",
-        "sqnr_db": None,
-        "all": [None, 1.5, {"x": None}],
+        "sqnr_db": "inf",
+        "all": ["nan", 1.5, {"x": "-inf"}],
         "pair": [1, None],
         "path": "a/b",
     }
@@ -167,7 +171,7 @@ def test_json_has_no_nan_and_names_the_command(
     )
 )
 def test_numbers_on_one_line_are_the_same_json(value: object) -> None:
-    finite = json.loads(json.dumps(value), parse_constant=lambda _: None)
+    finite = json.loads(json.dumps(value), parse_constant=lambda name: str(float(name)))
     with contextlib.redirect_stdout(io.StringIO()) as printed:
         print_json({"value": value}, "-")
     assert json.loads(printed.getvalue())["value"] == finite

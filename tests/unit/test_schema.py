@@ -69,7 +69,7 @@ def full_report() -> dict[str, Any]:
         drift=Drift(
             (LayerDrift("/conv", "Conv", math.inf, 0.0, ("float-residual",)),),
             StepDrift(
-                (TensorDrift("/conv", "/q", None, Parting(math.inf, 0.0, 0.0, 0), ()),),
+                (TensorDrift("/conv", "/q", None, Parting(math.nan, 0.0, 0.0, 0), ()),),
                 Probe(3, ("/conv",), 2, math.inf),
                 from_pytorch=True,
             ),
@@ -94,7 +94,8 @@ def test_it_is_a_schema_and_true_of_reports() -> None:
     jsonschema.Draft202012Validator.check_schema(schema)
     report = full_report()
     jsonschema.validate(report, schema)
-    assert report["drift"]["layers"][0]["sqnr_db"] is None
+    assert report["drift"]["layers"][0]["sqnr_db"] == "inf"
+    assert report["drift"]["steps"]["tensors"][0]["engine"]["sqnr_db"] == "nan"
     # No part is left out because this report has none of it.
     assert not {name for name, part in report.items() if part in (None, [], {})}
     bare = evaluate(NumpyModel(), Samples(make_samples(9)[0], None), EvaluateOptions(8, None))

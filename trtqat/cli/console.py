@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import math
 import os
 import re
 import shlex
@@ -142,7 +143,7 @@ def print_json(result: dict[str, Any], destination: str | None) -> bool:
     """
     if destination is None:
         return False
-    recorded = {"command": command_line(), **_without_nan(result)}
+    recorded = {"command": command_line(), **_plain(result)}
     # A line for each number of a distribution would make a report of 30,000 lines.
     text = _NUMBERS.sub(_on_one_line, json.dumps(recorded, indent=1, default=str))
     if destination == "-":
@@ -256,14 +257,14 @@ def _configure_logging(*, quiet: bool, verbose: bool) -> None:
         logger.propagate = False
 
 
-def _without_nan(value: Any) -> Any:  # noqa: ANN401
-    """JSON has no infinity and no NaN: an exact match's SQNR becomes null."""
+def _plain(value: Any) -> Any:  # noqa: ANN401
+    """JSON has no infinity and no NaN: they become words that ``float`` reads again."""
     if isinstance(value, dict):
-        return {str(key): _without_nan(item) for key, item in value.items()}
+        return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_without_nan(item) for item in value]
-    if isinstance(value, float) and (value != value or abs(value) == float("inf")):
-        return None
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(float(value))
     return value
 
 
@@ -272,12 +273,12 @@ class _Unsaid(logging.Filter):
 
     def __init__(self) -> None:
         super().__init__()
-        self._said: set[str] = set()
+        self._said: set[tuple[str, str]] = set()
 
     def filter(self, record: logging.LogRecord) -> bool:
-        if record.levelno < logging.WARNING:
+        if record.levelno != logging.WARNING or record.exc_info:
             return True
-        text = record.getMessage()
-        is_new = text not in self._said
-        self._said.add(text)
+        what = (record.name, record.getMessage())
+        is_new = what not in self._said
+        self._said.add(what)
         return is_new

@@ -17,7 +17,7 @@ from trtqat.evaluation.trtexec import TrtexecTiming
 from trtqat.runtime.environment import Environment
 from trtqat.runtime.telemetry import Telemetry
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 
 @dataclass(frozen=True)

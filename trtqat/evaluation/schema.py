@@ -21,8 +21,7 @@ _PLAIN: dict[Any, dict[str, Any]] = {
     str: {"type": "string"},
     int: {"type": "integer"},
     bool: {"type": "boolean"},
-    # JSON has neither infinity nor NaN: an exact match's SQNR is null.
-    float: {"type": ["number", "null"]},
+    float: {"$ref": "#/$defs/Float"},
     type(None): {"type": "null"},
 }
 
@@ -40,7 +39,7 @@ def report_schema() -> dict[str, Any]:
         "steps": parts.of(tuple[Compared, ...]),
         "agreement": parts.of(Agreement | None),
         "paired": {"anyOf": [paired, _PLAIN[type(None)]]},
-        "top1_drop_points": _PLAIN[float],
+        "top1_drop_points": parts.of(float | None),
         "predictions": _closed({"model": classes, "baseline": classes, "data_sha256": _PLAIN[str]}),
     }
     return {
@@ -55,7 +54,10 @@ class _Parts:
     """Schemas of annotations; that of a dataclass stands once, under its name."""
 
     def __init__(self) -> None:
-        self.definitions: dict[str, Any] = {}
+        # JSON has neither infinity, as the SQNR of what is identical, nor NaN.
+        self.definitions: dict[str, Any] = {
+            "Float": {"anyOf": [{"type": "number"}, {"enum": ["inf", "-inf", "nan"]}]}
+        }
 
     def of(self, annotation: Any) -> dict[str, Any]:  # noqa: ANN401
         origin, arguments = get_origin(annotation), get_args(annotation)
