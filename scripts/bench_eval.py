@@ -34,7 +34,7 @@ from trtqat.evaluation.throughput import measure_throughput
 from trtqat.evaluation.timing import LatencyOptions
 from trtqat.runtime.engine import Engine
 from trtqat.runtime.environment import describe_environment
-from trtqat.runtime.input_codes import input_scales, quantize_inputs
+from trtqat.runtime.input_codes import quantize_inputs
 from trtqat.runtime.session import EngineSession
 from trtqat.runtime.telemetry import watch_gpu
 from trtqat.tensors import Arrays, random_arrays
@@ -180,7 +180,7 @@ def main() -> None:
         session = engine.session(size)
         bound = zip(engine.inputs, session.inputs, strict=True)
         floats = random_arrays([replace(one, shape=spec.shape) for one, spec in bound], seed=0)
-        scales = input_scales(session.inputs, (engine.manifest or {}).get("provenance", {}))
+        scales = engine.input_scales
         inputs = quantize_inputs(floats, scales)
         with watch_gpu() as watch:
             result: dict[str, Any] = {"independent": independent(session, inputs)}

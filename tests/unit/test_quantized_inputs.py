@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,7 @@ from trtqat.graph.quantized_inputs import take_codes
 from trtqat.graph.reading import read_model
 from trtqat.graph.remove_quantization import remove_quantization
 from trtqat.numerics import quantize
+from trtqat.runtime import host_quantizer
 from trtqat.runtime.host_quantizer import open_quantizer
 from trtqat.runtime.input_codes import input_scales, quantize_inputs
 from trtqat.runtime.onnx_reference import OnnxModel
@@ -65,28 +66,87 @@ def test_codes_of_another_shape_are_refused() -> None:
         quantize(np.zeros((1, 3, 2, 2), np.float32), 1.0, out=np.zeros((1, 2, 2, 3), np.int8))
 
 
-@pytest.mark.parametrize("has_onnxruntime", [True, False])
+@pytest.mark.parametrize("numpy_only", [True, False])
 @given(
     arrays.arrays(
-        st.sampled_from([np.float16, np.float32, np.float64]),
+        st.sampled_from([np.dtype(each) for each in ("f2", "f4", "f8", ">f4")]),
         arrays.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=9),
         elements=st.floats(-1e4, 1e4, width=16),
     ),
     st.floats(2**-10, 2**5, width=32),
 )
-def test_a_session_writes_the_same_codes(has_onnxruntime: bool, x: Array, scale: float) -> None:
+def test_a_session_writes_the_same_codes(numpy_only: bool, x: Array, scale: float) -> None:
+    run = open_quantizer(scale, numpy_only=numpy_only)
     out = np.full(x.shape, 77, np.int8)
-    with pytest.MonkeyPatch.context() as patch:
-        if not has_onnxruntime:
-            patch.setitem(sys.modules, "onnxruntime", None)
-        run = open_quantizer(scale)
     run(x, out)
     np.testing.assert_array_equal(out, quantize(x.astype(np.float32), scale))
     flipped = np.full(x.T.shape, 77, np.int8)
     run(x.T, flipped)
     np.testing.assert_array_equal(flipped, out.T)
+
+
+@pytest.mark.parametrize("numpy_only", [True, False])
+def test_codes_go_nowhere_else(numpy_only: bool) -> None:
+    run = open_quantizer(0.5, numpy_only=numpy_only)
+    x = np.ones(4, np.float32)
+    memory = np.zeros(16, np.int8)
+    constant = np.zeros(4, np.int8)
+    constant.flags.writeable = False
+    for out in (memory[::4], constant, np.zeros(4, np.float32)):
+        with pytest.raises(ValueError, match="contiguous and writeable"):
+            run(x, out)
     with pytest.raises(ValueError, match="shapes differ"):
-        run(x, np.zeros((*x.shape, 2), np.int8))
+        run(x, memory)
+    assert not memory.any()
+    run(x, memory[4:8])
+    np.testing.assert_array_equal(memory, [0] * 4 + [2] * 4 + [0] * 8)
+
+
+def test_onnx_runtime_quantizes_where_it_can(monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*arguments: object, **options: object) -> Array:
+        raise AssertionError("NumPy was used")
+
+    monkeypatch.setattr(host_quantizer, "quantize", never)
+    out = np.zeros(2, np.int8)
+    open_quantizer(0.5)(np.array([1, 100], np.float32), out)
+    np.testing.assert_array_equal(out, [2, 127])
+
+
+def test_several_threads_share_a_quantizer() -> None:
+    run = open_quantizer(0.03)
+    batches = [np.random.default_rng(seed).normal(size=(3, 999)) for seed in range(40)]
+
+    def codes(x: Array) -> Array:
+        out = np.zeros(x.shape, np.int8)
+        run(x, out)
+        return out
+
+    with ThreadPoolExecutor(8) as pool:
+        for x, found in zip(batches, pool.map(codes, batches), strict=True):
+            np.testing.assert_array_equal(found, quantize(x, 0.03))
+
+
+@pytest.mark.parametrize("fault", [ImportError("no such module"), TypeError("descriptors differ")])
+def test_numpy_quantizes_where_onnx_runtime_is_broken(
+    fault: Exception, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    import onnxruntime
+
+    def fails(*arguments: object, **options: object) -> None:
+        raise fault
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", fails)
+    out = np.zeros(2, np.int8)
+    with caplog.at_level("INFO", "trtqat"):
+        open_quantizer(0.5)(np.array([1, 100], np.float32), out)
+    np.testing.assert_array_equal(out, [2, 127])
+    assert str(fault) in caplog.text
+
+
+@pytest.mark.parametrize("scale", [0, -1.0, "nan", "inf", "-inf"])
+def test_scales_that_are_none_are_not_taken(scale: object) -> None:
+    spec = TensorSpec("x", (-1, 4), "int8")
+    assert input_scales([spec], {"quantized_inputs": {"x": scale}}) == {}
 
 
 def test_codes_that_somebody_else_defined_stay(tmp_path: Path) -> None:

@@ -230,31 +230,64 @@ def test_throughput_of_a_model_slower_than_a_turn() -> None:
 
 @pytest.mark.parametrize("lowest", [1, 5])
 @pytest.mark.parametrize(
-    ("function", "shape"),
+    ("function", "shape", "declared"),
     [
         # Three tokens of each image at once: (3N, 7).
-        (lambda x: np.repeat(x, 3, axis=0), (3, 7)),
-        # (T, N, 7): the batch is the second dimension.
-        (lambda x: np.stack([x, x, x]), (3, 7)),
+        (lambda x: np.repeat(x, 3, axis=0), (3, 7), (-1, 7)),
+        # (T, N, 7): the batch is the second dimension, also where there are as many tokens.
+        (lambda x: np.stack([x, x, x]), (3, 7), (3, -1, 7)),
+        (lambda x: np.stack([x] * 5), (5, 7), (5, -1, 7)),
+        (lambda x: np.stack([x, x]), (2, 7), (2, -1, 7)),
         # One number for the whole batch, which is no image's.
-        (lambda x: np.float32(x.shape[1]), ()),
+        (lambda x: np.float32(x.shape[1]), (), ()),
+        (lambda x: np.arange(5.0), (5,), (5,)),
     ],
 )
 def test_a_row_for_each_image_whatever_leads(
-    function: Callable[[Array], Array], shape: tuple[int, ...], lowest: int
+    function: Callable[[Array], Array],
+    shape: tuple[int, ...],
+    declared: tuple[int, ...],
+    lowest: int,
 ) -> None:
     x, _ = make_samples(12)
     seen: list[Array] = []
-    model = NumpyModel(function, batch_range=(lowest, 5))
+    outputs = (TensorSpec("logits", declared),)
+    model = NumpyModel(function, batch_range=(lowest, 8), outputs=outputs)
     for answers in run_models([model], Samples(x, None), batch_size=5):
         seen.append(answers.outputs[0])
         assert answers.outputs[0].shape == (len(answers.batch.inputs["x"]), *shape)
     found = np.concatenate(seen)
     assert len(found) == 12
-    if shape:
-        for token in range(3):
+    if len(shape) == 2:
+        for token in range(shape[0]):
             np.testing.assert_array_equal(found[:, token], x)
     result = measure_accuracy(model, model, Samples(x, None), batch_size=5)
     assert result.agreement is not None
     assert result.agreement.count == 12
     assert result.agreement.worst == 0
+
+
+class StackedModel(SlowModel):
+    """Says the same in each of five steps; like PyTorch, it declares no output."""
+
+    def session(self, batch_size: int) -> Session:
+        return StackedSession(self, batch_size)
+
+
+class StackedSession(SlowSession):
+    def run(self, inputs: Arrays) -> dict[str, Array]:
+        return {"y": np.stack([super().run(inputs)["y"]] * 5)}
+
+    def close(self) -> None:
+        pass
+
+
+def test_a_model_that_declares_nothing_is_read_like_the_one_beside_it() -> None:
+    x, _ = make_samples(13)
+    declared = NumpyModel(
+        lambda x: np.stack([x * 2] * 5), outputs=(TensorSpec("logits", (5, -1, 7)),)
+    )
+    for answers in run_models([StackedModel(), declared], Samples(x, None), batch_size=5):
+        one, two = answers.outputs
+        assert one.shape == (len(answers.batch.inputs["x"]), 5, 7)
+        np.testing.assert_array_equal(one, two)

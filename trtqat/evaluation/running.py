@@ -20,8 +20,9 @@ import numpy as np
 
 from trtqat.data.batches import Batch, Dataset
 from trtqat.errors import InferenceError
+from trtqat.evaluation.batch_axis import by_image, find_batch_axis, first_images
 from trtqat.evaluation.protocol import Model, Session
-from trtqat.tensors import Array, Arrays
+from trtqat.tensors import Array, Arrays, TensorSpec
 
 _LOG = logging.getLogger(__name__)
 
@@ -71,10 +72,11 @@ def run_models(
     rest = len(whole) * batch_size
     opened = open_sessions(models, batch_size, min(in_flight, len(whole)))
     # A dataset that fills no batch has one lane, which opens its sessions when it runs.
+    first = next((model.outputs[0] for model in models if model.outputs), None)
     lanes = [
-        [Batches(*each, batch_size) for each in zip(models, sessions, strict=True)]
+        [Batches(*each, batch_size, first=first) for each in zip(models, sessions, strict=True)]
         for sessions in zip(*opened, strict=True)
-    ] or [[Batches(model) for model in models]]
+    ] or [[Batches(model, first=first) for model in models]]
     reading = threading.Lock()
 
     def answer(lane: int, start: int) -> Answers:
@@ -196,23 +198,36 @@ def open_sessions(models: Sequence[Model], batch_size: int, wanted: int) -> list
 class Batches:
     """Runs batches of any size, one session at a time: an engine may allow no second one."""
 
-    def __init__(self, model: Model, session: Session | None = None, size: int = 0) -> None:
+    def __init__(
+        self,
+        model: Model,
+        session: Session | None = None,
+        size: int = 0,
+        *,
+        first: TensorSpec | None = None,
+    ) -> None:
         """Takes a session that is open already, or none.
 
         Args:
             model: Whose session it is.
             session: The first one; it is closed as all others are.
             size: Its batch size.
+            first: What another model declares of the first output, where this one declares none.
         """
         self._model = model
         self._session = session
         self._size = size
+        low, high = model.batch_range
+        declared = () if low == high else model.outputs or ((first,) if first else ())
+        self._declared = {spec.name: spec.shape for spec in declared}
+        self._first = declared[0].shape if declared else None
+        self._axes: dict[str, int | None] = {}
 
     def first_output(self, inputs: Arrays, size: int) -> Array:
         """The first output of ``run``, a row for each image: ``(size, …)``."""
         outputs = self.run(inputs, size)
         name = self._model.outputs[0].name if self._model.outputs else next(iter(outputs))
-        return _by_image(outputs[name], size)
+        return by_image(outputs[name], self._axes[name], size)
 
     def run(self, inputs: Arrays, size: int) -> dict[str, Array]:
         """All outputs, ``(size, …)``; rows are repeated where the model takes no fewer.
@@ -226,9 +241,16 @@ class Batches:
             rows = np.arange(self._size) % size
             inputs = {name: array[rows] for name, array in inputs.items()}
         found = session.run(inputs)
-        if self._size <= size:
-            return found
-        return {name: _of_the_first(array, size, self._size) for name, array in found.items()}
+        for index, (name, array) in enumerate(found.items()):
+            # Once, in the first batch: the last one may be as long as another dimension.
+            if name not in self._axes:
+                declared = self._first if index == 0 else None
+                declared = self._declared.get(name, declared)
+                self._axes[name] = find_batch_axis(array.shape, self._size, declared)
+        return {
+            name: first_images(array, self._axes[name], size, self._size)
+            for name, array in found.items()
+        }
 
     def open(self, size: int) -> Session:
         """The session for batches of a size, opened if it is not the one that is open."""
@@ -244,28 +266,6 @@ class Batches:
         if self._session is not None:
             self._session.close()
         self._session = None
-
-
-def _of_the_first(array: Array, size: int, padded: int) -> Array:
-    """What an output says of the first images of a batch that was filled up behind them."""
-    if array.ndim and array.shape[0] % padded == 0:
-        # Each image may have several rows, as tokens have.
-        return array[: array.shape[0] // padded * size]
-    axis = next((axis for axis, length in enumerate(array.shape) if length == padded), None)
-    return array if axis is None else array.take(range(size), axis)
-
-
-def _by_image(array: Array, size: int) -> Array:
-    """An output with the batch as its first dimension, wherever the model has it."""
-    if array.ndim and array.shape[0] == size:
-        return array
-    axis = next((axis for axis, length in enumerate(array.shape) if length == size), None)
-    if axis is not None:
-        return np.moveaxis(array, axis, 0)
-    if array.ndim and array.size and array.shape[0] % size == 0:
-        return array.reshape(size, -1, *array.shape[1:])
-    # It is of no single image, as a mean over the batch.
-    return np.broadcast_to(array, (size, *array.shape))
 
 
 def _close(lane: Sequence[Batches]) -> None:

@@ -12,6 +12,7 @@ from trtqat.errors import InferenceError, PlanError, UsageError
 from trtqat.runtime.device_memory import needs_device_memory
 from trtqat.runtime.flavours import Flavour
 from trtqat.runtime.host import describe_host
+from trtqat.runtime.host_quantizer import open_quantizer
 from trtqat.runtime.input_codes import input_scales, with_float_inputs
 from trtqat.runtime.manifest import ProfileShapes
 from trtqat.runtime.preflight import preflight
@@ -34,6 +35,7 @@ class Engine:
         device: ``"cuda"``.
         inputs: Inputs, dynamic dimensions as ``-1``; those that arrive as INT8 codes as the
             floats that a session quantizes.
+        input_scales: Of those, by name.
         outputs: Outputs, likewise.
         profiles: Shapes of the first optimization profile, by input.
         batch_range: Smallest and largest batch.
@@ -106,8 +108,12 @@ class Engine:
         if weights is not None:
             refit(trt, self._engine, self._logger, weights, self._messages)
         self._bindings, self.outputs = _tensors(trt, self._engine)
-        self._scales = input_scales(self._bindings, (self.manifest or {}).get("provenance", {}))
-        self.inputs = tuple(with_float_inputs(self._bindings, self._scales))
+        provenance = (self.manifest or {}).get("provenance", {})
+        self.input_scales = input_scales(self._bindings, provenance)
+        self._quantizers = {
+            each: open_quantizer(scale) for each, scale in self.input_scales.items()
+        }
+        self.inputs = tuple(with_float_inputs(self._bindings, self.input_scales))
         self.profiles = _profiles(self._engine, self.inputs)
         self.batch_range = _batch_range(self.profiles)
 
@@ -157,7 +163,7 @@ class Engine:
                 ],
                 outputs=list(self.outputs),
                 messages=self._messages,
-                scales=self._scales,
+                quantizers=self._quantizers,
                 cuda_graph=self._cuda_graph if cuda_graph is None else cuda_graph,
             )
 

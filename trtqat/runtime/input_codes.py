@@ -7,6 +7,7 @@ its engine says it again. A session takes floats, which it quantizes, or the cod
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -21,7 +22,7 @@ from trtqat.tensors import Array, Arrays, TensorSpec
 def input_scales(
     specs: Iterable[TensorSpec], provenance: str | Mapping[str, Any]
 ) -> dict[str, float]:
-    """Scale by input of those that arrive as codes; empty where nothing is said.
+    """Scale by input of those that arrive as codes; empty where nothing sensible is said.
 
     Args:
         specs: The inputs as graph or engine has them.
@@ -31,7 +32,8 @@ def input_scales(
     try:
         fields = json.loads(provenance) if isinstance(provenance, str) else provenance
         recorded = fields.get(QUANTIZED_INPUTS, {}).items()
-        return {name: float(scale) for name, scale in recorded if name in codes}
+        scales = {name: float(scale) for name, scale in recorded if name in codes}
+        return {name: scale for name, scale in scales.items() if 0 < scale < math.inf}
     # Somebody else's metadata under our key, or a manifest that was edited.
     except (ValueError, TypeError, AttributeError):
         return {}

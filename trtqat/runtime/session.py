@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from trtqat.errors import InferenceError
-from trtqat.runtime.host_quantizer import open_quantizer
+from trtqat.runtime.host_quantizer import HostQuantizer
 from trtqat.runtime.tensorrt_library import Messages
 from trtqat.tensors import DYNAMIC, Array, Arrays, TensorSpec
 
@@ -49,7 +49,7 @@ class EngineSession:
         inputs: Sequence[TensorSpec],
         outputs: Sequence[TensorSpec],
         messages: Messages,
-        scales: Mapping[str, float],
+        quantizers: Mapping[str, HostQuantizer],
         cuda_graph: bool,
     ) -> None:
         """Allocates, enqueues once and captures.
@@ -61,7 +61,7 @@ class EngineSession:
             inputs: Inputs with their final shapes.
             outputs: Outputs; their shapes follow from the inputs'.
             messages: What TensorRT's logger collected.
-            scales: Of the inputs that arrive as INT8 codes, which floats are quantized with.
+            quantizers: Of the inputs that arrive as INT8 codes, for floats.
             cuda_graph: Whether to capture a CUDA graph.
 
         Raises:
@@ -72,7 +72,7 @@ class EngineSession:
         self.inputs = tuple(inputs)
         self.device = device
         self._messages = messages
-        self._quantizers = {each: open_quantizer(scale) for each, scale in scales.items()}
+        self._quantizers = quantizers
         self._stream = device.create_stream()
         for spec in inputs:
             if not context.set_input_shape(spec.name, spec.shape):

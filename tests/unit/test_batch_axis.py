@@ -1,0 +1,52 @@
+"""Which dimension is the batch: what a model declares, or else lengths."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from trtqat.evaluation.batch_axis import by_image, find_batch_axis, first_images
+
+
+@pytest.mark.parametrize(
+    ("shape", "declared", "axis"),
+    [
+        ((8, 3), (-1, 3), 0),
+        # As many tokens as images: only the declaration tells.
+        ((8, 8, 3), (8, -1, 3), 1),
+        ((8, 8, 3), None, 0),
+        ((4, 8, 3), None, 1),
+        # Three tokens of each image.
+        ((24, 3), (-1, 3), 0),
+        ((24, 3), None, 0),
+        # Of no single image.
+        ((), (), None),
+        ((3,), (3,), None),
+        ((8,), (8,), None),
+        ((5, 3), (-1, 3), None),
+        ((5, 3), None, None),
+        ((0, 3), None, None),
+        # Another model's declaration, of another rank.
+        ((4, 8, 3), (-1, 3), 1),
+    ],
+)
+def test_axis(shape: tuple[int, ...], declared: tuple[int, ...] | None, axis: int | None) -> None:
+    assert find_batch_axis(shape, 8, declared) == axis
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("each", [1, 3])
+def test_rows_of_the_first_images(axis: int, each: int) -> None:
+    images = np.arange(5 * each * 7 * 2).reshape(5 * each, 7, 2)
+    array = np.moveaxis(images, 0, axis)
+    cut = first_images(array, axis, 2, 5)
+    np.testing.assert_array_equal(np.moveaxis(cut, axis, 0), images[: 2 * each])
+    rows = by_image(cut, axis, 2)
+    expected = images[:2] if each == 1 else images.reshape(5, each, 7, 2)[:2]
+    np.testing.assert_array_equal(rows, expected)
+
+
+def test_what_is_of_no_image_is_of_every_one() -> None:
+    mean = np.arange(3.0)
+    assert first_images(mean, None, 2, 5) is mean
+    np.testing.assert_array_equal(by_image(mean, None, 2), [mean, mean])

@@ -1,0 +1,65 @@
+"""Which dimension of an output is the batch, and a row for each image from it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from trtqat.tensors import DYNAMIC, Array
+
+
+def find_batch_axis(
+    shape: Sequence[int], batch_size: int, declared: Sequence[int] | None
+) -> int | None:
+    """The dimension that holds the images of a batch.
+
+    Args:
+        shape: Of an output, as it was computed.
+        batch_size: What it was computed of.
+        declared: The shape that the model declares, with the batch as ``DYNAMIC``. Lengths decide
+            if it is None, as where the batch is fixed, or has other dimensions.
+
+    Returns:
+        The axis, whose length is the batch size or a multiple, as where each image has several
+        tokens; None for what is of no single image, as a mean over the batch.
+    """
+    if declared is not None and len(declared) == len(shape):
+        axis = next((axis for axis, length in enumerate(declared) if length == DYNAMIC), None)
+        return axis if axis is not None and _fits(shape[axis], batch_size) else None
+    for axis, length in enumerate(shape):
+        if length == batch_size:
+            return axis
+    return 0 if shape and _fits(shape[0], batch_size) else None
+
+
+def first_images(array: Array, axis: int | None, count: int, batch_size: int) -> Array:
+    """What an output says of the first images of a batch.
+
+    Args:
+        array: The output.
+        axis: See ``find_batch_axis``.
+        count: How many images.
+        batch_size: How many there are.
+    """
+    if axis is None or count == batch_size:
+        return array
+    return array.take(range(array.shape[axis] // batch_size * count), axis)
+
+
+def by_image(array: Array, axis: int | None, count: int) -> Array:
+    """A row for each image: ``(count, …)``.
+
+    Args:
+        array: The output of so many images.
+        axis: See ``find_batch_axis``; what is of no single image is every image's.
+        count: How many images.
+    """
+    if axis is None:
+        return np.broadcast_to(array, (count, *array.shape))
+    rows = np.moveaxis(array, axis, 0)
+    return rows if len(rows) == count else rows.reshape(count, -1, *rows.shape[1:])
+
+
+def _fits(length: int, batch_size: int) -> bool:
+    return length > 0 and length % batch_size == 0
