@@ -80,6 +80,19 @@ class CountingSession:
         raise AssertionError("it belongs to the caller")
 
 
+class RealSession(CountingSession):
+    """Takes the time that it says."""
+
+    def compute_times_ms(self, count: int) -> list[float]:
+        times = super().compute_times_ms(count)
+        time.sleep(sum(times) / 1e3)
+        return times
+
+    def run(self, inputs: Arrays) -> dict[str, Array]:
+        time.sleep(self._first_ms / 1e3)
+        return super().run(inputs)
+
+
 INPUTS = {"x": np.ones((2, 3), np.float32)}
 
 
@@ -97,12 +110,23 @@ def test_at_least_ten_queries_after_a_warm_up() -> None:
 
 
 def test_queries_are_chunked_by_the_last_warm_up_query() -> None:
-    session = CountingSession(first_ms=5.0)
-    timing = measure_latency(session, INPUTS, LatencyOptions(warm_up_ms=5, duration_s=0))
-    warm_ups = len(session.chunks) - 1
+    session = RealSession(first_ms=5.0)
+    timing = measure_latency(session, INPUTS, LatencyOptions(warm_up_ms=40, duration_s=0.5))
+    warm_ups = session.chunks.count(1)
     assert warm_ups > 1
-    assert session.chunks == [1] * warm_ups + [20]
-    assert (timing.compute.count, timing.compute.max_ms) == (20, 5.0)
+    assert set(session.chunks[warm_ups:]) == {20}
+    assert timing.compute.count == 20 * (len(session.chunks) - warm_ups)
+    assert timing.compute.max_ms == 5.0
+
+
+def test_five_turns_however_short_the_duration_is() -> None:
+    model, other = RealSession(first_ms=1.0), RealSession(first_ms=2.0)
+    options = LatencyOptions(warm_up_ms=0, duration_s=0.05)
+    _, (ratio,) = measure_in_turns([model, other], INPUTS, options)
+    # A fifth of 50 ms, by what the cold query took.
+    assert {count for count in model.chunks if count != 1} == {2}
+    assert ratio.rounds >= 5
+    assert ratio.value == 2.0
 
 
 def test_it_measures_for_the_duration() -> None:

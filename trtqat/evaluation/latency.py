@@ -9,12 +9,15 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from trtqat.evaluation.protocol import Session
-from trtqat.evaluation.statistics import median_interval, ratio_interval
+from trtqat.evaluation.statistics import median_interval, median_ratio
 from trtqat.evaluation.timing import Latency, LatencyOptions, Ratio, Timing
 from trtqat.tensors import Arrays
 
 # As trtexec: at least ten queries, however long one takes.
 _MIN_QUERIES = 10
+# Below so many turns an interval between them would say more than is known.
+_MIN_ROUNDS = 5
+_ROUND_MS = 100.0
 # A median is stable once its interval is within a hundredth of it; where it does not become so,
 # twice the duration is enough.
 _STABLE = 0.01
@@ -135,7 +138,10 @@ def _rounds(
             rounds[index].append(measure(chunks[index]))
             counted(index)
         elapsed = time.perf_counter() - start
-        if elapsed < asked or any(sum(map(len, times)) < _MIN_QUERIES for times in rounds):
+        is_short = len(rounds[0]) < _MIN_ROUNDS or any(
+            sum(map(len, times)) < _MIN_QUERIES for times in rounds
+        )
+        if elapsed < asked or is_short:
             continue
         if elapsed >= _PATIENCE * least or all(map(_is_stable, rounds)):
             return rounds
@@ -143,12 +149,13 @@ def _rounds(
 
 
 def _warm_up(measure: Callable[[int], list[float]], options: LatencyOptions) -> int:
-    """Warms up, and finds how many queries take about a tenth of a second."""
+    """Warms up, and finds how many queries take a tenth of a second, or a fifth of the time."""
     end = time.perf_counter() + options.warm_up_ms / 1e3
     last = measure(1)[0]
     while time.perf_counter() < end:
         last = measure(1)[0]
-    return max(1, min(1000, int(100 / max(last, 1e-3))))
+    round_ms = min(_ROUND_MS, 1e3 * options.duration_s / _MIN_ROUNDS)
+    return max(1, min(1000, int(round_ms / max(last, 1e-3))))
 
 
 def _is_stable(rounds: list[list[float]]) -> bool:
@@ -193,8 +200,7 @@ def _timing(
 
 
 def _ratio(slower: list[list[float]], faster: list[list[float]]) -> Ratio:
-    medians = [float(np.median(np.concatenate(each))) for each in (slower, faster)]
-    return Ratio(medians[0] / medians[1], ratio_interval(slower, faster), len(slower))
+    return Ratio(*median_ratio(slower, faster), len(slower))
 
 
 def _percentile(ordered: Sequence[float], percent: int) -> float:

@@ -46,10 +46,10 @@ def median_interval(times_ms: Sequence[float], *, seed: int = 0) -> Interval:
     return _percentiles(np.array(medians))
 
 
-def ratio_interval(
+def median_ratio(
     numerator: Sequence[Sequence[float]], denominator: Sequence[Sequence[float]], *, seed: int = 0
-) -> Interval:
-    """Interval for the ratio of two medians that were measured in turns.
+) -> tuple[float, Interval]:
+    """The ratio of two medians that were measured in turns, and its interval.
 
     Rounds are drawn, the same for both sides, so what slows both down at once cancels.
 
@@ -63,7 +63,10 @@ def ratio_interval(
     lower = np.array([np.median(each) for each in denominator])
     random = np.random.default_rng(seed)
     drawn = random.integers(0, len(upper), (_RESAMPLES, len(upper)))
-    return _percentiles(np.median(upper[drawn], axis=1) / np.median(lower[drawn], axis=1))
+    ratio = float(np.median(upper) / np.median(lower))
+    found = _percentiles(np.median(upper[drawn], axis=1) / np.median(lower[drawn], axis=1))
+    # Of a few rounds that are far apart, no draw may have the ratio of all.
+    return ratio, Interval(min(found.low, ratio), max(found.high, ratio))
 
 
 def share_interval(hits: int, count: int) -> Interval:

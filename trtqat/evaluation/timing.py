@@ -14,8 +14,8 @@ class LatencyOptions:
     Attributes:
         warm_up_ms: Time before the first query that counts.
         duration_s: Least time over which queries count, for each figure, on average over the
-            models: they take turns within that time for each, of a tenth of a second or of a
-            thousand queries. Up to twice as long while a median is not stable.
+            models: they take five turns at least, each of a tenth of a second or of a thousand
+            queries at most. Up to twice as long while a median is not stable.
     """
 
     warm_up_ms: float = 200.0
@@ -113,7 +113,7 @@ class Ratio:
     """How many times one model is as fast as another.
 
     Attributes:
-        value: Ratio of the medians.
+        value: Ratio of the medians over the rounds, of which each counts by its own median.
         interval: Its 95 % interval, over rounds in which both were measured.
         rounds: How many.
     """
