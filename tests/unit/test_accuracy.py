@@ -273,6 +273,18 @@ def test_nan_at_one_position() -> None:
     assert result.agreement.wrong_positions == (7,)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_one_image_without_numbers_makes_no_position_wrong(value: float) -> None:
+    """A broken image: the baseline passes it on, and the model's quantizer swallows it."""
+    x, labels = make_samples(40)
+    x[3, 2] = value
+    model = NumpyModel(lambda x: np.nan_to_num(x, nan=0.0, posinf=9.0))
+    result = measure_accuracy(model, NumpyModel(), Samples(x, labels), batch_size=8)
+    assert result.agreement is not None
+    assert math.isnan(result.agreement.sqnr_db or 0.0)
+    assert result.agreement.wrong_positions == ()
+
+
 def test_steps_are_compared_with_the_one_before_and_others_with_the_baseline() -> None:
     x = np.eye(7, dtype=np.float32)[:6] + 0.1
     first, second = x[0], x[1]

@@ -168,7 +168,13 @@ def test_a_page_without_times_and_baseline() -> None:
     ],
 )
 def test_verdict_on_speed(model_ms: float, says: str) -> None:
-    assert says in verdict(measured(model_ms=model_ms))
+    report = measured(model_ms=model_ms)
+    assert verdict(report).startswith(f"numpy {says} and gets")
+    assert report.baseline is not None
+    assert report.baseline.timing is not None
+    timing = replace(report.baseline.timing, warnings=("Unstable: varies by 90 %.",))
+    unstable = replace(report, baseline=replace(report.baseline, timing=timing))
+    assert verdict(unstable).startswith(f"numpy {says} (unstable) and gets")
 
 
 def test_verdict_on_accuracy() -> None:

@@ -81,3 +81,24 @@ def test_every_size_must_be_one_that_the_model_takes() -> None:
     model = NumpyModel(batch_range=(1, 8))
     with pytest.raises(UsageError, match="Batch size 16"):
         evaluate(model, DATA, EvaluateOptions(8, QUICK, sweep=(16,)))
+
+
+def test_warnings_name_the_batch_size() -> None:
+    model, baseline = NumpyModel(), NumpyModel()
+    options = EvaluateOptions(8, QUICK, sweep=(2,))
+    model.name, baseline.name = "model", "baseline"
+    report = evaluate(model, DATA, options, baseline=baseline, rivals=[NumpyModel()])
+    small = report.curve[0]
+    assert small.baseline is not None
+    rival = small.rivals[0]
+    spoiled = replace(
+        small,
+        model=replace(small.model, warnings=("Unstable: a.",)),
+        baseline=replace(small.baseline, warnings=("Unstable: b.",)),
+        rivals=(replace(rival, timing=replace(rival.timing, warnings=("Unstable: c.",))),),
+    )
+    assert replace(report, curve=(spoiled, *report.curve[1:])).warnings == (
+        "baseline at batch 2: Unstable: b.",
+        "model at batch 2: Unstable: a.",
+        "numpy at batch 2: Unstable: c.",
+    )

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from trtqat.errors import DataError
 from trtqat.evaluation.statistics import Interval, paired_p_value, share_interval
-from trtqat.numerics import signal_and_error, sqnr_db
+from trtqat.numerics import Noise, signal_and_error, sqnr_db
 from trtqat.tensors import Array
 
 _TOP = 5
@@ -164,6 +164,7 @@ class Comparison:
         self._same = self._count = 0
         self._worst = 0.0
         self._is_classifier = True
+        self._total = Noise()
         # By position in the batch.
         self._signals = np.zeros(0)
         self._noises = np.zeros(0)
@@ -184,8 +185,13 @@ class Comparison:
                 "Give the baseline of the same model.",
             )
         reference, error = signal_and_error(expected, actual)
-        self._signals = _add(self._signals, reference)
-        self._noises = _add(self._noises, error)
+        signals, noises = (_row_sums(each) for each in (reference, error))
+        self._total.signal += float(signals.sum())
+        self._total.noise += float(noises.sum())
+        # Where the baseline has no number, the model cannot be wrong.
+        known = np.isfinite(signals)
+        self._signals = _add(self._signals, np.where(known, signals, 0.0))
+        self._noises = _add(self._noises, np.where(known, noises, 0.0))
         self._worst = float(np.maximum(self._worst, error.max(initial=0.0)))
         self._count += len(expected)
         self._is_classifier = self._is_classifier and expected.ndim == 2
@@ -199,7 +205,7 @@ class Comparison:
         return Agreement(
             self._same if self._is_classifier else None,
             self._count,
-            sqnr_db(float(self._signals.sum()), float(self._noises.sum())),
+            self._total.sqnr_db,
             self._worst,
             self._wrong_positions(),
         )
@@ -215,9 +221,14 @@ class Comparison:
         return tuple(int(position) for position in np.flatnonzero(found < limit))
 
 
-def _add(sums: Array, values: Array) -> Array:
-    """Adds the sum of squares of each row ``(N, …)`` to that of its position in the batch."""
-    rows = np.square(values).reshape(len(values), -1).sum(axis=1)
+def _row_sums(values: Array) -> Array:
+    """The sum of squares of each row: ``(N, …)`` to ``(N,)``."""
+    rows: Array = np.square(values).reshape(len(values), -1).sum(axis=1)
+    return rows
+
+
+def _add(sums: Array, rows: Array) -> Array:
+    """Adds each row's sum to that of its position in the batch."""
     total = np.zeros(max(len(sums), len(rows)))
     total[: len(sums)] += sums
     total[: len(rows)] += rows

@@ -37,6 +37,9 @@ def verdict(report: Report) -> str:
             parts.append(f"computes slower than {report.baseline.name} ({ratio.value:.2f} times)")
         else:
             parts.append(f"computes no faster and no slower than {report.baseline.name}")
+        timings = [side.timing for side in report.sides if side.timing]
+        if any(each.startswith("Unstable") for timing in timings for each in timing.warnings):
+            parts[-1] += " (unstable)"
     elif report.model.timing is not None:
         parts.append(f"computes a batch in {report.model.timing.compute.median_ms:.3f} ms")
     accuracy, paired = report.model.accuracy, report.comparison.paired

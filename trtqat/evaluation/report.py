@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -109,9 +110,7 @@ class Report:
     def warnings(self) -> tuple[str, ...]:
         """What spoils the timings, with the name of the model, and outputs that are wrong."""
         found = [
-            f"{side.name}: {warning}"
-            for side in (*self.sides, *(rival.measured for rival in self.rivals))
-            for warning in (side.timing.warnings if side.timing else ())
+            f"{name}: {warning}" for name, timing in self._timings() for warning in timing.warnings
         ]
         found += self.telemetry.warnings if self.telemetry else ()
         predicted = [(self.model.name, self.comparison.predictions.model)]
@@ -125,14 +124,31 @@ class Report:
             *((each.name, each.agreement) for each in self.comparison.others),
             *((each.name, each.agreement) for each in self.comparison.steps),
         )
-        for name, agreement in dict(compared).items():
+        for name, agreement in compared:
             if agreement is not None and agreement.wrong_positions:
                 where = ", ".join(map(str, agreement.wrong_positions))
                 found.append(
                     f"{name}: the outputs at position {where} of the batch are wrong, while those "
                     "at others are not."
                 )
-        return tuple(found)
+        # The model may be wrong beside the baseline and beside the last step.
+        return tuple(dict.fromkeys(found))
+
+    def _timings(self) -> Iterator[tuple[str, Timing]]:
+        """Every timing, and whose it is; at other batch sizes with these."""
+        rivals = [rival.measured for rival in self.rivals]
+        for side in (*self.sides, *rivals):
+            if side.timing:
+                yield side.name, side.timing
+        for point in self.curve:
+            if point.batch_size == self.batch_size:
+                continue
+            baseline = [point.baseline] if point.baseline else []
+            timings = [*baseline, point.model, *(rival.timing for rival in point.rivals)]
+            # A recorded baseline may lack this batch size.
+            names = [each.name for each in (*self.sides[-1 - len(baseline) :], *rivals)]
+            for name, timing in zip(names, timings, strict=True):
+                yield f"{name} at batch {point.batch_size}", timing
 
     @property
     def top1_drop_points(self) -> float | None:
