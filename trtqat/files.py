@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import secrets
+import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -16,7 +18,8 @@ def write_atomically(path: Path, data: bytes) -> None:
     """Writes a file beside its destination and renames it, so that it is whole or not there.
 
     Args:
-        path: Destination; an existing file is replaced.
+        path: Destination; an existing file is replaced, that which a link leads to, and a device or
+            a pipe is written to as it is.
         data: Its content.
 
     Raises:
@@ -41,23 +44,26 @@ def write_together(files: Mapping[Path, bytes | None]) -> None:
     try:
         for path, data in files.items():
             check_writable(path)
-            if data is not None:
-                unique = f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}"
-                temporary[path] = path.with_name(unique)
-                _write(temporary[path], data)
+            if data is None:
+                continue
+            if _is_special(path):
+                path.write_bytes(data)
+                continue
+            target = _behind_links(path)
+            # The start of the name, as the whole one may be as long as names can be.
+            unique = f".{target.name[:60]}.{os.getpid()}-{secrets.token_hex(4)}"
+            temporary[path] = target.with_name(unique)
+            _write(temporary[path], data)
         # One rename is atomic as it is; and whoever holds the lock may write one file.
         together = len(files) > 1
         with locked(path.parent) if together else contextlib.nullcontext():
-            for path in files:
+            for path, data in files.items():
                 if path in temporary:
-                    temporary[path].replace(path)
-                else:
+                    temporary[path].replace(_behind_links(path))
+                elif data is None:
                     path.unlink(missing_ok=True)
     except OSError as error:
-        raise UsageError(
-            f"'{path}' cannot be written: {error.strerror or error}.",
-            "Free some space, or choose another place.",
-        ) from error
+        raise _cannot_be_written(path, error) from error
     finally:
         for each in temporary.values():
             with contextlib.suppress(OSError):
@@ -97,18 +103,44 @@ def check_writable(path: Path) -> None:
     """Finds out early whether ``path`` can be written, before hours of work are lost.
 
     Raises:
-        UsageError: Its directory does not exist or is read-only, or it is a directory itself.
+        UsageError: Its directory does not exist or is read-only, its name is too long, or it is a
+            directory itself.
     """
-    if path.is_dir():
-        raise UsageError(f"'{path}' is a directory.", "Give the name of the file to write.")
-    if not path.parent.is_dir():
-        raise UsageError(
-            f"The directory '{path.parent}' does not exist.", "Make it, or choose another place."
-        )
-    if not os.access(path.parent, os.W_OK):
-        raise UsageError(
-            f"The directory '{path.parent}' is read-only.", "Choose another place to write to."
-        )
+    try:
+        target = path if _is_special(path) else _behind_links(path)
+        if target.is_dir():
+            raise UsageError(f"'{path}' is a directory.", "Give the name of the file to write.")
+        directory = target.parent
+        if not _is_special(path) and not directory.is_dir():
+            raise UsageError(
+                f"The directory '{directory}' does not exist.", "Make it, or choose another place."
+            )
+        if not os.access(path if _is_special(path) else directory, os.W_OK):
+            raise UsageError(
+                f"The directory '{directory}' is read-only.", "Choose another place to write to."
+            )
+    except OSError as error:
+        raise _cannot_be_written(path, error) from error
+
+
+def _is_special(path: Path) -> bool:
+    """Whether it is a device or a pipe: what is renamed to its name would take its place."""
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        mode = path.stat().st_mode
+        return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+    return False
+
+
+def _behind_links(path: Path) -> Path:
+    return Path(os.path.realpath(path)) if path.is_symlink() else path
+
+
+def _cannot_be_written(path: Path, error: OSError) -> UsageError:
+    is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return UsageError(
+        f"'{path}' cannot be written: {error.strerror or error}.",
+        "Free some space, or choose another place." if is_full else "Choose another place.",
+    )
 
 
 def sha256_of(path: Path) -> str:

@@ -7,6 +7,7 @@ import json
 import logging
 import math
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -58,10 +59,44 @@ def test_destinations_that_cannot_be_written(tmp_path: Path) -> None:
             check_writable(path)
         with pytest.raises(UsageError, match=message):
             write_atomically(path, b"x")
-    with pytest.raises(UsageError, match="File name too long"):
-        write_atomically(tmp_path / ("n" * 255), b"x")
+    for refused in (check_writable, lambda path: write_atomically(path, b"x")):
+        with pytest.raises(UsageError, match="File name too long"):
+            refused(tmp_path / ("n" * 256))
+    write_atomically(longest := tmp_path / ("n" * 255), b"x")
+    longest.unlink()
     assert sorted(os.listdir(tmp_path)) == ["file", "folder"]
     assert os.listdir(folder) == []
+
+
+def test_a_link_stays_one(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    link = tmp_path / "link.json"
+    link.symlink_to("real/r.json")
+    for content in (b"first", b"second"):
+        write_atomically(link, content)
+        assert link.is_symlink()
+        assert (tmp_path / "real" / "r.json").read_bytes() == content
+    assert os.listdir(tmp_path / "real") == ["r.json"]
+
+
+def test_a_pipe_is_written_to(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    check_writable(pipe)
+    found: list[bytes] = []
+    reader = threading.Thread(target=lambda: found.append(pipe.read_bytes()))
+    reader.start()
+    write_atomically(pipe, b"content")
+    reader.join(10)
+    assert found == [b"content"]
+    assert pipe.is_fifo()
+    # As the shell's >(command) has it.
+    read, write = os.pipe()
+    check_writable(Path(f"/dev/fd/{write}"))
+    write_atomically(Path(f"/dev/fd/{write}"), b"again")
+    assert os.read(read, 99) == b"again"
+    os.close(read)
+    os.close(write)
 
 
 def test_check_writable_leaves_no_trace(tmp_path: Path) -> None:
@@ -191,6 +226,8 @@ def test_no_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         check_outputs({"--json": destination})
     with pytest.raises(UsageError, match="does not exist"):
         check_outputs({"--json": str(tmp_path / "missing" / "result.json")})
+    with pytest.raises(UsageError, match="--html does not go to standard output"):
+        check_outputs({"--html": Path("-")})
 
 
 def test_outputs_never_overwrite_inputs_or_each_other(
@@ -199,14 +236,18 @@ def test_outputs_never_overwrite_inputs_or_each_other(
     monkeypatch.chdir(tmp_path)
     for name in ("m.onnx", "net.py", "data.npz"):
         (tmp_path / name).write_bytes(b"")
-    inputs = (Path("m.onnx"), "net.py:qat", "npz:data.npz", "random:8", None)
-    for name in ("m.onnx", "net.py", "data.npz", str(tmp_path / "m.onnx"), "./net.py"):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "test_batch.bin").write_bytes(b"")
+    inputs = (Path("m.onnx"), "net.py:qat", "npz:data.npz", "cifar10:folder", "random:8", None)
+    names = ("m.onnx", "net.py", "data.npz", str(tmp_path / "m.onnx"), "./net.py")
+    for name in (*names, "folder/test_batch.bin"):
         with pytest.raises(UsageError, match=r"--json '.*' would overwrite an input"):
             check_outputs({"--json": name}, inputs)
     with pytest.raises(UsageError, match=r"'\./a' would overwrite what --html writes"):
         check_outputs({"--html": Path("a"), "--json": "./a"})
-    check_outputs({"--html": Path("a"), "--json": "b", "--output": None}, inputs)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["data.npz", "m.onnx", "net.py"]
+    check_outputs({"--html": Path("a"), "--json": "folder/b", "--output": None}, inputs)
+    found = sorted(path.name for path in tmp_path.rglob("*"))
+    assert found == ["data.npz", "folder", "m.onnx", "net.py", "test_batch.bin"]
 
 
 def test_tables_are_not_cut_and_take_brackets(capsys: pytest.CaptureFixture[str]) -> None:
@@ -215,3 +256,5 @@ def test_tables_are_not_cut_and_take_brackets(capsys: pytest.CaptureFixture[str]
     assert "[bold]" + "n" * 120 in out
     assert ":smile: 1.5 |" in out
     assert out.count("|") == 9
+    print_table(["layer", "value"], [["a|b.onnx", "1"]])
+    assert "a\\|b.onnx" in capsys.readouterr().out

@@ -173,7 +173,7 @@ def check_outputs(
     """Finds out whether the outputs can be written before anything is computed.
 
     Args:
-        outputs: File by option; ``"-"``, standard output, and None are none.
+        outputs: File by option; None is none, and ``"-"`` for --json is standard output.
         inputs: What is read: files, or with a file in it, as ``model.py:factory``.
         plan: What is read or written, if it is a plan: what lies beside it is not to be
             overwritten either.
@@ -193,8 +193,12 @@ def check_outputs(
         taken[manifest_path(plan).resolve()] = f"the manifest of '{plan}'"
         taken[signature_path(plan).resolve()] = f"the signature of '{plan}'"
     for option, destination in outputs.items():
-        if destination is None or str(destination) == "-":
+        if destination is None or (option, destination) == ("--json", "-"):
             continue
+        if str(destination) == "-":
+            raise UsageError(
+                f"{option} does not go to standard output.", "Give the name of a file."
+            )
         path = Path(destination).resolve()
         if path in taken:
             raise UsageError(
@@ -205,11 +209,18 @@ def check_outputs(
 
 
 def _files_in(text: str | Path | None) -> set[Path]:
-    """The files that an argument may name: itself, before its last colon, behind its first one."""
+    """The files that an argument may name: itself, before its last colon, behind its first one.
+
+    Those of a folder that it names are all of them.
+    """
     if text is None:
         return set()
     names = (str(text), str(text).rpartition(":")[0], str(text).partition(":")[2])
-    return {Path(name).resolve() for name in names if name and Path(name).is_file()}
+    paths = {Path(name) for name in names if name}
+    with contextlib.suppress(OSError):
+        for folder in [path for path in paths if path.is_dir()]:
+            paths |= set(folder.iterdir())
+    return {path.resolve() for path in paths if path.is_file()}
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -222,7 +233,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     for column in table.columns[1:]:
         column.justify = "right"
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*(cell.replace("|", "\\|") for cell in row))
     console = Console(highlight=False, markup=False, emoji=False)
     # Cells are cut to the width of a terminal; a file has none.
     if not console.is_terminal:

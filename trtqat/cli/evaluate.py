@@ -297,10 +297,8 @@ def evaluate(
                 progress=progress,
             )
         tables, words = report_tables(report), answers(report)
-        if html is not None:
-            page = render_page(report, tables, command=command_line(), words=words)
-            write_atomically(html, page.encode())
-        if not print_json(report.to_dict(), json):
+        # First what no full disk can take away.
+        if json != "-":
             for _, columns, rows in tables:
                 print_table(columns, rows)
             if words:
@@ -310,4 +308,8 @@ def evaluate(
                 typer.echo(f"\n{describe_trtexec(report.trtexec)}")
             for warning in report.warnings:
                 typer.echo(warning, err=True)
+        if html is not None:
+            page = render_page(report, tables, command=command_line(), words=words)
+            write_atomically(html, page.encode())
+        print_json(report.to_dict(), json)
         report.check_gates()
