@@ -192,6 +192,23 @@ def test_the_graph_computes_the_same_from_codes(name: str, tmp_path: Path) -> No
             np.testing.assert_array_equal(found[output], array)
 
 
+@pytest.mark.parametrize("again", [True, False])
+def test_scales_survive_another_export(again: bool, tmp_path: Path) -> None:
+    example = models.EXAMPLES["residual"]
+    first, second = tmp_path / "first.onnx", tmp_path / "second.onnx"
+    export_onnx(example.qat(), first, ExportOptions(example.inputs, quantized_input=True))
+    result = improve_onnx(first, second, ExportOptions((), quantized_input=again))
+    one, two = (OnnxModel(path, as_written=True) for path in (first, second))
+    assert two.inputs == one.inputs == (TensorSpec("x", (-1, 3, 16, 16)),)
+    assert result.quantized_inputs.keys() == {"x"}
+    x = {"x": example.batch(3)[0].numpy()}
+    for name, expected in one.session(3).run(x).items():
+        np.testing.assert_array_equal(two.session(3).run(x)[name], expected)
+    with pytest.raises(UsageError, match="'x' takes INT8 codes"):
+        improve_onnx(first, tmp_path / "half.onnx", ExportOptions((), opset=19, precision="fp16"))
+    assert not (tmp_path / "half.onnx").exists()
+
+
 def test_from_an_onnx_file_and_back_to_float(tmp_path: Path) -> None:
     example = models.EXAMPLES["residual"]
     plain, codes = tmp_path / "plain.onnx", tmp_path / "codes.onnx"

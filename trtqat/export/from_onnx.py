@@ -16,7 +16,7 @@ from trtqat.errors import GraphError, SourceError
 from trtqat.export.finishing import finish, serialize
 from trtqat.export.options import ExportOptions, ExportResult, Verification
 from trtqat.export.precision import check_opset, in_precision
-from trtqat.export.quantized_input import check_quantized_input, with_quantized_inputs
+from trtqat.export.quantized_input import check_quantized_input, codes_of, with_quantized_inputs
 from trtqat.files import check_writable, sha256_of
 from trtqat.graph.canonical import IR_VERSION_OF_OPSET_17, tidy
 from trtqat.graph.float_biases import float_biases
@@ -47,7 +47,7 @@ def improve_onnx(source: Path, output: Path, options: ExportOptions) -> ExportRe
         GraphError: It is not ONNX, has no Q/DQ, or ONNX Runtime does not run it.
         SourceError: A shape is not known, or an input does not exist.
         ExportError: The improved graph computes something else.
-        UsageError: The file cannot be written.
+        UsageError: The file cannot be written, or codes were to become FP16.
     """
     start = time.monotonic()
     check_writable(output)
@@ -60,6 +60,7 @@ def improve_onnx(source: Path, output: Path, options: ExportOptions) -> ExportRe
             "Give a graph with explicit Q/DQ, or the fake-quantized PyTorch model.",
         )
     _check_float32(source, model)
+    codes = codes_of(model, options)
     original = serialize(model)
     batches = _batches(model, options)
     model = tidy(model)
@@ -89,7 +90,7 @@ def improve_onnx(source: Path, output: Path, options: ExportOptions) -> ExportRe
             "--keep-batch-norm, --float-weights."
         )
     model, half = in_precision(model, options, batches)
-    recorded = with_quantized_inputs(model, options, batches)
+    recorded = with_quantized_inputs(model, options, batches, codes)
     return finish(
         model,
         output,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import onnx_ir as ir
@@ -11,7 +11,7 @@ from trtqat.errors import ExportError, UsageError
 from trtqat.export.finishing import serialize
 from trtqat.export.options import ExportOptions
 from trtqat.graph import QUANTIZED_INPUTS
-from trtqat.graph.quantized_inputs import take_codes
+from trtqat.graph.quantized_inputs import recorded_scales, take_codes
 from trtqat.numerics import quantize
 from trtqat.runtime.onnx_reference import OnnxModel
 from trtqat.tensors import Arrays
@@ -29,8 +29,26 @@ def check_quantized_input(options: ExportOptions) -> None:
         )
 
 
+def codes_of(model: ir.Model, options: ExportOptions) -> dict[str, float]:
+    """Scale by input of those that take codes already, from an earlier export.
+
+    Raises:
+        UsageError: They are to be FP16.
+    """
+    scales = recorded_scales(model)
+    if scales and options.precision != "fp32":
+        raise UsageError(
+            f"Input '{next(iter(scales))}' takes INT8 codes, which are for FP32 graphs.",
+            "Leave out --precision fp16, or export the model without --quantized-input.",
+        )
+    return scales
+
+
 def with_quantized_inputs(
-    model: ir.Model, options: ExportOptions, batches: Sequence[Arrays]
+    model: ir.Model,
+    options: ExportOptions,
+    batches: Sequence[Arrays],
+    codes: Mapping[str, float] | None = None,
 ) -> dict[str, dict[str, float]]:
     """Changes a verified graph, if that was asked for, and compares it with what it was.
 
@@ -38,28 +56,30 @@ def with_quantized_inputs(
         model: FP32, after all other passes; changed in place.
         options: Of the export.
         batches: Inputs of shape ``(N, …)`` by name.
+        codes: Scale by input of those that take codes already.
 
     Returns:
-        What is recorded in the file: scale by input, under ``QUANTIZED_INPUTS``; empty if it
-        was not asked for.
+        What is recorded in the file: scale by input, under ``QUANTIZED_INPUTS``; empty if there
+        is none.
 
     Raises:
         GraphError: No input can be INT8.
         ExportError: The changed graph computes something else.
     """
-    if not options.quantized_input:
-        return {}
+    codes = dict(codes or {})
+    if not options.quantized_input or len(codes) == len(model.graph.inputs):
+        return {QUANTIZED_INPUTS: codes} if codes else {}
     before = OnnxModel(serialize(model), as_written=True)
     scales = take_codes(model)
     after = OnnxModel(serialize(model), as_written=True)
     for batch in batches:
-        codes = {
+        quantized = {
             name: quantize(array, scales[name]) if name in scales else array
             for name, array in batch.items()
         }
         size = len(next(iter(batch.values())))
         expected, found = (
-            each.session(size).run(inputs) for each, inputs in ((before, batch), (after, codes))
+            each.session(size).run(inputs) for each, inputs in ((before, batch), (after, quantized))
         )
         for name, array in expected.items():
             if not np.array_equal(array, found[name], equal_nan=True):
@@ -69,4 +89,4 @@ def with_quantized_inputs(
                 )
     before.close()
     after.close()
-    return {QUANTIZED_INPUTS: scales}
+    return {QUANTIZED_INPUTS: {**codes, **scales}}

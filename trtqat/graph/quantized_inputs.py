@@ -10,8 +10,11 @@ import numpy as np
 import onnx_ir as ir
 
 from trtqat.errors import GraphError
+from trtqat.graph import METADATA_KEY
 from trtqat.graph.editing import name_of, remove_unused
 from trtqat.graph.pairs import QUANTIZE, Parameters, consumers_of, parameters_of
+from trtqat.runtime.input_codes import input_scales
+from trtqat.tensors import TensorSpec
 
 
 def take_codes(model: ir.Model) -> dict[str, float]:
@@ -50,6 +53,13 @@ def take_codes(model: ir.Model) -> dict[str, float]:
         )
     remove_unused(model.graph)
     return scales
+
+
+def recorded_scales(model: ir.Model) -> dict[str, float]:
+    """Scale by input of those that take codes already, as an export has recorded it."""
+    codes = [value.name for value in model.graph.inputs if value.dtype is ir.DataType.INT8]
+    specs = [TensorSpec(str(name), (), "int8") for name in codes]
+    return input_scales(specs, model.metadata_props.get(METADATA_KEY, "{}"))
 
 
 def _is_plain(parameters: Parameters) -> bool:

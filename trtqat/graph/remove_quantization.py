@@ -13,11 +13,9 @@ import numpy as np
 import onnx_ir as ir
 
 from trtqat.errors import GraphError
-from trtqat.graph import METADATA_KEY
 from trtqat.graph.editing import add_initializer, constant_array, remove_unused
 from trtqat.graph.pairs import DEQUANTIZE, along_axis, parameters_of, quantizer_of
-from trtqat.runtime.input_codes import input_scales
-from trtqat.tensors import TensorSpec
+from trtqat.graph.quantized_inputs import recorded_scales
 
 
 def remove_quantization(model: ir.Model) -> int:
@@ -30,12 +28,7 @@ def remove_quantization(model: ir.Model) -> int:
         GraphError: A DequantizeLinear reads codes that are computed otherwise.
     """
     graph = model.graph
-    inputs = (
-        TensorSpec(str(value.name), (), "int8")
-        for value in graph.inputs
-        if value.dtype is ir.DataType.INT8
-    )
-    recorded = input_scales(inputs, model.metadata_props.get(METADATA_KEY, "{}"))
+    recorded = recorded_scales(model)
     count = 0
     for node in list(graph):
         if node.op_type != DEQUANTIZE:
