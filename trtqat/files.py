@@ -143,6 +143,11 @@ def _cannot_be_written(path: Path, error: OSError) -> UsageError:
     )
 
 
+def is_onnx(path: Path | str) -> bool:
+    """Whether a file is an ONNX graph, by its name."""
+    return str(path).lower().endswith(".onnx")
+
+
 def sha256_of(path: Path) -> str:
     """SHA-256 of a file, in hexadecimal."""
     digest = hashlib.sha256()

@@ -168,7 +168,7 @@ def test_label_out_of_range(label: int) -> None:
     x, labels = make_samples(4)
     labels[2] = label
     model = NumpyModel()
-    with pytest.raises(DataError, match=rf"label {label}, but the model has 7 classes"):
+    with pytest.raises(DataError, match=rf"label {label}, but 'numpy' has 7 classes"):
         measure_accuracy(model, None, Samples(x, labels), batch_size=4)
     assert not model.is_open
 

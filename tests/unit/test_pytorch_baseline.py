@@ -74,6 +74,14 @@ def test_a_model_that_raises() -> None:
         session.run({"x": np.zeros((1, 7), np.float32)})
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+def test_what_went_wrong_in_torchscript_stands_last() -> None:
+    script = torch.jit.script(nn.Linear(3, 2).eval())
+    session = PyTorchModel(script, [TensorSpec("x", (-1, 7))], device="cpu").session(1)
+    with pytest.raises(InferenceError, match=r"raised RuntimeError: mat1 and mat2 shapes"):
+        session.run({"x": np.zeros((1, 7), np.float32)})
+
+
 def test_open_dimensions_take_what_comes() -> None:
     model = PyTorchModel(nn.Identity(), [TensorSpec("x", (-1, 3, -1, -1))], device="cpu")
     session = model.session(2)

@@ -148,6 +148,31 @@ def test_other_files(text: str, problem: str, tmp_path: Path) -> None:
     assert caught.value.remedy
 
 
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"schema_version": 99}, "schema 99, newer than this trtqat knows"),
+        ({"images": 21}, "20 predictions for 21 images"),
+        ({"images": "many"}, "no report of trtqat eval"),
+    ],
+)
+def test_reports_that_contradict_themselves(
+    change: dict[str, Any], problem: str, recorded: Path
+) -> None:
+    recorded.write_text(json.dumps({**json.loads(recorded.read_text()), **change}))
+    with pytest.raises(UsageError, match=problem):
+        read_baseline(recorded)
+
+
+@pytest.mark.parametrize("top1", [-1, 21, 999999])
+def test_more_right_than_there_are(top1: int, recorded: Path) -> None:
+    report = json.loads(recorded.read_text())
+    report["baseline"]["accuracy"]["top1"] = top1
+    recorded.write_text(json.dumps(report))
+    with pytest.raises(UsageError, match=f"{top1} of 20 of 20 images right"):
+        read_baseline(recorded)
+
+
 @given(st.lists(st.integers(-1, 10**6)))
 def test_predictions_survive_the_file(classes: list[int]) -> None:
     assert unpack(pack(tuple(classes))) == tuple(classes)

@@ -52,4 +52,6 @@ def test_it_needs_an_engine_and_a_duration(device: str) -> None:
     latency = LatencyOptions(0, 0) if device == "cpu" else None
     data = Samples(make_samples(9)[0], None)
     with pytest.raises(UsageError, match="trtexec times engines"):
+        evaluate(model, data, EvaluateOptions(8, LatencyOptions(0, 0), like="trtexec-11"))
+    with pytest.raises(UsageError, match="trtexec times engines"):
         evaluate(model, data, EvaluateOptions(8, latency, like="trtexec-11"))

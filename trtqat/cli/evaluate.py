@@ -27,7 +27,7 @@ from trtqat.cli.console import (
 )
 from trtqat.cli.report_words import answers, report_tables, where_measured
 from trtqat.errors import UsageError
-from trtqat.files import write_atomically
+from trtqat.files import is_onnx, write_atomically
 
 
 class BaselinePrecision(str, Enum):
@@ -178,7 +178,7 @@ def evaluate(
                 *(model, data, baseline, baseline_report, checkpoint, graph, weights, trust),
                 *(fake_quantized, fake_quantized_checkpoint),
             ],
-            plan=None if model.suffix == ".onnx" else model,
+            plan=None if is_onnx(model) else model,
         )
 
         from trtqat.data.dataset import open_dataset
@@ -205,6 +205,11 @@ def evaluate(
                 "--baseline and --baseline-report name two baselines.", "Give one of them."
             )
         names = parse_rivals(compare)
+        if baseline is not None and f"torch-{baseline_precision.value}" in names:
+            raise UsageError(
+                f"--compare torch-{baseline_precision.value} is the baseline itself.",
+                "Leave it out, or choose another --baseline-precision.",
+            )
         needed = (
             ("--checkpoint", checkpoint, "--baseline", baseline),
             (

@@ -23,6 +23,7 @@ from trtqat.cli.console import (
 )
 from trtqat.cli.graph_words import describe_findings, describe_summary
 from trtqat.errors import GateError, UsageError
+from trtqat.files import is_onnx
 
 if TYPE_CHECKING:
     from trtqat.export.options import ExportOptions, ExportResult
@@ -119,7 +120,7 @@ def export(
     ] = False,
     min_sqnr_db: Annotated[
         float,
-        typer.Option(help="Least agreement of graph and fake-quantized model, in dB."),
+        typer.Option(min=0.0, help="Least agreement of graph and fake-quantized model, in dB."),
     ] = 20.0,
     json: JsonOption = None,
     quiet: QuietOption = False,
@@ -135,12 +136,12 @@ def export(
     with command(quiet=quiet, verbose=verbose):
         from trtqat.extras import require
 
-        is_onnx = source.endswith(".onnx")
+        is_graph = is_onnx(source)
         # To improve an ONNX file in its place is a sound wish.
-        is_in_place = is_onnx and Path(source).resolve() == output.resolve()
+        is_in_place = is_graph and Path(source).resolve() == output.resolve()
         read = [checkpoint] if is_in_place else [checkpoint, source]
         check_outputs({"--output": output, "--json": json}, read)
-        torch = () if is_onnx else ("torch", "onnxscript")
+        torch = () if is_graph else ("torch", "onnxscript")
         for module in ("onnx", "onnx_ir", "onnxruntime", *torch):
             require(module, extra="export", purpose="Exporting a model")
 
@@ -160,7 +161,7 @@ def export(
             quantized_input=quantized_input,
             min_sqnr_db=min_sqnr_db,
         )
-        if is_onnx:
+        if is_graph:
             if checkpoint or factory_arg:
                 raise UsageError(
                     f"'{source}' is an ONNX file; it brings its weights and takes no arguments.",

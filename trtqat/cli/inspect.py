@@ -27,6 +27,7 @@ from trtqat.cli.graph_words import (
 from trtqat.cli.inspect_engine import inspect_layers, inspect_plan
 from trtqat.errors import GateError, UsageError
 from trtqat.extras import require
+from trtqat.files import is_onnx
 
 _PLACES = 5
 
@@ -114,7 +115,7 @@ def inspect(
                 "--export-profile": export_profile,
             },
             [file, graph, profile, ceilings, trust, weights],
-            plan=None if file.suffix == ".onnx" else file,
+            plan=None if is_onnx(file) else file,
         )
         for module in ("onnx", "onnx_ir"):
             require(module, extra="onnx", purpose="Inspecting a graph or an engine")

@@ -109,7 +109,7 @@ def measure_accuracy(
             models.append(each)
     pairs = list(pairwise(chain))
     pairs += [(baseline, each) for each in (model, *others)] if baseline else []
-    counters = [Counter() for _ in models]
+    counters = [Counter(each.name) for each in models]
     comparisons = {(models.index(one), models.index(two)): Comparison() for one, two in pairs}
     digest = hashlib.sha256()
     labels: list[int] = []
@@ -142,7 +142,7 @@ def measure_accuracy(
         )
 
     mine = compared(model, baseline)
-    theirs = counters[models.index(baseline)] if baseline else Counter()
+    theirs = counters[models.index(baseline)] if baseline else Counter("")
     return AccuracyResult(
         model=mine.accuracy,
         baseline=theirs.result(),

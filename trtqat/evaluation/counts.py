@@ -108,7 +108,8 @@ class Counter:
         predicted: Its class for every image so far, -1 where an output is NaN.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, name: str) -> None:
+        self._name = name
         self.top1 = self.top5 = self.count = self.classes = 0
         self.predicted: list[int] = []
 
@@ -130,15 +131,16 @@ class Counter:
             return
         if logits.ndim != 2:
             raise DataError(
-                f"The data has labels, but the model's first output has the shape {logits.shape} "
-                "instead of (N, classes).",
+                f"The data has labels, but the first output of '{self._name}' has the shape "
+                f"{logits.shape} instead of (N, classes).",
                 "Let the model return its logits first, or give data without labels.",
             )
         self.classes = logits.shape[1]
         wrong = labels[(labels < 0) | (labels >= self.classes)]
         if wrong.size:
             raise DataError(
-                f"The data has the label {wrong[0]}, but the model has {self.classes} classes.",
+                f"The data has the label {wrong[0]}, but '{self._name}' has {self.classes} "
+                "classes.",
                 "Check that data and model belong together.",
             )
         # Not by sorting, which takes longer than the engine does: how many classes come before

@@ -53,7 +53,8 @@ def check_can_be_measured(
             "An accuracy drop needs labelled data and a baseline.",
             "Give both, or leave out --max-accuracy-drop.",
         )
-    if options.like is not None and (model.device == "cpu" or options.latency is None):
+    is_engine = hasattr(model, "tensorrt")
+    if options.like is not None and (not is_engine or options.latency is None):
         raise UsageError(
             "trtexec times engines; there is none here, or no duration.",
             "Give an engine and a --duration, or leave out --like.",
@@ -66,7 +67,8 @@ def check_can_be_measured(
     if options.min_speedup is not None and (baseline is None or options.latency is None):
         raise UsageError(
             "A speed-up needs a baseline and a latency measurement.",
-            "Give --baseline, or leave out --min-speedup.",
+            f"Give a {'--baseline' if baseline is None else '--duration'}, or leave out "
+            "--min-speedup.",
         )
     if options.min_speedup is not None and isinstance(baseline, RecordedBaseline):
         _check_recorded_timing(baseline, options.batch_size)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from trtqat.errors import MissingError, SourceError, UsageError
 from trtqat.evaluation.protocol import Model
 from trtqat.extras import require
+from trtqat.files import is_onnx
 from trtqat.runtime.flavours import Flavour
 from trtqat.tensors import DYNAMIC, TensorSpec
 
@@ -42,7 +43,7 @@ def open_model(
         PlanError: The plan is damaged, or for another TensorRT or GPU.
         MissingError: There is no TensorRT, no GPU or no ONNX Runtime.
     """
-    if path.suffix == ".onnx":
+    if is_onnx(path):
         if trust is not None or flavour is not None or weights is not None:
             raise UsageError(
                 f"'{path}' is a graph; --trust, --runtime and --weights are for engines.",
@@ -147,7 +148,13 @@ def open_pytorch(
     # The names must be those of forward; a TorchScript file may have lost them.
     inputs = _as_the_engine_runs(model)
     if len(inputs) > 1:
-        inputs = order_inputs(module, inputs)
+        try:
+            inputs = order_inputs(module, inputs)
+        except SourceError as error:
+            raise SourceError(
+                f"'{name}' does not take the inputs of '{model.name}': {error.problem}",
+                "Give the PyTorch model that was exported, or one with the same inputs.",
+            ) from error
     return PyTorchModel(
         module,
         inputs,

@@ -19,6 +19,8 @@ from trtqat.evaluation.statistics import Interval
 from trtqat.evaluation.sweep import BatchPoint
 from trtqat.evaluation.timing import Latency, Ratio, Throughput, Timing
 
+# Of reports in JSON; what is read here is in them since the oldest.
+SCHEMA_VERSION = 5
 _OLDEST_SCHEMA = 2
 
 
@@ -57,16 +59,28 @@ def read_baseline(path: Path) -> RecordedBaseline:
                 f"'{path}' is a report of schema {schema}, which has no predictions.",
                 "Measure the baseline again with this version of trtqat.",
             )
+        if schema > SCHEMA_VERSION:
+            raise UsageError(
+                f"'{path}' is a report of schema {schema}, newer than this trtqat knows.",
+                "Read it with the trtqat that wrote it, or a newer one.",
+            )
         which = "baseline" if report["baseline"] else "model"
         side, predictions = report[which], report["predictions"]
         environment = report["environment"]
         where = (environment.get("gpu") or {}).get("name") or environment["cpu"]
+        accuracy = Accuracy(**side["accuracy"]) if side["accuracy"] else None
+        predicted = unpack(predictions[which])
+        images = report["images"]
+        if predicted and len(predicted) != images:
+            raise ValueError(f"{len(predicted)} predictions for {images} images")
+        if accuracy and not 0 <= accuracy.top1 <= accuracy.count == images:
+            raise ValueError(f"{accuracy.top1} of {accuracy.count} of {images} images right")
         return RecordedBaseline(
             name=f"{side['name']} (recorded on {where})",
             device=side["device"],
-            accuracy=Accuracy(**side["accuracy"]) if side["accuracy"] else None,
+            accuracy=accuracy,
             timings=_timings(report, which),
-            predicted=unpack(predictions[which]),
+            predicted=predicted,
             data_sha256=predictions["data_sha256"],
         )
     except OSError as error:

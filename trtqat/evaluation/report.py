@@ -11,14 +11,12 @@ from trtqat.evaluation.accuracy import AccuracyResult
 from trtqat.evaluation.counts import Accuracy, Agreement, Paired
 from trtqat.evaluation.drift import Drift
 from trtqat.evaluation.layers import LayerTime
-from trtqat.evaluation.recorded import pack
+from trtqat.evaluation.recorded import SCHEMA_VERSION, pack
 from trtqat.evaluation.sweep import BatchPoint
 from trtqat.evaluation.timing import Ratio, Timing
 from trtqat.evaluation.trtexec import TrtexecTiming
 from trtqat.runtime.environment import Environment
 from trtqat.runtime.telemetry import Telemetry
-
-SCHEMA_VERSION = 5
 
 
 @dataclass(frozen=True)

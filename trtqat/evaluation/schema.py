@@ -15,7 +15,8 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from trtqat.evaluation.accuracy import Compared
 from trtqat.evaluation.counts import Agreement, Paired
-from trtqat.evaluation.report import SCHEMA_VERSION, Report
+from trtqat.evaluation.recorded import SCHEMA_VERSION
+from trtqat.evaluation.report import Report
 
 _PLAIN: dict[Any, dict[str, Any]] = {
     str: {"type": "string"},

@@ -7,6 +7,7 @@ out, and spins. So a number without its mode says nothing.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, cast
@@ -76,18 +77,18 @@ def measure_like_trtexec(
 
     is_old = like == "trtexec-10"
     session = cast("Engine", model).session(batch_size, cuda_graph=not is_old)
-    session.load(inputs)
-    times = run_like_trtexec(
-        session,
-        transfers=is_old,
-        blocking=is_old,
-        warm_up_ms=options.warm_up_ms,
-        duration_s=options.duration_s,
-    )
+    with contextlib.closing(session):
+        session.load(inputs)
+        times = run_like_trtexec(
+            session,
+            transfers=is_old,
+            blocking=is_old,
+            warm_up_ms=options.warm_up_ms,
+            duration_s=options.duration_s,
+        )
     mode = f"{session.mode}, transfers {'on' if is_old else 'off'}, " + (
         "blocking wait" if is_old else "spin wait"
     )
-    session.close()
     return from_times(times, like, mode)
 
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trtqat.errors import PlanError
+from trtqat.files import is_onnx
 
 _TAG = b"ftrt"
 _HEADER_BYTES = 28
@@ -64,7 +65,7 @@ def parse_header(plan: bytes, name: str) -> PlanHeader:
         PlanError: It is not a plan, or its size is not the one in the header.
     """
     if plan[:4] != _TAG:
-        looks_like_onnx = name.endswith(".onnx")
+        looks_like_onnx = is_onnx(name)
         raise PlanError(
             f"'{name}' is not a TensorRT plan"
             + (" but looks like an ONNX file." if looks_like_onnx else "."),

@@ -214,9 +214,17 @@ def told(name: str) -> Iterator[None]:
             raise
         except Exception as error:
             raise InferenceError(
-                f"'{name}' raised {type(error).__name__}: {first_line(error)}.",
+                f"'{name}' raised {type(error).__name__}: {_reason(error)}.",
                 "Check that it takes the same inputs as the graph, in the same order.",
             ) from error
+
+
+def _reason(error: Exception) -> str:
+    """TorchScript's errors begin with a stack, and end with what went wrong."""
+    if "TorchScript interpreter" in (first := first_line(error)):
+        last = str(error).strip().splitlines()[-1]
+        return last.removeprefix(f"{type(error).__name__}: ").rstrip(".")
+    return first
 
 
 class Arithmetic:
