@@ -256,6 +256,7 @@ section { break-inside: avoid } footer { margin-top: 2rem; opacity: .7 }
   :root { --text: #000; --back: #fff; --line: #bbb; --soft: #fff }
   body { font-size: 10pt } main { padding: 0; max-width: none }
   table { font-size: 7.5pt; line-height: 1.3 } .wide { overflow: visible }
-  td { white-space: normal; overflow-wrap: anywhere } svg { max-width: 32rem }
+  td { white-space: normal } th, td:first-child { overflow-wrap: anywhere; min-width: 3.6rem }
+  svg { max-width: 32rem }
 }
 """
