@@ -10,9 +10,9 @@ import numpy as np
 
 from trtqat.tensors import Array
 
-# Elements that are quantized at once: 2 MB of floats, which stay in a core's cache between the
-# steps. Threads hand Python's lock on at each step, so in smaller pieces six threads quantize no
-# faster than one.
+# Elements that are quantized at once, which should stay in a core's cache between the steps. But
+# threads hand Python's lock on at each step: in pieces of 2**16, eight threads on 16 cores are
+# hardly faster than one (scripts/results/quantize-by-hand.txt).
 _PIECE = 2**19
 
 
