@@ -10,10 +10,12 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from onnx import TensorProto, helper
+from torch import nn
 
 from tests import models
 from trtqat.errors import GraphError, UsageError
@@ -23,6 +25,7 @@ from trtqat.graph.quantized_inputs import take_codes
 from trtqat.graph.reading import read_model
 from trtqat.graph.remove_quantization import remove_quantization
 from trtqat.numerics import quantize
+from trtqat.quant.training import calibrate, insert_quantizers
 from trtqat.runtime import host_quantizer
 from trtqat.runtime.host_quantizer import open_quantizer
 from trtqat.runtime.input_codes import input_scales, quantize_inputs
@@ -190,6 +193,23 @@ def test_the_graph_computes_the_same_from_codes(name: str, tmp_path: Path) -> No
         found = second.session(3).run(given_inputs)
         for output, array in expected.items():
             np.testing.assert_array_equal(found[output], array)
+
+
+@pytest.mark.parametrize("first", [nn.Flatten(), nn.MaxPool2d(2)])
+def test_what_only_moves_values_may_stand_before_the_first_layer(
+    first: nn.Module, tmp_path: Path
+) -> None:
+    x = torch.randn(8, 3, 4, 4)
+    layer = nn.Linear(48, 5) if isinstance(first, nn.Flatten) else nn.Conv2d(3, 5, 1)
+    model = nn.Sequential(first, layer).eval()
+    insert_quantizers(model)
+    calibrate(model, [x])
+    options = ExportOptions((TensorSpec("input", (1, 3, 4, 4)),), quantized_input=True)
+    result = export_onnx(model, tmp_path / "m.onnx", options)
+    assert result.quantized_inputs.keys() == {"input"}
+    graph = OnnxModel(result.path, as_written=True)
+    found = graph.session(8).run({"input": x.numpy()})["output"]
+    np.testing.assert_allclose(found, model(x).detach().numpy(), atol=1e-5)
 
 
 @pytest.mark.parametrize("again", [True, False])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -12,9 +13,12 @@ from trtqat.export.finishing import serialize
 from trtqat.export.options import ExportOptions
 from trtqat.graph import QUANTIZED_INPUTS
 from trtqat.graph.quantized_inputs import recorded_scales, take_codes
+from trtqat.graph.repair.move_pairs import move_pairs
 from trtqat.numerics import quantize
 from trtqat.runtime.onnx_reference import OnnxModel
 from trtqat.tensors import Arrays
+
+_LOG = logging.getLogger(__name__)
 
 
 def check_quantized_input(options: ExportOptions) -> None:
@@ -70,6 +74,8 @@ def with_quantized_inputs(
     if not options.quantized_input or len(codes) == len(model.graph.inputs):
         return {QUANTIZED_INPUTS: codes} if codes else {}
     before = OnnxModel(serialize(model), as_written=True)
+    for repair in move_pairs(model, to_inputs=True):
+        _LOG.info(repair.what)
     scales = take_codes(model)
     after = OnnxModel(serialize(model), as_written=True)
     for batch in batches:

@@ -48,8 +48,9 @@ def take_codes(model: ir.Model) -> dict[str, float]:
         scales[str(value.name)] = float(scale)
     if not scales:
         raise GraphError(
-            f"No input is quantized before anything else reads it: {'; '.join(reasons)}.",
-            "Quantize the input of the model's first layer, or leave out --quantized-input.",
+            f"No input can be taken as INT8 codes: {'; '.join(reasons)}.",
+            "Quantize the input of the model's first layer, alike for all that read it, or leave "
+            "out --quantized-input.",
         )
     remove_unused(model.graph)
     return scales

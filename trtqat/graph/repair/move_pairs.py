@@ -24,8 +24,13 @@ from trtqat.graph.view import ACTIVATIONS, GraphView
 MOVED = "_moved"
 
 
-def move_pairs(model: ir.Model) -> tuple[Repair, ...]:
-    """Moves pairs towards the layer before them, in place."""
+def move_pairs(model: ir.Model, *, to_inputs: bool = False) -> tuple[Repair, ...]:
+    """Moves pairs towards the layer before them, in place.
+
+    Args:
+        model: The graph.
+        to_inputs: Moves those that an input reaches instead, up to that.
+    """
     graph = model.graph
     view = GraphView(graph)
     made: list[Repair] = []
@@ -33,7 +38,9 @@ def move_pairs(model: ir.Model) -> tuple[Repair, ...]:
         dequantize = _other_half(quantize)
         path = [] if dequantize is None else _path_before(quantize)
         source = path[0].inputs[0] if path else None
-        if dequantize is None or source is None or not _is_made_by_layer(source, view):
+        if dequantize is None or source is None:
+            continue
+        if not (source.is_graph_input() if to_inputs else _is_made_by_layer(source, view)):
             continue
         old = dequantize.outputs[0]
         first, last = path[0], path[-1]
