@@ -66,7 +66,7 @@ def drift_answers(drift: Drift) -> list[str]:
         probe = drift.steps.probe
         if probe is not None:
             output = (
-                "identical to" if probe.sqnr_db == math.inf else _decibels(probe.sqnr_db) + " from"
+                "identical to" if probe.sqnr_db == math.inf else decibels(probe.sqnr_db) + " from"
             )
             missing = f"all but {', '.join(probe.missing)}" if probe.missing else "all"
             lines.append(
@@ -82,8 +82,8 @@ def _layer(drift: LayerDrift) -> list[str]:
     return [
         drift.name,
         drift.operator,
-        _decibels(drift.sqnr_db),
-        f"{drift.fall_db:.1f} dB",
+        decibels(drift.sqnr_db),
+        _lost(drift.fall_db),
         ", ".join(drift.findings),
     ]
 
@@ -100,7 +100,7 @@ def _partings(tensor: TensorDrift, steps: Sequence[str]) -> list[str]:
             codes = f"{100 * parting.differing:.2g} % differ" if parting.differing else "all equal"
             if parting.differing and parting.largest is not None:
                 codes += f", by {parting.largest} at most"
-        cells += [_decibels(parting.sqnr_db), f"{parting.fall_db:.1f} dB", codes]
+        cells += [decibels(parting.sqnr_db), _lost(parting.fall_db), codes]
     return cells
 
 
@@ -119,10 +119,19 @@ def _left_out(steps: StepDrift, step: str) -> list[str]:
     return [f"{_STEPS[step]}: {len(blank)} of {len(steps.tensors)} not compared ({names}){why}."]
 
 
-def _decibels(value: float) -> str:
+def decibels(value: float) -> str:
+    """An SQNR in words.
+
+    Args:
+        value: In dB.
+    """
     if math.isnan(value):
         return "no number"
     return "identical" if value == math.inf else f"{value:.1f} dB"
+
+
+def _lost(fall_db: float) -> str:
+    return "all" if fall_db == math.inf else f"{fall_db:.1f} dB"
 
 
 def _fall(tensor: TensorDrift) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from trtqat.cli.drift_words import Table, drift_answers, drift_tables
+from trtqat.cli.drift_words import Table, decibels, drift_answers, drift_tables
 
 if TYPE_CHECKING:
     from trtqat.evaluation.accuracy import Compared
@@ -125,7 +125,7 @@ def _size(count: int | None) -> str:
 def _decibels(agreement: Agreement | None) -> str:
     if agreement is None or agreement.sqnr_db is None:
         return ""
-    return f"{agreement.sqnr_db:.1f} dB"
+    return decibels(agreement.sqnr_db)
 
 
 def _ratio(ratio: Ratio) -> str:
