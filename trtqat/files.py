@@ -18,8 +18,8 @@ def write_atomically(path: Path, data: bytes) -> None:
     """Writes a file beside its destination and renames it, so that it is whole or not there.
 
     Args:
-        path: Destination; an existing file is replaced, that which a link leads to, and a device or
-            a pipe is written to as it is.
+        path: Destination; an existing file is replaced, that which a link leads to. To a device, a
+            pipe, or what a process has open (``/dev/stdout``) it is appended.
         data: Its content.
 
     Raises:
@@ -41,17 +41,20 @@ def write_together(files: Mapping[Path, bytes | None]) -> None:
         UsageError: The directory does not exist, is read-only, or the disk is full.
     """
     temporary: dict[Path, Path] = {}
+    # Of files that belong together a link would lead one away from the others.
+    follow = len(files) == 1
     try:
         for path, data in files.items():
             check_writable(path)
             if data is None:
                 continue
             if _is_special(path):
-                path.write_bytes(data)
+                with path.open("ab") as file:
+                    file.write(data)
                 continue
-            target = _behind_links(path)
+            target = _behind_links(path) if follow else path
             # The start of the name, as the whole one may be as long as names can be.
-            unique = f".{target.name[:60]}.{os.getpid()}-{secrets.token_hex(4)}"
+            unique = f".{target.name[:40]}.{os.getpid()}-{secrets.token_hex(4)}"
             temporary[path] = target.with_name(unique)
             _write(temporary[path], data)
         # One rename is atomic as it is; and whoever holds the lock may write one file.
@@ -59,7 +62,7 @@ def write_together(files: Mapping[Path, bytes | None]) -> None:
         with locked(path.parent) if together else contextlib.nullcontext():
             for path, data in files.items():
                 if path in temporary:
-                    temporary[path].replace(_behind_links(path))
+                    temporary[path].replace(_behind_links(path) if follow else path)
                 elif data is None:
                     path.unlink(missing_ok=True)
     except OSError as error:
@@ -124,7 +127,13 @@ def check_writable(path: Path) -> None:
 
 
 def _is_special(path: Path) -> bool:
-    """Whether it is a device or a pipe: what is renamed to its name would take its place."""
+    """Whether it is a device, a pipe, or a name for what a process has open.
+
+    What is renamed to such a name takes its place.
+    """
+    folder = os.path.realpath(path.parent)
+    if folder == "/dev" or folder.startswith("/proc/"):
+        return path.exists()
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         mode = path.stat().st_mode
         return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))

@@ -22,7 +22,13 @@ from trtqat.evaluation.batch_axis import by_image, find_batch_axis, first_images
         # Of no single image.
         ((), (), None),
         ((3,), (3,), None),
-        ((8,), (8,), None),
+        # An output whose batch somebody has declared as fixed, and a model of a fixed batch.
+        ((8, 10), (1, 10), 0),
+        ((8, 10), (8, 10), 0),
+        # Several open dimensions: the one that is as long as the batch.
+        ((16, 8, 3), (-1, -1, 3), 1),
+        ((8, 16, 3), (-1, -1, 3), 0),
+        ((24, 5), (-1, -1), 0),
         ((5, 3), (-1, 3), None),
         ((5, 3), None, None),
         ((0, 3), None, None),
@@ -50,3 +56,6 @@ def test_what_is_of_no_image_is_of_every_one() -> None:
     mean = np.arange(3.0)
     assert first_images(mean, None, 2, 5) is mean
     np.testing.assert_array_equal(by_image(mean, None, 2), [mean, mean])
+    # As long as the first batch, but not as the last one.
+    np.testing.assert_array_equal(by_image(mean, 0, 2), [mean, mean])
+    assert first_images(mean, 0, 1, 2) is mean

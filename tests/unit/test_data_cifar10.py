@@ -20,7 +20,7 @@ from trtqat.data.cifar10 import (
     read_split,
     write_batch_file,
 )
-from trtqat.data.dataset import open_dataset
+from trtqat.data.dataset import files_of, open_dataset
 from trtqat.errors import DataError, UsageError
 from trtqat.tensors import TensorSpec
 
@@ -242,3 +242,15 @@ def test_unknown_kind_names_the_kinds(spec: str) -> None:
 def test_limit_below_one(limit: int) -> None:
     with pytest.raises(UsageError, match="leaves no sample"):
         open_dataset("random", [INPUT], limit=limit)
+
+
+@pytest.mark.parametrize("inner", ["", "cifar-10-batches-bin"])
+def test_the_files_of_a_data_set_are_known(inner: str, tmp_path: Path) -> None:
+    folder = tmp_path / "data" / inner
+    folder.mkdir(parents=True)
+    assert files_of(f"cifar10:{tmp_path / 'data'}") == [folder / "test_batch.bin"]
+    assert files_of("npz:a/b.npz") == [Path("a/b.npz")]
+    assert files_of("data/my.py:factory") == [Path("data/my.py")]
+    assert files_of("random") == files_of("random:8") == []
+    with pytest.raises(DataError, match="does not exist"):
+        files_of("cifar10:nowhere")

@@ -129,6 +129,22 @@ def test_five_turns_however_short_the_duration_is() -> None:
     assert ratio.value == 2.0
 
 
+def test_five_turns_of_queries_that_become_slower() -> None:
+    class Slow(CountingSession):
+        """Takes far longer than its warm-up."""
+
+        def compute_times_ms(self, count: int) -> list[float]:
+            super().compute_times_ms(count)
+            time.sleep(0.02 if count > 1 else 0)
+            return [0.2] * count
+
+    model, other = Slow(), Slow()
+    options = LatencyOptions(warm_up_ms=0, duration_s=0.01)
+    _, (ratio,) = measure_in_turns([model, other], INPUTS, options)
+    assert max(model.chunks) == 10
+    assert ratio.rounds == 5
+
+
 def test_it_measures_for_the_duration() -> None:
     session = CountingSession(first_ms=100.0)
     measure_latency(session, INPUTS, LatencyOptions(warm_up_ms=0, duration_s=0.01))

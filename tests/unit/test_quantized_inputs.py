@@ -21,6 +21,7 @@ from tests import models
 from trtqat.errors import GraphError, UsageError
 from trtqat.export.from_onnx import improve_onnx
 from trtqat.export.pipeline import ExportOptions, export_onnx
+from trtqat.export.quantized_input import with_quantized_inputs
 from trtqat.graph.quantized_inputs import take_codes
 from trtqat.graph.reading import read_model
 from trtqat.graph.remove_quantization import remove_quantization
@@ -210,6 +211,23 @@ def test_what_only_moves_values_may_stand_before_the_first_layer(
     graph = OnnxModel(result.path, as_written=True)
     found = graph.session(8).run({"input": x.numpy()})["output"]
     np.testing.assert_allclose(found, model(x).detach().numpy(), atol=1e-5)
+
+
+def test_inputs_one_after_the_other(tmp_path: Path) -> None:
+    """One input is codes already; another one becomes so, or cannot."""
+    example = models.EXAMPLES["two_inputs"]
+    path = tmp_path / "m.onnx"
+    export_onnx(example.qat(), path, ExportOptions(example.inputs))
+    batch = {spec.name: x.numpy() for spec, x in zip(example.inputs, example.batch(2), strict=True)}
+    options = ExportOptions((), quantized_input=True)
+    model = read_model(path)
+    found = with_quantized_inputs(model, options, [batch], {"earlier": 0.5})["quantized_inputs"]
+    assert found.keys() == {"earlier", *batch}
+    codes = quantize_inputs(batch, found)
+    again = with_quantized_inputs(model, options, [codes], found)
+    assert again == {"quantized_inputs": found}
+    with pytest.raises(GraphError, match="No input can be taken as INT8 codes"):
+        with_quantized_inputs(model, options, [codes])
 
 
 @pytest.mark.parametrize("again", [True, False])

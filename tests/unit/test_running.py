@@ -240,7 +240,6 @@ def test_throughput_of_a_model_slower_than_a_turn() -> None:
         (lambda x: np.stack([x, x]), (2, 7), (2, -1, 7)),
         # One number for the whole batch, which is no image's.
         (lambda x: np.float32(x.shape[1]), (), ()),
-        (lambda x: np.arange(5.0), (5,), (5,)),
     ],
 )
 def test_a_row_for_each_image_whatever_leads(
@@ -268,15 +267,23 @@ def test_a_row_for_each_image_whatever_leads(
 
 
 class StackedModel(SlowModel):
-    """Says the same in each of five steps; like PyTorch, it declares no output."""
+    """Says the same in each of several steps; like PyTorch, it declares no output."""
+
+    def __init__(self, steps: int = 5) -> None:
+        super().__init__()
+        self.steps = steps
 
     def session(self, batch_size: int) -> Session:
         return StackedSession(self, batch_size)
 
 
 class StackedSession(SlowSession):
+    def __init__(self, model: StackedModel, size: int) -> None:
+        super().__init__(model, size)
+        self._steps = model.steps
+
     def run(self, inputs: Arrays) -> dict[str, Array]:
-        return {"y": np.stack([super().run(inputs)["y"]] * 5)}
+        return {"y": np.stack([super().run(inputs)["y"]] * self._steps)}
 
     def close(self) -> None:
         pass
@@ -290,4 +297,27 @@ def test_a_model_that_declares_nothing_is_read_like_the_one_beside_it() -> None:
     for answers in run_models([StackedModel(), declared], Samples(x, None), batch_size=5):
         one, two = answers.outputs
         assert one.shape == (len(answers.batch.inputs["x"]), 5, 7)
+        np.testing.assert_array_equal(one, two)
+
+
+def test_the_last_batch_is_read_like_the_first() -> None:
+    x, _ = make_samples(10)
+    # Two steps, and two images in the last batch.
+    for answers in run_models([StackedModel(steps=2)], Samples(x, None), batch_size=4):
+        for image, output in zip(answers.batch.inputs["x"], answers.outputs[0], strict=True):
+            np.testing.assert_array_equal(output, [2 * image, 2 * image])
+
+
+@pytest.mark.parametrize("declared", [(4, 7), (1, 7)])
+def test_a_fixed_batch_beside_a_model_that_declares_nothing(declared: tuple[int, ...]) -> None:
+    x, _ = make_samples(8)
+    low = declared[0]
+    fixed = NumpyModel(
+        lambda x: x * 2,
+        batch_range=(low, 4),
+        outputs=(TensorSpec("logits", declared),),
+    )
+    for answers in run_models([fixed, SlowModel()], Samples(x, None), batch_size=4):
+        one, two = answers.outputs
+        assert one.shape == (4, 7)
         np.testing.assert_array_equal(one, two)

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from trtqat.evaluation.statistics import (
     Interval,
+    few_interval,
     median_interval,
     median_ratio,
     paired_p_value,
@@ -107,3 +108,16 @@ def test_thousands_of_changed_images() -> None:
 
 def test_words() -> None:
     assert str(Interval(0.1, 12.34567)) == "0.100 … 12.346"
+
+
+@pytest.mark.parametrize(("count", "ends"), [(1, 0), (5, 0), (8, 0), (9, 1), (20, 5)])
+def test_few_values(count: int, ends: int) -> None:
+    values = list(np.random.default_rng(0).permutation(count).astype(float))
+    assert few_interval(values) == Interval(float(ends), float(count - 1 - ends))
+
+
+def test_few_values_hold_the_median_95_times_of_100() -> None:
+    random = np.random.default_rng(0)
+    for count in (6, 8, 12, 30):
+        found = [few_interval(list(random.exponential(size=count))) for _ in range(1000)]
+        assert sum(each.low <= np.log(2) <= each.high for each in found) >= 940

@@ -209,18 +209,11 @@ def check_outputs(
 
 
 def _files_in(text: str | Path | None) -> set[Path]:
-    """The files that an argument may name: itself, before its last colon, behind its first one.
-
-    Those of a folder that it names are all of them.
-    """
+    """The files that an argument may name: itself, before its last colon, behind its first one."""
     if text is None:
         return set()
     names = (str(text), str(text).rpartition(":")[0], str(text).partition(":")[2])
-    paths = {Path(name) for name in names if name}
-    with contextlib.suppress(OSError):
-        for folder in [path for path in paths if path.is_dir()]:
-            paths |= set(folder.iterdir())
-    return {path.resolve() for path in paths if path.is_file()}
+    return {Path(name).resolve() for name in names if name and Path(name).is_file()}
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

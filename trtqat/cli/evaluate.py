@@ -172,16 +172,17 @@ def evaluate(
     --checkpoint fp32.pt
     """
     with command(quiet=quiet, verbose=verbose):
+        from trtqat.data.dataset import files_of, open_dataset
+
         check_outputs(
             {"--json": json, "--html": html, "--timing-cache": timing_cache},
             [
-                *(model, data, baseline, baseline_report, checkpoint, graph, weights, trust),
-                *(fake_quantized, fake_quantized_checkpoint),
+                *(model, baseline, baseline_report, checkpoint, graph, weights, trust),
+                *(fake_quantized, fake_quantized_checkpoint, *files_of(data)),
             ],
             plan=None if is_onnx(model) else model,
         )
 
-        from trtqat.data.dataset import open_dataset
         from trtqat.evaluation.drift import Inside
         from trtqat.evaluation.evaluate import evaluate as measure
         from trtqat.evaluation.open import PyTorchSource, open_model, open_pytorch
@@ -302,7 +303,7 @@ def evaluate(
                 progress=progress,
             )
         tables, words = report_tables(report), answers(report)
-        # First what no full disk can take away.
+        # What no full disk can take away comes first, and one file does not take the other.
         if json != "-":
             for _, columns, rows in tables:
                 print_table(columns, rows)
@@ -313,8 +314,17 @@ def evaluate(
                 typer.echo(f"\n{describe_trtexec(report.trtexec)}")
             for warning in report.warnings:
                 typer.echo(warning, err=True)
+        faults = []
+        try:
+            print_json(report.to_dict(), json)
+        except UsageError as fault:
+            faults.append(fault)
         if html is not None:
             page = render_page(report, tables, command=command_line(), words=words)
-            write_atomically(html, page.encode())
-        print_json(report.to_dict(), json)
+            try:
+                write_atomically(html, page.encode())
+            except UsageError as fault:
+                faults.append(fault)
+        if faults:
+            raise faults[0]
         report.check_gates()

@@ -105,16 +105,30 @@ def read_split(
     Raises:
         DataError: The directory or a file is missing, or a file is damaged.
     """
-    folder = _find_folder(Path(directory))
-    names = TRAIN_FILES if split == "train" else TEST_FILES
-    missing = [name for name in names if not (folder / name).is_file()]
+    files = split_files(directory, split)
+    missing = [file for file in files if not file.is_file()]
     if missing:
         remedy = "Give the folder with data_batch_1.bin to data_batch_5.bin and test_batch.bin."
-        if (folder / missing[0].removesuffix(".bin")).is_file():
+        if missing[0].with_suffix("").is_file():
             remedy = "This looks like the Python version of the data; use the binary version."
-        raise DataError(f"'{folder}' has no {', '.join(missing)}.", remedy)
-    parts = [read_batch_file(folder / name) for name in names]
+        names = ", ".join(file.name for file in missing)
+        raise DataError(f"'{missing[0].parent}' has no {names}.", remedy)
+    parts = [read_batch_file(file) for file in files]
     return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
+
+
+def split_files(directory: str | Path, split: Literal["train", "test"]) -> list[Path]:
+    """The files of a split, whether they are there or not.
+
+    Args:
+        directory: See ``read_split``.
+        split: Likewise.
+
+    Raises:
+        DataError: The directory is missing.
+    """
+    folder = _find_folder(Path(directory))
+    return [folder / name for name in (TRAIN_FILES if split == "train" else TEST_FILES)]
 
 
 def read_batch_file(path: str | Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:

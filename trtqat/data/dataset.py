@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from trtqat.data.batches import Batch, Dataset, check_range
-from trtqat.data.cifar10 import Cifar10
+from trtqat.data.cifar10 import Cifar10, split_files
 from trtqat.data.factory import FactoryDataset
 from trtqat.data.npz import Npz
 from trtqat.data.random import Random
@@ -38,6 +39,24 @@ def open_dataset(
         raise UsageError(f"A limit of {limit} leaves no sample.", "Give at least 1.")
     dataset = _open(spec, inputs, seed)
     return dataset if limit is None else first(dataset, limit)
+
+
+def files_of(spec: str) -> list[Path]:
+    """The files that a data set consists of, as far as its specification tells.
+
+    Args:
+        spec: As for ``open_dataset``.
+
+    Raises:
+        DataError: A folder is missing.
+    """
+    kind, _, rest = spec.partition(":")
+    if kind == "cifar10" and rest:
+        return split_files(rest, "test")
+    if kind == "npz" and rest:
+        return [Path(rest)]
+    source = spec.rpartition(":")[0]
+    return [Path(source)] if source.endswith(".py") else []
 
 
 def first(dataset: Dataset, limit: int) -> Dataset:

@@ -17,20 +17,24 @@ def find_batch_axis(
     Args:
         shape: Of an output, as it was computed.
         batch_size: What it was computed of.
-        declared: The shape that the model declares, with the batch as ``DYNAMIC``. Lengths decide
-            if it is None, as where the batch is fixed, or has other dimensions.
+        declared: The shape that the model declares, with open dimensions as ``DYNAMIC``. If there
+            is one alone, it is the batch. None, or none of them open, says nothing: the batch may
+            be fixed, or somebody have declared it so.
 
     Returns:
         The axis, whose length is the batch size or a multiple, as where each image has several
         tokens; None for what is of no single image, as a mean over the batch.
     """
-    if declared is not None and len(declared) == len(shape):
-        axis = next((axis for axis, length in enumerate(declared) if length == DYNAMIC), None)
-        return axis if axis is not None and _fits(shape[axis], batch_size) else None
-    for axis, length in enumerate(shape):
-        if length == batch_size:
+    known = declared if declared is not None and len(declared) == len(shape) else ()
+    opened = [axis for axis, length in enumerate(known) if length == DYNAMIC]
+    if len(opened) != 1:
+        for axis in opened or range(len(shape)):
+            if shape[axis] == batch_size:
+                return axis
+    for axis in opened or range(len(shape))[:1]:
+        if _fits(shape[axis], batch_size):
             return axis
-    return 0 if shape and _fits(shape[0], batch_size) else None
+    return None
 
 
 def first_images(array: Array, axis: int | None, count: int, batch_size: int) -> Array:
@@ -42,7 +46,7 @@ def first_images(array: Array, axis: int | None, count: int, batch_size: int) ->
         count: How many images.
         batch_size: How many there are.
     """
-    if axis is None or count == batch_size:
+    if axis is None or count == batch_size or not _fits(array.shape[axis], batch_size):
         return array
     return array.take(range(array.shape[axis] // batch_size * count), axis)
 
@@ -55,7 +59,7 @@ def by_image(array: Array, axis: int | None, count: int) -> Array:
         axis: See ``find_batch_axis``; what is of no single image is every image's.
         count: How many images.
     """
-    if axis is None:
+    if axis is None or not _fits(array.shape[axis], count):
         return np.broadcast_to(array, (count, *array.shape))
     rows = np.moveaxis(array, axis, 0)
     return rows if len(rows) == count else rows.reshape(count, -1, *rows.shape[1:])

@@ -12,6 +12,7 @@ from trtqat.evaluation.drift import Drift
 from trtqat.evaluation.layers import LayerTime
 from trtqat.evaluation.report import Report
 from trtqat.evaluation.step_drift import PARTINGS
+from trtqat.evaluation.sweep import BatchPoint
 
 # Times of models that are no further apart are drawn on one axis.
 _ONE_AXIS = 2.0
@@ -109,16 +110,7 @@ def _charts(report: Report) -> list[str]:
         drawn = "".join(distribution(each) + histogram(each) for each in groups)
         sections.append(_section("Compute time: distribution", drawn))
     if report.curve:
-        points = {
-            "images/s": [(float(p.batch_size), p.images_per_second) for p in report.curve],
-        }
-        with_baseline = [p for p in report.curve if p.baseline is not None]
-        if with_baseline:
-            points["images/s, baseline"] = [
-                (float(p.batch_size), p.baseline.images_per_second(p.batch_size))
-                for p in with_baseline
-                if p.baseline is not None
-            ]
+        points = _rates(report.curve)
         sections.append(_section("Batch sizes", curve(points, "batch", "images/s")))
     sides = [report.model, *(rival.measured for rival in report.rivals)]
     if report.rivals and report.model.timing:
@@ -126,6 +118,24 @@ def _charts(report: Report) -> list[str]:
         values = {side.name: side.timing.compute.median_ms for side in sides if side.timing}
         sections.append(_section("Compute time: what might run instead", bars(values, "ms")))
     return sections
+
+
+def _rates(points: Sequence[BatchPoint]) -> dict[str, list[tuple[float, float]]]:
+    """Images a second of model and baseline, measured alike: in flight where both were."""
+    sides = {"images/s": [(point.batch_size, point.model) for point in points]}
+    baseline = [(each.batch_size, each.baseline) for each in points if each.baseline is not None]
+    if baseline:
+        sides["images/s, baseline"] = baseline
+    # A recorded baseline may be from a CPU, where nothing is in flight.
+    if all(timing.throughput for side in sides.values() for _, timing in side):
+        return {
+            f"{name}, in flight": [(float(n), timing.images_per_second(n)) for n, timing in side]
+            for name, side in sides.items()
+        }
+    return {
+        name: [(float(n), timing.requested_per_second(n)) for n, timing in side]
+        for name, side in sides.items()
+    }
 
 
 def _drift_charts(drift: Drift) -> list[str]:

@@ -12,6 +12,7 @@ from trtqat.tensors import Array
 
 # Quantile of the normal distribution for 95 %.
 _Z = 1.959963984540054
+_LEFT_OUT = 0.05
 _RESAMPLES = 400
 
 
@@ -46,6 +47,26 @@ def median_interval(times_ms: Sequence[float], *, seed: int = 0) -> Interval:
     return _percentiles(np.array(medians))
 
 
+def few_interval(values: Sequence[float]) -> Interval:
+    """Interval for the median of a few independent values, whatever their distribution.
+
+    Between two of the ordered values, as far from either end as 95 % allow (Conover, Practical
+    Nonparametric Statistics, 1999, section 3.2). Of less than six these are the ends, and hold the
+    median less often.
+
+    Args:
+        values: At least one.
+    """
+    ordered, count = sorted(values), len(values)
+    outside, tail = 0, 1
+    # Twice the probability that no more than so many of the values lie on one side.
+    while 2 * tail / 2**count <= _LEFT_OUT and outside < (count - 1) // 2:
+        outside += 1
+        tail += math.comb(count, outside)
+    outside = max(0, outside - 1)
+    return Interval(float(ordered[outside]), float(ordered[-1 - outside]))
+
+
 def median_ratio(
     numerator: Sequence[Sequence[float]], denominator: Sequence[Sequence[float]], *, seed: int = 0
 ) -> tuple[float, Interval]:
@@ -63,10 +84,8 @@ def median_ratio(
     lower = np.array([np.median(each) for each in denominator])
     random = np.random.default_rng(seed)
     drawn = random.integers(0, len(upper), (_RESAMPLES, len(upper)))
-    ratio = float(np.median(upper) / np.median(lower))
-    found = _percentiles(np.median(upper[drawn], axis=1) / np.median(lower[drawn], axis=1))
-    # Of a few rounds that are far apart, no draw may have the ratio of all.
-    return ratio, Interval(min(found.low, ratio), max(found.high, ratio))
+    ratios = np.median(upper[drawn], axis=1) / np.median(lower[drawn], axis=1)
+    return float(np.median(upper) / np.median(lower)), _percentiles(ratios)
 
 
 def share_interval(hits: int, count: int) -> Interval:

@@ -10,7 +10,7 @@ from contextlib import ExitStack
 import numpy as np
 
 from trtqat.evaluation.protocol import Session
-from trtqat.evaluation.statistics import median_interval
+from trtqat.evaluation.statistics import few_interval
 from trtqat.evaluation.timing import LatencyOptions, Throughput
 from trtqat.tensors import Arrays
 
@@ -52,7 +52,7 @@ def measure_throughput(
                 rates[index].append(batch_size * steady_rate(done))
                 between()
     return [
-        Throughput(float(np.median(each)), median_interval(each), len(sessions), count, len(each))
+        Throughput(float(np.median(each)), few_interval(each), len(sessions), count, len(each))
         for each, sessions, count in zip(rates, models, queries, strict=True)
     ]
 
@@ -60,14 +60,17 @@ def measure_throughput(
 def steady_rate(done: Sequence[Sequence[float]]) -> float:
     """Queries a second of sessions that began together, without the filling of the pipeline.
 
-    The sum of each session's own rate from its first answer to its last one. Counting from the
-    beginning, a turn of a few queries would call a pipeline slow that is only long; counting all
-    sessions between the same two moments, it would count one query more or less by chance.
+    The sum of each session's own rate from its first answer to its last one: counting from the
+    beginning, a turn of a few queries would call a pipeline slow that is only long. But never more
+    than all answers from the first to the last: where sessions are not served by turns, one that
+    runs ahead of the others is fast at their expense.
 
     Args:
         done: When each session was done with each of its queries, in s, ascending; two at least.
     """
-    return sum((len(times) - 1) / (times[-1] - times[0]) for times in done)
+    own = sum((len(times) - 1) / (times[-1] - times[0]) for times in done)
+    seconds = max(times[-1] for times in done) - min(times[0] for times in done)
+    return min(own, (sum(map(len, done)) - 1) / seconds)
 
 
 def _turn(

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import onnx_ir as ir
 
-from trtqat.errors import ExportError, UsageError
+from trtqat.errors import ExportError, GraphError, UsageError
 from trtqat.export.finishing import serialize
 from trtqat.export.options import ExportOptions
 from trtqat.graph import QUANTIZED_INPUTS
@@ -71,12 +71,18 @@ def with_quantized_inputs(
         ExportError: The changed graph computes something else.
     """
     codes = dict(codes or {})
-    if not options.quantized_input or len(codes) == len(model.graph.inputs):
+    if not options.quantized_input:
         return {QUANTIZED_INPUTS: codes} if codes else {}
     before = OnnxModel(serialize(model), as_written=True)
     for repair in move_pairs(model, to_inputs=True):
         _LOG.info(repair.what)
-    scales = take_codes(model)
+    try:
+        scales = take_codes(model)
+    except GraphError:
+        # The others cannot.
+        if not codes:
+            raise
+        scales = {}
     after = OnnxModel(serialize(model), as_written=True)
     for batch in batches:
         quantized = {
