@@ -308,6 +308,35 @@ def test_the_last_batch_is_read_like_the_first() -> None:
             np.testing.assert_array_equal(output, [2 * image, 2 * image])
 
 
+def test_an_open_dimension_of_a_fixed_batch_is_not_the_batch() -> None:
+    """Nor where PyTorch, which declares nothing, is read like the model beside it."""
+    x, _ = make_samples(12)
+
+    def stacked(x: Array) -> Array:
+        return np.stack([x * 2] * 8, axis=1)
+
+    fixed = NumpyModel(stacked, batch_range=(4, 4), outputs=(TensorSpec("logits", (4, -1, 7)),))
+    beside = EightTimes()
+    for answers in run_models([fixed, beside], Samples(x, None), batch_size=4):
+        for output in answers.outputs:
+            np.testing.assert_array_equal(output, stacked(answers.batch.inputs["x"]))
+
+
+class EightTimes(SlowModel):
+    """Says the same eight times of each image: (N, 8, 7)."""
+
+    def session(self, batch_size: int) -> Session:
+        return EightTimesSession(self, batch_size)
+
+
+class EightTimesSession(SlowSession):
+    def run(self, inputs: Arrays) -> dict[str, Array]:
+        return {"y": np.stack([super().run(inputs)["y"]] * 8, axis=1)}
+
+    def close(self) -> None:
+        pass
+
+
 @pytest.mark.parametrize("declared", [(4, 7), (1, 7)])
 def test_a_fixed_batch_beside_a_model_that_declares_nothing(declared: tuple[int, ...]) -> None:
     x, _ = make_samples(8)

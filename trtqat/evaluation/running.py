@@ -72,7 +72,7 @@ def run_models(
     rest = len(whole) * batch_size
     opened = open_sessions(models, batch_size, min(in_flight, len(whole)))
     # A dataset that fills no batch has one lane, which opens its sessions when it runs.
-    first = next((model.outputs[0] for model in models if model.outputs), None)
+    first = next((spec for model in models for spec in _declared(model)[:1]), None)
     lanes = [
         [Batches(*each, batch_size, first=first) for each in zip(models, sessions, strict=True)]
         for sessions in zip(*opened, strict=True)
@@ -217,10 +217,8 @@ class Batches:
         self._model = model
         self._session = session
         self._size = size
-        low, high = model.batch_range
-        declared = () if low == high else model.outputs or ((first,) if first else ())
-        self._declared = {spec.name: spec.shape for spec in declared}
-        self._first = declared[0].shape if declared else None
+        self._declared = {spec.name: spec.shape for spec in _declared(model)}
+        self._first = first.shape if first and not model.outputs else None
         self._axes: dict[str, int | None] = {}
 
     def first_output(self, inputs: Arrays, size: int) -> Array:
@@ -244,8 +242,7 @@ class Batches:
         for index, (name, array) in enumerate(found.items()):
             # Once, in the first batch: the last one may be as long as another dimension.
             if name not in self._axes:
-                declared = self._first if index == 0 else None
-                declared = self._declared.get(name, declared)
+                declared = self._declared.get(name, None if index else self._first)
                 self._axes[name] = find_batch_axis(array.shape, self._size, declared)
         return {
             name: first_images(array, self._axes[name], size, self._size)
@@ -266,6 +263,12 @@ class Batches:
         if self._session is not None:
             self._session.close()
         self._session = None
+
+
+def _declared(model: Model) -> tuple[TensorSpec, ...]:
+    """Outputs whose open dimension is the batch; of a fixed batch it is another one."""
+    low, high = model.batch_range
+    return () if low == high else model.outputs
 
 
 def _close(lane: Sequence[Batches]) -> None:
