@@ -25,7 +25,7 @@ def write_atomically(path: Path, data: bytes) -> None:
     Raises:
         UsageError: The directory does not exist, is read-only, or the disk is full.
     """
-    write_together({path: data})
+    write_together({_destination(path): data})
 
 
 def write_together(files: Mapping[Path, bytes | None]) -> None:
@@ -35,14 +35,13 @@ def write_together(files: Mapping[Path, bytes | None]) -> None:
     ``write_together`` renames in that directory.
 
     Args:
-        files: Content by destination, all in one directory; None removes the file.
+        files: Content by destination, all in one directory; None removes the file. A link is
+            replaced: it would lead one away from the others.
 
     Raises:
         UsageError: The directory does not exist, is read-only, or the disk is full.
     """
     temporary: dict[Path, Path] = {}
-    # Of files that belong together a link would lead one away from the others.
-    follow = len(files) == 1
     try:
         for path, data in files.items():
             check_writable(path)
@@ -52,17 +51,16 @@ def write_together(files: Mapping[Path, bytes | None]) -> None:
                 with path.open("ab") as file:
                     file.write(data)
                 continue
-            target = _behind_links(path) if follow else path
             # The start of the name, as the whole one may be as long as names can be.
-            unique = f".{target.name[:40]}.{os.getpid()}-{secrets.token_hex(4)}"
-            temporary[path] = target.with_name(unique)
+            unique = f".{path.name[:40]}.{os.getpid()}-{secrets.token_hex(4)}"
+            temporary[path] = path.with_name(unique)
             _write(temporary[path], data)
         # One rename is atomic as it is; and whoever holds the lock may write one file.
         together = len(files) > 1
         with locked(path.parent) if together else contextlib.nullcontext():
             for path, data in files.items():
                 if path in temporary:
-                    temporary[path].replace(_behind_links(path) if follow else path)
+                    temporary[path].replace(path)
                 elif data is None:
                     path.unlink(missing_ok=True)
     except OSError as error:
@@ -110,15 +108,19 @@ def check_writable(path: Path) -> None:
             directory itself.
     """
     try:
-        target = path if _is_special(path) else _behind_links(path)
+        if _is_special(path):
+            if not os.access(path, os.W_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+            return
+        target = _destination(path)
         if target.is_dir():
             raise UsageError(f"'{path}' is a directory.", "Give the name of the file to write.")
         directory = target.parent
-        if not _is_special(path) and not directory.is_dir():
+        if not directory.is_dir():
             raise UsageError(
                 f"The directory '{directory}' does not exist.", "Make it, or choose another place."
             )
-        if not os.access(path if _is_special(path) else directory, os.W_OK):
+        if not os.access(directory, os.W_OK):
             raise UsageError(
                 f"The directory '{directory}' is read-only.", "Choose another place to write to."
             )
@@ -134,14 +136,16 @@ def _is_special(path: Path) -> bool:
     folder = os.path.realpath(path.parent)
     if folder == "/dev" or folder.startswith("/proc/"):
         return path.exists()
-    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+    with contextlib.suppress(OSError):
         mode = path.stat().st_mode
         return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
     return False
 
 
-def _behind_links(path: Path) -> Path:
-    return Path(os.path.realpath(path)) if path.is_symlink() else path
+def _destination(path: Path) -> Path:
+    """Where a file of that name is: behind a link, unless that leads to what is special."""
+    is_link = os.path.islink(path) and not _is_special(path)
+    return Path(os.path.realpath(path)) if is_link else path
 
 
 def _cannot_be_written(path: Path, error: OSError) -> UsageError:

@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trtqat.cli.console import check_outputs, command, print_json, print_table
+from trtqat.data.dataset import files_of
 from trtqat.errors import GateError, MissingError, PlanError, TrtqatError, UsageError
 from trtqat.files import check_writable, sha256_of, write_atomically, write_together
 
@@ -257,7 +258,7 @@ def test_outputs_never_overwrite_inputs_or_each_other(
     monkeypatch.chdir(tmp_path)
     for name in ("m.onnx", "net.py", "data.npz"):
         (tmp_path / name).write_bytes(b"")
-    inputs = (Path("m.onnx"), "net.py:qat", "npz:data.npz", "random:8", None)
+    inputs = (Path("m.onnx"), "net.py:qat", *files_of("npz:data.npz"), "random:8", None)
     for name in ("m.onnx", "net.py", "data.npz", str(tmp_path / "m.onnx"), "./net.py"):
         with pytest.raises(UsageError, match=r"--json '.*' would overwrite an input"):
             check_outputs({"--json": name}, inputs)

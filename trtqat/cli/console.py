@@ -209,10 +209,10 @@ def check_outputs(
 
 
 def _files_in(text: str | Path | None) -> set[Path]:
-    """The files that an argument may name: itself, before its last colon, behind its first one."""
+    """The files that an argument may name: itself, or what stands before its last colon."""
     if text is None:
         return set()
-    names = (str(text), str(text).rpartition(":")[0], str(text).partition(":")[2])
+    names = (str(text), str(text).rpartition(":")[0])
     return {Path(name).resolve() for name in names if name and Path(name).is_file()}
 
 

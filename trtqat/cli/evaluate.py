@@ -314,17 +314,10 @@ def evaluate(
                 typer.echo(f"\n{describe_trtexec(report.trtexec)}")
             for warning in report.warnings:
                 typer.echo(warning, err=True)
-        faults = []
         try:
             print_json(report.to_dict(), json)
-        except UsageError as fault:
-            faults.append(fault)
-        if html is not None:
-            page = render_page(report, tables, command=command_line(), words=words)
-            try:
+        finally:
+            if html is not None:
+                page = render_page(report, tables, command=command_line(), words=words)
                 write_atomically(html, page.encode())
-            except UsageError as fault:
-                faults.append(fault)
-        if faults:
-            raise faults[0]
         report.check_gates()

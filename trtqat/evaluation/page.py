@@ -13,6 +13,7 @@ from trtqat.evaluation.layers import LayerTime
 from trtqat.evaluation.report import Report
 from trtqat.evaluation.step_drift import PARTINGS
 from trtqat.evaluation.sweep import BatchPoint
+from trtqat.evaluation.timing import Timing
 
 # Times of models that are no further apart are drawn on one axis.
 _ONE_AXIS = 2.0
@@ -126,14 +127,12 @@ def _rates(points: Sequence[BatchPoint]) -> dict[str, list[tuple[float, float]]]
     baseline = [(each.batch_size, each.baseline) for each in points if each.baseline is not None]
     if baseline:
         sides["images/s, baseline"] = baseline
+    rate, mode = Timing.images_per_second, ", in flight"
     # A recorded baseline may be from a CPU, where nothing is in flight.
-    if all(timing.throughput for side in sides.values() for _, timing in side):
-        return {
-            f"{name}, in flight": [(float(n), timing.images_per_second(n)) for n, timing in side]
-            for name, side in sides.items()
-        }
+    if not all(timing.throughput for side in sides.values() for _, timing in side):
+        rate, mode = Timing.requested_per_second, ""
     return {
-        name: [(float(n), timing.requested_per_second(n)) for n, timing in side]
+        f"{name}{mode}": [(float(size), rate(timing, size)) for size, timing in side]
         for name, side in sides.items()
     }
 

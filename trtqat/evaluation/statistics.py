@@ -58,12 +58,9 @@ def few_interval(values: Sequence[float]) -> Interval:
         values: At least one.
     """
     ordered, count = sorted(values), len(values)
-    outside, tail = 0, 1
-    # Twice the probability that no more than so many of the values lie on one side.
-    while 2 * tail / 2**count <= _LEFT_OUT and outside < (count - 1) // 2:
-        outside += 1
-        tail += math.comb(count, outside)
-    outside = max(0, outside - 1)
+    # How many values may lie on one side of the median: as in a paired test of equal chances.
+    allowed = (k for k in range(count // 2) if paired_p_value(k, count - k) <= _LEFT_OUT)
+    outside = max(allowed, default=0)
     return Interval(float(ordered[outside]), float(ordered[-1 - outside]))
 
 

@@ -21,7 +21,7 @@ from trtqat.graph.repair import Repair, commutes
 from trtqat.graph.view import ACTIVATIONS, GraphView
 
 # Behind the name of a QuantizeLinear that was moved.
-MOVED = "_moved"
+_MOVED = "_moved"
 
 
 def move_pairs(model: ir.Model, *, to_inputs: bool = False) -> tuple[Repair, ...]:
@@ -53,7 +53,7 @@ def move_pairs(model: ir.Model, *, to_inputs: bool = False) -> tuple[Repair, ...
         operators = ", ".join(node.op_type for node in path)
         name = name_of(quantize)
         # Its name is that of a quantizer, whose output it does not make any more.
-        quantize.name = f"{name}{MOVED}"
+        quantize.name = f"{name}{_MOVED}"
         made.append(
             Repair(
                 "move-pairs",
