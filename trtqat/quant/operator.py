@@ -36,21 +36,15 @@ def fake_quantize(
     Returns:
         Tensor of the shape and dtype of ``x``.
     """
+    shape = [1] * x.dim()
+    if axis != PER_TENSOR:
+        shape[axis] = -1
+    step = scale.reshape(shape) if axis != PER_TENSOR else scale
     if low > CODE_MIN or high < CODE_MAX:
-        shape = [1] * x.dim()
-        if axis != PER_TENSOR:
-            shape[axis] = -1
-        step = scale.reshape(shape) if axis != PER_TENSOR else scale
         x = torch.clamp(x, low * step, high * step)
-    if axis == PER_TENSOR:
-        zero_point = torch.zeros((), dtype=torch.int32, device=x.device)
-        return torch.fake_quantize_per_tensor_affine(
-            x, scale, zero_point, int(CODE_MIN), int(CODE_MAX)
-        )
-    zero_points = torch.zeros_like(scale, dtype=torch.int32)
-    return torch.fake_quantize_per_channel_affine(
-        x, scale, zero_points, axis, int(CODE_MIN), int(CODE_MAX)
-    )
+    # Not torch.fake_quantize_per_…_affine: that multiplies by 1 / scale, and where the product
+    # rounds otherwise than the quotient, a code at a border is the neighbouring one.
+    return torch.clamp(torch.round(x / step), CODE_MIN, CODE_MAX) * step
 
 
 @fake_quantize.register_fake
