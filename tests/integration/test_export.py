@@ -146,7 +146,7 @@ def test_model_that_returns_nan_is_told(tmp_path: Path) -> None:
     insert_quantizers(model)
     calibrate(model, [torch.randn(8, 4)])
     options = ExportOptions((TensorSpec("input", (1, 4)),))
-    with pytest.raises(ExportError, match="The model itself returns NaN at output 'output'"):
+    with pytest.raises(ExportError, match="model itself returns NaN at output 'output'"):
         export_onnx(model, tmp_path / "model.onnx", options)
     assert not list(tmp_path.iterdir())
 
@@ -177,9 +177,9 @@ def test_wrong_graph_is_not_written_and_the_place_is_named(
 
     monkeypatch.setattr(pipeline, "canonicalize", spoil)
     model = EXAMPLES["residual"].qat()
-    with pytest.raises(ExportError, match="SQNR at output 'output', batch 2, position 0") as caught:
+    place = "'/conv2/_input_quantizer/QuantizeLinear' quantizes otherwise"
+    with pytest.raises(ExportError, match=place):
         export_onnx(model, tmp_path / "m.onnx", ExportOptions((X,), exporter="torchscript"))
-    assert "'conv2._input_quantizer'" in caught.value.remedy
     assert list(tmp_path.iterdir()) == []
 
 

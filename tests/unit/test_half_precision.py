@@ -14,8 +14,8 @@ from tests.half_graphs import FLOAT, HALF, derive, graph, node, pair
 from trtqat.errors import ExportError, GraphError
 from trtqat.graph.half.derive import derive_half
 from trtqat.graph.half.reasons import LIMIT
-from trtqat.runtime.onnx_agreement import round_everywhere
 from trtqat.runtime.onnx_reference import OnnxModel
+from trtqat.runtime.onnx_rounding import round_everywhere
 from trtqat.tensors import Array
 
 IMAGE = ("batch", 3, 8, 8)
@@ -63,7 +63,7 @@ def convolutions(size: float) -> ir.Model:
 
 def test_overflow_is_infinite_when_forced_and_right_with_the_pass() -> None:
     forced = derive(convolutions(1e5), image(size=30), forced=True)
-    rounded = OnnxModel(round_everywhere(forced.half), as_written=True)
+    rounded = OnnxModel(round_everywhere(forced.proto).SerializeToString(), as_written=True)
     result = rounded.session(2).run(image(size=30))["y"]
     assert not np.isfinite(result).all()
     with pytest.raises(ExportError, match=r"nan dB SQNR at output 'y'"):

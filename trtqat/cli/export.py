@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from trtqat.cli.agreement_words import describe_agreement
 from trtqat.cli.console import (
     CheckpointOption,
     FactoryArgOption,
@@ -114,13 +115,25 @@ def export(
             "bytes.",
         ),
     ] = False,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SPEC",
+            help="Samples to verify the graph with, and to find what FP16 can hold: "
+            "cifar10:DIR, npz:FILE or file.py:factory. Random numbers if not given.",
+        ),
+    ] = None,
     strict: Annotated[
         bool,
         typer.Option("--strict", help="Exit with 3 if lint warns; the file is written anyway."),
     ] = False,
     min_sqnr_db: Annotated[
         float,
-        typer.Option(min=0.0, help="Least agreement of graph and fake-quantized model, in dB."),
+        typer.Option(
+            min=0.0,
+            help="Agreement of graph and model end to end, in dB, below which every layer must "
+            "agree by itself.",
+        ),
     ] = 20.0,
     json: JsonOption = None,
     quiet: QuietOption = False,
@@ -160,6 +173,7 @@ def export(
             precision=precision.value,
             quantized_input=quantized_input,
             min_sqnr_db=min_sqnr_db,
+            data=data,
         )
         if is_graph:
             if checkpoint or factory_arg:
@@ -233,21 +247,19 @@ def _print(result: ExportResult) -> None:
     for name, scale in result.quantized_inputs.items():
         typer.echo(f"input '{name}' arrives as INT8 codes of scale {scale:.9g}, or as floats")
     if result.half is not None:
-        report, agreement = result.half.report, result.half.agreement
+        report = result.half.report
         typer.echo(
-            f"FP16: {len(report.half)} nodes, {len(report.kept)} kept in FP32, {report.casts} "
-            f"casts; SQNR {agreement.sqnr_db:.1f} dB against the FP32 graph"
+            f"FP16: {len(report.half)} nodes, {len(report.kept)} kept in FP32, {report.casts} casts"
         )
+        for line in describe_agreement(result.half.agreement, "the FP32 graph"):
+            typer.echo(f"  {line}")
         for node in report.kept:
             _LOG.debug("FP32: %s", node)
         for note in report.notes:
             _LOG.debug("%s", note)
     typer.echo(describe_summary(result.summary))
-    batches = ", ".join(map(str, sorted(verified.batch_sizes)))
-    typer.echo(
-        f"verified with ONNX Runtime at batch {batches}: SQNR {verified.sqnr_db:.1f} dB, "
-        f"worst difference {verified.worst:.3g} ({verified.worst_at})\n"
-        f"{describe_findings(result.findings)}"
-    )
+    for line in describe_agreement(verified):
+        typer.echo(line)
+    typer.echo(describe_findings(result.findings))
     if result.findings:
         typer.echo(f"what they cost and how to mend them: trtqat inspect {result.path}")

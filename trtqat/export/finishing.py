@@ -14,12 +14,13 @@ import onnx_ir as ir
 
 import trtqat
 from trtqat.errors import ExportError
-from trtqat.export.options import ExportResult, HalfResult, Verification
+from trtqat.export.options import ExportResult, HalfResult
 from trtqat.files import write_atomically
 from trtqat.graph import METADATA_KEY, QUANTIZED_INPUTS
 from trtqat.graph.improve import Improvements
 from trtqat.graph.lint import lint
 from trtqat.graph.macs import summarize
+from trtqat.runtime.onnx_agreement import Agreement
 
 # Protocol buffers end at 2 GiB; larger graphs would need external data files.
 _MAX_BYTES = 2**31 - 1
@@ -37,7 +38,7 @@ def finish(
     pairs: int,
     improvements: Improvements,
     half: HalfResult | None,
-    verification: Verification,
+    verification: Agreement,
     notes: Sequence[str],
 ) -> ExportResult:
     """Looks at a verified graph once more and writes it.

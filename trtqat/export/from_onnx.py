@@ -7,14 +7,16 @@ ONNX Runtime → lint → write
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
 
 from trtqat.errors import GraphError, SourceError
+from trtqat.export.batches import in_batches, notes_on_ranges, random_batch, read_samples, taken
 from trtqat.export.finishing import finish, serialize
-from trtqat.export.options import ExportOptions, ExportResult, Verification
+from trtqat.export.options import ExportOptions, ExportResult
 from trtqat.export.precision import check_opset, in_precision
 from trtqat.export.quantized_input import check_quantized_input, codes_of, with_quantized_inputs
 from trtqat.files import check_writable, sha256_of
@@ -23,15 +25,21 @@ from trtqat.graph.float_biases import float_biases
 from trtqat.graph.improve import improve
 from trtqat.graph.lower_opset import lower_opset
 from trtqat.graph.name_nodes import name_unnamed
-from trtqat.graph.pairs import DEQUANTIZE, QUANTIZE
+from trtqat.graph.pairs import DEQUANTIZE, QUANTIZE, parameters_of
 from trtqat.graph.reading import read_model
+from trtqat.graph.view import GraphView
 from trtqat.graph.write_axes import write_axes
 from trtqat.runtime.onnx_agreement import verify_agreement
-from trtqat.tensors import Array, Arrays, TensorSpec, random_arrays, specs_by_name
+from trtqat.runtime.onnx_example import Words
+from trtqat.runtime.onnx_pieces import FP32
+from trtqat.tensors import DYNAMIC, Array, TensorSpec, specs_by_name
 
 _BATCH_SIZES = (2, 1, 3)
-# The passes are exact: 135 dB and more was seen, less only where rounding flipped a code.
-_EXACT_DB = 60.0
+_WORDS = Words(
+    "The improved graph",
+    "the graph that it was made of",
+    "Switch passes off one by one: --keep-batch-norm, --float-weights, no --repair.",
+)
 
 
 def improve_onnx(source: Path, output: Path, options: ExportOptions) -> ExportResult:
@@ -62,10 +70,10 @@ def improve_onnx(source: Path, output: Path, options: ExportOptions) -> ExportRe
     _check_float32(source, model)
     codes = codes_of(model, options)
     original = serialize(model)
-    batches = _batches(model, options)
+    batches, notes = _batches(model, options)
     model = tidy(model)
     name_unnamed(model)
-    notes = _set_opset(model, options.opset)
+    notes += _set_opset(model, options.opset)
     written = write_axes(model)
     if written:
         notes.append(f"{written} per-channel nodes had no axis: ONNX's default, 1, is written.")
@@ -80,15 +88,9 @@ def improve_onnx(source: Path, output: Path, options: ExportOptions) -> ExportRe
         serialize(model),
         batches,
         min_sqnr_db=options.min_sqnr_db,
-        what="The improved graph",
-        remedy="Switch passes off one by one: --keep-batch-norm, --float-weights, no --repair.",
+        words=_WORDS,
+        tolerance=FP32,
     )
-    if agreement.sqnr_db < _EXACT_DB:
-        notes.append(
-            f"Graph and file agree to {agreement.sqnr_db:.0f} dB only: other rounding has flipped "
-            "INT8 codes, as it does in deep networks. Where that is a surprise, find the pass: "
-            "--keep-batch-norm, --float-weights."
-        )
     model, half = in_precision(model, options, batches)
     recorded = with_quantized_inputs(model, options, batches, codes)
     return finish(
@@ -107,12 +109,7 @@ def improve_onnx(source: Path, output: Path, options: ExportOptions) -> ExportRe
         pairs=pairs,
         improvements=improvements,
         half=half,
-        verification=Verification(
-            tuple(_size(batch) for batch in batches),
-            agreement.sqnr_db,
-            agreement.worst,
-            agreement.worst_at,
-        ),
+        verification=agreement,
         notes=notes,
     )
 
@@ -140,8 +137,25 @@ def _set_opset(model: ir.Model, opset: int) -> list[str]:
     return []
 
 
-def _batches(model: ir.Model, options: ExportOptions) -> list[dict[str, Array]]:
-    """Random inputs at several batch sizes, or at the one that the graph fixes."""
+def _batches(model: ir.Model, options: ExportOptions) -> tuple[list[dict[str, Array]], list[str]]:
+    """Batches of several sizes, or of the one that the graph fixes, and notes on them."""
+    shapes = _input_shapes(model, options)
+    is_dynamic = any(shape[:1] == (None,) for shape in shapes.values())
+    sizes = _BATCH_SIZES if is_dynamic else (1,)
+    sized = [_specs(model, shapes, size) for size in sizes]
+    if options.data is not None:
+        samples = read_samples(options.data, _specs(model, shapes, DYNAMIC))
+        fixed = None if is_dynamic else sized[0][0].shape[0]
+        first = [taken(samples, sum(sizes[:at]), each[0].shape[0]) for at, each in enumerate(sized)]
+        return [*first, *in_batches(samples, fixed)], []
+    amaxes = _amaxes(model)
+    notes = notes_on_ranges(sized[0], amaxes) if options.precision == "fp16" else []
+    return [
+        random_batch(each, options.seed + number, amaxes) for number, each in enumerate(sized)
+    ], notes
+
+
+def _input_shapes(model: ir.Model, options: ExportOptions) -> dict[str, tuple[int | None, ...]]:
     given = specs_by_name(options.inputs)
     inputs = [value for value in model.graph.inputs if value.name not in model.graph.initializers]
     unknown = [name for name in given if name not in {value.name for value in inputs}]
@@ -151,17 +165,32 @@ def _batches(model: ir.Model, options: ExportOptions) -> list[dict[str, Array]]:
             f"{', '.join(str(value.name) for value in inputs)}.",
             "Use those names.",
         )
-    shapes = {str(value.name): _shape(value, given.get(str(value.name))) for value in inputs}
-    is_dynamic = any(shape[:1] == (None,) for shape in shapes.values())
-    batches = []
-    for number, size in enumerate(_BATCH_SIZES if is_dynamic else (1,)):
-        specs = []
-        for value in inputs:
+    return {str(value.name): _shape(value, given.get(str(value.name))) for value in inputs}
+
+
+def _specs(
+    model: ir.Model, shapes: Mapping[str, tuple[int | None, ...]], size: int
+) -> list[TensorSpec]:
+    specs = []
+    for value in model.graph.inputs:
+        if value.name in shapes:
             shape = tuple(size if dim is None else dim for dim in shapes[str(value.name)])
             dtype = np.dtype(np.float32 if value.dtype is None else value.dtype.numpy())
             specs.append(TensorSpec(str(value.name), shape, dtype.name))
-        batches.append(random_arrays(specs, options.seed + number))
-    return batches
+    return specs
+
+
+def _amaxes(model: ir.Model) -> dict[str, float]:
+    """The range of each input that a QuantizeLinear reads, maybe moved but unchanged."""
+    view = GraphView(model.graph)
+    found: dict[str, float] = {}
+    for value in model.graph.inputs:
+        for node in view.readers(value):
+            scale = parameters_of(node).scale if node.op_type == QUANTIZE else None
+            if scale is not None and scale.size == 1:
+                amax = 127.0 * float(scale.item())
+                found[str(value.name)] = max(found.get(str(value.name), 0.0), amax)
+    return found
 
 
 def _shape(value: ir.Value, given: TensorSpec | None) -> tuple[int | None, ...]:
@@ -185,8 +214,3 @@ def _shape(value: ir.Value, given: TensorSpec | None) -> tuple[int | None, ...]:
             f"Give it: --input {value.name}:1x3x224x224",
         )
     return tuple(dims)
-
-
-def _size(batch: Arrays) -> int:
-    first = next(iter(batch.values()))
-    return int(first.shape[0]) if first.ndim else 1

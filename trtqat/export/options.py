@@ -12,14 +12,10 @@ from trtqat.graph.half.derive import HalfReport
 from trtqat.graph.improve import Improvements, ImproveOptions
 from trtqat.graph.lint.finding import Finding
 from trtqat.graph.macs import GraphSummary
-from trtqat.runtime.onnx_agreement import Agreement
+from trtqat.runtime.onnx_agreement import MIN_SQNR_DB, Agreement
 from trtqat.tensors import TensorSpec
 
 Exporter = Literal["auto", "dynamo", "torchscript"]
-
-# Summing in another order moves values over a rounding border and flips single INT8 codes:
-# 25 to 45 dB were measured on VGG-16. A wrong axis, scale or batch position stays below 15 dB.
-MIN_SQNR_DB = 20.0
 
 
 @dataclass(frozen=True)
@@ -34,8 +30,11 @@ class ExportOptions:
         improve: Which passes run on the canonical graph.
         precision: Type of what is not quantized; ``fp16`` for strongly typed TensorRT.
         quantized_input: Whether inputs arrive as INT8 codes.
-        min_sqnr_db: Least agreement with the fake-quantized model.
-        seed: For the sample inputs.
+        min_sqnr_db: Agreement with the fake-quantized model end to end, below which the graph
+            must agree piece by piece (``runtime.onnx_agreement``).
+        data: What the graph is verified with and FP16 ranges are measured on, as ``--data`` names
+            it (``data.dataset.open_dataset``). Random numbers if there is none.
+        seed: For random samples.
     """
 
     inputs: tuple[TensorSpec, ...]
@@ -46,24 +45,8 @@ class ExportOptions:
     precision: Literal["fp32", "fp16"] = "fp32"
     quantized_input: bool = False
     min_sqnr_db: float = MIN_SQNR_DB
+    data: str | None = None
     seed: int = 0
-
-
-@dataclass(frozen=True)
-class Verification:
-    """How close the graph's outputs were to the source's.
-
-    Attributes:
-        batch_sizes: The batches that were run.
-        sqnr_db: The worst over all outputs and batch positions.
-        worst: Largest absolute difference.
-        worst_at: Output, batch size and index of that difference, in words.
-    """
-
-    batch_sizes: tuple[int, ...]
-    sqnr_db: float
-    worst: float
-    worst_at: str
 
 
 @dataclass(frozen=True)
@@ -112,7 +95,7 @@ class ExportResult:
     quantized_inputs: Mapping[str, float]
     summary: GraphSummary
     findings: tuple[Finding, ...]
-    verification: Verification
+    verification: Agreement
     size_bytes: int
     seconds: float
     notes: tuple[str, ...]

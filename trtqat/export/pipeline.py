@@ -7,10 +7,11 @@ read the quantizers → run the model (what to expect) → put FakeQuantize in t
 
 from __future__ import annotations
 
+import itertools
 import logging
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,20 +20,35 @@ import torch
 
 from trtqat.errors import ExportError, SourceError, TrtqatError
 from trtqat.export import samples as sampling
+from trtqat.export.batches import (
+    in_batches,
+    notes_on_ranges,
+    random_batch,
+    read_samples,
+    taken,
+)
 from trtqat.export.finishing import finish, serialize
 from trtqat.export.options import Exporter, ExportOptions, ExportResult
 from trtqat.export.precision import check_opset, in_precision
 from trtqat.export.quantized_input import check_quantized_input, with_quantized_inputs
+from trtqat.export.recording import (
+    Calls,
+    checked_quantizers,
+    input_amaxes,
+    passed_at,
+    recorded_calls,
+)
 from trtqat.export.tracing import trace
-from trtqat.export.verification import Example, locate_first_difference, verify
+from trtqat.export.verification import verify_export
 from trtqat.files import check_writable
 from trtqat.graph.canonical import canonicalize
 from trtqat.graph.expand_fake_quantize import ExpandedPairs
 from trtqat.graph.improve import improve
 from trtqat.quant.operator import FakeQuantize
-from trtqat.quant.quantizers import read_quantizers, replaced_quantizers
+from trtqat.quant.quantizers import Quantizer, read_quantizers, replaced_quantizers
 from trtqat.quant.silence import quiet_toolkit
-from trtqat.tensors import TensorSpec
+from trtqat.runtime.onnx_example import Example
+from trtqat.tensors import Array, Arrays, TensorSpec
 
 __all__ = ["ExportOptions", "ExportResult", "export_onnx"]
 
@@ -73,29 +89,29 @@ def export_onnx(
     model.eval()
     _check_float32(model)
     inputs = sampling.order_inputs(model, options.inputs)
+    samples = read_samples(options.data, inputs)
     with quiet_toolkit():
         idle = _IdleQuantizers(model, inputs, options)
         quantizers = read_quantizers(model, idle.found)
-        examples = _examples(model, inputs, options)
+        examples, notes = _examples(model, inputs, quantizers, samples, options)
         with replaced_quantizers(model, quantizers) as stand_ins:
-            traced, exporter, pairs = _trace(model, examples, options)
-            notes = [
+            traced, exporter, pairs = _trace(model, examples[0], options)
+            notes += [
                 *(note for q in quantizers.values() if q is not None for note in q.notes),
                 *pairs.notes,
                 *_check_count(model, stand_ins, pairs, examples[0], idle.names),
             ]
             improvements = improve(traced, options.improve, opset=options.opset)
-            graph = serialize(traced)
-            verification = verify(
-                graph,
-                examples,
-                model,
-                lambda example: locate_first_difference(
-                    graph, model, stand_ins, pairs.dequantized, example
-                ),
-                min_sqnr_db=options.min_sqnr_db,
+
+            def complete(example: Example) -> Example:
+                found = _run(model, example.inputs, stand_ins)
+                return Example(example.inputs, found[0], passed_at(pairs, found[1], quantizers))
+
+            verification = verify_export(
+                serialize(traced), examples, complete, min_sqnr_db=options.min_sqnr_db
             )
-    batches = [{name: x.numpy() for name, x in each.inputs.items()} for each in examples]
+    fixed = examples[0].batch_size if options.static_batch else None
+    batches = [*(each.inputs for each in examples), *in_batches(samples, fixed)]
     traced, half = in_precision(traced, options, batches)
     recorded = with_quantized_inputs(traced, options, batches)
     return finish(
@@ -127,8 +143,8 @@ class _IdleQuantizers:
         self.names: list[str] = []
         self._model = model
         self._runs: set[str] | None = None
-        size = None if options.static_batch else _TRACED_BATCH
-        self._batch = sampling.make_samples(inputs, size, options.seed)
+        specs = _sized(inputs, None if options.static_batch else _TRACED_BATCH)
+        self._batch = sampling.as_tensors(random_batch(specs, options.seed))
 
     def found(self, name: str) -> bool:
         """Whether the model runs without it, by running the model at the first such question."""
@@ -145,28 +161,59 @@ class _IdleQuantizers:
 
 
 def _examples(
-    model: torch.nn.Module, inputs: list[TensorSpec], options: ExportOptions
-) -> list[Example]:
-    """Batches with the outputs of the model as its toolkit quantizes it; the traced one first."""
+    model: torch.nn.Module,
+    inputs: list[TensorSpec],
+    quantizers: Mapping[str, Quantizer | None],
+    samples: Arrays,
+    options: ExportOptions,
+) -> tuple[list[Example], list[str]]:
+    """Batches with the outputs of the model as its toolkit quantizes it; the traced one first.
+
+    Returns:
+        The batches, and notes on the samples.
+    """
     sizes = [None] if options.static_batch else [_TRACED_BATCH, 1, _OTHER_BATCH]
-    examples = []
-    for number, size in enumerate(sizes):
-        batch = sampling.make_samples(inputs, size, options.seed + number)
-        examples.append(Example(batch, sampling.run_model(model, batch)))
-    return examples
+    specs = [_sized(inputs, size) for size in sizes]
+    notes: list[str] = []
+    if samples:
+        counts = [each[0].shape[0] for each in specs]
+        ends = list(itertools.accumulate(counts))
+        batches = [taken(samples, end - n, n) for end, n in zip(ends, counts, strict=True)]
+    else:
+        probe = random_batch(specs[0], options.seed)
+        active = {name: each for name, each in quantizers.items() if each is not None}
+        amaxes = input_amaxes(probe, _run(model, probe, active)[1], quantizers)
+        batches = [
+            random_batch(each, options.seed + number, amaxes) for number, each in enumerate(specs)
+        ]
+        notes = notes_on_ranges(inputs, amaxes) if options.precision == "fp16" else []
+    with checked_quantizers(model, quantizers):
+        return [Example(each, _run(model, each, {})[0]) for each in batches], notes
+
+
+def _sized(inputs: Sequence[TensorSpec], size: int | None) -> list[TensorSpec]:
+    return [spec if size is None else spec.with_batch(size) for spec in inputs]
+
+
+def _run(
+    model: torch.nn.Module, inputs: Arrays, quantizers: Mapping[str, object]
+) -> tuple[dict[str, Array], Calls]:
+    with recorded_calls(model, quantizers) as calls:
+        return sampling.run_model(model, sampling.as_tensors(inputs)), calls
 
 
 def _trace(
-    model: torch.nn.Module, examples: list[Example], options: ExportOptions
+    model: torch.nn.Module, example: Example, options: ExportOptions
 ) -> tuple[ir.Model, str, ExpandedPairs]:
-    names = list(examples[0].outputs)
+    names = list(example.outputs)
+    samples = sampling.as_tensors(example.inputs)
     attempts: tuple[Exporter, ...] = (options.exporter,)
     if options.exporter == "auto":
         attempts = ("auto", "torchscript")
     for attempt in attempts:
         traced, exporter = trace(
             model,
-            examples[0].inputs,
+            samples,
             names,
             opset=options.opset,
             dynamic_batch=not options.static_batch,
@@ -229,7 +276,8 @@ def _count_uses(
     model: torch.nn.Module, stand_ins: Mapping[str, FakeQuantize], example: Example
 ) -> Counter[str]:
     uses: Counter[str] = Counter()
-    sampling.observe(model, stand_ins, example.inputs, lambda name, _: uses.update([name]))
+    samples = sampling.as_tensors(example.inputs)
+    sampling.observe(model, stand_ins, samples, lambda name, _: uses.update([name]))
     return uses
 
 

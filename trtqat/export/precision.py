@@ -12,7 +12,7 @@ from trtqat.export.options import ExportOptions, HalfResult
 from trtqat.graph.half.derive import derive_half
 from trtqat.graph.raise_opset import HALF_OPSET, newest_opset, raise_opset
 from trtqat.runtime.onnx_agreement import verify_agreement
-from trtqat.runtime.onnx_ranges import measure_largest
+from trtqat.runtime.onnx_ranges import measure_with_ranges
 from trtqat.tensors import Arrays
 
 # Every onnx and ONNX Runtime that the extras allow writes and runs this one.
@@ -58,6 +58,6 @@ def in_precision(
         return model, None
     full = serialize(model)
     half = model.clone()
-    report = derive_half(half, measure_largest(full, batches))
+    report = derive_half(half, measure_with_ranges(full, batches))
     agreement = verify_agreement(full, serialize(half), batches, min_sqnr_db=options.min_sqnr_db)
     return half, HalfResult(report, agreement)

@@ -11,7 +11,7 @@ import torch
 from trtqat.errors import ExportError, SourceError, TrtqatError, first_line
 from trtqat.runtime.pytorch_hooks import watched
 from trtqat.runtime.pytorch_session import name_outputs
-from trtqat.tensors import Array, TensorSpec, random_arrays, specs_by_name
+from trtqat.tensors import Array, TensorSpec, specs_by_name
 
 Samples = dict[str, torch.Tensor]
 
@@ -53,16 +53,9 @@ def order_inputs(model: torch.nn.Module, inputs: Sequence[TensorSpec]) -> list[T
     return ordered
 
 
-def make_samples(inputs: Sequence[TensorSpec], batch_size: int | None, seed: int) -> Samples:
-    """Random inputs (``tensors.random_arrays``) of a batch size.
-
-    Args:
-        inputs: Specifications, shapes as ``(N, …)``.
-        batch_size: Replaces the first dimension of every input; None keeps it.
-        seed: Same seed, same numbers.
-    """
-    specs = [spec if batch_size is None else spec.with_batch(batch_size) for spec in inputs]
-    return {name: torch.from_numpy(x) for name, x in random_arrays(specs, seed).items()}
+def as_tensors(arrays: Mapping[str, Array]) -> Samples:
+    """The same batch for PyTorch."""
+    return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 
 def run_model(model: torch.nn.Module, samples: Samples) -> dict[str, Array]:

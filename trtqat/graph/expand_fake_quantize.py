@@ -27,23 +27,39 @@ OP_TYPE = "FakeQuantize"
 
 
 @dataclass(frozen=True)
+class MadePair:
+    """One Q/DQ pair.
+
+    Attributes:
+        dequantized: What its DequantizeLinear writes.
+        is_clipped: Whether a Clip stands before it, which the quantizer did by itself.
+    """
+
+    dequantized: str
+    is_clipped: bool
+
+
+@dataclass(frozen=True)
 class ExpandedPairs:
     """What the pass did.
 
     Attributes:
-        uses: Number of Q/DQ pairs made for each quantizer, by name, in graph order.
-        dequantized: Output tensor of the first DequantizeLinear of each quantizer.
+        pairs: The pairs made for each quantizer, one a use, by its name and in graph order.
         notes: Sentences for the user.
     """
 
-    uses: dict[str, int]
-    dequantized: dict[str, str]
+    pairs: dict[str, tuple[MadePair, ...]]
     notes: tuple[str, ...]
+
+    @property
+    def uses(self) -> dict[str, int]:
+        """Number of pairs made for each quantizer."""
+        return {name: len(made) for name, made in self.pairs.items()}
 
     @property
     def count(self) -> int:
         """Number of Q/DQ pairs made."""
-        return sum(self.uses.values())
+        return sum(map(len, self.pairs.values()))
 
 
 def expand_fake_quantize(model: ir.Model) -> ExpandedPairs:
@@ -56,20 +72,19 @@ def expand_fake_quantize(model: ir.Model) -> ExpandedPairs:
         QuantizerError: A per-channel quantizer stands on an activation, or a scale is not
             a constant.
     """
-    uses: dict[str, int] = {}
-    dequantized: dict[str, str] = {}
+    pairs: dict[str, tuple[MadePair, ...]] = {}
     notes: list[str] = []
     for node in list(model.graph):
         if node.domain != DOMAIN or node.op_type != OP_TYPE:
             continue
         name = node.attributes["quantizer"].as_string()
-        uses[name] = uses.get(name, 0) + 1
-        output, note = _expand(model.graph, node, name, uses[name])
-        dequantized.setdefault(name, output)
+        made = pairs.get(name, ())
+        output, note = _expand(model.graph, node, name, len(made) + 1)
+        pairs[name] = (*made, MadePair(output, is_clipped=bool(note)))
         if note:
             notes.append(note)
     model.graph.opset_imports.pop(DOMAIN, None)
-    return ExpandedPairs(uses, dequantized, tuple(notes))
+    return ExpandedPairs(pairs, tuple(notes))
 
 
 def _expand(graph: ir.Graph, node: ir.Node, name: str, use: int) -> tuple[str, str]:

@@ -46,6 +46,10 @@ class Quantizer:
     multiplier: torch.Tensor | None = None
     notes: tuple[str, ...] = ()
 
+    def stand_in(self) -> FakeQuantize:
+        """A module that quantizes as the exported Q/DQ pair does."""
+        return FakeQuantize(self.name, self.scale, self.axis, self.low, self.high, self.multiplier)
+
 
 def read_quantizers(
     model: torch.nn.Module, never_runs: Callable[[str], bool] = lambda _: False
@@ -102,14 +106,7 @@ def replaced_quantizers(
     for name, quantizer in quantizers.items():
         replacement: torch.nn.Module = torch.nn.Identity()
         if quantizer is not None:
-            replacement = stand_ins[name] = FakeQuantize(
-                name,
-                quantizer.scale,
-                quantizer.axis,
-                quantizer.low,
-                quantizer.high,
-                quantizer.multiplier,
-            )
+            replacement = stand_ins[name] = quantizer.stand_in()
         replacements[model.get_submodule(name)] = replacement.eval()
     # Under every name: prepare_qat_fx gives the two sides of a pooling layer one quantizer.
     places = [

@@ -8,12 +8,15 @@ import numpy as np
 import onnx
 
 from trtqat.errors import GraphError
+from trtqat.runtime.onnx_cut import Cut, along, cut, cuts_of, tapped
 from trtqat.runtime.onnx_reference import OnnxModel
 from trtqat.tensors import Array, Arrays
 
 # An output is kept until the run ends: with all of them at once, a graph of a thousand
 # nodes holds a thousand activations. 64 of ResNet-50's at batch 1 are below 200 MB.
 _TENSORS_AT_ONCE = 64
+# The largest code; -128 is as far, but for one.
+_CODES = 127.0
 
 
 def measure_largest(
@@ -60,6 +63,69 @@ def measure_largest(
                 largest[name] = _greater(largest.get(name, 0.0), _magnitude(array))
         reference.close()
     return largest
+
+
+def measure_with_ranges(graph: bytes, batches: Sequence[Arrays]) -> dict[str, float]:
+    """The greatest magnitude of every float tensor, as far as the trained ranges let it become.
+
+    Samples may not reach what the model was calibrated with. So, besides running the samples,
+    every piece between two quantizers is run from INT8 activations that fill their range: as the
+    samples distribute them, all of one sign, and all at the end of the range, as in a flat image.
+
+    Args:
+        graph: Serialized ONNX model with Q/DQ.
+        batches: As for ``measure_largest``.
+
+    Returns:
+        As ``measure_largest``.
+
+    Raises:
+        GraphError: As ``measure_largest``.
+        InferenceError: As ``measure_largest``.
+        MissingError: As ``measure_largest``.
+    """
+    largest = measure_largest(graph, batches)
+    proto = onnx.load_from_string(graph)
+    cuts = tuple(cuts_of(proto).values())
+    if not cuts:
+        return largest
+    model = OnnxModel(tapped(proto, cuts).SerializeToString(), as_written=True)
+    batch = batches[0]
+    found = model.session(1).run(batch)
+    model.close()
+    pieces = cut(proto, cuts).SerializeToString()
+    filled = [
+        {**batch, **along(cuts, {c.dequantized: way(found[c.dequantized], c) for c in cuts})}
+        for way in _WAYS
+    ]
+    inputs = {each.given for each in cuts}
+    for name, value in measure_largest(pieces, filled).items():
+        if name not in inputs:
+            largest[name] = _greater(largest.get(name, 0.0), value)
+    return largest
+
+
+def _as_distributed(values: Array, each: Cut) -> Array:
+    peak = float(np.abs(values).max(initial=0.0))
+    return (
+        values * (_CODES * each.scale / peak) if peak else np.full_like(values, _CODES * each.scale)
+    )
+
+
+def _positive(values: Array, each: Cut) -> Array:
+    return np.abs(_as_distributed(values, each))
+
+
+def _negative(values: Array, each: Cut) -> Array:
+    return -_positive(values, each) if (values < 0).any() else _positive(values, each)
+
+
+def _flat(values: Array, each: Cut) -> Array:
+    return np.full_like(values, _CODES * each.scale)
+
+
+# A tensor that is nowhere below 0 comes out of a ReLU and stays so.
+_WAYS = (_as_distributed, _positive, _negative, _flat)
 
 
 def with_outputs(proto: onnx.ModelProto, names: Sequence[str]) -> bytes:

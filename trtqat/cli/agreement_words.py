@@ -1,0 +1,45 @@
+"""What a verification found, for people who have never seen a decibel of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from trtqat.runtime.onnx_agreement import Agreement
+
+
+def describe_agreement(agreement: Agreement, reference: str = "the source") -> Iterator[str]:
+    """The lines of a verification: piece by piece, end to end, output by output.
+
+    Args:
+        agreement: What was found.
+        reference: What the graph was compared with.
+    """
+    pieces = agreement.pieces
+    if pieces is not None:
+        yield (
+            f"verified with ONNX Runtime: from the same INT8 inputs each of {pieces.count} tensors "
+            f"is that of {reference}, at {decibels(pieces.least_db)} or better"
+        )
+    batches = ", ".join(map(str, agreement.batch_sizes[:3]))
+    begins = "end to end" if pieces is not None else "verified with ONNX Runtime, end to end"
+    end = f"{begins}, at batch {batches}: {decibels(agreement.sqnr_db)} SQNR"
+    if agreement.sqnr_db == math.inf:
+        yield f"{begins}, at batch {batches}: all {agreement.values} values are equal"
+    else:
+        yield f"{end}, worst difference {agreement.worst:.3g} ({agreement.worst_at})"
+    if agreement.own_db is not None:
+        yield (
+            f"  That is no fault: this model amplifies rounding. It moves itself to "
+            f"{decibels(agreement.own_db)} when a last bit of its scales changes."
+        )
+    if len(agreement.outputs) > 1:
+        for each in agreement.outputs:
+            yield f"  output '{each.name}' {each.shape}: {decibels(each.sqnr_db)}"
+
+
+def decibels(value: float) -> str:
+    """A ratio for people: ``identical`` where nothing differs."""
+    return "identical" if value == math.inf else f"{value:.1f} dB"

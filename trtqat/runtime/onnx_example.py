@@ -1,0 +1,70 @@
+"""What a graph is compared with, and what both are called in messages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from trtqat.tensors import Array, Arrays
+
+
+@dataclass(frozen=True, eq=False)
+class Passed:
+    """What went through one quantizer in the run that a graph is compared with.
+
+    Attributes:
+        source: The floats that it quantized; None where the graph has no such tensor.
+        dequantized: What it made of them, of the same shape.
+    """
+
+    source: Array | None
+    dequantized: Array
+
+
+@dataclass(frozen=True, eq=False)
+class Example:
+    """One batch, and what the graph is to make of it.
+
+    Attributes:
+        inputs: Arrays of shape ``(N, …)`` by name.
+        outputs: Arrays by name.
+        passed: What went through the quantizers in that very run, by the name of the tensor that
+            the graph's DequantizeLinear writes.
+    """
+
+    inputs: Arrays
+    outputs: Arrays
+    passed: Mapping[str, Passed] = field(default_factory=dict)
+
+    @property
+    def batch_size(self) -> int:
+        """Size of the first dimension of the first input that has one."""
+        return next((len(array) for array in self.inputs.values() if array.ndim), 1)
+
+
+@dataclass(frozen=True)
+class Words:
+    """What to call the two in messages, and the way out.
+
+    Attributes:
+        graph: Begins a sentence, as ``"The FP16 graph"``.
+        reference: What it is compared with, as ``"the graph that it was made of"``.
+        remedy: Where the graph computes something else.
+    """
+
+    graph: str
+    reference: str
+    remedy: str
+
+    @property
+    def inline(self) -> str:
+        """The graph within a sentence."""
+        return self.graph[0].lower() + self.graph[1:]
+
+
+def begun(words: str) -> str:
+    """Words as the beginning of a sentence."""
+    return words[0].upper() + words[1:]
+
+
+HALF = Words("The FP16 graph", "the graph that it was made of", "Export with --precision fp32.")
