@@ -7,12 +7,14 @@ from collections import Counter
 from dataclasses import asdict
 from enum import Enum
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from trtqat.cli.console import (
     CheckpointOption,
+    EmaOption,
     FactoryArgOption,
     JsonOption,
     QuietOption,
@@ -26,6 +28,7 @@ from trtqat.errors import GateError, UsageError
 from trtqat.files import is_onnx
 
 if TYPE_CHECKING:
+    from trtqat.export.loading import ModelSource
     from trtqat.export.options import ExportOptions, ExportResult
 
 
@@ -58,6 +61,7 @@ def export(
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The ONNX file to write.")],
     checkpoint: CheckpointOption = None,
+    ema: EmaOption = None,
     factory_arg: FactoryArgOption = None,
     inputs: Annotated[
         list[str] | None,
@@ -162,10 +166,10 @@ def export(
             min_sqnr_db=min_sqnr_db,
         )
         if is_graph:
-            if checkpoint or factory_arg:
+            if checkpoint or factory_arg or ema is not None:
                 raise UsageError(
                     f"'{source}' is an ONNX file; it brings its weights and takes no arguments.",
-                    "Leave out --checkpoint and --factory-arg.",
+                    "Leave out --checkpoint, --ema and --factory-arg.",
                 )
             if static_batch or exporter is not ExporterChoice.auto:
                 raise UsageError(
@@ -176,27 +180,23 @@ def export(
 
             result = improve_onnx(Path(source), output, options)
         else:
-            result = _export_model(source, checkpoint, factory_arg or [], output, options)
+            from trtqat.export.loading import ModelSource, parse_factory_args
+
+            of = ModelSource(source, checkpoint, parse_factory_args(factory_arg or []), ema)
+            result = _export_model(of, output, options)
         if not print_json(_as_json(result), json):
             _print(result)
         if strict and result.warnings:
             raise GateError(
                 f"Lint warns {len(result.warnings)} times, first of '{result.warnings[0].where}'.",
-                f"Read the findings with: trtqat inspect {output}",
+                f"Read the findings with: trtqat inspect {quote(str(output))}",
             )
 
 
-def _export_model(
-    pointer: str,
-    checkpoint: Path | None,
-    factory_args: list[str],
-    output: Path,
-    options: ExportOptions,
-) -> ExportResult:
-    from trtqat.export.loading import ModelSource, load_model, parse_factory_args
+def _export_model(source: ModelSource, output: Path, options: ExportOptions) -> ExportResult:
+    from trtqat.export.loading import load_model
     from trtqat.export.pipeline import export_onnx
 
-    source = ModelSource(pointer, checkpoint, parse_factory_args(factory_args))
     return export_onnx(load_model(source), output, options, provenance=source.describe())
 
 
@@ -250,4 +250,4 @@ def _print(result: ExportResult) -> None:
         f"{describe_findings(result.findings)}"
     )
     if result.findings:
-        typer.echo(f"what they cost and how to mend them: trtqat inspect {result.path}")
+        typer.echo(f"what they cost and how to mend them: trtqat inspect {quote(str(result.path))}")

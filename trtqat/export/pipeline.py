@@ -33,6 +33,7 @@ from trtqat.quant.operator import FakeQuantize
 from trtqat.quant.quantizers import read_quantizers, replaced_quantizers
 from trtqat.quant.silence import quiet_toolkit
 from trtqat.tensors import TensorSpec
+from trtqat.user_code import user_code
 
 __all__ = ["ExportOptions", "ExportResult", "export_onnx"]
 
@@ -70,7 +71,8 @@ def export_onnx(
     check_writable(output)
     check_opset(options.opset, options.precision)
     check_quantized_input(options)
-    model.eval()
+    with user_code("The model", SourceError, "It must be one that can be put into eval mode."):
+        model.eval()
     _check_float32(model)
     inputs = sampling.order_inputs(model, options.inputs)
     with quiet_toolkit():

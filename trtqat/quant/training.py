@@ -23,6 +23,7 @@ from torch import nn
 from trtqat.errors import QuantizerError, first_line
 from trtqat.quant.pytorch_quantization import is_quantizer
 from trtqat.quant.silence import load_toolkit, quiet_toolkit
+from trtqat.user_code import exits_told
 
 # What the histogram calibrator keeps inside amax, in percent of the values: the toolkit's
 # default. Its other two methods are no choice here: "mse" needs a GPU, "entropy" takes minutes.
@@ -114,7 +115,7 @@ def calibrate(model: nn.Module, batches: Iterable[Any]) -> None:
     device = next((tensor.device for tensor in model.parameters()), torch.device("cpu"))
     with quiet_toolkit(), torch.no_grad(), _calibration_mode(model, quantizers):
         count = 0
-        for batch in batches:
+        for batch in _told(batches):
             with _zero_width_explained(quantizers):
                 _run(model, batch, device)
             count += 1
@@ -205,17 +206,31 @@ def _calibration_mode(model: nn.Module, quantizers: Mapping[str, Any]) -> Iterat
             module.training = was_training
 
 
+def _told(batches: Iterable[Any]) -> Iterator[Any]:
+    """The batches; a sentence where whoever makes them would end the program."""
+    with exits_told("What gives the batches for calibration", QuantizerError):
+        iterator = iter(batches)
+    while True:
+        with exits_told("What gives the batches for calibration", QuantizerError):
+            try:
+                batch = next(iterator)
+            except StopIteration:
+                return
+        yield batch
+
+
 def _run(model: Callable[..., object], batch: object, device: torch.device) -> None:
     def move(value: object) -> object:
         return value.to(device) if isinstance(value, torch.Tensor) else value
 
     try:
-        if isinstance(batch, Mapping):
-            model(**{name: move(value) for name, value in batch.items()})
-        elif isinstance(batch, (tuple, list)):
-            model(*map(move, batch))
-        else:
-            model(move(batch))
+        with exits_told("The model's forward", QuantizerError):
+            if isinstance(batch, Mapping):
+                model(**{name: move(value) for name, value in batch.items()})
+            elif isinstance(batch, (tuple, list)):
+                model(*map(move, batch))
+            else:
+                model(move(batch))
     except TypeError as error:
         raise QuantizerError(
             f"The model does not take a batch for calibration: {first_line(error)}.",

@@ -15,6 +15,7 @@ import torch
 from trtqat.errors import InferenceError, SourceError, TrtqatError, first_line
 from trtqat.runtime.device_memory import needs_device_memory
 from trtqat.tensors import Array, Arrays, TensorSpec
+from trtqat.user_code import exits_told, returned
 
 _LOG = logging.getLogger(__name__)
 
@@ -183,14 +184,15 @@ class PyTorchSession:
         """
         stream = self._stream
         try:
-            with torch.cuda.stream(stream), self._arithmetic, torch.no_grad():
+            capturing = exits_told(f"'{self._name}'")
+            with torch.cuda.stream(stream), self._arithmetic, torch.no_grad(), capturing:
                 for _ in range(3):
                     self._model(*self._inputs)
                 torch.cuda.current_stream().synchronize()
                 graph = torch.cuda.CUDAGraph()
                 with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
                     self._result = self._model(*self._inputs)
-        except torch.OutOfMemoryError:
+        except (TrtqatError, torch.OutOfMemoryError):
             raise
         # A model that synchronises or branches on data cannot be captured: it runs eagerly.
         except Exception as error:
@@ -206,10 +208,12 @@ def told(name: str) -> Iterator[None]:
 
     Raises:
         InferenceError: The model raised, or device memory is short.
+        SourceError: The model ended the program.
     """
     with needs_device_memory(f"A query of '{name}'"):
         try:
-            yield
+            with exits_told(f"'{name}'"):
+                yield
         except (TrtqatError, torch.OutOfMemoryError):
             raise
         except Exception as error:
@@ -270,7 +274,7 @@ def name_outputs(result: Any) -> dict[str, torch.Tensor]:  # noqa: ANN401
         named = {}
     if not named or not all(isinstance(value, torch.Tensor) for value in named.values()):
         raise SourceError(
-            f"The model returns a {type(result).__name__}; an engine has tensors as outputs.",
+            f"The model returns {returned(result)}; an engine has tensors as outputs.",
             "Wrap the model so that forward returns a tensor, or a flat tuple or dict of tensors.",
         )
     return named
