@@ -1,8 +1,8 @@
-"""Checks of options where they enter: a wrong type is said at once, not deep inside."""
+"""Checks where options and calls enter: what is wrong is said at once, not deep inside."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping
 
 from trtqat.errors import UsageError
 
@@ -38,6 +38,32 @@ def check_choice(name: str, value: object, choices: Collection[object]) -> None:
             f"{name} is {_shown(value)}, which is no choice.",
             f"Use one of {', '.join(map(repr, choices))}.",
         )
+
+
+def check_names(name: str, value: object, example: str) -> None:
+    """Refuses what is no list of strings, a single string above all: it is a list of letters.
+
+    Raises:
+        UsageError: It is something else.
+    """
+    is_list = isinstance(value, Iterable) and not isinstance(value, (str, bytes, Mapping))
+    if not is_list or not all(isinstance(each, str) for each in value):  # type: ignore[attr-defined]
+        raise UsageError(
+            f"{name} is {_shown(value)}, where a list of names belongs.", f"Write {example}."
+        )
+
+
+def closed(name: str, what: str = "session") -> UsageError:
+    """For the use of what was closed.
+
+    Args:
+        name: Of the model.
+        what: What was closed.
+    """
+    return UsageError(
+        f"The {what} of '{name}' is closed.",
+        "Close it when it has run for the last time, or open another one.",
+    )
 
 
 def _shown(value: object) -> str:

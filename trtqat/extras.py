@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import shlex
 from types import ModuleType
 
 from trtqat.errors import MissingError
@@ -24,5 +25,15 @@ def require(module: str, *, extra: str, purpose: str) -> ModuleType:
     except ImportError as error:
         raise MissingError(
             f"{purpose} needs {module}, which cannot be imported here ({error}).",
-            f"Install it with: pip install 'trtqat[{extra}]'",
+            f"Install it in the checkout of trtqat: {install(extra)}",
         ) from error
+
+
+def install(extra: str, *options: str) -> str:
+    """The command for trtqat's checkout that installs an extra; no index has the package.
+
+    Args:
+        extra: Its name.
+        options: Of ``pip install``.
+    """
+    return shlex.join(["pip", "install", *options, "-e", f".[{extra}]"])

@@ -13,14 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from trtqat.data.batches import Batch, check_input, check_labels, check_range, to_input
+from trtqat.data.batches import Batch, Shown, check_input, check_labels, check_range, to_input
 from trtqat.errors import DataError
 from trtqat.pointers import load_pointer
 from trtqat.tensors import Array, TensorSpec
 from trtqat.user_code import returned, user_code
 
 
-class FactoryDataset:
+class FactoryDataset(Shown):
     """What the function returned, with every batch checked against the model."""
 
     def __init__(self, pointer: str, inputs: Sequence[TensorSpec]) -> None:

@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 
 def open_model(
-    path: Path,
+    path: Path | str,
     *,
     cuda_graph: bool = True,
     allow_engine_code: bool = False,
-    trust: Path | None = None,
+    trust: Path | str | None = None,
     flavour: Flavour | None = None,
-    weights: Path | None = None,
+    weights: Path | str | None = None,
 ) -> Model:
     """Opens an ONNX file on the CPU, or any other file as a plan on the GPU.
 

@@ -34,7 +34,7 @@ _BATCH_SIZES = (2, 1, 3)
 _EXACT_DB = 60.0
 
 
-def improve_onnx(source: Path, output: Path, options: ExportOptions) -> ExportResult:
+def improve_onnx(source: Path | str, output: Path | str, options: ExportOptions) -> ExportResult:
     """Improves a Q/DQ graph that some other tool wrote.
 
     Args:
@@ -50,6 +50,7 @@ def improve_onnx(source: Path, output: Path, options: ExportOptions) -> ExportRe
         UsageError: The file cannot be written, or codes were to become FP16.
     """
     start = time.monotonic()
+    source, output = Path(source), Path(output)
     check_writable(output)
     check_opset(options.opset, options.precision)
     check_quantized_input(options)

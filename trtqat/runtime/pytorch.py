@@ -89,6 +89,9 @@ class PyTorchModel:
         if compiled:
             self._forward = torch.compile(self._model, dynamic=False)
 
+    def __repr__(self) -> str:
+        return f"PyTorchModel({self.name!r}, {', '.join(map(str, self.inputs))}, {self.device!r})"
+
     def session(self, batch_size: int) -> PyTorchSession:
         """A session for one batch size; see ``evaluation.protocol.Session``.
 

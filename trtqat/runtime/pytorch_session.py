@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
+from trtqat.checks import closed
 from trtqat.errors import InferenceError, SourceError, TrtqatError, first_line
 from trtqat.runtime.device_memory import needs_device_memory
 from trtqat.tensors import Array, Arrays, TensorSpec
@@ -65,6 +66,7 @@ class PyTorchSession:
         self._stream: torch.cuda.Stream | None = None
         self._pinned: list[torch.Tensor] = []
         self._result: Any = None
+        self._is_closed = False
         self._graph: torch.cuda.CUDAGraph | None = None
         self.enqueue_times_ms: list[float] = []
         self.mode = f"{way}, CPU, wall clock"
@@ -86,6 +88,7 @@ class PyTorchSession:
         Raises:
             InferenceError: The model raised.
         """
+        self._check_open()
         with torch.cuda.stream(self._stream), told(self._name):
             self._copy_in(inputs)
             self._launch()
@@ -96,6 +99,7 @@ class PyTorchSession:
 
     def load(self, inputs: Arrays) -> None:
         """Puts inputs on the device, for ``compute_times_ms``."""
+        self._check_open()
         with torch.cuda.stream(self._stream), told(self._name):
             self._copy_in(inputs)
         if self._stream is not None:
@@ -103,6 +107,7 @@ class PyTorchSession:
 
     def compute_times_ms(self, count: int) -> list[float]:
         """Time of each of ``count`` runs: CUDA events on a GPU, wall clock on the CPU, in ms."""
+        self._check_open()
         self.enqueue_times_ms = []
         if self._stream is not None:
             with torch.cuda.stream(self._stream), told(self._name):
@@ -117,6 +122,7 @@ class PyTorchSession:
 
     def transfer_times_ms(self, count: int) -> tuple[list[float], list[float]]:
         """Times of ``count`` copies to the GPU and back, by CUDA events; none on the CPU."""
+        self._check_open()
         if self._stream is None:
             return [], []
         with torch.cuda.stream(self._stream), told(self._name):
@@ -139,6 +145,11 @@ class PyTorchSession:
         self._graph = None
         self._result = None
         self._samples, self._inputs, self._pinned = [], [], []
+        self._is_closed = True
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise closed(self._name)
 
     def _timed(self, launch: Callable[[], None], count: int, enqueues: list[float]) -> list[float]:
         events = [
