@@ -48,32 +48,42 @@ def test_types_are_declared() -> None:
 
 
 @pytest.mark.parametrize(
-    ("make", "said"),
+    ("make", "arguments", "said"),
     [
-        (lambda: ExportOptions(inputs=(3, 3)), "An input of ExportOptions is 3, a int"),
-        (lambda: ExportOptions(inputs="x:1x3"), "ExportOptions.inputs is 'x:1x3', a str"),
-        (lambda: ExportOptions(inputs=X), "ExportOptions.inputs is TensorSpec"),
-        (lambda: ExportOptions((X,), exporter="onnx"), "exporter is 'onnx', which is no choice"),
-        (lambda: ExportOptions((X,), precision="int8"), "precision is 'int8'"),
-        (lambda: ExportOptions((X,), opset="17"), "opset is '17', a str"),
-        (lambda: ExportOptions((X,), static_batch=1), "static_batch is 1"),
-        (lambda: TensorSpec("x", 3), "The shape of 'x' is 3, a int"),
-        (lambda: TensorSpec("x", ("N", 3)), "which are not integers"),
-        (lambda: TensorSpec((1, 3), "x"), "TensorSpec.name is"),
-        (lambda: BuildOptions(precision="fp8"), "precision is 'fp8'"),
-        (lambda: BuildOptions(timing_cache=3), "timing_cache is 3"),
-        (lambda: EvaluateOptions(latency=2.0), "EvaluateOptions.latency is 2.0"),
-        (lambda: EvaluateOptions(sweep=8), "EvaluateOptions.sweep is 8"),
-        (lambda: LatencyOptions("200"), "LatencyOptions.warm_up_ms is '200'"),
-        (lambda: trtqat.ModelSource(print), "ModelSource.pointer is"),
-        (lambda: trtqat.ModelSource("f.py:f", {"w": 1}), "ModelSource.checkpoint is"),
-        (lambda: trtqat.open_dataset(3, [X]), "The data is 3"),
-        (lambda: trtqat.open_dataset("random", [X], limit="8"), "The limit is '8'"),
+        (ExportOptions, {"inputs": (3, 3)}, "An input of ExportOptions is 3, a int"),
+        (ExportOptions, {"inputs": "x:1x3"}, "ExportOptions.inputs is 'x:1x3', a str"),
+        (ExportOptions, {"inputs": X}, "ExportOptions.inputs is TensorSpec"),
+        (
+            ExportOptions,
+            {"inputs": (X,), "exporter": "onnx"},
+            "exporter is 'onnx', which",
+        ),
+        (ExportOptions, {"inputs": (X,), "precision": "int8"}, "precision is 'int8'"),
+        (ExportOptions, {"inputs": (X,), "opset": "17"}, "opset is '17', a str"),
+        (ExportOptions, {"inputs": (X,), "static_batch": 1}, "static_batch is 1"),
+        (TensorSpec, {"name": "x", "shape": 3}, "The shape of 'x' is 3, a int"),
+        (TensorSpec, {"name": "x", "shape": ("N", 3)}, "which are not integers"),
+        (TensorSpec, {"name": (1, 3), "shape": "x"}, "TensorSpec.name is"),
+        (BuildOptions, {"precision": "fp8"}, "precision is 'fp8'"),
+        (BuildOptions, {"timing_cache": 3}, "timing_cache is 3"),
+        (EvaluateOptions, {"latency": 2.0}, "EvaluateOptions.latency is 2.0"),
+        (EvaluateOptions, {"sweep": 8}, "EvaluateOptions.sweep is 8"),
+        (LatencyOptions, {"warm_up_ms": "200"}, "LatencyOptions.warm_up_ms is '200'"),
+        (trtqat.ModelSource, {"pointer": print}, "ModelSource.pointer is"),
+        (
+            trtqat.ModelSource,
+            {"pointer": "f.py:f", "checkpoint": {"w": 1}},
+            "ModelSource.checkpoint is",
+        ),
+        (trtqat.open_dataset, {"spec": 3, "inputs": [X]}, "The data is 3"),
+        (trtqat.open_dataset, {"spec": "random", "inputs": [X], "limit": "8"}, "The limit is '8'"),
     ],
 )
-def test_wrong_arguments_are_refused_at_once(make: Callable[[], Any], said: str) -> None:
+def test_wrong_arguments_are_refused_at_once(
+    make: Callable[..., Any], arguments: dict[str, Any], said: str
+) -> None:
     with pytest.raises(UsageError) as caught:
-        make()
+        make(**arguments)
     assert said in caught.value.problem
     assert caught.value.remedy
 
@@ -97,7 +107,7 @@ def test_wrong_arguments_insert_nothing(arguments: dict[str, Any], said: str) ->
 
 
 def test_lists_are_as_good_as_tuples() -> None:
-    options = ExportOptions([TensorSpec("x", [1, np.int64(3)])])  # type: ignore[list-item, arg-type]
+    options = ExportOptions([TensorSpec("x", [1, np.int64(3)])])  # type: ignore[arg-type]
     assert options == ExportOptions((TensorSpec("x", (1, 3)),))
     assert type(options.inputs[0].shape[1]) is int
 
@@ -146,21 +156,22 @@ def test_strings_are_as_good_as_paths(exported: ExportResult, tmp_path: Path) ->
 def test_a_closed_session_says_so(exported: ExportResult) -> None:
     batch = {"x": np.zeros((2, 3, 16, 16), np.float32)}
     model = OnnxModel(exported.path)
-    for session in (
+    sessions: list[Any] = [
         model.session(2),
         PyTorchModel(nn.Flatten(), [X], device="cpu").session(2),
-    ):
+    ]
+    for session in sessions:
         session.run(batch)
         session.close()
         session.close()
-        for use in (
-            lambda s=session: s.run(batch),
-            lambda s=session: s.load(batch),
-            lambda s=session: s.compute_times_ms(1),
-            lambda s=session: s.transfer_times_ms(1),
+        for use, argument in (
+            (session.run, batch),
+            (session.load, batch),
+            (session.compute_times_ms, 1),
+            (session.transfer_times_ms, 1),
         ):
             with pytest.raises(UsageError, match=r"The session of '.*' is closed"):
-                use()
+                use(argument)
     model.close()
     with pytest.raises(UsageError, match=r"The model of 'm\.onnx' is closed"):
         model.session(2)

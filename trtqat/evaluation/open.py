@@ -75,7 +75,7 @@ class PyTorchSource:
         ema: Whether to take averaged or raw weights of a checkpoint that has both.
     """
 
-    source: str
+    source: str | Path
     checkpoint: str | Path | None = None
     factory_args: Sequence[str] = ()
     ema: bool | None = None
