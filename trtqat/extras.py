@@ -22,7 +22,8 @@ def require(module: str, *, extra: str, purpose: str) -> ModuleType:
     """
     try:
         return importlib.import_module(module)
-    except ImportError as error:
+    # An OSError where a library of its own cannot be loaded.
+    except (ImportError, OSError) as error:
         raise MissingError(
             f"{purpose} needs {module}, which cannot be imported here ({error}).",
             f"Install it in the checkout of trtqat: {install(extra)}",

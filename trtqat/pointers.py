@@ -25,7 +25,7 @@ from types import ModuleType
 from typing import Any
 
 from trtqat.errors import TrtqatError, UsageError, message_of
-from trtqat.user_code import exits_told, in_words
+from trtqat.user_code import in_words, user_code
 
 # Directories of the files imported so far: their siblings may have to make way (_importable).
 _directories: set[Path] = set()
@@ -65,7 +65,7 @@ def load_pointer(text: str) -> Callable[..., Any]:
     # What it prints is no result.
     with contextlib.redirect_stdout(sys.stderr):
         module, directory = _import_file(source) if is_file else _import_module(source)
-        with exits_told(f"Reading '{name}' in {source}", UsageError):
+        with user_code(f"Reading '{name}' in {source}", UsageError, "Point to a plain function."):
             target = _attribute(module, name, source)
     if not callable(target):
         raise UsageError(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import struct
+import subprocess
+import sys
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from torch.optim.swa_utils import AveragedModel
 
 import trtqat
 from trtqat.errors import SourceError, UsageError
+from trtqat.evaluation.open import PyTorchSource, open_pytorch
 from trtqat.export.state_dicts import Wanted, find_state_dicts
 from trtqat.quant.training import calibrate, insert_quantizers
 
@@ -280,6 +283,43 @@ def test_plain_loading_works_without_a_gpu(
     outer.load_state_dict(prefixed(state, "0."))
     inner.conv.load_state_dict(trained.conv.state_dict())
     assert torch.equal(inner.conv.weight, trained.conv.weight)
+
+
+def test_eval_opens_the_averages_that_it_is_told_to(trained: Net, tmp_path: Path) -> None:
+    torch.save(
+        {"model": qat(3).state_dict(), "model_ema": trained.state_dict()}, tmp_path / "both.pt"
+    )
+    factory = tmp_path / "net.py"
+    factory.write_text(
+        "from tests.unit.test_checkpoint import qat as make\ndef qat():\n    return make(2)\n"
+    )
+    graph: Any = Namespace(name="m", device="cpu", inputs=(trtqat.TensorSpec("x", (1, 3, 8, 8)),))
+    batch = {"x": torch.ones(1, 3, 8, 8).numpy()}
+    for ema, expected in ((True, trained), (False, qat(3))):
+        source = PyTorchSource.parse(f"{factory}:qat", tmp_path / "both.pt", None, ema)
+        assert source is not None
+        for has_quantizers in (True, False):
+            opened = open_pytorch(source, graph, has_quantizers=has_quantizers)
+            output = opened.session(1).run(batch)["output"]
+            assert (output == expected(torch.ones(1, 3, 8, 8)).detach().numpy()).all()
+    with pytest.raises(SourceError, match="--no-fake-quantized-ema"):
+        open_pytorch(PyTorchSource(f"{factory}:qat", str(tmp_path / "both.pt")), graph)
+
+
+def test_a_choice_belongs_to_a_checkpoint(tmp_path: Path) -> None:
+    for option, of in (
+        (("--baseline", "f.py:f", "--ema"), "--ema belongs to --checkpoint"),
+        (
+            ("--fake-quantized", "f.py:f", "--no-fake-quantized-ema"),
+            "--fake-quantized-ema belongs to --fake-quantized-checkpoint",
+        ),
+    ):
+        done = subprocess.run(
+            [sys.executable, "-m", "trtqat", "eval", "m.onnx", "--data", "random", *option],
+            cwd=tmp_path, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert (done.returncode, done.stdout) == (2, "")
+        assert of in done.stderr
 
 
 def test_source_takes_strings_and_paths(trained: Net, tmp_path: Path) -> None:
