@@ -127,7 +127,7 @@ class Example:
         """The model, quantized and calibrated on random data, in eval mode."""
         torch.manual_seed(seed)
         model = self.build()
-        insert_quantizers(model)
+        insert_quantizers(model, transposed=True)
         _give_batch_norm_statistics(model)
         calibrate(model, [self.batch(8)])
         return model.eval()

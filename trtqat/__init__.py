@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from trtqat.evaluation.options import EvaluateOptions
     from trtqat.evaluation.report import Report
     from trtqat.evaluation.timing import LatencyOptions
+    from trtqat.export.checkpoint import load_state
     from trtqat.export.loading import ModelSource, load_model
     from trtqat.export.pipeline import ExportOptions, ExportResult, export_onnx
     from trtqat.runtime.engine import Engine
@@ -63,6 +64,7 @@ __all__ = [
     "evaluate",
     "export_onnx",
     "load_model",
+    "load_state",
     "open_dataset",
 ]
 
@@ -84,6 +86,7 @@ _HOMES = {
     "evaluate": "trtqat.evaluation.evaluate",
     "export_onnx": "trtqat.export.pipeline",
     "load_model": "trtqat.export.loading",
+    "load_state": "trtqat.export.checkpoint",
     "open_dataset": "trtqat.data.dataset",
 }
 
@@ -97,4 +100,4 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+    return sorted(__all__)

@@ -89,5 +89,14 @@ class MissingError(TrtqatError):
 
 def first_line(error: BaseException) -> str:
     """The first line of a foreign error's message, without its full stop, or its class name."""
-    lines = str(error).strip().splitlines()
-    return lines[0].rstrip(".") if lines else type(error).__name__
+    return message_of(error) or type(error).__name__
+
+
+def message_of(error: BaseException) -> str:
+    """The first line of an error's message, without its full stop; empty if it has none."""
+    try:
+        lines = str(error).strip().splitlines()
+    # A user's class may have a __str__ of its own, which may raise anything.
+    except (Exception, SystemExit, GeneratorExit):
+        return ""
+    return lines[0].rstrip(".") if lines else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import shlex
 from types import ModuleType
 
 from trtqat.errors import MissingError
@@ -21,8 +22,19 @@ def require(module: str, *, extra: str, purpose: str) -> ModuleType:
     """
     try:
         return importlib.import_module(module)
-    except ImportError as error:
+    # An OSError where a library of its own cannot be loaded.
+    except (ImportError, OSError) as error:
         raise MissingError(
             f"{purpose} needs {module}, which cannot be imported here ({error}).",
-            f"Install it with: pip install 'trtqat[{extra}]'",
+            f"Install it in the checkout of trtqat: {install(extra)}",
         ) from error
+
+
+def install(extra: str, *options: str) -> str:
+    """The command for trtqat's checkout that installs an extra; no index has the package.
+
+    Args:
+        extra: Its name.
+        options: Of ``pip install``.
+    """
+    return shlex.join(["pip", "install", *options, "-e", f".[{extra}]"])

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, SupportsIndex, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from trtqat.checks import check_kind
 from trtqat.errors import UsageError
 
 Array: TypeAlias = NDArray[Any]
@@ -33,6 +35,18 @@ class TensorSpec:
     shape: tuple[int, ...]
     dtype: str = "float32"
 
+    def __post_init__(self) -> None:
+        check_kind("TensorSpec.name", self.name, str, "'x'")
+        check_kind(f"The shape of '{self.name}'", self.shape, (tuple, list), "(1, 3, 32, 32)")
+        # NumPy's integers are as good.
+        if not all(isinstance(dim, SupportsIndex) for dim in self.shape):
+            raise UsageError(
+                f"The shape of '{self.name}' is {self.shape!r}, which are not integers.",
+                "Give a shape as (1, 3, 32, 32); -1 leaves a dimension open.",
+            )
+        object.__setattr__(self, "shape", tuple(operator.index(dim) for dim in self.shape))
+        check_kind(f"The dtype of '{self.name}'", self.dtype, str, "'float32'")
+
     @property
     def is_dynamic(self) -> bool:
         """Whether a dimension is left open."""
@@ -45,6 +59,11 @@ class TensorSpec:
     def __str__(self) -> str:
         dims = "x".join("?" if dim == DYNAMIC else str(dim) for dim in self.shape)
         return f"{self.name}:{dims}:{self.dtype}"
+
+
+def io_in_words(inputs: Iterable[TensorSpec], outputs: Iterable[TensorSpec]) -> str:
+    """Inputs and outputs on one line: ``x:?x3x32x32:float32 → output:?x10:float32``."""
+    return " → ".join(", ".join(map(str, specs)) for specs in (inputs, outputs) if specs)
 
 
 def random_arrays(specs: Iterable[TensorSpec], seed: int) -> dict[str, Array]:

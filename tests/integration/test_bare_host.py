@@ -57,7 +57,7 @@ def test_what_it_cannot_do_names_the_extra(command: tuple[str, ...], needs: str)
     done = trtqat(*command)
     assert done.returncode == 4, done.stderr
     assert needs in done.stderr
-    assert "pip install 'trtqat[" in done.stderr
+    assert "pip install -e '.[" in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -114,7 +114,7 @@ def test_a_fault_that_hardly_shows_end_to_end_is_caught() -> None:
     """A residual branch of a thousandth of the signal, quantized with half its scale."""
 
     def graph(scale: float) -> bytes:
-        arrays = {
+        arrays: dict[str, Array] = {
             "scale": np.array(scale, np.float32),
             "zero": np.array(0, np.int8),
             "small": np.array(1e-3, np.float32),

@@ -146,3 +146,58 @@ def test_exception_while_importing(tmp_path: Path, text: str, expected: str) -> 
         with pytest.raises(UsageError, match=expected):
             load_pointer(f"{path}:f")
     assert str(tmp_path) not in sys.path
+
+
+MODEL = (
+    "from .layers import SIZE\ndef size():\n    from .late import MORE\n    return SIZE + MORE\n"
+)
+
+
+def make_package(folder: Path, size: int) -> Path:
+    for name, text in (("layers", f"SIZE = {size}\n"), ("late", "MORE = 1\n"), ("m", MODEL)):
+        write(folder / f"{name}.py", text)
+    return folder
+
+
+@pytest.mark.parametrize("is_package", [True, False])
+def test_relative_imports(tmp_path: Path, is_package: bool) -> None:
+    """Two packages of one name, with a file that marks them as such and without."""
+    pointers = []
+    for number in (1, 2):
+        folder = make_package(tmp_path / str(number) / "a_net", number)
+        if is_package:
+            write(folder / "__init__.py", "")
+        pointers.append(load_pointer(f"{folder / 'm.py'}:size"))
+    assert [pointer() for pointer in pointers] == [2, 3]
+
+
+def test_relative_imports_from_above(tmp_path: Path) -> None:
+    make_package(tmp_path / "an_outer", 5)
+    path = write(
+        tmp_path / "an_outer" / "inner" / "m.py",
+        "from ..layers import SIZE\nimport an_outer.late\ndef size():\n    return SIZE\n",
+    )
+    assert load_pointer(f"{path}:size")() == 5
+
+
+def test_a_package_with_a_name_that_is_taken(tmp_path: Path) -> None:
+    folder = make_package(tmp_path / "numpy", 1)
+    with pytest.raises(UsageError, match="belongs to a package 'numpy', a name that"):
+        load_pointer(f"{folder / 'm.py'}:size")
+
+
+def test_a_file_that_imports_its_own_package_is_named_as_a_module(tmp_path: Path) -> None:
+    folder = make_package(tmp_path / "with space" / "b_net", 1)
+    path = write(folder / "n.py", "from b_net.layers import SIZE\ndef size(): return SIZE\n")
+    with pytest.raises(UsageError) as caught:
+        load_pointer(f"{path}:size")
+    assert "b_net.n:NAME" in caught.value.remedy
+    assert f"'{tmp_path / 'with space'}'" in caught.value.remedy
+
+
+def test_what_an_import_prints_is_no_result(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write(tmp_path / "m.py", "print('hello')\ndef f(): pass\n")
+    load_pointer(f"{path}:f")
+    assert capsys.readouterr() == ("", "hello\n")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, Literal
 
 import pytest
@@ -15,6 +16,9 @@ from trtqat.quant.pytorch_quantization import is_quantizer
 from trtqat.quant.quantizers import fit_to_checkpoint, read_quantizers
 from trtqat.quant.silence import quiet_toolkit
 from trtqat.quant.training import calibrate, insert_quantizers
+
+# With the layers that TensorRT 8.6 builds only in floating point.
+insert = partial(insert_quantizers, transposed=True)
 
 
 class Mixed(nn.Module):
@@ -58,7 +62,7 @@ def quantizers(model: nn.Module) -> dict[str, Any]:
 
 class TestInsert:
     def test_replaces_each_layer_once(self, model: Mixed) -> None:
-        assert insert_quantizers(model) == LAYERS
+        assert insert(model) == LAYERS
         assert type(model.first).__name__ == "QuantConv2d"
         assert type(model.norm) is nn.BatchNorm2d
         assert model.again is model.shared
@@ -69,7 +73,7 @@ class TestInsert:
         before = dict(model.named_parameters())
         names = list(model.state_dict())
         model.up.eval()
-        insert_quantizers(model)
+        insert(model)
         after = dict(model.named_parameters())
         assert list(after) == list(before)
         assert all(after[name] is before[name] for name in before)
@@ -81,37 +85,37 @@ class TestInsert:
 
     def test_leaves_the_original_layer_alone(self, model: Mixed) -> None:
         original = model.head[0]
-        insert_quantizers(model)
+        insert(model)
         assert type(original) is nn.Linear
         assert not list(original.children())  # no quantizer in it
 
     def test_computes_the_same_without_quantization(self, model: Mixed, x: torch.Tensor) -> None:
         model.eval()
         expected = model(x)
-        insert_quantizers(model)
+        insert(model)
         for quantizer in quantizers(model).values():
             quantizer.disable()
         torch.testing.assert_close(model(x), expected, rtol=0, atol=0)
 
     def test_a_second_call_changes_nothing(self, model: Mixed) -> None:
-        insert_quantizers(model)
+        insert(model)
         before = dict(model.named_modules())
-        assert insert_quantizers(model) == []
+        assert insert(model) == []
         assert dict(model.named_modules()) == before
 
     def test_skip(self, model: Mixed) -> None:
-        replaced = insert_quantizers(model, skip=["head.*", "again"])
+        replaced = insert(model, skip=["head.*", "again"])
         assert replaced == ["first", "up", "average", "pool"]
         assert type(model.shared) is nn.Conv2d
 
     def test_skip_that_matches_nothing(self, model: Mixed) -> None:
         with pytest.raises(QuantizerError, match=r"'heads\.\*' matches no layer"):
-            insert_quantizers(model, skip=["first", "heads.*"])
+            insert(model, skip=["first", "heads.*"])
         assert not quantizers(model)
 
     def test_derived_layers_stay(self) -> None:
         model = nn.TransformerEncoderLayer(8, 2, 16)
-        assert insert_quantizers(model) == ["linear1", "linear2"]
+        assert insert(model) == ["linear1", "linear2"]
 
     @pytest.mark.parametrize("mode", ["reflect", "replicate", "circular"])
     def test_padding_that_the_toolkit_gets_wrong(
@@ -119,13 +123,13 @@ class TestInsert:
     ) -> None:
         model = nn.Sequential(nn.Linear(2, 2), nn.Conv2d(3, 4, 3, padding=1, padding_mode=mode))
         with pytest.raises(QuantizerError, match=f"Layer '1' pads with '{mode}'"):
-            insert_quantizers(model)
+            insert(model)
         assert not quantizers(model)
-        assert insert_quantizers(model, skip=["1"]) == ["0"]
+        assert insert(model, skip=["1"]) == ["0"]
 
     def test_a_single_layer_is_no_model(self) -> None:
         with pytest.raises(QuantizerError, match="single Linear"):
-            insert_quantizers(nn.Linear(2, 2))
+            insert(nn.Linear(2, 2))
 
     @pytest.mark.parametrize(
         ("layer", "shape"),
@@ -145,7 +149,7 @@ class TestInsert:
         model = nn.Sequential(layer).eval()
         x = torch.randn(shape, generator=torch.Generator().manual_seed(0))
         expected = model(x)
-        assert insert_quantizers(model) == ["0"]
+        assert insert(model) == ["0"]
         calibrate(model, [x])
         difference = (model(x) - expected).abs().max()
         assert 0 < difference < 0.05 * expected.abs().max()
@@ -153,7 +157,7 @@ class TestInsert:
 
 class TestCalibrate:
     def test_amax_is_the_largest_value(self, model: Mixed, x: torch.Tensor) -> None:
-        insert_quantizers(model)
+        insert(model)
         calibrate(model, [x, -3 * x, x])
         found = read_quantizers(model)
         assert len(found) == 12
@@ -173,7 +177,7 @@ class TestCalibrate:
         assert (weight.low, weight.high) == (-128.0, 127.0)
 
     def test_calibrates_in_eval_mode_and_restores(self, model: Mixed, x: torch.Tensor) -> None:
-        insert_quantizers(model)
+        insert(model)
         model.train()
         model.norm.eval()
         modes = {name: module.training for name, module in model.named_modules()}
@@ -191,7 +195,7 @@ class TestCalibrate:
     def test_calibrates_on_values_that_are_not_quantized(
         self, model: Mixed, x: torch.Tensor
     ) -> None:
-        insert_quantizers(model)
+        insert(model)
         calibrate(model, [100 * x])
         calibrate(model, [x])
         fresh = copy.deepcopy(model)
@@ -215,7 +219,7 @@ class TestCalibrate:
                 return y
 
         model = Two()
-        insert_quantizers(model)
+        insert(model)
         one, two = torch.ones(1, 2), 2 * torch.ones(1, 2)
         calibrate(model, [(one, two), [two, one], {"right": 5 * one, "left": one}])
         assert quantizers(model)["left._input_quantizer"]._amax == 2
@@ -227,7 +231,7 @@ class TestCalibrate:
 
     def test_histogram_leaves_outliers_out(self) -> None:
         model = nn.Sequential(nn.Linear(100, 2))
-        insert_quantizers(model, calibrator="histogram")
+        insert(model, calibrator="histogram")
         data = torch.rand(1000, 100, generator=torch.Generator().manual_seed(0))
         data[0, 0] = 1.5
         calibrate(model, [data, data])
@@ -240,7 +244,7 @@ class TestCalibrate:
 
     def test_histogram_that_begins_with_zeros(self) -> None:
         model = nn.Sequential(nn.Linear(4, 2))
-        insert_quantizers(model, calibrator="histogram")
+        insert(model, calibrator="histogram")
         with pytest.raises(QuantizerError, match=r"'0\._input_quantizer' saw only zeros"):
             calibrate(model, [torch.zeros(2, 4), torch.ones(2, 4)])
 
@@ -251,7 +255,7 @@ class TestCalibrate:
                 self.idle = nn.Linear(2, 2)
 
         model = Idle()
-        insert_quantizers(model)
+        insert(model)
         with pytest.raises(QuantizerError, match=r"'idle\._input_quantizer' saw no data"):
             calibrate(model, [x])
         assert all(not hasattr(q, "_amax") for q in quantizers(model).values())
@@ -259,7 +263,7 @@ class TestCalibrate:
         assert model.training
 
     def test_failure_restores(self, model: Mixed, x: torch.Tensor) -> None:
-        insert_quantizers(model)
+        insert(model)
 
         def batches() -> Iterator[torch.Tensor]:
             yield x
@@ -273,18 +277,18 @@ class TestCalibrate:
     def test_nothing_to_calibrate(self, model: Mixed) -> None:
         with pytest.raises(QuantizerError, match="no quantizer"):
             calibrate(model, [torch.zeros(1, 3, 8, 8)])
-        insert_quantizers(model)
+        insert(model)
         with pytest.raises(QuantizerError, match="no batch"):
             calibrate(model, [])
 
     def test_values_that_are_not_finite(self, model: Mixed, x: torch.Tensor) -> None:
-        insert_quantizers(model)
+        insert(model)
         x[0, 0, 0, 0] = float("nan")
         with pytest.raises(QuantizerError, match=r"'first\._input_quantizer' .* not finite"):
             calibrate(model, [x])
 
     def test_disabled_quantizers_stay_so(self, model: Mixed, x: torch.Tensor) -> None:
-        insert_quantizers(model)
+        insert(model)
         disabled = quantizers(model)["pool._input_quantizer"]
         disabled.disable()
         calibrate(model, [x])
@@ -294,10 +298,10 @@ class TestCalibrate:
     def test_checkpoint_loads_into_an_uncalibrated_model(
         self, model: Mixed, x: torch.Tensor
     ) -> None:
-        insert_quantizers(model)
+        insert(model)
         calibrate(model, [x])
         fresh = Mixed()
-        insert_quantizers(fresh)
+        insert(fresh)
         state = model.state_dict()
         fit_to_checkpoint(fresh, state)
         with quiet_toolkit():
@@ -307,7 +311,7 @@ class TestCalibrate:
     @given(scale=st.floats(1e-3, 1e3), seed=st.integers(0, 100))
     def test_error_is_at_most_half_a_step(self, scale: float, seed: int) -> None:
         model = nn.Sequential(nn.AdaptiveAvgPool1d(16))  # averages of one value: an identity
-        insert_quantizers(model)
+        insert(model)
         x = scale * torch.randn(2, 16, generator=torch.Generator().manual_seed(seed))
         calibrate(model, [x])
         step = float(x.abs().max()) / 127
@@ -318,7 +322,7 @@ class TestCalibrate:
 
 def test_calibration_batches_with_labels_are_named() -> None:
     model = nn.Sequential(nn.Conv2d(3, 4, 1))
-    insert_quantizers(model)
+    insert(model)
     with pytest.raises(QuantizerError, match="does not take a batch for calibration") as error:
         calibrate(model, [(torch.randn(2, 3, 4, 4), torch.tensor([0, 1]))])
     assert "leave the labels out" in error.value.remedy

@@ -20,7 +20,9 @@ from typing import Annotated, Any
 
 import typer
 
+from trtqat.cli.main import INTERRUPTED, end_at_once
 from trtqat.errors import TrtqatError, UsageError
+from trtqat.user_code import as_usage_error
 
 # A list of numbers as json.dumps indents it; no string of JSON holds a line break.
 _NUMBERS = re.compile(r"\[\n\s+((?:[-\d]|null)[^\[\]{}\"]*?)\n\s*\]")
@@ -45,6 +47,13 @@ VerboseOption = Annotated[
 CheckpointOption = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="State dict for the factory's model (weights_only)."),
+]
+EmaOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--ema/--no-ema",
+        help="Of a checkpoint with both: the averaged weights (EMA, SWA), or the raw ones.",
+    ),
 ]
 FactoryArgOption = Annotated[
     list[str] | None,
@@ -77,8 +86,6 @@ WeightsOption = Annotated[
     ),
 ]
 
-_INTERRUPTED = 130
-
 
 @contextlib.contextmanager
 def command(*, quiet: bool, verbose: bool) -> Iterator[None]:
@@ -92,12 +99,15 @@ def command(*, quiet: bool, verbose: bool) -> Iterator[None]:
     with _noticed_interrupts() as interrupted:
         try:
             yield
-        except (Exception, KeyboardInterrupt) as error:
+        except BaseException as error:
             if interrupted.is_set() or isinstance(error, KeyboardInterrupt):
                 typer.echo("Interrupted; no file was written.", err=True)
                 sys.stderr.flush()
                 # TensorRT may still be building in its thread and knows no way to stop: leave it.
-                os._exit(_INTERRUPTED)
+                os._exit(INTERRUPTED)
+            if not isinstance(error, Exception):
+                # Only code of the user's or of a library does that: no command ends by SystemExit.
+                error = as_usage_error(error)
             if not isinstance(error, TrtqatError):
                 raise
             typer.echo(f"error: {error.problem}", err=True)
@@ -120,15 +130,16 @@ def _noticed_interrupts() -> Iterator[threading.Event]:
         signal.default_int_handler(number, frame)
 
     # A process in the background may have been told to ignore Ctrl-C; only the main thread may set.
-    is_default = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    if not is_default or threading.current_thread() is not threading.main_thread():
+    before = signal.getsignal(signal.SIGINT)
+    is_ours = before in (signal.default_int_handler, end_at_once)
+    if not is_ours or threading.current_thread() is not threading.main_thread():
         yield interrupted
         return
     signal.signal(signal.SIGINT, notice)
     try:
         yield interrupted
     finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGINT, before)
 
 
 def print_json(result: dict[str, Any], destination: str | None) -> bool:

@@ -11,6 +11,7 @@ import typer
 from trtqat.cli.console import (
     AllowEngineCodeOption,
     CheckpointOption,
+    EmaOption,
     FactoryArgOption,
     JsonOption,
     QuietOption,
@@ -76,6 +77,10 @@ def evaluate(
     fake_quantized_checkpoint: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Its state dict.")
     ] = None,
+    fake_quantized_ema: Annotated[
+        bool | None,
+        typer.Option("--fake-quantized-ema/--no-fake-quantized-ema", help="As --ema, of that."),
+    ] = None,
     reference: Annotated[
         bool,
         typer.Option("--reference", help="Engines: the graph on ONNX Runtime is a step, too."),
@@ -97,6 +102,7 @@ def evaluate(
         ),
     ] = None,
     checkpoint: CheckpointOption = None,
+    ema: EmaOption = None,
     factory_arg: FactoryArgOption = None,
     baseline_precision: Annotated[
         BaselinePrecision,
@@ -213,6 +219,13 @@ def evaluate(
             )
         needed = (
             ("--checkpoint", checkpoint, "--baseline", baseline),
+            ("--ema", ema is not None, "--checkpoint", checkpoint),
+            (
+                "--fake-quantized-ema",
+                fake_quantized_ema is not None,
+                "--fake-quantized-checkpoint",
+                fake_quantized_checkpoint,
+            ),
             (
                 "--fake-quantized-checkpoint",
                 fake_quantized_checkpoint,
@@ -248,7 +261,7 @@ def evaluate(
         )
         inside_of = find_graph(opened, model, graph) if locate else None
         dataset = open_dataset(data, opened.inputs, limit=limit)
-        source = PyTorchSource.parse(baseline, checkpoint, factory_arg)
+        source = PyTorchSource.parse(baseline, checkpoint, factory_arg, ema)
         rivals = open_rivals(
             RivalOptions(
                 names,
@@ -266,7 +279,7 @@ def evaluate(
             opened,
             model,
             fake_quantized=PyTorchSource.parse(
-                fake_quantized, fake_quantized_checkpoint, factory_arg
+                fake_quantized, fake_quantized_checkpoint, factory_arg, fake_quantized_ema
             ),
             reference=reference,
             graph=graph,

@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import asdict
 from enum import Enum
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,6 +15,7 @@ import typer
 from trtqat.cli.agreement_words import describe_agreement
 from trtqat.cli.console import (
     CheckpointOption,
+    EmaOption,
     FactoryArgOption,
     JsonOption,
     QuietOption,
@@ -27,6 +29,7 @@ from trtqat.errors import GateError, UsageError
 from trtqat.files import is_onnx
 
 if TYPE_CHECKING:
+    from trtqat.export.loading import ModelSource
     from trtqat.export.options import ExportOptions, ExportResult
 
 
@@ -59,6 +62,7 @@ def export(
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The ONNX file to write.")],
     checkpoint: CheckpointOption = None,
+    ema: EmaOption = None,
     factory_arg: FactoryArgOption = None,
     inputs: Annotated[
         list[str] | None,
@@ -176,10 +180,10 @@ def export(
             data=data,
         )
         if is_graph:
-            if checkpoint or factory_arg:
+            if checkpoint or factory_arg or ema is not None:
                 raise UsageError(
                     f"'{source}' is an ONNX file; it brings its weights and takes no arguments.",
-                    "Leave out --checkpoint and --factory-arg.",
+                    "Leave out --checkpoint, --ema and --factory-arg.",
                 )
             if static_batch or exporter is not ExporterChoice.auto:
                 raise UsageError(
@@ -190,27 +194,23 @@ def export(
 
             result = improve_onnx(Path(source), output, options)
         else:
-            result = _export_model(source, checkpoint, factory_arg or [], output, options)
+            from trtqat.export.loading import ModelSource, parse_factory_args
+
+            of = ModelSource(source, checkpoint, parse_factory_args(factory_arg or []), ema)
+            result = _export_model(of, output, options)
         if not print_json(_as_json(result), json):
             _print(result)
         if strict and result.warnings:
             raise GateError(
                 f"Lint warns {len(result.warnings)} times, first of '{result.warnings[0].where}'.",
-                f"Read the findings with: trtqat inspect {output}",
+                f"Read the findings with: trtqat inspect {quote(str(output))}",
             )
 
 
-def _export_model(
-    pointer: str,
-    checkpoint: Path | None,
-    factory_args: list[str],
-    output: Path,
-    options: ExportOptions,
-) -> ExportResult:
-    from trtqat.export.loading import ModelSource, load_model, parse_factory_args
+def _export_model(source: ModelSource, output: Path, options: ExportOptions) -> ExportResult:
+    from trtqat.export.loading import load_model
     from trtqat.export.pipeline import export_onnx
 
-    source = ModelSource(pointer, checkpoint, parse_factory_args(factory_args))
     return export_onnx(load_model(source), output, options, provenance=source.describe())
 
 
@@ -262,4 +262,4 @@ def _print(result: ExportResult) -> None:
         typer.echo(line)
     typer.echo(describe_findings(result.findings))
     if result.findings:
-        typer.echo(f"what they cost and how to mend them: trtqat inspect {result.path}")
+        typer.echo(f"what they cost and how to mend them: trtqat inspect {quote(str(result.path))}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from trtqat.errors import GateError
@@ -135,7 +136,7 @@ def check_int8(coverage: Coverage, graph: Path, *, required: bool) -> None:
         raise GateError(
             f"{len(missed)} of {len(wanted)} quantized layers are not seen in INT8"
             + (f", first '{missed[0].name}'." if missed else "."),
-            f"Look for their findings with: trtqat inspect {graph}",
+            f"Look for their findings with: trtqat inspect {quote(str(graph))}",
         )
 
 

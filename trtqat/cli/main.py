@@ -1,58 +1,30 @@
-"""The ``trtqat`` command: its subcommands, and nothing that takes long to import."""
+"""The entry point of ``trtqat``: what Ctrl-C does before a command runs.
+
+It imports nothing, so that Ctrl-C is answered before anything is imported that takes time.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated
+import os
+import signal
 
-import typer
-
-import trtqat
-from trtqat.cli.build import build
-from trtqat.cli.doctor import doctor
-from trtqat.cli.evaluate import evaluate
-from trtqat.cli.export import export
-from trtqat.cli.inspect import inspect
-
-# No rich markup: drawing the help with rich would double the time that --help takes.
-app = typer.Typer(
-    name="trtqat",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-)
-app.command("export")(export)
-app.command("build")(build)
-app.command("eval")(evaluate)
-app.command("inspect")(inspect)
-app.command("doctor")(doctor)
-
-
-def _print_version(value: bool) -> None:
-    if value:
-        typer.echo(f"trtqat {trtqat.__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def _root(
-    version: Annotated[
-        bool,
-        typer.Option(
-            "--version", callback=_print_version, is_eager=True, help="Print the version."
-        ),
-    ] = False,
-) -> None:
-    """Turn a quantization-aware-trained PyTorch model into a measured INT8 TensorRT engine.
-
-    export a model to ONNX with explicit Q/DQ, inspect the graph for what costs speed or
-    accuracy, build an engine from it, eval either against the PyTorch model, doctor a host.
-
-    Exit codes: 0 done, 1 it failed, 2 wrong usage or input, 3 a gate was not met, 4 something
-    needed is not here (GPU, TensorRT, an extra), 130 interrupted.
-    """
+# What a shell reports for a program that SIGINT ended.
+INTERRUPTED = 130
 
 
 def main() -> None:
     """Entry point of the console script."""
+    # Imports turn KeyboardInterrupt into other exceptions, and print what they cannot raise.
+    # Whoever started this in the background may have told it to ignore Ctrl-C.
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, end_at_once)
+    from trtqat.cli.app import app
+
     app()
+
+
+def end_at_once(number: int, frame: object) -> None:
+    """Handles SIGINT while no command has begun or when it has ended: there is nothing to undo."""
+    del number, frame
+    os.write(2, b"Interrupted.\n")
+    os._exit(INTERRUPTED)

@@ -46,6 +46,18 @@ class Dataset(Protocol):
         """
 
 
+class Shown:
+    """A data set that shows itself on one line."""
+
+    name: str
+
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__.lstrip('_')}({self.name!r}, {len(self)} samples)"
+
+
 def check_range(start: int, stop: int, length: int) -> None:
     """Refuses a batch that slicing would silently shorten.
 

@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from trtqat.data.batches import Batch, check_input, check_range
+from trtqat.data.batches import Batch, Shown, check_input, check_range
 from trtqat.errors import DataError
 from trtqat.files import write_atomically
 from trtqat.tensors import TensorSpec
@@ -34,7 +34,7 @@ _REAL_FILE_BYTES = 10_000 * RECORD_BYTES
 _ARCHIVE_FOLDER = "cifar-10-batches-bin"
 
 
-class Cifar10:
+class Cifar10(Shown):
     """The test split, bound to a model's only input.
 
     Images stay uint8 in memory, 30 MB for the real test split, and are normalized per batch.

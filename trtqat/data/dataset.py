@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from trtqat.data.batches import Batch, Dataset, check_range
+from trtqat.checks import check_kind
+from trtqat.data.batches import Batch, Dataset, Shown, check_range
 from trtqat.data.cifar10 import Cifar10, split_files
 from trtqat.data.factory import FactoryDataset
 from trtqat.data.npz import Npz
@@ -20,7 +22,7 @@ RANDOM_COUNT = 256
 
 
 def open_dataset(
-    spec: str, inputs: Sequence[TensorSpec], *, limit: int | None = None, seed: int = 0
+    spec: str | Path, inputs: Sequence[TensorSpec], *, limit: int | None = None, seed: int = 0
 ) -> Dataset:
     """Opens data and checks it against the model before anything is measured.
 
@@ -35,9 +37,12 @@ def open_dataset(
         UsageError: The kind is unknown, or a count is below 1.
         DataError: The data is missing or damaged, or does not fit the inputs.
     """
+    check_kind("The data", spec, (str, os.PathLike), "'npz:test.npz'")
+    if limit is not None:
+        check_kind("The limit", limit, int, "1000")
     if limit is not None and limit < 1:
         raise UsageError(f"A limit of {limit} leaves no sample.", "Give at least 1.")
-    dataset = _open(spec, inputs, seed)
+    dataset = _open(str(spec), inputs, seed)
     return dataset if limit is None else first(dataset, limit)
 
 
@@ -83,16 +88,13 @@ def _count(spec: str, text: str) -> int:
     return int(text)
 
 
-class _First:
+class _First(Shown):
     """The first samples of a data set."""
 
     def __init__(self, dataset: Dataset, limit: int) -> None:
         self._dataset = dataset
         self._limit = limit
-
-    @property
-    def name(self) -> str:
-        return self._dataset.name
+        self.name = dataset.name
 
     def __len__(self) -> int:
         return self._limit

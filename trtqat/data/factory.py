@@ -8,18 +8,19 @@ the shape of one sample, or a dict of them by input name; ``label`` an integer o
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from trtqat.data.batches import Batch, check_input, check_labels, check_range, to_input
-from trtqat.errors import DataError, TrtqatError
+from trtqat.data.batches import Batch, Shown, check_input, check_labels, check_range, to_input
+from trtqat.errors import DataError
 from trtqat.pointers import load_pointer
-from trtqat.tensors import TensorSpec
+from trtqat.tensors import Array, TensorSpec
+from trtqat.user_code import returned, user_code
 
 
-class FactoryDataset:
+class FactoryDataset(Shown):
     """What the function returned, with every batch checked against the model."""
 
     def __init__(self, pointer: str, inputs: Sequence[TensorSpec]) -> None:
@@ -39,11 +40,12 @@ class FactoryDataset:
         function = load_pointer(pointer)
         with self._user_code("it was called"):
             self._samples = function()
-        if not hasattr(self._samples, "__len__") or not (
-            hasattr(self._samples, "batch") or hasattr(self._samples, "__getitem__")
-        ):
+            is_dataset = hasattr(self._samples, "__len__") and (
+                hasattr(self._samples, "batch") or hasattr(self._samples, "__getitem__")
+            )
+        if not is_dataset:
             raise DataError(
-                f"{pointer} returned a {type(self._samples).__name__}.",
+                f"{pointer} returned {returned(self._samples)}.",
                 "Return an object with __len__ and either batch(start, stop) or samples "
                 "(inputs, label) by index.",
             )
@@ -68,10 +70,19 @@ class FactoryDataset:
                 self._read_batch if hasattr(self._samples, "batch") else self._read_samples
             )
             inputs, labels = read(start, stop)
-        return self._checked(inputs, labels, stop - start)
+            # The arrays are the user's objects as well, until they are NumPy's.
+            arrays = self._named(inputs)
+            labels = None if labels is None else np.asarray(labels)
+        return self._checked(arrays, labels, stop - start)
 
     def _read_batch(self, start: int, stop: int) -> tuple[Any, Any]:
         batch = self._samples.batch(start, stop)
+        if not (hasattr(batch, "inputs") and hasattr(batch, "labels")):
+            raise DataError(
+                f"The batch(start, stop) of {self.name} returned {returned(batch)} for samples "
+                f"{start} to {stop - 1}.",
+                "Return a trtqat.data.batches.Batch, or what has inputs and labels as it does.",
+            )
         return batch.inputs, batch.labels
 
     def _read_samples(self, start: int, stop: int) -> tuple[Any, Any]:
@@ -97,7 +108,7 @@ class FactoryDataset:
             name: np.stack([np.asarray(sample[0][name]) for sample in samples]) for name in first
         }, labels
 
-    def _checked(self, inputs: object, labels: object, count: int) -> Batch:
+    def _named(self, inputs: Any) -> dict[str, Array]:  # noqa: ANN401
         if not isinstance(inputs, Mapping):
             if len(self._inputs) != 1:
                 names = ", ".join(f"'{spec.name}'" for spec in self._inputs)
@@ -106,7 +117,6 @@ class FactoryDataset:
                     "Return a dict of arrays by input name.",
                 )
             inputs = {self._inputs[0].name: inputs}
-        checked = {}
         for spec in self._inputs:
             if spec.name not in inputs:
                 raise DataError(
@@ -114,7 +124,12 @@ class FactoryDataset:
                     f"{', '.join(map(repr, inputs)) or 'an empty dict'}.",
                     "Name the arrays like the inputs of the model.",
                 )
-            array = np.asarray(inputs[spec.name])
+        return {spec.name: np.asarray(inputs[spec.name]) for spec in self._inputs}
+
+    def _checked(self, arrays: Mapping[str, Array], labels: Array | None, count: int) -> Batch:
+        checked = {}
+        for spec in self._inputs:
+            array = arrays[spec.name]
             if array.ndim == 0 or len(array) != count:
                 raise DataError(
                     f"{self.name} gave an array of shape {array.shape} for input '{spec.name}' "
@@ -125,16 +140,8 @@ class FactoryDataset:
             checked[spec.name] = to_input(self.name, spec, array)
         if labels is None:
             return Batch(checked)
-        return Batch(checked, check_labels(f"The labels of {self.name}", np.asarray(labels), count))
+        return Batch(checked, check_labels(f"The labels of {self.name}", labels, count))
 
-    @contextlib.contextmanager
-    def _user_code(self, when: str) -> Iterator[None]:
-        try:
-            yield
-        except TrtqatError:
-            raise
-        except Exception as error:
-            raise DataError(
-                f"{self.name} raised {type(error).__name__} when {when}: {error}",
-                "Mend the function, or try it in Python first.",
-            ) from error
+    def _user_code(self, when: str) -> contextlib.AbstractContextManager[None]:
+        remedy = "Mend the function, or try it in Python first."
+        return user_code(self.name, DataError, remedy, when=f" when {when}")

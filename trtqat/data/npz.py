@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.lib.npyio import NpzFile
 
-from trtqat.data.batches import Batch, check_input, check_labels, check_range, to_input
+from trtqat.data.batches import Batch, Shown, check_input, check_labels, check_range, to_input
 from trtqat.errors import DataError
 from trtqat.tensors import Array, TensorSpec
 
@@ -21,7 +21,7 @@ LABELS = "labels"
 IMAGES = "images"
 
 
-class Npz:
+class Npz(Shown):
     """The arrays of one file, in memory."""
 
     def __init__(self, path: str | Path, inputs: Sequence[TensorSpec]) -> None:

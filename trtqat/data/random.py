@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from trtqat.data.batches import Batch, check_range
+from trtqat.data.batches import Batch, Shown, check_range
 from trtqat.errors import DataError
 from trtqat.tensors import Array, TensorSpec
 
 
-class Random:
+class Random(Shown):
     """Standard normal numbers for floating point, 0 or 1 for integers and booleans.
 
     A sample depends on the seed and its own index only, so it is the same in a batch of any

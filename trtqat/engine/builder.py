@@ -56,13 +56,19 @@ class BuildResult:
     warnings: tuple[str, ...]
     served: TritonModel | None = None
 
+    def __repr__(self) -> str:
+        return (
+            f"BuildResult('{self.path}', {self.qdq_pairs} Q/DQ pairs, "
+            f"{len(self.warnings)} warnings)"
+        )
+
 
 def build(
     graph: Path | str,
     output: Path | str,
     options: BuildOptions | None = None,
     *,
-    sign: Path | None = None,
+    sign: Path | str | None = None,
     triton: TritonTarget | None = None,
 ) -> BuildResult:
     """Builds an INT8 engine, or a float one to compare it with, and loads it once.
@@ -83,8 +89,9 @@ def build(
     """
     options = options or BuildOptions()
     graph, output = Path(graph), Path(output)
+    timing_cache = None if options.timing_cache is None else Path(options.timing_cache)
     check_writable(output)
-    key = None if sign is None else read_private_key(sign)
+    key = None if sign is None else read_private_key(Path(sign))
     source = read_graph_file(graph, quantized=options.precision == "int8")
     trt = load_tensorrt("Building an engine")
     open_device("Building an engine")
@@ -106,14 +113,14 @@ def build(
     if triton is not None:
         check_repository(triton.repository, inputs, outputs, profile, triton.options)
     config = _configure(trt, builder, profile, options, source)
-    cache = load_timing_cache(config, options.timing_cache)
+    cache = load_timing_cache(config, timing_cache)
     start = time.monotonic()
     plan, reason = build_watched(trt, builder, network, config, messages)
-    if plan is None and is_refused_cache(messages, options.timing_cache):
+    if plan is None and is_refused_cache(messages, timing_cache):
         _LOG.warning(
             "TensorRT %s cannot use the timing cache '%s' for this graph: building without it.",
             trt.__version__,
-            options.timing_cache,
+            timing_cache,
         )
         config, cache = _configure(trt, builder, profile, options, source), None
         plan, reason = build_watched(trt, builder, network, config, messages)
@@ -134,7 +141,7 @@ def build(
         device_memory_bytes=_load_once(trt, logger, messages, plan),
     )
     # Before the plan: with it the next build is fast, should the plan not fit onto the disk.
-    save_timing_cache(config, cache, options.timing_cache)
+    save_timing_cache(config, cache, timing_cache)
     signature = None if key is None else make_signature(manifest.to_json().encode(), key)
     write_plan(output, plan, manifest, signature)
     served = None

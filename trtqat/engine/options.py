@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from trtqat.checks import check_choice, check_kind
 from trtqat.engine.profiles import ProfileOptions
 from trtqat.errors import UsageError
 
@@ -47,12 +49,23 @@ class BuildOptions:
     precision: Precision = "int8"
     workspace_bytes: int | None = None
     optimization_level: int | None = None
-    timing_cache: Path | None = None
+    timing_cache: Path | str | None = None
     tactic_sources: str = ""
     version_compatible: bool = False
     exclude_lean_runtime: bool = False
     strip_weights: bool = False
     hardware_compatibility: str = "none"
+
+    def __post_init__(self) -> None:
+        check_kind("BuildOptions.profile", self.profile, ProfileOptions, "ProfileOptions()")
+        check_choice("BuildOptions.precision", self.precision, ("int8", "fp16", "fp32"))
+        for name in ("workspace_bytes", "optimization_level"):
+            if getattr(self, name) is not None:
+                check_kind(f"BuildOptions.{name}", getattr(self, name), int, "3")
+        if self.timing_cache is not None:
+            path = (str, os.PathLike)
+            check_kind("BuildOptions.timing_cache", self.timing_cache, path, "'timing.cache'")
+        check_kind("BuildOptions.tactic_sources", self.tactic_sources, str, "'-cudnn'")
 
 
 def options_again(
@@ -60,7 +73,7 @@ def options_again(
     plan: str,
     precision: Precision,
     *,
-    timing_cache: Path | None = None,
+    timing_cache: Path | str | None = None,
 ) -> BuildOptions:
     """Shapes and options of an engine that was built, to build another one like it.
 

@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 
 def open_model(
-    path: Path,
+    path: Path | str,
     *,
     cuda_graph: bool = True,
     allow_engine_code: bool = False,
-    trust: Path | None = None,
+    trust: Path | str | None = None,
     flavour: Flavour | None = None,
-    weights: Path | None = None,
+    weights: Path | str | None = None,
 ) -> Model:
     """Opens an ONNX file on the CPU, or any other file as a plan on the GPU.
 
@@ -72,18 +72,24 @@ class PyTorchSource:
         source: Factory, TorchScript file or program (``.pt2``).
         checkpoint: State dict for the factory's model.
         factory_args: ``NAME=VALUE`` pairs.
+        ema: Whether to take averaged or raw weights of a checkpoint that has both.
     """
 
-    source: str
-    checkpoint: Path | None = None
+    source: str | Path
+    checkpoint: str | Path | None = None
     factory_args: Sequence[str] = ()
+    ema: bool | None = None
 
     @classmethod
     def parse(
-        cls, source: str | None, checkpoint: Path | None, factory_args: Sequence[str] | None
+        cls,
+        source: str | None,
+        checkpoint: Path | None,
+        factory_args: Sequence[str] | None,
+        ema: bool | None = None,
     ) -> PyTorchSource | None:
         """Options of a command, if they name a model."""
-        return None if source is None else cls(source, checkpoint, tuple(factory_args or ()))
+        return None if source is None else cls(source, checkpoint, tuple(factory_args or ()), ema)
 
 
 def open_pytorch(
@@ -130,7 +136,7 @@ def open_pytorch(
             "Give file.py:factory, a TorchScript file or a .pt2.",
         )
     pointer = ModelSource(
-        source.source, source.checkpoint, parse_factory_args(list(source.factory_args))
+        source.source, source.checkpoint, parse_factory_args(list(source.factory_args)), source.ema
     )
     if has_quantizers and not Path(source.source).exists():
         # A factory's: read on the CPU, as for an export; PyTorchModel moves it.

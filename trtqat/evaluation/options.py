@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from trtqat.checks import check_kind
 from trtqat.evaluation.timing import LatencyOptions
 from trtqat.evaluation.trtexec import Like
 
@@ -33,3 +34,16 @@ class EvaluateOptions:
     in_flight: int = 6
     like: Like | None = None
     layer_times: bool = False
+
+    def __post_init__(self) -> None:
+        check_kind("EvaluateOptions.batch_size", self.batch_size, int, "32")
+        if self.latency is not None:
+            latency = "LatencyOptions(duration_s=1.0)"
+            check_kind("EvaluateOptions.latency", self.latency, LatencyOptions, latency)
+        check_kind("EvaluateOptions.sweep", self.sweep, (tuple, list), "(1, 8)")
+        for size in self.sweep:
+            check_kind("A batch size of EvaluateOptions.sweep", size, int, "8")
+        check_kind("EvaluateOptions.in_flight", self.in_flight, int, "6")
+        for name in ("latency_budget_ms", "max_accuracy_drop", "min_speedup"):
+            if getattr(self, name) is not None:
+                check_kind(f"EvaluateOptions.{name}", getattr(self, name), (int, float), "1.0")

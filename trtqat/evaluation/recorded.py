@@ -45,14 +45,14 @@ class RecordedBaseline:
     data_sha256: str
 
 
-def read_baseline(path: Path) -> RecordedBaseline:
+def read_baseline(path: Path | str) -> RecordedBaseline:
     """Reads the baseline of a report of ``trtqat eval --json``, or its model if it has none.
 
     Raises:
         UsageError: The file is missing, is no such report, or is of an older version.
     """
     try:
-        report = json.loads(path.read_text(encoding="utf-8"))
+        report = json.loads(Path(path).read_text(encoding="utf-8"))
         schema = report["schema_version"]
         if schema < _OLDEST_SCHEMA:
             raise UsageError(

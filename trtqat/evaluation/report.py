@@ -99,6 +99,13 @@ class Report:
     layers: tuple[LayerTime, ...] = ()
     schema_version: int = SCHEMA_VERSION
 
+    def __repr__(self) -> str:
+        beside = f" beside {self.baseline.name!r}" if self.baseline is not None else ""
+        return (
+            f"Report({self.model.name!r}{beside} on {self.data!r}, {self.images} images, "
+            f"{len(self.failed_gates)} gates failed)"
+        )
+
     @property
     def sides(self) -> tuple[Measured, ...]:
         """The baseline, if there was one, and the model."""

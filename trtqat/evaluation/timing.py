@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from trtqat.checks import check_kind
 from trtqat.evaluation.statistics import Interval
 
 
@@ -20,6 +21,10 @@ class LatencyOptions:
 
     warm_up_ms: float = 200.0
     duration_s: float = 3.0
+
+    def __post_init__(self) -> None:
+        for name in ("warm_up_ms", "duration_s"):
+            check_kind(f"LatencyOptions.{name}", getattr(self, name), (int, float), "3.0")
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ _WORDS = Words(
 )
 
 
-def improve_onnx(source: Path, output: Path, options: ExportOptions) -> ExportResult:
+def improve_onnx(source: Path | str, output: Path | str, options: ExportOptions) -> ExportResult:
     """Improves a Q/DQ graph that some other tool wrote.
 
     Args:
@@ -58,6 +58,7 @@ def improve_onnx(source: Path, output: Path, options: ExportOptions) -> ExportRe
         UsageError: The file cannot be written, or codes were to become FP16.
     """
     start = time.monotonic()
+    source, output = Path(source), Path(output)
     check_writable(output)
     check_opset(options.opset, options.precision)
     check_quantized_input(options)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ast
 import contextlib
-import sys
+import os
+import shlex
 import warnings
 import zipfile
 from collections.abc import Mapping
@@ -14,15 +15,14 @@ from typing import Any
 
 import torch
 
-from trtqat.errors import SourceError, TrtqatError, UsageError, first_line
+from trtqat.checks import check_kind
+from trtqat.errors import SourceError, UsageError
+from trtqat.export.checkpoint import load_state
 from trtqat.export.program import load_program, program_module
 from trtqat.files import sha256_of
-from trtqat.pointers import load_pointer
-from trtqat.quant.quantizers import fit_to_checkpoint
+from trtqat.pointers import is_pointer, load_pointer
 from trtqat.quant.silence import quiet_toolkit
-
-_WRAPPERS = ("model_state_dict", "state_dict", "model")
-_PREFIXES = ("module.", "_orig_mod.")
+from trtqat.user_code import returned, user_code
 
 
 @dataclass(frozen=True)
@@ -32,33 +32,52 @@ class ModelSource:
     Attributes:
         pointer: ``"pkg.module:factory"``, ``"file.py:factory"``, a TorchScript file, or a
             ``torch.export`` program (``.pt2``).
-        checkpoint: State dict for the factory's model.
+        checkpoint: State dict for the factory's model; see ``load_state``.
         factory_args: Keyword arguments for the factory.
+        ema: Whether to take averaged weights (EMA, SWA) or the raw ones of a checkpoint that has
+            both.
     """
 
-    pointer: str
-    checkpoint: Path | None = None
+    pointer: str | Path
+    checkpoint: str | Path | None = None
     factory_args: Mapping[str, Any] = field(default_factory=dict)
+    ema: bool | None = None
+
+    def __post_init__(self) -> None:
+        check_kind("ModelSource.pointer", self.pointer, (str, os.PathLike), "'file.py:factory'")
+        if self.checkpoint is not None:
+            check_kind("ModelSource.checkpoint", self.checkpoint, (str, os.PathLike), "'qat.pt'")
+        check_kind("ModelSource.factory_args", self.factory_args, Mapping, "{'width': 64}")
+        if self.ema is not None:
+            check_kind("ModelSource.ema", self.ema, bool, "True")
+            if self.checkpoint is None:
+                raise UsageError(
+                    "A choice of averaged or raw weights belongs to a checkpoint.",
+                    "Give the checkpoint, too, or leave out --ema and --no-ema.",
+                )
 
     def describe(self) -> dict[str, Any]:
         """What the exported graph records of its source: names and hashes, no host paths."""
-        described: dict[str, Any] = {"source": Path(self.pointer).name}
+        pointer = Path(self.pointer)
+        described: dict[str, Any] = {"source": pointer.name}
         if self.factory_args:
             described["factory_args"] = dict(self.factory_args)
-        if Path(self.pointer).is_file():
-            described["source_sha256"] = sha256_of(Path(self.pointer))
+        if pointer.is_file():
+            described["source_sha256"] = sha256_of(pointer)
         if self.checkpoint is not None:
-            described["checkpoint"] = self.checkpoint.name
-            described["checkpoint_sha256"] = sha256_of(self.checkpoint)
+            described["checkpoint"] = Path(self.checkpoint).name
+            described["checkpoint_sha256"] = sha256_of(Path(self.checkpoint))
+        if self.ema is not None:
+            described["ema"] = self.ema
         return described
 
 
-def load_model(source: ModelSource | str, *, device: str = "cpu") -> torch.nn.Module:
+def load_model(source: ModelSource | str | Path, *, device: str = "cpu") -> torch.nn.Module:
     """Loads a model in eval mode.
 
     Args:
-        source: Factory with an optional checkpoint, a TorchScript file or a program; a string is
-            its pointer.
+        source: Factory with an optional checkpoint, a TorchScript file or a program; a string or
+            path is its pointer.
         device: Where to; the files hold constants that only loading moves.
 
     Returns:
@@ -69,19 +88,29 @@ def load_model(source: ModelSource | str, *, device: str = "cpu") -> torch.nn.Mo
         QuantizerError: A quantizer in a program is no symmetric INT8, or the factory could not
             insert or calibrate its own.
     """
-    source = ModelSource(source) if isinstance(source, str) else source
-    path = Path(source.pointer)
+    source = source if isinstance(source, ModelSource) else ModelSource(source)
+    pointer, path = str(source.pointer), Path(source.pointer)
     if path.suffix == ".py":
         raise SourceError(
             f"'{path}' is a file with code, and does not say which function makes the model.",
-            f"Name it behind a colon: {path}:qat",
+            f"Name it behind a colon: {shlex.quote(f'{path}:qat')}",
         )
     with quiet_toolkit():
-        if ":" in source.pointer and not path.exists():
-            model = _from_factory(source).to(device)
+        if is_pointer(pointer) and not path.exists():
+            model = _from_factory(source, device)
         else:
             model = _from_file(path, source, device)
-    return model.eval()
+    with _running(source):
+        return model.eval()
+
+
+def _running(source: ModelSource) -> contextlib.AbstractContextManager[None]:
+    """Around methods of a model that its class may have changed, as ``train``."""
+    return user_code(
+        f"The model of '{source.pointer}'",
+        SourceError,
+        "It must be a torch.nn.Module that can be moved and put into eval mode.",
+    )
 
 
 def parse_factory_args(pairs: list[str]) -> dict[str, Any]:
@@ -102,34 +131,31 @@ def parse_factory_args(pairs: list[str]) -> dict[str, Any]:
     return parsed
 
 
-def _from_factory(source: ModelSource) -> torch.nn.Module:
+def _from_factory(source: ModelSource, device: str) -> torch.nn.Module:
+    subject = f"The factory '{source.pointer}'"
     try:
-        factory = load_pointer(source.pointer)
+        factory = load_pointer(str(source.pointer))
     except UsageError as error:
         raise SourceError(error.problem, error.remedy) from error
-    try:
-        # Standard output is for results; ModelOpt prints how many quantizers it inserted.
-        with contextlib.redirect_stdout(sys.stderr):
-            model = factory(**source.factory_args)
-    except TrtqatError:
-        # From insert_quantizers or calibrate: it says what is wrong and the way out by itself.
-        raise
-    except Exception as error:
-        raise SourceError(
-            f"The factory '{source.pointer}' raised {type(error).__name__}: {first_line(error)}.",
-            "It must return the model when it is called with the --factory-arg values alone.",
-        ) from error
-    if isinstance(model, torch.export.ExportedProgram) or _is_program(model):
-        model = program_module(model, source.pointer)
-    if not isinstance(model, torch.nn.Module):
-        raise SourceError(
-            f"The factory '{source.pointer}' returned a {type(model).__name__}, not a model.",
-            "It must return a torch.nn.Module, or a torch.export program.",
-        )
-    model = model.cpu()
-    if source.checkpoint is not None:
-        _load_checkpoint(model, source.checkpoint)
-    return model
+    # TrtqatErrors pass: from insert_quantizers or calibrate, which say the way out by themselves.
+    with user_code(
+        subject,
+        SourceError,
+        "It must return the model when it is called with the --factory-arg values alone.",
+    ):
+        model = factory(**source.factory_args)
+    with _running(source):
+        if isinstance(model, torch.export.ExportedProgram) or _is_program(model):
+            model = program_module(model, str(source.pointer))
+        if not isinstance(model, torch.nn.Module):
+            raise SourceError(
+                f"{subject} returned {returned(model)}, not a model.",
+                "It must return a torch.nn.Module, or a torch.export program.",
+            )
+        model = model.cpu()
+        if source.checkpoint is not None:
+            load_state(model, source.checkpoint, ema=source.ema)
+        return model.to(device)
 
 
 def _is_program(model: object) -> bool:
@@ -172,69 +198,9 @@ def _torchscript(path: Path, device: str) -> torch.nn.Module:
         raise SourceError(
             f"'{path}' is not a TorchScript file"
             + (", but may be a checkpoint." if looks_like_checkpoint else "."),
-            f"A checkpoint goes with its factory: SOURCE file.py:factory, --checkpoint {path.name}."
+            "A checkpoint goes with its factory: SOURCE file.py:factory, "
+            f"--checkpoint {shlex.quote(str(path))}"
             if looks_like_checkpoint
             else "Write one with torch.jit.trace(model, example).save(path).",
         ) from error
     return model
-
-
-def _load_checkpoint(model: torch.nn.Module, path: Path) -> None:
-    state = _read_state_dict(path)
-    fit_to_checkpoint(model, state)
-    expected = model.state_dict()
-    missing = [key for key in expected if key not in state]
-    unexpected = [key for key in state if key not in expected]
-    differing = [
-        f"{key} {tuple(state[key].shape)} for {tuple(expected[key].shape)}"
-        for key in expected
-        if key in state and state[key].shape != expected[key].shape
-    ]
-    if missing or unexpected or differing:
-        findings = [
-            f"{what}: {_first(keys)}"
-            for what, keys in (
-                ("missing", missing),
-                ("not in the model", unexpected),
-                ("other shape", differing),
-            )
-            if keys
-        ]
-        raise SourceError(
-            f"Checkpoint '{path}' does not fit the model ({'; '.join(findings)}).",
-            "Build the model as it was trained: check --factory-arg, and that the factory "
-            "inserts the quantizers.",
-        )
-    model.load_state_dict(state)
-
-
-def _read_state_dict(path: Path) -> dict[str, torch.Tensor]:
-    if not path.is_file():
-        raise SourceError(f"There is no checkpoint '{path}'.", "Check the path.")
-    try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise SourceError(
-            f"Checkpoint '{path}' cannot be read: it is no PyTorch file, or it holds Python "
-            f"objects besides tensors ({str(error).splitlines()[0]}).",
-            "Save the state dict alone: torch.save(model.state_dict(), path).",
-        ) from error
-    for wrapper in _WRAPPERS:
-        if isinstance(loaded, dict) and isinstance(loaded.get(wrapper), dict):
-            loaded = loaded[wrapper]
-            break
-    if not isinstance(loaded, dict) or not any(torch.is_tensor(v) for v in loaded.values()):
-        raise SourceError(
-            f"Checkpoint '{path}' holds no state dict.",
-            f"It must be a state dict, plain or under one of {', '.join(_WRAPPERS)}.",
-        )
-    state = {key: value for key, value in loaded.items() if torch.is_tensor(value)}
-    for prefix in _PREFIXES:
-        if all(key.startswith(prefix) for key in state):
-            state = {key[len(prefix) :]: value for key, value in state.items()}
-    return state
-
-
-def _first(keys: list[str], count: int = 3) -> str:
-    more = f" and {len(keys) - count} more" if len(keys) > count else ""
-    return ", ".join(keys[:count]) + more

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from trtqat.checks import check_choice, check_kind
 from trtqat.graph.fold_batch_norm import FoldedBatchNorms
 from trtqat.graph.half.derive import HalfReport
 from trtqat.graph.improve import Improvements, ImproveOptions
@@ -47,6 +48,22 @@ class ExportOptions:
     min_sqnr_db: float = MIN_SQNR_DB
     data: str | None = None
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        example = "(TensorSpec('x', (1, 3, 32, 32)),)"
+        check_kind("ExportOptions.inputs", self.inputs, (tuple, list), example)
+        for each in self.inputs:
+            check_kind("An input of ExportOptions", each, TensorSpec, example)
+        # A list is as good, and frozen options hold nothing that changes.
+        object.__setattr__(self, "inputs", tuple(self.inputs))
+        check_kind("ExportOptions.opset", self.opset, int, "17")
+        check_choice("ExportOptions.exporter", self.exporter, ("auto", "dynamo", "torchscript"))
+        check_kind("ExportOptions.improve", self.improve, ImproveOptions, "ImproveOptions()")
+        check_choice("ExportOptions.precision", self.precision, ("fp32", "fp16"))
+        check_kind("ExportOptions.min_sqnr_db", self.min_sqnr_db, (int, float), "20.0")
+        check_kind("ExportOptions.seed", self.seed, int, "0")
+        for name in ("static_batch", "quantized_input"):
+            check_kind(f"ExportOptions.{name}", getattr(self, name), bool, "True")
 
 
 @dataclass(frozen=True)
@@ -99,6 +116,12 @@ class ExportResult:
     size_bytes: int
     seconds: float
     notes: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        return (
+            f"ExportResult('{self.path}', {self.pairs} Q/DQ pairs, opset {self.opset}, "
+            f"SQNR {self.verification.sqnr_db:.1f} dB, {len(self.findings)} findings)"
+        )
 
     @property
     def batch_norms(self) -> FoldedBatchNorms | None:

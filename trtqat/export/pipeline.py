@@ -49,6 +49,7 @@ from trtqat.quant.quantizers import Quantizer, read_quantizers, replaced_quantiz
 from trtqat.quant.silence import quiet_toolkit
 from trtqat.runtime.onnx_example import Example
 from trtqat.tensors import Array, Arrays, TensorSpec
+from trtqat.user_code import user_code
 
 __all__ = ["ExportOptions", "ExportResult", "export_onnx"]
 
@@ -86,7 +87,8 @@ def export_onnx(
     check_writable(output)
     check_opset(options.opset, options.precision)
     check_quantized_input(options)
-    model.eval()
+    with user_code("The model", SourceError, "It must be one that can be put into eval mode."):
+        model.eval()
     _check_float32(model)
     inputs = sampling.order_inputs(model, options.inputs)
     samples = read_samples(options.data, inputs)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stdout
 from typing import Any
 
 import torch
@@ -12,6 +14,7 @@ from trtqat.errors import ExportError, SourceError, TrtqatError, first_line
 from trtqat.runtime.pytorch_hooks import watched
 from trtqat.runtime.pytorch_session import name_outputs
 from trtqat.tensors import Array, TensorSpec, specs_by_name
+from trtqat.user_code import exits_told
 
 Samples = dict[str, torch.Tensor]
 
@@ -63,10 +66,10 @@ def run_model(model: torch.nn.Module, samples: Samples) -> dict[str, Array]:
 
     Raises:
         ExportError: The model raises on the samples.
-        SourceError: It returns something else than tensors.
+        SourceError: It returns something else than tensors, or ends the program.
     """
     try:
-        with torch.no_grad():
+        with torch.no_grad(), redirect_stdout(sys.stderr), exits_told("The model's forward"):
             result = model(*samples.values())
     except TrtqatError:
         raise

@@ -25,6 +25,7 @@ from trtqat.export.samples import Samples
 from trtqat.export.script_outputs import is_dict_script, restore_paths, returning_values
 from trtqat.export.symbolics import registered_symbolics
 from trtqat.graph.expand_fake_quantize import DOMAIN, OP_TYPE
+from trtqat.user_code import exits_told
 
 _LOG = logging.getLogger(__name__)
 # The torch.export-based exporter knows no older one.
@@ -107,7 +108,7 @@ def _dynamo(
     # look as if it could not translate the model.
     importlib.import_module("torch._dynamo")
     try:
-        with _quiet():
+        with _quiet(), exits_told("The model's forward, while it was traced,"):
             program = torch.onnx.export(
                 model,
                 tuple(samples.values()),
@@ -121,6 +122,8 @@ def _dynamo(
                     torch.ops.trtqat.fake_quantize.default: _onnxscript_translation()
                 },
             )
+    except TrtqatError:
+        raise
     except Exception as error:
         raise ExportError(
             f"The torch.export-based exporter failed: {_root_cause(error)}",
@@ -145,7 +148,8 @@ def _torchscript(
         with _quiet():
             exported = returning_values(model, samples) if is_dict else model
         tensors = {**dict(exported.named_parameters()), **dict(exported.named_buffers())}
-        with _quiet(), registered_symbolics(opset, tensors):
+        forward = exits_told("The model's forward, while it was traced,")
+        with _quiet(), registered_symbolics(opset, tensors), forward:
             torch.onnx.export(
                 exported,
                 tuple(samples.values()),

@@ -19,6 +19,7 @@ from onnx import TensorProto, helper, version_converter
 from onnx_ir.passes import common
 
 from trtqat.errors import ExportError, GraphError, first_line
+from trtqat.extras import install
 from trtqat.runtime.onnx_reference import OnnxModel
 
 # The first opset whose QuantizeLinear and DequantizeLinear take FP16.
@@ -82,7 +83,7 @@ def newest_opset() -> int:
         return int(opset)
     raise GraphError(
         f"The installed ONNX Runtime runs no opset that onnx {onnx.__version__} writes.",
-        "Install a newer one: pip install --upgrade 'trtqat[export]'",
+        f"Install a newer one in the checkout of trtqat: {install('export', '--upgrade')}",
     )
 
 

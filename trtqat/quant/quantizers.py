@@ -123,7 +123,22 @@ def replaced_quantizers(
             _set_submodule(model, name, original)
 
 
-def fit_to_checkpoint(model: torch.nn.Module, state: Mapping[str, torch.Tensor]) -> None:
+def optional_buffers(model: torch.nn.Module) -> set[str]:
+    """Keys of a state dict that quantizers have only once they have a range, or in its shape."""
+    # Under every name: a state dict has a shared quantizer's buffers as often as it has names.
+    return {
+        f"{name}.{buffer}"
+        for name, module in model.named_modules(remove_duplicate=False)
+        for reader in READERS
+        if reader.is_quantizer(module)
+        for buffer in reader.BUFFERS
+        if _owner(module, buffer) is not None
+    }
+
+
+def fit_to_checkpoint(
+    model: torch.nn.Module, state: Mapping[str, torch.Tensor], prefix: str = ""
+) -> None:
     """Gives quantizers the buffers that a checkpoint is about to fill, in its shapes.
 
     Ranges appear with calibration, so a factory's model may lack them, or have them per tensor
@@ -131,25 +146,36 @@ def fit_to_checkpoint(model: torch.nn.Module, state: Mapping[str, torch.Tensor])
     missing with ``.cuda()`` and so fails on a host without a GPU.
 
     Args:
-        model: The model that ``load_state_dict`` will be called on; on the CPU.
+        model: The model that ``load_state_dict`` will be called on; the buffers go to the device
+            of its parameters.
         state: The checkpoint's state dict.
+        prefix: What stands before the model's keys in it.
     """
+    device = next((tensor.device for tensor in model.parameters()), None)
     for name, module, reader in quantizers_of(model):
         for buffer in reader.BUFFERS:
-            saved = state.get(f"{name}.{buffer}")
+            saved = state.get(f"{prefix}{name}.{buffer}")
             if saved is not None:
-                _fit_buffer(module, buffer, saved)
+                _fit_buffer(module, buffer, saved, device)
 
 
-def _fit_buffer(module: torch.nn.Module, name: str, saved: torch.Tensor) -> None:
-    path, _, key = name.rpartition(".")
-    try:
-        owner = module.get_submodule(path)
-    except AttributeError:
-        return  # an observer that this model does not have: loading says so
+def _fit_buffer(
+    module: torch.nn.Module, name: str, saved: torch.Tensor, device: torch.device | None
+) -> None:
+    owner, key = _owner(module, name), name.rpartition(".")[2]
+    if owner is None:
+        return  # loading says so
     current = getattr(owner, key, None)
     if current is None or current.shape != saved.shape:
-        owner.register_buffer(key, torch.zeros_like(saved, device="cpu"))
+        owner.register_buffer(key, torch.zeros_like(saved, device=device))
+
+
+def _owner(module: torch.nn.Module, buffer: str) -> torch.nn.Module | None:
+    """Which module below a quantizer has a buffer; None for an observer that it does not have."""
+    try:
+        return module.get_submodule(buffer.rpartition(".")[0])
+    except AttributeError:
+        return None
 
 
 def _set_submodule(model: torch.nn.Module, name: str, module: torch.nn.Module) -> None:

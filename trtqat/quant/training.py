@@ -13,6 +13,7 @@ value beyond amax saturates.
 from __future__ import annotations
 
 import contextlib
+import copy
 import fnmatch
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
@@ -20,9 +21,12 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from trtqat.checks import check_choice, check_kind, check_names
 from trtqat.errors import QuantizerError, first_line
 from trtqat.quant.pytorch_quantization import is_quantizer
+from trtqat.quant.quantizers import fit_to_checkpoint
 from trtqat.quant.silence import load_toolkit, quiet_toolkit
+from trtqat.user_code import exits_told
 
 # What the histogram calibrator keeps inside amax, in percent of the values: the toolkit's
 # default. Its other two methods are no choice here: "mse" needs a GPU, "entropy" takes minutes.
@@ -49,20 +53,25 @@ def insert_quantizers(
     *,
     skip: Sequence[str] = (),
     calibrator: Literal["max", "histogram"] = "max",
+    transposed: bool = False,
 ) -> list[str]:
     """Replaces convolutions, linear layers and average pools by quantized ones, in place.
 
     A replacement holds the very same parameters, buffers and hooks and is in the same mode. Only
     these classes themselves are replaced, not classes derived from them: such a layer may compute
     something else (the output projection of ``nn.MultiheadAttention`` is never called).
-    Quantized layers are left alone, so a second call changes nothing.
+    Quantized layers are left alone, so a second call changes nothing. Transposed convolutions stay
+    in floating point unless they are asked for: TensorRT 8.6 builds no quantized one.
 
     Args:
-        model: Changed in place. A state dict saved before still loads; ``_amax`` is added to it.
+        model: Changed in place. A state dict saved before still loads; ``_amax`` is added to it,
+            and what was saved after calibration loads, with ``load_state_dict``, also where the
+            ranges are not there yet, with or without a GPU.
         skip: Patterns of dotted names, as ``fnmatch`` reads them, that stay in floating
             point: ``"classifier.6"``, ``"features.*"``.
         calibrator: How activations will be calibrated: by their largest value, or by the
             99.99th percentile. Weights are always calibrated by their largest value.
+        transposed: Whether transposed convolutions are quantized, too, for TensorRT 10 and newer.
 
     Returns:
         Dotted names of the replaced layers in module order; a shared layer is named once.
@@ -70,10 +79,15 @@ def insert_quantizers(
     Raises:
         QuantizerError: A pattern matches no layer, the model is itself such a layer, or a
             convolution pads in a way that its quantized class does not; nothing is changed then.
+        UsageError: An argument is none of those.
         MissingError: pytorch-quantization is not installed.
     """
+    check_kind("The model", model, nn.Module, "torch.nn.Module")
+    check_names("skip", skip, "skip=['fc', 'features.*']")
+    check_choice("calibrator", calibrator, ("max", "histogram"))
+    check_kind("transposed", transposed, bool, "transposed=True")
     toolkit = load_toolkit()
-    places = _find_places(model, skip)
+    places = _find_places(model, skip, transposed=transposed)
     replacements: dict[int, nn.Module] = {}
     names = []
     with quiet_toolkit():
@@ -83,6 +97,9 @@ def insert_quantizers(
                 names.append(name)
             parent, _, child = name.rpartition(".")
             setattr(model.get_submodule(parent), child, replacements[id(module)])
+    if names:
+        # Of the whole model first, whose device the ranges go to; a pool alone does not know one.
+        model.register_load_state_dict_pre_hook(_make_room)  # type: ignore[no-untyped-call]
     return names
 
 
@@ -114,7 +131,7 @@ def calibrate(model: nn.Module, batches: Iterable[Any]) -> None:
     device = next((tensor.device for tensor in model.parameters()), torch.device("cpu"))
     with quiet_toolkit(), torch.no_grad(), _calibration_mode(model, quantizers):
         count = 0
-        for batch in batches:
+        for batch in _told(batches):
             with _zero_width_explained(quantizers):
                 _run(model, batch, device)
             count += 1
@@ -127,7 +144,19 @@ def calibrate(model: nn.Module, batches: Iterable[Any]) -> None:
             quantizer.register_buffer("_amax", amaxes[name])
 
 
-def _find_places(model: nn.Module, skip: Sequence[str]) -> list[tuple[str, nn.Module]]:
+def _make_room(
+    module: nn.Module, state: Mapping[str, Any], prefix: str, *_: object, **__: object
+) -> None:
+    """Registers the buffers that a state dict is about to fill, before the toolkit's own loading.
+
+    The toolkit creates a missing one with ``.cuda()``, which fails on a host without a GPU.
+    """
+    fit_to_checkpoint(module, state, prefix)
+
+
+def _find_places(
+    model: nn.Module, skip: Sequence[str], *, transposed: bool
+) -> list[tuple[str, nn.Module]]:
     """Every name of every layer to replace; all the checks that need no replacement."""
     kinds = (*_WITH_WEIGHT_PER_CHANNEL, *_WITH_WEIGHT_PER_TENSOR, *_INPUT_ONLY)
     found = [
@@ -151,7 +180,11 @@ def _find_places(model: nn.Module, skip: Sequence[str]) -> list[tuple[str, nn.Mo
         for name, module in found
         if any(fnmatch.fnmatchcase(name, pattern) for pattern in skip)
     }
-    places = [(name, module) for name, module in found if id(module) not in skipped]
+    places = [
+        (name, module)
+        for name, module in found
+        if id(module) not in skipped and (transposed or type(module) not in _WITH_WEIGHT_PER_TENSOR)
+    ]
     for name, module in places:
         padding = getattr(module, "padding_mode", "zeros")
         if padding != "zeros":
@@ -181,6 +214,9 @@ def _quantized(toolkit: Any, module: nn.Module, calibrator: str) -> nn.Module:  
         replacement._weight_quantizer = make(describe(num_bits=8, axis=axis))
     for child in replacement.children():
         child.train(module.training)
+    # The original's hooks are its own: it may stand in another model.
+    replacement._load_state_dict_pre_hooks = copy.copy(module._load_state_dict_pre_hooks)
+    replacement.register_load_state_dict_pre_hook(_make_room)  # type: ignore[no-untyped-call]
     return replacement
 
 
@@ -205,17 +241,31 @@ def _calibration_mode(model: nn.Module, quantizers: Mapping[str, Any]) -> Iterat
             module.training = was_training
 
 
+def _told(batches: Iterable[Any]) -> Iterator[Any]:
+    """The batches; a sentence where whoever makes them would end the program."""
+    with exits_told("What gives the batches for calibration", QuantizerError):
+        iterator = iter(batches)
+    while True:
+        with exits_told("What gives the batches for calibration", QuantizerError):
+            try:
+                batch = next(iterator)
+            except StopIteration:
+                return
+        yield batch
+
+
 def _run(model: Callable[..., object], batch: object, device: torch.device) -> None:
     def move(value: object) -> object:
         return value.to(device) if isinstance(value, torch.Tensor) else value
 
     try:
-        if isinstance(batch, Mapping):
-            model(**{name: move(value) for name, value in batch.items()})
-        elif isinstance(batch, (tuple, list)):
-            model(*map(move, batch))
-        else:
-            model(move(batch))
+        with exits_told("The model's forward", QuantizerError):
+            if isinstance(batch, Mapping):
+                model(**{name: move(value) for name, value in batch.items()})
+            elif isinstance(batch, (tuple, list)):
+                model(*map(move, batch))
+            else:
+                model(move(batch))
     except TypeError as error:
         raise QuantizerError(
             f"The model does not take a batch for calibration: {first_line(error)}.",

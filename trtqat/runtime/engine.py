@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from trtqat.checks import closed
 from trtqat.errors import InferenceError, PlanError, UsageError
 from trtqat.runtime.device_memory import needs_device_memory
 from trtqat.runtime.flavours import Flavour
@@ -24,7 +25,7 @@ from trtqat.runtime.tensorrt_library import (
     make_logger,
     open_device,
 )
-from trtqat.tensors import DYNAMIC, TensorSpec
+from trtqat.tensors import DYNAMIC, TensorSpec, io_in_words
 
 
 class Engine:
@@ -52,9 +53,9 @@ class Engine:
         *,
         cuda_graph: bool = True,
         allow_engine_code: bool = False,
-        trust: Path | None = None,
+        trust: Path | str | None = None,
         flavour: Flavour | None = None,
-        weights: Path | None = None,
+        weights: Path | str | None = None,
     ) -> None:
         """Checks and deserializes a plan.
 
@@ -76,10 +77,11 @@ class Engine:
             MissingError: There is no TensorRT that runs it, or no GPU here.
         """
         path = Path(path)
+        weights = None if weights is None else Path(weights)
         found = preflight(
             path,
             describe_host(),
-            trust=trust,
+            trust=None if trust is None else Path(trust),
             allow_engine_code=allow_engine_code,
             flavour=flavour,
         )
@@ -117,6 +119,12 @@ class Engine:
         self.profiles = _profiles(self._engine, self.inputs)
         self.batch_range = _batch_range(self.profiles)
 
+    def __repr__(self) -> str:
+        return (
+            f"Engine({self.name!r}, {io_in_words(self.inputs, self.outputs)}, "
+            f"batch {self.batch_range[0]} to {self.batch_range[1]})"
+        )
+
     def session(self, batch_size: int, *, cuda_graph: bool | None = None) -> EngineSession:
         """Binds the engine to one batch size: buffers, a stream and, if it captures, a CUDA graph.
 
@@ -131,6 +139,8 @@ class Engine:
             InferenceError: TensorRT makes no execution context, its enqueue fails, or device
                 memory is short.
         """
+        if self._engine is None:
+            raise closed(self.name, "engine")
         low, high = self.batch_range
         if not low <= batch_size <= high:
             raise UsageError(

@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import Literal
 
 from trtqat.errors import MissingError, PlanError
+from trtqat.extras import install
 from trtqat.runtime.compatibility import why_not
 from trtqat.runtime.plan import PlanHeader
 
@@ -132,8 +133,8 @@ def how_to_get(header: PlanHeader, wanted: Flavour | None = None) -> str:
         return f"Install the full TensorRT {written}, or a newer one that may run it."
     if header.is_version_compatible and header.tensorrt[0] <= 10:
         return (
-            "pip install 'trtqat[lean]' brings the lean runtime of TensorRT 10, which runs it; "
-            f"so does TensorRT {written}."
+            f"In the checkout of trtqat, {install('lean')} brings the lean runtime of TensorRT 10, "
+            f"which runs it; so does TensorRT {written}."
         )
     if header.is_version_compatible:
         return f"Install TensorRT {written} or a newer one that may run it, lean or full."

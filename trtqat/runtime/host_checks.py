@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from trtqat.extras import install
 from trtqat.runtime.host import Host
 from trtqat.runtime.preflight import Check
 
@@ -44,7 +45,7 @@ def check_host(host: Host) -> tuple[Check, ...]:
                 "TensorRT",
                 "missing",
                 "build, and eval of a plain engine, need the full TensorRT.",
-                "pip install 'trtqat[tensorrt-cu12]' (or tensorrt-cu13; tensorrt8 on Python 3.10)",
+                f"{install('tensorrt-cu12')}; or tensorrt-cu13, or tensorrt8 on Python 3.10",
             )
         )
     if not host.tensorrt:
@@ -53,7 +54,7 @@ def check_host(host: Host) -> tuple[Check, ...]:
                 "TensorRT",
                 "missing",
                 "eval of a version-compatible engine needs a lean runtime at least.",
-                "pip install 'trtqat[lean]'",
+                install("lean"),
             )
         )
     for package, purpose, extra in _NEEDED:
@@ -61,6 +62,6 @@ def check_host(host: Host) -> tuple[Check, ...]:
         checks.append(
             Check(package, "passed", f"{version}.")
             if version
-            else Check(package, "missing", f"{purpose} it.", f"pip install 'trtqat[{extra}]'")
+            else Check(package, "missing", f"{purpose} it.", install(extra))
         )
     return tuple(checks)

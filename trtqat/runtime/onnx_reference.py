@@ -9,11 +9,12 @@ from typing import Any, Literal
 
 import numpy as np
 
+from trtqat.checks import closed
 from trtqat.errors import GraphError, InferenceError, first_line
 from trtqat.extras import require
 from trtqat.graph import METADATA_KEY
 from trtqat.runtime.input_codes import input_scales, quantize_inputs, with_float_inputs
-from trtqat.tensors import DYNAMIC, Array, Arrays, TensorSpec
+from trtqat.tensors import DYNAMIC, Array, Arrays, TensorSpec, io_in_words
 
 _DTYPES = {
     "tensor(float)": "float32",
@@ -87,8 +88,13 @@ class OnnxModel:
             (1, None) if DYNAMIC in batches else (fixed, fixed)
         )
 
+    def __repr__(self) -> str:
+        return f"OnnxModel({self.name!r}, {io_in_words(self.inputs, self.outputs)})"
+
     def session(self, batch_size: int) -> OnnxSession:
         """A session for one batch size; see ``evaluation.protocol.Session``."""
+        if self._session is None:
+            raise closed(self.name, "model")
         del batch_size  # ONNX Runtime takes any shape that the graph allows.
         return OnnxSession(self._session, self.name, self._scales)
 
@@ -109,7 +115,7 @@ class OnnxSession:
         name: str,
         scales: Mapping[str, float],
     ) -> None:
-        self._session = session
+        self._session: Any = session
         self._name = name
         self._scales = scales
         self._loaded: dict[str, Array] = {}
@@ -125,37 +131,48 @@ class OnnxSession:
 
         Raises:
             InferenceError: ONNX Runtime failed.
+            UsageError: The session is closed.
         """
+        session = self._open()
         try:
-            results = self._session.run(None, quantize_inputs(inputs, self._scales))
+            results = session.run(None, quantize_inputs(inputs, self._scales))
         except Exception as error:
             raise InferenceError(
                 f"ONNX Runtime failed on '{self._name}': {first_line(error)}.",
                 "Check the shapes and dtypes of the inputs.",
             ) from error
-        names = [output.name for output in self._session.get_outputs()]
+        names = [output.name for output in session.get_outputs()]
         return dict(zip(names, map(np.asarray, results), strict=True))
 
     def load(self, inputs: Arrays) -> None:
         """Keeps the inputs that ``compute_times_ms`` runs on."""
+        self._open()
         self._loaded = quantize_inputs(inputs, self._scales)
 
     def compute_times_ms(self, count: int) -> list[float]:
         """Wall-clock time of each of ``count`` runs on the loaded inputs, in ms."""
-        times = []
+        session, times = self._open(), []
         for _ in range(count):
             start = time.perf_counter()
-            self._session.run(None, self._loaded)
+            session.run(None, self._loaded)
             times.append((time.perf_counter() - start) * 1e3)
         return times
 
     def transfer_times_ms(self, count: int) -> tuple[list[float], list[float]]:
         """None: inputs and outputs stay in host memory."""
         del count
+        self._open()
         return [], []
 
     def close(self) -> None:
-        """Nothing to free: the graph owns the memory."""
+        """Lets go of the graph, which owns the memory."""
+        self._session = None
+        self._loaded = {}
+
+    def _open(self) -> Any:  # noqa: ANN401
+        if self._session is None:
+            raise closed(self._name)
+        return self._session
 
 
 def _spec(argument: Any) -> TensorSpec:  # noqa: ANN401

@@ -8,12 +8,13 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from trtqat.errors import MissingError, first_line
+from trtqat.errors import MissingError, TrtqatError, first_line
 from trtqat.quant.quantizers import quantizers_of
 from trtqat.runtime.device_memory import needs_device_memory
 from trtqat.runtime.pytorch_hooks import watched
 from trtqat.runtime.pytorch_session import Arithmetic, PyTorchSession, name_outputs, told
 from trtqat.tensors import DYNAMIC, Array, Arrays, TensorSpec
+from trtqat.user_code import exits_told
 
 Precision = Literal["fp32", "tf32", "fp16"]
 
@@ -87,6 +88,9 @@ class PyTorchModel:
         self._forward: Callable[..., Any] = self._model
         if compiled:
             self._forward = torch.compile(self._model, dynamic=False)
+
+    def __repr__(self) -> str:
+        return f"PyTorchModel({self.name!r}, {', '.join(map(str, self.inputs))}, {self.device!r})"
 
     def session(self, batch_size: int) -> PyTorchSession:
         """A session for one batch size; see ``evaluation.protocol.Session``.
@@ -183,9 +187,10 @@ class PyTorchModel:
             if hasattr(torch._dynamo.config, name)
         }
         try:
-            with self._arithmetic, torch.no_grad(), torch._dynamo.config.patch(limits):
+            compiling = exits_told(f"'{self.name}'")
+            with self._arithmetic, torch.no_grad(), torch._dynamo.config.patch(limits), compiling:
                 self._forward(*inputs)
-        except torch.OutOfMemoryError:
+        except (TrtqatError, torch.OutOfMemoryError):
             raise
         # The compiler has exceptions of its own, and passes on those of its back ends.
         except Exception as error:

@@ -12,9 +12,11 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
+from trtqat.checks import closed
 from trtqat.errors import InferenceError, SourceError, TrtqatError, first_line
 from trtqat.runtime.device_memory import needs_device_memory
 from trtqat.tensors import Array, Arrays, TensorSpec
+from trtqat.user_code import exits_told, returned
 
 _LOG = logging.getLogger(__name__)
 
@@ -64,6 +66,7 @@ class PyTorchSession:
         self._stream: torch.cuda.Stream | None = None
         self._pinned: list[torch.Tensor] = []
         self._result: Any = None
+        self._is_closed = False
         self._graph: torch.cuda.CUDAGraph | None = None
         self.enqueue_times_ms: list[float] = []
         self.mode = f"{way}, CPU, wall clock"
@@ -85,6 +88,7 @@ class PyTorchSession:
         Raises:
             InferenceError: The model raised.
         """
+        self._check_open()
         with torch.cuda.stream(self._stream), told(self._name):
             self._copy_in(inputs)
             self._launch()
@@ -95,6 +99,7 @@ class PyTorchSession:
 
     def load(self, inputs: Arrays) -> None:
         """Puts inputs on the device, for ``compute_times_ms``."""
+        self._check_open()
         with torch.cuda.stream(self._stream), told(self._name):
             self._copy_in(inputs)
         if self._stream is not None:
@@ -102,6 +107,7 @@ class PyTorchSession:
 
     def compute_times_ms(self, count: int) -> list[float]:
         """Time of each of ``count`` runs: CUDA events on a GPU, wall clock on the CPU, in ms."""
+        self._check_open()
         self.enqueue_times_ms = []
         if self._stream is not None:
             with torch.cuda.stream(self._stream), told(self._name):
@@ -116,6 +122,7 @@ class PyTorchSession:
 
     def transfer_times_ms(self, count: int) -> tuple[list[float], list[float]]:
         """Times of ``count`` copies to the GPU and back, by CUDA events; none on the CPU."""
+        self._check_open()
         if self._stream is None:
             return [], []
         with torch.cuda.stream(self._stream), told(self._name):
@@ -138,6 +145,11 @@ class PyTorchSession:
         self._graph = None
         self._result = None
         self._samples, self._inputs, self._pinned = [], [], []
+        self._is_closed = True
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise closed(self._name)
 
     def _timed(self, launch: Callable[[], None], count: int, enqueues: list[float]) -> list[float]:
         events = [
@@ -183,14 +195,15 @@ class PyTorchSession:
         """
         stream = self._stream
         try:
-            with torch.cuda.stream(stream), self._arithmetic, torch.no_grad():
+            capturing = exits_told(f"'{self._name}'")
+            with torch.cuda.stream(stream), self._arithmetic, torch.no_grad(), capturing:
                 for _ in range(3):
                     self._model(*self._inputs)
                 torch.cuda.current_stream().synchronize()
                 graph = torch.cuda.CUDAGraph()
                 with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
                     self._result = self._model(*self._inputs)
-        except torch.OutOfMemoryError:
+        except (TrtqatError, torch.OutOfMemoryError):
             raise
         # A model that synchronises or branches on data cannot be captured: it runs eagerly.
         except Exception as error:
@@ -206,10 +219,12 @@ def told(name: str) -> Iterator[None]:
 
     Raises:
         InferenceError: The model raised, or device memory is short.
+        SourceError: The model ended the program.
     """
     with needs_device_memory(f"A query of '{name}'"):
         try:
-            yield
+            with exits_told(f"'{name}'"):
+                yield
         except (TrtqatError, torch.OutOfMemoryError):
             raise
         except Exception as error:
@@ -270,7 +285,7 @@ def name_outputs(result: Any) -> dict[str, torch.Tensor]:  # noqa: ANN401
         named = {}
     if not named or not all(isinstance(value, torch.Tensor) for value in named.values()):
         raise SourceError(
-            f"The model returns a {type(result).__name__}; an engine has tensors as outputs.",
+            f"The model returns {returned(result)}; an engine has tensors as outputs.",
             "Wrap the model so that forward returns a tensor, or a flat tuple or dict of tensors.",
         )
     return named

@@ -7,6 +7,7 @@ builder was never run.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
@@ -35,7 +36,7 @@ def check_weights(manifest: Mapping[str, Any] | None, plan: Path, weights: Path 
     if is_stripped and weights is None:
         raise PlanError(
             f"The plan '{plan}' was built without its weights.",
-            f"Give the graph that it was built from: --weights {graph}",
+            f"Give the graph that it was built from: --weights {shlex.quote(str(graph))}",
         )
     if weights is None:
         return

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from trtqat.checks import closed
 from trtqat.errors import InferenceError
 from trtqat.runtime.host_quantizer import HostQuantizer
 from trtqat.runtime.tensorrt_library import Messages
@@ -117,6 +118,7 @@ class EngineSession:
         Raises:
             InferenceError: TensorRT's enqueue failed.
         """
+        self._check_open()
         # CUDA's current device belongs to a thread, and each query in flight has one of its own.
         self.device.set_current()
         self._copy_in(inputs)
@@ -127,6 +129,7 @@ class EngineSession:
 
     def load(self, inputs: Arrays) -> None:
         """Puts inputs on the device, for ``compute_times_ms``."""
+        self._check_open()
         self._copy_in(inputs)
         self._stream.sync()
 
@@ -136,6 +139,7 @@ class EngineSession:
         Raises:
             InferenceError: TensorRT's enqueue failed.
         """
+        self._check_open()
         self.enqueue_times_ms = []
         return self._timed(self._launch, count, self.enqueue_times_ms)
 
@@ -144,6 +148,7 @@ class EngineSession:
 
         Pinned memory on the host, by CUDA events; trtexec's H2D and D2H latency.
         """
+        self._check_open()
         return self._timed(self._copy_to_device, count, []), self._timed(self._copy_out, count, [])
 
     def attach_profiler(self, profiler: Any) -> None:  # noqa: ANN401
@@ -156,6 +161,7 @@ class EngineSession:
         Raises:
             InferenceError: TensorRT's enqueue failed.
         """
+        self._check_open()
         self._enqueue()
         self._stream.sync()
 
@@ -181,7 +187,9 @@ class EngineSession:
             tensor.device.copy_to(tensor.pinned, stream=stream)
 
     def close(self) -> None:
-        """Frees graph, buffers, context and stream."""
+        """Frees graph, buffers, context and stream; a second call does nothing."""
+        if self.context is None:
+            return
         self._stream.sync()
         if self._graph is not None:
             self._graph.close()
@@ -191,6 +199,10 @@ class EngineSession:
         self._events.clear()
         self.context = None
         self._stream.close()
+
+    def _check_open(self) -> None:
+        if self.context is None:
+            raise closed(self._name)
 
     def _timed(self, launch: Callable[[], None], count: int, enqueues: list[float]) -> list[float]:
         """Times of ``count`` launches between two events each; host times go to ``enqueues``."""

@@ -52,7 +52,7 @@ def bias_dequantized(view: GraphView) -> Places:
     cost="refusal",
     remedy="Leave transposed convolutions in floating point for TensorRT 8.6.0, which builds no "
     "quantized one (seen on an H200 in five variants).",
-    example="insert_quantizers(model, skip=['decoder.up'])",
+    example="insert_quantizers(model)  # without transposed=True",
 )
 def quantized_conv_transpose(view: GraphView) -> Places:
     """A ConvTranspose between Q/DQ, in a graph that TensorRT 8.6 reads."""

@@ -1,0 +1,216 @@
+"""What a user of the package meets first: its names, their reprs, and wrong arguments."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from torch import nn
+
+import trtqat
+from tests.models import EXAMPLES
+from trtqat.data.dataset import first
+from trtqat.engine.options import BuildOptions
+from trtqat.errors import UsageError
+from trtqat.evaluation.options import EvaluateOptions
+from trtqat.evaluation.timing import LatencyOptions
+from trtqat.export.from_onnx import improve_onnx
+from trtqat.export.pipeline import ExportOptions, ExportResult, export_onnx
+from trtqat.extras import install
+from trtqat.quant.training import insert_quantizers
+from trtqat.runtime.onnx_reference import OnnxModel
+from trtqat.runtime.pytorch import PyTorchModel
+from trtqat.tensors import TensorSpec
+
+X = TensorSpec("x", (1, 3, 16, 16))
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> ExportResult:
+    folder = tmp_path_factory.mktemp("with space")
+    example = EXAMPLES["depthwise"]
+    return export_onnx(example.qat(), str(folder / "m.onnx"), ExportOptions(example.inputs))
+
+
+def test_dir_holds_the_public_names() -> None:
+    _ = trtqat.TensorSpec, trtqat.load_model
+    assert dir(trtqat) == sorted(trtqat.__all__)
+    assert callable(trtqat.load_state)
+
+
+def test_types_are_declared() -> None:
+    assert (Path(trtqat.__file__).parent / "py.typed").is_file()
+
+
+@pytest.mark.parametrize(
+    ("make", "arguments", "said"),
+    [
+        (ExportOptions, {"inputs": (3, 3)}, "An input of ExportOptions is 3, a int"),
+        (ExportOptions, {"inputs": "x:1x3"}, "ExportOptions.inputs is 'x:1x3', a str"),
+        (ExportOptions, {"inputs": X}, "ExportOptions.inputs is TensorSpec"),
+        (
+            ExportOptions,
+            {"inputs": (X,), "exporter": "onnx"},
+            "exporter is 'onnx', which",
+        ),
+        (ExportOptions, {"inputs": (X,), "precision": "int8"}, "precision is 'int8'"),
+        (ExportOptions, {"inputs": (X,), "opset": "17"}, "opset is '17', a str"),
+        (ExportOptions, {"inputs": (X,), "static_batch": 1}, "static_batch is 1"),
+        (TensorSpec, {"name": "x", "shape": 3}, "The shape of 'x' is 3, a int"),
+        (TensorSpec, {"name": "x", "shape": ("N", 3)}, "which are not integers"),
+        (TensorSpec, {"name": (1, 3), "shape": "x"}, "TensorSpec.name is"),
+        (BuildOptions, {"precision": "fp8"}, "precision is 'fp8'"),
+        (BuildOptions, {"timing_cache": 3}, "timing_cache is 3"),
+        (EvaluateOptions, {"latency": 2.0}, "EvaluateOptions.latency is 2.0"),
+        (EvaluateOptions, {"sweep": 8}, "EvaluateOptions.sweep is 8"),
+        (LatencyOptions, {"warm_up_ms": "200"}, "LatencyOptions.warm_up_ms is '200'"),
+        (trtqat.ModelSource, {"pointer": print}, "ModelSource.pointer is"),
+        (
+            trtqat.ModelSource,
+            {"pointer": "f.py:f", "checkpoint": {"w": 1}},
+            "ModelSource.checkpoint is",
+        ),
+        (trtqat.open_dataset, {"spec": 3, "inputs": [X]}, "The data is 3"),
+        (trtqat.open_dataset, {"spec": "random", "inputs": [X], "limit": "8"}, "The limit is '8'"),
+    ],
+)
+def test_wrong_arguments_are_refused_at_once(
+    make: Callable[..., Any], arguments: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(UsageError) as caught:
+        make(**arguments)
+    assert said in caught.value.problem
+    assert caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"skip": "fc"}, "skip is 'fc', where a list of names belongs"),
+        ({"skip": [3]}, "skip is"),
+        ({"skip": None}, "skip is None"),
+        ({"calibrator": "entropy"}, "calibrator is 'entropy', which is no choice"),
+        ({"transposed": "yes"}, "transposed is 'yes'"),
+    ],
+)
+def test_wrong_arguments_insert_nothing(arguments: dict[str, Any], said: str) -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten())
+    with pytest.raises(UsageError) as caught:
+        insert_quantizers(model, **arguments)
+    assert said in caught.value.problem
+    assert type(model[0]) is nn.Conv2d
+
+
+def test_lists_are_as_good_as_tuples() -> None:
+    options = ExportOptions([TensorSpec("x", [1, np.int64(3)])])  # type: ignore[arg-type]
+    assert options == ExportOptions((TensorSpec("x", (1, 3)),))
+    assert type(options.inputs[0].shape[1]) is int
+
+
+def test_transposed_convolutions_are_left_to_float() -> None:
+    """Lint calls a quantized one what TensorRT 8.6 refuses."""
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ConvTranspose2d(4, 4, 2))
+    assert insert_quantizers(model) == ["0"]
+    assert insert_quantizers(model, transposed=True) == ["1"]
+    assert insert_quantizers(nn.Sequential(model[1], nn.Linear(2, 2)), skip=["1"]) == []
+
+
+def test_reprs_are_one_line(exported: ExportResult, tmp_path: Path) -> None:
+    samples = tmp_path / "d.npz"
+    np.savez(samples, x=np.zeros((4, 3, 16, 16), np.float32))
+    data = [trtqat.open_dataset(spec, [X]) for spec in ("random:9", f"npz:{samples}")]
+    model = OnnxModel(str(exported.path))
+    report = trtqat.evaluate(model, data[0], EvaluateOptions(latency=None))
+    shown = {
+        repr(each): each
+        for each in (
+            exported,
+            model,
+            PyTorchModel(nn.Flatten(), [X], device="cpu"),
+            report,
+            X,
+            *data,
+            first(data[0], 3),
+            trtqat.ModelSource("f.py:f"),
+        )
+    }
+    for text in shown:
+        assert "\n" not in text
+        assert len(text) < 200
+    assert "Random('random', 9 samples)" in shown
+    assert "First('random', 3 samples)" in shown
+    assert f"ExportResult('{exported.path}', 6 Q/DQ pairs" in repr(exported)
+
+
+def test_strings_are_as_good_as_paths(exported: ExportResult, tmp_path: Path) -> None:
+    source, output = str(exported.path), str(tmp_path / "again.onnx")
+    assert improve_onnx(source, output, ExportOptions(())).path == Path(output)
+    assert OnnxModel(Path(output)).inputs == OnnxModel(output).inputs
+
+
+def test_a_closed_session_says_so(exported: ExportResult) -> None:
+    batch = {"x": np.zeros((2, 3, 16, 16), np.float32)}
+    model = OnnxModel(exported.path)
+    sessions: list[Any] = [
+        model.session(2),
+        PyTorchModel(nn.Flatten(), [X], device="cpu").session(2),
+    ]
+    for session in sessions:
+        session.run(batch)
+        session.close()
+        session.close()
+        for use, argument in (
+            (session.run, batch),
+            (session.load, batch),
+            (session.compute_times_ms, 1),
+            (session.transfer_times_ms, 1),
+        ):
+            with pytest.raises(UsageError, match=r"The session of '.*' is closed"):
+                use(argument)
+    model.close()
+    with pytest.raises(UsageError, match=r"The model of 'm\.onnx' is closed"):
+        model.session(2)
+
+
+def test_install_hints_work_in_a_shell() -> None:
+    assert install("export", "--upgrade") == "pip install --upgrade -e '.[export]'"
+
+
+HOOK = """
+import os, signal, sys
+class Interrupt:
+    def find_spec(self, name, path=None, target=None):
+        if name == {name!r}:
+            sys.meta_path.remove(self)
+            try:
+                os.kill(os.getpid(), signal.SIGINT)
+            except KeyboardInterrupt as error:
+                raise ImportError("half of a module") from error
+sys.meta_path.insert(0, Interrupt())
+sys.argv = ["trtqat", "export", "f.py:f", "-o", "m.onnx"]
+from trtqat.cli.main import main
+main()
+"""
+
+
+@pytest.mark.parametrize("name", ["typer", "trtqat.cli.console", "trtqat.cli.inspect", "onnx"])
+def test_interrupt_during_an_import(name: str, tmp_path: Path) -> None:
+    """Before a command has begun and in it; an import may turn it into another error."""
+    done = subprocess.run(
+        [sys.executable, "-c", HOOK.format(name=name)],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (130, "")
+    assert done.stderr.startswith("Interrupted")
+    assert done.stderr.count("\n") == 1
+
+
+def test_nothing_is_imported_before_an_interrupt_is_answered() -> None:
+    code = "import sys; import trtqat.cli.main; print(sorted({'typer', 'click'} & {*sys.modules}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
