@@ -72,17 +72,16 @@ def float_engine(
             f"'{graph}' is an FP16 graph; float engines are made of the FP32 graph.",
             "Give --graph with what trtqat export --precision fp32 writes.",
         )
-    import onnx_ir as ir
-
     from trtqat.graph.reading import read_model
     from trtqat.graph.remove_quantization import remove_quantization
+    from trtqat.graph.serialized import save
 
     output = plan.with_name(f"{plan.stem}.{precision}{plan.suffix}")
     with tempfile.TemporaryDirectory() as folder:
         plain = read_model(graph)
         remove_quantization(plain)
         source = Path(folder) / f"{graph.stem}.{precision}.onnx"
-        ir.save(plain, str(source))
+        save(plain, source)
         if reuse and _is_current(output, manifest, sha256_of(source), options):
             _LOG.info("Taking '%s', which was built before.", output)
             return FloatEngine(output, is_new=False)

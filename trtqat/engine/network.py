@@ -52,7 +52,7 @@ def read_graph_file(path: Path, *, quantized: bool = True) -> GraphFile:
         require(package, extra="cuda12", purpose="Building an engine")
     from trtqat.graph.reading import read_proto
 
-    model = read_proto(path, weights=False)
+    model = read_proto(path)
     pairs = sum(node.op_type == "DequantizeLinear" for node in model.graph.node)
     if quantized and pairs == 0:
         raise GraphError(

@@ -13,7 +13,7 @@ import numpy as np
 import onnx_ir as ir
 
 from trtqat.errors import GraphError, SourceError
-from trtqat.export.finishing import finish, serialize
+from trtqat.export.finishing import finish
 from trtqat.export.options import ExportOptions, ExportResult, Verification
 from trtqat.export.precision import check_opset, in_precision
 from trtqat.export.quantized_input import check_quantized_input, codes_of, with_quantized_inputs
@@ -25,6 +25,7 @@ from trtqat.graph.lower_opset import lower_opset
 from trtqat.graph.name_nodes import name_unnamed
 from trtqat.graph.pairs import DEQUANTIZE, QUANTIZE
 from trtqat.graph.reading import read_model
+from trtqat.graph.serialized import serialize, temporary_graphs
 from trtqat.graph.write_axes import write_axes
 from trtqat.runtime.onnx_agreement import verify_agreement
 from trtqat.tensors import Array, Arrays, TensorSpec, random_arrays, specs_by_name
@@ -34,6 +35,7 @@ _BATCH_SIZES = (2, 1, 3)
 _EXACT_DB = 60.0
 
 
+@temporary_graphs()
 def improve_onnx(source: Path, output: Path, options: ExportOptions) -> ExportResult:
     """Improves a Q/DQ graph that some other tool wrote.
 

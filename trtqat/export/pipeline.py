@@ -19,7 +19,7 @@ import torch
 
 from trtqat.errors import ExportError, SourceError, TrtqatError
 from trtqat.export import samples as sampling
-from trtqat.export.finishing import finish, serialize
+from trtqat.export.finishing import finish
 from trtqat.export.options import Exporter, ExportOptions, ExportResult
 from trtqat.export.precision import check_opset, in_precision
 from trtqat.export.quantized_input import check_quantized_input, with_quantized_inputs
@@ -29,6 +29,7 @@ from trtqat.files import check_writable
 from trtqat.graph.canonical import canonicalize
 from trtqat.graph.expand_fake_quantize import ExpandedPairs
 from trtqat.graph.improve import improve
+from trtqat.graph.serialized import serialize, temporary_graphs
 from trtqat.quant.operator import FakeQuantize
 from trtqat.quant.quantizers import read_quantizers, replaced_quantizers
 from trtqat.quant.silence import quiet_toolkit
@@ -43,6 +44,7 @@ _TRACED_BATCH = 2
 _OTHER_BATCH = 3
 
 
+@temporary_graphs()
 def export_onnx(
     model: torch.nn.Module,
     output: Path | str,

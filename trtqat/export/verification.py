@@ -13,6 +13,7 @@ import torch
 from trtqat.errors import ExportError
 from trtqat.export.options import MIN_SQNR_DB, Verification
 from trtqat.export.samples import Samples, observe, run_model
+from trtqat.graph.serialized import Serialized, derived, parse
 from trtqat.numerics import difference
 from trtqat.quant.operator import FakeQuantize
 from trtqat.runtime.onnx_reference import OnnxModel
@@ -39,7 +40,7 @@ class Example:
 
 
 def verify(
-    graph: bytes,
+    graph: Serialized,
     examples: Sequence[Example],
     model: torch.nn.Module,
     locate: Callable[[Example], str],
@@ -123,7 +124,7 @@ def _least_sqnr_db(
 
 
 def locate_first_difference(
-    graph: bytes,
+    graph: Serialized,
     model: torch.nn.Module,
     stand_ins: Mapping[str, FakeQuantize],
     dequantized: Mapping[str, str],
@@ -145,7 +146,7 @@ def locate_first_difference(
     observe(
         model, stand_ins, example.inputs, lambda name, y: seen.setdefault(name, y.detach().numpy())
     )
-    tapped = onnx.load_from_string(graph)
+    tapped = parse(graph)
     present = {output.name for output in tapped.graph.output}
     # Weights are left out: folding rescales them. Repairs may have taken a pair away.
     codes = {initializer.name for initializer in tapped.graph.initializer}
@@ -162,7 +163,7 @@ def locate_first_difference(
             tapped.graph.output.append(
                 onnx.helper.make_tensor_value_info(tensor, onnx.TensorProto.FLOAT, None)
             )
-    session = OnnxModel(tapped.SerializeToString(), as_written=True).session(1)
+    session = OnnxModel(derived(graph, tapped), as_written=True).session(1)
     actual = session.run({name: x.numpy() for name, x in example.inputs.items()})
     for name, tensor in tensors.items():
         found = difference(seen[name], actual[tensor])

@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 
 from trtqat.errors import ExportError, GraphError
+from trtqat.graph.serialized import Serialized, derived, parse
 from trtqat.numerics import difference
 from trtqat.runtime.onnx_reference import OnnxModel, OnnxSession
 from trtqat.tensors import Array, Arrays
@@ -44,8 +45,8 @@ class Agreement:
 
 
 def verify_agreement(
-    reference: bytes,
-    graph: bytes,
+    reference: Serialized,
+    graph: Serialized,
     batches: Sequence[Arrays],
     *,
     min_sqnr_db: float = MIN_SQNR_DB,
@@ -105,7 +106,7 @@ def verify_agreement(
     return Agreement(worst, worst_at, per_output, largest)
 
 
-def round_everywhere(graph: bytes) -> bytes:
+def round_everywhere(graph: Serialized) -> Serialized:
     """The same graph with two Identity nodes behind every tensor.
 
     ONNX Runtime's CPU has FP16 kernels for few operators. It computes the others in FP32,
@@ -120,7 +121,7 @@ def round_everywhere(graph: bytes) -> bytes:
     Returns:
         The model, serialized, that ONNX Runtime (1.32) rounds as it is written.
     """
-    proto = onnx.load_from_string(graph)
+    proto = parse(graph)
     nodes = list(proto.graph.node)
     del proto.graph.node[:]
     for node in nodes:
@@ -135,8 +136,7 @@ def round_everywhere(graph: bytes) -> bytes:
                 onnx.helper.make_node("Identity", [source], [result])
                 for source, result in itertools.pairwise(stages)
             )
-    serialized: bytes = proto.SerializeToString()
-    return serialized
+    return derived(graph, proto)
 
 
 def _check_outputs(expected: Arrays, actual: Arrays, what: str, remedy: str) -> None:

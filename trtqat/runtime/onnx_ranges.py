@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 
 from trtqat.errors import GraphError
+from trtqat.graph.serialized import Serialized, derived, parse
 from trtqat.runtime.onnx_reference import OnnxModel
 from trtqat.tensors import Array, Arrays
 
@@ -17,7 +18,7 @@ _TENSORS_AT_ONCE = 64
 
 
 def measure_largest(
-    graph: bytes, batches: Sequence[Arrays], *, at_once: int = _TENSORS_AT_ONCE
+    graph: Serialized, batches: Sequence[Arrays], *, at_once: int = _TENSORS_AT_ONCE
 ) -> dict[str, float]:
     """The greatest magnitude of every float tensor, on ONNX Runtime, the graph as written.
 
@@ -42,9 +43,9 @@ def measure_largest(
         raise GraphError(
             "Without sample inputs there are no ranges to measure.", "Give one batch at least."
         )
-    proto = onnx.load_from_string(graph)
+    proto = parse(graph)
     computed = [name for node in proto.graph.node for name in node.output if name]
-    typed = OnnxModel(with_outputs(proto, computed), as_written=True)
+    typed = OnnxModel(derived(graph, with_outputs(proto, computed)), as_written=True)
     inputs = [spec.name for spec in typed.inputs if spec.dtype == "float32"]
     floats = [spec.name for spec in typed.outputs if spec.dtype == "float32"]
     typed.close()
@@ -53,7 +54,7 @@ def measure_largest(
         for name in inputs
     }
     for names in _pieces(floats, at_once):
-        reference = OnnxModel(with_outputs(proto, names), as_written=True)
+        reference = OnnxModel(derived(graph, with_outputs(proto, names)), as_written=True)
         for batch in batches:
             session = reference.session(0)
             for name, array in session.run(batch).items():
@@ -62,14 +63,13 @@ def measure_largest(
     return largest
 
 
-def with_outputs(proto: onnx.ModelProto, names: Sequence[str]) -> bytes:
+def with_outputs(proto: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:
     """The graph with these tensors as its only outputs; ONNX Runtime infers their types."""
     tapped = onnx.ModelProto()
     tapped.CopyFrom(proto)
     del tapped.graph.output[:]
     tapped.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
-    serialized: bytes = tapped.SerializeToString()
-    return serialized
+    return tapped
 
 
 def _pieces(names: Sequence[str], size: int) -> Iterator[Sequence[str]]:
