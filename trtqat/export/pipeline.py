@@ -20,6 +20,7 @@ import torch
 from trtqat.errors import ExportError, SourceError, TrtqatError
 from trtqat.export import samples as sampling
 from trtqat.export.finishing import finish
+from trtqat.export.finite import check_finite_parameters
 from trtqat.export.options import Exporter, ExportOptions, ExportResult
 from trtqat.export.precision import check_opset, in_precision
 from trtqat.export.quantized_input import check_quantized_input, with_quantized_inputs
@@ -78,6 +79,7 @@ def export_onnx(
     with quiet_toolkit():
         idle = _IdleQuantizers(model, inputs, options)
         quantizers = read_quantizers(model, idle.found)
+        check_finite_parameters(model)
         examples = _examples(model, inputs, options)
         with replaced_quantizers(model, quantizers) as stand_ins:
             traced, exporter, pairs = _trace(model, examples, options)

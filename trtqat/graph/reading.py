@@ -10,6 +10,8 @@ import onnx
 
 from trtqat.errors import GraphError, first_line
 from trtqat.graph.border import Damage, check_file
+from trtqat.graph.border.contents import read_contents
+from trtqat.graph.border.tensors import external_data, is_external
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -70,6 +72,17 @@ def read_checked(path: Path) -> tuple[onnx.ModelProto, bool]:
         return proto, check_file(proto, path.parent)
     except Damage as damage:
         raise GraphError(f"'{path}' is damaged: {damage.problem}", damage.remedy) from damage
+
+
+def external_files(path: Path) -> list[Path]:
+    """The files that a graph's weights lie in, beside its own, in the order of their names.
+
+    Raises:
+        GraphError: It is missing, damaged or not ONNX.
+    """
+    tensors = (tensor for tensor, _ in read_contents(read_proto(path)).tensors)
+    places = {external_data(each, path.parent).path for each in tensors if is_external(each)}
+    return sorted(places)
 
 
 def _parse(path: Path) -> onnx.ModelProto:

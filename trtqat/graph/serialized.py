@@ -19,8 +19,8 @@ import onnx
 import onnx_ir as ir
 
 from trtqat.errors import ExportError, UsageError
+from trtqat.graph.reading import MAX_BYTES
 
-MAX_BYTES = 2**31 - 1
 # With less of weights there is room for the nodes.
 _MAX_WEIGHTS = MAX_BYTES - 2**26
 # What is smaller stays in the graph: onnx's inference of shapes reads it.
@@ -194,7 +194,7 @@ def serialized(proto: onnx.ModelProto) -> bytes:
     size = proto.ByteSize()
     if size > MAX_BYTES:
         raise ExportError(
-            f"The graph has {size / 2**30:.1f} GiB without its weights; an ONNX file ends at 2 GiB.",
+            f"The graph has {size / 2**30:.1f} GiB, weights apart; an ONNX file ends at 2 GiB.",
             "Make its large constants parameters or buffers of the model.",
         )
     content: bytes = proto.SerializeToString()

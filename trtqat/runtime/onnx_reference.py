@@ -73,6 +73,10 @@ class OnnxModel:
         if as_written:
             options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
         content, folder = _as_it_runs(graph) if isinstance(graph, Path) else (graph, None)
+        if not isinstance(content, (Path, bytes)):
+            # Its arena keeps what each weight became while it was dequantized.
+            options.enable_cpu_mem_arena = False
+            options.enable_mem_pattern = False
         if folder is not None:
             options.add_session_config_entry(_FOLDER_OF_WEIGHTS, str(folder))
         try:

@@ -5,6 +5,7 @@
     operators.py   nodes have the inputs, outputs and attributes of their operators
     scopes.py      each tensor is made once, before it is read
     types.py       element types follow from the nodes
+    parameters.py  parameters that belong together have shapes that fit
     batch.py       dimensions of -1, and a batch of 0, are open
 
 After ``check_file`` a graph is a DAG in order, with unique names and inputs that exist, and the

@@ -151,7 +151,9 @@ def _check_types_of_attributes(
     node: onnx.NodeProto, attributes: Mapping[str, int], signature: Signature
 ) -> None:
     for name, found in attributes.items():
-        wanted = signature.attributes.get(name, found)
+        wanted = signature.attributes.get(name)
+        if wanted is None:
+            raise Damage(f"The {name_of(node)} has an attribute '{name}', which it does not take.")
         if found != wanted:
             raise Damage(
                 f"Attribute '{name}' of {name_of(node)} is "

@@ -167,7 +167,6 @@ def _check_external(
 
 def _size_of(location: str, what: str, folder: Path) -> int:
     """The size of a file that lies in the folder, behind links too."""
-    # ONNX allows both separators nowhere but on Windows; "\\" in a name is refused there by pathlib.
     is_inside = location and "\0" not in location and not Path(location).is_absolute()
     try:
         if is_inside:

@@ -6,18 +6,23 @@ is only stale (someone has changed the input's size by hand): it is left out, an
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 
 import onnx
 
 from trtqat.graph.border.damage import Damage, is_type, name_of, type_name
 from trtqat.graph.border.operators import Functions, signature_of
+from trtqat.graph.border.parameters import check_parameters, differ, shape_of
 from trtqat.graph.border.tensors import byte_count
 
 # A larger constant says nothing about shapes, and would have to be copied.
 _SMALL_BYTES = 1024
 # ONNX allowed them in Q/DQ late (opset 19); other tools write them before, and TensorRT reads them.
 _NARROW = frozenset({"tensor(float16)", "tensor(bfloat16)"})
+_ONNX_ERROR = re.compile(
+    r"\(op_type:(?P<op_type>.*?)(, node name: (?P<name>.*?))?\): (?P<reason>.*)"
+)
 _TENSORS = ("tensor_type", "sparse_tensor_type")
 
 
@@ -50,7 +55,7 @@ def check_inputs(graph: onnx.GraphProto) -> None:
             continue
         declared = value.type.tensor_type
         dims = [dim.dim_value or None for dim in declared.shape.dim]
-        is_other = declared.HasField("shape") and _differ(dims, list(tensor.dims))
+        is_other = declared.HasField("shape") and differ(dims, list(tensor.dims))
         if declared.elem_type != tensor.data_type or is_other:
             raise Damage(
                 f"Input '{value.name}' is declared as {_words(declared.elem_type, dims)}, and "
@@ -75,13 +80,7 @@ def check_types(
         Damage: An element type does not follow, or its operator does not take it.
     """
     graph = model.graph
-    try:
-        inferred = onnx.shape_inference.infer_shapes(
-            without_weights(model), check_type=False, strict_mode=False, data_prop=True
-        )
-    except Exception as error:
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise Damage(f"The types of its tensors cannot be inferred: {lines[0]}.") from error
+    inferred = _infer(model, opsets, functions)
     made = {value.name: value.type for value in inferred.graph.value_info}
     made.update((value.name, value.type) for value in inferred.graph.output)
     producers = {name: node for node in graph.node for name in node.output if name}
@@ -93,17 +92,56 @@ def check_types(
         if found is not None and _is_stale(value, found, producers.get(value.name)):
             stale.append(value.name)
     _forget(graph, set(stale), made)
+    made.update((value.name, value.type) for value in graph.input)
+    made.update((name, _type_of(tensor)) for name, tensor in stored.items())
     known = {name: type_string(kind) for name, kind in made.items()}
-    known.update((value.name, type_string(value.type)) for value in graph.input)
-    known.update((name, type_string(_type_of(tensor))) for name, tensor in stored.items())
     for node in graph.node:
         if (node.domain, node.op_type) not in functions:
             _check_operands(node, opsets, known)
+    shapes = {name: shape_of(kind) for name, kind in made.items()}
+    check_parameters(graph.node, {name: dims for name, dims in shapes.items() if dims is not None})
     return stale
 
 
+def _infer(
+    model: onnx.ModelProto, opsets: Mapping[str, int], functions: Functions
+) -> onnx.ModelProto:
+    """The same graph with the types and shapes that follow from its nodes.
+
+    Raises:
+        Damage: They contradict each other.
+    """
+    light = without_weights(model)
+    # Behind an operator that onnx does not know there is no type, which strict mode refuses.
+    strict = all(
+        (node.domain, node.op_type) in functions
+        or signature_of(node.domain, node.op_type, opsets[node.domain]) is not None
+        for node in model.graph.node
+    )
+    problem: Exception | None = None
+    # Following the values of shapes goes wrong by itself at times: two of two have to refuse.
+    for is_strict, with_values in ((strict, True), (strict, False)):
+        try:
+            return onnx.shape_inference.infer_shapes(
+                light, check_type=False, strict_mode=is_strict, data_prop=with_values
+            )
+        except Exception as error:
+            problem = problem or error
+    raise Damage(f"Its tensors do not fit together: {_reason(problem)}.") from problem
+
+
+def _reason(error: Exception | None) -> str:
+    """The first of onnx's errors, with the node as all others here name it."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    found = _ONNX_ERROR.search(lines[0]) or (_ONNX_ERROR.search(lines[1]) if lines[1:] else None)
+    if found is None:
+        return lines[0].rstrip(".:")
+    reason = re.sub(r"\[\w+\] ", "", found["reason"]).rstrip(".")
+    return f"node '{found['name']}' ({found['op_type']}): {reason}"
+
+
 def without_weights(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy that can be handed to onnx's own code, which serializes it: large constants are inputs.
+    """A copy for onnx's own code, which serializes it: large constants are inputs.
 
     Declared shapes and the outputs' types are left out, so that they cannot contradict.
     """
@@ -185,10 +223,7 @@ def _is_stale(
         )
     if not first.HasField("shape") or not second.HasField("shape"):
         return False
-    return _differ(
-        [dim.dim_value if dim.HasField("dim_value") else None for dim in first.shape.dim],
-        [dim.dim_value if dim.HasField("dim_value") else None for dim in second.shape.dim],
-    )
+    return differ(shape_of(value.type) or [], shape_of(found) or [])
 
 
 def _why(node: onnx.NodeProto | None) -> str:
@@ -200,12 +235,6 @@ def _why(node: onnx.NodeProto | None) -> str:
         and not any(attribute.name == "output_dtype" for attribute in node.attribute)
     )
     return ", as ONNX has it without a zero-point" if is_default else ""
-
-
-def _differ(first: list[int | None], second: list[int | None]) -> bool:
-    return len(first) != len(second) or any(
-        a is not None and b is not None and a != b for a, b in zip(first, second, strict=True)
-    )
 
 
 def _forget(graph: onnx.GraphProto, stale: set[str], made: Mapping[str, onnx.TypeProto]) -> None:
