@@ -145,8 +145,10 @@ PLAIN: dict[str, tuple[Damage, str]] = {
         "reads 'conv.weight' of .4, 4, 3, 3., which has not one dimension",
     ),
     "scale and zero-point of two shapes": (
-        lambda p: node(p, "/conv.weight.q").input.__setitem__(2, "x.zero_point"),
-        "'conv.weight.scale' of .4. and 'x.zero_point' of .., which must be of one shape",
+        lambda p: initializer(p, "conv.weight.zero_point").CopyFrom(
+            helper.make_tensor("conv.weight.zero_point", TensorProto.INT8, [2, 2], [0] * 4)
+        ),
+        "'conv.weight.scale' of .4. and 'conv.weight.zero_point' of .2, 2., which must be of one",
     ),
     "no inputs": (lambda p: node(p, "/pool").ClearField("input"), r"'/pool' \(MaxPool\) lacks"),
     "an empty input": (lambda p: node(p, "/y").input.__setitem__(0, ""), r"'/y' \(Relu\) lacks"),

@@ -7,7 +7,9 @@ are derived from one (with other nodes or outputs) share them.
 from __future__ import annotations
 
 import contextlib
+import shutil
 import tempfile
+import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -27,9 +29,23 @@ _MAX_WEIGHTS = MAX_BYTES - 2**26
 _LARGE_BYTES = 1024
 # Weights begin at multiples of it, so that ONNX Runtime can map them into memory.
 _ALIGNMENT = 4096
-_FOLDERS: ContextVar[list[tempfile.TemporaryDirectory[str]] | None] = ContextVar(
-    "folders", default=None
-)
+_FOLDERS: ContextVar[list[Folder] | None] = ContextVar("folders", default=None)
+
+
+class Folder:
+    """A temporary folder, which goes with the last graph that has it, or earlier.
+
+    Attributes:
+        path: Where it is.
+    """
+
+    def __init__(self) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix="trtqat-"))
+        self._finalizer = weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
+
+    def remove(self) -> None:
+        """Removes it with what is in it."""
+        self._finalizer()
 
 
 @dataclass(frozen=True)
@@ -38,16 +54,16 @@ class StoredGraph:
 
     Attributes:
         content: The serialized model, which refers to that file.
-        folder: Where the file lies; removed with the last graph that has it.
+        folder: Where the file lies.
     """
 
     content: bytes
-    folder: tempfile.TemporaryDirectory[str]
+    folder: Folder
 
     @contextlib.contextmanager
     def file(self) -> Iterator[Path]:
         """The graph as a file beside its weights, for as long as it is read."""
-        with tempfile.NamedTemporaryFile(dir=self.folder.name, suffix=".onnx") as file:
+        with tempfile.NamedTemporaryFile(dir=self.folder.path, suffix=".onnx") as file:
             file.write(self.content)
             file.flush()
             yield Path(file.name)
@@ -59,14 +75,14 @@ Serialized: TypeAlias = bytes | StoredGraph
 @contextlib.contextmanager
 def temporary_graphs() -> Iterator[None]:
     """Removes the folders of all graphs that are serialized inside, also after a failure."""
-    folders: list[tempfile.TemporaryDirectory[str]] = []
+    folders: list[Folder] = []
     token = _FOLDERS.set(folders)
     try:
         yield
     finally:
         _FOLDERS.reset(token)
         for folder in folders:
-            folder.cleanup()
+            folder.remove()
 
 
 def serialize(model: ir.Model) -> Serialized:
@@ -78,17 +94,17 @@ def serialize(model: ir.Model) -> Serialized:
     """
     if not is_large(model):
         return serialized(ir.to_proto(model))
-    folder = tempfile.TemporaryDirectory(prefix="trtqat-")
+    folder = Folder()
     folders = _FOLDERS.get()
     if folders is not None:
         folders.append(folder)
-    path = Path(folder.name) / "weights"
+    path = folder.path / "weights"
     try:
         with path.open("wb") as file:
             for block in weight_blocks(model):
                 file.write(block)
     except OSError as error:
-        folder.cleanup()
+        folder.remove()
         raise UsageError(
             f"'{path}' cannot be written: {error.strerror or error}.",
             "Set TMPDIR to a folder that has room for the weights of the graph.",
@@ -183,6 +199,21 @@ def with_external_weights(model: ir.Model, location: str) -> onnx.ModelProto:
         for value, constant in zip(values, constants, strict=True):
             value.const_value = constant
     return proto
+
+
+def proto_for_onnx(model: ir.Model) -> onnx.ModelProto:
+    """The message of a model for onnx's own code; large weights are left out where all are.
+
+    ``restore_weights`` gives them back to what was made of it.
+    """
+    return with_external_weights(model, "weights") if is_large(model) else ir.to_proto(model)
+
+
+def restore_weights(model: ir.Model, source: ir.Model) -> None:
+    """Gives a model the weights that ``proto_for_onnx`` left out, in place."""
+    for name, value in model.graph.initializers.items():
+        if isinstance(value.const_value, ir.ExternalTensor):
+            value.const_value = source.graph.initializers[name].const_value
 
 
 def serialized(proto: onnx.ModelProto) -> bytes:

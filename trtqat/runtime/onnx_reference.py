@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 # Where ONNX Runtime looks for the weights of a graph that is not in a file.
 _FOLDER_OF_WEIGHTS = "session.model_external_initializers_file_folder_path"
+_LARGE_BYTES = 2**28
 _DTYPES = {
     "tensor(float)": "float32",
     "tensor(float16)": "float16",
@@ -73,8 +74,8 @@ class OnnxModel:
         if as_written:
             options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
         content, folder = _as_it_runs(graph) if isinstance(graph, Path) else (graph, None)
-        if not isinstance(content, (Path, bytes)):
-            # Its arena keeps what each weight became while it was dequantized.
+        if _is_large(content):
+            # Its arena would keep what each weight becomes while it is dequantized.
             options.enable_cpu_mem_arena = False
             options.enable_mem_pattern = False
         if folder is not None:
@@ -134,6 +135,12 @@ def _argument(graph: Path | Serialized) -> Iterator[str | bytes]:
     else:
         with graph.file() as path:
             yield str(path)
+
+
+def _is_large(graph: Path | Serialized) -> bool:
+    if isinstance(graph, Path):
+        return False
+    return not isinstance(graph, bytes) or len(graph) > _LARGE_BYTES
 
 
 def _size_of(graph: Path | Serialized) -> int:

@@ -32,7 +32,7 @@ def check_parameters(nodes: Sequence[onnx.NodeProto], shapes: Shapes) -> None:
             _compare(node, position, first, other, is_flat=True)
         for position in _EQUAL.get(node.op_type, ()):
             first, other = _shape(node, 1, shapes), _shape(node, position, shapes)
-            if not (_is_single(first) and _is_single(other)):
+            if not (_is_single(first) or _is_single(other)):
                 _compare(node, position, first, other, is_flat=False)
 
 
