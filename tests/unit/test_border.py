@@ -141,8 +141,10 @@ PLAIN: dict[str, tuple[Damage, str]] = {
         r"'/norm' \(BatchNormalization\) lacks its input 4",
     ),
     "parameters of two shapes": (
-        lambda p: node(p, "/norm").input.__setitem__(1, "conv.weight"),
-        "reads 'conv.weight' of .4, 4, 3, 3., which has not one dimension",
+        lambda p: initializer(p, "norm.b").CopyFrom(
+            helper.make_tensor("norm.b", TensorProto.FLOAT, [3], [0] * 3)
+        ),
+        r"node '/norm' \(BatchNormalization\)",
     ),
     "scale and zero-point of two shapes": (
         lambda p: initializer(p, "conv.weight.zero_point").CopyFrom(

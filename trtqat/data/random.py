@@ -62,7 +62,7 @@ class Random:
         for spec in self._inputs:
             # Each sample, and then all of them together.
             size = 2 * math.prod(spec.shape[1:]) * np.dtype(spec.dtype).itemsize
-            check_fits((stop - start) * size, f"{stop - start} random samples for {spec}")
+            check_fits((stop - start) * size, f"Random samples for {spec}")
         return Batch(
             {
                 spec.name: np.stack(

@@ -52,6 +52,8 @@ def read_contents(model: onnx.ModelProto) -> Contents:
                 node.domain = ""
         elif isinstance(message, onnx.ValueInfoProto):
             found.values.append(message)
+            if _is_plain(message):
+                continue
         elif isinstance(message, onnx.SparseTensorProto):
             found.sparse.append((message, node))
         elif isinstance(message, onnx.AttributeProto):
@@ -67,6 +69,21 @@ def read_contents(model: onnx.ModelProto) -> Contents:
     return found
 
 
+def _is_plain(value: onnx.ValueInfoProto) -> bool:
+    """Whether it is a tensor with a name and dimensions and nothing else, as most are."""
+    return (
+        isinstance(value.name, str)
+        and not value.doc_string
+        and not value.metadata_props
+        and value.type.HasField("tensor_type")
+        and not value.type.denotation
+        and all(
+            isinstance(dim.dim_param, str) and not dim.denotation
+            for dim in value.type.tensor_type.shape.dim
+        )
+    )
+
+
 def _check_text(name: str, value: Any, node: onnx.NodeProto | None) -> None:  # noqa: ANN401
     """Protocol buffers give what is not UTF-8 as bytes."""
     texts = [value] if isinstance(value, (str, bytes)) else value
@@ -77,7 +94,9 @@ def _check_text(name: str, value: Any, node: onnx.NodeProto | None) -> None:  # 
 
 def _check_tensor_texts(tensor: onnx.TensorProto, node: onnx.NodeProto | None) -> None:
     for name in _TENSOR_TEXTS:
-        _check_text(name, getattr(tensor, name), node)
+        text = getattr(tensor, name)
+        if not isinstance(text, str):
+            _check_text(name, text, node)
     for entry in (*tensor.external_data, *tensor.metadata_props):
         _check_text("key", entry.key, node)
         _check_text("value", entry.value, node)

@@ -8,30 +8,30 @@ import onnx
 
 from trtqat.graph.border.damage import Damage, name_of
 
-Shapes = Mapping[str, Sequence[int | None]]
+Types = Mapping[str, onnx.TypeProto]
 
 # Positions of inputs that have one number for each channel, all as many.
 _PER_CHANNEL = {"BatchNormalization": (1, 2, 3, 4), "InstanceNormalization": (1, 2)}
 # Positions of inputs of one shape, a single number in whatever rank.
-_EQUAL = {"QuantizeLinear": (1, 2), "DequantizeLinear": (1, 2)}
+_EQUAL = {"QuantizeLinear": (2,), "DequantizeLinear": (2,)}
 
 
-def check_parameters(nodes: Sequence[onnx.NodeProto], shapes: Shapes) -> None:
+def check_parameters(nodes: Sequence[onnx.NodeProto], types: Types) -> None:
     """Checks them.
 
     Args:
         nodes: Of one graph.
-        shapes: What is known of its tensors, None for an open dimension.
+        types: What is known of its tensors.
 
     Raises:
         Damage: They do not fit.
     """
     for node in nodes:
         for position in _PER_CHANNEL.get(node.op_type, ()):
-            first, other = _shape(node, 1, shapes), _shape(node, position, shapes)
+            first, other = _shape(node, 1, types), _shape(node, position, types)
             _compare(node, position, first, other, is_flat=True)
         for position in _EQUAL.get(node.op_type, ()):
-            first, other = _shape(node, 1, shapes), _shape(node, position, shapes)
+            first, other = _shape(node, 1, types), _shape(node, position, types)
             if not (_is_single(first) or _is_single(other)):
                 _compare(node, position, first, other, is_flat=False)
 
@@ -71,8 +71,9 @@ def _compare(
         )
 
 
-def _shape(node: onnx.NodeProto, position: int, shapes: Shapes) -> Sequence[int | None] | None:
-    return shapes.get(node.input[position]) if position < len(node.input) else None
+def _shape(node: onnx.NodeProto, position: int, types: Types) -> list[int | None] | None:
+    kind = types.get(node.input[position]) if position < len(node.input) else None
+    return None if kind is None else shape_of(kind)
 
 
 def _is_single(shape: Sequence[int | None] | None) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import cache
 
 import onnx
 
@@ -98,8 +99,7 @@ def check_types(
     for node in graph.node:
         if (node.domain, node.op_type) not in functions:
             _check_operands(node, opsets, known)
-    shapes = {name: shape_of(kind) for name, kind in made.items()}
-    check_parameters(graph.node, {name: dims for name, dims in shapes.items() if dims is not None})
+    check_parameters(graph.node, made)
     return stale
 
 
@@ -136,7 +136,7 @@ def _reason(error: Exception | None) -> str:
     found = _ONNX_ERROR.search(lines[0]) or (_ONNX_ERROR.search(lines[1]) if lines[1:] else None)
     if found is None:
         return lines[0].rstrip(".:")
-    reason = re.sub(r"\[\w+\] ", "", found["reason"]).rstrip(".")
+    reason = re.sub(r"\[\w+\] | in node \w+ \(.*\)$", "", found["reason"]).rstrip(".")
     return f"node '{found['name']}' ({found['op_type']}): {reason}"
 
 
@@ -170,9 +170,12 @@ def without_weights(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def type_string(kind: onnx.TypeProto) -> str:
     """A type as onnx's schemas write it, ``tensor(float)``; empty for what is not a tensor."""
-    if kind.WhichOneof("value") != "tensor_type" or not is_type(kind.tensor_type.elem_type):
-        return ""
-    return f"tensor({type_name(kind.tensor_type.elem_type).lower()})"
+    return _tensor_of(kind.tensor_type.elem_type) if kind.HasField("tensor_type") else ""
+
+
+@cache
+def _tensor_of(elem_type: int) -> str:
+    return f"tensor({type_name(elem_type).lower()})" if is_type(elem_type) else ""
 
 
 def _large_constant(node: onnx.NodeProto) -> onnx.TensorProto | None:
