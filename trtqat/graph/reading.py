@@ -49,6 +49,16 @@ def read_model(path: Path) -> ir.Model:
     return model
 
 
+def load_traced(path: Path) -> ir.Model:
+    """Loads what an exporter has just written, unchecked; its files may be removed then."""
+    import onnx_ir as ir
+
+    model: ir.Model = ir.from_proto(onnx.ModelProto.FromString(path.read_bytes()))
+    # What is mapped into memory stays there without a name.
+    _map_external_data(model, path.parent)
+    return model
+
+
 def read_proto(path: Path) -> onnx.ModelProto:
     """Reads an ONNX file without what is kept in files beside it, and checks it.
 
