@@ -34,7 +34,7 @@ def check_fits(size_bytes: int, what: str) -> None:
 
 def free_bytes() -> float:
     """Memory that this process can still get; infinite where the host does not tell."""
-    return min(_of_host(), _of_process())
+    return min(_of_host(), _of_container(), _of_process())
 
 
 def _of_host() -> float:
@@ -44,6 +44,13 @@ def _of_host() -> float:
                 return int(line.split()[1]) * 1024
     with contextlib.suppress(AttributeError, OSError, ValueError):
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return math.inf
+
+
+def _of_container() -> float:
+    """What a container may have at all (control groups, version 2)."""
+    with contextlib.suppress(OSError, ValueError):
+        return int(Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii"))
     return math.inf
 
 

@@ -118,6 +118,13 @@ def not_utf8(proto: onnx.ModelProto, text: bytes) -> onnx.ModelProto:
     return onnx.ModelProto.FromString(content)
 
 
+def _foreign_pair(proto: onnx.ModelProto) -> None:
+    proto.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    found = node(proto, "/x.dq")
+    found.domain = "com.microsoft"
+    del found.input[1:]
+
+
 # Each with what the message must say besides the file.
 PLAIN: dict[str, tuple[Damage, str]] = {
     "no version": (lambda p: p.ClearField("ir_version"), "no version"),
@@ -158,6 +165,10 @@ PLAIN: dict[str, tuple[Damage, str]] = {
     "too many outputs": (lambda p: node(p, "/y").output.append("z"), "has 2 outputs; it makes 1"),
     "no outputs": (lambda p: node(p, "/y").ClearField("output"), "'/y' .* no output"),
     "no operator": (lambda p: node(p, "/y").ClearField("op_type"), "'/y' has no operator"),
+    "pair of another domain": (
+        _foreign_pair,
+        "'/x.dq' .DequantizeLinear. of the domain 'com.microsoft' lacks tensor or scale",
+    ),
     "no such domain": (lambda p: setattr(node(p, "/y"), "domain", "own"), "domain 'own'"),
     "opset of tomorrow": (lambda p: setattr(p.opset_import[0], "version", 999), "opset 999"),
     "opset below 1": (lambda p: setattr(p.opset_import[0], "version", -1), "version -1"),

@@ -24,6 +24,8 @@ _VALUES = {
     "tensors", AttributeProto.GRAPHS: "graphs", AttributeProto.SPARSE_TENSORS: "sparse_tensors",
     AttributeProto.TYPE_PROTOS: "type_protos",
 }  # fmt: skip
+# Other domains have them too (com.microsoft), with the same inputs.
+_PAIRS = ("QuantizeLinear", "DequantizeLinear")
 _MESSAGES = ("t", "g", "sparse_tensor", "tp")
 _ALL_VALUES = frozenset(_VALUES.values())
 
@@ -107,6 +109,8 @@ def check_node(
     if signature is not None:
         _check_counts(node, signature)
         _check_types_of_attributes(node, attributes, signature)
+    elif node.op_type in _PAIRS and not (len(node.input) > 1 and all(node.input[:2])):
+        raise Damage(f"The {name_of(node)} of the domain '{node.domain}' lacks tensor or scale.")
 
 
 def _check_counts(node: onnx.NodeProto, signature: Signature) -> None:
