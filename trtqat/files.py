@@ -8,7 +8,7 @@ import hashlib
 import os
 import secrets
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from trtqat.errors import UsageError
@@ -28,15 +28,15 @@ def write_atomically(path: Path, data: bytes) -> None:
     write_together({_destination(path): data})
 
 
-def write_together(files: Mapping[Path, bytes | None]) -> None:
+def write_together(files: Mapping[Path, bytes | Iterable[bytes | memoryview] | None]) -> None:
     """Writes files that belong together: all of them or, where one cannot be written, none.
 
     They are written beside their destinations and renamed in their order, while no other
     ``write_together`` renames in that directory.
 
     Args:
-        files: Content by destination, all in one directory; None removes the file. A link is
-            replaced: it would lead one away from the others.
+        files: Content by destination, whole or in blocks, all in one directory; None removes the
+            file. A link is replaced: it would lead one away from the others.
 
     Raises:
         UsageError: The directory does not exist, is read-only, or the disk is full.
@@ -49,7 +49,7 @@ def write_together(files: Mapping[Path, bytes | None]) -> None:
                 continue
             if _is_special(path):
                 with path.open("ab") as file:
-                    file.write(data)
+                    file.writelines(_blocks(data))
                 continue
             # The start of the name, as the whole one may be as long as names can be.
             unique = f".{path.name[:40]}.{os.getpid()}-{secrets.token_hex(4)}"
@@ -93,9 +93,13 @@ def locked(directory: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def _write(path: Path, data: bytes) -> None:
+def _blocks(data: bytes | Iterable[bytes | memoryview]) -> Iterable[bytes | memoryview]:
+    return [data] if isinstance(data, bytes) else data
+
+
+def _write(path: Path, data: bytes | Iterable[bytes | memoryview]) -> None:
     with path.open("wb") as file:
-        file.write(data)
+        file.writelines(_blocks(data))
         file.flush()
         os.fsync(file.fileno())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from trtqat.checks import check_kind
 from trtqat.errors import UsageError
+from trtqat.memory import check_fits
 
 Array: TypeAlias = NDArray[Any]
 Arrays: TypeAlias = Mapping[str, Array]
@@ -72,10 +74,15 @@ def random_arrays(specs: Iterable[TensorSpec], seed: int) -> dict[str, Array]:
     Args:
         specs: Their names, dtypes and shapes, none of them open.
         seed: Same seed, same numbers.
+
+    Raises:
+        UsageError: They do not fit into memory.
     """
     generator = np.random.default_rng(seed)
     arrays: dict[str, Array] = {}
     for spec in specs:
+        # As float64 first, or int64.
+        check_fits(8 * math.prod(spec.shape), f"Random numbers for {spec}")
         dtype = np.dtype(spec.dtype)
         array = (
             generator.standard_normal(spec.shape)

@@ -63,7 +63,7 @@ def convolutions(size: float) -> ir.Model:
 
 def test_overflow_is_infinite_when_forced_and_right_with_the_pass() -> None:
     forced = derive(convolutions(1e5), image(size=30), forced=True)
-    rounded = OnnxModel(round_everywhere(forced.proto).SerializeToString(), as_written=True)
+    rounded = OnnxModel(round_everywhere(forced.half), as_written=True)
     result = rounded.session(2).run(image(size=30))["y"]
     assert not np.isfinite(result).all()
     with pytest.raises(ExportError, match=r"nan dB SQNR at output 'y'"):

@@ -10,14 +10,14 @@ import onnx_ir as ir
 import pytest
 from onnx import helper
 
-from tests import lint_parameters, lint_places
+from tests import lint_parameters, lint_places, lint_values
 from tests.graphs import Graph
 from tests.linting import SHAPE, Case, block, found, graph
 from trtqat.graph.improve import ImproveOptions, improve
 from trtqat.graph.lint import RULES, lint
 from trtqat.graph.lint.finding import Rule
 
-CASES = (*lint_parameters.CASES, *lint_places.CASES)
+CASES = (*lint_parameters.CASES, *lint_places.CASES, *lint_values.CASES)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.rule)

@@ -114,7 +114,7 @@ def test_rounding_everywhere_shows_an_overflow_that_onnx_runtime_hides(
     given = {"many": many, "few": few, "eight": np.array(8, np.float16)}
     built = serialize(graph(whole, given, {"x": (4, 4)}, {"y": "float32"}))
     x = {"x": np.full((4, 4), 100.0, np.float32)}
-    everywhere = round_everywhere(onnx.load_from_string(built)).SerializeToString()
+    everywhere = round_everywhere(built)
     hidden = OnnxModel(built, as_written=True).session(4).run(x)["y"]
     shown = OnnxModel(everywhere, as_written=True).session(4).run(x)["y"]
     assert np.isfinite(hidden).all()

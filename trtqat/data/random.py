@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 
 from trtqat.data.batches import Batch, Shown, check_range
 from trtqat.errors import DataError
+from trtqat.memory import check_fits
 from trtqat.tensors import Array, TensorSpec
 
 
@@ -51,8 +53,16 @@ class Random(Shown):
         return self._count
 
     def batch(self, start: int, stop: int) -> Batch:
-        """Samples without labels."""
+        """Samples without labels.
+
+        Raises:
+            UsageError: They do not fit into memory.
+        """
         check_range(start, stop, self._count)
+        for spec in self._inputs:
+            # Each sample, and then all of them together.
+            size = 2 * math.prod(spec.shape[1:]) * np.dtype(spec.dtype).itemsize
+            check_fits((stop - start) * size, f"Random samples for {spec}")
         return Batch(
             {
                 spec.name: np.stack(

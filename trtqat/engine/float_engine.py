@@ -14,7 +14,7 @@ from trtqat.engine.builder import build
 from trtqat.engine.network import read_graph_file
 from trtqat.engine.options import SHARED, BuildOptions, options_again
 from trtqat.errors import PlanError, UsageError
-from trtqat.files import sha256_of
+from trtqat.graph.hashing import graph_sha256
 from trtqat.runtime.environment import describe_gpu
 from trtqat.runtime.manifest import check_plan, manifest_path
 from trtqat.runtime.tensorrt_library import load_tensorrt
@@ -72,18 +72,17 @@ def float_engine(
             f"'{graph}' is an FP16 graph; float engines are made of the FP32 graph.",
             "Give --graph with what trtqat export --precision fp32 writes.",
         )
-    import onnx_ir as ir
-
     from trtqat.graph.reading import read_model
     from trtqat.graph.remove_quantization import remove_quantization
+    from trtqat.graph.serialized import save
 
     output = plan.with_name(f"{plan.stem}.{precision}{plan.suffix}")
     with tempfile.TemporaryDirectory() as folder:
         plain = read_model(graph)
         remove_quantization(plain)
         source = Path(folder) / f"{graph.stem}.{precision}.onnx"
-        ir.save(plain, str(source))
-        if reuse and _is_current(output, manifest, sha256_of(source), options):
+        save(plain, source)
+        if reuse and _is_current(output, manifest, graph_sha256(source), options):
             _LOG.info("Taking '%s', which was built before.", output)
             return FloatEngine(output, is_new=False)
         _check_ours(output, source.name)
@@ -109,7 +108,7 @@ def _check_ours(output: Path, graph: str) -> None:
 
 
 def _is_current(
-    output: Path, manifest: Mapping[str, Any], graph_sha256: str, options: BuildOptions
+    output: Path, manifest: Mapping[str, Any], sha256: str, options: BuildOptions
 ) -> bool:
     """Whether an earlier float engine is whole, and of the same graph, host and options."""
     try:
@@ -121,7 +120,7 @@ def _is_current(
     here = {"tensorrt": load_tensorrt("A float engine").__version__, "gpu": describe_gpu().name}
     built = found.get("options", {})
     return (
-        found.get("graph_sha256") == graph_sha256
+        found.get("graph_sha256") == sha256
         and found.get("profiles") == manifest["profiles"]
         and all(found.get(name) == value for name, value in here.items())
         and all(built.get(name) == getattr(options, name) for name in SHARED)

@@ -14,7 +14,7 @@ from typing import Any
 from trtqat.engine.coverage import Coverage, cover, has_compiled_subgraph
 from trtqat.engine.inspector import EngineLayer, parse_information
 from trtqat.errors import GraphError
-from trtqat.files import sha256_of
+from trtqat.graph.hashing import graph_sha256
 from trtqat.runtime.engine import Engine
 from trtqat.runtime.layer_times import LayerTimes, measure_layers
 from trtqat.tensors import random_arrays
@@ -146,7 +146,7 @@ def graph_beside(plan: Path, manifest: Mapping[str, Any] | None) -> Path | None:
     path = plan.with_name(name)
     if not path.is_file():
         return None
-    if sha256_of(path) != (manifest or {}).get("graph_sha256"):
+    if graph_sha256(path) != (manifest or {}).get("graph_sha256"):
         _LOG.warning("'%s' is not the graph that '%s' was built from: it changed.", path, plan)
         return None
     return path

@@ -10,8 +10,8 @@ from typing import Any
 
 from trtqat.errors import GraphError
 from trtqat.extras import require
-from trtqat.files import sha256_of
 from trtqat.graph import METADATA_KEY
+from trtqat.graph.hashing import graph_sha256
 
 _FLOAT16 = 10  # onnx.TensorProto.FLOAT16; onnx is imported only where a file is read
 
@@ -52,7 +52,7 @@ def read_graph_file(path: Path, *, quantized: bool = True) -> GraphFile:
         require(package, extra="cuda12", purpose="Building an engine")
     from trtqat.graph.reading import read_proto
 
-    model = read_proto(path, weights=False)
+    model = read_proto(path)
     pairs = sum(node.op_type == "DequantizeLinear" for node in model.graph.node)
     if quantized and pairs == 0:
         raise GraphError(
@@ -70,4 +70,4 @@ def read_graph_file(path: Path, *, quantized: bool = True) -> GraphFile:
     has_half_scales = any(
         node.op_type == "DequantizeLinear" and node.input[1] in half for node in model.graph.node
     )
-    return GraphFile(path, sha256_of(path), nodes, pairs, has_half_scales, provenance)
+    return GraphFile(path, graph_sha256(path), nodes, pairs, has_half_scales, provenance)

@@ -65,13 +65,13 @@ def tapped_engine(
             "of, so no engine that was built again can be set beside it.",
             "Add --runtime full, or leave out --locate.",
         )
-    import onnx_ir as ir
+    from trtqat.graph.serialized import save
 
     count = len(graph.graph.outputs) - len(engine.outputs)
     _LOG.info("Building '%s' again, with its %d INT8 tensors as outputs.", engine.name, count)
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "tapped.onnx"
-        ir.save(graph, str(source))
+        save(graph, source)
         plan = Path(folder) / engine.name
         build(source, plan, options)
         tapped = Engine(plan, cuda_graph=False, allow_engine_code=True, flavour="full")

@@ -10,12 +10,16 @@ from __future__ import annotations
 import contextlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from trtqat.data.batches import Dataset
 from trtqat.errors import GraphError
 from trtqat.evaluation.accuracy import Progress
 from trtqat.evaluation.running import run_all
 from trtqat.numerics import Noise, lost_db, signal_and_error
+
+if TYPE_CHECKING:
+    from trtqat.graph.serialized import Serialized
 
 # Outputs of so many layers are kept at once.
 _LAYERS_AT_ONCE = 32
@@ -66,12 +70,11 @@ def compare_layers(
         InferenceError: ONNX Runtime failed.
         MissingError: onnx or ONNX Runtime is not installed.
     """
-    import onnx_ir as ir
-
     from trtqat.graph.exits import fused_output
     from trtqat.graph.lint import rules_by_place
     from trtqat.graph.reading import read_model
     from trtqat.graph.remove_quantization import remove_quantization
+    from trtqat.graph.serialized import derived, parse, serialize, temporary_graphs
     from trtqat.graph.view import GraphView
     from trtqat.runtime.onnx_ranges import with_outputs
 
@@ -82,15 +85,20 @@ def compare_layers(
     if not outputs:
         raise GraphError(f"'{graph}' has no layer to compare.", "Give a graph with Q/DQ.")
     remove_quantization(plain)
-    protos = [ir.to_proto(each) for each in (model, plain)]
     noise: dict[str, float] = {}
     names = list(outputs)
-    for start in range(0, len(names), _LAYERS_AT_ONCE):
-        piece = names[start : start + _LAYERS_AT_ONCE]
-        graphs = [with_outputs(proto, piece) for proto in protos]
-        noise.update(_compare(graphs[0], graphs[1], dataset, batch_size))
-        if progress:
-            progress(min(start + _LAYERS_AT_ONCE, len(names)), len(names))
+    with temporary_graphs():
+        wholes = [serialize(each) for each in (model, plain)]
+        protos = [parse(each) for each in wholes]
+        for start in range(0, len(names), _LAYERS_AT_ONCE):
+            piece = names[start : start + _LAYERS_AT_ONCE]
+            graphs = [
+                derived(whole, with_outputs(proto, piece))
+                for whole, proto in zip(wholes, protos, strict=True)
+            ]
+            noise.update(_compare(graphs[0], graphs[1], dataset, batch_size))
+            if progress:
+                progress(min(start + _LAYERS_AT_ONCE, len(names)), len(names))
     by_layer = {layer.name: noise[name] for name, layer in outputs.items()}
     drifts = []
     for layer in view.layers:
@@ -118,7 +126,9 @@ def first_drift(drifts: tuple[LayerDrift, ...], *, below_db: float = 20.0) -> La
     return next((each for each in drifts if not each.sqnr_db >= below_db), None)
 
 
-def _compare(quantized: bytes, plain: bytes, dataset: Dataset, batch_size: int) -> dict[str, float]:
+def _compare(
+    quantized: Serialized, plain: Serialized, dataset: Dataset, batch_size: int
+) -> dict[str, float]:
     """SQNR in dB of every output of two graphs."""
     from trtqat.runtime.onnx_reference import OnnxModel
 

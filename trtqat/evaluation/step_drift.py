@@ -156,6 +156,7 @@ def compare_steps(
 
     from trtqat.graph.lint import rules_by_place
     from trtqat.graph.reading import read_model
+    from trtqat.graph.serialized import serialize, temporary_graphs
     from trtqat.graph.taps import tap
     from trtqat.runtime.onnx_reference import OnnxModel
 
@@ -163,7 +164,8 @@ def compare_steps(
     rules = rules_by_place(model)
     taps = tap(model)
     with contextlib.ExitStack() as stack:
-        reference = OnnxModel(ir.to_proto(model).SerializeToString(), as_written=True)
+        stack.enter_context(temporary_graphs())
+        reference = OnnxModel(serialize(model), as_written=True)
         stack.callback(reference.close)
         models: list[Model] = [reference]
         tapped: TappedEngine | None = None

@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import onnx
 import onnx_ir as ir
 
 import trtqat
-from trtqat.errors import ExportError
 from trtqat.export.options import ExportResult, HalfResult
-from trtqat.files import write_atomically
+from trtqat.files import write_atomically, write_together
 from trtqat.graph import METADATA_KEY, QUANTIZED_INPUTS
 from trtqat.graph.improve import Improvements
 from trtqat.graph.lint import lint
 from trtqat.graph.macs import summarize
+from trtqat.graph.serialized import files_of, is_large, serialized
 from trtqat.runtime.onnx_agreement import Agreement
-
-# Protocol buffers end at 2 GiB; larger graphs would need external data files.
-_MAX_BYTES = 2**31 - 1
 
 
 def finish(
@@ -59,7 +56,7 @@ def finish(
         notes: See ``ExportResult``.
 
     Raises:
-        ExportError: The graph is larger than an ONNX file can be.
+        ExportError: The graph is larger than an ONNX file can be, weights apart.
         UsageError: The file cannot be written.
     """
     findings = lint(model)
@@ -72,8 +69,7 @@ def finish(
         "verification": asdict(verification),
     }
     model.metadata_props[METADATA_KEY] = json.dumps(record, sort_keys=True)
-    serialized = serialize(model)
-    write_atomically(output, serialized)
+    size_bytes = _write(model, output)
     return ExportResult(
         path=output,
         exporter=exporter,
@@ -87,24 +83,19 @@ def finish(
         summary=summary,
         findings=findings,
         verification=verification,
-        size_bytes=len(serialized),
+        size_bytes=size_bytes,
         seconds=time.monotonic() - start,
         notes=tuple(notes),
     )
 
 
-def serialize(model: ir.Model) -> bytes:
-    """The bytes of an ONNX file.
-
-    Raises:
-        ExportError: There are more than 2 GiB of them.
-    """
-    proto: onnx.ModelProto = ir.to_proto(model)
-    size = proto.ByteSize()
-    if size > _MAX_BYTES:
-        raise ExportError(
-            f"The graph has {size / 2**30:.1f} GiB; an ONNX file ends at 2 GiB.",
-            "External data is not written yet; split the model.",
-        )
-    serialized: bytes = proto.SerializeToString()
-    return serialized
+def _write(model: ir.Model, output: Path) -> int:
+    """Writes the file and, above 2 GiB, its weights beside it; returns the bytes of both."""
+    if not is_large(model):
+        content = serialized(ir.to_proto(model))
+        write_atomically(output, content)
+        return len(content)
+    # A link would lead the graph away from its weights.
+    files = files_of(model, Path(os.path.realpath(output)))
+    write_together(files)
+    return sum(path.stat().st_size for path in files)

@@ -6,6 +6,7 @@ ONNX Runtime → lint → write
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,20 +14,23 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 
-from trtqat.errors import GraphError, SourceError
+from trtqat.errors import GraphError, SourceError, UsageError
 from trtqat.export.batches import in_batches, notes_on_ranges, random_batch, read_samples, taken
-from trtqat.export.finishing import finish, serialize
+from trtqat.export.finishing import finish
 from trtqat.export.options import ExportOptions, ExportResult
 from trtqat.export.precision import check_opset, in_precision
 from trtqat.export.quantized_input import check_quantized_input, codes_of, with_quantized_inputs
-from trtqat.files import check_writable, sha256_of
+from trtqat.files import check_writable
 from trtqat.graph.canonical import IR_VERSION_OF_OPSET_17, tidy
+from trtqat.graph.finite import check_finite
 from trtqat.graph.float_biases import float_biases
+from trtqat.graph.hashing import graph_sha256
 from trtqat.graph.improve import improve
 from trtqat.graph.lower_opset import lower_opset
 from trtqat.graph.name_nodes import name_unnamed
 from trtqat.graph.pairs import DEQUANTIZE, QUANTIZE, parameters_of
-from trtqat.graph.reading import read_model
+from trtqat.graph.reading import external_files, read_model
+from trtqat.graph.serialized import serialize, temporary_graphs, weights_beside
 from trtqat.graph.view import GraphView
 from trtqat.graph.write_axes import write_axes
 from trtqat.runtime.onnx_agreement import verify_agreement
@@ -42,6 +46,7 @@ _WORDS = Words(
 )
 
 
+@temporary_graphs()
 def improve_onnx(source: Path | str, output: Path | str, options: ExportOptions) -> ExportResult:
     """Improves a Q/DQ graph that some other tool wrote.
 
@@ -63,12 +68,14 @@ def improve_onnx(source: Path | str, output: Path | str, options: ExportOptions)
     check_opset(options.opset, options.precision)
     check_quantized_input(options)
     model = read_model(source)
+    _check_not_read(source, output)
     if not any(node.op_type in (QUANTIZE, DEQUANTIZE) for node in model.graph):
         raise GraphError(
             f"'{source}' has no QuantizeLinear and DequantizeLinear nodes.",
             "Give a graph with explicit Q/DQ, or the fake-quantized PyTorch model.",
         )
     _check_float32(source, model)
+    check_finite(source, model.graph)
     codes = codes_of(model, options)
     original = serialize(model)
     batches, notes = _batches(model, options)
@@ -99,7 +106,7 @@ def improve_onnx(source: Path | str, output: Path | str, options: ExportOptions)
         output,
         {
             "source": source.name,
-            "source_sha256": sha256_of(source),
+            "source_sha256": graph_sha256(source),
             "exporter": "ONNX file",
             **recorded,
         },
@@ -113,6 +120,17 @@ def improve_onnx(source: Path | str, output: Path | str, options: ExportOptions)
         verification=agreement,
         notes=notes,
     )
+
+
+def _check_not_read(source: Path, output: Path) -> None:
+    """Refuses to write weights over those that are read, which another graph may need too."""
+    weights = weights_beside(Path(os.path.realpath(output)))
+    if weights.exists() and any(weights.samefile(each) for each in external_files(source)):
+        raise UsageError(
+            f"'{weights}' holds the weights of '{source}', and '{output}' may need that name for "
+            "its own.",
+            "Choose another name for the output.",
+        )
 
 
 def _check_float32(source: Path, model: ir.Model) -> None:

@@ -27,7 +27,8 @@ from trtqat.export.batches import (
     read_samples,
     taken,
 )
-from trtqat.export.finishing import finish, serialize
+from trtqat.export.finishing import finish
+from trtqat.export.finite import check_finite_parameters
 from trtqat.export.options import Exporter, ExportOptions, ExportResult
 from trtqat.export.precision import check_opset, in_precision
 from trtqat.export.quantized_input import check_quantized_input, with_quantized_inputs
@@ -44,6 +45,7 @@ from trtqat.files import check_writable
 from trtqat.graph.canonical import canonicalize
 from trtqat.graph.expand_fake_quantize import ExpandedPairs
 from trtqat.graph.improve import improve
+from trtqat.graph.serialized import serialize, temporary_graphs
 from trtqat.quant.operator import FakeQuantize
 from trtqat.quant.quantizers import Quantizer, read_quantizers, replaced_quantizers
 from trtqat.quant.silence import quiet_toolkit
@@ -60,6 +62,7 @@ _TRACED_BATCH = 2
 _OTHER_BATCH = 3
 
 
+@temporary_graphs()
 def export_onnx(
     model: torch.nn.Module,
     output: Path | str,
@@ -95,6 +98,7 @@ def export_onnx(
     with quiet_toolkit():
         idle = _IdleQuantizers(model, inputs, options)
         quantizers = read_quantizers(model, idle.found)
+        check_finite_parameters(model)
         examples, notes = _examples(model, inputs, quantizers, samples, options)
         with replaced_quantizers(model, quantizers) as stand_ins:
             traced, exporter, pairs = _trace(model, examples[0], options)

@@ -9,11 +9,11 @@ import numpy as np
 import onnx_ir as ir
 
 from trtqat.errors import ExportError, GraphError, UsageError
-from trtqat.export.finishing import serialize
 from trtqat.export.options import ExportOptions
 from trtqat.graph import QUANTIZED_INPUTS
 from trtqat.graph.quantized_inputs import recorded_scales, take_codes
 from trtqat.graph.repair.move_pairs import move_pairs
+from trtqat.graph.serialized import serialize
 from trtqat.numerics import quantize
 from trtqat.runtime.onnx_reference import OnnxModel
 from trtqat.tensors import Arrays

@@ -11,8 +11,10 @@ import contextlib
 import importlib
 import io
 import logging
+import tempfile
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import onnx
@@ -25,6 +27,7 @@ from trtqat.export.samples import Samples
 from trtqat.export.script_outputs import is_dict_script, restore_paths, returning_values
 from trtqat.export.symbolics import registered_symbolics
 from trtqat.graph.expand_fake_quantize import DOMAIN, OP_TYPE
+from trtqat.graph.reading import load_traced
 from trtqat.user_code import exits_told
 
 _LOG = logging.getLogger(__name__)
@@ -141,19 +144,24 @@ def _torchscript(
     dynamic_batch: bool,
 ) -> ir.Model:
     names = [*samples, *output_names]
-    file = io.BytesIO()
     opset = min(opset, _TORCHSCRIPT_NEWEST_OPSET)
     is_dict = is_dict_script(model)
     try:
         with _quiet():
             exported = returning_values(model, samples) if is_dict else model
         tensors = {**dict(exported.named_parameters()), **dict(exported.named_buffers())}
-        forward = exits_told("The model's forward, while it was traced,")
-        with _quiet(), registered_symbolics(opset, tensors), forward:
+        with (
+            _quiet(),
+            registered_symbolics(opset, tensors),
+            tempfile.TemporaryDirectory() as folder,
+            exits_told("The model's forward, while it was traced,"),
+        ):
+            # A file, as the weights of a model above 2 GiB are written beside it.
+            path = Path(folder) / "traced.onnx"
             torch.onnx.export(
                 exported,
                 tuple(samples.values()),
-                file,  # type: ignore[arg-type]
+                str(path),
                 dynamo=False,
                 opset_version=opset,
                 input_names=list(samples),
@@ -161,6 +169,7 @@ def _torchscript(
                 dynamic_axes={name: {0: "batch"} for name in names} if dynamic_batch else None,
                 custom_opsets={DOMAIN: 1},
             )
+            traced = load_traced(path)
     except TrtqatError:
         raise
     except Exception as error:
@@ -170,7 +179,6 @@ def _torchscript(
         raise ExportError(
             f"The TorchScript exporter failed: {_root_cause(error)}", remedy
         ) from error
-    traced = ir.from_proto(onnx.load_from_string(file.getvalue()))
     if is_dict:
         restore_paths(traced.graph)
     return traced

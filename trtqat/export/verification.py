@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from trtqat.graph.serialized import Serialized
 from trtqat.runtime.onnx_agreement import MIN_SQNR_DB, Agreement, verify
 from trtqat.runtime.onnx_example import Example, Words
 from trtqat.runtime.onnx_pieces import FP32
@@ -17,7 +18,7 @@ _WORDS = Words(
 
 
 def verify_export(
-    graph: bytes,
+    graph: Serialized,
     examples: Sequence[Example],
     complete: Callable[[Example], Example],
     *,

@@ -90,8 +90,12 @@ def _batch_norm(node: ir.Node, source: ir.Value) -> Affine | None:
     gamma, beta, mean, variance = (np.asarray(c, np.float64) for c in constants)
     epsilon = node.attributes["epsilon"].as_float() if "epsilon" in node.attributes else 1e-5
     # ONNX BatchNormalization, https://onnx.ai/onnx/operators/onnx__BatchNormalization.html
-    multiplier = gamma / np.sqrt(variance + epsilon)
-    return Affine(multiplier, beta - mean * multiplier)
+    with np.errstate(all="ignore"):
+        multiplier = gamma / np.sqrt(variance + epsilon)
+        addend = beta - mean * multiplier
+    # A variance below 0, or numbers that are none: nothing to fold.
+    is_finite = np.isfinite(multiplier).all() and np.isfinite(addend).all()
+    return Affine(multiplier, addend) if is_finite else None
 
 
 def _per_channel(constant: Array, channels: int, axis: int) -> Array | None:

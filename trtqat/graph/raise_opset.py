@@ -20,6 +20,7 @@ from onnx_ir.passes import common
 
 from trtqat.errors import ExportError, GraphError, first_line
 from trtqat.extras import install
+from trtqat.graph.serialized import proto_for_onnx, restore_weights
 from trtqat.runtime.onnx_reference import OnnxModel
 
 # The first opset whose QuantizeLinear and DequantizeLinear take FP16.
@@ -42,7 +43,7 @@ def raise_opset(model: ir.Model, opset: int) -> ir.Model:
     present = model.graph.opset_imports.get("", 0)
     if present >= opset:
         return model
-    proto: onnx.ModelProto = ir.to_proto(model)
+    proto = proto_for_onnx(model)
     try:
         converted = version_converter.convert_version(proto, opset)
     except Exception as error:
@@ -54,6 +55,7 @@ def raise_opset(model: ir.Model, opset: int) -> ir.Model:
     needed = helper.find_min_ir_version_for(list(converted.opset_import), ignore_unknown=True)
     converted.ir_version = max(proto.ir_version, needed)
     raised: ir.Model = ir.from_proto(converted)
+    restore_weights(raised, model)
     _name_constants(raised)
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(raised)
     for node in raised.graph.all_nodes():

@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import onnx
 
 from trtqat.errors import ExportError, GraphError
+from trtqat.graph.serialized import Serialized, derived, parse
 from trtqat.numerics import difference
 from trtqat.runtime.onnx_cut import Cut, computed_tensors, cuts_of, nudged, tapped
 from trtqat.runtime.onnx_example import HALF, Example, Passed, Words, begun
@@ -83,7 +83,7 @@ class Agreement:
 
 
 def verify(
-    graph: bytes,
+    graph: Serialized,
     examples: Sequence[Example],
     words: Words,
     *,
@@ -112,14 +112,11 @@ def verify(
         raise GraphError(
             "Without sample inputs there is nothing to compare.", "Give one batch at least."
         )
-    proto = onnx.load_from_string(graph)
-    _check_reach(proto)
-    rounded = round_everywhere(proto)
+    _check_reach(graph)
+    rounded = round_everywhere(graph)
     found = _EndToEnd(words)
     short: list[Example] = []
-    for example, actual in zip(
-        examples, _outputs(rounded.SerializeToString(), examples), strict=True
-    ):
+    for example, actual in zip(examples, _outputs(rounded, examples), strict=True):
         if not found.add(example, actual) >= min_sqnr_db:
             short.append(example)
     found.require(-math.inf)  # NaN is never right
@@ -129,17 +126,17 @@ def verify(
         if is_asked and complete is not None:
             example = complete(example)
         if example.passed:
-            compared = compare_pieces(proto, example, words, tolerance, rounded=rounded)
+            compared = compare_pieces(graph, example, words, tolerance, rounded=rounded)
             pieces = compared if pieces is None or compared is None else pieces.worse(compared)
-    own_db = _own_db(proto, short, tolerance) if short else None
+    own_db = _own_db(graph, short, tolerance) if short else None
     if own_db is not None and pieces is None:
         found.require(max(_LEAST_SQNR_DB, min(min_sqnr_db, own_db - _MARGIN_DB)))
     return replace(found.agreement(), pieces=pieces, own_db=own_db)
 
 
 def verify_agreement(
-    reference: bytes,
-    graph: bytes,
+    reference: Serialized,
+    graph: Serialized,
     batches: Sequence[Arrays],
     *,
     min_sqnr_db: float = MIN_SQNR_DB,
@@ -164,15 +161,16 @@ def verify_agreement(
     """
     return verify(
         graph,
-        _examples_of(onnx.load_from_string(reference), onnx.load_from_string(graph), batches),
+        _examples_of(reference, graph, batches),
         words,
         tolerance=tolerance,
         min_sqnr_db=min_sqnr_db,
     )
 
 
-def _check_reach(proto: onnx.ModelProto) -> None:
+def _check_reach(graph: Serialized) -> None:
     """A graph that computes nothing from its inputs agrees with anything."""
+    proto = parse(graph)
     reached = computed_tensors(proto)
     if not any(output.name in reached for output in proto.graph.output):
         raise GraphError(
@@ -183,13 +181,16 @@ def _check_reach(proto: onnx.ModelProto) -> None:
 
 
 def _examples_of(
-    reference: onnx.ModelProto, graph: onnx.ModelProto, batches: Sequence[Arrays]
+    reference: Serialized, graph: Serialized, batches: Sequence[Arrays]
 ) -> list[Example]:
     """What the reference makes of batches, at its outputs and the pairs that both graphs have."""
-    own = cuts_of(reference)
-    cuts = [own[name] for name, each in cuts_of(graph).items() if _is_same(own.get(name), each)]
-    model = OnnxModel(tapped(reference, cuts).SerializeToString(), as_written=True)
-    names = [output.name for output in reference.graph.output]
+    proto = parse(reference)
+    own = cuts_of(proto)
+    cuts = [
+        own[name] for name, each in cuts_of(parse(graph)).items() if _is_same(own.get(name), each)
+    ]
+    model = OnnxModel(derived(reference, tapped(proto, cuts)), as_written=True)
+    names = [output.name for output in proto.graph.output]
     examples = []
     for batch in batches:
         values = {**batch, **model.session(0).run(batch)}
@@ -204,7 +205,7 @@ def _is_same(first: Cut | None, second: Cut) -> bool:
     return first is not None and first.quantizer == second.quantizer
 
 
-def _outputs(graph: bytes, examples: Sequence[Example]) -> Iterator[dict[str, Array]]:
+def _outputs(graph: Serialized, examples: Sequence[Example]) -> Iterator[dict[str, Array]]:
     model = OnnxModel(graph, as_written=True)
     for example in examples:
         yield model.session(example.batch_size).run(example.inputs)
@@ -286,13 +287,13 @@ class _EndToEnd:
             )
 
 
-def _own_db(proto: onnx.ModelProto, examples: Sequence[Example], tolerance: Tolerance) -> float:
+def _own_db(graph: Serialized, examples: Sequence[Example], tolerance: Tolerance) -> float:
     """How far a graph moves by itself, end to end, when every rounding changes."""
-    itself = OnnxModel(proto.SerializeToString(), as_written=True)
+    itself = OnnxModel(graph, as_written=True)
     least = math.inf
     for seed, count in enumerate(ROUNDINGS):
         relative = count * tolerance.rounding
-        moved = nudged(proto, relative).SerializeToString()
+        moved = derived(graph, nudged(parse(graph), relative))
         other = OnnxModel(moved, as_written=True)
         for example in examples:
             inputs = nudged_inputs(example.inputs, relative, seed)

@@ -12,9 +12,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import onnx
 
 from trtqat.errors import ExportError
+from trtqat.graph.serialized import Serialized, derived, parse
 from trtqat.numerics import signal_and_error, sqnr_db
 from trtqat.runtime import onnx_cut
 from trtqat.runtime.onnx_cut import Cut
@@ -83,17 +83,17 @@ class Pieces:
 
 
 def compare_pieces(
-    proto: onnx.ModelProto,
+    graph: Serialized,
     example: Example,
     words: Words,
     tolerance: Tolerance,
     *,
-    rounded: onnx.ModelProto | None = None,
+    rounded: Serialized | None = None,
 ) -> Pieces | None:
     """Runs every piece of a graph from what the reference had, and compares what it computes.
 
     Args:
-        proto: The graph.
+        graph: The graph.
         example: A batch with what passed the reference's quantizers.
         words: For messages.
         tolerance: What rounding may do.
@@ -107,10 +107,11 @@ def compare_pieces(
         GraphError: ONNX Runtime does not accept the graph.
         InferenceError: ONNX Runtime failed.
     """
+    proto = parse(graph)
     cuts = {name: each for name, each in onnx_cut.cuts_of(proto).items() if name in example.passed}
     if not cuts:
         return None
-    runs = _Runs(proto if rounded is None else rounded, cuts, example, tolerance)
+    runs = _Runs(graph if rounded is None else rounded, cuts, example, tolerance)
     flipping = onnx_cut.behind_other_quantizers(proto, cuts)
     least_db, least_at, count = math.inf, "", 0
     for each in _tensors(cuts, example):
@@ -151,16 +152,16 @@ class _Runs:
 
     def __init__(
         self,
-        proto: onnx.ModelProto,
+        graph: Serialized,
         cuts: Mapping[str, Cut],
         example: Example,
         tolerance: Tolerance,
     ) -> None:
         dequantized = {name: example.passed[name].dequantized for name in cuts}
-        self._proto = onnx_cut.cut(proto, cuts.values())
+        self._graph = derived(graph, onnx_cut.cut(parse(graph), cuts.values()))
         self._inputs = {**example.inputs, **onnx_cut.along(cuts.values(), dequantized)}
         self.tolerance = tolerance
-        self.values = {**example.inputs, **_run(self._proto, self._inputs)}
+        self.values = {**example.inputs, **_run(self._graph, self._inputs)}
         self._moved: list[dict[str, Array]] = []
 
     def distance_db(self, tensor: _Tensor) -> float:
@@ -173,14 +174,15 @@ class _Runs:
             for seed, count in enumerate(ROUNDINGS):
                 rounding = count * self.tolerance.rounding
                 inputs = nudged(self._inputs, rounding, seed)
-                moved = _run(onnx_cut.nudged(self._proto, rounding), inputs)
+                graph = derived(self._graph, onnx_cut.nudged(parse(self._graph), rounding))
+                moved = _run(graph, inputs)
                 self._moved.append({**inputs, **moved})
         own = self.values[tensor.name]
         return min(_sqnr_db(own, moved[tensor.name], tensor.smallest) for moved in self._moved)
 
 
-def _run(proto: onnx.ModelProto, inputs: Mapping[str, Array]) -> dict[str, Array]:
-    model = OnnxModel(proto.SerializeToString(), as_written=True)
+def _run(graph: Serialized, inputs: Mapping[str, Array]) -> dict[str, Array]:
+    model = OnnxModel(graph, as_written=True)
     try:
         return model.session(1).run(inputs)
     finally:

@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 
 from trtqat.errors import GraphError
+from trtqat.graph.serialized import Serialized, derived, parse
 from trtqat.runtime.onnx_cut import Cut, along, cut, cuts_of, tapped
 from trtqat.runtime.onnx_reference import OnnxModel
 from trtqat.tensors import Array, Arrays
@@ -20,7 +21,7 @@ _CODES = 127.0
 
 
 def measure_largest(
-    graph: bytes, batches: Sequence[Arrays], *, at_once: int = _TENSORS_AT_ONCE
+    graph: Serialized, batches: Sequence[Arrays], *, at_once: int = _TENSORS_AT_ONCE
 ) -> dict[str, float]:
     """The greatest magnitude of every float tensor, on ONNX Runtime, the graph as written.
 
@@ -45,9 +46,9 @@ def measure_largest(
         raise GraphError(
             "Without sample inputs there are no ranges to measure.", "Give one batch at least."
         )
-    proto = onnx.load_from_string(graph)
+    proto = parse(graph)
     computed = [name for node in proto.graph.node for name in node.output if name]
-    typed = OnnxModel(with_outputs(proto, computed), as_written=True)
+    typed = OnnxModel(derived(graph, with_outputs(proto, computed)), as_written=True)
     inputs = [spec.name for spec in typed.inputs if spec.dtype == "float32"]
     floats = [spec.name for spec in typed.outputs if spec.dtype == "float32"]
     typed.close()
@@ -56,7 +57,7 @@ def measure_largest(
         for name in inputs
     }
     for names in _pieces(floats, at_once):
-        reference = OnnxModel(with_outputs(proto, names), as_written=True)
+        reference = OnnxModel(derived(graph, with_outputs(proto, names)), as_written=True)
         for batch in batches:
             session = reference.session(0)
             for name, array in session.run(batch).items():
@@ -65,7 +66,7 @@ def measure_largest(
     return largest
 
 
-def measure_with_ranges(graph: bytes, batches: Sequence[Arrays]) -> dict[str, float]:
+def measure_with_ranges(graph: Serialized, batches: Sequence[Arrays]) -> dict[str, float]:
     """The greatest magnitude of every float tensor, as far as the trained ranges let it become.
 
     Samples may not reach what the model was calibrated with. So, besides running the samples,
@@ -85,15 +86,15 @@ def measure_with_ranges(graph: bytes, batches: Sequence[Arrays]) -> dict[str, fl
         MissingError: As ``measure_largest``.
     """
     largest = measure_largest(graph, batches)
-    proto = onnx.load_from_string(graph)
+    proto = parse(graph)
     cuts = tuple(cuts_of(proto).values())
     if not cuts:
         return largest
-    model = OnnxModel(tapped(proto, cuts).SerializeToString(), as_written=True)
+    model = OnnxModel(derived(graph, tapped(proto, cuts)), as_written=True)
     batch = batches[0]
     found = model.session(1).run(batch)
     model.close()
-    pieces = cut(proto, cuts).SerializeToString()
+    pieces = derived(graph, cut(proto, cuts))
     filled = [
         {**batch, **along(cuts, {c.dequantized: way(found[c.dequantized], c) for c in cuts})}
         for way in _WAYS
@@ -128,14 +129,13 @@ def _flat(values: Array, each: Cut) -> Array:
 _WAYS = (_as_distributed, _positive, _negative, _flat)
 
 
-def with_outputs(proto: onnx.ModelProto, names: Sequence[str]) -> bytes:
+def with_outputs(proto: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:
     """The graph with these tensors as its only outputs; ONNX Runtime infers their types."""
     tapped = onnx.ModelProto()
     tapped.CopyFrom(proto)
     del tapped.graph.output[:]
     tapped.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
-    serialized: bytes = tapped.SerializeToString()
-    return serialized
+    return tapped
 
 
 def _pieces(names: Sequence[str], size: int) -> Iterator[Sequence[str]]:

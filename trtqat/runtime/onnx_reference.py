@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib.util
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -16,6 +18,12 @@ from trtqat.graph import METADATA_KEY
 from trtqat.runtime.input_codes import input_scales, quantize_inputs, with_float_inputs
 from trtqat.tensors import DYNAMIC, Array, Arrays, TensorSpec, io_in_words
 
+if TYPE_CHECKING:
+    from trtqat.graph.serialized import Serialized
+
+# Where ONNX Runtime looks for the weights of a graph that is not in a file.
+_FOLDER_OF_WEIGHTS = "session.model_external_initializers_file_folder_path"
+_LARGE_BYTES = 2**28
 _DTYPES = {
     "tensor(float)": "float32",
     "tensor(float16)": "float16",
@@ -44,16 +52,17 @@ class OnnxModel:
 
     device: Literal["cpu", "cuda"] = "cpu"
 
-    def __init__(self, graph: Path | str | bytes, *, as_written: bool = False) -> None:
+    def __init__(self, graph: Path | str | Serialized, *, as_written: bool = False) -> None:
         """Loads a graph.
 
         Args:
-            graph: A file, or the serialized model.
+            graph: A file, which is checked (``graph.border``) where onnx is installed; or a
+                serialized model of ours, which is not.
             as_written: Switches ONNX Runtime's own rewriting off. It fuses Q/DQ into
                 integer kernels, which round otherwise than the float model under test.
 
         Raises:
-            GraphError: It is no ONNX file, or ONNX Runtime does not accept it.
+            GraphError: It is no ONNX file, damaged, or ONNX Runtime does not accept it.
             MissingError: ONNX Runtime is not installed.
         """
         runtime = require("onnxruntime", extra="onnxruntime", purpose="Running a graph on the CPU")
@@ -65,18 +74,28 @@ class OnnxModel:
         options.log_severity_level = 4
         if as_written:
             options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        content, folder = _as_it_runs(graph) if isinstance(graph, Path) else (graph, None)
+        if _is_large(content):
+            # Its arena would keep what each weight becomes while it is dequantized.
+            options.enable_cpu_mem_arena = False
+            options.enable_mem_pattern = False
+        if folder is not None:
+            options.add_session_config_entry(_FOLDER_OF_WEIGHTS, str(folder))
         try:
-            self._session: Any = runtime.InferenceSession(
-                graph if isinstance(graph, bytes) else str(graph),
-                options,
-                providers=["CPUExecutionProvider"],
-            )
+            with _argument(content) as argument:
+                self._session: Any = runtime.InferenceSession(
+                    argument,
+                    options,
+                    providers=["CPUExecutionProvider"],
+                    # Else it says on standard output that it tries the same once more.
+                    enable_fallback=0,
+                )
         except Exception as error:
             raise GraphError(
                 f"ONNX Runtime does not accept '{self.name}': {first_line(error)}.",
                 "Check that it is an ONNX file, whole, and of an opset that this version reads.",
             ) from error
-        self.size_bytes = len(graph) if isinstance(graph, bytes) else graph.stat().st_size
+        self.size_bytes = _size_of(graph)
         recorded = self._session.get_modelmeta().custom_metadata_map.get(METADATA_KEY, "{}")
         specs = [_spec(argument) for argument in self._session.get_inputs()]
         self._scales = input_scales(specs, recorded)
@@ -101,6 +120,39 @@ class OnnxModel:
     def close(self) -> None:
         """Frees the session."""
         self._session = None
+
+
+def _as_it_runs(path: Path) -> tuple[Path | bytes, Path | None]:
+    """A file or, where it declares dimensions that are none, what is meant, and its folder."""
+    # With ONNX Runtime alone there is nothing to read it with.
+    if any(importlib.util.find_spec(package) is None for package in ("onnx", "onnx_ir")):
+        return path, None
+    from trtqat.graph.reading import read_checked
+
+    proto, is_changed = read_checked(path)
+    return (proto.SerializeToString(), path.parent) if is_changed else (path, None)
+
+
+@contextlib.contextmanager
+def _argument(graph: Path | Serialized) -> Iterator[str | bytes]:
+    """A graph as ONNX Runtime takes it, for as long as it reads it."""
+    if isinstance(graph, (Path, bytes)):
+        yield str(graph) if isinstance(graph, Path) else graph
+    else:
+        with graph.file() as path:
+            yield str(path)
+
+
+def _is_large(graph: Path | Serialized) -> bool:
+    if isinstance(graph, Path):
+        return False
+    return not isinstance(graph, bytes) or len(graph) > _LARGE_BYTES
+
+
+def _size_of(graph: Path | Serialized) -> int:
+    if isinstance(graph, Path):
+        return graph.stat().st_size
+    return len(graph) if isinstance(graph, bytes) else len(graph.content)
 
 
 class OnnxSession:

@@ -7,10 +7,11 @@ import itertools
 import numpy as np
 import onnx
 
+from trtqat.graph.serialized import Serialized, derived, parse
 from trtqat.tensors import Array, Arrays
 
 
-def round_everywhere(graph: onnx.ModelProto) -> onnx.ModelProto:
+def round_everywhere(graph: Serialized) -> Serialized:
     """The same graph with two Identity nodes behind every tensor.
 
     ONNX Runtime's CPU has FP16 kernels for few operators. It computes the others in FP32,
@@ -20,13 +21,12 @@ def round_everywhere(graph: onnx.ModelProto) -> onnx.ModelProto:
     Runtime makes that FP32 too.
 
     Args:
-        graph: A model; it is not changed.
+        graph: The model.
 
     Returns:
         The model that ONNX Runtime (1.32) rounds as it is written.
     """
-    proto = onnx.ModelProto()
-    proto.CopyFrom(graph)
+    proto = parse(graph)
     nodes = list(proto.graph.node)
     del proto.graph.node[:]
     for node in nodes:
@@ -41,7 +41,7 @@ def round_everywhere(graph: onnx.ModelProto) -> onnx.ModelProto:
                 onnx.helper.make_node("Identity", [source], [result])
                 for source, result in itertools.pairwise(stages)
             )
-    return proto
+    return derived(graph, proto)
 
 
 def nudged(arrays: Arrays, relative: float, seed: int) -> dict[str, Array]:

@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from trtqat.errors import MissingError, PlanError
-from trtqat.files import sha256_of
+from trtqat.graph.hashing import graph_sha256
 from trtqat.runtime.tensorrt_library import Messages
 
 
@@ -44,7 +44,7 @@ def check_weights(manifest: Mapping[str, Any] | None, plan: Path, weights: Path 
         raise PlanError(f"The plan '{plan}' has its weights.", "Leave out --weights.")
     if not weights.is_file():
         raise PlanError(f"There is no file '{weights}'.", "Check the path given to --weights.")
-    if manifest is not None and sha256_of(weights) != fields.get("graph_sha256"):
+    if manifest is not None and graph_sha256(weights) != fields.get("graph_sha256"):
         raise PlanError(
             f"'{weights}' is not the graph that '{plan}' was built from: the SHA-256 differs.",
             f"Give the very file: {graph}.",

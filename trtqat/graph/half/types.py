@@ -9,6 +9,7 @@ import onnx
 import onnx_ir as ir
 
 from trtqat.errors import GraphError, first_line
+from trtqat.graph.serialized import proto_for_onnx
 
 _HALF = "tensor(float16)"
 # Their schemas allow FP16; what they compute does not. Range and CumSum count, and FP16 counts
@@ -77,7 +78,7 @@ def infer_types(model: ir.Model) -> None:
     Raises:
         GraphError: The types of the graph contradict each other.
     """
-    proto: onnx.ModelProto = ir.to_proto(model)
+    proto = proto_for_onnx(model)
     try:
         inferred = onnx.shape_inference.infer_shapes(proto, check_type=True, data_prop=True)
     except onnx.shape_inference.InferenceError as error:
