@@ -96,7 +96,10 @@ class Builder:
             self.nodes,
             "large",
             [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
-            [helper.make_tensor_value_info(each, TensorProto.FLOAT, [None] * 4) for each in outputs],
+            [
+                helper.make_tensor_value_info(each, TensorProto.FLOAT, [None] * 4)
+                for each in outputs
+            ],
             [numpy_helper.from_array(np.asarray(a), name) for name, a in self.constants.items()],
         )
         opsets = [helper.make_opsetid("", 17)]
@@ -143,7 +146,9 @@ def activations(count: int) -> onnx.ModelProto:
     return made.model([made.node("Sum", [value, *outputs])])
 
 
-def fan_out(count: int, form: str = "float", *, own: bool = True, join: str = "") -> onnx.ModelProto:
+def fan_out(
+    count: int, form: str = "float", *, own: bool = True, join: str = ""
+) -> onnx.ModelProto:
     """One tensor that many layers read.
 
     Args:

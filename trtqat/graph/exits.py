@@ -80,6 +80,6 @@ def _computed(node: ir.Node) -> int:
 
 
 def _is_last(view: GraphView, layer: Layer, others: list[ir.Value | None]) -> bool:
-    position = view.layers.index(layer)
+    position = view.positions[layer]
     behind = [view.layer_before(value, activations=True) for value in others]
-    return all(each is None or view.layers.index(each) < position for each in behind)
+    return all(each is None or view.positions[each] < position for each in behind)

@@ -16,7 +16,7 @@ import numpy as np
 import onnx_ir as ir
 
 from trtqat.graph.pairs import DEQUANTIZE, QUANTIZE, along_axis, parameters_of
-from trtqat.graph.view import GraphView, nearest_before
+from trtqat.graph.view import GraphView
 from trtqat.tensors import Array
 
 _SUFFIX = "_tapped"
@@ -123,10 +123,21 @@ def _take_out(graph: ir.Graph, quantize: ir.Node, name: str) -> None:
 
 
 def _layer_before(view: GraphView, value: ir.Value | None) -> str:
-    layers = view.layers_before([value])
-    return layers[-1].name if layers else ""
+    layer = view.last_layer_before(value)
+    return "" if layer is None else layer.name
 
 
 def _taken_before(value: ir.Value | None, taken: dict[ir.Value, str]) -> tuple[str, ...]:
     """The nearest tensors that were taken out on every path to a tensor."""
-    return tuple(dict.fromkeys(nearest_before([value], taken.get)))
+    found: dict[str, None] = {}
+    queue, seen = [] if value is None else [value], set[ir.Value]()
+    for current in queue:
+        if current in seen:
+            continue
+        seen.add(current)
+        here, node = taken.get(current), current.producer()
+        if here is not None:
+            found[here] = None
+        elif node is not None:
+            queue += [each for each in node.inputs if each is not None]
+    return tuple(found)

@@ -15,9 +15,9 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from trtqat.graph.editing import infer_shapes
 from trtqat.graph.lint import cost, operators, parameters, placement, sharing
 from trtqat.graph.lint.finding import Finding, Rule
+from trtqat.graph.shapes import infer_shapes
 from trtqat.graph.view import GraphView
 
 RULES: tuple[Rule, ...] = (
