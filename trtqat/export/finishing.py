@@ -17,6 +17,7 @@ from trtqat.errors import ExportError
 from trtqat.export.options import ExportResult, HalfResult, Verification
 from trtqat.files import write_atomically
 from trtqat.graph import METADATA_KEY, QUANTIZED_INPUTS
+from trtqat.graph.garbage import uncollected
 from trtqat.graph.improve import Improvements
 from trtqat.graph.lint import lint
 from trtqat.graph.macs import summarize
@@ -92,6 +93,7 @@ def finish(
     )
 
 
+@uncollected()
 def serialize(model: ir.Model) -> bytes:
     """The bytes of an ONNX file.
 

@@ -17,6 +17,11 @@ def constant_array(value: ir.Value) -> Array | None:
     return None if tensor is None else tensor.numpy()
 
 
+def is_constant(value: ir.Value) -> bool:
+    """Whether a tensor is an initializer or comes out of a Constant node."""
+    return ir.convenience.get_const_tensor(value) is not None
+
+
 def name_of(node: ir.Node) -> str:
     """What to call a node: its name, or that of the tensor it makes, as not all are named."""
     return str(node.name or node.outputs[0].name)

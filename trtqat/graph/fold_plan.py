@@ -11,7 +11,7 @@ import numpy as np
 import onnx_ir as ir
 
 from trtqat.graph.affine import Affine, affine_of, identity
-from trtqat.graph.editing import constant_array, name_of
+from trtqat.graph.editing import constant_array, is_constant, name_of
 from trtqat.graph.editor import Readers
 from trtqat.graph.layers import Layer, bias_of, layer_of
 from trtqat.graph.pairs import (
@@ -120,7 +120,7 @@ def _chain_before(node: ir.Node, readers: Readers, weights: Weights) -> tuple[La
             raise CannotFoldError(f"it stands behind {producer.op_type}, not behind a layer")
         _check_unshared(value, "", readers)
         chain.append(producer)
-        computed = [v for v in producer.inputs if v is not None and constant_array(v) is None]
+        computed = [v for v in producer.inputs if v is not None and not is_constant(v)]
         if len(computed) != 1:
             raise CannotFoldError(f"it stands behind {producer.op_type} of two tensors")
         value = computed[0]

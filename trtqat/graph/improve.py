@@ -12,6 +12,7 @@ import onnx_ir as ir
 from onnx_ir.passes import common
 
 from trtqat.graph.fold_batch_norm import FoldedBatchNorms, fold_batch_norm
+from trtqat.graph.garbage import uncollected
 from trtqat.graph.quantize_weights import QuantizedWeights, float_weights, quantize_weights
 from trtqat.graph.repair import Repair
 from trtqat.graph.repair.move_pairs import move_pairs
@@ -53,6 +54,7 @@ class Improvements:
     repairs: tuple[Repair, ...]
 
 
+@uncollected()
 def improve(model: ir.Model, options: ImproveOptions, *, opset: int) -> Improvements:
     """Runs the passes, in place.
 

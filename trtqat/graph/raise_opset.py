@@ -19,12 +19,14 @@ from onnx import TensorProto, helper, version_converter
 from onnx_ir.passes import common
 
 from trtqat.errors import ExportError, GraphError, first_line
+from trtqat.graph.garbage import uncollected
 from trtqat.runtime.onnx_reference import OnnxModel
 
 # The first opset whose QuantizeLinear and DequantizeLinear take FP16.
 HALF_OPSET = 19
 
 
+@uncollected()
 def raise_opset(model: ir.Model, opset: int) -> ir.Model:
     """Rewrites a graph in a newer opset.
 

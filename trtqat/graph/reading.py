@@ -9,8 +9,10 @@ import onnx_ir as ir
 from onnx_ir.passes import common
 
 from trtqat.errors import GraphError, first_line
+from trtqat.graph.garbage import uncollected
 
 
+@uncollected()
 def read_model(path: Path) -> ir.Model:
     """Reads an ONNX file, external data included.
 

@@ -10,12 +10,14 @@ import onnx
 import onnx_ir as ir
 
 from trtqat.errors import first_line
+from trtqat.graph.garbage import uncollected
 
 _LOG = logging.getLogger(__name__)
 # The inference reads small constants only (axes, shapes); it is not given the larger ones.
 _LARGE_BYTES = 1000
 
 
+@uncollected()
 def infer_shapes(model: ir.Model) -> None:
     """Gives values the shapes and types that their exporter left out, in place.
 
@@ -66,7 +68,7 @@ def _merge(graph: ir.Graph, inferred: onnx.GraphProto) -> None:
     types = {info.name: info.type for info in inferred.value_info}
     types.update((info.name, info.type) for info in (*inferred.input, *inferred.output))
     outputs = (output for node in graph for output in node.outputs)
-    for value in (*graph.inputs, *graph.initializers.values(), *outputs):
+    for value in (*graph.inputs, *outputs):
         found = types.get(value.name or "")
         if found is None:
             continue

@@ -7,7 +7,7 @@ from functools import cached_property
 import onnx_ir as ir
 
 from trtqat.graph.batch import Batch
-from trtqat.graph.editing import constant_array
+from trtqat.graph.editing import is_constant
 from trtqat.graph.editor import Readers
 from trtqat.graph.layers import Layer, bias_of, layers_of
 from trtqat.graph.pairs import (
@@ -152,7 +152,7 @@ class GraphView:
             node = current.producer()
             if node is None:
                 return None, None
-            computed = [v for v in node.inputs if v is not None and constant_array(v) is None]
+            computed = [v for v in node.inputs if v is not None and not is_constant(v)]
             transparent = node.op_type == "BatchNormalization" or (
                 node.op_type in ("Add", "Sub", "Mul", "Div") and len(computed) == 1
             )
@@ -203,7 +203,7 @@ class GraphView:
 
     def takes_int8(self, node: ir.Node) -> bool:
         """Whether a node computes on INT8 tensors; a sum or product with a constant does not."""
-        operands = [v for v in node.inputs if v is not None and constant_array(v) is None]
+        operands = [v for v in node.inputs if v is not None and not is_constant(v)]
         return node.op_type in TAKES_INT8 and (
             node.op_type not in ("Add", "Mul") or len(operands) > 1
         )

@@ -27,6 +27,7 @@ from onnx_ir.passes import common
 
 from trtqat.errors import GraphError
 from trtqat.graph.editing import constant_array
+from trtqat.graph.garbage import uncollected
 from trtqat.graph.half.borders import Written, used_by_all, write_half
 from trtqat.graph.half.reasons import MARGIN, Measured, reason_against_half
 from trtqat.graph.half.regions import enclosed_nodes
@@ -81,6 +82,7 @@ class HalfReport:
     notes: tuple[str, ...]
 
 
+@uncollected()
 def derive_half(model: ir.Model, largest: Mapping[str, float]) -> HalfReport:
     """Makes a canonical FP32 graph an FP16 one, in place.
 

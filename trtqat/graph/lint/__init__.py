@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+from trtqat.graph.garbage import uncollected
 from trtqat.graph.lint import cost, operators, parameters, placement, sharing
 from trtqat.graph.lint.finding import Finding, Rule
 from trtqat.graph.shapes import infer_shapes
@@ -41,6 +42,7 @@ def rules_by_place(model: ir.Model) -> dict[str, tuple[str, ...]]:
     return {place: tuple(rules) for place, rules in found.items()}
 
 
+@uncollected()
 def lint(model: ir.Model) -> tuple[Finding, ...]:
     """Runs every rule.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from trtqat.graph.editing import constant_array, name_of
+from trtqat.graph.editing import is_constant, name_of
 from trtqat.graph.fold_plan import KeptBatchNorm, why_kept
 from trtqat.graph.layers import CONVOLUTIONS, PRODUCTS, layer_of
 from trtqat.graph.lint.finding import Places, rule
@@ -115,7 +115,7 @@ def parameters_behind_identity(view: GraphView) -> Places:
 def float_output(view: GraphView) -> Places:
     """Layers without weights whose inputs are INT8 and whose output nobody quantizes."""
     for node in view.graph:
-        operands = [v for v in node.inputs if v is not None and constant_array(v) is None]
+        operands = [v for v in node.inputs if v is not None and not is_constant(v)]
         if not view.takes_int8(node) or any(not view.dequantize_before(v) for v in operands):
             continue
         output = node.outputs[0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from trtqat.graph.editing import constant_array, name_of
+from trtqat.graph.editing import is_constant, name_of
 from trtqat.graph.lint.finding import Places, rule
 from trtqat.graph.pairs import (
     DEQUANTIZE,
@@ -162,7 +162,7 @@ def _additions(view: GraphView) -> list[tuple[ir.Node, list[ir.Value]]]:
     """Every Add of two computed tensors."""
     found = []
     for node in view.graph:
-        operands = [v for v in node.inputs if v is not None and constant_array(v) is None]
+        operands = [v for v in node.inputs if v is not None and not is_constant(v)]
         if node.op_type == "Add" and len(operands) == 2:
             found.append((node, operands))
     return found
