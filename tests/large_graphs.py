@@ -250,6 +250,18 @@ def reshapes(count: int) -> onnx.ModelProto:
     return made.model([made.pair(value)])
 
 
+def transposes(count: int) -> onnx.ModelProto:
+    """A weight behind very many Transposes, and a scale that FP16 cannot hold."""
+    made = Builder("int8")
+    shape = (CHANNELS, CHANNELS)
+    stored = made.constant("codes", np.arange(16, dtype=np.int8).reshape(shape))
+    parameters = [made.constant("s", np.float32(1e-9)), made.constant("z", np.int8(0))]
+    weight = made.node("DequantizeLinear", [stored, *parameters])
+    for _ in range(2 * ((count - 6) // 2)):
+        weight = made.node("Transpose", [weight])
+    return made.model([made.pair(made.node("MatMul", [made.pair("x"), weight]))])
+
+
 FAMILIES: dict[str, Callable[[int], onnx.ModelProto]] = {
     "chain": chain,
     "chain, INT8 weights and BatchNorms": lambda n: chain(n, "int8", batch_norm=True),
@@ -258,6 +270,7 @@ FAMILIES: dict[str, Callable[[int], onnx.ModelProto]] = {
     "chain of MaxPools and pairs": pairs,
     "chain of activations": activations,
     "chain of Reshapes and Gemms": reshapes,
+    "chain of Transposes": transposes,
     "fan-out of one pair": lambda n: fan_out(n, own=False),
     "fan-out of many pairs": fan_out,
     "fan-out, one weight and scale": lambda n: fan_out(n, "shared"),
