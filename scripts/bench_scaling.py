@@ -68,7 +68,7 @@ def main() -> None:
         for name in options.families:
             families[name] = measure(FAMILIES[name], options.sizes, options.rounds, Path(folder))
             print(f"{name}: {families[name]['slopes']}", file=sys.stderr)
-        inspect_seconds = time_inspect(options.families, Path(folder))
+        inspect_seconds = time_inspect(options.families, options.rounds, Path(folder))
     steep = [
         f"{name}, {stage}: {slope}"
         for name, family in families.items()
@@ -138,10 +138,11 @@ def stages(path: Path) -> dict[str, float]:
     improvement = ImproveOptions(int8_weights=False, fold_batch_norm=False)
     clock.time("float weights", lambda: improve(weights, improvement, opset=17))
     codes = read_model(path)
-    clock.time("quantized input", lambda: (move_pairs(codes, to_inputs=True), take_codes(codes)))
+    clock.time("quantized input", lambda: _taken_codes(codes))
     plain = read_model(path)
     clock.time("remove quantization", lambda: remove_quantization(plain))
-    clock.time("taps", lambda: tap(read_model(path)))
+    tapped = read_model(path)
+    clock.time("taps", lambda: tap(tapped))
     return clock.seconds
 
 
@@ -169,7 +170,12 @@ def _tidied(path: Path) -> ir.Model:
     return model
 
 
-def time_inspect(families: list[str], folder: Path) -> dict[str, float]:
+def _taken_codes(model: ir.Model) -> None:
+    move_pairs(model, to_inputs=True)
+    take_codes(model)
+
+
+def time_inspect(families: list[str], rounds: int, folder: Path) -> dict[str, float]:
     """User and system CPU seconds of ``trtqat inspect`` of 10,000 nodes, by family."""
     found = {}
     for name in families:
@@ -177,7 +183,7 @@ def time_inspect(families: list[str], folder: Path) -> dict[str, float]:
         onnx.save(FAMILIES[name](10000), path)
         command = [sys.executable, "-m", "trtqat", "inspect", str(path)]
         times = []
-        for _ in range(3):
+        for _ in range(rounds):
             before = resource.getrusage(resource.RUSAGE_CHILDREN)
             subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=ROOT)
             after = resource.getrusage(resource.RUSAGE_CHILDREN)

@@ -220,7 +220,7 @@ def ladder(count: int, form: str = "float", *, layers: bool = True) -> onnx.Mode
     return made.model([made.layer(last)])
 
 
-def concats(count: int, *, branches: int = 8) -> onnx.ModelProto:
+def concats(count: int, *, branches: int = 2) -> onnx.ModelProto:
     """Branches from one tensor, joined and made narrow again, in a row."""
     made, value = Builder(), "x"
     narrow = made.constant("narrow", np.arange(CHANNELS, dtype=np.int64))
@@ -264,7 +264,6 @@ def transposes(count: int) -> onnx.ModelProto:
 
 FAMILIES: dict[str, Callable[[int], onnx.ModelProto]] = {
     "chain": chain,
-    "chain, INT8 weights and BatchNorms": lambda n: chain(n, "int8", batch_norm=True),
     "chain, one weight and scale": lambda n: chain(n, "shared", batch_norm=True),
     "chain of MaxPools": pools,
     "chain of MaxPools and pairs": pairs,
@@ -272,15 +271,11 @@ FAMILIES: dict[str, Callable[[int], onnx.ModelProto]] = {
     "chain of Reshapes and Gemms": reshapes,
     "chain of Transposes": transposes,
     "fan-out of one pair": lambda n: fan_out(n, own=False),
-    "fan-out of many pairs": fan_out,
-    "fan-out, one weight and scale": lambda n: fan_out(n, "shared"),
-    "fan-out into an addition": lambda n: fan_out(n, join="Sum"),
+    "fan-out into an addition": lambda n: fan_out(n, "shared", join="Sum"),
     "fan-out of BatchNorms": shared_output,
-    "residual": residual,
     "residual, INT8 weights": lambda n: residual(n, "int8"),
     "residual stream of floats": lambda n: residual(n, skip=False),
     "ladder": ladder,
-    "ladder, one weight and scale": lambda n: ladder(n, "shared"),
     "ladder of floats": lambda n: ladder(n, layers=False),
     "Concat of many branches": lambda n: fan_out(n, join="Concat"),
     "Concats in a row": concats,

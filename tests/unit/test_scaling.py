@@ -35,8 +35,8 @@ from trtqat.graph.taps import tap
 from trtqat.graph.write_axes import write_axes
 
 # The cost of a node more in a graph that is twice as large; 2 where the whole is a square.
-_MOST = 1.15
-_SIZES = (200, 400, 800)
+_MOST = 1.1
+_SIZES = (60, 120, 240)
 # The nearest INT8 tensors before each one are all of them there, and their names are the result.
 _LONG_RESULT = {"residual stream of floats"}
 

@@ -203,10 +203,10 @@ class GraphView:
 
     def takes_int8(self, node: ir.Node) -> bool:
         """Whether a node computes on INT8 tensors; a sum or product with a constant does not."""
-        operands = [v for v in node.inputs if v is not None and not is_constant(v)]
-        return node.op_type in TAKES_INT8 and (
-            node.op_type not in ("Add", "Mul") or len(operands) > 1
-        )
+        if node.op_type not in ("Add", "Mul"):
+            # Not by its operands: thousands of pairs may ask of the same Concat.
+            return node.op_type in TAKES_INT8
+        return sum(value is not None and not is_constant(value) for value in node.inputs) > 1
 
     def is_one_sided(self, layer: Layer) -> bool:
         """Whether one operand of a layer comes from INT8, and the other one does not."""
