@@ -108,6 +108,11 @@ class Noise:
         return sqnr_db(self.signal, self.noise)
 
 
+def worst_db(several_db: Iterable[float]) -> float:
+    """The least of several SQNR; NaN, which a tensor with a NaN has, is below everything."""
+    return min(-math.inf if math.isnan(each) else each for each in several_db)
+
+
 def lost_db(own_db: float, before_db: Iterable[float], lossless_db: float) -> float:
     """By how much an SQNR is below the worst of those that a tensor is computed from.
 
@@ -120,7 +125,7 @@ def lost_db(own_db: float, before_db: Iterable[float], lossless_db: float) -> fl
         dB, 0 if it is not below; infinite where numbers become NaN.
     """
     own = -math.inf if math.isnan(own_db) else own_db
-    worst = min([lossless_db, *(-math.inf if math.isnan(each) else each for each in before_db)])
+    worst = worst_db([lossless_db, *before_db])
     return worst - own if worst > own else 0.0
 
 

@@ -16,9 +16,11 @@ from trtqat.data.batches import Dataset
 from trtqat.errors import GraphError
 from trtqat.evaluation.accuracy import Progress
 from trtqat.evaluation.running import run_all
-from trtqat.numerics import Noise, lost_db, signal_and_error
+from trtqat.numerics import Noise, lost_db, signal_and_error, worst_db
 
 if TYPE_CHECKING:
+    import onnx_ir as ir
+
     from trtqat.graph.serialized import Serialized
 
 # Outputs of so many layers are kept at once.
@@ -72,6 +74,7 @@ def compare_layers(
     """
     from trtqat.graph.exits import fused_output
     from trtqat.graph.lint import rules_by_place
+    from trtqat.graph.paths import gather
     from trtqat.graph.reading import read_model
     from trtqat.graph.remove_quantization import remove_quantization
     from trtqat.graph.serialized import derived, parse, serialize, temporary_graphs
@@ -101,8 +104,15 @@ def compare_layers(
                 progress(min(start + _LAYERS_AT_ONCE, len(names)), len(names))
     by_layer = {layer.name: noise[name] for name, layer in outputs.items()}
     drifts = []
+    worst_before: dict[ir.Value, float | None] = {}
+
+    def own_db(value: ir.Value) -> float | None:
+        layer = view.layer_by_output.get(value)
+        return None if layer is None else by_layer[layer.name]
+
     for layer in view.layers:
-        before = [by_layer[each.name] for each in view.layers_read(layer)]
+        found = [gather(each, own_db, worst_db, worst_before) for each in layer.node.inputs]
+        before = [db for db in found if db is not None]
         sqnr = by_layer[layer.name]
         drifts.append(
             LayerDrift(

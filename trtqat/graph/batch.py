@@ -15,10 +15,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from fractions import Fraction
+from functools import cached_property
 
 import onnx_ir as ir
 
-from trtqat.graph.editing import constant_array, is_weight
+from trtqat.graph.editing import constant_array
+from trtqat.graph.weights import Weights
 
 # They keep the number of elements.
 _SAME_ELEMENTS = {"Flatten", "Reshape", "Squeeze", "Transpose", "Unsqueeze"}
@@ -36,92 +38,107 @@ _ALONG_AXIS = {"Concat", "Gather"}
 _REDUCTIONS = {"ReduceMax", "ReduceMean", "ReduceSum"}
 
 
-def elements_per_sample(value: ir.Value, graph: ir.Graph) -> int | None:
-    """The elements of a tensor that one sample has; None if the shapes do not tell.
-
-    Of a tensor that is the same for any batch: its elements for a batch of one.
+class Batch:
+    """What a graph says of its batch; every tensor is looked at once, for all questions together.
 
     Args:
-        value: A tensor that a node of the graph reads or computes.
         graph: The graph whose inputs give the batch.
+        weights: Those of the graph.
     """
-    batch = _Batch(graph)
-    counts = batch.counts(value)
-    if counts is not None:
-        share = batch.share(counts)
-    else:
-        rest = _rest(value)
-        first = None if rest is None else _first(value, batch, graph)
-        share = None if first is None or rest is None else first * math.prod(rest)
-    return None if share is None or share.denominator != 1 else int(share)
 
-
-def _first(value: ir.Value, batch: _Batch, graph: ir.Graph) -> Fraction | None:
-    """The first dimension for a batch of one, from any tensor that it depends on."""
-    if not batch.is_open:
-        return None  # then it is the data that it depends on
-    namesakes = _by_first(graph)
-    stack, seen = [(value, Fraction(1))], {value}
-    while stack:
-        current, factor = stack.pop()
-        counts = batch.counts(current)
-        if counts:
-            return factor * counts[0]
-        equal = [(each, Fraction(1)) for each in namesakes.get(_first_dim(current), ())]
-        for source, step in [*equal, *_sources(current, batch)]:
-            if source not in seen:
-                seen.add(source)
-                stack.append((source, factor * step))
-    return None
-
-
-def _sources(value: ir.Value, batch: _Batch) -> Iterator[tuple[ir.Value, Fraction]]:
-    """Inputs of a tensor's node, with its first dimension for each one of theirs."""
-    node = value.producer()
-    if node is None or node.domain not in ("", "ai.onnx"):
-        return
-    first = node.inputs[0]
-    if node.op_type in _SAME_ELEMENTS and first is not None:
-        rest, counts = _rest(value), batch.counts(first)
-        permutation = node.attributes.get("perm")
-        if permutation is not None and permutation.as_ints()[0] == 0:
-            yield first, Fraction(1)
-        elif counts and rest and math.prod(rest):
-            # Its elements, wherever the batch is in them, less what stands behind.
-            yield first, Fraction(math.prod(counts), math.prod(rest) * counts[0])
-        elif rest and math.prod(rest) and (before := _rest(first)) is not None:
-            yield first, Fraction(math.prod(before), math.prod(rest))
-        return
-    transposed = node.attributes.get("transA")
-    if node.op_type in _SAME_FIRST and not (transposed and transposed.as_int()):
-        operands = [first]
-    elif node.op_type in _BROADCAST or (node.op_type in _ALONG_AXIS and _axis(node) > 0):
-        operands = list(node.inputs if node.op_type != "Gather" else node.inputs[:1])
-    elif node.op_type in _REDUCTIONS and _reduces_others(node):
-        operands = [first]
-    else:
-        return
-    for operand in operands:
-        if operand is None or is_weight(operand) or isinstance(_first_dim(operand), int):
-            continue
-        same_rank = value.shape and operand.shape and len(value.shape) == len(operand.shape)
-        if same_rank or node.op_type not in (*_SAME_FIRST, *_BROADCAST):
-            yield operand, Fraction(1)
-
-
-class _Batch:
-    """What the inputs of a graph say of the batch."""
-
-    def __init__(self, graph: ir.Graph) -> None:
+    def __init__(self, graph: ir.Graph, weights: Weights) -> None:
         inputs = [value for value in graph.inputs if value.shape and not value.is_initializer()]
         firsts = [value.shape[0] for value in inputs if value.shape]
+        self._graph = graph
+        self._weights = weights
         self._inputs = set(inputs)
         # Some writers mean an open dimension by 0 or -1.
         self._sizes = {dim for dim in firsts if isinstance(dim, int) and dim > 0}
         self._names = {str(dim.value) for dim in firsts if not isinstance(dim, int) and dim.value}
-        self.is_open = any(not isinstance(dim, int) or dim < 1 for dim in firsts)
+        self._is_open = any(not isinstance(dim, int) or dim < 1 for dim in firsts)
 
-    def counts(self, value: ir.Value) -> list[int] | None:
+    def elements_per_sample(self, value: ir.Value) -> int | None:
+        """The elements of a tensor that one sample has; None if the shapes do not tell.
+
+        Of a tensor that is the same for any batch: its elements for a batch of one.
+
+        Args:
+            value: A tensor that a node of the graph reads or computes.
+        """
+        counts = self._counts(value)
+        if counts is not None:
+            share = self._share(counts)
+        else:
+            rest = _rest(value)
+            # Where the batch is fixed it is the data that an open dimension depends on.
+            first = self._firsts.get(value) if self._is_open and rest is not None else None
+            share = None if first is None or rest is None else first * math.prod(rest)
+        return None if share is None or share.denominator != 1 else int(share)
+
+    @cached_property
+    def _firsts(self) -> dict[ir.Value, Fraction]:
+        """First dimensions for a batch of one, from any tensor that a tensor depends on.
+
+        They spread from the tensors whose dimensions are known, over those that are computed from
+        them and over those with an open dimension of the same name.
+        """
+        values = [value for node in self._graph for value in node.outputs]
+        namesakes: dict[object, list[ir.Value]] = {}
+        behind: dict[ir.Value, list[tuple[ir.Value, Fraction]]] = {}
+        found: dict[ir.Value, Fraction] = {}
+        for value in values:
+            dim = _first_dim(value)
+            if isinstance(dim, str):
+                namesakes.setdefault(dim, []).append(value)
+            for source, step in self._sources(value):
+                behind.setdefault(source, []).append((value, step))
+        for value in (*self._inputs, *values, *behind):
+            counts = self._counts(value)
+            if counts:
+                found[value] = Fraction(counts[0])
+        queue = list(found)
+        for value in queue:
+            equal = namesakes.pop(_first_dim(value), ())
+            for each, step in [*behind.get(value, ()), *((name, Fraction(1)) for name in equal)]:
+                if each not in found:
+                    found[each] = found[value] * step
+                    queue.append(each)
+        return found
+
+    def _sources(self, value: ir.Value) -> Iterator[tuple[ir.Value, Fraction]]:
+        """Inputs of a tensor's node, with its first dimension for each one of theirs."""
+        node = value.producer()
+        if node is None or node.domain not in ("", "ai.onnx") or not node.inputs:
+            return
+        first = node.inputs[0]
+        if node.op_type in _SAME_ELEMENTS and first is not None:
+            rest, counts = _rest(value), self._counts(first)
+            permutation = node.attributes.get("perm")
+            if permutation is not None and permutation.as_ints()[0] == 0:
+                yield first, Fraction(1)
+            elif counts and rest and math.prod(rest):
+                # Its elements, wherever the batch is in them, less what stands behind.
+                yield first, Fraction(math.prod(counts), math.prod(rest) * counts[0])
+            elif rest and math.prod(rest) and (before := _rest(first)) is not None:
+                yield first, Fraction(math.prod(before), math.prod(rest))
+            return
+        transposed = node.attributes.get("transA")
+        if node.op_type in _SAME_FIRST and not (transposed and transposed.as_int()):
+            operands = [first]
+        elif node.op_type in _BROADCAST or (node.op_type in _ALONG_AXIS and _axis(node) > 0):
+            operands = list(node.inputs if node.op_type != "Gather" else node.inputs[:1])
+        elif node.op_type in _REDUCTIONS and _reduces_others(node):
+            operands = [first]
+        else:
+            return
+        for operand in operands:
+            if operand is None or operand in self._weights or isinstance(_first_dim(operand), int):
+                continue
+            same_rank = value.shape and operand.shape and len(value.shape) == len(operand.shape)
+            if same_rank or node.op_type not in (*_SAME_FIRST, *_BROADCAST):
+                yield operand, Fraction(1)
+
+    def _counts(self, value: ir.Value) -> list[int] | None:
         """The dimensions with 1 for the batch; None if one is not known."""
         constant = value.const_value
         shape = value.shape if constant is None else constant.shape
@@ -141,11 +158,11 @@ class _Batch:
         # Products of all samples with all belong to none of them.
         return found if folded <= 1 else None
 
-    def share(self, counts: list[int]) -> Fraction | None:
+    def _share(self, counts: list[int]) -> Fraction | None:
         """The elements of one sample in a tensor of known dimensions."""
         whole = Fraction(math.prod(counts))
         # A first dimension of 1 beside a larger batch: computed once for all samples.
-        if self.is_open or not counts or counts[0] == 1:
+        if self._is_open or not counts or counts[0] == 1:
             return whole
         if counts[0] in self._sizes:
             return whole / counts[0]
@@ -165,17 +182,6 @@ class _Batch:
             else:
                 return None
         return count if names == 1 else None
-
-
-def _by_first(graph: ir.Graph) -> dict[object, list[ir.Value]]:
-    """Tensors by their open first dimension."""
-    found: dict[object, list[ir.Value]] = {}
-    for node in graph:
-        for value in node.outputs:
-            dim = _first_dim(value)
-            if isinstance(dim, str):
-                found.setdefault(dim, []).append(value)
-    return found
 
 
 def _first_dim(value: ir.Value) -> int | str | None:

@@ -10,6 +10,7 @@ import onnx_ir as ir
 from onnx_ir.passes import Sequential, common
 
 from trtqat.graph.expand_fake_quantize import ExpandedPairs, expand_fake_quantize
+from trtqat.graph.garbage import uncollected
 from trtqat.graph.lower_opset import lower_opset
 from trtqat.graph.name_nodes import name_nodes
 
@@ -47,6 +48,7 @@ def canonicalize(model: ir.Model, *, opset: int) -> tuple[ir.Model, ExpandedPair
     return finish(model).model, pairs
 
 
+@uncollected()
 def tidy(model: ir.Model) -> ir.Model:
     """Inlines functions, makes constants initializers, drops Identity and unused nodes.
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import onnx_ir as ir
-from onnx_ir.passes import common
 
 from trtqat.tensors import Array
+
+# Under this key a graph keeps, by name, the last number that was given to an initializer of it.
+_NUMBERS = "trtqat.numbers"
 
 
 def constant_array(value: ir.Value) -> Array | None:
@@ -15,36 +17,27 @@ def constant_array(value: ir.Value) -> Array | None:
     return None if tensor is None else tensor.numpy()
 
 
+def is_constant(value: ir.Value) -> bool:
+    """Whether a tensor is an initializer or comes out of a Constant node."""
+    return ir.convenience.get_const_tensor(value) is not None
+
+
 def name_of(node: ir.Node) -> str:
     """What to call a node: its name, or that of the tensor it makes, as not all are named."""
     return str(node.name or node.outputs[0].name)
 
 
-def is_weight(value: ir.Value) -> bool:
-    """Whether a value depends on initializers only, not on an input of the graph."""
-    pending, seen = [value], set()
-    while pending:
-        current = pending.pop()
-        if current in seen or current.is_initializer():
-            continue
-        seen.add(current)
-        producer = current.producer()
-        if producer is None:
-            return False
-        pending.extend(tensor for tensor in producer.inputs if tensor is not None)
-    return True
-
-
-def sole_initializer(value: ir.Value) -> ir.Value | None:
-    """The value if it is an initializer with exactly one consumer, so that it may be changed."""
-    return value if value.is_initializer() and len(value.uses()) == 1 else None
-
-
 def remove_unused(graph: ir.Graph) -> None:
     """Removes the nodes and initializers that nothing reads."""
-    for node in reversed(list(graph)):
-        if all(not out.uses() and not out.is_graph_output() for out in node.outputs):
-            graph.remove(node, safe=True)
+    unused: set[ir.Node] = set()
+    for node in reversed(graph):
+        outputs = node.outputs
+        if not any(value.is_graph_output() for value in outputs) and all(
+            use.node in unused for value in outputs for use in value.uses()
+        ):
+            unused.add(node)
+    # At once: onnx_ir looks through the outputs of the graph for each removal.
+    graph.remove(unused, safe=True)
     for name, value in list(graph.initializers.items()):
         if not value.uses() and not value.is_graph_output():
             del graph.initializers[name]
@@ -60,10 +53,7 @@ def add_initializer(graph: ir.Graph, name: str, array: Array) -> ir.Value:
     is_equal = known is not None and known.dtype == array.dtype and np.array_equal(known, array)
     if existing is not None and is_equal:
         return existing
-    wanted, number = name, 0
-    while name in graph.initializers:
-        number += 1
-        name = f"{wanted}_{number}"
+    name = _free_name(graph, name)
     value = ir.Value(
         name=name,
         shape=ir.Shape(array.shape),
@@ -74,6 +64,13 @@ def add_initializer(graph: ir.Graph, name: str, array: Array) -> ir.Value:
     return value
 
 
-def infer_shapes(model: ir.Model) -> None:
-    """Gives values the shapes that their exporter left out, in place."""
-    common.ShapeInferencePass()(model)
+def _free_name(graph: ir.Graph, wanted: str) -> str:
+    """The name, numbered where another initializer has it."""
+    # Counting goes on from the number before; from 1 on each time it would be a square.
+    numbers: dict[str, int] = graph.meta.setdefault(_NUMBERS, {})
+    name, number = wanted, numbers.get(wanted, 0)
+    while name in graph.initializers:
+        number += 1
+        name = f"{wanted}_{number}"
+    numbers[wanted] = number
+    return name

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from trtqat.graph.editing import constant_array
+from trtqat.graph.editing import is_constant
 from trtqat.graph.layers import Layer
 from trtqat.graph.pairs import QUANTIZE, consumers_of, parameters_of
 from trtqat.graph.view import ACTIVATIONS, GraphView
@@ -76,10 +76,10 @@ def fused_output(value: ir.Value) -> ir.Value:
 
 
 def _computed(node: ir.Node) -> int:
-    return sum(value is not None and constant_array(value) is None for value in node.inputs)
+    return sum(value is not None and not is_constant(value) for value in node.inputs)
 
 
 def _is_last(view: GraphView, layer: Layer, others: list[ir.Value | None]) -> bool:
-    position = view.layers.index(layer)
+    position = view.positions[layer]
     behind = [view.layer_before(value, activations=True) for value in others]
-    return all(each is None or view.layers.index(each) < position for each in behind)
+    return all(each is None or view.positions[each] < position for each in behind)

@@ -19,7 +19,9 @@ import numpy as np
 import onnx_ir as ir
 
 from trtqat.errors import QuantizerError
-from trtqat.graph.editing import add_initializer, constant_array, is_weight, sole_initializer
+from trtqat.graph.editing import add_initializer, constant_array
+from trtqat.graph.editor import Editor
+from trtqat.graph.weights import Weights
 from trtqat.tensors import Array
 
 DOMAIN = "trtqat"
@@ -74,33 +76,37 @@ def expand_fake_quantize(model: ir.Model) -> ExpandedPairs:
     """
     pairs: dict[str, tuple[MadePair, ...]] = {}
     notes: list[str] = []
+    editor, weights = Editor(model.graph), Weights()
     for node in list(model.graph):
         if node.domain != DOMAIN or node.op_type != OP_TYPE:
             continue
         name = node.attributes["quantizer"].as_string()
         made = pairs.get(name, ())
-        output, note = _expand(model.graph, node, name, len(made) + 1)
+        output, note = _expand(model.graph, editor, weights, node, name, len(made) + 1)
         pairs[name] = (*made, MadePair(output, is_clipped=bool(note)))
         if note:
             notes.append(note)
+    editor.finish()
     model.graph.opset_imports.pop(DOMAIN, None)
     return ExpandedPairs(pairs, tuple(notes))
 
 
-def _expand(graph: ir.Graph, node: ir.Node, name: str, use: int) -> tuple[str, str]:
+def _expand(
+    graph: ir.Graph, editor: Editor, weights: Weights, node: ir.Node, name: str, use: int
+) -> tuple[str, str]:
     source = node.inputs[0]
     output = node.outputs[0]
     assert source is not None
     _check_codes(node, name)
     scale = _scale(node, name)
     axis = node.attributes["axis"].as_int() if scale.ndim else None
-    if axis is not None and not is_weight(source):
+    if axis is not None and source not in weights:
         raise QuantizerError(
             f"Quantizer '{name}' is per-channel (axis {axis}) but quantizes an activation; "
             "TensorRT runs INT8 activations per tensor only.",
             "Give its descriptor axis=None and calibrate it again.",
         )
-    source, note = _clip(graph, node, source, scale, axis, name)
+    source, note = _clip(graph, editor, node, source, scale, axis, name)
 
     # A quantizer that runs twice (a shared module) has one scale, but two pairs.
     suffix = "" if use == 1 else f"_{use - 1}"
@@ -123,11 +129,11 @@ def _expand(graph: ir.Graph, node: ir.Node, name: str, use: int) -> tuple[str, s
     quantize = half("QuantizeLinear", source, ir.DataType.INT8)
     dequantize = half("DequantizeLinear", quantize.outputs[0], ir.DataType.FLOAT)
     result = dequantize.outputs[0]
-    graph.insert_before(node, [quantize, dequantize])
+    editor.insert_before(node, [quantize, dequantize])
     if output.is_graph_output():
         result.name = output.name
-    output.replace_all_uses_with(result, replace_graph_outputs=True)
-    graph.remove(node, safe=True)
+    editor.replace(output, result)
+    editor.remove(node)
     assert result.name is not None
     return result.name, note
 
@@ -169,22 +175,27 @@ def _scale(node: ir.Node, name: str) -> Array:
 
 
 def _clip(
-    graph: ir.Graph, node: ir.Node, source: ir.Value, scale: Array, axis: int | None, name: str
+    graph: ir.Graph,
+    editor: Editor,
+    node: ir.Node,
+    source: ir.Value,
+    scale: Array,
+    axis: int | None,
+    name: str,
 ) -> tuple[ir.Value, str]:
     low = node.attributes["low"].as_float()
     high = node.attributes["high"].as_float()
     if low <= -128.0 and high >= 127.0:
         return source, ""
-    initializer = sole_initializer(source)
-    if initializer is not None:
-        weights = constant_array(initializer)
+    if source.is_initializer() and editor.count(source) == 1:
+        weights = constant_array(source)
         assert weights is not None
         shape = [1] * weights.ndim
         if axis is not None:
             shape[axis] = -1
         step = scale.reshape(shape)
         clipped = np.clip(weights, (low * step), (high * step)).astype(weights.dtype)
-        initializer.const_value = ir.tensor(clipped, name=initializer.name)
+        source.const_value = ir.tensor(clipped, name=source.name)
         return source, ""
     bounds = [
         add_initializer(graph, f"{name}.low", np.asarray(low * scale, np.float32)),
@@ -194,7 +205,7 @@ def _clip(
     clipped_value = clip.outputs[0]
     clipped_value.name = f"{clip.name}_output_0"
     clipped_value.dtype, clipped_value.shape = ir.DataType.FLOAT, source.shape
-    graph.insert_before(node, clip)
+    editor.insert_before(node, [clip])
     note = (
         f"Quantizer '{name}' clips to the codes [{low:.4g}, {high:.4g}]: a Clip stands before "
         "its Q/DQ pair so that the values stay exact."

@@ -27,9 +27,11 @@ import onnx_ir as ir
 
 from trtqat.graph.affine import BATCH_NORM
 from trtqat.graph.editing import add_initializer, constant_array, name_of, remove_unused
+from trtqat.graph.editor import Editor
 from trtqat.graph.fold_plan import CannotFoldError, FoldPlan, KeptBatchNorm, plan_fold
 from trtqat.graph.layers import Layer, bias_of
 from trtqat.graph.pairs import DEQUANTIZE, along_axis
+from trtqat.graph.weights import Weights
 from trtqat.tensors import Array
 
 
@@ -76,15 +78,17 @@ def fold_batch_norm(model: ir.Model) -> FoldedBatchNorms:
         model: Weights as INT8 initializers (``quantize_weights``).
     """
     graph = model.graph
+    editor, weights = Editor(graph), Weights()
     tally = _Tally()
     kept: list[KeptBatchNorm] = []
     for node in list(graph):
-        if node.graph is None or node.op_type != BATCH_NORM:
+        if node.op_type != BATCH_NORM or editor.is_removed(node):
             continue
         try:
-            _fold(graph, plan_fold(node), tally)
+            _fold(graph, editor, plan_fold(node, editor, weights), tally)
         except CannotFoldError as refusal:
             kept.append(KeptBatchNorm(name_of(node), refusal.reason, refusal.behind))
+    editor.finish()
     remove_unused(graph)
     return FoldedBatchNorms(
         dict(tally.folded),
@@ -96,24 +100,24 @@ def fold_batch_norm(model: ir.Model) -> FoldedBatchNorms:
     )
 
 
-def _fold(graph: ir.Graph, plan: FoldPlan, tally: _Tally) -> None:
+def _fold(graph: ir.Graph, editor: Editor, plan: FoldPlan, tally: _Tally) -> None:
     layer, chain = plan.layer, plan.chain
     node = layer.node
     dequantize = layer.dequantize_weight
     assert dequantize is not None
     before = _codes(dequantize)
-    if len(dequantize.outputs[0].uses()) > 1 or len(layer.weight.uses()) > 1:
-        dequantize = _copy_weight(graph, layer, dequantize)
+    if editor.count(dequantize.outputs[0]) > 1 or editor.count(layer.weight) > 1:
+        dequantize = _copy_weight(editor, layer, dequantize)
         tally.copied += 1
-    _write_weight(graph, dequantize, plan, layer.weight_axis or 0)
-    end = _write_bias(graph, layer, dequantize, plan.bias)
+    _write_weight(graph, editor, dequantize, plan, layer.weight_axis or 0)
+    end = _write_bias(graph, editor, layer, dequantize, plan.bias)
 
     last = chain[-1].outputs[0]
     if last.is_graph_output():
         end.name = last.name
-    last.replace_all_uses_with(end, replace_graph_outputs=True)
+    editor.replace(last, end)
     for gone in reversed(chain):
-        graph.remove(gone, safe=True)
+        editor.remove(gone)
 
     axis = layer.weight_axis or 0
     after = _codes(dequantize)
@@ -133,7 +137,7 @@ def _codes(dequantize: ir.Node) -> Array:
     return codes
 
 
-def _copy_weight(graph: ir.Graph, layer: Layer, shared: ir.Node) -> ir.Node:
+def _copy_weight(editor: Editor, layer: Layer, shared: ir.Node) -> ir.Node:
     """A DequantizeLinear of the layer's own, through a Transpose of its own if it has one."""
     copy = ir.Node(
         "", DEQUANTIZE, shared.inputs, dict(shared.attributes), name=f"{layer.name}/{DEQUANTIZE}"
@@ -147,8 +151,8 @@ def _copy_weight(graph: ir.Graph, layer: Layer, shared: ir.Node) -> ir.Node:
             ir.Node("", "Transpose", copy.outputs, attributes, name=f"{layer.name}/Transpose")
         )
         _describe(made[1], transpose.outputs[0])
-    graph.insert_before(layer.node, made)
-    layer.node.replace_input_with(1, made[-1].outputs[0])
+    editor.insert_before(layer.node, made)
+    editor.replace_input(layer.node, 1, made[-1].outputs[0])
     return copy
 
 
@@ -158,38 +162,42 @@ def _describe(node: ir.Node, like: ir.Value) -> None:
     output.type, output.shape = like.type, like.shape
 
 
-def _write_weight(graph: ir.Graph, dequantize: ir.Node, plan: FoldPlan, axis: int) -> None:
+def _write_weight(
+    graph: ir.Graph, editor: Editor, dequantize: ir.Node, plan: FoldPlan, axis: int
+) -> None:
     zero_point = np.zeros(plan.scale.shape, np.int8)
     arrays = (plan.codes, plan.scale, zero_point)
     for index, array in enumerate(arrays):
         old = dequantize.inputs[index] if len(dequantize.inputs) > index else None
         name = f"{dequantize.name}.zero_point" if old is None else str(old.name)
         dequantize.resize_inputs(max(len(dequantize.inputs), index + 1))
-        dequantize.replace_input_with(index, None)
-        if old is not None and old.is_initializer() and not old.uses():
+        editor.replace_input(dequantize, index, None)
+        if old is not None and old.is_initializer() and not editor.count(old):
             del graph.initializers[name]
         value = add_initializer(graph, name, array)
-        dequantize.replace_input_with(index, value)
+        editor.replace_input(dequantize, index, value)
     dequantize.attributes["axis"] = ir.AttrInt64("axis", axis)
 
 
-def _write_bias(graph: ir.Graph, layer: Layer, dequantize: ir.Node, bias: Array) -> ir.Value:
+def _write_bias(
+    graph: ir.Graph, editor: Editor, layer: Layer, dequantize: ir.Node, bias: Array
+) -> ir.Value:
     """Gives the layer its bias; returns where its result is now."""
     node = layer.node
     stem = str(dequantize.inputs[0].name) if dequantize.inputs[0] is not None else layer.name
     stem = stem.removesuffix(".codes").removesuffix("weight")
     old = bias_of(node)
     if old is not None:
-        node.replace_input_with(2, None)
-        if old.is_initializer() and not old.uses():
+        editor.replace_input(node, 2, None)
+        if old.is_initializer() and not editor.count(old):
             del graph.initializers[str(old.name)]
     value = add_initializer(graph, f"{stem}bias", bias)
     if node.op_type != "MatMul":
         node.resize_inputs(3)
-        node.replace_input_with(2, value)
+        editor.replace_input(node, 2, value)
         return node.outputs[0]
     # MatMul has no bias input: an Add takes the place of the chain.
     add = ir.Node("", "Add", [node.outputs[0], value], name=f"{node.name}/Add")
     _describe(add, node.outputs[0])
-    graph.insert_after(node, add)
+    editor.insert_after(node, [add])
     return add.outputs[0]

@@ -11,16 +11,17 @@ import numpy as np
 import onnx_ir as ir
 
 from trtqat.graph.affine import Affine, affine_of, identity
-from trtqat.graph.editing import constant_array, name_of
+from trtqat.graph.editing import constant_array, is_constant, name_of
+from trtqat.graph.editor import Readers
 from trtqat.graph.layers import Layer, bias_of, layer_of
 from trtqat.graph.pairs import (
     DEQUANTIZE,
     QUANTIZE,
     along_axis,
-    consumers_of,
     parameters_of,
     weight_codes,
 )
+from trtqat.graph.weights import Weights
 from trtqat.tensors import Array
 
 _SMALLEST_NORMAL = float(np.finfo(np.float32).tiny)
@@ -74,26 +75,31 @@ class CannotFoldError(Exception):
         self.behind = behind
 
 
-def plan_fold(batch_norm: ir.Node) -> FoldPlan:
+def plan_fold(batch_norm: ir.Node, readers: Readers, weights: Weights) -> FoldPlan:
     """Plans the fold of a BatchNorm.
+
+    Args:
+        batch_norm: The node.
+        readers: Those of its graph.
+        weights: Those of its graph.
 
     Raises:
         CannotFoldError: It cannot be folded exactly.
     """
-    layer, chain = _chain_before(batch_norm)
+    layer, chain = _chain_before(batch_norm, readers, weights)
     return _plan(layer, chain)
 
 
-def why_kept(node: ir.Node) -> KeptBatchNorm:
+def why_kept(node: ir.Node, readers: Readers, weights: Weights) -> KeptBatchNorm:
     """Why a BatchNorm is still in a graph; no reason if it could be folded. Changes nothing."""
     try:
-        plan = plan_fold(node)
+        plan = plan_fold(node, readers, weights)
     except CannotFoldError as refusal:
         return KeptBatchNorm(name_of(node), refusal.reason, refusal.behind)
     return KeptBatchNorm(name_of(node), "", plan.layer.name)
 
 
-def _chain_before(node: ir.Node) -> tuple[Layer, list[ir.Node]]:
+def _chain_before(node: ir.Node, readers: Readers, weights: Weights) -> tuple[Layer, list[ir.Node]]:
     """The quantized layer before a BatchNorm, and the nodes from it up to the BatchNorm."""
     chain = [node]
     value = node.inputs[0]
@@ -101,30 +107,32 @@ def _chain_before(node: ir.Node) -> tuple[Layer, list[ir.Node]]:
         producer = value.producer()
         if producer is None:
             raise CannotFoldError("it stands on an input of the graph, before any layer")
-        layer = layer_of(producer)
+        layer = layer_of(producer, weights)
         if layer is not None:
             _check_layer(layer)
-            _check_unshared(value, layer.name)
-            return layer, chain
+            _check_unshared(value, layer.name, readers)
+            return layer, chain[::-1]
         if producer.op_type == DEQUANTIZE:
-            raise CannotFoldError("a Q/DQ pair stands before it", _layer_behind_pair(producer))
+            raise CannotFoldError(
+                "a Q/DQ pair stands before it", _layer_behind_pair(producer, weights)
+            )
         if producer.op_type not in ("Add", "Sub", "Mul", "Div"):
             raise CannotFoldError(f"it stands behind {producer.op_type}, not behind a layer")
-        _check_unshared(value, "")
-        chain.insert(0, producer)
-        computed = [v for v in producer.inputs if v is not None and constant_array(v) is None]
+        _check_unshared(value, "", readers)
+        chain.append(producer)
+        computed = [v for v in producer.inputs if v is not None and not is_constant(v)]
         if len(computed) != 1:
             raise CannotFoldError(f"it stands behind {producer.op_type} of two tensors")
         value = computed[0]
     raise CannotFoldError("it has no input")
 
 
-def _layer_behind_pair(dequantize: ir.Node) -> str:
+def _layer_behind_pair(dequantize: ir.Node, weights: Weights) -> str:
     quantize = dequantize.inputs[0].producer() if dequantize.inputs[0] is not None else None
     if quantize is None or quantize.op_type != QUANTIZE or quantize.inputs[0] is None:
         return ""
     producer = quantize.inputs[0].producer()
-    layer = None if producer is None else layer_of(producer)
+    layer = None if producer is None else layer_of(producer, weights)
     return "" if layer is None else layer.name
 
 
@@ -149,12 +157,12 @@ def _check_layer(layer: Layer) -> None:
         raise CannotFoldError(f"the output channels of {layer.name} are not one axis", layer.name)
 
 
-def _check_unshared(value: ir.Value, behind: str) -> None:
+def _check_unshared(value: ir.Value, behind: str, readers: Readers) -> None:
     if value.is_graph_output():
         raise CannotFoldError(f"'{value.name}' before it is an output of the graph", behind)
-    consumers = consumers_of(value)
-    if len(consumers) > 1:
-        others = ", ".join(name_of(node) for node in consumers[1:3])
+    first = readers.first(value, 3)
+    if len(first) > 1:
+        others = ", ".join(name_of(node) for node in first[1:])
         raise CannotFoldError(f"'{value.name}' before it is also read by {others}", behind)
 
 

@@ -11,13 +11,14 @@ from dataclasses import dataclass
 import onnx_ir as ir
 from onnx_ir.passes import common
 
-from trtqat.graph.editing import infer_shapes
 from trtqat.graph.fold_batch_norm import FoldedBatchNorms, fold_batch_norm
+from trtqat.graph.garbage import uncollected
 from trtqat.graph.quantize_weights import QuantizedWeights, float_weights, quantize_weights
 from trtqat.graph.repair import Repair
 from trtqat.graph.repair.move_pairs import move_pairs
 from trtqat.graph.repair.remove_pairs import remove_pairs
 from trtqat.graph.repair.share_pairs import share_pairs
+from trtqat.graph.shapes import infer_shapes
 from trtqat.graph.targets import is_for_8_6, needs_float_weight_on_8_6
 
 
@@ -53,6 +54,7 @@ class Improvements:
     repairs: tuple[Repair, ...]
 
 
+@uncollected()
 def improve(model: ir.Model, options: ImproveOptions, *, opset: int) -> Improvements:
     """Runs the passes, in place.
 
@@ -74,6 +76,6 @@ def improve(model: ir.Model, options: ImproveOptions, *, opset: int) -> Improvem
     if options.int8_weights is False:
         float_weights(model)
     elif options.int8_weights is None and is_for_8_6(opset):
-        float_weights(model, only_for=needs_float_weight_on_8_6)
+        float_weights(model, only_for=needs_float_weight_on_8_6(model.graph))
     common.NameFixPass()(model)
     return Improvements(weights, folded, repairs)

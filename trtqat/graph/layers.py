@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from trtqat.graph.editing import constant_array, is_weight, name_of
+from trtqat.graph.editing import constant_array, name_of
 from trtqat.graph.pairs import DEQUANTIZE, producer_of
+from trtqat.graph.weights import Weights
 
 CONVOLUTIONS = ("Conv", "ConvTranspose")
 PRODUCTS = ("Gemm", "MatMul")
@@ -54,8 +55,13 @@ class Layer:
         return size if isinstance(size, int) else None
 
 
-def layer_of(node: ir.Node) -> Layer | None:
-    """Reads a node; None if it is no Conv, ConvTranspose, Gemm or MatMul."""
+def layer_of(node: ir.Node, weights: Weights) -> Layer | None:
+    """Reads a node; None if it is no Conv, ConvTranspose, Gemm or MatMul.
+
+    Args:
+        node: Any node.
+        weights: Those of its graph.
+    """
     if node.domain not in ("", "ai.onnx") or node.op_type not in (*CONVOLUTIONS, *PRODUCTS):
         return None
     data, weight = node.inputs[0], node.inputs[1]
@@ -66,16 +72,16 @@ def layer_of(node: ir.Node) -> Layer | None:
         node,
         data,
         weight,
-        is_weight(weight),
+        weight in weights,
         dequantize,
         _weight_axis(node, weight, permutation),
         _output_axis(node),
     )
 
 
-def layers_of(graph: ir.Graph) -> list[Layer]:
+def layers_of(graph: ir.Graph, weights: Weights) -> list[Layer]:
     """All layers in the order of the graph."""
-    found = (layer_of(node) for node in graph)
+    found = (layer_of(node, weights) for node in graph)
     return [layer for layer in found if layer is not None]
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from trtqat.graph.batch import elements_per_sample
+from trtqat.graph.batch import Batch
 from trtqat.graph.layers import CONVOLUTIONS, Layer
 from trtqat.graph.view import GraphView
 
@@ -75,13 +75,18 @@ def summarize(model: ir.Model) -> GraphSummary:
         operators.count("DequantizeLinear"),
         operators.count("BatchNormalization"),
         tuple(
-            LayerSummary(layer.name, layer.node.op_type, view.is_quantized(layer), macs_of(layer))
+            LayerSummary(
+                layer.name,
+                layer.node.op_type,
+                view.is_quantized(layer),
+                macs_of(layer, view.batch),
+            )
             for layer in view.layers
         ),
     )
 
 
-def macs_of(layer: Layer) -> int | None:
+def macs_of(layer: Layer, batch: Batch) -> int | None:
     """Multiply-accumulates of a layer for one sample; None if the shapes do not tell.
 
     Every output element of a convolution needs in_channels / groups · kernel of them, one of
@@ -91,9 +96,7 @@ def macs_of(layer: Layer) -> int | None:
     """
     node = layer.node
     spread = layer.data if node.op_type == "ConvTranspose" else node.outputs[0]
-    graph = node.graph
-    assert isinstance(graph, ir.Graph)
-    elements = elements_per_sample(spread, graph)
+    elements = batch.elements_per_sample(spread)
     each = _macs_of_element(layer)
     return None if elements is None or each is None else elements * each
 

@@ -28,7 +28,7 @@ def name_nodes(model: ir.Model) -> int:
         Number of nodes renamed.
     """
     graph = model.graph
-    taken: set[str] = set()
+    taken: dict[str, int] = {}
     renamed = 0
     for node in graph:
         scopes = node.metadata_props.get(_SCOPES)
@@ -61,7 +61,7 @@ def name_unnamed(model: ir.Model) -> int:
     Returns:
         Number of nodes renamed; tensors keep their names.
     """
-    taken: set[str] = set()
+    taken: dict[str, int] = {}
     renamed = 0
     for node in model.graph:
         name = _unique(node.name or f"/{node.op_type}", taken)
@@ -87,10 +87,12 @@ def _without_repetition(name: str) -> str:
     )
 
 
-def _unique(name: str, taken: set[str]) -> str:
-    candidate, number = name, 0
+def _unique(name: str, taken: dict[str, int]) -> str:
+    """The name, numbered where it is taken; ``taken`` has each one's last number."""
+    candidate, number = name, taken.get(name, 0)
     while candidate in taken:
         number += 1
         candidate = f"{name}_{number}"
-    taken.add(candidate)
+    taken[name] = number
+    taken.setdefault(candidate, 0)
     return candidate

@@ -6,6 +6,7 @@ QuantizeLinear and DequantizeLinear, or an INT8 initializer straight into Dequan
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,6 +48,17 @@ class Parameters:
             and self.dtype == other.dtype
             and np.array_equal(_or_zero(self.zero_point), _or_zero(other.zero_point))
         )
+
+    @property
+    def key(self) -> Hashable | None:
+        """What is equal for those that ``equals`` calls so; None if they are not known."""
+        if self.scale is None or self.dtype is None:
+            return None
+        # As float64, where -0 becomes 0 and every NaN the same.
+        scale = self.scale.astype(np.float64) + 0.0
+        scale = np.where(np.isnan(scale), np.nan, scale)
+        zero_point = _or_zero(self.zero_point).astype(np.float64) + 0.0
+        return self.axis, self.dtype, scale.shape, scale.tobytes(), zero_point.tobytes()
 
     def fits(self, array: Array) -> bool:
         """Whether an array can be quantized with the scale."""

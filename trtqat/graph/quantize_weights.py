@@ -23,7 +23,6 @@ from trtqat.errors import ExportError
 from trtqat.graph.editing import (
     add_initializer,
     constant_array,
-    is_weight,
     name_of,
     remove_unused,
 )
@@ -36,6 +35,7 @@ from trtqat.graph.pairs import (
     parameters_of,
     quantize_array,
 )
+from trtqat.graph.weights import Weights
 from trtqat.runtime.onnx_reference import OnnxModel
 from trtqat.tensors import Array
 
@@ -59,14 +59,14 @@ def quantize_weights(model: ir.Model) -> QuantizedWeights:
     Args:
         model: With Q/DQ pairs whose scales are initializers.
     """
-    graph = model.graph
+    graph, weights_of_graph = model.graph, Weights()
     computed: list[str] = []
     # Two quantizers of equal scale on one weight have the same codes.
     stored: dict[tuple[ir.Value, bytes, int | None], ir.Value] = {}
     count = 0
     for node in list(graph):
         source = node.inputs[0] if node.inputs else None
-        if node.op_type != QUANTIZE or source is None or not is_weight(source):
+        if node.op_type != QUANTIZE or source is None or source not in weights_of_graph:
             continue
         parameters = parameters_of(node)
         constant = constant_array(source)
@@ -82,7 +82,6 @@ def quantize_weights(model: ir.Model) -> QuantizedWeights:
             name = source.name if source.is_initializer() else name_of(node)
             stored[key] = add_initializer(graph, f"{name}.codes", codes)
         node.outputs[0].replace_all_uses_with(stored[key])
-        graph.remove(node, safe=True)
         count += 1
     remove_unused(graph)
     return QuantizedWeights(count, tuple(computed))
@@ -147,11 +146,13 @@ def float_weights(model: ir.Model, *, only_for: Callable[[ir.Node], bool] = lamb
 
 def _readers(weight: ir.Value) -> Iterator[ir.Node]:
     """The nodes that read a dequantized weight, seen through the Transpose of a Linear."""
-    for node in consumers_of(weight):
-        if node.op_type == "Transpose":
-            yield from _readers(node.outputs[0])
-        else:
-            yield node
+    forms = [weight]
+    for form in forms:
+        for node in consumers_of(form):
+            if node.op_type == "Transpose":
+                forms.append(node.outputs[0])
+            else:
+                yield node
 
 
 def _is_plain(parameters: Parameters, array: Array) -> bool:

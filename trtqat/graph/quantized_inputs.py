@@ -12,6 +12,7 @@ import onnx_ir as ir
 from trtqat.errors import GraphError
 from trtqat.graph import METADATA_KEY
 from trtqat.graph.editing import name_of, remove_unused
+from trtqat.graph.editor import Editor
 from trtqat.graph.pairs import QUANTIZE, Parameters, consumers_of, parameters_of
 from trtqat.runtime.input_codes import input_scales
 from trtqat.tensors import TensorSpec
@@ -28,6 +29,7 @@ def take_codes(model: ir.Model) -> dict[str, float]:
     """
     scales: dict[str, float] = {}
     reasons: list[str] = []
+    editor = Editor(model.graph)
     for value in model.graph.inputs:
         quantizers = consumers_of(value)
         parameters = [parameters_of(node) for node in quantizers if node.op_type == QUANTIZE]
@@ -42,8 +44,8 @@ def take_codes(model: ir.Model) -> dict[str, float]:
         scale = parameters[0].scale
         assert scale is not None
         for node in quantizers:
-            node.outputs[0].replace_all_uses_with(value, replace_graph_outputs=True)
-            model.graph.remove(node, safe=True)
+            editor.replace(node.outputs[0], value)
+            editor.remove(node)
         value.type = ir.TensorType(ir.DataType.INT8)
         scales[str(value.name)] = float(scale)
     if not scales:
@@ -52,6 +54,7 @@ def take_codes(model: ir.Model) -> dict[str, float]:
             "Quantize the input of the model's first layer, alike for all that read it, or leave "
             "out --quantized-input.",
         )
+    editor.finish()
     remove_unused(model.graph)
     return scales
 

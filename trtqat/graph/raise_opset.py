@@ -20,6 +20,7 @@ from onnx_ir.passes import common
 
 from trtqat.errors import ExportError, GraphError, first_line
 from trtqat.extras import install
+from trtqat.graph.garbage import uncollected
 from trtqat.graph.serialized import proto_for_onnx, restore_weights
 from trtqat.runtime.onnx_reference import OnnxModel
 
@@ -27,6 +28,7 @@ from trtqat.runtime.onnx_reference import OnnxModel
 HALF_OPSET = 19
 
 
+@uncollected()
 def raise_opset(model: ir.Model, opset: int) -> ir.Model:
     """Rewrites a graph in a newer opset.
 

@@ -12,6 +12,7 @@ from trtqat.errors import GraphError, first_line
 from trtqat.graph.border import Damage, check_file
 from trtqat.graph.border.contents import read_contents
 from trtqat.graph.border.tensors import external_data, is_external
+from trtqat.graph.garbage import uncollected
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -21,6 +22,7 @@ MAX_BYTES = 2**31 - 1
 _MAKE_ONE = "Make one with: trtqat export SOURCE -o model.onnx"
 
 
+@uncollected()
 def read_model(path: Path) -> ir.Model:
     """Reads an ONNX file. Its external data is mapped into memory, not read.
 

@@ -14,6 +14,7 @@ import onnx_ir as ir
 
 from trtqat.errors import GraphError
 from trtqat.graph.editing import add_initializer, constant_array, remove_unused
+from trtqat.graph.editor import Editor
 from trtqat.graph.pairs import DEQUANTIZE, along_axis, parameters_of, quantizer_of
 from trtqat.graph.quantized_inputs import recorded_scales
 
@@ -27,7 +28,7 @@ def remove_quantization(model: ir.Model) -> int:
     Raises:
         GraphError: A DequantizeLinear reads codes that are computed otherwise.
     """
-    graph = model.graph
+    graph, editor = model.graph, Editor(model.graph)
     recorded = recorded_scales(model)
     count = 0
     for node in list(graph):
@@ -42,9 +43,10 @@ def remove_quantization(model: ir.Model) -> int:
         else:
             source = _float_weight(graph, node)
         assert source is not None
-        node.outputs[0].replace_all_uses_with(source, replace_graph_outputs=True)
-        graph.remove(node, safe=True)
+        editor.replace(node.outputs[0], source)
+        editor.remove(node)
         count += 1
+    editor.finish()
     remove_unused(graph)
     return count
 

@@ -16,7 +16,8 @@ import numpy as np
 import onnx_ir as ir
 
 from trtqat.graph.pairs import DEQUANTIZE, QUANTIZE, along_axis, parameters_of
-from trtqat.graph.view import GraphView, nearest_before
+from trtqat.graph.paths import gather
+from trtqat.graph.view import GraphView
 from trtqat.tensors import Array
 
 _SUFFIX = "_tapped"
@@ -72,28 +73,35 @@ def tap(model: ir.Model) -> list[Tap]:
     own = list(model.graph.outputs)
     quantizers: list[ir.Node] = []
     taken: dict[ir.Value, str] = {}
-    taps = []
     # All layers and quantizers are found before the graph changes.
     for node in view.quantizers:
-        parameters = parameters_of(node)
-        is_activation = node.op_type == QUANTIZE and view.is_activation(node)
-        if is_activation and parameters.is_usable and parameters.scale is not None:
-            source, codes = node.inputs[0], node.outputs[0]
+        if node.op_type == QUANTIZE and view.is_activation(node) and parameters_of(node).is_usable:
             quantizers.append(node)
-            taken[codes] = f"{codes.name}{_SUFFIX}"
-            taps.append(
-                Tap(
-                    taken[codes],
-                    node.name or str(codes.name),
-                    _layer_before(view, source),
-                    parameters.scale.astype(np.float32),
-                    parameters.axis,
-                    _taken_before(source, taken),
-                )
+            taken[node.outputs[0]] = f"{node.outputs[0].name}{_SUFFIX}"
+    known: dict[ir.Value, tuple[str, ...] | None] = {}
+
+    def before(value: ir.Value | None) -> tuple[str, ...]:
+        """The nearest tensors that are taken out on every path to a tensor."""
+        found = gather(value, lambda at: (taken[at],) if at in taken else None, _together, known)
+        return found or ()
+
+    taps = []
+    for node in quantizers:
+        parameters, source, codes = parameters_of(node), node.inputs[0], node.outputs[0]
+        assert parameters.scale is not None
+        taps.append(
+            Tap(
+                taken[codes],
+                node.name or str(codes.name),
+                _layer_before(view, source),
+                parameters.scale.astype(np.float32),
+                parameters.axis,
+                before(source),
             )
+        )
     for value in own:
-        layer, before = _layer_before(view, value), _taken_before(value, taken)
-        taps.append(Tap(str(value.name), "", layer, None, before=before))
+        layer = _layer_before(view, value)
+        taps.append(Tap(str(value.name), "", layer, None, before=before(value)))
     for node in quantizers:
         _take_out(model.graph, node, taken[node.outputs[0]])
     return taps
@@ -123,10 +131,9 @@ def _take_out(graph: ir.Graph, quantize: ir.Node, name: str) -> None:
 
 
 def _layer_before(view: GraphView, value: ir.Value | None) -> str:
-    layers = view.layers_before([value])
-    return layers[-1].name if layers else ""
+    layer = view.last_layer_before(value)
+    return "" if layer is None else layer.name
 
 
-def _taken_before(value: ir.Value | None, taken: dict[ir.Value, str]) -> tuple[str, ...]:
-    """The nearest tensors that were taken out on every path to a tensor."""
-    return tuple(dict.fromkeys(nearest_before([value], taken.get)))
+def _together(several: list[tuple[str, ...]]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name for names in several for name in names))

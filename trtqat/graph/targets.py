@@ -6,6 +6,8 @@ only 10 and later are meant. What 8.6.0 alone cannot do was seen on an H200.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import onnx_ir as ir
 
 NEWEST_OPSET_OF_8_6 = 17
@@ -16,14 +18,17 @@ def is_for_8_6(opset: int) -> bool:
     return opset <= NEWEST_OPSET_OF_8_6
 
 
-def needs_float_weight_on_8_6(consumer: ir.Node) -> bool:
-    """Whether 8.6.0 may fail on a node that reads an INT8 initializer through DequantizeLinear.
+def needs_float_weight_on_8_6(graph: ir.Graph) -> Callable[[ir.Node], bool]:
+    """Tells of a node whether 8.6.0 may fail on an INT8 initializer as its weight.
 
     What goes to TensorRT's Myelin compiler stops at "Assertion params.weights.type() !=
     DataType::kINT8" (convertMyelinWeightsToFp32): every MatMul, and the Gemm of a network
     with MatMuls, such as the head of a transformer. Conv, and Gemm in a convolutional network,
     take INT8 initializers.
+
+    Args:
+        graph: The graph of the nodes that will be asked for.
     """
-    if consumer.op_type == "Gemm" and consumer.graph is not None:
-        return any(node.op_type == "MatMul" for node in consumer.graph)
-    return consumer.op_type == "MatMul"
+    has_product = any(node.op_type == "MatMul" for node in graph.all_nodes())
+    operators = ("Gemm", "MatMul") if has_product else ()
+    return lambda consumer: consumer.op_type in operators

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import TypeVar
 
 import onnx_ir as ir
 
-from trtqat.graph.editing import constant_array, is_weight
+from trtqat.graph.batch import Batch
+from trtqat.graph.editing import is_constant
+from trtqat.graph.editor import Readers
 from trtqat.graph.layers import Layer, bias_of, layers_of
 from trtqat.graph.pairs import (
     DEQUANTIZE,
@@ -18,9 +18,10 @@ from trtqat.graph.pairs import (
     quantized_tensor,
     quantizer_of,
 )
+from trtqat.graph.paths import follow, gather
 from trtqat.graph.repair import commutes
-
-Found = TypeVar("Found")
+from trtqat.graph.repair.remove_pairs import Grids
+from trtqat.graph.weights import Weights
 
 ACTIVATIONS = frozenset(
     {"Relu", "Clip", "LeakyRelu", "PRelu", "Sigmoid", "HardSigmoid", "HardSwish", "Tanh", "Elu"}
@@ -42,39 +43,25 @@ def moves_values(node: ir.Node) -> bool:
     return commutes(node) or node.op_type in _MOVES or is_nearest
 
 
-def nearest_before(
-    values: Sequence[ir.Value | None], wanted: Callable[[ir.Value], Found | None]
-) -> list[Found]:
-    """The nearest of something on every path back from tensors, beginning with themselves.
-
-    Args:
-        values: The tensors.
-        wanted: What a tensor has of it; the path ends there, and goes on where it is None.
-    """
-    found: list[Found] = []
-    seen: set[ir.Value] = set()
-    queue = [value for value in values if value is not None]
-    for value in queue:
-        if value in seen:
-            continue
-        seen.add(value)
-        here, node = wanted(value), value.producer()
-        if here is not None:
-            found.append(here)
-        elif node is not None:
-            queue += [each for each in node.inputs if each is not None]
-    return found
-
-
 class GraphView:
     """Answers the questions of the rules.
 
+    What is found on the way back from a tensor is kept, so that all answers together cost as much
+    as the graph is large, however many rules ask.
+
     Attributes:
         graph: The graph; the rules do not change it.
+        weights: Its weights.
+        grids: On which grids its tensors lie.
     """
 
     def __init__(self, graph: ir.Graph) -> None:
         self.graph = graph
+        self.weights = Weights()
+        self.grids = Grids()
+        self._dequantize_before: dict[ir.Value, ir.Node | None] = {}
+        self._last_layer_before: dict[ir.Value, Layer | None] = {}
+        self._layer_before: dict[bool, dict[ir.Value, Layer | None]] = {False: {}, True: {}}
 
     @property
     def opset(self) -> int:
@@ -84,7 +71,22 @@ class GraphView:
     @cached_property
     def layers(self) -> list[Layer]:
         """Every Conv, ConvTranspose, Gemm and MatMul in the graph's order."""
-        return layers_of(self.graph)
+        return layers_of(self.graph, self.weights)
+
+    @cached_property
+    def positions(self) -> dict[Layer, int]:
+        """The place of every layer in the graph's order."""
+        return {layer: position for position, layer in enumerate(self.layers)}
+
+    @cached_property
+    def batch(self) -> Batch:
+        """What the graph says of its batch."""
+        return Batch(self.graph, self.weights)
+
+    @cached_property
+    def counted(self) -> Readers:
+        """Who reads each tensor, to be asked without a look at all of them."""
+        return Readers(self.graph)
 
     @cached_property
     def layer_by_output(self) -> dict[ir.Value, Layer]:
@@ -103,7 +105,7 @@ class GraphView:
         for node in self.quantizers:
             quantize = quantizer_of(node) if node.op_type == DEQUANTIZE else None
             source = None if quantize is None else quantize.inputs[0]
-            if quantize is not None and source is not None and not is_weight(source):
+            if quantize is not None and source is not None and source not in self.weights:
                 pairs.append((quantize, node))
         return pairs
 
@@ -123,16 +125,18 @@ class GraphView:
     def is_activation(self, node: ir.Node) -> bool:
         """Whether a QuantizeLinear or DequantizeLinear stands on a computed tensor."""
         value = node.inputs[0] if node.op_type == QUANTIZE else quantized_tensor(node)
-        return value is not None and not is_weight(value)
+        return value is not None and value not in self.weights
 
     def dequantize_before(self, value: ir.Value | None) -> ir.Node | None:
         """The DequantizeLinear that a tensor comes from, seen through commuting nodes."""
-        while value is not None:
-            node = value.producer()
+
+        def step(current: ir.Value) -> tuple[ir.Node | None, ir.Value | None]:
+            node = current.producer()
             if node is None or node.op_type == DEQUANTIZE:
-                return node
-            value = node.inputs[0] if moves_values(node) else None
-        return None
+                return node, None
+            return None, node.inputs[0] if moves_values(node) else None
+
+        return follow(value, step, self._dequantize_before)
 
     def layer_before(self, value: ir.Value | None, *, activations: bool = False) -> Layer | None:
         """The layer that makes a tensor, seen through its bias and BatchNorm.
@@ -141,29 +145,31 @@ class GraphView:
             value: The tensor.
             activations: See through activations as well.
         """
-        while value is not None:
-            if value in self.layer_by_output:
-                return self.layer_by_output[value]
-            node = value.producer()
+
+        def step(current: ir.Value) -> tuple[Layer | None, ir.Value | None]:
+            if current in self.layer_by_output:
+                return self.layer_by_output[current], None
+            node = current.producer()
             if node is None:
-                return None
-            computed = [v for v in node.inputs if v is not None and constant_array(v) is None]
+                return None, None
+            computed = [v for v in node.inputs if v is not None and not is_constant(v)]
             transparent = node.op_type == "BatchNormalization" or (
                 node.op_type in ("Add", "Sub", "Mul", "Div") and len(computed) == 1
             )
             if not transparent and not (activations and node.op_type in ACTIVATIONS):
-                return None
-            value = computed[0] if computed else None
-        return None
+                return None, None
+            return None, computed[0] if computed else None
 
-    def layers_read(self, layer: Layer) -> list[Layer]:
-        """The nearest layers that a layer's operands come from, on every path."""
-        return self.layers_before(layer.node.inputs)
+        return follow(value, step, self._layer_before[activations])
 
-    def layers_before(self, values: Sequence[ir.Value | None]) -> list[Layer]:
-        """The nearest layers that tensors come from, on every path, in the graph's order."""
-        found = {layer.name for layer in nearest_before(values, self.layer_by_output.get)}
-        return [layer for layer in self.layers if layer.name in found]
+    def last_layer_before(self, value: ir.Value | None) -> Layer | None:
+        """The last in the graph's order of the nearest layers on every path back from a tensor."""
+        return gather(
+            value,
+            self.layer_by_output.get,
+            lambda layers: max(layers, key=self.positions.__getitem__),
+            self._last_layer_before,
+        )
 
     def forms(self, value: ir.Value, *, activations: bool = False) -> list[ir.Value]:
         """A tensor and what the nodes that only move its values make of it.
@@ -197,10 +203,10 @@ class GraphView:
 
     def takes_int8(self, node: ir.Node) -> bool:
         """Whether a node computes on INT8 tensors; a sum or product with a constant does not."""
-        operands = [v for v in node.inputs if v is not None and constant_array(v) is None]
-        return node.op_type in TAKES_INT8 and (
-            node.op_type not in ("Add", "Mul") or len(operands) > 1
-        )
+        if node.op_type not in ("Add", "Mul"):
+            # Not by its operands: thousands of pairs may ask of the same Concat.
+            return node.op_type in TAKES_INT8
+        return sum(value is not None and not is_constant(value) for value in node.inputs) > 1
 
     def is_one_sided(self, layer: Layer) -> bool:
         """Whether one operand of a layer comes from INT8, and the other one does not."""

@@ -21,6 +21,7 @@ import numpy as np
 import onnx_ir as ir
 
 from trtqat.graph.editing import add_initializer
+from trtqat.graph.editor import Editor
 from trtqat.graph.half.scales import RoundedScale, round_scale, used_channels
 from trtqat.graph.half.types import half_positions, is_float
 from trtqat.tensors import Array
@@ -69,12 +70,18 @@ def write_half(model: ir.Model, half: Collection[ir.Node]) -> Written:
 
 
 class _Wanted:
-    """Which uses and results are FP16, asked before the graph changes."""
+    """Which uses and results are FP16, asked before the graph changes.
+
+    Attributes:
+        outputs: At which places of the graph's outputs a tensor stands.
+    """
 
     def __init__(self, model: ir.Model, half: Collection[ir.Node]) -> None:
         opsets = model.graph.opset_imports
-        self._graph = model.graph
         self._positions = {}
+        self.outputs: dict[ir.Value, list[int]] = {}
+        for index, value in enumerate(model.graph.outputs):
+            self.outputs.setdefault(value, []).append(index)
         for node in half:
             positions = half_positions(node, opsets.get(node.domain, 0))
             assert not isinstance(positions, str)
@@ -107,9 +114,8 @@ def _write_tensor(graph: ir.Graph, value: ir.Value, wanted: _Wanted, written: Wr
         value.name = f"{name}_fp16"
         result = _converted(graph, value, ir.DataType.FLOAT, written)
         result.name = name
-        for index, output in enumerate(graph.outputs):
-            if output is value:
-                graph.outputs[index] = result
+        for index in wanted.outputs[value]:
+            graph.outputs[index] = result
         _redirect(full, result)
     elif full:
         _redirect(full, _converted(graph, value, ir.DataType.FLOAT, written))
@@ -154,11 +160,15 @@ def _write_constant(graph: ir.Graph, value: ir.Value, wanted: _Wanted, written: 
     half, full = wanted.split(value)
     # A second DequantizeLinear was made after the decisions, so it counts as FP32 here: right,
     # unless it is the FP16 one.
-    for node, index in list(full):
-        doubled = node.op_type == "DequantizeLinear" and index == 1
-        if doubled and node.outputs[0].dtype == ir.DataType.FLOAT16:
-            full.remove((node, index))
-            half.append((node, index))
+    doubled = {
+        (node, index): None
+        for node, index in full
+        if node.op_type == "DequantizeLinear"
+        and index == 1
+        and node.outputs[0].dtype == ir.DataType.FLOAT16
+    }
+    half += doubled
+    full = [use for use in full if use not in doubled]
     if not half:
         return
     assert value.const_value is not None
@@ -208,10 +218,12 @@ def _retype(node: ir.Node) -> None:
 
 
 def _remove_idle_casts(graph: ir.Graph) -> None:
+    editor = Editor(graph)
     for node in list(graph):
         source = node.inputs[0] if node.op_type == "Cast" else None
         result = node.outputs[0]
         if source is None or source.dtype != result.dtype or result.is_graph_output():
             continue
-        result.replace_all_uses_with(source)
-        graph.remove(node, safe=True)
+        editor.replace(result, source)
+        editor.remove(node)
+    editor.finish()

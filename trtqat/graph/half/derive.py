@@ -27,6 +27,7 @@ from onnx_ir.passes import common
 
 from trtqat.errors import GraphError
 from trtqat.graph.editing import constant_array
+from trtqat.graph.garbage import uncollected
 from trtqat.graph.half.borders import Written, used_by_all, write_half
 from trtqat.graph.half.reasons import MARGIN, Measured, reason_against_half
 from trtqat.graph.half.regions import enclosed_nodes
@@ -81,6 +82,7 @@ class HalfReport:
     notes: tuple[str, ...]
 
 
+@uncollected()
 def derive_half(model: ir.Model, largest: Mapping[str, float]) -> HalfReport:
     """Makes a canonical FP32 graph an FP16 one, in place.
 
@@ -151,6 +153,8 @@ def _makers_of_sizes(nodes: list[ir.Node]) -> dict[ir.Node, str]:
 
 def _lost_scales(nodes: list[ir.Node]) -> dict[ir.Node, str]:
     kept: dict[ir.Node, str] = {}
+    # Asked once for each scale, which all pairs of a graph may share.
+    losses: dict[ir.Value, str] = {}
     for node in nodes:
         scale = node.inputs[1] if node.op_type in _PAIR else None
         if scale is None:
@@ -159,8 +163,10 @@ def _lost_scales(nodes: list[ir.Node]) -> dict[ir.Node, str]:
         if array is None:
             kept[node] = f"its scale '{scale.name}' is computed while the graph runs"
             continue
-        sharing = [use.node for use in scale.uses() if use.node.op_type in _PAIR]
-        lost = round_scale(array, used_by_all(sharing)).lost
+        if scale not in losses:
+            sharing = [use.node for use in scale.uses() if use.node.op_type in _PAIR]
+            losses[scale] = round_scale(array, used_by_all(sharing)).lost
+        lost = losses[scale]
         if lost:
             kept[node] = f"its scale '{scale.name}': {lost}"
             if node.op_type == "DequantizeLinear":
@@ -171,11 +177,12 @@ def _lost_scales(nodes: list[ir.Node]) -> dict[ir.Node, str]:
 
 def _readers(value: ir.Value) -> list[ir.Node]:
     """The nodes that read a value, and, behind nodes that only move it, their readers."""
-    readers = []
-    for node in value.consumers():
-        readers.append(node)
-        if node.op_type in _MOVES and node.inputs[0] is value:
-            readers += _readers(node.outputs[0])
+    readers, forms = [], [value]
+    for form in forms:
+        for node in form.consumers():
+            readers.append(node)
+            if node.op_type in _MOVES and node.inputs[0] is form:
+                forms.append(node.outputs[0])
     return readers
 
 

@@ -16,9 +16,10 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from trtqat.graph.editing import infer_shapes
+from trtqat.graph.garbage import uncollected
 from trtqat.graph.lint import cost, operators, parameters, placement, sharing, values
 from trtqat.graph.lint.finding import Finding, Rule
+from trtqat.graph.shapes import infer_shapes
 from trtqat.graph.view import GraphView
 
 RULES: tuple[Rule, ...] = (
@@ -43,6 +44,7 @@ def rules_by_place(model: ir.Model) -> dict[str, tuple[str, ...]]:
     return {place: tuple(rules) for place, rules in found.items()}
 
 
+@uncollected()
 def lint(model: ir.Model) -> tuple[Finding, ...]:
     """Runs every rule.
 

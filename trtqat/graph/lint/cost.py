@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from trtqat.graph.editing import is_weight
 from trtqat.graph.layers import Layer
 from trtqat.graph.lint.finding import Places, rule
 from trtqat.graph.macs import macs_of
@@ -29,10 +28,10 @@ def channels_unaligned(view: GraphView) -> Places:
 
     An image's channels are not the model's to choose: what a graph's input has is not counted.
     """
-    total = sum(macs_of(layer) or 0 for layer in view.layers)
+    total = sum(macs_of(layer, view.batch) or 0 for layer in view.layers)
     for layer in view.layers:
         counts = _channels(layer)
-        macs = macs_of(layer)
+        macs = macs_of(layer, view.batch)
         if counts is None or not macs or not total or not view.is_quantized(layer):
             continue
         chosen = counts[1:] if _reads_input(layer, view) else counts
@@ -59,13 +58,13 @@ def channels_unaligned(view: GraphView) -> Places:
 )
 def layer_not_quantized(view: GraphView) -> Places:
     """Layers with neither operand in INT8, with their share of the arithmetic."""
-    total = sum(macs_of(layer) or 0 for layer in view.layers)
+    total = sum(macs_of(layer, view.batch) or 0 for layer in view.layers)
     for layer in view.layers:
         if view.has_int8_data(layer) or view.has_int8_weight(layer):
             continue
-        if layer.is_weighted and is_weight(layer.data):
+        if layer.is_weighted and layer.data in view.weights:
             continue  # TensorRT computes it while it builds
-        macs = macs_of(layer)
+        macs = macs_of(layer, view.batch)
         share = f", {macs / total:.1%} of the arithmetic" if macs and total else ""
         yield layer.name, f"'{layer.name}' ({layer.node.op_type}) is not quantized{share}."
 

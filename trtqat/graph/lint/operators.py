@@ -70,8 +70,9 @@ def quantized_conv_transpose(view: GraphView) -> Places:
 )
 def int8_weight_of_matmul(view: GraphView) -> Places:
     """An INT8 initializer for a MatMul, or a Gemm beside one, in a graph that 8.6 reads."""
+    needs_float = needs_float_weight_on_8_6(view.graph)
     for layer in view.layers if is_for_8_6(view.opset) else ():
-        if layer.dequantize_weight is None or not needs_float_weight_on_8_6(layer.node):
+        if layer.dequantize_weight is None or not needs_float(layer.node):
             continue
         if layer.is_weighted and quantizer_of(layer.dequantize_weight) is None:
             yield layer.name, f"The weight of '{layer.name}' is an INT8 initializer."

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from trtqat.graph.editing import constant_array, name_of
+from trtqat.graph.editing import is_constant, name_of
 from trtqat.graph.fold_plan import KeptBatchNorm, why_kept
 from trtqat.graph.layers import CONVOLUTIONS, PRODUCTS, layer_of
 from trtqat.graph.lint.finding import Places, rule
-from trtqat.graph.pairs import QUANTIZE, consumers_of, is_dequantized, producer_of
-from trtqat.graph.repair.remove_pairs import changes_nothing
+from trtqat.graph.pairs import QUANTIZE, is_dequantized, producer_of
 from trtqat.graph.view import ACTIVATIONS, GraphView
 
 _LAYERS = (*CONVOLUTIONS, *PRODUCTS)
@@ -116,12 +115,12 @@ def parameters_behind_identity(view: GraphView) -> Places:
 def float_output(view: GraphView) -> Places:
     """Layers without weights whose inputs are INT8 and whose output nobody quantizes."""
     for node in view.graph:
-        operands = [v for v in node.inputs if v is not None and constant_array(v) is None]
+        operands = [v for v in node.inputs if v is not None and not is_constant(v)]
         if not view.takes_int8(node) or any(not view.dequantize_before(v) for v in operands):
             continue
         output = node.outputs[0]
         # Where the output is the one float operand of a layer, one-sided says it.
-        behind = [layer_of(reader) for reader in view.readers(output)]
+        behind = [layer_of(reader, view.weights) for reader in view.readers(output)]
         if any(layer is not None and view.is_one_sided(layer) for layer in behind):
             continue
         if not view.is_output(output) and not view.is_quantized_later(output):
@@ -142,7 +141,7 @@ def idle_pair(view: GraphView) -> Places:
     """A pair behind which nothing can use INT8."""
     useful = {*_LAYERS, QUANTIZE}
     for quantize, dequantize in view.activation_pairs:
-        if changes_nothing(dequantize):
+        if view.grids.changes_nothing(dequantize):
             continue
         readers = view.readers(dequantize.outputs[0])
         inside = view.layer_before(quantize.inputs[0]) is not None and any(
@@ -169,18 +168,21 @@ def idle_pair(view: GraphView) -> Places:
 def redundant_pair(view: GraphView) -> Places:
     """A pair that quantizes what already lies on its grid."""
     for quantize, dequantize in view.activation_pairs:
-        if changes_nothing(dequantize):
+        if view.grids.changes_nothing(dequantize):
             yield name_of(quantize), f"'{name_of(quantize)}' quantizes INT8 values once more."
 
 
 def _batch_norms_behind_layers(view: GraphView) -> list[KeptBatchNorm]:
     """BatchNorms behind a quantized layer, unless another rule names the fault."""
     nodes = [node for node in view.graph if node.op_type == "BatchNormalization"]
+    # In a network of pre-activations a residual Add or a Concat reads what the BatchNorm does.
+    joins = [node for node in view.graph.all_nodes() if node.op_type in ("Add", "Concat")]
+    joined = {value for node in joins for value in node.inputs}
     found = [
-        why_kept(node)
+        why_kept(node, view.counted, view.weights)
         for node in nodes
         if not is_dequantized(node.inputs[0])
-        and not _is_pre_activation(node)
+        and node.inputs[0] not in joined
         and not _has_hidden_parameters(node)
     ]
     return [kept for kept in found if kept.behind]
@@ -188,14 +190,6 @@ def _batch_norms_behind_layers(view: GraphView) -> list[KeptBatchNorm]:
 
 def _has_hidden_parameters(batch_norm: ir.Node) -> bool:
     return any(producer_of(value, "Identity") is not None for value in batch_norm.inputs[1:])
-
-
-def _is_pre_activation(batch_norm: ir.Node) -> bool:
-    """Whether a residual Add or a Concat reads the tensor before the BatchNorm as well."""
-    source = batch_norm.inputs[0]
-    return source is not None and any(
-        node.op_type in ("Add", "Concat") for node in consumers_of(source)
-    )
 
 
 RULES = (

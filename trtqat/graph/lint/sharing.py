@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from trtqat.graph.editing import constant_array, is_weight, name_of
+from trtqat.graph.editing import is_constant, name_of
 from trtqat.graph.lint.finding import Places, rule
 from trtqat.graph.pairs import (
     DEQUANTIZE,
@@ -36,7 +36,7 @@ def float_residual(view: GraphView) -> Places:
         if any(view.dequantize_before(value) for value in operands):
             continue
         if quantized and view.is_quantized_later(node.outputs[0]):
-            last = max(quantized, key=view.layers.index)
+            last = max(quantized, key=view.positions.__getitem__)
             yield (
                 name_of(node),
                 f"'{name_of(node)}' adds the output of the quantized '{last.name}' to a float "
@@ -56,7 +56,6 @@ def pair_before_add(view: GraphView) -> Places:
 
     Of two such branches that both have a pair, the layer that runs last is the one to fuse.
     """
-    position = {layer: number for number, layer in enumerate(view.layers)}
     for node, operands in _additions(view):
         if any(view.layer_before(value) is not None for value in operands):
             continue
@@ -65,8 +64,8 @@ def pair_before_add(view: GraphView) -> Places:
             layer = view.layer_before(view.pair_source(value))
             dequantize = producer_of(value, DEQUANTIZE)
             quantize = None if dequantize is None else quantizer_of(dequantize)
-            if layer is not None and quantize is not None and len(value.uses()) == 1:
-                found.append((position[layer], layer.name, name_of(quantize)))
+            if layer is not None and quantize is not None and view.counted.count(value) == 1:
+                found.append((view.positions[layer], layer.name, name_of(quantize)))
         if found:
             _, layer_name, where = max(found)
             yield (
@@ -163,7 +162,7 @@ def _additions(view: GraphView) -> list[tuple[ir.Node, list[ir.Value]]]:
     """Every Add of two computed tensors."""
     found = []
     for node in view.graph:
-        operands = [v for v in node.inputs if v is not None and constant_array(v) is None]
+        operands = [v for v in node.inputs if v is not None and not is_constant(v)]
         if node.op_type == "Add" and len(operands) == 2:
             found.append((node, operands))
     return found
@@ -174,7 +173,7 @@ def _forks(view: GraphView) -> list[tuple[ir.Value, list[ir.Node]]]:
     values = dict.fromkeys(node.inputs[0] for node in view.quantizers if node.op_type == QUANTIZE)
     found = []
     for value in values:
-        if value is None or is_weight(value) or producer_of(value, DEQUANTIZE) is not None:
+        if value is None or value in view.weights or producer_of(value, DEQUANTIZE) is not None:
             continue
         quantizers = [node for node in consumers_of(value) if node.op_type == QUANTIZE]
         if len(quantizers) > 1:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from trtqat.graph.editing import name_of
+from trtqat.graph.editor import Editor
 from trtqat.graph.pairs import DEQUANTIZE, QUANTIZE, consumers_of, parameters_of
 from trtqat.graph.repair import Repair, commutes
 from trtqat.graph.view import ACTIVATIONS, GraphView
@@ -32,11 +33,11 @@ def move_pairs(model: ir.Model, *, to_inputs: bool = False) -> tuple[Repair, ...
         to_inputs: Moves those that an input reaches instead, up to that.
     """
     graph = model.graph
-    view = GraphView(graph)
+    view, editor = GraphView(graph), Editor(graph)
     made: list[Repair] = []
     for quantize in list(graph):
         dequantize = _other_half(quantize)
-        path = [] if dequantize is None else _path_before(quantize)
+        path = [] if dequantize is None else _path_before(quantize, editor)
         source = path[0].inputs[0] if path else None
         if dequantize is None or source is None:
             continue
@@ -44,11 +45,10 @@ def move_pairs(model: ir.Model, *, to_inputs: bool = False) -> tuple[Repair, ...
             continue
         old = dequantize.outputs[0]
         first, last = path[0], path[-1]
-        old.replace_all_uses_with(last.outputs[0])
-        quantize.replace_input_with(0, source)
-        first.replace_input_with(0, old)
+        editor.replace(old, last.outputs[0])
+        editor.replace_input(quantize, 0, source)
+        editor.replace_input(first, 0, old)
         quantize.outputs[0].shape = old.shape = source.shape
-        graph.remove([quantize, dequantize])
         graph.insert_before(first, [quantize, dequantize])
         operators = ", ".join(node.op_type for node in path)
         name = name_of(quantize)
@@ -81,17 +81,17 @@ def _other_half(quantize: ir.Node) -> ir.Node | None:
     return None if readers[0].outputs[0].is_graph_output() else readers[0]
 
 
-def _path_before(quantize: ir.Node) -> list[ir.Node]:
+def _path_before(quantize: ir.Node, editor: Editor) -> list[ir.Node]:
     """The commuting nodes directly before a QuantizeLinear."""
     path: list[ir.Node] = []
     value = quantize.inputs[0]
-    while value is not None and len(value.uses()) == 1 and not value.is_graph_output():
+    while value is not None and editor.count(value) == 1 and not value.is_graph_output():
         node = value.producer()
         if node is None or not commutes(node) or len(node.outputs) != 1:
             break
-        path.insert(0, node)
+        path.append(node)
         value = node.inputs[0]
-    return path
+    return path[::-1]
 
 
 def _is_made_by_layer(value: ir.Value, view: GraphView) -> bool:

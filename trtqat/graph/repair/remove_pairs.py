@@ -15,11 +15,11 @@ import onnx_ir as ir
 from trtqat.graph.editing import name_of, remove_unused
 from trtqat.graph.pairs import (
     DEQUANTIZE,
-    Parameters,
     parameters_of,
     quantized_tensor,
     quantizer_of,
 )
+from trtqat.graph.paths import follow
 from trtqat.graph.repair import Repair, commutes
 
 _SMALLEST_SCALE = float(np.finfo(np.float32).tiny)
@@ -28,9 +28,10 @@ _SMALLEST_SCALE = float(np.finfo(np.float32).tiny)
 def remove_pairs(model: ir.Model) -> tuple[Repair, ...]:
     """Removes pairs that change nothing, in place."""
     graph = model.graph
+    grids = Grids()
     made: list[Repair] = []
     for node in list(graph):
-        if not changes_nothing(node):
+        if not grids.changes_nothing(node):
             continue
         source = quantized_tensor(node)
         output = node.outputs[0]
@@ -50,26 +51,36 @@ def remove_pairs(model: ir.Model) -> tuple[Repair, ...]:
     return tuple(made)
 
 
-def changes_nothing(dequantize: ir.Node) -> bool:
-    """Whether a DequantizeLinear belongs to a pair whose input already lies on its grid."""
-    if dequantize.op_type != DEQUANTIZE:
-        return False
-    quantize = quantizer_of(dequantize)
-    if quantize is None or quantize.inputs[0] is None:
-        return False
-    parameters = parameters_of(quantize)
-    if parameters.scale is None or parameters.axis is not None or not parameters.is_usable:
-        return False
-    if not parameters.scale >= _SMALLEST_SCALE or not parameters.equals(parameters_of(dequantize)):
-        return False
-    return _lies_on_grid(quantize.inputs[0], parameters)
+class Grids:
+    """On which grids tensors lie: what DequantizeLinear gives, and what only moves that.
+
+    The answers stay right while pairs are removed that change nothing: the grid is the same before
+    such a pair and behind it.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[ir.Value, ir.Node | None] = {}
+
+    def changes_nothing(self, dequantize: ir.Node) -> bool:
+        """Whether a DequantizeLinear belongs to a pair whose input already lies on its grid."""
+        if dequantize.op_type != DEQUANTIZE:
+            return False
+        quantize = quantizer_of(dequantize)
+        if quantize is None or quantize.inputs[0] is None:
+            return False
+        parameters = parameters_of(quantize)
+        if parameters.scale is None or parameters.axis is not None or not parameters.is_usable:
+            return False
+        if not parameters.scale >= _SMALLEST_SCALE or not parameters.equals(
+            parameters_of(dequantize)
+        ):
+            return False
+        before = follow(quantize.inputs[0], _step, self._known)
+        return before is not None and parameters_of(before).equals(parameters)
 
 
-def _lies_on_grid(value: ir.Value, parameters: Parameters) -> bool:
+def _step(value: ir.Value) -> tuple[ir.Node | None, ir.Value | None]:
     node = value.producer()
-    if node is None:
-        return False
-    if node.op_type == DEQUANTIZE:
-        return parameters_of(node).equals(parameters)
-    source = node.inputs[0] if commutes(node) else None
-    return source is not None and _lies_on_grid(source, parameters)
+    if node is None or node.op_type == DEQUANTIZE:
+        return node, None
+    return None, node.inputs[0] if commutes(node) else None

@@ -10,10 +10,12 @@ fork of different nodes keeps the producer from fusing with any of them.
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+
 import onnx_ir as ir
 
 from trtqat.graph.editing import remove_unused
-from trtqat.graph.pairs import DEQUANTIZE, QUANTIZE, Parameters, consumers_of, parameters_of
+from trtqat.graph.pairs import DEQUANTIZE, QUANTIZE, consumers_of, parameters_of
 from trtqat.graph.repair import Repair
 
 
@@ -47,16 +49,17 @@ def share_pairs(model: ir.Model) -> tuple[Repair, ...]:
 
 def _merge_equal(value: ir.Value, op_type: str, graph: ir.Graph) -> int:
     """Lets the consumers of equal nodes read the first one; returns how many were merged."""
-    kept: list[tuple[ir.Node, Parameters]] = []
+    kept: dict[Hashable, ir.Node] = {}
     merged = 0
     for node in consumers_of(value):
         # What a branch of an If makes cannot be read outside of it.
         if node.op_type != op_type or node.inputs[0] is not value or node.graph is not graph:
             continue
-        parameters = parameters_of(node)
-        first = next((n for n, other in kept if other.equals(parameters)), None)
+        key = parameters_of(node).key
+        first = None if key is None else kept.get(key)
         if first is None or node.outputs[0].is_graph_output():
-            kept.append((node, parameters))
+            if key is not None:
+                kept.setdefault(key, node)
             continue
         node.outputs[0].replace_all_uses_with(first.outputs[0])
         merged += 1

@@ -1,0 +1,89 @@
+"""Shapes and types that an exporter left out, found by onnx's own inference."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import onnx
+import onnx_ir as ir
+
+from trtqat.errors import first_line
+from trtqat.graph.garbage import uncollected
+
+_LOG = logging.getLogger(__name__)
+# The inference reads small constants only (axes, shapes); it is not given the larger ones.
+_LARGE_BYTES = 1000
+
+
+@uncollected()
+def infer_shapes(model: ir.Model) -> None:
+    """Gives values the shapes and types that their exporter left out, in place.
+
+    Where onnx finds a contradiction the model stays as it is. ``onnx_ir``'s own pass does the same
+    but looks for each initializer in the list of inputs, to which it adds them: a square of their
+    number.
+    """
+    try:
+        with _without_large_constants(model.graph):
+            proto: onnx.ModelProto = ir.to_proto(model)
+        inferred = onnx.shape_inference.infer_shapes(
+            proto, check_type=True, strict_mode=True, data_prop=True
+        )
+    except Exception as error:
+        # onnx raises what it likes: InferenceError, RuntimeError, ValueError.
+        _LOG.info("The shapes of the graph cannot be inferred: %s.", first_line(error))
+        return
+    _merge(model.graph, inferred.graph)
+
+
+@contextmanager
+def _without_large_constants(graph: ir.Graph) -> Iterator[None]:
+    """All initializers are inputs as well, and those that are large nothing else."""
+    inputs, initializers = list(graph.inputs), list(graph.initializers.values())
+    known = set(inputs)
+    large = []
+    for value in initializers:
+        constant = value.const_value
+        if constant is not None:
+            value.shape = value.shape or ir.Shape(constant.shape)
+            value.dtype = value.dtype or constant.dtype
+        if constant is None or constant.nbytes > _LARGE_BYTES:
+            large.append(value)
+    graph.inputs.extend(value for value in initializers if value not in known)
+    for value in large:
+        graph.initializers.pop(str(value.name))
+    try:
+        yield
+    finally:
+        for value in large:
+            graph.initializers.add(value)
+        graph.inputs.clear()
+        graph.inputs.extend(inputs)
+
+
+def _merge(graph: ir.Graph, inferred: onnx.GraphProto) -> None:
+    """Writes what was inferred; graphs within nodes are in the same order in both."""
+    types = {info.name: info.type for info in inferred.value_info}
+    types.update((info.name, info.type) for info in (*inferred.input, *inferred.output))
+    outputs = (output for node in graph for output in node.outputs)
+    for value in (*graph.inputs, *outputs):
+        found = types.get(value.name or "")
+        if found is None:
+            continue
+        shape = ir.serde.deserialize_type_proto_for_shape(found)
+        if shape is not None and value.shape != shape:
+            value.shape = shape
+        kind = ir.serde.deserialize_type_proto_for_type(found)
+        if kind is not None and value.dtype != kind.dtype:
+            value.dtype = kind.dtype
+    for node, proto in zip(graph, inferred.node, strict=True):
+        inner = {attribute.name: attribute for attribute in proto.attribute}
+        for attribute in node.attributes.values():
+            if attribute.type == ir.AttributeType.GRAPH:
+                _merge(attribute.as_graph(), inner[attribute.name].g)
+            elif attribute.type == ir.AttributeType.GRAPHS:
+                graphs = zip(attribute.as_graphs(), inner[attribute.name].graphs, strict=True)
+                for each, inferred_each in graphs:
+                    _merge(each, inferred_each)
