@@ -11,7 +11,6 @@ Writes one JSON file; exits with 1 if a slope or the time of ``inspect`` is abov
 from __future__ import annotations
 
 import argparse
-import datetime
 import gc
 import json
 import math
@@ -79,7 +78,7 @@ def main() -> None:
     result = {
         "commit": _commit(),
         "command": shlex.join(["python", *sys.argv]),
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
         "cpu": _cpu(),
         "python": sys.version.split()[0],
         "onnx": onnx.__version__,

@@ -91,7 +91,7 @@ class Builder:
 
     def model(self, outputs: list[str]) -> onnx.ModelProto:
         """The graph, opset 17."""
-        shape = ["batch", CHANNELS, 4, 4]
+        shape: list[str | int | None] = ["batch", CHANNELS, 4, 4]
         graph = helper.make_graph(
             self.nodes,
             "large",
@@ -160,7 +160,7 @@ def fan_out(
     made = Builder(form)
     value = made.layer(made.pair("x"), batch_norm=True)
     quantized = value if own else made.pair(value)
-    outputs = []
+    outputs: list[str] = []
     while len(made.nodes) < count - 1:
         scale = 0.01 * (1 + len(outputs) // 2)
         read = made.pair(value, scale) if own else quantized

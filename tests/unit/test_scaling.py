@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -141,7 +142,7 @@ def test_a_node_more_costs_the_same_in_any_graph(
         proto = FAMILIES[family](size)
         path = tmp_path / f"{size}.onnx"
         onnx.save(proto, path)
-        points.append((len(proto.graph.node), counter.during(lambda path=path: work(path))))
+        points.append((len(proto.graph.node), counter.during(partial(work, path))))
     (n1, cost1), (n2, cost2), (n3, cost3) = points[1:]
     assert (cost3 - cost2) / (n3 - n2) <= _MOST * (cost2 - cost1) / (n2 - n1)
 

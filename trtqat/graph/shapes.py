@@ -47,7 +47,7 @@ def _without_large_constants(graph: ir.Graph) -> Iterator[None]:
     for value in initializers:
         constant = value.const_value
         if constant is not None:
-            value.shape = value.shape or ir.Shape(constant.shape)
+            value.shape = value.shape or ir.Shape(constant.shape.numpy())
             value.dtype = value.dtype or constant.dtype
         if constant is None or constant.nbytes > _LARGE_BYTES:
             large.append(value)
