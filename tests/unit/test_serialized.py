@@ -10,19 +10,22 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+import torch
 
 from tests.graphs import Graph, batch_norm
 from trtqat.engine.network import read_graph_file
 from trtqat.errors import ExportError, UsageError
 from trtqat.export.from_onnx import improve_onnx
 from trtqat.export.options import ExportOptions
+from trtqat.export.pipeline import export_onnx
 from trtqat.files import write_together
 from trtqat.graph.hashing import graph_sha256
 from trtqat.graph.improve import ImproveOptions
 from trtqat.graph.reading import external_files, read_model
 from trtqat.graph.serialized import StoredGraph, save, serialize
+from trtqat.quant.training import calibrate, insert_quantizers
 from trtqat.runtime.onnx_reference import OnnxModel
-from trtqat.tensors import Array
+from trtqat.tensors import Array, TensorSpec
 
 FLOAT_WEIGHTS = ImproveOptions(int8_weights=False)
 
@@ -75,6 +78,23 @@ def test_fp16_of_a_large_graph(tmp_path: Path, temporary: Path) -> None:
     assert result.half is not None
     assert result.half.agreement.sqnr_db > 30
     assert not list(temporary.iterdir())
+
+
+def test_a_large_model_goes_through_the_export(tmp_path: Path, temporary: Path) -> None:
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(32, 32), torch.nn.ReLU(), torch.nn.Linear(32, 8))
+    insert_quantizers(model)
+    x = torch.randn(5, 32)
+    calibrate(model, [(x,)])
+    options = ExportOptions(
+        (TensorSpec("input", (1, 32)),), exporter="torchscript", improve=FLOAT_WEIGHTS
+    )
+    result = export_onnx(model.eval(), tmp_path / "out.onnx", options)
+    assert external_files(result.path) == [tmp_path / "out.onnx.data"]
+    expected = model(x).detach().numpy()
+    found = OnnxModel(result.path, as_written=True).session(5).run({"input": x.numpy()})
+    np.testing.assert_allclose(next(iter(found.values())), expected, atol=1e-5)
+    assert not list(temporary.glob("trtqat-*"))
 
 
 def test_without_its_weights_it_is_small_and_in_one_file(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from functools import cache
 
 import onnx
 
-from trtqat.graph.border.damage import Damage, is_type, name_of, type_name
+from trtqat.graph.border.damage import AGAIN, Damage, is_type, name_of, type_name
 from trtqat.graph.border.operators import Functions, signature_of
 from trtqat.graph.border.parameters import check_parameters, differ, shape_of
 from trtqat.graph.border.tensors import byte_count
@@ -24,6 +24,7 @@ _NARROW = frozenset({"tensor(float16)", "tensor(bfloat16)"})
 _ONNX_ERROR = re.compile(
     r"\(op_type:(?P<op_type>.*?)(, node name: (?P<name>.*?))?\): (?P<reason>.*)"
 )
+_WRITE_ZERO_POINT = "Write the zero-point, an INT8 tensor of zeros in the shape of the scale."
 _TENSORS = ("tensor_type", "sparse_tensor_type")
 
 
@@ -222,7 +223,8 @@ def _is_stale(
     if is_type(second.elem_type) and first.elem_type != second.elem_type:
         raise Damage(
             f"Tensor '{value.name}' is declared as {type_name(first.elem_type)}, but {maker} "
-            f"{type_name(second.elem_type)}{_why(node)}."
+            f"{type_name(second.elem_type)}{_why(node)}.",
+            _WRITE_ZERO_POINT if _why(node) else AGAIN,
         )
     if not first.HasField("shape") or not second.HasField("shape"):
         return False
