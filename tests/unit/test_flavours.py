@@ -44,7 +44,7 @@ def test_a_wanted_one_is_the_only_one() -> None:
         choose_flavour(PLAIN, [FULL_8, LEAN_8], wanted="lean")
     with pytest.raises(MissingError, match="No dispatch TensorRT can be imported here") as caught:
         choose_flavour(COMPATIBLE, [FULL_8], wanted="dispatch")
-    assert "trtqat[lean]" in caught.value.remedy
+    assert "pip install -e '.[lean]'" in caught.value.remedy
 
 
 def test_none() -> None:
