@@ -19,6 +19,7 @@ import torch
 
 from trtqat.errors import ExportError, SourceError, TrtqatError
 from trtqat.export import samples as sampling
+from trtqat.export.batch_dimension import check_batch_first
 from trtqat.export.finishing import finish, serialize
 from trtqat.export.options import Exporter, ExportOptions, ExportResult
 from trtqat.export.precision import check_opset, in_precision
@@ -26,11 +27,15 @@ from trtqat.export.quantized_input import check_quantized_input, with_quantized_
 from trtqat.export.tracing import trace
 from trtqat.export.verification import Example, locate_first_difference, verify
 from trtqat.files import check_writable
+from trtqat.graph import QUANTIZERS
 from trtqat.graph.canonical import canonicalize
 from trtqat.graph.expand_fake_quantize import ExpandedPairs
 from trtqat.graph.improve import improve
+from trtqat.graph.name_outputs import name_outputs
 from trtqat.quant.operator import FakeQuantize
-from trtqat.quant.quantizers import read_quantizers, replaced_quantizers
+from trtqat.quant.absence import check_has_active, check_not_converted
+from trtqat.quant.module_by_module import module_by_module
+from trtqat.quant.quantizers import quantizers_of, read_quantizers, replaced_quantizers
 from trtqat.quant.silence import quiet_toolkit
 from trtqat.tensors import TensorSpec
 
@@ -72,17 +77,26 @@ def export_onnx(
     check_quantized_input(options)
     model.eval()
     _check_float32(model)
+    _check_layers(model)
+    check_not_converted(model)
     inputs = sampling.order_inputs(model, options.inputs)
-    with quiet_toolkit():
+    with quiet_toolkit(), module_by_module(compiled=True):
         idle = _IdleQuantizers(model, inputs, options)
         quantizers = read_quantizers(model, idle.found)
-        examples = _examples(model, inputs, options)
+        if not isinstance(model, torch.jit.ScriptModule):
+            check_has_active(model, quantizers)
+        active = {n: model.get_submodule(n) for n, each in quantizers.items() if each is not None}
+        mixing = [] if options.static_batch else check_batch_first(model, inputs, options.seed)
+        runs = [_run(model, active, batch) for batch in _batches(inputs, options)]
+        examples = [example for example, _ in runs]
         with replaced_quantizers(model, quantizers) as stand_ins:
             traced, exporter, pairs = _trace(model, examples, options)
             notes = [
                 *(note for q in quantizers.values() if q is not None for note in q.notes),
                 *pairs.notes,
-                *_check_count(model, stand_ins, pairs, examples[0], idle.names),
+                *mixing,
+                *sampling.notes_on_outputs(model, examples[0].inputs),
+                *_check_count(model, pairs, [uses for _, uses in runs], [*idle.names, *active]),
             ]
             improvements = improve(traced, options.improve, opset=options.opset)
             graph = serialize(traced)
@@ -101,10 +115,10 @@ def export_onnx(
     return finish(
         traced,
         output,
-        {**(provenance or {}), "exporter": exporter, **recorded},
+        {**(provenance or {}), "exporter": exporter, QUANTIZERS: list(pairs.uses), **recorded},
         start=start,
         exporter=exporter,
-        quantizers=len(stand_ins) or pairs.count,
+        quantizers=len(active) or pairs.count,
         disabled=sum(quantizer is None for quantizer in quantizers.values()) - len(idle.names),
         pairs=pairs.count,
         improvements=improvements,
@@ -134,7 +148,7 @@ class _IdleQuantizers:
         """Whether the model runs without it, by running the model at the first such question."""
         if self._runs is None:
             self._runs = runs = set[str]()
-            modules = dict(self._model.named_modules())
+            modules = {each: module for each, module, _ in quantizers_of(self._model)}
             try:
                 sampling.observe(self._model, modules, self._batch, lambda each, _: runs.add(each))
             except TrtqatError:
@@ -144,22 +158,32 @@ class _IdleQuantizers:
         return name not in self._runs
 
 
-def _examples(
-    model: torch.nn.Module, inputs: list[TensorSpec], options: ExportOptions
-) -> list[Example]:
-    """Batches with the outputs of the model as its toolkit quantizes it; the traced one first."""
+def _batches(inputs: list[TensorSpec], options: ExportOptions) -> list[sampling.Samples]:
+    """Samples of each batch size; those to trace first."""
     sizes = [None] if options.static_batch else [_TRACED_BATCH, 1, _OTHER_BATCH]
-    examples = []
-    for number, size in enumerate(sizes):
-        batch = sampling.make_samples(inputs, size, options.seed + number)
-        examples.append(Example(batch, sampling.run_model(model, batch)))
-    return examples
+    return [
+        sampling.make_samples(inputs, size, options.seed + number)
+        for number, size in enumerate(sizes)
+    ]
+
+
+def _run(
+    model: torch.nn.Module, quantizers: Mapping[str, torch.nn.Module], batch: sampling.Samples
+) -> tuple[Example, Counter[str]]:
+    """The outputs of the model as its toolkit quantizes it, and how often each quantizer ran."""
+    uses: Counter[str] = Counter()
+    outputs = sampling.observe(model, quantizers, batch, lambda name, _: uses.update([name]))
+    return Example(batch, outputs), uses
 
 
 def _trace(
     model: torch.nn.Module, examples: list[Example], options: ExportOptions
 ) -> tuple[ir.Model, str, ExpandedPairs]:
-    names = list(examples[0].outputs)
+    sizes = [{name: y.shape[:1] for name, y in each.outputs.items()} for each in examples]
+    outputs = {
+        name: first == (examples[0].batch_size,) and any(each[name] != first for each in sizes)
+        for name, first in sizes[0].items()
+    }
     attempts: tuple[Exporter, ...] = (options.exporter,)
     if options.exporter == "auto":
         attempts = ("auto", "torchscript")
@@ -167,7 +191,7 @@ def _trace(
         traced, exporter = trace(
             model,
             examples[0].inputs,
-            names,
+            outputs,
             opset=options.opset,
             dynamic_batch=not options.static_batch,
             exporter=attempt,
@@ -181,21 +205,24 @@ def _trace(
                 _LOG.warning("%s Falling back to the TorchScript exporter.", error.problem)
                 continue
             raise
+        name_outputs(traced, list(outputs))
         return traced, exporter, pairs
     raise AssertionError("the last attempt returns or raises")
 
 
 def _check_count(
-    model: torch.nn.Module,
-    stand_ins: Mapping[str, FakeQuantize],
-    pairs: ExpandedPairs,
-    example: Example,
-    idle: list[str],
+    model: torch.nn.Module, pairs: ExpandedPairs, runs: list[Counter[str]], names: list[str]
 ) -> list[str]:
-    """Every active quantizer became its Q/DQ pairs; otherwise the export is wrong.
+    """Every quantizer that ran became its Q/DQ pairs, and none has pairs that did not run.
 
     Fewer pairs than uses are right where two uses are one computation: both exporters merge
     them, as for the weight of a layer that runs twice.
+
+    Args:
+        model: Module or ScriptModule.
+        pairs: What the graph has.
+        runs: How often each quantizer ran in each run that the graph is compared with.
+        names: Every quantizer that is not disabled.
     """
     if pairs.count == 0:
         raise SourceError(
@@ -211,26 +238,35 @@ def _check_count(
             f"{operators} fake-quantize operators became {pairs.count} Q/DQ pairs: equal and "
             "unused ones are left out."
         ]
-    uses = _count_uses(model, stand_ins, example)
-    for name in uses:
-        if not 1 <= pairs.uses.get(name, 0) <= uses[name]:
-            raise ExportError(
-                f"Quantizer '{name}' runs {uses[name]} times, but became "
-                f"{pairs.uses.get(name, 0)} Q/DQ pairs.",
-                "Its result may be unused; try the other --exporter, or disable it.",
-            )
-    unused = [*idle, *(name for name in stand_ins if name not in uses)]
+    for uses in runs:
+        for name in names:
+            _check_uses(name, uses[name], runs[0][name], pairs.uses.get(name, 0))
+    unused = [name for name in names if not runs[0][name]]
     if unused:
         return [f"{len(unused)} quantizers never run, as '{unused[0]}': no Q/DQ pair for them."]
     return []
 
 
-def _count_uses(
-    model: torch.nn.Module, stand_ins: Mapping[str, FakeQuantize], example: Example
-) -> Counter[str]:
-    uses: Counter[str] = Counter()
-    sampling.observe(model, stand_ins, example.inputs, lambda name, _: uses.update([name]))
-    return uses
+def _check_uses(name: str, uses: int, uses_traced: int, pairs: int) -> None:
+    """Compares how often one quantizer ran with its pairs in the graph."""
+    if pairs and not uses:
+        raise ExportError(
+            f"Quantizer '{name}' has a Q/DQ pair in the graph, but did not run in the model that "
+            "the graph is compared with.",
+            "Something computes its layer without calling it: a fused or compiled form, or a "
+            "branch that depends on the input; call the layer itself, or disable the quantizer.",
+        )
+    if uses != uses_traced:
+        raise ExportError(
+            f"Quantizer '{name}' runs {uses_traced} times for one batch and {uses} times for "
+            "another, but a graph does always the same.",
+            "Make forward take one way for every input, or export with --static-batch.",
+        )
+    if uses and not 1 <= pairs <= uses:
+        raise ExportError(
+            f"Quantizer '{name}' runs {uses} times, but became {pairs} Q/DQ pairs.",
+            "Its result may be unused; try the other --exporter, or disable it.",
+        )
 
 
 def _check_float32(model: torch.nn.Module) -> None:
@@ -240,4 +276,16 @@ def _check_float32(model: torch.nn.Module) -> None:
                 f"Parameter '{name}' is {str(parameter.dtype).removeprefix('torch.')}; the graph "
                 "is written in float32.",
                 "Convert the model with .float() in its factory.",
+            )
+
+
+def _check_layers(model: torch.nn.Module) -> None:
+    """Refuses what both exporters translate into a graph that no runtime accepts."""
+    for name, module in model.named_modules():
+        if type(module) is torch.nn.LSTM and module.proj_size:
+            raise SourceError(
+                f"Layer '{name}' is an LSTM with projections (proj_size={module.proj_size}), which "
+                "ONNX's LSTM has not.",
+                "Train it with proj_size=0, or write the recurrence with torch.nn.LSTMCell and a "
+                "Linear layer.",
             )

@@ -12,7 +12,7 @@ import importlib
 import io
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import onnx
@@ -39,7 +39,7 @@ _TORCHSCRIPT_NEWEST_OPSET = 17
 def trace(
     model: torch.nn.Module,
     samples: Samples,
-    output_names: list[str],
+    outputs: Mapping[str, bool],
     *,
     opset: int,
     dynamic_batch: bool,
@@ -50,7 +50,8 @@ def trace(
     Args:
         model: In eval mode, its quantizers replaced; or a ScriptModule.
         samples: Inputs by name, in the order of forward; batch of at least 2 if it is dynamic.
-        output_names: Names for the flattened outputs.
+        outputs: Names of the flattened outputs, and whether the first dimension of each is the
+            batch. The exporters write ``output_name(0)`` and so on, which no input is named.
         opset: 17 and older may come back as 18 from the torch.export-based exporter, newer ones
             as one that ``raise_opset`` goes on from.
         dynamic_batch: Whether the first dimension of every input stays open.
@@ -69,7 +70,7 @@ def trace(
         reason = "the only one that reads TorchScript" if script else "as asked"
         if exporter == "auto" and not script:
             reason = f"the only one that writes opset {opset}"
-        graph = _torchscript(model, samples, output_names, opset, dynamic_batch)
+        graph = _torchscript(model, samples, outputs, opset, dynamic_batch)
         return graph, f"TorchScript exporter ({reason})"
     if script:
         raise ExportError(
@@ -82,20 +83,36 @@ def trace(
             "Use --exporter torchscript or auto.",
         )
     try:
-        graph = _dynamo(model, samples, output_names, opset, dynamic_batch)
+        graph = _dynamo(model, samples, outputs, opset, dynamic_batch)
     except ExportError as error:
         if exporter == "dynamo":
             raise
         _LOG.warning("%s Falling back to the TorchScript exporter.", error.problem)
-        graph = _torchscript(model, samples, output_names, opset, dynamic_batch)
+        graph = _torchscript(model, samples, outputs, opset, dynamic_batch)
         return graph, "TorchScript exporter (the torch.export-based one failed)"
     return graph, "torch.export-based exporter"
+
+
+def output_name(index: int) -> str:
+    """What an output is called until ``graph.name_outputs`` names it."""
+    return f"trtqat/output/{index}"
+
+
+def _check_outputs(graph: ir.Model, outputs: Mapping[str, bool]) -> ir.Model:
+    if len(graph.graph.outputs) != len(outputs):
+        raise ExportError(
+            f"The exporter wrote {len(graph.graph.outputs)} outputs of the {len(outputs)} that the "
+            f"model returns ({', '.join(outputs)}).",
+            "Try the other --exporter, or wrap the model so that forward returns a flat tuple of "
+            "tensors.",
+        )
+    return graph
 
 
 def _dynamo(
     model: torch.nn.Module,
     samples: Samples,
-    output_names: list[str],
+    outputs: Mapping[str, bool],
     opset: int,
     dynamic_batch: bool,
 ) -> ir.Model:
@@ -115,7 +132,7 @@ def _dynamo(
                 verbose=False,
                 opset_version=min(max(opset, _DYNAMO_OLDEST_OPSET), _DYNAMO_NEWEST_OPSET),
                 input_names=list(samples),
-                output_names=output_names,
+                output_names=[output_name(index) for index in range(len(outputs))],
                 dynamic_shapes=dynamic_shapes,
                 custom_translation_table={
                     torch.ops.trtqat.fake_quantize.default: _onnxscript_translation()
@@ -127,17 +144,19 @@ def _dynamo(
             "Try --exporter torchscript.",
         ) from error
     assert program is not None
-    return program.model
+    return _check_outputs(program.model, outputs)
 
 
 def _torchscript(
     model: torch.nn.Module,
     samples: Samples,
-    output_names: list[str],
+    outputs: Mapping[str, bool],
     opset: int,
     dynamic_batch: bool,
 ) -> ir.Model:
-    names = [*samples, *output_names]
+    written = [output_name(index) for index in range(len(outputs))]
+    batched = [name for name, has_batch in zip(written, outputs.values(), strict=True) if has_batch]
+    open_axes = {name: {0: "batch"} for name in [*samples, *batched]}
     file = io.BytesIO()
     opset = min(opset, _TORCHSCRIPT_NEWEST_OPSET)
     is_dict = is_dict_script(model)
@@ -153,8 +172,8 @@ def _torchscript(
                 dynamo=False,
                 opset_version=opset,
                 input_names=list(samples),
-                output_names=output_names,
-                dynamic_axes={name: {0: "batch"} for name in names} if dynamic_batch else None,
+                output_names=written,
+                dynamic_axes=open_axes if dynamic_batch else None,
                 custom_opsets={DOMAIN: 1},
             )
     except TrtqatError:
@@ -169,7 +188,7 @@ def _torchscript(
     traced = ir.from_proto(onnx.load_from_string(file.getvalue()))
     if is_dict:
         restore_paths(traced.graph)
-    return traced
+    return _check_outputs(traced, outputs)
 
 
 def _onnxscript_translation() -> Any:  # noqa: ANN401

@@ -12,6 +12,7 @@ from onnx_ir.passes import Sequential, common
 from trtqat.graph.expand_fake_quantize import ExpandedPairs, expand_fake_quantize
 from trtqat.graph.lower_opset import lower_opset
 from trtqat.graph.name_nodes import name_nodes
+from trtqat.graph.remove_identities import remove_identities
 
 # Newer IR versions than 8 came with newer opsets; ONNX Runtime and TensorRT's parser
 # refuse a file by this number alone.
@@ -56,7 +57,7 @@ def tidy(model: ir.Model) -> ir.Model:
     passes = Sequential(
         common.InlinePass(),
         common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
-        common.IdentityEliminationPass(),
-        common.RemoveUnusedNodesPass(),
     )
-    return passes(model).model
+    model = passes(model).model
+    remove_identities(model)
+    return common.RemoveUnusedNodesPass()(model).model

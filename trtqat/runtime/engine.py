@@ -13,6 +13,7 @@ from trtqat.runtime.device_memory import needs_device_memory
 from trtqat.runtime.flavours import Flavour
 from trtqat.runtime.host import describe_host
 from trtqat.runtime.host_quantizer import open_quantizer
+from trtqat.runtime.export_record import recorded_quantizers
 from trtqat.runtime.input_codes import input_scales, with_float_inputs
 from trtqat.runtime.manifest import ProfileShapes
 from trtqat.runtime.preflight import preflight
@@ -42,6 +43,8 @@ class Engine:
         manifest: Fields of the manifest beside the plan, or None.
         tensorrt: The TensorRT that runs it.
         size_bytes: Of the plan.
+        quantizers: Dotted names of the PyTorch quantizers that its graph's Q/DQ pairs were made of,
+            as far as the export recorded them.
     """
 
     device: Literal["cpu", "cuda"] = "cuda"
@@ -110,6 +113,7 @@ class Engine:
         self._bindings, self.outputs = _tensors(trt, self._engine)
         provenance = (self.manifest or {}).get("provenance", {})
         self.input_scales = input_scales(self._bindings, provenance)
+        self.quantizers = recorded_quantizers(provenance)
         self._quantizers = {
             each: open_quantizer(scale) for each, scale in self.input_scales.items()
         }
