@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import fx
@@ -98,7 +99,7 @@ def _converted(what: str) -> SourceError:
 def _operators(model: torch.nn.Module) -> Iterator[str]:
     """Names of the operators of a model that is a graph, ``namespace::name``."""
     if isinstance(model, torch.jit.ScriptModule):
-        blocks = [model.inlined_graph]
+        blocks: list[Any] = [model.inlined_graph]
         while blocks:
             for node in blocks.pop().nodes():
                 yield node.kind()

@@ -61,11 +61,11 @@ def _shared(name: str, switch: contextlib.AbstractContextManager[None]) -> Itera
 def _without_fused_attention() -> Iterator[None]:
     mha = torch.backends.mha
     before = mha.get_fastpath_enabled()
-    mha.set_fastpath_enabled(False)  # type: ignore[no-untyped-call]
+    mha.set_fastpath_enabled(False)
     try:
         yield
     finally:
-        mha.set_fastpath_enabled(before)  # type: ignore[no-untyped-call]
+        mha.set_fastpath_enabled(before)
 
 
 @contextlib.contextmanager

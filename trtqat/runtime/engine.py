@@ -10,10 +10,10 @@ import numpy as np
 
 from trtqat.errors import InferenceError, PlanError, UsageError
 from trtqat.runtime.device_memory import needs_device_memory
+from trtqat.runtime.export_record import recorded_quantizers
 from trtqat.runtime.flavours import Flavour
 from trtqat.runtime.host import describe_host
 from trtqat.runtime.host_quantizer import open_quantizer
-from trtqat.runtime.export_record import recorded_quantizers
 from trtqat.runtime.input_codes import input_scales, with_float_inputs
 from trtqat.runtime.manifest import ProfileShapes
 from trtqat.runtime.preflight import preflight
