@@ -186,21 +186,33 @@ def _trace(
     attempts: tuple[Exporter, ...] = (options.exporter,)
     if options.exporter == "auto":
         attempts = ("auto", "torchscript")
+    first: ExportError | None = None
     for attempt in attempts:
-        traced, exporter = trace(
-            model,
-            examples[0].inputs,
-            outputs,
-            opset=options.opset,
-            dynamic_batch=not options.static_batch,
-            exporter=attempt,
-        )
+        try:
+            traced, exporter = trace(
+                model,
+                examples[0].inputs,
+                outputs,
+                opset=options.opset,
+                dynamic_batch=not options.static_batch,
+                exporter=attempt,
+            )
+        except ExportError as error:
+            if first is None:
+                raise
+            # The first exporter could do it, but for the opset.
+            raise ExportError(
+                first.problem,
+                "Give --opset 18, which TensorRT 10 and newer read; the TorchScript exporter has "
+                "no form of it either.",
+            ) from error
         _LOG.info("Traced with the %s.", exporter)
         try:
             traced, pairs = canonicalize(traced, opset=options.opset)
         except ExportError as error:
             # An operator of opset 18 that has no form in 17 may have one from the other exporter.
             if attempt != attempts[-1] and not exporter.startswith("TorchScript"):
+                first = error
                 _LOG.warning("%s Falling back to the TorchScript exporter.", error.problem)
                 continue
             raise

@@ -32,6 +32,17 @@ _DYNAMO_OLDEST_OPSET = 18
 # From 23 on it writes scaled_dot_product_attention as one Attention node, which hides two
 # products and the softmax from the passes, and whose broadcast mask ONNX Runtime (1.32) refuses.
 _DYNAMO_NEWEST_OPSET = 22
+# What they log, tracebacks and whole programs, is in the error that they raise.
+_NOISY = (
+    "torch.onnx",
+    "torch.export",
+    "torch._export",
+    "torch._dynamo",
+    "torch._subclasses",
+    "torch.fx",
+    "onnxscript",
+    "onnx_ir",
+)
 # What the TorchScript exporter writes above is young and ends at 20; raise_opset goes on from here.
 _TORCHSCRIPT_NEWEST_OPSET = 17
 
@@ -88,7 +99,14 @@ def trace(
         if exporter == "dynamo":
             raise
         _LOG.warning("%s Falling back to the TorchScript exporter.", error.problem)
-        graph = _torchscript(model, samples, outputs, opset, dynamic_batch)
+        try:
+            graph = _torchscript(model, samples, outputs, opset, dynamic_batch)
+        except ExportError as other:
+            raise ExportError(
+                other.problem,
+                "Rewrite the operation that it names. It was tried because "
+                f"{error.problem[0].lower()}{error.problem[1:]}",
+            ) from other
         return graph, "TorchScript exporter (the torch.export-based one failed)"
     return graph, "torch.export-based exporter"
 
@@ -179,7 +197,7 @@ def _torchscript(
     except TrtqatError:
         raise
     except Exception as error:
-        remedy = "Rewrite the operation that it names, or try --exporter dynamo."
+        remedy = "Rewrite the operation that it names, or try --exporter dynamo, with --opset 18."
         if is_dict:
             remedy = "Rewrite the operation that it names; a dict is read that one literal makes."
         raise ExportError(
@@ -228,17 +246,22 @@ def _onnxscript_translation() -> Any:  # noqa: ANN401
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Keeps the exporters' deprecation warnings and progress lines from the user."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    loggers = [logging.getLogger(name) for name in _NOISY]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
-        logger.setLevel(logging.ERROR)
+        logger.setLevel(logging.CRITICAL)
     # Past redirect_stdout, C++ prints the whole graph of what the TorchScript exporter cannot
     # export. Its own switch is no help: setup_onnx_logging always turns it on (PyTorch 2.13).
     internals: Any = torch._C
     log = internals._jit_onnx_log
     internals._jit_onnx_log = lambda *_: None
     try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        # A program that torch.export cannot trace is printed whole, to standard error.
+        with (
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(io.StringIO()),
+            contextlib.redirect_stderr(io.StringIO()),
+        ):
             warnings.simplefilter("ignore")
             yield
     finally:

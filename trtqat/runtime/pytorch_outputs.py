@@ -34,7 +34,8 @@ def name_outputs(result: Any, inputs: Collection[str] = ()) -> dict[str, torch.T
     found = _found(result)
     wanted = [name for name, _ in found]
     names = _unique_names(wanted, inputs)
-    return {name: tensor for name, (_, tensor) in zip(names, found, strict=True)}
+    # Detached, as a parameter may be returned.
+    return {name: tensor.detach() for name, (_, tensor) in zip(names, found, strict=True)}
 
 
 def notes_on_names(result: Any, inputs: Collection[str]) -> list[str]:  # noqa: ANN401
