@@ -18,7 +18,7 @@ from trtqat.errors import SourceError
 from trtqat.export.batch_dimension import check_batch_first
 from trtqat.export.options import Exporter, ExportOptions
 from trtqat.export.pipeline import export_onnx
-from trtqat.quant.quantizers import quantizers_of
+from trtqat.quant.quantizers import quantizers_of, read_quantizers
 from trtqat.quant.silence import quiet_toolkit
 from trtqat.quant.training import calibrate, insert_quantizers
 from trtqat.runtime.onnx_reference import OnnxModel
@@ -87,6 +87,34 @@ def test_an_output_that_is_no_tensor_is_named(tmp_path: Path) -> None:
     calibrate(model, [torch.randn(4, 3, 8, 8)])
     with pytest.raises(SourceError, match="output 'sizes_0' is of type int"):
         export_onnx(model, tmp_path / "m.onnx", ExportOptions((X,)))
+
+
+class Encoder(nn.Module):
+    """A layer that PyTorch computes by one operator in eval mode, and a head."""
+
+    def __init__(self, *, norm_first: bool) -> None:
+        super().__init__()
+        self.layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True, norm_first=norm_first)
+        self.head = nn.Linear(8, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y: torch.Tensor = self.head(self.layer(x).mean(1))
+        return y
+
+
+@pytest.mark.parametrize(("norm_first", "exporter"), [(False, "dynamo"), (True, "torchscript")])
+def test_fused_attention(exporter: Exporter, tmp_path: Path, *, norm_first: bool) -> None:
+    torch.manual_seed(0)
+    model = Encoder(norm_first=norm_first)
+    inserted = insert_quantizers(model)
+    calibrate(model, [torch.randn(4, 5, 8)])
+    path, spec = tmp_path / "m.onnx", TensorSpec("x", (1, 5, 8))
+    result = export_onnx(model, path, ExportOptions((spec,), exporter=exporter))
+    assert result.pairs == 2 * len(inserted) == 6
+    assert result.verification.sqnr_db > 100
+    names = OnnxModel(path).quantizers
+    assert set(names) == set(read_quantizers(model))
+    assert torch.backends.mha.get_fastpath_enabled()
 
 
 class Recurrent(nn.Module):
