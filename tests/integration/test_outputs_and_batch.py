@@ -15,7 +15,9 @@ from torch import nn
 
 from tests.toolkits import ao, ao_deprecated, ao_model, modelopt
 from trtqat.errors import SourceError
+from trtqat.evaluation.open import PyTorchSource, open_pytorch
 from trtqat.export.batch_dimension import check_batch_first
+from trtqat.export.loading import load_model
 from trtqat.export.options import Exporter, ExportOptions
 from trtqat.export.pipeline import export_onnx
 from trtqat.quant.quantizers import quantizers_of, read_quantizers
@@ -218,3 +220,28 @@ def test_quantizers_in_lists(exporter: Exporter, tmp_path: Path) -> None:
     pairs = [n for n in graph.graph.node if "rnn/layer_0_input_quantizer/Quantize" in n.name]
     # Input, state and cell of two steps; the first state and cell may be one constant.
     assert len(pairs) in (5, 6)
+
+
+_FACTORY = """
+import torch
+from tests.integration.test_outputs_and_batch import Outputs
+from trtqat.quant.training import calibrate, insert_quantizers
+
+def qat(skip=""):
+    torch.manual_seed(0)
+    model = Outputs(lambda x, z, y, m: y)
+    insert_quantizers(model, skip=[skip] if skip else [])
+    calibrate(model, [torch.randn(4, 3, 8, 8)])
+    return model
+"""
+
+
+def test_a_model_without_a_quantizer_of_the_graph_is_another(tmp_path: Path) -> None:
+    factory, path = tmp_path / "f.py", tmp_path / "m.onnx"
+    factory.write_text(_FACTORY)
+    source = f"{factory}:qat"
+    export_onnx(load_model(source), path, ExportOptions((X,), exporter="torchscript"))
+    graph = OnnxModel(path)
+    open_pytorch(PyTorchSource(source), graph, has_quantizers=True)
+    with pytest.raises(SourceError, match=r"no quantizer 'last\._input_quantizer', which has a Q"):
+        open_pytorch(PyTorchSource(source, None, ["skip=last"]), graph, has_quantizers=True)
