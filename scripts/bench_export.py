@@ -79,7 +79,12 @@ def _measure(kind: str, depth: int, repeat: int) -> dict[str, Any]:
                 samples = {"images": torch.randn(2, 3, 224, 224)}
                 with replaced_quantizers(model, read_quantizers(model)):
                     traced, _ = trace(
-                        model, samples, ["logits"], opset=18, dynamic_batch=True, exporter="dynamo"
+                        model,
+                        samples,
+                        {"logits": True},
+                        opset=18,
+                        dynamic_batch=True,
+                        exporter="dynamo",
                     )
                     ir.save(traced, path)
             times.append(time.perf_counter() - start)

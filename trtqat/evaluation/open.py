@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +15,7 @@ from trtqat.runtime.flavours import Flavour
 from trtqat.tensors import DYNAMIC, TensorSpec
 
 if TYPE_CHECKING:
+    from trtqat.quant.quantizers import Quantizer
     from trtqat.runtime.pytorch import Precision, PyTorchModel
 
 
@@ -127,6 +128,7 @@ def open_pytorch(
         )
     from trtqat.export.loading import ModelSource, load_model, parse_factory_args
     from trtqat.export.samples import order_inputs
+    from trtqat.quant.absence import check_not_converted
     from trtqat.quant.quantizers import read_quantizers
     from trtqat.runtime.pytorch import PyTorchModel
 
@@ -138,15 +140,14 @@ def open_pytorch(
     pointer = ModelSource(
         source.source, source.checkpoint, parse_factory_args(list(source.factory_args)), source.ema
     )
+    required: tuple[str, ...] = getattr(model, "quantizers", ())
     if has_quantizers and not Path(source.source).exists():
         # A factory's: read on the CPU, as for an export; PyTorchModel moves it.
         module = load_model(pointer)
-        if not any(read_quantizers(module).values()):
-            raise SourceError(
-                f"'{source.source}' has no active quantizer, so it is not the model that was "
-                "exported.",
-                "Give the factory of the quantization-aware model, as for trtqat export.",
-            )
+        check_not_converted(module)
+        # What has no pair in the graph may be as it likes, where it is known what has.
+        found = read_quantizers(module, lambda each: bool(required) and each not in required)
+        _check_has(source.source, found, required)
     else:
         # A TorchScript file or a program has operators instead, which have their scales, and
         # constants that only loading moves.
@@ -169,6 +170,23 @@ def open_pytorch(
         precision=precision,
         compiled=compiled,
         cuda_graph=cuda_graph,
+        required=required,
+    )
+
+
+def _check_has(source: str, found: Mapping[str, Quantizer | None], required: Sequence[str]) -> None:
+    """A fake-quantized model has quantizers, and those that the graph was made of."""
+    active = {name for name, each in found.items() if each is not None}
+    lacking = [name for name in required if name not in active]
+    if active and not lacking:
+        return
+    what = "no active quantizer"
+    if active:
+        state = "a disabled" if lacking[0] in found else "no"
+        what = f"{state} quantizer '{lacking[0]}', which has a Q/DQ pair in the graph"
+    raise SourceError(
+        f"'{source}' has {what}, so it is not the model that was exported.",
+        "Give the factory of the quantization-aware model, as for trtqat export.",
     )
 
 

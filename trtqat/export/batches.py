@@ -54,6 +54,11 @@ def in_batches(samples: Arrays, size: int | None) -> Iterator[dict[str, Array]]:
         yield taken(samples, start, min(count - start, _AT_ONCE) if size is None else size)
 
 
+def sized(inputs: Sequence[TensorSpec], batch_size: int | None) -> list[TensorSpec]:
+    """The inputs with their first dimension replaced; as they are for None."""
+    return [spec if batch_size is None else spec.with_batch(batch_size) for spec in inputs]
+
+
 def random_batch(
     specs: Sequence[TensorSpec], seed: int, amaxes: Mapping[str, float] | None = None
 ) -> dict[str, Array]:

@@ -11,7 +11,7 @@ import itertools
 import logging
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,20 +20,22 @@ import torch
 
 from trtqat.errors import ExportError, SourceError, TrtqatError
 from trtqat.export import samples as sampling
+from trtqat.export.batch_dimension import check_batch_first
 from trtqat.export.batches import (
     in_batches,
     notes_on_ranges,
     random_batch,
     read_samples,
+    sized,
     taken,
 )
+from trtqat.export.counting import check_count
 from trtqat.export.finishing import finish
 from trtqat.export.finite import check_finite_parameters
 from trtqat.export.options import Exporter, ExportOptions, ExportResult
 from trtqat.export.precision import check_opset, in_precision
 from trtqat.export.quantized_input import check_quantized_input, with_quantized_inputs
 from trtqat.export.recording import (
-    Calls,
     checked_quantizers,
     input_amaxes,
     passed_at,
@@ -42,12 +44,15 @@ from trtqat.export.recording import (
 from trtqat.export.tracing import trace
 from trtqat.export.verification import verify_export
 from trtqat.files import check_writable
+from trtqat.graph import QUANTIZERS
 from trtqat.graph.canonical import canonicalize
 from trtqat.graph.expand_fake_quantize import ExpandedPairs
 from trtqat.graph.improve import improve
+from trtqat.graph.name_outputs import name_outputs
 from trtqat.graph.serialized import serialize, temporary_graphs
-from trtqat.quant.operator import FakeQuantize
-from trtqat.quant.quantizers import Quantizer, read_quantizers, replaced_quantizers
+from trtqat.quant.absence import check_has_active, check_not_converted
+from trtqat.quant.module_by_module import module_by_module
+from trtqat.quant.quantizers import Quantizer, quantizers_of, read_quantizers, replaced_quantizers
 from trtqat.quant.silence import quiet_toolkit
 from trtqat.runtime.onnx_example import Example
 from trtqat.tensors import Array, Arrays, TensorSpec
@@ -93,40 +98,52 @@ def export_onnx(
     with user_code("The model", SourceError, "It must be one that can be put into eval mode."):
         model.eval()
     _check_float32(model)
+    _check_layers(model)
+    check_not_converted(model)
     inputs = sampling.order_inputs(model, options.inputs)
     samples = read_samples(options.data, inputs)
-    with quiet_toolkit():
+    with quiet_toolkit(), module_by_module(compiled=True):
         idle = _IdleQuantizers(model, inputs, options)
         quantizers = read_quantizers(model, idle.found)
         check_finite_parameters(model)
-        examples, notes = _examples(model, inputs, quantizers, samples, options)
+        if not isinstance(model, torch.jit.ScriptModule):
+            check_has_active(model, quantizers)
+        active = {n: model.get_submodule(n) for n, each in quantizers.items() if each is not None}
+        mixing = [] if options.static_batch else check_batch_first(model, inputs, options.seed)
+        batches, notes = _batches(model, inputs, quantizers, samples, options)
+        with checked_quantizers(model, quantizers):
+            runs = [_run(model, active, batch) for batch in batches]
+        examples = [example for example, _ in runs]
         with replaced_quantizers(model, quantizers) as stand_ins:
-            traced, exporter, pairs = _trace(model, examples[0], options)
+            traced, exporter, pairs = _trace(model, examples, options)
             notes += [
                 *(note for q in quantizers.values() if q is not None for note in q.notes),
                 *pairs.notes,
-                *_check_count(model, stand_ins, pairs, examples[0], idle.names),
+                *mixing,
+                *sampling.notes_on_outputs(model, sampling.as_tensors(batches[0])),
+                *check_count(model, pairs, [uses for _, uses in runs], [*idle.names, *active]),
             ]
             improvements = improve(traced, options.improve, opset=options.opset)
 
             def complete(example: Example) -> Example:
-                found = _run(model, example.inputs, stand_ins)
-                return Example(example.inputs, found[0], passed_at(pairs, found[1], quantizers))
+                with recorded_calls(model, stand_ins) as calls:
+                    outputs = sampling.run_model(model, sampling.as_tensors(example.inputs))
+                return Example(example.inputs, outputs, passed_at(pairs, calls, quantizers))
 
             verification = verify_export(
                 serialize(traced), examples, complete, min_sqnr_db=options.min_sqnr_db
             )
     fixed = examples[0].batch_size if options.static_batch else None
-    batches = [*(each.inputs for each in examples), *in_batches(samples, fixed)]
+    batches += in_batches(samples, fixed)
     traced, half = in_precision(traced, options, batches)
     recorded = with_quantized_inputs(traced, options, batches)
     return finish(
         traced,
         output,
-        {**(provenance or {}), "exporter": exporter, **recorded},
+        {**(provenance or {}), "exporter": exporter, QUANTIZERS: list(pairs.uses), **recorded},
         start=start,
         exporter=exporter,
-        quantizers=len(stand_ins) or pairs.count,
+        quantizers=len(active) or pairs.count,
         disabled=sum(quantizer is None for quantizer in quantizers.values()) - len(idle.names),
         pairs=pairs.count,
         improvements=improvements,
@@ -149,14 +166,14 @@ class _IdleQuantizers:
         self.names: list[str] = []
         self._model = model
         self._runs: set[str] | None = None
-        specs = _sized(inputs, None if options.static_batch else _TRACED_BATCH)
-        self._batch = sampling.as_tensors(random_batch(specs, options.seed))
+        size = None if options.static_batch else _TRACED_BATCH
+        self._batch = sampling.random_samples(inputs, size, options.seed)
 
     def found(self, name: str) -> bool:
         """Whether the model runs without it, by running the model at the first such question."""
         if self._runs is None:
             self._runs = runs = set[str]()
-            modules = dict(self._model.named_modules())
+            modules = {each: module for each, module, _ in quantizers_of(self._model)}
             try:
                 sampling.observe(self._model, modules, self._batch, lambda each, _: runs.add(each))
             except TrtqatError:
@@ -166,125 +183,87 @@ class _IdleQuantizers:
         return name not in self._runs
 
 
-def _examples(
+def _batches(
     model: torch.nn.Module,
     inputs: list[TensorSpec],
     quantizers: Mapping[str, Quantizer | None],
     samples: Arrays,
     options: ExportOptions,
-) -> tuple[list[Example], list[str]]:
-    """Batches with the outputs of the model as its toolkit quantizes it; the traced one first.
-
-    Returns:
-        The batches, and notes on the samples.
-    """
-    sizes = [None] if options.static_batch else [_TRACED_BATCH, 1, _OTHER_BATCH]
-    specs = [_sized(inputs, size) for size in sizes]
-    notes: list[str] = []
+) -> tuple[list[dict[str, Array]], list[str]]:
+    """Batches of each size, those to trace first, and notes on them."""
+    specs = [
+        sized(inputs, size)
+        for size in ([None] if options.static_batch else [_TRACED_BATCH, 1, _OTHER_BATCH])
+    ]
     if samples:
         counts = [each[0].shape[0] for each in specs]
         ends = list(itertools.accumulate(counts))
-        batches = [taken(samples, end - n, n) for end, n in zip(ends, counts, strict=True)]
-    else:
-        probe = random_batch(specs[0], options.seed)
-        active = {name: each for name, each in quantizers.items() if each is not None}
-        amaxes = input_amaxes(probe, _run(model, probe, active)[1], quantizers)
-        batches = [
-            random_batch(each, options.seed + number, amaxes) for number, each in enumerate(specs)
-        ]
-        notes = notes_on_ranges(inputs, amaxes) if options.precision == "fp16" else []
-    with checked_quantizers(model, quantizers):
-        return [Example(each, _run(model, each, {})[0]) for each in batches], notes
-
-
-def _sized(inputs: Sequence[TensorSpec], size: int | None) -> list[TensorSpec]:
-    return [spec if size is None else spec.with_batch(size) for spec in inputs]
+        return [taken(samples, end - n, n) for end, n in zip(ends, counts, strict=True)], []
+    probe = random_batch(specs[0], options.seed)
+    active = [name for name, each in quantizers.items() if each is not None]
+    with recorded_calls(model, active) as calls:
+        sampling.run_model(model, sampling.as_tensors(probe))
+    amaxes = input_amaxes(probe, calls, quantizers)
+    notes = notes_on_ranges(inputs, amaxes) if options.precision == "fp16" else []
+    return [
+        random_batch(each, options.seed + number, amaxes) for number, each in enumerate(specs)
+    ], notes
 
 
 def _run(
-    model: torch.nn.Module, inputs: Arrays, quantizers: Mapping[str, object]
-) -> tuple[dict[str, Array], Calls]:
-    with recorded_calls(model, quantizers) as calls:
-        return sampling.run_model(model, sampling.as_tensors(inputs)), calls
+    model: torch.nn.Module, quantizers: Mapping[str, torch.nn.Module], batch: Arrays
+) -> tuple[Example, Counter[str]]:
+    """The outputs of the model as its toolkit quantizes it, and how often each quantizer ran."""
+    uses: Counter[str] = Counter()
+    samples = sampling.as_tensors(batch)
+    outputs = sampling.observe(model, quantizers, samples, lambda name, _: uses.update([name]))
+    return Example(batch, outputs), uses
 
 
 def _trace(
-    model: torch.nn.Module, example: Example, options: ExportOptions
+    model: torch.nn.Module, examples: list[Example], options: ExportOptions
 ) -> tuple[ir.Model, str, ExpandedPairs]:
-    names = list(example.outputs)
-    samples = sampling.as_tensors(example.inputs)
+    sizes = [{name: y.shape[:1] for name, y in each.outputs.items()} for each in examples]
+    outputs = {
+        name: first == (examples[0].batch_size,) and any(each[name] != first for each in sizes)
+        for name, first in sizes[0].items()
+    }
     attempts: tuple[Exporter, ...] = (options.exporter,)
     if options.exporter == "auto":
         attempts = ("auto", "torchscript")
+    first: ExportError | None = None
     for attempt in attempts:
-        traced, exporter = trace(
-            model,
-            samples,
-            names,
-            opset=options.opset,
-            dynamic_batch=not options.static_batch,
-            exporter=attempt,
-        )
+        try:
+            traced, exporter = trace(
+                model,
+                sampling.as_tensors(examples[0].inputs),
+                outputs,
+                opset=options.opset,
+                dynamic_batch=not options.static_batch,
+                exporter=attempt,
+            )
+        except ExportError as error:
+            if first is None:
+                raise
+            # The first exporter could do it, but for the opset.
+            raise ExportError(
+                first.problem,
+                "Give --opset 18, which TensorRT 10 and newer read; the TorchScript exporter has "
+                "no form of it either.",
+            ) from error
         _LOG.info("Traced with the %s.", exporter)
         try:
             traced, pairs = canonicalize(traced, opset=options.opset)
         except ExportError as error:
             # An operator of opset 18 that has no form in 17 may have one from the other exporter.
             if attempt != attempts[-1] and not exporter.startswith("TorchScript"):
+                first = error
                 _LOG.warning("%s Falling back to the TorchScript exporter.", error.problem)
                 continue
             raise
+        name_outputs(traced, list(outputs))
         return traced, exporter, pairs
     raise AssertionError("the last attempt returns or raises")
-
-
-def _check_count(
-    model: torch.nn.Module,
-    stand_ins: Mapping[str, FakeQuantize],
-    pairs: ExpandedPairs,
-    example: Example,
-    idle: list[str],
-) -> list[str]:
-    """Every active quantizer became its Q/DQ pairs; otherwise the export is wrong.
-
-    Fewer pairs than uses are right where two uses are one computation: both exporters merge
-    them, as for the weight of a layer that runs twice.
-    """
-    if pairs.count == 0:
-        raise SourceError(
-            "The model has no active quantizer, so its engine would not be INT8.",
-            "Insert quantizers, calibrate and fine-tune first: trtqat.quant.training does it.",
-        )
-    if isinstance(model, torch.jit.ScriptModule):
-        kinds = [node.kind() for node in model.inlined_graph.nodes()]
-        operators = sum("fake_quant" in kind for kind in kinds)
-        if pairs.count == operators:
-            return []
-        return [
-            f"{operators} fake-quantize operators became {pairs.count} Q/DQ pairs: equal and "
-            "unused ones are left out."
-        ]
-    uses = _count_uses(model, stand_ins, example)
-    for name in uses:
-        if not 1 <= pairs.uses.get(name, 0) <= uses[name]:
-            raise ExportError(
-                f"Quantizer '{name}' runs {uses[name]} times, but became "
-                f"{pairs.uses.get(name, 0)} Q/DQ pairs.",
-                "Its result may be unused; try the other --exporter, or disable it.",
-            )
-    unused = [*idle, *(name for name in stand_ins if name not in uses)]
-    if unused:
-        return [f"{len(unused)} quantizers never run, as '{unused[0]}': no Q/DQ pair for them."]
-    return []
-
-
-def _count_uses(
-    model: torch.nn.Module, stand_ins: Mapping[str, FakeQuantize], example: Example
-) -> Counter[str]:
-    uses: Counter[str] = Counter()
-    samples = sampling.as_tensors(example.inputs)
-    sampling.observe(model, stand_ins, samples, lambda name, _: uses.update([name]))
-    return uses
 
 
 def _check_float32(model: torch.nn.Module) -> None:
@@ -294,4 +273,16 @@ def _check_float32(model: torch.nn.Module) -> None:
                 f"Parameter '{name}' is {str(parameter.dtype).removeprefix('torch.')}; the graph "
                 "is written in float32.",
                 "Convert the model with .float() in its factory.",
+            )
+
+
+def _check_layers(model: torch.nn.Module) -> None:
+    """Refuses what both exporters translate into a graph that no runtime accepts."""
+    for name, module in model.named_modules():
+        if type(module) is torch.nn.LSTM and module.proj_size:
+            raise SourceError(
+                f"Layer '{name}' is an LSTM with projections (proj_size={module.proj_size}), which "
+                "ONNX's LSTM has not.",
+                "Train it with proj_size=0, or write the recurrence with torch.nn.LSTMCell and a "
+                "Linear layer.",
             )

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import functools
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch.utils.hooks import RemovableHandle
 
 from trtqat.errors import ExportError
 from trtqat.graph.expand_fake_quantize import ExpandedPairs
 from trtqat.quant.quantizers import Quantizer
 from trtqat.runtime.onnx_example import Passed
+from trtqat.runtime.pytorch_hooks import Forward, wrapped_forwards
 from trtqat.tensors import Array
 
 
@@ -38,7 +40,7 @@ Calls = dict[str, list[Call]]
 
 
 @contextmanager
-def recorded_calls(model: torch.nn.Module, names: Mapping[str, object]) -> Iterator[Calls]:
+def recorded_calls(model: torch.nn.Module, names: Iterable[str]) -> Iterator[Calls]:
     """Keeps what passes quantizers of activations while the model runs.
 
     Args:
@@ -50,37 +52,23 @@ def recorded_calls(model: torch.nn.Module, names: Mapping[str, object]) -> Itera
         a parameter is left out.
     """
     calls: Calls = {}
-    modules = dict(model.named_modules(remove_duplicate=False))
-    watched: dict[torch.nn.Module, str] = {}
-    for name in names:
-        watched.setdefault(modules[name], name)
-    sources: dict[torch.nn.Module, list[Array]] = {}
 
-    def before(module: torch.nn.Module, inputs: tuple[object, ...]) -> None:
-        given = inputs[0] if inputs else None
-        # A copy: what works in place may change either tensor later.
-        if isinstance(given, torch.Tensor) and not isinstance(given, torch.nn.Parameter):
-            sources.setdefault(module, []).append(given.detach().cpu().clone().numpy())
+    def recording(name: str, forward: Forward) -> Forward:
+        @functools.wraps(forward)
+        def run(x: torch.Tensor, *others: Any, **options: Any) -> torch.Tensor:  # noqa: ANN401
+            if isinstance(x, torch.nn.Parameter) or not isinstance(x, torch.Tensor):
+                return forward(x, *others, **options)
+            # Copies: what works in place may change either tensor later.
+            source = x.detach().cpu().clone().numpy()
+            output = forward(x, *others, **options)
+            made = output.detach().cpu().clone().numpy()
+            calls.setdefault(name, []).append(Call(source, made))
+            return output
 
-    def after(module: torch.nn.Module, inputs: tuple[object, ...], output: object) -> None:
-        is_recorded = bool(inputs) and not isinstance(inputs[0], torch.nn.Parameter)
-        if is_recorded and isinstance(output, torch.Tensor) and sources.get(module):
-            kept = output.detach().cpu().clone().numpy()
-            calls.setdefault(watched[module], []).append(Call(sources[module].pop(), kept))
+        return run
 
-    handles = [
-        handle
-        for module in watched
-        for handle in (
-            module.register_forward_pre_hook(before),
-            module.register_forward_hook(after),
-        )
-    ]
-    try:
+    with wrapped_forwards({name: model.get_submodule(name) for name in names}, recording):
         yield calls
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 @contextmanager
@@ -100,25 +88,21 @@ def checked_quantizers(
         ExportError: A quantizer made something else. Codes at a rounding border may be the
             neighbouring ones: toolkits multiply by 1 / scale.
     """
-    modules = dict(model.named_modules(remove_duplicate=False))
+    active = {name: each for name, each in quantizers.items() if each is not None}
+    stand_ins = {name: each.stand_in() for name, each in active.items()}
 
-    def check(name: str, quantizer: Quantizer) -> RemovableHandle:
-        stand_in = quantizer.stand_in()
+    def checking(name: str, forward: Forward) -> Forward:
+        @functools.wraps(forward)
+        def run(x: torch.Tensor, *others: Any, **options: Any) -> torch.Tensor:  # noqa: ANN401
+            expected = stand_ins[name](x)
+            output = forward(x, *others, **options)
+            _compare_codes(active[name], expected, output)
+            return output
 
-        def compare(module: torch.nn.Module, inputs: tuple[object, ...], output: object) -> None:
-            given = inputs[0] if inputs else None
-            if isinstance(given, torch.Tensor) and isinstance(output, torch.Tensor):
-                _compare_codes(quantizer, stand_in(given), output)
+        return run
 
-        handle: RemovableHandle = modules[name].register_forward_hook(compare)
-        return handle
-
-    handles = [check(name, each) for name, each in quantizers.items() if each is not None]
-    try:
+    with wrapped_forwards({name: model.get_submodule(name) for name in active}, checking):
         yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def _compare_codes(quantizer: Quantizer, expected: torch.Tensor, actual: torch.Tensor) -> None:

@@ -11,8 +11,10 @@ from typing import Any
 import torch
 
 from trtqat.errors import ExportError, SourceError, TrtqatError, first_line
+from trtqat.export.batches import random_batch, sized
+from trtqat.quant.module_by_module import module_by_module
 from trtqat.runtime.pytorch_hooks import watched
-from trtqat.runtime.pytorch_session import name_outputs
+from trtqat.runtime.pytorch_outputs import name_outputs, notes_on_names
 from trtqat.tensors import Array, TensorSpec, specs_by_name
 from trtqat.user_code import exits_told
 
@@ -56,20 +58,32 @@ def order_inputs(model: torch.nn.Module, inputs: Sequence[TensorSpec]) -> list[T
     return ordered
 
 
+def random_samples(inputs: Sequence[TensorSpec], batch_size: int | None, seed: int) -> Samples:
+    """Random numbers around 1 (``batches.random_batch``) of a batch size, None for the inputs'."""
+    return as_tensors(random_batch(sized(inputs, batch_size), seed))
+
+
 def as_tensors(arrays: Mapping[str, Array]) -> Samples:
     """The same batch for PyTorch."""
     return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 
 def run_model(model: torch.nn.Module, samples: Samples) -> dict[str, Array]:
-    """Runs the model and names its outputs (``runtime.pytorch_session.name_outputs``).
+    """Runs the model and names its outputs (``runtime.pytorch_outputs.name_outputs``).
+
+    Every quantizer on the way is called: see ``quant.module_by_module``.
 
     Raises:
         ExportError: The model raises on the samples.
         SourceError: It returns something else than tensors, or ends the program.
     """
     try:
-        with torch.no_grad(), redirect_stdout(sys.stderr), exits_told("The model's forward"):
+        with (
+            torch.no_grad(),
+            module_by_module(),
+            redirect_stdout(sys.stderr),
+            exits_told("The model's forward"),
+        ):
             result = model(*samples.values())
     except TrtqatError:
         raise
@@ -79,7 +93,22 @@ def run_model(model: torch.nn.Module, samples: Samples) -> dict[str, Array]:
             f"The model raised {type(error).__name__} on {shapes}: {first_line(error)}.",
             "Check --input: shape, dtype and order of the dimensions.",
         ) from error
-    return {name: tensor.detach().numpy() for name, tensor in name_outputs(result).items()}
+    return {name: tensor.detach().numpy() for name, tensor in name_outputs(result, samples).items()}
+
+
+def notes_on_outputs(model: torch.nn.Module, samples: Samples) -> list[str]:
+    """A sentence for each output that the graph calls otherwise than the model.
+
+    Args:
+        model: In eval mode; a ScriptModule is not looked into.
+        samples: Its inputs.
+    """
+    if isinstance(model, torch.jit.ScriptModule):
+        return []
+    notes: list[str] = []
+    with watched({"": model}, lambda _, y: notes.extend(notes_on_names(y, samples))):
+        run_model(model, samples)
+    return notes
 
 
 def observe(
@@ -87,7 +116,7 @@ def observe(
     modules: Mapping[str, torch.nn.Module],
     samples: Samples,
     seen: Callable[[str, torch.Tensor], object],
-) -> None:
+) -> dict[str, Array]:
     """Runs the model once and reports the output of every call of some of its modules.
 
     Args:
@@ -95,9 +124,16 @@ def observe(
         modules: Modules of it, by name.
         samples: Its inputs.
         seen: Called with name and output, in the order of execution.
+
+    Returns:
+        The model's outputs by name.
+
+    Raises:
+        ExportError: The model raises on the samples.
+        SourceError: It returns something else than tensors.
     """
     with watched(modules, seen):
-        run_model(model, samples)
+        return run_model(model, samples)
 
 
 def _forward_parameters(model: torch.nn.Module) -> dict[str, bool]:

@@ -13,7 +13,7 @@ import io
 import logging
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,17 @@ _DYNAMO_OLDEST_OPSET = 18
 # From 23 on it writes scaled_dot_product_attention as one Attention node, which hides two
 # products and the softmax from the passes, and whose broadcast mask ONNX Runtime (1.32) refuses.
 _DYNAMO_NEWEST_OPSET = 22
+# What they log, tracebacks and whole programs, is in the error that they raise.
+_NOISY = (
+    "torch.onnx",
+    "torch.export",
+    "torch._export",
+    "torch._dynamo",
+    "torch._subclasses",
+    "torch.fx",
+    "onnxscript",
+    "onnx_ir",
+)
 # What the TorchScript exporter writes above is young and ends at 20; raise_opset goes on from here.
 _TORCHSCRIPT_NEWEST_OPSET = 17
 
@@ -43,7 +54,7 @@ _TORCHSCRIPT_NEWEST_OPSET = 17
 def trace(
     model: torch.nn.Module,
     samples: Samples,
-    output_names: list[str],
+    outputs: Mapping[str, bool],
     *,
     opset: int,
     dynamic_batch: bool,
@@ -54,7 +65,8 @@ def trace(
     Args:
         model: In eval mode, its quantizers replaced; or a ScriptModule.
         samples: Inputs by name, in the order of forward; batch of at least 2 if it is dynamic.
-        output_names: Names for the flattened outputs.
+        outputs: Names of the flattened outputs, and whether the first dimension of each is the
+            batch. The exporters write ``output_name(0)`` and so on, which no input is named.
         opset: 17 and older may come back as 18 from the torch.export-based exporter, newer ones
             as one that ``raise_opset`` goes on from.
         dynamic_batch: Whether the first dimension of every input stays open.
@@ -73,7 +85,7 @@ def trace(
         reason = "the only one that reads TorchScript" if script else "as asked"
         if exporter == "auto" and not script:
             reason = f"the only one that writes opset {opset}"
-        graph = _torchscript(model, samples, output_names, opset, dynamic_batch)
+        graph = _torchscript(model, samples, outputs, opset, dynamic_batch)
         return graph, f"TorchScript exporter ({reason})"
     if script:
         raise ExportError(
@@ -86,20 +98,43 @@ def trace(
             "Use --exporter torchscript or auto.",
         )
     try:
-        graph = _dynamo(model, samples, output_names, opset, dynamic_batch)
+        graph = _dynamo(model, samples, outputs, opset, dynamic_batch)
     except ExportError as error:
         if exporter == "dynamo":
             raise
         _LOG.warning("%s Falling back to the TorchScript exporter.", error.problem)
-        graph = _torchscript(model, samples, output_names, opset, dynamic_batch)
+        try:
+            graph = _torchscript(model, samples, outputs, opset, dynamic_batch)
+        except ExportError as other:
+            raise ExportError(
+                other.problem,
+                "Rewrite the operation that it names. It was tried because "
+                f"{error.problem[0].lower()}{error.problem[1:]}",
+            ) from other
         return graph, "TorchScript exporter (the torch.export-based one failed)"
     return graph, "torch.export-based exporter"
+
+
+def output_name(index: int) -> str:
+    """What an output is called until ``graph.name_outputs`` names it."""
+    return f"trtqat/output/{index}"
+
+
+def _check_outputs(graph: ir.Model, outputs: Mapping[str, bool]) -> ir.Model:
+    if len(graph.graph.outputs) != len(outputs):
+        raise ExportError(
+            f"The exporter wrote {len(graph.graph.outputs)} outputs of the {len(outputs)} that the "
+            f"model returns ({', '.join(outputs)}).",
+            "Try the other --exporter, or wrap the model so that forward returns a flat tuple of "
+            "tensors.",
+        )
+    return graph
 
 
 def _dynamo(
     model: torch.nn.Module,
     samples: Samples,
-    output_names: list[str],
+    outputs: Mapping[str, bool],
     opset: int,
     dynamic_batch: bool,
 ) -> ir.Model:
@@ -119,7 +154,7 @@ def _dynamo(
                 verbose=False,
                 opset_version=min(max(opset, _DYNAMO_OLDEST_OPSET), _DYNAMO_NEWEST_OPSET),
                 input_names=list(samples),
-                output_names=output_names,
+                output_names=[output_name(index) for index in range(len(outputs))],
                 dynamic_shapes=dynamic_shapes,
                 custom_translation_table={
                     torch.ops.trtqat.fake_quantize.default: _onnxscript_translation()
@@ -133,17 +168,19 @@ def _dynamo(
             "Try --exporter torchscript.",
         ) from error
     assert program is not None
-    return program.model
+    return _check_outputs(program.model, outputs)
 
 
 def _torchscript(
     model: torch.nn.Module,
     samples: Samples,
-    output_names: list[str],
+    outputs: Mapping[str, bool],
     opset: int,
     dynamic_batch: bool,
 ) -> ir.Model:
-    names = [*samples, *output_names]
+    written = [output_name(index) for index in range(len(outputs))]
+    batched = [name for name, has_batch in zip(written, outputs.values(), strict=True) if has_batch]
+    open_axes = {name: {0: "batch"} for name in [*samples, *batched]}
     opset = min(opset, _TORCHSCRIPT_NEWEST_OPSET)
     is_dict = is_dict_script(model)
     try:
@@ -165,15 +202,15 @@ def _torchscript(
                 dynamo=False,
                 opset_version=opset,
                 input_names=list(samples),
-                output_names=output_names,
-                dynamic_axes={name: {0: "batch"} for name in names} if dynamic_batch else None,
+                output_names=written,
+                dynamic_axes=open_axes if dynamic_batch else None,
                 custom_opsets={DOMAIN: 1},
             )
             traced = load_traced(path)
     except TrtqatError:
         raise
     except Exception as error:
-        remedy = "Rewrite the operation that it names, or try --exporter dynamo."
+        remedy = "Rewrite the operation that it names, or try --exporter dynamo, with --opset 18."
         if is_dict:
             remedy = "Rewrite the operation that it names; a dict is read that one literal makes."
         raise ExportError(
@@ -181,7 +218,7 @@ def _torchscript(
         ) from error
     if is_dict:
         restore_paths(traced.graph)
-    return traced
+    return _check_outputs(traced, outputs)
 
 
 def _onnxscript_translation() -> Any:  # noqa: ANN401
@@ -221,17 +258,22 @@ def _onnxscript_translation() -> Any:  # noqa: ANN401
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Keeps the exporters' deprecation warnings and progress lines from the user."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    loggers = [logging.getLogger(name) for name in _NOISY]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
-        logger.setLevel(logging.ERROR)
+        logger.setLevel(logging.CRITICAL)
     # Past redirect_stdout, C++ prints the whole graph of what the TorchScript exporter cannot
     # export. Its own switch is no help: setup_onnx_logging always turns it on (PyTorch 2.13).
     internals: Any = torch._C
     log = internals._jit_onnx_log
     internals._jit_onnx_log = lambda *_: None
     try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        # A program that torch.export cannot trace is printed whole, to standard error.
+        with (
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(io.StringIO()),
+            contextlib.redirect_stderr(io.StringIO()),
+        ):
             warnings.simplefilter("ignore")
             yield
     finally:

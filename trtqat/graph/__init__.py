@@ -18,3 +18,6 @@ METADATA_KEY = "trtqat"
 
 # In that record: scale by name of the inputs that arrive as INT8 codes.
 QUANTIZED_INPUTS = "quantized_inputs"
+
+# In that record: dotted names of the PyTorch quantizers that have Q/DQ pairs in the graph.
+QUANTIZERS = "quantizers"

@@ -13,6 +13,7 @@ from trtqat.graph.expand_fake_quantize import ExpandedPairs, expand_fake_quantiz
 from trtqat.graph.garbage import uncollected
 from trtqat.graph.lower_opset import lower_opset
 from trtqat.graph.name_nodes import name_nodes
+from trtqat.graph.remove_identities import remove_identities
 
 # Newer IR versions than 8 came with newer opsets; ONNX Runtime and TensorRT's parser
 # refuse a file by this number alone.
@@ -58,7 +59,7 @@ def tidy(model: ir.Model) -> ir.Model:
     passes = Sequential(
         common.InlinePass(),
         common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
-        common.IdentityEliminationPass(),
-        common.RemoveUnusedNodesPass(),
     )
-    return passes(model).model
+    model = passes(model).model
+    remove_identities(model)
+    return common.RemoveUnusedNodesPass()(model).model

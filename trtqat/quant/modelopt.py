@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from trtqat.errors import QuantizerError
-from trtqat.quant.state import QuantizerState, is_instance_by_name
+from trtqat.quant.state import QuantizerState, UncalibratedError, is_instance_by_name
 
 _PACKAGE = "modelopt"
 
@@ -64,7 +64,7 @@ def read(name: str, module: torch.nn.Module) -> QuantizerState | None:
     _check_format(name, quantizer)
     amax = getattr(quantizer, "_amax", None)
     if amax is None or quantizer._dynamic:
-        raise QuantizerError(
+        raise UncalibratedError(
             f"Quantizer '{name}' has no amax: it was not calibrated, or is dynamic and takes a "
             "new range from every batch.",
             "Calibrate it: mtq.quantize(model, mtq.INT8_DEFAULT_CFG, forward_loop); or disable it "

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from trtqat.errors import QuantizerError
-from trtqat.quant.state import QuantizerState, is_instance_by_name
+from trtqat.quant.state import QuantizerState, UncalibratedError, is_instance_by_name
 
 BUFFERS = ("_amax",)
 
@@ -58,7 +58,7 @@ def read(name: str, module: torch.nn.Module) -> QuantizerState | None:
             low = max(low, 127.0 * float(lower / amax))
             high = min(high, 127.0 * float(upper / amax))
     elif getattr(quantizer, "_amax", None) is None:
-        raise QuantizerError(
+        raise UncalibratedError(
             f"Quantizer '{name}' has no amax: it was not calibrated, or is dynamic and takes a "
             "new range from every batch.",
             "Calibrate it, or disable it with .disable() to leave its layer in floating point.",

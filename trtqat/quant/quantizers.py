@@ -9,13 +9,14 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from trtqat.errors import QuantizerError
 from trtqat.quant import modelopt, pytorch_quantization, stand_in, torch_ao
 from trtqat.quant.operator import CODE_MAX, CODE_MIN, FakeQuantize
-from trtqat.quant.state import QuantizerState, Reader
+from trtqat.quant.state import QuantizerState, Reader, UncalibratedError
 
 READERS: tuple[Reader, ...] = (pytorch_quantization, modelopt, torch_ao, stand_in)
 
@@ -73,8 +74,10 @@ def read_quantizers(
         try:
             state = reader.read(name, module)
             found[name] = None if state is None else _checked(name, state)
-        except QuantizerError:
+        except QuantizerError as error:
             if not never_runs(name):
+                if isinstance(error, UncalibratedError) and _may_be_fused(model, name):
+                    raise _skipped_by_calibration(error) from error
                 raise
             found[name] = None
     return found
@@ -92,7 +95,10 @@ def quantizers_of(model: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Module
 def replaced_quantizers(
     model: torch.nn.Module, quantizers: dict[str, Quantizer | None]
 ) -> Iterator[dict[str, FakeQuantize]]:
-    """Puts a ``FakeQuantize`` in the place of every quantizer, and the original back at exit.
+    """Makes a ``FakeQuantize`` of every quantizer, and the original again at exit.
+
+    The object stays and is of another class meanwhile: a model reaches its quantizers also by
+    lists and objects that are no modules, as ModelOpt's recurrent layers do.
 
     Args:
         model: The model that ``quantizers`` was read from; changed in place meanwhile.
@@ -101,26 +107,39 @@ def replaced_quantizers(
     Yields:
         The stand-ins of the active quantizers by dotted name.
     """
-    replacements: dict[torch.nn.Module, torch.nn.Module] = {}
     stand_ins: dict[str, FakeQuantize] = {}
-    for name, quantizer in quantizers.items():
-        replacement: torch.nn.Module = torch.nn.Identity()
-        if quantizer is not None:
-            replacement = stand_ins[name] = quantizer.stand_in()
-        replacements[model.get_submodule(name)] = replacement.eval()
-    # Under every name: prepare_qat_fx gives the two sides of a pooling layer one quantizer.
-    places = [
-        (name, module)
-        for name, module in model.named_modules(remove_duplicate=False)
-        if module in replacements
-    ]
+    originals: list[tuple[torch.nn.Module, type[torch.nn.Module], dict[str, Any]]] = []
+    # All are found before the first one changes: a chain has others inside.
+    modules = {name: model.get_submodule(name) for name in quantizers}
     try:
-        for name, original in places:
-            _set_submodule(model, name, replacements[original])
+        for name, module in modules.items():
+            quantizer = quantizers[name]
+            stand_in: torch.nn.Module = torch.nn.Identity()
+            if quantizer is not None:
+                stand_in = quantizer.stand_in()
+            originals.append((module, type(module), module.__dict__))
+            _become(module, stand_in.eval())
+            if isinstance(module, FakeQuantize):
+                stand_ins[name] = module
         yield stand_ins
     finally:
-        for name, original in places:
-            _set_submodule(model, name, original)
+        for module, kind, state in originals:
+            module.__class__, module.__dict__ = kind, state
+
+
+def _become(module: torch.nn.Module, stand_in: torch.nn.Module) -> None:
+    """Gives an object class and state of another one."""
+    kind = type(stand_in)
+    try:
+        module.__class__ = kind
+    except TypeError:
+        # Python lays objects of abstract classes out otherwise, as those of torch.ao are: a class
+        # derived from both has the layout of the first and does what the second does.
+        own = {**vars(torch.nn.Module), **vars(kind)}
+        for descriptor in ("__dict__", "__weakref__"):
+            own.pop(descriptor, None)
+        module.__class__ = type(kind.__name__, (type(module), kind), own)
+    module.__dict__ = stand_in.__dict__
 
 
 def optional_buffers(model: torch.nn.Module) -> set[str]:
@@ -178,9 +197,20 @@ def _owner(module: torch.nn.Module, buffer: str) -> torch.nn.Module | None:
         return None
 
 
-def _set_submodule(model: torch.nn.Module, name: str, module: torch.nn.Module) -> None:
-    parent, _, child = name.rpartition(".")
-    setattr(model.get_submodule(parent), child, module)
+def _may_be_fused(model: torch.nn.Module, name: str) -> bool:
+    """Whether a quantizer stands in what PyTorch computes by one operator in eval mode."""
+    parts = name.split(".")
+    above = (model.get_submodule(".".join(parts[:count])) for count in range(len(parts)))
+    fused = (torch.nn.TransformerEncoderLayer, torch.nn.MultiheadAttention)
+    return any(isinstance(each, fused) for each in above)
+
+
+def _skipped_by_calibration(error: UncalibratedError) -> UncalibratedError:
+    return UncalibratedError(
+        error.problem,
+        "PyTorch's fused transformer path skips it in eval mode: calibrate again behind "
+        "torch.backends.mha.set_fastpath_enabled(False), or disable the quantizer.",
+    )
 
 
 def _checked(name: str, state: QuantizerState) -> Quantizer:

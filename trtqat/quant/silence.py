@@ -3,7 +3,9 @@
 pytorch-quantization 2.1.3 logs each step of each quantizer through absl, at levels up to error and
 without a cause, and its import does three more things to the process: it takes the root logger's
 handlers for standard error away, puts absl's own in their place, and calls the deprecated
-``torch.jit.script``. ModelOpt calls that too, and warns where transformers is not installed.
+``torch.jit.script``. ModelOpt calls that too, and warns where transformers is not installed. It
+looks for CUDA as well: a CUDA build of PyTorch on a host without a GPU then logs where it found a
+CUDA toolkit, and warns of what the driver says.
 """
 
 from __future__ import annotations
@@ -20,6 +22,9 @@ from types import ModuleType
 from trtqat.extras import require
 
 _PACKAGE = "pytorch_quantization"
+# A warning's module, as ``warnings.filterwarnings`` matches it.
+_PACKAGES = r"(pytorch_quantization|modelopt|triton)(\.|$)"
+_CUDA_LOGGER = "torch.utils.cpp_extension"
 
 
 def load_toolkit() -> ModuleType:
@@ -49,16 +54,25 @@ def quiet_toolkit() -> Iterator[None]:
         importlib.import_module("absl.logging")
     root, absl = logging.getLogger(), logging.getLogger("absl")
     handlers, level = list(root.handlers), root.level
-    noise = _Noise()
+    noise, cuda = _Noise(), logging.getLogger(_CUDA_LOGGER)
     absl.addFilter(noise)
+    cuda.addFilter(_no_runtime)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", r"`torch\.jit\.script", DeprecationWarning)
             warnings.filterwarnings("ignore", "Cannot find transformers package", UserWarning)
+            warnings.filterwarnings("ignore", "CUDA initialization", UserWarning)
+            warnings.filterwarnings("ignore", module=_PACKAGES)
             yield
     finally:
         absl.removeFilter(noise)
+        cuda.removeFilter(_no_runtime)
         _undo_absl_handler(root, handlers, level)
+
+
+def _no_runtime(record: logging.LogRecord) -> bool:
+    """Refuses the record that a CUDA toolkit is there and no GPU: nothing is compiled here."""
+    return not str(record.msg).startswith("No CUDA runtime is found")
 
 
 class _Noise(logging.Filter):

@@ -18,6 +18,10 @@ from trtqat.quant.operator import CODE_MAX, CODE_MIN
 _FEWEST_LEVELS = 127
 
 
+class UncalibratedError(QuantizerError):
+    """A quantizer has no range yet."""
+
+
 @dataclass(frozen=True)
 class QuantizerState:
     """A quantizer's attributes before the checks that hold for every toolkit.

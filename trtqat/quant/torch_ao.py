@@ -13,7 +13,12 @@ from typing import Any
 import torch
 
 from trtqat.errors import QuantizerError
-from trtqat.quant.state import QuantizerState, codes_without_zero_point, is_instance_by_name
+from trtqat.quant.state import (
+    QuantizerState,
+    UncalibratedError,
+    codes_without_zero_point,
+    is_instance_by_name,
+)
 
 _PACKAGES = ("torch.ao.quantization", "torchao.quantization")
 
@@ -57,7 +62,7 @@ def read(name: str, module: torch.nn.Module) -> QuantizerState | None:
             "its own disable_observer.",
         )
     if getattr(quantizer, "is_dynamic", False) or _never_observed(quantizer):
-        raise QuantizerError(
+        raise UncalibratedError(
             f"Quantizer '{name}' has no range: its observer never saw data, or is dynamic.",
             "Train or run the prepared model first, or load a checkpoint that has its scales.",
         )

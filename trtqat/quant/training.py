@@ -23,6 +23,7 @@ from torch import nn
 
 from trtqat.checks import check_choice, check_kind, check_names
 from trtqat.errors import QuantizerError, first_line
+from trtqat.quant.module_by_module import module_by_module
 from trtqat.quant.pytorch_quantization import is_quantizer
 from trtqat.quant.quantizers import fit_to_checkpoint
 from trtqat.quant.silence import load_toolkit, quiet_toolkit
@@ -129,7 +130,12 @@ def calibrate(model: nn.Module, batches: Iterable[Any]) -> None:
             "The model has no quantizer to calibrate.", "Call insert_quantizers(model) first."
         )
     device = next((tensor.device for tensor in model.parameters()), torch.device("cpu"))
-    with quiet_toolkit(), torch.no_grad(), _calibration_mode(model, quantizers):
+    with (
+        quiet_toolkit(),
+        torch.no_grad(),
+        module_by_module(),
+        _calibration_mode(model, quantizers),
+    ):
         count = 0
         for batch in _told(batches):
             with _zero_width_explained(quantizers):
@@ -299,10 +305,11 @@ def _computed_amax(name: str, quantizer: Any) -> torch.Tensor:  # noqa: ANN401
         else calibrator.compute_amax()
     )
     if amax is None:
+        layer = name.rpartition(".")[0]
         raise QuantizerError(
-            f"Quantizer '{name}' saw no data: its layer did not run.",
-            "Calibrate on batches that reach every layer, or leave this layer out: "
-            "insert_quantizers(model, skip=[...]).",
+            f"Quantizer '{name}' saw no data: its layer was not called.",
+            "Calibrate on batches that reach it; if forward never calls it, leave it out: "
+            f"insert_quantizers(model, skip=['{layer}']).",
         )
     if not torch.isfinite(amax).all():
         raise QuantizerError(

@@ -11,6 +11,7 @@ import numpy as np
 from trtqat.checks import closed
 from trtqat.errors import InferenceError, PlanError, UsageError
 from trtqat.runtime.device_memory import needs_device_memory
+from trtqat.runtime.export_record import recorded_quantizers
 from trtqat.runtime.flavours import Flavour
 from trtqat.runtime.host import describe_host
 from trtqat.runtime.host_quantizer import open_quantizer
@@ -43,6 +44,8 @@ class Engine:
         manifest: Fields of the manifest beside the plan, or None.
         tensorrt: The TensorRT that runs it.
         size_bytes: Of the plan.
+        quantizers: Dotted names of the PyTorch quantizers that its graph's Q/DQ pairs were made of,
+            as far as the export recorded them.
     """
 
     device: Literal["cpu", "cuda"] = "cuda"
@@ -112,6 +115,7 @@ class Engine:
         self._bindings, self.outputs = _tensors(trt, self._engine)
         provenance = (self.manifest or {}).get("provenance", {})
         self.input_scales = input_scales(self._bindings, provenance)
+        self.quantizers = recorded_quantizers(provenance)
         self._quantizers = {
             each: open_quantizer(scale) for each, scale in self.input_scales.items()
         }

@@ -15,6 +15,7 @@ from trtqat.checks import closed
 from trtqat.errors import GraphError, InferenceError, first_line
 from trtqat.extras import require
 from trtqat.graph import METADATA_KEY
+from trtqat.runtime.export_record import recorded_quantizers
 from trtqat.runtime.input_codes import input_scales, quantize_inputs, with_float_inputs
 from trtqat.tensors import DYNAMIC, Array, Arrays, TensorSpec, io_in_words
 
@@ -48,6 +49,8 @@ class OnnxModel:
         batch_range: Smallest and largest batch, equal if it is fixed; None as the upper end
             if it is open.
         size_bytes: Of the graph.
+        quantizers: Dotted names of the PyTorch quantizers that its Q/DQ pairs were made of, as
+            far as the export recorded them.
     """
 
     device: Literal["cpu", "cuda"] = "cpu"
@@ -99,6 +102,7 @@ class OnnxModel:
         recorded = self._session.get_modelmeta().custom_metadata_map.get(METADATA_KEY, "{}")
         specs = [_spec(argument) for argument in self._session.get_inputs()]
         self._scales = input_scales(specs, recorded)
+        self.quantizers = recorded_quantizers(recorded)
         self.inputs = tuple(with_float_inputs(specs, self._scales))
         self.outputs = tuple(_spec(argument) for argument in self._session.get_outputs())
         batches = {spec.shape[0] for spec in self.inputs if spec.shape}

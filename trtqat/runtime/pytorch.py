@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -12,7 +12,9 @@ from trtqat.errors import MissingError, TrtqatError, first_line
 from trtqat.quant.quantizers import quantizers_of
 from trtqat.runtime.device_memory import needs_device_memory
 from trtqat.runtime.pytorch_hooks import watched
-from trtqat.runtime.pytorch_session import Arithmetic, PyTorchSession, name_outputs, told
+from trtqat.runtime.pytorch_outputs import name_outputs
+from trtqat.runtime.pytorch_quantizers import RequiredQuantizers
+from trtqat.runtime.pytorch_session import Arithmetic, PyTorchSession, told
 from trtqat.tensors import DYNAMIC, Array, Arrays, TensorSpec
 from trtqat.user_code import exits_told
 
@@ -52,6 +54,7 @@ class PyTorchModel:
         precision: Precision = "fp32",
         compiled: bool = False,
         cuda_graph: bool = True,
+        required: Collection[str] = (),
     ) -> None:
         """Moves the model to its device.
 
@@ -63,6 +66,9 @@ class PyTorchModel:
             precision: Of weights and arithmetic.
             compiled: Whether ``torch.compile`` compiles it, for each batch size anew.
             cuda_graph: Whether to capture a CUDA graph, as for an engine, where that works.
+            required: Dotted names of quantizers that the graph has: each that the model has must
+                be seen to run in every query that is compared. A compiled model is not looked
+                into.
 
         Raises:
             MissingError: fp16 or tf32 was asked for on the CPU.
@@ -78,8 +84,11 @@ class PyTorchModel:
         self._cuda_graph = cuda_graph and device == "cuda"
         self._dtype = torch.float16 if precision == "fp16" else torch.float32
         self._compiled = compiled
-        self._arithmetic = Arithmetic(tf32=precision == "tf32")
         self._model = model.eval().to(device)
+        self._required = RequiredQuantizers(self._model, self.name, required)
+        self._arithmetic = Arithmetic(
+            tf32=precision == "tf32", quantized=self._required.any_inside, compiled=compiled
+        )
         if precision == "fp16":
             # Module.to takes it, the type stubs do not know.
             self._model = self._model.half().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -117,7 +126,8 @@ class PyTorchModel:
             are all of a TorchScript file or a program.
 
         Raises:
-            InferenceError: The model raised, or device memory is short.
+            InferenceError: The model raised, a quantizer that is required did not run, or device
+                memory is short.
         """
         wanted = set(quantizers)
         inside = quantizers_of(self._model)
@@ -129,12 +139,20 @@ class PyTorchModel:
             kept = output.detach().to("cpu", torch.float32, copy=True)
             calls.setdefault(name, []).append(kept)
 
-        with told(self.name), self._arithmetic, torch.no_grad(), watched(watch, seen):
+        with (
+            told(self.name),
+            self._arithmetic,
+            torch.no_grad(),
+            self._required.seen(),
+            watched(watch, seen),
+        ):
             samples = [
                 torch.from_numpy(np.ascontiguousarray(inputs[spec.name])).to(self.device)
                 for spec in self.inputs
             ]
-            outputs = name_outputs(self._model(*map(self._convert, samples)))
+            outputs = name_outputs(
+                self._model(*map(self._convert, samples)), [spec.name for spec in self.inputs]
+            )
         observed = {
             name: tensors[0].numpy()
             for name, tensors in calls.items()
@@ -167,6 +185,7 @@ class PyTorchModel:
             samples,
             inputs,
             arithmetic=self._arithmetic,
+            quantizers=None if self._compiled else self._required,
             way="torch.compile" if self._compiled else "PyTorch eager",
             cuda_graph=self._cuda_graph,
         )

@@ -2,33 +2,59 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
 
 import torch
 
+Forward = Callable[..., torch.Tensor]
 
-@contextmanager
+
 def watched(
     modules: Mapping[str, torch.nn.Module], seen: Callable[[str, torch.Tensor], object]
-) -> Iterator[None]:
-    """Reports the output of every call of some modules.
+) -> AbstractContextManager[None]:
+    """Reports the output of every call of some modules, also of those that call ``forward``.
 
     Args:
         modules: Modules of a model that return one tensor, by name.
         seen: Called with name and output, in the order of execution.
     """
 
-    def hook(name: str) -> Callable[..., None]:
-        # What a hook returns replaces the module's output: nothing may be returned.
-        def report(_module: torch.nn.Module, _inputs: object, output: torch.Tensor) -> None:
+    def reporting(name: str, forward: Forward) -> Forward:
+        @functools.wraps(forward)
+        def run(*args: Any, **kwargs: Any) -> torch.Tensor:  # noqa: ANN401
+            output = forward(*args, **kwargs)
             seen(name, output)
+            return output
 
-        return report
+        return run
 
-    handles = [module.register_forward_hook(hook(name)) for name, module in modules.items()]
+    return wrapped_forwards(modules, reporting)
+
+
+@contextmanager
+def wrapped_forwards(
+    modules: Mapping[str, torch.nn.Module], wrap: Callable[[str, Forward], Forward]
+) -> Iterator[None]:
+    """Puts something around the ``forward`` of some modules, and takes it away at exit.
+
+    No hooks: PyTorch takes other ways through a model that has some.
+
+    Args:
+        modules: By name.
+        wrap: Given name and ``forward``, what takes its place.
+    """
+    # The instance's dictionary, not setattr: a module may have a __setattr__ of its own.
+    before = {module: module.__dict__.get("forward") for module in modules.values()}
+    for name, module in modules.items():
+        module.__dict__["forward"] = wrap(name, module.forward)
     try:
         yield
     finally:
-        for handle in handles:
-            handle.remove()
+        for module, forward in before.items():
+            if forward is None:
+                del module.__dict__["forward"]
+            else:
+                module.__dict__["forward"] = forward

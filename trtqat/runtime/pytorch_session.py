@@ -6,17 +6,20 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 
 from trtqat.checks import closed
-from trtqat.errors import InferenceError, SourceError, TrtqatError, first_line
+from trtqat.errors import InferenceError, TrtqatError, first_line
+from trtqat.quant.module_by_module import module_by_module
 from trtqat.runtime.device_memory import needs_device_memory
+from trtqat.runtime.pytorch_outputs import name_outputs
+from trtqat.runtime.pytorch_quantizers import RequiredQuantizers
 from trtqat.tensors import Array, Arrays, TensorSpec
-from trtqat.user_code import exits_told, returned
+from trtqat.user_code import exits_told
 
 _LOG = logging.getLogger(__name__)
 
@@ -39,6 +42,7 @@ class PyTorchSession:
         inputs: list[torch.Tensor],
         *,
         arithmetic: Arithmetic,
+        quantizers: RequiredQuantizers | None = None,
         way: str,
         cuda_graph: bool,
     ) -> None:
@@ -51,6 +55,7 @@ class PyTorchSession:
             samples: Where host memory is copied to.
             inputs: What the model reads: the same tensors, or those they are converted into.
             arithmetic: Switches to launch with.
+            quantizers: What must run in each query from host memory, and while one is captured.
             way: How the model runs where no CUDA graph does, in words.
             cuda_graph: Whether to capture a CUDA graph.
 
@@ -63,6 +68,7 @@ class PyTorchSession:
         self._samples = samples
         self._inputs = inputs
         self._arithmetic = arithmetic
+        self._quantizers = quantizers
         self._stream: torch.cuda.Stream | None = None
         self._pinned: list[torch.Tensor] = []
         self._result: Any = None
@@ -91,10 +97,10 @@ class PyTorchSession:
         self._check_open()
         with torch.cuda.stream(self._stream), told(self._name):
             self._copy_in(inputs)
-            self._launch()
+            self._launch(seen=True)
             return {
                 name: (tensor.float() if tensor.is_floating_point() else tensor).cpu().numpy()
-                for name, tensor in name_outputs(self._result).items()
+                for name, tensor in name_outputs(self._result, self._names).items()
             }
 
     def load(self, inputs: Arrays) -> None:
@@ -127,7 +133,7 @@ class PyTorchSession:
             return [], []
         with torch.cuda.stream(self._stream), told(self._name):
             self._launch()
-            results = list(name_outputs(self._result).values())
+            results = list(name_outputs(self._result, self._names).values())
             hosts = [torch.empty_like(each, device="cpu").pin_memory() for each in results]
 
             def to_device() -> None:
@@ -180,12 +186,15 @@ class PyTorchSession:
             if self._inputs[index] is not sample:
                 self._inputs[index].copy_(sample)
 
-    def _launch(self) -> None:
+    def _launch(self, *, seen: bool = False) -> None:
         if self._graph is not None:
             self._graph.replay()
             return
-        with self._arithmetic, torch.no_grad():
+        with self._arithmetic, torch.no_grad(), self._seen() if seen else contextlib.nullcontext():
             self._result = self._model(*self._inputs)
+
+    def _seen(self) -> contextlib.AbstractContextManager[None]:
+        return self._quantizers.seen() if self._quantizers else contextlib.nullcontext()
 
     def _capture(self) -> torch.cuda.CUDAGraph | None:
         """Captures the forward, on the session's stream, warmed up as PyTorch's manual asks.
@@ -201,7 +210,9 @@ class PyTorchSession:
                     self._model(*self._inputs)
                 torch.cuda.current_stream().synchronize()
                 graph = torch.cuda.CUDAGraph()
-                with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+                # Around the capture, not in it: an error there would read as one of capturing.
+                capture = torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local")
+                with self._seen(), capture:
                     self._result = self._model(*self._inputs)
         except (TrtqatError, torch.OutOfMemoryError):
             raise
@@ -250,9 +261,19 @@ class Arithmetic:
 
     _lock = threading.RLock()
     _saved: ClassVar[list[tuple[bool, bool, bool]]] = []
+    _scopes: ClassVar[list[contextlib.ExitStack]] = []
 
-    def __init__(self, *, tf32: bool) -> None:
+    def __init__(self, *, tf32: bool, quantized: bool = False, compiled: bool = False) -> None:
+        """Keeps the choices.
+
+        Args:
+            tf32: Whether it may multiply in TF32.
+            quantized: Whether the model has quantizers, each of which must be called.
+            compiled: Whether ``torch.compile`` runs it.
+        """
         self._tf32 = tf32
+        self._quantized = quantized
+        self._compiled = compiled
 
     def __enter__(self) -> None:
         self._lock.acquire()
@@ -260,32 +281,12 @@ class Arithmetic:
         self._saved.append((matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark))
         matmul.allow_tf32 = cudnn.allow_tf32 = self._tf32
         cudnn.benchmark = True
+        self._scopes.append(contextlib.ExitStack())
+        if self._quantized:
+            self._scopes[-1].enter_context(module_by_module(compiled=self._compiled))
 
     def __exit__(self, *_: object) -> None:
         matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+        self._scopes.pop().close()
         matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark = self._saved.pop()
         self._lock.release()
-
-
-def name_outputs(result: Any) -> dict[str, torch.Tensor]:  # noqa: ANN401
-    """Names what a model returns, as the exported graph does.
-
-    A single tensor is ``output``, members of a sequence ``output_0``…, of a mapping its keys.
-
-    Raises:
-        SourceError: It is something else than tensors.
-    """
-    if isinstance(result, torch.Tensor):
-        named = {"output": result}
-    elif isinstance(result, Mapping):
-        named = {str(key): value for key, value in result.items()}
-    elif isinstance(result, (tuple, list)):
-        named = {f"output_{index}": value for index, value in enumerate(result)}
-    else:
-        named = {}
-    if not named or not all(isinstance(value, torch.Tensor) for value in named.values()):
-        raise SourceError(
-            f"The model returns {returned(result)}; an engine has tensors as outputs.",
-            "Wrap the model so that forward returns a tensor, or a flat tuple or dict of tensors.",
-        )
-    return named

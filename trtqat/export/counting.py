@@ -1,0 +1,69 @@
+"""Every quantizer that ran in the model became its Q/DQ pairs, and no other one has any."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import torch
+
+from trtqat.errors import ExportError, SourceError
+from trtqat.graph.expand_fake_quantize import ExpandedPairs
+
+
+def check_count(
+    model: torch.nn.Module, pairs: ExpandedPairs, runs: list[Counter[str]], names: list[str]
+) -> list[str]:
+    """Every quantizer that ran became its Q/DQ pairs, and none has pairs that did not run.
+
+    Fewer pairs than uses are right where two uses are one computation: both exporters merge
+    them, as for the weight of a layer that runs twice.
+
+    Args:
+        model: Module or ScriptModule.
+        pairs: What the graph has.
+        runs: How often each quantizer ran in each run that the graph is compared with.
+        names: Every quantizer that is not disabled.
+    """
+    if pairs.count == 0:
+        raise SourceError(
+            "The model has no active quantizer, so its engine would not be INT8.",
+            "Insert quantizers, calibrate and fine-tune first: trtqat.quant.training does it.",
+        )
+    if isinstance(model, torch.jit.ScriptModule):
+        kinds = [node.kind() for node in model.inlined_graph.nodes()]
+        operators = sum("fake_quant" in kind for kind in kinds)
+        if pairs.count == operators:
+            return []
+        return [
+            f"{operators} fake-quantize operators became {pairs.count} Q/DQ pairs: equal and "
+            "unused ones are left out."
+        ]
+    for uses in runs:
+        for name in names:
+            _check_uses(name, uses[name], runs[0][name], pairs.uses.get(name, 0))
+    unused = [name for name in names if not runs[0][name]]
+    if unused:
+        return [f"{len(unused)} quantizers never run, as '{unused[0]}': no Q/DQ pair for them."]
+    return []
+
+
+def _check_uses(name: str, uses: int, uses_traced: int, pairs: int) -> None:
+    """Compares how often one quantizer ran with its pairs in the graph."""
+    if pairs and not uses:
+        raise ExportError(
+            f"Quantizer '{name}' has a Q/DQ pair in the graph, but did not run in the model that "
+            "the graph is compared with.",
+            "Something computes its layer without calling it: a fused or compiled form, or a "
+            "branch that depends on the input; call the layer itself, or disable the quantizer.",
+        )
+    if uses != uses_traced:
+        raise ExportError(
+            f"Quantizer '{name}' runs {uses_traced} times for one batch and {uses} times for "
+            "another, but a graph does always the same.",
+            "Make forward take one way for every input, or export with --static-batch.",
+        )
+    if uses and not 1 <= pairs <= uses:
+        raise ExportError(
+            f"Quantizer '{name}' runs {uses} times, but became {pairs} Q/DQ pairs.",
+            "Its result may be unused; try the other --exporter, or disable it.",
+        )
