@@ -39,7 +39,7 @@ class Engine:
         outputs: Outputs, likewise.
         profiles: Shapes of the first optimization profile, by input.
         batch_range: Smallest and largest batch.
-        manifest: Fields of the manifest beside the plan, or None.
+        manifest: The manifest beside the plan, or None.
         tensorrt: The TensorRT that runs it.
         size_bytes: Of the plan.
     """
@@ -108,7 +108,7 @@ class Engine:
         if weights is not None:
             refit(trt, self._engine, self._logger, weights, self._messages)
         self._bindings, self.outputs = _tensors(trt, self._engine)
-        provenance = (self.manifest or {}).get("provenance", {})
+        provenance = self.manifest.provenance if self.manifest else {}
         self.input_scales = input_scales(self._bindings, provenance)
         self._quantizers = {
             each: open_quantizer(scale) for each, scale in self.input_scales.items()
