@@ -186,6 +186,11 @@ def check_writable(path: Path) -> None:
             )
     except OSError as error:
         raise _cannot_be_written(path, error) from error
+    except ValueError as error:
+        raise UsageError(
+            f"{str(path)!r} cannot be written: its name holds a null character.",
+            "Choose another name.",
+        ) from error
 
 
 def _is_special(path: Path) -> bool:

@@ -29,13 +29,15 @@ _WORDS = {
 }
 
 
-def parse_json(data: bytes, *, with_nan: bool = False) -> object:
+def parse_json(data: bytes, *, with_nan: bool = False, foreign: bool = False) -> object:
     """Decodes JSON strictly.
 
     Args:
         data: UTF-8.
         with_nan: Whether it may hold NaN and infinities, as Python writes them; no field that
             ``read_as`` reads may be one of them.
+        foreign: Whether another program wrote it, as TensorRT, which writes control characters
+            into texts as they are; the last of several values of one name counts then.
 
     Raises:
         ValueError: It is no JSON, nests too deeply, has a name twice in one object, or a number
@@ -44,7 +46,8 @@ def parse_json(data: bytes, *, with_nan: bool = False) -> object:
     try:
         value: object = json.loads(
             data.decode("utf-8"),
-            object_pairs_hook=_object,
+            object_pairs_hook=dict if foreign else _object,
+            strict=not foreign,
             parse_int=_whole,
             parse_float=_finite,
             parse_constant=float if with_nan else _no_constant,
@@ -61,8 +64,8 @@ def read_as(cls: type[_Object], value: object, place: str = "") -> _Object:
     """Makes a dataclass of a decoded object, and checks the type of every field.
 
     Fields may be text, numbers, booleans, literals, other dataclasses, ``tuple[X, ...]``,
-    ``Mapping[str, X]``, and unions with None. Names that the dataclass does not have are left out:
-    a newer version wrote them.
+    ``Sequence[X]`` (made a tuple), ``Mapping[str, X]``, and unions with None. Names that the
+    dataclass does not have are left out: a newer version wrote them.
 
     Args:
         cls: A dataclass.
@@ -104,7 +107,7 @@ def _read(annotation: Any, value: object, place: str) -> Any:  # noqa: ANN401
             return None
         (only,) = (each for each in arguments if each is not type(None))
         return _read(only, value, place)
-    if origin is tuple:
+    if origin in (tuple, Sequence):
         if not isinstance(value, list):
             raise _wrong(value, "a list", place)
         return tuple(
