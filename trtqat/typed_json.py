@@ -83,7 +83,7 @@ def read_as(cls: type[_Object], value: object, place: str = "") -> _Object:
         if field.name in value:
             found[field.name] = _read(hints[field.name], value[field.name], inner)
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
-            raise ValueError(f"'{inner}' is missing")
+            raise ValueError(f"{inner!r} is missing")
     return cls(**found)
 
 
@@ -124,8 +124,9 @@ def _wrong(value: object, wanted: str, place: str) -> ValueError:
     found = _WORDS.get(type(value)) or ("a list" if isinstance(value, list) else "an object")
     if found == wanted or isinstance(value, str):
         text = str(value)
-        found = f"'{text[:40]}…'" if len(text) > 40 else f"'{text}'"
-    subject = f"'{place}'" if place else "it"
+        # As Python writes it: a text may hold line breaks.
+        found = repr(f"{text[:40]}…" if len(text) > 40 else text)
+    subject = repr(place) if place else "it"
     return ValueError(f"{subject} is {found}, not {wanted}")
 
 
@@ -133,7 +134,7 @@ def _object(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
     found = dict(pairs)
     if len(found) < len(pairs):
         twice = Counter(name for name, _ in pairs).most_common(1)[0][0]
-        raise ValueError(f"'{twice[:40]}' is there twice")
+        raise ValueError(f"{twice[:40]!r} is there twice")
     return found
 
 

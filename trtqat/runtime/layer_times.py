@@ -121,7 +121,7 @@ def read_profile(path: Path) -> dict[str, float]:
             # Older versions of trtexec write no medians.
             time_ms = row.averageMs if row.medianMs is None else row.medianMs
             if time_ms is None or time_ms < 0:
-                raise ValueError(f"'{row.name[:40]}' has no time")
+                raise ValueError(f"{row.name[:40]!r} has no time")
             times[row.name] += time_ms
     except OSError as error:
         raise UsageError(

@@ -222,7 +222,7 @@ def _check_values(manifest: Manifest) -> None:
 
 def _require(sound: bool, field_name: str, what: str) -> None:
     if not sound:
-        raise ValueError(f"'{field_name}' is not {what}")
+        raise ValueError(f"{field_name!r} is not {what}")
 
 
 def _unreadable(path: Path, why: str) -> PlanError:
