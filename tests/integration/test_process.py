@@ -11,6 +11,7 @@ import onnx
 import pytest
 
 from tests.graphs import Graph
+from tests.plans import make_plan
 
 TRTQAT = (sys.executable, "-m", "trtqat")
 
@@ -143,3 +144,29 @@ def test_interrupt_while_it_imports(folder: Path, name: str, then: str) -> None:
     )
     assert (done.returncode, done.stdout) == (130, "")
     assert done.stderr == "Interrupted; no file was written.\n"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "inspect p.onnx",
+        "inspect p.engine",
+        "inspect p",
+        "inspect p.json --graph m.onnx",
+        "doctor p.engine",
+        "doctor e.engine --trust p",
+        "eval m.onnx --data random:2 --baseline-report p",
+        "export p.onnx -o out.onnx",
+        "export p.pt2 -o out.onnx",
+    ],
+)
+def test_a_pipe_that_nobody_writes_to(folder: Path, command: str) -> None:
+    """It would be waited for, without end."""
+    for name in ("p", "p.onnx", "p.engine", "p.json", "p.pt2"):
+        if not (folder / name).exists():
+            os.mkfifo(folder / name)
+    (folder / "e.engine").write_bytes(make_plan())
+    done = shell(folder, f"trtqat {command}")
+    assert done.returncode in (1, 2)
+    assert "Traceback" not in done.stderr
+    assert "p" in done.stdout + done.stderr
