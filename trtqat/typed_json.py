@@ -20,6 +20,7 @@ _Object = TypeVar("_Object")
 # Far more than any file of ours nests, far less than what a recursion over it needs.
 _MOST_LEVELS = 64
 _LARGEST = 2**63 - 1
+_MOST_DIGITS = 300
 _WORDS = {
     int: "a whole number",
     float: "a number",
@@ -40,8 +41,8 @@ def parse_json(data: bytes, *, with_nan: bool = False, foreign: bool = False) ->
             into texts as they are; the last of several values of one name counts then.
 
     Raises:
-        ValueError: It is no JSON, nests too deeply, has a name twice in one object, or a number
-            or text that nothing of ours can hold.
+        ValueError: It is no JSON, nests too deeply, has a name twice in one object, a number of
+            hundreds of digits, or a text that is none.
     """
     try:
         value: object = json.loads(
@@ -49,7 +50,6 @@ def parse_json(data: bytes, *, with_nan: bool = False, foreign: bool = False) ->
             object_pairs_hook=dict if foreign else _object,
             strict=not foreign,
             parse_int=_whole,
-            parse_float=_finite,
             parse_constant=float if with_nan else _no_constant,
         )
     except UnicodeDecodeError as error:
@@ -73,7 +73,8 @@ def read_as(cls: type[_Object], value: object, place: str = "") -> _Object:
         place: Where in the file it stands, for messages; empty at the top.
 
     Raises:
-        ValueError: A field is missing or of another type; the message names it.
+        ValueError: A field is missing, of another type, NaN, infinite or beyond 64 bits; the
+            message names it.
     """
     if not isinstance(value, dict):
         raise _wrong(value, "an object", place)
@@ -91,6 +92,8 @@ def _read(annotation: Any, value: object, place: str) -> Any:  # noqa: ANN401
     origin, arguments = get_origin(annotation), get_args(annotation)
     if annotation is Any:
         return value
+    if type(value) is int and abs(value) > _LARGEST and annotation in (int, float):
+        raise ValueError(f"{place!r} is too large")
     if annotation is float and type(value) is int:
         return float(value)
     if annotation in _WORDS:
@@ -139,16 +142,10 @@ def _object(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
 
 
 def _whole(digits: str) -> int:
-    if len(digits) > len(str(_LARGEST)) + 1 or abs(int(digits)) > _LARGEST:
+    # Longer ones take time that grows with their square.
+    if len(digits) > _MOST_DIGITS:
         raise ValueError(f"the number {digits[:20]}… is too large")
     return int(digits)
-
-
-def _finite(digits: str) -> float:
-    number = float(digits)
-    if not math.isfinite(number):
-        raise ValueError(f"the number {digits[:20]} is too large")
-    return number
 
 
 def _no_constant(name: str) -> float:

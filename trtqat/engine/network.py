@@ -65,7 +65,9 @@ def read_graph_file(path: Path, *, quantized: bool = True) -> GraphFile:
         )
     recorded = {prop.key: prop.value for prop in model.metadata_props}.get(METADATA_KEY, "{}")
     try:
-        provenance = parse_json(recorded.encode("utf-8", "surrogatepass"))
+        provenance = parse_json(
+            recorded.encode("utf-8", "surrogatepass"), with_nan=True, foreign=True
+        )
     except ValueError as error:
         _LOG.debug("The metadata of '%s' are not of trtqat export: %s.", path, error)
         provenance = {}

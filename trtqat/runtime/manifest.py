@@ -127,7 +127,8 @@ def read_manifest(plan: Path, *, trust: Ed25519PublicKey | None = None) -> Manif
     if trust is not None:
         check_signature(plan, content, trust)
     try:
-        fields = parse_json(content)
+        # What the export recorded has infinity for the SQNR of what is bit-identical.
+        fields = parse_json(content, with_nan=True)
         schema = read_as(_Schema, fields).schema_version
         if schema > SCHEMA_VERSION:
             raise PlanError(
