@@ -14,6 +14,7 @@ from typing import BinaryIO
 
 from trtqat.errors import UsageError, first_line
 
+_LONGEST_NAME = 200
 # Windows has the one, POSIX the other.
 _READING = getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
 
@@ -58,6 +59,26 @@ def read_input(path: Path | str, *, most_bytes: int | None = None) -> bytes:
 def is_file(path: Path | str) -> bool:
     """Whether there is such a regular file; False for a name that no file can have."""
     return os.path.isfile(path)
+
+
+def check_input(path: Path | str) -> None:
+    """Finds out early whether a name that a user gave can be one of a file or a directory.
+
+    What is not there passes: the name may mean something else, and who reads it says more.
+
+    Raises:
+        UsageError: It is a pipe, a socket or a device, or no file can have such a name.
+    """
+    try:
+        mode = os.stat(path).st_mode
+        if not stat.S_ISDIR(mode):
+            _check_regular(mode, path)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except (OSError, ValueError) as error:
+        why = why_unreadable(error) if isinstance(error, OSError) else first_line(error)
+        name = str(path) if len(str(path)) <= _LONGEST_NAME else f"{str(path)[:_LONGEST_NAME]}…"
+        raise UsageError(f"'{name}' cannot be read: {why}.", "Give the name of a file.") from error
 
 
 def why_unreadable(error: OSError) -> str:

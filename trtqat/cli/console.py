@@ -19,7 +19,7 @@ import typer
 
 from trtqat.cli.process import leave_interrupted, noticed_interrupts
 from trtqat.errors import TrtqatError, UsageError
-from trtqat.files import check_writable, is_file, write_atomically
+from trtqat.files import check_input, check_writable, is_file, write_atomically
 
 # A list of numbers as json.dumps indents it; no string of JSON holds a line break.
 _NUMBERS = re.compile(r"\[\n\s+((?:[-\d]|null)[^\[\]{}\"]*?)\n\s*\]")
@@ -155,7 +155,7 @@ def check_outputs(
     *,
     plan: Path | None = None,
 ) -> None:
-    """Finds out whether the outputs can be written before anything is computed.
+    """Finds out whether inputs can be files, and outputs be written, before anything is computed.
 
     Args:
         outputs: File by option; None is none, and ``"-"`` for --json is standard output.
@@ -164,15 +164,21 @@ def check_outputs(
             overwritten either.
 
     Raises:
-        UsageError: One cannot be written, or would overwrite an input or another output.
+        UsageError: An input is no file that can be read; an output cannot be written, or would
+            overwrite an input or another output.
     """
-    taken = {path: "an input of this command" for text in inputs for path in _files_in(text)}
+    named = [name for text in inputs for name in _names_in(text)]
+    for name in named:
+        check_input(name)
+    taken = {_real(name): "an input of this command" for name in named if is_file(name)}
     # "." has no name, and is no plan.
     if plan is not None and plan.name:
         from trtqat.runtime.manifest import manifest_path
         from trtqat.runtime.signature import signature_path
 
-        taken |= dict.fromkeys(_files_in(plan.with_suffix(".onnx")), "an input of this command")
+        graph = plan.with_suffix(".onnx")
+        if is_file(graph):
+            taken[_real(graph)] = "an input of this command"
         taken[_real(manifest_path(plan))] = f"the manifest of '{plan}'"
         taken[_real(signature_path(plan))] = f"the signature of '{plan}'"
     for option, destination in outputs.items():
@@ -191,12 +197,9 @@ def check_outputs(
         taken[path] = f"what {option} writes"
 
 
-def _files_in(text: str | Path | None) -> set[str]:
-    """The files that an argument may name: itself, or what stands before its last colon."""
-    if text is None:
-        return set()
-    names = (str(text), str(text).rpartition(":")[0])
-    return {_real(name) for name in names if name and is_file(name)}
+def _names_in(text: str | Path | None) -> list[str]:
+    """The files that an argument may name: itself, and what stands before its last colon."""
+    return [name for name in (str(text or ""), str(text or "").rpartition(":")[0]) if name]
 
 
 def _real(path: str | Path) -> str:
