@@ -132,8 +132,14 @@ main()
 """
 
 
-@pytest.mark.parametrize("name", ["typer", "trtqat.cli.doctor", "onnx_ir"])
-@pytest.mark.parametrize("then", ["raise", "raise ImportError('half of a module')"])
+@pytest.mark.parametrize(
+    ("name", "then"),
+    [
+        ("typer", "raise"),
+        ("trtqat.cli.doctor", "raise ImportError('half of a module')"),
+        ("onnx_ir", "raise ImportError('half of a module')"),
+    ],
+)
 def test_interrupt_while_it_imports(folder: Path, name: str, then: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", INTERRUPTED.format(name=name, then=then)],
