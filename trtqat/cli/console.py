@@ -94,28 +94,10 @@ def command(*, quiet: bool, verbose: bool) -> Iterator[None]:
                 leave_interrupted()
             if not isinstance(error, TrtqatError):
                 raise
-            say(f"error: {error.problem}", err=True)
+            typer.echo(f"error: {error.problem}", err=True)
             if error.remedy:
-                say(f"       {error.remedy}", err=True)
+                typer.echo(f"       {error.remedy}", err=True)
             raise typer.Exit(error.exit_code) from error
-
-
-def say(text: str, *, err: bool = False) -> None:
-    """Prints a text to standard output or error, with what a terminal would obey escaped.
-
-    Names come out of files that others made: a sequence in one of them could set the terminal's
-    title, or clear it and print what no check has found.
-    """
-    typer.echo(shown(text), err=err)
-
-
-def shown(text: str) -> str:
-    """A text with all that is not printable as Python escapes it, but for line breaks and tabs."""
-    if text.isprintable():
-        return text
-    return "".join(
-        char if char.isprintable() or char in "\n\t" else repr(char)[1:-1] for char in text
-    )
 
 
 def print_json(result: dict[str, Any], destination: str | None) -> bool:
@@ -134,7 +116,7 @@ def print_json(result: dict[str, Any], destination: str | None) -> bool:
     # A line for each number of a distribution would make a report of 30,000 lines.
     text = _NUMBERS.sub(_on_one_line, json.dumps(recorded, indent=1, default=str))
     if destination == "-":
-        say(text)
+        typer.echo(text)
         return True
     write_atomically(Path(destination), (text + "\n").encode())
     return False
@@ -217,7 +199,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     for column in table.columns[1:]:
         column.justify = "right"
     for row in rows:
-        table.add_row(*(shown(cell).replace("|", "\\|") for cell in row))
+        table.add_row(*(cell.replace("|", "\\|") for cell in row))
     console = Console(highlight=False, markup=False, emoji=False)
     # Cells are cut to the width of a terminal; a file has none.
     if not console.is_terminal:
@@ -244,7 +226,7 @@ def _configure_logging(*, quiet: bool, verbose: bool) -> None:
     handler = logging.StreamHandler(sys.stderr)
     if not verbose:
         handler.addFilter(_Unsaid())
-    handler.setFormatter(_Shown("%(message)s"))
+    handler.setFormatter(logging.Formatter("%(message)s"))
     for name in ("trtqat", "tensorrt"):
         logger = logging.getLogger(name)
         logger.handlers = [handler]
@@ -261,11 +243,6 @@ def _plain(value: Any) -> Any:  # noqa: ANN401
     if isinstance(value, float) and not math.isfinite(value):
         return str(float(value))
     return value
-
-
-class _Shown(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        return shown(super().format(record))
 
 
 class _Unsaid(logging.Filter):

@@ -17,7 +17,6 @@ from trtqat.cli.console import (
     check_outputs,
     command,
     print_json,
-    say,
 )
 from trtqat.errors import UsageError
 
@@ -65,8 +64,8 @@ def doctor(
             for check in checks:
                 if quiet and check.status == "passed":
                     continue
-                say(f"{check.status:8} {check.name:12} {check.finding}")
+                typer.echo(f"{check.status:8} {check.name:12} {check.finding}")
                 if check.remedy:
-                    say(f"{'':21} {check.remedy}")
+                    typer.echo(f"{'':21} {check.remedy}")
         if code:
             raise typer.Exit(code)
