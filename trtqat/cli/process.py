@@ -23,8 +23,6 @@ from typing import TextIO
 _FAILED = 1
 _INTERRUPTED = 130
 
-_interrupted = threading.Event()
-
 
 def run_command(run: Callable[[], None]) -> None:
     """Runs the command line, and ends the process with its exit code.
@@ -36,32 +34,21 @@ def run_command(run: Callable[[], None]) -> None:
         SystemExit: Always.
     """
     _open_standard_handles()
+    # Imports turn KeyboardInterrupt into other exceptions, or print it and go on.
+    if _is_set_by_nobody():
+        signal.signal(signal.SIGINT, _end_at_once)
+    code: object = 0
     with _guarded("stderr"), _guarded("stdout") as output:
-        code = _exit_code(run)
+        try:
+            run()
+        except SystemExit as end:
+            code = end.code
         sys.stdout.flush()
         if output is not None and output.lost is not None:
             code = code or _FAILED
             # typer may not be imported.
             print(_describe(output.lost), file=sys.stderr)  # noqa: T201
     raise SystemExit(code)
-
-
-def _exit_code(run: Callable[[], None]) -> object:
-    with noticed_interrupts() as interrupted:
-        try:
-            run()
-            code: object = 0
-        except SystemExit as end:
-            code = end.code
-        # Whatever an interrupted import turned Ctrl-C into.
-        except BaseException:
-            if interrupted.is_set():
-                leave_interrupted()
-            raise
-        # click turns it into an exit code of its own.
-        if interrupted.is_set():
-            leave_interrupted()
-    return code
 
 
 @contextlib.contextmanager
@@ -71,17 +58,21 @@ def noticed_interrupts() -> Iterator[threading.Event]:
     Libraries turn that exception into others: PyTorch, while it imports its compiler, into an
     AttributeError about a module that is only half there.
     """
-    # A process in the background may have been told to ignore Ctrl-C; only the main thread may set.
-    is_default = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    if not is_default or threading.current_thread() is not threading.main_thread():
-        yield _interrupted
+    interrupted = threading.Event()
+    before = signal.getsignal(signal.SIGINT)
+    if not _is_set_by_nobody():
+        yield interrupted
         return
-    _interrupted.clear()
-    signal.signal(signal.SIGINT, _notice)
+
+    def notice(number: int, frame: FrameType | None) -> None:
+        interrupted.set()
+        signal.default_int_handler(number, frame)
+
+    signal.signal(signal.SIGINT, notice)
     try:
-        yield _interrupted
+        yield interrupted
     finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGINT, before)
 
 
 def leave_interrupted() -> None:
@@ -93,9 +84,22 @@ def leave_interrupted() -> None:
     os._exit(_INTERRUPTED)
 
 
-def _notice(number: int, frame: FrameType | None) -> None:
-    _interrupted.set()
-    signal.default_int_handler(number, frame)
+def _end_at_once(number: int, frame: FrameType | None) -> None:
+    """Handles Ctrl-C while no command has begun, or when it has ended: there is nothing to undo."""
+    with contextlib.suppress(OSError):
+        os.write(2, b"Interrupted.\n")
+    os._exit(_INTERRUPTED)
+
+
+def _is_set_by_nobody() -> bool:
+    """Whether Ctrl-C does what it does by itself, or here.
+
+    Who starts a process in the background may have told it to ignore Ctrl-C; and only the main
+    thread may say what it does.
+    """
+    ours = (signal.default_int_handler, _end_at_once)
+    is_main = threading.current_thread() is threading.main_thread()
+    return is_main and signal.getsignal(signal.SIGINT) in ours
 
 
 class _Guarded(io.RawIOBase):
