@@ -48,7 +48,7 @@ class RecordedBaseline:
     data_sha256: str
 
 
-def read_baseline(path: Path) -> RecordedBaseline:
+def read_baseline(path: Path | str) -> RecordedBaseline:
     """Reads the baseline of a report of ``trtqat eval --json``, or its model if it has none.
 
     Raises:
@@ -123,7 +123,7 @@ class _Report:
     curve: tuple[_Point, ...] | None = None
 
 
-def _check_schema(schema: int, path: Path) -> None:
+def _check_schema(schema: int, path: Path | str) -> None:
     if schema < 1:
         raise ValueError(f"'schema_version' is {schema}")
     if schema < _OLDEST_SCHEMA:
