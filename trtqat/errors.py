@@ -32,6 +32,8 @@ class TrtqatError(Exception):
     exit_code = 1
 
     def __init__(self, problem: str, remedy: str = "") -> None:
+        # A name out of a file may hold a line break, and so say more than one sentence.
+        problem = problem.replace("\n", r"\n").replace("\r", r"\r")
         super().__init__(f"{problem} {remedy}".strip())
         self.problem = problem
         self.remedy = remedy

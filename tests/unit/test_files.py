@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import io
 import json
 import logging
 import math
 import os
+import socket
 import threading
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,16 @@ from hypothesis import strategies as st
 from trtqat.cli.console import check_outputs, command, print_json, print_table
 from trtqat.data.dataset import files_of
 from trtqat.errors import GateError, MissingError, PlanError, TrtqatError, UsageError
-from trtqat.files import check_writable, sha256_of, write_atomically, write_together
+from trtqat.files import (
+    check_writable,
+    is_file,
+    open_input,
+    read_input,
+    sha256_of,
+    why_unreadable,
+    write_atomically,
+    write_together,
+)
 
 
 def test_writes_and_replaces(tmp_path: Path) -> None:
@@ -276,3 +287,58 @@ def test_tables_are_not_cut_and_take_brackets(capsys: pytest.CaptureFixture[str]
     assert out.count("|") == 9
     print_table(["layer", "value"], [["a|b.onnx", "1"]])
     assert "a\\|b.onnx" in capsys.readouterr().out
+
+
+def test_an_error_is_one_line_whatever_it_names(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(typer.Exit), command(quiet=False, verbose=False):
+        raise PlanError("'a\r\nerror: all is well' is none.", "Mend it.")
+    assert capsys.readouterr().err.splitlines() == [
+        r"error: 'a\r\nerror: all is well' is none.",
+        "       Mend it.",
+    ]
+
+
+def test_what_is_no_file_is_not_opened(tmp_path: Path) -> None:
+    loop, pipe, port = tmp_path / "loop", tmp_path / "pipe", tmp_path / "socket"
+    loop.symlink_to(loop)
+    os.mkfifo(pipe)
+    listening = socket.socket(socket.AF_UNIX)
+    # Names of sockets may not be as long as those of other files.
+    here = os.open(tmp_path, os.O_RDONLY)
+    listening.bind(f"/proc/self/fd/{here}/socket")
+    os.close(here)
+    (tmp_path / "to a pipe").symlink_to(pipe)
+    cases = [
+        (pipe, "It is a pipe, not a file"),
+        (tmp_path / "to a pipe", "It is a pipe, not a file"),
+        (port, "It is a socket, not a file"),
+        (Path("/dev/zero"), "It is a device, not a file"),
+        (tmp_path, "Is a directory"),
+        (loop, os.strerror(errno.ELOOP)),
+        (tmp_path / ("x" * 300), os.strerror(errno.ENAMETOOLONG)),
+        (tmp_path / "a\0b", "Its name holds a null character"),
+        (tmp_path / "none", "No such file or directory"),
+        (Path(""), "Is a directory"),
+    ]
+    for path, says in cases:
+        with pytest.raises(OSError, match=says) as caught:
+            open_input(path)
+        assert why_unreadable(caught.value) == says
+        assert not is_file(path)
+    listening.close()
+
+
+def test_a_file_of_senseless_size(tmp_path: Path) -> None:
+    path = tmp_path / "f"
+    path.write_bytes(bytes(11))
+    assert read_input(path, most_bytes=11) == bytes(11)
+    with pytest.raises(OSError, match="larger than 10 bytes"):
+        read_input(path, most_bytes=10)
+
+
+def test_names_that_nothing_can_be_written_to(tmp_path: Path) -> None:
+    for name, says in (("a\0b", "null character"), ("x" * 300, "File name too long")):
+        for write in (check_writable, lambda path: write_atomically(path, b"")):
+            with pytest.raises(UsageError, match=says):
+                write(tmp_path / name)
+    assert os.listdir(tmp_path) == []

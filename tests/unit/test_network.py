@@ -42,7 +42,15 @@ def test_what_is_read(tmp_path: Path) -> None:
     assert graph.provenance == {"trtqat": "0.1"}
 
 
-@pytest.mark.parametrize("metadata", [None, {METADATA_KEY: "{"}])
+def test_what_an_export_records_may_be_infinite(tmp_path: Path) -> None:
+    record = '{"quantized_inputs": {"x": 0.5}, "verification": {"sqnr_db": Infinity}}'
+    write_graph(tmp_path / "model.onnx", quantized=True, metadata={METADATA_KEY: record})
+    provenance = read_graph_file(tmp_path / "model.onnx").provenance
+    assert provenance["quantized_inputs"] == {"x": 0.5}
+    assert provenance["verification"]["sqnr_db"] == float("inf")
+
+
+@pytest.mark.parametrize("metadata", [None, {METADATA_KEY: "{"}, {METADATA_KEY: "[1]"}])
 def test_foreign_graphs_have_no_provenance(tmp_path: Path, metadata: dict[str, str] | None) -> None:
     write_graph(tmp_path / "model.onnx", quantized=True, metadata=metadata)
     assert read_graph_file(tmp_path / "model.onnx").provenance == {}

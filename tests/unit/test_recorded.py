@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -162,6 +163,70 @@ def test_reports_that_contradict_themselves(
     recorded.write_text(json.dumps({**json.loads(recorded.read_text()), **change}))
     with pytest.raises(UsageError, match=problem):
         read_baseline(recorded)
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "says"),
+    [
+        (("schema_version",), True, "'schema_version' is true or false"),
+        (("schema_version",), "5", "'schema_version' is '5'"),
+        (("schema_version",), -5, "'schema_version' is -5"),
+        (("images",), 2.5, "'images' is a number, not a whole number"),
+        (("batch_size",), 0, "'batch_size' is 0"),
+        (("baseline",), [], "'baseline' is a list"),
+        (("baseline", "name"), None, "'baseline.name' is null, not text"),
+        (("baseline", "device"), "tpu", "'baseline.device' is 'tpu', not 'cpu' or 'cuda'"),
+        (("baseline", "accuracy"), [20, 20, 20], "'baseline.accuracy' is a list"),
+        (("baseline", "accuracy", "top5"), "x", "'baseline.accuracy.top5' is 'x'"),
+        (("baseline", "accuracy", "top5"), 5, "5 of 20 images right among five"),
+        (("baseline", "timing", "compute"), None, "'baseline.timing.compute' is null"),
+        (
+            ("baseline", "timing", "compute", "median_ms"),
+            "inf",
+            "median_ms' is 'inf', not a number",
+        ),
+        (("baseline", "timing", "compute", "median_ms"), 0, "median compute time is not positive"),
+        (("baseline", "timing", "request", "min_ms"), -1.0, "a latency is negative"),
+        (("baseline", "timing", "warnings"), "text", "warnings' is 'text', not a list"),
+        (("predictions",), None, "'predictions' is null"),
+        (("predictions", "baseline"), [1], "'predictions.baseline' is a list, not text"),
+        (("predictions", "baseline"), "1 2 x", "invalid literal"),
+        (("predictions", "baseline"), "-2 " * 20, "a prediction is no class"),
+        (("predictions", "baseline"), "9" * 5000, "no report of trtqat eval"),
+        (("environment", "gpu"), {"name": 5}, "'environment.gpu.name' is a whole number"),
+        (("curve",), {"batch_size": 1}, "'curve' is an object, not a list"),
+    ],
+)
+def test_fields_of_another_type_or_beyond_what_they_can_be(
+    place: tuple[str, ...], value: object, says: str, recorded: Path
+) -> None:
+    report = holder = json.loads(recorded.read_text())
+    for name in place[:-1]:
+        holder = holder[name]
+    holder[place[-1]] = value
+    recorded.write_text(json.dumps(report))
+    with pytest.raises(UsageError, match=says) as caught:
+        read_baseline(recorded)
+    assert caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[" * 100_000, "nests more than"),
+        ('{"schema_version": 5, "schema_version": 5}', "is there twice"),
+        ('{"schema_version": 1e400}', "'schema_version' is a number, not a whole number"),
+    ],
+)
+def test_json_that_no_eval_writes(text: str, says: str, tmp_path: Path) -> None:
+    path = tmp_path / "report.json"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=says):
+        read_baseline(path)
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(UsageError, match="It is a pipe, not a file"):
+        read_baseline(path)
 
 
 @pytest.mark.parametrize("top1", [-1, 21, 999999])

@@ -1,4 +1,4 @@
-"""The subcommands of ``trtqat``, and nothing that takes long to import."""
+"""The ``trtqat`` command: its subcommands, and nothing that takes long to import."""
 
 from __future__ import annotations
 

@@ -9,19 +9,17 @@ import math
 import os
 import re
 import shlex
-import signal
 import sys
-import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import Enum
 from pathlib import Path
-from types import FrameType
 from typing import Annotated, Any
 
 import typer
 
-from trtqat.cli.main import INTERRUPTED, end_at_once
+from trtqat.cli.process import leave_interrupted, noticed_interrupts
 from trtqat.errors import TrtqatError, UsageError
+from trtqat.files import check_input, check_writable, is_file, write_atomically
 from trtqat.user_code import as_usage_error
 
 # A list of numbers as json.dumps indents it; no string of JSON holds a line break.
@@ -96,15 +94,12 @@ def command(*, quiet: bool, verbose: bool) -> Iterator[None]:
         verbose: Debugging messages as well.
     """
     _configure_logging(quiet=quiet, verbose=verbose)
-    with _noticed_interrupts() as interrupted:
+    with noticed_interrupts() as interrupted:
         try:
             yield
         except BaseException as error:
             if interrupted.is_set() or isinstance(error, KeyboardInterrupt):
-                typer.echo("Interrupted; no file was written.", err=True)
-                sys.stderr.flush()
-                # TensorRT may still be building in its thread and knows no way to stop: leave it.
-                os._exit(INTERRUPTED)
+                leave_interrupted()
             if not isinstance(error, Exception):
                 # Only code of the user's or of a library does that: no command ends by SystemExit.
                 error = as_usage_error(error)
@@ -114,32 +109,6 @@ def command(*, quiet: bool, verbose: bool) -> Iterator[None]:
             if error.remedy:
                 typer.echo(f"       {error.remedy}", err=True)
             raise typer.Exit(error.exit_code) from error
-
-
-@contextlib.contextmanager
-def _noticed_interrupts() -> Iterator[threading.Event]:
-    """Yields what Ctrl-C sets, besides raising KeyboardInterrupt as ever.
-
-    Libraries turn that exception into others: PyTorch, while it imports its compiler, into an
-    AttributeError about a module that is only half there.
-    """
-    interrupted = threading.Event()
-
-    def notice(number: int, frame: FrameType | None) -> None:
-        interrupted.set()
-        signal.default_int_handler(number, frame)
-
-    # A process in the background may have been told to ignore Ctrl-C; only the main thread may set.
-    before = signal.getsignal(signal.SIGINT)
-    is_ours = before in (signal.default_int_handler, end_at_once)
-    if not is_ours or threading.current_thread() is not threading.main_thread():
-        yield interrupted
-        return
-    signal.signal(signal.SIGINT, notice)
-    try:
-        yield interrupted
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def print_json(result: dict[str, Any], destination: str | None) -> bool:
@@ -160,8 +129,6 @@ def print_json(result: dict[str, Any], destination: str | None) -> bool:
     if destination == "-":
         typer.echo(text)
         return True
-    from trtqat.files import write_atomically
-
     write_atomically(Path(destination), (text + "\n").encode())
     return False
 
@@ -181,7 +148,7 @@ def check_outputs(
     *,
     plan: Path | None = None,
 ) -> None:
-    """Finds out whether the outputs can be written before anything is computed.
+    """Finds out whether inputs can be files, and outputs be written, before anything is computed.
 
     Args:
         outputs: File by option; None is none, and ``"-"`` for --json is standard output.
@@ -190,19 +157,23 @@ def check_outputs(
             overwritten either.
 
     Raises:
-        UsageError: One cannot be written, or would overwrite an input or another output.
+        UsageError: An input is no file that can be read; an output cannot be written, or would
+            overwrite an input or another output.
     """
-    from trtqat.files import check_writable
-
-    taken = {path: "an input of this command" for text in inputs for path in _files_in(text)}
+    named = [name for text in inputs for name in _names_in(text)]
+    for name in named:
+        check_input(name)
+    taken = {_real(name): "an input of this command" for name in named if is_file(name)}
     # "." has no name, and is no plan.
     if plan is not None and plan.name:
         from trtqat.runtime.manifest import manifest_path
         from trtqat.runtime.signature import signature_path
 
-        taken |= dict.fromkeys(_files_in(plan.with_suffix(".onnx")), "an input of this command")
-        taken[manifest_path(plan).resolve()] = f"the manifest of '{plan}'"
-        taken[signature_path(plan).resolve()] = f"the signature of '{plan}'"
+        graph = plan.with_suffix(".onnx")
+        if is_file(graph):
+            taken[_real(graph)] = "an input of this command"
+        taken[_real(manifest_path(plan))] = f"the manifest of '{plan}'"
+        taken[_real(signature_path(plan))] = f"the signature of '{plan}'"
     for option, destination in outputs.items():
         if destination is None or (option, destination) == ("--json", "-"):
             continue
@@ -210,21 +181,23 @@ def check_outputs(
             raise UsageError(
                 f"{option} does not go to standard output.", "Give the name of a file."
             )
-        path = Path(destination).resolve()
+        check_writable(Path(destination))
+        path = _real(destination)
         if path in taken:
             raise UsageError(
                 f"{option} '{destination}' would overwrite {taken[path]}.", "Choose another name."
             )
         taken[path] = f"what {option} writes"
-        check_writable(Path(destination))
 
 
-def _files_in(text: str | Path | None) -> set[Path]:
-    """The files that an argument may name: itself, or what stands before its last colon."""
-    if text is None:
-        return set()
-    names = (str(text), str(text).rpartition(":")[0])
-    return {Path(name).resolve() for name in names if name and Path(name).is_file()}
+def _names_in(text: str | Path | None) -> list[str]:
+    """The files that an argument may name: itself, and what stands before its last colon."""
+    return [name for name in (str(text or ""), str(text or "").rpartition(":")[0]) if name]
+
+
+def _real(path: str | Path) -> str:
+    """One name of a file for all that it has; links that lead in a circle stay as they are."""
+    return os.path.realpath(path)
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

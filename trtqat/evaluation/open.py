@@ -147,7 +147,7 @@ def open_pytorch(
         check_not_converted(module)
         # What has no pair in the graph may be as it likes, where it is known what has.
         found = read_quantizers(module, lambda each: bool(required) and each not in required)
-        _check_has(source.source, found, required)
+        _check_has(str(source.source), found, required)
     else:
         # A TorchScript file or a program has operators instead, which have their scales, and
         # constants that only loading moves.

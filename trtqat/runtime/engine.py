@@ -41,7 +41,7 @@ class Engine:
         outputs: Outputs, likewise.
         profiles: Shapes of the first optimization profile, by input.
         batch_range: Smallest and largest batch.
-        manifest: Fields of the manifest beside the plan, or None.
+        manifest: The manifest beside the plan, or None.
         tensorrt: The TensorRT that runs it.
         size_bytes: Of the plan.
         quantizers: Dotted names of the PyTorch quantizers that its graph's Q/DQ pairs were made of,
@@ -113,7 +113,7 @@ class Engine:
         if weights is not None:
             refit(trt, self._engine, self._logger, weights, self._messages)
         self._bindings, self.outputs = _tensors(trt, self._engine)
-        provenance = (self.manifest or {}).get("provenance", {})
+        provenance = self.manifest.provenance if self.manifest else {}
         self.input_scales = input_scales(self._bindings, provenance)
         self.quantizers = recorded_quantizers(provenance)
         self._quantizers = {

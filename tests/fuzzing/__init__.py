@@ -1,0 +1,1 @@
+"""Damaged inputs by the thousand: each is read, or refused in a sentence."""

@@ -1,0 +1,118 @@
+"""JSON of others, read into dataclasses: every field has its type, or the message names it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trtqat.typed_json import parse_json, read_as
+
+
+@dataclass(frozen=True)
+class Inner:
+    name: str
+    size: int = 3
+
+
+@dataclass(frozen=True)
+class Outer:
+    inner: Inner
+    many: tuple[Inner, ...]
+    by_name: Mapping[str, tuple[int, ...]]
+    rate: float
+    kind: Literal["cpu", "cuda"] = "cpu"
+    maybe: Inner | None = None
+    names: Sequence[str] = ()
+    flag: bool = False
+    rest: Mapping[str, Any] = field(default_factory=dict)
+
+
+SOUND = {
+    "inner": {"name": "a"},
+    "many": [{"name": "b", "size": 4}],
+    "by_name": {"x": [1, 2]},
+    "rate": 2,
+}
+
+
+def test_what_is_sound() -> None:
+    found = read_as(Outer, {**SOUND, "names": ["n"], "unknown": [1], "rest": {"z": [None]}})
+    assert found == Outer(
+        Inner("a", 3), (Inner("b", 4),), {"x": (1, 2)}, 2.0, names=("n",), rest={"z": [None]}
+    )
+    assert type(found.rate) is float
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"inner": None}, "'inner' is null, not an object"),
+        ({"inner": {"size": 1}}, "'inner.name' is missing"),
+        ({"inner": {"name": 5}}, "'inner.name' is a whole number, not text"),
+        ({"many": {"name": "b"}}, "'many' is an object, not a list"),
+        ({"many": [{"name": "b", "size": "4"}]}, r"'many\[0\].size' is '4', not a whole number"),
+        ({"many": ["b"]}, r"'many\[0\]' is 'b', not an object"),
+        ({"by_name": {"x": [1, 2.0]}}, r"'by_name.x\[1\]' is a number, not a whole number"),
+        ({"by_name": {"x\n": "1"}}, r"'by_name.x\\n' is '1', not a list"),
+        ({"rate": "fast"}, "'rate' is 'fast', not a number"),
+        ({"rate": True}, "'rate' is true or false, not a number"),
+        ({"kind": "tpu"}, "'kind' is 'tpu', not 'cpu' or 'cuda'"),
+        ({"kind": ["cpu"]}, "'kind' is a list, not 'cpu' or 'cuda'"),
+        ({"maybe": 0}, "'maybe' is a whole number, not an object"),
+        ({"names": "n"}, "'names' is 'n', not a list"),
+        ({"flag": 1}, "'flag' is a whole number, not true or false"),
+        ({"rest": []}, "'rest' is a list, not an object"),
+        ({"inner": {"name": {"x" * 99: 1}}}, "'inner.name' is an object, not text"),
+    ],
+)
+def test_what_is_not(change: dict[str, object], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        read_as(Outer, {**SOUND, **change})
+
+
+def test_nan_where_it_may_be() -> None:
+    fields = parse_json(b'{"name": "a", "size": 1, "other": NaN}', with_nan=True)
+    assert read_as(Inner, fields) == Inner("a", 1)
+    fields = parse_json(json.dumps({**SOUND, "rate": float("inf")}).encode(), with_nan=True)
+    with pytest.raises(ValueError, match="'rate' is 'inf', not a number"):
+        read_as(Outer, fields)
+
+
+def test_what_another_program_writes() -> None:
+    data = b'{"name": "a\x1eb", "name": "c\x1ed"}'
+    with pytest.raises(ValueError, match="control character"):
+        parse_json(data)
+    assert parse_json(data, foreign=True) == {"name": "c\x1ed"}
+
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63) + 1, 2**63 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+
+
+@given(JSON)
+def test_all_that_is_sound_is_read_as_python_does(value: object) -> None:
+    text = json.dumps(value)
+    assert parse_json(text.encode()) == json.loads(text)
+
+
+@given(st.binary() | JSON.map(lambda value: json.dumps(value).encode()))
+def test_any_bytes_are_read_or_refused(data: bytes) -> None:
+    found, why = None, ""
+    try:
+        found = read_as(Outer, parse_json(data))
+    except ValueError as error:
+        why = str(error)
+    assert (found is None) == bool(why)
+    assert "\n" not in why
