@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -87,17 +88,20 @@ def saved(proto: onnx.ModelProto, folder: Path) -> Path:
 
 def node(proto: onnx.ModelProto, name: str) -> onnx.NodeProto:
     functions = [each for function in proto.functions for each in function.node]
-    return next(each for each in (*proto.graph.node, *functions) if each.name == name)
+    found: onnx.NodeProto = next(n for n in (*proto.graph.node, *functions) if n.name == name)
+    return found
 
 
 def initializer(proto: onnx.ModelProto, name: str) -> onnx.TensorProto:
-    return next(each for each in proto.graph.initializer if each.name == name)
+    found: onnx.TensorProto = next(t for t in proto.graph.initializer if t.name == name)
+    return found
 
 
 def retyped(proto: onnx.ModelProto, name: str, kind: int) -> None:
     tensor = initializer(proto, name)
-    size = int(np.prod(tensor.dims))
-    tensor.CopyFrom(helper.make_tensor(name, kind, tensor.dims, [b"0" if kind == 8 else 0] * size))
+    value: Any = b"0" if kind == TensorProto.STRING else 0
+    values = [value] * int(np.prod(tensor.dims))
+    tensor.CopyFrom(helper.make_tensor(name, kind, tensor.dims, values))
 
 
 def branch(proto: onnx.ModelProto) -> onnx.GraphProto:
@@ -115,7 +119,8 @@ def declare(proto: onnx.ModelProto, name: str, kind: int, *shape: int | str) -> 
 
 def not_utf8(proto: onnx.ModelProto, text: bytes) -> onnx.ModelProto:
     content = proto.SerializeToString().replace(text, b"\xff" + text[1:])
-    return onnx.ModelProto.FromString(content)
+    damaged: onnx.ModelProto = onnx.ModelProto.FromString(content)
+    return damaged
 
 
 def _foreign_pair(proto: onnx.ModelProto) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import onnx
 from onnx import AttributeProto
@@ -67,13 +68,18 @@ def signature_of(domain: str, op_type: str, version: int) -> Signature | None:
         (schema.min_output, schema.max_output),
         tuple(at for at, option in enumerate(options) if option == _SINGLE),
         options.index(_VARIADIC) if _VARIADIC in options else None,
-        {name: int(each.type.value) for name, each in schema.attributes.items()},
+        {name: _number(each.type) for name, each in schema.attributes.items()},
         frozenset(name for name, each in schema.attributes.items() if each.required),
         tuple(
             ("" if not formal.is_homogeneous else formal.type_str, frozenset(formal.types))
             for formal in schema.inputs
         ),
     )
+
+
+def _number(kind: Any) -> int:  # noqa: ANN401
+    """An enumeration's value, which the type stubs of onnx do not know."""
+    return int(kind.value)
 
 
 def check_node(
