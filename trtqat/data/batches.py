@@ -110,6 +110,20 @@ def to_input(source: str, spec: TensorSpec, array: Array) -> Array:
     return np.ascontiguousarray(array, dtype=wanted)
 
 
+def some_labels(source: str, start: int, stop: int) -> DataError:
+    """The error that some of the samples ``start`` to ``stop - 1`` have a label, and others none.
+
+    Args:
+        source: The name of the data.
+        start: Index of the first sample.
+        stop: One past the last.
+    """
+    return DataError(
+        f"{source} gave only some of the samples {start} to {stop - 1} a label.",
+        "Give every sample a label, or none.",
+    )
+
+
 def check_labels(source: str, labels: Array, count: int) -> NDArray[np.int64]:
     """Checks labels and converts them to int64.
 

@@ -13,7 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from trtqat.data.batches import Batch, check_input, check_labels, check_range, to_input
+from trtqat.data.batches import (
+    Batch,
+    check_input,
+    check_labels,
+    check_range,
+    some_labels,
+    to_input,
+)
 from trtqat.errors import DataError, TrtqatError
 from trtqat.pointers import load_pointer
 from trtqat.tensors import TensorSpec
@@ -85,10 +92,7 @@ class FactoryDataset:
         labels = [sample[1] for sample in samples]
         if any(label is None for label in labels):
             if any(label is not None for label in labels):
-                raise DataError(
-                    f"{self.name} gave only some of the samples {start} to {stop - 1} a label.",
-                    "Give every sample a label, or none.",
-                )
+                raise some_labels(self.name, start, stop)
             labels = None  # type: ignore[assignment]
         first = samples[0][0]
         if not isinstance(first, Mapping):

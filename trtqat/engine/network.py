@@ -12,6 +12,7 @@ from trtqat.errors import GraphError
 from trtqat.extras import require
 from trtqat.files import sha256_of
 from trtqat.graph import METADATA_KEY
+from trtqat.io_names import IoNames
 
 _FLOAT16 = 10  # onnx.TensorProto.FLOAT16; onnx is imported only where a file is read
 
@@ -27,6 +28,7 @@ class GraphFile:
         qdq_pairs: Number of DequantizeLinear nodes.
         has_half_scales: Whether the scales are FP16: a graph for strongly typed networks.
         provenance: What ``trtqat export`` recorded; empty for other files.
+        io: Names of its inputs and outputs.
     """
 
     path: Path
@@ -35,6 +37,7 @@ class GraphFile:
     qdq_pairs: int
     has_half_scales: bool
     provenance: Mapping[str, Any]
+    io: IoNames
 
 
 def read_graph_file(path: Path, *, quantized: bool = True) -> GraphFile:
@@ -50,6 +53,7 @@ def read_graph_file(path: Path, *, quantized: bool = True) -> GraphFile:
     """
     for package in ("onnx", "onnx_ir"):
         require(package, extra="cuda12", purpose="Building an engine")
+    from trtqat.graph.names import io_names_of_proto
     from trtqat.graph.reading import read_proto
 
     model = read_proto(path, weights=False)
@@ -70,4 +74,6 @@ def read_graph_file(path: Path, *, quantized: bool = True) -> GraphFile:
     has_half_scales = any(
         node.op_type == "DequantizeLinear" and node.input[1] in half for node in model.graph.node
     )
-    return GraphFile(path, sha256_of(path), nodes, pairs, has_half_scales, provenance)
+    return GraphFile(
+        path, sha256_of(path), nodes, pairs, has_half_scales, provenance, io_names_of_proto(model)
+    )

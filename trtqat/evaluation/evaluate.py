@@ -69,7 +69,7 @@ def evaluate(
     check_batch_sizes(steps, {options.batch_size})
     if len(dataset) == 0:
         raise DataError(f"'{dataset.name}' has no images.", "Give at least one.")
-    check_can_be_measured(model, options, dataset, baseline or recorded)
+    check_can_be_measured(model, options, dataset, baseline or recorded, steps)
     comparison = measure_accuracy(
         model,
         baseline,

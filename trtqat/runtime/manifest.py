@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,6 +56,9 @@ class Manifest:
         build_seconds: Time that TensorRT took.
         created: UTC, ISO 8601.
         device_memory_bytes: Scratch memory of one execution context; None if it is not known.
+        io_names: Names of inputs and outputs in the order of the exported model, which is not that
+            in which TensorRT lists them; see ``trtqat.io_names``. None in older manifests, whose
+            lists have the order of TensorRT's network.
         schema_version: Of this file.
     """
 
@@ -77,6 +80,7 @@ class Manifest:
     build_seconds: float
     created: str
     device_memory_bytes: int | None = None
+    io_names: Mapping[str, Sequence[str]] | None = None
     schema_version: int = field(default=SCHEMA_VERSION)
 
     def to_json(self) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from trtqat.errors import InferenceError, SourceError, TrtqatError, first_line
+from trtqat.io_names import ByPosition
 from trtqat.runtime.device_memory import needs_device_memory
 from trtqat.tensors import Array, Arrays, TensorSpec
 
@@ -82,16 +83,16 @@ class PyTorchSession:
     def run(self, inputs: Arrays) -> dict[str, Array]:
         """Runs one batch from host memory to host memory; outputs are float32.
 
+        Returns:
+            Arrays by output name; ``ByPosition`` where the model names none.
+
         Raises:
             InferenceError: The model raised.
         """
         with torch.cuda.stream(self._stream), told(self._name):
             self._copy_in(inputs)
             self._launch()
-            return {
-                name: (tensor.float() if tensor.is_floating_point() else tensor).cpu().numpy()
-                for name, tensor in name_outputs(self._result).items()
-            }
+            return to_arrays(name_outputs(self._result))
 
     def load(self, inputs: Arrays) -> None:
         """Puts inputs on the device, for ``compute_times_ms``."""
@@ -257,15 +258,19 @@ def name_outputs(result: Any) -> dict[str, torch.Tensor]:  # noqa: ANN401
 
     A single tensor is ``output``, members of a sequence ``output_0``…, of a mapping its keys.
 
+    Returns:
+        Tensors by name; ``ByPosition`` where the names are made up.
+
     Raises:
         SourceError: It is something else than tensors.
     """
+    named: dict[str, torch.Tensor]
     if isinstance(result, torch.Tensor):
-        named = {"output": result}
+        named = ByPosition(output=result)
     elif isinstance(result, Mapping):
         named = {str(key): value for key, value in result.items()}
     elif isinstance(result, (tuple, list)):
-        named = {f"output_{index}": value for index, value in enumerate(result)}
+        named = ByPosition({f"output_{index}": value for index, value in enumerate(result)})
     else:
         named = {}
     if not named or not all(isinstance(value, torch.Tensor) for value in named.values()):
@@ -274,3 +279,12 @@ def name_outputs(result: Any) -> dict[str, torch.Tensor]:  # noqa: ANN401
             "Wrap the model so that forward returns a tensor, or a flat tuple or dict of tensors.",
         )
     return named
+
+
+def to_arrays(outputs: dict[str, torch.Tensor]) -> dict[str, Array]:
+    """Outputs of ``name_outputs`` in host memory, floats as float32; ``ByPosition`` stays so."""
+    arrays = {
+        name: (tensor.float() if tensor.is_floating_point() else tensor).cpu().numpy()
+        for name, tensor in outputs.items()
+    }
+    return ByPosition(arrays) if isinstance(outputs, ByPosition) else arrays

@@ -1,0 +1,77 @@
+"""The order of an engine's inputs and outputs: the graph's, as TensorRT keeps one of its own."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from trtqat.errors import TrtqatError
+from trtqat.extras import require
+from trtqat.files import sha256_of
+from trtqat.io_names import IoNames, read_names
+
+_LOG = logging.getLogger(__name__)
+
+
+def names_of_engine(
+    plan: Path,
+    manifest: Mapping[str, Any] | None,
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+    *,
+    graph: Path | None = None,
+) -> IoNames:
+    """The names of an engine's inputs and outputs, in the order of the exported model.
+
+    The manifest tells it, or else the graph that the engine was built from.
+
+    Args:
+        plan: The plan file, beside which the graph may lie.
+        manifest: Fields of its manifest.
+        inputs: In TensorRT's order.
+        outputs: Likewise.
+        graph: The graph, if the user gave it.
+
+    Returns:
+        The names; with ``is_ordered`` False, and in TensorRT's order, where there are several
+        outputs and nothing tells.
+    """
+    recorded = read_names(manifest or {})
+    if recorded is None and max(len(inputs), len(outputs)) > 1:
+        recorded = _of_graph_file(plan, manifest, graph)
+    if recorded is None or not set(outputs) <= set(recorded.outputs):
+        return IoNames(tuple(inputs), tuple(outputs), is_ordered=len(outputs) < 2)
+    kept = [name for name in recorded.outputs if name in outputs]
+    # TensorRT may drop an input that nothing reads.
+    taken = [name for name in recorded.inputs if name in inputs]
+    taken += [name for name in inputs if name not in taken]
+    returned = recorded.returned if len(kept) == len(recorded.outputs) else ()
+    return IoNames(tuple(taken), tuple(kept), returned)
+
+
+def _of_graph_file(
+    plan: Path, manifest: Mapping[str, Any] | None, given: Path | None
+) -> IoNames | None:
+    """Those of the graph that an engine was built from; None if there is none that is known."""
+    path = given or _beside(plan, manifest or {})
+    if path is None:
+        return None
+    try:
+        require("onnx", extra="cuda12", purpose="Reading a graph")
+        from trtqat.graph.names import read_io_names
+
+        return read_io_names(path)
+    except TrtqatError as error:
+        _LOG.warning("The order of the outputs of '%s' is not known: %s", plan, error)
+        return None
+
+
+def _beside(plan: Path, manifest: Mapping[str, Any]) -> Path | None:
+    name, digest = manifest.get("graph"), manifest.get("graph_sha256")
+    # A manifest from elsewhere must not lead out of the directory.
+    if not isinstance(name, str) or not name or Path(name).name != name:
+        return None
+    path = plan.with_name(name)
+    return path if path.is_file() and sha256_of(path) == digest else None
