@@ -116,3 +116,63 @@ def test_missing_function(tmp_path: Path) -> None:
     write(tmp_path, "def make():\n    pass\n")
     with pytest.raises(UsageError, match="There is no 'other'"):
         open_dataset(f"{tmp_path / 'data.py'}:other", [INPUT])
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("float('nan')", r"holds nan in sample 3 for input 'x' \(1 of 3 samples from 2 on"),
+        ("float('-inf')", "holds -inf in sample 3"),
+    ],
+)
+def test_what_is_no_number_is_named(tmp_path: Path, value: str, message: str) -> None:
+    spec = write(
+        tmp_path,
+        f"def make():\n    return [([1.0, {value} if i == 3 else i / 2], i) for i in range(5)]\n",
+    )
+    dataset = open_dataset(spec, [INPUT])
+    assert len(dataset.batch(0, 3)) == 3
+    with pytest.raises(DataError, match=message):
+        dataset.batch(2, 5)
+
+
+@pytest.mark.parametrize(
+    ("label", "message"),
+    [
+        ("2**63", "9223372036854775808 at sample 0, which is no integer of 64 bits"),
+        ("2**70", "at sample 0, which is no integer of 64 bits"),
+        ("float('nan')", "nan at sample 0"),
+        ("0.5", "one integer per sample"),
+        ("[1, 2]", "one integer per sample"),
+        ("'cat'", "one integer per sample"),
+    ],
+)
+def test_labels_of_no_class(tmp_path: Path, label: str, message: str) -> None:
+    spec = write(tmp_path, f"def make():\n    return [([1.0, 2.0], {label})] * 3\n")
+    with pytest.raises(DataError, match=message):
+        open_dataset(spec, [INPUT])
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("import sys\ndef make():\n    sys.exit(0)\n", "raised SystemExit when it was called: 0"),
+        ("def make():\n    raise GeneratorExit\n", r"raised GeneratorExit when it was called\."),
+        ("def make():\n    pass\n", "returned nothing"),
+        (
+            "class Mine:\n    def __len__(self):\n        return 3\n"
+            "    def __getitem__(self, index):\n        raise SystemExit\nmake = Mine\n",
+            r"raised SystemExit when it gave samples 0 to 0\.",
+        ),
+        (
+            "class Mine:\n    def __len__(self):\n        return 3\n"
+            "    def batch(self, start, stop):\n"
+            "        return SimpleNamespace(inputs={'x': [[1.0], [1.0, 2.0]]}, labels=None)\n"
+            "make = Mine\n",
+            "raised ValueError when its array for input 'x' was read",
+        ),
+    ],
+)
+def test_a_function_that_gives_nothing(tmp_path: Path, body: str, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        open_dataset(write(tmp_path, body), [INPUT])

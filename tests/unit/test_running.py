@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.test_accuracy import NumpyModel, Samples, make_samples
-from trtqat.errors import InferenceError
+from trtqat.data.batches import Batch
+from trtqat.errors import DataError, InferenceError
 from trtqat.evaluation.accuracy import measure_accuracy
 from trtqat.evaluation.protocol import Session
 from trtqat.evaluation.running import Batches, in_order, open_sessions, run_models
@@ -355,3 +356,19 @@ def test_a_fixed_batch_beside_a_model_that_declares_nothing(declared: tuple[int,
         one, two = map(only, answers.outputs)
         assert one.shape == (4, 7)
         np.testing.assert_array_equal(one, two)
+
+
+@pytest.mark.parametrize("labelled", [(0, 4), (4, 8)])
+@pytest.mark.parametrize("lanes", [1, 3])
+def test_labels_in_some_batches_alone(labelled: tuple[int, int], lanes: int) -> None:
+    x, labels = make_samples(12)
+
+    class Some(Samples):
+        def batch(self, start: int, stop: int) -> Batch:
+            found = super().batch(start, stop)
+            return found if labelled[0] <= start < labelled[1] else Batch(found.inputs)
+
+    model = SlowModel()
+    with pytest.raises(DataError, match=r"samples gave only some of the samples 0 to 11 a label"):
+        list(run_models([model], Some(x, labels), batch_size=4, in_flight=lanes))
+    assert model.open == []

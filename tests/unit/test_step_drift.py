@@ -238,5 +238,5 @@ def test_a_model_of_other_outputs_is_refused(tmp_path: Path) -> None:
             return x.mean((2, 3)), x
 
     fake_quantized = PyTorchModel(Two(), example.inputs, device="cpu")
-    with pytest.raises(DataError, match="2 outputs without names, but 'residual.onnx'"):
+    with pytest.raises(DataError, match=r"2 outputs without names, but 'residual\.onnx'"):
         compare_steps(path, images, fake_quantized=fake_quantized)

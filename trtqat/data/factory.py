@@ -46,6 +46,11 @@ class FactoryDataset:
         function = load_pointer(pointer)
         with self._user_code("it was called"):
             self._samples = function()
+        if self._samples is None:
+            raise DataError(
+                f"{pointer} returned nothing.",
+                "End it with: return samples",
+            )
         if not hasattr(self._samples, "__len__") or not (
             hasattr(self._samples, "batch") or hasattr(self._samples, "__getitem__")
         ):
@@ -75,7 +80,7 @@ class FactoryDataset:
                 self._read_batch if hasattr(self._samples, "batch") else self._read_samples
             )
             inputs, labels = read(start, stop)
-        return self._checked(inputs, labels, stop - start)
+        return self._checked(inputs, labels, start, stop - start)
 
     def _read_batch(self, start: int, stop: int) -> tuple[Any, Any]:
         batch = self._samples.batch(start, stop)
@@ -101,7 +106,7 @@ class FactoryDataset:
             name: np.stack([np.asarray(sample[0][name]) for sample in samples]) for name in first
         }, labels
 
-    def _checked(self, inputs: object, labels: object, count: int) -> Batch:
+    def _checked(self, inputs: object, labels: object, start: int, count: int) -> Batch:
         if not isinstance(inputs, Mapping):
             if len(self._inputs) != 1:
                 names = ", ".join(f"'{spec.name}'" for spec in self._inputs)
@@ -118,7 +123,8 @@ class FactoryDataset:
                     f"{', '.join(map(repr, inputs)) or 'an empty dict'}.",
                     "Name the arrays like the inputs of the model.",
                 )
-            array = np.asarray(inputs[spec.name])
+            with self._user_code(f"its array for input '{spec.name}' was read"):
+                array = np.asarray(inputs[spec.name])
             if array.ndim == 0 or len(array) != count:
                 raise DataError(
                     f"{self.name} gave an array of shape {array.shape} for input '{spec.name}' "
@@ -126,10 +132,12 @@ class FactoryDataset:
                     "Its batch(start, stop) must return exactly the samples from start to stop-1.",
                 )
             check_input(self.name, spec, array.shape[1:], array.dtype)
-            checked[spec.name] = to_input(self.name, spec, array)
+            checked[spec.name] = to_input(self.name, spec, array, start=start)
         if labels is None:
             return Batch(checked)
-        return Batch(checked, check_labels(f"The labels of {self.name}", np.asarray(labels), count))
+        with self._user_code("its labels were read"):
+            classes = np.asarray(labels)
+        return Batch(checked, check_labels(f"The labels of {self.name}", classes, count))
 
     @contextlib.contextmanager
     def _user_code(self, when: str) -> Iterator[None]:
@@ -137,8 +145,10 @@ class FactoryDataset:
             yield
         except TrtqatError:
             raise
-        except Exception as error:
+        # To leave is to have done nothing, and no success.
+        except (Exception, SystemExit, GeneratorExit) as error:
+            reason = f": {error}" if str(error) else "."
             raise DataError(
-                f"{self.name} raised {type(error).__name__} when {when}: {error}",
+                f"{self.name} raised {type(error).__name__} when {when}{reason}",
                 "Mend the function, or try it in Python first.",
             ) from error
