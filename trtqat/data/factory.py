@@ -46,11 +46,6 @@ class FactoryDataset:
         function = load_pointer(pointer)
         with self._user_code("it was called"):
             self._samples = function()
-        if self._samples is None:
-            raise DataError(
-                f"{pointer} returned nothing.",
-                "End it with: return samples",
-            )
         if not hasattr(self._samples, "__len__") or not (
             hasattr(self._samples, "batch") or hasattr(self._samples, "__getitem__")
         ):
@@ -123,8 +118,7 @@ class FactoryDataset:
                     f"{', '.join(map(repr, inputs)) or 'an empty dict'}.",
                     "Name the arrays like the inputs of the model.",
                 )
-            with self._user_code(f"its array for input '{spec.name}' was read"):
-                array = np.asarray(inputs[spec.name])
+            array = np.asarray(inputs[spec.name])
             if array.ndim == 0 or len(array) != count:
                 raise DataError(
                     f"{self.name} gave an array of shape {array.shape} for input '{spec.name}' "
@@ -135,9 +129,7 @@ class FactoryDataset:
             checked[spec.name] = to_input(self.name, spec, array, start=start)
         if labels is None:
             return Batch(checked)
-        with self._user_code("its labels were read"):
-            classes = np.asarray(labels)
-        return Batch(checked, check_labels(f"The labels of {self.name}", classes, count))
+        return Batch(checked, check_labels(f"The labels of {self.name}", np.asarray(labels), count))
 
     @contextlib.contextmanager
     def _user_code(self, when: str) -> Iterator[None]:
@@ -145,10 +137,8 @@ class FactoryDataset:
             yield
         except TrtqatError:
             raise
-        # To leave is to have done nothing, and no success.
-        except (Exception, SystemExit, GeneratorExit) as error:
-            reason = f": {error}" if str(error) else "."
+        except Exception as error:
             raise DataError(
-                f"{self.name} raised {type(error).__name__} when {when}{reason}",
+                f"{self.name} raised {type(error).__name__} when {when}: {error}",
                 "Mend the function, or try it in Python first.",
             ) from error
