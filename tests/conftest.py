@@ -1,9 +1,21 @@
 from __future__ import annotations
 
+import importlib.util
 import signal
 from pathlib import Path
 
 import pytest
+
+from tests.clock import Clock
+
+if importlib.util.find_spec("hypothesis") is not None:  # the tests of a GPU need none of it
+    from hypothesis import HealthCheck, settings
+
+    # Both go by the clock of the host, and a busy one is no fault of what is tested.
+    settings.register_profile(
+        "any host", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    )
+    settings.load_profile("any host")
 
 
 def pytest_configure() -> None:
@@ -38,6 +50,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent / "gpu" in item.path.parents:
             item.add_marker(pytest.mark.gpu)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The time by which latency and throughput are measured."""
+    from trtqat.evaluation import latency, throughput
+
+    made = Clock()
+    monkeypatch.setattr(latency, "time", made)
+    monkeypatch.setattr(throughput, "time", made)
+    return made
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Writing and hashing files."""
+"""Reading, writing and hashing files."""
 
 from __future__ import annotations
 
@@ -10,8 +10,68 @@ import secrets
 import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import BinaryIO
 
-from trtqat.errors import UsageError
+from trtqat.errors import UsageError, first_line
+
+# Windows has the one, POSIX the other.
+_READING = getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
+
+
+def open_input(path: Path | str) -> BinaryIO:
+    """Opens a file to read it: a regular one, as a pipe may never end and a device never does.
+
+    Raises:
+        OSError: It is not there, cannot be read, or is something else than a file, which its
+            ``strerror`` says.
+    """
+    try:
+        # Looking first: to open a device may do something. Not waiting for a pipe's writer.
+        _check_regular(os.stat(path).st_mode, path)
+        handle = os.open(path, os.O_RDONLY | _READING)
+    except ValueError as error:
+        raise OSError(errno.EINVAL, "Its name holds a null character", str(path)) from error
+    try:
+        _check_regular(os.fstat(handle).st_mode, path)
+    except OSError:
+        os.close(handle)
+        raise
+    return os.fdopen(handle, "rb")
+
+
+def read_input(path: Path | str, *, most_bytes: int | None = None) -> bytes:
+    """Reads a whole file, if it is a regular one.
+
+    Args:
+        path: The file.
+        most_bytes: What no sensible file of its kind exceeds.
+
+    Raises:
+        OSError: As ``open_input``, or it is larger.
+    """
+    with open_input(path) as file:
+        if most_bytes is not None and os.fstat(file.fileno()).st_size > most_bytes:
+            raise OSError(errno.EFBIG, f"It is larger than {most_bytes:,} bytes", str(path))
+        return file.read()
+
+
+def is_file(path: Path | str) -> bool:
+    """Whether there is such a regular file; False for a name that no file can have."""
+    return os.path.isfile(path)
+
+
+def why_unreadable(error: OSError) -> str:
+    """The end of a sentence: why a file cannot be read."""
+    return (error.strerror or first_line(error)).rstrip(".")
+
+
+def _check_regular(mode: int, path: Path | str) -> None:
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if not stat.S_ISREG(mode):
+        kinds = ((stat.S_ISFIFO, "a pipe"), (stat.S_ISSOCK, "a socket"))
+        kind = next((word for is_kind, word in kinds if is_kind(mode)), "a device")
+        raise OSError(errno.EINVAL, f"It is {kind}, not a file", str(path))
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -126,6 +186,11 @@ def check_writable(path: Path) -> None:
             )
     except OSError as error:
         raise _cannot_be_written(path, error) from error
+    except ValueError as error:
+        raise UsageError(
+            f"{str(path)!r} cannot be written: its name holds a null character.",
+            "Choose another name.",
+        ) from error
 
 
 def _is_special(path: Path) -> bool:
@@ -162,9 +227,13 @@ def is_onnx(path: Path | str) -> bool:
 
 
 def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
+    """SHA-256 of a file, in hexadecimal.
+
+    Raises:
+        OSError: As ``open_input``.
+    """
     digest = hashlib.sha256()
-    with path.open("rb") as file:
+    with open_input(path) as file:
         for block in iter(lambda: file.read(1 << 20), b""):
             digest.update(block)
     return digest.hexdigest()

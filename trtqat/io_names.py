@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from trtqat.errors import DataError
 from trtqat.tensors import TensorSpec
+from trtqat.typed_json import read_as
 
 IO_NAMES = "io_names"
 
@@ -45,6 +46,15 @@ class IoNames:
     def prediction(self) -> str | None:
         """The first output, whose largest value is the predicted class; None if it is not known."""
         return self.outputs[0] if self.outputs and self.is_ordered else None
+
+
+@dataclass(frozen=True)
+class NameRecord:
+    """What ONNX file and manifest record; see ``IoNames``."""
+
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    returned: tuple[str, ...] = ()
 
 
 class ByPosition(dict[str, Value]):
@@ -127,44 +137,25 @@ def names_of_graph(
     )
 
 
-def read_names(fields: str | Mapping[str, Any]) -> IoNames | None:
-    """What an export or a build recorded; None where nothing sensible is said.
+def read_names(provenance: str | Mapping[str, Any]) -> NameRecord | None:
+    """What an export recorded in an ONNX file; None where nothing sensible is said.
 
     Args:
-        fields: Metadata of an ONNX file, as JSON or decoded, or a manifest's fields.
+        provenance: Its metadata, as JSON or decoded.
     """
     try:
-        decoded = json.loads(fields) if isinstance(fields, str) else fields
-        recorded = decoded[IO_NAMES]
-        inputs, outputs, returned = (
-            _texts(recorded[key]) for key in ("inputs", "outputs", "returned")
-        )
+        decoded = json.loads(provenance) if isinstance(provenance, str) else provenance
+        record = read_as(NameRecord, decoded[IO_NAMES])
     # Somebody else's metadata under our key, an older file, or one that was edited.
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
-    return IoNames(inputs, outputs, returned)
+    lists = (record.inputs, record.outputs, record.returned)
+    return record if all(len(set(each)) == len(each) for each in lists) else None
 
 
-def record_of(names: IoNames) -> dict[str, list[str]]:
+def record_of(names: IoNames) -> NameRecord:
     """What is recorded under ``IO_NAMES``."""
-    return {
-        "inputs": list(names.inputs),
-        "outputs": list(names.outputs),
-        "returned": list(names.returned),
-    }
-
-
-def _texts(values: object) -> tuple[str, ...]:
-    """Different texts.
-
-    Raises:
-        TypeError: They are something else.
-    """
-    if not isinstance(values, list) or not all(isinstance(each, str) for each in values):
-        raise TypeError("no list of names")
-    if len(set(values)) != len(values):
-        raise TypeError("a name is there twice")
-    return tuple(values)
+    return NameRecord(names.inputs, names.outputs, names.returned)
 
 
 def _listed(names: Iterable[str]) -> str:

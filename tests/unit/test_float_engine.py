@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests import models
+from tests.plans import make_manifest
 from trtqat.engine import float_engine as module
 from trtqat.engine.float_engine import FloatEngine, float_engine
 from trtqat.engine.options import SHARED, BuildOptions
@@ -16,8 +17,9 @@ from trtqat.errors import UsageError
 from trtqat.export.pipeline import ExportOptions, export_onnx
 from trtqat.files import sha256_of
 from trtqat.runtime.environment import Gpu
+from trtqat.runtime.manifest import ProfileShapes, manifest_path
 
-SHAPES = {"x": {"min": [1, 3, 16, 16], "opt": [4, 3, 16, 16], "max": [8, 3, 16, 16]}}
+SHAPES = ProfileShapes((1, 3, 16, 16), (4, 3, 16, 16), (8, 3, 16, 16))
 
 
 def export(path: Path, **options: Any) -> bytes:
@@ -39,12 +41,8 @@ class Host:
         self.graph.write_bytes(graph)
         self.built: list[BuildOptions] = []
         self.version, self.gpu = "8.6.0", "A GPU"
-        self.manifest: dict[str, Any] = {
-            "tensorrt": "8.6.0",
-            "gpu": "A GPU",
-            "profiles": SHAPES,
-            "options": {"precision": "int8", "tactic_sources": "-cudnn", "workspace_bytes": 1000},
-        }
+        self.options = {"precision": "int8", "tactic_sources": "-cudnn", "workspace_bytes": 1000}
+        self.profiles = {"x": SHAPES}
         monkeypatch.setattr(module, "build", self.build)
         monkeypatch.setattr(
             module, "load_tensorrt", lambda purpose: type("Trt", (), {"__version__": self.version})
@@ -54,21 +52,21 @@ class Host:
     def build(self, graph: Path, output: Path, options: BuildOptions) -> None:
         self.built.append(options)
         output.write_bytes(b"a plan")
-        manifest = {
-            "schema_version": 1,
-            "plan_sha256": sha256_of(output),
-            "graph": graph.name,
-            "graph_sha256": sha256_of(graph),
-            "tensorrt": self.version,
-            "gpu": self.gpu,
-            "profiles": SHAPES,
-            "options": {name: getattr(options, name) for name in SHARED},
-        }
-        output.with_name(output.name + ".json").write_text(json.dumps(manifest))
+        manifest = replace(
+            make_manifest(b"a plan"),
+            graph=graph.name,
+            graph_sha256=sha256_of(graph),
+            tensorrt=self.version,
+            gpu=self.gpu,
+            profiles={"x": SHAPES},
+            options={name: getattr(options, name) for name in SHARED},
+        )
+        manifest_path(output).write_text(manifest.to_json())
 
     def get(self, *, reuse: bool = True, timing_cache: Path | None = None) -> FloatEngine:
+        manifest = replace(make_manifest(b"a plan"), profiles=self.profiles, options=self.options)
         return float_engine(
-            self.plan, self.manifest, self.graph, "fp16", reuse=reuse, timing_cache=timing_cache
+            self.plan, manifest, self.graph, "fp16", reuse=reuse, timing_cache=timing_cache
         )
 
 
@@ -95,9 +93,9 @@ def test_it_is_built_as_the_int8_engine_was_and_taken_again(host: Host) -> None:
 def test_another_one_is_not_taken(host: Host, change: str) -> None:
     path = host.get().path
     if change == "options":
-        host.manifest["options"]["workspace_bytes"] = 2000
+        host.options["workspace_bytes"] = 2000
     elif change == "profiles":
-        host.manifest["profiles"] = {"x": {**SHAPES["x"], "max": [9, 3, 16, 16]}}
+        host.profiles = {"x": replace(SHAPES, max=(9, 3, 16, 16))}
     elif change == "tensorrt":
         host.version = "8.6.1"
     elif change == "gpu":

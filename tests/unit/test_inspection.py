@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tests.plans import make_plan
+from tests.plans import make_manifest, make_plan
 from trtqat.engine.inspection import graph_beside
 from trtqat.errors import PlanError, UsageError
 from trtqat.files import sha256_of
@@ -63,11 +64,12 @@ def test_files_that_hold_no_times(content: str, tmp_path: Path) -> None:
 def test_graph_beside_a_plan(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     plan, graph = tmp_path / "m.engine", tmp_path / "m.onnx"
     graph.write_bytes(b"a graph")
-    manifest = {"graph": "m.onnx", "graph_sha256": sha256_of(graph)}
+    manifest = replace(make_manifest(b""), graph="m.onnx", graph_sha256=sha256_of(graph))
     assert graph_beside(plan, manifest) == graph
     assert graph_beside(plan, None) is None
-    assert graph_beside(plan, {**manifest, "graph": "other.onnx"}) is None
-    assert graph_beside(tmp_path / "x" / "m.engine", {**manifest, "graph": "../m.onnx"}) is None
+    assert graph_beside(plan, replace(manifest, graph="other.onnx")) is None
+    elsewhere = replace(manifest, graph="../m.onnx")
+    assert graph_beside(tmp_path / "x" / "m.engine", elsewhere) is None
     graph.write_bytes(b"another graph")
     assert graph_beside(plan, manifest) is None
     assert "changed" in caplog.text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +15,13 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 from tests.plans import make_manifest, make_plan
-from trtqat.errors import DataError
+from trtqat.errors import DataError, PlanError
 from trtqat.files import sha256_of
 from trtqat.io_names import (
     IO_NAMES,
     ByPosition,
     IoNames,
+    NameRecord,
     in_order,
     match_outputs,
     names_of_graph,
@@ -27,6 +29,7 @@ from trtqat.io_names import (
     record_of,
 )
 from trtqat.runtime.engine_names import names_of_engine
+from trtqat.runtime.manifest import Manifest, manifest_path, read_manifest
 from trtqat.runtime.onnx_reference import OnnxModel
 from trtqat.tensors import TensorSpec
 
@@ -92,7 +95,7 @@ def test_specifications_in_order() -> None:
 
 
 @pytest.mark.parametrize(
-    "recorded",
+    "record",
     [
         {},
         [],
@@ -105,18 +108,22 @@ def test_specifications_in_order() -> None:
         {IO_NAMES: {"inputs": ["x"], "outputs": ["b", "c"], "returned": ["b", "a"]}},
     ],
 )
-def test_a_record_that_says_nothing_leaves_the_graph_s_order(recorded: object) -> None:
-    assert names_of_graph(["x"], ["a", "b"], json.dumps(recorded)) == IoNames(("x",), ("a", "b"))
+def test_a_record_that_says_nothing_leaves_the_graph_s_order(record: object) -> None:
+    assert names_of_graph(["x"], ["a", "b"], json.dumps(record)) == IoNames(("x",), ("a", "b"))
     assert names_of_graph(["x"], ["a", "b"], "no JSON") == IoNames(("x",), ("a", "b"))
 
 
 def test_what_was_recorded_is_read_again() -> None:
     names = IoNames(("x", "y"), ("b", "a"), ("first", "second"))
-    assert read_names(json.dumps({IO_NAMES: record_of(names)})) == names
-    assert names_of_graph(["y", "x"], ["a", "b"], {IO_NAMES: record_of(names)}) == names
+    assert read_names(recorded(names)) == record_of(names)
+    assert names_of_graph(["y", "x"], ["a", "b"], recorded(names)) == names
 
 
-def two_outputs(path: Path, recorded: IoNames | None = None) -> Path:
+def recorded(names: IoNames) -> str:
+    return json.dumps({IO_NAMES: asdict(record_of(names))})
+
+
+def two_outputs(path: Path, names: IoNames | None = None) -> Path:
     """A graph with the outputs ``zeta`` and ``alpha``, which is twice as much."""
     nodes = [
         helper.make_node("Identity", ["x"], ["zeta"]),
@@ -128,8 +135,8 @@ def two_outputs(path: Path, recorded: IoNames | None = None) -> Path:
     }
     graph = helper.make_graph(nodes, "g", [values["x"]], [values["zeta"], values["alpha"]])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    if recorded is not None:
-        helper.set_model_props(model, {"trtqat": json.dumps({IO_NAMES: record_of(recorded)})})
+    if names is not None:
+        helper.set_model_props(model, {"trtqat": recorded(names)})
     onnx.save(model, str(path))
     return path
 
@@ -145,57 +152,64 @@ def test_onnx_runtime_follows_the_record(tmp_path: Path) -> None:
     assert {name: array[0, 0] for name, array in found.items()} == {"zeta": 1, "alpha": 2}
 
 
-class TestEngine:
-    """What stands in for TensorRT is its order alone: any."""
+def manifest_of(graph: str, sha256: str = "0" * 64, names: IoNames | None = None) -> Manifest:
+    record = None if names is None else record_of(names)
+    made = make_manifest(make_plan())
+    return replace(made, graph=graph, graph_sha256=sha256, io_names=record)
 
-    @pytest.mark.parametrize("order", list(itertools.permutations(["zeta", "mid", "alpha"])))
-    def test_the_manifest_tells(self, tmp_path: Path, order: tuple[str, ...]) -> None:
-        names = IoNames(("x", "w"), ("zeta", "alpha", "mid"), ("z", "a", "m"))
-        manifest = {IO_NAMES: record_of(names)}
-        assert names_of_engine(tmp_path / "m.engine", manifest, ["w", "x"], order) == names
-        # TensorRT leaves out an input that nothing reads.
-        assert names_of_engine(tmp_path / "m.engine", manifest, ["w"], order).inputs == ("w",)
 
-    @pytest.mark.parametrize("order", [("zeta", "alpha"), ("alpha", "zeta")])
-    def test_an_older_manifest_has_the_graph_beside_it(
-        self, tmp_path: Path, order: tuple[str, ...]
-    ) -> None:
-        graph = two_outputs(tmp_path / "m.onnx")
-        manifest = {"graph": "m.onnx", "graph_sha256": sha256_of(graph)}
-        found = names_of_engine(tmp_path / "m.engine", manifest, ["x"], order)
-        assert found == IoNames(("x",), ("zeta", "alpha"))
-        # Another file of that name tells nothing, unless the user says that it is the graph.
-        manifest["graph_sha256"] = "0" * 64
-        found = names_of_engine(tmp_path / "m.engine", manifest, ["x"], order)
-        assert found == IoNames(("x",), order, is_ordered=False)
-        found = names_of_engine(tmp_path / "m.engine", manifest, ["x"], order, graph=graph)
-        assert found.outputs == ("zeta", "alpha")
-        assert found.is_ordered
+@pytest.mark.parametrize("order", list(itertools.permutations(["zeta", "mid", "alpha"])))
+def test_the_manifest_tells_whatever_the_order_of_tensorrt(
+    tmp_path: Path, order: tuple[str, ...]
+) -> None:
+    names = IoNames(("x", "w"), ("zeta", "alpha", "mid"), ("z", "a", "m"))
+    manifest = manifest_of("m.onnx", names=names)
+    assert names_of_engine(tmp_path / "m.engine", manifest, ["w", "x"], order) == names
+    # TensorRT leaves out an input that nothing reads.
+    assert names_of_engine(tmp_path / "m.engine", manifest, ["w"], order).inputs == ("w",)
 
-    def test_without_any_of_them_only_one_output_is_the_first(self, tmp_path: Path) -> None:
-        assert names_of_engine(tmp_path / "m.engine", None, ["x"], ["y"]).prediction == "y"
-        assert names_of_engine(tmp_path / "m.engine", None, ["x"], ["y", "z"]).prediction is None
 
-    @pytest.mark.parametrize("graph", ["../m.onnx", "", 3, None])
-    def test_a_manifest_does_not_lead_elsewhere(self, tmp_path: Path, graph: object) -> None:
-        (tmp_path / "in").mkdir()
-        digest = sha256_of(two_outputs(tmp_path / "m.onnx"))
-        manifest = {"graph": graph, "graph_sha256": digest}
-        plan = tmp_path / "in" / "m.engine"
-        assert not names_of_engine(plan, manifest, ["x"], ["alpha", "zeta"]).is_ordered
+@pytest.mark.parametrize("order", [("zeta", "alpha"), ("alpha", "zeta")])
+def test_beside_an_older_manifest_lies_the_graph(tmp_path: Path, order: tuple[str, ...]) -> None:
+    graph, plan = two_outputs(tmp_path / "m.onnx"), tmp_path / "m.engine"
+    found = names_of_engine(plan, manifest_of("m.onnx", sha256_of(graph)), ["x"], order)
+    assert found == IoNames(("x",), ("zeta", "alpha"))
+    # Another file of that name tells nothing, unless the user says that it is the graph.
+    other = manifest_of("m.onnx")
+    found = names_of_engine(plan, other, ["x"], order)
+    assert found == IoNames(("x",), order, is_ordered=False)
+    found = names_of_engine(plan, other, ["x"], order, graph=graph)
+    assert found == IoNames(("x",), ("zeta", "alpha"))
 
-    def test_a_graph_that_cannot_be_read_is_told(
-        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        (tmp_path / "m.onnx").write_bytes(b"\xff" * 20)
-        manifest = {"graph": "m.onnx", "graph_sha256": sha256_of(tmp_path / "m.onnx")}
-        found = names_of_engine(tmp_path / "m.engine", manifest, ["x"], ["a", "b"])
-        assert not found.is_ordered
-        assert "is not known: 'm.onnx' is not an ONNX file" in caplog.text.replace(
-            f"{tmp_path}/", ""
-        )
 
-    def test_a_manifest_of_today_has_none(self) -> None:
-        fields = json.loads(make_manifest(make_plan()).to_json())
-        assert fields[IO_NAMES] is None
-        assert read_names(fields) is None
+def test_without_any_of_them_only_one_output_is_the_first(tmp_path: Path) -> None:
+    assert names_of_engine(tmp_path / "m.engine", None, ["x"], ["y"]).prediction == "y"
+    assert names_of_engine(tmp_path / "m.engine", None, ["x"], ["y", "z"]).prediction is None
+
+
+@pytest.mark.parametrize("graph", ["../m.onnx", "", ".", "gone.onnx"])
+def test_a_manifest_does_not_lead_elsewhere(tmp_path: Path, graph: str) -> None:
+    (tmp_path / "in").mkdir()
+    manifest = manifest_of(graph, sha256_of(two_outputs(tmp_path / "m.onnx")))
+    plan = tmp_path / "in" / "m.engine"
+    assert not names_of_engine(plan, manifest, ["x"], ["alpha", "zeta"]).is_ordered
+
+
+def test_a_graph_that_cannot_be_read_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "m.onnx").write_bytes(b"\xff" * 20)
+    manifest = manifest_of("m.onnx", sha256_of(tmp_path / "m.onnx"))
+    assert not names_of_engine(tmp_path / "m.engine", manifest, ["x"], ["a", "b"]).is_ordered
+    assert "is not an ONNX file" in caplog.text
+
+
+def test_the_manifest_keeps_the_names(tmp_path: Path) -> None:
+    plan, names = tmp_path / "m.engine", IoNames(("x",), ("b", "a"), ("first", "second"))
+    manifest = manifest_of("m.onnx", names=names)
+    manifest_path(plan).write_text(manifest.to_json())
+    assert read_manifest(plan) == manifest
+    twice = replace(manifest, io_names=NameRecord(("x",), ("a", "a")))
+    manifest_path(plan).write_text(twice.to_json())
+    with pytest.raises(PlanError, match=r"'io_names.outputs' is not different names"):
+        read_manifest(plan)

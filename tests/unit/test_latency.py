@@ -1,12 +1,11 @@
 from __future__ import annotations
 
-import time
-
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.clock import Clock
 from trtqat.evaluation.latency import measure_in_turns, measure_latency, summarize
 from trtqat.evaluation.timing import LatencyOptions
 from trtqat.tensors import Array, Arrays
@@ -83,13 +82,17 @@ class CountingSession:
 class RealSession(CountingSession):
     """Takes the time that it says."""
 
+    def __init__(self, clock: Clock, first_ms: float) -> None:
+        super().__init__(first_ms)
+        self._clock = clock
+
     def compute_times_ms(self, count: int) -> list[float]:
         times = super().compute_times_ms(count)
-        time.sleep(sum(times) / 1e3)
+        self._clock.sleep(sum(times) / 1e3)
         return times
 
     def run(self, inputs: Arrays) -> dict[str, Array]:
-        time.sleep(self._first_ms / 1e3)
+        self._clock.sleep(self._first_ms / 1e3)
         return super().run(inputs)
 
 
@@ -109,18 +112,22 @@ def test_at_least_ten_queries_after_a_warm_up() -> None:
     assert all(given is INPUTS for given in session.inputs)
 
 
-def test_queries_are_chunked_by_the_last_warm_up_query() -> None:
-    session = RealSession(first_ms=5.0)
+def test_queries_are_chunked_by_the_last_warm_up_query(clock: Clock) -> None:
+    session = RealSession(clock, first_ms=5.0)
     timing = measure_latency(session, INPUTS, LatencyOptions(warm_up_ms=40, duration_s=0.5))
     warm_ups = session.chunks.count(1)
-    assert warm_ups > 1
+    # The cold query takes 25 of the 40 ms.
+    assert warm_ups == 4
     assert set(session.chunks[warm_ups:]) == {20}
     assert timing.compute.count == 20 * (len(session.chunks) - warm_ups)
+    # A tenth of a second each.
+    assert timing.compute.count == 100
     assert timing.compute.max_ms == 5.0
+    assert timing.request.median_ms == pytest.approx(5.0, abs=0.01)
 
 
-def test_five_turns_however_short_the_duration_is() -> None:
-    model, other = RealSession(first_ms=1.0), RealSession(first_ms=2.0)
+def test_five_turns_however_short_the_duration_is(clock: Clock) -> None:
+    model, other = RealSession(clock, first_ms=1.0), RealSession(clock, first_ms=2.0)
     options = LatencyOptions(warm_up_ms=0, duration_s=0.05)
     _, (ratio,) = measure_in_turns([model, other], INPUTS, options)
     # A fifth of 50 ms, by what the cold query took.
@@ -129,13 +136,13 @@ def test_five_turns_however_short_the_duration_is() -> None:
     assert ratio.value == 2.0
 
 
-def test_five_turns_of_queries_that_become_slower() -> None:
+def test_five_turns_of_queries_that_become_slower(clock: Clock) -> None:
     class Slow(CountingSession):
         """Takes far longer than its warm-up."""
 
         def compute_times_ms(self, count: int) -> list[float]:
             super().compute_times_ms(count)
-            time.sleep(0.02 if count > 1 else 0)
+            clock.sleep(0.02 if count > 1 else 0)
             return [0.2] * count
 
     model, other = Slow(), Slow()
@@ -145,10 +152,10 @@ def test_five_turns_of_queries_that_become_slower() -> None:
     assert ratio.rounds == 5
 
 
-def test_it_measures_for_the_duration() -> None:
-    session = CountingSession(first_ms=100.0)
-    measure_latency(session, INPUTS, LatencyOptions(warm_up_ms=0, duration_s=0.01))
-    assert len(session.chunks) > 100
+def test_it_measures_for_the_duration(clock: Clock) -> None:
+    session = RealSession(clock, first_ms=100.0)
+    timing = measure_latency(session, INPUTS, LatencyOptions(warm_up_ms=0, duration_s=20))
+    assert (timing.compute.count, timing.request.count) == (200, 200)
 
 
 class Paced(CountingSession):
@@ -203,25 +210,24 @@ def test_unstable_times(times: list[float], unstable: bool) -> None:
     assert any("Unstable" in each for each in timing.warnings) is unstable
 
 
-def test_what_does_not_become_stable_takes_twice_the_time() -> None:
+def test_what_does_not_become_stable_takes_twice_the_time(clock: Clock) -> None:
     options = LatencyOptions(warm_up_ms=0, duration_s=0.2)
     steady = Paced([110.0], 1.0, [], "steady")
     noise = np.random.default_rng(0).uniform(110, 190, 997)
     jumping = Paced(list(noise), 1.0, [], "jumping")
     counts = [
-        measure_latency(_Slow(session), INPUTS, options).compute.count
+        measure_latency(_Slow(session, clock), INPUTS, options).compute.count
         for session in (steady, jumping)
     ]
-    # At 5 ms a query: about 40, and about 80.
-    assert 20 <= counts[0] <= 41
-    assert counts[1] > 1.5 * counts[0]
+    # At 5 ms a query.
+    assert counts == [40, 80]
 
 
 class _Slow:
     """Lets each query of another session take 5 ms of the wall clock."""
 
-    def __init__(self, session: Paced) -> None:
-        self._session = session
+    def __init__(self, session: Paced, clock: Clock) -> None:
+        self._session, self._clock = session, clock
         self.mode = session.mode
 
     @property
@@ -229,14 +235,14 @@ class _Slow:
         return self._session.enqueue_times_ms
 
     def run(self, inputs: Arrays) -> dict[str, Array]:
-        time.sleep(0.005)
+        self._clock.sleep(0.005)
         return self._session.run(inputs)
 
     def load(self, inputs: Arrays) -> None:
         self._session.load(inputs)
 
     def compute_times_ms(self, count: int) -> list[float]:
-        time.sleep(0.005)
+        self._clock.sleep(0.005)
         return self._session.compute_times_ms(count)
 
     def transfer_times_ms(self, count: int) -> tuple[list[float], list[float]]:

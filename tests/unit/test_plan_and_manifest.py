@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -66,11 +67,13 @@ def test_no_manifest(tmp_path: Path) -> None:
 def test_matching_manifest(tmp_path: Path) -> None:
     path = tmp_path / "model.engine"
     manifest_path(path).write_text(make_manifest(PLAN).to_json())
-    fields = check_plan(PLAN, path)
-    assert fields is not None
-    assert fields["schema_version"] == SCHEMA_VERSION
-    assert fields["inputs"] == [{"name": "x", "shape": [-1, 3], "dtype": "float32"}]
-    assert fields["profiles"]["x"] == {"min": [1, 3], "opt": [2, 3], "max": [4, 3]}
+    found = check_plan(PLAN, path)
+    assert found == make_manifest(PLAN)
+    assert found.schema_version == SCHEMA_VERSION
+    # What a version from before the field wrote.
+    del (fields := json.loads(make_manifest(PLAN).to_json()))["device_memory_bytes"]
+    manifest_path(path).write_text(json.dumps({**fields, "of_a_later_version": {"a": [1]}}))
+    assert check_plan(PLAN, path) == found
 
 
 @given(st.integers(0, len(PLAN) - 1), st.integers(0, 7))
@@ -102,9 +105,12 @@ DIGEST = hashlib.sha256(PLAN).hexdigest()
         (b"{", "cannot be read"),
         (b"\xff\xfe", "cannot be read"),
         (b"[]", "cannot be read"),
-        (json.dumps({"plan_sha256": DIGEST}).encode(), "KeyError: 'schema_version'"),
-        (json.dumps({"schema_version": 1}).encode(), "KeyError: 'plan_sha256'"),
-        (json.dumps({"plan_sha256": DIGEST, "schema_version": None}).encode(), "TypeError"),
+        (json.dumps({"plan_sha256": DIGEST}).encode(), "'schema_version' is missing"),
+        (json.dumps({"schema_version": 1}).encode(), "'plan_sha256' is missing"),
+        (
+            json.dumps({"plan_sha256": DIGEST, "schema_version": None}).encode(),
+            "'schema_version' is null, not a whole number",
+        ),
         (json.dumps({"plan_sha256": DIGEST, "schema_version": 2}).encode(), "has schema 2"),
     ],
 )
@@ -113,3 +119,116 @@ def test_unreadable_manifest(tmp_path: Path, content: bytes, message: str) -> No
     manifest_path(path).write_bytes(content)
     with pytest.raises(PlanError, match=message):
         check_plan(PLAN, path)
+
+
+FIELDS = json.loads(make_manifest(PLAN).to_json())
+TENSOR = {"name": "x", "shape": [1], "dtype": "float32"}
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"schema_version": True}, "'schema_version' is true or false, not a whole number"),
+        ({"schema_version": -5}, "'schema_version' is not 1 or more"),
+        ({"schema_version": 1.0}, "'schema_version' is a number, not a whole number"),
+        ({"options": ["x"]}, "'options' is a list, not an object"),
+        ({"options": "x"}, "'options' is 'x', not an object"),
+        ({"options": None}, "'options' is null, not an object"),
+        ({"options": {"strip_weights": 1}}, "'options.strip_weights' is a whole number"),
+        ({"options": {"hardware_compatibility": ["none"]}}, "'options.hardware_compatibility'"),
+        ({"device_memory_bytes": "8 GiB"}, "'device_memory_bytes' is '8 GiB'"),
+        ({"device_memory_bytes": -1}, "'device_memory_bytes' is not 0 or more"),
+        ({"device_memory_bytes": 2**63}, "is too large"),
+        ({"device_memory_bytes": float("nan")}, "NaN is no number"),
+        ({"build_seconds": float("-inf")}, "-Infinity is no number"),
+        ({"build_seconds": True}, "'build_seconds' is true or false, not a number"),
+        ({"plan_sha256": None}, "'plan_sha256' is null, not text"),
+        ({"plan_sha256": DIGEST[:-1]}, "'plan_sha256' is not a SHA-256"),
+        ({"graph_sha256": ["0"]}, "'graph_sha256' is a list, not text"),
+        ({"tensorrt": "9" * 5000}, "'tensorrt' is not a name or version"),
+        ({"gpu": "\ud800"}, "half of a surrogate pair"),
+        ({"gpu": {"name": "x"}}, "'gpu' is an object, not text"),
+        ({"platform": 1}, "'platform' is a whole number, not text"),
+        ({"inputs": {}}, "'inputs' is an object, not a list"),
+        ({"inputs": [{**TENSOR, "shape": "1x3"}]}, r"'inputs\[0\].shape' is '1x3', not a list"),
+        ({"inputs": [{**TENSOR, "shape": [True]}]}, r"'inputs\[0\].shape\[0\]' is true or false"),
+        ({"inputs": [{**TENSOR, "shape": [-2]}]}, "'inputs: x' is not a shape"),
+        ({"inputs": [TENSOR, TENSOR]}, "'inputs' is not a list of different names"),
+        ({"outputs": [{"name": "y"}]}, r"'outputs\[0\].shape' is missing"),
+        ({"profiles": []}, "'profiles' is a list, not an object"),
+        ({"profiles": {"x": {"min": [1], "opt": [1]}}}, "'profiles.x.max' is missing"),
+        ({"profiles": {"x": {"min": [2], "opt": [1], "max": [3]}}}, "three shapes that ascend"),
+        ({"profiles": {"x": {"min": [1, 1], "opt": [1], "max": [3]}}}, "three shapes that ascend"),
+        ({"provenance": "x"}, "'provenance' is 'x', not an object"),
+        ({"later": [[[]]] * 2, "created": 5}, "'created' is a whole number, not text"),
+    ],
+)
+def test_a_field_of_another_type_or_beyond_what_it_can_be(
+    tmp_path: Path, change: dict[str, object], says: str
+) -> None:
+    path = tmp_path / "model.engine"
+    manifest_path(path).write_text(json.dumps({**FIELDS, **change}))
+    with pytest.raises(PlanError, match=says) as caught:
+        check_plan(PLAN, path)
+    assert caught.value.remedy
+    assert len(caught.value.problem) < 400
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in FIELDS if name not in ("device_memory_bytes", "io_names")]
+)
+def test_a_field_that_is_missing(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "model.engine"
+    fields = {key: value for key, value in FIELDS.items() if key != name}
+    manifest_path(path).write_text(json.dumps(fields))
+    with pytest.raises(PlanError, match=f"'{name}' is missing"):
+        check_plan(PLAN, path)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("[" * 100_000, "nests more than 64 levels"),
+        ('{"a":' * 500 + "1" + "}" * 500, "nests more than 64 levels"),
+        ('{"schema_version": 1, "schema_version": 1}', "'schema_version' is there twice"),
+        ('{"schema_version": %s}' % ("1" * 100_000), "is too large"),
+        ('{"schema_version": 1e999}', "is too large"),
+        ('"schema_version"', "it is 'schema_version', not an object"),
+        ("\ufeff{}", "cannot be read"),
+    ],
+)
+def test_json_that_no_build_writes(tmp_path: Path, content: str, says: str) -> None:
+    path = tmp_path / "model.engine"
+    manifest_path(path).write_text(content)
+    with pytest.raises(PlanError, match=says):
+        check_plan(PLAN, path)
+
+
+def test_what_lies_in_the_place_of_a_file(tmp_path: Path) -> None:
+    """A pipe would be waited for, without end."""
+    path = tmp_path / "model.engine"
+    beside = manifest_path(path)
+    beside.mkdir()
+    with pytest.raises(PlanError, match="Is a directory"):
+        check_plan(PLAN, path)
+    beside.rmdir()
+    beside.symlink_to(beside)
+    with pytest.raises(PlanError, match=r"Too many levels|symbolic links"):
+        check_plan(PLAN, path)
+    beside.unlink()
+    beside.symlink_to("nowhere")
+    with pytest.raises(PlanError, match="No such file"):
+        check_plan(PLAN, path)
+    beside.unlink()
+    os.mkfifo(beside)
+    with pytest.raises(PlanError, match="It is a pipe, not a file"):
+        check_plan(PLAN, path)
+    os.mkfifo(path)
+    with pytest.raises(PlanError, match="It is a pipe, not a file"):
+        read_plan(path)
+    for device in ("/dev/zero", "/dev/null"):
+        with pytest.raises(PlanError, match="It is a device, not a file"):
+            read_plan(Path(device))
+    for name, says in (("x" * 5000, "File name too long"), ("a\0b", "null character")):
+        with pytest.raises(PlanError, match=says):
+            read_plan(tmp_path / name)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from tests.plans import make_manifest
 from tests.unit.test_accuracy import NumpyModel
 from trtqat.engine.float_engine import float_engine
 from trtqat.errors import QuantizerError, SourceError, UsageError
@@ -51,10 +53,10 @@ def test_another_graph_is_refused(tmp_path: Path) -> None:
     given = tmp_path / "m.onnx"
     given.write_bytes(b"another")
     engine = on_gpu()
-    engine.manifest = {"graph": "m.onnx", "graph_sha256": "0"}  # type: ignore[attr-defined]
+    engine.manifest = make_manifest(b"")  # type: ignore[attr-defined]
     with pytest.raises(UsageError, match=r"is not the graph that 'm\.engine' was built from"):
         find_graph(engine, PLAN, given)
-    engine.manifest = {"graph": "m.onnx", "graph_sha256": sha256_of(given)}  # type: ignore[attr-defined]
+    engine.manifest = replace(make_manifest(b""), graph_sha256=sha256_of(given))  # type: ignore[attr-defined]
     assert find_graph(engine, PLAN, given) == given
 
 

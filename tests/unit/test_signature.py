@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key as rsa_key
 
 from tests.plans import make_manifest, make_plan
 from trtqat.engine.record import write_plan
@@ -62,9 +66,9 @@ def plan(tmp_path: Path, key: Path) -> Path:
 
 def check(plan: Path, key: Path) -> None:
     trusted = read_public_key(key.with_name("public.pem"))
-    fields = check_plan(plan.read_bytes(), plan, trust=trusted)
-    assert fields is not None
-    assert fields["gpu"] == "A GPU"
+    manifest = check_plan(plan.read_bytes(), plan, trust=trusted)
+    assert manifest is not None
+    assert manifest.gpu == "A GPU"
 
 
 def test_signed_plan(plan: Path, key: Path) -> None:
@@ -133,6 +137,78 @@ def test_keys_that_are_none(tmp_path: Path, key: Path) -> None:
     for path in (key, other, tmp_path / "none.pem"):
         with pytest.raises(UsageError, match=path.name):
             read_public_key(path)
+
+
+def pem(der: bytes, kind: str = "PUBLIC") -> bytes:
+    body = base64.encodebytes(der)
+    return b"-----BEGIN %s KEY-----\n%s-----END %s KEY-----\n" % (
+        kind.encode(),
+        body,
+        kind.encode(),
+    )
+
+
+def sequence(content: bytes) -> bytes:
+    return b"\x30" + bytes([len(content)]) + content
+
+
+# An identifier that nothing has, and a curve that the library does not know.
+UNKNOWN_ALGORITHM = bytes.fromhex("302a300506032b6577032100") + bytes(32)
+UNKNOWN_CURVE = sequence(
+    sequence(bytes.fromhex("06072a8648ce3d020106092b2403030208010101"))
+    + b"\x03\x2a\x00\x04"
+    + bytes(40)
+)
+
+
+@pytest.mark.parametrize("reader", [read_public_key, read_private_key])
+@pytest.mark.parametrize(
+    "content",
+    [
+        pem(UNKNOWN_ALGORITHM),
+        pem(UNKNOWN_ALGORITHM, "PRIVATE"),
+        pem(UNKNOWN_CURVE),
+        pem(b""),
+        pem(b"\x30\x80"),
+        UNKNOWN_ALGORITHM,
+        b"",
+        b"\xff\xfe" * 40,
+        b"-----BEGIN PUBLIC KEY-----\n",
+        bytes(2**20 + 1),
+    ],
+    ids=range(10),
+)
+def test_bytes_that_are_no_key(
+    tmp_path: Path, reader: Callable[[Path], object], content: bytes
+) -> None:
+    path = tmp_path / "bytes.pem"
+    path.write_bytes(content)
+    with pytest.raises(UsageError, match=r"bytes\.pem") as caught:
+        reader(path)
+    assert "openssl" in caught.value.remedy
+    assert "\n" not in caught.value.problem
+
+
+def test_keys_of_another_kind(tmp_path: Path) -> None:
+    rsa = rsa_key(65537, 2048)
+    (tmp_path / "rsa.pem").write_bytes(
+        rsa.public_key().public_bytes(
+            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
+    )
+    with pytest.raises(UsageError, match="another kind of key than Ed25519"):
+        read_public_key(tmp_path / "rsa.pem")
+    der = Ed25519PrivateKey.generate().public_key()
+    (tmp_path / "der.pem").write_bytes(
+        der.public_bytes(
+            serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
+    )
+    with pytest.raises(UsageError, match="is no public key"):
+        read_public_key(tmp_path / "der.pem")
+    os.mkfifo(tmp_path / "pipe.pem")
+    with pytest.raises(UsageError, match="It is a pipe, not a file"):
+        read_public_key(tmp_path / "pipe.pem")
 
 
 def test_a_signature_is_checked_before_code_of_a_plan_runs(plan: Path, key: Path) -> None:

@@ -9,18 +9,17 @@ import math
 import os
 import re
 import shlex
-import signal
 import sys
-import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import Enum
 from pathlib import Path
-from types import FrameType
 from typing import Annotated, Any
 
 import typer
 
+from trtqat.cli.process import leave_interrupted, noticed_interrupts
 from trtqat.errors import TrtqatError, UsageError
+from trtqat.files import check_writable, is_file, write_atomically
 
 # A list of numbers as json.dumps indents it; no string of JSON holds a line break.
 _NUMBERS = re.compile(r"\[\n\s+((?:[-\d]|null)[^\[\]{}\"]*?)\n\s*\]")
@@ -77,8 +76,6 @@ WeightsOption = Annotated[
     ),
 ]
 
-_INTERRUPTED = 130
-
 
 @contextlib.contextmanager
 def command(*, quiet: bool, verbose: bool) -> Iterator[None]:
@@ -89,46 +86,18 @@ def command(*, quiet: bool, verbose: bool) -> Iterator[None]:
         verbose: Debugging messages as well.
     """
     _configure_logging(quiet=quiet, verbose=verbose)
-    with _noticed_interrupts() as interrupted:
+    with noticed_interrupts() as interrupted:
         try:
             yield
         except (Exception, KeyboardInterrupt) as error:
             if interrupted.is_set() or isinstance(error, KeyboardInterrupt):
-                typer.echo("Interrupted; no file was written.", err=True)
-                sys.stderr.flush()
-                # TensorRT may still be building in its thread and knows no way to stop: leave it.
-                os._exit(_INTERRUPTED)
+                leave_interrupted()
             if not isinstance(error, TrtqatError):
                 raise
             typer.echo(f"error: {error.problem}", err=True)
             if error.remedy:
                 typer.echo(f"       {error.remedy}", err=True)
             raise typer.Exit(error.exit_code) from error
-
-
-@contextlib.contextmanager
-def _noticed_interrupts() -> Iterator[threading.Event]:
-    """Yields what Ctrl-C sets, besides raising KeyboardInterrupt as ever.
-
-    Libraries turn that exception into others: PyTorch, while it imports its compiler, into an
-    AttributeError about a module that is only half there.
-    """
-    interrupted = threading.Event()
-
-    def notice(number: int, frame: FrameType | None) -> None:
-        interrupted.set()
-        signal.default_int_handler(number, frame)
-
-    # A process in the background may have been told to ignore Ctrl-C; only the main thread may set.
-    is_default = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    if not is_default or threading.current_thread() is not threading.main_thread():
-        yield interrupted
-        return
-    signal.signal(signal.SIGINT, notice)
-    try:
-        yield interrupted
-    finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def print_json(result: dict[str, Any], destination: str | None) -> bool:
@@ -149,8 +118,6 @@ def print_json(result: dict[str, Any], destination: str | None) -> bool:
     if destination == "-":
         typer.echo(text)
         return True
-    from trtqat.files import write_atomically
-
     write_atomically(Path(destination), (text + "\n").encode())
     return False
 
@@ -181,8 +148,6 @@ def check_outputs(
     Raises:
         UsageError: One cannot be written, or would overwrite an input or another output.
     """
-    from trtqat.files import check_writable
-
     taken = {path: "an input of this command" for text in inputs for path in _files_in(text)}
     # "." has no name, and is no plan.
     if plan is not None and plan.name:
@@ -190,8 +155,8 @@ def check_outputs(
         from trtqat.runtime.signature import signature_path
 
         taken |= dict.fromkeys(_files_in(plan.with_suffix(".onnx")), "an input of this command")
-        taken[manifest_path(plan).resolve()] = f"the manifest of '{plan}'"
-        taken[signature_path(plan).resolve()] = f"the signature of '{plan}'"
+        taken[_real(manifest_path(plan))] = f"the manifest of '{plan}'"
+        taken[_real(signature_path(plan))] = f"the signature of '{plan}'"
     for option, destination in outputs.items():
         if destination is None or (option, destination) == ("--json", "-"):
             continue
@@ -199,21 +164,26 @@ def check_outputs(
             raise UsageError(
                 f"{option} does not go to standard output.", "Give the name of a file."
             )
-        path = Path(destination).resolve()
+        check_writable(Path(destination))
+        path = _real(destination)
         if path in taken:
             raise UsageError(
                 f"{option} '{destination}' would overwrite {taken[path]}.", "Choose another name."
             )
         taken[path] = f"what {option} writes"
-        check_writable(Path(destination))
 
 
-def _files_in(text: str | Path | None) -> set[Path]:
+def _files_in(text: str | Path | None) -> set[str]:
     """The files that an argument may name: itself, or what stands before its last colon."""
     if text is None:
         return set()
     names = (str(text), str(text).rpartition(":")[0])
-    return {Path(name).resolve() for name in names if name and Path(name).is_file()}
+    return {_real(name) for name in names if name and is_file(name)}
+
+
+def _real(path: str | Path) -> str:
+    """One name of a file for all that it has; links that lead in a circle stay as they are."""
+    return os.path.realpath(path)
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -27,7 +27,7 @@ from trtqat.cli.graph_words import (
 from trtqat.cli.inspect_engine import inspect_layers, inspect_plan
 from trtqat.errors import GateError, UsageError
 from trtqat.extras import require
-from trtqat.files import is_onnx
+from trtqat.files import is_onnx, open_input
 
 _PLACES = 5
 
@@ -228,7 +228,7 @@ def _is_plan(path: Path) -> bool:
     if path.suffix in (".engine", ".plan", ".trt"):
         return True
     try:
-        with path.open("rb") as file:
+        with open_input(path) as file:
             return file.read(4) == b"ftrt"
     except OSError:
         return False

@@ -1,58 +1,16 @@
-"""The ``trtqat`` command: its subcommands, and nothing that takes long to import."""
+"""Entry point of ``trtqat``: nothing is imported before Ctrl-C and full disks are provided for."""
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import typer
-
-import trtqat
-from trtqat.cli.build import build
-from trtqat.cli.doctor import doctor
-from trtqat.cli.evaluate import evaluate
-from trtqat.cli.export import export
-from trtqat.cli.inspect import inspect
-
-# No rich markup: drawing the help with rich would double the time that --help takes.
-app = typer.Typer(
-    name="trtqat",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-)
-app.command("export")(export)
-app.command("build")(build)
-app.command("eval")(evaluate)
-app.command("inspect")(inspect)
-app.command("doctor")(doctor)
-
-
-def _print_version(value: bool) -> None:
-    if value:
-        typer.echo(f"trtqat {trtqat.__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def _root(
-    version: Annotated[
-        bool,
-        typer.Option(
-            "--version", callback=_print_version, is_eager=True, help="Print the version."
-        ),
-    ] = False,
-) -> None:
-    """Turn a quantization-aware-trained PyTorch model into a measured INT8 TensorRT engine.
-
-    export a model to ONNX with explicit Q/DQ, inspect the graph for what costs speed or
-    accuracy, build an engine from it, eval either against the PyTorch model, doctor a host.
-
-    Exit codes: 0 done, 1 it failed, 2 wrong usage or input, 3 a gate was not met, 4 something
-    needed is not here (GPU, TensorRT, an extra), 130 interrupted.
-    """
+from trtqat.cli.process import run_command
 
 
 def main() -> None:
     """Entry point of the console script."""
+    run_command(_run)
+
+
+def _run() -> None:
+    from trtqat.cli.app import app
+
     app()

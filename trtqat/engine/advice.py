@@ -6,6 +6,7 @@ from pathlib import Path
 
 from trtqat.engine.network import GraphFile
 from trtqat.engine.options import BuildOptions
+from trtqat.files import is_file
 from trtqat.runtime.tensorrt_library import Messages
 
 
@@ -15,7 +16,7 @@ def is_refused_cache(messages: Messages, cache: Path | None) -> bool:
     Seen with 8.6.0: a cache with entries of convolutional networks fails the build of a vision
     transformer ("myelinCache.h::deserializeFromBuffer: Myelin error from unknown graph").
     """
-    return cache is not None and cache.exists() and "myelinCache" in " ".join(messages.errors)
+    return cache is not None and is_file(cache) and "myelinCache" in " ".join(messages.errors)
 
 
 def advice_on_building(messages: Messages, source: GraphFile, options: BuildOptions) -> str:

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import tempfile
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from trtqat.engine.builder import build
 from trtqat.engine.network import read_graph_file
 from trtqat.engine.options import SHARED, BuildOptions, options_again
 from trtqat.errors import PlanError, UsageError
-from trtqat.files import sha256_of
+from trtqat.files import read_input, sha256_of
 from trtqat.runtime.environment import describe_gpu
-from trtqat.runtime.manifest import check_plan, manifest_path
+from trtqat.runtime.manifest import Manifest, check_plan, read_manifest
 from trtqat.runtime.tensorrt_library import load_tensorrt
 
 _LOG = logging.getLogger(__name__)
@@ -38,7 +36,7 @@ class FloatEngine:
 
 def float_engine(
     plan: Path,
-    manifest: Mapping[str, Any] | None,
+    manifest: Manifest | None,
     graph: Path,
     precision: Literal["fp16", "fp32"],
     *,
@@ -52,7 +50,7 @@ def float_engine(
 
     Args:
         plan: The INT8 engine.
-        manifest: Fields of its manifest, which has its shapes and options.
+        manifest: Its manifest, which has its shapes and options.
         graph: What it was built from.
         precision: Of the new engine; TensorRT may choose TF32 for ``fp32``, as is its default.
         reuse: Whether one that was built before may be taken.
@@ -65,7 +63,6 @@ def float_engine(
         BuildError: TensorRT does not build it.
         MissingError: There is no TensorRT builder, or no GPU.
     """
-    manifest = manifest or {}
     options = options_again(manifest, str(plan), precision, timing_cache=timing_cache)
     if read_graph_file(graph).has_half_scales:
         raise UsageError(
@@ -97,11 +94,11 @@ def _check_ours(output: Path, graph: str) -> None:
     if not output.exists():
         return
     try:
-        described = json.loads(manifest_path(output).read_text(encoding="utf-8"))
-        is_ours = described.get("graph") == graph
-    except (OSError, ValueError, AttributeError):
-        is_ours = False
-    if not is_ours:
+        described = read_manifest(output)
+    except PlanError as error:
+        _LOG.debug("%s", error)
+        described = None
+    if described is None or described.graph != graph:
         raise UsageError(
             f"'{output}' is in the way of the engine to compare with.",
             "Move it, or leave out --compare.",
@@ -109,20 +106,19 @@ def _check_ours(output: Path, graph: str) -> None:
 
 
 def _is_current(
-    output: Path, manifest: Mapping[str, Any], graph_sha256: str, options: BuildOptions
+    output: Path, manifest: Manifest | None, graph_sha256: str, options: BuildOptions
 ) -> bool:
     """Whether an earlier float engine is whole, and of the same graph, host and options."""
     try:
-        found = check_plan(output.read_bytes(), output)
+        found = check_plan(read_input(output), output)
     except (OSError, PlanError):
         return False
-    if found is None:
+    if found is None or manifest is None:
         return False
     here = {"tensorrt": load_tensorrt("A float engine").__version__, "gpu": describe_gpu().name}
-    built = found.get("options", {})
     return (
-        found.get("graph_sha256") == graph_sha256
-        and found.get("profiles") == manifest["profiles"]
-        and all(found.get(name) == value for name, value in here.items())
-        and all(built.get(name) == getattr(options, name) for name in SHARED)
+        found.graph_sha256 == graph_sha256
+        and found.profiles == manifest.profiles
+        and all(getattr(found, name) == value for name, value in here.items())
+        and all(found.options.get(name) == getattr(options, name) for name in SHARED)
     )

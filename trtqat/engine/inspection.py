@@ -14,9 +14,10 @@ from typing import Any
 from trtqat.engine.coverage import Coverage, cover, has_compiled_subgraph
 from trtqat.engine.inspector import EngineLayer, parse_information
 from trtqat.errors import GraphError
-from trtqat.files import sha256_of
+from trtqat.files import is_file, sha256_of
 from trtqat.runtime.engine import Engine
 from trtqat.runtime.layer_times import LayerTimes, measure_layers
+from trtqat.runtime.manifest import Manifest
 from trtqat.tensors import random_arrays
 
 _LOG = logging.getLogger(__name__)
@@ -132,21 +133,20 @@ def check_same_graph(
         )
 
 
-def graph_beside(plan: Path, manifest: Mapping[str, Any] | None) -> Path | None:
+def graph_beside(plan: Path, manifest: Manifest | None) -> Path | None:
     """The ONNX file that a plan was built from, if it lies beside the plan unchanged.
 
     Args:
         plan: The plan file.
-        manifest: Fields of its manifest.
+        manifest: Its manifest, if it has one.
     """
-    name = str((manifest or {}).get("graph", ""))
     # A manifest from elsewhere must not lead out of the directory.
-    if not name or Path(name).name != name:
+    if manifest is None or not manifest.graph or Path(manifest.graph).name != manifest.graph:
         return None
-    path = plan.with_name(name)
-    if not path.is_file():
+    path = plan.with_name(manifest.graph)
+    if not is_file(path):
         return None
-    if sha256_of(path) != (manifest or {}).get("graph_sha256"):
+    if sha256_of(path) != manifest.graph_sha256:
         _LOG.warning("'%s' is not the graph that '%s' was built from: it changed.", path, plan)
         return None
     return path

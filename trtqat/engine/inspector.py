@@ -7,7 +7,6 @@ for a tensor; 11 writes "I/O Tensors" and keeps format and type apart. trtexec's
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from trtqat.errors import GraphError
+from trtqat.files import read_input, why_unreadable
+from trtqat.typed_json import parse_json
 
 # Each version spells types in words of its own, inside longer descriptions.
 _DTYPES = (
@@ -28,6 +29,7 @@ _DTYPES = (
     (re.compile(r"\bbool\b", re.IGNORECASE), "bool"),
 )
 # 8.6 joins the ONNX nodes of a fused layer by this control character.
+_MOST_BYTES = 2**30
 _RECORD_SEPARATOR = "\x1e"
 _ONNX_LAYER = re.compile(r"\[ONNX Layer: ([^\]]+)\]")
 
@@ -88,9 +90,13 @@ def read_layers(path: Path) -> tuple[EngineLayer, ...]:
     """
     try:
         # Names hold raw control characters in 8.6.
-        content = json.loads(path.read_text(encoding="utf-8"), strict=False)
-    except OSError as error:
+        content = parse_json(read_input(path, most_bytes=_MOST_BYTES), with_nan=True, foreign=True)
+    except FileNotFoundError as error:
         raise GraphError(f"There is no layer file '{path}'.", "Check the path.") from error
+    except OSError as error:
+        raise GraphError(
+            f"The layer file '{path}' cannot be read: {why_unreadable(error)}.", "Check the path."
+        ) from error
     except ValueError as error:
         raise GraphError(f"'{path}' is not JSON: {error}.", _WAY_OUT) from error
     return parse_information(content, str(path))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,7 +74,7 @@ def inspect_layer_file(
             "Give those that were exported with it: --profile profile.json, from trtqat inspect "
             "--export-profile or trtexec --exportProfile.",
         )
-    if ceilings is None or not ceilings.exists():
+    if ceilings is None or not os.path.exists(ceilings):
         raise UsageError(
             f"What the GPU of '{path}' reaches at most is not known"
             + (f": there is no file '{ceilings}'." if ceilings else "."),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,9 @@ from trtqat.extras import require
 from trtqat.files import sha256_of
 from trtqat.graph import METADATA_KEY
 from trtqat.io_names import IoNames
+from trtqat.typed_json import parse_json
+
+_LOG = logging.getLogger(__name__)
 
 _FLOAT16 = 10  # onnx.TensorProto.FLOAT16; onnx is imported only where a file is read
 
@@ -66,8 +69,9 @@ def read_graph_file(path: Path, *, quantized: bool = True) -> GraphFile:
         )
     recorded = {prop.key: prop.value for prop in model.metadata_props}.get(METADATA_KEY, "{}")
     try:
-        provenance = json.loads(recorded)
-    except ValueError:
+        provenance = parse_json(recorded.encode("utf-8", "surrogatepass"))
+    except ValueError as error:
+        _LOG.debug("The metadata of '%s' are not of trtqat export: %s.", path, error)
         provenance = {}
     nodes = tuple((node.name, node.op_type) for node in model.graph.node)
     half = {i.name for i in model.graph.initializer if i.data_type == _FLOAT16}
@@ -75,5 +79,15 @@ def read_graph_file(path: Path, *, quantized: bool = True) -> GraphFile:
         node.op_type == "DequantizeLinear" and node.input[1] in half for node in model.graph.node
     )
     return GraphFile(
-        path, sha256_of(path), nodes, pairs, has_half_scales, provenance, io_names_of_proto(model)
+        path,
+        sha256_of(path),
+        nodes,
+        pairs,
+        has_half_scales,
+        _mapping(provenance),
+        io_names_of_proto(model),
     )
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from trtqat.engine.profiles import ProfileOptions
 from trtqat.errors import UsageError
+from trtqat.runtime.manifest import Manifest
 
 Precision = Literal["int8", "fp16", "fp32"]
 # Options that another engine of the same graph takes over from a manifest.
@@ -56,7 +56,7 @@ class BuildOptions:
 
 
 def options_again(
-    manifest: Mapping[str, Any],
+    manifest: Manifest | None,
     plan: str,
     precision: Precision,
     *,
@@ -65,7 +65,7 @@ def options_again(
     """Shapes and options of an engine that was built, to build another one like it.
 
     Args:
-        manifest: Fields of its manifest; empty without one.
+        manifest: Its manifest, if it has one.
         plan: Its name, for the message.
         precision: Of the other engine.
         timing_cache: File to read and update; with the one of the first build the other one is
@@ -74,20 +74,18 @@ def options_again(
     Raises:
         UsageError: There is no manifest.
     """
-    if not manifest:
+    if manifest is None:
         raise UsageError(
             f"'{plan}' has no manifest, so the shapes and options of another engine like it are "
             "not known.",
             "Build it with trtqat build.",
         )
-    shapes = {
-        bound: {name: tuple(each[bound]) for name, each in manifest["profiles"].items()}
-        for bound in ("min", "opt", "max")
-    }
-    recorded = manifest.get("options", {})
+    profiles, recorded = manifest.profiles, manifest.options
     return BuildOptions(
         profile=ProfileOptions(
-            min_shapes=shapes["min"], opt_shapes=shapes["opt"], max_shapes=shapes["max"]
+            min_shapes={name: each.min for name, each in profiles.items()},
+            opt_shapes={name: each.opt for name, each in profiles.items()},
+            max_shapes={name: each.max for name, each in profiles.items()},
         ),
         precision=precision,
         timing_cache=timing_cache,

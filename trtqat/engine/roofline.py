@@ -13,6 +13,7 @@ Where it is not known in which type a layer runs, or how large it is, the floor 
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -196,7 +197,7 @@ def find_ceilings(path: Path | None, gpu: str) -> Ceilings:
         MissingError: There is no file, and no PyTorch that sees the GPU.
         InferenceError: PyTorch sees the GPU and cannot compute on it what is timed.
     """
-    if path is not None and path.exists():
+    if path is not None and os.path.exists(path):
         return read_ceilings(path, gpu=gpu)
     if path is not None:
         check_writable(path)

@@ -58,7 +58,7 @@ def tapped_engine(
         MissingError: There is no TensorRT builder, or the engine is run by one that has no
             inspector.
     """
-    options = options_again(engine.manifest or {}, engine.name, "int8", timing_cache=timing_cache)
+    options = options_again(engine.manifest, engine.name, "int8", timing_cache=timing_cache)
     if engine.tensorrt.flavour != "full":
         raise MissingError(
             f"The {engine.tensorrt.flavour} runtime does not tell what '{engine.name}' consists "

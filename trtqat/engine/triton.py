@@ -29,7 +29,7 @@ from trtqat.engine.triton_config import (
     find_difference,
 )
 from trtqat.errors import UsageError
-from trtqat.files import check_writable, locked, write_atomically
+from trtqat.files import check_writable, locked, read_input, why_unreadable, write_atomically
 from trtqat.runtime.manifest import Manifest, ProfileShapes, manifest_path
 from trtqat.runtime.signature import signature_path
 from trtqat.tensors import TensorSpec
@@ -167,10 +167,10 @@ def _model_files(
 def _labels(path: Path, output: TensorSpec, *, is_batched: bool) -> bytes:
     try:
         # Triton ends a line at a line feed and nowhere else.
-        content = path.read_bytes().replace(b"\r\n", b"\n")
+        content = read_input(path).replace(b"\r\n", b"\n")
     except OSError as error:
         raise UsageError(
-            f"The labels '{path}' cannot be read: {error.strerror or error}.",
+            f"The labels '{path}' cannot be read: {why_unreadable(error)}.",
             "Give a text file with one class on each line.",
         ) from error
     dims = output.shape[1:] if is_batched else output.shape
@@ -199,7 +199,7 @@ def _missing(
     for name, wanted in files.items():
         path = model / name
         try:
-            existing = path.read_bytes()
+            existing = read_input(path)
             if name == LABELS_FILE and existing != wanted:
                 raise UsageError(f"'{path}' has other labels than this build.", remedy)
             if name == CONFIG_FILE:

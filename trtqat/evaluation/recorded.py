@@ -6,25 +6,28 @@ every image, and how fast it was.
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 from trtqat.errors import DataError, UsageError
 from trtqat.evaluation.accuracy import AccuracyResult
 from trtqat.evaluation.counts import Accuracy, Agreement, pair
 from trtqat.evaluation.statistics import Interval
 from trtqat.evaluation.sweep import BatchPoint
-from trtqat.evaluation.timing import Latency, Ratio, Throughput, Timing
+from trtqat.evaluation.timing import Ratio, Timing
+from trtqat.files import read_input, why_unreadable
+from trtqat.typed_json import parse_json, read_as
 
 _LOG = logging.getLogger(__name__)
 
 # Of reports in JSON; what is read here is in them since the oldest.
 SCHEMA_VERSION = 6
 _OLDEST_SCHEMA = 2
+# Predictions and times of some million images.
+_MOST_BYTES = 256 * 2**20
 
 
 @dataclass(frozen=True)
@@ -57,47 +60,139 @@ def read_baseline(path: Path) -> RecordedBaseline:
         UsageError: The file is missing, is no such report, or is of an older version.
     """
     try:
-        report = json.loads(path.read_text(encoding="utf-8"))
-        schema = report["schema_version"]
-        if schema < _OLDEST_SCHEMA:
-            raise UsageError(
-                f"'{path}' is a report of schema {schema}, which has no predictions.",
-                "Measure the baseline again with this version of trtqat.",
-            )
-        if schema > SCHEMA_VERSION:
-            raise UsageError(
-                f"'{path}' is a report of schema {schema}, newer than this trtqat knows.",
-                "Read it with the trtqat that wrote it, or a newer one.",
-            )
-        which = "baseline" if report["baseline"] else "model"
-        side, predictions = report[which], report["predictions"]
-        environment = report["environment"]
-        where = (environment.get("gpu") or {}).get("name") or environment["cpu"]
-        accuracy = Accuracy(**side["accuracy"]) if side["accuracy"] else None
-        predicted = unpack(predictions[which])
-        images = report["images"]
-        if predicted and len(predicted) != images:
-            raise ValueError(f"{len(predicted)} predictions for {images} images")
-        if accuracy and not 0 <= accuracy.top1 <= accuracy.count == images:
-            raise ValueError(f"{accuracy.top1} of {accuracy.count} of {images} images right")
-        return RecordedBaseline(
-            name=f"{side['name']} (recorded on {where})",
-            device=side["device"],
-            accuracy=accuracy,
-            timings=_timings(report, which),
-            predicted=predicted,
-            data_sha256=predictions["data_sha256"],
-            output=predictions.get("output"),
-        )
+        fields = parse_json(read_input(path, most_bytes=_MOST_BYTES), with_nan=True)
+        _check_schema(read_as(_Schema, fields).schema_version, path)
+        return _baseline(read_as(_Report, fields))
     except OSError as error:
         raise UsageError(
-            f"The report '{path}' cannot be read: {error.strerror}.", "Check the path."
+            f"The report '{path}' cannot be read: {why_unreadable(error)}.", "Check the path."
         ) from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except ValueError as error:
         raise UsageError(
-            f"'{path}' is no report of trtqat eval ({type(error).__name__}: {error}).",
+            f"'{path}' is no report of trtqat eval: {error}.",
             "Write one with: trtqat eval … --json report.json",
         ) from error
+
+
+@dataclass(frozen=True)
+class _Schema:
+    """What is read of a report of any schema."""
+
+    schema_version: int
+
+
+@dataclass(frozen=True)
+class _Side:
+    """What is read of a model's figures; the same for the types below."""
+
+    name: str
+    device: Literal["cpu", "cuda"]
+    accuracy: Accuracy | None
+    timing: Timing | None
+
+
+@dataclass(frozen=True)
+class _Point:
+    batch_size: int
+    model: Timing
+    baseline: Timing | None = None
+
+
+@dataclass(frozen=True)
+class _Predictions:
+    model: str
+    baseline: str
+    data_sha256: str
+    output: str | None = None
+
+
+@dataclass(frozen=True)
+class _Gpu:
+    name: str
+
+
+@dataclass(frozen=True)
+class _Host:
+    cpu: str
+    gpu: _Gpu | None = None
+
+
+@dataclass(frozen=True)
+class _Report:
+    images: int
+    batch_size: int
+    model: _Side
+    baseline: _Side | None
+    environment: _Host
+    predictions: _Predictions
+    # Only newer schemas have one.
+    curve: tuple[_Point, ...] | None = None
+
+
+def _check_schema(schema: int, path: Path) -> None:
+    if schema < 1:
+        raise ValueError(f"'schema_version' is {schema}")
+    if schema < _OLDEST_SCHEMA:
+        raise UsageError(
+            f"'{path}' is a report of schema {schema}, which has no predictions.",
+            "Measure the baseline again with this version of trtqat.",
+        )
+    if schema > SCHEMA_VERSION:
+        raise UsageError(
+            f"'{path}' is a report of schema {schema}, newer than this trtqat knows.",
+            "Read it with the trtqat that wrote it, or a newer one.",
+        )
+
+
+def _baseline(report: _Report) -> RecordedBaseline:
+    """The side that is compared with.
+
+    Raises:
+        ValueError: The report contradicts itself.
+    """
+    side = report.baseline or report.model
+    is_baseline = report.baseline is not None
+    predictions = report.predictions
+    predicted = unpack(predictions.baseline if is_baseline else predictions.model)
+    accuracy, images = side.accuracy, report.images
+    if predicted and len(predicted) != images:
+        raise ValueError(f"{len(predicted)} predictions for {images} images")
+    if accuracy and not 0 <= accuracy.top1 <= accuracy.count == images:
+        raise ValueError(f"{accuracy.top1} of {accuracy.count} of {images} images right")
+    if accuracy and not accuracy.top1 <= (accuracy.top5 or accuracy.top1) <= images:
+        raise ValueError(f"{accuracy.top5} of {images} images right among five")
+    timings = {report.batch_size: side.timing}
+    timings |= {
+        point.batch_size: point.baseline if is_baseline else point.model
+        for point in report.curve or ()
+    }
+    for size, timing in timings.items():
+        if size < 1:
+            raise ValueError(f"'batch_size' is {size}")
+        if timing is not None:
+            _check_timing(timing)
+    host = report.environment
+    return RecordedBaseline(
+        name=f"{side.name} (recorded on {host.gpu.name if host.gpu else host.cpu})",
+        device=side.device,
+        accuracy=accuracy,
+        timings={size: timing for size, timing in timings.items() if timing is not None},
+        predicted=predicted,
+        data_sha256=predictions.data_sha256,
+        output=predictions.output,
+    )
+
+
+def _check_timing(timing: Timing) -> None:
+    """Refuses times that are none: ratios are made of them."""
+    latencies = (timing.compute, timing.request, timing.enqueue, timing.h2d, timing.d2h)
+    for latency in filter(None, latencies):
+        times = (latency.min_ms, latency.median_ms, latency.max_ms, *latency.quantiles_ms)
+        interval = latency.interval_ms
+        if min(times) < 0 or latency.count < 1 or not 0 <= interval.low <= interval.high:
+            raise ValueError("a latency is negative, or was measured in no query")
+    if timing.compute.median_ms <= 0:
+        raise ValueError("a median compute time is not positive")
 
 
 def compare_with(recorded: RecordedBaseline, found: AccuracyResult) -> AccuracyResult:
@@ -181,39 +276,12 @@ def pack(classes: tuple[int, ...]) -> str:
 
 
 def unpack(text: str) -> tuple[int, ...]:
-    """The reverse of ``pack``."""
-    return tuple(map(int, text.split()))
+    """The reverse of ``pack``.
 
-
-def _timings(report: Mapping[str, Any], which: str) -> dict[int, Timing]:
-    """One side's latency by batch size: that of the report, and those of its curve."""
-    found = {report["batch_size"]: report[which]["timing"]}
-    found |= {point["batch_size"]: point[which] for point in report.get("curve") or ()}
-    return {size: _timing(fields) for size, fields in found.items() if fields}
-
-
-def _timing(fields: dict[str, Any]) -> Timing:
-    # Transfers and throughput came with schema 3.
-    latencies = {
-        name: _latency(fields[name]) if fields.get(name) else None
-        for name in ("enqueue", "h2d", "d2h")
-    }
-    throughput = fields.get("throughput")
-    if throughput:
-        throughput = Throughput(**{**throughput, "interval": Interval(**throughput["interval"])})
-    return Timing(
-        mode=fields["mode"],
-        compute=_latency(fields["compute"]),
-        request=_latency(fields["request"]),
-        **latencies,
-        throughput=throughput or None,
-        warnings=tuple(fields["warnings"]),
-    )
-
-
-def _latency(fields: dict[str, Any]) -> Latency:
-    exact = {
-        "interval_ms": Interval(**fields["interval_ms"]),
-        "quantiles_ms": tuple(fields["quantiles_ms"]),
-    }
-    return Latency(**{**fields, **exact})
+    Raises:
+        ValueError: It holds something else than classes, -1 among them for none.
+    """
+    classes = tuple(map(int, text.split()))
+    if any(not -1 <= each < 2**63 for each in classes):
+        raise ValueError("a prediction is no class")
+    return classes

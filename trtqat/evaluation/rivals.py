@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal, cast
 from trtqat.errors import UsageError
 from trtqat.evaluation.open import PyTorchSource, open_pytorch
 from trtqat.evaluation.protocol import Model
-from trtqat.files import sha256_of
+from trtqat.files import is_file, sha256_of
 
 if TYPE_CHECKING:
     from trtqat.runtime.engine import Engine
@@ -164,8 +164,8 @@ def find_graph(engine: Model, path: Path, given: Path | None) -> Path:
     from trtqat.engine.inspection import graph_beside
 
     manifest = getattr(engine, "manifest", None)
-    recorded = (manifest or {}).get("graph_sha256")
-    if given is not None and recorded and given.is_file() and sha256_of(given) != recorded:
+    recorded = manifest.graph_sha256 if manifest else None
+    if given is not None and recorded and is_file(given) and sha256_of(given) != recorded:
         raise UsageError(
             f"'{given}' is not the graph that '{path}' was built from: its SHA-256 differs.",
             "Give that graph, or build the engine of this one.",

@@ -76,7 +76,7 @@ def finish(
         **provenance,
         "qdq_pairs": summary.pairs,
         "int8_share": summary.int8_share,
-        IO_NAMES: record_of(names),
+        IO_NAMES: asdict(record_of(names)),
         "verification": asdict(verification),
     }
     model.metadata_props[METADATA_KEY] = json.dumps(record, sort_keys=True)

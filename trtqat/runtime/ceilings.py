@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from trtqat.errors import UsageError
-from trtqat.files import write_atomically
+from trtqat.files import read_input, why_unreadable, write_atomically
+from trtqat.typed_json import parse_json, read_as
 
 
 @dataclass(frozen=True)
@@ -48,13 +49,14 @@ def read_ceilings(path: Path, *, gpu: str | None) -> Ceilings:
         UsageError: It is no such file, or they are another GPU's.
     """
     try:
-        found = Ceilings(**json.loads(path.read_text(encoding="utf-8")))
+        found = read_as(Ceilings, parse_json(read_input(path, most_bytes=2**20)))
         rates = (found.int8_ops_per_s, found.fp16_ops_per_s, found.bytes_per_s)
         if not all(rate > 0 for rate in rates):
             raise ValueError("a rate is not positive")
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError) as error:
+        why = why_unreadable(error) if isinstance(error, OSError) else error
         raise UsageError(
-            f"'{path}' holds no ceilings of a GPU ({type(error).__name__}: {error}).",
+            f"'{path}' holds no ceilings of a GPU: {why}.",
             "Remove it, and inspect --roofline measures and writes them again.",
         ) from error
     if gpu is not None and found.gpu != gpu:

@@ -42,7 +42,7 @@ class Engine:
         io: Their names, and whether their order is known.
         profiles: Shapes of the first optimization profile, by input.
         batch_range: Smallest and largest batch.
-        manifest: Fields of the manifest beside the plan, or None.
+        manifest: The manifest beside the plan, or None.
         tensorrt: The TensorRT that runs it.
         size_bytes: Of the plan.
     """
@@ -123,7 +123,7 @@ class Engine:
         )
         self._bindings = in_order(bindings, self.io.inputs)
         self.outputs = in_order(outputs, self.io.outputs)
-        provenance = (self.manifest or {}).get("provenance", {})
+        provenance = self.manifest.provenance if self.manifest else {}
         self.input_scales = input_scales(self._bindings, provenance)
         self._quantizers = {
             each: open_quantizer(scale) for each, scale in self.input_scales.items()

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from trtqat.errors import TrtqatError
 from trtqat.extras import require
-from trtqat.files import sha256_of
-from trtqat.io_names import IoNames, read_names
+from trtqat.files import is_file, sha256_of
+from trtqat.io_names import IoNames, NameRecord, record_of
+from trtqat.runtime.manifest import Manifest
 
 _LOG = logging.getLogger(__name__)
 
 
 def names_of_engine(
     plan: Path,
-    manifest: Mapping[str, Any] | None,
+    manifest: Manifest | None,
     inputs: Sequence[str],
     outputs: Sequence[str],
     *,
@@ -29,7 +29,7 @@ def names_of_engine(
 
     Args:
         plan: The plan file, beside which the graph may lie.
-        manifest: Fields of its manifest.
+        manifest: Its manifest, if it has one.
         inputs: In TensorRT's order.
         outputs: Likewise.
         graph: The graph, if the user gave it.
@@ -38,7 +38,7 @@ def names_of_engine(
         The names; with ``is_ordered`` False, and in TensorRT's order, where there are several
         outputs and nothing tells.
     """
-    recorded = read_names(manifest or {})
+    recorded = manifest.io_names if manifest else None
     if recorded is None and max(len(inputs), len(outputs)) > 1:
         recorded = _of_graph_file(plan, manifest, graph)
     if recorded is None or not set(outputs) <= set(recorded.outputs):
@@ -51,27 +51,24 @@ def names_of_engine(
     return IoNames(tuple(taken), tuple(kept), returned)
 
 
-def _of_graph_file(
-    plan: Path, manifest: Mapping[str, Any] | None, given: Path | None
-) -> IoNames | None:
+def _of_graph_file(plan: Path, manifest: Manifest | None, given: Path | None) -> NameRecord | None:
     """Those of the graph that an engine was built from; None if there is none that is known."""
-    path = given or _beside(plan, manifest or {})
+    path = given or _beside(plan, manifest)
     if path is None:
         return None
     try:
         require("onnx", extra="cuda12", purpose="Reading a graph")
         from trtqat.graph.names import read_io_names
 
-        return read_io_names(path)
+        return record_of(read_io_names(path))
     except TrtqatError as error:
         _LOG.warning("The order of the outputs of '%s' is not known: %s", plan, error)
         return None
 
 
-def _beside(plan: Path, manifest: Mapping[str, Any]) -> Path | None:
-    name, digest = manifest.get("graph"), manifest.get("graph_sha256")
+def _beside(plan: Path, manifest: Manifest | None) -> Path | None:
     # A manifest from elsewhere must not lead out of the directory.
-    if not isinstance(name, str) or not name or Path(name).name != name:
+    if manifest is None or not manifest.graph or Path(manifest.graph).name != manifest.graph:
         return None
-    path = plan.with_name(name)
-    return path if path.is_file() and sha256_of(path) == digest else None
+    path = plan.with_name(manifest.graph)
+    return path if is_file(path) and sha256_of(path) == manifest.graph_sha256 else None

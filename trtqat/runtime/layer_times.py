@@ -6,7 +6,6 @@ the layers exceeds the end-to-end time: these figures say where time goes, not h
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections import defaultdict
 from collections.abc import Mapping
@@ -14,8 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trtqat.errors import UsageError
+from trtqat.files import read_input, why_unreadable
 from trtqat.runtime.engine import Engine
 from trtqat.runtime.session import EngineSession
+from trtqat.typed_json import parse_json, read_as
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,20 @@ def measure_layers(
     return LayerTimes(tuple(measured))
 
 
+@dataclass(frozen=True)
+class _Row:
+    """Fields as trtexec spells them."""
+
+    name: str | None = None
+    medianMs: float | None = None  # noqa: N815
+    averageMs: float | None = None  # noqa: N815
+
+
+@dataclass(frozen=True)
+class _Rows:
+    rows: tuple[_Row, ...]
+
+
 def read_profile(path: Path) -> dict[str, float]:
     """Median time by layer in ms, from what ``trtexec --exportProfile`` or ``LayerTimes`` wrote.
 
@@ -99,14 +114,21 @@ def read_profile(path: Path) -> dict[str, float]:
     times: dict[str, float] = defaultdict(float)
     try:
         # trtexec writes names as they are, raw control characters of 8.6 among them.
-        for row in json.loads(path.read_text(encoding="utf-8"), strict=False):
-            if "name" in row:
-                # Older versions of trtexec write no medians.
-                times[str(row["name"])] += float(row.get("medianMs", row.get("averageMs")))
-    except (OSError, ValueError, TypeError) as error:
+        for row in read_as(_Rows, {"rows": parse_json(read_input(path), foreign=True)}).rows:
+            # The first row tells the number of passes.
+            if row.name is None:
+                continue
+            # Older versions of trtexec write no medians.
+            time_ms = row.averageMs if row.medianMs is None else row.medianMs
+            if time_ms is None or time_ms < 0:
+                raise ValueError(f"'{row.name[:40]}' has no time")
+            times[row.name] += time_ms
+    except OSError as error:
         raise UsageError(
-            f"'{path}' holds no times of layers ({type(error).__name__}: {error}).", _WAY_OUT
+            f"'{path}' holds no times of layers: {why_unreadable(error)}.", _WAY_OUT
         ) from error
+    except ValueError as error:
+        raise UsageError(f"'{path}' holds no times of layers: {error}.", _WAY_OUT) from error
     if not times:
         raise UsageError(f"'{path}' holds no times of layers.", _WAY_OUT)
     return dict(times)

@@ -9,19 +9,27 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+import os
+import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trtqat.errors import PlanError
+from trtqat.files import read_input, why_unreadable
+from trtqat.io_names import NameRecord
 from trtqat.runtime.signature import check_signature
-from trtqat.tensors import TensorSpec
+from trtqat.tensors import DYNAMIC, TensorSpec
+from trtqat.typed_json import parse_json, read_as
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 SCHEMA_VERSION = 1
+_MOST_BYTES = 64 * 2**20
+_LONGEST = 1000
+_SHA256 = re.compile("[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -80,7 +88,7 @@ class Manifest:
     build_seconds: float
     created: str
     device_memory_bytes: int | None = None
-    io_names: Mapping[str, Sequence[str]] | None = None
+    io_names: NameRecord | None = None
     schema_version: int = field(default=SCHEMA_VERSION)
 
     def to_json(self) -> str:
@@ -93,9 +101,55 @@ def manifest_path(plan: Path) -> Path:
     return plan.with_name(plan.name + ".json")
 
 
+def read_manifest(plan: Path, *, trust: Ed25519PublicKey | None = None) -> Manifest | None:
+    """Reads the manifest beside a plan; whoever has it may rely on the type of every field.
+
+    Args:
+        plan: The plan file, which need not be there.
+        trust: Whose signature the manifest must have; None asks for none.
+
+    Returns:
+        The manifest, or None if there is none.
+
+    Raises:
+        PlanError: The manifest is not readable, of a newer schema, not signed as asked, or a field
+            of it is missing, of another type or beyond what it can be.
+    """
+    beside = manifest_path(plan)
+    # Not what exists: a link that leads nowhere is a manifest that cannot be read.
+    if not os.path.lexists(beside):
+        if trust is not None:
+            raise PlanError(
+                f"The plan '{plan}' has no manifest beside it, so nothing of it is signed.",
+                "Copy its .json and .sig from the build host.",
+            )
+        return None
+    try:
+        content = read_input(beside, most_bytes=_MOST_BYTES)
+    except OSError as error:
+        raise _unreadable(beside, why_unreadable(error)) from error
+    # Nothing is made of what somebody else may have written.
+    if trust is not None:
+        check_signature(plan, content, trust)
+    try:
+        fields = parse_json(content)
+        schema = read_as(_Schema, fields).schema_version
+        if schema > SCHEMA_VERSION:
+            raise PlanError(
+                f"The manifest '{beside}' has schema {schema}; this version reads up to "
+                f"{SCHEMA_VERSION}.",
+                "Upgrade trtqat on this host.",
+            )
+        manifest = read_as(Manifest, fields)
+        _check_values(manifest)
+    except ValueError as error:
+        raise _unreadable(beside, str(error)) from error
+    return manifest
+
+
 def check_plan(
     plan: bytes, path: Path, *, trust: Ed25519PublicKey | None = None
-) -> Mapping[str, Any] | None:
+) -> Manifest | None:
     """Compares a plan with the manifest beside it.
 
     Args:
@@ -104,42 +158,83 @@ def check_plan(
         trust: Whose signature the manifest must have; None asks for none.
 
     Returns:
-        The manifest's fields, or None if there is no manifest.
+        The manifest, or None if there is none.
 
     Raises:
-        PlanError: The manifest is not readable, of a newer schema, of another plan, or not signed
-            as asked.
+        PlanError: The manifest is none (``read_manifest``), or another plan's.
     """
-    beside = manifest_path(path)
-    if not beside.exists():
-        if trust is not None:
-            raise PlanError(
-                f"The plan '{path}' has no manifest beside it, so nothing of it is signed.",
-                "Copy its .json and .sig from the build host.",
-            )
-        return None
-    try:
-        content = beside.read_bytes()
-        fields = json.loads(content)
-        recorded, schema = fields["plan_sha256"], int(fields["schema_version"])
-    except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
-        raise PlanError(
-            f"The manifest '{beside}' cannot be read ({type(error).__name__}: {error}).",
-            "Copy plan and manifest again from the build host, together.",
-        ) from error
-    if trust is not None:
-        check_signature(path, content, trust)
-    if schema > SCHEMA_VERSION:
-        raise PlanError(
-            f"The manifest '{beside}' has schema {schema}; this version reads up to "
-            f"{SCHEMA_VERSION}.",
-            "Upgrade trtqat on this host.",
-        )
-    if recorded != hashlib.sha256(plan).hexdigest():
+    manifest = read_manifest(path, trust=trust)
+    if manifest is not None and manifest.plan_sha256 != hashlib.sha256(plan).hexdigest():
         raise PlanError(
             f"The plan '{path}' is not the one that its manifest describes: the SHA-256 differs.",
             "It was changed or damaged on the way, or belongs to another manifest; copy both "
             "again from the build host.",
         )
-    manifest: Mapping[str, Any] = fields
     return manifest
+
+
+@dataclass(frozen=True)
+class _Schema:
+    """What is read of a manifest of any schema."""
+
+    schema_version: int
+
+
+@dataclass(frozen=True)
+class _KnownOptions:
+    """Types of the build options; the default is what a build without the option records."""
+
+    precision: str = "int8"
+    workspace_bytes: int | None = None
+    optimization_level: int | None = None
+    timing_cache: bool = False
+    tactic_sources: str = ""
+    version_compatible: bool = False
+    exclude_lean_runtime: bool = False
+    strip_weights: bool = False
+    hardware_compatibility: str = "none"
+
+
+def _check_values(manifest: Manifest) -> None:
+    """What the types do not tell.
+
+    Raises:
+        ValueError: A field is beyond what it can be.
+    """
+    read_as(_KnownOptions, manifest.options, "options")
+    for name in ("plan_sha256", "graph_sha256"):
+        _require(bool(_SHA256.fullmatch(getattr(manifest, name))), name, "a SHA-256")
+    for name in ("graph", "tensorrt", "cuda", "driver", "gpu", "compute_capability", "platform"):
+        # Longer digits are no version, and no number to Python.
+        _require(len(getattr(manifest, name)) <= _LONGEST, name, "a name or version")
+    _require(manifest.schema_version >= 1, "schema_version", "1 or more")
+    for name in ("plan_bytes", "build_seconds"):
+        _require(getattr(manifest, name) >= 0, name, "0 or more")
+    _require((manifest.device_memory_bytes or 0) >= 0, "device_memory_bytes", "0 or more")
+    for kind, specs in (("inputs", manifest.inputs), ("outputs", manifest.outputs)):
+        names = [spec.name for spec in specs]
+        _require(len(set(names)) == len(names), kind, "a list of different names")
+        for spec in specs:
+            sound = all(dim >= DYNAMIC for dim in spec.shape)
+            _require(sound, f"{kind}: {spec.name}", "a shape")
+    if manifest.io_names is not None:
+        for kind, listed in asdict(manifest.io_names).items():
+            _require(len(set(listed)) == len(listed), f"io_names.{kind}", "different names")
+    for name, shapes in manifest.profiles.items():
+        each = (shapes.min, shapes.opt, shapes.max)
+        sound = len(set(map(len, each))) == 1 and all(
+            0 <= low <= best <= high for low, best, high in zip(*each, strict=True)
+        )
+        _require(sound, f"profiles.{name}", "three shapes that ascend")
+
+
+def _require(sound: bool, field_name: str, what: str) -> None:
+    if not sound:
+        raise ValueError(f"'{field_name}' is not {what}")
+
+
+def _unreadable(path: Path, why: str) -> PlanError:
+    return PlanError(
+        f"The manifest '{path}' cannot be read: {why}.",
+        "Copy plan and manifest again from the build host, together.",
+    )

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trtqat.errors import PlanError
-from trtqat.files import is_onnx
+from trtqat.files import is_onnx, read_input, why_unreadable
 
 _TAG = b"ftrt"
 _HEADER_BYTES = 28
@@ -46,10 +46,10 @@ def read_plan(path: Path) -> tuple[bytes, PlanHeader]:
         PlanError: There is no such file, it is not a plan, or it is truncated.
     """
     try:
-        plan = path.read_bytes()
+        plan = read_input(path)
     except OSError as error:
         raise PlanError(
-            f"The plan '{path}' cannot be read: {error.strerror}.", "Check the path."
+            f"The plan '{path}' cannot be read: {why_unreadable(error)}.", "Check the path."
         ) from error
     return plan, parse_header(plan, str(path))
 

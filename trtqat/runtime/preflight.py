@@ -6,16 +6,16 @@ plan → manifest → TensorRT → platform → GPU → driver → memory → co
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from trtqat.errors import MissingError, PlanError
 from trtqat.runtime.compatibility import version_tuple
 from trtqat.runtime.flavours import Flavour, TensorRTFlavour, choose_flavour
 from trtqat.runtime.host import Host
-from trtqat.runtime.manifest import check_plan
+from trtqat.runtime.manifest import Manifest, check_plan
 from trtqat.runtime.plan import PlanHeader, read_plan
 from trtqat.runtime.signature import read_public_key
 
@@ -52,7 +52,7 @@ class Preflight:
             asked of it.
         plan: Content of the plan file; empty if it is none.
         header: Its header; None likewise.
-        manifest: Fields of the manifest beside it; None if there is none.
+        manifest: The manifest beside it; None if there is none.
         flavour: The TensorRT that runs it; None if none does.
         code_allowed: Whether it may bring a library of its own.
     """
@@ -60,7 +60,7 @@ class Preflight:
     checks: tuple[Check, ...]
     plan: bytes = b""
     header: PlanHeader | None = None
-    manifest: Mapping[str, Any] | None = None
+    manifest: Manifest | None = None
     flavour: TensorRTFlavour | None = None
     code_allowed: bool = False
 
@@ -125,12 +125,11 @@ def preflight(
     checks.append(_WITHOUT_MANIFEST if manifest is None else _WITH_MANIFEST)
     if key is not None:
         checks.append(Check("signature", "passed", f"The manifest is signed with {trust}."))
-    known = manifest or {}
-    chosen, check = _tensorrt(header, known, host, flavour)
-    checks += [check, *check_manifest(known, host), _memory(len(content), known, host)]
+    chosen, check = _tensorrt(header, manifest, host, flavour)
+    checks += [check, *check_manifest(manifest, host), _memory(len(content), manifest, host)]
     if header.is_version_compatible:
         allowed = True if key is not None else allow_engine_code
-        checks.append(_code(known, allowed))
+        checks.append(_code(manifest, allowed))
     return Preflight(
         tuple(checks), content, header, manifest, chosen, bool(allow_engine_code or key)
     )
@@ -160,7 +159,7 @@ def _described(content: bytes, header: PlanHeader) -> Check:
 
 
 def _tensorrt(
-    header: PlanHeader, manifest: Mapping[str, Any], host: Host, wanted: Flavour | None
+    header: PlanHeader, manifest: Manifest | None, host: Host, wanted: Flavour | None
 ) -> tuple[TensorRTFlavour | None, Check]:
     try:
         chosen = choose_flavour(
@@ -177,11 +176,11 @@ def _tensorrt(
     return chosen, Check("TensorRT", "passed", f"{chosen.version} ({chosen.flavour}) runs it.")
 
 
-def _lean_excluded(manifest: Mapping[str, Any]) -> bool:
-    return bool((manifest.get("options") or {}).get("exclude_lean_runtime"))
+def _lean_excluded(manifest: Manifest | None) -> bool:
+    return manifest is not None and bool(manifest.options.get("exclude_lean_runtime"))
 
 
-def _code(manifest: Mapping[str, Any], allowed: bool | None) -> Check:
+def _code(manifest: Manifest | None, allowed: bool | None) -> Check:
     if _lean_excluded(manifest):
         # The word of a manifest that nobody signed: TensorRT is not given the permission either.
         return Check("trust", "passed", "It was built without a library of its own.")
@@ -196,16 +195,16 @@ def _code(manifest: Mapping[str, Any], allowed: bool | None) -> Check:
     )
 
 
-def check_manifest(manifest: Mapping[str, Any], host: Host) -> Iterator[Check]:
+def check_manifest(manifest: Manifest | None, host: Host) -> Iterator[Check]:
     """What a manifest says of the build host, against this one: platform, GPU, driver.
 
     Args:
-        manifest: Its fields; empty if there is none.
+        manifest: The manifest; None if there is none.
         host: This host.
     """
     unknown = "The plan does not tell without its manifest."
-    built_for = manifest.get("platform")
-    if built_for is None:
+    built_for = manifest.platform if manifest else ""
+    if not built_for:
         yield Check("platform", "unknown", unknown)
     elif built_for == host.platform:
         yield Check("platform", "passed", f"{built_for}.")
@@ -217,10 +216,10 @@ def check_manifest(manifest: Mapping[str, Any], host: Host) -> Iterator[Check]:
             "Build it on a host of this platform: plans do not move between them.",
         )
     yield _gpu(manifest, host)
-    driver = manifest.get("driver")
+    driver = manifest.driver if manifest else ""
     if not host.gpus or not driver or not host.driver:
         yield Check("driver", "unknown", unknown if not driver else "There is no driver here.")
-    elif version_tuple(host.driver) >= version_tuple(str(driver)):
+    elif version_tuple(host.driver) >= version_tuple(driver):
         yield Check("driver", "passed", f"{host.driver}; built with {driver}.")
     else:
         yield Check(
@@ -231,7 +230,7 @@ def check_manifest(manifest: Mapping[str, Any], host: Host) -> Iterator[Check]:
         )
 
 
-def _gpu(manifest: Mapping[str, Any], host: Host) -> Check:
+def _gpu(manifest: Manifest | None, host: Host) -> Check:
     if not host.gpus:
         return Check(
             "GPU",
@@ -240,11 +239,11 @@ def _gpu(manifest: Mapping[str, Any], host: Host) -> Check:
             "Run it on a host with an NVIDIA GPU; nvidia-smi must list it.",
         )
     gpu = host.gpus[0]
-    capability = manifest.get("compute_capability")
-    if not capability:
+    if manifest is None or not manifest.compute_capability:
         return Check("GPU", "unknown", f"{gpu.name}; for which GPU the plan is, it does not tell.")
-    level = str((manifest.get("options") or {}).get("hardware_compatibility", "none"))
-    built = f"{manifest.get('gpu')} ({capability})"
+    capability = manifest.compute_capability
+    level = str(manifest.options.get("hardware_compatibility", "none"))
+    built = f"{manifest.gpu} ({capability})"
     here = f"{gpu.name} ({gpu.compute_capability})"
     fits = gpu.compute_capability == capability
     if level == "ampere+":
@@ -258,7 +257,7 @@ def _gpu(manifest: Mapping[str, Any], host: Host) -> Check:
             + f"; this is {here}.",
             "Build it on a GPU of this kind, or with --hardware-compatibility ampere+.",
         )
-    if gpu.name == manifest.get("gpu"):
+    if gpu.name == manifest.gpu:
         return Check("GPU", "passed", f"{here}, as at the build.")
     if level != "none":
         return Check("GPU", "passed", f"{here}; built for {built} and compatible ones ({level}).")
@@ -270,11 +269,11 @@ def _gpu(manifest: Mapping[str, Any], host: Host) -> Check:
     )
 
 
-def _memory(plan_bytes: int, manifest: Mapping[str, Any], host: Host) -> Check:
+def _memory(plan_bytes: int, manifest: Manifest | None, host: Host) -> Check:
     if not host.gpus or not host.gpus[0].memory_bytes:
         return Check("memory", "unknown", "There is no GPU to ask.")
     free = host.gpus[0].free_bytes
-    scratch = int(manifest.get("device_memory_bytes") or 0)
+    scratch = (manifest.device_memory_bytes if manifest else None) or 0
     needed = plan_bytes + scratch
     what = "weights and one execution context" if scratch else "the weights alone"
     finding = f"{free / 2**20:,.0f} MiB free; {what} need about {needed / 2**20:,.0f} MiB."

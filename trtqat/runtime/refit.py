@@ -7,21 +7,21 @@ builder was never run.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from trtqat.errors import MissingError, PlanError
-from trtqat.files import sha256_of
+from trtqat.files import is_file, sha256_of
+from trtqat.runtime.manifest import Manifest
 from trtqat.runtime.tensorrt_library import Messages
 
 
-def check_weights(manifest: Mapping[str, Any] | None, plan: Path, weights: Path | None) -> None:
+def check_weights(manifest: Manifest | None, plan: Path, weights: Path | None) -> None:
     """Whether a plan lacks weights, and whether these are its own.
 
     Args:
-        manifest: Fields of the plan's manifest, if it has one.
+        manifest: The plan's, if it has one.
         plan: The plan file, for messages.
         weights: The ONNX file that was given for it, if one was.
 
@@ -29,9 +29,8 @@ def check_weights(manifest: Mapping[str, Any] | None, plan: Path, weights: Path 
         PlanError: The plan needs weights and none are given, has its own, or was built from
             another file.
     """
-    fields = manifest or {}
-    graph = fields.get("graph", "its ONNX file")
-    is_stripped = bool((fields.get("options") or {}).get("strip_weights"))
+    graph = manifest.graph if manifest else "its ONNX file"
+    is_stripped = manifest is not None and bool(manifest.options.get("strip_weights"))
     if is_stripped and weights is None:
         raise PlanError(
             f"The plan '{plan}' was built without its weights.",
@@ -41,9 +40,9 @@ def check_weights(manifest: Mapping[str, Any] | None, plan: Path, weights: Path 
         return
     if manifest is not None and not is_stripped:
         raise PlanError(f"The plan '{plan}' has its weights.", "Leave out --weights.")
-    if not weights.is_file():
+    if not is_file(weights):
         raise PlanError(f"There is no file '{weights}'.", "Check the path given to --weights.")
-    if manifest is not None and sha256_of(weights) != fields.get("graph_sha256"):
+    if manifest is not None and sha256_of(weights) != manifest.graph_sha256:
         raise PlanError(
             f"'{weights}' is not the graph that '{plan}' was built from: the SHA-256 differs.",
             f"Give the very file: {graph}.",

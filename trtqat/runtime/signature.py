@@ -12,8 +12,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, TypeGuard
 
-from trtqat.errors import PlanError, UsageError
+from trtqat.errors import PlanError, UsageError, first_line
 from trtqat.extras import require
+from trtqat.files import read_input, why_unreadable
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import (
@@ -36,9 +37,14 @@ def read_private_key(path: Path) -> Ed25519PrivateKey:
     """
     serialization = _cryptography("Signing a plan")
     try:
-        key: object = serialization.load_pem_private_key(path.read_bytes(), password=None)
-    except (OSError, ValueError, TypeError) as error:
-        raise UsageError(f"'{path}' cannot be read as a private key: {error}.", _MAKE) from error
+        pem = read_input(path, most_bytes=_MOST_BYTES)
+        key: object = serialization.load_pem_private_key(pem, password=None)
+    except OSError as error:
+        raise UsageError(f"'{path}' cannot be read: {why_unreadable(error)}.", _MAKE) from error
+    # cryptography has exceptions of its own for algorithms and curves that it does not know, and
+    # TypeError for a key that wants a password.
+    except Exception as error:
+        raise UsageError(f"'{path}' is no private key: {_reason(error)}.", _MAKE) from error
     if not _is_private(key):
         raise UsageError(f"'{path}' holds another kind of key than Ed25519.", _MAKE)
     return key
@@ -53,14 +59,25 @@ def read_public_key(path: Path) -> Ed25519PublicKey:
     """
     serialization = _cryptography("Checking a signature")
     try:
-        key: object = serialization.load_pem_public_key(path.read_bytes())
-    except (OSError, ValueError, TypeError) as error:
-        raise UsageError(f"'{path}' cannot be read as a public key: {error}.", _EXTRACT) from error
+        pem = read_input(path, most_bytes=_MOST_BYTES)
+        key: object = serialization.load_pem_public_key(pem)
+    except OSError as error:
+        raise UsageError(f"'{path}' cannot be read: {why_unreadable(error)}.", _EXTRACT) from error
+    except Exception as error:
+        raise UsageError(f"'{path}' is no public key: {_reason(error)}.", _EXTRACT) from error
     if not _is_public(key):
         raise UsageError(f"'{path}' holds another kind of key than Ed25519.", _EXTRACT)
     return key
 
 
+def _reason(error: Exception) -> str:
+    """A foreign message as the end of a sentence: some are tuples, and pages long."""
+    text = first_line(error)
+    return text if len(text) <= _LONGEST_REASON else f"{text[:_LONGEST_REASON]}…"
+
+
+_MOST_BYTES = 2**20
+_LONGEST_REASON = 120
 _MAKE = "Make one with: openssl genpkey -algorithm ed25519 -out key.pem"
 _EXTRACT = "Take it from the private key: openssl pkey -in key.pem -pubout -out public.pem"
 
@@ -90,12 +107,17 @@ def check_signature(plan: Path, manifest: bytes, key: Ed25519PublicKey) -> None:
 
     path = signature_path(plan)
     try:
-        signature = base64.b64decode(path.read_bytes(), validate=False)
+        signature = base64.b64decode(read_input(path, most_bytes=_MOST_BYTES), validate=False)
         key.verify(signature, manifest)
-    except OSError as error:
+    except FileNotFoundError as error:
         raise PlanError(
             f"The plan '{plan}' is not signed: there is no '{path.name}' beside it.",
             "Copy it from the build host, or build with --sign.",
+        ) from error
+    except OSError as error:
+        raise PlanError(
+            f"The signature '{path}' cannot be read: {why_unreadable(error)}.",
+            "Copy it again from the build host.",
         ) from error
     except (InvalidSignature, binascii.Error) as error:
         raise PlanError(
