@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 from tests.plans import make_manifest, make_plan
-from trtqat.errors import DataError, PlanError
+from trtqat.errors import DataError, PlanError, UsageError
 from trtqat.files import sha256_of
 from trtqat.io_names import (
     IO_NAMES,
@@ -174,11 +174,13 @@ def test_beside_an_older_manifest_lies_the_graph(tmp_path: Path, order: tuple[st
     graph, plan = two_outputs(tmp_path / "m.onnx"), tmp_path / "m.engine"
     found = names_of_engine(plan, manifest_of("m.onnx", sha256_of(graph)), ["x"], order)
     assert found == IoNames(("x",), ("zeta", "alpha"))
-    # Another file of that name tells nothing, unless the user says that it is the graph.
+    # Another file of that name tells nothing, and without a manifest the user has to say it.
     other = manifest_of("m.onnx")
     found = names_of_engine(plan, other, ["x"], order)
     assert found == IoNames(("x",), order, is_ordered=False)
-    found = names_of_engine(plan, other, ["x"], order, graph=graph)
+    with pytest.raises(UsageError, match="is not the graph that"):
+        names_of_engine(plan, other, ["x"], order, graph=graph)
+    found = names_of_engine(plan, None, ["x"], order, graph=graph)
     assert found == IoNames(("x",), ("zeta", "alpha"))
 
 

@@ -18,6 +18,7 @@ from trtqat.cli.console import (
     check_outputs,
     command,
     print_json,
+    say,
 )
 from trtqat.cli.graph_words import (
     describe_findings,
@@ -208,14 +209,14 @@ def _inspect_graph(
         "findings": [asdict(finding) for finding in findings],
     }
     if not print_json(result, json):
-        typer.echo(
+        say(
             f"{path}: opset {summary.opset}, {summary.pairs} Q/DQ pairs, "
             f"{summary.batch_norms} BatchNorms\n"
             f"{describe_summary(summary)}\n{describe_findings(findings)}"
         )
         shown = warnings if quiet else findings
         if shown:
-            typer.echo("\n" + explain(shown, places=len(shown) if verbose else _PLACES))
+            say("\n" + explain(shown, places=len(shown) if verbose else _PLACES))
     if strict and warnings:
         raise GateError(
             f"Lint warns {len(warnings)} times, first of '{warnings[0].where}'.",

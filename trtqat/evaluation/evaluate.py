@@ -80,6 +80,13 @@ def evaluate(
         steps=steps,
         progress=progress,
     )
+    if comparison.predictions.output is None:
+        _LOG.warning(
+            "Which of its outputs %s is the first one of '%s' is not known, so no prediction is "
+            "compared: TensorRT has an order of its own. Give the graph: --graph model.onnx",
+            ", ".join(map(repr, comparison.outputs)),
+            model.name,
+        )
     if recorded is not None:
         comparison = compare_with(recorded, comparison)
     drift = Drift()

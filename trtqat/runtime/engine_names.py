@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from trtqat.errors import TrtqatError
+from trtqat.errors import TrtqatError, UsageError
 from trtqat.extras import require
 from trtqat.files import is_file, sha256_of
 from trtqat.io_names import IoNames, NameRecord, record_of
@@ -56,6 +56,12 @@ def _of_graph_file(plan: Path, manifest: Manifest | None, given: Path | None) ->
     path = given or _beside(plan, manifest)
     if path is None:
         return None
+    recorded = manifest.graph_sha256 if manifest else None
+    if recorded and is_file(path) and sha256_of(path) != recorded:
+        raise UsageError(
+            f"'{path}' is not the graph that '{plan}' was built from: its SHA-256 differs.",
+            "Give that graph, or build the engine of this one.",
+        )
     try:
         require("onnx", extra="cuda12", purpose="Reading a graph")
         from trtqat.graph.names import read_io_names
