@@ -249,7 +249,8 @@ def evaluate(
         if is_onnx(model):
             engines_only = {
                 "--in-flight": in_flight is not None,
-                "--cuda-graph": cuda_graph is not None,
+                "--cuda-graph": cuda_graph is True,
+                "--no-cuda-graph": cuda_graph is False,
                 "--allow-engine-code": allow_engine_code,
                 "--timing-cache": timing_cache is not None,
                 "--graph": graph is not None,
@@ -257,7 +258,8 @@ def evaluate(
             for option, given in engines_only.items():
                 if given:
                     raise UsageError(
-                        f"'{model}' is a graph; {option} is for engines.", f"Leave out {option}."
+                        f"'{model}' is a graph itself; {option} is for engines.",
+                        f"Leave out {option}.",
                     )
         cuda_graph = cuda_graph is not False
         for option, value, of, other_value in needed:
