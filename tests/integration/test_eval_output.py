@@ -147,7 +147,7 @@ def test_names_are_shown_and_not_obeyed(folder: Path) -> None:
     for text in (done.stdout, done.stderr, page):
         assert not {"\x1b", "\x07", "\x9b", "\u202e"} & set(text)
     assert SHOWN in page
-    np.savez("d.npz", **{EVIL: np.ones(3)})
+    np.savez("d.npz", **{EVIL: np.ones(3)})  # type: ignore[arg-type]
     done = trtqat("--data", "npz:d.npz")
     assert done.exit_code == 2
     assert SHOWN in done.stderr

@@ -131,6 +131,7 @@ def inspect(
                 "--export-profile": export_profile,
                 "--trust": trust,
                 "--weights": weights,
+                "--allow-engine-code": allow_engine_code,
                 "--strict": strict,
             }
             for option, value in ignored.items():
@@ -179,14 +180,16 @@ def inspect(
                 export_profile,
                 trust,
                 weights,
+                allow_engine_code,
                 roofline,
                 ceilings,
                 profile,
             )
         ):
             raise UsageError(
-                f"'{file}' is a graph; --graph, --require-int8, --trust, --weights, --roofline, "
-                "--ceilings, --profile, --export-layer-info and --export-profile are for engines.",
+                f"'{file}' is a graph; --graph, --require-int8, --trust, --weights, "
+                "--allow-engine-code, --roofline, --ceilings, --profile, --export-layer-info and "
+                "--export-profile are for engines.",
                 "Give model.engine, or LAYERS.json from trtexec --exportLayerInfo=layers.json.",
             )
         else:

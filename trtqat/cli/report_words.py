@@ -31,13 +31,13 @@ def report_tables(report: Report) -> list[Table]:
         columns = ["step", "top-1", "same as before", "SQNR to before", "lost, gained"]
         rows = [_step(step) for step in report.comparison.steps]
         tables.append(("Where accuracy changes", columns, rows))
-    compared = list(_compared(report))
+    agreements = list(_compared(report))
     # Of an only output the other tables say it.
-    if any(len(agreement.outputs) > 1 for _, _, agreement in compared):
+    if any(len(agreement.outputs) > 1 for _, _, agreement in agreements):
         columns = ["model", "against", "output", "shape", "SQNR", "largest difference"]
         rows = [
             [name, other, *_output(each)]
-            for name, other, agreement in compared
+            for name, other, agreement in agreements
             for each in agreement.outputs
         ]
         tables.append(("Every output", columns, rows))

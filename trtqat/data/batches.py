@@ -129,13 +129,14 @@ def _refuse_not_finite(
     Raises:
         DataError: Always.
     """
-    samples = ~np.isfinite(converted).reshape(len(converted), -1).all(axis=1)
-    first = int(np.argmax(samples))
+    rows = converted.reshape(len(converted), -1)
+    samples = np.flatnonzero(~np.isfinite(rows).all(axis=1))
+    first = int(samples[0])
     value = array[first][~np.isfinite(converted[first])].flat[0]
     what = f"{value:g}, which is infinite as {spec.dtype}," if np.isfinite(value) else f"{value:g}"
     raise DataError(
         f"{source} holds {what} in sample {start + first} for input '{spec.name}' "
-        f"({int(samples.sum())} of {len(samples)} samples from {start} on hold such).",
+        f"({len(samples)} of {len(rows)} samples from {start} on hold such).",
         "No figure about such a sample means anything; mend it, or leave it out.",
     )
 

@@ -12,6 +12,7 @@ import zipfile
 from collections import Counter
 from collections.abc import Collection
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from numpy.lib import format as npy
@@ -110,7 +111,7 @@ def _read(archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str, size: in
     return np.asarray(array)
 
 
-def _header(stream: zipfile.ZipExtFile) -> tuple[tuple[int, ...], np.dtype[np.generic]]:
+def _header(stream: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[np.generic]]:
     version = npy.read_magic(stream)
     if version == (1, 0):
         shape, _, dtype = npy.read_array_header_1_0(stream)
