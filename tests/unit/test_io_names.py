@@ -14,8 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
+from tests import models
 from tests.plans import make_manifest, make_plan
+from trtqat.engine.network import read_graph_file
 from trtqat.errors import DataError, PlanError, UsageError
+from trtqat.export.from_onnx import improve_onnx
+from trtqat.export.pipeline import ExportOptions, export_onnx
 from trtqat.files import sha256_of
 from trtqat.io_names import (
     IO_NAMES,
@@ -215,3 +219,27 @@ def test_the_manifest_keeps_the_names(tmp_path: Path) -> None:
     manifest_path(plan).write_text(twice.to_json())
     with pytest.raises(PlanError, match=r"'io_names.outputs' is not different names"):
         read_manifest(plan)
+
+
+def test_a_build_knows_the_order_of_its_graph(tmp_path: Path) -> None:
+    names = IoNames(("x",), ("alpha", "zeta"), ("a", "z"))
+    assert read_graph_file(two_outputs(tmp_path / "m.onnx"), quantized=False).io.outputs == (
+        "zeta",
+        "alpha",
+    )
+    assert read_graph_file(two_outputs(tmp_path / "m.onnx", names), quantized=False).io == names
+
+
+def test_an_export_records_what_the_model_returns(tmp_path: Path) -> None:
+    example = models.EXAMPLES["two_inputs"]
+    export_onnx(example.qat(), tmp_path / "m.onnx", ExportOptions(example.inputs))
+    expected = IoNames(("image", "vector"), ("logits", "features"), ("logits", "features"))
+    assert OnnxModel(tmp_path / "m.onnx").io == expected
+    # Another export of the file keeps it, and so does a tool that changes the graph's own order.
+    improve_onnx(tmp_path / "m.onnx", tmp_path / "again.onnx", ExportOptions(()))
+    model = onnx.load(str(tmp_path / "again.onnx"))
+    outputs = list(model.graph.output)[::-1]
+    del model.graph.output[:]
+    model.graph.output.extend(outputs)
+    onnx.save(model, str(tmp_path / "again.onnx"))
+    assert OnnxModel(tmp_path / "again.onnx").io == expected
