@@ -87,10 +87,17 @@ def sqnr_db(signal: float, noise: float) -> float:
 
 @dataclass
 class Noise:
-    """SQNR of a tensor that comes piece by piece: the sums of squares so far."""
+    """SQNR of a tensor that comes piece by piece: the sums of squares so far.
+
+    Attributes:
+        signal: Of the reference.
+        noise: Of the difference.
+        count: Number of elements in both; without one there is nothing that could be equal.
+    """
 
     signal: float = 0.0
     noise: float = 0.0
+    count: int = 0
 
     def add(self, signal: Array, error: Array) -> None:
         """Adds a piece.
@@ -99,13 +106,18 @@ class Noise:
             signal: Of ``signal_and_error``, like the error.
             error: Of the same shape.
         """
-        self.signal += float(np.sum(signal**2))
-        self.noise += float(np.sum(error**2))
+        self.add_sums(float(np.sum(signal**2)), float(np.sum(error**2)), error.size)
+
+    def add_sums(self, signal: float, noise: float, count: int) -> None:
+        """Adds a piece of so many elements whose squares are summed already."""
+        self.signal += signal
+        self.noise += noise
+        self.count += count
 
     @property
     def sqnr_db(self) -> float:
-        """Of all pieces together, as ``sqnr_db``."""
-        return sqnr_db(self.signal, self.noise)
+        """Of all pieces together, as ``sqnr_db``; NaN if they hold no element."""
+        return sqnr_db(self.signal, self.noise) if self.count else math.nan
 
 
 def worst_db(several_db: Iterable[float]) -> float:

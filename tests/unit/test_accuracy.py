@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from trtqat.data.batches import Batch, Dataset, check_range
 from trtqat.errors import DataError
 from trtqat.evaluation.accuracy import measure_accuracy
-from trtqat.evaluation.counts import Accuracy, Agreement
+from trtqat.evaluation.counts import Accuracy, Agreement, OutputAgreement
 from trtqat.evaluation.protocol import Session
 from trtqat.tensors import Array, Arrays, TensorSpec
 
@@ -179,7 +179,8 @@ def test_outputs_that_are_no_logits() -> None:
     with pytest.raises(DataError, match=r"shape \(4,\) instead of \(N, classes\)"):
         measure_accuracy(flat, None, Samples(x, labels), batch_size=4)
     result = measure_accuracy(flat, flat_twin(), Samples(x, None), batch_size=4)
-    assert result.agreement == Agreement(None, 4, math.inf, 0.0)
+    same = OutputAgreement("logits", (-1,), math.inf, 0.0)
+    assert result.agreement == Agreement(None, 4, math.inf, 0.0, outputs=(same,))
 
 
 def flat_twin() -> NumpyModel:
@@ -188,7 +189,7 @@ def flat_twin() -> NumpyModel:
 
 def test_baseline_of_another_model() -> None:
     x, _ = make_samples(4)
-    with pytest.raises(DataError, match=r"returns \(4, 7\) where the baseline returns \(4,\)"):
+    with pytest.raises(DataError, match=r"\(4, 7\) for output 'logits', where .* \(4,\)"):
         measure_accuracy(NumpyModel(), flat_twin(), Samples(x, None), batch_size=4)
 
 
@@ -226,7 +227,8 @@ def test_masked_outputs_agree() -> None:
     agreement = measure_accuracy(
         NumpyModel(masked), NumpyModel(masked), data, batch_size=4
     ).agreement
-    assert agreement == Agreement(4, 4, math.inf, 0.0)
+    same = OutputAgreement("logits", (-1, 7), math.inf, 0.0)
+    assert agreement == Agreement(4, 4, math.inf, 0.0, outputs=(same,))
     # An infinity in one alone is no agreement.
     agreement = measure_accuracy(NumpyModel(masked), NumpyModel(), data, batch_size=4).agreement
     assert agreement is not None

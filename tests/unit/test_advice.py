@@ -10,9 +10,12 @@ import pytest
 from trtqat.engine.advice import advice_on_building
 from trtqat.engine.network import GraphFile
 from trtqat.engine.options import BuildOptions
+from trtqat.io_names import IoNames
 from trtqat.runtime.tensorrt_library import Messages
 
-GRAPH = GraphFile(Path("m.onnx"), "", (), 1, has_half_scales=False, provenance={})
+GRAPH = GraphFile(
+    Path("m.onnx"), "", (), 1, has_half_scales=False, provenance={}, io=IoNames(("x",), ("y",))
+)
 
 
 def test_the_first_error_in_words_is_the_reason() -> None:

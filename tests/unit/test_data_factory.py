@@ -116,3 +116,37 @@ def test_missing_function(tmp_path: Path) -> None:
     write(tmp_path, "def make():\n    pass\n")
     with pytest.raises(UsageError, match="There is no 'other'"):
         open_dataset(f"{tmp_path / 'data.py'}:other", [INPUT])
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("float('nan')", r"holds nan in sample 3 for input 'x' \(1 of 3 samples from 2 on"),
+        ("float('-inf')", "holds -inf in sample 3"),
+    ],
+)
+def test_what_is_no_number_is_named(tmp_path: Path, value: str, message: str) -> None:
+    spec = write(
+        tmp_path,
+        f"def make():\n    return [([1.0, {value} if i == 3 else i / 2], i) for i in range(5)]\n",
+    )
+    dataset = open_dataset(spec, [INPUT])
+    assert len(dataset.batch(0, 3)) == 3
+    with pytest.raises(DataError, match=message):
+        dataset.batch(2, 5)
+
+
+@pytest.mark.parametrize(
+    ("label", "message"),
+    [
+        ("2**63", "9223372036854775808 at sample 0, which is no integer of 64 bits"),
+        ("2**70", "at sample 0, which is no integer of 64 bits"),
+        ("float('nan')", "nan at sample 0"),
+        ("0.5", "one integer per sample"),
+        ("'cat'", "one integer per sample"),
+    ],
+)
+def test_labels_of_no_class(tmp_path: Path, label: str, message: str) -> None:
+    spec = write(tmp_path, f"def make():\n    return [([1.0, 2.0], {label})] * 3\n")
+    with pytest.raises(DataError, match=message):
+        open_dataset(spec, [INPUT])

@@ -110,3 +110,92 @@ def test_wrong_files(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "other.npz", "w") as archive:
         archive.writestr("readme.txt", "no array")
     assert "no array for input 'x'" in message(tmp_path / "other.npz")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_what_is_no_number_is_named(tmp_path: Path, value: float) -> None:
+    x = np.ones((3, 4), np.float32)
+    x[1, 2] = value
+    with pytest.raises(DataError, match=rf"'x' of .*d.npz' holds {value} in sample 1 for input"):
+        open_dataset(save(tmp_path / "d.npz", x=x), [INPUT])
+
+
+def test_what_is_infinite_as_the_model_takes_it_is_named(tmp_path: Path) -> None:
+    spec = save(tmp_path / "d.npz", x=np.array([[1.0] * 4, [1e300] * 4]))
+    with pytest.raises(DataError, match=r"1e\+300, which is infinite as float32, in sample 1"):
+        open_dataset(spec, [INPUT])
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (np.array([0, 2**63, 1], np.uint64), "9223372036854775808 at sample 1"),
+        (np.array([0, 1, np.nan]), "nan at sample 2"),
+    ],
+)
+def test_labels_of_no_class(tmp_path: Path, labels: Any, message: str) -> None:
+    spec = save(tmp_path / "d.npz", x=np.ones((3, 4)), labels=labels)
+    with pytest.raises(DataError, match=message):
+        open_dataset(spec, [INPUT])
+
+
+def header(shape: tuple[int, ...], dtype: str = "<f4") -> bytes:
+    text = repr({"descr": dtype, "fortran_order": False, "shape": shape}).ljust(117) + "\n"
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text.encode()
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (header((2**20, 2**20)), "declares 4398046511104 bytes"),
+        (header((2**40, 2**40)) + b"1234", "and has 4"),
+        (header((3, 4)) + bytes(47), "declares 48 bytes as float32 .3, 4., and has 47"),
+        (header((3, 4)) + bytes(49), "and has 49"),
+        (header((-3, -4)) + bytes(48), "declares 48 bytes"),
+        (header((3, 4), "|O") + bytes(96), "holds objects"),
+        (b"\x93NUMPY\x03\x00", "3.0"),
+        (b"\x93NUMPY\x01\x00\xff\xff{", "EOF|header"),
+        (b"", "EOF|magic"),
+    ],
+)
+def test_what_an_array_declares_is_what_is_stored(
+    tmp_path: Path, content: bytes, message: str, method: int
+) -> None:
+    with zipfile.ZipFile(tmp_path / "d.npz", "w", method) as archive:
+        archive.writestr("x.npy", content)
+    with pytest.raises(DataError, match=message):
+        open_dataset(f"npz:{tmp_path / 'd.npz'}", [INPUT])
+
+
+def test_a_name_twice(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "d.npz", "w") as archive:
+        archive.writestr("x.npy", header((1, 4)) + bytes(16))
+        with pytest.warns(UserWarning, match="Duplicate name"):
+            archive.writestr("x.npy", header((1, 4)) + bytes(16))
+    with pytest.raises(DataError, match="holds 'x' twice"):
+        open_dataset(f"npz:{tmp_path / 'd.npz'}", [INPUT])
+
+
+@pytest.mark.parametrize("write", [np.savez, np.savez_compressed])
+def test_a_changed_byte_is_a_sentence(tmp_path: Path, write: Any) -> None:
+    path = tmp_path / "d.npz"
+    x = np.random.default_rng(0).normal(size=(12, 4)).astype(np.float32)
+    write(path, x=x, labels=np.arange(12))
+    whole = path.read_bytes()
+    refused = 0
+    for place in range(len(whole)):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x41]) + whole[place + 1 :])
+        try:
+            dataset = open_dataset(f"npz:{path}", [INPUT])
+        except DataError:
+            refused += 1
+        else:
+            # A byte of a date, or one that only names what is not read.
+            np.testing.assert_array_equal(dataset.batch(0, 12).inputs["x"], x)
+    assert refused > len(whole) / 2
+
+
+def test_what_is_no_file(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="is no file"):
+        open_dataset(f"npz:{tmp_path}", [INPUT])

@@ -54,7 +54,7 @@ def test_report() -> None:
 
 def test_report_as_json() -> None:
     fields = json.loads(json.dumps(report(drop=1.0).to_dict()))
-    assert fields["schema_version"] == 5
+    assert fields["schema_version"] == 6
     assert fields["paired"] == {"lost": 1, "gained": 0, "p_value": 1.0}
     assert fields["agreement"]["same_top1"] == 19
     assert fields["top1_drop_points"] == pytest.approx(5.0)

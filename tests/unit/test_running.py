@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Literal
 
 import numpy as np
@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from tests.clock import Clock
 from tests.unit.test_accuracy import NumpyModel, Samples, make_samples
-from trtqat.errors import InferenceError
+from trtqat.data.batches import Batch
+from trtqat.errors import DataError, InferenceError
 from trtqat.evaluation.accuracy import measure_accuracy
 from trtqat.evaluation.protocol import Session
 from trtqat.evaluation.running import Batches, in_order, open_sessions, run_models
@@ -24,6 +25,11 @@ from trtqat.tensors import Array, Arrays, TensorSpec
 
 # No test waits so long, unless what it tests never lets its queries meet.
 _HUNG_S = 300
+
+
+def only(outputs: Mapping[str, Array]) -> Array:
+    (array,) = outputs.values()
+    return array
 
 
 class SlowModel:
@@ -104,7 +110,7 @@ def test_results_are_in_order_whatever_is_in_flight(
     batch = max(batch, low)
     found = list(run_models([model], Samples(x, labels), batch_size=batch, in_flight=lanes))
     assert [each.start for each in found] == list(range(0, count, batch))
-    np.testing.assert_array_equal(np.concatenate([each.outputs[0] for each in found]), x * 2)
+    np.testing.assert_array_equal(np.concatenate([only(each.outputs[0]) for each in found]), x * 2)
     given_labels = [each.batch.labels for each in found]
     np.testing.assert_array_equal(np.concatenate(given_labels), labels)  # type: ignore[arg-type]
     assert model.open == []
@@ -204,7 +210,7 @@ def test_another_size_is_another_session() -> None:
     runner = Batches(model)
     x, _ = make_samples(8)
     for size in (4, 4, 2):
-        assert len(runner.first_output({"x": x[:size]}, size)) == size
+        assert len(runner.outputs_by_image({"x": x[:size]}, size)["y"]) == size
         assert model.open == [size]
     runner.close()
     assert model.open == []
@@ -297,8 +303,8 @@ def test_a_row_for_each_image_whatever_leads(
     outputs = (TensorSpec("logits", declared),)
     model = NumpyModel(function, batch_range=(lowest, 8), outputs=outputs)
     for answers in run_models([model], Samples(x, None), batch_size=5):
-        seen.append(answers.outputs[0])
-        assert answers.outputs[0].shape == (len(answers.batch.inputs["x"]), *shape)
+        seen.append(only(answers.outputs[0]))
+        assert only(answers.outputs[0]).shape == (len(answers.batch.inputs["x"]), *shape)
     found = np.concatenate(seen)
     assert len(found) == 12
     if len(shape) == 2:
@@ -339,7 +345,7 @@ def test_a_model_that_declares_nothing_is_read_like_the_one_beside_it() -> None:
         lambda x: np.stack([x * 2] * 5), outputs=(TensorSpec("logits", (5, -1, 7)),)
     )
     for answers in run_models([StackedModel(), declared], Samples(x, None), batch_size=5):
-        one, two = answers.outputs
+        one, two = map(only, answers.outputs)
         assert one.shape == (len(answers.batch.inputs["x"]), 5, 7)
         np.testing.assert_array_equal(one, two)
 
@@ -348,7 +354,7 @@ def test_the_last_batch_is_read_like_the_first() -> None:
     x, _ = make_samples(10)
     # Two steps, and two images in the last batch.
     for answers in run_models([StackedModel(steps=2)], Samples(x, None), batch_size=4):
-        for image, output in zip(answers.batch.inputs["x"], answers.outputs[0], strict=True):
+        for image, output in zip(answers.batch.inputs["x"], only(answers.outputs[0]), strict=True):
             np.testing.assert_array_equal(output, [2 * image, 2 * image])
 
 
@@ -362,7 +368,7 @@ def test_an_open_dimension_of_a_fixed_batch_is_not_the_batch() -> None:
     fixed = NumpyModel(stacked, batch_range=(4, 4), outputs=(TensorSpec("logits", (4, -1, 7)),))
     beside = EightTimes()
     for answers in run_models([fixed, beside], Samples(x, None), batch_size=4):
-        for output in answers.outputs:
+        for output in map(only, answers.outputs):
             np.testing.assert_array_equal(output, stacked(answers.batch.inputs["x"]))
 
 
@@ -391,6 +397,22 @@ def test_a_fixed_batch_beside_a_model_that_declares_nothing(declared: tuple[int,
         outputs=(TensorSpec("logits", declared),),
     )
     for answers in run_models([fixed, SlowModel()], Samples(x, None), batch_size=4):
-        one, two = answers.outputs
+        one, two = map(only, answers.outputs)
         assert one.shape == (4, 7)
         np.testing.assert_array_equal(one, two)
+
+
+@pytest.mark.parametrize("labelled", [(0, 4), (4, 8)])
+@pytest.mark.parametrize("lanes", [1, 3])
+def test_labels_in_some_batches_alone(labelled: tuple[int, int], lanes: int) -> None:
+    x, labels = make_samples(12)
+
+    class Some(Samples):
+        def batch(self, start: int, stop: int) -> Batch:
+            found = super().batch(start, stop)
+            return found if labelled[0] <= start < labelled[1] else Batch(found.inputs)
+
+    model = SlowModel()
+    with pytest.raises(DataError, match=r"samples gave only some of the samples 0 to 11 a label"):
+        list(run_models([model], Some(x, labels), batch_size=4, in_flight=lanes))
+    assert model.open == []

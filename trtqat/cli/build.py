@@ -15,6 +15,7 @@ from trtqat.cli.console import (
     check_outputs,
     command,
     print_json,
+    say,
 )
 from trtqat.cli.graph_words import check_int8, coverage_record, describe_coverage
 from trtqat.errors import InferenceError, UsageError
@@ -170,7 +171,7 @@ def build(
             # The plan is built and written; not to know its layers is no failed build.
             if require_int8:
                 raise
-            typer.echo(f"Which layers run in INT8 is not known: {error}", err=True)
+            say(f"Which layers run in INT8 is not known: {error}", err=True)
         record = coverage_record(coverage) if coverage else None
         if print_json({**asdict(result), "coverage": record}, json):
             if coverage is not None:
@@ -181,7 +182,7 @@ def build(
             f"{name} {'x'.join(map(str, p.min))} … {'x'.join(map(str, p.max))}"
             for name, p in manifest.profiles.items()
         )
-        typer.echo(
+        say(
             f"{result.path}: {manifest.plan_bytes / 1e6:.1f} MB, built in "
             f"{manifest.build_seconds:.1f} s by TensorRT {manifest.tensorrt} for {manifest.gpu} "
             f"({manifest.compute_capability})\n"
@@ -189,7 +190,7 @@ def build(
         )
         if result.served is not None:
             kept = "" if result.served.is_new else "; its config.pbtxt was kept"
-            typer.echo(f"Triton: {result.served.plan}{kept}")
+            say(f"Triton: {result.served.plan}{kept}")
         if coverage is not None:
-            typer.echo(describe_coverage(coverage))
+            say(describe_coverage(coverage))
             check_int8(coverage, graph, required=require_int8)

@@ -11,16 +11,21 @@ import re
 import shlex
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import typer
 
 from trtqat.cli.process import leave_interrupted, noticed_interrupts
 from trtqat.errors import TrtqatError, UsageError
 from trtqat.files import check_input, check_writable, is_file, write_atomically
+from trtqat.text import visible, visible_line
 from trtqat.user_code import as_usage_error
+
+# Standard output while a command runs, when sys.stdout is standard error.
+_RESULTS: ContextVar[TextIO | None] = ContextVar("results", default=None)
 
 # A list of numbers as json.dumps indents it; no string of JSON holds a line break.
 _NUMBERS = re.compile(r"\[\n\s+((?:[-\d]|null)[^\[\]{}\"]*?)\n\s*\]")
@@ -89,12 +94,15 @@ WeightsOption = Annotated[
 def command(*, quiet: bool, verbose: bool) -> Iterator[None]:
     """Runs a command's body: logs to standard error, turns errors into exit codes.
 
+    Standard output is for ``say``, ``print_table`` and ``print_json`` alone. What the user's code
+    and libraries print meanwhile goes to standard error, where it spoils no JSON.
+
     Args:
         quiet: Only warnings.
         verbose: Debugging messages as well.
     """
     _configure_logging(quiet=quiet, verbose=verbose)
-    with noticed_interrupts() as interrupted:
+    with noticed_interrupts() as interrupted, _results_apart():
         try:
             yield
         except BaseException as error:
@@ -105,10 +113,34 @@ def command(*, quiet: bool, verbose: bool) -> Iterator[None]:
                 error = as_usage_error(error)
             if not isinstance(error, TrtqatError):
                 raise
-            typer.echo(f"error: {error.problem}", err=True)
+            say(f"error: {error.problem}", err=True)
             if error.remedy:
-                typer.echo(f"       {error.remedy}", err=True)
+                say(f"       {error.remedy}", err=True)
             raise typer.Exit(error.exit_code) from error
+
+
+@contextlib.contextmanager
+def _results_apart() -> Iterator[None]:
+    """Keeps standard output for results; ``print`` meanwhile writes to standard error."""
+    token = _RESULTS.set(sys.stdout)
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        _RESULTS.reset(token)
+
+
+def _results() -> TextIO:
+    return _RESULTS.get() or sys.stdout
+
+
+def say(text: str, *, err: bool = False) -> None:
+    """Writes lines for a human: to standard output or, with ``err``, to standard error.
+
+    All text goes through here, ``print_table`` or the logs, so that names in it are shown and not
+    obeyed (``trtqat.text``).
+    """
+    typer.echo(visible(text), file=sys.stderr if err else _results())
 
 
 def print_json(result: dict[str, Any], destination: str | None) -> bool:
@@ -127,7 +159,7 @@ def print_json(result: dict[str, Any], destination: str | None) -> bool:
     # A line for each number of a distribution would make a report of 30,000 lines.
     text = _NUMBERS.sub(_on_one_line, json.dumps(recorded, indent=1, default=str))
     if destination == "-":
-        typer.echo(text)
+        typer.echo(text, file=_results())
         return True
     write_atomically(Path(destination), (text + "\n").encode())
     return False
@@ -206,15 +238,15 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(*columns, box=box.MARKDOWN)
+    table = Table(*map(visible_line, columns), box=box.MARKDOWN)
     for column in table.columns[1:]:
         column.justify = "right"
     for row in rows:
-        table.add_row(*(cell.replace("|", "\\|") for cell in row))
-    console = Console(highlight=False, markup=False, emoji=False)
+        table.add_row(*(visible_line(cell).replace("|", "\\|") for cell in row))
+    console = Console(file=_results(), highlight=False, markup=False, emoji=False)
     # Cells are cut to the width of a terminal; a file has none.
     if not console.is_terminal:
-        console = Console(highlight=False, markup=False, emoji=False, width=10_000)
+        console = Console(file=_results(), highlight=False, markup=False, emoji=False, width=10_000)
     console.print(table)
 
 
@@ -237,7 +269,7 @@ def _configure_logging(*, quiet: bool, verbose: bool) -> None:
     handler = logging.StreamHandler(sys.stderr)
     if not verbose:
         handler.addFilter(_Unsaid())
-    handler.setFormatter(logging.Formatter("%(message)s"))
+    handler.setFormatter(_Visible("%(message)s"))
     for name in ("trtqat", "tensorrt"):
         logger = logging.getLogger(name)
         logger.handlers = [handler]
@@ -254,6 +286,13 @@ def _plain(value: Any) -> Any:  # noqa: ANN401
     if isinstance(value, float) and not math.isfinite(value):
         return str(float(value))
     return value
+
+
+class _Visible(logging.Formatter):
+    """Shows the names in messages, as ``say`` does."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return visible(super().format(record))
 
 
 class _Unsaid(logging.Filter):

@@ -17,6 +17,7 @@ from trtqat.cli.console import (
     check_outputs,
     command,
     print_json,
+    say,
 )
 from trtqat.errors import UsageError
 
@@ -64,8 +65,8 @@ def doctor(
             for check in checks:
                 if quiet and check.status == "passed":
                     continue
-                typer.echo(f"{check.status:8} {check.name:12} {check.finding}")
+                say(f"{check.status:8} {check.name:12} {check.finding}")
                 if check.remedy:
-                    typer.echo(f"{'':21} {check.remedy}")
+                    say(f"{'':21} {check.remedy}")
         if code:
             raise typer.Exit(code)

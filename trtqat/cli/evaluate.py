@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -25,10 +27,15 @@ from trtqat.cli.console import (
     print_json,
     print_table,
     progress_bar,
+    say,
 )
 from trtqat.cli.report_words import answers, report_tables, where_measured
 from trtqat.errors import UsageError
 from trtqat.files import is_onnx, write_atomically
+
+if TYPE_CHECKING:
+    from trtqat.cli.drift_words import Table
+    from trtqat.evaluation.report import Report
 
 
 class BaselinePrecision(str, Enum):
@@ -97,8 +104,8 @@ def evaluate(
         Path | None,
         typer.Option(
             metavar="MODEL.onnx",
-            help="What the engine was built from, for --reference, --compare and --locate. "
-            "Default: the file beside it.",
+            help="What the engine was built from, for --reference, --compare and --locate, and for "
+            "the order of outputs that its manifest lacks. Default: the file beside it.",
         ),
     ] = None,
     checkpoint: CheckpointOption = None,
@@ -128,11 +135,16 @@ def evaluate(
         float, typer.Option(min=0, help="Seconds of timing per figure; 0 times nothing.")
     ] = 3,
     in_flight: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Queries at once, on a GPU.")
-    ] = 6,
+        int | None,
+        typer.Option(min=1, metavar="N", help="Engines: queries at once. Default: 6."),
+    ] = None,
     cuda_graph: Annotated[
-        bool, typer.Option("--cuda-graph/--no-cuda-graph", help="For engine and baseline.")
-    ] = True,
+        bool | None,
+        typer.Option(
+            "--cuda-graph/--no-cuda-graph",
+            help="For engine and baseline. Default: where that works.",
+        ),
+    ] = None,
     like: Annotated[
         LikeTrtexec | None,
         typer.Option(help="Engines: time with the defaults of trtexec up to 10 or from 11, too."),
@@ -144,6 +156,13 @@ def evaluate(
     max_accuracy_drop: Annotated[
         float | None,
         typer.Option(min=0, metavar="POINTS", help="Gate: top-1 lost to the baseline."),
+    ] = None,
+    min_sqnr_db: Annotated[
+        float | None,
+        typer.Option(
+            metavar="DB",
+            help="Gate: SQNR of every output, against the baseline or else the step before.",
+        ),
     ] = None,
     min_speedup: Annotated[
         float | None,
@@ -204,7 +223,6 @@ def evaluate(
         )
         from trtqat.evaluation.sweep import parse_batch_sizes
         from trtqat.evaluation.timing import LatencyOptions
-        from trtqat.evaluation.trtexec import describe as describe_trtexec
 
         sizes = parse_batch_sizes(batch_size)
         if baseline is not None and baseline_report is not None:
@@ -240,13 +258,23 @@ def evaluate(
             ),
             ("--factory-arg", factory_arg, "--baseline", baseline or fake_quantized),
             ("--timing-cache", timing_cache, "--compare or --locate", names or locate),
-            (
-                "--graph",
-                graph,
-                "--reference, --compare or --locate",
-                reference or names or locate,
-            ),
         )
+        if is_onnx(model):
+            engines_only = {
+                "--in-flight": in_flight is not None,
+                "--cuda-graph": cuda_graph is True,
+                "--no-cuda-graph": cuda_graph is False,
+                "--allow-engine-code": allow_engine_code,
+                "--timing-cache": timing_cache is not None,
+                "--graph": graph is not None,
+            }
+            for option, given in engines_only.items():
+                if given:
+                    raise UsageError(
+                        f"'{model}' is a graph itself; {option} is for engines.",
+                        f"Leave out {option}.",
+                    )
+        cuda_graph = cuda_graph is not False
         for option, value, of, other_value in needed:
             if value and not other_value:
                 raise UsageError(f"{option} belongs to {of}.", f"Give {of}, too, or leave it out.")
@@ -258,6 +286,7 @@ def evaluate(
             trust=trust,
             flavour=runtime.value if runtime else None,
             weights=weights,
+            graph=graph,
         )
         inside_of = find_graph(opened, model, graph) if locate else None
         dataset = open_dataset(data, opened.inputs, limit=limit)
@@ -295,8 +324,9 @@ def evaluate(
             sweep=sizes[:-1],
             latency_budget_ms=latency_budget,
             max_accuracy_drop=max_accuracy_drop,
+            min_sqnr_db=min_sqnr_db,
             min_speedup=min_speedup,
-            in_flight=in_flight,
+            in_flight=in_flight or EvaluateOptions.in_flight,
             like=like.value if like else None,
             layer_times=bool(duration) and (html is not None or json is not None),
         )
@@ -316,21 +346,29 @@ def evaluate(
                 progress=progress,
             )
         tables, words = report_tables(report), answers(report)
-        # What no full disk can take away comes first, and one file does not take the other.
-        if json != "-":
-            for _, columns, rows in tables:
-                print_table(columns, rows)
-            if words:
-                typer.echo(words)
-            typer.echo(f"\n{where_measured(report)}")
-            if report.trtexec is not None:
-                typer.echo(f"\n{describe_trtexec(report.trtexec)}")
-            for warning in report.warnings:
-                typer.echo(warning, err=True)
-        try:
-            print_json(report.to_dict(), json)
-        finally:
+        # Files come before standard output, whose reader may have gone; and one that cannot be
+        # written takes neither the other nor the table, which hours of measuring may be in.
+        with contextlib.ExitStack() as results:
+            if json == "-":
+                results.callback(print_json, report.to_dict(), json)
+            else:
+                results.callback(_print, report, tables, words)
+                results.callback(print_json, report.to_dict(), json)
             if html is not None:
                 page = render_page(report, tables, command=command_line(), words=words)
-                write_atomically(html, page.encode())
+                results.callback(write_atomically, html, page.encode())
         report.check_gates()
+
+
+def _print(report: Report, tables: Sequence[Table], words: str) -> None:
+    from trtqat.evaluation.trtexec import describe
+
+    for _, columns, rows in tables:
+        print_table(columns, rows)
+    if words:
+        say(words)
+    say(f"\n{where_measured(report)}")
+    if report.trtexec is not None:
+        say(f"\n{describe(report.trtexec)}")
+    for warning in report.warnings:
+        say(warning, err=True)

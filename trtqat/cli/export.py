@@ -23,6 +23,7 @@ from trtqat.cli.console import (
     check_outputs,
     command,
     print_json,
+    say,
 )
 from trtqat.cli.graph_words import describe_findings, describe_summary
 from trtqat.errors import GateError, UsageError
@@ -220,13 +221,13 @@ def _as_json(result: ExportResult) -> dict[str, Any]:
 
 def _print(result: ExportResult) -> None:
     for note in result.notes:
-        typer.echo(f"note: {note}", err=True)
+        say(f"note: {note}", err=True)
     for repair in result.improvements.repairs:
         _LOG.debug("%s", repair.what)
     for finding in result.warnings:
-        typer.echo(f"warning: {finding.problem} [{finding.rule}]", err=True)
+        say(f"warning: {finding.problem} [{finding.rule}]", err=True)
     verified, folded = result.verification, result.batch_norms
-    typer.echo(
+    say(
         f"{result.path}: {result.pairs} Q/DQ pairs for {result.quantizers} quantizers"
         f"{f' ({result.disabled} disabled)' if result.disabled else ''}, "
         f"opset {result.opset}, {result.size_bytes / 1e6:.1f} MB, {result.seconds:.1f} s\n"
@@ -234,32 +235,32 @@ def _print(result: ExportResult) -> None:
     )
     if folded is not None:
         found = {finding.where for finding in result.findings}
-        typer.echo(
+        say(
             f"BatchNorm: {folded.count} folded, {folded.codes_changed} INT8 codes changed, "
             f"{len(folded.kept)} kept"
         )
         for batch_norm in (each for each in folded.kept if each.name not in found):
-            typer.echo(f"  {batch_norm.name} stays: {batch_norm.reason}")
+            say(f"  {batch_norm.name} stays: {batch_norm.reason}")
     repairs = Counter(repair.name for repair in result.improvements.repairs)
     if repairs:
         listed = ", ".join(f"{count} by {name}" for name, count in repairs.items())
-        typer.echo(f"repairs: {listed} (no output bit changed; -v lists them)")
+        say(f"repairs: {listed} (no output bit changed; -v lists them)")
     for name, scale in result.quantized_inputs.items():
-        typer.echo(f"input '{name}' arrives as INT8 codes of scale {scale:.9g}, or as floats")
+        say(f"input '{name}' arrives as INT8 codes of scale {scale:.9g}, or as floats")
     if result.half is not None:
         report = result.half.report
-        typer.echo(
+        say(
             f"FP16: {len(report.half)} nodes, {len(report.kept)} kept in FP32, {report.casts} casts"
         )
         for line in describe_agreement(result.half.agreement, "the FP32 graph"):
-            typer.echo(f"  {line}")
+            say(f"  {line}")
         for node in report.kept:
             _LOG.debug("FP32: %s", node)
         for note in report.notes:
             _LOG.debug("%s", note)
-    typer.echo(describe_summary(result.summary))
+    say(describe_summary(result.summary))
     for line in describe_agreement(verified):
-        typer.echo(line)
-    typer.echo(describe_findings(result.findings))
+        say(line)
+    say(describe_findings(result.findings))
     if result.findings:
-        typer.echo(f"what they cost and how to mend them: trtqat inspect {quote(str(result.path))}")
+        say(f"what they cost and how to mend them: trtqat inspect {quote(str(result.path))}")

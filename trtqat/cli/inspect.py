@@ -18,6 +18,7 @@ from trtqat.cli.console import (
     check_outputs,
     command,
     print_json,
+    say,
 )
 from trtqat.cli.graph_words import (
     describe_findings,
@@ -130,6 +131,7 @@ def inspect(
                 "--export-profile": export_profile,
                 "--trust": trust,
                 "--weights": weights,
+                "--allow-engine-code": allow_engine_code,
                 "--strict": strict,
             }
             for option, value in ignored.items():
@@ -178,14 +180,16 @@ def inspect(
                 export_profile,
                 trust,
                 weights,
+                allow_engine_code,
                 roofline,
                 ceilings,
                 profile,
             )
         ):
             raise UsageError(
-                f"'{file}' is a graph; --graph, --require-int8, --trust, --weights, --roofline, "
-                "--ceilings, --profile, --export-layer-info and --export-profile are for engines.",
+                f"'{file}' is a graph; --graph, --require-int8, --trust, --weights, "
+                "--allow-engine-code, --roofline, --ceilings, --profile, --export-layer-info and "
+                "--export-profile are for engines.",
                 "Give model.engine, or LAYERS.json from trtexec --exportLayerInfo=layers.json.",
             )
         else:
@@ -208,14 +212,14 @@ def _inspect_graph(
         "findings": [asdict(finding) for finding in findings],
     }
     if not print_json(result, json):
-        typer.echo(
+        say(
             f"{path}: opset {summary.opset}, {summary.pairs} Q/DQ pairs, "
             f"{summary.batch_norms} BatchNorms\n"
             f"{describe_summary(summary)}\n{describe_findings(findings)}"
         )
         shown = warnings if quiet else findings
         if shown:
-            typer.echo("\n" + explain(shown, places=len(shown) if verbose else _PLACES))
+            say("\n" + explain(shown, places=len(shown) if verbose else _PLACES))
     if strict and warnings:
         raise GateError(
             f"Lint warns {len(warnings)} times, first of '{warnings[0].where}'.",

@@ -6,9 +6,7 @@ from dataclasses import asdict
 from json import dumps
 from pathlib import Path
 
-import typer
-
-from trtqat.cli.console import print_json, print_table
+from trtqat.cli.console import print_json, print_table, say
 from trtqat.cli.graph_words import (
     check_int8,
     coverage_record,
@@ -45,11 +43,11 @@ def inspect_layers(
     coverage, roof = found.coverage, found.roofline
     result = {**coverage_record(coverage), "roofline": roofline_record(roof) if roof else None}
     if not print_json(result, json):
-        typer.echo(f"{path}: {len(found.layers)} engine layers\n{describe_coverage(coverage)}")
+        say(f"{path}: {len(found.layers)} engine layers\n{describe_coverage(coverage)}")
         if verbose:
             print_table(*coverage_table(coverage))
         if roof is not None:
-            typer.echo(describe_roofline(roof))
+            say(describe_roofline(roof))
             print_table(*roofline_table(roof, verbose=verbose))
     check_int8(coverage, graph, required=require_int8)
 
@@ -130,20 +128,20 @@ def inspect_plan(
         "roofline": roofline_record(roof) if roof else None,
     }
     if not print_json(result, json):
-        typer.echo(f"{path}: {len(found.layers)} engine layers, batch {found.batch_size}")
+        say(f"{path}: {len(found.layers)} engine layers, batch {found.batch_size}")
         if found.times is not None:
-            typer.echo(
+            say(
                 f"GPU time {found.compute_ms:.3f} ms ({found.mode}); under the profiler the layers "
                 f"sum up to {found.times.sum_ms:.3f} ms (medians of {passes} passes)"
             )
         if coverage is None:
-            typer.echo("Without the graph it was built from (--graph) nothing says what is INT8.")
+            say("Without the graph it was built from (--graph) nothing says what is INT8.")
         else:
-            typer.echo(describe_coverage(coverage))
+            say(describe_coverage(coverage))
             if verbose:
                 print_table(*coverage_table(coverage))
         if roof is not None:
-            typer.echo(describe_roofline(roof))
+            say(describe_roofline(roof))
             print_table(*roofline_table(roof, verbose=verbose))
     if coverage is not None and graph is not None:
         check_int8(coverage, graph, required=require_int8)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from trtqat.cli.drift_words import Table, decibels, drift_answers, drift_tables
 
 if TYPE_CHECKING:
     from trtqat.evaluation.accuracy import Compared
-    from trtqat.evaluation.counts import Agreement
+    from trtqat.evaluation.counts import Agreement, OutputAgreement
     from trtqat.evaluation.report import Measured, Report
     from trtqat.evaluation.sweep import BatchPoint
     from trtqat.evaluation.timing import Latency, Ratio
@@ -29,6 +31,16 @@ def report_tables(report: Report) -> list[Table]:
         columns = ["step", "top-1", "same as before", "SQNR to before", "lost, gained"]
         rows = [_step(step) for step in report.comparison.steps]
         tables.append(("Where accuracy changes", columns, rows))
+    agreements = list(_compared(report))
+    # Of an only output the other tables say it.
+    if any(len(agreement.outputs) > 1 for _, _, agreement in agreements):
+        columns = ["model", "against", "output", "shape", "SQNR", "largest difference"]
+        rows = [
+            [name, other, *_output(each)]
+            for name, other, agreement in agreements
+            for each in agreement.outputs
+        ]
+        tables.append(("Every output", columns, rows))
     if report.rivals:
         columns = [
             "instead", "compute", "the model is", "images/s, in flight", "top-1",
@@ -87,6 +99,31 @@ def where_measured(report: Report) -> str:
     return f"{report.data}; {where}"
 
 
+def _compared(report: Report) -> Iterator[tuple[str, str, Agreement]]:
+    """Who was compared with whom: model and rivals with the baseline, steps with the one before."""
+    comparison, baseline = report.comparison, report.baseline
+    if baseline is not None:
+        sides = [(report.model.name, comparison.agreement)]
+        sides += [(each.measured.name, each.agreement) for each in report.rivals]
+        for name, agreement in sides:
+            if agreement is not None:
+                yield name, baseline.name, agreement
+    for before, step in pairwise(comparison.steps):
+        if step.agreement is not None:
+            yield step.name, before.name, step.agreement
+
+
+def _output(output: OutputAgreement) -> list[str]:
+    sqnr, worst = decibels(output.sqnr_db), f"{output.worst:.3g}"
+    return [output.name, _shape(output.shape), sqnr, worst]
+
+
+def _shape(shape: Sequence[int]) -> str:
+    from trtqat.tensors import DYNAMIC
+
+    return "x".join("N" if length == DYNAMIC else str(length) for length in shape) or "()"
+
+
 def _step(step: Compared) -> list[str]:
     agreement, paired = step.agreement, step.paired
     top1 = _share(step.accuracy.top1, step.accuracy.count) if step.accuracy else ""
@@ -120,6 +157,12 @@ def _size(count: int | None) -> str:
     if not count:
         return ""
     return f"{count / 1e6:.1f} MB" if count >= 1e5 else f"{count / 1e3:.1f} kB"
+
+
+def _sqnr_label(agreement: Agreement) -> str:
+    if len(agreement.outputs) < 2:
+        return "SQNR of the first output"
+    return f"SQNR of the first output, {agreement.outputs[0].name}"
 
 
 def _decibels(agreement: Agreement | None) -> str:
@@ -191,7 +234,7 @@ def _rows(report: Report) -> list[list[str]]:
     if agreement:
         same = _share(agreement.same_top1, agreement.count)
         rows.append(["same prediction as the baseline", *blank, same])
-        rows.append(["SQNR of the first output", *blank, _decibels(agreement)])
+        rows.append([_sqnr_label(agreement), *blank, _decibels(agreement)])
     rows += [
         times(f"{device}, median", "compute", "median_ms"),
         ["95 % interval of the median", *medians()],

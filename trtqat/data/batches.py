@@ -103,11 +103,18 @@ def check_input(
         )
 
 
-def to_input(source: str, spec: TensorSpec, array: Array) -> Array:
+def to_input(source: str, spec: TensorSpec, array: Array, *, start: int = 0) -> Array:
     """Converts an array that passed ``check_input`` to the dtype of the input, contiguous.
 
+    Args:
+        source: The array in words, the subject of a message.
+        spec: The model's input.
+        array: Of shape ``(N, ...)``.
+        start: Index of its first sample.
+
     Raises:
-        DataError: An integer does not fit the narrower integer type of the input.
+        DataError: An integer does not fit the narrower integer type of the input, or a number is
+            NaN or infinite.
     """
     wanted = np.dtype(spec.dtype)
     if wanted.kind in "iu" and array.size and not np.can_cast(array.dtype, wanted):
@@ -119,7 +126,45 @@ def to_input(source: str, spec: TensorSpec, array: Array) -> Array:
                 f"input '{spec.name}'.",
                 "Check that this array belongs to this input.",
             )
-    return np.ascontiguousarray(array, dtype=wanted)
+    with np.errstate(over="ignore"):
+        converted = np.ascontiguousarray(array, dtype=wanted)
+    if wanted.kind == "f" and not np.isfinite(converted).all():
+        _refuse_not_finite(source, spec, array, converted, start)
+    return converted
+
+
+def _refuse_not_finite(
+    source: str, spec: TensorSpec, array: Array, converted: Array, start: int
+) -> None:
+    """Names the first sample that holds NaN or infinity, or does once it is converted.
+
+    Raises:
+        DataError: Always.
+    """
+    rows = converted.reshape(len(converted), -1)
+    samples = np.flatnonzero(~np.isfinite(rows).all(axis=1))
+    first = int(samples[0])
+    value = array[first][~np.isfinite(converted[first])].flat[0]
+    what = f"{value:g}, which is infinite as {spec.dtype}," if np.isfinite(value) else f"{value:g}"
+    raise DataError(
+        f"{source} holds {what} in sample {start + first} for input '{spec.name}' "
+        f"({len(samples)} of {len(rows)} samples from {start} on hold such).",
+        "No figure about such a sample means anything; mend it, or leave it out.",
+    )
+
+
+def some_labels(source: str, start: int, stop: int) -> DataError:
+    """The error that some of the samples ``start`` to ``stop - 1`` have a label, and others none.
+
+    Args:
+        source: The name of the data.
+        start: Index of the first sample.
+        stop: One past the last.
+    """
+    return DataError(
+        f"{source} gave only some of the samples {start} to {stop - 1} a label.",
+        "Give every sample a label, or none.",
+    )
 
 
 def check_labels(source: str, labels: Array, count: int) -> NDArray[np.int64]:
@@ -133,6 +178,13 @@ def check_labels(source: str, labels: Array, count: int) -> NDArray[np.int64]:
     Raises:
         DataError: They are something else.
     """
+    unfit = _first_unfit(labels) if labels.ndim == 1 else None
+    if unfit is not None:
+        raise DataError(
+            f"{source} hold {labels[unfit]} at sample {unfit}, which is no integer of 64 bits.",
+            "Class indices start at 0 and are below the number of classes; leave out samples "
+            "without a class.",
+        )
     if labels.ndim != 1 or labels.dtype.kind not in "iu":
         raise DataError(
             f"{source} must be one integer per sample, but are {labels.dtype} of shape "
@@ -151,6 +203,23 @@ def check_labels(source: str, labels: Array, count: int) -> NDArray[np.int64]:
             "Class indices start at 0; leave out samples without a class.",
         )
     return labels.astype(np.int64)
+
+
+def _first_unfit(labels: Array) -> int | None:
+    """Index of the first label that is nothing, no number, or too large for int64."""
+    most = np.iinfo(np.int64).max
+    unfit = np.zeros(len(labels), bool)
+    if labels.dtype.kind == "u":
+        unfit = labels > most
+    elif labels.dtype.kind == "f":
+        unfit = ~np.isfinite(labels)
+    elif labels.dtype.kind == "O":
+        # What NumPy makes of None, and of integers that no type of its own holds.
+        unfit = np.array(
+            [each is None or (isinstance(each, int) and abs(each) > most) for each in labels], bool
+        )
+    found = np.flatnonzero(unfit)
+    return int(found[0]) if found.size else None
 
 
 def _kind(dtype: np.dtype[Any]) -> str:

@@ -13,7 +13,15 @@ from typing import Any
 
 import numpy as np
 
-from trtqat.data.batches import Batch, Shown, check_input, check_labels, check_range, to_input
+from trtqat.data.batches import (
+    Batch,
+    Shown,
+    check_input,
+    check_labels,
+    check_range,
+    some_labels,
+    to_input,
+)
 from trtqat.errors import DataError
 from trtqat.pointers import load_pointer
 from trtqat.tensors import Array, TensorSpec
@@ -73,7 +81,7 @@ class FactoryDataset(Shown):
             # The arrays are the user's objects as well, until they are NumPy's.
             arrays = self._named(inputs)
             labels = None if labels is None else np.asarray(labels)
-        return self._checked(arrays, labels, stop - start)
+        return self._checked(arrays, labels, start, stop - start)
 
     def _read_batch(self, start: int, stop: int) -> tuple[Any, Any]:
         batch = self._samples.batch(start, stop)
@@ -96,10 +104,7 @@ class FactoryDataset(Shown):
         labels = [sample[1] for sample in samples]
         if any(label is None for label in labels):
             if any(label is not None for label in labels):
-                raise DataError(
-                    f"{self.name} gave only some of the samples {start} to {stop - 1} a label.",
-                    "Give every sample a label, or none.",
-                )
+                raise some_labels(self.name, start, stop)
             labels = None  # type: ignore[assignment]
         first = samples[0][0]
         if not isinstance(first, Mapping):
@@ -126,7 +131,9 @@ class FactoryDataset(Shown):
                 )
         return {spec.name: np.asarray(inputs[spec.name]) for spec in self._inputs}
 
-    def _checked(self, arrays: Mapping[str, Array], labels: Array | None, count: int) -> Batch:
+    def _checked(
+        self, arrays: Mapping[str, Array], labels: Array | None, start: int, count: int
+    ) -> Batch:
         checked = {}
         for spec in self._inputs:
             array = arrays[spec.name]
@@ -137,7 +144,7 @@ class FactoryDataset(Shown):
                     "Its batch(start, stop) must return exactly the samples from start to stop-1.",
                 )
             check_input(self.name, spec, array.shape[1:], array.dtype)
-            checked[spec.name] = to_input(self.name, spec, array)
+            checked[spec.name] = to_input(self.name, spec, array, start=start)
         if labels is None:
             return Batch(checked)
         return Batch(checked, check_labels(f"The labels of {self.name}", labels, count))

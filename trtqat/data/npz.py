@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import logging
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-from numpy.lib.npyio import NpzFile
-
 from trtqat.data.batches import Batch, Shown, check_input, check_labels, check_range, to_input
+from trtqat.data.npz_file import read_arrays
 from trtqat.errors import DataError
-from trtqat.tensors import Array, TensorSpec
+from trtqat.tensors import TensorSpec
 
 _LOG = logging.getLogger(__name__)
 
@@ -38,7 +35,8 @@ class Npz(Shown):
         """
         self.name = f"npz:{path}"
         path = Path(path)
-        arrays, available = _read(path, inputs)
+        wanted = {spec.name for spec in inputs} | {LABELS, IMAGES}
+        arrays, available = read_arrays(path, wanted)
         names = _match(path, inputs, available)
         lengths: dict[str, int] = {}
         for spec in inputs:
@@ -81,31 +79,6 @@ class Npz(Shown):
         check_range(start, stop, self._length)
         labels = None if self._labels is None else self._labels[start:stop]
         return Batch({name: array[start:stop] for name, array in self._inputs.items()}, labels)
-
-
-def _read(path: Path, inputs: Sequence[TensorSpec]) -> tuple[dict[str, Array], tuple[str, ...]]:
-    """The arrays that are needed, and the names of all."""
-    wanted = {spec.name for spec in inputs} | {LABELS, IMAGES}
-    try:
-        # NumPy leaves a file that it opened itself open where the archive is damaged.
-        with path.open("rb") as opened:
-            file = np.load(opened, allow_pickle=False)
-            if not isinstance(file, NpzFile):
-                raise DataError(
-                    f"'{path}' holds one array without a name.",
-                    "Save it with numpy.savez(path, images=..., labels=...).",
-                )
-            arrays = {name: np.asarray(file[name]) for name in file.files if name in wanted}
-            return arrays, tuple(file.files)
-    except OSError as error:
-        raise DataError(
-            f"'{path}' cannot be read: {error.strerror or error}.", "Check the path."
-        ) from error
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(
-            f"'{path}' is not an .npz file of plain arrays ({error}).",
-            "Save it with numpy.savez, without object arrays: those are pickles, which run code.",
-        ) from error
 
 
 def _match(path: Path, inputs: Sequence[TensorSpec], available: Sequence[str]) -> dict[str, str]:

@@ -23,6 +23,7 @@ from trtqat.engine.timing_cache import load_timing_cache, save_timing_cache
 from trtqat.engine.triton import TritonModel, TritonTarget, check_repository, write_repository
 from trtqat.errors import BuildError, UsageError
 from trtqat.files import check_writable
+from trtqat.io_names import in_order
 from trtqat.runtime.manifest import Manifest, ProfileShapes
 from trtqat.runtime.signature import make_signature, read_private_key
 from trtqat.runtime.tensorrt_library import (
@@ -109,6 +110,8 @@ def build(
         )
     inputs = _specs(trt, [network.get_input(i) for i in range(network.num_inputs)])
     outputs = _specs(trt, [network.get_output(i) for i in range(network.num_outputs)])
+    # The labels of Triton's config belong to the first one of the model, not of the network.
+    inputs, outputs = in_order(inputs, source.io.inputs), in_order(outputs, source.io.outputs)
     profile = resolve_profile(inputs, options.profile)
     if triton is not None:
         check_repository(triton.repository, inputs, outputs, profile, triton.options)

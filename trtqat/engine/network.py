@@ -12,6 +12,7 @@ from trtqat.errors import GraphError
 from trtqat.extras import require
 from trtqat.graph import METADATA_KEY
 from trtqat.graph.hashing import graph_sha256
+from trtqat.io_names import IoNames
 from trtqat.typed_json import parse_json
 
 _LOG = logging.getLogger(__name__)
@@ -30,6 +31,7 @@ class GraphFile:
         qdq_pairs: Number of DequantizeLinear nodes.
         has_half_scales: Whether the scales are FP16: a graph for strongly typed networks.
         provenance: What ``trtqat export`` recorded; empty for other files.
+        io: Names of its inputs and outputs.
     """
 
     path: Path
@@ -38,6 +40,7 @@ class GraphFile:
     qdq_pairs: int
     has_half_scales: bool
     provenance: Mapping[str, Any]
+    io: IoNames
 
 
 def read_graph_file(path: Path, *, quantized: bool = True) -> GraphFile:
@@ -53,6 +56,7 @@ def read_graph_file(path: Path, *, quantized: bool = True) -> GraphFile:
     """
     for package in ("onnx", "onnx_ir"):
         require(package, extra="cuda12", purpose="Building an engine")
+    from trtqat.graph.names import io_names_of_proto
     from trtqat.graph.reading import read_proto
 
     model = read_proto(path)
@@ -76,7 +80,15 @@ def read_graph_file(path: Path, *, quantized: bool = True) -> GraphFile:
     has_half_scales = any(
         node.op_type == "DequantizeLinear" and node.input[1] in half for node in model.graph.node
     )
-    return GraphFile(path, graph_sha256(path), nodes, pairs, has_half_scales, _mapping(provenance))
+    return GraphFile(
+        path,
+        graph_sha256(path),
+        nodes,
+        pairs,
+        has_half_scales,
+        _mapping(provenance),
+        io_names_of_proto(model),
+    )
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

@@ -15,6 +15,7 @@ from trtqat.engine.network import GraphFile
 from trtqat.engine.options import BuildOptions
 from trtqat.errors import UsageError
 from trtqat.files import write_together
+from trtqat.io_names import record_of
 from trtqat.runtime.environment import describe_gpu
 from trtqat.runtime.manifest import Manifest, ProfileShapes, manifest_path
 from trtqat.runtime.signature import signature_path
@@ -42,7 +43,7 @@ def make_manifest(
         source: The graph.
         options: How it was built.
         tensorrt: Version string of the builder.
-        inputs: Of the network.
+        inputs: Of the network, in the order of the graph.
         outputs: Likewise.
         profile: Shapes by input.
         build_seconds: How long TensorRT took.
@@ -68,6 +69,7 @@ def make_manifest(
         profiles=profile,
         options=recorded,
         provenance=source.provenance,
+        io_names=record_of(source.io),
         build_seconds=round(build_seconds, 3),
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         device_memory_bytes=device_memory_bytes,

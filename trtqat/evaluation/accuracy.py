@@ -10,9 +10,10 @@ from itertools import pairwise
 import numpy as np
 
 from trtqat.data.batches import Dataset
+from trtqat.errors import DataError
 from trtqat.evaluation.counts import Accuracy, Agreement, Comparison, Counter, Paired, pair
 from trtqat.evaluation.protocol import Model
-from trtqat.evaluation.running import run_models
+from trtqat.evaluation.running import names_of, run_models
 
 Progress = Callable[[int, int], None]
 
@@ -27,12 +28,14 @@ class Predictions:
             ``(N, classes)``.
         baseline: The baseline's, likewise; empty if there was none.
         data_sha256: Of the labels and the first image: whether it is the same data.
+        output: Name of the first output; None if it is not known which one that is.
     """
 
     labels: tuple[int, ...]
     model: tuple[int, ...]
     baseline: tuple[int, ...]
     data_sha256: str
+    output: str | None = None
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,7 @@ class AccuracyResult:
         predictions: Of both.
         others: Each of the others, compared with the baseline.
         steps: The way from the baseline to the model, each compared with the one before.
+        outputs: Names of the model's outputs, in the order of the exported model.
     """
 
     model: Accuracy | None
@@ -73,6 +77,7 @@ class AccuracyResult:
     predictions: Predictions
     others: tuple[Compared, ...] = ()
     steps: tuple[Compared, ...] = ()
+    outputs: tuple[str, ...] = ()
 
 
 def measure_accuracy(
@@ -99,7 +104,8 @@ def measure_accuracy(
         progress: Called with the number of images done and their total.
 
     Raises:
-        DataError: There are labels, but the first output is not ``(N, classes)``.
+        DataError: There are labels, but the first output is not ``(N, classes)``, or not known;
+            or the models' outputs do not belong together.
         InferenceError: A runtime failed.
     """
     chain = [*([baseline] if baseline else []), *steps, model] if steps else []
@@ -113,20 +119,34 @@ def measure_accuracy(
     comparisons = {(models.index(one), models.index(two)): Comparison() for one, two in pairs}
     digest = hashlib.sha256()
     labels: list[int] = []
+    shapes: dict[str, tuple[int, ...]] = {}
     total = len(dataset)
+    known = names_of(models)
+    prediction = known.prediction if known else None
     for answers in run_models(models, dataset, batch_size=batch_size, in_flight=in_flight):
         batch, outputs = answers.batch, answers.outputs
-        for counter, output in zip(counters, outputs, strict=True):
-            counter.add(output, batch.labels)
+        shapes = shapes or dict(answers.shapes)
+        if known is None:
+            prediction = next(iter(shapes))
+        if prediction is None and batch.labels is not None:
+            raise DataError(
+                f"The data has labels, but which of its outputs {', '.join(map(repr, shapes))} is "
+                f"the first one of '{model.name}', is not known: TensorRT has an order of its own.",
+                "Give the graph that it was built from (--graph model.onnx), or build it again.",
+            )
+        if prediction is not None:
+            for counter, output in zip(counters, outputs, strict=True):
+                counter.add(output[prediction], batch.labels)
         for (before, after), comparison in comparisons.items():
-            comparison.add(outputs[before], outputs[after])
+            names = {"baseline": models[before].name, "model": models[after].name}
+            comparison.add(outputs[before], outputs[after], **names)
         if batch.labels is not None:
             labels += batch.labels.tolist()
         if answers.start == 0:
             for _, array in sorted(batch.inputs.items()):
                 digest.update(np.ascontiguousarray(array[0]).tobytes())
         if progress:
-            progress(answers.start + len(outputs[0]), total)
+            progress(answers.start + len(batch), total)
     digest.update(np.asarray(labels, np.int64).tobytes())
 
     def compared(two: Model, one: Model | None) -> Compared:
@@ -135,7 +155,7 @@ def measure_accuracy(
         return Compared(
             two.name,
             counters[after].result(),
-            None if before is None else comparisons[before, after].result(),
+            None if before is None else comparisons[before, after].result(shapes, prediction),
             None
             if before is None
             else pair(labels, counters[after].predicted, counters[before].predicted),
@@ -153,7 +173,9 @@ def measure_accuracy(
             tuple(counters[0].predicted),
             tuple(theirs.predicted),
             digest.hexdigest(),
+            prediction,
         ),
         others=tuple(compared(each, baseline) for each in others),
         steps=tuple(compared(two, one) for one, two in zip([None, *chain], chain, strict=False)),
+        outputs=tuple(shapes),
     )

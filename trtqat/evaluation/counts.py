@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from trtqat.errors import DataError
 from trtqat.evaluation.statistics import Interval, paired_p_value, share_interval
 from trtqat.numerics import Noise, signal_and_error, sqnr_db
-from trtqat.tensors import Array
+from trtqat.tensors import Array, Arrays
 
 _TOP = 5
 # A position of the batch counts as wrong if its SQNR is below the first, as of another image's
@@ -46,17 +47,37 @@ class Accuracy:
 
 
 @dataclass(frozen=True)
+class OutputAgreement:
+    """How close one output is to the baseline's of the same name.
+
+    Attributes:
+        name: Of the output.
+        shape: As it was computed, the batch as -1.
+        sqnr_db: SQNR over all images, the baseline as the signal. Infinite only if every element
+            was compared and is equal; NaN if there was no element, or a number on one side alone.
+        worst: Largest absolute difference; NaN likewise.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    sqnr_db: float
+    worst: float
+
+
+@dataclass(frozen=True)
 class Agreement:
     """How close a model is to its baseline on the same images.
 
     Attributes:
         same_top1: Images with the same prediction; None if the output is no ``(N, classes)``.
         count: Images.
-        sqnr_db: SQNR of the first output over all images, the baseline as the signal; None if
-            only the baseline's predictions are known.
+        sqnr_db: Of the first output, as ``OutputAgreement`` has it; None if only the baseline's
+            predictions are known, or which output is the first one is not.
         worst: Largest absolute difference; None likewise.
-        wrong_positions: Positions in the batch whose outputs are far from the baseline's while
-            those of most are not.
+        wrong_positions: Positions in the batch at which an output is far from the baseline's, while
+            it is not at most others.
+        outputs: Every output, in the order of the exported model; empty if only the predictions
+            are known.
     """
 
     same_top1: int | None
@@ -64,6 +85,7 @@ class Agreement:
     sqnr_db: float | None
     worst: float | None
     wrong_positions: tuple[int, ...] = ()
+    outputs: tuple[OutputAgreement, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -124,12 +146,13 @@ class Counter:
             DataError: They do not fit each other.
         """
         # A model that returns NaN predicts nothing; NumPy ranks it somewhere all the same.
-        sound = ~np.isnan(logits).any(axis=1) if logits.ndim == 2 else np.zeros(0, bool)
-        if logits.ndim == 2:
+        is_classifier = _is_classifier(logits)
+        sound = ~np.isnan(logits).any(axis=1) if is_classifier else np.zeros(0, bool)
+        if is_classifier:
             self.predicted += np.where(sound, logits.argmax(axis=1), -1).tolist()
         if labels is None:
             return
-        if logits.ndim != 2:
+        if not is_classifier:
             raise DataError(
                 f"The data has labels, but the first output of '{self._name}' has the shape "
                 f"{logits.shape} instead of (N, classes).",
@@ -160,10 +183,69 @@ class Counter:
 
 
 class Comparison:
-    """How far one model's first output is from another's, batch by batch."""
+    """How far one model's outputs are from another's of the same names, batch by batch."""
 
     def __init__(self) -> None:
-        self._same = self._count = 0
+        self._count = 0
+        self._outputs: dict[str, _OutputComparison] = {}
+
+    def add(
+        self,
+        expected: Arrays,
+        actual: Arrays,
+        *,
+        model: str = "the model",
+        baseline: str = "the baseline",
+    ) -> None:
+        """Compares a batch.
+
+        Args:
+            expected: Arrays ``(N, …)`` by output name, in the order of the exported model.
+            actual: The same outputs.
+            model: Whose the latter are, for messages.
+            baseline: Whose the former are.
+
+        Raises:
+            DataError: The shapes differ.
+        """
+        for name, array in expected.items():
+            if array.shape != actual[name].shape:
+                raise DataError(
+                    f"'{model}' returns {actual[name].shape} for output '{name}', where "
+                    f"'{baseline}' returns {array.shape}.",
+                    "Give the baseline of the same model.",
+                )
+            self._outputs.setdefault(name, _OutputComparison()).add(array, actual[name])
+        self._count += len(next(iter(expected.values())))
+
+    def result(self, shapes: Mapping[str, tuple[int, ...]], prediction: str | None) -> Agreement:
+        """What was found so far.
+
+        Args:
+            shapes: Of the outputs, the batch as -1.
+            prediction: Name of the output that is a classifier's; None if it is not known.
+        """
+        found = tuple(
+            OutputAgreement(name, shapes[name], each.sqnr_db, each.worst)
+            for name, each in self._outputs.items()
+        )
+        wrong = {at for each in self._outputs.values() for at in each.wrong_positions()}
+        first = next((each for each in found if each.name == prediction), None)
+        return Agreement(
+            self._outputs[first.name].same_top1 if first else None,
+            self._count,
+            first.sqnr_db if first else None,
+            first.worst if first else None,
+            tuple(sorted(wrong)),
+            found,
+        )
+
+
+class _OutputComparison:
+    """How far one output is from another model's, batch by batch."""
+
+    def __init__(self) -> None:
+        self._same = 0
         self._worst = 0.0
         self._is_classifier = True
         self._total = Noise()
@@ -172,47 +254,38 @@ class Comparison:
         self._noises = np.zeros(0)
 
     def add(self, expected: Array, actual: Array) -> None:
-        """Compares a batch.
-
-        Args:
-            expected: ``(N, …)``.
-            actual: The same.
-
-        Raises:
-            DataError: The shapes differ.
-        """
-        if expected.shape != actual.shape:
-            raise DataError(
-                f"The model returns {actual.shape} where the baseline returns {expected.shape}.",
-                "Give the baseline of the same model.",
-            )
+        """Compares a batch of ``(N, …)`` with one of the same shape."""
         reference, error = signal_and_error(expected, actual)
         signals, noises = (_row_sums(each) for each in (reference, error))
-        self._total.signal += float(signals.sum())
-        self._total.noise += float(noises.sum())
+        self._total.add_sums(float(signals.sum()), float(noises.sum()), error.size)
         # Where the baseline has no number, the model cannot be wrong.
         known = np.isfinite(signals)
         self._signals = _add(self._signals, np.where(known, signals, 0.0))
         self._noises = _add(self._noises, np.where(known, noises, 0.0))
         self._worst = float(np.maximum(self._worst, error.max(initial=0.0)))
-        self._count += len(expected)
-        self._is_classifier = self._is_classifier and expected.ndim == 2
+        self._is_classifier = self._is_classifier and _is_classifier(expected)
         if self._is_classifier:
             sound = ~(np.isnan(expected).any(axis=1) | np.isnan(actual).any(axis=1))
             same = expected.argmax(axis=1) == actual.argmax(axis=1)
             self._same += int((same & sound).sum())
 
-    def result(self) -> Agreement:
-        """What was found so far."""
-        return Agreement(
-            self._same if self._is_classifier else None,
-            self._count,
-            self._total.sqnr_db,
-            self._worst,
-            self._wrong_positions(),
-        )
+    @property
+    def same_top1(self) -> int | None:
+        """Images with the same prediction; None if the output is no ``(N, classes)``."""
+        return self._same if self._is_classifier else None
 
-    def _wrong_positions(self) -> tuple[int, ...]:
+    @property
+    def sqnr_db(self) -> float:
+        """Over all images; NaN without an element."""
+        return self._total.sqnr_db
+
+    @property
+    def worst(self) -> float:
+        """The largest absolute difference; NaN without an element."""
+        return self._worst if self._total.count else math.nan
+
+    def wrong_positions(self) -> tuple[int, ...]:
+        """Positions of the batch that are far from the other model's, while most are not."""
         each = [
             sqnr_db(float(signal), float(noise))
             for signal, noise in zip(self._signals, self._noises, strict=True)
@@ -223,9 +296,14 @@ class Comparison:
         return tuple(int(position) for position in np.flatnonzero(found < limit))
 
 
+def _is_classifier(output: Array) -> bool:
+    """Whether it is ``(N, classes)``, with one class at least."""
+    return output.ndim == 2 and output.shape[1] > 0
+
+
 def _row_sums(values: Array) -> Array:
     """The sum of squares of each row: ``(N, …)`` to ``(N,)``."""
-    rows: Array = np.square(values).reshape(len(values), -1).sum(axis=1)
+    rows: Array = np.square(values).sum(axis=tuple(range(1, values.ndim)))
     return rows
 
 

@@ -69,7 +69,7 @@ def evaluate(
     check_batch_sizes(steps, {options.batch_size})
     if len(dataset) == 0:
         raise DataError(f"'{dataset.name}' has no images.", "Give at least one.")
-    check_can_be_measured(model, options, dataset, baseline or recorded)
+    check_can_be_measured(model, options, dataset, baseline or recorded, steps)
     comparison = measure_accuracy(
         model,
         baseline,
@@ -80,6 +80,13 @@ def evaluate(
         steps=steps,
         progress=progress,
     )
+    if comparison.predictions.output is None:
+        _LOG.warning(
+            "Which of its outputs %s is the first one of '%s' is not known, so no prediction is "
+            "compared: TensorRT has an order of its own. Give the graph: --graph model.onnx",
+            ", ".join(map(repr, comparison.outputs)),
+            model.name,
+        )
     if recorded is not None:
         comparison = compare_with(recorded, comparison)
     drift = Drift()

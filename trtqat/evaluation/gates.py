@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Iterator, Sequence
 
 from trtqat.data.batches import Dataset
 from trtqat.errors import UsageError
@@ -35,6 +36,7 @@ def check_can_be_measured(
     options: EvaluateOptions,
     dataset: Dataset,
     baseline: Model | RecordedBaseline | None,
+    steps: Sequence[Model] = (),
 ) -> None:
     """Refuses options whose figures there would not be.
 
@@ -43,6 +45,7 @@ def check_can_be_measured(
         options: What to measure and to demand.
         dataset: With at least one image.
         baseline: Measured here or elsewhere, if there is one.
+        steps: What lies between it and the model.
 
     Raises:
         UsageError: A gate or an option lacks what it is about.
@@ -53,6 +56,15 @@ def check_can_be_measured(
             "An accuracy drop needs labelled data and a baseline.",
             "Give both, or leave out --max-accuracy-drop.",
         )
+    if options.min_sqnr_db is not None:
+        if math.isnan(options.min_sqnr_db):
+            raise UsageError("A gate of nan dB passes nothing.", "Give --min-sqnr-db a number.")
+        if not steps and (baseline is None or isinstance(baseline, RecordedBaseline)):
+            had = "a recorded one has predictions alone" if baseline else "there is none"
+            raise UsageError(
+                f"An SQNR needs the outputs of a baseline; {had}.",
+                "Give --baseline, --fake-quantized or --reference, or leave out --min-sqnr-db.",
+            )
     is_engine = hasattr(model, "tensorrt")
     if options.like is not None and (not is_engine or options.latency is None):
         raise UsageError(
@@ -91,10 +103,32 @@ def failed_gates(
             failed.append(
                 f"Top-1 drops by {drop:.2f} points, more than {options.max_accuracy_drop:g}."
             )
+    if options.min_sqnr_db is not None:
+        failed += _short_outputs(options.min_sqnr_db, comparison)
     wanted = options.min_speedup
     if wanted is not None and speedup is not None and speedup.value < wanted:
         failed.append(f"The speed-up is {speedup.value:.2f}, less than {wanted:g}.")
     return failed
+
+
+def _short_outputs(min_sqnr_db: float, comparison: AccuracyResult) -> Iterator[str]:
+    """A sentence for every output that falls short, and for one that was not compared."""
+    agreement = comparison.agreement
+    # A recorded baseline has no outputs; the step before the model then has.
+    if (agreement is None or not agreement.outputs) and comparison.steps:
+        agreement = comparison.steps[-1].agreement
+    compared = {each.name: each for each in agreement.outputs} if agreement else {}
+    for name in comparison.outputs:
+        if name not in compared:
+            yield f"The output '{name}' was not compared, so it has no SQNR."
+        elif math.isnan(compared[name].sqnr_db):
+            yield (
+                f"The SQNR of the output '{name}' is no number: it holds NaN or infinities, or no "
+                "element."
+            )
+        elif compared[name].sqnr_db < min_sqnr_db:
+            found = compared[name].sqnr_db
+            yield f"The SQNR of the output '{name}' is {found:.1f} dB, less than {min_sqnr_db:g}."
 
 
 def _check_recorded_timing(recorded: RecordedBaseline, batch_size: int) -> None:

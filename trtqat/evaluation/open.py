@@ -27,6 +27,7 @@ def open_model(
     trust: Path | str | None = None,
     flavour: Flavour | None = None,
     weights: Path | str | None = None,
+    graph: Path | str | None = None,
 ) -> Model:
     """Opens an ONNX file on the CPU, or any other file as a plan on the GPU.
 
@@ -37,6 +38,7 @@ def open_model(
         trust: File of the public key that an engine's manifest must be signed with.
         flavour: Which TensorRT runs an engine; None takes the first installed that may.
         weights: The graph of an engine that was built without its weights.
+        graph: The graph of any engine, for the order of its outputs.
 
     Raises:
         UsageError: A signature is asked of an ONNX file.
@@ -62,6 +64,7 @@ def open_model(
         trust=trust,
         flavour=flavour,
         weights=weights,
+        graph=graph,
     )
 
 

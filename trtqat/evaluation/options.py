@@ -19,6 +19,8 @@ class EvaluateOptions:
         sweep: Batch sizes to time besides.
         latency_budget_ms: What the best of them must keep; None asks for none.
         max_accuracy_drop: Gate: top-1 points that may be lost to the baseline.
+        min_sqnr_db: Gate: least SQNR of every output against the baseline's, or without one against
+            the last step's, in dB.
         min_speedup: Gate: least ratio of the baseline's median compute time to the model's.
         like: Time the engine as this trtexec does, too.
         in_flight: Queries at once on a GPU, for accuracy and for the throughput.
@@ -30,6 +32,7 @@ class EvaluateOptions:
     sweep: tuple[int, ...] = ()
     latency_budget_ms: float | None = None
     max_accuracy_drop: float | None = None
+    min_sqnr_db: float | None = None
     min_speedup: float | None = None
     in_flight: int = 6
     like: Like | None = None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from html import escape
 
 import trtqat
 from trtqat.evaluation.charts import bars, curve, distribution, histogram
@@ -14,6 +13,7 @@ from trtqat.evaluation.report import Report
 from trtqat.evaluation.step_drift import PARTINGS
 from trtqat.evaluation.sweep import BatchPoint
 from trtqat.evaluation.timing import Timing
+from trtqat.text import escape
 
 # Times of models that are no further apart are drawn on one axis.
 _ONE_AXIS = 2.0

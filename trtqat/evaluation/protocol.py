@@ -29,7 +29,11 @@ class Session(Protocol):
     def enqueue_times_ms(self) -> Sequence[float]: ...  # noqa: D102
 
     def run(self, inputs: Arrays) -> dict[str, Array]:
-        """One query from host memory to host memory, synchronised; inputs ``(N, …)`` by name."""
+        """One query from host memory to host memory, synchronised; inputs ``(N, …)`` by name.
+
+        Returns:
+            Outputs by name, in any order; ``ByPosition`` where the model names none.
+        """
 
     def load(self, inputs: Arrays) -> None:
         """Puts inputs where ``compute_times_ms`` finds them."""
@@ -53,12 +57,15 @@ class Session(Protocol):
 class Model(Protocol):
     """An engine, a graph or a PyTorch model.
 
+    An engine or a graph also has ``io``, the ``IoNames`` of its inputs and outputs. What has none
+    is taken to declare its outputs in the order of the exported model.
+
     Attributes:
         name: For reports.
         device: Where it runs.
         inputs: Inputs; the first dimension of each is the batch.
-        outputs: Outputs, the first of which holds the logits of a classifier; empty if they
-            are not known before it runs.
+        outputs: Outputs in the order of the exported model, the first of which holds the logits of
+            a classifier; empty if they are not known before it runs.
         batch_range: Smallest and largest batch size; no upper limit if that is None.
         size_bytes: What holds its weights: plan, file, or parameters in memory.
     """

@@ -6,7 +6,8 @@ every image, and how fast it was.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -20,8 +21,10 @@ from trtqat.evaluation.timing import Ratio, Timing
 from trtqat.files import read_input, why_unreadable
 from trtqat.typed_json import parse_json, read_as
 
+_LOG = logging.getLogger(__name__)
+
 # Of reports in JSON; what is read here is in them since the oldest.
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 _OLDEST_SCHEMA = 2
 # Predictions and times of some million images.
 _MOST_BYTES = 256 * 2**20
@@ -38,6 +41,7 @@ class RecordedBaseline:
         timings: Its latency by batch size; empty if it was not measured.
         predicted: Its class for every image; empty if it is no classifier.
         data_sha256: What it was measured on.
+        output: Name of the output that the predictions are of; None in reports before schema 6.
     """
 
     name: str
@@ -46,6 +50,7 @@ class RecordedBaseline:
     timings: Mapping[int, Timing]
     predicted: tuple[int, ...]
     data_sha256: str
+    output: str | None = None
 
 
 def read_baseline(path: Path | str) -> RecordedBaseline:
@@ -98,6 +103,7 @@ class _Predictions:
     model: str
     baseline: str
     data_sha256: str
+    output: str | None = None
 
 
 @dataclass(frozen=True)
@@ -173,6 +179,7 @@ def _baseline(report: _Report) -> RecordedBaseline:
         timings={size: timing for size, timing in timings.items() if timing is not None},
         predicted=predicted,
         data_sha256=predictions.data_sha256,
+        output=predictions.output,
     )
 
 
@@ -196,7 +203,8 @@ def compare_with(recorded: RecordedBaseline, found: AccuracyResult) -> AccuracyR
         found: The model's result, without baseline.
 
     Raises:
-        DataError: They were not measured on the same data.
+        DataError: They were not measured on the same data, or their predictions are of different
+            outputs.
     """
     mine = found.predictions
     if mine.data_sha256 != recorded.data_sha256:
@@ -204,6 +212,8 @@ def compare_with(recorded: RecordedBaseline, found: AccuracyResult) -> AccuracyR
             "The recorded baseline was measured on other data: labels or first image differ.",
             "Give the same --data and --limit as there.",
         )
+    if len(found.outputs) > 1 and mine.model:
+        _check_output(recorded, mine.output, found.outputs)
     agreement = None
     if mine.model and len(mine.model) == len(recorded.predicted):
         both = zip(mine.model, recorded.predicted, strict=True)
@@ -216,6 +226,22 @@ def compare_with(recorded: RecordedBaseline, found: AccuracyResult) -> AccuracyR
         paired=pair(mine.labels, mine.model, recorded.predicted) if agreement else None,
         predictions=replace(mine, baseline=recorded.predicted),
     )
+
+
+def _check_output(recorded: RecordedBaseline, output: str | None, names: Sequence[str]) -> None:
+    if recorded.output is None:
+        _LOG.warning(
+            "The report of '%s' does not tell which output its predictions are of; here they are "
+            "of '%s'. Measure the baseline again if that was another one.",
+            recorded.name,
+            output,
+        )
+    elif recorded.output != output:
+        raise DataError(
+            f"The recorded predictions are of the output '{recorded.output}', and those of the "
+            f"model of '{output}', the first of {', '.join(map(repr, names))}.",
+            "Give the report of a baseline of this model.",
+        )
 
 
 def beside(recorded: RecordedBaseline, point: BatchPoint) -> BatchPoint:

@@ -182,5 +182,6 @@ class Report:
             "model": pack(predictions.model),
             "baseline": pack(predictions.baseline),
             "data_sha256": predictions.data_sha256,
+            "output": predictions.output,
         }
         return result

@@ -10,19 +10,20 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from queue import SimpleQueue
 from typing import TypeVar
 
 import numpy as np
 
-from trtqat.data.batches import Batch, Dataset
+from trtqat.data.batches import Batch, Dataset, some_labels
 from trtqat.errors import InferenceError
 from trtqat.evaluation.batch_axis import by_image, find_batch_axis, first_images
 from trtqat.evaluation.protocol import Model, Session
-from trtqat.tensors import Array, Arrays, TensorSpec
+from trtqat.io_names import IoNames, match_outputs
+from trtqat.tensors import DYNAMIC, Array, Arrays, TensorSpec
 
 _LOG = logging.getLogger(__name__)
 
@@ -37,12 +38,15 @@ class Answers:
     Attributes:
         start: Number of its first image.
         batch: Inputs and labels.
-        outputs: The first output of every model, ``(N, …)``.
+        outputs: Every output of every model, ``(N, …)``, under the names and in the order of
+            ``names_of``.
+        shapes: The first model's, as they were computed, the batch as ``DYNAMIC``.
     """
 
     start: int
     batch: Batch
-    outputs: tuple[Array, ...]
+    outputs: tuple[dict[str, Array], ...]
+    shapes: Mapping[str, tuple[int, ...]]
 
 
 def run_models(
@@ -58,33 +62,38 @@ def run_models(
     repeated, and the results of the repetition are dropped.
 
     Args:
-        models: Each sees every batch.
+        models: Each sees every batch; their outputs are those of the first one, by name.
         dataset: Images; it is read by one thread at a time.
         batch_size: Of all batches but the last.
         in_flight: Batches at once; fewer where a model does not open so many sessions. One at a
             time unless all models are on a GPU: a CPU is busy with one.
 
     Raises:
-        DataError: The dataset cannot be read.
+        DataError: The dataset cannot be read, or only a part of it has labels; or the outputs of a
+            model do not belong to those of the first one.
         InferenceError: A runtime failed.
     """
+    names = names_of(models)
     whole = range(0, len(dataset) - batch_size + 1, batch_size)
     rest = len(whole) * batch_size
     opened = open_sessions(models, batch_size, min(in_flight, len(whole)))
     # A dataset that fills no batch has one lane, which opens its sessions when it runs.
-    first = next((spec for model in models for spec in _declared(model)[:1]), None)
+    lent = next((_declared(model) for model in models if _declared(model)), ())
     lanes = [
-        [Batches(*each, batch_size, first=first) for each in zip(models, sessions, strict=True)]
+        [Batches(*each, batch_size, lent=lent) for each in zip(models, sessions, strict=True)]
         for sessions in zip(*opened, strict=True)
-    ] or [[Batches(model, first=first) for model in models]]
-    reading = threading.Lock()
+    ] or [[Batches(model, lent=lent) for model in models]]
+    reader = _Reader(dataset)
 
     def answer(lane: int, start: int) -> Answers:
         stop = min(start + batch_size, len(dataset))
-        with reading:
-            batch = dataset.batch(start, stop)
-        outputs = [each.first_output(batch.inputs, stop - start) for each in lanes[lane]]
-        return Answers(start, batch, tuple(outputs))
+        batch = reader.batch(start, stop)
+        outputs: list[dict[str, Array]] = []
+        expected = names
+        for each in lanes[lane]:
+            outputs.append(each.outputs_by_image(batch.inputs, stop - start, expected))
+            expected = expected or IoNames((), tuple(outputs[0]), model=models[0].name)
+        return Answers(start, batch, tuple(outputs), lanes[lane][0].shapes)
 
     try:
         yield from in_order(answer, whole, len(lanes))
@@ -96,6 +105,20 @@ def run_models(
     finally:
         for lane in lanes:
             _close(lane)
+
+
+def names_of(models: Sequence[Model]) -> IoNames | None:
+    """The names under which outputs are compared: the first model's that tells its own.
+
+    Args:
+        models: The one that is measured first.
+    """
+    for model in models:
+        if model.outputs:
+            known: IoNames | None = getattr(model, "io", None)
+            declared = tuple(spec.name for spec in model.outputs)
+            return replace(known or IoNames((), declared), model=model.name)
+    return None
 
 
 def run_all(
@@ -204,7 +227,7 @@ class Batches:
         session: Session | None = None,
         size: int = 0,
         *,
-        first: TensorSpec | None = None,
+        lent: Sequence[TensorSpec] = (),
     ) -> None:
         """Takes a session that is open already, or none.
 
@@ -212,38 +235,63 @@ class Batches:
             model: Whose session it is.
             session: The first one; it is closed as all others are.
             size: Its batch size.
-            first: What another model declares of the first output, where this one declares none.
+            lent: What another model declares of the outputs, where this one declares none.
         """
         self._model = model
         self._session = session
         self._size = size
-        self._declared = {spec.name: spec.shape for spec in _declared(model)}
-        self._first = first.shape if first and not model.outputs else None
+        specs = _declared(model) if model.outputs else lent
+        self._declared = {spec.name: spec.shape for spec in specs}
         self._axes: dict[str, int | None] = {}
+        self.shapes: dict[str, tuple[int, ...]] = {}
 
-    def first_output(self, inputs: Arrays, size: int) -> Array:
-        """The first output of ``run``, a row for each image: ``(size, …)``."""
-        outputs = self.run(inputs, size)
-        name = self._model.outputs[0].name if self._model.outputs else next(iter(outputs))
-        return by_image(outputs[name], self._axes[name], size)
+    def outputs_by_image(
+        self, inputs: Arrays, size: int, names: IoNames | None = None
+    ) -> dict[str, Array]:
+        """The outputs of ``run``, a row for each image: ``(size, …)``.
 
-    def run(self, inputs: Arrays, size: int) -> dict[str, Array]:
+        Args:
+            inputs: Arrays ``(size, …)`` by input name.
+            size: At most the model's largest batch.
+            names: Of the outputs, in their order; None takes the model's own.
+
+        Raises:
+            DataError: They are not the outputs of this model.
+        """
+        outputs = self.run(inputs, size, names)
+        return {name: by_image(array, self._axes[name], size) for name, array in outputs.items()}
+
+    def run(self, inputs: Arrays, size: int, names: IoNames | None = None) -> dict[str, Array]:
         """All outputs, ``(size, …)``; rows are repeated where the model takes no fewer.
 
         Args:
             inputs: Arrays ``(size, …)`` by input name.
             size: At most the model's largest batch.
+            names: As for ``outputs_by_image``.
+
+        Raises:
+            DataError: As ``outputs_by_image``.
         """
         session = self.open(size)
         if self._size > size:
             rows = np.arange(self._size) % size
             inputs = {name: array[rows] for name, array in inputs.items()}
-        found = session.run(inputs)
-        for index, (name, array) in enumerate(found.items()):
+        found: Mapping[str, Array] = session.run(inputs)
+        if self._model.outputs:
+            found = {spec.name: found[spec.name] for spec in self._model.outputs}
+        if names is not None:
+            found = match_outputs(found, names, model=self._model.name)
+            if self._declared and not self._axes:
+                self._declared = match_outputs(self._declared, names, model=self._model.name)
+        for name, array in found.items():
             # Once, in the first batch: the last one may be as long as another dimension.
             if name not in self._axes:
-                declared = self._declared.get(name, None if index else self._first)
-                self._axes[name] = find_batch_axis(array.shape, self._size, declared)
+                declared = self._declared.get(name)
+                axis = find_batch_axis(array.shape, self._size, declared)
+                self._axes[name] = axis
+                self.shapes[name] = tuple(
+                    DYNAMIC if index == axis else length for index, length in enumerate(array.shape)
+                )
         return {
             name: first_images(array, self._axes[name], size, self._size)
             for name, array in found.items()
@@ -263,6 +311,29 @@ class Batches:
         if self._session is not None:
             self._session.close()
         self._session = None
+
+
+class _Reader:
+    """Reads batches from one thread at a time."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self._dataset = dataset
+        self._lock = threading.Lock()
+        self._has_labels: bool | None = None
+
+    def batch(self, start: int, stop: int) -> Batch:
+        """As the dataset's.
+
+        Raises:
+            DataError: It has labels, and one that was read before had none, or the reverse.
+        """
+        with self._lock:
+            batch = self._dataset.batch(start, stop)
+            has_labels = batch.labels is not None
+            if self._has_labels not in (None, has_labels):
+                raise some_labels(self._dataset.name, 0, len(self._dataset))
+            self._has_labels = has_labels
+        return batch
 
 
 def _declared(model: Model) -> tuple[TensorSpec, ...]:

@@ -41,7 +41,14 @@ def report_schema() -> dict[str, Any]:
         "agreement": parts.of(Agreement | None),
         "paired": {"anyOf": [paired, _PLAIN[type(None)]]},
         "top1_drop_points": parts.of(float | None),
-        "predictions": _closed({"model": classes, "baseline": classes, "data_sha256": _PLAIN[str]}),
+        "predictions": _closed(
+            {
+                "model": classes,
+                "baseline": classes,
+                "data_sha256": _PLAIN[str],
+                "output": parts.of(str | None),
+            }
+        ),
     }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -19,6 +19,7 @@ from trtqat.data.batches import Dataset
 from trtqat.evaluation.accuracy import Progress
 from trtqat.evaluation.protocol import Model
 from trtqat.evaluation.running import run_all
+from trtqat.io_names import IoNames, match_outputs
 from trtqat.numerics import Noise, lost_db, signal_and_error
 from trtqat.tensors import Array, Arrays
 
@@ -92,7 +93,7 @@ class Probe:
         layers: Number of layers of the engine under test, without reformats.
         missing: Those of them that the other one has not, with the same nodes fused.
         same_kernels: How many of the others run the same kernel.
-        sqnr_db: First output, the engine under test as the signal.
+        sqnr_db: Of the output that differs most, the engine under test as the signal.
     """
 
     layers: int
@@ -147,6 +148,7 @@ def compare_steps(
 
     Raises:
         GraphError: The graph cannot be read.
+        DataError: The fake-quantized model has other outputs than the graph.
         UsageError: The engine has no manifest.
         BuildError: TensorRT does not build the engine.
         InferenceError: A runtime failed.
@@ -155,12 +157,14 @@ def compare_steps(
     import onnx_ir as ir
 
     from trtqat.graph.lint import rules_by_place
+    from trtqat.graph.names import io_names_of
     from trtqat.graph.reading import read_model
     from trtqat.graph.serialized import serialize, temporary_graphs
     from trtqat.graph.taps import tap
     from trtqat.runtime.onnx_reference import OnnxModel
 
     model = read_model(graph)
+    names = replace(io_names_of(model), model=graph.name)
     rules = rules_by_place(model)
     taps = tap(model)
     with contextlib.ExitStack() as stack:
@@ -185,7 +189,7 @@ def compare_steps(
         done = 0
         for inputs, (expected, *others) in runs:
             if fake_quantized is not None:
-                seen = _observed(cast("PyTorchModel", fake_quantized), taps, inputs)
+                seen = _observed(cast("PyTorchModel", fake_quantized), taps, names, inputs)
                 partings.add(seen, expected)
             if others:
                 of_tapped, of_engine = others
@@ -206,7 +210,9 @@ def compare_steps(
     )
     probe = None
     if engine is not None and tapped is not None:
-        noise = probed.sqnr_db(engine.outputs[0].name)
+        noises = [probed.sqnr_db(spec.name) for spec in engine.outputs]
+        # NumPy's minimum keeps a NaN: an output that was not compared is not identical.
+        noise = float(np.min(noises))
         probe = Probe(tapped.layers, tapped.missing, tapped.same_kernels, noise)
     return StepDrift(tensors, probe, fake_quantized is not None)
 
@@ -234,7 +240,9 @@ def _batch_size(models: Sequence[Model]) -> int:
     return min([size, *(each for each in highest if each is not None)])
 
 
-def _observed(model: PyTorchModel, taps: Sequence[Tap], inputs: Arrays) -> dict[str, Array]:
+def _observed(
+    model: PyTorchModel, taps: Sequence[Tap], names: IoNames, inputs: Arrays
+) -> dict[str, Array]:
     """A fake-quantized model's tensors, under the names of the graph's."""
     # The export names a QuantizeLinear after the module: "/features/3/_input_quantizer/…".
     modules = {
@@ -244,10 +252,7 @@ def _observed(model: PyTorchModel, taps: Sequence[Tap], inputs: Arrays) -> dict[
         if path and operator == "QuantizeLinear"
     }
     outputs, seen = model.observe(inputs, modules)
-    own = [each.output for each in taps if each.scale is None]
-    if len(outputs) == len(own):
-        # By their order: a TorchScript model's may have other names.
-        outputs = dict(zip(own, outputs.values(), strict=True))
+    outputs = match_outputs(outputs, names, model=model.name)
     return {**outputs, **{modules[name]: array for name, array in seen.items()}}
 
 
@@ -256,8 +261,9 @@ class _Sum(Noise):
     """Over the batches, of one tensor in steps of its quantizer."""
 
     differing: int = 0
-    count: int = 0
     largest: float = 0.0
+    # Elements that are no number on either side, so that nothing was compared.
+    unknown: int = 0
 
 
 class _Differences:
@@ -284,13 +290,19 @@ class _Differences:
             total.add(signal, error)
             # A NaN differs from everything.
             total.differing += int(np.count_nonzero(error != 0))
-            total.count += error.size
+            total.unknown += int(np.count_nonzero(both))
             # Not the built-in one, which drops a NaN by its position.
             total.largest = float(np.maximum(total.largest, np.max(error, initial=0)))
 
     def sqnr_db(self, name: str) -> float:
-        """SQNR of one tensor over all batches; NaN if it was not compared."""
-        return self._sums[name].sqnr_db if name in self._sums else math.nan
+        """SQNR of one tensor over all batches; NaN if not all of it was compared, and none differs.
+
+        What holds NaN on both sides is not identical, whatever the rest of it is.
+        """
+        total = self._sums.get(name)
+        if total is None or (total.noise == 0 and total.unknown):
+            return math.nan
+        return total.sqnr_db
 
     def of(self, tap: Tap) -> Parting | None:
         """What became of one tensor; None if it was not compared."""
@@ -298,8 +310,9 @@ class _Differences:
         if total is None:
             return None
         own = self.sqnr_db(tap.output)
-        before = [self.sqnr_db(name) for name in tap.before if name in self._sums]
-        fall = lost_db(own, before, self._rounding_db)
+        # A NaN that was there before is lost on no way, so these are without.
+        before = [self._sums[name].sqnr_db for name in tap.before if name in self._sums]
+        fall = lost_db(total.sqnr_db, before, self._rounding_db) if total.count else 0.0
         if tap.scale is None or not total.count:
             return Parting(own, fall, None, None)
         largest = int(total.largest) if math.isfinite(total.largest) else None

@@ -6,7 +6,7 @@ import json
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,9 @@ from trtqat.graph import METADATA_KEY, QUANTIZED_INPUTS
 from trtqat.graph.improve import Improvements
 from trtqat.graph.lint import lint
 from trtqat.graph.macs import summarize
+from trtqat.graph.names import io_names_of
 from trtqat.graph.serialized import files_of, is_large, serialized
+from trtqat.io_names import IO_NAMES, record_of
 from trtqat.runtime.onnx_agreement import Agreement
 
 
@@ -37,6 +39,7 @@ def finish(
     half: HalfResult | None,
     verification: Agreement,
     notes: Sequence[str],
+    returned: Sequence[str] = (),
 ) -> ExportResult:
     """Looks at a verified graph once more and writes it.
 
@@ -54,6 +57,8 @@ def finish(
         half: See ``ExportResult``.
         verification: See ``ExportResult``.
         notes: See ``ExportResult``.
+        returned: What the model calls its outputs, in the graph's order; empty if that is not
+            known, or an earlier export recorded it.
 
     Raises:
         ExportError: The graph is larger than an ONNX file can be, weights apart.
@@ -61,11 +66,15 @@ def finish(
     """
     findings = lint(model)
     summary = summarize(model)
+    names = io_names_of(model)
+    if returned:
+        names = replace(names, returned=tuple(returned))
     record = {
         "version": trtqat.__version__,
         **provenance,
         "qdq_pairs": summary.pairs,
         "int8_share": summary.int8_share,
+        IO_NAMES: asdict(record_of(names)),
         "verification": asdict(verification),
     }
     model.metadata_props[METADATA_KEY] = json.dumps(record, sort_keys=True)

@@ -150,6 +150,7 @@ def export_onnx(
         half=half,
         verification=verification,
         notes=notes,
+        returned=list(examples[0].outputs),
     )
 
 

@@ -10,7 +10,9 @@ import numpy as np
 
 from trtqat.checks import closed
 from trtqat.errors import InferenceError, PlanError, UsageError
+from trtqat.io_names import in_order
 from trtqat.runtime.device_memory import needs_device_memory
+from trtqat.runtime.engine_names import names_of_engine
 from trtqat.runtime.export_record import recorded_quantizers
 from trtqat.runtime.flavours import Flavour
 from trtqat.runtime.host import describe_host
@@ -38,7 +40,8 @@ class Engine:
         inputs: Inputs, dynamic dimensions as ``-1``; those that arrive as INT8 codes as the
             floats that a session quantizes.
         input_scales: Of those, by name.
-        outputs: Outputs, likewise.
+        outputs: Outputs, likewise. Both are in the order of the exported model, not in TensorRT's.
+        io: Their names, and whether their order is known.
         profiles: Shapes of the first optimization profile, by input.
         batch_range: Smallest and largest batch.
         manifest: The manifest beside the plan, or None.
@@ -59,6 +62,7 @@ class Engine:
         trust: Path | str | None = None,
         flavour: Flavour | None = None,
         weights: Path | str | None = None,
+        graph: Path | str | None = None,
     ) -> None:
         """Checks and deserializes a plan.
 
@@ -72,6 +76,8 @@ class Engine:
             flavour: Which TensorRT runs it; None takes the first of full, lean and dispatch that
                 is installed and may.
             weights: The ONNX file of a plan that was built without its weights.
+            graph: The ONNX file that it was built from, for the order of its outputs where its
+                manifest does not tell it.
 
         Raises:
             PlanError: It is not a plan, is damaged, is for another TensorRT, platform or GPU,
@@ -112,7 +118,16 @@ class Engine:
         check_weights(self.manifest, path, weights)
         if weights is not None:
             refit(trt, self._engine, self._logger, weights, self._messages)
-        self._bindings, self.outputs = _tensors(trt, self._engine)
+        bindings, outputs = _tensors(trt, self._engine)
+        self.io = names_of_engine(
+            path,
+            self.manifest,
+            [spec.name for spec in bindings],
+            [spec.name for spec in outputs],
+            graph=graph or weights,
+        )
+        self._bindings = in_order(bindings, self.io.inputs)
+        self.outputs = in_order(outputs, self.io.outputs)
         provenance = self.manifest.provenance if self.manifest else {}
         self.input_scales = input_scales(self._bindings, provenance)
         self.quantizers = recorded_quantizers(provenance)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from trtqat.errors import PlanError
 from trtqat.files import read_input, why_unreadable
+from trtqat.io_names import NameRecord
 from trtqat.runtime.signature import check_signature
 from trtqat.tensors import DYNAMIC, TensorSpec
 from trtqat.typed_json import parse_json, read_as
@@ -63,6 +64,9 @@ class Manifest:
         build_seconds: Time that TensorRT took.
         created: UTC, ISO 8601.
         device_memory_bytes: Scratch memory of one execution context; None if it is not known.
+        io_names: Names of inputs and outputs in the order of the exported model, which is not that
+            in which TensorRT lists them; see ``trtqat.io_names``. None in older manifests, whose
+            lists have the order of TensorRT's network.
         schema_version: Of this file.
     """
 
@@ -84,6 +88,7 @@ class Manifest:
     build_seconds: float
     created: str
     device_memory_bytes: int | None = None
+    io_names: NameRecord | None = None
     schema_version: int = field(default=SCHEMA_VERSION)
 
     def to_json(self) -> str:
@@ -213,6 +218,9 @@ def _check_values(manifest: Manifest) -> None:
         for spec in specs:
             sound = all(dim >= DYNAMIC for dim in spec.shape)
             _require(sound, f"{kind}: {spec.name}", "a shape")
+    if manifest.io_names is not None:
+        for kind, listed in asdict(manifest.io_names).items():
+            _require(len(set(listed)) == len(listed), f"io_names.{kind}", "different names")
     for name, shapes in manifest.profiles.items():
         each = (shapes.min, shapes.opt, shapes.max)
         sound = len(set(map(len, each))) == 1 and all(

@@ -15,6 +15,7 @@ from trtqat.checks import closed
 from trtqat.errors import GraphError, InferenceError, first_line
 from trtqat.extras import require
 from trtqat.graph import METADATA_KEY
+from trtqat.io_names import in_order, names_of_graph
 from trtqat.runtime.export_record import recorded_quantizers
 from trtqat.runtime.input_codes import input_scales, quantize_inputs, with_float_inputs
 from trtqat.tensors import DYNAMIC, Array, Arrays, TensorSpec, io_in_words
@@ -45,7 +46,8 @@ class OnnxModel:
         device: ``"cpu"``.
         inputs: The graph's inputs; those that arrive as INT8 codes as the floats that a session
             quantizes.
-        outputs: The graph's outputs.
+        outputs: The graph's outputs, like the inputs in the order of the exported model.
+        io: Their names.
         batch_range: Smallest and largest batch, equal if it is fixed; None as the upper end
             if it is open.
         size_bytes: Of the graph.
@@ -103,8 +105,12 @@ class OnnxModel:
         specs = [_spec(argument) for argument in self._session.get_inputs()]
         self._scales = input_scales(specs, recorded)
         self.quantizers = recorded_quantizers(recorded)
-        self.inputs = tuple(with_float_inputs(specs, self._scales))
-        self.outputs = tuple(_spec(argument) for argument in self._session.get_outputs())
+        outputs = [_spec(argument) for argument in self._session.get_outputs()]
+        self.io = names_of_graph(
+            [spec.name for spec in specs], [spec.name for spec in outputs], recorded
+        )
+        self.inputs = in_order(with_float_inputs(specs, self._scales), self.io.inputs)
+        self.outputs = in_order(outputs, self.io.outputs)
         batches = {spec.shape[0] for spec in self.inputs if spec.shape}
         fixed = max(batches, default=1)
         self.batch_range: tuple[int, int | None] = (

@@ -12,7 +12,7 @@ from trtqat.errors import MissingError, TrtqatError, first_line
 from trtqat.quant.quantizers import quantizers_of
 from trtqat.runtime.device_memory import needs_device_memory
 from trtqat.runtime.pytorch_hooks import watched
-from trtqat.runtime.pytorch_outputs import name_outputs
+from trtqat.runtime.pytorch_outputs import name_outputs, to_arrays
 from trtqat.runtime.pytorch_quantizers import RequiredQuantizers
 from trtqat.runtime.pytorch_session import Arithmetic, PyTorchSession, told
 from trtqat.tensors import DYNAMIC, Array, Arrays, TensorSpec
@@ -121,7 +121,7 @@ class PyTorchModel:
             quantizers: Dotted module names; what is no quantizer is passed over.
 
         Returns:
-            The model's outputs by name, and by theirs the quantizers', all float32. A quantizer
+            The model's outputs by name, as a session's, and by theirs the quantizers'. A quantizer
             that returns different tensors in several calls, or does not run, is left out, and so
             are all of a TorchScript file or a program.
 
@@ -158,7 +158,7 @@ class PyTorchModel:
             for name, tensors in calls.items()
             if all(_is_same(tensors[0], other) for other in tensors[1:])
         }
-        return {name: each.float().cpu().numpy() for name, each in outputs.items()}, observed
+        return to_arrays(outputs), observed
 
     def close(self) -> None:
         """Frees the GPU memory that PyTorch caches."""

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 
 from trtqat.errors import SourceError
+from trtqat.io_names import ByPosition
+from trtqat.tensors import Array
 
 
 def name_outputs(result: Any, inputs: Collection[str] = ()) -> dict[str, torch.Tensor]:  # noqa: ANN401
@@ -26,7 +28,8 @@ def name_outputs(result: Any, inputs: Collection[str] = ()) -> dict[str, torch.T
         inputs: Names of the model's inputs.
 
     Returns:
-        Tensors by name, in the order in which PyTorch's exporters write them.
+        Tensors by name, in the order in which PyTorch's exporters write them; ``ByPosition`` where
+        the model names none.
 
     Raises:
         SourceError: A part of it is something else than a tensor, or there is no tensor.
@@ -35,7 +38,17 @@ def name_outputs(result: Any, inputs: Collection[str] = ()) -> dict[str, torch.T
     wanted = [name for name, _ in found]
     names = _unique_names(wanted, inputs)
     # Detached, as a parameter may be returned.
-    return {name: tensor.detach() for name, (_, tensor) in zip(names, found, strict=True)}
+    named = {name: tensor.detach() for name, (_, tensor) in zip(names, found, strict=True)}
+    return named if isinstance(result, Mapping) else ByPosition(named)
+
+
+def to_arrays(outputs: dict[str, torch.Tensor]) -> dict[str, Array]:
+    """Outputs of ``name_outputs`` in host memory, floats as float32; ``ByPosition`` stays so."""
+    arrays = {
+        name: (tensor.float() if tensor.is_floating_point() else tensor).cpu().numpy()
+        for name, tensor in outputs.items()
+    }
+    return ByPosition(arrays) if isinstance(outputs, ByPosition) else arrays
 
 
 def notes_on_names(result: Any, inputs: Collection[str]) -> list[str]:  # noqa: ANN401

@@ -16,7 +16,7 @@ from trtqat.checks import closed
 from trtqat.errors import InferenceError, TrtqatError, first_line
 from trtqat.quant.module_by_module import module_by_module
 from trtqat.runtime.device_memory import needs_device_memory
-from trtqat.runtime.pytorch_outputs import name_outputs
+from trtqat.runtime.pytorch_outputs import name_outputs, to_arrays
 from trtqat.runtime.pytorch_quantizers import RequiredQuantizers
 from trtqat.tensors import Array, Arrays, TensorSpec
 from trtqat.user_code import exits_told
@@ -91,6 +91,9 @@ class PyTorchSession:
     def run(self, inputs: Arrays) -> dict[str, Array]:
         """Runs one batch from host memory to host memory; outputs are float32.
 
+        Returns:
+            Arrays by output name; ``ByPosition`` where the model names none.
+
         Raises:
             InferenceError: The model raised.
         """
@@ -98,10 +101,7 @@ class PyTorchSession:
         with torch.cuda.stream(self._stream), told(self._name):
             self._copy_in(inputs)
             self._launch(seen=True)
-            return {
-                name: (tensor.float() if tensor.is_floating_point() else tensor).cpu().numpy()
-                for name, tensor in name_outputs(self._result, self._names).items()
-            }
+            return to_arrays(name_outputs(self._result, self._names))
 
     def load(self, inputs: Arrays) -> None:
         """Puts inputs on the device, for ``compute_times_ms``."""

@@ -1,0 +1,83 @@
+"""The order of an engine's inputs and outputs: the graph's, as TensorRT keeps one of its own."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from trtqat.errors import TrtqatError, UsageError
+from trtqat.extras import require
+from trtqat.files import is_file
+from trtqat.graph.hashing import graph_sha256
+from trtqat.io_names import IoNames, NameRecord, record_of
+from trtqat.runtime.manifest import Manifest
+
+_LOG = logging.getLogger(__name__)
+
+
+def names_of_engine(
+    plan: Path,
+    manifest: Manifest | None,
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+    *,
+    graph: Path | str | None = None,
+) -> IoNames:
+    """The names of an engine's inputs and outputs, in the order of the exported model.
+
+    The manifest tells it, or else the graph that the engine was built from.
+
+    Args:
+        plan: The plan file, beside which the graph may lie.
+        manifest: Its manifest, if it has one.
+        inputs: In TensorRT's order.
+        outputs: Likewise.
+        graph: The graph, if the user gave it.
+
+    Returns:
+        The names; with ``is_ordered`` False, and in TensorRT's order, where there are several
+        outputs and nothing tells.
+    """
+    recorded = manifest.io_names if manifest else None
+    if recorded is None and max(len(inputs), len(outputs)) > 1:
+        recorded = _of_graph_file(plan, manifest, graph)
+    if recorded is None or not set(outputs) <= set(recorded.outputs):
+        return IoNames(tuple(inputs), tuple(outputs), is_ordered=len(outputs) < 2)
+    kept = [name for name in recorded.outputs if name in outputs]
+    # TensorRT may drop an input that nothing reads.
+    taken = [name for name in recorded.inputs if name in inputs]
+    taken += [name for name in inputs if name not in taken]
+    returned = recorded.returned if len(kept) == len(recorded.outputs) else ()
+    return IoNames(tuple(taken), tuple(kept), returned)
+
+
+def _of_graph_file(
+    plan: Path, manifest: Manifest | None, given: Path | str | None
+) -> NameRecord | None:
+    """Those of the graph that an engine was built from; None if there is none that is known."""
+    path = Path(given) if given else _beside(plan, manifest)
+    if path is None:
+        return None
+    recorded = manifest.graph_sha256 if manifest else None
+    if recorded and is_file(path) and graph_sha256(path) != recorded:
+        raise UsageError(
+            f"'{path}' is not the graph that '{plan}' was built from: its SHA-256 differs.",
+            "Give that graph, or build the engine of this one.",
+        )
+    try:
+        require("onnx", extra="cuda12", purpose="Reading a graph")
+        from trtqat.graph.names import read_io_names
+
+        return record_of(read_io_names(path))
+    except TrtqatError as error:
+        _LOG.warning("The order of the outputs of '%s' is not known: %s", plan, error)
+        return None
+
+
+def _beside(plan: Path, manifest: Manifest | None) -> Path | None:
+    # A manifest from elsewhere must not lead out of the directory.
+    if manifest is None or not manifest.graph or Path(manifest.graph).name != manifest.graph:
+        return None
+    path = plan.with_name(manifest.graph)
+    return path if is_file(path) and graph_sha256(path) == manifest.graph_sha256 else None
