@@ -244,7 +244,7 @@ IMPROVE = ("export", "m.onnx", "-o", "new.onnx")
         (("inspect", "m.onnx", "--json", "m.onnx"), 2, "'m.onnx' would overwrite an input"),
         (("eval", "net.py", "--data", "random"), 2, "is not a TensorRT plan"),
         (("eval", "none.engine", "--data", "random"), 2, "none.engine"),
-        (("eval", "text.onnx", "--data", "random"), 2, "does not accept"),
+        (("eval", "text.onnx", "--data", "random"), 2, "is not an ONNX file"),
         (("build", "none.onnx", "-o", "m.engine"), 2, "no ONNX file"),
         (("build", "text.onnx", "-o", "m.engine"), 2, "not an ONNX file"),
         (("build", "float.onnx", "-o", "m.engine"), 2, "nothing would run in INT8"),

@@ -146,7 +146,8 @@ def passed_at(
             is_other = pair.is_clipped or (
                 quantizer is not None and quantizer.multiplier is not None
             )
-            passed[pair.dequantized] = Passed(None if is_other else call.source, call.dequantized)
+            source = None if is_other else call.source
+            passed[pair.dequantized] = Passed(pair.quantize, source, call.dequantized)
     return passed
 
 

@@ -33,10 +33,12 @@ class MadePair:
     """One Q/DQ pair.
 
     Attributes:
+        quantize: Name of its QuantizeLinear.
         dequantized: What its DequantizeLinear writes.
         is_clipped: Whether a Clip stands before it, which the quantizer did by itself.
     """
 
+    quantize: str
     dequantized: str
     is_clipped: bool
 
@@ -82,8 +84,8 @@ def expand_fake_quantize(model: ir.Model) -> ExpandedPairs:
             continue
         name = node.attributes["quantizer"].as_string()
         made = pairs.get(name, ())
-        output, note = _expand(model.graph, editor, weights, node, name, len(made) + 1)
-        pairs[name] = (*made, MadePair(output, is_clipped=bool(note)))
+        quantize, output, note = _expand(model.graph, editor, weights, node, name, len(made) + 1)
+        pairs[name] = (*made, MadePair(quantize, output, is_clipped=bool(note)))
         if note:
             notes.append(note)
     editor.finish()
@@ -93,7 +95,7 @@ def expand_fake_quantize(model: ir.Model) -> ExpandedPairs:
 
 def _expand(
     graph: ir.Graph, editor: Editor, weights: Weights, node: ir.Node, name: str, use: int
-) -> tuple[str, str]:
+) -> tuple[str, str, str]:
     source = node.inputs[0]
     output = node.outputs[0]
     assert source is not None
@@ -135,7 +137,7 @@ def _expand(
     editor.replace(output, result)
     editor.remove(node)
     assert result.name is not None
-    return result.name, note
+    return str(quantize.name), result.name, note
 
 
 def _check_codes(node: ir.Node, name: str) -> None:

@@ -18,7 +18,7 @@ import numpy as np
 from trtqat.errors import ExportError, GraphError
 from trtqat.graph.serialized import Serialized, derived, parse
 from trtqat.numerics import difference
-from trtqat.runtime.onnx_cut import Cut, computed_tensors, cuts_of, nudged, tapped
+from trtqat.runtime.onnx_cut import computed_tensors, cuts_of, nudged, tapped
 from trtqat.runtime.onnx_example import HALF, Example, Passed, Words, begun
 from trtqat.runtime.onnx_pieces import FP16, ROUNDINGS, Pieces, Tolerance, compare_pieces
 from trtqat.runtime.onnx_reference import OnnxModel
@@ -186,23 +186,19 @@ def _examples_of(
     """What the reference makes of batches, at its outputs and the pairs that both graphs have."""
     proto = parse(reference)
     own = cuts_of(proto)
-    cuts = [
-        own[name] for name, each in cuts_of(parse(graph)).items() if _is_same(own.get(name), each)
-    ]
+    cuts = [own[name] for name in cuts_of(parse(graph)) if name in own]
     model = OnnxModel(derived(reference, tapped(proto, cuts)), as_written=True)
     names = [output.name for output in proto.graph.output]
     examples = []
     for batch in batches:
         values = {**batch, **model.session(0).run(batch)}
-        passed = {c.dequantized: Passed(values[c.source], values[c.dequantized]) for c in cuts}
+        passed = {
+            each.dequantized: Passed(each.quantizer, values[each.source], values[each.dequantized])
+            for each in cuts
+        }
         examples.append(Example(batch, {name: values[name] for name in names}, passed))
     model.close()
     return examples
-
-
-def _is_same(first: Cut | None, second: Cut) -> bool:
-    """Whether two cuts are at one place: a repair may have moved a pair, with its tensor's name."""
-    return first is not None and first.quantizer == second.quantizer
 
 
 def _outputs(graph: Serialized, examples: Sequence[Example]) -> Iterator[dict[str, Array]]:

@@ -13,10 +13,12 @@ class Passed:
     """What went through one quantizer in the run that a graph is compared with.
 
     Attributes:
+        pair: Name of the graph's QuantizeLinear, which has another one where a repair moved it.
         source: The floats that it quantized; None where the graph has no such tensor.
         dequantized: What it made of them, of the same shape.
     """
 
+    pair: str
     source: Array | None
     dequantized: Array
 

@@ -108,7 +108,11 @@ def compare_pieces(
         InferenceError: ONNX Runtime failed.
     """
     proto = parse(graph)
-    cuts = {name: each for name, each in onnx_cut.cuts_of(proto).items() if name in example.passed}
+    cuts = {
+        name: each
+        for name, each in onnx_cut.cuts_of(proto).items()
+        if name in example.passed and example.passed[name].pair == each.quantizer
+    }
     if not cuts:
         return None
     runs = _Runs(graph if rounded is None else rounded, cuts, example, tolerance)
