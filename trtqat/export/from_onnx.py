@@ -1,6 +1,6 @@
 """``improve_onnx``: an ONNX file that has its Q/DQ already goes through the same passes.
 
-read → tidy → float biases → improve (fold, INT8 weights, repairs) → compare with the file on
+read → tidy → standard pairs → float biases → improve (fold, INT8 weights, repairs) → compare with the file on
 ONNX Runtime → lint → write
 """
 
@@ -25,7 +25,7 @@ from trtqat.graph.lower_opset import lower_opset
 from trtqat.graph.name_nodes import name_unnamed
 from trtqat.graph.pairs import DEQUANTIZE, QUANTIZE
 from trtqat.graph.reading import read_model
-from trtqat.graph.write_axes import write_axes
+from trtqat.graph.standard_pairs import standardize_pairs
 from trtqat.runtime.onnx_agreement import verify_agreement
 from trtqat.tensors import Array, Arrays, TensorSpec, random_arrays, specs_by_name
 
@@ -66,9 +66,7 @@ def improve_onnx(source: Path, output: Path, options: ExportOptions) -> ExportRe
     model = tidy(model)
     name_unnamed(model)
     notes = _set_opset(model, options.opset)
-    written = write_axes(model)
-    if written:
-        notes.append(f"{written} per-channel nodes had no axis: ONNX's default, 1, is written.")
+    notes += standardize_pairs(model)
     biases = float_biases(model)
     if biases:
         notes.append(f"INT32 biases made float: {biases}; TensorRT dequantizes INT8 alone.")

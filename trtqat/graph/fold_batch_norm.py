@@ -26,10 +26,10 @@ import numpy as np
 import onnx_ir as ir
 
 from trtqat.graph.affine import BATCH_NORM
-from trtqat.graph.editing import add_initializer, constant_array, name_of, remove_unused
+from trtqat.graph.editing import add_initializer, name_of, remove_unused
 from trtqat.graph.fold_plan import CannotFoldError, FoldPlan, KeptBatchNorm, plan_fold
 from trtqat.graph.layers import Layer, bias_of
-from trtqat.graph.pairs import DEQUANTIZE, along_axis
+from trtqat.graph.pairs import DEQUANTIZE, along_axis, weight_codes
 from trtqat.tensors import Array
 
 
@@ -127,9 +127,8 @@ def _fold(graph: ir.Graph, plan: FoldPlan, tally: _Tally) -> None:
 
 
 def _codes(dequantize: ir.Node) -> Array:
-    source = dequantize.inputs[0]
-    codes = None if source is None else constant_array(source)
-    assert codes is not None
+    codes = weight_codes(dequantize)
+    assert codes is not None  # plan_fold has asked for them
     return codes
 
 

@@ -168,8 +168,10 @@ def _plan(layer: Layer, chain: list[ir.Node]) -> FoldPlan:
     whole = _affine(layer, chain, channels, output_axis)
     parameters = parameters_of(dequantize)
     codes = weight_codes(dequantize)
-    if codes is None or codes.dtype != np.int8 or parameters.scale is None:
+    if codes is None or parameters.scale is None:
         raise CannotFoldError(f"the codes of {layer.name} are not constant", layer.name)
+    if codes.dtype != np.int8:
+        raise CannotFoldError(f"the codes of {layer.name} are {codes.dtype}", layer.name)
     if parameters.zero_point is not None and parameters.zero_point.any():
         raise CannotFoldError(f"{layer.name} has zero-points other than 0", layer.name)
     if parameters.axis not in (None, axis):

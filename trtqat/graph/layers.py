@@ -79,6 +79,27 @@ def layers_of(graph: ir.Graph) -> list[Layer]:
     return [layer for layer in found if layer is not None]
 
 
+def channel_axis(node: ir.Node, rank: int) -> int | None:
+    """The axis of a layer's weight, as the layer reads it, that holds the output channels.
+
+    Args:
+        node: A Conv, ConvTranspose, Gemm or MatMul.
+        rank: Of the weight.
+
+    Returns:
+        None where there is no single one (a grouped ConvTranspose, a MatMul with a vector).
+    """
+    if node.op_type == "Conv":
+        return 0
+    if node.op_type == "ConvTranspose":
+        group = node.attributes.get("group")
+        return 1 if group is None or group.as_int() == 1 else None
+    if rank < 2:
+        return None
+    transposed = node.attributes.get("transB")
+    return rank - 2 if transposed is not None and transposed.as_int() else rank - 1
+
+
 def bias_of(node: ir.Node) -> ir.Value | None:
     """The bias input of a Conv, ConvTranspose or Gemm; None for a MatMul."""
     return node.inputs[2] if len(node.inputs) > 2 else None

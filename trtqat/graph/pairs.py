@@ -16,6 +16,7 @@ from trtqat.tensors import Array
 
 QUANTIZE = "QuantizeLinear"
 DEQUANTIZE = "DequantizeLinear"
+_INTEGERS = tuple(map(np.dtype, (np.int8, np.uint8, np.int16, np.uint16)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +55,11 @@ class Parameters:
             return self.is_usable
         in_range = -array.ndim <= self.axis < array.ndim
         return in_range and self.scale.shape == (array.shape[self.axis],)
+
+    @property
+    def is_int8(self) -> bool:
+        """Whether the codes are known to be INT8 with zero-points of 0, as TensorRT's are."""
+        return self.dtype == np.int8 and not _or_zero(self.zero_point).any()
 
     @property
     def is_usable(self) -> bool:
@@ -104,10 +110,10 @@ def quantized_tensor(dequantize: ir.Node) -> ir.Value | None:
 
 
 def weight_codes(dequantize: ir.Node) -> Array | None:
-    """The INT8 codes that a DequantizeLinear of a constant weight reads.
+    """The codes that a DequantizeLinear of a constant weight reads.
 
     Returns:
-        int8 of the weight's shape; None if the codes are not constant, or if there are none
+        Of the weight's shape, int8 unless the pair has another type; None if the codes are not constant, or if there are none
         (a scale that is not positive, or that does not fit the weight).
     """
     source = dequantize.inputs[0]
@@ -120,10 +126,36 @@ def weight_codes(dequantize: ir.Node) -> Array | None:
     if quantize is None or quantize.inputs[0] is None:
         return None
     weights = constant_array(quantize.inputs[0])
-    parameters = parameters_of(quantize)
-    if weights is None or parameters.scale is None or not parameters.fits(weights):
+    return None if weights is None else codes_of(weights, parameters_of(quantize))
+
+
+def codes_of(values: Array, parameters: Parameters) -> Array | None:
+    """The codes that QuantizeLinear makes of a constant, of the type that it makes.
+
+    Args:
+        values: Float32, any shape.
+        parameters: Of the node.
+
+    Returns:
+        Codes of 8 or 16 bits; None if they are of another type or none, as where the scale is
+        computed, not positive or does not fit.
+    """
+    scale, dtype = parameters.scale, parameters.dtype
+    if scale is None or dtype is None or not parameters.fits(values):
         return None
-    return quantize_array(weights, parameters.scale, parameters.axis)
+    if dtype == np.int8 and not _or_zero(parameters.zero_point).any():
+        return quantize_array(values, scale, parameters.axis)
+    if dtype not in _INTEGERS:
+        return None
+    zero_point = np.zeros((), dtype) if parameters.zero_point is None else parameters.zero_point
+    if zero_point.size not in (1, scale.size):
+        return None
+    offset = along_axis(zero_point.astype(np.float64), parameters.axis, values.ndim)
+    steps = along_axis(np.asarray(scale, np.float32), parameters.axis, values.ndim)
+    with np.errstate(over="ignore"):
+        codes = np.rint(np.asarray(values, np.float32) / steps) + offset
+    limits = np.iinfo(dtype)
+    return np.clip(codes, limits.min, limits.max).astype(dtype)
 
 
 def quantize_array(values: Array, scale: Array, axis: int | None) -> Array:
@@ -163,6 +195,9 @@ def _dtype_of_codes(node: ir.Node, zero_point: Array | None) -> np.dtype[np.gene
     if len(node.inputs) > 2 and node.inputs[2] is not None:
         return None  # a zero-point that the graph computes
     if node.op_type == DEQUANTIZE:
+        quantize = quantizer_of(node)
+        if quantize is not None:
+            return _dtype_of_codes(quantize, _constant_input(quantize, 2))
         codes = node.inputs[0]
         return None if codes is None or codes.dtype is None else codes.dtype.numpy()
     # ONNX: without a zero-point the codes are uint8, from opset 21 on those of an attribute.
