@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from trtqat.errors import ExportError
 from trtqat.export.options import ExportResult, HalfResult, Verification
 from trtqat.files import write_atomically
 from trtqat.graph import METADATA_KEY, QUANTIZED_INPUTS
+from trtqat.graph.fold_weight_moves import FoldedMoves
 from trtqat.graph.improve import Improvements
 from trtqat.graph.lint import lint
 from trtqat.graph.macs import summarize
@@ -61,6 +62,7 @@ def finish(
         ExportError: The graph is larger than an ONNX file can be.
         UsageError: The file cannot be written.
     """
+    notes = [*notes, *_on_moves(improvements.moves)]
     findings = lint(model)
     summary = summarize(model)
     record = {
@@ -90,6 +92,19 @@ def finish(
         seconds=time.monotonic() - start,
         notes=tuple(notes),
     )
+
+
+def _on_moves(moves: FoldedMoves) -> Iterator[str]:
+    if moves.layers:
+        yield (
+            f"The weights of {len(moves.layers)} layers, first '{moves.layers[0]}', stood behind "
+            "Reshape, Transpose and the like: their codes were moved, none changed."
+        )
+    if moves.kept:
+        yield (
+            f"The weights of {len(moves.kept)} layers, first '{moves.kept[0]}', stay behind "
+            "Reshape, Transpose and the like: their scales follow no axis of what comes out."
+        )
 
 
 def serialize(model: ir.Model) -> bytes:

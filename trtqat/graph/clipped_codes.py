@@ -188,9 +188,11 @@ def _move(
         dict(quantize.attributes),
         name=f"{name_of(clip)}/{QUANTIZE}",
     )
-    for node, like in ((before, source), (inner, quantize.outputs[0])):
+    assert parameters.dtype is not None
+    codes_type = ir.DataType.from_numpy(parameters.dtype)
+    for node, dtype in ((before, ir.DataType.FLOAT), (inner, codes_type)):
         node.outputs[0].name = f"{node.name}_clipped"
-        node.outputs[0].type, node.outputs[0].shape = like.type, source.shape
+        node.outputs[0].dtype, node.outputs[0].shape = dtype, source.shape
     graph.insert_before(clip, [before, inner])
     output = clip.outputs[0]
     output.replace_all_uses_with(inner.outputs[0])

@@ -84,7 +84,7 @@ def fold_batch_norm(model: ir.Model) -> FoldedBatchNorms:
         try:
             _fold(graph, plan_fold(node), tally)
         except CannotFoldError as refusal:
-            kept.append(KeptBatchNorm(name_of(node), refusal.reason, refusal.behind))
+            kept.append(KeptBatchNorm(name_of(node), refusal.reason, refusal.behind, refusal.cause))
     remove_unused(graph)
     return FoldedBatchNorms(
         dict(tally.folded),

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import onnx_ir as ir
@@ -13,6 +14,7 @@ import onnx_ir as ir
 from trtqat.graph.affine import Affine, affine_of, identity
 from trtqat.graph.editing import constant_array, name_of
 from trtqat.graph.layers import Layer, bias_of, layer_of
+from trtqat.graph.moves import is_move
 from trtqat.graph.pairs import (
     DEQUANTIZE,
     QUANTIZE,
@@ -22,6 +24,8 @@ from trtqat.graph.pairs import (
     weight_codes,
 )
 from trtqat.tensors import Array
+
+Cause = Literal["shared", "code", "codes", "axis", "other"]
 
 _SMALLEST_NORMAL = float(np.finfo(np.float32).tiny)
 
@@ -35,11 +39,15 @@ class KeptBatchNorm:
         reason: Why, as the end of a sentence; empty if it could be folded.
         behind: The quantized layer that it follows and keeps from running at full speed;
             empty if there is none.
+        cause: What kind of reason it is: ``shared``, another node reads the layer's output too;
+            ``code``, a code without a negative; ``codes``, codes that are not INT8, or what makes
+            them, which lint names itself; ``axis``, scales along another one; or ``other``.
     """
 
     name: str
     reason: str
     behind: str = ""
+    cause: Cause = "other"
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,10 +76,11 @@ class FoldPlan:
 class CannotFoldError(Exception):
     """Carries the reason, and the layer's name where the BatchNorm stands behind one."""
 
-    def __init__(self, reason: str, behind: str = "") -> None:
+    def __init__(self, reason: str, behind: str = "", cause: Cause = "other") -> None:
         super().__init__(reason)
         self.reason = reason
         self.behind = behind
+        self.cause: Cause = cause
 
 
 def plan_fold(batch_norm: ir.Node) -> FoldPlan:
@@ -89,7 +98,7 @@ def why_kept(node: ir.Node) -> KeptBatchNorm:
     try:
         plan = plan_fold(node)
     except CannotFoldError as refusal:
-        return KeptBatchNorm(name_of(node), refusal.reason, refusal.behind)
+        return KeptBatchNorm(name_of(node), refusal.reason, refusal.behind, refusal.cause)
     return KeptBatchNorm(name_of(node), "", plan.layer.name)
 
 
@@ -129,6 +138,12 @@ def _layer_behind_pair(dequantize: ir.Node) -> str:
 
 
 def _check_layer(layer: Layer) -> None:
+    behind = dequantize_behind_moves(layer.weight)
+    if layer.dequantize_weight is None and behind is not None:
+        raise CannotFoldError(
+            f"the weight of {layer.name} stands behind nodes that move it, first "
+            f"'{name_of(behind)}'"
+        )
     if layer.dequantize_weight is None:
         raise CannotFoldError(
             f"the weight of {layer.name} is not quantized; TensorRT folds it in floating point"
@@ -149,13 +164,29 @@ def _check_layer(layer: Layer) -> None:
         raise CannotFoldError(f"the output channels of {layer.name} are not one axis", layer.name)
 
 
+def dequantize_behind_moves(weight: ir.Value) -> ir.Node | None:
+    """The first of the moving nodes between a DequantizeLinear and a weight; None without both."""
+    value: ir.Value | None = weight
+    first = None
+    while value is not None:
+        node = value.producer()
+        if node is None:
+            return None
+        if node.op_type == DEQUANTIZE:
+            return first
+        if not is_move(node):
+            return None
+        first, value = node, node.inputs[0]
+    return None
+
+
 def _check_unshared(value: ir.Value, behind: str) -> None:
     if value.is_graph_output():
-        raise CannotFoldError(f"'{value.name}' before it is an output of the graph", behind)
+        raise CannotFoldError(f"'{value.name}' before it is an output of the graph", behind, "shared")
     consumers = consumers_of(value)
     if len(consumers) > 1:
         others = ", ".join(name_of(node) for node in consumers[1:3])
-        raise CannotFoldError(f"'{value.name}' before it is also read by {others}", behind)
+        raise CannotFoldError(f"'{value.name}' before it is also read by {others}", behind, "shared")
 
 
 def _plan(layer: Layer, chain: list[ir.Node]) -> FoldPlan:
@@ -169,16 +200,24 @@ def _plan(layer: Layer, chain: list[ir.Node]) -> FoldPlan:
     parameters = parameters_of(dequantize)
     codes = weight_codes(dequantize)
     if codes is None or parameters.scale is None:
-        raise CannotFoldError(f"the codes of {layer.name} are not constant", layer.name)
+        source = dequantize.inputs[0]
+        inside = None if source is None else source.producer()
+        is_named = inside is not None and inside.op_type != QUANTIZE
+        raise CannotFoldError(
+            f"the codes of {layer.name} are not constant",
+            layer.name,
+            "codes" if is_named else "other",
+        )
     if codes.dtype != np.int8:
-        raise CannotFoldError(f"the codes of {layer.name} are {codes.dtype}", layer.name)
+        raise CannotFoldError(f"the codes of {layer.name} are {codes.dtype}", layer.name, "codes")
     if parameters.zero_point is not None and parameters.zero_point.any():
-        raise CannotFoldError(f"{layer.name} has zero-points other than 0", layer.name)
+        raise CannotFoldError(f"{layer.name} has zero-points other than 0", layer.name, "codes")
     if parameters.axis not in (None, axis):
         raise CannotFoldError(
             f"the weight of {layer.name} has one scale per input channel (axis "
             f"{parameters.axis}), not per output channel (axis {axis})",
             layer.name,
+            "axis",
         )
     negated, constant = whole.multiplier < 0, whole.multiplier == 0
     signs = along_axis(np.where(negated, -1, np.where(constant, 0, 1)), axis, codes.ndim)
@@ -188,6 +227,7 @@ def _plan(layer: Layer, chain: list[ir.Node]) -> FoldPlan:
             f"γ is negative for a channel of {layer.name} that uses the code -128, and +128 "
             "does not exist",
             layer.name,
+            "code",
         )
     old = np.broadcast_to(parameters.scale.astype(np.float64), (channels,))
     scale = np.where(constant, old, old * np.abs(whole.multiplier))

@@ -57,6 +57,11 @@ class Parameters:
         return in_range and self.scale.shape == (array.shape[self.axis],)
 
     @property
+    def is_per_block(self) -> bool:
+        """Whether there are several scales along one channel, as opset 21 has them."""
+        return self.scale is not None and self.scale.ndim > 1
+
+    @property
     def is_int8(self) -> bool:
         """Whether the codes are known to be INT8 with zero-points of 0, as TensorRT's are."""
         return self.dtype == np.int8 and not _or_zero(self.zero_point).any()
@@ -107,6 +112,34 @@ def quantized_tensor(dequantize: ir.Node) -> ir.Value | None:
     """What a pair quantizes: a float tensor, or the INT8 initializer itself."""
     quantize = quantizer_of(dequantize)
     return dequantize.inputs[0] if quantize is None else quantize.inputs[0]
+
+
+def has_constant_codes(dequantize: ir.Node) -> bool:
+    """Whether the codes are an initializer, or QuantizeLinear makes them of one."""
+    tensor = quantized_tensor(dequantize)
+    return tensor is not None and ir.convenience.get_const_tensor(tensor) is not None
+
+
+def is_plain_int8(dequantize: ir.Node, *, per_channel: bool) -> bool:
+    """Whether TensorRT reads a pair as INT8: zero-point 0, a constant scale, nothing inside.
+
+    Args:
+        dequantize: The half that reads the codes.
+        per_channel: Whether there may be a scale for each channel.
+    """
+    quantize, source = quantizer_of(dequantize), dequantize.inputs[0]
+    halves = [dequantize] if quantize is None else [quantize, dequantize]
+    if source is None or any(node.domain not in ("", "ai.onnx") for node in halves):
+        return False
+    if quantize is None and source.producer() is not None and not has_constant_codes(dequantize):
+        return False  # something else computes the codes
+    for parameters in map(parameters_of, halves):
+        scale = parameters.scale
+        if not parameters.is_int8 or not parameters.is_usable or scale is None:
+            return False
+        if scale.ndim > (1 if per_channel else 0):
+            return False
+    return True
 
 
 def weight_codes(dequantize: ir.Node) -> Array | None:

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TypeVar
 
 import onnx_ir as ir
 
+from trtqat.graph.arithmetic import Arithmetic, other_arithmetic
+from trtqat.graph.batch import elements_per_sample
 from trtqat.graph.editing import constant_array, is_weight
 from trtqat.graph.layers import Layer, bias_of, layers_of
+from trtqat.graph.mac_formulas import macs_of_node
 from trtqat.graph.pairs import (
     DEQUANTIZE,
     QUANTIZE,
     consumers_of,
+    has_constant_codes,
+    is_plain_int8,
     producer_of,
     quantized_tensor,
     quantizer_of,
@@ -71,10 +76,12 @@ class GraphView:
 
     Attributes:
         graph: The graph; the rules do not change it.
+        writer: The tool that wrote it, as the file says; empty if it does not.
     """
 
-    def __init__(self, graph: ir.Graph) -> None:
+    def __init__(self, graph: ir.Graph, writer: str = "") -> None:
         self.graph = graph
+        self.writer = writer
 
     @property
     def opset(self) -> int:
@@ -85,6 +92,18 @@ class GraphView:
     def layers(self) -> list[Layer]:
         """Every Conv, ConvTranspose, Gemm and MatMul in the graph's order."""
         return layers_of(self.graph)
+
+    @cached_property
+    def other_arithmetic(self) -> list[Arithmetic]:
+        """What multiplies besides the layers, in the graph's order."""
+        return other_arithmetic(self.graph, partial(elements_per_sample, graph=self.graph))
+
+    @cached_property
+    def macs(self) -> int:
+        """Multiply-accumulates for one sample, of all whose shapes are known."""
+        per_sample = partial(elements_per_sample, graph=self.graph)
+        layers = sum(macs_of_node(layer.node, per_sample) or 0 for layer in self.layers)
+        return layers + sum(each.macs or 0 for each in self.other_arithmetic)
 
     @cached_property
     def layer_by_output(self) -> dict[ir.Value, Layer]:
@@ -209,6 +228,20 @@ class GraphView:
     def is_quantized(self, layer: Layer) -> bool:
         """Whether both operands of a layer come from INT8."""
         return self.has_int8_data(layer) and self.has_int8_weight(layer)
+
+    def is_int8(self, layer: Layer) -> bool:
+        """Whether TensorRT can run a layer in INT8, as far as its operands' pairs tell.
+
+        Both come from INT8 codes with zero-point 0 and constant scales; the data's are per tensor.
+        """
+        data = self.dequantize_before(layer.data)
+        weight = layer.dequantize_weight or self.dequantize_before(layer.weight)
+        return (
+            data is not None
+            and weight is not None
+            and is_plain_int8(data, per_channel=has_constant_codes(data))
+            and is_plain_int8(weight, per_channel=layer.is_weighted)
+        )
 
     def has_int8_data(self, layer: Layer) -> bool:
         """Whether the first operand comes from INT8."""
