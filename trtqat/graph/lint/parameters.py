@@ -120,7 +120,7 @@ def codes_not_int8(view: GraphView) -> Places:
             why = "" if has_zero_point else ", as ONNX has it without a zero-point"
             problem = f"The codes of '{name_of(node)}' are {parameters.dtype}{why}."
             yield name_of(node), problem, advice_on_int8(view.writer)
-        elif not has_zero_point:
+        elif not has_zero_point and is_for_8_6(view.opset):
             yield (
                 name_of(node),
                 f"'{name_of(node)}' has no zero-point, which TensorRT 8.6 wants.",
