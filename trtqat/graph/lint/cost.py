@@ -7,7 +7,6 @@ from trtqat.graph.layers import Layer
 from trtqat.graph.lint.finding import Advice, Places, rule
 from trtqat.graph.macs import macs_of
 from trtqat.graph.pairs import quantized_tensor
-from trtqat.graph.targets import is_for_8_6
 from trtqat.graph.view import GraphView
 
 # INT8 tensors are stored in vectors of 4 (dp4a) or 32 (tensor cores) channels.
@@ -22,8 +21,8 @@ _ON_PRODUCTS = Advice(
 )
 _ON_CONV_TRANSPOSE = Advice(
     "Leave it in floating point for TensorRT 8.6, which builds no quantized one. For TensorRT 10 "
-    "and later quantize it and export with a newer opset.",
-    "trtqat export model.py:qat --opset 19 -o model.onnx",
+    "and later quantize it, and export with --opset 19.",
+    "insert_quantizers(model, transposed=True)",
 )
 
 
@@ -80,7 +79,7 @@ def layer_not_quantized(view: GraphView) -> Places:
         problem = f"'{layer.name}' ({layer.node.op_type}) is not quantized{share}."
         if not layer.is_weighted:
             yield layer.name, problem, _ON_PRODUCTS
-        elif layer.node.op_type == "ConvTranspose" and is_for_8_6(view.opset):
+        elif layer.node.op_type == "ConvTranspose":
             yield layer.name, problem, _ON_CONV_TRANSPOSE
         else:
             yield layer.name, problem

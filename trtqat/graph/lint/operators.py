@@ -93,9 +93,9 @@ def bias_dequantized(view: GraphView) -> Places:
     "quantized-conv-transpose",
     cost="refusal",
     remedy="Leave transposed convolutions in floating point for TensorRT 8.6.0, which builds no "
-    "quantized one (seen on an H200 in five variants). For TensorRT 10 and later export with a "
-    "newer opset, which says that 8.6 is not meant.",
-    example="trtqat export model.py:qat --opset 19 -o model.onnx",
+    "quantized one (seen on an H200 in five variants): insert_quantizers does so by default. For "
+    "TensorRT 10 and later export with --opset 19, which says that 8.6 is not meant.",
+    example="insert_quantizers(model)  # without transposed=True",
 )
 def quantized_conv_transpose(view: GraphView) -> Places:
     """A ConvTranspose between Q/DQ, in a graph that TensorRT 8.6 reads."""
