@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -27,7 +28,6 @@ class Foreign(Graph):
     clip: tuple[int, int] | None = None
     domain: str = ""
     writes_zero_point: bool = True
-    scales: dict[str, float] = field(default_factory=dict)
 
     def codes(self, tensor: str, scale: Array | float, axis: int | None = None) -> str:
         """A pair on a tensor, which is named after it."""
@@ -36,7 +36,7 @@ class Foreign(Graph):
         if self.writes_zero_point:
             zero_point = np.full(steps.shape, self.zero_point, self.dtype)
             names.append(self.constant(f"{tensor}.zero", zero_point))
-        kind = {"domain": self.domain} if self.domain else {}
+        kind: dict[str, Any] = {"domain": self.domain} if self.domain else {}
         if axis is not None:
             kind["axis"] = axis
         value = self.node("QuantizeLinear", [tensor, *names], f"{tensor}.q", **kind)
@@ -49,7 +49,12 @@ class Foreign(Graph):
         return self.node("DequantizeLinear", [value, *names], f"{tensor}.dq", **kind)
 
     def layer(
-        self, data: str, output: str, shape: tuple[int, ...], operator: str = "Conv", **attributes: int
+        self,
+        data: str,
+        output: str,
+        shape: tuple[int, ...],
+        operator: str = "Conv",
+        **attributes: int,
     ) -> str:
         """A layer with a quantized weight of that shape, scales along its output channels."""
         weight = np.random.default_rng(len(self.nodes)).normal(size=shape).astype(np.float32)

@@ -395,10 +395,10 @@ CASES = [
         lambda: contraction("transposition"),
         "(Einsum)",
     ),
+    Case("product-in-float", "/y", lambda: contraction("ReduceSum"), lambda: contraction("norm")),
     Case(
-        "product-in-float", "/y", lambda: contraction("ReduceSum"), lambda: contraction("norm")
+        "subgraph-in-float", "/y", lambda: branches("Conv"), lambda: branches("Neg"), "then_branch"
     ),
-    Case("subgraph-in-float", "/y", lambda: branches("Conv"), lambda: branches("Neg"), "then_branch"),
     Case(
         "not-counted",
         "/y",

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
-from click.testing import Result
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from tests.foreign import Foreign, foreign
 from tests.graphs import Graph, batch_norm
@@ -44,9 +44,12 @@ def depthwise() -> Graph:
     return made
 
 
-FILES = {
+FILES: dict[str, tuple[Callable[[], Graph], str]] = {
     "brevitas": (lambda: convolution(foreign(clip=(-127, 127))), "Clips of INT8 codes went"),
-    "uint8": (lambda: convolution(foreign(dtype=np.uint8, zero_point=128)), "INT8 with zero-point 0"),
+    "uint8": (
+        lambda: convolution(foreign(dtype=np.uint8, zero_point=128)),
+        "INT8 with zero-point 0",
+    ),
     "microsoft": (lambda: convolution(foreign(domain="com.microsoft")), "com.microsoft"),
     "tensorflow": (depthwise, "their codes were moved, none changed"),
 }

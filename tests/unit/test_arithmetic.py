@@ -38,7 +38,12 @@ def summary_of(made: Graph, *outputs: str, opset: int = 17) -> GraphSummary:
 
 
 def recurrence(
-    operator: str, *, directions: int = 1, steps: int | str = 7, batch: int | str = "batch", **more: Any
+    operator: str,
+    *,
+    directions: int = 1,
+    steps: int | str = 7,
+    batch: int | str = "batch",
+    **more: Any,
 ) -> tuple[Graph, int]:
     """A recurrence of 5 inputs and 6 hidden units, and its multiply-accumulates a step."""
     made = beside_a_layer()
@@ -147,9 +152,13 @@ def floats(*shape: int) -> Any:
 
 def test_operators_of_onnx_runtime() -> None:
     tokens = ("batch", 5, 8)
-    attention = microsoft("Attention", {"a": tokens, "w": floats(8, 24), "b": floats(24)}, num_heads=2)
+    attention = microsoft(
+        "Attention", {"a": tokens, "w": floats(8, 24), "b": floats(24)}, num_heads=2
+    )
     assert attention.layers[1].macs == 5 * 8 * 24 + 2 * 5 * 5 * 8
-    heads = microsoft("MultiHeadAttention", {"q": tokens, "k": ("batch", 7, 8), "v": ("batch", 7, 6)})
+    heads = microsoft(
+        "MultiHeadAttention", {"q": tokens, "k": ("batch", 7, 8), "v": ("batch", 7, 6)}
+    )
     assert heads.layers[1].macs == 5 * 7 * (8 + 6)
     matrix = microsoft("FusedMatMul", {"a": tokens, "b": floats(6, 8)}, transB=1)
     assert matrix.layers[1].macs == 5 * 8 * 6
@@ -162,7 +171,12 @@ def test_operators_of_onnx_runtime() -> None:
 
 @pytest.mark.parametrize(
     ("domain", "operator"),
-    [("my.plugins", "Whatever"), ("", "Plugin_TRT"), ("com.microsoft", "MoE"), ("ai.onnx.ml", "SVMRegressor")],
+    [
+        ("my.plugins", "Whatever"),
+        ("", "Plugin_TRT"),
+        ("com.microsoft", "MoE"),
+        ("ai.onnx.ml", "SVMRegressor"),
+    ],
 )
 def test_what_nobody_knows_takes_the_share_away(domain: str, operator: str) -> None:
     made = beside_a_layer()
@@ -170,13 +184,20 @@ def test_what_nobody_knows_takes_the_share_away(domain: str, operator: str) -> N
     model = made.model("layer", "z")
     summary = summarize(model)
     assert (summary.int8_share, summary.int8_layers, summary.understood_layers) == (None, 1, 1)
-    assert f"not counted: '/z' ({f'{domain}::' if domain else ''}{operator})" in describe_summary(summary)
+    assert f"not counted: '/z' ({f'{domain}::' if domain else ''}{operator})" in describe_summary(
+        summary
+    )
     assert "/z" in [each.where for each in lint(model) if each.rule == "not-counted"]
 
 
 @pytest.mark.parametrize(
     ("domain", "operator"),
-    [("com.microsoft", "QuickGelu"), ("", "EfficientNMS_TRT"), ("ai.onnx.ml", "Scaler"), ("", "Relu")],
+    [
+        ("com.microsoft", "QuickGelu"),
+        ("", "EfficientNMS_TRT"),
+        ("ai.onnx.ml", "Scaler"),
+        ("", "Relu"),
+    ],
 )
 def test_what_is_known_to_multiply_nothing_takes_nothing_away(domain: str, operator: str) -> None:
     made = beside_a_layer()
@@ -184,9 +205,13 @@ def test_what_is_known_to_multiply_nothing_takes_nothing_away(domain: str, opera
     assert summary_of(made, "layer", "z").int8_share == 1
 
 
-def body(*nodes: onnx.NodeProto, inputs: dict[str, Any], outputs: dict[str, Any]) -> onnx.GraphProto:
+def body(
+    *nodes: onnx.NodeProto, inputs: dict[str, Any], outputs: dict[str, Any]
+) -> onnx.GraphProto:
     def info(name: str, kind: Any) -> onnx.ValueInfoProto:
-        dtype, shape = kind if isinstance(kind[0], int) and isinstance(kind[1], tuple) else (1, kind)
+        dtype, shape = (
+            kind if isinstance(kind[0], int) and isinstance(kind[1], tuple) else (1, kind)
+        )
         return helper.make_tensor_value_info(name, dtype, shape)
 
     return helper.make_graph(
@@ -326,7 +351,9 @@ def test_all_of_it_is_said_only_of_all_of_it(float_macs: int, int8_macs: int) ->
         LayerSummary("b", "LSTM", False, float_macs),
     )
     assert "100.0%" not in describe_summary(GraphSummary(17, 1, 0, layers))
-    assert "100.0%" in describe_summary(GraphSummary(17, 1, 0, (LayerSummary("a", "Conv", True, 9),)))
+    assert "100.0%" in describe_summary(
+        GraphSummary(17, 1, 0, (LayerSummary("a", "Conv", True, 9),))
+    )
 
 
 def engine_layer(name: str, dtype: str) -> EngineLayer:

@@ -96,7 +96,7 @@ def convolution(name: str, *, norm: bool = False) -> ir.Model:
     if norm:
         channels = layers_of(made.model(value).graph)[0].node.outputs[0].shape
         assert channels is not None
-        value = made.batch_norm(value, batch_norm(int(channels[1])), "y")
+        value = made.batch_norm(value, batch_norm(int(str(channels[1]))), "y")
     return made.model(value)
 
 
@@ -107,7 +107,7 @@ def last_weight(made: Graph) -> str:
 def data_for(model: ir.Model) -> Array:
     shape = model.graph.inputs[0].shape
     assert shape is not None
-    size = [int(dim) for dim in shape]
+    size = [int(str(dim)) for dim in shape]
     return np.random.default_rng(7).normal(size=size).astype(np.float32)
 
 
@@ -170,7 +170,7 @@ def test_any_permutation_and_reshape(data: st.DataObject) -> None:
     np.testing.assert_array_equal(expected, run(model, x)[0])
     assert len(found.layers) + len(found.kept) == 1
     # Where one scale is everywhere, or its axis was only moved, there is always a place for it.
-    if axis is None or all(step[0] == "Transpose" for step in steps[:-1]) and rank == 2:
+    if axis is None or (all(step[0] == "Transpose" for step in steps[:-1]) and rank == 2):
         assert found.kept == ()
 
 

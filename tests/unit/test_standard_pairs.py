@@ -168,7 +168,7 @@ def test_constant_codes_become_int8_where_the_differences_fit(
     (actual,) = run(model, x)
     np.testing.assert_array_equal(expected, actual)
     differences = codes.astype(int) - zero
-    fits = -128 <= differences.min() and differences.max() <= 127
+    fits = differences.min() >= -128 and differences.max() <= 127
     is_already = dtype is np.int8 and zero == 0
     assert found.constants == (fits and not is_already)
     node = next(node for node in model.graph if node.op_type == DEQUANTIZE)

@@ -30,7 +30,9 @@ def describe_summary(summary: GraphSummary) -> str:
     text = f"INT8: {summary.int8_layers} of {summary.understood_layers} layers"
     if share is not None:
         least = "at least " if missing else ""
-        text += f", {least}{_percent(share)} of {_scaled(summary.macs)} multiply-accumulates a sample"
+        text += (
+            f", {least}{_percent(share)} of {_scaled(summary.macs)} multiply-accumulates a sample"
+        )
     elif summary.macs:
         text += (
             f", {_scaled(summary.int8_macs)} of {_scaled(summary.macs)} multiply-accumulates a "

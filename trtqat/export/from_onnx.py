@@ -1,7 +1,7 @@
 """``improve_onnx``: an ONNX file that has its Q/DQ already goes through the same passes.
 
-read → tidy → standard pairs → float biases → improve (fold, INT8 weights, repairs) → compare with the file on
-ONNX Runtime → lint → write
+read → tidy → standard pairs → float biases → improve (fold, INT8 weights, repairs) → compare with
+the file on ONNX Runtime → lint → write
 """
 
 from __future__ import annotations

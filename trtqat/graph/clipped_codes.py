@@ -26,6 +26,7 @@ from trtqat.graph.pairs import (
     QUANTIZE,
     Parameters,
     codes_of,
+    limits_of,
     parameters_of,
     producer_of,
 )
@@ -78,11 +79,11 @@ def unclip_codes(model: ir.Model) -> ClippedCodes:
         quantize = producer_of(source, QUANTIZE)
         if quantize is None:
             continue
-        bounds = _needed(quantize, bounds)
-        if bounds == (None, None):
+        needed = _needed(quantize, bounds)
+        if needed == (None, None):
             output.replace_all_uses_with(source)
             idle += 1
-        elif _move(graph, node, quantize, bounds):
+        elif _move(graph, node, quantize, needed):
             moved.append(name_of(node))
     if weights or idle or moved:
         remove_unused(graph)
@@ -115,14 +116,13 @@ def _bounds(node: ir.Node, dtype: np.dtype[np.generic] | None) -> tuple[int, int
     """Lower and upper one; None if they are computed, or the codes are no integers of NumPy."""
     if dtype is None or dtype.kind not in "iu":
         return None
-    limits = np.iinfo(dtype)
     bounds = []
-    for index, limit in ((1, limits.min), (2, limits.max)):
+    for index, limit in enumerate(limits_of(dtype), 1):
         value = node.inputs[index] if len(node.inputs) > index else None
         array = None if value is None else constant_array(value)
         if (value is not None and array is None) or (array is not None and array.size != 1):
             return None
-        bounds.append(int(limit) if array is None else int(array.reshape(())))
+        bounds.append(limit if array is None else int(array.reshape(())))
     # Of bounds that cross, ONNX takes the upper one.
     return min(bounds), bounds[1]
 
@@ -131,13 +131,12 @@ def _needed(quantize: ir.Node, bounds: tuple[int, int]) -> tuple[int | None, int
     """The bounds that a code can be beyond."""
     parameters = parameters_of(quantize)
     assert parameters.dtype is not None
-    limits = np.iinfo(parameters.dtype)
-    lowest = int(limits.min)
+    lowest, highest = limits_of(parameters.dtype)
     zero = _zero(parameters)
     if zero is not None and parameters.is_usable and _is_never_negative(quantize.inputs[0]):
         lowest = zero
     lower, upper = bounds
-    return (None if lower <= lowest else lower), (None if upper >= limits.max else upper)
+    return (None if lower <= lowest else lower), (None if upper >= highest else upper)
 
 
 def _zero(parameters: Parameters) -> int | None:

@@ -14,7 +14,7 @@ import onnx_ir as ir
 from trtqat.graph.affine import Affine, affine_of, identity
 from trtqat.graph.editing import constant_array, name_of
 from trtqat.graph.layers import Layer, bias_of, layer_of
-from trtqat.graph.moves import is_move
+from trtqat.graph.moves import ONNX_DOMAINS, first_move_behind_pair
 from trtqat.graph.pairs import (
     DEQUANTIZE,
     QUANTIZE,
@@ -138,7 +138,7 @@ def _layer_behind_pair(dequantize: ir.Node) -> str:
 
 
 def _check_layer(layer: Layer) -> None:
-    behind = dequantize_behind_moves(layer.weight)
+    behind = first_move_behind_pair(layer.weight)
     if layer.dequantize_weight is None and behind is not None:
         raise CannotFoldError(
             f"the weight of {layer.name} stands behind nodes that move it, first "
@@ -161,32 +161,25 @@ def _check_layer(layer: Layer) -> None:
                 layer.name,
             )
     if layer.weight_axis is None or layer.output_axis is None or layer.channels is None:
-        raise CannotFoldError(f"the output channels of {layer.name} are not one axis", layer.name)
-
-
-def dequantize_behind_moves(weight: ir.Value) -> ir.Node | None:
-    """The first of the moving nodes between a DequantizeLinear and a weight; None without both."""
-    value: ir.Value | None = weight
-    first = None
-    while value is not None:
-        node = value.producer()
-        if node is None:
-            return None
-        if node.op_type == DEQUANTIZE:
-            return first
-        if not is_move(node):
-            return None
-        first, value = node, node.inputs[0]
-    return None
+        is_named = layer.dequantize_weight.domain not in ONNX_DOMAINS
+        raise CannotFoldError(
+            f"the output channels of {layer.name} are not one axis",
+            layer.name,
+            "codes" if is_named else "other",
+        )
 
 
 def _check_unshared(value: ir.Value, behind: str) -> None:
     if value.is_graph_output():
-        raise CannotFoldError(f"'{value.name}' before it is an output of the graph", behind, "shared")
+        raise CannotFoldError(
+            f"'{value.name}' before it is an output of the graph", behind, "shared"
+        )
     consumers = consumers_of(value)
     if len(consumers) > 1:
         others = ", ".join(name_of(node) for node in consumers[1:3])
-        raise CannotFoldError(f"'{value.name}' before it is also read by {others}", behind, "shared")
+        raise CannotFoldError(
+            f"'{value.name}' before it is also read by {others}", behind, "shared"
+        )
 
 
 def _plan(layer: Layer, chain: list[ir.Node]) -> FoldPlan:

@@ -130,9 +130,7 @@ def _is_plain_transpose(layer: ir.Node, root: ir.Value) -> bool:
     return is_transpose and layer.op_type in PRODUCTS
 
 
-def _dequantize(
-    graph: ir.Graph, original: ir.Node, form: Form, layer: ir.Node
-) -> ir.Value | None:
+def _dequantize(graph: ir.Graph, original: ir.Node, form: Form, layer: ir.Node) -> ir.Value | None:
     """DequantizeLinear of the moved codes, before the layer; None if the scales fit no axis."""
     codes = form.arrays[0]
     source, old_scale = original.inputs[0], original.inputs[1]

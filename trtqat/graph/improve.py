@@ -1,6 +1,7 @@
 """The passes that make a canonical graph faster without changing what it computes.
 
-fold_constant_moves → quantize_weights → fold_weight_moves → fold_batch_norm → (move_pairs → remove_pairs → share_pairs) → float_weights
+fold_constant_moves → quantize_weights → fold_weight_moves → fold_batch_norm
+→ (move_pairs → remove_pairs → share_pairs) → float_weights
 → NameFixPass: names that the passes chose may be those of other tensors in a foreign graph
 """
 

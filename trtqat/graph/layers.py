@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from trtqat.graph.editing import constant_array, is_weight, name_of
+from trtqat.graph.moves import first_move_behind_pair
 from trtqat.graph.pairs import DEQUANTIZE, producer_of
 
 CONVOLUTIONS = ("Conv", "ConvTranspose")
@@ -98,6 +99,13 @@ def channel_axis(node: ir.Node, rank: int) -> int | None:
         return None
     transposed = node.attributes.get("transB")
     return rank - 2 if transposed is not None and transposed.as_int() else rank - 1
+
+
+def move_of_weight(layer: Layer) -> ir.Node | None:
+    """The first node that moves a layer's dequantized weight, unless it is a Linear's Transpose."""
+    if layer.dequantize_weight is not None and layer.node.op_type in PRODUCTS:
+        return None
+    return first_move_behind_pair(layer.weight) if layer.is_weighted else None
 
 
 def bias_of(node: ir.Node) -> ir.Value | None:

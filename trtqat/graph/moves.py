@@ -14,7 +14,7 @@ import numpy as np
 import onnx_ir as ir
 
 from trtqat.graph.editing import constant_array
-from trtqat.graph.pairs import consumers_of
+from trtqat.graph.pairs import DEQUANTIZE, consumers_of
 from trtqat.tensors import Array
 
 ONNX_DOMAINS = ("", "ai.onnx")
@@ -75,6 +75,22 @@ def moved(node: ir.Node, array: Array) -> Array | None:
         return None  # an index or shape that does not fit: whoever runs the graph refuses it
 
 
+def first_move_behind_pair(weight: ir.Value) -> ir.Node | None:
+    """The first of the moving nodes between a DequantizeLinear and a weight; None without both."""
+    value: ir.Value | None = weight
+    first = None
+    while value is not None:
+        node = value.producer()
+        if node is None:
+            return None
+        if node.op_type == DEQUANTIZE:
+            return first
+        if not is_move(node):
+            return None
+        first, value = node, node.inputs[0]
+    return None
+
+
 _Others = Sequence[Array | None]
 
 
@@ -83,7 +99,8 @@ def _reshape(node: ir.Node, array: Array, others: _Others) -> Array:
     if not _integer(node, "allowzero", 0):
         # ONNX: 0 keeps the dimension of that place.
         wanted = [size or array.shape[at] for at, size in enumerate(wanted)]
-    return array.reshape(wanted)
+    reshaped: Array = array.reshape(wanted)
+    return reshaped
 
 
 def _flatten(node: ir.Node, array: Array, others: _Others) -> Array:
@@ -120,7 +137,8 @@ def _slice(node: ir.Node, array: Array, others: _Others) -> Array:
     for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
         # Python's own bounds are those of ONNX, negative ones and those beyond the end too.
         places[axis] = slice(start, end, step)
-    return array[tuple(places)]
+    cut: Array = array[tuple(places)]
+    return cut
 
 
 def _expand(node: ir.Node, array: Array, others: _Others) -> Array:

@@ -7,6 +7,7 @@ QuantizeLinear and DequantizeLinear, or an INT8 initializer straight into Dequan
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -146,8 +147,8 @@ def weight_codes(dequantize: ir.Node) -> Array | None:
     """The codes that a DequantizeLinear of a constant weight reads.
 
     Returns:
-        Of the weight's shape, int8 unless the pair has another type; None if the codes are not constant, or if there are none
-        (a scale that is not positive, or that does not fit the weight).
+        Of the weight's shape, int8 unless the pair has another type; None if the codes are not
+        constant, or if there are none (a scale that is not positive, or that does not fit).
     """
     source = dequantize.inputs[0]
     if source is None:
@@ -187,8 +188,14 @@ def codes_of(values: Array, parameters: Parameters) -> Array | None:
     steps = along_axis(np.asarray(scale, np.float32), parameters.axis, values.ndim)
     with np.errstate(over="ignore"):
         codes = np.rint(np.asarray(values, np.float32) / steps) + offset
+    saturated: Array = np.clip(codes, *limits_of(dtype)).astype(dtype)
+    return saturated
+
+
+def limits_of(dtype: np.dtype[Any]) -> tuple[int, int]:
+    """The lowest and the highest code of an integer type."""
     limits = np.iinfo(dtype)
-    return np.clip(codes, limits.min, limits.max).astype(dtype)
+    return int(limits.min), int(limits.max)
 
 
 def quantize_array(values: Array, scale: Array, axis: int | None) -> Array:

@@ -11,7 +11,7 @@ import onnx_ir as ir
 from trtqat.graph.arithmetic import Arithmetic, other_arithmetic
 from trtqat.graph.batch import elements_per_sample
 from trtqat.graph.editing import constant_array, is_weight
-from trtqat.graph.layers import Layer, bias_of, layers_of
+from trtqat.graph.layers import Layer, bias_of, layers_of, move_of_weight
 from trtqat.graph.mac_formulas import macs_of_node
 from trtqat.graph.pairs import (
     DEQUANTIZE,
@@ -232,13 +232,15 @@ class GraphView:
     def is_int8(self, layer: Layer) -> bool:
         """Whether TensorRT can run a layer in INT8, as far as its operands' pairs tell.
 
-        Both come from INT8 codes with zero-point 0 and constant scales; the data's are per tensor.
+        Both come from INT8 codes with zero-point 0 and constant scales; the data's are per tensor,
+        and nothing but a Linear's Transpose stands between the weight and its pair.
         """
         data = self.dequantize_before(layer.data)
         weight = layer.dequantize_weight or self.dequantize_before(layer.weight)
         return (
             data is not None
             and weight is not None
+            and move_of_weight(layer) is None
             and is_plain_int8(data, per_channel=has_constant_codes(data))
             and is_plain_int8(weight, per_channel=layer.is_weighted)
         )

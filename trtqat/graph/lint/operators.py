@@ -53,8 +53,8 @@ def foreign_quantizer(view: GraphView) -> Places:
     "node-inside-pair",
     cost="refusal",
     repair="standard-pairs",
-    remedy="Quantize what stands inside the pair away: TensorRT takes a pair for one where nothing "
-    "is between its halves. trtqat export takes a Clip with constant bounds out, and a Reshape or "
+    remedy="Take what stands inside the pair out: TensorRT takes a pair for one where nothing is "
+    "between its halves. trtqat export takes a Clip with constant bounds out, and a Reshape or "
     "Transpose of constant codes.",
     example="trtqat export model.onnx -o standard.onnx",
 )

@@ -9,8 +9,8 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from trtqat.graph.editing import constant_array, name_of
-from trtqat.graph.fold_plan import KeptBatchNorm, dequantize_behind_moves, why_kept
-from trtqat.graph.layers import CONVOLUTIONS, PRODUCTS, layer_of
+from trtqat.graph.fold_plan import KeptBatchNorm, why_kept
+from trtqat.graph.layers import CONVOLUTIONS, PRODUCTS, layer_of, move_of_weight
 from trtqat.graph.lint.finding import Advice, Places, rule
 from trtqat.graph.pairs import QUANTIZE, consumers_of, is_dequantized, producer_of
 from trtqat.graph.repair.remove_pairs import changes_nothing
@@ -85,9 +85,7 @@ def weight_behind_moves(view: GraphView) -> Places:
     Not by one Transpose before a Gemm or MatMul, as PyTorch's Linear has it.
     """
     for layer in view.layers:
-        if layer.dequantize_weight is not None and layer.node.op_type in PRODUCTS:
-            continue
-        node = dequantize_behind_moves(layer.weight) if layer.is_weighted else None
+        node = move_of_weight(layer)
         if node is not None:
             yield (
                 layer.name,
@@ -123,12 +121,11 @@ def batch_norm_not_foldable(view: GraphView) -> Places:
     In a network of pre-activations it belongs to the layer behind it, and no layer takes it.
     """
     for kept in _batch_norms_behind_layers(view):
-        if kept.reason and kept.cause != "codes":
-            yield (
-                kept.name,
-                f"'{kept.name}' stays behind the quantized '{kept.behind}': {kept.reason}.",
-                *([_ON_CAUSE[kept.cause]] if kept.cause in _ON_CAUSE else []),
-            )
+        problem = f"'{kept.name}' stays behind the quantized '{kept.behind}': {kept.reason}."
+        if kept.cause in _ON_CAUSE:
+            yield kept.name, problem, _ON_CAUSE[kept.cause]
+        elif kept.reason and kept.cause != "codes":
+            yield kept.name, problem
 
 
 @rule(
