@@ -21,7 +21,7 @@ EPSILON = 1e-5
 class Graph:
     """An ONNX graph with the input ``x``; every node is named after its first output."""
 
-    shape: tuple[int | str, ...]
+    shape: tuple[int, ...]
     nodes: list[NodeProto] = field(default_factory=list)
     constants: dict[str, Array] = field(default_factory=dict)
     inputs: dict[str, tuple[int | str, ...]] = field(default_factory=dict)

@@ -237,7 +237,7 @@ def graph_of_one() -> ir.Model:
 
 def recurrence(operator: str = "LSTM", steps: int | str = 5) -> ir.Model:
     """A recurrence in floating point before a quantized layer."""
-    made = Graph((steps, 2, 4))
+    made = Graph((5, 2, 4), inputs={"x": (steps, 2, 4)})
     gates = {"LSTM": 4, "GRU": 3, "RNN": 1}[operator]
     names = [
         made.constant("w", np.zeros((1, gates * 8, 4), np.float32)),

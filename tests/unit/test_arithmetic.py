@@ -26,7 +26,7 @@ LAYER_MACS = 4 * 4 * 36
 
 def beside_a_layer(made: Graph | None = None) -> Graph:
     """A graph with one quantized layer, ``layer`` of (N, 4, 6, 6)."""
-    made = made or Graph(("batch", 4, 6, 6))
+    made = made or Graph((1, 4, 6, 6), inputs={"x": ("batch", 4, 6, 6)})
     made.conv(made.pair("x", 0.1), "layer")
     return made
 
@@ -333,7 +333,7 @@ def test_integer_operators_count_as_not_int8(operator: str) -> None:
 
 def test_layers_of_other_codes_count_as_not_int8() -> None:
     def share(zero_point: Any, axis: int | None = None) -> float | None:
-        made = Graph(("batch", 4, 6, 6))
+        made = Graph((1, 4, 6, 6), inputs={"x": ("batch", 4, 6, 6)})
         scale = np.full(zero_point.shape, 0.1, np.float32)
         made.conv(made.pair("x", scale, axis, zero_point=zero_point), "y")
         return summary_of(made, "y").int8_share

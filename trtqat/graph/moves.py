@@ -106,12 +106,15 @@ def _reshape(node: ir.Node, array: Array, others: _Others) -> Array:
 def _flatten(node: ir.Node, array: Array, others: _Others) -> Array:
     axis = _integer(node, "axis", 1)
     axis += array.ndim if axis < 0 else 0
-    return array.reshape(math.prod(array.shape[:axis]), math.prod(array.shape[axis:]))
+    flat: Array = array.reshape(math.prod(array.shape[:axis]), math.prod(array.shape[axis:]))
+    return flat
 
 
 def _transpose(node: ir.Node, array: Array, others: _Others) -> Array:
     permutation = node.attributes.get("perm")
-    return array.transpose(None if permutation is None else permutation.as_ints())
+    order = None if permutation is None else permutation.as_ints()
+    transposed: Array = array.transpose(order)
+    return transposed
 
 
 def _squeeze(node: ir.Node, array: Array, others: _Others) -> Array:
