@@ -16,7 +16,7 @@ def weight(first: float) -> ir.Model:
 
 def mask(value: float) -> ir.Model:
     made = graph()
-    masked = made.node("Add", ["x", made.constant("mask", np.float32([value]))], "masked")
+    masked = made.node("Add", ["x", made.constant("mask", np.array([value], np.float32))], "masked")
     made.conv(made.pair(masked, 0.1), "y", kernel=3)
     return made.model("y")
 

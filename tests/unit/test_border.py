@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -87,17 +88,20 @@ def saved(proto: onnx.ModelProto, folder: Path) -> Path:
 
 def node(proto: onnx.ModelProto, name: str) -> onnx.NodeProto:
     functions = [each for function in proto.functions for each in function.node]
-    return next(each for each in (*proto.graph.node, *functions) if each.name == name)
+    found: dict[str, onnx.NodeProto] = {n.name: n for n in (*proto.graph.node, *functions)}
+    return found[name]
 
 
 def initializer(proto: onnx.ModelProto, name: str) -> onnx.TensorProto:
-    return next(each for each in proto.graph.initializer if each.name == name)
+    found: dict[str, onnx.TensorProto] = {each.name: each for each in proto.graph.initializer}
+    return found[name]
 
 
 def retyped(proto: onnx.ModelProto, name: str, kind: int) -> None:
     tensor = initializer(proto, name)
     size = int(np.prod(tensor.dims))
-    tensor.CopyFrom(helper.make_tensor(name, kind, tensor.dims, [b"0" if kind == 8 else 0] * size))
+    zero: Any = b"0" if kind == onnx.TensorProto.STRING else 0
+    tensor.CopyFrom(helper.make_tensor(name, kind, tensor.dims, [zero] * size))
 
 
 def branch(proto: onnx.ModelProto) -> onnx.GraphProto:
@@ -115,7 +119,8 @@ def declare(proto: onnx.ModelProto, name: str, kind: int, *shape: int | str) -> 
 
 def not_utf8(proto: onnx.ModelProto, text: bytes) -> onnx.ModelProto:
     content = proto.SerializeToString().replace(text, b"\xff" + text[1:])
-    return onnx.ModelProto.FromString(content)
+    changed: onnx.ModelProto = onnx.ModelProto.FromString(content)
+    return changed
 
 
 def _foreign_pair(proto: onnx.ModelProto) -> None:

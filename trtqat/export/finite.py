@@ -17,7 +17,9 @@ def check_finite_parameters(model: torch.nn.Module) -> None:
     Raises:
         SourceError: One is not, which the message names.
     """
-    tensors = [("Parameter", *each) for each in model.named_parameters()]
+    tensors: list[tuple[str, str, torch.Tensor]] = [
+        ("Parameter", *each) for each in model.named_parameters()
+    ]
     tensors += [("Buffer", *each) for each in model.named_buffers()]
     for kind, name, tensor in tensors:
         if not tensor.is_floating_point() or tensor.is_meta or bool(tensor.isfinite().all()):

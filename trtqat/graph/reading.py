@@ -107,7 +107,8 @@ def _parse(path: Path) -> onnx.ModelProto:
                 f"'{path}' has {size / 2**30:.1f} GiB; an ONNX file ends at 2 GiB.",
                 "Save it with its weights as external data (onnx.save, save_as_external_data).",
             )
-        return onnx.ModelProto.FromString(path.read_bytes())
+        proto: onnx.ModelProto = onnx.ModelProto.FromString(path.read_bytes())
+        return proto
     except OSError as error:
         raise GraphError(
             f"'{path}' cannot be read: {error.strerror or error}.", "Check its permissions."

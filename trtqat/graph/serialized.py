@@ -191,7 +191,7 @@ def with_external_weights(model: ir.Model, location: str) -> onnx.ModelProto:
                 offset,
                 constant.nbytes,
                 constant.dtype,
-                shape=ir.Shape(constant.shape),
+                shape=ir.Shape(constant.shape.numpy()),
                 name=str(value.name),
             )
         proto: onnx.ModelProto = ir.to_proto(model)
@@ -247,5 +247,5 @@ def _bytes_of(tensor: ir.TensorProtocol) -> bytes | memoryview:
     array = tensor.numpy()
     is_plain = array.flags.c_contiguous and array.dtype.kind in "fiu" and array.dtype.isnative
     if is_plain and array.nbytes == tensor.nbytes and np.little_endian:
-        return memoryview(array.reshape(-1).view(np.uint8))
+        return array.reshape(-1).view(np.uint8).data
     return tensor.tobytes()

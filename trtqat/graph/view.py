@@ -6,14 +6,18 @@ from functools import cached_property
 
 import onnx_ir as ir
 
+from trtqat.graph.arithmetic import Arithmetic, other_arithmetic
 from trtqat.graph.batch import Batch
 from trtqat.graph.editing import is_constant
 from trtqat.graph.editor import Readers
-from trtqat.graph.layers import Layer, bias_of, layers_of
+from trtqat.graph.layers import Layer, bias_of, layers_of, move_of_weight
+from trtqat.graph.mac_formulas import macs_of_node
 from trtqat.graph.pairs import (
     DEQUANTIZE,
     QUANTIZE,
     consumers_of,
+    has_constant_codes,
+    is_plain_int8,
     producer_of,
     quantized_tensor,
     quantizer_of,
@@ -53,15 +57,17 @@ class GraphView:
         graph: The graph; the rules do not change it.
         weights: Its weights.
         grids: On which grids its tensors lie.
+        writer: The tool that wrote it, as the file says; empty if it does not.
     """
 
-    def __init__(self, graph: ir.Graph) -> None:
+    def __init__(self, graph: ir.Graph, writer: str = "") -> None:
         self.graph = graph
         self.weights = Weights()
         self.grids = Grids()
         self._dequantize_before: dict[ir.Value, ir.Node | None] = {}
         self._last_layer_before: dict[ir.Value, Layer | None] = {}
         self._layer_before: dict[bool, dict[ir.Value, Layer | None]] = {False: {}, True: {}}
+        self.writer = writer
 
     @property
     def opset(self) -> int:
@@ -87,6 +93,18 @@ class GraphView:
     def counted(self) -> Readers:
         """Who reads each tensor, to be asked without a look at all of them."""
         return Readers(self.graph)
+
+    @cached_property
+    def other_arithmetic(self) -> list[Arithmetic]:
+        """What multiplies besides the layers, in the graph's order."""
+        return other_arithmetic(self.graph, self.batch.elements_per_sample, self.counted)
+
+    @cached_property
+    def macs(self) -> int:
+        """Multiply-accumulates for one sample, of all whose shapes are known."""
+        per_sample = self.batch.elements_per_sample
+        layers = sum(macs_of_node(layer.node, per_sample) or 0 for layer in self.layers)
+        return layers + sum(each.macs or 0 for each in self.other_arithmetic)
 
     @cached_property
     def layer_by_output(self) -> dict[ir.Value, Layer]:
@@ -215,6 +233,22 @@ class GraphView:
     def is_quantized(self, layer: Layer) -> bool:
         """Whether both operands of a layer come from INT8."""
         return self.has_int8_data(layer) and self.has_int8_weight(layer)
+
+    def is_int8(self, layer: Layer) -> bool:
+        """Whether TensorRT can run a layer in INT8, as far as its operands' pairs tell.
+
+        Both come from INT8 codes with zero-point 0 and constant scales; the data's are per tensor,
+        and nothing but a Linear's Transpose stands between the weight and its pair.
+        """
+        data = self.dequantize_before(layer.data)
+        weight = layer.dequantize_weight or self.dequantize_before(layer.weight)
+        return (
+            data is not None
+            and weight is not None
+            and move_of_weight(layer, self.weights) is None
+            and is_plain_int8(data, per_channel=has_constant_codes(data))
+            and is_plain_int8(weight, per_channel=layer.is_weighted)
+        )
 
     def has_int8_data(self, layer: Layer) -> bool:
         """Whether the first operand comes from INT8."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import onnx
 from onnx import AttributeProto
@@ -54,6 +55,11 @@ class Signature:
     types: tuple[tuple[str, frozenset[str]], ...]
 
 
+def _number(kind: Any) -> int:  # noqa: ANN401
+    """Of an attribute's type: an enum, which onnx's annotations do not say."""
+    return int(kind.value)
+
+
 @lru_cache(maxsize=4096)
 def signature_of(domain: str, op_type: str, version: int) -> Signature | None:
     """Asks the installed onnx; None for an operator that it does not know."""
@@ -67,7 +73,7 @@ def signature_of(domain: str, op_type: str, version: int) -> Signature | None:
         (schema.min_output, schema.max_output),
         tuple(at for at, option in enumerate(options) if option == _SINGLE),
         options.index(_VARIADIC) if _VARIADIC in options else None,
-        {name: int(each.type.value) for name, each in schema.attributes.items()},
+        {name: _number(each.type) for name, each in schema.attributes.items()},
         frozenset(name for name, each in schema.attributes.items() if each.required),
         tuple(
             ("" if not formal.is_homogeneous else formal.type_str, frozenset(formal.types))

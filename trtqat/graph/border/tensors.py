@@ -16,7 +16,7 @@ from trtqat.graph.border.damage import Damage, is_type, name_of, type_name
 
 # Elements of a type are in raw_data, or in one of these; complex ones take two, and of the types
 # below one byte several share an int32.
-_FIELDS = {
+_FIELDS: dict[int, str] = {
     TensorProto.FLOAT: "float_data",
     TensorProto.COMPLEX64: "float_data",
     TensorProto.DOUBLE: "double_data",
@@ -29,7 +29,7 @@ _FIELDS = {
 _ALL_FIELDS = ("float_data", "int32_data", "string_data", "int64_data", "double_data",
                "uint64_data")  # fmt: skip
 _PAIRS = (TensorProto.COMPLEX64, TensorProto.COMPLEX128)
-_BITS = {
+_BITS: dict[int, int] = {
     TensorProto.FLOAT: 32, TensorProto.UINT8: 8, TensorProto.INT8: 8, TensorProto.UINT16: 16,
     TensorProto.INT16: 16, TensorProto.INT32: 32, TensorProto.INT64: 64, TensorProto.BOOL: 8,
     TensorProto.FLOAT16: 16, TensorProto.DOUBLE: 64, TensorProto.UINT32: 32,
@@ -95,7 +95,8 @@ def element_bits(data_type: int) -> int:
 
 def byte_count(tensor: onnx.TensorProto) -> int:
     """Bytes that a tensor's dimensions and type declare."""
-    return (math.prod(tensor.dims) * element_bits(tensor.data_type) + 7) // 8
+    bits: int = math.prod(tensor.dims) * element_bits(tensor.data_type)
+    return (bits + 7) // 8
 
 
 def external_data(tensor: onnx.TensorProto, folder: Path) -> ExternalData:

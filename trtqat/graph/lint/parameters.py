@@ -6,7 +6,8 @@ import numpy as np
 import onnx_ir as ir
 
 from trtqat.graph.editing import name_of
-from trtqat.graph.lint.finding import Places, rule
+from trtqat.graph.lint.finding import Advice, Places, rule
+from trtqat.graph.lint.writers import advice_on_int8
 from trtqat.graph.pairs import (
     DEQUANTIZE,
     parameters_of,
@@ -21,6 +22,10 @@ from trtqat.graph.view import GraphView
 _SMALLEST_NORMAL = float(np.finfo(np.float32).tiny)
 # A channel whose largest code is below this one has lost 3 of its 8 bits.
 _FEW_CODES = 16
+_WRITTEN_BY_EXPORT = Advice(
+    "Nothing in the model: trtqat export writes it.",
+    "trtqat export model.onnx -o written.onnx",
+)
 _NEWER_CODES = (ir.DataType.FLOAT8E4M3FN.numpy(), ir.DataType.INT4.numpy())
 
 
@@ -93,7 +98,8 @@ def zero_point_not_zero(view: GraphView) -> Places:
         zero_point = parameters_of(node).zero_point
         if zero_point is not None and zero_point.dtype == np.int8 and zero_point.any():
             first = zero_point[zero_point != 0].flat[0]
-            yield name_of(node), f"The zero-point of '{name_of(node)}' is {first}, not 0."
+            problem = f"The zero-point of '{name_of(node)}' is {first}, not 0."
+            yield name_of(node), problem, advice_on_int8(view.writer)
 
 
 @rule(
@@ -112,11 +118,13 @@ def codes_not_int8(view: GraphView) -> Places:
         has_zero_point = len(node.inputs) > 2 and node.inputs[2] is not None
         if parameters.dtype is not None and parameters.dtype not in read:
             why = "" if has_zero_point else ", as ONNX has it without a zero-point"
-            yield name_of(node), f"The codes of '{name_of(node)}' are {parameters.dtype}{why}."
-        elif not has_zero_point:
+            problem = f"The codes of '{name_of(node)}' are {parameters.dtype}{why}."
+            yield name_of(node), problem, advice_on_int8(view.writer)
+        elif not has_zero_point and is_for_8_6(view.opset):
             yield (
                 name_of(node),
                 f"'{name_of(node)}' has no zero-point, which TensorRT 8.6 wants.",
+                _WRITTEN_BY_EXPORT,
             )
 
 
@@ -151,11 +159,26 @@ def per_channel_activation(view: GraphView) -> Places:
     """A scale per channel on a tensor that is computed."""
     for node in _one_of_each_pair(view):
         scale = parameters_of(node).scale
-        if scale is not None and scale.ndim and view.is_activation(node):
+        if scale is not None and scale.ndim == 1 and view.is_activation(node):
             yield (
                 name_of(node),
                 f"'{name_of(node)}' has {scale.size} scales but stands on an activation.",
             )
+
+
+@rule(
+    "scale-per-block",
+    cost="refusal",
+    remedy="Quantize per tensor or per output channel: TensorRT's INT8 has no scale for each block "
+    "of a channel.",
+    example="QuantDescriptor(num_bits=8, axis=(0,))",
+)
+def scale_per_block(view: GraphView) -> Places:
+    """Several scales along one channel (opset 21's block_size)."""
+    for node in _one_of_each_pair(view):
+        parameters = parameters_of(node)
+        if parameters.is_per_block and parameters.dtype not in _NEWER_CODES:
+            yield name_of(node), f"'{name_of(node)}' has a scale for each block of values."
 
 
 @rule(
@@ -173,7 +196,9 @@ def wrong_axis(view: GraphView) -> Places:
             output_axes.update(dict.fromkeys(pair, layer.weight_axis))
     for node in _one_of_each_pair(view):
         parameters = parameters_of(node)
-        if parameters.scale is None or parameters.axis is None or view.is_activation(node):
+        if parameters.scale is None or parameters.axis is None or parameters.is_per_block:
+            continue
+        if view.is_activation(node):
             continue
         size, shape = parameters.scale.size, _shape(node)
         if not parameters.has_axis:
@@ -263,6 +288,7 @@ RULES = (
     codes_not_int8,
     pair_unequal,
     per_channel_activation,
+    scale_per_block,
     wrong_axis,
     per_tensor_weight,
 )
