@@ -10,14 +10,18 @@ from trtqat.graph.arithmetic import Arithmetic, other_arithmetic
 from trtqat.graph.batch import Batch
 from trtqat.graph.editing import is_constant
 from trtqat.graph.editor import Readers
+from trtqat.graph.fold_plan import KeptBatchNorm, why_kept
 from trtqat.graph.layers import Layer, bias_of, layers_of, move_of_weight
 from trtqat.graph.mac_formulas import macs_of_node
 from trtqat.graph.pairs import (
     DEQUANTIZE,
     QUANTIZE,
+    Parameters,
     consumers_of,
     has_constant_codes,
+    is_dequantized,
     is_plain_int8,
+    parameters_of,
     producer_of,
     quantized_tensor,
     quantizer_of,
@@ -47,6 +51,11 @@ def moves_values(node: ir.Node) -> bool:
     return commutes(node) or node.op_type in _MOVES or is_nearest
 
 
+def has_hidden_parameters(batch_norm: ir.Node) -> bool:
+    """Whether the parameters of a BatchNorm come through Identity nodes."""
+    return any(producer_of(value, "Identity") is not None for value in batch_norm.inputs[1:])
+
+
 class GraphView:
     """Answers the questions of the rules.
 
@@ -64,6 +73,7 @@ class GraphView:
         self.graph = graph
         self.weights = Weights()
         self.grids = Grids()
+        self._parameters: dict[ir.Node, Parameters] = {}
         self._dequantize_before: dict[ir.Value, ir.Node | None] = {}
         self._last_layer_before: dict[ir.Value, Layer | None] = {}
         self._layer_before: dict[bool, dict[ir.Value, Layer | None]] = {False: {}, True: {}}
@@ -139,6 +149,31 @@ class GraphView:
             nodes = [producer_of(value, DEQUANTIZE) for value in values]
             found += [(layer, n) for n in nodes if n is not None and not self.is_activation(n)]
         return found
+
+    @cached_property
+    def batch_norms_behind_layers(self) -> list[KeptBatchNorm]:
+        """BatchNorms behind a quantized layer, with why they are there, if that is their fault.
+
+        It is that of a pair before them, or of Identity nodes before their parameters, where these
+        are; and in a network of pre-activations a residual Add or a Concat reads what they do.
+        """
+        joins = [node for node in self.graph.all_nodes() if node.op_type in ("Add", "Concat")]
+        joined = {value for node in joins for value in node.inputs}
+        found = [
+            why_kept(node, self.counted, self.weights)
+            for node in self.graph
+            if node.op_type == "BatchNormalization"
+            and not is_dequantized(node.inputs[0])
+            and node.inputs[0] not in joined
+            and not has_hidden_parameters(node)
+        ]
+        return [kept for kept in found if kept.behind]
+
+    def parameters(self, node: ir.Node) -> Parameters:
+        """Those of a QuantizeLinear or DequantizeLinear node."""
+        if node not in self._parameters:
+            self._parameters[node] = parameters_of(node)
+        return self._parameters[node]
 
     def is_activation(self, node: ir.Node) -> bool:
         """Whether a QuantizeLinear or DequantizeLinear stands on a computed tensor."""

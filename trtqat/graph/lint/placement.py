@@ -6,14 +6,11 @@ https://docs.nvidia.com/deeplearning/tensorrt/latest/inference-library/work-quan
 
 from __future__ import annotations
 
-import onnx_ir as ir
-
 from trtqat.graph.editing import is_constant, name_of
-from trtqat.graph.fold_plan import KeptBatchNorm, why_kept
 from trtqat.graph.layers import CONVOLUTIONS, PRODUCTS, layer_of, move_of_weight
 from trtqat.graph.lint.finding import Advice, Places, rule
-from trtqat.graph.pairs import QUANTIZE, is_dequantized, producer_of
-from trtqat.graph.view import ACTIVATIONS, GraphView
+from trtqat.graph.pairs import QUANTIZE
+from trtqat.graph.view import ACTIVATIONS, GraphView, has_hidden_parameters
 
 _LAYERS = (*CONVOLUTIONS, *PRODUCTS)
 _ON_CAUSE = {
@@ -102,7 +99,7 @@ def weight_behind_moves(view: GraphView) -> Places:
 )
 def batch_norm_not_folded(view: GraphView) -> Places:
     """A BatchNorm that can go into the quantized layer before it."""
-    for kept in _batch_norms_behind_layers(view):
+    for kept in view.batch_norms_behind_layers:
         if not kept.reason:
             yield kept.name, f"'{kept.name}' stands behind the quantized '{kept.behind}'."
 
@@ -119,7 +116,7 @@ def batch_norm_not_foldable(view: GraphView) -> Places:
 
     In a network of pre-activations it belongs to the layer behind it, and no layer takes it.
     """
-    for kept in _batch_norms_behind_layers(view):
+    for kept in view.batch_norms_behind_layers:
         problem = f"'{kept.name}' stays behind the quantized '{kept.behind}': {kept.reason}."
         if kept.cause in _ON_CAUSE:
             yield kept.name, problem, _ON_CAUSE[kept.cause]
@@ -139,7 +136,7 @@ def batch_norm_not_foldable(view: GraphView) -> Places:
 def parameters_behind_identity(view: GraphView) -> Places:
     """A BatchNorm whose parameters come through Identity nodes."""
     for node in view.graph:
-        if node.op_type == "BatchNormalization" and _has_hidden_parameters(node):
+        if node.op_type == "BatchNormalization" and has_hidden_parameters(node):
             yield name_of(node), f"Parameters of '{name_of(node)}' come through Identity nodes."
 
 
@@ -208,26 +205,6 @@ def redundant_pair(view: GraphView) -> Places:
     for quantize, dequantize in view.activation_pairs:
         if view.grids.changes_nothing(dequantize):
             yield name_of(quantize), f"'{name_of(quantize)}' quantizes INT8 values once more."
-
-
-def _batch_norms_behind_layers(view: GraphView) -> list[KeptBatchNorm]:
-    """BatchNorms behind a quantized layer, unless another rule names the fault."""
-    nodes = [node for node in view.graph if node.op_type == "BatchNormalization"]
-    # In a network of pre-activations a residual Add or a Concat reads what the BatchNorm does.
-    joins = [node for node in view.graph.all_nodes() if node.op_type in ("Add", "Concat")]
-    joined = {value for node in joins for value in node.inputs}
-    found = [
-        why_kept(node, view.counted, view.weights)
-        for node in nodes
-        if not is_dequantized(node.inputs[0])
-        and node.inputs[0] not in joined
-        and not _has_hidden_parameters(node)
-    ]
-    return [kept for kept in found if kept.behind]
-
-
-def _has_hidden_parameters(batch_norm: ir.Node) -> bool:
-    return any(producer_of(value, "Identity") is not None for value in batch_norm.inputs[1:])
 
 
 RULES = (
