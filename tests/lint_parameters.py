@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import onnx_ir as ir
+from onnx import helper
 
 from tests.graphs import Graph
 from tests.linting import Case, block, graph, layer_with_weight
@@ -163,6 +164,35 @@ def product(operator: str, opset: int = 17) -> ir.Model:
     return model
 
 
+def in_domain(domain: str, count: int) -> ir.Model:
+    """The first halves of pairs in that domain."""
+    made = graph()
+    made.conv(made.pair("x", 0.1), "y")
+    for node in made.nodes:
+        if node.op_type == "QuantizeLinear" and count:
+            node.domain, count = domain, count - 1
+    return made.model("y")
+
+
+def codes_through(operator: str) -> ir.Model:
+    """A node between the halves of the pair of a layer's input."""
+    made = graph()
+    made.conv(made.pair("x", 0.1), "y")
+    made.nodes.insert(1, helper.make_node(operator, ["x.q"], ["inside"], name="/inside"))
+    made.nodes[2].input[0] = "inside"
+    return made.model("y")
+
+
+def blocks(dtype: type) -> ir.Model:
+    """A weight with two scales along each of its output channels."""
+    made = Graph((2, 4))
+    made.constants.update({"w": np.ones((4, 4), dtype), "s": np.full((2, 4), 0.1, np.float32)})
+    made.constant("z", np.zeros((2, 4), dtype))
+    weight = made.node("DequantizeLinear", ["w", "s", "z"], "w.dq", axis=0, block_size=2)
+    made.node("Gemm", [made.pair("x", 0.1), weight], "y")
+    return made.model("y", opset=21)
+
+
 CASES = [
     Case("scale-computed", "/q", computed_scale, scale_that_is_a_constant_node),
     Case("scale-not-positive", "x.scale", lambda: activation(0.0), activation, "is 0."),
@@ -284,4 +314,14 @@ CASES = [
         lambda: transposed_convolution(quantized=True),
         lambda: transposed_convolution(quantized=False),
     ),
+    Case(
+        "foreign-quantizer",
+        "/x.q",
+        lambda: in_domain("com.microsoft", 1),
+        lambda: in_domain("", 1),
+        "com.microsoft",
+    ),
+    Case("node-inside-pair", "/x.dq", lambda: codes_through("Clip"), both, "'/inside' (Clip)"),
+    Case("node-inside-pair", "/x.dq", lambda: codes_through("Neg"), both, "'/x.dq'"),
+    Case("scale-per-block", "/w.dq", lambda: blocks(np.int8), both, "each block"),
 ]

@@ -42,7 +42,15 @@ def test_every_rule_has_a_case_and_a_name_of_its_own() -> None:
 def test_every_rule_says_what_to_do(rule: Rule) -> None:
     assert rule.check.__doc__
     assert rule.remedy.endswith(".")
-    assert rule.repair in ("", "fold-batch-norm", "tidy", "share-pairs", "remove-pairs")
+    assert rule.repair in (
+        "",
+        "fold-batch-norm",
+        "fold-weight-moves",
+        "remove-pairs",
+        "share-pairs",
+        "standard-pairs",
+        "tidy",
+    )
     if not rule.example.startswith("trtqat "):
         assert ast.parse(rule.example).body
 

@@ -17,9 +17,11 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from tests.large_graphs import FAMILIES, ladder, pools, transposes
+from tests.large_foreign import ALL_FAMILIES as FAMILIES
+from tests.large_foreign import moved_weight_of_all
+from tests.large_graphs import ladder, pools, transposes
 from trtqat.errors import GraphError
-from trtqat.graph.canonical import tidy
+from trtqat.graph.canonical import inlined, tidy
 from trtqat.graph.exits import float_exits
 from trtqat.graph.float_biases import float_biases
 from trtqat.graph.half.derive import derive_half
@@ -32,8 +34,8 @@ from trtqat.graph.raise_opset import HALF_OPSET, raise_opset
 from trtqat.graph.reading import read_model
 from trtqat.graph.remove_quantization import remove_quantization
 from trtqat.graph.repair.move_pairs import move_pairs
+from trtqat.graph.standard_pairs import standardize_pairs
 from trtqat.graph.taps import tap
-from trtqat.graph.write_axes import write_axes
 
 # The cost of a node more in a graph that is twice as large; 2 where the whole is a square.
 _MOST = 1.1
@@ -82,14 +84,14 @@ def tidied(path: Path) -> ir.Model:
     model = tidy(read_model(path))
     name_unnamed(model)
     name_nodes(model)
-    write_axes(model)
+    standardize_pairs(model)
     float_biases(model)
     return model
 
 
 def look(path: Path) -> None:
     """What ``trtqat inspect`` does."""
-    model = read_model(path)
+    model = inlined(read_model(path))
     lint(model)
     summarize(model)
     float_exits(model)
@@ -115,7 +117,7 @@ def change_back(path: Path) -> None:
         take_codes(codes)
     except GraphError as error:
         assert "No input can be taken as INT8 codes" in str(error)  # noqa: PT017
-    remove_quantization(read_model(path))
+    remove_quantization(tidied(path))
 
 
 def take_out(path: Path) -> None:
@@ -149,8 +151,8 @@ def test_a_node_more_costs_the_same_in_any_graph(
 
 @pytest.mark.parametrize(
     "make",
-    [pools, lambda n: ladder(n, layers=False), transposes],
-    ids=["chain", "ladder", "weight"],
+    [pools, lambda n: ladder(n, layers=False), transposes, moved_weight_of_all],
+    ids=["chain", "ladder", "weight", "weight of many layers"],
 )
 def test_depth_has_no_end(make: Callable[[int], onnx.ModelProto], tmp_path: Path) -> None:
     path = tmp_path / "deep.onnx"

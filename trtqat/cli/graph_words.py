@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from trtqat.graph.lint.finding import Finding
     from trtqat.graph.macs import GraphSummary
 
+# How many layers a line names.
+_NAMES = 3
 _COSTS = {
     "refusal": "TensorRT refuses it",
     "accuracy": "costs accuracy",
@@ -23,18 +26,20 @@ _COSTS = {
 
 
 def describe_summary(summary: GraphSummary) -> str:
-    """How much of the graph is INT8, in one line."""
-    share = summary.int8_share
-    unknown = sum(layer.macs is None for layer in summary.layers)
-    return (
-        f"INT8: {summary.int8_layers} of {len(summary.layers)} layers"
-        + (
-            f", {share:.1%} of {_scaled(summary.macs)} multiply-accumulates a sample"
-            if share is not None
-            else ""
+    """How much of the graph is INT8, and what is not counted, in one line each."""
+    share, missing = summary.int8_share, summary.not_counted
+    text = f"INT8: {summary.int8_layers} of {summary.understood_layers} layers"
+    if share is not None:
+        least = "at least " if missing else ""
+        text += (
+            f", {least}{_percent(share)} of {_scaled(summary.macs)} multiply-accumulates a sample"
         )
-        + (f" ({unknown} layers of unknown shape not counted)" if unknown else "")
-    )
+    elif summary.macs:
+        text += (
+            f", {_scaled(summary.int8_macs)} of {_scaled(summary.macs)} multiply-accumulates a "
+            "sample, as far as they can be counted"
+        )
+    return text + _not_counted([(each.name, each.operator) for each in missing])
 
 
 def describe_findings(findings: Sequence[Finding]) -> str:
@@ -44,18 +49,20 @@ def describe_findings(findings: Sequence[Finding]) -> str:
 
 
 def explain(findings: Sequence[Finding], *, places: int) -> str:
-    """All findings, those of one rule together.
+    """All findings, those of one rule and remedy together.
 
     Args:
         findings: In the order in which they are to be read.
         places: How many places of one rule are listed.
     """
     paragraphs = []
-    for identifier in dict.fromkeys(finding.rule for finding in findings):
-        same = [finding for finding in findings if finding.rule == identifier]
+    groups: dict[tuple[str, str], list[Finding]] = {}
+    for finding in findings:  # a rule can have other advice in another place
+        groups.setdefault((finding.rule, finding.remedy), []).append(finding)
+    for same in groups.values():
         first = same[0]
         lines = [
-            f"{first.severity}: {identifier} ({_COSTS[first.cost]}, {_count(len(same), 'place')})"
+            f"{first.severity}: {first.rule} ({_COSTS[first.cost]}, {_count(len(same), 'place')})"
         ]
         lines += [f"  {finding.problem}" for finding in same[:places]]
         if len(same) > places:
@@ -72,8 +79,13 @@ def describe_coverage(coverage: Coverage) -> str:
     share = coverage.int8_share
     lines = [
         f"INT8: {len(wanted) - len(missed)} of {len(wanted)} quantized layers"
-        + (f", {share:.1%} of the arithmetic" if share is not None else "")
+        + (f", {_percent(share)} of the arithmetic" if share is not None else "")
     ]
+    floats = coverage.unwanted
+    if floats:
+        kinds = ", ".join(dict.fromkeys(layer.operator for layer in floats))
+        lines[0] += f"; not quantized: {len(floats)} ({kinds}), first {floats[0].name}"
+    lines[0] += _not_counted([(each.name, each.operator) for each in coverage.not_counted])
     for reason in dict.fromkeys(layer.reason for layer in missed):
         names = [layer.name for layer in missed if layer.reason == reason]
         which = f"{names[0]} is" if len(names) == 1 else f"{len(names)}, first {names[0]}, are"
@@ -138,6 +150,20 @@ def check_int8(coverage: Coverage, graph: Path, *, required: bool) -> None:
             + (f", first '{missed[0].name}'." if missed else "."),
             f"Look for their findings with: trtqat inspect {quote(str(graph))}",
         )
+
+
+def _percent(share: float) -> str:
+    """Rounded down: all of it is all of it."""
+    return f"{math.floor(share * 1000) / 10:.1f}%"
+
+
+def _not_counted(layers: Sequence[tuple[str, str]]) -> str:
+    """A line that names them, by name and operator; nothing if there are none."""
+    if not layers:
+        return ""
+    listed = ", ".join(f"'{name}' ({operator})" for name, operator in layers[:_NAMES])
+    more = f" and {len(layers) - _NAMES} more" if len(layers) > _NAMES else ""
+    return f"\nnot counted: {listed}{more}"
 
 
 def _kind(coverage: Coverage, names: Sequence[str], what: str, which: str) -> str:

@@ -199,11 +199,12 @@ def inspect(
 def _inspect_graph(
     path: Path, strict: bool, json: str | None, *, quiet: bool, verbose: bool
 ) -> None:
+    from trtqat.graph.canonical import inlined
     from trtqat.graph.lint import lint
     from trtqat.graph.macs import summarize
     from trtqat.graph.reading import read_model
 
-    model = read_model(path)
+    model = inlined(read_model(path))
     findings = lint(model)
     summary = summarize(model)
     warnings = [finding for finding in findings if finding.severity == "warning"]

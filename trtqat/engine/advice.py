@@ -35,7 +35,8 @@ def advice_on_building(messages: Messages, source: GraphFile, options: BuildOpti
         # point the engine builds.
         return (
             f"TensorRT 8.6 fails so on quantized transposed convolutions, here '{transposed[0]}': "
-            "leave them in floating point, as insert_quantizers does without transposed=True."
+            "leave them in floating point, as insert_quantizers does without transposed=True, or "
+            "build with TensorRT 10."
         )
     if "convertMyelinWeightsToFp32" in log:
         return (

@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # onnx_ir is behind it, which build must be able to miss with
     from trtqat.graph.macs import LayerSummary
 
 _INT8 = "int8"
+_INT8_OPERATORS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 
 @dataclass(frozen=True)
@@ -96,8 +97,23 @@ class Coverage:
         return tuple(layer for layer in self.wanted if layer.runs_int8 is not True)
 
     @property
+    def unwanted(self) -> tuple[LayerCoverage, ...]:
+        """What multiplies in the graph, and which the graph does not quantize."""
+        return tuple(layer for layer in self.layers if not layer.wants_int8)
+
+    @property
+    def not_counted(self) -> tuple[LayerCoverage, ...]:
+        """Layers whose arithmetic is not known."""
+        return tuple(layer for layer in self.layers if layer.macs is None)
+
+    @property
     def int8_share(self) -> float | None:
-        """Share of the known arithmetic that runs in INT8, from 0 to 1; None if none is known."""
+        """Share of the arithmetic that runs in INT8, from 0 to 1.
+
+        None if none is known, or that of something that is not seen in INT8 is not.
+        """
+        if any(layer.macs is None and not layer.runs_int8 for layer in self.layers):
+            return None
         total = sum(layer.macs or 0 for layer in self.layers)
         int8 = sum(layer.macs or 0 for layer in self.layers if layer.runs_int8)
         return int8 / total if total else None
@@ -181,6 +197,8 @@ def _cover(
     exit_reason: str | None,
 ) -> LayerCoverage:
     runs = None if engine is None else _runs_int8(engine)
+    if runs and layer.operator not in _INT8_OPERATORS:
+        runs = None  # one of the many engine layers that a recurrence, say, becomes
     nodes = () if engine is None else engine.onnx_nodes
     written = engine.outputs[0].dtype if engine is not None and engine.outputs else ""
     if runs and layer.is_int8:

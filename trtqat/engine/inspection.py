@@ -91,12 +91,13 @@ def cover_graph(
     Raises:
         GraphError: The graph cannot be read.
     """
+    from trtqat.graph.canonical import inlined
     from trtqat.graph.exits import float_exits
     from trtqat.graph.lint import lint
     from trtqat.graph.macs import summarize
     from trtqat.graph.reading import read_model
 
-    model = read_model(graph)
+    model = inlined(read_model(graph))
     hints = {
         finding.where: finding.problem.rstrip(".")
         for finding in lint(model)

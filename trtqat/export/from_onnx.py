@@ -1,7 +1,7 @@
 """``improve_onnx``: an ONNX file that has its Q/DQ already goes through the same passes.
 
-read → tidy → float biases → improve (fold, INT8 weights, repairs) → compare with the file on
-ONNX Runtime → lint → write
+read → tidy → standard pairs → float biases → improve (fold, INT8 weights, repairs) → compare with
+the file on ONNX Runtime → lint → write
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from trtqat.graph.name_nodes import name_unnamed
 from trtqat.graph.pairs import DEQUANTIZE, QUANTIZE, parameters_of
 from trtqat.graph.reading import external_files, read_model
 from trtqat.graph.serialized import serialize, temporary_graphs, weights_beside
+from trtqat.graph.standard_pairs import standardize_pairs
 from trtqat.graph.view import GraphView
-from trtqat.graph.write_axes import write_axes
 from trtqat.runtime.onnx_agreement import verify_agreement
 from trtqat.runtime.onnx_example import Words
 from trtqat.runtime.onnx_pieces import FP32
@@ -82,9 +82,7 @@ def improve_onnx(source: Path | str, output: Path | str, options: ExportOptions)
     model = tidy(model)
     name_unnamed(model)
     notes += _set_opset(model, options.opset)
-    written = write_axes(model)
-    if written:
-        notes.append(f"{written} per-channel nodes had no axis: ONNX's default, 1, is written.")
+    notes += standardize_pairs(model)
     biases = float_biases(model)
     if biases:
         notes.append(f"INT32 biases made float: {biases}; TensorRT dequantizes INT8 alone.")

@@ -63,7 +63,8 @@ class Batch:
         Of a tensor that is the same for any batch: its elements for a batch of one.
 
         Args:
-            value: A tensor that a node of the graph reads or computes.
+            value: A tensor that a node of the graph reads or computes, or a shape without one, with
+                the open dimensions of such tensors.
         """
         counts = self._counts(value)
         if counts is not None:
@@ -71,9 +72,20 @@ class Batch:
         else:
             rest = _rest(value)
             # Where the batch is fixed it is the data that an open dimension depends on.
-            first = self._firsts.get(value) if self._is_open and rest is not None else None
+            first = self._first(value) if self._is_open and rest is not None else None
             share = None if first is None or rest is None else first * math.prod(rest)
         return None if share is None or share.denominator != 1 else int(share)
+
+    def _first(self, value: ir.Value) -> Fraction | None:
+        """The first dimension for a batch of one, from any tensor that it depends on."""
+        found = self._firsts.get(value)
+        return self._named_firsts.get(_first_dim(value)) if found is None else found
+
+    @cached_property
+    def _named_firsts(self) -> dict[object, Fraction]:
+        """First dimensions by their name."""
+        named = {_first_dim(value): first for value, first in reversed(self._firsts.items())}
+        return {name: first for name, first in named.items() if isinstance(name, str)}
 
     @cached_property
     def _firsts(self) -> dict[ir.Value, Fraction]:
@@ -82,7 +94,8 @@ class Batch:
         They spread from the tensors whose dimensions are known, over those that are computed from
         them and over those with an open dimension of the same name.
         """
-        values = [value for node in self._graph for value in node.outputs]
+        # Those of graphs within nodes as well, which depend on tensors of this one.
+        values = [value for node in self._graph.all_nodes() for value in node.outputs]
         namesakes: dict[object, list[ir.Value]] = {}
         behind: dict[ir.Value, list[tuple[ir.Value, Fraction]]] = {}
         found: dict[ir.Value, Fraction] = {}

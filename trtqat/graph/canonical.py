@@ -49,6 +49,14 @@ def canonicalize(model: ir.Model, *, opset: int) -> tuple[ir.Model, ExpandedPair
     return finish(model).model, pairs
 
 
+def inlined(model: ir.Model) -> ir.Model:
+    """The graph with the functions of its file in place of their calls, in place.
+
+    A layer inside a function is one of the graph like any other.
+    """
+    return common.InlinePass()(model).model if model.functions else model
+
+
 @uncollected()
 def tidy(model: ir.Model) -> ir.Model:
     """Inlines functions, makes constants initializers, drops Identity and unused nodes.

@@ -26,11 +26,11 @@ import numpy as np
 import onnx_ir as ir
 
 from trtqat.graph.affine import BATCH_NORM
-from trtqat.graph.editing import add_initializer, constant_array, name_of, remove_unused
+from trtqat.graph.editing import add_initializer, name_of, remove_unused
 from trtqat.graph.editor import Editor
 from trtqat.graph.fold_plan import CannotFoldError, FoldPlan, KeptBatchNorm, plan_fold
 from trtqat.graph.layers import Layer, bias_of
-from trtqat.graph.pairs import DEQUANTIZE, along_axis
+from trtqat.graph.pairs import DEQUANTIZE, along_axis, weight_codes
 from trtqat.graph.weights import Weights
 from trtqat.tensors import Array
 
@@ -87,7 +87,7 @@ def fold_batch_norm(model: ir.Model) -> FoldedBatchNorms:
         try:
             _fold(graph, editor, plan_fold(node, editor, weights), tally)
         except CannotFoldError as refusal:
-            kept.append(KeptBatchNorm(name_of(node), refusal.reason, refusal.behind))
+            kept.append(KeptBatchNorm(name_of(node), refusal.reason, refusal.behind, refusal.cause))
     editor.finish()
     remove_unused(graph)
     return FoldedBatchNorms(
@@ -131,9 +131,8 @@ def _fold(graph: ir.Graph, editor: Editor, plan: FoldPlan, tally: _Tally) -> Non
 
 
 def _codes(dequantize: ir.Node) -> Array:
-    source = dequantize.inputs[0]
-    codes = None if source is None else constant_array(source)
-    assert codes is not None
+    codes = weight_codes(dequantize)
+    assert codes is not None  # plan_fold has asked for them
     return codes
 
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import onnx_ir as ir
@@ -14,6 +15,7 @@ from trtqat.graph.affine import Affine, affine_of, identity
 from trtqat.graph.editing import constant_array, is_constant, name_of
 from trtqat.graph.editor import Readers
 from trtqat.graph.layers import Layer, bias_of, layer_of
+from trtqat.graph.moves import ONNX_DOMAINS
 from trtqat.graph.pairs import (
     DEQUANTIZE,
     QUANTIZE,
@@ -23,6 +25,8 @@ from trtqat.graph.pairs import (
 )
 from trtqat.graph.weights import Weights
 from trtqat.tensors import Array
+
+Cause = Literal["shared", "code", "codes", "axis", "other"]
 
 _SMALLEST_NORMAL = float(np.finfo(np.float32).tiny)
 
@@ -36,11 +40,15 @@ class KeptBatchNorm:
         reason: Why, as the end of a sentence; empty if it could be folded.
         behind: The quantized layer that it follows and keeps from running at full speed;
             empty if there is none.
+        cause: What kind of reason it is: ``shared``, another node reads the layer's output too;
+            ``code``, a code without a negative; ``codes``, codes that are not INT8, or what makes
+            them, which lint names itself; ``axis``, scales along another one; or ``other``.
     """
 
     name: str
     reason: str
     behind: str = ""
+    cause: Cause = "other"
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,10 +77,11 @@ class FoldPlan:
 class CannotFoldError(Exception):
     """Carries the reason, and the layer's name where the BatchNorm stands behind one."""
 
-    def __init__(self, reason: str, behind: str = "") -> None:
+    def __init__(self, reason: str, behind: str = "", cause: Cause = "other") -> None:
         super().__init__(reason)
         self.reason = reason
         self.behind = behind
+        self.cause: Cause = cause
 
 
 def plan_fold(batch_norm: ir.Node, readers: Readers, weights: Weights) -> FoldPlan:
@@ -95,7 +104,7 @@ def why_kept(node: ir.Node, readers: Readers, weights: Weights) -> KeptBatchNorm
     try:
         plan = plan_fold(node, readers, weights)
     except CannotFoldError as refusal:
-        return KeptBatchNorm(name_of(node), refusal.reason, refusal.behind)
+        return KeptBatchNorm(name_of(node), refusal.reason, refusal.behind, refusal.cause)
     return KeptBatchNorm(name_of(node), "", plan.layer.name)
 
 
@@ -109,7 +118,7 @@ def _chain_before(node: ir.Node, readers: Readers, weights: Weights) -> tuple[La
             raise CannotFoldError("it stands on an input of the graph, before any layer")
         layer = layer_of(producer, weights)
         if layer is not None:
-            _check_layer(layer)
+            _check_layer(layer, weights)
             _check_unshared(value, layer.name, readers)
             return layer, chain[::-1]
         if producer.op_type == DEQUANTIZE:
@@ -136,7 +145,13 @@ def _layer_behind_pair(dequantize: ir.Node, weights: Weights) -> str:
     return "" if layer is None else layer.name
 
 
-def _check_layer(layer: Layer) -> None:
+def _check_layer(layer: Layer, weights: Weights) -> None:
+    behind = weights.first_move(layer.weight)
+    if layer.dequantize_weight is None and behind is not None:
+        raise CannotFoldError(
+            f"the weight of {layer.name} stands behind nodes that move it, first "
+            f"'{name_of(behind)}'"
+        )
     if layer.dequantize_weight is None:
         raise CannotFoldError(
             f"the weight of {layer.name} is not quantized; TensorRT folds it in floating point"
@@ -154,16 +169,25 @@ def _check_layer(layer: Layer) -> None:
                 layer.name,
             )
     if layer.weight_axis is None or layer.output_axis is None or layer.channels is None:
-        raise CannotFoldError(f"the output channels of {layer.name} are not one axis", layer.name)
+        is_named = layer.dequantize_weight.domain not in ONNX_DOMAINS
+        raise CannotFoldError(
+            f"the output channels of {layer.name} are not one axis",
+            layer.name,
+            "codes" if is_named else "other",
+        )
 
 
 def _check_unshared(value: ir.Value, behind: str, readers: Readers) -> None:
     if value.is_graph_output():
-        raise CannotFoldError(f"'{value.name}' before it is an output of the graph", behind)
+        raise CannotFoldError(
+            f"'{value.name}' before it is an output of the graph", behind, "shared"
+        )
     first = readers.first(value, 3)
     if len(first) > 1:
         others = ", ".join(name_of(node) for node in first[1:])
-        raise CannotFoldError(f"'{value.name}' before it is also read by {others}", behind)
+        raise CannotFoldError(
+            f"'{value.name}' before it is also read by {others}", behind, "shared"
+        )
 
 
 def _plan(layer: Layer, chain: list[ir.Node]) -> FoldPlan:
@@ -176,15 +200,25 @@ def _plan(layer: Layer, chain: list[ir.Node]) -> FoldPlan:
     whole = _affine(layer, chain, channels, output_axis)
     parameters = parameters_of(dequantize)
     codes = weight_codes(dequantize)
-    if codes is None or codes.dtype != np.int8 or parameters.scale is None:
-        raise CannotFoldError(f"the codes of {layer.name} are not constant", layer.name)
+    if codes is None or parameters.scale is None:
+        source = dequantize.inputs[0]
+        inside = None if source is None else source.producer()
+        is_named = inside is not None and inside.op_type != QUANTIZE
+        raise CannotFoldError(
+            f"the codes of {layer.name} are not constant",
+            layer.name,
+            "codes" if is_named else "other",
+        )
+    if codes.dtype != np.int8:
+        raise CannotFoldError(f"the codes of {layer.name} are {codes.dtype}", layer.name, "codes")
     if parameters.zero_point is not None and parameters.zero_point.any():
-        raise CannotFoldError(f"{layer.name} has zero-points other than 0", layer.name)
+        raise CannotFoldError(f"{layer.name} has zero-points other than 0", layer.name, "codes")
     if parameters.axis not in (None, axis):
         raise CannotFoldError(
             f"the weight of {layer.name} has one scale per input channel (axis "
             f"{parameters.axis}), not per output channel (axis {axis})",
             layer.name,
+            "axis",
         )
     negated, constant = whole.multiplier < 0, whole.multiplier == 0
     signs = along_axis(np.where(negated, -1, np.where(constant, 0, 1)), axis, codes.ndim)
@@ -194,6 +228,7 @@ def _plan(layer: Layer, chain: list[ir.Node]) -> FoldPlan:
             f"γ is negative for a channel of {layer.name} that uses the code -128, and +128 "
             "does not exist",
             layer.name,
+            "code",
         )
     old = np.broadcast_to(parameters.scale.astype(np.float64), (channels,))
     scale = np.where(constant, old, old * np.abs(whole.multiplier))

@@ -1,6 +1,7 @@
 """The passes that make a canonical graph faster without changing what it computes.
 
-quantize_weights → fold_batch_norm → (move_pairs → remove_pairs → share_pairs) → float_weights
+fold_constant_moves → quantize_weights → fold_weight_moves → fold_batch_norm
+→ (move_pairs → remove_pairs → share_pairs) → float_weights
 → NameFixPass: names that the passes chose may be those of other tensors in a foreign graph
 """
 
@@ -12,6 +13,11 @@ import onnx_ir as ir
 from onnx_ir.passes import common
 
 from trtqat.graph.fold_batch_norm import FoldedBatchNorms, fold_batch_norm
+from trtqat.graph.fold_weight_moves import (
+    FoldedMoves,
+    fold_constant_moves,
+    fold_weight_moves,
+)
 from trtqat.graph.garbage import uncollected
 from trtqat.graph.quantize_weights import QuantizedWeights, float_weights, quantize_weights
 from trtqat.graph.repair import Repair
@@ -45,11 +51,13 @@ class Improvements:
 
     Attributes:
         weights: Weights that became INT8.
+        moves: Weights that stood behind a Reshape, a Transpose and the like.
         batch_norms: BatchNorms that were folded and that stay; None if not asked for.
         repairs: Changes of Q/DQ placement.
     """
 
     weights: QuantizedWeights
+    moves: FoldedMoves
     batch_norms: FoldedBatchNorms | None
     repairs: tuple[Repair, ...]
 
@@ -68,7 +76,9 @@ def improve(model: ir.Model, options: ImproveOptions, *, opset: int) -> Improvem
     """
     infer_shapes(model)
     # Codes of the trained weights come first: everything after works on them.
+    fold_constant_moves(model.graph)
     weights = quantize_weights(model)
+    moves = fold_weight_moves(model)
     folded = fold_batch_norm(model) if options.fold_batch_norm else None
     repairs: tuple[Repair, ...] = ()
     if options.repair:
@@ -78,4 +88,4 @@ def improve(model: ir.Model, options: ImproveOptions, *, opset: int) -> Improvem
     elif options.int8_weights is None and is_for_8_6(opset):
         float_weights(model, only_for=needs_float_weight_on_8_6(model.graph))
     common.NameFixPass()(model)
-    return Improvements(weights, folded, repairs)
+    return Improvements(weights, moves, folded, repairs)

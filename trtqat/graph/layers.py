@@ -85,6 +85,34 @@ def layers_of(graph: ir.Graph, weights: Weights) -> list[Layer]:
     return [layer for layer in found if layer is not None]
 
 
+def channel_axis(node: ir.Node, rank: int) -> int | None:
+    """The axis of a layer's weight, as the layer reads it, that holds the output channels.
+
+    Args:
+        node: A Conv, ConvTranspose, Gemm or MatMul.
+        rank: Of the weight.
+
+    Returns:
+        None where there is no single one (a grouped ConvTranspose, a MatMul with a vector).
+    """
+    if node.op_type == "Conv":
+        return 0
+    if node.op_type == "ConvTranspose":
+        group = node.attributes.get("group")
+        return 1 if group is None or group.as_int() == 1 else None
+    if rank < 2:
+        return None
+    transposed = node.attributes.get("transB")
+    return rank - 2 if transposed is not None and transposed.as_int() else rank - 1
+
+
+def move_of_weight(layer: Layer, weights: Weights) -> ir.Node | None:
+    """The first node that moves a layer's dequantized weight, unless it is a Linear's Transpose."""
+    if layer.dequantize_weight is not None and layer.node.op_type in PRODUCTS:
+        return None
+    return weights.first_move(layer.weight) if layer.is_weighted else None
+
+
 def bias_of(node: ir.Node) -> ir.Value | None:
     """The bias input of a Conv, ConvTranspose or Gemm; None for a MatMul."""
     return node.inputs[2] if len(node.inputs) > 2 else None

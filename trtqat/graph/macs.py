@@ -2,31 +2,34 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import onnx_ir as ir
 
 from trtqat.graph.batch import Batch
-from trtqat.graph.layers import CONVOLUTIONS, Layer
+from trtqat.graph.layers import Layer
+from trtqat.graph.mac_formulas import macs_of_node
 from trtqat.graph.view import GraphView
 
 
 @dataclass(frozen=True)
 class LayerSummary:
-    """One weighted layer or product.
+    """One weighted layer or product, or another node that multiplies.
 
     Attributes:
         name: Of its node.
-        operator: ``"Conv"``, ``"ConvTranspose"``, ``"Gemm"`` or ``"MatMul"``.
-        is_int8: Whether both operands come from INT8.
-        macs: Multiply-accumulates for one sample; None if a shape is not known.
+        operator: ``"Conv"``, ``"LSTM"``, ``"com.microsoft::Attention"``.
+        is_int8: Whether both operands come from INT8, so that TensorRT can run it in INT8.
+        macs: Multiply-accumulates for one sample; None if they are not known.
+        is_understood: Whether it is known what the operator computes.
     """
 
     name: str
     operator: str
     is_int8: bool
     macs: int | None
+    is_understood: bool = True
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,8 @@ class GraphSummary:
         opset: Its opset.
         pairs: Number of DequantizeLinear nodes.
         batch_norms: BatchNormalization nodes that it still has.
-        layers: Its layers in order.
+        layers: All that multiplies, in order; operators of which nobody says what they compute
+            are among them.
     """
 
     opset: int
@@ -51,6 +55,11 @@ class GraphSummary:
         return sum(layer.is_int8 for layer in self.layers)
 
     @property
+    def understood_layers(self) -> int:
+        """Number of layers, without the operators of which nobody says what they compute."""
+        return sum(layer.is_understood for layer in self.layers)
+
+    @property
     def macs(self) -> int:
         """Multiply-accumulates for one sample, of the layers whose shapes are known."""
         return sum(layer.macs or 0 for layer in self.layers)
@@ -61,61 +70,61 @@ class GraphSummary:
         return sum(layer.macs or 0 for layer in self.layers if layer.is_int8)
 
     @property
+    def not_counted(self) -> tuple[LayerSummary, ...]:
+        """Those whose arithmetic is not known."""
+        return tuple(layer for layer in self.layers if layer.macs is None)
+
+    @property
     def int8_share(self) -> float | None:
-        """Share of the arithmetic in INT8, from 0 to 1; None if no shape is known."""
-        return self.int8_macs / self.macs if self.macs else None
+        """Share of the arithmetic in INT8, from 0 to 1.
+
+        None if nothing is counted, or something that is not INT8 is not; where only INT8 layers
+        are not counted, it is the least that the share can be.
+        """
+        return int8_share((layer.is_int8, layer.macs) for layer in self.layers)
+
+
+def int8_share(layers: Iterable[tuple[bool | None, int | None]]) -> float | None:
+    """Share of INT8, from 0 to 1; None if nothing, or not all floating point, is counted.
+
+    Args:
+        layers: Whether each is INT8, and its multiply-accumulates.
+    """
+    int8 = total = 0
+    for is_int8, macs in layers:
+        if macs is None and not is_int8:
+            return None
+        total += macs or 0
+        int8 += (macs or 0) if is_int8 else 0
+    return int8 / total if total else None
 
 
 def summarize(model: ir.Model) -> GraphSummary:
     """Reads a graph whose shapes are inferred."""
-    view = GraphView(model.graph)
-    operators = [node.op_type for node in model.graph]
+    graph = model.graph
+    view = GraphView(graph)
+    operators = [node.op_type for node in graph]
+    found = {
+        layer.node: LayerSummary(
+            layer.name, layer.node.op_type, view.is_int8(layer), macs_of(layer, view.batch)
+        )
+        for layer in view.layers
+    }
+    for each in view.other_arithmetic:
+        is_understood = each.kind != "unknown"
+        found[each.node] = LayerSummary(each.name, each.operator, False, each.macs, is_understood)
     return GraphSummary(
-        model.graph.opset_imports.get("", 0),
+        graph.opset_imports.get("", 0),
         operators.count("DequantizeLinear"),
         operators.count("BatchNormalization"),
-        tuple(
-            LayerSummary(
-                layer.name,
-                layer.node.op_type,
-                view.is_quantized(layer),
-                macs_of(layer, view.batch),
-            )
-            for layer in view.layers
-        ),
+        tuple(found[node] for node in graph if node in found),
     )
 
 
 def macs_of(layer: Layer, batch: Batch) -> int | None:
     """Multiply-accumulates of a layer for one sample; None if the shapes do not tell.
 
-    Every output element of a convolution needs in_channels / groups · kernel of them, one of
-    a product as many as the operands share; a ConvTranspose does the work of the convolution
-    from its output to its input. A sample may have several rows of the first dimension, as
-    where tokens are folded into it (``batch``).
+    A sample may have several rows of the first dimension, as where tokens are folded into it
+    (``batch``).
     """
-    node = layer.node
-    spread = layer.data if node.op_type == "ConvTranspose" else node.outputs[0]
-    elements = batch.elements_per_sample(spread)
-    each = _macs_of_element(layer)
-    return None if elements is None or each is None else elements * each
-
-
-def _macs_of_element(layer: Layer) -> int | None:
-    node = layer.node
-    if node.op_type in CONVOLUTIONS:
-        # A weight is (here, there, kernel): each point of the one side meets the rest.
-        weight = _shape(layer.weight)
-        rest = [dim for dim in weight[1:] if dim is not None]
-        return math.prod(rest) if weight and len(rest) == len(weight) - 1 else None
-    data = _shape(layer.data)
-    transposed = node.attributes.get("transA")
-    return data[0 if transposed and transposed.as_int() else -1] if data else None
-
-
-def _shape(value: ir.Value) -> list[int | None]:
-    """With None for an open dimension; empty if it is not known."""
-    constant = value.const_value
-    shape = value.shape if constant is None else constant.shape
-    dims = [] if shape is None else [shape[axis] for axis in range(len(shape))]
-    return [dim if isinstance(dim, int) else None for dim in dims]
+    return macs_of_node(layer.node, batch.elements_per_sample)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -17,6 +18,7 @@ from trtqat.tensors import Array
 
 QUANTIZE = "QuantizeLinear"
 DEQUANTIZE = "DequantizeLinear"
+_INTEGERS = tuple(map(np.dtype, (np.int8, np.uint8, np.int16, np.uint16)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +70,16 @@ class Parameters:
         return in_range and self.scale.shape == (array.shape[self.axis],)
 
     @property
+    def is_per_block(self) -> bool:
+        """Whether there are several scales along one channel, as opset 21 has them."""
+        return self.scale is not None and self.scale.ndim > 1
+
+    @property
+    def is_int8(self) -> bool:
+        """Whether the codes are known to be INT8 with zero-points of 0, as TensorRT's are."""
+        return self.dtype == np.int8 and not _or_zero(self.zero_point).any()
+
+    @property
     def is_usable(self) -> bool:
         """Whether the scale is known and a positive number everywhere."""
         return self.scale is not None and bool((np.isfinite(self.scale) & (self.scale > 0)).all())
@@ -115,12 +127,40 @@ def quantized_tensor(dequantize: ir.Node) -> ir.Value | None:
     return dequantize.inputs[0] if quantize is None else quantize.inputs[0]
 
 
+def has_constant_codes(dequantize: ir.Node) -> bool:
+    """Whether the codes are an initializer, or QuantizeLinear makes them of one."""
+    tensor = quantized_tensor(dequantize)
+    return tensor is not None and ir.convenience.get_const_tensor(tensor) is not None
+
+
+def is_plain_int8(dequantize: ir.Node, *, per_channel: bool) -> bool:
+    """Whether TensorRT reads a pair as INT8: zero-point 0, a constant scale, nothing inside.
+
+    Args:
+        dequantize: The half that reads the codes.
+        per_channel: Whether there may be a scale for each channel.
+    """
+    quantize, source = quantizer_of(dequantize), dequantize.inputs[0]
+    halves = [dequantize] if quantize is None else [quantize, dequantize]
+    if source is None or any(node.domain not in ("", "ai.onnx") for node in halves):
+        return False
+    if quantize is None and source.producer() is not None and not has_constant_codes(dequantize):
+        return False  # something else computes the codes
+    for parameters in map(parameters_of, halves):
+        scale = parameters.scale
+        if not parameters.is_int8 or not parameters.is_usable or scale is None:
+            return False
+        if scale.ndim > (1 if per_channel else 0):
+            return False
+    return True
+
+
 def weight_codes(dequantize: ir.Node) -> Array | None:
-    """The INT8 codes that a DequantizeLinear of a constant weight reads.
+    """The codes that a DequantizeLinear of a constant weight reads.
 
     Returns:
-        int8 of the weight's shape; None if the codes are not constant, or if there are none
-        (a scale that is not positive, or that does not fit the weight).
+        Of the weight's shape, int8 unless the pair has another type; None if the codes are not
+        constant, or if there are none (a scale that is not positive, or that does not fit).
     """
     source = dequantize.inputs[0]
     if source is None:
@@ -132,10 +172,42 @@ def weight_codes(dequantize: ir.Node) -> Array | None:
     if quantize is None or quantize.inputs[0] is None:
         return None
     weights = constant_array(quantize.inputs[0])
-    parameters = parameters_of(quantize)
-    if weights is None or parameters.scale is None or not parameters.fits(weights):
+    return None if weights is None else codes_of(weights, parameters_of(quantize))
+
+
+def codes_of(values: Array, parameters: Parameters) -> Array | None:
+    """The codes that QuantizeLinear makes of a constant, of the type that it makes.
+
+    Args:
+        values: Float32, any shape.
+        parameters: Of the node.
+
+    Returns:
+        Codes of 8 or 16 bits; None if they are of another type or none, as where the scale is
+        computed, not positive or does not fit.
+    """
+    scale, dtype = parameters.scale, parameters.dtype
+    if scale is None or dtype is None or not parameters.fits(values):
         return None
-    return quantize_array(weights, parameters.scale, parameters.axis)
+    if dtype == np.int8 and not _or_zero(parameters.zero_point).any():
+        return quantize_array(values, scale, parameters.axis)
+    if dtype not in _INTEGERS:
+        return None
+    zero_point = np.zeros((), dtype) if parameters.zero_point is None else parameters.zero_point
+    if zero_point.size not in (1, scale.size):
+        return None
+    offset = along_axis(zero_point.astype(np.float64), parameters.axis, values.ndim)
+    steps = along_axis(np.asarray(scale, np.float32), parameters.axis, values.ndim)
+    with np.errstate(over="ignore"):
+        codes = np.rint(np.asarray(values, np.float32) / steps) + offset
+    saturated: Array = np.clip(codes, *limits_of(dtype)).astype(dtype)
+    return saturated
+
+
+def limits_of(dtype: np.dtype[Any]) -> tuple[int, int]:
+    """The lowest and the highest code of an integer type."""
+    limits = np.iinfo(dtype)
+    return int(limits.min), int(limits.max)
 
 
 def quantize_array(values: Array, scale: Array, axis: int | None) -> Array:
@@ -176,6 +248,9 @@ def _dtype_of_codes(node: ir.Node, zero_point: Array | None) -> np.dtype[np.gene
     if len(node.inputs) > 2 and node.inputs[2] is not None:
         return None  # a zero-point that the graph computes
     if node.op_type == DEQUANTIZE:
+        quantize = quantizer_of(node)
+        if quantize is not None:
+            return _dtype_of_codes(quantize, _constant_input(quantize, 2))
         codes = node.inputs[0]
         return None if codes is None or codes.dtype is None else codes.dtype.numpy()
     # ONNX: without a zero-point the codes are uint8, from opset 21 on those of an attribute.

@@ -112,6 +112,8 @@ def float_weights(model: ir.Model, *, only_for: Callable[[ir.Node], bool] = lamb
         scale = parameters.scale
         if codes.dtype != np.int8 or not _is_plain(parameters, codes) or scale is None:
             continue
+        if parameters.zero_point is None:
+            continue  # QuantizeLinear without one makes UINT8
         if not any(map(only_for, _readers(node.outputs[0]))):
             continue
         key = (source, scale.tobytes(), parameters.axis)
@@ -160,13 +162,7 @@ def _is_plain(parameters: Parameters, array: Array) -> bool:
 
     Any other weight is left as it is: lint has a rule for each of them.
     """
-    zero_point = parameters.zero_point
-    return (
-        parameters.fits(array)
-        and zero_point is not None
-        and zero_point.dtype == np.int8
-        and not zero_point.any()
-    )
+    return parameters.fits(array) and parameters.is_int8
 
 
 def _evaluate(graph: ir.Graph, value: ir.Value) -> Array:

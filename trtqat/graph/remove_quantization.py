@@ -55,9 +55,9 @@ def _float_weight(graph: ir.Graph, dequantize: ir.Node) -> ir.Value:
     source = dequantize.inputs[0]
     codes = None if source is None else constant_array(source)
     parameters = parameters_of(dequantize)
-    if source is None or codes is None or parameters.scale is None:
+    if source is None or codes is None or not parameters.fits(codes) or parameters.scale is None:
         raise GraphError(
-            f"'{dequantize.name}' reads codes that are computed.",
+            f"'{dequantize.name}' reads codes that are computed, or has scales that do not fit.",
             "Export the graph with trtqat export, which writes Q/DQ pairs.",
         )
     zero_point = np.zeros((), np.int8) if parameters.zero_point is None else parameters.zero_point

@@ -6,14 +6,22 @@ from functools import cached_property
 
 import onnx_ir as ir
 
+from trtqat.graph.arithmetic import Arithmetic, other_arithmetic
 from trtqat.graph.batch import Batch
 from trtqat.graph.editing import is_constant
 from trtqat.graph.editor import Readers
-from trtqat.graph.layers import Layer, bias_of, layers_of
+from trtqat.graph.fold_plan import KeptBatchNorm, why_kept
+from trtqat.graph.layers import Layer, bias_of, layers_of, move_of_weight
+from trtqat.graph.mac_formulas import macs_of_node
 from trtqat.graph.pairs import (
     DEQUANTIZE,
     QUANTIZE,
+    Parameters,
     consumers_of,
+    has_constant_codes,
+    is_dequantized,
+    is_plain_int8,
+    parameters_of,
     producer_of,
     quantized_tensor,
     quantizer_of,
@@ -43,6 +51,11 @@ def moves_values(node: ir.Node) -> bool:
     return commutes(node) or node.op_type in _MOVES or is_nearest
 
 
+def has_hidden_parameters(batch_norm: ir.Node) -> bool:
+    """Whether the parameters of a BatchNorm come through Identity nodes."""
+    return any(producer_of(value, "Identity") is not None for value in batch_norm.inputs[1:])
+
+
 class GraphView:
     """Answers the questions of the rules.
 
@@ -53,15 +66,18 @@ class GraphView:
         graph: The graph; the rules do not change it.
         weights: Its weights.
         grids: On which grids its tensors lie.
+        writer: The tool that wrote it, as the file says; empty if it does not.
     """
 
-    def __init__(self, graph: ir.Graph) -> None:
+    def __init__(self, graph: ir.Graph, writer: str = "") -> None:
         self.graph = graph
         self.weights = Weights()
         self.grids = Grids()
+        self._parameters: dict[ir.Node, Parameters] = {}
         self._dequantize_before: dict[ir.Value, ir.Node | None] = {}
         self._last_layer_before: dict[ir.Value, Layer | None] = {}
         self._layer_before: dict[bool, dict[ir.Value, Layer | None]] = {False: {}, True: {}}
+        self.writer = writer
 
     @property
     def opset(self) -> int:
@@ -87,6 +103,18 @@ class GraphView:
     def counted(self) -> Readers:
         """Who reads each tensor, to be asked without a look at all of them."""
         return Readers(self.graph)
+
+    @cached_property
+    def other_arithmetic(self) -> list[Arithmetic]:
+        """What multiplies besides the layers, in the graph's order."""
+        return other_arithmetic(self.graph, self.batch.elements_per_sample, self.counted)
+
+    @cached_property
+    def macs(self) -> int:
+        """Multiply-accumulates for one sample, of all whose shapes are known."""
+        per_sample = self.batch.elements_per_sample
+        layers = sum(macs_of_node(layer.node, per_sample) or 0 for layer in self.layers)
+        return layers + sum(each.macs or 0 for each in self.other_arithmetic)
 
     @cached_property
     def layer_by_output(self) -> dict[ir.Value, Layer]:
@@ -121,6 +149,31 @@ class GraphView:
             nodes = [producer_of(value, DEQUANTIZE) for value in values]
             found += [(layer, n) for n in nodes if n is not None and not self.is_activation(n)]
         return found
+
+    @cached_property
+    def batch_norms_behind_layers(self) -> list[KeptBatchNorm]:
+        """BatchNorms behind a quantized layer, with why they are there, if that is their fault.
+
+        It is that of a pair before them, or of Identity nodes before their parameters, where these
+        are; and in a network of pre-activations a residual Add or a Concat reads what they do.
+        """
+        joins = [node for node in self.graph.all_nodes() if node.op_type in ("Add", "Concat")]
+        joined = {value for node in joins for value in node.inputs}
+        found = [
+            why_kept(node, self.counted, self.weights)
+            for node in self.graph
+            if node.op_type == "BatchNormalization"
+            and not is_dequantized(node.inputs[0])
+            and node.inputs[0] not in joined
+            and not has_hidden_parameters(node)
+        ]
+        return [kept for kept in found if kept.behind]
+
+    def parameters(self, node: ir.Node) -> Parameters:
+        """Those of a QuantizeLinear or DequantizeLinear node."""
+        if node not in self._parameters:
+            self._parameters[node] = parameters_of(node)
+        return self._parameters[node]
 
     def is_activation(self, node: ir.Node) -> bool:
         """Whether a QuantizeLinear or DequantizeLinear stands on a computed tensor."""
@@ -215,6 +268,22 @@ class GraphView:
     def is_quantized(self, layer: Layer) -> bool:
         """Whether both operands of a layer come from INT8."""
         return self.has_int8_data(layer) and self.has_int8_weight(layer)
+
+    def is_int8(self, layer: Layer) -> bool:
+        """Whether TensorRT can run a layer in INT8, as far as its operands' pairs tell.
+
+        Both come from INT8 codes with zero-point 0 and constant scales; the data's are per tensor,
+        and nothing but a Linear's Transpose stands between the weight and its pair.
+        """
+        data = self.dequantize_before(layer.data)
+        weight = layer.dequantize_weight or self.dequantize_before(layer.weight)
+        return (
+            data is not None
+            and weight is not None
+            and move_of_weight(layer, self.weights) is None
+            and is_plain_int8(data, per_channel=has_constant_codes(data))
+            and is_plain_int8(weight, per_channel=layer.is_weighted)
+        )
 
     def has_int8_data(self, layer: Layer) -> bool:
         """Whether the first operand comes from INT8."""

@@ -1,12 +1,19 @@
-"""Which tensors of a graph are weights: they depend on initializers only, not on an input."""
+"""Which tensors of a graph are weights: they depend on initializers only, not on an input.
+
+And what moves them behind their DequantizeLinear.
+"""
 
 from __future__ import annotations
 
 import onnx_ir as ir
 
+from trtqat.graph.moves import is_move
+from trtqat.graph.pairs import DEQUANTIZE
+from trtqat.graph.paths import follow
+
 
 class Weights:
-    """Answers it for one graph; every node is looked at once, however often it is asked for.
+    """Answers for one graph; every node is looked at once, however often it is asked for.
 
     The answers stay right while a pass changes the graph: no pass makes a weight of what depends on
     an input, or the other way round, and new tensors are looked at when they are asked for.
@@ -14,6 +21,7 @@ class Weights:
 
     def __init__(self) -> None:
         self._known: dict[ir.Node, bool] = {}
+        self._first_moves: dict[ir.Value, ir.Node | None] = {}
 
     def __contains__(self, value: ir.Value) -> bool:
         """Whether a tensor depends on initializers only."""
@@ -23,6 +31,22 @@ class Weights:
         if node not in self._known:
             self._look_at(node)
         return self._known[node]
+
+    def first_move(self, weight: ir.Value) -> ir.Node | None:
+        """The first of the moving nodes between a DequantizeLinear and a weight.
+
+        None without both.
+        """
+
+        def step(current: ir.Value) -> tuple[ir.Node | None, ir.Value | None]:
+            node = current.producer()
+            if node is None or not is_move(node):
+                return None, None
+            source = node.inputs[0]
+            before = None if source is None else source.producer()
+            return (node, None) if before and before.op_type == DEQUANTIZE else (None, source)
+
+        return follow(weight, step, self._first_moves)
 
     def _look_at(self, node: ir.Node) -> None:
         # A stack, as Python's own ends at a depth of a thousand nodes.

@@ -70,7 +70,7 @@ def used_channels(dequantize: ir.Node) -> Array | None:
         dequantize: A DequantizeLinear node.
 
     Returns:
-        Boolean, one for each scale; None if the codes are not constants or not symmetric.
+        Boolean, the shape of the scale; None if the codes are not constants or not symmetric.
     """
     arrays = [None if each is None else constant_array(each) for each in dequantize.inputs]
     codes, scale, *zero_point = arrays
@@ -78,8 +78,8 @@ def used_channels(dequantize: ir.Node) -> Array | None:
         return None
     if any(zeros is None or zeros.any() for zeros in zero_point):
         return None
-    if scale.ndim == 0:
-        return np.asarray(bool(codes.any()))
+    if scale.size == 1:  # per tensor, also with a shape of (1,)
+        return np.full(scale.shape, codes.any())
     axis = _axis(dequantize, codes.ndim)
     return np.asarray(codes.any(axis=tuple(at for at in range(codes.ndim) if at != axis)))
 

@@ -8,6 +8,7 @@ One function per rule, in the file of its subject:
     sharing.py      pairs that meet: residual Adds, Concats, several consumers, pair behind pair
     cost.py         channel counts, layers left in floating point
     values.py       weights that are no numbers
+    arithmetic.py   what multiplies besides layers: recurrences, attention, subgraphs, plugins
 
 A fault is one finding of one rule: where two rules could speak, the more specific one does.
 """
@@ -17,7 +18,15 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from trtqat.graph.garbage import uncollected
-from trtqat.graph.lint import cost, operators, parameters, placement, sharing, values
+from trtqat.graph.lint import (
+    arithmetic,
+    cost,
+    operators,
+    parameters,
+    placement,
+    sharing,
+    values,
+)
 from trtqat.graph.lint.finding import Finding, Rule
 from trtqat.graph.shapes import infer_shapes
 from trtqat.graph.view import GraphView
@@ -29,6 +38,7 @@ RULES: tuple[Rule, ...] = (
     *sharing.RULES,
     *cost.RULES,
     *values.RULES,
+    *arithmetic.RULES,
 )
 
 
@@ -55,7 +65,7 @@ def lint(model: ir.Model) -> tuple[Finding, ...]:
         Findings: those that TensorRT refuses first, then by rule and in the graph's order.
     """
     infer_shapes(model)
-    view = GraphView(model.graph)
+    view = GraphView(model.graph, f"{model.producer_name or ''} {model.producer_version or ''}")
     found = [finding for rule in RULES for finding in rule.findings(view)]
     order = ("refusal", "accuracy", "speed")
     return tuple(sorted(found, key=lambda f: (f.severity == "note", order.index(f.cost))))

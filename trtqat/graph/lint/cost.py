@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from trtqat.graph.layers import Layer
-from trtqat.graph.lint.finding import Places, rule
+from trtqat.graph.lint.finding import Advice, Places, rule
 from trtqat.graph.macs import macs_of
 from trtqat.graph.pairs import quantized_tensor
 from trtqat.graph.view import GraphView
@@ -13,6 +13,16 @@ _VECTOR = 4
 _TENSOR_CORE = 32
 # Padding below this share of the graph's arithmetic is not worth a word.
 _WORTH_MENTIONING = 0.01
+_ON_PRODUCTS = Advice(
+    "A product of two activations needs a quantizer on each of them, if accuracy allows; it runs "
+    "in FP16 or FP32 as it is.",
+    "scores = self.query_quantizer(q) @ self.key_quantizer(k).transpose(-2, -1)",
+)
+_ON_CONV_TRANSPOSE = Advice(
+    "Leave it in floating point for TensorRT 8.6, which builds no quantized one. For TensorRT 10 "
+    "and later quantize it, and export with --opset 19.",
+    "insert_quantizers(model, transposed=True)",
+)
 
 
 @rule(
@@ -28,7 +38,7 @@ def channels_unaligned(view: GraphView) -> Places:
 
     An image's channels are not the model's to choose: what a graph's input has is not counted.
     """
-    total = sum(macs_of(layer, view.batch) or 0 for layer in view.layers)
+    total = view.macs
     for layer in view.layers:
         counts = _channels(layer)
         macs = macs_of(layer, view.batch)
@@ -52,21 +62,26 @@ def channels_unaligned(view: GraphView) -> Places:
     "layer-not-quantized",
     cost="speed",
     severity="note",
-    remedy="Quantize it, if accuracy allows; it runs in FP16 or FP32 as it is. A product of two "
-    "activations needs a quantizer on each of them.",
-    example="insert_quantizers(model)  # without the layer's name in skip=[...]",
+    remedy="Quantize it, if accuracy allows; it runs in FP16 or FP32 as it is. insert_quantizers "
+    "quantizes modules: a layer that is a call, as F.linear(x, w), becomes one.",
+    example="self.fc = torch.nn.Linear(64, 10)  # before insert_quantizers(model)",
 )
 def layer_not_quantized(view: GraphView) -> Places:
     """Layers with neither operand in INT8, with their share of the arithmetic."""
-    total = sum(macs_of(layer, view.batch) or 0 for layer in view.layers)
     for layer in view.layers:
         if view.has_int8_data(layer) or view.has_int8_weight(layer):
             continue
         if layer.is_weighted and layer.data in view.weights:
             continue  # TensorRT computes it while it builds
         macs = macs_of(layer, view.batch)
-        share = f", {macs / total:.1%} of the arithmetic" if macs and total else ""
-        yield layer.name, f"'{layer.name}' ({layer.node.op_type}) is not quantized{share}."
+        share = f", {macs / view.macs:.1%} of the arithmetic" if macs and view.macs else ""
+        problem = f"'{layer.name}' ({layer.node.op_type}) is not quantized{share}."
+        if not layer.is_weighted:
+            yield layer.name, problem, _ON_PRODUCTS
+        elif layer.node.op_type == "ConvTranspose":
+            yield layer.name, problem, _ON_CONV_TRANSPOSE
+        else:
+            yield layer.name, problem
 
 
 def _reads_input(layer: Layer, view: GraphView) -> bool:

@@ -10,8 +10,23 @@ from trtqat.graph.view import GraphView
 
 Cost = Literal["refusal", "accuracy", "speed"]
 Severity = Literal["warning", "note"]
-# Name of the layer or tensor, and a sentence on what is wrong with it.
-Places = Iterator[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Advice:
+    """What to change in the model, where a rule's own words do not fit the place.
+
+    Attributes:
+        remedy: As that of ``Finding``.
+        example: As that of ``Finding``.
+    """
+
+    remedy: str
+    example: str
+
+
+# Name of the layer or tensor, a sentence on what is wrong with it, and advice if not the rule's.
+Places = Iterator[tuple[str, str] | tuple[str, str, Advice]]
 
 
 @dataclass(frozen=True)
@@ -53,15 +68,17 @@ class Rule:
 
     def findings(self, view: GraphView) -> Iterator[Finding]:
         """Runs the check."""
-        for where, problem in self.check(view):
+        own = Advice(self.remedy, self.example)
+        for where, problem, *given in self.check(view):
+            advice = given[0] if given else own
             yield Finding(
                 self.identifier,
                 self.severity,
                 self.cost,
                 where,
                 problem,
-                self.remedy,
-                self.example,
+                advice.remedy,
+                advice.example,
                 self.repair,
             )
 

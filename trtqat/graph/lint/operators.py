@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from trtqat.graph.editing import name_of
 from trtqat.graph.lint.finding import Places, rule
-from trtqat.graph.pairs import quantizer_of
+from trtqat.graph.moves import ONNX_DOMAINS
+from trtqat.graph.pairs import DEQUANTIZE, QUANTIZE, has_constant_codes, quantizer_of
 from trtqat.graph.targets import is_for_8_6, needs_float_weight_on_8_6
 from trtqat.graph.view import GraphView
 
@@ -16,7 +17,6 @@ _FOREIGN_PREFIXES = (
     "QLinear", "QGemm", "QAttention", "QEmbedLayerNormalization", "QMoE",
     "DynamicQuantize", "MatMulInteger", "ConvInteger", "MatMulNBits",
 )  # fmt: skip
-_ONNX_DOMAINS = ("", "ai.onnx")
 
 
 @rule(
@@ -29,9 +29,51 @@ _ONNX_DOMAINS = ("", "ai.onnx")
 def integer_operator(view: GraphView) -> Places:
     """Operators on integers, which TensorRT's parser does not know."""
     for node in view.graph:
-        foreign = node.domain not in _ONNX_DOMAINS and node.op_type.startswith(_FOREIGN_PREFIXES)
+        foreign = node.domain not in ONNX_DOMAINS and node.op_type.startswith(_FOREIGN_PREFIXES)
         if node.op_type in _INTEGER or foreign:
             yield name_of(node), f"'{name_of(node)}' is {node.op_type}."
+
+
+@rule(
+    "foreign-quantizer",
+    cost="refusal",
+    repair="standard-pairs",
+    remedy="Nothing in the model: trtqat export writes those that compute the same as ONNX's own. "
+    "What is left has another type of codes, or an opset before 13.",
+    example="trtqat export model.onnx -o standard.onnx",
+)
+def foreign_quantizer(view: GraphView) -> Places:
+    """QuantizeLinear and DequantizeLinear of another domain than ONNX's."""
+    for node in view.quantizers:
+        if node.domain not in ONNX_DOMAINS:
+            yield name_of(node), f"'{name_of(node)}' is {node.op_type} of {node.domain}."
+
+
+@rule(
+    "node-inside-pair",
+    cost="refusal",
+    repair="standard-pairs",
+    remedy="Take what stands inside the pair out: TensorRT takes a pair for one where nothing is "
+    "between its halves. trtqat export takes a Clip with constant bounds out, and a Reshape or "
+    "Transpose of constant codes.",
+    example="trtqat export model.onnx -o standard.onnx",
+)
+def node_inside_pair(view: GraphView) -> Places:
+    """A node that computes codes between QuantizeLinear and DequantizeLinear."""
+    for node in view.quantizers:
+        source = node.inputs[0]
+        inside = None if source is None else source.producer()
+        if node.op_type != DEQUANTIZE or inside is None or has_constant_codes(node):
+            continue
+        if inside.op_type in (QUANTIZE, "DynamicQuantizeLinear", "Constant"):
+            continue
+        # An operator on integers is a finding of its own.
+        if inside.op_type not in _INTEGER and not inside.op_type.startswith(_FOREIGN_PREFIXES):
+            yield (
+                name_of(node),
+                f"'{name_of(inside)}' ({inside.op_type}) makes the codes that '{name_of(node)}' "
+                "reads.",
+            )
 
 
 @rule(
@@ -51,7 +93,8 @@ def bias_dequantized(view: GraphView) -> Places:
     "quantized-conv-transpose",
     cost="refusal",
     remedy="Leave transposed convolutions in floating point for TensorRT 8.6.0, which builds no "
-    "quantized one (seen on an H200 in five variants).",
+    "quantized one (seen on an H200 in five variants): insert_quantizers does so by default. For "
+    "TensorRT 10 and later export with --opset 19, which says that 8.6 is not meant.",
     example="insert_quantizers(model)  # without transposed=True",
 )
 def quantized_conv_transpose(view: GraphView) -> Places:
@@ -78,4 +121,11 @@ def int8_weight_of_matmul(view: GraphView) -> Places:
             yield layer.name, f"The weight of '{layer.name}' is an INT8 initializer."
 
 
-RULES = (int8_weight_of_matmul, integer_operator, bias_dequantized, quantized_conv_transpose)
+RULES = (
+    int8_weight_of_matmul,
+    integer_operator,
+    foreign_quantizer,
+    node_inside_pair,
+    bias_dequantized,
+    quantized_conv_transpose,
+)

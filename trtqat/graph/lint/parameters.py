@@ -6,10 +6,10 @@ import numpy as np
 import onnx_ir as ir
 
 from trtqat.graph.editing import name_of
-from trtqat.graph.lint.finding import Places, rule
+from trtqat.graph.lint.finding import Advice, Places, rule
+from trtqat.graph.lint.writers import advice_on_int8
 from trtqat.graph.pairs import (
     DEQUANTIZE,
-    parameters_of,
     producer_of,
     quantized_tensor,
     quantizer_of,
@@ -21,6 +21,10 @@ from trtqat.graph.view import GraphView
 _SMALLEST_NORMAL = float(np.finfo(np.float32).tiny)
 # A channel whose largest code is below this one has lost 3 of its 8 bits.
 _FEW_CODES = 16
+_WRITTEN_BY_EXPORT = Advice(
+    "Nothing in the model: trtqat export writes it.",
+    "trtqat export model.onnx -o written.onnx",
+)
 _NEWER_CODES = (ir.DataType.FLOAT8E4M3FN.numpy(), ir.DataType.INT4.numpy())
 
 
@@ -35,7 +39,7 @@ def scale_computed(view: GraphView) -> Places:
     for node in _one_of_each_pair(view):
         # Where DynamicQuantizeLinear computes it, that is an operator that TensorRT refuses.
         dynamic = producer_of(node.inputs[1], "DynamicQuantizeLinear") is not None
-        if parameters_of(node).scale is None and not dynamic:
+        if view.parameters(node).scale is None and not dynamic:
             yield name_of(node), f"The scale of '{name_of(node)}' is computed while the graph runs."
 
 
@@ -49,7 +53,7 @@ def scale_computed(view: GraphView) -> Places:
 def scale_not_positive(view: GraphView) -> Places:
     """Zero, negative, infinite or NaN scales."""
     for node in _one_of_each_scale(view):
-        scale = parameters_of(node).scale
+        scale = view.parameters(node).scale
         if scale is None:
             continue
         bad = ~(np.isfinite(scale) & (scale > 0))
@@ -72,7 +76,7 @@ def scale_not_positive(view: GraphView) -> Places:
 def scale_denormal(view: GraphView) -> Places:
     """Scales below the smallest normal FP32 number."""
     for node in _one_of_each_scale(view):
-        scale = parameters_of(node).scale
+        scale = view.parameters(node).scale
         if scale is None:
             continue
         denormal = (scale > 0) & (scale < _SMALLEST_NORMAL)
@@ -90,10 +94,11 @@ def scale_denormal(view: GraphView) -> Places:
 def zero_point_not_zero(view: GraphView) -> Places:
     """Asymmetric INT8; other types of codes have a rule of their own."""
     for node in _one_of_each_pair(view):
-        zero_point = parameters_of(node).zero_point
+        zero_point = view.parameters(node).zero_point
         if zero_point is not None and zero_point.dtype == np.int8 and zero_point.any():
             first = zero_point[zero_point != 0].flat[0]
-            yield name_of(node), f"The zero-point of '{name_of(node)}' is {first}, not 0."
+            problem = f"The zero-point of '{name_of(node)}' is {first}, not 0."
+            yield name_of(node), problem, advice_on_int8(view.writer)
 
 
 @rule(
@@ -108,15 +113,17 @@ def codes_not_int8(view: GraphView) -> Places:
     newer = () if is_for_8_6(view.opset) else _NEWER_CODES
     read = {np.dtype(np.int8), *newer}
     for node in _one_of_each_pair(view):
-        parameters = parameters_of(node)
+        parameters = view.parameters(node)
         has_zero_point = len(node.inputs) > 2 and node.inputs[2] is not None
         if parameters.dtype is not None and parameters.dtype not in read:
             why = "" if has_zero_point else ", as ONNX has it without a zero-point"
-            yield name_of(node), f"The codes of '{name_of(node)}' are {parameters.dtype}{why}."
-        elif not has_zero_point:
+            problem = f"The codes of '{name_of(node)}' are {parameters.dtype}{why}."
+            yield name_of(node), problem, advice_on_int8(view.writer)
+        elif not has_zero_point and is_for_8_6(view.opset):
             yield (
                 name_of(node),
                 f"'{name_of(node)}' has no zero-point, which TensorRT 8.6 wants.",
+                _WRITTEN_BY_EXPORT,
             )
 
 
@@ -132,7 +139,7 @@ def pair_unequal(view: GraphView) -> Places:
         quantize = quantizer_of(node) if node.op_type == DEQUANTIZE else None
         if quantize is None:
             continue
-        first, second = parameters_of(quantize), parameters_of(node)
+        first, second = view.parameters(quantize), view.parameters(node)
         known = first.scale is not None and second.scale is not None
         if known and not first.equals(second):
             yield (
@@ -150,12 +157,27 @@ def pair_unequal(view: GraphView) -> Places:
 def per_channel_activation(view: GraphView) -> Places:
     """A scale per channel on a tensor that is computed."""
     for node in _one_of_each_pair(view):
-        scale = parameters_of(node).scale
-        if scale is not None and scale.ndim and view.is_activation(node):
+        scale = view.parameters(node).scale
+        if scale is not None and scale.ndim == 1 and view.is_activation(node):
             yield (
                 name_of(node),
                 f"'{name_of(node)}' has {scale.size} scales but stands on an activation.",
             )
+
+
+@rule(
+    "scale-per-block",
+    cost="refusal",
+    remedy="Quantize per tensor or per output channel: TensorRT's INT8 has no scale for each block "
+    "of a channel.",
+    example="QuantDescriptor(num_bits=8, axis=(0,))",
+)
+def scale_per_block(view: GraphView) -> Places:
+    """Several scales along one channel (opset 21's block_size)."""
+    for node in _one_of_each_pair(view):
+        parameters = view.parameters(node)
+        if parameters.is_per_block and parameters.dtype not in _NEWER_CODES:
+            yield name_of(node), f"'{name_of(node)}' has a scale for each block of values."
 
 
 @rule(
@@ -172,8 +194,10 @@ def wrong_axis(view: GraphView) -> Places:
             pair = (layer.dequantize_weight, quantizer_of(layer.dequantize_weight))
             output_axes.update(dict.fromkeys(pair, layer.weight_axis))
     for node in _one_of_each_pair(view):
-        parameters = parameters_of(node)
-        if parameters.scale is None or parameters.axis is None or view.is_activation(node):
+        parameters = view.parameters(node)
+        if parameters.scale is None or parameters.axis is None or parameters.is_per_block:
+            continue
+        if view.is_activation(node):
             continue
         size, shape = parameters.scale.size, _shape(node)
         if not parameters.has_axis:
@@ -214,7 +238,7 @@ def per_tensor_weight(view: GraphView) -> Places:
         dequantize, axis = layer.dequantize_weight, layer.weight_axis
         if dequantize is None or axis is None or layer.node.op_type == "ConvTranspose":
             continue
-        scale, codes = parameters_of(dequantize).scale, weight_codes(dequantize)
+        scale, codes = view.parameters(dequantize).scale, weight_codes(dequantize)
         if scale is None or scale.ndim or codes is None or not codes.size:
             continue
         others = tuple(i for i in range(codes.ndim) if i != axis % codes.ndim)
@@ -263,6 +287,7 @@ RULES = (
     codes_not_int8,
     pair_unequal,
     per_channel_activation,
+    scale_per_block,
     wrong_axis,
     per_tensor_weight,
 )

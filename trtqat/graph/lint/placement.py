@@ -6,16 +6,27 @@ https://docs.nvidia.com/deeplearning/tensorrt/latest/inference-library/work-quan
 
 from __future__ import annotations
 
-import onnx_ir as ir
-
 from trtqat.graph.editing import is_constant, name_of
-from trtqat.graph.fold_plan import KeptBatchNorm, why_kept
-from trtqat.graph.layers import CONVOLUTIONS, PRODUCTS, layer_of
-from trtqat.graph.lint.finding import Places, rule
-from trtqat.graph.pairs import QUANTIZE, is_dequantized, producer_of
-from trtqat.graph.view import ACTIVATIONS, GraphView
+from trtqat.graph.layers import CONVOLUTIONS, PRODUCTS, layer_of, move_of_weight
+from trtqat.graph.lint.finding import Advice, Places, rule
+from trtqat.graph.pairs import QUANTIZE
+from trtqat.graph.view import ACTIVATIONS, GraphView, has_hidden_parameters
 
 _LAYERS = (*CONVOLUTIONS, *PRODUCTS)
+_ON_CAUSE = {
+    "shared": Advice(
+        "Let nothing else read the layer's output before its BatchNorm.",
+        "y = bn(conv(x)); return head(y), y  # not conv(x)",
+    ),
+    "code": Advice(
+        "Quantize the weight without the code -128, which has no negative for a negative γ.",
+        "QuantDescriptor(num_bits=8, axis=(0,), narrow_range=True)  # of the weight",
+    ),
+    "axis": Advice(
+        "Quantize the weight per output channel, or per tensor.",
+        "QuantDescriptor(num_bits=8, axis=(0,))  # (1,) for ConvTranspose2d",
+    ),
+}
 
 
 @rule(
@@ -56,6 +67,30 @@ def pair_inside_layer(view: GraphView) -> Places:
 
 
 @rule(
+    "weight-behind-moves",
+    cost="speed",
+    repair="fold-weight-moves",
+    remedy="Nothing in the model where the scales follow one axis: trtqat export moves the codes. "
+    "TensorRT takes a weight for INT8 where DequantizeLinear stands directly before the layer. "
+    "Otherwise quantize the weight in the shape that the layer reads.",
+    example="trtqat export model.onnx -o moved.onnx",
+)
+def weight_behind_moves(view: GraphView) -> Places:
+    """A weight that is reshaped, transposed or cut behind its DequantizeLinear.
+
+    Not by one Transpose before a Gemm or MatMul, as PyTorch's Linear has it.
+    """
+    for layer in view.layers:
+        node = move_of_weight(layer, view.weights)
+        if node is not None:
+            yield (
+                layer.name,
+                f"The quantized weight of '{layer.name}' goes through '{name_of(node)}' "
+                f"({node.op_type}).",
+            )
+
+
+@rule(
     "batch-norm-not-folded",
     cost="speed",
     repair="fold-batch-norm",
@@ -64,7 +99,7 @@ def pair_inside_layer(view: GraphView) -> Places:
 )
 def batch_norm_not_folded(view: GraphView) -> Places:
     """A BatchNorm that can go into the quantized layer before it."""
-    for kept in _batch_norms_behind_layers(view):
+    for kept in view.batch_norms_behind_layers:
         if not kept.reason:
             yield kept.name, f"'{kept.name}' stands behind the quantized '{kept.behind}'."
 
@@ -72,21 +107,21 @@ def batch_norm_not_folded(view: GraphView) -> Places:
 @rule(
     "batch-norm-not-foldable",
     cost="speed",
-    remedy="Make it foldable: let nothing else read the layer's output, and quantize the weight "
-    "per output channel, without the code -128, which has no negative for a negative γ.",
-    example="QuantDescriptor(num_bits=8, axis=(0,), narrow_range=True)  # of the weight",
+    remedy="Make it foldable, by what the reason names: it goes into a layer of its own, before "
+    "any other node, whose weight has constant INT8 codes.",
+    example="x = torch.relu(bn(conv(x)))",
 )
 def batch_norm_not_foldable(view: GraphView) -> Places:
     """A BatchNorm that cannot go into the quantized layer before it.
 
     In a network of pre-activations it belongs to the layer behind it, and no layer takes it.
     """
-    for kept in _batch_norms_behind_layers(view):
-        if kept.reason:
-            yield (
-                kept.name,
-                f"'{kept.name}' stays behind the quantized '{kept.behind}': {kept.reason}.",
-            )
+    for kept in view.batch_norms_behind_layers:
+        problem = f"'{kept.name}' stays behind the quantized '{kept.behind}': {kept.reason}."
+        if kept.cause in _ON_CAUSE:
+            yield kept.name, problem, _ON_CAUSE[kept.cause]
+        elif kept.reason and kept.cause != "codes":
+            yield kept.name, problem
 
 
 @rule(
@@ -101,7 +136,7 @@ def batch_norm_not_foldable(view: GraphView) -> Places:
 def parameters_behind_identity(view: GraphView) -> Places:
     """A BatchNorm whose parameters come through Identity nodes."""
     for node in view.graph:
-        if node.op_type == "BatchNormalization" and _has_hidden_parameters(node):
+        if node.op_type == "BatchNormalization" and has_hidden_parameters(node):
             yield name_of(node), f"Parameters of '{name_of(node)}' come through Identity nodes."
 
 
@@ -172,29 +207,10 @@ def redundant_pair(view: GraphView) -> Places:
             yield name_of(quantize), f"'{name_of(quantize)}' quantizes INT8 values once more."
 
 
-def _batch_norms_behind_layers(view: GraphView) -> list[KeptBatchNorm]:
-    """BatchNorms behind a quantized layer, unless another rule names the fault."""
-    nodes = [node for node in view.graph if node.op_type == "BatchNormalization"]
-    # In a network of pre-activations a residual Add or a Concat reads what the BatchNorm does.
-    joins = [node for node in view.graph.all_nodes() if node.op_type in ("Add", "Concat")]
-    joined = {value for node in joins for value in node.inputs}
-    found = [
-        why_kept(node, view.counted, view.weights)
-        for node in nodes
-        if not is_dequantized(node.inputs[0])
-        and node.inputs[0] not in joined
-        and not _has_hidden_parameters(node)
-    ]
-    return [kept for kept in found if kept.behind]
-
-
-def _has_hidden_parameters(batch_norm: ir.Node) -> bool:
-    return any(producer_of(value, "Identity") is not None for value in batch_norm.inputs[1:])
-
-
 RULES = (
     one_sided,
     pair_inside_layer,
+    weight_behind_moves,
     batch_norm_not_folded,
     batch_norm_not_foldable,
     parameters_behind_identity,

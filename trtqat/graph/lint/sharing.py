@@ -11,7 +11,6 @@ from trtqat.graph.pairs import (
     QUANTIZE,
     Parameters,
     consumers_of,
-    parameters_of,
     producer_of,
     quantizer_of,
 )
@@ -87,7 +86,7 @@ def unequal_scales_concat(view: GraphView) -> Places:
         if node.op_type != "Concat" or not view.is_quantized_later(node.outputs[0]):
             continue
         pairs = [view.dequantize_before(value) for value in node.inputs]
-        scales = [parameters_of(pair) for pair in pairs if pair is not None]
+        scales = [view.parameters(pair) for pair in pairs if pair is not None]
         if scales and not all(scales[0].equals(other) for other in scales):
             yield name_of(node), f"'{name_of(node)}' joins tensors with {_listed(scales)}."
 
@@ -102,7 +101,7 @@ def unequal_scales_concat(view: GraphView) -> Places:
 def unequal_scales_consumers(view: GraphView) -> Places:
     """A tensor that is quantized with different scales for different readers."""
     for value, quantizers in _forks(view):
-        scales = [parameters_of(node) for node in quantizers]
+        scales = [view.parameters(node) for node in quantizers]
         if not all(scales[0].equals(other) for other in scales):
             readers = ", ".join(f"'{name_of(node)}'" for node in quantizers[:3])
             yield (
@@ -123,7 +122,7 @@ def unequal_scales_consumers(view: GraphView) -> Places:
 def repeated_pair(view: GraphView) -> Places:
     """Several pairs of equal scale on one tensor."""
     for value, quantizers in _forks(view):
-        scales = [parameters_of(node) for node in quantizers]
+        scales = [view.parameters(node) for node in quantizers]
         if all(scales[0].equals(other) for other in scales):
             yield (
                 str(value.name),
@@ -143,11 +142,11 @@ def requantized(view: GraphView) -> Places:
     for node in view.quantizers:
         if node.op_type != DEQUANTIZE or not view.is_activation(node):
             continue
-        first = parameters_of(node)
+        first = view.parameters(node)
         again = [
             reader
             for reader in view.readers(node.outputs[0])
-            if reader.op_type == QUANTIZE and _is_known_to_differ(first, parameters_of(reader))
+            if reader.op_type == QUANTIZE and _is_known_to_differ(first, view.parameters(reader))
         ]
         if again:
             names = ", ".join(f"'{name_of(reader)}'" for reader in again[:3])

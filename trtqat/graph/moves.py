@@ -1,0 +1,177 @@
+"""Nodes that only move the values of a constant: what they make of it, computed with NumPy.
+
+Nothing here rounds, so codes, and the scale that each of them has, can be moved alike: whatever
+the node does, a code and its scale arrive at the same place.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from trtqat.graph.editing import constant_array
+from trtqat.graph.pairs import consumers_of
+from trtqat.tensors import Array
+
+ONNX_DOMAINS = ("", "ai.onnx")
+# A constant that grows beyond this is left to whoever runs the graph.
+_MAX_ELEMENTS = 2**28
+
+
+@dataclass(frozen=True, eq=False)
+class Form:
+    """A constant tensor, as moving nodes have made it.
+
+    Attributes:
+        value: The tensor.
+        arrays: What stands for it (its codes, the scale of each), all of its shape.
+    """
+
+    value: ir.Value
+    arrays: tuple[Array, ...]
+
+
+def forms_of(value: ir.Value, arrays: tuple[Array, ...], graph: ir.Graph) -> Iterator[Form]:
+    """A constant tensor, and all that moving nodes of a graph make of it."""
+    stack = [Form(value, arrays)]
+    while stack:
+        form = stack.pop()
+        yield form
+        for node in consumers_of(form.value):
+            if node.graph is not graph or not is_move(node) or node.inputs[0] is not form.value:
+                continue
+            results = [moved(node, array) for array in form.arrays]
+            done = tuple(result for result in results if result is not None)
+            if len(done) == len(results):
+                stack.append(Form(node.outputs[0], done))
+
+
+def is_move(node: ir.Node) -> bool:
+    """Whether a node is of an operator that only moves, selects or repeats values."""
+    return node.op_type in _MOVES and node.domain in ONNX_DOMAINS and len(node.outputs) == 1
+
+
+def moved(node: ir.Node, array: Array) -> Array | None:
+    """What a moving node makes of an array at its first input.
+
+    Args:
+        node: One for which ``is_move`` holds.
+        array: Any shape and dtype.
+
+    Returns:
+        None if its other inputs are computed or do not fit the array.
+    """
+    others = [None if value is None else constant_array(value) for value in node.inputs[1:]]
+    given = [value is not None for value in node.inputs[1:]]
+    if any(is_given and known is None for is_given, known in zip(given, others, strict=True)):
+        return None
+    try:
+        return _MOVES[node.op_type](node, array, others)
+    except (IndexError, KeyError, TypeError, ValueError):
+        return None  # an index or shape that does not fit: whoever runs the graph refuses it
+
+
+_Others = Sequence[Array | None]
+
+
+def _reshape(node: ir.Node, array: Array, others: _Others) -> Array:
+    wanted = [int(size) for size in _needed(others, 0)]
+    if not _integer(node, "allowzero", 0):
+        # ONNX: 0 keeps the dimension of that place.
+        wanted = [size or array.shape[at] for at, size in enumerate(wanted)]
+    reshaped: Array = array.reshape(wanted)
+    return reshaped
+
+
+def _flatten(node: ir.Node, array: Array, others: _Others) -> Array:
+    axis = _integer(node, "axis", 1)
+    axis += array.ndim if axis < 0 else 0
+    flat: Array = array.reshape(math.prod(array.shape[:axis]), math.prod(array.shape[axis:]))
+    return flat
+
+
+def _transpose(node: ir.Node, array: Array, others: _Others) -> Array:
+    permutation = node.attributes.get("perm")
+    order = None if permutation is None else permutation.as_ints()
+    transposed: Array = array.transpose(order)
+    return transposed
+
+
+def _squeeze(node: ir.Node, array: Array, others: _Others) -> Array:
+    axes = _integers(node, "axes", others, 0)
+    return array.squeeze() if axes is None else array.squeeze(tuple(axes))
+
+
+def _unsqueeze(node: ir.Node, array: Array, others: _Others) -> Array:
+    axes = _integers(node, "axes", others, 0)
+    if axes is None:
+        raise ValueError("Unsqueeze has no axes")
+    return np.expand_dims(array, tuple(axes))
+
+
+def _slice(node: ir.Node, array: Array, others: _Others) -> Array:
+    starts = _integers(node, "starts", others, 0)
+    ends = _integers(node, "ends", others, 1)
+    if starts is None or ends is None:
+        raise ValueError("Slice has no bounds")
+    axes = _integers(node, "axes", others, 2) or range(len(starts))
+    steps = _integers(node, "steps", others, 3) or [1] * len(starts)
+    places = [slice(None)] * array.ndim
+    for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
+        # Python's own bounds are those of ONNX, negative ones and those beyond the end too.
+        places[axis] = slice(start, end, step)
+    cut: Array = array[tuple(places)]
+    return cut
+
+
+def _expand(node: ir.Node, array: Array, others: _Others) -> Array:
+    wanted = tuple(int(size) for size in _needed(others, 0))
+    shape = np.broadcast_shapes(array.shape, wanted)
+    if math.prod(shape) > _MAX_ELEMENTS:
+        raise ValueError("too large")
+    return np.broadcast_to(array, shape)
+
+
+def _gather(node: ir.Node, array: Array, others: _Others) -> Array:
+    indices, axis = _needed(others, 0), _integer(node, "axis", 0)
+    if indices.size * array.size > _MAX_ELEMENTS * array.shape[axis]:
+        raise ValueError("too large")
+    return np.take(array, indices.astype(np.int64), axis=axis)
+
+
+def _needed(others: _Others, index: int) -> Array:
+    array = others[index]
+    if array is None:
+        raise ValueError("an input is missing")
+    return array
+
+
+def _integer(node: ir.Node, name: str, default: int) -> int:
+    attribute = node.attributes.get(name)
+    return default if attribute is None else attribute.as_int()
+
+
+def _integers(node: ir.Node, name: str, others: _Others, index: int) -> list[int] | None:
+    """Of an input, or of the attribute that older opsets have in its place."""
+    array = others[index] if len(others) > index else None
+    if array is not None:
+        return [int(number) for number in array.reshape(-1)]
+    attribute = node.attributes.get(name)
+    return None if attribute is None else list(attribute.as_ints())
+
+
+_MOVES: dict[str, Callable[[ir.Node, Array, _Others], Array]] = {
+    "Expand": _expand,
+    "Flatten": _flatten,
+    "Gather": _gather,
+    "Identity": lambda node, array, others: array,
+    "Reshape": _reshape,
+    "Slice": _slice,
+    "Squeeze": _squeeze,
+    "Transpose": _transpose,
+    "Unsqueeze": _unsqueeze,
+}

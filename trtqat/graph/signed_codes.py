@@ -1,0 +1,166 @@
+"""Pass: codes of another type that mean the same as INT8 with zero-point 0 become that.
+
+TensorRT's INT8 has no zero-point, and no UINT8. A number is (code - zero-point) · scale, so:
+
+1. Constant codes of whatever integer type: if every code less its zero-point is within -128
+   and 127, those differences are the INT8 codes. A weight that QuantizeLinear makes is computed
+   first.
+2. UINT8 with zero-point 128 on an activation: QuantizeLinear saturates to 0 and 255, which is
+   -128 and 127 from 128. What moves the codes inside the pair moves INT8 ones then. Only where
+   every half that reads the codes has that zero-point, and no code leaves the graph.
+3. INT8 codes without a zero-point, as opset 21 writes them (``output_dtype``): it is written.
+
+What is left, as UINT8 with another zero-point, has no equal in INT8; lint names it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from trtqat.graph.editing import add_initializer, constant_array, name_of, remove_unused
+from trtqat.graph.moves import is_move
+from trtqat.graph.pairs import (
+    DEQUANTIZE,
+    QUANTIZE,
+    Parameters,
+    along_axis,
+    codes_of,
+    consumers_of,
+    parameters_of,
+    quantizer_of,
+)
+from trtqat.graph.repair import commutes
+from trtqat.tensors import Array
+
+_MIDDLE = 128
+_INTEGERS = tuple(map(np.dtype, (np.int8, np.uint8, np.int16, np.uint16)))
+
+
+@dataclass(frozen=True)
+class SignedCodes:
+    """What the pass did.
+
+    Attributes:
+        constants: Constants whose codes are INT8 with zero-point 0 now.
+        activations: QuantizeLinear nodes on computed tensors that make INT8 now.
+        zero_points: Nodes that write their zero-point now.
+    """
+
+    constants: int
+    activations: int
+    zero_points: int
+
+
+def sign_codes(model: ir.Model) -> SignedCodes:
+    """Rewrites codes as INT8 with zero-point 0 where that is the same, in place."""
+    graph = model.graph
+    constants = activations = 0
+    for node in list(graph):
+        if node.op_type == DEQUANTIZE:
+            constants += _sign_constant(graph, node)
+        elif node.op_type == QUANTIZE:
+            activations += _sign_activation(graph, node)
+    zero_points = sum(_write_zero_point(graph, node) for node in list(graph))
+    if constants:
+        remove_unused(graph)
+    return SignedCodes(constants, activations, zero_points)
+
+
+def _sign_constant(graph: ir.Graph, node: ir.Node) -> bool:
+    parameters, source = parameters_of(node), node.inputs[0]
+    if source is None or parameters.is_int8 or parameters.dtype not in _INTEGERS:
+        return False
+    codes = _constant_codes(node, parameters)
+    zero_point = parameters.zero_point
+    if codes is None or codes.dtype != parameters.dtype or not parameters.fits(codes):
+        return False
+    assert parameters.scale is not None
+    if zero_point is None and len(node.inputs) > 2 and node.inputs[2] is not None:
+        return False  # computed
+    zeros = np.zeros((), codes.dtype) if zero_point is None else zero_point
+    if zeros.size not in (1, parameters.scale.size):
+        return False
+    offset = along_axis(zeros.astype(np.int32), parameters.axis, codes.ndim)
+    signed = codes.astype(np.int32) - offset
+    if signed.size and not -_MIDDLE <= signed.min() <= signed.max() < _MIDDLE:
+        return False
+    name = str(source.name)
+    value = add_initializer(graph, f"{name}.signed", signed.astype(np.int8))
+    node.replace_input_with(0, value)
+    _set_zero_point(graph, node)
+    return True
+
+
+def _constant_codes(node: ir.Node, parameters: Parameters) -> Array | None:
+    """Of an initializer, or of QuantizeLinear of one with the same parameters."""
+    source, quantize = node.inputs[0], quantizer_of(node)
+    if quantize is None:
+        return None if source is None else constant_array(source)
+    weights = None if quantize.inputs[0] is None else constant_array(quantize.inputs[0])
+    return None if weights is None else codes_of(weights, parameters_of(quantize))
+
+
+def _sign_activation(graph: ir.Graph, quantize: ir.Node) -> bool:
+    source = quantize.inputs[0]
+    if not _is_middle(quantize) or source is None or constant_array(source) is not None:
+        return False
+    values = [quantize.outputs[0]]
+    halves: list[ir.Node] = []
+    for value in values:
+        if value.is_graph_output():
+            return False
+        for node in consumers_of(value):
+            if node.graph is not graph or node.inputs[0] is not value:
+                return False
+            if node.op_type == DEQUANTIZE and _is_middle(node):
+                halves.append(node)
+            elif _moves_codes(node):
+                values.append(node.outputs[0])
+            else:
+                return False
+    for node in (quantize, *halves):
+        _set_zero_point(graph, node)
+    for value in values:
+        value.type = ir.TensorType(ir.DataType.INT8)
+    return True
+
+
+def _moves_codes(node: ir.Node) -> bool:
+    return is_move(node) or (commutes(node) and len(node.outputs) == 1)
+
+
+def _is_middle(node: ir.Node) -> bool:
+    zero_point = parameters_of(node).zero_point
+    return (
+        zero_point is not None
+        and zero_point.dtype == np.uint8
+        and zero_point.size > 0
+        and bool((zero_point == _MIDDLE).all())
+    )
+
+
+def _write_zero_point(graph: ir.Graph, node: ir.Node) -> bool:
+    """Writes the zero-point that a node of INT8 codes leaves out."""
+    if node.op_type not in (QUANTIZE, DEQUANTIZE):
+        return False
+    has_zero_point = len(node.inputs) > 2 and node.inputs[2] is not None
+    is_int8 = parameters_of(node).is_int8
+    if is_int8 and "output_dtype" in node.attributes and node.op_type == QUANTIZE:
+        del node.attributes["output_dtype"]
+    if has_zero_point or not is_int8:
+        return False
+    _set_zero_point(graph, node)
+    return True
+
+
+def _set_zero_point(graph: ir.Graph, node: ir.Node) -> None:
+    scale = node.inputs[1]
+    array = None if scale is None else constant_array(scale)
+    shape = () if array is None else array.shape
+    stem = name_of(node) if scale is None else str(scale.name).removesuffix(".scale")
+    value = add_initializer(graph, f"{stem}.zero_point", np.zeros(shape, np.int8))
+    node.resize_inputs(3)
+    node.replace_input_with(2, value)
