@@ -32,10 +32,11 @@ class Affine:
 
     def then(self, after: Affine) -> Affine:
         """This one first, the other one on its result."""
-        return Affine(
-            self.multiplier * after.multiplier,
-            self.offset * after.multiplier + after.offset,
-        )
+        with np.errstate(all="ignore"):  # whoever folds it looks whether the result is finite
+            return Affine(
+                self.multiplier * after.multiplier,
+                self.offset * after.multiplier + after.offset,
+            )
 
 
 def identity(channels: int) -> Affine:

@@ -55,11 +55,6 @@ class Signature:
     types: tuple[tuple[str, frozenset[str]], ...]
 
 
-def _number(kind: Any) -> int:  # noqa: ANN401
-    """Of an attribute's type: an enum, which onnx's annotations do not say."""
-    return int(kind.value)
-
-
 @lru_cache(maxsize=4096)
 def signature_of(domain: str, op_type: str, version: int) -> Signature | None:
     """Asks the installed onnx; None for an operator that it does not know."""
