@@ -93,9 +93,8 @@ def _batch_norm(node: ir.Node, source: ir.Value) -> Affine | None:
     with np.errstate(all="ignore"):
         multiplier = gamma / np.sqrt(variance + epsilon)
         addend = beta - mean * multiplier
-    # A variance below 0, or numbers that are none: nothing to fold.
-    is_finite = np.isfinite(multiplier).all() and np.isfinite(addend).all()
-    return Affine(multiplier, addend) if is_finite else None
+    # Not finite for a variance below 0, or numbers that are none: whoever folds looks.
+    return Affine(multiplier, addend)
 
 
 def _per_channel(constant: Array, channels: int, axis: int) -> Array | None:
