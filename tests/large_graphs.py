@@ -137,13 +137,18 @@ def pairs(count: int) -> onnx.ModelProto:
 
 
 def activations(count: int) -> onnx.ModelProto:
-    """A convolution with activations in a row, each of which a pair and a pool read."""
+    """A convolution with activations in a row, each of which a pair and a pool read.
+
+    They are added one by one: onnx_ir copies all inputs of a node for each one that is replaced, so
+    one Sum of them all would cost the square of their number.
+    """
     made = Builder()
-    value, outputs = made.layer(made.pair("x")), []
+    value = total = made.layer(made.pair("x"))
     while len(made.nodes) < count:
         value = made.node("Relu", [value])
-        outputs.append(made.pair(made.node("MaxPool", [value], kernel_shape=[1, 1])))
-    return made.model([made.node("Sum", [value, *outputs])])
+        branch = made.pair(made.node("MaxPool", [value], kernel_shape=[1, 1]))
+        total = made.node("Add", [total, branch])
+    return made.model([total])
 
 
 def fan_out(

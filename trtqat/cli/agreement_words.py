@@ -20,8 +20,8 @@ def describe_agreement(agreement: Agreement, reference: str = "the source") -> I
     pieces = agreement.pieces
     if pieces is not None:
         yield (
-            f"verified with ONNX Runtime: from the same INT8 inputs each of {pieces.count} tensors "
-            f"is that of {reference}, at {decibels(pieces.least_db)} or better"
+            f"verified with ONNX Runtime: from the same INT8 activations, each of {pieces.count} "
+            f"activations and outputs is that of {reference}, {_or_better(pieces.least_db)}"
         )
     batches = ", ".join(map(str, agreement.batch_sizes[:3]))
     begins = "end to end" if pieces is not None else "verified with ONNX Runtime, end to end"
@@ -38,6 +38,10 @@ def describe_agreement(agreement: Agreement, reference: str = "the source") -> I
     if len(agreement.outputs) > 1:
         for each in agreement.outputs:
             yield f"  output '{each.name}' {each.shape}: {decibels(each.sqnr_db)}"
+
+
+def _or_better(least_db: float) -> str:
+    return "bit for bit" if least_db == math.inf else f"at {least_db:.1f} dB or better"
 
 
 def decibels(value: float) -> str:

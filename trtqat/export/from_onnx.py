@@ -77,6 +77,7 @@ def improve_onnx(source: Path | str, output: Path | str, options: ExportOptions)
     _check_float32(source, model)
     check_finite(source, model.graph)
     codes = codes_of(model, options)
+    name_unnamed(model)  # by which the pairs of both graphs are known as the same
     original = serialize(model)
     batches, notes = _batches(model, options)
     model = tidy(model)

@@ -263,6 +263,8 @@ def _affine(layer: Layer, chain: list[ir.Node], channels: int, output_axis: int)
             raise CannotFoldError(
                 f"{node.op_type} '{node.name}' is no constant per channel", layer.name
             )
+        if not (np.isfinite(step.multiplier).all() and np.isfinite(step.offset).all()):
+            raise CannotFoldError("its statistics are not finite numbers", layer.name)
         whole = whole.then(step)
         value = node.outputs[0]
     if not (np.isfinite(whole.multiplier).all() and np.isfinite(whole.offset).all()):

@@ -33,7 +33,7 @@ def infer_shapes(model: ir.Model) -> None:
         )
     except Exception as error:
         # onnx raises what it likes: InferenceError, RuntimeError, ValueError.
-        _LOG.info("The shapes of the graph cannot be inferred: %s.", first_line(error))
+        _LOG.debug("The shapes of the graph cannot be inferred: %s.", first_line(error))
         return
     _merge(model.graph, inferred.graph)
 

@@ -117,17 +117,16 @@ def compare_pieces(
         return None
     runs = _Runs(graph if rounded is None else rounded, cuts, example, tolerance)
     flipping = onnx_cut.behind_other_quantizers(proto, cuts)
-    least_db, least_at, count = math.inf, "", 0
+    least_db, least_at = math.inf, ""
     for each in _tensors(cuts, example):
         db = runs.distance_db(each)
         _check(each, db, runs, words, is_flipping=each.name in flipping)
-        count += 1
         if db <= least_db:
             least_db, least_at = db, each.where
     for name, each_cut in cuts.items():
         if name not in flipping:
             _check_codes(each_cut, example.passed[name], runs.values[name], words, tolerance)
-    return Pieces(count, least_db, least_at)
+    return Pieces(len(cuts) + len(set(example.outputs) - set(cuts)), least_db, least_at)
 
 
 @dataclass(frozen=True, eq=False)

@@ -72,7 +72,7 @@ def check_file(model: onnx.ModelProto, folder: Path) -> bool:
     check_inputs(model.graph)
     stale = check_types(model, opsets, functions)
     if stale:
-        _LOG.info("%d declared shapes, as that of '%s', do not follow.", len(stale), stale[0])
+        _LOG.debug("%d declared shapes, as that of '%s', do not follow.", len(stale), stale[0])
     return is_changed
 
 

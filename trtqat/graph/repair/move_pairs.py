@@ -18,6 +18,7 @@ import onnx_ir as ir
 from trtqat.graph.editing import name_of
 from trtqat.graph.editor import Editor
 from trtqat.graph.pairs import DEQUANTIZE, QUANTIZE, consumers_of, parameters_of
+from trtqat.graph.paths import follow
 from trtqat.graph.repair import Repair, commutes
 from trtqat.graph.view import ACTIVATIONS, GraphView
 
@@ -35,13 +36,14 @@ def move_pairs(model: ir.Model, *, to_inputs: bool = False) -> tuple[Repair, ...
     graph = model.graph
     view, editor = GraphView(graph), Editor(graph)
     made: list[Repair] = []
+    origins: dict[ir.Value, ir.Value | None] = {}  # what activations were computed from
     for quantize in list(graph):
         dequantize = _other_half(quantize)
         path = [] if dequantize is None else _path_before(quantize, editor)
         source = path[0].inputs[0] if path else None
         if dequantize is None or source is None:
             continue
-        if not (source.is_graph_input() if to_inputs else _is_made_by_layer(source, view)):
+        if not (source.is_graph_input() if to_inputs else _is_made_by_layer(source, view, origins)):
             continue
         old = dequantize.outputs[0]
         first, last = path[0], path[-1]
@@ -94,10 +96,19 @@ def _path_before(quantize: ir.Node, editor: Editor) -> list[ir.Node]:
     return path[::-1]
 
 
-def _is_made_by_layer(value: ir.Value, view: GraphView) -> bool:
-    node = value.producer()
-    while node is not None and node.op_type in ACTIVATIONS and node.inputs[0] is not None:
-        value = node.inputs[0]
-        node = value.producer()
+def _is_made_by_layer(
+    value: ir.Value, view: GraphView, known: dict[ir.Value, ir.Value | None]
+) -> bool:
+    origin = follow(value, _before_activation, known)
+    node = None if origin is None else origin.producer()
     operands = node.inputs if node is not None and node.op_type == "Add" else ()
-    return any(view.layer_before(each, activations=True) is not None for each in (value, *operands))
+    candidates = (origin, *operands)
+    return any(view.layer_before(each, activations=True) is not None for each in candidates)
+
+
+def _before_activation(value: ir.Value) -> tuple[ir.Value | None, ir.Value | None]:
+    """The tensor itself where no activation makes it, else what that reads."""
+    node = value.producer()
+    if node is not None and node.op_type in ACTIVATIONS and node.inputs[0] is not None:
+        return None, node.inputs[0]
+    return value, None
