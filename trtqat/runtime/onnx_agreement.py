@@ -113,10 +113,11 @@ def verify(
             "Without sample inputs there is nothing to compare.", "Give one batch at least."
         )
     _check_reach(graph)
-    rounded = round_everywhere(graph)
+    rounded = round_everywhere(graph) if tolerance.is_half else graph
     found = _EndToEnd(words)
     short: list[Example] = []
-    for example, actual in zip(examples, _outputs(rounded, examples), strict=True):
+    actuals = _outputs(rounded, [each.inputs for each in examples])
+    for example, actual in zip(examples, actuals, strict=True):
         if not found.add(example, actual) >= min_sqnr_db:
             short.append(example)
     found.require(-math.inf)  # NaN is never right
@@ -159,12 +160,20 @@ def verify_agreement(
         InferenceError: ONNX Runtime failed on a batch.
         MissingError: ONNX Runtime is not installed.
     """
+    if not batches:
+        raise GraphError(
+            "Without sample inputs there is nothing to compare.", "Give one batch at least."
+        )
+    examples = [
+        Example(batch, outputs)
+        for batch, outputs in zip(batches, _outputs(reference, batches), strict=True)
+    ]
+
+    def complete(example: Example) -> Example:
+        return replace(example, passed=_passed(reference, graph, example.inputs))
+
     return verify(
-        graph,
-        _examples_of(reference, graph, batches),
-        words,
-        tolerance=tolerance,
-        min_sqnr_db=min_sqnr_db,
+        graph, examples, words, tolerance=tolerance, min_sqnr_db=min_sqnr_db, complete=complete
     )
 
 
@@ -180,31 +189,23 @@ def _check_reach(graph: Serialized) -> None:
         )
 
 
-def _examples_of(
-    reference: Serialized, graph: Serialized, batches: Sequence[Arrays]
-) -> list[Example]:
-    """What the reference makes of batches, at its outputs and the pairs that both graphs have."""
+def _passed(reference: Serialized, graph: Serialized, batch: Arrays) -> dict[str, Passed]:
+    """What passes the reference's pairs on a batch: those that the graph has as well."""
     proto = parse(reference)
-    own = cuts_of(proto)
-    cuts = [own[name] for name in cuts_of(parse(graph)) if name in own]
-    model = OnnxModel(derived(reference, tapped(proto, cuts)), as_written=True)
-    names = [output.name for output in proto.graph.output]
-    examples = []
-    for batch in batches:
-        values = {**batch, **model.session(0).run(batch)}
-        passed = {
-            each.dequantized: Passed(each.quantizer, values[each.source], values[each.dequantized])
-            for each in cuts
-        }
-        examples.append(Example(batch, {name: values[name] for name in names}, passed))
-    model.close()
-    return examples
+    theirs = cuts_of(parse(graph))
+    cuts = [each for name, each in cuts_of(proto).items() if name in theirs]
+    (found,) = _outputs(derived(reference, tapped(proto, cuts)), [batch])
+    values = {**batch, **found}
+    return {
+        each.dequantized: Passed(each.quantizer, values[each.source], values[each.dequantized])
+        for each in cuts
+    }
 
 
-def _outputs(graph: Serialized, examples: Sequence[Example]) -> Iterator[dict[str, Array]]:
+def _outputs(graph: Serialized, batches: Sequence[Arrays]) -> Iterator[dict[str, Array]]:
     model = OnnxModel(graph, as_written=True)
-    for example in examples:
-        yield model.session(example.batch_size).run(example.inputs)
+    for batch in batches:
+        yield model.session(1).run(batch)
     model.close()
 
 
