@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from trtqat.runtime.onnx_agreement import Agreement
 
+# A model that amplifies rounding is about as far from itself; chance is worth a factor of two.
+_SIMILAR_DB = 6.0
+
 
 def describe_agreement(agreement: Agreement, reference: str = "the source") -> Iterator[str]:
     """The lines of a verification: piece by piece, end to end, output by output.
@@ -31,13 +34,18 @@ def describe_agreement(agreement: Agreement, reference: str = "the source") -> I
     else:
         yield f"{end}, worst difference {agreement.worst:.3g} ({agreement.worst_at})"
     if agreement.own_db is not None:
-        yield (
-            f"  That is no fault: this model amplifies rounding. It moves itself to "
-            f"{decibels(agreement.own_db)} when a last bit of its scales changes."
-        )
+        yield f"  {_on_amplification(agreement.sqnr_db, agreement.own_db)}"
     if len(agreement.outputs) > 1:
         for each in agreement.outputs:
             yield f"  output '{each.name}' {each.shape}: {decibels(each.sqnr_db)}"
+
+
+def _on_amplification(sqnr_db: float, own_db: float) -> str:
+    moved = "a change in the last bits of its scales moves "
+    moved += "nothing" if own_db == math.inf else f"it to {decibels(own_db)} from itself"
+    if own_db <= sqnr_db + _SIMILAR_DB:
+        return f"That is no fault: this model amplifies rounding, and {moved}."
+    return f"Piece by piece it is right, but {moved}: compare its accuracy with trtqat eval."
 
 
 def _or_better(least_db: float) -> str:
