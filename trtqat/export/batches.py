@@ -31,7 +31,7 @@ def read_samples(spec: str | None, inputs: Sequence[TensorSpec]) -> dict[str, Ar
     if spec is None:
         return {}
     dataset = open_dataset(spec, inputs, limit=_SAMPLES)
-    count = min(len(dataset), _SAMPLES)
+    count = len(dataset)
     read = [
         dataset.batch(start, min(start + _AT_ONCE, count)).inputs
         for start in range(0, count, _AT_ONCE)

@@ -121,14 +121,14 @@ def verify(
         if not found.add(example, actual) >= min_sqnr_db:
             short.append(example)
     found.require(-math.inf)  # NaN is never right
-    pieces: Pieces | None = None
+    compared: list[Pieces | None] = []
     for example in examples:
         is_asked = example is examples[0] or example in short
         if is_asked and complete is not None:
             example = complete(example)
         if example.passed:
-            compared = compare_pieces(graph, example, words, tolerance, rounded=rounded)
-            pieces = compared if pieces is None or compared is None else pieces.worse(compared)
+            compared.append(compare_pieces(graph, example, words, tolerance, rounded=rounded))
+    pieces = min((p for p in compared if p is not None), key=lambda p: p.least_db, default=None)
     own_db = _own_db(graph, short, tolerance) if short else None
     if own_db is not None and pieces is None:
         found.require(max(_LEAST_SQNR_DB, min(min_sqnr_db, own_db - _MARGIN_DB)))

@@ -79,10 +79,6 @@ class Pieces:
     least_db: float
     least_at: str
 
-    def worse(self, other: Pieces) -> Pieces:
-        """The one of two that agrees less."""
-        return self if self.least_db <= other.least_db else other
-
 
 def compare_pieces(
     graph: Serialized,
