@@ -8,7 +8,7 @@ from types import ModuleType
 from typing import Any
 
 from trtqat.errors import InferenceError, MissingError, first_line
-from trtqat.extras import require
+from trtqat.extras import install, require
 
 _LOG = logging.getLogger("tensorrt")
 
@@ -50,9 +50,9 @@ def load_tensorrt(purpose: str) -> ModuleType:
     except (ImportError, OSError) as error:
         raise MissingError(
             f"{purpose} needs TensorRT, which cannot be imported here ({error}).",
-            "Install trtqat[tensorrt-cu12] or trtqat[tensorrt-cu13] (their wheels fetch the "
-            "libraries from NVIDIA's own index), trtqat[tensorrt8] on Python 3.10 (complete on "
-            "PyPI), or NVIDIA's tar file or container.",
+            f"In the checkout: {install('tensorrt-cu12')} or -cu13 (their wheels fetch the "
+            f"libraries from NVIDIA's own index), {install('tensorrt8')} on Python 3.10 (complete "
+            "on PyPI); or take NVIDIA's tar file or container.",
         ) from error
     module: ModuleType = tensorrt
     return module
@@ -119,7 +119,7 @@ def open_device(purpose: str) -> Any:  # noqa: ANN401
         MissingError: cuda-python is not installed, or there is no GPU or driver.
         InferenceError: There is no device memory left for a CUDA context.
     """
-    core = require("cuda.core", extra="cuda12] or trtqat[cuda13", purpose=purpose)
+    core = require("cuda.core", extra="cuda12", purpose=purpose)
     try:
         device = core.Device()
         device.set_current()
