@@ -45,11 +45,11 @@ from trtqat.graph.macs import summarize  # noqa: E402
 from trtqat.graph.name_nodes import name_nodes, name_unnamed  # noqa: E402
 from trtqat.graph.quantized_inputs import take_codes  # noqa: E402
 from trtqat.graph.raise_opset import HALF_OPSET, raise_opset  # noqa: E402
-from trtqat.graph.reading import read_model  # noqa: E402
 from trtqat.graph.remove_quantization import remove_quantization  # noqa: E402
 from trtqat.graph.repair.move_pairs import move_pairs  # noqa: E402
 from trtqat.graph.standard_pairs import standardize_pairs  # noqa: E402
 from trtqat.graph.taps import tap  # noqa: E402
+from trtqat.graph_file.reading import read_model  # noqa: E402
 
 SIZES = (1000, 2000, 4000, 8000, 16000, 30000)
 FITTED_FROM = 4000

@@ -109,7 +109,7 @@ def two_sides() -> bytes:
 def inspect_graph(file: Path, folder: Path) -> None:
     from trtqat.graph.lint import lint
     from trtqat.graph.macs import summarize
-    from trtqat.graph.reading import read_model
+    from trtqat.graph_file.reading import read_model
 
     model = read_model(file)
     lint(model)

@@ -18,8 +18,8 @@ from tests.gpu.workloads import ROOT, Build, trtqat
 from trtqat.engine.inspection import inspect_engine
 from trtqat.errors import PlanError
 from trtqat.export.pipeline import ExportOptions, export_onnx
-from trtqat.graph.reading import read_model
 from trtqat.graph.remove_quantization import remove_quantization
+from trtqat.graph_file.reading import read_model
 from trtqat.runtime.engine import Engine
 
 

@@ -18,7 +18,7 @@ from trtqat.export.options import Exporter, ExportOptions
 from trtqat.export.pipeline import export_onnx
 from trtqat.graph.improve import ImproveOptions
 from trtqat.graph.lint import RULES, lint
-from trtqat.graph.reading import read_model
+from trtqat.graph_file.reading import read_model
 
 MODEL = f"""
 import sys

@@ -16,7 +16,7 @@ from tests.graphs import Graph, batch_norm, run
 from trtqat.errors import GraphError
 from trtqat.graph.lint import lint
 from trtqat.graph.macs import summarize
-from trtqat.graph.reading import read_model
+from trtqat.graph_file.reading import read_model
 from trtqat.runtime.onnx_reference import OnnxModel
 
 Damage = Callable[[onnx.ModelProto], None]

@@ -11,7 +11,7 @@ from trtqat.engine.inspector import parse_layers
 from trtqat.export.pipeline import ExportOptions, export_onnx
 from trtqat.graph.exits import float_exits
 from trtqat.graph.macs import LayerSummary
-from trtqat.graph.reading import read_model
+from trtqat.graph_file.reading import read_model
 
 SHAPE = (1, 4, 5, 5)
 

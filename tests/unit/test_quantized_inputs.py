@@ -23,8 +23,8 @@ from trtqat.export.from_onnx import improve_onnx
 from trtqat.export.pipeline import ExportOptions, export_onnx
 from trtqat.export.quantized_input import with_quantized_inputs
 from trtqat.graph.quantized_inputs import take_codes
-from trtqat.graph.reading import read_model
 from trtqat.graph.remove_quantization import remove_quantization
+from trtqat.graph_file.reading import read_model
 from trtqat.numerics import quantize
 from trtqat.quant.training import calibrate, insert_quantizers
 from trtqat.runtime import host_quantizer

@@ -31,11 +31,11 @@ from trtqat.graph.macs import summarize
 from trtqat.graph.name_nodes import name_nodes, name_unnamed
 from trtqat.graph.quantized_inputs import take_codes
 from trtqat.graph.raise_opset import HALF_OPSET, raise_opset
-from trtqat.graph.reading import read_model
 from trtqat.graph.remove_quantization import remove_quantization
 from trtqat.graph.repair.move_pairs import move_pairs
 from trtqat.graph.standard_pairs import standardize_pairs
 from trtqat.graph.taps import tap
+from trtqat.graph_file.reading import read_model
 
 # The cost of a node more in a graph that is twice as large; 2 where the whole is a square.
 _MOST = 1.1

@@ -19,10 +19,10 @@ from trtqat.export.from_onnx import improve_onnx
 from trtqat.export.options import ExportOptions
 from trtqat.export.pipeline import export_onnx
 from trtqat.files import write_together
-from trtqat.graph.hashing import graph_sha256
 from trtqat.graph.improve import ImproveOptions
-from trtqat.graph.reading import external_files, read_model
-from trtqat.graph.serialized import StoredGraph, save, serialize
+from trtqat.graph_file.hashing import graph_sha256
+from trtqat.graph_file.reading import external_files, read_model
+from trtqat.graph_file.serialized import StoredGraph, save, serialize
 from trtqat.quant.training import calibrate, insert_quantizers
 from trtqat.runtime.onnx_reference import OnnxModel
 from trtqat.tensors import Array, TensorSpec
@@ -36,7 +36,7 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "temporary"
     folder.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
-    monkeypatch.setattr("trtqat.graph.serialized._MAX_WEIGHTS", 1000)
+    monkeypatch.setattr("trtqat.graph_file.serialized._MAX_WEIGHTS", 1000)
     return folder
 
 

@@ -11,8 +11,8 @@ import pytest
 
 from tests import models
 from trtqat.export.pipeline import ExportOptions, export_onnx
-from trtqat.graph.reading import read_model
 from trtqat.graph.taps import Tap, tap
+from trtqat.graph_file.reading import read_model
 from trtqat.numerics import quantize
 from trtqat.runtime.onnx_reference import OnnxModel
 from trtqat.tensors import Array

@@ -14,7 +14,7 @@ from trtqat.export.finite import check_finite_parameters
 from trtqat.export.from_onnx import improve_onnx
 from trtqat.export.options import ExportOptions
 from trtqat.graph.lint import lint
-from trtqat.graph.reading import read_model
+from trtqat.graph_file.reading import read_model
 from trtqat.tensors import Array
 
 

@@ -202,7 +202,7 @@ def _inspect_graph(
     from trtqat.graph.canonical import inlined
     from trtqat.graph.lint import lint
     from trtqat.graph.macs import summarize
-    from trtqat.graph.reading import read_model
+    from trtqat.graph_file.reading import read_model
 
     model = inlined(read_model(path))
     findings = lint(model)

@@ -13,7 +13,7 @@ from trtqat.engine.network import read_graph_file
 from trtqat.engine.options import SHARED, BuildOptions, options_again
 from trtqat.errors import PlanError, UsageError
 from trtqat.files import read_input
-from trtqat.graph.hashing import graph_sha256
+from trtqat.graph_file.hashing import graph_sha256
 from trtqat.runtime.environment import describe_gpu
 from trtqat.runtime.manifest import Manifest, check_plan, read_manifest
 from trtqat.runtime.tensorrt_library import load_tensorrt
@@ -70,9 +70,9 @@ def float_engine(
             f"'{graph}' is an FP16 graph; float engines are made of the FP32 graph.",
             "Give --graph with what trtqat export --precision fp32 writes.",
         )
-    from trtqat.graph.reading import read_model
     from trtqat.graph.remove_quantization import remove_quantization
-    from trtqat.graph.serialized import save
+    from trtqat.graph_file.reading import read_model
+    from trtqat.graph_file.serialized import save
 
     output = plan.with_name(f"{plan.stem}.{precision}{plan.suffix}")
     with tempfile.TemporaryDirectory() as folder:

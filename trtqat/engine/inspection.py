@@ -15,7 +15,7 @@ from trtqat.engine.coverage import Coverage, cover, has_compiled_subgraph
 from trtqat.engine.inspector import EngineLayer, parse_information
 from trtqat.errors import GraphError
 from trtqat.files import is_file
-from trtqat.graph.hashing import graph_sha256
+from trtqat.graph_file.hashing import graph_sha256
 from trtqat.runtime.engine import Engine
 from trtqat.runtime.layer_times import LayerTimes, measure_layers
 from trtqat.runtime.manifest import Manifest
@@ -95,7 +95,7 @@ def cover_graph(
     from trtqat.graph.exits import float_exits
     from trtqat.graph.lint import lint
     from trtqat.graph.macs import summarize
-    from trtqat.graph.reading import read_model
+    from trtqat.graph_file.reading import read_model
 
     model = inlined(read_model(graph))
     hints = {

@@ -11,7 +11,7 @@ from typing import Any
 from trtqat.errors import GraphError
 from trtqat.extras import require
 from trtqat.graph import METADATA_KEY
-from trtqat.graph.hashing import graph_sha256
+from trtqat.graph_file.hashing import graph_sha256
 from trtqat.io_names import IoNames
 from trtqat.typed_json import parse_json
 
@@ -56,8 +56,8 @@ def read_graph_file(path: Path, *, quantized: bool = True) -> GraphFile:
     """
     for package in ("onnx", "onnx_ir"):
         require(package, extra="cuda12", purpose="Building an engine")
-    from trtqat.graph.names import io_names_of_proto
-    from trtqat.graph.reading import read_proto
+    from trtqat.graph_file.names import io_names_of_proto
+    from trtqat.graph_file.reading import read_proto
 
     model = read_proto(path)
     pairs = sum(node.op_type == "DequantizeLinear" for node in model.graph.node)

@@ -65,7 +65,7 @@ def tapped_engine(
             "of, so no engine that was built again can be set beside it.",
             "Add --runtime full, or leave out --locate.",
         )
-    from trtqat.graph.serialized import save
+    from trtqat.graph_file.serialized import save
 
     count = len(graph.graph.outputs) - len(engine.outputs)
     _LOG.info("Building '%s' again, with its %d INT8 tensors as outputs.", engine.name, count)

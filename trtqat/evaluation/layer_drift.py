@@ -21,7 +21,7 @@ from trtqat.numerics import Noise, lost_db, signal_and_error, worst_db
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-    from trtqat.graph.serialized import Serialized
+    from trtqat.graph_file.serialized import Serialized
 
 # Outputs of so many layers are kept at once.
 _LAYERS_AT_ONCE = 32
@@ -75,10 +75,10 @@ def compare_layers(
     from trtqat.graph.exits import fused_output
     from trtqat.graph.lint import rules_by_place
     from trtqat.graph.paths import gather
-    from trtqat.graph.reading import read_model
     from trtqat.graph.remove_quantization import remove_quantization
-    from trtqat.graph.serialized import derived, parse, serialize, temporary_graphs
     from trtqat.graph.view import GraphView
+    from trtqat.graph_file.reading import read_model
+    from trtqat.graph_file.serialized import derived, parse, serialize, temporary_graphs
     from trtqat.runtime.onnx_ranges import with_outputs
 
     model, plain = read_model(graph), read_model(graph)

@@ -15,7 +15,7 @@ from trtqat.errors import UsageError
 from trtqat.evaluation.open import PyTorchSource, open_pytorch
 from trtqat.evaluation.protocol import Model
 from trtqat.files import is_file
-from trtqat.graph.hashing import graph_sha256
+from trtqat.graph_file.hashing import graph_sha256
 
 if TYPE_CHECKING:
     from trtqat.runtime.engine import Engine

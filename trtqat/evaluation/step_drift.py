@@ -157,10 +157,10 @@ def compare_steps(
     import onnx_ir as ir
 
     from trtqat.graph.lint import rules_by_place
-    from trtqat.graph.names import io_names_of
-    from trtqat.graph.reading import read_model
-    from trtqat.graph.serialized import serialize, temporary_graphs
     from trtqat.graph.taps import tap
+    from trtqat.graph_file.names import io_names_of
+    from trtqat.graph_file.reading import read_model
+    from trtqat.graph_file.serialized import serialize, temporary_graphs
     from trtqat.runtime.onnx_reference import OnnxModel
 
     model = read_model(graph)

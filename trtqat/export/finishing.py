@@ -20,8 +20,8 @@ from trtqat.graph.fold_weight_moves import FoldedMoves
 from trtqat.graph.improve import Improvements
 from trtqat.graph.lint import lint
 from trtqat.graph.macs import summarize
-from trtqat.graph.names import io_names_of
-from trtqat.graph.serialized import files_of, is_large, serialized
+from trtqat.graph_file.names import io_names_of
+from trtqat.graph_file.serialized import files_of, is_large, serialized
 from trtqat.io_names import IO_NAMES, record_of
 from trtqat.runtime.onnx_agreement import Agreement
 

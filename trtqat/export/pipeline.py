@@ -49,7 +49,7 @@ from trtqat.graph.canonical import canonicalize
 from trtqat.graph.expand_fake_quantize import ExpandedPairs
 from trtqat.graph.improve import improve
 from trtqat.graph.name_outputs import name_outputs
-from trtqat.graph.serialized import serialize, temporary_graphs
+from trtqat.graph_file.serialized import serialize, temporary_graphs
 from trtqat.quant.absence import check_has_active, check_not_converted
 from trtqat.quant.module_by_module import module_by_module
 from trtqat.quant.quantizers import Quantizer, quantizers_of, read_quantizers, replaced_quantizers

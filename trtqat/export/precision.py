@@ -10,7 +10,7 @@ from trtqat.errors import UsageError
 from trtqat.export.options import ExportOptions, HalfResult
 from trtqat.graph.half.derive import derive_half
 from trtqat.graph.raise_opset import HALF_OPSET, newest_opset, raise_opset
-from trtqat.graph.serialized import serialize
+from trtqat.graph_file.serialized import serialize
 from trtqat.runtime.onnx_agreement import verify_agreement
 from trtqat.runtime.onnx_ranges import measure_with_ranges
 from trtqat.tensors import Arrays

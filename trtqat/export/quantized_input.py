@@ -13,7 +13,7 @@ from trtqat.export.options import ExportOptions
 from trtqat.graph import QUANTIZED_INPUTS
 from trtqat.graph.quantized_inputs import recorded_scales, take_codes
 from trtqat.graph.repair.move_pairs import move_pairs
-from trtqat.graph.serialized import serialize
+from trtqat.graph_file.serialized import serialize
 from trtqat.numerics import quantize
 from trtqat.runtime.onnx_reference import OnnxModel
 from trtqat.tensors import Arrays

@@ -27,7 +27,7 @@ from trtqat.export.samples import Samples
 from trtqat.export.script_outputs import is_dict_script, restore_paths, returning_values
 from trtqat.export.symbolics import registered_symbolics
 from trtqat.graph.expand_fake_quantize import DOMAIN, OP_TYPE
-from trtqat.graph.reading import load_traced
+from trtqat.graph_file.reading import load_traced
 from trtqat.user_code import exits_told
 
 _LOG = logging.getLogger(__name__)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from trtqat.graph.serialized import Serialized
+from trtqat.graph_file.serialized import Serialized
 from trtqat.runtime.onnx_agreement import MIN_SQNR_DB, Agreement, verify
 from trtqat.runtime.onnx_example import Example, Words
 from trtqat.runtime.onnx_pieces import FP32

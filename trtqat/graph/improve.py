@@ -18,7 +18,6 @@ from trtqat.graph.fold_weight_moves import (
     fold_constant_moves,
     fold_weight_moves,
 )
-from trtqat.graph.garbage import uncollected
 from trtqat.graph.quantize_weights import QuantizedWeights, float_weights, quantize_weights
 from trtqat.graph.repair import Repair
 from trtqat.graph.repair.move_pairs import move_pairs
@@ -26,6 +25,7 @@ from trtqat.graph.repair.remove_pairs import remove_pairs
 from trtqat.graph.repair.share_pairs import share_pairs
 from trtqat.graph.shapes import infer_shapes
 from trtqat.graph.targets import is_for_8_6, needs_float_weight_on_8_6
+from trtqat.graph_file.garbage import uncollected
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,8 @@ from onnx_ir.passes import common
 
 from trtqat.errors import ExportError, GraphError, first_line
 from trtqat.extras import install
-from trtqat.graph.garbage import uncollected
-from trtqat.graph.serialized import proto_for_onnx, restore_weights
+from trtqat.graph_file.garbage import uncollected
+from trtqat.graph_file.serialized import proto_for_onnx, restore_weights
 from trtqat.runtime.onnx_reference import OnnxModel
 
 # The first opset whose QuantizeLinear and DequantizeLinear take FP16.

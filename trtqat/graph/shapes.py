@@ -10,7 +10,7 @@ import onnx
 import onnx_ir as ir
 
 from trtqat.errors import first_line
-from trtqat.graph.garbage import uncollected
+from trtqat.graph_file.garbage import uncollected
 
 _LOG = logging.getLogger(__name__)
 # The inference reads small constants only (axes, shapes); it is not given the larger ones.

@@ -9,7 +9,7 @@ from pathlib import Path
 from trtqat.errors import TrtqatError, UsageError
 from trtqat.extras import require
 from trtqat.files import is_file
-from trtqat.graph.hashing import graph_sha256
+from trtqat.graph_file.hashing import graph_sha256
 from trtqat.io_names import IoNames, NameRecord, record_of
 from trtqat.runtime.manifest import Manifest
 
@@ -67,7 +67,7 @@ def _of_graph_file(
         )
     try:
         require("onnx", extra="cuda12", purpose="Reading a graph")
-        from trtqat.graph.names import read_io_names
+        from trtqat.graph_file.names import read_io_names
 
         return record_of(read_io_names(path))
     except TrtqatError as error:

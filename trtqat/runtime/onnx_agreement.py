@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from trtqat.errors import ExportError, GraphError
-from trtqat.graph.serialized import Serialized, derived, parse
+from trtqat.graph_file.serialized import Serialized, derived, parse
 from trtqat.numerics import difference
 from trtqat.runtime.onnx_cut import computed_tensors, cuts_of, nudged, tapped
 from trtqat.runtime.onnx_example import HALF, Example, Passed, Words, begun

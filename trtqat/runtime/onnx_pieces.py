@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from trtqat.errors import ExportError
-from trtqat.graph.serialized import Serialized, derived, parse
+from trtqat.graph_file.serialized import Serialized, derived, parse
 from trtqat.numerics import signal_and_error, sqnr_db
 from trtqat.runtime import onnx_cut
 from trtqat.runtime.onnx_cut import Cut

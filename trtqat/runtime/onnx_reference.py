@@ -21,7 +21,7 @@ from trtqat.runtime.input_codes import input_scales, quantize_inputs, with_float
 from trtqat.tensors import DYNAMIC, Array, Arrays, TensorSpec, io_in_words
 
 if TYPE_CHECKING:
-    from trtqat.graph.serialized import Serialized
+    from trtqat.graph_file.serialized import Serialized
 
 # Where ONNX Runtime looks for the weights of a graph that is not in a file.
 _FOLDER_OF_WEIGHTS = "session.model_external_initializers_file_folder_path"
@@ -61,7 +61,7 @@ class OnnxModel:
         """Loads a graph.
 
         Args:
-            graph: A file, which is checked (``graph.border``) where onnx is installed; or a
+            graph: A file, which is checked (``graph_file.border``) where onnx is installed; or a
                 serialized model of ours, which is not.
             as_written: Switches ONNX Runtime's own rewriting off. It fuses Q/DQ into
                 integer kernels, which round otherwise than the float model under test.
@@ -137,7 +137,7 @@ def _as_it_runs(path: Path) -> tuple[Path | bytes, Path | None]:
     # With ONNX Runtime alone there is nothing to read it with.
     if any(importlib.util.find_spec(package) is None for package in ("onnx", "onnx_ir")):
         return path, None
-    from trtqat.graph.reading import read_checked
+    from trtqat.graph_file.reading import read_checked
 
     proto, is_changed = read_checked(path)
     return (proto.SerializeToString(), path.parent) if is_changed else (path, None)

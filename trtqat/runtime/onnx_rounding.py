@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import onnx
 
-from trtqat.graph.serialized import Serialized, derived, parse
+from trtqat.graph_file.serialized import Serialized, derived, parse
 from trtqat.tensors import Array, Arrays
 
 

@@ -9,7 +9,7 @@ import onnx
 import onnx_ir as ir
 
 from trtqat.errors import GraphError, first_line
-from trtqat.graph.serialized import proto_for_onnx
+from trtqat.graph_file.serialized import proto_for_onnx
 
 _HALF = "tensor(float16)"
 # Their schemas allow FP16; what they compute does not. Range and CumSum count, and FP16 counts

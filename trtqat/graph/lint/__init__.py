@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from trtqat.graph.garbage import uncollected
 from trtqat.graph.lint import (
     arithmetic,
     cost,
@@ -30,6 +29,7 @@ from trtqat.graph.lint import (
 from trtqat.graph.lint.finding import Finding, Rule
 from trtqat.graph.shapes import infer_shapes
 from trtqat.graph.view import GraphView
+from trtqat.graph_file.garbage import uncollected
 
 RULES: tuple[Rule, ...] = (
     *parameters.RULES,

@@ -7,7 +7,7 @@ from typing import Any
 
 import onnx
 
-from trtqat.graph.border.damage import Damage, name_of
+from trtqat.graph_file.border.damage import Damage, name_of
 
 _STRING, _MESSAGE = 9, 11  # google.protobuf's FieldDescriptor.TYPE_*
 _TENSOR_TEXTS = ("name", "doc_string")

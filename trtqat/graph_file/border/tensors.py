@@ -12,7 +12,7 @@ from pathlib import Path
 import onnx
 from onnx import TensorProto
 
-from trtqat.graph.border.damage import Damage, is_type, name_of, type_name
+from trtqat.graph_file.border.damage import Damage, is_type, name_of, type_name
 
 # Elements of a type are in raw_data, or in one of these; complex ones take two, and of the types
 # below one byte several share an int32.

@@ -21,7 +21,7 @@ def graph_sha256(path: Path) -> str:
     """
     digest = hashlib.sha256()
     if _add(digest, path):
-        from trtqat.graph.reading import external_files
+        from trtqat.graph_file.reading import external_files
 
         for file in external_files(path):
             _add(digest, file)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import onnx
 from onnx import AttributeProto
 
-from trtqat.graph.border.damage import Damage, name_of
-from trtqat.graph.border.operators import Functions, check_node
+from trtqat.graph_file.border.damage import Damage, name_of
+from trtqat.graph_file.border.operators import Functions, check_node
 
 _INPUT = -1
 

@@ -21,7 +21,7 @@ import onnx
 import onnx_ir as ir
 
 from trtqat.errors import ExportError, UsageError
-from trtqat.graph.reading import MAX_BYTES
+from trtqat.graph_file.reading import MAX_BYTES
 
 # With less of weights there is room for the nodes.
 _MAX_WEIGHTS = MAX_BYTES - 2**26

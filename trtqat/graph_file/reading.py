@@ -9,10 +9,10 @@ import numpy as np
 import onnx
 
 from trtqat.errors import GraphError, first_line
-from trtqat.graph.border import Damage, check_file
-from trtqat.graph.border.contents import read_contents
-from trtqat.graph.border.tensors import external_data, is_external
-from trtqat.graph.garbage import uncollected
+from trtqat.graph_file.border import Damage, check_file
+from trtqat.graph_file.border.contents import read_contents
+from trtqat.graph_file.border.tensors import external_data, is_external
+from trtqat.graph_file.garbage import uncollected
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -30,7 +30,7 @@ def read_model(path: Path) -> ir.Model:
     constants alone afterwards, as they are to TensorRT.
 
     Returns:
-        A graph that passes may rely on; see ``graph.border``.
+        A graph that passes may rely on; see ``graph_file.border``.
 
     Raises:
         GraphError: It is missing, damaged or not ONNX.

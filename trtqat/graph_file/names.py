@@ -8,7 +8,7 @@ import onnx
 import onnx_ir as ir
 
 from trtqat.graph import METADATA_KEY
-from trtqat.graph.reading import read_proto
+from trtqat.graph_file.reading import read_proto
 from trtqat.io_names import IoNames, names_of_graph
 
 

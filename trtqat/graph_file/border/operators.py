@@ -10,7 +10,7 @@ from typing import Any
 import onnx
 from onnx import AttributeProto
 
-from trtqat.graph.border.damage import Damage, name_of
+from trtqat.graph_file.border.damage import Damage, name_of
 
 Functions = Mapping[tuple[str, str], onnx.FunctionProto]
 

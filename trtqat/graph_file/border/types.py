@@ -12,10 +12,10 @@ from functools import cache
 
 import onnx
 
-from trtqat.graph.border.damage import AGAIN, Damage, is_type, name_of, type_name
-from trtqat.graph.border.operators import Functions, signature_of
-from trtqat.graph.border.parameters import check_parameters, differ, shape_of
-from trtqat.graph.border.tensors import byte_count
+from trtqat.graph_file.border.damage import AGAIN, Damage, is_type, name_of, type_name
+from trtqat.graph_file.border.operators import Functions, signature_of
+from trtqat.graph_file.border.parameters import check_parameters, differ, shape_of
+from trtqat.graph_file.border.tensors import byte_count
 
 # A larger constant says nothing about shapes, and would have to be copied.
 _SMALL_BYTES = 1024

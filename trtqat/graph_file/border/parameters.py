@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import onnx
 
-from trtqat.graph.border.damage import Damage, name_of
+from trtqat.graph_file.border.damage import Damage, name_of
 
 Types = Mapping[str, onnx.TypeProto]
 
