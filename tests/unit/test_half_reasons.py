@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.half_graphs import FLOAT, HALF, derive, graph, node
-from trtqat.graph.half.types import half_positions
+from trtqat.graph.half.half_types import half_positions
 from trtqat.tensors import Array
 
 CONSTANTS: dict[str, Array] = {

@@ -9,7 +9,7 @@ import pytest
 
 from tests.graphs import Graph
 from trtqat import memory
-from trtqat.data.random import Random
+from trtqat.data.synthetic import Random
 from trtqat.errors import UsageError
 from trtqat.export.from_onnx import improve_onnx
 from trtqat.export.options import ExportOptions

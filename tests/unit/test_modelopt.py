@@ -13,7 +13,7 @@ from torch import nn
 
 from tests.toolkits import modelopt, modelopt_model
 from trtqat.errors import QuantizerError
-from trtqat.quant.operator import FakeQuantize
+from trtqat.quant.fake_quantize import FakeQuantize
 from trtqat.quant.quantizers import (
     Quantizer,
     fit_to_checkpoint,

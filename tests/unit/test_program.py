@@ -15,7 +15,7 @@ from torch.ao.quantization.fx import _decomposed as registers_operators  # noqa:
 from trtqat.errors import QuantizerError, SourceError
 from trtqat.export.loading import ModelSource, load_model
 from trtqat.export.program import program_module
-from trtqat.quant.operator import FakeQuantize
+from trtqat.quant.fake_quantize import FakeQuantize
 from trtqat.quant.quantizers import read_quantizers
 
 ATEN, DECOMPOSED, OWN = torch.ops.aten, torch.ops.quantized_decomposed, torch.ops.trtqat

@@ -198,7 +198,7 @@ main()
 """
 
 
-@pytest.mark.parametrize("name", ["typer", "trtqat.cli.console", "trtqat.cli.inspect", "onnx"])
+@pytest.mark.parametrize("name", ["typer", "trtqat.cli.console", "trtqat.cli.inspecting", "onnx"])
 def test_interrupt_during_an_import(name: str, tmp_path: Path) -> None:
     """Before a command has begun and in it; an import may turn it into another error."""
     done = subprocess.run(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from trtqat.errors import QuantizerError
-from trtqat.quant.operator import FakeQuantize
+from trtqat.quant.fake_quantize import FakeQuantize
 from trtqat.quant.quantizers import (
     AMAX_FLOOR,
     Quantizer,

@@ -19,11 +19,11 @@ from tests.unit.test_accuracy import NumpyModel, Samples, make_samples
 from trtqat.cli.console import print_json
 from trtqat.evaluation.drift import Drift
 from trtqat.evaluation.evaluate import evaluate
+from trtqat.evaluation.intervals import Interval
 from trtqat.evaluation.layer_drift import LayerDrift
 from trtqat.evaluation.layers import LayerTime
 from trtqat.evaluation.options import EvaluateOptions
 from trtqat.evaluation.schema import report_schema
-from trtqat.evaluation.statistics import Interval
 from trtqat.evaluation.step_drift import Parting, Probe, StepDrift, TensorDrift
 from trtqat.evaluation.timing import LatencyOptions, Throughput
 from trtqat.evaluation.trtexec import from_times

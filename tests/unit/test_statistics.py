@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trtqat.evaluation.statistics import (
+from trtqat.evaluation.intervals import (
     Interval,
     few_interval,
     median_interval,

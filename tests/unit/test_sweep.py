@@ -11,8 +11,8 @@ from tests.unit.test_accuracy import NumpyModel, Samples, make_samples
 from tests.unit.test_evaluate import QUICK
 from trtqat.errors import UsageError
 from trtqat.evaluation.evaluate import evaluate
+from trtqat.evaluation.intervals import Interval
 from trtqat.evaluation.options import EvaluateOptions
-from trtqat.evaluation.statistics import Interval
 from trtqat.evaluation.sweep import best_within, parse_batch_sizes
 from trtqat.evaluation.timing import Throughput
 

@@ -13,7 +13,7 @@ from torch.ao.quantization import _learnable_fake_quantize
 
 from tests.toolkits import ao, ao_activation, ao_deprecated, ao_model, ao_weight
 from trtqat.errors import QuantizerError
-from trtqat.quant.operator import FakeQuantize
+from trtqat.quant.fake_quantize import FakeQuantize
 from trtqat.quant.quantizers import (
     Quantizer,
     fit_to_checkpoint,

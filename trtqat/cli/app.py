@@ -11,7 +11,7 @@ from trtqat.cli.build import build
 from trtqat.cli.doctor import doctor
 from trtqat.cli.evaluate import evaluate
 from trtqat.cli.export import export
-from trtqat.cli.inspect import inspect
+from trtqat.cli.inspecting import inspect
 
 # No rich markup: drawing the help with rich would double the time that --help takes.
 app = typer.Typer(

@@ -11,7 +11,7 @@ from trtqat.data.batches import Batch, Dataset, Shown, check_range
 from trtqat.data.cifar10 import Cifar10, split_files
 from trtqat.data.factory import FactoryDataset
 from trtqat.data.npz import Npz
-from trtqat.data.random import Random
+from trtqat.data.synthetic import Random
 from trtqat.errors import UsageError
 from trtqat.tensors import TensorSpec
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trtqat.errors import DataError
-from trtqat.evaluation.statistics import Interval, paired_p_value, share_interval
+from trtqat.evaluation.intervals import Interval, paired_p_value, share_interval
 from trtqat.numerics import Noise, signal_and_error, sqnr_db
 from trtqat.tensors import Array, Arrays
 

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from trtqat.evaluation.intervals import median_interval, median_ratio
 from trtqat.evaluation.protocol import Session
-from trtqat.evaluation.statistics import median_interval, median_ratio
 from trtqat.evaluation.timing import Latency, LatencyOptions, Ratio, Timing
 from trtqat.tensors import Arrays
 

@@ -15,7 +15,7 @@ from typing import Literal
 from trtqat.errors import DataError, UsageError
 from trtqat.evaluation.accuracy import AccuracyResult
 from trtqat.evaluation.counts import Accuracy, Agreement, pair
-from trtqat.evaluation.statistics import Interval
+from trtqat.evaluation.intervals import Interval
 from trtqat.evaluation.sweep import BatchPoint
 from trtqat.evaluation.timing import Ratio, Timing
 from trtqat.files import read_input, why_unreadable

@@ -9,8 +9,8 @@ from contextlib import ExitStack
 
 import numpy as np
 
+from trtqat.evaluation.intervals import few_interval
 from trtqat.evaluation.protocol import Session
-from trtqat.evaluation.statistics import few_interval
 from trtqat.evaluation.timing import LatencyOptions, Throughput
 from trtqat.tensors import Arrays
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from trtqat.checks import check_kind
-from trtqat.evaluation.statistics import Interval
+from trtqat.evaluation.intervals import Interval
 
 
 @dataclass(frozen=True)

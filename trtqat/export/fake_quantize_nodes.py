@@ -16,7 +16,7 @@ import torch
 from torch import fx
 
 from trtqat.errors import QuantizerError
-from trtqat.quant.operator import FakeQuantize
+from trtqat.quant.fake_quantize import FakeQuantize
 from trtqat.quant.state import codes_without_zero_point
 from trtqat.quant.torch_ao import fused_parameters
 

@@ -18,7 +18,7 @@ from torch.onnx.symbolic_helper import parse_args
 from trtqat.errors import QuantizerError
 from trtqat.export.script_outputs import own_path
 from trtqat.graph.expand_fake_quantize import DOMAIN, OP_TYPE
-from trtqat.quant.operator import PER_TENSOR
+from trtqat.quant.fake_quantize import PER_TENSOR
 from trtqat.quant.state import codes_without_zero_point
 from trtqat.quant.torch_ao import fused_parameters
 

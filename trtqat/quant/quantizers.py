@@ -15,7 +15,7 @@ import torch
 
 from trtqat.errors import QuantizerError
 from trtqat.quant import modelopt, pytorch_quantization, stand_in, torch_ao
-from trtqat.quant.operator import CODE_MAX, CODE_MIN, FakeQuantize
+from trtqat.quant.fake_quantize import CODE_MAX, CODE_MIN, FakeQuantize
 from trtqat.quant.state import QuantizerState, Reader, UncalibratedError
 
 READERS: tuple[Reader, ...] = (pytorch_quantization, modelopt, torch_ao, stand_in)

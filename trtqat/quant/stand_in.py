@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from trtqat.quant.operator import PER_TENSOR, FakeQuantize
+from trtqat.quant.fake_quantize import PER_TENSOR, FakeQuantize
 from trtqat.quant.state import QuantizerState
 
 BUFFERS: tuple[str, ...] = ()

@@ -12,7 +12,7 @@ from typing import Protocol
 import torch
 
 from trtqat.errors import QuantizerError
-from trtqat.quant.operator import CODE_MAX, CODE_MIN
+from trtqat.quant.fake_quantize import CODE_MAX, CODE_MIN
 
 # Seven bits, as PyTorch's reduce_range trains them, are trained for INT8; fewer are another format.
 _FEWEST_LEVELS = 127

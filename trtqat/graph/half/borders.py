@@ -22,8 +22,8 @@ import onnx_ir as ir
 
 from trtqat.graph.editing import add_initializer
 from trtqat.graph.editor import Editor
+from trtqat.graph.half.half_types import half_positions, is_float
 from trtqat.graph.half.scales import RoundedScale, round_scale, used_channels
-from trtqat.graph.half.types import half_positions, is_float
 from trtqat.tensors import Array
 
 # A node and the number of its input.

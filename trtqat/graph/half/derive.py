@@ -28,10 +28,10 @@ from onnx_ir.passes import common
 from trtqat.errors import GraphError
 from trtqat.graph.editing import constant_array
 from trtqat.graph.half.borders import Written, used_by_all, write_half
+from trtqat.graph.half.half_types import infer_types, is_float
 from trtqat.graph.half.reasons import MARGIN, Measured, reason_against_half
 from trtqat.graph.half.regions import enclosed_nodes
 from trtqat.graph.half.scales import round_scale
-from trtqat.graph.half.types import infer_types, is_float
 from trtqat.graph.quantize_weights import quantize_weights
 from trtqat.graph.raise_opset import HALF_OPSET
 from trtqat.graph_file.garbage import uncollected

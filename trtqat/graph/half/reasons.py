@@ -28,8 +28,8 @@ import numpy as np
 import onnx_ir as ir
 
 from trtqat.graph.editing import constant_array
+from trtqat.graph.half.half_types import HalfPositions, half_positions, is_float
 from trtqat.graph.half.scales import HALF_MAX, HALF_MIN
-from trtqat.graph.half.types import HalfPositions, half_positions, is_float
 
 # Samples are few, and often noise: real data may be larger. Two bits cost nothing where
 # activations stay below 100, as between quantizers they do.

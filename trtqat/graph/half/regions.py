@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable
 
 import onnx_ir as ir
 
-from trtqat.graph.half.types import is_float
+from trtqat.graph.half.half_types import is_float
 
 _HEAVY = {
     "Attention",

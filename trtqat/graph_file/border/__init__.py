@@ -26,10 +26,10 @@ import onnx
 from trtqat.graph_file.border.batch import open_dimensions
 from trtqat.graph_file.border.contents import read_contents
 from trtqat.graph_file.border.damage import Damage
+from trtqat.graph_file.border.declared_types import check_declared, check_inputs, check_types
 from trtqat.graph_file.border.operators import Functions
 from trtqat.graph_file.border.scopes import Place, check_function, check_graph, opsets_of
 from trtqat.graph_file.border.tensors import check_sparse, check_tensors
-from trtqat.graph_file.border.types import check_declared, check_inputs, check_types
 
 __all__ = ["Damage", "check_file"]
 

@@ -25,7 +25,7 @@ from trtqat.cli.graph_words import (
     describe_summary,
     explain,
 )
-from trtqat.cli.inspect_engine import inspect_layers, inspect_plan
+from trtqat.cli.inspecting_engine import inspect_layers, inspect_plan
 from trtqat.errors import GateError, UsageError
 from trtqat.extras import require
 from trtqat.files import is_onnx, open_input
