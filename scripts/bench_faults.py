@@ -31,8 +31,8 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from trtqat.errors import MissingError, PlanError  # noqa: E402
+from trtqat.plan.manifest import manifest_path  # noqa: E402
 from trtqat.runtime.host import describe_host  # noqa: E402
-from trtqat.runtime.manifest import manifest_path  # noqa: E402
 from trtqat.runtime.preflight import preflight  # noqa: E402
 
 CHANGED_BYTES, TRUNCATIONS, KILLS = 1000, 100, 20

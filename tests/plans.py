@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 
-from trtqat.runtime.manifest import Manifest, ProfileShapes
+from trtqat.plan.manifest import Manifest, ProfileShapes
 from trtqat.tensors import TensorSpec
 
 

@@ -13,7 +13,7 @@ import pytest
 from tests.plans import make_manifest, make_plan
 from trtqat.engine.triton import TritonOptions, check_repository, write_repository
 from trtqat.errors import UsageError
-from trtqat.runtime.manifest import Manifest, ProfileShapes
+from trtqat.plan.manifest import Manifest, ProfileShapes
 from trtqat.tensors import TensorSpec
 
 PLAN = make_plan()

@@ -195,7 +195,7 @@ def public_key() -> bytes:
 
 
 def read_key(file: Path, folder: Path) -> None:
-    from trtqat.runtime.signature import read_public_key
+    from trtqat.plan.signature import read_public_key
 
     read_public_key(file)
 

@@ -32,8 +32,8 @@ from trtqat.io_names import (
     read_names,
     record_of,
 )
+from trtqat.plan.manifest import Manifest, manifest_path, read_manifest
 from trtqat.runtime.engine_names import names_of_engine
-from trtqat.runtime.manifest import Manifest, manifest_path, read_manifest
 from trtqat.runtime.onnx_reference import OnnxModel
 from trtqat.tensors import TensorSpec
 

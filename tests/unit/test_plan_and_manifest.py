@@ -12,18 +12,18 @@ from hypothesis import strategies as st
 
 from tests.plans import make_manifest, make_plan
 from trtqat.errors import PlanError
-from trtqat.runtime.manifest import (
+from trtqat.plan.header import PlanHeader, parse_header, read_plan
+from trtqat.plan.manifest import (
     SCHEMA_VERSION,
     check_plan,
     manifest_path,
 )
-from trtqat.runtime.plan import PlanHeader, parse_header, read_plan
 
 PLAN = make_plan()
 
 
 def test_header_as_8_6_writes_it() -> None:
-    # The bytes that runtime/plan.py documents, with the size of this file.
+    # The bytes that plan/header.py documents, with the size of this file.
     head = bytes.fromhex("66747274 00000000 01000000 00000000 2000000000000000 0806000c")
     assert parse_header(head + bytes(4), "p") == PlanHeader((8, 6, 0), False, 32)
 

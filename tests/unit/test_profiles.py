@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from trtqat.engine.options import parse_bytes
 from trtqat.engine.profiles import ProfileOptions, parse_batch, parse_shapes, resolve_profile
 from trtqat.errors import UsageError
-from trtqat.runtime.manifest import ProfileShapes
+from trtqat.plan.manifest import ProfileShapes
 from trtqat.tensors import TensorSpec
 
 IMAGE = TensorSpec("image", (-1, 3, 8, 8))

@@ -14,7 +14,7 @@ from tests.plans import make_manifest, make_plan
 from trtqat.engine.record import write_plan
 from trtqat.errors import UsageError
 from trtqat.files import locked, write_together
-from trtqat.runtime.manifest import check_plan, manifest_path
+from trtqat.plan.manifest import check_plan, manifest_path
 
 
 def write(path: Path, body: bytes) -> None:

@@ -15,7 +15,7 @@ from onnx import helper, numpy_helper
 from tests.plans import make_plan
 from trtqat.cli.main import main
 from trtqat.evaluation.recorded import read_baseline
-from trtqat.runtime.manifest import ProfileShapes, check_plan, read_manifest
+from trtqat.plan.manifest import ProfileShapes, check_plan, read_manifest
 from trtqat.tensors import TensorSpec
 
 SHIPPED = Path(__file__).parents[1] / "data" / "shipped"

@@ -19,14 +19,14 @@ from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key a
 from tests.plans import make_manifest, make_plan
 from trtqat.engine.record import write_plan
 from trtqat.errors import PlanError, UsageError
-from trtqat.runtime.engine import Engine
-from trtqat.runtime.manifest import check_plan, manifest_path
-from trtqat.runtime.signature import (
+from trtqat.plan.manifest import check_plan, manifest_path
+from trtqat.plan.signature import (
     make_signature,
     read_private_key,
     read_public_key,
     signature_path,
 )
+from trtqat.runtime.engine import Engine
 
 
 def private_pem(key: Ed25519PrivateKey, password: bytes = b"") -> bytes:

@@ -23,7 +23,7 @@ from tests.triton_engines import (
 from trtqat.engine import protobuf_text
 from trtqat.engine.triton import TritonOptions
 from trtqat.engine.triton_config import config_text, find_difference
-from trtqat.runtime.manifest import ProfileShapes
+from trtqat.plan.manifest import ProfileShapes
 from trtqat.tensors import TensorSpec
 
 

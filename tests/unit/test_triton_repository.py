@@ -25,8 +25,8 @@ from tests.triton_engines import (
 from trtqat.engine import triton
 from trtqat.engine.triton import TritonOptions, check_repository, write_repository
 from trtqat.errors import UsageError
-from trtqat.runtime.manifest import check_plan
-from trtqat.runtime.plan import read_plan
+from trtqat.plan.header import read_plan
+from trtqat.plan.manifest import check_plan
 from trtqat.tensors import TensorSpec
 
 

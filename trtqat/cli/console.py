@@ -198,8 +198,8 @@ def check_outputs(
     taken = {_real(name): "an input of this command" for name in named if is_file(name)}
     # "." has no name, and is no plan.
     if plan is not None and plan.name:
-        from trtqat.runtime.manifest import manifest_path
-        from trtqat.runtime.signature import signature_path
+        from trtqat.plan.manifest import manifest_path
+        from trtqat.plan.signature import signature_path
 
         graph = plan.with_suffix(".onnx")
         if is_file(graph):

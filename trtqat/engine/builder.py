@@ -24,8 +24,8 @@ from trtqat.engine.triton import TritonModel, TritonTarget, check_repository, wr
 from trtqat.errors import BuildError, UsageError
 from trtqat.files import check_writable
 from trtqat.io_names import in_order
-from trtqat.runtime.manifest import Manifest, ProfileShapes
-from trtqat.runtime.signature import make_signature, read_private_key
+from trtqat.plan.manifest import Manifest, ProfileShapes
+from trtqat.plan.signature import make_signature, read_private_key
 from trtqat.runtime.tensorrt_library import (
     Messages,
     advice_on_loading,

@@ -16,9 +16,9 @@ from trtqat.engine.inspector import EngineLayer, parse_information
 from trtqat.errors import GraphError
 from trtqat.files import is_file
 from trtqat.graph_file.hashing import graph_sha256
+from trtqat.plan.manifest import Manifest
 from trtqat.runtime.engine import Engine
 from trtqat.runtime.layer_times import LayerTimes, measure_layers
-from trtqat.runtime.manifest import Manifest
 from trtqat.tensors import random_arrays
 
 _LOG = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ from typing import Literal
 from trtqat.checks import check_choice, check_kind
 from trtqat.engine.profiles import ProfileOptions
 from trtqat.errors import UsageError
-from trtqat.runtime.manifest import Manifest
+from trtqat.plan.manifest import Manifest
 
 Precision = Literal["int8", "fp16", "fp32"]
 # Options that another engine of the same graph takes over from a manifest.

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from trtqat.errors import UsageError
-from trtqat.runtime.manifest import ProfileShapes
+from trtqat.plan.manifest import ProfileShapes
 from trtqat.tensors import DYNAMIC, TensorSpec
 
 Shapes = Mapping[str, tuple[int, ...]]

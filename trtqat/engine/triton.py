@@ -30,8 +30,8 @@ from trtqat.engine.triton_config import (
 )
 from trtqat.errors import UsageError
 from trtqat.files import check_writable, locked, read_input, why_unreadable, write_atomically
-from trtqat.runtime.manifest import Manifest, ProfileShapes, manifest_path
-from trtqat.runtime.signature import signature_path
+from trtqat.plan.manifest import Manifest, ProfileShapes, manifest_path
+from trtqat.plan.signature import signature_path
 from trtqat.tensors import TensorSpec
 
 __all__ = [

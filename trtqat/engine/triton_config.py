@@ -13,7 +13,7 @@ from pathlib import Path
 
 from trtqat.engine.protobuf_text import Message, block, parse, quote
 from trtqat.errors import UsageError
-from trtqat.runtime.manifest import ProfileShapes
+from trtqat.plan.manifest import ProfileShapes
 from trtqat.tensors import DYNAMIC, TensorSpec
 
 PLAN_FILE = "model.plan"

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 
-from trtqat.runtime.plan import PlanHeader
+from trtqat.plan.header import PlanHeader
 
 _NEXT_MAJOR = {8: 10, 10: 11}
 

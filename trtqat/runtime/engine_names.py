@@ -11,7 +11,7 @@ from trtqat.extras import require
 from trtqat.files import is_file
 from trtqat.graph_file.hashing import graph_sha256
 from trtqat.io_names import IoNames, NameRecord, record_of
-from trtqat.runtime.manifest import Manifest
+from trtqat.plan.manifest import Manifest
 
 _LOG = logging.getLogger(__name__)
 

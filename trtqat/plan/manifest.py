@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from trtqat.errors import PlanError
 from trtqat.files import read_input, why_unreadable
 from trtqat.io_names import NameRecord
-from trtqat.runtime.signature import check_signature
+from trtqat.plan.signature import check_signature
 from trtqat.tensors import DYNAMIC, TensorSpec
 from trtqat.typed_json import parse_json, read_as
 
