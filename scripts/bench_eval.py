@@ -32,11 +32,11 @@ from trtqat.evaluation.latency import measure_latency
 from trtqat.evaluation.running import open_sessions
 from trtqat.evaluation.throughput import measure_throughput
 from trtqat.evaluation.timing import LatencyOptions
+from trtqat.host.environment import describe_environment
+from trtqat.host.telemetry import watch_gpu
 from trtqat.runtime.engine import Engine
-from trtqat.runtime.environment import describe_environment
 from trtqat.runtime.input_codes import quantize_inputs
 from trtqat.runtime.session import EngineSession
-from trtqat.runtime.telemetry import watch_gpu
 from trtqat.tensors import Arrays, random_arrays
 
 REPLAYS = 500

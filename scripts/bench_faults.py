@@ -31,9 +31,9 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from trtqat.errors import MissingError, PlanError  # noqa: E402
+from trtqat.host.description import describe_host  # noqa: E402
+from trtqat.host.preflight import preflight  # noqa: E402
 from trtqat.plan.manifest import manifest_path  # noqa: E402
-from trtqat.runtime.host import describe_host  # noqa: E402
-from trtqat.runtime.preflight import preflight  # noqa: E402
 
 CHANGED_BYTES, TRUNCATIONS, KILLS = 1000, 100, 20
 MODEL = [str(ROOT / "scripts/models/mobilenet.py") + ":qat", "--input", "images:1x3x224x224"]

@@ -22,7 +22,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from trtqat.runtime.environment import describe_environment
+from trtqat.host.environment import describe_environment
 from trtqat.runtime.host_quantizer import open_quantizer
 from trtqat.tensors import Array
 

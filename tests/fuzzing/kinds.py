@@ -167,9 +167,9 @@ def doctor_plan(file: Path, folder: Path) -> None:
 
 
 def _doctor(plan: Path) -> None:
-    from trtqat.runtime.flavours import TensorRTFlavour
-    from trtqat.runtime.host import Host, HostGpu
-    from trtqat.runtime.preflight import preflight
+    from trtqat.host.description import Host, HostGpu
+    from trtqat.host.flavours import TensorRTFlavour
+    from trtqat.host.preflight import preflight
 
     gpu = HostGpu("A GPU", "9.0", 2**36, 2**35)
     flavour = TensorRTFlavour("full", "tensorrt", "8.6.0", "")

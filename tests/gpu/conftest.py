@@ -11,7 +11,7 @@ from trtqat.engine.profiles import ProfileOptions
 from trtqat.errors import MissingError
 from trtqat.export.loading import ModelSource, load_model
 from trtqat.export.pipeline import ExportOptions, export_onnx
-from trtqat.runtime.tensorrt_library import load_tensorrt, open_device
+from trtqat.host.tensorrt_library import load_tensorrt, open_device
 
 
 @pytest.fixture(scope="session", autouse=True)

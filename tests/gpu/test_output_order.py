@@ -21,10 +21,10 @@ from trtqat.evaluation.accuracy import measure_accuracy
 from trtqat.evaluation.evaluate import evaluate
 from trtqat.evaluation.options import EvaluateOptions
 from trtqat.export.pipeline import ExportOptions, export_onnx
+from trtqat.host.tensorrt_library import load_tensorrt, make_logger
 from trtqat.runtime.engine import Engine
 from trtqat.runtime.onnx_reference import OnnxModel
 from trtqat.runtime.pytorch import PyTorchModel
-from trtqat.runtime.tensorrt_library import load_tensorrt, make_logger
 from trtqat.tensors import TensorSpec
 
 IMAGE = TensorSpec("image", (1, 8, 12, 12))

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.plans import make_manifest, make_plan
+from trtqat.host.description import describe_host
 from trtqat.plan.manifest import manifest_path
-from trtqat.runtime.host import describe_host
 
 
 def doctor(*arguments: object) -> subprocess.CompletedProcess[str]:

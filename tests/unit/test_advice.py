@@ -10,8 +10,8 @@ import pytest
 from trtqat.engine.advice import advice_on_building
 from trtqat.engine.network import GraphFile
 from trtqat.engine.options import BuildOptions
+from trtqat.host.tensorrt_library import Messages
 from trtqat.io_names import IoNames
-from trtqat.runtime.tensorrt_library import Messages
 
 GRAPH = GraphFile(
     Path("m.onnx"), "", (), 1, has_half_scales=False, provenance={}, io=IoNames(("x",), ("y",))

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from trtqat.errors import InferenceError, UsageError
-from trtqat.runtime.device_memory import needs_device_memory
+from trtqat.host.device_memory import needs_device_memory
 
 
 @pytest.mark.parametrize(

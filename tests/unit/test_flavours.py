@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from trtqat.errors import MissingError, PlanError
+from trtqat.host.flavours import TensorRTFlavour, choose_flavour, find_flavours
 from trtqat.plan.header import PlanHeader
-from trtqat.runtime.flavours import TensorRTFlavour, choose_flavour, find_flavours
 
 FULL_8 = TensorRTFlavour("full", "tensorrt", "8.6.0", "")
 LEAN_8 = TensorRTFlavour("lean", "tensorrt_lean", "8.6.0", "")

@@ -16,8 +16,8 @@ from trtqat.engine.options import SHARED, BuildOptions
 from trtqat.errors import UsageError
 from trtqat.export.pipeline import ExportOptions, export_onnx
 from trtqat.files import sha256_of
+from trtqat.host.environment import Gpu
 from trtqat.plan.manifest import ProfileShapes, manifest_path
-from trtqat.runtime.environment import Gpu
 
 SHAPES = ProfileShapes((1, 3, 16, 16), (4, 3, 16, 16), (8, 3, 16, 16))
 

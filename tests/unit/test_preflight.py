@@ -12,13 +12,13 @@ import pytest
 
 from tests.plans import make_manifest, make_plan
 from trtqat.errors import MissingError, PlanError
+from trtqat.host.compatibility import version_tuple, why_not
+from trtqat.host.description import Host, HostGpu, describe_host, parse_gpus
+from trtqat.host.flavours import TensorRTFlavour
+from trtqat.host.host_checks import check_host
+from trtqat.host.preflight import Check, Preflight, preflight
 from trtqat.plan.header import PlanHeader
 from trtqat.plan.manifest import manifest_path
-from trtqat.runtime.compatibility import version_tuple, why_not
-from trtqat.runtime.flavours import TensorRTFlavour
-from trtqat.runtime.host import Host, HostGpu, describe_host, parse_gpus
-from trtqat.runtime.host_checks import check_host
-from trtqat.runtime.preflight import Check, Preflight, preflight
 
 H200 = HostGpu("NVIDIA H200", "9.0", 140 * 2**30, 100 * 2**30)
 FULL = TensorRTFlavour("full", "tensorrt", "8.6.0", "")

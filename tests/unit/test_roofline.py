@@ -15,7 +15,7 @@ from trtqat.engine.inspector import EngineLayer, EngineTensor, read_layers
 from trtqat.engine.roofline import Roofline, batch_size_of, draw_roofline, find_ceilings
 from trtqat.errors import InferenceError, MissingError, UsageError
 from trtqat.graph.macs import LayerSummary
-from trtqat.runtime.ceilings import Ceilings, read_ceilings
+from trtqat.host.ceilings import Ceilings, read_ceilings
 
 DATA = Path(__file__).parents[1] / "data/inspector-8.6"
 # 1 TOPS, half of it in FP16, and 100 GB/s.

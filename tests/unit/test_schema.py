@@ -27,8 +27,8 @@ from trtqat.evaluation.schema import report_schema
 from trtqat.evaluation.step_drift import Parting, Probe, StepDrift, TensorDrift
 from trtqat.evaluation.timing import LatencyOptions, Throughput
 from trtqat.evaluation.trtexec import from_times
-from trtqat.runtime.environment import Gpu
-from trtqat.runtime.telemetry import GpuState, Telemetry
+from trtqat.host.environment import Gpu
+from trtqat.host.telemetry import GpuState, Telemetry
 from trtqat.runtime.trtexec_loop import QueryTimes
 
 FILE = Path(trtqat.evaluation.schema.__file__).with_name("report.schema.json")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pynvml
 import pytest
 
-from trtqat.runtime.telemetry import GpuState, GpuWatch, Telemetry, throttle_reasons, watch_gpu
+from trtqat.host.telemetry import GpuState, GpuWatch, Telemetry, throttle_reasons, watch_gpu
 
 
 def telemetry(low: int, high: int, by: tuple[str, ...] = (), share: float = 0.0) -> Telemetry:

@@ -54,7 +54,7 @@ OBJECTS = {
     },
     "runtime/refit.py": {"parser": "OnnxParserRefitter", "refitter": "Refitter"},
     "runtime/session.py": {"context": "IExecutionContext"},
-    "runtime/tensorrt_library.py": {
+    "host/tensorrt_library.py": {
         "engine": "ICudaEngine",
         "severity_of": "ILogger.Severity",
     },

@@ -42,9 +42,9 @@ def doctor(
     with command(quiet=quiet, verbose=verbose):
         check_outputs({"--json": json}, [plan, trust], plan=plan)
 
-        from trtqat.runtime.host import describe_host
-        from trtqat.runtime.host_checks import check_host
-        from trtqat.runtime.preflight import preflight
+        from trtqat.host.description import describe_host
+        from trtqat.host.host_checks import check_host
+        from trtqat.host.preflight import preflight
 
         host = describe_host(with_cuda=True)
         if plan is not None:

@@ -76,8 +76,8 @@ def inspect_plan(
     )
     from trtqat.engine.roofline import draw_roofline, find_ceilings
     from trtqat.files import write_atomically
+    from trtqat.host.environment import describe_gpu
     from trtqat.runtime.engine import Engine
-    from trtqat.runtime.environment import describe_gpu
 
     layer_info, profile = exports
     if profile is not None and not passes:

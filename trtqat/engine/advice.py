@@ -7,7 +7,7 @@ from pathlib import Path
 from trtqat.engine.network import GraphFile
 from trtqat.engine.options import BuildOptions
 from trtqat.files import is_file
-from trtqat.runtime.tensorrt_library import Messages
+from trtqat.host.tensorrt_library import Messages
 
 
 def is_refused_cache(messages: Messages, cache: Path | None) -> bool:

@@ -23,10 +23,7 @@ from trtqat.engine.timing_cache import load_timing_cache, save_timing_cache
 from trtqat.engine.triton import TritonModel, TritonTarget, check_repository, write_repository
 from trtqat.errors import BuildError, UsageError
 from trtqat.files import check_writable
-from trtqat.io_names import in_order
-from trtqat.plan.manifest import Manifest, ProfileShapes
-from trtqat.plan.signature import make_signature, read_private_key
-from trtqat.runtime.tensorrt_library import (
+from trtqat.host.tensorrt_library import (
     Messages,
     advice_on_loading,
     device_memory_bytes,
@@ -34,6 +31,9 @@ from trtqat.runtime.tensorrt_library import (
     make_logger,
     open_device,
 )
+from trtqat.io_names import in_order
+from trtqat.plan.manifest import Manifest, ProfileShapes
+from trtqat.plan.signature import make_signature, read_private_key
 from trtqat.tensors import TensorSpec
 
 _LOG = logging.getLogger(__name__)

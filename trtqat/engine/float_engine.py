@@ -14,9 +14,9 @@ from trtqat.engine.options import SHARED, BuildOptions, options_again
 from trtqat.errors import PlanError, UsageError
 from trtqat.files import read_input
 from trtqat.graph_file.hashing import graph_sha256
+from trtqat.host.environment import describe_gpu
+from trtqat.host.tensorrt_library import load_tensorrt
 from trtqat.plan.manifest import Manifest, check_plan, read_manifest
-from trtqat.runtime.environment import describe_gpu
-from trtqat.runtime.tensorrt_library import load_tensorrt
 
 _LOG = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from trtqat.engine.inspection import check_same_graph, cover_graph
 from trtqat.engine.inspector import EngineLayer, read_layers
 from trtqat.engine.roofline import Roofline, batch_size_of, draw_roofline
 from trtqat.errors import UsageError
-from trtqat.runtime.ceilings import read_ceilings
+from trtqat.host.ceilings import read_ceilings
 from trtqat.runtime.layer_times import read_profile
 
 

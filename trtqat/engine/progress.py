@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from trtqat.errors import first_line
-from trtqat.runtime.tensorrt_library import Messages
+from trtqat.host.tensorrt_library import Messages
 
 _LOG = logging.getLogger(__name__)
 

@@ -15,10 +15,10 @@ from trtqat.engine.network import GraphFile
 from trtqat.engine.options import BuildOptions
 from trtqat.errors import UsageError
 from trtqat.files import write_together
+from trtqat.host.environment import describe_gpu
 from trtqat.io_names import record_of
 from trtqat.plan.manifest import Manifest, ProfileShapes, manifest_path
 from trtqat.plan.signature import signature_path
-from trtqat.runtime.environment import describe_gpu
 from trtqat.tensors import TensorSpec
 
 _LOG = logging.getLogger(__name__)

@@ -24,7 +24,7 @@ from trtqat.engine.inspector import EngineLayer, EngineTensor
 from trtqat.errors import InferenceError, MissingError, UsageError, first_line
 from trtqat.extras import require
 from trtqat.files import check_writable
-from trtqat.runtime.ceilings import Ceilings, read_ceilings
+from trtqat.host.ceilings import Ceilings, read_ceilings
 
 _ITEM_BYTES = {
     "int8": 1,

@@ -24,8 +24,8 @@ from trtqat.evaluation.sweep import BatchPoint, RivalPoint, best_within
 from trtqat.evaluation.throughput import measure_throughput
 from trtqat.evaluation.timing import LatencyOptions, Timing
 from trtqat.evaluation.trtexec import TrtexecTiming, measure_like_trtexec
-from trtqat.runtime.environment import describe_environment
-from trtqat.runtime.telemetry import Telemetry, watch_gpu
+from trtqat.host.environment import describe_environment
+from trtqat.host.telemetry import Telemetry, watch_gpu
 from trtqat.tensors import Arrays
 
 _LOG = logging.getLogger(__name__)

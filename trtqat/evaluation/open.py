@@ -11,7 +11,7 @@ from trtqat.errors import MissingError, SourceError, UsageError
 from trtqat.evaluation.protocol import Model
 from trtqat.extras import require
 from trtqat.files import is_onnx
-from trtqat.runtime.flavours import Flavour
+from trtqat.host.flavours import Flavour
 from trtqat.tensors import DYNAMIC, TensorSpec
 
 if TYPE_CHECKING:

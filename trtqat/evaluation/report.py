@@ -15,8 +15,8 @@ from trtqat.evaluation.recorded import SCHEMA_VERSION, pack
 from trtqat.evaluation.sweep import BatchPoint
 from trtqat.evaluation.timing import Ratio, Timing
 from trtqat.evaluation.trtexec import TrtexecTiming
-from trtqat.runtime.environment import Environment
-from trtqat.runtime.telemetry import Telemetry
+from trtqat.host.environment import Environment
+from trtqat.host.telemetry import Telemetry
 
 
 @dataclass(frozen=True)

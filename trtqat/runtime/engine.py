@@ -10,24 +10,24 @@ import numpy as np
 
 from trtqat.checks import closed
 from trtqat.errors import InferenceError, PlanError, UsageError
-from trtqat.io_names import in_order
-from trtqat.plan.manifest import ProfileShapes
-from trtqat.runtime.device_memory import needs_device_memory
-from trtqat.runtime.engine_names import names_of_engine
-from trtqat.runtime.export_record import recorded_quantizers
-from trtqat.runtime.flavours import Flavour
-from trtqat.runtime.host import describe_host
-from trtqat.runtime.host_quantizer import open_quantizer
-from trtqat.runtime.input_codes import input_scales, with_float_inputs
-from trtqat.runtime.preflight import preflight
-from trtqat.runtime.refit import check_weights, refit
-from trtqat.runtime.session import EngineSession
-from trtqat.runtime.tensorrt_library import (
+from trtqat.host.description import describe_host
+from trtqat.host.device_memory import needs_device_memory
+from trtqat.host.flavours import Flavour
+from trtqat.host.preflight import preflight
+from trtqat.host.tensorrt_library import (
     advice_on_loading,
     device_memory_bytes,
     make_logger,
     open_device,
 )
+from trtqat.io_names import in_order
+from trtqat.plan.manifest import ProfileShapes
+from trtqat.runtime.engine_names import names_of_engine
+from trtqat.runtime.export_record import recorded_quantizers
+from trtqat.runtime.host_quantizer import open_quantizer
+from trtqat.runtime.input_codes import input_scales, with_float_inputs
+from trtqat.runtime.refit import check_weights, refit
+from trtqat.runtime.session import EngineSession
 from trtqat.tensors import DYNAMIC, TensorSpec, io_in_words
 
 

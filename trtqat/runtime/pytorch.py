@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from trtqat.errors import MissingError, TrtqatError, first_line
+from trtqat.host.device_memory import needs_device_memory
 from trtqat.quant.quantizers import quantizers_of
-from trtqat.runtime.device_memory import needs_device_memory
 from trtqat.runtime.pytorch_hooks import watched
 from trtqat.runtime.pytorch_outputs import name_outputs, to_arrays
 from trtqat.runtime.pytorch_quantizers import RequiredQuantizers

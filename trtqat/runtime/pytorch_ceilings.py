@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import torch
 
-from trtqat.runtime.ceilings import Ceilings
+from trtqat.host.ceilings import Ceilings
 
 # Squares whose product takes from a tenth of a millisecond to ten on the fastest GPUs, far above
 # the cost of a launch; which comes closest to the limit depends on the GPU and on cuBLAS.

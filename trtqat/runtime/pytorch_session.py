@@ -14,8 +14,8 @@ import torch
 
 from trtqat.checks import closed
 from trtqat.errors import InferenceError, TrtqatError, first_line
+from trtqat.host.device_memory import needs_device_memory
 from trtqat.quant.module_by_module import module_by_module
-from trtqat.runtime.device_memory import needs_device_memory
 from trtqat.runtime.pytorch_outputs import name_outputs, to_arrays
 from trtqat.runtime.pytorch_quantizers import RequiredQuantizers
 from trtqat.tensors import Array, Arrays, TensorSpec

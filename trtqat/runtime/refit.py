@@ -15,8 +15,8 @@ from typing import Any
 from trtqat.errors import MissingError, PlanError
 from trtqat.files import is_file
 from trtqat.graph_file.hashing import graph_sha256
+from trtqat.host.tensorrt_library import Messages
 from trtqat.plan.manifest import Manifest
-from trtqat.runtime.tensorrt_library import Messages
 
 
 def check_weights(manifest: Manifest | None, plan: Path, weights: Path | None) -> None:

@@ -18,8 +18,8 @@ import numpy as np
 
 from trtqat.checks import closed
 from trtqat.errors import InferenceError
+from trtqat.host.tensorrt_library import Messages
 from trtqat.runtime.host_quantizer import HostQuantizer
-from trtqat.runtime.tensorrt_library import Messages
 from trtqat.tensors import DYNAMIC, Array, Arrays, TensorSpec
 
 _LOG = logging.getLogger(__name__)

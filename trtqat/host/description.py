@@ -11,7 +11,7 @@ import shutil
 import subprocess
 from dataclasses import dataclass
 
-from trtqat.runtime.flavours import TensorRTFlavour, find_flavours
+from trtqat.host.flavours import TensorRTFlavour, find_flavours
 
 _PACKAGES = ("torch", "pytorch-quantization", "onnx", "onnxruntime", "cuda-core", "cuda-python")
 _FIELDS = "name,compute_cap,driver_version,memory.total,memory.free"

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Literal
 
 from trtqat.errors import MissingError, PlanError
+from trtqat.host.compatibility import version_tuple
+from trtqat.host.description import Host
+from trtqat.host.flavours import Flavour, TensorRTFlavour, choose_flavour
 from trtqat.plan.header import PlanHeader, read_plan
 from trtqat.plan.manifest import Manifest, check_plan
 from trtqat.plan.signature import read_public_key
-from trtqat.runtime.compatibility import version_tuple
-from trtqat.runtime.flavours import Flavour, TensorRTFlavour, choose_flavour
-from trtqat.runtime.host import Host
 
 _LOG = logging.getLogger(__name__)
 

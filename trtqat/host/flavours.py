@@ -16,8 +16,8 @@ from typing import Literal
 
 from trtqat.errors import MissingError, PlanError
 from trtqat.extras import install
+from trtqat.host.compatibility import why_not
 from trtqat.plan.header import PlanHeader
-from trtqat.runtime.compatibility import why_not
 
 Flavour = Literal["full", "lean", "dispatch"]
 

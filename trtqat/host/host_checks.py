@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from trtqat.extras import install
-from trtqat.runtime.host import Host
-from trtqat.runtime.preflight import Check
+from trtqat.host.description import Host
+from trtqat.host.preflight import Check
 
 # Package, what needs it, and the extra that brings it.
 _NEEDED = (
