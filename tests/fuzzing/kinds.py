@@ -240,8 +240,8 @@ def layers() -> bytes:
 
 
 def read_layer_file(file: Path, folder: Path) -> None:
-    from trtqat.engine.inspector import read_layers
-    from trtqat.engine.roofline import batch_size_of
+    from trtqat.inspection.inspector import read_layers
+    from trtqat.inspection.roofline import batch_size_of
 
     batch_size_of(read_layers(file), None)
 
@@ -251,7 +251,7 @@ def profile() -> bytes:
 
 
 def read_times(file: Path, folder: Path) -> None:
-    from trtqat.runtime.layer_times import read_profile
+    from trtqat.inspection.layer_times import read_profile
 
     read_profile(file)
 

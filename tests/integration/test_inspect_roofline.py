@@ -12,9 +12,9 @@ import pytest
 from tests.graphs import Graph
 from tests.integration.test_cli import trtqat
 from tests.plans import make_plan
-from trtqat.engine.inspector import read_layers
 from trtqat.host.ceilings import Ceilings
-from trtqat.runtime.layer_times import LayerTimes
+from trtqat.inspection.inspector import read_layers
+from trtqat.inspection.layer_times import LayerTimes
 
 LAYERS = Path(__file__).parents[1] / "data/inspector-8.6/vgg16-shapes.json"
 CONVOLUTIONS = ("/features/0/Conv", "/features/3/Conv")

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from trtqat.engine.coverage import Coverage, cover
-from trtqat.engine.inspector import EngineLayer, parse_layers, read_layers
 from trtqat.errors import GraphError
 from trtqat.graph.macs import LayerSummary
+from trtqat.inspection.coverage import Coverage, cover
+from trtqat.inspection.inspector import EngineLayer, parse_layers, read_layers
 
 DATA = Path(__file__).parents[1] / "data/inspector-8.6"
 # Where the 3x3 convolutions and the linear layers of VGG-16 stand in its two Sequentials.

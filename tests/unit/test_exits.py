@@ -6,12 +6,12 @@ from pathlib import Path
 
 from tests import models
 from tests.graphs import Graph, batch_norm
-from trtqat.engine.coverage import cover
-from trtqat.engine.inspector import parse_layers
 from trtqat.export.pipeline import ExportOptions, export_onnx
 from trtqat.graph.exits import float_exits
 from trtqat.graph.macs import LayerSummary
 from trtqat.graph_file.reading import read_model
+from trtqat.inspection.coverage import cover
+from trtqat.inspection.inspector import parse_layers
 
 SHAPE = (1, 4, 5, 5)
 

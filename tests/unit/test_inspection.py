@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from tests.plans import make_manifest, make_plan
-from trtqat.engine.inspection import graph_beside
 from trtqat.errors import PlanError, UsageError
 from trtqat.files import sha256_of
+from trtqat.inspection.engine_layers import graph_beside
+from trtqat.inspection.layer_times import LayerTimes, read_profile
 from trtqat.runtime.engine import Engine
-from trtqat.runtime.layer_times import LayerTimes, read_profile
 
 
 def test_layer_times() -> None:

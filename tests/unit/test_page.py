@@ -18,8 +18,6 @@ from hypothesis import strategies as st
 from tests.unit.test_accuracy import NumpyModel, Samples, make_samples
 from tests.unit.test_evaluate import QUICK, one_of_twenty_wrong
 from trtqat.cli.report_words import answers, report_tables
-from trtqat.engine.inspection import Inspection
-from trtqat.engine.inspector import parse_information
 from trtqat.evaluation.charts import bars, curve, distribution, histogram
 from trtqat.evaluation.drift import Drift
 from trtqat.evaluation.evaluate import evaluate
@@ -29,7 +27,9 @@ from trtqat.evaluation.options import EvaluateOptions
 from trtqat.evaluation.page import render_page, verdict
 from trtqat.evaluation.report import Report
 from trtqat.evaluation.step_drift import Parting, Probe, StepDrift, TensorDrift
-from trtqat.runtime.layer_times import LayerTimes
+from trtqat.inspection.engine_layers import Inspection
+from trtqat.inspection.inspector import parse_information
+from trtqat.inspection.layer_times import LayerTimes
 from trtqat.tensors import Array
 
 DATA_8_6 = Path(__file__).parents[1] / "data/inspector-8.6"

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trtqat.engine.coverage import Coverage, LayerCoverage, cover
-from trtqat.engine.inspector import EngineLayer, EngineTensor, read_layers
-from trtqat.engine.roofline import Roofline, batch_size_of, draw_roofline, find_ceilings
 from trtqat.errors import InferenceError, MissingError, UsageError
 from trtqat.graph.macs import LayerSummary
 from trtqat.host.ceilings import Ceilings, read_ceilings
+from trtqat.inspection.coverage import Coverage, LayerCoverage, cover
+from trtqat.inspection.inspector import EngineLayer, EngineTensor, read_layers
+from trtqat.inspection.roofline import Roofline, batch_size_of, draw_roofline, find_ceilings
 
 DATA = Path(__file__).parents[1] / "data/inspector-8.6"
 # 1 TOPS, half of it in FP16, and 100 GB/s.

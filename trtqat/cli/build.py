@@ -118,10 +118,10 @@ def build(
         )
 
         from trtqat.engine.builder import build as build_engine
-        from trtqat.engine.inspection import cover_graph, inspect_engine
         from trtqat.engine.options import BuildOptions, parse_bytes
         from trtqat.engine.profiles import ProfileOptions, parse_batch, parse_shapes
         from trtqat.engine.triton import TritonOptions, TritonTarget
+        from trtqat.inspection.engine_layers import cover_graph, inspect_engine
         from trtqat.runtime.engine import Engine
 
         options = BuildOptions(

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from trtqat.errors import GateError
 
 if TYPE_CHECKING:
-    from trtqat.engine.coverage import Coverage
     from trtqat.graph.lint.finding import Finding
     from trtqat.graph.macs import GraphSummary
+    from trtqat.inspection.coverage import Coverage
 
 # How many layers a line names.
 _NAMES = 3

@@ -30,7 +30,7 @@ def inspect_layers(
     verbose: bool,
 ) -> None:
     """Prints what exported files say of an engine."""
-    from trtqat.engine.layer_file import inspect_layer_file
+    from trtqat.inspection.layer_file import inspect_layer_file
 
     found = inspect_layer_file(
         path,
@@ -68,15 +68,15 @@ def inspect_plan(
     verbose: bool,
 ) -> None:
     """Prints what TensorRT says of an engine on this GPU."""
-    from trtqat.engine.inspection import (
+    from trtqat.files import write_atomically
+    from trtqat.host.environment import describe_gpu
+    from trtqat.inspection.engine_layers import (
         check_same_graph,
         cover_graph,
         graph_beside,
         inspect_engine,
     )
-    from trtqat.engine.roofline import draw_roofline, find_ceilings
-    from trtqat.files import write_atomically
-    from trtqat.host.environment import describe_gpu
+    from trtqat.inspection.roofline import draw_roofline, find_ceilings
     from trtqat.runtime.engine import Engine
 
     layer_info, profile = exports

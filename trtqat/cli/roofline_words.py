@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from trtqat.engine.roofline import Roofline
+    from trtqat.inspection.roofline import Roofline
 
 
 def describe_roofline(roofline: Roofline) -> str:

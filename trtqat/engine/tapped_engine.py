@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trtqat.engine.builder import build
-from trtqat.engine.inspection import inspect_engine
 from trtqat.engine.options import options_again
 from trtqat.errors import MissingError
+from trtqat.inspection.engine_layers import inspect_engine
 from trtqat.runtime.engine import Engine
 
 if TYPE_CHECKING:

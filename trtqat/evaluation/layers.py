@@ -10,8 +10,8 @@ from trtqat.errors import TrtqatError
 from trtqat.evaluation.protocol import Model
 
 if TYPE_CHECKING:
-    from trtqat.engine.inspection import Inspection
-    from trtqat.engine.inspector import EngineLayer
+    from trtqat.inspection.engine_layers import Inspection
+    from trtqat.inspection.inspector import EngineLayer
     from trtqat.runtime.engine import Engine
 
 _LOG = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ def time_layers(model: Model, batch_size: int) -> tuple[LayerTime, ...]:
     flavour = getattr(getattr(model, "tensorrt", None), "flavour", "")
     if flavour != "full":
         return ()
-    from trtqat.engine.inspection import inspect_engine
+    from trtqat.inspection.engine_layers import inspect_engine
 
     try:
         found = inspect_engine(cast("Engine", model), batch_size=batch_size, passes=_PASSES)

@@ -162,7 +162,7 @@ def find_graph(engine: Model, path: Path, given: Path | None) -> Path:
                 f"'{path}' is a graph itself; --graph is for engines.", "Leave out --graph."
             )
         return path
-    from trtqat.engine.inspection import graph_beside
+    from trtqat.inspection.engine_layers import graph_beside
 
     manifest = getattr(engine, "manifest", None)
     recorded = manifest.graph_sha256 if manifest else None

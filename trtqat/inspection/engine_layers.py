@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trtqat.engine.coverage import Coverage, cover, has_compiled_subgraph
-from trtqat.engine.inspector import EngineLayer, parse_information
 from trtqat.errors import GraphError
 from trtqat.files import is_file
 from trtqat.graph_file.hashing import graph_sha256
+from trtqat.inspection.coverage import Coverage, cover, has_compiled_subgraph
+from trtqat.inspection.inspector import EngineLayer, parse_information
+from trtqat.inspection.layer_times import LayerTimes, measure_layers
 from trtqat.plan.manifest import Manifest
 from trtqat.runtime.engine import Engine
-from trtqat.runtime.layer_times import LayerTimes, measure_layers
 from trtqat.tensors import random_arrays
 
 _LOG = logging.getLogger(__name__)

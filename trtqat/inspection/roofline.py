@@ -19,12 +19,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from trtqat.engine.coverage import Coverage, LayerCoverage, is_compiled_subgraph
-from trtqat.engine.inspector import EngineLayer, EngineTensor
 from trtqat.errors import InferenceError, MissingError, UsageError, first_line
 from trtqat.extras import require
 from trtqat.files import check_writable
 from trtqat.host.ceilings import Ceilings, read_ceilings
+from trtqat.inspection.coverage import Coverage, LayerCoverage, is_compiled_subgraph
+from trtqat.inspection.inspector import EngineLayer, EngineTensor
 
 _ITEM_BYTES = {
     "int8": 1,

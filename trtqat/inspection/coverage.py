@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from trtqat.engine.inspector import EngineLayer
+from trtqat.inspection.inspector import EngineLayer
 
 if TYPE_CHECKING:  # onnx_ir is behind it, which build must be able to miss with a sentence
     from trtqat.graph.macs import LayerSummary
@@ -131,7 +131,7 @@ def cover(
 
     Args:
         graph: ``graph.macs.summarize(model).layers``.
-        engine: ``engine.inspector.read_layers``.
+        engine: ``inspection.inspector.read_layers``.
         times_ms: Time by engine layer, if it was measured.
         hints: By layer of the graph, what may keep it from INT8.
         exits: ``graph.exits.float_exits(model)``.

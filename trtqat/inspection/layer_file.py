@@ -6,13 +6,13 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from trtqat.engine.coverage import Coverage
-from trtqat.engine.inspection import check_same_graph, cover_graph
-from trtqat.engine.inspector import EngineLayer, read_layers
-from trtqat.engine.roofline import Roofline, batch_size_of, draw_roofline
 from trtqat.errors import UsageError
 from trtqat.host.ceilings import read_ceilings
-from trtqat.runtime.layer_times import read_profile
+from trtqat.inspection.coverage import Coverage
+from trtqat.inspection.engine_layers import check_same_graph, cover_graph
+from trtqat.inspection.inspector import EngineLayer, read_layers
+from trtqat.inspection.layer_times import read_profile
+from trtqat.inspection.roofline import Roofline, batch_size_of, draw_roofline
 
 
 @dataclass(frozen=True)
