@@ -34,9 +34,9 @@ import vgg16  # noqa: E402
 import vit  # noqa: E402
 from untrained import images, quantized, with_statistics  # noqa: E402
 
-from trtqat.engine.builder import build  # noqa: E402
-from trtqat.engine.options import BuildOptions  # noqa: E402
-from trtqat.engine.profiles import ProfileOptions, parse_batch  # noqa: E402
+from trtqat.building.builder import build  # noqa: E402
+from trtqat.building.options import BuildOptions  # noqa: E402
+from trtqat.building.profiles import ProfileOptions, parse_batch  # noqa: E402
 from trtqat.evaluation.latency import measure_latency  # noqa: E402
 from trtqat.evaluation.timing import LatencyOptions  # noqa: E402
 from trtqat.export.options import ExportOptions  # noqa: E402

@@ -30,9 +30,9 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from trtqat.building.builder import BuildResult, build
+    from trtqat.building.options import BuildOptions
     from trtqat.data.dataset import open_dataset
-    from trtqat.engine.builder import BuildResult, build
-    from trtqat.engine.options import BuildOptions
     from trtqat.errors import TrtqatError
     from trtqat.evaluation.evaluate import evaluate
     from trtqat.evaluation.options import EvaluateOptions
@@ -69,8 +69,8 @@ __all__ = [
 ]
 
 _HOMES = {
-    "BuildOptions": "trtqat.engine.options",
-    "BuildResult": "trtqat.engine.builder",
+    "BuildOptions": "trtqat.building.options",
+    "BuildResult": "trtqat.building.builder",
     "Engine": "trtqat.runtime.engine",
     "EvaluateOptions": "trtqat.evaluation.options",
     "ExportOptions": "trtqat.export.pipeline",
@@ -82,7 +82,7 @@ _HOMES = {
     "Report": "trtqat.evaluation.report",
     "TensorSpec": "trtqat.tensors",
     "TrtqatError": "trtqat.errors",
-    "build": "trtqat.engine.builder",
+    "build": "trtqat.building.builder",
     "evaluate": "trtqat.evaluation.evaluate",
     "export_onnx": "trtqat.export.pipeline",
     "load_model": "trtqat.export.loading",

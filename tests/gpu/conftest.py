@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from tests.gpu.workloads import RESNET, RESNET_INPUT, VGG, VGG_INPUT, Artefacts, Build
-from trtqat.engine.builder import BuildResult, build
-from trtqat.engine.options import BuildOptions
-from trtqat.engine.profiles import ProfileOptions
+from trtqat.building.builder import BuildResult, build
+from trtqat.building.options import BuildOptions
+from trtqat.building.profiles import ProfileOptions
 from trtqat.errors import MissingError
 from trtqat.export.loading import ModelSource, load_model
 from trtqat.export.pipeline import ExportOptions, export_onnx

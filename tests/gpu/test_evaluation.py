@@ -64,7 +64,7 @@ def test_an_engine_without_profile_sharing_runs_all_the_same(
 
     if not hasattr(tensorrt.PreviewFeature, "PROFILE_SHARING_0806"):
         pytest.skip("this TensorRT always shares profiles")
-    from trtqat.engine import versions
+    from trtqat.building import versions
 
     monkeypatch.setattr(versions, "share_profile", lambda trt, config: None)
     example = models.EXAMPLES["residual"]

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from trtqat.engine.builder import BuildResult
+from trtqat.building.builder import BuildResult
 from trtqat.export.loading import ModelSource
 from trtqat.tensors import TensorSpec
 

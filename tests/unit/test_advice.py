@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from trtqat.engine.advice import advice_on_building
-from trtqat.engine.network import GraphFile
-from trtqat.engine.options import BuildOptions
+from trtqat.building.advice import advice_on_building
+from trtqat.building.network import GraphFile
+from trtqat.building.options import BuildOptions
 from trtqat.host.tensorrt_library import Messages
 from trtqat.io_names import IoNames
 

@@ -10,9 +10,9 @@ import pytest
 
 from tests import models
 from tests.plans import make_manifest
-from trtqat.engine import float_engine as module
-from trtqat.engine.float_engine import FloatEngine, float_engine
-from trtqat.engine.options import SHARED, BuildOptions
+from trtqat.building import float_engine as module
+from trtqat.building.float_engine import FloatEngine, float_engine
+from trtqat.building.options import SHARED, BuildOptions
 from trtqat.errors import UsageError
 from trtqat.export.pipeline import ExportOptions, export_onnx
 from trtqat.files import sha256_of

@@ -16,7 +16,7 @@ from onnx import TensorProto, helper
 
 from tests import models
 from tests.plans import make_manifest, make_plan
-from trtqat.engine.network import read_graph_file
+from trtqat.building.network import read_graph_file
 from trtqat.errors import DataError, PlanError, UsageError
 from trtqat.export.from_onnx import improve_onnx
 from trtqat.export.pipeline import ExportOptions, export_onnx

@@ -7,7 +7,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from trtqat.engine.network import read_graph_file
+from trtqat.building.network import read_graph_file
 from trtqat.errors import GraphError
 from trtqat.graph import METADATA_KEY
 

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trtqat.engine.options import parse_bytes
-from trtqat.engine.profiles import ProfileOptions, parse_batch, parse_shapes, resolve_profile
+from trtqat.building.options import parse_bytes
+from trtqat.building.profiles import ProfileOptions, parse_batch, parse_shapes, resolve_profile
 from trtqat.errors import UsageError
 from trtqat.plan.manifest import ProfileShapes
 from trtqat.tensors import TensorSpec

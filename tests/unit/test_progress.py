@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from trtqat.engine.progress import Phases, where_in_log
+from trtqat.building.progress import Phases, where_in_log
 
 
 def test_phases_nest_and_end() -> None:

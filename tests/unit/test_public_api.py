@@ -14,8 +14,8 @@ from torch import nn
 
 import trtqat
 from tests.models import EXAMPLES
+from trtqat.building.options import BuildOptions
 from trtqat.data.dataset import first
-from trtqat.engine.options import BuildOptions
 from trtqat.errors import UsageError
 from trtqat.evaluation.options import EvaluateOptions
 from trtqat.evaluation.timing import LatencyOptions

@@ -9,7 +9,7 @@ import pytest
 
 from tests.plans import make_manifest
 from tests.unit.test_accuracy import NumpyModel
-from trtqat.engine.float_engine import float_engine
+from trtqat.building.float_engine import float_engine
 from trtqat.errors import QuantizerError, SourceError, UsageError
 from trtqat.evaluation.open import PyTorchSource
 from trtqat.evaluation.rivals import (

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from tests.graphs import Graph, batch_norm
-from trtqat.engine.network import read_graph_file
+from trtqat.building.network import read_graph_file
 from trtqat.errors import ExportError, UsageError
 from trtqat.export.from_onnx import improve_onnx
 from trtqat.export.options import ExportOptions

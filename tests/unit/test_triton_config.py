@@ -20,9 +20,9 @@ from tests.triton_engines import (
     refused,
     text_format,
 )
-from trtqat.engine import protobuf_text
-from trtqat.engine.triton import TritonOptions
-from trtqat.engine.triton_config import config_text, find_difference
+from trtqat.building.triton import protobuf_text
+from trtqat.building.triton.config import config_text, find_difference
+from trtqat.building.triton.repository import TritonOptions
 from trtqat.plan.manifest import ProfileShapes
 from trtqat.tensors import TensorSpec
 

@@ -22,8 +22,8 @@ from tests.triton_engines import (
     text_format,
     tree,
 )
-from trtqat.engine import triton
-from trtqat.engine.triton import TritonOptions, check_repository, write_repository
+from trtqat.building.triton import repository as triton
+from trtqat.building.triton.repository import TritonOptions, check_repository, write_repository
 from trtqat.errors import UsageError
 from trtqat.plan.header import read_plan
 from trtqat.plan.manifest import check_plan

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from trtqat.engine import versions
+from trtqat.building import versions
 from trtqat.errors import MissingError, UsageError
 
 ROOT = Path(__file__).parents[2]
@@ -26,7 +26,7 @@ UP_TO_10 = [version for version in VERSIONS if not version.startswith("11")]
 
 # Which name in which file holds which TensorRT object; a private name stands without "_".
 OBJECTS = {
-    "engine/builder.py": {
+    "building/builder.py": {
         "builder": "Builder",
         "network": "INetworkDefinition",
         "parser": "OnnxParser",
@@ -34,13 +34,13 @@ OBJECTS = {
         "shapes": "IOptimizationProfile",
         "t": "ITensor",
     },
-    "engine/progress.py": {
+    "building/progress.py": {
         "builder": "Builder",
         "config": "IBuilderConfig",
         "base": "IProgressMonitor",
     },
-    "engine/timing_cache.py": {"config": "IBuilderConfig", "cache": "ITimingCache"},
-    "engine/versions.py": {
+    "building/timing_cache.py": {"config": "IBuilderConfig", "cache": "ITimingCache"},
+    "building/versions.py": {
         "config": "IBuilderConfig",
         "parser": "OnnxParser",
         "error": "ParserError",

@@ -117,10 +117,10 @@ def build(
             plan=output,
         )
 
-        from trtqat.engine.builder import build as build_engine
-        from trtqat.engine.options import BuildOptions, parse_bytes
-        from trtqat.engine.profiles import ProfileOptions, parse_batch, parse_shapes
-        from trtqat.engine.triton import TritonOptions, TritonTarget
+        from trtqat.building.builder import build as build_engine
+        from trtqat.building.options import BuildOptions, parse_bytes
+        from trtqat.building.profiles import ProfileOptions, parse_batch, parse_shapes
+        from trtqat.building.triton.repository import TritonOptions, TritonTarget
         from trtqat.inspection.engine_layers import cover_graph, inspect_engine
         from trtqat.runtime.engine import Engine
 

@@ -181,7 +181,7 @@ def find_graph(engine: Model, path: Path, given: Path | None) -> Path:
 
 
 def _float_engine(name: str, options: RivalOptions, engine: Engine, path: Path) -> Model:
-    from trtqat.engine.float_engine import float_engine
+    from trtqat.building.float_engine import float_engine
     from trtqat.runtime.engine import Engine
 
     graph = find_graph(engine, path, options.graph)

@@ -24,7 +24,7 @@ from trtqat.numerics import Noise, lost_db, signal_and_error
 from trtqat.tensors import Array, Arrays
 
 if TYPE_CHECKING:
-    from trtqat.engine.tapped_engine import TappedEngine
+    from trtqat.building.tapped_engine import TappedEngine
     from trtqat.graph.taps import Tap
     from trtqat.runtime.engine import Engine
     from trtqat.runtime.pytorch import PyTorchModel
@@ -135,7 +135,7 @@ def compare_steps(
     """Compares every INT8 tensor of a graph across the steps.
 
     The reference is the graph on ONNX Runtime as written. The engine is built once more with its
-    INT8 tensors as outputs (``engine.tapped_engine``). A fake-quantized model's tensors are what
+    INT8 tensors as outputs (``building.tapped_engine``). A fake-quantized model's tensors are what
     its quantizers return, found by their names.
 
     Args:
@@ -174,7 +174,7 @@ def compare_steps(
         models: list[Model] = [reference]
         tapped: TappedEngine | None = None
         if engine is not None:
-            from trtqat.engine.tapped_engine import tapped_engine
+            from trtqat.building.tapped_engine import tapped_engine
 
             tapped = stack.enter_context(
                 tapped_engine(cast("Engine", engine), model, timing_cache=timing_cache)

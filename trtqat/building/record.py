@@ -11,8 +11,8 @@ from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
 
-from trtqat.engine.network import GraphFile
-from trtqat.engine.options import BuildOptions
+from trtqat.building.network import GraphFile
+from trtqat.building.options import BuildOptions
 from trtqat.errors import UsageError
 from trtqat.files import write_together
 from trtqat.host.environment import describe_gpu

@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from trtqat.engine.triton_config import (
+from trtqat.building.triton.config import (
     LABELS_FILE,
     PLAN_FILE,
     TritonOptions,

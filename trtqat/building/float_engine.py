@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from trtqat.engine.builder import build
-from trtqat.engine.network import read_graph_file
-from trtqat.engine.options import SHARED, BuildOptions, options_again
+from trtqat.building.builder import build
+from trtqat.building.network import read_graph_file
+from trtqat.building.options import SHARED, BuildOptions, options_again
 from trtqat.errors import PlanError, UsageError
 from trtqat.files import read_input
 from trtqat.graph_file.hashing import graph_sha256

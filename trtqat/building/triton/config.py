@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from trtqat.engine.protobuf_text import Message, block, parse, quote
+from trtqat.building.triton.protobuf_text import Message, block, parse, quote
 from trtqat.errors import UsageError
 from trtqat.plan.manifest import ProfileShapes
 from trtqat.tensors import DYNAMIC, TensorSpec

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from trtqat.engine.network import GraphFile
-from trtqat.engine.options import BuildOptions
+from trtqat.building.network import GraphFile
+from trtqat.building.options import BuildOptions
 from trtqat.files import is_file
 from trtqat.host.tensorrt_library import Messages
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from trtqat.building.profiles import ProfileOptions
 from trtqat.checks import check_choice, check_kind
-from trtqat.engine.profiles import ProfileOptions
 from trtqat.errors import UsageError
 from trtqat.plan.manifest import Manifest
 

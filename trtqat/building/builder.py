@@ -12,15 +12,20 @@ from typing import Any
 
 import numpy as np
 
-from trtqat.engine import versions
-from trtqat.engine.advice import advice_on_building, is_refused_cache
-from trtqat.engine.network import GraphFile, read_graph_file
-from trtqat.engine.options import BuildOptions
-from trtqat.engine.profiles import resolve_profile
-from trtqat.engine.progress import build_watched
-from trtqat.engine.record import make_manifest, write_plan
-from trtqat.engine.timing_cache import load_timing_cache, save_timing_cache
-from trtqat.engine.triton import TritonModel, TritonTarget, check_repository, write_repository
+from trtqat.building import versions
+from trtqat.building.advice import advice_on_building, is_refused_cache
+from trtqat.building.network import GraphFile, read_graph_file
+from trtqat.building.options import BuildOptions
+from trtqat.building.profiles import resolve_profile
+from trtqat.building.progress import build_watched
+from trtqat.building.record import make_manifest, write_plan
+from trtqat.building.timing_cache import load_timing_cache, save_timing_cache
+from trtqat.building.triton.repository import (
+    TritonModel,
+    TritonTarget,
+    check_repository,
+    write_repository,
+)
 from trtqat.errors import BuildError, UsageError
 from trtqat.files import check_writable
 from trtqat.host.tensorrt_library import (

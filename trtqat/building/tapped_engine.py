@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trtqat.engine.builder import build
-from trtqat.engine.options import options_again
+from trtqat.building.builder import build
+from trtqat.building.options import options_again
 from trtqat.errors import MissingError
 from trtqat.inspection.engine_layers import inspect_engine
 from trtqat.runtime.engine import Engine
