@@ -57,9 +57,9 @@ def _measure(kind: str, depth: int, repeat: int) -> dict[str, Any]:
     import resnet
     import torch
 
-    from trtqat.export.options import ExportOptions
-    from trtqat.export.pipeline import export_onnx
-    from trtqat.export.tracing import trace
+    from trtqat.exporting.options import ExportOptions
+    from trtqat.exporting.pipeline import export_onnx
+    from trtqat.exporting.tracing import trace
     from trtqat.quant.quantizers import read_quantizers, replaced_quantizers
     from trtqat.tensors import TensorSpec
 

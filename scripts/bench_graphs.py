@@ -39,8 +39,8 @@ from trtqat.building.options import BuildOptions  # noqa: E402
 from trtqat.building.profiles import ProfileOptions, parse_batch  # noqa: E402
 from trtqat.evaluation.latency import measure_latency  # noqa: E402
 from trtqat.evaluation.timing import LatencyOptions  # noqa: E402
-from trtqat.export.options import ExportOptions  # noqa: E402
-from trtqat.export.pipeline import export_onnx  # noqa: E402
+from trtqat.exporting.options import ExportOptions  # noqa: E402
+from trtqat.exporting.pipeline import export_onnx  # noqa: E402
 from trtqat.graph.improve import ImproveOptions  # noqa: E402
 from trtqat.graph.remove_quantization import remove_quantization  # noqa: E402
 from trtqat.graph_file.reading import read_model  # noqa: E402

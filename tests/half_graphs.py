@@ -11,9 +11,9 @@ import onnx
 import onnx_ir as ir
 from onnx import TensorProto, helper, numpy_helper
 
+from trtqat.exporting.verification.agreement import Agreement, verify_agreement
+from trtqat.exporting.verification.ranges import measure_largest
 from trtqat.graph.half.derive import HalfReport, derive_half
-from trtqat.runtime.onnx_agreement import Agreement, verify_agreement
-from trtqat.runtime.onnx_ranges import measure_largest
 from trtqat.tensors import Array
 
 FLOAT, HALF, INT8 = TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.INT8

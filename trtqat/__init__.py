@@ -38,9 +38,9 @@ if TYPE_CHECKING:
     from trtqat.evaluation.options import EvaluateOptions
     from trtqat.evaluation.report import Report
     from trtqat.evaluation.timing import LatencyOptions
-    from trtqat.export.checkpoint import load_state
-    from trtqat.export.loading import ModelSource, load_model
-    from trtqat.export.pipeline import ExportOptions, ExportResult, export_onnx
+    from trtqat.exporting.checkpoint import load_state
+    from trtqat.exporting.loading import ModelSource, load_model
+    from trtqat.exporting.pipeline import ExportOptions, ExportResult, export_onnx
     from trtqat.runtime.engine import Engine
     from trtqat.runtime.onnx_reference import OnnxModel
     from trtqat.runtime.pytorch import PyTorchModel
@@ -73,10 +73,10 @@ _HOMES = {
     "BuildResult": "trtqat.building.builder",
     "Engine": "trtqat.runtime.engine",
     "EvaluateOptions": "trtqat.evaluation.options",
-    "ExportOptions": "trtqat.export.pipeline",
-    "ExportResult": "trtqat.export.pipeline",
+    "ExportOptions": "trtqat.exporting.pipeline",
+    "ExportResult": "trtqat.exporting.pipeline",
     "LatencyOptions": "trtqat.evaluation.timing",
-    "ModelSource": "trtqat.export.loading",
+    "ModelSource": "trtqat.exporting.loading",
     "OnnxModel": "trtqat.runtime.onnx_reference",
     "PyTorchModel": "trtqat.runtime.pytorch",
     "Report": "trtqat.evaluation.report",
@@ -84,9 +84,9 @@ _HOMES = {
     "TrtqatError": "trtqat.errors",
     "build": "trtqat.building.builder",
     "evaluate": "trtqat.evaluation.evaluate",
-    "export_onnx": "trtqat.export.pipeline",
-    "load_model": "trtqat.export.loading",
-    "load_state": "trtqat.export.checkpoint",
+    "export_onnx": "trtqat.exporting.pipeline",
+    "load_model": "trtqat.exporting.loading",
+    "load_state": "trtqat.exporting.checkpoint",
     "open_dataset": "trtqat.data.dataset",
 }
 

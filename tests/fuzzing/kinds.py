@@ -117,8 +117,8 @@ def inspect_graph(file: Path, folder: Path) -> None:
 
 
 def export_graph(file: Path, folder: Path) -> None:
-    from trtqat.export.from_onnx import improve_onnx
-    from trtqat.export.options import ExportOptions
+    from trtqat.exporting.from_onnx import improve_onnx
+    from trtqat.exporting.options import ExportOptions
     from trtqat.graph.improve import ImproveOptions
 
     options = ExportOptions((), improve=ImproveOptions(repair=True))
@@ -229,7 +229,7 @@ def checkpoint() -> bytes:
 
 
 def load_checkpoint(file: Path, folder: Path) -> None:
-    from trtqat.export.loading import ModelSource, load_model
+    from trtqat.exporting.loading import ModelSource, load_model
 
     load_model(ModelSource("torch.nn:Linear", file, {"in_features": 6, "out_features": 4}))
 

@@ -15,8 +15,8 @@ from trtqat.evaluation.evaluate import evaluate
 from trtqat.evaluation.options import EvaluateOptions
 from trtqat.evaluation.protocol import Model
 from trtqat.evaluation.report import Report
-from trtqat.export.loading import ModelSource, load_model
-from trtqat.export.pipeline import ExportOptions, export_onnx
+from trtqat.exporting.loading import ModelSource, load_model
+from trtqat.exporting.pipeline import ExportOptions, export_onnx
 from trtqat.numerics import difference
 from trtqat.runtime.engine import Engine
 from trtqat.runtime.onnx_reference import OnnxModel

@@ -16,7 +16,7 @@ import pytest
 from tests import models
 from tests.gpu.workloads import ROOT, Artefacts, Build, trtqat
 from trtqat.errors import PlanError
-from trtqat.export.pipeline import ExportOptions, export_onnx
+from trtqat.exporting.pipeline import ExportOptions, export_onnx
 from trtqat.files import sha256_of
 from trtqat.runtime.engine import Engine
 

@@ -14,8 +14,8 @@ from tests import models
 from tests.gpu.workloads import VGG, VGG_INPUT, Build, trtqat
 from trtqat.data.dataset import open_dataset
 from trtqat.evaluation.step_drift import compare_steps, first_parting
-from trtqat.export.loading import ModelSource, load_model
-from trtqat.export.pipeline import ExportOptions, export_onnx
+from trtqat.exporting.loading import ModelSource, load_model
+from trtqat.exporting.pipeline import ExportOptions, export_onnx
 from trtqat.runtime.engine import Engine
 
 

@@ -17,8 +17,8 @@ from trtqat.evaluation.options import EvaluateOptions
 from trtqat.evaluation.running import run_models
 from trtqat.evaluation.timing import LatencyOptions
 from trtqat.evaluation.trtexec import Like
-from trtqat.export.loading import ModelSource, load_model
-from trtqat.export.pipeline import ExportOptions, export_onnx
+from trtqat.exporting.loading import ModelSource, load_model
+from trtqat.exporting.pipeline import ExportOptions, export_onnx
 from trtqat.numerics import difference, quantize
 from trtqat.runtime.engine import Engine
 from trtqat.runtime.onnx_reference import OnnxModel

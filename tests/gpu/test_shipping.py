@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from tests import models
 from tests.gpu.workloads import ROOT, trtqat
 from trtqat.errors import PlanError
-from trtqat.export.pipeline import ExportOptions, export_onnx
+from trtqat.exporting.pipeline import ExportOptions, export_onnx
 from trtqat.runtime.engine import Engine
 
 

@@ -16,9 +16,9 @@ from torch import nn
 from tests.models import EXAMPLES, Residual, quantizer
 from tests.toolkits import modelopt
 from trtqat.errors import ExportError, QuantizerError, SourceError
-from trtqat.export import pipeline
-from trtqat.export.options import Exporter, ExportOptions
-from trtqat.export.pipeline import export_onnx
+from trtqat.exporting import pipeline
+from trtqat.exporting.options import Exporter, ExportOptions
+from trtqat.exporting.pipeline import export_onnx
 from trtqat.graph.improve import ImproveOptions
 from trtqat.numerics import difference
 from trtqat.quant.silence import quiet_toolkit

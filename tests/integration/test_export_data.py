@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from trtqat.errors import DataError
-from trtqat.export.pipeline import ExportOptions, ExportResult, export_onnx
+from trtqat.exporting.pipeline import ExportOptions, ExportResult, export_onnx
 from trtqat.quant.training import calibrate, insert_quantizers
 from trtqat.tensors import TensorSpec
 

@@ -14,8 +14,8 @@ from torch import nn
 
 from tests.models import EXAMPLES
 from trtqat.errors import ExportError
-from trtqat.export.options import ExportOptions
-from trtqat.export.pipeline import export_onnx
+from trtqat.exporting.options import ExportOptions
+from trtqat.exporting.pipeline import export_onnx
 from trtqat.quant.silence import load_toolkit, quiet_toolkit
 from trtqat.quant.training import calibrate, insert_quantizers
 from trtqat.runtime.onnx_reference import OnnxModel

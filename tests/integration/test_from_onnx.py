@@ -11,8 +11,8 @@ from onnx import TensorProto
 
 from tests.graphs import Graph, batch_norm
 from trtqat.errors import SourceError
-from trtqat.export.from_onnx import improve_onnx
-from trtqat.export.options import ExportOptions, ExportResult
+from trtqat.exporting.from_onnx import improve_onnx
+from trtqat.exporting.options import ExportOptions, ExportResult
 from trtqat.runtime.onnx_reference import OnnxModel
 from trtqat.tensors import TensorSpec
 

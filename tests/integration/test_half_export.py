@@ -9,12 +9,12 @@ import pytest
 
 from tests.half_graphs import check_promises, serialize
 from tests.models import EXAMPLES
-from trtqat.export.pipeline import ExportOptions, export_onnx
+from trtqat.exporting.pipeline import ExportOptions, export_onnx
+from trtqat.exporting.verification.agreement import verify_agreement
+from trtqat.exporting.verification.ranges import measure_largest
 from trtqat.graph.half.derive import derive_half
 from trtqat.graph.improve import ImproveOptions
 from trtqat.graph.raise_opset import newest_opset, raise_opset
-from trtqat.runtime.onnx_agreement import verify_agreement
-from trtqat.runtime.onnx_ranges import measure_largest
 from trtqat.runtime.onnx_reference import OnnxModel
 from trtqat.tensors import Array
 

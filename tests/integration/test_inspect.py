@@ -14,8 +14,8 @@ from tests.graphs import Graph
 from tests.integration.test_cli import trtqat
 from tests.models import EXAMPLES
 from tests.plans import make_plan
-from trtqat.export.options import Exporter, ExportOptions
-from trtqat.export.pipeline import export_onnx
+from trtqat.exporting.options import Exporter, ExportOptions
+from trtqat.exporting.pipeline import export_onnx
 from trtqat.graph.improve import ImproveOptions
 from trtqat.graph.lint import RULES, lint
 from trtqat.graph_file.reading import read_model

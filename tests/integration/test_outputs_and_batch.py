@@ -16,10 +16,10 @@ from torch import nn
 from tests.toolkits import ao, ao_deprecated, ao_model, modelopt
 from trtqat.errors import SourceError
 from trtqat.evaluation.open import PyTorchSource, open_pytorch
-from trtqat.export.batch_dimension import check_batch_first
-from trtqat.export.loading import load_model
-from trtqat.export.options import Exporter, ExportOptions
-from trtqat.export.pipeline import export_onnx
+from trtqat.exporting.batch_dimension import check_batch_first
+from trtqat.exporting.loading import load_model
+from trtqat.exporting.options import Exporter, ExportOptions
+from trtqat.exporting.pipeline import export_onnx
 from trtqat.quant.quantizers import quantizers_of, read_quantizers
 from trtqat.quant.silence import quiet_toolkit
 from trtqat.quant.training import calibrate, insert_quantizers

@@ -14,13 +14,13 @@ from onnx import numpy_helper
 
 from tests.models import EXAMPLES
 from trtqat.errors import ExportError
-from trtqat.export import pipeline
-from trtqat.export.options import ExportOptions
-from trtqat.export.pipeline import export_onnx
-from trtqat.export.verification import verify_export
-from trtqat.runtime.onnx_agreement import Agreement
-from trtqat.runtime.onnx_cut import computed_tensors, cuts_of
-from trtqat.runtime.onnx_example import Example
+from trtqat.exporting import pipeline
+from trtqat.exporting.options import ExportOptions
+from trtqat.exporting.pipeline import export_onnx
+from trtqat.exporting.verification.agreement import Agreement
+from trtqat.exporting.verification.cut import computed_tensors, cuts_of
+from trtqat.exporting.verification.example import Example
+from trtqat.exporting.verification.words import verify_export
 from trtqat.runtime.onnx_reference import OnnxModel
 from trtqat.tensors import Array
 

@@ -20,7 +20,7 @@ from torch.optim.swa_utils import AveragedModel
 import trtqat
 from trtqat.errors import SourceError, UsageError
 from trtqat.evaluation.open import PyTorchSource, open_pytorch
-from trtqat.export.state_dicts import Wanted, find_state_dicts
+from trtqat.exporting.state_dicts import Wanted, find_state_dicts
 from trtqat.quant.training import calibrate, insert_quantizers
 
 State = dict[str, torch.Tensor]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tests import models
 from tests.graphs import Graph, batch_norm
-from trtqat.export.pipeline import ExportOptions, export_onnx
+from trtqat.exporting.pipeline import ExportOptions, export_onnx
 from trtqat.graph.exits import float_exits
 from trtqat.graph.macs import LayerSummary
 from trtqat.graph_file.reading import read_model

@@ -12,10 +12,10 @@ from onnx import helper, numpy_helper
 
 from tests.half_graphs import FLOAT, HALF, derive, graph, node, pair
 from trtqat.errors import ExportError, GraphError
+from trtqat.exporting.verification.rounding import round_everywhere
 from trtqat.graph.half.derive import derive_half
 from trtqat.graph.half.reasons import LIMIT
 from trtqat.runtime.onnx_reference import OnnxModel
-from trtqat.runtime.onnx_rounding import round_everywhere
 from trtqat.tensors import Array
 
 IMAGE = ("batch", 3, 8, 8)

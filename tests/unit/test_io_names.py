@@ -18,8 +18,8 @@ from tests import models
 from tests.plans import make_manifest, make_plan
 from trtqat.building.network import read_graph_file
 from trtqat.errors import DataError, PlanError, UsageError
-from trtqat.export.from_onnx import improve_onnx
-from trtqat.export.pipeline import ExportOptions, export_onnx
+from trtqat.exporting.from_onnx import improve_onnx
+from trtqat.exporting.pipeline import ExportOptions, export_onnx
 from trtqat.files import sha256_of
 from trtqat.io_names import (
     IO_NAMES,

@@ -15,7 +15,7 @@ from tests.unit.test_accuracy import Samples
 from trtqat.data.batches import Batch
 from trtqat.errors import GraphError
 from trtqat.evaluation.layer_drift import LayerDrift, compare_layers, first_drift
-from trtqat.export.pipeline import ExportOptions, export_onnx
+from trtqat.exporting.pipeline import ExportOptions, export_onnx
 
 
 class Images(Samples):

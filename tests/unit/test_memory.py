@@ -11,8 +11,8 @@ from tests.graphs import Graph
 from trtqat import memory
 from trtqat.data.synthetic import Random
 from trtqat.errors import UsageError
-from trtqat.export.from_onnx import improve_onnx
-from trtqat.export.options import ExportOptions
+from trtqat.exporting.from_onnx import improve_onnx
+from trtqat.exporting.options import ExportOptions
 from trtqat.tensors import TensorSpec, random_arrays
 
 HUGE = TensorSpec("x", (2, 2**20, 2**20))

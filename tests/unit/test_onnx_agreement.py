@@ -11,9 +11,9 @@ import pytest
 from onnx import helper, numpy_helper
 
 from trtqat.errors import ExportError, GraphError
-from trtqat.runtime.onnx_agreement import Agreement, verify_agreement
-from trtqat.runtime.onnx_example import HALF
-from trtqat.runtime.onnx_pieces import FP16, FP32, Tolerance
+from trtqat.exporting.verification.agreement import Agreement, verify_agreement
+from trtqat.exporting.verification.example import HALF
+from trtqat.exporting.verification.pieces import FP16, FP32, Tolerance
 from trtqat.tensors import Array
 
 FLOAT = onnx.TensorProto.FLOAT

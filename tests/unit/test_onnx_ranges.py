@@ -8,10 +8,10 @@ import pytest
 
 from tests.half_graphs import FLOAT, HALF, graph, node, serialize
 from trtqat.errors import ExportError, GraphError
-from trtqat.runtime.onnx_agreement import verify_agreement
-from trtqat.runtime.onnx_ranges import measure_largest
+from trtqat.exporting.verification.agreement import verify_agreement
+from trtqat.exporting.verification.ranges import measure_largest
+from trtqat.exporting.verification.rounding import round_everywhere
 from trtqat.runtime.onnx_reference import OnnxModel
-from trtqat.runtime.onnx_rounding import round_everywhere
 from trtqat.tensors import Array
 
 X = {"x": ("batch", 4)}

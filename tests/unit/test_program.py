@@ -13,8 +13,8 @@ from torch import fx, nn
 from torch.ao.quantization.fx import _decomposed as registers_operators  # noqa: F401
 
 from trtqat.errors import QuantizerError, SourceError
-from trtqat.export.loading import ModelSource, load_model
-from trtqat.export.program import program_module
+from trtqat.exporting.loading import ModelSource, load_model
+from trtqat.exporting.program import program_module
 from trtqat.quant.fake_quantize import FakeQuantize
 from trtqat.quant.quantizers import read_quantizers
 

@@ -19,8 +19,8 @@ from trtqat.data.dataset import first
 from trtqat.errors import UsageError
 from trtqat.evaluation.options import EvaluateOptions
 from trtqat.evaluation.timing import LatencyOptions
-from trtqat.export.from_onnx import improve_onnx
-from trtqat.export.pipeline import ExportOptions, ExportResult, export_onnx
+from trtqat.exporting.from_onnx import improve_onnx
+from trtqat.exporting.pipeline import ExportOptions, ExportResult, export_onnx
 from trtqat.extras import install
 from trtqat.quant.training import insert_quantizers
 from trtqat.runtime.onnx_reference import OnnxModel

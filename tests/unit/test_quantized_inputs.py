@@ -19,9 +19,9 @@ from torch import nn
 
 from tests import models
 from trtqat.errors import GraphError, UsageError
-from trtqat.export.from_onnx import improve_onnx
-from trtqat.export.pipeline import ExportOptions, export_onnx
-from trtqat.export.quantized_input import with_quantized_inputs
+from trtqat.exporting.from_onnx import improve_onnx
+from trtqat.exporting.pipeline import ExportOptions, export_onnx
+from trtqat.exporting.quantized_input import with_quantized_inputs
 from trtqat.graph.quantized_inputs import take_codes
 from trtqat.graph.remove_quantization import remove_quantization
 from trtqat.graph_file.reading import read_model

@@ -15,9 +15,9 @@ import torch
 from tests.graphs import Graph, batch_norm
 from trtqat.building.network import read_graph_file
 from trtqat.errors import ExportError, UsageError
-from trtqat.export.from_onnx import improve_onnx
-from trtqat.export.options import ExportOptions
-from trtqat.export.pipeline import export_onnx
+from trtqat.exporting.from_onnx import improve_onnx
+from trtqat.exporting.options import ExportOptions
+from trtqat.exporting.pipeline import export_onnx
 from trtqat.files import write_together
 from trtqat.graph.improve import ImproveOptions
 from trtqat.graph_file.hashing import graph_sha256
@@ -111,7 +111,7 @@ def test_nothing_is_left_after_a_failure(
         assert list(temporary.iterdir())
         raise ExportError("It differs.")
 
-    monkeypatch.setattr("trtqat.export.from_onnx.verify_agreement", fails)
+    monkeypatch.setattr("trtqat.exporting.from_onnx.verify_agreement", fails)
     with pytest.raises(ExportError):
         improve_onnx(source(tmp_path), tmp_path / "out.onnx", ExportOptions(()))
     assert not list(temporary.iterdir())

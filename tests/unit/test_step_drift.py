@@ -28,7 +28,7 @@ from trtqat.evaluation.step_drift import (
     compare_steps,
     first_parting,
 )
-from trtqat.export.pipeline import ExportOptions, export_onnx
+from trtqat.exporting.pipeline import ExportOptions, export_onnx
 from trtqat.graph.improve import ImproveOptions
 from trtqat.runtime.pytorch import PyTorchModel
 from trtqat.tensors import TensorSpec

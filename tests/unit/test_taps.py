@@ -10,7 +10,7 @@ import onnx_ir as ir
 import pytest
 
 from tests import models
-from trtqat.export.pipeline import ExportOptions, export_onnx
+from trtqat.exporting.pipeline import ExportOptions, export_onnx
 from trtqat.graph.taps import Tap, tap
 from trtqat.graph_file.reading import read_model
 from trtqat.numerics import quantize

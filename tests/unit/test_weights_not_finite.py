@@ -10,9 +10,9 @@ import torch
 
 from tests.graphs import Graph, batch_norm
 from trtqat.errors import GraphError, SourceError
-from trtqat.export.finite import check_finite_parameters
-from trtqat.export.from_onnx import improve_onnx
-from trtqat.export.options import ExportOptions
+from trtqat.exporting.finite import check_finite_parameters
+from trtqat.exporting.from_onnx import improve_onnx
+from trtqat.exporting.options import ExportOptions
 from trtqat.graph.lint import lint
 from trtqat.graph_file.reading import read_model
 from trtqat.tensors import Array

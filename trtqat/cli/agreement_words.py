@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from trtqat.runtime.onnx_agreement import Agreement
+    from trtqat.exporting.verification.agreement import Agreement
 
 # A model that amplifies rounding is about as far from itself; chance is worth a factor of two.
 _SIMILAR_DB = 6.0

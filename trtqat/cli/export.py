@@ -30,8 +30,8 @@ from trtqat.errors import GateError, UsageError
 from trtqat.files import is_onnx
 
 if TYPE_CHECKING:
-    from trtqat.export.loading import ModelSource
-    from trtqat.export.options import ExportOptions, ExportResult
+    from trtqat.exporting.loading import ModelSource
+    from trtqat.exporting.options import ExportOptions, ExportResult
 
 
 _LOG = logging.getLogger(__name__)
@@ -163,7 +163,7 @@ def export(
         for module in ("onnx", "onnx_ir", "onnxruntime", *torch):
             require(module, extra="export", purpose="Exporting a model")
 
-        from trtqat.export.options import ExportOptions
+        from trtqat.exporting.options import ExportOptions
         from trtqat.graph.improve import ImproveOptions
         from trtqat.tensors import parse_tensor_spec
 
@@ -191,11 +191,11 @@ def export(
                     f"'{source}' is an ONNX file; its batch stays as it is, and nothing is traced.",
                     "Leave out --static-batch and --exporter.",
                 )
-            from trtqat.export.from_onnx import improve_onnx
+            from trtqat.exporting.from_onnx import improve_onnx
 
             result = improve_onnx(Path(source), output, options)
         else:
-            from trtqat.export.loading import ModelSource, parse_factory_args
+            from trtqat.exporting.loading import ModelSource, parse_factory_args
 
             of = ModelSource(source, checkpoint, parse_factory_args(factory_arg or []), ema)
             result = _export_model(of, output, options)
@@ -209,8 +209,8 @@ def export(
 
 
 def _export_model(source: ModelSource, output: Path, options: ExportOptions) -> ExportResult:
-    from trtqat.export.loading import load_model
-    from trtqat.export.pipeline import export_onnx
+    from trtqat.exporting.loading import load_model
+    from trtqat.exporting.pipeline import export_onnx
 
     return export_onnx(load_model(source), output, options, provenance=source.describe())
 

@@ -72,6 +72,7 @@ def compare_layers(
         InferenceError: ONNX Runtime failed.
         MissingError: onnx or ONNX Runtime is not installed.
     """
+    from trtqat.exporting.verification.ranges import with_outputs
     from trtqat.graph.exits import fused_output
     from trtqat.graph.lint import rules_by_place
     from trtqat.graph.paths import gather
@@ -79,7 +80,6 @@ def compare_layers(
     from trtqat.graph.view import GraphView
     from trtqat.graph_file.reading import read_model
     from trtqat.graph_file.serialized import derived, parse, serialize, temporary_graphs
-    from trtqat.runtime.onnx_ranges import with_outputs
 
     model, plain = read_model(graph), read_model(graph)
     rules = rules_by_place(model)

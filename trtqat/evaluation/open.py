@@ -129,8 +129,8 @@ def open_pytorch(
             "The PyTorch baseline needs a GPU, and this PyTorch sees none.",
             "Install a CUDA build of PyTorch, or leave out --baseline.",
         )
-    from trtqat.export.loading import ModelSource, load_model, parse_factory_args
-    from trtqat.export.samples import order_inputs
+    from trtqat.exporting.loading import ModelSource, load_model, parse_factory_args
+    from trtqat.exporting.samples import order_inputs
     from trtqat.quant.absence import check_not_converted
     from trtqat.quant.quantizers import read_quantizers
     from trtqat.runtime.pytorch import PyTorchModel

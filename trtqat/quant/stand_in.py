@@ -1,4 +1,4 @@
-"""Reads trtqat's own ``FakeQuantize``, as export/program.py puts it into a program."""
+"""Reads trtqat's own ``FakeQuantize``, as exporting/program.py puts it into a program."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ A strongly typed network computes in the types that the graph says. What is not 
 FP16, except where its *measured* values do not allow it:
 
 1. A node stays FP32 for the reasons in ``reasons``, found in the greatest magnitudes
-   of the FP32 graph's tensors (``runtime.onnx_ranges``), not guessed from operators.
+   of the FP32 graph's tensors (``exporting.verification.ranges``), not guessed from operators.
 2. INT8 weights keep their codes: float weights become the codes of the FP32 graph first
    (``quantize_weights``). Rounding weight and scale before the division would move some.
 3. A scale that FP16 cannot hold (0, infinite or subnormal in it) keeps FP32: its Q and DQ, and
@@ -89,7 +89,7 @@ def derive_half(model: ir.Model, largest: Mapping[str, float]) -> HalfReport:
     Args:
         model: FP32 with explicit Q/DQ, opset 19 or newer.
         largest: Greatest magnitude of every float32 tensor that the graph takes or computes,
-            by name, as ``runtime.onnx_ranges.measure_largest`` finds it. A node with a tensor
+            by name, as ``exporting.verification.ranges.measure_largest`` finds it. A node with a tensor
             that is not in it stays FP32.
 
     Raises:

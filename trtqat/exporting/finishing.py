@@ -13,7 +13,8 @@ from typing import Any
 import onnx_ir as ir
 
 import trtqat
-from trtqat.export.options import ExportResult, HalfResult
+from trtqat.exporting.options import ExportResult, HalfResult
+from trtqat.exporting.verification.agreement import Agreement
 from trtqat.files import write_atomically, write_together
 from trtqat.graph import METADATA_KEY, QUANTIZED_INPUTS
 from trtqat.graph.fold_weight_moves import FoldedMoves
@@ -23,7 +24,6 @@ from trtqat.graph.macs import summarize
 from trtqat.graph_file.names import io_names_of
 from trtqat.graph_file.serialized import files_of, is_large, serialized
 from trtqat.io_names import IO_NAMES, record_of
-from trtqat.runtime.onnx_agreement import Agreement
 
 
 def finish(

@@ -9,7 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from trtqat.errors import ExportError, GraphError, UsageError
-from trtqat.export.options import ExportOptions
+from trtqat.exporting.options import ExportOptions
 from trtqat.graph import QUANTIZED_INPUTS
 from trtqat.graph.quantized_inputs import recorded_scales, take_codes
 from trtqat.graph.repair.move_pairs import move_pairs

@@ -14,13 +14,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from trtqat.errors import ExportError
+from trtqat.exporting.verification import cut as onnx_cut
+from trtqat.exporting.verification.cut import Cut
+from trtqat.exporting.verification.example import Example, Passed, Words
+from trtqat.exporting.verification.rounding import nudged
 from trtqat.graph_file.serialized import Serialized, derived, parse
 from trtqat.numerics import signal_and_error, sqnr_db
-from trtqat.runtime import onnx_cut
-from trtqat.runtime.onnx_cut import Cut
-from trtqat.runtime.onnx_example import Example, Passed, Words
 from trtqat.runtime.onnx_reference import OnnxModel
-from trtqat.runtime.onnx_rounding import nudged
 from trtqat.tensors import Array
 
 # A piece may be ill-conditioned: it is asked for what a changed rounding leaves of it, less a

@@ -16,7 +16,7 @@ from torch.onnx import utils
 from torch.onnx.symbolic_helper import parse_args
 
 from trtqat.errors import QuantizerError
-from trtqat.export.script_outputs import own_path
+from trtqat.exporting.script_outputs import own_path
 from trtqat.graph.expand_fake_quantize import DOMAIN, OP_TYPE
 from trtqat.quant.fake_quantize import PER_TENSOR
 from trtqat.quant.state import codes_without_zero_point

@@ -8,8 +8,8 @@ import numpy as np
 import onnx
 
 from trtqat.errors import GraphError
+from trtqat.exporting.verification.cut import Cut, along, cut, cuts_of, tapped
 from trtqat.graph_file.serialized import Serialized, derived, parse
-from trtqat.runtime.onnx_cut import Cut, along, cut, cuts_of, tapped
 from trtqat.runtime.onnx_reference import OnnxModel
 from trtqat.tensors import Array, Arrays
 

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Literal
 
 from trtqat.checks import check_choice, check_kind
+from trtqat.exporting.verification.agreement import MIN_SQNR_DB, Agreement
 from trtqat.graph.fold_batch_norm import FoldedBatchNorms
 from trtqat.graph.half.derive import HalfReport
 from trtqat.graph.improve import Improvements, ImproveOptions
 from trtqat.graph.lint.finding import Finding
 from trtqat.graph.macs import GraphSummary
-from trtqat.runtime.onnx_agreement import MIN_SQNR_DB, Agreement
 from trtqat.tensors import TensorSpec
 
 Exporter = Literal["auto", "dynamo", "torchscript"]
@@ -32,7 +32,7 @@ class ExportOptions:
         precision: Type of what is not quantized; ``fp16`` for strongly typed TensorRT.
         quantized_input: Whether inputs arrive as INT8 codes.
         min_sqnr_db: Agreement with the fake-quantized model end to end, below which the graph
-            must agree piece by piece (``runtime.onnx_agreement``).
+            must agree piece by piece (``exporting.verification.agreement``).
         data: What the graph is verified with and FP16 ranges are measured on, as ``--data`` names
             it (``data.dataset.open_dataset``). Random numbers if there is none.
         seed: For random samples.

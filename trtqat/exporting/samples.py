@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from trtqat.errors import ExportError, SourceError, TrtqatError, first_line
-from trtqat.export.batches import random_batch, sized
+from trtqat.exporting.batches import random_batch, sized
 from trtqat.quant.module_by_module import module_by_module
 from trtqat.runtime.pytorch_hooks import watched
 from trtqat.runtime.pytorch_outputs import name_outputs, notes_on_names

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 
 from trtqat.errors import ExportError
+from trtqat.exporting.verification.example import Passed
 from trtqat.graph.expand_fake_quantize import ExpandedPairs
 from trtqat.quant.quantizers import Quantizer
-from trtqat.runtime.onnx_example import Passed
 from trtqat.runtime.pytorch_hooks import Forward, wrapped_forwards
 from trtqat.tensors import Array
 

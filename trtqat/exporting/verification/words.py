@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from trtqat.exporting.verification.agreement import MIN_SQNR_DB, Agreement, verify
+from trtqat.exporting.verification.example import Example, Words
+from trtqat.exporting.verification.pieces import FP32
 from trtqat.graph_file.serialized import Serialized
-from trtqat.runtime.onnx_agreement import MIN_SQNR_DB, Agreement, verify
-from trtqat.runtime.onnx_example import Example, Words
-from trtqat.runtime.onnx_pieces import FP32
 
 _WORDS = Words(
     "The graph",

@@ -22,10 +22,10 @@ import onnx_ir as ir
 import torch
 
 from trtqat.errors import ExportError, TrtqatError, UsageError, first_line
-from trtqat.export.options import Exporter
-from trtqat.export.samples import Samples
-from trtqat.export.script_outputs import is_dict_script, restore_paths, returning_values
-from trtqat.export.symbolics import registered_symbolics
+from trtqat.exporting.options import Exporter
+from trtqat.exporting.samples import Samples
+from trtqat.exporting.script_outputs import is_dict_script, restore_paths, returning_values
+from trtqat.exporting.symbolics import registered_symbolics
 from trtqat.graph.expand_fake_quantize import DOMAIN, OP_TYPE
 from trtqat.graph_file.reading import load_traced
 from trtqat.user_code import exits_told

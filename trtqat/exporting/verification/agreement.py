@@ -16,14 +16,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from trtqat.errors import ExportError, GraphError
+from trtqat.exporting.verification.cut import computed_tensors, cuts_of, nudged, tapped
+from trtqat.exporting.verification.example import HALF, Example, Passed, Words, begun
+from trtqat.exporting.verification.pieces import FP16, ROUNDINGS, Pieces, Tolerance, compare_pieces
+from trtqat.exporting.verification.rounding import nudged as nudged_inputs
+from trtqat.exporting.verification.rounding import round_everywhere
 from trtqat.graph_file.serialized import Serialized, derived, parse
 from trtqat.numerics import difference
-from trtqat.runtime.onnx_cut import computed_tensors, cuts_of, nudged, tapped
-from trtqat.runtime.onnx_example import HALF, Example, Passed, Words, begun
-from trtqat.runtime.onnx_pieces import FP16, ROUNDINGS, Pieces, Tolerance, compare_pieces
 from trtqat.runtime.onnx_reference import OnnxModel
-from trtqat.runtime.onnx_rounding import nudged as nudged_inputs
-from trtqat.runtime.onnx_rounding import round_everywhere
 from trtqat.tensors import Array, Arrays
 
 # End to end: sums in another order flip single INT8 codes, 25 to 45 dB were measured on VGG-16.

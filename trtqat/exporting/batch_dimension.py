@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from trtqat.errors import ExportError, SourceError
-from trtqat.export.samples import Samples, random_samples, run_model
+from trtqat.exporting.samples import Samples, random_samples, run_model
 from trtqat.tensors import Array, TensorSpec
 
 _BATCH = 2

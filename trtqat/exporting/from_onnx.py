@@ -15,11 +15,14 @@ import numpy as np
 import onnx_ir as ir
 
 from trtqat.errors import GraphError, SourceError, UsageError
-from trtqat.export.batches import in_batches, notes_on_ranges, random_batch, read_samples, taken
-from trtqat.export.finishing import finish
-from trtqat.export.options import ExportOptions, ExportResult
-from trtqat.export.precision import check_opset, in_precision
-from trtqat.export.quantized_input import check_quantized_input, codes_of, with_quantized_inputs
+from trtqat.exporting.batches import in_batches, notes_on_ranges, random_batch, read_samples, taken
+from trtqat.exporting.finishing import finish
+from trtqat.exporting.options import ExportOptions, ExportResult
+from trtqat.exporting.precision import check_opset, in_precision
+from trtqat.exporting.quantized_input import check_quantized_input, codes_of, with_quantized_inputs
+from trtqat.exporting.verification.agreement import verify_agreement
+from trtqat.exporting.verification.example import Words
+from trtqat.exporting.verification.pieces import FP32
 from trtqat.files import check_writable
 from trtqat.graph.canonical import IR_VERSION_OF_OPSET_17, tidy
 from trtqat.graph.finite import check_finite
@@ -33,9 +36,6 @@ from trtqat.graph.view import GraphView
 from trtqat.graph_file.hashing import graph_sha256
 from trtqat.graph_file.reading import external_files, read_model
 from trtqat.graph_file.serialized import serialize, temporary_graphs, weights_beside
-from trtqat.runtime.onnx_agreement import verify_agreement
-from trtqat.runtime.onnx_example import Words
-from trtqat.runtime.onnx_pieces import FP32
 from trtqat.tensors import DYNAMIC, Array, TensorSpec, specs_by_name
 
 _BATCH_SIZES = (2, 1, 3)

@@ -17,8 +17,8 @@ import torch
 
 from trtqat.checks import check_kind
 from trtqat.errors import SourceError, UsageError
-from trtqat.export.checkpoint import load_state
-from trtqat.export.program import load_program, program_module
+from trtqat.exporting.checkpoint import load_state
+from trtqat.exporting.program import load_program, program_module
 from trtqat.files import sha256_of
 from trtqat.pointers import is_pointer, load_pointer
 from trtqat.quant.silence import quiet_toolkit

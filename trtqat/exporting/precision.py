@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import onnx_ir as ir
 
 from trtqat.errors import UsageError
-from trtqat.export.options import ExportOptions, HalfResult
+from trtqat.exporting.options import ExportOptions, HalfResult
+from trtqat.exporting.verification.agreement import verify_agreement
+from trtqat.exporting.verification.ranges import measure_with_ranges
 from trtqat.graph.half.derive import derive_half
 from trtqat.graph.raise_opset import HALF_OPSET, newest_opset, raise_opset
 from trtqat.graph_file.serialized import serialize
-from trtqat.runtime.onnx_agreement import verify_agreement
-from trtqat.runtime.onnx_ranges import measure_with_ranges
 from trtqat.tensors import Arrays
 
 # Every onnx and ONNX Runtime that the extras allow writes and runs this one.

@@ -13,7 +13,7 @@ from typing import Any
 import onnx_ir as ir
 import torch
 
-from trtqat.export.samples import Samples
+from trtqat.exporting.samples import Samples
 
 INNER = "returns_dict"
 

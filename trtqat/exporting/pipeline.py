@@ -19,9 +19,9 @@ import onnx_ir as ir
 import torch
 
 from trtqat.errors import ExportError, SourceError, TrtqatError
-from trtqat.export import samples as sampling
-from trtqat.export.batch_dimension import check_batch_first
-from trtqat.export.batches import (
+from trtqat.exporting import samples as sampling
+from trtqat.exporting.batch_dimension import check_batch_first
+from trtqat.exporting.batches import (
     in_batches,
     notes_on_ranges,
     random_batch,
@@ -29,20 +29,21 @@ from trtqat.export.batches import (
     sized,
     taken,
 )
-from trtqat.export.counting import check_count
-from trtqat.export.finishing import finish
-from trtqat.export.finite import check_finite_parameters
-from trtqat.export.options import Exporter, ExportOptions, ExportResult
-from trtqat.export.precision import check_opset, in_precision
-from trtqat.export.quantized_input import check_quantized_input, with_quantized_inputs
-from trtqat.export.recording import (
+from trtqat.exporting.counting import check_count
+from trtqat.exporting.finishing import finish
+from trtqat.exporting.finite import check_finite_parameters
+from trtqat.exporting.options import Exporter, ExportOptions, ExportResult
+from trtqat.exporting.precision import check_opset, in_precision
+from trtqat.exporting.quantized_input import check_quantized_input, with_quantized_inputs
+from trtqat.exporting.recording import (
     checked_quantizers,
     input_amaxes,
     passed_at,
     recorded_calls,
 )
-from trtqat.export.tracing import trace
-from trtqat.export.verification import verify_export
+from trtqat.exporting.tracing import trace
+from trtqat.exporting.verification.example import Example
+from trtqat.exporting.verification.words import verify_export
 from trtqat.files import check_writable
 from trtqat.graph import QUANTIZERS
 from trtqat.graph.canonical import canonicalize
@@ -54,7 +55,6 @@ from trtqat.quant.absence import check_has_active, check_not_converted
 from trtqat.quant.module_by_module import module_by_module
 from trtqat.quant.quantizers import Quantizer, quantizers_of, read_quantizers, replaced_quantizers
 from trtqat.quant.silence import quiet_toolkit
-from trtqat.runtime.onnx_example import Example
 from trtqat.tensors import Array, Arrays, TensorSpec
 from trtqat.user_code import user_code
 

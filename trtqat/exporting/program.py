@@ -18,7 +18,7 @@ import torch
 from torch import fx
 
 from trtqat.errors import SourceError, first_line
-from trtqat.export.fake_quantize_nodes import arguments, replace_fake_quantization
+from trtqat.exporting.fake_quantize_nodes import arguments, replace_fake_quantization
 
 _ATEN = torch.ops.aten
 
