@@ -35,7 +35,7 @@ from trtqat.evaluation.report import Report
 from trtqat.files import sha256_of
 from trtqat.io_names import IoNames, record_of
 from trtqat.runtime.engine_names import names_of_engine
-from trtqat.runtime.onnx_reference import OnnxModel
+from trtqat.runtime.onnx_runtime import OnnxModel
 from trtqat.runtime.pytorch import PyTorchModel
 from trtqat.tensors import Array, Arrays, TensorSpec
 

@@ -52,7 +52,7 @@ def open_model(
                 f"'{path}' is a graph; --trust, --runtime and --weights are for engines.",
                 "Leave them out.",
             )
-        from trtqat.runtime.onnx_reference import OnnxModel
+        from trtqat.runtime.onnx_runtime import OnnxModel
 
         return OnnxModel(path)
     from trtqat.runtime.engine import Engine

@@ -137,7 +137,7 @@ def open_steps(
     if reference:
         if model.device == "cpu":
             raise UsageError(f"'{path}' is a graph; --reference is for engines.", "Leave it out.")
-        from trtqat.runtime.onnx_reference import OnnxModel
+        from trtqat.runtime.onnx_runtime import OnnxModel
 
         found = OnnxModel(find_graph(model, path, graph), as_written=True)
         found.name += " on ONNX Runtime"

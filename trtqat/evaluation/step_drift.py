@@ -161,7 +161,7 @@ def compare_steps(
     from trtqat.graph_file.names import io_names_of
     from trtqat.graph_file.reading import read_model
     from trtqat.graph_file.serialized import serialize, temporary_graphs
-    from trtqat.runtime.onnx_reference import OnnxModel
+    from trtqat.runtime.onnx_runtime import OnnxModel
 
     model = read_model(graph)
     names = replace(io_names_of(model), model=graph.name)

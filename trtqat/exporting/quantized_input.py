@@ -15,7 +15,7 @@ from trtqat.graph.quantized_inputs import recorded_scales, take_codes
 from trtqat.graph.repair.move_pairs import move_pairs
 from trtqat.graph_file.serialized import serialize
 from trtqat.numerics import quantize
-from trtqat.runtime.onnx_reference import OnnxModel
+from trtqat.runtime.onnx_runtime import OnnxModel
 from trtqat.tensors import Arrays
 
 _LOG = logging.getLogger(__name__)

@@ -36,7 +36,7 @@ from trtqat.graph.pairs import (
     quantize_array,
 )
 from trtqat.graph.weights import Weights
-from trtqat.runtime.onnx_reference import OnnxModel
+from trtqat.runtime.onnx_runtime import OnnxModel
 from trtqat.tensors import Array
 
 

@@ -22,8 +22,8 @@ from trtqat.host.tensorrt_library import (
 )
 from trtqat.io_names import in_order
 from trtqat.plan.manifest import ProfileShapes
+from trtqat.provenance import recorded_quantizers
 from trtqat.runtime.engine_names import names_of_engine
-from trtqat.runtime.export_record import recorded_quantizers
 from trtqat.runtime.host_quantizer import open_quantizer
 from trtqat.runtime.input_codes import input_scales, with_float_inputs
 from trtqat.runtime.refit import check_weights, refit

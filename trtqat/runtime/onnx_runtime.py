@@ -16,7 +16,7 @@ from trtqat.errors import GraphError, InferenceError, first_line
 from trtqat.extras import require
 from trtqat.graph import METADATA_KEY
 from trtqat.io_names import in_order, names_of_graph
-from trtqat.runtime.export_record import recorded_quantizers
+from trtqat.provenance import recorded_quantizers
 from trtqat.runtime.input_codes import input_scales, quantize_inputs, with_float_inputs
 from trtqat.tensors import DYNAMIC, Array, Arrays, TensorSpec, io_in_words
 
