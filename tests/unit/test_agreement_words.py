@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from trtqat.cli.agreement_words import describe_agreement
 from trtqat.exporting.verification.agreement import Agreement, OutputAgreement
 from trtqat.exporting.verification.pieces import Pieces
+from trtqat.report.agreement_words import describe_agreement
 
 Y = OutputAgreement("y", (2, 5), 8.6, 0.5)
 FOUND = Agreement((2, 1, 3), 8.6, "output 'y', batch 0, position 1", 0.5, (Y,), 30)

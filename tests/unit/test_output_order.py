@@ -23,17 +23,17 @@ from torch import nn
 
 from tests.plans import make_manifest, make_plan
 from trtqat.cli.console import print_json
-from trtqat.cli.report_words import report_tables
 from trtqat.data.batches import Batch, check_range
 from trtqat.errors import DataError, GateError, UsageError
 from trtqat.evaluation.evaluate import evaluate
 from trtqat.evaluation.options import EvaluateOptions
-from trtqat.evaluation.page import render_page
 from trtqat.evaluation.protocol import Session
 from trtqat.evaluation.recorded import read_baseline
 from trtqat.evaluation.report import Report
 from trtqat.files import sha256_of
 from trtqat.io_names import IoNames, record_of
+from trtqat.report.page import render_page
+from trtqat.report.report_words import report_tables
 from trtqat.runtime.engine_names import names_of_engine
 from trtqat.runtime.onnx_runtime import OnnxModel
 from trtqat.runtime.pytorch import PyTorchModel

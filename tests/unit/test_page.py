@@ -17,19 +17,19 @@ from hypothesis import strategies as st
 
 from tests.unit.test_accuracy import NumpyModel, Samples, make_samples
 from tests.unit.test_evaluate import QUICK, one_of_twenty_wrong
-from trtqat.cli.report_words import answers, report_tables
-from trtqat.evaluation.charts import bars, curve, distribution, histogram
 from trtqat.evaluation.drift import Drift
 from trtqat.evaluation.evaluate import evaluate
 from trtqat.evaluation.layer_drift import LayerDrift
 from trtqat.evaluation.layers import layer_times
 from trtqat.evaluation.options import EvaluateOptions
-from trtqat.evaluation.page import render_page, verdict
 from trtqat.evaluation.report import Report
 from trtqat.evaluation.step_drift import Parting, Probe, StepDrift, TensorDrift
 from trtqat.inspection.engine_layers import Inspection
 from trtqat.inspection.inspector import parse_information
 from trtqat.inspection.layer_times import LayerTimes
+from trtqat.report.charts import bars, curve, distribution, histogram
+from trtqat.report.page import render_page, verdict
+from trtqat.report.report_words import answers, report_tables
 from trtqat.tensors import Array
 
 DATA_8_6 = Path(__file__).parents[1] / "data/inspector-8.6"

@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 
 from tests.unit.test_accuracy import NumpyModel, Samples, make_samples
 from tests.unit.test_evaluate import QUICK, one_of_twenty_wrong
-from trtqat.cli.report_words import report_tables
 from trtqat.errors import DataError, GateError, UsageError
 from trtqat.evaluation.evaluate import evaluate
 from trtqat.evaluation.options import EvaluateOptions
 from trtqat.evaluation.recorded import pack, read_baseline, unpack
 from trtqat.evaluation.report import Report
+from trtqat.report.report_words import report_tables
 
 X, _ = make_samples(20)
 LABELS = X.argmax(axis=1)

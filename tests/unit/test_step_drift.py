@@ -18,7 +18,6 @@ from torch import nn
 
 from tests import models
 from tests.unit.test_layer_drift import Images, exported
-from trtqat.cli.drift_words import drift_answers
 from trtqat.errors import DataError
 from trtqat.evaluation.drift import Drift
 from trtqat.evaluation.step_drift import (
@@ -30,6 +29,7 @@ from trtqat.evaluation.step_drift import (
 )
 from trtqat.exporting.pipeline import ExportOptions, export_onnx
 from trtqat.graph.improve import ImproveOptions
+from trtqat.report.drift_words import drift_answers
 from trtqat.runtime.pytorch import PyTorchModel
 from trtqat.tensors import TensorSpec
 

@@ -17,8 +17,8 @@ from trtqat.cli.console import (
     print_json,
     say,
 )
-from trtqat.cli.graph_words import check_int8, coverage_record, describe_coverage
 from trtqat.errors import InferenceError, UsageError
+from trtqat.report.graph_words import check_int8, coverage_record, describe_coverage
 
 
 def build(

@@ -29,13 +29,13 @@ from trtqat.cli.console import (
     progress_bar,
     say,
 )
-from trtqat.cli.report_words import answers, report_tables, where_measured
 from trtqat.errors import UsageError
 from trtqat.files import is_onnx, write_atomically
+from trtqat.report.report_words import answers, report_tables, where_measured
 
 if TYPE_CHECKING:
-    from trtqat.cli.drift_words import Table
     from trtqat.evaluation.report import Report
+    from trtqat.report.drift_words import Table
 
 
 class BaselinePrecision(str, Enum):
@@ -212,7 +212,6 @@ def evaluate(
         from trtqat.evaluation.evaluate import evaluate as measure
         from trtqat.evaluation.open import PyTorchSource, open_model, open_pytorch
         from trtqat.evaluation.options import EvaluateOptions
-        from trtqat.evaluation.page import render_page
         from trtqat.evaluation.recorded import read_baseline
         from trtqat.evaluation.rivals import (
             RivalOptions,
@@ -223,6 +222,7 @@ def evaluate(
         )
         from trtqat.evaluation.sweep import parse_batch_sizes
         from trtqat.evaluation.timing import LatencyOptions
+        from trtqat.report.page import render_page
 
         sizes = parse_batch_sizes(batch_size)
         if baseline is not None and baseline_report is not None:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from trtqat.cli.agreement_words import describe_agreement
 from trtqat.cli.console import (
     CheckpointOption,
     EmaOption,
@@ -25,9 +24,10 @@ from trtqat.cli.console import (
     print_json,
     say,
 )
-from trtqat.cli.graph_words import describe_findings, describe_summary
 from trtqat.errors import GateError, UsageError
 from trtqat.files import is_onnx
+from trtqat.report.agreement_words import describe_agreement
+from trtqat.report.graph_words import describe_findings, describe_summary
 
 if TYPE_CHECKING:
     from trtqat.exporting.loading import ModelSource

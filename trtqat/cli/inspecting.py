@@ -20,15 +20,15 @@ from trtqat.cli.console import (
     print_json,
     say,
 )
-from trtqat.cli.graph_words import (
-    describe_findings,
-    describe_summary,
-    explain,
-)
 from trtqat.cli.inspecting_engine import inspect_layers, inspect_plan
 from trtqat.errors import GateError, UsageError
 from trtqat.extras import require
 from trtqat.files import is_onnx, open_input
+from trtqat.report.graph_words import (
+    describe_findings,
+    describe_summary,
+    explain,
+)
 
 _PLACES = 5
 

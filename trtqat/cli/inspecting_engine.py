@@ -7,14 +7,14 @@ from json import dumps
 from pathlib import Path
 
 from trtqat.cli.console import print_json, print_table, say
-from trtqat.cli.graph_words import (
+from trtqat.errors import UsageError
+from trtqat.report.graph_words import (
     check_int8,
     coverage_record,
     coverage_table,
     describe_coverage,
 )
-from trtqat.cli.roofline_words import describe_roofline, roofline_record, roofline_table
-from trtqat.errors import UsageError
+from trtqat.report.roofline_words import describe_roofline, roofline_record, roofline_table
 
 
 def inspect_layers(

@@ -6,13 +6,13 @@ import math
 from collections.abc import Sequence
 
 import trtqat
-from trtqat.evaluation.charts import bars, curve, distribution, histogram
 from trtqat.evaluation.drift import Drift
 from trtqat.evaluation.layers import LayerTime
 from trtqat.evaluation.report import Report
 from trtqat.evaluation.step_drift import PARTINGS
 from trtqat.evaluation.sweep import BatchPoint
 from trtqat.evaluation.timing import Timing
+from trtqat.report.charts import bars, curve, distribution, histogram
 from trtqat.text import escape
 
 # Times of models that are no further apart are drawn on one axis.

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from trtqat.cli.drift_words import Table, decibels, drift_answers, drift_tables
+from trtqat.report.drift_words import Table, decibels, drift_answers, drift_tables
 
 if TYPE_CHECKING:
     from trtqat.evaluation.accuracy import Compared
