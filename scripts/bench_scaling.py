@@ -35,20 +35,20 @@ sys.path.insert(0, str(ROOT))
 
 from tests.large_foreign import ALL_FAMILIES as FAMILIES  # noqa: E402
 from trtqat.errors import GraphError  # noqa: E402
-from trtqat.graph.canonical import tidy  # noqa: E402
-from trtqat.graph.exits import float_exits  # noqa: E402
-from trtqat.graph.float_biases import float_biases  # noqa: E402
 from trtqat.graph.half.derive import derive_half  # noqa: E402
-from trtqat.graph.improve import ImproveOptions, improve  # noqa: E402
+from trtqat.graph.lenses.exits import float_exits  # noqa: E402
+from trtqat.graph.lenses.macs import summarize  # noqa: E402
+from trtqat.graph.lenses.taps import tap  # noqa: E402
 from trtqat.graph.lint import lint  # noqa: E402
-from trtqat.graph.macs import summarize  # noqa: E402
-from trtqat.graph.name_nodes import name_nodes, name_unnamed  # noqa: E402
-from trtqat.graph.quantized_inputs import take_codes  # noqa: E402
-from trtqat.graph.raise_opset import HALF_OPSET, raise_opset  # noqa: E402
-from trtqat.graph.remove_quantization import remove_quantization  # noqa: E402
+from trtqat.graph.passes.canonical import tidy  # noqa: E402
+from trtqat.graph.passes.float_biases import float_biases  # noqa: E402
+from trtqat.graph.passes.improve import ImproveOptions, improve  # noqa: E402
+from trtqat.graph.passes.name_nodes import name_nodes, name_unnamed  # noqa: E402
+from trtqat.graph.passes.quantized_inputs import take_codes  # noqa: E402
+from trtqat.graph.passes.raise_opset import HALF_OPSET, raise_opset  # noqa: E402
+from trtqat.graph.passes.remove_quantization import remove_quantization  # noqa: E402
+from trtqat.graph.passes.standard_pairs import standardize_pairs  # noqa: E402
 from trtqat.graph.repair.move_pairs import move_pairs  # noqa: E402
-from trtqat.graph.standard_pairs import standardize_pairs  # noqa: E402
-from trtqat.graph.taps import tap  # noqa: E402
 from trtqat.graph_file.reading import read_model  # noqa: E402
 
 SIZES = (1000, 2000, 4000, 8000, 16000, 30000)

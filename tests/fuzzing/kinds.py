@@ -107,8 +107,8 @@ def two_sides() -> bytes:
 
 
 def inspect_graph(file: Path, folder: Path) -> None:
+    from trtqat.graph.lenses.macs import summarize
     from trtqat.graph.lint import lint
-    from trtqat.graph.macs import summarize
     from trtqat.graph_file.reading import read_model
 
     model = read_model(file)
@@ -119,7 +119,7 @@ def inspect_graph(file: Path, folder: Path) -> None:
 def export_graph(file: Path, folder: Path) -> None:
     from trtqat.exporting.from_onnx import improve_onnx
     from trtqat.exporting.options import ExportOptions
-    from trtqat.graph.improve import ImproveOptions
+    from trtqat.graph.passes.improve import ImproveOptions
 
     options = ExportOptions((), improve=ImproveOptions(repair=True))
     improve_onnx(file, folder / "out.onnx", options)

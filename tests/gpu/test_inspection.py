@@ -17,7 +17,7 @@ from tests import models
 from tests.gpu.workloads import ROOT, Build, trtqat
 from trtqat.errors import PlanError
 from trtqat.exporting.pipeline import ExportOptions, export_onnx
-from trtqat.graph.remove_quantization import remove_quantization
+from trtqat.graph.passes.remove_quantization import remove_quantization
 from trtqat.graph_file.reading import read_model
 from trtqat.inspection.engine_layers import inspect_engine
 from trtqat.runtime.engine import Engine

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 from tests.graphs import Graph
-from trtqat.graph.canonical import inlined
+from trtqat.graph.lenses.macs import GraphSummary, LayerSummary, summarize
+from trtqat.graph.lenses.shapes import infer_shapes
 from trtqat.graph.lint import lint
-from trtqat.graph.macs import GraphSummary, LayerSummary, summarize
-from trtqat.graph.shapes import infer_shapes
+from trtqat.graph.passes.canonical import inlined
 from trtqat.inspection.coverage import cover
 from trtqat.inspection.inspector import EngineLayer, EngineTensor
 from trtqat.report.graph_words import describe_coverage, describe_summary

@@ -14,8 +14,8 @@ from onnx import AttributeProto, TensorProto, helper, numpy_helper
 
 from tests.graphs import Graph, batch_norm, run
 from trtqat.errors import GraphError
+from trtqat.graph.lenses.macs import summarize
 from trtqat.graph.lint import lint
-from trtqat.graph.macs import summarize
 from trtqat.graph_file.reading import read_model
 from trtqat.runtime.onnx_runtime import OnnxModel
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from trtqat.errors import GraphError
-from trtqat.graph.macs import LayerSummary
+from trtqat.graph.lenses.macs import LayerSummary
 from trtqat.inspection.coverage import Coverage, cover
 from trtqat.inspection.inspector import EngineLayer, parse_layers, read_layers
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from tests import models
 from tests.graphs import Graph, batch_norm
 from trtqat.exporting.pipeline import ExportOptions, export_onnx
-from trtqat.graph.exits import float_exits
-from trtqat.graph.macs import LayerSummary
+from trtqat.graph.lenses.exits import float_exits
+from trtqat.graph.lenses.macs import LayerSummary
 from trtqat.graph_file.reading import read_model
 from trtqat.inspection.coverage import cover
 from trtqat.inspection.inspector import parse_layers

@@ -7,7 +7,7 @@ import onnx_ir as ir
 import pytest
 
 from tests.graphs import Graph, operators, run
-from trtqat.graph.float_biases import float_biases
+from trtqat.graph.passes.float_biases import float_biases
 from trtqat.tensors import Array
 
 X = np.random.default_rng(0).normal(size=(2, 4)).astype(np.float32)

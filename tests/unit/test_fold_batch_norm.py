@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.graphs import BatchNorm, Graph, batch_norm, run
-from trtqat.graph.fold_batch_norm import FoldedBatchNorms, fold_batch_norm
-from trtqat.graph.pairs import along_axis
-from trtqat.graph.quantize_weights import float_weights, quantize_weights
+from trtqat.graph.lenses.pairs import along_axis
+from trtqat.graph.passes.fold_batch_norm import FoldedBatchNorms, fold_batch_norm
+from trtqat.graph.passes.quantize_weights import float_weights, quantize_weights
 from trtqat.tensors import Array
 
 

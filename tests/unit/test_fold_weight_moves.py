@@ -11,13 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.graphs import Graph, batch_norm, operators, run
-from trtqat.graph.fold_weight_moves import fold_constant_moves, fold_weight_moves
-from trtqat.graph.improve import ImproveOptions, improve
-from trtqat.graph.layers import layers_of
+from trtqat.graph.lenses.layers import layers_of
+from trtqat.graph.lenses.macs import summarize
+from trtqat.graph.lenses.pairs import parameters_of
+from trtqat.graph.lenses.weights import Weights
 from trtqat.graph.lint import lint
-from trtqat.graph.macs import summarize
-from trtqat.graph.pairs import parameters_of
-from trtqat.graph.weights import Weights
+from trtqat.graph.passes.fold_weight_moves import fold_constant_moves, fold_weight_moves
+from trtqat.graph.passes.improve import ImproveOptions, improve
 from trtqat.tensors import Array
 
 Step = tuple[str, list[Array], dict[str, Any]]

@@ -12,9 +12,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from trtqat.errors import ExportError, QuantizerError
-from trtqat.graph.canonical import canonicalize
-from trtqat.graph.lower_opset import lower_opset
-from trtqat.graph.name_nodes import name_nodes
+from trtqat.graph.passes.canonical import canonicalize
+from trtqat.graph.passes.lower_opset import lower_opset
+from trtqat.graph.passes.name_nodes import name_nodes
 from trtqat.tensors import Array
 
 SHAPE = (2, 6, 5)

@@ -13,7 +13,7 @@ from trtqat.graph.half.scales import (
     MAX_SCALE_CHANGE,
     round_scale,
 )
-from trtqat.graph.pairs import quantize_array
+from trtqat.graph.lenses.pairs import quantize_array
 from trtqat.tensors import Array
 
 POSITIVE = st.floats(2.0**-40, 2.0**20, width=32)

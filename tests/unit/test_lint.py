@@ -13,9 +13,9 @@ from onnx import helper
 from tests import lint_parameters, lint_places, lint_values
 from tests.graphs import Graph
 from tests.linting import SHAPE, Case, block, found, graph
-from trtqat.graph.improve import ImproveOptions, improve
 from trtqat.graph.lint import RULES, lint
 from trtqat.graph.lint.finding import Rule
+from trtqat.graph.passes.improve import ImproveOptions, improve
 
 CASES = (*lint_parameters.CASES, *lint_places.CASES, *lint_values.CASES)
 

@@ -14,7 +14,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from tests.graphs import Graph, run
-from trtqat.graph.macs import summarize
+from trtqat.graph.lenses.macs import summarize
 
 BATCH = 3
 

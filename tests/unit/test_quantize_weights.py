@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.graphs import Graph, operators, run
 from trtqat.errors import ExportError
-from trtqat.graph.quantize_weights import float_weights, quantize_weights
+from trtqat.graph.passes.quantize_weights import float_weights, quantize_weights
 from trtqat.tensors import Array
 
 TINY = float(np.finfo(np.float32).tiny)

@@ -12,8 +12,8 @@ from onnx import helper
 
 from tests.unit.test_graph_passes import SHAPE, model, run
 from trtqat.errors import ExportError
-from trtqat.graph import raise_opset as module
-from trtqat.graph.raise_opset import newest_opset, raise_opset
+from trtqat.graph.passes import raise_opset as module
+from trtqat.graph.passes.raise_opset import newest_opset, raise_opset
 from trtqat.runtime.onnx_runtime import OnnxModel
 from trtqat.tensors import Array
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trtqat.errors import InferenceError, MissingError, UsageError
-from trtqat.graph.macs import LayerSummary
+from trtqat.graph.lenses.macs import LayerSummary
 from trtqat.host.ceilings import Ceilings, read_ceilings
 from trtqat.inspection.coverage import Coverage, LayerCoverage, cover
 from trtqat.inspection.inspector import EngineLayer, EngineTensor, read_layers

@@ -21,20 +21,20 @@ from tests.large_foreign import ALL_FAMILIES as FAMILIES
 from tests.large_foreign import moved_weight_of_all
 from tests.large_graphs import ladder, pools, transposes
 from trtqat.errors import GraphError
-from trtqat.graph.canonical import inlined, tidy
-from trtqat.graph.exits import float_exits
-from trtqat.graph.float_biases import float_biases
 from trtqat.graph.half.derive import derive_half
-from trtqat.graph.improve import ImproveOptions, improve
+from trtqat.graph.lenses.exits import float_exits
+from trtqat.graph.lenses.macs import summarize
+from trtqat.graph.lenses.taps import tap
 from trtqat.graph.lint import lint
-from trtqat.graph.macs import summarize
-from trtqat.graph.name_nodes import name_nodes, name_unnamed
-from trtqat.graph.quantized_inputs import take_codes
-from trtqat.graph.raise_opset import HALF_OPSET, raise_opset
-from trtqat.graph.remove_quantization import remove_quantization
+from trtqat.graph.passes.canonical import inlined, tidy
+from trtqat.graph.passes.float_biases import float_biases
+from trtqat.graph.passes.improve import ImproveOptions, improve
+from trtqat.graph.passes.name_nodes import name_nodes, name_unnamed
+from trtqat.graph.passes.quantized_inputs import take_codes
+from trtqat.graph.passes.raise_opset import HALF_OPSET, raise_opset
+from trtqat.graph.passes.remove_quantization import remove_quantization
+from trtqat.graph.passes.standard_pairs import standardize_pairs
 from trtqat.graph.repair.move_pairs import move_pairs
-from trtqat.graph.standard_pairs import standardize_pairs
-from trtqat.graph.taps import tap
 from trtqat.graph_file.reading import read_model
 
 # The cost of a node more in a graph that is twice as large; 2 where the whole is a square.

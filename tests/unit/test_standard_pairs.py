@@ -10,16 +10,16 @@ from hypothesis import strategies as st
 
 from tests.foreign import Foreign, foreign, network
 from tests.graphs import Graph, run
-from trtqat.graph.canonical import tidy
-from trtqat.graph.clipped_codes import unclip_codes
-from trtqat.graph.improve import ImproveOptions, improve
+from trtqat.graph.lenses.macs import summarize
+from trtqat.graph.lenses.pairs import DEQUANTIZE, QUANTIZE, parameters_of
+from trtqat.graph.lenses.shapes import infer_shapes
 from trtqat.graph.lint import lint
-from trtqat.graph.macs import summarize
-from trtqat.graph.name_nodes import name_unnamed
-from trtqat.graph.pairs import DEQUANTIZE, QUANTIZE, parameters_of
-from trtqat.graph.shapes import infer_shapes
-from trtqat.graph.signed_codes import sign_codes
-from trtqat.graph.standard_pairs import standardize_pairs
+from trtqat.graph.passes.canonical import tidy
+from trtqat.graph.passes.clipped_codes import unclip_codes
+from trtqat.graph.passes.improve import ImproveOptions, improve
+from trtqat.graph.passes.name_nodes import name_unnamed
+from trtqat.graph.passes.signed_codes import sign_codes
+from trtqat.graph.passes.standard_pairs import standardize_pairs
 from trtqat.tensors import Array
 
 TOOLS = {

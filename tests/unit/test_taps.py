@@ -11,7 +11,7 @@ import pytest
 
 from tests import models
 from trtqat.exporting.pipeline import ExportOptions, export_onnx
-from trtqat.graph.taps import Tap, tap
+from trtqat.graph.lenses.taps import Tap, tap
 from trtqat.graph_file.reading import read_model
 from trtqat.numerics import quantize
 from trtqat.runtime.onnx_runtime import OnnxModel

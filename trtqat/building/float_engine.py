@@ -70,7 +70,7 @@ def float_engine(
             f"'{graph}' is an FP16 graph; float engines are made of the FP32 graph.",
             "Give --graph with what trtqat export --precision fp32 writes.",
         )
-    from trtqat.graph.remove_quantization import remove_quantization
+    from trtqat.graph.passes.remove_quantization import remove_quantization
     from trtqat.graph_file.reading import read_model
     from trtqat.graph_file.serialized import save
 

@@ -199,9 +199,9 @@ def inspect(
 def _inspect_graph(
     path: Path, strict: bool, json: str | None, *, quiet: bool, verbose: bool
 ) -> None:
-    from trtqat.graph.canonical import inlined
+    from trtqat.graph.lenses.macs import summarize
     from trtqat.graph.lint import lint
-    from trtqat.graph.macs import summarize
+    from trtqat.graph.passes.canonical import inlined
     from trtqat.graph_file.reading import read_model
 
     model = inlined(read_model(path))

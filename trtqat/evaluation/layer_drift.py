@@ -73,11 +73,11 @@ def compare_layers(
         MissingError: onnx or ONNX Runtime is not installed.
     """
     from trtqat.exporting.verification.ranges import with_outputs
-    from trtqat.graph.exits import fused_output
+    from trtqat.graph.lenses.exits import fused_output
+    from trtqat.graph.lenses.paths import gather
+    from trtqat.graph.lenses.view import GraphView
     from trtqat.graph.lint import rules_by_place
-    from trtqat.graph.paths import gather
-    from trtqat.graph.remove_quantization import remove_quantization
-    from trtqat.graph.view import GraphView
+    from trtqat.graph.passes.remove_quantization import remove_quantization
     from trtqat.graph_file.reading import read_model
     from trtqat.graph_file.serialized import derived, parse, serialize, temporary_graphs
 

@@ -7,7 +7,7 @@ from collections import Counter
 import torch
 
 from trtqat.errors import ExportError, SourceError
-from trtqat.graph.expand_fake_quantize import ExpandedPairs
+from trtqat.graph.passes.expand_fake_quantize import ExpandedPairs
 
 
 def check_count(

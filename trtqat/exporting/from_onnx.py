@@ -24,15 +24,15 @@ from trtqat.exporting.verification.agreement import verify_agreement
 from trtqat.exporting.verification.example import Words
 from trtqat.exporting.verification.pieces import FP32
 from trtqat.files import check_writable
-from trtqat.graph.canonical import IR_VERSION_OF_OPSET_17, tidy
-from trtqat.graph.finite import check_finite
-from trtqat.graph.float_biases import float_biases
-from trtqat.graph.improve import improve
-from trtqat.graph.lower_opset import lower_opset
-from trtqat.graph.name_nodes import name_unnamed
-from trtqat.graph.pairs import DEQUANTIZE, QUANTIZE, parameters_of
-from trtqat.graph.standard_pairs import standardize_pairs
-from trtqat.graph.view import GraphView
+from trtqat.graph.lenses.finite import check_finite
+from trtqat.graph.lenses.pairs import DEQUANTIZE, QUANTIZE, parameters_of
+from trtqat.graph.lenses.view import GraphView
+from trtqat.graph.passes.canonical import IR_VERSION_OF_OPSET_17, tidy
+from trtqat.graph.passes.float_biases import float_biases
+from trtqat.graph.passes.improve import improve
+from trtqat.graph.passes.lower_opset import lower_opset
+from trtqat.graph.passes.name_nodes import name_unnamed
+from trtqat.graph.passes.standard_pairs import standardize_pairs
 from trtqat.graph_file.hashing import graph_sha256
 from trtqat.graph_file.reading import external_files, read_model
 from trtqat.graph_file.serialized import serialize, temporary_graphs, weights_beside

@@ -9,11 +9,11 @@ from typing import Literal
 
 from trtqat.checks import check_choice, check_kind
 from trtqat.exporting.verification.agreement import MIN_SQNR_DB, Agreement
-from trtqat.graph.fold_batch_norm import FoldedBatchNorms
 from trtqat.graph.half.derive import HalfReport
-from trtqat.graph.improve import Improvements, ImproveOptions
+from trtqat.graph.lenses.macs import GraphSummary
 from trtqat.graph.lint.finding import Finding
-from trtqat.graph.macs import GraphSummary
+from trtqat.graph.passes.fold_batch_norm import FoldedBatchNorms
+from trtqat.graph.passes.improve import Improvements, ImproveOptions
 from trtqat.tensors import TensorSpec
 
 Exporter = Literal["auto", "dynamo", "torchscript"]

@@ -11,7 +11,7 @@ from trtqat.exporting.options import ExportOptions, HalfResult
 from trtqat.exporting.verification.agreement import verify_agreement
 from trtqat.exporting.verification.ranges import measure_with_ranges
 from trtqat.graph.half.derive import derive_half
-from trtqat.graph.raise_opset import HALF_OPSET, newest_opset, raise_opset
+from trtqat.graph.passes.raise_opset import HALF_OPSET, newest_opset, raise_opset
 from trtqat.graph_file.serialized import serialize
 from trtqat.tensors import Arrays
 

@@ -17,7 +17,7 @@ from torch.onnx.symbolic_helper import parse_args
 
 from trtqat.errors import QuantizerError
 from trtqat.exporting.script_outputs import own_path
-from trtqat.graph.expand_fake_quantize import DOMAIN, OP_TYPE
+from trtqat.graph.passes.expand_fake_quantize import DOMAIN, OP_TYPE
 from trtqat.quant.fake_quantize import PER_TENSOR
 from trtqat.quant.state import codes_without_zero_point
 from trtqat.quant.torch_ao import fused_parameters

@@ -26,7 +26,7 @@ from trtqat.exporting.options import Exporter
 from trtqat.exporting.samples import Samples
 from trtqat.exporting.script_outputs import is_dict_script, restore_paths, returning_values
 from trtqat.exporting.symbolics import registered_symbolics
-from trtqat.graph.expand_fake_quantize import DOMAIN, OP_TYPE
+from trtqat.graph.passes.expand_fake_quantize import DOMAIN, OP_TYPE
 from trtqat.graph_file.reading import load_traced
 from trtqat.user_code import exits_told
 
@@ -116,7 +116,7 @@ def trace(
 
 
 def output_name(index: int) -> str:
-    """What an output is called until ``graph.name_outputs`` names it."""
+    """What an output is called until ``graph.passes.name_outputs`` names it."""
     return f"trtqat/output/{index}"
 
 

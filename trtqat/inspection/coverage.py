@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from trtqat.inspection.inspector import EngineLayer
 
 if TYPE_CHECKING:  # onnx_ir is behind it, which build must be able to miss with a sentence
-    from trtqat.graph.macs import LayerSummary
+    from trtqat.graph.lenses.macs import LayerSummary
 
 _INT8 = "int8"
 _INT8_OPERATORS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
@@ -130,11 +130,11 @@ def cover(
     """Joins the layers of a graph with those of the engine that was built from it.
 
     Args:
-        graph: ``graph.macs.summarize(model).layers``.
+        graph: ``graph.lenses.macs.summarize(model).layers``.
         engine: ``inspection.inspector.read_layers``.
         times_ms: Time by engine layer, if it was measured.
         hints: By layer of the graph, what may keep it from INT8.
-        exits: ``graph.exits.float_exits(model)``.
+        exits: ``graph.lenses.exits.float_exits(model)``.
     """
     names = {layer.name for layer in graph}
     found = {name: layer for layer in engine for name in _graph_layers(layer, names)}

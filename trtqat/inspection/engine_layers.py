@@ -91,10 +91,10 @@ def cover_graph(
     Raises:
         GraphError: The graph cannot be read.
     """
-    from trtqat.graph.canonical import inlined
-    from trtqat.graph.exits import float_exits
+    from trtqat.graph.lenses.exits import float_exits
+    from trtqat.graph.lenses.macs import summarize
     from trtqat.graph.lint import lint
-    from trtqat.graph.macs import summarize
+    from trtqat.graph.passes.canonical import inlined
     from trtqat.graph_file.reading import read_model
 
     model = inlined(read_model(graph))

@@ -7,7 +7,7 @@
 with round-half-to-even and the codes of signed INT8, exactly what a pair of ONNX
 QuantizeLinear and DequantizeLinear computes (https://onnx.ai/onnx/operators/). Both
 exporters write it as one node of the same name and attributes in the domain ``trtqat``
-(exporting/tracing.py); graph/expand_fake_quantize.py turns that node into the Q/DQ pair.
+(exporting/tracing.py); graph/passes/expand_fake_quantize.py turns that node into the Q/DQ pair.
 """
 
 from __future__ import annotations

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from trtqat.errors import GateError
 
 if TYPE_CHECKING:
+    from trtqat.graph.lenses.macs import GraphSummary
     from trtqat.graph.lint.finding import Finding
-    from trtqat.graph.macs import GraphSummary
     from trtqat.inspection.coverage import Coverage
 
 # How many layers a line names.

@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from trtqat.graph.pairs import DEQUANTIZE, QUANTIZE
+from trtqat.graph.lenses.pairs import DEQUANTIZE, QUANTIZE
 from trtqat.tensors import Array
 
 _FORCED = "/given"

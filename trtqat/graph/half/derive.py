@@ -32,8 +32,8 @@ from trtqat.graph.half.half_types import infer_types, is_float
 from trtqat.graph.half.reasons import MARGIN, Measured, reason_against_half
 from trtqat.graph.half.regions import enclosed_nodes
 from trtqat.graph.half.scales import round_scale
-from trtqat.graph.quantize_weights import quantize_weights
-from trtqat.graph.raise_opset import HALF_OPSET
+from trtqat.graph.passes.quantize_weights import quantize_weights
+from trtqat.graph.passes.raise_opset import HALF_OPSET
 from trtqat.graph_file.garbage import uncollected
 
 # They only move what a DequantizeLinear gives, as the Transpose of a weight.

@@ -17,6 +17,8 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+from trtqat.graph.lenses.shapes import infer_shapes
+from trtqat.graph.lenses.view import GraphView
 from trtqat.graph.lint import (
     arithmetic,
     cost,
@@ -27,8 +29,6 @@ from trtqat.graph.lint import (
     values,
 )
 from trtqat.graph.lint.finding import Finding, Rule
-from trtqat.graph.shapes import infer_shapes
-from trtqat.graph.view import GraphView
 from trtqat.graph_file.garbage import uncollected
 
 RULES: tuple[Rule, ...] = (

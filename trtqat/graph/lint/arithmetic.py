@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from trtqat.graph.arithmetic import Arithmetic, Kind
+from trtqat.graph.lenses.arithmetic import Arithmetic, Kind
+from trtqat.graph.lenses.view import GraphView
 from trtqat.graph.lint.finding import Places, rule
-from trtqat.graph.view import GraphView
 
 _NAMES = 3
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from trtqat.graph.layers import Layer
+from trtqat.graph.lenses.layers import Layer
+from trtqat.graph.lenses.macs import macs_of
+from trtqat.graph.lenses.pairs import quantized_tensor
+from trtqat.graph.lenses.view import GraphView
 from trtqat.graph.lint.finding import Advice, Places, rule
-from trtqat.graph.macs import macs_of
-from trtqat.graph.pairs import quantized_tensor
-from trtqat.graph.view import GraphView
 
 # INT8 tensors are stored in vectors of 4 (dp4a) or 32 (tensor cores) channels.
 _VECTOR = 4

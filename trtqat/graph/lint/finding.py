@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from trtqat.graph.view import GraphView
+from trtqat.graph.lenses.view import GraphView
 
 Cost = Literal["refusal", "accuracy", "speed"]
 Severity = Literal["warning", "note"]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from trtqat.graph.editing import name_of
+from trtqat.graph.lenses.moves import ONNX_DOMAINS
+from trtqat.graph.lenses.pairs import DEQUANTIZE, QUANTIZE, has_constant_codes, quantizer_of
+from trtqat.graph.lenses.targets import is_for_8_6, needs_float_weight_on_8_6
+from trtqat.graph.lenses.view import GraphView
 from trtqat.graph.lint.finding import Places, rule
-from trtqat.graph.moves import ONNX_DOMAINS
-from trtqat.graph.pairs import DEQUANTIZE, QUANTIZE, has_constant_codes, quantizer_of
-from trtqat.graph.targets import is_for_8_6, needs_float_weight_on_8_6
-from trtqat.graph.view import GraphView
 
 _INTEGER = frozenset(
     {"QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger", "DynamicQuantizeLinear"}

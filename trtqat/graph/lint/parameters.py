@@ -6,17 +6,17 @@ import numpy as np
 import onnx_ir as ir
 
 from trtqat.graph.editing import name_of
-from trtqat.graph.lint.finding import Advice, Places, rule
-from trtqat.graph.lint.writers import advice_on_int8
-from trtqat.graph.pairs import (
+from trtqat.graph.lenses.pairs import (
     DEQUANTIZE,
     producer_of,
     quantized_tensor,
     quantizer_of,
     weight_codes,
 )
-from trtqat.graph.targets import is_for_8_6
-from trtqat.graph.view import GraphView
+from trtqat.graph.lenses.targets import is_for_8_6
+from trtqat.graph.lenses.view import GraphView
+from trtqat.graph.lint.finding import Advice, Places, rule
+from trtqat.graph.lint.writers import advice_on_int8
 
 _SMALLEST_NORMAL = float(np.finfo(np.float32).tiny)
 # A channel whose largest code is below this one has lost 3 of its 8 bits.

@@ -7,10 +7,10 @@ https://docs.nvidia.com/deeplearning/tensorrt/latest/inference-library/work-quan
 from __future__ import annotations
 
 from trtqat.graph.editing import is_constant, name_of
-from trtqat.graph.layers import CONVOLUTIONS, PRODUCTS, layer_of, move_of_weight
+from trtqat.graph.lenses.layers import CONVOLUTIONS, PRODUCTS, layer_of, move_of_weight
+from trtqat.graph.lenses.pairs import QUANTIZE
+from trtqat.graph.lenses.view import ACTIVATIONS, GraphView, has_hidden_parameters
 from trtqat.graph.lint.finding import Advice, Places, rule
-from trtqat.graph.pairs import QUANTIZE
-from trtqat.graph.view import ACTIVATIONS, GraphView, has_hidden_parameters
 
 _LAYERS = (*CONVOLUTIONS, *PRODUCTS)
 _ON_CAUSE = {

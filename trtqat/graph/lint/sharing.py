@@ -5,8 +5,7 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from trtqat.graph.editing import is_constant, name_of
-from trtqat.graph.lint.finding import Places, rule
-from trtqat.graph.pairs import (
+from trtqat.graph.lenses.pairs import (
     DEQUANTIZE,
     QUANTIZE,
     Parameters,
@@ -14,7 +13,8 @@ from trtqat.graph.pairs import (
     producer_of,
     quantizer_of,
 )
-from trtqat.graph.view import GraphView
+from trtqat.graph.lenses.view import GraphView
+from trtqat.graph.lint.finding import Places, rule
 
 
 @rule(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from trtqat.graph.finite import weights_not_finite
+from trtqat.graph.lenses.finite import weights_not_finite
+from trtqat.graph.lenses.view import GraphView
 from trtqat.graph.lint.finding import Places, rule
-from trtqat.graph.view import GraphView
 
 
 @rule(

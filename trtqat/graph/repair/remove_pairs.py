@@ -13,13 +13,13 @@ import numpy as np
 import onnx_ir as ir
 
 from trtqat.graph.editing import name_of, remove_unused
-from trtqat.graph.pairs import (
+from trtqat.graph.lenses.pairs import (
     DEQUANTIZE,
     parameters_of,
     quantized_tensor,
     quantizer_of,
 )
-from trtqat.graph.paths import follow
+from trtqat.graph.lenses.paths import follow
 from trtqat.graph.repair import Repair, commutes
 
 _SMALLEST_SCALE = float(np.finfo(np.float32).tiny)

@@ -15,7 +15,7 @@ from collections.abc import Hashable
 import onnx_ir as ir
 
 from trtqat.graph.editing import remove_unused
-from trtqat.graph.pairs import DEQUANTIZE, QUANTIZE, consumers_of, parameters_of
+from trtqat.graph.lenses.pairs import DEQUANTIZE, QUANTIZE, consumers_of, parameters_of
 from trtqat.graph.repair import Repair
 
 

@@ -11,19 +11,19 @@ from typing import Literal
 import numpy as np
 import onnx_ir as ir
 
-from trtqat.graph.affine import Affine, affine_of, identity
 from trtqat.graph.editing import constant_array, is_constant, name_of
 from trtqat.graph.editor import Readers
-from trtqat.graph.layers import Layer, bias_of, layer_of
-from trtqat.graph.moves import ONNX_DOMAINS
-from trtqat.graph.pairs import (
+from trtqat.graph.lenses.affine import Affine, affine_of, identity
+from trtqat.graph.lenses.layers import Layer, bias_of, layer_of
+from trtqat.graph.lenses.moves import ONNX_DOMAINS
+from trtqat.graph.lenses.pairs import (
     DEQUANTIZE,
     QUANTIZE,
     along_axis,
     parameters_of,
     weight_codes,
 )
-from trtqat.graph.weights import Weights
+from trtqat.graph.lenses.weights import Weights
 from trtqat.tensors import Array
 
 Cause = Literal["shared", "code", "codes", "axis", "other"]

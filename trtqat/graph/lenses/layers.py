@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from trtqat.graph.editing import constant_array, name_of
-from trtqat.graph.pairs import DEQUANTIZE, producer_of
-from trtqat.graph.weights import Weights
+from trtqat.graph.lenses.pairs import DEQUANTIZE, producer_of
+from trtqat.graph.lenses.weights import Weights
 
 CONVOLUTIONS = ("Conv", "ConvTranspose")
 PRODUCTS = ("Gemm", "MatMul")

@@ -14,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from trtqat.graph.pairs import DEQUANTIZE, QUANTIZE, parameters_of
+from trtqat.graph.lenses.pairs import DEQUANTIZE, QUANTIZE, parameters_of
 
 MICROSOFT = "com.microsoft"
 # The first opsets that have the two operators, and an axis for them.

@@ -12,19 +12,19 @@ from dataclasses import dataclass
 import onnx_ir as ir
 from onnx_ir.passes import common
 
-from trtqat.graph.fold_batch_norm import FoldedBatchNorms, fold_batch_norm
-from trtqat.graph.fold_weight_moves import (
+from trtqat.graph.lenses.shapes import infer_shapes
+from trtqat.graph.lenses.targets import is_for_8_6, needs_float_weight_on_8_6
+from trtqat.graph.passes.fold_batch_norm import FoldedBatchNorms, fold_batch_norm
+from trtqat.graph.passes.fold_weight_moves import (
     FoldedMoves,
     fold_constant_moves,
     fold_weight_moves,
 )
-from trtqat.graph.quantize_weights import QuantizedWeights, float_weights, quantize_weights
+from trtqat.graph.passes.quantize_weights import QuantizedWeights, float_weights, quantize_weights
 from trtqat.graph.repair import Repair
 from trtqat.graph.repair.move_pairs import move_pairs
 from trtqat.graph.repair.remove_pairs import remove_pairs
 from trtqat.graph.repair.share_pairs import share_pairs
-from trtqat.graph.shapes import infer_shapes
-from trtqat.graph.targets import is_for_8_6, needs_float_weight_on_8_6
 from trtqat.graph_file.garbage import uncollected
 
 

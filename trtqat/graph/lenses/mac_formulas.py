@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import onnx_ir as ir
 
-from trtqat.graph.einsum import einsum_dims
+from trtqat.graph.lenses.einsum import einsum_dims
 
 PerSample = Callable[[ir.Value], int | None]
 

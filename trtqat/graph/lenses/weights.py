@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from trtqat.graph.moves import is_move
-from trtqat.graph.pairs import DEQUANTIZE
-from trtqat.graph.paths import follow
+from trtqat.graph.lenses.moves import is_move
+from trtqat.graph.lenses.pairs import DEQUANTIZE
+from trtqat.graph.lenses.paths import follow
 
 
 class Weights:

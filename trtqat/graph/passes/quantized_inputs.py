@@ -13,7 +13,7 @@ from trtqat.errors import GraphError
 from trtqat.graph import METADATA_KEY
 from trtqat.graph.editing import name_of, remove_unused
 from trtqat.graph.editor import Editor
-from trtqat.graph.pairs import QUANTIZE, Parameters, consumers_of, parameters_of
+from trtqat.graph.lenses.pairs import QUANTIZE, Parameters, consumers_of, parameters_of
 from trtqat.runtime.input_codes import input_scales
 from trtqat.tensors import TensorSpec
 

@@ -21,7 +21,7 @@ import onnx_ir as ir
 from trtqat.errors import QuantizerError
 from trtqat.graph.editing import add_initializer, constant_array
 from trtqat.graph.editor import Editor
-from trtqat.graph.weights import Weights
+from trtqat.graph.lenses.weights import Weights
 from trtqat.tensors import Array
 
 DOMAIN = "trtqat"

@@ -21,9 +21,9 @@ import numpy as np
 import onnx_ir as ir
 
 from trtqat.graph.editing import add_initializer, constant_array, name_of, remove_unused
-from trtqat.graph.layers import CONVOLUTIONS, PRODUCTS, channel_axis
-from trtqat.graph.moves import ONNX_DOMAINS, Form, forms_of, is_move
-from trtqat.graph.pairs import DEQUANTIZE, QUANTIZE, along_axis, consumers_of, parameters_of
+from trtqat.graph.lenses.layers import CONVOLUTIONS, PRODUCTS, channel_axis
+from trtqat.graph.lenses.moves import ONNX_DOMAINS, Form, forms_of, is_move
+from trtqat.graph.lenses.pairs import DEQUANTIZE, QUANTIZE, along_axis, consumers_of, parameters_of
 from trtqat.tensors import Array
 
 _CODES_SUFFIX = ".codes"

@@ -6,14 +6,14 @@ from functools import cached_property
 
 import onnx_ir as ir
 
-from trtqat.graph.arithmetic import Arithmetic, other_arithmetic
-from trtqat.graph.batch import Batch
 from trtqat.graph.editing import is_constant
 from trtqat.graph.editor import Readers
-from trtqat.graph.fold_plan import KeptBatchNorm, why_kept
-from trtqat.graph.layers import Layer, bias_of, layers_of, move_of_weight
-from trtqat.graph.mac_formulas import macs_of_node
-from trtqat.graph.pairs import (
+from trtqat.graph.lenses.arithmetic import Arithmetic, other_arithmetic
+from trtqat.graph.lenses.batch import Batch
+from trtqat.graph.lenses.fold_plan import KeptBatchNorm, why_kept
+from trtqat.graph.lenses.layers import Layer, bias_of, layers_of, move_of_weight
+from trtqat.graph.lenses.mac_formulas import macs_of_node
+from trtqat.graph.lenses.pairs import (
     DEQUANTIZE,
     QUANTIZE,
     Parameters,
@@ -26,10 +26,10 @@ from trtqat.graph.pairs import (
     quantized_tensor,
     quantizer_of,
 )
-from trtqat.graph.paths import follow, gather
+from trtqat.graph.lenses.paths import follow, gather
+from trtqat.graph.lenses.weights import Weights
 from trtqat.graph.repair import commutes
 from trtqat.graph.repair.remove_pairs import Grids
-from trtqat.graph.weights import Weights
 
 ACTIVATIONS = frozenset(
     {"Relu", "Clip", "LeakyRelu", "PRelu", "Sigmoid", "HardSigmoid", "HardSwish", "Tanh", "Elu"}

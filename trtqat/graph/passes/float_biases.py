@@ -13,7 +13,7 @@ import numpy as np
 import onnx_ir as ir
 
 from trtqat.graph.editing import add_initializer, constant_array, remove_unused
-from trtqat.graph.pairs import DEQUANTIZE, along_axis, parameters_of
+from trtqat.graph.lenses.pairs import DEQUANTIZE, along_axis, parameters_of
 
 
 def float_biases(model: ir.Model) -> int:

@@ -14,7 +14,7 @@ import numpy as np
 import onnx_ir as ir
 
 from trtqat.graph.editing import constant_array
-from trtqat.graph.pairs import consumers_of
+from trtqat.graph.lenses.pairs import consumers_of
 from trtqat.tensors import Array
 
 ONNX_DOMAINS = ("", "ai.onnx")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from trtqat.graph.editing import is_constant
-from trtqat.graph.layers import Layer
-from trtqat.graph.pairs import QUANTIZE, consumers_of, parameters_of
-from trtqat.graph.view import ACTIVATIONS, GraphView
+from trtqat.graph.lenses.layers import Layer
+from trtqat.graph.lenses.pairs import QUANTIZE, consumers_of, parameters_of
+from trtqat.graph.lenses.view import ACTIVATIONS, GraphView
 
 
 def float_exits(model: ir.Model) -> dict[str, str]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from trtqat.graph.pairs import DEQUANTIZE, QUANTIZE, parameters_of
+from trtqat.graph.lenses.pairs import DEQUANTIZE, QUANTIZE, parameters_of
 
 
 def write_axes(model: ir.Model) -> int:

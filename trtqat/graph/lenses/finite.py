@@ -10,7 +10,7 @@ import onnx_ir as ir
 
 from trtqat.errors import GraphError
 from trtqat.graph.editing import constant_array
-from trtqat.graph.pairs import DEQUANTIZE, QUANTIZE
+from trtqat.graph.lenses.pairs import DEQUANTIZE, QUANTIZE
 from trtqat.tensors import Array
 
 # An infinity is a mask on purpose where it is added or chosen, and never in these.

@@ -15,8 +15,8 @@ import onnx_ir as ir
 from trtqat.errors import GraphError
 from trtqat.graph.editing import add_initializer, constant_array, remove_unused
 from trtqat.graph.editor import Editor
-from trtqat.graph.pairs import DEQUANTIZE, along_axis, parameters_of, quantizer_of
-from trtqat.graph.quantized_inputs import recorded_scales
+from trtqat.graph.lenses.pairs import DEQUANTIZE, along_axis, parameters_of, quantizer_of
+from trtqat.graph.passes.quantized_inputs import recorded_scales
 from trtqat.graph_file.garbage import uncollected
 
 

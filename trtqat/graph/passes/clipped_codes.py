@@ -21,8 +21,8 @@ import numpy as np
 import onnx_ir as ir
 
 from trtqat.graph.editing import add_initializer, constant_array, name_of, remove_unused
-from trtqat.graph.moves import ONNX_DOMAINS, is_move
-from trtqat.graph.pairs import (
+from trtqat.graph.lenses.moves import ONNX_DOMAINS, is_move
+from trtqat.graph.lenses.pairs import (
     QUANTIZE,
     Parameters,
     codes_of,

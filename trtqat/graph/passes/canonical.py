@@ -9,10 +9,10 @@ from __future__ import annotations
 import onnx_ir as ir
 from onnx_ir.passes import Sequential, common
 
-from trtqat.graph.expand_fake_quantize import ExpandedPairs, expand_fake_quantize
-from trtqat.graph.lower_opset import lower_opset
-from trtqat.graph.name_nodes import name_nodes
-from trtqat.graph.remove_identities import remove_identities
+from trtqat.graph.passes.expand_fake_quantize import ExpandedPairs, expand_fake_quantize
+from trtqat.graph.passes.lower_opset import lower_opset
+from trtqat.graph.passes.name_nodes import name_nodes
+from trtqat.graph.passes.remove_identities import remove_identities
 from trtqat.graph_file.garbage import uncollected
 
 # Newer IR versions than 8 came with newer opsets; ONNX Runtime and TensorRT's parser

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from trtqat.graph.pairs import DEQUANTIZE, QUANTIZE, along_axis, parameters_of
-from trtqat.graph.paths import gather
-from trtqat.graph.view import GraphView
+from trtqat.graph.lenses.pairs import DEQUANTIZE, QUANTIZE, along_axis, parameters_of
+from trtqat.graph.lenses.paths import gather
+from trtqat.graph.lenses.view import GraphView
 from trtqat.tensors import Array
 
 _SUFFIX = "_tapped"

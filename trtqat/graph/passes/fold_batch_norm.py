@@ -25,13 +25,13 @@ from dataclasses import dataclass, field
 import numpy as np
 import onnx_ir as ir
 
-from trtqat.graph.affine import BATCH_NORM
 from trtqat.graph.editing import add_initializer, name_of, remove_unused
 from trtqat.graph.editor import Editor
-from trtqat.graph.fold_plan import CannotFoldError, FoldPlan, KeptBatchNorm, plan_fold
-from trtqat.graph.layers import Layer, bias_of
-from trtqat.graph.pairs import DEQUANTIZE, along_axis, weight_codes
-from trtqat.graph.weights import Weights
+from trtqat.graph.lenses.affine import BATCH_NORM
+from trtqat.graph.lenses.fold_plan import CannotFoldError, FoldPlan, KeptBatchNorm, plan_fold
+from trtqat.graph.lenses.layers import Layer, bias_of
+from trtqat.graph.lenses.pairs import DEQUANTIZE, along_axis, weight_codes
+from trtqat.graph.lenses.weights import Weights
 from trtqat.tensors import Array
 
 

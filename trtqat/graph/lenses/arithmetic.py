@@ -22,8 +22,8 @@ import onnx_ir as ir
 
 from trtqat.graph.editing import constant_array, name_of
 from trtqat.graph.editor import Readers
-from trtqat.graph.layers import CONVOLUTIONS, PRODUCTS
-from trtqat.graph.mac_formulas import (
+from trtqat.graph.lenses.layers import CONVOLUTIONS, PRODUCTS
+from trtqat.graph.lenses.mac_formulas import (
     MICROSOFT,
     PerSample,
     is_counted,
@@ -31,8 +31,8 @@ from trtqat.graph.mac_formulas import (
     operator_of,
     shape_of,
 )
-from trtqat.graph.moves import ONNX_DOMAINS
-from trtqat.graph.pairs import DEQUANTIZE, QUANTIZE
+from trtqat.graph.lenses.moves import ONNX_DOMAINS
+from trtqat.graph.lenses.pairs import DEQUANTIZE, QUANTIZE
 
 Kind = Literal["recurrent", "product", "integer", "subgraph", "unknown"]
 

@@ -20,7 +20,7 @@ from functools import cached_property
 import onnx_ir as ir
 
 from trtqat.graph.editing import constant_array
-from trtqat.graph.weights import Weights
+from trtqat.graph.lenses.weights import Weights
 
 # They keep the number of elements.
 _SAME_ELEMENTS = {"Flatten", "Reshape", "Squeeze", "Transpose", "Unsqueeze"}

@@ -26,7 +26,7 @@ from trtqat.graph.editing import (
     name_of,
     remove_unused,
 )
-from trtqat.graph.pairs import (
+from trtqat.graph.lenses.pairs import (
     DEQUANTIZE,
     QUANTIZE,
     Parameters,
@@ -35,7 +35,7 @@ from trtqat.graph.pairs import (
     parameters_of,
     quantize_array,
 )
-from trtqat.graph.weights import Weights
+from trtqat.graph.lenses.weights import Weights
 from trtqat.runtime.onnx_runtime import OnnxModel
 from trtqat.tensors import Array
 

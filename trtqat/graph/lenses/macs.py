@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from trtqat.graph.batch import Batch
-from trtqat.graph.layers import Layer
-from trtqat.graph.mac_formulas import macs_of_node
-from trtqat.graph.view import GraphView
+from trtqat.graph.lenses.batch import Batch
+from trtqat.graph.lenses.layers import Layer
+from trtqat.graph.lenses.mac_formulas import macs_of_node
+from trtqat.graph.lenses.view import GraphView
 
 
 @dataclass(frozen=True)

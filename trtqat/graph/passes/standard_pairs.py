@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from trtqat.graph.clipped_codes import unclip_codes
-from trtqat.graph.fold_weight_moves import fold_constant_moves
-from trtqat.graph.signed_codes import sign_codes
-from trtqat.graph.standard_domain import MICROSOFT, standardize_domain
-from trtqat.graph.write_axes import write_axes
+from trtqat.graph.passes.clipped_codes import unclip_codes
+from trtqat.graph.passes.fold_weight_moves import fold_constant_moves
+from trtqat.graph.passes.signed_codes import sign_codes
+from trtqat.graph.passes.standard_domain import MICROSOFT, standardize_domain
+from trtqat.graph.passes.write_axes import write_axes
 
 
 def standardize_pairs(model: ir.Model) -> tuple[str, ...]:
