@@ -1,4 +1,4 @@
-"""What the export recorded about the quantizers of the PyTorch model."""
+"""What an export records in the graph, and a build in the manifest: where a plan comes from."""
 
 from __future__ import annotations
 
@@ -6,7 +6,14 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from trtqat.graph import QUANTIZERS
+# Under this key of an ONNX file's metadata the export records where the graph comes from.
+METADATA_KEY = "trtqat"
+
+# In that record: scale by name of the inputs that arrive as INT8 codes.
+QUANTIZED_INPUTS = "quantized_inputs"
+
+# In that record: dotted names of the PyTorch quantizers that have Q/DQ pairs in the graph.
+QUANTIZERS = "quantizers"
 
 
 def recorded_quantizers(provenance: str | Mapping[str, Any]) -> tuple[str, ...]:

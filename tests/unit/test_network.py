@@ -9,7 +9,7 @@ from onnx import TensorProto, helper
 
 from trtqat.building.network import read_graph_file
 from trtqat.errors import GraphError
-from trtqat.graph import METADATA_KEY
+from trtqat.provenance import METADATA_KEY
 
 
 def write_graph(path: Path, *, quantized: bool, metadata: dict[str, str] | None = None) -> None:

@@ -10,9 +10,9 @@ from typing import Any
 
 from trtqat.errors import GraphError
 from trtqat.extras import require
-from trtqat.graph import METADATA_KEY
 from trtqat.graph_file.hashing import graph_sha256
 from trtqat.io_names import IoNames
+from trtqat.provenance import METADATA_KEY
 from trtqat.typed_json import parse_json
 
 _LOG = logging.getLogger(__name__)

@@ -16,7 +16,6 @@ import trtqat
 from trtqat.exporting.options import ExportResult, HalfResult
 from trtqat.exporting.verification.agreement import Agreement
 from trtqat.files import write_atomically, write_together
-from trtqat.graph import METADATA_KEY, QUANTIZED_INPUTS
 from trtqat.graph.lenses.macs import summarize
 from trtqat.graph.lint import lint
 from trtqat.graph.passes.fold_weight_moves import FoldedMoves
@@ -24,6 +23,7 @@ from trtqat.graph.passes.improve import Improvements
 from trtqat.graph_file.names import io_names_of
 from trtqat.graph_file.serialized import files_of, is_large, serialized
 from trtqat.io_names import IO_NAMES, record_of
+from trtqat.provenance import METADATA_KEY, QUANTIZED_INPUTS
 
 
 def finish(

@@ -45,12 +45,12 @@ from trtqat.exporting.tracing import trace
 from trtqat.exporting.verification.example import Example
 from trtqat.exporting.verification.words import verify_export
 from trtqat.files import check_writable
-from trtqat.graph import QUANTIZERS
 from trtqat.graph.passes.canonical import canonicalize
 from trtqat.graph.passes.expand_fake_quantize import ExpandedPairs
 from trtqat.graph.passes.improve import improve
 from trtqat.graph.passes.name_outputs import name_outputs
 from trtqat.graph_file.serialized import serialize, temporary_graphs
+from trtqat.provenance import QUANTIZERS
 from trtqat.quant.absence import check_has_active, check_not_converted
 from trtqat.quant.module_by_module import module_by_module
 from trtqat.quant.quantizers import Quantizer, quantizers_of, read_quantizers, replaced_quantizers

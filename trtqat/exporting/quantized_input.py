@@ -10,11 +10,11 @@ import onnx_ir as ir
 
 from trtqat.errors import ExportError, GraphError, UsageError
 from trtqat.exporting.options import ExportOptions
-from trtqat.graph import QUANTIZED_INPUTS
 from trtqat.graph.passes.quantized_inputs import recorded_scales, take_codes
 from trtqat.graph.repair.move_pairs import move_pairs
 from trtqat.graph_file.serialized import serialize
 from trtqat.numerics import quantize
+from trtqat.provenance import QUANTIZED_INPUTS
 from trtqat.runtime.onnx_runtime import OnnxModel
 from trtqat.tensors import Arrays
 

@@ -12,12 +12,3 @@
 What passes and rules look at a graph with: pairs.py (Q/DQ), layers.py, affine.py (BatchNorm
 and its kin), view.py (what stands before and behind), editing.py, targets.py (which TensorRT).
 """
-
-# Under this key of an ONNX file's metadata the export records where the graph comes from.
-METADATA_KEY = "trtqat"
-
-# In that record: scale by name of the inputs that arrive as INT8 codes.
-QUANTIZED_INPUTS = "quantized_inputs"
-
-# In that record: dotted names of the PyTorch quantizers that have Q/DQ pairs in the graph.
-QUANTIZERS = "quantizers"

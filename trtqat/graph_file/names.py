@@ -7,9 +7,9 @@ from pathlib import Path
 import onnx
 import onnx_ir as ir
 
-from trtqat.graph import METADATA_KEY
 from trtqat.graph_file.reading import read_proto
 from trtqat.io_names import IoNames, names_of_graph
+from trtqat.provenance import METADATA_KEY
 
 
 def io_names_of(model: ir.Model) -> IoNames:

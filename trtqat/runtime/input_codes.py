@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from trtqat.graph import QUANTIZED_INPUTS
 from trtqat.numerics import quantize
+from trtqat.provenance import QUANTIZED_INPUTS
 from trtqat.tensors import Array, Arrays, TensorSpec
 
 

@@ -14,9 +14,8 @@ import numpy as np
 from trtqat.checks import closed
 from trtqat.errors import GraphError, InferenceError, first_line
 from trtqat.extras import require
-from trtqat.graph import METADATA_KEY
 from trtqat.io_names import in_order, names_of_graph
-from trtqat.provenance import recorded_quantizers
+from trtqat.provenance import METADATA_KEY, recorded_quantizers
 from trtqat.runtime.input_codes import input_scales, quantize_inputs, with_float_inputs
 from trtqat.tensors import DYNAMIC, Array, Arrays, TensorSpec, io_in_words
 

@@ -1,1 +1,0 @@
-"""ONNX graph → TensorRT plan with its manifest."""

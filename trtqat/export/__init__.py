@@ -1,1 +1,0 @@
-"""PyTorch model → ONNX with explicit Q/DQ."""
