@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from trtqat.exporting.loading import ModelSource, load_model
     from trtqat.exporting.pipeline import ExportOptions, ExportResult, export_onnx
     from trtqat.runtime.engine import Engine
-    from trtqat.runtime.onnx_runtime import OnnxModel
+    from trtqat.runtime.onnx_model import OnnxModel
     from trtqat.runtime.pytorch import PyTorchModel
     from trtqat.tensors import TensorSpec
 
@@ -77,7 +77,7 @@ _HOMES = {
     "ExportResult": "trtqat.exporting.pipeline",
     "LatencyOptions": "trtqat.evaluation.timing",
     "ModelSource": "trtqat.exporting.loading",
-    "OnnxModel": "trtqat.runtime.onnx_runtime",
+    "OnnxModel": "trtqat.runtime.onnx_model",
     "PyTorchModel": "trtqat.runtime.pytorch",
     "Report": "trtqat.evaluation.report",
     "TensorSpec": "trtqat.tensors",

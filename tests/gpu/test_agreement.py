@@ -13,13 +13,13 @@ from trtqat.data.dataset import open_dataset
 from trtqat.errors import BuildError
 from trtqat.evaluation.evaluate import evaluate
 from trtqat.evaluation.options import EvaluateOptions
-from trtqat.evaluation.protocol import Model
 from trtqat.evaluation.report import Report
 from trtqat.exporting.loading import ModelSource, load_model
 from trtqat.exporting.pipeline import ExportOptions, export_onnx
 from trtqat.numerics import difference
 from trtqat.runtime.engine import Engine
-from trtqat.runtime.onnx_runtime import OnnxModel
+from trtqat.runtime.onnx_model import OnnxModel
+from trtqat.runtime.protocol import Model
 from trtqat.runtime.pytorch import PyTorchModel
 from trtqat.tensors import TensorSpec
 

@@ -21,7 +21,7 @@ from trtqat.exporting.loading import ModelSource, load_model
 from trtqat.exporting.pipeline import ExportOptions, export_onnx
 from trtqat.numerics import difference, quantize
 from trtqat.runtime.engine import Engine
-from trtqat.runtime.onnx_runtime import OnnxModel
+from trtqat.runtime.onnx_model import OnnxModel
 from trtqat.runtime.pytorch import PyTorchModel
 
 

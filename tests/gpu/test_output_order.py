@@ -23,7 +23,7 @@ from trtqat.evaluation.options import EvaluateOptions
 from trtqat.exporting.pipeline import ExportOptions, export_onnx
 from trtqat.host.tensorrt_library import load_tensorrt, make_logger
 from trtqat.runtime.engine import Engine
-from trtqat.runtime.onnx_runtime import OnnxModel
+from trtqat.runtime.onnx_model import OnnxModel
 from trtqat.runtime.pytorch import PyTorchModel
 from trtqat.tensors import TensorSpec
 

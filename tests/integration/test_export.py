@@ -23,7 +23,7 @@ from trtqat.graph.passes.improve import ImproveOptions
 from trtqat.numerics import difference
 from trtqat.quant.silence import quiet_toolkit
 from trtqat.quant.training import calibrate, insert_quantizers
-from trtqat.runtime.onnx_runtime import OnnxModel
+from trtqat.runtime.onnx_model import OnnxModel
 from trtqat.tensors import TensorSpec
 
 X = TensorSpec("x", (1, 3, 16, 16))

@@ -13,7 +13,7 @@ from tests.graphs import Graph, batch_norm
 from trtqat.errors import SourceError
 from trtqat.exporting.from_onnx import improve_onnx
 from trtqat.exporting.options import ExportOptions, ExportResult
-from trtqat.runtime.onnx_runtime import OnnxModel
+from trtqat.runtime.onnx_model import OnnxModel
 from trtqat.tensors import TensorSpec
 
 

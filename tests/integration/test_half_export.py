@@ -15,7 +15,7 @@ from trtqat.exporting.verification.ranges import measure_largest
 from trtqat.graph.half.derive import derive_half
 from trtqat.graph.passes.improve import ImproveOptions
 from trtqat.graph.passes.raise_opset import newest_opset, raise_opset
-from trtqat.runtime.onnx_runtime import OnnxModel
+from trtqat.runtime.onnx_model import OnnxModel
 from trtqat.tensors import Array
 
 # Measured 39 dB (two_inputs, a few values each) to 66 dB (depthwise); noise of one INT8

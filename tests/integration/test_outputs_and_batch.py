@@ -23,7 +23,7 @@ from trtqat.exporting.pipeline import export_onnx
 from trtqat.quant.quantizers import quantizers_of, read_quantizers
 from trtqat.quant.silence import quiet_toolkit
 from trtqat.quant.training import calibrate, insert_quantizers
-from trtqat.runtime.onnx_runtime import OnnxModel
+from trtqat.runtime.onnx_model import OnnxModel
 from trtqat.runtime.pytorch import PyTorchModel
 from trtqat.tensors import TensorSpec
 

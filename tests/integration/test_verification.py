@@ -21,7 +21,7 @@ from trtqat.exporting.verification.agreement import Agreement
 from trtqat.exporting.verification.cut import computed_tensors, cuts_of
 from trtqat.exporting.verification.example import Example
 from trtqat.exporting.verification.words import verify_export
-from trtqat.runtime.onnx_runtime import OnnxModel
+from trtqat.runtime.onnx_model import OnnxModel
 from trtqat.tensors import Array
 
 

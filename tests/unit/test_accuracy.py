@@ -14,7 +14,7 @@ from trtqat.data.batches import Batch, Dataset, check_range
 from trtqat.errors import DataError
 from trtqat.evaluation.accuracy import measure_accuracy
 from trtqat.evaluation.counts import Accuracy, Agreement, OutputAgreement
-from trtqat.evaluation.protocol import Session
+from trtqat.runtime.protocol import Session
 from trtqat.tensors import Array, Arrays, TensorSpec
 
 

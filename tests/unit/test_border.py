@@ -17,7 +17,7 @@ from trtqat.errors import GraphError
 from trtqat.graph.lenses.macs import summarize
 from trtqat.graph.lint import lint
 from trtqat.graph_file.reading import read_model
-from trtqat.runtime.onnx_runtime import OnnxModel
+from trtqat.runtime.onnx_model import OnnxModel
 
 Damage = Callable[[onnx.ModelProto], None]
 

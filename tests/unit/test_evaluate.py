@@ -9,9 +9,9 @@ from tests.unit.test_accuracy import NumpyModel, Samples, make_samples
 from trtqat.errors import GateError, UsageError
 from trtqat.evaluation.evaluate import evaluate
 from trtqat.evaluation.options import EvaluateOptions
-from trtqat.evaluation.protocol import Session
 from trtqat.evaluation.report import Report
 from trtqat.evaluation.timing import LatencyOptions
+from trtqat.runtime.protocol import Session
 from trtqat.tensors import Array
 
 QUICK = LatencyOptions(warm_up_ms=0, duration_s=0)

@@ -15,7 +15,7 @@ from trtqat.errors import ExportError, GraphError
 from trtqat.exporting.verification.rounding import round_everywhere
 from trtqat.graph.half.derive import derive_half
 from trtqat.graph.half.reasons import LIMIT
-from trtqat.runtime.onnx_runtime import OnnxModel
+from trtqat.runtime.onnx_model import OnnxModel
 from trtqat.tensors import Array
 
 IMAGE = ("batch", 3, 8, 8)

@@ -34,7 +34,7 @@ from trtqat.io_names import (
 )
 from trtqat.plan.manifest import Manifest, manifest_path, read_manifest
 from trtqat.runtime.engine_names import names_of_engine
-from trtqat.runtime.onnx_runtime import OnnxModel
+from trtqat.runtime.onnx_model import OnnxModel
 from trtqat.tensors import TensorSpec
 
 NAMES = IoNames(("x",), ("scores", "boxes", "masks"), ("s", "b", "x"), model="m.onnx")

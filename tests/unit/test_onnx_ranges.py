@@ -11,7 +11,7 @@ from trtqat.errors import ExportError, GraphError
 from trtqat.exporting.verification.agreement import verify_agreement
 from trtqat.exporting.verification.ranges import measure_largest
 from trtqat.exporting.verification.rounding import round_everywhere
-from trtqat.runtime.onnx_runtime import OnnxModel
+from trtqat.runtime.onnx_model import OnnxModel
 from trtqat.tensors import Array
 
 X = {"x": ("batch", 4)}

@@ -27,15 +27,15 @@ from trtqat.data.batches import Batch, check_range
 from trtqat.errors import DataError, GateError, UsageError
 from trtqat.evaluation.evaluate import evaluate
 from trtqat.evaluation.options import EvaluateOptions
-from trtqat.evaluation.protocol import Session
 from trtqat.evaluation.recorded import read_baseline
 from trtqat.evaluation.report import Report
 from trtqat.files import sha256_of
 from trtqat.io_names import IoNames, record_of
 from trtqat.report.page import render_page
-from trtqat.report.report_words import report_tables
+from trtqat.report.words import report_tables
 from trtqat.runtime.engine_names import names_of_engine
-from trtqat.runtime.onnx_runtime import OnnxModel
+from trtqat.runtime.onnx_model import OnnxModel
+from trtqat.runtime.protocol import Session
 from trtqat.runtime.pytorch import PyTorchModel
 from trtqat.tensors import Array, Arrays, TensorSpec
 

@@ -29,7 +29,7 @@ from trtqat.inspection.inspector import parse_information
 from trtqat.inspection.layer_times import LayerTimes
 from trtqat.report.charts import bars, curve, distribution, histogram
 from trtqat.report.page import render_page, verdict
-from trtqat.report.report_words import answers, report_tables
+from trtqat.report.words import answers, report_tables
 from trtqat.tensors import Array
 
 DATA_8_6 = Path(__file__).parents[1] / "data/inspector-8.6"

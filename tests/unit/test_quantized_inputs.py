@@ -30,7 +30,7 @@ from trtqat.quant.training import calibrate, insert_quantizers
 from trtqat.runtime import host_quantizer
 from trtqat.runtime.host_quantizer import open_quantizer
 from trtqat.runtime.input_codes import input_scales, quantize_inputs
-from trtqat.runtime.onnx_runtime import OnnxModel
+from trtqat.runtime.onnx_model import OnnxModel
 from trtqat.tensors import Array, TensorSpec
 
 

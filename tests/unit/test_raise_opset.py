@@ -14,7 +14,7 @@ from tests.unit.test_graph_passes import SHAPE, model, run
 from trtqat.errors import ExportError
 from trtqat.graph.passes import raise_opset as module
 from trtqat.graph.passes.raise_opset import newest_opset, raise_opset
-from trtqat.runtime.onnx_runtime import OnnxModel
+from trtqat.runtime.onnx_model import OnnxModel
 from trtqat.tensors import Array
 
 CONSTANTS: dict[str, Array] = {

@@ -19,7 +19,7 @@ from trtqat.evaluation.evaluate import evaluate
 from trtqat.evaluation.options import EvaluateOptions
 from trtqat.evaluation.recorded import pack, read_baseline, unpack
 from trtqat.evaluation.report import Report
-from trtqat.report.report_words import report_tables
+from trtqat.report.words import report_tables
 
 X, _ = make_samples(20)
 LABELS = X.argmax(axis=1)

@@ -17,10 +17,10 @@ from tests.unit.test_accuracy import NumpyModel, Samples, make_samples
 from trtqat.data.batches import Batch
 from trtqat.errors import DataError, InferenceError
 from trtqat.evaluation.accuracy import measure_accuracy
-from trtqat.evaluation.protocol import Session
 from trtqat.evaluation.running import Batches, in_order, open_sessions, run_models
 from trtqat.evaluation.throughput import measure_throughput
 from trtqat.evaluation.timing import LatencyOptions
+from trtqat.runtime.protocol import Session
 from trtqat.tensors import Array, Arrays, TensorSpec
 
 # No test waits so long, unless what it tests never lets its queries meet.

@@ -24,7 +24,7 @@ from trtqat.graph_file.hashing import graph_sha256
 from trtqat.graph_file.reading import external_files, read_model
 from trtqat.graph_file.serialized import StoredGraph, save, serialize
 from trtqat.quant.training import calibrate, insert_quantizers
-from trtqat.runtime.onnx_runtime import OnnxModel
+from trtqat.runtime.onnx_model import OnnxModel
 from trtqat.tensors import Array, TensorSpec
 
 FLOAT_WEIGHTS = ImproveOptions(int8_weights=False)

@@ -14,7 +14,7 @@ from trtqat.exporting.pipeline import ExportOptions, export_onnx
 from trtqat.graph.lenses.taps import Tap, tap
 from trtqat.graph_file.reading import read_model
 from trtqat.numerics import quantize
-from trtqat.runtime.onnx_runtime import OnnxModel
+from trtqat.runtime.onnx_model import OnnxModel
 from trtqat.tensors import Array
 
 

@@ -31,7 +31,7 @@ from trtqat.cli.console import (
 )
 from trtqat.errors import UsageError
 from trtqat.files import is_onnx, write_atomically
-from trtqat.report.report_words import answers, report_tables, where_measured
+from trtqat.report.words import answers, report_tables, where_measured
 
 if TYPE_CHECKING:
     from trtqat.evaluation.report import Report

@@ -12,8 +12,8 @@ import numpy as np
 from trtqat.data.batches import Dataset
 from trtqat.errors import DataError
 from trtqat.evaluation.counts import Accuracy, Agreement, Comparison, Counter, Paired, pair
-from trtqat.evaluation.protocol import Model
 from trtqat.evaluation.running import names_of, run_models
+from trtqat.runtime.protocol import Model
 
 Progress = Callable[[int, int], None]
 

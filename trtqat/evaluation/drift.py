@@ -9,8 +9,8 @@ from trtqat.data.batches import Dataset
 from trtqat.data.dataset import first
 from trtqat.evaluation.accuracy import Progress
 from trtqat.evaluation.layer_drift import LayerDrift, compare_layers
-from trtqat.evaluation.protocol import Model
 from trtqat.evaluation.step_drift import StepDrift, compare_steps
+from trtqat.runtime.protocol import Model
 
 # ONNX Runtime runs the graph as written, slowly, and decibels are known well enough by then.
 _IMAGES = 512

@@ -16,7 +16,6 @@ from trtqat.evaluation.gates import check_batch_sizes, check_can_be_measured, fa
 from trtqat.evaluation.latency import measure_in_turns
 from trtqat.evaluation.layers import time_layers
 from trtqat.evaluation.options import EvaluateOptions
-from trtqat.evaluation.protocol import Model
 from trtqat.evaluation.recorded import RecordedBaseline, beside, compare_with
 from trtqat.evaluation.report import Measured, Report, Rival
 from trtqat.evaluation.running import open_sessions
@@ -26,6 +25,7 @@ from trtqat.evaluation.timing import LatencyOptions, Timing
 from trtqat.evaluation.trtexec import TrtexecTiming, measure_like_trtexec
 from trtqat.host.environment import describe_environment
 from trtqat.host.telemetry import Telemetry, watch_gpu
+from trtqat.runtime.protocol import Model
 from trtqat.tensors import Arrays
 
 _LOG = logging.getLogger(__name__)

@@ -10,9 +10,9 @@ from trtqat.data.batches import Dataset
 from trtqat.errors import UsageError
 from trtqat.evaluation.accuracy import AccuracyResult
 from trtqat.evaluation.options import EvaluateOptions
-from trtqat.evaluation.protocol import Model
 from trtqat.evaluation.recorded import RecordedBaseline
 from trtqat.evaluation.timing import Ratio
+from trtqat.runtime.protocol import Model
 
 
 def check_batch_sizes(models: Iterable[Model], sizes: Iterable[int]) -> None:

@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from trtqat.evaluation.intervals import median_interval, median_ratio
-from trtqat.evaluation.protocol import Session
 from trtqat.evaluation.timing import Latency, LatencyOptions, Ratio, Timing
+from trtqat.runtime.protocol import Session
 from trtqat.tensors import Arrays
 
 # As trtexec: at least ten queries, however long one takes.

@@ -140,7 +140,7 @@ def _compare(
     quantized: Serialized, plain: Serialized, dataset: Dataset, batch_size: int
 ) -> dict[str, float]:
     """SQNR in dB of every output of two graphs."""
-    from trtqat.runtime.onnx_runtime import OnnxModel
+    from trtqat.runtime.onnx_model import OnnxModel
 
     sums: dict[str, Noise] = {}
     with contextlib.ExitStack() as stack:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from trtqat.errors import TrtqatError
-from trtqat.evaluation.protocol import Model
+from trtqat.runtime.protocol import Model
 
 if TYPE_CHECKING:
     from trtqat.inspection.engine_layers import Inspection

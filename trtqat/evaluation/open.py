@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trtqat.errors import MissingError, SourceError, UsageError
-from trtqat.evaluation.protocol import Model
 from trtqat.extras import require
 from trtqat.files import is_onnx
 from trtqat.host.flavours import Flavour
+from trtqat.runtime.protocol import Model
 from trtqat.tensors import DYNAMIC, TensorSpec
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def open_model(
                 f"'{path}' is a graph; --trust, --runtime and --weights are for engines.",
                 "Leave them out.",
             )
-        from trtqat.runtime.onnx_runtime import OnnxModel
+        from trtqat.runtime.onnx_model import OnnxModel
 
         return OnnxModel(path)
     from trtqat.runtime.engine import Engine

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Literal, cast
 
 from trtqat.errors import UsageError
 from trtqat.evaluation.open import PyTorchSource, open_pytorch
-from trtqat.evaluation.protocol import Model
 from trtqat.files import is_file
 from trtqat.graph_file.hashing import graph_sha256
+from trtqat.runtime.protocol import Model
 
 if TYPE_CHECKING:
     from trtqat.runtime.engine import Engine
@@ -137,7 +137,7 @@ def open_steps(
     if reference:
         if model.device == "cpu":
             raise UsageError(f"'{path}' is a graph; --reference is for engines.", "Leave it out.")
-        from trtqat.runtime.onnx_runtime import OnnxModel
+        from trtqat.runtime.onnx_model import OnnxModel
 
         found = OnnxModel(find_graph(model, path, graph), as_written=True)
         found.name += " on ONNX Runtime"

@@ -21,8 +21,8 @@ import numpy as np
 from trtqat.data.batches import Batch, Dataset, some_labels
 from trtqat.errors import InferenceError
 from trtqat.evaluation.batch_axis import by_image, find_batch_axis, first_images
-from trtqat.evaluation.protocol import Model, Session
 from trtqat.io_names import IoNames, match_outputs
+from trtqat.runtime.protocol import Model, Session
 from trtqat.tensors import DYNAMIC, Array, Arrays, TensorSpec
 
 _LOG = logging.getLogger(__name__)

@@ -17,10 +17,10 @@ import numpy as np
 
 from trtqat.data.batches import Dataset
 from trtqat.evaluation.accuracy import Progress
-from trtqat.evaluation.protocol import Model
 from trtqat.evaluation.running import run_all
 from trtqat.io_names import IoNames, match_outputs
 from trtqat.numerics import Noise, lost_db, signal_and_error
+from trtqat.runtime.protocol import Model
 from trtqat.tensors import Array, Arrays
 
 if TYPE_CHECKING:
@@ -161,7 +161,7 @@ def compare_steps(
     from trtqat.graph_file.names import io_names_of
     from trtqat.graph_file.reading import read_model
     from trtqat.graph_file.serialized import serialize, temporary_graphs
-    from trtqat.runtime.onnx_runtime import OnnxModel
+    from trtqat.runtime.onnx_model import OnnxModel
 
     model = read_model(graph)
     names = replace(io_names_of(model), model=graph.name)

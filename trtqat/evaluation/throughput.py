@@ -10,8 +10,8 @@ from contextlib import ExitStack
 import numpy as np
 
 from trtqat.evaluation.intervals import few_interval
-from trtqat.evaluation.protocol import Session
 from trtqat.evaluation.timing import LatencyOptions, Throughput
+from trtqat.runtime.protocol import Session
 from trtqat.tensors import Arrays
 
 _TURNS = 8

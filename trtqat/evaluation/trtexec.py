@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, cast
 
 from trtqat.evaluation.latency import summarize
-from trtqat.evaluation.protocol import Model
 from trtqat.evaluation.timing import Latency, LatencyOptions
+from trtqat.runtime.protocol import Model
 
 if TYPE_CHECKING:
     from trtqat.runtime.engine import Engine

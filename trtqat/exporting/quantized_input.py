@@ -15,7 +15,7 @@ from trtqat.graph.repair.move_pairs import move_pairs
 from trtqat.graph_file.serialized import serialize
 from trtqat.numerics import quantize
 from trtqat.provenance import QUANTIZED_INPUTS
-from trtqat.runtime.onnx_runtime import OnnxModel
+from trtqat.runtime.onnx_model import OnnxModel
 from trtqat.tensors import Arrays
 
 _LOG = logging.getLogger(__name__)

@@ -102,7 +102,7 @@ class PyTorchModel:
         return f"PyTorchModel({self.name!r}, {', '.join(map(str, self.inputs))}, {self.device!r})"
 
     def session(self, batch_size: int) -> PyTorchSession:
-        """A session for one batch size; see ``evaluation.protocol.Session``.
+        """A session for one batch size; see ``runtime.protocol.Session``.
 
         Raises:
             MissingError: ``torch.compile`` does not work here.

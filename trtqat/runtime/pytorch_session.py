@@ -28,7 +28,7 @@ _WINDOW = 32
 
 
 class PyTorchSession:
-    """Runs the model on fixed input tensors; see ``evaluation.protocol.Session``.
+    """Runs the model on fixed input tensors; see ``runtime.protocol.Session``.
 
     On a GPU it has a stream of its own, so that several sessions overlap.
     """

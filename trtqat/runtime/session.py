@@ -30,7 +30,7 @@ _WINDOW = 32
 
 
 class EngineSession:
-    """One query at a time on one stream; see ``evaluation.protocol.Session``.
+    """One query at a time on one stream; see ``runtime.protocol.Session``.
 
     Attributes:
         context: TensorRT's ``IExecutionContext``, with its shapes set.

@@ -23,7 +23,7 @@ from trtqat.exporting.verification.rounding import nudged as nudged_inputs
 from trtqat.exporting.verification.rounding import round_everywhere
 from trtqat.graph_file.serialized import Serialized, derived, parse
 from trtqat.numerics import difference
-from trtqat.runtime.onnx_runtime import OnnxModel
+from trtqat.runtime.onnx_model import OnnxModel
 from trtqat.tensors import Array, Arrays
 
 # End to end: sums in another order flip single INT8 codes, 25 to 45 dB were measured on VGG-16.

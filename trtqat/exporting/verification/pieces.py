@@ -20,7 +20,7 @@ from trtqat.exporting.verification.example import Example, Passed, Words
 from trtqat.exporting.verification.rounding import nudged
 from trtqat.graph_file.serialized import Serialized, derived, parse
 from trtqat.numerics import signal_and_error, sqnr_db
-from trtqat.runtime.onnx_runtime import OnnxModel
+from trtqat.runtime.onnx_model import OnnxModel
 from trtqat.tensors import Array
 
 # A piece may be ill-conditioned: it is asked for what a changed rounding leaves of it, less a

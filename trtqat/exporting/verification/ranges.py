@@ -10,7 +10,7 @@ import onnx
 from trtqat.errors import GraphError
 from trtqat.exporting.verification.cut import Cut, along, cut, cuts_of, tapped
 from trtqat.graph_file.serialized import Serialized, derived, parse
-from trtqat.runtime.onnx_runtime import OnnxModel
+from trtqat.runtime.onnx_model import OnnxModel
 from trtqat.tensors import Array, Arrays
 
 # An output is kept until the run ends: with all of them at once, a graph of a thousand

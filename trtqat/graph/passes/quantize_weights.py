@@ -36,7 +36,7 @@ from trtqat.graph.lenses.pairs import (
     quantize_array,
 )
 from trtqat.graph.lenses.weights import Weights
-from trtqat.runtime.onnx_runtime import OnnxModel
+from trtqat.runtime.onnx_model import OnnxModel
 from trtqat.tensors import Array
 
 

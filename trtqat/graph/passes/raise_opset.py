@@ -22,7 +22,7 @@ from trtqat.errors import ExportError, GraphError, first_line
 from trtqat.extras import install
 from trtqat.graph_file.garbage import uncollected
 from trtqat.graph_file.serialized import proto_for_onnx, restore_weights
-from trtqat.runtime.onnx_runtime import OnnxModel
+from trtqat.runtime.onnx_model import OnnxModel
 
 # The first opset whose QuantizeLinear and DequantizeLinear take FP16.
 HALF_OPSET = 19

@@ -120,7 +120,7 @@ class OnnxModel:
         return f"OnnxModel({self.name!r}, {io_in_words(self.inputs, self.outputs)})"
 
     def session(self, batch_size: int) -> OnnxSession:
-        """A session for one batch size; see ``evaluation.protocol.Session``."""
+        """A session for one batch size; see ``runtime.protocol.Session``."""
         if self._session is None:
             raise closed(self.name, "model")
         del batch_size  # ONNX Runtime takes any shape that the graph allows.
@@ -165,7 +165,7 @@ def _size_of(graph: Path | Serialized) -> int:
 
 
 class OnnxSession:
-    """Runs a graph; see ``evaluation.protocol.Session``."""
+    """Runs a graph; see ``runtime.protocol.Session``."""
 
     mode = "ONNX Runtime, CPU, wall clock"
     enqueue_times_ms: tuple[float, ...] = ()

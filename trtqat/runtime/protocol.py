@@ -1,6 +1,6 @@
 """What the evaluation asks of a runtime.
 
-``runtime.engine.Engine``, ``runtime.onnx_runtime.OnnxModel`` and
+``runtime.engine.Engine``, ``runtime.onnx_model.OnnxModel`` and
 ``runtime.pytorch.PyTorchModel`` fit; so does any class with these members.
 """
 
