@@ -13,16 +13,21 @@ import pytest
 import trtqat
 
 PACKAGE = Path(trtqat.__file__).parent
-LEVELS = {
-    "cli": 3,
-    "export": 2,
-    "engine": 2,
-    "evaluation": 2,
-    "graph": 1,
-    "runtime": 1,
-    "quant": 1,
-    "data": 1,
-}
+# A room imports from those below it alone, so no two import each other. Rooms of one line know
+# nothing of each other either.
+ORDER = (
+    ("cli",),
+    ("report",),
+    ("evaluation",),
+    ("building", "exporting"),
+    ("inspection",),
+    ("graph",),
+    ("runtime",),
+    ("host",),
+    ("plan", "graph_file"),
+    ("quant", "data"),
+)
+DEPTH = {room: depth for depth, rooms in enumerate(ORDER) for room in rooms}
 
 
 def imports(path: Path) -> Iterator[str]:
@@ -36,19 +41,39 @@ def imports(path: Path) -> Iterator[str]:
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 
 
+def test_every_room_has_its_place() -> None:
+    rooms = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+    assert rooms == set(DEPTH)
+
+
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_rooms(path: Path) -> None:
+def test_imports_point_down(path: Path) -> None:
     place = path.relative_to(PACKAGE).as_posix()
     room = place.partition("/")[0]
     for name in imports(path):
-        top = name.partition(".")[0]
+        top, _, rest = name.partition(".")
         if top in ("torch", "onnxscript", "pytorch_quantization"):
-            assert room in ("quant", "export") or place.startswith("runtime/pytorch"), name
+            assert room in ("quant", "exporting") or place.startswith("runtime/pytorch"), name
         if top in ("tensorrt", "cuda"):
-            assert room in ("engine", "runtime"), name
-        if top == "trtqat" and room in LEVELS:
-            other = name.split(".")[1] if "." in name else ""
-            assert LEVELS.get(other, 0) <= LEVELS[room], f"{place} imports {name}"
+            assert room in ("building", "host", "runtime"), name
+        other = rest.partition(".")[0]
+        if top != "trtqat" or room == other or other not in DEPTH:
+            continue
+        # What every room uses knows none; the package's face and its entry point know all.
+        small = room not in DEPTH and place not in ("__init__.py", "__main__.py")
+        assert not small, f"{place} is used by all and imports {name}"
+        assert DEPTH.get(room, -1) < DEPTH[other], f"{place} imports {name}"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_no_module_is_called_like_a_standard_one(path: Path) -> None:
+    assert path.stem == "__init__" or path.stem not in sys.stdlib_module_names
+
+
+def test_no_public_name_is_a_submodule() -> None:
+    submodules = {path.stem for path in PACKAGE.glob("*.py")}
+    submodules |= {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+    assert not submodules & set(trtqat.__all__)
 
 
 def test_help_imports_nothing_heavy() -> None:
