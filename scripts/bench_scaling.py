@@ -1,7 +1,7 @@
 """How the cost of a graph grows with its nodes: reading, passes, FP16, lint.
 
 CPU seconds of this process alone, without imports and without ONNX Runtime, on families of graphs
-(``tests/large_graphs.py``, ``tests/large_foreign.py``) that double in size; the slope is that of a
+(``tests/support/large_graphs.py``, ``tests/support/large_foreign.py``) that double in size; the slope is that of a
 line through the points from 4,000 nodes on, in log-log. ``trtqat inspect`` of 10,000 nodes is a
 whole process, imports included. Writes one JSON file; exits with 1 if a slope or the time of
 ``inspect`` is above its limit.
@@ -33,7 +33,7 @@ import onnx_ir as ir
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from tests.large_foreign import ALL_FAMILIES as FAMILIES  # noqa: E402
+from tests.support.large_foreign import ALL_FAMILIES as FAMILIES  # noqa: E402
 from trtqat.errors import GraphError  # noqa: E402
 from trtqat.graph.half.derive import derive_half  # noqa: E402
 from trtqat.graph.lenses.exits import float_exits  # noqa: E402

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.clock import Clock
+from tests.support.clock import Clock
 
 if importlib.util.find_spec("hypothesis") is not None:  # the tests of a GPU need none of it
     from hypothesis import HealthCheck, settings

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.gpu.workloads import RESNET, RESNET_INPUT, VGG, VGG_INPUT, Artefacts, Build
+from tests.support.workloads import RESNET, RESNET_INPUT, VGG, VGG_INPUT, Artefacts, Build
 from trtqat.building.builder import BuildResult, build
 from trtqat.building.options import BuildOptions
 from trtqat.building.profiles import ProfileOptions

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests import models
-from tests.gpu.workloads import VGG, Artefacts, Build
+from tests.support import models
+from tests.support.workloads import VGG, Artefacts, Build
 from trtqat.data.dataset import open_dataset
 from trtqat.errors import BuildError
 from trtqat.evaluation.evaluate import evaluate

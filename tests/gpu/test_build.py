@@ -13,8 +13,8 @@ from pathlib import Path
 import onnx
 import pytest
 
-from tests import models
-from tests.gpu.workloads import ROOT, Artefacts, Build, trtqat
+from tests.support import models
+from tests.support.workloads import ROOT, Artefacts, Build, trtqat
 from trtqat.errors import PlanError
 from trtqat.exporting.pipeline import ExportOptions, export_onnx
 from trtqat.files import sha256_of

@@ -10,8 +10,8 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from tests import models
-from tests.gpu.workloads import VGG, VGG_INPUT, Build, trtqat
+from tests.support import models
+from tests.support.workloads import VGG, VGG_INPUT, Build, trtqat
 from trtqat.data.dataset import open_dataset
 from trtqat.evaluation.step_drift import compare_steps, first_parting
 from trtqat.exporting.loading import ModelSource, load_model

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests import models
-from tests.gpu.workloads import VGG, Artefacts, Build, trtqat
+from tests.support import models
+from tests.support.workloads import VGG, Artefacts, Build, trtqat
 from trtqat.data.dataset import open_dataset
 from trtqat.evaluation.evaluate import evaluate
 from trtqat.evaluation.open import PyTorchSource, open_pytorch
@@ -127,7 +127,7 @@ def test_float_engine_and_steps_on_the_command_line(
 ) -> None:
     graph, plan = work / "compared.onnx", work / "compared.engine"
     source = ModelSource(f"{VGG}:qat", runs / "qat.pt")
-    from tests.gpu.workloads import VGG_INPUT
+    from tests.support.workloads import VGG_INPUT
 
     export_onnx(load_model(source), graph, ExportOptions((VGG_INPUT,)))
     # FP16 at level 0 has no kernel for MaxPool in 8.6.0.

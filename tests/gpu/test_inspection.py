@@ -13,8 +13,8 @@ from pathlib import Path
 import onnx_ir as ir
 import pytest
 
-from tests import models
-from tests.gpu.workloads import ROOT, Build, trtqat
+from tests.support import models
+from tests.support.workloads import ROOT, Build, trtqat
 from trtqat.errors import PlanError
 from trtqat.exporting.pipeline import ExportOptions, export_onnx
 from trtqat.graph.passes.remove_quantization import remove_quantization

@@ -14,8 +14,8 @@ import pytest
 import torch
 from torch import nn
 
-from tests import models
-from tests.gpu.workloads import Build
+from tests.support import models
+from tests.support.workloads import Build
 from trtqat.data.dataset import open_dataset
 from trtqat.evaluation.accuracy import measure_accuracy
 from trtqat.evaluation.evaluate import evaluate

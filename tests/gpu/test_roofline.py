@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from tests.gpu.workloads import Artefacts, trtqat
+from tests.support.workloads import Artefacts, trtqat
 
 
 def test_roofline(vgg: Artefacts, tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from tests import models
-from tests.gpu.workloads import ROOT, trtqat
+from tests.support import models
+from tests.support.workloads import ROOT, trtqat
 from trtqat.errors import PlanError
 from trtqat.exporting.pipeline import ExportOptions, export_onnx
 from trtqat.runtime.engine import Engine

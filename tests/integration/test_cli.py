@@ -13,6 +13,8 @@ import pytest
 import torch
 from onnx import TensorProto, helper
 
+from tests.support.commands import trtqat
+
 MODEL = """
 import torch
 from trtqat.quant.training import calibrate, insert_quantizers
@@ -47,7 +49,7 @@ def uncalibrated():
     calibrate(plain(), [])
 
 def program(quantized, batch=None):
-    from tests.toolkits import ao, ao_model
+    from tests.support.toolkits import ao, ao_model
     default = ao.get_default_qat_qconfig("x86")
     model = ao_model(default.activation, default.weight) if quantized else plain().eval()
     shapes = None if batch else ({0: torch.export.Dim("batch")},)
@@ -59,16 +61,6 @@ def save_programs():
     torch.export.save(program(False), "plain.pt2")
 """
 INPUT = ("--input", "images:1x3x8x8")
-
-
-def trtqat(cwd: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "trtqat", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        check=False,
-    )
 
 
 @pytest.fixture(scope="module")

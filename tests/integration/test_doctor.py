@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.plans import make_manifest, make_plan
+from tests.support.plans import make_manifest, make_plan
 from trtqat.host.description import describe_host
 from trtqat.plan.manifest import manifest_path
 

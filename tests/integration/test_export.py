@@ -13,8 +13,8 @@ import torch
 from onnx import numpy_helper
 from torch import nn
 
-from tests.models import EXAMPLES, Residual, quantizer
-from tests.toolkits import modelopt
+from tests.support.models import EXAMPLES, Residual, quantizer
+from tests.support.toolkits import modelopt
 from trtqat.errors import ExportError, QuantizerError, SourceError
 from trtqat.exporting import pipeline
 from trtqat.exporting.options import Exporter, ExportOptions

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.models import EXAMPLES
+from tests.support.models import EXAMPLES
 from trtqat.errors import ExportError
 from trtqat.exporting.options import ExportOptions
 from trtqat.exporting.pipeline import export_onnx

@@ -11,8 +11,8 @@ import onnx
 import pytest
 from typer.testing import CliRunner, Result
 
-from tests.foreign import Foreign, foreign
-from tests.graphs import Graph, batch_norm
+from tests.support.foreign import Foreign, foreign
+from tests.support.graphs import Graph, batch_norm
 from trtqat.cli.app import app
 
 

@@ -9,7 +9,7 @@ import onnx
 import pytest
 from onnx import TensorProto
 
-from tests.graphs import Graph, batch_norm
+from tests.support.graphs import Graph, batch_norm
 from trtqat.errors import SourceError
 from trtqat.exporting.from_onnx import improve_onnx
 from trtqat.exporting.options import ExportOptions, ExportResult

@@ -2,7 +2,7 @@
 
 A failure names its number. One file again, with what is wrong with it:
 
-    python -m tests.fuzzing.worker "residual graph" 17 18
+    python -m tests.support.fuzzing.worker "residual graph" 17 18
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fuzzing.kinds import KINDS
+from tests.support.fuzzing.kinds import KINDS
 
 # As many crashes say all that there is to say.
 _MOST_CRASHES = 5
@@ -31,7 +31,7 @@ def find_faults(name: str, first: int, last: int) -> Iterator[str]:
     """Runs workers until all numbers were read: one that is killed is followed by another."""
     for _ in range(_MOST_CRASHES):
         done = subprocess.run(
-            [sys.executable, "-m", "tests.fuzzing.worker", name, str(first), str(last)],
+            [sys.executable, "-m", "tests.support.fuzzing.worker", name, str(first), str(last)],
             capture_output=True,
             text=True,
             check=False,

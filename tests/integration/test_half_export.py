@@ -7,8 +7,8 @@ from pathlib import Path
 import onnx_ir as ir
 import pytest
 
-from tests.half_graphs import check_promises, serialize
-from tests.models import EXAMPLES
+from tests.support.half_graphs import check_promises, serialize
+from tests.support.models import EXAMPLES
 from trtqat.exporting.pipeline import ExportOptions, export_onnx
 from trtqat.exporting.verification.agreement import verify_agreement
 from trtqat.exporting.verification.ranges import measure_largest

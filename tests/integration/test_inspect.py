@@ -10,10 +10,10 @@ import onnx
 import pytest
 from onnx import TensorProto, numpy_helper
 
-from tests.graphs import Graph
-from tests.integration.test_cli import trtqat
-from tests.models import EXAMPLES
-from tests.plans import make_plan
+from tests.support.commands import trtqat
+from tests.support.graphs import Graph
+from tests.support.models import EXAMPLES
+from tests.support.plans import make_plan
 from trtqat.exporting.options import Exporter, ExportOptions
 from trtqat.exporting.pipeline import export_onnx
 from trtqat.graph.lint import RULES, lint
@@ -23,7 +23,7 @@ from trtqat.graph_file.reading import read_model
 MODEL = f"""
 import sys
 sys.path.insert(0, {str(Path(__file__).parents[2])!r})
-from tests.models import EXAMPLES
+from tests.support.models import EXAMPLES
 def residual():
     return EXAMPLES["residual"].qat()
 def without_skip():

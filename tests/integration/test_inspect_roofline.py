@@ -9,9 +9,9 @@ from pathlib import Path
 import onnx
 import pytest
 
-from tests.graphs import Graph
-from tests.integration.test_cli import trtqat
-from tests.plans import make_plan
+from tests.support.commands import trtqat
+from tests.support.graphs import Graph
+from tests.support.plans import make_plan
 from trtqat.host.ceilings import Ceilings
 from trtqat.inspection.inspector import read_layers
 from trtqat.inspection.layer_times import LayerTimes

@@ -13,7 +13,8 @@ import pytest
 import torch
 from torch import nn
 
-from tests.toolkits import ao, ao_deprecated, ao_model, modelopt
+from tests.support.outputs import Outputs
+from tests.support.toolkits import ao, ao_deprecated, ao_model, modelopt
 from trtqat.errors import SourceError
 from trtqat.evaluation.open import PyTorchSource, open_pytorch
 from trtqat.exporting.batch_dimension import check_batch_first
@@ -28,20 +29,6 @@ from trtqat.runtime.pytorch import PyTorchModel
 from trtqat.tensors import TensorSpec
 
 X = TensorSpec("x", (1, 3, 8, 8))
-
-
-class Outputs(nn.Module):
-    """Returns what ``make`` makes of input, hidden tensor, result and itself."""
-
-    def __init__(self, make: Callable[..., Any]) -> None:
-        super().__init__()
-        self.first = nn.Conv2d(3, 4, 3, padding=1)
-        self.last = nn.Conv2d(4, 3, 3, padding=1)
-        self.make = make
-
-    def forward(self, x: torch.Tensor) -> Any:
-        z = self.first(x).relu()
-        return self.make(x, z, self.last(z), self)
 
 
 MAKERS: dict[str, tuple[Callable[..., Any], list[str]]] = {
@@ -224,7 +211,7 @@ def test_quantizers_in_lists(exporter: Exporter, tmp_path: Path) -> None:
 
 _FACTORY = """
 import torch
-from tests.integration.test_outputs_and_batch import Outputs
+from tests.support.outputs import Outputs
 from trtqat.quant.training import calibrate, insert_quantizers
 
 def qat(skip=""):

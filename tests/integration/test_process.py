@@ -10,8 +10,8 @@ from pathlib import Path
 import onnx
 import pytest
 
-from tests.graphs import Graph
-from tests.plans import make_plan
+from tests.support.graphs import Graph
+from tests.support.plans import make_plan
 
 TRTQAT = (sys.executable, "-m", "trtqat")
 

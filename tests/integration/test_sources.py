@@ -17,8 +17,8 @@ from torch.ao.quantization.backend_config import get_tensorrt_backend_config
 from torch.ao.quantization.fx import _decomposed as registers_operators  # noqa: F401
 from torch.ao.quantization.quantize_fx import prepare_qat_fx
 
-from tests.toolkits import ao, ao_activation, ao_deprecated, ao_model, ao_weight, modelopt
-from tests.toolkits import modelopt_model as make_modelopt
+from tests.support.toolkits import ao, ao_activation, ao_deprecated, ao_model, ao_weight, modelopt
+from tests.support.toolkits import modelopt_model as make_modelopt
 from trtqat.errors import QuantizerError, SourceError
 from trtqat.exporting.loading import ModelSource, load_model
 from trtqat.exporting.options import Exporter
@@ -340,7 +340,7 @@ class TestProgram:
 
 FACTORY = """
 import torch
-from tests.toolkits import ao_model
+from tests.support.toolkits import ao_model
 from torch.ao.quantization import get_default_qat_qconfig
 
 def program():

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.models import EXAMPLES
+from tests.support.models import EXAMPLES
 from trtqat.data.dataset import open_dataset
 from trtqat.errors import DataError, QuantizerError, SourceError, TrtqatError, UsageError
 from trtqat.exporting.loading import load_model

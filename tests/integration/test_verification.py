@@ -12,7 +12,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from tests.models import EXAMPLES
+from tests.support.models import EXAMPLES
 from trtqat.errors import ExportError
 from trtqat.exporting import pipeline
 from trtqat.exporting.options import ExportOptions

@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
-from tests import models
-from tests.plans import make_manifest, make_plan
+from tests.support import models
+from tests.support.plans import make_manifest, make_plan
 from trtqat.building.network import read_graph_file
 from trtqat.errors import DataError, PlanError, UsageError
 from trtqat.exporting.from_onnx import improve_onnx

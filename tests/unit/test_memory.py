@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.graphs import Graph
+from tests.support.graphs import Graph
 from trtqat import memory
 from trtqat.data.synthetic import Random
 from trtqat.errors import UsageError

@@ -13,7 +13,7 @@ import pytest
 from torch import nn
 
 import trtqat
-from tests.models import EXAMPLES
+from tests.support.models import EXAMPLES
 from trtqat.building.options import BuildOptions
 from trtqat.data.dataset import first
 from trtqat.errors import UsageError

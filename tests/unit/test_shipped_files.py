@@ -12,7 +12,7 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
-from tests.plans import make_plan
+from tests.support.plans import make_plan
 from trtqat.cli.main import main
 from trtqat.evaluation.recorded import read_baseline
 from trtqat.plan.manifest import ProfileShapes, check_plan, read_manifest

@@ -1,0 +1,29 @@
+"""A small network whose states are saved and loaded."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from trtqat.quant.training import calibrate, insert_quantizers
+
+
+class Net(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+        self.norm = nn.BatchNorm2d(4)
+        self.fc = nn.Linear(4, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y: torch.Tensor = self.fc(self.norm(self.conv(x)).mean((2, 3)))
+        return y
+
+
+def qat(seed: int = 0, *, calibrated: bool = True) -> Net:
+    torch.manual_seed(seed)
+    model = Net()
+    insert_quantizers(model)
+    if calibrated:
+        calibrate(model, [torch.randn(2, 3, 8, 8)])
+    return model.eval()

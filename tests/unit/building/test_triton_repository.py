@@ -1,0 +1,292 @@
+"""Triton model repositories: files, versions, labels, and several writers at once."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.support.plans import make_plan
+from tests.support.triton_engines import (
+    CLASSIFIER,
+    OPTIONS,
+    PLAN,
+    SCHEMA,
+    config_of,
+    refused,
+    text_format,
+    tree,
+)
+from trtqat.building.triton import repository as triton
+from trtqat.building.triton.repository import TritonOptions, check_repository, write_repository
+from trtqat.errors import UsageError
+from trtqat.plan.header import read_plan
+from trtqat.plan.manifest import check_plan
+from trtqat.tensors import TensorSpec
+
+
+def test_layout_and_versions(tmp_path: Path) -> None:
+    repository = tmp_path / "models"
+    first = write_repository(repository, PLAN, CLASSIFIER, OPTIONS)
+    assert (first.version, first.is_new) == (1, True)
+    assert first.plan == repository / "model" / "1" / "model.plan"
+    assert sorted(tree(repository)) == [
+        "model", "model/1", "model/1/model.plan", "model/1/model.plan.json", "model/config.pbtxt",
+    ]  # fmt: skip
+    assert read_plan(first.plan)[0] == PLAN
+    assert check_plan(PLAN, first.plan) is not None
+    before = tree(repository)
+    # Triton takes the number that a name begins with.
+    for name in ("007", "12abc", "warmup", ".4"):
+        (first.path / name).mkdir()
+    (first.path / "13").touch()
+    other = make_plan(body=b"other" * 9)
+    second = write_repository(repository, other, CLASSIFIER, OPTIONS)
+    assert (second.version, second.is_new) == (14, False)
+    assert second.config_text == first.config_text
+    assert second.plan.read_bytes() == other
+    after = tree(repository)
+    assert {path: after[path] for path in before} == before
+    third = write_repository(repository, PLAN, CLASSIFIER, TritonOptions("another"))
+    assert (third.version, third.path) == (1, repository / "another")
+
+
+TUNED = """
+# Tuned by hand.
+max_batch_size: 128, version_policy < all {} >
+backend: 'tensorrt'
+input [ { name: 'ima' "ges" data_type: TYPE_FP32 dims: 3 dims: 0x20 dims: 32 } ]
+output { name: "\\154ogits", data_type: TYPE_FP32; dims: [ 10 ] label_filename: "classes # 1" }
+dynamic_batching { preferred_batch_size: [ 64, 128 ] }
+instance_group: [ { count: 2 }, { count: 1 gpus: [ 0 ] } ]
+parameters { key: "execution_context_allocation_strategy" value { string_value: "STATIC" } }
+model_warmup { name: "w" batch_size: 1
+  inputs { key: "images" value { data_type: TYPE_FP32 dims: [ 3, 32, 32 ] zero_data: true } } }
+"""
+
+
+def test_an_existing_config_is_kept(tmp_path: Path) -> None:
+    text_format.Parse(TUNED, SCHEMA.ModelConfig())
+    config = tmp_path / "model" / "config.pbtxt"
+    config.parent.mkdir()
+    config.write_text(TUNED)
+    model = write_repository(tmp_path, PLAN, CLASSIFIER, OPTIONS)
+    assert (model.version, model.is_new, model.config_text) == (1, False, TUNED)
+    assert config.read_text() == TUNED
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("max_batch_size: 128", "max_batch_size: 64", "max_batch_size is 64 there and 128 here"),
+        ("max_batch_size: 128,", "", "max_batch_size is 0 there"),
+        ('"ges"', '"gos"', "input 'images' is none there"),
+        ("dims: 0x20", "dims: 31", r"'images' is TYPE_FP32 \[3, 31, 32\] there and TYPE_FP32"),
+        ("TYPE_FP32 dims: 3", "TYPE_FP16 dims: 3", "'images' is TYPE_FP16"),
+        ('"\\154ogits"', '"scores"', r"output 'logits' is none there and TYPE_FP32 \[10\] here"),
+        ("'tensorrt'", "'onnxruntime'", "platform is onnxruntime there and tensorrt_plan here"),
+        ("[ 10 ]", "[ 10 ] reshape { shape: [ 2, 5 ] }", r"reshaped to \[2, 5\] there"),
+        ("[ 3, 32, 32 ]", "[ 3, 64, 32 ]", r"warm-up of input 'images' is \[3, 64, 32\] there"),
+        ("[ 3, 32, 32 ]", "[ 3, 32 ]", r"is \[3, 32\] there and \[3, 32, 32\] to \[3, 32, 32\]"),
+        ("output {", 'input { name: "b" } output {', r"input 'b' is +\[\] there and none here"),
+        ("# Tuned", "name: 'other' # Tuned", "name is other there and model here"),
+        ("# Tuned", "default_model_filename: 'x' # Tuned", "default_model_filename is x there"),
+        ("# Tuned", "name { } # Tuned", "cannot be compared .* name holds a message"),
+        ("max_batch_size: 128", "max_batch_size: many", "cannot be compared .*many"),
+        ("dims: 0x20", "dims 0x20", "cannot be compared .* dims has no value"),
+        ("< all {} >", "< all {}", "cannot be compared"),
+        ("[ 10 ]", "[ } ]", "cannot be compared .* unexpected '}'"),
+        ("zero_data: true } } }", "zero_data:", "cannot be compared .* ends within a field"),
+        ("# Tuned", "} # Tuned", "cannot be compared .* unexpected '}'"),
+        ("# Tuned", "@ # Tuned", "cannot be compared .* unexpected '@'"),
+    ],
+)  # fmt: skip
+def test_an_existing_config_of_another_engine_is_refused(
+    old: str, new: str, message: str, tmp_path: Path
+) -> None:
+    assert old in TUNED
+    config = tmp_path / "model" / "config.pbtxt"
+    config.parent.mkdir()
+    config.write_text(TUNED.replace(old, new, 1))
+    before = tree(tmp_path)
+    with pytest.raises(UsageError, match=message) as error:
+        write_repository(tmp_path, PLAN, CLASSIFIER, OPTIONS)
+    assert str(config) in error.value.problem
+    assert "another --triton-name" in error.value.remedy
+    assert tree(tmp_path) == before
+
+
+LABELS = "".join(f"class {index}\n" for index in range(10))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [LABELS, LABELS.rstrip("\n"), LABELS.replace("\n", "\r\n"), LABELS.replace(" ", "\u2028\v")],
+)
+def test_labels(content: str, tmp_path: Path) -> None:
+    labels = tmp_path / "imagenet names"
+    labels.write_bytes(content.encode())
+    outputs = (*CLASSIFIER.outputs, TensorSpec("features", (-1, 64)))
+    manifest, options = replace(CLASSIFIER, outputs=outputs), TritonOptions("model", labels)
+    config = config_of(manifest, tmp_path, options)
+    assert [output.label_filename for output in config.output] == ["labels.txt", ""]
+    copy = tmp_path / "model" / "labels.txt"
+    assert copy.read_bytes() == content.replace("\r\n", "\n").encode()
+    # The same labels again, and then none: the config is good for both.
+    assert write_repository(tmp_path, PLAN, manifest, options).version == 2
+    assert write_repository(tmp_path, PLAN, manifest, OPTIONS).version == 3
+
+
+def test_labels_that_do_not_fit(here: Path) -> None:
+    labels = here / "labels"
+    options = TritonOptions("model", labels)
+    refused(CLASSIFIER, "cannot be read: No such file", options)
+    for count in (0, 9, 11):
+        labels.write_text("x\n" * count)
+        refused(CLASSIFIER, f"has {count} labels, but the output 'logits' has 10 classes", options)
+    for shape in [(-1,), (-1, 10, -1)]:
+        manifest = replace(CLASSIFIER, outputs=(TensorSpec("y", shape),))
+        refused(manifest, "'y' has no fixed number of classes", options)
+
+
+def test_labels_of_an_existing_model(tmp_path: Path) -> None:
+    labels = tmp_path / "labels"
+    labels.write_text(LABELS)
+    options = TritonOptions("model", labels)
+    write_repository(tmp_path / "a", PLAN, CLASSIFIER, OPTIONS)
+    with pytest.raises(UsageError, match=r"labels of output 'logits' is none there and labels.txt"):
+        write_repository(tmp_path / "a", PLAN, CLASSIFIER, options)
+    write_repository(tmp_path / "b", PLAN, CLASSIFIER, options)
+    labels.write_text(LABELS.replace("9", "nine"))
+    before = tree(tmp_path)
+    with pytest.raises(UsageError, match=r"labels.txt' has other labels than this build"):
+        write_repository(tmp_path / "b", PLAN, CLASSIFIER, options)
+    assert tree(tmp_path) == before
+
+
+@pytest.mark.parametrize("has_locks", [True, False])
+def test_writers_at_once(has_locks: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not has_locks:
+        monkeypatch.setattr(triton, "locked", lambda _: contextlib.nullcontext())
+    count = 8
+    start = threading.Barrier(count)
+
+    def write(index: int) -> tuple[int, bytes]:
+        plan = make_plan(body=bytes([index]) * 10)
+        start.wait()
+        model = write_repository(tmp_path / "models", plan, CLASSIFIER, OPTIONS)
+        return model.version, plan
+
+    with ThreadPoolExecutor(count) as pool:
+        written = dict(pool.map(write, range(count)))
+    model = tmp_path / "models" / "model"
+    assert sorted(written) == list(range(1, count + 1))
+    for version, plan in written.items():
+        assert (model / str(version) / "model.plan").read_bytes() == plan
+    assert len(os.listdir(model)) == count + 1
+
+
+def test_writers_of_different_engines_at_once(tmp_path: Path) -> None:
+    count = 8
+    start = threading.Barrier(count)
+
+    def write(index: int) -> int | None:
+        manifest = replace(CLASSIFIER, outputs=(TensorSpec("logits", (-1, 10 + index)),))
+        start.wait()
+        try:
+            write_repository(tmp_path, PLAN, manifest, OPTIONS)
+        except UsageError:
+            return None
+        return 10 + index
+
+    with ThreadPoolExecutor(count) as pool:
+        (classes,) = filter(None, pool.map(write, range(count)))
+    config = text_format.Parse(
+        (tmp_path / "model" / "config.pbtxt").read_text(), SCHEMA.ModelConfig()
+    )
+    assert list(config.output[0].dims) == [classes]
+    assert sorted(os.listdir(tmp_path / "model")) == ["1", "config.pbtxt"]
+
+
+@pytest.mark.parametrize(
+    ("has_version", "step"),
+    [
+        *((False, step) for step in ("plan", "manifest", "labels", "config", "rename")),
+        *((True, step) for step in ("plan", "manifest", "rename")),
+    ],
+)
+def test_a_full_disk_leaves_what_was_there(
+    has_version: bool, step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labels = tmp_path / "labels"
+    labels.write_text(LABELS)
+    repository, options = tmp_path / "models", TritonOptions("model", labels)
+    if has_version:
+        write_repository(repository, PLAN, CLASSIFIER, options)
+    before = tree(tmp_path)
+    left = ["plan", "manifest", "labels", "config", "rename"].index(step)
+    sync, rename = os.fsync, Path.rename
+
+    def full_sync(descriptor: int) -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise OSError(28, "No space left on device")
+        sync(descriptor)
+
+    def full_rename(path: Path, target: Path) -> Path:
+        if step == "rename":
+            raise OSError(28, "No space left on device")
+        return rename(path, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full_sync)
+        patch.setattr(Path, "rename", full_rename)
+        with pytest.raises(UsageError, match="cannot be written: No space left on device"):
+            write_repository(repository, PLAN, CLASSIFIER, options)
+    assert tree(tmp_path) == before
+    write_repository(repository, PLAN, CLASSIFIER, options)
+
+
+def test_an_interrupt_leaves_what_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(path: Path, target: Path) -> Path:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_repository(tmp_path / "models", PLAN, CLASSIFIER, OPTIONS)
+    assert tree(tmp_path) == {}
+
+
+def test_places_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "model").touch()
+    (tmp_path / "other" / "model" / "config.pbtxt").mkdir(parents=True)
+    before = tree(tmp_path)
+    for place, message in [
+        ("file", "Not a directory"),
+        ("missing/models", "missing' does not exist"),
+        ("models", "Not a directory"),
+        ("other", "config.pbtxt' is a directory"),
+    ]:
+        with pytest.raises(UsageError, match=message):
+            write_repository(tmp_path / place, PLAN, CLASSIFIER, OPTIONS)
+    assert tree(tmp_path) == before
+
+
+def test_a_check_writes_nothing(tmp_path: Path) -> None:
+    spec = CLASSIFIER.inputs, CLASSIFIER.outputs, CLASSIFIER.profiles
+    check_repository(tmp_path / "models", *spec, OPTIONS)
+    assert tree(tmp_path) == {}
+    write_repository(tmp_path / "models", PLAN, CLASSIFIER, OPTIONS)
+    before = tree(tmp_path)
+    check_repository(tmp_path / "models", *spec, OPTIONS)
+    assert tree(tmp_path) == before

@@ -1,0 +1,325 @@
+"""Our decisions between TensorRT versions, against their recorded bindings.
+
+``tests/data/tensorrt_api.json`` holds names and signatures taken from NVIDIA's packages. This
+shows that the names exist; what TensorRT does with them is for tests/gpu.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import json
+import re
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from trtqat.building import versions
+from trtqat.errors import MissingError, UsageError
+
+ROOT = Path(__file__).parents[3]
+API: dict[str, Any] = json.loads((ROOT / "tests/data/tensorrt_api.json").read_text())
+VERSIONS = sorted(API, key=lambda version: [int(part) for part in version.split(".")])
+UP_TO_10 = [version for version in VERSIONS if not version.startswith("11")]
+
+# Which name in which file holds which TensorRT object; a private name stands without "_".
+OBJECTS = {
+    "building/builder.py": {
+        "builder": "Builder",
+        "network": "INetworkDefinition",
+        "parser": "OnnxParser",
+        "config": "IBuilderConfig",
+        "shapes": "IOptimizationProfile",
+        "t": "ITensor",
+    },
+    "building/progress.py": {
+        "builder": "Builder",
+        "config": "IBuilderConfig",
+        "base": "IProgressMonitor",
+    },
+    "building/timing_cache.py": {"config": "IBuilderConfig", "cache": "ITimingCache"},
+    "building/versions.py": {
+        "config": "IBuilderConfig",
+        "parser": "OnnxParser",
+        "error": "ParserError",
+        "flags": "NetworkDefinitionCreationFlag",
+    },
+    "runtime/engine.py": {
+        "runtime": "Runtime",
+        "engine": "ICudaEngine",
+        "inspector": "EngineInspector",
+        "base": "IProfiler",
+    },
+    "runtime/refit.py": {"parser": "OnnxParserRefitter", "refitter": "Refitter"},
+    "runtime/session.py": {"context": "IExecutionContext"},
+    "host/tensorrt_library.py": {
+        "engine": "ICudaEngine",
+        "severity_of": "ILogger.Severity",
+    },
+}
+# Defined in Python by the package, not by the bindings that were recorded.
+PYTHON_LEVEL = {"nptype", "__name__", "__version__"}
+# The only names that may be missing: whoever uses them asks for them first.
+GUARDED: dict[str, set[str]] = {
+    "8.6.0": {
+        "NetworkDefinitionCreationFlag.STRONGLY_TYPED",
+        "ParserError.node_name",
+        "ParserError.node_operator",
+        "BuilderFlag.STRIP_PLAN",
+        "BuilderFlag.REFIT_IDENTICAL",
+        "IBuilderConfig.progress_monitor",
+        "IProgressMonitor",
+        "IProgressMonitor.__init__",
+        "OnnxParserRefitter",
+        "OnnxParserRefitter.refit_from_file",
+        "ICudaEngine.device_memory_size_v2",
+    },
+    "10.3.0": set(),
+    "10.13.3.9": set(),
+    "11.4.0.106": {
+        "NetworkDefinitionCreationFlag.EXPLICIT_BATCH",
+        "ICudaEngine.device_memory_size",
+    },
+}
+
+
+@functools.cache
+def uses(file: str) -> list[tuple[str, ast.Call | None]]:
+    """Every TensorRT name in a source, as ``Class.member``, with the call if it is called."""
+    tree = ast.parse((ROOT / "trtqat" / file).read_text())
+    calls = {id(node.func): node for node in ast.walk(tree) if isinstance(node, ast.Call)}
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            owner, _, member = ast.unparse(node).rpartition(".")
+            if owner == "trt" or owner.startswith("trt."):
+                found.append((f"{owner}.{member}".removeprefix("trt."), calls.get(id(node))))
+            else:
+                kind = OBJECTS[file].get(owner.removeprefix("self.").removeprefix("_"))
+                if kind is not None:
+                    found.append((f"{kind}.{member}", calls.get(id(node))))
+    return found
+
+
+def lookup(version: str, name: str) -> Any:
+    """What is recorded of ``Class.member`` or ``Class``, or None."""
+    classes, enums = API[version]["classes"], API[version]["enums"]
+    owner, _, member = name.rpartition(".")
+    if not owner or name in enums:
+        return name if name in enums else classes.get(name, {}).get("__init__")
+    if owner in enums:
+        return name if member in enums[owner] else None
+    return classes.get(owner, {}).get(member)
+
+
+def accepts(signature: str, positional: int, keywords: set[str]) -> bool:
+    inner = signature[signature.index("(") + 1 : signature.rindex(") ->")]
+    parameters = [part for part in re.split(r", (?=\w+: )", inner) if not part.startswith("self:")]
+    names = [part.partition(":")[0] for part in parameters]
+    required = {name for name, part in zip(names, parameters, strict=True) if " = " not in part}
+    given = {*names[:positional], *keywords}
+    return positional <= len(names) and keywords <= set(names) and required <= given
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("file", OBJECTS)
+def test_every_name_that_is_used_exists(file: str, version: str) -> None:
+    names = {name for name, _ in uses(file)} - PYTHON_LEVEL
+    assert len(names) >= len(OBJECTS[file])
+    missing = {name for name in names if lookup(version, name) is None}
+    assert missing == GUARDED[version] & names
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("file", OBJECTS)
+def test_every_call_fits_a_signature(file: str, version: str) -> None:
+    for name, call in uses(file):
+        signatures = lookup(version, name)
+        if call is None or name in PYTHON_LEVEL or signatures is None:
+            continue
+        keywords = {str(keyword.arg) for keyword in call.keywords}
+        # A parent's constructor is called with self.
+        positional = len(call.args) - name.endswith(".__init__")
+        assert any(accepts(text, positional, keywords) for text in signatures), name
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("file", OBJECTS)
+def test_every_property_that_is_set_can_be_set(file: str, version: str) -> None:
+    tree = ast.parse((ROOT / "trtqat" / file).read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            kind = OBJECTS[file].get(ast.unparse(node.value))
+            name = f"{kind}.{node.attr}"
+            if kind is not None and name not in GUARDED[version]:
+                assert "(rw)" in lookup(version, name)
+
+
+def test_names_that_may_be_missing_are_asked_for() -> None:
+    asked = {
+        node.args[1].value
+        for file in OBJECTS
+        for node in ast.walk(ast.parse((ROOT / "trtqat" / file).read_text()))
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func) == "hasattr"
+        and isinstance(node.args[1], ast.Constant)
+    }
+    assert asked == {
+        "EXPLICIT_BATCH",
+        "FP16",
+        "STRONGLY_TYPED",
+        "STRIP_PLAN",
+        "node_name",
+        "IProgressMonitor",
+        "OnnxParserRefitter",
+        "device_memory_size_v2",
+    }
+
+
+def test_the_signature_check_can_fail() -> None:
+    signature = API["8.6.0"]["classes"]["IBuilderConfig"]["set_timing_cache"][0]
+    assert accepts(signature, 1, {"ignore_mismatch"})
+    assert not accepts(signature, 1, {"ignore_mismatches"})
+    assert not accepts(signature, 1, set())
+    assert not accepts(signature, 3, set())
+
+
+def module(version: str) -> Any:
+    """A namespace with the enums of a version: numbers of our own, absences theirs."""
+    enums = {
+        name: SimpleNamespace(**{member: number for number, member in enumerate(members)})
+        for name, members in API[version]["enums"].items()
+        if "." not in name
+    }
+    return SimpleNamespace(__version__=version, **enums)
+
+
+class Config:
+    """Notes what is set."""
+
+    def __init__(self) -> None:
+        self.flags: list[int] = []
+        self.features: list[tuple[int, bool]] = []
+        self.hardware_compatibility_level: int | None = None
+
+    def set_flag(self, flag: int) -> None:
+        self.flags.append(flag)
+
+    def set_preview_feature(self, feature: int, enable: bool) -> None:
+        self.features.append((feature, enable))
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_precision_and_network_flags(version: str) -> None:
+    trt, config = module(version), Config()
+    names = versions.set_precision(trt, config)
+    flags = versions.network_flags(trt)
+    if version in UP_TO_10:
+        assert names == ("INT8", "FP16")
+        assert config.flags == [trt.BuilderFlag.INT8, trt.BuilderFlag.FP16]
+        assert flags == 1 << trt.NetworkDefinitionCreationFlag.EXPLICIT_BATCH
+    else:
+        assert (names, config.flags, flags) == ((), [], 0)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_strongly_typed_networks(version: str) -> None:
+    trt, config = module(version), Config()
+    if version == "8.6.0":
+        with pytest.raises(MissingError, match="no strongly typed networks"):
+            versions.network_flags(trt, strongly_typed=True)
+        return
+    flags = versions.network_flags(trt, strongly_typed=True)
+    assert flags & 1 << trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED
+    assert versions.set_precision(trt, config, strongly_typed=True) == ()
+    assert config.flags == []
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_float_engines_to_compare_with(version: str) -> None:
+    trt, config = module(version), Config()
+    assert versions.set_precision(trt, config, "fp32") == ()
+    if version in UP_TO_10:
+        assert versions.set_precision(trt, config, "fp16") == ("FP16",)
+        return
+    # It would build FP32, and call it FP16.
+    with pytest.raises(MissingError, match="no FP16 engine from an FP32 graph"):
+        versions.set_precision(trt, config, "fp16")
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_profile_sharing(version: str) -> None:
+    trt, config = module(version), Config()
+    versions.share_profile(trt, config)
+    expected = [(trt.PreviewFeature.PROFILE_SHARING_0806, True)] if version in UP_TO_10 else []
+    assert config.features == expected
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_hardware_and_version_compatibility(version: str) -> None:
+    trt, config = module(version), Config()
+    versions.set_version_compatible(trt, config)
+    assert config.flags == [trt.BuilderFlag.VERSION_COMPATIBLE]
+    versions.set_version_compatible(trt, config, embed=False)
+    assert config.flags[1:] == [
+        trt.BuilderFlag.VERSION_COMPATIBLE,
+        trt.BuilderFlag.EXCLUDE_LEAN_RUNTIME,
+    ]
+    levels = trt.HardwareCompatibilityLevel
+    for level, member in [("none", levels.NONE), ("ampere+", levels.AMPERE_PLUS)]:
+        versions.set_hardware_compatibility(trt, config, level)
+        assert config.hardware_compatibility_level == member
+    if version in ("8.6.0", "10.3.0"):
+        with pytest.raises(MissingError, match=f"TensorRT {version} has no .* 'same-cc'"):
+            versions.set_hardware_compatibility(trt, config, "same-cc")
+    else:
+        versions.set_hardware_compatibility(trt, config, "same-cc")
+        assert config.hardware_compatibility_level == levels.SAME_COMPUTE_CAPABILITY
+    with pytest.raises(UsageError, match="is no hardware compatibility level"):
+        versions.set_hardware_compatibility(trt, config, "AMPERE_PLUS")
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_plans_without_weights(version: str) -> None:
+    trt, config = module(version), Config()
+    if version == "8.6.0":
+        with pytest.raises(MissingError, match=r"8\.6\.0 builds no plans without weights"):
+            versions.strip_weights(trt, config)
+        assert config.flags == []
+    else:
+        versions.strip_weights(trt, config)
+        assert config.flags == [trt.BuilderFlag.STRIP_PLAN, trt.BuilderFlag.REFIT_IDENTICAL]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_tactic_sources(version: str) -> None:
+    trt = module(version)
+    sources = trt.TacticSource
+    everything = (1 << len(vars(sources))) - 1
+    rest = 1 << sources.EDGE_MASK_CONVOLUTIONS | 1 << sources.JIT_CONVOLUTIONS
+    assert versions.tactic_sources(trt, "-cublas, -cublas-lt,-CUDNN", everything) == rest
+    assert versions.tactic_sources(trt, "+jit-convolutions", 0) == 1 << sources.JIT_CONVOLUTIONS
+    assert versions.tactic_sources(trt, "-jit_convolutions,+jit_convolutions", rest) == rest
+    if version in UP_TO_10:
+        assert versions.tactic_sources(trt, "+cublas", rest) == rest | 1 << sources.CUBLAS
+    else:
+        with pytest.raises(UsageError, match="'\\+cublas' is no change") as caught:
+            versions.tactic_sources(trt, "+cublas", rest)
+        assert "cublas" not in caught.value.remedy
+    for change in ("cublas", "-", "+", "-cublass", "-cublas,*cudnn"):
+        with pytest.raises(UsageError, match="is no change of tactic sources"):
+            versions.tactic_sources(trt, change, everything)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize(("index", "at"), [(1, "node 'b' (Foo): "), (-1, ""), (9, "")])
+def test_parser_errors(version: str, index: int, at: str) -> None:
+    nodes = [("a", "Conv"), ("b", "Foo")]
+    name, operator = nodes[index] if index == 1 else ("", "")
+    known = {"desc": "No importer.\n", "node": index, "node_name": name, "node_operator": operator}
+    members = API[version]["classes"]["ParserError"]
+    error = SimpleNamespace(**{member: lambda m=member: known[m] for member in members})
+    parser = SimpleNamespace(num_errors=1, get_error=[error].__getitem__)
+    assert versions.parser_errors(parser, nodes) == [f"{at}No importer"]

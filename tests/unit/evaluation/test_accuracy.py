@@ -1,0 +1,247 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.support.measured import NumpyModel, NumpySession, Samples, make_samples
+from trtqat.data.batches import Dataset
+from trtqat.errors import DataError
+from trtqat.evaluation.accuracy import measure_accuracy
+from trtqat.evaluation.counts import Accuracy, Agreement, OutputAgreement
+from trtqat.tensors import Array, Arrays
+
+
+@given(st.integers(1, 40), st.integers(1, 16), st.integers(1, 16), st.integers(0, 3))
+def test_every_image_once_whatever_the_batch(count: int, batch: int, low: int, seed: int) -> None:
+    x, labels = make_samples(count, seed)
+    order = np.argsort(-x, axis=1)
+    top1 = int((order[:, 0] == labels).sum())
+    top5 = int((order[:, :5] == labels[:, None]).any(axis=1).sum())
+    data: Dataset = (samples := Samples(x, labels))
+    seen: list[tuple[int, int]] = []
+    batch = max(batch, low)
+    model, baseline = NumpyModel(batch_range=(low, batch)), NumpyModel(lambda x: x * 2)
+    result = measure_accuracy(
+        model, baseline, data, batch_size=batch, progress=lambda *done: seen.append(done)
+    )
+    assert result.model == result.baseline == Accuracy(top1, top5, count)
+    assert result.agreement is not None
+    assert (result.agreement.same_top1, result.agreement.count) == (count, count)
+    assert samples.asked == list(range(count))
+    assert seen[-1] == (count, count)
+    assert not model.is_open
+    assert not baseline.is_open
+
+
+def test_padded_rows_are_dropped() -> None:
+    x = np.eye(7, dtype=np.float32)[:6]
+    model = NumpyModel(batch_range=(4, 4))
+    result = measure_accuracy(model, None, Samples(x, np.arange(6)), batch_size=4)
+    assert model.sessions == [4]
+    assert result.model == Accuracy(6, 6, 6)
+    assert (result.baseline, result.agreement) == (None, None)
+
+
+def test_a_wrong_row_in_the_middle_of_a_batch_shows() -> None:
+    def wrong_at_1(x: Array) -> Array:
+        sign: Array = np.ones((len(x), 1), x.dtype)
+        sign[1:2] = -1
+        return np.asarray(x * sign)
+
+    x, _ = make_samples(8)
+    result = measure_accuracy(NumpyModel(wrong_at_1), NumpyModel(), Samples(x, None), batch_size=4)
+    signal, noise = (x.astype(float) ** 2).sum(), 4 * (x[[1, 5]].astype(float) ** 2).sum()
+    assert result.agreement is not None
+    assert (result.agreement.same_top1, result.agreement.count) == (6, 8)
+    assert result.agreement.sqnr_db == pytest.approx(10 * math.log10(signal / noise))
+    assert result.agreement.worst == 2 * float(abs(x[[1, 5]]).max())
+    assert result.model is None
+
+
+@pytest.mark.parametrize(("classes", "top5"), [(2, None), (5, None), (6, 10)])
+def test_top5_needs_more_than_five_classes(classes: int, top5: int | None) -> None:
+    x = np.tile(np.arange(classes, dtype=np.float32), (10, 1))
+    model = NumpyModel()
+    data = Samples(x, np.full(10, classes - 1))
+    assert measure_accuracy(model, None, data, batch_size=3).model == Accuracy(10, top5, 10)
+    data = Samples(x, np.zeros(10, np.int64))
+    expected = Accuracy(0, None if top5 is None else 0, 10)
+    assert measure_accuracy(model, None, data, batch_size=3).model == expected
+
+
+def test_percent() -> None:
+    assert Accuracy(1, None, 8).top1_percent == 12.5
+
+
+@pytest.mark.parametrize("label", [7, 1000])
+def test_label_out_of_range(label: int) -> None:
+    x, labels = make_samples(4)
+    labels[2] = label
+    model = NumpyModel()
+    with pytest.raises(DataError, match=rf"label {label}, but 'numpy' has 7 classes"):
+        measure_accuracy(model, None, Samples(x, labels), batch_size=4)
+    assert not model.is_open
+
+
+def test_outputs_that_are_no_logits() -> None:
+    x, labels = make_samples(4)
+    flat = NumpyModel(lambda x: x[:, 0])
+    with pytest.raises(DataError, match=r"shape \(4,\) instead of \(N, classes\)"):
+        measure_accuracy(flat, None, Samples(x, labels), batch_size=4)
+    result = measure_accuracy(flat, flat_twin(), Samples(x, None), batch_size=4)
+    same = OutputAgreement("logits", (-1,), math.inf, 0.0)
+    assert result.agreement == Agreement(None, 4, math.inf, 0.0, outputs=(same,))
+
+
+def flat_twin() -> NumpyModel:
+    return NumpyModel(lambda x: x[:, 0])
+
+
+def test_baseline_of_another_model() -> None:
+    x, _ = make_samples(4)
+    with pytest.raises(DataError, match=r"\(4, 7\) for output 'logits', where .* \(4,\)"):
+        measure_accuracy(NumpyModel(), flat_twin(), Samples(x, None), batch_size=4)
+
+
+def test_outputs_not_known_before_it_runs() -> None:
+    class First(NumpySession):
+        def run(self, inputs: Arrays) -> dict[str, Array]:
+            return {"a": inputs["x"], "b": np.zeros(3)}
+
+    model = NumpyModel(outputs=())
+    x, labels = make_samples(4)
+    model.session = lambda batch_size: First(model, batch_size)  # type: ignore[method-assign]
+    result = measure_accuracy(model, None, Samples(x, labels), batch_size=4)
+    assert result.model is not None
+    assert result.model.top1 == int((x.argmax(axis=1) == labels).sum())
+
+
+def test_nan_is_never_right_and_never_the_same() -> None:
+    x = np.eye(7, dtype=np.float32)[:4]
+    spoiled = NumpyModel(lambda rows: np.full_like(rows, np.nan))
+    data = Samples(x, np.zeros(4, np.int64))
+    result = measure_accuracy(spoiled, NumpyModel(), data, batch_size=4)
+    assert result.model == Accuracy(0, 0, 4)
+    assert result.agreement is not None
+    assert result.agreement.same_top1 == 0
+    assert result.agreement.worst is not None
+    assert math.isnan(result.agreement.worst)
+
+
+def test_masked_outputs_agree() -> None:
+    def masked(rows: Array) -> Array:
+        return np.where(rows > 0, rows, -np.inf).astype(np.float32)
+
+    x, _ = make_samples(4)
+    data = Samples(x, None)
+    agreement = measure_accuracy(
+        NumpyModel(masked), NumpyModel(masked), data, batch_size=4
+    ).agreement
+    same = OutputAgreement("logits", (-1, 7), math.inf, 0.0)
+    assert agreement == Agreement(4, 4, math.inf, 0.0, outputs=(same,))
+    # An infinity in one alone is no agreement.
+    agreement = measure_accuracy(NumpyModel(masked), NumpyModel(), data, batch_size=4).agreement
+    assert agreement is not None
+    assert agreement.sqnr_db is not None
+    assert math.isnan(agreement.sqnr_db)
+
+
+def test_negative_label_is_refused() -> None:
+    data = Samples(np.zeros((2, 7), np.float32), np.array([0, -1]))
+    with pytest.raises(DataError, match="label -1"):
+        measure_accuracy(NumpyModel(), None, data, batch_size=2)
+
+
+def test_a_batch_position_that_is_always_wrong() -> None:
+    def wrong_at_2(x: Array) -> Array:
+        found: Array = x + 0.01
+        if len(found) > 2:
+            found[2] = x[0]  # another image's result
+        return found
+
+    x, _ = make_samples(34)
+    data = Samples(x, None)
+    agreement = measure_accuracy(NumpyModel(wrong_at_2), NumpyModel(), data, batch_size=8).agreement
+    assert agreement is not None
+    assert agreement.wrong_positions == (2,)
+    # Noise that is the same everywhere is none, and neither is a batch of one.
+    for function, size in ((lambda x: x + 0.9, 8), (wrong_at_2, 1)):
+        agreement = measure_accuracy(
+            NumpyModel(function), NumpyModel(), data, batch_size=size
+        ).agreement
+        assert agreement is not None
+        assert agreement.wrong_positions == ()
+
+
+def test_nan_at_one_position() -> None:
+    def spoiled(x: Array) -> Array:
+        found = x.copy()
+        found[-1] = np.nan
+        return np.asarray(found)
+
+    x, _ = make_samples(16)
+    result = measure_accuracy(NumpyModel(spoiled), NumpyModel(), Samples(x, None), batch_size=8)
+    assert result.agreement is not None
+    assert result.agreement.wrong_positions == (7,)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_one_image_without_numbers_makes_no_position_wrong(value: float) -> None:
+    """A broken image: the baseline passes it on, and the model's quantizer swallows it."""
+    x, labels = make_samples(40)
+    x[3, 2] = value
+    model = NumpyModel(lambda x: np.nan_to_num(x, nan=0.0, posinf=9.0))
+    result = measure_accuracy(model, NumpyModel(), Samples(x, labels), batch_size=8)
+    assert result.agreement is not None
+    assert math.isnan(result.agreement.sqnr_db or 0.0)
+    assert result.agreement.wrong_positions == ()
+
+
+def test_steps_are_compared_with_the_one_before_and_others_with_the_baseline() -> None:
+    x = np.eye(7, dtype=np.float32)[:6] + 0.1
+    first, second = x[0], x[1]
+
+    def lose(*rows: Array) -> Callable[[Array], Array]:
+        def function(x: Array) -> Array:
+            wrong = np.zeros(len(x), bool)
+            for row in rows:
+                wrong |= (x == row).all(axis=1)
+            return np.asarray(np.where(wrong[:, None], np.roll(x, 1, axis=1), x))
+
+        return function
+
+    baseline, step, model = (NumpyModel(lose(*rows)) for rows in ((), (first,), (first, second)))
+    other = NumpyModel(lose(second))
+    baseline.name, step.name, model.name, other.name = "base", "step", "model", "other"
+    result = measure_accuracy(
+        model,
+        baseline,
+        Samples(x, np.arange(6)),
+        batch_size=4,
+        steps=[step],
+        others=[other],
+    )
+    assert [each.name for each in result.steps] == ["base", "step", "model"]
+    assert [each.accuracy.top1 for each in result.steps if each.accuracy] == [6, 5, 4]
+    assert result.steps[0].agreement is None
+    assert [each.agreement.same_top1 for each in result.steps[1:] if each.agreement] == [5, 5]
+    assert [(each.paired.lost, each.paired.gained) for each in result.steps[1:] if each.paired] == [
+        (1, 0),
+        (1, 0),
+    ]
+    assert result.agreement is not None
+    assert result.agreement.same_top1 == 4
+    assert [each.agreement.same_top1 for each in result.others if each.agreement] == [5]
+
+
+def test_steps_without_a_baseline() -> None:
+    x, labels = make_samples(8)
+    step, model = NumpyModel(), NumpyModel()
+    result = measure_accuracy(model, None, Samples(x, labels), batch_size=4, steps=[step])
+    assert [each.agreement is None for each in result.steps] == [True, False]
+    assert result.agreement is None

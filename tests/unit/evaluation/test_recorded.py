@@ -1,0 +1,259 @@
+"""A baseline from the report of another host."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.support.measured import QUICK, NumpyModel, Samples, make_samples, one_of_twenty_wrong
+from trtqat.errors import DataError, GateError, UsageError
+from trtqat.evaluation.evaluate import evaluate
+from trtqat.evaluation.options import EvaluateOptions
+from trtqat.evaluation.recorded import pack, read_baseline, unpack
+from trtqat.evaluation.report import Report
+from trtqat.report.words import report_tables
+
+X, _ = make_samples(20)
+LABELS = X.argmax(axis=1)
+DATA = Samples(X, LABELS)
+
+
+@pytest.fixture
+def recorded(tmp_path: Path) -> Path:
+    """The report of a model that gets one of twenty wrong, beside a baseline that gets none."""
+    report = evaluate(
+        NumpyModel(one_of_twenty_wrong, compute_ms=10.0),
+        DATA,
+        EvaluateOptions(8, QUICK),
+        baseline=NumpyModel(compute_ms=30.0),
+    )
+    path = tmp_path / "report.json"
+    path.write_text(json.dumps(report.to_dict()))
+    return path
+
+
+def against(path: Path, data: Samples = DATA, batch_size: int = 8, **gates: Any) -> Report:
+    return evaluate(
+        NumpyModel(one_of_twenty_wrong, compute_ms=10.0),
+        data,
+        EvaluateOptions(batch_size, QUICK, **gates),
+        recorded=read_baseline(path),
+    )
+
+
+def test_it_stands_beside_as_if_it_were_here(recorded: Path) -> None:
+    found = against(recorded)
+    assert found.baseline is not None
+    assert found.baseline.name.startswith("numpy (recorded on ")
+    assert found.baseline.accuracy is not None
+    assert found.baseline.accuracy.top1 == 20
+    assert found.comparison.paired is not None
+    assert (found.comparison.paired.lost, found.comparison.paired.gained) == (1, 0)
+    agreement = found.comparison.agreement
+    assert agreement is not None
+    assert (agreement.same_top1, agreement.count, agreement.sqnr_db) == (19, 20, None)
+    assert found.speedup is not None
+    assert found.speedup.value == pytest.approx(3.0)
+    assert found.speedup.rounds == 0
+    # What was compared with a record can be a record in turn.
+    again = json.loads(json.dumps(found.to_dict()))
+    assert again["predictions"] == json.loads(recorded.read_text())["predictions"]
+
+
+def test_gates_hold_against_it(recorded: Path) -> None:
+    against(recorded, max_accuracy_drop=5.0, min_speedup=2.9).check_gates()
+    with pytest.raises(GateError, match=r"drops by 5\.00 points"):
+        against(recorded, max_accuracy_drop=4.9).check_gates()
+    with pytest.raises(GateError, match=r"speed-up is 3\.00"):
+        against(recorded, min_speedup=3.1).check_gates()
+
+
+def test_other_data_are_refused(recorded: Path) -> None:
+    moved = LABELS.copy()
+    moved[7] = (moved[7] + 1) % 7
+    for data in (Samples(X, moved), Samples(X + 1, LABELS), Samples(X[:19], LABELS[:19])):
+        with pytest.raises(DataError, match="other data"):
+            against(recorded, data)
+
+
+def test_another_batch_size_has_no_speedup(recorded: Path) -> None:
+    found = against(recorded, batch_size=4)
+    assert found.speedup is None
+    assert found.baseline is not None
+    assert found.baseline.timing is None
+    with pytest.raises(UsageError, match="recorded at batch 8, not 4"):
+        against(recorded, batch_size=4, min_speedup=1.0)
+
+
+def test_every_batch_size_that_both_have_is_compared(tmp_path: Path) -> None:
+    report = evaluate(
+        NumpyModel(compute_ms=10.0),
+        DATA,
+        EvaluateOptions(8, QUICK, sweep=(2, 4)),
+        baseline=NumpyModel(compute_ms=30.0),
+    )
+    path = tmp_path / "report.json"
+    path.write_text(json.dumps(report.to_dict()))
+    found = evaluate(
+        NumpyModel(compute_ms=15.0),
+        DATA,
+        EvaluateOptions(4, QUICK, sweep=(1, 2)),
+        recorded=read_baseline(path),
+    )
+    assert [point.batch_size for point in found.curve] == [1, 2, 4]
+    ratios = [point.speedup.value if point.speedup else None for point in found.curve]
+    assert ratios == [None, pytest.approx(2.0), pytest.approx(2.0)]
+    assert found.speedup == found.curve[-1].speedup
+    assert found.baseline is not None
+    assert found.baseline.timing == found.curve[-1].baseline
+    (table,) = [rows for title, _, rows in report_tables(found) if title == "Batch sizes"]
+    assert [row[-1] for row in table] == ["", "2.00x", "2.00x"]
+
+
+def test_a_report_without_baseline_is_one_itself(tmp_path: Path) -> None:
+    path = tmp_path / "report.json"
+    alone = evaluate(NumpyModel(), DATA, EvaluateOptions(8, None))
+    path.write_text(json.dumps(alone.to_dict()))
+    found = against(path)
+    assert found.baseline is not None
+    assert found.baseline.accuracy is not None
+    assert found.baseline.accuracy.top1 == 20
+    with pytest.raises(UsageError, match="has no latency"):
+        against(path, min_speedup=1.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("", "no report of trtqat eval"),
+        ("[]", "no report of trtqat eval"),
+        ('{"schema_version": 1}', "schema 1, which has no predictions"),
+        ('{"schema_version": 2, "baseline": null, "model": {}}', "no report of trtqat eval"),
+    ],
+)
+def test_other_files(text: str, problem: str, tmp_path: Path) -> None:
+    path = tmp_path / "report.json"
+    with pytest.raises(UsageError, match="cannot be read"):
+        read_baseline(path)
+    path.write_text(text)
+    with pytest.raises(UsageError, match=problem) as caught:
+        read_baseline(path)
+    assert caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"schema_version": 99}, "schema 99, newer than this trtqat knows"),
+        ({"images": 21}, "20 predictions for 21 images"),
+        ({"images": "many"}, "no report of trtqat eval"),
+    ],
+)
+def test_reports_that_contradict_themselves(
+    change: dict[str, Any], problem: str, recorded: Path
+) -> None:
+    recorded.write_text(json.dumps({**json.loads(recorded.read_text()), **change}))
+    with pytest.raises(UsageError, match=problem):
+        read_baseline(recorded)
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "says"),
+    [
+        (("schema_version",), True, "'schema_version' is true or false"),
+        (("schema_version",), "5", "'schema_version' is '5'"),
+        (("schema_version",), -5, "'schema_version' is -5"),
+        (("images",), 2.5, "'images' is a number, not a whole number"),
+        (("batch_size",), 0, "'batch_size' is 0"),
+        (("baseline",), [], "'baseline' is a list"),
+        (("baseline", "name"), None, "'baseline.name' is null, not text"),
+        (("baseline", "device"), "tpu", "'baseline.device' is 'tpu', not 'cpu' or 'cuda'"),
+        (("baseline", "accuracy"), [20, 20, 20], "'baseline.accuracy' is a list"),
+        (("baseline", "accuracy", "top5"), "x", "'baseline.accuracy.top5' is 'x'"),
+        (("baseline", "accuracy", "top5"), 5, "5 of 20 images right among five"),
+        (("baseline", "timing", "compute"), None, "'baseline.timing.compute' is null"),
+        (
+            ("baseline", "timing", "compute", "median_ms"),
+            "inf",
+            "median_ms' is 'inf', not a number",
+        ),
+        (("baseline", "timing", "compute", "median_ms"), 0, "median compute time is not positive"),
+        (("baseline", "timing", "request", "min_ms"), -1.0, "a latency is negative"),
+        (("baseline", "timing", "warnings"), "text", "warnings' is 'text', not a list"),
+        (("predictions",), None, "'predictions' is null"),
+        (("predictions", "baseline"), [1], "'predictions.baseline' is a list, not text"),
+        (("predictions", "baseline"), "1 2 x", "invalid literal"),
+        (("predictions", "baseline"), "-2 " * 20, "a prediction is no class"),
+        (("predictions", "baseline"), "9" * 5000, "no report of trtqat eval"),
+        (("environment", "gpu"), {"name": 5}, "'environment.gpu.name' is a whole number"),
+        (("curve",), {"batch_size": 1}, "'curve' is an object, not a list"),
+    ],
+)
+def test_fields_of_another_type_or_beyond_what_they_can_be(
+    place: tuple[str, ...], value: object, says: str, recorded: Path
+) -> None:
+    report = holder = json.loads(recorded.read_text())
+    for name in place[:-1]:
+        holder = holder[name]
+    holder[place[-1]] = value
+    recorded.write_text(json.dumps(report))
+    with pytest.raises(UsageError, match=says) as caught:
+        read_baseline(recorded)
+    assert caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[" * 100_000, "nests more than"),
+        ('{"schema_version": 5, "schema_version": 5}', "is there twice"),
+        ('{"schema_version": 1e400}', "'schema_version' is a number, not a whole number"),
+    ],
+)
+def test_json_that_no_eval_writes(text: str, says: str, tmp_path: Path) -> None:
+    path = tmp_path / "report.json"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=says):
+        read_baseline(path)
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(UsageError, match="It is a pipe, not a file"):
+        read_baseline(path)
+
+
+@pytest.mark.parametrize("top1", [-1, 21, 999999])
+def test_more_right_than_there_are(top1: int, recorded: Path) -> None:
+    report = json.loads(recorded.read_text())
+    report["baseline"]["accuracy"]["top1"] = top1
+    recorded.write_text(json.dumps(report))
+    with pytest.raises(UsageError, match=f"{top1} of 20 of 20 images right"):
+        read_baseline(recorded)
+
+
+@given(st.lists(st.integers(-1, 10**6)))
+def test_predictions_survive_the_file(classes: list[int]) -> None:
+    assert unpack(pack(tuple(classes))) == tuple(classes)
+
+
+def test_outputs_that_are_no_classes(tmp_path: Path) -> None:
+    """Of such a baseline only the latency is compared."""
+    path = tmp_path / "report.json"
+    model = NumpyModel(lambda x: np.stack([x, x], axis=1), compute_ms=20.0)
+    report = evaluate(model, Samples(X, None), EvaluateOptions(8, QUICK))
+    path.write_text(json.dumps(report.to_dict()))
+    found = evaluate(
+        NumpyModel(lambda x: np.stack([x, x], axis=1), compute_ms=10.0),
+        Samples(X, None),
+        EvaluateOptions(8, QUICK),
+        recorded=read_baseline(path),
+    )
+    assert found.comparison.agreement is None
+    assert found.speedup is not None
+    assert found.speedup.value == pytest.approx(2.0)

@@ -1,0 +1,162 @@
+"""No pass, rule or reader costs more than the graph is large, nor ends at a depth.
+
+Nothing is timed: what is counted are calls, and elements that onnx_ir copies or looks through.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import onnx
+import onnx_ir as ir
+import pytest
+
+from tests.support.large_foreign import ALL_FAMILIES as FAMILIES
+from tests.support.large_foreign import moved_weight_of_all
+from tests.support.large_graphs import ladder, pools, transposes
+from trtqat.errors import GraphError
+from trtqat.graph.half.derive import derive_half
+from trtqat.graph.lenses.exits import float_exits
+from trtqat.graph.lenses.macs import summarize
+from trtqat.graph.lenses.taps import tap
+from trtqat.graph.lint import lint
+from trtqat.graph.passes.canonical import inlined, tidy
+from trtqat.graph.passes.float_biases import float_biases
+from trtqat.graph.passes.improve import ImproveOptions, improve
+from trtqat.graph.passes.name_nodes import name_nodes, name_unnamed
+from trtqat.graph.passes.quantized_inputs import take_codes
+from trtqat.graph.passes.raise_opset import HALF_OPSET, raise_opset
+from trtqat.graph.passes.remove_quantization import remove_quantization
+from trtqat.graph.passes.standard_pairs import standardize_pairs
+from trtqat.graph.repair.move_pairs import move_pairs
+from trtqat.graph_file.reading import read_model
+
+# The cost of a node more in a graph that is twice as large; 2 where the whole is a square.
+_MOST = 1.1
+_SIZES = (60, 120, 240)
+
+
+@dataclass
+class Counter:
+    """Counts calls of functions, and what ``onnx_ir`` walks through within one of them."""
+
+    count: int = 0
+
+    def __call__(self, frame: FrameType, event: str, argument: object) -> None:
+        self.count += event in ("call", "c_call")
+
+    def during(self, work: Callable[[], Any]) -> int:
+        self.count = 0
+        sys.setprofile(self)
+        try:
+            work()
+        finally:
+            sys.setprofile(None)
+        return self.count
+
+
+@pytest.fixture
+def counter(monkeypatch: pytest.MonkeyPatch) -> Counter:
+    made = Counter()
+    uses, remove = ir.Value.uses, ir.Graph.remove
+
+    def counted_uses(self: ir.Value) -> Any:
+        found = uses(self)
+        made.count += len(found)
+        return found
+
+    def counted_remove(self: ir.Graph, nodes: Any, /, safe: bool = False) -> None:
+        made.count += len(self.outputs)
+        remove(self, nodes, safe=safe)
+
+    monkeypatch.setattr(ir.Value, "uses", counted_uses)
+    monkeypatch.setattr(ir.Graph, "remove", counted_remove)
+    return made
+
+
+def tidied(path: Path) -> ir.Model:
+    model = tidy(read_model(path))
+    name_unnamed(model)
+    name_nodes(model)
+    standardize_pairs(model)
+    float_biases(model)
+    return model
+
+
+def look(path: Path) -> None:
+    """What ``trtqat inspect`` does."""
+    model = inlined(read_model(path))
+    lint(model)
+    summarize(model)
+    float_exits(model)
+
+
+def change(path: Path) -> None:
+    """What ``trtqat export`` does with an ONNX file, without ONNX Runtime."""
+    model = tidied(path)
+    improve(model, ImproveOptions(repair=True), opset=HALF_OPSET)
+    raised = raise_opset(model, HALF_OPSET)
+    values = [*raised.graph.inputs, *(value for node in raised.graph for value in node.outputs)]
+    # Every other one is too large, so that there are borders everywhere.
+    derive_half(raised, {str(v.name): 1e6 if at % 2 else 1.0 for at, v in enumerate(values)})
+    ir.to_proto(raised).SerializeToString()
+
+
+def change_back(path: Path) -> None:
+    """Float weights, INT8 inputs, no quantization."""
+    improve(tidied(path), ImproveOptions(fold_batch_norm=False, int8_weights=False), opset=17)
+    codes = read_model(path)
+    move_pairs(codes, to_inputs=True)
+    try:
+        take_codes(codes)
+    except GraphError as error:
+        assert "No input can be taken as INT8 codes" in str(error)  # noqa: PT017
+    remove_quantization(tidied(path))
+
+
+def take_out(path: Path) -> None:
+    """What ``trtqat eval --locate`` does with its graph."""
+    tap(read_model(path))
+
+
+WORKS = (look, change, change_back, take_out)
+CASES = [
+    (family, work)
+    for family in FAMILIES
+    for work in WORKS
+    # The nearest INT8 tensors before each one are all of them there: the result is a square.
+    if (family, work) != ("residual stream of floats", take_out)
+]
+
+
+@pytest.mark.parametrize(("family", "work"), CASES)
+def test_a_node_more_costs_the_same_in_any_graph(
+    family: str, work: Callable[[Path], None], counter: Counter, tmp_path: Path
+) -> None:
+    points = []
+    for size in (_SIZES[0], *_SIZES):  # what is done once for a process is done before
+        proto = FAMILIES[family](size)
+        path = tmp_path / f"{size}.onnx"
+        onnx.save(proto, path)
+        points.append((len(proto.graph.node), counter.during(partial(work, path))))
+    (n1, cost1), (n2, cost2), (n3, cost3) = points[1:]
+    assert (cost3 - cost2) / (n3 - n2) <= _MOST * (cost2 - cost1) / (n2 - n1)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [pools, lambda n: ladder(n, layers=False), transposes, moved_weight_of_all],
+    ids=["chain", "ladder", "weight", "weight of many layers"],
+)
+def test_depth_has_no_end(make: Callable[[int], onnx.ModelProto], tmp_path: Path) -> None:
+    path = tmp_path / "deep.onnx"
+    onnx.save(make(5000), path)
+    assert sys.getrecursionlimit() < 5000
+    for work in WORKS:
+        work(path)

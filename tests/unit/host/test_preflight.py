@@ -1,0 +1,331 @@
+"""Whether a host can run a plan: version rules, hosts that differ, damaged files."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.plans import make_manifest, make_plan
+from trtqat.errors import MissingError, PlanError
+from trtqat.host.compatibility import version_tuple, why_not
+from trtqat.host.description import Host, HostGpu, describe_host, parse_gpus
+from trtqat.host.flavours import TensorRTFlavour
+from trtqat.host.host_checks import check_host
+from trtqat.host.preflight import Check, Preflight, preflight
+from trtqat.plan.header import PlanHeader
+from trtqat.plan.manifest import manifest_path
+
+H200 = HostGpu("NVIDIA H200", "9.0", 140 * 2**30, 100 * 2**30)
+FULL = TensorRTFlavour("full", "tensorrt", "8.6.0", "")
+LEAN_10 = TensorRTFlavour("lean", "tensorrt_lean", "10.16.1", "")
+LEAN_11 = TensorRTFlavour("lean", "tensorrt_lean", "11.4.0.106", "")
+HOST = Host("Linux-x86_64", "3.10.12", "580.1.4", "13.0", (H200,), "", (FULL,), (), {})
+
+
+@pytest.mark.parametrize(
+    ("built", "compatible", "version", "flavour", "says"),
+    [
+        ((8, 6, 0), False, "8.6.0", "full", ""),
+        ((8, 6, 0), False, "8.6.1", "full", "a plain plan runs on TensorRT 8.6.0 only"),
+        ((10, 13, 3), False, "10.13.3.9", "full", ""),
+        ((8, 6, 0), False, "8.6.0", "lean", "version-compatible plans only"),
+        ((8, 6, 0), True, "8.6.0", "lean", ""),
+        ((8, 6, 0), True, "10.16.1", "lean", ""),
+        ((8, 6, 0), True, "10.16.1", "dispatch", ""),
+        ((8, 6, 0), True, "11.4.0", "lean", "runs up to TensorRT 10"),
+        ((10, 3, 0), True, "11.4.0", "full", ""),
+        ((10, 3, 0), True, "12.0.0", "full", "runs up to TensorRT 11"),
+        ((10, 3, 0), True, "10.2.9", "full", "never runs on a TensorRT older"),
+        ((10, 3, 0), True, "8.6.1", "lean", "never runs on a TensorRT older"),
+        ((11, 0, 0), True, "11.4.0", "lean", ""),
+    ],
+)
+def test_versions(
+    built: tuple[int, int, int], compatible: bool, version: str, flavour: str, says: str
+) -> None:
+    reason = why_not(PlanHeader(built, compatible, 0), version, flavour=flavour)
+    assert says in reason
+    assert bool(reason) == bool(says)
+
+
+@pytest.mark.parametrize(
+    ("version", "flavour", "says"),
+    [
+        ("8.6.0", "full", ""),
+        ("8.6.0", "lean", ""),
+        ("8.6.0", "dispatch", "needs the library in a plan"),
+        ("8.6.1", "full", "without its lean runtime runs on TensorRT 8.6.0 only"),
+        ("10.16.1", "lean", "without its lean runtime runs on TensorRT 8.6.0 only"),
+    ],
+)
+def test_versions_without_the_lean_runtime(version: str, flavour: str, says: str) -> None:
+    # TensorRT 8.6.0 marks such a plan as a plain one.
+    header = PlanHeader((8, 6, 0), False, 0)
+    reason = why_not(header, version, flavour=flavour, lean_excluded=True)
+    assert says in reason
+    assert bool(reason) == bool(says)
+
+
+def test_version_strings() -> None:
+    assert version_tuple("11.4.0.106") == (11, 4, 0)
+    assert version_tuple("580.159.04") == (580, 159, 4)
+    assert version_tuple("9.0") == (9, 0, 0)
+    assert version_tuple("unknown") == (0, 0, 0)
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> Path:
+    return write(tmp_path)
+
+
+def write(folder: Path, *, kind: int = 1, manifest: bool = True, **fields: Any) -> Path:
+    path = folder / "model.engine"
+    content = make_plan(kind=kind)
+    path.write_bytes(content)
+    if manifest:
+        made = dataclasses.replace(make_manifest(content), **fields)
+        manifest_path(path).write_text(made.to_json())
+    return path
+
+
+def statuses(found: Preflight) -> dict[str, str]:
+    return {check.name: check.status for check in found.checks}
+
+
+def finding(found: Preflight, name: str) -> Check:
+    return next(check for check in found.checks if check.name == name)
+
+
+GPU: dict[str, Any] = {"gpu": "NVIDIA H200", "compute_capability": "9.0", "driver": "580.1.4"}
+
+
+def test_the_build_host_runs_it(tmp_path: Path) -> None:
+    found = preflight(write(tmp_path, platform="Linux-x86_64", **GPU), HOST)
+    assert set(statuses(found).values()) == {"passed"}
+    assert found.exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("host", "check", "status", "code"),
+    [
+        ({"platform": "Linux-aarch64"}, "platform", "failed", 1),
+        ({"tensorrt": ()}, "TensorRT", "missing", 4),
+        ({"tensorrt": (LEAN_10,)}, "TensorRT", "failed", 1),
+        ({"tensorrt": (LEAN_10, FULL)}, "TensorRT", "passed", 0),
+        ({"gpus": (), "gpu_problem": "no driver"}, "GPU", "missing", 4),
+        (
+            {"gpus": (dataclasses.replace(H200, compute_capability="8.6"),)},
+            "GPU",
+            "failed",
+            1,
+        ),
+        ({"gpus": (dataclasses.replace(H200, name="NVIDIA H100"),)}, "GPU", "warning", 0),
+        ({"driver": "550.54.14"}, "driver", "warning", 0),
+        ({"gpus": (dataclasses.replace(H200, free_bytes=10),)}, "memory", "failed", 1),
+    ],
+)
+def test_other_hosts(
+    host: dict[str, Any], check: str, status: str, code: int, tmp_path: Path
+) -> None:
+    path = write(tmp_path, platform="Linux-x86_64", **GPU)
+    found = preflight(path, dataclasses.replace(HOST, **host))
+    assert statuses(found)[check] == status
+    assert found.exit_code == code
+    if status != "passed":
+        assert finding(found, check).remedy
+
+
+@pytest.mark.parametrize(
+    ("level", "capability", "status"),
+    [
+        ("ampere+", "8.0", "passed"),
+        ("ampere+", "12.0", "passed"),
+        ("ampere+", "7.5", "failed"),
+        ("same-cc", "9.0", "passed"),
+        ("same-cc", "8.0", "failed"),
+        ("none", "8.0", "failed"),
+    ],
+)
+def test_hardware_compatibility(level: str, capability: str, status: str, tmp_path: Path) -> None:
+    path = write(tmp_path, options={"hardware_compatibility": level}, **GPU)
+    gpu = HostGpu("NVIDIA Other", capability, 2**34, 2**34)
+    found = preflight(path, dataclasses.replace(HOST, gpus=(gpu,)))
+    assert finding(found, "GPU").status == status
+
+
+def test_a_version_compatible_plan_says_that_it_is_code(tmp_path: Path) -> None:
+    path = write(tmp_path, kind=2, platform="Linux-x86_64", **GPU)
+    found = preflight(path, dataclasses.replace(HOST, tensorrt=(LEAN_10,)))
+    assert finding(found, "TensorRT").status == "passed"
+    assert finding(found, "trust").status == "warning"
+    refused = preflight(path, dataclasses.replace(HOST, tensorrt=(LEAN_11,)))
+    assert "runs up to TensorRT 10" in finding(refused, "TensorRT").finding
+    assert refused.exit_code == 1
+
+
+def test_without_a_manifest_the_header_tells_what_it_can(tmp_path: Path) -> None:
+    found = preflight(write(tmp_path, manifest=False), HOST)
+    status = statuses(found)
+    assert status["manifest"] == "warning"
+    assert status["TensorRT"] == "passed"
+    assert status["platform"] == status["GPU"] == status["driver"] == "unknown"
+    assert found.exit_code == 0
+
+
+def test_no_changed_byte_passes(plan: Path) -> None:
+    content = plan.read_bytes()
+    generator = random.Random(0)
+    for _ in range(1000):
+        at = generator.randrange(len(content))
+        changed = bytearray(content)
+        changed[at] ^= 1 << generator.randrange(8)
+        plan.write_bytes(bytes(changed))
+        found = preflight(plan, HOST)
+        assert found.checks[-1].status == "failed", at
+        assert found.exit_code == 1
+
+
+def test_no_truncation_passes_even_without_a_manifest(plan: Path) -> None:
+    content = plan.read_bytes()
+    manifest_path(plan).unlink()
+    generator = random.Random(0)
+    for _ in range(100):
+        plan.write_bytes(content[: generator.randrange(len(content))])
+        (only,) = preflight(plan, HOST).checks
+        assert only.status == "failed"
+
+
+def test_wrong_manifests(plan: Path) -> None:
+    beside = manifest_path(plan)
+    fields = json.loads(beside.read_text())
+    for text in (
+        "",
+        "{}",
+        "[]",
+        json.dumps(fields)[:-40],
+        json.dumps({**fields, "plan_sha256": "0" * 64}),
+        json.dumps({**fields, "schema_version": 99}),
+    ):
+        beside.write_text(text)
+        assert statuses(preflight(plan, HOST))["manifest"] == "failed"
+    beside.write_text(json.dumps({**fields, "of_a_later_version": 1}))
+    assert statuses(preflight(plan, HOST))["manifest"] == "passed"
+
+
+def test_nvidia_smi() -> None:
+    driver, gpus, problem = parse_gpus("NVIDIA H200, 9.0, 580.1.4, 143771, 143000\n\n")
+    assert (driver, problem) == ("580.1.4", "")
+    assert gpus == (HostGpu("NVIDIA H200", "9.0", 143771 * 2**20, 143000 * 2**20),)
+    # A GPU that is cut into instances has no memory of its own to report.
+    assert parse_gpus("NVIDIA A100, 8.0, 580.1.4, [N/A], [N/A]")[1][0].free_bytes == 0
+    assert parse_gpus("No devices were found")[1:] == ((), "nvidia-smi lists no GPU")
+
+
+def test_this_host_is_described() -> None:
+    host = describe_host()
+    assert host.python.count(".") == 2
+    assert "onnxruntime" in host.packages
+    checks = check_host(host)
+    assert {"GPU", "TensorRT", "torch", "onnx"} <= {check.name for check in checks}
+    assert all(check.remedy for check in checks if check.status == "missing")
+    everything = dataclasses.replace(HOST, packages={"torch": "2", "onnx": "1", "cuda-core": "1"})
+    missing = [check.name for check in check_host(everything) if check.status == "missing"]
+    assert missing == ["onnxruntime"]
+
+
+@pytest.mark.parametrize(
+    ("allowed", "excluded", "status"),
+    [
+        (None, False, "warning"),
+        (False, False, "failed"),
+        (True, False, "passed"),
+        # No library, no permission needed; and none is given.
+        (None, True, "passed"),
+        (False, True, "passed"),
+    ],
+)
+def test_permission_for_code(
+    allowed: bool | None, excluded: bool, status: str, tmp_path: Path
+) -> None:
+    options = {"exclude_lean_runtime": excluded}
+    path = write(tmp_path, kind=2, platform="Linux-x86_64", options=options, **GPU)
+    found = preflight(path, HOST, allow_engine_code=allowed)
+    assert statuses(found)["trust"] == status
+    assert found.code_allowed is (allowed is True)
+
+
+def test_a_plain_plan_asks_no_permission(plan: Path) -> None:
+    assert "trust" not in statuses(preflight(plan, HOST, allow_engine_code=False))
+
+
+def test_memory_of_weights_and_context(tmp_path: Path) -> None:
+    free = dataclasses.replace(H200, free_bytes=2**30)
+    host = dataclasses.replace(HOST, gpus=(free,))
+    fits = preflight(write(tmp_path, device_memory_bytes=2**29, **GPU), host)
+    assert statuses(fits)["memory"] == "passed"
+    assert "one execution context need about 512 MiB" in finding(fits, "memory").finding
+    large = preflight(write(tmp_path, device_memory_bytes=2**31, **GPU), host)
+    assert statuses(large)["memory"] == "failed"
+    assert large.exit_code == 1
+
+
+def test_what_an_engine_does_with_the_checks(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write(tmp_path, platform="Linux-x86_64", **GPU)
+    preflight(path, HOST).require(path)
+    assert caplog.text == ""
+    other = dataclasses.replace(H200, name="NVIDIA H100")
+    with caplog.at_level("WARNING"):
+        preflight(path, dataclasses.replace(HOST, gpus=(other,))).require(path)
+    assert "is another model" in caplog.text
+    with pytest.raises(MissingError, match="There is none here: no driver"):
+        preflight(path, dataclasses.replace(HOST, gpus=(), gpu_problem="no driver")).require(path)
+    arm = dataclasses.replace(HOST, platform="Linux-aarch64", gpus=(), gpu_problem="no driver")
+    with pytest.raises(PlanError, match="this is Linux-aarch64") as caught:
+        preflight(path, arm).require(path)
+    assert caught.value.remedy
+
+
+def test_the_manifest_tells_that_the_lean_runtime_is_left_out(tmp_path: Path) -> None:
+    options = {"version_compatible": True, "exclude_lean_runtime": True}
+    path = write(tmp_path, platform="Linux-x86_64", options=options, **GPU)
+    lean_8 = dataclasses.replace(LEAN_10, version="8.6.0")
+    host = dataclasses.replace(HOST, tensorrt=(LEAN_10, lean_8))
+    assert preflight(path, host).flavour == lean_8
+    assert preflight(path, dataclasses.replace(HOST, tensorrt=(LEAN_10,))).exit_code == 1
+
+
+def test_an_error_names_the_plan_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    none, other = tmp_path / "none.engine", write(tmp_path, manifest=False)
+    with pytest.raises(PlanError) as caught:
+        preflight(none, HOST).require(none)
+    assert caught.value.problem.count("none.engine") == 1
+    with pytest.raises(PlanError) as caught:
+        preflight(other, dataclasses.replace(HOST, tensorrt=(LEAN_10,))).require(other)
+    assert caught.value.problem.count("model.engine") == 1
+    with caplog.at_level("WARNING"):
+        preflight(other, HOST).require(other)
+    assert f"'{other}': There is no manifest" in caplog.text
+
+
+def test_which_tensorrt_runs_it(tmp_path: Path) -> None:
+    path = write(tmp_path, kind=2, platform="Linux-x86_64", **GPU)
+    host = dataclasses.replace(HOST, tensorrt=(FULL, LEAN_10))
+    assert preflight(path, host).flavour == FULL
+    assert preflight(path, host, flavour="lean").flavour == LEAN_10
+    none = preflight(path, host, flavour="dispatch")
+    assert (none.flavour, none.exit_code) == (None, 4)
+
+
+@pytest.mark.parametrize("visible", ["", "-1"])
+def test_hidden_gpus_are_none(visible: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    host = describe_host()
+    assert host.gpus == ()
+    assert "CUDA_VISIBLE_DEVICES" in host.gpu_problem

@@ -1,0 +1,227 @@
+"""The HTML report: what it says, and that a browser can read it without a network."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import xml.etree.ElementTree as ET
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.support.measured import QUICK, NumpyModel, Samples, make_samples, one_of_twenty_wrong
+from trtqat.evaluation.drift import Drift
+from trtqat.evaluation.evaluate import evaluate
+from trtqat.evaluation.layer_drift import LayerDrift
+from trtqat.evaluation.layers import layer_times
+from trtqat.evaluation.options import EvaluateOptions
+from trtqat.evaluation.report import Report
+from trtqat.evaluation.step_drift import Parting, Probe, StepDrift, TensorDrift
+from trtqat.inspection.engine_layers import Inspection
+from trtqat.inspection.inspector import parse_information
+from trtqat.inspection.layer_times import LayerTimes
+from trtqat.report.charts import bars, curve, distribution, histogram
+from trtqat.report.page import render_page, verdict
+from trtqat.report.words import answers, report_tables
+from trtqat.tensors import Array
+
+DATA_8_6 = Path(__file__).parents[2] / "data/inspector-8.6"
+X, _ = make_samples(200)
+LABELS = X.argmax(axis=1)
+DATA = Samples(X, LABELS)
+
+
+def half_wrong(x: Array) -> Array:
+    return np.where(np.arange(len(x))[:, None] % 2 == 0, x, -x)
+
+
+def measured(**options: float) -> Report:
+    return evaluate(
+        NumpyModel(one_of_twenty_wrong, compute_ms=options.get("model_ms", 10.0)),
+        DATA,
+        EvaluateOptions(8, QUICK, sweep=(2, 4), min_speedup=options.get("min_speedup")),
+        baseline=NumpyModel(compute_ms=20.0),
+    )
+
+
+class Reader(HTMLParser):
+    """Collects tags, and fails on one that is not closed."""
+
+    VOID = ("meta", "br")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.text = ""
+        self.links: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag not in self.VOID:
+            self.open.append(tag)
+        self.links += [str(value) for name, value in attrs if name in ("src", "href")]
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def read(page: str) -> Reader:
+    reader = Reader()
+    # HTMLParser does not know that SVG closes its own tags.
+    reader.feed(re.sub(r"<(\w+)([^<>]*)/>", r"<\1\2></\1>", page))
+    assert reader.open == []
+    return reader
+
+
+def test_the_page_holds_everything_and_needs_nothing() -> None:
+    exact, off = Parting(math.inf, 0.0, 0.0, 0), Parting(45.0, 6.5, 0.0125, 2)
+    lost = Parting(math.nan, math.inf, 1.0, None)
+    drift = Drift(
+        (LayerDrift("/a/<Conv>", "Conv", 31.0, 2.0, ("float-residual",)),),
+        StepDrift(
+            (
+                TensorDrift("", "/first/QuantizeLinear", exact, exact, ()),
+                TensorDrift("/a/<Conv>", "/b/<QuantizeLinear>", exact, off, ("one-sided",)),
+                TensorDrift("/c/Conv", "/lost", exact, lost, ()),
+            ),
+            Probe(24, ("a + b",), 13, 51.0),
+            from_pytorch=True,
+        ),
+    )
+    report = replace(measured(min_speedup=3.0), drift=drift)
+    page = render_page(
+        report, report_tables(report), command="trtqat eval 'a&b.onnx'", words=answers(report)
+    )
+    reader = read(page)
+    assert reader.links == []
+    assert "<script" not in page
+    assert "://" not in page
+    for text in (
+        verdict(report),
+        "199/200",
+        "The speed-up is 2.00, less than 3",
+        "trtqat eval 'a&b.onnx'",
+        "/a/<Conv>",
+        "float-residual",
+        "/b/<QuantizeLinear>",
+        "1.2 % differ, by 2 at most",
+        "no number",
+        "engine: first tensor below 20 dB: /lost",
+        "Of the engine's 24 layers all but a + b are in it",
+        "Batch sizes",
+        np.__version__,
+    ):
+        assert text in reader.text, text
+    # What agrees to the last code has no bars, and what is lost has one without length.
+    assert page.count("<svg") == 5
+    assert "nan" not in page.replace("significan", "")
+    assert "prefers-color-scheme: dark" in page
+    assert "@media print" in page
+
+
+def test_layers_of_a_real_engine_and_rivals() -> None:
+    layers = parse_information(
+        json.loads((DATA_8_6 / "resnet50-static.json").read_text(), strict=False), "resnet50"
+    )
+    times = LayerTimes(({each.name: 0.01 * (1 + i % 7) for i, each in enumerate(layers)},))
+    found = layer_times(Inspection({}, layers, 32, times, 1.0, "CUDA graph"))
+    assert len(found) == len(layers)
+    assert {"int8", "float32 → int8"} <= {each.precision for each in found}
+    report = evaluate(
+        NumpyModel(compute_ms=10.0),
+        DATA,
+        EvaluateOptions(100, QUICK),
+        baseline=NumpyModel(compute_ms=30.0),
+        rivals=[NumpyModel(compute_ms=20.0)],
+    )
+    page = render_page(replace(report, layers=found), report_tables(report), command="trtqat eval")
+    reader = read(page)
+    assert f"{len(layers) - 40} others" in reader.text
+    assert "float32 → int8" in reader.text
+    assert "2.00x (2.00 … 2.00) as fast" in reader.text
+    assert "What might run instead" in reader.text
+
+
+def test_a_page_without_times_and_baseline() -> None:
+    report = evaluate(NumpyModel(), Samples(X, None), EvaluateOptions(8, None))
+    page = render_page(report, report_tables(report), command="trtqat eval")
+    assert "<svg" not in page
+    assert verdict(report) == "numpy was run on 200 images."
+    read(page)
+
+
+@pytest.mark.parametrize(
+    ("model_ms", "says"),
+    [
+        (10.0, "computes 2.00 times as fast as numpy"),
+        (40.0, "computes slower than numpy (0.50 times)"),
+        (20.0, "computes no faster and no slower than numpy"),
+    ],
+)
+def test_verdict_on_speed(model_ms: float, says: str) -> None:
+    report = measured(model_ms=model_ms)
+    assert verdict(report).startswith(f"numpy {says} and gets")
+    assert report.baseline is not None
+    assert report.baseline.timing is not None
+    timing = replace(report.baseline.timing, warnings=("Unstable: varies by 90 %.",))
+    unstable = replace(report, baseline=replace(report.baseline, timing=timing))
+    assert verdict(unstable).startswith(f"numpy {says} (unstable) and gets")
+
+
+def test_verdict_on_accuracy() -> None:
+    one = evaluate(
+        NumpyModel(one_of_twenty_wrong), DATA, EvaluateOptions(8, None), baseline=NumpyModel()
+    )
+    assert "199 of 200 images right, which is no significant difference (-0.50 points)" in verdict(
+        one
+    )
+    many = evaluate(NumpyModel(half_wrong), DATA, EvaluateOptions(8, None), baseline=NumpyModel())
+    assert "significantly fewer (-50.00 points)" in verdict(many)
+    more = evaluate(NumpyModel(), DATA, EvaluateOptions(8, None), baseline=NumpyModel(half_wrong))
+    assert "significantly more (+50.00 points)" in verdict(more)
+    same = evaluate(NumpyModel(), DATA, EvaluateOptions(8, None), baseline=NumpyModel())
+    assert "(0 points)" in verdict(same)
+
+
+QUANTILES = st.lists(st.floats(1e-3, 1e4), min_size=2, max_size=50).map(sorted)
+
+
+@given(QUANTILES, QUANTILES)
+def test_charts_are_sound_svg_inside_their_frame(one: list[float], other: list[float]) -> None:
+    for chart in (distribution({"a<b": one, "c": other}), histogram({"a<b": one, "c": other})):
+        root = ET.fromstring(chart)
+        lines = [each.attrib["points"] for each in root if each.tag == "polyline"]
+        assert len(lines) == 2
+        for line in lines:
+            for point in line.split():
+                x, y = map(float, point.split(","))
+                assert 0 <= x <= 640
+                assert 0 <= y <= 240
+
+
+def test_the_histogram_shows_where_the_times_are() -> None:
+    times = [*np.linspace(1, 2, 100), *np.linspace(9, 10, 101)]
+    root = ET.fromstring(histogram({"x": times}, bins=10))
+    (line,) = (each.attrib["points"] for each in root if each.tag == "polyline")
+    heights = [float(point.split(",")[1]) for point in line.split()]
+    # Two hills at the ends, nothing between them; y grows downwards.
+    middle = heights[len(heights) // 2]
+    assert min(heights[:4]) < middle
+    assert min(heights[-4:]) < middle
+
+
+def test_curves_and_bars() -> None:
+    root = ET.fromstring(curve({"a": [(1, 10), (8, 50), (32, 2000)]}, "batch", "images/s"))
+    texts = [each.text for each in root if each.tag == "text"]
+    assert {"1", "8", "32", "2,000"} <= set(texts)
+    assert sum(each.tag == "circle" for each in root) == 3
+    root = ET.fromstring(bars({"a": 1.0, "b": math.inf, "c": 0.0}, "dB", notes={"a": "why"}))
+    assert "1 dB why" in [each.text for each in root if each.tag == "text"]
