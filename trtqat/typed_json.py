@@ -1,33 +1,71 @@
-"""JSON that others wrote, read once into frozen dataclasses: every field has its type from then on.
+"""JSON and our dataclasses, one the form of the other: read, written and described in one place.
 
 The standard parser takes what no writer of ours makes: NaN, a name twice, numbers of a million
 digits, nesting up to the interpreter's limit, surrogates that no terminal prints. Here each of
-them is a ``ValueError`` whose message is the end of a sentence.
+them is a ``ValueError`` whose message is the end of a sentence. Types are pydantic's work: it
+reads, and describes as JSON schema, the frozen dataclasses as they are.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import math
-import types
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+    from pydantic_core import ErrorDetails
 
 _Object = TypeVar("_Object")
 
 # Far more than any file of ours nests, far less than what a recursion over it needs.
 _MOST_LEVELS = 64
-_LARGEST = 2**63 - 1
 _MOST_DIGITS = 300
-_WORDS = {
-    int: "a whole number",
-    float: "a number",
-    str: "text",
-    bool: "true or false",
-    type(None): "null",
+_LARGEST = 2**63 - 1
+_NO_NUMBERS = ("inf", "-inf", "nan")
+# What pydantic calls a value of another type, and what belonged there.
+_WANTED = {
+    "bool_type": "true or false",
+    "dataclass_type": "an object",
+    "dict_type": "an object",
+    "finite_number": "a number",
+    "float_type": "a number",
+    "int_type": "a whole number",
+    "list_type": "a list",
+    "string_type": "text",
+    "tuple_type": "a list",
 }
+
+
+class _AsText:
+    """A float that may be infinite or NaN, which stand in JSON as texts: it has neither."""
+
+    def __get_pydantic_core_schema__(self, source: object, handler: object) -> Any:  # noqa: ANN401
+        from pydantic_core import core_schema
+
+        del source, handler
+        texts = core_schema.literal_schema(list(_NO_NUMBERS))
+        return core_schema.union_schema(
+            [
+                core_schema.float_schema(strict=True, allow_inf_nan=True),
+                core_schema.no_info_after_validator_function(float, texts),
+            ],
+            custom_error_type="float_type",
+            serialization=core_schema.plain_serializer_function_ser_schema(plain_number),
+        )
+
+
+# The SQNR of what is identical is infinite.
+Unbounded = Annotated[float, _AsText()]
+
+
+def plain_number(value: float) -> float | str:
+    """A number as JSON can hold it: ``"inf"``, ``"-inf"`` or ``"nan"`` where it is none."""
+    return value if math.isfinite(value) else str(value)
 
 
 def parse_json(data: bytes, *, with_nan: bool = False, foreign: bool = False) -> object:
@@ -63,9 +101,7 @@ def parse_json(data: bytes, *, with_nan: bool = False, foreign: bool = False) ->
 def read_as(cls: type[_Object], value: object, place: str = "") -> _Object:
     """Makes a dataclass of a decoded object, and checks the type of every field.
 
-    Fields may be text, numbers, booleans, literals, other dataclasses, ``tuple[X, ...]``,
-    ``Sequence[X]`` (made a tuple), ``Mapping[str, X]``, and unions with None. Names that the
-    dataclass does not have are left out: a newer version wrote them.
+    Names that the dataclass does not have are left out: a newer version wrote them.
 
     Args:
         cls: A dataclass.
@@ -73,64 +109,71 @@ def read_as(cls: type[_Object], value: object, place: str = "") -> _Object:
         place: Where in the file it stands, for messages; empty at the top.
 
     Raises:
-        ValueError: A field is missing, of another type, NaN, infinite or beyond 64 bits; the
-            message names it.
+        ValueError: A field is missing, of another type, beyond 64 bits, or NaN or infinite without
+            being ``Unbounded``; the message names it.
     """
-    if not isinstance(value, dict):
-        raise _wrong(value, "an object", place)
-    found, hints = {}, get_type_hints(cls)
-    for field in dataclasses.fields(cls):  # type: ignore[arg-type]
-        inner = f"{place}.{field.name}" if place else field.name
-        if field.name in value:
-            found[field.name] = _read(hints[field.name], value[field.name], inner)
-        elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
-            raise ValueError(f"{inner!r} is missing")
-    return cls(**found)
+    from pydantic import ValidationError
+
+    try:
+        adapter = _adapter(cls)  # type: ignore[arg-type]
+        (found,) = adapter.validate_json(json.dumps([value]), strict=True)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=True)[0]
+        raise ValueError(_in_words(first, place)) from None
+    _check_size(found, place)
+    made: _Object = found
+    return made
 
 
-def _read(annotation: Any, value: object, place: str) -> Any:  # noqa: ANN401
-    origin, arguments = get_origin(annotation), get_args(annotation)
-    if annotation is Any:
-        return value
-    if type(value) is int and abs(value) > _LARGEST and annotation in (int, float):
+def json_schema(cls: type) -> dict[str, Any]:
+    """The JSON schema (draft 2020-12) of what a dataclass is written as."""
+    schema = _adapter(cls).json_schema(mode="serialization")
+    (own,) = schema["prefixItems"]
+    return {**own, "$defs": schema.get("$defs", {})}
+
+
+@functools.cache
+def _adapter(cls: type[Any]) -> TypeAdapter[Any]:
+    from pydantic import ConfigDict, TypeAdapter
+
+    # A tuple around it, as a dataclass that is the root takes no configuration but its own.
+    return TypeAdapter(tuple[cls], config=ConfigDict(strict=True, allow_inf_nan=False))  # type: ignore[valid-type]
+
+
+def _check_size(value: object, place: str) -> None:
+    """Python's whole numbers have no end; what is made of them has 64 bits."""
+    if type(value) is int and abs(value) > _LARGEST:
         raise ValueError(f"{place!r} is too large")
-    if annotation is float and type(value) is int:
-        return float(value)
-    if annotation in _WORDS:
-        # Not isinstance: true is no number.
-        if type(value) is not annotation or (type(value) is float and not math.isfinite(value)):
-            raise _wrong(value, _WORDS[annotation], place)
-        return value
-    if origin is Literal:
-        if value not in arguments or isinstance(value, bool):
-            raise _wrong(value, " or ".join(f"'{each}'" for each in arguments), place)
-        return value
-    if origin in (Union, types.UnionType):
-        if value is None and type(None) in arguments:
-            return None
-        (only,) = (each for each in arguments if each is not type(None))
-        return _read(only, value, place)
-    if origin in (tuple, Sequence):
-        if not isinstance(value, list):
-            raise _wrong(value, "a list", place)
-        return tuple(
-            _read(arguments[0], each, f"{place}[{index}]") for index, each in enumerate(value)
-        )
-    if origin is not None and issubclass(origin, Mapping):
-        if not isinstance(value, dict):
-            raise _wrong(value, "an object", place)
-        return {name: _read(arguments[1], each, f"{place}.{name}") for name, each in value.items()}
-    return read_as(annotation, value, place)
+    if isinstance(value, tuple):
+        for index, each in enumerate(value):
+            _check_size(each, f"{place}[{index}]")
+    elif dataclasses.is_dataclass(value):
+        for field in dataclasses.fields(value):
+            inner = f"{place}.{field.name}" if place else field.name
+            _check_size(getattr(value, field.name), inner)
 
 
-def _wrong(value: object, wanted: str, place: str) -> ValueError:
-    found = _WORDS.get(type(value)) or ("a list" if isinstance(value, list) else "an object")
-    if found == wanted or isinstance(value, str):
+def _in_words(error: ErrorDetails, place: str) -> str:
+    """The first of pydantic's complaints, as the end of a sentence."""
+    for step in error["loc"][1:]:
+        place += f"[{step}]" if isinstance(step, int) else f".{step}" if place else str(step)
+    subject = repr(place) if place else "it"
+    if error["type"] == "missing":
+        return f"{subject} is missing"
+    wanted = _WANTED.get(error["type"]) or error.get("ctx", {}).get("expected")
+    if wanted is None:
+        return f"{subject}: {error['msg']}"
+    return f"{subject} is {_kind_of(error['input'], wanted)}, not {wanted}"
+
+
+def _kind_of(value: object, wanted: str) -> str:
+    kinds = {bool: "true or false", int: "a whole number", float: "a number", list: "a list"}
+    kind = "null" if value is None else kinds.get(type(value), "an object")
+    if kind == wanted or isinstance(value, str):
         text = str(value)
         # As Python writes it: a text may hold line breaks.
-        found = repr(f"{text[:40]}…" if len(text) > 40 else text)
-    subject = repr(place) if place else "it"
-    return ValueError(f"{subject} is {found}, not {wanted}")
+        kind = repr(f"{text[:40]}…" if len(text) > 40 else text)
+    return kind
 
 
 def _object(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import jsonschema
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trtqat.typed_json import parse_json, read_as
+from trtqat.typed_json import Unbounded, json_schema, parse_json, plain_number, read_as
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Outer:
     rate: float
     kind: Literal["cpu", "cuda"] = "cpu"
     maybe: Inner | None = None
-    names: Sequence[str] = ()
+    names: tuple[str, ...] = ()
     flag: bool = False
     rest: Mapping[str, Any] = field(default_factory=dict)
 
@@ -39,6 +40,9 @@ SOUND = {
     "by_name": {"x": [1, 2]},
     "rate": 2,
 }
+
+
+DEFAULTS: dict[str, object] = {"kind": "cpu", "maybe": None, "names": [], "flag": False, "rest": {}}
 
 
 def test_what_is_sound() -> None:
@@ -61,6 +65,7 @@ def test_what_is_sound() -> None:
         ({"by_name": {"x": [1, 2.0]}}, r"'by_name.x\[1\]' is a number, not a whole number"),
         ({"by_name": {"x\n": "1"}}, r"'by_name.x\\n' is '1', not a list"),
         ({"rate": "fast"}, "'rate' is 'fast', not a number"),
+        ({"by_name": {"x": [1, 2]}, "inner": {"name": "a", "size": 2**63}}, "'inner.size' is too"),
         ({"rate": True}, "'rate' is true or false, not a number"),
         ({"kind": "tpu"}, "'kind' is 'tpu', not 'cpu' or 'cuda'"),
         ({"kind": ["cpu"]}, "'kind' is a list, not 'cpu' or 'cuda'"),
@@ -82,6 +87,36 @@ def test_nan_where_it_may_be() -> None:
     fields = parse_json(json.dumps({**SOUND, "rate": float("inf")}).encode(), with_nan=True)
     with pytest.raises(ValueError, match="'rate' is 'inf', not a number"):
         read_as(Outer, fields)
+
+
+@dataclass(frozen=True)
+class Noise:
+    sqnr_db: Unbounded
+    per_output: Mapping[str, Unbounded] = field(default_factory=dict)
+
+
+@given(st.floats(allow_nan=False), st.dictionaries(st.text(), st.floats(allow_nan=False)))
+def test_infinities_stand_as_text(value: float, others: dict[str, float]) -> None:
+    plain = {name: plain_number(each) for name, each in others.items()}
+    text = json.dumps({"sqnr_db": plain_number(value), "per_output": plain}, allow_nan=False)
+    assert read_as(Noise, parse_json(text.encode())) == Noise(value, others)
+
+
+def test_text_that_is_no_infinity() -> None:
+    for text in ("infinity", "1.0", ""):
+        with pytest.raises(ValueError, match=rf"'sqnr_db' is '{text}', not a number"):
+            read_as(Noise, {"sqnr_db": text})
+
+
+def test_schema_says_what_is_written() -> None:
+    schema = json_schema(Outer)
+    check = jsonschema.Draft202012Validator(schema).is_valid
+    assert check({**SOUND, **DEFAULTS})
+    assert not check({**SOUND, **DEFAULTS, "rate": "fast"})
+    assert not check({**DEFAULTS})
+    noise = jsonschema.Draft202012Validator(json_schema(Noise))
+    for value, sound in ((1, True), ("inf", True), ("-inf", True), ("nan", True), ("fast", False)):
+        assert noise.is_valid({"sqnr_db": value, "per_output": {}}) is sound
 
 
 def test_what_another_program_writes() -> None:
