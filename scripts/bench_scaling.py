@@ -1,10 +1,10 @@
 """How the cost of a graph grows with its nodes: reading, passes, FP16, lint.
 
 CPU seconds of this process alone, without imports and without ONNX Runtime, on families of graphs
-(``tests/support/large_graphs.py``, ``tests/support/large_foreign.py``) that double in size; the slope is that of a
-line through the points from 4,000 nodes on, in log-log. ``trtqat inspect`` of 10,000 nodes is a
-whole process, imports included. Writes one JSON file; exits with 1 if a slope or the time of
-``inspect`` is above its limit.
+(``large_graphs.py`` and ``large_foreign.py`` in ``tests/support``) that double in size; the slope
+is that of a line through the points from 4,000 nodes on, in log-log. ``trtqat inspect`` of 10,000
+nodes is a whole process, imports included. Writes one JSON file; exits with 1 if a slope or the
+time of ``inspect`` is above its limit.
 
     python scripts/bench_scaling.py --output scripts/results/scaling.json [--families ladder]
 """

@@ -89,7 +89,7 @@ def derive_half(model: ir.Model, largest: Mapping[str, float]) -> HalfReport:
     Args:
         model: FP32 with explicit Q/DQ, opset 19 or newer.
         largest: Greatest magnitude of every float32 tensor that the graph takes or computes,
-            by name, as ``exporting.verification.ranges.measure_largest`` finds it. A node with a tensor
+            by name, as ``verification.ranges.measure_largest`` finds it. A node with a tensor
             that is not in it stays FP32.
 
     Raises:
