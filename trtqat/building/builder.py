@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 
 from trtqat.building import versions
-from trtqat.building.advice import advice_on_building, is_refused_cache
-from trtqat.building.network import GraphFile, read_graph_file
+from trtqat.building.failed_build import advice_on_building, is_refused_cache
 from trtqat.building.options import BuildOptions
+from trtqat.building.plan_files import make_manifest, write_plan
 from trtqat.building.profiles import resolve_profile
 from trtqat.building.progress import build_watched
-from trtqat.building.record import make_manifest, write_plan
+from trtqat.building.source_graph import SourceGraph, read_source_graph
 from trtqat.building.timing_cache import load_timing_cache, save_timing_cache
 from trtqat.building.triton.repository import (
     TritonModel,
@@ -98,7 +98,7 @@ def build(
     timing_cache = None if options.timing_cache is None else Path(options.timing_cache)
     check_writable(output)
     key = None if sign is None else read_private_key(Path(sign))
-    source = read_graph_file(graph, quantized=options.precision == "int8")
+    source = read_source_graph(graph, quantized=options.precision == "int8")
     trt = load_tensorrt("Building an engine")
     open_device("Building an engine")
     logger, messages = make_logger(trt)
@@ -178,7 +178,7 @@ def _configure(
     builder: Any,  # noqa: ANN401
     profile: Mapping[str, ProfileShapes],
     options: BuildOptions,
-    source: GraphFile,
+    source: SourceGraph,
 ) -> Any:  # noqa: ANN401
     config = builder.create_builder_config()
     # Layer names, precisions and tactics for the inspector; costs nothing at run time.

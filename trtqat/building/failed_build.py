@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from trtqat.building.network import GraphFile
 from trtqat.building.options import BuildOptions
+from trtqat.building.source_graph import SourceGraph
 from trtqat.files import is_file
 from trtqat.host.tensorrt_library import Messages
 
@@ -19,7 +19,7 @@ def is_refused_cache(messages: Messages, cache: Path | None) -> bool:
     return cache is not None and is_file(cache) and "myelinCache" in " ".join(messages.errors)
 
 
-def advice_on_building(messages: Messages, source: GraphFile, options: BuildOptions) -> str:
+def advice_on_building(messages: Messages, source: SourceGraph, options: BuildOptions) -> str:
     """The way out, as a sentence.
 
     Args:

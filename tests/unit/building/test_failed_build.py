@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from trtqat.building.advice import advice_on_building
-from trtqat.building.network import GraphFile
+from trtqat.building.failed_build import advice_on_building
 from trtqat.building.options import BuildOptions
+from trtqat.building.source_graph import SourceGraph
 from trtqat.host.tensorrt_library import Messages
 from trtqat.io_names import IoNames
 
-GRAPH = GraphFile(
+GRAPH = SourceGraph(
     Path("m.onnx"), "", (), 1, has_half_scales=False, provenance={}, io=IoNames(("x",), ("y",))
 )
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.plans import make_manifest, make_plan
-from trtqat.building.record import write_plan
+from trtqat.building.plan_files import write_plan
 from trtqat.errors import UsageError
 from trtqat.files import locked, write_together
 from trtqat.plan.manifest import check_plan, manifest_path

@@ -21,7 +21,7 @@ _FLOAT16 = 10  # onnx.TensorProto.FLOAT16; onnx is imported only where a file is
 
 
 @dataclass(frozen=True)
-class GraphFile:
+class SourceGraph:
     """An ONNX file.
 
     Attributes:
@@ -43,7 +43,7 @@ class GraphFile:
     io: IoNames
 
 
-def read_graph_file(path: Path, *, quantized: bool = True) -> GraphFile:
+def read_source_graph(path: Path, *, quantized: bool = True) -> SourceGraph:
     """Reads an ONNX file that is to become an engine.
 
     Args:
@@ -80,7 +80,7 @@ def read_graph_file(path: Path, *, quantized: bool = True) -> GraphFile:
     has_half_scales = any(
         node.op_type == "DequantizeLinear" and node.input[1] in half for node in model.graph.node
     )
-    return GraphFile(
+    return SourceGraph(
         path,
         graph_sha256(path),
         nodes,

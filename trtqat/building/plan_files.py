@@ -11,8 +11,8 @@ from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
 
-from trtqat.building.network import GraphFile
 from trtqat.building.options import BuildOptions
+from trtqat.building.source_graph import SourceGraph
 from trtqat.errors import UsageError
 from trtqat.files import write_together
 from trtqat.host.environment import describe_gpu
@@ -26,7 +26,7 @@ _LOG = logging.getLogger(__name__)
 
 def make_manifest(
     plan: bytes,
-    source: GraphFile,
+    source: SourceGraph,
     options: BuildOptions,
     *,
     tensorrt: str,
