@@ -36,7 +36,7 @@ from untrained import images, quantized, with_statistics  # noqa: E402
 
 from trtqat.building.builder import build  # noqa: E402
 from trtqat.building.options import BuildOptions  # noqa: E402
-from trtqat.building.profiles import ProfileOptions, parse_batch  # noqa: E402
+from trtqat.building.profiles import ProfileOptions  # noqa: E402
 from trtqat.evaluation.latency import measure_latency  # noqa: E402
 from trtqat.evaluation.timing import LatencyOptions  # noqa: E402
 from trtqat.exporting.options import ExportOptions  # noqa: E402
@@ -183,7 +183,7 @@ def _hide_parameters(source: Path, graph: Path) -> None:
 
 def _build(graph: Path, precision: Any, tactics: str) -> dict[str, Any]:  # noqa: ANN401
     options = BuildOptions(
-        profile=ProfileOptions(batch=parse_batch(f"1:{BATCH}:{BATCH}")),
+        profile=ProfileOptions(batch=(1, BATCH, BATCH)),
         precision=precision,
         tactic_sources=tactics,
     )

@@ -44,14 +44,16 @@ def make_manifest(
         options: How it was built.
         tensorrt: Version string of the builder.
         inputs: Of the network, in the order of the graph.
-        outputs: Likewise.
+        outputs: Of the network, in the order of the graph.
         profile: Shapes by input.
         build_seconds: How long TensorRT took.
         device_memory_bytes: Scratch memory of one execution context.
     """
     gpu = describe_gpu()
     recorded = asdict(options)
-    del recorded["profile"]  # its result stands in the manifest's profiles
+    # The profile's result stands in the manifest's profiles; where it goes is not how it is built.
+    for name in ("profile", "sign", "triton"):
+        del recorded[name]
     recorded["timing_cache"] = options.timing_cache is not None
     return Manifest(
         plan_sha256=hashlib.sha256(plan).hexdigest(),
