@@ -167,8 +167,7 @@ def build(
             f"{result.qdq_pairs} Q/DQ pairs in the graph; shapes {profiles}"
         )
         if result.served is not None:
-            kept = "" if result.served.is_new else "; its config.pbtxt was kept"
-            say(f"Triton: {result.served.plan}{kept}")
+            say(f"Triton: {result.served}")
         if coverage is not None:
             say(describe_coverage(coverage))
             check_int8(coverage, graph, required=require_int8)
