@@ -13,4 +13,6 @@
     float_engine.py   the same graph without its quantization, to compare with
     tapped_engine.py  the same engine with its INT8 tensors as outputs, to look into
     triton/           a model repository of Triton
+
+Whoever builds calls ``build``; nothing of TensorRT is imported before that.
 """

@@ -4,7 +4,7 @@ Each measurement is a process of its own. Bare is PyTorch's torch.export-based e
 same model (quantizers replaced by the operator that they become) and writing its file; ours adds
 reading and checking quantizers, the passes, ONNX Runtime at three batch sizes, lint.
 
-    python scripts/bench_export.py --output scripts/results/export-cost.json [--depths 26 50 152]
+    python -m scripts.bench.export --output scripts/results/export.json [--depths 26 50 152]
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import resource
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -20,7 +21,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parent
+ROOT = Path(__file__).parents[2]
 
 
 def main() -> None:
@@ -33,9 +34,9 @@ def main() -> None:
     for depth in arguments.depths:
         row: dict[str, Any] = {"depth": depth}
         for kind in ("bare", "ours"):
-            command = [sys.executable, __file__, "--measure", kind, "--depths", str(depth)]
-            command += ["--repeat", str(arguments.repeat), "--output", str(arguments.output)]
-            result = subprocess.run(command, check=True, capture_output=True, text=True)
+            command = [sys.executable, "-m", "scripts.bench.export", "--measure", kind]
+            command += ["--depths", str(depth), "--repeat", str(arguments.repeat), "--output", "-"]
+            result = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT)
             row |= json.loads(result.stdout.splitlines()[-1])
         row["time_ratio"] = row["ours_s"] / row["bare_s"]
         row["memory_ratio"] = row["ours_peak_bytes"] / row["bare_peak_bytes"]
@@ -47,16 +48,18 @@ def main() -> None:
             f"ratio {row['time_ratio']:.2f} {row['memory_ratio']:.2f}",
             flush=True,
         )
-    record = {"command": " ".join(["scripts/bench_export.py", *sys.argv[1:]]), "rows": rows}
+    record = {
+        "command": shlex.join(["python", "-m", "scripts.bench.export", *sys.argv[1:]]),
+        "rows": rows,
+    }
     arguments.output.write_text(json.dumps(record, indent=1) + "\n")
 
 
 def _measure(kind: str, depth: int, repeat: int) -> dict[str, Any]:
-    sys.path[:0] = [str(ROOT.parent), str(ROOT / "models")]
     warnings.simplefilter("ignore")
-    import resnet
     import torch
 
+    from scripts.models import resnet
     from trtqat.exporting.options import ExportOptions
     from trtqat.exporting.pipeline import export_onnx
     from trtqat.exporting.tracing import trace

@@ -6,7 +6,7 @@ is that of a line through the points from 4,000 nodes on, in log-log. ``trtqat i
 nodes is a whole process, imports included. Writes one JSON file; exits with 1 if a slope or the
 time of ``inspect`` is above its limit.
 
-    python scripts/bench_scaling.py --output scripts/results/scaling.json [--families ladder]
+    python -m scripts.bench.scaling --output scripts/results/scaling.json [--families ladder]
 """
 
 from __future__ import annotations
@@ -30,26 +30,25 @@ from typing import Any
 import onnx
 import onnx_ir as ir
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
+from tests.support.large_foreign import ALL_FAMILIES as FAMILIES
+from trtqat.errors import GraphError
+from trtqat.graph.half.derive import derive_half
+from trtqat.graph.lenses.exits import float_exits
+from trtqat.graph.lenses.macs import summarize
+from trtqat.graph.lenses.taps import tap
+from trtqat.graph.lint import lint
+from trtqat.graph.passes.canonical import tidy
+from trtqat.graph.passes.float_biases import float_biases
+from trtqat.graph.passes.improve import ImproveOptions, improve
+from trtqat.graph.passes.name_nodes import name_nodes, name_unnamed
+from trtqat.graph.passes.quantized_inputs import take_codes
+from trtqat.graph.passes.raise_opset import HALF_OPSET, raise_opset
+from trtqat.graph.passes.remove_quantization import remove_quantization
+from trtqat.graph.passes.standard_pairs import standardize_pairs
+from trtqat.graph.repair.move_pairs import move_pairs
+from trtqat.graph_file.reading import read_model
 
-from tests.support.large_foreign import ALL_FAMILIES as FAMILIES  # noqa: E402
-from trtqat.errors import GraphError  # noqa: E402
-from trtqat.graph.half.derive import derive_half  # noqa: E402
-from trtqat.graph.lenses.exits import float_exits  # noqa: E402
-from trtqat.graph.lenses.macs import summarize  # noqa: E402
-from trtqat.graph.lenses.taps import tap  # noqa: E402
-from trtqat.graph.lint import lint  # noqa: E402
-from trtqat.graph.passes.canonical import tidy  # noqa: E402
-from trtqat.graph.passes.float_biases import float_biases  # noqa: E402
-from trtqat.graph.passes.improve import ImproveOptions, improve  # noqa: E402
-from trtqat.graph.passes.name_nodes import name_nodes, name_unnamed  # noqa: E402
-from trtqat.graph.passes.quantized_inputs import take_codes  # noqa: E402
-from trtqat.graph.passes.raise_opset import HALF_OPSET, raise_opset  # noqa: E402
-from trtqat.graph.passes.remove_quantization import remove_quantization  # noqa: E402
-from trtqat.graph.passes.standard_pairs import standardize_pairs  # noqa: E402
-from trtqat.graph.repair.move_pairs import move_pairs  # noqa: E402
-from trtqat.graph_file.reading import read_model  # noqa: E402
+ROOT = Path(__file__).parents[2]
 
 SIZES = (1000, 2000, 4000, 8000, 16000, 30000)
 FITTED_FROM = 4000
@@ -82,7 +81,7 @@ def main() -> None:
     slow = [f"{k}: {v} s" for k, v in inspect_seconds.items() if v > MAX_INSPECT_SECONDS]
     result = {
         "commit": _commit(),
-        "command": shlex.join(["python", *sys.argv]),
+        "command": shlex.join(["python", "-m", "scripts.bench.scaling", *sys.argv[1:]]),
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
         "cpu": _cpu(),
         "python": sys.version.split()[0],

@@ -5,13 +5,14 @@ BatchNorm parameters behind Identity nodes, as ``trtqat export`` writes it, the 
 from the model whose BatchNorms were folded by hand in PyTorch, or without quantization (an FP16
 engine). Needs a GPU and TensorRT; writes one JSON file.
 
-    python scripts/bench_graphs.py --output scripts/results/graphs.json [--models resnet50 vit]
+    python -m scripts.bench.graphs --output scripts/results/graphs.json [--models resnet50 vit]
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import statistics
 import sys
 from collections.abc import Callable, Sequence
@@ -25,28 +26,22 @@ import torch
 from torch import nn
 from torch.fx.experimental.optimization import fuse
 
-ROOT = Path(__file__).parent
-sys.path[:0] = [str(ROOT.parent), str(ROOT / "models"), str(ROOT / "vgg16_cifar10")]
-
-import mobilenet  # noqa: E402
-import resnet  # noqa: E402
-import vgg16  # noqa: E402
-import vit  # noqa: E402
-from untrained import images, quantized, with_statistics  # noqa: E402
-
-from trtqat.building.builder import build  # noqa: E402
-from trtqat.building.options import BuildOptions  # noqa: E402
-from trtqat.building.profiles import ProfileOptions  # noqa: E402
-from trtqat.evaluation.latency import measure_latency  # noqa: E402
-from trtqat.evaluation.timing import LatencyOptions  # noqa: E402
-from trtqat.exporting.options import ExportOptions  # noqa: E402
-from trtqat.exporting.pipeline import export_onnx  # noqa: E402
-from trtqat.graph.passes.improve import ImproveOptions  # noqa: E402
-from trtqat.graph.passes.remove_quantization import remove_quantization  # noqa: E402
-from trtqat.graph_file.reading import read_model  # noqa: E402
-from trtqat.host.environment import describe_gpu  # noqa: E402
-from trtqat.runtime.engine import Engine  # noqa: E402
-from trtqat.tensors import TensorSpec  # noqa: E402
+from scripts.models import mobilenet, resnet, vit
+from scripts.models.untrained import images, quantized, with_statistics
+from scripts.vgg16_cifar10 import vgg16
+from trtqat.building.builder import build
+from trtqat.building.options import BuildOptions
+from trtqat.building.profiles import ProfileOptions
+from trtqat.evaluation.latency import measure_latency
+from trtqat.evaluation.timing import LatencyOptions
+from trtqat.exporting.options import ExportOptions
+from trtqat.exporting.pipeline import export_onnx
+from trtqat.graph.passes.improve import ImproveOptions
+from trtqat.graph.passes.remove_quantization import remove_quantization
+from trtqat.graph_file.reading import read_model
+from trtqat.host.environment import describe_gpu
+from trtqat.runtime.engine import Engine
+from trtqat.tensors import TensorSpec
 
 BATCH = 32
 ROUNDS = 3
@@ -101,7 +96,7 @@ def main() -> None:
         results[name] = _measure(name, workload, variants, work, arguments.tactic_sources)
         _print(name, results[name])
         record = {
-            "command": " ".join(["scripts/bench_graphs.py", *sys.argv[1:]]),
+            "command": shlex.join(["python", "-m", "scripts.bench.graphs", *sys.argv[1:]]),
             "batch": BATCH,
             "rounds": ROUNDS,
             "gpu": str(describe_gpu()),

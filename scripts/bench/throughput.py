@@ -1,4 +1,4 @@
-"""How far ``eval``'s figures can be trusted, and what keeping several queries in flight gains.
+r"""How far ``eval``'s figures can be trusted, and what keeping several queries in flight gains.
 
 1. GPU compute time against an independent timing: the same engine captured and replayed by
    PyTorch, timed by its events, in turns.
@@ -8,7 +8,8 @@
 
 Needs a GPU, TensorRT, PyTorch and Polygraphy; writes one JSON file.
 
-    python scripts/bench_eval.py runs/bench/resnet50.engine --output resnet50-in-flight.json
+    python -m scripts.bench.throughput runs/bench/resnet50.engine \
+        --output scripts/results/throughput-resnet50.json
 """
 
 from __future__ import annotations
@@ -25,8 +26,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-
-sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from trtqat.evaluation.latency import measure_latency
 from trtqat.evaluation.running import open_sessions
@@ -171,7 +170,7 @@ def main() -> None:
     arguments = parser.parse_args()
     size = arguments.batch_size
     record: dict[str, Any] = {
-        "command": shlex.join(["scripts/bench_eval.py", *sys.argv[1:]]),
+        "command": shlex.join(["python", "-m", "scripts.bench.throughput", *sys.argv[1:]]),
         "environment": asdict(describe_environment(with_gpu=True)),
         "batch_size": size,
     }

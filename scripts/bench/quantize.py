@@ -3,7 +3,7 @@
 Images of 224x224 a second in batches of 32, from several threads at once as queries in flight are:
 copied as floats, quantized by ONNX Runtime, and by NumPy. Needs no GPU.
 
-    python scripts/bench_quantize.py --output scripts/results/quantize.json
+    python -m scripts.bench.quantize --output scripts/results/quantize.json
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import sys
 import time
 from collections.abc import Callable
@@ -19,8 +20,6 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-
-sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from trtqat.host.environment import describe_environment
 from trtqat.runtime.host_quantizer import open_quantizer
@@ -68,7 +67,7 @@ def main() -> None:
         for name, (step, out) in ways.items()
     }
     record = {
-        "command": " ".join(["scripts/bench_quantize.py", *sys.argv[1:]]),
+        "command": shlex.join(["python", "-m", "scripts.bench.quantize", *sys.argv[1:]]),
         "cpus": os.cpu_count(),
         "environment": asdict(describe_environment(with_gpu=False)),
         "images_per_second": found,

@@ -3,7 +3,7 @@
 Needs a GPU and TensorRT for all but ``--only exports``. Writes one JSON file: for each fault how
 many were tried, how each ended, and whether a traceback was seen.
 
-    python scripts/bench_faults.py GRAPH.onnx --output scripts/results/faults.json \
+    python -m scripts.bench.faults GRAPH.onnx --output scripts/results/faults.json \
         [--only plans kills] [--build-options=--tactic-sources=-cublas,-cublas-lt,-cudnn]
 """
 
@@ -27,13 +27,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
+from trtqat.errors import MissingError, PlanError
+from trtqat.host.description import describe_host
+from trtqat.host.preflight import preflight
+from trtqat.plan.manifest import manifest_path
 
-from trtqat.errors import MissingError, PlanError  # noqa: E402
-from trtqat.host.description import describe_host  # noqa: E402
-from trtqat.host.preflight import preflight  # noqa: E402
-from trtqat.plan.manifest import manifest_path  # noqa: E402
+ROOT = Path(__file__).parents[2]
 
 CHANGED_BYTES, TRUNCATIONS, KILLS = 1000, 100, 20
 MODEL = [str(ROOT / "scripts/models/mobilenet.py") + ":qat", "--input", "images:1x3x224x224"]
@@ -283,7 +282,9 @@ def main() -> None:
     # A thousand plans without a manifest are a thousand warnings.
     logging.getLogger("trtqat").addHandler(logging.NullHandler())
     logging.getLogger("trtqat").propagate = False
-    record: dict[str, Any] = {"command": shlex.join(["scripts/bench_faults.py", *sys.argv[1:]])}
+    record: dict[str, Any] = {
+        "command": shlex.join(["python", "-m", "scripts.bench.faults", *sys.argv[1:]])
+    }
     if arguments.output.exists():
         record = {**json.loads(arguments.output.read_text()), **record}
     with tempfile.TemporaryDirectory() as work:

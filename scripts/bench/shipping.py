@@ -4,7 +4,7 @@ The plans: plain, version-compatible, and version-compatible without its lean ru
 on each runtime in a process of its own, with and without the permission for code in the plan.
 Needs a GPU and the full TensorRT; other runtimes lie in directories for PYTHONPATH.
 
-    python scripts/bench_shipping.py GRAPH.onnx --data cifar10:DIR \
+    python -m scripts.bench.shipping GRAPH.onnx --data cifar10:DIR \
         --output scripts/results/shipping.json --runtime full --runtime lean=DIR/lean/10.16
 """
 
@@ -21,7 +21,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PLANS = {
     "plain": [],
     "version-compatible": ["--version-compatible"],
@@ -60,7 +60,9 @@ def main() -> None:
     parser.add_argument("--build-options", default="")
     arguments = parser.parse_args()
     options = shlex.split(arguments.build_options)
-    record: dict[str, Any] = {"command": shlex.join(["scripts/bench_shipping.py", *sys.argv[1:]])}
+    record: dict[str, Any] = {
+        "command": shlex.join(["python", "-m", "scripts.bench.shipping", *sys.argv[1:]])
+    }
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
         record["timing_cache"] = [

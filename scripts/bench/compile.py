@@ -3,13 +3,14 @@
 ``trtqat eval --compare torch-compile,torch-fp16`` measures the same beside an engine; this is for a
 Python that has Triton, which ``torch.compile`` needs, and no TensorRT.
 
-    python scripts/bench_compile.py --output scripts/results/compile.json
+    python -m scripts.bench.compile --output scripts/results/compile.json
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,16 +18,12 @@ from typing import Any
 import numpy as np
 import torch
 
-ROOT = Path(__file__).parent
-sys.path[:0] = [str(ROOT.parent), str(ROOT / "models"), str(ROOT / "vgg16_cifar10")]
-
-import resnet  # noqa: E402
-import vgg16  # noqa: E402
-
-from trtqat.evaluation.latency import measure_in_turns  # noqa: E402
-from trtqat.evaluation.timing import LatencyOptions  # noqa: E402
-from trtqat.runtime.pytorch import PyTorchModel  # noqa: E402
-from trtqat.tensors import TensorSpec  # noqa: E402
+from scripts.models import resnet
+from scripts.vgg16_cifar10 import vgg16
+from trtqat.evaluation.latency import measure_in_turns
+from trtqat.evaluation.timing import LatencyOptions
+from trtqat.runtime.pytorch import PyTorchModel
+from trtqat.tensors import TensorSpec
 
 MODELS = {"vgg16": (vgg16.vgg16, 32), "resnet50": (resnet.fp32, 224)}
 
@@ -40,7 +37,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=0.5)
     arguments = parser.parse_args()
     record: dict[str, Any] = {
-        "command": " ".join(["scripts/bench_compile.py", *sys.argv[1:]]),
+        "command": shlex.join(["python", "-m", "scripts.bench.compile", *sys.argv[1:]]),
         "torch": torch.__version__,
         "gpu": torch.cuda.get_device_name(),
         "models": {},
