@@ -67,7 +67,7 @@ def parse_options(plan: Path | str, **keywords: Unpack[BuildKeywords]) -> BuildO
 
     Args:
         plan: The plan to write, whose name a model for Triton gets.
-        **keywords: See ``BuildKeywords``.
+        **keywords: The options of ``trtqat build``, as ``BuildKeywords`` lists them.
 
     Raises:
         UsageError: There is no such option, or a value has another form.

@@ -13,6 +13,7 @@ import time
 from types import ModuleType
 from typing import Any
 
+from trtqat.building import versions
 from trtqat.errors import first_line
 from trtqat.host.tensorrt_library import Messages
 
@@ -113,9 +114,9 @@ def _behind(where: str) -> str:
 
 
 def _attach_monitor(trt: ModuleType, config: Any, phases: Phases) -> Any:  # noqa: ANN401
-    if not hasattr(trt, "IProgressMonitor"):
+    base = versions.progress_monitor(trt)
+    if base is None:
         return None
-    base: Any = trt.IProgressMonitor
 
     class Monitor(base):  # type: ignore[misc]
         def __init__(self) -> None:

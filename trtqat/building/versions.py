@@ -182,6 +182,15 @@ _TACTIC_SOURCES = (
 )
 
 
+def progress_monitor(trt: ModuleType) -> Any:  # noqa: ANN401
+    """The base class of what is told a build's progress; None before 10.0, which tells nothing.
+
+    Args:
+        trt: The imported module.
+    """
+    return trt.IProgressMonitor if hasattr(trt, "IProgressMonitor") else None
+
+
 def parser_errors(parser: Any, nodes: Sequence[tuple[str, str]]) -> list[str]:  # noqa: ANN401
     """The ONNX parser's errors as sentences that name the node.
 

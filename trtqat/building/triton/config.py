@@ -55,7 +55,7 @@ def config_text(
         inputs: Inputs of the engine, dynamic dimensions as -1.
         outputs: Outputs of the engine, dynamic dimensions as -1.
         profiles: Shapes by input name.
-        options: See ``TritonOptions``.
+        options: How Triton is to serve it.
 
     Raises:
         UsageError: Triton cannot serve the engine: its smallest batch is above 1, two inputs
