@@ -1,0 +1,218 @@
+"""The order in which a build does its steps, with a stand-in that claims nothing of TensorRT."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+import trtqat
+from tests.support import models
+from trtqat.building import builder as module
+from trtqat.building import network, plan_files
+from trtqat.building.builder import build
+from trtqat.building.options import BuildOptions
+from trtqat.errors import BuildError, UsageError
+from trtqat.exporting.pipeline import ExportOptions, export_onnx
+from trtqat.files import sha256_of
+from trtqat.host.environment import Gpu
+from trtqat.host.tensorrt_library import Messages
+from trtqat.plan.manifest import ProfileShapes, read_manifest
+from trtqat.plan.signature import signature_path
+
+
+@pytest.fixture(scope="module")
+def graph(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("graph") / "m.onnx"
+    example = models.EXAMPLES["residual"]
+    export_onnx(example.qat(), path, ExportOptions(example.inputs))
+    return path
+
+
+class Config:
+    """What a build was configured with."""
+
+    def __init__(self) -> None:
+        self.limits: list[int] = []
+        self.profiles: list[Any] = []
+        self.flags: list[str] = []
+        self.cache: Any = None
+
+    def set_flag(self, flag: str) -> None:
+        self.flags.append(flag)
+
+    def set_preview_feature(self, feature: str, on: bool) -> None:
+        pass
+
+    def set_memory_pool_limit(self, pool: str, size: int) -> None:
+        self.limits.append(size)
+
+    def add_optimization_profile(self, profile: Any) -> int:
+        self.profiles.append(profile)
+        return 0
+
+    def create_timing_cache(self, content: bytes) -> Any:
+        return SimpleNamespace(serialize=lambda: b"kernels", combine=lambda *_, **__: True)
+
+    def set_timing_cache(self, cache: Any, ignore_mismatch: bool) -> bool:
+        self.cache = cache
+        return True
+
+
+class Host:
+    """A host whose TensorRT has the names that a build uses, and writes a plan of four bytes."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.messages = Messages(warnings=["a warning"])
+        self.configs: list[Config] = []
+        self.failures: list[str] = []
+        self.parses = self.loads = True
+        tensor = {"x": (-1, 3, 16, 16), "output": (-1, 10)}
+        tensors = [SimpleNamespace(name=n, shape=s, dtype="float") for n, s in tensor.items()]
+        definition = SimpleNamespace(
+            num_inputs=1,
+            num_outputs=1,
+            get_input=lambda _: tensors[0],
+            get_output=lambda _: tensors[1],
+        )
+        members = {"INT8": "INT8", "FP16": "FP16", "TF32": "TF32"}
+        self.module = SimpleNamespace(
+            __version__="8.6.0",
+            NetworkDefinitionCreationFlag=SimpleNamespace(EXPLICIT_BATCH=0),
+            ProfilingVerbosity=SimpleNamespace(DETAILED=2),
+            BuilderFlag=SimpleNamespace(**members),
+            PreviewFeature=SimpleNamespace(PROFILE_SHARING_0806=1),
+            MemoryPoolType=SimpleNamespace(WORKSPACE=0),
+            HardwareCompatibilityLevel=SimpleNamespace(NONE=0),
+            nptype=lambda _: "float32",
+            Builder=lambda _: SimpleNamespace(
+                create_network=lambda _: definition,
+                create_builder_config=self.configure,
+                create_optimization_profile=Profile,
+                build_serialized_network=self.serialize,
+            ),
+            OnnxParser=lambda *_: SimpleNamespace(
+                parse_from_file=lambda _: self.parses, num_errors=0
+            ),
+            Runtime=lambda _: SimpleNamespace(
+                deserialize_cuda_engine=lambda _: (
+                    SimpleNamespace(device_memory_size=12) if self.loads else None
+                )
+            ),
+        )
+        monkeypatch.setattr(module, "load_tensorrt", lambda _: self.module)
+        monkeypatch.setattr(module, "open_device", lambda _: None)
+        monkeypatch.setattr(network, "make_logger", lambda _: (None, self.messages))
+        monkeypatch.setattr(plan_files, "describe_gpu", lambda: Gpu("A GPU", "9.0", "580", "13.0"))
+
+    def configure(self) -> Config:
+        self.configs.append(Config())
+        return self.configs[-1]
+
+    def serialize(self, definition: Any, config: Config) -> bytes | None:
+        if self.failures:
+            self.messages.errors.append(self.failures.pop(0))
+            return None
+        return b"plan"
+
+
+class Profile:
+    """An optimization profile that says what it was given."""
+
+    def __init__(self) -> None:
+        self.shapes: dict[str, tuple[Any, ...]] = {}
+
+    def set_shape(self, name: str, *shapes: Any) -> None:
+        self.shapes[name] = shapes
+
+
+@pytest.fixture
+def host(monkeypatch: pytest.MonkeyPatch) -> Host:
+    return Host(monkeypatch)
+
+
+def test_plan_and_manifest(host: Host, graph: Path, tmp_path: Path) -> None:
+    plan = tmp_path / "m.engine"
+    result = trtqat.build(str(graph), str(plan), batch="1:4:8", workspace="1GiB")
+    assert (result.path, result.qdq_pairs, result.warnings) == (plan, 10, ("a warning",))
+    assert plan.read_bytes() == b"plan"
+    manifest = read_manifest(plan)
+    assert manifest is not None
+    assert manifest == result.manifest
+    assert manifest.graph_sha256 == sha256_of(graph)
+    assert manifest.profiles == {"x": ProfileShapes((1, 3, 16, 16), (4, 3, 16, 16), (8, 3, 16, 16))}
+    assert manifest.device_memory_bytes == 12
+    (config,) = host.configs
+    assert config.limits == [2**30]
+    shapes = manifest.profiles["x"]
+    assert config.profiles[0].shapes == {"x": (shapes.min, shapes.opt, shapes.max)}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["m.engine", "m.engine.json"]
+
+
+def test_where_a_plan_goes_is_not_how_it_is_built(host: Host, graph: Path, tmp_path: Path) -> None:
+    key = tmp_path / "key.pem"
+    key.write_bytes(
+        Ed25519PrivateKey.generate().private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    plans = [tmp_path / "m.engine", tmp_path / "signed.engine"]
+    repository = tmp_path / "models"
+    build(graph, plans[0])
+    result = build(graph, plans[1], sign=key, triton_repository=repository, triton_instances=2)
+    assert result.served is not None
+    assert result.served.plan == repository / "signed" / "1" / "model.plan"
+    assert "count: 2" in result.served.config_text
+    for plan in (plans[1], result.served.plan):
+        assert plan.read_bytes() == b"plan"
+        assert signature_path(plan).exists()
+    recorded = [json.loads(f"{p.with_name(p.name + '.json').read_text()}") for p in plans]
+    assert recorded[0]["options"] == recorded[1]["options"]
+    assert not {"sign", "triton", "profile"} & set(recorded[1]["options"])
+
+
+def test_a_timing_cache_that_tensorrt_cannot_use(
+    host: Host, graph: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    cache = tmp_path / "kernels.cache"
+    options = BuildOptions(timing_cache=cache)
+    build(graph, tmp_path / "m.engine", options)
+    assert cache.read_bytes() == b"kernels"
+    cache.write_bytes(b"of another network")
+    host.failures.append("myelinCache.h: unknown graph")
+    with caplog.at_level(logging.WARNING):
+        build(graph, tmp_path / "m.engine", options)
+    assert "building without it" in caplog.text
+    assert [config.cache is None for config in host.configs] == [False, False, True]
+    # What it cannot use is not overwritten with nothing.
+    assert cache.read_bytes() == b"of another network"
+
+
+def test_a_build_that_fails_leaves_nothing(host: Host, graph: Path, tmp_path: Path) -> None:
+    plan = tmp_path / "m.engine"
+    host.failures.append("10: Could not find any implementation for node conv")
+    with pytest.raises(BuildError, match=r"could not build the engine: 10: Could not.*--workspace"):
+        build(graph, plan)
+    host.loads = False
+    with pytest.raises(BuildError, match="a plan that it cannot load"):
+        build(graph, plan)
+    host.parses = False
+    with pytest.raises(BuildError, match=r"TensorRT 8\.6\.0 cannot read 'm\.onnx'"):
+        build(graph, plan)
+    host.parses = True
+    with pytest.raises(UsageError, match="Only a version-compatible plan"):
+        build(graph, plan, exclude_lean_runtime=True)
+    # Triton is asked before TensorRT has taken its minutes.
+    built = len(host.configs)
+    with pytest.raises(UsageError, match="from 1 on, but the engine takes 2:4:8"):
+        build(graph, plan, batch="2:4:8", triton_repository=tmp_path / "models")
+    assert len(host.configs) == built
+    assert list(tmp_path.iterdir()) == []
