@@ -118,7 +118,7 @@ def _attach_monitor(trt: ModuleType, config: Any, phases: Phases) -> Any:  # noq
     if base is None:
         return None
 
-    class Monitor(base):  # type: ignore[misc]
+    class Monitor(base):  # type: ignore[misc, valid-type]
         def __init__(self) -> None:
             base.__init__(self)
 
