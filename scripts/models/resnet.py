@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import torch
 from torch import nn
-from untrained import images, quantized, with_statistics
+
+# trtqat export knows this file by its path, and so its neighbours alone.
+from .untrained import images, quantized, with_statistics  # noqa: TID252
 
 # Blocks of each stage: https://arxiv.org/abs/1512.03385, table 1. The 26 is none of the paper's:
 # two bottlenecks a stage, where its ResNet-18 has two blocks of another kind.

@@ -4,7 +4,7 @@ For hosts where CIFAR-10 cannot be downloaded: 1797 real digits of 8x8 pixels in
 enlarged to 32x32, in random places, colours and contrasts, under noise. It is not CIFAR-10,
 and no figure measured on it says anything about CIFAR-10; source.json beside the files says so.
 
-    python scripts/vgg16_cifar10/prepare_data.py digits
+    python -m scripts.vgg16_cifar10.prepare_data digits
 """
 
 from __future__ import annotations

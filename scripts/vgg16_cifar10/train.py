@@ -1,10 +1,10 @@
 r"""Trains VGG-16 on CIFAR-10's binary files, then fine-tunes it with fake quantization.
 
-    python scripts/vgg16_cifar10/train.py --data cifar-10-batches-bin --output out --flip
+    python -m scripts.vgg16_cifar10.train --data cifar-10-batches-bin --output out --flip
 
 or, in about a minute without a GPU, a small one on the digits of prepare_data.py:
 
-    python scripts/vgg16_cifar10/train.py --data digits --output out --width 0.25 \
+    python -m scripts.vgg16_cifar10.train --data digits --output out --width 0.25 \
         --classifier 256 --batch-size 32 --epochs 4 --qat-epochs 1
 
 Four stages, each counted on the whole test split:
@@ -38,10 +38,18 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from fitting import Accuracy, Fit, Images, Recipe, count_correct, fit, normalize
 from torch.jit._trace import TracerWarning
-from vgg16 import QUANTIZERS, vgg16
 
+from scripts.vgg16_cifar10.fitting import (
+    Accuracy,
+    Fit,
+    Images,
+    Recipe,
+    count_correct,
+    fit,
+    normalize,
+)
+from scripts.vgg16_cifar10.vgg16 import QUANTIZERS, vgg16
 from trtqat.data.cifar10 import read_split
 from trtqat.errors import MissingError, TrtqatError
 from trtqat.files import check_writable, write_atomically

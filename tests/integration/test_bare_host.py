@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.plans import make_manifest, make_plan
-from trtqat.building.record import write_plan
+from trtqat.building.plan_files import write_plan
 
 MISSING = ("torch", "onnx", "onnx_ir", "onnxruntime", "onnxscript", "pytorch_quantization")
 

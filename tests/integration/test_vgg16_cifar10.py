@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import json
 import os
 import subprocess
@@ -20,7 +20,6 @@ from trtqat.quant.quantizers import fit_to_checkpoint, read_quantizers
 from trtqat.quant.silence import quiet_toolkit
 
 ROOT = Path(__file__).parents[2]
-SCRIPTS = ROOT / "scripts" / "vgg16_cifar10"
 
 # Not multiples of the batch size, nor of each other.
 TRAIN, TEST, BATCH = 157, 75, 32
@@ -29,7 +28,7 @@ TRAIN, TEST, BATCH = 157, 75, 32
 def run(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     return subprocess.run(
-        [sys.executable, str(SCRIPTS / script), *arguments],
+        [sys.executable, "-m", f"scripts.vgg16_cifar10.{script}", *arguments],
         capture_output=True,
         text=True,
         env=environment,
@@ -37,19 +36,13 @@ def run(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def load(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"vgg16_cifar10_{name}", SCRIPTS / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return importlib.import_module(f"scripts.vgg16_cifar10.{name}")
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("data") / "digits"
-    done = run("prepare_data.py", str(directory), "--train", str(TRAIN), "--test", str(TEST))
+    done = run("prepare_data", str(directory), "--train", str(TRAIN), "--test", str(TEST))
     assert done.returncode == 0, done.stderr
     assert f"{TRAIN} training and {TEST} test images" in done.stdout
     return directory
@@ -66,7 +59,7 @@ def trained(
 ) -> tuple[Path, subprocess.CompletedProcess[str]]:
     output = tmp_path_factory.mktemp("trained") / "new"
     done = run(
-        *("train.py", "--data", str(data), "--output", str(output), "--device", "cpu"),
+        *("train", "--data", str(data), "--output", str(output), "--device", "cpu"),
         *("--width", "0.125", "--classifier", "32", "--batch-size", str(BATCH)),
         *("--epochs", "1", "--qat-epochs", "1"),
     )
@@ -133,7 +126,7 @@ class TestData:
     def test_the_seed_decides(self, data: Path, tmp_path: Path) -> None:
         arguments = ("--train", str(TRAIN), "--test", str(TEST))
         for seed, same in (("0", True), ("1", False)):
-            assert run("prepare_data.py", str(tmp_path), *arguments, "--seed", seed).returncode == 0
+            assert run("prepare_data", str(tmp_path), *arguments, "--seed", seed).returncode == 0
             written = (tmp_path / "test_batch.bin").read_bytes()
             assert (written == (data / "test_batch.bin").read_bytes()) is same
 
@@ -229,7 +222,7 @@ class TestTraining:
 
 class TestErrors:
     def test_missing_data(self, tmp_path: Path) -> None:
-        done = run("train.py", "--data", str(tmp_path / "no"), "--output", str(tmp_path / "out"))
+        done = run("train", "--data", str(tmp_path / "no"), "--output", str(tmp_path / "out"))
         assert done.returncode == 2
         assert "no' does not exist" in done.stderr
         assert "Traceback" not in done.stderr

@@ -16,7 +16,7 @@ from onnx import TensorProto, helper
 
 from tests.support import models
 from tests.support.plans import make_manifest, make_plan
-from trtqat.building.network import read_graph_file
+from trtqat.building.source_graph import read_source_graph
 from trtqat.errors import DataError, PlanError, UsageError
 from trtqat.exporting.from_onnx import improve_onnx
 from trtqat.exporting.pipeline import ExportOptions, export_onnx
@@ -223,11 +223,11 @@ def test_the_manifest_keeps_the_names(tmp_path: Path) -> None:
 
 def test_a_build_knows_the_order_of_its_graph(tmp_path: Path) -> None:
     names = IoNames(("x",), ("alpha", "zeta"), ("a", "z"))
-    assert read_graph_file(two_outputs(tmp_path / "m.onnx"), quantized=False).io.outputs == (
+    assert read_source_graph(two_outputs(tmp_path / "m.onnx"), quantized=False).io.outputs == (
         "zeta",
         "alpha",
     )
-    assert read_graph_file(two_outputs(tmp_path / "m.onnx", names), quantized=False).io == names
+    assert read_source_graph(two_outputs(tmp_path / "m.onnx", names), quantized=False).io == names
 
 
 def test_an_export_records_what_the_model_returns(tmp_path: Path) -> None:

@@ -5,41 +5,37 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from trtqat.building import versions
-from trtqat.building.advice import advice_on_building, is_refused_cache
-from trtqat.building.network import GraphFile, read_graph_file
+from trtqat.building.failed_build import advice_on_building, is_refused_cache
+from trtqat.building.network import Network, configure, parse_network
 from trtqat.building.options import BuildOptions
+from trtqat.building.parsing import BuildKeywords, parse_options
+from trtqat.building.plan_files import make_manifest, write_plan
 from trtqat.building.profiles import resolve_profile
 from trtqat.building.progress import build_watched
-from trtqat.building.record import make_manifest, write_plan
+from trtqat.building.source_graph import read_source_graph
 from trtqat.building.timing_cache import load_timing_cache, save_timing_cache
-from trtqat.building.triton.repository import (
-    TritonModel,
-    TritonTarget,
-    check_repository,
-    write_repository,
-)
+from trtqat.building.triton.repository import TritonModel, check_repository, write_repository
+from trtqat.checks import check_kind
 from trtqat.errors import BuildError, UsageError
 from trtqat.files import check_writable
 from trtqat.host.tensorrt_library import (
-    Messages,
     advice_on_loading,
     device_memory_bytes,
     load_tensorrt,
-    make_logger,
     open_device,
 )
-from trtqat.io_names import in_order
 from trtqat.plan.manifest import Manifest, ProfileShapes
 from trtqat.plan.signature import make_signature, read_private_key
-from trtqat.tensors import TensorSpec
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from trtqat.inspection.coverage import Coverage
 
 _LOG = logging.getLogger(__name__)
 
@@ -71,151 +67,135 @@ class BuildResult:
 
 def build(
     graph: Path | str,
-    output: Path | str,
+    plan: Path | str,
     options: BuildOptions | None = None,
-    *,
-    sign: Path | str | None = None,
-    triton: TritonTarget | None = None,
+    **keywords: Unpack[BuildKeywords],
 ) -> BuildResult:
     """Builds an INT8 engine, or a float one to compare it with, and loads it once.
 
+    Example: ``build("model.onnx", "model.engine", batch="1:32:128", workspace="4GiB")``
+
     Args:
         graph: ONNX file with explicit Q/DQ; without for another precision than INT8.
-        output: The plan; its manifest goes beside it.
-        options: See ``BuildOptions``.
-        sign: File of the private Ed25519 key to sign the manifest with.
-        triton: A model repository that gets the engine as well.
+        plan: The file to write; its manifest goes beside it.
+        options: How to build it; or else keywords say so.
+        **keywords: The options of ``trtqat build``, as ``BuildKeywords`` lists them.
 
     Raises:
         GraphError: The file is not ONNX, or has no Q/DQ.
-        UsageError: The shapes do not fit, the key is none, the output cannot be written, or
-            Triton cannot serve such an engine.
+        UsageError: An option has a wrong form, the shapes do not fit, the key is none, the plan
+            cannot be written, or Triton cannot serve such an engine.
         BuildError: TensorRT refuses the graph, finds no implementation, or cannot load its plan.
         MissingError: There is no TensorRT or no GPU, or this TensorRT lacks an option.
     """
-    options = options or BuildOptions()
-    graph, output = Path(graph), Path(output)
-    timing_cache = None if options.timing_cache is None else Path(options.timing_cache)
-    check_writable(output)
-    key = None if sign is None else read_private_key(Path(sign))
-    source = read_graph_file(graph, quantized=options.precision == "int8")
+    graph, plan = Path(graph), Path(plan)
+    if options is None:
+        options = parse_options(plan, **keywords)
+    elif keywords:
+        raise UsageError(
+            f"A build got options, and {next(iter(keywords))} besides.",
+            "Give BuildOptions alone, or keywords alone.",
+        )
+    check_kind("The options of a build", options, BuildOptions, "BuildOptions()")
+    check_writable(plan)
+    key = None if options.sign is None else read_private_key(Path(options.sign))
+    source = read_source_graph(graph, quantized=options.precision == "int8")
     trt = load_tensorrt("Building an engine")
     open_device("Building an engine")
-    logger, messages = make_logger(trt)
-    builder = trt.Builder(logger)
-    flags = versions.network_flags(trt, strongly_typed=source.has_half_scales)
-    network = builder.create_network(flags)
-    parser = trt.OnnxParser(network, logger)
-    if not parser.parse_from_file(str(graph)):
-        reasons = versions.parser_errors(parser, source.nodes)
-        raise BuildError(
-            f"TensorRT {trt.__version__} cannot read '{graph.name}': "
-            f"{'; '.join(reasons) or messages.reason()}.",
-            "Change that operation in the model, or use a newer TensorRT.",
-        )
-    inputs = _specs(trt, [network.get_input(i) for i in range(network.num_inputs)])
-    outputs = _specs(trt, [network.get_output(i) for i in range(network.num_outputs)])
-    # The labels of Triton's config belong to the first one of the model, not of the network.
-    inputs, outputs = in_order(inputs, source.io.inputs), in_order(outputs, source.io.outputs)
-    profile = resolve_profile(inputs, options.profile)
+    network = parse_network(trt, source)
+    profile = resolve_profile(network.inputs, options.profile)
+    triton = options.triton
     if triton is not None:
-        check_repository(triton.repository, inputs, outputs, profile, triton.options)
-    config = _configure(trt, builder, profile, options, source)
-    cache = load_timing_cache(config, timing_cache)
-    start = time.monotonic()
-    plan, reason = build_watched(trt, builder, network, config, messages)
-    if plan is None and is_refused_cache(messages, timing_cache):
-        _LOG.warning(
-            "TensorRT %s cannot use the timing cache '%s' for this graph: building without it.",
-            trt.__version__,
-            timing_cache,
-        )
-        config, cache = _configure(trt, builder, profile, options, source), None
-        plan, reason = build_watched(trt, builder, network, config, messages)
-    if plan is None:
-        raise BuildError(
-            f"TensorRT could not build the engine: {reason}.",
-            advice_on_building(messages, source, options),
-        )
-    manifest = make_manifest(
-        plan,
-        source,
-        options,
-        tensorrt=trt.__version__,
-        inputs=inputs,
-        outputs=outputs,
-        profile=profile,
-        build_seconds=time.monotonic() - start,
-        device_memory_bytes=_load_once(trt, logger, messages, plan),
-    )
-    # Before the plan: with it the next build is fast, should the plan not fit onto the disk.
-    save_timing_cache(config, cache, timing_cache)
+        shapes = network.inputs, network.outputs, profile
+        check_repository(triton.repository, *shapes, triton.options)
+    content, manifest = _build_plan(network, profile, options)
     signature = None if key is None else make_signature(manifest.to_json().encode(), key)
-    write_plan(output, plan, manifest, signature)
+    write_plan(plan, content, manifest, signature)
     served = None
     if triton is not None:
         served = write_repository(
-            triton.repository, plan, manifest, triton.options, signature=signature
+            triton.repository, content, manifest, triton.options, signature=signature
         )
-    return BuildResult(output, manifest, source.qdq_pairs, tuple(messages.warnings), served)
+    warnings = tuple(network.messages.warnings)
+    return BuildResult(plan, manifest, source.qdq_pairs, warnings, served)
 
 
-def _load_once(trt: ModuleType, logger: Any, messages: Messages, plan: bytes) -> int:  # noqa: ANN401
+def cover_built(plan: Path | str, graph: Path | str, *, strip_weights: bool = False) -> Coverage:
+    """Asks TensorRT's inspector which layers of the graph run in INT8 in what was just built.
+
+    Args:
+        plan: The plan, built by this host a moment ago: whatever code it carries is trusted.
+        graph: What it was built from.
+        strip_weights: Whether the plan was built without its weights.
+
+    Raises:
+        InferenceError: TensorRT makes no execution context of it, or cannot run it.
+    """
+    from trtqat.inspection.engine_layers import cover_graph, inspect_engine
+    from trtqat.runtime.engine import Engine
+
+    graph = Path(graph)
+    engine = Engine(
+        Path(plan),
+        allow_engine_code=True,
+        flavour="full",
+        weights=graph if strip_weights else None,
+    )
+    with closing(engine):
+        return cover_graph(graph, inspect_engine(engine).layers)
+
+
+def _build_plan(
+    network: Network, profile: Mapping[str, ProfileShapes], options: BuildOptions
+) -> tuple[bytes, Manifest]:
+    """The plan and what is to be said of it; the timing cache is on the disk by then."""
+    path = None if options.timing_cache is None else Path(options.timing_cache)
+    config = configure(network, profile, options)
+    cache = load_timing_cache(config, path)
+    start = time.monotonic()
+    plan, reason = _serialize(network, config)
+    if plan is None and is_refused_cache(network.messages, path):
+        _LOG.warning(
+            "TensorRT %s cannot use the timing cache '%s' for this graph: building without it.",
+            network.trt.__version__,
+            path,
+        )
+        config, cache = configure(network, profile, options), None
+        plan, reason = _serialize(network, config)
+    if plan is None:
+        raise BuildError(
+            f"TensorRT could not build the engine: {reason}.",
+            advice_on_building(network.messages, network.source, options),
+        )
+    manifest = make_manifest(
+        plan,
+        network.source,
+        options,
+        tensorrt=network.trt.__version__,
+        inputs=network.inputs,
+        outputs=network.outputs,
+        profile=profile,
+        build_seconds=time.monotonic() - start,
+        device_memory_bytes=_load_once(network, plan),
+    )
+    # Before the plan: with it the next build is fast, should the plan not fit onto the disk.
+    save_timing_cache(config, cache, path)
+    return plan, manifest
+
+
+def _serialize(network: Network, config: Any) -> tuple[bytes | None, str]:  # noqa: ANN401
+    return build_watched(network.trt, network.builder, network.definition, config, network.messages)
+
+
+def _load_once(network: Network, plan: bytes) -> int:
     """Scratch memory of the engine's execution contexts, in bytes; that it loads is the proof."""
-    runtime = trt.Runtime(logger)
+    trt = network.trt
+    runtime = trt.Runtime(network.logger)
     runtime.engine_host_code_allowed = True  # it is what was built here a moment ago
     engine = runtime.deserialize_cuda_engine(plan)
     if engine is None:
         raise BuildError(
-            f"TensorRT built a plan that it cannot load: {messages.reason()}.",
-            advice_on_loading(messages),
+            f"TensorRT built a plan that it cannot load: {network.messages.reason()}.",
+            advice_on_loading(network.messages),
         )
     return device_memory_bytes(engine)
-
-
-def _configure(
-    trt: ModuleType,
-    builder: Any,  # noqa: ANN401
-    profile: Mapping[str, ProfileShapes],
-    options: BuildOptions,
-    source: GraphFile,
-) -> Any:  # noqa: ANN401
-    config = builder.create_builder_config()
-    # Layer names, precisions and tactics for the inspector; costs nothing at run time.
-    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
-    versions.set_precision(trt, config, options.precision, strongly_typed=source.has_half_scales)
-    versions.share_profile(trt, config)
-    if options.workspace_bytes is not None:
-        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_bytes)
-    if options.optimization_level is not None:
-        config.builder_optimization_level = options.optimization_level
-    if options.tactic_sources:
-        current = config.get_tactic_sources()
-        config.set_tactic_sources(versions.tactic_sources(trt, options.tactic_sources, current))
-    if options.version_compatible:
-        versions.set_version_compatible(trt, config, embed=not options.exclude_lean_runtime)
-    elif options.exclude_lean_runtime:
-        raise UsageError(
-            "Only a version-compatible plan carries a lean runtime.",
-            "Add --version-compatible, or leave out --exclude-lean-runtime.",
-        )
-    if options.strip_weights:
-        versions.strip_weights(trt, config)
-    versions.set_hardware_compatibility(trt, config, options.hardware_compatibility)
-    shapes = builder.create_optimization_profile()
-    for name, shape in profile.items():
-        shapes.set_shape(name, shape.min, shape.opt, shape.max)
-    if config.add_optimization_profile(shapes) < 0:
-        raise BuildError(
-            "TensorRT refuses the shape profile: "
-            + ", ".join(f"{name} {s.min} {s.opt} {s.max}" for name, s in profile.items())
-            + ".",
-            "Check --batch or the shapes against the graph.",
-        )
-    return config
-
-
-def _specs(trt: ModuleType, tensors: list[Any]) -> tuple[TensorSpec, ...]:
-    return tuple(
-        TensorSpec(t.name, tuple(t.shape), np.dtype(trt.nptype(t.dtype)).name) for t in tensors
-    )

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Literal
 
 from trtqat.building.builder import build
-from trtqat.building.network import read_graph_file
 from trtqat.building.options import SHARED, BuildOptions, options_again
+from trtqat.building.source_graph import read_source_graph
 from trtqat.errors import PlanError, UsageError
 from trtqat.files import read_input
 from trtqat.graph_file.hashing import graph_sha256
@@ -65,7 +65,7 @@ def float_engine(
         MissingError: There is no TensorRT builder, or no GPU.
     """
     options = options_again(manifest, str(plan), precision, timing_cache=timing_cache)
-    if read_graph_file(graph).has_half_scales:
+    if read_source_graph(graph).has_half_scales:
         raise UsageError(
             f"'{graph}' is an FP16 graph; float engines are made of the FP32 graph.",
             "Give --graph with what trtqat export --precision fp32 writes.",

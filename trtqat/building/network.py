@@ -1,95 +1,146 @@
-"""What can be said of an ONNX file before TensorRT sees it."""
+"""TensorRT's network of a graph, and the configuration to build it with."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-from trtqat.errors import GraphError
-from trtqat.extras import require
-from trtqat.graph_file.hashing import graph_sha256
-from trtqat.io_names import IoNames
-from trtqat.provenance import METADATA_KEY
-from trtqat.typed_json import parse_json
+import numpy as np
 
-_LOG = logging.getLogger(__name__)
-
-_FLOAT16 = 10  # onnx.TensorProto.FLOAT16; onnx is imported only where a file is read
+from trtqat.building import versions
+from trtqat.building.options import BuildOptions
+from trtqat.building.source_graph import SourceGraph
+from trtqat.errors import BuildError, UsageError
+from trtqat.host.tensorrt_library import Messages, make_logger
+from trtqat.io_names import in_order
+from trtqat.plan.manifest import ProfileShapes
+from trtqat.tensors import TensorSpec
 
 
 @dataclass(frozen=True)
-class GraphFile:
-    """An ONNX file.
+class Network:
+    """A graph as TensorRT has read it, and what TensorRT needs to build it.
 
     Attributes:
-        path: Where it is.
-        sha256: Of the file.
-        nodes: Name and operator of every node, in the order of the graph.
-        qdq_pairs: Number of DequantizeLinear nodes.
-        has_half_scales: Whether the scales are FP16: a graph for strongly typed networks.
-        provenance: What ``trtqat export`` recorded; empty for other files.
-        io: Names of its inputs and outputs.
+        trt: The imported module.
+        logger: Of this build alone.
+        messages: What it has logged.
+        builder: The ``Builder``.
+        parser: The ``OnnxParser``, which owns the weights, and so must not be gone before them.
+        definition: The ``INetworkDefinition``.
+        source: The graph.
+        inputs: In the order of the graph, dynamic dimensions as -1.
+        outputs: In the order of the graph, dynamic dimensions as -1.
     """
 
-    path: Path
-    sha256: str
-    nodes: tuple[tuple[str, str], ...]
-    qdq_pairs: int
-    has_half_scales: bool
-    provenance: Mapping[str, Any]
-    io: IoNames
+    trt: ModuleType
+    logger: Any
+    messages: Messages
+    builder: Any
+    parser: Any
+    definition: Any
+    source: SourceGraph
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
 
 
-def read_graph_file(path: Path, *, quantized: bool = True) -> GraphFile:
-    """Reads an ONNX file that is to become an engine.
+def parse_network(trt: ModuleType, source: SourceGraph) -> Network:
+    """Lets TensorRT read a graph.
 
     Args:
-        path: The file.
-        quantized: Whether it must have Q/DQ.
+        trt: The imported module.
+        source: The graph.
 
     Raises:
-        GraphError: It is missing, not ONNX, or has no Q/DQ.
-        MissingError: The package onnx is not installed.
+        BuildError: TensorRT cannot read it; the message names the node.
+        MissingError: It is an FP16 graph, and this TensorRT builds none.
     """
-    for package in ("onnx", "onnx_ir"):
-        require(package, extra="cuda12", purpose="Building an engine")
-    from trtqat.graph_file.names import io_names_of_proto
-    from trtqat.graph_file.reading import read_proto
-
-    model = read_proto(path)
-    pairs = sum(node.op_type == "DequantizeLinear" for node in model.graph.node)
-    if quantized and pairs == 0:
-        raise GraphError(
-            f"'{path}' has no QuantizeLinear and DequantizeLinear nodes, so nothing would run in "
-            "INT8.",
-            "Export the fake-quantized model with: trtqat export",
+    logger, messages = make_logger(trt)
+    builder = trt.Builder(logger)
+    flags = versions.network_flags(trt, strongly_typed=source.has_half_scales)
+    definition = builder.create_network(flags)
+    parser = trt.OnnxParser(definition, logger)
+    if not parser.parse_from_file(str(source.path)):
+        reasons = versions.parser_errors(parser, source.nodes)
+        raise BuildError(
+            f"TensorRT {trt.__version__} cannot read '{source.path.name}': "
+            f"{'; '.join(reasons) or messages.reason()}.",
+            "Change that operation in the model, or use a newer TensorRT.",
         )
-    recorded = {prop.key: prop.value for prop in model.metadata_props}.get(METADATA_KEY, "{}")
-    try:
-        provenance = parse_json(
-            recorded.encode("utf-8", "surrogatepass"), with_nan=True, foreign=True
-        )
-    except ValueError as error:
-        _LOG.debug("The metadata of '%s' are not of trtqat export: %s.", path, error)
-        provenance = {}
-    nodes = tuple((node.name, node.op_type) for node in model.graph.node)
-    half = {i.name for i in model.graph.initializer if i.data_type == _FLOAT16}
-    has_half_scales = any(
-        node.op_type == "DequantizeLinear" and node.input[1] in half for node in model.graph.node
-    )
-    return GraphFile(
-        path,
-        graph_sha256(path),
-        nodes,
-        pairs,
-        has_half_scales,
-        _mapping(provenance),
-        io_names_of_proto(model),
+    inputs = _specs(trt, [definition.get_input(i) for i in range(definition.num_inputs)])
+    outputs = _specs(trt, [definition.get_output(i) for i in range(definition.num_outputs)])
+    return Network(
+        trt,
+        logger,
+        messages,
+        builder,
+        parser,
+        definition,
+        source,
+        # The labels of Triton's config belong to the first one of the model, not of the network.
+        in_order(inputs, source.io.inputs),
+        in_order(outputs, source.io.outputs),
     )
 
 
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}
+def configure(network: Network, profile: Mapping[str, ProfileShapes], options: BuildOptions) -> Any:  # noqa: ANN401
+    """An ``IBuilderConfig`` with every option but the timing cache.
+
+    Args:
+        network: What is to be built.
+        profile: Shapes by input name.
+        options: How.
+
+    Raises:
+        UsageError: An option is not one of this TensorRT's, or fits no other one.
+        BuildError: TensorRT refuses the shapes.
+        MissingError: This TensorRT lacks an option.
+    """
+    trt, builder = network.trt, network.builder
+    config = builder.create_builder_config()
+    # Layer names, precisions and tactics for the inspector; costs nothing at run time.
+    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
+    versions.set_precision(
+        trt, config, options.precision, strongly_typed=network.source.has_half_scales
+    )
+    versions.share_profile(trt, config)
+    if options.workspace_bytes is not None:
+        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_bytes)
+    if options.optimization_level is not None:
+        config.builder_optimization_level = options.optimization_level
+    if options.tactic_sources:
+        current = config.get_tactic_sources()
+        config.set_tactic_sources(versions.tactic_sources(trt, options.tactic_sources, current))
+    if options.version_compatible:
+        versions.set_version_compatible(trt, config, embed=not options.exclude_lean_runtime)
+    elif options.exclude_lean_runtime:
+        raise UsageError(
+            "Only a version-compatible plan carries a lean runtime.",
+            "Add --version-compatible, or leave out --exclude-lean-runtime.",
+        )
+    if options.strip_weights:
+        versions.strip_weights(trt, config)
+    versions.set_hardware_compatibility(trt, config, options.hardware_compatibility)
+    _add_profile(builder, config, profile)
+    return config
+
+
+def _add_profile(builder: Any, config: Any, profile: Mapping[str, ProfileShapes]) -> None:  # noqa: ANN401
+    shapes = builder.create_optimization_profile()
+    for name, shape in profile.items():
+        shapes.set_shape(name, shape.min, shape.opt, shape.max)
+    if config.add_optimization_profile(shapes) < 0:
+        raise BuildError(
+            "TensorRT refuses the shape profile: "
+            + ", ".join(f"{name} {s.min} {s.opt} {s.max}" for name, s in profile.items())
+            + ".",
+            "Check --batch or the shapes against the graph.",
+        )
+
+
+def _specs(trt: ModuleType, tensors: list[Any]) -> tuple[TensorSpec, ...]:
+    return tuple(
+        TensorSpec(t.name, tuple(t.shape), np.dtype(trt.nptype(t.dtype)).name) for t in tensors
+    )

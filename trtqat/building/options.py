@@ -1,14 +1,14 @@
-"""What to build, as an option of ``trtqat build`` each."""
+"""How to build an engine, and another one like it."""
 
 from __future__ import annotations
 
 import os
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from trtqat.building.profiles import ProfileOptions
+from trtqat.building.triton.repository import TritonTarget
 from trtqat.checks import check_choice, check_kind
 from trtqat.errors import UsageError
 from trtqat.plan.manifest import Manifest
@@ -43,6 +43,8 @@ class BuildOptions:
         strip_weights: Whether the plan leaves out its weights, which its ONNX file then brings
             back (TensorRT 10 and newer).
         hardware_compatibility: ``none``, ``ampere+`` or ``same-cc``.
+        sign: File of the private Ed25519 key to sign the manifest with.
+        triton: A model repository that gets the engine as well.
     """
 
     profile: ProfileOptions = field(default_factory=ProfileOptions)
@@ -55,6 +57,8 @@ class BuildOptions:
     exclude_lean_runtime: bool = False
     strip_weights: bool = False
     hardware_compatibility: str = "none"
+    sign: Path | str | None = None
+    triton: TritonTarget | None = None
 
     def __post_init__(self) -> None:
         check_kind("BuildOptions.profile", self.profile, ProfileOptions, "ProfileOptions()")
@@ -62,9 +66,12 @@ class BuildOptions:
         for name in ("workspace_bytes", "optimization_level"):
             if getattr(self, name) is not None:
                 check_kind(f"BuildOptions.{name}", getattr(self, name), int, "3")
-        if self.timing_cache is not None:
-            path = (str, os.PathLike)
-            check_kind("BuildOptions.timing_cache", self.timing_cache, path, "'timing.cache'")
+        for name, example in (("timing_cache", "'timing.cache'"), ("sign", "'key.pem'")):
+            path = getattr(self, name)
+            if path is not None:
+                check_kind(f"BuildOptions.{name}", path, (str, os.PathLike), example)
+        if self.triton is not None:
+            check_kind("BuildOptions.triton", self.triton, TritonTarget, "TritonTarget(…)")
         check_kind("BuildOptions.tactic_sources", self.tactic_sources, str, "'-cudnn'")
 
 
@@ -104,17 +111,3 @@ def options_again(
         timing_cache=timing_cache,
         **{name: recorded[name] for name in SHARED if name in recorded},
     )
-
-
-def parse_bytes(text: str) -> int:
-    """Parses a size as ``4GiB``, ``512MiB``, ``2G`` (GiB) or plain bytes.
-
-    Raises:
-        UsageError: It has another form or is not positive.
-    """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(?:([KMG])(?:i?B)?|B)?", text.strip(), re.IGNORECASE)
-    factor = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30}
-    size = int(float(match[1]) * factor[(match[2] or "").upper()]) if match else 0
-    if size <= 0:
-        raise UsageError(f"'{text}' is no amount of memory.", "Write 4GiB or 512MiB.")
-    return size

@@ -19,55 +19,15 @@ class ProfileOptions:
 
     Attributes:
         batch: ``(min, opt, max)`` for the first dimension of every input.
-        min_shapes: Shapes by input name, each ``(N, …)``.
-        opt_shapes: Likewise.
-        max_shapes: Likewise.
+        min_shapes: Smallest shapes by input name, each ``(N, …)``.
+        opt_shapes: Shapes to tune for.
+        max_shapes: Largest shapes.
     """
 
     batch: tuple[int, int, int] | None = None
     min_shapes: Shapes = field(default_factory=dict)
     opt_shapes: Shapes = field(default_factory=dict)
     max_shapes: Shapes = field(default_factory=dict)
-
-
-def parse_batch(text: str) -> tuple[int, int, int]:
-    """Parses ``MIN:OPT:MAX``, or one number for all three.
-
-    Raises:
-        UsageError: It is something else, or not ascending from 1.
-    """
-    try:
-        numbers = [int(part) for part in text.split(":")]
-    except ValueError:
-        numbers = []
-    if len(numbers) == 1:
-        numbers *= 3
-    if len(numbers) != 3 or not 1 <= numbers[0] <= numbers[1] <= numbers[2]:
-        raise UsageError(f"'{text}' is no batch range.", "Write MIN:OPT:MAX, as in 1:32:128.")
-    return numbers[0], numbers[1], numbers[2]
-
-
-def parse_shapes(text: str) -> dict[str, tuple[int, ...]]:
-    """Parses trtexec-style shapes: ``NAME:1x3x224x224,OTHER:1x10``.
-
-    A name may hold colons; the shape stands behind the last one.
-
-    Raises:
-        UsageError: It has another form.
-    """
-    shapes: dict[str, tuple[int, ...]] = {}
-    for part in filter(None, text.split(",")):
-        name, _, dims = part.rpartition(":")
-        try:
-            shape = tuple(int(dim) for dim in dims.split("x"))
-        except ValueError:
-            shape = ()
-        if not name or not shape or min(shape) < 0:
-            raise UsageError(
-                f"'{part}' is no shape.", "Write NAME:1x3x224x224, with commas between inputs."
-            )
-        shapes[name] = shape
-    return shapes
 
 
 def resolve_profile(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -17,7 +17,7 @@ from trtqat.cli.console import (
     print_json,
     say,
 )
-from trtqat.errors import InferenceError, UsageError
+from trtqat.errors import InferenceError
 from trtqat.report.graph_words import check_int8, coverage_record, describe_coverage
 
 
@@ -118,55 +118,33 @@ def build(
         )
 
         from trtqat.building.builder import build as build_engine
-        from trtqat.building.options import BuildOptions, parse_bytes
-        from trtqat.building.profiles import ProfileOptions, parse_batch, parse_shapes
-        from trtqat.building.triton.repository import TritonOptions, TritonTarget
-        from trtqat.inspection.engine_layers import cover_graph, inspect_engine
-        from trtqat.runtime.engine import Engine
+        from trtqat.building.builder import cover_built
 
-        options = BuildOptions(
-            profile=ProfileOptions(
-                batch=parse_batch(batch) if batch else None,
-                min_shapes=parse_shapes(min_shapes),
-                opt_shapes=parse_shapes(opt_shapes),
-                max_shapes=parse_shapes(max_shapes),
-            ),
-            workspace_bytes=parse_bytes(workspace) if workspace else None,
+        result = build_engine(
+            graph,
+            output,
+            batch=batch,
+            min_shapes=min_shapes,
+            opt_shapes=opt_shapes,
+            max_shapes=max_shapes,
+            workspace=workspace,
             optimization_level=builder_optimization_level,
-            timing_cache=cache,
+            timing_cache=timing_cache,
             tactic_sources=tactic_sources,
             version_compatible=version_compatible,
             exclude_lean_runtime=exclude_lean_runtime,
             strip_weights=strip_weights,
             hardware_compatibility=hardware_compatibility,
+            sign=sign,
+            triton_repository=triton_repository,
+            triton_name=triton_name,
+            triton_labels=triton_labels,
+            triton_instances=triton_instances,
+            triton_queue_delay_us=triton_queue_delay_us,
         )
-        given: dict[str, Any] = {
-            "name": triton_name,
-            "labels": triton_labels,
-            "instances": triton_instances,
-            "max_queue_delay_us": triton_queue_delay_us,
-        }
-        given = {name: value for name, value in given.items() if value is not None}
-        triton = None
-        if triton_repository is not None:
-            serving = TritonOptions(**{"name": output.stem, **given})
-            triton = TritonTarget(triton_repository, serving)
-        elif given:
-            raise UsageError(
-                "The other --triton-… options are for a model repository, and none is given.",
-                "Add --triton-repository DIR.",
-            )
-        result = build_engine(graph, output, options, sign=sign, triton=triton)
         coverage = None
         try:
-            # Whoever builds a version-compatible plan has just put its library there.
-            engine = Engine(
-                result.path,
-                allow_engine_code=True,
-                flavour="full",
-                weights=graph if strip_weights else None,
-            )
-            coverage = cover_graph(graph, inspect_engine(engine).layers)
+            coverage = cover_built(result.path, graph, strip_weights=strip_weights)
         except InferenceError as error:
             # The plan is built and written; not to know its layers is no failed build.
             if require_int8:
@@ -189,8 +167,7 @@ def build(
             f"{result.qdq_pairs} Q/DQ pairs in the graph; shapes {profiles}"
         )
         if result.served is not None:
-            kept = "" if result.served.is_new else "; its config.pbtxt was kept"
-            say(f"Triton: {result.served.plan}{kept}")
+            say(f"Triton: {result.served}")
         if coverage is not None:
             say(describe_coverage(coverage))
             check_int8(coverage, graph, required=require_int8)

@@ -1,7 +1,7 @@
 """Floats to INT8 codes on the host, before they cross the bus.
 
 ONNX Runtime's kernel reads and writes memory once, where NumPy goes through its cache three times
-and hands Python's lock on in between (figures: ``scripts/bench_quantize.py``). A host that only
+and hands Python's lock on in between (figures: ``scripts/bench/quantize.py``). A host that only
 runs engines need not have it. Both give the same codes, but for NaN, which has none.
 """
 

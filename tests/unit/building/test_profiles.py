@@ -4,8 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trtqat.building.options import parse_bytes
-from trtqat.building.profiles import ProfileOptions, parse_batch, parse_shapes, resolve_profile
+from trtqat.building.profiles import ProfileOptions, resolve_profile
 from trtqat.errors import UsageError
 from trtqat.plan.manifest import ProfileShapes
 from trtqat.tensors import TensorSpec
@@ -14,36 +13,6 @@ IMAGE = TensorSpec("image", (-1, 3, 8, 8))
 MASK = TensorSpec("mask", (-1, 8))
 FIXED = TensorSpec("fixed", (4, 8))
 TEXT = TensorSpec("text", (-1, -1))
-
-
-@pytest.mark.parametrize(
-    ("text", "batch"), [("1:32:128", (1, 32, 128)), ("8", (8, 8, 8)), ("2:2:2", (2, 2, 2))]
-)
-def test_batch(text: str, batch: tuple[int, int, int]) -> None:
-    assert parse_batch(text) == batch
-
-
-@pytest.mark.parametrize(
-    "text", ["", "x", "0", "-1", "0:1:2", "1:2", "1:2:3:4", "3:2:1", "1:4:2", "1.5", "1::2"]
-)
-def test_wrong_batch(text: str) -> None:
-    with pytest.raises(UsageError, match="no batch range"):
-        parse_batch(text)
-
-
-def test_shapes() -> None:
-    assert parse_shapes("x:1x3x224x224,model/in:0:1x10,n:4") == {
-        "x": (1, 3, 224, 224),
-        "model/in:0": (1, 10),
-        "n": (4,),
-    }
-    assert parse_shapes("") == {}
-
-
-@pytest.mark.parametrize("text", ["x", "x:", ":1x3", "x:1x", "x:1x-3", "x:axb", "x:1x3,y"])
-def test_wrong_shapes(text: str) -> None:
-    with pytest.raises(UsageError, match="is no shape"):
-        parse_shapes(text)
 
 
 def test_default_is_1_32_32_and_fixed_inputs_keep_their_shape() -> None:
@@ -117,25 +86,3 @@ def test_fixed_batch() -> None:
     assert resolve_profile([FIXED], ProfileOptions(batch=(4, 4, 4)))["fixed"].max == (4, 8)
     with pytest.raises(UsageError, match="fixed batch of 4, not 1"):
         resolve_profile([FIXED], ProfileOptions(batch=(1, 4, 4)))
-
-
-@pytest.mark.parametrize(
-    ("text", "size"),
-    [
-        ("4GiB", 4 * 2**30),
-        ("512MiB", 2**29),
-        ("2G", 2**31),
-        ("1.5k", 1536),
-        (" 3 mb ", 3 * 2**20),
-        ("4096", 4096),
-        ("7B", 7),
-    ],
-)
-def test_bytes(text: str, size: int) -> None:
-    assert parse_bytes(text) == size
-
-
-@pytest.mark.parametrize("text", ["", "0", "-1G", "4T", "GiB", "1e9", "4 iB", "0.2", "4GiBs"])
-def test_wrong_bytes(text: str) -> None:
-    with pytest.raises(UsageError, match="no amount of memory"):
-        parse_bytes(text)

@@ -26,9 +26,10 @@ UP_TO_10 = [version for version in VERSIONS if not version.startswith("11")]
 
 # Which name in which file holds which TensorRT object; a private name stands without "_".
 OBJECTS = {
-    "building/builder.py": {
+    "building/builder.py": {"runtime": "Runtime"},
+    "building/network.py": {
         "builder": "Builder",
-        "network": "INetworkDefinition",
+        "definition": "INetworkDefinition",
         "parser": "OnnxParser",
         "config": "IBuilderConfig",
         "shapes": "IOptimizationProfile",

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from tests.support.graphs import Graph, batch_norm
-from trtqat.building.network import read_graph_file
+from trtqat.building.source_graph import read_source_graph
 from trtqat.errors import ExportError, UsageError
 from trtqat.exporting.from_onnx import improve_onnx
 from trtqat.exporting.options import ExportOptions
@@ -164,7 +164,7 @@ def test_the_hash_covers_the_weights(tmp_path: Path) -> None:
     content, weights = path.read_bytes(), (tmp_path / "w.bin").read_bytes()
     expected = hashlib.sha256(content + weights).hexdigest()
     assert graph_sha256(path) == expected
-    assert read_graph_file(path).sha256 == expected
+    assert read_source_graph(path).sha256 == expected
     (tmp_path / "w.bin").write_bytes(weights[:-1] + bytes([weights[-1] ^ 1]))
     assert graph_sha256(path) != expected
 

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key as rsa_key
 
 from tests.support.plans import make_manifest, make_plan
-from trtqat.building.record import write_plan
+from trtqat.building.plan_files import write_plan
 from trtqat.errors import PlanError, UsageError
 from trtqat.plan.manifest import check_plan, manifest_path
 from trtqat.plan.signature import (

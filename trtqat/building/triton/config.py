@@ -1,17 +1,18 @@
-"""What stands in a Triton model's ``config.pbtxt``: writing it for an engine, comparing two.
+"""What stands in the ``config.pbtxt`` of a Triton model that is an engine.
 
-It is a ``ModelConfig`` of Triton's ``model_config.proto``. What Triton makes of a field is from
+It is a ``ModelConfig`` of Triton's ``model_config.proto``, in protobuf's text format
+(https://protobuf.dev/reference/protobuf/textformat-spec/). What Triton makes of a field is from
 the sources of its core, its server and its TensorRT backend.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from trtqat.building.triton.protobuf_text import Message, block, parse, quote
 from trtqat.errors import UsageError
 from trtqat.plan.manifest import ProfileShapes
 from trtqat.tensors import DYNAMIC, TensorSpec
@@ -52,7 +53,7 @@ def config_text(
 
     Args:
         inputs: Inputs of the engine, dynamic dimensions as -1.
-        outputs: Likewise.
+        outputs: Outputs of the engine, dynamic dimensions as -1.
         profiles: Shapes by input name.
         options: See ``TritonOptions``.
 
@@ -65,7 +66,7 @@ def config_text(
     batch = batch_range(inputs, outputs, profiles)
     blocks = [
         "# Written by trtqat for the first version of the model; later builds keep this file.",
-        f"name: {quote(options.name)}",
+        f"name: {_quote(options.name)}",
         'platform: "tensorrt_plan"',
         f"max_batch_size: {batch.max if batch else 0}",
         *(_tensor("input", spec, batch) for spec in inputs),
@@ -73,17 +74,17 @@ def config_text(
             _tensor("output", spec, batch, labels=options.labels is not None and index == 0)
             for index, spec in enumerate(outputs)
         ),
-        block("instance_group", f"count: {options.instances}", "kind: KIND_GPU"),
+        _block("instance_group", f"count: {options.instances}", "kind: KIND_GPU"),
     ]
     if batch and batch.max > 1:
         # Triton captures CUDA graphs for the preferred sizes, besides 1 and the maximum.
         preferred = f"preferred_batch_size: {_list([batch.opt])}"
         delay = f"max_queue_delay_microseconds: {options.max_queue_delay_us}"
-        blocks.append(block("dynamic_batching", preferred, delay))
+        blocks.append(_block("dynamic_batching", preferred, delay))
     # Without batching, the backend files its graphs under batch 0 and looks for them under 1:
     # https://github.com/triton-inference-server/server/issues/7150
     if options.cuda_graph and batch:
-        blocks.append(block("optimization", block("cuda", "graphs: true")))
+        blocks.append(_block("optimization", _block("cuda", "graphs: true")))
     if options.warm_up and inputs:
         blocks.append(_warm_up(inputs, profiles, batch))
     return "\n".join(blocks) + "\n"
@@ -110,7 +111,7 @@ def batch_range(
 
     Args:
         inputs: Inputs of the engine, dynamic dimensions as -1.
-        outputs: Likewise.
+        outputs: Outputs of the engine, dynamic dimensions as -1.
         profiles: Shapes by input name.
 
     Raises:
@@ -135,44 +136,6 @@ def batch_range(
             f"Build it with --batch 1:{batch.opt}:{batch.max}.",
         )
     return batch
-
-
-def find_difference(
-    existing: str, wanted: str, profiles: Mapping[str, ProfileShapes]
-) -> tuple[str, str, str] | None:
-    """Compares what two files say of the engine: batching, inputs, outputs, the plan's name.
-
-    How it is scheduled and warmed up may differ, as long as the warm-up fits the engine.
-
-    Args:
-        existing: Content of a ``config.pbtxt`` by anyone.
-        wanted: Content of one by ``config_text``.
-        profiles: Shapes by input name of the engine for ``wanted``.
-
-    Returns:
-        What differs first, as it is in the existing file and in the other; None if nothing does.
-
-    Raises:
-        ValueError: The existing file is not in protobuf's text format, or not such a file.
-    """
-    message = parse(existing)
-    theirs, ours = _facts(message), _facts(parse(wanted))
-    theirs.setdefault("name", ours["name"])  # as Triton does, from the directory
-    for subject in [*ours, *theirs]:
-        # Labels that only the existing file has are not in the way.
-        is_extra = subject.startswith("labels") and subject not in ours
-        if theirs.get(subject) != ours.get(subject) and not is_extra:
-            return subject, theirs.get(subject, "none"), ours.get(subject, "none")
-    is_batched = ours["max_batch_size"] != "0"
-    for name, dims in _warm_up_shapes(message):
-        limits = profiles[name].min, profiles[name].max
-        low, high = ((shape[1:] if is_batched else shape) or (1,) for shape in limits)
-        fits = len(dims) == len(low) and all(
-            a <= dim <= b for a, dim, b in zip(low, dims, high, strict=True)
-        )
-        if not fits:
-            return f"warm-up of input '{name}'", _list(dims), f"{_list(low)} to {_list(high)}"
-    return None
 
 
 _FLOATS = {"float16": "TYPE_FP16", "bfloat16": "TYPE_BF16", "float32": "TYPE_FP32"}
@@ -209,7 +172,7 @@ def _tensor(field: str, spec: TensorSpec, batch: BatchRange | None, *, labels: b
         )
     shape = spec.shape[1:] if batch else spec.shape
     lines = [
-        f"name: {quote(spec.name)}",
+        f"name: {_quote(spec.name)}",
         f"data_type: {_type(spec)}",
         f"dims: {_list(shape or (1,))}",
     ]
@@ -217,8 +180,8 @@ def _tensor(field: str, spec: TensorSpec, batch: BatchRange | None, *, labels: b
         # One number for each of the batch: clients see [N, 1], the engine [N].
         lines.append("reshape { shape: [] }")
     if labels:
-        lines.append(f"label_filename: {quote(LABELS_FILE)}")
-    return block(field, *lines)
+        lines.append(f"label_filename: {_quote(LABELS_FILE)}")
+    return _block(field, *lines)
 
 
 def _type(spec: TensorSpec) -> str:
@@ -238,46 +201,25 @@ def _warm_up(
         shape = profiles[spec.name].opt[1:] if batch else profiles[spec.name].opt
         # Triton's random data are random bytes: as indices they point out of every table.
         data = "random_data: true" if spec.dtype in _FLOATS else "zero_data: true"
-        value = block("value", f"data_type: {_type(spec)}", f"dims: {_list(shape or (1,))}", data)
-        entries.append(block("inputs", f"key: {quote(spec.name)}", value))
+        value = _block("value", f"data_type: {_type(spec)}", f"dims: {_list(shape or (1,))}", data)
+        entries.append(_block("inputs", f"key: {_quote(spec.name)}", value))
     size = f"batch_size: {batch.opt if batch else 1}"
-    return block("model_warmup", 'name: "optimum"', size, *entries)
+    return _block("model_warmup", 'name: "optimum"', size, *entries)
 
 
 def _list(numbers: Iterable[int]) -> str:
     return f"[{', '.join(map(str, numbers))}]"
 
 
-def _facts(config: Message) -> dict[str, str]:
-    """What Triton or its clients would stumble over, by subject."""
-    platform, backend = _text(config, "platform"), _text(config, "backend")
-    is_plan = "tensorrt_plan" in (platform, backend and f"{backend}_plan")
-    facts = {
-        "platform": "tensorrt_plan" if is_plan else platform or backend,
-        "max_batch_size": str([0, *config.integers("max_batch_size")][-1]),
-        "default_model_filename": _text(config, "default_model_filename") or PLAN_FILE,
-    }
-    if name := _text(config, "name"):
-        facts["name"] = name
-    for field in ("input", "output"):
-        for tensor in config.messages(field):
-            name = _text(tensor, "name")
-            fact = f"{_text(tensor, 'data_type')} {_list(tensor.integers('dims'))}"
-            for reshape in tensor.messages("reshape"):
-                fact += f", reshaped to {_list(reshape.integers('shape'))}"
-            facts[f"{field} '{name}'"] = fact
-            if labels := _text(tensor, "label_filename"):
-                facts[f"labels of output '{name}'"] = labels
-    return facts
+def _quote(text: str) -> str:
+    """A string literal; whatever is not printable ASCII stands as the octal bytes of its UTF-8."""
+    return '"' + "".join(_ESCAPES.get(byte, chr(byte)) for byte in text.encode()) + '"'
 
 
-def _warm_up_shapes(config: Message) -> Iterator[tuple[str, list[int]]]:
-    for sample in config.messages("model_warmup"):
-        for entry in sample.messages("inputs"):
-            for value in entry.messages("value"):
-                yield _text(entry, "key"), value.integers("dims")
+_ESCAPES = {byte: f"\\{byte:03o}" for byte in (*range(0x20), *b'"\\', *range(0x7F, 0x100))}
 
 
-def _text(message: Message, field: str) -> str:
-    # Of a field that is there twice, protobuf takes the last.
-    return ["", *message.texts(field)][-1]
+def _block(name: str, *lines: str) -> str:
+    """A field that is a message, with its own fields indented."""
+    body = textwrap.indent("\n".join(lines), "  ")
+    return f"{name} {{\n{body}\n}}"

@@ -4,9 +4,11 @@
                    /labels.txt        names of the classes, if given
                    /1/model.plan      the plan; the next build writes 2, and so on
                    /1/model.plan.json its manifest, for ``trtqat doctor``
+                   /2/config.pbtxt    what version 2 would be served by, where it is another one
 
 A version appears by one rename, as a whole and after the files that it needs, so a server that
-polls the repository never loads half of one.
+polls the repository never loads half of one. The ``config.pbtxt`` beside the versions belongs to
+its user from the first version on: it is neither changed nor judged. Triton reads none but that.
 """
 
 from __future__ import annotations
@@ -26,7 +28,6 @@ from trtqat.building.triton.config import (
     TritonOptions,
     batch_range,
     config_text,
-    find_difference,
 )
 from trtqat.errors import UsageError
 from trtqat.files import check_writable, locked, read_input, why_unreadable, write_atomically
@@ -67,12 +68,23 @@ class TritonModel:
         version: Number of its new version.
         config_text: Content of its ``config.pbtxt``.
         is_new: Whether that was written now, and not kept as it was.
+        proposed: Where what this build would be served by was written, because another
+            ``config.pbtxt`` was kept; None if there was none, or the same one.
     """
 
     path: Path
     version: int
     config_text: str
     is_new: bool
+    proposed: Path | None = None
+
+    def __str__(self) -> str:
+        if self.proposed is not None:
+            return (
+                f"{self.plan}; the model's config.pbtxt was kept: compare it with "
+                f"'{self.proposed}', which was written for this version."
+            )
+        return f"{self.plan}{'' if self.is_new else '; its config.pbtxt was kept'}"
 
     @property
     def plan(self) -> Path:
@@ -92,19 +104,19 @@ def check_repository(
     Args:
         repository: The repository; it may still be missing, unlike the directory that it is in.
         inputs: Inputs of the engine, dynamic dimensions as -1.
-        outputs: Likewise.
+        outputs: Outputs of the engine, dynamic dimensions as -1.
         profiles: Shapes by input name.
         options: How to serve it.
 
     Raises:
-        UsageError: Triton cannot serve such an engine, the labels do not fit, the repository has
-            another model of that name, or it cannot be written.
+        UsageError: Triton cannot serve such an engine, the labels do not fit or are not those of
+            the model that is there, or the repository cannot be written.
     """
     files = _model_files(inputs, outputs, profiles, options)
     model = repository / options.name
     places = [place for place in (model, repository) if place.is_dir()] or [repository.parent]
     check_writable(places[0] / CONFIG_FILE)
-    _missing(model, files, profiles)
+    _existing(model, files)
 
 
 def write_repository(
@@ -139,14 +151,23 @@ def write_repository(
         if signature is not None:
             write_atomically(signature_path(incoming / PLAN_FILE), signature)
         with locked(model), contextlib.ExitStack() as undo:
-            missing = _missing(model, files, profiles)
-            for path in missing:
-                write_atomically(path, files[path.name])
-                undo.callback(path.unlink)
+            existing = _existing(model, files)
+            for name in [name for name in files if name not in existing]:
+                write_atomically(model / name, files[name])
+                undo.callback((model / name).unlink)
+            config = {**files, **existing}[CONFIG_FILE]
+            is_kept = config != files[CONFIG_FILE]
+            if is_kept:
+                write_atomically(incoming / CONFIG_FILE, files[CONFIG_FILE])
             version = _publish(incoming, model)
             undo.pop_all()
-        config = model / CONFIG_FILE
-        return TritonModel(model, version, config.read_text("utf-8"), config in missing)
+        return TritonModel(
+            model,
+            version,
+            config.decode(errors="replace"),
+            is_new=CONFIG_FILE not in existing,
+            proposed=model / str(version) / CONFIG_FILE if is_kept else None,
+        )
 
 
 def _model_files(
@@ -188,36 +209,25 @@ def _labels(path: Path, output: TensorSpec, *, is_batched: bool) -> bytes:
     return content
 
 
-def _missing(
-    model: Path, files: Mapping[str, bytes], profiles: Mapping[str, ProfileShapes]
-) -> list[Path]:
-    """Which of the files the model does not have yet; those it has must fit."""
+def _existing(model: Path, files: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Content of those files that the model has already; its labels must be the same."""
     remedy = (
         "Give another --triton-name or another directory; or mend the file, or move the model away."
     )
-    missing = []
-    for name, wanted in files.items():
+    existing = {}
+    for name in files:
         path = model / name
         try:
-            existing = read_input(path)
-            if name == LABELS_FILE and existing != wanted:
-                raise UsageError(f"'{path}' has other labels than this build.", remedy)
-            if name == CONFIG_FILE:
-                found = find_difference(existing.decode(), wanted.decode(), profiles)
-                if found:
-                    subject, theirs, ours = found
-                    raise UsageError(
-                        f"'{path}' is for another engine than this one: "
-                        f"{subject} is {theirs} there and {ours} here.",
-                        remedy,
-                    )
+            existing[name] = read_input(path)
         except FileNotFoundError:
-            missing.append(path)
-        except (OSError, ValueError) as error:
+            continue
+        except OSError as error:
             raise UsageError(
-                f"'{path}' cannot be compared with this engine: {error}.", remedy
+                f"'{path}' cannot be read: {why_unreadable(error)}.", remedy
             ) from error
-    return missing
+    if LABELS_FILE in existing and existing[LABELS_FILE] != files[LABELS_FILE]:
+        raise UsageError(f"'{model / LABELS_FILE}' has other labels than this build.", remedy)
+    return existing
 
 
 @contextlib.contextmanager

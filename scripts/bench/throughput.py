@@ -1,0 +1,219 @@
+r"""How far ``eval``'s figures can be trusted, and what keeping several queries in flight gains.
+
+1. GPU compute time against an independent timing: the same engine captured and replayed by
+   PyTorch, timed by its events, in turns.
+2. The same measurement several times over: how far the medians are apart.
+3. Images a second from host arrays: Polygraphy's runner, one query at a time, several in flight.
+   An engine that takes INT8 codes is given codes, and then floats, which the host quantizes.
+
+Needs a GPU, TensorRT, PyTorch and Polygraphy; writes one JSON file.
+
+    python -m scripts.bench.throughput runs/bench/resnet50.engine \
+        --output scripts/results/throughput-resnet50.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from trtqat.evaluation.latency import measure_latency
+from trtqat.evaluation.running import open_sessions
+from trtqat.evaluation.throughput import measure_throughput
+from trtqat.evaluation.timing import LatencyOptions
+from trtqat.host.environment import describe_environment
+from trtqat.host.telemetry import watch_gpu
+from trtqat.runtime.engine import Engine
+from trtqat.runtime.input_codes import quantize_inputs
+from trtqat.runtime.session import EngineSession
+from trtqat.tensors import Arrays, random_arrays
+
+REPLAYS = 500
+TURNS = 5
+
+
+def independent(session: EngineSession, inputs: Arrays) -> dict[str, Any]:
+    """Ours and PyTorch's GPU time of one query, and their difference."""
+    session.load(inputs)
+    stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph, stream=stream):
+        assert session.context.execute_async_v3(stream.cuda_stream)
+
+    def event() -> Any:  # noqa: ANN401
+        return torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+
+    def theirs() -> float:
+        """Median over pairs of PyTorch's events, one pair a replay."""
+        with torch.cuda.stream(stream):
+            pairs = [(event(), event()) for _ in range(50)]
+            times: list[float] = []
+            while len(times) < REPLAYS:
+                for begin, end in pairs:
+                    begin.record()
+                    graph.replay()
+                    end.record()
+                stream.synchronize()
+                times += [begin.elapsed_time(end) for begin, end in pairs]
+        return statistics.median(times)
+
+    def back_to_back() -> float:
+        """One pair around all replays: what is left when launches overlap."""
+        with torch.cuda.stream(stream):
+            begin, end = event(), event()
+            begin.record()
+            for _ in range(REPLAYS):
+                graph.replay()
+            end.record()
+            stream.synchronize()
+        return float(begin.elapsed_time(end)) / REPLAYS
+
+    measures: dict[str, Callable[[], float]] = {
+        "ours": lambda: statistics.median(session.compute_times_ms(REPLAYS)),
+        "torch_events": theirs,
+        "torch_back_to_back": back_to_back,
+    }
+    for measure in measures.values():
+        measure()
+    turns: dict[str, list[float]] = {name: [] for name in measures}
+    for _ in range(TURNS):
+        for name, measure in measures.items():
+            turns[name].append(measure())
+    medians = {name: statistics.median(times) for name, times in turns.items()}
+    return {
+        "median_ms": medians,
+        "turns_ms": turns,
+        "difference_percent": 100 * (medians["ours"] / medians["torch_events"] - 1),
+    }
+
+
+def repeated(engine: Engine, batch_size: int, inputs: Arrays, seconds: float) -> dict[str, Any]:
+    """The median of several measurements, each with a session of its own."""
+    medians = []
+    for _ in range(TURNS):
+        session = engine.session(batch_size)
+        timing = measure_latency(session, inputs, LatencyOptions(200, seconds))
+        medians.append(timing.compute.median_ms)
+        session.close()
+    spread = 100 * (max(medians) - min(medians)) / statistics.median(medians)
+    return {"medians_ms": medians, "spread_percent": spread}
+
+
+def polygraphy(plan: Path, inputs: Arrays, seconds: float) -> dict[str, Any]:
+    """Polygraphy's TensorRT runner on host arrays, by the wall clock."""
+    from polygraphy.backend.common import BytesFromPath
+    from polygraphy.backend.trt import EngineFromBytes, TrtRunner
+
+    with TrtRunner(EngineFromBytes(BytesFromPath(str(plan)))) as runner:
+        for _ in range(20):
+            runner.infer(inputs)
+        times = []
+        end = time.perf_counter() + seconds
+        while time.perf_counter() < end:
+            start = time.perf_counter()
+            runner.infer(inputs)
+            times.append(time.perf_counter() - start)
+    batch_size = len(next(iter(inputs.values())))
+    return {"images_per_second": batch_size / statistics.median(times), "queries": len(times)}
+
+
+def throughput(
+    engine: Engine, plan: Path, batch_size: int, inputs: Arrays, seconds: float
+) -> dict[str, Any]:
+    """Images a second from host arrays, several ways."""
+    session = engine.session(batch_size)
+    timing = measure_latency(session, inputs, LatencyOptions(200, seconds))
+    session.close()
+    return {
+        "gpu_alone": timing.computed_per_second(batch_size),
+        "one_at_a_time": timing.requested_per_second(batch_size),
+        "polygraphy": polygraphy(plan, inputs, seconds),
+        "compute_ms": timing.compute.median_ms,
+        "request_ms": timing.request.median_ms,
+        "h2d_ms": timing.h2d.median_ms if timing.h2d else None,
+        "d2h_ms": timing.d2h.median_ms if timing.d2h else None,
+        "in_flight": in_flight(engine, batch_size, inputs, seconds),
+    }
+
+
+def in_flight(
+    engine: Engine, batch_size: int, inputs: Arrays, seconds: float
+) -> dict[int, dict[str, Any]]:
+    """Images a second by the number of queries at once."""
+    found = {}
+    for count in (1, 2, 4, 6, 8, 12):
+        (sessions,) = open_sessions([engine], batch_size, count)
+        (each,) = measure_throughput([sessions], inputs, LatencyOptions(200, seconds))
+        found[count] = asdict(each)
+        for one in sessions:
+            one.close()
+    return found
+
+
+def main() -> None:
+    """Measures, writes the file after each engine, and prints a table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("engines", type=Path, nargs="+")
+    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--seconds", type=float, default=1.5)
+    parser.add_argument("--output", type=Path, required=True)
+    arguments = parser.parse_args()
+    size = arguments.batch_size
+    record: dict[str, Any] = {
+        "command": shlex.join(["python", "-m", "scripts.bench.throughput", *sys.argv[1:]]),
+        "environment": asdict(describe_environment(with_gpu=True)),
+        "batch_size": size,
+    }
+    for plan in arguments.engines:
+        engine = Engine(plan)
+        session = engine.session(size)
+        bound = zip(engine.inputs, session.inputs, strict=True)
+        floats = random_arrays([replace(one, shape=spec.shape) for one, spec in bound], seed=0)
+        scales = engine.input_scales
+        inputs = quantize_inputs(floats, scales)
+        with watch_gpu() as watch:
+            result: dict[str, Any] = {"independent": independent(session, inputs)}
+            session.close()
+            if watch:
+                watch.look()
+            result["repeated"] = repeated(engine, size, inputs, arguments.seconds)
+            result["throughput"] = throughput(engine, plan, size, inputs, arguments.seconds)
+            if scales:
+                result["in_flight_from_floats"] = in_flight(engine, size, floats, arguments.seconds)
+            if watch:
+                watch.look()
+            telemetry = watch.result() if watch else None
+        result["telemetry"] = asdict(telemetry) if telemetry else {}
+        record[plan.stem] = result
+        arguments.output.write_text(json.dumps(record, indent=1) + "\n")
+        rates = result["throughput"]
+        print(
+            f"{plan.stem}: {result['independent']['median_ms']}, "
+            f"difference {result['independent']['difference_percent']:+.2f} %, "
+            f"spread {result['repeated']['spread_percent']:.2f} %\n"
+            f"  images/s: GPU alone {rates['gpu_alone']:,.0f}, Polygraphy "
+            f"{rates['polygraphy']['images_per_second']:,.0f}, one at a time "
+            f"{rates['one_at_a_time']:,.0f}, in flight "
+            + listed(rates["in_flight"])
+            + (f", from floats {listed(result['in_flight_from_floats'])}" if scales else ""),
+            flush=True,
+        )
+
+
+def listed(rates: dict[int, dict[str, Any]]) -> str:
+    """In one line."""
+    return ", ".join(f"{count}: {each['images_per_second']:,.0f}" for count, each in rates.items())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Models of several shapes, quantized and never trained: for speed and agreement."""

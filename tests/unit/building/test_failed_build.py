@@ -1,0 +1,49 @@
+"""What a build that failed tells its user, from the lines that TensorRT logs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from trtqat.building.failed_build import advice_on_building
+from trtqat.building.options import BuildOptions
+from trtqat.building.source_graph import SourceGraph
+from trtqat.host.tensorrt_library import Messages
+from trtqat.io_names import IoNames
+
+GRAPH = SourceGraph(
+    Path("m.onnx"), "", (), 1, has_half_scales=False, provenance={}, io=IoNames(("x",), ("y",))
+)
+
+
+def test_the_first_error_in_words_is_the_reason() -> None:
+    messages = Messages(errors=["1: ", "2: [pluginV2Runner.cpp::load::299] Error Code 2.", "then"])
+    assert messages.reason() == "2: [pluginV2Runner.cpp::load::299] Error Code 2"
+    assert Messages(errors=["1: "]).reason() == "TensorRT gave no reason"
+    assert Messages().reason("it") == "it"
+
+
+@pytest.mark.parametrize(
+    ("errors", "words"),
+    [
+        (["1: "], "device memory"),
+        (["2: [virtualMemoryBuffer.cpp] OutOfMemory (requested 1 bytes)"], "device memory"),
+        (["10: Could not find any implementation for node conv"], "--workspace"),
+        (["3: scale of zero"], "calibrate"),
+        (["4: something else"], "-v"),
+    ],
+)
+def test_way_out_of_a_failed_build(errors: list[str], words: str) -> None:
+    assert words in advice_on_building(Messages(errors=errors), GRAPH, BuildOptions())
+
+
+def test_a_kernel_that_is_not_there() -> None:
+    """Pairs are not to blame in a float graph, and nothing is at the lowest level."""
+    messages = Messages(errors=["10: Could not find any implementation for node /pool/MaxPool"])
+    lowest = BuildOptions(optimization_level=0)
+    assert "Q/DQ" in advice_on_building(messages, GRAPH, BuildOptions())
+    assert "--builder-optimization-level" in advice_on_building(messages, GRAPH, lowest)
+    floats = replace(GRAPH, qdq_pairs=0)
+    assert "Q/DQ" not in advice_on_building(messages, floats, BuildOptions())

@@ -1,0 +1,64 @@
+"""What TensorRT's log says of a failed build, and the way out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from trtqat.building.options import BuildOptions
+from trtqat.building.source_graph import SourceGraph
+from trtqat.files import is_file
+from trtqat.host.tensorrt_library import Messages
+
+
+def is_refused_cache(messages: Messages, cache: Path | None) -> bool:
+    """Whether a build failed because of what another build left in the timing cache.
+
+    Seen with 8.6.0: a cache with entries of convolutional networks fails the build of a vision
+    transformer ("myelinCache.h::deserializeFromBuffer: Myelin error from unknown graph").
+    """
+    return cache is not None and is_file(cache) and "myelinCache" in " ".join(messages.errors)
+
+
+def advice_on_building(messages: Messages, source: SourceGraph, options: BuildOptions) -> str:
+    """The way out, as a sentence.
+
+    Args:
+        messages: What TensorRT logged.
+        source: The graph.
+        options: What it was built with.
+    """
+    log = " ".join(messages.errors)
+    transposed = [name for name, operator in source.nodes if operator == "ConvTranspose"]
+    if "Assertion engine failed" in log and transposed:
+        # Seen with 8.6.0 for quantized ConvTranspose of every kind: per-tensor and per-channel
+        # weights, 8 and 32 channels, kernels of 2 and 4. With the same layer in floating
+        # point the engine builds.
+        return (
+            f"TensorRT 8.6 fails so on quantized transposed convolutions, here '{transposed[0]}': "
+            "leave them in floating point, as insert_quantizers does without transposed=True, or "
+            "build with TensorRT 10."
+        )
+    if "convertMyelinWeightsToFp32" in log:
+        return (
+            "TensorRT 8.6 stops so at an INT8 initializer that a MatMul reads: export the graph "
+            "without --int8-weights."
+        )
+    if "Could not find any implementation" in log:
+        if options.optimization_level == 0:
+            # Seen with 8.6.0: MaxPool in FP16 has no kernel then, and has one at level 3.
+            return "Raise --builder-optimization-level: 0 leaves out most kernels."
+        if source.qdq_pairs == 0:
+            return "Raise --workspace, or use a newer TensorRT."
+        return (
+            "Raise --workspace; if it stays, the Q/DQ pairs around the named layer are placed "
+            "where TensorRT has no INT8 kernel."
+        )
+    if "scale" in log.lower():
+        return "A quantizer's scale is zero or not finite: calibrate the model again."
+    # Out of memory 8.6.0 can leave no more in its log than "1:".
+    if "memory" in log.lower() or not any(map(str.isalpha, log)):
+        return (
+            "Most often device memory is short (nvidia-smi lists who has it): free it, or lower "
+            "--workspace or the largest batch."
+        )
+    return "Run it with -v to see TensorRT's log."

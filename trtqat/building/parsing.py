@@ -1,0 +1,201 @@
+"""What a user asks of a build, as text or as Python values, read into ``BuildOptions``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from trtqat.building.options import BuildOptions
+from trtqat.building.profiles import ProfileOptions, Shapes
+from trtqat.building.triton.config import TritonOptions
+from trtqat.building.triton.repository import TritonTarget
+from trtqat.checks import check_kind
+from trtqat.errors import UsageError
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+
+class BuildKeywords(TypedDict, total=False):
+    """The options of ``trtqat build`` as keywords; what is None or empty is TensorRT's default.
+
+    Attributes:
+        batch: ``"MIN:OPT:MAX"``, one number for all three, or three of them.
+        min_shapes: ``"NAME:1x3x224x224,OTHER:1x10"``, or shapes by input name.
+        opt_shapes: Shapes to tune for, in the same form.
+        max_shapes: Largest shapes, in the same form.
+        workspace: Ceiling for scratch memory: ``"4GiB"``, or bytes.
+        optimization_level: 0 (fast build) to 5 (fast engine).
+        timing_cache: File to read and update; ``"none"`` is no file.
+        tactic_sources: Changes as trtexec spells them, for example ``"-cublas,-cudnn"``.
+        version_compatible: Whether newer TensorRT versions may run the plan.
+        exclude_lean_runtime: Whether such a plan leaves out its lean runtime.
+        strip_weights: Whether the plan leaves out its weights.
+        hardware_compatibility: ``none``, ``ampere+`` or ``same-cc``.
+        sign: File of the private Ed25519 key to sign the manifest with.
+        triton_repository: A model repository that gets the engine as well.
+        triton_name: Of the model there; the plan's name without its suffix if not given.
+        triton_labels: File with the name of each class on a line of its own.
+        triton_instances: Executions at once, on each GPU.
+        triton_queue_delay_us: How long a request may wait for others to share its batch.
+    """
+
+    batch: str | int | tuple[int, int, int] | None
+    min_shapes: str | Shapes
+    opt_shapes: str | Shapes
+    max_shapes: str | Shapes
+    workspace: str | int | None
+    optimization_level: int | None
+    timing_cache: Path | str | None
+    tactic_sources: str
+    version_compatible: bool
+    exclude_lean_runtime: bool
+    strip_weights: bool
+    hardware_compatibility: str
+    sign: Path | str | None
+    triton_repository: Path | str | None
+    triton_name: str | None
+    triton_labels: Path | str | None
+    triton_instances: int | None
+    triton_queue_delay_us: int | None
+
+
+def parse_options(plan: Path | str, **keywords: Unpack[BuildKeywords]) -> BuildOptions:
+    """Reads what ``trtqat build`` takes.
+
+    Args:
+        plan: The plan to write, whose name a model for Triton gets.
+        **keywords: See ``BuildKeywords``.
+
+    Raises:
+        UsageError: There is no such option, or a value has another form.
+    """
+    unknown = [name for name in keywords if name not in BuildKeywords.__annotations__]
+    if unknown:
+        raise UsageError(
+            f"'{unknown[0]}' is no option of a build.",
+            f"Its options are {', '.join(BuildKeywords.__annotations__)}.",
+        )
+    # An option of the command line that is empty says nothing.
+    given: dict[str, Any] = {name: value for name, value in keywords.items() if value != ""}
+    profile = ProfileOptions(
+        batch=parse_batch(given.pop("batch", None)),
+        **{name: parse_shapes(given.pop(name, {})) for name in _SHAPES},
+    )
+    if given.get("timing_cache") == "none":
+        del given["timing_cache"]
+    return BuildOptions(
+        profile=profile,
+        workspace_bytes=parse_bytes(given.pop("workspace", None)),
+        triton=_triton_target(
+            Path(plan), given.pop("triton_repository", None), _serving_options(given)
+        ),
+        **given,
+    )
+
+
+def parse_batch(batch: str | int | tuple[int, int, int] | None) -> tuple[int, int, int] | None:
+    """Reads ``MIN:OPT:MAX``, or one number for all three; nothing of nothing.
+
+    Raises:
+        UsageError: It is something else, or not ascending from 1.
+    """
+    if batch is None:
+        return None
+    parts = batch if isinstance(batch, (tuple, list)) else str(batch).split(":")
+    try:
+        numbers = [int(str(part)) for part in parts]
+    except ValueError:
+        numbers = []
+    if len(numbers) == 1:
+        numbers *= 3
+    if len(numbers) != 3 or not 1 <= numbers[0] <= numbers[1] <= numbers[2]:
+        raise UsageError(f"'{batch}' is no batch range.", "Write MIN:OPT:MAX, as in 1:32:128.")
+    return numbers[0], numbers[1], numbers[2]
+
+
+def parse_shapes(shapes: str | Shapes) -> dict[str, tuple[int, ...]]:
+    """Reads trtexec-style shapes: ``NAME:1x3x224x224,OTHER:1x10``, or a mapping by name.
+
+    A name may hold colons; the shape stands behind the last one.
+
+    Raises:
+        UsageError: It has another form.
+    """
+    found: dict[str, tuple[int, ...]] = {}
+    for name, dims in _named(shapes):
+        try:
+            shape = tuple(int(str(dim)) for dim in dims)
+        except ValueError:
+            shape = ()
+        if not name or not shape or min(shape) < 0:
+            raise UsageError(
+                f"'{name}:{'x'.join(map(str, dims))}' is no shape.",
+                _SHAPES_HINT,
+            )
+        found[name] = shape
+    return found
+
+
+def _named(shapes: str | Shapes) -> Iterator[tuple[str, Sequence[object]]]:
+    if isinstance(shapes, Mapping):
+        yield from shapes.items()
+        return
+    check_kind("A shape", shapes, str, "'images:1x3x224x224'")
+    for part in filter(None, shapes.split(",")):
+        name, colon, dims = part.rpartition(":")
+        if not colon:
+            raise UsageError(f"'{part}' is no shape.", _SHAPES_HINT)
+        yield name, dims.split("x")
+
+
+def parse_bytes(size: str | int | None) -> int | None:
+    """Reads a size as ``4GiB``, ``512MiB``, ``2G`` (GiB) or plain bytes; nothing of nothing.
+
+    Raises:
+        UsageError: It has another form or is not positive.
+    """
+    if size is None:
+        return None
+    match = re.fullmatch(
+        r"(\d+(?:\.\d+)?)\s*(?:([KMG])(?:i?B)?|B)?", str(size).strip(), re.IGNORECASE
+    )
+    factor = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30}
+    amount = int(float(match[1]) * factor[(match[2] or "").upper()]) if match else 0
+    if amount <= 0:
+        raise UsageError(f"'{size}' is no amount of memory.", "Write 4GiB or 512MiB.")
+    return amount
+
+
+_SHAPES_HINT = "Write NAME:1x3x224x224, with commas between inputs."
+_SHAPES = ("min_shapes", "opt_shapes", "max_shapes")
+# Keyword of a build → field of TritonOptions.
+_SERVING = {
+    "triton_name": "name",
+    "triton_labels": "labels",
+    "triton_instances": "instances",
+    "triton_queue_delay_us": "max_queue_delay_us",
+}
+
+
+def _serving_options(given: dict[str, Any]) -> dict[str, Any]:
+    """Takes out what is for Triton; what is not given is left to its defaults."""
+    values = {field: given.pop(keyword, None) for keyword, field in _SERVING.items()}
+    return {field: value for field, value in values.items() if value is not None}
+
+
+def _triton_target(
+    plan: Path, repository: Path | str | None, serving: dict[str, Any]
+) -> TritonTarget | None:
+    if repository is not None:
+        if "labels" in serving:
+            serving["labels"] = Path(serving["labels"])
+        return TritonTarget(Path(repository), TritonOptions(**{"name": plan.stem, **serving}))
+    if serving:
+        raise UsageError(
+            "The other --triton-… options are for a model repository, and none is given.",
+            "Add --triton-repository DIR.",
+        )
+    return None

@@ -1,0 +1,119 @@
+"""Writes what a build made: plan, manifest and signature, all three or none."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import platform
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import datetime, timezone
+from pathlib import Path
+
+from trtqat.building.options import BuildOptions
+from trtqat.building.source_graph import SourceGraph
+from trtqat.errors import UsageError
+from trtqat.files import write_together
+from trtqat.host.environment import describe_gpu
+from trtqat.io_names import record_of
+from trtqat.plan.manifest import Manifest, ProfileShapes, manifest_path
+from trtqat.plan.signature import signature_path
+from trtqat.tensors import TensorSpec
+
+_LOG = logging.getLogger(__name__)
+
+
+def make_manifest(
+    plan: bytes,
+    source: SourceGraph,
+    options: BuildOptions,
+    *,
+    tensorrt: str,
+    inputs: tuple[TensorSpec, ...],
+    outputs: tuple[TensorSpec, ...],
+    profile: Mapping[str, ProfileShapes],
+    build_seconds: float,
+    device_memory_bytes: int,
+) -> Manifest:
+    """Says of a plan what it was built from, with what, and for what.
+
+    Args:
+        plan: The plan.
+        source: The graph.
+        options: How it was built.
+        tensorrt: Version string of the builder.
+        inputs: Of the network, in the order of the graph.
+        outputs: Of the network, in the order of the graph.
+        profile: Shapes by input.
+        build_seconds: How long TensorRT took.
+        device_memory_bytes: Scratch memory of one execution context.
+    """
+    gpu = describe_gpu()
+    recorded = asdict(options)
+    # The profile's result stands in the manifest's profiles; where it goes is not how it is built.
+    for name in ("profile", "sign", "triton"):
+        del recorded[name]
+    recorded["timing_cache"] = options.timing_cache is not None
+    return Manifest(
+        plan_sha256=hashlib.sha256(plan).hexdigest(),
+        plan_bytes=len(plan),
+        graph=source.path.name,
+        graph_sha256=source.sha256,
+        tensorrt=tensorrt,
+        cuda=gpu.cuda,
+        driver=gpu.driver,
+        gpu=gpu.name,
+        compute_capability=gpu.compute_capability,
+        platform=f"{platform.system()}-{platform.machine()}",
+        inputs=inputs,
+        outputs=outputs,
+        profiles=profile,
+        options=recorded,
+        provenance=source.provenance,
+        io_names=record_of(source.io),
+        build_seconds=round(build_seconds, 3),
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        device_memory_bytes=device_memory_bytes,
+    )
+
+
+def write_plan(
+    output: Path, plan: bytes, manifest: Manifest, signature: bytes | None = None
+) -> None:
+    """Writes a plan with its manifest and, with a key, its signature.
+
+    Of two builds into one file at once the later one wins, with all its files.
+
+    Args:
+        output: The plan file.
+        plan: Its content.
+        manifest: Its manifest.
+        signature: Of the manifest; without one an older signature is removed.
+
+    Raises:
+        UsageError: They cannot be written; what was there before is still there.
+    """
+    files = {
+        output: plan,
+        manifest_path(output): manifest.to_json().encode(),
+        signature_path(output): signature,
+    }
+    try:
+        write_together(files)
+    except UsageError as error:
+        kept = _rescue({path.name: data for path, data in files.items() if data is not None})
+        if kept is None:
+            raise
+        raise UsageError(error.problem, f"The plan is not lost: it lies in '{kept}'.") from error
+
+
+def _rescue(files: Mapping[str, bytes]) -> Path | None:
+    """Keeps what took minutes to build in the temporary directory, if there is room."""
+    try:
+        folder = Path(tempfile.mkdtemp(prefix="trtqat-"))
+        write_together({folder / name: data for name, data in files.items()})
+    except (OSError, UsageError) as error:
+        _LOG.debug("The plan cannot be kept in the temporary directory either: %s", error)
+        return None
+    return folder
