@@ -1,28 +1,156 @@
-"""What the README lists is what there is."""
+"""What the READMEs say is so: links, commands and options, rules, and how long they are."""
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+from typer.core import TyperGroup
 
 import trtqat
+from trtqat.cli.app import app
 from trtqat.graph.lint import RULES
 
-README = (Path(trtqat.__file__).parents[1] / "README.md").read_text()
+ROOT = Path(trtqat.__file__).parents[1]
+PACKAGE = ROOT / "trtqat"
+PAGES = sorted(
+    [
+        *ROOT.glob("*.md"),
+        *PACKAGE.rglob("README.md"),
+        *(ROOT / "scripts").rglob("README.md"),
+        *(ROOT / "tests").rglob("README.md"),
+    ]
+)
+# Options of other programs that the pages name.
+FOREIGN = {
+    "--all",
+    "--backend-config",
+    "--flip",
+    "--gpus",
+    "--model-repository",
+    "--rm",
+    "--useCudaGraph",
+    "--noDataTransfers",
+}
+MOST_BYTES = 9_000
+# Where the figures of the first page's rows stand.
+MEASURED = {
+    "ResNet-50": ("eval-resnet50.json",),
+    "VGG-16 (32²)": ("eval-vgg16.json",),
+    "MobileNetV2": ("graphs.json",),
+    "ViT-S/16": ("layers-vit-int8.json", "layers-vit-fp16.json"),
+}
+
+
+def read(page: Path) -> str:
+    return page.read_text(encoding="utf-8")
+
+
+def links_of(page: Path) -> list[str]:
+    """Relative links, whose text may be code."""
+    text = re.sub(r"```.*?```", "", read(page), flags=re.DOTALL)
+    return re.findall(r"\]\((?!https?:)([^)\s]+)\)", text)
+
+
+def anchors_of(page: Path) -> set[str]:
+    """Anchors of the headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", read(page), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", each.lower()).replace(" ", "-") for each in headings}
+
+
+def options() -> set[str]:
+    """Of all commands."""
+    group = typer.main.get_command(app)
+    assert isinstance(group, TyperGroup)
+    return {
+        option
+        for command in group.commands.values()
+        for parameter in command.params
+        for option in (*parameter.opts, *parameter.secondary_opts)
+    }
+
+
+@pytest.fixture(params=PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def page(request: pytest.FixtureRequest) -> Path:
+    found: Path = request.param
+    return found
+
+
+def test_the_first_page_is_short() -> None:
+    assert len((ROOT / "README.md").read_bytes()) <= MOST_BYTES
+
+
+def compute_times(value: Any, key: str = "") -> Iterator[str]:
+    """Medians of GPU compute times, wherever they stand in a file of results."""
+    if isinstance(value, dict):
+        for name, each in value.items():
+            if name == "compute":
+                yield f"{each['median_ms']:.3f}"
+            elif name not in ("request", "enqueue"):
+                yield from compute_times(each, name)
+    elif isinstance(value, list):
+        for each in value:
+            yield from compute_times(each, key)
+    elif key in ("gpu_ms", "compute_ms"):
+        yield f"{value:.3f}"
+
+
+def test_the_first_page_has_no_figure_of_its_own() -> None:
+    rows = re.findall(
+        r"^\| ([^|]+), \d+ \|([^\n]+)\| H\d00, [\d-]+ \|$",
+        read(ROOT / "README.md"),
+        flags=re.MULTILINE,
+    )
+    assert {model for model, _ in rows} == set(MEASURED)
+    for model, cells in rows:
+        files = [ROOT / "scripts" / "results" / name for name in MEASURED[model]]
+        known = {time for file in files for time in compute_times(json.loads(read(file)))}
+        assert set(re.findall(r"\d+\.\d+", cells)) <= known, model
+
+
+def test_every_room_has_a_door_that_the_map_shows() -> None:
+    rooms = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+    shown = re.findall(r"\]\(trtqat/(\w+)/README\.md\)", read(ROOT / "README.md"))
+    assert rooms == {path.parent.name for path in PACKAGE.glob("*/README.md")}
+    assert rooms <= set(shown)
+
+
+def test_every_relative_link_leads_somewhere(page: Path) -> None:
+    for link in links_of(page):
+        path, _, anchor = link.partition("#")
+        target = page.parent / path if path else page
+        assert target.exists(), link
+        assert target.resolve().is_relative_to(ROOT.resolve()), link
+        if anchor:
+            assert anchor in anchors_of(target), link
+
+
+def test_the_first_page_has_links() -> None:
+    assert len(links_of(ROOT / "README.md")) > 10
+
+
+def test_every_option_that_is_named_exists(page: Path) -> None:
+    known = options() | {"--help"}
+    scripts = {
+        option
+        for script in (ROOT / "scripts").rglob("*.py")
+        for option in re.findall(r"\"(--[a-z][a-z-]*)\"", script.read_text(encoding="utf-8"))
+    }
+    named = set(re.findall(r"(?<![\w-])--[A-Za-z][\w-]*", read(page)))
+    assert named <= known | scripts | FOREIGN, named - known - scripts - FOREIGN
 
 
 def test_every_lint_rule_is_listed() -> None:
-    table = README[README.index("| costs | rules |") :]
-    table = table[: table.index("\n\n")]
-    assert sorted(re.findall(r"`([a-z0-9-]+)`", table)) == sorted(r.identifier for r in RULES)
-    notes = re.findall(r"`([a-z0-9-]+)` \(note\)", table)
-    assert set(notes) == {rule.identifier for rule in RULES if rule.severity == "note"}
-
-
-def test_every_path_that_it_names_exists() -> None:
-    root = Path(trtqat.__file__).parents[1]
-    links = re.findall(r"\]\((?!https?:)([^)#]+)\)", README)
-    assert links
-    # The map's second and third links of a row are relative to the first.
-    for link in links:
-        assert (root / link).exists(), link
+    rows = re.findall(
+        r"^\| `([a-z0-9-]+)` \| (refusal|accuracy|speed)( \(note\))? \|",
+        read(PACKAGE / "graph" / "lint" / "README.md"),
+        flags=re.MULTILINE,
+    )
+    assert sorted(rows) == sorted(
+        (rule.identifier, rule.cost, " (note)" if rule.severity == "note" else "") for rule in RULES
+    )
