@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Literal
 
 from trtqat.errors import MissingError, PlanError
-from trtqat.host.compatibility import version_tuple
 from trtqat.host.description import Host
 from trtqat.host.flavours import Flavour, TensorRTFlavour, choose_flavour
+from trtqat.host.version_rules import version_tuple
 from trtqat.plan.header import PlanHeader, read_plan
 from trtqat.plan.manifest import Manifest, check_plan
 from trtqat.plan.signature import read_public_key

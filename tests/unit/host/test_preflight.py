@@ -12,11 +12,11 @@ import pytest
 
 from tests.support.plans import make_manifest, make_plan
 from trtqat.errors import MissingError, PlanError
-from trtqat.host.compatibility import version_tuple, why_not
 from trtqat.host.description import Host, HostGpu, describe_host, parse_gpus
 from trtqat.host.flavours import TensorRTFlavour
 from trtqat.host.host_checks import check_host
 from trtqat.host.preflight import Check, Preflight, preflight
+from trtqat.host.version_rules import version_tuple, why_not
 from trtqat.plan.header import PlanHeader
 from trtqat.plan.manifest import manifest_path
 
