@@ -120,5 +120,5 @@ def _is_current(
         found.graph_sha256 == sha256
         and found.profiles == manifest.profiles
         and all(getattr(found, name) == value for name, value in here.items())
-        and all(found.options.get(name) == getattr(options, name) for name in SHARED)
+        and all(getattr(found.options, name) == getattr(options, name) for name in SHARED)
     )

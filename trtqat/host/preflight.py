@@ -177,7 +177,7 @@ def _tensorrt(
 
 
 def _lean_excluded(manifest: Manifest | None) -> bool:
-    return manifest is not None and bool(manifest.options.get("exclude_lean_runtime"))
+    return manifest is not None and manifest.options.exclude_lean_runtime
 
 
 def _code(manifest: Manifest | None, allowed: bool | None) -> Check:
@@ -242,7 +242,7 @@ def _gpu(manifest: Manifest | None, host: Host) -> Check:
     if manifest is None or not manifest.compute_capability:
         return Check("GPU", "unknown", f"{gpu.name}; for which GPU the plan is, it does not tell.")
     capability = manifest.compute_capability
-    level = str(manifest.options.get("hardware_compatibility", "none"))
+    level = manifest.options.hardware_compatibility
     built = f"{manifest.gpu} ({capability})"
     here = f"{gpu.name} ({gpu.compute_capability})"
     fits = gpu.compute_capability == capability

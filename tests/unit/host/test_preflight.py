@@ -18,7 +18,7 @@ from trtqat.host.host_checks import check_host
 from trtqat.host.preflight import Check, Preflight, preflight
 from trtqat.host.version_rules import version_tuple, why_not
 from trtqat.plan.header import PlanHeader
-from trtqat.plan.manifest import manifest_path
+from trtqat.plan.manifest import RecordedOptions, manifest_path
 
 H200 = HostGpu("NVIDIA H200", "9.0", 140 * 2**30, 100 * 2**30)
 FULL = TensorRTFlavour("full", "tensorrt", "8.6.0", "")
@@ -152,7 +152,7 @@ def test_other_hosts(
     ],
 )
 def test_hardware_compatibility(level: str, capability: str, status: str, tmp_path: Path) -> None:
-    path = write(tmp_path, options={"hardware_compatibility": level}, **GPU)
+    path = write(tmp_path, options=RecordedOptions(hardware_compatibility=level), **GPU)
     gpu = HostGpu("NVIDIA Other", capability, 2**34, 2**34)
     found = preflight(path, dataclasses.replace(HOST, gpus=(gpu,)))
     assert finding(found, "GPU").status == status
@@ -252,7 +252,7 @@ def test_this_host_is_described() -> None:
 def test_permission_for_code(
     allowed: bool | None, excluded: bool, status: str, tmp_path: Path
 ) -> None:
-    options = {"exclude_lean_runtime": excluded}
+    options = RecordedOptions(exclude_lean_runtime=excluded)
     path = write(tmp_path, kind=2, platform="Linux-x86_64", options=options, **GPU)
     found = preflight(path, HOST, allow_engine_code=allowed)
     assert statuses(found)["trust"] == status
@@ -293,7 +293,7 @@ def test_what_an_engine_does_with_the_checks(
 
 
 def test_the_manifest_tells_that_the_lean_runtime_is_left_out(tmp_path: Path) -> None:
-    options = {"version_compatible": True, "exclude_lean_runtime": True}
+    options = RecordedOptions(version_compatible=True, exclude_lean_runtime=True)
     path = write(tmp_path, platform="Linux-x86_64", options=options, **GPU)
     lean_8 = dataclasses.replace(LEAN_10, version="8.6.0")
     host = dataclasses.replace(HOST, tensorrt=(LEAN_10, lean_8))
