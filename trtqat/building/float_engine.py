@@ -14,7 +14,7 @@ from trtqat.building.options import SHARED, BuildOptions, options_again
 from trtqat.errors import PlanError, UsageError
 from trtqat.files import read_input
 from trtqat.graph_file.hashing import graph_sha256
-from trtqat.host.environment import describe_gpu
+from trtqat.host.gpu import describe_gpu
 from trtqat.host.tensorrt_library import load_tensorrt
 from trtqat.plan.manifest import Manifest, check_plan, read_manifest
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import platform
 import tempfile
 from collections.abc import Mapping
 from datetime import datetime, timezone
@@ -14,7 +13,8 @@ from trtqat.building.network import GraphFile
 from trtqat.building.options import BuildOptions
 from trtqat.errors import UsageError
 from trtqat.files import write_together
-from trtqat.host.environment import describe_gpu
+from trtqat.host.gpu import describe_gpu
+from trtqat.host.system import platform_name
 from trtqat.io_names import record_of
 from trtqat.plan.manifest import Manifest, ProfileShapes, RecordedOptions, manifest_path
 from trtqat.plan.signature import signature_path
@@ -59,7 +59,7 @@ def make_manifest(
         driver=gpu.driver,
         gpu=gpu.name,
         compute_capability=gpu.compute_capability,
-        platform=f"{platform.system()}-{platform.machine()}",
+        platform=platform_name(),
         inputs=inputs,
         outputs=outputs,
         profiles=profile,

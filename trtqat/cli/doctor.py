@@ -46,7 +46,7 @@ def doctor(
         from trtqat.host.host_checks import check_host
         from trtqat.host.preflight import preflight
 
-        host = describe_host(with_cuda=True)
+        host = describe_host()
         if plan is not None:
             found = preflight(plan, host, trust=trust, flavour=runtime.value if runtime else None)
             checks, code = found.checks, found.exit_code

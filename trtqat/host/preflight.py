@@ -135,6 +135,7 @@ def preflight(
     )
 
 
+_NO_DRIVER = "There is no driver here."
 _WITH_MANIFEST = Check("manifest", "passed", "The plan's SHA-256 is the recorded one.")
 _WITHOUT_MANIFEST = Check(
     "manifest",
@@ -218,7 +219,8 @@ def check_manifest(manifest: Manifest | None, host: Host) -> Iterator[Check]:
     yield _gpu(manifest, host)
     driver = manifest.driver if manifest else ""
     if not host.gpus or not driver or not host.driver:
-        yield Check("driver", "unknown", unknown if not driver else "There is no driver here.")
+        here = "NVIDIA's driver does not tell its version." if host.gpus else _NO_DRIVER
+        yield Check("driver", "unknown", here if driver else unknown)
     elif version_tuple(host.driver) >= version_tuple(driver):
         yield Check("driver", "passed", f"{host.driver}; built with {driver}.")
     else:
@@ -270,9 +272,10 @@ def _gpu(manifest: Manifest | None, host: Host) -> Check:
 
 
 def _memory(plan_bytes: int, manifest: Manifest | None, host: Host) -> Check:
-    if not host.gpus or not host.gpus[0].memory_bytes:
-        return Check("memory", "unknown", "There is no GPU to ask.")
-    free = host.gpus[0].free_bytes
+    free = host.gpus[0].free_bytes if host.gpus else None
+    if free is None:
+        what = "This GPU does not tell its free memory." if host.gpus else "There is no GPU to ask."
+        return Check("memory", "unknown", what)
     scratch = (manifest.device_memory_bytes if manifest else None) or 0
     needed = plan_bytes + scratch
     what = "weights and one execution context" if scratch else "the weights alone"

@@ -16,7 +16,7 @@ from trtqat.building.options import SHARED, BuildOptions
 from trtqat.errors import UsageError
 from trtqat.exporting.pipeline import ExportOptions, export_onnx
 from trtqat.files import sha256_of
-from trtqat.host.environment import Gpu
+from trtqat.host.gpu import Gpu
 from trtqat.plan.manifest import ProfileShapes, RecordedOptions, manifest_path
 
 SHAPES = ProfileShapes((1, 3, 16, 16), (4, 3, 16, 16), (8, 3, 16, 16))

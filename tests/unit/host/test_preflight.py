@@ -12,15 +12,18 @@ import pytest
 
 from tests.support.plans import make_manifest, make_plan
 from trtqat.errors import MissingError, PlanError
-from trtqat.host.description import Host, HostGpu, describe_host, parse_gpus
+from trtqat.host.description import Host, describe_host
 from trtqat.host.flavours import TensorRTFlavour
+from trtqat.host.gpu import Gpu
 from trtqat.host.host_checks import check_host
 from trtqat.host.preflight import Check, Preflight, preflight
 from trtqat.host.version_rules import version_tuple, why_not
 from trtqat.plan.header import PlanHeader
 from trtqat.plan.manifest import RecordedOptions, manifest_path
 
-H200 = HostGpu("NVIDIA H200", "9.0", 140 * 2**30, 100 * 2**30)
+H200 = Gpu(
+    "NVIDIA H200", "9.0", "580.1.4", "13.0", memory_bytes=140 * 2**30, free_bytes=100 * 2**30
+)
 FULL = TensorRTFlavour("full", "tensorrt", "8.6.0", "")
 LEAN_10 = TensorRTFlavour("lean", "tensorrt_lean", "10.16.1", "")
 LEAN_11 = TensorRTFlavour("lean", "tensorrt_lean", "11.4.0.106", "")
@@ -153,7 +156,7 @@ def test_other_hosts(
 )
 def test_hardware_compatibility(level: str, capability: str, status: str, tmp_path: Path) -> None:
     path = write(tmp_path, options=RecordedOptions(hardware_compatibility=level), **GPU)
-    gpu = HostGpu("NVIDIA Other", capability, 2**34, 2**34)
+    gpu = dataclasses.replace(H200, name="NVIDIA Other", compute_capability=capability)
     found = preflight(path, dataclasses.replace(HOST, gpus=(gpu,)))
     assert finding(found, "GPU").status == status
 
@@ -215,15 +218,6 @@ def test_wrong_manifests(plan: Path) -> None:
         assert statuses(preflight(plan, HOST))["manifest"] == "failed"
     beside.write_text(json.dumps({**fields, "of_a_later_version": 1}))
     assert statuses(preflight(plan, HOST))["manifest"] == "passed"
-
-
-def test_nvidia_smi() -> None:
-    driver, gpus, problem = parse_gpus("NVIDIA H200, 9.0, 580.1.4, 143771, 143000\n\n")
-    assert (driver, problem) == ("580.1.4", "")
-    assert gpus == (HostGpu("NVIDIA H200", "9.0", 143771 * 2**20, 143000 * 2**20),)
-    # A GPU that is cut into instances has no memory of its own to report.
-    assert parse_gpus("NVIDIA A100, 8.0, 580.1.4, [N/A], [N/A]")[1][0].free_bytes == 0
-    assert parse_gpus("No devices were found")[1:] == ((), "nvidia-smi lists no GPU")
 
 
 def test_this_host_is_described() -> None:
@@ -329,3 +323,14 @@ def test_hidden_gpus_are_none(visible: str, monkeypatch: pytest.MonkeyPatch) -> 
     host = describe_host()
     assert host.gpus == ()
     assert "CUDA_VISIBLE_DEVICES" in host.gpu_problem
+
+
+def test_a_gpu_that_keeps_its_memory_to_itself(plan: Path) -> None:
+    gpu = dataclasses.replace(H200, memory_bytes=None, free_bytes=None)
+    host = dataclasses.replace(HOST, gpus=(gpu,), driver="")
+    found = preflight(plan, host)
+    assert statuses(found)["memory"] == statuses(found)["driver"] == "unknown"
+    assert finding(found, "memory").finding == "This GPU does not tell its free memory."
+    checks = {check.name: check.finding for check in check_host(host)}
+    assert checks["GPU"] == "NVIDIA H200 (9.0)."
+    assert checks["driver"] == "unknown, CUDA up to 13.0."
