@@ -65,8 +65,6 @@ def doctor(
             for check in checks:
                 if quiet and check.status == "passed":
                     continue
-                say(f"{check.status:8} {check.name:12} {check.finding}")
-                if check.remedy:
-                    say(f"{'':21} {check.remedy}")
+                say(str(check))
         if code:
             raise typer.Exit(code)

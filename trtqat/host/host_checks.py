@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from trtqat.extras import install
+from trtqat.host.check import Check
 from trtqat.host.description import Host
 from trtqat.host.gpu import UNKNOWN, Gpu
-from trtqat.host.preflight import Check
 
 # Package, what needs it, and the extra that brings it.
 _NEEDED = (

@@ -12,11 +12,12 @@ import pytest
 
 from tests.support.plans import make_manifest, make_plan
 from trtqat.errors import MissingError, PlanError
+from trtqat.host.check import Check
 from trtqat.host.description import Host, describe_host
 from trtqat.host.flavours import TensorRTFlavour
 from trtqat.host.gpu import Gpu
 from trtqat.host.host_checks import check_host
-from trtqat.host.preflight import Check, Preflight, preflight
+from trtqat.host.preflight import Preflight, preflight
 from trtqat.host.version_rules import version_tuple, why_not
 from trtqat.plan.header import PlanHeader
 from trtqat.plan.manifest import RecordedOptions, manifest_path
@@ -323,6 +324,21 @@ def test_hidden_gpus_are_none(visible: str, monkeypatch: pytest.MonkeyPatch) -> 
     host = describe_host()
     assert host.gpus == ()
     assert "CUDA_VISIBLE_DEVICES" in host.gpu_problem
+
+
+def test_it_is_printed_a_line_for_each_check(plan: Path) -> None:
+    found = preflight(str(plan), dataclasses.replace(HOST, gpus=(), gpu_problem="no driver"))
+    lines = str(found).splitlines()
+    assert lines[0] == "passed   plan         0.0 MB, plain, TensorRT 8.6.0."
+    at = lines.index("missing  GPU          There is none here: no driver.")
+    assert lines[at + 1].split() == finding(found, "GPU").remedy.split()
+    # The plan itself is nothing to print.
+    assert "weightsweights" not in repr(found)
+
+
+def test_without_a_host_it_looks_at_this_one(plan: Path) -> None:
+    found, here = preflight(plan), describe_host()
+    assert statuses(found) == statuses(preflight(plan, here))
 
 
 def test_a_gpu_that_keeps_its_memory_to_itself(plan: Path) -> None:
