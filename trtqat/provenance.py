@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import logging
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -11,6 +12,8 @@ from typing import Any
 
 from trtqat.io_names import NameRecord
 from trtqat.typed_json import Unbounded, parse_json, read_as
+
+_LOG = logging.getLogger(__name__)
 
 # Under this key of an ONNX file's metadata the export records where the graph comes from.
 METADATA_KEY = "trtqat"
@@ -101,7 +104,8 @@ def read_provenance(text: str) -> Provenance:
         # The SQNR of what is bit-identical is infinite.
         data = text.encode("utf-8", "surrogatepass")
         recorded = parse_json(data, with_nan=True, foreign=True)
-    except ValueError:
+    except ValueError as error:
+        _LOG.debug("The metadata are not of trtqat export: %s.", error)
         return Provenance()
     return provenance_of(recorded) if isinstance(recorded, dict) else Provenance()
 
