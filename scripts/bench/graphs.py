@@ -39,7 +39,7 @@ from trtqat.exporting.pipeline import export_onnx
 from trtqat.graph.passes.improve import ImproveOptions
 from trtqat.graph.passes.remove_quantization import remove_quantization
 from trtqat.graph_file.reading import read_model
-from trtqat.host.environment import describe_gpu
+from trtqat.host.gpu import describe_gpu
 from trtqat.runtime.engine import Engine
 from trtqat.tensors import TensorSpec
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import onnx_ir as ir
 
@@ -22,14 +20,14 @@ from trtqat.graph.passes.fold_weight_moves import FoldedMoves
 from trtqat.graph.passes.improve import Improvements
 from trtqat.graph_file.names import io_names_of
 from trtqat.graph_file.serialized import files_of, is_large, serialized
-from trtqat.io_names import IO_NAMES, record_of
-from trtqat.provenance import METADATA_KEY, QUANTIZED_INPUTS
+from trtqat.io_names import record_of
+from trtqat.provenance import METADATA_KEY, Provenance
 
 
 def finish(
     model: ir.Model,
     output: Path,
-    provenance: Mapping[str, Any],
+    provenance: Provenance,
     *,
     start: float,
     exporter: str,
@@ -71,15 +69,15 @@ def finish(
     names = io_names_of(model)
     if returned:
         names = replace(names, returned=tuple(returned))
-    record = {
-        "version": trtqat.__version__,
-        **provenance,
-        "qdq_pairs": summary.pairs,
-        "int8_share": summary.int8_share,
-        IO_NAMES: asdict(record_of(names)),
-        "verification": asdict(verification),
-    }
-    model.metadata_props[METADATA_KEY] = json.dumps(record, sort_keys=True)
+    record = replace(
+        provenance,
+        version=provenance.version or trtqat.__version__,
+        qdq_pairs=summary.pairs,
+        int8_share=summary.int8_share,
+        io_names=record_of(names),
+        verification=asdict(verification),
+    )
+    model.metadata_props[METADATA_KEY] = record.to_json()
     size_bytes = _write(model, output)
     return ExportResult(
         path=output,
@@ -90,7 +88,7 @@ def finish(
         pairs=pairs,
         improvements=improvements,
         half=half,
-        quantized_inputs=provenance.get(QUANTIZED_INPUTS, {}),
+        quantized_inputs=provenance.quantized_inputs or {},
         summary=summary,
         findings=findings,
         verification=verification,

@@ -36,6 +36,7 @@ from trtqat.graph.passes.standard_pairs import standardize_pairs
 from trtqat.graph_file.hashing import graph_sha256
 from trtqat.graph_file.reading import external_files, read_model
 from trtqat.graph_file.serialized import serialize, temporary_graphs, weights_beside
+from trtqat.provenance import Provenance
 from trtqat.tensors import DYNAMIC, Array, TensorSpec, specs_by_name
 
 _BATCH_SIZES = (2, 1, 3)
@@ -99,16 +100,16 @@ def improve_onnx(source: Path | str, output: Path | str, options: ExportOptions)
         tolerance=FP32,
     )
     model, half = in_precision(model, options, batches)
-    recorded = with_quantized_inputs(model, options, batches, codes)
+    scales = with_quantized_inputs(model, options, batches, codes)
     return finish(
         model,
         output,
-        {
-            "source": source.name,
-            "source_sha256": graph_sha256(source),
-            "exporter": "ONNX file",
-            **recorded,
-        },
+        Provenance(
+            source=source.name,
+            source_sha256=graph_sha256(source),
+            exporter="ONNX file",
+            quantized_inputs=scales or None,
+        ),
         start=start,
         exporter="passes of trtqat from an ONNX file",
         quantizers=pairs,

@@ -21,6 +21,7 @@ from trtqat.exporting.checkpoint import load_state
 from trtqat.exporting.program import load_program, program_module
 from trtqat.files import sha256_of
 from trtqat.pointers import is_pointer, load_pointer
+from trtqat.provenance import Provenance
 from trtqat.quant.silence import quiet_toolkit
 from trtqat.user_code import returned, user_code
 
@@ -56,20 +57,18 @@ class ModelSource:
                     "Give the checkpoint, too, or leave out --ema and --no-ema.",
                 )
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> Provenance:
         """What the exported graph records of its source: names and hashes, no host paths."""
         pointer = Path(self.pointer)
-        described: dict[str, Any] = {"source": pointer.name}
-        if self.factory_args:
-            described["factory_args"] = dict(self.factory_args)
-        if pointer.is_file():
-            described["source_sha256"] = sha256_of(pointer)
-        if self.checkpoint is not None:
-            described["checkpoint"] = Path(self.checkpoint).name
-            described["checkpoint_sha256"] = sha256_of(Path(self.checkpoint))
-        if self.ema is not None:
-            described["ema"] = self.ema
-        return described
+        checkpoint = None if self.checkpoint is None else Path(self.checkpoint)
+        return Provenance(
+            source=pointer.name,
+            source_sha256=sha256_of(pointer) if pointer.is_file() else None,
+            factory_args=dict(self.factory_args) or None,
+            checkpoint=checkpoint.name if checkpoint else None,
+            checkpoint_sha256=sha256_of(checkpoint) if checkpoint else None,
+            ema=self.ema,
+        )
 
 
 def load_model(source: ModelSource | str | Path, *, device: str = "cpu") -> torch.nn.Module:

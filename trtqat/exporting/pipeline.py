@@ -12,8 +12,8 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import onnx_ir as ir
 import torch
@@ -50,7 +50,7 @@ from trtqat.graph.passes.expand_fake_quantize import ExpandedPairs
 from trtqat.graph.passes.improve import improve
 from trtqat.graph.passes.name_outputs import name_outputs
 from trtqat.graph_file.serialized import serialize, temporary_graphs
-from trtqat.provenance import QUANTIZERS
+from trtqat.provenance import Provenance
 from trtqat.quant.absence import check_has_active, check_not_converted
 from trtqat.quant.module_by_module import module_by_module
 from trtqat.quant.quantizers import Quantizer, quantizers_of, read_quantizers, replaced_quantizers
@@ -73,7 +73,7 @@ def export_onnx(
     output: Path | str,
     options: ExportOptions,
     *,
-    provenance: Mapping[str, Any] | None = None,
+    provenance: Provenance | None = None,
 ) -> ExportResult:
     """Exports a fake-quantized model as ONNX with explicit Q/DQ.
 
@@ -136,11 +136,16 @@ def export_onnx(
     fixed = examples[0].batch_size if options.static_batch else None
     batches += in_batches(samples, fixed)
     traced, half = in_precision(traced, options, batches)
-    recorded = with_quantized_inputs(traced, options, batches)
+    scales = with_quantized_inputs(traced, options, batches)
     return finish(
         traced,
         output,
-        {**(provenance or {}), "exporter": exporter, QUANTIZERS: list(pairs.uses), **recorded},
+        replace(
+            provenance or Provenance(),
+            exporter=exporter,
+            quantizers=tuple(pairs.uses),
+            quantized_inputs=scales or None,
+        ),
         start=start,
         exporter=exporter,
         quantizers=len(active) or pairs.count,

@@ -87,7 +87,7 @@ def make_signature(manifest: bytes, key: Ed25519PrivateKey) -> bytes:
 
     Args:
         manifest: Content of the manifest file.
-        key: See ``read_private_key``.
+        key: To sign with, as ``read_private_key`` returns it.
     """
     return base64.b64encode(key.sign(manifest)) + b"\n"
 
@@ -98,7 +98,7 @@ def check_signature(plan: Path, manifest: bytes, key: Ed25519PublicKey) -> None:
     Args:
         plan: The plan file, beside which the signature lies.
         manifest: Content of its manifest, as it was read.
-        key: See ``read_public_key``.
+        key: To trust, as ``read_public_key`` returns it.
 
     Raises:
         PlanError: There is no signature, or it is of another manifest or key.

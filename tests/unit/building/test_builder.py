@@ -21,7 +21,7 @@ from trtqat.building.options import BuildOptions
 from trtqat.errors import BuildError, UsageError
 from trtqat.exporting.pipeline import ExportOptions, export_onnx
 from trtqat.files import sha256_of
-from trtqat.host.environment import Gpu
+from trtqat.host.gpu import Gpu
 from trtqat.host.tensorrt_library import Messages
 from trtqat.plan.manifest import ProfileShapes, read_manifest
 from trtqat.plan.signature import signature_path
