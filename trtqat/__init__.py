@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from trtqat.evaluation.report import Report
     from trtqat.evaluation.timing import LatencyOptions
     from trtqat.exporting.checkpoint import load_state
+    from trtqat.exporting.export import export
     from trtqat.exporting.loading import load_model
     from trtqat.exporting.pipeline import ExportOptions, ExportResult, export_onnx
     from trtqat.exporting.source import ModelSource
@@ -63,6 +64,7 @@ __all__ = [
     "TrtqatError",
     "build",
     "evaluate",
+    "export",
     "export_onnx",
     "load_model",
     "load_state",
@@ -85,6 +87,7 @@ _HOMES = {
     "TrtqatError": "trtqat.errors",
     "build": "trtqat.building.builder",
     "evaluate": "trtqat.evaluation.evaluate",
+    "export": "trtqat.exporting.export",
     "export_onnx": "trtqat.exporting.pipeline",
     "load_model": "trtqat.exporting.loading",
     "load_state": "trtqat.exporting.checkpoint",
