@@ -8,8 +8,10 @@ import onnx_ir as ir
 
 from trtqat.errors import UsageError
 from trtqat.exporting.options import ExportOptions, HalfResult
-from trtqat.exporting.verification.agreement import verify_agreement
+from trtqat.exporting.verification.pieces import FP16
 from trtqat.exporting.verification.ranges import measure_with_ranges
+from trtqat.exporting.verification.reference import OF_HALF, GraphReference
+from trtqat.exporting.verification.verify import verify
 from trtqat.graph.half.derive import derive_half
 from trtqat.graph.passes.raise_opset import HALF_OPSET, newest_opset, raise_opset
 from trtqat.graph_file.serialized import serialize
@@ -59,5 +61,10 @@ def in_precision(
     full = serialize(model)
     half = model.clone()
     report = derive_half(half, measure_with_ranges(full, batches))
-    agreement = verify_agreement(full, serialize(half), batches, min_sqnr_db=options.min_sqnr_db)
-    return half, HalfResult(report, agreement)
+    verification = verify(
+        serialize(half),
+        GraphReference(full, batches, OF_HALF),
+        tolerance=FP16,
+        min_sqnr_db=options.min_sqnr_db,
+    )
+    return half, HalfResult(report, verification)

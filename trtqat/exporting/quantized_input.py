@@ -14,7 +14,6 @@ from trtqat.graph.passes.quantized_inputs import recorded_scales, take_codes
 from trtqat.graph.repair.move_pairs import move_pairs
 from trtqat.graph_file.serialized import serialize
 from trtqat.numerics import quantize
-from trtqat.provenance import QUANTIZED_INPUTS
 from trtqat.runtime.onnx_model import OnnxModel
 from trtqat.tensors import Arrays
 
@@ -52,8 +51,8 @@ def with_quantized_inputs(
     model: ir.Model,
     options: ExportOptions,
     batches: Sequence[Arrays],
-    codes: Mapping[str, float] | None = None,
-) -> dict[str, dict[str, float]]:
+    codes: Mapping[str, float],
+) -> dict[str, float]:
     """Changes a verified graph, if that was asked for, and compares it with what it was.
 
     Args:
@@ -63,16 +62,14 @@ def with_quantized_inputs(
         codes: Scale by input of those that take codes already.
 
     Returns:
-        What is recorded in the file: scale by input, under ``QUANTIZED_INPUTS``; empty if there
-        is none.
+        Scale by input of those that take codes now; empty if none does.
 
     Raises:
         GraphError: No input can be INT8.
         ExportError: The changed graph computes something else.
     """
-    codes = dict(codes or {})
     if not options.quantized_input:
-        return {QUANTIZED_INPUTS: codes} if codes else {}
+        return dict(codes)
     before = OnnxModel(serialize(model), as_written=True)
     for repair in move_pairs(model, to_inputs=True):
         _LOG.info(repair.what)
@@ -101,4 +98,4 @@ def with_quantized_inputs(
                 )
     before.close()
     after.close()
-    return {QUANTIZED_INPUTS: {**codes, **scales}}
+    return {**codes, **scales}

@@ -93,7 +93,7 @@ def quantizers_of(model: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Module
 
 @contextlib.contextmanager
 def replaced_quantizers(
-    model: torch.nn.Module, quantizers: dict[str, Quantizer | None]
+    model: torch.nn.Module, quantizers: Mapping[str, Quantizer | None]
 ) -> Iterator[dict[str, FakeQuantize]]:
     """Makes a ``FakeQuantize`` of every quantizer, and the original again at exit.
 

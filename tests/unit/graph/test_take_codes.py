@@ -221,13 +221,13 @@ def test_inputs_one_after_the_other(tmp_path: Path) -> None:
     batch = {spec.name: x.numpy() for spec, x in zip(example.inputs, example.batch(2), strict=True)}
     options = ExportOptions((), quantized_input=True)
     model = read_model(path)
-    found = with_quantized_inputs(model, options, [batch], {"earlier": 0.5})["quantized_inputs"]
+    found = with_quantized_inputs(model, options, [batch], {"earlier": 0.5})
     assert found.keys() == {"earlier", *batch}
     codes = quantize_inputs(batch, found)
     again = with_quantized_inputs(model, options, [codes], found)
-    assert again == {"quantized_inputs": found}
+    assert again == found
     with pytest.raises(GraphError, match="No input can be taken as INT8 codes"):
-        with_quantized_inputs(model, options, [codes])
+        with_quantized_inputs(model, options, [codes], {})
 
 
 @pytest.mark.parametrize("again", [True, False])

@@ -111,7 +111,7 @@ def test_nothing_is_left_after_a_failure(
         assert list(temporary.iterdir())
         raise ExportError("It differs.")
 
-    monkeypatch.setattr("trtqat.exporting.from_onnx.verify_agreement", fails)
+    monkeypatch.setattr("trtqat.exporting.from_onnx.verify", fails)
     with pytest.raises(ExportError):
         improve_onnx(source(tmp_path), tmp_path / "out.onnx", ExportOptions(()))
     assert not list(temporary.iterdir())
