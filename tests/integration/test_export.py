@@ -16,7 +16,7 @@ from torch import nn
 from tests.support.models import EXAMPLES, Residual, quantizer
 from tests.support.toolkits import modelopt
 from trtqat.errors import ExportError, QuantizerError, SourceError
-from trtqat.exporting import canonical_graph
+from trtqat.exporting import traced_graph
 from trtqat.exporting.options import Exporter, ExportOptions
 from trtqat.exporting.pipeline import export_onnx
 from trtqat.graph.passes.improve import ImproveOptions
@@ -183,7 +183,7 @@ def test_wrong_graph_is_not_written_and_the_place_is_named(
         scale.const_value = ir.tensor(wrong, name=scale.name)
         return made, pairs
 
-    monkeypatch.setattr(canonical_graph, "canonicalize", spoil)
+    monkeypatch.setattr(traced_graph, "canonicalize", spoil)
     model = EXAMPLES["residual"].qat()
     place = "'/conv2/_input_quantizer/QuantizeLinear' quantizes otherwise"
     with pytest.raises(ExportError, match=place):

@@ -17,7 +17,6 @@ import torch
 from trtqat.errors import SourceError
 from trtqat.exporting.batch_dimension import check_batch_first
 from trtqat.exporting.batches import in_batches, read_samples
-from trtqat.exporting.canonical_graph import canonical_graph
 from trtqat.exporting.check_model import check_finite_parameters, check_float32, check_layers
 from trtqat.exporting.check_pairs import check_pairs
 from trtqat.exporting.find_quantizers import find_quantizers
@@ -25,6 +24,7 @@ from trtqat.exporting.finishing import VerifiedGraph, check_can_finish, finish
 from trtqat.exporting.model_reference import ModelReference, batches_of_model, run_quantized
 from trtqat.exporting.options import ExportOptions, ExportResult
 from trtqat.exporting.samples import as_tensors, notes_on_outputs, order_inputs
+from trtqat.exporting.traced_graph import traced_graph
 from trtqat.exporting.verification.verify import verify
 from trtqat.graph.passes.improve import improve
 from trtqat.graph_file.serialized import serialize, temporary_graphs
@@ -93,7 +93,7 @@ def _trace_and_verify(
     batches, notes = batches_of_model(model, inputs, found, samples, options)
     examples, uses = run_quantized(model, found, batches)
     with replaced_quantizers(model, found.all) as stand_ins:
-        graph, exporter, pairs = canonical_graph(model, examples, options)
+        graph, exporter, pairs = traced_graph(model, examples, options)
         notes += [
             *found.notes,
             *pairs.notes,

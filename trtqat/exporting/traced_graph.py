@@ -20,7 +20,7 @@ from trtqat.graph.passes.name_outputs import name_outputs
 _LOG = logging.getLogger(__name__)
 
 
-def canonical_graph(
+def traced_graph(
     model: torch.nn.Module, examples: Sequence[Example], options: ExportOptions
 ) -> tuple[ir.Model, str, ExpandedPairs]:
     """Traces a model by the first exporter whose graph the canonical form can be made of.
