@@ -16,7 +16,7 @@ from trtqat.tensors import DYNAMIC, TensorSpec
 
 if TYPE_CHECKING:
     from trtqat.quant.quantizers import Quantizer
-    from trtqat.runtime.pytorch import Precision, PyTorchModel
+    from trtqat.runtime.pytorch import PyTorchModel, PyTorchPrecision
 
 
 def open_model(
@@ -101,7 +101,7 @@ def open_pytorch(
     model: Model,
     *,
     name: str = "PyTorch",
-    precision: Precision = "fp32",
+    precision: PyTorchPrecision = "fp32",
     compiled: bool = False,
     cuda_graph: bool = True,
     has_quantizers: bool = False,

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from trtqat.checks import check_kind
 from trtqat.errors import UsageError
 from trtqat.exporting.source import ModelSource
 from trtqat.extras import require
 from trtqat.files import is_onnx
-from trtqat.tensors import TensorSpec, parse_tensor_spec
+from trtqat.tensors import Precision, TensorSpec, parse_tensor_spec
 
 if TYPE_CHECKING:
     import torch
@@ -38,7 +38,7 @@ def export(
     exporter: Exporter = "auto",
     static_batch: bool = False,
     improve: ImproveOptions | None = None,
-    precision: Literal["fp32", "fp16"] = "fp32",
+    precision: Precision = "fp32",
     quantized_input: bool = False,
     min_sqnr_db: float = 20.0,
     data: str | None = None,
@@ -112,7 +112,7 @@ def export(
     return _export_model(source, output, options)
 
 
-def _opset(precision: str) -> int:
+def _opset(precision: Precision) -> int:
     return _HALF_OPSET if precision == "fp16" else _FLOAT_OPSET
 
 

@@ -15,7 +15,7 @@ from trtqat.graph.lenses.macs import GraphSummary
 from trtqat.graph.lint.finding import Finding
 from trtqat.graph.passes.fold_batch_norm import FoldedBatchNorms
 from trtqat.graph.passes.improve import Improvements, ImproveOptions
-from trtqat.tensors import TensorSpec
+from trtqat.tensors import Precision, TensorSpec
 
 Exporter = Literal["auto", "dynamo", "torchscript"]
 
@@ -44,7 +44,7 @@ class ExportOptions:
     exporter: Exporter = "auto"
     static_batch: bool = False
     improve: ImproveOptions = field(default_factory=ImproveOptions)
-    precision: Literal["fp32", "fp16"] = "fp32"
+    precision: Precision = "fp32"
     quantized_input: bool = False
     min_sqnr_db: float = MIN_SQNR_DB
     data: str | None = None

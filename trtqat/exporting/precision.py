@@ -15,13 +15,13 @@ from trtqat.exporting.verification.verify import verify
 from trtqat.graph.half.derive import derive_half
 from trtqat.graph.passes.raise_opset import HALF_OPSET, newest_opset, raise_opset
 from trtqat.graph_file.serialized import serialize
-from trtqat.tensors import Arrays
+from trtqat.tensors import Arrays, Precision
 
 # Every onnx and ONNX Runtime that the extras allow writes and runs this one.
 _SURE_OPSET = 19
 
 
-def check_opset(opset: int, precision: str) -> None:
+def check_opset(opset: int, precision: Precision) -> None:
     """Finds out before anything is computed whether an opset can be written.
 
     Raises:

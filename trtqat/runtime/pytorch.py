@@ -18,9 +18,8 @@ from trtqat.runtime.pytorch_session import Arithmetic, PyTorchSession, told
 from trtqat.tensors import DYNAMIC, Array, Arrays, TensorSpec
 from trtqat.user_code import exits_told
 
-Precision = Literal["fp32", "tf32", "fp16"]
-
-
+# How a GPU computes; TF32 keeps numbers in FP32, and multiplies them with fewer bits.
+PyTorchPrecision = Literal["fp32", "tf32", "fp16"]
 # More batch sizes than anybody asks for.
 _SHAPES = 1000
 
@@ -51,7 +50,7 @@ class PyTorchModel:
         *,
         device: Literal["cpu", "cuda"],
         name: str = "PyTorch",
-        precision: Precision = "fp32",
+        precision: PyTorchPrecision = "fp32",
         compiled: bool = False,
         cuda_graph: bool = True,
         required: Collection[str] = (),
