@@ -190,11 +190,8 @@ class _Runs:
 
 
 def _run(graph: Serialized, inputs: Mapping[str, Array]) -> dict[str, Array]:
-    model = OnnxModel(graph, as_written=True)
-    try:
+    with OnnxModel(graph, as_written=True) as model:
         return model.session(1).run(inputs)
-    finally:
-        model.close()
 
 
 def _sqnr_db(expected: Array, actual: Array, smallest: float) -> float:

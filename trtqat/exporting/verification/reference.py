@@ -113,7 +113,6 @@ class GraphReference:
 
 def outputs_of(graph: Serialized, batches: Sequence[Arrays]) -> Iterator[dict[str, Array]]:
     """What a graph returns for each batch on ONNX Runtime, the graph as written."""
-    model = OnnxModel(graph, as_written=True)
-    for batch in batches:
-        yield model.session(1).run(batch)
-    model.close()
+    with OnnxModel(graph, as_written=True) as model:
+        for batch in batches:
+            yield model.session(1).run(batch)

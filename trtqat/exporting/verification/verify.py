@@ -96,19 +96,16 @@ def _check_reach(graph: Serialized) -> None:
 
 def _own_db(graph: Serialized, examples: Sequence[Example], tolerance: Tolerance) -> float:
     """How far a graph moves by itself, end to end, when every rounding changes."""
-    itself = OnnxModel(graph, as_written=True)
-    least = math.inf
-    for seed, count in enumerate(ROUNDINGS):
-        relative = count * tolerance.rounding
-        moved = derived(graph, nudged_scales(parse(graph), relative))
-        other = OnnxModel(moved, as_written=True)
-        for example in examples:
-            inputs = nudged_inputs(example.inputs, relative, seed)
-            expected = itself.session(example.batch_size).run(example.inputs)
-            found = other.session(example.batch_size).run(inputs)
-            least = least_of(
-                [least, *(least_of(positions_db(x, found[n])) for n, x in expected.items())]
-            )
-        other.close()
-    itself.close()
-    return least
+    distances = [math.inf]
+    with OnnxModel(graph, as_written=True) as itself:
+        for seed, count in enumerate(ROUNDINGS):
+            relative = count * tolerance.rounding
+            moved = derived(graph, nudged_scales(parse(graph), relative))
+            with OnnxModel(moved, as_written=True) as other:
+                for example in examples:
+                    inputs = nudged_inputs(example.inputs, relative, seed)
+                    expected = itself.session(example.batch_size).run(example.inputs)
+                    found = other.session(example.batch_size).run(inputs)
+                    for name, array in expected.items():
+                        distances += positions_db(array, found[name])
+    return least_of(distances)
