@@ -31,7 +31,7 @@ from trtqat.graph_file.serialized import serialize, temporary_graphs
 from trtqat.provenance import QUANTIZERS
 from trtqat.quant.absence import check_has_active, check_not_converted
 from trtqat.quant.module_by_module import module_by_module
-from trtqat.quant.quantizers import replaced_quantizers
+from trtqat.quant.replacement import replaced_quantizers
 from trtqat.quant.silence import quiet_toolkit
 from trtqat.tensors import Arrays, TensorSpec
 from trtqat.user_code import user_code
