@@ -44,7 +44,7 @@ from trtqat.exporting.pipeline import export_onnx  # noqa: E402
 from trtqat.graph.passes.improve import ImproveOptions  # noqa: E402
 from trtqat.graph.passes.remove_quantization import remove_quantization  # noqa: E402
 from trtqat.graph_file.reading import read_model  # noqa: E402
-from trtqat.host.environment import describe_gpu  # noqa: E402
+from trtqat.host.gpu import describe_gpu  # noqa: E402
 from trtqat.runtime.engine import Engine  # noqa: E402
 from trtqat.tensors import TensorSpec  # noqa: E402
 

@@ -13,7 +13,7 @@ from trtqat.building.options import SHARED, BuildOptions, options_again
 from trtqat.errors import PlanError, UsageError
 from trtqat.files import read_input
 from trtqat.graph_file.hashing import graph_sha256
-from trtqat.host.environment import describe_gpu
+from trtqat.host.gpu import describe_gpu
 from trtqat.host.tensorrt_library import load_tensorrt
 from trtqat.plan.manifest import Manifest, check_plan, read_manifest
 from trtqat.tensors import Precision
@@ -120,5 +120,5 @@ def _is_current(
         found.graph_sha256 == sha256
         and found.profiles == manifest.profiles
         and all(getattr(found, name) == value for name, value in here.items())
-        and all(found.options.get(name) == getattr(options, name) for name in SHARED)
+        and all(getattr(found.options, name) == getattr(options, name) for name in SHARED)
     )

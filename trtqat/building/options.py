@@ -103,7 +103,7 @@ def options_again(
         ),
         precision=precision,
         timing_cache=timing_cache,
-        **{name: recorded[name] for name in SHARED if name in recorded},
+        **{name: getattr(recorded, name) for name in SHARED},
     )
 
 

@@ -69,7 +69,7 @@ def inspect_plan(
 ) -> None:
     """Prints what TensorRT says of an engine on this GPU."""
     from trtqat.files import write_atomically
-    from trtqat.host.environment import describe_gpu
+    from trtqat.host.gpu import describe_gpu
     from trtqat.inspection.engine_layers import (
         check_same_graph,
         cover_graph,

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import onnx_ir as ir
 
@@ -24,8 +22,8 @@ from trtqat.graph.passes.fold_weight_moves import FoldedMoves
 from trtqat.graph.passes.improve import Improvements
 from trtqat.graph_file.names import io_names_of
 from trtqat.graph_file.serialized import files_of, is_large, serialized
-from trtqat.io_names import IO_NAMES, record_of
-from trtqat.provenance import METADATA_KEY, QUANTIZED_INPUTS
+from trtqat.io_names import record_of
+from trtqat.provenance import METADATA_KEY, Provenance
 from trtqat.tensors import Arrays
 
 
@@ -36,7 +34,8 @@ class VerifiedGraph:
     Attributes:
         model: The graph, after all passes that every export runs.
         batches: Inputs ``(N, …)`` by name, on which what is derived from it is compared with it.
-        record: What the file keeps of its source; the manifest of an engine takes it from there.
+        provenance: What the file keeps of its source; the manifest of an engine takes it from
+            there.
         exporter: What made the graph, and why.
         quantizers: Number of active quantizers in the source.
         disabled: Number of disabled ones.
@@ -51,7 +50,7 @@ class VerifiedGraph:
 
     model: ir.Model
     batches: Sequence[Arrays]
-    record: Mapping[str, Any]
+    provenance: Provenance
     exporter: str
     quantizers: int
     disabled: int
@@ -125,16 +124,16 @@ def _record(
     names = io_names_of(model)
     if verified.returned:
         names = replace(names, returned=tuple(verified.returned))
-    record = {
-        "version": trtqat.__version__,
-        **verified.record,
-        **({QUANTIZED_INPUTS: codes} if codes else {}),
-        "qdq_pairs": summary.pairs,
-        "int8_share": summary.int8_share,
-        IO_NAMES: asdict(record_of(names)),
-        "verification": asdict(verified.verification),
-    }
-    return json.dumps(record, sort_keys=True)
+    record = replace(
+        verified.provenance,
+        version=verified.provenance.version or trtqat.__version__,
+        quantized_inputs=codes or None,
+        qdq_pairs=summary.pairs,
+        int8_share=summary.int8_share,
+        io_names=record_of(names),
+        verification=asdict(verified.verification),
+    )
+    return record.to_json()
 
 
 def _write(model: ir.Model, output: Path) -> int:

@@ -30,6 +30,7 @@ from trtqat.graph.passes.standard_pairs import standardize_pairs
 from trtqat.graph_file.hashing import graph_sha256
 from trtqat.graph_file.reading import external_files, read_model
 from trtqat.graph_file.serialized import serialize, temporary_graphs, weights_beside
+from trtqat.provenance import Provenance
 
 
 @temporary_graphs()
@@ -69,11 +70,9 @@ def improve_onnx(source: Path | str, output: Path | str, options: ExportOptions)
     verified = VerifiedGraph(
         model,
         batches=batches,
-        record={
-            "source": source.name,
-            "source_sha256": graph_sha256(source),
-            "exporter": "ONNX file",
-        },
+        provenance=Provenance(
+            source=source.name, source_sha256=graph_sha256(source), exporter="ONNX file"
+        ),
         exporter="passes of trtqat from an ONNX file",
         quantizers=pairs,
         disabled=0,

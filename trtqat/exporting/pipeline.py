@@ -8,9 +8,8 @@ read the quantizers → run the model (what to expect) → put FakeQuantize in t
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -28,7 +27,7 @@ from trtqat.exporting.traced_graph import traced_graph
 from trtqat.exporting.verification.verify import verify
 from trtqat.graph.passes.improve import improve
 from trtqat.graph_file.serialized import serialize, temporary_graphs
-from trtqat.provenance import QUANTIZERS
+from trtqat.provenance import Provenance
 from trtqat.quant.absence import check_has_active, check_not_converted
 from trtqat.quant.module_by_module import module_by_module
 from trtqat.quant.replacement import replaced_quantizers
@@ -45,7 +44,7 @@ def export_onnx(
     output: Path | str,
     options: ExportOptions,
     *,
-    provenance: Mapping[str, Any] | None = None,
+    provenance: Provenance | None = None,
 ) -> ExportResult:
     """Exports a fake-quantized model as ONNX with explicit Q/DQ.
 
@@ -73,7 +72,7 @@ def export_onnx(
     inputs = order_inputs(model, options.inputs)
     samples = read_samples(options.data, inputs)
     with quiet_toolkit(), module_by_module(compiled=True):
-        verified = _trace_and_verify(model, inputs, samples, options, provenance or {})
+        verified = _trace_and_verify(model, inputs, samples, options, provenance or Provenance())
     return finish(verified, output, options, start=start)
 
 
@@ -82,7 +81,7 @@ def _trace_and_verify(
     inputs: list[TensorSpec],
     samples: Arrays,
     options: ExportOptions,
-    provenance: Mapping[str, Any],
+    provenance: Provenance,
 ) -> VerifiedGraph:
     static = options.static_batch
     found = find_quantizers(model, inputs, static_batch=static, seed=options.seed)
@@ -107,7 +106,7 @@ def _trace_and_verify(
     return VerifiedGraph(
         graph,
         batches=[*batches, *in_batches(samples, examples[0].batch_size if static else None)],
-        record={**provenance, "exporter": exporter, QUANTIZERS: list(pairs.uses)},
+        provenance=replace(provenance, exporter=exporter, quantizers=tuple(pairs.uses)),
         exporter=exporter,
         quantizers=len(found.active) or pairs.count,
         disabled=found.disabled,

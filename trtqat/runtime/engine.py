@@ -22,7 +22,7 @@ from trtqat.host.tensorrt_library import (
 )
 from trtqat.io_names import in_order
 from trtqat.plan.manifest import ProfileShapes
-from trtqat.provenance import recorded_quantizers
+from trtqat.provenance import Provenance
 from trtqat.runtime.engine_names import names_of_engine
 from trtqat.runtime.held import Held
 from trtqat.runtime.host_quantizer import open_quantizer
@@ -130,9 +130,9 @@ class Engine(Held):
         )
         self._bindings = in_order(bindings, self.io.inputs)
         self.outputs = in_order(outputs, self.io.outputs)
-        provenance = self.manifest.provenance if self.manifest else {}
+        provenance = self.manifest.provenance if self.manifest else Provenance()
         self.input_scales = input_scales(self._bindings, provenance)
-        self.quantizers = recorded_quantizers(provenance)
+        self.quantizers = provenance.quantizers or ()
         self._quantizers = {
             each: open_quantizer(scale) for each, scale in self.input_scales.items()
         }

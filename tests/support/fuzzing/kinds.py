@@ -167,11 +167,12 @@ def doctor_plan(file: Path, folder: Path) -> None:
 
 
 def _doctor(plan: Path) -> None:
-    from trtqat.host.description import Host, HostGpu
+    from trtqat.host.description import Host
     from trtqat.host.flavours import TensorRTFlavour
+    from trtqat.host.gpu import Gpu
     from trtqat.host.preflight import preflight
 
-    gpu = HostGpu("A GPU", "9.0", 2**36, 2**35)
+    gpu = Gpu("A GPU", "9.0", "580.1", "13.0", memory_bytes=2**36, free_bytes=2**35)
     flavour = TensorRTFlavour("full", "tensorrt", "8.6.0", "")
     host = Host("Linux-x86_64", "3.10", "580.1", "13.0", (gpu,), "", (flavour,), (), {})
     found = preflight(plan, host)

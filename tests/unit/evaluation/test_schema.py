@@ -27,7 +27,7 @@ from trtqat.evaluation.schema import report_schema
 from trtqat.evaluation.step_drift import Parting, Probe, StepDrift, TensorDrift
 from trtqat.evaluation.timing import LatencyOptions, Throughput
 from trtqat.evaluation.trtexec import from_times
-from trtqat.host.environment import Gpu
+from trtqat.host.gpu import Gpu
 from trtqat.host.telemetry import GpuState, Telemetry
 from trtqat.runtime.trtexec_loop import QueryTimes
 

@@ -26,6 +26,7 @@ from trtqat.graph.passes.quantized_inputs import take_codes
 from trtqat.graph.passes.remove_quantization import remove_quantization
 from trtqat.graph_file.reading import read_model
 from trtqat.numerics import quantize
+from trtqat.provenance import Provenance, provenance_of, read_provenance
 from trtqat.quant.training import calibrate, insert_quantizers
 from trtqat.runtime import host_quantizer
 from trtqat.runtime.host_quantizer import open_quantizer
@@ -150,7 +151,7 @@ def test_numpy_quantizes_where_onnx_runtime_is_broken(
 @pytest.mark.parametrize("scale", [0, -1.0, "nan", "inf", "-inf"])
 def test_scales_that_are_none_are_not_taken(scale: object) -> None:
     spec = TensorSpec("x", (-1, 4), "int8")
-    assert input_scales([spec], {"quantized_inputs": {"x": scale}}) == {}
+    assert input_scales([spec], provenance_of({"quantized_inputs": {"x": scale}})) == {}
 
 
 def test_codes_that_somebody_else_defined_stay(tmp_path: Path) -> None:
@@ -287,11 +288,12 @@ def test_half_precision_has_no_codes(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("record", ["", "[]", "3", '{"quantized_inputs": 3}', "{}", {"a": 1}])
-def test_records_that_say_nothing(record: str | dict[str, int]) -> None:
-    assert input_scales([TensorSpec("x", (1,), "int8")], record) == {}
+@pytest.mark.parametrize("record", ["", "[]", "3", '{"quantized_inputs": 3}', "{}", '{"a": 1}'])
+def test_records_that_say_nothing(record: str) -> None:
+    assert input_scales([TensorSpec("x", (1,), "int8")], read_provenance(record)) == {}
 
 
 def test_only_inputs_that_are_int8_have_a_scale() -> None:
     specs = [TensorSpec("x", (1,), "int8"), TensorSpec("y", (1,), "float32")]
-    assert input_scales(specs, '{"quantized_inputs": {"x": 0.5, "y": 0.5, "z": 0.5}}') == {"x": 0.5}
+    recorded = Provenance(quantized_inputs={"x": 0.5, "y": 0.5, "z": 0.5})
+    assert input_scales(specs, recorded) == {"x": 0.5}

@@ -13,7 +13,7 @@ from trtqat.errors import GraphError
 from trtqat.graph.editing import name_of, remove_unused
 from trtqat.graph.editor import Editor
 from trtqat.graph.lenses.pairs import QUANTIZE, Parameters, consumers_of, parameters_of
-from trtqat.provenance import METADATA_KEY
+from trtqat.provenance import METADATA_KEY, read_provenance
 from trtqat.runtime.input_codes import input_scales
 from trtqat.tensors import TensorSpec
 
@@ -63,7 +63,7 @@ def recorded_scales(model: ir.Model) -> dict[str, float]:
     """Scale by input of those that take codes already, as an export has recorded it."""
     codes = [value.name for value in model.graph.inputs if value.dtype is ir.DataType.INT8]
     specs = [TensorSpec(str(name), (), "int8") for name in codes]
-    return input_scales(specs, model.metadata_props.get(METADATA_KEY, "{}"))
+    return input_scales(specs, read_provenance(model.metadata_props.get(METADATA_KEY, "{}")))
 
 
 def _is_plain(parameters: Parameters) -> bool:
