@@ -38,16 +38,16 @@ from trtqat.errors import GraphError  # noqa: E402
 from trtqat.graph.half.derive import derive_half  # noqa: E402
 from trtqat.graph.lenses.exits import float_exits  # noqa: E402
 from trtqat.graph.lenses.macs import summarize  # noqa: E402
-from trtqat.graph.lenses.taps import tap  # noqa: E402
 from trtqat.graph.lint import lint  # noqa: E402
-from trtqat.graph.passes.canonical import tidy  # noqa: E402
-from trtqat.graph.passes.float_biases import float_biases  # noqa: E402
-from trtqat.graph.passes.improve import ImproveOptions, improve  # noqa: E402
+from trtqat.graph.passes.canonical_graph import tidy  # noqa: E402
+from trtqat.graph.passes.improvements import ImproveOptions, improve  # noqa: E402
+from trtqat.graph.passes.make_biases_float import make_biases_float  # noqa: E402
 from trtqat.graph.passes.name_nodes import name_nodes, name_unnamed  # noqa: E402
-from trtqat.graph.passes.quantized_inputs import take_codes  # noqa: E402
 from trtqat.graph.passes.raise_opset import HALF_OPSET, raise_opset  # noqa: E402
 from trtqat.graph.passes.remove_quantization import remove_quantization  # noqa: E402
 from trtqat.graph.passes.standard_pairs import standardize_pairs  # noqa: E402
+from trtqat.graph.passes.take_codes import take_codes  # noqa: E402
+from trtqat.graph.passes.tap import tap  # noqa: E402
 from trtqat.graph.repair.move_pairs import move_pairs  # noqa: E402
 from trtqat.graph_file.reading import read_model  # noqa: E402
 
@@ -171,7 +171,7 @@ def _tidied(path: Path) -> ir.Model:
     name_unnamed(model)
     name_nodes(model)
     standardize_pairs(model)
-    float_biases(model)
+    make_biases_float(model)
     return model
 
 

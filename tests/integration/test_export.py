@@ -19,7 +19,7 @@ from trtqat.errors import ExportError, QuantizerError, SourceError
 from trtqat.exporting import pipeline
 from trtqat.exporting.options import Exporter, ExportOptions
 from trtqat.exporting.pipeline import export_onnx
-from trtqat.graph.passes.improve import ImproveOptions
+from trtqat.graph.passes.improvements import ImproveOptions
 from trtqat.numerics import difference
 from trtqat.quant.silence import quiet_toolkit
 from trtqat.quant.training import calibrate, insert_quantizers
@@ -171,7 +171,7 @@ def test_wrong_graph_is_not_written_and_the_place_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A scale of the second convolution that is off by a factor of 20 must be found there."""
-    from trtqat.graph.passes.canonical import canonicalize
+    from trtqat.graph.passes.canonical_graph import canonicalize
 
     def spoil(model: object, *, opset: int) -> object:
         made, pairs = canonicalize(model, opset=opset)  # type: ignore[arg-type]

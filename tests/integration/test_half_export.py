@@ -13,7 +13,7 @@ from trtqat.exporting.pipeline import ExportOptions, export_onnx
 from trtqat.exporting.verification.agreement import verify_agreement
 from trtqat.exporting.verification.ranges import measure_largest
 from trtqat.graph.half.derive import derive_half
-from trtqat.graph.passes.improve import ImproveOptions
+from trtqat.graph.passes.improvements import ImproveOptions
 from trtqat.graph.passes.raise_opset import newest_opset, raise_opset
 from trtqat.runtime.onnx_model import OnnxModel
 from trtqat.tensors import Array

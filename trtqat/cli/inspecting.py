@@ -201,7 +201,7 @@ def _inspect_graph(
 ) -> None:
     from trtqat.graph.lenses.macs import summarize
     from trtqat.graph.lint import lint
-    from trtqat.graph.passes.canonical import inlined
+    from trtqat.graph.passes.canonical_graph import inlined
     from trtqat.graph_file.reading import read_model
 
     model = inlined(read_model(path))

@@ -19,7 +19,7 @@ from trtqat.files import write_atomically, write_together
 from trtqat.graph.lenses.macs import summarize
 from trtqat.graph.lint import lint
 from trtqat.graph.passes.fold_weight_moves import FoldedMoves
-from trtqat.graph.passes.improve import Improvements
+from trtqat.graph.passes.improvements import Improvements
 from trtqat.graph_file.names import io_names_of
 from trtqat.graph_file.serialized import files_of, is_large, serialized
 from trtqat.io_names import IO_NAMES, record_of

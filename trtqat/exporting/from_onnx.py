@@ -27,10 +27,10 @@ from trtqat.files import check_writable
 from trtqat.graph.lenses.finite import check_finite
 from trtqat.graph.lenses.pairs import DEQUANTIZE, QUANTIZE, parameters_of
 from trtqat.graph.lenses.view import GraphView
-from trtqat.graph.passes.canonical import IR_VERSION_OF_OPSET_17, tidy
-from trtqat.graph.passes.float_biases import float_biases
-from trtqat.graph.passes.improve import improve
+from trtqat.graph.passes.canonical_graph import IR_VERSION_OF_OPSET_17, tidy
+from trtqat.graph.passes.improvements import improve
 from trtqat.graph.passes.lower_opset import lower_opset
+from trtqat.graph.passes.make_biases_float import make_biases_float
 from trtqat.graph.passes.name_nodes import name_unnamed
 from trtqat.graph.passes.standard_pairs import standardize_pairs
 from trtqat.graph_file.hashing import graph_sha256
@@ -84,7 +84,7 @@ def improve_onnx(source: Path | str, output: Path | str, options: ExportOptions)
     name_unnamed(model)
     notes += _set_opset(model, options.opset)
     notes += standardize_pairs(model)
-    biases = float_biases(model)
+    biases = make_biases_float(model)
     if biases:
         notes.append(f"INT32 biases made float: {biases}; TensorRT dequantizes INT8 alone.")
     pairs = sum(node.op_type == DEQUANTIZE for node in model.graph)

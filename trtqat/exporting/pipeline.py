@@ -45,9 +45,9 @@ from trtqat.exporting.tracing import trace
 from trtqat.exporting.verification.example import Example
 from trtqat.exporting.verification.words import verify_export
 from trtqat.files import check_writable
-from trtqat.graph.passes.canonical import canonicalize
+from trtqat.graph.passes.canonical_graph import canonicalize
 from trtqat.graph.passes.expand_fake_quantize import ExpandedPairs
-from trtqat.graph.passes.improve import improve
+from trtqat.graph.passes.improvements import improve
 from trtqat.graph.passes.name_outputs import name_outputs
 from trtqat.graph_file.serialized import serialize, temporary_graphs
 from trtqat.provenance import QUANTIZERS

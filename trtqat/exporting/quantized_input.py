@@ -10,7 +10,7 @@ import onnx_ir as ir
 
 from trtqat.errors import ExportError, GraphError, UsageError
 from trtqat.exporting.options import ExportOptions
-from trtqat.graph.passes.quantized_inputs import recorded_scales, take_codes
+from trtqat.graph.passes.take_codes import recorded_scales, take_codes
 from trtqat.graph.repair.move_pairs import move_pairs
 from trtqat.graph_file.serialized import serialize
 from trtqat.numerics import quantize

@@ -94,7 +94,7 @@ def cover_graph(
     from trtqat.graph.lenses.exits import float_exits
     from trtqat.graph.lenses.macs import summarize
     from trtqat.graph.lint import lint
-    from trtqat.graph.passes.canonical import inlined
+    from trtqat.graph.passes.canonical_graph import inlined
     from trtqat.graph_file.reading import read_model
 
     model = inlined(read_model(graph))

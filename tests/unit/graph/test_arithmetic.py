@@ -14,9 +14,9 @@ from onnx import TensorProto, helper
 
 from tests.support.graphs import Graph
 from trtqat.graph.lenses.macs import GraphSummary, LayerSummary, summarize
-from trtqat.graph.lenses.shapes import infer_shapes
 from trtqat.graph.lint import lint
-from trtqat.graph.passes.canonical import inlined
+from trtqat.graph.passes.canonical_graph import inlined
+from trtqat.graph.passes.infer_shapes import infer_shapes
 from trtqat.inspection.coverage import cover
 from trtqat.inspection.inspector import EngineLayer, EngineTensor
 from trtqat.report.graph_words import describe_coverage, describe_summary

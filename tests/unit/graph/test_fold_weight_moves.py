@@ -17,7 +17,7 @@ from trtqat.graph.lenses.pairs import parameters_of
 from trtqat.graph.lenses.weights import Weights
 from trtqat.graph.lint import lint
 from trtqat.graph.passes.fold_weight_moves import fold_constant_moves, fold_weight_moves
-from trtqat.graph.passes.improve import ImproveOptions, improve
+from trtqat.graph.passes.improvements import ImproveOptions, improve
 from trtqat.tensors import Array
 
 Step = tuple[str, list[Array], dict[str, Any]]

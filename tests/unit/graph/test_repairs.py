@@ -11,7 +11,7 @@ from onnx import TensorProto, helper
 
 from tests.support.graphs import Graph, operators
 from tests.support.repairs import MOVERS, SCALES, SHAPE, X, repaired, unchanged, values
-from trtqat.graph.passes.improve import ImproveOptions, improve
+from trtqat.graph.passes.improvements import ImproveOptions, improve
 from trtqat.graph.repair import Repair
 from trtqat.graph.repair.remove_pairs import remove_pairs
 from trtqat.graph.repair.share_pairs import share_pairs

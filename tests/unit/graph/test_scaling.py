@@ -24,16 +24,16 @@ from trtqat.errors import GraphError
 from trtqat.graph.half.derive import derive_half
 from trtqat.graph.lenses.exits import float_exits
 from trtqat.graph.lenses.macs import summarize
-from trtqat.graph.lenses.taps import tap
 from trtqat.graph.lint import lint
-from trtqat.graph.passes.canonical import inlined, tidy
-from trtqat.graph.passes.float_biases import float_biases
-from trtqat.graph.passes.improve import ImproveOptions, improve
+from trtqat.graph.passes.canonical_graph import inlined, tidy
+from trtqat.graph.passes.improvements import ImproveOptions, improve
+from trtqat.graph.passes.make_biases_float import make_biases_float
 from trtqat.graph.passes.name_nodes import name_nodes, name_unnamed
-from trtqat.graph.passes.quantized_inputs import take_codes
 from trtqat.graph.passes.raise_opset import HALF_OPSET, raise_opset
 from trtqat.graph.passes.remove_quantization import remove_quantization
 from trtqat.graph.passes.standard_pairs import standardize_pairs
+from trtqat.graph.passes.take_codes import take_codes
+from trtqat.graph.passes.tap import tap
 from trtqat.graph.repair.move_pairs import move_pairs
 from trtqat.graph_file.reading import read_model
 
@@ -85,7 +85,7 @@ def tidied(path: Path) -> ir.Model:
     name_unnamed(model)
     name_nodes(model)
     standardize_pairs(model)
-    float_biases(model)
+    make_biases_float(model)
     return model
 
 

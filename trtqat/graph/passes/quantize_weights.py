@@ -5,7 +5,7 @@
    produced, and the file shrinks to about a quarter. What is not symmetric INT8 stays.
 2. A weight that the graph computes from initializers (a weight times a BatchNorm's γ/σ, as
    in torch.ao's ConvBn modules) is computed first.
-3. ``float_weights`` is the way back, for tools that want QuantizeLinear on weights:
+3. ``make_weights_float`` is the way back, for tools that want QuantizeLinear on weights:
    code times scale in FP32, which quantizes to the same code again. That is asserted.
 """
 
@@ -87,7 +87,9 @@ def quantize_weights(model: ir.Model) -> QuantizedWeights:
     return QuantizedWeights(count, tuple(computed))
 
 
-def float_weights(model: ir.Model, *, only_for: Callable[[ir.Node], bool] = lambda _: True) -> int:
+def make_weights_float(
+    model: ir.Model, *, only_for: Callable[[ir.Node], bool] = lambda _: True
+) -> int:
     """Replaces INT8 initializers by float ones and QuantizeLinear, in place.
 
     Args:

@@ -16,7 +16,7 @@ from trtqat.errors import GraphError
 from trtqat.graph.editing import add_initializer, constant_array, remove_unused
 from trtqat.graph.editor import Editor
 from trtqat.graph.lenses.pairs import DEQUANTIZE, along_axis, parameters_of, quantizer_of
-from trtqat.graph.passes.quantized_inputs import recorded_scales
+from trtqat.graph.passes.take_codes import recorded_scales
 from trtqat.graph_file.garbage import uncollected
 
 

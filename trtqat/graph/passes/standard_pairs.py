@@ -1,6 +1,6 @@
 """The passes that write the Q/DQ pairs of other tools as TensorRT reads them.
 
-standardize_domain → fold_constant_moves → unclip_codes → sign_codes → write_axes
+use_standard_domain → fold_constant_moves → remove_code_clips → make_codes_signed → write_axes
 
 Each is exact: what DequantizeLinear makes is the same, bit for bit. What a pass leaves, because
 TensorRT has nothing equal, lint names.
@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from trtqat.graph.passes.clipped_codes import unclip_codes
 from trtqat.graph.passes.fold_weight_moves import fold_constant_moves
-from trtqat.graph.passes.signed_codes import sign_codes
-from trtqat.graph.passes.standard_domain import MICROSOFT, standardize_domain
+from trtqat.graph.passes.make_codes_signed import make_codes_signed
+from trtqat.graph.passes.remove_code_clips import remove_code_clips
+from trtqat.graph.passes.use_standard_domain import MICROSOFT, use_standard_domain
 from trtqat.graph.passes.write_axes import write_axes
 
 
@@ -27,14 +27,14 @@ def standardize_pairs(model: ir.Model) -> tuple[str, ...]:
         What was done, as sentences.
     """
     notes = []
-    foreign = standardize_domain(model)
+    foreign = use_standard_domain(model)
     if foreign:
         notes.append(
             f"{foreign} nodes of {MICROSOFT} became ONNX's own QuantizeLinear and "
             "DequantizeLinear, which compute the same."
         )
     fold_constant_moves(model.graph)
-    clips = unclip_codes(model)
+    clips = remove_code_clips(model)
     if clips.weights or clips.idle:
         notes.append(
             f"{clips.weights + clips.idle} Clips of INT8 codes went from inside the pairs: they "
@@ -45,7 +45,7 @@ def standardize_pairs(model: ir.Model) -> tuple[str, ...]:
             f"{len(clips.moved)} Clips of codes, first '{clips.moved[0]}', became Clips of the "
             "float tensor before its QuantizeLinear, which gives the same codes."
         )
-    signed = sign_codes(model)
+    signed = make_codes_signed(model)
     if signed.activations or signed.constants:
         notes.append(
             f"Codes of {signed.activations} activations and {signed.constants} weights became "

@@ -1,7 +1,7 @@
 """The passes that make a canonical graph faster without changing what it computes.
 
 fold_constant_moves → quantize_weights → fold_weight_moves → fold_batch_norm
-→ (move_pairs → remove_pairs → share_pairs) → float_weights
+→ (move_pairs → remove_pairs → share_pairs) → make_weights_float
 → NameFixPass: names that the passes chose may be those of other tensors in a foreign graph
 """
 
@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import onnx_ir as ir
 from onnx_ir.passes import common
 
-from trtqat.graph.lenses.shapes import infer_shapes
 from trtqat.graph.lenses.targets import is_for_8_6, needs_float_weight_on_8_6
 from trtqat.graph.passes.fold_batch_norm import FoldedBatchNorms, fold_batch_norm
 from trtqat.graph.passes.fold_weight_moves import (
@@ -20,7 +19,12 @@ from trtqat.graph.passes.fold_weight_moves import (
     fold_constant_moves,
     fold_weight_moves,
 )
-from trtqat.graph.passes.quantize_weights import QuantizedWeights, float_weights, quantize_weights
+from trtqat.graph.passes.infer_shapes import infer_shapes
+from trtqat.graph.passes.quantize_weights import (
+    QuantizedWeights,
+    make_weights_float,
+    quantize_weights,
+)
 from trtqat.graph.repair import Repair
 from trtqat.graph.repair.move_pairs import move_pairs
 from trtqat.graph.repair.remove_pairs import remove_pairs
@@ -84,8 +88,8 @@ def improve(model: ir.Model, options: ImproveOptions, *, opset: int) -> Improvem
     if options.repair:
         repairs = (*move_pairs(model), *remove_pairs(model), *share_pairs(model))
     if options.int8_weights is False:
-        float_weights(model)
+        make_weights_float(model)
     elif options.int8_weights is None and is_for_8_6(opset):
-        float_weights(model, only_for=needs_float_weight_on_8_6(model.graph))
+        make_weights_float(model, only_for=needs_float_weight_on_8_6(model.graph))
     common.NameFixPass()(model)
     return Improvements(weights, moves, folded, repairs)

@@ -54,7 +54,7 @@ class SignedCodes:
     zero_points: int
 
 
-def sign_codes(model: ir.Model) -> SignedCodes:
+def make_codes_signed(model: ir.Model) -> SignedCodes:
     """Rewrites codes as INT8 with zero-point 0 where that is the same, in place."""
     graph = model.graph
     constants = activations = 0

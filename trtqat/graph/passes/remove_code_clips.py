@@ -55,7 +55,7 @@ class ClippedCodes:
     moved: tuple[str, ...]
 
 
-def unclip_codes(model: ir.Model) -> ClippedCodes:
+def remove_code_clips(model: ir.Model) -> ClippedCodes:
     """Takes Clips out of Q/DQ pairs, in place."""
     graph = model.graph
     weights = idle = 0

@@ -16,7 +16,7 @@ from trtqat.graph.editing import add_initializer, constant_array, remove_unused
 from trtqat.graph.lenses.pairs import DEQUANTIZE, along_axis, parameters_of
 
 
-def float_biases(model: ir.Model) -> int:
+def make_biases_float(model: ir.Model) -> int:
     """Replaces DequantizeLinear of INT32 constants by its result, in place.
 
     Returns:

@@ -23,7 +23,7 @@ _FIRST_OPSET_WITH_AXIS = 13
 _CODES = tuple(map(np.dtype, (np.int8, np.uint8, np.int32)))
 
 
-def standardize_domain(model: ir.Model) -> int:
+def use_standard_domain(model: ir.Model) -> int:
     """Rewrites the nodes, in place.
 
     Returns:

@@ -12,7 +12,7 @@ from onnx import helper
 
 from tests.support.one_input import SHAPE, model, run
 from trtqat.errors import ExportError, QuantizerError
-from trtqat.graph.passes.canonical import canonicalize
+from trtqat.graph.passes.canonical_graph import canonicalize
 from trtqat.graph.passes.lower_opset import lower_opset
 from trtqat.graph.passes.name_nodes import name_nodes
 from trtqat.tensors import Array
