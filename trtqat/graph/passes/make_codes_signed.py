@@ -21,7 +21,7 @@ import numpy as np
 import onnx_ir as ir
 
 from trtqat.graph.editing import add_initializer, constant_array, name_of, remove_unused
-from trtqat.graph.lenses.moves import is_move
+from trtqat.graph.lenses.moves import commutes, is_move
 from trtqat.graph.lenses.pairs import (
     DEQUANTIZE,
     QUANTIZE,
@@ -32,7 +32,6 @@ from trtqat.graph.lenses.pairs import (
     parameters_of,
     quantizer_of,
 )
-from trtqat.graph.repair import commutes
 from trtqat.tensors import Array
 
 _MIDDLE = 128

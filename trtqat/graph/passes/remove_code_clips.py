@@ -21,7 +21,7 @@ import numpy as np
 import onnx_ir as ir
 
 from trtqat.graph.editing import add_initializer, constant_array, name_of, remove_unused
-from trtqat.graph.lenses.moves import ONNX_DOMAINS, is_move
+from trtqat.graph.lenses.moves import ONNX_DOMAINS, commutes, is_move
 from trtqat.graph.lenses.pairs import (
     QUANTIZE,
     Parameters,
@@ -30,7 +30,6 @@ from trtqat.graph.lenses.pairs import (
     parameters_of,
     producer_of,
 )
-from trtqat.graph.repair import commutes
 from trtqat.tensors import Array
 
 _NEVER_NEGATIVE = frozenset({"Relu", "Sigmoid", "HardSigmoid", "Softmax", "Abs", "Exp", "Softplus"})

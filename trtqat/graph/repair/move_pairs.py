@@ -17,10 +17,11 @@ import onnx_ir as ir
 
 from trtqat.graph.editing import name_of
 from trtqat.graph.editor import Editor
+from trtqat.graph.lenses.moves import commutes
 from trtqat.graph.lenses.pairs import DEQUANTIZE, QUANTIZE, consumers_of, parameters_of
 from trtqat.graph.lenses.paths import follow
 from trtqat.graph.lenses.view import ACTIVATIONS, GraphView
-from trtqat.graph.repair import Repair, commutes
+from trtqat.graph.repair import Repair
 
 # Behind the name of a QuantizeLinear that was moved.
 _MOVED = "_moved"
