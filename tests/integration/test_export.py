@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 import torch
 from onnx import numpy_helper
@@ -174,14 +175,13 @@ def test_wrong_graph_is_not_written_and_the_place_is_named(
     from trtqat.graph.passes.canonical_graph import canonicalize
 
     def spoil(model: object, *, opset: int) -> object:
-        made, pairs = canonicalize(model, opset=opset)  # type: ignore[arg-type]
-        scale = made.graph.initializers["conv2._input_quantizer.scale"]
+        assert isinstance(model, ir.Model)
+        pairs = canonicalize(model, opset=opset)
+        scale = model.graph.initializers["conv2._input_quantizer.scale"]
         assert scale.const_value is not None
-        import onnx_ir as ir
-
         wrong = np.asarray(scale.const_value.numpy() / 20, np.float32)
         scale.const_value = ir.tensor(wrong, name=scale.name)
-        return made, pairs
+        return pairs
 
     monkeypatch.setattr(pipeline, "canonicalize", spoil)
     model = EXAMPLES["residual"].qat()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,6 @@ from trtqat.exporting.verification.agreement import Agreement
 from trtqat.files import write_atomically, write_together
 from trtqat.graph.lenses.macs import summarize
 from trtqat.graph.lint import lint
-from trtqat.graph.passes.fold_weight_moves import FoldedMoves
 from trtqat.graph.passes.improvements import Improvements
 from trtqat.graph_file.names import io_names_of
 from trtqat.graph_file.serialized import files_of, is_large, serialized
@@ -65,7 +64,7 @@ def finish(
         ExportError: The graph is larger than an ONNX file can be, weights apart.
         UsageError: The file cannot be written.
     """
-    notes = [*notes, *_on_moves(improvements.moves)]
+    notes = [*notes, *improvements.moves.notes]
     findings = lint(model)
     summary = summarize(model)
     names = io_names_of(model)
@@ -110,16 +109,3 @@ def _write(model: ir.Model, output: Path) -> int:
     files = files_of(model, Path(os.path.realpath(output)))
     write_together(files)
     return sum(path.stat().st_size for path in files)
-
-
-def _on_moves(moves: FoldedMoves) -> Iterator[str]:
-    if moves.layers:
-        yield (
-            f"The weights of {len(moves.layers)} layers, first '{moves.layers[0]}', stood behind "
-            "Reshape, Transpose and the like: their codes were moved, none changed."
-        )
-    if moves.kept:
-        yield (
-            f"The weights of {len(moves.kept)} layers, first '{moves.kept[0]}', stay behind "
-            "Reshape, Transpose and the like: their scales follow no axis of what comes out."
-        )

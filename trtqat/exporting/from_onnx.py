@@ -1,6 +1,6 @@
 """``improve_onnx``: an ONNX file that has its Q/DQ already goes through the same passes.
 
-read → tidy → standard pairs → float biases → improve (fold, INT8 weights, repairs) → compare with
+read → tidy → standard pairs → improve (fold, INT8 weights, repairs) → compare with
 the file on ONNX Runtime → lint → write
 """
 
@@ -27,12 +27,12 @@ from trtqat.files import check_writable
 from trtqat.graph.lenses.finite import check_finite
 from trtqat.graph.lenses.pairs import DEQUANTIZE, QUANTIZE, parameters_of
 from trtqat.graph.lenses.view import GraphView
-from trtqat.graph.passes.canonical_graph import IR_VERSION_OF_OPSET_17, tidy
 from trtqat.graph.passes.improvements import improve
-from trtqat.graph.passes.lower_opset import lower_opset
-from trtqat.graph.passes.make_biases_float import make_biases_float
+from trtqat.graph.passes.lower_opset import lower_opset, write_ir_version
 from trtqat.graph.passes.name_nodes import name_unnamed
+from trtqat.graph.passes.protocol import run
 from trtqat.graph.passes.standard_pairs import standardize_pairs
+from trtqat.graph.passes.tidy import tidy
 from trtqat.graph_file.hashing import graph_sha256
 from trtqat.graph_file.reading import external_files, read_model
 from trtqat.graph_file.serialized import serialize, temporary_graphs, weights_beside
@@ -80,13 +80,10 @@ def improve_onnx(source: Path | str, output: Path | str, options: ExportOptions)
     name_unnamed(model)  # by which the pairs of both graphs are known as the same
     original = serialize(model)
     batches, notes = _batches(model, options)
-    model = tidy(model)
+    tidy(model)
     name_unnamed(model)
     notes += _set_opset(model, options.opset)
     notes += standardize_pairs(model)
-    biases = make_biases_float(model)
-    if biases:
-        notes.append(f"INT32 biases made float: {biases}; TensorRT dequantizes INT8 alone.")
     pairs = sum(node.op_type == DEQUANTIZE for node in model.graph)
     target = max(model.graph.opset_imports[""], options.opset)
     improvements = improve(model, options.improve, opset=target)
@@ -147,9 +144,8 @@ def _set_opset(model: ir.Model, opset: int) -> list[str]:
     """Lowers a graph of opset 18 to 17 if that was asked for; tells what cannot be lowered."""
     present = model.graph.opset_imports.get("", 0)
     if opset <= 17 and present == 18:
-        lower_opset(model)
+        run((lower_opset, write_ir_version), model)
         present = 17
-        model.ir_version = IR_VERSION_OF_OPSET_17
     if present > opset:
         return [f"The graph keeps its opset {present}: only opset 18 can be lowered, to 17."]
     return []

@@ -254,7 +254,7 @@ def _trace(
             ) from error
         _LOG.info("Traced with the %s.", exporter)
         try:
-            traced, pairs = canonicalize(traced, opset=options.opset)
+            pairs = canonicalize(traced, opset=options.opset)
         except ExportError as error:
             # An operator of opset 18 that has no form in 17 may have one from the other exporter.
             if attempt != attempts[-1] and not exporter.startswith("TorchScript"):

@@ -74,10 +74,10 @@ def with_quantized_inputs(
     if not options.quantized_input:
         return {QUANTIZED_INPUTS: codes} if codes else {}
     before = OnnxModel(serialize(model), as_written=True)
-    for repair in move_pairs(model, to_inputs=True):
-        _LOG.info(repair.what)
+    for note in move_pairs(model, to_inputs=True).notes:
+        _LOG.info(note)
     try:
-        scales = take_codes(model)
+        scales = take_codes(model).scales
     except GraphError:
         # The others cannot.
         if not codes:

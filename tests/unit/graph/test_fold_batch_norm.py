@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from tests.support.graphs import BatchNorm, Graph, batch_norm, run
 from trtqat.graph.lenses.pairs import along_axis
 from trtqat.graph.passes.fold_batch_norm import FoldedBatchNorms, fold_batch_norm
-from trtqat.graph.passes.quantize_weights import make_weights_float, quantize_weights
+from trtqat.graph.passes.make_weights_float import make_weights_float
+from trtqat.graph.passes.quantize_weights import quantize_weights
 from trtqat.tensors import Array
 
 

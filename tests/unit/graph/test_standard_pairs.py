@@ -13,13 +13,13 @@ from tests.support.graphs import Graph, run
 from trtqat.graph.lenses.macs import summarize
 from trtqat.graph.lenses.pairs import DEQUANTIZE, QUANTIZE, parameters_of
 from trtqat.graph.lint import lint
-from trtqat.graph.passes.canonical_graph import tidy
 from trtqat.graph.passes.improvements import ImproveOptions, improve
 from trtqat.graph.passes.infer_shapes import infer_shapes
 from trtqat.graph.passes.make_codes_signed import make_codes_signed
 from trtqat.graph.passes.name_nodes import name_unnamed
 from trtqat.graph.passes.remove_code_clips import remove_code_clips
 from trtqat.graph.passes.standard_pairs import standardize_pairs
+from trtqat.graph.passes.tidy import tidy
 from trtqat.tensors import Array
 
 TOOLS = {
@@ -65,7 +65,7 @@ def built(made: Foreign, *, signed: bool = True) -> ir.Model:
 
 
 def standard(model: ir.Model) -> tuple[ir.Model, tuple[str, ...]]:
-    model = tidy(model)
+    tidy(model)
     name_unnamed(model)
     return model, standardize_pairs(model)
 

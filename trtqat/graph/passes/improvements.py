@@ -1,8 +1,6 @@
-"""The passes that make a canonical graph faster without changing what it computes.
+"""The passes that make a canonical graph faster without changing what it computes, in their order.
 
-fold_constant_moves → quantize_weights → fold_weight_moves → fold_batch_norm
-→ (move_pairs → remove_pairs → share_pairs) → make_weights_float
-→ NameFixPass: names that the passes chose may be those of other tensors in a foreign graph
+They run on the graph of another tool as well, once its pairs are standard ones.
 """
 
 from __future__ import annotations
@@ -12,20 +10,15 @@ from dataclasses import dataclass
 import onnx_ir as ir
 from onnx_ir.passes import common
 
-from trtqat.graph.lenses.targets import is_for_8_6, needs_float_weight_on_8_6
+from trtqat.graph.lenses.targets import is_for_8_6
 from trtqat.graph.passes.fold_batch_norm import FoldedBatchNorms, fold_batch_norm
-from trtqat.graph.passes.fold_weight_moves import (
-    FoldedMoves,
-    fold_constant_moves,
-    fold_weight_moves,
-)
+from trtqat.graph.passes.fold_constant_moves import fold_constant_moves
+from trtqat.graph.passes.fold_weight_moves import FoldedMoves, fold_weight_moves
 from trtqat.graph.passes.infer_shapes import infer_shapes
-from trtqat.graph.passes.quantize_weights import (
-    QuantizedWeights,
-    make_weights_float,
-    quantize_weights,
-)
-from trtqat.graph.repair import Repair
+from trtqat.graph.passes.make_weights_float import make_weights_float, make_weights_float_for_8_6
+from trtqat.graph.passes.protocol import Pass, of_library, only_if, run
+from trtqat.graph.passes.quantize_weights import QuantizedWeights, quantize_weights
+from trtqat.graph.repair import Repair, Repairs
 from trtqat.graph.repair.move_pairs import move_pairs
 from trtqat.graph.repair.remove_pairs import remove_pairs
 from trtqat.graph.repair.share_pairs import share_pairs
@@ -66,6 +59,29 @@ class Improvements:
     repairs: tuple[Repair, ...]
 
 
+def improvements(options: ImproveOptions, *, opset: int) -> tuple[Pass, ...]:
+    """The passes that options ask for.
+
+    Args:
+        options: Which.
+        opset: What the graph will be written in, which says which TensorRT it is for.
+    """
+    float_for_8_6 = options.int8_weights is None and is_for_8_6(opset)
+    return (
+        infer_shapes,
+        # Codes of the trained weights come first: everything after works on them.
+        fold_constant_moves,
+        quantize_weights,
+        fold_weight_moves,
+        *only_if(options.fold_batch_norm, fold_batch_norm),
+        *only_if(options.repair, move_pairs, remove_pairs, share_pairs),
+        *only_if(options.int8_weights is False, make_weights_float),
+        *only_if(float_for_8_6, make_weights_float_for_8_6),
+        # Names that the passes chose may be those of other tensors in a foreign graph.
+        of_library(common.NameFixPass),
+    )
+
+
 @uncollected()
 def improve(model: ir.Model, options: ImproveOptions, *, opset: int) -> Improvements:
     """Runs the passes, in place.
@@ -78,18 +94,9 @@ def improve(model: ir.Model, options: ImproveOptions, *, opset: int) -> Improvem
     Raises:
         ExportError: Float weights were asked for and one has no exact float form.
     """
-    infer_shapes(model)
-    # Codes of the trained weights come first: everything after works on them.
-    fold_constant_moves(model.graph)
-    weights = quantize_weights(model)
-    moves = fold_weight_moves(model)
-    folded = fold_batch_norm(model) if options.fold_batch_norm else None
-    repairs: tuple[Repair, ...] = ()
-    if options.repair:
-        repairs = (*move_pairs(model), *remove_pairs(model), *share_pairs(model))
-    if options.int8_weights is False:
-        make_weights_float(model)
-    elif options.int8_weights is None and is_for_8_6(opset):
-        make_weights_float(model, only_for=needs_float_weight_on_8_6(model.graph))
-    common.NameFixPass()(model)
-    return Improvements(weights, moves, folded, repairs)
+    results = run(improvements(options, opset=opset), model)
+    (weights,) = results.of(QuantizedWeights)
+    (moves,) = results.of(FoldedMoves)
+    folded = results.of(FoldedBatchNorms)
+    repairs = tuple(repair for each in results.of(Repairs) for repair in each.made)
+    return Improvements(weights, moves, folded[0] if folded else None, repairs)

@@ -52,6 +52,20 @@ class SignedCodes:
     activations: int
     zero_points: int
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences for the user."""
+        notes = []
+        if self.activations or self.constants:
+            notes.append(
+                f"Codes of {self.activations} activations and {self.constants} weights became "
+                "INT8 with zero-point 0, which are the same numbers: UINT8 with zero-point 128, or "
+                "constants within -128 and 127 of their zero-point."
+            )
+        if self.zero_points:
+            notes.append(f"{self.zero_points} nodes had no zero-point: INT8's, 0, is written.")
+        return tuple(notes)
+
 
 def make_codes_signed(model: ir.Model) -> SignedCodes:
     """Rewrites codes as INT8 with zero-point 0 where that is the same, in place."""

@@ -53,6 +53,22 @@ class ClippedCodes:
     idle: int
     moved: tuple[str, ...]
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences for the user."""
+        notes = []
+        if self.weights or self.idle:
+            notes.append(
+                f"{self.weights + self.idle} Clips of INT8 codes went from inside the pairs: they "
+                "were applied to the weights' codes, or no code is beyond their bounds."
+            )
+        if self.moved:
+            notes.append(
+                f"{len(self.moved)} Clips of codes, first '{self.moved[0]}', became Clips of the "
+                "float tensor before its QuantizeLinear, which gives the same codes."
+            )
+        return tuple(notes)
+
 
 def remove_code_clips(model: ir.Model) -> ClippedCodes:
     """Takes Clips out of Q/DQ pairs, in place."""

@@ -22,3 +22,19 @@ class Repair:
     name: str
     where: str
     what: str
+
+
+@dataclass(frozen=True)
+class Repairs:
+    """What a repair did.
+
+    Attributes:
+        made: Its changes, in the graph's order.
+    """
+
+    made: tuple[Repair, ...]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """A sentence for each."""
+        return tuple(repair.what for repair in self.made)

@@ -14,10 +14,10 @@ import onnx_ir as ir
 from trtqat.graph.editing import name_of, remove_unused
 from trtqat.graph.lenses.grids import Grids
 from trtqat.graph.lenses.pairs import quantized_tensor
-from trtqat.graph.repair import Repair
+from trtqat.graph.repair import Repair, Repairs
 
 
-def remove_pairs(model: ir.Model) -> tuple[Repair, ...]:
+def remove_pairs(model: ir.Model) -> Repairs:
     """Removes pairs that change nothing, in place."""
     graph = model.graph
     grids = Grids()
@@ -40,4 +40,4 @@ def remove_pairs(model: ir.Model) -> tuple[Repair, ...]:
         )
     if made:
         remove_unused(graph)
-    return tuple(made)
+    return Repairs(tuple(made))
