@@ -85,7 +85,7 @@ class GraphView:
     @cached_property
     def batch(self) -> Batch:
         """What the graph says of its batch."""
-        return Batch(self.graph, self.weights)
+        return Batch(self.graph)
 
     @cached_property
     def counted(self) -> Readers:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import onnx
 import onnx_ir as ir
@@ -12,10 +10,9 @@ import onnx_ir as ir
 from trtqat.errors import first_line
 from trtqat.graph.passes.protocol import Changed
 from trtqat.graph_file.garbage import uncollected
+from trtqat.graph_file.without_weights import proto_without_weights
 
 _LOG = logging.getLogger(__name__)
-# The inference reads small constants only (axes, shapes); it is not given the larger ones.
-_LARGE_BYTES = 1000
 
 
 @uncollected()
@@ -29,41 +26,14 @@ def infer_shapes(model: ir.Model) -> Changed:
     number.
     """
     try:
-        with _without_large_constants(model.graph):
-            proto: onnx.ModelProto = ir.to_proto(model)
         inferred = onnx.shape_inference.infer_shapes(
-            proto, check_type=True, strict_mode=True, data_prop=True
+            proto_without_weights(model), check_type=True, strict_mode=True, data_prop=True
         )
     except Exception as error:
         # onnx raises what it likes: InferenceError, RuntimeError, ValueError.
         _LOG.debug("The shapes of the graph cannot be inferred: %s.", first_line(error))
         return Changed(0)
     return Changed(_merge(model.graph, inferred.graph))
-
-
-@contextmanager
-def _without_large_constants(graph: ir.Graph) -> Iterator[None]:
-    """All initializers are inputs as well, and those that are large nothing else."""
-    inputs, initializers = list(graph.inputs), list(graph.initializers.values())
-    known = set(inputs)
-    large = []
-    for value in initializers:
-        constant = value.const_value
-        if constant is not None:
-            value.shape = value.shape or ir.Shape(constant.shape.numpy())
-            value.dtype = value.dtype or constant.dtype
-        if constant is None or constant.nbytes > _LARGE_BYTES:
-            large.append(value)
-    graph.inputs.extend(value for value in initializers if value not in known)
-    for value in large:
-        graph.initializers.pop(str(value.name))
-    try:
-        yield
-    finally:
-        for value in large:
-            graph.initializers.add(value)
-        graph.inputs.clear()
-        graph.inputs.extend(inputs)
 
 
 def _merge(graph: ir.Graph, inferred: onnx.GraphProto) -> int:
