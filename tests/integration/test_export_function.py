@@ -16,7 +16,7 @@ import trtqat
 from tests.support.checkpoints import qat
 from trtqat.errors import SourceError, UsageError
 from trtqat.exporting.options import ExportOptions
-from trtqat.graph.passes.improve import ImproveOptions
+from trtqat.graph.passes.improvements import ImproveOptions
 
 FACTORY = """
 from tests.support.checkpoints import qat as net

@@ -12,7 +12,7 @@ from tests.support.models import EXAMPLES
 from trtqat.exporting.pipeline import ExportOptions, export_onnx
 from trtqat.exporting.verification.ranges import measure_largest
 from trtqat.graph.half.derive import derive_half
-from trtqat.graph.passes.improve import ImproveOptions
+from trtqat.graph.passes.improvements import ImproveOptions
 from trtqat.graph.passes.raise_opset import newest_opset, raise_opset
 from trtqat.runtime.onnx_model import OnnxModel
 from trtqat.tensors import Array

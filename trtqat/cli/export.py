@@ -164,7 +164,7 @@ def export(
             require(module, extra="export", purpose="Exporting a model")
 
         from trtqat.exporting.options import ExportOptions
-        from trtqat.graph.passes.improve import ImproveOptions
+        from trtqat.graph.passes.improvements import ImproveOptions
         from trtqat.tensors import parse_tensor_spec
 
         options = ExportOptions(

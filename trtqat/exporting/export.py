@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import torch
 
     from trtqat.exporting.options import Exporter, ExportOptions, ExportResult
-    from trtqat.graph.passes.improve import ImproveOptions
+    from trtqat.graph.passes.improvements import ImproveOptions
 
 # The newest that TensorRT 8.6 reads, and the first in which FP16 has a QuantizeLinear.
 _FLOAT_OPSET, _HALF_OPSET = 17, 19
@@ -85,7 +85,7 @@ def export(
     for module in _FROM_MODEL if graph is None else _FROM_GRAPH:
         require(module, extra="export", purpose="Exporting a model")
     from trtqat.exporting.options import ExportOptions
-    from trtqat.graph.passes.improve import ImproveOptions
+    from trtqat.graph.passes.improvements import ImproveOptions
 
     options = ExportOptions(
         inputs=_specs(inputs),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -18,8 +18,7 @@ from trtqat.exporting.verification.result import Verification
 from trtqat.files import check_writable, write_atomically, write_together
 from trtqat.graph.lenses.macs import GraphSummary, summarize
 from trtqat.graph.lint import lint
-from trtqat.graph.passes.fold_weight_moves import FoldedMoves
-from trtqat.graph.passes.improve import Improvements
+from trtqat.graph.passes.improvements import Improvements
 from trtqat.graph_file.names import io_names_of
 from trtqat.graph_file.serialized import files_of, is_large, serialized
 from trtqat.io_names import record_of
@@ -93,7 +92,7 @@ def finish(
     """
     model, half = in_precision(verified.model, options, verified.batches)
     codes = with_quantized_inputs(model, options, verified.batches, verified.codes)
-    notes = (*verified.notes, *_on_moves(verified.improvements.moves))
+    notes = (*verified.notes, *verified.improvements.moves.notes)
     findings = lint(model)
     summary = summarize(model)
     model.metadata_props[METADATA_KEY] = _record(verified, model, summary, codes)
@@ -146,16 +145,3 @@ def _write(model: ir.Model, output: Path) -> int:
     files = files_of(model, Path(os.path.realpath(output)))
     write_together(files)
     return sum(path.stat().st_size for path in files)
-
-
-def _on_moves(moves: FoldedMoves) -> Iterator[str]:
-    if moves.layers:
-        yield (
-            f"The weights of {len(moves.layers)} layers, first '{moves.layers[0]}', stood behind "
-            "Reshape, Transpose and the like: their codes were moved, none changed."
-        )
-    if moves.kept:
-        yield (
-            f"The weights of {len(moves.kept)} layers, first '{moves.kept[0]}', stay behind "
-            "Reshape, Transpose and the like: their scales follow no axis of what comes out."
-        )

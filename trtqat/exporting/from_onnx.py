@@ -1,6 +1,6 @@
 """``improve_onnx``: an ONNX file that has its Q/DQ already goes through the same passes.
 
-read → tidy → standard pairs → float biases → improve (fold, INT8 weights, repairs) → compare with
+read → tidy → standard pairs → improve (fold, INT8 weights, repairs) → compare with
 the file on ONNX Runtime → lint → write
 """
 
@@ -21,12 +21,12 @@ from trtqat.exporting.verification.reference import OF_GRAPH, GraphReference
 from trtqat.exporting.verification.verify import verify
 from trtqat.graph.lenses.finite import check_finite
 from trtqat.graph.lenses.pairs import DEQUANTIZE, QUANTIZE
-from trtqat.graph.passes.canonical import IR_VERSION_OF_OPSET_17, tidy
-from trtqat.graph.passes.float_biases import float_biases
-from trtqat.graph.passes.improve import improve
-from trtqat.graph.passes.lower_opset import lower_opset
+from trtqat.graph.passes.improvements import improve
+from trtqat.graph.passes.lower_opset import lower_opset, write_ir_version
 from trtqat.graph.passes.name_nodes import name_unnamed
+from trtqat.graph.passes.protocol import run
 from trtqat.graph.passes.standard_pairs import standardize_pairs
+from trtqat.graph.passes.tidy import tidy
 from trtqat.graph_file.hashing import graph_sha256
 from trtqat.graph_file.reading import external_files, read_model
 from trtqat.graph_file.serialized import serialize, temporary_graphs, weights_beside
@@ -57,7 +57,7 @@ def improve_onnx(source: Path | str, output: Path | str, options: ExportOptions)
     name_unnamed(model)  # by which the pairs of both graphs are known as the same
     original = serialize(model)
     batches, notes = batches_of_graph(model, options)
-    model = tidy(model)
+    tidy(model)
     notes += _standardize(model, options.opset)
     pairs = sum(node.op_type == DEQUANTIZE for node in model.graph)
     target = max(model.graph.opset_imports[""], options.opset)
@@ -102,11 +102,7 @@ def _read(source: Path, output: Path) -> ir.Model:
 def _standardize(model: ir.Model, opset: int) -> list[str]:
     """Brings a tidy graph into the form that the passes take; tells what that changed."""
     name_unnamed(model)
-    notes = [*_set_opset(model, opset), *standardize_pairs(model)]
-    biases = float_biases(model)
-    if biases:
-        notes.append(f"INT32 biases made float: {biases}; TensorRT dequantizes INT8 alone.")
-    return notes
+    return [*_set_opset(model, opset), *standardize_pairs(model)]
 
 
 def _check_not_read(source: Path, output: Path) -> None:
@@ -135,9 +131,8 @@ def _set_opset(model: ir.Model, opset: int) -> list[str]:
     """Lowers a graph of opset 18 to 17 if that was asked for; tells what cannot be lowered."""
     present = model.graph.opset_imports.get("", 0)
     if opset <= 17 and present == 18:
-        lower_opset(model)
+        run((lower_opset, write_ir_version), model)
         present = 17
-        model.ir_version = IR_VERSION_OF_OPSET_17
     if present > opset:
         return [f"The graph keeps its opset {present}: only opset 18 can be lowered, to 17."]
     return []

@@ -14,7 +14,7 @@ from trtqat.graph.half.derive import HalfReport
 from trtqat.graph.lenses.macs import GraphSummary
 from trtqat.graph.lint.finding import Finding
 from trtqat.graph.passes.fold_batch_norm import FoldedBatchNorms
-from trtqat.graph.passes.improve import Improvements, ImproveOptions
+from trtqat.graph.passes.improvements import Improvements, ImproveOptions
 from trtqat.tensors import Precision, TensorSpec
 
 Exporter = Literal["auto", "dynamo", "torchscript"]

@@ -25,7 +25,7 @@ from trtqat.exporting.options import ExportOptions, ExportResult
 from trtqat.exporting.samples import as_tensors, notes_on_outputs, order_inputs
 from trtqat.exporting.traced_graph import traced_graph
 from trtqat.exporting.verification.verify import verify
-from trtqat.graph.passes.improve import improve
+from trtqat.graph.passes.improvements import improve
 from trtqat.graph_file.serialized import serialize, temporary_graphs
 from trtqat.provenance import Provenance
 from trtqat.quant.absence import check_has_active, check_not_converted

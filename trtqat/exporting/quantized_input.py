@@ -11,7 +11,7 @@ import onnx_ir as ir
 from trtqat.errors import ExportError, GraphError, UsageError
 from trtqat.exporting.options import ExportOptions
 from trtqat.exporting.verification.reference import outputs_of
-from trtqat.graph.passes.quantized_inputs import recorded_scales, take_codes
+from trtqat.graph.passes.take_codes import recorded_scales, take_codes
 from trtqat.graph.repair.move_pairs import move_pairs
 from trtqat.graph_file.serialized import Serialized, serialize
 from trtqat.numerics import quantize
@@ -71,10 +71,10 @@ def with_quantized_inputs(
     if not options.quantized_input:
         return dict(codes)
     before = serialize(model)
-    for repair in move_pairs(model, to_inputs=True):
-        _LOG.info(repair.what)
+    for note in move_pairs(model, to_inputs=True).notes:
+        _LOG.info(note)
     try:
-        scales = take_codes(model)
+        scales = take_codes(model).scales
     except GraphError:
         # The others cannot.
         if not codes:

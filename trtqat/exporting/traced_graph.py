@@ -13,7 +13,7 @@ from trtqat.exporting.options import Exporter, ExportOptions
 from trtqat.exporting.samples import as_tensors
 from trtqat.exporting.tracing import trace
 from trtqat.exporting.verification.example import Example
-from trtqat.graph.passes.canonical import canonicalize
+from trtqat.graph.passes.canonical_graph import canonicalize
 from trtqat.graph.passes.expand_fake_quantize import ExpandedPairs
 from trtqat.graph.passes.name_outputs import name_outputs
 
@@ -69,7 +69,7 @@ def traced_graph(
             ) from error
         _LOG.info("Traced with the %s.", exporter)
         try:
-            traced, pairs = canonicalize(traced, opset=options.opset)
+            pairs = canonicalize(traced, opset=options.opset)
         except ExportError as error:
             # An operator of opset 18 that has no form in 17 may have one from the other exporter.
             if attempt != attempts[-1] and not exporter.startswith("TorchScript"):

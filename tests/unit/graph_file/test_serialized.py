@@ -19,7 +19,7 @@ from trtqat.exporting.from_onnx import improve_onnx
 from trtqat.exporting.options import ExportOptions
 from trtqat.exporting.pipeline import export_onnx
 from trtqat.files import write_together
-from trtqat.graph.passes.improve import ImproveOptions
+from trtqat.graph.passes.improvements import ImproveOptions
 from trtqat.graph_file.hashing import graph_sha256
 from trtqat.graph_file.reading import external_files, read_model
 from trtqat.graph_file.serialized import StoredGraph, save, serialize
