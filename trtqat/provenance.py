@@ -40,7 +40,7 @@ class Provenance:
         int8_share: Share of the multiply-accumulates between Q/DQ pairs, 0 to 1.
         io_names: Names of inputs and outputs, in the order of the exported model.
         verification: How closely the graph's outputs are the model's: the export's
-            ``Agreement`` as JSON has it, which is passed on only.
+            ``Verification`` as JSON has it, which is passed on only.
         others: What was recorded besides or in another form, by a later version, another tool or
             an editor: written again as it was.
     """

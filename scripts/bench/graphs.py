@@ -36,7 +36,7 @@ from trtqat.evaluation.latency import measure_latency
 from trtqat.evaluation.timing import LatencyOptions
 from trtqat.exporting.options import ExportOptions
 from trtqat.exporting.pipeline import export_onnx
-from trtqat.graph.passes.improve import ImproveOptions
+from trtqat.graph.passes.improvements import ImproveOptions
 from trtqat.graph.passes.remove_quantization import remove_quantization
 from trtqat.graph_file.reading import read_model
 from trtqat.host.gpu import describe_gpu

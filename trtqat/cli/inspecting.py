@@ -201,10 +201,11 @@ def _inspect_graph(
 ) -> None:
     from trtqat.graph.lenses.macs import summarize
     from trtqat.graph.lint import lint
-    from trtqat.graph.passes.canonical import inlined
+    from trtqat.graph.passes.tidy import inline_functions
     from trtqat.graph_file.reading import read_model
 
-    model = inlined(read_model(path))
+    model = read_model(path)
+    inline_functions(model)
     findings = lint(model)
     summary = summarize(model)
     warnings = [finding for finding in findings if finding.severity == "warning"]

@@ -16,7 +16,7 @@ from trtqat.tensors import DYNAMIC, TensorSpec
 
 if TYPE_CHECKING:
     from trtqat.quant.quantizers import Quantizer
-    from trtqat.runtime.pytorch import Precision, PyTorchModel
+    from trtqat.runtime.pytorch import PyTorchModel, PyTorchPrecision
 
 
 def open_model(
@@ -101,7 +101,7 @@ def open_pytorch(
     model: Model,
     *,
     name: str = "PyTorch",
-    precision: Precision = "fp32",
+    precision: PyTorchPrecision = "fp32",
     compiled: bool = False,
     cuda_graph: bool = True,
     has_quantizers: bool = False,
@@ -129,7 +129,7 @@ def open_pytorch(
             "The PyTorch baseline needs a GPU, and this PyTorch sees none.",
             "Install a CUDA build of PyTorch, or leave out --baseline.",
         )
-    from trtqat.exporting.loading import ModelSource, load_model, parse_factory_args
+    from trtqat.exporting.loading import ModelSource, load_model
     from trtqat.exporting.samples import order_inputs
     from trtqat.quant.absence import check_not_converted
     from trtqat.quant.quantizers import read_quantizers
@@ -140,9 +140,7 @@ def open_pytorch(
             f"The source of the model '{name}' is empty.",
             "Give file.py:factory, a TorchScript file or a .pt2.",
         )
-    pointer = ModelSource(
-        source.source, source.checkpoint, parse_factory_args(list(source.factory_args)), source.ema
-    )
+    pointer = ModelSource(source.source, source.checkpoint, source.factory_args, source.ema)
     required: tuple[str, ...] = getattr(model, "quantizers", ())
     if has_quantizers and not Path(source.source).exists():
         # A factory's: read on the CPU, as for an export; PyTorchModel moves it.

@@ -19,11 +19,11 @@ from trtqat.runtime.protocol import Model
 
 if TYPE_CHECKING:
     from trtqat.runtime.engine import Engine
-    from trtqat.runtime.pytorch import Precision
+    from trtqat.runtime.pytorch import PyTorchPrecision
 
 _ENGINES = ("fp16", "fp32")
 # Name on the command line: precision, and whether it is compiled.
-_PYTORCH: dict[str, tuple[Precision, bool]] = {
+_PYTORCH: dict[str, tuple[PyTorchPrecision, bool]] = {
     "torch-fp32": ("fp32", False),
     "torch-tf32": ("tf32", False),
     "torch-fp16": ("fp16", False),

@@ -25,7 +25,7 @@ from trtqat.tensors import Array, Arrays
 
 if TYPE_CHECKING:
     from trtqat.building.tapped_engine import TappedEngine
-    from trtqat.graph.lenses.taps import Tap
+    from trtqat.graph.passes.tap import Tap
     from trtqat.runtime.engine import Engine
     from trtqat.runtime.pytorch import PyTorchModel
 
@@ -156,8 +156,8 @@ def compare_steps(
     """
     import onnx_ir as ir
 
-    from trtqat.graph.lenses.taps import tap
     from trtqat.graph.lint import rules_by_place
+    from trtqat.graph.passes.tap import tap
     from trtqat.graph_file.names import io_names_of
     from trtqat.graph_file.reading import read_model
     from trtqat.graph_file.serialized import serialize, temporary_graphs

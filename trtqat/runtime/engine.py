@@ -24,6 +24,7 @@ from trtqat.io_names import in_order
 from trtqat.plan.manifest import ProfileShapes
 from trtqat.provenance import Provenance
 from trtqat.runtime.engine_names import names_of_engine
+from trtqat.runtime.held import Held
 from trtqat.runtime.host_quantizer import open_quantizer
 from trtqat.runtime.input_codes import input_scales, with_float_inputs
 from trtqat.runtime.refit import check_weights, refit
@@ -31,7 +32,7 @@ from trtqat.runtime.session import EngineSession
 from trtqat.tensors import DYNAMIC, TensorSpec, io_in_words
 
 
-class Engine:
+class Engine(Held):
     """A TensorRT engine on the first GPU, by whichever TensorRT runs it.
 
     Attributes:
@@ -40,7 +41,8 @@ class Engine:
         inputs: Inputs, dynamic dimensions as ``-1``; those that arrive as INT8 codes as the
             floats that a session quantizes.
         input_scales: Of those, by name.
-        outputs: Outputs, likewise. Both are in the order of the exported model, not in TensorRT's.
+        outputs: Outputs, dynamic dimensions as ``-1``. Like the inputs they are in the order of the
+            exported model, not in TensorRT's.
         io: Their names, and whether their order is known.
         profiles: Shapes of the first optimization profile, by input.
         batch_range: Smallest and largest batch.

@@ -16,6 +16,7 @@ from trtqat.errors import GraphError, InferenceError, first_line
 from trtqat.extras import require
 from trtqat.io_names import in_order, names_of_graph
 from trtqat.provenance import METADATA_KEY, read_provenance
+from trtqat.runtime.held import Held
 from trtqat.runtime.input_codes import input_scales, quantize_inputs, with_float_inputs
 from trtqat.tensors import DYNAMIC, Array, Arrays, TensorSpec, io_in_words
 
@@ -37,7 +38,7 @@ _DTYPES = {
 }
 
 
-class OnnxModel:
+class OnnxModel(Held):
     """An ONNX graph loaded into ONNX Runtime.
 
     Attributes:
@@ -121,7 +122,11 @@ class OnnxModel:
         return f"OnnxModel({self.name!r}, {io_in_words(self.inputs, self.outputs)})"
 
     def session(self, batch_size: int) -> OnnxSession:
-        """A session for one batch size; see ``runtime.protocol.Session``."""
+        """Binds the graph to one batch size: a session runs one query at a time.
+
+        Raises:
+            UsageError: The model is closed.
+        """
         if self._session is None:
             raise closed(self.name, "model")
         del batch_size  # ONNX Runtime takes any shape that the graph allows.
@@ -165,8 +170,8 @@ def _size_of(graph: Path | Serialized) -> int:
     return len(graph) if isinstance(graph, bytes) else len(graph.content)
 
 
-class OnnxSession:
-    """Runs a graph; see ``runtime.protocol.Session``."""
+class OnnxSession(Held):
+    """Runs a graph on the CPU, one query at a time, and times it by the wall clock."""
 
     mode = "ONNX Runtime, CPU, wall clock"
     enqueue_times_ms: tuple[float, ...] = ()

@@ -11,6 +11,7 @@ import torch
 from trtqat.errors import MissingError, TrtqatError, first_line
 from trtqat.host.device_memory import needs_device_memory
 from trtqat.quant.quantizers import quantizers_of
+from trtqat.runtime.held import Held
 from trtqat.runtime.pytorch_hooks import watched
 from trtqat.runtime.pytorch_outputs import name_outputs, to_arrays
 from trtqat.runtime.pytorch_quantizers import RequiredQuantizers
@@ -18,14 +19,13 @@ from trtqat.runtime.pytorch_session import Arithmetic, PyTorchSession, told
 from trtqat.tensors import DYNAMIC, Array, Arrays, TensorSpec
 from trtqat.user_code import exits_told
 
-Precision = Literal["fp32", "tf32", "fp16"]
-
-
+# How a GPU computes; TF32 keeps numbers in FP32, and multiplies them with fewer bits.
+PyTorchPrecision = Literal["fp32", "tf32", "fp16"]
 # More batch sizes than anybody asks for.
 _SHAPES = 1000
 
 
-class PyTorchModel:
+class PyTorchModel(Held):
     """A module as a baseline.
 
     FP32 means IEEE FP32, without TF32; TF32 allows it in matrix products and convolutions. FP16
@@ -51,7 +51,7 @@ class PyTorchModel:
         *,
         device: Literal["cpu", "cuda"],
         name: str = "PyTorch",
-        precision: Precision = "fp32",
+        precision: PyTorchPrecision = "fp32",
         compiled: bool = False,
         cuda_graph: bool = True,
         required: Collection[str] = (),
@@ -102,7 +102,7 @@ class PyTorchModel:
         return f"PyTorchModel({self.name!r}, {', '.join(map(str, self.inputs))}, {self.device!r})"
 
     def session(self, batch_size: int) -> PyTorchSession:
-        """A session for one batch size; see ``runtime.protocol.Session``.
+        """Binds the model to one batch size: input tensors of its own and, if it captures, a graph.
 
         Raises:
             MissingError: ``torch.compile`` does not work here.

@@ -119,7 +119,7 @@ def inspect_graph(file: Path, folder: Path) -> None:
 def export_graph(file: Path, folder: Path) -> None:
     from trtqat.exporting.from_onnx import improve_onnx
     from trtqat.exporting.options import ExportOptions
-    from trtqat.graph.passes.improve import ImproveOptions
+    from trtqat.graph.passes.improvements import ImproveOptions
 
     options = ExportOptions((), improve=ImproveOptions(repair=True))
     improve_onnx(file, folder / "out.onnx", options)

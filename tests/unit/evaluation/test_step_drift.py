@@ -28,7 +28,7 @@ from trtqat.evaluation.step_drift import (
     first_parting,
 )
 from trtqat.exporting.pipeline import ExportOptions, export_onnx
-from trtqat.graph.passes.improve import ImproveOptions
+from trtqat.graph.passes.improvements import ImproveOptions
 from trtqat.report.drift_words import drift_answers
 from trtqat.runtime.pytorch import PyTorchModel
 from trtqat.tensors import TensorSpec

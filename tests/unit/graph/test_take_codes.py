@@ -22,8 +22,8 @@ from trtqat.errors import GraphError, UsageError
 from trtqat.exporting.from_onnx import improve_onnx
 from trtqat.exporting.pipeline import ExportOptions, export_onnx
 from trtqat.exporting.quantized_input import with_quantized_inputs
-from trtqat.graph.passes.quantized_inputs import take_codes
 from trtqat.graph.passes.remove_quantization import remove_quantization
+from trtqat.graph.passes.take_codes import take_codes
 from trtqat.graph_file.reading import read_model
 from trtqat.numerics import quantize
 from trtqat.provenance import Provenance, provenance_of, read_provenance
@@ -228,7 +228,7 @@ def test_inputs_one_after_the_other(tmp_path: Path) -> None:
     again = with_quantized_inputs(model, options, [codes], found)
     assert again == found
     with pytest.raises(GraphError, match="No input can be taken as INT8 codes"):
-        with_quantized_inputs(model, options, [codes])
+        with_quantized_inputs(model, options, [codes], {})
 
 
 @pytest.mark.parametrize("again", [True, False])
