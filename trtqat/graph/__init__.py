@@ -1,14 +1,14 @@
-"""ONNX graphs: one pass per file; a pass says what it did.
+"""ONNX graphs: what changes them, what looks at them, what is wrong with them.
 
-    canonical.py     the passes that make an exporter's graph ours: tidy, name_nodes,
-                     expand_fake_quantize (where a Q/DQ pair is made), lower_opset
-    improve.py       the passes after it: quantize_weights, fold_batch_norm, repair/
-    write_axes.py, make_biases_float.py
-                     what a graph from another tool needs before
-    half/            the FP16 graph; raise_opset.py before it
-    lint/            what is wrong with a graph, one function per rule
-    macs.py          how much of its arithmetic is INT8
-
-What passes and rules look at a graph with: pairs.py (Q/DQ), layers.py, affine.py (BatchNorm
-and its kin), view.py (what stands before and behind), editing.py, targets.py (which TensorRT).
+passes/      change a graph, one pass a file, in three lists:
+                 canonical_graph   what an exporter left becomes ours; a Q/DQ pair is made in
+                                   passes/expand_fake_quantize.py
+                 standard_pairs    the Q/DQ of another tool becomes what TensorRT reads
+                 improvements      then, for both: INT8 weights, folded BatchNorms, repairs
+repair/      passes that move, remove and share Q/DQ pairs and change no output bit
+half/        the FP16 graph for strongly typed TensorRT
+lenses/      answer questions on a graph, and import nothing that changes one
+lint/        what costs speed or accuracy, or is refused; one function a rule
+editing.py   small questions and changes that all of these share
+editor.py    changes that cost no more than what they touch
 """

@@ -28,7 +28,11 @@ def name_of(node: ir.Node) -> str:
 
 
 def remove_unused(graph: ir.Graph) -> None:
-    """Removes the nodes and initializers that nothing reads."""
+    """Removes the nodes and initializers that nothing reads.
+
+    ``onnx_ir``'s own pass removes them one by one, and looks through the outputs of the graph for
+    each; it rewrites nodes that stay as well (optional outputs, ``training_mode``).
+    """
     unused: set[ir.Node] = set()
     for node in reversed(graph):
         outputs = node.outputs
@@ -36,7 +40,6 @@ def remove_unused(graph: ir.Graph) -> None:
             use.node in unused for value in outputs for use in value.uses()
         ):
             unused.add(node)
-    # At once: onnx_ir looks through the outputs of the graph for each removal.
     graph.remove(unused, safe=True)
     for name, value in list(graph.initializers.items()):
         if not value.uses() and not value.is_graph_output():

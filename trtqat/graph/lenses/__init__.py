@@ -1,1 +1,23 @@
-"""Lenses."""
+"""Lenses: they answer questions on a graph and change nothing. A noun each.
+
+What a node or tensor is:
+
+    pairs          Q/DQ: parameters, codes, the other half
+    layers         Conv, ConvTranspose, Gemm, MatMul with data, weight, channels
+    weights        what depends on initializers only
+    moves          nodes that only move values, and what they make of a constant
+    affine         nodes that multiply and shift each channel: BatchNorm and its kin
+    grids          on which grid of numbers a tensor lies
+    paths          the way back from a tensor
+
+What a graph amounts to:
+
+    view           all of this for one graph, kept: what stands before and behind a tensor
+    fold_plan      whether a BatchNorm can go into the layer before it, and with which numbers
+    macs           how much each layer computes, and the share of INT8; with mac_formulas, einsum
+    arithmetic     what multiplies besides layers
+    batch, sizes   how much of a tensor belongs to one sample
+    exits          where INT8 ends in floating point
+    finite         weights that are no numbers
+    targets        which TensorRT a graph is for
+"""

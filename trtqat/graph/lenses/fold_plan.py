@@ -191,15 +191,41 @@ def _check_unshared(value: ir.Value, behind: str, readers: Readers) -> None:
 
 
 def _plan(layer: Layer, chain: list[ir.Node]) -> FoldPlan:
-    dequantize, axis, output_axis = layer.dequantize_weight, layer.weight_axis, layer.output_axis
-    channels = layer.channels
-    assert dequantize is not None
+    axis, output_axis, channels = layer.weight_axis, layer.output_axis, layer.channels
     assert axis is not None
     assert output_axis is not None
     assert channels is not None
     whole = _affine(layer, chain, channels, output_axis)
-    parameters = parameters_of(dequantize)
-    codes = weight_codes(dequantize)
+    codes, scales = _trained_weight(layer, axis)
+    negated, constant = whole.multiplier < 0, whole.multiplier == 0
+    signs = along_axis(np.where(negated, -1, np.where(constant, 0, 1)), axis, codes.ndim)
+    signed = codes.astype(np.int16) * signs.astype(np.int16)
+    if signed.max(initial=0) > 127:
+        raise CannotFoldError(
+            f"γ is negative for a channel of {layer.name} that uses the code -128, and +128 "
+            "does not exist",
+            layer.name,
+            "code",
+        )
+    old = np.broadcast_to(scales.astype(np.float64), (channels,))
+    scale = np.where(constant, old, old * np.abs(whole.multiplier))
+    bias = whole.offset.astype(np.float32)
+    if not ((scale >= _SMALLEST_NORMAL).all() and (scale <= np.finfo(np.float32).max).all()):
+        raise CannotFoldError(
+            f"a scale of {layer.name} would leave FP32's normal range", layer.name
+        )
+    if not np.isfinite(bias).all():
+        raise CannotFoldError(f"the bias of {layer.name} would not be finite", layer.name)
+    return FoldPlan(
+        layer, chain, signed.astype(np.int8), scale.astype(np.float32), bias, negated, constant
+    )
+
+
+def _trained_weight(layer: Layer, axis: int) -> tuple[Array, Array]:
+    """Codes and scales of a layer's weight, as they must be for a fold."""
+    dequantize = layer.dequantize_weight
+    assert dequantize is not None
+    parameters, codes = parameters_of(dequantize), weight_codes(dequantize)
     if codes is None or parameters.scale is None:
         source = dequantize.inputs[0]
         inside = None if source is None else source.producer()
@@ -220,28 +246,7 @@ def _plan(layer: Layer, chain: list[ir.Node]) -> FoldPlan:
             layer.name,
             "axis",
         )
-    negated, constant = whole.multiplier < 0, whole.multiplier == 0
-    signs = along_axis(np.where(negated, -1, np.where(constant, 0, 1)), axis, codes.ndim)
-    signed = codes.astype(np.int16) * signs.astype(np.int16)
-    if signed.max(initial=0) > 127:
-        raise CannotFoldError(
-            f"γ is negative for a channel of {layer.name} that uses the code -128, and +128 "
-            "does not exist",
-            layer.name,
-            "code",
-        )
-    old = np.broadcast_to(parameters.scale.astype(np.float64), (channels,))
-    scale = np.where(constant, old, old * np.abs(whole.multiplier))
-    bias = whole.offset.astype(np.float32)
-    if not ((scale >= _SMALLEST_NORMAL).all() and (scale <= np.finfo(np.float32).max).all()):
-        raise CannotFoldError(
-            f"a scale of {layer.name} would leave FP32's normal range", layer.name
-        )
-    if not np.isfinite(bias).all():
-        raise CannotFoldError(f"the bias of {layer.name} would not be finite", layer.name)
-    return FoldPlan(
-        layer, chain, signed.astype(np.int8), scale.astype(np.float32), bias, negated, constant
-    )
+    return codes, parameters.scale
 
 
 def _affine(layer: Layer, chain: list[ir.Node], channels: int, output_axis: int) -> Affine:

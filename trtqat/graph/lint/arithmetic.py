@@ -19,8 +19,7 @@ _NAMES = 3
 )
 def recurrent_in_float(view: GraphView) -> Places:
     """LSTM, GRU and RNN, with their share of the arithmetic."""
-    for each in _of_kind(view, "recurrent"):
-        yield each.name, f"{_described(each)} runs in floating point{_share(view, each)}."
+    return _in_floating_point(view, "recurrent")
 
 
 @rule(
@@ -33,8 +32,7 @@ def recurrent_in_float(view: GraphView) -> Places:
 )
 def product_in_float(view: GraphView) -> Places:
     """Products by other operators than the layers, with their share of the arithmetic."""
-    for each in _of_kind(view, "product"):
-        yield each.name, f"{_described(each)} runs in floating point{_share(view, each)}."
+    return _in_floating_point(view, "product")
 
 
 @rule(
@@ -69,6 +67,11 @@ def not_counted(view: GraphView) -> Places:
     """Operators of which nobody says what they compute."""
     for each in _of_kind(view, "unknown"):
         yield each.name, f"Not counted: {_described(each)}, whose arithmetic is not known."
+
+
+def _in_floating_point(view: GraphView, kind: Kind) -> Places:
+    for each in _of_kind(view, kind):
+        yield each.name, f"{_described(each)} runs in floating point{_share(view, each)}."
 
 
 def _of_kind(view: GraphView, kind: Kind) -> list[Arithmetic]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import onnx_ir as ir
+
 from trtqat.graph.editing import name_of
+from trtqat.graph.lenses.layers import Layer
 from trtqat.graph.lenses.moves import ONNX_DOMAINS
 from trtqat.graph.lenses.pairs import DEQUANTIZE, QUANTIZE, has_constant_codes, quantizer_of
 from trtqat.graph.lenses.targets import is_for_8_6, needs_float_weight_on_8_6
@@ -29,8 +32,7 @@ _FOREIGN_PREFIXES = (
 def integer_operator(view: GraphView) -> Places:
     """Operators on integers, which TensorRT's parser does not know."""
     for node in view.graph:
-        foreign = node.domain not in ONNX_DOMAINS and node.op_type.startswith(_FOREIGN_PREFIXES)
-        if node.op_type in _INTEGER or foreign:
+        if _is_on_integers(node):
             yield name_of(node), f"'{name_of(node)}' is {node.op_type}."
 
 
@@ -68,7 +70,7 @@ def node_inside_pair(view: GraphView) -> Places:
         if inside.op_type in (QUANTIZE, "DynamicQuantizeLinear", "Constant"):
             continue
         # An operator on integers is a finding of its own.
-        if inside.op_type not in _INTEGER and not inside.op_type.startswith(_FOREIGN_PREFIXES):
+        if not _is_on_integers(inside):
             yield (
                 name_of(node),
                 f"'{name_of(inside)}' ({inside.op_type}) makes the codes that '{name_of(node)}' "
@@ -99,7 +101,7 @@ def bias_dequantized(view: GraphView) -> Places:
 )
 def quantized_conv_transpose(view: GraphView) -> Places:
     """A ConvTranspose between Q/DQ, in a graph that TensorRT 8.6 reads."""
-    for layer in view.layers if is_for_8_6(view.opset) else ():
+    for layer in _layers_for_8_6(view):
         if layer.node.op_type == "ConvTranspose" and view.is_quantized(layer):
             yield layer.name, f"'{layer.name}' is a quantized ConvTranspose."
 
@@ -114,11 +116,21 @@ def quantized_conv_transpose(view: GraphView) -> Places:
 def int8_weight_of_matmul(view: GraphView) -> Places:
     """An INT8 initializer for a MatMul, or a Gemm beside one, in a graph that 8.6 reads."""
     needs_float = needs_float_weight_on_8_6(view.graph)
-    for layer in view.layers if is_for_8_6(view.opset) else ():
+    for layer in _layers_for_8_6(view):
         if layer.dequantize_weight is None or not needs_float(layer.node):
             continue
         if layer.is_weighted and quantizer_of(layer.dequantize_weight) is None:
             yield layer.name, f"The weight of '{layer.name}' is an INT8 initializer."
+
+
+def _is_on_integers(node: ir.Node) -> bool:
+    is_foreign = node.domain not in ONNX_DOMAINS
+    return node.op_type in _INTEGER or (is_foreign and node.op_type.startswith(_FOREIGN_PREFIXES))
+
+
+def _layers_for_8_6(view: GraphView) -> list[Layer]:
+    """The layers of a graph that TensorRT 8.6 reads; of another one none."""
+    return view.layers if is_for_8_6(view.opset) else []
 
 
 RULES = (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import onnx_ir as ir
 
@@ -17,6 +19,7 @@ from trtqat.graph.lenses.targets import is_for_8_6
 from trtqat.graph.lenses.view import GraphView
 from trtqat.graph.lint.finding import Advice, Places, rule
 from trtqat.graph.lint.writers import advice_on_int8
+from trtqat.tensors import Array
 
 _SMALLEST_NORMAL = float(np.finfo(np.float32).tiny)
 # A channel whose largest code is below this one has lost 3 of its 8 bits.
@@ -52,18 +55,14 @@ def scale_computed(view: GraphView) -> Places:
 )
 def scale_not_positive(view: GraphView) -> Places:
     """Zero, negative, infinite or NaN scales."""
-    for node in _one_of_each_scale(view):
-        scale = view.parameters(node).scale
-        if scale is None:
-            continue
+    for name, scale in _scales(view):
         bad = ~(np.isfinite(scale) & (scale > 0))
         if bad.any():
             yield (
-                _tensor(node, 1),
-                f"Scale '{_tensor(node, 1)}' is {scale[bad].flat[0]:g} in {bad.sum()} of "
-                f"{scale.size} channels."
+                name,
+                f"Scale '{name}' is {scale[bad].flat[0]:g} in {bad.sum()} of {scale.size} channels."
                 if scale.ndim
-                else f"Scale '{_tensor(node, 1)}' is {scale:g}.",
+                else f"Scale '{name}' is {scale:g}.",
             )
 
 
@@ -75,14 +74,10 @@ def scale_not_positive(view: GraphView) -> Places:
 )
 def scale_denormal(view: GraphView) -> Places:
     """Scales below the smallest normal FP32 number."""
-    for node in _one_of_each_scale(view):
-        scale = view.parameters(node).scale
-        if scale is None:
-            continue
+    for name, scale in _scales(view):
         denormal = (scale > 0) & (scale < _SMALLEST_NORMAL)
         if denormal.any():
-            smallest = scale[denormal].min()
-            yield _tensor(node, 1), f"Scale '{_tensor(node, 1)}' goes down to {smallest:g}."
+            yield name, f"Scale '{name}' goes down to {scale[denormal].min():g}."
 
 
 @rule(
@@ -262,14 +257,13 @@ def _one_of_each_pair(view: GraphView) -> list[ir.Node]:
     return [node for node in found if node not in biases]
 
 
-def _one_of_each_scale(view: GraphView) -> list[ir.Node]:
-    """One node for each scale that several may share."""
-    return list({node.inputs[1]: node for node in reversed(_one_of_each_pair(view))}.values())[::-1]
-
-
-def _tensor(node: ir.Node, index: int) -> str:
-    value = node.inputs[index]
-    return "" if value is None else str(value.name)
+def _scales(view: GraphView) -> Iterator[tuple[str, Array]]:
+    """Every constant scale with its name; one that several nodes share once."""
+    first = {node.inputs[1]: node for node in reversed(_one_of_each_pair(view))}
+    for value, node in reversed(first.items()):
+        scale = view.parameters(node).scale
+        if scale is not None:
+            yield "" if value is None else str(value.name), scale
 
 
 def _shape(node: ir.Node) -> tuple[int | None, ...] | None:

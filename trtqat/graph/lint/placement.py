@@ -6,6 +6,8 @@ https://docs.nvidia.com/deeplearning/tensorrt/latest/inference-library/work-quan
 
 from __future__ import annotations
 
+import onnx_ir as ir
+
 from trtqat.graph.editing import is_constant, name_of
 from trtqat.graph.lenses.layers import CONVOLUTIONS, PRODUCTS, layer_of, move_of_weight
 from trtqat.graph.lenses.pairs import QUANTIZE
@@ -60,7 +62,7 @@ def pair_inside_layer(view: GraphView) -> Places:
         if layer is None:
             continue
         for reader in view.readers(dequantize.outputs[0]):
-            if reader.op_type == "BatchNormalization" or reader.op_type in ACTIVATIONS:
+            if _belongs_to_layer(reader):
                 where = name_of(quantize)
                 yield where, f"'{where}' stands between '{layer.name}' and its {reader.op_type}."
                 break
@@ -180,8 +182,7 @@ def idle_pair(view: GraphView) -> Places:
             continue
         readers = view.readers(dequantize.outputs[0])
         inside = view.layer_before(quantize.inputs[0]) is not None and any(
-            reader.op_type == "BatchNormalization" or reader.op_type in ACTIVATIONS
-            for reader in readers
+            map(_belongs_to_layer, readers)
         )
         if inside or any(r.op_type in useful or view.takes_int8(r) for r in readers):
             continue
@@ -205,6 +206,11 @@ def redundant_pair(view: GraphView) -> Places:
     for quantize, dequantize in view.activation_pairs:
         if view.grids.changes_nothing(dequantize):
             yield name_of(quantize), f"'{name_of(quantize)}' quantizes INT8 values once more."
+
+
+def _belongs_to_layer(reader: ir.Node) -> bool:
+    """Whether TensorRT runs a node in the kernel of the layer before it."""
+    return reader.op_type == "BatchNormalization" or reader.op_type in ACTIVATIONS
 
 
 RULES = (

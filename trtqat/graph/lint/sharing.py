@@ -87,7 +87,7 @@ def unequal_scales_concat(view: GraphView) -> Places:
             continue
         pairs = [view.dequantize_before(value) for value in node.inputs]
         scales = [view.parameters(pair) for pair in pairs if pair is not None]
-        if scales and not all(scales[0].equals(other) for other in scales):
+        if not _are_equal(scales):
             yield name_of(node), f"'{name_of(node)}' joins tensors with {_listed(scales)}."
 
 
@@ -102,7 +102,7 @@ def unequal_scales_consumers(view: GraphView) -> Places:
     """A tensor that is quantized with different scales for different readers."""
     for value, quantizers in _forks(view):
         scales = [view.parameters(node) for node in quantizers]
-        if not all(scales[0].equals(other) for other in scales):
+        if not _are_equal(scales):
             readers = ", ".join(f"'{name_of(node)}'" for node in quantizers[:3])
             yield (
                 str(value.name),
@@ -122,8 +122,7 @@ def unequal_scales_consumers(view: GraphView) -> Places:
 def repeated_pair(view: GraphView) -> Places:
     """Several pairs of equal scale on one tensor."""
     for value, quantizers in _forks(view):
-        scales = [view.parameters(node) for node in quantizers]
-        if all(scales[0].equals(other) for other in scales):
+        if _are_equal([view.parameters(node) for node in quantizers]):
             yield (
                 str(value.name),
                 f"'{value.name}' is quantized {len(quantizers)} times with the same scale.",
@@ -151,6 +150,10 @@ def requantized(view: GraphView) -> Places:
         if again:
             names = ", ".join(f"'{name_of(reader)}'" for reader in again[:3])
             yield name_of(node), f"What '{name_of(node)}' makes is quantized anew by {names}."
+
+
+def _are_equal(scales: list[Parameters]) -> bool:
+    return all(scales[0].equals(other) for other in scales)
 
 
 def _is_known_to_differ(one: Parameters, other: Parameters) -> bool:

@@ -1,1 +1,20 @@
-"""Passes."""
+"""Passes: each changes a graph in place and returns what it did (``protocol``).
+
+Three lists run them, each a tuple in a file of its own:
+
+    canonical_graph   of a traced PyTorch model: tidy, name_nodes, expand_fake_quantize (where a
+                      Q/DQ pair is made), lower_opset, write_ir_version, and what is unused goes
+    standard_pairs    of a file from another tool: use_standard_domain, fold_constant_moves,
+                      remove_code_clips, make_codes_signed, write_axes, make_biases_float
+    improvements      of both, after that: infer_shapes, fold_constant_moves, quantize_weights,
+                      fold_weight_moves, fold_batch_norm, the repairs, make_weights_float
+
+``tidy`` is a list inside the first one; a file from another tool goes through it as well. Passes
+that are run by themselves:
+
+    name_outputs          the names that the PyTorch model gives its outputs
+    take_codes            inputs arrive as INT8 codes
+    remove_quantization   the float graph, to compare with
+    tap                   INT8 tensors are taken out of the graph, to look at them
+    raise_opset           makes another graph, of a newer opset; the FP16 graph needs it
+"""

@@ -4,6 +4,9 @@
 2. Where y is an output of the graph, x gets its name.
 3. It stays where x cannot: it is an input or an initializer, an output with a name of its own,
    or a tensor of an outer graph. So one tensor that a model returns twice keeps both names.
+
+``onnx_ir``'s own pass looks at neither of the last two: it gives both outputs the same name, and a
+branch of an If that hands on an outer tensor an output that no node of it makes.
 """
 
 from __future__ import annotations

@@ -4,7 +4,8 @@
     tensors.py     stored tensors have the size that they declare, in the file or beside it
     operators.py   nodes have the inputs, outputs and attributes of their operators
     scopes.py      each tensor is made once, before it is read
-    types.py       element types follow from the nodes
+    declared_types.py
+                   element types follow from the nodes
     parameters.py  parameters that belong together have shapes that fit
     batch.py       dimensions of -1, and a batch of 0, are open
 

@@ -41,25 +41,10 @@ def read_contents(model: onnx.ModelProto) -> Contents:
     pending: list[tuple[Any, onnx.NodeProto | None]] = [(model, None)]
     while pending:
         message, node = pending.pop()
-        if isinstance(message, onnx.TensorProto):
-            # Not all of its fields at once: that would copy the data.
-            _check_tensor_texts(message, node)
-            found.tensors.append((message, node))
-            continue
         if isinstance(message, onnx.NodeProto):
             node = message
-            if node.domain == "ai.onnx":
-                node.domain = ""
-        elif isinstance(message, onnx.ValueInfoProto):
-            found.values.append(message)
-            if _is_plain(message):
-                continue
-        elif isinstance(message, onnx.SparseTensorProto):
-            found.sparse.append((message, node))
-        elif isinstance(message, onnx.AttributeProto):
-            _check_bytes(message, node)
-            if message.HasField("tp"):
-                found.types.append(message.tp)
+        if _is_done(message, node, found):
+            continue
         for descriptor, value in message.ListFields():
             if descriptor.type == _MESSAGE:
                 each = [value] if hasattr(value, "ListFields") else value
@@ -67,6 +52,27 @@ def read_contents(model: onnx.ModelProto) -> Contents:
             elif descriptor.type == _STRING:
                 _check_text(descriptor.name, value, node)
     return found
+
+
+def _is_done(message: Any, node: onnx.NodeProto | None, found: Contents) -> bool:  # noqa: ANN401
+    """Keeps a part if it is of a kind that is asked for; whether nothing is to be seen inside."""
+    if isinstance(message, onnx.TensorProto):
+        # Not all of its fields at once: that would copy the data.
+        _check_tensor_texts(message, node)
+        found.tensors.append((message, node))
+        return True
+    if isinstance(message, onnx.ValueInfoProto):
+        found.values.append(message)
+        return _is_plain(message)
+    if isinstance(message, onnx.NodeProto) and message.domain == "ai.onnx":
+        message.domain = ""
+    elif isinstance(message, onnx.SparseTensorProto):
+        found.sparse.append((message, node))
+    elif isinstance(message, onnx.AttributeProto):
+        _check_bytes(message, node)
+        if message.HasField("tp"):
+            found.types.append(message.tp)
+    return False
 
 
 def _is_plain(value: onnx.ValueInfoProto) -> bool:

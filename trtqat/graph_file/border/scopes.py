@@ -116,14 +116,7 @@ def _check_nodes(
     """Adds what the nodes make to ``made``; returns what they read from outside."""
     for index, node in enumerate(nodes):
         check_node(node, place.opsets, place.functions, in_function=place.in_function)
-        for name in node.output:
-            if name in made:
-                where = "an input or initializer"
-                if made[name] != _INPUT:
-                    where = name_of(nodes[made[name]])
-                raise Damage(f"The tensor '{name}' is made twice, by {name_of(node)} and {where}.")
-            if name:
-                made[name] = index
+        _add_outputs(nodes, index, made)
     outside: dict[str, str] = {}
     before: list[list[int]] = []
     is_sorted = True
@@ -142,6 +135,19 @@ def _check_nodes(
     if not is_sorted:
         _sort(nodes, before)
     return outside
+
+
+def _add_outputs(nodes: list[onnx.NodeProto], index: int, made: dict[str, int]) -> None:
+    for name in nodes[index].output:
+        if name in made:
+            where = "an input or initializer"
+            if made[name] != _INPUT:
+                where = name_of(nodes[made[name]])
+            raise Damage(
+                f"The tensor '{name}' is made twice, by {name_of(nodes[index])} and {where}."
+            )
+        if name:
+            made[name] = index
 
 
 def _graphs_of(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
