@@ -15,7 +15,7 @@ from trtqat.cli.option_groups import grouped
 from trtqat.cli.output import print_json, say
 from trtqat.cli.shared_options import OutputOptions
 from trtqat.errors import InferenceError
-from trtqat.report.graph_words import check_int8, coverage_record, describe_coverage
+from trtqat.inspection.words import check_int8, coverage_record, describe_coverage
 
 if TYPE_CHECKING:
     from trtqat.building.builder import BuildResult

@@ -19,8 +19,8 @@ from trtqat.cli.output import print_json, say
 from trtqat.cli.shared_options import OutputOptions, PyTorchOptions
 from trtqat.errors import GateError, UsageError
 from trtqat.files import is_onnx
+from trtqat.inspection.words import describe_findings, describe_summary
 from trtqat.report.agreement_words import describe_agreement
-from trtqat.report.graph_words import describe_findings, describe_summary
 
 if TYPE_CHECKING:
     from trtqat.exporting.options import ExportOptions, ExportResult

@@ -24,7 +24,7 @@ from trtqat.cli.inspecting_engine import inspect_layers, inspect_plan
 from trtqat.errors import GateError, UsageError
 from trtqat.extras import require
 from trtqat.files import is_onnx, open_input
-from trtqat.report.graph_words import (
+from trtqat.inspection.words import (
     describe_findings,
     describe_summary,
     explain,

@@ -8,13 +8,13 @@ from pathlib import Path
 
 from trtqat.cli.console import print_json, print_table, say
 from trtqat.errors import UsageError
-from trtqat.report.graph_words import (
+from trtqat.inspection.roofline_words import describe_roofline, roofline_record, roofline_table
+from trtqat.inspection.words import (
     check_int8,
     coverage_record,
     coverage_table,
     describe_coverage,
 )
-from trtqat.report.roofline_words import describe_roofline, roofline_record, roofline_table
 
 
 def inspect_layers(
@@ -30,7 +30,7 @@ def inspect_layers(
     verbose: bool,
 ) -> None:
     """Prints what exported files say of an engine."""
-    from trtqat.inspection.layer_file import inspect_layer_file
+    from trtqat.inspection.inspected_layers import inspect_layer_file
 
     found = inspect_layer_file(
         path,
