@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,7 +16,7 @@ from trtqat.cli.option_groups import grouped
 from trtqat.cli.output import print_json, say
 from trtqat.cli.shared_options import OutputOptions
 from trtqat.errors import InferenceError
-from trtqat.inspection.words import check_int8, coverage_record, describe_coverage
+from trtqat.inspection.words import describe_coverage
 
 if TYPE_CHECKING:
     from trtqat.building.builder import BuildResult
@@ -69,13 +70,13 @@ def build(
                 raise
             say(f"Which layers run in INT8 is not known: {error}", err=True)
             coverage = None
-        record = coverage_record(coverage) if coverage else None
+        record = coverage.to_dict() if coverage else None
         if not print_json({**asdict(built), "coverage": record}, printed.json):
             _print(built)
             if coverage is not None:
                 say(describe_coverage(coverage))
-        if coverage is not None:
-            check_int8(coverage, graph, required=require_int8)
+        if coverage is not None and require_int8:
+            coverage.check_int8(graph)
 
 
 def _cover(built: BuildResult, graph: Path, *, has_weights: bool) -> Coverage:
@@ -90,7 +91,8 @@ def _cover(built: BuildResult, graph: Path, *, has_weights: bool) -> Coverage:
         flavour="full",
         weights=None if has_weights else graph,
     )
-    return cover_graph(graph, inspect_engine(engine).layers)
+    with closing(engine):
+        return cover_graph(graph, inspect_engine(engine).layers)
 
 
 def _print(built: BuildResult) -> None:

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from shlex import quote
+from typing import TYPE_CHECKING, Any
 
+from trtqat.errors import GateError
 from trtqat.inspection.inspector import EngineLayer
 
 if TYPE_CHECKING:  # onnx_ir is behind it, which build must be able to miss with a sentence
@@ -117,6 +120,33 @@ class Coverage:
         total = sum(layer.macs or 0 for layer in self.layers)
         int8 = sum(layer.macs or 0 for layer in self.layers if layer.runs_int8)
         return int8 / total if total else None
+
+    def check_int8(self, graph: Path | str) -> None:
+        """The gate ``--require-int8``.
+
+        Args:
+            graph: Where to look for the reasons.
+
+        Raises:
+            GateError: A quantized layer is not seen in INT8, or there is none.
+        """
+        missed, wanted = self.missed, self.wanted
+        if missed or not wanted:
+            raise GateError(
+                f"{len(missed)} of {len(wanted)} quantized layers are not seen in INT8"
+                + (f", first '{missed[0].name}'." if missed else "."),
+                f"Look for their findings with: trtqat inspect {quote(str(graph))}",
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same as plain data, as ``--json`` writes it."""
+        return {
+            **asdict(self),
+            "wanted": len(self.wanted),
+            "missed": len(self.missed),
+            "leaving": len(self.leaving),
+            "int8_share": self.int8_share,
+        }
 
 
 def cover(
