@@ -16,6 +16,7 @@ from trtqat.errors import GraphError, InferenceError, first_line
 from trtqat.extras import require
 from trtqat.io_names import in_order, names_of_graph
 from trtqat.provenance import METADATA_KEY, recorded_quantizers
+from trtqat.runtime.held import Held
 from trtqat.runtime.input_codes import input_scales, quantize_inputs, with_float_inputs
 from trtqat.tensors import DYNAMIC, Array, Arrays, TensorSpec, io_in_words
 
@@ -37,7 +38,7 @@ _DTYPES = {
 }
 
 
-class OnnxModel:
+class OnnxModel(Held):
     """An ONNX graph loaded into ONNX Runtime.
 
     Attributes:
@@ -164,7 +165,7 @@ def _size_of(graph: Path | Serialized) -> int:
     return len(graph) if isinstance(graph, bytes) else len(graph.content)
 
 
-class OnnxSession:
+class OnnxSession(Held):
     """Runs a graph; see ``runtime.protocol.Session``."""
 
     mode = "ONNX Runtime, CPU, wall clock"

@@ -19,6 +19,7 @@ import numpy as np
 from trtqat.checks import closed
 from trtqat.errors import InferenceError
 from trtqat.host.tensorrt_library import Messages
+from trtqat.runtime.held import Held
 from trtqat.runtime.host_quantizer import HostQuantizer
 from trtqat.tensors import DYNAMIC, Array, Arrays, TensorSpec
 
@@ -29,7 +30,7 @@ _LOG = logging.getLogger(__name__)
 _WINDOW = 32
 
 
-class EngineSession:
+class EngineSession(Held):
     """One query at a time on one stream; see ``runtime.protocol.Session``.
 
     Attributes:
