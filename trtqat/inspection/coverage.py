@@ -96,7 +96,7 @@ class Coverage:
 
     @property
     def missed(self) -> tuple[LayerCoverage, ...]:
-        """Those of them that the engine does not run in INT8, or not for all one can tell."""
+        """Those of them that are not seen to run in INT8."""
         return tuple(layer for layer in self.wanted if layer.runs_int8 is not True)
 
     @property
@@ -115,11 +115,9 @@ class Coverage:
 
         None if none is known, or that of something that is not seen in INT8 is not.
         """
-        if any(layer.macs is None and not layer.runs_int8 for layer in self.layers):
-            return None
-        total = sum(layer.macs or 0 for layer in self.layers)
-        int8 = sum(layer.macs or 0 for layer in self.layers if layer.runs_int8)
-        return int8 / total if total else None
+        from trtqat.graph.lenses.macs import int8_share
+
+        return int8_share((layer.runs_int8, layer.macs) for layer in self.layers)
 
     def check_int8(self, graph: Path | str) -> None:
         """The gate ``--require-int8``.
