@@ -121,7 +121,11 @@ class OnnxModel(Held):
         return f"OnnxModel({self.name!r}, {io_in_words(self.inputs, self.outputs)})"
 
     def session(self, batch_size: int) -> OnnxSession:
-        """A session for one batch size; see ``runtime.protocol.Session``."""
+        """Binds the graph to one batch size: a session runs one query at a time.
+
+        Raises:
+            UsageError: The model is closed.
+        """
         if self._session is None:
             raise closed(self.name, "model")
         del batch_size  # ONNX Runtime takes any shape that the graph allows.
@@ -166,7 +170,7 @@ def _size_of(graph: Path | Serialized) -> int:
 
 
 class OnnxSession(Held):
-    """Runs a graph; see ``runtime.protocol.Session``."""
+    """Runs a graph on the CPU, one query at a time, and times it by the wall clock."""
 
     mode = "ONNX Runtime, CPU, wall clock"
     enqueue_times_ms: tuple[float, ...] = ()

@@ -29,7 +29,7 @@ _WINDOW = 32
 
 
 class PyTorchSession(Held):
-    """Runs the model on fixed input tensors; see ``runtime.protocol.Session``.
+    """Runs the model on fixed input tensors, one query at a time.
 
     On a GPU it has a stream of its own, so that several sessions overlap.
     """

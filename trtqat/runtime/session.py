@@ -31,7 +31,7 @@ _WINDOW = 32
 
 
 class EngineSession(Held):
-    """One query at a time on one stream; see ``runtime.protocol.Session``.
+    """An engine's buffers, stream and CUDA graph for one batch: one query at a time.
 
     Attributes:
         context: TensorRT's ``IExecutionContext``, with its shapes set.
