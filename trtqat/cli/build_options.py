@@ -56,8 +56,11 @@ class BuilderGroup:
         str | None,
         typer.Option(metavar="4GiB", help="Ceiling for scratch memory. Default: TensorRT's."),
     ] = None
-    builder_optimization_level: Annotated[
-        int | None, typer.Option(min=0, max=5, help="0 builds fast, 5 runs fast.")
+    optimization_level: Annotated[
+        int | None,
+        typer.Option(
+            "--builder-optimization-level", min=0, max=5, help="0 builds fast, 5 runs fast."
+        ),
     ] = None
     timing_cache: Annotated[
         str, typer.Option(metavar="FILE|none", help="Kernel timings to read and update.")
@@ -108,7 +111,7 @@ class BuilderGroup:
         return BuildOptions(
             profile=shapes.profile(),
             workspace_bytes=parse_bytes(self.workspace) if self.workspace else None,
-            optimization_level=self.builder_optimization_level,
+            optimization_level=self.optimization_level,
             timing_cache=self.timing_cache_file,
             tactic_sources=self.tactic_sources,
             version_compatible=self.version_compatible,
