@@ -12,7 +12,7 @@ from trtqat.cli.doctor import doctor
 from trtqat.cli.evaluate import evaluate
 from trtqat.cli.export import export
 from trtqat.cli.inspecting import inspect
-from trtqat.cli.linting import lint
+from trtqat.cli.lint import lint
 
 # No rich markup: drawing the help with rich would double the time that --help takes.
 app = typer.Typer(
