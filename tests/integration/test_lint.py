@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import onnx
 import pytest
@@ -165,7 +166,7 @@ def test_inspect_in_python(folder: Path) -> None:
     ],
 )
 def test_nothing_that_was_asked_for_is_ignored(
-    folder: Path, name: str, options: dict[str, object], message: str
+    folder: Path, name: str, options: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(UsageError, match=message):
         package.inspect(folder / name, **options)

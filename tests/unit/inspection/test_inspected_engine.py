@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,6 +18,7 @@ from trtqat.inspection import inspected_engine
 from trtqat.inspection.engine_layers import Inspection
 from trtqat.inspection.inspector import parse_information
 from trtqat.inspection.layer_times import LayerTimes, read_profile
+from trtqat.inspection.roofline import find_ceilings
 
 VGG = Path(__file__).parents[2] / "data/inspector-8.6/vgg16-shapes.json"
 INFORMATION = json.loads(VGG.read_text(), strict=False)
@@ -112,7 +112,8 @@ def test_without_its_graph(engine: Opened) -> None:
     assert found.to_dict()["coverage"] is None
     with pytest.raises(UsageError, match="names is not beside it"):
         found.check_int8()
-    for gate in ({"require_int8": True}, {"roofline": True}):
+    gates: tuple[dict[str, Any], ...] = ({"require_int8": True}, {"roofline": True})
+    for gate in gates:
         engine.is_closed = False
         with pytest.raises(UsageError, match="names is not beside it"):
             trtqat.inspect("m.engine", **gate)
@@ -145,20 +146,19 @@ def test_roofline(
     path = tmp_path / "ceilings.json"
     limits.write(path)
     seen: list[bool] = []
-    find: Callable[..., Ceilings] = inspected_engine.find_ceilings
 
-    def find_ceilings(*arguments: Any) -> Ceilings:
+    def find(*arguments: Any) -> Ceilings:
         # What is measured here needs the memory that the engine held.
         seen.append(engine.is_closed)
-        return find(*arguments)
+        return find_ceilings(*arguments)
 
-    monkeypatch.setattr(inspected_engine, "find_ceilings", find_ceilings)
+    monkeypatch.setattr(inspected_engine, "find_ceilings", find)
     found = trtqat.inspect("m.engine", graph=graph, ceilings=path)
     assert isinstance(found, trtqat.InspectedEngine)
     assert seen == [True]
     assert found.roofline is not None
+    share = found.roofline.share
+    assert share is not None
     assert found.roofline.compute_ms == 1.5
-    assert f"The engine takes 1.500 ms: {100 * found.roofline.share:.0f} % of the limit" in str(
-        found
-    )
-    assert found.to_dict()["roofline"]["share"] == found.roofline.share
+    assert f"The engine takes 1.500 ms: {100 * share:.0f} % of the limit" in str(found)
+    assert found.to_dict()["roofline"]["share"] == share
