@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     import torch
 
     from trtqat.exporting.options import Exporter, ExportOptions, ExportResult
-    from trtqat.graph.passes.improvements import ImproveOptions
 
 # The newest that TensorRT 8.6 reads, and the first in which FP16 has a QuantizeLinear.
 _FLOAT_OPSET, _HALF_OPSET = 17, 19
@@ -37,7 +36,9 @@ def export(
     opset: int | None = None,
     exporter: Exporter = "auto",
     static_batch: bool = False,
-    improve: ImproveOptions | None = None,
+    fold_batch_norm: bool = True,
+    int8_weights: bool | None = None,
+    repair: bool = False,
     precision: Precision = "fp32",
     quantized_input: bool = False,
     min_sqnr_db: float = 20.0,
@@ -59,7 +60,10 @@ def export(
         opset: ONNX opset; if None 17, the newest that TensorRT 8.6 reads, or 19 for ``fp16``.
         exporter: Which of PyTorch's exporters.
         static_batch: Fixes the batch to the first dimension of ``inputs``.
-        improve: Which passes run on the graph; None for the usual ones.
+        fold_batch_norm: Whether BatchNorms are folded into quantized layers; no code changes.
+        int8_weights: True for weights as INT8 initializers, False for float ones; None for INT8
+            where every TensorRT that reads the opset takes it.
+        repair: Whether Q/DQ placement is repaired where no output bit changes.
         precision: Type of what is not quantized; ``fp16`` for strongly typed TensorRT.
         quantized_input: Whether inputs arrive as INT8 codes.
         min_sqnr_db: Agreement of graph and model end to end, below which every layer must agree
@@ -92,7 +96,7 @@ def export(
         opset=_opset(precision) if opset is None else opset,
         exporter=exporter,
         static_batch=static_batch,
-        improve=ImproveOptions() if improve is None else improve,
+        improve=ImproveOptions(fold_batch_norm, int8_weights, repair),
         precision=precision,
         quantized_input=quantized_input,
         min_sqnr_db=min_sqnr_db,

@@ -19,7 +19,7 @@ from trtqat.graph.passes.infer_shapes import infer_shapes
 from trtqat.graph.passes.tidy import inline_functions
 from trtqat.inspection.coverage import cover
 from trtqat.inspection.inspector import EngineLayer, EngineTensor
-from trtqat.report.graph_words import describe_coverage, describe_summary
+from trtqat.inspection.words import describe_coverage, describe_summary
 
 LAYER_MACS = 4 * 4 * 36
 

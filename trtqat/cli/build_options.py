@@ -1,0 +1,101 @@
+"""The options of ``trtqat build``, in groups: their names are those that ``build`` takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+@dataclass(frozen=True)
+class ShapeGroup:
+    """Which shapes the engine takes, and for which it is tuned."""
+
+    batch: Annotated[
+        str | None,
+        typer.Option(metavar="MIN:OPT:MAX", help="Batch range of every input. Default: 1:32:32."),
+    ] = None
+    min_shapes: Annotated[
+        str, typer.Option(metavar="NAME:1x3x224x224,…", help="Smallest shapes, as trtexec.")
+    ] = ""
+    opt_shapes: Annotated[str, typer.Option(metavar="NAME:SHAPE,…", help="Shapes to tune for.")] = (
+        ""
+    )
+    max_shapes: Annotated[str, typer.Option(metavar="NAME:SHAPE,…", help="Largest shapes.")] = ""
+
+
+@dataclass(frozen=True)
+class BuilderGroup:
+    """How TensorRT's builder looks for kernels, and what may run the plan."""
+
+    workspace: Annotated[
+        str | None,
+        typer.Option(metavar="4GiB", help="Ceiling for scratch memory. Default: TensorRT's."),
+    ] = None
+    optimization_level: Annotated[
+        int | None,
+        typer.Option(
+            "--builder-optimization-level", min=0, max=5, help="0 builds fast, 5 runs fast."
+        ),
+    ] = None
+    timing_cache: Annotated[
+        str, typer.Option(metavar="FILE|none", help="Kernel timings to read and update.")
+    ] = "none"
+    tactic_sources: Annotated[
+        str,
+        typer.Option(
+            metavar="-cublas,-cublas-lt,-cudnn", help="Sources to add (+) or leave out (-)."
+        ),
+    ] = ""
+    version_compatible: Annotated[
+        bool,
+        typer.Option("--version-compatible", help="Let newer TensorRT versions run the plan."),
+    ] = False
+    exclude_lean_runtime: Annotated[
+        bool,
+        typer.Option(
+            "--exclude-lean-runtime",
+            help="Leave the lean runtime out of a version-compatible plan: smaller, and no code.",
+        ),
+    ] = False
+    strip_weights: Annotated[
+        bool,
+        typer.Option(
+            "--strip-weights", help="Leave the weights out; eval --weights brings them back."
+        ),
+    ] = False
+    hardware_compatibility: Annotated[
+        str, typer.Option(metavar="none|ampere+|same-cc", help="Let other GPUs run the plan.")
+    ] = "none"
+
+    @property
+    def timing_cache_file(self) -> Path | None:
+        """The timing cache; None if there is none."""
+        return None if self.timing_cache == "none" else Path(self.timing_cache)
+
+
+@dataclass(frozen=True)
+class TritonGroup:
+    """The Triton model repository that gets the engine as well."""
+
+    triton_repository: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Add the engine to this Triton model repository, too."),
+    ] = None
+    triton_name: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Of the model. Default: the plan's name.")
+    ] = None
+    triton_labels: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Names of the classes, one a line.")
+    ] = None
+    triton_instances: Annotated[
+        int | None, typer.Option(min=1, help="Executions at once, on each GPU. Default: 1.")
+    ] = None
+    triton_queue_delay_us: Annotated[
+        int | None,
+        typer.Option(
+            min=0, help="How long a request waits for others to share its batch. Default: 100."
+        ),
+    ] = None
