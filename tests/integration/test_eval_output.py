@@ -126,7 +126,7 @@ def test_a_file_that_cannot_be_written_takes_nothing_else(
     def full(path: Path, data: bytes) -> None:
         raise OSError(28, "No space left on device", str(path))
 
-    monkeypatch.setattr("trtqat.cli.console.write_atomically", full)
+    monkeypatch.setattr("trtqat.cli.output.write_atomically", full)
     done = trtqat("--data", "random:4", "--json", "r.json", "--html", "r.html")
     assert done.exit_code != 0
     assert (folder / "r.html").exists()
