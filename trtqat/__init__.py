@@ -13,7 +13,7 @@ Where what happens:
                  TensorRT engines and sessions, ONNX Runtime, PyTorch: one protocol, three files
     evaluation/  accuracy.py, latency.py, throughput.py (several queries in flight: running.py) and
                  the report on them (evaluate.py; page.py as HTML); what might run instead
-                 (rivals.py); which layer loses accuracy (drift.py)
+                 (rivals.py); which layer loses accuracy (locate.py)
     data/        labelled batches: CIFAR-10, .npz, a factory, random
     cli/         one file per subcommand: parse, call one function, render
 

@@ -131,17 +131,19 @@ def test_eval_side_by_side(folder: Path) -> None:
 def test_locate_from_the_fake_quantized_model_on(folder: Path) -> None:
     command = ["eval", "m.onnx", "--data", "random:12", "--duration", "0", "--locate"]
     fake_quantized = ["--fake-quantized", "net.py:qat", "--fake-quantized-checkpoint", "qat.pt"]
-    done = trtqat(folder, *command, *fake_quantized, "--json", "drift.json")
+    done = trtqat(folder, *command, *fake_quantized, "--json", "located.json")
     assert done.returncode == 0, done.stderr
     assert "INT8 tensor, most lost first" in done.stdout
     assert "reference: first tensor below 20 dB: none" in done.stdout
-    drift = json.loads((folder / "drift.json").read_text())["drift"]["steps"]
-    assert drift["probe"] is None
-    assert "/conv/_input_quantizer/QuantizeLinear" in [each["tensor"] for each in drift["tensors"]]
-    for each in drift["tensors"]:
+    located = json.loads((folder / "located.json").read_text())["located"]["steps"]
+    assert located["probe"] is None
+    assert "/conv/_input_quantizer/QuantizeLinear" in [
+        each["tensor"] for each in located["tensors"]
+    ]
+    for each in located["tensors"]:
         assert each["engine"] is None
-        # JSON has null for what is identical, and for what was lost, which has no fall then.
-        assert each["reference"]["fall_db"] is not None
+        # A figure also where nothing differs.
+        assert each["reference"]["lost_db"] is not None
         assert float(each["reference"]["sqnr_db"]) > 40
     done = trtqat(folder, *command, "--graph", "m.onnx")
     assert done.returncode == 2

@@ -35,7 +35,7 @@ from trtqat.report.words import answers, report_tables, where_measured
 
 if TYPE_CHECKING:
     from trtqat.evaluation.report import Report
-    from trtqat.report.drift_words import Table
+    from trtqat.report.locate_words import Table
 
 
 class BaselinePrecision(str, Enum):
@@ -208,8 +208,8 @@ def evaluate(
             plan=None if is_onnx(model) else model,
         )
 
-        from trtqat.evaluation.drift import Inside
         from trtqat.evaluation.evaluate import evaluate as measure
+        from trtqat.evaluation.locate import LocateOptions
         from trtqat.evaluation.open import PyTorchSource, open_model, open_pytorch
         from trtqat.evaluation.options import EvaluateOptions
         from trtqat.evaluation.recorded import read_baseline
@@ -288,7 +288,7 @@ def evaluate(
             weights=weights,
             graph=graph,
         )
-        inside_of = find_graph(opened, model, graph) if locate else None
+        located_in = find_graph(opened, model, graph) if locate else None
         dataset = open_dataset(data, opened.inputs, limit=limit)
         source = PyTorchSource.parse(baseline, checkpoint, factory_arg, ema)
         rivals = open_rivals(
@@ -330,9 +330,9 @@ def evaluate(
             like=like.value if like else None,
             layer_times=bool(duration) and (html is not None or json is not None),
         )
-        inside = None
-        if inside_of is not None:
-            inside = Inside(inside_of, steps[0] if fake_quantized else None, timing_cache)
+        where = None
+        if located_in is not None:
+            where = LocateOptions(located_in, steps[0] if fake_quantized else None, timing_cache)
         with progress_bar("Evaluating", quiet=quiet) as progress:
             report = measure(
                 opened,
@@ -342,7 +342,7 @@ def evaluate(
                 recorded=recorded,
                 rivals=rivals,
                 steps=steps,
-                inside=inside,
+                locate=where,
                 progress=progress,
             )
         tables, words = report_tables(report), answers(report)

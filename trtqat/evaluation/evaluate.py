@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 from trtqat.data.batches import Dataset
 from trtqat.errors import DataError
 from trtqat.evaluation.accuracy import AccuracyResult, Progress, measure_accuracy
-from trtqat.evaluation.drift import Drift, Inside, find_drift
 from trtqat.evaluation.gates import check_batch_sizes, check_can_be_measured, failed_gates
 from trtqat.evaluation.latency import measure_in_turns
 from trtqat.evaluation.layers import time_layers
+from trtqat.evaluation.locate import Located, LocateOptions, locate_loss
 from trtqat.evaluation.options import EvaluateOptions
 from trtqat.evaluation.recorded import RecordedBaseline, beside, compare_with
 from trtqat.evaluation.report import Measured, Report, Rival
@@ -40,7 +40,7 @@ def evaluate(
     recorded: RecordedBaseline | None = None,
     rivals: Sequence[Model] = (),
     steps: Sequence[Model] = (),
-    inside: Inside | None = None,
+    locate: LocateOptions | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """Measures accuracy over every image, and latency and throughput at given batch sizes.
@@ -54,14 +54,14 @@ def evaluate(
         rivals: What a user might run instead: measured in the same turns.
         steps: What lies between baseline and model, as the fake-quantized model and the ONNX
             reference: run for accuracy alone, each compared with the one before.
-        inside: Where to look for the layers in which accuracy goes.
+        locate: Where to look for the layers in which accuracy goes.
         progress: Called with what is done and its total, of each part anew.
 
     Raises:
         UsageError: The batch size is outside of a model's range, or a gate lacks its figure.
         DataError: The dataset is empty or does not fit.
         InferenceError: A runtime failed.
-        TrtqatError: ``inside`` cannot be looked into; the class says why.
+        TrtqatError: ``locate`` cannot be looked into; the class says why.
     """
     options = options or EvaluateOptions()
     timed = [model, *([baseline] if baseline else []), *rivals]
@@ -89,10 +89,12 @@ def evaluate(
         )
     if recorded is not None:
         comparison = compare_with(recorded, comparison)
-    drift = Drift()
-    if inside is not None:
+    located = Located()
+    if locate is not None:
         # Before the timing, which takes longest: TensorRT may not build the engine for it.
-        drift = find_drift(model, inside, dataset, batch_size=options.batch_size, progress=progress)
+        located = locate_loss(
+            model, locate, dataset, batch_size=options.batch_size, progress=progress
+        )
     times = _Times()
     if options.latency is not None:
         times = _measure_times(timed, baseline is not None, dataset, options, options.latency)
@@ -132,7 +134,7 @@ def evaluate(
         curve=curve if options.sweep else (),
         latency_budget_ms=budget,
         best_batch=best.batch_size if best else None,
-        drift=drift,
+        located=located,
         layers=time_layers(model, options.batch_size) if options.layer_times else (),
     )
 

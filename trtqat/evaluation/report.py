@@ -9,8 +9,8 @@ from typing import Any
 from trtqat.errors import GateError
 from trtqat.evaluation.accuracy import AccuracyResult
 from trtqat.evaluation.counts import Accuracy, Agreement, Paired
-from trtqat.evaluation.drift import Drift
 from trtqat.evaluation.layers import LayerTime
+from trtqat.evaluation.locate import Located
 from trtqat.evaluation.recorded import SCHEMA_VERSION, pack
 from trtqat.evaluation.sweep import BatchPoint
 from trtqat.evaluation.timing import Ratio, Timing
@@ -75,7 +75,7 @@ class Report:
         curve: Timings by batch size, ascending; empty without a sweep.
         latency_budget_ms: What 99 % of requests had to keep within, if that was asked.
         best_batch: The best of them within the latency budget, if one was given and met.
-        drift: In which layers accuracy goes, if that was asked for.
+        located: In which layers accuracy goes, if that was asked for.
         layers: The engine's layers with their times, if that was asked for.
         schema_version: Of the JSON form.
     """
@@ -95,7 +95,7 @@ class Report:
     curve: tuple[BatchPoint, ...] = ()
     latency_budget_ms: float | None = None
     best_batch: int | None = None
-    drift: Drift = field(default_factory=Drift)
+    located: Located = field(default_factory=Located)
     layers: tuple[LayerTime, ...] = ()
     schema_version: int = SCHEMA_VERSION
 

@@ -6,10 +6,10 @@ import math
 from collections.abc import Sequence
 
 import trtqat
-from trtqat.evaluation.drift import Drift
 from trtqat.evaluation.layers import LayerTime
+from trtqat.evaluation.locate import Located
+from trtqat.evaluation.locate_steps import STEPS
 from trtqat.evaluation.report import Report
-from trtqat.evaluation.step_drift import PARTINGS
 from trtqat.evaluation.sweep import BatchPoint
 from trtqat.evaluation.timing import Timing
 from trtqat.report.charts import bars, curve, distribution, histogram
@@ -80,7 +80,7 @@ def render_page(
     if words:
         sections.append(f'<p class="words">{escape(words)}</p>')
     sections += _charts(report)
-    sections += _drift_charts(report.drift)
+    sections += _locate_charts(report.located)
     if report.layers:
         title = "Time and precision of the engine's layers"
         sections.append(_section(title, _layers(report.layers)))
@@ -137,23 +137,23 @@ def _rates(points: Sequence[BatchPoint]) -> dict[str, list[tuple[float, float]]]
     }
 
 
-def _drift_charts(drift: Drift) -> list[str]:
+def _locate_charts(located: Located) -> list[str]:
     sections = []
-    if drift.layers:
-        notes = {each.name: ", ".join(each.findings) for each in drift.layers}
+    if located.layers:
+        notes = {each.name: ", ".join(each.findings) for each in located.layers}
         # In this order NaN becomes 0: no bar for what is lost.
-        values = {each.name: max(0.0, each.sqnr_db) for each in drift.layers}
+        values = {each.name: max(0.0, each.sqnr_db) for each in located.layers}
         sections.append(
             _section(
                 "Drift: SQNR of each layer against the same graph without quantization",
                 bars(values, "dB", notes=notes),
             )
         )
-    tensors = drift.steps.tensors if drift.steps else ()
-    for step, title in PARTINGS.items():
-        partings = {each.label: getattr(each, step) for each in tensors}
+    tensors = located.steps.tensors if located.steps else ()
+    for step, title in STEPS.items():
+        losses = {each.label: getattr(each, step) for each in tensors}
         # What agrees to the last code has no bar that could be long enough.
-        found = {name: each for name, each in partings.items() if each and each.sqnr_db != math.inf}
+        found = {name: each for name, each in losses.items() if each and each.sqnr_db != math.inf}
         if found:
             values = {name: max(0.0, each.sqnr_db) for name, each in found.items()}
             notes = {

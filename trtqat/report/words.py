@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from trtqat.report.drift_words import Table, decibels, drift_answers, drift_tables
+from trtqat.report.locate_words import Table, decibels, locate_answers, locate_tables
 
 if TYPE_CHECKING:
     from trtqat.evaluation.accuracy import Compared
@@ -61,7 +61,7 @@ def report_tables(report: Report) -> list[Table]:
         tables.append(
             ("Batch sizes", columns, [_point(point, compared=compared) for point in report.curve])
         )
-    return [*tables, *drift_tables(report.drift)]
+    return [*tables, *locate_tables(report.located)]
 
 
 def answers(report: Report) -> str:
@@ -76,7 +76,7 @@ def answers(report: Report) -> str:
     if report.latency_budget_ms is not None:
         best = f"batch {report.best_batch}" if report.best_batch else "none of the batch sizes"
         lines.append(f"Best within {report.latency_budget_ms:g} ms for 99 % of requests: {best}")
-    lines += drift_answers(report.drift)
+    lines += locate_answers(report.located)
     return "\n".join(lines)
 
 

@@ -17,14 +17,14 @@ import pytest
 import trtqat.evaluation.schema
 from tests.support.measured import NumpyModel, Samples, make_samples
 from trtqat.cli.console import print_json
-from trtqat.evaluation.drift import Drift
 from trtqat.evaluation.evaluate import evaluate
 from trtqat.evaluation.intervals import Interval
-from trtqat.evaluation.layer_drift import LayerDrift
 from trtqat.evaluation.layers import LayerTime
+from trtqat.evaluation.locate import Located
+from trtqat.evaluation.locate_layers import LayerLoss
+from trtqat.evaluation.locate_steps import LocatedInSteps, Probe, StepLoss, TensorLoss
 from trtqat.evaluation.options import EvaluateOptions
 from trtqat.evaluation.schema import report_schema
-from trtqat.evaluation.step_drift import Parting, Probe, StepDrift, TensorDrift
 from trtqat.evaluation.timing import LatencyOptions, Throughput
 from trtqat.evaluation.trtexec import from_times
 from trtqat.host.environment import Gpu
@@ -66,10 +66,10 @@ def full_report() -> dict[str, Any]:
         failed_gates=("The speed-up is 1.00, less than 2.",),
         latency_budget_ms=5.0,
         best_batch=8,
-        drift=Drift(
-            (LayerDrift("/conv", "Conv", math.inf, 0.0, ("float-residual",)),),
-            StepDrift(
-                (TensorDrift("/conv", "/q", None, Parting(math.nan, 0.0, 0.0, 0), ()),),
+        located=Located(
+            (LayerLoss("/conv", "Conv", math.inf, 0.0, ("float-residual",)),),
+            LocatedInSteps(
+                (TensorLoss("/conv", "/q", None, StepLoss(math.nan, 0.0, 0.0, 0), ()),),
                 Probe(3, ("/conv",), 2, math.inf),
                 from_pytorch=True,
             ),
@@ -94,8 +94,8 @@ def test_it_is_a_schema_and_true_of_reports() -> None:
     jsonschema.Draft202012Validator.check_schema(schema)
     report = full_report()
     jsonschema.validate(report, schema)
-    assert report["drift"]["layers"][0]["sqnr_db"] == "inf"
-    assert report["drift"]["steps"]["tensors"][0]["engine"]["sqnr_db"] == "nan"
+    assert report["located"]["layers"][0]["sqnr_db"] == "inf"
+    assert report["located"]["steps"]["tensors"][0]["engine"]["sqnr_db"] == "nan"
     # No part is left out because this report has none of it.
     assert not {name for name, part in report.items() if part in (None, [], {})}
     bare = evaluate(NumpyModel(), Samples(make_samples(9)[0], None), EvaluateOptions(8, None))

@@ -16,13 +16,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.measured import QUICK, NumpyModel, Samples, make_samples, one_of_twenty_wrong
-from trtqat.evaluation.drift import Drift
 from trtqat.evaluation.evaluate import evaluate
-from trtqat.evaluation.layer_drift import LayerDrift
 from trtqat.evaluation.layers import layer_times
+from trtqat.evaluation.locate import Located
+from trtqat.evaluation.locate_layers import LayerLoss
+from trtqat.evaluation.locate_steps import LocatedInSteps, Probe, StepLoss, TensorLoss
 from trtqat.evaluation.options import EvaluateOptions
 from trtqat.evaluation.report import Report
-from trtqat.evaluation.step_drift import Parting, Probe, StepDrift, TensorDrift
 from trtqat.inspection.engine_layers import Inspection
 from trtqat.inspection.inspector import parse_information
 from trtqat.inspection.layer_times import LayerTimes
@@ -82,21 +82,21 @@ def read(page: str) -> Reader:
 
 
 def test_the_page_holds_everything_and_needs_nothing() -> None:
-    exact, off = Parting(math.inf, 0.0, 0.0, 0), Parting(45.0, 6.5, 0.0125, 2)
-    lost = Parting(math.nan, math.inf, 1.0, None)
-    drift = Drift(
-        (LayerDrift("/a/<Conv>", "Conv", 31.0, 2.0, ("float-residual",)),),
-        StepDrift(
+    exact, off = StepLoss(math.inf, 0.0, 0.0, 0), StepLoss(45.0, 6.5, 0.0125, 2)
+    lost = StepLoss(math.nan, math.inf, 1.0, None)
+    located = Located(
+        (LayerLoss("/a/<Conv>", "Conv", 31.0, 2.0, ("float-residual",)),),
+        LocatedInSteps(
             (
-                TensorDrift("", "/first/QuantizeLinear", exact, exact, ()),
-                TensorDrift("/a/<Conv>", "/b/<QuantizeLinear>", exact, off, ("one-sided",)),
-                TensorDrift("/c/Conv", "/lost", exact, lost, ()),
+                TensorLoss("", "/first/QuantizeLinear", exact, exact, ()),
+                TensorLoss("/a/<Conv>", "/b/<QuantizeLinear>", exact, off, ("one-sided",)),
+                TensorLoss("/c/Conv", "/lost", exact, lost, ()),
             ),
             Probe(24, ("a + b",), 13, 51.0),
             from_pytorch=True,
         ),
     )
-    report = replace(measured(min_speedup=3.0), drift=drift)
+    report = replace(measured(min_speedup=3.0), located=located)
     page = render_page(
         report, report_tables(report), command="trtqat eval 'a&b.onnx'", words=answers(report)
     )

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from trtqat.runtime.engine import Engine
     from trtqat.runtime.pytorch import PyTorchModel
 
-# Fields of TensorDrift, in words.
-PARTINGS = {
+# Fields of TensorLoss, in words.
+STEPS = {
     "reference": "the ONNX reference against the fake-quantized model",
     "engine": "the engine against the ONNX reference",
 }
@@ -43,12 +43,12 @@ _HALF_ROUNDING_DB = 45.0
 
 
 @dataclass(frozen=True)
-class Parting:
+class StepLoss:
     """How far one tensor is from the same one a step before.
 
     Attributes:
         sqnr_db: The step before as the signal; infinite if nothing differs.
-        fall_db: By how much that is below the worst of the tensors that it is computed from, and
+        lost_db: By how much that is below the worst of the tensors that it is computed from, and
             below what rounding explains (60 dB; of an FP16 graph and of an engine 45): what is lost
             on the way from those. Infinite where numbers become NaN.
         differing: Share of codes that differ, from 0 to 1; None for what was an output before.
@@ -56,13 +56,13 @@ class Parting:
     """
 
     sqnr_db: float
-    fall_db: float
+    lost_db: float
     differing: float | None
     largest: int | None
 
 
 @dataclass(frozen=True)
-class TensorDrift:
+class TensorLoss:
     """One INT8 tensor, or output, of the graph.
 
     Attributes:
@@ -75,8 +75,8 @@ class TensorDrift:
 
     layer: str
     tensor: str
-    reference: Parting | None
-    engine: Parting | None
+    reference: StepLoss | None
+    engine: StepLoss | None
     findings: tuple[str, ...]
 
     @property
@@ -103,7 +103,7 @@ class Probe:
 
 
 @dataclass(frozen=True)
-class StepDrift:
+class LocatedInSteps:
     """The steps' tensors.
 
     Attributes:
@@ -112,18 +112,18 @@ class StepDrift:
         from_pytorch: Whether there was a fake-quantized model.
     """
 
-    tensors: tuple[TensorDrift, ...]
+    tensors: tuple[TensorLoss, ...]
     probe: Probe | None
     from_pytorch: bool
 
     @property
     def steps(self) -> tuple[str, ...]:
-        """The fields of ``TensorDrift`` that were to be compared."""
+        """The fields of ``TensorLoss`` that were to be compared."""
         asked = {"reference": self.from_pytorch, "engine": self.probe is not None}
-        return tuple(step for step in PARTINGS if asked[step])
+        return tuple(step for step in STEPS if asked[step])
 
 
-def compare_steps(
+def locate_in_steps(
     graph: Path,
     dataset: Dataset,
     *,
@@ -131,7 +131,7 @@ def compare_steps(
     engine: Model | None = None,
     timing_cache: Path | None = None,
     progress: Progress | None = None,
-) -> StepDrift:
+) -> LocatedInSteps:
     """Compares every INT8 tensor of a graph across the steps.
 
     The reference is the graph on ONNX Runtime as written. The engine is built once more with its
@@ -181,7 +181,7 @@ def compare_steps(
             )
             models += [tapped.engine, engine]
         half = any(value.dtype == ir.DataType.FLOAT16 for value in model.graph.outputs)
-        partings = _Differences(taps, _HALF_ROUNDING_DB if half else _ROUNDING_DB)
+        to_reference = _Differences(taps, _HALF_ROUNDING_DB if half else _ROUNDING_DB)
         engines, probed = (_Differences(taps, _HALF_ROUNDING_DB) for _ in range(2))
         # Closed before the engines are, also where something fails.
         runs = run_all(models, dataset, _batch_size(models))
@@ -190,7 +190,7 @@ def compare_steps(
         for inputs, (expected, *others) in runs:
             if fake_quantized is not None:
                 seen = _observed(cast("PyTorchModel", fake_quantized), taps, names, inputs)
-                partings.add(seen, expected)
+                to_reference.add(seen, expected)
             if others:
                 of_tapped, of_engine = others
                 engines.add(expected, of_tapped)
@@ -199,10 +199,10 @@ def compare_steps(
             if progress:
                 progress(done, len(dataset))
     tensors = tuple(
-        TensorDrift(
+        TensorLoss(
             each.layer,
             each.quantizer or each.output,
-            partings.of(each),
+            to_reference.of(each),
             engines.of(each),
             rules.get(each.layer, ()),
         )
@@ -214,22 +214,22 @@ def compare_steps(
         # NumPy's minimum keeps a NaN: an output that was not compared is not identical.
         noise = float(np.min(noises))
         probe = Probe(tapped.layers, tapped.missing, tapped.same_kernels, noise)
-    return StepDrift(tensors, probe, fake_quantized is not None)
+    return LocatedInSteps(tensors, probe, fake_quantized is not None)
 
 
-def first_parting(
-    tensors: Sequence[TensorDrift], step: str, *, below_db: float = 20.0
-) -> TensorDrift | None:
+def first_tensor_below(
+    tensors: Sequence[TensorLoss], step: str, *, below_db: float = 20.0
+) -> TensorLoss | None:
     """The first tensor in the graph's order that is off by more than a tenth.
 
     Args:
-        tensors: See ``compare_steps``.
+        tensors: See ``locate_in_steps``.
         step: ``"reference"`` or ``"engine"``.
         below_db: 20 dB is an error of a tenth of the signal.
     """
     for each in tensors:
-        parting: Parting | None = getattr(each, step)
-        if parting is not None and not parting.sqnr_db >= below_db:
+        loss: StepLoss | None = getattr(each, step)
+        if loss is not None and not loss.sqnr_db >= below_db:
             return each
     return None
 
@@ -304,7 +304,7 @@ class _Differences:
             return math.nan
         return total.sqnr_db
 
-    def of(self, tap: Tap) -> Parting | None:
+    def of(self, tap: Tap) -> StepLoss | None:
         """What became of one tensor; None if it was not compared."""
         total = self._sums.get(tap.output)
         if total is None:
@@ -312,8 +312,8 @@ class _Differences:
         own = self.sqnr_db(tap.output)
         # A NaN that was there before is lost on no way, so these are without.
         before = [self._sums[name].sqnr_db for name in tap.before if name in self._sums]
-        fall = lost_db(total.sqnr_db, before, self._rounding_db) if total.count else 0.0
+        lost = lost_db(total.sqnr_db, before, self._rounding_db) if total.count else 0.0
         if tap.scale is None or not total.count:
-            return Parting(own, fall, None, None)
+            return StepLoss(own, lost, None, None)
         largest = int(total.largest) if math.isfinite(total.largest) else None
-        return Parting(own, fall, total.differing / total.count, largest)
+        return StepLoss(own, lost, total.differing / total.count, largest)
