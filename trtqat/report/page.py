@@ -10,7 +10,6 @@ from trtqat.evaluation.layers import LayerTime
 from trtqat.evaluation.locate import Located
 from trtqat.evaluation.locate_steps import STEPS
 from trtqat.evaluation.report import Report
-from trtqat.evaluation.sweep import BatchPoint
 from trtqat.evaluation.timing import Timing
 from trtqat.report.charts import bars, curve, distribution, histogram
 from trtqat.text import escape
@@ -29,7 +28,7 @@ def verdict(report: Report) -> str:
     Args:
         report: The evaluation.
     """
-    name, parts = report.model.name, []
+    name, parts = report.subject.name, []
     if report.speedup is not None and report.baseline is not None:
         ratio = report.speedup
         low, high = ratio.interval.low, ratio.interval.high
@@ -39,12 +38,13 @@ def verdict(report: Report) -> str:
             parts.append(f"computes slower than {report.baseline.name} ({ratio.value:.2f} times)")
         else:
             parts.append(f"computes no faster and no slower than {report.baseline.name}")
-        timings = [side.timing for side in report.sides if side.timing]
+        timings = [found for side in report.sides if (found := report.timing(side))]
         if any(each.startswith("Unstable") for timing in timings for each in timing.warnings):
             parts[-1] += " (unstable)"
-    elif report.model.timing is not None:
-        parts.append(f"computes a batch in {report.model.timing.compute.median_ms:.3f} ms")
-    accuracy, paired = report.model.accuracy, report.comparison.paired
+    elif (timing := report.timing(report.subject)) is not None:
+        parts.append(f"computes a batch in {timing.compute.median_ms:.3f} ms")
+    accuracy, comparison = report.subject.accuracy, report.subject.to_baseline
+    paired = comparison.paired if comparison else None
     drop = report.top1_drop_points
     # Not "-0.00" where nothing changed.
     points = f"{0.0 - drop:+.2f} points" if drop else "0 points"
@@ -88,8 +88,9 @@ def render_page(
         items = "".join(f"<li>{escape(each)}</li>" for each in report.warnings)
         sections.append(_section("Warnings", f"<ul>{items}</ul>"))
     sections.append(_section("Where", _environment(report)))
-    sections.append(_section("Again", f"<pre>{escape(command)}</pre>"))
-    title = escape(f"{report.model.name}: {report.images} images of {report.data}")
+    if command:
+        sections.append(_section("Again", f"<pre>{escape(command)}</pre>"))
+    title = escape(f"{report.subject.name}: {report.images} images of {report.data}")
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -101,7 +102,7 @@ def render_page(
 
 def _charts(report: Report) -> list[str]:
     sections = []
-    timed = {side.name: side.timing.compute for side in report.sides if side.timing}
+    timed = {side.name: found.compute for side in report.sides if (found := report.timing(side))}
     if timed:
         quantiles = {name: latency.quantiles_ms for name, latency in timed.items()}
         medians = [latency.median_ms for latency in timed.values()]
@@ -110,29 +111,30 @@ def _charts(report: Report) -> list[str]:
         groups = [quantiles] if together else [{name: each} for name, each in quantiles.items()]
         drawn = "".join(distribution(each) + histogram(each) for each in groups)
         sections.append(_section("Compute time: distribution", drawn))
-    if report.curve:
-        points = _rates(report.curve)
-        sections.append(_section("Batch sizes", curve(points, "batch", "images/s")))
-    sides = [report.model, *(rival.measured for rival in report.rivals)]
-    if report.rivals and report.model.timing:
+    if report.sweep:
+        sections.append(_section("Batch sizes", curve(_rates(report), "batch", "images/s")))
+    sides = [report.subject, *report.rivals]
+    if report.rivals and report.timing(report.subject):
         sides += [report.baseline] if report.baseline else []
-        values = {side.name: side.timing.compute.median_ms for side in sides if side.timing}
+        timings = {side.name: report.timing(side) for side in sides}
+        values = {name: each.compute.median_ms for name, each in timings.items() if each}
         sections.append(_section("Compute time: what might run instead", bars(values, "ms")))
     return sections
 
 
-def _rates(points: Sequence[BatchPoint]) -> dict[str, list[tuple[float, float]]]:
+def _rates(report: Report) -> dict[str, list[tuple[float, float]]]:
     """Images a second of model and baseline, measured alike: in flight where both were."""
-    sides = {"images/s": [(point.batch_size, point.model) for point in points]}
-    baseline = [(each.batch_size, each.baseline) for each in points if each.baseline is not None]
-    if baseline:
-        sides["images/s, baseline"] = baseline
+    sides = {"images/s": report.subject.timings}
+    if report.baseline is not None and report.baseline.timings:
+        sides["images/s, baseline"] = report.baseline.timings
     rate, mode = Timing.images_per_second, ", in flight"
     # A recorded baseline may be from a CPU, where nothing is in flight.
-    if not all(timing.throughput for side in sides.values() for _, timing in side):
+    if not all(each.timing.throughput for side in sides.values() for each in side):
         rate, mode = Timing.requested_per_second, ""
     return {
-        f"{name}{mode}": [(float(size), rate(timing, size)) for size, timing in side]
+        f"{name}{mode}": [
+            (float(each.batch_size), rate(each.timing, each.batch_size)) for each in side
+        ]
         for name, side in sides.items()
     }
 
@@ -222,8 +224,8 @@ def _environment(report: Report) -> str:
             ["throttled by", ", ".join(during.throttled_by) or "nothing"],
         ]
     for side in report.sides:
-        if side.timing:
-            rows.append([f"mode of {side.name}", side.timing.mode])
+        if (timing := report.timing(side)) is not None:
+            rows.append([f"mode of {side.name}", timing.mode])
     return _table(("", ""), rows)
 
 
