@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from trtqat.evaluation.locate import Located
+    from trtqat.evaluation.locate_differences import StepLoss
     from trtqat.evaluation.locate_layers import LayerLoss
-    from trtqat.evaluation.locate_steps import LocatedInSteps, StepLoss, TensorLoss
+    from trtqat.evaluation.locate_steps import LocatedInSteps, TensorLoss
 
 Table = tuple[str, Sequence[str], list[list[str]]]
 

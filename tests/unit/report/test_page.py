@@ -19,8 +19,9 @@ from tests.support.measured import QUICK, NumpyModel, Samples, make_samples, one
 from trtqat.evaluation.evaluate import evaluate
 from trtqat.evaluation.layers import layer_times
 from trtqat.evaluation.locate import Located
+from trtqat.evaluation.locate_differences import StepLoss
 from trtqat.evaluation.locate_layers import LayerLoss
-from trtqat.evaluation.locate_steps import LocatedInSteps, Probe, StepLoss, TensorLoss
+from trtqat.evaluation.locate_steps import LocatedInSteps, Probe, TensorLoss
 from trtqat.evaluation.options import EvaluateOptions
 from trtqat.evaluation.report import Report
 from trtqat.inspection.engine_layers import Inspection
