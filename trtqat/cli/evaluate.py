@@ -35,7 +35,7 @@ from trtqat.report.words import answers, report_tables, where_measured
 
 if TYPE_CHECKING:
     from trtqat.evaluation.report import Report
-    from trtqat.report.locate_words import Table
+    from trtqat.report.tables import Table
 
 
 class BaselinePrecision(str, Enum):
@@ -355,7 +355,7 @@ def evaluate(
                 results.callback(_print, report, tables, words)
                 results.callback(print_json, report.to_dict(), json)
             if html is not None:
-                page = render_page(report, tables, command=command_line(), words=words)
+                page = render_page(report, command=command_line())
                 results.callback(write_atomically, html, page.encode())
         report.check_gates()
 

@@ -6,13 +6,13 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from trtqat.report.tables import Table
+
 if TYPE_CHECKING:
     from trtqat.evaluation.locate import Located
     from trtqat.evaluation.locate_differences import StepLoss
     from trtqat.evaluation.locate_layers import LayerLoss
     from trtqat.evaluation.locate_steps import LocatedInSteps, TensorLoss
-
-Table = tuple[str, Sequence[str], list[list[str]]]
 
 _STEPS = {"reference": "PyTorch → reference", "engine": "reference → engine"}
 

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from trtqat.report.locate_words import Table, decibels, locate_answers, locate_tables
+from trtqat.report.locate_words import decibels, locate_answers, locate_tables
+from trtqat.report.tables import Table
 
 if TYPE_CHECKING:
     from trtqat.evaluation.accuracy import Compared

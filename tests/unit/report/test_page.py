@@ -28,8 +28,8 @@ from trtqat.inspection.engine_layers import Inspection
 from trtqat.inspection.inspector import parse_information
 from trtqat.inspection.layer_times import LayerTimes
 from trtqat.report.charts import bars, curve, distribution, histogram
-from trtqat.report.page import render_page, verdict
-from trtqat.report.words import answers, report_tables
+from trtqat.report.page import render_page
+from trtqat.report.verdict import verdict
 from trtqat.tensors import Array
 
 DATA_8_6 = Path(__file__).parents[2] / "data/inspector-8.6"
@@ -98,9 +98,7 @@ def test_the_page_holds_everything_and_needs_nothing() -> None:
         ),
     )
     report = replace(measured(min_speedup=3.0), located=located)
-    page = render_page(
-        report, report_tables(report), command="trtqat eval 'a&b.onnx'", words=answers(report)
-    )
+    page = render_page(report, command="trtqat eval 'a&b.onnx'")
     reader = read(page)
     assert reader.links == []
     assert "<script" not in page
@@ -143,7 +141,7 @@ def test_layers_of_a_real_engine_and_rivals() -> None:
         baseline=NumpyModel(compute_ms=30.0),
         rivals=[NumpyModel(compute_ms=20.0)],
     )
-    page = render_page(replace(report, layers=found), report_tables(report), command="trtqat eval")
+    page = render_page(replace(report, layers=found), command="trtqat eval")
     reader = read(page)
     assert f"{len(layers) - 40} others" in reader.text
     assert "float32 → int8" in reader.text
@@ -153,10 +151,25 @@ def test_layers_of_a_real_engine_and_rivals() -> None:
 
 def test_a_page_without_times_and_baseline() -> None:
     report = evaluate(NumpyModel(), Samples(X, None), EvaluateOptions(8, None))
-    page = render_page(report, report_tables(report), command="trtqat eval")
+    page = render_page(report)
     assert "<svg" not in page
     assert verdict(report) == "numpy was run on 200 images."
-    read(page)
+    # No command made it.
+    assert "Again" not in read(page).text
+
+
+def test_names_are_shown_and_not_obeyed() -> None:
+    report = measured()
+    name = "<script>alert('x')</script>"
+    model = replace(report.model, name=f"{name}\x1b[2J\u202e")
+    page = render_page(replace(report, model=model, data="a & b"), command=f"trtqat eval '{name}'")
+    assert "<script" not in page
+    shown = rf"{name}\x1b[2J\u202e"
+    text = read(page).text
+    # Title, heading, verdict, columns and charts.
+    assert text.count(shown) >= 5
+    assert f"{shown}: 200 images of a & b" in text
+    assert f"trtqat eval '{name}'" in text
 
 
 @pytest.mark.parametrize(
