@@ -35,7 +35,7 @@ from trtqat.report.words import answers, report_tables, where_measured
 
 if TYPE_CHECKING:
     from trtqat.evaluation.report import Report
-    from trtqat.report.tables import Table
+    from trtqat.report.wording import Table
 
 
 class BaselinePrecision(str, Enum):

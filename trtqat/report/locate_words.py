@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from trtqat.report.tables import Table
+from trtqat.report.wording import Table, decibels
 
 if TYPE_CHECKING:
     from trtqat.evaluation.locate import Located
@@ -118,17 +118,6 @@ def _left_out(steps: LocatedInSteps, step: str) -> list[str]:
             "repair moved its pair; TorchScript files and programs have none"
         )
     return [f"{_STEPS[step]}: {len(blank)} of {len(steps.tensors)} not compared ({names}){why}."]
-
-
-def decibels(value: float) -> str:
-    """An SQNR in words.
-
-    Args:
-        value: In dB.
-    """
-    if math.isnan(value):
-        return "no number"
-    return "identical" if value == math.inf else f"{value:.1f} dB"
 
 
 def _lost(lost_db: float) -> str:

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from trtqat.report.locate_words import decibels, locate_answers, locate_tables
-from trtqat.report.tables import Table
+from trtqat.report.locate_words import locate_answers, locate_tables
+from trtqat.report.wording import Table, decibels
 
 if TYPE_CHECKING:
     from trtqat.evaluation.accuracy import Compared
