@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from markupsafe import Markup
 
 _WIDTH, _HEIGHT = 640, 240
-_LEFT, _RIGHT, _TOP, _BOTTOM = 64, 14, 12, 40
+_LEFT, _RIGHT, _TOP, _BOTTOM = 78, 14, 12, 42
 # Where bars begin, how long the longest is, and from one to the next.
 _BAR_LEFT, _BAR_LENGTH, _BAR_ROW = 220, 260, 18
 # How many of them page.css has.
