@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from trtqat.report.wording import Table, decibels
+from trtqat.report.wording import Table, decibels, percent
 
 if TYPE_CHECKING:
     from trtqat.evaluation.locate import Located
@@ -98,7 +98,7 @@ def _losses(tensor: TensorLoss, steps: Sequence[str]) -> list[str]:
             continue
         codes = ""
         if loss.differing is not None:
-            codes = f"{100 * loss.differing:.2g} % differ" if loss.differing else "all equal"
+            codes = f"{percent(loss.differing)} differ" if loss.differing else "all equal"
             if loss.differing and loss.largest is not None:
                 codes += f", by {loss.largest} at most"
         cells += [decibels(loss.sqnr_db), _lost(loss.lost_db), codes]

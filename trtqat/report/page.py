@@ -17,6 +17,7 @@ from trtqat.evaluation.timing import Timing
 from trtqat.report.charts import bars, curve, distribution, histogram
 from trtqat.report.templates import render
 from trtqat.report.verdict import verdict
+from trtqat.report.wording import percent
 from trtqat.report.words import answers, report_tables
 
 if TYPE_CHECKING:
@@ -136,7 +137,7 @@ def _located(located: Located) -> Iterator[_Chart]:
         if found:
             values = {name: max(0.0, each.sqnr_db) for name, each in found.items()}
             notes = {
-                name: "" if each.differing is None else f"{100 * each.differing:.2g} % of codes"
+                name: "" if each.differing is None else f"{percent(each.differing)} of codes"
                 for name, each in found.items()
             }
             yield _Chart(f"Drift: SQNR of {words}", [bars(values, "dB", notes=notes)])

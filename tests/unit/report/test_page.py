@@ -112,6 +112,8 @@ def test_the_page_holds_everything_and_needs_nothing() -> None:
         "float-residual",
         "/b/<QuantizeLinear>",
         "1.2 % differ, by 2 at most",
+        "100 % differ",
+        "100 % of codes",
         "no number",
         "engine: first tensor below 20 dB: /lost",
         "Of the engine's 24 layers all but a + b are in it",
