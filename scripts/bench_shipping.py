@@ -115,8 +115,8 @@ def run(path: Path, plan: str, runtime: str, data: str, allow: bool) -> dict[str
     doctor, checks, _ = trtqat("doctor", path, "--runtime", flavour, path=folder)
     tensorrt = [c for c in checks.get("checks", []) if c["name"] == "TensorRT"]
     contenders = report.get("contenders", [])
-    model = next((each for each in contenders if each["role"] == "subject"), {})
-    timing = next((each["timing"] for each in model.get("timings", [])), {})
+    model: dict[str, Any] = next((each for each in contenders if each["role"] == "subject"), {})
+    timing: dict[str, Any] = next((each["timing"] for each in model.get("timings", [])), {})
     outcome: dict[str, Any] = {
         "plan": plan,
         "runtime": runtime,

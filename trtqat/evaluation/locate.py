@@ -64,7 +64,12 @@ def locate_loss(
         progress: Called with what is done and its total, of each part anew.
 
     Raises:
-        TrtqatError: As ``locate_in_layers`` and ``locate_in_steps``.
+        GraphError: The graph cannot be read, has no layer, or has an INT8 input.
+        DataError: The fake-quantized model has other outputs than the graph.
+        UsageError: The engine has no manifest.
+        BuildError: TensorRT does not build the engine again.
+        InferenceError: A runtime failed.
+        MissingError: Something that is needed is not installed.
     """
     dataset = first(dataset, _IMAGES)
     engine = model.engine

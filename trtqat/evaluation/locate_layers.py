@@ -1,4 +1,4 @@
-"""Where quantization costs accuracy: each layer's output with Q/DQ against the same without.
+"""``--locate`` in layers: each layer's output with Q/DQ against the same without.
 
 Both graphs run on ONNX Runtime as written, on the same images. The second one has no pairs on
 activations; its weights are the float ones where the file still has them (``--float-weights``),
@@ -131,7 +131,7 @@ def first_layer_below(layers: tuple[LayerLoss, ...], *, below_db: float = 20.0) 
     """The first layer in the graph's order whose output is off by more than a tenth.
 
     Args:
-        layers: See ``locate_in_layers``.
+        layers: What ``locate_in_layers`` found, in the graph's order.
         below_db: 20 dB is an error of a tenth of the signal.
     """
     return next((each for each in layers if not each.sqnr_db >= below_db), None)

@@ -7,24 +7,23 @@ thousand that is off by one is the rounding of sums in another order, and no mor
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from trtqat.data.batches import Dataset
 from trtqat.evaluation.accuracy import Progress
+from trtqat.evaluation.locate_differences import Differences, StepLoss
 from trtqat.evaluation.running import run_all
 from trtqat.io_names import IoNames, match_outputs
-from trtqat.numerics import Noise, lost_db, signal_and_error
 from trtqat.runtime.protocol import Model, ObservableModel
 from trtqat.tensors import Array, Arrays
 from trtqat.typed_json import Unbounded
 
 if TYPE_CHECKING:
+    import onnx_ir as ir
+
     from trtqat.building.tapped_engine import TappedEngine
     from trtqat.graph.lenses.taps import Tap
     from trtqat.runtime.engine import Engine
@@ -40,25 +39,6 @@ _BATCH = 8
 # floats have 11 bits, three in a hundred are; an engine may compute in such what is not INT8.
 _ROUNDING_DB = 60.0
 _HALF_ROUNDING_DB = 45.0
-
-
-@dataclass(frozen=True)
-class StepLoss:
-    """How far one tensor is from the same one a step before.
-
-    Attributes:
-        sqnr_db: The step before as the signal; infinite if nothing differs.
-        lost_db: By how much that is below the worst of the tensors that it is computed from, and
-            below what rounding explains (60 dB; of an FP16 graph and of an engine 45): what is lost
-            on the way from those. Infinite where numbers become NaN.
-        differing: Share of codes that differ, from 0 to 1; None for what was an output before.
-        largest: Largest difference in codes; None likewise, and where one is no number.
-    """
-
-    sqnr_db: Unbounded
-    lost_db: Unbounded
-    differing: float | None
-    largest: int | None
 
 
 @dataclass(frozen=True)
@@ -154,8 +134,6 @@ def locate_in_steps(
         InferenceError: A runtime failed.
         MissingError: Something that is needed is not installed.
     """
-    import onnx_ir as ir
-
     from trtqat.graph.lenses.taps import tap
     from trtqat.graph.lint import rules_by_place
     from trtqat.graph_file.names import io_names_of
@@ -167,6 +145,7 @@ def locate_in_steps(
     names = replace(io_names_of(model), model=graph.name)
     rules = rules_by_place(model)
     taps = tap(model)
+    compared = _Compared(taps, reference_rounding_db=_rounding_db(model))
     with contextlib.ExitStack() as stack:
         stack.enter_context(temporary_graphs())
         reference = OnnxModel(serialize(model), as_written=True)
@@ -178,9 +157,6 @@ def locate_in_steps(
 
             tapped = stack.enter_context(tapped_engine(engine, model, timing_cache=timing_cache))
             models += [tapped.engine, engine]
-        half = any(value.dtype == ir.DataType.FLOAT16 for value in model.graph.outputs)
-        to_reference = _Differences(taps, _HALF_ROUNDING_DB if half else _ROUNDING_DB)
-        engines, probed = (_Differences(taps, _HALF_ROUNDING_DB) for _ in range(2))
         # Closed before the engines are, also where something fails.
         runs = run_all(models, dataset, _batch_size(models))
         stack.enter_context(contextlib.closing(runs))
@@ -188,31 +164,19 @@ def locate_in_steps(
         for inputs, (expected, *others) in runs:
             if fake_quantized is not None:
                 seen = _observed(fake_quantized, taps, names, inputs)
-                to_reference.add(seen, expected)
+                compared.reference.add(seen, expected)
             if others:
                 of_tapped, of_engine = others
-                engines.add(expected, of_tapped)
-                probed.add(of_engine, of_tapped)
+                compared.engine.add(expected, of_tapped)
+                compared.probe.add(of_engine, of_tapped)
             done += len(next(iter(inputs.values())))
             if progress:
                 progress(done, len(dataset))
-    tensors = tuple(
-        TensorLoss(
-            each.layer,
-            each.quantizer or each.output,
-            to_reference.of(each),
-            engines.of(each),
-            rules.get(each.layer, ()),
-        )
-        for each in taps
-    )
     probe = None
     if engine is not None and tapped is not None:
-        noises = [probed.sqnr_db(spec.name) for spec in engine.outputs]
-        # NumPy's minimum keeps a NaN: an output that was not compared is not identical.
-        noise = float(np.min(noises))
+        noise = compared.probe.worst_db([spec.name for spec in engine.outputs])
         probe = Probe(tapped.layers, tapped.missing, tapped.same_kernels, noise)
-    return LocatedInSteps(tensors, probe, fake_quantized is not None)
+    return LocatedInSteps(compared.losses(rules), probe, fake_quantized is not None)
 
 
 def first_tensor_below(
@@ -221,7 +185,7 @@ def first_tensor_below(
     """The first tensor in the graph's order that is off by more than a tenth.
 
     Args:
-        tensors: See ``locate_in_steps``.
+        tensors: What ``locate_in_steps`` found, in the graph's order.
         step: ``"reference"`` or ``"engine"``.
         below_db: 20 dB is an error of a tenth of the signal.
     """
@@ -230,6 +194,13 @@ def first_tensor_below(
         if loss is not None and not loss.sqnr_db >= below_db:
             return each
     return None
+
+
+def _rounding_db(model: ir.Model) -> float:
+    import onnx_ir as ir
+
+    half = any(value.dtype == ir.DataType.FLOAT16 for value in model.graph.outputs)
+    return _HALF_ROUNDING_DB if half else _ROUNDING_DB
 
 
 def _batch_size(models: Sequence[Model]) -> int:
@@ -254,64 +225,34 @@ def _observed(
     return {**outputs, **{modules[name]: array for name, array in seen.items()}}
 
 
-@dataclass
-class _Sum(Noise):
-    """Over the batches, of one tensor in steps of its quantizer."""
+class _Compared:
+    """What was seen of each step, and of the engine that was built again.
 
-    differing: int = 0
-    largest: float = 0.0
-    # Elements that are no number on either side, so that nothing was compared.
-    unknown: int = 0
+    Attributes:
+        reference: The ONNX reference against the fake-quantized model.
+        engine: The engine that was built again against the reference.
+        probe: That engine against the one under test.
+    """
 
+    def __init__(self, taps: Sequence[Tap], *, reference_rounding_db: float) -> None:
+        self._taps = taps
+        self.reference = Differences(taps, reference_rounding_db)
+        self.engine = Differences(taps, _HALF_ROUNDING_DB)
+        self.probe = Differences(taps, _HALF_ROUNDING_DB)
 
-class _Differences:
-    """What differs between two runs, tensor by tensor."""
+    def losses(self, rules: Mapping[str, tuple[str, ...]]) -> tuple[TensorLoss, ...]:
+        """Every tensor in the graph's order.
 
-    def __init__(self, taps: Sequence[Tap], rounding_db: float) -> None:
-        self._rounding_db = rounding_db
-        self._taps = {each.output: each for each in taps}
-        self._sums: dict[str, _Sum] = {}
-
-    def add(self, expected: Mapping[str, Array], found: Mapping[str, Array]) -> None:
-        """Adds a batch; a tensor that one of the two lacks is passed over."""
-        for name, tap in self._taps.items():
-            if name not in expected or name not in found:
-                continue
-            one, other = tap.steps(expected[name]), tap.steps(found[name])
-            # Of a graph that is not this model's.
-            if one.shape != other.shape:
-                continue
-            # A NaN that was there before is lost on no way.
-            both = np.isnan(one) & np.isnan(other)
-            signal, error = signal_and_error(np.where(both, 0, one), np.where(both, 0, other))
-            total = self._sums.setdefault(name, _Sum())
-            total.add(signal, error)
-            # A NaN differs from everything.
-            total.differing += int(np.count_nonzero(error != 0))
-            total.unknown += int(np.count_nonzero(both))
-            # Not the built-in one, which drops a NaN by its position.
-            total.largest = float(np.maximum(total.largest, np.max(error, initial=0)))
-
-    def sqnr_db(self, name: str) -> float:
-        """SQNR of one tensor over all batches; NaN if not all of it was compared, and none differs.
-
-        What holds NaN on both sides is not identical, whatever the rest of it is.
+        Args:
+            rules: Identifiers of lint rules, by the layer that they speak of.
         """
-        total = self._sums.get(name)
-        if total is None or (total.noise == 0 and total.unknown):
-            return math.nan
-        return total.sqnr_db
-
-    def of(self, tap: Tap) -> StepLoss | None:
-        """What became of one tensor; None if it was not compared."""
-        total = self._sums.get(tap.output)
-        if total is None:
-            return None
-        own = self.sqnr_db(tap.output)
-        # A NaN that was there before is lost on no way, so these are without.
-        before = [self._sums[name].sqnr_db for name in tap.before if name in self._sums]
-        lost = lost_db(total.sqnr_db, before, self._rounding_db) if total.count else 0.0
-        if tap.scale is None or not total.count:
-            return StepLoss(own, lost, None, None)
-        largest = int(total.largest) if math.isfinite(total.largest) else None
-        return StepLoss(own, lost, total.differing / total.count, largest)
+        return tuple(
+            TensorLoss(
+                each.layer,
+                each.quantizer or each.output,
+                self.reference.loss_of(each),
+                self.engine.loss_of(each),
+                rules.get(each.layer, ()),
+            )
+            for each in self._taps
+        )

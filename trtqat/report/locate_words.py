@@ -6,12 +6,13 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from trtqat.report.wording import Table, decibels, percent
+
 if TYPE_CHECKING:
     from trtqat.evaluation.locate import Located
+    from trtqat.evaluation.locate_differences import StepLoss
     from trtqat.evaluation.locate_layers import LayerLoss
-    from trtqat.evaluation.locate_steps import LocatedInSteps, StepLoss, TensorLoss
-
-Table = tuple[str, Sequence[str], list[list[str]]]
+    from trtqat.evaluation.locate_steps import LocatedInSteps, TensorLoss
 
 _STEPS = {"reference": "PyTorch → reference", "engine": "reference → engine"}
 
@@ -97,7 +98,7 @@ def _losses(tensor: TensorLoss, steps: Sequence[str]) -> list[str]:
             continue
         codes = ""
         if loss.differing is not None:
-            codes = f"{100 * loss.differing:.2g} % differ" if loss.differing else "all equal"
+            codes = f"{percent(loss.differing)} differ" if loss.differing else "all equal"
             if loss.differing and loss.largest is not None:
                 codes += f", by {loss.largest} at most"
         cells += [decibels(loss.sqnr_db), _lost(loss.lost_db), codes]
@@ -117,17 +118,6 @@ def _left_out(steps: LocatedInSteps, step: str) -> list[str]:
             "repair moved its pair; TorchScript files and programs have none"
         )
     return [f"{_STEPS[step]}: {len(blank)} of {len(steps.tensors)} not compared ({names}){why}."]
-
-
-def decibels(value: float) -> str:
-    """An SQNR in words.
-
-    Args:
-        value: In dB.
-    """
-    if math.isnan(value):
-        return "no number"
-    return "identical" if value == math.inf else f"{value:.1f} dB"
 
 
 def _lost(lost_db: float) -> str:

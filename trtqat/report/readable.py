@@ -16,7 +16,7 @@ from trtqat.evaluation.evaluate import evaluate as _evaluate
 from trtqat.evaluation.report import Report
 from trtqat.files import write_atomically
 from trtqat.report.page import render_page
-from trtqat.report.words import answers, closing_words, report_tables
+from trtqat.report.words import closing_words, report_tables
 from trtqat.text import visible, visible_line
 
 _Arguments = ParamSpec("_Arguments")
@@ -46,7 +46,7 @@ class ReadableReport(Report):
 
     def _repr_html_(self) -> str:
         """What a notebook shows."""
-        return render_page(self, report_tables(self), command=self.command, words=answers(self))
+        return render_page(self, command=self.command)
 
 
 def _readable(

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from trtqat.report.locate_words import Table, decibels, locate_answers, locate_tables
+from trtqat.report.locate_words import locate_answers, locate_tables
+from trtqat.report.wording import Table, decibels
 
 if TYPE_CHECKING:
     from trtqat.evaluation.contenders import Comparison, Measured

@@ -20,9 +20,9 @@ from tests.support import models
 from tests.support.examples import Images, exported
 from trtqat.errors import DataError
 from trtqat.evaluation.locate import Located
+from trtqat.evaluation.locate_differences import StepLoss
 from trtqat.evaluation.locate_steps import (
     LocatedInSteps,
-    StepLoss,
     TensorLoss,
     first_tensor_below,
     locate_in_steps,

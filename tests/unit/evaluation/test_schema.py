@@ -21,8 +21,9 @@ from trtqat.evaluation.evaluate import evaluate
 from trtqat.evaluation.intervals import Interval
 from trtqat.evaluation.layers import LayerTime
 from trtqat.evaluation.locate import Located
+from trtqat.evaluation.locate_differences import StepLoss
 from trtqat.evaluation.locate_layers import LayerLoss
-from trtqat.evaluation.locate_steps import LocatedInSteps, Probe, StepLoss, TensorLoss
+from trtqat.evaluation.locate_steps import LocatedInSteps, Probe, TensorLoss
 from trtqat.evaluation.options import EvaluateOptions
 from trtqat.evaluation.report import report_schema
 from trtqat.evaluation.timing import LatencyOptions, Throughput

@@ -19,16 +19,17 @@ from tests.support.measured import QUICK, NumpyModel, Samples, make_samples, one
 from trtqat.evaluation.evaluate import evaluate
 from trtqat.evaluation.layers import layer_times
 from trtqat.evaluation.locate import Located
+from trtqat.evaluation.locate_differences import StepLoss
 from trtqat.evaluation.locate_layers import LayerLoss
-from trtqat.evaluation.locate_steps import LocatedInSteps, Probe, StepLoss, TensorLoss
+from trtqat.evaluation.locate_steps import LocatedInSteps, Probe, TensorLoss
 from trtqat.evaluation.options import EvaluateOptions
 from trtqat.evaluation.report import Report
 from trtqat.inspection.engine_layers import Inspection
 from trtqat.inspection.inspector import parse_information
 from trtqat.inspection.layer_times import LayerTimes
 from trtqat.report.charts import bars, curve, distribution, histogram
-from trtqat.report.page import render_page, verdict
-from trtqat.report.words import answers, report_tables
+from trtqat.report.page import render_page
+from trtqat.report.verdict import verdict
 from trtqat.tensors import Array
 
 DATA_8_6 = Path(__file__).parents[2] / "data/inspector-8.6"
@@ -97,9 +98,7 @@ def test_the_page_holds_everything_and_needs_nothing() -> None:
         ),
     )
     report = replace(measured(min_speedup=3.0), located=located)
-    page = render_page(
-        report, report_tables(report), command="trtqat eval 'a&b.onnx'", words=answers(report)
-    )
+    page = render_page(report, command="trtqat eval 'a&b.onnx'")
     reader = read(page)
     assert reader.links == []
     assert "<script" not in page
@@ -113,6 +112,8 @@ def test_the_page_holds_everything_and_needs_nothing() -> None:
         "float-residual",
         "/b/<QuantizeLinear>",
         "1.2 % differ, by 2 at most",
+        "100 % differ",
+        "100 % of codes",
         "no number",
         "engine: first tensor below 20 dB: /lost",
         "Of the engine's 24 layers all but a + b are in it",
@@ -142,7 +143,7 @@ def test_layers_of_a_real_engine_and_rivals() -> None:
         baseline=NumpyModel(compute_ms=30.0),
         rivals=[NumpyModel(compute_ms=20.0)],
     )
-    page = render_page(replace(report, layers=found), report_tables(report), command="trtqat eval")
+    page = render_page(replace(report, layers=found), command="trtqat eval")
     reader = read(page)
     assert f"{len(layers) - 40} others" in reader.text
     assert "float32 → int8" in reader.text
@@ -152,10 +153,27 @@ def test_layers_of_a_real_engine_and_rivals() -> None:
 
 def test_a_page_without_times_and_baseline() -> None:
     report = evaluate(NumpyModel(), Samples(X, None), EvaluateOptions(8, None))
-    page = render_page(report, report_tables(report), command="trtqat eval")
+    page = render_page(report)
     assert "<svg" not in page
     assert verdict(report) == "numpy was run on 200 images."
-    read(page)
+    # No command made it.
+    assert "Again" not in read(page).text
+
+
+def test_names_are_shown_and_not_obeyed() -> None:
+    report = measured()
+    name = "<script>alert('x')</script>"
+    subject = replace(report.subject, name=f"{name}\x1b[2J\u202e")
+    contenders = (subject, *report.contenders[1:])
+    report = replace(report, contenders=contenders, data="a & b")
+    page = render_page(report, command=f"trtqat eval '{name}'")
+    assert "<script" not in page
+    shown = rf"{name}\x1b[2J\u202e"
+    text = read(page).text
+    # Title, heading, verdict, columns and charts.
+    assert text.count(shown) >= 5
+    assert f"{shown}: 200 images of a & b" in text
+    assert f"trtqat eval '{name}'" in text
 
 
 @pytest.mark.parametrize(
