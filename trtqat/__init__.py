@@ -39,8 +39,9 @@ if TYPE_CHECKING:
     from trtqat.evaluation.report import Report
     from trtqat.evaluation.timing import LatencyOptions
     from trtqat.exporting.checkpoint import load_state
-    from trtqat.exporting.loading import ModelSource, load_model
+    from trtqat.exporting.loading import load_model
     from trtqat.exporting.pipeline import ExportOptions, ExportResult, export_onnx
+    from trtqat.exporting.source import ModelSource
     from trtqat.runtime.engine import Engine
     from trtqat.runtime.onnx_model import OnnxModel
     from trtqat.runtime.pytorch import PyTorchModel
@@ -76,7 +77,7 @@ _HOMES = {
     "ExportOptions": "trtqat.exporting.pipeline",
     "ExportResult": "trtqat.exporting.pipeline",
     "LatencyOptions": "trtqat.evaluation.timing",
-    "ModelSource": "trtqat.exporting.loading",
+    "ModelSource": "trtqat.exporting.source",
     "OnnxModel": "trtqat.runtime.onnx_model",
     "PyTorchModel": "trtqat.runtime.pytorch",
     "Report": "trtqat.evaluation.report",

@@ -69,7 +69,9 @@ def test_what_user_code_prints_goes_to_standard_error(folder: Path) -> None:
     done = trtqat(*command, "--json", "-")
     assert done.exit_code == 0
     report = json.loads(done.stdout)
-    assert [each["name"] for each in report["agreement"]["outputs"]] == ["y", "z"]
+    (subject,) = [each for each in report["contenders"] if each["role"] == "subject"]
+    outputs = subject["to_baseline"]["agreement"]["outputs"]
+    assert [each["name"] for each in outputs] == ["y", "z"]
     for printed in ("imported", "called", "batch 0", "batch 4", "made", "forward"):
         assert f"{printed}\n" in done.stderr
     done = trtqat(*command)
@@ -126,7 +128,7 @@ def test_a_file_that_cannot_be_written_takes_nothing_else(
     def full(path: Path, data: bytes) -> None:
         raise OSError(28, "No space left on device", str(path))
 
-    monkeypatch.setattr("trtqat.cli.console.write_atomically", full)
+    monkeypatch.setattr("trtqat.cli.output.write_atomically", full)
     done = trtqat("--data", "random:4", "--json", "r.json", "--html", "r.html")
     assert done.exit_code != 0
     assert (folder / "r.html").exists()

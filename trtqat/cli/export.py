@@ -30,8 +30,8 @@ from trtqat.report.agreement_words import describe_agreement
 from trtqat.report.graph_words import describe_findings, describe_summary
 
 if TYPE_CHECKING:
-    from trtqat.exporting.loading import ModelSource
     from trtqat.exporting.options import ExportOptions, ExportResult
+    from trtqat.exporting.source import ModelSource
 
 
 _LOG = logging.getLogger(__name__)
@@ -195,9 +195,9 @@ def export(
 
             result = improve_onnx(Path(source), output, options)
         else:
-            from trtqat.exporting.loading import ModelSource, parse_factory_args
+            from trtqat.exporting.source import ModelSource
 
-            of = ModelSource(source, checkpoint, parse_factory_args(factory_arg or []), ema)
+            of = ModelSource(source, checkpoint, factory_arg or (), ema)
             result = _export_model(of, output, options)
         if not print_json(_as_json(result), json):
             _print(result)

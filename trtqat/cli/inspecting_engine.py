@@ -73,11 +73,11 @@ def inspect_plan(
     from trtqat.inspection.engine_layers import (
         check_same_graph,
         cover_graph,
-        graph_beside,
         inspect_engine,
     )
     from trtqat.inspection.roofline import draw_roofline, find_ceilings
     from trtqat.runtime.engine import Engine
+    from trtqat.runtime.engine_graph import graph_beside
 
     layer_info, profile = exports
     if profile is not None and not passes:

@@ -10,7 +10,7 @@ from trtqat.data.dataset import first
 from trtqat.evaluation.accuracy import Progress
 from trtqat.evaluation.locate_layers import LayerLoss, locate_in_layers
 from trtqat.evaluation.locate_steps import LocatedInSteps, locate_in_steps
-from trtqat.runtime.protocol import Model
+from trtqat.runtime.protocol import Model, ObservableModel
 
 # ONNX Runtime runs the graph as written, slowly, and decibels are known well enough by then.
 _IMAGES = 512
@@ -27,7 +27,7 @@ class LocateOptions:
     """
 
     graph: Path
-    fake_quantized: Model | None = None
+    fake_quantized: ObservableModel | None = None
     timing_cache: Path | None = None
 
 
@@ -72,7 +72,7 @@ def locate_loss(
         MissingError: Something that is needed is not installed.
     """
     dataset = first(dataset, _IMAGES)
-    engine = model if model.device == "cuda" else None
+    engine = model.engine
     steps = None
     # Before the graph's own layers: the engine that it builds may fail.
     if engine is not None or options.fake_quantized is not None:

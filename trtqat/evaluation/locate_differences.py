@@ -11,6 +11,7 @@ import numpy as np
 
 from trtqat.numerics import Noise, lost_db, signal_and_error
 from trtqat.tensors import Array
+from trtqat.typed_json import Unbounded
 
 if TYPE_CHECKING:
     from trtqat.graph.lenses.taps import Tap
@@ -30,8 +31,8 @@ class StepLoss:
             no number.
     """
 
-    sqnr_db: float
-    lost_db: float
+    sqnr_db: Unbounded
+    lost_db: Unbounded
     differing: float | None
     largest: int | None
 

@@ -17,6 +17,7 @@ from trtqat.errors import GraphError
 from trtqat.evaluation.accuracy import Progress
 from trtqat.evaluation.running import run_all
 from trtqat.numerics import Noise, lost_db, signal_and_error, worst_db
+from trtqat.typed_json import Unbounded
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -43,8 +44,8 @@ class LayerLoss:
 
     name: str
     operator: str
-    sqnr_db: float
-    lost_db: float
+    sqnr_db: Unbounded
+    lost_db: Unbounded
     findings: tuple[str, ...]
 
 

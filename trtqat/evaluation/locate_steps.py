@@ -10,15 +10,16 @@ import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from trtqat.data.batches import Dataset
 from trtqat.evaluation.accuracy import Progress
 from trtqat.evaluation.locate_differences import Differences, StepLoss
 from trtqat.evaluation.running import run_all
 from trtqat.io_names import IoNames, match_outputs
-from trtqat.runtime.protocol import Model
+from trtqat.runtime.protocol import Model, ObservableModel
 from trtqat.tensors import Array, Arrays
+from trtqat.typed_json import Unbounded
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from trtqat.building.tapped_engine import TappedEngine
     from trtqat.graph.lenses.taps import Tap
     from trtqat.runtime.engine import Engine
-    from trtqat.runtime.pytorch import PyTorchModel
 
 # Fields of TensorLoss, in words.
 STEPS = {
@@ -79,7 +79,7 @@ class Probe:
     layers: int
     missing: tuple[str, ...]
     same_kernels: int
-    sqnr_db: float
+    sqnr_db: Unbounded
 
 
 @dataclass(frozen=True)
@@ -107,8 +107,8 @@ def locate_in_steps(
     graph: Path,
     dataset: Dataset,
     *,
-    fake_quantized: Model | None = None,
-    engine: Model | None = None,
+    fake_quantized: ObservableModel | None = None,
+    engine: Engine | None = None,
     timing_cache: Path | None = None,
     progress: Progress | None = None,
 ) -> LocatedInSteps:
@@ -155,9 +155,7 @@ def locate_in_steps(
         if engine is not None:
             from trtqat.building.tapped_engine import tapped_engine
 
-            tapped = stack.enter_context(
-                tapped_engine(cast("Engine", engine), model, timing_cache=timing_cache)
-            )
+            tapped = stack.enter_context(tapped_engine(engine, model, timing_cache=timing_cache))
             models += [tapped.engine, engine]
         # Closed before the engines are, also where something fails.
         runs = run_all(models, dataset, _batch_size(models))
@@ -165,7 +163,7 @@ def locate_in_steps(
         done = 0
         for inputs, (expected, *others) in runs:
             if fake_quantized is not None:
-                seen = _observed(cast("PyTorchModel", fake_quantized), taps, names, inputs)
+                seen = _observed(fake_quantized, taps, names, inputs)
                 compared.reference.add(seen, expected)
             if others:
                 of_tapped, of_engine = others
@@ -212,7 +210,7 @@ def _batch_size(models: Sequence[Model]) -> int:
 
 
 def _observed(
-    model: PyTorchModel, taps: Sequence[Tap], names: IoNames, inputs: Arrays
+    model: ObservableModel, taps: Sequence[Tap], names: IoNames, inputs: Arrays
 ) -> dict[str, Array]:
     """A fake-quantized model's tensors, under the names of the graph's."""
     # The export names a QuantizeLinear after the module: "/features/3/_input_quantizer/…".

@@ -2,74 +2,23 @@
 
 from __future__ import annotations
 
-import ast
 import contextlib
-import os
 import shlex
 import warnings
 import zipfile
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from trtqat.checks import check_kind
 from trtqat.errors import SourceError, UsageError
 from trtqat.exporting.checkpoint import load_state
 from trtqat.exporting.program import load_program, program_module
-from trtqat.files import sha256_of
+from trtqat.exporting.source import ModelSource
 from trtqat.pointers import is_pointer, load_pointer
 from trtqat.quant.silence import quiet_toolkit
 from trtqat.user_code import returned, user_code
 
-
-@dataclass(frozen=True)
-class ModelSource:
-    """Where a model comes from.
-
-    Attributes:
-        pointer: ``"pkg.module:factory"``, ``"file.py:factory"``, a TorchScript file, or a
-            ``torch.export`` program (``.pt2``).
-        checkpoint: State dict for the factory's model; see ``load_state``.
-        factory_args: Keyword arguments for the factory.
-        ema: Whether to take averaged weights (EMA, SWA) or the raw ones of a checkpoint that has
-            both.
-    """
-
-    pointer: str | Path
-    checkpoint: str | Path | None = None
-    factory_args: Mapping[str, Any] = field(default_factory=dict)
-    ema: bool | None = None
-
-    def __post_init__(self) -> None:
-        check_kind("ModelSource.pointer", self.pointer, (str, os.PathLike), "'file.py:factory'")
-        if self.checkpoint is not None:
-            check_kind("ModelSource.checkpoint", self.checkpoint, (str, os.PathLike), "'qat.pt'")
-        check_kind("ModelSource.factory_args", self.factory_args, Mapping, "{'width': 64}")
-        if self.ema is not None:
-            check_kind("ModelSource.ema", self.ema, bool, "True")
-            if self.checkpoint is None:
-                raise UsageError(
-                    "A choice of averaged or raw weights belongs to a checkpoint.",
-                    "Give the checkpoint, too, or leave out --ema and --no-ema.",
-                )
-
-    def describe(self) -> dict[str, Any]:
-        """What the exported graph records of its source: names and hashes, no host paths."""
-        pointer = Path(self.pointer)
-        described: dict[str, Any] = {"source": pointer.name}
-        if self.factory_args:
-            described["factory_args"] = dict(self.factory_args)
-        if pointer.is_file():
-            described["source_sha256"] = sha256_of(pointer)
-        if self.checkpoint is not None:
-            described["checkpoint"] = Path(self.checkpoint).name
-            described["checkpoint_sha256"] = sha256_of(Path(self.checkpoint))
-        if self.ema is not None:
-            described["ema"] = self.ema
-        return described
+__all__ = ["ModelSource", "load_model"]
 
 
 def load_model(source: ModelSource | str | Path, *, device: str = "cpu") -> torch.nn.Module:
@@ -111,24 +60,6 @@ def _running(source: ModelSource) -> contextlib.AbstractContextManager[None]:
         SourceError,
         "It must be a torch.nn.Module that can be moved and put into eval mode.",
     )
-
-
-def parse_factory_args(pairs: list[str]) -> dict[str, Any]:
-    """Parses ``NAME=VALUE`` pairs; a value is a Python literal, or else a string.
-
-    Raises:
-        UsageError: A pair has no ``=``.
-    """
-    parsed: dict[str, Any] = {}
-    for pair in pairs:
-        name, separator, text = pair.partition("=")
-        if not separator or not name.isidentifier():
-            raise UsageError(f"'{pair}' is no factory argument.", "Write NAME=VALUE.")
-        try:
-            parsed[name] = ast.literal_eval(text)
-        except (ValueError, SyntaxError):
-            parsed[name] = text
-    return parsed
 
 
 def _from_factory(source: ModelSource, device: str) -> torch.nn.Module:

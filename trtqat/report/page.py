@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from trtqat.evaluation.layers import LayerTime
     from trtqat.evaluation.locate import Located
     from trtqat.evaluation.report import Report
-    from trtqat.evaluation.sweep import BatchPoint
 
 # Times of models that are no further apart are drawn on one axis.
 _ONE_AXIS = 2.0
@@ -34,12 +33,11 @@ _ONE_AXIS = 2.0
 _LAYERS = 40
 
 
-def render_page(report: Report, *, command: str = "") -> str:
+def render_page(report: Report) -> str:
     """The page: verdict, gates that were not met, tables, charts, and where it was measured.
 
     Args:
         report: The evaluation.
-        command: What made the report, to make it again; left out if it is empty.
 
     Returns:
         An HTML document that needs no other file.
@@ -47,7 +45,7 @@ def render_page(report: Report, *, command: str = "") -> str:
     return str(
         render(
             "page.html.jinja",
-            title=f"{report.model.name}: {report.images} images of {report.data}",
+            title=f"{report.subject.name}: {report.images} images of {report.data}",
             verdict=verdict(report),
             failed_gates=report.failed_gates,
             tables=report_tables(report),
@@ -55,7 +53,7 @@ def render_page(report: Report, *, command: str = "") -> str:
             charts=list(_charts(report)),
             warnings=report.warnings,
             where=list(_where(report)),
-            command=command,
+            command=report.command,
             version=trtqat.__version__,
         )
     )
@@ -77,15 +75,17 @@ class _Chart:
 
 
 def _charts(report: Report) -> Iterator[_Chart]:
-    timed = {side.name: side.timing for side in report.sides if side.timing}
+    timed = {side.name: found for side in report.sides if (found := report.timing(side))}
     if timed:
         yield _Chart("Compute time: distribution", list(_distributions(timed)))
-    if report.curve:
-        yield _Chart("Batch sizes", [curve(_rates(report.curve), "batch", "images/s")])
-    if report.rivals and report.model.timing:
-        sides = [report.model, *(rival.measured for rival in report.rivals)]
+    if report.sweep:
+        yield _Chart("Batch sizes", [curve(_rates(report), "batch", "images/s")])
+    if report.rivals and report.timing(report.subject):
+        sides = [report.subject, *report.rivals]
         sides += [report.baseline] if report.baseline else []
-        medians = {side.name: side.timing.compute.median_ms for side in sides if side.timing}
+        medians = {
+            side.name: timing.compute.median_ms for side in sides if (timing := report.timing(side))
+        }
         yield _Chart("Compute time: what might run instead", [bars(medians, "ms")])
     yield from _located(report.located)
     if report.layers:
@@ -103,18 +103,19 @@ def _distributions(timed: Mapping[str, Timing]) -> Iterator[Markup]:
         yield histogram(each)
 
 
-def _rates(points: Sequence[BatchPoint]) -> dict[str, list[tuple[float, float]]]:
+def _rates(report: Report) -> dict[str, list[tuple[float, float]]]:
     """Images a second of model and baseline, measured alike: in flight where both were."""
-    sides = {"images/s": [(point.batch_size, point.model) for point in points]}
-    baseline = [(each.batch_size, each.baseline) for each in points if each.baseline is not None]
-    if baseline:
-        sides["images/s, baseline"] = baseline
+    sides = {"images/s": report.subject.timings}
+    if report.baseline is not None and report.baseline.timings:
+        sides["images/s, baseline"] = report.baseline.timings
     rate, mode = Timing.images_per_second, ", in flight"
     # A recorded baseline may be from a CPU, where nothing is in flight.
-    if not all(timing.throughput for side in sides.values() for _, timing in side):
+    if not all(each.timing.throughput for side in sides.values() for each in side):
         rate, mode = Timing.requested_per_second, ""
     return {
-        f"{name}{mode}": [(float(size), rate(timing, size)) for size, timing in side]
+        f"{name}{mode}": [
+            (float(each.batch_size), rate(each.timing, each.batch_size)) for each in side
+        ]
         for name, side in sides.items()
     }
 
@@ -190,5 +191,5 @@ def _where(report: Report) -> Iterator[tuple[str, str]]:
         )
         yield "throttled by", ", ".join(during.throttled_by) or "nothing"
     for side in report.sides:
-        if side.timing:
-            yield f"mode of {side.name}", side.timing.mode
+        if (timing := report.timing(side)) is not None:
+            yield f"mode of {side.name}", timing.mode

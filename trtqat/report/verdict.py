@@ -17,7 +17,7 @@ def verdict(report: Report) -> str:
     Args:
         report: The evaluation.
     """
-    name, parts = report.model.name, []
+    name, parts = report.subject.name, []
     if report.speedup is not None and report.baseline is not None:
         ratio = report.speedup
         low, high = ratio.interval.low, ratio.interval.high
@@ -27,12 +27,13 @@ def verdict(report: Report) -> str:
             parts.append(f"computes slower than {report.baseline.name} ({ratio.value:.2f} times)")
         else:
             parts.append(f"computes no faster and no slower than {report.baseline.name}")
-        timings = [side.timing for side in report.sides if side.timing]
+        timings = [found for side in report.sides if (found := report.timing(side))]
         if any(each.startswith("Unstable") for timing in timings for each in timing.warnings):
             parts[-1] += " (unstable)"
-    elif report.model.timing is not None:
-        parts.append(f"computes a batch in {report.model.timing.compute.median_ms:.3f} ms")
-    accuracy, paired = report.model.accuracy, report.comparison.paired
+    elif (timing := report.timing(report.subject)) is not None:
+        parts.append(f"computes a batch in {timing.compute.median_ms:.3f} ms")
+    accuracy, comparison = report.subject.accuracy, report.subject.to_baseline
+    paired = comparison.paired if comparison else None
     drop = report.top1_drop_points
     # Not "-0.00" where nothing changed.
     points = f"{0.0 - drop:+.2f} points" if drop else "0 points"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from trtqat.checks import closed
-from trtqat.errors import GraphError, InferenceError, first_line
+from trtqat.errors import GraphError, InferenceError, UsageError, first_line
 from trtqat.extras import require
 from trtqat.io_names import in_order, names_of_graph
 from trtqat.provenance import METADATA_KEY, recorded_quantizers
@@ -42,7 +42,10 @@ class OnnxModel:
 
     Attributes:
         name: For reports.
+        path: Its file; None for a serialized model.
         device: ``"cpu"``.
+        runs_concurrently: Never: one query keeps the CPU busy.
+        engine: None.
         inputs: The graph's inputs; those that arrive as INT8 codes as the floats that a session
             quantizes.
         outputs: The graph's outputs, like the inputs in the order of the exported model.
@@ -55,6 +58,8 @@ class OnnxModel:
     """
 
     device: Literal["cpu", "cuda"] = "cpu"
+    runs_concurrently = False
+    engine: None = None
 
     def __init__(self, graph: Path | str | Serialized, *, as_written: bool = False) -> None:
         """Loads a graph.
@@ -71,6 +76,7 @@ class OnnxModel:
         """
         runtime = require("onnxruntime", extra="onnxruntime", purpose="Running a graph on the CPU")
         graph = Path(graph) if isinstance(graph, str) else graph
+        self.path = graph if isinstance(graph, Path) else None
         self.name = graph.name if isinstance(graph, Path) else "graph"
         if isinstance(graph, Path) and not graph.is_file():
             raise GraphError(f"There is no ONNX file '{graph}'.", "Check the path.")
@@ -119,8 +125,31 @@ class OnnxModel:
     def __repr__(self) -> str:
         return f"OnnxModel({self.name!r}, {io_in_words(self.inputs, self.outputs)})"
 
+    @property
+    def session_inputs(self) -> tuple[TensorSpec, ...]:
+        """The graph's inputs: ONNX Runtime takes any shape that it allows."""
+        return self.inputs
+
+    def source_graph(self, given: Path | None = None) -> Path:
+        """The file of the graph itself.
+
+        Args:
+            given: Nothing may be given.
+
+        Raises:
+            UsageError: Another graph is given, or this one is in no file.
+        """
+        if given is not None:
+            raise UsageError(
+                f"'{self.path or self.name}' is a graph itself; --graph is for engines.",
+                "Leave out --graph.",
+            )
+        if self.path is None:
+            raise UsageError(f"'{self.name}' is in no file.", "Write it to one, and open that.")
+        return self.path
+
     def session(self, batch_size: int) -> OnnxSession:
-        """A session for one batch size; see ``runtime.protocol.Session``."""
+        """A session for batches of one size: one query at a time, from one thread at a time."""
         if self._session is None:
             raise closed(self.name, "model")
         del batch_size  # ONNX Runtime takes any shape that the graph allows.
@@ -165,7 +194,7 @@ def _size_of(graph: Path | Serialized) -> int:
 
 
 class OnnxSession:
-    """Runs a graph; see ``runtime.protocol.Session``."""
+    """Runs a graph, one query at a time."""
 
     mode = "ONNX Runtime, CPU, wall clock"
     enqueue_times_ms: tuple[float, ...] = ()

@@ -1,0 +1,121 @@
+"""Options that several commands share, and the groups that they form (``option_groups``).
+
+Each option is written once, so that it has one name and one help wherever it stands. The groups
+are of options that follow each other in the help of every command that takes them:
+
+    PyTorchOptions   which weights and arguments a PyTorch model is made with
+    TrustOptions     what an engine must be and may do to be loaded
+    OutputOptions    what a command prints, and where its result goes
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class Flavour(str, Enum):
+    """TensorRT's runtimes."""
+
+    full = "full"
+    lean = "lean"
+    dispatch = "dispatch"
+
+
+JsonOption = Annotated[
+    str | None,
+    typer.Option("--json", metavar="FILE", help="Write the result as JSON; - is standard output."),
+]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Only warnings and the result.")]
+VerboseOption = Annotated[
+    bool, typer.Option("--verbose", "-v", help="Everything, TensorRT's log included.")
+]
+CheckpointOption = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="State dict for the factory's model (weights_only)."),
+]
+EmaOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--ema/--no-ema",
+        help="Of a checkpoint with both: the averaged weights (EMA, SWA), or the raw ones.",
+    ),
+]
+FactoryArgOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--factory-arg", metavar="NAME=VALUE", help="Keyword argument for the factory; repeatable."
+    ),
+]
+AllowEngineCodeOption = Annotated[
+    bool,
+    typer.Option(
+        "--allow-engine-code", help="Run a version-compatible plan, which may carry a library."
+    ),
+]
+TrustOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--trust", metavar="PUBLIC.pem", help="Refuse an engine that is not signed with this key."
+    ),
+]
+RuntimeOption = Annotated[
+    Flavour | None,
+    typer.Option(
+        "--runtime", help="Which TensorRT runs an engine. Default: the first installed that may."
+    ),
+]
+WeightsOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="MODEL.onnx", help="The graph of an engine that was built with --strip-weights."
+    ),
+]
+
+
+@dataclass(frozen=True)
+class PyTorchOptions:
+    """Which weights and arguments a PyTorch model is made with.
+
+    Attributes:
+        checkpoint: State dict for the factory's model.
+        ema: Whether to take the averaged weights of a checkpoint that has both; None if the user
+            did not say.
+        factory_arg: ``NAME=VALUE`` pairs for the factory.
+    """
+
+    checkpoint: CheckpointOption = None
+    ema: EmaOption = None
+    factory_arg: FactoryArgOption = None
+
+
+@dataclass(frozen=True)
+class TrustOptions:
+    """What an engine must be and may do to be loaded.
+
+    Attributes:
+        allow_engine_code: Whether a version-compatible plan may bring a library of its own.
+        trust: The public key that the engine's manifest must be signed with.
+    """
+
+    allow_engine_code: AllowEngineCodeOption = False
+    trust: TrustOption = None
+
+
+@dataclass(frozen=True)
+class OutputOptions:
+    """What a command prints, and where its result goes.
+
+    Attributes:
+        json: File of the result as JSON; ``"-"`` is standard output, and takes it from all else.
+        quiet: Whether to print warnings and the result alone.
+        verbose: Whether to print everything.
+    """
+
+    json: JsonOption = None
+    quiet: QuietOption = False
+    verbose: VerboseOption = False
