@@ -7,7 +7,7 @@ What the page shows is chosen here. ``page.html.jinja`` is its markup, ``page.cs
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -23,7 +23,6 @@ from trtqat.report.words import answers, report_tables
 if TYPE_CHECKING:
     from markupsafe import Markup
 
-    from trtqat.evaluation.contenders import Measured
     from trtqat.evaluation.layers import LayerTime
     from trtqat.evaluation.locate import Located
     from trtqat.evaluation.report import Report
@@ -34,12 +33,11 @@ _ONE_AXIS = 2.0
 _LAYERS = 40
 
 
-def render_page(report: Report, *, command: str = "") -> str:
+def render_page(report: Report) -> str:
     """The page: verdict, gates that were not met, tables, charts, and where it was measured.
 
     Args:
         report: The evaluation.
-        command: What made the report, to make it again; left out if it is empty.
 
     Returns:
         An HTML document that needs no other file.
@@ -55,7 +53,7 @@ def render_page(report: Report, *, command: str = "") -> str:
             charts=list(_charts(report)),
             warnings=report.warnings,
             where=list(_where(report)),
-            command=command,
+            command=report.command,
             version=trtqat.__version__,
         )
     )
@@ -77,7 +75,7 @@ class _Chart:
 
 
 def _charts(report: Report) -> Iterator[_Chart]:
-    timed = _timings(report, report.sides)
+    timed = {side.name: found for side in report.sides if (found := report.timing(side))}
     if timed:
         yield _Chart("Compute time: distribution", list(_distributions(timed)))
     if report.sweep:
@@ -85,18 +83,13 @@ def _charts(report: Report) -> Iterator[_Chart]:
     if report.rivals and report.timing(report.subject):
         sides = [report.subject, *report.rivals]
         sides += [report.baseline] if report.baseline else []
-        timings = _timings(report, sides)
-        medians = {name: timing.compute.median_ms for name, timing in timings.items()}
+        medians = {
+            side.name: timing.compute.median_ms for side in sides if (timing := report.timing(side))
+        }
         yield _Chart("Compute time: what might run instead", [bars(medians, "ms")])
     yield from _located(report.located)
     if report.layers:
         yield _layers(report.layers)
-
-
-def _timings(report: Report, sides: Iterable[Measured]) -> dict[str, Timing]:
-    """Times at the report's batch size, by name of those that have them."""
-    found = {side.name: report.timing(side) for side in sides}
-    return {name: timing for name, timing in found.items() if timing is not None}
 
 
 def _distributions(timed: Mapping[str, Timing]) -> Iterator[Markup]:
@@ -197,5 +190,6 @@ def _where(report: Report) -> Iterator[tuple[str, str]]:
             f"{during.before.power_w:.0f} and {during.after.power_w:.0f} W",
         )
         yield "throttled by", ", ".join(during.throttled_by) or "nothing"
-    for name, timing in _timings(report, report.sides).items():
-        yield f"mode of {name}", timing.mode
+    for side in report.sides:
+        if (timing := report.timing(side)) is not None:
+            yield f"mode of {side.name}", timing.mode

@@ -46,7 +46,7 @@ class ReadableReport(Report):
 
     def _repr_html_(self) -> str:
         """What a notebook shows."""
-        return render_page(self, command=self.command)
+        return render_page(self)
 
 
 def _readable(

@@ -97,8 +97,9 @@ def test_the_page_holds_everything_and_needs_nothing() -> None:
             from_pytorch=True,
         ),
     )
-    report = replace(measured(min_speedup=3.0), located=located)
-    page = render_page(report, command="trtqat eval 'a&b.onnx'")
+    command = "trtqat eval 'a&b.onnx'"
+    report = replace(measured(min_speedup=3.0), located=located, command=command)
+    page = render_page(report)
     reader = read(page)
     assert reader.links == []
     assert "<script" not in page
@@ -143,7 +144,7 @@ def test_layers_of_a_real_engine_and_rivals() -> None:
         baseline=NumpyModel(compute_ms=30.0),
         rivals=[NumpyModel(compute_ms=20.0)],
     )
-    page = render_page(replace(report, layers=found), command="trtqat eval")
+    page = render_page(replace(report, layers=found, command="trtqat eval"))
     reader = read(page)
     assert f"{len(layers) - 40} others" in reader.text
     assert "float32 → int8" in reader.text
@@ -163,10 +164,11 @@ def test_a_page_without_times_and_baseline() -> None:
 def test_names_are_shown_and_not_obeyed() -> None:
     report = measured()
     name = "<script>alert('x')</script>"
+    assert report.baseline is not None
     subject = replace(report.subject, name=f"{name}\x1b[2J\u202e")
-    contenders = (subject, *report.contenders[1:])
-    report = replace(report, contenders=contenders, data="a & b")
-    page = render_page(report, command=f"trtqat eval '{name}'")
+    contenders = (subject, report.baseline)
+    command = f"trtqat eval '{name}'"
+    page = render_page(replace(report, contenders=contenders, data="a & b", command=command))
     assert "<script" not in page
     shown = rf"{name}\x1b[2J\u202e"
     text = read(page).text
