@@ -95,7 +95,7 @@ def test_everything_is_measured(vgg: Artefacts, vgg_data: str) -> None:
         rivals=[open_pytorch(source, engine, precision="tf32")],
         steps=[open_pytorch(source, engine, name="Again", cuda_graph=False)],
     )
-    for side in (*report.sides, report.rivals[0]):
+    for side in (*report.side_by_side, report.rivals[0]):
         timing = report.timing(side)
         assert timing is not None
         assert timing.h2d is not None

@@ -70,7 +70,7 @@ class Report(Lineup):
         )
 
     @property
-    def sides(self) -> tuple[Measured, ...]:
+    def side_by_side(self) -> tuple[Measured, ...]:
         """The baseline, if there was one, and the subject."""
         return (self.subject,) if self.baseline is None else (self.baseline, self.subject)
 
@@ -121,7 +121,7 @@ class Report(Lineup):
 
     def _timings(self) -> Iterator[tuple[str, Timing]]:
         """Every timing, and whose it is; at other batch sizes with these."""
-        timed = (*self.sides, *self.rivals)
+        timed = (*self.side_by_side, *self.rivals)
         for side in timed:
             timing = self.timing(side)
             if timing is not None:

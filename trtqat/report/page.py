@@ -75,7 +75,7 @@ class _Chart:
 
 
 def _charts(report: Report) -> Iterator[_Chart]:
-    timed = {side.name: found for side in report.sides if (found := report.timing(side))}
+    timed = {side.name: found for side in report.side_by_side if (found := report.timing(side))}
     if timed:
         yield _Chart("Compute time: distribution", list(_distributions(timed)))
     if report.sweep:
@@ -190,6 +190,6 @@ def _where(report: Report) -> Iterator[tuple[str, str]]:
             f"{during.before.power_w:.0f} and {during.after.power_w:.0f} W",
         )
         yield "throttled by", ", ".join(during.throttled_by) or "nothing"
-    for side in report.sides:
+    for side in report.side_by_side:
         if (timing := report.timing(side)) is not None:
             yield f"mode of {side.name}", timing.mode

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from trtqat.evaluation.timing import Ratio
 
 # Title, columns, and rows of cells.
 Table = tuple[str, Sequence[str], list[list[str]]]
@@ -20,12 +24,32 @@ def decibels(value: float) -> str:
     return "identical" if value == math.inf else f"{value:.1f} dB"
 
 
-def percent(share: float) -> str:
+def percent(part: float) -> str:
     """A share to two digits: ``0.012 %``, ``1.2 %``, ``12 %``, ``100 %``.
 
     Args:
-        share: From 0 to 1.
+        part: From 0 to 1.
     """
-    value = 100 * share
+    value = 100 * part
     # Of 100, two digits would be "1e+02".
     return f"{value:.2g} %" if value < 10 else f"{value:.0f} %"
+
+
+def share(hits: int | None, count: int) -> str:
+    """How many of how many; empty where that is not known.
+
+    Args:
+        hits: Of them.
+        count: All.
+    """
+    return "" if hits is None else f"{100 * hits / count:.2f} % ({hits}/{count})"
+
+
+def ratio(found: Ratio) -> str:
+    """How many times as fast, with its interval.
+
+    Args:
+        found: Of two models.
+    """
+    low, high = found.interval.low, found.interval.high
+    return f"{found.value:.2f}x ({low:.2f} … {high:.2f})"

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from trtqat.report.locate_words import locate_answers, locate_tables
-from trtqat.report.wording import Table, decibels
+from trtqat.report.main_table import main_table
+from trtqat.report.wording import Table, decibels, ratio, share
 
 if TYPE_CHECKING:
     from trtqat.evaluation.contenders import Comparison, Measured
     from trtqat.evaluation.counts import Agreement, OutputAgreement
     from trtqat.evaluation.report import Report
-    from trtqat.evaluation.timing import Latency, Ratio, Timing
 
 
 def report_tables(report: Report) -> list[Table]:
@@ -21,11 +21,7 @@ def report_tables(report: Report) -> list[Table]:
     Args:
         report: The evaluation.
     """
-    columns = [f"{report.images} images, batch {report.batch_size}"]
-    columns += [side.name for side in report.sides]
-    tables: list[Table] = [
-        ("Accuracy and latency", columns, [row for row in _rows(report) if any(row[1:])])
-    ]
+    tables: list[Table] = [("Accuracy and latency", *main_table(report))]
     if report.way:
         columns = ["step", "top-1", "same as before", "SQNR to before", "lost, gained"]
         rows = [_step(step) for step in report.way]
@@ -140,7 +136,7 @@ def _rival(report: Report, side: Measured) -> list[str]:
     return [
         side.name,
         f"{at.timing.compute.median_ms:.3f} ms" if at else "",
-        f"{_ratio(at.speedup)} as fast" if at and at.speedup else "",
+        f"{ratio(at.speedup)} as fast" if at and at.speedup else "",
         f"{rate.images_per_second:,.0f} ({rate.in_flight})" if rate else "",
         _top1(side),
         _same(side.to_baseline.agreement if side.to_baseline else None),
@@ -149,11 +145,11 @@ def _rival(report: Report, side: Measured) -> list[str]:
 
 
 def _top1(side: Measured) -> str:
-    return _share(side.accuracy.top1, side.accuracy.count) if side.accuracy else ""
+    return share(side.accuracy.top1, side.accuracy.count) if side.accuracy else ""
 
 
 def _same(agreement: Agreement | None) -> str:
-    return _share(agreement.same_top1, agreement.count) if agreement else ""
+    return share(agreement.same_top1, agreement.count) if agreement else ""
 
 
 def _size(count: int | None) -> str:
@@ -162,21 +158,10 @@ def _size(count: int | None) -> str:
     return f"{count / 1e6:.1f} MB" if count >= 1e5 else f"{count / 1e3:.1f} kB"
 
 
-def _sqnr_label(agreement: Agreement) -> str:
-    if len(agreement.outputs) < 2:
-        return "SQNR of the first output"
-    return f"SQNR of the first output, {agreement.outputs[0].name}"
-
-
 def _decibels(agreement: Agreement | None) -> str:
     if agreement is None or agreement.sqnr_db is None:
         return ""
     return decibels(agreement.sqnr_db)
-
-
-def _ratio(ratio: Ratio) -> str:
-    low, high = ratio.interval.low, ratio.interval.high
-    return f"{ratio.value:.2f}x ({low:.2f} … {high:.2f})"
 
 
 def _sweep(report: Report) -> tuple[list[str], list[list[str]]]:
@@ -206,96 +191,3 @@ def _sweep(report: Report) -> tuple[list[str], list[list[str]]]:
             ]
         )
     return columns, rows
-
-
-def _rows(report: Report) -> list[list[str]]:
-    sides = report.sides
-    timings = [report.timing(side) for side in sides]
-    size = report.batch_size
-    blank = [""] * (len(sides) - 1)
-
-    def counts(what: str) -> list[str]:
-        cells = []
-        for side in sides:
-            hits = getattr(side.accuracy, what) if side.accuracy else None
-            cells.append(_share(hits, side.accuracy.count if side.accuracy else 0))
-        return cells
-
-    def times(label: str, figure: str, statistic: str) -> list[str]:
-        cells = []
-        for timing in timings:
-            latency: Latency | None = getattr(timing, figure) if timing else None
-            cells.append(f"{getattr(latency, statistic):.3f} ms" if latency else "")
-        return [label, *cells]
-
-    def intervals() -> list[str]:
-        found = [side.accuracy.top1_interval if side.accuracy else None for side in sides]
-        return [f"{100 * i.low:.2f} … {100 * i.high:.2f} %" if i else "" for i in found]
-
-    def medians() -> list[str]:
-        found = [timing.compute.interval_ms if timing else None for timing in timings]
-        return [f"{interval} ms" if interval else "" for interval in found]
-
-    comparison = report.subject.to_baseline
-    paired = comparison.paired if comparison else None
-    device = "GPU compute time" if report.subject.device == "cuda" else "compute time"
-    rows = [
-        ["top-1", *counts("top1")],
-        ["95 % interval", *intervals()],
-        ["top-5", *counts("top5")],
-    ]
-    if paired:
-        rows.append(
-            [
-                "right only there, right only here",
-                *blank,
-                f"{paired.lost}, {paired.gained} (McNemar p = {paired.p_value:.2g})",
-            ]
-        )
-    if comparison:
-        agreement = comparison.agreement
-        rows.append(["same prediction as the baseline", *blank, _same(agreement)])
-        rows.append([_sqnr_label(agreement), *blank, _decibels(agreement)])
-    rows += [
-        times(f"{device}, median", "compute", "median_ms"),
-        ["95 % interval of the median", *medians()],
-        times("mean", "compute", "mean_ms"),
-        times("90 %", "compute", "p90_ms"),
-        times("95 %", "compute", "p95_ms"),
-        times("99 %", "compute", "p99_ms"),
-        times("request (host to host), median", "request", "median_ms"),
-        times("enqueue (host), median", "enqueue", "median_ms"),
-        times("inputs to the GPU (H2D), median", "h2d", "median_ms"),
-        times("outputs back (D2H), median", "d2h", "median_ms"),
-        ["images/s, one query at a time", *(_one_at_a_time(each, size) for each in timings)],
-        ["images/s, several in flight", *map(_in_flight, timings)],
-        ["of what the GPU computes alone", *(_share_of_gpu(each, size) for each in timings)],
-        ["mode", *(timing.mode if timing else "" for timing in timings)],
-    ]
-    if report.speedup is not None:
-        ratio = _ratio(report.speedup)
-        how = "in turns" if report.speedup.rounds else "against the record"
-        rows.append([f"speed-up (compute, {how})", *blank, ratio])
-    return rows
-
-
-def _one_at_a_time(timing: Timing | None, batch_size: int) -> str:
-    if timing is None or timing.throughput is None:
-        return ""
-    return f"{timing.requested_per_second(batch_size):,.0f}"
-
-
-def _in_flight(timing: Timing | None) -> str:
-    found = timing.throughput if timing else None
-    return f"{found.images_per_second:,.0f} ({found.in_flight})" if found else ""
-
-
-def _share_of_gpu(timing: Timing | None, batch_size: int) -> str:
-    if timing is None or timing.throughput is None:
-        return ""
-    alone = timing.computed_per_second(batch_size)
-    return f"{100 * timing.throughput.images_per_second / alone:.0f} %"
-
-
-def _share(hits: Any, count: int) -> str:  # noqa: ANN401
-    return "" if hits is None else f"{100 * hits / count:.2f} % ({hits}/{count})"
