@@ -3,23 +3,41 @@
     QAT model ──export──▶ model.onnx ──build──▶ model.engine (+ .json) ──eval──▶ report
     (PyTorch)             explicit Q/DQ         plan + manifest                accuracy, latency
 
-Where what happens:
+The same in Python, as each command is one function here::
 
-    quant/       reads trained quantizers (quantizers.py); inserts and calibrates them (training.py)
-    export/      loads a model, traces it, verifies the graph, writes it (pipeline.py)
-    graph/       passes over ONNX; a Q/DQ pair is made in expand_fake_quantize.py
-    engine/      TensorRT's builder (builder.py); what differs between versions (versions.py)
-    runtime/     may this host run a plan (preflight.py), and by which TensorRT (flavours.py);
-                 TensorRT engines and sessions, ONNX Runtime, PyTorch: one protocol, three files
-    evaluation/  accuracy.py, latency.py, throughput.py (several queries in flight: running.py) and
-                 the report on them (evaluate.py; page.py as HTML); what might run instead
-                 (rivals.py); which layer loses accuracy (locate.py)
+    import trtqat
+
+    trtqat.build("model.onnx", "model.engine")
+    with trtqat.open("model.engine") as engine:
+        print(trtqat.evaluate(engine, "npz:test.npz"))
+    print(trtqat.lint("model.onnx"))
+    print(trtqat.inspect("model.engine"))
+
+A model is a PyTorch module, a graph is ONNX, a plan is bytes, an engine is a loaded plan. The
+rooms, each of which imports from those below it alone:
+
+    cli/         one file a command: parse, call one function, print
+    report/      what people read of an evaluation: words, charts, a page
+    evaluation/  accuracy, latency and throughput of what is compared, and the layers that lose
+    building/    TensorRT's builder, with what differs between its versions; Triton
+    exporting/   loads a model, traces it, verifies the graph, writes it
+    inspection/  lint of a graph; layers of an engine: which are INT8, how long, how far from best
+    graph/       ONNX in memory: passes change it, lenses look at it, lint judges it
+    runtime/     one protocol for what runs: TensorRT, ONNX Runtime, PyTorch
+    host/        what this host has, which TensorRT runs which plan, preflight
+    plan/        what a plan file is: header, manifest, signature
+    graph_file/  what an ONNX file is: reading, checking, hashing
+    quant/       trained quantizers: read, inserted, calibrated
     data/        labelled batches: CIFAR-10, .npz, a factory, random
-    cli/         one file per subcommand: parse, call one function, render
 
-Imports point one way: cli → (export, engine, evaluation) → (graph, runtime, quant, data) → errors.
-Only quant/, export/ and runtime/pytorch*.py import torch; only engine/ and runtime/ import
-tensorrt. The names below load on first use, so that ``import trtqat`` imports neither.
+Where is
+
+    a Q/DQ pair made         graph/passes/expand_fake_quantize.py
+    a plan refused           host/preflight.py
+    a speed-up computed      evaluation/speed.py
+    the HTML page made       report/page.py
+
+The names below load on first use, so that ``import trtqat`` imports neither torch nor tensorrt.
 """
 
 from __future__ import annotations
@@ -34,16 +52,24 @@ if TYPE_CHECKING:
     from trtqat.building.options import BuildOptions
     from trtqat.data.dataset import open_dataset
     from trtqat.errors import TrtqatError
-    from trtqat.evaluation.evaluate import evaluate
     from trtqat.evaluation.options import EvaluateOptions
     from trtqat.evaluation.report import Report
     from trtqat.evaluation.timing import LatencyOptions
     from trtqat.exporting.checkpoint import load_state
     from trtqat.exporting.loading import load_model
-    from trtqat.exporting.pipeline import ExportOptions, ExportResult, export_onnx
+    from trtqat.exporting.options import ExportOptions, ExportResult
+    from trtqat.exporting.pipeline import export_onnx
     from trtqat.exporting.source import ModelSource
+    from trtqat.host.preflight import preflight
+    from trtqat.inspection.inspected_engine import InspectedEngine
+    from trtqat.inspection.inspected_graph import InspectedGraph, lint
+    from trtqat.inspection.inspected_layers import InspectedLayers
+    from trtqat.inspection.inspecting import inspect
+    from trtqat.inspection.options import InspectOptions
+    from trtqat.report.readable import evaluate
     from trtqat.runtime.engine import Engine
     from trtqat.runtime.onnx_model import OnnxModel
+    from trtqat.runtime.opening import open
     from trtqat.runtime.pytorch import PyTorchModel
     from trtqat.tensors import TensorSpec
 
@@ -54,6 +80,10 @@ __all__ = [
     "EvaluateOptions",
     "ExportOptions",
     "ExportResult",
+    "InspectOptions",
+    "InspectedEngine",
+    "InspectedGraph",
+    "InspectedLayers",
     "LatencyOptions",
     "ModelSource",
     "OnnxModel",
@@ -64,18 +94,27 @@ __all__ = [
     "build",
     "evaluate",
     "export_onnx",
+    "inspect",
+    "lint",
     "load_model",
     "load_state",
+    "open",
     "open_dataset",
+    "preflight",
 ]
 
+# The module of each name.
 _HOMES = {
     "BuildOptions": "trtqat.building.options",
     "BuildResult": "trtqat.building.builder",
     "Engine": "trtqat.runtime.engine",
     "EvaluateOptions": "trtqat.evaluation.options",
-    "ExportOptions": "trtqat.exporting.pipeline",
-    "ExportResult": "trtqat.exporting.pipeline",
+    "ExportOptions": "trtqat.exporting.options",
+    "ExportResult": "trtqat.exporting.options",
+    "InspectOptions": "trtqat.inspection.options",
+    "InspectedEngine": "trtqat.inspection.inspected_engine",
+    "InspectedGraph": "trtqat.inspection.inspected_graph",
+    "InspectedLayers": "trtqat.inspection.inspected_layers",
     "LatencyOptions": "trtqat.evaluation.timing",
     "ModelSource": "trtqat.exporting.source",
     "OnnxModel": "trtqat.runtime.onnx_model",
@@ -84,11 +123,15 @@ _HOMES = {
     "TensorSpec": "trtqat.tensors",
     "TrtqatError": "trtqat.errors",
     "build": "trtqat.building.builder",
-    "evaluate": "trtqat.evaluation.evaluate",
+    "evaluate": "trtqat.report.readable",
     "export_onnx": "trtqat.exporting.pipeline",
+    "inspect": "trtqat.inspection.inspecting",
+    "lint": "trtqat.inspection.inspected_graph",
     "load_model": "trtqat.exporting.loading",
     "load_state": "trtqat.exporting.checkpoint",
+    "open": "trtqat.runtime.opening",
     "open_dataset": "trtqat.data.dataset",
+    "preflight": "trtqat.host.preflight",
 }
 
 

@@ -251,6 +251,23 @@ def is_onnx(path: Path | str) -> bool:
     return str(path).lower().endswith(".onnx")
 
 
+def is_plan(path: Path) -> bool:
+    """Whether a file is an engine.
+
+    By its first bytes, or by its name, so that a damaged plan is refused as a plan.
+
+    Args:
+        path: The file; it need not be there.
+    """
+    if path.suffix in (".engine", ".plan", ".trt"):
+        return True
+    try:
+        with open_input(path) as file:
+            return file.read(4) == b"ftrt"
+    except OSError:
+        return False
+
+
 def sha256_of(path: Path) -> str:
     """SHA-256 of a file, in hexadecimal.
 

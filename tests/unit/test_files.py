@@ -18,7 +18,9 @@ import typer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trtqat.cli.console import check_outputs, command, print_json, print_table
+from trtqat.cli.console import command
+from trtqat.cli.named_files import check_outputs
+from trtqat.cli.output import print_json, print_table
 from trtqat.data.dataset import files_of
 from trtqat.errors import GateError, MissingError, PlanError, TrtqatError, UsageError
 from trtqat.files import (

@@ -16,7 +16,7 @@ import trtqat
 from tests.support.models import EXAMPLES
 from trtqat.building.options import BuildOptions
 from trtqat.data.dataset import first
-from trtqat.errors import UsageError
+from trtqat.errors import PlanError, UsageError
 from trtqat.evaluation.options import EvaluateOptions
 from trtqat.evaluation.timing import LatencyOptions
 from trtqat.exporting.from_onnx import improve_onnx
@@ -35,6 +35,34 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> ExportResult:
     folder = tmp_path_factory.mktemp("with space")
     example = EXAMPLES["depthwise"]
     return export_onnx(example.qat(), str(folder / "m.onnx"), ExportOptions(example.inputs))
+
+
+# What users may rely on: a name is added here with its reason, and none goes.
+PUBLIC = {
+    *("BuildOptions", "EvaluateOptions", "ExportOptions", "InspectOptions", "LatencyOptions"),
+    *("BuildResult", "ExportResult", "InspectedEngine", "InspectedGraph", "InspectedLayers"),
+    *("Engine", "ModelSource", "OnnxModel", "PyTorchModel", "Report", "TensorSpec", "TrtqatError"),
+    *("build", "evaluate", "export_onnx", "inspect", "lint", "open", "preflight"),
+    *("load_model", "load_state", "open_dataset"),
+}
+
+
+def test_public_names_are_these() -> None:
+    assert set(trtqat.__all__) == PUBLIC
+    assert sorted(trtqat.__all__) == list(trtqat.__all__)
+    assert set(trtqat._HOMES) == PUBLIC
+
+
+@pytest.mark.parametrize("name", sorted(PUBLIC))
+def test_a_public_name_is_no_module_whatever_was_imported_first(name: str) -> None:
+    """A submodule that was imported becomes an attribute, and would hide a name like its own."""
+    code = (
+        f"import importlib, trtqat\n"
+        f"home = importlib.import_module(trtqat._HOMES[{name!r}])\n"
+        f"assert callable(trtqat.{name}), trtqat.{name}\n"
+        f"assert trtqat.{name} is getattr(home, {name!r})\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_dir_holds_the_public_names() -> None:
@@ -69,6 +97,11 @@ def test_types_are_declared() -> None:
         (EvaluateOptions, {"latency": 2.0}, "EvaluateOptions.latency is 2.0"),
         (EvaluateOptions, {"sweep": 8}, "EvaluateOptions.sweep is 8"),
         (LatencyOptions, {"warm_up_ms": "200"}, "LatencyOptions.warm_up_ms is '200'"),
+        (trtqat.InspectOptions, {"passes": "9"}, "InspectOptions.passes is '9'"),
+        (trtqat.InspectOptions, {"graph": 3}, "InspectOptions.graph is 3"),
+        (trtqat.InspectOptions, {"roofline": 1}, "InspectOptions.roofline is 1"),
+        (trtqat.lint, {"graph": 3}, "The graph is 3"),
+        (trtqat.inspect, {"path": 3}, "The file to inspect is 3"),
         (trtqat.ModelSource, {"pointer": print}, "ModelSource.pointer is"),
         (
             trtqat.ModelSource,
@@ -137,6 +170,7 @@ def test_reprs_are_one_line(exported: ExportResult, tmp_path: Path) -> None:
             *data,
             first(data[0], 3),
             trtqat.ModelSource("f.py:f"),
+            trtqat.lint(exported.path),
         )
     }
     for text in shown:
@@ -151,6 +185,33 @@ def test_strings_are_as_good_as_paths(exported: ExportResult, tmp_path: Path) ->
     source, output = str(exported.path), str(tmp_path / "again.onnx")
     assert improve_onnx(source, output, ExportOptions(())).path == Path(output)
     assert OnnxModel(Path(output)).inputs == OnnxModel(output).inputs
+
+
+def test_with_closes_what_it_opens(exported: ExportResult) -> None:
+    batch = {"x": np.zeros((2, 3, 16, 16), np.float32)}
+    with trtqat.open(exported.path) as model:
+        assert model.outputs
+        with model.session(2) as session:
+            assert session.run(batch)
+        with pytest.raises(UsageError, match="The session of"):
+            session.run(batch)
+    with pytest.raises(UsageError, match="The model of"):
+        model.session(2)
+    with pytest.raises(ZeroDivisionError), trtqat.open(str(exported.path)) as model:
+        raise ZeroDivisionError
+    with pytest.raises(UsageError, match="The model of"):
+        model.session(2)
+    with PyTorchModel(nn.Flatten(), [X], device="cpu") as torch_model:
+        assert torch_model.session(2).run(batch)
+
+
+def test_open_refuses_what_is_for_engines(exported: ExportResult) -> None:
+    with pytest.raises(UsageError, match="is a graph; --trust"):
+        trtqat.open(exported.path, trust="key.pem")
+    with pytest.raises(UsageError, match="The file to open is 3"):
+        trtqat.open(3)  # type: ignore[arg-type]
+    with pytest.raises(PlanError, match="cannot be read"):
+        trtqat.open(exported.path.with_name("none.engine"))
 
 
 def test_a_closed_session_says_so(exported: ExportResult) -> None:

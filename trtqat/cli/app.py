@@ -12,6 +12,7 @@ from trtqat.cli.doctor import doctor
 from trtqat.cli.evaluate import evaluate
 from trtqat.cli.export import export
 from trtqat.cli.inspecting import inspect
+from trtqat.cli.lint import lint
 
 # No rich markup: drawing the help with rich would double the time that --help takes.
 app = typer.Typer(
@@ -24,6 +25,7 @@ app = typer.Typer(
 app.command("export")(export)
 app.command("build")(build)
 app.command("eval")(evaluate)
+app.command("lint")(lint)
 app.command("inspect")(inspect)
 app.command("doctor")(doctor)
 

@@ -5,53 +5,31 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from dataclasses import asdict
-from enum import Enum
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from trtqat.cli.console import (
-    CheckpointOption,
-    EmaOption,
-    FactoryArgOption,
-    JsonOption,
-    QuietOption,
-    VerboseOption,
-    check_outputs,
-    command,
-    print_json,
-    say,
-)
+from trtqat.cli.console import command
+from trtqat.cli.export_options import ExporterChoice, PassesGroup, PrecisionChoice, TracingGroup
+from trtqat.cli.named_files import check_outputs
+from trtqat.cli.option_groups import grouped
+from trtqat.cli.output import print_json, say
+from trtqat.cli.shared_options import OutputOptions, PyTorchOptions
 from trtqat.errors import GateError, UsageError
 from trtqat.files import is_onnx
+from trtqat.inspection.words import describe_findings, describe_summary
 from trtqat.report.agreement_words import describe_agreement
-from trtqat.report.graph_words import describe_findings, describe_summary
 
 if TYPE_CHECKING:
     from trtqat.exporting.options import ExportOptions, ExportResult
-    from trtqat.exporting.source import ModelSource
 
 
 _LOG = logging.getLogger(__name__)
 
 
-class ExporterChoice(str, Enum):
-    """Which of PyTorch's exporters."""
-
-    auto = "auto"
-    dynamo = "dynamo"
-    torchscript = "torchscript"
-
-
-class PrecisionChoice(str, Enum):
-    """Type of what is not quantized."""
-
-    fp32 = "fp32"
-    fp16 = "fp16"
-
-
+@grouped
 def export(
     source: Annotated[
         str,
@@ -62,64 +40,10 @@ def export(
         ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The ONNX file to write.")],
-    checkpoint: CheckpointOption = None,
-    ema: EmaOption = None,
-    factory_arg: FactoryArgOption = None,
-    inputs: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--input",
-            metavar="NAME:1x3x32x32[:dtype]",
-            help="Shape of an input of forward; repeatable. The first dimension is dynamic.",
-        ),
-    ] = None,
-    opset: Annotated[
-        int | None,
-        typer.Option(
-            min=13,
-            help="17 if not given, the newest that TensorRT 8.6 reads; 19 with --precision fp16.",
-        ),
-    ] = None,
-    precision: Annotated[
-        PrecisionChoice,
-        typer.Option(help="Type of what is not INT8; fp16 for strongly typed TensorRT 10.12+."),
-    ] = PrecisionChoice.fp32,
-    exporter: Annotated[
-        ExporterChoice,
-        typer.Option(help="auto is dynamo (torch.export), with torchscript to fall back to."),
-    ] = ExporterChoice.auto,
-    static_batch: Annotated[
-        bool, typer.Option("--static-batch", help="Fix the batch to the --input shapes.")
-    ] = False,
-    fold_batch_norm: Annotated[
-        bool,
-        typer.Option(
-            "--fold-batch-norm/--keep-batch-norm",
-            help="Fold BatchNorms into the scales of quantized layers; no INT8 code changes.",
-        ),
-    ] = True,
-    int8_weights: Annotated[
-        bool | None,
-        typer.Option(
-            "--int8-weights/--float-weights",
-            help="Weights as INT8 initializers, or as float ones through QuantizeLinear; if "
-            "neither is given, INT8 where every TensorRT that reads the opset takes it.",
-        ),
-    ] = None,
-    repair: Annotated[
-        bool,
-        typer.Option(
-            "--repair/--no-repair", help="Repairs of Q/DQ placement that change no output bit."
-        ),
-    ] = False,
-    quantized_input: Annotated[
-        bool,
-        typer.Option(
-            "--quantized-input",
-            help="Take inputs as INT8 codes: the caller quantizes, and sends a quarter of the "
-            "bytes.",
-        ),
-    ] = False,
+    *,
+    model: PyTorchOptions,
+    tracing: TracingGroup,
+    passes: PassesGroup,
     data: Annotated[
         str | None,
         typer.Option(
@@ -140,9 +64,7 @@ def export(
             "agree by itself.",
         ),
     ] = 20.0,
-    json: JsonOption = None,
-    quiet: QuietOption = False,
-    verbose: VerboseOption = False,
+    printed: OutputOptions,
 ) -> None:
     """Export a fake-quantized PyTorch model to ONNX with explicit Q/DQ.
 
@@ -151,55 +73,13 @@ def export(
 
     Example: trtqat export model.py:qat --checkpoint qat.pt --input x:1x3x224x224 -o model.onnx
     """
-    with command(quiet=quiet, verbose=verbose):
-        from trtqat.extras import require
-
-        is_graph = is_onnx(source)
+    with command(quiet=printed.quiet, verbose=printed.verbose):
         # To improve an ONNX file in its place is a sound wish.
-        is_in_place = is_graph and Path(source).resolve() == output.resolve()
-        read = [checkpoint] if is_in_place else [checkpoint, source]
-        check_outputs({"--output": output, "--json": json}, read)
-        torch = () if is_graph else ("torch", "onnxscript")
-        for module in ("onnx", "onnx_ir", "onnxruntime", *torch):
-            require(module, extra="export", purpose="Exporting a model")
-
-        from trtqat.exporting.options import ExportOptions
-        from trtqat.graph.passes.improve import ImproveOptions
-        from trtqat.tensors import parse_tensor_spec
-
-        options = ExportOptions(
-            inputs=tuple(parse_tensor_spec(text) for text in inputs or []),
-            opset=opset or (19 if precision is PrecisionChoice.fp16 else 17),
-            exporter=exporter.value,
-            static_batch=static_batch,
-            improve=ImproveOptions(
-                fold_batch_norm=fold_batch_norm, int8_weights=int8_weights, repair=repair
-            ),
-            precision=precision.value,
-            quantized_input=quantized_input,
-            min_sqnr_db=min_sqnr_db,
-            data=data,
-        )
-        if is_graph:
-            if checkpoint or factory_arg or ema is not None:
-                raise UsageError(
-                    f"'{source}' is an ONNX file; it brings its weights and takes no arguments.",
-                    "Leave out --checkpoint, --ema and --factory-arg.",
-                )
-            if static_batch or exporter is not ExporterChoice.auto:
-                raise UsageError(
-                    f"'{source}' is an ONNX file; its batch stays as it is, and nothing is traced.",
-                    "Leave out --static-batch and --exporter.",
-                )
-            from trtqat.exporting.from_onnx import improve_onnx
-
-            result = improve_onnx(Path(source), output, options)
-        else:
-            from trtqat.exporting.source import ModelSource
-
-            of = ModelSource(source, checkpoint, factory_arg or (), ema)
-            result = _export_model(of, output, options)
-        if not print_json(_as_json(result), json):
+        is_in_place = is_onnx(source) and Path(source).resolve() == output.resolve()
+        read = [model.checkpoint] if is_in_place else [model.checkpoint, source]
+        check_outputs({"--output": output, "--json": printed.json}, read)
+        result = _export(source, output, model, tracing, passes, data, min_sqnr_db)
+        if not print_json(_as_json(result), printed.json):
             _print(result)
         if strict and result.warnings:
             raise GateError(
@@ -208,11 +88,61 @@ def export(
             )
 
 
-def _export_model(source: ModelSource, output: Path, options: ExportOptions) -> ExportResult:
+def _export(
+    source: str,
+    output: Path,
+    model: PyTorchOptions,
+    tracing: TracingGroup,
+    passes: PassesGroup,
+    data: str | None,
+    min_sqnr_db: float,
+) -> ExportResult:
+    from trtqat.extras import require
+
+    torch = () if is_onnx(source) else ("torch", "onnxscript")
+    for module in ("onnx", "onnx_ir", "onnxruntime", *torch):
+        require(module, extra="export", purpose="Exporting a model")
+
+    from trtqat.exporting.options import ExportOptions
+    from trtqat.tensors import parse_tensor_spec
+
+    options = ExportOptions(
+        inputs=tuple(parse_tensor_spec(text) for text in tracing.inputs or []),
+        opset=tracing.opset or (19 if tracing.precision is PrecisionChoice.fp16 else 17),
+        exporter=tracing.exporter.value,
+        static_batch=tracing.static_batch,
+        improve=passes.improve(),
+        precision=tracing.precision.value,
+        quantized_input=passes.quantized_input,
+        min_sqnr_db=min_sqnr_db,
+        data=data,
+    )
+    if is_onnx(source):
+        return _export_graph(source, output, options, model)
     from trtqat.exporting.loading import load_model
     from trtqat.exporting.pipeline import export_onnx
+    from trtqat.exporting.source import ModelSource
 
-    return export_onnx(load_model(source), output, options, provenance=source.describe())
+    of = ModelSource(source, model.checkpoint, model.factory_arg or (), model.ema)
+    return export_onnx(load_model(of), output, options, provenance=of.describe())
+
+
+def _export_graph(
+    source: str, output: Path, options: ExportOptions, model: PyTorchOptions
+) -> ExportResult:
+    if model.checkpoint or model.factory_arg or model.ema is not None:
+        raise UsageError(
+            f"'{source}' is an ONNX file; it brings its weights and takes no arguments.",
+            "Leave out --checkpoint, --ema and --factory-arg.",
+        )
+    if options.static_batch or options.exporter != ExporterChoice.auto.value:
+        raise UsageError(
+            f"'{source}' is an ONNX file; its batch stays as it is, and nothing is traced.",
+            "Leave out --static-batch and --exporter.",
+        )
+    from trtqat.exporting.from_onnx import improve_onnx
+
+    return improve_onnx(Path(source), output, options)
 
 
 def _as_json(result: ExportResult) -> dict[str, Any]:

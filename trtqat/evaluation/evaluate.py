@@ -18,7 +18,7 @@ from trtqat.evaluation.accuracy import Progress
 from trtqat.evaluation.contenders import Contender, Measured, Role
 from trtqat.evaluation.locate import LocateOptions
 from trtqat.evaluation.measure import measure
-from trtqat.evaluation.open import OpenOptions, open_model, open_pytorch
+from trtqat.evaluation.open import OpenOptions, open_pytorch
 from trtqat.evaluation.options import EvaluateOptions
 from trtqat.evaluation.recorded import read_baseline
 from trtqat.evaluation.report import Report
@@ -29,6 +29,7 @@ from trtqat.evaluation.rivals import (
     parse_rivals,
 )
 from trtqat.exporting.source import ModelSource
+from trtqat.runtime.opening import open as open_model
 from trtqat.runtime.protocol import Model, ObservableModel
 
 if TYPE_CHECKING:

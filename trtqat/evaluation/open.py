@@ -1,4 +1,4 @@
-"""Opens what is evaluated: a model by its file, a PyTorch model by its source."""
+"""Opens a PyTorch model by its source, and says how all that is evaluated is opened."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from trtqat.errors import MissingError, SourceError, UsageError
 from trtqat.extras import require
-from trtqat.files import is_onnx
 from trtqat.host.flavours import Flavour
 from trtqat.runtime.protocol import Model
 
@@ -40,55 +39,6 @@ class OpenOptions:
     weights: Path | str | None = None
     graph: Path | str | None = None
     timing_cache: Path | str | None = None
-
-
-def open_model(
-    path: Path | str,
-    *,
-    cuda_graph: bool = True,
-    allow_engine_code: bool = False,
-    trust: Path | str | None = None,
-    flavour: Flavour | None = None,
-    weights: Path | str | None = None,
-    graph: Path | str | None = None,
-) -> Model:
-    """Opens an ONNX file on the CPU, or any other file as a plan on the GPU.
-
-    Args:
-        path: The file.
-        cuda_graph: Whether an engine captures a CUDA graph where that works.
-        allow_engine_code: Whether a version-compatible plan may bring a library of its own.
-        trust: File of the public key that an engine's manifest must be signed with.
-        flavour: Which TensorRT runs an engine; None takes the first installed that may.
-        weights: The graph of an engine that was built without its weights.
-        graph: The graph of any engine, for the order of its outputs.
-
-    Raises:
-        UsageError: A signature is asked of an ONNX file.
-        GraphError: ONNX Runtime does not accept the ONNX file.
-        PlanError: The plan is damaged, or for another TensorRT or GPU.
-        MissingError: There is no TensorRT, no GPU or no ONNX Runtime.
-    """
-    if is_onnx(path):
-        if trust is not None or flavour is not None or weights is not None:
-            raise UsageError(
-                f"'{path}' is a graph; --trust, --runtime and --weights are for engines.",
-                "Leave them out.",
-            )
-        from trtqat.runtime.onnx_model import OnnxModel
-
-        return OnnxModel(path)
-    from trtqat.runtime.engine import Engine
-
-    return Engine(
-        path,
-        cuda_graph=cuda_graph,
-        allow_engine_code=allow_engine_code,
-        trust=trust,
-        flavour=flavour,
-        weights=weights,
-        graph=graph,
-    )
 
 
 def open_pytorch(

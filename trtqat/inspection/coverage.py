@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from shlex import quote
+from typing import TYPE_CHECKING, Any
 
+from trtqat.errors import GateError
 from trtqat.inspection.inspector import EngineLayer
 
 if TYPE_CHECKING:  # onnx_ir is behind it, which build must be able to miss with a sentence
@@ -93,7 +96,7 @@ class Coverage:
 
     @property
     def missed(self) -> tuple[LayerCoverage, ...]:
-        """Those of them that the engine does not run in INT8, or not for all one can tell."""
+        """Those of them that are not seen to run in INT8."""
         return tuple(layer for layer in self.wanted if layer.runs_int8 is not True)
 
     @property
@@ -112,11 +115,36 @@ class Coverage:
 
         None if none is known, or that of something that is not seen in INT8 is not.
         """
-        if any(layer.macs is None and not layer.runs_int8 for layer in self.layers):
-            return None
-        total = sum(layer.macs or 0 for layer in self.layers)
-        int8 = sum(layer.macs or 0 for layer in self.layers if layer.runs_int8)
-        return int8 / total if total else None
+        from trtqat.graph.lenses.macs import int8_share
+
+        return int8_share((layer.runs_int8, layer.macs) for layer in self.layers)
+
+    def check_int8(self, graph: Path | str) -> None:
+        """The gate ``--require-int8``.
+
+        Args:
+            graph: Where to look for the reasons.
+
+        Raises:
+            GateError: A quantized layer is not seen in INT8, or there is none.
+        """
+        missed, wanted = self.missed, self.wanted
+        if missed or not wanted:
+            raise GateError(
+                f"{len(missed)} of {len(wanted)} quantized layers are not seen in INT8"
+                + (f", first '{missed[0].name}'." if missed else "."),
+                f"Look for their findings with: trtqat inspect {quote(str(graph))}",
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same as plain data, as ``--json`` writes it."""
+        return {
+            **asdict(self),
+            "wanted": len(self.wanted),
+            "missed": len(self.missed),
+            "leaving": len(self.leaving),
+            "int8_share": self.int8_share,
+        }
 
 
 def cover(

@@ -1,4 +1,4 @@
-"""``inspect model.engine``: what a plan consists of, and which of its graph's layers are INT8."""
+"""What a loaded engine consists of, and which layers of its graph it runs in INT8."""
 
 from __future__ import annotations
 
@@ -29,8 +29,9 @@ class Inspection:
         layers: The same, read.
         batch_size: For which shapes and times hold.
         times: Time by layer; None if they were not measured.
-        compute_ms: Median GPU time of the whole engine without the profiler; None likewise.
-        mode: How that was enqueued; empty likewise.
+        compute_ms: Median GPU time of the whole engine without the profiler; None if no times were
+            measured.
+        mode: How that was enqueued; empty if no times were measured.
     """
 
     information: Mapping[str, Any]

@@ -28,10 +28,11 @@ _DTYPES = (
     (re.compile(r"\bint64\b", re.IGNORECASE), "int64"),
     (re.compile(r"\bbool\b", re.IGNORECASE), "bool"),
 )
-# 8.6 joins the ONNX nodes of a fused layer by this control character.
 _MOST_BYTES = 2**30
+# 8.6 joins the ONNX nodes of a fused layer by this control character.
 _RECORD_SEPARATOR = "\x1e"
 _ONNX_LAYER = re.compile(r"\[ONNX Layer: ([^\]]+)\]")
+_WAY_OUT = "Write one with TensorRT's engine inspector, or trtexec --exportLayerInfo=layers.json."
 
 
 @dataclass(frozen=True)
@@ -115,9 +116,6 @@ def parse_information(content: object, name: str) -> tuple[EngineLayer, ...]:
     if not isinstance(content, dict) or not isinstance(content.get("Layers"), list):
         raise GraphError(f"'{name}' has no list of Layers.", _WAY_OUT)
     return parse_layers(content["Layers"])
-
-
-_WAY_OUT = "Write one with TensorRT's engine inspector, or trtexec --exportLayerInfo=layers.json."
 
 
 def parse_layers(layers: Sequence[Any]) -> tuple[EngineLayer, ...]:

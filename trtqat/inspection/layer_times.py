@@ -18,6 +18,10 @@ from trtqat.runtime.engine import Engine
 from trtqat.runtime.session import EngineSession
 from trtqat.typed_json import parse_json, read_as
 
+_WAY_OUT = (
+    "Write one with trtqat inspect --export-profile, or trtexec --exportProfile=profile.json."
+)
+
 
 @dataclass(frozen=True)
 class LayerTimes:
@@ -132,8 +136,3 @@ def read_profile(path: Path) -> dict[str, float]:
     if not times:
         raise UsageError(f"'{path}' holds no times of layers.", _WAY_OUT)
     return dict(times)
-
-
-_WAY_OUT = (
-    "Write one with trtqat inspect --export-profile, or trtexec --exportProfile=profile.json."
-)

@@ -15,9 +15,9 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from trtqat.errors import InferenceError, MissingError, UsageError, first_line
 from trtqat.extras import require
@@ -112,6 +112,16 @@ class Roofline:
         """The layers that take most beyond their floors."""
         timed = [layer for layer in self.layers if layer.time_ms is not None]
         return tuple(sorted(timed or self.layers, key=lambda each: -each.gap_ms)[:count])
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same as plain data, as ``--json`` writes it."""
+        return {
+            **asdict(self),
+            "floor_ms": self.floor_ms,
+            "profiled_ms": self.profiled_ms,
+            "share": self.share,
+            "largest_gaps": [each.name for each in self.largest_gaps()],
+        }
 
 
 def draw_roofline(

@@ -26,6 +26,7 @@ from trtqat.plan.manifest import ProfileShapes
 from trtqat.provenance import recorded_quantizers
 from trtqat.runtime.engine_graph import graph_of_plan
 from trtqat.runtime.engine_names import names_of_engine
+from trtqat.runtime.held import Held
 from trtqat.runtime.host_quantizer import open_quantizer
 from trtqat.runtime.input_codes import input_scales, with_float_inputs
 from trtqat.runtime.refit import check_weights, refit
@@ -33,7 +34,7 @@ from trtqat.runtime.session import EngineSession
 from trtqat.tensors import DYNAMIC, TensorSpec, io_in_words
 
 
-class Engine:
+class Engine(Held):
     """A TensorRT engine on the first GPU, by whichever TensorRT runs it.
 
     Attributes:

@@ -16,6 +16,7 @@ from trtqat.errors import GraphError, InferenceError, UsageError, first_line
 from trtqat.extras import require
 from trtqat.io_names import in_order, names_of_graph
 from trtqat.provenance import METADATA_KEY, recorded_quantizers
+from trtqat.runtime.held import Held
 from trtqat.runtime.input_codes import input_scales, quantize_inputs, with_float_inputs
 from trtqat.tensors import DYNAMIC, Array, Arrays, TensorSpec, io_in_words
 
@@ -37,7 +38,7 @@ _DTYPES = {
 }
 
 
-class OnnxModel:
+class OnnxModel(Held):
     """An ONNX graph loaded into ONNX Runtime.
 
     Attributes:
@@ -149,7 +150,11 @@ class OnnxModel:
         return self.path
 
     def session(self, batch_size: int) -> OnnxSession:
-        """A session for batches of one size: one query at a time, from one thread at a time."""
+        """Binds the graph to one batch size: a session runs one query at a time.
+
+        Raises:
+            UsageError: The model is closed.
+        """
         if self._session is None:
             raise closed(self.name, "model")
         del batch_size  # ONNX Runtime takes any shape that the graph allows.
@@ -193,8 +198,8 @@ def _size_of(graph: Path | Serialized) -> int:
     return len(graph) if isinstance(graph, bytes) else len(graph.content)
 
 
-class OnnxSession:
-    """Runs a graph, one query at a time."""
+class OnnxSession(Held):
+    """Runs a graph on the CPU, one query at a time, and times it by the wall clock."""
 
     mode = "ONNX Runtime, CPU, wall clock"
     enqueue_times_ms: tuple[float, ...] = ()

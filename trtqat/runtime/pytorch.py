@@ -12,6 +12,7 @@ import torch
 from trtqat.errors import MissingError, TrtqatError, UsageError, first_line
 from trtqat.host.device_memory import needs_device_memory
 from trtqat.quant.quantizers import quantizers_of
+from trtqat.runtime.held import Held
 from trtqat.runtime.pytorch_hooks import watched
 from trtqat.runtime.pytorch_outputs import name_outputs, to_arrays
 from trtqat.runtime.pytorch_quantizers import RequiredQuantizers
@@ -26,7 +27,7 @@ Precision = Literal["fp32", "tf32", "fp16"]
 _SHAPES = 1000
 
 
-class PyTorchModel:
+class PyTorchModel(Held):
     """A module as a baseline.
 
     FP32 means IEEE FP32, without TF32; TF32 allows it in matrix products and convolutions. FP16

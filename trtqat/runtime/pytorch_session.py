@@ -16,6 +16,7 @@ from trtqat.checks import closed
 from trtqat.errors import InferenceError, TrtqatError, first_line
 from trtqat.host.device_memory import needs_device_memory
 from trtqat.quant.module_by_module import module_by_module
+from trtqat.runtime.held import Held
 from trtqat.runtime.pytorch_outputs import name_outputs, to_arrays
 from trtqat.runtime.pytorch_quantizers import RequiredQuantizers
 from trtqat.tensors import Array, Arrays, TensorSpec
@@ -27,8 +28,8 @@ _LOG = logging.getLogger(__name__)
 _WINDOW = 32
 
 
-class PyTorchSession:
-    """Runs the model on fixed input tensors; see ``runtime.protocol.Session``.
+class PyTorchSession(Held):
+    """Runs the model on fixed input tensors, one query at a time.
 
     On a GPU it has a stream of its own, so that several sessions overlap.
     """

@@ -19,6 +19,7 @@ import numpy as np
 from trtqat.checks import closed
 from trtqat.errors import InferenceError
 from trtqat.host.tensorrt_library import Messages
+from trtqat.runtime.held import Held
 from trtqat.runtime.host_quantizer import HostQuantizer
 from trtqat.tensors import DYNAMIC, Array, Arrays, TensorSpec
 
@@ -29,8 +30,8 @@ _LOG = logging.getLogger(__name__)
 _WINDOW = 32
 
 
-class EngineSession:
-    """One query at a time on one stream; see ``runtime.protocol.Session``.
+class EngineSession(Held):
+    """An engine's buffers, stream and CUDA graph for one batch: one query at a time.
 
     Attributes:
         context: TensorRT's ``IExecutionContext``, with its shapes set.

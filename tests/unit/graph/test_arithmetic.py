@@ -19,7 +19,7 @@ from trtqat.graph.lint import lint
 from trtqat.graph.passes.canonical import inlined
 from trtqat.inspection.coverage import cover
 from trtqat.inspection.inspector import EngineLayer, EngineTensor
-from trtqat.report.graph_words import describe_coverage, describe_summary
+from trtqat.inspection.words import describe_coverage, describe_summary
 
 LAYER_MACS = 4 * 4 * 36
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from trtqat.inspection.roofline import Roofline
@@ -68,14 +67,3 @@ def roofline_table(
         for each in roofline.largest_gaps(len(roofline.layers) if verbose else 5)
     ]
     return ["largest gaps", "under the profiler", "floor", "bound by"], rows
-
-
-def roofline_record(roofline: Roofline) -> dict[str, Any]:
-    """A form for JSON."""
-    return {
-        **asdict(roofline),
-        "floor_ms": roofline.floor_ms,
-        "profiled_ms": roofline.profiled_ms,
-        "share": roofline.share,
-        "largest_gaps": [each.name for each in roofline.largest_gaps()],
-    }

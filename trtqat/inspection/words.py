@@ -1,15 +1,10 @@
-"""A graph's summary and findings in words."""
+"""A graph's summary and findings, and how an engine runs its layers, in words."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict
-from pathlib import Path
-from shlex import quote
-from typing import TYPE_CHECKING, Any
-
-from trtqat.errors import GateError
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from trtqat.graph.lenses.macs import GraphSummary
@@ -119,37 +114,6 @@ def coverage_table(coverage: Coverage) -> tuple[Sequence[str], list[list[str]]]:
         ]
         for layer in coverage.layers
     ]
-
-
-def coverage_record(coverage: Coverage) -> dict[str, Any]:
-    """The coverage as plain data."""
-    return {
-        **asdict(coverage),
-        "wanted": len(coverage.wanted),
-        "missed": len(coverage.missed),
-        "leaving": len(coverage.leaving),
-        "int8_share": coverage.int8_share,
-    }
-
-
-def check_int8(coverage: Coverage, graph: Path, *, required: bool) -> None:
-    """The gate ``--require-int8``.
-
-    Args:
-        coverage: What was found.
-        graph: Where to look for the reasons.
-        required: Whether the gate is closed.
-
-    Raises:
-        GateError: A quantized layer is not seen in INT8, or there is none.
-    """
-    missed, wanted = coverage.missed, coverage.wanted
-    if required and (missed or not wanted):
-        raise GateError(
-            f"{len(missed)} of {len(wanted)} quantized layers are not seen in INT8"
-            + (f", first '{missed[0].name}'." if missed else "."),
-            f"Look for their findings with: trtqat inspect {quote(str(graph))}",
-        )
 
 
 def _percent(share: float) -> str:

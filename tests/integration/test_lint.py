@@ -1,0 +1,172 @@
+"""``trtqat lint``, and ``trtqat.lint`` and ``trtqat.inspect`` as functions of a file."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import onnx
+import pytest
+
+import trtqat as package
+from tests.support.commands import trtqat
+from tests.support.graphs import Graph
+from tests.support.plans import make_plan
+from trtqat.errors import GateError, GraphError, UsageError
+from trtqat.graph.lint import RULES
+
+INSPECTOR = Path(__file__).parents[1] / "data/inspector-8.6"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("lint")
+    good = Graph((2, 4, 6, 6))
+    good.conv(good.pair("x", 0.1), "y")
+    onnx.save(good.proto("y"), str(path / "good.onnx"))
+
+    noted = Graph((2, 4, 6, 6))
+    noted.conv("x", "y", quantized=False)
+    onnx.save(noted.proto("y"), str(path / "float.onnx"))
+
+    # Seven one-sided layers, one of which has a scale of 0; and a float layer.
+    bad = Graph((2, 4, 6, 6))
+    value = bad.conv("x", "y0", quantized=False)
+    for number in range(7):
+        value = bad.conv(value, f"y{number + 1}")
+    bad.constants["y1.weight.scale"][2] = 0
+    onnx.save(bad.proto(value), str(path / "bad.onnx"))
+    (path / "text.onnx").write_text("hello")
+    (path / "p.engine").write_bytes(make_plan())
+    return path
+
+
+def test_findings_with_their_cost_and_the_way_out(folder: Path) -> None:
+    done = trtqat(folder, "lint", "bad.onnx")
+    assert (done.returncode, done.stderr) == (0, "")
+    head, *paragraphs = done.stdout.strip().split("\n\n")
+    assert head.splitlines()[0] == "bad.onnx: opset 17, 7 Q/DQ pairs, 0 BatchNorms"
+    assert "INT8: 0 of 8 layers, 0.0% of" in head
+    assert [paragraph.splitlines()[0] for paragraph in paragraphs] == [
+        "warning: scale-not-positive (TensorRT refuses it, 1 place)",
+        "warning: one-sided (costs speed, 7 places)",
+        "note: layer-not-quantized (costs speed, 1 place)",
+    ]
+    for paragraph in paragraphs:
+        assert paragraph.splitlines()[-2].startswith("  → ")
+    assert "  … and 2 more; -v lists them" in paragraphs[1]
+
+
+def test_inspect_prints_the_same_of_a_graph(folder: Path) -> None:
+    for name in ("good.onnx", "float.onnx", "bad.onnx"):
+        for options in ((), ("-q",), ("-v",)):
+            linted = trtqat(folder, "lint", name, *options)
+            assert linted.stdout == trtqat(folder, "inspect", name, *options).stdout
+    assert "layer-not-quantized" not in trtqat(folder, "lint", "bad.onnx", "-q").stdout
+    assert trtqat(folder, "lint", "bad.onnx", "-v").stdout.count("has an INT8 weight") == 7
+
+
+@pytest.mark.parametrize(("name", "code"), [("good.onnx", 0), ("float.onnx", 0), ("bad.onnx", 3)])
+def test_strict_fails_on_warnings_alone(folder: Path, name: str, code: int) -> None:
+    done = trtqat(folder, "lint", name, "--strict")
+    assert done.returncode == code
+    assert "lint:" in done.stdout
+    if code:
+        assert done.stderr.startswith("error: Lint warns 8 times, first of 'y1.weight.scale'.")
+    assert trtqat(folder, "lint", name).returncode == 0
+
+
+def test_json(folder: Path, tmp_path: Path) -> None:
+    done = trtqat(folder, "lint", "bad.onnx", "--json", "-", "--strict")
+    assert done.returncode == 3
+    result = json.loads(done.stdout)
+    rules = Counter(finding["rule"] for finding in result["findings"])
+    assert rules == {"scale-not-positive": 1, "one-sided": 7, "layer-not-quantized": 1}
+    assert set(rules) <= {rule.identifier for rule in RULES}
+    assert result["summary"]["int8_share"] == 0
+    assert len(result["summary"]["layers"]) == 8
+    done = trtqat(folder, "lint", "good.onnx", "--json", tmp_path / "found.json")
+    assert (done.returncode, json.loads((tmp_path / "found.json").read_text())["findings"]) == (
+        0,
+        [],
+    )
+    assert "lint: 0 warnings" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("none.onnx",), "There is no ONNX file"),
+        (("text.onnx",), "'text.onnx' is not an ONNX file"),
+        (("p.engine",), "'p.engine' is an engine, and lint is for graphs."),
+        ((), "MODEL.onnx"),
+        (("good.onnx", "--json", "good.onnx"), "would overwrite an input"),
+        (("good.onnx", "--graph", "good.onnx"), "No such option: --graph"),
+    ],
+)
+def test_wrong_usage(folder: Path, arguments: tuple[str, ...], message: str) -> None:
+    done = trtqat(folder, "lint", *arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_help_has_an_example(folder: Path) -> None:
+    assert "Example: trtqat lint model.onnx --strict" in trtqat(folder, "lint", "--help").stdout
+
+
+def test_lint_in_python_prints_what_the_command_prints(folder: Path) -> None:
+    found = package.lint(str(folder / "bad.onnx"))
+    assert f"{found}\n" == trtqat(folder, "lint", folder / "bad.onnx").stdout
+    assert repr(found).endswith("7 Q/DQ pairs, 8 warnings, 1 notes)")
+    assert (found.summary.int8_share, found.summary.macs > 0) == (0.0, True)
+    assert [each.rule for each in found.warnings] == ["scale-not-positive", *["one-sided"] * 7]
+    with pytest.raises(GateError, match="Lint warns 8 times"):
+        found.check_warnings()
+    good = package.lint(folder / "good.onnx")
+    good.check_warnings()
+    assert good.summary.int8_share == 1
+    with pytest.raises(GraphError, match="There is no ONNX file"):
+        package.lint("none.onnx")
+
+
+def test_inspect_in_python(folder: Path) -> None:
+    graph = package.inspect(folder / "bad.onnx")
+    assert isinstance(graph, package.InspectedGraph)
+    assert graph == package.lint(folder / "bad.onnx")
+    made = Graph((2, 4, 6, 6))
+    for name in ("/features/0/Conv", "/features/3/Conv"):
+        made.conv(made.pair("x", 0.1, name=f"{name}.p"), name)
+    proto = made.proto("/features/0/Conv", "/features/3/Conv")
+    for node in proto.graph.node:
+        node.name = node.name.replace("//", "/")
+    onnx.save(proto, str(folder / "graph.onnx"))
+    layers = package.inspect(INSPECTOR / "vgg16.json", graph=str(folder / "graph.onnx"))
+    assert isinstance(layers, package.InspectedLayers)
+    layers.check_int8()
+    assert layers.coverage.int8_share == 1
+    assert "INT8: 2 of 2 quantized layers, 100.0% of the arithmetic" in str(layers)
+    assert "\n" not in repr(layers)
+    options = package.InspectOptions(graph=folder / "graph.onnx")
+    assert package.inspect(INSPECTOR / "vgg16.json", options) == layers
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("good.onnx", {"trust": "key.pem"}, "is a graph; --graph, --require-int8"),
+        ("good.onnx", {"roofline": True}, "is a graph; --graph, --require-int8"),
+        ("p.engine", {"profile": "p.json"}, "is an engine, whose times are measured"),
+        ("p.engine", {"passes": 0, "export_profile": "p.json"}, "There are no times to export"),
+        ("p.engine", {"passes": 0, "ceilings": "c.json"}, "There are no times for a roofline"),
+        ("l.json", {}, "Which layers '.*l.json' should run in INT8 is not known"),
+        ("l.json", {"graph": "good.onnx", "trust": "k"}, "is a layer file, and --trust"),
+    ],
+)
+def test_nothing_that_was_asked_for_is_ignored(
+    folder: Path, name: str, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        package.inspect(folder / name, **options)

@@ -1,0 +1,44 @@
+"""That commands are thin: over the sources, and over what typer makes of them."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import trtqat
+
+CLI = Path(trtqat.__file__).parent / "cli"
+FUNCTIONS = [
+    pytest.param(node, id=f"{path.stem}.{node.name}")
+    for path in sorted(CLI.glob("*.py"))
+    if path.name != "evaluate.py"
+    for node in ast.walk(ast.parse(path.read_text()))
+    if isinstance(node, ast.FunctionDef)
+]
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_functions_fit_a_screen(function: ast.FunctionDef) -> None:
+    assert function.end_lineno is not None
+    assert function.end_lineno - function.lineno < 80
+    assert len(function.args.args) + len(function.args.kwonlyargs) <= 10
+
+
+def test_shared_options_say_the_same_everywhere() -> None:
+    """Whatever command takes them: each is written once."""
+    from typer.main import get_command
+
+    from trtqat.cli.app import app
+
+    texts: dict[str, set[str | None]] = {}
+    for command in get_command(app).commands.values():  # type: ignore[attr-defined]
+        for option in command.params:
+            for name in option.opts:
+                texts.setdefault(name, set()).add(getattr(option, "help", None))
+    for name in (
+        *("--json", "--quiet", "--verbose", "--checkpoint", "--ema", "--factory-arg"),
+        *("--trust", "--runtime", "--weights", "--allow-engine-code"),
+    ):
+        assert len(texts[name]) == 1, name

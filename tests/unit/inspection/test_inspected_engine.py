@@ -1,0 +1,164 @@
+"""``trtqat.inspect`` of an engine, over what TensorRT 8.6.0 told of one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import onnx
+import pytest
+
+import trtqat
+from tests.support.graphs import Graph
+from trtqat.errors import GateError, GraphError, UsageError
+from trtqat.host.ceilings import Ceilings
+from trtqat.inspection import inspected_engine
+from trtqat.inspection.engine_layers import Inspection
+from trtqat.inspection.inspector import parse_information
+from trtqat.inspection.layer_times import LayerTimes, read_profile
+from trtqat.inspection.roofline import find_ceilings
+
+VGG = Path(__file__).parents[2] / "data/inspector-8.6/vgg16-shapes.json"
+INFORMATION = json.loads(VGG.read_text(), strict=False)
+LAYERS = parse_information(INFORMATION, "vgg16-shapes.json")
+
+
+class Opened:
+    """Stands for an engine of which only its inspection is asked."""
+
+    def __init__(self) -> None:
+        self.manifest = None
+        self.is_closed = False
+        self.arguments: dict[str, Any] = {}
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+@pytest.fixture
+def engine(monkeypatch: pytest.MonkeyPatch) -> Opened:
+    opened = Opened()
+
+    def open_engine(path: Path, **arguments: Any) -> Opened:
+        opened.arguments = {"path": path, **arguments}
+        return opened
+
+    def ask(asked: Opened, *, batch_size: int | None, passes: int) -> Inspection:
+        assert asked is opened
+        assert not opened.is_closed
+        times = LayerTimes(tuple({each.name: 0.25 for each in LAYERS} for _ in range(passes)))
+        has_times = bool(passes)
+        return Inspection(
+            INFORMATION,
+            LAYERS,
+            batch_size or 32,
+            times if has_times else None,
+            1.5 if has_times else None,
+            "CUDA graph" if has_times else "",
+        )
+
+    monkeypatch.setattr(inspected_engine, "Engine", open_engine)
+    monkeypatch.setattr(inspected_engine, "inspect_engine", ask)
+    monkeypatch.setattr(inspected_engine, "describe_gpu", lambda: SimpleNamespace(name="A GPU"))
+    return opened
+
+
+def save(folder: Path, *names: str) -> Path:
+    made = Graph((2, 4, 6, 6))
+    for name in names:
+        made.conv(made.pair("x", 0.1, name=f"{name}.p"), name)
+    proto = made.proto(*names)
+    for node in proto.graph.node:
+        node.name = node.name.replace("//", "/")
+    onnx.save(proto, str(folder / "graph.onnx"))
+    return folder / "graph.onnx"
+
+
+@pytest.fixture
+def graph(tmp_path: Path) -> Path:
+    return save(tmp_path, "/features/0/Conv", "/features/3/Conv")
+
+
+def test_layers_times_and_coverage(engine: Opened, graph: Path) -> None:
+    found = trtqat.inspect("m.engine", graph=str(graph), batch_size=8, passes=3, trust="k.pem")
+    assert isinstance(found, trtqat.InspectedEngine)
+    assert engine.is_closed
+    assert engine.arguments["trust"] == "k.pem"
+    assert engine.arguments["flavour"] == "full"
+    assert str(found).splitlines()[:3] == [
+        f"m.engine: {len(LAYERS)} engine layers, batch 8",
+        f"GPU time 1.500 ms (CUDA graph); under the profiler the layers sum up to "
+        f"{0.25 * len(LAYERS):.3f} ms (medians of 3 passes)",
+        "INT8: 2 of 2 quantized layers, 100.0% of the arithmetic",
+    ]
+    found.check_int8()
+    record = found.to_dict()
+    assert record["compute_ms"] == 1.5
+    assert record["coverage"]["missed"] == 0
+    assert record["roofline"] is None
+    assert [layer["time_ms"] for layer in record["coverage"]["layers"]] == [0.25, 0.25]
+    assert json.dumps(record)
+    assert repr(found) == f"InspectedEngine('m.engine', {len(LAYERS)} layers, batch 8)"
+
+
+def test_without_its_graph(engine: Opened) -> None:
+    found = trtqat.inspect("m.engine", passes=0)
+    assert isinstance(found, trtqat.InspectedEngine)
+    assert "GPU time" not in str(found)
+    assert str(found).endswith("Without the graph it was built from (--graph) nothing says what "
+                               "is INT8.")  # fmt: skip
+    assert found.to_dict()["coverage"] is None
+    with pytest.raises(UsageError, match="names is not beside it"):
+        found.check_int8()
+    gates: tuple[dict[str, Any], ...] = ({"require_int8": True}, {"roofline": True})
+    for gate in gates:
+        engine.is_closed = False
+        with pytest.raises(UsageError, match="names is not beside it"):
+            trtqat.inspect("m.engine", **gate)
+        assert engine.is_closed
+
+
+@pytest.mark.usefixtures("engine")
+def test_gate_on_what_is_not_seen_in_int8(tmp_path: Path) -> None:
+    graph = save(tmp_path, "/features/0/Conv", "/elsewhere/Conv")
+    found = trtqat.inspect("m.engine", graph=graph, require_int8=True)
+    assert isinstance(found, trtqat.InspectedEngine)
+    with pytest.raises(GateError, match="1 of 2 quantized layers are not seen in INT8"):
+        found.check_int8()
+
+
+@pytest.mark.usefixtures("engine")
+def test_what_is_exported_is_there_whatever_fails_later(tmp_path: Path) -> None:
+    other = save(tmp_path, "/elsewhere/Conv")
+    layers, profile = tmp_path / "layers.json", tmp_path / "profile.json"
+    with pytest.raises(GraphError, match=r"No layer of 'm\.engine' names a layer of"):
+        trtqat.inspect("m.engine", graph=other, export_layer_info=layers, export_profile=profile)
+    assert json.loads(layers.read_text()) == INFORMATION
+    assert read_profile(profile) == {each.name: 0.25 for each in LAYERS}
+
+
+def test_roofline(
+    engine: Opened, graph: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits = Ceilings("A GPU", 2e14, 1e14, 1e12, "a test")
+    path = tmp_path / "ceilings.json"
+    limits.write(path)
+    seen: list[bool] = []
+
+    def find(*arguments: Any) -> Ceilings:
+        # What is measured here needs the memory that the engine held.
+        seen.append(engine.is_closed)
+        return find_ceilings(*arguments)
+
+    monkeypatch.setattr(inspected_engine, "find_ceilings", find)
+    found = trtqat.inspect("m.engine", graph=graph, ceilings=path)
+    assert isinstance(found, trtqat.InspectedEngine)
+    assert seen == [True]
+    assert found.roofline is not None
+    share = found.roofline.share
+    assert share is not None
+    assert found.roofline.compute_ms == 1.5
+    assert f"The engine takes 1.500 ms: {100 * share:.0f} % of the limit" in str(found)
+    assert found.to_dict()["roofline"]["share"] == share

@@ -1,0 +1,104 @@
+"""The options of ``trtqat export``, in groups."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from trtqat.graph.passes.improve import ImproveOptions
+
+
+class ExporterChoice(str, Enum):
+    """Which of PyTorch's exporters."""
+
+    auto = "auto"
+    dynamo = "dynamo"
+    torchscript = "torchscript"
+
+
+class PrecisionChoice(str, Enum):
+    """Type of what is not quantized."""
+
+    fp32 = "fp32"
+    fp16 = "fp16"
+
+
+@dataclass(frozen=True)
+class TracingGroup:
+    """How a model becomes a graph: its inputs, the exporter, and what the graph is written in."""
+
+    inputs: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--input",
+            metavar="NAME:1x3x32x32[:dtype]",
+            help="Shape of an input of forward; repeatable. The first dimension is dynamic.",
+        ),
+    ] = None
+    opset: Annotated[
+        int | None,
+        typer.Option(
+            min=13,
+            help="17 if not given, the newest that TensorRT 8.6 reads; 19 with --precision fp16.",
+        ),
+    ] = None
+    precision: Annotated[
+        PrecisionChoice,
+        typer.Option(help="Type of what is not INT8; fp16 for strongly typed TensorRT 10.12+."),
+    ] = PrecisionChoice.fp32
+    exporter: Annotated[
+        ExporterChoice,
+        typer.Option(help="auto is dynamo (torch.export), with torchscript to fall back to."),
+    ] = ExporterChoice.auto
+    static_batch: Annotated[
+        bool, typer.Option("--static-batch", help="Fix the batch to the --input shapes.")
+    ] = False
+
+
+@dataclass(frozen=True)
+class PassesGroup:
+    """Which passes run on the graph."""
+
+    fold_batch_norm: Annotated[
+        bool,
+        typer.Option(
+            "--fold-batch-norm/--keep-batch-norm",
+            help="Fold BatchNorms into the scales of quantized layers; no INT8 code changes.",
+        ),
+    ] = True
+    int8_weights: Annotated[
+        bool | None,
+        typer.Option(
+            "--int8-weights/--float-weights",
+            help="Weights as INT8 initializers, or as float ones through QuantizeLinear; if "
+            "neither is given, INT8 where every TensorRT that reads the opset takes it.",
+        ),
+    ] = None
+    repair: Annotated[
+        bool,
+        typer.Option(
+            "--repair/--no-repair", help="Repairs of Q/DQ placement that change no output bit."
+        ),
+    ] = False
+    quantized_input: Annotated[
+        bool,
+        typer.Option(
+            "--quantized-input",
+            help="Take inputs as INT8 codes: the caller quantizes, and sends a quarter of the "
+            "bytes.",
+        ),
+    ] = False
+
+    def improve(self) -> ImproveOptions:
+        """Those that run on every graph."""
+        from trtqat.graph.passes.improve import ImproveOptions
+
+        return ImproveOptions(
+            fold_batch_norm=self.fold_batch_norm,
+            int8_weights=self.int8_weights,
+            repair=self.repair,
+        )

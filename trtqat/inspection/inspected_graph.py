@@ -1,0 +1,120 @@
+"""``trtqat.lint``: what in a graph costs speed or accuracy, and how much of it is INT8."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from shlex import quote
+from typing import TYPE_CHECKING, Any
+
+from trtqat.checks import check_kind
+from trtqat.errors import GateError, UsageError
+from trtqat.extras import require
+from trtqat.files import is_plan
+from trtqat.inspection.words import describe_findings, describe_summary, explain
+
+if TYPE_CHECKING:  # onnx_ir is behind them, which may be missing
+    from trtqat.graph.lenses.macs import GraphSummary
+    from trtqat.graph.lint.finding import Finding
+
+_PLACES = 5
+
+
+@dataclass(frozen=True)
+class InspectedGraph:
+    """What lint finds in a graph, and what the graph consists of. ``print`` shows it all.
+
+    Attributes:
+        path: The ONNX file.
+        summary: Its layers, with their multiply-accumulates, and the share of them in INT8.
+        findings: What TensorRT refuses first, then by rule and in the graph's order; each with
+            what it costs and the way out.
+    """
+
+    path: Path
+    summary: GraphSummary
+    findings: tuple[Finding, ...]
+
+    @property
+    def warnings(self) -> tuple[Finding, ...]:
+        """The findings that ``--strict`` fails on."""
+        return tuple(finding for finding in self.findings if finding.severity == "warning")
+
+    def check_warnings(self) -> None:
+        """The gate ``--strict``.
+
+        Raises:
+            GateError: Lint warns.
+        """
+        warnings = self.warnings
+        if warnings:
+            raise GateError(
+                f"Lint warns {len(warnings)} times, first of '{warnings[0].where}'.",
+                "Each finding above says what to change in the PyTorch model.",
+            )
+
+    def describe(self, *, with_notes: bool = True, all_places: bool = False) -> str:
+        """The graph and its findings in words.
+
+        Args:
+            with_notes: Whether to explain notes, too, and not warnings alone.
+            all_places: Whether to name every place of a rule, and not the first five.
+        """
+        summary = self.summary
+        text = (
+            f"{self.path}: opset {summary.opset}, {summary.pairs} Q/DQ pairs, "
+            f"{summary.batch_norms} BatchNorms\n"
+            f"{describe_summary(summary)}\n{describe_findings(self.findings)}"
+        )
+        shown = self.findings if with_notes else self.warnings
+        if not shown:
+            return text
+        return f"{text}\n\n{explain(shown, places=len(shown) if all_places else _PLACES)}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same as plain data, as ``--json`` writes it."""
+        return {
+            "summary": {**asdict(self.summary), "int8_share": self.summary.int8_share},
+            "findings": [asdict(finding) for finding in self.findings],
+        }
+
+    def __str__(self) -> str:
+        return self.describe()
+
+    def __repr__(self) -> str:
+        warnings = len(self.warnings)
+        return (
+            f"InspectedGraph('{self.path}', {self.summary.pairs} Q/DQ pairs, {warnings} warnings, "
+            f"{len(self.findings) - warnings} notes)"
+        )
+
+
+def lint(graph: Path | str) -> InspectedGraph:
+    """Finds what in an ONNX file costs speed or accuracy, or makes TensorRT refuse it.
+
+    Args:
+        graph: The file. Nothing in it is changed.
+
+    Raises:
+        UsageError: ``graph`` is no path, or an engine's.
+        GraphError: The file is missing, damaged or not ONNX.
+        MissingError: The packages that read ONNX are not installed.
+    """
+    check_kind("The graph", graph, (str, os.PathLike), "'model.onnx'")
+    for module in ("onnx", "onnx_ir"):
+        require(module, extra="onnx", purpose="Inspecting a graph or an engine")
+    from trtqat.graph import lint as rules
+    from trtqat.graph.lenses.macs import summarize
+    from trtqat.graph.passes.canonical import inlined
+    from trtqat.graph_file.reading import read_model
+
+    path = Path(graph)
+    if is_plan(path):
+        raise UsageError(
+            f"'{path}' is an engine, and lint is for graphs.",
+            f"Show its layers with: trtqat inspect {quote(str(path))}",
+        )
+    model = inlined(read_model(path))
+    findings = rules.lint(model)
+    return InspectedGraph(path, summarize(model), findings)

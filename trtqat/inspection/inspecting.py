@@ -1,0 +1,79 @@
+"""``trtqat.inspect``: what a graph, an engine or a file of an engine's layers consists of."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from trtqat.checks import check_kind
+from trtqat.errors import UsageError
+from trtqat.extras import require
+from trtqat.files import is_plan
+from trtqat.inspection.inspected_graph import InspectedGraph, lint
+from trtqat.inspection.options import InspectOptions
+
+if TYPE_CHECKING:
+    from trtqat.inspection.inspected_engine import InspectedEngine
+    from trtqat.inspection.inspected_layers import InspectedLayers
+
+Inspected: TypeAlias = "InspectedGraph | InspectedEngine | InspectedLayers"
+
+
+def inspect(
+    path: Path | str,
+    options: InspectOptions | None = None,
+    **changes: Any,  # noqa: ANN401
+) -> Inspected:
+    """Shows what in a graph costs speed or accuracy, or which layers an engine runs in INT8.
+
+    An engine needs TensorRT and a GPU; graphs and layer files need neither.
+
+    Args:
+        path: An ONNX file, a plan, or a ``.json`` of an engine's layers
+            (``trtexec --exportLayerInfo``).
+        options: What to ask.
+        changes: Fields of ``InspectOptions`` instead, as ``inspect("model.engine", passes=0)``.
+
+    Returns:
+        ``InspectedGraph`` for an ONNX file, ``InspectedEngine`` for a plan, ``InspectedLayers``
+        for a layer file.
+
+    Raises:
+        UsageError: An option is not for that kind of file, or they do not fit each other.
+        GraphError: A graph or layer file cannot be read, or is of another engine.
+        PlanError: The plan is damaged, or for another TensorRT or GPU.
+        MissingError: TensorRT, a GPU or a package is not here.
+        InferenceError: TensorRT or PyTorch failed to compute.
+    """
+    check_kind("The file to inspect", path, (str, os.PathLike), "'model.engine'")
+    path = Path(path)
+    options = replace(options or InspectOptions(), **changes)
+    for module in ("onnx", "onnx_ir"):
+        require(module, extra="onnx", purpose="Inspecting a graph or an engine")
+    if path.suffix == ".json":
+        from trtqat.inspection.inspected_layers import inspect_layer_file
+
+        return inspect_layer_file(path, options)
+    if is_plan(path):
+        if options.profile is not None:
+            raise UsageError(
+                f"'{path}' is an engine, whose times are measured; --profile is for layer files.",
+                "Leave it out, or write the times with --export-profile.",
+            )
+        from trtqat.inspection.inspected_engine import inspect_plan
+
+        return inspect_plan(path, options)
+    # A graph has no batch size and no passes of its own, and neither changes what is found.
+    about_graphs = InspectOptions(
+        strict=options.strict, batch_size=options.batch_size, passes=options.passes
+    )
+    if options != about_graphs:
+        raise UsageError(
+            f"'{path}' is a graph; --graph, --require-int8, --trust, --weights, "
+            "--allow-engine-code, --roofline, --ceilings, --profile, --export-layer-info and "
+            "--export-profile are for engines.",
+            "Give model.engine, or LAYERS.json from trtexec --exportLayerInfo=layers.json.",
+        )
+    return lint(path)

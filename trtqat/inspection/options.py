@@ -1,0 +1,74 @@
+"""What to ask when a file is inspected, as an option of ``trtqat inspect`` each."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from trtqat.checks import check_kind
+
+_PATHS = ("graph", "export_layer_info", "export_profile", "ceilings", "profile", "trust", "weights")
+
+
+@dataclass(frozen=True)
+class InspectOptions:
+    """What to ask. Each option but ``strict`` is for engines or their layer files alone.
+
+    Attributes:
+        graph: What the engine was built from; None for the file beside it that its manifest
+            names. A layer file needs it.
+        batch_size: For which batch size an engine is described; its profile's optimum if None.
+        passes: How many passes TensorRT's profiler measures; 0 times nothing.
+        export_layer_info: File to write an engine's layers to, as trtexec does.
+        export_profile: File to write their times to, as trtexec does.
+        roofline: Whether to set the engine against what its GPU does at most.
+        ceilings: File of what the GPU does at most, which is read or else written; with it the
+            roofline is drawn.
+        profile: Times that belong to a layer file.
+        allow_engine_code: Whether a version-compatible plan may bring a library of its own.
+        trust: File of the public key that the engine's manifest must be signed with.
+        weights: The graph of an engine that was built without its weights.
+        strict: Whether a gate on lint's warnings follows; for graphs, which have them.
+        require_int8: Whether a gate on INT8 follows: what cannot tell is refused before anything
+            is measured.
+    """
+
+    graph: Path | str | None = None
+    batch_size: int | None = None
+    passes: int = 50
+    export_layer_info: Path | str | None = None
+    export_profile: Path | str | None = None
+    roofline: bool = False
+    ceilings: Path | str | None = None
+    profile: Path | str | None = None
+    allow_engine_code: bool = False
+    trust: Path | str | None = None
+    weights: Path | str | None = None
+    strict: bool = False
+    require_int8: bool = False
+
+    def __post_init__(self) -> None:
+        for name in _PATHS:
+            if getattr(self, name) is not None:
+                kinds = (str, os.PathLike)
+                check_kind(f"InspectOptions.{name}", getattr(self, name), kinds, "'model.onnx'")
+        if self.batch_size is not None:
+            check_kind("InspectOptions.batch_size", self.batch_size, int, "32")
+        check_kind("InspectOptions.passes", self.passes, int, "50")
+        for name in ("roofline", "allow_engine_code", "strict", "require_int8"):
+            check_kind(f"InspectOptions.{name}", getattr(self, name), bool, "True")
+
+    @property
+    def has_roofline(self) -> bool:
+        """Whether the roofline is to be drawn."""
+        return self.roofline or self.ceilings is not None
+
+    def path(self, name: str) -> Path | None:
+        """A file that one of the options names.
+
+        Args:
+            name: Of the option.
+        """
+        value = getattr(self, name)
+        return None if value is None else Path(value)

@@ -1,0 +1,71 @@
+"""``trtqat.open``: an engine or a graph by its file, ready to run."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from trtqat.checks import check_kind
+from trtqat.errors import UsageError
+from trtqat.files import is_onnx
+from trtqat.host.flavours import Flavour
+
+if TYPE_CHECKING:
+    from trtqat.runtime.engine import Engine
+    from trtqat.runtime.onnx_model import OnnxModel
+
+
+def open(  # as builtins.open: a file by its name, for ``with``
+    path: Path | str,
+    *,
+    cuda_graph: bool = True,
+    allow_engine_code: bool = False,
+    trust: Path | str | None = None,
+    flavour: Flavour | None = None,
+    weights: Path | str | None = None,
+    graph: Path | str | None = None,
+) -> Engine | OnnxModel:
+    """Opens an ONNX file on the CPU, or any other file as a plan on the GPU.
+
+    Example: ``with trtqat.open("model.engine") as engine: ...``
+
+    Args:
+        path: The file.
+        cuda_graph: Whether an engine captures a CUDA graph where that works.
+        allow_engine_code: Whether a version-compatible plan may bring a library of its own.
+        trust: File of the public key that an engine's manifest must be signed with.
+        flavour: Which TensorRT runs an engine; None takes the first installed that may.
+        weights: The graph of an engine that was built without its weights.
+        graph: The graph of any engine, for the order of its outputs.
+
+    Returns:
+        What is held until it is closed, best by ``with``.
+
+    Raises:
+        UsageError: ``path`` is no path, or a signature is asked of an ONNX file.
+        GraphError: ONNX Runtime does not accept the ONNX file.
+        PlanError: The plan is damaged, or for another TensorRT or GPU.
+        MissingError: There is no TensorRT, no GPU or no ONNX Runtime.
+    """
+    check_kind("The file to open", path, (str, os.PathLike), "'model.engine'")
+    if is_onnx(path):
+        if trust is not None or flavour is not None or weights is not None:
+            raise UsageError(
+                f"'{path}' is a graph; --trust, --runtime and --weights are for engines.",
+                "Leave them out.",
+            )
+        from trtqat.runtime.onnx_model import OnnxModel
+
+        return OnnxModel(path)
+    from trtqat.runtime.engine import Engine
+
+    return Engine(
+        path,
+        cuda_graph=cuda_graph,
+        allow_engine_code=allow_engine_code,
+        trust=trust,
+        flavour=flavour,
+        weights=weights,
+        graph=graph,
+    )
