@@ -41,10 +41,10 @@ from trtqat.evaluation.latency import measure_latency  # noqa: E402
 from trtqat.evaluation.timing import LatencyOptions  # noqa: E402
 from trtqat.exporting.options import ExportOptions  # noqa: E402
 from trtqat.exporting.pipeline import export_onnx  # noqa: E402
-from trtqat.graph.passes.improve import ImproveOptions  # noqa: E402
+from trtqat.graph.passes.improvements import ImproveOptions  # noqa: E402
 from trtqat.graph.passes.remove_quantization import remove_quantization  # noqa: E402
 from trtqat.graph_file.reading import read_model  # noqa: E402
-from trtqat.host.environment import describe_gpu  # noqa: E402
+from trtqat.host.gpu import describe_gpu  # noqa: E402
 from trtqat.runtime.engine import Engine  # noqa: E402
 from trtqat.tensors import TensorSpec  # noqa: E402
 

@@ -12,7 +12,6 @@ time of ``inspect`` is above its limit.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import gc
 import json
 import math
@@ -34,21 +33,18 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from tests.support.large_foreign import ALL_FAMILIES as FAMILIES  # noqa: E402
-from trtqat.errors import GraphError  # noqa: E402
-from trtqat.graph.half.derive import derive_half  # noqa: E402
+from tests.support.scaling_stages import (  # noqa: E402
+    derive_half_with_borders,
+    take_codes_where_possible,
+    tidied,
+)
 from trtqat.graph.lenses.exits import float_exits  # noqa: E402
 from trtqat.graph.lenses.macs import summarize  # noqa: E402
-from trtqat.graph.lenses.taps import tap  # noqa: E402
 from trtqat.graph.lint import lint  # noqa: E402
-from trtqat.graph.passes.canonical import tidy  # noqa: E402
-from trtqat.graph.passes.float_biases import float_biases  # noqa: E402
-from trtqat.graph.passes.improve import ImproveOptions, improve  # noqa: E402
-from trtqat.graph.passes.name_nodes import name_nodes, name_unnamed  # noqa: E402
-from trtqat.graph.passes.quantized_inputs import take_codes  # noqa: E402
+from trtqat.graph.passes.improvements import ImproveOptions, improve  # noqa: E402
 from trtqat.graph.passes.raise_opset import HALF_OPSET, raise_opset  # noqa: E402
 from trtqat.graph.passes.remove_quantization import remove_quantization  # noqa: E402
-from trtqat.graph.passes.standard_pairs import standardize_pairs  # noqa: E402
-from trtqat.graph.repair.move_pairs import move_pairs  # noqa: E402
+from trtqat.graph.passes.tap import tap  # noqa: E402
 from trtqat.graph_file.reading import read_model  # noqa: E402
 
 SIZES = (1000, 2000, 4000, 8000, 16000, 30000)
@@ -127,24 +123,20 @@ def measure(
 def stages(path: Path) -> dict[str, float]:
     """CPU seconds of each stage on one graph."""
     clock = _Clock()
-    model = clock.time("read", lambda: read_model(path))
-    clock.time("lint", lambda: lint(model))
-    clock.time("summarize", lambda: (summarize(model), float_exits(model)))
-    tidied = clock.time("tidy", lambda: _tidied(path))
-    clock.time("improve", lambda: improve(tidied, ImproveOptions(repair=True), opset=17))
-    clock.time("write", lambda: ir.to_proto(tidied).SerializeToString())
-    raised = clock.time("raise opset", lambda: raise_opset(tidied, HALF_OPSET))
-    names = [*(value.name for value in raised.graph.inputs)]
-    names += [value.name for node in raised.graph for value in node.outputs]
-    # Every other one is too large, so that there are borders everywhere.
-    largest = {str(name): 1e6 if at % 2 else 1.0 for at, name in enumerate(names)}
-    clock.time("half precision", lambda: derive_half(raised, largest))
-    weights = _tidied(path)
+    found = clock.time("read", lambda: read_model(path))
+    clock.time("lint", lambda: lint(found))
+    clock.time("summarize", lambda: (summarize(found), float_exits(found)))
+    model = clock.time("tidy", lambda: tidied(path))
+    clock.time("improve", lambda: improve(model, ImproveOptions(repair=True), opset=17))
+    clock.time("write", lambda: ir.to_proto(model).SerializeToString())
+    raised = clock.time("raise opset", lambda: raise_opset(model, HALF_OPSET))
+    clock.time("half precision", lambda: derive_half_with_borders(raised))
+    weights = tidied(path)
     improvement = ImproveOptions(int8_weights=False, fold_batch_norm=False)
     clock.time("float weights", lambda: improve(weights, improvement, opset=17))
     codes = read_model(path)
-    clock.time("quantized input", lambda: _taken_codes(codes))
-    plain = _tidied(path)
+    clock.time("quantized input", lambda: take_codes_where_possible(codes))
+    plain = tidied(path)
     clock.time("remove quantization", lambda: remove_quantization(plain))
     tapped = read_model(path)
     clock.time("taps", lambda: tap(tapped))
@@ -164,22 +156,6 @@ class _Clock:
         result = work()
         self.seconds[stage] = time.process_time() - start
         return result
-
-
-def _tidied(path: Path) -> ir.Model:
-    model = tidy(read_model(path))
-    name_unnamed(model)
-    name_nodes(model)
-    standardize_pairs(model)
-    float_biases(model)
-    return model
-
-
-def _taken_codes(model: ir.Model) -> None:
-    move_pairs(model, to_inputs=True)
-    # Inputs of some families are not quantized, or not alike for all that read them.
-    with contextlib.suppress(GraphError):
-        take_codes(model)
 
 
 def time_inspect(families: list[str], rounds: int, folder: Path) -> dict[str, float]:

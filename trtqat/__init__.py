@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from trtqat.evaluation.report import Report
     from trtqat.evaluation.timing import LatencyOptions
     from trtqat.exporting.checkpoint import load_state
+    from trtqat.exporting.export import export
     from trtqat.exporting.loading import load_model
     from trtqat.exporting.options import ExportOptions, ExportResult
     from trtqat.exporting.pipeline import export_onnx
@@ -93,6 +94,7 @@ __all__ = [
     "TrtqatError",
     "build",
     "evaluate",
+    "export",
     "export_onnx",
     "inspect",
     "lint",
@@ -124,6 +126,7 @@ _HOMES = {
     "TrtqatError": "trtqat.errors",
     "build": "trtqat.building.builder",
     "evaluate": "trtqat.report.readable",
+    "export": "trtqat.exporting.export",
     "export_onnx": "trtqat.exporting.pipeline",
     "inspect": "trtqat.inspection.inspecting",
     "lint": "trtqat.inspection.inspected_graph",

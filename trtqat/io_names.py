@@ -2,22 +2,18 @@
 
 TensorRT lists those of an engine in an order of its own. Their order, which says what a plain tuple
 of PyTorch's means and which output is the prediction, is that of the exported model. The export
-records it in the ONNX file and the build in the manifest, both under ``IO_NAMES``. A graph without
+records it in the ONNX file (``trtqat.provenance``) and the build in the manifest. A graph without
 the record has its own order; an engine without it that of the graph it was built from.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from trtqat.errors import DataError
 from trtqat.tensors import TensorSpec
-from trtqat.typed_json import read_as
-
-IO_NAMES = "io_names"
 
 Value = TypeVar("Value")
 
@@ -28,7 +24,7 @@ class IoNames:
 
     Attributes:
         inputs: As graph and engine call them.
-        outputs: Likewise; the first one is a classifier's prediction.
+        outputs: As graph and engine call them; the first one is a classifier's prediction.
         returned: What the exported model itself calls its outputs, where that is known: the graph
             may not use a name that an input has already.
         is_ordered: Whether the order is known. It is not where an engine has several outputs, and
@@ -50,11 +46,23 @@ class IoNames:
 
 @dataclass(frozen=True)
 class NameRecord:
-    """What ONNX file and manifest record; see ``IoNames``."""
+    """What ONNX file and manifest record of an ``IoNames``, in the order of the exported model.
+
+    Attributes:
+        inputs: As graph and engine call them.
+        outputs: As graph and engine call them.
+        returned: What the exported model itself calls its outputs; empty if that is not known.
+    """
 
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     returned: tuple[str, ...] = ()
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether no list has a name twice."""
+        lists = (self.inputs, self.outputs, self.returned)
+        return all(len(set(each)) == len(each) for each in lists)
 
 
 class ByPosition(dict[str, Value]):
@@ -114,7 +122,7 @@ def in_order(specs: Iterable[TensorSpec], names: Sequence[str]) -> tuple[TensorS
 
 
 def names_of_graph(
-    inputs: Sequence[str], outputs: Sequence[str], provenance: str | Mapping[str, Any]
+    inputs: Sequence[str], outputs: Sequence[str], recorded: NameRecord | None
 ) -> IoNames:
     """The names of an ONNX graph, ordered as its export recorded them.
 
@@ -124,9 +132,8 @@ def names_of_graph(
     Args:
         inputs: In the graph's order, without initializers.
         outputs: In the graph's order.
-        provenance: What the export recorded in the file, as JSON or decoded.
+        recorded: What the export recorded in the file; None if nothing sensible.
     """
-    recorded = read_names(provenance)
     if recorded is None:
         return IoNames(tuple(inputs), tuple(outputs))
     is_same = set(recorded.outputs) == set(outputs)
@@ -137,24 +144,8 @@ def names_of_graph(
     )
 
 
-def read_names(provenance: str | Mapping[str, Any]) -> NameRecord | None:
-    """What an export recorded in an ONNX file; None where nothing sensible is said.
-
-    Args:
-        provenance: Its metadata, as JSON or decoded.
-    """
-    try:
-        decoded = json.loads(provenance) if isinstance(provenance, str) else provenance
-        record = read_as(NameRecord, decoded[IO_NAMES])
-    # Somebody else's metadata under our key, an older file, or one that was edited.
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return None
-    lists = (record.inputs, record.outputs, record.returned)
-    return record if all(len(set(each)) == len(each) for each in lists) else None
-
-
 def record_of(names: IoNames) -> NameRecord:
-    """What is recorded under ``IO_NAMES``."""
+    """What is recorded of names."""
     return NameRecord(names.inputs, names.outputs, names.returned)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 import torch
 from onnx import numpy_helper
@@ -16,10 +17,10 @@ from torch import nn
 from tests.support.models import EXAMPLES, Residual, quantizer
 from tests.support.toolkits import modelopt
 from trtqat.errors import ExportError, QuantizerError, SourceError
-from trtqat.exporting import pipeline
+from trtqat.exporting import traced_graph
 from trtqat.exporting.options import Exporter, ExportOptions
 from trtqat.exporting.pipeline import export_onnx
-from trtqat.graph.passes.improve import ImproveOptions
+from trtqat.graph.passes.improvements import ImproveOptions
 from trtqat.numerics import difference
 from trtqat.quant.silence import quiet_toolkit
 from trtqat.quant.training import calibrate, insert_quantizers
@@ -171,19 +172,18 @@ def test_wrong_graph_is_not_written_and_the_place_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A scale of the second convolution that is off by a factor of 20 must be found there."""
-    from trtqat.graph.passes.canonical import canonicalize
+    from trtqat.graph.passes.canonical_graph import canonicalize
 
     def spoil(model: object, *, opset: int) -> object:
-        made, pairs = canonicalize(model, opset=opset)  # type: ignore[arg-type]
-        scale = made.graph.initializers["conv2._input_quantizer.scale"]
+        assert isinstance(model, ir.Model)
+        pairs = canonicalize(model, opset=opset)
+        scale = model.graph.initializers["conv2._input_quantizer.scale"]
         assert scale.const_value is not None
-        import onnx_ir as ir
-
         wrong = np.asarray(scale.const_value.numpy() / 20, np.float32)
         scale.const_value = ir.tensor(wrong, name=scale.name)
-        return made, pairs
+        return pairs
 
-    monkeypatch.setattr(pipeline, "canonicalize", spoil)
+    monkeypatch.setattr(traced_graph, "canonicalize", spoil)
     model = EXAMPLES["residual"].qat()
     place = "'/conv2/_input_quantizer/QuantizeLinear' quantizes otherwise"
     with pytest.raises(ExportError, match=place):

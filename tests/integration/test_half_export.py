@@ -7,13 +7,12 @@ from pathlib import Path
 import onnx_ir as ir
 import pytest
 
-from tests.support.half_graphs import check_promises, serialize
+from tests.support.half_graphs import check_promises, serialize, verify_half
 from tests.support.models import EXAMPLES
 from trtqat.exporting.pipeline import ExportOptions, export_onnx
-from trtqat.exporting.verification.agreement import verify_agreement
 from trtqat.exporting.verification.ranges import measure_largest
 from trtqat.graph.half.derive import derive_half
-from trtqat.graph.passes.improve import ImproveOptions
+from trtqat.graph.passes.improvements import ImproveOptions
 from trtqat.graph.passes.raise_opset import newest_opset, raise_opset
 from trtqat.runtime.onnx_model import OnnxModel
 from trtqat.tensors import Array
@@ -43,14 +42,14 @@ def test_exported_model_in_fp16(name: str, written: int, wanted: int, tmp_path: 
     model = raise_opset(ir.load(path), wanted)
     full = serialize(model)
     # The pipeline's graph itself, in the older opset, computes the same.
-    raised = verify_agreement(path.read_bytes(), full, batches(name, 5), min_sqnr_db=100)
+    raised = verify_half(path.read_bytes(), full, batches(name, 5), min_sqnr_db=100)
     assert raised.sqnr_db > 100
 
     report = derive_half(model, measure_largest(full, batches(name, 1, 2, 3)))
     half = serialize(model)
     check_promises(full, half, report)
     # Inputs that were not measured.
-    agreement = verify_agreement(full, half, batches(name, 11, 12, 13), min_sqnr_db=MIN_SQNR_DB)
+    agreement = verify_half(full, half, batches(name, 11, 12, 13), min_sqnr_db=MIN_SQNR_DB)
     assert MIN_SQNR_DB < agreement.sqnr_db < 100
     # FP32 is left in front, at what reads the inputs, and where folding a BatchNorm made a
     # scale that FP16 has too few bits for.
@@ -97,4 +96,4 @@ def test_activations_that_overflow_in_an_exported_model(tmp_path: Path) -> None:
     assert "reaches" in kept["/conv2/Conv"]
     assert "/bn2/BatchNormalization" in kept
     assert "/conv1/Conv" in report.half
-    assert verify_agreement(full, half, batches("residual", 11)).sqnr_db > MIN_SQNR_DB
+    assert verify_half(full, half, batches("residual", 11)).sqnr_db > MIN_SQNR_DB

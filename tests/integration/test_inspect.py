@@ -17,7 +17,7 @@ from tests.support.plans import make_plan
 from trtqat.exporting.options import Exporter, ExportOptions
 from trtqat.exporting.pipeline import export_onnx
 from trtqat.graph.lint import RULES, lint
-from trtqat.graph.passes.improve import ImproveOptions
+from trtqat.graph.passes.improvements import ImproveOptions
 from trtqat.graph_file.reading import read_model
 
 MODEL = f"""

@@ -23,7 +23,7 @@ from trtqat.errors import QuantizerError, SourceError
 from trtqat.exporting.loading import ModelSource, load_model
 from trtqat.exporting.options import Exporter
 from trtqat.exporting.pipeline import ExportOptions, ExportResult, export_onnx
-from trtqat.graph.passes.improve import ImproveOptions
+from trtqat.graph.passes.improvements import ImproveOptions
 from trtqat.quant.quantizers import read_quantizers
 from trtqat.quant.silence import quiet_toolkit
 from trtqat.tensors import Array, TensorSpec

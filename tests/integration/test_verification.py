@@ -15,14 +15,28 @@ from onnx import numpy_helper
 from tests.support.models import EXAMPLES
 from trtqat.errors import ExportError
 from trtqat.exporting import pipeline
+from trtqat.exporting.model_reference import ModelReference
 from trtqat.exporting.options import ExportOptions
 from trtqat.exporting.pipeline import export_onnx
-from trtqat.exporting.verification.agreement import Agreement
 from trtqat.exporting.verification.cut import computed_tensors, cuts_of
 from trtqat.exporting.verification.example import Example
-from trtqat.exporting.verification.words import verify_export
+from trtqat.exporting.verification.reference import OF_MODEL
+from trtqat.exporting.verification.result import Verification
+from trtqat.exporting.verification.verify import verify
+from trtqat.graph_file.serialized import Serialized
 from trtqat.runtime.onnx_model import OnnxModel
 from trtqat.tensors import Array
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A model that does not run again."""
+
+    examples: Sequence[Example]
+    words = OF_MODEL
+
+    def complete(self, example: Example, graph: Serialized) -> Example:
+        return example
 
 
 @dataclass(frozen=True)
@@ -31,10 +45,10 @@ class Verified:
 
     graph: bytes
     examples: Sequence[Example]
-    agreement: Agreement
+    agreement: Verification
 
-    def verify(self, graph: onnx.ModelProto) -> Agreement:
-        return verify_export(graph.SerializeToString(), self.examples, lambda example: example)
+    def verify(self, graph: onnx.ModelProto) -> Verification:
+        return verify(graph.SerializeToString(), Recorded(self.examples))
 
     def shows(self, graph: onnx.ModelProto) -> bool:
         """Whether a graph returns anything else: a channel that is nowhere above 0 may not."""
@@ -50,17 +64,13 @@ def verified(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     example = EXAMPLES[request.param]
     seen: list[Any] = []
 
-    def spy(
-        graph: bytes,
-        examples: Sequence[Example],
-        complete: Callable[[Example], Example],
-        **options: Any,
-    ) -> Agreement:
-        seen.extend((graph, [complete(each) for each in examples]))
-        return verify_export(graph, examples, complete, **options)
+    def spy(graph: bytes, reference: ModelReference, **options: Any) -> Verification:
+        complete = [reference.complete(each, graph) for each in reference.examples]
+        seen.extend((graph, complete))
+        return verify(graph, reference, **options)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline, "verify_export", spy)
+        patch.setattr(pipeline, "verify", spy)
         path: Path = tmp_path_factory.mktemp("graph") / "model.onnx"
         result = export_onnx(example.qat(), path, ExportOptions(example.inputs))
     return Verified(seen[0], seen[1], result.verification)

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from trtqat.data.cifar10 import normalize, read_split
 from trtqat.quant.pytorch_quantization import is_quantizer
-from trtqat.quant.quantizers import fit_to_checkpoint, read_quantizers
+from trtqat.quant.quantizers import read_quantizers
+from trtqat.quant.range_buffers import fit_to_checkpoint
 from trtqat.quant.silence import quiet_toolkit
 
 ROOT = Path(__file__).parents[2]

@@ -11,8 +11,11 @@ import onnx
 import onnx_ir as ir
 from onnx import TensorProto, helper, numpy_helper
 
-from trtqat.exporting.verification.agreement import Agreement, verify_agreement
+from trtqat.exporting.verification.pieces import FP16
 from trtqat.exporting.verification.ranges import measure_largest
+from trtqat.exporting.verification.reference import OF_HALF, GraphReference
+from trtqat.exporting.verification.result import Verification
+from trtqat.exporting.verification.verify import verify
 from trtqat.graph.half.derive import HalfReport, derive_half
 from trtqat.tensors import Array
 
@@ -83,8 +86,16 @@ class Derived:
         """Reasons by the name of the node."""
         return {each.name: each.reason for each in self.report.kept}
 
-    def agreement(self, *batches: Mapping[str, Array], min_sqnr_db: float = 20.0) -> Agreement:
-        return verify_agreement(self.full, self.half, batches, min_sqnr_db=min_sqnr_db)
+    def agreement(self, *batches: Mapping[str, Array], min_sqnr_db: float = 20.0) -> Verification:
+        return verify_half(self.full, self.half, batches, min_sqnr_db=min_sqnr_db)
+
+
+def verify_half(
+    full: bytes, half: bytes, batches: Sequence[Mapping[str, Array]], *, min_sqnr_db: float = 20.0
+) -> Verification:
+    """Compares a graph with the one that it was derived from, as an FP16 export does."""
+    reference = GraphReference(full, batches, OF_HALF)
+    return verify(half, reference, tolerance=FP16, min_sqnr_db=min_sqnr_db)
 
 
 def derive(built: ir.Model, *batches: Mapping[str, Array], forced: bool = False) -> Derived:

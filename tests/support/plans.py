@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 
-from trtqat.plan.manifest import Manifest, ProfileShapes
+from trtqat.plan.manifest import Manifest, ProfileShapes, RecordedOptions
+from trtqat.provenance import Provenance
 from trtqat.tensors import TensorSpec
 
 
@@ -34,8 +35,8 @@ def make_manifest(plan: bytes) -> Manifest:
         inputs=(TensorSpec("x", (-1, 3)),),
         outputs=(TensorSpec("y", (-1, 10)),),
         profiles={"x": ProfileShapes((1, 3), (2, 3), (4, 3))},
-        options={"workspace_bytes": None},
-        provenance={},
+        options=RecordedOptions(),
+        provenance=Provenance(),
         build_seconds=1.5,
         created="2025-01-01T00:00:00+00:00",
     )

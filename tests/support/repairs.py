@@ -9,13 +9,13 @@ import onnx_ir as ir
 from hypothesis import strategies as st
 
 from tests.support.graphs import Graph, run
-from trtqat.graph.repair import Repair
+from trtqat.graph.repair import Repairs
 from trtqat.tensors import Array
 
 SHAPE = (2, 4, 6, 6)
 SCALES = (0.1, 1 / 3, 1.0, 0.0371, 2.0**-100, 2.0**100)
 
-Pass = Callable[[ir.Model], tuple[Repair, ...]]
+Pass = Callable[[ir.Model], Repairs]
 
 
 @st.composite
@@ -51,14 +51,14 @@ def repaired(build: Callable[[], ir.Model], repair: Pass, x: Array) -> tuple[ir.
     assert [output.name for output in model.graph.outputs] == names
     for before, after in zip(expected, run(model, x), strict=True):
         assert before.tobytes() == after.tobytes()
-    return model, [each.where for each in made]
+    return model, [each.where for each in made.made]
 
 
 def unchanged(graph: Graph, repair: Pass, *outputs: str) -> None:
     """Nothing is repaired, and the graph stays node by node what it was."""
     model = graph.model(*outputs)
     before = ir.to_proto(model).SerializeToString()
-    assert repair(model) == ()
+    assert repair(model).made == ()
     assert ir.to_proto(model).SerializeToString() == before
 
 

@@ -65,6 +65,15 @@ def test_imports_point_down(path: Path) -> None:
         assert DEPTH.get(room, -1) < DEPTH[other], f"{place} imports {name}"
 
 
+LENSES = sorted((PACKAGE / "graph" / "lenses").glob("*.py"))
+
+
+@pytest.mark.parametrize("path", LENSES, ids=lambda path: path.stem)
+def test_lenses_only_answer(path: Path) -> None:
+    changing = {f"trtqat.graph.{room}" for room in ("passes", "lint", "repair", "half")}
+    assert not [name for name in imports(path) if name.startswith(tuple(changing))]
+
+
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_no_module_is_called_like_a_standard_one(path: Path) -> None:
     assert path.stem == "__init__" or path.stem not in sys.stdlib_module_names

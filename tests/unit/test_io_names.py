@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,17 +22,16 @@ from trtqat.exporting.from_onnx import improve_onnx
 from trtqat.exporting.pipeline import ExportOptions, export_onnx
 from trtqat.files import sha256_of
 from trtqat.io_names import (
-    IO_NAMES,
     ByPosition,
     IoNames,
     NameRecord,
     in_order,
     match_outputs,
     names_of_graph,
-    read_names,
     record_of,
 )
 from trtqat.plan.manifest import Manifest, manifest_path, read_manifest
+from trtqat.provenance import Provenance, read_provenance
 from trtqat.runtime.engine_names import names_of_engine
 from trtqat.runtime.onnx_model import OnnxModel
 from trtqat.tensors import TensorSpec
@@ -103,28 +102,34 @@ def test_specifications_in_order() -> None:
     [
         {},
         [],
-        {IO_NAMES: None},
-        {IO_NAMES: {"inputs": [], "outputs": ["a"]}},
-        {IO_NAMES: {"inputs": "x", "outputs": ["b", "a"], "returned": []}},
-        {IO_NAMES: {"inputs": ["x"], "outputs": ["b", "a", "a"], "returned": []}},
-        {IO_NAMES: {"inputs": ["x"], "outputs": ["b", 3], "returned": []}},
+        {"io_names": None},
+        {"io_names": {"inputs": [], "outputs": ["a"]}},
+        {"io_names": {"inputs": "x", "outputs": ["b", "a"], "returned": []}},
+        {"io_names": {"inputs": ["x"], "outputs": ["b", "a", "a"], "returned": []}},
+        {"io_names": {"inputs": ["x"], "outputs": ["b", 3], "returned": []}},
         # Of another graph, or of this one before a tool renamed its outputs.
-        {IO_NAMES: {"inputs": ["x"], "outputs": ["b", "c"], "returned": ["b", "a"]}},
+        {"io_names": {"inputs": ["x"], "outputs": ["b", "c"], "returned": ["b", "a"]}},
     ],
 )
 def test_a_record_that_says_nothing_leaves_the_graph_s_order(record: object) -> None:
-    assert names_of_graph(["x"], ["a", "b"], json.dumps(record)) == IoNames(("x",), ("a", "b"))
-    assert names_of_graph(["x"], ["a", "b"], "no JSON") == IoNames(("x",), ("a", "b"))
+    assert names_of_graph(["x"], ["a", "b"], in_record(json.dumps(record))) == IoNames(
+        ("x",), ("a", "b")
+    )
+    assert names_of_graph(["x"], ["a", "b"], in_record("no JSON")) == IoNames(("x",), ("a", "b"))
 
 
 def test_what_was_recorded_is_read_again() -> None:
     names = IoNames(("x", "y"), ("b", "a"), ("first", "second"))
-    assert read_names(recorded(names)) == record_of(names)
-    assert names_of_graph(["y", "x"], ["a", "b"], recorded(names)) == names
+    assert in_record(recorded(names)) == record_of(names)
+    assert names_of_graph(["y", "x"], ["a", "b"], in_record(recorded(names))) == names
 
 
 def recorded(names: IoNames) -> str:
-    return json.dumps({IO_NAMES: asdict(record_of(names))})
+    return Provenance(io_names=record_of(names)).to_json()
+
+
+def in_record(text: str) -> NameRecord | None:
+    return read_provenance(text).io_names
 
 
 def two_outputs(path: Path, names: IoNames | None = None) -> Path:

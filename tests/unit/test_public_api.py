@@ -42,7 +42,7 @@ PUBLIC = {
     *("BuildOptions", "EvaluateOptions", "ExportOptions", "InspectOptions", "LatencyOptions"),
     *("BuildResult", "ExportResult", "InspectedEngine", "InspectedGraph", "InspectedLayers"),
     *("Engine", "ModelSource", "OnnxModel", "PyTorchModel", "Report", "TensorSpec", "TrtqatError"),
-    *("build", "evaluate", "export_onnx", "inspect", "lint", "open", "preflight"),
+    *("build", "evaluate", "export", "export_onnx", "inspect", "lint", "open", "preflight"),
     *("load_model", "load_state", "open_dataset"),
 }
 

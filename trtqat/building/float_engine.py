@@ -6,7 +6,6 @@ import logging
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from trtqat.building.builder import build
 from trtqat.building.network import read_graph_file
@@ -14,9 +13,10 @@ from trtqat.building.options import SHARED, BuildOptions, options_again
 from trtqat.errors import PlanError, UsageError
 from trtqat.files import read_input
 from trtqat.graph_file.hashing import graph_sha256
-from trtqat.host.environment import describe_gpu
+from trtqat.host.gpu import describe_gpu
 from trtqat.host.tensorrt_library import load_tensorrt
 from trtqat.plan.manifest import Manifest, check_plan, read_manifest
+from trtqat.tensors import Precision
 
 _LOG = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ def float_engine(
     plan: Path,
     manifest: Manifest | None,
     graph: Path,
-    precision: Literal["fp16", "fp32"],
+    precision: Precision,
     *,
     reuse: bool = True,
     timing_cache: Path | None = None,
@@ -120,5 +120,5 @@ def _is_current(
         found.graph_sha256 == sha256
         and found.profiles == manifest.profiles
         and all(getattr(found, name) == value for name, value in here.items())
-        and all(found.options.get(name) == getattr(options, name) for name in SHARED)
+        and all(getattr(found.options, name) == getattr(options, name) for name in SHARED)
     )

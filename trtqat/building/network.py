@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from trtqat.errors import GraphError
 from trtqat.extras import require
 from trtqat.graph_file.hashing import graph_sha256
 from trtqat.io_names import IoNames
-from trtqat.provenance import METADATA_KEY
-from trtqat.typed_json import parse_json
-
-_LOG = logging.getLogger(__name__)
+from trtqat.provenance import METADATA_KEY, Provenance, read_provenance
 
 _FLOAT16 = 10  # onnx.TensorProto.FLOAT16; onnx is imported only where a file is read
 
@@ -39,7 +33,7 @@ class GraphFile:
     nodes: tuple[tuple[str, str], ...]
     qdq_pairs: int
     has_half_scales: bool
-    provenance: Mapping[str, Any]
+    provenance: Provenance
     io: IoNames
 
 
@@ -67,14 +61,7 @@ def read_graph_file(path: Path, *, quantized: bool = True) -> GraphFile:
             "INT8.",
             "Export the fake-quantized model with: trtqat export",
         )
-    recorded = {prop.key: prop.value for prop in model.metadata_props}.get(METADATA_KEY, "{}")
-    try:
-        provenance = parse_json(
-            recorded.encode("utf-8", "surrogatepass"), with_nan=True, foreign=True
-        )
-    except ValueError as error:
-        _LOG.debug("The metadata of '%s' are not of trtqat export: %s.", path, error)
-        provenance = {}
+    metadata = {prop.key: prop.value for prop in model.metadata_props}
     nodes = tuple((node.name, node.op_type) for node in model.graph.node)
     half = {i.name for i in model.graph.initializer if i.data_type == _FLOAT16}
     has_half_scales = any(
@@ -86,10 +73,6 @@ def read_graph_file(path: Path, *, quantized: bool = True) -> GraphFile:
         nodes,
         pairs,
         has_half_scales,
-        _mapping(provenance),
+        read_provenance(metadata.get(METADATA_KEY, "{}")),
         io_names_of_proto(model),
     )
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}

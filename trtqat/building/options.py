@@ -13,7 +13,8 @@ from trtqat.checks import check_choice, check_kind
 from trtqat.errors import UsageError
 from trtqat.plan.manifest import Manifest
 
-Precision = Literal["int8", "fp16", "fp32"]
+# The smallest type that TensorRT may compute in; larger ones are allowed with it.
+LowestPrecision = Literal["int8", "fp16", "fp32"]
 # Options that another engine of the same graph takes over from a manifest.
 SHARED = (
     "workspace_bytes",
@@ -46,7 +47,7 @@ class BuildOptions:
     """
 
     profile: ProfileOptions = field(default_factory=ProfileOptions)
-    precision: Precision = "int8"
+    precision: LowestPrecision = "int8"
     workspace_bytes: int | None = None
     optimization_level: int | None = None
     timing_cache: Path | str | None = None
@@ -71,7 +72,7 @@ class BuildOptions:
 def options_again(
     manifest: Manifest | None,
     plan: str,
-    precision: Precision,
+    precision: LowestPrecision,
     *,
     timing_cache: Path | str | None = None,
 ) -> BuildOptions:
@@ -102,7 +103,7 @@ def options_again(
         ),
         precision=precision,
         timing_cache=timing_cache,
-        **{name: recorded[name] for name in SHARED if name in recorded},
+        **{name: getattr(recorded, name) for name in SHARED},
     )
 
 

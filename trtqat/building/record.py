@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import platform
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -15,9 +13,10 @@ from trtqat.building.network import GraphFile
 from trtqat.building.options import BuildOptions
 from trtqat.errors import UsageError
 from trtqat.files import write_together
-from trtqat.host.environment import describe_gpu
+from trtqat.host.gpu import describe_gpu
+from trtqat.host.system import platform_name
 from trtqat.io_names import record_of
-from trtqat.plan.manifest import Manifest, ProfileShapes, manifest_path
+from trtqat.plan.manifest import Manifest, ProfileShapes, RecordedOptions, manifest_path
 from trtqat.plan.signature import signature_path
 from trtqat.tensors import TensorSpec
 
@@ -44,15 +43,12 @@ def make_manifest(
         options: How it was built.
         tensorrt: Version string of the builder.
         inputs: Of the network, in the order of the graph.
-        outputs: Likewise.
+        outputs: Of the network, in the order of the graph.
         profile: Shapes by input.
         build_seconds: How long TensorRT took.
         device_memory_bytes: Scratch memory of one execution context.
     """
     gpu = describe_gpu()
-    recorded = asdict(options)
-    del recorded["profile"]  # its result stands in the manifest's profiles
-    recorded["timing_cache"] = options.timing_cache is not None
     return Manifest(
         plan_sha256=hashlib.sha256(plan).hexdigest(),
         plan_bytes=len(plan),
@@ -63,16 +59,31 @@ def make_manifest(
         driver=gpu.driver,
         gpu=gpu.name,
         compute_capability=gpu.compute_capability,
-        platform=f"{platform.system()}-{platform.machine()}",
+        platform=platform_name(),
         inputs=inputs,
         outputs=outputs,
         profiles=profile,
-        options=recorded,
+        options=_recorded(options),
         provenance=source.provenance,
         io_names=record_of(source.io),
         build_seconds=round(build_seconds, 3),
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         device_memory_bytes=device_memory_bytes,
+    )
+
+
+def _recorded(options: BuildOptions) -> RecordedOptions:
+    """The options that the manifest keeps; what became of ``profile`` stands in its profiles."""
+    return RecordedOptions(
+        precision=options.precision,
+        workspace_bytes=options.workspace_bytes,
+        optimization_level=options.optimization_level,
+        timing_cache=options.timing_cache is not None,
+        tactic_sources=options.tactic_sources,
+        version_compatible=options.version_compatible,
+        exclude_lean_runtime=options.exclude_lean_runtime,
+        strip_weights=options.strip_weights,
+        hardware_compatibility=options.hardware_compatibility,
     )
 
 

@@ -27,7 +27,7 @@ class TappedEngine:
     """The second engine, and how far it is the first one.
 
     Attributes:
-        engine: Has the tensors that ``graph.lenses.taps.tap`` takes out as outputs, dequantized.
+        engine: Has the tensors that ``graph.passes.tap.tap`` takes out as outputs, dequantized.
         layers: Number of the first engine's layers, without reformats.
         missing: Those of them that the second one has not by the same name, that is with the same
             nodes of the graph fused.
@@ -49,7 +49,7 @@ def tapped_engine(
 
     Args:
         engine: The engine under test.
-        graph: What it was built from, after ``graph.lenses.taps.tap``.
+        graph: What it was built from, after ``graph.passes.tap.tap``.
         timing_cache: File to read and update; that of the first build gives the same kernels.
 
     Raises:

@@ -46,7 +46,7 @@ def doctor(
         from trtqat.host.host_checks import check_host
         from trtqat.host.preflight import preflight
 
-        host = describe_host(with_cuda=True)
+        host = describe_host()
         if plan is not None:
             found = preflight(plan, host, trust=trust, flavour=runtime.value if runtime else None)
             checks, code = found.checks, found.exit_code
@@ -65,8 +65,6 @@ def doctor(
             for check in checks:
                 if quiet and check.status == "passed":
                     continue
-                say(f"{check.status:8} {check.name:12} {check.finding}")
-                if check.remedy:
-                    say(f"{'':21} {check.remedy}")
+                say(str(check))
         if code:
             raise typer.Exit(code)

@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from trtqat.cli.console import command
-from trtqat.cli.export_options import ExporterChoice, PassesGroup, PrecisionChoice, TracingGroup
+from trtqat.cli.export_options import PassesGroup, TracingGroup
 from trtqat.cli.named_files import check_outputs
 from trtqat.cli.option_groups import grouped
 from trtqat.cli.output import print_json, say
 from trtqat.cli.shared_options import OutputOptions, PyTorchOptions
-from trtqat.errors import GateError, UsageError
+from trtqat.errors import GateError
 from trtqat.files import is_onnx
 from trtqat.inspection.words import describe_findings, describe_summary
 from trtqat.report.agreement_words import describe_agreement
 
 if TYPE_CHECKING:
-    from trtqat.exporting.options import ExportOptions, ExportResult
+    from trtqat.exporting.options import ExportResult
 
 
 _LOG = logging.getLogger(__name__)
@@ -78,7 +78,23 @@ def export(
         is_in_place = is_onnx(source) and Path(source).resolve() == output.resolve()
         read = [model.checkpoint] if is_in_place else [model.checkpoint, source]
         check_outputs({"--output": output, "--json": printed.json}, read)
-        result = _export(source, output, model, tracing, passes, data, min_sqnr_db)
+        from trtqat.exporting.export import export as export_source
+
+        result = export_source(
+            source,
+            output,
+            checkpoint=model.checkpoint,
+            factory_args=model.factory_arg or (),
+            ema=model.ema,
+            inputs=tracing.inputs or (),
+            opset=tracing.opset,
+            exporter=tracing.exporter.value,
+            static_batch=tracing.static_batch,
+            precision=tracing.precision.value,
+            **vars(passes),
+            min_sqnr_db=min_sqnr_db,
+            data=data,
+        )
         if not print_json(_as_json(result), printed.json):
             _print(result)
         if strict and result.warnings:
@@ -86,63 +102,6 @@ def export(
                 f"Lint warns {len(result.warnings)} times, first of '{result.warnings[0].where}'.",
                 f"Read the findings with: trtqat inspect {quote(str(output))}",
             )
-
-
-def _export(
-    source: str,
-    output: Path,
-    model: PyTorchOptions,
-    tracing: TracingGroup,
-    passes: PassesGroup,
-    data: str | None,
-    min_sqnr_db: float,
-) -> ExportResult:
-    from trtqat.extras import require
-
-    torch = () if is_onnx(source) else ("torch", "onnxscript")
-    for module in ("onnx", "onnx_ir", "onnxruntime", *torch):
-        require(module, extra="export", purpose="Exporting a model")
-
-    from trtqat.exporting.options import ExportOptions
-    from trtqat.tensors import parse_tensor_spec
-
-    options = ExportOptions(
-        inputs=tuple(parse_tensor_spec(text) for text in tracing.inputs or []),
-        opset=tracing.opset or (19 if tracing.precision is PrecisionChoice.fp16 else 17),
-        exporter=tracing.exporter.value,
-        static_batch=tracing.static_batch,
-        improve=passes.improve(),
-        precision=tracing.precision.value,
-        quantized_input=passes.quantized_input,
-        min_sqnr_db=min_sqnr_db,
-        data=data,
-    )
-    if is_onnx(source):
-        return _export_graph(source, output, options, model)
-    from trtqat.exporting.loading import load_model
-    from trtqat.exporting.pipeline import export_onnx
-    from trtqat.exporting.source import ModelSource
-
-    of = ModelSource(source, model.checkpoint, model.factory_arg or (), model.ema)
-    return export_onnx(load_model(of), output, options, provenance=of.describe())
-
-
-def _export_graph(
-    source: str, output: Path, options: ExportOptions, model: PyTorchOptions
-) -> ExportResult:
-    if model.checkpoint or model.factory_arg or model.ema is not None:
-        raise UsageError(
-            f"'{source}' is an ONNX file; it brings its weights and takes no arguments.",
-            "Leave out --checkpoint, --ema and --factory-arg.",
-        )
-    if options.static_batch or options.exporter != ExporterChoice.auto.value:
-        raise UsageError(
-            f"'{source}' is an ONNX file; its batch stays as it is, and nothing is traced.",
-            "Leave out --static-batch and --exporter.",
-        )
-    from trtqat.exporting.from_onnx import improve_onnx
-
-    return improve_onnx(Path(source), output, options)
 
 
 def _as_json(result: ExportResult) -> dict[str, Any]:

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-
-if TYPE_CHECKING:
-    from trtqat.graph.passes.improve import ImproveOptions
 
 
 class ExporterChoice(str, Enum):
@@ -92,13 +89,3 @@ class PassesGroup:
             "bytes.",
         ),
     ] = False
-
-    def improve(self) -> ImproveOptions:
-        """Those that run on every graph."""
-        from trtqat.graph.passes.improve import ImproveOptions
-
-        return ImproveOptions(
-            fold_batch_norm=self.fold_batch_norm,
-            int8_weights=self.int8_weights,
-            repair=self.repair,
-        )

@@ -1,5 +1,7 @@
-"""Labelled batches to evaluate on; NumPy only.
+"""Labelled batches to evaluate on, and samples to verify and calibrate with; NumPy only.
 
-``dataset.open_dataset`` turns what ``--data`` says into a ``Dataset``. A kind of data is one file:
-cifar10 (the binary files), npz, factory (a function of the user's), random.
+``dataset.open_dataset`` turns what ``--data`` says into a ``Dataset``, whose batches are arrays by
+input name with the labels beside them (``batches.py``). A kind of data is one file: ``cifar10.py``
+(the binary files), ``npz.py`` with ``npz_file.py`` (arrays by input name), ``factory.py`` (a
+function of the user's), ``synthetic.py`` (random numbers).
 """

@@ -121,8 +121,8 @@ def split_files(directory: str | Path, split: Literal["train", "test"]) -> list[
     """The files of a split, whether they are there or not.
 
     Args:
-        directory: See ``read_split``.
-        split: Likewise.
+        directory: The extracted archive, or a folder that holds it.
+        split: ``"train"`` or ``"test"``.
 
     Raises:
         DataError: The directory is missing.

@@ -33,7 +33,7 @@ from trtqat.runtime.opening import open as open_model
 from trtqat.runtime.protocol import Model, ObservableModel
 
 if TYPE_CHECKING:
-    from trtqat.runtime.pytorch import Precision
+    from trtqat.runtime.pytorch import PyTorchPrecision
 
 
 def evaluate(
@@ -42,7 +42,7 @@ def evaluate(
     options: EvaluateOptions | None = None,
     *,
     baseline: Model | ModelSource | Measured | str | Path | None = None,
-    baseline_precision: Precision = "fp32",
+    baseline_precision: PyTorchPrecision = "fp32",
     rivals: str | Sequence[str | Model] = (),
     fake_quantized: ModelSource | ObservableModel | None = None,
     steps: Sequence[Model] = (),
@@ -167,7 +167,7 @@ class _Opener:
         return (opened,)
 
     def baseline(
-        self, given: Model | ModelSource | Measured | str | Path | None, precision: Precision
+        self, given: Model | ModelSource | Measured | str | Path | None, precision: PyTorchPrecision
     ) -> tuple[Model, ...]:
         """What the subject is compared with, unless that is recorded."""
         if given is None or isinstance(given, (str, os.PathLike, Measured)):

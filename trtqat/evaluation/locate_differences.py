@@ -14,7 +14,7 @@ from trtqat.tensors import Array
 from trtqat.typed_json import Unbounded
 
 if TYPE_CHECKING:
-    from trtqat.graph.lenses.taps import Tap
+    from trtqat.graph.passes.tap import Tap
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
     from trtqat.building.tapped_engine import TappedEngine
-    from trtqat.graph.lenses.taps import Tap
+    from trtqat.graph.passes.tap import Tap
     from trtqat.runtime.engine import Engine
 
 # Fields of TensorLoss, in words.
@@ -134,8 +134,8 @@ def locate_in_steps(
         InferenceError: A runtime failed.
         MissingError: Something that is needed is not installed.
     """
-    from trtqat.graph.lenses.taps import tap
     from trtqat.graph.lint import rules_by_place
+    from trtqat.graph.passes.tap import tap
     from trtqat.graph_file.names import io_names_of
     from trtqat.graph_file.reading import read_model
     from trtqat.graph_file.serialized import serialize, temporary_graphs

@@ -15,7 +15,7 @@ from trtqat.runtime.protocol import Model
 if TYPE_CHECKING:
     from trtqat.exporting.source import ModelSource
     from trtqat.quant.quantizers import Quantizer
-    from trtqat.runtime.pytorch import Precision, PyTorchModel
+    from trtqat.runtime.pytorch import PyTorchModel, PyTorchPrecision
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def open_pytorch(
     model: Model,
     *,
     name: str = "PyTorch",
-    precision: Precision = "fp32",
+    precision: PyTorchPrecision = "fp32",
     compiled: bool = False,
     cuda_graph: bool = True,
     has_quantizers: bool = False,

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from trtqat.exporting.source import ModelSource
     from trtqat.runtime.engine import Engine
     from trtqat.runtime.onnx_model import OnnxModel
-    from trtqat.runtime.pytorch import Precision, PyTorchModel
+    from trtqat.runtime.pytorch import PyTorchModel, PyTorchPrecision
 
 _ENGINES: dict[str, Literal["fp16", "fp32"]] = {"fp16": "fp16", "fp32": "fp32"}
 # Name on the command line: precision, and whether it is compiled.
-_PYTORCH: dict[str, tuple[Precision, bool]] = {
+_PYTORCH: dict[str, tuple[PyTorchPrecision, bool]] = {
     "torch-fp32": ("fp32", False),
     "torch-tf32": ("tf32", False),
     "torch-fp16": ("fp16", False),

@@ -15,7 +15,8 @@ import torch
 from trtqat.checks import check_kind
 from trtqat.errors import SourceError
 from trtqat.exporting.state_dicts import Candidate, Search, Wanted, find_state_dicts, is_same
-from trtqat.quant.quantizers import fit_to_checkpoint, optional_buffers, quantizers_of
+from trtqat.quant.quantizers import quantizers_of
+from trtqat.quant.range_buffers import fit_to_checkpoint, optional_buffers
 from trtqat.quant.silence import quiet_toolkit
 from trtqat.user_code import in_words, user_code
 

@@ -1,103 +1,138 @@
-"""The last steps of every export: lint, record where the graph comes from, write the file."""
+"""The last steps of every export: precision, lint, the record of the source, writing the file."""
 
 from __future__ import annotations
 
-import json
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import onnx_ir as ir
 
 import trtqat
-from trtqat.exporting.options import ExportResult, HalfResult
-from trtqat.exporting.verification.agreement import Agreement
-from trtqat.files import write_atomically, write_together
-from trtqat.graph.lenses.macs import summarize
+from trtqat.exporting.options import ExportOptions, ExportResult
+from trtqat.exporting.precision import check_opset, in_precision
+from trtqat.exporting.quantized_input import check_quantized_input, with_quantized_inputs
+from trtqat.exporting.verification.result import Verification
+from trtqat.files import check_writable, write_atomically, write_together
+from trtqat.graph.lenses.macs import GraphSummary, summarize
 from trtqat.graph.lint import lint
-from trtqat.graph.passes.fold_weight_moves import FoldedMoves
-from trtqat.graph.passes.improve import Improvements
+from trtqat.graph.passes.improvements import Improvements
 from trtqat.graph_file.names import io_names_of
 from trtqat.graph_file.serialized import files_of, is_large, serialized
-from trtqat.io_names import IO_NAMES, record_of
-from trtqat.provenance import METADATA_KEY, QUANTIZED_INPUTS
+from trtqat.io_names import record_of
+from trtqat.provenance import METADATA_KEY, Provenance
+from trtqat.tensors import Arrays
+
+
+@dataclass(frozen=True)
+class VerifiedGraph:
+    """An FP32 graph that computes what its source does, and how it was made.
+
+    Attributes:
+        model: The graph, after all passes that every export runs.
+        batches: Inputs ``(N, …)`` by name, on which what is derived from it is compared with it.
+        provenance: What the file keeps of its source; the manifest of an engine takes it from
+            there.
+        exporter: What made the graph, and why.
+        quantizers: Number of active quantizers in the source.
+        disabled: Number of disabled ones.
+        pairs: Number of Q/DQ pairs made for them, before repairs.
+        improvements: What the passes did.
+        verification: How close it is to the source.
+        notes: What the user should know, one sentence each.
+        returned: What the model calls its outputs, in the graph's order; empty if that is not
+            known, or an earlier export recorded it.
+        codes: Scale by input of those that take INT8 codes already.
+    """
+
+    model: ir.Model
+    batches: Sequence[Arrays]
+    provenance: Provenance
+    exporter: str
+    quantizers: int
+    disabled: int
+    pairs: int
+    improvements: Improvements
+    verification: Verification
+    notes: Sequence[str]
+    returned: Sequence[str] = ()
+    codes: Mapping[str, float] = field(default_factory=dict)
+
+
+def check_can_finish(output: Path, options: ExportOptions) -> None:
+    """Finds out before anything is computed whether the file can be written as it is asked for.
+
+    Raises:
+        UsageError: It cannot, or options exclude each other.
+        MissingError: ONNX Runtime is not installed.
+    """
+    check_writable(output)
+    check_opset(options.opset, options.precision)
+    check_quantized_input(options)
 
 
 def finish(
-    model: ir.Model,
-    output: Path,
-    provenance: Mapping[str, Any],
-    *,
-    start: float,
-    exporter: str,
-    quantizers: int,
-    disabled: int,
-    pairs: int,
-    improvements: Improvements,
-    half: HalfResult | None,
-    verification: Agreement,
-    notes: Sequence[str],
-    returned: Sequence[str] = (),
+    verified: VerifiedGraph, output: Path, options: ExportOptions, *, start: float
 ) -> ExportResult:
-    """Looks at a verified graph once more and writes it.
+    """Gives a verified graph its precision and its inputs, looks at it once more and writes it.
 
     Args:
-        model: The finished graph; its metadata is replaced.
+        verified: The graph and how it was made; its metadata is replaced.
         output: The file.
-        provenance: Recorded in the file, as the verification is; the manifest of an engine
-            takes it from there.
+        options: Of the export.
         start: When the export began, by ``time.monotonic``.
-        exporter: This and the others: fields of the result.
-        quantizers: See ``ExportResult``.
-        disabled: See ``ExportResult``.
-        pairs: See ``ExportResult``.
-        improvements: See ``ExportResult``.
-        half: See ``ExportResult``.
-        verification: See ``ExportResult``.
-        notes: See ``ExportResult``.
-        returned: What the model calls its outputs, in the graph's order; empty if that is not
-            known, or an earlier export recorded it.
 
     Raises:
-        ExportError: The graph is larger than an ONNX file can be, weights apart.
+        ExportError: What was derived computes something else, or the graph is larger than an ONNX
+            file can be, weights apart.
+        GraphError: No input can be INT8.
         UsageError: The file cannot be written.
     """
-    notes = [*notes, *_on_moves(improvements.moves)]
+    model, half = in_precision(verified.model, options, verified.batches)
+    codes = with_quantized_inputs(model, options, verified.batches, verified.codes)
+    notes = (*verified.notes, *verified.improvements.moves.notes)
     findings = lint(model)
     summary = summarize(model)
-    names = io_names_of(model)
-    if returned:
-        names = replace(names, returned=tuple(returned))
-    record = {
-        "version": trtqat.__version__,
-        **provenance,
-        "qdq_pairs": summary.pairs,
-        "int8_share": summary.int8_share,
-        IO_NAMES: asdict(record_of(names)),
-        "verification": asdict(verification),
-    }
-    model.metadata_props[METADATA_KEY] = json.dumps(record, sort_keys=True)
+    model.metadata_props[METADATA_KEY] = _record(verified, model, summary, codes)
     size_bytes = _write(model, output)
     return ExportResult(
         path=output,
-        exporter=exporter,
+        exporter=verified.exporter,
         opset=summary.opset,
-        quantizers=quantizers,
-        disabled=disabled,
-        pairs=pairs,
-        improvements=improvements,
+        quantizers=verified.quantizers,
+        disabled=verified.disabled,
+        pairs=verified.pairs,
+        improvements=verified.improvements,
         half=half,
-        quantized_inputs=provenance.get(QUANTIZED_INPUTS, {}),
+        quantized_inputs=codes,
         summary=summary,
         findings=findings,
-        verification=verification,
+        verification=verified.verification,
         size_bytes=size_bytes,
         seconds=time.monotonic() - start,
-        notes=tuple(notes),
+        notes=notes,
     )
+
+
+def _record(
+    verified: VerifiedGraph, model: ir.Model, summary: GraphSummary, codes: Mapping[str, float]
+) -> str:
+    """What the file says of itself, as JSON."""
+    names = io_names_of(model)
+    if verified.returned:
+        names = replace(names, returned=tuple(verified.returned))
+    record = replace(
+        verified.provenance,
+        version=verified.provenance.version or trtqat.__version__,
+        quantized_inputs=codes or None,
+        qdq_pairs=summary.pairs,
+        int8_share=summary.int8_share,
+        io_names=record_of(names),
+        verification=asdict(verified.verification),
+    )
+    return record.to_json()
 
 
 def _write(model: ir.Model, output: Path) -> int:
@@ -110,16 +145,3 @@ def _write(model: ir.Model, output: Path) -> int:
     files = files_of(model, Path(os.path.realpath(output)))
     write_together(files)
     return sum(path.stat().st_size for path in files)
-
-
-def _on_moves(moves: FoldedMoves) -> Iterator[str]:
-    if moves.layers:
-        yield (
-            f"The weights of {len(moves.layers)} layers, first '{moves.layers[0]}', stood behind "
-            "Reshape, Transpose and the like: their codes were moved, none changed."
-        )
-    if moves.kept:
-        yield (
-            f"The weights of {len(moves.kept)} layers, first '{moves.kept[0]}', stay behind "
-            "Reshape, Transpose and the like: their scales follow no axis of what comes out."
-        )

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Literal
 
 from trtqat.checks import check_choice, check_kind
-from trtqat.exporting.verification.agreement import MIN_SQNR_DB, Agreement
+from trtqat.exporting.verification.result import Verification
+from trtqat.exporting.verification.verify import MIN_SQNR_DB
 from trtqat.graph.half.derive import HalfReport
 from trtqat.graph.lenses.macs import GraphSummary
 from trtqat.graph.lint.finding import Finding
 from trtqat.graph.passes.fold_batch_norm import FoldedBatchNorms
-from trtqat.graph.passes.improve import Improvements, ImproveOptions
-from trtqat.tensors import TensorSpec
+from trtqat.graph.passes.improvements import Improvements, ImproveOptions
+from trtqat.tensors import Precision, TensorSpec
 
 Exporter = Literal["auto", "dynamo", "torchscript"]
 
@@ -32,7 +33,7 @@ class ExportOptions:
         precision: Type of what is not quantized; ``fp16`` for strongly typed TensorRT.
         quantized_input: Whether inputs arrive as INT8 codes.
         min_sqnr_db: Agreement with the fake-quantized model end to end, below which the graph
-            must agree piece by piece (``exporting.verification.agreement``).
+            must agree piece by piece (``exporting.verification.verify``).
         data: What the graph is verified with and FP16 ranges are measured on, as ``--data`` names
             it (``data.dataset.open_dataset``). Random numbers if there is none.
         seed: For random samples.
@@ -43,7 +44,7 @@ class ExportOptions:
     exporter: Exporter = "auto"
     static_batch: bool = False
     improve: ImproveOptions = field(default_factory=ImproveOptions)
-    precision: Literal["fp32", "fp16"] = "fp32"
+    precision: Precision = "fp32"
     quantized_input: bool = False
     min_sqnr_db: float = MIN_SQNR_DB
     data: str | None = None
@@ -76,7 +77,7 @@ class HalfResult:
     """
 
     report: HalfReport
-    agreement: Agreement
+    agreement: Verification
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ class ExportResult:
         quantized_inputs: Scale by name of the inputs that arrive as INT8 codes.
         summary: Layers, and the share of the arithmetic in INT8.
         findings: What lint found in the finished graph.
-        verification: Agreement with the source.
+        verification: How close the graph is to the source.
         size_bytes: Size of the file.
         seconds: Wall-clock time.
         notes: What the user should know, one sentence each.
@@ -112,7 +113,7 @@ class ExportResult:
     quantized_inputs: Mapping[str, float]
     summary: GraphSummary
     findings: tuple[Finding, ...]
-    verification: Agreement
+    verification: Verification
     size_bytes: int
     seconds: float
     notes: tuple[str, ...]

@@ -8,18 +8,20 @@ import onnx_ir as ir
 
 from trtqat.errors import UsageError
 from trtqat.exporting.options import ExportOptions, HalfResult
-from trtqat.exporting.verification.agreement import verify_agreement
+from trtqat.exporting.verification.pieces import FP16
 from trtqat.exporting.verification.ranges import measure_with_ranges
+from trtqat.exporting.verification.reference import OF_HALF, GraphReference
+from trtqat.exporting.verification.verify import verify
 from trtqat.graph.half.derive import derive_half
 from trtqat.graph.passes.raise_opset import HALF_OPSET, newest_opset, raise_opset
 from trtqat.graph_file.serialized import serialize
-from trtqat.tensors import Arrays
+from trtqat.tensors import Arrays, Precision
 
 # Every onnx and ONNX Runtime that the extras allow writes and runs this one.
 _SURE_OPSET = 19
 
 
-def check_opset(opset: int, precision: str) -> None:
+def check_opset(opset: int, precision: Precision) -> None:
     """Finds out before anything is computed whether an opset can be written.
 
     Raises:
@@ -59,5 +61,10 @@ def in_precision(
     full = serialize(model)
     half = model.clone()
     report = derive_half(half, measure_with_ranges(full, batches))
-    agreement = verify_agreement(full, serialize(half), batches, min_sqnr_db=options.min_sqnr_db)
-    return half, HalfResult(report, agreement)
+    verification = verify(
+        serialize(half),
+        GraphReference(full, batches, OF_HALF),
+        tolerance=FP16,
+        min_sqnr_db=options.min_sqnr_db,
+    )
+    return half, HalfResult(report, verification)

@@ -10,12 +10,11 @@ import onnx_ir as ir
 
 from trtqat.errors import ExportError, GraphError, UsageError
 from trtqat.exporting.options import ExportOptions
-from trtqat.graph.passes.quantized_inputs import recorded_scales, take_codes
+from trtqat.exporting.verification.reference import outputs_of
+from trtqat.graph.passes.take_codes import recorded_scales, take_codes
 from trtqat.graph.repair.move_pairs import move_pairs
-from trtqat.graph_file.serialized import serialize
+from trtqat.graph_file.serialized import Serialized, serialize
 from trtqat.numerics import quantize
-from trtqat.provenance import QUANTIZED_INPUTS
-from trtqat.runtime.onnx_model import OnnxModel
 from trtqat.tensors import Arrays
 
 _LOG = logging.getLogger(__name__)
@@ -52,8 +51,8 @@ def with_quantized_inputs(
     model: ir.Model,
     options: ExportOptions,
     batches: Sequence[Arrays],
-    codes: Mapping[str, float] | None = None,
-) -> dict[str, dict[str, float]]:
+    codes: Mapping[str, float],
+) -> dict[str, float]:
     """Changes a verified graph, if that was asked for, and compares it with what it was.
 
     Args:
@@ -63,42 +62,44 @@ def with_quantized_inputs(
         codes: Scale by input of those that take codes already.
 
     Returns:
-        What is recorded in the file: scale by input, under ``QUANTIZED_INPUTS``; empty if there
-        is none.
+        Scale by input of those that take codes now; empty if none does.
 
     Raises:
         GraphError: No input can be INT8.
         ExportError: The changed graph computes something else.
     """
-    codes = dict(codes or {})
     if not options.quantized_input:
-        return {QUANTIZED_INPUTS: codes} if codes else {}
-    before = OnnxModel(serialize(model), as_written=True)
-    for repair in move_pairs(model, to_inputs=True):
-        _LOG.info(repair.what)
+        return dict(codes)
+    before = serialize(model)
+    for note in move_pairs(model, to_inputs=True).notes:
+        _LOG.info(note)
     try:
-        scales = take_codes(model)
+        scales = take_codes(model).scales
     except GraphError:
         # The others cannot.
         if not codes:
             raise
         scales = {}
-    after = OnnxModel(serialize(model), as_written=True)
-    for batch in batches:
-        quantized = {
+    _check_same(before, serialize(model), batches, scales)
+    return {**codes, **scales}
+
+
+def _check_same(
+    before: Serialized, after: Serialized, batches: Sequence[Arrays], scales: Mapping[str, float]
+) -> None:
+    """Compares every bit that the graph computes of floats with what it computes of their codes."""
+    quantized = [
+        {
             name: quantize(array, scales[name]) if name in scales else array
             for name, array in batch.items()
         }
-        size = len(next(iter(batch.values())))
-        expected, found = (
-            each.session(size).run(inputs) for each, inputs in ((before, batch), (after, quantized))
-        )
+        for batch in batches
+    ]
+    runs = zip(outputs_of(before, batches), outputs_of(after, quantized), strict=True)
+    for expected, found in runs:
         for name, array in expected.items():
             if not np.array_equal(array, found[name], equal_nan=True):
                 raise ExportError(
                     f"With its inputs quantized by the host the graph computes another '{name}'.",
                     "Leave out --quantized-input, and report the graph.",
                 )
-    before.close()
-    after.close()
-    return {QUANTIZED_INPUTS: {**codes, **scales}}

@@ -71,7 +71,7 @@ def as_tensors(arrays: Mapping[str, Array]) -> Samples:
 def run_model(model: torch.nn.Module, samples: Samples) -> dict[str, Array]:
     """Runs the model and names its outputs (``runtime.pytorch_outputs.name_outputs``).
 
-    Every quantizer on the way is called: see ``quant.module_by_module``.
+    Every quantizer on the way is called, also where PyTorch has a fused form of a layer.
 
     Raises:
         ExportError: The model raises on the samples.

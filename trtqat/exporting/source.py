@@ -12,6 +12,7 @@ from typing import Any
 from trtqat.checks import check_kind, check_names
 from trtqat.errors import UsageError
 from trtqat.files import sha256_of
+from trtqat.provenance import Provenance
 
 
 @dataclass(frozen=True, init=False)
@@ -71,20 +72,18 @@ class ModelSource:
         object.__setattr__(self, "factory_args", factory_args)
         object.__setattr__(self, "ema", ema)
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> Provenance:
         """What the exported graph records of its source: names and hashes, no host paths."""
         pointer = Path(self.pointer)
-        described: dict[str, Any] = {"source": pointer.name}
-        if self.factory_args:
-            described["factory_args"] = dict(self.factory_args)
-        if pointer.is_file():
-            described["source_sha256"] = sha256_of(pointer)
-        if self.checkpoint is not None:
-            described["checkpoint"] = Path(self.checkpoint).name
-            described["checkpoint_sha256"] = sha256_of(Path(self.checkpoint))
-        if self.ema is not None:
-            described["ema"] = self.ema
-        return described
+        checkpoint = None if self.checkpoint is None else Path(self.checkpoint)
+        return Provenance(
+            source=pointer.name,
+            source_sha256=sha256_of(pointer) if pointer.is_file() else None,
+            factory_args=dict(self.factory_args) or None,
+            checkpoint=checkpoint.name if checkpoint else None,
+            checkpoint_sha256=sha256_of(checkpoint) if checkpoint else None,
+            ema=self.ema,
+        )
 
 
 def parse_factory_args(pairs: Sequence[str]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch.onnx import utils
@@ -22,6 +22,9 @@ from trtqat.quant.fake_quantize import PER_TENSOR
 from trtqat.quant.state import codes_without_zero_point
 from trtqat.quant.torch_ao import fused_parameters
 
+# The exporter's graph and the values in it, which PyTorch's stubs do not know.
+_Graph: TypeAlias = Any
+_Value: TypeAlias = Any
 # Translations are functions that PyTorch knows globally, while it exports; so is what they know
 # of the model: its parameters and buffers, whose names the exporter keeps, and which quantizers
 # were met so far.
@@ -60,52 +63,52 @@ def registered_symbolics(opset: int, tensors: Mapping[str, torch.Tensor]) -> Ite
 
 
 def _own(
-    g: Any,  # noqa: ANN401
-    x: Any,  # noqa: ANN401
-    scale: Any,  # noqa: ANN401
+    g: _Graph,
+    x: _Value,
+    scale: _Value,
     axis: int,
     low: float,
     high: float,
     quantizer: str,
-) -> Any:  # noqa: ANN401
+) -> _Value:
     return _made(g, [x, scale], axis, low, high, quantizer)
 
 
 @parse_args("v", "v", "v", "i", "i")
 def _per_tensor(
-    g: Any,  # noqa: ANN401
-    x: Any,  # noqa: ANN401
-    scale: Any,  # noqa: ANN401
-    zero_point: Any,  # noqa: ANN401
+    g: _Graph,
+    x: _Value,
+    scale: _Value,
+    zero_point: _Value,
     quant_min: int,
     quant_max: int,
-) -> Any:  # noqa: ANN401
+) -> _Value:
     return _node(g, x, scale, zero_point, PER_TENSOR, quant_min, quant_max)
 
 
 @parse_args("v", "v", "v", "i", "i", "i")
 def _per_channel(
-    g: Any,  # noqa: ANN401
-    x: Any,  # noqa: ANN401
-    scale: Any,  # noqa: ANN401
-    zero_point: Any,  # noqa: ANN401
+    g: _Graph,
+    x: _Value,
+    scale: _Value,
+    zero_point: _Value,
     axis: int,
     quant_min: int,
     quant_max: int,
-) -> Any:  # noqa: ANN401
+) -> _Value:
     return _node(g, x, scale, zero_point, axis, quant_min, quant_max)
 
 
 @parse_args("v", "v", "v", "v", "i", "i")
 def _switched(
-    g: Any,  # noqa: ANN401
-    x: Any,  # noqa: ANN401
-    scale: Any,  # noqa: ANN401
-    zero_point: Any,  # noqa: ANN401
-    enabled: Any,  # noqa: ANN401
+    g: _Graph,
+    x: _Value,
+    scale: _Value,
+    zero_point: _Value,
+    enabled: _Value,
     quant_min: int,
     quant_max: int,
-) -> Any:  # noqa: ANN401
+) -> _Value:
     if not _switch(g, scale, enabled):
         return x
     return _node(g, x, scale, zero_point, PER_TENSOR, quant_min, quant_max)
@@ -113,21 +116,21 @@ def _switched(
 
 @parse_args("v", "v", "v", "v", "v", "v", "v", "f", "i", "i", "i", "b", "b")
 def _fused(
-    g: Any,  # noqa: ANN401
-    x: Any,  # noqa: ANN401
-    observing: Any,  # noqa: ANN401
-    enabled: Any,  # noqa: ANN401
-    running_min: Any,  # noqa: ANN401
-    running_max: Any,  # noqa: ANN401
-    scale: Any,  # noqa: ANN401
-    zero_point: Any,  # noqa: ANN401
+    g: _Graph,
+    x: _Value,
+    observing: _Value,
+    enabled: _Value,
+    running_min: _Value,
+    running_max: _Value,
+    scale: _Value,
+    zero_point: _Value,
     averaging_constant: float,
     quant_min: int,
     quant_max: int,
     axis: int,
     per_channel: bool,
     symmetric: bool,
-) -> Any:  # noqa: ANN401
+) -> _Value:
     if _switch(g, scale, observing):
         raise QuantizerError(
             f"Quantizer '{_name(g, scale)}' still observes, so its scale changes with every batch.",
@@ -153,7 +156,7 @@ def _fused(
 def _with_mask(symbolic: Callable[..., Any]) -> Callable[..., Any]:
     """For an operator that also returns a mask, which only a gradient would read."""
 
-    def translate(g: Any, *arguments: Any) -> Any:  # noqa: ANN401
+    def translate(g: _Graph, *arguments: _Value) -> _Value:
         output = symbolic(g, *arguments)
         return output, output
 
@@ -161,14 +164,14 @@ def _with_mask(symbolic: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _node(
-    g: Any,  # noqa: ANN401
-    x: Any,  # noqa: ANN401
-    scale: Any,  # noqa: ANN401
-    zero_point: Any,  # noqa: ANN401
+    g: _Graph,
+    x: _Value,
+    scale: _Value,
+    zero_point: _Value,
     axis: int,
     quant_min: int,
     quant_max: int,
-) -> Any:  # noqa: ANN401
+) -> _Value:
     name = _name(g, scale)
     step, zero = _known(scale), _known(zero_point)
     if step is not None and zero is not None:
@@ -178,27 +181,27 @@ def _node(
 
 
 def _made(
-    g: Any,  # noqa: ANN401
-    inputs: list[Any],
+    g: _Graph,
+    inputs: list[_Value],
     axis: int,
     low: float,
     high: float,
     quantizer: str,
-) -> Any:  # noqa: ANN401
+) -> _Value:
     attributes = {"axis_i": axis, "low_f": low, "high_f": high, "quantizer_s": quantizer}
     return g.op(f"{DOMAIN}::{OP_TYPE}", *inputs, **attributes).setType(inputs[0].type())
 
 
 def _known_node(
-    g: Any,  # noqa: ANN401
-    x: Any,  # noqa: ANN401
+    g: _Graph,
+    x: _Value,
     name: str,
     scale: torch.Tensor,
     zero_point: torch.Tensor,
     axis: int,
     quant_min: int,
     quant_max: int,
-) -> Any:  # noqa: ANN401
+) -> _Value:
     low, high = codes_without_zero_point(name, quant_min, quant_max, zero_point)
     unique = _unique(name, (scale.flatten().tolist(), axis, low, high))
     # A constant, not the parameter: that has the name that the Q/DQ pair will need for its own.
@@ -206,7 +209,7 @@ def _known_node(
     return _own(g, x, constant, axis, low, high, unique)
 
 
-def _known(value: Any) -> torch.Tensor | None:  # noqa: ANN401
+def _known(value: _Value) -> torch.Tensor | None:
     """A parameter of the module or a constant as a tensor; None if it is computed."""
     if value.debugName() in _tensors:
         return _tensors[value.debugName()].detach()
@@ -216,7 +219,7 @@ def _known(value: Any) -> torch.Tensor | None:  # noqa: ANN401
     return torch.as_tensor(getattr(node, node.kindOf("value"))("value"))
 
 
-def _switch(g: Any, scale: Any, value: Any) -> bool:  # noqa: ANN401
+def _switch(g: _Graph, scale: _Value, value: _Value) -> bool:
     known = _known(value)
     if known is None:
         raise QuantizerError(
@@ -226,7 +229,7 @@ def _switch(g: Any, scale: Any, value: Any) -> bool:  # noqa: ANN401
     return bool(known.any())
 
 
-def _name(g: Any, scale: Any) -> str:  # noqa: ANN401
+def _name(g: _Graph, scale: _Value) -> str:
     """The path of the module that has the scale, or else of the one that ran the operator.
 
     ``"net.Net::/nn.Conv2d::conv/q.Quantizer::_input"`` is ``"conv._input"``. A quantizer that runs

@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from trtqat.graph_file.reading import read_proto
 from trtqat.io_names import IoNames, names_of_graph
-from trtqat.provenance import METADATA_KEY
+from trtqat.provenance import METADATA_KEY, read_provenance
 
 
 def io_names_of(model: ir.Model) -> IoNames:
@@ -21,7 +21,7 @@ def io_names_of(model: ir.Model) -> IoNames:
     return names_of_graph(
         [str(value.name) for value in model.graph.inputs],
         [str(value.name) for value in model.graph.outputs],
-        model.metadata_props.get(METADATA_KEY, "{}"),
+        read_provenance(model.metadata_props.get(METADATA_KEY, "{}")).io_names,
     )
 
 
@@ -32,7 +32,7 @@ def io_names_of_proto(model: onnx.ModelProto) -> IoNames:
     return names_of_graph(
         [each.name for each in model.graph.input if each.name not in constants],
         [each.name for each in model.graph.output],
-        recorded.get(METADATA_KEY, "{}"),
+        read_provenance(recorded.get(METADATA_KEY, "{}")).io_names,
     )
 
 

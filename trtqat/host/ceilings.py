@@ -18,7 +18,7 @@ class Ceilings:
     Attributes:
         gpu: Its name.
         int8_ops_per_s: Of a large INT8 matrix product; a multiply-accumulate is two operations.
-        fp16_ops_per_s: Likewise in FP16.
+        fp16_ops_per_s: Of a large FP16 matrix product, counted in the same way.
         bytes_per_s: Read and written by a large copy on the GPU.
         measured_with: Library and version.
     """

@@ -16,7 +16,7 @@ from typing import Literal
 
 from trtqat.errors import MissingError, PlanError
 from trtqat.extras import install
-from trtqat.host.compatibility import why_not
+from trtqat.host.version_rules import why_not
 from trtqat.plan.header import PlanHeader
 
 Flavour = Literal["full", "lean", "dispatch"]

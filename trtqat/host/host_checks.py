@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from trtqat.extras import install
+from trtqat.host.check import Check
 from trtqat.host.description import Host
-from trtqat.host.preflight import Check
+from trtqat.host.gpu import UNKNOWN, Gpu
 
 # Package, what needs it, and the extra that brings it.
 _NEEDED = (
@@ -20,12 +21,11 @@ def check_host(host: Host) -> tuple[Check, ...]:
     checks = []
     if host.gpus:
         for gpu in host.gpus:
-            memory = f"{gpu.free_bytes / 2**30:.0f} of {gpu.memory_bytes / 2**30:.0f} GiB free"
             checks.append(
-                Check("GPU", "passed", f"{gpu.name} ({gpu.compute_capability}), {memory}.")
+                Check("GPU", "passed", f"{gpu.name} ({gpu.compute_capability}){_free(gpu)}.")
             )
         up_to = f", CUDA up to {host.cuda}" if host.cuda else ""
-        checks.append(Check("driver", "passed", f"{host.driver}{up_to}."))
+        checks.append(Check("driver", "passed", f"{host.driver or UNKNOWN}{up_to}."))
     else:
         checks.append(
             Check(
@@ -65,3 +65,9 @@ def check_host(host: Host) -> tuple[Check, ...]:
             else Check(package, "missing", f"{purpose} it.", install(extra))
         )
     return tuple(checks)
+
+
+def _free(gpu: Gpu) -> str:
+    if gpu.memory_bytes is None or gpu.free_bytes is None:
+        return ""
+    return f", {gpu.free_bytes / 2**30:.0f} of {gpu.memory_bytes / 2**30:.0f} GiB free"

@@ -7,62 +7,44 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 from trtqat.errors import MissingError, PlanError
-from trtqat.host.compatibility import version_tuple
-from trtqat.host.description import Host
+from trtqat.host.check import Check
+from trtqat.host.description import Host, describe_host
 from trtqat.host.flavours import Flavour, TensorRTFlavour, choose_flavour
+from trtqat.host.version_rules import version_tuple
 from trtqat.plan.header import PlanHeader, read_plan
 from trtqat.plan.manifest import Manifest, check_plan
 from trtqat.plan.signature import read_public_key
 
 _LOG = logging.getLogger(__name__)
 
-Status = Literal["passed", "warning", "unknown", "missing", "failed"]
-
-
-@dataclass(frozen=True)
-class Check:
-    """One line of the preflight.
-
-    Attributes:
-        name: What was looked at.
-        status: ``passed``; ``warning`` where it runs but deserves a word; ``unknown`` where this
-            host cannot tell; ``missing`` where the host lacks something; ``failed`` where
-            the plan does not run here.
-        finding: What was found, as a sentence.
-        remedy: The way out, as a sentence; empty if none is needed.
-    """
-
-    name: str
-    status: Status
-    finding: str
-    remedy: str = ""
-
 
 @dataclass(frozen=True)
 class Preflight:
-    """What was found before a plan reaches TensorRT.
+    """What was found before a plan reaches TensorRT; as text, a line for each check.
 
     Attributes:
         checks: In order. After a plan that is none, or is not the manifest's, nothing more was
             asked of it.
         plan: Content of the plan file; empty if it is none.
-        header: Its header; None likewise.
+        header: Its header; None if it is no plan.
         manifest: The manifest beside it; None if there is none.
         flavour: The TensorRT that runs it; None if none does.
         code_allowed: Whether it may bring a library of its own.
     """
 
     checks: tuple[Check, ...]
-    plan: bytes = b""
+    plan: bytes = field(default=b"", repr=False)
     header: PlanHeader | None = None
     manifest: Manifest | None = None
     flavour: TensorRTFlavour | None = None
     code_allowed: bool = False
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.checks))
 
     @property
     def exit_code(self) -> int:
@@ -91,18 +73,18 @@ class Preflight:
 
 
 def preflight(
-    plan: Path,
-    host: Host,
+    plan: str | Path,
+    host: Host | None = None,
     *,
-    trust: Path | None = None,
+    trust: str | Path | None = None,
     allow_engine_code: bool | None = None,
     flavour: Flavour | None = None,
 ) -> Preflight:
-    """Checks a plan against a host.
+    """Checks a plan against a host, without a GPU, TensorRT or a risk: nothing is loaded.
 
     Args:
         plan: The plan file; its manifest is looked for beside it.
-        host: See ``host.describe_host``.
+        host: The host, as ``describe_host`` returns it; None looks at this one.
         trust: File of the public key that the manifest must be signed with.
         allow_engine_code: Whether a version-compatible plan may bring a library of its own; None
             if that is not decided yet, which is worth a warning only.
@@ -112,7 +94,8 @@ def preflight(
         UsageError: ``trust`` is no public Ed25519 key.
         MissingError: The package cryptography is not installed, and ``trust`` is given.
     """
-    key = None if trust is None else read_public_key(trust)
+    plan = Path(plan)
+    key = None if trust is None else read_public_key(Path(trust))
     try:
         content, header = read_plan(plan)
     except PlanError as error:
@@ -125,6 +108,7 @@ def preflight(
     checks.append(_WITHOUT_MANIFEST if manifest is None else _WITH_MANIFEST)
     if key is not None:
         checks.append(Check("signature", "passed", f"The manifest is signed with {trust}."))
+    host = describe_host() if host is None else host
     chosen, check = _tensorrt(header, manifest, host, flavour)
     checks += [check, *check_manifest(manifest, host), _memory(len(content), manifest, host)]
     if header.is_version_compatible:
@@ -135,6 +119,7 @@ def preflight(
     )
 
 
+_NO_DRIVER = "There is no driver here."
 _WITH_MANIFEST = Check("manifest", "passed", "The plan's SHA-256 is the recorded one.")
 _WITHOUT_MANIFEST = Check(
     "manifest",
@@ -177,7 +162,7 @@ def _tensorrt(
 
 
 def _lean_excluded(manifest: Manifest | None) -> bool:
-    return manifest is not None and bool(manifest.options.get("exclude_lean_runtime"))
+    return manifest is not None and manifest.options.exclude_lean_runtime
 
 
 def _code(manifest: Manifest | None, allowed: bool | None) -> Check:
@@ -218,7 +203,8 @@ def check_manifest(manifest: Manifest | None, host: Host) -> Iterator[Check]:
     yield _gpu(manifest, host)
     driver = manifest.driver if manifest else ""
     if not host.gpus or not driver or not host.driver:
-        yield Check("driver", "unknown", unknown if not driver else "There is no driver here.")
+        here = "NVIDIA's driver does not tell its version." if host.gpus else _NO_DRIVER
+        yield Check("driver", "unknown", here if driver else unknown)
     elif version_tuple(host.driver) >= version_tuple(driver):
         yield Check("driver", "passed", f"{host.driver}; built with {driver}.")
     else:
@@ -242,7 +228,7 @@ def _gpu(manifest: Manifest | None, host: Host) -> Check:
     if manifest is None or not manifest.compute_capability:
         return Check("GPU", "unknown", f"{gpu.name}; for which GPU the plan is, it does not tell.")
     capability = manifest.compute_capability
-    level = str(manifest.options.get("hardware_compatibility", "none"))
+    level = manifest.options.hardware_compatibility
     built = f"{manifest.gpu} ({capability})"
     here = f"{gpu.name} ({gpu.compute_capability})"
     fits = gpu.compute_capability == capability
@@ -270,9 +256,10 @@ def _gpu(manifest: Manifest | None, host: Host) -> Check:
 
 
 def _memory(plan_bytes: int, manifest: Manifest | None, host: Host) -> Check:
-    if not host.gpus or not host.gpus[0].memory_bytes:
-        return Check("memory", "unknown", "There is no GPU to ask.")
-    free = host.gpus[0].free_bytes
+    free = host.gpus[0].free_bytes if host.gpus else None
+    if free is None:
+        what = "This GPU does not tell its free memory." if host.gpus else "There is no GPU to ask."
+        return Check("memory", "unknown", what)
     scratch = (manifest.device_memory_bytes if manifest else None) or 0
     needed = plan_bytes + scratch
     what = "weights and one execution context" if scratch else "the weights alone"

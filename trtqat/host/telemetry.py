@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from trtqat.errors import first_line
+from trtqat.host.nvml import handle_of, opened_nvml
 
 _LOG = logging.getLogger(__name__)
 
@@ -51,7 +52,7 @@ class Telemetry:
         before: Its state before, idle perhaps.
         after: Right after the last query.
         lowest_sm_clock_mhz: Over the states between turns.
-        highest_sm_clock_mhz: Likewise.
+        highest_sm_clock_mhz: Over the states between turns.
         max_sm_clock_mhz: What the GPU may reach.
         throttled_by: Everything that held the clocks down at one of these moments.
         throttled_share: At what share of them something did.
@@ -100,10 +101,6 @@ class GpuWatch:
         """Takes the state now, without waiting for the GPU; one that NVML refuses is left out."""
         with suppress(self._nvml.NVMLError):
             self.moments.append(self._state())
-
-    def close(self) -> None:
-        """Lets go of NVML."""
-        self._nvml.nvmlShutdown()
 
     def result(self) -> Telemetry | None:
         """What was seen; None with fewer than two states, as there is no before and after."""
@@ -156,28 +153,20 @@ def watch_gpu() -> Iterator[GpuWatch | None]:
     Telemetry is a help, not a condition: without nvidia-ml-py, in a container without NVML or on
     a GPU that hides its clocks there is none.
     """
-    watch = _open()
-    try:
-        yield watch
-    finally:
-        if watch is not None:
-            watch.close()
+    with ExitStack() as stack:
+        yield _started(stack)
 
 
-def _open() -> GpuWatch | None:
+def _started(stack: ExitStack) -> GpuWatch | None:
     try:
-        import pynvml
         from cuda.core import Device
 
-        pynvml.nvmlInit()
-        uuid = str(Device().uuid)
-        handle = pynvml.nvmlDeviceGetHandleByUUID(
-            uuid if uuid.startswith(("GPU-", "MIG-")) else f"GPU-{uuid}"
-        )
-        highest = int(pynvml.nvmlDeviceGetMaxClockInfo(handle, pynvml.NVML_CLOCK_SM))
-        watch = GpuWatch(pynvml, handle, highest)
+        nvml = stack.enter_context(opened_nvml())
+        handle = handle_of(nvml, Device())
+        highest = int(nvml.nvmlDeviceGetMaxClockInfo(handle, nvml.NVML_CLOCK_SM))
+        watch = GpuWatch(nvml, handle, highest)
         watch.look()
-    # ImportError, NVMLError, CUDAError, OSError: whatever it is, there is no telemetry.
+    # ImportError, NvmlMissing, NVMLError, CUDAError: whatever it is, there is no telemetry.
     except Exception as error:
         _LOG.info("No clocks, temperature and power: %s.", first_line(error))
         return None

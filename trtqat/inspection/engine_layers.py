@@ -89,10 +89,11 @@ def cover_graph(
     from trtqat.graph.lenses.exits import float_exits
     from trtqat.graph.lenses.macs import summarize
     from trtqat.graph.lint import lint
-    from trtqat.graph.passes.canonical import inlined
+    from trtqat.graph.passes.tidy import inline_functions
     from trtqat.graph_file.reading import read_model
 
-    model = inlined(read_model(graph))
+    model = read_model(graph)
+    inline_functions(model)
     hints = {
         finding.where: finding.problem.rstrip(".")
         for finding in lint(model)

@@ -10,7 +10,7 @@ from typing import Any
 
 from trtqat.errors import UsageError
 from trtqat.files import write_atomically
-from trtqat.host.environment import describe_gpu
+from trtqat.host.gpu import describe_gpu
 from trtqat.inspection.coverage import Coverage
 from trtqat.inspection.engine_layers import (
     Inspection,

@@ -106,7 +106,7 @@ def lint(graph: Path | str) -> InspectedGraph:
         require(module, extra="onnx", purpose="Inspecting a graph or an engine")
     from trtqat.graph import lint as rules
     from trtqat.graph.lenses.macs import summarize
-    from trtqat.graph.passes.canonical import inlined
+    from trtqat.graph.passes.tidy import inline_functions
     from trtqat.graph_file.reading import read_model
 
     path = Path(graph)
@@ -115,6 +115,7 @@ def lint(graph: Path | str) -> InspectedGraph:
             f"'{path}' is an engine, and lint is for graphs.",
             f"Show its layers with: trtqat inspect {quote(str(path))}",
         )
-    model = inlined(read_model(path))
+    model = read_model(path)
+    inline_functions(model)
     findings = rules.lint(model)
     return InspectedGraph(path, summarize(model), findings)

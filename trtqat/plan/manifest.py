@@ -14,12 +14,13 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from trtqat.errors import PlanError
 from trtqat.files import read_input, why_unreadable
 from trtqat.io_names import NameRecord
 from trtqat.plan.signature import check_signature
+from trtqat.provenance import Provenance
 from trtqat.tensors import DYNAMIC, TensorSpec
 from trtqat.typed_json import parse_json, read_as
 
@@ -39,6 +40,33 @@ class ProfileShapes:
     min: tuple[int, ...]
     opt: tuple[int, ...]
     max: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class RecordedOptions:
+    """How a plan was built; the default is what a build without the option records.
+
+    Attributes:
+        precision: ``int8`` of a graph with Q/DQ; ``fp16`` or ``fp32`` of a float graph.
+        workspace_bytes: Ceiling for the scratch memory of any layer; None is TensorRT's default.
+        optimization_level: 0 (fast build) to 5 (fast engine); None is TensorRT's default.
+        timing_cache: Whether there was a timing cache.
+        tactic_sources: Changes as trtexec spells them, for example ``"-cublas,-cudnn"``.
+        version_compatible: Whether newer TensorRT versions may run the plan.
+        exclude_lean_runtime: Whether such a plan is without the lean runtime of its version.
+        strip_weights: Whether the plan is without its weights.
+        hardware_compatibility: ``none``, ``ampere+`` or ``same-cc``.
+    """
+
+    precision: str = "int8"
+    workspace_bytes: int | None = None
+    optimization_level: int | None = None
+    timing_cache: bool = False
+    tactic_sources: str = ""
+    version_compatible: bool = False
+    exclude_lean_runtime: bool = False
+    strip_weights: bool = False
+    hardware_compatibility: str = "none"
 
 
 @dataclass(frozen=True)
@@ -65,8 +93,8 @@ class Manifest:
         created: UTC, ISO 8601.
         device_memory_bytes: Scratch memory of one execution context; None if it is not known.
         io_names: Names of inputs and outputs in the order of the exported model, which is not that
-            in which TensorRT lists them; see ``trtqat.io_names``. None in older manifests, whose
-            lists have the order of TensorRT's network.
+            in which TensorRT lists them. None in older manifests, whose lists have the order of
+            TensorRT's network.
         schema_version: Of this file.
     """
 
@@ -83,8 +111,8 @@ class Manifest:
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     profiles: Mapping[str, ProfileShapes]
-    options: Mapping[str, Any]
-    provenance: Mapping[str, Any]
+    options: RecordedOptions
+    provenance: Provenance
     build_seconds: float
     created: str
     device_memory_bytes: int | None = None
@@ -93,7 +121,8 @@ class Manifest:
 
     def to_json(self) -> str:
         """The content of the manifest file."""
-        return json.dumps(asdict(self), indent=1, sort_keys=True) + "\n"
+        fields = {**asdict(self), "provenance": self.provenance.to_fields()}
+        return json.dumps(fields, indent=1, sort_keys=True) + "\n"
 
 
 def manifest_path(plan: Path) -> Path:
@@ -181,28 +210,12 @@ class _Schema:
     schema_version: int
 
 
-@dataclass(frozen=True)
-class _KnownOptions:
-    """Types of the build options; the default is what a build without the option records."""
-
-    precision: str = "int8"
-    workspace_bytes: int | None = None
-    optimization_level: int | None = None
-    timing_cache: bool = False
-    tactic_sources: str = ""
-    version_compatible: bool = False
-    exclude_lean_runtime: bool = False
-    strip_weights: bool = False
-    hardware_compatibility: str = "none"
-
-
 def _check_values(manifest: Manifest) -> None:
     """What the types do not tell.
 
     Raises:
         ValueError: A field is beyond what it can be.
     """
-    read_as(_KnownOptions, manifest.options, "options")
     for name in ("plan_sha256", "graph_sha256"):
         _require(bool(_SHA256.fullmatch(getattr(manifest, name))), name, "a SHA-256")
     for name in ("graph", "tensorrt", "cuda", "driver", "gpu", "compute_capability", "platform"):

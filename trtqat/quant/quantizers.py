@@ -6,10 +6,8 @@ exports a model knows toolkits.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
@@ -89,112 +87,6 @@ def quantizers_of(model: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Module
         for reader in READERS:
             if reader.is_quantizer(module):
                 yield name, module, reader
-
-
-@contextlib.contextmanager
-def replaced_quantizers(
-    model: torch.nn.Module, quantizers: dict[str, Quantizer | None]
-) -> Iterator[dict[str, FakeQuantize]]:
-    """Makes a ``FakeQuantize`` of every quantizer, and the original again at exit.
-
-    The object stays and is of another class meanwhile: a model reaches its quantizers also by
-    lists and objects that are no modules, as ModelOpt's recurrent layers do.
-
-    Args:
-        model: The model that ``quantizers`` was read from; changed in place meanwhile.
-        quantizers: As ``read_quantizers`` returns it; disabled ones become an identity.
-
-    Yields:
-        The stand-ins of the active quantizers by dotted name.
-    """
-    stand_ins: dict[str, FakeQuantize] = {}
-    originals: list[tuple[torch.nn.Module, type[torch.nn.Module], dict[str, Any]]] = []
-    # All are found before the first one changes: a chain has others inside.
-    modules = {name: model.get_submodule(name) for name in quantizers}
-    try:
-        for name, module in modules.items():
-            quantizer = quantizers[name]
-            stand_in: torch.nn.Module = torch.nn.Identity()
-            if quantizer is not None:
-                stand_in = quantizer.stand_in()
-            originals.append((module, type(module), module.__dict__))
-            _become(module, stand_in.eval())
-            if isinstance(module, FakeQuantize):
-                stand_ins[name] = module
-        yield stand_ins
-    finally:
-        for module, kind, state in originals:
-            module.__class__, module.__dict__ = kind, state
-
-
-def _become(module: torch.nn.Module, stand_in: torch.nn.Module) -> None:
-    """Gives an object class and state of another one."""
-    kind = type(stand_in)
-    try:
-        module.__class__ = kind
-    except TypeError:
-        # Python lays objects of abstract classes out otherwise, as those of torch.ao are: a class
-        # derived from both has the layout of the first and does what the second does.
-        own = {**vars(torch.nn.Module), **vars(kind)}
-        for descriptor in ("__dict__", "__weakref__"):
-            own.pop(descriptor, None)
-        module.__class__ = type(kind.__name__, (type(module), kind), own)
-    module.__dict__ = stand_in.__dict__
-
-
-def optional_buffers(model: torch.nn.Module) -> set[str]:
-    """Keys of a state dict that quantizers have only once they have a range, or in its shape."""
-    # Under every name: a state dict has a shared quantizer's buffers as often as it has names.
-    return {
-        f"{name}.{buffer}"
-        for name, module in model.named_modules(remove_duplicate=False)
-        for reader in READERS
-        if reader.is_quantizer(module)
-        for buffer in reader.BUFFERS
-        if _owner(module, buffer) is not None
-    }
-
-
-def fit_to_checkpoint(
-    model: torch.nn.Module, state: Mapping[str, torch.Tensor], prefix: str = ""
-) -> None:
-    """Gives quantizers the buffers that a checkpoint is about to fill, in its shapes.
-
-    Ranges appear with calibration, so a factory's model may lack them, or have them per tensor
-    where the checkpoint has channels. The toolkits' own loading refuses that, or creates what is
-    missing with ``.cuda()`` and so fails on a host without a GPU.
-
-    Args:
-        model: The model that ``load_state_dict`` will be called on; the buffers go to the device
-            of its parameters.
-        state: The checkpoint's state dict.
-        prefix: What stands before the model's keys in it.
-    """
-    device = next((tensor.device for tensor in model.parameters()), None)
-    for name, module, reader in quantizers_of(model):
-        for buffer in reader.BUFFERS:
-            saved = state.get(f"{prefix}{name}.{buffer}")
-            if saved is not None:
-                _fit_buffer(module, buffer, saved, device)
-
-
-def _fit_buffer(
-    module: torch.nn.Module, name: str, saved: torch.Tensor, device: torch.device | None
-) -> None:
-    owner, key = _owner(module, name), name.rpartition(".")[2]
-    if owner is None:
-        return  # loading says so
-    current = getattr(owner, key, None)
-    if current is None or current.shape != saved.shape:
-        owner.register_buffer(key, torch.zeros_like(saved, device=device))
-
-
-def _owner(module: torch.nn.Module, buffer: str) -> torch.nn.Module | None:
-    """Which module below a quantizer has a buffer; None for an observer that it does not have."""
-    try:
-        return module.get_submodule(buffer.rpartition(".")[0])
-    except AttributeError:
-        return None
 
 
 def _may_be_fused(model: torch.nn.Module, name: str) -> bool:

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 from trtqat.report.wording import decibels
 
 if TYPE_CHECKING:
-    from trtqat.exporting.verification.agreement import Agreement
+    from trtqat.exporting.verification.result import Verification
 
 # A model that amplifies rounding is about as far from itself; chance is worth a factor of two.
 _SIMILAR_DB = 6.0
 
 
-def describe_agreement(agreement: Agreement, reference: str = "the source") -> Iterator[str]:
+def describe_agreement(agreement: Verification, reference: str = "the source") -> Iterator[str]:
     """The lines of a verification: piece by piece, end to end, output by output.
 
     Args:

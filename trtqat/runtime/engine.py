@@ -23,7 +23,7 @@ from trtqat.host.tensorrt_library import (
 )
 from trtqat.io_names import in_order
 from trtqat.plan.manifest import ProfileShapes
-from trtqat.provenance import recorded_quantizers
+from trtqat.provenance import Provenance
 from trtqat.runtime.engine_graph import graph_of_plan
 from trtqat.runtime.engine_names import names_of_engine
 from trtqat.runtime.held import Held
@@ -45,8 +45,8 @@ class Engine(Held):
         inputs: Inputs, dynamic dimensions as ``-1``; those that arrive as INT8 codes as the
             floats that a session quantizes.
         input_scales: Of those, by name.
-        outputs: Outputs, dynamic dimensions as ``-1``. Both are in the order of the exported model,
-            not in TensorRT's.
+        outputs: Outputs, dynamic dimensions as ``-1``. Like the inputs they are in the order of the
+            exported model, not in TensorRT's.
         io: Their names, and whether their order is known.
         profiles: Shapes of the first optimization profile, by input.
         batch_range: Smallest and largest batch.
@@ -136,9 +136,9 @@ class Engine(Held):
         )
         self._bindings = in_order(bindings, self.io.inputs)
         self.outputs = in_order(outputs, self.io.outputs)
-        provenance = self.manifest.provenance if self.manifest else {}
+        provenance = self.manifest.provenance if self.manifest else Provenance()
         self.input_scales = input_scales(self._bindings, provenance)
-        self.quantizers = recorded_quantizers(provenance)
+        self.quantizers = provenance.quantizers or ()
         self._quantizers = {
             each: open_quantizer(scale) for each, scale in self.input_scales.items()
         }

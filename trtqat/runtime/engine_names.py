@@ -33,7 +33,7 @@ def names_of_engine(
         plan: The plan file, beside which the graph may lie.
         manifest: Its manifest, if it has one.
         inputs: In TensorRT's order.
-        outputs: In TensorRT's order.
+        outputs: Names of the outputs, in TensorRT's order.
         graph: The graph, if the user gave it.
 
     Returns:

@@ -6,37 +6,28 @@ its engine says it again. A session takes floats, which it quantizes, or the cod
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
 from trtqat.numerics import quantize
-from trtqat.provenance import QUANTIZED_INPUTS
+from trtqat.provenance import Provenance
 from trtqat.tensors import Array, Arrays, TensorSpec
 
 
-def input_scales(
-    specs: Iterable[TensorSpec], provenance: str | Mapping[str, Any]
-) -> dict[str, float]:
+def input_scales(specs: Iterable[TensorSpec], provenance: Provenance) -> dict[str, float]:
     """Scale by input of those that arrive as codes; empty where nothing sensible is said.
 
     Args:
         specs: The inputs as graph or engine has them.
-        provenance: What the export recorded, as JSON or decoded.
+        provenance: What the export recorded.
     """
     codes = {spec.name for spec in specs if spec.dtype == "int8"}
-    try:
-        fields = json.loads(provenance) if isinstance(provenance, str) else provenance
-        recorded = fields.get(QUANTIZED_INPUTS, {}).items()
-        scales = {name: float(scale) for name, scale in recorded if name in codes}
-        return {name: scale for name, scale in scales.items() if 0 < scale < math.inf}
-    # Somebody else's metadata under our key, or a manifest that was edited.
-    except (ValueError, TypeError, AttributeError):
-        return {}
+    recorded = provenance.quantized_inputs or {}
+    # Somebody may have edited it.
+    return {name: s for name, s in recorded.items() if name in codes and 0 < s < math.inf}
 
 
 def with_float_inputs(

@@ -15,7 +15,7 @@ from trtqat.checks import closed
 from trtqat.errors import GraphError, InferenceError, UsageError, first_line
 from trtqat.extras import require
 from trtqat.io_names import in_order, names_of_graph
-from trtqat.provenance import METADATA_KEY, recorded_quantizers
+from trtqat.provenance import METADATA_KEY, read_provenance
 from trtqat.runtime.held import Held
 from trtqat.runtime.input_codes import input_scales, quantize_inputs, with_float_inputs
 from trtqat.tensors import DYNAMIC, Array, Arrays, TensorSpec, io_in_words
@@ -107,13 +107,14 @@ class OnnxModel(Held):
                 "Check that it is an ONNX file, whole, and of an opset that this version reads.",
             ) from error
         self.size_bytes = _size_of(graph)
-        recorded = self._session.get_modelmeta().custom_metadata_map.get(METADATA_KEY, "{}")
+        metadata = self._session.get_modelmeta().custom_metadata_map
+        recorded = read_provenance(metadata.get(METADATA_KEY, "{}"))
         specs = [_spec(argument) for argument in self._session.get_inputs()]
         self._scales = input_scales(specs, recorded)
-        self.quantizers = recorded_quantizers(recorded)
+        self.quantizers = recorded.quantizers or ()
         outputs = [_spec(argument) for argument in self._session.get_outputs()]
         self.io = names_of_graph(
-            [spec.name for spec in specs], [spec.name for spec in outputs], recorded
+            [spec.name for spec in specs], [spec.name for spec in outputs], recorded.io_names
         )
         self.inputs = in_order(with_float_inputs(specs, self._scales), self.io.inputs)
         self.outputs = in_order(outputs, self.io.outputs)

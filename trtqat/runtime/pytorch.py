@@ -20,9 +20,8 @@ from trtqat.runtime.pytorch_session import Arithmetic, PyTorchSession, told
 from trtqat.tensors import DYNAMIC, Array, Arrays, TensorSpec
 from trtqat.user_code import exits_told
 
-Precision = Literal["fp32", "tf32", "fp16"]
-
-
+# How a GPU computes; TF32 keeps numbers in FP32, and multiplies them with fewer bits.
+PyTorchPrecision = Literal["fp32", "tf32", "fp16"]
 # More batch sizes than anybody asks for.
 _SHAPES = 1000
 
@@ -61,7 +60,7 @@ class PyTorchModel(Held):
         *,
         device: Literal["cpu", "cuda"],
         name: str = "PyTorch",
-        precision: Precision = "fp32",
+        precision: PyTorchPrecision = "fp32",
         compiled: bool = False,
         cuda_graph: bool = True,
         required: Collection[str] = (),
@@ -136,7 +135,7 @@ class PyTorchModel(Held):
         )
 
     def session(self, batch_size: int) -> PyTorchSession:
-        """A session for batches of one size: one query at a time, from one thread at a time.
+        """Binds the model to one batch size: input tensors of its own and, if it captures, a graph.
 
         Raises:
             MissingError: ``torch.compile`` does not work here.

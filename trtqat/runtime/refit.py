@@ -32,7 +32,7 @@ def check_weights(manifest: Manifest | None, plan: Path, weights: Path | None) -
             another file.
     """
     graph = manifest.graph if manifest else "its ONNX file"
-    is_stripped = manifest is not None and bool(manifest.options.get("strip_weights"))
+    is_stripped = manifest is not None and manifest.options.strip_weights
     if is_stripped and weights is None:
         raise PlanError(
             f"The plan '{plan}' was built without its weights.",

@@ -119,7 +119,7 @@ def inspect_graph(file: Path, folder: Path) -> None:
 def export_graph(file: Path, folder: Path) -> None:
     from trtqat.exporting.from_onnx import improve_onnx
     from trtqat.exporting.options import ExportOptions
-    from trtqat.graph.passes.improve import ImproveOptions
+    from trtqat.graph.passes.improvements import ImproveOptions
 
     options = ExportOptions((), improve=ImproveOptions(repair=True))
     improve_onnx(file, folder / "out.onnx", options)
@@ -167,11 +167,12 @@ def doctor_plan(file: Path, folder: Path) -> None:
 
 
 def _doctor(plan: Path) -> None:
-    from trtqat.host.description import Host, HostGpu
+    from trtqat.host.description import Host
     from trtqat.host.flavours import TensorRTFlavour
+    from trtqat.host.gpu import Gpu
     from trtqat.host.preflight import preflight
 
-    gpu = HostGpu("A GPU", "9.0", 2**36, 2**35)
+    gpu = Gpu("A GPU", "9.0", "580.1", "13.0", memory_bytes=2**36, free_bytes=2**35)
     flavour = TensorRTFlavour("full", "tensorrt", "8.6.0", "")
     host = Host("Linux-x86_64", "3.10", "580.1", "13.0", (gpu,), "", (flavour,), (), {})
     found = preflight(plan, host)

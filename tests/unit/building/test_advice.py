@@ -12,9 +12,16 @@ from trtqat.building.network import GraphFile
 from trtqat.building.options import BuildOptions
 from trtqat.host.tensorrt_library import Messages
 from trtqat.io_names import IoNames
+from trtqat.provenance import Provenance
 
 GRAPH = GraphFile(
-    Path("m.onnx"), "", (), 1, has_half_scales=False, provenance={}, io=IoNames(("x",), ("y",))
+    Path("m.onnx"),
+    "",
+    (),
+    1,
+    has_half_scales=False,
+    provenance=Provenance(),
+    io=IoNames(("x",), ("y",)),
 )
 
 

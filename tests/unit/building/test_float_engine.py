@@ -16,8 +16,8 @@ from trtqat.building.options import SHARED, BuildOptions
 from trtqat.errors import UsageError
 from trtqat.exporting.pipeline import ExportOptions, export_onnx
 from trtqat.files import sha256_of
-from trtqat.host.environment import Gpu
-from trtqat.plan.manifest import ProfileShapes, manifest_path
+from trtqat.host.gpu import Gpu
+from trtqat.plan.manifest import ProfileShapes, RecordedOptions, manifest_path
 
 SHAPES = ProfileShapes((1, 3, 16, 16), (4, 3, 16, 16), (8, 3, 16, 16))
 
@@ -41,7 +41,7 @@ class Host:
         self.graph.write_bytes(graph)
         self.built: list[BuildOptions] = []
         self.version, self.gpu = "8.6.0", "A GPU"
-        self.options = {"precision": "int8", "tactic_sources": "-cudnn", "workspace_bytes": 1000}
+        self.options = RecordedOptions(tactic_sources="-cudnn", workspace_bytes=1000)
         self.profiles = {"x": SHAPES}
         monkeypatch.setattr(module, "build", self.build)
         monkeypatch.setattr(
@@ -59,7 +59,7 @@ class Host:
             tensorrt=self.version,
             gpu=self.gpu,
             profiles={"x": SHAPES},
-            options={name: getattr(options, name) for name in SHARED},
+            options=RecordedOptions(**{name: getattr(options, name) for name in SHARED}),
         )
         manifest_path(output).write_text(manifest.to_json())
 
@@ -93,7 +93,7 @@ def test_it_is_built_as_the_int8_engine_was_and_taken_again(host: Host) -> None:
 def test_another_one_is_not_taken(host: Host, change: str) -> None:
     path = host.get().path
     if change == "options":
-        host.options["workspace_bytes"] = 2000
+        host.options = replace(host.options, workspace_bytes=2000)
     elif change == "profiles":
         host.profiles = {"x": replace(SHAPES, max=(9, 3, 16, 16))}
     elif change == "tensorrt":

@@ -9,7 +9,7 @@ from onnx import TensorProto, helper
 
 from trtqat.building.network import read_graph_file
 from trtqat.errors import GraphError
-from trtqat.provenance import METADATA_KEY
+from trtqat.provenance import METADATA_KEY, Provenance
 
 
 def write_graph(path: Path, *, quantized: bool, metadata: dict[str, str] | None = None) -> None:
@@ -39,21 +39,21 @@ def test_what_is_read(tmp_path: Path) -> None:
     assert graph.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     assert graph.nodes == (("quantize", "QuantizeLinear"), ("dequantize", "DequantizeLinear"))
     assert graph.qdq_pairs == 1
-    assert graph.provenance == {"trtqat": "0.1"}
+    assert graph.provenance.to_fields() == {"trtqat": "0.1"}
 
 
 def test_what_an_export_records_may_be_infinite(tmp_path: Path) -> None:
     record = '{"quantized_inputs": {"x": 0.5}, "verification": {"sqnr_db": Infinity}}'
     write_graph(tmp_path / "model.onnx", quantized=True, metadata={METADATA_KEY: record})
     provenance = read_graph_file(tmp_path / "model.onnx").provenance
-    assert provenance["quantized_inputs"] == {"x": 0.5}
-    assert provenance["verification"]["sqnr_db"] == float("inf")
+    assert provenance.quantized_inputs == {"x": 0.5}
+    assert provenance.verification == {"sqnr_db": float("inf")}
 
 
 @pytest.mark.parametrize("metadata", [None, {METADATA_KEY: "{"}, {METADATA_KEY: "[1]"}])
 def test_foreign_graphs_have_no_provenance(tmp_path: Path, metadata: dict[str, str] | None) -> None:
     write_graph(tmp_path / "model.onnx", quantized=True, metadata=metadata)
-    assert read_graph_file(tmp_path / "model.onnx").provenance == {}
+    assert read_graph_file(tmp_path / "model.onnx").provenance == Provenance()
 
 
 def test_no_qdq(tmp_path: Path) -> None:

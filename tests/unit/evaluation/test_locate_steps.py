@@ -28,7 +28,7 @@ from trtqat.evaluation.locate_steps import (
     locate_in_steps,
 )
 from trtqat.exporting.pipeline import ExportOptions, export_onnx
-from trtqat.graph.passes.improve import ImproveOptions
+from trtqat.graph.passes.improvements import ImproveOptions
 from trtqat.report.locate_words import locate_answers
 from trtqat.runtime.pytorch import PyTorchModel
 from trtqat.tensors import TensorSpec

@@ -28,7 +28,7 @@ from trtqat.evaluation.options import EvaluateOptions
 from trtqat.evaluation.report import report_schema
 from trtqat.evaluation.timing import LatencyOptions, Throughput
 from trtqat.evaluation.trtexec import from_times
-from trtqat.host.environment import Gpu
+from trtqat.host.gpu import Gpu
 from trtqat.host.telemetry import GpuState, Telemetry
 from trtqat.runtime.trtexec_loop import QueryTimes
 

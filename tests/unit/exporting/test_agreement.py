@@ -11,9 +11,10 @@ import pytest
 from onnx import helper, numpy_helper
 
 from trtqat.errors import ExportError, GraphError
-from trtqat.exporting.verification.agreement import Agreement, verify_agreement
-from trtqat.exporting.verification.example import HALF
 from trtqat.exporting.verification.pieces import FP16, FP32, Tolerance
+from trtqat.exporting.verification.reference import OF_HALF, GraphReference
+from trtqat.exporting.verification.result import Verification
+from trtqat.exporting.verification.verify import verify
 from trtqat.tensors import Array
 
 FLOAT = onnx.TensorProto.FLOAT
@@ -75,8 +76,8 @@ def batches() -> list[dict[str, Array]]:
     ]
 
 
-def compared(graph: bytes, other: bytes, tolerance: Tolerance = FP32) -> Agreement:
-    return verify_agreement(graph, other, batches(), words=HALF, tolerance=tolerance)
+def compared(graph: bytes, other: bytes, tolerance: Tolerance = FP32) -> Verification:
+    return verify(other, GraphReference(graph, batches(), OF_HALF), tolerance=tolerance)
 
 
 def test_a_right_graph_that_amplifies_rounding_is_not_refused() -> None:

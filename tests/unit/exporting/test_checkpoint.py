@@ -313,4 +313,4 @@ def test_source_takes_strings_and_paths(trained: Net, tmp_path: Path) -> None:
         source = trtqat.ModelSource(f"{factory}:qat", checkpoint)
         model = trtqat.load_model(source)
         assert torch.equal(model.get_parameter("fc.weight"), trained.fc.weight)
-        assert source.describe()["checkpoint"] == "qat.pt"
+        assert source.describe().checkpoint == "qat.pt"

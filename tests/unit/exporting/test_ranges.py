@@ -6,9 +6,8 @@ import numpy as np
 import onnx
 import pytest
 
-from tests.support.half_graphs import FLOAT, HALF, graph, node, serialize
+from tests.support.half_graphs import FLOAT, HALF, graph, node, serialize, verify_half
 from trtqat.errors import ExportError, GraphError
-from trtqat.exporting.verification.agreement import verify_agreement
 from trtqat.exporting.verification.ranges import measure_largest
 from trtqat.exporting.verification.rounding import round_everywhere
 from trtqat.runtime.onnx_model import OnnxModel
@@ -51,32 +50,32 @@ def test_empty_batches_are_refused() -> None:
     with pytest.raises(GraphError, match="Without sample inputs"):
         measure_largest(chain(), [])
     with pytest.raises(GraphError, match="Without sample inputs"):
-        verify_agreement(chain(), chain(), [])
+        verify_half(chain(), chain(), [])
 
 
 def test_agreement_says_where_it_is_worst() -> None:
-    found = verify_agreement(chain(), chain(bias=1.0), [batch(1, 3), batch(0.1)])
+    found = verify_half(chain(), chain(bias=1.0), [batch(1, 3), batch(0.1)])
     assert set(found.per_output) == {"y", "best"}
     assert found.sqnr_db == found.per_output["y"]
     # The bias is a thousandth everywhere; it weighs most where the row is smallest.
     assert found.worst_at == "output 'y', batch 1, position 0"
     signal = 0.5**2 + 0.1**2 + 0.25**2 + 0.5**2
     assert found.sqnr_db == pytest.approx(10 * np.log10(signal / 4e-6), abs=0.01)
-    assert verify_agreement(chain(), chain(), [batch(1)]).sqnr_db == np.inf
+    assert verify_half(chain(), chain(), [batch(1)]).sqnr_db == np.inf
 
 
 def test_one_bad_position_among_good_ones_is_found() -> None:
     with pytest.raises(ExportError, match=r"at output 'y', batch 0, position 1, less than 40") as e:
-        verify_agreement(chain(), chain(bias=5.0), [batch(9, 0)], min_sqnr_db=40)
+        verify_half(chain(), chain(bias=5.0), [batch(9, 0)], min_sqnr_db=40)
     assert "--precision fp32" in e.value.remedy
 
 
 def test_nan_and_other_outputs_never_agree() -> None:
     with pytest.raises(ExportError, match="nan dB"):
-        verify_agreement(chain(), chain(bias=np.nan), [batch(1)])
+        verify_half(chain(), chain(bias=np.nan), [batch(1)])
     other = serialize(graph([node("Relu", "x", "z")], {}, X, {"z": "float32"}))
     with pytest.raises(ExportError, match="returns nothing for output 'y'"):
-        verify_agreement(chain(), other, [batch(1)])
+        verify_half(chain(), other, [batch(1)])
 
 
 def test_a_graph_that_amplifies_rounding_is_asked_for_less() -> None:
@@ -86,7 +85,7 @@ def test_a_graph_that_amplifies_rounding_is_asked_for_less() -> None:
     built = serialize(graph(nodes, constants, X, {"y": "float32"}))
     constants["factor"] = np.array(300.05, np.float32)
     other = serialize(graph(nodes, constants, X, {"y": "float32"}))
-    found = verify_agreement(built, other, [batch(1, 2)], min_sqnr_db=60)
+    found = verify_half(built, other, [batch(1, 2)], min_sqnr_db=60)
     assert 10 < found.sqnr_db < 60
 
 

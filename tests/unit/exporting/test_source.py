@@ -41,10 +41,10 @@ def test_the_record_names_no_path_of_this_host(tmp_path: Path) -> None:
     weights = tmp_path / "qat.pt"
     weights.write_bytes(b"weights")
     described = ModelSource(f"{tmp_path / 'net.py'}:qat", weights, ["width=64"]).describe()
-    assert described["source"] == "net.py:qat"
-    assert described["checkpoint"] == "qat.pt"
-    assert described["factory_args"] == {"width": 64}
-    assert len(described["checkpoint_sha256"]) == 64
+    assert described.source == "net.py:qat"
+    assert described.checkpoint == "qat.pt"
+    assert described.factory_args == {"width": 64}
+    assert len(described.checkpoint_sha256 or "") == 64
     assert str(tmp_path) not in str(described)
 
 

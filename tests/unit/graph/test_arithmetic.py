@@ -14,9 +14,9 @@ from onnx import TensorProto, helper
 
 from tests.support.graphs import Graph
 from trtqat.graph.lenses.macs import GraphSummary, LayerSummary, summarize
-from trtqat.graph.lenses.shapes import infer_shapes
 from trtqat.graph.lint import lint
-from trtqat.graph.passes.canonical import inlined
+from trtqat.graph.passes.infer_shapes import infer_shapes
+from trtqat.graph.passes.tidy import inline_functions
 from trtqat.inspection.coverage import cover
 from trtqat.inspection.inspector import EngineLayer, EngineTensor
 from trtqat.inspection.words import describe_coverage, describe_summary
@@ -309,7 +309,8 @@ def test_layers_in_functions_are_layers() -> None:
     proto.functions.append(helper.make_function("mine", "Block", ["a", "b"], ["c"], [node], opsets))
     summary = summarize(ir.from_proto(proto))
     assert summary.int8_share is None  # the call alone says nothing
-    model = inlined(ir.from_proto(proto))
+    model = ir.from_proto(proto)
+    inline_functions(model)
     infer_shapes(model)
     assert summarize(model).int8_share == 0.5
 

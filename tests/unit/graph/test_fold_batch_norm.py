@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from tests.support.graphs import BatchNorm, Graph, batch_norm, run
 from trtqat.graph.lenses.pairs import along_axis
 from trtqat.graph.passes.fold_batch_norm import FoldedBatchNorms, fold_batch_norm
-from trtqat.graph.passes.quantize_weights import float_weights, quantize_weights
+from trtqat.graph.passes.make_weights_float import make_weights_float
+from trtqat.graph.passes.quantize_weights import quantize_weights
 from trtqat.tensors import Array
 
 
@@ -139,7 +140,7 @@ def test_codes_stay_and_outputs_are_equal_to_fp32_rounding(case: Case) -> None:
     shape = [1, -1] + [1] * (expected.ndim - 2)
     assert (np.abs(actual - expected) <= tolerance.reshape(shape)).all()
 
-    float_weights(model)
+    make_weights_float(model)
     (as_float,) = run(model, case.x)
     np.testing.assert_array_equal(as_float, actual)
 

@@ -16,8 +16,9 @@ from trtqat.graph.lenses.macs import summarize
 from trtqat.graph.lenses.pairs import parameters_of
 from trtqat.graph.lenses.weights import Weights
 from trtqat.graph.lint import lint
-from trtqat.graph.passes.fold_weight_moves import fold_constant_moves, fold_weight_moves
-from trtqat.graph.passes.improve import ImproveOptions, improve
+from trtqat.graph.passes.fold_constant_moves import fold_constant_moves
+from trtqat.graph.passes.fold_weight_moves import fold_weight_moves
+from trtqat.graph.passes.improvements import ImproveOptions, improve
 from trtqat.tensors import Array
 
 Step = tuple[str, list[Array], dict[str, Any]]
@@ -255,7 +256,7 @@ def test_float_weight_that_moves_before_its_quantizer(operator: str) -> None:
     model = made.model("y")
     x = data_for(model)
     (expected,) = run(model, x)
-    assert fold_constant_moves(model.graph) == 1
+    assert fold_constant_moves(model).count == 1
     assert operator not in operators(model)
     np.testing.assert_array_equal(expected, run(model, x)[0])
 

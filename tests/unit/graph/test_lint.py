@@ -15,7 +15,7 @@ from tests.support.graphs import Graph
 from tests.support.linting import SHAPE, Case, block, found, graph
 from trtqat.graph.lint import RULES, lint
 from trtqat.graph.lint.finding import Rule
-from trtqat.graph.passes.improve import ImproveOptions, improve
+from trtqat.graph.passes.improvements import ImproveOptions, improve
 
 CASES = (*lint_parameters.CASES, *lint_places.CASES, *lint_values.CASES)
 

@@ -141,6 +141,20 @@ def test_what_was_lost_behind_a_fold_of_another_dimension() -> None:
     assert summarize(_inferred(proto)).macs == 7 * 5
 
 
+def test_heads_that_were_folded_into_an_inner_dimension() -> None:
+    """(batch, 7, 6) → (7, batch, 6) → (7, 2 · batch, 3) → (2 · batch, 7, 3): q · kᵀ, · v."""
+    graph = Graph((1, 7, 6))
+    graph.node("Transpose", ["x"], "t", perm=[1, 0, 2])
+    graph.node("Reshape", ["t", graph.constant("s", np.array([7, -1, 3]))], "folded")
+    graph.node("Transpose", ["folded"], "q", perm=[1, 0, 2])
+    graph.node("Transpose", ["folded"], "k", perm=[1, 2, 0])
+    graph.node("MatMul", ["q", "k"], "scores")
+    graph.node("MatMul", ["scores", "q"], "y")
+    proto = graph.proto("y")
+    proto.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "batch"
+    assert summarize(_inferred(proto)).macs == 2 * (2 * 7 * 7 * 3)
+
+
 def test_products_of_all_samples_with_all_are_not_counted() -> None:
     graph = Graph((1, 6))
     graph.node("Transpose", ["x"], "t")

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from tests.support.graphs import Graph, operators, run
 from trtqat.errors import ExportError
-from trtqat.graph.passes.quantize_weights import float_weights, quantize_weights
+from trtqat.graph.passes.make_weights_float import make_weights_float
+from trtqat.graph.passes.quantize_weights import quantize_weights
 from trtqat.tensors import Array
 
 TINY = float(np.finfo(np.float32).tiny)
@@ -77,7 +78,7 @@ def test_float_weights_are_the_way_back(case: tuple[Array, Array, int | None]) -
     codes = model.graph.initializers["fc.weight.codes"].const_value
     assert codes is not None
     (expected,) = run(model, NOTHING)
-    assert float_weights(model) == 1
+    assert make_weights_float(model).count == 1
     assert operators(model)[:2] == ["QuantizeLinear", "DequantizeLinear"]
     assert "fc.weight.codes" not in model.graph.initializers
     assert run(model, NOTHING)[0].tobytes() == expected.tobytes()
@@ -92,7 +93,7 @@ def test_scale_that_overflows_is_refused() -> None:
     model = weight_graph(weight, np.array(2.2e38, np.float32), None).model("y")
     quantize_weights(model)
     with pytest.raises(ExportError, match=r"'fc\.weight' .* from 2\.2e\+38") as caught:
-        float_weights(model)
+        make_weights_float(model)
     assert "--int8-weights" in caught.value.remedy
 
 
@@ -115,7 +116,7 @@ def test_shared_weight_with_a_pair_for_each_reader(scales: tuple[float, float]) 
     assert "w" not in model.graph.initializers
     codes = [name for name in model.graph.initializers if name.startswith("w.codes")]
     assert len(codes) == len(set(scales))
-    for turn in (lambda: None, lambda: float_weights(model)):
+    for turn in (lambda: None, lambda: make_weights_float(model)):
         turn()
         for before, after in zip(expected, run(model, x), strict=True):
             assert before.tobytes() == after.tobytes()
@@ -137,7 +138,7 @@ def test_shared_pair_and_float_reader() -> None:
     assert "w" in model.graph.initializers
     for before, after in zip(expected, run(model, x), strict=True):
         assert before.tobytes() == after.tobytes()
-    assert float_weights(model) == 1
+    assert make_weights_float(model).count == 1
     for before, after in zip(expected, run(model, x), strict=True):
         assert before.tobytes() == after.tobytes()
 
@@ -153,7 +154,7 @@ def test_equal_codes_and_scales_along_different_axes_are_different_weights() -> 
     model = graph.model("y0", "y1")
     x = np.random.default_rng(1).normal(size=(2, 4)).astype(np.float32)
     expected = run(model, x)
-    assert float_weights(model) == 2
+    assert make_weights_float(model).count == 2
     for before, after in zip(expected, run(model, x), strict=True):
         assert before.tobytes() == after.tobytes()
 
@@ -234,7 +235,7 @@ def test_codes_with_other_zero_points_have_no_float_form_here(zero_point: Array 
     graph.node("MatMul", ["x", graph.node("DequantizeLinear", inputs, "w")], "y")
     model = graph.model("y")
     before = ir.to_proto(model).SerializeToString()
-    assert float_weights(model) == 0
+    assert make_weights_float(model).count == 0
     assert ir.to_proto(model).SerializeToString() == before
 
 

@@ -11,8 +11,8 @@ from onnx import TensorProto, helper
 
 from tests.support.graphs import Graph, operators
 from tests.support.repairs import MOVERS, SCALES, SHAPE, X, repaired, unchanged, values
-from trtqat.graph.passes.improve import ImproveOptions, improve
-from trtqat.graph.repair import Repair
+from trtqat.graph.passes.improvements import ImproveOptions, improve
+from trtqat.graph.repair import Repairs
 from trtqat.graph.repair.remove_pairs import remove_pairs
 from trtqat.graph.repair.share_pairs import share_pairs
 from trtqat.tensors import Array
@@ -199,8 +199,8 @@ def test_all_repairs_after_each_other(x: Array) -> None:
         improve(model, ImproveOptions(), opset=17)
         return model
 
-    def all_repairs(model: ir.Model) -> tuple[Repair, ...]:
-        return improve(model, ImproveOptions(repair=True), opset=17).repairs
+    def all_repairs(model: ir.Model) -> Repairs:
+        return Repairs(improve(model, ImproveOptions(repair=True), opset=17).repairs)
 
     model, _ = repaired(build, all_repairs, x)
     assert operators(model).count("QuantizeLinear") == 3

@@ -20,21 +20,19 @@ import pytest
 from tests.support.large_foreign import ALL_FAMILIES as FAMILIES
 from tests.support.large_foreign import moved_weight_of_all
 from tests.support.large_graphs import ladder, pools, transposes
-from trtqat.errors import GraphError
-from trtqat.graph.half.derive import derive_half
+from tests.support.scaling_stages import (
+    derive_half_with_borders,
+    take_codes_where_possible,
+    tidied,
+)
 from trtqat.graph.lenses.exits import float_exits
 from trtqat.graph.lenses.macs import summarize
-from trtqat.graph.lenses.taps import tap
 from trtqat.graph.lint import lint
-from trtqat.graph.passes.canonical import inlined, tidy
-from trtqat.graph.passes.float_biases import float_biases
-from trtqat.graph.passes.improve import ImproveOptions, improve
-from trtqat.graph.passes.name_nodes import name_nodes, name_unnamed
-from trtqat.graph.passes.quantized_inputs import take_codes
+from trtqat.graph.passes.improvements import ImproveOptions, improve
 from trtqat.graph.passes.raise_opset import HALF_OPSET, raise_opset
 from trtqat.graph.passes.remove_quantization import remove_quantization
-from trtqat.graph.passes.standard_pairs import standardize_pairs
-from trtqat.graph.repair.move_pairs import move_pairs
+from trtqat.graph.passes.tap import tap
+from trtqat.graph.passes.tidy import inline_functions
 from trtqat.graph_file.reading import read_model
 
 # The cost of a node more in a graph that is twice as large; 2 where the whole is a square.
@@ -80,18 +78,10 @@ def counter(monkeypatch: pytest.MonkeyPatch) -> Counter:
     return made
 
 
-def tidied(path: Path) -> ir.Model:
-    model = tidy(read_model(path))
-    name_unnamed(model)
-    name_nodes(model)
-    standardize_pairs(model)
-    float_biases(model)
-    return model
-
-
 def look(path: Path) -> None:
     """What ``trtqat inspect`` does."""
-    model = inlined(read_model(path))
+    model = read_model(path)
+    inline_functions(model)
     lint(model)
     summarize(model)
     float_exits(model)
@@ -102,21 +92,14 @@ def change(path: Path) -> None:
     model = tidied(path)
     improve(model, ImproveOptions(repair=True), opset=HALF_OPSET)
     raised = raise_opset(model, HALF_OPSET)
-    values = [*raised.graph.inputs, *(value for node in raised.graph for value in node.outputs)]
-    # Every other one is too large, so that there are borders everywhere.
-    derive_half(raised, {str(v.name): 1e6 if at % 2 else 1.0 for at, v in enumerate(values)})
+    derive_half_with_borders(raised)
     ir.to_proto(raised).SerializeToString()
 
 
 def change_back(path: Path) -> None:
     """Float weights, INT8 inputs, no quantization."""
     improve(tidied(path), ImproveOptions(fold_batch_norm=False, int8_weights=False), opset=17)
-    codes = read_model(path)
-    move_pairs(codes, to_inputs=True)
-    try:
-        take_codes(codes)
-    except GraphError as error:
-        assert "No input can be taken as INT8 codes" in str(error)  # noqa: PT017
+    take_codes_where_possible(read_model(path))
     remove_quantization(tidied(path))
 
 

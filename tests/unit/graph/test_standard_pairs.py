@@ -12,14 +12,14 @@ from tests.support.foreign import Foreign, foreign, network
 from tests.support.graphs import Graph, run
 from trtqat.graph.lenses.macs import summarize
 from trtqat.graph.lenses.pairs import DEQUANTIZE, QUANTIZE, parameters_of
-from trtqat.graph.lenses.shapes import infer_shapes
 from trtqat.graph.lint import lint
-from trtqat.graph.passes.canonical import tidy
-from trtqat.graph.passes.clipped_codes import unclip_codes
-from trtqat.graph.passes.improve import ImproveOptions, improve
+from trtqat.graph.passes.improvements import ImproveOptions, improve
+from trtqat.graph.passes.infer_shapes import infer_shapes
+from trtqat.graph.passes.make_codes_signed import make_codes_signed
 from trtqat.graph.passes.name_nodes import name_unnamed
-from trtqat.graph.passes.signed_codes import sign_codes
+from trtqat.graph.passes.remove_code_clips import remove_code_clips
 from trtqat.graph.passes.standard_pairs import standardize_pairs
+from trtqat.graph.passes.tidy import tidy
 from trtqat.tensors import Array
 
 TOOLS = {
@@ -65,7 +65,7 @@ def built(made: Foreign, *, signed: bool = True) -> ir.Model:
 
 
 def standard(model: ir.Model) -> tuple[ir.Model, tuple[str, ...]]:
-    model = tidy(model)
+    tidy(model)
     name_unnamed(model)
     return model, standardize_pairs(model)
 
@@ -115,7 +115,7 @@ def test_clip_of_floats_makes_the_codes_that_the_clip_of_codes_made(
     steps = random.integers(-1100, 1100, size=(2, 4, 6, 6)) / 8
     given = {"x": (steps * scale).astype(np.float32), "other": np.zeros((2, 4), np.float32)}
     (expected,) = run(model, given)
-    unclip_codes(model)
+    remove_code_clips(model)
     (found,) = run(model, given)
     np.testing.assert_array_equal(expected, found)
 
@@ -126,7 +126,7 @@ def test_clip_of_a_tensor_that_is_never_negative_needs_no_lower_bound() -> None:
     made.node("MaxPool", ["r"], "p", kernel_shape=[2, 2])
     made.node("Neg", [made.codes("p", 0.02)], "y")
     model = made.model("y")
-    found = unclip_codes(model)
+    found = remove_code_clips(model)
     assert (found.weights, found.idle, found.moved) == (0, 1, ())
     assert "Clip" not in [node.op_type for node in model.graph]
 
@@ -138,7 +138,7 @@ def test_clip_with_bounds_of_another_node_stays_and_is_named() -> None:
     model = made.model("y")
     clip = next(node for node in model.graph if node.op_type == "Clip")
     clip.replace_input_with(1, next(v for v in model.graph.inputs if v.name == "bound"))
-    assert unclip_codes(model).moved == ()
+    assert remove_code_clips(model).moved == ()
     assert [each.where for each in lint(model) if each.rule == "node-inside-pair"] == ["/x.dq"]
 
 
@@ -164,7 +164,7 @@ def test_constant_codes_become_int8_where_the_differences_fit(
     model = made.model("y", opset=21)
     x = np.zeros((2, 3), np.float32)
     (expected,) = run(model, x)
-    found = sign_codes(model)
+    found = make_codes_signed(model)
     (actual,) = run(model, x)
     np.testing.assert_array_equal(expected, actual)
     differences = codes.astype(int) - zero
@@ -210,10 +210,10 @@ def test_uint8_that_leaves_the_graph_or_is_read_otherwise_stays() -> None:
     made = foreign(dtype=np.uint8, zero_point=128)
     made.node("Neg", [made.codes("x", 0.02)], "y")
     model = made.model("y", "x.q")
-    assert sign_codes(model).activations == 0
-    assert sign_codes(made.model("y")).activations == 1
+    assert make_codes_signed(model).activations == 0
+    assert make_codes_signed(made.model("y")).activations == 1
     made.node("Cast", ["x.q"], "z", to=1)
-    assert sign_codes(made.model("y", "z")).activations == 0
+    assert make_codes_signed(made.model("y", "z")).activations == 0
 
 
 def test_codes_that_move_inside_the_pair_stay_the_same() -> None:
@@ -228,7 +228,7 @@ def test_codes_that_move_inside_the_pair_stay_the_same() -> None:
     made.nodes.append(made.nodes.pop(1))
     (expected,) = run(made.model("y"), inputs())
     model = made.model("y")
-    assert sign_codes(model).activations == 1
+    assert make_codes_signed(model).activations == 1
     (found,) = run(model, inputs())
     np.testing.assert_array_equal(expected, found)
 

@@ -22,10 +22,11 @@ from trtqat.errors import GraphError, UsageError
 from trtqat.exporting.from_onnx import improve_onnx
 from trtqat.exporting.pipeline import ExportOptions, export_onnx
 from trtqat.exporting.quantized_input import with_quantized_inputs
-from trtqat.graph.passes.quantized_inputs import take_codes
 from trtqat.graph.passes.remove_quantization import remove_quantization
+from trtqat.graph.passes.take_codes import take_codes
 from trtqat.graph_file.reading import read_model
 from trtqat.numerics import quantize
+from trtqat.provenance import Provenance, provenance_of, read_provenance
 from trtqat.quant.training import calibrate, insert_quantizers
 from trtqat.runtime import host_quantizer
 from trtqat.runtime.host_quantizer import open_quantizer
@@ -150,7 +151,7 @@ def test_numpy_quantizes_where_onnx_runtime_is_broken(
 @pytest.mark.parametrize("scale", [0, -1.0, "nan", "inf", "-inf"])
 def test_scales_that_are_none_are_not_taken(scale: object) -> None:
     spec = TensorSpec("x", (-1, 4), "int8")
-    assert input_scales([spec], {"quantized_inputs": {"x": scale}}) == {}
+    assert input_scales([spec], provenance_of({"quantized_inputs": {"x": scale}})) == {}
 
 
 def test_codes_that_somebody_else_defined_stay(tmp_path: Path) -> None:
@@ -221,13 +222,13 @@ def test_inputs_one_after_the_other(tmp_path: Path) -> None:
     batch = {spec.name: x.numpy() for spec, x in zip(example.inputs, example.batch(2), strict=True)}
     options = ExportOptions((), quantized_input=True)
     model = read_model(path)
-    found = with_quantized_inputs(model, options, [batch], {"earlier": 0.5})["quantized_inputs"]
+    found = with_quantized_inputs(model, options, [batch], {"earlier": 0.5})
     assert found.keys() == {"earlier", *batch}
     codes = quantize_inputs(batch, found)
     again = with_quantized_inputs(model, options, [codes], found)
-    assert again == {"quantized_inputs": found}
+    assert again == found
     with pytest.raises(GraphError, match="No input can be taken as INT8 codes"):
-        with_quantized_inputs(model, options, [codes])
+        with_quantized_inputs(model, options, [codes], {})
 
 
 @pytest.mark.parametrize("again", [True, False])
@@ -287,11 +288,12 @@ def test_half_precision_has_no_codes(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("record", ["", "[]", "3", '{"quantized_inputs": 3}', "{}", {"a": 1}])
-def test_records_that_say_nothing(record: str | dict[str, int]) -> None:
-    assert input_scales([TensorSpec("x", (1,), "int8")], record) == {}
+@pytest.mark.parametrize("record", ["", "[]", "3", '{"quantized_inputs": 3}', "{}", '{"a": 1}'])
+def test_records_that_say_nothing(record: str) -> None:
+    assert input_scales([TensorSpec("x", (1,), "int8")], read_provenance(record)) == {}
 
 
 def test_only_inputs_that_are_int8_have_a_scale() -> None:
     specs = [TensorSpec("x", (1,), "int8"), TensorSpec("y", (1,), "float32")]
-    assert input_scales(specs, '{"quantized_inputs": {"x": 0.5, "y": 0.5, "z": 0.5}}') == {"x": 0.5}
+    recorded = Provenance(quantized_inputs={"x": 0.5, "y": 0.5, "z": 0.5})
+    assert input_scales(specs, recorded) == {"x": 0.5}

@@ -10,7 +10,7 @@ import torch
 
 from tests.support.graphs import Graph, batch_norm
 from trtqat.errors import GraphError, SourceError
-from trtqat.exporting.finite import check_finite_parameters
+from trtqat.exporting.check_model import check_finite_parameters
 from trtqat.exporting.from_onnx import improve_onnx
 from trtqat.exporting.options import ExportOptions
 from trtqat.graph.lint import lint

@@ -19,7 +19,7 @@ from trtqat.exporting.from_onnx import improve_onnx
 from trtqat.exporting.options import ExportOptions
 from trtqat.exporting.pipeline import export_onnx
 from trtqat.files import write_together
-from trtqat.graph.passes.improve import ImproveOptions
+from trtqat.graph.passes.improvements import ImproveOptions
 from trtqat.graph_file.hashing import graph_sha256
 from trtqat.graph_file.reading import external_files, read_model
 from trtqat.graph_file.serialized import StoredGraph, save, serialize
@@ -111,7 +111,7 @@ def test_nothing_is_left_after_a_failure(
         assert list(temporary.iterdir())
         raise ExportError("It differs.")
 
-    monkeypatch.setattr("trtqat.exporting.from_onnx.verify_agreement", fails)
+    monkeypatch.setattr("trtqat.exporting.from_onnx.verify", fails)
     with pytest.raises(ExportError):
         improve_onnx(source(tmp_path), tmp_path / "out.onnx", ExportOptions(()))
     assert not list(temporary.iterdir())

@@ -12,15 +12,19 @@ import pytest
 
 from tests.support.plans import make_manifest, make_plan
 from trtqat.errors import MissingError, PlanError
-from trtqat.host.compatibility import version_tuple, why_not
-from trtqat.host.description import Host, HostGpu, describe_host, parse_gpus
+from trtqat.host.check import Check
+from trtqat.host.description import Host, describe_host
 from trtqat.host.flavours import TensorRTFlavour
+from trtqat.host.gpu import Gpu
 from trtqat.host.host_checks import check_host
-from trtqat.host.preflight import Check, Preflight, preflight
+from trtqat.host.preflight import Preflight, preflight
+from trtqat.host.version_rules import version_tuple, why_not
 from trtqat.plan.header import PlanHeader
-from trtqat.plan.manifest import manifest_path
+from trtqat.plan.manifest import RecordedOptions, manifest_path
 
-H200 = HostGpu("NVIDIA H200", "9.0", 140 * 2**30, 100 * 2**30)
+H200 = Gpu(
+    "NVIDIA H200", "9.0", "580.1.4", "13.0", memory_bytes=140 * 2**30, free_bytes=100 * 2**30
+)
 FULL = TensorRTFlavour("full", "tensorrt", "8.6.0", "")
 LEAN_10 = TensorRTFlavour("lean", "tensorrt_lean", "10.16.1", "")
 LEAN_11 = TensorRTFlavour("lean", "tensorrt_lean", "11.4.0.106", "")
@@ -152,8 +156,8 @@ def test_other_hosts(
     ],
 )
 def test_hardware_compatibility(level: str, capability: str, status: str, tmp_path: Path) -> None:
-    path = write(tmp_path, options={"hardware_compatibility": level}, **GPU)
-    gpu = HostGpu("NVIDIA Other", capability, 2**34, 2**34)
+    path = write(tmp_path, options=RecordedOptions(hardware_compatibility=level), **GPU)
+    gpu = dataclasses.replace(H200, name="NVIDIA Other", compute_capability=capability)
     found = preflight(path, dataclasses.replace(HOST, gpus=(gpu,)))
     assert finding(found, "GPU").status == status
 
@@ -217,15 +221,6 @@ def test_wrong_manifests(plan: Path) -> None:
     assert statuses(preflight(plan, HOST))["manifest"] == "passed"
 
 
-def test_nvidia_smi() -> None:
-    driver, gpus, problem = parse_gpus("NVIDIA H200, 9.0, 580.1.4, 143771, 143000\n\n")
-    assert (driver, problem) == ("580.1.4", "")
-    assert gpus == (HostGpu("NVIDIA H200", "9.0", 143771 * 2**20, 143000 * 2**20),)
-    # A GPU that is cut into instances has no memory of its own to report.
-    assert parse_gpus("NVIDIA A100, 8.0, 580.1.4, [N/A], [N/A]")[1][0].free_bytes == 0
-    assert parse_gpus("No devices were found")[1:] == ((), "nvidia-smi lists no GPU")
-
-
 def test_this_host_is_described() -> None:
     host = describe_host()
     assert host.python.count(".") == 2
@@ -252,7 +247,7 @@ def test_this_host_is_described() -> None:
 def test_permission_for_code(
     allowed: bool | None, excluded: bool, status: str, tmp_path: Path
 ) -> None:
-    options = {"exclude_lean_runtime": excluded}
+    options = RecordedOptions(exclude_lean_runtime=excluded)
     path = write(tmp_path, kind=2, platform="Linux-x86_64", options=options, **GPU)
     found = preflight(path, HOST, allow_engine_code=allowed)
     assert statuses(found)["trust"] == status
@@ -293,7 +288,7 @@ def test_what_an_engine_does_with_the_checks(
 
 
 def test_the_manifest_tells_that_the_lean_runtime_is_left_out(tmp_path: Path) -> None:
-    options = {"version_compatible": True, "exclude_lean_runtime": True}
+    options = RecordedOptions(version_compatible=True, exclude_lean_runtime=True)
     path = write(tmp_path, platform="Linux-x86_64", options=options, **GPU)
     lean_8 = dataclasses.replace(LEAN_10, version="8.6.0")
     host = dataclasses.replace(HOST, tensorrt=(LEAN_10, lean_8))
@@ -329,3 +324,29 @@ def test_hidden_gpus_are_none(visible: str, monkeypatch: pytest.MonkeyPatch) -> 
     host = describe_host()
     assert host.gpus == ()
     assert "CUDA_VISIBLE_DEVICES" in host.gpu_problem
+
+
+def test_it_is_printed_a_line_for_each_check(plan: Path) -> None:
+    found = preflight(str(plan), dataclasses.replace(HOST, gpus=(), gpu_problem="no driver"))
+    lines = str(found).splitlines()
+    assert lines[0] == "passed   plan         0.0 MB, plain, TensorRT 8.6.0."
+    at = lines.index("missing  GPU          There is none here: no driver.")
+    assert lines[at + 1].split() == finding(found, "GPU").remedy.split()
+    # The plan itself is nothing to print.
+    assert "weightsweights" not in repr(found)
+
+
+def test_without_a_host_it_looks_at_this_one(plan: Path) -> None:
+    found, here = preflight(plan), describe_host()
+    assert statuses(found) == statuses(preflight(plan, here))
+
+
+def test_a_gpu_that_keeps_its_memory_to_itself(plan: Path) -> None:
+    gpu = dataclasses.replace(H200, memory_bytes=None, free_bytes=None)
+    host = dataclasses.replace(HOST, gpus=(gpu,), driver="")
+    found = preflight(plan, host)
+    assert statuses(found)["memory"] == statuses(found)["driver"] == "unknown"
+    assert finding(found, "memory").finding == "This GPU does not tell its free memory."
+    checks = {check.name: check.finding for check in check_host(host)}
+    assert checks["GPU"] == "NVIDIA H200 (9.0)."
+    assert checks["driver"] == "unknown, CUDA up to 13.0."

@@ -18,6 +18,7 @@ from trtqat.plan.manifest import (
     check_plan,
     manifest_path,
 )
+from trtqat.provenance import provenance_of
 
 PLAN = make_plan()
 
@@ -80,7 +81,7 @@ def test_matching_manifest(tmp_path: Path) -> None:
 def test_what_an_export_may_have_recorded(tmp_path: Path) -> None:
     """The SQNR of what is bit-identical, and a factory's argument of any size."""
     provenance = {"verification": {"sqnr_db": float("inf")}, "factory_args": {"seed": 10**30}}
-    manifest = replace(make_manifest(PLAN), provenance=provenance)
+    manifest = replace(make_manifest(PLAN), provenance=provenance_of(provenance))
     path = tmp_path / "model.engine"
     manifest_path(path).write_text(manifest.to_json())
     assert check_plan(PLAN, path) == manifest

@@ -14,12 +14,9 @@ from torch import nn
 from tests.support.toolkits import modelopt, modelopt_model
 from trtqat.errors import QuantizerError
 from trtqat.quant.fake_quantize import FakeQuantize
-from trtqat.quant.quantizers import (
-    Quantizer,
-    fit_to_checkpoint,
-    read_quantizers,
-    replaced_quantizers,
-)
+from trtqat.quant.quantizers import Quantizer, read_quantizers
+from trtqat.quant.range_buffers import fit_to_checkpoint
+from trtqat.quant.replacement import replaced_quantizers
 
 
 def quantizer(amax: Any = 2.0, **changes: Any) -> Any:

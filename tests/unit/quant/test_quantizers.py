@@ -12,12 +12,8 @@ from torch import nn
 
 from trtqat.errors import QuantizerError
 from trtqat.quant.fake_quantize import FakeQuantize
-from trtqat.quant.quantizers import (
-    AMAX_FLOOR,
-    Quantizer,
-    read_quantizers,
-    replaced_quantizers,
-)
+from trtqat.quant.quantizers import AMAX_FLOOR, Quantizer, read_quantizers
+from trtqat.quant.replacement import replaced_quantizers
 from trtqat.quant.silence import load_toolkit, quiet_toolkit
 
 

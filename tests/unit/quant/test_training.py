@@ -13,7 +13,8 @@ from torch import nn
 
 from trtqat.errors import QuantizerError
 from trtqat.quant.pytorch_quantization import is_quantizer
-from trtqat.quant.quantizers import fit_to_checkpoint, read_quantizers
+from trtqat.quant.quantizers import read_quantizers
+from trtqat.quant.range_buffers import fit_to_checkpoint
 from trtqat.quant.silence import quiet_toolkit
 from trtqat.quant.training import calibrate, insert_quantizers
 

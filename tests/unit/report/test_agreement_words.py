@@ -5,16 +5,16 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from trtqat.exporting.verification.agreement import Agreement, OutputAgreement
 from trtqat.exporting.verification.pieces import Pieces
+from trtqat.exporting.verification.result import Verification, VerifiedOutput
 from trtqat.report.agreement_words import describe_agreement
 
-Y = OutputAgreement("y", (2, 5), 8.6, 0.5)
-FOUND = Agreement((2, 1, 3), 8.6, "output 'y', batch 0, position 1", 0.5, (Y,), 30)
+Y = VerifiedOutput("y", (2, 5), 8.6, 0.5)
+FOUND = Verification((2, 1, 3), 8.6, "output 'y', batch 0, position 1", 0.5, (Y,), 30)
 PIECES = Pieces(7, 118.4, "quantizer 'q'")
 
 
-def words(agreement: Agreement) -> str:
+def words(agreement: Verification) -> str:
     return "\n".join(describe_agreement(agreement))
 
 

@@ -115,7 +115,7 @@ def tapped(proto: onnx.ModelProto, cuts: Iterable[Cut]) -> onnx.ModelProto:
     return made
 
 
-def nudged(proto: onnx.ModelProto, relative: float) -> onnx.ModelProto:
+def nudged_scales(proto: onnx.ModelProto, relative: float) -> onnx.ModelProto:
     """The graph with the scale of every QuantizeLinear moved a little, up and down in turn.
 
     Values at a rounding border then get the neighbouring code, as they do where sums are rounded

@@ -1,4 +1,4 @@
-"""What a graph is compared with, and what both are called in messages."""
+"""One batch, and what a graph is to make of it."""
 
 from __future__ import annotations
 
@@ -42,31 +42,3 @@ class Example:
     def batch_size(self) -> int:
         """Size of the first dimension of the first input that has one."""
         return next((len(array) for array in self.inputs.values() if array.ndim), 1)
-
-
-@dataclass(frozen=True)
-class Words:
-    """What to call the two in messages, and the way out.
-
-    Attributes:
-        graph: Begins a sentence, as ``"The FP16 graph"``.
-        reference: What it is compared with, as ``"the graph that it was made of"``.
-        remedy: Where the graph computes something else.
-    """
-
-    graph: str
-    reference: str
-    remedy: str
-
-    @property
-    def inline(self) -> str:
-        """The graph within a sentence."""
-        return self.graph[0].lower() + self.graph[1:]
-
-
-def begun(words: str) -> str:
-    """Words as the beginning of a sentence."""
-    return words[0].upper() + words[1:]
-
-
-HALF = Words("The FP16 graph", "the graph that it was made of", "Export with --precision fp32.")

@@ -1,6 +1,6 @@
 """Compares a graph piece by piece: from the same INT8 activations, is every next one the same?
 
-Each pair on an activation is a cut (``onnx_cut``). The piece behind it reads what the reference
+Each pair on an activation is a cut (``cut.py``). The piece behind it reads what the reference
 had there, so the distance at the next cut is that of one piece alone: sums in another order leave
 100 dB and more, a wrong scale, axis or order much less.
 """
@@ -14,10 +14,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from trtqat.errors import ExportError
-from trtqat.exporting.verification import cut as onnx_cut
-from trtqat.exporting.verification.cut import Cut
-from trtqat.exporting.verification.example import Example, Passed, Words
-from trtqat.exporting.verification.rounding import nudged
+from trtqat.exporting.verification.cut import (
+    Cut,
+    along,
+    behind_other_quantizers,
+    cut,
+    cuts_of,
+    nudged_scales,
+)
+from trtqat.exporting.verification.example import Example, Passed
+from trtqat.exporting.verification.reference import Words
+from trtqat.exporting.verification.rounding import nudged_inputs
 from trtqat.graph_file.serialized import Serialized, derived, parse
 from trtqat.numerics import signal_and_error, sqnr_db
 from trtqat.runtime.onnx_model import OnnxModel
@@ -108,13 +115,13 @@ def compare_pieces(
     proto = parse(graph)
     cuts = {
         name: each
-        for name, each in onnx_cut.cuts_of(proto).items()
+        for name, each in cuts_of(proto).items()
         if name in example.passed and example.passed[name].pair == each.quantizer
     }
     if not cuts:
         return None
     runs = _Runs(graph if rounded is None else rounded, cuts, example, tolerance)
-    flipping = onnx_cut.behind_other_quantizers(proto, cuts)
+    flipping = behind_other_quantizers(proto, cuts)
     least_db, least_at = math.inf, ""
     for each in _tensors(cuts, example):
         db = runs.distance_db(each)
@@ -159,8 +166,8 @@ class _Runs:
         tolerance: Tolerance,
     ) -> None:
         dequantized = {name: example.passed[name].dequantized for name in cuts}
-        self._graph = derived(graph, onnx_cut.cut(parse(graph), cuts.values()))
-        self._inputs = {**example.inputs, **onnx_cut.along(cuts.values(), dequantized)}
+        self._graph = derived(graph, cut(parse(graph), cuts.values()))
+        self._inputs = {**example.inputs, **along(cuts.values(), dequantized)}
         self.tolerance = tolerance
         self.values = {**example.inputs, **_run(self._graph, self._inputs)}
         self._moved: list[dict[str, Array]] = []
@@ -174,8 +181,8 @@ class _Runs:
         if not self._moved:
             for seed, count in enumerate(ROUNDINGS):
                 rounding = count * self.tolerance.rounding
-                inputs = nudged(self._inputs, rounding, seed)
-                graph = derived(self._graph, onnx_cut.nudged(parse(self._graph), rounding))
+                inputs = nudged_inputs(self._inputs, rounding, seed)
+                graph = derived(self._graph, nudged_scales(parse(self._graph), rounding))
                 moved = _run(graph, inputs)
                 self._moved.append({**inputs, **moved})
         own = self.values[tensor.name]
@@ -183,11 +190,8 @@ class _Runs:
 
 
 def _run(graph: Serialized, inputs: Mapping[str, Array]) -> dict[str, Array]:
-    model = OnnxModel(graph, as_written=True)
-    try:
+    with OnnxModel(graph, as_written=True) as model:
         return model.session(1).run(inputs)
-    finally:
-        model.close()
 
 
 def _sqnr_db(expected: Array, actual: Array, smallest: float) -> float:
@@ -221,24 +225,24 @@ def _check(tensor: _Tensor, db: float, runs: _Runs, words: Words, *, is_flipping
 
 
 def _check_codes(
-    cut: Cut, passed: Passed, actual: Array, words: Words, tolerance: Tolerance
+    pair: Cut, passed: Passed, actual: Array, words: Words, tolerance: Tolerance
 ) -> None:
     """A pair's own scale: each value is the reference's, or the neighbouring code's."""
     if actual.shape != passed.dequantized.shape:
         raise ExportError(
-            f"Quantizer '{cut.quantizer}' makes {actual.shape} in {words.inline}, and "
+            f"Quantizer '{pair.quantizer}' makes {actual.shape} in {words.inline}, and "
             f"{passed.dequantized.shape} in {words.reference}.",
             words.remedy,
         )
     _, error = signal_and_error(passed.dequantized, actual)
-    codes = error / cut.scale
+    codes = error / pair.scale
     equal = codes <= tolerance.codes
     flipped = np.abs(codes - 1) <= tolerance.codes
     wrong = int(np.count_nonzero(~(equal | flipped)))
     flips = int(np.count_nonzero(flipped & ~equal))
     if wrong or flips > max(_FEW, tolerance.flips * codes.size):
         raise ExportError(
-            f"Quantizer '{cut.quantizer}' quantizes otherwise in {words.inline} than in "
+            f"Quantizer '{pair.quantizer}' quantizes otherwise in {words.inline} than in "
             f"{words.reference}: {wrong + flips} of {codes.size} values differ.",
             f"Its scale, range or rounding is another one. {words.remedy}",
         )

@@ -9,6 +9,7 @@ import onnx
 
 from trtqat.errors import GraphError
 from trtqat.exporting.verification.cut import Cut, along, cut, cuts_of, tapped
+from trtqat.exporting.verification.reference import outputs_of
 from trtqat.graph_file.serialized import Serialized, derived, parse
 from trtqat.runtime.onnx_model import OnnxModel
 from trtqat.tensors import Array, Arrays
@@ -48,21 +49,17 @@ def measure_largest(
         )
     proto = parse(graph)
     computed = [name for node in proto.graph.node for name in node.output if name]
-    typed = OnnxModel(derived(graph, with_outputs(proto, computed)), as_written=True)
-    inputs = [spec.name for spec in typed.inputs if spec.dtype == "float32"]
-    floats = [spec.name for spec in typed.outputs if spec.dtype == "float32"]
-    typed.close()
+    with OnnxModel(derived(graph, with_outputs(proto, computed)), as_written=True) as typed:
+        inputs = [spec.name for spec in typed.inputs if spec.dtype == "float32"]
+        floats = [spec.name for spec in typed.outputs if spec.dtype == "float32"]
     largest = {
         name: float(np.max([_magnitude(np.asarray(batch[name])) for batch in batches]))
         for name in inputs
     }
     for names in _pieces(floats, at_once):
-        reference = OnnxModel(derived(graph, with_outputs(proto, names)), as_written=True)
-        for batch in batches:
-            session = reference.session(0)
-            for name, array in session.run(batch).items():
+        for found in outputs_of(derived(graph, with_outputs(proto, names)), batches):
+            for name, array in found.items():
                 largest[name] = _greater(largest.get(name, 0.0), _magnitude(array))
-        reference.close()
     return largest
 
 
@@ -90,10 +87,8 @@ def measure_with_ranges(graph: Serialized, batches: Sequence[Arrays]) -> dict[st
     cuts = tuple(cuts_of(proto).values())
     if not cuts:
         return largest
-    model = OnnxModel(derived(graph, tapped(proto, cuts)), as_written=True)
     batch = batches[0]
-    found = model.session(1).run(batch)
-    model.close()
+    (found,) = outputs_of(derived(graph, tapped(proto, cuts)), [batch])
     pieces = derived(graph, cut(proto, cuts))
     filled = [
         {**batch, **along(cuts, {c.dequantized: way(found[c.dequantized], c) for c in cuts})}

@@ -44,7 +44,7 @@ def round_everywhere(graph: Serialized) -> Serialized:
     return derived(graph, proto)
 
 
-def nudged(arrays: Arrays, relative: float, seed: int) -> dict[str, Array]:
+def nudged_inputs(arrays: Arrays, relative: float, seed: int) -> dict[str, Array]:
     """Floats that are moved by up to a part of themselves, up or down; other types as they are.
 
     Args:

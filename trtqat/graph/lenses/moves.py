@@ -1,4 +1,10 @@
-"""Nodes that only move the values of a constant: what they make of it, computed with NumPy.
+"""Nodes that only move values, and what they make of a constant, computed with NumPy.
+
+Three questions, from the strictest:
+
+    commutes        per tensor, quantizing before or behind the node is the same
+    is_move         of a constant, NumPy computes what comes out
+    moves_values    what comes out are values of the first input, if maybe not all of them
 
 Nothing here rounds, so codes, and the scale that each of them has, can be moved alike: whatever
 the node does, a code and its scale arrive at the same place.
@@ -18,8 +24,41 @@ from trtqat.graph.lenses.pairs import consumers_of
 from trtqat.tensors import Array
 
 ONNX_DOMAINS = ("", "ai.onnx")
+_COMMUTES = frozenset(
+    {"MaxPool", "Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Identity"}
+)
+# These select, move or repeat values too. No repair relies on it, but a layer behind them
+# still has its INT8 input.
+_SELECT_OR_REPEAT = frozenset(
+    {"DepthToSpace", "Expand", "Gather", "GlobalMaxPool", "Slice", "SpaceToDepth", "Split", "Tile"}
+)
 # A constant that grows beyond this is left to whoever runs the graph.
 _MAX_ELEMENTS = 2**28
+
+
+def commutes(node: ir.Node) -> bool:
+    """Whether a node only moves or selects the values of its first input.
+
+    Then quantizing per tensor before or after it is the same, bit for bit. Of equal values
+    MaxPool takes any. A window of a dilated one can lie in the padding alone; then it makes
+    the lowest FP32 number, which is nobody's value.
+    """
+    dilations = node.attributes.get("dilations")
+    return node.op_type in _COMMUTES and (
+        dilations is None or all(dilation == 1 for dilation in dilations.as_ints())
+    )
+
+
+def is_move(node: ir.Node) -> bool:
+    """Whether a node is of an operator that only moves, selects or repeats values."""
+    return node.op_type in _MOVES and node.domain in ONNX_DOMAINS and len(node.outputs) == 1
+
+
+def moves_values(node: ir.Node) -> bool:
+    """Whether the first input's values come out of a node unchanged, if maybe not all of them."""
+    mode = node.attributes.get("mode")
+    is_nearest = node.op_type == "Resize" and (mode is None or mode.as_string() == "nearest")
+    return commutes(node) or node.op_type in _SELECT_OR_REPEAT or is_nearest
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,11 +87,6 @@ def forms_of(value: ir.Value, arrays: tuple[Array, ...], graph: ir.Graph) -> Ite
             done = tuple(result for result in results if result is not None)
             if len(done) == len(results):
                 stack.append(Form(node.outputs[0], done))
-
-
-def is_move(node: ir.Node) -> bool:
-    """Whether a node is of an operator that only moves, selects or repeats values."""
-    return node.op_type in _MOVES and node.domain in ONNX_DOMAINS and len(node.outputs) == 1
 
 
 def moved(node: ir.Node, array: Array) -> Array | None:

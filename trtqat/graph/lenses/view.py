@@ -11,8 +11,10 @@ from trtqat.graph.editor import Readers
 from trtqat.graph.lenses.arithmetic import Arithmetic, other_arithmetic
 from trtqat.graph.lenses.batch import Batch
 from trtqat.graph.lenses.fold_plan import KeptBatchNorm, why_kept
+from trtqat.graph.lenses.grids import Grids
 from trtqat.graph.lenses.layers import Layer, bias_of, layers_of, move_of_weight
 from trtqat.graph.lenses.mac_formulas import macs_of_node
+from trtqat.graph.lenses.moves import moves_values
 from trtqat.graph.lenses.pairs import (
     DEQUANTIZE,
     QUANTIZE,
@@ -28,8 +30,6 @@ from trtqat.graph.lenses.pairs import (
 )
 from trtqat.graph.lenses.paths import follow, gather
 from trtqat.graph.lenses.weights import Weights
-from trtqat.graph.repair import commutes
-from trtqat.graph.repair.remove_pairs import Grids
 
 ACTIVATIONS = frozenset(
     {"Relu", "Clip", "LeakyRelu", "PRelu", "Sigmoid", "HardSigmoid", "HardSwish", "Tanh", "Elu"}
@@ -37,18 +37,6 @@ ACTIVATIONS = frozenset(
 # What TensorRT can run on INT8 tensors besides the weighted layers (facts of its
 # documentation, "Explicit Quantization: Q/DQ layer-placement recommendations").
 TAKES_INT8 = frozenset({"Add", "Mul", "Concat", "AveragePool", "GlobalAveragePool", "ReduceMean"})
-# These select, move or repeat values too. No repair relies on it, but a layer behind them
-# still has its INT8 input.
-_MOVES = frozenset(
-    {"DepthToSpace", "Expand", "Gather", "GlobalMaxPool", "Slice", "SpaceToDepth", "Split", "Tile"}
-)
-
-
-def moves_values(node: ir.Node) -> bool:
-    """Whether the first input's values come out of a node unchanged, if maybe not all of them."""
-    mode = node.attributes.get("mode")
-    is_nearest = node.op_type == "Resize" and (mode is None or mode.as_string() == "nearest")
-    return commutes(node) or node.op_type in _MOVES or is_nearest
 
 
 def has_hidden_parameters(batch_norm: ir.Node) -> bool:
@@ -97,7 +85,7 @@ class GraphView:
     @cached_property
     def batch(self) -> Batch:
         """What the graph says of its batch."""
-        return Batch(self.graph, self.weights)
+        return Batch(self.graph)
 
     @cached_property
     def counted(self) -> Readers:

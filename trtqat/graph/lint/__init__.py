@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from trtqat.graph.lenses.shapes import infer_shapes
 from trtqat.graph.lenses.view import GraphView
 from trtqat.graph.lint import (
     arithmetic,
@@ -29,6 +28,7 @@ from trtqat.graph.lint import (
     values,
 )
 from trtqat.graph.lint.finding import Finding, Rule
+from trtqat.graph.passes.infer_shapes import infer_shapes
 from trtqat.graph_file.garbage import uncollected
 
 RULES: tuple[Rule, ...] = (

@@ -8,8 +8,7 @@ TensorRT takes a weight for INT8 where DequantizeLinear stands directly before t
 1. Codes and scales are moved alike, element by element. Then the scales are again one per
    position of some axis: of the output channels' axis if that is true of it, else of another.
    Where it is true of no axis, the weight stays as it is, and the pass says so.
-2. What moves a constant before QuantizeLinear or DequantizeLinear is done first.
-3. One Transpose before a Gemm or MatMul stays: every TensorRT reads it, and it is how the
+2. One Transpose before a Gemm or MatMul stays: every TensorRT reads it, and it is how the
    weight of a PyTorch Linear is written.
 """
 
@@ -20,13 +19,12 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from trtqat.graph.editing import add_initializer, constant_array, name_of, remove_unused
+from trtqat.graph.editing import constant_array, name_of, remove_unused
 from trtqat.graph.lenses.layers import CONVOLUTIONS, PRODUCTS, channel_axis
-from trtqat.graph.lenses.moves import ONNX_DOMAINS, Form, forms_of, is_move
+from trtqat.graph.lenses.moves import ONNX_DOMAINS, Form, forms_of
 from trtqat.graph.lenses.pairs import DEQUANTIZE, QUANTIZE, along_axis, consumers_of, parameters_of
+from trtqat.graph.passes.fold_constant_moves import add_array, moved_name
 from trtqat.tensors import Array
-
-_CODES_SUFFIX = ".codes"
 
 
 @dataclass(frozen=True)
@@ -41,35 +39,21 @@ class FoldedMoves:
     layers: tuple[str, ...]
     kept: tuple[str, ...]
 
-
-def fold_constant_moves(graph: ir.Graph) -> int:
-    """Moves the constants that QuantizeLinear and DequantizeLinear read, in place.
-
-    Returns:
-        Number of nodes that read another constant now.
-    """
-    count = 0
-    for value in _moved_constants(graph):
-        array = constant_array(value)
-        if array is None:
-            continue
-        for form in forms_of(value, (array,), graph):
-            readers = [
-                node
-                for node in consumers_of(form.value)
-                if node.op_type in (QUANTIZE, DEQUANTIZE)
-                and node.graph is graph
-                and node.inputs[0] is form.value
-            ]
-            if not readers or form.value is value:
-                continue
-            made = _add(graph, _moved_name(value), form.arrays[0])
-            for node in readers:
-                node.replace_input_with(0, made)
-            count += len(readers)
-    if count:
-        remove_unused(graph)
-    return count
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences for the user."""
+        notes = []
+        if self.layers:
+            notes.append(
+                f"The weights of {len(self.layers)} layers, first '{self.layers[0]}', stood behind "
+                "Reshape, Transpose and the like: their codes were moved, none changed."
+            )
+        if self.kept:
+            notes.append(
+                f"The weights of {len(self.kept)} layers, first '{self.kept[0]}', stay behind "
+                "Reshape, Transpose and the like: their scales follow no axis of what comes out."
+            )
+        return tuple(notes)
 
 
 def fold_weight_moves(model: ir.Model) -> FoldedMoves:
@@ -100,23 +84,6 @@ def fold_weight_moves(model: ir.Model) -> FoldedMoves:
     if layers:
         remove_unused(graph)
     return FoldedMoves(tuple(layers), tuple(kept))
-
-
-def _moved_constants(graph: ir.Graph) -> list[ir.Value]:
-    """Initializers that are moved before a half of a pair reads them."""
-    found: dict[ir.Value, None] = {}
-    seen: set[ir.Node] = set()
-    for node in graph:
-        value = node.inputs[0] if node.op_type in (QUANTIZE, DEQUANTIZE) else None
-        while value is not None:
-            mover = value.producer()
-            if mover is None or mover in seen or not is_move(mover):
-                break
-            seen.add(mover)
-            value = mover.inputs[0]
-            if value is not None and value.is_initializer():
-                found[value] = None
-    return list(found)
 
 
 def _is_moved(value: ir.Value) -> bool:
@@ -183,9 +150,9 @@ def _write(graph: ir.Graph, original: ir.Node, form: Form, wanted: int | None) -
     if scale is None:
         return None
     inputs = (
-        _add(graph, _moved_name(source), codes),
-        _add(graph, f"{old_scale.name}.moved", scale),
-        _add(graph, f"{source.name}.moved.zero_point", np.zeros(scale.shape, codes.dtype)),
+        add_array(graph, moved_name(source), codes),
+        add_array(graph, f"{old_scale.name}.moved", scale),
+        add_array(graph, f"{source.name}.moved.zero_point", np.zeros(scale.shape, codes.dtype)),
     )
     return _Written(inputs, axis, codes.shape)
 
@@ -220,14 +187,3 @@ def _scales_of(scales: Array, wanted: int | None) -> tuple[Array | None, int | N
         if scales.size and (scales == along_axis(scales[at], axis, scales.ndim)).all():
             return scales[at], axis
     return None, None
-
-
-def _moved_name(source: ir.Value) -> str:
-    name = str(source.name)
-    stem = name.removesuffix(_CODES_SUFFIX)
-    return f"{stem}.moved{_CODES_SUFFIX}" if name != stem else f"{stem}.moved"
-
-
-def _add(graph: ir.Graph, name: str, array: Array) -> ir.Value:
-    # Not ascontiguousarray, which makes a scale of shape () one of shape (1,).
-    return add_initializer(graph, name, np.asarray(array, order="C"))

@@ -24,6 +24,7 @@ import onnx_ir as ir
 
 from trtqat.errors import ExportError
 from trtqat.graph.editing import add_initializer, constant_array
+from trtqat.graph.passes.protocol import Changed
 
 _REDUCTIONS = {
     "ReduceL1",
@@ -48,21 +49,22 @@ _NEW_IN_18 = {
     "OptionalGetElement",
     "OptionalHasElement",
 }
+# Newer ones than 8 came with newer opsets.
+_IR_VERSION_OF_OPSET_17 = 8
 _RESIZE_DEFAULTS = {"antialias": 0, "keep_aspect_ratio_policy": "stretch"}
 
 
-def lower_opset(model: ir.Model) -> int:
+def lower_opset(model: ir.Model) -> Changed:
     """Rewrites opset 18 to 17 in place; leaves opset 17 and older alone.
 
-    Returns:
-        Number of nodes that were changed.
+    Counts the nodes that have another form now.
 
     Raises:
         ExportError: A node has no form in opset 17, or the graph is newer than opset 18.
     """
     opset = model.graph.opset_imports.get("", 0)
     if opset <= 17:
-        return 0
+        return Changed(0)
     if opset > 18:
         raise ExportError(
             f"The graph has opset {opset}; only opset 18 can be lowered to 17.",
@@ -78,7 +80,17 @@ def lower_opset(model: ir.Model) -> int:
         changed += bool(rule and rule(model.graph, node))
         node.version = 17
     model.graph.opset_imports[""] = 17
-    return changed
+    return Changed(changed)
+
+
+def write_ir_version(model: ir.Model) -> Changed:
+    """Writes the IR version that came with opset 17, in place.
+
+    ONNX Runtime and TensorRT's parser refuse a file by this number alone.
+    """
+    is_other = model.ir_version != _IR_VERSION_OF_OPSET_17
+    model.ir_version = _IR_VERSION_OF_OPSET_17
+    return Changed(int(is_other))
 
 
 def _reduce(graph: ir.Graph, node: ir.Node) -> bool:

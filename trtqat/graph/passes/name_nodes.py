@@ -18,14 +18,15 @@ import ast
 
 import onnx_ir as ir
 
+from trtqat.graph.passes.protocol import Changed
+
 _SCOPES = "pkg.torch.onnx.name_scopes"
 
 
-def name_nodes(model: ir.Model) -> int:
+def name_nodes(model: ir.Model) -> Changed:
     """Renames nodes after their modules, in place, and strips PyTorch's metadata.
 
-    Returns:
-        Number of nodes renamed.
+    Counts the nodes that have another name now.
     """
     graph = model.graph
     taken: dict[str, int] = {}
@@ -52,14 +53,13 @@ def name_nodes(model: ir.Model) -> int:
     model.metadata_props.clear()
     for value in [*graph.inputs, *graph.outputs, *graph.initializers.values()]:
         value.metadata_props.clear()
-    return renamed
+    return Changed(renamed)
 
 
-def name_unnamed(model: ir.Model) -> int:
+def name_unnamed(model: ir.Model) -> Changed:
     """Names the nodes that have no name, or one that another node has, after their operator.
 
-    Returns:
-        Number of nodes renamed; tensors keep their names.
+    In place; tensors keep their names. Counts the nodes that have another name now.
     """
     taken: dict[str, int] = {}
     renamed = 0
@@ -67,7 +67,7 @@ def name_unnamed(model: ir.Model) -> int:
         name = _unique(node.name or f"/{node.op_type}", taken)
         renamed += name != node.name
         node.name = name
-    return renamed
+    return Changed(renamed)
 
 
 def _path(scopes: str) -> str:

@@ -14,9 +14,11 @@ from collections.abc import Iterator, Sequence
 
 import onnx_ir as ir
 
+from trtqat.graph.passes.protocol import Changed
 
-def name_outputs(model: ir.Model, names: Sequence[str]) -> None:
-    """Renames the outputs, in place.
+
+def name_outputs(model: ir.Model, names: Sequence[str]) -> Changed:
+    """Renames the outputs, in place; counts those that have another name now.
 
     Args:
         model: Its outputs are different values, none of them an input.
@@ -24,6 +26,7 @@ def name_outputs(model: ir.Model, names: Sequence[str]) -> None:
     """
     graph = model.graph
     outputs = list(graph.outputs)
+    renamed = sum(value.name != name for value, name in zip(outputs, names, strict=True))
     values = list(_values(graph))
     taken = {str(value.name) for value in values} | set(names)
     wanted = set(names)
@@ -37,6 +40,7 @@ def name_outputs(model: ir.Model, names: Sequence[str]) -> None:
         value.name = name
     for value, name in zip(outputs, names, strict=True):
         value.name = name
+    return Changed(renamed)
 
 
 def _values(graph: ir.Graph) -> Iterator[ir.Value]:

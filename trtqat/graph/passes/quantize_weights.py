@@ -1,25 +1,23 @@
-"""Pass: weights become INT8 initializers, and back.
+"""Pass: weights become INT8 initializers.
 
-1. ``quantize_weights``: QuantizeLinear of a constant is computed now; its codes are the
-   initializer that DequantizeLinear reads. They are the codes that the trained quantizer
-   produced, and the file shrinks to about a quarter. What is not symmetric INT8 stays.
+1. QuantizeLinear of a constant is computed now; its codes are the initializer that
+   DequantizeLinear reads. They are the codes that the trained quantizer produced, and the file
+   shrinks to about a quarter. What is not symmetric INT8 stays.
 2. A weight that the graph computes from initializers (a weight times a BatchNorm's γ/σ, as
    in torch.ao's ConvBn modules) is computed first.
-3. ``float_weights`` is the way back, for tools that want QuantizeLinear on weights:
-   code times scale in FP32, which quantizes to the same code again. That is asserted.
+
+``make_weights_float`` is the way back.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import onnx
 import onnx_ir as ir
 
-from trtqat.errors import ExportError
 from trtqat.graph.editing import (
     add_initializer,
     constant_array,
@@ -27,11 +25,7 @@ from trtqat.graph.editing import (
     remove_unused,
 )
 from trtqat.graph.lenses.pairs import (
-    DEQUANTIZE,
     QUANTIZE,
-    Parameters,
-    along_axis,
-    consumers_of,
     parameters_of,
     quantize_array,
 )
@@ -52,6 +46,11 @@ class QuantizedWeights:
     count: int
     computed: tuple[str, ...]
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """None: the figures say it all."""
+        return ()
+
 
 def quantize_weights(model: ir.Model) -> QuantizedWeights:
     """Replaces QuantizeLinear of constants by its codes, in place.
@@ -71,7 +70,9 @@ def quantize_weights(model: ir.Model) -> QuantizedWeights:
         parameters = parameters_of(node)
         constant = constant_array(source)
         weights = _evaluate(graph, source) if constant is None else constant
-        if not _is_plain(parameters, weights) or node.outputs[0].is_graph_output():
+        # Any other weight is left as it is: lint has a rule for each of them.
+        is_plain = parameters.fits(weights) and parameters.is_int8
+        if not is_plain or node.outputs[0].is_graph_output():
             continue
         assert parameters.scale is not None
         key = (source, parameters.scale.tobytes(), parameters.axis)
@@ -85,84 +86,6 @@ def quantize_weights(model: ir.Model) -> QuantizedWeights:
         count += 1
     remove_unused(graph)
     return QuantizedWeights(count, tuple(computed))
-
-
-def float_weights(model: ir.Model, *, only_for: Callable[[ir.Node], bool] = lambda _: True) -> int:
-    """Replaces INT8 initializers by float ones and QuantizeLinear, in place.
-
-    Args:
-        model: Any graph.
-        only_for: Which nodes need it, of those that read a dequantized weight.
-
-    Returns:
-        Number of weights.
-
-    Raises:
-        ExportError: A weight would not quantize to its codes again (a scale so large that
-            code times scale is no FP32 number).
-    """
-    graph = model.graph
-    quantizers: dict[tuple[ir.Value, bytes, int | None], ir.Node] = {}
-    for node in list(graph):
-        source = node.inputs[0] if node.inputs else None
-        codes = None if source is None else constant_array(source)
-        if node.op_type != DEQUANTIZE or source is None or codes is None:
-            continue
-        parameters = parameters_of(node)
-        scale = parameters.scale
-        if codes.dtype != np.int8 or not _is_plain(parameters, codes) or scale is None:
-            continue
-        if parameters.zero_point is None:
-            continue  # QuantizeLinear without one makes UINT8
-        if not any(map(only_for, _readers(node.outputs[0]))):
-            continue
-        key = (source, scale.tobytes(), parameters.axis)
-        if key not in quantizers:
-            steps = along_axis(scale, parameters.axis, codes.ndim)
-            with np.errstate(over="ignore"):
-                weights = codes.astype(np.float32) * steps
-            name = str(source.name).removesuffix(".codes")
-            if not np.array_equal(quantize_array(weights, scale, parameters.axis), codes):
-                raise ExportError(
-                    f"Weight '{name}' cannot be written in float: its scales go from "
-                    f"{scale.min():.1e} to {scale.max():.1e}, beyond what FP32 holds.",
-                    "Use --int8-weights.",
-                )
-            value = add_initializer(graph, name, weights)
-            quantize = ir.Node(
-                "",
-                QUANTIZE,
-                [value, *node.inputs[1:]],
-                {k: attribute for k, attribute in node.attributes.items() if k == "axis"},
-                name=f"{name_of(node).removesuffix('/' + DEQUANTIZE)}/{QUANTIZE}",
-            )
-            codes_value = quantize.outputs[0]
-            codes_value.name = f"{quantize.name}_output_0"
-            codes_value.dtype, codes_value.shape = ir.DataType.INT8, ir.Shape(codes.shape)
-            graph.insert_before(node, quantize)
-            quantizers[key] = quantize
-        node.replace_input_with(0, quantizers[key].outputs[0])
-    remove_unused(graph)
-    return len(quantizers)
-
-
-def _readers(weight: ir.Value) -> Iterator[ir.Node]:
-    """The nodes that read a dequantized weight, seen through the Transpose of a Linear."""
-    forms = [weight]
-    for form in forms:
-        for node in consumers_of(form):
-            if node.op_type == "Transpose":
-                forms.append(node.outputs[0])
-            else:
-                yield node
-
-
-def _is_plain(parameters: Parameters, array: Array) -> bool:
-    """Whether the codes are INT8 with zero-points of 0 and positive scales that fit the array.
-
-    Any other weight is left as it is: lint has a rule for each of them.
-    """
-    return parameters.fits(array) and parameters.is_int8
 
 
 def _evaluate(graph: ir.Graph, value: ir.Value) -> Array:

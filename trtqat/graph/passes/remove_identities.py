@@ -10,13 +10,11 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+from trtqat.graph.passes.protocol import Changed
 
-def remove_identities(model: ir.Model) -> int:
-    """Removes Identity nodes, in place, those of subgraphs included.
 
-    Returns:
-        Number of nodes removed.
-    """
+def remove_identities(model: ir.Model) -> Changed:
+    """Removes Identity nodes, in place, those of subgraphs included; counts them."""
     removed = 0
     for node in ir.traversal.RecursiveGraphIterator(model.graph):
         if node.op_type != "Identity" or node.domain or len(node.inputs) != 1:
@@ -35,7 +33,7 @@ def remove_identities(model: ir.Model) -> int:
         if is_output:
             source.name = name
         removed += 1
-    return removed
+    return Changed(removed)
 
 
 def _may_be_renamed(value: ir.Value, node: ir.Node) -> bool:

@@ -16,16 +16,14 @@ from trtqat.errors import GraphError
 from trtqat.graph.editing import add_initializer, constant_array, remove_unused
 from trtqat.graph.editor import Editor
 from trtqat.graph.lenses.pairs import DEQUANTIZE, along_axis, parameters_of, quantizer_of
-from trtqat.graph.passes.quantized_inputs import recorded_scales
+from trtqat.graph.passes.protocol import Changed
+from trtqat.graph.passes.take_codes import recorded_scales
 from trtqat.graph_file.garbage import uncollected
 
 
 @uncollected()
-def remove_quantization(model: ir.Model) -> int:
-    """Removes every Q/DQ pair, in place.
-
-    Returns:
-        Number of pairs removed.
+def remove_quantization(model: ir.Model) -> Changed:
+    """Removes every Q/DQ pair, in place; counts them.
 
     Raises:
         GraphError: A DequantizeLinear reads codes that are computed otherwise.
@@ -50,7 +48,7 @@ def remove_quantization(model: ir.Model) -> int:
         count += 1
     editor.finish()
     remove_unused(graph)
-    return count
+    return Changed(count)
 
 
 def _float_weight(graph: ir.Graph, dequantize: ir.Node) -> ir.Value:

@@ -8,14 +8,11 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from trtqat.graph.lenses.pairs import DEQUANTIZE, QUANTIZE, parameters_of
+from trtqat.graph.passes.protocol import Changed
 
 
-def write_axes(model: ir.Model) -> int:
-    """Writes the axes, in place.
-
-    Returns:
-        Number of nodes changed.
-    """
+def write_axes(model: ir.Model) -> Changed:
+    """Writes the axes, in place; counts the nodes."""
     changed = 0
     for node in model.graph:
         if node.op_type not in (QUANTIZE, DEQUANTIZE):
@@ -24,4 +21,6 @@ def write_axes(model: ir.Model) -> int:
         if parameters.axis is not None and not parameters.has_axis:
             node.attributes["axis"] = ir.AttrInt64("axis", parameters.axis)
             changed += 1
-    return changed
+    return Changed.told(
+        changed, f"{changed} per-channel nodes had no axis: ONNX's default, 1, is written."
+    )

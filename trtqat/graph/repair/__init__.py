@@ -8,25 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import onnx_ir as ir
-
-_COMMUTES = frozenset(
-    {"MaxPool", "Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Identity"}
-)
-
-
-def commutes(node: ir.Node) -> bool:
-    """Whether a node only moves or selects the values of its first input.
-
-    Then quantizing per tensor before or after it is the same, bit for bit. Of equal values
-    MaxPool takes any. A window of a dilated one can lie in the padding alone; then it makes
-    the lowest FP32 number, which is nobody's value.
-    """
-    dilations = node.attributes.get("dilations")
-    return node.op_type in _COMMUTES and (
-        dilations is None or all(dilation == 1 for dilation in dilations.as_ints())
-    )
-
 
 @dataclass(frozen=True)
 class Repair:
@@ -41,3 +22,19 @@ class Repair:
     name: str
     where: str
     what: str
+
+
+@dataclass(frozen=True)
+class Repairs:
+    """What a repair did.
+
+    Attributes:
+        made: Its changes, in the graph's order.
+    """
+
+    made: tuple[Repair, ...]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """A sentence for each."""
+        return tuple(repair.what for repair in self.made)

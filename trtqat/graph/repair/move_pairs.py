@@ -17,16 +17,17 @@ import onnx_ir as ir
 
 from trtqat.graph.editing import name_of
 from trtqat.graph.editor import Editor
+from trtqat.graph.lenses.moves import commutes
 from trtqat.graph.lenses.pairs import DEQUANTIZE, QUANTIZE, consumers_of, parameters_of
 from trtqat.graph.lenses.paths import follow
 from trtqat.graph.lenses.view import ACTIVATIONS, GraphView
-from trtqat.graph.repair import Repair, commutes
+from trtqat.graph.repair import Repair, Repairs
 
 # Behind the name of a QuantizeLinear that was moved.
 _MOVED = "_moved"
 
 
-def move_pairs(model: ir.Model, *, to_inputs: bool = False) -> tuple[Repair, ...]:
+def move_pairs(model: ir.Model, *, to_inputs: bool = False) -> Repairs:
     """Moves pairs towards the layer before them, in place.
 
     Args:
@@ -66,7 +67,7 @@ def move_pairs(model: ir.Model, *, to_inputs: bool = False) -> tuple[Repair, ...
         )
     if made:
         graph.sort()  # a scale may be a Constant node behind the new place
-    return tuple(made)
+    return Repairs(tuple(made))
 
 
 def _other_half(quantize: ir.Node) -> ir.Node | None:

@@ -16,10 +16,10 @@ import onnx_ir as ir
 
 from trtqat.graph.editing import remove_unused
 from trtqat.graph.lenses.pairs import DEQUANTIZE, QUANTIZE, consumers_of, parameters_of
-from trtqat.graph.repair import Repair
+from trtqat.graph.repair import Repair, Repairs
 
 
-def share_pairs(model: ir.Model) -> tuple[Repair, ...]:
+def share_pairs(model: ir.Model) -> Repairs:
     """Merges equal pairs, in place."""
     graph = model.graph
     made: list[Repair] = []
@@ -44,7 +44,7 @@ def share_pairs(model: ir.Model) -> tuple[Repair, ...]:
     if made:
         remove_unused(graph)
         graph.sort()
-    return tuple(made)
+    return Repairs(tuple(made))
 
 
 def _merge_equal(value: ir.Value, op_type: str, graph: ir.Graph) -> int:

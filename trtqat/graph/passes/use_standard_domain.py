@@ -15,6 +15,7 @@ import numpy as np
 import onnx_ir as ir
 
 from trtqat.graph.lenses.pairs import DEQUANTIZE, QUANTIZE, parameters_of
+from trtqat.graph.passes.protocol import Changed
 
 MICROSOFT = "com.microsoft"
 # The first opsets that have the two operators, and an axis for them.
@@ -23,12 +24,8 @@ _FIRST_OPSET_WITH_AXIS = 13
 _CODES = tuple(map(np.dtype, (np.int8, np.uint8, np.int32)))
 
 
-def standardize_domain(model: ir.Model) -> int:
-    """Rewrites the nodes, in place.
-
-    Returns:
-        Number of nodes changed.
-    """
+def use_standard_domain(model: ir.Model) -> Changed:
+    """Rewrites the nodes, in place; counts them."""
     graph = model.graph
     opset = graph.opset_imports.get("", 0)
     changed = 0
@@ -38,7 +35,11 @@ def standardize_domain(model: ir.Model) -> int:
             changed += 1
     if changed and not any(node.domain == MICROSOFT for node in graph.all_nodes()):
         graph.opset_imports.pop(MICROSOFT, None)
-    return changed
+    return Changed.told(
+        changed,
+        f"{changed} nodes of {MICROSOFT} became ONNX's own QuantizeLinear and "
+        "DequantizeLinear, which compute the same.",
+    )
 
 
 def _is_standard(node: ir.Node, opset: int) -> bool:

@@ -21,7 +21,7 @@ import numpy as np
 import onnx_ir as ir
 
 from trtqat.graph.editing import add_initializer, constant_array, name_of, remove_unused
-from trtqat.graph.lenses.moves import is_move
+from trtqat.graph.lenses.moves import commutes, is_move
 from trtqat.graph.lenses.pairs import (
     DEQUANTIZE,
     QUANTIZE,
@@ -32,7 +32,6 @@ from trtqat.graph.lenses.pairs import (
     parameters_of,
     quantizer_of,
 )
-from trtqat.graph.repair import commutes
 from trtqat.tensors import Array
 
 _MIDDLE = 128
@@ -53,8 +52,22 @@ class SignedCodes:
     activations: int
     zero_points: int
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences for the user."""
+        notes = []
+        if self.activations or self.constants:
+            notes.append(
+                f"Codes of {self.activations} activations and {self.constants} weights became "
+                "INT8 with zero-point 0, which are the same numbers: UINT8 with zero-point 128, or "
+                "constants within -128 and 127 of their zero-point."
+            )
+        if self.zero_points:
+            notes.append(f"{self.zero_points} nodes had no zero-point: INT8's, 0, is written.")
+        return tuple(notes)
 
-def sign_codes(model: ir.Model) -> SignedCodes:
+
+def make_codes_signed(model: ir.Model) -> SignedCodes:
     """Rewrites codes as INT8 with zero-point 0 where that is the same, in place."""
     graph = model.graph
     constants = activations = 0

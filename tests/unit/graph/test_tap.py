@@ -11,7 +11,7 @@ import pytest
 
 from tests.support import models
 from trtqat.exporting.pipeline import ExportOptions, export_onnx
-from trtqat.graph.lenses.taps import Tap, tap
+from trtqat.graph.passes.tap import Tap, tap
 from trtqat.graph_file.reading import read_model
 from trtqat.numerics import quantize
 from trtqat.runtime.onnx_model import OnnxModel

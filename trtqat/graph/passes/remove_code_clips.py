@@ -21,7 +21,7 @@ import numpy as np
 import onnx_ir as ir
 
 from trtqat.graph.editing import add_initializer, constant_array, name_of, remove_unused
-from trtqat.graph.lenses.moves import ONNX_DOMAINS, is_move
+from trtqat.graph.lenses.moves import ONNX_DOMAINS, commutes, is_move
 from trtqat.graph.lenses.pairs import (
     QUANTIZE,
     Parameters,
@@ -30,7 +30,6 @@ from trtqat.graph.lenses.pairs import (
     parameters_of,
     producer_of,
 )
-from trtqat.graph.repair import commutes
 from trtqat.tensors import Array
 
 _NEVER_NEGATIVE = frozenset({"Relu", "Sigmoid", "HardSigmoid", "Softmax", "Abs", "Exp", "Softplus"})
@@ -54,8 +53,24 @@ class ClippedCodes:
     idle: int
     moved: tuple[str, ...]
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences for the user."""
+        notes = []
+        if self.weights or self.idle:
+            notes.append(
+                f"{self.weights + self.idle} Clips of INT8 codes went from inside the pairs: they "
+                "were applied to the weights' codes, or no code is beyond their bounds."
+            )
+        if self.moved:
+            notes.append(
+                f"{len(self.moved)} Clips of codes, first '{self.moved[0]}', became Clips of the "
+                "float tensor before its QuantizeLinear, which gives the same codes."
+            )
+        return tuple(notes)
 
-def unclip_codes(model: ir.Model) -> ClippedCodes:
+
+def remove_code_clips(model: ir.Model) -> ClippedCodes:
     """Takes Clips out of Q/DQ pairs, in place."""
     graph = model.graph
     weights = idle = 0

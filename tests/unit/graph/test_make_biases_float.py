@@ -7,7 +7,7 @@ import onnx_ir as ir
 import pytest
 
 from tests.support.graphs import Graph, operators, run
-from trtqat.graph.passes.float_biases import float_biases
+from trtqat.graph.passes.make_biases_float import make_biases_float
 from trtqat.tensors import Array
 
 X = np.random.default_rng(0).normal(size=(2, 4)).astype(np.float32)
@@ -31,7 +31,7 @@ def model(scale: Array, zero_point: int = 0, dtype: type = np.int32) -> ir.Model
 def test_no_bit_changes(scale: Array) -> None:
     graph = model(scale)
     expected = run(graph, X)[0]
-    assert float_biases(graph) == 1
+    assert make_biases_float(graph).count == 1
     assert operators(graph) == ["Gemm"]
     assert sorted(graph.graph.initializers) == ["b", "w"]
     assert run(graph, X)[0].tobytes() == expected.tobytes()
@@ -40,5 +40,5 @@ def test_no_bit_changes(scale: Array) -> None:
 @pytest.mark.parametrize(("zero_point", "dtype"), [(3, np.int8), (0, np.int8)])
 def test_others_stay(zero_point: int, dtype: type) -> None:
     graph = model(np.array(0.01), zero_point, dtype)
-    assert float_biases(graph) == 0
+    assert make_biases_float(graph).count == 0
     assert operators(graph) == ["DequantizeLinear", "Gemm"]

@@ -12,7 +12,7 @@ from onnx import helper
 
 from tests.support.one_input import SHAPE, model, run
 from trtqat.errors import ExportError, QuantizerError
-from trtqat.graph.passes.canonical import canonicalize
+from trtqat.graph.passes.canonical_graph import canonicalize
 from trtqat.graph.passes.lower_opset import lower_opset
 from trtqat.graph.passes.name_nodes import name_nodes
 from trtqat.tensors import Array
@@ -78,7 +78,8 @@ def fake_quantize(**attributes: Any) -> onnx.NodeProto:
 
 
 def test_expanded_pair() -> None:
-    built, pairs = canonicalize(model([fake_quantize()], {"s": np.float32(0.5)}), opset=17)
+    built = model([fake_quantize()], {"s": np.float32(0.5)})
+    pairs = canonicalize(built, opset=17)
     assert pairs.uses == {"a.q": 1}
     quantize, dequantize = list(built.graph)
     assert (quantize.op_type, dequantize.op_type) == ("QuantizeLinear", "DequantizeLinear")
@@ -97,14 +98,12 @@ def test_weights_are_clipped_themselves_and_activations_by_a_node() -> None:
     weights = np.array([[-9.0, 0.4], [-9.0, 9.0]], np.float32)
     on_weights = fake_quantize(inputs=["w", "s"], axis=0, low=-127.0)
     on_weights.output[0] = "wq"
-    built, _ = canonicalize(
-        model(
-            [on_weights, helper.make_node("MatMul", ["x", "wq"], ["y"])],
-            {"w": weights, "s": np.array([0.01, 0.02], np.float32)},
-            shape=(1, 2),
-        ),
-        opset=17,
+    built = model(
+        [on_weights, helper.make_node("MatMul", ["x", "wq"], ["y"])],
+        {"w": weights, "s": np.array([0.01, 0.02], np.float32)},
+        shape=(1, 2),
     )
+    canonicalize(built, opset=17)
     assert "Clip" not in [node.op_type for node in built.graph]
     assert all(
         node.attributes["axis"].as_int() == 0 for node in built.graph if "Linear" in node.op_type
@@ -112,9 +111,8 @@ def test_weights_are_clipped_themselves_and_activations_by_a_node() -> None:
     result = run(built, np.eye(2, dtype=np.float32)[:1])[0]
     np.testing.assert_allclose(result, [[-1.27, 0.4]], rtol=1e-6)
 
-    built, pairs = canonicalize(
-        model([fake_quantize(low=-127.0)], {"s": np.float32(0.5)}), opset=17
-    )
+    built = model([fake_quantize(low=-127.0)], {"s": np.float32(0.5)})
+    pairs = canonicalize(built, opset=17)
     assert next(node.op_type for node in built.graph) == "Clip"
     assert "'a.q' clips to the codes [-127, 127]" in pairs.notes[0]
     assert run(built, np.full(SHAPE, -1e3, np.float32))[0].min() == -63.5

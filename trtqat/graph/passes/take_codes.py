@@ -6,6 +6,8 @@ the graph's own QuantizeLinear would have made, so nothing else changes.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import onnx_ir as ir
 
@@ -13,16 +15,29 @@ from trtqat.errors import GraphError
 from trtqat.graph.editing import name_of, remove_unused
 from trtqat.graph.editor import Editor
 from trtqat.graph.lenses.pairs import QUANTIZE, Parameters, consumers_of, parameters_of
-from trtqat.provenance import METADATA_KEY
+from trtqat.provenance import METADATA_KEY, read_provenance
 from trtqat.runtime.input_codes import input_scales
 from trtqat.tensors import TensorSpec
 
 
-def take_codes(model: ir.Model) -> dict[str, float]:
-    """Lets every float input that is quantized before anything else reads it be INT8, in place.
+@dataclass(frozen=True)
+class TakenCodes:
+    """What the pass did.
 
-    Returns:
-        Scale by input: a code is ``round(x / scale)``, ties to even, within -128 and 127.
+    Attributes:
+        scales: Scale by input: a code is ``round(x / scale)``, ties to even, within -128 and 127.
+    """
+
+    scales: dict[str, float]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """None: the figures say it all."""
+        return ()
+
+
+def take_codes(model: ir.Model) -> TakenCodes:
+    """Lets every float input that is quantized before anything else reads it be INT8, in place.
 
     Raises:
         GraphError: There is no such input.
@@ -56,14 +71,14 @@ def take_codes(model: ir.Model) -> dict[str, float]:
         )
     editor.finish()
     remove_unused(model.graph)
-    return scales
+    return TakenCodes(scales)
 
 
 def recorded_scales(model: ir.Model) -> dict[str, float]:
     """Scale by input of those that take codes already, as an export has recorded it."""
     codes = [value.name for value in model.graph.inputs if value.dtype is ir.DataType.INT8]
     specs = [TensorSpec(str(name), (), "int8") for name in codes]
-    return input_scales(specs, model.metadata_props.get(METADATA_KEY, "{}"))
+    return input_scales(specs, read_provenance(model.metadata_props.get(METADATA_KEY, "{}")))
 
 
 def _is_plain(parameters: Parameters) -> bool:

@@ -1,70 +1,44 @@
-"""Shapes and types that an exporter left out, found by onnx's own inference."""
+"""Pass: shapes and types that an exporter left out, found by onnx's own inference."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import onnx
 import onnx_ir as ir
 
 from trtqat.errors import first_line
+from trtqat.graph.passes.protocol import Changed
 from trtqat.graph_file.garbage import uncollected
+from trtqat.graph_file.without_weights import proto_without_weights
 
 _LOG = logging.getLogger(__name__)
-# The inference reads small constants only (axes, shapes); it is not given the larger ones.
-_LARGE_BYTES = 1000
 
 
 @uncollected()
-def infer_shapes(model: ir.Model) -> None:
+def infer_shapes(model: ir.Model) -> Changed:
     """Gives values the shapes and types that their exporter left out, in place.
+
+    What counts as changed is a shape or a type.
 
     Where onnx finds a contradiction the model stays as it is. ``onnx_ir``'s own pass does the same
     but looks for each initializer in the list of inputs, to which it adds them: a square of their
     number.
     """
     try:
-        with _without_large_constants(model.graph):
-            proto: onnx.ModelProto = ir.to_proto(model)
         inferred = onnx.shape_inference.infer_shapes(
-            proto, check_type=True, strict_mode=True, data_prop=True
+            proto_without_weights(model), check_type=True, strict_mode=True, data_prop=True
         )
     except Exception as error:
         # onnx raises what it likes: InferenceError, RuntimeError, ValueError.
         _LOG.debug("The shapes of the graph cannot be inferred: %s.", first_line(error))
-        return
-    _merge(model.graph, inferred.graph)
+        return Changed(0)
+    return Changed(_merge(model.graph, inferred.graph))
 
 
-@contextmanager
-def _without_large_constants(graph: ir.Graph) -> Iterator[None]:
-    """All initializers are inputs as well, and those that are large nothing else."""
-    inputs, initializers = list(graph.inputs), list(graph.initializers.values())
-    known = set(inputs)
-    large = []
-    for value in initializers:
-        constant = value.const_value
-        if constant is not None:
-            value.shape = value.shape or ir.Shape(constant.shape.numpy())
-            value.dtype = value.dtype or constant.dtype
-        if constant is None or constant.nbytes > _LARGE_BYTES:
-            large.append(value)
-    graph.inputs.extend(value for value in initializers if value not in known)
-    for value in large:
-        graph.initializers.pop(str(value.name))
-    try:
-        yield
-    finally:
-        for value in large:
-            graph.initializers.add(value)
-        graph.inputs.clear()
-        graph.inputs.extend(inputs)
-
-
-def _merge(graph: ir.Graph, inferred: onnx.GraphProto) -> None:
-    """Writes what was inferred; graphs within nodes are in the same order in both."""
+def _merge(graph: ir.Graph, inferred: onnx.GraphProto) -> int:
+    """Writes and counts what was inferred; graphs within nodes are in the same order in both."""
+    changed = 0
     types = {info.name: info.type for info in inferred.value_info}
     types.update((info.name, info.type) for info in (*inferred.input, *inferred.output))
     outputs = (output for node in graph for output in node.outputs)
@@ -75,15 +49,18 @@ def _merge(graph: ir.Graph, inferred: onnx.GraphProto) -> None:
         shape = ir.serde.deserialize_type_proto_for_shape(found)
         if shape is not None and value.shape != shape:
             value.shape = shape
+            changed += 1
         kind = ir.serde.deserialize_type_proto_for_type(found)
         if kind is not None and value.dtype != kind.dtype:
             value.dtype = kind.dtype
+            changed += 1
     for node, proto in zip(graph, inferred.node, strict=True):
         inner = {attribute.name: attribute for attribute in proto.attribute}
         for attribute in node.attributes.values():
             if attribute.type == ir.AttributeType.GRAPH:
-                _merge(attribute.as_graph(), inner[attribute.name].g)
+                changed += _merge(attribute.as_graph(), inner[attribute.name].g)
             elif attribute.type == ir.AttributeType.GRAPHS:
                 graphs = zip(attribute.as_graphs(), inner[attribute.name].graphs, strict=True)
                 for each, inferred_each in graphs:
-                    _merge(each, inferred_each)
+                    changed += _merge(each, inferred_each)
+    return changed

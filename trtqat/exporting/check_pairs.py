@@ -10,7 +10,7 @@ from trtqat.errors import ExportError, SourceError
 from trtqat.graph.passes.expand_fake_quantize import ExpandedPairs
 
 
-def check_count(
+def check_pairs(
     model: torch.nn.Module, pairs: ExpandedPairs, runs: list[Counter[str]], names: list[str]
 ) -> list[str]:
     """Every quantizer that ran became its Q/DQ pairs, and none has pairs that did not run.

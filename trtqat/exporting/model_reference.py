@@ -1,0 +1,126 @@
+"""The fake-quantized model as what its graph is compared with: the batches, and what it returns."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from trtqat.exporting.batches import notes_on_ranges, random_batch, sized, taken
+from trtqat.exporting.find_quantizers import FoundQuantizers
+from trtqat.exporting.options import ExportOptions
+from trtqat.exporting.quantizer_calls import (
+    checked_quantizers,
+    input_amaxes,
+    passed_at,
+    recorded_calls,
+)
+from trtqat.exporting.samples import as_tensors, observe, run_model
+from trtqat.exporting.verification.example import Example
+from trtqat.exporting.verification.reference import OF_MODEL, Words
+from trtqat.graph.passes.expand_fake_quantize import ExpandedPairs
+from trtqat.graph_file.serialized import Serialized
+from trtqat.quant.quantizers import Quantizer
+from trtqat.tensors import Array, Arrays, TensorSpec
+
+# The batch for tracing and the second one for verifying; 1 is verified as well.
+_TRACED_BATCH = 2
+_OTHER_BATCH = 3
+
+
+@dataclass(frozen=True, eq=False)
+class ModelReference:
+    """A model whose quantizers are replaced, and what it returned before they were.
+
+    Attributes:
+        model: With the stand-ins.
+        examples: Batches with what the model returned as its toolkit quantizes it.
+        stand_ins: Names of the stand-ins.
+        quantizers: That they stand for, by name.
+        pairs: Of the graph that is compared.
+    """
+
+    model: torch.nn.Module
+    examples: Sequence[Example]
+    stand_ins: Collection[str]
+    quantizers: Mapping[str, Quantizer | None]
+    pairs: ExpandedPairs
+
+    @property
+    def words(self) -> Words:
+        """What to call graph and model in messages."""
+        return OF_MODEL
+
+    def complete(self, example: Example, graph: Serialized) -> Example:
+        """Runs the model once more, and keeps what passes the stand-ins."""
+        with recorded_calls(self.model, self.stand_ins) as calls:
+            outputs = run_model(self.model, as_tensors(example.inputs))
+        return Example(example.inputs, outputs, passed_at(self.pairs, calls, self.quantizers))
+
+
+def batches_of_model(
+    model: torch.nn.Module,
+    inputs: Sequence[TensorSpec],
+    quantizers: FoundQuantizers,
+    samples: Arrays,
+    options: ExportOptions,
+) -> tuple[list[dict[str, Array]], list[str]]:
+    """Batches of each size, those to trace first, and notes on them.
+
+    Args:
+        model: In eval mode, with its toolkit's quantizers.
+        inputs: In the order of forward.
+        quantizers: Of the model: they say how large random inputs are to be.
+        samples: Of the data, ``(N, …)`` by input; empty for random inputs.
+        options: Of the export.
+    """
+    specs = [
+        sized(inputs, size)
+        for size in ([None] if options.static_batch else [_TRACED_BATCH, 1, _OTHER_BATCH])
+    ]
+    if samples:
+        counts = [each[0].shape[0] for each in specs]
+        ends = list(itertools.accumulate(counts))
+        return [taken(samples, end - n, n) for end, n in zip(ends, counts, strict=True)], []
+    probe = random_batch(specs[0], options.seed)
+    with recorded_calls(model, quantizers.active) as calls:
+        run_model(model, as_tensors(probe))
+    amaxes = input_amaxes(probe, calls, quantizers.all)
+    notes = notes_on_ranges(inputs, amaxes) if options.precision == "fp16" else []
+    return [
+        random_batch(each, options.seed + number, amaxes) for number, each in enumerate(specs)
+    ], notes
+
+
+def run_quantized(
+    model: torch.nn.Module, quantizers: FoundQuantizers, batches: Sequence[Arrays]
+) -> tuple[list[Example], list[Counter[str]]]:
+    """What a model returns as its toolkit quantizes it, and how often each quantizer ran.
+
+    Args:
+        model: In eval mode, with its toolkit's quantizers, each call of which is checked.
+        quantizers: Of the model.
+        batches: Inputs ``(N, …)`` by name.
+
+    Returns:
+        Both for each batch.
+
+    Raises:
+        ExportError: A quantizer makes other codes than what was read of it, or the model raises.
+        SourceError: The model returns something else than tensors.
+    """
+    modules = {name: model.get_submodule(name) for name in quantizers.active}
+    with checked_quantizers(model, quantizers.all):
+        runs = [_run(model, modules, batch) for batch in batches]
+    return [example for example, _ in runs], [uses for _, uses in runs]
+
+
+def _run(
+    model: torch.nn.Module, modules: Mapping[str, torch.nn.Module], batch: Arrays
+) -> tuple[Example, Counter[str]]:
+    uses: Counter[str] = Counter()
+    outputs = observe(model, modules, as_tensors(batch), lambda name, _: uses.update([name]))
+    return Example(batch, outputs), uses

@@ -1,0 +1,55 @@
+"""What a verification found: how close a graph is to what it was made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from trtqat.exporting.verification.pieces import Pieces
+
+
+@dataclass(frozen=True)
+class VerifiedOutput:
+    """How close one output was.
+
+    Attributes:
+        name: Of the output.
+        shape: At the first batch.
+        sqnr_db: The worst of all batches and batch positions; infinite if every value was equal.
+        worst: Largest absolute difference.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    sqnr_db: float
+    worst: float
+
+
+@dataclass(frozen=True)
+class Verification:
+    """How close a graph's outputs were to the reference's.
+
+    Attributes:
+        batch_sizes: The batches that were run.
+        sqnr_db: End to end: the worst over all outputs, batches and batch positions, in dB.
+        worst_at: Output, batch and position of that, in words.
+        worst: Largest absolute difference of a value.
+        outputs: Each output.
+        values: How many values were compared.
+        pieces: What was compared from the same INT8 activations; None if that was not possible.
+        own_db: Where ``sqnr_db`` is low: how far the graph moves by itself when each quantizer's
+            scale changes in its last bits, end to end.
+    """
+
+    batch_sizes: tuple[int, ...]
+    sqnr_db: float
+    worst_at: str
+    worst: float
+    outputs: tuple[VerifiedOutput, ...]
+    values: int
+    pieces: Pieces | None = None
+    own_db: float | None = None
+
+    @property
+    def per_output(self) -> dict[str, float]:
+        """The worst SQNR of each output, in dB."""
+        return {each.name: each.sqnr_db for each in self.outputs}
