@@ -9,8 +9,7 @@ The same in Python, as each command is one function here::
 
     trtqat.build("model.onnx", "model.engine")
     with trtqat.open("model.engine") as engine:
-        data = trtqat.open_dataset("npz:test.npz", engine.inputs)
-        print(trtqat.evaluate(engine, data))
+        print(trtqat.evaluate(engine, "npz:test.npz"))
     print(trtqat.lint("model.onnx"))
     print(trtqat.inspect("model.engine"))
 
@@ -35,7 +34,7 @@ Where is
 
     a Q/DQ pair made         graph/passes/expand_fake_quantize.py
     a plan refused           host/preflight.py
-    a speed-up computed      evaluation/latency.py
+    a speed-up computed      evaluation/speed.py
     the HTML page made       report/page.py
 
 The names below load on first use, so that ``import trtqat`` imports neither torch nor tensorrt.
@@ -53,7 +52,6 @@ if TYPE_CHECKING:
     from trtqat.building.options import BuildOptions
     from trtqat.data.dataset import open_dataset
     from trtqat.errors import TrtqatError
-    from trtqat.evaluation.evaluate import evaluate
     from trtqat.evaluation.options import EvaluateOptions
     from trtqat.evaluation.report import Report
     from trtqat.evaluation.timing import LatencyOptions
@@ -69,6 +67,7 @@ if TYPE_CHECKING:
     from trtqat.inspection.inspected_layers import InspectedLayers
     from trtqat.inspection.inspecting import inspect
     from trtqat.inspection.options import InspectOptions
+    from trtqat.report.readable import evaluate
     from trtqat.runtime.engine import Engine
     from trtqat.runtime.onnx_model import OnnxModel
     from trtqat.runtime.opening import open
@@ -130,7 +129,7 @@ _HOMES = {
     "Torch": "trtqat.exporting.loading:ModelSource",
     "TrtqatError": "trtqat.errors",
     "build": "trtqat.building.builder",
-    "evaluate": "trtqat.evaluation.evaluate",
+    "evaluate": "trtqat.report.readable",
     "export": "trtqat.exporting.export",
     "export_onnx": "trtqat.exporting.pipeline",
     "inspect": "trtqat.inspection.inspecting",

@@ -12,8 +12,9 @@ import dataclasses
 import functools
 import json
 import math
+import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ _MOST_LEVELS = 64
 _MOST_DIGITS = 300
 _LARGEST = 2**63 - 1
 _NO_NUMBERS = ("inf", "-inf", "nan")
+# A list of numbers as json.dumps indents it; no string of JSON holds a line break.
+_NUMBERS = re.compile(r"\[\n\s+((?:[-\d]|null)[^\[\]{}\"]*?)\n\s*\]")
 # What pydantic calls a value of another type, and what belonged there.
 _WANTED = {
     "bool_type": "true or false",
@@ -125,11 +128,45 @@ def read_as(cls: type[_Object], value: object, place: str = "") -> _Object:
     return made
 
 
-def json_schema(cls: type) -> dict[str, Any]:
-    """The JSON schema (draft 2020-12) of what a dataclass is written as."""
+def as_fields(value: object, cls: type | None = None) -> dict[str, Any]:
+    """A dataclass as plain data, as it stands in JSON; ``read_as`` makes the dataclass of it again.
+
+    Args:
+        value: The dataclass.
+        cls: Its class, or the one above it whose fields are meant; None is its own.
+    """
+    (fields,) = _adapter(cls or type(value)).dump_python((value,), mode="json")
+    found: dict[str, Any] = fields
+    return found
+
+
+def json_text(fields: Mapping[str, Any]) -> str:
+    """Plain data as JSON for a file; infinities and NaN become texts, whatever holds them.
+
+    A distribution of numbers stands on one line: with a line for each of them a report has 30,000.
+
+    Args:
+        fields: Dictionaries, lists, texts and numbers; of anything else, its ``str``.
+    """
+    return _NUMBERS.sub(_on_one_line, json.dumps(_plain(fields), indent=1, default=str))
+
+
+def json_schema(cls: type, *, closed: bool = False) -> dict[str, Any]:
+    """The JSON schema (draft 2020-12) of what a dataclass is written as.
+
+    Args:
+        cls: The dataclass.
+        closed: Whether every object must have all fields of its dataclass and no other, as this
+            version writes it. Reading asks for less.
+    """
     schema = _adapter(cls).json_schema(mode="serialization")
     (own,) = schema["prefixItems"]
-    return {**own, "$defs": schema.get("$defs", {})}
+    definitions = schema.get("$defs", {})
+    if closed:
+        for each in (own, *definitions.values()):
+            if "properties" in each:
+                each |= {"required": list(each["properties"]), "additionalProperties": False}
+    return {**own, "$defs": definitions}
 
 
 @functools.cache
@@ -138,6 +175,18 @@ def _adapter(cls: type[Any]) -> TypeAdapter[Any]:
 
     # A tuple around it, as a dataclass that is the root takes no configuration but its own.
     return TypeAdapter(tuple[cls], config=ConfigDict(strict=True, allow_inf_nan=False))  # type: ignore[valid-type]
+
+
+def _on_one_line(numbers: re.Match[str]) -> str:
+    return f"[{' '.join(numbers[1].split())}]"
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return plain_number(float(value)) if isinstance(value, float) else value
 
 
 def _check_size(value: object, place: str) -> None:

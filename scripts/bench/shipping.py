@@ -116,7 +116,9 @@ def run(path: Path, plan: str, runtime: str, data: str, allow: bool) -> dict[str
     )  # fmt: skip
     doctor, checks, _ = trtqat("doctor", path, "--runtime", flavour, path=folder)
     tensorrt = [c for c in checks.get("checks", []) if c["name"] == "TensorRT"]
-    model = report.get("model") or {}
+    contenders = report.get("contenders", [])
+    model: dict[str, Any] = next((each for each in contenders if each["role"] == "subject"), {})
+    timing: dict[str, Any] = next((each["timing"] for each in model.get("timings", [])), {})
     outcome: dict[str, Any] = {
         "plan": plan,
         "runtime": runtime,
@@ -128,8 +130,8 @@ def run(path: Path, plan: str, runtime: str, data: str, allow: bool) -> dict[str
         "tensorrt": tensorrt[0]["finding"] if tensorrt else "",
         "top1": (model.get("accuracy") or {}).get("top1"),
         "images": report.get("images"),
-        "compute_ms": ((model.get("timing") or {}).get("compute") or {}).get("median_ms"),
-        "mode": (model.get("timing") or {}).get("mode"),
+        "compute_ms": timing.get("compute", {}).get("median_ms"),
+        "mode": timing.get("mode"),
     }
     print(
         f"{plan:21} {runtime[-30:]:30} code {'allowed' if allow else 'refused'}: "

@@ -31,8 +31,8 @@ def compare(engine: Model, other: Model, data: str, batch_size: int, limit: int)
 
 
 def same_share(report: Report) -> float:
-    agreement = report.comparison.agreement
-    assert agreement is not None
+    assert report.subject.to_baseline is not None
+    agreement = report.subject.to_baseline.agreement
     assert agreement.same_top1 is not None
     return agreement.same_top1 / agreement.count
 
@@ -46,11 +46,11 @@ def test_trained_vgg16_predicts_what_the_fake_quantized_model_does(
     engine = Engine(plan)
     baseline = PyTorchModel(load_model(source, device="cuda"), engine.inputs, device="cuda")
     report = compare(engine, baseline, vgg_data, batch_size, limit)
-    assert report.model.accuracy is not None
-    assert report.model.accuracy.count == limit
+    assert report.subject.accuracy is not None
+    assert report.subject.accuracy.count == limit
     assert same_share(report) >= 0.99
     # A model that always says the same agrees with itself, too.
-    assert report.model.accuracy.top1_percent > 80
+    assert report.subject.accuracy.top1_percent > 80
 
 
 def test_trained_vgg16_predicts_what_the_onnx_reference_does(vgg: Artefacts, vgg_data: str) -> None:
@@ -70,9 +70,10 @@ def test_resnet50_is_close_to_reference_and_model(resnet: Artefacts, batch_size:
     fake_quantized = PyTorchModel(load_model(source, device="cuda"), engine.inputs, device="cuda")
     model = compare(engine, fake_quantized, f"random:{limit}", batch_size, limit)
     for report in (reference, model):
-        assert report.comparison.agreement is not None
-        assert report.comparison.agreement.sqnr_db is not None
-        assert report.comparison.agreement.sqnr_db > 20
+        assert report.subject.to_baseline is not None
+        agreement = report.subject.to_baseline.agreement
+        assert agreement.sqnr_db is not None
+        assert agreement.sqnr_db > 20
 
 
 def test_every_batch_position_is_right(vgg: Artefacts, vgg_data: str) -> None:
@@ -153,7 +154,7 @@ def test_latency_is_plausible(vgg: Artefacts, vgg_data: str) -> None:
     report = evaluate(
         engine, open_dataset(vgg_data, engine.inputs, limit=64), options, baseline=baseline
     )
-    timing = report.model.timing
+    timing = report.timing(report.subject)
     assert timing is not None
     assert timing.mode == "CUDA graph"
     assert 0 < timing.compute.median_ms < timing.request.median_ms

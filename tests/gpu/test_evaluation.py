@@ -12,7 +12,7 @@ from tests.support import models
 from tests.support.workloads import VGG, Artefacts, Build, trtqat
 from trtqat.data.dataset import open_dataset
 from trtqat.evaluation.evaluate import evaluate
-from trtqat.evaluation.open import PyTorchSource, open_pytorch
+from trtqat.evaluation.open import open_pytorch
 from trtqat.evaluation.options import EvaluateOptions
 from trtqat.evaluation.running import run_models
 from trtqat.evaluation.timing import LatencyOptions
@@ -86,18 +86,17 @@ def test_an_engine_without_profile_sharing_runs_all_the_same(
 def test_everything_is_measured(vgg: Artefacts, vgg_data: str) -> None:
     _, plan, source = vgg
     engine = Engine(plan)
-    pointer = PyTorchSource(source.pointer, source.checkpoint)
-    baseline = open_pytorch(pointer, engine)
+    baseline = open_pytorch(source, engine)
     report = evaluate(
         engine,
         open_dataset(vgg_data, engine.inputs, limit=320),
         EvaluateOptions(latency=LatencyOptions(50, 0.3)),
         baseline=baseline,
-        rivals=[open_pytorch(pointer, engine, precision="tf32")],
-        steps=[open_pytorch(pointer, engine, name="Again", cuda_graph=False)],
+        rivals=[open_pytorch(source, engine, precision="tf32")],
+        steps=[open_pytorch(source, engine, name="Again", cuda_graph=False)],
     )
-    for side in (*report.sides, report.rivals[0].measured):
-        timing = side.timing
+    for side in (*report.side_by_side, report.rivals[0]):
+        timing = report.timing(side)
         assert timing is not None
         assert timing.h2d is not None
         assert timing.d2h is not None
@@ -117,9 +116,9 @@ def test_everything_is_measured(vgg: Artefacts, vgg_data: str) -> None:
     assert 100 < telemetry.highest_sm_clock_mhz <= telemetry.max_sm_clock_mhz
     assert 10 < telemetry.after.temperature_c < 100
     assert telemetry.after.power_w > 10
-    assert len(report.comparison.steps) == 3
-    assert report.comparison.agreement is not None
-    assert report.comparison.agreement.wrong_positions == ()
+    assert len(report.way) == 3
+    assert report.subject.to_baseline is not None
+    assert report.subject.to_baseline.agreement.wrong_positions == ()
 
 
 def test_float_engine_and_steps_on_the_command_line(
@@ -141,15 +140,15 @@ def test_float_engine_and_steps_on_the_command_line(
     ]  # fmt: skip
     done = trtqat(*command)
     assert done.returncode == 0, done.stderr
-    report = json.loads(done.stdout)
-    assert [each["measured"]["name"] for each in report["rivals"]] == [
-        "compared.fp16.engine",
-        "PyTorch FP16",
-    ]
-    for each in report["rivals"]:
-        assert each["agreement"]["same_top1"] >= 315
-        assert each["speedup"]["value"] > 0
-    assert [step["accuracy"]["count"] for step in report["steps"]] == [320] * 4
+    contenders = json.loads(done.stdout)["contenders"]
+    rivals = [each for each in contenders if each["role"] == "rival"]
+    assert [each["name"] for each in rivals] == ["compared.fp16.engine", "PyTorch FP16"]
+    for each in rivals:
+        assert each["to_baseline"]["agreement"]["same_top1"] >= 315
+        (at,) = each["timings"]
+        assert at["speedup"]["value"] > 0
+    way = [each for each in contenders if each["role"] != "rival"]
+    assert [each["accuracy"]["count"] for each in way] == [320] * 4
     built = plan.with_name("compared.fp16.engine").stat().st_mtime_ns
     done = trtqat(*command)
     assert done.returncode == 0, done.stderr
@@ -167,9 +166,10 @@ def test_like_trtexec(vgg: Artefacts, vgg_data: str) -> None:
         options = EvaluateOptions(latency=LatencyOptions(50, 0.3), like=like)
         report = evaluate(engine, dataset, options)
         assert report.trtexec is not None
-        assert report.model.timing is not None
+        timing = report.timing(report.subject)
+        assert timing is not None
         found[like] = report.trtexec
-        ours = report.model.timing.compute.median_ms
+        ours = timing.compute.median_ms
         assert report.trtexec.queries >= 10
         assert report.trtexec.wall_s >= 0.3
     old, new = found["trtexec-10"], found["trtexec-11"]

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from tests.support import models
+from tests.support.measured import agreement, lined_up
 from tests.support.workloads import Build
 from trtqat.data.dataset import open_dataset
 from trtqat.evaluation.accuracy import measure_accuracy
@@ -162,11 +163,11 @@ def test_every_output_is_compared_with_its_own(
         baseline=PyTorchModel(example.qat(), engine.inputs, device="cuda"),
         steps=[reference],
     )
-    agreement = report.comparison.agreement
-    assert agreement is not None
-    assert [each.name for each in agreement.outputs] == names(reference)
+    found = agreement(report)
+    assert found is not None
+    assert [each.name for each in found.outputs] == names(reference)
     assert report.failed_gates == ()
-    assert report.comparison.predictions.output == names(reference)[0]
+    assert report.subject.predictions.output == names(reference)[0]
     # Outputs of one shape are so far apart that one in another's place is seen.
     session = engine.session(8)
     batch = open_dataset("random:8", engine.inputs).batch(0, 8)
@@ -198,6 +199,7 @@ def test_without_its_manifest_the_order_is_the_graph_s_or_unknown(
     # By their names they are compared all the same.
     data = open_dataset("random:16", known.inputs)
     for engine in (unknown, known):
-        found = measure_accuracy(engine, OnnxModel(graph, as_written=True), data, batch_size=8)
-        assert found.agreement is not None
-        assert all(each.sqnr_db > 20 for each in found.agreement.outputs)
+        contenders = lined_up(engine, OnnxModel(graph, as_written=True))
+        found = agreement(measure_accuracy(contenders, data, batch_size=8))
+        assert found is not None
+        assert all(each.sqnr_db > 20 for each in found.outputs)

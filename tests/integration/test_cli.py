@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -101,14 +102,17 @@ def test_eval_side_by_side(folder: Path) -> None:
     assert done.returncode == 0, done.stderr
     report = json.loads((folder / "report.json").read_text())
     assert report["images"] == 37
-    assert report["model"]["accuracy"]["count"] == report["baseline"]["accuracy"]["count"] == 37
-    assert report["agreement"]["count"] == 37
-    assert report["agreement"]["sqnr_db"] > 15
-    for side in ("model", "baseline"):
-        compute = report[side]["timing"]["compute"]
+    sides = {each["role"]: each for each in report["contenders"]}
+    assert [each["accuracy"]["count"] for each in sides.values()] == [37, 37]
+    agreement = sides["subject"]["to_baseline"]["agreement"]
+    assert agreement["count"] == 37
+    assert agreement["sqnr_db"] > 15
+    for role in ("subject", "baseline"):
+        (at,) = sides[role]["timings"]
+        compute = at["timing"]["compute"]
         assert 0 < compute["median_ms"] <= compute["p99_ms"]
         assert compute["count"] >= 10
-    share = f"({report['model']['accuracy']['top1']}/37)"
+    share = f"({sides['subject']['accuracy']['top1']}/37)"
     assert share in done.stdout
     assert report["command"].startswith("trtqat eval m.onnx")
     # On a host without PyTorch, the report stands for the baseline.
@@ -120,7 +124,7 @@ def test_eval_side_by_side(folder: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "(recorded on " in done.stdout
     assert "speed-up (compute, against the record)" in done.stdout
-    same = report["agreement"]["same_top1"]
+    same = agreement["same_top1"]
     assert f"({same}/37)" in done.stdout
     assert "most lost first" in done.stdout
     page = (folder / "page.html").read_text()
@@ -131,21 +135,29 @@ def test_eval_side_by_side(folder: Path) -> None:
 def test_locate_from_the_fake_quantized_model_on(folder: Path) -> None:
     command = ["eval", "m.onnx", "--data", "random:12", "--duration", "0", "--locate"]
     fake_quantized = ["--fake-quantized", "net.py:qat", "--fake-quantized-checkpoint", "qat.pt"]
-    done = trtqat(folder, *command, *fake_quantized, "--json", "drift.json")
+    done = trtqat(folder, *command, *fake_quantized, "--json", "located.json")
     assert done.returncode == 0, done.stderr
     assert "INT8 tensor, most lost first" in done.stdout
     assert "reference: first tensor below 20 dB: none" in done.stdout
-    drift = json.loads((folder / "drift.json").read_text())["drift"]["steps"]
-    assert drift["probe"] is None
-    assert "/conv/_input_quantizer/QuantizeLinear" in [each["tensor"] for each in drift["tensors"]]
-    for each in drift["tensors"]:
+    located = json.loads((folder / "located.json").read_text())["located"]["steps"]
+    assert located["probe"] is None
+    assert "/conv/_input_quantizer/QuantizeLinear" in [
+        each["tensor"] for each in located["tensors"]
+    ]
+    for each in located["tensors"]:
         assert each["engine"] is None
-        # JSON has null for what is identical, and for what was lost, which has no fall then.
-        assert each["reference"]["fall_db"] is not None
+        # A figure also where nothing differs.
+        assert each["reference"]["lost_db"] is not None
         assert float(each["reference"]["sqnr_db"]) > 40
     done = trtqat(folder, *command, "--graph", "m.onnx")
     assert done.returncode == 2
     assert "is a graph itself" in done.stderr
+
+
+def sqnr_db(written: str) -> Any:
+    """Of the model against the baseline."""
+    (found,) = [each for each in json.loads(written)["contenders"] if each["to_baseline"]]
+    return found["to_baseline"]["agreement"]["sqnr_db"]
 
 
 def test_programs_are_sources_and_baselines(folder: Path) -> None:
@@ -159,9 +171,9 @@ def test_programs_are_sources_and_baselines(folder: Path) -> None:
     assert "8 Q/DQ pairs for 8 quantizers" in done.stdout
     # Against itself, quantized, not one number differs; against FP32 some do.
     done = trtqat(folder, "eval", "p.onnx", *data, "--baseline", "qat.pt2")
-    assert json.loads(done.stdout)["agreement"]["sqnr_db"] == "inf"
+    assert sqnr_db(done.stdout) == "inf"
     done = trtqat(folder, "eval", "m.onnx", *data, "--baseline", "plain.pt2")
-    assert 15 < json.loads(done.stdout)["agreement"]["sqnr_db"] < 60
+    assert 15 < sqnr_db(done.stdout) < 60
     done = trtqat(folder, "eval", "p.onnx", *data, "--baseline", "fixed.pt2")
     assert (done.returncode, done.stdout) == (2, "")
     assert "input 'x' fixed to 4, and got 8. Export it" in " ".join(done.stderr.split())
@@ -172,7 +184,8 @@ def test_json_on_standard_output_is_all_there_is(folder: Path) -> None:
     done = trtqat(
         folder, "eval", "m.onnx", "--data", "random:5", "--duration", "0", "-q", "--json", "-"
     )
-    assert json.loads(done.stdout)["model"]["timing"] is None
+    (subject,) = json.loads(done.stdout)["contenders"]
+    assert subject["timings"] == []
     assert done.stderr == ""
 
 

@@ -69,7 +69,9 @@ def test_what_user_code_prints_goes_to_standard_error(folder: Path) -> None:
     done = trtqat(*command, "--json", "-")
     assert done.exit_code == 0
     report = json.loads(done.stdout)
-    assert [each["name"] for each in report["agreement"]["outputs"]] == ["y", "z"]
+    (subject,) = [each for each in report["contenders"] if each["role"] == "subject"]
+    outputs = subject["to_baseline"]["agreement"]["outputs"]
+    assert [each["name"] for each in outputs] == ["y", "z"]
     for printed in ("imported", "called", "batch 0", "batch 4", "made", "forward"):
         assert f"{printed}\n" in done.stderr
     done = trtqat(*command)

@@ -16,11 +16,12 @@ from torch import nn
 from tests.support.outputs import Outputs
 from tests.support.toolkits import ao, ao_deprecated, ao_model, modelopt
 from trtqat.errors import SourceError
-from trtqat.evaluation.open import PyTorchSource, open_pytorch
+from trtqat.evaluation.open import open_pytorch
 from trtqat.exporting.batch_dimension import check_batch_first
 from trtqat.exporting.loading import load_model
 from trtqat.exporting.options import Exporter, ExportOptions
 from trtqat.exporting.pipeline import export_onnx
+from trtqat.exporting.source import ModelSource
 from trtqat.quant.quantizers import quantizers_of, read_quantizers
 from trtqat.quant.silence import quiet_toolkit
 from trtqat.quant.training import calibrate, insert_quantizers
@@ -229,6 +230,6 @@ def test_a_model_without_a_quantizer_of_the_graph_is_another(tmp_path: Path) -> 
     source = f"{factory}:qat"
     export_onnx(load_model(source), path, ExportOptions((X,), exporter="torchscript"))
     graph = OnnxModel(path)
-    open_pytorch(PyTorchSource(source), graph, has_quantizers=True)
+    open_pytorch(ModelSource(source), graph, has_quantizers=True)
     with pytest.raises(SourceError, match=r"no quantizer 'last\._input_quantizer', which has a Q"):
-        open_pytorch(PyTorchSource(source, None, ["skip=last"]), graph, has_quantizers=True)
+        open_pytorch(ModelSource(source, None, ["skip=last"]), graph, has_quantizers=True)

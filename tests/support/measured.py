@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trtqat.data.batches import Batch, check_range
+from trtqat.errors import UsageError
+from trtqat.evaluation.contenders import Contender, Lineup, Measured
+from trtqat.evaluation.counts import Agreement
 from trtqat.evaluation.timing import LatencyOptions
-from trtqat.runtime.protocol import Session
+from trtqat.io_names import IoNames
+from trtqat.runtime.protocol import Model, Session
 from trtqat.tensors import Array, Arrays, TensorSpec
 
 
@@ -33,11 +38,33 @@ class Samples:
         return Batch({"x": self._x[start:stop]}, labels)
 
 
-class NumpyModel:
+class PlainModel:
+    """What a model has that is no engine, and was exported from nothing."""
+
+    name = "plain"
+    device: Literal["cpu", "cuda"] = "cpu"
+    inputs: tuple[TensorSpec, ...] = ()
+    io: IoNames | None = None
+    quantizers: tuple[str, ...] = ()
+    engine: None = None
+    path: Path | None = None
+
+    @property
+    def session_inputs(self) -> tuple[TensorSpec, ...]:
+        return self.inputs
+
+    @property
+    def runs_concurrently(self) -> bool:
+        return self.device == "cuda"
+
+    def source_graph(self, given: Path | None = None) -> Path:
+        raise UsageError(f"'{self.name}' was built from no graph.", "Give an engine.")
+
+
+class NumpyModel(PlainModel):
     """A function on arrays; refuses two sessions at once, and batches of another size."""
 
-    device: Literal["cpu", "cuda"] = "cpu"
-    inputs = (TensorSpec("x", (-1, 7)),)
+    inputs: tuple[TensorSpec, ...] = (TensorSpec("x", (-1, 7)),)
     size_bytes = 28
 
     def __init__(
@@ -88,6 +115,43 @@ class NumpySession:
 
     def close(self) -> None:
         self._model.is_open = False
+
+
+def lined_up(
+    subject: Model,
+    baseline: Model | None = None,
+    *,
+    steps: Sequence[Model] = (),
+    rivals: Sequence[Model] = (),
+) -> list[Contender]:
+    """Contenders; the subject last, as its place says nothing."""
+    return [
+        *(Contender(each, "rival") for each in rivals),
+        *(Contender(each, "step") for each in steps),
+        *([Contender(baseline, "baseline")] if baseline else []),
+        Contender(subject, "subject"),
+    ]
+
+
+def agreement(lineup: Lineup) -> Agreement | None:
+    """Of the subject with the baseline."""
+    comparison = lineup.subject.to_baseline
+    return comparison.agreement if comparison else None
+
+
+def agreement_before(measured: Measured) -> Agreement | None:
+    """Of a contender with the step before it."""
+    comparison = measured.to_step_before
+    return comparison.agreement if comparison else None
+
+
+def speedups(lineup: Lineup) -> list[float | None]:
+    """Of the subject over the baseline, by batch size; None where that has no times."""
+    found = [
+        lineup.baseline.at(each.batch_size) if lineup.baseline else None
+        for each in lineup.subject.timings
+    ]
+    return [each.speedup.value if each and each.speedup else None for each in found]
 
 
 def make_samples(count: int, seed: int = 0, classes: int = 7) -> tuple[Array, NDArray[np.int64]]:

@@ -6,6 +6,7 @@ import threading
 import time
 from typing import Literal
 
+from tests.support.measured import PlainModel
 from trtqat.errors import InferenceError
 from trtqat.runtime.protocol import Session
 from trtqat.tensors import Array, Arrays, TensorSpec
@@ -14,14 +15,14 @@ from trtqat.tensors import Array, Arrays, TensorSpec
 HUNG_S = 300
 
 
-class SlowModel:
+class SlowModel(PlainModel):
     """Doubles its input, the earlier batches more slowly than the later ones.
 
     Notes how many sessions ran at once, and fails if one of them does twice at once.
     """
 
     device: Literal["cpu", "cuda"] = "cuda"
-    inputs = (TensorSpec("x", (-1, 7)),)
+    inputs: tuple[TensorSpec, ...] = (TensorSpec("x", (-1, 7)),)
     outputs: tuple[TensorSpec, ...] = ()
     name = "slow"
     size_bytes = 0

@@ -81,9 +81,11 @@ def test_report_of_schema_4() -> None:
     assert found.device == "cuda"
     assert found.accuracy is not None
     assert (found.accuracy.top1, found.accuracy.count) == (1488, 1500)
-    assert sorted(found.timings) == [32, 128]
-    assert found.timings[128].compute.median_ms == pytest.approx(3.3527, abs=0.001)
-    assert len(found.predicted) == 1500
+    assert [each.batch_size for each in found.timings] == [32, 128]
+    at = found.at(128)
+    assert at is not None
+    assert at.timing.compute.median_ms == pytest.approx(3.3527, abs=0.001)
+    assert len(found.predictions.classes) == 1500
 
 
 def test_report_of_schema_6() -> None:
@@ -91,9 +93,11 @@ def test_report_of_schema_6() -> None:
     assert found.name == "PyTorch FP32 (recorded on AMD EPYC)"
     assert found.accuracy is not None
     assert (found.accuracy.top1, found.accuracy.top5, found.accuracy.count) == (6, 34, 40)
-    assert sorted(found.timings) == [4, 8]
-    assert found.timings[8].compute.median_ms == pytest.approx(0.1114, abs=0.0005)
-    assert found.output == "output"
+    assert [each.batch_size for each in found.timings] == [4, 8]
+    at = found.at(8)
+    assert at is not None
+    assert at.timing.compute.median_ms == pytest.approx(0.1114, abs=0.0005)
+    assert found.predictions.output == "output"
 
 
 def test_a_report_of_schema_6_is_a_baseline(

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import math
-import re
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
@@ -17,12 +14,10 @@ import typer
 
 from trtqat.files import write_atomically
 from trtqat.text import visible, visible_line
+from trtqat.typed_json import json_text
 
 # Standard output while a command runs, when sys.stdout is standard error.
 _RESULTS: ContextVar[TextIO | None] = ContextVar("results", default=None)
-
-# A list of numbers as json.dumps indents it; no string of JSON holds a line break.
-_NUMBERS = re.compile(r"\[\n\s+((?:[-\d]|null)[^\[\]{}\"]*?)\n\s*\]")
 
 
 @contextlib.contextmanager
@@ -61,18 +56,12 @@ def print_json(result: dict[str, Any], destination: str | None) -> bool:
     """
     if destination is None:
         return False
-    recorded = {"command": command_line(), **_plain(result)}
-    # A line for each number of a distribution would make a report of 30,000 lines.
-    text = _NUMBERS.sub(_on_one_line, json.dumps(recorded, indent=1, default=str))
+    text = json_text({"command": command_line(), **result})
     if destination == "-":
         typer.echo(text, file=_results())
         return True
     write_atomically(Path(destination), (text + "\n").encode())
     return False
-
-
-def _on_one_line(numbers: re.Match[str]) -> str:
-    return f"[{' '.join(numbers[1].split())}]"
 
 
 def command_line() -> str:
@@ -96,14 +85,3 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     if not console.is_terminal:
         console = Console(file=_results(), highlight=False, markup=False, emoji=False, width=10_000)
     console.print(table)
-
-
-def _plain(value: Any) -> Any:  # noqa: ANN401
-    """JSON has no infinity and no NaN: they become words that ``float`` reads again."""
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(float(value))
-    return value

@@ -1,1 +1,21 @@
-"""Accuracy, latency and agreement; knows runtimes only through ``protocol``."""
+"""Measures one model, the subject, beside what it is compared with, on the same data.
+
+``evaluate`` opens what it is given by name and ends in a ``Report``:
+
+    Contender(model, role) ──measure──▶ Measured(name, role, accuracy, timings, …) ──▶ Report
+
+Roles are subject, baseline, step and rival. Where is what:
+
+    evaluate.py    opens what is given by name, and closes it; measure.py does the rest
+    contenders.py  Contender, Measured, and lookups by role
+    accuracy.py    every image once (running.py: several batches in flight; counts.py: exact counts)
+    speed.py       times in turns, and the speed-up (latency.py, throughput.py, trtexec.py)
+    recorded.py    a baseline that an earlier report holds (old_reports.py: of schema 2 to 6)
+    rivals.py      what might run instead, and the steps between baseline and subject
+    gates.py       what must hold before, and what is demanded of the figures
+    locate.py      in which layers accuracy goes
+    report.py      everything that was found: what is written as JSON, and read again
+
+Runtimes are known by ``runtime/protocol.py`` alone. Words, tables and pages are made of a report
+in the room above.
+"""

@@ -42,7 +42,7 @@ def first_images(array: Array, axis: int | None, count: int, batch_size: int) ->
 
     Args:
         array: The output.
-        axis: See ``find_batch_axis``.
+        axis: The dimension that holds the images, as ``find_batch_axis`` finds it.
         count: How many images.
         batch_size: How many there are.
     """
@@ -56,7 +56,8 @@ def by_image(array: Array, axis: int | None, count: int) -> Array:
 
     Args:
         array: The output of so many images.
-        axis: See ``find_batch_axis``; what is of no single image is every image's.
+        axis: The dimension that holds the images; None for what is of no single image, which is
+            every image's.
         count: How many images.
     """
     if axis is None or not _fits(array.shape[axis], count):

@@ -13,6 +13,7 @@ from trtqat.errors import DataError
 from trtqat.evaluation.intervals import Interval, paired_p_value, share_interval
 from trtqat.numerics import Noise, signal_and_error, sqnr_db
 from trtqat.tensors import Array, Arrays
+from trtqat.typed_json import Unbounded
 
 _TOP = 5
 # A position of the batch counts as wrong if its SQNR is below the first, as of another image's
@@ -55,72 +56,70 @@ class OutputAgreement:
         shape: As it was computed, the batch as -1.
         sqnr_db: SQNR over all images, the baseline as the signal. Infinite only if every element
             was compared and is equal; NaN if there was no element, or a number on one side alone.
-        worst: Largest absolute difference; NaN likewise.
+        worst: Largest absolute difference; NaN if there is none.
     """
 
     name: str
     shape: tuple[int, ...]
-    sqnr_db: float
-    worst: float
+    sqnr_db: Unbounded
+    worst: Unbounded
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """How close a model is to its baseline on the same images.
+    """How close a model is to another one on the same images.
 
     Attributes:
         same_top1: Images with the same prediction; None if the output is no ``(N, classes)``.
         count: Images.
-        sqnr_db: Of the first output, as ``OutputAgreement`` has it; None if only the baseline's
+        sqnr_db: Of the first output, as ``OutputAgreement`` has it; None if only the other one's
             predictions are known, or which output is the first one is not.
-        worst: Largest absolute difference; None likewise.
-        wrong_positions: Positions in the batch at which an output is far from the baseline's, while
-            it is not at most others.
+        worst: Largest absolute difference of the first output; None where ``sqnr_db`` is.
+        wrong_positions: Positions in the batch at which an output is far from the other one's,
+            while it is not at most others.
         outputs: Every output, in the order of the exported model; empty if only the predictions
             are known.
     """
 
     same_top1: int | None
     count: int
-    sqnr_db: float | None
-    worst: float | None
+    sqnr_db: Unbounded | None
+    worst: Unbounded | None
     wrong_positions: tuple[int, ...] = ()
     outputs: tuple[OutputAgreement, ...] = ()
 
 
 @dataclass(frozen=True)
 class Paired:
-    """Images that one of the two alone got right.
+    """Images that one of two alone got right.
 
     Attributes:
-        lost: The baseline alone.
+        lost: The other one alone.
         gained: The model alone.
+        p_value: Probability that chance splits them so unevenly: above 0.05 no drop is shown.
     """
 
     lost: int
     gained: int
-
-    @property
-    def p_value(self) -> float:
-        """Probability that chance splits them so unevenly: above 0.05 no drop is shown."""
-        return paired_p_value(self.lost, self.gained)
+    p_value: float
 
 
-def pair(labels: Sequence[int], model: Sequence[int], baseline: Sequence[int]) -> Paired | None:
+def pair(labels: Sequence[int], model: Sequence[int], other: Sequence[int]) -> Paired | None:
     """Counts the images that one of two alone got right; None without labels.
 
     Args:
         labels: Right classes.
         model: Predicted classes, as many.
-        baseline: The other's.
+        other: What the other one predicted.
     """
     if not labels:
         return None
-    rights = [
+    right, other_right = (
         np.equal(np.asarray(labels, np.int64), np.asarray(predicted, np.int64))
-        for predicted in (model, baseline)
-    ]
-    return Paired(int((rights[1] & ~rights[0]).sum()), int((rights[0] & ~rights[1]).sum()))
+        for predicted in (model, other)
+    )
+    lost, gained = int((other_right & ~right).sum()), int((right & ~other_right).sum())
+    return Paired(lost, gained, paired_p_value(lost, gained))
 
 
 class Counter:
@@ -182,7 +181,7 @@ class Counter:
         return Accuracy(self.top1, self.top5 if self.classes > _TOP else None, self.count)
 
 
-class Comparison:
+class AgreementCounter:
     """How far one model's outputs are from another's of the same names, batch by batch."""
 
     def __init__(self) -> None:

@@ -1,233 +1,198 @@
-"""``evaluate``: one model and what it is compared with on the same data, side by side."""
+"""``evaluate``: one model and what it is compared with on the same data, side by side.
+
+What is given by name is opened here, and closed again; what the caller opened stays open.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import itertools
-import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from trtqat.data.batches import Dataset
-from trtqat.errors import DataError
-from trtqat.evaluation.accuracy import AccuracyResult, Progress, measure_accuracy
-from trtqat.evaluation.drift import Drift, Inside, find_drift
-from trtqat.evaluation.gates import check_batch_sizes, check_can_be_measured, failed_gates
-from trtqat.evaluation.latency import measure_in_turns
-from trtqat.evaluation.layers import time_layers
+from trtqat.data.dataset import first, open_dataset
+from trtqat.evaluation.accuracy import Progress
+from trtqat.evaluation.contenders import Contender, Measured, Role
+from trtqat.evaluation.locate import LocateOptions
+from trtqat.evaluation.measure import measure
+from trtqat.evaluation.open import OpenOptions, open_pytorch
 from trtqat.evaluation.options import EvaluateOptions
-from trtqat.evaluation.recorded import RecordedBaseline, beside, compare_with
-from trtqat.evaluation.report import Measured, Report, Rival
-from trtqat.evaluation.running import open_sessions
-from trtqat.evaluation.sweep import BatchPoint, RivalPoint, best_within
-from trtqat.evaluation.throughput import measure_throughput
-from trtqat.evaluation.timing import LatencyOptions, Timing
-from trtqat.evaluation.trtexec import TrtexecTiming, measure_like_trtexec
-from trtqat.host.environment import describe_environment
-from trtqat.host.telemetry import Telemetry, watch_gpu
-from trtqat.runtime.protocol import Model
-from trtqat.tensors import Arrays
+from trtqat.evaluation.recorded import read_baseline
+from trtqat.evaluation.report import Report
+from trtqat.evaluation.rivals import (
+    open_fake_quantized,
+    open_reference,
+    open_rivals,
+    parse_rivals,
+)
+from trtqat.exporting.source import ModelSource
+from trtqat.runtime.opening import open as open_model
+from trtqat.runtime.protocol import Model, ObservableModel
 
-_LOG = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from trtqat.runtime.pytorch import PyTorchPrecision
 
 
 def evaluate(
-    model: Model,
-    dataset: Dataset,
+    model: Model | str | Path,
+    data: Dataset | str | Path,
     options: EvaluateOptions | None = None,
     *,
-    baseline: Model | None = None,
-    recorded: RecordedBaseline | None = None,
-    rivals: Sequence[Model] = (),
+    baseline: Model | ModelSource | Measured | str | Path | None = None,
+    baseline_precision: PyTorchPrecision = "fp32",
+    rivals: str | Sequence[str | Model] = (),
+    fake_quantized: ModelSource | ObservableModel | None = None,
     steps: Sequence[Model] = (),
-    inside: Inside | None = None,
+    reference: bool = False,
+    locate: bool = False,
+    limit: int | None = None,
+    opening: OpenOptions | None = None,
     progress: Progress | None = None,
+    **fields: Any,  # noqa: ANN401
 ) -> Report:
     """Measures accuracy over every image, and latency and throughput at given batch sizes.
 
     Args:
-        model: Engine or graph.
-        dataset: Data that fits the model's inputs.
-        options: See ``EvaluateOptions``.
-        baseline: On the same device class.
-        recorded: Instead of one: a baseline that was measured elsewhere.
-        rivals: What a user might run instead: measured in the same turns.
-        steps: What lies between baseline and model, as the fake-quantized model and the ONNX
-            reference: run for accuracy alone, each compared with the one before.
-        inside: Where to look for the layers in which accuracy goes.
+        model: An engine or a graph, opened or as a path.
+        data: Data that fits the model's inputs, or what names it, as ``"npz:test.npz"``.
+        options: What to measure and to demand.
+        baseline: What it is compared with: a PyTorch model by its source, any opened model of the
+            same kind of device, or the path of a report that an earlier evaluation wrote.
+        baseline_precision: Arithmetic of a baseline that is given by its source.
+        rivals: What a user might run instead, measured in the same turns: opened models, and names
+            as ``"fp16,torch-fp16"``.
+        fake_quantized: The quantization-aware model that was exported, by its source or opened: a
+            step between the baseline and the model, run for accuracy alone.
+        steps: What else lies between the two.
+        reference: Whether an engine's graph on ONNX Runtime is the last step.
+        locate: Whether to find the layers in which accuracy goes.
+        limit: Take only the first so many images.
+        opening: How to open what is given by name.
         progress: Called with what is done and its total, of each part anew.
+        **fields: Fields of ``EvaluateOptions``, instead of those of ``options``.
 
     Raises:
-        UsageError: The batch size is outside of a model's range, or a gate lacks its figure.
-        DataError: The dataset is empty or does not fit.
+        UsageError: The batch size is outside of a model's range, a gate lacks its figure, or what
+            is asked for does not belong to such a model.
+        DataError: The data is empty or does not fit.
+        SourceError: A PyTorch model cannot be loaded.
         InferenceError: A runtime failed.
-        TrtqatError: ``inside`` cannot be looked into; the class says why.
+        TrtqatError: Something cannot be opened or located; the class says why.
     """
-    options = options or EvaluateOptions()
-    timed = [model, *([baseline] if baseline else []), *rivals]
-    check_batch_sizes(timed, {options.batch_size, *options.sweep})
-    check_batch_sizes(steps, {options.batch_size})
-    if len(dataset) == 0:
-        raise DataError(f"'{dataset.name}' has no images.", "Give at least one.")
-    check_can_be_measured(model, options, dataset, baseline or recorded, steps)
-    comparison = measure_accuracy(
-        model,
-        baseline,
-        dataset,
-        batch_size=options.batch_size,
-        in_flight=options.in_flight,
-        others=rivals,
-        steps=steps,
-        progress=progress,
-    )
-    if comparison.predictions.output is None:
-        _LOG.warning(
-            "Which of its outputs %s is the first one of '%s' is not known, so no prediction is "
-            "compared: TensorRT has an order of its own. Give the graph: --graph model.onnx",
-            ", ".join(map(repr, comparison.outputs)),
-            model.name,
-        )
-    if recorded is not None:
-        comparison = compare_with(recorded, comparison)
-    drift = Drift()
-    if inside is not None:
-        # Before the timing, which takes longest: TensorRT may not build the engine for it.
-        drift = find_drift(model, inside, dataset, batch_size=options.batch_size, progress=progress)
-    times = _Times()
-    if options.latency is not None:
-        times = _measure_times(timed, baseline is not None, dataset, options, options.latency)
-    curve = times.curve
-    theirs: Timing | None = None
-    if recorded is not None:
-        curve = tuple(beside(recorded, point) for point in curve)
-        theirs = recorded.timings.get(options.batch_size)
-    at = next((point for point in curve if point.batch_size == options.batch_size), None)
-    speedup = at.speedup if at else None
-    side = baseline or recorded
-    budget = options.latency_budget_ms
-    best = None if budget is None else best_within(curve, budget)
-    return Report(
-        model=Measured(
-            model.name, model.device, comparison.model, at.model if at else None, model.size_bytes
-        ),
-        baseline=None
-        if side is None
-        else Measured(
-            side.name,
-            side.device,
-            comparison.baseline,
-            at.baseline if at else theirs,
-            baseline.size_bytes if baseline else None,
-        ),
-        comparison=comparison,
-        rivals=_rivals(rivals, comparison, at),
-        data=dataset.name,
-        images=len(dataset),
-        batch_size=options.batch_size,
-        speedup=speedup,
-        environment=describe_environment(with_gpu=model.device == "cuda"),
-        telemetry=times.telemetry,
-        trtexec=times.trtexec,
-        failed_gates=tuple(failed_gates(options, comparison, speedup)),
-        curve=curve if options.sweep else (),
-        latency_budget_ms=budget,
-        best_batch=best.batch_size if best else None,
-        drift=drift,
-        layers=time_layers(model, options.batch_size) if options.layer_times else (),
-    )
-
-
-@dataclass(frozen=True)
-class _Times:
-    curve: tuple[BatchPoint, ...] = ()
-    telemetry: Telemetry | None = None
-    trtexec: TrtexecTiming | None = None
-
-
-def _measure_times(
-    models: Sequence[Model],
-    has_baseline: bool,
-    dataset: Dataset,
-    options: EvaluateOptions,
-    latency: LatencyOptions,
-) -> _Times:
-    """Times the model, the baseline if there is one, and the rivals, in this order."""
-    model = models[0]
-    curve = []
-    with watch_gpu() if model.device == "cuda" else contextlib.nullcontext() as watch:
-        look = watch.look if watch else lambda: None
-        for size in sorted({options.batch_size, *options.sweep}):
-            inputs = _full_batch(dataset, size)
-            curve.append(
-                _time(models, has_baseline, inputs, size, options.in_flight, latency, look)
-            )
-        telemetry = watch.result() if watch else None
-    trtexec = None
-    if options.like is not None:
-        size = options.batch_size
-        inputs = _full_batch(dataset, size)
-        trtexec = measure_like_trtexec(model, size, inputs, options.like, latency)
-    return _Times(tuple(curve), telemetry, trtexec)
-
-
-def _time(
-    models: Sequence[Model],
-    has_baseline: bool,
-    inputs: Arrays,
-    batch_size: int,
-    in_flight: int,
-    latency: LatencyOptions,
-    look: Callable[[], None],
-) -> BatchPoint:
-    _LOG.info("Timing %s at batch %d.", ", ".join(each.name for each in models), batch_size)
+    options = replace(options or EvaluateOptions(), **fields)
+    names, opened_rivals = _parted(rivals)
+    # Before anything is loaded, which takes longer.
+    recorded = _recorded(baseline)
     with contextlib.ExitStack() as stack:
-        lanes = open_sessions(models, batch_size, in_flight)
-        for session in itertools.chain.from_iterable(lanes):
-            stack.callback(session.close)
-        firsts = [sessions[0] for sessions in lanes]
-        timings, ratios = measure_in_turns(firsts, inputs, latency, between=look)
-        if all(model.device == "cuda" for model in models):
-            found = measure_throughput(lanes, inputs, latency, between=look)
-            timings = [
-                replace(timing, throughput=each)
-                for timing, each in zip(timings, found, strict=True)
-            ]
-    others = [RivalPoint(*each) for each in zip(timings[1:], ratios, strict=True)]
-    other = others.pop(0) if has_baseline else None
-    return BatchPoint(
-        batch_size,
-        timings[0],
-        other.timing if other else None,
-        other.speedup if other else None,
-        tuple(others),
-    )
-
-
-def _rivals(
-    rivals: Sequence[Model], comparison: AccuracyResult, at: BatchPoint | None
-) -> tuple[Rival, ...]:
-    points = at.rivals if at else (None,) * len(rivals)
-    return tuple(
-        Rival(
-            Measured(
-                each.name,
-                each.device,
-                found.accuracy,
-                point.timing if point else None,
-                each.size_bytes,
-            ),
-            found.agreement,
-            found.paired,
-            point.speedup if point else None,
+        opener = _Opener(model, opening or OpenOptions(), stack)
+        graph = opener.source_graph() if locate else None
+        dataset = opener.dataset(data, limit)
+        source = baseline if isinstance(baseline, ModelSource) else None
+        more_rivals = opener.rivals(names, source)
+        observed = opener.fake_quantized(fake_quantized)
+        checked = opener.reference() if reference else ()
+        contenders = [
+            Contender(opener.subject, "subject"),
+            *_all("rival", [*opened_rivals, *more_rivals]),
+            *_all("step", [*observed, *steps, *checked]),
+            *_all("baseline", opener.baseline(baseline, baseline_precision)),
+        ]
+        where = None
+        if graph is not None:
+            where = LocateOptions(graph, next(iter(observed), None), opener.timing_cache)
+        return measure(
+            contenders, dataset, options, recorded=recorded, locate=where, progress=progress
         )
-        for each, found, point in zip(rivals, comparison.others, points, strict=True)
-    )
 
 
-def _full_batch(dataset: Dataset, batch_size: int) -> Arrays:
-    """One batch of real data; a smaller dataset is repeated."""
-    batch = dataset.batch(0, min(batch_size, len(dataset)))
-    return {
-        name: array[[index % len(array) for index in range(batch_size)]]
-        for name, array in batch.inputs.items()
-    }
+class _Opener:
+    """Opens what is given by name; an exit stack closes it."""
+
+    def __init__(
+        self, model: Model | str | Path, options: OpenOptions, stack: contextlib.ExitStack
+    ) -> None:
+        self._options, self._stack = options, stack
+        self._graph = None if options.graph is None else Path(options.graph)
+        self.timing_cache = None if options.timing_cache is None else Path(options.timing_cache)
+        self.subject: Model
+        if isinstance(model, (str, os.PathLike)):
+            self.subject = open_model(
+                model,
+                cuda_graph=options.cuda_graph,
+                allow_engine_code=options.allow_engine_code,
+                trust=options.trust,
+                flavour=options.flavour,
+                weights=options.weights,
+                graph=options.graph,
+            )
+            stack.callback(self.subject.close)
+        else:
+            self.subject = model
+
+    def source_graph(self) -> Path:
+        """The graph that the subject was built from."""
+        return self.subject.source_graph(self._graph)
+
+    def dataset(self, data: Dataset | str | Path, limit: int | None) -> Dataset:
+        """Data that fits the subject."""
+        if isinstance(data, (str, os.PathLike)):
+            return open_dataset(data, self.subject.inputs, limit=limit)
+        return data if limit is None else first(data, limit)
+
+    def rivals(self, names: Sequence[str], source: ModelSource | None) -> list[Model]:
+        """Rivals by name."""
+        opened = []
+        for each in open_rivals(names, self.subject, self._options, source):
+            self._stack.callback(each.close)
+            opened.append(each)
+        return opened
+
+    def fake_quantized(
+        self, given: ModelSource | ObservableModel | None
+    ) -> tuple[ObservableModel, ...]:
+        """The model that was exported, if it is asked for."""
+        if not isinstance(given, ModelSource):
+            return () if given is None else (given,)
+        opened = open_fake_quantized(given, self.subject)
+        self._stack.callback(opened.close)
+        return (opened,)
+
+    def reference(self) -> tuple[Model]:
+        """The subject's graph on ONNX Runtime."""
+        opened = open_reference(self.subject, self._graph)
+        self._stack.callback(opened.close)
+        return (opened,)
+
+    def baseline(
+        self, given: Model | ModelSource | Measured | str | Path | None, precision: PyTorchPrecision
+    ) -> tuple[Model, ...]:
+        """What the subject is compared with, unless that is recorded."""
+        if given is None or isinstance(given, (str, os.PathLike, Measured)):
+            return ()
+        if not isinstance(given, ModelSource):
+            return (given,)
+        cuda_graph = self._options.cuda_graph
+        opened = open_pytorch(given, self.subject, precision=precision, cuda_graph=cuda_graph)
+        self._stack.callback(opened.close)
+        return (opened,)
+
+
+def _recorded(baseline: object) -> Measured | None:
+    if isinstance(baseline, (str, os.PathLike)):
+        return read_baseline(Path(baseline))
+    return baseline if isinstance(baseline, Measured) else None
+
+
+def _parted(rivals: str | Sequence[str | Model]) -> tuple[tuple[str, ...], list[Model]]:
+    """Names of rivals, and those that are open."""
+    if isinstance(rivals, str):
+        return parse_rivals(rivals), []
+    names = ",".join(each for each in rivals if isinstance(each, str))
+    return parse_rivals(names), [each for each in rivals if not isinstance(each, str)]
+
+
+def _all(role: Role, models: Sequence[Model]) -> Iterator[Contender]:
+    return (Contender(each, role) for each in models)

@@ -8,10 +8,8 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from trtqat.data.batches import Dataset
 from trtqat.errors import UsageError
-from trtqat.evaluation.accuracy import AccuracyResult
+from trtqat.evaluation.contenders import Contender, Lineup, Measured
 from trtqat.evaluation.options import EvaluateOptions
-from trtqat.evaluation.recorded import RecordedBaseline
-from trtqat.evaluation.timing import Ratio
 from trtqat.runtime.protocol import Model
 
 
@@ -32,26 +30,26 @@ def check_batch_sizes(models: Iterable[Model], sizes: Iterable[int]) -> None:
 
 
 def check_can_be_measured(
-    model: Model,
+    contenders: Sequence[Contender],
     options: EvaluateOptions,
     dataset: Dataset,
-    baseline: Model | RecordedBaseline | None,
-    steps: Sequence[Model] = (),
+    recorded: Measured | None = None,
 ) -> None:
     """Refuses options whose figures there would not be.
 
     Args:
-        model: What is measured.
+        contenders: What is measured here.
         options: What to measure and to demand.
         dataset: With at least one image.
-        baseline: Measured here or elsewhere, if there is one.
-        steps: What lies between it and the model.
+        recorded: A baseline that was measured elsewhere, if there is one.
 
     Raises:
         UsageError: A gate or an option lacks what it is about.
     """
+    roles = {each.role for each in contenders}
+    has_baseline = "baseline" in roles or recorded is not None
     has_labels = dataset.batch(0, 1).labels is not None
-    if options.max_accuracy_drop is not None and not (has_labels and baseline):
+    if options.max_accuracy_drop is not None and not (has_labels and has_baseline):
         raise UsageError(
             "An accuracy drop needs labelled data and a baseline.",
             "Give both, or leave out --max-accuracy-drop.",
@@ -59,13 +57,24 @@ def check_can_be_measured(
     if options.min_sqnr_db is not None:
         if math.isnan(options.min_sqnr_db):
             raise UsageError("A gate of nan dB passes nothing.", "Give --min-sqnr-db a number.")
-        if not steps and (baseline is None or isinstance(baseline, RecordedBaseline)):
-            had = "a recorded one has predictions alone" if baseline else "there is none"
+        if not roles & {"baseline", "step"}:
+            had = "a recorded one has predictions alone" if recorded else "there is none"
             raise UsageError(
                 f"An SQNR needs the outputs of a baseline; {had}.",
                 "Give --baseline, --fake-quantized or --reference, or leave out --min-sqnr-db.",
             )
-    is_engine = hasattr(model, "tensorrt")
+    _check_timing(contenders, options)
+    if options.min_speedup is not None and not (has_baseline and options.latency):
+        raise UsageError(
+            "A speed-up needs a baseline and a latency measurement.",
+            f"Give a {'--duration' if has_baseline else '--baseline'}, or leave out --min-speedup.",
+        )
+    if options.min_speedup is not None and recorded is not None:
+        _check_recorded_timing(recorded, options.batch_size)
+
+
+def _check_timing(contenders: Sequence[Contender], options: EvaluateOptions) -> None:
+    is_engine = any(each.role == "subject" and each.model.engine is not None for each in contenders)
     if options.like is not None and (not is_engine or options.latency is None):
         raise UsageError(
             "trtexec times engines; there is none here, or no duration.",
@@ -76,49 +85,51 @@ def check_can_be_measured(
             "Several batch sizes or a latency budget need a latency measurement.",
             "Give a --duration, or one batch size.",
         )
-    if options.min_speedup is not None and (baseline is None or options.latency is None):
-        raise UsageError(
-            "A speed-up needs a baseline and a latency measurement.",
-            f"Give a {'--baseline' if baseline is None else '--duration'}, or leave out "
-            "--min-speedup.",
-        )
-    if options.min_speedup is not None and isinstance(baseline, RecordedBaseline):
-        _check_recorded_timing(baseline, options.batch_size)
+
+
+def top1_drop_points(lineup: Lineup) -> float | None:
+    """Top-1 points that the subject loses to the baseline; None if one has no accuracy.
+
+    Args:
+        lineup: What was measured.
+    """
+    mine = lineup.subject.accuracy
+    theirs = lineup.baseline.accuracy if lineup.baseline is not None else None
+    return None if mine is None or theirs is None else theirs.top1_percent - mine.top1_percent
 
 
 def failed_gates(
-    options: EvaluateOptions, comparison: AccuracyResult, speedup: Ratio | None
-) -> list[str]:
+    options: EvaluateOptions, lineup: Lineup, outputs: Sequence[str]
+) -> tuple[str, ...]:
     """A sentence for every gate that was not met.
 
     Args:
         options: With the gates.
-        comparison: Accuracy of both.
-        speedup: Of the model over the baseline.
+        lineup: What was measured.
+        outputs: Names of the subject's outputs.
     """
     failed = []
-    if options.max_accuracy_drop is not None and comparison.model and comparison.baseline:
-        drop = comparison.baseline.top1_percent - comparison.model.top1_percent
-        if drop > options.max_accuracy_drop:
-            failed.append(
-                f"Top-1 drops by {drop:.2f} points, more than {options.max_accuracy_drop:g}."
-            )
+    drop, allowed = top1_drop_points(lineup), options.max_accuracy_drop
+    if drop is not None and allowed is not None and drop > allowed:
+        failed.append(f"Top-1 drops by {drop:.2f} points, more than {allowed:g}.")
     if options.min_sqnr_db is not None:
-        failed += _short_outputs(options.min_sqnr_db, comparison)
-    wanted = options.min_speedup
+        failed += _short_outputs(options.min_sqnr_db, lineup.subject, outputs)
+    at = lineup.baseline.at(options.batch_size) if lineup.baseline is not None else None
+    wanted, speedup = options.min_speedup, at.speedup if at else None
     if wanted is not None and speedup is not None and speedup.value < wanted:
         failed.append(f"The speed-up is {speedup.value:.2f}, less than {wanted:g}.")
-    return failed
+    return tuple(failed)
 
 
-def _short_outputs(min_sqnr_db: float, comparison: AccuracyResult) -> Iterator[str]:
+def _short_outputs(min_sqnr_db: float, subject: Measured, outputs: Sequence[str]) -> Iterator[str]:
     """A sentence for every output that falls short, and for one that was not compared."""
-    agreement = comparison.agreement
-    # A recorded baseline has no outputs; the step before the model then has.
-    if (agreement is None or not agreement.outputs) and comparison.steps:
-        agreement = comparison.steps[-1].agreement
+    comparison = subject.to_baseline
+    # A recorded baseline has no outputs; the step before the subject then has.
+    if comparison is None or not comparison.agreement.outputs:
+        comparison = subject.to_step_before or comparison
+    agreement = comparison.agreement if comparison else None
     compared = {each.name: each for each in agreement.outputs} if agreement else {}
-    for name in comparison.outputs:
+    for name in outputs:
         if name not in compared:
             yield f"The output '{name}' was not compared, so it has no SQNR."
         elif math.isnan(compared[name].sqnr_db):
@@ -131,14 +142,14 @@ def _short_outputs(min_sqnr_db: float, comparison: AccuracyResult) -> Iterator[s
             yield f"The SQNR of the output '{name}' is {found:.1f} dB, less than {min_sqnr_db:g}."
 
 
-def _check_recorded_timing(recorded: RecordedBaseline, batch_size: int) -> None:
+def _check_recorded_timing(recorded: Measured, batch_size: int) -> None:
     if not recorded.timings:
         raise UsageError(
             "The recorded baseline has no latency, so there is no speed-up.",
             "Record one with --duration, or leave out --min-speedup.",
         )
-    if batch_size not in recorded.timings:
-        sizes = ", ".join(map(str, sorted(recorded.timings)))
+    if recorded.at(batch_size) is None:
+        sizes = ", ".join(str(each.batch_size) for each in recorded.timings)
         raise UsageError(
             f"The baseline was recorded at batch {sizes}, not {batch_size}.",
             "Give that --batch-size, or leave out --min-speedup.",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from trtqat.errors import TrtqatError
 from trtqat.runtime.protocol import Model
@@ -12,7 +12,6 @@ from trtqat.runtime.protocol import Model
 if TYPE_CHECKING:
     from trtqat.inspection.engine_layers import Inspection
     from trtqat.inspection.inspector import EngineLayer
-    from trtqat.runtime.engine import Engine
 
 _LOG = logging.getLogger(__name__)
 
@@ -47,13 +46,13 @@ def time_layers(model: Model, batch_size: int) -> tuple[LayerTime, ...]:
         Layers in the order of execution; none where TensorRT's runtime has no inspector (lean
         and dispatch), as nothing then tells what a layer is, or where it fails.
     """
-    flavour = getattr(getattr(model, "tensorrt", None), "flavour", "")
-    if flavour != "full":
+    engine = model.engine
+    if engine is None or not engine.has_inspector:
         return ()
     from trtqat.inspection.engine_layers import inspect_engine
 
     try:
-        found = inspect_engine(cast("Engine", model), batch_size=batch_size, passes=_PASSES)
+        found = inspect_engine(engine, batch_size=batch_size, passes=_PASSES)
     except (TrtqatError, ValueError) as error:
         # Everything else is measured by now, and must not be lost.
         _LOG.warning("The layers of '%s' could not be timed: %s", model.name, error)

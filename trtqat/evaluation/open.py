@@ -1,55 +1,48 @@
-"""Opens what ``trtqat eval`` names: the model by its file, a PyTorch model by its source."""
+"""Opens a PyTorch model by its source, and says how all that is evaluated is opened."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trtqat.errors import MissingError, SourceError, UsageError
 from trtqat.extras import require
-from trtqat.runtime.opening import open as open_model
+from trtqat.host.flavours import Flavour
 from trtqat.runtime.protocol import Model
-from trtqat.tensors import DYNAMIC, TensorSpec
-
-__all__ = ["PyTorchSource", "open_model", "open_pytorch"]
 
 if TYPE_CHECKING:
+    from trtqat.exporting.source import ModelSource
     from trtqat.quant.quantizers import Quantizer
     from trtqat.runtime.pytorch import PyTorchModel, PyTorchPrecision
 
 
 @dataclass(frozen=True)
-class PyTorchSource:
-    """Where a PyTorch model comes from, as for ``trtqat export``.
+class OpenOptions:
+    """How what is given by name is opened.
 
     Attributes:
-        source: Factory, TorchScript file or program (``.pt2``).
-        checkpoint: State dict for the factory's model.
-        factory_args: ``NAME=VALUE`` pairs.
-        ema: Whether to take averaged or raw weights of a checkpoint that has both.
+        cuda_graph: Whether engines and PyTorch models capture CUDA graphs where that works.
+        allow_engine_code: Whether a version-compatible plan may bring a library of its own.
+        trust: File of the public key that an engine's manifest must be signed with.
+        flavour: Which TensorRT runs an engine; None takes the first installed that may.
+        weights: The graph of an engine that was built without its weights.
+        graph: What an engine was built from; None takes the file beside it.
+        timing_cache: File that reads and keeps the kernel timings of what is built to compare.
     """
 
-    source: str | Path
-    checkpoint: str | Path | None = None
-    factory_args: Sequence[str] = ()
-    ema: bool | None = None
-
-    @classmethod
-    def parse(
-        cls,
-        source: str | None,
-        checkpoint: Path | None,
-        factory_args: Sequence[str] | None,
-        ema: bool | None = None,
-    ) -> PyTorchSource | None:
-        """Options of a command, if they name a model."""
-        return None if source is None else cls(source, checkpoint, tuple(factory_args or ()), ema)
+    cuda_graph: bool = True
+    allow_engine_code: bool = False
+    trust: Path | str | None = None
+    flavour: Flavour | None = None
+    weights: Path | str | None = None
+    graph: Path | str | None = None
+    timing_cache: Path | str | None = None
 
 
 def open_pytorch(
-    source: PyTorchSource,
+    source: ModelSource,
     model: Model,
     *,
     name: str = "PyTorch",
@@ -81,35 +74,34 @@ def open_pytorch(
             "The PyTorch baseline needs a GPU, and this PyTorch sees none.",
             "Install a CUDA build of PyTorch, or leave out --baseline.",
         )
-    from trtqat.exporting.loading import ModelSource, load_model
+    from trtqat.exporting.loading import load_model
     from trtqat.exporting.samples import order_inputs
     from trtqat.quant.absence import check_not_converted
     from trtqat.quant.quantizers import read_quantizers
     from trtqat.runtime.pytorch import PyTorchModel
 
-    if not source.source:
+    if not source.pointer:
         raise UsageError(
             f"The source of the model '{name}' is empty.",
             "Give file.py:factory, a TorchScript file or a .pt2.",
         )
-    pointer = ModelSource(source.source, source.checkpoint, source.factory_args, source.ema)
-    required: tuple[str, ...] = getattr(model, "quantizers", ())
-    if has_quantizers and not Path(source.source).exists():
+    if has_quantizers and not Path(source.pointer).exists():
         # A factory's: read on the CPU, as for an export; PyTorchModel moves it.
-        module = load_model(pointer)
+        module = load_model(source)
         check_not_converted(module)
         # What has no pair in the graph may be as it likes, where it is known what has.
+        required = model.quantizers
         found = read_quantizers(module, lambda each: bool(required) and each not in required)
-        _check_has(str(source.source), found, required)
+        _check_has(str(source.pointer), found, required)
     else:
         # A TorchScript file or a program has operators instead, which have their scales, and
         # constants that only loading moves.
-        module = load_model(pointer, device=model.device)
+        module = load_model(source, device=model.device)
     # The names must be those of forward; a TorchScript file may have lost them.
-    inputs = _as_the_engine_runs(model)
+    inputs = model.session_inputs
     if len(inputs) > 1:
         try:
-            inputs = order_inputs(module, inputs)
+            inputs = tuple(order_inputs(module, list(inputs)))
         except SourceError as error:
             raise SourceError(
                 f"'{name}' does not take the inputs of '{model.name}': {error.problem}",
@@ -123,7 +115,7 @@ def open_pytorch(
         precision=precision,
         compiled=compiled,
         cuda_graph=cuda_graph,
-        required=required,
+        required=model.quantizers,
     )
 
 
@@ -141,17 +133,3 @@ def _check_has(source: str, found: Mapping[str, Quantizer | None], required: Seq
         f"'{source}' has {what}, so it is not the model that was exported.",
         "Give the factory of the quantization-aware model, as for trtqat export.",
     )
-
-
-def _as_the_engine_runs(model: Model) -> list[TensorSpec]:
-    """Inputs whose open dimensions, but the first, are those that an engine's sessions take."""
-    profiles = getattr(model, "profiles", {})
-    inputs = []
-    for spec in model.inputs:
-        optimum = profiles[spec.name].opt if spec.name in profiles else ()
-        dims = [
-            optimum[axis] if axis and dim == DYNAMIC and optimum else dim
-            for axis, dim in enumerate(spec.shape)
-        ]
-        inputs.append(replace(spec, shape=tuple(dims)))
-    return inputs

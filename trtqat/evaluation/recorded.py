@@ -7,62 +7,49 @@ every image, and how fast it was.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 from trtqat.errors import DataError, UsageError
-from trtqat.evaluation.accuracy import AccuracyResult
-from trtqat.evaluation.counts import Accuracy, Agreement, pair
+from trtqat.evaluation.accuracy import AccuracyRun
+from trtqat.evaluation.contenders import Comparison, Lineup, Measured, sorted_by_role
+from trtqat.evaluation.counts import Agreement, pair
 from trtqat.evaluation.intervals import Interval
-from trtqat.evaluation.sweep import BatchPoint
+from trtqat.evaluation.old_reports import OLDEST_SCHEMA, read_old_report
+from trtqat.evaluation.report import SCHEMA_VERSION, Report
 from trtqat.evaluation.timing import Ratio, Timing
 from trtqat.files import read_input, why_unreadable
 from trtqat.typed_json import parse_json, read_as
 
 _LOG = logging.getLogger(__name__)
 
-# Of reports in JSON; what is read here is in them since the oldest.
-SCHEMA_VERSION = 6
-_OLDEST_SCHEMA = 2
 # Predictions and times of some million images.
 _MOST_BYTES = 256 * 2**20
 
 
-@dataclass(frozen=True)
-class RecordedBaseline:
-    """One side of a report.
+def read_baseline(path: Path | str) -> Measured:
+    """Reads the baseline of a report of ``trtqat eval --json``, or its subject if it has none.
 
-    Attributes:
-        name: Of the model, with the place where it was measured.
-        device: ``"cpu"`` or ``"cuda"``.
-        accuracy: Its counts; None if the data had no labels.
-        timings: Its latency by batch size; empty if it was not measured.
-        predicted: Its class for every image; empty if it is no classifier.
-        data_sha256: What it was measured on.
-        output: Name of the output that the predictions are of; None in reports before schema 6.
-    """
+    Args:
+        path: The report; of any schema since 2.
 
-    name: str
-    device: str
-    accuracy: Accuracy | None
-    timings: Mapping[int, Timing]
-    predicted: tuple[int, ...]
-    data_sha256: str
-    output: str | None = None
-
-
-def read_baseline(path: Path | str) -> RecordedBaseline:
-    """Reads the baseline of a report of ``trtqat eval --json``, or its model if it has none.
+    Returns:
+        The baseline, named after the host that it was measured on too.
 
     Raises:
         UsageError: The file is missing, is no such report, or is of an older version.
     """
     try:
         fields = parse_json(read_input(path, most_bytes=_MOST_BYTES), with_nan=True)
-        _check_schema(read_as(_Schema, fields).schema_version, path)
-        return _baseline(read_as(_Report, fields))
+        schema = read_as(_Schema, fields).schema_version
+        _check_schema(schema, path)
+        if schema < SCHEMA_VERSION:
+            baseline, images = read_old_report(fields)
+        else:
+            report = read_as(Report, fields)
+            baseline, images = _baseline(report), report.images
+        _check(baseline, images)
     except OSError as error:
         raise UsageError(
             f"The report '{path}' cannot be read: {why_unreadable(error)}.", "Check the path."
@@ -72,6 +59,7 @@ def read_baseline(path: Path | str) -> RecordedBaseline:
             f"'{path}' is no report of trtqat eval: {error}.",
             "Write one with: trtqat eval … --json report.json",
         ) from error
+    return replace(baseline, name=f"{baseline.name} (recorded on {baseline.recorded_on})")
 
 
 @dataclass(frozen=True)
@@ -81,58 +69,10 @@ class _Schema:
     schema_version: int
 
 
-@dataclass(frozen=True)
-class _Side:
-    """What is read of a model's figures; the same for the types below."""
-
-    name: str
-    device: Literal["cpu", "cuda"]
-    accuracy: Accuracy | None
-    timing: Timing | None
-
-
-@dataclass(frozen=True)
-class _Point:
-    batch_size: int
-    model: Timing
-    baseline: Timing | None = None
-
-
-@dataclass(frozen=True)
-class _Predictions:
-    model: str
-    baseline: str
-    data_sha256: str
-    output: str | None = None
-
-
-@dataclass(frozen=True)
-class _Gpu:
-    name: str
-
-
-@dataclass(frozen=True)
-class _Host:
-    cpu: str
-    gpu: _Gpu | None = None
-
-
-@dataclass(frozen=True)
-class _Report:
-    images: int
-    batch_size: int
-    model: _Side
-    baseline: _Side | None
-    environment: _Host
-    predictions: _Predictions
-    # Only newer schemas have one.
-    curve: tuple[_Point, ...] | None = None
-
-
 def _check_schema(schema: int, path: Path | str) -> None:
     if schema < 1:
         raise ValueError(f"'schema_version' is {schema}")
-    if schema < _OLDEST_SCHEMA:
+    if schema < OLDEST_SCHEMA:
         raise UsageError(
             f"'{path}' is a report of schema {schema}, which has no predictions.",
             "Measure the baseline again with this version of trtqat.",
@@ -144,43 +84,46 @@ def _check_schema(schema: int, path: Path | str) -> None:
         )
 
 
-def _baseline(report: _Report) -> RecordedBaseline:
-    """The side that is compared with.
+def _baseline(report: Report) -> Measured:
+    """What is compared with.
 
     Raises:
-        ValueError: The report contradicts itself.
+        ValueError: The report has no subject, or is of a batch of none.
     """
-    side = report.baseline or report.model
-    is_baseline = report.baseline is not None
-    predictions = report.predictions
-    predicted = unpack(predictions.baseline if is_baseline else predictions.model)
-    accuracy, images = side.accuracy, report.images
+    if sum(each.role == "subject" for each in report.contenders) != 1:
+        raise ValueError("not one of its contenders is the subject")
+    if report.batch_size < 1:
+        raise ValueError(f"'batch_size' is {report.batch_size}")
+    found = report.baseline or report.subject
+    host = report.environment
+    return replace(
+        found,
+        role="baseline",
+        size_bytes=None,
+        recorded_on=host.gpu.name if host.gpu else host.cpu,
+        to_baseline=None,
+        to_step_before=None,
+        timings=tuple(replace(each, speedup=None) for each in found.timings),
+    )
+
+
+def _check(baseline: Measured, images: int) -> None:
+    """Refuses what contradicts itself.
+
+    Raises:
+        ValueError: It does.
+    """
+    accuracy, predicted = baseline.accuracy, baseline.predictions.classes
     if predicted and len(predicted) != images:
         raise ValueError(f"{len(predicted)} predictions for {images} images")
     if accuracy and not 0 <= accuracy.top1 <= accuracy.count == images:
         raise ValueError(f"{accuracy.top1} of {accuracy.count} of {images} images right")
     if accuracy and not accuracy.top1 <= (accuracy.top5 or accuracy.top1) <= images:
         raise ValueError(f"{accuracy.top5} of {images} images right among five")
-    timings = {report.batch_size: side.timing}
-    timings |= {
-        point.batch_size: point.baseline if is_baseline else point.model
-        for point in report.curve or ()
-    }
-    for size, timing in timings.items():
-        if size < 1:
-            raise ValueError(f"'batch_size' is {size}")
-        if timing is not None:
-            _check_timing(timing)
-    host = report.environment
-    return RecordedBaseline(
-        name=f"{side.name} (recorded on {host.gpu.name if host.gpu else host.cpu})",
-        device=side.device,
-        accuracy=accuracy,
-        timings={size: timing for size, timing in timings.items() if timing is not None},
-        predicted=predicted,
-        data_sha256=predictions.data_sha256,
-        output=predictions.output,
-    )
+    for each in baseline.timings:
+        if each.batch_size < 1:
+            raise ValueError(f"'batch_size' is {each.batch_size}")
+        _check_timing(each.timing)
 
 
 def _check_timing(timing: Timing) -> None:
@@ -195,66 +138,76 @@ def _check_timing(timing: Timing) -> None:
         raise ValueError("a median compute time is not positive")
 
 
-def compare_with(recorded: RecordedBaseline, found: AccuracyResult) -> AccuracyResult:
-    """Sets a recorded baseline beside what was measured here.
+def compare_predictions(run: AccuracyRun, recorded: Measured) -> Comparison | None:
+    """Compares the subject with a recorded baseline, as far as its predictions go.
 
     Args:
+        run: What every image told here.
         recorded: The baseline.
-        found: The model's result, without baseline.
+
+    Returns:
+        None if one of the two has no predictions.
 
     Raises:
         DataError: They were not measured on the same data, or their predictions are of different
             outputs.
     """
-    mine = found.predictions
-    if mine.data_sha256 != recorded.data_sha256:
+    mine, theirs = run.subject.predictions, recorded.predictions
+    if mine.data_sha256 != theirs.data_sha256:
         raise DataError(
             "The recorded baseline was measured on other data: labels or first image differ.",
             "Give the same --data and --limit as there.",
         )
-    if len(found.outputs) > 1 and mine.model:
-        _check_output(recorded, mine.output, found.outputs)
-    agreement = None
-    if mine.model and len(mine.model) == len(recorded.predicted):
-        both = zip(mine.model, recorded.predicted, strict=True)
-        same = sum(one == other != -1 for one, other in both)
-        agreement = Agreement(same, len(mine.model), None, None)
-    return replace(
-        found,
-        baseline=recorded.accuracy,
-        agreement=agreement,
-        paired=pair(mine.labels, mine.model, recorded.predicted) if agreement else None,
-        predictions=replace(mine, baseline=recorded.predicted),
+    if len(run.outputs) > 1 and mine.classes:
+        _check_output(recorded, mine.output, run.outputs)
+    if not mine.classes or len(mine.classes) != len(theirs.classes):
+        return None
+    both = zip(mine.classes, theirs.classes, strict=True)
+    same = sum(one == other != -1 for one, other in both)
+    return Comparison(
+        recorded.name,
+        Agreement(same, len(mine.classes), None, None),
+        pair(run.labels, mine.classes, theirs.classes),
     )
 
 
-def _check_output(recorded: RecordedBaseline, output: str | None, names: Sequence[str]) -> None:
-    if recorded.output is None:
+def _check_output(recorded: Measured, output: str | None, names: Sequence[str]) -> None:
+    if recorded.predictions.output is None:
         _LOG.warning(
             "The report of '%s' does not tell which output its predictions are of; here they are "
             "of '%s'. Measure the baseline again if that was another one.",
             recorded.name,
             output,
         )
-    elif recorded.output != output:
+    elif recorded.predictions.output != output:
         raise DataError(
-            f"The recorded predictions are of the output '{recorded.output}', and those of the "
-            f"model of '{output}', the first of {', '.join(map(repr, names))}.",
+            f"The recorded predictions are of the output '{recorded.predictions.output}', and "
+            f"those of the model of '{output}', the first of {', '.join(map(repr, names))}.",
             "Give the report of a baseline of this model.",
         )
 
 
-def beside(recorded: RecordedBaseline, point: BatchPoint) -> BatchPoint:
-    """A batch size's figures with those of the baseline, if it was recorded at that size.
+def join_baseline(
+    lineup: Lineup, recorded: Measured, comparison: Comparison | None, sizes: Collection[int]
+) -> Lineup:
+    """Lets a recorded baseline take part in what was measured here.
 
     Args:
+        lineup: Without a baseline.
         recorded: The baseline.
-        point: What was measured here.
+        comparison: Of the subject with it.
+        sizes: Batch sizes that are asked for; times at others are left out.
     """
-    timing = recorded.timings.get(point.batch_size)
-    if timing is None:
-        return point
-    return replace(point, baseline=timing, speedup=_ratio(timing, point.model))
+    subject = replace(lineup.subject, to_baseline=comparison)
+    timings = []
+    for each in recorded.timings:
+        if each.batch_size in sizes:
+            here = subject.at(each.batch_size)
+            speedup = _ratio(each.timing, here.timing) if here else None
+            timings.append(replace(each, speedup=speedup))
+    baseline = replace(recorded, timings=tuple(timings))
+    others = (each for each in lineup.contenders if each.role != "subject")
+    return Lineup(tuple(sorted_by_role([subject, baseline, *others])))
 
 
 def _ratio(recorded: Timing, here: Timing) -> Ratio:
@@ -268,20 +221,3 @@ def _ratio(recorded: Timing, here: Timing) -> Ratio:
         theirs.interval_ms.high / mine.interval_ms.low,
     )
     return Ratio(theirs.median_ms / mine.median_ms, interval, rounds=0)
-
-
-def pack(classes: tuple[int, ...]) -> str:
-    """Predictions as they stand in a report: numbers with spaces between them."""
-    return " ".join(map(str, classes))
-
-
-def unpack(text: str) -> tuple[int, ...]:
-    """The reverse of ``pack``.
-
-    Raises:
-        ValueError: It holds something else than classes, -1 among them for none.
-    """
-    classes = tuple(map(int, text.split()))
-    if any(not -1 <= each < 2**63 for each in classes):
-        raise ValueError("a prediction is no class")
-    return classes

@@ -1,115 +1,99 @@
-"""The report of an evaluation: everything that it found, and its form for JSON."""
+"""The report of an evaluation: everything that it found, which is what stands in its JSON."""
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
 
 from trtqat.errors import GateError
-from trtqat.evaluation.accuracy import AccuracyResult
-from trtqat.evaluation.counts import Accuracy, Agreement, Paired
-from trtqat.evaluation.drift import Drift
+from trtqat.evaluation.contenders import Lineup, Measured
 from trtqat.evaluation.layers import LayerTime
-from trtqat.evaluation.recorded import SCHEMA_VERSION, pack
-from trtqat.evaluation.sweep import BatchPoint
+from trtqat.evaluation.locate import Located
 from trtqat.evaluation.timing import Ratio, Timing
 from trtqat.evaluation.trtexec import TrtexecTiming
+from trtqat.files import write_atomically
 from trtqat.host.environment import Environment
 from trtqat.host.telemetry import Telemetry
+from trtqat.typed_json import Unbounded, as_fields, json_schema, json_text
+
+SchemaVersion = Literal[7]
+SCHEMA_VERSION: SchemaVersion = 7
 
 
-@dataclass(frozen=True)
-class Measured:
-    """One model's figures.
-
-    Attributes:
-        name: For tables.
-        device: ``"cpu"`` or ``"cuda"``.
-        accuracy: Its counts; None if the data has no labels.
-        timing: Its times; None if latency was not asked for.
-        size_bytes: Of plan, file or parameters; None for what was measured elsewhere.
-    """
-
-    name: str
-    device: str
-    accuracy: Accuracy | None
-    timing: Timing | None
-    size_bytes: int | None = None
-
-
-@dataclass(frozen=True)
-class Rival:
-    """What a user might run instead of the model.
-
-    Attributes:
-        measured: Its figures.
-        agreement: With the baseline, if there is one.
-        paired: Likewise.
-        speedup: Its median compute time over the model's, measured in turns.
-    """
-
-    measured: Measured
-    agreement: Agreement | None
-    paired: Paired | None
-    speedup: Ratio | None
-
-
-@dataclass(frozen=True)
-class Report:
+@dataclass(frozen=True, kw_only=True)
+class Report(Lineup):
     """Everything that one evaluation found.
 
     Attributes:
-        model: The model's figures.
-        baseline: The baseline's, if there was one.
-        comparison: Agreement between the two.
+        contenders: What was found of each, by their roles.
         data: What it ran on.
         images: How many images.
-        batch_size: Of every batch but the last.
-        speedup: Baseline's median compute time over the model's, measured in turns.
+        batch_size: Of every batch but the last; the subject's times at it are the report's.
+        top1_drop_points: Top-1 points that the subject loses to the baseline; negative if it
+            gains, None if one of the two has no accuracy.
         environment: The host.
-        telemetry: Clocks, temperature and power of the GPU during the timing, where NVML tells.
-        rivals: What might be run instead.
-        trtexec: What trtexec would report, if that was asked for.
         failed_gates: A sentence for every gate that was not met.
-        curve: Timings by batch size, ascending; empty without a sweep.
+        telemetry: Clocks, temperature and power of the GPU during the timing, where NVML tells.
+        trtexec: What trtexec would report, if that was asked for.
         latency_budget_ms: What 99 % of requests had to keep within, if that was asked.
-        best_batch: The best of them within the latency budget, if one was given and met.
-        drift: In which layers accuracy goes, if that was asked for.
+        best_batch: The best of the batch sizes within the latency budget, if one was given and met.
+        located: In which layers accuracy goes, if that was asked for.
         layers: The engine's layers with their times, if that was asked for.
+        command: What made the report, to make it again; empty if no command did.
         schema_version: Of the JSON form.
     """
 
-    model: Measured
-    baseline: Measured | None
-    comparison: AccuracyResult
     data: str
     images: int
     batch_size: int
-    speedup: Ratio | None
+    top1_drop_points: float | None
     environment: Environment
     failed_gates: tuple[str, ...]
     telemetry: Telemetry | None = None
-    rivals: tuple[Rival, ...] = ()
     trtexec: TrtexecTiming | None = None
-    curve: tuple[BatchPoint, ...] = ()
-    latency_budget_ms: float | None = None
+    latency_budget_ms: Unbounded | None = None
     best_batch: int | None = None
-    drift: Drift = field(default_factory=Drift)
+    located: Located = field(default_factory=Located)
     layers: tuple[LayerTime, ...] = ()
-    schema_version: int = SCHEMA_VERSION
+    command: str = ""
+    schema_version: SchemaVersion = SCHEMA_VERSION
 
     def __repr__(self) -> str:
         beside = f" beside {self.baseline.name!r}" if self.baseline is not None else ""
         return (
-            f"Report({self.model.name!r}{beside} on {self.data!r}, {self.images} images, "
+            f"Report({self.subject.name!r}{beside} on {self.data!r}, {self.images} images, "
             f"{len(self.failed_gates)} gates failed)"
         )
 
     @property
-    def sides(self) -> tuple[Measured, ...]:
-        """The baseline, if there was one, and the model."""
-        return (self.model,) if self.baseline is None else (self.baseline, self.model)
+    def side_by_side(self) -> tuple[Measured, ...]:
+        """The baseline, if there was one, and the subject."""
+        return (self.subject,) if self.baseline is None else (self.baseline, self.subject)
+
+    @property
+    def speedup(self) -> Ratio | None:
+        """Baseline's median compute time over the subject's, at the report's batch size."""
+        at = self.baseline.at(self.batch_size) if self.baseline is not None else None
+        return at.speedup if at else None
+
+    @property
+    def sweep(self) -> tuple[int, ...]:
+        """The batch sizes that were timed, ascending; empty if that was no more than one."""
+        sizes = tuple(each.batch_size for each in self.subject.timings)
+        return sizes if len(sizes) > 1 else ()
+
+    def timing(self, side: Measured) -> Timing | None:
+        """A contender's times at the report's batch size; None if there are none.
+
+        Args:
+            side: One of the contenders.
+        """
+        at = side.at(self.batch_size)
+        return at.timing if at else None
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -118,49 +102,35 @@ class Report:
             f"{name}: {warning}" for name, timing in self._timings() for warning in timing.warnings
         ]
         found += self.telemetry.warnings if self.telemetry else ()
-        predicted = [(self.model.name, self.comparison.predictions.model)]
-        if self.baseline is not None:
-            predicted.append((self.baseline.name, self.comparison.predictions.baseline))
-        for name, classes in predicted:
-            if count := classes.count(-1):
-                found.append(f"{name}: the output for {count} of {self.images} images holds NaN.")
-        compared = (
-            (self.model.name, self.comparison.agreement),
-            *((each.name, each.agreement) for each in self.comparison.others),
-            *((each.name, each.agreement) for each in self.comparison.steps),
-        )
-        for name, agreement in compared:
-            if agreement is not None and agreement.wrong_positions:
-                where = ", ".join(map(str, agreement.wrong_positions))
+        for side in (self.subject, *([self.baseline] if self.baseline else [])):
+            if count := side.predictions.classes.count(-1):
                 found.append(
-                    f"{name}: the outputs at position {where} of the batch are wrong, while those "
-                    "at others are not."
+                    f"{side.name}: the output for {count} of {self.images} images holds NaN."
                 )
-        # The model may be wrong beside the baseline and beside the last step.
+        compared = [(each, each.to_baseline) for each in (self.subject, *self.rivals)]
+        compared += [(each, each.to_step_before) for each in self.way]
+        for side, comparison in compared:
+            if comparison is not None and comparison.agreement.wrong_positions:
+                where = ", ".join(map(str, comparison.agreement.wrong_positions))
+                found.append(
+                    f"{side.name}: the outputs at position {where} of the batch are wrong, while "
+                    "those at others are not."
+                )
+        # The subject may be wrong beside the baseline and beside the last step.
         return tuple(dict.fromkeys(found))
 
     def _timings(self) -> Iterator[tuple[str, Timing]]:
         """Every timing, and whose it is; at other batch sizes with these."""
-        rivals = [rival.measured for rival in self.rivals]
-        for side in (*self.sides, *rivals):
-            if side.timing:
-                yield side.name, side.timing
-        for point in self.curve:
-            if point.batch_size == self.batch_size:
-                continue
-            baseline = [point.baseline] if point.baseline else []
-            timings = [*baseline, point.model, *(rival.timing for rival in point.rivals)]
-            # A recorded baseline may lack this batch size.
-            names = [each.name for each in (*self.sides[-1 - len(baseline) :], *rivals)]
-            for name, timing in zip(names, timings, strict=True):
-                yield f"{name} at batch {point.batch_size}", timing
-
-    @property
-    def top1_drop_points(self) -> float | None:
-        """Top-1 points that the model loses to the baseline; negative if it gains."""
-        if self.baseline is None or self.baseline.accuracy is None or self.model.accuracy is None:
-            return None
-        return self.baseline.accuracy.top1_percent - self.model.accuracy.top1_percent
+        timed = (*self.side_by_side, *self.rivals)
+        for side in timed:
+            timing = self.timing(side)
+            if timing is not None:
+                yield side.name, timing
+        for size in self.sweep:
+            for side in timed:
+                at = side.at(size)
+                if at is not None and size != self.batch_size:
+                    yield f"{side.name} at batch {size}", at.timing
 
     def check_gates(self) -> None:
         """Raises GateError if a gate was not met; the report is complete all the same."""
@@ -168,20 +138,34 @@ class Report:
             raise GateError(" ".join(self.failed_gates), "The figures are in the report.")
 
     def to_dict(self) -> dict[str, Any]:
-        """A form for JSON."""
-        result = asdict(self)
-        del result["comparison"]
-        result["steps"] = [asdict(step) for step in self.comparison.steps]
-        agreement = self.comparison.agreement
-        result["agreement"] = None if agreement is None else asdict(agreement)
-        paired = self.comparison.paired
-        result["paired"] = None if paired is None else {**asdict(paired), "p_value": paired.p_value}
-        result["top1_drop_points"] = self.top1_drop_points
-        predictions = self.comparison.predictions
-        result["predictions"] = {
-            "model": pack(predictions.model),
-            "baseline": pack(predictions.baseline),
-            "data_sha256": predictions.data_sha256,
-            "output": predictions.output,
-        }
-        return result
+        """The report as plain data, as it stands in JSON."""
+        return as_fields(self, Report)
+
+    def save(self, path: Path | str) -> None:
+        """Writes the report as JSON, of which ``evaluate`` takes the baseline again.
+
+        Args:
+            path: The file; one that is there is replaced.
+
+        Raises:
+            OSError: It cannot be written.
+        """
+        write_atomically(Path(path), (json_text(self.to_dict()) + "\n").encode())
+
+
+def report_schema() -> dict[str, Any]:
+    """The JSON schema (draft 2020-12) of a report, which ``report.schema.json`` holds.
+
+    A test compares the file with this; when the report changes, write it again:
+
+        python -m trtqat.evaluation.report > trtqat/evaluation/report.schema.json
+    """
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Report of trtqat eval",
+        **json_schema(Report, closed=True),
+    }
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(report_schema(), indent=1) + "\n")

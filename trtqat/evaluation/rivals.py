@@ -6,22 +6,22 @@ are what lies between the baseline and the engine, to see where accuracy changes
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Literal
 
 from trtqat.errors import UsageError
-from trtqat.evaluation.open import PyTorchSource, open_pytorch
-from trtqat.files import is_file
-from trtqat.graph_file.hashing import graph_sha256
+from trtqat.evaluation.open import OpenOptions, open_pytorch
+from trtqat.runtime.opening import open as open_model
 from trtqat.runtime.protocol import Model
 
 if TYPE_CHECKING:
+    from trtqat.exporting.source import ModelSource
     from trtqat.runtime.engine import Engine
-    from trtqat.runtime.pytorch import PyTorchPrecision
+    from trtqat.runtime.onnx_model import OnnxModel
+    from trtqat.runtime.pytorch import PyTorchModel, PyTorchPrecision
 
-_ENGINES = ("fp16", "fp32")
+_ENGINES: dict[str, Literal["fp16", "fp32"]] = {"fp16": "fp16", "fp32": "fp32"}
 # Name on the command line: precision, and whether it is compiled.
 _PYTORCH: dict[str, tuple[PyTorchPrecision, bool]] = {
     "torch-fp32": ("fp32", False),
@@ -29,29 +29,6 @@ _PYTORCH: dict[str, tuple[PyTorchPrecision, bool]] = {
     "torch-fp16": ("fp16", False),
     "torch-compile": ("fp16", True),
 }
-
-
-@dataclass(frozen=True)
-class RivalOptions:
-    """Which rivals, and where they come from.
-
-    Attributes:
-        names: As ``parse_rivals`` returns them.
-        graph: The graph that the engine was built from; None takes the one beside it.
-        source: The PyTorch model; needed for those in PyTorch.
-        cuda_graph: Whether they capture CUDA graphs, as the engine does.
-        allow_engine_code: Whether a float engine that lies there already may bring code.
-        trust_nothing_found: Whether float engines are built anew, as none is signed.
-        timing_cache: File that their builds read and update.
-    """
-
-    names: Sequence[str]
-    graph: Path | None = None
-    source: PyTorchSource | None = None
-    cuda_graph: bool = True
-    allow_engine_code: bool = False
-    trust_nothing_found: bool = False
-    timing_cache: Path | None = None
 
 
 def parse_rivals(text: str) -> tuple[str, ...]:
@@ -71,145 +48,109 @@ def parse_rivals(text: str) -> tuple[str, ...]:
     return names
 
 
-def open_rivals(options: RivalOptions, engine: Model, path: Path) -> list[Model]:
-    """Opens rivals of an engine; float engines are built where they are not there yet.
+def open_rivals(
+    names: Sequence[str],
+    subject: Model,
+    options: OpenOptions,
+    source: ModelSource | None = None,
+) -> Iterator[Model]:
+    """Opens rivals of an engine, one by one; float engines are built where there are none yet.
 
     Args:
-        options: Which.
-        engine: The INT8 engine.
-        path: Its plan.
+        names: Which, as ``parse_rivals`` returns them.
+        subject: The INT8 engine.
+        options: How. With a key to trust, float engines are built anew, as none is signed.
+        source: The PyTorch model; needed for those in PyTorch.
 
     Raises:
-        UsageError: A rival lacks its graph or its source, or the model is no engine.
+        UsageError: A rival lacks its graph or its source, or the subject is no engine.
         TrtqatError: It cannot be built or loaded; the class says why.
     """
-    if not options.names:
-        return []
-    if engine.device != "cuda":
+    if not names:
+        return
+    if subject.engine is None:
         raise UsageError(
-            f"'{path}' is a graph; --compare is for engines.", "Give the engine built from it."
+            f"'{subject.path or subject.name}' is a graph; --compare is for engines.",
+            "Give the engine built from it.",
         )
-    for name in options.names:
+    for name in names:
         # Before minutes go into a build.
-        if name in _PYTORCH and options.source is None:
+        if name in _PYTORCH and source is None:
             raise UsageError(f"'{name}' needs the PyTorch model.", "Give --baseline SOURCE.")
-    return [
-        _float_engine(name, options, cast("Engine", engine), path)
-        if name in _ENGINES
-        else _pytorch(name, options, engine)
-        for name in options.names
-    ]
+    for name in names:
+        if name in _PYTORCH and source is not None:
+            precision, compiled = _PYTORCH[name]
+            yield open_pytorch(
+                source,
+                subject,
+                precision=precision,
+                compiled=compiled,
+                cuda_graph=options.cuda_graph,
+            )
+        else:
+            yield _float_engine(_ENGINES[name], subject.engine, options)
 
 
-def open_steps(
-    model: Model,
-    path: Path,
-    *,
-    fake_quantized: PyTorchSource | None = None,
-    reference: bool = False,
-    graph: Path | None = None,
-) -> list[Model]:
-    """Opens the steps from the baseline to a model, in their order.
+def open_fake_quantized(source: ModelSource, subject: Model) -> PyTorchModel:
+    """Loads the model that was exported.
 
     Args:
-        model: The engine or graph.
-        path: Its file.
-        fake_quantized: The model that was exported.
-        reference: Whether an engine's graph on ONNX Runtime, as written, is a step.
-        graph: That graph; None takes the one beside the engine.
+        source: Where it comes from.
+        subject: The engine or graph that was made of it.
 
     Raises:
-        UsageError: The graph is not there, or the model is one itself.
-        TrtqatError: One cannot be loaded; the class says why.
+        SourceError: It cannot be loaded, or lacks the graph's quantizers.
+        QuantizerError: One of them is not calibrated.
+        MissingError: PyTorch is not installed, or sees no GPU.
     """
-    steps: list[Model] = []
-    if fake_quantized is not None:
-        # Toolkits' quantizers may look at their values, which no CUDA graph captures.
-        steps.append(
-            open_pytorch(
-                fake_quantized,
-                model,
-                name="Fake-quantized PyTorch",
-                cuda_graph=False,
-                has_quantizers=True,
-            )
-        )
-    if reference:
-        if model.device == "cpu":
-            raise UsageError(f"'{path}' is a graph; --reference is for engines.", "Leave it out.")
-        from trtqat.runtime.onnx_model import OnnxModel
-
-        found = OnnxModel(find_graph(model, path, graph), as_written=True)
-        found.name += " on ONNX Runtime"
-        steps.append(found)
-    return steps
-
-
-def find_graph(engine: Model, path: Path, given: Path | None) -> Path:
-    """The graph that an engine was built from.
-
-    Args:
-        engine: The engine; a graph is its own.
-        path: Its file.
-        given: By the user; else it must lie beside the plan.
-
-    Raises:
-        UsageError: It is not there, or what was given is another one.
-    """
-    if engine.device == "cpu":
-        if given is not None:
-            raise UsageError(
-                f"'{path}' is a graph itself; --graph is for engines.", "Leave out --graph."
-            )
-        return path
-    from trtqat.inspection.engine_layers import graph_beside
-
-    manifest = getattr(engine, "manifest", None)
-    recorded = manifest.graph_sha256 if manifest else None
-    if given is not None and recorded and is_file(given) and graph_sha256(given) != recorded:
-        raise UsageError(
-            f"'{given}' is not the graph that '{path}' was built from: its SHA-256 differs.",
-            "Give that graph, or build the engine of this one.",
-        )
-    graph = given or graph_beside(path, manifest)
-    if graph is None:
-        raise UsageError(
-            f"The graph that '{path}' was built from does not lie beside it.",
-            "Give it: --graph model.onnx",
-        )
-    return graph
-
-
-def _float_engine(name: str, options: RivalOptions, engine: Engine, path: Path) -> Model:
-    from trtqat.building.float_engine import float_engine
-    from trtqat.runtime.engine import Engine
-
-    graph = find_graph(engine, path, options.graph)
-    precision = cast("Literal['fp16', 'fp32']", name)
-    built = float_engine(
-        path,
-        engine.manifest,
-        graph,
-        precision,
-        reuse=not options.trust_nothing_found,
-        timing_cache=options.timing_cache,
+    # Toolkits' quantizers may look at their values, which no CUDA graph captures.
+    return open_pytorch(
+        source, subject, name="Fake-quantized PyTorch", cuda_graph=False, has_quantizers=True
     )
-    return Engine(
+
+
+def open_reference(subject: Model, graph: Path | None = None) -> OnnxModel:
+    """Loads an engine's graph into ONNX Runtime, as it is written.
+
+    Args:
+        subject: The engine.
+        graph: What it was built from; None takes the file beside it.
+
+    Raises:
+        UsageError: The graph is not there, or the subject is no engine.
+        GraphError: ONNX Runtime does not accept it.
+    """
+    if subject.engine is None:
+        raise UsageError(
+            f"'{subject.path or subject.name}' is a graph; --reference is for engines.",
+            "Leave it out.",
+        )
+    from trtqat.runtime.onnx_model import OnnxModel
+
+    found = OnnxModel(subject.source_graph(graph), as_written=True)
+    found.name += " on ONNX Runtime"
+    return found
+
+
+def _float_engine(
+    precision: Literal["fp16", "fp32"], engine: Engine, options: OpenOptions
+) -> Model:
+    from trtqat.building.float_engine import float_engine
+
+    graph = None if options.graph is None else Path(options.graph)
+    cache = None if options.timing_cache is None else Path(options.timing_cache)
+    built = float_engine(
+        engine.path,
+        engine.manifest,
+        engine.source_graph(graph),
+        precision,
+        reuse=options.trust is None,
+        timing_cache=cache,
+    )
+    return open_model(
         built.path,
         cuda_graph=options.cuda_graph,
         # What this process has just built may bring its library; what lay there may be anybody's.
         allow_engine_code=built.is_new or options.allow_engine_code,
         flavour="full",
-    )
-
-
-def _pytorch(name: str, options: RivalOptions, engine: Model) -> Model:
-    assert options.source is not None
-    precision, compiled = _PYTORCH[name]
-    return open_pytorch(
-        options.source,
-        engine,
-        precision=precision,
-        compiled=compiled,
-        cuda_graph=options.cuda_graph,
     )

@@ -66,7 +66,7 @@ def run_models(
         dataset: Images; it is read by one thread at a time.
         batch_size: Of all batches but the last.
         in_flight: Batches at once; fewer where a model does not open so many sessions. One at a
-            time unless all models are on a GPU: a CPU is busy with one.
+            time unless all models gain by several: a CPU is busy with one.
 
     Raises:
         DataError: The dataset cannot be read, or only a part of it has labels; or the outputs of a
@@ -115,9 +115,8 @@ def names_of(models: Sequence[Model]) -> IoNames | None:
     """
     for model in models:
         if model.outputs:
-            known: IoNames | None = getattr(model, "io", None)
             declared = tuple(spec.name for spec in model.outputs)
-            return replace(known or IoNames((), declared), model=model.name)
+            return replace(model.io or IoNames((), declared), model=model.name)
     return None
 
 
@@ -192,7 +191,7 @@ def open_sessions(models: Sequence[Model], batch_size: int, wanted: int) -> list
     more than that one has.
 
     Args:
-        models: If one is on a CPU, each gets one.
+        models: If one of them gains nothing by several, as on a CPU, each gets one.
         batch_size: Within their ranges.
         wanted: At most so many of each.
 
@@ -200,7 +199,7 @@ def open_sessions(models: Sequence[Model], batch_size: int, wanted: int) -> list
         InferenceError: A model does not even open one; those that were opened are closed.
     """
     sessions: list[list[Session]] = [[] for _ in models]
-    if any(model.device == "cpu" for model in models):
+    if not all(model.runs_concurrently for model in models):
         wanted = min(wanted, 1)
     for count in range(wanted):
         try:

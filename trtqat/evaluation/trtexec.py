@@ -7,14 +7,12 @@ out, and spins. So a number without its mode says nothing.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Literal
 
 from trtqat.evaluation.latency import summarize
 from trtqat.evaluation.timing import Latency, LatencyOptions
-from trtqat.runtime.protocol import Model
 
 if TYPE_CHECKING:
     from trtqat.runtime.engine import Engine
@@ -59,12 +57,12 @@ class TrtexecTiming:
 
 
 def measure_like_trtexec(
-    model: Model, batch_size: int, inputs: Arrays, like: Like, options: LatencyOptions
+    engine: Engine, batch_size: int, inputs: Arrays, like: Like, options: LatencyOptions
 ) -> TrtexecTiming:
     """Times an engine with the defaults of a trtexec.
 
     Args:
-        model: The engine.
+        engine: What ``Model.engine`` is.
         batch_size: Of the queries.
         inputs: Of that batch size.
         like: Which trtexec.
@@ -76,19 +74,17 @@ def measure_like_trtexec(
     from trtqat.runtime.trtexec_loop import run_like_trtexec
 
     is_old = like == "trtexec-10"
-    session = cast("Engine", model).session(batch_size, cuda_graph=not is_old)
-    with contextlib.closing(session):
-        session.load(inputs)
-        times = run_like_trtexec(
-            session,
-            transfers=is_old,
-            blocking=is_old,
-            warm_up_ms=options.warm_up_ms,
-            duration_s=options.duration_s,
-        )
-    mode = f"{session.mode}, transfers {'on' if is_old else 'off'}, " + (
-        "blocking wait" if is_old else "spin wait"
+    times, mode = run_like_trtexec(
+        engine,
+        batch_size,
+        inputs,
+        cuda_graph=not is_old,
+        transfers=is_old,
+        blocking=is_old,
+        warm_up_ms=options.warm_up_ms,
+        duration_s=options.duration_s,
     )
+    mode += f", transfers {'on' if is_old else 'off'}, {'blocking' if is_old else 'spin'} wait"
     return from_times(times, like, mode)
 
 

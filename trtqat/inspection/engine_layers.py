@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import statistics
 from collections.abc import Mapping
 from contextlib import closing
@@ -12,16 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from trtqat.errors import GraphError
-from trtqat.files import is_file
-from trtqat.graph_file.hashing import graph_sha256
 from trtqat.inspection.coverage import Coverage, cover, has_compiled_subgraph
 from trtqat.inspection.inspector import EngineLayer, parse_information
 from trtqat.inspection.layer_times import LayerTimes, measure_layers
-from trtqat.plan.manifest import Manifest
 from trtqat.runtime.engine import Engine
 from trtqat.tensors import random_arrays
-
-_LOG = logging.getLogger(__name__)
 
 _QUERIES = 200
 
@@ -135,22 +129,3 @@ def check_same_graph(
             "Give the graph that this very engine was built from, and build it with detailed "
             "profiling verbosity, as trtqat build does.",
         )
-
-
-def graph_beside(plan: Path, manifest: Manifest | None) -> Path | None:
-    """The ONNX file that a plan was built from, if it lies beside the plan unchanged.
-
-    Args:
-        plan: The plan file.
-        manifest: Its manifest, if it has one.
-    """
-    # A manifest from elsewhere must not lead out of the directory.
-    if manifest is None or not manifest.graph or Path(manifest.graph).name != manifest.graph:
-        return None
-    path = plan.with_name(manifest.graph)
-    if not is_file(path):
-        return None
-    if graph_sha256(path) != manifest.graph_sha256:
-        _LOG.warning("'%s' is not the graph that '%s' was built from: it changed.", path, plan)
-        return None
-    return path

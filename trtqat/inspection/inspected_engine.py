@@ -16,7 +16,6 @@ from trtqat.inspection.engine_layers import (
     Inspection,
     check_same_graph,
     cover_graph,
-    graph_beside,
     inspect_engine,
 )
 from trtqat.inspection.options import InspectOptions
@@ -24,6 +23,7 @@ from trtqat.inspection.roofline import Roofline, draw_roofline, find_ceilings
 from trtqat.inspection.roofline_words import describe_roofline
 from trtqat.inspection.words import describe_coverage
 from trtqat.runtime.engine import Engine
+from trtqat.runtime.engine_graph import graph_beside
 
 
 @dataclass(frozen=True)

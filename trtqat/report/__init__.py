@@ -1,1 +1,13 @@
-"""Report."""
+"""What people read: results in words, tables and charts.
+
+The HTML of ``trtqat eval --html`` comes from ``page.py``: ``render_page`` chooses what a report's
+page shows, ``page.html.jinja`` is its markup, ``page.css`` its style, and ``charts.py`` draws.
+
+    verdict.py, words.py     an evaluation: its sentence, its tables, and what stands in neither
+    locate_words.py          where accuracy is lost, layer by layer and from step to step
+    agreement_words.py       what a verification of an exported graph found
+    wording.py               the form of a table, and figures with their units
+    templates.py             fills a template; names become text that no browser obeys
+
+Nothing here measures, and nothing here knows the command line.
+"""

@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from trtqat.report.wording import decibels
+
 if TYPE_CHECKING:
     from trtqat.exporting.verification.result import Verification
 
@@ -50,8 +52,3 @@ def _on_amplification(sqnr_db: float, own_db: float) -> str:
 
 def _or_better(least_db: float) -> str:
     return "bit for bit" if least_db == math.inf else f"at {least_db:.1f} dB or better"
-
-
-def decibels(value: float) -> str:
-    """A ratio for people: ``identical`` where nothing differs."""
-    return "identical" if value == math.inf else f"{value:.1f} dB"

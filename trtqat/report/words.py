@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from trtqat.report.drift_words import Table, decibels, drift_answers, drift_tables
+from trtqat.report.locate_words import locate_answers, locate_tables
+from trtqat.report.main_table import main_table
+from trtqat.report.wording import Table, decibels, ratio, share
 
 if TYPE_CHECKING:
-    from trtqat.evaluation.accuracy import Compared
+    from trtqat.evaluation.contenders import Comparison, Measured
     from trtqat.evaluation.counts import Agreement, OutputAgreement
-    from trtqat.evaluation.report import Measured, Report
-    from trtqat.evaluation.sweep import BatchPoint
-    from trtqat.evaluation.timing import Latency, Ratio
+    from trtqat.evaluation.report import Report
 
 
 def report_tables(report: Report) -> list[Table]:
@@ -22,23 +21,19 @@ def report_tables(report: Report) -> list[Table]:
     Args:
         report: The evaluation.
     """
-    columns = [f"{report.images} images, batch {report.batch_size}"]
-    columns += [side.name for side in report.sides]
-    tables: list[Table] = [
-        ("Accuracy and latency", columns, [row for row in _rows(report) if any(row[1:])])
-    ]
-    if report.comparison.steps:
+    tables: list[Table] = [("Accuracy and latency", *main_table(report))]
+    if report.way:
         columns = ["step", "top-1", "same as before", "SQNR to before", "lost, gained"]
-        rows = [_step(step) for step in report.comparison.steps]
+        rows = [_step(step) for step in report.way]
         tables.append(("Where accuracy changes", columns, rows))
-    agreements = list(_compared(report))
+    compared = list(_compared(report))
     # Of an only output the other tables say it.
-    if any(len(agreement.outputs) > 1 for _, _, agreement in agreements):
+    if any(len(comparison.agreement.outputs) > 1 for _, comparison in compared):
         columns = ["model", "against", "output", "shape", "SQNR", "largest difference"]
         rows = [
-            [name, other, *_output(each)]
-            for name, other, agreement in agreements
-            for each in agreement.outputs
+            [name, comparison.against, *_output(each)]
+            for name, comparison in compared
+            for each in comparison.agreement.outputs
         ]
         tables.append(("Every output", columns, rows))
     if report.rivals:
@@ -46,22 +41,12 @@ def report_tables(report: Report) -> list[Table]:
             "instead", "compute", "the model is", "images/s, in flight", "top-1",
             "same prediction", "size",
         ]  # fmt: skip
-        agreement = report.comparison.agreement
-        rows = [_rival(report.model, agreement, None)]
-        rows += [_rival(each.measured, each.agreement, each.speedup) for each in report.rivals]
-        if report.baseline is not None:
-            rows.append(_rival(report.baseline, None, report.speedup))
-        tables.append(("What might run instead", columns, rows))
-    if report.curve:
-        rate = "images/s, in flight" if report.curve[0].model.throughput else "images/s"
-        columns = ["batch", rate, "compute", "request", "request, 99 %"]
-        compared = any(point.speedup for point in report.curve)
-        columns += ["speed-up"] if compared else []
-        columns += [rival.measured.name for rival in report.rivals]
-        tables.append(
-            ("Batch sizes", columns, [_point(point, compared=compared) for point in report.curve])
-        )
-    return [*tables, *drift_tables(report.drift)]
+        sides = [report.subject, *report.rivals]
+        sides += [report.baseline] if report.baseline is not None else []
+        tables.append(("What might run instead", columns, [_rival(report, each) for each in sides]))
+    if report.sweep:
+        tables.append(("Batch sizes", *_sweep(report)))
+    return [*tables, *locate_tables(report.located)]
 
 
 def answers(report: Report) -> str:
@@ -71,13 +56,28 @@ def answers(report: Report) -> str:
         report: The evaluation.
     """
     lines = []
-    if report.model.accuracy is None:
+    if report.subject.accuracy is None:
         lines.append("The data has no labels, so there is no accuracy.")
     if report.latency_budget_ms is not None:
         best = f"batch {report.best_batch}" if report.best_batch else "none of the batch sizes"
         lines.append(f"Best within {report.latency_budget_ms:g} ms for 99 % of requests: {best}")
-    lines += drift_answers(report.drift)
+    lines += locate_answers(report.located)
     return "\n".join(lines)
+
+
+def closing_words(report: Report) -> Iterator[str]:
+    """What follows the tables: answers, where it was measured, and trtexec's summary.
+
+    Args:
+        report: The evaluation.
+    """
+    from trtqat.evaluation.trtexec import describe
+
+    if words := answers(report):
+        yield words
+    yield f"\n{where_measured(report)}"
+    if report.trtexec is not None:
+        yield f"\n{describe(report.trtexec)}"
 
 
 def where_measured(report: Report) -> str:
@@ -99,18 +99,14 @@ def where_measured(report: Report) -> str:
     return f"{report.data}; {where}"
 
 
-def _compared(report: Report) -> Iterator[tuple[str, str, Agreement]]:
+def _compared(report: Report) -> Iterator[tuple[str, Comparison]]:
     """Who was compared with whom: model and rivals with the baseline, steps with the one before."""
-    comparison, baseline = report.comparison, report.baseline
-    if baseline is not None:
-        sides = [(report.model.name, comparison.agreement)]
-        sides += [(each.measured.name, each.agreement) for each in report.rivals]
-        for name, agreement in sides:
-            if agreement is not None:
-                yield name, baseline.name, agreement
-    for before, step in pairwise(comparison.steps):
-        if step.agreement is not None:
-            yield step.name, before.name, step.agreement
+    for side in (report.subject, *report.rivals):
+        if side.to_baseline is not None:
+            yield side.name, side.to_baseline
+    for side in report.way:
+        if side.to_step_before is not None:
+            yield side.name, side.to_step_before
 
 
 def _output(output: OutputAgreement) -> list[str]:
@@ -124,33 +120,36 @@ def _shape(shape: Sequence[int]) -> str:
     return "x".join("N" if length == DYNAMIC else str(length) for length in shape) or "()"
 
 
-def _step(step: Compared) -> list[str]:
-    agreement, paired = step.agreement, step.paired
-    top1 = _share(step.accuracy.top1, step.accuracy.count) if step.accuracy else ""
+def _step(step: Measured) -> list[str]:
+    comparison = step.to_step_before
+    agreement = comparison.agreement if comparison else None
+    paired = comparison.paired if comparison else None
     changed = ""
     if paired:
         changed = f"{paired.lost}, {paired.gained} (p = {paired.p_value:.2g})"
-    return [
-        step.name,
-        top1,
-        _share(agreement.same_top1, agreement.count) if agreement else "",
-        _decibels(agreement),
-        changed,
-    ]
+    return [step.name, _top1(step), _same(agreement), _decibels(agreement), changed]
 
 
-def _rival(side: Measured, agreement: Agreement | None, speedup: Ratio | None) -> list[str]:
-    timing = side.timing
-    rate = timing.throughput if timing else None
+def _rival(report: Report, side: Measured) -> list[str]:
+    at = side.at(report.batch_size)
+    rate = at.timing.throughput if at else None
     return [
         side.name,
-        f"{timing.compute.median_ms:.3f} ms" if timing else "",
-        f"{_ratio(speedup)} as fast" if speedup else "",
+        f"{at.timing.compute.median_ms:.3f} ms" if at else "",
+        f"{ratio(at.speedup)} as fast" if at and at.speedup else "",
         f"{rate.images_per_second:,.0f} ({rate.in_flight})" if rate else "",
-        _share(side.accuracy.top1, side.accuracy.count) if side.accuracy else "",
-        _share(agreement.same_top1, agreement.count) if agreement else "",
+        _top1(side),
+        _same(side.to_baseline.agreement if side.to_baseline else None),
         _size(side.size_bytes),
     ]
+
+
+def _top1(side: Measured) -> str:
+    return share(side.accuracy.top1, side.accuracy.count) if side.accuracy else ""
+
+
+def _same(agreement: Agreement | None) -> str:
+    return share(agreement.same_top1, agreement.count) if agreement else ""
 
 
 def _size(count: int | None) -> str:
@@ -159,122 +158,36 @@ def _size(count: int | None) -> str:
     return f"{count / 1e6:.1f} MB" if count >= 1e5 else f"{count / 1e3:.1f} kB"
 
 
-def _sqnr_label(agreement: Agreement) -> str:
-    if len(agreement.outputs) < 2:
-        return "SQNR of the first output"
-    return f"SQNR of the first output, {agreement.outputs[0].name}"
-
-
 def _decibels(agreement: Agreement | None) -> str:
     if agreement is None or agreement.sqnr_db is None:
         return ""
     return decibels(agreement.sqnr_db)
 
 
-def _ratio(ratio: Ratio) -> str:
-    low, high = ratio.interval.low, ratio.interval.high
-    return f"{ratio.value:.2f}x ({low:.2f} … {high:.2f})"
-
-
-def _point(point: BatchPoint, *, compared: bool) -> list[str]:
-    timing = point.model
-    return [
-        str(point.batch_size),
-        f"{point.images_per_second:,.0f}",
-        f"{timing.compute.median_ms:.3f} ms",
-        f"{timing.request.median_ms:.3f} ms",
-        f"{timing.request.p99_ms:.3f} ms",
+def _sweep(report: Report) -> tuple[list[str], list[list[str]]]:
+    """Columns and rows of the batch sizes."""
+    points = {each.batch_size: each for each in report.subject.timings}
+    others = {size: report.baseline.at(size) if report.baseline else None for size in points}
+    ratios = {size: each.speedup for size, each in others.items() if each and each.speedup}
+    in_flight = all(point.timing.throughput for point in points.values())
+    columns = ["batch", "images/s, in flight" if in_flight else "images/s"]
+    columns += ["compute", "request", "request, 99 %", *(["speed-up"] if ratios else [])]
+    columns += [rival.name for rival in report.rivals]
+    rows = []
+    for size, point in points.items():
+        timing = point.timing
         # A recorded baseline may be of other batch sizes.
-        *([f"{point.speedup.value:.2f}x" if point.speedup else ""] if compared else []),
-        *(f"{rival.timing.compute.median_ms:.3f} ms" for rival in point.rivals),
-    ]
-
-
-def _rows(report: Report) -> list[list[str]]:
-    sides = report.sides
-    blank = [""] * (len(sides) - 1)
-
-    def counts(what: str) -> list[str]:
-        cells = []
-        for side in sides:
-            hits = getattr(side.accuracy, what) if side.accuracy else None
-            cells.append(_share(hits, side.accuracy.count if side.accuracy else 0))
-        return cells
-
-    def times(label: str, figure: str, statistic: str) -> list[str]:
-        cells = []
-        for side in sides:
-            latency: Latency | None = getattr(side.timing, figure) if side.timing else None
-            cells.append(f"{getattr(latency, statistic):.3f} ms" if latency else "")
-        return [label, *cells]
-
-    def intervals() -> list[str]:
-        found = [side.accuracy.top1_interval if side.accuracy else None for side in sides]
-        return [f"{100 * i.low:.2f} … {100 * i.high:.2f} %" if i else "" for i in found]
-
-    def medians() -> list[str]:
-        found = [side.timing.compute.interval_ms if side.timing else None for side in sides]
-        return [f"{interval} ms" if interval else "" for interval in found]
-
-    agreement, paired = report.comparison.agreement, report.comparison.paired
-    device = "GPU compute time" if report.model.device == "cuda" else "compute time"
-    rows = [
-        ["top-1", *counts("top1")],
-        ["95 % interval", *intervals()],
-        ["top-5", *counts("top5")],
-    ]
-    if paired:
+        speedup = [f"{ratios[size].value:.2f}x" if size in ratios else ""] if ratios else []
+        rivals = (rival.at(size) for rival in report.rivals)
         rows.append(
             [
-                "right only there, right only here",
-                *blank,
-                f"{paired.lost}, {paired.gained} (McNemar p = {paired.p_value:.2g})",
+                str(size),
+                f"{point.images_per_second:,.0f}",
+                f"{timing.compute.median_ms:.3f} ms",
+                f"{timing.request.median_ms:.3f} ms",
+                f"{timing.request.p99_ms:.3f} ms",
+                *speedup,
+                *(f"{rival.timing.compute.median_ms:.3f} ms" if rival else "" for rival in rivals),
             ]
         )
-    if agreement:
-        same = _share(agreement.same_top1, agreement.count)
-        rows.append(["same prediction as the baseline", *blank, same])
-        rows.append([_sqnr_label(agreement), *blank, _decibels(agreement)])
-    rows += [
-        times(f"{device}, median", "compute", "median_ms"),
-        ["95 % interval of the median", *medians()],
-        times("mean", "compute", "mean_ms"),
-        times("90 %", "compute", "p90_ms"),
-        times("95 %", "compute", "p95_ms"),
-        times("99 %", "compute", "p99_ms"),
-        times("request (host to host), median", "request", "median_ms"),
-        times("enqueue (host), median", "enqueue", "median_ms"),
-        times("inputs to the GPU (H2D), median", "h2d", "median_ms"),
-        times("outputs back (D2H), median", "d2h", "median_ms"),
-        ["images/s, one query at a time", *(_one_at_a_time(report, side) for side in sides)],
-        ["images/s, several in flight", *(_in_flight(side) for side in sides)],
-        ["of what the GPU computes alone", *(_share_of_gpu(report, side) for side in sides)],
-        ["mode", *(side.timing.mode if side.timing else "" for side in sides)],
-    ]
-    if report.speedup is not None:
-        ratio = _ratio(report.speedup)
-        how = "in turns" if report.speedup.rounds else "against the record"
-        rows.append([f"speed-up (compute, {how})", *blank, ratio])
-    return rows
-
-
-def _one_at_a_time(report: Report, side: Measured) -> str:
-    if side.timing is None or side.timing.throughput is None:
-        return ""
-    return f"{side.timing.requested_per_second(report.batch_size):,.0f}"
-
-
-def _in_flight(side: Measured) -> str:
-    found = side.timing.throughput if side.timing else None
-    return f"{found.images_per_second:,.0f} ({found.in_flight})" if found else ""
-
-
-def _share_of_gpu(report: Report, side: Measured) -> str:
-    if side.timing is None or side.timing.throughput is None:
-        return ""
-    alone = side.timing.computed_per_second(report.batch_size)
-    return f"{100 * side.timing.throughput.images_per_second / alone:.0f} %"
-
-
-def _share(hits: Any, count: int) -> str:  # noqa: ANN401
-    return "" if hits is None else f"{100 * hits / count:.2f} % ({hits}/{count})"
+    return columns, rows

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,6 +24,7 @@ from trtqat.host.tensorrt_library import (
 from trtqat.io_names import in_order
 from trtqat.plan.manifest import ProfileShapes
 from trtqat.provenance import Provenance
+from trtqat.runtime.engine_graph import graph_of_plan
 from trtqat.runtime.engine_names import names_of_engine
 from trtqat.runtime.held import Held
 from trtqat.runtime.host_quantizer import open_quantizer
@@ -37,7 +39,9 @@ class Engine(Held):
 
     Attributes:
         name: For reports.
+        path: The plan file.
         device: ``"cuda"``.
+        runs_concurrently: Always: while one query is copied, another one computes.
         inputs: Inputs, dynamic dimensions as ``-1``; those that arrive as INT8 codes as the
             floats that a session quantizes.
         input_scales: Of those, by name.
@@ -54,6 +58,7 @@ class Engine(Held):
     """
 
     device: Literal["cpu", "cuda"] = "cuda"
+    runs_concurrently = True
 
     def __init__(
         self,
@@ -99,6 +104,7 @@ class Engine(Held):
         found.require(path)
         assert found.flavour is not None
         assert found.header is not None
+        self.path = path
         self.name = path.name
         self.size_bytes = len(found.plan)
         self.manifest = found.manifest
@@ -199,6 +205,35 @@ class Engine(Held):
             )
 
     @property
+    def engine(self) -> Engine:
+        """The engine itself."""
+        return self
+
+    @property
+    def session_inputs(self) -> tuple[TensorSpec, ...]:
+        """Inputs whose open dimensions, but the first, are the profile's optimum."""
+        return tuple(
+            replace(spec, shape=_tuned(spec.shape, self.profiles[spec.name].opt))
+            for spec in self.inputs
+        )
+
+    def source_graph(self, given: Path | None = None) -> Path:
+        """The ONNX file that the engine was built from.
+
+        Args:
+            given: What the user says that it is; else it must lie beside the plan, unchanged.
+
+        Raises:
+            UsageError: It is not there, or what was given is another one.
+        """
+        return graph_of_plan(self.path, self.manifest, given)
+
+    @property
+    def has_inspector(self) -> bool:
+        """Whether its TensorRT tells what its layers are: lean and dispatch do not."""
+        return self.tensorrt.flavour == "full"
+
+    @property
     def optimal_batch(self) -> int:
         """The batch size that the engine was tuned for."""
         shapes = [profile.opt for profile in self.profiles.values() if profile.opt]
@@ -242,6 +277,13 @@ class Engine(Held):
         """Frees the engine; sessions made from it must be closed before."""
         self._engine = None
         self._runtime = None
+
+
+def _tuned(shape: tuple[int, ...], optimum: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(
+        optimum[axis] if axis and dim == DYNAMIC and optimum else dim
+        for axis, dim in enumerate(shape)
+    )
 
 
 def _tensors(trt: Any, engine: Any) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:  # noqa: ANN401

@@ -6,12 +6,13 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from trtqat.errors import TrtqatError, UsageError
+from trtqat.errors import TrtqatError
 from trtqat.extras import require
 from trtqat.files import is_file
 from trtqat.graph_file.hashing import graph_sha256
 from trtqat.io_names import IoNames, NameRecord, record_of
 from trtqat.plan.manifest import Manifest
+from trtqat.runtime.engine_graph import check_graph
 
 _LOG = logging.getLogger(__name__)
 
@@ -59,12 +60,7 @@ def _of_graph_file(
     path = Path(given) if given else _beside(plan, manifest)
     if path is None:
         return None
-    recorded = manifest.graph_sha256 if manifest else None
-    if recorded and is_file(path) and graph_sha256(path) != recorded:
-        raise UsageError(
-            f"'{path}' is not the graph that '{plan}' was built from: its SHA-256 differs.",
-            "Give that graph, or build the engine of this one.",
-        )
+    check_graph(path, plan, manifest)
     try:
         require("onnx", extra="cuda12", purpose="Reading a graph")
         from trtqat.graph_file.names import read_io_names

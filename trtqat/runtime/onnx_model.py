@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from trtqat.checks import closed
-from trtqat.errors import GraphError, InferenceError, first_line
+from trtqat.errors import GraphError, InferenceError, UsageError, first_line
 from trtqat.extras import require
 from trtqat.io_names import in_order, names_of_graph
 from trtqat.provenance import METADATA_KEY, read_provenance
@@ -43,7 +43,10 @@ class OnnxModel(Held):
 
     Attributes:
         name: For reports.
+        path: Its file; None for a serialized model.
         device: ``"cpu"``.
+        runs_concurrently: Never: one query keeps the CPU busy.
+        engine: None.
         inputs: The graph's inputs; those that arrive as INT8 codes as the floats that a session
             quantizes.
         outputs: The graph's outputs, like the inputs in the order of the exported model.
@@ -56,6 +59,8 @@ class OnnxModel(Held):
     """
 
     device: Literal["cpu", "cuda"] = "cpu"
+    runs_concurrently = False
+    engine: None = None
 
     def __init__(self, graph: Path | str | Serialized, *, as_written: bool = False) -> None:
         """Loads a graph.
@@ -72,6 +77,7 @@ class OnnxModel(Held):
         """
         runtime = require("onnxruntime", extra="onnxruntime", purpose="Running a graph on the CPU")
         graph = Path(graph) if isinstance(graph, str) else graph
+        self.path = graph if isinstance(graph, Path) else None
         self.name = graph.name if isinstance(graph, Path) else "graph"
         if isinstance(graph, Path) and not graph.is_file():
             raise GraphError(f"There is no ONNX file '{graph}'.", "Check the path.")
@@ -120,6 +126,29 @@ class OnnxModel(Held):
 
     def __repr__(self) -> str:
         return f"OnnxModel({self.name!r}, {io_in_words(self.inputs, self.outputs)})"
+
+    @property
+    def session_inputs(self) -> tuple[TensorSpec, ...]:
+        """The graph's inputs: ONNX Runtime takes any shape that it allows."""
+        return self.inputs
+
+    def source_graph(self, given: Path | None = None) -> Path:
+        """The file of the graph itself.
+
+        Args:
+            given: Nothing may be given.
+
+        Raises:
+            UsageError: Another graph is given, or this one is in no file.
+        """
+        if given is not None:
+            raise UsageError(
+                f"'{self.path or self.name}' is a graph itself; --graph is for engines.",
+                "Leave out --graph.",
+            )
+        if self.path is None:
+            raise UsageError(f"'{self.name}' is in no file.", "Write it to one, and open that.")
+        return self.path
 
     def session(self, batch_size: int) -> OnnxSession:
         """Binds the graph to one batch size: a session runs one query at a time.

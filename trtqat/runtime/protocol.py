@@ -6,10 +6,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal, Protocol
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Protocol
 
+from trtqat.io_names import IoNames
 from trtqat.tensors import Array, Arrays, TensorSpec
+
+if TYPE_CHECKING:
+    from trtqat.runtime.engine import Engine
 
 
 class Session(Protocol):
@@ -57,17 +62,25 @@ class Session(Protocol):
 class Model(Protocol):
     """An engine, a graph or a PyTorch model.
 
-    An engine or a graph also has ``io``, the ``IoNames`` of its inputs and outputs. What has none
-    is taken to declare its outputs in the order of the exported model.
-
     Attributes:
         name: For reports.
+        path: The file that it was opened from; None if there is none.
         device: Where it runs.
+        size_bytes: What holds its weights: plan, file, or parameters in memory.
         inputs: Inputs; the first dimension of each is the batch.
+        session_inputs: The same as its sessions take them: open dimensions but the first are those
+            that an engine was tuned for.
         outputs: Outputs in the order of the exported model, the first of which holds the logits of
             a classifier; empty if they are not known before it runs.
+        io: The names of both, and whether their order is known; None for what declares its outputs
+            in the order of the exported model.
         batch_range: Smallest and largest batch size; no upper limit if that is None.
-        size_bytes: What holds its weights: plan, file, or parameters in memory.
+        runs_concurrently: Whether several sessions gain by running at once; one query keeps a CPU
+            busy.
+        quantizers: Dotted names of the PyTorch quantizers that its Q/DQ pairs were made of, as far
+            as the export recorded them: those that the model it was exported from has.
+        engine: The engine, for what knows engines alone: inspection, building, trtexec's loop.
+            None for anything else.
     """
 
     name: str
@@ -75,16 +88,61 @@ class Model(Protocol):
     size_bytes: int
 
     @property
+    def path(self) -> Path | None: ...  # noqa: D102
+
+    @property
     def inputs(self) -> tuple[TensorSpec, ...]: ...  # noqa: D102
+
+    @property
+    def session_inputs(self) -> tuple[TensorSpec, ...]: ...  # noqa: D102
 
     @property
     def outputs(self) -> tuple[TensorSpec, ...]: ...  # noqa: D102
 
     @property
+    def io(self) -> IoNames | None: ...  # noqa: D102
+
+    @property
     def batch_range(self) -> tuple[int, int | None]: ...  # noqa: D102
+
+    @property
+    def runs_concurrently(self) -> bool: ...  # noqa: D102
+
+    @property
+    def quantizers(self) -> tuple[str, ...]: ...  # noqa: D102
+
+    @property
+    def engine(self) -> Engine | None: ...  # noqa: D102
+
+    def source_graph(self, given: Path | None = None) -> Path:
+        """The ONNX file that it was built from, or is.
+
+        Args:
+            given: What the user says that it is; else it must lie beside the model.
+
+        Raises:
+            UsageError: It is not there, or what was given is another one.
+        """
 
     def session(self, batch_size: int) -> Session:
         """Binds the model to a batch size within its range."""
 
     def close(self) -> None:
         """Frees the model."""
+
+
+class ObservableModel(Model, Protocol):
+    """A model whose quantizers can be looked at, as those of a PyTorch model."""
+
+    def observe(
+        self, inputs: Arrays, quantizers: Iterable[str]
+    ) -> tuple[dict[str, Array], dict[str, Array]]:
+        """Runs one batch, and keeps what some of the model's quantizers return.
+
+        Args:
+            inputs: Arrays ``(N, …)`` by input name.
+            quantizers: Their dotted names; what is no quantizer is passed over.
+
+        Returns:
+            The outputs by name, as a session's, and by theirs the quantizers'.
+        """

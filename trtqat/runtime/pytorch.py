@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
 
-from trtqat.errors import MissingError, TrtqatError, first_line
+from trtqat.errors import MissingError, TrtqatError, UsageError, first_line
 from trtqat.host.device_memory import needs_device_memory
 from trtqat.quant.quantizers import quantizers_of
 from trtqat.runtime.held import Held
@@ -37,12 +38,20 @@ class PyTorchModel(Held):
         device: ``"cpu"`` or ``"cuda"``.
         inputs: Inputs as the compared engine or graph has them.
         outputs: Not known before the model runs: empty.
+        io: None: outputs come in the order of the exported model.
         batch_range: Any.
+        quantizers: Empty: what its own are called, the graph that was exported from it records.
+        engine: None.
+        path: None: it is in memory.
         size_bytes: Of its parameters and buffers.
     """
 
     outputs: tuple[TensorSpec, ...] = ()
+    io: None = None
     batch_range: tuple[int, int | None] = (1, None)
+    quantizers: tuple[str, ...] = ()
+    engine: None = None
+    path: None = None
 
     def __init__(
         self,
@@ -100,6 +109,30 @@ class PyTorchModel(Held):
 
     def __repr__(self) -> str:
         return f"PyTorchModel({self.name!r}, {', '.join(map(str, self.inputs))}, {self.device!r})"
+
+    @property
+    def session_inputs(self) -> tuple[TensorSpec, ...]:
+        """Inputs as the compared engine or graph has them."""
+        return self.inputs
+
+    @property
+    def runs_concurrently(self) -> bool:
+        """Whether several sessions gain by running at once: on a GPU."""
+        return self.device == "cuda"
+
+    def source_graph(self, given: Path | None = None) -> Path:
+        """A PyTorch model was built from no graph.
+
+        Args:
+            given: What the user says that it is, which does not help.
+
+        Raises:
+            UsageError: Always.
+        """
+        del given
+        raise UsageError(
+            f"'{self.name}' was built from no graph.", "Give an engine, or the graph itself."
+        )
 
     def session(self, batch_size: int) -> PyTorchSession:
         """Binds the model to one batch size: input tensors of its own and, if it captures, a graph.

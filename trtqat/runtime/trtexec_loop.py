@@ -6,11 +6,14 @@ events order them. What trtexec calls latency is the sum of a query's three GPU 
 
 from __future__ import annotations
 
+import contextlib
 import time
 from dataclasses import dataclass
 from typing import Any
 
+from trtqat.runtime.engine import Engine
 from trtqat.runtime.session import EngineSession
+from trtqat.tensors import Arrays
 
 _AHEAD = 2
 _MIN_QUERIES = 10
@@ -36,6 +39,47 @@ class QueryTimes:
 
 
 def run_like_trtexec(
+    engine: Engine,
+    batch_size: int,
+    inputs: Arrays,
+    *,
+    cuda_graph: bool,
+    transfers: bool,
+    blocking: bool,
+    warm_up_ms: float,
+    duration_s: float,
+) -> tuple[QueryTimes, str]:
+    """Runs queries on given inputs, in a session of their own.
+
+    Args:
+        engine: The engine.
+        batch_size: Of the queries.
+        inputs: Arrays of that batch size by input name.
+        cuda_graph: Whether queries replay a CUDA graph.
+        transfers: Whether every query copies its inputs and outputs.
+        blocking: Whether the host sleeps while it waits, instead of spinning.
+        warm_up_ms: Time before the first query that counts.
+        duration_s: Least time over which queries count; at least ten do.
+
+    Returns:
+        The times, and how the session enqueued, in words.
+
+    Raises:
+        InferenceError: TensorRT's enqueue failed.
+    """
+    with contextlib.closing(engine.session(batch_size, cuda_graph=cuda_graph)) as session:
+        session.load(inputs)
+        times = _run(
+            session,
+            transfers=transfers,
+            blocking=blocking,
+            warm_up_ms=warm_up_ms,
+            duration_s=duration_s,
+        )
+        return times, session.mode
+
+
+def _run(
     session: EngineSession,
     *,
     transfers: bool,
@@ -43,18 +87,6 @@ def run_like_trtexec(
     warm_up_ms: float,
     duration_s: float,
 ) -> QueryTimes:
-    """Runs queries on the loaded inputs.
-
-    Args:
-        session: With its inputs loaded.
-        transfers: Whether every query copies its inputs and outputs.
-        blocking: Whether the host sleeps while it waits, instead of spinning.
-        warm_up_ms: Time before the first query that counts.
-        duration_s: Least time over which queries count; at least ten do.
-
-    Raises:
-        InferenceError: TensorRT's enqueue failed.
-    """
     lanes = [_Lane(session, transfers=transfers, blocking=blocking) for _ in range(_AHEAD)]
     streams = [session.device.create_stream() for _ in range(3)]
     found: list[tuple[float, float, float, float]] = []

@@ -139,8 +139,8 @@ def evaluate_arrays(file: Path, folder: Path) -> None:
 def _evaluate(graph: Path, data: str) -> None:
     from trtqat.data.dataset import open_dataset
     from trtqat.evaluation.evaluate import evaluate
-    from trtqat.evaluation.open import open_model
     from trtqat.evaluation.options import EvaluateOptions
+    from trtqat.runtime.opening import open as open_model
 
     model = open_model(graph)
     low, high = model.batch_range

@@ -8,7 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.measured import NumpyModel, NumpySession, Samples, make_samples
+from tests.support.measured import (
+    NumpyModel,
+    NumpySession,
+    Samples,
+    agreement,
+    agreement_before,
+    lined_up,
+    make_samples,
+)
 from trtqat.data.batches import Dataset
 from trtqat.errors import DataError
 from trtqat.evaluation.accuracy import measure_accuracy
@@ -27,11 +35,13 @@ def test_every_image_once_whatever_the_batch(count: int, batch: int, low: int, s
     batch = max(batch, low)
     model, baseline = NumpyModel(batch_range=(low, batch)), NumpyModel(lambda x: x * 2)
     result = measure_accuracy(
-        model, baseline, data, batch_size=batch, progress=lambda *done: seen.append(done)
+        lined_up(model, baseline), data, batch_size=batch, progress=lambda *done: seen.append(done)
     )
-    assert result.model == result.baseline == Accuracy(top1, top5, count)
-    assert result.agreement is not None
-    assert (result.agreement.same_top1, result.agreement.count) == (count, count)
+    assert result.baseline is not None
+    assert result.subject.accuracy == result.baseline.accuracy == Accuracy(top1, top5, count)
+    found = agreement(result)
+    assert found is not None
+    assert (found.same_top1, found.count) == (count, count)
     assert samples.asked == list(range(count))
     assert seen[-1] == (count, count)
     assert not model.is_open
@@ -41,10 +51,10 @@ def test_every_image_once_whatever_the_batch(count: int, batch: int, low: int, s
 def test_padded_rows_are_dropped() -> None:
     x = np.eye(7, dtype=np.float32)[:6]
     model = NumpyModel(batch_range=(4, 4))
-    result = measure_accuracy(model, None, Samples(x, np.arange(6)), batch_size=4)
+    result = measure_accuracy(lined_up(model), Samples(x, np.arange(6)), batch_size=4)
     assert model.sessions == [4]
-    assert result.model == Accuracy(6, 6, 6)
-    assert (result.baseline, result.agreement) == (None, None)
+    assert result.subject.accuracy == Accuracy(6, 6, 6)
+    assert (result.baseline, agreement(result)) == (None, None)
 
 
 def test_a_wrong_row_in_the_middle_of_a_batch_shows() -> None:
@@ -54,13 +64,16 @@ def test_a_wrong_row_in_the_middle_of_a_batch_shows() -> None:
         return np.asarray(x * sign)
 
     x, _ = make_samples(8)
-    result = measure_accuracy(NumpyModel(wrong_at_1), NumpyModel(), Samples(x, None), batch_size=4)
+    result = measure_accuracy(
+        lined_up(NumpyModel(wrong_at_1), NumpyModel()), Samples(x, None), batch_size=4
+    )
     signal, noise = (x.astype(float) ** 2).sum(), 4 * (x[[1, 5]].astype(float) ** 2).sum()
-    assert result.agreement is not None
-    assert (result.agreement.same_top1, result.agreement.count) == (6, 8)
-    assert result.agreement.sqnr_db == pytest.approx(10 * math.log10(signal / noise))
-    assert result.agreement.worst == 2 * float(abs(x[[1, 5]]).max())
-    assert result.model is None
+    found = agreement(result)
+    assert found is not None
+    assert (found.same_top1, found.count) == (6, 8)
+    assert found.sqnr_db == pytest.approx(10 * math.log10(signal / noise))
+    assert found.worst == 2 * float(abs(x[[1, 5]]).max())
+    assert result.subject.accuracy is None
 
 
 @pytest.mark.parametrize(("classes", "top5"), [(2, None), (5, None), (6, 10)])
@@ -68,10 +81,12 @@ def test_top5_needs_more_than_five_classes(classes: int, top5: int | None) -> No
     x = np.tile(np.arange(classes, dtype=np.float32), (10, 1))
     model = NumpyModel()
     data = Samples(x, np.full(10, classes - 1))
-    assert measure_accuracy(model, None, data, batch_size=3).model == Accuracy(10, top5, 10)
+    assert measure_accuracy(lined_up(model), data, batch_size=3).subject.accuracy == Accuracy(
+        10, top5, 10
+    )
     data = Samples(x, np.zeros(10, np.int64))
     expected = Accuracy(0, None if top5 is None else 0, 10)
-    assert measure_accuracy(model, None, data, batch_size=3).model == expected
+    assert measure_accuracy(lined_up(model), data, batch_size=3).subject.accuracy == expected
 
 
 def test_percent() -> None:
@@ -84,7 +99,7 @@ def test_label_out_of_range(label: int) -> None:
     labels[2] = label
     model = NumpyModel()
     with pytest.raises(DataError, match=rf"label {label}, but 'numpy' has 7 classes"):
-        measure_accuracy(model, None, Samples(x, labels), batch_size=4)
+        measure_accuracy(lined_up(model), Samples(x, labels), batch_size=4)
     assert not model.is_open
 
 
@@ -92,10 +107,11 @@ def test_outputs_that_are_no_logits() -> None:
     x, labels = make_samples(4)
     flat = NumpyModel(lambda x: x[:, 0])
     with pytest.raises(DataError, match=r"shape \(4,\) instead of \(N, classes\)"):
-        measure_accuracy(flat, None, Samples(x, labels), batch_size=4)
-    result = measure_accuracy(flat, flat_twin(), Samples(x, None), batch_size=4)
+        measure_accuracy(lined_up(flat), Samples(x, labels), batch_size=4)
+    result = measure_accuracy(lined_up(flat, flat_twin()), Samples(x, None), batch_size=4)
     same = OutputAgreement("logits", (-1,), math.inf, 0.0)
-    assert result.agreement == Agreement(None, 4, math.inf, 0.0, outputs=(same,))
+    found = agreement(result)
+    assert found == Agreement(None, 4, math.inf, 0.0, outputs=(same,))
 
 
 def flat_twin() -> NumpyModel:
@@ -105,7 +121,7 @@ def flat_twin() -> NumpyModel:
 def test_baseline_of_another_model() -> None:
     x, _ = make_samples(4)
     with pytest.raises(DataError, match=r"\(4, 7\) for output 'logits', where .* \(4,\)"):
-        measure_accuracy(NumpyModel(), flat_twin(), Samples(x, None), batch_size=4)
+        measure_accuracy(lined_up(NumpyModel(), flat_twin()), Samples(x, None), batch_size=4)
 
 
 def test_outputs_not_known_before_it_runs() -> None:
@@ -116,21 +132,22 @@ def test_outputs_not_known_before_it_runs() -> None:
     model = NumpyModel(outputs=())
     x, labels = make_samples(4)
     model.session = lambda batch_size: First(model, batch_size)  # type: ignore[method-assign]
-    result = measure_accuracy(model, None, Samples(x, labels), batch_size=4)
-    assert result.model is not None
-    assert result.model.top1 == int((x.argmax(axis=1) == labels).sum())
+    result = measure_accuracy(lined_up(model), Samples(x, labels), batch_size=4)
+    assert result.subject.accuracy is not None
+    assert result.subject.accuracy.top1 == int((x.argmax(axis=1) == labels).sum())
 
 
 def test_nan_is_never_right_and_never_the_same() -> None:
     x = np.eye(7, dtype=np.float32)[:4]
     spoiled = NumpyModel(lambda rows: np.full_like(rows, np.nan))
     data = Samples(x, np.zeros(4, np.int64))
-    result = measure_accuracy(spoiled, NumpyModel(), data, batch_size=4)
-    assert result.model == Accuracy(0, 0, 4)
-    assert result.agreement is not None
-    assert result.agreement.same_top1 == 0
-    assert result.agreement.worst is not None
-    assert math.isnan(result.agreement.worst)
+    result = measure_accuracy(lined_up(spoiled, NumpyModel()), data, batch_size=4)
+    assert result.subject.accuracy == Accuracy(0, 0, 4)
+    found = agreement(result)
+    assert found is not None
+    assert found.same_top1 == 0
+    assert found.worst is not None
+    assert math.isnan(found.worst)
 
 
 def test_masked_outputs_agree() -> None:
@@ -139,22 +156,22 @@ def test_masked_outputs_agree() -> None:
 
     x, _ = make_samples(4)
     data = Samples(x, None)
-    agreement = measure_accuracy(
-        NumpyModel(masked), NumpyModel(masked), data, batch_size=4
-    ).agreement
+    both = lined_up(NumpyModel(masked), NumpyModel(masked))
+    found = agreement(measure_accuracy(both, data, batch_size=4))
     same = OutputAgreement("logits", (-1, 7), math.inf, 0.0)
-    assert agreement == Agreement(4, 4, math.inf, 0.0, outputs=(same,))
+    assert found == Agreement(4, 4, math.inf, 0.0, outputs=(same,))
     # An infinity in one alone is no agreement.
-    agreement = measure_accuracy(NumpyModel(masked), NumpyModel(), data, batch_size=4).agreement
-    assert agreement is not None
-    assert agreement.sqnr_db is not None
-    assert math.isnan(agreement.sqnr_db)
+    one = lined_up(NumpyModel(masked), NumpyModel())
+    found = agreement(measure_accuracy(one, data, batch_size=4))
+    assert found is not None
+    assert found.sqnr_db is not None
+    assert math.isnan(found.sqnr_db)
 
 
 def test_negative_label_is_refused() -> None:
     data = Samples(np.zeros((2, 7), np.float32), np.array([0, -1]))
     with pytest.raises(DataError, match="label -1"):
-        measure_accuracy(NumpyModel(), None, data, batch_size=2)
+        measure_accuracy(lined_up(NumpyModel()), data, batch_size=2)
 
 
 def test_a_batch_position_that_is_always_wrong() -> None:
@@ -166,16 +183,16 @@ def test_a_batch_position_that_is_always_wrong() -> None:
 
     x, _ = make_samples(34)
     data = Samples(x, None)
-    agreement = measure_accuracy(NumpyModel(wrong_at_2), NumpyModel(), data, batch_size=8).agreement
-    assert agreement is not None
-    assert agreement.wrong_positions == (2,)
+    contenders = lined_up(NumpyModel(wrong_at_2), NumpyModel())
+    found = agreement(measure_accuracy(contenders, data, batch_size=8))
+    assert found is not None
+    assert found.wrong_positions == (2,)
     # Noise that is the same everywhere is none, and neither is a batch of one.
     for function, size in ((lambda x: x + 0.9, 8), (wrong_at_2, 1)):
-        agreement = measure_accuracy(
-            NumpyModel(function), NumpyModel(), data, batch_size=size
-        ).agreement
-        assert agreement is not None
-        assert agreement.wrong_positions == ()
+        contenders = lined_up(NumpyModel(function), NumpyModel())
+        found = agreement(measure_accuracy(contenders, data, batch_size=size))
+        assert found is not None
+        assert found.wrong_positions == ()
 
 
 def test_nan_at_one_position() -> None:
@@ -185,9 +202,12 @@ def test_nan_at_one_position() -> None:
         return np.asarray(found)
 
     x, _ = make_samples(16)
-    result = measure_accuracy(NumpyModel(spoiled), NumpyModel(), Samples(x, None), batch_size=8)
-    assert result.agreement is not None
-    assert result.agreement.wrong_positions == (7,)
+    result = measure_accuracy(
+        lined_up(NumpyModel(spoiled), NumpyModel()), Samples(x, None), batch_size=8
+    )
+    found = agreement(result)
+    assert found is not None
+    assert found.wrong_positions == (7,)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -196,10 +216,11 @@ def test_one_image_without_numbers_makes_no_position_wrong(value: float) -> None
     x, labels = make_samples(40)
     x[3, 2] = value
     model = NumpyModel(lambda x: np.nan_to_num(x, nan=0.0, posinf=9.0))
-    result = measure_accuracy(model, NumpyModel(), Samples(x, labels), batch_size=8)
-    assert result.agreement is not None
-    assert math.isnan(result.agreement.sqnr_db or 0.0)
-    assert result.agreement.wrong_positions == ()
+    result = measure_accuracy(lined_up(model, NumpyModel()), Samples(x, labels), batch_size=8)
+    found = agreement(result)
+    assert found is not None
+    assert math.isnan(found.sqnr_db or 0.0)
+    assert found.wrong_positions == ()
 
 
 def test_steps_are_compared_with_the_one_before_and_others_with_the_baseline() -> None:
@@ -219,29 +240,35 @@ def test_steps_are_compared_with_the_one_before_and_others_with_the_baseline() -
     other = NumpyModel(lose(second))
     baseline.name, step.name, model.name, other.name = "base", "step", "model", "other"
     result = measure_accuracy(
-        model,
-        baseline,
+        lined_up(model, baseline, steps=[step], rivals=[other]),
         Samples(x, np.arange(6)),
         batch_size=4,
-        steps=[step],
-        others=[other],
     )
-    assert [each.name for each in result.steps] == ["base", "step", "model"]
-    assert [each.accuracy.top1 for each in result.steps if each.accuracy] == [6, 5, 4]
-    assert result.steps[0].agreement is None
-    assert [each.agreement.same_top1 for each in result.steps[1:] if each.agreement] == [5, 5]
-    assert [(each.paired.lost, each.paired.gained) for each in result.steps[1:] if each.paired] == [
+    assert [each.name for each in result.way] == ["base", "step", "model"]
+    assert [each.accuracy.top1 for each in result.way if each.accuracy] == [6, 5, 4]
+    assert result.way[0].to_step_before is None
+    before = [each.to_step_before for each in result.way if each.to_step_before]
+    assert [each.against for each in before] == ["base", "step"]
+    assert [each.agreement.same_top1 for each in before] == [5, 5]
+    assert [(each.paired.lost, each.paired.gained) for each in before if each.paired] == [
         (1, 0),
         (1, 0),
     ]
-    assert result.agreement is not None
-    assert result.agreement.same_top1 == 4
-    assert [each.agreement.same_top1 for each in result.others if each.agreement] == [5]
+    found = agreement(result)
+    assert found is not None
+    assert found.same_top1 == 4
+    (rival,) = result.rivals
+    assert rival.to_baseline is not None
+    assert (rival.to_baseline.against, rival.to_baseline.agreement.same_top1) == ("base", 5)
+    # Nobody else is compared.
+    assert rival.to_step_before is None
+    assert [each.to_baseline for each in (*result.steps, result.baseline) if each] == [None, None]
 
 
 def test_steps_without_a_baseline() -> None:
     x, labels = make_samples(8)
     step, model = NumpyModel(), NumpyModel()
-    result = measure_accuracy(model, None, Samples(x, labels), batch_size=4, steps=[step])
-    assert [each.agreement is None for each in result.steps] == [True, False]
-    assert result.agreement is None
+    contenders = lined_up(model, steps=[step])
+    result = measure_accuracy(contenders, Samples(x, labels), batch_size=4)
+    assert [agreement_before(each) is None for each in result.way] == [True, False]
+    assert agreement(result) is None

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,11 +16,13 @@ from tests.support.measured import (
     one_of_twenty_wrong,
 )
 from trtqat.errors import GateError, UsageError
+from trtqat.evaluation.counts import Paired
 from trtqat.evaluation.evaluate import evaluate
 from trtqat.evaluation.options import EvaluateOptions
 from trtqat.evaluation.report import Report
 from trtqat.runtime.protocol import Session
 from trtqat.tensors import Array
+from trtqat.typed_json import parse_json, read_as
 
 
 def report(
@@ -38,37 +41,53 @@ def test_report() -> None:
     assert (found.images, found.batch_size, found.data) == (20, 8, "samples")
     assert found.speedup is not None
     assert found.speedup.value == pytest.approx(2.0)
-    assert found.comparison.paired is not None
-    assert (found.comparison.paired.lost, found.comparison.paired.gained) == (1, 0)
-    assert found.comparison.paired.p_value == 1.0
+    comparison = found.subject.to_baseline
+    assert comparison is not None
+    assert comparison.paired == Paired(lost=1, gained=0, p_value=1.0)
     assert found.top1_drop_points == pytest.approx(5.0)
-    assert found.model.accuracy is not None
-    assert found.model.accuracy.top1 == 19
-    assert found.comparison.agreement is not None
-    assert found.comparison.agreement.same_top1 == 19
+    assert found.subject.accuracy is not None
+    assert found.subject.accuracy.top1 == 19
+    assert comparison.agreement.same_top1 == 19
     assert found.failed_gates == ()
     found.check_gates()
 
 
 def test_report_as_json() -> None:
     fields = json.loads(json.dumps(report(drop=1.0).to_dict()))
-    assert fields["schema_version"] == 6
-    assert fields["paired"] == {"lost": 1, "gained": 0, "p_value": 1.0}
-    assert fields["agreement"]["same_top1"] == 19
+    assert fields["schema_version"] == 7
+    sides = {each["role"]: each for each in fields["contenders"]}
+    assert list(sides) == ["subject", "baseline"]
+    comparison = sides["subject"]["to_baseline"]
+    assert comparison["against"] == "numpy"
+    assert comparison["paired"] == {"lost": 1, "gained": 0, "p_value": 1.0}
+    assert comparison["agreement"]["same_top1"] == 19
     assert fields["top1_drop_points"] == pytest.approx(5.0)
-    assert fields["model"]["timing"]["compute"]["median_ms"] == 10.0
-    assert fields["baseline"]["accuracy"]["top1"] == 20
+    (at,) = sides["subject"]["timings"]
+    assert at["batch_size"] == 8
+    assert at["timing"]["compute"]["median_ms"] == 10.0
+    assert sides["baseline"]["timings"][0]["speedup"]["value"] == pytest.approx(2.0)
+    assert sides["baseline"]["accuracy"]["top1"] == 20
+    assert sides["subject"]["predictions"]["classes"].split()[0] == str(LABELS[0])
     assert fields["environment"]["packages"]["numpy"] == np.__version__
     assert len(fields["failed_gates"]) == 1
     assert "comparison" not in fields
 
 
+def test_a_report_is_read_as_it_was_written(tmp_path: Path) -> None:
+    found, path = report(drop=1.0), tmp_path / "report.json"
+    found.save(path)
+    assert read_as(Report, parse_json(path.read_bytes())) == found
+    # A distribution of 201 times is one line.
+    assert len(path.read_text().splitlines()) < 400
+
+
 def test_neither_baseline_nor_latency_nor_labels() -> None:
     found = evaluate(NumpyModel(), Samples(X, None), EvaluateOptions(8, None))
     assert (found.baseline, found.speedup, found.top1_drop_points) == (None, None, None)
-    assert (found.model.accuracy, found.model.timing) == (None, None)
-    assert found.comparison.agreement is None
-    assert json.loads(json.dumps(found.to_dict()))["agreement"] is None
+    assert (found.subject.accuracy, found.subject.timings) == (None, ())
+    assert found.subject.to_baseline is None
+    (subject,) = json.loads(json.dumps(found.to_dict()))["contenders"]
+    assert subject["to_baseline"] is None
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.measured import QUICK, NumpyModel, Samples, make_samples, one_of_twenty_wrong
+from tests.support.measured import (
+    QUICK,
+    NumpyModel,
+    Samples,
+    make_samples,
+    one_of_twenty_wrong,
+    speedups,
+)
 from trtqat.errors import DataError, GateError, UsageError
+from trtqat.evaluation.contenders import pack, unpack
 from trtqat.evaluation.evaluate import evaluate
 from trtqat.evaluation.options import EvaluateOptions
-from trtqat.evaluation.recorded import pack, read_baseline, unpack
+from trtqat.evaluation.recorded import read_baseline
 from trtqat.evaluation.report import Report
 from trtqat.report.words import report_tables
 
@@ -44,7 +52,7 @@ def against(path: Path, data: Samples = DATA, batch_size: int = 8, **gates: Any)
         NumpyModel(one_of_twenty_wrong, compute_ms=10.0),
         data,
         EvaluateOptions(batch_size, QUICK, **gates),
-        recorded=read_baseline(path),
+        baseline=path,
     )
 
 
@@ -54,17 +62,22 @@ def test_it_stands_beside_as_if_it_were_here(recorded: Path) -> None:
     assert found.baseline.name.startswith("numpy (recorded on ")
     assert found.baseline.accuracy is not None
     assert found.baseline.accuracy.top1 == 20
-    assert found.comparison.paired is not None
-    assert (found.comparison.paired.lost, found.comparison.paired.gained) == (1, 0)
-    agreement = found.comparison.agreement
-    assert agreement is not None
+    comparison = found.subject.to_baseline
+    assert comparison is not None
+    assert comparison.against == found.baseline.name
+    assert comparison.paired is not None
+    assert (comparison.paired.lost, comparison.paired.gained) == (1, 0)
+    agreement = comparison.agreement
     assert (agreement.same_top1, agreement.count, agreement.sqnr_db) == (19, 20, None)
     assert found.speedup is not None
     assert found.speedup.value == pytest.approx(3.0)
     assert found.speedup.rounds == 0
     # What was compared with a record can be a record in turn.
-    again = json.loads(json.dumps(found.to_dict()))
-    assert again["predictions"] == json.loads(recorded.read_text())["predictions"]
+    again, before = (
+        {each["role"]: each["predictions"] for each in fields["contenders"]}
+        for fields in (json.loads(json.dumps(found.to_dict())), json.loads(recorded.read_text()))
+    )
+    assert again == before
 
 
 def test_gates_hold_against_it(recorded: Path) -> None:
@@ -87,7 +100,7 @@ def test_another_batch_size_has_no_speedup(recorded: Path) -> None:
     found = against(recorded, batch_size=4)
     assert found.speedup is None
     assert found.baseline is not None
-    assert found.baseline.timing is None
+    assert found.baseline.timings == ()
     with pytest.raises(UsageError, match="recorded at batch 8, not 4"):
         against(recorded, batch_size=4, min_speedup=1.0)
 
@@ -105,14 +118,17 @@ def test_every_batch_size_that_both_have_is_compared(tmp_path: Path) -> None:
         NumpyModel(compute_ms=15.0),
         DATA,
         EvaluateOptions(4, QUICK, sweep=(1, 2)),
-        recorded=read_baseline(path),
+        baseline=path,
     )
-    assert [point.batch_size for point in found.curve] == [1, 2, 4]
-    ratios = [point.speedup.value if point.speedup else None for point in found.curve]
-    assert ratios == [None, pytest.approx(2.0), pytest.approx(2.0)]
-    assert found.speedup == found.curve[-1].speedup
+    assert found.sweep == (1, 2, 4)
+    assert speedups(found) == [None, pytest.approx(2.0), pytest.approx(2.0)]
     assert found.baseline is not None
-    assert found.baseline.timing == found.curve[-1].baseline
+    # Nothing was asked of batch 8.
+    assert [each.batch_size for each in found.baseline.timings] == [2, 4]
+    at = found.baseline.at(4)
+    assert at is not None
+    assert found.speedup == at.speedup
+    assert found.timing(found.baseline) == at.timing
     (table,) = [rows for title, _, rows in report_tables(found) if title == "Batch sizes"]
     assert [row[-1] for row in table] == ["", "2.00x", "2.00x"]
 
@@ -164,6 +180,12 @@ def test_reports_that_contradict_themselves(
         read_baseline(recorded)
 
 
+# Places in a report.
+BASELINE: tuple[str | int, ...] = ("contenders", 1)
+TIMING = (*BASELINE, "timings", 0, "timing")
+CLASSES = (*BASELINE, "predictions", "classes")
+
+
 @pytest.mark.parametrize(
     ("place", "value", "says"),
     [
@@ -172,32 +194,33 @@ def test_reports_that_contradict_themselves(
         (("schema_version",), -5, "'schema_version' is -5"),
         (("images",), 2.5, "'images' is a number, not a whole number"),
         (("batch_size",), 0, "'batch_size' is 0"),
-        (("baseline",), [], "'baseline' is a list"),
-        (("baseline", "name"), None, "'baseline.name' is null, not text"),
-        (("baseline", "device"), "tpu", "'baseline.device' is 'tpu', not 'cpu' or 'cuda'"),
-        (("baseline", "accuracy"), [20, 20, 20], "'baseline.accuracy' is a list"),
-        (("baseline", "accuracy", "top5"), "x", "'baseline.accuracy.top5' is 'x'"),
-        (("baseline", "accuracy", "top5"), 5, "5 of 20 images right among five"),
-        (("baseline", "timing", "compute"), None, "'baseline.timing.compute' is null"),
-        (
-            ("baseline", "timing", "compute", "median_ms"),
-            "inf",
-            "median_ms' is 'inf', not a number",
-        ),
-        (("baseline", "timing", "compute", "median_ms"), 0, "median compute time is not positive"),
-        (("baseline", "timing", "request", "min_ms"), -1.0, "a latency is negative"),
-        (("baseline", "timing", "warnings"), "text", "warnings' is 'text', not a list"),
-        (("predictions",), None, "'predictions' is null"),
-        (("predictions", "baseline"), [1], "'predictions.baseline' is a list, not text"),
-        (("predictions", "baseline"), "1 2 x", "invalid literal"),
-        (("predictions", "baseline"), "-2 " * 20, "a prediction is no class"),
-        (("predictions", "baseline"), "9" * 5000, "no report of trtqat eval"),
+        (("contenders",), None, "'contenders' is null, not a list"),
+        (("contenders",), [], "not one of its contenders is the subject"),
+        (("contenders", 0, "role"), "baseline", "not one of its contenders is the subject"),
+        (("contenders", 1, "role"), "judge", r"'contenders\[1\].role' is 'judge', not 'subject'"),
+        (("contenders", 1), [], r"'contenders\[1\]' is a list"),
+        ((*BASELINE, "name"), None, r"'contenders\[1\].name' is null, not text"),
+        ((*BASELINE, "device"), "tpu", r"\[1\].device' is 'tpu', not 'cpu' or 'cuda'"),
+        ((*BASELINE, "accuracy"), [20, 20, 20], r"\[1\].accuracy' is a list"),
+        ((*BASELINE, "accuracy", "top5"), "x", r"\[1\].accuracy.top5' is 'x'"),
+        ((*BASELINE, "accuracy", "top5"), 5, "5 of 20 images right among five"),
+        ((*TIMING, "compute"), None, r"timings\[0\].timing.compute' is null"),
+        ((*TIMING, "compute", "median_ms"), "inf", "median_ms' is 'inf', not a number"),
+        ((*TIMING, "compute", "median_ms"), 0, "median compute time is not positive"),
+        ((*TIMING, "request", "min_ms"), -1.0, "a latency is negative"),
+        ((*TIMING, "warnings"), "text", "warnings' is 'text', not a list"),
+        ((*BASELINE, "predictions"), None, r"\[1\].predictions' is null"),
+        (CLASSES, [1], r"\[1\].predictions.classes' is a list, not text"),
+        (CLASSES, "1 2 x", "invalid literal"),
+        (CLASSES, "-2 " * 20, "a prediction is no class"),
+        (CLASSES, "9" * 5000, "no report of trtqat eval"),
         (("environment", "gpu"), {"name": 5}, "'environment.gpu.name' is a whole number"),
-        (("curve",), {"batch_size": 1}, "'curve' is an object, not a list"),
+        ((*BASELINE, "timings"), {"batch_size": 1}, r"timings' is an object, not a list"),
+        ((*BASELINE, "timings", 0, "batch_size"), -1, "'batch_size' is -1"),
     ],
 )
 def test_fields_of_another_type_or_beyond_what_they_can_be(
-    place: tuple[str, ...], value: object, says: str, recorded: Path
+    place: tuple[str | int, ...], value: object, says: str, recorded: Path
 ) -> None:
     report = holder = json.loads(recorded.read_text())
     for name in place[:-1]:
@@ -231,7 +254,7 @@ def test_json_that_no_eval_writes(text: str, says: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("top1", [-1, 21, 999999])
 def test_more_right_than_there_are(top1: int, recorded: Path) -> None:
     report = json.loads(recorded.read_text())
-    report["baseline"]["accuracy"]["top1"] = top1
+    report["contenders"][1]["accuracy"]["top1"] = top1
     recorded.write_text(json.dumps(report))
     with pytest.raises(UsageError, match=f"{top1} of 20 of 20 images right"):
         read_baseline(recorded)
@@ -252,8 +275,8 @@ def test_outputs_that_are_no_classes(tmp_path: Path) -> None:
         NumpyModel(lambda x: np.stack([x, x], axis=1), compute_ms=10.0),
         Samples(X, None),
         EvaluateOptions(8, QUICK),
-        recorded=read_baseline(path),
+        baseline=path,
     )
-    assert found.comparison.agreement is None
+    assert found.subject.to_baseline is None
     assert found.speedup is not None
     assert found.speedup.value == pytest.approx(2.0)

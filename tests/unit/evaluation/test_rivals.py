@@ -7,19 +7,22 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.measured import NumpyModel
+from tests.support.measured import DATA, NumpyModel
 from tests.support.plans import make_manifest
 from trtqat.building.float_engine import float_engine
 from trtqat.errors import QuantizerError, SourceError, UsageError
-from trtqat.evaluation.open import PyTorchSource
+from trtqat.evaluation.evaluate import evaluate
+from trtqat.evaluation.open import OpenOptions
 from trtqat.evaluation.rivals import (
-    RivalOptions,
-    find_graph,
+    open_fake_quantized,
+    open_reference,
     open_rivals,
-    open_steps,
     parse_rivals,
 )
+from trtqat.exporting.source import ModelSource
 from trtqat.files import sha256_of
+from trtqat.runtime.engine import Engine
+from trtqat.runtime.engine_graph import graph_of_plan
 
 PLAN = Path("m.engine")
 
@@ -32,45 +35,58 @@ def test_names() -> None:
     assert "torch-compile" in error.value.remedy
 
 
-def on_gpu() -> NumpyModel:
-    model = NumpyModel()
-    model.device = "cuda"
-    return model
+class OfEngine(NumpyModel):
+    """What evaluation takes for an engine, without one."""
+
+    # Nobody asks this engine for anything.
+    engine = object.__new__(Engine)  # type: ignore[assignment]
 
 
 def test_a_graph_has_no_rivals() -> None:
-    assert open_rivals(RivalOptions(()), NumpyModel(), PLAN) == []
+    assert list(open_rivals((), NumpyModel(), OpenOptions())) == []
+    model = NumpyModel()
+    model.path = Path("in/m.onnx")
+    with pytest.raises(UsageError, match=r"'in/m\.onnx' is a graph; --compare is for engines"):
+        list(open_rivals(("fp16",), model, OpenOptions()))
+
+
+def test_a_model_on_a_gpu_is_no_engine_for_that() -> None:
+    model = NumpyModel()
+    model.device = "cuda"
     with pytest.raises(UsageError, match="--compare is for engines"):
-        open_rivals(RivalOptions(("fp16",)), NumpyModel(), Path("m.onnx"))
+        list(open_rivals(("fp16",), model, OpenOptions()))
+    with pytest.raises(UsageError, match="--reference is for engines"):
+        open_reference(model)
 
 
 def test_rivals_in_pytorch_need_the_model() -> None:
     with pytest.raises(UsageError, match="'torch-tf32' needs the PyTorch model"):
-        open_rivals(RivalOptions(("torch-tf32",)), on_gpu(), PLAN)
+        list(open_rivals(("torch-tf32",), OfEngine(), OpenOptions()))
 
 
 def test_another_graph_is_refused(tmp_path: Path) -> None:
     given = tmp_path / "m.onnx"
     given.write_bytes(b"another")
-    engine = on_gpu()
-    engine.manifest = make_manifest(b"")  # type: ignore[attr-defined]
     with pytest.raises(UsageError, match=r"is not the graph that 'm\.engine' was built from"):
-        find_graph(engine, PLAN, given)
-    engine.manifest = replace(make_manifest(b""), graph_sha256=sha256_of(given))  # type: ignore[attr-defined]
-    assert find_graph(engine, PLAN, given) == given
+        graph_of_plan(PLAN, make_manifest(b""), given)
+    manifest = replace(make_manifest(b""), graph_sha256=sha256_of(given))
+    assert graph_of_plan(PLAN, manifest, given) == given
 
 
 def test_the_graph_must_be_there() -> None:
-    assert find_graph(on_gpu(), PLAN, Path("given.onnx")) == Path("given.onnx")
+    assert graph_of_plan(PLAN, None, Path("given.onnx")) == Path("given.onnx")
     with pytest.raises(UsageError, match="does not lie beside it") as error:
-        find_graph(on_gpu(), PLAN, None)
+        graph_of_plan(PLAN, None, None)
     assert "--graph" in error.value.remedy
 
 
 def test_the_reference_is_for_engines() -> None:
-    assert open_steps(NumpyModel(), Path("m.onnx")) == []
+    report = evaluate(NumpyModel(), DATA, batch_size=4, latency=None)
+    assert (report.steps, report.way) == ((), ())
     with pytest.raises(UsageError, match="--reference is for engines"):
-        open_steps(NumpyModel(), Path("m.onnx"), reference=True)
+        open_reference(NumpyModel())
+    with pytest.raises(UsageError, match="--reference is for engines"):
+        evaluate(NumpyModel(), DATA, batch_size=4, latency=None, reference=True)
 
 
 NET = """
@@ -98,9 +114,9 @@ def test_the_fake_quantized_step_must_be_that(
     tmp_path: Path, factory: str, error: type[Exception], message: str
 ) -> None:
     (tmp_path / "net.py").write_text(NET)
-    source = PyTorchSource(f"{tmp_path / 'net.py'}:{factory}")
+    source = ModelSource(f"{tmp_path / 'net.py'}:{factory}")
     with pytest.raises(error, match=message):
-        open_steps(NumpyModel(), Path("m.onnx"), fake_quantized=source)
+        open_fake_quantized(source, NumpyModel())
 
 
 def test_a_float_engine_needs_the_manifest() -> None:

@@ -14,24 +14,25 @@ from typing import Any
 import jsonschema
 import pytest
 
-import trtqat.evaluation.schema
+import trtqat.evaluation.report
 from tests.support.measured import NumpyModel, Samples, make_samples
 from trtqat.cli.console import print_json
-from trtqat.evaluation.drift import Drift
 from trtqat.evaluation.evaluate import evaluate
 from trtqat.evaluation.intervals import Interval
-from trtqat.evaluation.layer_drift import LayerDrift
 from trtqat.evaluation.layers import LayerTime
+from trtqat.evaluation.locate import Located
+from trtqat.evaluation.locate_differences import StepLoss
+from trtqat.evaluation.locate_layers import LayerLoss
+from trtqat.evaluation.locate_steps import LocatedInSteps, Probe, TensorLoss
 from trtqat.evaluation.options import EvaluateOptions
-from trtqat.evaluation.schema import report_schema
-from trtqat.evaluation.step_drift import Parting, Probe, StepDrift, TensorDrift
+from trtqat.evaluation.report import report_schema
 from trtqat.evaluation.timing import LatencyOptions, Throughput
 from trtqat.evaluation.trtexec import from_times
 from trtqat.host.gpu import Gpu
 from trtqat.host.telemetry import GpuState, Telemetry
 from trtqat.runtime.trtexec_loop import QueryTimes
 
-FILE = Path(trtqat.evaluation.schema.__file__).with_name("report.schema.json")
+FILE = Path(trtqat.evaluation.report.__file__).with_name("report.schema.json")
 
 
 def full_report() -> dict[str, Any]:
@@ -45,10 +46,10 @@ def full_report() -> dict[str, Any]:
         rivals=[NumpyModel()],
         steps=[NumpyModel()],
     )
-    assert report.model.timing is not None
-    copies = report.model.timing.compute
+    (small, large), others = report.subject.timings, report.contenders[1:]
+    copies = large.timing.compute
     timing = replace(
-        report.model.timing,
+        large.timing,
         enqueue=copies,
         h2d=copies,
         d2h=copies,
@@ -59,22 +60,26 @@ def full_report() -> dict[str, Any]:
     times = QueryTimes((0.1, 0.2), (1.0, 2.0), (0.1, 0.1), (0.01, 0.01), 1.0)
     report = replace(
         report,
-        model=replace(report.model, timing=timing),
+        contenders=(
+            replace(report.subject, timings=(small, replace(large, timing=timing))),
+            *others,
+        ),
         environment=replace(report.environment, gpu=Gpu("A GPU", "9.0", "580", "13.0", 1980, 1980)),
         telemetry=Telemetry(state, state, 1900, 1980, 1980, ("power limit",), 0.5, 10),
         trtexec=from_times(times, "trtexec-10", "plain enqueue"),
         failed_gates=("The speed-up is 1.00, less than 2.",),
         latency_budget_ms=5.0,
         best_batch=8,
-        drift=Drift(
-            (LayerDrift("/conv", "Conv", math.inf, 0.0, ("float-residual",)),),
-            StepDrift(
-                (TensorDrift("/conv", "/q", None, Parting(math.nan, 0.0, 0.0, 0), ()),),
+        located=Located(
+            (LayerLoss("/conv", "Conv", math.inf, 0.0, ("float-residual",)),),
+            LocatedInSteps(
+                (TensorLoss("/conv", "/q", None, StepLoss(math.nan, 0.0, 0.0, 0), ()),),
                 Probe(3, ("/conv",), 2, math.inf),
                 from_pytorch=True,
             ),
         ),
         layers=(LayerTime("/conv", "int8", 0.1),),
+        command="trtqat eval",
     )
     written = io.StringIO()
     with contextlib.redirect_stdout(written):
@@ -85,7 +90,7 @@ def full_report() -> dict[str, Any]:
 
 def test_the_file_is_up_to_date() -> None:
     assert json.loads(FILE.read_text()) == report_schema(), (
-        "python -m trtqat.evaluation.schema > trtqat/evaluation/report.schema.json"
+        "python -m trtqat.evaluation.report > trtqat/evaluation/report.schema.json"
     )
 
 
@@ -94,21 +99,22 @@ def test_it_is_a_schema_and_true_of_reports() -> None:
     jsonschema.Draft202012Validator.check_schema(schema)
     report = full_report()
     jsonschema.validate(report, schema)
-    assert report["drift"]["layers"][0]["sqnr_db"] == "inf"
-    assert report["drift"]["steps"]["tensors"][0]["engine"]["sqnr_db"] == "nan"
+    assert report["located"]["layers"][0]["sqnr_db"] == "inf"
+    assert report["located"]["steps"]["tensors"][0]["engine"]["sqnr_db"] == "nan"
     # No part is left out because this report has none of it.
     assert not {name for name, part in report.items() if part in (None, [], {})}
     bare = evaluate(NumpyModel(), Samples(make_samples(9)[0], None), EvaluateOptions(8, None))
-    written = {"command": "", **json.loads(json.dumps(bare.to_dict()))}
-    jsonschema.validate(written, schema)
+    jsonschema.validate(json.loads(json.dumps(bare.to_dict())), schema)
 
 
 def test_it_finds_what_is_missing_or_new() -> None:
     changes: list[Callable[[dict[str, Any]], object]] = [
-        lambda report: report["model"]["timing"]["compute"].pop("mean_ms"),
-        lambda report: report["predictions"].pop("model"),
-        lambda report: report["rivals"][0].update(new=1),
-        lambda report: report["steps"][1].pop("name"),
+        lambda report: report["contenders"][0]["timings"][1]["timing"]["compute"].pop("mean_ms"),
+        lambda report: report["contenders"][1]["predictions"].pop("classes"),
+        lambda report: report["contenders"][1]["predictions"].update(classes=[1, 2]),
+        lambda report: report["contenders"][3].update(new=1),
+        lambda report: report["contenders"][2].pop("name"),
+        lambda report: report["contenders"][2].update(role="judge"),
         lambda report: report["environment"].update(gpu="a GPU"),
         lambda report: report.update(schema_version=2),
     ]

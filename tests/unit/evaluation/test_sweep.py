@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from tests.support.clock import Clock
-from tests.support.measured import QUICK, NumpyModel, Samples, make_samples
+from tests.support.measured import QUICK, NumpyModel, Samples, make_samples, speedups
 from trtqat.errors import UsageError
+from trtqat.evaluation.contenders import Measured
 from trtqat.evaluation.evaluate import evaluate
 from trtqat.evaluation.intervals import Interval
 from trtqat.evaluation.options import EvaluateOptions
@@ -36,34 +37,39 @@ def test_every_size_is_timed_and_one_gives_the_accuracy() -> None:
     model, baseline = NumpyModel(compute_ms=10.0), NumpyModel(compute_ms=20.0)
     options = EvaluateOptions(8, QUICK, sweep=(2, 4))
     report = evaluate(model, DATA, options, baseline=baseline)
-    assert [point.batch_size for point in report.curve] == [2, 4, 8]
+    assert report.sweep == (2, 4, 8)
+    assert [each.batch_size for each in report.subject.timings] == [2, 4, 8]
     # Accuracy in batches of 8, the last one of 4; then the sweep.
     assert model.sessions == [8, 4, 2, 4, 8]
     assert report.batch_size == 8
-    assert report.model.timing == report.curve[-1].model
-    for point in report.curve:
+    assert report.timing(report.subject) == report.subject.timings[-1].timing
+    for point in report.subject.timings:
         # On a CPU one query keeps the device busy: as fast as its requests are answered.
-        assert point.images_per_second == 1e3 * point.batch_size / point.model.request.median_ms
-        assert point.speedup is not None
-        assert point.speedup.value == pytest.approx(2.0)
+        assert point.images_per_second == 1e3 * point.batch_size / point.timing.request.median_ms
+        # The subject is not compared with itself.
+        assert point.speedup is None
+    assert speedups(report) == [pytest.approx(2.0)] * 3
     fields = json.loads(json.dumps(report.to_dict()))
-    assert [point["batch_size"] for point in fields["curve"]] == [2, 4, 8]
+    for contender in fields["contenders"]:
+        assert [each["batch_size"] for each in contender["timings"]] == [2, 4, 8]
 
 
-def test_without_a_sweep_there_is_no_curve() -> None:
-    assert evaluate(NumpyModel(), DATA, EvaluateOptions(8, QUICK)).curve == ()
+def test_without_a_sweep_there_is_one_size() -> None:
+    report = evaluate(NumpyModel(), DATA, EvaluateOptions(8, QUICK))
+    assert report.sweep == ()
+    assert [each.batch_size for each in report.subject.timings] == [8]
 
 
 def test_the_best_within_a_budget(clock: Clock) -> None:
     # Each request takes as long, whatever its batch: a reading of the clock.
     report = evaluate(NumpyModel(), DATA, EvaluateOptions(8, QUICK, sweep=(1, 4)))
-    curve = report.curve
-    slowest = max(point.model.request.p99_ms for point in curve)
+    curve = report.subject.timings
+    slowest = max(point.timing.request.p99_ms for point in curve)
     assert best_within(curve, slowest) == curve[-1]
     assert best_within(curve, 0.0) is None
     # Several in flight are faster, but not within the time of one.
-    fast = replace(curve[0].model, throughput=Throughput(1e9, Interval(1e9, 1e9), 6, 48, 8))
-    crowded = replace(curve[0], model=fast)
+    fast = replace(curve[0].timing, throughput=Throughput(1e9, Interval(1e9, 1e9), 6, 48, 8))
+    crowded = replace(curve[0], timing=fast)
     assert crowded.images_per_second == 1e9
     assert best_within([crowded, *curve[1:]], slowest) == curve[-1]
     limited = EvaluateOptions(8, QUICK, sweep=(1, 4), latency_budget_ms=1e9)
@@ -89,16 +95,15 @@ def test_warnings_name_the_batch_size() -> None:
     options = EvaluateOptions(8, QUICK, sweep=(2,))
     model.name, baseline.name = "model", "baseline"
     report = evaluate(model, DATA, options, baseline=baseline, rivals=[NumpyModel()])
-    small = report.curve[0]
-    assert small.baseline is not None
-    rival = small.rivals[0]
-    spoiled = replace(
-        small,
-        model=replace(small.model, warnings=("Unstable: a.",)),
-        baseline=replace(small.baseline, warnings=("Unstable: b.",)),
-        rivals=(replace(rival, timing=replace(rival.timing, warnings=("Unstable: c.",))),),
-    )
-    assert replace(report, curve=(spoiled, *report.curve[1:])).warnings == (
+    letters = {"baseline": "b", "subject": "a", "rival": "c"}
+
+    def spoiled(each: Measured) -> Measured:
+        small, *others = each.timings
+        warnings = (f"Unstable: {letters[each.role]}.",)
+        worse = replace(small, timing=replace(small.timing, warnings=warnings))
+        return replace(each, timings=(worse, *others))
+
+    assert replace(report, contenders=tuple(map(spoiled, report.contenders))).warnings == (
         "baseline at batch 2: Unstable: b.",
         "model at batch 2: Unstable: a.",
         "numpy at batch 2: Unstable: c.",

@@ -19,8 +19,9 @@ from torch.optim.swa_utils import AveragedModel
 
 import trtqat
 from tests.support.checkpoints import Net, qat
+from tests.support.measured import NumpyModel
 from trtqat.errors import SourceError, UsageError
-from trtqat.evaluation.open import PyTorchSource, open_pytorch
+from trtqat.evaluation.open import open_pytorch
 from trtqat.exporting.state_dicts import Wanted, find_state_dicts
 
 State = dict[str, torch.Tensor]
@@ -272,17 +273,18 @@ def test_eval_opens_the_averages_that_it_is_told_to(trained: Net, tmp_path: Path
     factory.write_text(
         "from tests.support.checkpoints import qat as make\ndef qat():\n    return make(2)\n"
     )
-    graph: Any = Namespace(name="m", device="cpu", inputs=(trtqat.TensorSpec("x", (1, 3, 8, 8)),))
+    graph = NumpyModel()
+    graph.inputs = (trtqat.TensorSpec("x", (1, 3, 8, 8)),)
     batch = {"x": torch.ones(1, 3, 8, 8).numpy()}
     for ema, expected in ((True, trained), (False, qat(3))):
-        source = PyTorchSource.parse(f"{factory}:qat", tmp_path / "both.pt", None, ema)
+        source = trtqat.ModelSource(f"{factory}:qat", tmp_path / "both.pt", ema=ema)
         assert source is not None
         for has_quantizers in (True, False):
             opened = open_pytorch(source, graph, has_quantizers=has_quantizers)
             output = opened.session(1).run(batch)["output"]
             assert (output == expected(torch.ones(1, 3, 8, 8)).detach().numpy()).all()
     with pytest.raises(SourceError, match="--no-fake-quantized-ema"):
-        open_pytorch(PyTorchSource(f"{factory}:qat", str(tmp_path / "both.pt")), graph)
+        open_pytorch(trtqat.ModelSource(f"{factory}:qat", str(tmp_path / "both.pt")), graph)
 
 
 def test_a_choice_belongs_to_a_checkpoint(tmp_path: Path) -> None:

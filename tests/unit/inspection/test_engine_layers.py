@@ -11,9 +11,9 @@ import pytest
 from tests.support.plans import make_manifest, make_plan
 from trtqat.errors import PlanError, UsageError
 from trtqat.files import sha256_of
-from trtqat.inspection.engine_layers import graph_beside
 from trtqat.inspection.layer_times import LayerTimes, read_profile
 from trtqat.runtime.engine import Engine
+from trtqat.runtime.engine_graph import graph_beside
 
 
 def test_layer_times() -> None:

@@ -16,19 +16,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.measured import QUICK, NumpyModel, Samples, make_samples, one_of_twenty_wrong
-from trtqat.evaluation.drift import Drift
 from trtqat.evaluation.evaluate import evaluate
-from trtqat.evaluation.layer_drift import LayerDrift
 from trtqat.evaluation.layers import layer_times
+from trtqat.evaluation.locate import Located
+from trtqat.evaluation.locate_differences import StepLoss
+from trtqat.evaluation.locate_layers import LayerLoss
+from trtqat.evaluation.locate_steps import LocatedInSteps, Probe, TensorLoss
 from trtqat.evaluation.options import EvaluateOptions
 from trtqat.evaluation.report import Report
-from trtqat.evaluation.step_drift import Parting, Probe, StepDrift, TensorDrift
 from trtqat.inspection.engine_layers import Inspection
 from trtqat.inspection.inspector import parse_information
 from trtqat.inspection.layer_times import LayerTimes
 from trtqat.report.charts import bars, curve, distribution, histogram
-from trtqat.report.page import render_page, verdict
-from trtqat.report.words import answers, report_tables
+from trtqat.report.page import render_page
+from trtqat.report.verdict import verdict
 from trtqat.tensors import Array
 
 DATA_8_6 = Path(__file__).parents[2] / "data/inspector-8.6"
@@ -82,24 +83,23 @@ def read(page: str) -> Reader:
 
 
 def test_the_page_holds_everything_and_needs_nothing() -> None:
-    exact, off = Parting(math.inf, 0.0, 0.0, 0), Parting(45.0, 6.5, 0.0125, 2)
-    lost = Parting(math.nan, math.inf, 1.0, None)
-    drift = Drift(
-        (LayerDrift("/a/<Conv>", "Conv", 31.0, 2.0, ("float-residual",)),),
-        StepDrift(
+    exact, off = StepLoss(math.inf, 0.0, 0.0, 0), StepLoss(45.0, 6.5, 0.0125, 2)
+    lost = StepLoss(math.nan, math.inf, 1.0, None)
+    located = Located(
+        (LayerLoss("/a/<Conv>", "Conv", 31.0, 2.0, ("float-residual",)),),
+        LocatedInSteps(
             (
-                TensorDrift("", "/first/QuantizeLinear", exact, exact, ()),
-                TensorDrift("/a/<Conv>", "/b/<QuantizeLinear>", exact, off, ("one-sided",)),
-                TensorDrift("/c/Conv", "/lost", exact, lost, ()),
+                TensorLoss("", "/first/QuantizeLinear", exact, exact, ()),
+                TensorLoss("/a/<Conv>", "/b/<QuantizeLinear>", exact, off, ("one-sided",)),
+                TensorLoss("/c/Conv", "/lost", exact, lost, ()),
             ),
             Probe(24, ("a + b",), 13, 51.0),
             from_pytorch=True,
         ),
     )
-    report = replace(measured(min_speedup=3.0), drift=drift)
-    page = render_page(
-        report, report_tables(report), command="trtqat eval 'a&b.onnx'", words=answers(report)
-    )
+    command = "trtqat eval 'a&b.onnx'"
+    report = replace(measured(min_speedup=3.0), located=located, command=command)
+    page = render_page(report)
     reader = read(page)
     assert reader.links == []
     assert "<script" not in page
@@ -113,6 +113,8 @@ def test_the_page_holds_everything_and_needs_nothing() -> None:
         "float-residual",
         "/b/<QuantizeLinear>",
         "1.2 % differ, by 2 at most",
+        "100 % differ",
+        "100 % of codes",
         "no number",
         "engine: first tensor below 20 dB: /lost",
         "Of the engine's 24 layers all but a + b are in it",
@@ -142,7 +144,7 @@ def test_layers_of_a_real_engine_and_rivals() -> None:
         baseline=NumpyModel(compute_ms=30.0),
         rivals=[NumpyModel(compute_ms=20.0)],
     )
-    page = render_page(replace(report, layers=found), report_tables(report), command="trtqat eval")
+    page = render_page(replace(report, layers=found, command="trtqat eval"))
     reader = read(page)
     assert f"{len(layers) - 40} others" in reader.text
     assert "float32 → int8" in reader.text
@@ -152,10 +154,28 @@ def test_layers_of_a_real_engine_and_rivals() -> None:
 
 def test_a_page_without_times_and_baseline() -> None:
     report = evaluate(NumpyModel(), Samples(X, None), EvaluateOptions(8, None))
-    page = render_page(report, report_tables(report), command="trtqat eval")
+    page = render_page(report)
     assert "<svg" not in page
     assert verdict(report) == "numpy was run on 200 images."
-    read(page)
+    # No command made it.
+    assert "Again" not in read(page).text
+
+
+def test_names_are_shown_and_not_obeyed() -> None:
+    report = measured()
+    name = "<script>alert('x')</script>"
+    assert report.baseline is not None
+    subject = replace(report.subject, name=f"{name}\x1b[2J\u202e")
+    contenders = (subject, report.baseline)
+    command = f"trtqat eval '{name}'"
+    page = render_page(replace(report, contenders=contenders, data="a & b", command=command))
+    assert "<script" not in page
+    shown = rf"{name}\x1b[2J\u202e"
+    text = read(page).text
+    # Title, heading, verdict, columns and charts.
+    assert text.count(shown) >= 5
+    assert f"{shown}: 200 images of a & b" in text
+    assert f"trtqat eval '{name}'" in text
 
 
 @pytest.mark.parametrize(
@@ -170,9 +190,12 @@ def test_verdict_on_speed(model_ms: float, says: str) -> None:
     report = measured(model_ms=model_ms)
     assert verdict(report).startswith(f"numpy {says} and gets")
     assert report.baseline is not None
-    assert report.baseline.timing is not None
-    timing = replace(report.baseline.timing, warnings=("Unstable: varies by 90 %.",))
-    unstable = replace(report, baseline=replace(report.baseline, timing=timing))
+    worse = tuple(
+        replace(each, timing=replace(each.timing, warnings=("Unstable: varies by 90 %.",)))
+        for each in report.baseline.timings
+    )
+    baseline = replace(report.baseline, timings=worse)
+    unstable = replace(report, contenders=(report.subject, baseline))
     assert verdict(unstable).startswith(f"numpy {says} (unstable) and gets")
 
 

@@ -12,7 +12,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import onnx
@@ -21,6 +21,7 @@ import torch
 from onnx import TensorProto, helper
 from torch import nn
 
+from tests.support.measured import PlainModel, agreement, agreement_before
 from tests.support.plans import make_manifest, make_plan
 from trtqat.cli.console import print_json
 from trtqat.data.batches import Batch, check_range
@@ -63,10 +64,9 @@ def write_graph(path: Path) -> Path:
     return path
 
 
-class Reordered:
+class Reordered(PlainModel):
     """A graph that lists its outputs, and its inputs in reverse, as an engine may."""
 
-    device: Literal["cpu", "cuda"] = "cpu"
     name = "m.engine"
     size_bytes = 1
 
@@ -167,20 +167,20 @@ def measured(
 @pytest.mark.parametrize("order", ORDERS)
 def test_each_output_with_its_own(tmp_path: Path, order: tuple[str, ...], kind: str) -> None:
     report = measured(tmp_path, order, kind)
-    agreements = [report.comparison.agreement]
-    agreements += [step.agreement for step in report.comparison.steps[1:]]
+    agreements = [agreement(report)]
+    agreements += [agreement_before(step) for step in report.way[1:]]
     assert len(agreements) == 3
-    for agreement in agreements:
-        assert agreement is not None
-        assert [each.name for each in agreement.outputs] == list(NAMES)
-        assert {each.shape for each in agreement.outputs} == {(-1, 5)}
-        assert all(each.sqnr_db > 100 for each in agreement.outputs)
-        assert all(each.worst < 1e-5 for each in agreement.outputs)
-        assert agreement.same_top1 == 11
+    for found in agreements:
+        assert found is not None
+        assert [each.name for each in found.outputs] == list(NAMES)
+        assert {each.shape for each in found.outputs} == {(-1, 5)}
+        assert all(each.sqnr_db > 100 for each in found.outputs)
+        assert all(each.worst < 1e-5 for each in found.outputs)
+        assert found.same_top1 == 11
     # The prediction is the first output of the exported model, and not of the engine.
-    assert report.model.accuracy is not None
-    assert report.model.accuracy.top1 == 11
-    assert report.comparison.predictions.output == "zeta"
+    assert report.subject.accuracy is not None
+    assert report.subject.accuracy.top1 == 11
+    assert report.subject.predictions.output == "zeta"
 
 
 @pytest.mark.parametrize("order", ORDERS)
@@ -206,11 +206,11 @@ def test_an_order_that_nothing_tells(tmp_path: Path) -> None:
         EvaluateOptions(4, None),
         baseline=PyTorchModel(Net("dict"), INPUTS, device="cpu"),
     )
-    agreement = report.comparison.agreement
-    assert agreement is not None
-    assert (agreement.same_top1, agreement.sqnr_db) == (None, None)
-    assert all(each.sqnr_db > 100 for each in agreement.outputs)
-    assert report.comparison.predictions.model == ()
+    found = agreement(report)
+    assert found is not None
+    assert (found.same_top1, found.sqnr_db) == (None, None)
+    assert all(each.sqnr_db > 100 for each in found.outputs)
+    assert report.subject.predictions.classes == ()
 
 
 def test_the_table_the_page_and_the_json_have_every_output(tmp_path: Path) -> None:
@@ -220,9 +220,10 @@ def test_the_table_the_page_and_the_json_have_every_output(tmp_path: Path) -> No
     assert [row[2] for row in rows] == list(NAMES) * 3
     assert {row[3] for row in rows} == {"Nx5"}
     assert rows[0][:2] == ["m.engine", "PyTorch FP32"]
-    assert "<td>alpha</td><td>Nx5</td>" in render_page(report, tables, command="c")
-    fields = report.to_dict()
-    assert [each["name"] for each in fields["agreement"]["outputs"]] == list(NAMES)
+    assert "<td>alpha</td><td>Nx5</td>" in render_page(report)
+    (fields,) = [each for each in report.to_dict()["contenders"] if each["role"] == "subject"]
+    outputs = fields["to_baseline"]["agreement"]["outputs"]
+    assert [each["name"] for each in outputs] == list(NAMES)
     assert fields["predictions"]["output"] == "zeta"
 
 
@@ -274,7 +275,7 @@ def test_every_output_must_meet_the_gate(
     for message in failed:
         with pytest.raises(GateError, match=message):
             report.check_gates()
-    compared = report.comparison.agreement or report.comparison.steps[-1].agreement
+    compared = agreement(report) or agreement_before(report.way[-1])
     assert compared is not None
     for each in compared.outputs:
         assert (each.sqnr_db == math.inf) is (each.name not in outputs)
@@ -288,9 +289,9 @@ def test_a_gate_needs_outputs_to_compare_with(tmp_path: Path) -> None:
     report = measured(tmp_path, NAMES, "tuple")
     print_json(report.to_dict(), str(tmp_path / "r.json"))
     recorded = read_baseline(tmp_path / "r.json")
-    assert recorded.output == "zeta"
+    assert recorded.predictions.output == "zeta"
     with pytest.raises(UsageError, match="a recorded one has predictions alone"):
-        evaluate(OnnxModel(graph), Pairs(labelled=True), options, recorded=recorded)
+        evaluate(OnnxModel(graph), Pairs(labelled=True), options, baseline=recorded)
 
 
 def test_recorded_predictions_are_of_one_output(
@@ -300,19 +301,24 @@ def test_recorded_predictions_are_of_one_output(
     print_json(measured(tmp_path, NAMES, "tuple").to_dict(), str(path))
     options = EvaluateOptions(4, None)
     recorded = read_baseline(path)
-    report = evaluate(OnnxModel(graph), Pairs(labelled=True), options, recorded=recorded)
-    assert report.comparison.agreement is not None
-    assert report.comparison.agreement.same_top1 == 11
+    report = evaluate(OnnxModel(graph), Pairs(labelled=True), options, baseline=recorded)
+    found = agreement(report)
+    assert found is not None
+    assert found.same_top1 == 11
     # An engine of which another output is the first.
     other = Reordered(graph, NAMES, IoNames(("right", "left"), ("alpha", "mid", "zeta")))
     with pytest.raises(DataError, match="are of the output 'zeta', and those of the model of 'alp"):
-        evaluate(other, Pairs(labelled=True), options, recorded=recorded)
+        evaluate(other, Pairs(labelled=True), options, baseline=recorded)
     # A report of an earlier version does not tell.
     fields = json.loads(path.read_text())
+    baseline = next(each for each in fields["contenders"] if each["role"] == "baseline")
+    predictions = baseline["predictions"]
+    sides = {"model": predictions["classes"], "baseline": predictions["classes"]}
     fields["schema_version"] = 5
-    del fields["predictions"]["output"]
+    fields["predictions"] = {**sides, "data_sha256": predictions["data_sha256"]}
+    fields["model"] = fields["baseline"] = {**baseline, "timing": None}
     path.write_text(json.dumps(fields))
-    evaluate(OnnxModel(graph), Pairs(labelled=True), options, recorded=read_baseline(path))
+    evaluate(OnnxModel(graph), Pairs(labelled=True), options, baseline=path)
     assert "does not tell which output its predictions are of" in caplog.text
 
 
@@ -323,4 +329,4 @@ def test_the_graph_beside_an_older_engine(tmp_path: Path) -> None:
     )
     names = names_of_engine(tmp_path / "m.engine", manifest, ["left", "right"], order)
     report = measured(tmp_path, order, "tuple", names=names)
-    assert report.comparison.predictions.output == "zeta"
+    assert report.subject.predictions.output == "zeta"

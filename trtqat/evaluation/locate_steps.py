@@ -7,30 +7,29 @@ thousand that is off by one is the rounding of sums in another order, and no mor
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from trtqat.data.batches import Dataset
 from trtqat.evaluation.accuracy import Progress
+from trtqat.evaluation.locate_differences import Differences, StepLoss
 from trtqat.evaluation.running import run_all
 from trtqat.io_names import IoNames, match_outputs
-from trtqat.numerics import Noise, lost_db, signal_and_error
-from trtqat.runtime.protocol import Model
+from trtqat.runtime.protocol import Model, ObservableModel
 from trtqat.tensors import Array, Arrays
+from trtqat.typed_json import Unbounded
 
 if TYPE_CHECKING:
+    import onnx_ir as ir
+
     from trtqat.building.tapped_engine import TappedEngine
     from trtqat.graph.passes.tap import Tap
     from trtqat.runtime.engine import Engine
-    from trtqat.runtime.pytorch import PyTorchModel
 
-# Fields of TensorDrift, in words.
-PARTINGS = {
+# Fields of TensorLoss, in words.
+STEPS = {
     "reference": "the ONNX reference against the fake-quantized model",
     "engine": "the engine against the ONNX reference",
 }
@@ -43,26 +42,7 @@ _HALF_ROUNDING_DB = 45.0
 
 
 @dataclass(frozen=True)
-class Parting:
-    """How far one tensor is from the same one a step before.
-
-    Attributes:
-        sqnr_db: The step before as the signal; infinite if nothing differs.
-        fall_db: By how much that is below the worst of the tensors that it is computed from, and
-            below what rounding explains (60 dB; of an FP16 graph and of an engine 45): what is lost
-            on the way from those. Infinite where numbers become NaN.
-        differing: Share of codes that differ, from 0 to 1; None for what was an output before.
-        largest: Largest difference in codes; None likewise, and where one is no number.
-    """
-
-    sqnr_db: float
-    fall_db: float
-    differing: float | None
-    largest: int | None
-
-
-@dataclass(frozen=True)
-class TensorDrift:
+class TensorLoss:
     """One INT8 tensor, or output, of the graph.
 
     Attributes:
@@ -75,8 +55,8 @@ class TensorDrift:
 
     layer: str
     tensor: str
-    reference: Parting | None
-    engine: Parting | None
+    reference: StepLoss | None
+    engine: StepLoss | None
     findings: tuple[str, ...]
 
     @property
@@ -99,11 +79,11 @@ class Probe:
     layers: int
     missing: tuple[str, ...]
     same_kernels: int
-    sqnr_db: float
+    sqnr_db: Unbounded
 
 
 @dataclass(frozen=True)
-class StepDrift:
+class LocatedInSteps:
     """The steps' tensors.
 
     Attributes:
@@ -112,26 +92,26 @@ class StepDrift:
         from_pytorch: Whether there was a fake-quantized model.
     """
 
-    tensors: tuple[TensorDrift, ...]
+    tensors: tuple[TensorLoss, ...]
     probe: Probe | None
     from_pytorch: bool
 
     @property
     def steps(self) -> tuple[str, ...]:
-        """The fields of ``TensorDrift`` that were to be compared."""
+        """The fields of ``TensorLoss`` that were to be compared."""
         asked = {"reference": self.from_pytorch, "engine": self.probe is not None}
-        return tuple(step for step in PARTINGS if asked[step])
+        return tuple(step for step in STEPS if asked[step])
 
 
-def compare_steps(
+def locate_in_steps(
     graph: Path,
     dataset: Dataset,
     *,
-    fake_quantized: Model | None = None,
-    engine: Model | None = None,
+    fake_quantized: ObservableModel | None = None,
+    engine: Engine | None = None,
     timing_cache: Path | None = None,
     progress: Progress | None = None,
-) -> StepDrift:
+) -> LocatedInSteps:
     """Compares every INT8 tensor of a graph across the steps.
 
     The reference is the graph on ONNX Runtime as written. The engine is built once more with its
@@ -154,8 +134,6 @@ def compare_steps(
         InferenceError: A runtime failed.
         MissingError: Something that is needed is not installed.
     """
-    import onnx_ir as ir
-
     from trtqat.graph.lint import rules_by_place
     from trtqat.graph.passes.tap import tap
     from trtqat.graph_file.names import io_names_of
@@ -167,6 +145,7 @@ def compare_steps(
     names = replace(io_names_of(model), model=graph.name)
     rules = rules_by_place(model)
     taps = tap(model)
+    compared = _Compared(taps, reference_rounding_db=_rounding_db(model))
     with contextlib.ExitStack() as stack:
         stack.enter_context(temporary_graphs())
         reference = OnnxModel(serialize(model), as_written=True)
@@ -176,62 +155,52 @@ def compare_steps(
         if engine is not None:
             from trtqat.building.tapped_engine import tapped_engine
 
-            tapped = stack.enter_context(
-                tapped_engine(cast("Engine", engine), model, timing_cache=timing_cache)
-            )
+            tapped = stack.enter_context(tapped_engine(engine, model, timing_cache=timing_cache))
             models += [tapped.engine, engine]
-        half = any(value.dtype == ir.DataType.FLOAT16 for value in model.graph.outputs)
-        partings = _Differences(taps, _HALF_ROUNDING_DB if half else _ROUNDING_DB)
-        engines, probed = (_Differences(taps, _HALF_ROUNDING_DB) for _ in range(2))
         # Closed before the engines are, also where something fails.
         runs = run_all(models, dataset, _batch_size(models))
         stack.enter_context(contextlib.closing(runs))
         done = 0
         for inputs, (expected, *others) in runs:
             if fake_quantized is not None:
-                seen = _observed(cast("PyTorchModel", fake_quantized), taps, names, inputs)
-                partings.add(seen, expected)
+                seen = _observed(fake_quantized, taps, names, inputs)
+                compared.reference.add(seen, expected)
             if others:
                 of_tapped, of_engine = others
-                engines.add(expected, of_tapped)
-                probed.add(of_engine, of_tapped)
+                compared.engine.add(expected, of_tapped)
+                compared.probe.add(of_engine, of_tapped)
             done += len(next(iter(inputs.values())))
             if progress:
                 progress(done, len(dataset))
-    tensors = tuple(
-        TensorDrift(
-            each.layer,
-            each.quantizer or each.output,
-            partings.of(each),
-            engines.of(each),
-            rules.get(each.layer, ()),
-        )
-        for each in taps
-    )
     probe = None
     if engine is not None and tapped is not None:
-        noises = [probed.sqnr_db(spec.name) for spec in engine.outputs]
-        # NumPy's minimum keeps a NaN: an output that was not compared is not identical.
-        noise = float(np.min(noises))
+        noise = compared.probe.worst_db([spec.name for spec in engine.outputs])
         probe = Probe(tapped.layers, tapped.missing, tapped.same_kernels, noise)
-    return StepDrift(tensors, probe, fake_quantized is not None)
+    return LocatedInSteps(compared.losses(rules), probe, fake_quantized is not None)
 
 
-def first_parting(
-    tensors: Sequence[TensorDrift], step: str, *, below_db: float = 20.0
-) -> TensorDrift | None:
+def first_tensor_below(
+    tensors: Sequence[TensorLoss], step: str, *, below_db: float = 20.0
+) -> TensorLoss | None:
     """The first tensor in the graph's order that is off by more than a tenth.
 
     Args:
-        tensors: See ``compare_steps``.
+        tensors: What ``locate_in_steps`` found, in the graph's order.
         step: ``"reference"`` or ``"engine"``.
         below_db: 20 dB is an error of a tenth of the signal.
     """
     for each in tensors:
-        parting: Parting | None = getattr(each, step)
-        if parting is not None and not parting.sqnr_db >= below_db:
+        loss: StepLoss | None = getattr(each, step)
+        if loss is not None and not loss.sqnr_db >= below_db:
             return each
     return None
+
+
+def _rounding_db(model: ir.Model) -> float:
+    import onnx_ir as ir
+
+    half = any(value.dtype == ir.DataType.FLOAT16 for value in model.graph.outputs)
+    return _HALF_ROUNDING_DB if half else _ROUNDING_DB
 
 
 def _batch_size(models: Sequence[Model]) -> int:
@@ -241,7 +210,7 @@ def _batch_size(models: Sequence[Model]) -> int:
 
 
 def _observed(
-    model: PyTorchModel, taps: Sequence[Tap], names: IoNames, inputs: Arrays
+    model: ObservableModel, taps: Sequence[Tap], names: IoNames, inputs: Arrays
 ) -> dict[str, Array]:
     """A fake-quantized model's tensors, under the names of the graph's."""
     # The export names a QuantizeLinear after the module: "/features/3/_input_quantizer/…".
@@ -256,64 +225,34 @@ def _observed(
     return {**outputs, **{modules[name]: array for name, array in seen.items()}}
 
 
-@dataclass
-class _Sum(Noise):
-    """Over the batches, of one tensor in steps of its quantizer."""
+class _Compared:
+    """What was seen of each step, and of the engine that was built again.
 
-    differing: int = 0
-    largest: float = 0.0
-    # Elements that are no number on either side, so that nothing was compared.
-    unknown: int = 0
+    Attributes:
+        reference: The ONNX reference against the fake-quantized model.
+        engine: The engine that was built again against the reference.
+        probe: That engine against the one under test.
+    """
 
+    def __init__(self, taps: Sequence[Tap], *, reference_rounding_db: float) -> None:
+        self._taps = taps
+        self.reference = Differences(taps, reference_rounding_db)
+        self.engine = Differences(taps, _HALF_ROUNDING_DB)
+        self.probe = Differences(taps, _HALF_ROUNDING_DB)
 
-class _Differences:
-    """What differs between two runs, tensor by tensor."""
+    def losses(self, rules: Mapping[str, tuple[str, ...]]) -> tuple[TensorLoss, ...]:
+        """Every tensor in the graph's order.
 
-    def __init__(self, taps: Sequence[Tap], rounding_db: float) -> None:
-        self._rounding_db = rounding_db
-        self._taps = {each.output: each for each in taps}
-        self._sums: dict[str, _Sum] = {}
-
-    def add(self, expected: Mapping[str, Array], found: Mapping[str, Array]) -> None:
-        """Adds a batch; a tensor that one of the two lacks is passed over."""
-        for name, tap in self._taps.items():
-            if name not in expected or name not in found:
-                continue
-            one, other = tap.steps(expected[name]), tap.steps(found[name])
-            # Of a graph that is not this model's.
-            if one.shape != other.shape:
-                continue
-            # A NaN that was there before is lost on no way.
-            both = np.isnan(one) & np.isnan(other)
-            signal, error = signal_and_error(np.where(both, 0, one), np.where(both, 0, other))
-            total = self._sums.setdefault(name, _Sum())
-            total.add(signal, error)
-            # A NaN differs from everything.
-            total.differing += int(np.count_nonzero(error != 0))
-            total.unknown += int(np.count_nonzero(both))
-            # Not the built-in one, which drops a NaN by its position.
-            total.largest = float(np.maximum(total.largest, np.max(error, initial=0)))
-
-    def sqnr_db(self, name: str) -> float:
-        """SQNR of one tensor over all batches; NaN if not all of it was compared, and none differs.
-
-        What holds NaN on both sides is not identical, whatever the rest of it is.
+        Args:
+            rules: Identifiers of lint rules, by the layer that they speak of.
         """
-        total = self._sums.get(name)
-        if total is None or (total.noise == 0 and total.unknown):
-            return math.nan
-        return total.sqnr_db
-
-    def of(self, tap: Tap) -> Parting | None:
-        """What became of one tensor; None if it was not compared."""
-        total = self._sums.get(tap.output)
-        if total is None:
-            return None
-        own = self.sqnr_db(tap.output)
-        # A NaN that was there before is lost on no way, so these are without.
-        before = [self._sums[name].sqnr_db for name in tap.before if name in self._sums]
-        fall = lost_db(total.sqnr_db, before, self._rounding_db) if total.count else 0.0
-        if tap.scale is None or not total.count:
-            return Parting(own, fall, None, None)
-        largest = int(total.largest) if math.isfinite(total.largest) else None
-        return Parting(own, fall, total.differing / total.count, largest)
+        return tuple(
+            TensorLoss(
+                each.layer,
+                each.quantizer or each.output,
+                self.reference.loss_of(each),
+                self.engine.loss_of(each),
+                rules.get(each.layer, ()),
+            )
+            for each in self._taps
+        )

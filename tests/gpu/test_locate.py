@@ -13,7 +13,7 @@ from onnx import numpy_helper
 from tests.support import models
 from tests.support.workloads import VGG, VGG_INPUT, Build, trtqat
 from trtqat.data.dataset import open_dataset
-from trtqat.evaluation.step_drift import compare_steps, first_parting
+from trtqat.evaluation.locate_steps import first_tensor_below, locate_in_steps
 from trtqat.exporting.loading import ModelSource, load_model
 from trtqat.exporting.pipeline import ExportOptions, export_onnx
 from trtqat.runtime.engine import Engine
@@ -26,7 +26,7 @@ def test_small_models_agree_in_every_tensor(name: str, tmp_path: Path, build_eng
     export_onnx(example.qat(), graph, ExportOptions(example.inputs))
     build_engine(graph, plan, batch=(1, 8, 8))
     engine = Engine(plan)
-    found = compare_steps(graph, open_dataset("random:21", engine.inputs), engine=engine)
+    found = locate_in_steps(graph, open_dataset("random:21", engine.inputs), engine=engine)
     probe = found.probe
     assert probe is not None
     # Which convolution a sum is fused with is chosen in each build anew.
@@ -39,7 +39,7 @@ def test_small_models_agree_in_every_tensor(name: str, tmp_path: Path, build_eng
             assert each.engine.largest <= 1
 
 
-def test_drift_of_trained_vgg16(
+def test_locate_in_trained_vgg16(
     runs: Path, vgg_data: str, tmp_path: Path, build_engine: Build, timing_cache: Path
 ) -> None:
     graph, plan = tmp_path / "m.onnx", tmp_path / "m.engine"
@@ -50,24 +50,24 @@ def test_drift_of_trained_vgg16(
         "eval", plan, "--data", vgg_data, "--limit", "200", "--duration", "0", "--locate",
         "--timing-cache", timing_cache,
         "--fake-quantized", f"{VGG}:qat", "--fake-quantized-checkpoint", runs / "qat.pt",
-        "--json", tmp_path / "drift.json", "--html", tmp_path / "drift.html",
+        "--json", tmp_path / "located.json", "--html", tmp_path / "located.html",
     ]  # fmt: skip
     done = trtqat(*command)
     assert done.returncode == 0, done.stderr
     assert "reference → engine: first tensor below 20 dB: none" in done.stdout
-    drift = json.loads((tmp_path / "drift.json").read_text())["drift"]["steps"]
-    assert len(drift["tensors"]) == 18
-    assert drift["probe"]["layers"] > 15
-    assert len(drift["probe"]["missing"]) <= 1
-    for each in drift["tensors"]:
+    located = json.loads((tmp_path / "located.json").read_text())["located"]["steps"]
+    assert len(located["tensors"]) == 18
+    assert located["probe"]["layers"] > 15
+    assert len(located["probe"]["missing"]) <= 1
+    for each in located["tensors"]:
         for step in ("reference", "engine"):
             # "inf" for what is identical.
             assert float(each[step]["sqnr_db"]) > 25, each
             if each["tensor"] != "output":
                 assert each[step]["differing"] < 0.1
-    assert "the engine against the ONNX reference" in (tmp_path / "drift.html").read_text()
+    assert "the engine against the ONNX reference" in (tmp_path / "located.html").read_text()
     assert sorted(each.name for each in tmp_path.iterdir()) == [
-        "drift.html", "drift.json", "m.engine", "m.engine.json", "m.onnx",
+        "located.html", "located.json", "m.engine", "m.engine.json", "m.onnx",
     ]  # fmt: skip
 
 
@@ -84,7 +84,7 @@ def test_an_engine_of_another_graph_is_seen(tmp_path: Path, build_engine: Build)
     onnx.save(model, str(other))
     build_engine(other, tmp_path / "other.engine", batch=(1, 8, 8))
     engine = Engine(tmp_path / "other.engine")
-    found = compare_steps(graph, open_dataset("random:16", engine.inputs), engine=engine)
+    found = locate_in_steps(graph, open_dataset("random:16", engine.inputs), engine=engine)
     assert found.probe is not None
     assert found.probe.sqnr_db < 20
-    assert first_parting(found.tensors, "engine") is None
+    assert first_tensor_below(found.tensors, "engine") is None

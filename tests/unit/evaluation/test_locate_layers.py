@@ -13,7 +13,7 @@ from onnx import numpy_helper
 from tests.support import models
 from tests.support.examples import exported
 from trtqat.errors import GraphError
-from trtqat.evaluation.layer_drift import LayerDrift, compare_layers, first_drift
+from trtqat.evaluation.locate_layers import LayerLoss, first_layer_below, locate_in_layers
 from trtqat.exporting.pipeline import ExportOptions, export_onnx
 
 
@@ -38,9 +38,9 @@ def spoil(path: Path, layer: str, factor: float) -> None:
 def test_a_wrong_scale_is_found(layer: str, factor: float, tmp_path: Path) -> None:
     path, images = exported("residual", tmp_path)
     spoil(path, layer, factor)
-    drifts = compare_layers(path, images, batch_size=7)
-    assert max(drifts, key=lambda each: each.fall_db).name == layer
-    first = first_drift(drifts)
+    losses = locate_in_layers(path, images, batch_size=7)
+    assert max(losses, key=lambda each: each.lost_db).name == layer
+    first = first_layer_below(losses)
     assert first is not None
     assert first.name == layer
 
@@ -49,17 +49,17 @@ def test_a_wrong_scale_is_found(layer: str, factor: float, tmp_path: Path) -> No
 def test_a_sound_graph_loses_little_everywhere(name: str, tmp_path: Path) -> None:
     path, images = exported(name, tmp_path)
     seen: list[tuple[int, int]] = []
-    drifts = compare_layers(path, images, progress=lambda done, total: seen.append((done, total)))
-    assert first_drift(drifts) is None
-    assert all(each.sqnr_db > 20 for each in drifts)
-    assert seen[-1] == (len(drifts), len(drifts))
+    losses = locate_in_layers(path, images, progress=lambda done, total: seen.append((done, total)))
+    assert first_layer_below(losses) is None
+    assert all(each.sqnr_db > 20 for each in losses)
+    assert seen[-1] == (len(losses), len(losses))
 
 
 def test_batches_do_not_matter(tmp_path: Path) -> None:
     path, images = exported("depthwise", tmp_path)
     one, other = (
-        compare_layers(path, images, batch_size=24),
-        compare_layers(path, images, batch_size=5),
+        locate_in_layers(path, images, batch_size=24),
+        locate_in_layers(path, images, batch_size=5),
     )
     for first, second in zip(one, other, strict=True):
         assert first.name == second.name
@@ -72,33 +72,33 @@ def test_a_static_batch_that_the_images_do_not_fill(tmp_path: Path) -> None:
     fixed = tuple(spec.with_batch(5) for spec in example.inputs)
     export_onnx(example.qat(), path, ExportOptions(fixed, static_batch=True))
     dynamic, images = exported("depthwise", tmp_path)
-    found = compare_layers(path, images, batch_size=5)
-    for one, other in zip(found, compare_layers(dynamic, images, batch_size=5), strict=True):
+    found = locate_in_layers(path, images, batch_size=5)
+    for one, other in zip(found, locate_in_layers(dynamic, images, batch_size=5), strict=True):
         assert one.sqnr_db == pytest.approx(other.sqnr_db, rel=1e-4)
 
 
 def test_a_layer_that_makes_nan_has_lost_everything(tmp_path: Path) -> None:
     path, images = exported("residual", tmp_path)
     spoil(path, "/conv2/Conv", math.nan)
-    worst = max(compare_layers(path, images), key=lambda each: each.fall_db)
+    worst = max(locate_in_layers(path, images), key=lambda each: each.lost_db)
     assert worst.name == "/conv2/Conv"
-    assert math.isinf(worst.fall_db)
+    assert math.isinf(worst.lost_db)
 
 
-def drift(name: str, sqnr_db: float) -> LayerDrift:
-    return LayerDrift(name, "Conv", sqnr_db, 0.0, ())
+def loss(name: str, sqnr_db: float) -> LayerLoss:
+    return LayerLoss(name, "Conv", sqnr_db, 0.0, ())
 
 
 def test_the_first_and_not_the_worst() -> None:
-    drifts = (drift("a", 30.0), drift("b", 19.0), drift("c", 5.0))
-    found = first_drift(drifts)
+    losses = (loss("a", 30.0), loss("b", 19.0), loss("c", 5.0))
+    found = first_layer_below(losses)
     assert found is not None
     assert found.name == "b"
-    # A layer that makes NaN drifts, too.
-    nan = first_drift((drift("a", 30.0), drift("b", math.nan)))
+    # A layer that makes NaN loses everything, too.
+    nan = first_layer_below((loss("a", 30.0), loss("b", math.nan)))
     assert nan is not None
     assert nan.name == "b"
-    assert first_drift((drift("a", math.inf),)) is None
+    assert first_layer_below((loss("a", math.inf),)) is None
 
 
 def test_a_graph_without_layers(tmp_path: Path) -> None:
@@ -111,4 +111,4 @@ def test_a_graph_without_layers(tmp_path: Path) -> None:
     model.graph.output.append(onnx.ValueInfoProto(name=kept[0].output[0]))
     onnx.save(model, str(path))
     with pytest.raises(GraphError, match="no layer to compare"):
-        compare_layers(path, images)
+        locate_in_layers(path, images)

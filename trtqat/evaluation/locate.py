@@ -8,16 +8,16 @@ from pathlib import Path
 from trtqat.data.batches import Dataset
 from trtqat.data.dataset import first
 from trtqat.evaluation.accuracy import Progress
-from trtqat.evaluation.layer_drift import LayerDrift, compare_layers
-from trtqat.evaluation.step_drift import StepDrift, compare_steps
-from trtqat.runtime.protocol import Model
+from trtqat.evaluation.locate_layers import LayerLoss, locate_in_layers
+from trtqat.evaluation.locate_steps import LocatedInSteps, locate_in_steps
+from trtqat.runtime.protocol import Model, ObservableModel
 
 # ONNX Runtime runs the graph as written, slowly, and decibels are known well enough by then.
 _IMAGES = 512
 
 
 @dataclass(frozen=True)
-class Inside:
+class LocateOptions:
     """What to look into.
 
     Attributes:
@@ -27,12 +27,12 @@ class Inside:
     """
 
     graph: Path
-    fake_quantized: Model | None = None
+    fake_quantized: ObservableModel | None = None
     timing_cache: Path | None = None
 
 
 @dataclass(frozen=True)
-class Drift:
+class Located:
     """What was found.
 
     Attributes:
@@ -41,43 +41,48 @@ class Drift:
         images: On how many images, the first ones of the data.
     """
 
-    layers: tuple[LayerDrift, ...] = ()
-    steps: StepDrift | None = None
+    layers: tuple[LayerLoss, ...] = ()
+    steps: LocatedInSteps | None = None
     images: int = 0
 
 
-def find_drift(
+def locate_loss(
     model: Model,
-    inside: Inside,
+    options: LocateOptions,
     dataset: Dataset,
     *,
     batch_size: int,
     progress: Progress | None = None,
-) -> Drift:
+) -> Located:
     """Looks into graph, fake-quantized model and engine on the first 512 images.
 
     Args:
         model: The engine, or the graph itself.
-        inside: What to look into.
+        options: What to look into.
         dataset: Images that fit.
         batch_size: For the graph's layers.
         progress: Called with what is done and its total, of each part anew.
 
     Raises:
-        TrtqatError: As ``compare_layers`` and ``compare_steps``.
+        GraphError: The graph cannot be read, has no layer, or has an INT8 input.
+        DataError: The fake-quantized model has other outputs than the graph.
+        UsageError: The engine has no manifest.
+        BuildError: TensorRT does not build the engine again.
+        InferenceError: A runtime failed.
+        MissingError: Something that is needed is not installed.
     """
     dataset = first(dataset, _IMAGES)
-    engine = model if model.device == "cuda" else None
+    engine = model.engine
     steps = None
     # Before the graph's own layers: the engine that it builds may fail.
-    if engine is not None or inside.fake_quantized is not None:
-        steps = compare_steps(
-            inside.graph,
+    if engine is not None or options.fake_quantized is not None:
+        steps = locate_in_steps(
+            options.graph,
             dataset,
-            fake_quantized=inside.fake_quantized,
+            fake_quantized=options.fake_quantized,
             engine=engine,
-            timing_cache=inside.timing_cache,
+            timing_cache=options.timing_cache,
             progress=progress,
         )
-    layers = compare_layers(inside.graph, dataset, batch_size=batch_size, progress=progress)
-    return Drift(layers, steps, len(dataset))
+    layers = locate_in_layers(options.graph, dataset, batch_size=batch_size, progress=progress)
+    return Located(layers, steps, len(dataset))

@@ -19,26 +19,28 @@ from torch import nn
 from tests.support import models
 from tests.support.examples import Images, exported
 from trtqat.errors import DataError
-from trtqat.evaluation.drift import Drift
-from trtqat.evaluation.step_drift import (
-    Parting,
-    StepDrift,
-    TensorDrift,
-    compare_steps,
-    first_parting,
+from trtqat.evaluation.locate import Located
+from trtqat.evaluation.locate_differences import StepLoss
+from trtqat.evaluation.locate_steps import (
+    LocatedInSteps,
+    TensorLoss,
+    first_tensor_below,
+    locate_in_steps,
 )
 from trtqat.exporting.pipeline import ExportOptions, export_onnx
 from trtqat.graph.passes.improvements import ImproveOptions
-from trtqat.report.drift_words import drift_answers
+from trtqat.report.locate_words import locate_answers
 from trtqat.runtime.pytorch import PyTorchModel
 from trtqat.tensors import TensorSpec
 
 
-def compared(name: str, graph: Path, images: Images, model: torch.nn.Module | None) -> StepDrift:
+def compared(
+    name: str, graph: Path, images: Images, model: torch.nn.Module | None
+) -> LocatedInSteps:
     example = models.EXAMPLES[name]
     module = example.qat() if model is None else model
     fake_quantized = PyTorchModel(module, example.inputs, device="cpu")
-    return compare_steps(graph, images, fake_quantized=fake_quantized)
+    return locate_in_steps(graph, images, fake_quantized=fake_quantized)
 
 
 @pytest.mark.parametrize("name", models.EXAMPLES)
@@ -55,7 +57,7 @@ def test_reference_and_model_agree_in_every_tensor(name: str, tmp_path: Path) ->
         assert each.engine is None
         if each.reference.largest is not None:
             assert each.reference.largest <= 1
-    assert first_parting(found.tensors, "reference") is None
+    assert first_tensor_below(found.tensors, "reference") is None
 
 
 def test_a_layer_that_computes_otherwise_is_found(tmp_path: Path) -> None:
@@ -69,10 +71,10 @@ def test_a_layer_that_computes_otherwise_is_found(tmp_path: Path) -> None:
     initializer.CopyFrom(numpy_helper.from_array(np.flip(array).copy(), codes))
     onnx.save(model, str(path))
     found = compared("residual", path, images, None)
-    first = first_parting(found.tensors, "reference")
+    first = first_tensor_below(found.tensors, "reference")
     assert first is not None
     assert (first.layer, first.tensor) == ("/conv1/Conv", "/conv2/_input_quantizer/QuantizeLinear")
-    worst = max(found.tensors, key=lambda each: each.reference.fall_db if each.reference else 0)
+    worst = max(found.tensors, key=lambda each: each.reference.lost_db if each.reference else 0)
     assert worst == first
     assert worst.reference is not None
     assert worst.reference.differing is not None
@@ -97,7 +99,7 @@ def test_the_rounding_of_an_fp16_graph_is_no_loss(tmp_path: Path) -> None:
     found = compared("residual", path, Images(example, 24), None)
     for each in found.tensors:
         assert each.reference is not None
-        assert each.reference.fall_db < 1, each
+        assert each.reference.lost_db < 1, each
         assert (each.reference.largest or 0) <= 1
 
 
@@ -136,13 +138,13 @@ def test_only_what_a_quantizer_returned_is_compared(tmp_path: Path) -> None:
     model, path = example.qat(), tmp_path / "m.onnx"
     export_onnx(model, path, ExportOptions(example.inputs))
     fake_quantized = PyTorchModel(model, example.inputs, device="cpu")
-    found = compare_steps(path, Images(example, 11), fake_quantized=fake_quantized)
+    found = locate_in_steps(path, Images(example, 11), fake_quantized=fake_quantized)
     compared = {each.tensor: each.reference for each in found.tensors}
     for name in ("/shortcut/QuantizeLinear", "/output/QuantizeLinear", "/twice/QuantizeLinear"):
         assert compared[name] is not None, name
     assert compared["/inline/QuantizeLinear"] is None
-    for name, parting in compared.items():
-        assert parting is None or parting.sqnr_db > 40, (name, parting)
+    for name, loss in compared.items():
+        assert loss is None or loss.sqnr_db > 40, (name, loss)
 
 
 class Tokens(nn.Module):
@@ -168,7 +170,7 @@ def test_tensors_that_do_not_lead_with_the_batch(tmp_path: Path, *, static: bool
     model, path = example.qat(), tmp_path / "m.onnx"
     export_onnx(model, path, ExportOptions(example.inputs, static_batch=static))
     fake_quantized = PyTorchModel(model, example.inputs, device="cpu")
-    found = compare_steps(path, Images(example, 12), fake_quantized=fake_quantized)
+    found = locate_in_steps(path, Images(example, 12), fake_quantized=fake_quantized)
     for each in found.tensors:
         assert each.reference is not None, each
         assert each.reference.sqnr_db > 40
@@ -182,21 +184,21 @@ def test_nodes_without_names(tmp_path: Path) -> None:
     onnx.save(model, str(path))
     found = compared("depthwise", path, images, None)
     assert [each.tensor for each in found.tensors if each.reference] == ["output"]
-    told = drift_answers(Drift((), found, 24))
+    told = locate_answers(Located((), found, 24))
     assert f"{len(found.tensors) - 1} of {len(found.tensors)} not compared" in "\n".join(told)
 
 
-def drift(name: str, sqnr_db: float) -> TensorDrift:
-    return TensorDrift(name, name, None, Parting(sqnr_db, 0.0, 0.0, 0), ())
+def loss(name: str, sqnr_db: float) -> TensorLoss:
+    return TensorLoss(name, name, None, StepLoss(sqnr_db, 0.0, 0.0, 0), ())
 
 
 @given(st.lists(st.floats(-10, 100) | st.sampled_from([math.nan, math.inf]), max_size=8))
 def test_the_first_below_is_named(noise: list[float]) -> None:
-    tensors = [drift(str(number), value) for number, value in enumerate(noise)]
-    found = first_parting(tensors, "engine", below_db=20)
+    tensors = [loss(str(number), value) for number, value in enumerate(noise)]
+    found = first_tensor_below(tensors, "engine", below_db=20)
     low = [number for number, value in enumerate(noise) if math.isnan(value) or value < 20]
     assert (found.tensor if found else None) == (str(low[0]) if low else None)
-    assert first_parting([replace(each, engine=None) for each in tensors], "engine") is None
+    assert first_tensor_below([replace(each, engine=None) for each in tensors], "engine") is None
 
 
 class Moved(nn.Module):
@@ -220,12 +222,12 @@ def test_a_pair_that_was_moved_is_no_quantizer_s_output(tmp_path: Path, *, repai
     improve = ImproveOptions(repair=repair)
     export_onnx(model, path, ExportOptions(example.inputs, improve=improve))
     fake_quantized = PyTorchModel(model, example.inputs, device="cpu")
-    found = compare_steps(path, Images(example, 8), fake_quantized=fake_quantized)
+    found = locate_in_steps(path, Images(example, 8), fake_quantized=fake_quantized)
     compared = {each.label: each.reference for each in found.tensors}
     assert ("/second/_input_quantizer" in compared) is not repair
-    for name, parting in compared.items():
-        assert (parting is None) == name.endswith("_moved"), name
-        assert parting is None or parting.sqnr_db > 40
+    for name, loss in compared.items():
+        assert (loss is None) == name.endswith("_moved"), name
+        assert loss is None or loss.sqnr_db > 40
 
 
 def test_a_model_of_other_outputs_is_refused(tmp_path: Path) -> None:
@@ -239,4 +241,4 @@ def test_a_model_of_other_outputs_is_refused(tmp_path: Path) -> None:
 
     fake_quantized = PyTorchModel(Two(), example.inputs, device="cpu")
     with pytest.raises(DataError, match=r"2 outputs without names, but 'residual\.onnx'"):
-        compare_steps(path, images, fake_quantized=fake_quantized)
+        locate_in_steps(path, images, fake_quantized=fake_quantized)

@@ -1,4 +1,4 @@
-"""Where quantization costs accuracy: each layer's output with Q/DQ against the same without.
+"""``--locate`` in layers: each layer's output with Q/DQ against the same without.
 
 Both graphs run on ONNX Runtime as written, on the same images. The second one has no pairs on
 activations; its weights are the float ones where the file still has them (``--float-weights``),
@@ -17,6 +17,7 @@ from trtqat.errors import GraphError
 from trtqat.evaluation.accuracy import Progress
 from trtqat.evaluation.running import run_all
 from trtqat.numerics import Noise, lost_db, signal_and_error, worst_db
+from trtqat.typed_json import Unbounded
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -28,7 +29,7 @@ _LAYERS_AT_ONCE = 32
 
 
 @dataclass(frozen=True)
-class LayerDrift:
+class LayerLoss:
     """One layer of the graph.
 
     Attributes:
@@ -36,15 +37,15 @@ class LayerDrift:
         operator: Its ONNX operator.
         sqnr_db: Of its output behind bias, BatchNorm and activation, the graph without
             quantization as the signal; infinite if nothing differs.
-        fall_db: By how much that is below the worst of the layers that it reads; 0 if it is
+        lost_db: By how much that is below the worst of the layers that it reads; 0 if it is
             not, and for layers that read the graph's input alone what is lost there.
         findings: Identifiers of the lint rules that speak of the layer.
     """
 
     name: str
     operator: str
-    sqnr_db: float
-    fall_db: float
+    sqnr_db: Unbounded
+    lost_db: Unbounded
     findings: tuple[str, ...]
 
 
@@ -53,9 +54,9 @@ class LayerDrift:
 _LOSSLESS_DB = 40.0
 
 
-def compare_layers(
+def locate_in_layers(
     graph: Path, dataset: Dataset, *, batch_size: int = 32, progress: Progress | None = None
-) -> tuple[LayerDrift, ...]:
+) -> tuple[LayerLoss, ...]:
     """Compares every layer of a Q/DQ graph with the same layer without quantization.
 
     Args:
@@ -103,7 +104,7 @@ def compare_layers(
             if progress:
                 progress(min(start + _LAYERS_AT_ONCE, len(names)), len(names))
     by_layer = {layer.name: noise[name] for name, layer in outputs.items()}
-    drifts = []
+    losses = []
     worst_before: dict[ir.Value, float | None] = {}
 
     def own_db(value: ir.Value) -> float | None:
@@ -114,8 +115,8 @@ def compare_layers(
         found = [gather(each, own_db, worst_db, worst_before) for each in layer.node.inputs]
         before = [db for db in found if db is not None]
         sqnr = by_layer[layer.name]
-        drifts.append(
-            LayerDrift(
+        losses.append(
+            LayerLoss(
                 layer.name,
                 layer.node.op_type,
                 sqnr,
@@ -123,17 +124,17 @@ def compare_layers(
                 rules.get(layer.name, ()),
             )
         )
-    return tuple(drifts)
+    return tuple(losses)
 
 
-def first_drift(drifts: tuple[LayerDrift, ...], *, below_db: float = 20.0) -> LayerDrift | None:
+def first_layer_below(layers: tuple[LayerLoss, ...], *, below_db: float = 20.0) -> LayerLoss | None:
     """The first layer in the graph's order whose output is off by more than a tenth.
 
     Args:
-        drifts: See ``compare_layers``.
+        layers: What ``locate_in_layers`` found, in the graph's order.
         below_db: 20 dB is an error of a tenth of the signal.
     """
-    return next((each for each in drifts if not each.sqnr_db >= below_db), None)
+    return next((each for each in layers if not each.sqnr_db >= below_db), None)
 
 
 def _compare(

@@ -6,64 +6,65 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from trtqat.evaluation.drift import Drift
-    from trtqat.evaluation.layer_drift import LayerDrift
-    from trtqat.evaluation.step_drift import Parting, StepDrift, TensorDrift
+from trtqat.report.wording import Table, decibels, percent
 
-Table = tuple[str, Sequence[str], list[list[str]]]
+if TYPE_CHECKING:
+    from trtqat.evaluation.locate import Located
+    from trtqat.evaluation.locate_differences import StepLoss
+    from trtqat.evaluation.locate_layers import LayerLoss
+    from trtqat.evaluation.locate_steps import LocatedInSteps, TensorLoss
 
 _STEPS = {"reference": "PyTorch → reference", "engine": "reference → engine"}
 
 
-def drift_tables(drift: Drift) -> list[Table]:
+def locate_tables(located: Located) -> list[Table]:
     """Title, columns and rows of every table.
 
     Args:
-        drift: What was found.
+        located: What was found.
     """
     tables: list[Table] = []
-    if drift.layers:
+    if located.layers:
         columns = ["layer, most lost first", "operator", "SQNR", "lost here", "lint"]
-        ranked = sorted(drift.layers, key=lambda each: -each.fall_db)
+        ranked = sorted(located.layers, key=lambda each: -each.lost_db)
         title = "Where quantization loses, against the same graph without it"
         tables.append((title, columns, [_layer(each) for each in ranked]))
-    if drift.steps is not None:
-        steps = drift.steps.steps
+    if located.steps is not None:
+        steps = located.steps.steps
         columns = ["INT8 tensor, most lost first", "behind"]
         columns += [part for step in steps for part in (_STEPS[step], "lost here", "codes")]
         rows = [
-            [each.label, each.layer, *_partings(each, steps), ", ".join(each.findings)]
-            for each in sorted(drift.steps.tensors, key=_fall)
+            [each.label, each.layer, *_losses(each, steps), ", ".join(each.findings)]
+            for each in sorted(located.steps.tensors, key=_most_lost)
         ]
         tables.append(("Where the steps to the engine part", [*columns, "lint"], rows))
     return tables
 
 
-def drift_answers(drift: Drift) -> list[str]:
+def locate_answers(located: Located) -> list[str]:
     """What the tables do not say in a glance, a line each.
 
     Args:
-        drift: What was found.
+        located: What was found.
     """
     lines = []
-    if drift.layers:
-        from trtqat.evaluation.layer_drift import first_drift
+    if located.layers:
+        from trtqat.evaluation.locate_layers import first_layer_below
 
-        first = first_drift(drift.layers)
+        first = first_layer_below(located.layers)
         lines.append(
-            f"On {drift.images} images, layers are compared with the same graph without "
+            f"On {located.images} images, layers are compared with the same graph without "
             "quantization, not with the baseline; first one below 20 dB: "
             f"{first.name if first else 'none'}"
         )
-    if drift.steps is not None:
-        from trtqat.evaluation.step_drift import first_parting
+    if located.steps is not None:
+        from trtqat.evaluation.locate_steps import first_tensor_below
 
-        for step in drift.steps.steps:
-            parted = first_parting(drift.steps.tensors, step)
-            lines.append(f"{_STEPS[step]}: first tensor below 20 dB: {_where(parted)}")
-            lines += _left_out(drift.steps, step)
-        probe = drift.steps.probe
+        for step in located.steps.steps:
+            below = first_tensor_below(located.steps.tensors, step)
+            lines.append(f"{_STEPS[step]}: first tensor below 20 dB: {_where(below)}")
+            lines += _left_out(located.steps, step)
+        probe = located.steps.probe
         if probe is not None:
             output = (
                 "identical to" if probe.sqnr_db == math.inf else decibels(probe.sqnr_db) + " from"
@@ -78,33 +79,33 @@ def drift_answers(drift: Drift) -> list[str]:
     return lines
 
 
-def _layer(drift: LayerDrift) -> list[str]:
+def _layer(loss: LayerLoss) -> list[str]:
     return [
-        drift.name,
-        drift.operator,
-        decibels(drift.sqnr_db),
-        _lost(drift.fall_db),
-        ", ".join(drift.findings),
+        loss.name,
+        loss.operator,
+        decibels(loss.sqnr_db),
+        _lost(loss.lost_db),
+        ", ".join(loss.findings),
     ]
 
 
-def _partings(tensor: TensorDrift, steps: Sequence[str]) -> list[str]:
+def _losses(tensor: TensorLoss, steps: Sequence[str]) -> list[str]:
     cells = []
     for step in steps:
-        parting: Parting | None = getattr(tensor, step)
-        if parting is None:
+        loss: StepLoss | None = getattr(tensor, step)
+        if loss is None:
             cells += ["", "", ""]
             continue
         codes = ""
-        if parting.differing is not None:
-            codes = f"{100 * parting.differing:.2g} % differ" if parting.differing else "all equal"
-            if parting.differing and parting.largest is not None:
-                codes += f", by {parting.largest} at most"
-        cells += [decibels(parting.sqnr_db), _lost(parting.fall_db), codes]
+        if loss.differing is not None:
+            codes = f"{percent(loss.differing)} differ" if loss.differing else "all equal"
+            if loss.differing and loss.largest is not None:
+                codes += f", by {loss.largest} at most"
+        cells += [decibels(loss.sqnr_db), _lost(loss.lost_db), codes]
     return cells
 
 
-def _left_out(steps: StepDrift, step: str) -> list[str]:
+def _left_out(steps: LocatedInSteps, step: str) -> list[str]:
     """What no sentence may be taken to speak of."""
     blank = [each.label for each in steps.tensors if getattr(each, step) is None]
     if not blank:
@@ -119,28 +120,17 @@ def _left_out(steps: StepDrift, step: str) -> list[str]:
     return [f"{_STEPS[step]}: {len(blank)} of {len(steps.tensors)} not compared ({names}){why}."]
 
 
-def decibels(value: float) -> str:
-    """An SQNR in words.
-
-    Args:
-        value: In dB.
-    """
-    if math.isnan(value):
-        return "no number"
-    return "identical" if value == math.inf else f"{value:.1f} dB"
+def _lost(lost_db: float) -> str:
+    return "all" if lost_db == math.inf else f"{lost_db:.1f} dB"
 
 
-def _lost(fall_db: float) -> str:
-    return "all" if fall_db == math.inf else f"{fall_db:.1f} dB"
-
-
-def _fall(tensor: TensorDrift) -> float:
+def _most_lost(tensor: TensorLoss) -> float:
     """Sorts by the most that a step loses."""
-    partings = (getattr(tensor, step) for step in _STEPS)
-    return -max((each.fall_db for each in partings if each), default=-1.0)
+    losses = (getattr(tensor, step) for step in _STEPS)
+    return -max((each.lost_db for each in losses if each), default=-1.0)
 
 
-def _where(tensor: TensorDrift | None) -> str:
+def _where(tensor: TensorLoss | None) -> str:
     if tensor is None:
         return "none"
     return f"{tensor.label}, behind {tensor.layer}" if tensor.layer else tensor.label

@@ -1,0 +1,105 @@
+"""What ``evaluate`` is given by name it opens and closes; what was open before stays so."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from tests.support.measured import DATA, LABELS, QUICK, NumpyModel, X, one_of_twenty_wrong
+from trtqat.errors import DataError, UsageError
+from trtqat.evaluation.evaluate import evaluate
+from trtqat.evaluation.options import EvaluateOptions
+from trtqat.runtime.onnx_model import OnnxModel
+
+
+@pytest.fixture
+def graph(tmp_path: Path) -> Path:
+    """Returns its input as ``logits``."""
+    x, logits = (
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", 7]) for name in ("x", "logits")
+    )
+    made = helper.make_graph([helper.make_node("Identity", ["x"], ["logits"])], "g", [x], [logits])
+    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(model, tmp_path / "m.onnx")
+    np.savez(tmp_path / "d.npz", x=X, labels=LABELS)
+    return tmp_path / "m.onnx"
+
+
+@pytest.fixture
+def closed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the graphs that were closed."""
+    names: list[str] = []
+    close = OnnxModel.close
+
+    def noted(model: OnnxModel) -> None:
+        names.append(model.name)
+        close(model)
+
+    monkeypatch.setattr(OnnxModel, "close", noted)
+    return names
+
+
+def test_paths_and_specifications(graph: Path, closed: list[str]) -> None:
+    data = f"npz:{graph.with_name('d.npz')}"
+    report = evaluate(str(graph), data, batch_size=8, latency=None, limit=12)
+    assert (report.subject.name, report.data, report.images) == ("m.onnx", data, 12)
+    assert report.subject.accuracy is not None
+    assert report.subject.accuracy.top1 == 12
+    assert closed == ["m.onnx"]
+
+
+def test_what_was_open_stays_open(graph: Path, closed: list[str]) -> None:
+    model = OnnxModel(graph)
+    report = evaluate(
+        model,
+        DATA,
+        batch_size=8,
+        latency=None,
+        # These raise where they are closed.
+        baseline=NumpyModel(one_of_twenty_wrong),
+        steps=[NumpyModel()],
+        rivals=[NumpyModel()],
+    )
+    assert [each.role for each in report.contenders] == ["subject", "baseline", "step", "rival"]
+    assert closed == []
+    assert evaluate(model, DATA, batch_size=8, latency=None, limit=5).images == 5
+
+
+def test_an_error_closes_it_too(graph: Path, closed: list[str]) -> None:
+    with pytest.raises(DataError):
+        evaluate(graph, f"npz:{graph}", latency=None)
+    assert closed == ["m.onnx"]
+    with pytest.raises(UsageError, match="There is nothing called 'int4'"):
+        evaluate(graph, DATA, rivals="fp16,int4")
+    with pytest.raises(UsageError, match="--compare is for engines"):
+        evaluate(graph, DATA, rivals=["fp16", NumpyModel()])
+    assert closed == ["m.onnx", "m.onnx"]
+
+
+def test_a_report_by_its_path_is_a_baseline(graph: Path, tmp_path: Path) -> None:
+    path = tmp_path / "r.json"
+    evaluate(NumpyModel(one_of_twenty_wrong), DATA, batch_size=8, latency=None).save(path)
+    for given in (path, str(path)):
+        report = evaluate(graph, DATA, batch_size=8, latency=None, baseline=given)
+        assert report.baseline is not None
+        assert report.baseline.recorded_on is not None
+        assert report.top1_drop_points == pytest.approx(-5.0)
+
+
+def test_fields_of_the_options_stand_for_them() -> None:
+    options = EvaluateOptions(8, QUICK)
+    alone = evaluate(NumpyModel(), DATA, options, sweep=(2,))
+    assert (alone.batch_size, alone.sweep) == (8, (2, 8))
+    with pytest.raises(UsageError, match=r"EvaluateOptions.batch_size is '8'"):
+        evaluate(NumpyModel(), DATA, batch_size="8")
+    with pytest.raises(TypeError, match="batch_sizes"):
+        evaluate(NumpyModel(), DATA, batch_sizes=8)
+
+
+def test_where_to_look_is_the_graph_itself(graph: Path) -> None:
+    with pytest.raises(UsageError, match="was built from no graph"):
+        evaluate(NumpyModel(), DATA, batch_size=8, locate=True)

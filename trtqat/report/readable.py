@@ -1,0 +1,80 @@
+"""``evaluate`` for people: a report that prints itself, and writes itself as a page.
+
+The rooms below measure and know nothing of words and pages. So the report that users get is made
+here: what was measured, and these ways to read it.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import ParamSpec
+
+from trtqat.evaluation.evaluate import evaluate as _evaluate
+from trtqat.evaluation.report import Report
+from trtqat.files import write_atomically
+from trtqat.report.page import render_page
+from trtqat.report.words import closing_words, report_tables
+from trtqat.text import visible, visible_line
+
+_Arguments = ParamSpec("_Arguments")
+
+
+class ReadableReport(Report):
+    """A report with words, tables and a page.
+
+    It has the figures of ``Report``. ``print(report)`` shows its tables, a notebook its page.
+    """
+
+    def __str__(self) -> str:
+        tables = [_table(columns, rows) for _, columns, rows in report_tables(self)]
+        words = [visible(each) for each in (*closing_words(self), *self.warnings)]
+        return "\n\n".join(tables) + "\n" + "\n".join(words)
+
+    def html(self, path: Path | str) -> None:
+        """Writes the report as one page, with charts: no network, no script.
+
+        Args:
+            path: The file; one that is there is replaced.
+
+        Raises:
+            OSError: It cannot be written.
+        """
+        write_atomically(Path(path), self._repr_html_().encode())
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        return render_page(self)
+
+
+def _readable(
+    function: Callable[_Arguments, Report],
+) -> Callable[_Arguments, ReadableReport]:
+    @functools.wraps(function)
+    def evaluated(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> ReadableReport:
+        report = function(*args, **kwargs)
+        return ReadableReport(**{each.name: getattr(report, each.name) for each in fields(report)})
+
+    evaluated.__annotations__ = {**function.__annotations__, "return": "ReadableReport"}
+    return evaluated
+
+
+evaluate = _readable(_evaluate)
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown, its first column to the left and the others to the right."""
+    cells = [[visible_line(cell).replace("|", "\\|") for cell in row] for row in (columns, *rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = []
+    for row in cells:
+        padded = [
+            cell.rjust(width) if place else cell.ljust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append(" | ".join(padded))
+    first, *others = widths
+    lines.insert(1, " | ".join(["-" * first, *("-" * (width - 1) + ":" for width in others)]))
+    return "\n".join(f"| {line} |" for line in lines)

@@ -1,0 +1,49 @@
+"""What an evaluation found, in one sentence."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from trtqat.evaluation.report import Report
+
+# Below this McNemar's test calls a difference one.
+_SIGNIFICANT = 0.05
+
+
+def verdict(report: Report) -> str:
+    """What an evaluation found, in one sentence.
+
+    Args:
+        report: The evaluation.
+    """
+    name, parts = report.subject.name, []
+    if report.speedup is not None and report.baseline is not None:
+        ratio = report.speedup
+        low, high = ratio.interval.low, ratio.interval.high
+        if low > 1:
+            parts.append(f"computes {ratio.value:.2f} times as fast as {report.baseline.name}")
+        elif high < 1:
+            parts.append(f"computes slower than {report.baseline.name} ({ratio.value:.2f} times)")
+        else:
+            parts.append(f"computes no faster and no slower than {report.baseline.name}")
+        timings = [found for side in report.side_by_side if (found := report.timing(side))]
+        if any(each.startswith("Unstable") for timing in timings for each in timing.warnings):
+            parts[-1] += " (unstable)"
+    elif (timing := report.timing(report.subject)) is not None:
+        parts.append(f"computes a batch in {timing.compute.median_ms:.3f} ms")
+    accuracy, comparison = report.subject.accuracy, report.subject.to_baseline
+    paired = comparison.paired if comparison else None
+    drop = report.top1_drop_points
+    # Not "-0.00" where nothing changed.
+    points = f"{0.0 - drop:+.2f} points" if drop else "0 points"
+    if accuracy is not None:
+        right = f"{accuracy.top1} of {accuracy.count} images right"
+        if drop is None or paired is None:
+            parts.append(f"gets {right}")
+        elif paired.p_value >= _SIGNIFICANT:
+            parts.append(f"gets {right}, which is no significant difference ({points})")
+        else:
+            word = "fewer" if drop > 0 else "more"
+            parts.append(f"gets {right}, significantly {word} ({points})")
+    return f"{name} {' and '.join(parts) or 'was run on ' + str(report.images) + ' images'}."

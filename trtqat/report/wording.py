@@ -1,0 +1,55 @@
+"""What the words of this room share: the form of a table, and figures with their units."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from trtqat.evaluation.timing import Ratio
+
+# Title, columns, and rows of cells.
+Table = tuple[str, Sequence[str], list[list[str]]]
+
+
+def decibels(value: float) -> str:
+    """An SQNR: ``identical`` where nothing differs, ``no number`` where something is NaN.
+
+    Args:
+        value: In dB.
+    """
+    if math.isnan(value):
+        return "no number"
+    return "identical" if value == math.inf else f"{value:.1f} dB"
+
+
+def percent(part: float) -> str:
+    """A share to two digits: ``0.012 %``, ``1.2 %``, ``12 %``, ``100 %``.
+
+    Args:
+        part: From 0 to 1.
+    """
+    value = 100 * part
+    # Of 100, two digits would be "1e+02".
+    return f"{value:.2g} %" if value < 10 else f"{value:.0f} %"
+
+
+def share(hits: int | None, count: int) -> str:
+    """How many of how many; empty where that is not known.
+
+    Args:
+        hits: Of them.
+        count: All.
+    """
+    return "" if hits is None else f"{100 * hits / count:.2f} % ({hits}/{count})"
+
+
+def ratio(found: Ratio) -> str:
+    """How many times as fast, with its interval.
+
+    Args:
+        found: Of two models.
+    """
+    low, high = found.interval.low, found.interval.high
+    return f"{found.value:.2f}x ({low:.2f} … {high:.2f})"
