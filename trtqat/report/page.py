@@ -127,7 +127,7 @@ def _located(located: Located) -> Iterator[_Chart]:
         values = {each.name: max(0.0, each.sqnr_db) for each in located.layers}
         notes = {each.name: ", ".join(each.findings) for each in located.layers}
         yield _Chart(
-            "Drift: SQNR of each layer against the same graph without quantization",
+            "SQNR of each layer against the same graph without quantization",
             [bars(values, "dB", notes=notes)],
         )
     tensors = located.steps.tensors if located.steps else ()
@@ -141,7 +141,7 @@ def _located(located: Located) -> Iterator[_Chart]:
                 name: "" if each.differing is None else f"{percent(each.differing)} of codes"
                 for name, each in found.items()
             }
-            yield _Chart(f"Drift: SQNR of {words}", [bars(values, "dB", notes=notes)])
+            yield _Chart(f"SQNR of {words}", [bars(values, "dB", notes=notes)])
 
 
 def _layers(layers: Sequence[LayerTime]) -> _Chart:
