@@ -7,45 +7,11 @@ from collections.abc import Iterator
 
 import typer
 
-from trtqat.cli.named_files import check_outputs
-from trtqat.cli.output import command_line, print_json, print_table, results_apart, say
+from trtqat.cli.output import results_apart, say
 from trtqat.cli.process import leave_interrupted, noticed_interrupts
-from trtqat.cli.progress import configure_logging, progress_bar
-from trtqat.cli.shared_options import (
-    AllowEngineCodeOption,
-    CheckpointOption,
-    EmaOption,
-    FactoryArgOption,
-    JsonOption,
-    QuietOption,
-    RuntimeOption,
-    TrustOption,
-    VerboseOption,
-    WeightsOption,
-)
+from trtqat.cli.progress import configure_logging
 from trtqat.errors import TrtqatError
 from trtqat.user_code import as_usage_error
-
-# What commands took from here before each had its own module.
-__all__ = [
-    "AllowEngineCodeOption",
-    "CheckpointOption",
-    "EmaOption",
-    "FactoryArgOption",
-    "JsonOption",
-    "QuietOption",
-    "RuntimeOption",
-    "TrustOption",
-    "VerboseOption",
-    "WeightsOption",
-    "check_outputs",
-    "command",
-    "command_line",
-    "print_json",
-    "print_table",
-    "progress_bar",
-    "say",
-]
 
 
 @contextlib.contextmanager

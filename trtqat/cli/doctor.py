@@ -8,29 +8,23 @@ from typing import Annotated
 
 import typer
 
-from trtqat.cli.console import (
-    JsonOption,
-    QuietOption,
-    RuntimeOption,
-    TrustOption,
-    VerboseOption,
-    check_outputs,
-    command,
-    print_json,
-    say,
-)
+from trtqat.cli.console import command
+from trtqat.cli.named_files import check_outputs
+from trtqat.cli.option_groups import grouped
+from trtqat.cli.output import print_json, say
+from trtqat.cli.shared_options import OutputOptions, RuntimeOption, TrustOption
 from trtqat.errors import UsageError
 
 
+@grouped
 def doctor(
     plan: Annotated[
         Path | None, typer.Argument(metavar="[MODEL.engine]", help="A plan to run on this host.")
     ] = None,
     trust: TrustOption = None,
     runtime: RuntimeOption = None,
-    json: JsonOption = None,
-    quiet: QuietOption = False,
-    verbose: VerboseOption = False,
+    *,
+    printed: OutputOptions,
 ) -> None:
     """Show what this host has, or whether it can run an engine, and what to do if not.
 
@@ -39,8 +33,8 @@ def doctor(
 
     Example: trtqat doctor model.engine
     """
-    with command(quiet=quiet, verbose=verbose):
-        check_outputs({"--json": json}, [plan, trust], plan=plan)
+    with command(quiet=printed.quiet, verbose=printed.verbose):
+        check_outputs({"--json": printed.json}, [plan, trust], plan=plan)
 
         from trtqat.host.description import describe_host
         from trtqat.host.host_checks import check_host
@@ -61,9 +55,9 @@ def doctor(
             "checks": [asdict(check) for check in checks],
             "exit_code": code,
         }
-        if not print_json(result, json):
+        if not print_json(result, printed.json):
             for check in checks:
-                if quiet and check.status == "passed":
+                if printed.quiet and check.status == "passed":
                     continue
                 say(str(check))
         if code:

@@ -13,7 +13,6 @@ CLI = Path(trtqat.__file__).parent / "cli"
 FUNCTIONS = [
     pytest.param(node, id=f"{path.stem}.{node.name}")
     for path in sorted(CLI.glob("*.py"))
-    if path.name != "evaluate.py"
     for node in ast.walk(ast.parse(path.read_text()))
     if isinstance(node, ast.FunctionDef)
 ]

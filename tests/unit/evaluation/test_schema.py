@@ -16,7 +16,7 @@ import pytest
 
 import trtqat.evaluation.report
 from tests.support.measured import NumpyModel, Samples, make_samples
-from trtqat.cli.console import print_json
+from trtqat.cli.output import print_json
 from trtqat.evaluation.evaluate import evaluate
 from trtqat.evaluation.intervals import Interval
 from trtqat.evaluation.layers import LayerTime

@@ -23,7 +23,7 @@ from torch import nn
 
 from tests.support.measured import PlainModel, agreement, agreement_before
 from tests.support.plans import make_manifest, make_plan
-from trtqat.cli.console import print_json
+from trtqat.cli.output import print_json
 from trtqat.data.batches import Batch, check_range
 from trtqat.errors import DataError, GateError, UsageError
 from trtqat.evaluation.evaluate import evaluate
