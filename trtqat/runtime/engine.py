@@ -11,7 +11,6 @@ import numpy as np
 
 from trtqat.checks import closed
 from trtqat.errors import InferenceError, PlanError, UsageError
-from trtqat.host.description import describe_host
 from trtqat.host.device_memory import needs_device_memory
 from trtqat.host.flavours import Flavour
 from trtqat.host.preflight import preflight
@@ -94,13 +93,7 @@ class Engine(Held):
         """
         path = Path(path)
         weights = None if weights is None else Path(weights)
-        found = preflight(
-            path,
-            describe_host(),
-            trust=None if trust is None else Path(trust),
-            allow_engine_code=allow_engine_code,
-            flavour=flavour,
-        )
+        found = preflight(path, trust=trust, allow_engine_code=allow_engine_code, flavour=flavour)
         found.require(path)
         assert found.flavour is not None
         assert found.header is not None
