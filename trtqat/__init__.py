@@ -74,6 +74,8 @@ if TYPE_CHECKING:
     from trtqat.runtime.pytorch import PyTorchModel
     from trtqat.tensors import TensorSpec
 
+    Torch = ModelSource
+
 __all__ = [
     "BuildOptions",
     "BuildResult",
@@ -91,6 +93,7 @@ __all__ = [
     "PyTorchModel",
     "Report",
     "TensorSpec",
+    "Torch",
     "TrtqatError",
     "build",
     "evaluate",
@@ -105,7 +108,7 @@ __all__ = [
     "preflight",
 ]
 
-# The module of each name.
+# The module of each name; a short name is followed by the one that it stands for.
 _HOMES = {
     "BuildOptions": "trtqat.building.options",
     "BuildResult": "trtqat.building.builder",
@@ -123,6 +126,7 @@ _HOMES = {
     "PyTorchModel": "trtqat.runtime.pytorch",
     "Report": "trtqat.evaluation.report",
     "TensorSpec": "trtqat.tensors",
+    "Torch": "trtqat.exporting.loading:ModelSource",
     "TrtqatError": "trtqat.errors",
     "build": "trtqat.building.builder",
     "evaluate": "trtqat.report.readable",
@@ -141,7 +145,8 @@ _HOMES = {
 def __getattr__(name: str) -> Any:  # noqa: ANN401
     if name not in _HOMES:
         raise AttributeError(f"module 'trtqat' has no attribute {name!r}")
-    value = getattr(importlib.import_module(_HOMES[name]), name)
+    module, _, full_name = _HOMES[name].partition(":")
+    value = getattr(importlib.import_module(module), full_name or name)
     globals()[name] = value
     return value
 

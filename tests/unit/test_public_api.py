@@ -39,6 +39,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> ExportResult:
 
 # What users may rely on: a name is added here with its reason, and none goes.
 PUBLIC = {
+    "Torch",  # ModelSource by a short name
     *("BuildOptions", "EvaluateOptions", "ExportOptions", "InspectOptions", "LatencyOptions"),
     *("BuildResult", "ExportResult", "InspectedEngine", "InspectedGraph", "InspectedLayers"),
     *("Engine", "ModelSource", "OnnxModel", "PyTorchModel", "Report", "TensorSpec", "TrtqatError"),
@@ -58,9 +59,10 @@ def test_a_public_name_is_no_module_whatever_was_imported_first(name: str) -> No
     """A submodule that was imported becomes an attribute, and would hide a name like its own."""
     code = (
         f"import importlib, trtqat\n"
-        f"home = importlib.import_module(trtqat._HOMES[{name!r}])\n"
+        f"module, _, full_name = trtqat._HOMES[{name!r}].partition(':')\n"
+        f"home = importlib.import_module(module)\n"
         f"assert callable(trtqat.{name}), trtqat.{name}\n"
-        f"assert trtqat.{name} is getattr(home, {name!r})\n"
+        f"assert trtqat.{name} is getattr(home, full_name or {name!r})\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 
@@ -69,6 +71,11 @@ def test_dir_holds_the_public_names() -> None:
     _ = trtqat.TensorSpec, trtqat.load_model
     assert dir(trtqat) == sorted(trtqat.__all__)
     assert callable(trtqat.load_state)
+
+
+def test_a_model_of_pytorch_is_named_in_one_word() -> None:
+    named = trtqat.Torch("model.py:fp32", checkpoint="fp32.pt")
+    assert named == trtqat.ModelSource("model.py:fp32", "fp32.pt")
 
 
 def test_types_are_declared() -> None:
