@@ -3,7 +3,9 @@
 The HTML of ``trtqat eval --html`` comes from ``page.py``: ``render_page`` chooses what a report's
 page shows, ``page.html.jinja`` is its markup, ``page.css`` its style, and ``charts.py`` draws.
 
-    verdict.py, words.py     an evaluation: its sentence, its tables, and what stands in neither
+    readable.py              evaluate for Python users: its report prints itself and writes its page
+    verdict.py               an evaluation in one sentence
+    main_table.py, words.py  its tables, and what stands in none of them
     locate_words.py          where accuracy is lost, layer by layer and from step to step
     agreement_words.py       what a verification of an exported graph found
     wording.py               the form of a table, and figures with their units
