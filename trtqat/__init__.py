@@ -126,7 +126,7 @@ _HOMES = {
     "PyTorchModel": "trtqat.runtime.pytorch",
     "Report": "trtqat.evaluation.report",
     "TensorSpec": "trtqat.tensors",
-    "Torch": "trtqat.exporting.loading:ModelSource",
+    "Torch": "trtqat.exporting.source:ModelSource",
     "TrtqatError": "trtqat.errors",
     "build": "trtqat.building.builder",
     "evaluate": "trtqat.report.readable",
