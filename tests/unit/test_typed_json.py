@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -12,7 +13,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trtqat.typed_json import Unbounded, json_schema, parse_json, plain_number, read_as
+from trtqat.typed_json import (
+    Unbounded,
+    as_fields,
+    json_schema,
+    json_text,
+    parse_json,
+    plain_number,
+    read_as,
+)
 
 
 @dataclass(frozen=True)
@@ -117,6 +126,41 @@ def test_schema_says_what_is_written() -> None:
     noise = jsonschema.Draft202012Validator(json_schema(Noise))
     for value, sound in ((1, True), ("inf", True), ("-inf", True), ("nan", True), ("fast", False)):
         assert noise.is_valid({"sqnr_db": value, "per_output": {}}) is sound
+
+
+def test_written_and_read_again() -> None:
+    outer = read_as(Outer, SOUND)
+    assert as_fields(outer) == {**DEFAULTS, **SOUND, "inner": {"name": "a", "size": 3}}
+    assert read_as(Outer, parse_json(json_text(as_fields(outer)).encode())) == outer
+
+    class More(Noise):
+        """Has ways to be read, and no other fields."""
+
+    noise = as_fields(More(math.inf, {"y": math.nan}), Noise)
+    assert noise == {"sqnr_db": "inf", "per_output": {"y": "nan"}}
+
+
+def test_numbers_of_a_distribution_stand_on_one_line() -> None:
+    text = json_text({"times": [1.5, None, -2, 3e-9], "names": ["a", "b"], "lost": math.inf})
+    assert text.splitlines() == [
+        "{",
+        ' "times": [1.5, null, -2, 3e-09],',
+        ' "names": [',
+        '  "a",',
+        '  "b"',
+        " ],",
+        ' "lost": "inf"',
+        "}",
+    ]
+
+
+def test_a_closed_schema_asks_for_every_field_and_no_other() -> None:
+    check = jsonschema.Draft202012Validator(json_schema(Outer, closed=True)).is_valid
+    whole = as_fields(read_as(Outer, SOUND))
+    assert check(whole)
+    assert not check({**whole, "new": 1})
+    assert not check({**whole, "inner": {"name": "a"}})
+    assert not check({name: value for name, value in whole.items() if name != "flag"})
 
 
 def test_what_another_program_writes() -> None:

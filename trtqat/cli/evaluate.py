@@ -11,11 +11,11 @@ import typer
 
 from trtqat.cli.console import command
 from trtqat.cli.evaluate_options import (
-    ContenderOptions,
-    EngineOptions,
-    GateOptions,
-    LocateOptions,
-    MeasureOptions,
+    ContenderGroup,
+    EngineGroup,
+    GateGroup,
+    LocateGroup,
+    MeasureGroup,
     check_baseline,
     check_belonging,
     check_for_graphs,
@@ -45,13 +45,13 @@ def evaluate(
             help="cifar10:DIR, npz:FILE, file.py:factory, random or random:COUNT.",
         ),
     ],
-    contenders: ContenderOptions,
+    contenders: ContenderGroup,
     pytorch: PyTorchOptions,
-    measuring: MeasureOptions,
+    measuring: MeasureGroup,
     trust: TrustOptions,
-    engine: EngineOptions,
-    gates: GateOptions,
-    locating: LocateOptions,
+    engine: EngineGroup,
+    gates: GateGroup,
+    locating: LocateGroup,
     html: Annotated[
         Path | None,
         typer.Option(metavar="FILE.html", help="Write the report as one page, with charts."),
@@ -107,11 +107,11 @@ def evaluate(
 def _check_files(
     model: Path,
     data: str,
-    contenders: ContenderOptions,
+    contenders: ContenderGroup,
     pytorch: PyTorchOptions,
     trust: TrustOptions,
-    engine: EngineOptions,
-    locating: LocateOptions,
+    engine: EngineGroup,
+    locating: LocateGroup,
     html: Path | None,
     output: OutputOptions,
 ) -> None:
@@ -129,7 +129,7 @@ def _check_files(
     )
 
 
-def _options(measuring: MeasureOptions, gates: GateOptions, *, has_file: bool) -> EvaluateOptions:
+def _options(measuring: MeasureGroup, gates: GateGroup, *, has_file: bool) -> EvaluateOptions:
     from trtqat.evaluation.options import EvaluateOptions
     from trtqat.evaluation.sweep import parse_batch_sizes
     from trtqat.evaluation.timing import LatencyOptions
@@ -150,7 +150,7 @@ def _options(measuring: MeasureOptions, gates: GateOptions, *, has_file: bool) -
 
 
 def _sources(
-    contenders: ContenderOptions, pytorch: PyTorchOptions
+    contenders: ContenderGroup, pytorch: PyTorchOptions
 ) -> tuple[ModelSource | None, ModelSource | None]:
     """Where the baseline comes from, and the fake-quantized model."""
     from trtqat.exporting.source import ModelSource

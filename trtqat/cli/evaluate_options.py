@@ -34,7 +34,7 @@ class LikeTrtexec(str, Enum):
 
 
 @dataclass(frozen=True)
-class ContenderOptions:
+class ContenderGroup:
     """What the model is compared with.
 
     Attributes:
@@ -95,7 +95,7 @@ class ContenderOptions:
 
 
 @dataclass(frozen=True)
-class MeasureOptions:
+class MeasureGroup:
     """What is measured, on how much, and how.
 
     Attributes:
@@ -151,7 +151,7 @@ class MeasureOptions:
 
 
 @dataclass(frozen=True)
-class EngineOptions:
+class EngineGroup:
     """By what an engine is run.
 
     Attributes:
@@ -164,7 +164,7 @@ class EngineOptions:
 
 
 @dataclass(frozen=True)
-class GateOptions:
+class GateGroup:
     """What is demanded.
 
     Attributes:
@@ -191,7 +191,7 @@ class GateOptions:
 
 
 @dataclass(frozen=True)
-class LocateOptions:
+class LocateGroup:
     """Where accuracy goes.
 
     Attributes:
@@ -217,7 +217,7 @@ class LocateOptions:
 
 
 def check_baseline(
-    contenders: ContenderOptions, precision: BaselinePrecision, rivals: tuple[str, ...]
+    contenders: ContenderGroup, precision: BaselinePrecision, rivals: tuple[str, ...]
 ) -> None:
     """Refuses two baselines, and a rival that is the baseline.
 
@@ -236,7 +236,7 @@ def check_baseline(
 
 
 def check_for_graphs(
-    model: Path, measuring: MeasureOptions, trust: TrustOptions, graph: Path | None, cache: object
+    model: Path, measuring: MeasureGroup, trust: TrustOptions, graph: Path | None, cache: object
 ) -> None:
     """Refuses options that a graph would ignore.
 
@@ -259,10 +259,10 @@ def check_for_graphs(
 
 
 def check_belonging(
-    contenders: ContenderOptions,
+    contenders: ContenderGroup,
     pytorch: PyTorchOptions,
     precision: BaselinePrecision,
-    locating: LocateOptions,
+    locating: LocateGroup,
     rivals: tuple[str, ...],
 ) -> None:
     """Refuses options without the one that they belong to.

@@ -29,9 +29,11 @@ class ReadableReport(Report):
     """
 
     def __str__(self) -> str:
-        tables = [_table(columns, rows) for _, columns, rows in report_tables(self)]
-        words = [visible(each) for each in (*closing_words(self), *self.warnings)]
-        return "\n\n".join(tables) + "\n" + "\n".join(words)
+        parts = [_table(columns, rows) for _, columns, rows in report_tables(self)]
+        parts += [visible(words.strip("\n")) for words in closing_words(self)]
+        if self.warnings:
+            parts.append("\n".join(map(visible, self.warnings)))
+        return "\n\n".join(parts)
 
     def html(self, path: Path | str) -> None:
         """Writes the report as one page, with charts: no network, no script.
