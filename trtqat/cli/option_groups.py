@@ -22,19 +22,18 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
     Returns:
         The command as typer reads it: the fields stand where their group stood.
     """
-    hints = get_type_hints(command, include_extras=True)
     parameters: list[inspect.Parameter] = []
     groups: dict[str, type[Any]] = {}
-    for parameter in inspect.signature(command).parameters.values():
-        annotation = hints[parameter.name]
+    # Not get_type_hints: Python 3.10 puts an Optional around what has None as its default, and
+    # typer would no longer find what is annotated.
+    for parameter in inspect.signature(command, eval_str=True).parameters.values():
+        annotation = parameter.annotation
         if dataclasses.is_dataclass(annotation) and isinstance(annotation, type):
             groups[parameter.name] = annotation
             parameters += _parameters_of(annotation)
         else:
             # Fields without a default may follow such with one.
-            parameters.append(
-                parameter.replace(annotation=annotation, kind=inspect.Parameter.KEYWORD_ONLY)
-            )
+            parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
 
     @functools.wraps(command)
     def flat(**values: Any) -> None:  # noqa: ANN401

@@ -57,3 +57,23 @@ def test_help_lists_them_all() -> None:
     assert code == 0
     for each in ("Does it", "--checkpoint", "--factory-arg", "--data", "--batch-size"):
         assert each in output
+
+
+def test_what_may_be_left_out_stays_what_it_is() -> None:
+    """An argument with None as its default is no option, in Python 3.10 either."""
+    seen: list[object] = []
+    app = typer.Typer()
+
+    @app.command()
+    @grouped
+    def command(
+        plan: Annotated[Path | None, typer.Argument()] = None,
+        html: Annotated[Path | None, typer.Option("--page")] = None,
+        *,
+        source: Source,
+    ) -> None:
+        seen.append((plan, html, source))
+
+    for arguments in (["m.engine", "--page", "p.html"], []):
+        assert CliRunner().invoke(app, arguments).exit_code == 0
+    assert seen == [(Path("m.engine"), Path("p.html"), Source()), (None, None, Source())]
