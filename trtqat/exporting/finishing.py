@@ -16,8 +16,8 @@ from trtqat.exporting.precision import check_opset, in_precision
 from trtqat.exporting.quantized_input import check_quantized_input, with_quantized_inputs
 from trtqat.exporting.verification.result import Verification
 from trtqat.files import check_writable, write_atomically, write_together
-from trtqat.graph.lenses.macs import GraphSummary, summarize
-from trtqat.graph.lint import lint
+from trtqat.graph.lenses.macs import GraphSummary
+from trtqat.graph.lint import examine
 from trtqat.graph.passes.improvements import Improvements
 from trtqat.graph_file.names import io_names_of
 from trtqat.graph_file.serialized import files_of, is_large, serialized
@@ -93,8 +93,7 @@ def finish(
     model, half = in_precision(verified.model, options, verified.batches)
     codes = with_quantized_inputs(model, options, verified.batches, verified.codes)
     notes = (*verified.notes, *verified.improvements.moves.notes)
-    findings = lint(model)
-    summary = summarize(model)
+    findings, summary = examine(model)
     model.metadata_props[METADATA_KEY] = _record(verified, model, summary, codes)
     size_bytes = _write(model, output)
     return ExportResult(

@@ -87,20 +87,20 @@ def cover_graph(
         GraphError: The graph cannot be read.
     """
     from trtqat.graph.lenses.exits import float_exits
-    from trtqat.graph.lenses.macs import summarize
-    from trtqat.graph.lint import lint
+    from trtqat.graph.lint import examine
     from trtqat.graph.passes.tidy import inline_functions
     from trtqat.graph_file.reading import read_model
 
     model = read_model(graph)
     inline_functions(model)
+    findings, summary = examine(model)
     hints = {
         finding.where: finding.problem.rstrip(".")
-        for finding in lint(model)
+        for finding in findings
         if finding.rule in ("channels-unaligned", "one-sided")
     }
     return cover(
-        summarize(model).layers,
+        summary.layers,
         layers,
         times_ms,
         hints=hints,

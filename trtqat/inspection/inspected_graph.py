@@ -104,8 +104,7 @@ def lint(graph: Path | str) -> InspectedGraph:
     check_kind("The graph", graph, (str, os.PathLike), "'model.onnx'")
     for module in ("onnx", "onnx_ir"):
         require(module, extra="onnx", purpose="Inspecting a graph or an engine")
-    from trtqat.graph import lint as rules
-    from trtqat.graph.lenses.macs import summarize
+    from trtqat.graph.lint import examine
     from trtqat.graph.passes.tidy import inline_functions
     from trtqat.graph_file.reading import read_model
 
@@ -117,5 +116,5 @@ def lint(graph: Path | str) -> InspectedGraph:
         )
     model = read_model(path)
     inline_functions(model)
-    findings = rules.lint(model)
-    return InspectedGraph(path, summarize(model), findings)
+    findings, summary = examine(model)
+    return InspectedGraph(path, summary, findings)

@@ -101,8 +101,12 @@ def int8_share(layers: Iterable[tuple[bool | None, int | None]]) -> float | None
 
 def summarize(model: ir.Model) -> GraphSummary:
     """Reads a graph whose shapes are inferred."""
-    graph = model.graph
-    view = GraphView(graph)
+    return summary_of(GraphView(model.graph))
+
+
+def summary_of(view: GraphView) -> GraphSummary:
+    """The summary of a graph, from what its view has found already."""
+    graph = view.graph
     operators = [node.op_type for node in graph]
     found = {
         layer.node: LayerSummary(

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+from trtqat.graph.lenses.macs import GraphSummary, summary_of
 from trtqat.graph.lenses.view import GraphView
 from trtqat.graph.lint import (
     arithmetic,
@@ -64,8 +65,29 @@ def lint(model: ir.Model) -> tuple[Finding, ...]:
     Returns:
         Findings: those that TensorRT refuses first, then by rule and in the graph's order.
     """
+    return _findings(_look_at(model))
+
+
+@uncollected()
+def examine(model: ir.Model) -> tuple[tuple[Finding, ...], GraphSummary]:
+    """Runs every rule and counts the arithmetic, with one look at the graph for both.
+
+    Args:
+        model: Any ONNX graph; shapes that it lacks are inferred, nothing else is changed.
+
+    Returns:
+        The findings of ``lint``, and what the graph consists of.
+    """
+    view = _look_at(model)
+    return _findings(view), summary_of(view)
+
+
+def _look_at(model: ir.Model) -> GraphView:
     infer_shapes(model)
-    view = GraphView(model.graph, f"{model.producer_name or ''} {model.producer_version or ''}")
+    return GraphView(model.graph, f"{model.producer_name or ''} {model.producer_version or ''}")
+
+
+def _findings(view: GraphView) -> tuple[Finding, ...]:
     found = [finding for rule in RULES for finding in rule.findings(view)]
     order = ("refusal", "accuracy", "speed")
     return tuple(sorted(found, key=lambda f: (f.severity == "note", order.index(f.cost))))
