@@ -45,7 +45,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from trtqat.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from trtqat.building.builder import BuildResult, build

@@ -35,7 +35,8 @@ def imports(path: Path) -> Iterator[str]:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module
+            # What is imported may be a module itself.
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
 SOURCES = sorted(PACKAGE.rglob("*.py"))
@@ -56,6 +57,7 @@ def test_imports_point_down(path: Path) -> None:
             assert room in ("quant", "exporting") or place.startswith("runtime/pytorch"), name
         if top in ("tensorrt", "cuda"):
             assert room in ("building", "host", "runtime"), name
+        assert top != "trtqat" or rest, f"{place} imports the package's face"
         other = rest.partition(".")[0]
         if top != "trtqat" or room == other or other not in DEPTH:
             continue

@@ -6,13 +6,13 @@ from typing import Annotated
 
 import typer
 
-import trtqat
 from trtqat.cli.build import build
 from trtqat.cli.doctor import doctor
 from trtqat.cli.evaluate import evaluate
 from trtqat.cli.export import export
 from trtqat.cli.inspecting import inspect
 from trtqat.cli.lint import lint
+from trtqat.version import __version__
 
 # No rich markup: drawing the help with rich would double the time that --help takes.
 app = typer.Typer(
@@ -32,7 +32,7 @@ app.command("doctor")(doctor)
 
 def _print_version(value: bool) -> None:
     if value:
-        typer.echo(f"trtqat {trtqat.__version__}")
+        typer.echo(f"trtqat {__version__}")
         raise typer.Exit
 
 

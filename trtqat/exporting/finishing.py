@@ -10,7 +10,6 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-import trtqat
 from trtqat.exporting.options import ExportOptions, ExportResult
 from trtqat.exporting.precision import check_opset, in_precision
 from trtqat.exporting.quantized_input import check_quantized_input, with_quantized_inputs
@@ -24,6 +23,7 @@ from trtqat.graph_file.serialized import files_of, is_large, serialized
 from trtqat.io_names import record_of
 from trtqat.provenance import METADATA_KEY, Provenance
 from trtqat.tensors import Arrays
+from trtqat.version import __version__
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ def _record(
         names = replace(names, returned=tuple(verified.returned))
     record = replace(
         verified.provenance,
-        version=verified.provenance.version or trtqat.__version__,
+        version=verified.provenance.version or __version__,
         quantized_inputs=codes or None,
         qdq_pairs=summary.pairs,
         int8_share=summary.int8_share,

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import trtqat
 from trtqat.evaluation.locate_steps import STEPS
 from trtqat.evaluation.timing import Timing
 from trtqat.report.charts import bars, curve, distribution, histogram
@@ -19,6 +18,7 @@ from trtqat.report.templates import render
 from trtqat.report.verdict import verdict
 from trtqat.report.wording import percent
 from trtqat.report.words import answers, report_tables
+from trtqat.version import __version__
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -54,7 +54,7 @@ def render_page(report: Report) -> str:
             warnings=report.warnings,
             where=list(_where(report)),
             command=report.command,
-            version=trtqat.__version__,
+            version=__version__,
         )
     )
 
