@@ -87,6 +87,17 @@ def test_no_public_name_is_a_submodule() -> None:
     assert not submodules & set(trtqat.__all__)
 
 
+def test_tests_share_by_support_alone() -> None:
+    tests = Path(__file__).parents[1]
+    shared = [
+        f"{path.relative_to(tests)} imports {name}"
+        for path in sorted(tests.rglob("*.py"))
+        for name in imports(path)
+        if name.startswith("tests.") and not name.startswith("tests.support")
+    ]
+    assert not shared
+
+
 def test_help_imports_nothing_heavy() -> None:
     code = (
         "import sys; sys.argv = ['trtqat', '--help']\n"
