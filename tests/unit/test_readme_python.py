@@ -132,7 +132,7 @@ def test_it_runs(
 def _put_the_graph_for_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     open_graph, inspect_graph = trtqat.open, trtqat.inspect
 
-    def build(graph: str, plan: str, **keywords: Any) -> None:  # noqa: ANN401
+    def build(graph: str, plan: str, **keywords: Any) -> None:
         assert (graph, plan) == ("model.onnx", "model.engine")
         assert Path(graph).is_file()
         parse_options(plan, **keywords)
