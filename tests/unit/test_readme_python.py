@@ -89,7 +89,8 @@ def calls_in(example: str) -> Iterator[tuple[str, ast.Call]]:
 MORE = {"build": BuildKeywords, "evaluate": EvaluateOptions, "inspect": InspectOptions}
 
 
-def test_every_call_is_one_that_the_function_takes(example: str) -> None:
+def check_calls(example: str) -> list[str]:
+    """Binds every call of a public name as the function takes it; returns the names."""
     names = []
     for name, call in calls_in(example):
         assert name in trtqat.__all__
@@ -99,7 +100,17 @@ def test_every_call_is_one_that_the_function_takes(example: str) -> None:
         for key in given:
             assert key in parameters or key in MORE[name].__annotations__, f"{name}({key}=…)"
         names.append(name)
-    assert {"export", "build", "open", "Torch", "evaluate"} <= set(names)
+    return names
+
+
+def test_every_call_is_one_that_the_function_takes(example: str) -> None:
+    assert {"export", "build", "open", "Torch", "evaluate"} <= set(check_calls(example))
+
+
+def test_so_are_those_of_other_doors() -> None:
+    pages = [page.read_text(encoding="utf-8") for page in (ROOT / "trtqat").rglob("README.md")]
+    blocks = re.findall(r"```python\n(.*?)```", "\n".join(pages), flags=re.DOTALL)
+    assert [name for block in blocks for name in check_calls(block)]
 
 
 def test_it_runs(
