@@ -71,7 +71,7 @@ def example_of_the_package() -> str:
 EXAMPLES = {"README.md": example_of_the_first_page, "trtqat": example_of_the_package}
 
 
-@pytest.fixture(params=EXAMPLES.values(), ids=EXAMPLES.keys())
+@pytest.fixture(params=[*EXAMPLES.values()], ids=[*EXAMPLES])
 def example(request: pytest.FixtureRequest) -> str:
     found: str = request.param()
     return found
