@@ -5,5 +5,5 @@ reasons.py    why a node stays FP32
 regions.py    FP32 that goes on over cheap nodes
 borders.py    types written, Casts put in
 scales.py     what FP16 does to scales
-types.py      which positions of an operator may be FP16
+half_types.py which positions of an operator may be FP16
 """
