@@ -25,6 +25,7 @@ from types import ModuleType
 from typing import Any
 
 from trtqat.errors import TrtqatError, UsageError, message_of
+from trtqat.files import is_file
 from trtqat.user_code import in_words, user_code
 
 # Directories of the files imported so far: their siblings may have to make way (_importable).
@@ -89,12 +90,12 @@ def _is_dotted(name: str) -> bool:
 
 def _import_file(source: str) -> tuple[ModuleType, Path]:
     """The module, and the directory that its own imports start from."""
-    path = Path(source).resolve()
-    if not path.is_file():
+    if not is_file(source):
         raise UsageError(
             f"The file '{source}' does not exist.",
             f"Check the path; the working directory is {Path.cwd()}.",
         )
+    path = Path(source).resolve()
     levels = _relative_levels(path)
     if levels:
         return _import_in_package(source, path, levels)

@@ -282,3 +282,30 @@ def test_nothing_is_imported_before_an_interrupt_is_answered() -> None:
     code = "import sys; import trtqat.cli.main; print(sorted({'typer', 'click'} & {*sys.modules}))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+LONG, NULL = "x" * 5000, "a\0b"
+
+
+@pytest.mark.parametrize("name", [LONG, NULL])
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda name: trtqat.lint(f"{name}.onnx"),
+        lambda name: trtqat.inspect(name),
+        lambda name: trtqat.open(f"{name}.onnx"),
+        lambda name: trtqat.open(name),
+        lambda name: trtqat.build(name, "m.engine"),
+        lambda name: trtqat.export(name, "m.onnx"),
+        lambda name: trtqat.export("f.py:f", name),
+        lambda name: trtqat.export(f"{name}.py:f", "m.onnx"),
+        lambda name: trtqat.export("f.py:f", "m.onnx", checkpoint=name),
+        lambda name: trtqat.open_dataset(f"npz:{name}", [X]),
+        lambda name: trtqat.open_dataset(f"cifar10:{name}", [TensorSpec("x", (1, 3, 32, 32))]),
+        lambda name: trtqat.open_dataset(f"{name}.py:f", [X]),
+    ],
+)
+def test_a_name_that_no_file_can_have_is_refused(use: Callable[[str], Any], name: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        use(name)
+    assert caught.value.remedy
