@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -98,6 +100,15 @@ def test_fields_of_the_options_stand_for_them() -> None:
         evaluate(NumpyModel(), DATA, batch_size="8")
     with pytest.raises(TypeError, match="batch_sizes"):
         evaluate(NumpyModel(), DATA, batch_sizes=8)
+
+
+@pytest.mark.parametrize(
+    "field", ["max_accuracy_drop", "min_sqnr_db", "min_speedup", "latency_budget_ms"]
+)
+def test_a_limit_of_nan_is_none(field: str) -> None:
+    options: dict[str, Any] = {"latency": QUICK, field: math.nan}
+    with pytest.raises(UsageError, match="is nan, which is no limit"):
+        evaluate(NumpyModel(), DATA, EvaluateOptions(**options), baseline=NumpyModel())
 
 
 def test_where_to_look_is_the_graph_itself(graph: Path) -> None:
