@@ -22,6 +22,7 @@ from trtqat.evaluation.timing import LatencyOptions
 from trtqat.exporting.from_onnx import improve_onnx
 from trtqat.exporting.pipeline import ExportOptions, ExportResult, export_onnx
 from trtqat.extras import install
+from trtqat.graph.passes.improvements import ImproveOptions
 from trtqat.quant.training import insert_quantizers
 from trtqat.runtime.onnx_model import OnnxModel
 from trtqat.runtime.pytorch import PyTorchModel
@@ -96,6 +97,10 @@ def test_types_are_declared() -> None:
         (ExportOptions, {"inputs": (X,), "precision": "int8"}, "precision is 'int8'"),
         (ExportOptions, {"inputs": (X,), "opset": "17"}, "opset is '17', a str"),
         (ExportOptions, {"inputs": (X,), "static_batch": 1}, "static_batch is 1"),
+        (ExportOptions, {"inputs": (X,), "seed": -1}, "seed is -1"),
+        (ExportOptions, {"inputs": (X,), "min_sqnr_db": float("nan")}, "min_sqnr_db is nan"),
+        (ImproveOptions, {"repair": 1}, "ImproveOptions.repair is 1"),
+        (ImproveOptions, {"int8_weights": "no"}, "ImproveOptions.int8_weights is 'no'"),
         (TensorSpec, {"name": "x", "shape": 3}, "The shape of 'x' is 3, a int"),
         (TensorSpec, {"name": "x", "shape": ("N", 3)}, "which are not integers"),
         (TensorSpec, {"name": (1, 3), "shape": "x"}, "TensorSpec.name is"),
@@ -108,7 +113,19 @@ def test_types_are_declared() -> None:
         (trtqat.InspectOptions, {"graph": 3}, "InspectOptions.graph is 3"),
         (trtqat.InspectOptions, {"roofline": 1}, "InspectOptions.roofline is 1"),
         (trtqat.lint, {"graph": 3}, "The graph is 3"),
+        (trtqat.build, {"graph": 3, "plan": "p"}, "The graph is 3"),
+        (trtqat.build, {"graph": "g.onnx", "plan": None}, "The plan is None"),
+        (trtqat.preflight, {"plan": 3}, "The plan is 3"),
+        (trtqat.preflight, {"plan": "p", "host": "here"}, "The host is 'here'"),
+        (trtqat.preflight, {"plan": "p", "trust": 3}, "The key to trust is 3"),
+        (trtqat.preflight, {"plan": "p", "flavour": "fat"}, "The flavour is 'fat'"),
+        (trtqat.open, {"path": "p", "flavour": "fat"}, "flavour of open is 'fat'"),
+        (trtqat.open, {"path": "p", "weights": 3}, "weights of open is 3"),
         (trtqat.inspect, {"path": 3}, "The file to inspect is 3"),
+        (trtqat.inspect, {"path": "p", "options": {"strict": True}}, "options is {'strict'"),
+        (EvaluateOptions, {"min_sqnr_db": "20"}, "EvaluateOptions.min_sqnr_db is '20'"),
+        (EvaluateOptions, {"layer_times": 1}, "EvaluateOptions.layer_times is 1"),
+        (EvaluateOptions, {"like": "trtexec"}, "EvaluateOptions.like is 'trtexec'"),
         (trtqat.ModelSource, {"pointer": print}, "ModelSource.pointer is"),
         (
             trtqat.ModelSource,
