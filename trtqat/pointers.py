@@ -26,7 +26,7 @@ from typing import Any
 
 from trtqat.errors import TrtqatError, UsageError, message_of
 from trtqat.files import is_file
-from trtqat.user_code import in_words, user_code
+from trtqat.user_code import in_words, printing_aside, user_code
 
 # Directories of the files imported so far: their siblings may have to make way (_importable).
 _directories: set[Path] = set()
@@ -64,7 +64,7 @@ def load_pointer(text: str) -> Callable[..., Any]:
         )
     is_file = source.endswith(".py") or "/" in source or "\\" in source or os.sep in source
     # What it prints is no result.
-    with contextlib.redirect_stdout(sys.stderr):
+    with printing_aside():
         module, directory = _import_file(source) if is_file else _import_module(source)
         with user_code(f"Reading '{name}' in {source}", UsageError, "Point to a plain function."):
             target = _attribute(module, name, source)
