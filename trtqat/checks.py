@@ -40,6 +40,24 @@ def check_choice(name: str, value: object, choices: Collection[object]) -> None:
         )
 
 
+def check_members(name: str, value: object, members: Collection[str], example: str) -> None:
+    """Refuses an object of a class that lacks what is asked of it.
+
+    Args:
+        name: Of the argument.
+        value: What was given.
+        members: Names that it must have.
+        example: What is right, as it is written in Python.
+
+    Raises:
+        UsageError: It lacks one of them.
+    """
+    if not all(hasattr(value, each) for each in members):
+        raise UsageError(
+            f"{name} is {_shown(value)}, a {type(value).__name__}.", f"Give {example}."
+        )
+
+
 def check_names(name: str, value: object, example: str) -> None:
     """Refuses what is no list of strings, a single string above all: it is a list of letters.
 

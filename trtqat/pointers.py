@@ -25,7 +25,8 @@ from types import ModuleType
 from typing import Any
 
 from trtqat.errors import TrtqatError, UsageError, message_of
-from trtqat.user_code import in_words, user_code
+from trtqat.files import is_file
+from trtqat.user_code import in_words, printing_aside, user_code
 
 # Directories of the files imported so far: their siblings may have to make way (_importable).
 _directories: set[Path] = set()
@@ -63,7 +64,7 @@ def load_pointer(text: str) -> Callable[..., Any]:
         )
     is_file = source.endswith(".py") or "/" in source or "\\" in source or os.sep in source
     # What it prints is no result.
-    with contextlib.redirect_stdout(sys.stderr):
+    with printing_aside():
         module, directory = _import_file(source) if is_file else _import_module(source)
         with user_code(f"Reading '{name}' in {source}", UsageError, "Point to a plain function."):
             target = _attribute(module, name, source)
@@ -89,12 +90,12 @@ def _is_dotted(name: str) -> bool:
 
 def _import_file(source: str) -> tuple[ModuleType, Path]:
     """The module, and the directory that its own imports start from."""
-    path = Path(source).resolve()
-    if not path.is_file():
+    if not is_file(source):
         raise UsageError(
             f"The file '{source}' does not exist.",
             f"Check the path; the working directory is {Path.cwd()}.",
         )
+    path = Path(source).resolve()
     levels = _relative_levels(path)
     if levels:
         return _import_in_package(source, path, levels)

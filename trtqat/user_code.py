@@ -10,9 +10,11 @@ from __future__ import annotations
 import contextlib
 import sys
 import sysconfig
+import threading
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TextIO
 
 from trtqat.errors import SourceError, TrtqatError, UsageError, message_of
 
@@ -41,7 +43,7 @@ def user_code(
     Raises:
         TrtqatError: The code raised; of ``kind``, unless it raised a TrtqatError itself.
     """
-    with contextlib.redirect_stdout(sys.stderr), exits_told(subject, kind, when=when):
+    with printing_aside(), exits_told(subject, kind, when=when):
         try:
             yield
         except TrtqatError:
@@ -49,6 +51,33 @@ def user_code(
         except Exception as error:
             seen = f"See {place}. {remedy}" if (place := place_of(error)) else remedy
             raise kind(f"{subject} raised {in_words(error, when)}.", seen) from error
+
+
+class _Aside:
+    """How many blocks print aside, in all threads, and where the program prints else."""
+
+    lock = threading.Lock()
+    blocks = 0
+    stdout: TextIO
+
+
+@contextlib.contextmanager
+def printing_aside() -> Iterator[None]:
+    """Lets ``print`` write to standard error meanwhile.
+
+    Threads share ``sys.stdout``: the first block redirects it, and the last one puts it back.
+    """
+    with _Aside.lock:
+        if not _Aside.blocks:
+            _Aside.stdout, sys.stdout = sys.stdout, sys.stderr
+        _Aside.blocks += 1
+    try:
+        yield
+    finally:
+        with _Aside.lock:
+            _Aside.blocks -= 1
+            if not _Aside.blocks:
+                sys.stdout = _Aside.stdout
 
 
 @contextlib.contextmanager

@@ -22,6 +22,7 @@ from trtqat.evaluation.timing import LatencyOptions
 from trtqat.exporting.from_onnx import improve_onnx
 from trtqat.exporting.pipeline import ExportOptions, ExportResult, export_onnx
 from trtqat.extras import install
+from trtqat.graph.passes.improvements import ImproveOptions
 from trtqat.quant.training import insert_quantizers
 from trtqat.runtime.onnx_model import OnnxModel
 from trtqat.runtime.pytorch import PyTorchModel
@@ -96,6 +97,10 @@ def test_types_are_declared() -> None:
         (ExportOptions, {"inputs": (X,), "precision": "int8"}, "precision is 'int8'"),
         (ExportOptions, {"inputs": (X,), "opset": "17"}, "opset is '17', a str"),
         (ExportOptions, {"inputs": (X,), "static_batch": 1}, "static_batch is 1"),
+        (ExportOptions, {"inputs": (X,), "seed": -1}, "seed is -1"),
+        (ExportOptions, {"inputs": (X,), "min_sqnr_db": float("nan")}, "min_sqnr_db is nan"),
+        (ImproveOptions, {"repair": 1}, "ImproveOptions.repair is 1"),
+        (ImproveOptions, {"int8_weights": "no"}, "ImproveOptions.int8_weights is 'no'"),
         (TensorSpec, {"name": "x", "shape": 3}, "The shape of 'x' is 3, a int"),
         (TensorSpec, {"name": "x", "shape": ("N", 3)}, "which are not integers"),
         (TensorSpec, {"name": (1, 3), "shape": "x"}, "TensorSpec.name is"),
@@ -104,11 +109,26 @@ def test_types_are_declared() -> None:
         (EvaluateOptions, {"latency": 2.0}, "EvaluateOptions.latency is 2.0"),
         (EvaluateOptions, {"sweep": 8}, "EvaluateOptions.sweep is 8"),
         (LatencyOptions, {"warm_up_ms": "200"}, "LatencyOptions.warm_up_ms is '200'"),
+        (LatencyOptions, {"duration_s": float("nan")}, "LatencyOptions.duration_s is nan"),
+        (LatencyOptions, {"duration_s": float("inf")}, "LatencyOptions.duration_s is inf"),
+        (LatencyOptions, {"warm_up_ms": -1.0}, "LatencyOptions.warm_up_ms is -1.0"),
         (trtqat.InspectOptions, {"passes": "9"}, "InspectOptions.passes is '9'"),
         (trtqat.InspectOptions, {"graph": 3}, "InspectOptions.graph is 3"),
         (trtqat.InspectOptions, {"roofline": 1}, "InspectOptions.roofline is 1"),
         (trtqat.lint, {"graph": 3}, "The graph is 3"),
+        (trtqat.build, {"graph": 3, "plan": "p"}, "The graph is 3"),
+        (trtqat.build, {"graph": "g.onnx", "plan": None}, "The plan is None"),
+        (trtqat.preflight, {"plan": 3}, "The plan is 3"),
+        (trtqat.preflight, {"plan": "p", "host": "here"}, "The host is 'here'"),
+        (trtqat.preflight, {"plan": "p", "trust": 3}, "The key to trust is 3"),
+        (trtqat.preflight, {"plan": "p", "flavour": "fat"}, "The flavour is 'fat'"),
+        (trtqat.open, {"path": "p", "flavour": "fat"}, "flavour of open is 'fat'"),
+        (trtqat.open, {"path": "p", "weights": 3}, "weights of open is 3"),
         (trtqat.inspect, {"path": 3}, "The file to inspect is 3"),
+        (trtqat.inspect, {"path": "p", "options": {"strict": True}}, "options is {'strict'"),
+        (EvaluateOptions, {"min_sqnr_db": "20"}, "EvaluateOptions.min_sqnr_db is '20'"),
+        (EvaluateOptions, {"layer_times": 1}, "EvaluateOptions.layer_times is 1"),
+        (EvaluateOptions, {"like": "trtexec"}, "EvaluateOptions.like is 'trtexec'"),
         (trtqat.ModelSource, {"pointer": print}, "ModelSource.pointer is"),
         (
             trtqat.ModelSource,
@@ -282,3 +302,30 @@ def test_nothing_is_imported_before_an_interrupt_is_answered() -> None:
     code = "import sys; import trtqat.cli.main; print(sorted({'typer', 'click'} & {*sys.modules}))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+LONG, NULL = "x" * 5000, "a\0b"
+
+
+@pytest.mark.parametrize("name", [LONG, NULL])
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda name: trtqat.lint(f"{name}.onnx"),
+        lambda name: trtqat.inspect(name),
+        lambda name: trtqat.open(f"{name}.onnx"),
+        lambda name: trtqat.open(name),
+        lambda name: trtqat.build(name, "m.engine"),
+        lambda name: trtqat.export(name, "m.onnx"),
+        lambda name: trtqat.export("f.py:f", name),
+        lambda name: trtqat.export(f"{name}.py:f", "m.onnx"),
+        lambda name: trtqat.export("f.py:f", "m.onnx", checkpoint=name),
+        lambda name: trtqat.open_dataset(f"npz:{name}", [X]),
+        lambda name: trtqat.open_dataset(f"cifar10:{name}", [TensorSpec("x", (1, 3, 32, 32))]),
+        lambda name: trtqat.open_dataset(f"{name}.py:f", [X]),
+    ],
+)
+def test_a_name_that_no_file_can_have_is_refused(use: Callable[[str], Any], name: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        use(name)
+    assert caught.value.remedy

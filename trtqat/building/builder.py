@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Mapping
 from contextlib import closing
@@ -88,6 +89,8 @@ def build(
         BuildError: TensorRT refuses the graph, finds no implementation, or cannot load its plan.
         MissingError: There is no TensorRT or no GPU, or this TensorRT lacks an option.
     """
+    check_kind("The graph", graph, (str, os.PathLike), "'model.onnx'")
+    check_kind("The plan", plan, (str, os.PathLike), "'model.engine'")
     graph, plan = Path(graph), Path(plan)
     if options is None:
         options = parse_options(plan, **keywords)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from trtqat.data.batches import Batch, Shown, check_input, check_range
 from trtqat.errors import DataError
+from trtqat.files import check_input as check_path
 from trtqat.files import write_atomically
 from trtqat.tensors import TensorSpec
 
@@ -125,8 +126,10 @@ def split_files(directory: str | Path, split: Literal["train", "test"]) -> list[
         split: ``"train"`` or ``"test"``.
 
     Raises:
+        UsageError: No directory can have such a name.
         DataError: The directory is missing.
     """
+    check_path(directory)
     folder = _find_folder(Path(directory))
     return [folder / name for name in (TRAIN_FILES if split == "train" else TEST_FILES)]
 

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from trtqat.errors import DataError, TrtqatError, first_line
+from trtqat.files import check_input
 from trtqat.tensors import Array
 
 _REMEDY = "Save it with numpy.savez, without object arrays: those are pickles, which run code."
@@ -40,9 +41,11 @@ def read_arrays(path: Path, wanted: Collection[str]) -> tuple[dict[str, Array], 
         The arrays by name, and the names of all.
 
     Raises:
+        UsageError: No file can have such a name.
         DataError: The file is missing, damaged, encrypted, or holds what NumPy does not write
             without pickles.
     """
+    check_input(path)
     if path.exists() and not path.is_file():
         raise DataError(f"'{path}' is no file.", "Give an .npz file.")
     try:

@@ -12,8 +12,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trtqat.checks import check_choice, check_kind, check_members
 from trtqat.data.batches import Dataset
 from trtqat.data.dataset import first, open_dataset
+from trtqat.errors import UsageError
 from trtqat.evaluation.accuracy import Progress
 from trtqat.evaluation.contenders import Contender, Measured, Role
 from trtqat.evaluation.locate import LocateOptions
@@ -29,11 +31,18 @@ from trtqat.evaluation.rivals import (
     parse_rivals,
 )
 from trtqat.exporting.source import ModelSource
+from trtqat.files import is_file
+from trtqat.pointers import is_pointer
 from trtqat.runtime.opening import open as open_model
 from trtqat.runtime.protocol import Model, ObservableModel
 
 if TYPE_CHECKING:
     from trtqat.runtime.pytorch import PyTorchPrecision
+
+# What tells an opened model, and a data set, from anything else.
+_OF_MODEL = ("session", "batch_range")
+_OF_DATA = ("__len__", "batch", "name")
+_FAKE_QUANTIZED = "trtqat.Torch('model.py:qat', checkpoint='qat.pt')"
 
 
 def evaluate(
@@ -82,12 +91,18 @@ def evaluate(
         InferenceError: A runtime failed.
         TrtqatError: Something cannot be opened or located; the class says why.
     """
-    options = replace(options or EvaluateOptions(), **fields)
+    options = EvaluateOptions() if options is None else options
+    check_kind("options", options, EvaluateOptions, "EvaluateOptions()")
+    options = replace(options, **fields)
+    opening = OpenOptions() if opening is None else opening
+    check_kind("opening", opening, OpenOptions, "trtqat.evaluation.open.OpenOptions()")
+    check_choice("baseline_precision", baseline_precision, ("fp32", "tf32", "fp16"))
     names, opened_rivals = _parted(rivals)
+    _check_opened(model, data, baseline, opened_rivals, steps, fake_quantized)
     # Before anything is loaded, which takes longer.
     recorded = _recorded(baseline)
     with contextlib.ExitStack() as stack:
-        opener = _Opener(model, opening or OpenOptions(), stack)
+        opener = _Opener(model, opening, stack)
         graph = opener.source_graph() if locate else None
         dataset = opener.dataset(data, limit)
         source = baseline if isinstance(baseline, ModelSource) else None
@@ -180,16 +195,53 @@ class _Opener:
         return (opened,)
 
 
+def _check_opened(
+    model: object,
+    data: object,
+    baseline: object,
+    rivals: Sequence[object],
+    steps: object,
+    fake_quantized: object,
+) -> None:
+    """Refuses what is neither a name nor opened, as a plain PyTorch model is neither."""
+    by_name = (str, os.PathLike)
+    if not isinstance(model, by_name):
+        check_members("The model", model, _OF_MODEL, "'model.engine', or what trtqat.open returns")
+    if not isinstance(data, by_name):
+        check_members("The data", data, _OF_DATA, "'npz:test.npz', or what open_dataset returns")
+    example = "trtqat.Torch('model.py:fp32'), or the path of a report"
+    if not (baseline is None or isinstance(baseline, (*by_name, ModelSource, Measured))):
+        check_members("The baseline", baseline, _OF_MODEL, example)
+    for each in rivals:
+        check_members("A rival", each, _OF_MODEL, "a name as 'fp16', or an opened model")
+    check_kind("steps", steps, (list, tuple), "[model]")
+    for each in steps:  # type: ignore[attr-defined]
+        check_members("A step", each, _OF_MODEL, "an opened model")
+    if not (fake_quantized is None or isinstance(fake_quantized, ModelSource)):
+        members = (*_OF_MODEL, "observe")
+        check_members("The model that was exported", fake_quantized, members, _FAKE_QUANTIZED)
+
+
 def _recorded(baseline: object) -> Measured | None:
-    if isinstance(baseline, (str, os.PathLike)):
-        return read_baseline(Path(baseline))
-    return baseline if isinstance(baseline, Measured) else None
+    if isinstance(baseline, Measured):
+        # The subject of one evaluation may be the baseline of another.
+        return replace(baseline, role="baseline", to_baseline=None, to_step_before=None)
+    if not isinstance(baseline, (str, os.PathLike)):
+        return None
+    text = str(baseline)
+    if is_pointer(text) and not is_file(text):
+        raise UsageError(
+            f"'{text}' is no report but names a PyTorch model.",
+            f"In Python give trtqat.Torch({text!r}), or else --baseline {text}.",
+        )
+    return read_baseline(Path(baseline))
 
 
 def _parted(rivals: str | Sequence[str | Model]) -> tuple[tuple[str, ...], list[Model]]:
     """Names of rivals, and those that are open."""
     if isinstance(rivals, str):
         return parse_rivals(rivals), []
+    check_kind("rivals", rivals, (list, tuple), "'fp16,torch-fp16'")
     names = ",".join(each for each in rivals if isinstance(each, str))
     return parse_rivals(names), [each for each in rivals if not isinstance(each, str)]
 

@@ -46,6 +46,7 @@ def check_can_be_measured(
     Raises:
         UsageError: A gate or an option lacks what it is about.
     """
+    _check_limits(options)
     roles = {each.role for each in contenders}
     has_baseline = "baseline" in roles or recorded is not None
     has_labels = dataset.batch(0, 1).labels is not None
@@ -54,15 +55,12 @@ def check_can_be_measured(
             "An accuracy drop needs labelled data and a baseline.",
             "Give both, or leave out --max-accuracy-drop.",
         )
-    if options.min_sqnr_db is not None:
-        if math.isnan(options.min_sqnr_db):
-            raise UsageError("A gate of nan dB passes nothing.", "Give --min-sqnr-db a number.")
-        if not roles & {"baseline", "step"}:
-            had = "a recorded one has predictions alone" if recorded else "there is none"
-            raise UsageError(
-                f"An SQNR needs the outputs of a baseline; {had}.",
-                "Give --baseline, --fake-quantized or --reference, or leave out --min-sqnr-db.",
-            )
+    if options.min_sqnr_db is not None and not roles & {"baseline", "step"}:
+        had = "a recorded one has predictions alone" if recorded else "there is none"
+        raise UsageError(
+            f"An SQNR needs the outputs of a baseline; {had}.",
+            "Give --baseline, --fake-quantized or --reference, or leave out --min-sqnr-db.",
+        )
     _check_timing(contenders, options)
     if options.min_speedup is not None and not (has_baseline and options.latency):
         raise UsageError(
@@ -71,6 +69,19 @@ def check_can_be_measured(
         )
     if options.min_speedup is not None and recorded is not None:
         _check_recorded_timing(recorded, options.batch_size)
+
+
+def _check_limits(options: EvaluateOptions) -> None:
+    """Refuses NaN: nothing is more or less than it, so every figure would pass."""
+    limits = {
+        "--max-accuracy-drop": options.max_accuracy_drop,
+        "--min-sqnr-db": options.min_sqnr_db,
+        "--min-speedup": options.min_speedup,
+        "--latency-budget": options.latency_budget_ms,
+    }
+    for option, limit in limits.items():
+        if limit is not None and math.isnan(limit):
+            raise UsageError(f"{option} is nan, which is no limit.", "Give it a number.")
 
 
 def _check_timing(contenders: Sequence[Contender], options: EvaluateOptions) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import get_args
 
-from trtqat.checks import check_kind
+from trtqat.checks import check_choice, check_kind
 from trtqat.evaluation.timing import LatencyOptions
 from trtqat.evaluation.trtexec import Like
 
@@ -47,6 +48,9 @@ class EvaluateOptions:
         for size in self.sweep:
             check_kind("A batch size of EvaluateOptions.sweep", size, int, "8")
         check_kind("EvaluateOptions.in_flight", self.in_flight, int, "6")
-        for name in ("latency_budget_ms", "max_accuracy_drop", "min_speedup"):
+        check_kind("EvaluateOptions.layer_times", self.layer_times, bool, "True")
+        if self.like is not None:
+            check_choice("EvaluateOptions.like", self.like, get_args(Like))
+        for name in ("latency_budget_ms", "max_accuracy_drop", "min_sqnr_db", "min_speedup"):
             if getattr(self, name) is not None:
                 check_kind(f"EvaluateOptions.{name}", getattr(self, name), (int, float), "1.0")

@@ -59,7 +59,8 @@ def read_baseline(path: Path | str) -> Measured:
             f"'{path}' is no report of trtqat eval: {error}.",
             "Write one with: trtqat eval … --json report.json",
         ) from error
-    return replace(baseline, name=f"{baseline.name} (recorded on {baseline.recorded_on})")
+    where = f" (recorded on {baseline.recorded_on})"
+    return replace(baseline, name=f"{baseline.name.removesuffix(where)}{where}")
 
 
 @dataclass(frozen=True)
@@ -96,11 +97,13 @@ def _baseline(report: Report) -> Measured:
         raise ValueError(f"'batch_size' is {report.batch_size}")
     found = report.baseline or report.subject
     host = report.environment
+    here = host.gpu.name if host.gpu else host.cpu
     return replace(
         found,
         role="baseline",
         size_bytes=None,
-        recorded_on=host.gpu.name if host.gpu else host.cpu,
+        # That report may itself have taken its baseline from an earlier one.
+        recorded_on=found.recorded_on or here,
         to_baseline=None,
         to_step_before=None,
         timings=tuple(replace(each, speedup=None) for each in found.timings),

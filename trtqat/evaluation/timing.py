@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from trtqat.checks import check_kind
+from trtqat.errors import UsageError
 from trtqat.evaluation.intervals import Interval
 
 
@@ -24,7 +26,10 @@ class LatencyOptions:
 
     def __post_init__(self) -> None:
         for name in ("warm_up_ms", "duration_s"):
-            check_kind(f"LatencyOptions.{name}", getattr(self, name), (int, float), "3.0")
+            value = getattr(self, name)
+            check_kind(f"LatencyOptions.{name}", value, (int, float), "3.0")
+            if not 0 <= value < math.inf:
+                raise UsageError(f"LatencyOptions.{name} is {value}.", "Give 0 or more, as 3.0.")
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ import torch
 from trtqat.checks import check_kind
 from trtqat.errors import SourceError
 from trtqat.exporting.state_dicts import Candidate, Search, Wanted, find_state_dicts, is_same
+from trtqat.files import is_file
 from trtqat.quant.quantizers import quantizers_of
 from trtqat.quant.range_buffers import fit_to_checkpoint, optional_buffers
 from trtqat.quant.silence import quiet_toolkit
@@ -68,7 +69,7 @@ def load_state(model: torch.nn.Module, path: Path | str, *, ema: bool | None = N
 
 
 def _read(path: Path) -> object:
-    if not path.is_file():
+    if not is_file(path):
         raise SourceError(f"There is no checkpoint '{path}'.", "Check the path.")
     if _is_safetensors(path):
         raise SourceError(

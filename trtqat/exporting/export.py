@@ -11,7 +11,7 @@ from trtqat.checks import check_kind
 from trtqat.errors import UsageError
 from trtqat.exporting.source import ModelSource
 from trtqat.extras import require
-from trtqat.files import is_onnx
+from trtqat.files import check_input, check_writable, is_onnx
 from trtqat.tensors import Precision, TensorSpec, parse_tensor_spec
 
 if TYPE_CHECKING:
@@ -159,10 +159,14 @@ def _export_model(
 
 
 def _check_not_overwritten(source: ModelSource, output: Path) -> None:
-    """Refuses to write over what the model comes from."""
+    """Refuses names that no file can have, and to write over what the model comes from."""
+    check_writable(output)
     pointer = str(source.pointer)
     for read in (pointer, pointer.rpartition(":")[0], source.checkpoint):
-        if read and os.path.realpath(read) == os.path.realpath(output):
+        if not read:
+            continue
+        check_input(read)
+        if os.path.realpath(read) == os.path.realpath(output):
             raise UsageError(
                 f"The output '{output}' would overwrite an input, '{read}'.",
                 "Choose another name.",

@@ -14,6 +14,7 @@ from trtqat.errors import SourceError, UsageError
 from trtqat.exporting.checkpoint import load_state
 from trtqat.exporting.program import load_program, program_module
 from trtqat.exporting.source import ModelSource
+from trtqat.files import is_file
 from trtqat.pointers import is_pointer, load_pointer
 from trtqat.quant.silence import quiet_toolkit
 from trtqat.user_code import returned, user_code
@@ -101,7 +102,7 @@ def _is_program(model: object) -> bool:
 
 
 def _from_file(path: Path, source: ModelSource, device: str) -> torch.nn.Module:
-    if not path.is_file():
+    if not is_file(path):
         raise SourceError(
             f"There is no model file '{path}'.",
             "Give a TorchScript file, a torch.export program (.pt2), or a factory as "

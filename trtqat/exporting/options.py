@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from trtqat.checks import check_choice, check_kind
+from trtqat.errors import UsageError
 from trtqat.exporting.verification.result import Verification
 from trtqat.exporting.verification.verify import MIN_SQNR_DB
 from trtqat.graph.half.derive import HalfReport
@@ -62,7 +64,11 @@ class ExportOptions:
         check_kind("ExportOptions.improve", self.improve, ImproveOptions, "ImproveOptions()")
         check_choice("ExportOptions.precision", self.precision, ("fp32", "fp16"))
         check_kind("ExportOptions.min_sqnr_db", self.min_sqnr_db, (int, float), "20.0")
+        if math.isnan(self.min_sqnr_db):
+            raise UsageError("ExportOptions.min_sqnr_db is nan, which is no limit.", "Give 20.0.")
         check_kind("ExportOptions.seed", self.seed, int, "0")
+        if self.seed < 0:
+            raise UsageError(f"ExportOptions.seed is {self.seed}.", "Give 0 or more.")
         for name in ("static_batch", "quantized_input"):
             check_kind(f"ExportOptions.{name}", getattr(self, name), bool, "True")
 

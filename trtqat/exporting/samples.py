@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import inspect
-import sys
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import redirect_stdout
 from typing import Any
 
 import torch
@@ -16,7 +14,7 @@ from trtqat.quant.module_by_module import module_by_module
 from trtqat.runtime.pytorch_hooks import watched
 from trtqat.runtime.pytorch_outputs import name_outputs, notes_on_names
 from trtqat.tensors import Array, TensorSpec, specs_by_name
-from trtqat.user_code import exits_told
+from trtqat.user_code import exits_told, printing_aside
 
 Samples = dict[str, torch.Tensor]
 
@@ -81,7 +79,7 @@ def run_model(model: torch.nn.Module, samples: Samples) -> dict[str, Array]:
         with (
             torch.no_grad(),
             module_by_module(),
-            redirect_stdout(sys.stderr),
+            printing_aside(),
             exits_told("The model's forward"),
         ):
             result = model(*samples.values())

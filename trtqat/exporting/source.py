@@ -11,7 +11,7 @@ from typing import Any
 
 from trtqat.checks import check_kind, check_names
 from trtqat.errors import UsageError
-from trtqat.files import sha256_of
+from trtqat.files import is_file, sha256_of
 from trtqat.provenance import Provenance
 
 
@@ -78,7 +78,7 @@ class ModelSource:
         checkpoint = None if self.checkpoint is None else Path(self.checkpoint)
         return Provenance(
             source=pointer.name,
-            source_sha256=sha256_of(pointer) if pointer.is_file() else None,
+            source_sha256=sha256_of(pointer) if is_file(pointer) else None,
             factory_args=dict(self.factory_args) or None,
             checkpoint=checkpoint.name if checkpoint else None,
             checkpoint_sha256=sha256_of(checkpoint) if checkpoint else None,

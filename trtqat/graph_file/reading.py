@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 
 from trtqat.errors import GraphError, first_line
+from trtqat.files import is_file
 from trtqat.graph_file.border import Damage, check_file
 from trtqat.graph_file.border.contents import read_contents
 from trtqat.graph_file.border.tensors import external_data, is_external
@@ -98,7 +99,7 @@ def external_files(path: Path) -> list[Path]:
 
 
 def _parse(path: Path) -> onnx.ModelProto:
-    if not path.is_file():
+    if not is_file(path):
         raise GraphError(f"There is no ONNX file '{path}'.", "Check the path.")
     try:
         size = path.stat().st_size

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from trtqat.text import visible
+
 Status = Literal["passed", "warning", "unknown", "missing", "failed"]
 
 
@@ -28,4 +30,4 @@ class Check:
 
     def __str__(self) -> str:
         line = f"{self.status:8} {self.name:12} {self.finding}"
-        return f"{line}\n{'':21} {self.remedy}" if self.remedy else line
+        return visible(f"{line}\n{'':21} {self.remedy}" if self.remedy else line)

@@ -6,10 +6,13 @@ plan → manifest → TensorRT → platform → GPU → driver → memory → co
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import get_args
 
+from trtqat.checks import check_choice, check_kind
 from trtqat.errors import MissingError, PlanError
 from trtqat.host.check import Check
 from trtqat.host.description import Host, describe_host
@@ -91,9 +94,16 @@ def preflight(
         flavour: Which TensorRT is to run it; None takes the first that may.
 
     Raises:
-        UsageError: ``trust`` is no public Ed25519 key.
+        UsageError: An argument has another type, or ``trust`` is no public Ed25519 key.
         MissingError: The package cryptography is not installed, and ``trust`` is given.
     """
+    check_kind("The plan", plan, (str, os.PathLike), "'model.engine'")
+    if host is not None:
+        check_kind("The host", host, Host, "trtqat.host.description.describe_host()")
+    if trust is not None:
+        check_kind("The key to trust", trust, (str, os.PathLike), "'public.pem'")
+    if flavour is not None:
+        check_choice("The flavour", flavour, get_args(Flavour))
     plan = Path(plan)
     key = None if trust is None else read_public_key(Path(trust))
     try:

@@ -24,6 +24,7 @@ from trtqat.inspection.roofline_words import describe_roofline
 from trtqat.inspection.words import describe_coverage
 from trtqat.runtime.engine import Engine
 from trtqat.runtime.engine_graph import graph_beside
+from trtqat.text import visible
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ class InspectedEngine:
 
     def __str__(self) -> str:
         drawn = [describe_roofline(self.roofline)] if self.roofline else []
-        return "\n".join([self.describe(), *drawn])
+        return visible("\n".join([self.describe(), *drawn]))
 
     def __repr__(self) -> str:
         return (

@@ -13,6 +13,7 @@ from trtqat.errors import GateError, UsageError
 from trtqat.extras import require
 from trtqat.files import is_plan
 from trtqat.inspection.words import describe_findings, describe_summary, explain
+from trtqat.text import visible
 
 if TYPE_CHECKING:  # onnx_ir is behind them, which may be missing
     from trtqat.graph.lenses.macs import GraphSummary
@@ -80,7 +81,7 @@ class InspectedGraph:
         }
 
     def __str__(self) -> str:
-        return self.describe()
+        return visible(self.describe())
 
     def __repr__(self) -> str:
         warnings = len(self.warnings)

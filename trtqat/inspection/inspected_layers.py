@@ -17,6 +17,7 @@ from trtqat.inspection.options import InspectOptions
 from trtqat.inspection.roofline import Roofline, batch_size_of, draw_roofline
 from trtqat.inspection.roofline_words import describe_roofline
 from trtqat.inspection.words import describe_coverage
+from trtqat.text import visible
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class InspectedLayers:
 
     def __str__(self) -> str:
         drawn = [describe_roofline(self.roofline)] if self.roofline else []
-        return "\n".join([self.describe(), *drawn])
+        return visible("\n".join([self.describe(), *drawn]))
 
     def __repr__(self) -> str:
         return f"InspectedLayers('{self.path}', {len(self.layers)} layers)"

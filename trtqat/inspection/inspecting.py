@@ -49,7 +49,9 @@ def inspect(
     """
     check_kind("The file to inspect", path, (str, os.PathLike), "'model.engine'")
     path = Path(path)
-    options = replace(options or InspectOptions(), **changes)
+    options = InspectOptions() if options is None else options
+    check_kind("options", options, InspectOptions, "InspectOptions()")
+    options = replace(options, **changes)
     for module in ("onnx", "onnx_ir"):
         require(module, extra="onnx", purpose="Inspecting a graph or an engine")
     if path.suffix == ".json":

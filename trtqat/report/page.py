@@ -23,6 +23,7 @@ from trtqat.version import __version__
 if TYPE_CHECKING:
     from markupsafe import Markup
 
+    from trtqat.evaluation.contenders import Measured
     from trtqat.evaluation.layers import LayerTime
     from trtqat.evaluation.locate import Located
     from trtqat.evaluation.report import Report
@@ -75,7 +76,11 @@ class _Chart:
 
 
 def _charts(report: Report) -> Iterator[_Chart]:
-    timed = {side.name: found for side in report.side_by_side if (found := report.timing(side))}
+    timed = {
+        _label(side, report): found
+        for side in report.side_by_side
+        if (found := report.timing(side))
+    }
     if timed:
         yield _Chart("Compute time: distribution", list(_distributions(timed)))
     if report.sweep:
@@ -84,12 +89,23 @@ def _charts(report: Report) -> Iterator[_Chart]:
         sides = [report.subject, *report.rivals]
         sides += [report.baseline] if report.baseline else []
         medians = {
-            side.name: timing.compute.median_ms for side in sides if (timing := report.timing(side))
+            _label(side, report): timing.compute.median_ms
+            for side in sides
+            if (timing := report.timing(side))
         }
         yield _Chart("Compute time: what might run instead", [bars(medians, "ms")])
     yield from _located(report.located)
     if report.layers:
         yield _layers(report.layers)
+
+
+def _label(side: Measured, report: Report) -> str:
+    """A name that no other contender has: files of one name may lie in two folders."""
+    same = [each for each in report.contenders if each.name == side.name]
+    if len(same) == 1:
+        return side.name
+    number = next(place for place, each in enumerate(same, start=1) if each is side)
+    return f"{side.name} ({number}, {side.role})"
 
 
 def _distributions(timed: Mapping[str, Timing]) -> Iterator[Markup]:

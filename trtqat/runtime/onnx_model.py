@@ -14,6 +14,7 @@ import numpy as np
 from trtqat.checks import closed
 from trtqat.errors import GraphError, InferenceError, UsageError, first_line
 from trtqat.extras import require
+from trtqat.files import is_file
 from trtqat.io_names import in_order, names_of_graph
 from trtqat.provenance import METADATA_KEY, read_provenance
 from trtqat.runtime.held import Held
@@ -79,7 +80,7 @@ class OnnxModel(Held):
         graph = Path(graph) if isinstance(graph, str) else graph
         self.path = graph if isinstance(graph, Path) else None
         self.name = graph.name if isinstance(graph, Path) else "graph"
-        if isinstance(graph, Path) and not graph.is_file():
+        if isinstance(graph, Path) and not is_file(graph):
             raise GraphError(f"There is no ONNX file '{graph}'.", "Check the path.")
         options = runtime.SessionOptions()
         options.log_severity_level = 4

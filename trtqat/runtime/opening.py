@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
-from trtqat.checks import check_kind
+from trtqat.checks import check_choice, check_kind
 from trtqat.errors import UsageError
 from trtqat.files import is_onnx
 from trtqat.host.flavours import Flavour
@@ -43,12 +43,17 @@ def open(  # as builtins.open: a file by its name, for ``with``
         What is held until it is closed, best by ``with``.
 
     Raises:
-        UsageError: ``path`` is no path, or a signature is asked of an ONNX file.
+        UsageError: An argument has another type, or is for engines alone.
         GraphError: ONNX Runtime does not accept the ONNX file.
         PlanError: The plan is damaged, or for another TensorRT or GPU.
         MissingError: There is no TensorRT, no GPU or no ONNX Runtime.
     """
     check_kind("The file to open", path, (str, os.PathLike), "'model.engine'")
+    for name, given in (("trust", trust), ("weights", weights), ("graph", graph)):
+        if given is not None:
+            check_kind(f"{name} of open", given, (str, os.PathLike), "'file'")
+    if flavour is not None:
+        check_choice("flavour of open", flavour, get_args(Flavour))
     if is_onnx(path):
         if trust is not None or flavour is not None or weights is not None:
             raise UsageError(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -13,6 +15,7 @@ from tests.support.measured import DATA, LABELS, QUICK, NumpyModel, X, one_of_tw
 from trtqat.errors import DataError, UsageError
 from trtqat.evaluation.evaluate import evaluate
 from trtqat.evaluation.options import EvaluateOptions
+from trtqat.exporting.source import ModelSource
 from trtqat.runtime.onnx_model import OnnxModel
 
 
@@ -98,6 +101,50 @@ def test_fields_of_the_options_stand_for_them() -> None:
         evaluate(NumpyModel(), DATA, batch_size="8")
     with pytest.raises(TypeError, match="batch_sizes"):
         evaluate(NumpyModel(), DATA, batch_sizes=8)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"model": 3}, "The model is 3"),
+        ({"model": ModelSource("model.py:fp32")}, "The model is ModelSource"),
+        ({"data": [3]}, "The data is [3]"),
+        ({"data": X}, "The data is array"),
+        ({"options": {"batch_size": 8}}, "options is {"),
+        ({"opening": {}}, "opening is {}"),
+        ({"baseline": 3}, "The baseline is 3"),
+        ({"baseline": "model.py:fp32"}, "'model.py:fp32' is no report but names"),
+        ({"baseline_precision": "int8"}, "baseline_precision is 'int8'"),
+        ({"rivals": 3}, "rivals is 3"),
+        ({"rivals": [3]}, "A rival is 3"),
+        ({"steps": "x"}, "steps is 'x'"),
+        ({"steps": ["x"]}, "A step is 'x'"),
+        ({"fake_quantized": "model.py:qat"}, "The model that was exported is 'model.py:qat'"),
+        ({"fake_quantized": NumpyModel()}, "The model that was exported is"),
+    ],
+)
+def test_what_is_no_model_and_no_data_is_refused(arguments: dict[str, Any], said: str) -> None:
+    given: dict[str, Any] = {"model": NumpyModel(), "data": DATA, **arguments}
+    with pytest.raises(UsageError) as caught:
+        evaluate(**given)
+    assert said in caught.value.problem
+    assert caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    "field", ["max_accuracy_drop", "min_sqnr_db", "min_speedup", "latency_budget_ms"]
+)
+def test_a_limit_of_nan_is_none(field: str) -> None:
+    options: dict[str, Any] = {"latency": QUICK, field: math.nan}
+    with pytest.raises(UsageError, match="is nan, which is no limit"):
+        evaluate(NumpyModel(), DATA, EvaluateOptions(**options), baseline=NumpyModel())
+
+
+def test_what_was_measured_is_a_baseline(graph: Path) -> None:
+    found = evaluate(NumpyModel(one_of_twenty_wrong), DATA, batch_size=8, latency=None)
+    report = evaluate(graph, DATA, batch_size=8, latency=None, baseline=found.subject)
+    assert [each.role for each in report.contenders] == ["subject", "baseline"]
+    assert report.top1_drop_points == pytest.approx(-5.0)
 
 
 def test_where_to_look_is_the_graph_itself(graph: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +132,22 @@ def test_every_batch_size_that_both_have_is_compared(tmp_path: Path) -> None:
     assert found.timing(found.baseline) == at.timing
     (table,) = [rows for title, _, rows in report_tables(found) if title == "Batch sizes"]
     assert [row[-1] for row in table] == ["", "2.00x", "2.00x"]
+
+
+def test_a_baseline_keeps_the_host_that_it_was_measured_on(tmp_path: Path) -> None:
+    """Through any number of reports, each of which took it from the one before."""
+    path = tmp_path / "report.json"
+    first = evaluate(
+        NumpyModel(), DATA, EvaluateOptions(8, None), baseline=NumpyModel(one_of_twenty_wrong)
+    )
+    elsewhere = replace(first.environment, cpu="another CPU", gpu=None)
+    replace(first, environment=elsewhere).save(path)
+    for _ in range(2):
+        again = evaluate(NumpyModel(), DATA, EvaluateOptions(8, None), baseline=path)
+        assert again.baseline is not None
+        assert again.baseline.recorded_on == "another CPU"
+        assert again.baseline.name == "numpy (recorded on another CPU)"
+        again.save(path)
 
 
 def test_a_report_without_baseline_is_one_itself(tmp_path: Path) -> None:

@@ -123,7 +123,7 @@ def test_the_page_holds_everything_and_needs_nothing() -> None:
     ):
         assert text in reader.text, text
     # What agrees to the last code has no bars, and what is lost has one without length.
-    assert page.count("<svg") == 5
+    assert page.count("<svg") == 7
     assert "nan" not in page.replace("significan", "")
     assert "prefers-color-scheme: dark" in page
     assert "@media print" in page
@@ -150,6 +150,18 @@ def test_layers_of_a_real_engine_and_rivals() -> None:
     assert "float32 → int8" in reader.text
     assert "2.00x (2.00 … 2.00) as fast" in reader.text
     assert "What might run instead" in reader.text
+
+
+def test_contenders_of_one_name_are_all_in_the_charts() -> None:
+    """As two files of one name, in two folders."""
+    x, _ = make_samples(20)
+    report = evaluate(
+        NumpyModel(), Samples(x, x.argmax(axis=1)), EvaluateOptions(8, QUICK),
+        baseline=NumpyModel(compute_ms=2.0), rivals=[NumpyModel(), NumpyModel()],
+    )  # fmt: skip
+    page = render_page(report)
+    for each in ("1, subject", "2, baseline", "3, rival", "4, rival"):
+        assert f"numpy ({each})" in page
 
 
 def test_a_page_without_times_and_baseline() -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 from onnx_ir.passes import common
 
+from trtqat.checks import check_kind
 from trtqat.graph.lenses.targets import is_for_8_6
 from trtqat.graph.passes.fold_batch_norm import FoldedBatchNorms, fold_batch_norm
 from trtqat.graph.passes.fold_constant_moves import fold_constant_moves
@@ -40,6 +41,12 @@ class ImproveOptions:
     fold_batch_norm: bool = True
     int8_weights: bool | None = None
     repair: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("fold_batch_norm", "repair"):
+            check_kind(f"ImproveOptions.{name}", getattr(self, name), bool, "True")
+        if self.int8_weights is not None:
+            check_kind("ImproveOptions.int8_weights", self.int8_weights, bool, "True")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,34 @@
+"""Names out of files, in what Python prints of them: shown, and not obeyed by a terminal."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import onnx
+from onnx import TensorProto, helper
+
+import trtqat
+from trtqat.host.check import Check
+from trtqat.inspection.inspected_layers import inspect_layer_file
+from trtqat.inspection.options import InspectOptions
+
+CLEARS = "name\x1b[2J"
+
+
+def test_of_a_graph_its_layers_and_a_check(tmp_path: Path) -> None:
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", 4]) for name in "xy")
+    w = helper.make_tensor("w", TensorProto.FLOAT, [4, 4], [1.0] * 16)
+    node = helper.make_node("MatMul", ["x", "w"], ["y"], name=CLEARS)
+    graph = helper.make_graph([node], "g", [x], [y], [w])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    path, layers = tmp_path / "m.onnx", tmp_path / f"{CLEARS}.json"
+    onnx.save(model, path)
+    layers.write_text(json.dumps({"Layers": [CLEARS]}))
+    for shown in (
+        trtqat.lint(path),
+        inspect_layer_file(layers, InspectOptions(graph=path)),
+        Check("plan", "failed", f"'{CLEARS}' is none.", "Check it."),
+    ):
+        assert "\x1b" not in str(shown)
+        assert r"name\x1b[2J" in str(shown)
