@@ -20,7 +20,7 @@ from trtqat.exporting.quantized_input import codes_of
 from trtqat.exporting.verification.reference import OF_GRAPH, GraphReference
 from trtqat.exporting.verification.verify import verify
 from trtqat.graph.lenses.finite import check_finite
-from trtqat.graph.lenses.pairs import DEQUANTIZE, QUANTIZE
+from trtqat.graph.lenses.pairs import DEQUANTIZE, PAIR
 from trtqat.graph.passes.improvements import improve
 from trtqat.graph.passes.lower_opset import lower_opset, write_ir_version
 from trtqat.graph.passes.name_nodes import name_unnamed
@@ -89,7 +89,7 @@ def _read(source: Path, output: Path) -> ir.Model:
     """Reads a graph that the passes can work on."""
     model = read_model(source)
     _check_not_read(source, output)
-    if not any(node.op_type in (QUANTIZE, DEQUANTIZE) for node in model.graph):
+    if not any(node.op_type in PAIR for node in model.graph):
         raise GraphError(
             f"'{source}' has no QuantizeLinear and DequantizeLinear nodes.",
             "Give a graph with explicit Q/DQ, or the fake-quantized PyTorch model.",
@@ -118,7 +118,7 @@ def _check_not_read(source: Path, output: Path) -> None:
 
 def _check_float32(source: Path, model: ir.Model) -> None:
     for node in model.graph:
-        scale = node.inputs[1] if node.op_type in (QUANTIZE, DEQUANTIZE) else None
+        scale = node.inputs[1] if node.op_type in PAIR else None
         if scale is not None and scale.dtype not in (None, ir.DataType.FLOAT):
             raise GraphError(
                 f"'{source}' has scales in {scale.dtype.name}, as '{scale.name}'; the passes "

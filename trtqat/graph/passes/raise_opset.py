@@ -20,6 +20,7 @@ from onnx_ir.passes import common
 
 from trtqat.errors import ExportError, GraphError, first_line
 from trtqat.extras import install
+from trtqat.graph.lenses.pairs import DEQUANTIZE, QUANTIZE
 from trtqat.graph_file.garbage import uncollected
 from trtqat.graph_file.serialized import proto_for_onnx, restore_weights
 from trtqat.runtime.onnx_model import OnnxModel
@@ -94,8 +95,8 @@ def newest_opset() -> int:
 def _probe(opset: int) -> bytes:
     graph = helper.make_graph(
         [
-            helper.make_node("QuantizeLinear", ["x", "scale", "zero_point"], ["codes"]),
-            helper.make_node("DequantizeLinear", ["codes", "scale", "zero_point"], ["y"]),
+            helper.make_node(QUANTIZE, ["x", "scale", "zero_point"], ["codes"]),
+            helper.make_node(DEQUANTIZE, ["codes", "scale", "zero_point"], ["y"]),
         ],
         "probe",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])],
