@@ -34,8 +34,8 @@ from trtqat.graph.half.regions import enclosed_nodes
 from trtqat.graph.half.scales import round_scale
 from trtqat.graph.lenses.moves import REARRANGING, readers_through
 from trtqat.graph.lenses.pairs import DEQUANTIZE, PAIR
+from trtqat.graph.lenses.targets import HALF_OPSET
 from trtqat.graph.passes.quantize_weights import quantize_weights
-from trtqat.graph.passes.raise_opset import HALF_OPSET
 from trtqat.graph_file.garbage import uncollected
 
 

@@ -21,12 +21,10 @@ from onnx_ir.passes import common
 from trtqat.errors import ExportError, GraphError, first_line
 from trtqat.extras import install
 from trtqat.graph.lenses.pairs import DEQUANTIZE, QUANTIZE
+from trtqat.graph.lenses.targets import NEWEST_OPSET_OF_8_6
 from trtqat.graph_file.garbage import uncollected
 from trtqat.graph_file.serialized import proto_for_onnx, restore_weights
 from trtqat.runtime.onnx_model import OnnxModel
-
-# The first opset whose QuantizeLinear and DequantizeLinear take FP16.
-HALF_OPSET = 19
 
 
 @uncollected()
@@ -80,7 +78,7 @@ def newest_opset() -> int:
         GraphError: They have none in common.
     """
     newest = onnx.defs.onnx_opset_version()
-    for opset in range(newest, HALF_OPSET - 3, -1):
+    for opset in range(newest, NEWEST_OPSET_OF_8_6 - 1, -1):
         try:
             OnnxModel(_probe(opset), as_written=True).close()
         except GraphError:
