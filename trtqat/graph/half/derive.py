@@ -26,12 +26,12 @@ import onnx_ir as ir
 from onnx_ir.passes import common
 
 from trtqat.errors import GraphError
-from trtqat.graph.editing import constant_array
 from trtqat.graph.half.borders import Written, used_by_all, write_half
 from trtqat.graph.half.half_types import infer_types, is_float
 from trtqat.graph.half.reasons import MARGIN, Measured, reason_against_half
 from trtqat.graph.half.regions import enclosed_nodes
 from trtqat.graph.half.scales import round_scale
+from trtqat.graph.lenses.basics import constant_array
 from trtqat.graph.lenses.moves import REARRANGING, readers_through
 from trtqat.graph.lenses.pairs import DEQUANTIZE, PAIR
 from trtqat.graph.lenses.targets import HALF_OPSET

@@ -27,10 +27,10 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from trtqat.graph.editing import constant_array
 from trtqat.graph.half.half_types import HalfPositions, half_positions, is_float
 from trtqat.graph.half.scales import HALF_MAX, HALF_MIN
 from trtqat.graph.lenses.affine import BATCH_NORM
+from trtqat.graph.lenses.basics import constant_array
 from trtqat.graph.lenses.pairs import PAIR
 
 # Samples are few, and often noise: real data may be larger. Two bits cost nothing where

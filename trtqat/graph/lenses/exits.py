@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from trtqat.graph.editing import is_constant
 from trtqat.graph.lenses.affine import BATCH_NORM
+from trtqat.graph.lenses.basics import is_constant
 from trtqat.graph.lenses.layers import Layer
 from trtqat.graph.lenses.pairs import QUANTIZE, consumers_of, parameters_of
 from trtqat.graph.lenses.view import ACTIVATIONS, GraphView

@@ -9,8 +9,8 @@ import numpy as np
 import onnx_ir as ir
 
 from trtqat.errors import GraphError
-from trtqat.graph.editing import constant_array
 from trtqat.graph.lenses.affine import BATCH_NORM
+from trtqat.graph.lenses.basics import constant_array
 from trtqat.graph.lenses.moves import REARRANGING
 from trtqat.graph.lenses.pairs import PAIR
 from trtqat.tensors import Array

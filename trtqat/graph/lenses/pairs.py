@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from trtqat.graph.editing import constant_array
+from trtqat.graph.lenses.basics import constant_array
 from trtqat.tensors import Array
 
 QUANTIZE = "QuantizeLinear"

@@ -6,10 +6,9 @@ from functools import cached_property
 
 import onnx_ir as ir
 
-from trtqat.graph.editing import is_constant
-from trtqat.graph.editor import Readers
 from trtqat.graph.lenses.affine import BATCH_NORM
 from trtqat.graph.lenses.arithmetic import Arithmetic, other_arithmetic
+from trtqat.graph.lenses.basics import Readers, is_constant
 from trtqat.graph.lenses.batch import Batch
 from trtqat.graph.lenses.fold_plan import KeptBatchNorm, why_kept
 from trtqat.graph.lenses.grids import Grids

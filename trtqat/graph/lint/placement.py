@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from trtqat.graph.editing import is_constant, name_of
 from trtqat.graph.lenses.affine import BATCH_NORM
+from trtqat.graph.lenses.basics import is_constant, name_of
 from trtqat.graph.lenses.layers import CONVOLUTIONS, PRODUCTS, layer_of, move_of_weight
 from trtqat.graph.lenses.pairs import QUANTIZE
 from trtqat.graph.lenses.view import ACTIVATIONS, GraphView, has_hidden_parameters

@@ -19,8 +19,9 @@ import numpy as np
 import onnx_ir as ir
 
 from trtqat.errors import QuantizerError
-from trtqat.graph.editing import add_initializer, constant_array
+from trtqat.graph.editing import add_initializer
 from trtqat.graph.editor import Editor
+from trtqat.graph.lenses.basics import constant_array
 from trtqat.graph.lenses.pairs import DEQUANTIZE, QUANTIZE
 from trtqat.graph.lenses.weights import Weights
 from trtqat.tensors import Array

@@ -23,7 +23,8 @@ import numpy as np
 import onnx_ir as ir
 
 from trtqat.errors import ExportError
-from trtqat.graph.editing import add_initializer, constant_array
+from trtqat.graph.editing import add_initializer
+from trtqat.graph.lenses.basics import constant_array
 from trtqat.graph.lenses.targets import NEWEST_OPSET_OF_8_6, is_for_8_6
 from trtqat.graph.passes.protocol import Changed
 

@@ -20,7 +20,8 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from trtqat.graph.editing import add_initializer, constant_array, name_of, remove_unused
+from trtqat.graph.editing import add_initializer, remove_unused
+from trtqat.graph.lenses.basics import constant_array, name_of
 from trtqat.graph.lenses.moves import commutes, is_move
 from trtqat.graph.lenses.pairs import (
     CODE_TYPES,

@@ -12,8 +12,9 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from trtqat.errors import GraphError
-from trtqat.graph.editing import add_initializer, constant_array, remove_unused
+from trtqat.graph.editing import add_initializer, remove_unused
 from trtqat.graph.editor import Editor
+from trtqat.graph.lenses.basics import constant_array
 from trtqat.graph.lenses.pairs import DEQUANTIZE, parameters_of, quantizer_of, values_of
 from trtqat.graph.passes.protocol import Changed
 from trtqat.graph.passes.take_codes import recorded_scales
