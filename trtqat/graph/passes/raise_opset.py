@@ -1,4 +1,4 @@
-"""Pass: a canonical graph of opset 17 or 18 becomes one of a newer opset.
+"""Makes of a canonical graph of opset 17 or 18 another one, of a newer opset.
 
 QuantizeLinear and DequantizeLinear take FP16 from opset 19 on, so the FP16 graph needs it.
 ``onnx.version_converter`` knows what changed between two opsets and is right upwards (what
