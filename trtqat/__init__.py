@@ -7,9 +7,12 @@ The same in Python, as each command is one function here::
 
     import trtqat
 
-    trtqat.build("model.onnx", "model.engine")
+    inputs = ["images:1x3x224x224"]
+    trtqat.export("model.py:qat", "model.onnx", checkpoint="qat.pt", inputs=inputs)
+    trtqat.build("model.onnx", "model.engine", batch="1:32:128")
+    baseline = trtqat.Torch("model.py:fp32", checkpoint="fp32.pt")
     with trtqat.open("model.engine") as engine:
-        print(trtqat.evaluate(engine, "npz:test.npz"))
+        print(trtqat.evaluate(engine, "npz:test.npz", baseline=baseline))
     print(trtqat.lint("model.onnx"))
     print(trtqat.inspect("model.engine"))
 
@@ -21,7 +24,7 @@ rooms, each of which imports from those below it alone:
     evaluation/  accuracy, latency and throughput of what is compared, and the layers that lose
     building/    TensorRT's builder, with what differs between its versions; Triton
     exporting/   loads a model, traces it, verifies the graph, writes it
-    inspection/  lint of a graph; layers of an engine: which are INT8, how long, how far from best
+    inspection/  what a graph or an engine consists of: lint; layers in INT8, time, roofline
     graph/       ONNX in memory: passes change it, lenses look at it, lint judges it
     runtime/     one protocol for what runs: TensorRT, ONNX Runtime, PyTorch
     host/        what this host has, which TensorRT runs which plan, preflight
@@ -34,8 +37,8 @@ Where is
 
     a Q/DQ pair made         graph/passes/expand_fake_quantize.py
     a plan refused           host/preflight.py
-    a speed-up computed      evaluation/speed.py
-    the HTML page made       report/page.py
+    a speed-up computed      evaluation/speed.py, by the medians of evaluation/intervals.py
+    the HTML page made       report/page.py, into report/page.html.jinja
 
 The names below load on first use, so that ``import trtqat`` imports neither torch nor tensorrt.
 """

@@ -1,9 +1,11 @@
-"""What the READMEs say is so: links, commands and options, rules, and how long they are."""
+"""What the documents say is so: links, files, commands, options, rules, and how long they are."""
 
 from __future__ import annotations
 
+import ast
 import json
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -37,6 +39,9 @@ FOREIGN = {
     "--useCudaGraph",
     "--noDataTransfers",
 }
+# Files of a user's, and benchmarks by the names that they had when they measured.
+NOT_OURS = {"file.py", "model.py"}
+NOT_OURS |= {"scripts/bench_export.py", "scripts/bench_NAME.py", "bench_eval.py"}
 MOST_BYTES = 9_000
 # Where the figures of the first page's rows stand.
 MEASURED = {
@@ -63,16 +68,29 @@ def anchors_of(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", each.lower()).replace(" ", "-") for each in headings}
 
 
-def options() -> set[str]:
-    """Of all commands."""
+def options_by_command() -> dict[str, set[str]]:
     group = typer.main.get_command(app)
     assert isinstance(group, TyperGroup)
     return {
-        option
-        for command in group.commands.values()
-        for parameter in command.params
-        for option in (*parameter.opts, *parameter.secondary_opts)
+        name: {
+            option
+            for parameter in command.params
+            for option in (*parameter.opts, *parameter.secondary_opts)
+        }
+        for name, command in group.commands.items()
     }
+
+
+def command_lines_of(page: Path) -> list[list[str]]:
+    """What its blocks for a shell tell to type, word by word."""
+    blocks = re.findall(r"```sh\n(.*?)```", read(page), flags=re.DOTALL)
+    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
+    return [shlex.split(line, comments=True) for line in lines if line.startswith("trtqat ")]
+
+
+def files_named_in(text: str) -> set[str]:
+    """Files of code, by name or by path, that are written as code and are no links."""
+    return set(re.findall(r"(?<!\[)`([\w./-]+\.(?:py|jinja|css|toml|schema\.json))`", text))
 
 
 @pytest.fixture(params=PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -135,7 +153,7 @@ def test_the_first_page_has_links() -> None:
 
 
 def test_every_option_that_is_named_exists(page: Path) -> None:
-    known = options() | {"--help"}
+    known = {"--help"}.union(*options_by_command().values())
     scripts = {
         option
         for script in (ROOT / "scripts").rglob("*.py")
@@ -143,6 +161,56 @@ def test_every_option_that_is_named_exists(page: Path) -> None:
     }
     named = set(re.findall(r"(?<![\w-])--[A-Za-z][\w-]*", read(page)))
     assert named <= known | scripts | FOREIGN, named - known - scripts - FOREIGN
+
+
+def test_every_command_line_has_options_of_its_command(page: Path) -> None:
+    known = options_by_command()
+    for _, command, *words in command_lines_of(page):
+        given = {word for word in words if word.startswith("-")}
+        assert given <= known[command], (command, given - known[command])
+
+
+def test_the_first_page_has_command_lines() -> None:
+    commands = [words[1] for words in command_lines_of(ROOT / "README.md")]
+    assert commands == ["export", "build", "eval"]
+
+
+def test_every_file_that_is_named_exists(page: Path) -> None:
+    named = files_named_in(read(page)) - NOT_OURS
+    missing = {
+        name
+        for name in named
+        if not any((root / name).exists() for root in (page.parent, ROOT, PACKAGE))
+    }
+    assert not missing
+
+
+@pytest.mark.parametrize(
+    "door", sorted(PACKAGE.rglob("__init__.py")), ids=lambda door: str(door.relative_to(PACKAGE))
+)
+def test_every_file_that_a_door_names_exists(door: Path) -> None:
+    said = ast.get_docstring(ast.parse(read(door))) or ""
+    named = set(re.findall(r"(?<![\w.])[\w./]+\.(?:py|jinja|css)\b", said)) - NOT_OURS
+    missing = {
+        name for name in named if not any((root / name).exists() for root in (door.parent, PACKAGE))
+    }
+    assert not missing
+
+
+def docstrings() -> Iterator[tuple[str, str]]:
+    kinds = (ast.Module, ast.ClassDef, ast.FunctionDef)
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(read(path))):
+            said = ast.get_docstring(node) if isinstance(node, kinds) else None
+            if said:
+                yield f"{path.relative_to(PACKAGE)}: {getattr(node, 'name', '')}", said
+
+
+def test_no_docstring_leaves_it_to_another_one() -> None:
+    found = list(docstrings())
+    assert len(found) > 1000
+    left = re.compile(r"\blikewise\b|\bsee ``|^see\b", re.IGNORECASE)
+    assert not [place for place, said in found if left.search(said)]
 
 
 def test_every_lint_rule_is_listed() -> None:

@@ -13,7 +13,8 @@ Roles are subject, baseline, step and rival. Where is what:
     recorded.py    a baseline that an earlier report holds (old_reports.py: of schema 2 to 6)
     rivals.py      what might run instead, and the steps between baseline and subject
     gates.py       what must hold before, and what is demanded of the figures
-    locate.py      in which layers accuracy goes
+    locate.py      in which layers accuracy goes: locate_layers.py against the graph without Q/DQ,
+                   locate_steps.py from step to step, tensor by tensor
     report.py      everything that was found: what is written as JSON, and read again
 
 Runtimes are known by ``runtime/protocol.py`` alone. Words, tables and pages are made of a report

@@ -30,7 +30,7 @@ def read_model(path: Path) -> ir.Model:
     constants alone afterwards, as they are to TensorRT.
 
     Returns:
-        A graph that passes may rely on; see ``graph_file.border``.
+        A graph that passes may rely on: ``graph_file.border`` has checked it.
 
     Raises:
         GraphError: It is missing, damaged or not ONNX.

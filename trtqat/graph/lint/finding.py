@@ -56,7 +56,17 @@ class Finding:
 
 @dataclass(frozen=True)
 class Rule:
-    """A check with what all its findings share; see ``Finding`` for the attributes."""
+    """A check with what all its findings share.
+
+    Attributes:
+        identifier: As ``"float-residual"``.
+        check: Yields the places of a graph where it finds its fault.
+        cost: What a finding costs: ``refusal`` by TensorRT, ``accuracy`` or ``speed``.
+        severity: A ``warning`` fails ``--strict``; a ``note`` may be as it should be.
+        remedy: What to change in the PyTorch model.
+        example: That change as a line of code.
+        repair: Which exact repair of ``trtqat export`` does it; empty if none does.
+    """
 
     identifier: str
     check: Callable[[GraphView], Places]

@@ -77,7 +77,7 @@ def check_function(function: onnx.FunctionProto, functions: Functions) -> None:
     """Checks a function, and brings its nodes into order where they are not.
 
     Raises:
-        Damage: See ``check_graph``.
+        Damage: A tensor is made twice, or not at all, or from itself.
     """
     made: dict[str, int] = {}
     for name in function.input:
