@@ -37,9 +37,10 @@ from tests.support.scaling_stages import (
 )
 from trtqat.graph.lenses.exits import float_exits
 from trtqat.graph.lenses.macs import summarize
+from trtqat.graph.lenses.targets import HALF_OPSET
 from trtqat.graph.lint import lint
 from trtqat.graph.passes.improvements import ImproveOptions, improve
-from trtqat.graph.passes.raise_opset import HALF_OPSET, raise_opset
+from trtqat.graph.passes.raise_opset import raise_opset
 from trtqat.graph.passes.remove_quantization import remove_quantization
 from trtqat.graph.passes.tap import tap
 from trtqat.graph_file.reading import read_model

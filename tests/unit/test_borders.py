@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -72,8 +73,29 @@ LENSES = sorted((PACKAGE / "graph" / "lenses").glob("*.py"))
 
 @pytest.mark.parametrize("path", LENSES, ids=lambda path: path.stem)
 def test_lenses_only_answer(path: Path) -> None:
-    changing = {f"trtqat.graph.{room}" for room in ("passes", "lint", "repair", "half")}
+    rooms = ("editing", "editor", "half", "lint", "passes", "repair")
+    changing = {f"trtqat.graph.{room}" for room in rooms}
     assert not [name for name in imports(path) if name.startswith(tuple(changing))]
+
+
+def named_by(door: Path) -> list[str]:
+    """The files that a room's door names; ``model.py:qat`` is a user's."""
+    words = ast.get_docstring(ast.parse(door.read_text())) or ""
+    return re.findall(r"[\w/]+\.py\b(?!:)", words)
+
+
+DOORS = [path for path in SOURCES if path.name == "__init__.py" and named_by(path)]
+
+
+@pytest.mark.parametrize("door", DOORS, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_every_file_that_a_door_names_exists(door: Path) -> None:
+    places = (door.parent, PACKAGE)
+    for name in named_by(door):
+        assert any((place / name).is_file() for place in places), name
+
+
+def test_doors_name_files() -> None:
+    assert {"trtqat", "graph", "half", "runtime"} <= {door.parent.name for door in DOORS}
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))

@@ -20,7 +20,7 @@ from trtqat.cli.shared_options import OutputOptions, PyTorchOptions
 from trtqat.errors import GateError
 from trtqat.files import is_onnx
 from trtqat.inspection.words import describe_findings, describe_summary
-from trtqat.report.agreement_words import describe_agreement
+from trtqat.report.verification_words import describe_agreement
 
 if TYPE_CHECKING:
     from trtqat.exporting.options import ExportResult

@@ -12,6 +12,7 @@ from trtqat.errors import UsageError
 from trtqat.exporting.source import ModelSource
 from trtqat.extras import require
 from trtqat.files import check_input, check_writable, is_onnx
+from trtqat.graph.lenses.targets import HALF_OPSET, NEWEST_OPSET_OF_8_6
 from trtqat.tensors import Precision, TensorSpec, parse_tensor_spec
 
 if TYPE_CHECKING:
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 
     from trtqat.exporting.options import Exporter, ExportOptions, ExportResult
 
-# The newest that TensorRT 8.6 reads, and the first in which FP16 has a QuantizeLinear.
-_FLOAT_OPSET, _HALF_OPSET = 17, 19
 _FROM_GRAPH = ("onnx", "onnx_ir", "onnxruntime")
 _FROM_MODEL = (*_FROM_GRAPH, "torch", "onnxscript")
 
@@ -117,7 +116,7 @@ def export(
 
 
 def _opset(precision: Precision) -> int:
-    return _HALF_OPSET if precision == "fp16" else _FLOAT_OPSET
+    return HALF_OPSET if precision == "fp16" else NEWEST_OPSET_OF_8_6
 
 
 def _specs(inputs: Sequence[str | TensorSpec]) -> tuple[TensorSpec, ...]:

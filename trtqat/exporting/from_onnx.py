@@ -20,9 +20,10 @@ from trtqat.exporting.quantized_input import codes_of
 from trtqat.exporting.verification.reference import OF_GRAPH, GraphReference
 from trtqat.exporting.verification.verify import verify
 from trtqat.graph.lenses.finite import check_finite
-from trtqat.graph.lenses.pairs import DEQUANTIZE, QUANTIZE
+from trtqat.graph.lenses.pairs import DEQUANTIZE, PAIR
+from trtqat.graph.lenses.targets import NEWEST_OPSET_OF_8_6, is_for_8_6
 from trtqat.graph.passes.improvements import improve
-from trtqat.graph.passes.lower_opset import lower_opset, write_ir_version
+from trtqat.graph.passes.lower_opset import LOWERABLE_OPSET, lower_opset, write_ir_version
 from trtqat.graph.passes.name_nodes import name_unnamed
 from trtqat.graph.passes.protocol import run
 from trtqat.graph.passes.standard_pairs import standardize_pairs
@@ -89,7 +90,7 @@ def _read(source: Path, output: Path) -> ir.Model:
     """Reads a graph that the passes can work on."""
     model = read_model(source)
     _check_not_read(source, output)
-    if not any(node.op_type in (QUANTIZE, DEQUANTIZE) for node in model.graph):
+    if not any(node.op_type in PAIR for node in model.graph):
         raise GraphError(
             f"'{source}' has no QuantizeLinear and DequantizeLinear nodes.",
             "Give a graph with explicit Q/DQ, or the fake-quantized PyTorch model.",
@@ -118,7 +119,7 @@ def _check_not_read(source: Path, output: Path) -> None:
 
 def _check_float32(source: Path, model: ir.Model) -> None:
     for node in model.graph:
-        scale = node.inputs[1] if node.op_type in (QUANTIZE, DEQUANTIZE) else None
+        scale = node.inputs[1] if node.op_type in PAIR else None
         if scale is not None and scale.dtype not in (None, ir.DataType.FLOAT):
             raise GraphError(
                 f"'{source}' has scales in {scale.dtype.name}, as '{scale.name}'; the passes "
@@ -130,9 +131,12 @@ def _check_float32(source: Path, model: ir.Model) -> None:
 def _set_opset(model: ir.Model, opset: int) -> list[str]:
     """Lowers a graph of opset 18 to 17 if that was asked for; tells what cannot be lowered."""
     present = model.graph.opset_imports.get("", 0)
-    if opset <= 17 and present == 18:
+    if is_for_8_6(opset) and present == LOWERABLE_OPSET:
         run((lower_opset, write_ir_version), model)
-        present = 17
+        present = NEWEST_OPSET_OF_8_6
     if present > opset:
-        return [f"The graph keeps its opset {present}: only opset 18 can be lowered, to 17."]
+        return [
+            f"The graph keeps its opset {present}: only opset {LOWERABLE_OPSET} can be lowered, "
+            f"to {NEWEST_OPSET_OF_8_6}."
+        ]
     return []

@@ -14,6 +14,7 @@ from trtqat.exporting.verification.result import Verification
 from trtqat.exporting.verification.verify import MIN_SQNR_DB
 from trtqat.graph.half.derive import HalfReport
 from trtqat.graph.lenses.macs import GraphSummary
+from trtqat.graph.lenses.targets import NEWEST_OPSET_OF_8_6
 from trtqat.graph.lint.finding import Finding
 from trtqat.graph.passes.fold_batch_norm import FoldedBatchNorms
 from trtqat.graph.passes.improvements import Improvements, ImproveOptions
@@ -42,7 +43,7 @@ class ExportOptions:
     """
 
     inputs: tuple[TensorSpec, ...]
-    opset: int = 17
+    opset: int = NEWEST_OPSET_OF_8_6
     exporter: Exporter = "auto"
     static_batch: bool = False
     improve: ImproveOptions = field(default_factory=ImproveOptions)
@@ -59,7 +60,7 @@ class ExportOptions:
             check_kind("An input of ExportOptions", each, TensorSpec, example)
         # A list is as good, and frozen options hold nothing that changes.
         object.__setattr__(self, "inputs", tuple(self.inputs))
-        check_kind("ExportOptions.opset", self.opset, int, "17")
+        check_kind("ExportOptions.opset", self.opset, int, str(NEWEST_OPSET_OF_8_6))
         check_choice("ExportOptions.exporter", self.exporter, ("auto", "dynamo", "torchscript"))
         check_kind("ExportOptions.improve", self.improve, ImproveOptions, "ImproveOptions()")
         check_choice("ExportOptions.precision", self.precision, ("fp32", "fp16"))

@@ -13,12 +13,13 @@ from trtqat.exporting.verification.ranges import measure_with_ranges
 from trtqat.exporting.verification.reference import OF_HALF, GraphReference
 from trtqat.exporting.verification.verify import verify
 from trtqat.graph.half.derive import derive_half
-from trtqat.graph.passes.raise_opset import HALF_OPSET, newest_opset, raise_opset
+from trtqat.graph.lenses.targets import HALF_OPSET, is_for_8_6
+from trtqat.graph.passes.raise_opset import newest_opset, raise_opset
 from trtqat.graph_file.serialized import serialize
 from trtqat.tensors import Arrays, Precision
 
 # Every onnx and ONNX Runtime that the extras allow writes and runs this one.
-_SURE_OPSET = 19
+_SURE_OPSET = HALF_OPSET
 
 
 def check_opset(opset: int, precision: Precision) -> None:
@@ -54,7 +55,7 @@ def in_precision(
     Raises:
         ExportError: The opset cannot be written, or the FP16 graph computes something else.
     """
-    if options.opset > 17:
+    if not is_for_8_6(options.opset):
         model = raise_opset(model, options.opset)
     if options.precision == "fp32":
         return model, None

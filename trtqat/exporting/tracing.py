@@ -26,6 +26,7 @@ from trtqat.exporting.options import Exporter
 from trtqat.exporting.samples import Samples
 from trtqat.exporting.script_outputs import is_dict_script, restore_paths, returning_values
 from trtqat.exporting.symbolics import registered_symbolics
+from trtqat.graph.lenses.targets import NEWEST_OPSET_OF_8_6
 from trtqat.graph.passes.expand_fake_quantize import DOMAIN, OP_TYPE
 from trtqat.graph_file.reading import load_traced
 from trtqat.user_code import exits_told
@@ -48,7 +49,7 @@ _NOISY = (
     "onnx_ir",
 )
 # What the TorchScript exporter writes above is young and ends at 20; raise_opset goes on from here.
-_TORCHSCRIPT_NEWEST_OPSET = 17
+_TORCHSCRIPT_NEWEST_OPSET = NEWEST_OPSET_OF_8_6
 
 
 def trace(
@@ -81,7 +82,9 @@ def trace(
         QuantizerError: A TorchScript quantizer has no Q/DQ equivalent.
     """
     script = isinstance(model, torch.jit.ScriptModule)
-    if exporter == "torchscript" or (exporter == "auto" and (script or opset < 17)):
+    if exporter == "torchscript" or (
+        exporter == "auto" and (script or opset < NEWEST_OPSET_OF_8_6)
+    ):
         reason = "the only one that reads TorchScript" if script else "as asked"
         if exporter == "auto" and not script:
             reason = f"the only one that writes opset {opset}"
@@ -92,9 +95,10 @@ def trace(
             "The torch.export-based exporter cannot read a TorchScript module.",
             "Use --exporter torchscript or auto.",
         )
-    if opset < 17:
+    if opset < NEWEST_OPSET_OF_8_6:
         raise UsageError(
-            f"The torch.export-based exporter writes no opset {opset}: 17 is its oldest.",
+            f"The torch.export-based exporter writes no opset {opset}: {NEWEST_OPSET_OF_8_6} is "
+            "its oldest.",
             "Use --exporter torchscript or auto.",
         )
     try:

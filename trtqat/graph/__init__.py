@@ -7,8 +7,8 @@ passes/      change a graph, one pass a file, in three lists:
                  improvements      then, for both: INT8 weights, folded BatchNorms, repairs
 repair/      passes that move, remove and share Q/DQ pairs and change no output bit
 half/        the FP16 graph for strongly typed TensorRT
-lenses/      answer questions on a graph, and import nothing that changes one
+lenses/      answer questions on a graph, the small ones too, and import nothing that changes one
 lint/        what costs speed or accuracy, or is refused; one function a rule
-editing.py   small questions and changes that all of these share
+editing.py   small changes that several passes make
 editor.py    changes that cost no more than what they touch
 """

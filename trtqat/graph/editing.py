@@ -1,30 +1,15 @@
-"""Small questions that several passes ask of a graph."""
+"""Small changes that several passes make to a graph: what is unused goes, a constant comes."""
 
 from __future__ import annotations
 
 import numpy as np
 import onnx_ir as ir
 
+from trtqat.graph.lenses.basics import constant_array
 from trtqat.tensors import Array
 
 # Under this key a graph keeps, by name, the last number that was given to an initializer of it.
 _NUMBERS = "trtqat.numbers"
-
-
-def constant_array(value: ir.Value) -> Array | None:
-    """The value of an initializer or Constant node, or None if it is computed."""
-    tensor = ir.convenience.get_const_tensor(value)
-    return None if tensor is None else tensor.numpy()
-
-
-def is_constant(value: ir.Value) -> bool:
-    """Whether a tensor is an initializer or comes out of a Constant node."""
-    return ir.convenience.get_const_tensor(value) is not None
-
-
-def name_of(node: ir.Node) -> str:
-    """What to call a node: its name, or that of the tensor it makes, as not all are named."""
-    return str(node.name or node.outputs[0].name)
 
 
 def remove_unused(graph: ir.Graph) -> None:

@@ -1,48 +1,15 @@
-"""Who reads each tensor of a graph, and changes of a graph that cost no more than what they touch.
+"""Changes of a graph that cost no more than what they touch.
 
-``onnx_ir`` copies the list of a tensor's uses for each question, and looks through all outputs of
-the graph for each node that goes. Where thousands of nodes read one tensor (a scale that all pairs
-share), or a graph has thousands of outputs, a pass would cost the square of that.
+``onnx_ir`` looks through all outputs of the graph for each node that goes. Where a graph has
+thousands of outputs, or thousands of nodes read one tensor (``lenses.basics.Readers``), a pass
+would cost the square of that.
 """
 
 from __future__ import annotations
 
 import onnx_ir as ir
 
-
-class Readers:
-    """Who reads each tensor; right as long as nothing else changes the graph.
-
-    Args:
-        graph: The graph.
-    """
-
-    def __init__(self, graph: ir.Graph) -> None:
-        # In the order in which onnx_ir has them, as a dict, which counts and changes at no cost.
-        self._uses: dict[ir.Value, dict[tuple[ir.Node, int], None]] = {}
-        for value in (*graph.inputs, *graph.initializers.values()):
-            self._of(value)
-        for node in graph:
-            for value in node.outputs:
-                self._of(value)
-
-    def count(self, value: ir.Value) -> int:
-        """How many inputs of nodes a tensor is."""
-        return len(self._of(value))
-
-    def first(self, value: ir.Value, count: int) -> list[ir.Node]:
-        """The first nodes that read a tensor, each once."""
-        seen: dict[ir.Node, None] = {}
-        for node, _ in self._of(value):
-            seen[node] = None
-            if len(seen) == count:
-                break
-        return list(seen)
-
-    def _of(self, value: ir.Value) -> dict[tuple[ir.Node, int], None]:
-        if value not in self._uses:
-            self._uses[value] = dict.fromkeys(value.uses())
-        return self._uses[value]
+from trtqat.graph.lenses.basics import Readers
 
 
 class Editor(Readers):

@@ -13,7 +13,7 @@ from trtqat.checks import closed
 from trtqat.errors import InferenceError, PlanError, UsageError
 from trtqat.host.device_memory import needs_device_memory
 from trtqat.host.flavours import Flavour
-from trtqat.host.preflight import preflight
+from trtqat.host.preflight import Preflight, preflight
 from trtqat.host.tensorrt_library import (
     advice_on_loading,
     device_memory_bytes,
@@ -26,7 +26,7 @@ from trtqat.provenance import Provenance
 from trtqat.runtime.engine_graph import graph_of_plan
 from trtqat.runtime.engine_names import names_of_engine
 from trtqat.runtime.held import Held
-from trtqat.runtime.host_quantizer import open_quantizer
+from trtqat.runtime.host_quantizer import HostQuantizer, open_quantizer
 from trtqat.runtime.input_codes import input_scales, with_float_inputs
 from trtqat.runtime.refit import check_weights, refit
 from trtqat.runtime.session import EngineSession
@@ -96,36 +96,52 @@ class Engine(Held):
         found = preflight(path, trust=trust, allow_engine_code=allow_engine_code, flavour=flavour)
         found.require(path)
         assert found.flavour is not None
-        assert found.header is not None
         self.path = path
         self.name = path.name
         self.size_bytes = len(found.plan)
         self.manifest = found.manifest
         self.tensorrt = found.flavour
         self._cuda_graph = cuda_graph
+        self._engine: Any = None
+        self._runtime: Any = None
+        self._quantizers: dict[str, HostQuantizer] = {}
+        try:
+            self._load(found, weights)
+            self._describe(graph or weights)
+        except BaseException:
+            self.close()
+            raise
+
+    def _load(self, found: Preflight, weights: Path | None) -> None:
+        """Deserializes the plan, and gives it the weights that it was built without."""
+        assert found.flavour is not None
+        assert found.header is not None
         self._trt = trt = found.flavour.load()
         self._device = open_device("Running a plan")
         self._logger, self._messages = make_logger(trt)
-        self._runtime = runtime = trt.Runtime(self._logger)
+        self._runtime = trt.Runtime(self._logger)
         if found.header.is_version_compatible and found.code_allowed:
-            runtime.engine_host_code_allowed = True
-        self._engine: Any = runtime.deserialize_cuda_engine(found.plan)
+            self._runtime.engine_host_code_allowed = True
+        self._engine = self._runtime.deserialize_cuda_engine(found.plan)
         if self._engine is None:
             raise PlanError(
                 f"TensorRT {trt.__version__} ({found.flavour.flavour}) cannot load the plan "
-                f"'{path}': {self._messages.reason()}.",
+                f"'{self.path}': {self._messages.reason()}.",
                 advice_on_loading(self._messages),
             )
-        check_weights(self.manifest, path, weights)
+        check_weights(self.manifest, self.path, weights)
         if weights is not None:
             refit(trt, self._engine, self._logger, weights, self._messages)
-        bindings, outputs = _tensors(trt, self._engine)
+
+    def _describe(self, graph: Path | str | None) -> None:
+        """Reads what it takes and returns."""
+        bindings, outputs = _tensors(self._trt, self._engine)
         self.io = names_of_engine(
-            path,
+            self.path,
             self.manifest,
             [spec.name for spec in bindings],
             [spec.name for spec in outputs],
-            graph=graph or weights,
+            graph=graph,
         )
         self._bindings = in_order(bindings, self.io.inputs)
         self.outputs = in_order(outputs, self.io.outputs)
@@ -268,6 +284,7 @@ class Engine(Held):
 
     def close(self) -> None:
         """Frees the engine; sessions made from it must be closed before."""
+        self._quantizers = {}
         self._engine = None
         self._runtime = None
 

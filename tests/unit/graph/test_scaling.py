@@ -17,6 +17,7 @@ import onnx
 import onnx_ir as ir
 import pytest
 
+from tests.support.graphs import Graph
 from tests.support.large_foreign import ALL_FAMILIES as FAMILIES
 from tests.support.large_foreign import moved_weight_of_all
 from tests.support.large_graphs import ladder, pools, transposes
@@ -27,9 +28,11 @@ from tests.support.scaling_stages import (
 )
 from trtqat.graph.lenses.exits import float_exits
 from trtqat.graph.lenses.macs import summarize
+from trtqat.graph.lenses.targets import HALF_OPSET
 from trtqat.graph.lint import lint
 from trtqat.graph.passes.improvements import ImproveOptions, improve
-from trtqat.graph.passes.raise_opset import HALF_OPSET, raise_opset
+from trtqat.graph.passes.raise_opset import raise_opset
+from trtqat.graph.passes.remove_identities import remove_identities
 from trtqat.graph.passes.remove_quantization import remove_quantization
 from trtqat.graph.passes.tap import tap
 from trtqat.graph.passes.tidy import inline_functions
@@ -128,8 +131,34 @@ def test_a_node_more_costs_the_same_in_any_graph(
         path = tmp_path / f"{size}.onnx"
         onnx.save(proto, path)
         points.append((len(proto.graph.node), counter.during(partial(work, path))))
-    (n1, cost1), (n2, cost2), (n3, cost3) = points[1:]
+    assert_linear(points[1:])
+
+
+def assert_linear(points: list[tuple[int, int]]) -> None:
+    """Of three graphs, by nodes and cost: a node more costs the same in each."""
+    (n1, cost1), (n2, cost2), (n3, cost3) = points
     assert (cost3 - cost2) / (n3 - n2) <= _MOST * (cost2 - cost1) / (n2 - n1)
+
+
+def returned_identities(count: int) -> ir.Model:
+    """Identity nodes that are all outputs of the graph, each of a tensor of its own."""
+    graph = Graph((2, 3))
+    names = [f"y{each}" for each in range(count)]
+    for name in names:
+        graph.node("Relu", ["x"], f"{name}.inner")
+        graph.node("Identity", [f"{name}.inner"], name)
+    model: ir.Model = ir.from_proto(graph.proto(*names))
+    return model
+
+
+def test_an_output_more_costs_the_same_in_any_graph(counter: Counter) -> None:
+    points = []
+    for size in _SIZES:
+        model = returned_identities(size)
+        points.append((size, counter.during(partial(remove_identities, model))))
+        assert [node.op_type for node in model.graph] == ["Relu"] * size
+        assert [value.name for value in model.graph.outputs] == [f"y{n}" for n in range(size)]
+    assert_linear(points)
 
 
 @pytest.mark.parametrize(

@@ -24,11 +24,11 @@ from trtqat.graph.editing import add_initializer
 from trtqat.graph.editor import Editor
 from trtqat.graph.half.half_types import half_positions, is_float
 from trtqat.graph.half.scales import RoundedScale, round_scale, used_channels
+from trtqat.graph.lenses.pairs import DEQUANTIZE, PAIR
 from trtqat.tensors import Array
 
 # A node and the number of its input.
 _Use: TypeAlias = tuple[ir.Node, int]
-_PAIR = ("QuantizeLinear", "DequantizeLinear")
 
 
 @dataclass
@@ -125,11 +125,11 @@ def _converted(graph: ir.Graph, value: ir.Value, dtype: ir.DataType, written: Wr
     """The value in another type: a second DequantizeLinear, or a Cast."""
     producer = value.producer()
     suffix = "fp16" if dtype == ir.DataType.FLOAT16 else "fp32"
-    if producer is not None and producer.op_type == "DequantizeLinear":
+    if producer is not None and producer.op_type == DEQUANTIZE:
         written.dequantizers += 1
         node = ir.Node(
             "",
-            "DequantizeLinear",
+            DEQUANTIZE,
             producer.inputs,
             producer.attributes.values(),
             name=f"{producer.name}_{suffix}",
@@ -163,7 +163,7 @@ def _write_constant(graph: ir.Graph, value: ir.Value, wanted: _Wanted, written: 
     doubled = {
         (node, index): None
         for node, index in full
-        if node.op_type == "DequantizeLinear"
+        if node.op_type == DEQUANTIZE
         and index == 1
         and node.outputs[0].dtype == ir.DataType.FLOAT16
     }
@@ -173,7 +173,7 @@ def _write_constant(graph: ir.Graph, value: ir.Value, wanted: _Wanted, written: 
         return
     assert value.const_value is not None
     array = value.const_value.numpy()
-    scales = [node for node, index in half if index == 1 and node.op_type in _PAIR]
+    scales = [node for node, index in half if index == 1 and node.op_type in PAIR]
     if scales:
         rounded = round_scale(array, used_by_all(scales))
         written.scales[str(value.name)] = rounded
@@ -198,7 +198,7 @@ def used_by_all(nodes: list[ir.Node]) -> Array | None:
     """
     used: Array | None = None
     for node in nodes:
-        channels = used_channels(node) if node.op_type == "DequantizeLinear" else None
+        channels = used_channels(node) if node.op_type == DEQUANTIZE else None
         if channels is None:
             return None
         used = channels if used is None else used | channels

@@ -26,19 +26,17 @@ import onnx_ir as ir
 from onnx_ir.passes import common
 
 from trtqat.errors import GraphError
-from trtqat.graph.editing import constant_array
 from trtqat.graph.half.borders import Written, used_by_all, write_half
 from trtqat.graph.half.half_types import infer_types, is_float
 from trtqat.graph.half.reasons import MARGIN, Measured, reason_against_half
 from trtqat.graph.half.regions import enclosed_nodes
 from trtqat.graph.half.scales import round_scale
+from trtqat.graph.lenses.basics import constant_array
+from trtqat.graph.lenses.moves import REARRANGING, readers_through
+from trtqat.graph.lenses.pairs import DEQUANTIZE, PAIR
+from trtqat.graph.lenses.targets import HALF_OPSET
 from trtqat.graph.passes.quantize_weights import quantize_weights
-from trtqat.graph.passes.raise_opset import HALF_OPSET
 from trtqat.graph_file.garbage import uncollected
-
-# They only move what a DequantizeLinear gives, as the Transpose of a weight.
-_MOVES = {"Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"}
-_PAIR = ("QuantizeLinear", "DequantizeLinear")
 
 
 @dataclass(frozen=True)
@@ -156,7 +154,7 @@ def _lost_scales(nodes: list[ir.Node]) -> dict[ir.Node, str]:
     # Asked once for each scale, which all pairs of a graph may share.
     losses: dict[ir.Value, str] = {}
     for node in nodes:
-        scale = node.inputs[1] if node.op_type in _PAIR else None
+        scale = node.inputs[1] if node.op_type in PAIR else None
         if scale is None:
             continue
         array = constant_array(scale)
@@ -164,26 +162,17 @@ def _lost_scales(nodes: list[ir.Node]) -> dict[ir.Node, str]:
             kept[node] = f"its scale '{scale.name}' is computed while the graph runs"
             continue
         if scale not in losses:
-            sharing = [use.node for use in scale.uses() if use.node.op_type in _PAIR]
+            sharing = [use.node for use in scale.uses() if use.node.op_type in PAIR]
             losses[scale] = round_scale(array, used_by_all(sharing)).lost
         lost = losses[scale]
         if lost:
             kept[node] = f"its scale '{scale.name}': {lost}"
-            if node.op_type == "DequantizeLinear":
+            if node.op_type == DEQUANTIZE:
                 reason = f"it reads INT8 whose scale '{scale.name}' stays FP32: {lost}"
-                kept.update(dict.fromkeys(_readers(node.outputs[0]), reason))
+                # Through what only moves it, as the Transpose of a weight.
+                readers = readers_through(node.outputs[0], REARRANGING)
+                kept.update(dict.fromkeys(readers, reason))
     return kept
-
-
-def _readers(value: ir.Value) -> list[ir.Node]:
-    """The nodes that read a value, and, behind nodes that only move it, their readers."""
-    readers, forms = [], [value]
-    for form in forms:
-        for node in form.consumers():
-            readers.append(node)
-            if node.op_type in _MOVES and node.inputs[0] is form:
-                forms.append(node.outputs[0])
-    return readers
 
 
 def _notes(half: Mapping[ir.Node, None], written: Written) -> tuple[str, ...]:

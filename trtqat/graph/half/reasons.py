@@ -27,9 +27,11 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from trtqat.graph.editing import constant_array
 from trtqat.graph.half.half_types import HalfPositions, half_positions, is_float
 from trtqat.graph.half.scales import HALF_MAX, HALF_MIN
+from trtqat.graph.lenses.affine import BATCH_NORM
+from trtqat.graph.lenses.basics import constant_array
+from trtqat.graph.lenses.pairs import PAIR
 
 # Samples are few, and often noise: real data may be larger. Two bits cost nothing where
 # activations stay below 100, as between quantizers they do.
@@ -91,7 +93,7 @@ def _half_values(node: ir.Node, positions: HalfPositions) -> list[ir.Value]:
         *zip(node.outputs, positions.outputs, strict=True),
     ]
     # Scales have a rule of their own: scales.py.
-    scales = node.inputs[1:2] if node.op_type in ("QuantizeLinear", "DequantizeLinear") else ()
+    scales = node.inputs[1:2] if node.op_type in PAIR else ()
     return [
         value
         for value, flag in flagged
@@ -166,7 +168,7 @@ def _angle(node: ir.Node, measured: Measured) -> str:
 
 
 def _variance(node: ir.Node, measured: Measured) -> str:
-    value = node.inputs[4] if node.op_type == "BatchNormalization" else None
+    value = node.inputs[4] if node.op_type == BATCH_NORM else None
     variance = None if value is None else constant_array(value)
     if value is None or variance is None:
         return ""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from trtqat.graph.editing import constant_array
+from trtqat.graph.lenses.basics import constant_array
 from trtqat.tensors import Array
 
 HALF_MAX = float(np.finfo(np.float16).max)

@@ -1,7 +1,8 @@
-"""Lenses: they answer questions on a graph and change nothing. A noun each.
+"""Lenses: they answer questions on a graph, change nothing and import nothing that does.
 
-What a node or tensor is:
+A noun each. What a node or tensor is:
 
+    basics         of any node or tensor: its constant value, its name, who reads it
     pairs          Q/DQ: parameters, codes, the other half
     layers         Conv, ConvTranspose, Gemm, MatMul with data, weight, channels
     weights        what depends on initializers only

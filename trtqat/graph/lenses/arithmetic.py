@@ -20,8 +20,7 @@ from typing import Literal
 import onnx
 import onnx_ir as ir
 
-from trtqat.graph.editing import constant_array, name_of
-from trtqat.graph.editor import Readers
+from trtqat.graph.lenses.basics import Readers, constant_array, name_of
 from trtqat.graph.lenses.layers import CONVOLUTIONS, PRODUCTS
 from trtqat.graph.lenses.mac_formulas import (
     MICROSOFT,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from trtqat.graph.editing import is_constant
+from trtqat.graph.lenses.affine import BATCH_NORM
+from trtqat.graph.lenses.basics import is_constant
 from trtqat.graph.lenses.layers import Layer
 from trtqat.graph.lenses.pairs import QUANTIZE, consumers_of, parameters_of
 from trtqat.graph.lenses.view import ACTIVATIONS, GraphView
@@ -67,7 +68,7 @@ def fused_output(value: ir.Value) -> ir.Value:
         if len(readers) != 1 or value.is_graph_output():
             return value
         node = readers[0]
-        is_transparent = node.op_type == "BatchNormalization" or (
+        is_transparent = node.op_type == BATCH_NORM or (
             node.op_type in ("Add", "Sub", "Mul", "Div") and _computed(node) == 1
         )
         if not is_transparent and node.op_type not in ACTIVATIONS:

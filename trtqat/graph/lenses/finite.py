@@ -9,15 +9,14 @@ import numpy as np
 import onnx_ir as ir
 
 from trtqat.errors import GraphError
-from trtqat.graph.editing import constant_array
-from trtqat.graph.lenses.pairs import DEQUANTIZE, QUANTIZE
+from trtqat.graph.lenses.affine import BATCH_NORM
+from trtqat.graph.lenses.basics import constant_array
+from trtqat.graph.lenses.moves import REARRANGING
+from trtqat.graph.lenses.pairs import PAIR
 from trtqat.tensors import Array
 
 # An infinity is a mask on purpose where it is added or chosen, and never in these.
-_WEIGHTED = frozenset(
-    {"BatchNormalization", "Conv", "ConvTranspose", "Gemm", "GRU", "LSTM", "MatMul", "RNN"}
-)
-_MOVES = frozenset({"Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"})
+_WEIGHTED = frozenset({BATCH_NORM, "Conv", "ConvTranspose", "Gemm", "GRU", "LSTM", "MatMul", "RNN"})
 _SCALE = 1
 _ELEMENTS_AT_ONCE = 1 << 20
 
@@ -73,9 +72,7 @@ def _count(array: Array) -> tuple[int, int]:
 
 def _is_scale(value: ir.Value) -> bool:
     uses = value.uses()
-    return bool(uses) and all(
-        use.node.op_type in (QUANTIZE, DEQUANTIZE) and use.idx == _SCALE for use in uses
-    )
+    return bool(uses) and all(use.node.op_type in PAIR and use.idx == _SCALE for use in uses)
 
 
 def _is_weight(value: ir.Value) -> bool:
@@ -85,7 +82,7 @@ def _is_weight(value: ir.Value) -> bool:
         for use in current.uses():
             if use.node.op_type in _WEIGHTED:
                 return True
-            if use.node.op_type in (QUANTIZE, DEQUANTIZE, *_MOVES) and use.idx == 0:
+            if use.node.op_type in (*PAIR, *REARRANGING) and use.idx == 0:
                 pending += [each for each in use.node.outputs if each not in seen]
                 seen.update(use.node.outputs)
     return False

@@ -11,9 +11,8 @@ from typing import Literal
 import numpy as np
 import onnx_ir as ir
 
-from trtqat.graph.editing import constant_array, is_constant, name_of
-from trtqat.graph.editor import Readers
 from trtqat.graph.lenses.affine import Affine, affine_of, identity
+from trtqat.graph.lenses.basics import Readers, constant_array, is_constant, name_of
 from trtqat.graph.lenses.layers import Layer, bias_of, layer_of
 from trtqat.graph.lenses.moves import ONNX_DOMAINS
 from trtqat.graph.lenses.pairs import (

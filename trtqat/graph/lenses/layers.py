@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from trtqat.graph.editing import constant_array, name_of
+from trtqat.graph.lenses.basics import constant_array, name_of
 from trtqat.graph.lenses.pairs import DEQUANTIZE, producer_of
 from trtqat.graph.lenses.weights import Weights
 

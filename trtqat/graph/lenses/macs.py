@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
+from trtqat.graph.lenses.affine import BATCH_NORM
 from trtqat.graph.lenses.batch import Batch
 from trtqat.graph.lenses.layers import Layer
 from trtqat.graph.lenses.mac_formulas import macs_of_node
+from trtqat.graph.lenses.pairs import DEQUANTIZE
 from trtqat.graph.lenses.view import GraphView
 
 
@@ -119,8 +121,8 @@ def summary_of(view: GraphView) -> GraphSummary:
         found[each.node] = LayerSummary(each.name, each.operator, False, each.macs, is_understood)
     return GraphSummary(
         graph.opset_imports.get("", 0),
-        operators.count("DequantizeLinear"),
-        operators.count("BatchNormalization"),
+        operators.count(DEQUANTIZE),
+        operators.count(BATCH_NORM),
         tuple(found[node] for node in graph if node in found),
     )
 

@@ -13,20 +13,20 @@ the node does, a code and its scale arrive at the same place.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
 
-from trtqat.graph.editing import constant_array
+from trtqat.graph.lenses.basics import constant_array
 from trtqat.graph.lenses.pairs import consumers_of
 from trtqat.tensors import Array
 
 ONNX_DOMAINS = ("", "ai.onnx")
-_COMMUTES = frozenset(
-    {"MaxPool", "Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Identity"}
-)
+# Every value comes out once, at another place or in another shape.
+REARRANGING = frozenset({"Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"})
+_COMMUTES = REARRANGING | {"MaxPool"}
 # These select, move or repeat values too. No repair relies on it, but a layer behind them
 # still has its INT8 input.
 _SELECT_OR_REPEAT = frozenset(
@@ -51,7 +51,7 @@ def commutes(node: ir.Node) -> bool:
 
 def is_move(node: ir.Node) -> bool:
     """Whether a node is of an operator that only moves, selects or repeats values."""
-    return node.op_type in _MOVES and node.domain in ONNX_DOMAINS and len(node.outputs) == 1
+    return node.op_type in _COMPUTED and node.domain in ONNX_DOMAINS and len(node.outputs) == 1
 
 
 def moves_values(node: ir.Node) -> bool:
@@ -59,6 +59,21 @@ def moves_values(node: ir.Node) -> bool:
     mode = node.attributes.get("mode")
     is_nearest = node.op_type == "Resize" and (mode is None or mode.as_string() == "nearest")
     return commutes(node) or node.op_type in _SELECT_OR_REPEAT or is_nearest
+
+
+def readers_through(value: ir.Value, operators: Collection[str]) -> Iterator[ir.Node]:
+    """The nodes that read a tensor, and, behind those that only move it, their readers.
+
+    Args:
+        value: The tensor.
+        operators: Which nodes are looked through; they are among the readers themselves.
+    """
+    forms = [value]
+    for form in forms:
+        for node in consumers_of(form):
+            yield node
+            if node.op_type in operators and node.inputs[0] is form:
+                forms.append(node.outputs[0])
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +119,7 @@ def moved(node: ir.Node, array: Array) -> Array | None:
     if any(is_given and known is None for is_given, known in zip(given, others, strict=True)):
         return None
     try:
-        return _MOVES[node.op_type](node, array, others)
+        return _COMPUTED[node.op_type](node, array, others)
     except (IndexError, KeyError, TypeError, ValueError):
         return None  # an index or shape that does not fit: whoever runs the graph refuses it
 
@@ -198,7 +213,7 @@ def _integers(node: ir.Node, name: str, others: _Others, index: int) -> list[int
     return None if attribute is None else list(attribute.as_ints())
 
 
-_MOVES: dict[str, Callable[[ir.Node, Array, _Others], Array]] = {
+_COMPUTED: dict[str, Callable[[ir.Node, Array, _Others], Array]] = {
     "Expand": _expand,
     "Flatten": _flatten,
     "Gather": _gather,

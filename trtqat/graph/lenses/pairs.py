@@ -13,12 +13,14 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from trtqat.graph.editing import constant_array
+from trtqat.graph.lenses.basics import constant_array
 from trtqat.tensors import Array
 
 QUANTIZE = "QuantizeLinear"
 DEQUANTIZE = "DequantizeLinear"
-_INTEGERS = tuple(map(np.dtype, (np.int8, np.uint8, np.int16, np.uint16)))
+PAIR = (QUANTIZE, DEQUANTIZE)
+# Types of codes whose meaning is computed here; TensorRT's are INT8.
+CODE_TYPES = tuple(map(np.dtype, (np.int8, np.uint8, np.int16, np.uint16)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,16 +165,45 @@ def weight_codes(dequantize: ir.Node) -> Array | None:
         constant, or if there are none (a scale that is not positive, or that does not fit).
     """
     source = dequantize.inputs[0]
-    if source is None:
-        return None
-    codes = constant_array(source)
+    return None if source is None else constant_codes(source)
+
+
+def constant_codes(value: ir.Value) -> Array | None:
+    """Codes that are an initializer, or that QuantizeLinear makes of one.
+
+    Args:
+        value: What holds them.
+
+    Returns:
+        Of the tensor's shape; None if they are not constant, or if there are none (a scale that is
+        not positive, or that does not fit).
+    """
+    codes = constant_array(value)
     if codes is not None:
         return codes
-    quantize = quantizer_of(dequantize)
+    quantize = producer_of(value, QUANTIZE)
     if quantize is None or quantize.inputs[0] is None:
         return None
     weights = constant_array(quantize.inputs[0])
     return None if weights is None else codes_of(weights, parameters_of(quantize))
+
+
+def values_of(codes: Array, parameters: Parameters) -> Array:
+    """What DequantizeLinear makes of codes: code less zero-point, times scale, in FP32.
+
+    Args:
+        codes: Integers, any shape.
+        parameters: Of the node; the scale is known and fits.
+
+    Returns:
+        float32 of the shape of ``codes``.
+    """
+    assert parameters.scale is not None
+    zero_point = np.zeros((), np.int8) if parameters.zero_point is None else parameters.zero_point
+    offset = along_axis(zero_point.astype(np.float32), parameters.axis, codes.ndim)
+    steps = along_axis(parameters.scale, parameters.axis, codes.ndim)
+    values: Array = (codes.astype(np.float32) - offset) * steps
+    return values
 
 
 def codes_of(values: Array, parameters: Parameters) -> Array | None:
@@ -191,7 +222,7 @@ def codes_of(values: Array, parameters: Parameters) -> Array | None:
         return None
     if dtype == np.int8 and not _or_zero(parameters.zero_point).any():
         return quantize_array(values, scale, parameters.axis)
-    if dtype not in _INTEGERS:
+    if dtype not in CODE_TYPES:
         return None
     zero_point = np.zeros((), dtype) if parameters.zero_point is None else parameters.zero_point
     if zero_point.size not in (1, scale.size):

@@ -1,4 +1,4 @@
-"""The way back from a tensor, over one input of each node."""
+"""The way back from a tensor, over one input of each node or over all of them."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def follow(
 def gather(
     value: ir.Value | None,
     own: Callable[[ir.Value], Found | None],
-    worst: Callable[[list[Found]], Found],
+    joined: Callable[[list[Found]], Found],
     known: dict[ir.Value, Found | None],
 ) -> Found | None:
     """What the nearest tensors that have something have, on every path back from a tensor.
@@ -46,7 +46,7 @@ def gather(
     Args:
         value: The tensor; it comes first itself.
         own: What a tensor has; the path ends there, and goes on where it is None.
-        worst: What is left of several, ``max`` for example.
+        joined: What several of them come to, ``max`` for example.
         known: What was found for each tensor; those of this call are added.
     """
     if value is None:
@@ -63,7 +63,7 @@ def gather(
         elif current in entered:  # all before it are known by now
             found = [known.get(each) for each in node.inputs if each is not None]
             several = [each for each in found if each is not None]
-            known[current] = worst(several) if several else None
+            known[current] = joined(several) if several else None
         else:
             entered.add(current)
             stack += [each for each in node.inputs if each is not None and each not in entered]

@@ -7,10 +7,14 @@ only 10 and later are meant. What 8.6.0 alone cannot do was seen on an H200.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-import onnx_ir as ir
+if TYPE_CHECKING:  # whoever needs the opsets alone need not have it
+    import onnx_ir as ir
 
 NEWEST_OPSET_OF_8_6 = 17
+# The first opset whose QuantizeLinear and DequantizeLinear take FP16.
+HALF_OPSET = 19
 
 
 def is_for_8_6(opset: int) -> bool:

@@ -6,9 +6,9 @@ from functools import cached_property
 
 import onnx_ir as ir
 
-from trtqat.graph.editing import is_constant
-from trtqat.graph.editor import Readers
+from trtqat.graph.lenses.affine import BATCH_NORM
 from trtqat.graph.lenses.arithmetic import Arithmetic, other_arithmetic
+from trtqat.graph.lenses.basics import Readers, is_constant
 from trtqat.graph.lenses.batch import Batch
 from trtqat.graph.lenses.fold_plan import KeptBatchNorm, why_kept
 from trtqat.graph.lenses.grids import Grids
@@ -17,6 +17,7 @@ from trtqat.graph.lenses.mac_formulas import macs_of_node
 from trtqat.graph.lenses.moves import moves_values
 from trtqat.graph.lenses.pairs import (
     DEQUANTIZE,
+    PAIR,
     QUANTIZE,
     Parameters,
     consumers_of,
@@ -112,7 +113,7 @@ class GraphView:
     @cached_property
     def quantizers(self) -> list[ir.Node]:
         """Every QuantizeLinear and DequantizeLinear node in the graph's order."""
-        return [node for node in self.graph if node.op_type in (QUANTIZE, DEQUANTIZE)]
+        return [node for node in self.graph if node.op_type in PAIR]
 
     @cached_property
     def activation_pairs(self) -> list[tuple[ir.Node, ir.Node]]:
@@ -150,7 +151,7 @@ class GraphView:
         found = [
             why_kept(node, self.counted, self.weights)
             for node in self.graph
-            if node.op_type == "BatchNormalization"
+            if node.op_type == BATCH_NORM
             and not is_dequantized(node.inputs[0])
             and node.inputs[0] not in joined
             and not has_hidden_parameters(node)
@@ -194,7 +195,7 @@ class GraphView:
             if node is None:
                 return None, None
             computed = [v for v in node.inputs if v is not None and not is_constant(v)]
-            transparent = node.op_type == "BatchNormalization" or (
+            transparent = node.op_type == BATCH_NORM or (
                 node.op_type in ("Add", "Sub", "Mul", "Div") and len(computed) == 1
             )
             if not transparent and not (activations and node.op_type in ACTIVATIONS):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from trtqat.graph.editing import name_of
+from trtqat.graph.lenses.basics import name_of
 from trtqat.graph.lenses.layers import Layer
 from trtqat.graph.lenses.moves import ONNX_DOMAINS
 from trtqat.graph.lenses.pairs import DEQUANTIZE, QUANTIZE, has_constant_codes, quantizer_of

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import onnx_ir as ir
 
-from trtqat.graph.editing import name_of
+from trtqat.graph.lenses.basics import name_of
 from trtqat.graph.lenses.pairs import (
     DEQUANTIZE,
     producer_of,

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from trtqat.graph.editing import is_constant, name_of
+from trtqat.graph.lenses.affine import BATCH_NORM
+from trtqat.graph.lenses.basics import is_constant, name_of
 from trtqat.graph.lenses.layers import CONVOLUTIONS, PRODUCTS, layer_of, move_of_weight
 from trtqat.graph.lenses.pairs import QUANTIZE
 from trtqat.graph.lenses.view import ACTIVATIONS, GraphView, has_hidden_parameters
@@ -138,7 +139,7 @@ def batch_norm_not_foldable(view: GraphView) -> Places:
 def parameters_behind_identity(view: GraphView) -> Places:
     """A BatchNorm whose parameters come through Identity nodes."""
     for node in view.graph:
-        if node.op_type == "BatchNormalization" and has_hidden_parameters(node):
+        if node.op_type == BATCH_NORM and has_hidden_parameters(node):
             yield name_of(node), f"Parameters of '{name_of(node)}' come through Identity nodes."
 
 
@@ -210,7 +211,7 @@ def redundant_pair(view: GraphView) -> Places:
 
 def _belongs_to_layer(reader: ir.Node) -> bool:
     """Whether TensorRT runs a node in the kernel of the layer before it."""
-    return reader.op_type == "BatchNormalization" or reader.op_type in ACTIVATIONS
+    return reader.op_type == BATCH_NORM or reader.op_type in ACTIVATIONS
 
 
 RULES = (

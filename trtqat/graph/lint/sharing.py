@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from trtqat.graph.editing import is_constant, name_of
+from trtqat.graph.lenses.basics import is_constant, name_of
 from trtqat.graph.lenses.pairs import (
     DEQUANTIZE,
     QUANTIZE,

@@ -15,6 +15,11 @@ that are run by themselves:
     name_outputs          the names that the PyTorch model gives its outputs
     take_codes            inputs arrive as INT8 codes
     remove_quantization   the float graph, to compare with
-    tap                   INT8 tensors are taken out of the graph, to look at them
-    raise_opset           makes another graph, of a newer opset; the FP16 graph needs it
+
+Two stand here because they make a graph another one, and are in no list because they do not keep
+to the protocol, as what they are called for is not what they did:
+
+    tap           INT8 tensors are taken out of the graph, in place; returns these tensors
+    raise_opset   returns another graph, of a newer opset, as onnx's converter makes it of a file;
+                  the FP16 graph needs it
 """

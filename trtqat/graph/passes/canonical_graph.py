@@ -9,6 +9,7 @@ from __future__ import annotations
 import onnx_ir as ir
 from onnx_ir.passes import common
 
+from trtqat.graph.lenses.targets import is_for_8_6
 from trtqat.graph.passes.expand_fake_quantize import ExpandedPairs, expand_fake_quantize
 from trtqat.graph.passes.lower_opset import lower_opset, write_ir_version
 from trtqat.graph.passes.name_nodes import name_nodes
@@ -22,7 +23,7 @@ def canonical_graph(*, opset: int) -> tuple[Pass, ...]:
         tidy,
         name_nodes,
         expand_fake_quantize,  # where a Q/DQ pair is made
-        *only_if(opset <= 17, lower_opset, write_ir_version),
+        *only_if(is_for_8_6(opset), lower_opset, write_ir_version),
         of_library(common.RemoveUnusedNodesPass),
         of_library(common.RemoveUnusedFunctionsPass),
         of_library(common.RemoveUnusedOpsetsPass),

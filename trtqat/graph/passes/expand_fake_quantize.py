@@ -19,8 +19,10 @@ import numpy as np
 import onnx_ir as ir
 
 from trtqat.errors import QuantizerError
-from trtqat.graph.editing import add_initializer, constant_array
+from trtqat.graph.editing import add_initializer
 from trtqat.graph.editor import Editor
+from trtqat.graph.lenses.basics import constant_array
+from trtqat.graph.lenses.pairs import DEQUANTIZE, QUANTIZE
 from trtqat.graph.lenses.weights import Weights
 from trtqat.tensors import Array
 
@@ -119,7 +121,7 @@ def _expand(
     ]
     attributes = {} if axis is None else {"axis": ir.AttrInt64("axis", axis)}
 
-    def half(operator: str, value: ir.Value, dtype: ir.DataType) -> ir.Node:
+    def make(operator: str, value: ir.Value, dtype: ir.DataType) -> ir.Node:
         made = ir.Node(
             "", operator, [value, *parameters], attributes, name=f"{scope}/{operator}{suffix}"
         )
@@ -128,8 +130,8 @@ def _expand(
         result.dtype, result.shape = dtype, output.shape
         return made
 
-    quantize = half("QuantizeLinear", source, ir.DataType.INT8)
-    dequantize = half("DequantizeLinear", quantize.outputs[0], ir.DataType.FLOAT)
+    quantize = make(QUANTIZE, source, ir.DataType.INT8)
+    dequantize = make(DEQUANTIZE, quantize.outputs[0], ir.DataType.FLOAT)
     result = dequantize.outputs[0]
     editor.insert_before(node, [quantize, dequantize])
     if output.is_graph_output():

@@ -25,9 +25,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import onnx_ir as ir
 
-from trtqat.graph.editing import add_initializer, name_of, remove_unused
+from trtqat.graph.editing import add_initializer, remove_unused
 from trtqat.graph.editor import Editor
 from trtqat.graph.lenses.affine import BATCH_NORM
+from trtqat.graph.lenses.basics import name_of
 from trtqat.graph.lenses.fold_plan import CannotFoldError, FoldPlan, KeptBatchNorm, plan_fold
 from trtqat.graph.lenses.layers import Layer, bias_of
 from trtqat.graph.lenses.pairs import DEQUANTIZE, along_axis, weight_codes

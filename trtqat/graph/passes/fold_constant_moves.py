@@ -10,9 +10,10 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from trtqat.graph.editing import add_initializer, constant_array, remove_unused
+from trtqat.graph.editing import add_initializer, remove_unused
+from trtqat.graph.lenses.basics import constant_array
 from trtqat.graph.lenses.moves import forms_of, is_move
-from trtqat.graph.lenses.pairs import DEQUANTIZE, QUANTIZE, consumers_of
+from trtqat.graph.lenses.pairs import PAIR, consumers_of
 from trtqat.graph.passes.protocol import Changed
 from trtqat.tensors import Array
 
@@ -34,9 +35,7 @@ def fold_constant_moves(model: ir.Model) -> Changed:
             readers = [
                 node
                 for node in consumers_of(form.value)
-                if node.op_type in (QUANTIZE, DEQUANTIZE)
-                and node.graph is graph
-                and node.inputs[0] is form.value
+                if node.op_type in PAIR and node.graph is graph and node.inputs[0] is form.value
             ]
             if not readers or form.value is value:
                 continue
@@ -54,7 +53,7 @@ def _moved_constants(graph: ir.Graph) -> list[ir.Value]:
     found: dict[ir.Value, None] = {}
     seen: set[ir.Node] = set()
     for node in graph:
-        value = node.inputs[0] if node.op_type in (QUANTIZE, DEQUANTIZE) else None
+        value = node.inputs[0] if node.op_type in PAIR else None
         while value is not None:
             mover = value.producer()
             if mover is None or mover in seen or not is_move(mover):

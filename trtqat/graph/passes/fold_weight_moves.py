@@ -19,7 +19,8 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from trtqat.graph.editing import constant_array, name_of, remove_unused
+from trtqat.graph.editing import remove_unused
+from trtqat.graph.lenses.basics import constant_array, name_of
 from trtqat.graph.lenses.layers import CONVOLUTIONS, PRODUCTS, channel_axis
 from trtqat.graph.lenses.moves import ONNX_DOMAINS, Form, forms_of
 from trtqat.graph.lenses.pairs import DEQUANTIZE, QUANTIZE, along_axis, consumers_of, parameters_of

@@ -23,7 +23,9 @@ import numpy as np
 import onnx_ir as ir
 
 from trtqat.errors import ExportError
-from trtqat.graph.editing import add_initializer, constant_array
+from trtqat.graph.editing import add_initializer
+from trtqat.graph.lenses.basics import constant_array
+from trtqat.graph.lenses.targets import NEWEST_OPSET_OF_8_6, is_for_8_6
 from trtqat.graph.passes.protocol import Changed
 
 _REDUCTIONS = {
@@ -49,6 +51,8 @@ _NEW_IN_18 = {
     "OptionalGetElement",
     "OptionalHasElement",
 }
+# The opset that the rules below are for.
+LOWERABLE_OPSET = 18
 # Newer ones than 8 came with newer opsets.
 _IR_VERSION_OF_OPSET_17 = 8
 _RESIZE_DEFAULTS = {"antialias": 0, "keep_aspect_ratio_policy": "stretch"}
@@ -63,12 +67,14 @@ def lower_opset(model: ir.Model) -> Changed:
         ExportError: A node has no form in opset 17, or the graph is newer than opset 18.
     """
     opset = model.graph.opset_imports.get("", 0)
-    if opset <= 17:
+    if is_for_8_6(opset):
         return Changed(0)
-    if opset > 18:
+    if opset > LOWERABLE_OPSET:
         raise ExportError(
-            f"The graph has opset {opset}; only opset 18 can be lowered to 17.",
-            "Export it with --opset 17, or with the opset that you need and a newer TensorRT.",
+            f"The graph has opset {opset}; only opset {LOWERABLE_OPSET} can be lowered to "
+            f"{NEWEST_OPSET_OF_8_6}.",
+            f"Export it with --opset {NEWEST_OPSET_OF_8_6}, or with the opset that you need and a "
+            "newer TensorRT.",
         )
     changed = 0
     for node in list(model.graph.all_nodes()):
@@ -78,8 +84,8 @@ def lower_opset(model: ir.Model) -> Changed:
             raise _impossible(node, f"{node.op_type} is new in opset 18")
         rule = _RULES.get(node.op_type)
         changed += bool(rule and rule(model.graph, node))
-        node.version = 17
-    model.graph.opset_imports[""] = 17
+        node.version = NEWEST_OPSET_OF_8_6
+    model.graph.opset_imports[""] = NEWEST_OPSET_OF_8_6
     return Changed(changed)
 
 
@@ -178,6 +184,7 @@ _RULES: dict[str, Callable[[ir.Graph, ir.Node], bool]] = {
 
 def _impossible(node: ir.Node, reason: str) -> ExportError:
     return ExportError(
-        f"Node '{node.name}' ({node.op_type}) cannot be written in opset 17: {reason}.",
-        "Try --exporter torchscript, or --opset 18 for TensorRT 10 and newer.",
+        f"Node '{node.name}' ({node.op_type}) cannot be written in opset "
+        f"{NEWEST_OPSET_OF_8_6}: {reason}.",
+        f"Try --exporter torchscript, or --opset {LOWERABLE_OPSET} for TensorRT 10 and newer.",
     )

@@ -12,7 +12,8 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from trtqat.graph.editing import add_initializer, constant_array, remove_unused
+from trtqat.graph.editing import add_initializer, remove_unused
+from trtqat.graph.lenses.basics import constant_array
 from trtqat.graph.lenses.pairs import DEQUANTIZE, along_axis, parameters_of
 from trtqat.graph.passes.protocol import Changed
 

@@ -20,22 +20,21 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from trtqat.graph.editing import add_initializer, constant_array, name_of, remove_unused
+from trtqat.graph.editing import add_initializer, remove_unused
+from trtqat.graph.lenses.basics import constant_array, name_of
 from trtqat.graph.lenses.moves import commutes, is_move
 from trtqat.graph.lenses.pairs import (
+    CODE_TYPES,
     DEQUANTIZE,
+    PAIR,
     QUANTIZE,
-    Parameters,
     along_axis,
-    codes_of,
     consumers_of,
     parameters_of,
-    quantizer_of,
+    weight_codes,
 )
-from trtqat.tensors import Array
 
 _MIDDLE = 128
-_INTEGERS = tuple(map(np.dtype, (np.int8, np.uint8, np.int16, np.uint16)))
 
 
 @dataclass(frozen=True)
@@ -84,9 +83,9 @@ def make_codes_signed(model: ir.Model) -> SignedCodes:
 
 def _sign_constant(graph: ir.Graph, node: ir.Node) -> bool:
     parameters, source = parameters_of(node), node.inputs[0]
-    if source is None or parameters.is_int8 or parameters.dtype not in _INTEGERS:
+    if source is None or parameters.is_int8 or parameters.dtype not in CODE_TYPES:
         return False
-    codes = _constant_codes(node, parameters)
+    codes = weight_codes(node)
     zero_point = parameters.zero_point
     if codes is None or codes.dtype != parameters.dtype or not parameters.fits(codes):
         return False
@@ -105,15 +104,6 @@ def _sign_constant(graph: ir.Graph, node: ir.Node) -> bool:
     node.replace_input_with(0, value)
     _set_zero_point(graph, node)
     return True
-
-
-def _constant_codes(node: ir.Node, parameters: Parameters) -> Array | None:
-    """Of an initializer, or of QuantizeLinear of one with the same parameters."""
-    source, quantize = node.inputs[0], quantizer_of(node)
-    if quantize is None:
-        return None if source is None else constant_array(source)
-    weights = None if quantize.inputs[0] is None else constant_array(quantize.inputs[0])
-    return None if weights is None else codes_of(weights, parameters_of(quantize))
 
 
 def _sign_activation(graph: ir.Graph, quantize: ir.Node) -> bool:
@@ -157,7 +147,7 @@ def _is_middle(node: ir.Node) -> bool:
 
 def _write_zero_point(graph: ir.Graph, node: ir.Node) -> bool:
     """Writes the zero-point that a node of INT8 codes leaves out."""
-    if node.op_type not in (QUANTIZE, DEQUANTIZE):
+    if node.op_type not in PAIR:
         return False
     has_zero_point = len(node.inputs) > 2 and node.inputs[2] is not None
     is_int8 = parameters_of(node).is_int8

@@ -13,14 +13,15 @@ import numpy as np
 import onnx_ir as ir
 
 from trtqat.errors import ExportError
-from trtqat.graph.editing import add_initializer, constant_array, name_of, remove_unused
+from trtqat.graph.editing import add_initializer, remove_unused
+from trtqat.graph.lenses.basics import constant_array, name_of
+from trtqat.graph.lenses.moves import readers_through
 from trtqat.graph.lenses.pairs import (
     DEQUANTIZE,
     QUANTIZE,
-    along_axis,
-    consumers_of,
     parameters_of,
     quantize_array,
+    values_of,
 )
 from trtqat.graph.lenses.targets import needs_float_weight_on_8_6
 from trtqat.graph.passes.protocol import Changed
@@ -98,7 +99,7 @@ def _float_weight(name: str, dequantize: ir.Node, codes: Array) -> Array:
     scale = parameters.scale
     assert scale is not None
     with np.errstate(over="ignore"):
-        weights = codes.astype(np.float32) * along_axis(scale, parameters.axis, codes.ndim)
+        weights = values_of(codes, parameters)
     if not np.array_equal(quantize_array(weights, scale, parameters.axis), codes):
         raise ExportError(
             f"Weight '{name}' cannot be written in float: its scales go from "
@@ -110,10 +111,5 @@ def _float_weight(name: str, dequantize: ir.Node, codes: Array) -> Array:
 
 def _readers(weight: ir.Value) -> Iterator[ir.Node]:
     """The nodes that read a dequantized weight, seen through the Transpose of a Linear."""
-    forms = [weight]
-    for form in forms:
-        for node in consumers_of(form):
-            if node.op_type == "Transpose":
-                forms.append(node.outputs[0])
-            else:
-                yield node
+    readers = readers_through(weight, ("Transpose",))
+    return (node for node in readers if node.op_type != "Transpose")

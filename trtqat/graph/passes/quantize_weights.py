@@ -18,12 +18,8 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
-from trtqat.graph.editing import (
-    add_initializer,
-    constant_array,
-    name_of,
-    remove_unused,
-)
+from trtqat.graph.editing import add_initializer, remove_unused
+from trtqat.graph.lenses.basics import constant_array, name_of
 from trtqat.graph.lenses.pairs import (
     QUANTIZE,
     parameters_of,

@@ -1,4 +1,4 @@
-"""Pass: a canonical graph of opset 17 or 18 becomes one of a newer opset.
+"""Makes of a canonical graph of opset 17 or 18 another one, of a newer opset.
 
 QuantizeLinear and DequantizeLinear take FP16 from opset 19 on, so the FP16 graph needs it.
 ``onnx.version_converter`` knows what changed between two opsets and is right upwards (what
@@ -20,12 +20,11 @@ from onnx_ir.passes import common
 
 from trtqat.errors import ExportError, GraphError, first_line
 from trtqat.extras import install
+from trtqat.graph.lenses.pairs import DEQUANTIZE, QUANTIZE
+from trtqat.graph.lenses.targets import NEWEST_OPSET_OF_8_6
 from trtqat.graph_file.garbage import uncollected
 from trtqat.graph_file.serialized import proto_for_onnx, restore_weights
 from trtqat.runtime.onnx_model import OnnxModel
-
-# The first opset whose QuantizeLinear and DequantizeLinear take FP16.
-HALF_OPSET = 19
 
 
 @uncollected()
@@ -79,7 +78,7 @@ def newest_opset() -> int:
         GraphError: They have none in common.
     """
     newest = onnx.defs.onnx_opset_version()
-    for opset in range(newest, HALF_OPSET - 3, -1):
+    for opset in range(newest, NEWEST_OPSET_OF_8_6 - 1, -1):
         try:
             OnnxModel(_probe(opset), as_written=True).close()
         except GraphError:
@@ -94,8 +93,8 @@ def newest_opset() -> int:
 def _probe(opset: int) -> bytes:
     graph = helper.make_graph(
         [
-            helper.make_node("QuantizeLinear", ["x", "scale", "zero_point"], ["codes"]),
-            helper.make_node("DequantizeLinear", ["codes", "scale", "zero_point"], ["y"]),
+            helper.make_node(QUANTIZE, ["x", "scale", "zero_point"], ["codes"]),
+            helper.make_node(DEQUANTIZE, ["codes", "scale", "zero_point"], ["y"]),
         ],
         "probe",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])],

@@ -20,23 +20,24 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from trtqat.graph.editing import add_initializer, constant_array, name_of, remove_unused
+from trtqat.graph.editing import add_initializer, remove_unused
+from trtqat.graph.lenses.basics import constant_array, name_of
 from trtqat.graph.lenses.moves import ONNX_DOMAINS, commutes, is_move
 from trtqat.graph.lenses.pairs import (
+    CODE_TYPES,
     QUANTIZE,
     Parameters,
     codes_of,
+    constant_codes,
     limits_of,
     parameters_of,
     producer_of,
 )
-from trtqat.tensors import Array
 
 _NEVER_NEGATIVE = frozenset({"Relu", "Sigmoid", "HardSigmoid", "Softmax", "Abs", "Exp", "Softplus"})
 _KEEP_SIGN = frozenset({"AveragePool", "GlobalAveragePool", "GlobalMaxPool"})
 # How far back from a Clip such a node is looked for.
 _STEPS_BACK = 16
-_CODES = tuple(map(np.dtype, (np.int8, np.uint8, np.int16, np.uint16)))
 
 
 @dataclass(frozen=True)
@@ -81,11 +82,11 @@ def remove_code_clips(model: ir.Model) -> ClippedCodes:
         source, output = node.inputs[0], node.outputs[0]
         if source is None or output.is_graph_output():
             continue
-        codes = _constant_codes(source)
+        codes = constant_codes(source)
         bounds = _bounds(node, _dtype(source))
         if bounds is None:
             continue
-        if codes is not None:
+        if codes is not None and codes.dtype in CODE_TYPES:
             clipped = np.clip(codes, *bounds).astype(codes.dtype)
             value = add_initializer(graph, _name_of_codes(source), clipped)
             output.replace_all_uses_with(value)
@@ -103,20 +104,6 @@ def remove_code_clips(model: ir.Model) -> ClippedCodes:
     if weights or idle or moved:
         remove_unused(graph)
     return ClippedCodes(weights, idle, tuple(moved))
-
-
-def _constant_codes(source: ir.Value) -> Array | None:
-    """Of an initializer, or of QuantizeLinear of one."""
-    constant = constant_array(source)
-    if constant is not None:
-        return constant if constant.dtype in _CODES else None
-    quantize = producer_of(source, QUANTIZE)
-    weights = None
-    if quantize is not None and quantize.inputs[0] is not None:
-        weights = constant_array(quantize.inputs[0])
-    if quantize is None or weights is None:
-        return None
-    return codes_of(weights, parameters_of(quantize))
 
 
 def _dtype(source: ir.Value) -> np.dtype[np.generic] | None:

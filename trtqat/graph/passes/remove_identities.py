@@ -6,7 +6,8 @@
    or a tensor of an outer graph. So one tensor that a model returns twice keeps both names.
 
 ``onnx_ir``'s own pass looks at neither of the last two: it gives both outputs the same name, and a
-branch of an If that hands on an outer tensor an output that no node of it makes.
+branch of an If that hands on an outer tensor an output that no node of it makes. It looks through
+all outputs of the graph for each node that goes, too; a model may return thousands of tensors.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from trtqat.graph.passes.protocol import Changed
 
 def remove_identities(model: ir.Model) -> Changed:
     """Removes Identity nodes, in place, those of subgraphs included; counts them."""
-    removed = 0
+    outputs = _Outputs()
+    removed: dict[ir.Graph | ir.Function, list[ir.Node]] = {}
     for node in ir.traversal.RecursiveGraphIterator(model.graph):
         if node.op_type != "Identity" or node.domain or len(node.inputs) != 1:
             continue
@@ -29,14 +31,37 @@ def remove_identities(model: ir.Model) -> Changed:
             source.shape = result.shape
         if source.type is None:
             source.type = result.type
-        is_output, name = result.is_graph_output(), result.name
-        ir.convenience.replace_all_uses_with(result, source, replace_graph_outputs=True)
+        if result.is_graph_output():
+            outputs.replace(result, source)
+            source.name = result.name
+        result.replace_all_uses_with(source)
+        node.replace_input_with(0, None)
         assert node.graph is not None
-        node.graph.remove(node, safe=True)
-        if is_output:
-            source.name = name
-        removed += 1
-    return Changed(removed)
+        removed.setdefault(node.graph, []).append(node)
+    for graph, nodes in removed.items():
+        graph.remove(nodes, safe=True)
+    return Changed(sum(map(len, removed.values())))
+
+
+class _Outputs:
+    """The outputs of the graphs of a model, found without a look at all of them."""
+
+    def __init__(self) -> None:
+        self._positions: dict[ir.Graph | ir.Function, dict[ir.Value, list[int]]] = {}
+
+    def replace(self, old: ir.Value, new: ir.Value) -> None:
+        """Lets the graph that a tensor is an output of return another one in its place."""
+        graph = old.graph
+        assert graph is not None
+        if graph not in self._positions:
+            positions: dict[ir.Value, list[int]] = {}
+            for position, value in enumerate(graph.outputs):
+                positions.setdefault(value, []).append(position)
+            self._positions[graph] = positions
+        replaced = self._positions[graph].pop(old)
+        for position in replaced:
+            graph.outputs[position] = new
+        self._positions[graph].setdefault(new, []).extend(replaced)
 
 
 def _may_be_renamed(value: ir.Value, node: ir.Node) -> bool:

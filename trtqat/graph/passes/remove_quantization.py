@@ -9,13 +9,13 @@
 
 from __future__ import annotations
 
-import numpy as np
 import onnx_ir as ir
 
 from trtqat.errors import GraphError
-from trtqat.graph.editing import add_initializer, constant_array, remove_unused
+from trtqat.graph.editing import add_initializer, remove_unused
 from trtqat.graph.editor import Editor
-from trtqat.graph.lenses.pairs import DEQUANTIZE, along_axis, parameters_of, quantizer_of
+from trtqat.graph.lenses.basics import constant_array
+from trtqat.graph.lenses.pairs import DEQUANTIZE, parameters_of, quantizer_of, values_of
 from trtqat.graph.passes.protocol import Changed
 from trtqat.graph.passes.take_codes import recorded_scales
 from trtqat.graph_file.garbage import uncollected
@@ -60,8 +60,5 @@ def _float_weight(graph: ir.Graph, dequantize: ir.Node) -> ir.Value:
             f"'{dequantize.name}' reads codes that are computed, or has scales that do not fit.",
             "Export the graph with trtqat export, which writes Q/DQ pairs.",
         )
-    zero_point = np.zeros((), np.int8) if parameters.zero_point is None else parameters.zero_point
-    steps = along_axis(parameters.scale, parameters.axis, codes.ndim)
-    offset = along_axis(zero_point.astype(np.float32), parameters.axis, codes.ndim)
-    weights = (codes.astype(np.float32) - offset) * steps
-    return add_initializer(graph, str(source.name).removesuffix(".codes"), weights)
+    name = str(source.name).removesuffix(".codes")
+    return add_initializer(graph, name, values_of(codes, parameters))

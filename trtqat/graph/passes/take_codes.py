@@ -12,8 +12,9 @@ import numpy as np
 import onnx_ir as ir
 
 from trtqat.errors import GraphError
-from trtqat.graph.editing import name_of, remove_unused
+from trtqat.graph.editing import remove_unused
 from trtqat.graph.editor import Editor
+from trtqat.graph.lenses.basics import name_of
 from trtqat.graph.lenses.pairs import QUANTIZE, Parameters, consumers_of, parameters_of
 from trtqat.provenance import METADATA_KEY, read_provenance
 from trtqat.runtime.input_codes import input_scales

@@ -14,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from trtqat.graph.lenses.pairs import DEQUANTIZE, QUANTIZE, parameters_of
+from trtqat.graph.lenses.pairs import PAIR, parameters_of
 from trtqat.graph.passes.protocol import Changed
 
 MICROSOFT = "com.microsoft"
@@ -43,7 +43,7 @@ def use_standard_domain(model: ir.Model) -> Changed:
 
 
 def _is_standard(node: ir.Node, opset: int) -> bool:
-    if node.op_type not in (QUANTIZE, DEQUANTIZE) or len(node.inputs) < 2:
+    if node.op_type not in PAIR or len(node.inputs) < 2:
         return False
     parameters = parameters_of(node)
     is_per_tensor = parameters.scale is not None and parameters.axis is None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from trtqat.graph.lenses.pairs import DEQUANTIZE, QUANTIZE, parameters_of
+from trtqat.graph.lenses.pairs import PAIR, parameters_of
 from trtqat.graph.passes.protocol import Changed
 
 
@@ -15,7 +15,7 @@ def write_axes(model: ir.Model) -> Changed:
     """Writes the axes, in place; counts the nodes."""
     changed = 0
     for node in model.graph:
-        if node.op_type not in (QUANTIZE, DEQUANTIZE):
+        if node.op_type not in PAIR:
             continue
         parameters = parameters_of(node)
         if parameters.axis is not None and not parameters.has_axis:

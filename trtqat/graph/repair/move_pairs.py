@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from trtqat.graph.editing import name_of
 from trtqat.graph.editor import Editor
+from trtqat.graph.lenses.basics import name_of
 from trtqat.graph.lenses.moves import commutes
 from trtqat.graph.lenses.pairs import DEQUANTIZE, QUANTIZE, consumers_of, parameters_of
 from trtqat.graph.lenses.paths import follow

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from trtqat.graph.editing import name_of, remove_unused
+from trtqat.graph.editing import remove_unused
+from trtqat.graph.lenses.basics import name_of
 from trtqat.graph.lenses.grids import Grids
 from trtqat.graph.lenses.pairs import quantized_tensor
 from trtqat.graph.repair import Repair, Repairs

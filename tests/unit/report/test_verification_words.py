@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from trtqat.exporting.verification.pieces import Pieces
 from trtqat.exporting.verification.result import Verification, VerifiedOutput
-from trtqat.report.agreement_words import describe_agreement
+from trtqat.report.verification_words import describe_agreement
 
 Y = VerifiedOutput("y", (2, 5), 8.6, 0.5)
 FOUND = Verification((2, 1, 3), 8.6, "output 'y', batch 0, position 1", 0.5, (Y,), 30)
