@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +18,7 @@ from trtqat.evaluation.contenders import Contender, Measured, Role
 from trtqat.evaluation.locate import LocateOptions
 from trtqat.evaluation.measure import measure
 from trtqat.evaluation.open import OpenOptions, open_pytorch
-from trtqat.evaluation.options import EvaluateOptions
+from trtqat.evaluation.options import EvaluateOptions, with_fields
 from trtqat.evaluation.recorded import read_baseline
 from trtqat.evaluation.report import Report
 from trtqat.evaluation.rivals import (
@@ -44,7 +43,7 @@ def evaluate(
     baseline: Model | ModelSource | Measured | str | Path | None = None,
     baseline_precision: PyTorchPrecision = "fp32",
     rivals: str | Sequence[str | Model] = (),
-    fake_quantized: ModelSource | ObservableModel | None = None,
+    fake_quantized: ModelSource | ObservableModel | str | Path | None = None,
     steps: Sequence[Model] = (),
     reference: bool = False,
     locate: bool = False,
@@ -82,7 +81,9 @@ def evaluate(
         InferenceError: A runtime failed.
         TrtqatError: Something cannot be opened or located; the class says why.
     """
-    options = replace(options or EvaluateOptions(), **fields)
+    options = with_fields(options, fields)
+    if isinstance(fake_quantized, (str, os.PathLike)):
+        fake_quantized = ModelSource(fake_quantized)
     names, opened_rivals = _parted(rivals)
     # Before anything is loaded, which takes longer.
     recorded = _recorded(baseline)

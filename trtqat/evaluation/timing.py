@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from trtqat.checks import check_kind
+from trtqat.checks import check_kind, check_least
 from trtqat.evaluation.intervals import Interval
 
 
@@ -25,6 +25,7 @@ class LatencyOptions:
     def __post_init__(self) -> None:
         for name in ("warm_up_ms", "duration_s"):
             check_kind(f"LatencyOptions.{name}", getattr(self, name), (int, float), "3.0")
+            check_least(f"LatencyOptions.{name}", getattr(self, name), 0)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from tests.support.measured import DATA, LABELS, QUICK, NumpyModel, X, one_of_twenty_wrong
-from trtqat.errors import DataError, UsageError
+from trtqat.errors import DataError, SourceError, UsageError
 from trtqat.evaluation.evaluate import evaluate
 from trtqat.evaluation.options import EvaluateOptions
 from trtqat.runtime.onnx_model import OnnxModel
@@ -96,8 +96,13 @@ def test_fields_of_the_options_stand_for_them() -> None:
     assert (alone.batch_size, alone.sweep) == (8, (2, 8))
     with pytest.raises(UsageError, match=r"EvaluateOptions.batch_size is '8'"):
         evaluate(NumpyModel(), DATA, batch_size="8")
-    with pytest.raises(TypeError, match="batch_sizes"):
+    with pytest.raises(UsageError, match=r"'batch_sizes' is no option .* batch_size,"):
         evaluate(NumpyModel(), DATA, batch_sizes=8)
+
+
+def test_a_fake_quantized_model_by_its_pointer(graph: Path) -> None:
+    with pytest.raises(SourceError, match=r"The file 'none\.py' does not exist"):
+        evaluate(graph, DATA, latency=None, batch_size=8, fake_quantized="none.py:qat")
 
 
 def test_where_to_look_is_the_graph_itself(graph: Path) -> None:
