@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 from trtqat.data.batches import Dataset
 from trtqat.data.dataset import first, open_dataset
 from trtqat.evaluation.accuracy import Progress
+from trtqat.evaluation.baseline import named_baseline
 from trtqat.evaluation.contenders import Contender, Measured, Role
 from trtqat.evaluation.locate import LocateOptions
 from trtqat.evaluation.measure import measure
 from trtqat.evaluation.open import OpenOptions, open_pytorch
 from trtqat.evaluation.options import EvaluateOptions, with_fields
-from trtqat.evaluation.recorded import read_baseline
 from trtqat.evaluation.report import Report
 from trtqat.evaluation.rivals import (
     open_fake_quantized,
@@ -58,13 +58,14 @@ def evaluate(
         model: An engine or a graph, opened or as a path.
         data: Data that fits the model's inputs, or what names it, as ``"npz:test.npz"``.
         options: What to measure and to demand.
-        baseline: What it is compared with: a PyTorch model by its source, any opened model of the
-            same kind of device, or the path of a report that an earlier evaluation wrote.
+        baseline: What it is compared with: a PyTorch model by its source or pointer, any opened
+            model of the same kind of device, or the path of a report that an earlier evaluation
+            wrote.
         baseline_precision: Arithmetic of a baseline that is given by its source.
         rivals: What a user might run instead, measured in the same turns: opened models, and names
             as ``"fp16,torch-fp16"``.
-        fake_quantized: The quantization-aware model that was exported, by its source or opened: a
-            step between the baseline and the model, run for accuracy alone.
+        fake_quantized: The quantization-aware model that was exported, by its source or
+            pointer, or opened: a step between the baseline and the model, run for accuracy alone.
         steps: What else lies between the two.
         reference: Whether an engine's graph on ONNX Runtime is the last step.
         locate: Whether to find the layers in which accuracy goes.
@@ -86,12 +87,13 @@ def evaluate(
         fake_quantized = ModelSource(fake_quantized)
     names, opened_rivals = _parted(rivals)
     # Before anything is loaded, which takes longer.
-    recorded = _recorded(baseline)
+    against = named_baseline(baseline)
+    recorded = against if isinstance(against, Measured) else None
     with contextlib.ExitStack() as stack:
         opener = _Opener(model, opening or OpenOptions(), stack)
         graph = opener.source_graph() if locate else None
         dataset = opener.dataset(data, limit)
-        source = baseline if isinstance(baseline, ModelSource) else None
+        source = against if isinstance(against, ModelSource) else None
         more_rivals = opener.rivals(names, source)
         observed = opener.fake_quantized(fake_quantized)
         checked = opener.reference() if reference else ()
@@ -99,7 +101,7 @@ def evaluate(
             Contender(opener.subject, "subject"),
             *_all("rival", [*opened_rivals, *more_rivals]),
             *_all("step", [*observed, *steps, *checked]),
-            *_all("baseline", opener.baseline(baseline, baseline_precision)),
+            *_all("baseline", opener.baseline(against, baseline_precision)),
         ]
         where = None
         if graph is not None:
@@ -168,10 +170,10 @@ class _Opener:
         return (opened,)
 
     def baseline(
-        self, given: Model | ModelSource | Measured | str | Path | None, precision: PyTorchPrecision
+        self, given: Model | ModelSource | Measured | None, precision: PyTorchPrecision
     ) -> tuple[Model, ...]:
         """What the subject is compared with, unless that is recorded."""
-        if given is None or isinstance(given, (str, os.PathLike, Measured)):
+        if given is None or isinstance(given, Measured):
             return ()
         if not isinstance(given, ModelSource):
             return (given,)
@@ -179,12 +181,6 @@ class _Opener:
         opened = open_pytorch(given, self.subject, precision=precision, cuda_graph=cuda_graph)
         self._stack.callback(opened.close)
         return (opened,)
-
-
-def _recorded(baseline: object) -> Measured | None:
-    if isinstance(baseline, (str, os.PathLike)):
-        return read_baseline(Path(baseline))
-    return baseline if isinstance(baseline, Measured) else None
 
 
 def _parted(rivals: str | Sequence[str | Model]) -> tuple[tuple[str, ...], list[Model]]:

@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import torch
 from onnx import TensorProto, helper
 
 from tests.support.measured import DATA, LABELS, QUICK, NumpyModel, X, one_of_twenty_wrong
-from trtqat.errors import DataError, SourceError, UsageError
+from trtqat.errors import DataError, SourceError, TrtqatError, UsageError
 from trtqat.evaluation.evaluate import evaluate
 from trtqat.evaluation.options import EvaluateOptions
 from trtqat.runtime.onnx_model import OnnxModel
@@ -88,6 +89,38 @@ def test_a_report_by_its_path_is_a_baseline(graph: Path, tmp_path: Path) -> None
         assert report.baseline is not None
         assert report.baseline.recorded_on is not None
         assert report.top1_drop_points == pytest.approx(-5.0)
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "said"),
+    [
+        ("none.py:fp32", SourceError, r"The file 'none\.py' does not exist"),
+        ("no_such_module:fp32", SourceError, r"There is no module 'no_such_module'"),
+        ("none.pt2", SourceError, r"There is no model file 'none\.pt2'"),
+        (Path("none.json"), UsageError, r"The report 'none\.json' cannot be read"),
+        ("none", UsageError, r"'none' is neither a file .* trtqat\.Torch\("),
+        (Path(__file__), UsageError, r"is no report of trtqat eval"),
+    ],
+)
+def test_a_baseline_by_its_name(
+    graph: Path, given: str | Path, error: type[TrtqatError], said: str
+) -> None:
+    with pytest.raises(error, match=said):
+        evaluate(graph, DATA, batch_size=8, latency=None, baseline=given)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_torchscript_file_is_a_baseline(graph: Path, tmp_path: Path) -> None:
+    script = torch.jit.trace(  # type: ignore[no-untyped-call]
+        torch.nn.Identity(), torch.zeros(2, 7)
+    )
+    script.save(tmp_path / "identity.pt")
+    report = evaluate(
+        graph, DATA, batch_size=8, latency=None, baseline=str(tmp_path / "identity.pt")
+    )
+    assert report.baseline is not None
+    assert report.baseline.name.startswith("PyTorch")
+    assert report.top1_drop_points == 0.0
 
 
 def test_fields_of_the_options_stand_for_them() -> None:
