@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import ParamSpec
 
@@ -56,10 +55,8 @@ def _readable(
 ) -> Callable[_Arguments, ReadableReport]:
     @functools.wraps(function)
     def evaluated(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> ReadableReport:
-        report = function(*args, **kwargs)
-        return ReadableReport(**{each.name: getattr(report, each.name) for each in fields(report)})
+        return ReadableReport(**vars(function(*args, **kwargs)))
 
-    evaluated.__annotations__ = {**function.__annotations__, "return": "ReadableReport"}
     return evaluated
 
 
