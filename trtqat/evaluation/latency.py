@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -25,9 +26,8 @@ _PATIENCE = 2
 _QUANTILES = 201
 # Copies that are timed; they vary little.
 _TRANSFERS = 100
-# Above these trtexec warns.
+# Above this trtexec warns.
 _ENQUEUE_BOUND = 0.8
-_UNSTABLE_PERCENT = 2.5
 
 
 def measure_latency(session: Session, inputs: Arrays, options: LatencyOptions) -> Timing:
@@ -175,28 +175,38 @@ def _timing(
     enqueued: list[float],
     transfers: tuple[list[float], list[float]],
 ) -> Timing:
-    compute, request = summarize(computed), summarize(requested)
-    enqueue = summarize(enqueued) if enqueued else None
     h2d, d2h = (summarize(times) if times else None for times in transfers)
-    warnings = []
+    timing = Timing(
+        mode=mode,
+        compute=summarize(computed),
+        request=summarize(requested),
+        enqueue=summarize(enqueued) if enqueued else None,
+        h2d=h2d,
+        d2h=d2h,
+    )
+    return replace(timing, warnings=tuple(_warnings(timing)))
+
+
+def _warnings(timing: Timing) -> Iterator[str]:
+    """What trtexec would warn of."""
+    compute, enqueue = timing.compute, timing.enqueue
     if enqueue is not None and enqueue.median_ms > _ENQUEUE_BOUND * compute.median_ms:
-        warnings.append(
+        yield (
             f"Enqueue-bound: launching takes {enqueue.median_ms:.3f} ms of the host for "
             f"{compute.median_ms:.3f} ms on the GPU; a CUDA graph or a larger batch helps."
         )
-    for what, copies in (("inputs", h2d), ("outputs", d2h)):
+    for what, copies in (("inputs", timing.h2d), ("outputs", timing.d2h)):
         if copies is not None and copies.median_ms > compute.median_ms:
-            warnings.append(
+            yield (
                 f"Transfer-bound: {what} take {copies.median_ms:.3f} ms over the bus, "
                 f"computing takes {compute.median_ms:.3f} ms; with several queries in flight the "
                 "bus sets the pace."
             )
-    if compute.variation_percent > _UNSTABLE_PERCENT:
-        warnings.append(
+    if timing.is_unstable:
+        yield (
             f"Unstable: compute times vary by {compute.variation_percent:.1f} %; something else "
             "runs on the device, or its clocks change."
         )
-    return Timing(mode, compute, request, enqueue, h2d, d2h, None, tuple(warnings))
 
 
 def _ratio(slower: list[list[float]], faster: list[list[float]]) -> Ratio:

@@ -81,6 +81,12 @@ class Report(Lineup):
         return at.speedup if at else None
 
     @property
+    def is_unstable(self) -> bool:
+        """Whether the compute times of baseline or subject vary, so that their ratio is in doubt."""
+        timings = (self.timing(side) for side in self.side_by_side)
+        return any(timing.is_unstable for timing in timings if timing is not None)
+
+    @property
     def sweep(self) -> tuple[int, ...]:
         """The batch sizes that were timed, ascending; empty if that was no more than one."""
         sizes = tuple(each.batch_size for each in self.subject.timings)

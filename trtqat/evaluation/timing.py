@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from trtqat.checks import check_kind, check_least
 from trtqat.evaluation.intervals import Interval
 
+# Above this trtexec warns.
+_UNSTABLE_PERCENT = 2.5
+
 
 @dataclass(frozen=True)
 class LatencyOptions:
@@ -98,6 +101,11 @@ class Timing:
     d2h: Latency | None = None
     throughput: Throughput | None = None
     warnings: tuple[str, ...] = ()
+
+    @property
+    def is_unstable(self) -> bool:
+        """Whether compute times vary more than trtexec lets pass without a warning."""
+        return self.compute.variation_percent > _UNSTABLE_PERCENT
 
     def computed_per_second(self, batch_size: int) -> float:
         """Images that it computes in a second, inputs resident, one query behind the other."""

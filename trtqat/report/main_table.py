@@ -85,7 +85,8 @@ def _times(report: Report) -> Iterator[list[str]]:
 def _speedup(report: Report) -> Iterator[list[str]]:
     if report.speedup is not None:
         how = "in turns" if report.speedup.rounds else "against the record"
-        yield _of_subject(report, f"speed-up (compute, {how})", ratio(report.speedup))
+        doubt = " (unstable)" if report.is_unstable else ""
+        yield _of_subject(report, f"speed-up (compute, {how})", ratio(report.speedup) + doubt)
 
 
 def _of_subject(report: Report, label: str, text: str) -> list[str]:

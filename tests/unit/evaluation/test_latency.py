@@ -208,6 +208,7 @@ def test_enqueue_bound(launch_ms: float, bound: bool) -> None:
 def test_unstable_times(times: list[float], unstable: bool) -> None:
     timing = measure_latency(Paced(times, 1.0, [], "m"), INPUTS, QUICK)
     assert any("Unstable" in each for each in timing.warnings) is unstable
+    assert timing.is_unstable is unstable
 
 
 def test_what_does_not_become_stable_takes_twice_the_time(clock: Clock) -> None:
