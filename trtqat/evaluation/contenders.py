@@ -101,7 +101,7 @@ class BatchTiming:
         return self.timing.images_per_second(self.batch_size)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Measured:
     """What was found of one contender.
 

@@ -82,7 +82,7 @@ class Report(Lineup):
 
     @property
     def is_unstable(self) -> bool:
-        """Whether the compute times of baseline or subject vary, so that their ratio is in doubt."""
+        """Whether compute times of baseline or subject vary, so that their ratio is in doubt."""
         timings = (self.timing(side) for side in self.side_by_side)
         return any(timing.is_unstable for timing in timings if timing is not None)
 
