@@ -65,7 +65,7 @@ def evaluate(
     """
     with command(quiet=output.quiet, verbose=output.verbose):
         _check_files(model, data, contenders, pytorch, trust, engine, locating, html, output)
-        from trtqat.evaluation.open import OpenOptions
+        from trtqat.evaluation.open_pytorch import OpenOptions
         from trtqat.evaluation.recorded import read_baseline
         from trtqat.evaluation.rivals import parse_rivals
         from trtqat.report.readable import evaluate as evaluate_model

@@ -18,7 +18,7 @@ from trtqat.evaluation.baseline import named_baseline
 from trtqat.evaluation.contenders import Contender, Measured, Role
 from trtqat.evaluation.locate import LocateOptions
 from trtqat.evaluation.measure import measure
-from trtqat.evaluation.open import OpenOptions, open_pytorch
+from trtqat.evaluation.open_pytorch import OpenOptions, open_pytorch
 from trtqat.evaluation.options import EvaluateOptions, with_fields
 from trtqat.evaluation.report import Report
 from trtqat.evaluation.rivals import (

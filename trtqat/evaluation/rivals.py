@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from trtqat.errors import UsageError
-from trtqat.evaluation.open import OpenOptions, open_pytorch
+from trtqat.evaluation.open_pytorch import OpenOptions, open_pytorch
 from trtqat.runtime.opening import open as open_model
 from trtqat.runtime.protocol import Model
 
