@@ -34,7 +34,7 @@ Where is
 
     a Q/DQ pair made         graph/passes/expand_fake_quantize.py
     a plan refused           host/preflight.py
-    a speed-up computed      evaluation/speed.py
+    a speed-up computed      evaluation/intervals.py
     the HTML page made       report/page.py
 
 The names below load on first use, so that ``import trtqat`` imports neither torch nor tensorrt.

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar
 
 from trtqat.evaluation.counts import Accuracy, Agreement, Paired
-from trtqat.evaluation.timing import Ratio, Timing
+from trtqat.evaluation.intervals import Ratio
+from trtqat.evaluation.timing import Timing
 from trtqat.runtime.protocol import Model
 
 Role = Literal["subject", "baseline", "step", "rival"]

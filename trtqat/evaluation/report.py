@@ -11,9 +11,10 @@ from typing import Any, Literal
 
 from trtqat.errors import GateError
 from trtqat.evaluation.contenders import Lineup, Measured
+from trtqat.evaluation.intervals import Ratio
 from trtqat.evaluation.layers import LayerTime
 from trtqat.evaluation.locate import Located
-from trtqat.evaluation.timing import Ratio, Timing
+from trtqat.evaluation.timing import Timing
 from trtqat.evaluation.trtexec import TrtexecTiming
 from trtqat.files import write_atomically
 from trtqat.host.environment import Environment

@@ -120,18 +120,3 @@ class Timing:
         if self.throughput is not None:
             return self.throughput.images_per_second
         return self.requested_per_second(batch_size)
-
-
-@dataclass(frozen=True)
-class Ratio:
-    """How many times one model is as fast as another.
-
-    Attributes:
-        value: Ratio of the medians over the rounds, of which each counts by its own median.
-        interval: Its 95 % interval, over rounds in which both were measured.
-        rounds: How many.
-    """
-
-    value: float
-    interval: Interval
-    rounds: int

@@ -84,7 +84,7 @@ def _times(report: Report) -> Iterator[list[str]]:
 
 def _speedup(report: Report) -> Iterator[list[str]]:
     if report.speedup is not None:
-        how = "in turns" if report.speedup.rounds else "against the record"
+        how = "against the record" if report.speedup.turns is None else "in turns"
         doubt = " (unstable)" if report.is_unstable else ""
         yield _of_subject(report, f"speed-up (compute, {how})", ratio(report.speedup) + doubt)
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from trtqat.evaluation.timing import Ratio
+    from trtqat.evaluation.intervals import Ratio
 
 # Title, columns, and rows of cells.
 Table = tuple[str, Sequence[str], list[list[str]]]

@@ -132,7 +132,7 @@ def test_five_turns_however_short_the_duration_is(clock: Clock) -> None:
     _, (ratio,) = measure_in_turns([model, other], INPUTS, options)
     # A fifth of 50 ms, by what the cold query took.
     assert {count for count in model.chunks if count != 1} == {2}
-    assert ratio.rounds >= 5
+    assert ratio.turns >= 5
     assert ratio.value == 2.0
 
 
@@ -149,7 +149,7 @@ def test_five_turns_of_queries_that_become_slower(clock: Clock) -> None:
     options = LatencyOptions(warm_up_ms=0, duration_s=0.01)
     _, (ratio,) = measure_in_turns([model, other], INPUTS, options)
     assert max(model.chunks) == 10
-    assert ratio.rounds == 5
+    assert ratio.turns == 5
 
 
 def test_it_measures_for_the_duration(clock: Clock) -> None:
@@ -185,7 +185,7 @@ def test_two_sessions_take_turns() -> None:
     # Each warms up once; then a query that does not count comes before each turn.
     assert log == ["model", "baseline"] + ["model"] * 2 + ["baseline"] * 2 + log[6:]
     assert log[2:] == ["model", "model", "baseline", "baseline"] * mine.compute.count
-    assert ratio.rounds == mine.compute.count == theirs.compute.count
+    assert ratio.turns == mine.compute.count == theirs.compute.count
     assert ratio.interval.low == ratio.interval.high == pytest.approx(3.0)
     assert ratio.value == pytest.approx(3.0)
 
