@@ -174,8 +174,8 @@ def locate_in_steps(
                 progress(done, len(dataset))
     probe = None
     if engine is not None and tapped is not None:
-        noise = compared.probe.worst_db([spec.name for spec in engine.outputs])
-        probe = Probe(tapped.layers, tapped.missing, tapped.same_kernels, noise)
+        sqnr_db = compared.probe.worst_db([spec.name for spec in engine.outputs])
+        probe = Probe(tapped.layers, tapped.missing, tapped.same_kernels, sqnr_db)
     return LocatedInSteps(compared.losses(rules), probe, fake_quantized is not None)
 
 
