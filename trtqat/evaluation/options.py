@@ -61,6 +61,11 @@ class EvaluateOptions:
                 check_kind(f"EvaluateOptions.{name}", getattr(self, name), (int, float), "1.0")
                 check_least(f"EvaluateOptions.{name}", getattr(self, name), 0)
 
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """All batch sizes that are timed, ascending."""
+        return tuple(sorted({self.batch_size, *self.sweep}))
+
 
 def with_fields(options: EvaluateOptions | None, given: Mapping[str, Any]) -> EvaluateOptions:
     """Options with some of their fields given anew.
