@@ -132,6 +132,7 @@ def test_five_turns_however_short_the_duration_is(clock: Clock) -> None:
     _, (ratio,) = measure_in_turns([model, other], INPUTS, options)
     # A fifth of 50 ms, by what the cold query took.
     assert {count for count in model.chunks if count != 1} == {2}
+    assert ratio.turns is not None
     assert ratio.turns >= 5
     assert ratio.value == 2.0
 
