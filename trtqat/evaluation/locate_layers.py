@@ -73,14 +73,19 @@ def locate_in_layers(
         InferenceError: ONNX Runtime failed.
         MissingError: onnx or ONNX Runtime is not installed.
     """
-    from trtqat.exporting.verification.ranges import with_outputs
     from trtqat.graph.lenses.exits import fused_output
     from trtqat.graph.lenses.paths import gather
     from trtqat.graph.lenses.view import GraphView
     from trtqat.graph.lint import rules_by_place
     from trtqat.graph.passes.remove_quantization import remove_quantization
     from trtqat.graph_file.reading import read_model
-    from trtqat.graph_file.serialized import derived, parse, serialize, temporary_graphs
+    from trtqat.graph_file.serialized import (
+        derived,
+        parse,
+        serialize,
+        temporary_graphs,
+        with_outputs,
+    )
 
     model, plain = read_model(graph), read_model(graph)
     rules = rules_by_place(model)
