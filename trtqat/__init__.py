@@ -56,7 +56,6 @@ if TYPE_CHECKING:
     from trtqat.data.dataset import open_dataset
     from trtqat.errors import TrtqatError
     from trtqat.evaluation.options import EvaluateOptions
-    from trtqat.evaluation.report import Report
     from trtqat.evaluation.timing import LatencyOptions
     from trtqat.exporting.checkpoint import load_state
     from trtqat.exporting.export import export
@@ -70,13 +69,14 @@ if TYPE_CHECKING:
     from trtqat.inspection.inspected_layers import InspectedLayers
     from trtqat.inspection.inspecting import inspect
     from trtqat.inspection.options import InspectOptions
-    from trtqat.report.readable import evaluate
+    from trtqat.report.readable import ReadableReport, evaluate
     from trtqat.runtime.engine import Engine
     from trtqat.runtime.onnx_model import OnnxModel
     from trtqat.runtime.opening import open
     from trtqat.runtime.pytorch import PyTorchModel
     from trtqat.tensors import TensorSpec
 
+    Report = ReadableReport
     Torch = ModelSource
 
 __all__ = [
@@ -127,7 +127,7 @@ _HOMES = {
     "ModelSource": "trtqat.exporting.source",
     "OnnxModel": "trtqat.runtime.onnx_model",
     "PyTorchModel": "trtqat.runtime.pytorch",
-    "Report": "trtqat.evaluation.report",
+    "Report": "trtqat.report.readable:ReadableReport",
     "TensorSpec": "trtqat.tensors",
     "Torch": "trtqat.exporting.source:ModelSource",
     "TrtqatError": "trtqat.errors",

@@ -27,6 +27,21 @@ def check_kind(name: str, value: object, kinds: type | tuple[type, ...], example
         )
 
 
+def check_least(name: str, value: float, least: float) -> None:
+    """Refuses a number that is too small.
+
+    Args:
+        name: Of the option.
+        value: What was given.
+        least: The smallest that it may be.
+
+    Raises:
+        UsageError: It is below that.
+    """
+    if value < least:
+        raise UsageError(f"{name} is {value!r}.", f"Give {least:g} or more.")
+
+
 def check_choice(name: str, value: object, choices: Collection[object]) -> None:
     """Refuses a value that is none of the choices.
 

@@ -12,7 +12,7 @@ from tests.support import models
 from tests.support.workloads import VGG, Artefacts, Build, trtqat
 from trtqat.data.dataset import open_dataset
 from trtqat.evaluation.evaluate import evaluate
-from trtqat.evaluation.open import open_pytorch
+from trtqat.evaluation.open_pytorch import open_pytorch
 from trtqat.evaluation.options import EvaluateOptions
 from trtqat.evaluation.running import run_models
 from trtqat.evaluation.timing import LatencyOptions

@@ -16,7 +16,7 @@ from torch import nn
 from tests.support.outputs import Outputs
 from tests.support.toolkits import ao, ao_deprecated, ao_model, modelopt
 from trtqat.errors import SourceError
-from trtqat.evaluation.open import open_pytorch
+from trtqat.evaluation.open_pytorch import open_pytorch
 from trtqat.exporting.batch_dimension import check_batch_first
 from trtqat.exporting.loading import load_model
 from trtqat.exporting.options import Exporter, ExportOptions

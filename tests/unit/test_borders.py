@@ -1,4 +1,4 @@
-"""The borders between the rooms, over the import statements of the sources."""
+"""The borders between the rooms, over what the sources import."""
 
 from __future__ import annotations
 
@@ -38,6 +38,11 @@ def imports(path: Path) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom) and node.module:
             # What is imported may be a module itself.
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Call) and getattr(node.func, "id", "") == "require":
+            # ``require("torch", …)`` imports as well.
+            (module, *_) = node.args
+            if isinstance(module, ast.Constant):
+                yield str(module.value)
 
 
 SOURCES = sorted(PACKAGE.rglob("*.py"))

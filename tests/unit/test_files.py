@@ -287,6 +287,9 @@ def test_tables_are_not_cut_and_take_brackets(capsys: pytest.CaptureFixture[str]
     assert "[bold]" + "n" * 120 in out
     assert ":smile: 1.5 |" in out
     assert out.count("|") == 9
+    # Markdown's columns need empty lines around them, and no space in these.
+    assert out.startswith("\n|")
+    assert out.endswith("|\n\n")
     print_table(["layer", "value"], [["a|b.onnx", "1"]])
     assert "a\\|b.onnx" in capsys.readouterr().out
 

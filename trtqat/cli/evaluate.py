@@ -65,7 +65,8 @@ def evaluate(
     """
     with command(quiet=output.quiet, verbose=output.verbose):
         _check_files(model, data, contenders, pytorch, trust, engine, locating, html, output)
-        from trtqat.evaluation.open import OpenOptions
+        from trtqat.evaluation.open_pytorch import OpenOptions
+        from trtqat.evaluation.recorded import read_baseline
         from trtqat.evaluation.rivals import parse_rivals
         from trtqat.report.readable import evaluate as evaluate_model
 
@@ -76,13 +77,15 @@ def evaluate(
         if is_onnx(model):
             check_for_graphs(model, measuring, trust, contenders.graph, locating.timing_cache)
         check_belonging(contenders, pytorch, precision, locating, rivals)
-        baseline, fake_quantized = _sources(contenders, pytorch)
+        source, fake_quantized = _sources(contenders, pytorch)
+        report_path = contenders.baseline_report
+        baseline = source if report_path is None else read_baseline(report_path)
         with progress_bar("Evaluating", quiet=output.quiet) as progress:
             report = evaluate_model(
                 model,
                 data,
                 options,
-                baseline=baseline or contenders.baseline_report,
+                baseline=baseline,
                 baseline_precision=precision.value,
                 rivals=rivals,
                 fake_quantized=fake_quantized,

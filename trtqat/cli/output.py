@@ -70,18 +70,23 @@ def command_line() -> str:
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Prints a table to standard output, in Markdown, which reads well in a terminal too."""
+    """Prints a table to standard output, in Markdown, which reads well in a terminal too.
+
+    A terminal gets it cut to its width; a file has none.
+    """
     from rich import box
     from rich.console import Console
     from rich.table import Table
 
+    console = Console(file=_results(), highlight=False, markup=False, emoji=False)
+    if not console.is_terminal:
+        from trtqat.report.wording import markdown_table
+
+        typer.echo(f"\n{markdown_table(columns, rows)}\n", file=_results())
+        return
     table = Table(*map(visible_line, columns), box=box.MARKDOWN)
     for column in table.columns[1:]:
         column.justify = "right"
     for row in rows:
         table.add_row(*(visible_line(cell).replace("|", "\\|") for cell in row))
-    console = Console(file=_results(), highlight=False, markup=False, emoji=False)
-    # Cells are cut to the width of a terminal; a file has none.
-    if not console.is_terminal:
-        console = Console(file=_results(), highlight=False, markup=False, emoji=False, width=10_000)
     console.print(table)

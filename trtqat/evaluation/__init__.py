@@ -9,7 +9,8 @@ Roles are subject, baseline, step and rival. Where is what:
     evaluate.py    opens what is given by name, and closes it; measure.py does the rest
     contenders.py  Contender, Measured, and lookups by role
     accuracy.py    every image once (running.py: several batches in flight; counts.py: exact counts)
-    speed.py       times in turns, and the speed-up (latency.py, throughput.py, trtexec.py)
+    speed.py       times in turns (latency.py, throughput.py, trtexec.py)
+    intervals.py   the speed-up of what was timed in turns, and how sure a figure is
     recorded.py    a baseline that an earlier report holds (old_reports.py: of schema 2 to 6)
     rivals.py      what might run instead, and the steps between baseline and subject
     gates.py       what must hold before, and what is demanded of the figures
@@ -17,6 +18,6 @@ Roles are subject, baseline, step and rival. Where is what:
                    locate_steps.py from step to step, tensor by tensor
     report.py      everything that was found: what is written as JSON, and read again
 
-Runtimes are known by ``runtime/protocol.py`` alone. Words, tables and pages are made of a report
-in the room above.
+It measures by ``runtime/protocol.py`` alone; open_pytorch.py, rivals.py and locate_*.py make the
+models. Words, tables and pages are made of a report in the room above.
 """

@@ -134,15 +134,15 @@ class _Tally:
             )
             measured.append(
                 Measured(
-                    each.model.name,
-                    each.role,
-                    each.model.device,
-                    each.model.size_bytes,
-                    None,
-                    counter.result(),
-                    self._compared(each, to_baseline.get(each), prediction),
-                    self._compared(each, to_step_before.get(each), prediction),
-                    predictions,
+                    name=each.model.name,
+                    role=each.role,
+                    device=each.model.device,
+                    size_bytes=each.model.size_bytes,
+                    recorded_on=None,
+                    accuracy=counter.result(),
+                    to_baseline=self._compared(each, to_baseline.get(each), prediction),
+                    to_step_before=self._compared(each, to_step_before.get(each), prediction),
+                    predictions=predictions,
                 )
             )
         return AccuracyRun(tuple(measured), tuple(self._labels), tuple(self._shapes))

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar
 
 from trtqat.evaluation.counts import Accuracy, Agreement, Paired
-from trtqat.evaluation.timing import Ratio, Timing
+from trtqat.evaluation.intervals import Ratio
+from trtqat.evaluation.timing import Timing
 from trtqat.runtime.protocol import Model
 
 Role = Literal["subject", "baseline", "step", "rival"]
@@ -101,7 +102,7 @@ class BatchTiming:
         return self.timing.images_per_second(self.batch_size)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Measured:
     """What was found of one contender.
 

@@ -8,21 +8,19 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trtqat.checks import check_choice, check_kind, check_members
 from trtqat.data.batches import Dataset
 from trtqat.data.dataset import first, open_dataset
-from trtqat.errors import UsageError
 from trtqat.evaluation.accuracy import Progress
+from trtqat.evaluation.baseline import named_baseline
 from trtqat.evaluation.contenders import Contender, Measured, Role
 from trtqat.evaluation.locate import LocateOptions
 from trtqat.evaluation.measure import measure
-from trtqat.evaluation.open import OpenOptions, open_pytorch
-from trtqat.evaluation.options import EvaluateOptions
-from trtqat.evaluation.recorded import read_baseline
+from trtqat.evaluation.open_pytorch import OpenOptions, open_pytorch
+from trtqat.evaluation.options import EvaluateOptions, with_fields
 from trtqat.evaluation.report import Report
 from trtqat.evaluation.rivals import (
     open_fake_quantized,
@@ -31,8 +29,6 @@ from trtqat.evaluation.rivals import (
     parse_rivals,
 )
 from trtqat.exporting.source import ModelSource
-from trtqat.files import is_file
-from trtqat.pointers import is_pointer
 from trtqat.runtime.opening import open as open_model
 from trtqat.runtime.protocol import Model, ObservableModel
 
@@ -53,7 +49,7 @@ def evaluate(
     baseline: Model | ModelSource | Measured | str | Path | None = None,
     baseline_precision: PyTorchPrecision = "fp32",
     rivals: str | Sequence[str | Model] = (),
-    fake_quantized: ModelSource | ObservableModel | None = None,
+    fake_quantized: ModelSource | ObservableModel | str | Path | None = None,
     steps: Sequence[Model] = (),
     reference: bool = False,
     locate: bool = False,
@@ -68,13 +64,14 @@ def evaluate(
         model: An engine or a graph, opened or as a path.
         data: Data that fits the model's inputs, or what names it, as ``"npz:test.npz"``.
         options: What to measure and to demand.
-        baseline: What it is compared with: a PyTorch model by its source, any opened model of the
-            same kind of device, or the path of a report that an earlier evaluation wrote.
+        baseline: What it is compared with: a PyTorch model by its source or pointer, any opened
+            model of the same kind of device, or the path of a report that an earlier evaluation
+            wrote.
         baseline_precision: Arithmetic of a baseline that is given by its source.
         rivals: What a user might run instead, measured in the same turns: opened models, and names
             as ``"fp16,torch-fp16"``.
-        fake_quantized: The quantization-aware model that was exported, by its source or opened: a
-            step between the baseline and the model, run for accuracy alone.
+        fake_quantized: The quantization-aware model that was exported, by its source or
+            pointer, or opened: a step between the baseline and the model, run for accuracy alone.
         steps: What else lies between the two.
         reference: Whether an engine's graph on ONNX Runtime is the last step.
         locate: Whether to find the layers in which accuracy goes.
@@ -91,21 +88,22 @@ def evaluate(
         InferenceError: A runtime failed.
         TrtqatError: Something cannot be opened or located; the class says why.
     """
-    options = EvaluateOptions() if options is None else options
-    check_kind("options", options, EvaluateOptions, "EvaluateOptions()")
-    options = replace(options, **fields)
+    options = with_fields(options, fields)
     opening = OpenOptions() if opening is None else opening
-    check_kind("opening", opening, OpenOptions, "trtqat.evaluation.open.OpenOptions()")
+    check_kind("opening", opening, OpenOptions, "trtqat.evaluation.open_pytorch.OpenOptions()")
     check_choice("baseline_precision", baseline_precision, ("fp32", "tf32", "fp16"))
+    if isinstance(fake_quantized, (str, os.PathLike)):
+        fake_quantized = ModelSource(fake_quantized)
     names, opened_rivals = _parted(rivals)
     _check_opened(model, data, baseline, opened_rivals, steps, fake_quantized)
     # Before anything is loaded, which takes longer.
-    recorded = _recorded(baseline)
+    against = named_baseline(baseline)
+    recorded = against if isinstance(against, Measured) else None
     with contextlib.ExitStack() as stack:
         opener = _Opener(model, opening, stack)
         graph = opener.source_graph() if locate else None
         dataset = opener.dataset(data, limit)
-        source = baseline if isinstance(baseline, ModelSource) else None
+        source = against if isinstance(against, ModelSource) else None
         more_rivals = opener.rivals(names, source)
         observed = opener.fake_quantized(fake_quantized)
         checked = opener.reference() if reference else ()
@@ -113,7 +111,7 @@ def evaluate(
             Contender(opener.subject, "subject"),
             *_all("rival", [*opened_rivals, *more_rivals]),
             *_all("step", [*observed, *steps, *checked]),
-            *_all("baseline", opener.baseline(baseline, baseline_precision)),
+            *_all("baseline", opener.baseline(against, baseline_precision)),
         ]
         where = None
         if graph is not None:
@@ -182,10 +180,10 @@ class _Opener:
         return (opened,)
 
     def baseline(
-        self, given: Model | ModelSource | Measured | str | Path | None, precision: PyTorchPrecision
+        self, given: Model | ModelSource | Measured | None, precision: PyTorchPrecision
     ) -> tuple[Model, ...]:
         """What the subject is compared with, unless that is recorded."""
-        if given is None or isinstance(given, (str, os.PathLike, Measured)):
+        if given is None or isinstance(given, Measured):
             return ()
         if not isinstance(given, ModelSource):
             return (given,)
@@ -220,21 +218,6 @@ def _check_opened(
     if not (fake_quantized is None or isinstance(fake_quantized, ModelSource)):
         members = (*_OF_MODEL, "observe")
         check_members("The model that was exported", fake_quantized, members, _FAKE_QUANTIZED)
-
-
-def _recorded(baseline: object) -> Measured | None:
-    if isinstance(baseline, Measured):
-        # The subject of one evaluation may be the baseline of another.
-        return replace(baseline, role="baseline", to_baseline=None, to_step_before=None)
-    if not isinstance(baseline, (str, os.PathLike)):
-        return None
-    text = str(baseline)
-    if is_pointer(text) and not is_file(text):
-        raise UsageError(
-            f"'{text}' is no report but names a PyTorch model.",
-            f"In Python give trtqat.Torch({text!r}), or else --baseline {text}.",
-        )
-    return read_baseline(Path(baseline))
 
 
 def _parted(rivals: str | Sequence[str | Model]) -> tuple[tuple[str, ...], list[Model]]:

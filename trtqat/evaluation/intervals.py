@@ -1,14 +1,18 @@
-"""How sure a figure is: intervals for medians, ratios and shares, and a test for paired counts."""
+"""Speed-ups, and how sure a figure is: intervals, and a test for paired counts."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from trtqat.tensors import Array
+
+if TYPE_CHECKING:
+    from trtqat.evaluation.timing import Latency
 
 # Quantile of the normal distribution for 95 %.
 _Z = 1.959963984540054
@@ -25,6 +29,21 @@ class Interval:
 
     def __str__(self) -> str:
         return f"{self.low:.3f} … {self.high:.3f}"
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """How many times one model is as fast as another: a speed-up.
+
+    Attributes:
+        value: Ratio of the medians over the turns, of which each counts by its own median.
+        interval: Its 95 % interval, over turns in which both were measured.
+        turns: How many; None against a record, which was measured by itself.
+    """
+
+    value: float
+    interval: Interval
+    turns: int | None
 
 
 def median_interval(times_ms: Sequence[float], *, seed: int = 0) -> Interval:
@@ -66,23 +85,40 @@ def few_interval(values: Sequence[float]) -> Interval:
 
 def median_ratio(
     numerator: Sequence[Sequence[float]], denominator: Sequence[Sequence[float]], *, seed: int = 0
-) -> tuple[float, Interval]:
-    """The ratio of two medians that were measured in turns, and its interval.
+) -> Ratio:
+    """The speed-up: the ratio of two medians that were measured in turns, and its interval.
 
-    Rounds are drawn, the same for both sides, so what slows both down at once cancels.
+    Turns are drawn, the same for both sides, so what slows both down at once cancels.
 
     Args:
-        numerator: Times by round.
-        denominator: Times of the other side by round, as many rounds.
+        numerator: Times of the other one, by turn.
+        denominator: Times of the subject by turn, in as many turns.
         seed: Same seed, same interval.
     """
-    # A round counts by its median: its own scatter is far below that between rounds.
+    # A turn counts by its median: its own scatter is far below that between turns.
     upper = np.array([np.median(each) for each in numerator])
     lower = np.array([np.median(each) for each in denominator])
     random = np.random.default_rng(seed)
     drawn = random.integers(0, len(upper), (_RESAMPLES, len(upper)))
     ratios = np.median(upper[drawn], axis=1) / np.median(lower[drawn], axis=1)
-    return float(np.median(upper) / np.median(lower)), _percentiles(ratios)
+    value = float(np.median(upper) / np.median(lower))
+    return Ratio(value, _percentiles(ratios), len(upper))
+
+
+def record_ratio(recorded: Latency, here: Latency) -> Ratio:
+    """The speed-up over a record: the ratio of two medians that were not measured in turns.
+
+    The interval is the widest that the intervals of the two medians allow.
+
+    Args:
+        recorded: Times of the other one, of another run and perhaps another host.
+        here: Times of the subject.
+    """
+    interval = Interval(
+        recorded.interval_ms.low / here.interval_ms.high,
+        recorded.interval_ms.high / here.interval_ms.low,
+    )
+    return Ratio(recorded.median_ms / here.median_ms, interval, turns=None)
 
 
 def share_interval(hits: int, count: int) -> Interval:

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from trtqat.evaluation.intervals import median_interval, median_ratio
-from trtqat.evaluation.timing import Latency, LatencyOptions, Ratio, Timing
+from trtqat.evaluation.intervals import Ratio, median_interval, median_ratio
+from trtqat.evaluation.timing import Latency, LatencyOptions, Timing
 from trtqat.runtime.protocol import Session
 from trtqat.tensors import Arrays
 
 # As trtexec: at least ten queries, however long one takes.
 _MIN_QUERIES = 10
 # Below so many turns an interval between them would say more than is known.
-_MIN_ROUNDS = 5
-_ROUND_MS = 100.0
+_MIN_TURNS = 5
+_TURN_MS = 100.0
 # A median is stable once its interval is within a hundredth of it; where it does not become so,
 # twice the duration is enough.
 _STABLE = 0.01
@@ -25,9 +26,8 @@ _PATIENCE = 2
 _QUANTILES = 201
 # Copies that are timed; they vary little.
 _TRANSFERS = 100
-# Above these trtexec warns.
+# Above this trtexec warns.
 _ENQUEUE_BOUND = 0.8
-_UNSTABLE_PERCENT = 2.5
 
 
 def measure_latency(session: Session, inputs: Arrays, options: LatencyOptions) -> Timing:
@@ -79,8 +79,8 @@ def measure_in_turns(
         enqueued[index].extend(sessions[index].enqueue_times_ms)
         between()
 
-    computed = _rounds([session.compute_times_ms for session in sessions], options, counted)
-    requested = _rounds(
+    computed = _in_turns([session.compute_times_ms for session in sessions], options, counted)
+    requested = _in_turns(
         [request(session) for session in sessions], options, lambda index: between()
     )
     transfers = [session.transfer_times_ms(_TRANSFERS) for session in sessions]
@@ -90,7 +90,7 @@ def measure_in_turns(
             sessions, computed, requested, enqueued, transfers, strict=True
         )
     ]
-    return timings, [_ratio(other, computed[0]) for other in computed[1:]]
+    return timings, [median_ratio(other, computed[0]) for other in computed[1:]]
 
 
 def summarize(times_ms: Sequence[float]) -> Latency:
@@ -118,16 +118,16 @@ def summarize(times_ms: Sequence[float]) -> Latency:
     )
 
 
-def _rounds(
+def _in_turns(
     measures: Sequence[Callable[[int], list[float]]],
     options: LatencyOptions,
     counted: Callable[[int], None] = lambda index: None,
 ) -> list[list[list[float]]]:
-    """Times by session and round; ``counted`` hears whose queries have just been counted."""
+    """Times by session and turn; ``counted`` hears whose queries have just been counted."""
     chunks = [_warm_up(measure, options) for measure in measures]
-    rounds: list[list[list[float]]] = [[] for _ in measures]
+    turns: list[list[list[float]]] = [[] for _ in measures]
     least = options.duration_s * len(measures)
-    # The interval costs a tenth of a second for a long run: it is not asked for every round.
+    # The interval costs a tenth of a second for a long run: it is not asked for every turn.
     asked, again = least, least / 4
     start = time.perf_counter()
     while True:
@@ -135,16 +135,16 @@ def _rounds(
             if len(measures) > 1:
                 # Behind the other one's turn caches are cold, and its threads may still spin.
                 measure(1)
-            rounds[index].append(measure(chunks[index]))
+            turns[index].append(measure(chunks[index]))
             counted(index)
         elapsed = time.perf_counter() - start
-        is_short = len(rounds[0]) < _MIN_ROUNDS or any(
-            sum(map(len, times)) < _MIN_QUERIES for times in rounds
+        is_short = len(turns[0]) < _MIN_TURNS or any(
+            sum(map(len, times)) < _MIN_QUERIES for times in turns
         )
         if elapsed < asked or is_short:
             continue
-        if elapsed >= _PATIENCE * least or all(map(_is_stable, rounds)):
-            return rounds
+        if elapsed >= _PATIENCE * least or all(map(_is_stable, turns)):
+            return turns
         asked = elapsed + again
 
 
@@ -154,18 +154,18 @@ def _warm_up(measure: Callable[[int], list[float]], options: LatencyOptions) -> 
     last = measure(1)[0]
     while time.perf_counter() < end:
         last = measure(1)[0]
-    round_ms = min(_ROUND_MS, 1e3 * options.duration_s / _MIN_ROUNDS)
-    return max(1, min(1000, int(round_ms / max(last, 1e-3))))
+    turn_ms = min(_TURN_MS, 1e3 * options.duration_s / _MIN_TURNS)
+    return max(1, min(1000, int(turn_ms / max(last, 1e-3))))
 
 
-def _is_stable(rounds: list[list[float]]) -> bool:
-    times = _flat(rounds)
+def _is_stable(turns: list[list[float]]) -> bool:
+    times = _flat(turns)
     interval = median_interval(times)
     return interval.high - interval.low <= 2 * _STABLE * float(np.median(times))
 
 
-def _flat(rounds: list[list[float]]) -> list[float]:
-    return [time_ms for each in rounds for time_ms in each]
+def _flat(turns: list[list[float]]) -> list[float]:
+    return [time_ms for each in turns for time_ms in each]
 
 
 def _timing(
@@ -175,32 +175,38 @@ def _timing(
     enqueued: list[float],
     transfers: tuple[list[float], list[float]],
 ) -> Timing:
-    compute, request = summarize(computed), summarize(requested)
-    enqueue = summarize(enqueued) if enqueued else None
     h2d, d2h = (summarize(times) if times else None for times in transfers)
-    warnings = []
+    timing = Timing(
+        mode=mode,
+        compute=summarize(computed),
+        request=summarize(requested),
+        enqueue=summarize(enqueued) if enqueued else None,
+        h2d=h2d,
+        d2h=d2h,
+    )
+    return replace(timing, warnings=tuple(_warnings(timing)))
+
+
+def _warnings(timing: Timing) -> Iterator[str]:
+    """What trtexec would warn of."""
+    compute, enqueue = timing.compute, timing.enqueue
     if enqueue is not None and enqueue.median_ms > _ENQUEUE_BOUND * compute.median_ms:
-        warnings.append(
+        yield (
             f"Enqueue-bound: launching takes {enqueue.median_ms:.3f} ms of the host for "
             f"{compute.median_ms:.3f} ms on the GPU; a CUDA graph or a larger batch helps."
         )
-    for what, copies in (("inputs", h2d), ("outputs", d2h)):
+    for what, copies in (("inputs", timing.h2d), ("outputs", timing.d2h)):
         if copies is not None and copies.median_ms > compute.median_ms:
-            warnings.append(
+            yield (
                 f"Transfer-bound: {what} take {copies.median_ms:.3f} ms over the bus, "
                 f"computing takes {compute.median_ms:.3f} ms; with several queries in flight the "
                 "bus sets the pace."
             )
-    if compute.variation_percent > _UNSTABLE_PERCENT:
-        warnings.append(
+    if timing.is_unstable:
+        yield (
             f"Unstable: compute times vary by {compute.variation_percent:.1f} %; something else "
             "runs on the device, or its clocks change."
         )
-    return Timing(mode, compute, request, enqueue, h2d, d2h, None, tuple(warnings))
-
-
-def _ratio(slower: list[list[float]], faster: list[list[float]]) -> Ratio:
-    return Ratio(*median_ratio(slower, faster), len(slower))
 
 
 def _percentile(ordered: Sequence[float], percent: int) -> float:

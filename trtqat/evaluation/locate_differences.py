@@ -60,7 +60,7 @@ class Differences:
         for name, tap in self._taps.items():
             if name not in expected or name not in found:
                 continue
-            one, other = tap.steps(expected[name]), tap.steps(found[name])
+            one, other = tap.in_codes(expected[name]), tap.in_codes(found[name])
             # Of a graph that is not this model's.
             if one.shape != other.shape:
                 continue
@@ -109,7 +109,7 @@ class Differences:
 
 @dataclass
 class _Sum(Noise):
-    """Over the batches, of one tensor in steps of its quantizer."""
+    """Over the batches, of one tensor in codes of its quantizer."""
 
     differing: int = 0
     largest: float = 0.0

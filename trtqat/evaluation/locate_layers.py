@@ -73,14 +73,19 @@ def locate_in_layers(
         InferenceError: ONNX Runtime failed.
         MissingError: onnx or ONNX Runtime is not installed.
     """
-    from trtqat.exporting.verification.ranges import with_outputs
     from trtqat.graph.lenses.exits import fused_output
     from trtqat.graph.lenses.paths import gather
     from trtqat.graph.lenses.view import GraphView
     from trtqat.graph.lint import rules_by_place
     from trtqat.graph.passes.remove_quantization import remove_quantization
     from trtqat.graph_file.reading import read_model
-    from trtqat.graph_file.serialized import derived, parse, serialize, temporary_graphs
+    from trtqat.graph_file.serialized import (
+        derived,
+        parse,
+        serialize,
+        temporary_graphs,
+        with_outputs,
+    )
 
     model, plain = read_model(graph), read_model(graph)
     rules = rules_by_place(model)
@@ -89,7 +94,7 @@ def locate_in_layers(
     if not outputs:
         raise GraphError(f"'{graph}' has no layer to compare.", "Give a graph with Q/DQ.")
     remove_quantization(plain)
-    noise: dict[str, float] = {}
+    sqnr_db: dict[str, float] = {}
     names = list(outputs)
     with temporary_graphs():
         wholes = [serialize(each) for each in (model, plain)]
@@ -100,10 +105,10 @@ def locate_in_layers(
                 derived(whole, with_outputs(proto, piece))
                 for whole, proto in zip(wholes, protos, strict=True)
             ]
-            noise.update(_compare(graphs[0], graphs[1], dataset, batch_size))
+            sqnr_db.update(_compare(graphs[0], graphs[1], dataset, batch_size))
             if progress:
                 progress(min(start + _LAYERS_AT_ONCE, len(names)), len(names))
-    by_layer = {layer.name: noise[name] for name, layer in outputs.items()}
+    by_layer = {layer.name: sqnr_db[name] for name, layer in outputs.items()}
     losses = []
     worst_before: dict[ir.Value, float | None] = {}
 
@@ -114,13 +119,13 @@ def locate_in_layers(
     for layer in view.layers:
         found = [gather(each, own_db, worst_db, worst_before) for each in layer.node.inputs]
         before = [db for db in found if db is not None]
-        sqnr = by_layer[layer.name]
+        own = by_layer[layer.name]
         losses.append(
             LayerLoss(
                 layer.name,
                 layer.node.op_type,
-                sqnr,
-                lost_db(sqnr, before, _LOSSLESS_DB),
+                own,
+                lost_db(own, before, _LOSSLESS_DB),
                 rules.get(layer.name, ()),
             )
         )

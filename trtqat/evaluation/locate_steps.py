@@ -1,7 +1,7 @@
 """Where the steps to an engine part: every INT8 tensor of fake-quantized model, reference, engine.
 
-Tensors are compared in steps of their quantizer, so that an error reads as codes: one code in a
-thousand that is off by one is the rounding of sums in another order, and no more.
+Tensors are compared in codes of their quantizer: one code in a thousand that is off by one is the
+rounding of sums in another order, and no more.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, get_args
 
 from trtqat.data.batches import Dataset
 from trtqat.evaluation.accuracy import Progress
@@ -28,11 +28,9 @@ if TYPE_CHECKING:
     from trtqat.graph.passes.tap import Tap
     from trtqat.runtime.engine import Engine
 
-# Fields of TensorLoss, in words.
-STEPS = {
-    "reference": "the ONNX reference against the fake-quantized model",
-    "engine": "the engine against the ONNX reference",
-}
+# What is compared with the one before it, in the order of the way; report words them.
+Step = Literal["reference", "engine"]
+STEPS: tuple[Step, ...] = get_args(Step)
 # All tensors of a batch are kept at once: 350 MB for ResNet-50 in floats.
 _BATCH = 8
 # No layer is blamed for less: a code in a thousand off by one is 60 dB for codes of 30. Where
@@ -63,6 +61,14 @@ class TensorLoss:
     def label(self) -> str:
         """The tensor's name without what most of them end with."""
         return self.tensor.removesuffix("/QuantizeLinear")
+
+    def at(self, step: Step) -> StepLoss | None:
+        """What a step loses in this tensor; None if it was not compared.
+
+        Args:
+            step: Which one.
+        """
+        return self.reference if step == "reference" else self.engine
 
 
 @dataclass(frozen=True)
@@ -97,9 +103,12 @@ class LocatedInSteps:
     from_pytorch: bool
 
     @property
-    def steps(self) -> tuple[str, ...]:
-        """The fields of ``TensorLoss`` that were to be compared."""
-        asked = {"reference": self.from_pytorch, "engine": self.probe is not None}
+    def steps(self) -> tuple[Step, ...]:
+        """The steps that were to be compared."""
+        asked: dict[Step, bool] = {
+            "reference": self.from_pytorch,
+            "engine": self.probe is not None,
+        }
         return tuple(step for step in STEPS if asked[step])
 
 
@@ -174,23 +183,23 @@ def locate_in_steps(
                 progress(done, len(dataset))
     probe = None
     if engine is not None and tapped is not None:
-        noise = compared.probe.worst_db([spec.name for spec in engine.outputs])
-        probe = Probe(tapped.layers, tapped.missing, tapped.same_kernels, noise)
+        sqnr_db = compared.probe.worst_db([spec.name for spec in engine.outputs])
+        probe = Probe(tapped.layers, tapped.missing, tapped.same_kernels, sqnr_db)
     return LocatedInSteps(compared.losses(rules), probe, fake_quantized is not None)
 
 
 def first_tensor_below(
-    tensors: Sequence[TensorLoss], step: str, *, below_db: float = 20.0
+    tensors: Sequence[TensorLoss], step: Step, *, below_db: float = 20.0
 ) -> TensorLoss | None:
     """The first tensor in the graph's order that is off by more than a tenth.
 
     Args:
         tensors: What ``locate_in_steps`` found, in the graph's order.
-        step: ``"reference"`` or ``"engine"``.
+        step: Which one.
         below_db: 20 dB is an error of a tenth of the signal.
     """
     for each in tensors:
-        loss: StepLoss | None = getattr(each, step)
+        loss = each.at(step)
         if loss is not None and not loss.sqnr_db >= below_db:
             return each
     return None

@@ -77,8 +77,7 @@ def measure(
         speed = measure_speed(contenders, dataset, options, options.latency)
     lineup = _with_timings(run, contenders, speed)
     if recorded is not None:
-        sizes = {options.batch_size, *options.sweep}
-        lineup = join_baseline(lineup, recorded, comparison, sizes)
+        lineup = join_baseline(lineup, recorded, comparison, options.sizes)
     budget = options.latency_budget_ms
     best = None if budget is None else best_within(lineup.subject.timings, budget)
     return Report(
@@ -107,7 +106,7 @@ def _check(
     """Refuses what could not be measured, before anything is."""
     timed = [each.model for each in contenders if each.role != "step"]
     steps = [each.model for each in contenders if each.role == "step"]
-    check_batch_sizes(timed, {options.batch_size, *options.sweep})
+    check_batch_sizes(timed, options.sizes)
     check_batch_sizes(steps, {options.batch_size})
     if len(dataset) == 0:
         raise DataError(f"'{dataset.name}' has no images.", "Give at least one.")

@@ -85,16 +85,16 @@ def read_old_report(fields: object) -> tuple[Measured, int]:
         if size < 1:
             raise ValueError(f"'batch_size' is {size}")
     baseline = Measured(
-        side.name,
-        "baseline",
-        side.device,
-        None,
-        host.gpu.name if host.gpu else host.cpu,
-        side.accuracy,
-        None,
-        None,
-        Predictions(classes, predictions.output, predictions.data_sha256),
-        tuple(
+        name=side.name,
+        role="baseline",
+        device=side.device,
+        size_bytes=None,
+        recorded_on=host.gpu.name if host.gpu else host.cpu,
+        accuracy=side.accuracy,
+        to_baseline=None,
+        to_step_before=None,
+        predictions=Predictions(classes, predictions.output, predictions.data_sha256),
+        timings=tuple(
             BatchTiming(size, timing, None)
             for size, timing in sorted(timings.items())
             if timing is not None

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import get_args
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, get_args
 
-from trtqat.checks import check_choice, check_kind
+from trtqat.checks import check_choice, check_kind, check_least
+from trtqat.errors import UsageError
 from trtqat.evaluation.timing import LatencyOptions
 from trtqat.evaluation.trtexec import Like
 
@@ -48,9 +50,39 @@ class EvaluateOptions:
         for size in self.sweep:
             check_kind("A batch size of EvaluateOptions.sweep", size, int, "8")
         check_kind("EvaluateOptions.in_flight", self.in_flight, int, "6")
+        check_least("EvaluateOptions.in_flight", self.in_flight, 1)
         check_kind("EvaluateOptions.layer_times", self.layer_times, bool, "True")
         if self.like is not None:
             check_choice("EvaluateOptions.like", self.like, get_args(Like))
-        for name in ("latency_budget_ms", "max_accuracy_drop", "min_sqnr_db", "min_speedup"):
+        if self.min_sqnr_db is not None:
+            check_kind("EvaluateOptions.min_sqnr_db", self.min_sqnr_db, (int, float), "20.0")
+        for name in ("latency_budget_ms", "max_accuracy_drop", "min_speedup"):
             if getattr(self, name) is not None:
                 check_kind(f"EvaluateOptions.{name}", getattr(self, name), (int, float), "1.0")
+                check_least(f"EvaluateOptions.{name}", getattr(self, name), 0)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """All batch sizes that are timed, ascending."""
+        return tuple(sorted({self.batch_size, *self.sweep}))
+
+
+def with_fields(options: EvaluateOptions | None, given: Mapping[str, Any]) -> EvaluateOptions:
+    """Options with some of their fields given anew.
+
+    Args:
+        options: The others; None takes the defaults.
+        given: Values by the name of their field.
+
+    Raises:
+        UsageError: There is no such field, or a value is none that it may have.
+    """
+    known = [each.name for each in fields(EvaluateOptions)]
+    for name in given:
+        if name not in known:
+            raise UsageError(
+                f"'{name}' is no option of an evaluation.", f"Its options are {', '.join(known)}."
+            )
+    if options is not None:
+        check_kind("The options", options, EvaluateOptions, "EvaluateOptions(batch_size=8)")
+    return replace(options or EvaluateOptions(), **given)

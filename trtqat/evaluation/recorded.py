@@ -15,10 +15,10 @@ from trtqat.errors import DataError, UsageError
 from trtqat.evaluation.accuracy import AccuracyRun
 from trtqat.evaluation.contenders import Comparison, Lineup, Measured, sorted_by_role
 from trtqat.evaluation.counts import Agreement, pair
-from trtqat.evaluation.intervals import Interval
+from trtqat.evaluation.intervals import record_ratio
 from trtqat.evaluation.old_reports import OLDEST_SCHEMA, read_old_report
 from trtqat.evaluation.report import SCHEMA_VERSION, Report
-from trtqat.evaluation.timing import Ratio, Timing
+from trtqat.evaluation.timing import Timing
 from trtqat.files import read_input, why_unreadable
 from trtqat.typed_json import parse_json, read_as
 
@@ -206,21 +206,8 @@ def join_baseline(
     for each in recorded.timings:
         if each.batch_size in sizes:
             here = subject.at(each.batch_size)
-            speedup = _ratio(each.timing, here.timing) if here else None
+            speedup = record_ratio(each.timing.compute, here.timing.compute) if here else None
             timings.append(replace(each, speedup=speedup))
     baseline = replace(recorded, timings=tuple(timings))
     others = (each for each in lineup.contenders if each.role != "subject")
     return Lineup(tuple(sorted_by_role([subject, baseline, *others])))
-
-
-def _ratio(recorded: Timing, here: Timing) -> Ratio:
-    """How much faster a model is, of two hosts, not measured in turns.
-
-    The interval is the widest that the intervals of the two medians allow.
-    """
-    theirs, mine = recorded.compute, here.compute
-    interval = Interval(
-        theirs.interval_ms.low / mine.interval_ms.high,
-        theirs.interval_ms.high / mine.interval_ms.low,
-    )
-    return Ratio(theirs.median_ms / mine.median_ms, interval, rounds=0)

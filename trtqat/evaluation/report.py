@@ -11,9 +11,10 @@ from typing import Any, Literal
 
 from trtqat.errors import GateError
 from trtqat.evaluation.contenders import Lineup, Measured
+from trtqat.evaluation.intervals import Ratio
 from trtqat.evaluation.layers import LayerTime
 from trtqat.evaluation.locate import Located
-from trtqat.evaluation.timing import Ratio, Timing
+from trtqat.evaluation.timing import Timing
 from trtqat.evaluation.trtexec import TrtexecTiming
 from trtqat.files import write_atomically
 from trtqat.host.environment import Environment
@@ -79,6 +80,12 @@ class Report(Lineup):
         """Baseline's median compute time over the subject's, at the report's batch size."""
         at = self.baseline.at(self.batch_size) if self.baseline is not None else None
         return at.speedup if at else None
+
+    @property
+    def is_unstable(self) -> bool:
+        """Whether compute times of baseline or subject vary, so that their ratio is in doubt."""
+        timings = (self.timing(side) for side in self.side_by_side)
+        return any(timing.is_unstable for timing in timings if timing is not None)
 
     @property
     def sweep(self) -> tuple[int, ...]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from trtqat.errors import UsageError
-from trtqat.evaluation.open import OpenOptions, open_pytorch
+from trtqat.evaluation.open_pytorch import OpenOptions, open_pytorch
 from trtqat.runtime.opening import open as open_model
 from trtqat.runtime.protocol import Model
 
@@ -127,9 +127,8 @@ def open_reference(subject: Model, graph: Path | None = None) -> OnnxModel:
         )
     from trtqat.runtime.onnx_model import OnnxModel
 
-    found = OnnxModel(subject.source_graph(graph), as_written=True)
-    found.name += " on ONNX Runtime"
-    return found
+    found = subject.source_graph(graph)
+    return OnnxModel(found, as_written=True, name=f"{found.name} on ONNX Runtime")
 
 
 def _float_engine(

@@ -80,9 +80,9 @@ def run_models(
     # A dataset that fills no batch has one lane, which opens its sessions when it runs.
     lent = next((_declared(model) for model in models if _declared(model)), ())
     lanes = [
-        [Batches(*each, batch_size, lent=lent) for each in zip(models, sessions, strict=True)]
+        [BatchRunner(*each, batch_size, lent=lent) for each in zip(models, sessions, strict=True)]
         for sessions in zip(*opened, strict=True)
-    ] or [[Batches(model, lent=lent) for model in models]]
+    ] or [[BatchRunner(model, lent=lent) for model in models]]
     reader = _Reader(dataset)
 
     def answer(lane: int, start: int) -> Answers:
@@ -133,7 +133,7 @@ def run_all(
     Raises:
         InferenceError: A runtime failed.
     """
-    runners = [Batches(model) for model in models]
+    runners = [BatchRunner(model) for model in models]
     try:
         for start in range(0, len(dataset), batch_size):
             stop = min(start + batch_size, len(dataset))
@@ -217,7 +217,7 @@ def open_sessions(models: Sequence[Model], batch_size: int, wanted: int) -> list
     return sessions
 
 
-class Batches:
+class BatchRunner:
     """Runs batches of any size, one session at a time: an engine may allow no second one."""
 
     def __init__(
@@ -341,6 +341,6 @@ def _declared(model: Model) -> tuple[TensorSpec, ...]:
     return () if low == high else model.outputs
 
 
-def _close(lane: Sequence[Batches]) -> None:
+def _close(lane: Sequence[BatchRunner]) -> None:
     for each in lane:
         each.close()

@@ -59,7 +59,7 @@ def measure_speed(
     found: dict[Contender, tuple[BatchTiming, ...]] = dict.fromkeys(timed, ())
     with watch_gpu() if subject.model.device == "cuda" else contextlib.nullcontext() as watch:
         look = watch.look if watch else lambda: None
-        for size in sorted({options.batch_size, *options.sweep}):
+        for size in options.sizes:
             inputs = _full_batch(dataset, size)
             at_size = _time(subject, timed, inputs, size, options.in_flight, latency, look)
             for each, timing in at_size.items():

@@ -9,6 +9,9 @@ from trtqat.checks import check_kind
 from trtqat.errors import UsageError
 from trtqat.evaluation.intervals import Interval
 
+# Above this trtexec warns.
+_UNSTABLE_PERCENT = 2.5
+
 
 @dataclass(frozen=True)
 class LatencyOptions:
@@ -103,6 +106,11 @@ class Timing:
     throughput: Throughput | None = None
     warnings: tuple[str, ...] = ()
 
+    @property
+    def is_unstable(self) -> bool:
+        """Whether compute times vary more than trtexec lets pass without a warning."""
+        return self.compute.variation_percent > _UNSTABLE_PERCENT
+
     def computed_per_second(self, batch_size: int) -> float:
         """Images that it computes in a second, inputs resident, one query behind the other."""
         return 1e3 * batch_size / self.compute.median_ms
@@ -116,18 +124,3 @@ class Timing:
         if self.throughput is not None:
             return self.throughput.images_per_second
         return self.requested_per_second(batch_size)
-
-
-@dataclass(frozen=True)
-class Ratio:
-    """How many times one model is as fast as another.
-
-    Attributes:
-        value: Ratio of the medians over the rounds, of which each counts by its own median.
-        interval: Its 95 % interval, over rounds in which both were measured.
-        rounds: How many.
-    """
-
-    value: float
-    interval: Interval
-    rounds: int

@@ -124,6 +124,20 @@ def derived(graph: Serialized, proto: onnx.ModelProto) -> Serialized:
     return StoredGraph(content, graph.folder) if isinstance(graph, StoredGraph) else content
 
 
+def with_outputs(proto: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:
+    """A copy of a graph with these tensors as its only outputs; ONNX Runtime infers their types.
+
+    Args:
+        proto: The graph, which stays as it is.
+        names: Of its tensors.
+    """
+    tapped = onnx.ModelProto()
+    tapped.CopyFrom(proto)
+    del tapped.graph.output[:]
+    tapped.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+    return tapped
+
+
 def is_large(model: ir.Model) -> bool:
     """Whether there are more weights than an ONNX file can hold."""
     values = model.graph.initializers.values()

@@ -3,18 +3,37 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from trtqat.report.wording import Table, decibels, percent
 
 if TYPE_CHECKING:
     from trtqat.evaluation.locate import Located
-    from trtqat.evaluation.locate_differences import StepLoss
     from trtqat.evaluation.locate_layers import LayerLoss
-    from trtqat.evaluation.locate_steps import LocatedInSteps, TensorLoss
+    from trtqat.evaluation.locate_steps import LocatedInSteps, Step, TensorLoss
 
-_STEPS = {"reference": "PyTorch → reference", "engine": "reference → engine"}
+
+@dataclass(frozen=True)
+class StepWords:
+    """A step on the way to the engine.
+
+    Attributes:
+        way: From what to what.
+        compared: What is compared with what.
+    """
+
+    way: str
+    compared: str
+
+
+STEP_WORDS: Mapping[Step, StepWords] = {
+    "reference": StepWords(
+        "PyTorch → reference", "the ONNX reference against the fake-quantized model"
+    ),
+    "engine": StepWords("reference → engine", "the engine against the ONNX reference"),
+}
 
 
 def locate_tables(located: Located) -> list[Table]:
@@ -32,7 +51,7 @@ def locate_tables(located: Located) -> list[Table]:
     if located.steps is not None:
         steps = located.steps.steps
         columns = ["INT8 tensor, most lost first", "behind"]
-        columns += [part for step in steps for part in (_STEPS[step], "lost here", "codes")]
+        columns += [part for step in steps for part in (STEP_WORDS[step].way, "lost here", "codes")]
         rows = [
             [each.label, each.layer, *_losses(each, steps), ", ".join(each.findings)]
             for each in sorted(located.steps.tensors, key=_most_lost)
@@ -62,7 +81,7 @@ def locate_answers(located: Located) -> list[str]:
 
         for step in located.steps.steps:
             below = first_tensor_below(located.steps.tensors, step)
-            lines.append(f"{_STEPS[step]}: first tensor below 20 dB: {_where(below)}")
+            lines.append(f"{STEP_WORDS[step].way}: first tensor below 20 dB: {_where(below)}")
             lines += _left_out(located.steps, step)
         probe = located.steps.probe
         if probe is not None:
@@ -89,10 +108,10 @@ def _layer(loss: LayerLoss) -> list[str]:
     ]
 
 
-def _losses(tensor: TensorLoss, steps: Sequence[str]) -> list[str]:
+def _losses(tensor: TensorLoss, steps: Sequence[Step]) -> list[str]:
     cells = []
     for step in steps:
-        loss: StepLoss | None = getattr(tensor, step)
+        loss = tensor.at(step)
         if loss is None:
             cells += ["", "", ""]
             continue
@@ -105,9 +124,9 @@ def _losses(tensor: TensorLoss, steps: Sequence[str]) -> list[str]:
     return cells
 
 
-def _left_out(steps: LocatedInSteps, step: str) -> list[str]:
+def _left_out(steps: LocatedInSteps, step: Step) -> list[str]:
     """What no sentence may be taken to speak of."""
-    blank = [each.label for each in steps.tensors if getattr(each, step) is None]
+    blank = [each.label for each in steps.tensors if each.at(step) is None]
     if not blank:
         return []
     names = ", ".join(blank[:3]) + (", …" if len(blank) > 3 else "")
@@ -117,7 +136,9 @@ def _left_out(steps: LocatedInSteps, step: str) -> list[str]:
             ": the model has no quantizer module of that name, it ran with several results, or a "
             "repair moved its pair; TorchScript files and programs have none"
         )
-    return [f"{_STEPS[step]}: {len(blank)} of {len(steps.tensors)} not compared ({names}){why}."]
+    return [
+        f"{STEP_WORDS[step].way}: {len(blank)} of {len(steps.tensors)} not compared ({names}){why}."
+    ]
 
 
 def _lost(lost_db: float) -> str:
@@ -126,7 +147,7 @@ def _lost(lost_db: float) -> str:
 
 def _most_lost(tensor: TensorLoss) -> float:
     """Sorts by the most that a step loses."""
-    losses = (getattr(tensor, step) for step in _STEPS)
+    losses = (tensor.at(step) for step in STEP_WORDS)
     return -max((each.lost_db for each in losses if each), default=-1.0)
 
 

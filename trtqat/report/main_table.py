@@ -84,8 +84,9 @@ def _times(report: Report) -> Iterator[list[str]]:
 
 def _speedup(report: Report) -> Iterator[list[str]]:
     if report.speedup is not None:
-        how = "in turns" if report.speedup.rounds else "against the record"
-        yield _of_subject(report, f"speed-up (compute, {how})", ratio(report.speedup))
+        how = "against the record" if report.speedup.turns is None else "in turns"
+        doubt = " (unstable)" if report.is_unstable else ""
+        yield _of_subject(report, f"speed-up (compute, {how})", ratio(report.speedup) + doubt)
 
 
 def _of_subject(report: Report, label: str, text: str) -> list[str]:

@@ -11,9 +11,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from trtqat.evaluation.locate_steps import STEPS
 from trtqat.evaluation.timing import Timing
 from trtqat.report.charts import bars, curve, distribution, histogram
+from trtqat.report.locate_words import STEP_WORDS
 from trtqat.report.templates import render
 from trtqat.report.verdict import verdict
 from trtqat.report.wording import percent
@@ -147,8 +147,8 @@ def _located(located: Located) -> Iterator[_Chart]:
             [bars(values, "dB", notes=notes)],
         )
     tensors = located.steps.tensors if located.steps else ()
-    for step, words in STEPS.items():
-        losses = {each.label: getattr(each, step) for each in tensors}
+    for step, words in STEP_WORDS.items():
+        losses = {each.label: each.at(step) for each in tensors}
         # What agrees to the last code has no bar that could be long enough.
         found = {name: each for name, each in losses.items() if each and each.sqnr_db != math.inf}
         if found:
@@ -157,7 +157,7 @@ def _located(located: Located) -> Iterator[_Chart]:
                 name: "" if each.differing is None else f"{percent(each.differing)} of codes"
                 for name, each in found.items()
             }
-            yield _Chart(f"SQNR of {words}", [bars(values, "dB", notes=notes)])
+            yield _Chart(f"SQNR of {words.compared}", [bars(values, "dB", notes=notes)])
 
 
 def _layers(layers: Sequence[LayerTime]) -> _Chart:

@@ -7,8 +7,7 @@ here: what was measured, and these ways to read it.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
-from dataclasses import fields
+from collections.abc import Callable
 from pathlib import Path
 from typing import ParamSpec
 
@@ -16,8 +15,9 @@ from trtqat.evaluation.evaluate import evaluate as _evaluate
 from trtqat.evaluation.report import Report
 from trtqat.files import write_atomically
 from trtqat.report.page import render_page
+from trtqat.report.wording import markdown_table
 from trtqat.report.words import closing_words, report_tables
-from trtqat.text import visible, visible_line
+from trtqat.text import visible
 
 _Arguments = ParamSpec("_Arguments")
 
@@ -29,7 +29,7 @@ class ReadableReport(Report):
     """
 
     def __str__(self) -> str:
-        parts = [_table(columns, rows) for _, columns, rows in report_tables(self)]
+        parts = [markdown_table(columns, rows) for _, columns, rows in report_tables(self)]
         parts += [visible(words.strip("\n")) for words in closing_words(self)]
         if self.warnings:
             parts.append("\n".join(map(visible, self.warnings)))
@@ -56,27 +56,9 @@ def _readable(
 ) -> Callable[_Arguments, ReadableReport]:
     @functools.wraps(function)
     def evaluated(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> ReadableReport:
-        report = function(*args, **kwargs)
-        return ReadableReport(**{each.name: getattr(report, each.name) for each in fields(report)})
+        return ReadableReport(**vars(function(*args, **kwargs)))
 
-    evaluated.__annotations__ = {**function.__annotations__, "return": "ReadableReport"}
     return evaluated
 
 
 evaluate = _readable(_evaluate)
-
-
-def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown, its first column to the left and the others to the right."""
-    cells = [[visible_line(cell).replace("|", "\\|") for cell in row] for row in (columns, *rows)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    lines = []
-    for row in cells:
-        padded = [
-            cell.rjust(width) if place else cell.ljust(width)
-            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        lines.append(" | ".join(padded))
-    first, *others = widths
-    lines.insert(1, " | ".join(["-" * first, *("-" * (width - 1) + ":" for width in others)]))
-    return "\n".join(f"| {line} |" for line in lines)

@@ -27,8 +27,7 @@ def verdict(report: Report) -> str:
             parts.append(f"computes slower than {report.baseline.name} ({ratio.value:.2f} times)")
         else:
             parts.append(f"computes no faster and no slower than {report.baseline.name}")
-        timings = [found for side in report.side_by_side if (found := report.timing(side))]
-        if any(each.startswith("Unstable") for timing in timings for each in timing.warnings):
+        if report.is_unstable:
             parts[-1] += " (unstable)"
     elif (timing := report.timing(report.subject)) is not None:
         parts.append(f"computes a batch in {timing.compute.median_ms:.3f} ms")

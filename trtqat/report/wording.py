@@ -6,8 +6,10 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from trtqat.text import visible_line
+
 if TYPE_CHECKING:
-    from trtqat.evaluation.timing import Ratio
+    from trtqat.evaluation.intervals import Ratio
 
 # Title, columns, and rows of cells.
 Table = tuple[str, Sequence[str], list[list[str]]]
@@ -53,3 +55,24 @@ def ratio(found: Ratio) -> str:
     """
     low, high = found.interval.low, found.interval.high
     return f"{found.value:.2f}x ({low:.2f} … {high:.2f})"
+
+
+def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown, its first column to the left and the others to the right.
+
+    Args:
+        columns: Their names.
+        rows: Cells of each, as many as there are columns.
+    """
+    cells = [[visible_line(cell).replace("|", "\\|") for cell in row] for row in (columns, *rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = []
+    for row in cells:
+        padded = [
+            cell.rjust(width) if place else cell.ljust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append(" | ".join(padded))
+    first, *others = widths
+    lines.insert(1, " | ".join(["-" * first, *("-" * (width - 1) + ":" for width in others)]))
+    return "\n".join(f"| {line} |" for line in lines)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from trtqat.report.locate_words import locate_answers, locate_tables
 from trtqat.report.main_table import main_table
+from trtqat.report.trtexec_words import trtexec_summary
 from trtqat.report.wording import Table, decibels, ratio, share
 
 if TYPE_CHECKING:
@@ -71,13 +72,11 @@ def closing_words(report: Report) -> Iterator[str]:
     Args:
         report: The evaluation.
     """
-    from trtqat.evaluation.trtexec import describe
-
     if words := answers(report):
         yield words
     yield f"\n{where_measured(report)}"
     if report.trtexec is not None:
-        yield f"\n{describe(report.trtexec)}"
+        yield f"\n{trtexec_summary(report.trtexec)}"
 
 
 def where_measured(report: Report) -> str:

@@ -63,7 +63,9 @@ class OnnxModel(Held):
     runs_concurrently = False
     engine: None = None
 
-    def __init__(self, graph: Path | str | Serialized, *, as_written: bool = False) -> None:
+    def __init__(
+        self, graph: Path | str | Serialized, *, as_written: bool = False, name: str | None = None
+    ) -> None:
         """Loads a graph.
 
         Args:
@@ -71,6 +73,7 @@ class OnnxModel(Held):
                 serialized model of ours, which is not.
             as_written: Switches ONNX Runtime's own rewriting off. It fuses Q/DQ into
                 integer kernels, which round otherwise than the float model under test.
+            name: For reports; None takes the file's.
 
         Raises:
             GraphError: It is no ONNX file, damaged, or ONNX Runtime does not accept it.
@@ -79,7 +82,8 @@ class OnnxModel(Held):
         runtime = require("onnxruntime", extra="onnxruntime", purpose="Running a graph on the CPU")
         graph = Path(graph) if isinstance(graph, str) else graph
         self.path = graph if isinstance(graph, Path) else None
-        self.name = graph.name if isinstance(graph, Path) else "graph"
+        file_name = graph.name if isinstance(graph, Path) else "graph"
+        self.name = name or file_name
         if isinstance(graph, Path) and not is_file(graph):
             raise GraphError(f"There is no ONNX file '{graph}'.", "Check the path.")
         options = runtime.SessionOptions()
@@ -104,7 +108,7 @@ class OnnxModel(Held):
                 )
         except Exception as error:
             raise GraphError(
-                f"ONNX Runtime does not accept '{self.name}': {first_line(error)}.",
+                f"ONNX Runtime does not accept '{file_name}': {first_line(error)}.",
                 "Check that it is an ONNX file, whole, and of an opset that this version reads.",
             ) from error
         self.size_bytes = _size_of(graph)

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+import torch
 from onnx import TensorProto, helper
 
 from tests.support.measured import DATA, LABELS, QUICK, NumpyModel, X, one_of_twenty_wrong
-from trtqat.errors import DataError, UsageError
+from trtqat.errors import DataError, SourceError, TrtqatError, UsageError
 from trtqat.evaluation.evaluate import evaluate
 from trtqat.evaluation.options import EvaluateOptions
 from trtqat.exporting.source import ModelSource
@@ -93,13 +94,45 @@ def test_a_report_by_its_path_is_a_baseline(graph: Path, tmp_path: Path) -> None
         assert report.top1_drop_points == pytest.approx(-5.0)
 
 
+@pytest.mark.parametrize(
+    ("given", "error", "said"),
+    [
+        ("none.py:fp32", SourceError, r"The file 'none\.py' does not exist"),
+        ("no_such_module:fp32", SourceError, r"There is no module 'no_such_module'"),
+        ("none.pt2", SourceError, r"There is no model file 'none\.pt2'"),
+        (Path("none.json"), UsageError, r"The report 'none\.json' cannot be read"),
+        ("none", UsageError, r"'none' is neither a file .* trtqat\.Torch\("),
+        (Path(__file__), UsageError, r"is no report of trtqat eval"),
+    ],
+)
+def test_a_baseline_by_its_name(
+    graph: Path, given: str | Path, error: type[TrtqatError], said: str
+) -> None:
+    with pytest.raises(error, match=said):
+        evaluate(graph, DATA, batch_size=8, latency=None, baseline=given)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_torchscript_file_is_a_baseline(graph: Path, tmp_path: Path) -> None:
+    script = torch.jit.trace(  # type: ignore[no-untyped-call]
+        torch.nn.Identity(), torch.zeros(2, 7)
+    )
+    script.save(tmp_path / "identity.pt")
+    report = evaluate(
+        graph, DATA, batch_size=8, latency=None, baseline=str(tmp_path / "identity.pt")
+    )
+    assert report.baseline is not None
+    assert report.baseline.name.startswith("PyTorch")
+    assert report.top1_drop_points == 0.0
+
+
 def test_fields_of_the_options_stand_for_them() -> None:
     options = EvaluateOptions(8, QUICK)
     alone = evaluate(NumpyModel(), DATA, options, sweep=(2,))
     assert (alone.batch_size, alone.sweep) == (8, (2, 8))
     with pytest.raises(UsageError, match=r"EvaluateOptions.batch_size is '8'"):
         evaluate(NumpyModel(), DATA, batch_size="8")
-    with pytest.raises(TypeError, match="batch_sizes"):
+    with pytest.raises(UsageError, match=r"'batch_sizes' is no option .* batch_size,"):
         evaluate(NumpyModel(), DATA, batch_sizes=8)
 
 
@@ -113,13 +146,12 @@ def test_fields_of_the_options_stand_for_them() -> None:
         ({"options": {"batch_size": 8}}, "options is {"),
         ({"opening": {}}, "opening is {}"),
         ({"baseline": 3}, "The baseline is 3"),
-        ({"baseline": "model.py:fp32"}, "'model.py:fp32' is no report but names"),
         ({"baseline_precision": "int8"}, "baseline_precision is 'int8'"),
         ({"rivals": 3}, "rivals is 3"),
         ({"rivals": [3]}, "A rival is 3"),
         ({"steps": "x"}, "steps is 'x'"),
         ({"steps": ["x"]}, "A step is 'x'"),
-        ({"fake_quantized": "model.py:qat"}, "The model that was exported is 'model.py:qat'"),
+        ({"fake_quantized": 3}, "The model that was exported is 3"),
         ({"fake_quantized": NumpyModel()}, "The model that was exported is"),
     ],
 )
@@ -145,6 +177,11 @@ def test_what_was_measured_is_a_baseline(graph: Path) -> None:
     report = evaluate(graph, DATA, batch_size=8, latency=None, baseline=found.subject)
     assert [each.role for each in report.contenders] == ["subject", "baseline"]
     assert report.top1_drop_points == pytest.approx(-5.0)
+
+
+def test_a_fake_quantized_model_by_its_pointer(graph: Path) -> None:
+    with pytest.raises(SourceError, match=r"The file 'none\.py' does not exist"):
+        evaluate(graph, DATA, latency=None, batch_size=8, fake_quantized="none.py:qat")
 
 
 def test_where_to_look_is_the_graph_itself(graph: Path) -> None:

@@ -51,18 +51,20 @@ def test_what_slows_both_down_cancels_in_the_ratio() -> None:
     clock = random.uniform(1, 2, 20)
     faster = [[each * t for t in random.normal(1, 0.01, 30)] for each in clock]
     slower = [[3 * each * t for t in random.normal(1, 0.01, 30)] for each in clock]
-    ratio, interval = median_ratio(slower, faster)
+    ratio = median_ratio(slower, faster)
+    interval = ratio.interval
     assert interval.low <= 3 <= interval.high
-    assert ratio == pytest.approx(3, rel=0.05)
-    # The rounds differ by a factor of two; the ratio is known far better than that.
+    assert ratio.value == pytest.approx(3, rel=0.05)
+    # The turns differ by a factor of two; the ratio is known far better than that.
     assert interval.high - interval.low < 0.75
 
 
 @given(st.lists(st.tuples(TIMES, TIMES), min_size=1, max_size=8))
-def test_the_ratio_lies_in_its_interval(rounds: list[tuple[list[float], list[float]]]) -> None:
-    slower, faster = ([each[side] for each in rounds] for side in (0, 1))
-    ratio, interval = median_ratio(slower, faster)
-    assert interval.low <= ratio <= interval.high
+def test_the_ratio_lies_in_its_interval(turns: list[tuple[list[float], list[float]]]) -> None:
+    slower, faster = ([each[side] for each in turns] for side in (0, 1))
+    ratio = median_ratio(slower, faster)
+    assert ratio.interval.low <= ratio.value <= ratio.interval.high
+    assert ratio.turns == len(turns)
 
 
 @given(st.integers(1, 10_000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))

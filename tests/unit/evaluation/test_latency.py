@@ -132,7 +132,8 @@ def test_five_turns_however_short_the_duration_is(clock: Clock) -> None:
     _, (ratio,) = measure_in_turns([model, other], INPUTS, options)
     # A fifth of 50 ms, by what the cold query took.
     assert {count for count in model.chunks if count != 1} == {2}
-    assert ratio.rounds >= 5
+    assert ratio.turns is not None
+    assert ratio.turns >= 5
     assert ratio.value == 2.0
 
 
@@ -149,7 +150,7 @@ def test_five_turns_of_queries_that_become_slower(clock: Clock) -> None:
     options = LatencyOptions(warm_up_ms=0, duration_s=0.01)
     _, (ratio,) = measure_in_turns([model, other], INPUTS, options)
     assert max(model.chunks) == 10
-    assert ratio.rounds == 5
+    assert ratio.turns == 5
 
 
 def test_it_measures_for_the_duration(clock: Clock) -> None:
@@ -185,7 +186,7 @@ def test_two_sessions_take_turns() -> None:
     # Each warms up once; then a query that does not count comes before each turn.
     assert log == ["model", "baseline"] + ["model"] * 2 + ["baseline"] * 2 + log[6:]
     assert log[2:] == ["model", "model", "baseline", "baseline"] * mine.compute.count
-    assert ratio.rounds == mine.compute.count == theirs.compute.count
+    assert ratio.turns == mine.compute.count == theirs.compute.count
     assert ratio.interval.low == ratio.interval.high == pytest.approx(3.0)
     assert ratio.value == pytest.approx(3.0)
 
@@ -208,6 +209,7 @@ def test_enqueue_bound(launch_ms: float, bound: bool) -> None:
 def test_unstable_times(times: list[float], unstable: bool) -> None:
     timing = measure_latency(Paced(times, 1.0, [], "m"), INPUTS, QUICK)
     assert any("Unstable" in each for each in timing.warnings) is unstable
+    assert timing.is_unstable is unstable
 
 
 def test_what_does_not_become_stable_takes_twice_the_time(clock: Clock) -> None:

@@ -72,7 +72,7 @@ def test_it_stands_beside_as_if_it_were_here(recorded: Path) -> None:
     assert (agreement.same_top1, agreement.count, agreement.sqnr_db) == (19, 20, None)
     assert found.speedup is not None
     assert found.speedup.value == pytest.approx(3.0)
-    assert found.speedup.rounds == 0
+    assert found.speedup.turns is None
     # What was compared with a record can be a record in turn.
     again, before = (
         {each["role"]: each["predictions"] for each in fields["contenders"]}

@@ -12,7 +12,7 @@ from tests.support.plans import make_manifest
 from trtqat.building.float_engine import float_engine
 from trtqat.errors import QuantizerError, SourceError, UsageError
 from trtqat.evaluation.evaluate import evaluate
-from trtqat.evaluation.open import OpenOptions
+from trtqat.evaluation.open_pytorch import OpenOptions
 from trtqat.evaluation.rivals import (
     open_fake_quantized,
     open_reference,

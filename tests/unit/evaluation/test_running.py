@@ -16,7 +16,7 @@ from tests.support.slow_model import HUNG_S, SlowModel, SlowSession
 from trtqat.data.batches import Batch
 from trtqat.errors import DataError, InferenceError
 from trtqat.evaluation.accuracy import measure_accuracy
-from trtqat.evaluation.running import Batches, in_order, open_sessions, run_models
+from trtqat.evaluation.running import BatchRunner, in_order, open_sessions, run_models
 from trtqat.evaluation.throughput import measure_throughput
 from trtqat.evaluation.timing import LatencyOptions
 from trtqat.runtime.protocol import Session
@@ -84,7 +84,7 @@ def test_a_scalar_output_stays_whole() -> None:
     model = SlowModel()
     model.session = lambda batch_size: Scalar(model, batch_size)  # type: ignore[method-assign]
     x, _ = make_samples(3)
-    assert Batches(model).run({"x": x}, 3)["rows"] == 3
+    assert BatchRunner(model).run({"x": x}, 3)["rows"] == 3
 
 
 def test_not_even_one_session() -> None:
@@ -135,7 +135,7 @@ def test_items_are_taken_as_they_are_needed() -> None:
 
 def test_another_size_is_another_session() -> None:
     model = SlowModel()
-    runner = Batches(model)
+    runner = BatchRunner(model)
     x, _ = make_samples(8)
     for size in (4, 4, 2):
         assert len(runner.outputs_by_image({"x": x[:size]}, size)["y"]) == size

@@ -9,7 +9,8 @@ from trtqat.errors import UsageError
 from trtqat.evaluation.evaluate import evaluate
 from trtqat.evaluation.options import EvaluateOptions
 from trtqat.evaluation.timing import LatencyOptions
-from trtqat.evaluation.trtexec import describe, from_times
+from trtqat.evaluation.trtexec import from_times
+from trtqat.report.trtexec_words import trtexec_summary
 from trtqat.runtime.trtexec_loop import QueryTimes
 
 
@@ -18,7 +19,7 @@ def test_latency_is_the_sum_of_a_query() -> None:
     found = from_times(times, "trtexec-10", "plain enqueue, transfers on, blocking wait")
     assert (found.latency.min_ms, found.latency.max_ms) == (3.5, 6.0)
     assert found.queries_per_second == 200.0
-    lines = describe(found).splitlines()
+    lines = trtexec_summary(found).splitlines()
     assert lines[1] == "Throughput: 200 qps"
     assert lines[2] == (
         "Latency: min = 3.5 ms, max = 6 ms, mean = 4.75 ms, median = 4.75 ms, "
@@ -42,7 +43,7 @@ def test_without_transfers_latency_is_computing() -> None:
     found = from_times(times, "trtexec-11", "CUDA graph, transfers off, spin wait")
     assert found.latency == found.compute
     assert (found.h2d, found.d2h) == (None, None)
-    assert "H2D" not in describe(found)
+    assert "H2D" not in trtexec_summary(found)
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])

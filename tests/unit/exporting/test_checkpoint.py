@@ -21,7 +21,7 @@ import trtqat
 from tests.support.checkpoints import Net, qat
 from tests.support.measured import NumpyModel
 from trtqat.errors import SourceError, UsageError
-from trtqat.evaluation.open import open_pytorch
+from trtqat.evaluation.open_pytorch import open_pytorch
 from trtqat.exporting.state_dicts import Wanted, find_state_dicts
 
 State = dict[str, torch.Tensor]

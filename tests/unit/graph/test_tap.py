@@ -60,7 +60,7 @@ def test_what_is_taken_out_are_codes(name: str, tmp_path: Path) -> None:
     _, taps, proto = tapped(name, tmp_path)
     inputs, found = run(proto.SerializeToString(), name)
     for each in taps:
-        steps = each.steps(found[each.output])
+        steps = each.in_codes(found[each.output])
         if each.scale is None:
             assert steps is found[each.output]
             continue
@@ -74,7 +74,7 @@ def test_what_is_taken_out_are_codes(name: str, tmp_path: Path) -> None:
             first = next(each for each in taps if each.quantizer == node.name)
             assert (first.layer, first.before) == ("", ())
             codes = quantize(inputs[node.input[0]], float(first.scale or 0))
-            np.testing.assert_array_equal(first.steps(found[first.output]), codes)
+            np.testing.assert_array_equal(first.in_codes(found[first.output]), codes)
 
 
 def test_what_a_tensor_comes_from(tmp_path: Path) -> None:

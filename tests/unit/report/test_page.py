@@ -24,10 +24,12 @@ from trtqat.evaluation.locate_layers import LayerLoss
 from trtqat.evaluation.locate_steps import LocatedInSteps, Probe, TensorLoss
 from trtqat.evaluation.options import EvaluateOptions
 from trtqat.evaluation.report import Report
+from trtqat.evaluation.timing import Latency
 from trtqat.inspection.engine_layers import Inspection
 from trtqat.inspection.inspector import parse_information
 from trtqat.inspection.layer_times import LayerTimes
 from trtqat.report.charts import bars, curve, distribution, histogram
+from trtqat.report.main_table import main_table
 from trtqat.report.page import render_page
 from trtqat.report.verdict import verdict
 from trtqat.tensors import Array
@@ -203,12 +205,19 @@ def test_verdict_on_speed(model_ms: float, says: str) -> None:
     assert verdict(report).startswith(f"numpy {says} and gets")
     assert report.baseline is not None
     worse = tuple(
-        replace(each, timing=replace(each.timing, warnings=("Unstable: varies by 90 %.",)))
+        replace(each, timing=replace(each.timing, compute=varying(each.timing.compute)))
         for each in report.baseline.timings
     )
     baseline = replace(report.baseline, timings=worse)
     unstable = replace(report, contenders=(report.subject, baseline))
     assert verdict(unstable).startswith(f"numpy {says} (unstable) and gets")
+    for each, doubt in ((report, False), (unstable, True)):
+        (row,) = [cells for cells in main_table(each)[1] if cells[0].startswith("speed-up")]
+        assert row[-1].endswith(" (unstable)") is doubt
+
+
+def varying(latency: Latency) -> Latency:
+    return replace(latency, variation_percent=90.0)
 
 
 def test_verdict_on_accuracy() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import trtqat
 from tests.support.measured import DATA, QUICK, NumpyModel, one_of_twenty_wrong
 from trtqat.evaluation import evaluate as measuring
 from trtqat.evaluation.recorded import read_baseline
@@ -66,6 +67,7 @@ def test_the_page_and_the_notebook_are_one(report: ReadableReport, tmp_path: Pat
 
 def test_it_is_the_report_that_was_measured(report: ReadableReport, tmp_path: Path) -> None:
     assert isinstance(report, Report)
+    assert type(report) is trtqat.Report
     assert isinstance(replace(report, command="x"), ReadableReport)
     assert "\n" not in repr(report)
     report.save(tmp_path / "r.json")

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-import onnx
 
 from trtqat.errors import GraphError
 from trtqat.exporting.verification.cut import Cut, along, cut, cuts_of, tapped
 from trtqat.exporting.verification.reference import outputs_of
-from trtqat.graph_file.serialized import Serialized, derived, parse
+from trtqat.graph_file.serialized import Serialized, derived, parse, with_outputs
 from trtqat.runtime.onnx_model import OnnxModel
 from trtqat.tensors import Array, Arrays
 
@@ -122,15 +121,6 @@ def _flat(values: Array, each: Cut) -> Array:
 
 # A tensor that is nowhere below 0 comes out of a ReLU and stays so.
 _WAYS = (_as_distributed, _positive, _negative, _flat)
-
-
-def with_outputs(proto: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:
-    """The graph with these tensors as its only outputs; ONNX Runtime infers their types."""
-    tapped = onnx.ModelProto()
-    tapped.CopyFrom(proto)
-    del tapped.graph.output[:]
-    tapped.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
-    return tapped
 
 
 def _pieces(names: Sequence[str], size: int) -> Iterator[Sequence[str]]:

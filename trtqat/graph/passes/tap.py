@@ -46,8 +46,8 @@ class Tap:
     axis: int | None = None
     before: tuple[str, ...] = ()
 
-    def steps(self, values: Array) -> Array:
-        """Values in steps of the quantizer: whole numbers, less the zero-point its codes.
+    def in_codes(self, values: Array) -> Array:
+        """Values over the scale: whole numbers, the quantizer's codes less its zero-point.
 
         Args:
             values: Floats that the quantizer can write, as far as their type is exact.
@@ -55,8 +55,8 @@ class Tap:
         if self.scale is None:
             return values
         scale = along_axis(self.scale, self.axis, values.ndim)
-        steps: Array = np.rint(values.astype(np.float32) / scale)
-        return steps
+        codes: Array = np.rint(values.astype(np.float32) / scale)
+        return codes
 
 
 def tap(model: ir.Model) -> list[Tap]:

@@ -7,15 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trtqat.errors import MissingError, SourceError, UsageError
-from trtqat.extras import require
+from trtqat.errors import SourceError, UsageError
 from trtqat.host.flavours import Flavour
 from trtqat.runtime.protocol import Model
+from trtqat.runtime.pytorch_devices import require_cuda, require_pytorch
 
 if TYPE_CHECKING:
     from trtqat.exporting.source import ModelSource
     from trtqat.quant.quantizers import Quantizer
     from trtqat.runtime.pytorch import PyTorchModel, PyTorchPrecision
+
+_PURPOSE = "The PyTorch baseline"
 
 
 @dataclass(frozen=True)
@@ -68,10 +70,11 @@ def open_pytorch(
         QuantizerError: One of them is not calibrated, or cannot be exported otherwise.
         MissingError: PyTorch is not installed, or sees no GPU.
     """
-    torch = require("torch", extra="export", purpose="The PyTorch baseline")
-    if model.device == "cuda" and not torch.cuda.is_available():
-        raise MissingError(
-            "The PyTorch baseline needs a GPU, and this PyTorch sees none.",
+    require_pytorch(_PURPOSE)
+    if model.device == "cuda":
+        require_cuda(
+            _PURPOSE,
+            f"{_PURPOSE} needs a GPU, and this PyTorch sees none.",
             "Install a CUDA build of PyTorch, or leave out --baseline.",
         )
     from trtqat.exporting.loading import load_model
