@@ -14,7 +14,8 @@ from trtqat.cli.named_files import check_outputs
 from trtqat.cli.option_groups import grouped
 from trtqat.cli.output import print_json, print_table, say
 from trtqat.cli.shared_options import OutputOptions, TrustOptions, WeightsOption
-from trtqat.files import is_onnx
+from trtqat.errors import UsageError
+from trtqat.files import is_onnx, is_plan
 from trtqat.inspection.roofline_words import describe_roofline, roofline_table
 from trtqat.inspection.words import coverage_table
 
@@ -122,9 +123,10 @@ def inspect(
             **vars(engine),
             **vars(loading),
             weights=weights,
-            strict=strict,
-            require_int8=require_int8,
+            needs_coverage=require_int8,
         )
+        if strict:
+            _check_is_graph(file)
         found = inspect_file(file, options)
         if isinstance(found, InspectedGraph):
             print_graph(found, printed, strict=strict)
@@ -133,6 +135,19 @@ def inspect(
             _print_layers(found, verbose=printed.verbose)
         if require_int8:
             found.check_int8()
+
+
+def _check_is_graph(file: Path) -> None:
+    """Nothing but a graph has lint's warnings, which ``--strict`` is about."""
+    if file.suffix == ".json":
+        raise UsageError(
+            f"'{file}' is a layer file, and --strict is not for those.", "Leave it out."
+        )
+    if is_plan(file):
+        raise UsageError(
+            f"'{file}' is an engine, and --strict is for graphs.",
+            "Leave it out; the gate of an engine is --require-int8.",
+        )
 
 
 def _print_layers(found: InspectedEngine | InspectedLayers, *, verbose: bool) -> None:

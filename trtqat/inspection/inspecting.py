@@ -66,9 +66,7 @@ def inspect(
 
         return inspect_plan(path, options)
     # A graph has no batch size and no passes of its own, and neither changes what is found.
-    about_graphs = InspectOptions(
-        strict=options.strict, batch_size=options.batch_size, passes=options.passes
-    )
+    about_graphs = InspectOptions(batch_size=options.batch_size, passes=options.passes)
     if options != about_graphs:
         raise UsageError(
             f"'{path}' is a graph; --graph, --require-int8, --trust, --weights, "
