@@ -328,7 +328,7 @@ def test_interrupt_while_pytorch_imports_its_compiler(tmp_path: Path) -> None:
     (tmp_path / "net.py").write_text(MODEL)
     done = trtqat(tmp_path, "export", "interrupted.py:calibrated", *INPUT, "-o", "m.onnx")
     assert (done.returncode, done.stdout) == (130, "")
-    assert done.stderr == "Interrupted; no file was written.\n"
+    assert done.stderr == "Interrupted; nothing half-written is left.\n"
     assert not (tmp_path / "m.onnx").exists()
 
 
@@ -343,4 +343,4 @@ def test_interrupt_that_a_library_turns_into_another_error() -> None:
         "        raise AttributeError('half of a module') from error\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (130, "Interrupted; no file was written.\n")
+    assert (done.returncode, done.stderr) == (130, "Interrupted; nothing half-written is left.\n")
