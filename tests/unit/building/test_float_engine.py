@@ -43,7 +43,7 @@ class Host:
         self.version, self.gpu = "8.6.0", "A GPU"
         self.options = RecordedOptions(tactic_sources="-cudnn", workspace_bytes=1000)
         self.profiles = {"x": SHAPES}
-        monkeypatch.setattr(module, "build", self.build)
+        monkeypatch.setattr(module, "build_plan", self.build)
         monkeypatch.setattr(
             module, "load_tensorrt", lambda purpose: type("Trt", (), {"__version__": self.version})
         )
