@@ -110,7 +110,7 @@ def preflight(
         checks.append(Check("signature", "passed", f"The manifest is signed with {trust}."))
     host = describe_host() if host is None else host
     chosen, check = _tensorrt(header, manifest, host, flavour)
-    checks += [check, *check_manifest(manifest, host), _memory(len(content), manifest, host)]
+    checks += [check, *_host_against(manifest, host), _memory(len(content), manifest, host)]
     if header.is_version_compatible:
         allowed = True if key is not None else allow_engine_code
         checks.append(_code(manifest, allowed))
@@ -180,13 +180,8 @@ def _code(manifest: Manifest | None, allowed: bool | None) -> Check:
     )
 
 
-def check_manifest(manifest: Manifest | None, host: Host) -> Iterator[Check]:
-    """What a manifest says of the build host, against this one: platform, GPU, driver.
-
-    Args:
-        manifest: The manifest; None if there is none.
-        host: This host.
-    """
+def _host_against(manifest: Manifest | None, host: Host) -> Iterator[Check]:
+    """This host against what a manifest says of the build host: platform, GPU, driver."""
     unknown = "The plan does not tell without its manifest."
     built_for = manifest.platform if manifest else ""
     if not built_for:
