@@ -52,7 +52,7 @@ def doctor(
             checks, code = check_host(host), 0
         result = {
             "host": asdict(host),
-            "checks": [asdict(check) for check in checks],
+            "checks": [check.to_dict() for check in checks],
             "exit_code": code,
         }
         if not print_json(result, printed.json):

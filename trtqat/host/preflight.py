@@ -99,12 +99,12 @@ def preflight(
     try:
         content, header = read_plan(plan)
     except PlanError as error:
-        return Preflight((Check("plan", "failed", error.problem, error.remedy),))
+        return Preflight((_refused("plan", error),))
     checks = [_described(content, header)]
     try:
         manifest = check_plan(content, plan, trust=key)
     except PlanError as error:
-        return Preflight((*checks, Check("manifest", "failed", error.problem, error.remedy)))
+        return Preflight((*checks, _refused("manifest", error)))
     checks.append(_WITHOUT_MANIFEST if manifest is None else _WITH_MANIFEST)
     if key is not None:
         checks.append(Check("signature", "passed", f"The manifest is signed with {trust}."))
@@ -131,10 +131,13 @@ _WITHOUT_MANIFEST = Check(
 
 
 def _of(path: Path, check: Check) -> str:
-    """A finding with the plan's name, which some findings have themselves."""
-    if f"'{path}'" in check.finding:
+    if check.names_file:
         return check.finding
     return f"'{path}' does not run here. {check.finding}"
+
+
+def _refused(name: str, error: PlanError) -> Check:
+    return Check(name, "failed", error.problem, error.remedy, names_file=True)
 
 
 def _described(content: bytes, header: PlanHeader) -> Check:
