@@ -40,6 +40,25 @@ def check_choice(name: str, value: object, choices: Collection[object]) -> None:
         )
 
 
+def check_known(given: Iterable[str], known: Iterable[str], of: str) -> None:
+    """Refuses keywords that a function does not know.
+
+    Args:
+        given: Their names.
+        known: The names that there are.
+        of: Whose options they would be, as "a build".
+
+    Raises:
+        UsageError: One of them is none.
+    """
+    known = list(known)
+    for name in given:
+        if name not in known:
+            raise UsageError(
+                f"'{name}' is no option of {of}.", f"Its options are {', '.join(known)}."
+            )
+
+
 def check_names(name: str, value: object, example: str) -> None:
     """Refuses what is no list of strings, a single string above all: it is a list of letters.
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from trtqat.checks import check_kind
+from trtqat.checks import check_kind, check_known
 from trtqat.errors import UsageError
 from trtqat.extras import require
 from trtqat.files import is_plan
@@ -41,7 +41,8 @@ def inspect(
         for a layer file.
 
     Raises:
-        UsageError: An option is not for that kind of file, or they do not fit each other.
+        UsageError: There is no such option, it is not for that kind of file, or they do not fit
+            each other.
         GraphError: A graph or layer file cannot be read, or is of another engine.
         PlanError: The plan is damaged, or for another TensorRT or GPU.
         MissingError: TensorRT, a GPU or a package is not here.
@@ -49,7 +50,11 @@ def inspect(
     """
     check_kind("The file to inspect", path, (str, os.PathLike), "'model.engine'")
     path = Path(path)
-    options = replace(options or InspectOptions(), **changes)
+    check_known(changes, [each.name for each in fields(InspectOptions)], "an inspection")
+    if options is None:
+        options = InspectOptions()
+    check_kind("The options of an inspection", options, InspectOptions, "InspectOptions()")
+    options = replace(options, **changes)
     for module in ("onnx", "onnx_ir"):
         require(module, extra="onnx", purpose="Inspecting a graph or an engine")
     if path.suffix == ".json":
