@@ -20,7 +20,8 @@ from trtqat.errors import PlanError, UsageError
 from trtqat.evaluation.options import EvaluateOptions
 from trtqat.evaluation.timing import LatencyOptions
 from trtqat.exporting.from_onnx import improve_onnx
-from trtqat.exporting.pipeline import ExportOptions, ExportResult, export_onnx
+from trtqat.exporting.options import ExportOptions, ExportResult
+from trtqat.exporting.pipeline import export_onnx
 from trtqat.extras import install
 from trtqat.quant.training import insert_quantizers
 from trtqat.runtime.onnx_model import OnnxModel

@@ -21,7 +21,8 @@ from trtqat.building.builder import build
 from trtqat.building.options import BuildOptions
 from trtqat.cli.app import app
 from trtqat.errors import BuildError, GateError, InferenceError, TrtqatError, UsageError
-from trtqat.exporting.pipeline import ExportOptions, export_onnx
+from trtqat.exporting.options import ExportOptions
+from trtqat.exporting.pipeline import export_onnx
 from trtqat.files import sha256_of
 from trtqat.host.gpu import Gpu
 from trtqat.host.tensorrt_library import Messages
