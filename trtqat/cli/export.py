@@ -19,7 +19,7 @@ from trtqat.cli.output import print_json, say
 from trtqat.cli.shared_options import OutputOptions, PyTorchOptions
 from trtqat.errors import GateError
 from trtqat.files import is_onnx
-from trtqat.inspection.words import describe_findings, describe_summary
+from trtqat.inspection.words import describe_findings, describe_gate, describe_summary
 from trtqat.report.agreement_words import describe_agreement
 
 if TYPE_CHECKING:
@@ -99,8 +99,8 @@ def export(
             _print(result)
         if strict and result.warnings:
             raise GateError(
-                f"Lint warns {len(result.warnings)} times, first of '{result.warnings[0].where}'.",
-                f"Read the findings with: trtqat inspect {quote(str(output))}",
+                describe_gate(result.warnings),
+                f"Read the findings with: trtqat lint {quote(str(output))}",
             )
 
 
@@ -152,4 +152,4 @@ def _print(result: ExportResult) -> None:
         say(line)
     say(describe_findings(result.findings))
     if result.findings:
-        say(f"what they cost and how to mend them: trtqat inspect {quote(str(result.path))}")
+        say(f"what they cost and how to mend them: trtqat lint {quote(str(result.path))}")
