@@ -13,7 +13,7 @@ from trtqat.cli.console import command
 from trtqat.cli.named_files import check_outputs
 from trtqat.cli.option_groups import grouped
 from trtqat.cli.output import print_json, say
-from trtqat.cli.shared_options import OutputOptions
+from trtqat.cli.shared_options import OutputGroup
 from trtqat.inspection.words import describe_coverage
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def build(
         bool,
         typer.Option("--require-int8", help="Exit with 3 unless every quantized layer is INT8."),
     ] = False,
-    printed: OutputOptions,
+    printed: OutputGroup,
 ) -> None:
     """Build an INT8 TensorRT engine from an ONNX file with explicit Q/DQ.
 

@@ -12,7 +12,7 @@ from trtqat.cli.console import command
 from trtqat.cli.named_files import check_outputs
 from trtqat.cli.option_groups import grouped
 from trtqat.cli.output import print_json, say
-from trtqat.cli.shared_options import OutputOptions, RuntimeOption, TrustOption
+from trtqat.cli.shared_options import OutputGroup, RuntimeOption, TrustOption
 from trtqat.errors import UsageError
 
 
@@ -24,7 +24,7 @@ def doctor(
     trust: TrustOption = None,
     runtime: RuntimeOption = None,
     *,
-    printed: OutputOptions,
+    printed: OutputGroup,
 ) -> None:
     """Show what this host has, or whether it can run an engine, and what to do if not.
 

@@ -10,9 +10,9 @@ from typing import Annotated
 import typer
 
 from trtqat.cli.shared_options import (
-    PyTorchOptions,
+    PyTorchGroup,
     RuntimeOption,
-    TrustOptions,
+    TrustGroup,
     WeightsOption,
 )
 from trtqat.errors import UsageError
@@ -236,7 +236,7 @@ def check_baseline(
 
 
 def check_for_graphs(
-    model: Path, measuring: MeasureGroup, trust: TrustOptions, graph: Path | None, cache: object
+    model: Path, measuring: MeasureGroup, trust: TrustGroup, graph: Path | None, cache: object
 ) -> None:
     """Refuses options that a graph would ignore.
 
@@ -260,7 +260,7 @@ def check_for_graphs(
 
 def check_belonging(
     contenders: ContenderGroup,
-    pytorch: PyTorchOptions,
+    pytorch: PyTorchGroup,
     precision: BaselinePrecision,
     locating: LocateGroup,
     rivals: tuple[str, ...],

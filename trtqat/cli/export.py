@@ -16,7 +16,7 @@ from trtqat.cli.export_options import PassesGroup, TracingGroup
 from trtqat.cli.named_files import check_outputs
 from trtqat.cli.option_groups import grouped
 from trtqat.cli.output import print_json, say
-from trtqat.cli.shared_options import OutputOptions, PyTorchOptions
+from trtqat.cli.shared_options import OutputGroup, PyTorchGroup
 from trtqat.errors import GateError
 from trtqat.files import is_onnx
 from trtqat.inspection.words import describe_findings, describe_gate, describe_summary
@@ -41,7 +41,7 @@ def export(
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The ONNX file to write.")],
     *,
-    model: PyTorchOptions,
+    model: PyTorchGroup,
     tracing: TracingGroup,
     passes: PassesGroup,
     data: Annotated[
@@ -64,7 +64,7 @@ def export(
             "agree by itself.",
         ),
     ] = 20.0,
-    printed: OutputOptions,
+    printed: OutputGroup,
 ) -> None:
     """Export a fake-quantized PyTorch model to ONNX with explicit Q/DQ.
 
