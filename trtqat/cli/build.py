@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -58,7 +57,7 @@ def build(
         from trtqat.building.builder import build as build_engine
 
         built = build_engine(
-            graph, output, **asdict(shapes), **asdict(builder), **asdict(triton), sign=sign
+            graph, output, **vars(shapes), **vars(builder), **vars(triton), sign=sign
         )
         if not print_json(built.to_dict(), printed.json):
             _print(built)
