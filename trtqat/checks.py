@@ -72,6 +72,23 @@ def check_names(name: str, value: object, example: str) -> None:
         )
 
 
+def refuse_for_graphs(path: object, given: Mapping[str, bool]) -> None:
+    """Refuses options of engines where a graph is opened, which would ignore them.
+
+    Args:
+        path: The graph.
+        given: By option, as the command line spells it, whether it was given.
+
+    Raises:
+        UsageError: One was.
+    """
+    for option, is_given in given.items():
+        if is_given:
+            raise UsageError(
+                f"'{path}' is a graph itself; {option} is for engines.", f"Leave out {option}."
+            )
+
+
 def closed(name: str, what: str = "session") -> UsageError:
     """For the use of what was closed.
 

@@ -231,6 +231,7 @@ IMPROVE = ("export", "m.onnx", "-o", "new.onnx")
         (("eval", "m.onnx", "--data", "npz:none.npz"), 2, "none.npz"),
         (("eval", "m.onnx", "--data", "tape:x"), 2, "cifar10:DIR"),
         (("eval", "none.onnx", "--data", "random"), 2, "no ONNX file"),
+        (("eval", "net.py:qat", "--data", "random"), 2, "'net.py:qat' is a PyTorch model"),
         ((*EVAL, "--checkpoint", "a.pt"), 2, "--checkpoint belongs to --baseline."),
         ((*EVAL, "--fake-quantized-checkpoint", "a.pt"), 2, "belongs to --fake-quantized."),
         ((*EVAL, "--factory-arg", "a=1"), 2, "--factory-arg belongs to --baseline."),

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from trtqat.checks import refuse_for_graphs
 from trtqat.cli.shared_options import (
     PyTorchGroup,
     RuntimeOption,
@@ -251,11 +252,7 @@ def check_for_graphs(
         "--timing-cache": cache is not None,
         "--graph": graph is not None,
     }
-    for option, given in engines_only.items():
-        if given:
-            raise UsageError(
-                f"'{model}' is a graph itself; {option} is for engines.", f"Leave out {option}."
-            )
+    refuse_for_graphs(model, engines_only)
 
 
 def check_belonging(
