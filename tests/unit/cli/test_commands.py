@@ -65,3 +65,29 @@ def test_a_group_that_is_handed_on_has_the_names_of_the_function(
 ) -> None:
     for group in groups:
         assert {each.name for each in fields(group)} <= set(taken)
+
+
+def test_defaults_are_those_of_the_functions() -> None:
+    """They are written twice, as help may not import what measures, and are the same."""
+    from typer.main import get_command
+
+    from trtqat.cli.app import app
+
+    commands = get_command(app).commands  # type: ignore[attr-defined]
+    defaults = {
+        (name, option.name): option.default
+        for name, command in commands.items()
+        for option in command.params
+    }
+    shown = {
+        ("export", "min_sqnr_db"): trtqat.ExportOptions(()).min_sqnr_db,
+        ("export", "static_batch"): trtqat.ExportOptions(()).static_batch,
+        ("inspect", "passes"): trtqat.InspectOptions().passes,
+        ("eval", "warm_up_ms"): trtqat.LatencyOptions().warm_up_ms,
+        ("eval", "duration"): trtqat.LatencyOptions().duration_s,
+        ("eval", "batch_size"): str(trtqat.EvaluateOptions().batch_size),
+    }
+    assert {key: defaults[key] for key in shown} == shown
+    function = inspect.signature(trtqat.export).parameters
+    for name in ("min_sqnr_db", *(each.name for each in fields(PassesGroup))):
+        assert defaults["export", name] == function[name].default, name
