@@ -7,8 +7,7 @@ page shows, ``page.html.jinja`` is its markup, ``page.css`` its style, and ``cha
     verdict.py               an evaluation in one sentence
     main_table.py, words.py  its tables, and what stands in none of them
     locate_words.py          where accuracy is lost, layer by layer and from step to step
-    agreement_words.py       what a verification of an exported graph found
-    export_words.py          what an export made, in lines
+    verification_words.py    what a verification of an exported graph found
     wording.py               the form of a table, and figures with their units
     templates.py             fills a template; names become text that no browser obeys
 
