@@ -73,6 +73,25 @@ def check_members(name: str, value: object, members: Collection[str], example: s
         )
 
 
+def check_known(given: Iterable[str], known: Iterable[str], of: str) -> None:
+    """Refuses keywords that a function does not know.
+
+    Args:
+        given: Their names.
+        known: The names that there are.
+        of: Whose options they would be, as "a build".
+
+    Raises:
+        UsageError: One of them is none.
+    """
+    known = list(known)
+    for name in given:
+        if name not in known:
+            raise UsageError(
+                f"'{name}' is no option of {of}.", f"Its options are {', '.join(known)}."
+            )
+
+
 def check_names(name: str, value: object, example: str) -> None:
     """Refuses what is no list of strings, a single string above all: it is a list of letters.
 
@@ -84,6 +103,23 @@ def check_names(name: str, value: object, example: str) -> None:
         raise UsageError(
             f"{name} is {_shown(value)}, where a list of names belongs.", f"Write {example}."
         )
+
+
+def refuse_for_graphs(path: object, given: Mapping[str, bool]) -> None:
+    """Refuses options of engines where a graph is opened, which would ignore them.
+
+    Args:
+        path: The graph.
+        given: By option, as the command line spells it, whether it was given.
+
+    Raises:
+        UsageError: One was.
+    """
+    for option, is_given in given.items():
+        if is_given:
+            raise UsageError(
+                f"'{path}' is a graph itself; {option} is for engines.", f"Leave out {option}."
+            )
 
 
 def closed(name: str, what: str = "session") -> UsageError:

@@ -9,8 +9,10 @@ from trtqat.building.builder import BuildResult, build
 from trtqat.building.options import BuildOptions
 from trtqat.building.profiles import ProfileOptions
 from trtqat.errors import MissingError
-from trtqat.exporting.loading import ModelSource, load_model
-from trtqat.exporting.pipeline import ExportOptions, export_onnx
+from trtqat.exporting.loading import load_model
+from trtqat.exporting.options import ExportOptions
+from trtqat.exporting.pipeline import export_onnx
+from trtqat.exporting.source import ModelSource
 from trtqat.host.tensorrt_library import load_tensorrt, open_device
 
 

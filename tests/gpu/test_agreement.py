@@ -14,8 +14,10 @@ from trtqat.errors import BuildError
 from trtqat.evaluation.evaluate import evaluate
 from trtqat.evaluation.options import EvaluateOptions
 from trtqat.evaluation.report import Report
-from trtqat.exporting.loading import ModelSource, load_model
-from trtqat.exporting.pipeline import ExportOptions, export_onnx
+from trtqat.exporting.loading import load_model
+from trtqat.exporting.options import ExportOptions
+from trtqat.exporting.pipeline import export_onnx
+from trtqat.exporting.source import ModelSource
 from trtqat.numerics import difference
 from trtqat.runtime.engine import Engine
 from trtqat.runtime.onnx_model import OnnxModel

@@ -16,7 +16,8 @@ import pytest
 from tests.support import models
 from tests.support.workloads import ROOT, Artefacts, Build, trtqat
 from trtqat.errors import PlanError
-from trtqat.exporting.pipeline import ExportOptions, export_onnx
+from trtqat.exporting.options import ExportOptions
+from trtqat.exporting.pipeline import export_onnx
 from trtqat.files import sha256_of
 from trtqat.runtime.engine import Engine
 

@@ -17,8 +17,10 @@ from trtqat.evaluation.options import EvaluateOptions
 from trtqat.evaluation.running import run_models
 from trtqat.evaluation.timing import LatencyOptions
 from trtqat.evaluation.trtexec import Like
-from trtqat.exporting.loading import ModelSource, load_model
-from trtqat.exporting.pipeline import ExportOptions, export_onnx
+from trtqat.exporting.loading import load_model
+from trtqat.exporting.options import ExportOptions
+from trtqat.exporting.pipeline import export_onnx
+from trtqat.exporting.source import ModelSource
 from trtqat.numerics import difference, quantize
 from trtqat.runtime.engine import Engine
 from trtqat.runtime.onnx_model import OnnxModel

@@ -16,7 +16,8 @@ import pytest
 from tests.support import models
 from tests.support.workloads import ROOT, Build, trtqat
 from trtqat.errors import PlanError
-from trtqat.exporting.pipeline import ExportOptions, export_onnx
+from trtqat.exporting.options import ExportOptions
+from trtqat.exporting.pipeline import export_onnx
 from trtqat.graph.passes.remove_quantization import remove_quantization
 from trtqat.graph_file.reading import read_model
 from trtqat.inspection.engine_layers import inspect_engine

@@ -14,8 +14,10 @@ from tests.support import models
 from tests.support.workloads import VGG, VGG_INPUT, Build, trtqat
 from trtqat.data.dataset import open_dataset
 from trtqat.evaluation.locate_steps import first_tensor_below, locate_in_steps
-from trtqat.exporting.loading import ModelSource, load_model
-from trtqat.exporting.pipeline import ExportOptions, export_onnx
+from trtqat.exporting.loading import load_model
+from trtqat.exporting.options import ExportOptions
+from trtqat.exporting.pipeline import export_onnx
+from trtqat.exporting.source import ModelSource
 from trtqat.runtime.engine import Engine
 
 

@@ -21,7 +21,8 @@ from trtqat.data.dataset import open_dataset
 from trtqat.evaluation.accuracy import measure_accuracy
 from trtqat.evaluation.evaluate import evaluate
 from trtqat.evaluation.options import EvaluateOptions
-from trtqat.exporting.pipeline import ExportOptions, export_onnx
+from trtqat.exporting.options import ExportOptions
+from trtqat.exporting.pipeline import export_onnx
 from trtqat.host.tensorrt_library import load_tensorrt, make_logger
 from trtqat.runtime.engine import Engine
 from trtqat.runtime.onnx_model import OnnxModel

@@ -231,6 +231,7 @@ IMPROVE = ("export", "m.onnx", "-o", "new.onnx")
         (("eval", "m.onnx", "--data", "npz:none.npz"), 2, "none.npz"),
         (("eval", "m.onnx", "--data", "tape:x"), 2, "cifar10:DIR"),
         (("eval", "none.onnx", "--data", "random"), 2, "no ONNX file"),
+        (("eval", "net.py:qat", "--data", "random"), 2, "'net.py:qat' is a PyTorch model"),
         ((*EVAL, "--checkpoint", "a.pt"), 2, "--checkpoint belongs to --baseline."),
         ((*EVAL, "--fake-quantized-checkpoint", "a.pt"), 2, "belongs to --fake-quantized."),
         ((*EVAL, "--factory-arg", "a=1"), 2, "--factory-arg belongs to --baseline."),
@@ -328,7 +329,7 @@ def test_interrupt_while_pytorch_imports_its_compiler(tmp_path: Path) -> None:
     (tmp_path / "net.py").write_text(MODEL)
     done = trtqat(tmp_path, "export", "interrupted.py:calibrated", *INPUT, "-o", "m.onnx")
     assert (done.returncode, done.stdout) == (130, "")
-    assert done.stderr == "Interrupted; no file was written.\n"
+    assert done.stderr == "Interrupted; nothing half-written is left.\n"
     assert not (tmp_path / "m.onnx").exists()
 
 
@@ -343,4 +344,4 @@ def test_interrupt_that_a_library_turns_into_another_error() -> None:
         "        raise AttributeError('half of a module') from error\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (130, "Interrupted; no file was written.\n")
+    assert (done.returncode, done.stderr) == (130, "Interrupted; nothing half-written is left.\n")

@@ -14,7 +14,8 @@ import torch
 from torch import nn
 
 from trtqat.errors import DataError
-from trtqat.exporting.pipeline import ExportOptions, ExportResult, export_onnx
+from trtqat.exporting.options import ExportOptions, ExportResult
+from trtqat.exporting.pipeline import export_onnx
 from trtqat.quant.training import calibrate, insert_quantizers
 from trtqat.tensors import TensorSpec
 

@@ -9,7 +9,8 @@ import pytest
 
 from tests.support.half_graphs import check_promises, serialize, verify_half
 from tests.support.models import EXAMPLES
-from trtqat.exporting.pipeline import ExportOptions, export_onnx
+from trtqat.exporting.options import ExportOptions
+from trtqat.exporting.pipeline import export_onnx
 from trtqat.exporting.verification.ranges import measure_largest
 from trtqat.graph.half.derive import derive_half
 from trtqat.graph.passes.improvements import ImproveOptions

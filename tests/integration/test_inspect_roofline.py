@@ -148,6 +148,7 @@ def test_options_that_do_not_go_together(folder: Path) -> None:
     for arguments, problem in (
         (("m.engine", "--profile", "profile.json"), "whose times are measured"),
         (("m.engine", "--roofline", "--passes", 0), "no times for a roofline"),
+        (("m.engine", "--strict"), "is an engine, and --strict is for graphs"),
         (("m.onnx", "--profile", "profile.json"), "is a graph"),
         ((LAYERS, "--graph", "m.onnx", "--export-profile", "p.json"), "--export-profile is not"),
         ((LAYERS, "--graph", "m.onnx", "--trust", "key.pem"), "--trust is not for those"),

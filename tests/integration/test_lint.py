@@ -161,6 +161,8 @@ def test_inspect_in_python(folder: Path) -> None:
         ("p.engine", {"profile": "p.json"}, "is an engine, whose times are measured"),
         ("p.engine", {"passes": 0, "export_profile": "p.json"}, "There are no times to export"),
         ("p.engine", {"passes": 0, "ceilings": "c.json"}, "There are no times for a roofline"),
+        ("good.onnx", {"bacth_size": 8}, "'bacth_size' is no option of an inspection.* passes,"),
+        ("good.onnx", {"options": 8}, "The options of an inspection is 8, a int"),
         ("l.json", {}, "Which layers '.*l.json' should run in INT8 is not known"),
         ("l.json", {"graph": "good.onnx", "trust": "k"}, "is a layer file, and --trust"),
     ],

@@ -138,7 +138,7 @@ main()
         ("typer", "raise", "Interrupted.\n"),
         ("trtqat.cli.doctor", "raise ImportError('half of a module')", "Interrupted.\n"),
         # While a command runs.
-        ("onnx_ir", "raise ImportError('half')", "Interrupted; no file was written.\n"),
+        ("onnx_ir", "raise ImportError('half')", "Interrupted; nothing half-written is left.\n"),
     ],
 )
 def test_interrupt_while_it_imports(folder: Path, name: str, then: str, said: str) -> None:

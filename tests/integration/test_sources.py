@@ -20,9 +20,10 @@ from torch.ao.quantization.quantize_fx import prepare_qat_fx
 from tests.support.toolkits import ao, ao_activation, ao_deprecated, ao_model, ao_weight, modelopt
 from tests.support.toolkits import modelopt_model as make_modelopt
 from trtqat.errors import QuantizerError, SourceError
-from trtqat.exporting.loading import ModelSource, load_model
-from trtqat.exporting.options import Exporter
-from trtqat.exporting.pipeline import ExportOptions, ExportResult, export_onnx
+from trtqat.exporting.loading import load_model
+from trtqat.exporting.options import Exporter, ExportOptions, ExportResult
+from trtqat.exporting.pipeline import export_onnx
+from trtqat.exporting.source import ModelSource
 from trtqat.graph.passes.improvements import ImproveOptions
 from trtqat.quant.quantizers import read_quantizers
 from trtqat.quant.silence import quiet_toolkit

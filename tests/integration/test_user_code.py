@@ -14,7 +14,8 @@ from tests.support.models import EXAMPLES
 from trtqat.data.dataset import open_dataset
 from trtqat.errors import DataError, QuantizerError, SourceError, TrtqatError, UsageError
 from trtqat.exporting.loading import load_model
-from trtqat.exporting.pipeline import ExportOptions, export_onnx
+from trtqat.exporting.options import ExportOptions
+from trtqat.exporting.pipeline import export_onnx
 from trtqat.quant.training import calibrate, insert_quantizers
 from trtqat.runtime.pytorch import PyTorchModel
 from trtqat.tensors import TensorSpec

@@ -7,7 +7,8 @@ from pathlib import Path
 from tests.support import models
 from tests.support.measured import Samples
 from trtqat.data.batches import Batch
-from trtqat.exporting.pipeline import ExportOptions, export_onnx
+from trtqat.exporting.options import ExportOptions
+from trtqat.exporting.pipeline import export_onnx
 
 
 class Images(Samples):

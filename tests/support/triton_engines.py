@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from tests.support.plans import make_manifest, make_plan
-from trtqat.building.triton.repository import TritonOptions, check_repository, write_repository
+from trtqat.building.triton.config import TritonOptions
+from trtqat.building.triton.repository import check_repository, write_repository
 from trtqat.errors import UsageError
 from trtqat.plan.manifest import Manifest, ProfileShapes
 from trtqat.tensors import TensorSpec

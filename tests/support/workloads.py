@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from trtqat.building.builder import BuildResult
-from trtqat.exporting.loading import ModelSource
+from trtqat.exporting.source import ModelSource
 from trtqat.tensors import TensorSpec
 
 ROOT = Path(__file__).parents[2]

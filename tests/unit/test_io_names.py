@@ -19,7 +19,8 @@ from tests.support.plans import make_manifest, make_plan
 from trtqat.building.source_graph import read_source_graph
 from trtqat.errors import DataError, PlanError, UsageError
 from trtqat.exporting.from_onnx import improve_onnx
-from trtqat.exporting.pipeline import ExportOptions, export_onnx
+from trtqat.exporting.options import ExportOptions
+from trtqat.exporting.pipeline import export_onnx
 from trtqat.files import sha256_of
 from trtqat.io_names import (
     ByPosition,

@@ -20,7 +20,8 @@ from trtqat.errors import PlanError, UsageError
 from trtqat.evaluation.options import EvaluateOptions
 from trtqat.evaluation.timing import LatencyOptions
 from trtqat.exporting.from_onnx import improve_onnx
-from trtqat.exporting.pipeline import ExportOptions, ExportResult, export_onnx
+from trtqat.exporting.options import ExportOptions, ExportResult
+from trtqat.exporting.pipeline import export_onnx
 from trtqat.extras import install
 from trtqat.graph.passes.improvements import ImproveOptions
 from trtqat.quant.training import insert_quantizers
@@ -240,8 +241,14 @@ def test_with_closes_what_it_opens(exported: ExportResult) -> None:
 
 
 def test_open_refuses_what_is_for_engines(exported: ExportResult) -> None:
-    with pytest.raises(UsageError, match="is a graph; --trust"):
+    with pytest.raises(UsageError, match="is a graph itself; --trust is for engines"):
         trtqat.open(exported.path, trust="key.pem")
+    with pytest.raises(UsageError, match="is a graph itself; --graph is for engines"):
+        trtqat.open(exported.path, graph="none.onnx")
+    with pytest.raises(UsageError, match=r"'m\.py:fp32' is a PyTorch model, .* --baseline"):
+        trtqat.open("m.py:fp32")
+    with pytest.raises(PlanError, match="cannot be read"):
+        trtqat.open("run:1.engine")
     with pytest.raises(UsageError, match="The file to open is 3"):
         trtqat.open(3)  # type: ignore[arg-type]
     with pytest.raises(PlanError, match="cannot be read"):

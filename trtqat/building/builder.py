@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,7 @@ from trtqat.building.source_graph import read_source_graph
 from trtqat.building.timing_cache import load_timing_cache, save_timing_cache
 from trtqat.building.triton.repository import TritonModel, check_repository, write_repository
 from trtqat.checks import check_kind
-from trtqat.errors import BuildError, UsageError
+from trtqat.errors import BuildError, TrtqatError, UsageError
 from trtqat.files import check_writable
 from trtqat.host.tensorrt_library import (
     advice_on_loading,
@@ -43,21 +43,56 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class BuildResult:
-    """What was written.
+    """What was written, and what of it runs in INT8.
 
     Attributes:
         path: The plan.
+        graph: What it was built from.
         manifest: What stands in the file beside it.
         qdq_pairs: Number of Q/DQ pairs in the graph.
         warnings: What TensorRT warned of.
         served: What was written for Triton, if that was asked for.
+        coverage: How the engine runs the layers of the graph; None if that is not known, or if
+            nobody asks for INT8.
+        coverage_error: Why it is not known; None if it is, or if nobody asks for INT8.
     """
 
     path: Path
+    graph: Path
     manifest: Manifest
     qdq_pairs: int
     warnings: tuple[str, ...]
     served: TritonModel | None = None
+    coverage: Coverage | None = None
+    coverage_error: TrtqatError | None = field(default=None, repr=False, compare=False)
+
+    def check_int8(self) -> None:
+        """The gate ``--require-int8``.
+
+        Raises:
+            UsageError: It is no INT8 engine.
+            GateError: A quantized layer is not seen in INT8, or there is none.
+            TrtqatError: What runs in INT8 is not known: ``coverage_error``.
+        """
+        if self.coverage_error is not None:
+            raise self.coverage_error
+        if self.coverage is None:
+            raise UsageError(
+                f"'{self.path}' was built without INT8, so no layer can be seen in it.",
+                "Build it with precision='int8'.",
+            )
+        self.coverage.check_int8(self.graph)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same as plain data, as ``--json`` writes it."""
+        return {
+            "path": self.path,
+            "manifest": asdict(self.manifest),
+            "qdq_pairs": self.qdq_pairs,
+            "warnings": self.warnings,
+            "served": None if self.served is None else asdict(self.served),
+            "coverage": None if self.coverage is None else self.coverage.to_dict(),
+        }
 
     def __repr__(self) -> str:
         return (
@@ -72,9 +107,12 @@ def build(
     options: BuildOptions | None = None,
     **keywords: Unpack[BuildKeywords],
 ) -> BuildResult:
-    """Builds an INT8 engine, or a float one to compare it with, and loads it once.
+    """Builds an INT8 engine and asks which layers run in INT8, or a float one to compare it with.
 
-    Example: ``build("model.onnx", "model.engine", batch="1:32:128", workspace="4GiB")``
+    Plan, manifest and what Triton gets are written before the engine is asked. Where it does not
+    answer, they stay: the log says why, and so does ``coverage_error``.
+
+    Example: ``build("model.onnx", "model.engine", batch="1:32:128").check_int8()``
 
     Args:
         graph: ONNX file with explicit Q/DQ; without for another precision than INT8.
@@ -100,6 +138,36 @@ def build(
             "Give BuildOptions alone, or keywords alone.",
         )
     check_kind("The options of a build", options, BuildOptions, "BuildOptions()")
+    built = build_plan(graph, plan, options)
+    if options.precision != "int8":
+        return built
+    try:
+        return replace(built, coverage=_cover(built, options))
+    except TrtqatError as error:
+        # The plan is built and written; not to know its layers is no failed build.
+        _LOG.warning("Which layers run in INT8 is not known: %s", error)
+        return replace(built, coverage_error=error)
+
+
+def build_plan(graph: Path | str, plan: Path | str, options: BuildOptions) -> BuildResult:
+    """Builds an engine and loads it once, without asking which layers run in INT8.
+
+    Args:
+        graph: ONNX file with explicit Q/DQ; without for another precision than INT8.
+        plan: The file to write; its manifest goes beside it.
+        options: How to build it.
+
+    Returns:
+        What was written, without its coverage.
+
+    Raises:
+        GraphError: The file is not ONNX, or has no Q/DQ.
+        UsageError: The shapes do not fit, the key is none, the plan cannot be written, or Triton
+            cannot serve such an engine.
+        BuildError: TensorRT refuses the graph, finds no implementation, or cannot load its plan.
+        MissingError: There is no TensorRT or no GPU, or this TensorRT lacks an option.
+    """
+    graph, plan = Path(graph), Path(plan)
     check_writable(plan)
     key = None if options.sign is None else read_private_key(Path(options.sign))
     source = read_source_graph(graph, quantized=options.precision == "int8")
@@ -111,7 +179,7 @@ def build(
     if triton is not None:
         shapes = network.inputs, network.outputs, profile
         check_repository(triton.repository, *shapes, triton.options)
-    content, manifest = _build_plan(network, profile, options)
+    content, manifest = _make_plan(network, profile, options)
     signature = None if key is None else make_signature(manifest.to_json().encode(), key)
     write_plan(plan, content, manifest, signature)
     served = None
@@ -120,35 +188,25 @@ def build(
             triton.repository, content, manifest, triton.options, signature=signature
         )
     warnings = tuple(network.messages.warnings)
-    return BuildResult(plan, manifest, source.qdq_pairs, warnings, served)
+    return BuildResult(plan, graph, manifest, source.qdq_pairs, warnings, served)
 
 
-def cover_built(plan: Path | str, graph: Path | str, *, strip_weights: bool = False) -> Coverage:
-    """Asks TensorRT's inspector which layers of the graph run in INT8 in what was just built.
-
-    Args:
-        plan: The plan, built by this host a moment ago: whatever code it carries is trusted.
-        graph: What it was built from.
-        strip_weights: Whether the plan was built without its weights.
-
-    Raises:
-        InferenceError: TensorRT makes no execution context of it, or cannot run it.
-    """
+def _cover(built: BuildResult, options: BuildOptions) -> Coverage:
+    """Asks TensorRT's inspector which layers of the graph run in INT8 in what was just built."""
     from trtqat.inspection.engine_layers import cover_graph, inspect_engine
     from trtqat.runtime.engine import Engine
 
-    graph = Path(graph)
     engine = Engine(
-        Path(plan),
-        allow_engine_code=True,
+        built.path,
+        allow_engine_code=True,  # it is what was built here a moment ago
         flavour="full",
-        weights=graph if strip_weights else None,
+        weights=built.graph if options.strip_weights else None,
     )
     with closing(engine):
-        return cover_graph(graph, inspect_engine(engine).layers)
+        return cover_graph(built.graph, inspect_engine(engine).layers)
 
 
-def _build_plan(
+def _make_plan(
     network: Network, profile: Mapping[str, ProfileShapes], options: BuildOptions
 ) -> tuple[bytes, Manifest]:
     """The plan and what is to be said of it; the timing cache is on the disk by then."""

@@ -11,7 +11,7 @@ from trtqat.building.options import BuildOptions
 from trtqat.building.profiles import ProfileOptions, Shapes
 from trtqat.building.triton.config import TritonOptions
 from trtqat.building.triton.repository import TritonTarget
-from trtqat.checks import check_kind
+from trtqat.checks import check_kind, check_known
 from trtqat.errors import UsageError
 
 if TYPE_CHECKING:
@@ -72,12 +72,7 @@ def parse_options(plan: Path | str, **keywords: Unpack[BuildKeywords]) -> BuildO
     Raises:
         UsageError: There is no such option, or a value has another form.
     """
-    unknown = [name for name in keywords if name not in BuildKeywords.__annotations__]
-    if unknown:
-        raise UsageError(
-            f"'{unknown[0]}' is no option of a build.",
-            f"Its options are {', '.join(BuildKeywords.__annotations__)}.",
-        )
+    check_known(keywords, BuildKeywords.__annotations__, "a build")
     # An option of the command line that is empty says nothing.
     given: dict[str, Any] = {name: value for name, value in keywords.items() if value != ""}
     profile = ProfileOptions(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trtqat.building.builder import build
+from trtqat.building.builder import build_plan
 from trtqat.building.options import options_again
 from trtqat.errors import MissingError
 from trtqat.inspection.engine_layers import inspect_engine
@@ -73,7 +73,7 @@ def tapped_engine(
         source = Path(folder) / "tapped.onnx"
         save(graph, source)
         plan = Path(folder) / engine.name
-        build(source, plan, options)
+        build_plan(source, plan, options)
         tapped = Engine(plan, cuda_graph=False, allow_engine_code=True, flavour="full")
     try:
         # Reformats come and go with the formats that kernels ask for.

@@ -47,8 +47,9 @@ def _root(
 ) -> None:
     """Turn a quantization-aware-trained PyTorch model into a measured INT8 TensorRT engine.
 
-    export a model to ONNX with explicit Q/DQ, inspect the graph for what costs speed or
-    accuracy, build an engine from it, eval either against the PyTorch model, doctor a host.
+    export a model to ONNX with explicit Q/DQ, lint the graph for what costs speed or accuracy,
+    build an engine from it, inspect which layers run in INT8, eval either against the PyTorch
+    model, doctor a host.
 
     Exit codes: 0 done, 1 it failed, 2 wrong usage or input, 3 a gate was not met, 4 something
     needed is not here (GPU, TensorRT, an extra), 130 interrupted.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,8 +12,7 @@ from trtqat.cli.console import command
 from trtqat.cli.named_files import check_outputs
 from trtqat.cli.option_groups import grouped
 from trtqat.cli.output import print_json, say
-from trtqat.cli.shared_options import OutputOptions
-from trtqat.errors import InferenceError
+from trtqat.cli.shared_options import OutputGroup
 from trtqat.inspection.words import describe_coverage
 
 if TYPE_CHECKING:
@@ -37,7 +35,7 @@ def build(
         bool,
         typer.Option("--require-int8", help="Exit with 3 unless every quantized layer is INT8."),
     ] = False,
-    printed: OutputOptions,
+    printed: OutputGroup,
 ) -> None:
     """Build an INT8 TensorRT engine from an ONNX file with explicit Q/DQ.
 
@@ -57,26 +55,14 @@ def build(
             plan=output,
         )
         from trtqat.building.builder import build as build_engine
-        from trtqat.building.builder import cover_built
 
         built = build_engine(
-            graph, output, **asdict(shapes), **asdict(builder), **asdict(triton), sign=sign
+            graph, output, **vars(shapes), **vars(builder), **vars(triton), sign=sign
         )
-        try:
-            coverage = cover_built(built.path, graph, strip_weights=builder.strip_weights)
-        except InferenceError as error:
-            # The plan is built and written; not to know its layers is no failed build.
-            if require_int8:
-                raise
-            say(f"Which layers run in INT8 is not known: {error}", err=True)
-            coverage = None
-        record = coverage.to_dict() if coverage else None
-        if not print_json({**asdict(built), "coverage": record}, printed.json):
+        if not print_json(built.to_dict(), printed.json):
             _print(built)
-            if coverage is not None:
-                say(describe_coverage(coverage))
-        if coverage is not None and require_int8:
-            coverage.check_int8(graph)
+        if require_int8:
+            built.check_int8()
 
 
 def _print(built: BuildResult) -> None:
@@ -93,3 +79,5 @@ def _print(built: BuildResult) -> None:
     )
     if built.served is not None:
         say(f"Triton: {built.served}")
+    if built.coverage is not None:
+        say(describe_coverage(built.coverage))

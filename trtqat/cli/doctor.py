@@ -12,7 +12,7 @@ from trtqat.cli.console import command
 from trtqat.cli.named_files import check_outputs
 from trtqat.cli.option_groups import grouped
 from trtqat.cli.output import print_json, say
-from trtqat.cli.shared_options import OutputOptions, RuntimeOption, TrustOption
+from trtqat.cli.shared_options import OutputGroup, RuntimeOption, TrustOption
 from trtqat.errors import UsageError
 
 
@@ -24,7 +24,7 @@ def doctor(
     trust: TrustOption = None,
     runtime: RuntimeOption = None,
     *,
-    printed: OutputOptions,
+    printed: OutputGroup,
 ) -> None:
     """Show what this host has, or whether it can run an engine, and what to do if not.
 
@@ -52,7 +52,7 @@ def doctor(
             checks, code = check_host(host), 0
         result = {
             "host": asdict(host),
-            "checks": [asdict(check) for check in checks],
+            "checks": [check.to_dict() for check in checks],
             "exit_code": code,
         }
         if not print_json(result, printed.json):

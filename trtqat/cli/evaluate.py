@@ -24,7 +24,7 @@ from trtqat.cli.named_files import check_outputs
 from trtqat.cli.option_groups import grouped
 from trtqat.cli.output import command_line, print_json, print_table, say
 from trtqat.cli.progress import progress_bar
-from trtqat.cli.shared_options import OutputOptions, PyTorchOptions, TrustOptions
+from trtqat.cli.shared_options import OutputGroup, PyTorchGroup, TrustGroup
 from trtqat.files import is_onnx
 
 if TYPE_CHECKING:
@@ -41,14 +41,14 @@ def evaluate(
     data: Annotated[
         str,
         typer.Option(
-            metavar="KIND",
+            metavar="SPEC",
             help="cifar10:DIR, npz:FILE, file.py:factory, random or random:COUNT.",
         ),
     ],
     contenders: ContenderGroup,
-    pytorch: PyTorchOptions,
+    pytorch: PyTorchGroup,
     measuring: MeasureGroup,
-    trust: TrustOptions,
+    trust: TrustGroup,
     engine: EngineGroup,
     gates: GateGroup,
     locating: LocateGroup,
@@ -56,21 +56,21 @@ def evaluate(
         Path | None,
         typer.Option(metavar="FILE.html", help="Write the report as one page, with charts."),
     ] = None,
-    output: OutputOptions = OutputOptions(),  # noqa: B008
+    printed: OutputGroup = OutputGroup(),  # noqa: B008
 ) -> None:
     """Measure accuracy over every image, and latency, beside the PyTorch baseline.
 
     Example: trtqat eval model.engine --data cifar10:data --baseline model.py:fp32
     --checkpoint fp32.pt
     """
-    with command(quiet=output.quiet, verbose=output.verbose):
-        _check_files(model, data, contenders, pytorch, trust, engine, locating, html, output)
+    with command(quiet=printed.quiet, verbose=printed.verbose):
+        _check_files(model, data, contenders, pytorch, trust, engine, locating, html, printed)
         from trtqat.evaluation.open_pytorch import OpenOptions
         from trtqat.evaluation.recorded import read_baseline
         from trtqat.evaluation.rivals import parse_rivals
         from trtqat.report.readable import evaluate as evaluate_model
 
-        options = _options(measuring, gates, has_file=bool(html or output.json))
+        options = _options(measuring, gates, has_file=bool(html or printed.json))
         rivals = parse_rivals(contenders.compare)
         precision = measuring.baseline_precision
         check_baseline(contenders, precision, rivals)
@@ -80,7 +80,7 @@ def evaluate(
         source, fake_quantized = _sources(contenders, pytorch)
         report_path = contenders.baseline_report
         baseline = source if report_path is None else read_baseline(report_path)
-        with progress_bar("Evaluating", quiet=output.quiet) as progress:
+        with progress_bar("Evaluating", quiet=printed.quiet) as progress:
             report = evaluate_model(
                 model,
                 data,
@@ -103,7 +103,7 @@ def evaluate(
                 ),
                 progress=progress,
             )
-        _write(replace(report, command=command_line()), output.json, html)
+        _write(replace(report, command=command_line()), printed.json, html)
         report.check_gates()
 
 
@@ -111,18 +111,18 @@ def _check_files(
     model: Path,
     data: str,
     contenders: ContenderGroup,
-    pytorch: PyTorchOptions,
-    trust: TrustOptions,
+    pytorch: PyTorchGroup,
+    trust: TrustGroup,
     engine: EngineGroup,
     locating: LocateGroup,
     html: Path | None,
-    output: OutputOptions,
+    printed: OutputGroup,
 ) -> None:
     """Refuses files that cannot be read or written, before anything is computed."""
     from trtqat.data.dataset import files_of
 
     check_outputs(
-        {"--json": output.json, "--html": html, "--timing-cache": locating.timing_cache},
+        {"--json": printed.json, "--html": html, "--timing-cache": locating.timing_cache},
         [
             *(model, contenders.baseline, contenders.baseline_report, pytorch.checkpoint),
             *(contenders.graph, engine.weights, trust.trust, contenders.fake_quantized),
@@ -153,7 +153,7 @@ def _options(measuring: MeasureGroup, gates: GateGroup, *, has_file: bool) -> Ev
 
 
 def _sources(
-    contenders: ContenderGroup, pytorch: PyTorchOptions
+    contenders: ContenderGroup, pytorch: PyTorchGroup
 ) -> tuple[ModelSource | None, ModelSource | None]:
     """Where the baseline comes from, and the fake-quantized model."""
     from trtqat.exporting.source import ModelSource

@@ -9,10 +9,11 @@ from typing import Annotated
 
 import typer
 
+from trtqat.checks import refuse_for_graphs
 from trtqat.cli.shared_options import (
-    PyTorchOptions,
+    PyTorchGroup,
     RuntimeOption,
-    TrustOptions,
+    TrustGroup,
     WeightsOption,
 )
 from trtqat.errors import UsageError
@@ -236,7 +237,7 @@ def check_baseline(
 
 
 def check_for_graphs(
-    model: Path, measuring: MeasureGroup, trust: TrustOptions, graph: Path | None, cache: object
+    model: Path, measuring: MeasureGroup, trust: TrustGroup, graph: Path | None, cache: object
 ) -> None:
     """Refuses options that a graph would ignore.
 
@@ -251,16 +252,12 @@ def check_for_graphs(
         "--timing-cache": cache is not None,
         "--graph": graph is not None,
     }
-    for option, given in engines_only.items():
-        if given:
-            raise UsageError(
-                f"'{model}' is a graph itself; {option} is for engines.", f"Leave out {option}."
-            )
+    refuse_for_graphs(model, engines_only)
 
 
 def check_belonging(
     contenders: ContenderGroup,
-    pytorch: PyTorchOptions,
+    pytorch: PyTorchGroup,
     precision: BaselinePrecision,
     locating: LocateGroup,
     rivals: tuple[str, ...],

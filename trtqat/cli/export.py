@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 from shlex import quote
@@ -16,11 +15,11 @@ from trtqat.cli.export_options import PassesGroup, TracingGroup
 from trtqat.cli.named_files import check_outputs
 from trtqat.cli.option_groups import grouped
 from trtqat.cli.output import print_json, say
-from trtqat.cli.shared_options import OutputOptions, PyTorchOptions
+from trtqat.cli.shared_options import OutputGroup, PyTorchGroup
 from trtqat.errors import GateError
 from trtqat.files import is_onnx
-from trtqat.inspection.words import describe_findings, describe_summary
-from trtqat.report.verification_words import describe_agreement
+from trtqat.inspection.words import describe_gate
+from trtqat.report.export_words import describe_details, describe_export
 
 if TYPE_CHECKING:
     from trtqat.exporting.options import ExportResult
@@ -41,7 +40,7 @@ def export(
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The ONNX file to write.")],
     *,
-    model: PyTorchOptions,
+    model: PyTorchGroup,
     tracing: TracingGroup,
     passes: PassesGroup,
     data: Annotated[
@@ -64,7 +63,7 @@ def export(
             "agree by itself.",
         ),
     ] = 20.0,
-    printed: OutputOptions,
+    printed: OutputGroup,
 ) -> None:
     """Export a fake-quantized PyTorch model to ONNX with explicit Q/DQ.
 
@@ -99,8 +98,8 @@ def export(
             _print(result)
         if strict and result.warnings:
             raise GateError(
-                f"Lint warns {len(result.warnings)} times, first of '{result.warnings[0].where}'.",
-                f"Read the findings with: trtqat inspect {quote(str(output))}",
+                describe_gate(result.warnings),
+                f"Read the findings with: trtqat lint {quote(str(output))}",
             )
 
 
@@ -111,45 +110,9 @@ def _as_json(result: ExportResult) -> dict[str, Any]:
 def _print(result: ExportResult) -> None:
     for note in result.notes:
         say(f"note: {note}", err=True)
-    for repair in result.improvements.repairs:
-        _LOG.debug("%s", repair.what)
+    for detail in describe_details(result):
+        _LOG.debug("%s", detail)
     for finding in result.warnings:
         say(f"warning: {finding.problem} [{finding.rule}]", err=True)
-    verified, folded = result.verification, result.batch_norms
-    say(
-        f"{result.path}: {result.pairs} Q/DQ pairs for {result.quantizers} quantizers"
-        f"{f' ({result.disabled} disabled)' if result.disabled else ''}, "
-        f"opset {result.opset}, {result.size_bytes / 1e6:.1f} MB, {result.seconds:.1f} s\n"
-        f"made by the {result.exporter}"
-    )
-    if folded is not None:
-        found = {finding.where for finding in result.findings}
-        say(
-            f"BatchNorm: {folded.count} folded, {folded.codes_changed} INT8 codes changed, "
-            f"{len(folded.kept)} kept"
-        )
-        for batch_norm in (each for each in folded.kept if each.name not in found):
-            say(f"  {batch_norm.name} stays: {batch_norm.reason}")
-    repairs = Counter(repair.name for repair in result.improvements.repairs)
-    if repairs:
-        listed = ", ".join(f"{count} by {name}" for name, count in repairs.items())
-        say(f"repairs: {listed} (no output bit changed; -v lists them)")
-    for name, scale in result.quantized_inputs.items():
-        say(f"input '{name}' arrives as INT8 codes of scale {scale:.9g}, or as floats")
-    if result.half is not None:
-        report = result.half.report
-        say(
-            f"FP16: {len(report.half)} nodes, {len(report.kept)} kept in FP32, {report.casts} casts"
-        )
-        for line in describe_agreement(result.half.agreement, "the FP32 graph"):
-            say(f"  {line}")
-        for node in report.kept:
-            _LOG.debug("FP32: %s", node)
-        for note in report.notes:
-            _LOG.debug("%s", note)
-    say(describe_summary(result.summary))
-    for line in describe_agreement(verified):
+    for line in describe_export(result):
         say(line)
-    say(describe_findings(result.findings))
-    if result.findings:
-        say(f"what they cost and how to mend them: trtqat inspect {quote(str(result.path))}")

@@ -13,8 +13,9 @@ from trtqat.cli.lint import print_graph
 from trtqat.cli.named_files import check_outputs
 from trtqat.cli.option_groups import grouped
 from trtqat.cli.output import print_json, print_table, say
-from trtqat.cli.shared_options import OutputOptions, TrustOptions, WeightsOption
-from trtqat.files import is_onnx
+from trtqat.cli.shared_options import OutputGroup, TrustGroup, WeightsOption
+from trtqat.errors import UsageError
+from trtqat.files import is_onnx, is_plan
 from trtqat.inspection.roofline_words import describe_roofline, roofline_table
 from trtqat.inspection.words import coverage_table
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class EngineGroup:
+class LayersGroup:
     """What to ask of an engine, or of the files that describe one."""
 
     graph: Annotated[
@@ -82,8 +83,8 @@ def inspect(
         ),
     ],
     *,
-    engine: EngineGroup,
-    loading: TrustOptions,
+    engine: LayersGroup,
+    trust: TrustGroup,
     weights: WeightsOption = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit with 3 if lint warns (graphs).")
@@ -95,7 +96,7 @@ def inspect(
             help="Exit with 3 unless every quantized layer runs in INT8 (engines).",
         ),
     ] = False,
-    printed: OutputOptions,
+    printed: OutputGroup,
 ) -> None:
     """Show what in a Q/DQ graph costs speed or accuracy, or which layers an engine runs in INT8.
 
@@ -111,7 +112,7 @@ def inspect(
                 "--export-layer-info": engine.export_layer_info,
                 "--export-profile": engine.export_profile,
             },
-            [file, engine.graph, engine.profile, engine.ceilings, loading.trust, weights],
+            [file, engine.graph, engine.profile, engine.ceilings, trust.trust, weights],
             plan=None if is_onnx(file) else file,
         )
         from trtqat.inspection.inspected_graph import InspectedGraph
@@ -120,11 +121,12 @@ def inspect(
 
         options = InspectOptions(
             **vars(engine),
-            **vars(loading),
+            **vars(trust),
             weights=weights,
-            strict=strict,
-            require_int8=require_int8,
+            needs_coverage=require_int8,
         )
+        if strict:
+            _check_is_graph(file)
         found = inspect_file(file, options)
         if isinstance(found, InspectedGraph):
             print_graph(found, printed, strict=strict)
@@ -133,6 +135,19 @@ def inspect(
             _print_layers(found, verbose=printed.verbose)
         if require_int8:
             found.check_int8()
+
+
+def _check_is_graph(file: Path) -> None:
+    """Nothing but a graph has lint's warnings, which ``--strict`` is about."""
+    if file.suffix == ".json":
+        raise UsageError(
+            f"'{file}' is a layer file, and --strict is not for those.", "Leave it out."
+        )
+    if is_plan(file):
+        raise UsageError(
+            f"'{file}' is an engine, and --strict is for graphs.",
+            "Leave it out; the gate of an engine is --require-int8.",
+        )
 
 
 def _print_layers(found: InspectedEngine | InspectedLayers, *, verbose: bool) -> None:

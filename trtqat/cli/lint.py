@@ -11,7 +11,7 @@ from trtqat.cli.console import command
 from trtqat.cli.named_files import check_outputs
 from trtqat.cli.option_groups import grouped
 from trtqat.cli.output import print_json, say
-from trtqat.cli.shared_options import OutputOptions
+from trtqat.cli.shared_options import OutputGroup
 
 if TYPE_CHECKING:
     from trtqat.inspection.inspected_graph import InspectedGraph
@@ -24,7 +24,7 @@ def lint(
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit with 3 if lint warns; notes let it pass.")
     ] = False,
-    printed: OutputOptions,
+    printed: OutputGroup,
 ) -> None:
     """Find what in a Q/DQ graph costs speed or accuracy, with the way out.
 
@@ -41,7 +41,7 @@ def lint(
         print_graph(lint_graph(graph), printed, strict=strict)
 
 
-def print_graph(found: InspectedGraph, printed: OutputOptions, *, strict: bool) -> None:
+def print_graph(found: InspectedGraph, printed: OutputGroup, *, strict: bool) -> None:
     """Prints a graph and its findings.
 
     Args:

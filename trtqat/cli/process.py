@@ -78,7 +78,7 @@ def noticed_interrupts() -> Iterator[threading.Event]:
 def leave_interrupted() -> None:
     """Ends the process at once, with 130."""
     with contextlib.suppress(OSError, ValueError):
-        print("Interrupted; no file was written.", file=sys.stderr)  # noqa: T201
+        print("Interrupted; nothing half-written is left.", file=sys.stderr)  # noqa: T201
         sys.stderr.flush()
     # TensorRT may still be building in its thread and knows no way to stop: leave it.
     os._exit(_INTERRUPTED)

@@ -3,9 +3,9 @@
 Each option is written once, so that it has one name and one help wherever it stands. The groups
 are of options that follow each other in the help of every command that takes them:
 
-    PyTorchOptions   which weights and arguments a PyTorch model is made with
-    TrustOptions     what an engine must be and may do to be loaded
-    OutputOptions    what a command prints, and where its result goes
+    PyTorchGroup   which weights and arguments a PyTorch model is made with
+    TrustGroup     what an engine must be and may do to be loaded
+    OutputGroup    what a command prints, and where its result goes
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ WeightsOption = Annotated[
 
 
 @dataclass(frozen=True)
-class PyTorchOptions:
+class PyTorchGroup:
     """Which weights and arguments a PyTorch model is made with.
 
     Attributes:
@@ -94,7 +94,7 @@ class PyTorchOptions:
 
 
 @dataclass(frozen=True)
-class TrustOptions:
+class TrustGroup:
     """What an engine must be and may do to be loaded.
 
     Attributes:
@@ -107,7 +107,7 @@ class TrustOptions:
 
 
 @dataclass(frozen=True)
-class OutputOptions:
+class OutputGroup:
     """What a command prints, and where its result goes.
 
     Attributes:

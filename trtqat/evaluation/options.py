@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, get_args
 
-from trtqat.checks import check_choice, check_kind, check_least
-from trtqat.errors import UsageError
+from trtqat.checks import check_choice, check_kind, check_known, check_least
 from trtqat.evaluation.timing import LatencyOptions
 from trtqat.evaluation.trtexec import Like
 
@@ -77,12 +76,7 @@ def with_fields(options: EvaluateOptions | None, given: Mapping[str, Any]) -> Ev
     Raises:
         UsageError: There is no such field, or a value is none that it may have.
     """
-    known = [each.name for each in fields(EvaluateOptions)]
-    for name in given:
-        if name not in known:
-            raise UsageError(
-                f"'{name}' is no option of an evaluation.", f"Its options are {', '.join(known)}."
-            )
+    check_known(given, [each.name for each in fields(EvaluateOptions)], "an evaluation")
     if options is not None:
         check_kind("The options", options, EvaluateOptions, "EvaluateOptions(batch_size=8)")
     return replace(options or EvaluateOptions(), **given)

@@ -19,8 +19,6 @@ from trtqat.pointers import is_pointer, load_pointer
 from trtqat.quant.silence import quiet_toolkit
 from trtqat.user_code import returned, user_code
 
-__all__ = ["ModelSource", "load_model"]
-
 
 def load_model(source: ModelSource | str | Path, *, device: str = "cpu") -> torch.nn.Module:
     """Loads a model in eval mode.

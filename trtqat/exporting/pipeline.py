@@ -35,8 +35,6 @@ from trtqat.quant.silence import quiet_toolkit
 from trtqat.tensors import Arrays, TensorSpec
 from trtqat.user_code import user_code
 
-__all__ = ["ExportOptions", "ExportResult", "export_onnx"]
-
 
 @temporary_graphs()
 def export_onnx(

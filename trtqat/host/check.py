@@ -21,12 +21,23 @@ class Check:
             the plan does not run here.
         finding: What was found, as a sentence.
         remedy: The way out, as a sentence; empty if none is needed.
+        names_file: Whether the finding names the plan or manifest that it is about by itself.
     """
 
     name: str
     status: Status
     finding: str
     remedy: str = ""
+    names_file: bool = False
+
+    def to_dict(self) -> dict[str, str]:
+        """What was found as plain data, as ``--json`` writes it."""
+        return {
+            "name": self.name,
+            "status": self.status,
+            "finding": self.finding,
+            "remedy": self.remedy,
+        }
 
     def __str__(self) -> str:
         line = f"{self.status:8} {self.name:12} {self.finding}"

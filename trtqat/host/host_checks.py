@@ -10,7 +10,7 @@ from trtqat.host.gpu import UNKNOWN, Gpu
 # Package, what needs it, and the extra that brings it.
 _NEEDED = (
     ("torch", "export of a model and the PyTorch baseline need", "export"),
-    ("onnx", "export, inspect and build need", "onnx"),
+    ("onnx", "export, lint, inspect and build need", "onnx"),
     ("onnxruntime", "export, and eval of a graph, need", "onnxruntime"),
     ("cuda-core", "eval of an engine needs", "cuda12"),
 )
@@ -32,7 +32,7 @@ def check_host(host: Host) -> tuple[Check, ...]:
                 "GPU",
                 "missing",
                 f"build and eval of an engine need one: {host.gpu_problem}.",
-                "export, inspect and eval of a graph work without.",
+                "export, lint, inspect and eval of a graph work without.",
             )
         )
     for each in host.tensorrt:

@@ -109,18 +109,18 @@ def preflight(
     try:
         content, header = read_plan(plan)
     except PlanError as error:
-        return Preflight((Check("plan", "failed", error.problem, error.remedy),))
+        return Preflight((_refused("plan", error),))
     checks = [_described(content, header)]
     try:
         manifest = check_plan(content, plan, trust=key)
     except PlanError as error:
-        return Preflight((*checks, Check("manifest", "failed", error.problem, error.remedy)))
+        return Preflight((*checks, _refused("manifest", error)))
     checks.append(_WITHOUT_MANIFEST if manifest is None else _WITH_MANIFEST)
     if key is not None:
         checks.append(Check("signature", "passed", f"The manifest is signed with {trust}."))
     host = describe_host() if host is None else host
     chosen, check = _tensorrt(header, manifest, host, flavour)
-    checks += [check, *check_manifest(manifest, host), _memory(len(content), manifest, host)]
+    checks += [check, *_host_against(manifest, host), _memory(len(content), manifest, host)]
     if header.is_version_compatible:
         allowed = True if key is not None else allow_engine_code
         checks.append(_code(manifest, allowed))
@@ -141,10 +141,13 @@ _WITHOUT_MANIFEST = Check(
 
 
 def _of(path: Path, check: Check) -> str:
-    """A finding with the plan's name, which some findings have themselves."""
-    if f"'{path}'" in check.finding:
+    if check.names_file:
         return check.finding
     return f"'{path}' does not run here. {check.finding}"
+
+
+def _refused(name: str, error: PlanError) -> Check:
+    return Check(name, "failed", error.problem, error.remedy, names_file=True)
 
 
 def _described(content: bytes, header: PlanHeader) -> Check:
@@ -190,13 +193,8 @@ def _code(manifest: Manifest | None, allowed: bool | None) -> Check:
     )
 
 
-def check_manifest(manifest: Manifest | None, host: Host) -> Iterator[Check]:
-    """What a manifest says of the build host, against this one: platform, GPU, driver.
-
-    Args:
-        manifest: The manifest; None if there is none.
-        host: This host.
-    """
+def _host_against(manifest: Manifest | None, host: Host) -> Iterator[Check]:
+    """This host against what a manifest says of the build host: platform, GPU, driver."""
     unknown = "The plan does not tell without its manifest."
     built_for = manifest.platform if manifest else ""
     if not built_for:

@@ -133,7 +133,7 @@ class Coverage:
             raise GateError(
                 f"{len(missed)} of {len(wanted)} quantized layers are not seen in INT8"
                 + (f", first '{missed[0].name}'." if missed else "."),
-                f"Look for their findings with: trtqat inspect {quote(str(graph))}",
+                f"Look for their findings with: trtqat lint {quote(str(graph))}",
             )
 
     def to_dict(self) -> dict[str, Any]:

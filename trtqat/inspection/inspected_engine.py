@@ -126,7 +126,7 @@ def inspect_plan(path: Path, options: InspectOptions) -> InspectedEngine:
     )
     with closing(engine):
         graph = options.path("graph") or graph_beside(path, engine.manifest)
-        if graph is None and (options.require_int8 or options.has_roofline):
+        if graph is None and (options.needs_coverage or options.has_roofline):
             raise _no_graph(path)
         found = inspect_engine(engine, batch_size=options.batch_size, passes=options.passes)
     _export(found, options.path("export_layer_info"), export_profile)

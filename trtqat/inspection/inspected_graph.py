@@ -12,7 +12,7 @@ from trtqat.checks import check_kind
 from trtqat.errors import GateError, UsageError
 from trtqat.extras import require
 from trtqat.files import is_plan
-from trtqat.inspection.words import describe_findings, describe_summary, explain
+from trtqat.inspection.words import describe_findings, describe_gate, describe_summary, explain
 from trtqat.text import visible
 
 if TYPE_CHECKING:  # onnx_ir is behind them, which may be missing
@@ -51,7 +51,7 @@ class InspectedGraph:
         warnings = self.warnings
         if warnings:
             raise GateError(
-                f"Lint warns {len(warnings)} times, first of '{warnings[0].where}'.",
+                describe_gate(warnings),
                 "Each finding above says what to change in the PyTorch model.",
             )
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from trtqat.checks import check_kind
+from trtqat.checks import check_kind, check_known
 from trtqat.errors import UsageError
 from trtqat.extras import require
 from trtqat.files import is_plan
@@ -41,7 +41,8 @@ def inspect(
         for a layer file.
 
     Raises:
-        UsageError: An option is not for that kind of file, or they do not fit each other.
+        UsageError: There is no such option, it is not for that kind of file, or they do not fit
+            each other.
         GraphError: A graph or layer file cannot be read, or is of another engine.
         PlanError: The plan is damaged, or for another TensorRT or GPU.
         MissingError: TensorRT, a GPU or a package is not here.
@@ -49,6 +50,7 @@ def inspect(
     """
     check_kind("The file to inspect", path, (str, os.PathLike), "'model.engine'")
     path = Path(path)
+    check_known(changes, [each.name for each in fields(InspectOptions)], "an inspection")
     options = InspectOptions() if options is None else options
     check_kind("options", options, InspectOptions, "InspectOptions()")
     options = replace(options, **changes)
@@ -68,9 +70,7 @@ def inspect(
 
         return inspect_plan(path, options)
     # A graph has no batch size and no passes of its own, and neither changes what is found.
-    about_graphs = InspectOptions(
-        strict=options.strict, batch_size=options.batch_size, passes=options.passes
-    )
+    about_graphs = InspectOptions(batch_size=options.batch_size, passes=options.passes)
     if options != about_graphs:
         raise UsageError(
             f"'{path}' is a graph; --graph, --require-int8, --trust, --weights, "

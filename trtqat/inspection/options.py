@@ -13,7 +13,7 @@ _PATHS = ("graph", "export_layer_info", "export_profile", "ceilings", "profile",
 
 @dataclass(frozen=True)
 class InspectOptions:
-    """What to ask. Each option but ``strict`` is for engines or their layer files alone.
+    """What to ask. All of it is for engines or their layer files alone.
 
     Attributes:
         graph: What the engine was built from; None for the file beside it that its manifest
@@ -29,9 +29,8 @@ class InspectOptions:
         allow_engine_code: Whether a version-compatible plan may bring a library of its own.
         trust: File of the public key that the engine's manifest must be signed with.
         weights: The graph of an engine that was built without its weights.
-        strict: Whether a gate on lint's warnings follows; for graphs, which have them.
-        require_int8: Whether a gate on INT8 follows: what cannot tell is refused before anything
-            is measured.
+        needs_coverage: Whether a graph must say what is INT8, as the gate ``check_int8`` of the
+            result needs it: without one an engine is refused before anything is measured.
     """
 
     graph: Path | str | None = None
@@ -45,8 +44,7 @@ class InspectOptions:
     allow_engine_code: bool = False
     trust: Path | str | None = None
     weights: Path | str | None = None
-    strict: bool = False
-    require_int8: bool = False
+    needs_coverage: bool = False
 
     def __post_init__(self) -> None:
         for name in _PATHS:
@@ -56,7 +54,7 @@ class InspectOptions:
         if self.batch_size is not None:
             check_kind("InspectOptions.batch_size", self.batch_size, int, "32")
         check_kind("InspectOptions.passes", self.passes, int, "50")
-        for name in ("roofline", "allow_engine_code", "strict", "require_int8"):
+        for name in ("roofline", "allow_engine_code", "needs_coverage"):
             check_kind(f"InspectOptions.{name}", getattr(self, name), bool, "True")
 
     @property

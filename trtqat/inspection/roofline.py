@@ -19,12 +19,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from trtqat.errors import InferenceError, MissingError, UsageError, first_line
-from trtqat.extras import require
+from trtqat.errors import InferenceError, UsageError, first_line
 from trtqat.files import check_writable
 from trtqat.host.ceilings import Ceilings, read_ceilings
 from trtqat.inspection.coverage import Coverage, LayerCoverage, is_compiled_subgraph
 from trtqat.inspection.inspector import EngineLayer, EngineTensor
+from trtqat.runtime.pytorch_devices import require_cuda
 
 _ITEM_BYTES = {
     "int8": 1,
@@ -211,12 +211,11 @@ def find_ceilings(path: Path | None, gpu: str) -> Ceilings:
         return read_ceilings(path, gpu=gpu)
     if path is not None:
         check_writable(path)
-    torch = require("torch", extra="export", purpose="Measuring what the GPU reaches at most")
-    if not torch.cuda.is_available():
-        raise MissingError(
-            "PyTorch sees no GPU here, so what the GPU reaches at most cannot be measured.",
-            "Give --ceilings FILE.json that was written on a host with a CUDA build of PyTorch.",
-        )
+    require_cuda(
+        "Measuring what the GPU reaches at most",
+        "PyTorch sees no GPU here, so what the GPU reaches at most cannot be measured.",
+        "Give --ceilings FILE.json that was written on a host with a CUDA build of PyTorch.",
+    )
     from trtqat.runtime.pytorch_ceilings import measure_ceilings
 
     try:

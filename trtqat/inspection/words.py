@@ -43,6 +43,11 @@ def describe_findings(findings: Sequence[Finding]) -> str:
     return f"lint: {_count(warnings, 'warning')}, {_count(len(findings) - warnings, 'note')}"
 
 
+def describe_gate(warnings: Sequence[Finding]) -> str:
+    """Why the gate ``--strict`` is not met: how many warnings, and where the first one is."""
+    return f"Lint warns {_count(len(warnings), 'time')}, first of '{warnings[0].where}'."
+
+
 def explain(findings: Sequence[Finding], *, places: int) -> str:
     """All findings, those of one rule and remedy together.
 

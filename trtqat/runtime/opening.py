@@ -6,10 +6,11 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
-from trtqat.checks import check_choice, check_kind
+from trtqat.checks import check_choice, check_kind, refuse_for_graphs
 from trtqat.errors import UsageError
-from trtqat.files import is_onnx
+from trtqat.files import is_onnx, is_plan
 from trtqat.host.flavours import Flavour
+from trtqat.pointers import is_pointer
 
 if TYPE_CHECKING:
     from trtqat.runtime.engine import Engine
@@ -43,7 +44,8 @@ def open(  # as builtins.open: a file by its name, for ``with``
         What is held until it is closed, best by ``with``.
 
     Raises:
-        UsageError: An argument has another type, or is for engines alone.
+        UsageError: An argument has another type, ``path`` names a PyTorch model, or an option of
+            engines is given for an ONNX file.
         GraphError: ONNX Runtime does not accept the ONNX file.
         PlanError: The plan is damaged, or for another TensorRT or GPU.
         MissingError: There is no TensorRT, no GPU or no ONNX Runtime.
@@ -55,14 +57,23 @@ def open(  # as builtins.open: a file by its name, for ``with``
     if flavour is not None:
         check_choice("flavour of open", flavour, get_args(Flavour))
     if is_onnx(path):
-        if trust is not None or flavour is not None or weights is not None:
-            raise UsageError(
-                f"'{path}' is a graph; --trust, --runtime and --weights are for engines.",
-                "Leave them out.",
-            )
+        engines_only = {
+            "--trust": trust is not None,
+            "--runtime": flavour is not None,
+            "--weights": weights is not None,
+            "--allow-engine-code": allow_engine_code,
+            "--no-cuda-graph": not cuda_graph,
+            "--graph": graph is not None,
+        }
+        refuse_for_graphs(path, engines_only)
         from trtqat.runtime.onnx_model import OnnxModel
 
         return OnnxModel(path)
+    if _is_pytorch(Path(path)):
+        raise UsageError(
+            f"'{path}' is a PyTorch model, and what runs here is an engine or a graph.",
+            "Give it to --baseline, and first model.engine or model.onnx.",
+        )
     from trtqat.runtime.engine import Engine
 
     return Engine(
@@ -74,3 +85,10 @@ def open(  # as builtins.open: a file by its name, for ``with``
         weights=weights,
         graph=graph,
     )
+
+
+def _is_pytorch(path: Path) -> bool:
+    """Whether a path has the form of what names a PyTorch model, and is no plan."""
+    if is_plan(path):
+        return False
+    return path.suffix == ".pt2" or (is_pointer(str(path)) and not os.path.lexists(path))

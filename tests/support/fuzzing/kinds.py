@@ -230,7 +230,8 @@ def checkpoint() -> bytes:
 
 
 def load_checkpoint(file: Path, folder: Path) -> None:
-    from trtqat.exporting.loading import ModelSource, load_model
+    from trtqat.exporting.loading import load_model
+    from trtqat.exporting.source import ModelSource
 
     load_model(ModelSource("torch.nn:Linear", file, {"in_features": 6, "out_features": 4}))
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from typer.testing import CliRunner
 
 import trtqat
 from tests.support import models
@@ -18,13 +19,18 @@ from trtqat.building import builder as module
 from trtqat.building import network, plan_files
 from trtqat.building.builder import build
 from trtqat.building.options import BuildOptions
-from trtqat.errors import BuildError, UsageError
-from trtqat.exporting.pipeline import ExportOptions, export_onnx
+from trtqat.cli.app import app
+from trtqat.errors import BuildError, GateError, InferenceError, TrtqatError, UsageError
+from trtqat.exporting.options import ExportOptions
+from trtqat.exporting.pipeline import export_onnx
 from trtqat.files import sha256_of
 from trtqat.host.gpu import Gpu
 from trtqat.host.tensorrt_library import Messages
+from trtqat.inspection import engine_layers
 from trtqat.plan.manifest import ProfileShapes, read_manifest
 from trtqat.plan.signature import signature_path
+from trtqat.runtime import engine as runtime
+from trtqat.typed_json import json_text
 
 
 @pytest.fixture(scope="module")
@@ -216,3 +222,106 @@ def test_a_build_that_fails_leaves_nothing(host: Host, graph: Path, tmp_path: Pa
         build(graph, plan, batch="2:4:8", triton_repository=tmp_path / "models")
     assert len(host.configs) == built
     assert list(tmp_path.iterdir()) == []
+
+
+class Asked:
+    """What a build asks which layers run in INT8, once everything is written."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.folder = folder
+        self.opened = self.closed = 0
+        self.problem: TrtqatError | None = None
+        monkeypatch.setattr(runtime, "Engine", self.open)
+        monkeypatch.setattr(engine_layers, "inspect_engine", self.inspect)
+
+    def open(self, plan: Path, *, allow_engine_code: bool, flavour: str, weights: None) -> Asked:
+        assert (allow_engine_code, flavour) == (True, "full")
+        assert plan.read_bytes() == b"plan"
+        assert read_manifest(plan) is not None
+        assert (self.folder / "models" / "m" / "1" / "model.plan").exists()
+        self.opened += 1
+        return self
+
+    def inspect(self, engine: Asked) -> Any:
+        assert engine is self
+        if self.problem is not None:
+            raise self.problem
+        return SimpleNamespace(layers=())
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+@pytest.fixture
+def asked(host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Asked:
+    return Asked(tmp_path, monkeypatch)
+
+
+def test_what_runs_in_int8_is_asked_when_all_is_written(
+    asked: Asked, graph: Path, tmp_path: Path
+) -> None:
+    result = build(graph, tmp_path / "m.engine", triton_repository=tmp_path / "models")
+    assert (asked.opened, asked.closed) == (1, 1)
+    assert result.coverage is not None
+    assert result.coverage_error is None
+    wanted = len(result.coverage.wanted)
+    assert wanted > 1
+    with pytest.raises(GateError, match=f"{wanted} of {wanted} quantized layers are not seen"):
+        result.check_int8()
+    record = json.loads(json_text(result.to_dict()))
+    assert record["coverage"]["missed"] == wanted
+    assert record["manifest"]["plan_bytes"] == 4
+
+
+@pytest.mark.parametrize(
+    "problem",
+    [InferenceError("No context.", "Free memory."), BuildError("Nor that.", "Leave it.")],
+)
+def test_a_plan_whose_layers_are_not_known(
+    asked: Asked,
+    graph: Path,
+    tmp_path: Path,
+    problem: TrtqatError,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    asked.problem = problem
+    result = build(graph, tmp_path / "m.engine", triton_repository=tmp_path / "models")
+    assert (asked.opened, asked.closed) == (1, 1)
+    assert result.path.read_bytes() == b"plan"
+    assert (result.coverage, result.coverage_error) == (None, problem)
+    assert f"Which layers run in INT8 is not known: {problem}" in caplog.text
+    assert result.to_dict()["coverage"] is None
+    with pytest.raises(type(problem)) as raised:
+        result.check_int8()
+    assert raised.value is problem
+
+
+@pytest.mark.parametrize(("options", "code"), [((), 0), (("--require-int8",), 1)])
+def test_the_command_keeps_a_plan_whose_layers_are_not_known(
+    asked: Asked,
+    graph: Path,
+    tmp_path: Path,
+    options: tuple[str, ...],
+    code: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked.problem = InferenceError("No context.", "Free memory.")
+    plan, models_folder = tmp_path / "m.engine", tmp_path / "models"
+    # A command turns the logs to its standard error, which is gone after it.
+    for name in ("trtqat", "tensorrt"):
+        for attribute in ("handlers", "level", "propagate"):
+            logger = logging.getLogger(name)
+            monkeypatch.setattr(logger, attribute, getattr(logger, attribute))
+    triton = ("--triton-repository", str(models_folder))
+    done = CliRunner().invoke(app, ["build", str(graph), "-o", str(plan), *triton, *options])
+    assert done.exit_code == code
+    assert plan.read_bytes() == b"plan"
+    assert "Which layers run in INT8 is not known: No context. Free memory." in done.output
+    assert ("error: No context." in done.output) is bool(code)
+
+
+def test_a_float_engine_is_not_asked_for_int8(asked: Asked, graph: Path, tmp_path: Path) -> None:
+    result = build(graph, tmp_path / "m.engine", BuildOptions(precision="fp16"))
+    assert (result.coverage, result.coverage_error, asked.opened) == (None, None, 0)
+    with pytest.raises(UsageError, match="was built without INT8"):
+        result.check_int8()

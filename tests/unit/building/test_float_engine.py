@@ -14,7 +14,8 @@ from trtqat.building import float_engine as module
 from trtqat.building.float_engine import FloatEngine, float_engine
 from trtqat.building.options import SHARED, BuildOptions
 from trtqat.errors import UsageError
-from trtqat.exporting.pipeline import ExportOptions, export_onnx
+from trtqat.exporting.options import ExportOptions
+from trtqat.exporting.pipeline import export_onnx
 from trtqat.files import sha256_of
 from trtqat.host.gpu import Gpu
 from trtqat.plan.manifest import ProfileShapes, RecordedOptions, manifest_path
@@ -43,7 +44,7 @@ class Host:
         self.version, self.gpu = "8.6.0", "A GPU"
         self.options = RecordedOptions(tactic_sources="-cudnn", workspace_bytes=1000)
         self.profiles = {"x": SHAPES}
-        monkeypatch.setattr(module, "build", self.build)
+        monkeypatch.setattr(module, "build_plan", self.build)
         monkeypatch.setattr(
             module, "load_tensorrt", lambda purpose: type("Trt", (), {"__version__": self.version})
         )

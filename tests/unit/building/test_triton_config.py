@@ -20,8 +20,7 @@ from tests.support.triton_engines import (
     refused,
     text_format,
 )
-from trtqat.building.triton.config import config_text
-from trtqat.building.triton.repository import TritonOptions
+from trtqat.building.triton.config import TritonOptions, config_text
 from trtqat.plan.manifest import ProfileShapes
 from trtqat.tensors import TensorSpec
 

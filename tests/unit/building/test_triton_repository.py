@@ -23,7 +23,8 @@ from tests.support.triton_engines import (
     tree,
 )
 from trtqat.building.triton import repository as triton
-from trtqat.building.triton.repository import TritonOptions, check_repository, write_repository
+from trtqat.building.triton.config import TritonOptions
+from trtqat.building.triton.repository import check_repository, write_repository
 from trtqat.errors import UsageError
 from trtqat.plan.header import read_plan
 from trtqat.plan.manifest import check_plan

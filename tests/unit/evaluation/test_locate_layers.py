@@ -14,7 +14,8 @@ from tests.support import models
 from tests.support.examples import exported
 from trtqat.errors import GraphError
 from trtqat.evaluation.locate_layers import LayerLoss, first_layer_below, locate_in_layers
-from trtqat.exporting.pipeline import ExportOptions, export_onnx
+from trtqat.exporting.options import ExportOptions
+from trtqat.exporting.pipeline import export_onnx
 
 
 def spoil(path: Path, layer: str, factor: float) -> None:

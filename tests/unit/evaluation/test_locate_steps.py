@@ -27,7 +27,8 @@ from trtqat.evaluation.locate_steps import (
     first_tensor_below,
     locate_in_steps,
 )
-from trtqat.exporting.pipeline import ExportOptions, export_onnx
+from trtqat.exporting.options import ExportOptions
+from trtqat.exporting.pipeline import export_onnx
 from trtqat.graph.passes.improvements import ImproveOptions
 from trtqat.report.locate_words import locate_answers
 from trtqat.runtime.pytorch import PyTorchModel

@@ -13,8 +13,9 @@ from torch import fx, nn
 from torch.ao.quantization.fx import _decomposed as registers_operators  # noqa: F401
 
 from trtqat.errors import QuantizerError, SourceError
-from trtqat.exporting.loading import ModelSource, load_model
+from trtqat.exporting.loading import load_model
 from trtqat.exporting.program import program_module
+from trtqat.exporting.source import ModelSource
 from trtqat.quant.fake_quantize import FakeQuantize
 from trtqat.quant.quantizers import read_quantizers
 

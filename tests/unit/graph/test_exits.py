@@ -6,7 +6,8 @@ from pathlib import Path
 
 from tests.support import models
 from tests.support.graphs import Graph, batch_norm
-from trtqat.exporting.pipeline import ExportOptions, export_onnx
+from trtqat.exporting.options import ExportOptions
+from trtqat.exporting.pipeline import export_onnx
 from trtqat.graph.lenses.exits import float_exits
 from trtqat.graph.lenses.macs import LayerSummary
 from trtqat.graph_file.reading import read_model

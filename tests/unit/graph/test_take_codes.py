@@ -20,7 +20,8 @@ from torch import nn
 from tests.support import models
 from trtqat.errors import GraphError, UsageError
 from trtqat.exporting.from_onnx import improve_onnx
-from trtqat.exporting.pipeline import ExportOptions, export_onnx
+from trtqat.exporting.options import ExportOptions
+from trtqat.exporting.pipeline import export_onnx
 from trtqat.exporting.quantized_input import with_quantized_inputs
 from trtqat.graph.passes.remove_quantization import remove_quantization
 from trtqat.graph.passes.take_codes import take_codes

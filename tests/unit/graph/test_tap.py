@@ -10,7 +10,8 @@ import onnx_ir as ir
 import pytest
 
 from tests.support import models
-from trtqat.exporting.pipeline import ExportOptions, export_onnx
+from trtqat.exporting.options import ExportOptions
+from trtqat.exporting.pipeline import export_onnx
 from trtqat.graph.passes.tap import Tap, tap
 from trtqat.graph_file.reading import read_model
 from trtqat.numerics import quantize

@@ -112,7 +112,7 @@ def test_without_its_graph(engine: Opened) -> None:
     assert found.to_dict()["coverage"] is None
     with pytest.raises(UsageError, match="names is not beside it"):
         found.check_int8()
-    gates: tuple[dict[str, Any], ...] = ({"require_int8": True}, {"roofline": True})
+    gates: tuple[dict[str, Any], ...] = ({"needs_coverage": True}, {"roofline": True})
     for gate in gates:
         engine.is_closed = False
         with pytest.raises(UsageError, match="names is not beside it"):
@@ -123,7 +123,7 @@ def test_without_its_graph(engine: Opened) -> None:
 @pytest.mark.usefixtures("engine")
 def test_gate_on_what_is_not_seen_in_int8(tmp_path: Path) -> None:
     graph = save(tmp_path, "/features/0/Conv", "/elsewhere/Conv")
-    found = trtqat.inspect("m.engine", graph=graph, require_int8=True)
+    found = trtqat.inspect("m.engine", graph=graph, needs_coverage=True)
     assert isinstance(found, trtqat.InspectedEngine)
     with pytest.raises(GateError, match="1 of 2 quantized layers are not seen in INT8"):
         found.check_int8()

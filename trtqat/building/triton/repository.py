@@ -35,14 +35,6 @@ from trtqat.plan.manifest import Manifest, ProfileShapes, manifest_path
 from trtqat.plan.signature import signature_path
 from trtqat.tensors import TensorSpec
 
-__all__ = [
-    "TritonModel",
-    "TritonOptions",
-    "TritonTarget",
-    "check_repository",
-    "write_repository",
-]
-
 CONFIG_FILE = "config.pbtxt"
 
 
