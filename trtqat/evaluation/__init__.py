@@ -11,6 +11,7 @@ Roles are subject, baseline, step and rival. Where is what:
     accuracy.py    every image once (running.py: several batches in flight; counts.py: exact counts)
     speed.py       times in turns (latency.py, throughput.py, trtexec.py)
     intervals.py   the speed-up of what was timed in turns, and how sure a figure is
+    baseline.py    what a baseline's name means: a report or a PyTorch model (open_pytorch.py)
     recorded.py    a baseline that an earlier report holds (old_reports.py: of schema 2 to 6)
     rivals.py      what might run instead, and the steps between baseline and subject
     gates.py       what must hold before, and what is demanded of the figures

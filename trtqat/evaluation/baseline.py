@@ -38,7 +38,7 @@ def named_baseline(
     # Both forms of a model in a file are archives.
     if path.suffix == ".pt2" or zipfile.is_zipfile(path):
         return ModelSource(given)
-    if path.exists():
+    if os.path.exists(given):
         return read_baseline(path)
     if is_pointer(str(given)):
         return ModelSource(given)
