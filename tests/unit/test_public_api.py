@@ -133,7 +133,11 @@ def test_types_are_declared() -> None:
         (trtqat.open, {"path": "p", "flavour": "fat"}, "flavour of open is 'fat'"),
         (trtqat.open, {"path": "p", "weights": 3}, "weights of open is 3"),
         (trtqat.inspect, {"path": 3}, "The file to inspect is 3"),
-        (trtqat.inspect, {"path": "p", "options": {"strict": True}}, "options is {'strict'"),
+        (
+            trtqat.inspect,
+            {"path": "p", "options": {"strict": True}},
+            "The options of an inspection is {'strict'",
+        ),
         (EvaluateOptions, {"min_sqnr_db": "20"}, "EvaluateOptions.min_sqnr_db is '20'"),
         (EvaluateOptions, {"layer_times": 1}, "EvaluateOptions.layer_times is 1"),
         (EvaluateOptions, {"like": "trtexec"}, "EvaluateOptions.like is 'trtexec'"),

@@ -52,7 +52,7 @@ def inspect(
     path = Path(path)
     check_known(changes, [each.name for each in fields(InspectOptions)], "an inspection")
     options = InspectOptions() if options is None else options
-    check_kind("options", options, InspectOptions, "InspectOptions()")
+    check_kind("The options of an inspection", options, InspectOptions, "InspectOptions()")
     options = replace(options, **changes)
     for module in ("onnx", "onnx_ir"):
         require(module, extra="onnx", purpose="Inspecting a graph or an engine")
