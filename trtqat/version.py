@@ -1,3 +1,3 @@
 """The version of trtqat; apart from the package's face, so that no room imports upwards."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
