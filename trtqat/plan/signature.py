@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, TypeGuard
@@ -35,16 +36,8 @@ def read_private_key(path: Path) -> Ed25519PrivateKey:
         UsageError: The file is missing, is encrypted, or holds no private Ed25519 key.
         MissingError: The package cryptography is not installed.
     """
-    serialization = _cryptography("Signing a plan")
-    try:
-        pem = read_input(path, most_bytes=_MOST_BYTES)
-        key: object = serialization.load_pem_private_key(pem, password=None)
-    except OSError as error:
-        raise UsageError(f"'{path}' cannot be read: {why_unreadable(error)}.", _MAKE) from error
-    # cryptography has exceptions of its own for algorithms and curves that it does not know, and
-    # TypeError for a key that wants a password.
-    except Exception as error:
-        raise UsageError(f"'{path}' is no private key: {_reason(error)}.", _MAKE) from error
+    load = _cryptography("Signing a plan").load_pem_private_key
+    key = _read_key(path, lambda pem: load(pem, password=None), "private", _MAKE)
     if not _is_private(key):
         raise UsageError(f"'{path}' holds another kind of key than Ed25519.", _MAKE)
     return key
@@ -57,17 +50,23 @@ def read_public_key(path: Path) -> Ed25519PublicKey:
         UsageError: The file is missing, or holds no public Ed25519 key.
         MissingError: The package cryptography is not installed.
     """
-    serialization = _cryptography("Checking a signature")
-    try:
-        pem = read_input(path, most_bytes=_MOST_BYTES)
-        key: object = serialization.load_pem_public_key(pem)
-    except OSError as error:
-        raise UsageError(f"'{path}' cannot be read: {why_unreadable(error)}.", _EXTRACT) from error
-    except Exception as error:
-        raise UsageError(f"'{path}' is no public key: {_reason(error)}.", _EXTRACT) from error
+    load = _cryptography("Checking a signature").load_pem_public_key
+    key = _read_key(path, load, "public", _EXTRACT)
     if not _is_public(key):
         raise UsageError(f"'{path}' holds another kind of key than Ed25519.", _EXTRACT)
     return key
+
+
+def _read_key(path: Path, load: Callable[[bytes], object], kind: str, remedy: str) -> object:
+    """Reads a file of a key; ``remedy`` is what makes a sound one."""
+    try:
+        return load(read_input(path, most_bytes=_MOST_BYTES))
+    except OSError as error:
+        raise UsageError(f"'{path}' cannot be read: {why_unreadable(error)}.", remedy) from error
+    # cryptography has exceptions of its own for algorithms and curves that it does not know, and
+    # TypeError for a key that wants a password.
+    except Exception as error:
+        raise UsageError(f"'{path}' is no {kind} key: {_reason(error)}.", remedy) from error
 
 
 def _reason(error: Exception) -> str:
