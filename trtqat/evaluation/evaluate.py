@@ -9,7 +9,7 @@ import contextlib
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from trtqat.checks import check_choice, check_kind, check_members
 from trtqat.data.batches import Dataset
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 # What tells an opened model, and a data set, from anything else.
 _OF_MODEL = ("session", "batch_range")
 _OF_DATA = ("__len__", "batch", "name")
+_Opened = TypeVar("_Opened", bound=Model)
 _FAKE_QUANTIZED = "trtqat.Torch('model.py:qat', checkpoint='qat.pt')"
 
 
@@ -132,16 +133,17 @@ class _Opener:
         self.timing_cache = None if options.timing_cache is None else Path(options.timing_cache)
         self.subject: Model
         if isinstance(model, (str, os.PathLike)):
-            self.subject = open_model(
-                model,
-                cuda_graph=options.cuda_graph,
-                allow_engine_code=options.allow_engine_code,
-                trust=options.trust,
-                flavour=options.flavour,
-                weights=options.weights,
-                graph=options.graph,
+            self.subject = self._held(
+                open_model(
+                    model,
+                    cuda_graph=options.cuda_graph,
+                    allow_engine_code=options.allow_engine_code,
+                    trust=options.trust,
+                    flavour=options.flavour,
+                    weights=options.weights,
+                    graph=options.graph,
+                )
             )
-            stack.callback(self.subject.close)
         else:
             self.subject = model
 
@@ -157,11 +159,9 @@ class _Opener:
 
     def rivals(self, names: Sequence[str], source: ModelSource | None) -> list[Model]:
         """Rivals by name."""
-        opened = []
-        for each in open_rivals(names, self.subject, self._options, source):
-            self._stack.callback(each.close)
-            opened.append(each)
-        return opened
+        return [
+            self._held(each) for each in open_rivals(names, self.subject, self._options, source)
+        ]
 
     def fake_quantized(
         self, given: ModelSource | ObservableModel | None
@@ -169,15 +169,11 @@ class _Opener:
         """The model that was exported, if it is asked for."""
         if not isinstance(given, ModelSource):
             return () if given is None else (given,)
-        opened = open_fake_quantized(given, self.subject)
-        self._stack.callback(opened.close)
-        return (opened,)
+        return (self._held(open_fake_quantized(given, self.subject)),)
 
     def reference(self) -> tuple[Model]:
         """The subject's graph on ONNX Runtime."""
-        opened = open_reference(self.subject, self._graph)
-        self._stack.callback(opened.close)
-        return (opened,)
+        return (self._held(open_reference(self.subject, self._graph)),)
 
     def baseline(
         self, given: Model | ModelSource | Measured | None, precision: PyTorchPrecision
@@ -189,8 +185,11 @@ class _Opener:
             return (given,)
         cuda_graph = self._options.cuda_graph
         opened = open_pytorch(given, self.subject, precision=precision, cuda_graph=cuda_graph)
+        return (self._held(opened),)
+
+    def _held(self, opened: _Opened) -> _Opened:
         self._stack.callback(opened.close)
-        return (opened,)
+        return opened
 
 
 def _check_opened(
