@@ -75,7 +75,7 @@ def evaluate(
         precision = measuring.baseline_precision
         check_baseline(contenders, precision, rivals)
         if is_onnx(model):
-            check_for_graphs(model, measuring, trust, contenders.graph, locating.timing_cache)
+            check_for_graphs(model, measuring, locating.timing_cache)
         check_belonging(contenders, pytorch, precision, locating, rivals)
         source, fake_quantized = _sources(contenders, pytorch)
         report_path = contenders.baseline_report

@@ -13,7 +13,6 @@ from trtqat.checks import refuse_for_graphs
 from trtqat.cli.shared_options import (
     PyTorchGroup,
     RuntimeOption,
-    TrustGroup,
     WeightsOption,
 )
 from trtqat.errors import UsageError
@@ -236,10 +235,8 @@ def check_baseline(
         )
 
 
-def check_for_graphs(
-    model: Path, measuring: MeasureGroup, trust: TrustGroup, graph: Path | None, cache: object
-) -> None:
-    """Refuses options that a graph would ignore.
+def check_for_graphs(model: Path, measuring: MeasureGroup, cache: Path | None) -> None:
+    """Refuses what a graph would ignore and is no option of opening one, which refuses its own.
 
     Raises:
         UsageError: One of them is given.
@@ -247,10 +244,7 @@ def check_for_graphs(
     engines_only = {
         "--in-flight": measuring.in_flight is not None,
         "--cuda-graph": measuring.cuda_graph is True,
-        "--no-cuda-graph": measuring.cuda_graph is False,
-        "--allow-engine-code": trust.allow_engine_code,
         "--timing-cache": cache is not None,
-        "--graph": graph is not None,
     }
     refuse_for_graphs(model, engines_only)
 
