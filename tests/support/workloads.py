@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from tests.support import commands
 from trtqat.building.builder import BuildResult
 from trtqat.exporting.source import ModelSource
 from trtqat.tensors import TensorSpec
@@ -23,11 +23,5 @@ Artefacts = tuple[Path, Path, ModelSource]
 
 
 def trtqat(*arguments: object) -> subprocess.CompletedProcess[str]:
-    """The command line, in a process of its own."""
-    return subprocess.run(
-        [sys.executable, "-m", "trtqat", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        check=False,
-    )
+    """The command line, in a process of its own, at the repository's root."""
+    return commands.trtqat(ROOT, *arguments)
