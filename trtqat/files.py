@@ -251,6 +251,10 @@ def is_onnx(path: Path | str) -> bool:
     return str(path).lower().endswith(".onnx")
 
 
+# What a plan of TensorRT begins with, and one of TensorRT for RTX.
+PLAN_TAGS = (b"ftrt", b"vtrt")
+
+
 def is_plan(path: Path) -> bool:
     """Whether a file is an engine.
 
@@ -263,7 +267,7 @@ def is_plan(path: Path) -> bool:
         return True
     try:
         with open_input(path) as file:
-            return file.read(4) == b"ftrt"
+            return file.read(4) in PLAN_TAGS
     except OSError:
         return False
 

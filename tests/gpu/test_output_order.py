@@ -23,7 +23,8 @@ from trtqat.evaluation.evaluate import evaluate
 from trtqat.evaluation.options import EvaluateOptions
 from trtqat.exporting.options import ExportOptions
 from trtqat.exporting.pipeline import export_onnx
-from trtqat.host.tensorrt_library import load_tensorrt, make_logger
+from trtqat.host.tensorrt_library import load_tensorrt
+from trtqat.host.tensorrt_log import make_logger
 from trtqat.runtime.engine import Engine
 from trtqat.runtime.onnx_model import OnnxModel
 from trtqat.runtime.pytorch import PyTorchModel

@@ -2,43 +2,38 @@
 
 from __future__ import annotations
 
-import logging
+import json
 import os
-import time
+import threading
 from collections.abc import Mapping
-from contextlib import closing
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trtqat.building.failed_build import advice_on_building, is_refused_cache
-from trtqat.building.network import Network, configure, parse_network
+from trtqat.building.library import load_builder
+from trtqat.building.made_plan import make_plan
+from trtqat.building.network import parse_network
 from trtqat.building.options import BuildOptions
 from trtqat.building.parsing import BuildKeywords, parse_options
-from trtqat.building.plan_files import make_manifest, write_plan
+from trtqat.building.plan_files import write_plan
 from trtqat.building.profiles import resolve_profile
-from trtqat.building.progress import build_watched
+from trtqat.building.proof import Proof, prove_by_inspector
+from trtqat.building.rtx import check_options, is_rtx
 from trtqat.building.source_graph import read_source_graph
-from trtqat.building.timing_cache import load_timing_cache, save_timing_cache
 from trtqat.building.triton.repository import TritonModel, check_repository, write_repository
 from trtqat.checks import check_kind
-from trtqat.errors import BuildError, TrtqatError, UsageError
-from trtqat.files import check_writable
-from trtqat.host.tensorrt_library import (
-    advice_on_loading,
-    device_memory_bytes,
-    load_tensorrt,
-    open_device,
-)
-from trtqat.plan.manifest import Manifest, ProfileShapes
+from trtqat.errors import TrtqatError, UsageError
+from trtqat.files import check_writable, write_atomically
+from trtqat.host.tensorrt_library import open_device
+from trtqat.plan.coverage import Coverage
+from trtqat.plan.manifest import Manifest
 from trtqat.plan.signature import make_signature, read_private_key
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from trtqat.inspection.coverage import Coverage
-
-_LOG = logging.getLogger(__name__)
+# TensorRT has one logger a process, and what it logs must be of one build alone.
+_ONE_BUILD = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -52,9 +47,7 @@ class BuildResult:
         qdq_pairs: Number of Q/DQ pairs in the graph.
         warnings: What TensorRT warned of.
         served: What was written for Triton, if that was asked for.
-        coverage: How the engine runs the layers of the graph; None if that is not known, or if
-            nobody asks for INT8.
-        coverage_error: Why it is not known; None if it is, or if nobody asks for INT8.
+        proof: Which layers run in INT8, or why that is not known; None if nobody asked.
     """
 
     path: Path
@@ -63,8 +56,22 @@ class BuildResult:
     qdq_pairs: int
     warnings: tuple[str, ...]
     served: TritonModel | None = None
-    coverage: Coverage | None = None
-    coverage_error: TrtqatError | None = field(default=None, repr=False, compare=False)
+    proof: Proof | None = None
+
+    @property
+    def coverage(self) -> Coverage | None:
+        """How the engine runs the layers of the graph; None if that is not known."""
+        return None if self.proof is None else self.proof.coverage
+
+    @property
+    def coverage_error(self) -> TrtqatError | None:
+        """Why that is not known; None if it is, or if nobody asks for INT8."""
+        return None if self.proof is None else self.proof.error
+
+    @property
+    def layers(self) -> Mapping[str, Any] | None:
+        """The engine's layers, as TensorRT's inspector writes them; None if they are not known."""
+        return None if self.proof is None else self.proof.layers
 
     def check_int8(self) -> None:
         """The gate ``--require-int8``.
@@ -82,6 +89,23 @@ class BuildResult:
                 "Build it with precision='int8'.",
             )
         self.coverage.check_int8(self.graph)
+
+    def write_layers(self, path: Path) -> None:
+        """Writes the layers as TensorRT's inspector and ``trtexec --exportLayerInfo`` do.
+
+        Args:
+            path: The JSON file.
+
+        Raises:
+            UsageError: The file cannot be written, or the engine was built without INT8.
+            TrtqatError: The layers are not known: ``coverage_error``.
+        """
+        if self.layers is None:
+            raise self.coverage_error or UsageError(
+                f"'{self.path}' was built without INT8, so its layers were not asked for.",
+                "Build it with precision='int8'.",
+            )
+        write_atomically(path, json.dumps(self.layers, indent=1).encode())
 
     def to_dict(self) -> dict[str, Any]:
         """The same as plain data, as ``--json`` writes it."""
@@ -139,18 +163,17 @@ def build(
         )
     check_kind("The options of a build", options, BuildOptions, "BuildOptions()")
     built = build_plan(graph, plan, options)
-    if options.precision != "int8":
+    if options.precision != "int8" or built.proof is not None:
         return built
-    try:
-        return replace(built, coverage=_cover(built, options))
-    except TrtqatError as error:
-        # The plan is built and written; not to know its layers is no failed build.
-        _LOG.warning("Which layers run in INT8 is not known: %s", error)
-        return replace(built, coverage_error=error)
+    weights = built.graph if options.strip_weights else None
+    return replace(built, proof=prove_by_inspector(built.path, built.graph, weights))
 
 
 def build_plan(graph: Path | str, plan: Path | str, options: BuildOptions) -> BuildResult:
-    """Builds an engine and loads it once, without asking which layers run in INT8.
+    """Builds an engine, without asking TensorRT's inspector which layers run in INT8.
+
+    TensorRT for RTX tells its layers when it builds, so they are known here. A plan of TensorRT
+    is loaded once.
 
     Args:
         graph: ONNX file with explicit Q/DQ; without for another precision than INT8.
@@ -158,7 +181,7 @@ def build_plan(graph: Path | str, plan: Path | str, options: BuildOptions) -> Bu
         options: How to build it.
 
     Returns:
-        What was written, without its coverage.
+        What was written; with its coverage where the builder has told its layers.
 
     Raises:
         GraphError: The file is not ONNX, or has no Q/DQ.
@@ -171,92 +194,25 @@ def build_plan(graph: Path | str, plan: Path | str, options: BuildOptions) -> Bu
     check_writable(plan)
     key = None if options.sign is None else read_private_key(Path(options.sign))
     source = read_source_graph(graph, quantized=options.precision == "int8")
-    trt = load_tensorrt("Building an engine")
-    open_device("Building an engine")
-    network = parse_network(trt, source)
-    profile = resolve_profile(network.inputs, options.profile)
+    trt = load_builder(options.for_)
+    check_options(trt, options)
+    if not is_rtx(trt):
+        open_device("Building an engine")
     triton = options.triton
-    if triton is not None:
-        shapes = network.inputs, network.outputs, profile
-        check_repository(triton.repository, *shapes, triton.options)
-    content, manifest = _make_plan(network, profile, options)
+    with _ONE_BUILD:
+        network = parse_network(trt, source)
+        profile = resolve_profile(network.inputs, options.profile)
+        if triton is not None:
+            shapes = network.inputs, network.outputs, profile
+            check_repository(triton.repository, *shapes, triton.options)
+        made = make_plan(network, profile, options)
+    manifest = made.manifest
     signature = None if key is None else make_signature(manifest.to_json().encode(), key)
-    write_plan(plan, content, manifest, signature)
+    write_plan(plan, made.content, manifest, signature)
     served = None
     if triton is not None:
         served = write_repository(
-            triton.repository, content, manifest, triton.options, signature=signature
+            triton.repository, made.content, manifest, triton.options, signature=signature
         )
     warnings = tuple(network.messages.warnings)
-    return BuildResult(plan, graph, manifest, source.qdq_pairs, warnings, served)
-
-
-def _cover(built: BuildResult, options: BuildOptions) -> Coverage:
-    """Asks TensorRT's inspector which layers of the graph run in INT8 in what was just built."""
-    from trtqat.inspection.engine_layers import cover_graph, inspect_engine
-    from trtqat.runtime.engine import Engine
-
-    engine = Engine(
-        built.path,
-        allow_engine_code=True,  # it is what was built here a moment ago
-        flavour="full",
-        weights=built.graph if options.strip_weights else None,
-    )
-    with closing(engine):
-        return cover_graph(built.graph, inspect_engine(engine).layers)
-
-
-def _make_plan(
-    network: Network, profile: Mapping[str, ProfileShapes], options: BuildOptions
-) -> tuple[bytes, Manifest]:
-    """The plan and what is to be said of it; the timing cache is on the disk by then."""
-    path = None if options.timing_cache is None else Path(options.timing_cache)
-    config = configure(network, profile, options)
-    cache = load_timing_cache(config, path)
-    start = time.monotonic()
-    plan, reason = _serialize(network, config)
-    if plan is None and is_refused_cache(network.messages, path):
-        _LOG.warning(
-            "TensorRT %s cannot use the timing cache '%s' for this graph: building without it.",
-            network.trt.__version__,
-            path,
-        )
-        config, cache = configure(network, profile, options), None
-        plan, reason = _serialize(network, config)
-    if plan is None:
-        raise BuildError(
-            f"TensorRT could not build the engine: {reason}.",
-            advice_on_building(network.messages, network.source, options),
-        )
-    manifest = make_manifest(
-        plan,
-        network.source,
-        options,
-        tensorrt=network.trt.__version__,
-        inputs=network.inputs,
-        outputs=network.outputs,
-        profile=profile,
-        build_seconds=time.monotonic() - start,
-        device_memory_bytes=_load_once(network, plan),
-    )
-    # Before the plan: with it the next build is fast, should the plan not fit onto the disk.
-    save_timing_cache(config, cache, path)
-    return plan, manifest
-
-
-def _serialize(network: Network, config: Any) -> tuple[bytes | None, str]:  # noqa: ANN401
-    return build_watched(network.trt, network.builder, network.definition, config, network.messages)
-
-
-def _load_once(network: Network, plan: bytes) -> int:
-    """Scratch memory of the engine's execution contexts, in bytes; that it loads is the proof."""
-    trt = network.trt
-    runtime = trt.Runtime(network.logger)
-    runtime.engine_host_code_allowed = True  # it is what was built here a moment ago
-    engine = runtime.deserialize_cuda_engine(plan)
-    if engine is None:
-        raise BuildError(
-            f"TensorRT built a plan that it cannot load: {network.messages.reason()}.",
-            advice_on_loading(network.messages),
-        )
-    return device_memory_bytes(engine)
+    return BuildResult(plan, graph, manifest, source.qdq_pairs, warnings, served, made.proof)

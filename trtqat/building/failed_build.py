@@ -7,7 +7,7 @@ from pathlib import Path
 from trtqat.building.options import BuildOptions
 from trtqat.building.source_graph import SourceGraph
 from trtqat.files import is_file
-from trtqat.host.tensorrt_library import Messages
+from trtqat.host.tensorrt_log import Messages
 
 
 def is_refused_cache(messages: Messages, cache: Path | None) -> bool:

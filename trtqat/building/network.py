@@ -11,10 +11,12 @@ import numpy as np
 
 from trtqat.building import versions
 from trtqat.building.options import BuildOptions
+from trtqat.building.rtx import is_rtx, set_targets
 from trtqat.building.source_graph import SourceGraph
 from trtqat.errors import BuildError, UsageError
-from trtqat.host.tensorrt_library import Messages, make_logger
+from trtqat.host.tensorrt_log import Messages, make_logger
 from trtqat.io_names import in_order
+from trtqat.plan.header import LIBRARY_NAMES, Library
 from trtqat.plan.manifest import ProfileShapes
 from trtqat.tensors import TensorSpec
 
@@ -33,6 +35,7 @@ class Network:
         source: The graph.
         inputs: In the order of the graph, dynamic dimensions as -1.
         outputs: In the order of the graph, dynamic dimensions as -1.
+        library: Which library has read it.
     """
 
     trt: ModuleType
@@ -44,6 +47,12 @@ class Network:
     source: SourceGraph
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    library: Library = "tensorrt"
+
+    @property
+    def builder_name(self) -> str:
+        """The library and its version, as ``"TensorRT 8.6.0"``."""
+        return f"{LIBRARY_NAMES[self.library]} {self.trt.__version__}"
 
 
 def parse_network(trt: ModuleType, source: SourceGraph) -> Network:
@@ -57,6 +66,7 @@ def parse_network(trt: ModuleType, source: SourceGraph) -> Network:
         BuildError: TensorRT cannot read it; the message names the node.
         MissingError: It is an FP16 graph, and this TensorRT builds none.
     """
+    library: Library = "rtx" if is_rtx(trt) else "tensorrt"
     logger, messages = make_logger(trt)
     builder = trt.Builder(logger)
     flags = versions.network_flags(trt, strongly_typed=source.has_half_scales)
@@ -65,7 +75,7 @@ def parse_network(trt: ModuleType, source: SourceGraph) -> Network:
     if not parser.parse_from_file(str(source.path)):
         reasons = versions.parser_errors(parser, source.nodes)
         raise BuildError(
-            f"TensorRT {trt.__version__} cannot read '{source.path.name}': "
+            f"{LIBRARY_NAMES[library]} {trt.__version__} cannot read '{source.path.name}': "
             f"{'; '.join(reasons) or messages.reason()}.",
             "Change that operation in the model, or use a newer TensorRT.",
         )
@@ -82,6 +92,7 @@ def parse_network(trt: ModuleType, source: SourceGraph) -> Network:
         # The labels of Triton's config belong to the first one of the model, not of the network.
         in_order(inputs, source.io.inputs),
         in_order(outputs, source.io.outputs),
+        library,
     )
 
 
@@ -106,6 +117,7 @@ def configure(network: Network, profile: Mapping[str, ProfileShapes], options: B
         trt, config, options.precision, strongly_typed=network.source.has_half_scales
     )
     versions.share_profile(trt, config)
+    set_targets(trt, config, options.targets)
     if options.workspace_bytes is not None:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_bytes)
     if options.optimization_level is not None:

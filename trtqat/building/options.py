@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
+from trtqat.building.library import BuilderName
 from trtqat.building.profiles import ProfileOptions
+from trtqat.building.rtx import DEFAULT_TARGETS
 from trtqat.building.triton.repository import TritonTarget
 from trtqat.checks import check_choice, check_kind
 from trtqat.errors import UsageError
@@ -45,6 +47,9 @@ class BuildOptions:
             back (TensorRT 10 and newer).
         hardware_compatibility: ``none``, ``ampere+`` or ``same-cc``.
         sign: File of the private Ed25519 key to sign the manifest with.
+        for_: Which library builds: TensorRT ``8.6``, ``10`` or ``11``, or ``rtx``. None takes
+            TensorRT where it is installed, TensorRT for RTX where only that is.
+        targets: For TensorRT for RTX: the compute capabilities that the plan is for, as ``"8.9"``.
         triton: A model repository that gets the engine as well.
     """
 
@@ -59,11 +64,15 @@ class BuildOptions:
     strip_weights: bool = False
     hardware_compatibility: str = "none"
     sign: Path | str | None = None
+    for_: BuilderName | None = None
+    targets: tuple[str, ...] = ()
     triton: TritonTarget | None = None
 
     def __post_init__(self) -> None:
         check_kind("BuildOptions.profile", self.profile, ProfileOptions, "ProfileOptions()")
         check_choice("BuildOptions.precision", self.precision, ("int8", "fp16", "fp32"))
+        if self.for_ is not None:
+            check_choice("--for", self.for_, get_args(BuilderName))
         for name in ("workspace_bytes", "optimization_level"):
             if getattr(self, name) is not None:
                 check_kind(f"BuildOptions.{name}", getattr(self, name), int, "3")
@@ -102,6 +111,7 @@ def options_again(
             "Build it with trtqat build.",
         )
     profiles, recorded = manifest.profiles, manifest.options
+    is_rtx = manifest.library == "rtx"
     return BuildOptions(
         profile=ProfileOptions(
             min_shapes={name: each.min for name, each in profiles.items()},
@@ -109,6 +119,8 @@ def options_again(
             max_shapes={name: each.max for name, each in profiles.items()},
         ),
         precision=precision,
-        timing_cache=timing_cache,
+        timing_cache=None if is_rtx else timing_cache,
+        for_="rtx" if is_rtx else None,
+        targets=() if manifest.targets == DEFAULT_TARGETS else manifest.targets,
         **{name: getattr(recorded, name) for name in SHARED},
     )

@@ -7,8 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
+from trtqat.building.library import BuilderName
 from trtqat.building.options import BuildOptions
 from trtqat.building.profiles import ProfileOptions, Shapes
+from trtqat.building.rtx import parse_targets
 from trtqat.building.triton.config import TritonOptions
 from trtqat.building.triton.repository import TritonTarget
 from trtqat.checks import check_kind, check_known
@@ -35,6 +37,8 @@ class BuildKeywords(TypedDict, total=False):
         strip_weights: Whether the plan leaves out its weights.
         hardware_compatibility: ``none``, ``ampere+`` or ``same-cc``.
         sign: File of the private Ed25519 key to sign the manifest with.
+        for_: Which library builds: TensorRT ``8.6``, ``10`` or ``11``, or ``rtx``.
+        targets: For TensorRT for RTX: ``"sm86,sm89"``, or a list of such names.
         triton_repository: A model repository that gets the engine as well.
         triton_name: Of the model there; the plan's name without its suffix if not given.
         triton_labels: File with the name of each class on a line of its own.
@@ -55,6 +59,8 @@ class BuildKeywords(TypedDict, total=False):
     strip_weights: bool
     hardware_compatibility: str
     sign: Path | str | None
+    for_: BuilderName | None
+    targets: str | Sequence[str]
     triton_repository: Path | str | None
     triton_name: str | None
     triton_labels: Path | str | None
@@ -83,6 +89,7 @@ def parse_options(plan: Path | str, **keywords: Unpack[BuildKeywords]) -> BuildO
         del given["timing_cache"]
     return BuildOptions(
         profile=profile,
+        targets=parse_targets(given.pop("targets", ())),
         workspace_bytes=parse_bytes(given.pop("workspace", None)),
         triton=_triton_target(
             Path(plan), given.pop("triton_repository", None), _serving_options(given)

@@ -10,12 +10,14 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from trtqat.building.options import BuildOptions
+from trtqat.building.rtx import rtx_cuda
 from trtqat.building.source_graph import SourceGraph
 from trtqat.errors import UsageError
 from trtqat.files import write_together
-from trtqat.host.gpu import describe_gpu
+from trtqat.host.gpu import Gpu, describe_gpu
 from trtqat.host.system import platform_name
 from trtqat.io_names import record_of
+from trtqat.plan.header import Library
 from trtqat.plan.manifest import Manifest, ProfileShapes, RecordedOptions, manifest_path
 from trtqat.plan.signature import signature_path
 from trtqat.tensors import TensorSpec
@@ -29,11 +31,12 @@ def make_manifest(
     options: BuildOptions,
     *,
     tensorrt: str,
+    library: Library,
+    targets: tuple[str, ...],
     inputs: tuple[TensorSpec, ...],
     outputs: tuple[TensorSpec, ...],
     profile: Mapping[str, ProfileShapes],
     build_seconds: float,
-    device_memory_bytes: int,
 ) -> Manifest:
     """Says of a plan what it was built from, with what, and for what.
 
@@ -42,13 +45,15 @@ def make_manifest(
         source: The graph.
         options: How it was built.
         tensorrt: Version string of the builder.
+        library: Which library that is.
+        targets: The GPUs that a plan of TensorRT for RTX is for; it was built without one.
         inputs: Of the network, in the order of the graph.
         outputs: Of the network, in the order of the graph.
         profile: Shapes by input.
         build_seconds: How long TensorRT took.
-        device_memory_bytes: Scratch memory of one execution context.
     """
-    gpu = describe_gpu()
+    # TensorRT for RTX looks at no GPU when it builds.
+    gpu = describe_gpu() if library == "tensorrt" else Gpu("", "", "", rtx_cuda())
     return Manifest(
         plan_sha256=hashlib.sha256(plan).hexdigest(),
         plan_bytes=len(plan),
@@ -68,7 +73,8 @@ def make_manifest(
         io_names=record_of(source.io),
         build_seconds=round(build_seconds, 3),
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        device_memory_bytes=device_memory_bytes,
+        library=library,
+        targets=targets,
     )
 
 

@@ -14,14 +14,21 @@ from types import ModuleType
 from typing import Any
 
 from trtqat.building import versions
+from trtqat.building.rtx import is_rtx
 from trtqat.errors import first_line
-from trtqat.host.tensorrt_library import Messages
+from trtqat.host.tensorrt_log import Messages
 
 _LOG = logging.getLogger(__name__)
 
 _HEARTBEAT_S = 15.0
 # 8.6 logs "--------------- Timing Runner: /conv/Conv + /relu/Relu (CaskConvolution[0x80000009])".
 _TIMING = re.compile(r"Timing Runner: (.+?) \(\w+")
+
+
+_ANNOUNCED = {
+    False: "TensorRT is building; it times many kernels and may take minutes.",
+    True: "TensorRT for RTX is building, without a GPU.",
+}
 
 
 class Phases:
@@ -88,7 +95,7 @@ def build_watched(
     start = time.monotonic()
     worker = threading.Thread(target=work, name="trtqat-build", daemon=True)
     worker.start()
-    _LOG.info("TensorRT is building; it times many kernels and may take minutes.")
+    _LOG.info("%s", _ANNOUNCED[is_rtx(trt)])
     try:
         while worker.is_alive():
             worker.join(_HEARTBEAT_S)

@@ -132,6 +132,8 @@ def set_hardware_compatibility(trt: ModuleType, config: Any, level: str) -> None
         raise UsageError(
             f"'{level}' is no hardware compatibility level.", f"Use {', '.join(names)}."
         )
+    if level == "none":
+        return  # TensorRT for RTX warns of being told even that
     levels = trt.HardwareCompatibilityLevel
     if not hasattr(levels, names[level]):
         raise MissingError(

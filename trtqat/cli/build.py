@@ -11,9 +11,9 @@ from trtqat.cli.build_options import BuilderGroup, ShapeGroup, TritonGroup
 from trtqat.cli.console import command
 from trtqat.cli.named_files import check_outputs
 from trtqat.cli.option_groups import grouped
-from trtqat.cli.output import print_json, say
+from trtqat.cli.output import print_json, print_table, say
 from trtqat.cli.shared_options import OutputGroup
-from trtqat.inspection.words import describe_coverage
+from trtqat.inspection.words import coverage_table, describe_coverage
 
 if TYPE_CHECKING:
     from trtqat.building.builder import BuildResult
@@ -31,6 +31,10 @@ def build(
         typer.Option(metavar="KEY.pem", help="Sign the manifest with this private Ed25519 key."),
     ] = None,
     triton: TritonGroup,
+    export_layer_info: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write the plan's layers as trtexec does."),
+    ] = None,
     require_int8: Annotated[
         bool,
         typer.Option("--require-int8", help="Exit with 3 unless every quantized layer is INT8."),
@@ -50,6 +54,7 @@ def build(
                 "--json": printed.json,
                 "--output": output,
                 "--timing-cache": builder.timing_cache_file,
+                "--export-layer-info": export_layer_info,
             },
             [graph, sign, triton.triton_labels],
             plan=output,
@@ -59,13 +64,15 @@ def build(
         built = build_engine(
             graph, output, **vars(shapes), **vars(builder), **vars(triton), sign=sign
         )
+        if export_layer_info is not None:
+            built.write_layers(export_layer_info)
         if not print_json(built.to_dict(), printed.json):
-            _print(built)
+            _print(built, verbose=printed.verbose)
         if require_int8:
             built.check_int8()
 
 
-def _print(built: BuildResult) -> None:
+def _print(built: BuildResult, *, verbose: bool) -> None:
     manifest = built.manifest
     profiles = ", ".join(
         f"{name} {'x'.join(map(str, p.min))} … {'x'.join(map(str, p.max))}"
@@ -73,11 +80,12 @@ def _print(built: BuildResult) -> None:
     )
     say(
         f"{built.path}: {manifest.plan_bytes / 1e6:.1f} MB, built in "
-        f"{manifest.build_seconds:.1f} s by TensorRT {manifest.tensorrt} for {manifest.gpu} "
-        f"({manifest.compute_capability})\n"
+        f"{manifest.build_seconds:.1f} s by {manifest.built_by} for {manifest.built_for}\n"
         f"{built.qdq_pairs} Q/DQ pairs in the graph; shapes {profiles}"
     )
     if built.served is not None:
         say(f"Triton: {built.served}")
     if built.coverage is not None:
         say(describe_coverage(built.coverage))
+        if verbose:
+            print_table(*coverage_table(built.coverage))

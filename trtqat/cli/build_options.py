@@ -70,6 +70,24 @@ class BuilderGroup:
         str, typer.Option(metavar="none|ampere+|same-cc", help="Let other GPUs run the plan.")
     ] = "none"
 
+    for_: Annotated[
+        str | None,
+        typer.Option(
+            "--for",
+            metavar="8.6|10|11|rtx",
+            help="Which TensorRT builds; rtx is TensorRT for RTX, which needs no GPU. Default: "
+            "TensorRT, or TensorRT for RTX where only that is installed.",
+        ),
+    ] = None
+    targets: Annotated[
+        str,
+        typer.Option(
+            metavar="sm86,sm89,sm120",
+            help="rtx: the GPUs that the plan is for. Default: 8.0, 8.6, 8.9, 12.0 and newer. "
+            "sm75 (Turing) only by name, best in a plan of its own.",
+        ),
+    ] = ""
+
     @property
     def timing_cache_file(self) -> Path | None:
         """The timing cache; None if there is none."""

@@ -1,8 +1,9 @@
-"""TensorRT's runtimes on this host: full, lean, dispatch; which of them runs a plan.
+"""TensorRT's runtimes on this host: full, lean, dispatch, rtx; which of them runs a plan.
 
 The full runtime runs every plan of its own version; the lean one (a download of 47 MB) and the
 dispatch one (1 MB, which needs the library inside the plan) run version-compatible plans. Engine
-and execution context are the same in all three.
+and execution context are the same in all three. TensorRT for RTX (``rtx``) is a library of its own,
+with the same Python API and its own plans.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from typing import Literal
 from trtqat.errors import MissingError, PlanError
 from trtqat.extras import install
 from trtqat.host.version_rules import why_not
-from trtqat.plan.header import PlanHeader
+from trtqat.plan.header import LIBRARY_NAMES, Library, PlanHeader
 
-Flavour = Literal["full", "lean", "dispatch"]
+Flavour = Literal["full", "lean", "dispatch", "rtx"]
 
 # In the order of preference. Wheels without NVIDIA's metapackage have the bindings under a name
 # of their own, which find their libraries only after the package of the libraries was imported.
@@ -29,7 +30,17 @@ _MODULES: tuple[tuple[Flavour, str, str], ...] = (
     ("lean", "tensorrt_lean_bindings", "tensorrt_lean_libs"),
     ("dispatch", "tensorrt_dispatch", ""),
     ("dispatch", "tensorrt_dispatch_bindings", "tensorrt_dispatch_libs"),
+    ("rtx", "tensorrt_rtx", ""),
+    ("rtx", "tensorrt_rtx_bindings", "tensorrt_rtx_libs"),
 )
+
+
+_WORDS: dict[Flavour, str] = {
+    "full": "full TensorRT",
+    "lean": "lean TensorRT",
+    "dispatch": "dispatch TensorRT",
+    "rtx": "TensorRT for RTX",
+}
 
 
 @dataclass(frozen=True)
@@ -37,7 +48,8 @@ class TensorRTFlavour:
     """A TensorRT runtime that can be imported.
 
     Attributes:
-        flavour: ``full`` builds and runs; ``lean`` and ``dispatch`` run version-compatible plans.
+        flavour: ``full`` builds and runs; ``lean`` and ``dispatch`` run version-compatible plans;
+            ``rtx`` builds and runs plans of TensorRT for RTX.
         module: What to import.
         version: Its version string.
         path: Where its Python package lies.
@@ -48,13 +60,23 @@ class TensorRTFlavour:
     version: str
     path: str
 
+    @property
+    def library(self) -> Library:
+        """The library whose plans it runs."""
+        return "rtx" if self.flavour == "rtx" else "tensorrt"
+
     def load(self) -> ModuleType:
         """Imports it, which has worked before."""
         return importlib.import_module(self.module)
 
 
-def find_flavours() -> tuple[tuple[TensorRTFlavour, ...], tuple[str, ...]]:
+def find_flavours(
+    only: Flavour | None = None,
+) -> tuple[tuple[TensorRTFlavour, ...], tuple[str, ...]]:
     """Imports every runtime that is installed.
+
+    Args:
+        only: Looks for this one alone.
 
     Returns:
         The runtimes in the order of preference, and a sentence for each that is installed but
@@ -63,7 +85,7 @@ def find_flavours() -> tuple[tuple[TensorRTFlavour, ...], tuple[str, ...]]:
     found: dict[Flavour, TensorRTFlavour] = {}
     problems = []
     for flavour, name, libraries in _MODULES:
-        if flavour in found:
+        if flavour in found or only not in (None, flavour):
             continue
         try:
             if libraries:
@@ -101,23 +123,28 @@ def choose_flavour(
         lean_excluded: Whether the plan was built without its lean runtime.
 
     Raises:
-        MissingError: None is installed, or not the wanted one.
+        MissingError: None of the plan's library is installed, or not the wanted one.
         PlanError: The installed ones may not run it; with the rule for each.
     """
-    candidates = [each for each in installed if wanted in (None, each.flavour)]
+    candidates = [each for each in installed if each.flavour == (wanted or each.flavour)]
+    if wanted is None:
+        candidates = [each for each in candidates if each.library == header.library]
     if not candidates:
-        what = f"No {wanted} TensorRT" if wanted else "No TensorRT"
+        what = _WORDS[wanted] if wanted else LIBRARY_NAMES[header.library]
         because = f": {problems[0]}" if problems else ""
-        raise MissingError(f"{what} can be imported here{because}.", how_to_get(header, wanted))
+        others = "; ".join(f"{each.version} ({each.flavour})" for each in installed)
+        but = f"; {others} runs other plans" if others and not wanted else ""
+        raise MissingError(
+            f"No {what} can be imported here{because or but}.", how_to_get(header, wanted)
+        )
     refused = []
     for each in candidates:
         reason = why_not(header, each.version, flavour=each.flavour, lean_excluded=lean_excluded)
         if not reason:
             return each
         refused.append(f"{each.version} ({each.flavour}): {reason}")
-    written = ".".join(map(str, header.tensorrt))
     raise PlanError(
-        f"It was built by TensorRT {written}; {'; '.join(refused)}.", how_to_get(header, wanted)
+        f"It was built by {header.built_by}; {'; '.join(refused)}.", how_to_get(header, wanted)
     )
 
 
@@ -128,10 +155,15 @@ def how_to_get(header: PlanHeader, wanted: Flavour | None = None) -> str:
         header: Of the plan.
         wanted: What was asked for; a lean runtime is no remedy where it must be the full one.
     """
-    written = ".".join(map(str, header.tensorrt))
+    written = ".".join(map(str, header.version))
+    if header.library == "rtx":
+        return (
+            f"In the checkout of trtqat, {install('rtx')} brings TensorRT for RTX; the plan needs "
+            f"release {written}."
+        )
     if header.is_version_compatible and wanted == "full":
         return f"Install the full TensorRT {written}, or a newer one that may run it."
-    if header.is_version_compatible and header.tensorrt[0] <= 10:
+    if header.is_version_compatible and header.version[0] <= 10:
         return (
             f"In the checkout of trtqat, {install('lean')} brings the lean runtime of TensorRT 10, "
             f"which runs it; so does TensorRT {written}."

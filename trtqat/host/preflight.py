@@ -152,8 +152,7 @@ def _refused(name: str, error: PlanError) -> Check:
 
 def _described(content: bytes, header: PlanHeader) -> Check:
     kind = "version-compatible" if header.is_version_compatible else "plain"
-    written = ".".join(map(str, header.tensorrt))
-    return Check("plan", "passed", f"{len(content) / 1e6:.1f} MB, {kind}, TensorRT {written}.")
+    return Check("plan", "passed", f"{len(content) / 1e6:.1f} MB, {kind}, {header.built_by}.")
 
 
 def _tensorrt(

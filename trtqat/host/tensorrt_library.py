@@ -1,39 +1,14 @@
-"""TensorRT as this host has it: the module, its log, the GPU under it."""
+"""TensorRT as this host has it: the module, and the GPU under it."""
 
 from __future__ import annotations
 
-import logging
-from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
 from trtqat.errors import InferenceError, MissingError, first_line
 from trtqat.extras import install, require
-
-_LOG = logging.getLogger("tensorrt")
-
-
-@dataclass
-class Messages:
-    """What TensorRT logged; the only place where it gives reasons.
-
-    Attributes:
-        errors: Errors.
-        warnings: Warnings.
-        latest: The line that came last, of whatever severity.
-    """
-
-    errors: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-    latest: str = ""
-
-    def reason(self, default: str = "TensorRT gave no reason") -> str:
-        """The first error in words, which names the cause; later ones follow from it.
-
-        Out of device memory TensorRT 8.6.0 can log the bare error code ("1:").
-        """
-        told = (error.strip().rstrip(".") for error in self.errors)
-        return next((error for error in told if any(map(str.isalpha, error))), default)
+from trtqat.host.flavours import find_flavours
+from trtqat.host.tensorrt_log import Messages
 
 
 def load_tensorrt(purpose: str) -> ModuleType:
@@ -58,33 +33,23 @@ def load_tensorrt(purpose: str) -> ModuleType:
     return module
 
 
-def make_logger(trt: ModuleType) -> tuple[Any, Messages]:
-    """A TensorRT logger that collects warnings and errors and passes all to ``logging``.
+def load_rtx(purpose: str) -> ModuleType:
+    """Imports TensorRT for RTX.
 
     Args:
-        trt: The imported module.
+        purpose: What needs it, as the subject of a sentence.
 
-    Returns:
-        The ``ILogger`` (keep it alive as long as what uses it) and its messages.
+    Raises:
+        MissingError: It is not installed, or its libraries do not load.
     """
-    messages = Messages()
-    severity_of = trt.ILogger.Severity
-    bad = (severity_of.INTERNAL_ERROR, severity_of.ERROR)
-
-    class CollectingLogger(trt.ILogger):  # type: ignore[name-defined, misc, unused-ignore]
-        def __init__(self) -> None:
-            trt.ILogger.__init__(self)
-
-        def log(self, severity: Any, message: str) -> None:  # noqa: ANN401
-            messages.latest = message
-            if severity in bad:
-                messages.errors.append(message)
-            elif severity == severity_of.WARNING:
-                messages.warnings.append(message)
-            if severity != severity_of.VERBOSE:
-                _LOG.debug("%s", message)
-
-    return CollectingLogger(), messages
+    found, problems = find_flavours("rtx")
+    if not found:
+        because = f" ({problems[0]})" if problems else ""
+        raise MissingError(
+            f"{purpose} needs TensorRT for RTX, which cannot be imported here{because}.",
+            f"In the checkout: {install('rtx')}, or {install('rtx-cu13')} for CUDA 13.",
+        )
+    return found[0].load()
 
 
 def advice_on_loading(messages: Messages) -> str:

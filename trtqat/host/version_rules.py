@@ -5,13 +5,16 @@ the same major and on the next major: 8 → 10 → 11 (there was no 9), never ba
 (NVIDIA's documentation; the 11.4 runtime was seen to refuse a plan of 8.6, the 10.16 lean runtime
 to run it). TensorRT itself does not always refuse: 8.6.0 loads a plan with another version in
 its header without complaint.
+
+TensorRT for RTX runs its own plans only, those of its very release (NVIDIA:
+https://docs.nvidia.com/deeplearning/tensorrt-rtx/latest/inference-library/engine-compatibility.html).
 """
 
 from __future__ import annotations
 
 import re
 
-from trtqat.plan.header import PlanHeader
+from trtqat.plan.header import LIBRARY_NAMES, PlanHeader
 
 _NEXT_MAJOR = {8: 10, 10: 11}
 
@@ -24,7 +27,7 @@ def why_not(
     Args:
         header: Of the plan.
         version: Of the TensorRT, as ``"8.6.0"``.
-        flavour: ``full``, ``lean`` or ``dispatch``.
+        flavour: ``full``, ``lean``, ``dispatch`` or ``rtx``.
         lean_excluded: Whether it is a version-compatible plan that was built without its lean
             runtime, which the header does not tell.
 
@@ -32,8 +35,12 @@ def why_not(
         The end of a sentence; empty if it may.
     """
     here = version_tuple(version)
-    built = header.tensorrt
+    built = header.version
     written = ".".join(map(str, built))
+    if (header.library == "rtx") != (flavour == "rtx"):
+        return f"a plan of {LIBRARY_NAMES[header.library]} runs on that alone"
+    if flavour == "rtx":
+        return "" if here == built else f"a plan runs on the release that built it alone, {written}"
     if lean_excluded:
         # Seen with a plan of 8.6.0: lean 8.6.0 loads it, lean 10.16.1 does not.
         if here != built:

@@ -8,143 +8,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from shlex import quote
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from trtqat.errors import GateError
 from trtqat.inspection.inspector import EngineLayer
+from trtqat.plan.coverage import Coverage, LayerCoverage
 
 if TYPE_CHECKING:  # onnx_ir is behind it, which build must be able to miss with a sentence
     from trtqat.graph.lenses.macs import LayerSummary
 
 _INT8 = "int8"
+# A kernel that the compiler wrote; it may as well only prepare what another one multiplies.
+_GENERATED = "kgen"
 _INT8_OPERATORS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
-
-
-@dataclass(frozen=True)
-class LayerCoverage:
-    """How an engine runs one layer of the graph.
-
-    Attributes:
-        name: The layer of the graph.
-        operator: Its ONNX operator.
-        wants_int8: Whether both its operands come from DequantizeLinear.
-        runs_int8: Whether the engine runs it in INT8; None if the file does not say.
-        macs: Multiply-accumulates for one sample; None if a shape is not known.
-        engine_layer: Name of the engine layer that runs it; empty if none was found.
-        tactic: Its kernel.
-        fused_with: The other nodes of the graph that the same engine layer runs.
-        output_dtype: Type of what it writes; empty if the file does not say.
-        time_ms: Time of that engine layer; None if it was not measured.
-        reason: Why it is not INT8 though it should be, or writes floating point, as far as can
-            be told; every reason that TensorRT did not give itself says that it is inferred.
-    """
-
-    name: str
-    operator: str
-    wants_int8: bool
-    runs_int8: bool | None
-    macs: int | None
-    engine_layer: str
-    tactic: str
-    fused_with: tuple[str, ...]
-    output_dtype: str
-    time_ms: float | None
-    reason: str
-
-    @property
-    def leaves_int8(self) -> bool:
-        """Whether it runs in INT8, and writes floating point into the engine."""
-        floats = self.output_dtype not in ("", _INT8)
-        return bool(self.wants_int8 and self.runs_int8 and floats and self.reason)
-
-
-@dataclass(frozen=True)
-class Coverage:
-    """A graph's layers as an engine runs them.
-
-    Attributes:
-        layers: One for each layer of the graph, in its order.
-        reformats: Engine layers that only convert formats or types.
-        quantizers: Engine layers that quantize or dequantize on their own.
-        others: Engine layers that run no layer of the graph, without those two.
-        times_ms: Time by engine layer; empty if it was not measured.
-    """
-
-    layers: tuple[LayerCoverage, ...]
-    reformats: tuple[str, ...]
-    quantizers: tuple[str, ...]
-    others: tuple[str, ...]
-    times_ms: Mapping[str, float] = field(default_factory=dict)
-
-    def time_ms(self, names: Sequence[str]) -> float | None:
-        """Time of some engine layers together; None if none was measured."""
-        found = [self.times_ms[name] for name in names if name in self.times_ms]
-        return sum(found) if found else None
-
-    @property
-    def wanted(self) -> tuple[LayerCoverage, ...]:
-        """The layers that the graph quantizes."""
-        return tuple(layer for layer in self.layers if layer.wants_int8)
-
-    @property
-    def leaving(self) -> tuple[LayerCoverage, ...]:
-        """Those that run in INT8 and write floating point, though they are not the last ones."""
-        return tuple(layer for layer in self.wanted if layer.leaves_int8)
-
-    @property
-    def missed(self) -> tuple[LayerCoverage, ...]:
-        """Those of them that are not seen to run in INT8."""
-        return tuple(layer for layer in self.wanted if layer.runs_int8 is not True)
-
-    @property
-    def unwanted(self) -> tuple[LayerCoverage, ...]:
-        """What multiplies in the graph, and which the graph does not quantize."""
-        return tuple(layer for layer in self.layers if not layer.wants_int8)
-
-    @property
-    def not_counted(self) -> tuple[LayerCoverage, ...]:
-        """Layers whose arithmetic is not known."""
-        return tuple(layer for layer in self.layers if layer.macs is None)
-
-    @property
-    def int8_share(self) -> float | None:
-        """Share of the arithmetic that runs in INT8, from 0 to 1.
-
-        None if none is known, or that of something that is not seen in INT8 is not.
-        """
-        from trtqat.graph.lenses.macs import int8_share
-
-        return int8_share((layer.runs_int8, layer.macs) for layer in self.layers)
-
-    def check_int8(self, graph: Path | str) -> None:
-        """The gate ``--require-int8``.
-
-        Args:
-            graph: Where to look for the reasons.
-
-        Raises:
-            GateError: A quantized layer is not seen in INT8, or there is none.
-        """
-        missed, wanted = self.missed, self.wanted
-        if missed or not wanted:
-            raise GateError(
-                f"{len(missed)} of {len(wanted)} quantized layers are not seen in INT8"
-                + (f", first '{missed[0].name}'." if missed else "."),
-                f"Look for their findings with: trtqat lint {quote(str(graph))}",
-            )
-
-    def to_dict(self) -> dict[str, Any]:
-        """The same as plain data, as ``--json`` writes it."""
-        return {
-            **asdict(self),
-            "wanted": len(self.wanted),
-            "missed": len(self.missed),
-            "leaving": len(self.leaving),
-            "int8_share": self.int8_share,
-        }
 
 
 def cover(
@@ -164,9 +39,8 @@ def cover(
         hints: By layer of the graph, what may keep it from INT8.
         exits: ``graph.lenses.exits.float_exits(model)``.
     """
-    names = {layer.name for layer in graph}
-    found = {name: layer for layer in engine for name in _graph_layers(layer, names)}
-    used = {layer.name for layer in found.values()}
+    found = _find_layers({layer.name for layer in graph}, engine)
+    used = {each.name for layers in found.values() for each in layers}
     # A NoOp is a name for memory that is already right.
     rest = [layer for layer in engine if layer.name not in used and layer.kind != "NoOp"]
     quantizers = [each.name for each in rest if re.search("QuantizeLinear", each.name)]
@@ -177,7 +51,7 @@ def cover(
         tuple(
             _cover(
                 layer,
-                found.get(layer.name),
+                found.get(layer.name, ()),
                 times_ms,
                 is_compiled,
                 (hints or {}).get(layer.name, ""),
@@ -207,6 +81,24 @@ def is_compiled_subgraph(layer: EngineLayer) -> bool:
     return layer.kind == "Myelin" or layer.name.startswith("{ForeignNode[")
 
 
+def _find_layers(
+    names: set[str], engine: Sequence[EngineLayer]
+) -> dict[str, tuple[EngineLayer, ...]]:
+    """The engine layers that run each layer of the graph.
+
+    Where kinds say what multiplies, what only prepares or finishes a product names it as well.
+    """
+    naming: dict[str, list[EngineLayer]] = {}
+    for layer in engine:
+        for name in _graph_layers(layer, names):
+            naming.setdefault(name, []).append(layer)
+    found = {}
+    for name, layers in naming.items():
+        products = [layer for layer in layers if layer.is_product]
+        found[name] = tuple(products or layers[-1:])
+    return found
+
+
 def _graph_layers(layer: EngineLayer, names: set[str]) -> list[str]:
     """The layers of the graph that an engine layer runs."""
     if layer.onnx_nodes:
@@ -218,13 +110,14 @@ def _graph_layers(layer: EngineLayer, names: set[str]) -> list[str]:
 
 def _cover(
     layer: LayerSummary,
-    engine: EngineLayer | None,
+    running: Sequence[EngineLayer],
     times_ms: Mapping[str, float],
     is_compiled: bool,
     hint: str,
     exit_reason: str | None,
 ) -> LayerCoverage:
-    runs = None if engine is None else _runs_int8(engine)
+    engine = running[0] if running else None
+    runs = _run_int8(running)
     if runs and layer.operator not in _INT8_OPERATORS:
         runs = None  # one of the many engine layers that a recurrence, say, becomes
     nodes = () if engine is None else engine.onnx_nodes
@@ -245,15 +138,32 @@ def _cover(
         output_dtype=written,
         time_ms=None if engine is None else times_ms.get(engine.name),
         reason=reason,
+        input_dtypes=() if engine is None else tuple(tensor.dtype for tensor in engine.inputs),
+        weight_dtype="" if engine is None else engine.weight_dtype,
     )
 
 
+def _run_int8(running: Sequence[EngineLayer]) -> bool | None:
+    """Whether all of them run in INT8; None if that is not known of all."""
+    if not running:
+        return None
+    known = [_runs_int8(engine) for engine in running]
+    return False if False in known else None if None in known else True
+
+
 def _runs_int8(engine: EngineLayer) -> bool | None:
-    """By its weights, or, where it has none, by its inputs; None if neither is described."""
+    """By its weights, or, where it has none, by its inputs; None if neither is described.
+
+    Where a kind says that it multiplies, weights and inputs are both described, and both count.
+    """
+    dtypes = {tensor.dtype for tensor in engine.inputs}
+    if engine.is_product:
+        return dtypes | ({engine.weight_dtype} - {""}) == {_INT8} if dtypes else None
+    if engine.kind == _GENERATED:
+        return None
     if engine.weight_dtype:
         return engine.weight_dtype == _INT8
-    dtypes = {tensor.dtype for tensor in engine.inputs} - {""}
-    return dtypes == {_INT8} if dtypes else None
+    return dtypes - {""} == {_INT8} if dtypes - {""} else None
 
 
 def _exit(written: str, exit_reason: str | None) -> str:

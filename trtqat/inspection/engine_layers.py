@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from trtqat.errors import GraphError
-from trtqat.inspection.coverage import Coverage, cover, has_compiled_subgraph
+from trtqat.inspection.coverage import cover, has_compiled_subgraph
 from trtqat.inspection.inspector import EngineLayer, parse_information
 from trtqat.inspection.layer_times import LayerTimes, measure_layers
+from trtqat.plan.coverage import Coverage
 from trtqat.runtime.engine import Engine
 from trtqat.tensors import random_arrays
 

@@ -11,7 +11,6 @@ from typing import Any
 from trtqat.errors import UsageError
 from trtqat.files import write_atomically
 from trtqat.host.gpu import describe_gpu
-from trtqat.inspection.coverage import Coverage
 from trtqat.inspection.engine_layers import (
     Inspection,
     check_same_graph,
@@ -22,6 +21,7 @@ from trtqat.inspection.options import InspectOptions
 from trtqat.inspection.roofline import Roofline, draw_roofline, find_ceilings
 from trtqat.inspection.roofline_words import describe_roofline
 from trtqat.inspection.words import describe_coverage
+from trtqat.plan.coverage import Coverage
 from trtqat.runtime.engine import Engine
 from trtqat.runtime.engine_graph import graph_beside
 from trtqat.text import visible

@@ -9,7 +9,6 @@ from typing import Any
 
 from trtqat.errors import UsageError
 from trtqat.host.ceilings import Ceilings, read_ceilings
-from trtqat.inspection.coverage import Coverage
 from trtqat.inspection.engine_layers import check_same_graph, cover_graph
 from trtqat.inspection.inspector import EngineLayer, read_layers
 from trtqat.inspection.layer_times import read_profile
@@ -17,6 +16,7 @@ from trtqat.inspection.options import InspectOptions
 from trtqat.inspection.roofline import Roofline, batch_size_of, draw_roofline
 from trtqat.inspection.roofline_words import describe_roofline
 from trtqat.inspection.words import describe_coverage
+from trtqat.plan.coverage import Coverage
 from trtqat.text import visible
 
 

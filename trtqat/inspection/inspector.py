@@ -29,9 +29,11 @@ _DTYPES = (
     (re.compile(r"\bbool\b", re.IGNORECASE), "bool"),
 )
 _MOST_BYTES = 2**30
-# 8.6 joins the ONNX nodes of a fused layer by this control character.
-_RECORD_SEPARATOR = "\x1e"
 _ONNX_LAYER = re.compile(r"\[ONNX Layer: ([^\]]+)\]")
+# Kinds of layers that multiply, in lists of TensorRT for RTX. Attention is a generated kernel
+# ("kgen") there, whose products stand in its name alone, as "_gemm_mha_v2_0x80374e45".
+_PRODUCTS = ("correlation", "gemm", "deconv")
+_FUSED_PRODUCT = re.compile(r"(?:^|_)(gemm|mha|conv)_")
 _WAY_OUT = "Write one with TensorRT's engine inspector, or trtexec --exportLayerInfo=layers.json."
 
 
@@ -63,7 +65,7 @@ class EngineLayer:
         onnx_nodes: The nodes of the ONNX graph that it runs, where TensorRT says so.
         inputs: Its inputs.
         outputs: Its outputs.
-        weight_dtype: Type of its weights; empty if it has none.
+        weight_dtype: Type of its weights; empty if it has none, or they are not described.
         tactic: Name of its kernel; empty if it has none.
         weight_count: How many weights it has.
     """
@@ -76,6 +78,12 @@ class EngineLayer:
     weight_dtype: str
     tactic: str
     weight_count: int = 0
+
+    @property
+    def is_product(self) -> bool:
+        """Whether its kind says that it multiplies, as TensorRT's newer compiler has it."""
+        is_fused = self.kind == "kgen" and _FUSED_PRODUCT.search(self.tactic)
+        return self.kind in _PRODUCTS or bool(is_fused)
 
     @property
     def is_reformat(self) -> bool:
@@ -142,7 +150,7 @@ def _layer(layer: Mapping[str, Any]) -> EngineLayer:
         onnx_nodes=_onnx_nodes(str(layer.get("Metadata", ""))),
         inputs=_tensors(layer.get("Inputs")),
         outputs=_tensors(layer.get("Outputs")),
-        weight_dtype=_dtype(types[0]) if types else "",
+        weight_dtype=_dtype(types[0]) if types else _constant_weights(layer),
         tactic=str(layer.get("TacticName", "")),
         weight_count=sum(
             int(each["Count"])
@@ -152,9 +160,22 @@ def _layer(layer: Mapping[str, Any]) -> EngineLayer:
     )
 
 
+def _constant_weights(layer: Mapping[str, Any]) -> str:
+    """Type of the weights of a layer of TensorRT for RTX, which lists them among its constants.
+
+    They come first, before scales (of a convolution) and factors (of a product, of one dimension).
+    """
+    constants = layer.get("Constants")
+    if layer.get("LayerType") not in _PRODUCTS or not isinstance(constants, list) or not constants:
+        return ""
+    first = constants[0]
+    dims = first.get("Dimensions") if isinstance(first, Mapping) else None
+    has_weights = isinstance(dims, list) and len(dims) >= 2
+    return _dtype(str(first.get("Datatype", ""))) if has_weights else ""
+
+
 def _onnx_nodes(metadata: str) -> tuple[str, ...]:
-    found = (_ONNX_LAYER.search(part) for part in metadata.split(_RECORD_SEPARATOR))
-    return tuple(dict.fromkeys(match[1] for match in found if match))
+    return tuple(dict.fromkeys(_ONNX_LAYER.findall(metadata)))
 
 
 def _tensors(tensors: object) -> tuple[EngineTensor, ...]:

@@ -22,8 +22,9 @@ from typing import Any, Literal
 from trtqat.errors import InferenceError, UsageError, first_line
 from trtqat.files import check_writable
 from trtqat.host.ceilings import Ceilings, read_ceilings
-from trtqat.inspection.coverage import Coverage, LayerCoverage, is_compiled_subgraph
+from trtqat.inspection.coverage import is_compiled_subgraph
 from trtqat.inspection.inspector import EngineLayer, EngineTensor
+from trtqat.plan.coverage import Coverage, LayerCoverage
 from trtqat.runtime.pytorch_devices import require_cuda
 
 _ITEM_BYTES = {

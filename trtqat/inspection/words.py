@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from trtqat.graph.lenses.macs import GraphSummary
     from trtqat.graph.lint.finding import Finding
-    from trtqat.inspection.coverage import Coverage
+    from trtqat.plan.coverage import Coverage
 
 # How many layers a line names.
 _NAMES = 3

@@ -4,22 +4,28 @@ The header was read off plans of TensorRT 8.6 (a file of 16,118,660 bytes begins
 ``66 74 72 74 | 00 00 00 00 | 01 00 00 00 | 00 00 00 00 | 84 f3 f5 00 00 00 00 00 |
 08 06 00 0c``); NVIDIA documents tag and version for 10 and later.
 
-    0   4  ``ftrt``
+    0   4  ``ftrt``; ``vtrt`` in a plan of TensorRT for RTX
     4   4  serialization version
-    8   4  1 for a plain plan, 2 for a version-compatible one
+    8   4  1 for a plain plan, 2 for a version-compatible one; always 2 in one of TensorRT for RTX
     16  8  size of the whole file, little endian
-    24  4  TensorRT major, minor, patch, build
+    24  4  major, minor, patch and build of the library that wrote it
+
+The header of TensorRT for RTX was read off plans of 1.7.1.116.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from trtqat.errors import PlanError
 from trtqat.files import is_onnx, read_input, why_unreadable
 
-_TAG = b"ftrt"
+Library = Literal["tensorrt", "rtx"]
+LIBRARY_NAMES: dict[Library, str] = {"tensorrt": "TensorRT", "rtx": "TensorRT for RTX"}
+
+_LIBRARIES: dict[bytes, Library] = {b"ftrt": "tensorrt", b"vtrt": "rtx"}
 _HEADER_BYTES = 28
 _VERSION_COMPATIBLE = 2
 
@@ -29,14 +35,21 @@ class PlanHeader:
     """The first bytes of a plan.
 
     Attributes:
-        tensorrt: Version that wrote it, as ``(8, 6, 0)``.
+        version: Of the library that wrote it, as ``(8, 6, 0)``.
         is_version_compatible: Whether a newer TensorRT may run it.
         size_bytes: Size of the whole plan as the header has it.
+        library: Which one that was: TensorRT, or TensorRT for RTX.
     """
 
-    tensorrt: tuple[int, int, int]
+    version: tuple[int, int, int]
     is_version_compatible: bool
     size_bytes: int
+    library: Library = "tensorrt"
+
+    @property
+    def built_by(self) -> str:
+        """The library and its version, as ``"TensorRT 8.6.0"``."""
+        return f"{LIBRARY_NAMES[self.library]} {'.'.join(map(str, self.version))}"
 
 
 def read_plan(path: Path) -> tuple[bytes, PlanHeader]:
@@ -64,7 +77,8 @@ def parse_header(plan: bytes, name: str) -> PlanHeader:
     Raises:
         PlanError: It is not a plan, or its size is not the one in the header.
     """
-    if plan[:4] != _TAG:
+    library = _LIBRARIES.get(plan[:4])
+    if library is None:
         looks_like_onnx = is_onnx(name)
         raise PlanError(
             f"'{name}' is not a TensorRT plan"
@@ -79,6 +93,7 @@ def parse_header(plan: bytes, name: str) -> PlanHeader:
         )
     return PlanHeader(
         (plan[24], plan[25], plan[26]),
-        int.from_bytes(plan[8:12], "little") == _VERSION_COMPATIBLE,
+        library == "tensorrt" and int.from_bytes(plan[8:12], "little") == _VERSION_COMPATIBLE,
         size,
+        library,
     )

@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING
 from trtqat.errors import PlanError
 from trtqat.files import read_input, why_unreadable
 from trtqat.io_names import NameRecord
+from trtqat.plan.coverage import Coverage
+from trtqat.plan.header import LIBRARY_NAMES, Library
 from trtqat.plan.signature import check_signature
 from trtqat.provenance import Provenance
 from trtqat.tensors import DYNAMIC, TensorSpec
@@ -78,8 +80,9 @@ class Manifest:
         plan_bytes: Its size.
         graph: Name of the ONNX file.
         graph_sha256: Of the ONNX file.
-        tensorrt: Version string of the builder.
-        cuda: CUDA version of the driver at build time, as ``"12.4"``.
+        tensorrt: Version string of the builder, of whichever library.
+        cuda: CUDA version of the driver at build time, as ``"12.4"``. For TensorRT for RTX, which
+            needs no driver to build, the CUDA that it was made for, as ``"12"``. Empty if unknown.
         driver: Driver version.
         gpu: Name of the GPU.
         compute_capability: As ``"9.0"``.
@@ -95,6 +98,10 @@ class Manifest:
         io_names: Names of inputs and outputs in the order of the exported model, which is not that
             in which TensorRT lists them. None in older manifests, whose lists have the order of
             TensorRT's network.
+        library: Which library built it: ``tensorrt``, or ``rtx`` for TensorRT for RTX.
+        targets: Compute capabilities that a plan of TensorRT for RTX is for, as ``"8.6"``;
+            ``"12.0+"`` stands for that one and newer ones.
+        coverage: How the plan runs the layers of the graph; None if that was not recorded.
         schema_version: Of this file.
     """
 
@@ -117,7 +124,22 @@ class Manifest:
     created: str
     device_memory_bytes: int | None = None
     io_names: NameRecord | None = None
+    library: Library = "tensorrt"
+    targets: tuple[str, ...] = ()
+    coverage: Coverage | None = None
     schema_version: int = field(default=SCHEMA_VERSION)
+
+    @property
+    def built_by(self) -> str:
+        """The library and its version, as ``"TensorRT 8.6.0"``."""
+        return f"{LIBRARY_NAMES[self.library]} {self.tensorrt}"
+
+    @property
+    def built_for(self) -> str:
+        """The GPU that it was built on, or the compute capabilities that it is for, in words."""
+        if self.library == "tensorrt":
+            return f"{self.gpu} ({self.compute_capability})"
+        return "compute capability " + ", ".join(map(_in_words, self.targets))
 
     def to_json(self) -> str:
         """The content of the manifest file."""
@@ -245,6 +267,10 @@ def _check_values(manifest: Manifest) -> None:
 def _require(sound: bool, field_name: str, what: str) -> None:
     if not sound:
         raise ValueError(f"{field_name!r} is not {what}")
+
+
+def _in_words(target: str) -> str:
+    return f"{target[:-1]} and newer" if target.endswith("+") else target
 
 
 def _unreadable(path: Path, why: str) -> PlanError:

@@ -14,12 +14,8 @@ from trtqat.errors import InferenceError, PlanError, UsageError
 from trtqat.host.device_memory import needs_device_memory
 from trtqat.host.flavours import Flavour
 from trtqat.host.preflight import Preflight, preflight
-from trtqat.host.tensorrt_library import (
-    advice_on_loading,
-    device_memory_bytes,
-    make_logger,
-    open_device,
-)
+from trtqat.host.tensorrt_library import advice_on_loading, device_memory_bytes, open_device
+from trtqat.host.tensorrt_log import make_logger
 from trtqat.io_names import in_order
 from trtqat.plan.manifest import ProfileShapes
 from trtqat.provenance import Provenance

@@ -15,7 +15,7 @@ from typing import Any
 from trtqat.errors import MissingError, PlanError
 from trtqat.files import is_file
 from trtqat.graph_file.hashing import graph_sha256
-from trtqat.host.tensorrt_library import Messages
+from trtqat.host.tensorrt_log import Messages
 from trtqat.plan.manifest import Manifest
 
 

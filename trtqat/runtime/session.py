@@ -18,7 +18,7 @@ import numpy as np
 
 from trtqat.checks import closed
 from trtqat.errors import InferenceError
-from trtqat.host.tensorrt_library import Messages
+from trtqat.host.tensorrt_log import Messages
 from trtqat.runtime.held import Held
 from trtqat.runtime.host_quantizer import HostQuantizer
 from trtqat.tensors import DYNAMIC, Array, Arrays, TensorSpec

@@ -25,7 +25,7 @@ from trtqat.exporting.options import ExportOptions
 from trtqat.exporting.pipeline import export_onnx
 from trtqat.files import sha256_of
 from trtqat.host.gpu import Gpu
-from trtqat.host.tensorrt_library import Messages
+from trtqat.host.tensorrt_log import Messages
 from trtqat.inspection import engine_layers
 from trtqat.plan.manifest import ProfileShapes, read_manifest
 from trtqat.plan.signature import signature_path
@@ -112,7 +112,7 @@ class Host:
                 )
             ),
         )
-        monkeypatch.setattr(module, "load_tensorrt", lambda _: self.module)
+        monkeypatch.setattr(module, "load_builder", lambda _: self.module)
         monkeypatch.setattr(module, "open_device", lambda _: None)
         monkeypatch.setattr(network, "make_logger", lambda _: (None, self.messages))
         monkeypatch.setattr(plan_files, "describe_gpu", lambda: Gpu("A GPU", "9.0", "580", "13.0"))
@@ -246,7 +246,7 @@ class Asked:
         assert engine is self
         if self.problem is not None:
             raise self.problem
-        return SimpleNamespace(layers=())
+        return SimpleNamespace(information={"Layers": []})
 
     def close(self) -> None:
         self.closed += 1

@@ -10,7 +10,7 @@ import pytest
 from trtqat.building.failed_build import advice_on_building
 from trtqat.building.options import BuildOptions
 from trtqat.building.source_graph import SourceGraph
-from trtqat.host.tensorrt_library import Messages
+from trtqat.host.tensorrt_log import Messages
 from trtqat.io_names import IoNames
 from trtqat.provenance import Provenance
 

@@ -22,11 +22,14 @@ from trtqat.errors import MissingError, UsageError
 ROOT = Path(__file__).parents[3]
 API: dict[str, Any] = json.loads((ROOT / "tests/data/tensorrt_api.json").read_text())
 VERSIONS = sorted(API, key=lambda version: [int(part) for part in version.split(".")])
-UP_TO_10 = [version for version in VERSIONS if not version.startswith("11")]
+# TensorRT for RTX; all others are TensorRT.
+RTX = "1.7.1.116"
+UP_TO_10 = [version for version in VERSIONS if not version.startswith("11") and version != RTX]
 
 # Which name in which file holds which TensorRT object; a private name stands without "_".
 OBJECTS = {
-    "building/builder.py": {"runtime": "Runtime"},
+    "building/made_plan.py": {"runtime": "Runtime"},
+    "building/rtx.py": {"config": "IBuilderConfig", "capabilities": "ComputeCapability"},
     "building/network.py": {
         "builder": "Builder",
         "definition": "INetworkDefinition",
@@ -55,13 +58,17 @@ OBJECTS = {
     },
     "runtime/refit.py": {"parser": "OnnxParserRefitter", "refitter": "Refitter"},
     "runtime/session.py": {"context": "IExecutionContext"},
-    "host/tensorrt_library.py": {
-        "engine": "ICudaEngine",
-        "severity_of": "ILogger.Severity",
-    },
+    "host/tensorrt_library.py": {"engine": "ICudaEngine"},
+    "host/tensorrt_log.py": {"severity_of": "ILogger.Severity"},
 }
 # Defined in Python by the package, not by the bindings that were recorded.
-PYTHON_LEVEL = {"nptype", "__name__", "__version__"}
+PYTHON_LEVEL = {"nptype", "__name__", "__version__", "ComputeCapability.__members__"}
+# What only TensorRT for RTX has, and is used where that is the library.
+ONLY_RTX = {
+    "ComputeCapability",
+    "IBuilderConfig.num_compute_capabilities",
+    "IBuilderConfig.set_compute_capability",
+}
 # The only names that may be missing: whoever uses them asks for them first.
 GUARDED: dict[str, set[str]] = {
     "8.6.0": {
@@ -80,6 +87,10 @@ GUARDED: dict[str, set[str]] = {
     "10.3.0": set(),
     "10.13.3.9": set(),
     "11.4.0.106": {
+        "NetworkDefinitionCreationFlag.EXPLICIT_BATCH",
+        "ICudaEngine.device_memory_size",
+    },
+    RTX: {
         "NetworkDefinitionCreationFlag.EXPLICIT_BATCH",
         "ICudaEngine.device_memory_size",
     },
@@ -130,7 +141,8 @@ def test_every_name_that_is_used_exists(file: str, version: str) -> None:
     names = {name for name, _ in uses(file)} - PYTHON_LEVEL
     assert len(names) >= len(OBJECTS[file])
     missing = {name for name in names if lookup(version, name) is None}
-    assert missing == GUARDED[version] & names
+    guarded = GUARDED[version] | (ONLY_RTX if version != RTX else set())
+    assert missing == guarded & names
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -154,7 +166,7 @@ def test_every_property_that_is_set_can_be_set(file: str, version: str) -> None:
         if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
             kind = OBJECTS[file].get(ast.unparse(node.value))
             name = f"{kind}.{node.attr}"
-            if kind is not None and name not in GUARDED[version]:
+            if kind is not None and name not in GUARDED[version] | ONLY_RTX:
                 assert "(rw)" in lookup(version, name)
 
 
@@ -175,6 +187,7 @@ def test_names_that_may_be_missing_are_asked_for() -> None:
         "node_name",
         "IProgressMonitor",
         "OnnxParserRefitter",
+        "ComputeCapability",
         "device_memory_size_v2",
     }
 
@@ -269,7 +282,7 @@ def test_hardware_and_version_compatibility(version: str) -> None:
         trt.BuilderFlag.EXCLUDE_LEAN_RUNTIME,
     ]
     levels = trt.HardwareCompatibilityLevel
-    for level, member in [("none", levels.NONE), ("ampere+", levels.AMPERE_PLUS)]:
+    for level, member in [("none", None), ("ampere+", levels.AMPERE_PLUS)]:
         versions.set_hardware_compatibility(trt, config, level)
         assert config.hardware_compatibility_level == member
     if version in ("8.6.0", "10.3.0"):

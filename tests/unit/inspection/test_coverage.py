@@ -10,8 +10,9 @@ import pytest
 
 from trtqat.errors import GraphError
 from trtqat.graph.lenses.macs import LayerSummary
-from trtqat.inspection.coverage import Coverage, cover
+from trtqat.inspection.coverage import cover
 from trtqat.inspection.inspector import EngineLayer, parse_layers, read_layers
+from trtqat.plan.coverage import Coverage
 
 DATA = Path(__file__).parents[2] / "data/inspector-8.6"
 # Where the 3x3 convolutions and the linear layers of VGG-16 stand in its two Sequentials.

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from trtqat.errors import InferenceError, MissingError, UsageError
 from trtqat.graph.lenses.macs import LayerSummary
 from trtqat.host.ceilings import Ceilings, read_ceilings
-from trtqat.inspection.coverage import Coverage, LayerCoverage, cover
+from trtqat.inspection.coverage import cover
 from trtqat.inspection.inspector import EngineLayer, EngineTensor, read_layers
 from trtqat.inspection.roofline import Roofline, batch_size_of, draw_roofline, find_ceilings
+from trtqat.plan.coverage import Coverage, LayerCoverage
 
 DATA = Path(__file__).parents[2] / "data/inspector-8.6"
 # 1 TOPS, half of it in FP16, and 100 GB/s.

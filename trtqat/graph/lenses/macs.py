@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import onnx_ir as ir
@@ -13,6 +12,7 @@ from trtqat.graph.lenses.layers import Layer
 from trtqat.graph.lenses.mac_formulas import macs_of_node
 from trtqat.graph.lenses.pairs import DEQUANTIZE
 from trtqat.graph.lenses.view import GraphView
+from trtqat.plan.coverage import int8_share
 
 
 @dataclass(frozen=True)
@@ -84,21 +84,6 @@ class GraphSummary:
         are not counted, it is the least that the share can be.
         """
         return int8_share((layer.is_int8, layer.macs) for layer in self.layers)
-
-
-def int8_share(layers: Iterable[tuple[bool | None, int | None]]) -> float | None:
-    """Share of INT8, from 0 to 1; None if nothing, or not all floating point, is counted.
-
-    Args:
-        layers: Whether each is INT8, and its multiply-accumulates.
-    """
-    int8 = total = 0
-    for is_int8, macs in layers:
-        if macs is None and not is_int8:
-            return None
-        total += macs or 0
-        int8 += (macs or 0) if is_int8 else 0
-    return int8 / total if total else None
 
 
 def summarize(model: ir.Model) -> GraphSummary:

@@ -1,0 +1,131 @@
+"""What is special about the builder of TensorRT for RTX.
+
+It needs no GPU and no driver, and one plan is for several kinds of GPUs. The GPU's kernels are
+compiled from the plan where it is loaded. So nothing is timed here, and no plan is loaded here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from importlib.metadata import packages_distributions
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from trtqat.errors import UsageError
+
+if TYPE_CHECKING:
+    from trtqat.building.options import BuildOptions
+
+# What a plan without targets runs on, as the library's refusal on another GPU lists it
+# ("8.0 8.6 8.9 12.0 12.1 >12.0"). None of them is Turing (7.5).
+DEFAULT_TARGETS = ("8.0", "8.6", "8.9", "12.0+")
+_NOT_TARGETS = ("NONE", "CURRENT")
+
+
+def is_rtx(trt: ModuleType) -> bool:
+    """Whether a module is TensorRT for RTX: only there a build names compute capabilities."""
+    return hasattr(trt, "ComputeCapability")
+
+
+def parse_targets(targets: str | Sequence[str]) -> tuple[str, ...]:
+    """Reads ``sm86,sm89``, or the same in a list, as ``("8.6", "8.9")``; sorted, each once.
+
+    Whether TensorRT for RTX builds for them is its own word (``set_targets``).
+
+    Raises:
+        UsageError: One has another form.
+    """
+    names = targets.split(",") if isinstance(targets, str) else targets
+    found = set()
+    for name in filter(None, (str(each).strip() for each in names)):
+        match = re.fullmatch(r"(?:sm_?)?(\d{1,2}?)\.?(\d)", name, re.IGNORECASE)
+        if match is None:
+            raise UsageError(f"'{name}' is no compute capability.", "Write sm89 for 8.9.")
+        found.add((int(match[1]), int(match[2])))
+    return tuple(f"{major}.{minor}" for major, minor in sorted(found))
+
+
+def check_options(trt: ModuleType, options: BuildOptions) -> None:
+    """Refuses what an option asks for and this library does not do.
+
+    Args:
+        trt: The imported module.
+        options: How to build.
+
+    Raises:
+        UsageError: An option is for the other library.
+    """
+    if not is_rtx(trt):
+        if options.targets:
+            raise UsageError(
+                "--targets is for TensorRT for RTX; this is TensorRT.",
+                "Add --for rtx, or let other GPUs run the plan by --hardware-compatibility.",
+            )
+        return
+    for option, is_given, why in (
+        ("--timing-cache", options.timing_cache is not None, "it times no kernels"),
+        ("--tactic-sources", bool(options.tactic_sources), "it chooses no kernels"),
+        ("--version-compatible", options.version_compatible, "a plan is for its release alone"),
+        ("--exclude-lean-runtime", options.exclude_lean_runtime, "its plans carry none"),
+        (
+            "--hardware-compatibility",
+            options.hardware_compatibility != "none",
+            "--targets says for which GPUs a plan is",
+        ),
+        # Seen without a driver, with 1.7.1.116: its compiler stops at both STRIP_PLAN and REFIT.
+        ("--strip-weights", options.strip_weights, "without a GPU it fails at that"),
+        ("--triton-repository", options.triton is not None, "Triton has no backend for its plans"),
+    ):
+        if is_given:
+            raise UsageError(f"{option} is not for TensorRT for RTX: {why}.", "Leave it out.")
+
+
+def targets_of_plan(trt: ModuleType, targets: Sequence[str]) -> tuple[str, ...]:
+    """What a plan is for: the targets, or the library's own; none where the GPU decides."""
+    if not is_rtx(trt):
+        return ()
+    return tuple(targets) or DEFAULT_TARGETS
+
+
+def set_targets(trt: ModuleType, config: Any, targets: Sequence[str]) -> None:  # noqa: ANN401
+    """Names the GPUs that a plan is for.
+
+    Args:
+        trt: The imported module.
+        config: The builder's configuration.
+        targets: Compute capabilities, as ``"8.9"``; none leaves it to the library.
+
+    Raises:
+        UsageError: This library does not build for one of them.
+    """
+    if not targets:
+        return
+    capabilities = trt.ComputeCapability
+    known = [name for name in capabilities.__members__ if name not in _NOT_TARGETS]
+    for target in targets:
+        if _member(target) not in known:
+            raise UsageError(
+                f"TensorRT for RTX {trt.__version__} does not build for compute capability "
+                f"{target}.",
+                f"It builds for {', '.join(known).lower()}.",
+            )
+    config.num_compute_capabilities = len(targets)
+    for index, target in enumerate(targets):
+        config.set_compute_capability(getattr(capabilities, _member(target)), index)
+
+
+def rtx_cuda() -> str:
+    """The CUDA major that the installed TensorRT for RTX was made for; empty if it is unknown.
+
+    The library does not tell, but the names of its packages do ("tensorrt-rtx-cu12-bindings").
+    """
+    for package in packages_distributions().get("tensorrt_rtx_bindings", ()):
+        match = re.search(r"[-_]cu(\d+)[-_]", package)
+        if match is not None:
+            return match[1]
+    return ""
+
+
+def _member(target: str) -> str:
+    return "SM" + target.replace(".", "")

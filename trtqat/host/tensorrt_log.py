@@ -1,0 +1,92 @@
+"""What TensorRT logs: the only place where it gives reasons.
+
+TensorRT keeps to the first logger of a process while anything lives that was made with it, and
+ignores later ones. So there is one logger for each TensorRT, and who listens changes.
+"""
+
+from __future__ import annotations
+
+import logging
+import weakref
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any
+
+_LOG = logging.getLogger("tensorrt")
+
+# What the list of a plan's layers begins with, which the builder of TensorRT for RTX logs.
+LAYER_LIST = "Layers:\n"
+
+
+@dataclass(eq=False)
+class Messages:
+    """What TensorRT logged.
+
+    Attributes:
+        errors: Errors.
+        warnings: Warnings.
+        latest: The line that came last, of whatever severity.
+        layers: The list of the plan's layers, where the builder logs one; else empty.
+    """
+
+    errors: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    latest: str = ""
+    layers: str = ""
+
+    def reason(self, default: str = "TensorRT gave no reason") -> str:
+        """The first error in words, which names the cause; later ones follow from it.
+
+        Out of device memory TensorRT 8.6.0 can log the bare error code ("1:").
+        """
+        told = (error.strip().rstrip(".") for error in self.errors)
+        return next((error for error in told if any(map(str.isalpha, error))), default)
+
+
+def make_logger(trt: ModuleType) -> tuple[Any, Messages]:
+    """The logger of a TensorRT, which also passes all to ``logging``.
+
+    Args:
+        trt: The imported module.
+
+    Returns:
+        The ``ILogger``, and what it collects from now on, until somebody else asks for it. When
+        that one's messages are gone, these are collected again.
+    """
+    logger = _LOGGERS.get(trt)
+    if logger is None:
+        logger = _LOGGERS[trt] = _collecting_logger(trt)
+    messages = Messages()
+    logger.listeners = [each for each in logger.listeners if each() is not None]
+    logger.listeners.append(weakref.ref(messages))
+    return logger, messages
+
+
+_LOGGERS: dict[ModuleType, Any] = {}
+
+
+def _collecting_logger(trt: ModuleType) -> Any:  # noqa: ANN401
+    severity_of = trt.ILogger.Severity
+    bad = (severity_of.INTERNAL_ERROR, severity_of.ERROR)
+
+    class CollectingLogger(trt.ILogger):  # type: ignore[name-defined, misc, unused-ignore]
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)
+            self.listeners: list[weakref.ref[Messages]] = []
+
+        def log(self, severity: Any, message: str) -> None:  # noqa: ANN401
+            if severity != severity_of.VERBOSE:
+                _LOG.debug("%s", message)
+            living = (found for each in reversed(self.listeners) if (found := each()) is not None)
+            messages = next(living, None)
+            if messages is None:
+                return
+            messages.latest = message
+            if severity in bad:
+                messages.errors.append(message)
+            elif severity == severity_of.WARNING:
+                messages.warnings.append(message)
+            elif message.startswith(LAYER_LIST):
+                messages.layers = message
+
+    return CollectingLogger()

@@ -1,0 +1,154 @@
+"""Which layers of a graph a plan runs in INT8: what inspection finds, and a manifest may keep."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from shlex import quote
+from typing import Any
+
+from trtqat.errors import GateError
+
+_INT8 = "int8"
+
+
+@dataclass(frozen=True)
+class LayerCoverage:
+    """How an engine runs one layer of the graph.
+
+    Attributes:
+        name: The layer of the graph.
+        operator: Its ONNX operator.
+        wants_int8: Whether both its operands come from DequantizeLinear.
+        runs_int8: Whether the engine runs it in INT8; None if the file does not say.
+        macs: Multiply-accumulates for one sample; None if a shape is not known.
+        engine_layer: Name of the engine layer that runs it; empty if none was found.
+        input_dtypes: Types of what that engine layer reads, its weights apart.
+        weight_dtype: Type of its weights; empty if it has none, or the file does not say.
+        tactic: Its kernel.
+        fused_with: The other nodes of the graph that the same engine layer runs.
+        output_dtype: Type of what it writes; empty if the file does not say.
+        time_ms: Time of that engine layer; None if it was not measured.
+        reason: Why it is not INT8 though it should be, or writes floating point, as far as can
+            be told; every reason that TensorRT did not give itself says that it is inferred.
+    """
+
+    name: str
+    operator: str
+    wants_int8: bool
+    runs_int8: bool | None
+    macs: int | None
+    engine_layer: str
+    tactic: str
+    fused_with: tuple[str, ...]
+    output_dtype: str
+    time_ms: float | None
+    reason: str
+    input_dtypes: tuple[str, ...] = ()
+    weight_dtype: str = ""
+
+    @property
+    def leaves_int8(self) -> bool:
+        """Whether it runs in INT8, and writes floating point into the engine."""
+        floats = self.output_dtype not in ("", _INT8)
+        return bool(self.wants_int8 and self.runs_int8 and floats and self.reason)
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """A graph's layers as an engine runs them.
+
+    Attributes:
+        layers: One for each layer of the graph, in its order.
+        reformats: Engine layers that only convert formats or types.
+        quantizers: Engine layers that quantize or dequantize on their own.
+        others: Engine layers that run no layer of the graph, without those two.
+        times_ms: Time by engine layer; empty if it was not measured.
+    """
+
+    layers: tuple[LayerCoverage, ...]
+    reformats: tuple[str, ...]
+    quantizers: tuple[str, ...]
+    others: tuple[str, ...]
+    times_ms: Mapping[str, float] = field(default_factory=dict)
+
+    def time_ms(self, names: Sequence[str]) -> float | None:
+        """Time of some engine layers together; None if none was measured."""
+        found = [self.times_ms[name] for name in names if name in self.times_ms]
+        return sum(found) if found else None
+
+    @property
+    def wanted(self) -> tuple[LayerCoverage, ...]:
+        """The layers that the graph quantizes."""
+        return tuple(layer for layer in self.layers if layer.wants_int8)
+
+    @property
+    def leaving(self) -> tuple[LayerCoverage, ...]:
+        """Those that run in INT8 and write floating point, though they are not the last ones."""
+        return tuple(layer for layer in self.wanted if layer.leaves_int8)
+
+    @property
+    def missed(self) -> tuple[LayerCoverage, ...]:
+        """Those of them that are not seen to run in INT8."""
+        return tuple(layer for layer in self.wanted if layer.runs_int8 is not True)
+
+    @property
+    def unwanted(self) -> tuple[LayerCoverage, ...]:
+        """What multiplies in the graph, and which the graph does not quantize."""
+        return tuple(layer for layer in self.layers if not layer.wants_int8)
+
+    @property
+    def not_counted(self) -> tuple[LayerCoverage, ...]:
+        """Layers whose arithmetic is not known."""
+        return tuple(layer for layer in self.layers if layer.macs is None)
+
+    @property
+    def int8_share(self) -> float | None:
+        """Share of the arithmetic that runs in INT8, from 0 to 1.
+
+        None if none is known, or that of something that is not seen in INT8 is not.
+        """
+        return int8_share((layer.runs_int8, layer.macs) for layer in self.layers)
+
+    def check_int8(self, graph: Path | str) -> None:
+        """The gate ``--require-int8``.
+
+        Args:
+            graph: Where to look for the reasons.
+
+        Raises:
+            GateError: A quantized layer is not seen in INT8, or there is none.
+        """
+        missed, wanted = self.missed, self.wanted
+        if missed or not wanted:
+            raise GateError(
+                f"{len(missed)} of {len(wanted)} quantized layers are not seen in INT8"
+                + (f", first '{missed[0].name}'." if missed else "."),
+                f"Look for their findings with: trtqat lint {quote(str(graph))}",
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same as plain data, as ``--json`` writes it."""
+        return {
+            **asdict(self),
+            "wanted": len(self.wanted),
+            "missed": len(self.missed),
+            "leaving": len(self.leaving),
+            "int8_share": self.int8_share,
+        }
+
+
+def int8_share(layers: Iterable[tuple[bool | None, int | None]]) -> float | None:
+    """Share of INT8, from 0 to 1; None if nothing, or not all floating point, is counted.
+
+    Args:
+        layers: Whether each is INT8, and its multiply-accumulates.
+    """
+    int8 = total = 0
+    for is_int8, macs in layers:
+        if macs is None and not is_int8:
+            return None
+        total += macs or 0
+        int8 += (macs or 0) if is_int8 else 0
+    return int8 / total if total else None
