@@ -67,6 +67,7 @@ if TYPE_CHECKING:
     from trtqat.inspection.inspected_engine import InspectedEngine
     from trtqat.inspection.inspected_graph import InspectedGraph, lint
     from trtqat.inspection.inspected_layers import InspectedLayers
+    from trtqat.inspection.inspected_plan import InspectedPlan
     from trtqat.inspection.inspecting import inspect
     from trtqat.inspection.options import InspectOptions
     from trtqat.report.readable import ReadableReport, evaluate
@@ -90,6 +91,7 @@ __all__ = [
     "InspectedEngine",
     "InspectedGraph",
     "InspectedLayers",
+    "InspectedPlan",
     "LatencyOptions",
     "ModelSource",
     "OnnxModel",
@@ -123,6 +125,7 @@ _HOMES = {
     "InspectedEngine": "trtqat.inspection.inspected_engine",
     "InspectedGraph": "trtqat.inspection.inspected_graph",
     "InspectedLayers": "trtqat.inspection.inspected_layers",
+    "InspectedPlan": "trtqat.inspection.inspected_plan",
     "LatencyOptions": "trtqat.evaluation.timing",
     "ModelSource": "trtqat.exporting.source",
     "OnnxModel": "trtqat.runtime.onnx_model",

@@ -15,7 +15,7 @@ from trtqat.building.made_plan import make_plan
 from trtqat.building.network import parse_network
 from trtqat.building.options import BuildOptions
 from trtqat.building.parsing import BuildKeywords, parse_options
-from trtqat.building.plan_files import write_plan
+from trtqat.building.plan_files import write_manifest, write_plan
 from trtqat.building.profiles import resolve_profile
 from trtqat.building.proof import Proof, prove_by_inspector
 from trtqat.building.rtx import check_options, is_rtx
@@ -166,7 +166,12 @@ def build(
     if options.precision != "int8" or built.proof is not None:
         return built
     weights = built.graph if options.strip_weights else None
-    return replace(built, proof=prove_by_inspector(built.path, built.graph, weights))
+    proof = prove_by_inspector(built.path, built.graph, weights)
+    manifest = replace(built.manifest, coverage=proof.coverage)
+    if proof.coverage is not None:
+        # The plan stays as it is; what any host may ask for stands beside it now.
+        write_manifest(built.path, manifest, _sign(manifest, options))
+    return replace(built, manifest=manifest, proof=proof)
 
 
 def build_plan(graph: Path | str, plan: Path | str, options: BuildOptions) -> BuildResult:
@@ -192,7 +197,8 @@ def build_plan(graph: Path | str, plan: Path | str, options: BuildOptions) -> Bu
     """
     graph, plan = Path(graph), Path(plan)
     check_writable(plan)
-    key = None if options.sign is None else read_private_key(Path(options.sign))
+    if options.sign is not None:
+        read_private_key(Path(options.sign))  # before minutes of building, not after
     source = read_source_graph(graph, quantized=options.precision == "int8")
     trt = load_builder(options.for_)
     check_options(trt, options)
@@ -207,7 +213,7 @@ def build_plan(graph: Path | str, plan: Path | str, options: BuildOptions) -> Bu
             check_repository(triton.repository, *shapes, triton.options)
         made = make_plan(network, profile, options)
     manifest = made.manifest
-    signature = None if key is None else make_signature(manifest.to_json().encode(), key)
+    signature = _sign(manifest, options)
     write_plan(plan, made.content, manifest, signature)
     served = None
     if triton is not None:
@@ -216,3 +222,9 @@ def build_plan(graph: Path | str, plan: Path | str, options: BuildOptions) -> Bu
         )
     warnings = tuple(network.messages.warnings)
     return BuildResult(plan, graph, manifest, source.qdq_pairs, warnings, served, made.proof)
+
+
+def _sign(manifest: Manifest, options: BuildOptions) -> bytes | None:
+    if options.sign is None:
+        return None
+    return make_signature(manifest.to_json().encode(), read_private_key(Path(options.sign)))

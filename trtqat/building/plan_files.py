@@ -123,6 +123,21 @@ def write_plan(
         raise UsageError(error.problem, f"The plan is not lost: it lies in '{kept}'.") from error
 
 
+def write_manifest(plan: Path, manifest: Manifest, signature: bytes | None = None) -> None:
+    """Writes the manifest of a plan that is written already, and its signature.
+
+    Args:
+        plan: The plan file.
+        manifest: Its manifest.
+        signature: Of the manifest; without one an older signature is removed.
+
+    Raises:
+        UsageError: They cannot be written; what was there before is still there.
+    """
+    content = manifest.to_json().encode()
+    write_together({manifest_path(plan): content, signature_path(plan): signature})
+
+
 def _rescue(files: Mapping[str, bytes]) -> Path | None:
     """Keeps what took minutes to build in the temporary directory, if there is room."""
     try:

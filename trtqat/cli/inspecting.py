@@ -22,6 +22,7 @@ from trtqat.inspection.words import coverage_table
 if TYPE_CHECKING:
     from trtqat.inspection.inspected_engine import InspectedEngine
     from trtqat.inspection.inspected_layers import InspectedLayers
+    from trtqat.inspection.inspected_plan import InspectedPlan
 
 
 @dataclass(frozen=True)
@@ -100,8 +101,9 @@ def inspect(
 ) -> None:
     """Show what in a Q/DQ graph costs speed or accuracy, or which layers an engine runs in INT8.
 
-    An engine needs TensorRT and a GPU; graphs and layer files need neither. Every finding of a
-    graph says what to change in the PyTorch model; --json gives the rules' identifiers.
+    An engine needs TensorRT and a GPU; where it does not run, what its build recorded is shown.
+    Graphs and layer files need neither. Every finding of a graph says what to change in the
+    PyTorch model; --json gives the rules' identifiers.
 
     Example: trtqat inspect model.onnx --strict
     """
@@ -150,7 +152,9 @@ def _check_is_graph(file: Path) -> None:
         )
 
 
-def _print_layers(found: InspectedEngine | InspectedLayers, *, verbose: bool) -> None:
+def _print_layers(
+    found: InspectedEngine | InspectedPlan | InspectedLayers, *, verbose: bool
+) -> None:
     say(found.describe())
     if verbose and found.coverage is not None:
         print_table(*coverage_table(found.coverage))

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from trtqat.inspection.inspector import EngineLayer
+from trtqat.inspection.plan_costs import find_costs
 from trtqat.plan.coverage import Coverage, LayerCoverage
 
 if TYPE_CHECKING:  # onnx_ir is behind it, which build must be able to miss with a sentence
@@ -19,6 +20,10 @@ if TYPE_CHECKING:  # onnx_ir is behind it, which build must be able to miss with
 _INT8 = "int8"
 # A kernel that the compiler wrote; it may as well only prepare what another one multiplies.
 _GENERATED = "kgen"
+# Kinds of layers that were never seen in INT8 in a plan of TensorRT for RTX.
+_NO_INT8 = {"deconv": "TensorRT for RTX has no INT8 transposed convolution"}
+# Stands for a kernel that the GPU's compiler makes where the plan is loaded.
+_STUB = "__myelin_CASK_STUB"
 _INT8_OPERATORS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 
@@ -65,6 +70,8 @@ def cover(
             each.name for each in rest if each.name not in reformats and each.name not in quantizers
         ),
         times_ms,
+        has_kernels=not any(each.tactic == _STUB for each in engine),
+        costs=find_costs(graph, found, exits or {}),
     )
 
 
@@ -123,7 +130,9 @@ def _cover(
     nodes = () if engine is None else engine.onnx_nodes
     written = engine.outputs[0].dtype if engine is not None and engine.outputs else ""
     if runs and layer.is_int8:
-        reason = _exit(written, exit_reason)
+        # TensorRT for RTX always has another kernel quantize: that is a cost of its own.
+        tells = not (engine and engine.is_product) or exit_reason is not None
+        reason = _exit(written, exit_reason) if tells else ""
     else:
         reason = _reason(layer, engine, runs, is_compiled, hint)
     return LayerCoverage(
@@ -191,5 +200,10 @@ def _reason(
         return "no engine layer names it: TensorRT may have computed or removed it (inferred)"
     if runs is None:
         return "the file does not say in which type it runs"
+    if engine.is_product:
+        reads = ", ".join(tensor.dtype or "?" for tensor in engine.inputs) or "nothing"
+        weights = f" and {engine.weight_dtype} weights" if engine.weight_dtype else ""
+        why = hint or _NO_INT8.get(engine.kind, "")
+        return f"in the plan it reads {reads}{weights}" + (f": {why} (inferred)" if why else "")
     kernel = engine.tactic or "a kernel without a name"
     return f"TensorRT chose {kernel}: {hint or 'no INT8 one fits, or none is faster'} (inferred)"

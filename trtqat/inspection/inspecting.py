@@ -17,8 +17,9 @@ from trtqat.inspection.options import InspectOptions
 if TYPE_CHECKING:
     from trtqat.inspection.inspected_engine import InspectedEngine
     from trtqat.inspection.inspected_layers import InspectedLayers
+    from trtqat.inspection.inspected_plan import InspectedPlan
 
-Inspected: TypeAlias = "InspectedGraph | InspectedEngine | InspectedLayers"
+Inspected: TypeAlias = "InspectedGraph | InspectedEngine | InspectedPlan | InspectedLayers"
 
 
 def inspect(
@@ -28,7 +29,8 @@ def inspect(
 ) -> Inspected:
     """Shows what in a graph costs speed or accuracy, or which layers an engine runs in INT8.
 
-    An engine needs TensorRT and a GPU; graphs and layer files need neither.
+    An engine needs TensorRT and a GPU. Where it does not run, what its build recorded is shown.
+    Graphs and layer files need neither.
 
     Args:
         path: An ONNX file, a plan, or a ``.json`` of an engine's layers
@@ -37,8 +39,8 @@ def inspect(
         changes: Fields of ``InspectOptions`` instead, as ``inspect("model.engine", passes=0)``.
 
     Returns:
-        ``InspectedGraph`` for an ONNX file, ``InspectedEngine`` for a plan, ``InspectedLayers``
-        for a layer file.
+        ``InspectedGraph`` for an ONNX file, ``InspectedEngine`` for a plan, or
+        ``InspectedPlan`` where it does not run; ``InspectedLayers`` for a layer file.
 
     Raises:
         UsageError: There is no such option, it is not for that kind of file, or they do not fit
@@ -67,8 +69,9 @@ def inspect(
                 "Leave it out, or write the times with --export-profile.",
             )
         from trtqat.inspection.inspected_engine import inspect_plan
+        from trtqat.inspection.inspected_plan import recorded_plan
 
-        return inspect_plan(path, options)
+        return recorded_plan(path, options) or inspect_plan(path, options)
     # A graph has no batch size and no passes of its own, and neither changes what is found.
     about_graphs = InspectOptions(batch_size=options.batch_size, passes=options.passes)
     if options != about_graphs:

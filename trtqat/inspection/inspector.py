@@ -7,6 +7,7 @@ for a tensor; 11 writes "I/O Tensors" and keeps format and type apart. trtexec's
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -143,6 +144,7 @@ def parse_layers(layers: Sequence[Any]) -> tuple[EngineLayer, ...]:
 
 def _layer(layer: Mapping[str, Any]) -> EngineLayer:
     weights = [value for key, value in layer.items() if key.endswith("Weights")]
+    constant = _constant_weights(layer)
     types = [str(each["Type"]) for each in weights if isinstance(each, Mapping) and "Type" in each]
     return EngineLayer(
         name=str(layer.get("Name", "")),
@@ -150,28 +152,37 @@ def _layer(layer: Mapping[str, Any]) -> EngineLayer:
         onnx_nodes=_onnx_nodes(str(layer.get("Metadata", ""))),
         inputs=_tensors(layer.get("Inputs")),
         outputs=_tensors(layer.get("Outputs")),
-        weight_dtype=_dtype(types[0]) if types else _constant_weights(layer),
+        weight_dtype=_dtype(types[0]) if types else constant.dtype,
         tactic=str(layer.get("TacticName", "")),
         weight_count=sum(
             int(each["Count"])
             for each in weights
             if isinstance(each, Mapping) and isinstance(each.get("Count"), int)
-        ),
+        )
+        or constant.count,
     )
 
 
-def _constant_weights(layer: Mapping[str, Any]) -> str:
-    """Type of the weights of a layer of TensorRT for RTX, which lists them among its constants.
+@dataclass(frozen=True)
+class _Weights:
+    dtype: str
+    count: int
+
+
+def _constant_weights(layer: Mapping[str, Any]) -> _Weights:
+    """The weights of a layer of TensorRT for RTX, which lists them among its constants.
 
     They come first, before scales (of a convolution) and factors (of a product, of one dimension).
     """
+    nothing = _Weights("", 0)
     constants = layer.get("Constants")
     if layer.get("LayerType") not in _PRODUCTS or not isinstance(constants, list) or not constants:
-        return ""
+        return nothing
     first = constants[0]
     dims = first.get("Dimensions") if isinstance(first, Mapping) else None
-    has_weights = isinstance(dims, list) and len(dims) >= 2
-    return _dtype(str(first.get("Datatype", ""))) if has_weights else ""
+    if not isinstance(dims, list) or len(dims) < 2 or not all(type(dim) is int for dim in dims):
+        return nothing
+    return _Weights(_dtype(str(first.get("Datatype", ""))), math.prod(dims))
 
 
 def _onnx_nodes(metadata: str) -> tuple[str, ...]:

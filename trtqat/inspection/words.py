@@ -9,10 +9,17 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from trtqat.graph.lenses.macs import GraphSummary
     from trtqat.graph.lint.finding import Finding
-    from trtqat.plan.coverage import Coverage
+    from trtqat.plan.coverage import Coverage, PlanCost
 
+# What a plan of TensorRT for RTX proves, and what nobody has seen: these words everywhere.
+IN_THE_PLAN = "inputs and weights are INT8 in the built plan"
+NOT_RUN = "built and inspected, not run"
 # How many layers a line names.
 _NAMES = 3
+# How many reasons of one kind are told, each with its place.
+_REASONS = 5
+# How many characters of a kernel's or engine layer's name stand in a table.
+_WIDEST = 40
 _COSTS = {
     "refusal": "TensorRT refuses it",
     "accuracy": "costs accuracy",
@@ -81,6 +88,8 @@ def describe_coverage(coverage: Coverage) -> str:
         f"INT8: {len(wanted) - len(missed)} of {len(wanted)} quantized layers"
         + (f", {_percent(share)} of the arithmetic" if share is not None else "")
     ]
+    if not coverage.has_kernels:
+        lines[0] += f": {IN_THE_PLAN}" if wanted else ""
     floats = coverage.unwanted
     if floats:
         kinds = ", ".join(dict.fromkeys(layer.operator for layer in floats))
@@ -90,10 +99,20 @@ def describe_coverage(coverage: Coverage) -> str:
         names = [layer.name for layer in missed if layer.reason == reason]
         which = f"{names[0]} is" if len(names) == 1 else f"{len(names)}, first {names[0]}, are"
         lines.append(f"  {which} not seen in INT8: {reason}")
-    for reason in dict.fromkeys(layer.reason for layer in coverage.leaving):
+    exits = list(dict.fromkeys(layer.reason for layer in coverage.leaving))
+    for reason in exits[:_REASONS]:
         names = [layer.name for layer in coverage.leaving if layer.reason == reason]
         more = f" and {len(names) - 1} more" if len(names) > 1 else ""
         lines.append(f"  floating point behind {names[0]}{more}: {reason}")
+    if len(exits) > _REASONS:
+        lines.append(f"  … and {len(exits) - _REASONS} more such places; --json has them")
+    lines += [_COSTS_OF_PLANS[cost.kind](cost) for cost in coverage.costs]
+    if not coverage.has_kernels:
+        lines.append(
+            f"besides: {_count(len(coverage.others), 'layer')} of the plan that multiply nothing"
+        )
+        lines.append(f"{NOT_RUN}: the GPU that loads the plan compiles its kernels")
+        return "\n".join(lines)
     rest = (
         (coverage.quantizers, "layer", " that quantize on their own"),
         (coverage.reformats, "reformat", ""),
@@ -105,8 +124,21 @@ def describe_coverage(coverage: Coverage) -> str:
 
 def coverage_table(coverage: Coverage) -> tuple[Sequence[str], list[list[str]]]:
     """Columns and rows: every layer of the graph and how the engine runs it."""
-    columns = ("layer", "operator", "INT8", "writes", "ms", "fused with", "kernel")
     words = {True: "yes", False: "no", None: "?"}
+    if not coverage.has_kernels:
+        return ("layer", "operator", "INT8", "reads", "weights", "writes", "plan's layer"), [
+            [
+                layer.name,
+                layer.operator,
+                words[layer.runs_int8],
+                ", ".join(layer.input_dtypes) or "?",
+                layer.weight_dtype or "-",
+                layer.output_dtype or "?",
+                layer.engine_layer[:_WIDEST],
+            ]
+            for layer in coverage.layers
+        ]
+    columns = ("layer", "operator", "INT8", "writes", "ms", "fused with", "kernel")
     return columns, [
         [
             layer.name,
@@ -115,10 +147,44 @@ def coverage_table(coverage: Coverage) -> tuple[Sequence[str], list[list[str]]]:
             layer.output_dtype or "?",
             "" if layer.time_ms is None else f"{layer.time_ms:.4f}",
             ", ".join(layer.fused_with),
-            layer.tactic[:40],
+            layer.tactic[:_WIDEST],
         ]
         for layer in coverage.layers
     ]
+
+
+def _describe_widened(cost: PlanCost) -> str:
+    return (
+        f"  {_count(len(cost.layers), 'convolution')} widened to full groups of channels, first "
+        f"{cost.layers[0]}: {_scaled(cost.amount)} instead of {_scaled(cost.least)} "
+        "multiply-accumulates a sample"
+    )
+
+
+def _describe_float_output(cost: PlanCost) -> str:
+    return (
+        f"  {_count(len(cost.layers), 'layer')}, first {cost.layers[0]}: {_bytes(cost.amount)} of "
+        f"floating point a sample that another kernel quantizes; INT8 is {_bytes(cost.least)}"
+    )
+
+
+def _describe_float32(cost: PlanCost) -> str:
+    return (
+        f"  FP16 (trtqat export --precision fp16 --opset 19) would halve {_bytes(cost.amount)} of "
+        f"FP32 a sample behind {_count(len(cost.layers), 'layer')}, first {cost.layers[0]}; "
+        "INT8 convolutions write FP32 there too"
+    )
+
+
+_COSTS_OF_PLANS = {
+    "widened": _describe_widened,
+    "float-output": _describe_float_output,
+    "float32": _describe_float32,
+}
+
+
+def _bytes(number: int) -> str:
+    return f"{number / 1e6:.3g} MB" if number >= 1e5 else f"{number / 1e3:.3g} kB"
 
 
 def _percent(share: float) -> str:

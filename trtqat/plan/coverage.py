@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from shlex import quote
-from typing import Any
+from typing import Any, Literal
 
 from trtqat.errors import GateError
 
@@ -56,6 +56,25 @@ class LayerCoverage:
 
 
 @dataclass(frozen=True)
+class PlanCost:
+    """What a plan of TensorRT for RTX does besides the graph's arithmetic, for one sample.
+
+    Attributes:
+        kind: ``widened``: convolutions with more channels in a group than the graph gives them.
+            ``float-output``: INT8 layers that write floating point, which another kernel reads and
+            quantizes. ``float32``: layers that write FP32, and FP16 if the graph has FP16.
+        layers: The layers of the graph.
+        amount: Multiply-accumulates (``widened``), or bytes that are written.
+        least: The same without that cost.
+    """
+
+    kind: Literal["widened", "float-output", "float32"]
+    layers: tuple[str, ...]
+    amount: int
+    least: int
+
+
+@dataclass(frozen=True)
 class Coverage:
     """A graph's layers as an engine runs them.
 
@@ -65,6 +84,9 @@ class Coverage:
         quantizers: Engine layers that quantize or dequantize on their own.
         others: Engine layers that run no layer of the graph, without those two.
         times_ms: Time by engine layer; empty if it was not measured.
+        has_kernels: Whether the kernels are chosen. A plan of TensorRT for RTX has none yet: they
+            are compiled where it is loaded, so it shows which inputs and weights are INT8.
+        costs: What such a plan does besides.
     """
 
     layers: tuple[LayerCoverage, ...]
@@ -72,6 +94,8 @@ class Coverage:
     quantizers: tuple[str, ...]
     others: tuple[str, ...]
     times_ms: Mapping[str, float] = field(default_factory=dict)
+    has_kernels: bool = True
+    costs: tuple[PlanCost, ...] = ()
 
     def time_ms(self, names: Sequence[str]) -> float | None:
         """Time of some engine layers together; None if none was measured."""

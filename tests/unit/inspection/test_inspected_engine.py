@@ -14,7 +14,7 @@ import trtqat
 from tests.support.graphs import Graph
 from trtqat.errors import GateError, GraphError, UsageError
 from trtqat.host.ceilings import Ceilings
-from trtqat.inspection import inspected_engine
+from trtqat.inspection import inspected_engine, inspected_plan
 from trtqat.inspection.engine_layers import Inspection
 from trtqat.inspection.inspector import parse_information
 from trtqat.inspection.layer_times import LayerTimes, read_profile
@@ -59,6 +59,8 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> Opened:
             "CUDA graph" if has_times else "",
         )
 
+    # Nothing is recorded of an engine that is none.
+    monkeypatch.setattr(inspected_plan, "recorded_plan", lambda path, options: None)
     monkeypatch.setattr(inspected_engine, "Engine", open_engine)
     monkeypatch.setattr(inspected_engine, "inspect_engine", ask)
     monkeypatch.setattr(inspected_engine, "describe_gpu", lambda: SimpleNamespace(name="A GPU"))

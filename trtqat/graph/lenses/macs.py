@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import onnx_ir as ir
@@ -25,6 +26,8 @@ class LayerSummary:
         is_int8: Whether both operands come from INT8, so that TensorRT can run it in INT8.
         macs: Multiply-accumulates for one sample; None if they are not known.
         is_understood: Whether it is known what the operator computes.
+        weight_elements: Size of its weight; None without one, or if its shape is not known.
+        output_elements: What it writes for one sample; None if that is not known.
     """
 
     name: str
@@ -32,6 +35,8 @@ class LayerSummary:
     is_int8: bool
     macs: int | None
     is_understood: bool = True
+    weight_elements: int | None = None
+    output_elements: int | None = None
 
 
 @dataclass(frozen=True)
@@ -97,7 +102,12 @@ def summary_of(view: GraphView) -> GraphSummary:
     operators = [node.op_type for node in graph]
     found = {
         layer.node: LayerSummary(
-            layer.name, layer.node.op_type, view.is_int8(layer), macs_of(layer, view.batch)
+            layer.name,
+            layer.node.op_type,
+            view.is_int8(layer),
+            macs_of(layer, view.batch),
+            weight_elements=_elements(layer.weight) if layer.is_weighted else None,
+            output_elements=view.batch.elements_per_sample(layer.node.outputs[0]),
         )
         for layer in view.layers
     }
@@ -119,3 +129,9 @@ def macs_of(layer: Layer, batch: Batch) -> int | None:
     (``batch``).
     """
     return macs_of_node(layer.node, batch.elements_per_sample)
+
+
+def _elements(weight: ir.Value) -> int | None:
+    dims = () if weight.shape is None else tuple(weight.shape)
+    numbers = [dim for dim in dims if isinstance(dim, int)]
+    return math.prod(numbers) if dims and len(numbers) == len(dims) else None
