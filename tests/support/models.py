@@ -136,7 +136,10 @@ class Example:
         """Random inputs of a batch size."""
         generator = torch.Generator().manual_seed(seed)
         return tuple(
-            torch.randn(size, *spec.shape[1:], generator=generator) for spec in self.inputs
+            torch.randint(0, 50, (size, *spec.shape[1:]), generator=generator)
+            if spec.dtype == "int64"
+            else torch.randn(size, *spec.shape[1:], generator=generator)
+            for spec in self.inputs
         )
 
 

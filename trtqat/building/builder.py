@@ -32,7 +32,7 @@ from trtqat.plan.signature import make_signature, read_private_key
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-# TensorRT has one logger a process, and what it logs must be of one build alone.
+# There is one logger for each TensorRT, and what it logs must be of one build alone.
 _ONE_BUILD = threading.Lock()
 
 

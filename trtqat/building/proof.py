@@ -74,8 +74,7 @@ def _logged_layers(network: Network) -> Mapping[str, Any]:
     if not network.messages.layers:
         raise BuildError(
             f"{network.builder_name} logged no list of layers for '{network.source.path.name}'.",
-            "If something else in this process builds with it, its logger gets the list: build in "
-            "a process of its own.",
+            "Build in a process of its own, with release 1.7.1, whose list is known.",
         )
     return read_layer_list(network.messages.layers)
 

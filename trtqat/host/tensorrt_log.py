@@ -1,7 +1,7 @@
 """What TensorRT logs: the only place where it gives reasons.
 
-TensorRT keeps to the first logger of a process while anything lives that was made with it, and
-ignores later ones. So there is one logger for each TensorRT, and who listens changes.
+TensorRT warns that it ignores a logger while another one is in use. So there is one logger for each
+TensorRT in a process, and who listens changes.
 """
 
 from __future__ import annotations
