@@ -1,6 +1,10 @@
 """From an ONNX file with Q/DQ to a plan: TensorRT's builder, and what goes beside the plan.
 
-    builder.py        build(): the order of the steps; which layers became INT8
+    builder.py        build(): the order of the steps
+    made_plan.py      from TensorRT's network to a plan and its manifest
+    library.py        which library builds: TensorRT, or TensorRT for RTX
+    rtx.py            what is special about TensorRT for RTX: targets, no GPU
+    proof.py          which layers became INT8, by the builder's list or by the inspector
     parsing.py        what a user writes of options, as text or Python values
     options.py        what was asked for; profiles.py: shapes that an engine takes
     source_graph.py   what the ONNX file says before TensorRT reads it
