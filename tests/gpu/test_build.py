@@ -53,6 +53,11 @@ def test_plan_and_manifest(graph: Path, tmp_path: Path, options: list[str]) -> N
 
     assert manifest["tensorrt"] == tensorrt.__version__
     assert manifest["gpu"]
+    assert (manifest["library"], manifest["targets"]) == ("tensorrt", [])
+    recorded = manifest["coverage"]
+    assert len(recorded["layers"]) == 4
+    assert all(layer["runs_int8"] for layer in recorded["layers"])
+    assert recorded["has_kernels"]
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "model.engine",
         "model.engine.json",

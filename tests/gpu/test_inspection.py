@@ -118,6 +118,11 @@ def test_manifest_of_another_gpu_is_refused(plan: Path, tmp_path: Path) -> None:
     with pytest.raises(PlanError, match=r"Tesla T4 \(7\.5\)"):
         Engine(copy)
     assert trtqat("doctor", copy).returncode == 1
+    # What the build recorded is shown all the same.
+    done = trtqat("inspect", copy, "--require-int8")
+    assert done.returncode == 0, done.stderr
+    assert "as its build recorded it" in done.stdout
+    assert "not loaded here: GPU: It was built for Tesla T4 (7.5)" in done.stdout
 
 
 def test_doctor_on_this_host(plan: Path) -> None:
