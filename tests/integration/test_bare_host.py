@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.support.plans import make_manifest, make_plan
 from trtqat.building.plan_files import write_plan
+from trtqat.plan.coverage import Coverage, LayerCoverage
+from trtqat.plan.manifest import manifest_path
 
 MISSING = ("torch", "onnx", "onnx_ir", "onnxruntime", "onnxscript", "pytorch_quantization")
 
@@ -69,3 +72,16 @@ def test_plans_are_looked_at_all_the_same(plan: Path) -> None:
     assert done.returncode in (2, 4), done.stderr
     assert "does not run here" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_what_a_build_recorded_is_shown(plan: Path) -> None:
+    layer = LayerCoverage(
+        "/fc/Gemm", "Gemm", True, True, 100, "/fc/Gemm_myl0_8", "", (), "float32", None, ""
+    )
+    coverage = Coverage((layer,), (), (), (), has_kernels=False)
+    manifest = replace(make_manifest(plan.read_bytes()), coverage=coverage)
+    manifest_path(plan).write_text(manifest.to_json())
+    done = trtqat("inspect", plan, "--require-int8")
+    assert done.returncode == 0, done.stderr
+    assert "INT8: 1 of 1 quantized layers, 100.0% of the arithmetic" in done.stdout
+    assert "not loaded here: TensorRT: No TensorRT can be imported here" in done.stdout

@@ -48,6 +48,17 @@ def imports(path: Path) -> Iterator[str]:
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 
 
+# TensorRT in all its forms.
+TENSORRT = (
+    "tensorrt",
+    "tensorrt_lean",
+    "tensorrt_dispatch",
+    "tensorrt_rtx",
+    "tensorrt_rtx_bindings",
+    "tensorrt_rtx_libs",
+)
+
+
 def test_every_room_has_its_place() -> None:
     rooms = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
     assert rooms == set(DEPTH)
@@ -61,7 +72,7 @@ def test_imports_point_down(path: Path) -> None:
         top, _, rest = name.partition(".")
         if top in ("torch", "onnxscript", "pytorch_quantization"):
             assert room in ("quant", "exporting") or place.startswith("runtime/pytorch"), name
-        if top in ("tensorrt", "cuda"):
+        if top in ("cuda", *TENSORRT):
             assert room in ("building", "host", "runtime"), name
         assert top != "trtqat" or rest, f"{place} imports the package's face"
         other = rest.partition(".")[0]
@@ -130,7 +141,8 @@ def test_help_imports_nothing_heavy() -> None:
         "import sys; sys.argv = ['trtqat', '--help']\n"
         "from trtqat.cli.main import main\n"
         "try:\n    main()\nexcept SystemExit:\n    pass\n"
-        "heavy = {'torch', 'tensorrt', 'onnx', 'onnxruntime', 'numpy', 'rich'} & set(sys.modules)\n"
+        "heavy = {'torch', 'tensorrt', 'tensorrt_rtx_bindings', 'onnx', 'onnxruntime', 'numpy', 'rich'}\n"
+        "heavy &= set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)

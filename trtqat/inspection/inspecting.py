@@ -56,22 +56,13 @@ def inspect(
     options = InspectOptions() if options is None else options
     check_kind("The options of an inspection", options, InspectOptions, "InspectOptions()")
     options = replace(options, **changes)
-    for module in ("onnx", "onnx_ir"):
-        require(module, extra="onnx", purpose="Inspecting a graph or an engine")
+    if path.suffix != ".json" and is_plan(path):
+        return _inspect_plan(path, options)
+    _require_onnx()
     if path.suffix == ".json":
         from trtqat.inspection.inspected_layers import inspect_layer_file
 
         return inspect_layer_file(path, options)
-    if is_plan(path):
-        if options.profile is not None:
-            raise UsageError(
-                f"'{path}' is an engine, whose times are measured; --profile is for layer files.",
-                "Leave it out, or write the times with --export-profile.",
-            )
-        from trtqat.inspection.inspected_engine import inspect_plan
-        from trtqat.inspection.inspected_plan import recorded_plan
-
-        return recorded_plan(path, options) or inspect_plan(path, options)
     # A graph has no batch size and no passes of its own, and neither changes what is found.
     about_graphs = InspectOptions(batch_size=options.batch_size, passes=options.passes)
     if options != about_graphs:
@@ -82,3 +73,25 @@ def inspect(
             "Give model.engine, or LAYERS.json from trtexec --exportLayerInfo=layers.json.",
         )
     return lint(path)
+
+
+def _inspect_plan(path: Path, options: InspectOptions) -> InspectedEngine | InspectedPlan:
+    if options.profile is not None:
+        raise UsageError(
+            f"'{path}' is an engine, whose times are measured; --profile is for layer files.",
+            "Leave it out, or write the times with --export-profile.",
+        )
+    from trtqat.inspection.inspected_plan import recorded_plan
+
+    recorded = recorded_plan(path, options)
+    if recorded is not None:
+        return recorded
+    _require_onnx()
+    from trtqat.inspection.inspected_engine import inspect_plan
+
+    return inspect_plan(path, options)
+
+
+def _require_onnx() -> None:
+    for module in ("onnx", "onnx_ir"):
+        require(module, extra="onnx", purpose="Inspecting a graph or an engine")
