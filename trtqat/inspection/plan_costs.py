@@ -7,6 +7,7 @@ graph with FP16 around INT8 its Gemm and MatMul write FP16; its INT8 convolution
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -42,10 +43,14 @@ def find_costs(
 
 def _widened(products: Sequence[tuple[LayerSummary, EngineLayer]]) -> PlanCost:
     """Convolutions whose weights have more channels in the plan than in the graph."""
+    # One engine layer may run several layers of the graph, side by side.
+    counts = Counter[str]()
+    for layer, engine in products:
+        counts[engine.name] += layer.weight_elements or 0
     found = []
     for layer, engine in products:
-        count = layer.weight_elements
-        if "Conv" in layer.operator and layer.macs and count and engine.weight_count > count:
+        count = counts[engine.name]
+        if "Conv" in layer.operator and layer.macs and 0 < count < engine.weight_count:
             found.append((layer.name, layer.macs, layer.macs * engine.weight_count // count))
     return PlanCost(
         "widened",
