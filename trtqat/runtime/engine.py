@@ -7,8 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-
 from trtqat.checks import closed
 from trtqat.errors import InferenceError, PlanError, UsageError
 from trtqat.host.device_memory import needs_device_memory
@@ -17,9 +15,9 @@ from trtqat.host.preflight import Preflight, preflight
 from trtqat.host.tensorrt_library import advice_on_loading, device_memory_bytes, open_device
 from trtqat.host.tensorrt_log import make_logger
 from trtqat.io_names import in_order
-from trtqat.plan.manifest import ProfileShapes
 from trtqat.provenance import Provenance
 from trtqat.runtime.engine_graph import graph_of_plan
+from trtqat.runtime.engine_io import batch_range_of, read_profiles, read_tensors, tuned_shape
 from trtqat.runtime.engine_names import names_of_engine
 from trtqat.runtime.held import Held
 from trtqat.runtime.host_quantizer import HostQuantizer, open_quantizer
@@ -131,7 +129,7 @@ class Engine(Held):
 
     def _describe(self, graph: Path | str | None) -> None:
         """Reads what it takes and returns."""
-        bindings, outputs = _tensors(self._trt, self._engine)
+        bindings, outputs = read_tensors(self._trt, self._engine)
         self.io = names_of_engine(
             self.path,
             self.manifest,
@@ -148,8 +146,8 @@ class Engine(Held):
             each: open_quantizer(scale) for each, scale in self.input_scales.items()
         }
         self.inputs = tuple(with_float_inputs(self._bindings, self.input_scales))
-        self.profiles = _profiles(self._engine, self.inputs)
-        self.batch_range = _batch_range(self.profiles)
+        self.profiles = read_profiles(self._engine, self.inputs)
+        self.batch_range = batch_range_of(self.profiles)
 
     def __repr__(self) -> str:
         return (
@@ -218,7 +216,7 @@ class Engine(Held):
     def session_inputs(self) -> tuple[TensorSpec, ...]:
         """Inputs whose open dimensions, but the first, are the profile's optimum."""
         return tuple(
-            replace(spec, shape=_tuned(spec.shape, self.profiles[spec.name].opt))
+            replace(spec, shape=tuned_shape(spec.shape, self.profiles[spec.name].opt))
             for spec in self.inputs
         )
 
@@ -283,44 +281,3 @@ class Engine(Held):
         self._quantizers = {}
         self._engine = None
         self._runtime = None
-
-
-def _tuned(shape: tuple[int, ...], optimum: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(
-        optimum[axis] if axis and dim == DYNAMIC and optimum else dim
-        for axis, dim in enumerate(shape)
-    )
-
-
-def _tensors(trt: Any, engine: Any) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:  # noqa: ANN401
-    inputs: list[TensorSpec] = []
-    outputs: list[TensorSpec] = []
-    for index in range(engine.num_io_tensors):
-        name = engine.get_tensor_name(index)
-        try:
-            dtype = np.dtype(trt.nptype(engine.get_tensor_dtype(name))).name
-        except TypeError as error:
-            raise PlanError(
-                f"Tensor '{name}' has a type that NumPy lacks ({engine.get_tensor_dtype(name)}).",
-                "Build the engine with FP32 or FP16 inputs and outputs.",
-            ) from error
-        spec = TensorSpec(name, tuple(engine.get_tensor_shape(name)), dtype)
-        is_input = engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT
-        (inputs if is_input else outputs).append(spec)
-    return tuple(inputs), tuple(outputs)
-
-
-def _profiles(engine: Any, inputs: tuple[TensorSpec, ...]) -> dict[str, ProfileShapes]:  # noqa: ANN401
-    return {
-        spec.name: ProfileShapes(
-            *(tuple(shape) for shape in engine.get_tensor_profile_shape(spec.name, 0))
-        )
-        for spec in inputs
-    }
-
-
-def _batch_range(profiles: dict[str, ProfileShapes]) -> tuple[int, int]:
-    shapes = [profile for profile in profiles.values() if profile.min]
-    low = max((profile.min[0] for profile in shapes), default=1)
-    high = min((profile.max[0] for profile in shapes), default=1)
-    return low, high

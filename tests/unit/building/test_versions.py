@@ -56,6 +56,7 @@ OBJECTS = {
         "inspector": "EngineInspector",
         "base": "IProfiler",
     },
+    "runtime/engine_io.py": {"engine": "ICudaEngine"},
     "runtime/refit.py": {"parser": "OnnxParserRefitter", "refitter": "Refitter"},
     "runtime/session.py": {"context": "IExecutionContext"},
     "host/tensorrt_library.py": {"engine": "ICudaEngine"},
