@@ -23,6 +23,7 @@ from trtqat.runtime.held import Held
 from trtqat.runtime.host_quantizer import HostQuantizer, open_quantizer
 from trtqat.runtime.input_codes import input_scales, with_float_inputs
 from trtqat.runtime.refit import check_weights, refit
+from trtqat.runtime.rtx import Compilation, RtxContexts, open_contexts
 from trtqat.runtime.session import EngineSession
 from trtqat.tensors import DYNAMIC, TensorSpec, io_in_words
 
@@ -63,6 +64,7 @@ class Engine(Held):
         flavour: Flavour | None = None,
         weights: Path | str | None = None,
         graph: Path | str | None = None,
+        runtime_cache: Path | str | None = None,
     ) -> None:
         """Checks and deserializes a plan.
 
@@ -78,11 +80,15 @@ class Engine(Held):
             weights: The ONNX file of a plan that was built without its weights.
             graph: The ONNX file that it was built from, for the order of its outputs where its
                 manifest does not tell it.
+            runtime_cache: The file that keeps the kernels that TensorRT for RTX compiles, or
+                ``"none"``. None takes the one beside the plan, which nobody signs: none with
+                ``trust``.
 
         Raises:
             PlanError: It is not a plan, is damaged, is for another TensorRT, platform or GPU,
                 brings code that was not allowed, or lacks its weights.
-            UsageError: ``trust`` is no such key.
+            UsageError: ``trust`` is no such key, or ``runtime_cache`` no such file or for a plan
+                of another library.
             MissingError: There is no TensorRT that runs it, or no GPU here.
         """
         path = Path(path)
@@ -98,9 +104,13 @@ class Engine(Held):
         self._cuda_graph = cuda_graph
         self._engine: Any = None
         self._runtime: Any = None
+        self._contexts: RtxContexts | None = None
         self._quantizers: dict[str, HostQuantizer] = {}
         try:
             self._load(found, weights)
+            self._contexts = open_contexts(
+                self._trt, self._engine, path, runtime_cache, signed_only=trust is not None
+            )
             self._describe(graph or weights)
         except BaseException:
             self.close()
@@ -119,8 +129,8 @@ class Engine(Held):
         self._engine = self._runtime.deserialize_cuda_engine(found.plan)
         if self._engine is None:
             raise PlanError(
-                f"TensorRT {trt.__version__} ({found.flavour.flavour}) cannot load the plan "
-                f"'{self.path}': {self._messages.reason()}.",
+                f"{found.flavour.title} cannot load the plan '{self.path}': "
+                f"{self._messages.reason()}.",
                 advice_on_loading(self._messages),
             )
         check_weights(self.manifest, self.path, weights)
@@ -178,20 +188,33 @@ class Engine(Held):
                 f"'{self.name}' was built.",
                 f"Build it again with --batch 1:{batch_size}:{max(batch_size, high)}.",
             )
-        context = self._engine.create_execution_context()
+        wanted = self._cuda_graph if cuda_graph is None else cuda_graph
+        if self._contexts is None:
+            return self._bind(batch_size, self._engine.create_execution_context(), graph=wanted)
+        return self._contexts.session(
+            batch_size,
+            lambda context, graph: self._bind(batch_size, context, library_graph=graph),
+            cuda_graph=wanted,
+        )
+
+    def _bind(
+        self,
+        batch_size: int,
+        context: Any,  # noqa: ANN401
+        *,
+        graph: bool = False,
+        library_graph: bool = False,
+    ) -> EngineSession:
+        """A session of an execution context."""
         if context is None:
             raise InferenceError(
                 f"TensorRT made no execution context for '{self.name}': {self._messages.reason()}.",
                 "Free device memory, or build with a smaller --workspace.",
             )
-        shapes = {}
-        for spec in self.inputs:
-            optimum = self.profiles[spec.name].opt
-            shape = tuple(
-                opt if dim == DYNAMIC else dim for dim, opt in zip(spec.shape, optimum, strict=True)
-            )
-            batched = bool(spec.shape) and spec.shape[0] == DYNAMIC
-            shapes[spec.name] = (batch_size, *shape[1:]) if batched else shape
+        shapes = {
+            spec.name: (batch_size, *spec.shape[1:]) if spec.shape[:1] == (DYNAMIC,) else spec.shape
+            for spec in self.session_inputs
+        }
         with needs_device_memory(f"A session of '{self.name}' at batch {batch_size}"):
             return EngineSession(
                 name=self.name,
@@ -204,7 +227,8 @@ class Engine(Held):
                 outputs=list(self.outputs),
                 messages=self._messages,
                 quantizers=self._quantizers,
-                cuda_graph=self._cuda_graph if cuda_graph is None else cuda_graph,
+                cuda_graph=graph,
+                library_graph=library_graph,
             )
 
     @property
@@ -234,7 +258,12 @@ class Engine(Held):
     @property
     def has_inspector(self) -> bool:
         """Whether its TensorRT tells what its layers are: lean and dispatch do not."""
-        return self.tensorrt.flavour == "full"
+        return self.tensorrt.has_inspector
+
+    @property
+    def compilations(self) -> tuple[Compilation, ...]:
+        """How long its kernels took to compile here, by batch size; none where the build did it."""
+        return () if self._contexts is None else self._contexts.compilations
 
     @property
     def optimal_batch(self) -> int:
@@ -279,5 +308,7 @@ class Engine(Held):
     def close(self) -> None:
         """Frees the engine; sessions made from it must be closed before."""
         self._quantizers = {}
+        if self._contexts is not None:
+            self._contexts.close()
         self._engine = None
         self._runtime = None
