@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -31,7 +32,7 @@ def card(monkeypatch: pytest.MonkeyPatch) -> Card:
         monkeypatch.setattr(module, "time", card.clock)
     here = Environment("Linux-x86_64", "3.11", "a CPU", {})
     monkeypatch.setattr(measure, "describe_environment", lambda *, with_gpu: here)
-    monkeypatch.setattr(speed, "watch_gpu", lambda: speed.contextlib.nullcontext())
+    monkeypatch.setattr(speed, "watch_gpu", contextlib.nullcontext)
     return card
 
 
