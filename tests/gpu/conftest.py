@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import pytest
@@ -13,18 +14,43 @@ from trtqat.exporting.loading import load_model
 from trtqat.exporting.options import ExportOptions
 from trtqat.exporting.pipeline import export_onnx
 from trtqat.exporting.source import ModelSource
-from trtqat.host.tensorrt_library import load_tensorrt, open_device
+from trtqat.host.tensorrt_library import load_rtx, load_tensorrt, open_device
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _gpu(request: pytest.FixtureRequest) -> None:
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skips what this host cannot run, or fails it with --require-gpu; before any fixture builds.
+
+    A module that needs TensorRT for RTX says so by its ``LIBRARY``.
+    """
+    library = getattr(getattr(item, "module", None), "LIBRARY", "tensorrt")
+    if library == "rtx" and (problem := _missing_library("rtx")):
+        # It is an extra of its own, and no card of the GPU lane runs its plans.
+        pytest.skip(problem)
+    if problem := _missing_library(library) or _missing_gpu():
+        if item.config.getoption("--require-gpu"):
+            pytest.fail(problem, pytrace=False)
+        pytest.skip(problem)
+
+
+@functools.cache
+def _missing_library(library: str) -> str:
+    """Why the library cannot be had; empty if it can."""
     try:
-        load_tensorrt("This test")
+        (load_rtx if library == "rtx" else load_tensorrt)("This test")
+    except MissingError as error:
+        return str(error)
+    return ""
+
+
+@functools.cache
+def _missing_gpu() -> str:
+    """Why there is no GPU; empty if there is one."""
+    try:
         open_device("This test")
     except MissingError as error:
-        if request.config.getoption("--require-gpu"):
-            pytest.fail(str(error), pytrace=False)
-        pytest.skip(str(error))
+        return str(error)
+    return ""
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ from trtqat.errors import PlanError, UsageError
 from trtqat.files import read_input
 from trtqat.graph_file.hashing import graph_sha256
 from trtqat.host.gpu import describe_gpu
-from trtqat.host.tensorrt_library import load_tensorrt
+from trtqat.host.tensorrt_library import load_rtx, load_tensorrt
 from trtqat.plan.manifest import Manifest, check_plan, read_manifest
 from trtqat.tensors import Precision
 
@@ -115,9 +115,15 @@ def _is_current(
         return False
     if found is None or manifest is None:
         return False
-    here = {"tensorrt": load_tensorrt("A float engine").__version__, "gpu": describe_gpu().name}
+    if manifest.library == "rtx":
+        # It was built for targets, on any host.
+        here = {"tensorrt": load_rtx("A float engine").__version__, "targets": manifest.targets}
+    else:
+        trt = load_tensorrt("A float engine")
+        here = {"tensorrt": trt.__version__, "gpu": describe_gpu().name}
     return (
         found.graph_sha256 == sha256
+        and found.library == manifest.library
         and found.profiles == manifest.profiles
         and all(getattr(found, name) == value for name, value in here.items())
         and all(getattr(found.options, name) == getattr(options, name) for name in SHARED)

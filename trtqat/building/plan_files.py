@@ -20,6 +20,7 @@ from trtqat.io_names import record_of
 from trtqat.plan.header import Library
 from trtqat.plan.manifest import Manifest, ProfileShapes, RecordedOptions, manifest_path
 from trtqat.plan.signature import signature_path
+from trtqat.runtime.runtime_cache import runtime_cache_path
 from trtqat.tensors import TensorSpec
 
 _LOG = logging.getLogger(__name__)
@@ -98,7 +99,8 @@ def write_plan(
 ) -> None:
     """Writes a plan with its manifest and, with a key, its signature.
 
-    Of two builds into one file at once the later one wins, with all its files.
+    Of two builds into one file at once the later one wins, with all its files. A runtime cache of
+    an older plan is removed.
 
     Args:
         output: The plan file.
@@ -113,6 +115,8 @@ def write_plan(
         output: plan,
         manifest_path(output): manifest.to_json().encode(),
         signature_path(output): signature,
+        # Kernels of the plan that lay there.
+        runtime_cache_path(output): None,
     }
     try:
         write_together(files)

@@ -15,6 +15,7 @@ from trtqat.building.options import options_again
 from trtqat.errors import MissingError
 from trtqat.inspection.engine_layers import inspect_engine
 from trtqat.runtime.engine import Engine
+from trtqat.runtime.runtime_cache import NO_CACHE
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -59,7 +60,7 @@ def tapped_engine(
             inspector.
     """
     options = options_again(engine.manifest, engine.name, "int8", timing_cache=timing_cache)
-    if engine.tensorrt.flavour != "full":
+    if not engine.has_inspector:
         raise MissingError(
             f"The {engine.tensorrt.flavour} runtime does not tell what '{engine.name}' consists "
             "of, so no engine that was built again can be set beside it.",
@@ -74,7 +75,15 @@ def tapped_engine(
         save(graph, source)
         plan = Path(folder) / engine.name
         build_plan(source, plan, options)
-        tapped = Engine(plan, cuda_graph=False, allow_engine_code=True, flavour="full")
+        is_rtx = engine.tensorrt.library == "rtx"
+        tapped = Engine(
+            plan,
+            cuda_graph=False,
+            allow_engine_code=True,
+            flavour=engine.tensorrt.flavour,
+            # It would be gone with the plan.
+            runtime_cache=NO_CACHE if is_rtx else None,
+        )
     try:
         # Reformats come and go with the formats that kernels ask for.
         kernels, again = (

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
+from trtqat.building.rtx import is_rtx
 from trtqat.errors import MissingError, UsageError
 
 
@@ -63,7 +64,8 @@ def set_precision(
     """
     if precision == "fp16" and not strongly_typed and not hasattr(trt.BuilderFlag, "FP16"):
         raise MissingError(
-            f"TensorRT {trt.__version__} builds no FP16 engine from an FP32 graph.",
+            f"{'TensorRT for RTX' if is_rtx(trt) else 'TensorRT'} {trt.__version__} builds no FP16 "
+            "engine from an FP32 graph: the types of the graph decide.",
             "Leave fp16 out of --compare, or compare on a TensorRT up to 10.",
         )
     wanted = {"int8": ("INT8", "FP16"), "fp16": ("FP16",), "fp32": ()}[precision]

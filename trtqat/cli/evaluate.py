@@ -99,6 +99,7 @@ def evaluate(
                     flavour=engine.runtime.value if engine.runtime else None,
                     weights=engine.weights,
                     graph=contenders.graph,
+                    runtime_cache=engine.runtime_cache,
                     timing_cache=locating.timing_cache,
                 ),
                 progress=progress,
@@ -120,9 +121,15 @@ def _check_files(
 ) -> None:
     """Refuses files that cannot be read or written, before anything is computed."""
     from trtqat.data.dataset import files_of
+    from trtqat.runtime.runtime_cache import NO_CACHE
 
     check_outputs(
-        {"--json": printed.json, "--html": html, "--timing-cache": locating.timing_cache},
+        {
+            "--json": printed.json,
+            "--html": html,
+            "--timing-cache": locating.timing_cache,
+            "--runtime-cache": None if engine.runtime_cache == NO_CACHE else engine.runtime_cache,
+        },
         [
             *(model, contenders.baseline, contenders.baseline_report, pytorch.checkpoint),
             *(contenders.graph, engine.weights, trust.trust, contenders.fake_quantized),

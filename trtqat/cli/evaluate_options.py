@@ -12,6 +12,7 @@ import typer
 from trtqat.checks import refuse_for_graphs
 from trtqat.cli.shared_options import (
     PyTorchGroup,
+    RuntimeCacheOption,
     RuntimeOption,
     WeightsOption,
 )
@@ -157,10 +158,12 @@ class EngineGroup:
     Attributes:
         runtime: Which TensorRT.
         weights: The graph of an engine without weights.
+        runtime_cache: Where compiled kernels are kept, or ``"none"``.
     """
 
     runtime: RuntimeOption = None
     weights: WeightsOption = None
+    runtime_cache: RuntimeCacheOption = None
 
 
 @dataclass(frozen=True)

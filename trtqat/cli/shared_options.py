@@ -24,6 +24,7 @@ class Flavour(str, Enum):
     full = "full"
     lean = "lean"
     dispatch = "dispatch"
+    rtx = "rtx"
 
 
 JsonOption = Annotated[
@@ -67,6 +68,14 @@ RuntimeOption = Annotated[
     Flavour | None,
     typer.Option(
         "--runtime", help="Which TensorRT runs an engine. Default: the first installed that may."
+    ),
+]
+RuntimeCacheOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE|none",
+        help="Where kernels are kept that TensorRT for RTX compiles for an engine. Default: beside "
+        "it, and none with --trust.",
     ),
 ]
 WeightsOption = Annotated[

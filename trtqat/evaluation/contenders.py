@@ -14,6 +14,7 @@ from trtqat.evaluation.counts import Accuracy, Agreement, Paired
 from trtqat.evaluation.intervals import Ratio
 from trtqat.evaluation.timing import Timing
 from trtqat.runtime.protocol import Model
+from trtqat.runtime.rtx import Compilation
 
 Role = Literal["subject", "baseline", "step", "rival"]
 
@@ -119,6 +120,9 @@ class Measured:
         predictions: Image by image.
         timings: Its times by batch size, ascending; empty for steps, and if latency was not
             asked for.
+        library: What ran an engine, as ``"TensorRT 8.6.0 (full)"``; None for anything else.
+        compilations: How long its kernels took to compile here, by batch size; empty where they
+            were compiled before, as by the build of a TensorRT plan. No time contains that.
     """
 
     name: str
@@ -131,6 +135,16 @@ class Measured:
     to_step_before: Comparison | None
     predictions: Predictions
     timings: tuple[BatchTiming, ...] = ()
+    library: str | None = None
+    compilations: tuple[Compilation, ...] = ()
+
+    def compilation(self, batch_size: int) -> Compilation | None:
+        """How long its kernels took to compile for a batch size; None if they did not.
+
+        Args:
+            batch_size: Images in a query.
+        """
+        return next((each for each in self.compilations if each.batch_size == batch_size), None)
 
     def at(self, batch_size: int) -> BatchTiming | None:
         """Its times at a batch size; None if there are none.

@@ -142,6 +142,7 @@ class _Opener:
                     flavour=options.flavour,
                     weights=options.weights,
                     graph=options.graph,
+                    runtime_cache=options.runtime_cache,
                 )
             )
         else:

@@ -124,8 +124,16 @@ def _warn_of_unknown_order(run: AccuracyRun) -> None:
 
 
 def _with_timings(run: AccuracyRun, contenders: Sequence[Contender], speed: Speed) -> Lineup:
-    """Accuracy and speed of each contender in one."""
-    both = zip(contenders, run.contenders, strict=True)
-    return Lineup(
-        tuple(replace(found, timings=speed.timings.get(contender, ())) for contender, found in both)
-    )
+    """Accuracy and speed of each contender in one, and what an engine was run by."""
+    found = []
+    for contender, measured in zip(contenders, run.contenders, strict=True):
+        engine = contender.model.engine
+        found.append(
+            replace(
+                measured,
+                timings=speed.timings.get(contender, ()),
+                library=None if engine is None else engine.tensorrt.title,
+                compilations=() if engine is None else engine.compilations,
+            )
+        )
+    return Lineup(tuple(found))

@@ -31,6 +31,8 @@ class OpenOptions:
         flavour: Which TensorRT runs an engine; None takes the first installed that may.
         weights: The graph of an engine that was built without its weights.
         graph: What an engine was built from; None takes the file beside it.
+        runtime_cache: The file that keeps the kernels that TensorRT for RTX compiles for the engine
+            that is judged, or ``"none"``; None takes the one beside it.
         timing_cache: File that reads and keeps the kernel timings of what is built to compare.
     """
 
@@ -40,6 +42,7 @@ class OpenOptions:
     flavour: Flavour | None = None
     weights: Path | str | None = None
     graph: Path | str | None = None
+    runtime_cache: Path | str | None = None
     timing_cache: Path | str | None = None
 
 

@@ -24,6 +24,11 @@ from trtqat.typed_json import Unbounded, as_fields, json_schema, json_text
 SchemaVersion = Literal[7]
 SCHEMA_VERSION: SchemaVersion = 7
 
+_FIRST_FIGURES = (
+    "When trtqat was made, plans of TensorRT for RTX were built and inspected, not run. Nobody has "
+    "held such figures against another measurement yet."
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Report(Lineup):
@@ -109,6 +114,7 @@ class Report(Lineup):
             f"{name}: {warning}" for name, timing in self._timings() for warning in timing.warnings
         ]
         found += self.telemetry.warnings if self.telemetry else ()
+        found += [f"{side.name}: {_FIRST_FIGURES}" for side in self.contenders if side.compilations]
         for side in (self.subject, *([self.baseline] if self.baseline else [])):
             if count := side.predictions.classes.count(-1):
                 found.append(

@@ -14,6 +14,7 @@ from trtqat.errors import UsageError
 from trtqat.evaluation.open_pytorch import OpenOptions, open_pytorch
 from trtqat.runtime.opening import open as open_model
 from trtqat.runtime.protocol import Model
+from trtqat.runtime.runtime_cache import NO_CACHE
 
 if TYPE_CHECKING:
     from trtqat.exporting.source import ModelSource
@@ -146,10 +147,18 @@ def _float_engine(
         reuse=options.trust is None,
         timing_cache=cache,
     )
+    is_rtx = engine.tensorrt.library == "rtx"
     return open_model(
         built.path,
         cuda_graph=options.cuda_graph,
         # What this process has just built may bring its library; what lay there may be anybody's.
         allow_engine_code=built.is_new or options.allow_engine_code,
-        flavour="full",
+        flavour="rtx" if is_rtx else "full",
+        runtime_cache=_cache_of_rival(options) if is_rtx else None,
     )
+
+
+def _cache_of_rival(options: OpenOptions) -> str | None:
+    """A float engine has a file of its own, if the subject's is not left out or mistrusted."""
+    is_none = options.trust is not None or str(options.runtime_cache) == NO_CACHE
+    return NO_CACHE if is_none else None

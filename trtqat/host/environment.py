@@ -8,7 +8,10 @@ from trtqat.host.gpu import Gpu, describe_gpu
 from trtqat.host.system import cpu_name, installed_versions, platform_name, python_version
 
 # What has a part in a measurement.
-_PACKAGES = ("trtqat", "numpy", "onnxruntime", "tensorrt", "torch", "cuda-core", "cuda-bindings")
+_PACKAGES = (
+    *("trtqat", "numpy", "onnxruntime", "torch", "cuda-core", "cuda-bindings"),
+    *("tensorrt", "tensorrt-rtx-cu12-bindings", "tensorrt-rtx-cu13-bindings"),
+)
 
 
 @dataclass(frozen=True)

@@ -65,6 +65,17 @@ class TensorRTFlavour:
         """The library whose plans it runs."""
         return "rtx" if self.flavour == "rtx" else "tensorrt"
 
+    @property
+    def has_inspector(self) -> bool:
+        """Whether it tells what the layers of a plan are: lean and dispatch do not."""
+        return self.flavour in ("full", "rtx")
+
+    @property
+    def title(self) -> str:
+        """Its name with its version, as ``"TensorRT 8.6.0 (lean)"``."""
+        name = f"{LIBRARY_NAMES[self.library]} {self.version}"
+        return name if self.flavour == "rtx" else f"{name} ({self.flavour})"
+
     def load(self) -> ModuleType:
         """Imports it, which has worked before."""
         return importlib.import_module(self.module)

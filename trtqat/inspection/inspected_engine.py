@@ -22,6 +22,7 @@ from trtqat.inspection.roofline import Roofline, draw_roofline, find_ceilings
 from trtqat.inspection.roofline_words import describe_roofline
 from trtqat.inspection.words import describe_coverage
 from trtqat.plan.coverage import Coverage
+from trtqat.plan.header import library_of
 from trtqat.runtime.engine import Engine
 from trtqat.runtime.engine_graph import graph_beside
 from trtqat.text import visible
@@ -116,12 +117,12 @@ def inspect_plan(path: Path, options: InspectOptions) -> InspectedEngine:
         raise UsageError("There are no times to export with --passes 0.", "Give --passes 50.")
     if options.has_roofline and not options.passes:
         raise UsageError("There are no times for a roofline with --passes 0.", "Give --passes 50.")
-    # The inspector is in the full TensorRT only.
     engine = Engine(
         path,
         allow_engine_code=options.allow_engine_code,
         trust=options.trust,
-        flavour="full",
+        # The one runtime of its library that has an inspector.
+        flavour="rtx" if library_of(path) == "rtx" else "full",
         weights=options.weights,
     )
     with closing(engine):

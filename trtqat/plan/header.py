@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Literal
 
 from trtqat.errors import PlanError
-from trtqat.files import is_onnx, read_input, why_unreadable
+from trtqat.files import is_onnx, open_input, read_input, why_unreadable
 
 Library = Literal["tensorrt", "rtx"]
 LIBRARY_NAMES: dict[Library, str] = {"tensorrt": "TensorRT", "rtx": "TensorRT for RTX"}
@@ -50,6 +50,19 @@ class PlanHeader:
     def built_by(self) -> str:
         """The library and its version, as ``"TensorRT 8.6.0"``."""
         return f"{LIBRARY_NAMES[self.library]} {'.'.join(map(str, self.version))}"
+
+
+def library_of(path: Path) -> Library:
+    """Whose plan a file is, by its first bytes.
+
+    Args:
+        path: The file; where it tells nothing, ``"tensorrt"``: whoever loads it says more.
+    """
+    try:
+        with open_input(path) as file:
+            return _LIBRARIES.get(file.read(4), "tensorrt")
+    except OSError:
+        return "tensorrt"
 
 
 def read_plan(path: Path) -> tuple[bytes, PlanHeader]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from trtqat.report.wording import decibels, ratio, share
+from trtqat.report.wording import compiled_in, decibels, ratio, share
 
 if TYPE_CHECKING:
     from trtqat.evaluation.counts import Agreement
@@ -80,6 +80,9 @@ def _times(report: Report) -> Iterator[list[str]]:
     yield ["images/s, several in flight", *map(_in_flight, timings)]
     yield ["of what the GPU computes alone", *(_share_of_gpu(each, size) for each in timings)]
     yield ["mode", *(timing.mode if timing else "" for timing in timings)]
+    compiled = [side.compilation(size) for side in report.side_by_side]
+    yield ["kernels compiled before, in no time above", *map(compiled_in, compiled)]
+    yield ["run by", *(side.library or "" for side in report.side_by_side)]
 
 
 def _speedup(report: Report) -> Iterator[list[str]]:

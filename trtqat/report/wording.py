@@ -10,6 +10,7 @@ from trtqat.text import visible_line
 
 if TYPE_CHECKING:
     from trtqat.evaluation.intervals import Ratio
+    from trtqat.runtime.rtx import Compilation
 
 # Title, columns, and rows of cells.
 Table = tuple[str, Sequence[str], list[list[str]]]
@@ -55,6 +56,17 @@ def ratio(found: Ratio) -> str:
     """
     low, high = found.interval.low, found.interval.high
     return f"{found.value:.2f}x ({low:.2f} … {high:.2f})"
+
+
+def compiled_in(found: Compilation | None) -> str:
+    """How long kernels took to compile; empty where they did not.
+
+    Args:
+        found: Of one batch size.
+    """
+    if found is None:
+        return ""
+    return f"{found.seconds:.2f} s{', with a runtime cache' if found.from_cache else ''}"
 
 
 def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from trtqat.report.locate_words import locate_answers, locate_tables
 from trtqat.report.main_table import main_table
 from trtqat.report.trtexec_words import trtexec_summary
-from trtqat.report.wording import Table, decibels, ratio, share
+from trtqat.report.wording import Table, compiled_in, decibels, ratio, share
 
 if TYPE_CHECKING:
     from trtqat.evaluation.contenders import Comparison, Measured
@@ -171,6 +171,8 @@ def _sweep(report: Report) -> tuple[list[str], list[list[str]]]:
     in_flight = all(point.timing.throughput for point in points.values())
     columns = ["batch", "images/s, in flight" if in_flight else "images/s"]
     columns += ["compute", "request", "request, 99 %", *(["speed-up"] if ratios else [])]
+    compiled = {size: compiled_in(report.subject.compilation(size)) for size in points}
+    columns += ["kernels compiled before"] if any(compiled.values()) else []
     columns += [rival.name for rival in report.rivals]
     rows = []
     for size, point in points.items():
@@ -186,6 +188,7 @@ def _sweep(report: Report) -> tuple[list[str], list[list[str]]]:
                 f"{timing.request.median_ms:.3f} ms",
                 f"{timing.request.p99_ms:.3f} ms",
                 *speedup,
+                *([compiled[size]] if any(compiled.values()) else []),
                 *(f"{rival.timing.compute.median_ms:.3f} ms" if rival else "" for rival in rivals),
             ]
         )

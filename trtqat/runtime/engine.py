@@ -7,8 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-
 from trtqat.checks import closed
 from trtqat.errors import InferenceError, PlanError, UsageError
 from trtqat.host.device_memory import needs_device_memory
@@ -17,14 +15,15 @@ from trtqat.host.preflight import Preflight, preflight
 from trtqat.host.tensorrt_library import advice_on_loading, device_memory_bytes, open_device
 from trtqat.host.tensorrt_log import make_logger
 from trtqat.io_names import in_order
-from trtqat.plan.manifest import ProfileShapes
 from trtqat.provenance import Provenance
 from trtqat.runtime.engine_graph import graph_of_plan
+from trtqat.runtime.engine_io import batch_range_of, read_profiles, read_tensors, tuned_shape
 from trtqat.runtime.engine_names import names_of_engine
 from trtqat.runtime.held import Held
 from trtqat.runtime.host_quantizer import HostQuantizer, open_quantizer
 from trtqat.runtime.input_codes import input_scales, with_float_inputs
 from trtqat.runtime.refit import check_weights, refit
+from trtqat.runtime.rtx import Compilation, RtxContexts, open_contexts
 from trtqat.runtime.session import EngineSession
 from trtqat.tensors import DYNAMIC, TensorSpec, io_in_words
 
@@ -65,6 +64,7 @@ class Engine(Held):
         flavour: Flavour | None = None,
         weights: Path | str | None = None,
         graph: Path | str | None = None,
+        runtime_cache: Path | str | None = None,
     ) -> None:
         """Checks and deserializes a plan.
 
@@ -80,11 +80,15 @@ class Engine(Held):
             weights: The ONNX file of a plan that was built without its weights.
             graph: The ONNX file that it was built from, for the order of its outputs where its
                 manifest does not tell it.
+            runtime_cache: The file that keeps the kernels that TensorRT for RTX compiles, or
+                ``"none"``. None takes the one beside the plan, which nobody signs: none with
+                ``trust``.
 
         Raises:
             PlanError: It is not a plan, is damaged, is for another TensorRT, platform or GPU,
                 brings code that was not allowed, or lacks its weights.
-            UsageError: ``trust`` is no such key.
+            UsageError: ``trust`` is no such key, or ``runtime_cache`` no such file or for a plan
+                of another library.
             MissingError: There is no TensorRT that runs it, or no GPU here.
         """
         path = Path(path)
@@ -100,9 +104,13 @@ class Engine(Held):
         self._cuda_graph = cuda_graph
         self._engine: Any = None
         self._runtime: Any = None
+        self._contexts: RtxContexts | None = None
         self._quantizers: dict[str, HostQuantizer] = {}
         try:
             self._load(found, weights)
+            self._contexts = open_contexts(
+                self._trt, self._engine, path, runtime_cache, signed_only=trust is not None
+            )
             self._describe(graph or weights)
         except BaseException:
             self.close()
@@ -121,8 +129,8 @@ class Engine(Held):
         self._engine = self._runtime.deserialize_cuda_engine(found.plan)
         if self._engine is None:
             raise PlanError(
-                f"TensorRT {trt.__version__} ({found.flavour.flavour}) cannot load the plan "
-                f"'{self.path}': {self._messages.reason()}.",
+                f"{found.flavour.title} cannot load the plan '{self.path}': "
+                f"{self._messages.reason()}.",
                 advice_on_loading(self._messages),
             )
         check_weights(self.manifest, self.path, weights)
@@ -131,7 +139,7 @@ class Engine(Held):
 
     def _describe(self, graph: Path | str | None) -> None:
         """Reads what it takes and returns."""
-        bindings, outputs = _tensors(self._trt, self._engine)
+        bindings, outputs = read_tensors(self._trt, self._engine)
         self.io = names_of_engine(
             self.path,
             self.manifest,
@@ -148,8 +156,8 @@ class Engine(Held):
             each: open_quantizer(scale) for each, scale in self.input_scales.items()
         }
         self.inputs = tuple(with_float_inputs(self._bindings, self.input_scales))
-        self.profiles = _profiles(self._engine, self.inputs)
-        self.batch_range = _batch_range(self.profiles)
+        self.profiles = read_profiles(self._engine, self.inputs)
+        self.batch_range = batch_range_of(self.profiles)
 
     def __repr__(self) -> str:
         return (
@@ -180,20 +188,33 @@ class Engine(Held):
                 f"'{self.name}' was built.",
                 f"Build it again with --batch 1:{batch_size}:{max(batch_size, high)}.",
             )
-        context = self._engine.create_execution_context()
+        wanted = self._cuda_graph if cuda_graph is None else cuda_graph
+        if self._contexts is None:
+            return self._bind(batch_size, self._engine.create_execution_context(), graph=wanted)
+        return self._contexts.session(
+            batch_size,
+            lambda context, graph: self._bind(batch_size, context, library_graph=graph),
+            cuda_graph=wanted,
+        )
+
+    def _bind(
+        self,
+        batch_size: int,
+        context: Any,  # noqa: ANN401
+        *,
+        graph: bool = False,
+        library_graph: bool = False,
+    ) -> EngineSession:
+        """A session of an execution context."""
         if context is None:
             raise InferenceError(
                 f"TensorRT made no execution context for '{self.name}': {self._messages.reason()}.",
                 "Free device memory, or build with a smaller --workspace.",
             )
-        shapes = {}
-        for spec in self.inputs:
-            optimum = self.profiles[spec.name].opt
-            shape = tuple(
-                opt if dim == DYNAMIC else dim for dim, opt in zip(spec.shape, optimum, strict=True)
-            )
-            batched = bool(spec.shape) and spec.shape[0] == DYNAMIC
-            shapes[spec.name] = (batch_size, *shape[1:]) if batched else shape
+        shapes = {
+            spec.name: (batch_size, *spec.shape[1:]) if spec.shape[:1] == (DYNAMIC,) else spec.shape
+            for spec in self.session_inputs
+        }
         with needs_device_memory(f"A session of '{self.name}' at batch {batch_size}"):
             return EngineSession(
                 name=self.name,
@@ -206,7 +227,8 @@ class Engine(Held):
                 outputs=list(self.outputs),
                 messages=self._messages,
                 quantizers=self._quantizers,
-                cuda_graph=self._cuda_graph if cuda_graph is None else cuda_graph,
+                cuda_graph=graph,
+                library_graph=library_graph,
             )
 
     @property
@@ -218,7 +240,7 @@ class Engine(Held):
     def session_inputs(self) -> tuple[TensorSpec, ...]:
         """Inputs whose open dimensions, but the first, are the profile's optimum."""
         return tuple(
-            replace(spec, shape=_tuned(spec.shape, self.profiles[spec.name].opt))
+            replace(spec, shape=tuned_shape(spec.shape, self.profiles[spec.name].opt))
             for spec in self.inputs
         )
 
@@ -236,7 +258,12 @@ class Engine(Held):
     @property
     def has_inspector(self) -> bool:
         """Whether its TensorRT tells what its layers are: lean and dispatch do not."""
-        return self.tensorrt.flavour == "full"
+        return self.tensorrt.has_inspector
+
+    @property
+    def compilations(self) -> tuple[Compilation, ...]:
+        """How long its kernels took to compile here, by batch size; none where the build did it."""
+        return () if self._contexts is None else self._contexts.compilations
 
     @property
     def optimal_batch(self) -> int:
@@ -281,46 +308,7 @@ class Engine(Held):
     def close(self) -> None:
         """Frees the engine; sessions made from it must be closed before."""
         self._quantizers = {}
+        if self._contexts is not None:
+            self._contexts.close()
         self._engine = None
         self._runtime = None
-
-
-def _tuned(shape: tuple[int, ...], optimum: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(
-        optimum[axis] if axis and dim == DYNAMIC and optimum else dim
-        for axis, dim in enumerate(shape)
-    )
-
-
-def _tensors(trt: Any, engine: Any) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:  # noqa: ANN401
-    inputs: list[TensorSpec] = []
-    outputs: list[TensorSpec] = []
-    for index in range(engine.num_io_tensors):
-        name = engine.get_tensor_name(index)
-        try:
-            dtype = np.dtype(trt.nptype(engine.get_tensor_dtype(name))).name
-        except TypeError as error:
-            raise PlanError(
-                f"Tensor '{name}' has a type that NumPy lacks ({engine.get_tensor_dtype(name)}).",
-                "Build the engine with FP32 or FP16 inputs and outputs.",
-            ) from error
-        spec = TensorSpec(name, tuple(engine.get_tensor_shape(name)), dtype)
-        is_input = engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT
-        (inputs if is_input else outputs).append(spec)
-    return tuple(inputs), tuple(outputs)
-
-
-def _profiles(engine: Any, inputs: tuple[TensorSpec, ...]) -> dict[str, ProfileShapes]:  # noqa: ANN401
-    return {
-        spec.name: ProfileShapes(
-            *(tuple(shape) for shape in engine.get_tensor_profile_shape(spec.name, 0))
-        )
-        for spec in inputs
-    }
-
-
-def _batch_range(profiles: dict[str, ProfileShapes]) -> tuple[int, int]:
-    shapes = [profile for profile in profiles.values() if profile.min]
-    low = max((profile.min[0] for profile in shapes), default=1)
-    high = min((profile.max[0] for profile in shapes), default=1)
-    return low, high

@@ -26,6 +26,7 @@ def open(  # as builtins.open: a file by its name, for ``with``
     flavour: Flavour | None = None,
     weights: Path | str | None = None,
     graph: Path | str | None = None,
+    runtime_cache: Path | str | None = None,
 ) -> Engine | OnnxModel:
     """Opens an ONNX file on the CPU, or any other file as a plan on the GPU.
 
@@ -39,6 +40,8 @@ def open(  # as builtins.open: a file by its name, for ``with``
         flavour: Which TensorRT runs an engine; None takes the first installed that may.
         weights: The graph of an engine that was built without its weights.
         graph: The graph of any engine, for the order of its outputs.
+        runtime_cache: The file that keeps the kernels that TensorRT for RTX compiles for an engine,
+            or ``"none"``; None takes the one beside it, and none with ``trust``.
 
     Returns:
         What is held until it is closed, best by ``with``.
@@ -51,7 +54,12 @@ def open(  # as builtins.open: a file by its name, for ``with``
         MissingError: There is no TensorRT, no GPU or no ONNX Runtime.
     """
     check_kind("The file to open", path, (str, os.PathLike), "'model.engine'")
-    for name, given in (("trust", trust), ("weights", weights), ("graph", graph)):
+    for name, given in (
+        ("trust", trust),
+        ("weights", weights),
+        ("graph", graph),
+        ("runtime_cache", runtime_cache),
+    ):
         if given is not None:
             check_kind(f"{name} of open", given, (str, os.PathLike), "'file'")
     if flavour is not None:
@@ -64,6 +72,7 @@ def open(  # as builtins.open: a file by its name, for ``with``
             "--allow-engine-code": allow_engine_code,
             "--no-cuda-graph": not cuda_graph,
             "--graph": graph is not None,
+            "--runtime-cache": runtime_cache is not None,
         }
         refuse_for_graphs(path, engines_only)
         from trtqat.runtime.onnx_model import OnnxModel
@@ -84,6 +93,7 @@ def open(  # as builtins.open: a file by its name, for ``with``
         flavour=flavour,
         weights=weights,
         graph=graph,
+        runtime_cache=runtime_cache,
     )
 
 

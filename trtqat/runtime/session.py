@@ -38,7 +38,9 @@ class EngineSession(Held):
         device: The ``cuda.core.Device``.
         inputs: Inputs with their final shapes.
         mode: How queries are enqueued, in words.
-        has_cuda_graph: Whether a CUDA graph was captured.
+        has_cuda_graph: Whether a CUDA graph was captured, or the library was told to do that.
+        preparing_s: What setting the shapes and the first queries took, in s: where kernels are
+            compiled on this host, it is then.
         enqueue_times_ms: Host time of each enqueue of the last ``compute_times_ms``.
     """
 
@@ -53,6 +55,7 @@ class EngineSession(Held):
         messages: Messages,
         quantizers: Mapping[str, HostQuantizer],
         cuda_graph: bool,
+        library_graph: bool = False,
     ) -> None:
         """Allocates, enqueues once and captures.
 
@@ -65,9 +68,11 @@ class EngineSession(Held):
             messages: What TensorRT's logger collected.
             quantizers: Of the inputs that arrive as INT8 codes, for floats.
             cuda_graph: Whether to capture a CUDA graph.
+            library_graph: Whether the context was made to capture and replay one itself.
 
         Raises:
-            InferenceError: A shape is refused, or an output's size depends on the data.
+            InferenceError: A shape is refused, an output's size depends on the data, or TensorRT's
+                enqueue failed.
         """
         self._name = name
         self.context = context
@@ -76,6 +81,7 @@ class EngineSession(Held):
         self._messages = messages
         self._quantizers = quantizers
         self._stream = device.create_stream()
+        start = time.perf_counter()
         for spec in inputs:
             if not context.set_input_shape(spec.name, spec.shape):
                 raise InferenceError(
@@ -83,6 +89,7 @@ class EngineSession(Held):
                     f"'{name}': {messages.reason()}.",
                     "Build the engine for that shape.",
                 )
+        self.preparing_s = time.perf_counter() - start
         self._inputs = {spec.name: _Tensor(device, self._stream, spec) for spec in inputs}
         self._outputs = {}
         for spec in outputs:
@@ -97,13 +104,20 @@ class EngineSession(Held):
         for tensor_name, tensor in {**self._inputs, **self._outputs}.items():
             context.set_tensor_address(tensor_name, int(tensor.device.handle))
         self._graph: Any = None
+        start = time.perf_counter()
         # TensorRT wants one plain enqueue after a change of shape before a capture.
-        self._enqueue()
-        self._stream.sync()
+        self.enqueue()
+        if library_graph:
+            # The library captures once the kernels of this shape are there: the first query waits
+            # for these, and no query that is timed shall be the one that is captured.
+            self.enqueue()
+        self.preparing_s += time.perf_counter() - start
         if cuda_graph:
             self._graph = self._capture()
-        self.has_cuda_graph = self._graph is not None
+        self.has_cuda_graph = library_graph or self._graph is not None
         self.mode = "CUDA graph" if self.has_cuda_graph else "plain enqueue"
+        if library_graph:
+            self.mode = "CUDA graph of TensorRT for RTX"
         self._events: list[tuple[Any, Any]] = []
         self.enqueue_times_ms: list[float] = []
 
@@ -157,7 +171,7 @@ class EngineSession(Held):
         self.context.profiler = profiler
 
     def enqueue(self) -> None:
-        """Runs one query on the loaded inputs, without CUDA graph, and waits for it.
+        """Runs one query on the loaded inputs, without a graph of the session's own, and waits.
 
         Raises:
             InferenceError: TensorRT's enqueue failed.

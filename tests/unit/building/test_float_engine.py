@@ -11,14 +11,20 @@ import pytest
 from tests.support import models
 from tests.support.plans import make_manifest
 from trtqat.building import float_engine as module
+from trtqat.building.builder import build
 from trtqat.building.float_engine import FloatEngine, float_engine
 from trtqat.building.options import SHARED, BuildOptions
-from trtqat.errors import UsageError
+from trtqat.errors import MissingError, UsageError
 from trtqat.exporting.options import ExportOptions
 from trtqat.exporting.pipeline import export_onnx
 from trtqat.files import sha256_of
 from trtqat.host.gpu import Gpu
-from trtqat.plan.manifest import ProfileShapes, RecordedOptions, manifest_path
+from trtqat.plan.manifest import (
+    ProfileShapes,
+    RecordedOptions,
+    manifest_path,
+    read_manifest,
+)
 
 SHAPES = ProfileShapes((1, 3, 16, 16), (4, 3, 16, 16), (8, 3, 16, 16))
 
@@ -122,3 +128,34 @@ def test_an_fp16_graph_has_no_float_engine(host: Host) -> None:
     with pytest.raises(UsageError, match="is an FP16 graph"):
         host.get()
     assert host.built == []
+
+
+@pytest.fixture(scope="module")
+def rtx_plan(graph: bytes, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pytest.importorskip("tensorrt_rtx_libs", reason="TensorRT for RTX is in the extra rtx")
+    folder = tmp_path_factory.mktemp("rtx")
+    (folder / "m.onnx").write_bytes(graph)
+    build(folder / "m.onnx", folder / "m.engine", for_="rtx", targets="sm86,sm89")
+    return folder / "m.engine"
+
+
+def test_an_rtx_plan_is_compared_with_one_for_the_same_targets(rtx_plan: Path) -> None:
+    """By the library itself, which builds without a GPU."""
+    manifest, graph = read_manifest(rtx_plan), rtx_plan.with_suffix(".onnx")
+    first = float_engine(rtx_plan, manifest, graph, "fp32")
+    assert first.is_new
+    described = read_manifest(first.path)
+    assert described is not None
+    assert (described.library, described.targets) == ("rtx", ("8.6", "8.9"))
+    assert not float_engine(rtx_plan, manifest, graph, "fp32").is_new
+    # Of other targets it is another one.
+    assert manifest is not None
+    elsewhere = replace(manifest, targets=("8.9",))
+    assert float_engine(rtx_plan, elsewhere, graph, "fp32").is_new
+
+
+def test_it_has_no_fp16_engine_of_an_fp32_graph(rtx_plan: Path) -> None:
+    graph = rtx_plan.with_suffix(".onnx")
+    with pytest.raises(MissingError, match=r"TensorRT for RTX .* builds no FP16 engine"):
+        float_engine(rtx_plan, read_manifest(rtx_plan), graph, "fp16")
+    assert not rtx_plan.with_name("m.fp16.engine").exists()

@@ -25,6 +25,7 @@ def write(path: Path, body: bytes) -> None:
 def test_all_files_are_the_later_builds(tmp_path: Path) -> None:
     path = tmp_path / "m.engine"
     (tmp_path / "m.engine.sig").write_bytes(b"of an older plan")
+    (tmp_path / "m.engine.runtime-cache").write_bytes(b"kernels of an older plan")
     write(path, b"old")
     write(path, b"new")
     assert sorted(os.listdir(tmp_path)) == ["m.engine", "m.engine.json"]

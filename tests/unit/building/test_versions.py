@@ -56,11 +56,21 @@ OBJECTS = {
         "inspector": "EngineInspector",
         "base": "IProfiler",
     },
+    "runtime/engine_io.py": {"engine": "ICudaEngine"},
     "runtime/refit.py": {"parser": "OnnxParserRefitter", "refitter": "Refitter"},
+    "runtime/rtx.py": {
+        "engine": "ICudaEngine",
+        "config": "IRuntimeConfig",
+        "specialization": "DynamicShapesKernelSpecializationStrategy",
+        "graphs": "CudaGraphStrategy",
+    },
+    "runtime/runtime_cache.py": {"cache": "IRuntimeCache"},
     "runtime/session.py": {"context": "IExecutionContext"},
     "host/tensorrt_library.py": {"engine": "ICudaEngine"},
     "host/tensorrt_log.py": {"severity_of": "ILogger.Severity"},
 }
+# What runs only where the library is TensorRT for RTX.
+RTX_FILES = ("runtime/rtx.py", "runtime/runtime_cache.py")
 # Defined in Python by the package, not by the bindings that were recorded.
 PYTHON_LEVEL = {"nptype", "__name__", "__version__", "ComputeCapability.__members__"}
 # What only TensorRT for RTX has, and is used where that is the library.
@@ -95,6 +105,14 @@ GUARDED: dict[str, set[str]] = {
         "ICudaEngine.device_memory_size",
     },
 }
+
+
+PAIRS = [
+    (file, version)
+    for file in OBJECTS
+    for version in VERSIONS
+    if file not in RTX_FILES or version == RTX
+]
 
 
 @functools.cache
@@ -135,8 +153,7 @@ def accepts(signature: str, positional: int, keywords: set[str]) -> bool:
     return positional <= len(names) and keywords <= set(names) and required <= given
 
 
-@pytest.mark.parametrize("version", VERSIONS)
-@pytest.mark.parametrize("file", OBJECTS)
+@pytest.mark.parametrize(("file", "version"), PAIRS)
 def test_every_name_that_is_used_exists(file: str, version: str) -> None:
     names = {name for name, _ in uses(file)} - PYTHON_LEVEL
     assert len(names) >= len(OBJECTS[file])
@@ -145,8 +162,7 @@ def test_every_name_that_is_used_exists(file: str, version: str) -> None:
     assert missing == guarded & names
 
 
-@pytest.mark.parametrize("version", VERSIONS)
-@pytest.mark.parametrize("file", OBJECTS)
+@pytest.mark.parametrize(("file", "version"), PAIRS)
 def test_every_call_fits_a_signature(file: str, version: str) -> None:
     for name, call in uses(file):
         signatures = lookup(version, name)
@@ -158,8 +174,7 @@ def test_every_call_fits_a_signature(file: str, version: str) -> None:
         assert any(accepts(text, positional, keywords) for text in signatures), name
 
 
-@pytest.mark.parametrize("version", VERSIONS)
-@pytest.mark.parametrize("file", OBJECTS)
+@pytest.mark.parametrize(("file", "version"), PAIRS)
 def test_every_property_that_is_set_can_be_set(file: str, version: str) -> None:
     tree = ast.parse((ROOT / "trtqat" / file).read_text())
     for node in ast.walk(tree):
@@ -188,7 +203,23 @@ def test_names_that_may_be_missing_are_asked_for() -> None:
         "IProgressMonitor",
         "OnnxParserRefitter",
         "ComputeCapability",
+        "IRuntimeCache",
         "device_memory_size_v2",
+    }
+
+
+def test_only_tensorrt_for_rtx_compiles_kernels_where_it_loads() -> None:
+    caching = {version for version in VERSIONS if "IRuntimeCache" in API[version]["classes"]}
+    assert caching == {RTX}
+    assert {name for name, _ in uses("runtime/rtx.py")} >= {
+        "IRuntimeConfig.dynamic_shapes_kernel_specialization_strategy",
+        "IRuntimeConfig.cuda_graph_strategy",
+        "DynamicShapesKernelSpecializationStrategy.EAGER",
+        "CudaGraphStrategy.WHOLE_GRAPH_CAPTURE",
+        "CudaGraphStrategy.DISABLED",
+        "IRuntimeConfig.create_runtime_cache",
+        "IRuntimeConfig.set_runtime_cache",
+        "ICudaEngine.create_execution_context",
     }
 
 
@@ -259,7 +290,8 @@ def test_float_engines_to_compare_with(version: str) -> None:
         assert versions.set_precision(trt, config, "fp16") == ("FP16",)
         return
     # It would build FP32, and call it FP16.
-    with pytest.raises(MissingError, match="no FP16 engine from an FP32 graph"):
+    name = "TensorRT for RTX 1.7" if version == RTX else "TensorRT 11"
+    with pytest.raises(MissingError, match=f"^{name}.* no FP16 engine from an FP32 graph"):
         versions.set_precision(trt, config, "fp16")
 
 

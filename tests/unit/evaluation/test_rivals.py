@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from tests.support.measured import DATA, NumpyModel
 from tests.support.plans import make_manifest
-from trtqat.building.float_engine import float_engine
+from trtqat.building.float_engine import FloatEngine, float_engine
 from trtqat.errors import QuantizerError, SourceError, UsageError
+from trtqat.evaluation import rivals
 from trtqat.evaluation.evaluate import evaluate
 from trtqat.evaluation.open_pytorch import OpenOptions
 from trtqat.evaluation.rivals import (
@@ -21,6 +23,7 @@ from trtqat.evaluation.rivals import (
 )
 from trtqat.exporting.source import ModelSource
 from trtqat.files import sha256_of
+from trtqat.host.flavours import TensorRTFlavour
 from trtqat.runtime.engine import Engine
 from trtqat.runtime.engine_graph import graph_of_plan
 
@@ -122,3 +125,36 @@ def test_the_fake_quantized_step_must_be_that(
 def test_a_float_engine_needs_the_manifest() -> None:
     with pytest.raises(UsageError, match="has no manifest"):
         float_engine(PLAN, None, Path("m.onnx"), "fp16")
+
+
+@pytest.mark.parametrize(
+    ("options", "cache"),
+    [
+        (OpenOptions(), None),
+        (OpenOptions(runtime_cache="kernels"), None),
+        (OpenOptions(runtime_cache="none"), "none"),
+        (OpenOptions(trust="public.pem"), "none"),
+    ],
+)
+def test_a_float_engine_is_run_by_the_library_of_the_subject(
+    options: OpenOptions, cache: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It keeps its kernels in a file of its own, or in none where the subject reads none."""
+    subject, plan = OfEngine(), tmp_path / "m.fp32.engine"
+    asked: list[tuple[object, object]] = []
+    subject.engine = SimpleNamespace(  # type: ignore[assignment]
+        path=PLAN,
+        manifest=None,
+        source_graph=lambda given: given,
+        tensorrt=TensorRTFlavour("rtx", "tensorrt_rtx_bindings", "1.7.1.116", ""),
+    )
+    monkeypatch.setattr(
+        "trtqat.building.float_engine.float_engine", lambda *_, **__: FloatEngine(plan, is_new=True)
+    )
+    monkeypatch.setattr(
+        rivals,
+        "open_model",
+        lambda path, *, flavour, runtime_cache, **_: asked.append((flavour, runtime_cache)),
+    )
+    list(open_rivals(("fp32",), subject, options))
+    assert asked == [("rtx", cache)]

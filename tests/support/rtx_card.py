@@ -1,0 +1,224 @@
+"""A host with an RTX card, as far as an engine asks: nothing of TensorRT or CUDA is claimed.
+
+Its library compiles when it makes a context, and for a shape at its first query. What was compiled
+goes into the runtime cache, as one line a shape. Time is simulated.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.support.clock import Clock
+from trtqat.host.flavours import TensorRTFlavour
+from trtqat.host.tensorrt_log import Messages
+from trtqat.runtime import engine, rtx, session
+
+CONTEXT_S, SHAPE_S, QUERY_S = 3.0, 2.0, 0.001
+_MAGIC = b"kernels of this card\n"
+
+
+class Cache:
+    """Takes what it has written itself, and nothing else."""
+
+    def __init__(self) -> None:
+        self.kernels: set[str] = set()
+
+    def deserialize(self, blob: bytes) -> bool:
+        if not blob.startswith(_MAGIC):
+            return False
+        self.kernels |= set(blob.removeprefix(_MAGIC).decode().split())
+        return True
+
+    def serialize(self) -> bytes:
+        return _MAGIC + "\n".join(sorted(self.kernels)).encode()
+
+
+class Config:
+    """What a context is made with."""
+
+    def __init__(self) -> None:
+        self.dynamic_shapes_kernel_specialization_strategy = "LAZY"
+        self.cuda_graph_strategy = "DISABLED"
+        self.cache: Cache | None = None
+
+    def create_runtime_cache(self) -> Cache:
+        return Cache()
+
+    def set_runtime_cache(self, cache: Cache) -> bool:
+        self.cache = cache
+        return True
+
+
+class Context:
+    """Compiles what its cache lacks; doubles its input."""
+
+    def __init__(self, card: Card, config: Config) -> None:
+        self.card, self.config = card, config
+        self.shape: tuple[int, ...] = ()
+        self.addresses: dict[str, int] = {}
+        self._compile("context", CONTEXT_S)
+
+    def _compile(self, what: str, seconds: float) -> None:
+        assert self.config.cache is not None
+        if what not in self.config.cache.kernels:
+            self.card.clock.sleep(seconds)
+            self.config.cache.kernels.add(what)
+
+    def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
+        self.shape = shape
+        return True
+
+    def get_tensor_shape(self, name: str) -> tuple[int, ...]:
+        return self.shape
+
+    def set_tensor_address(self, name: str, address: int) -> None:
+        self.addresses[name] = address
+
+    def execute_async_v3(self, stream: int) -> bool:
+        is_captured = self.config.cuda_graph_strategy == "WHOLE_GRAPH_CAPTURE"
+        if is_captured and self.card.refuses_graphs == "enqueue":
+            return False
+        assert self.config.dynamic_shapes_kernel_specialization_strategy == "EAGER"
+        self._compile(f"shape-{'x'.join(map(str, self.shape))}", SHAPE_S)
+        self.card.clock.sleep(QUERY_S)
+        self.card.queries.append(self.config.cuda_graph_strategy)
+        x, y = (
+            np.ctypeslib.as_array(
+                ctypes.cast(self.addresses[name], ctypes.POINTER(ctypes.c_float)), self.shape
+            )
+            for name in "xy"
+        )
+        y[:] = 2 * x
+        return True
+
+
+class _Tensor:
+    """Memory of the host in place of a device's."""
+
+    def __init__(self, device: object, stream: object, spec: Any) -> None:
+        self.host = np.zeros(spec.shape, spec.dtype)
+        self.device = SimpleNamespace(
+            handle=self.host.ctypes.data, copy_from=self._copy, copy_to=self._copy
+        )
+        self.pinned = None
+
+    def _copy(self, other: object, stream: object) -> None:
+        """Both are one."""
+
+    def close(self, stream: object) -> None:
+        del self.host
+
+
+class _Event:
+    def __init__(self, clock: Clock) -> None:
+        self.at, self.clock = 0.0, clock
+
+    def __sub__(self, other: _Event) -> float:
+        return 1e3 * (self.at - other.at)
+
+
+class _Stream:
+    handle = 1
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+
+    def record(self, event: _Event) -> None:
+        event.at = self._clock.perf_counter()
+
+    def sync(self) -> None:
+        """Everything is done at once."""
+
+    def close(self) -> None:
+        """There is nothing to free."""
+
+
+class Card:
+    """The host: what an ``Engine`` on it finds, and what it did.
+
+    Attributes:
+        contexts: Those that were made.
+        queries: The CUDA graph strategy of each query.
+        refuses_graphs: Where a CUDA graph fails, if it does: ``context`` or ``enqueue``.
+    """
+
+    num_io_tensors = 2
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.clock = Clock()
+        self.contexts: list[Context] = []
+        self.queries: list[str] = []
+        self.refuses_graphs = ""
+        strategies = {"WHOLE_GRAPH_CAPTURE": "WHOLE_GRAPH_CAPTURE", "DISABLED": "DISABLED"}
+        self.trt = SimpleNamespace(
+            IRuntimeCache=Cache,
+            CudaGraphStrategy=SimpleNamespace(**strategies),
+            DynamicShapesKernelSpecializationStrategy=SimpleNamespace(EAGER="EAGER"),
+            Runtime=lambda logger: SimpleNamespace(deserialize_cuda_engine=lambda plan: self),
+            TensorIOMode=SimpleNamespace(INPUT="input"),
+            nptype=lambda kind: kind,
+        )
+        flavour = TensorRTFlavour("rtx", "tensorrt_rtx_bindings", "1.7.1.116", "")
+        found = SimpleNamespace(
+            require=lambda path: None,
+            plan=b"plan",
+            manifest=None,
+            flavour=flavour,
+            header=SimpleNamespace(is_version_compatible=False),
+            code_allowed=False,
+        )
+        monkeypatch.setattr(TensorRTFlavour, "load", lambda _: self.trt)
+        monkeypatch.setattr(engine, "preflight", lambda path, **_: found)
+        monkeypatch.setattr(engine, "open_device", lambda purpose: self)
+        monkeypatch.setattr(engine, "make_logger", lambda trt: (None, Messages()))
+        monkeypatch.setattr(session, "_Tensor", _Tensor)
+        monkeypatch.setattr(
+            session.EngineSession, "_make_event", lambda _: _Event(self.clock), raising=True
+        )
+        for module in (rtx, session):
+            monkeypatch.setattr(module, "time", self.clock)
+
+    # The device.
+    def create_stream(self) -> _Stream:
+        return _Stream(self.clock)
+
+    def set_current(self) -> None:
+        """There is one."""
+
+    # The engine, of a graph ``x → y``.
+    def create_runtime_config(self) -> Config:
+        return Config()
+
+    def create_execution_context(self, config: Config) -> Context | None:
+        if config.cuda_graph_strategy != "DISABLED" and self.refuses_graphs == "context":
+            return None
+        self.contexts.append(Context(self, config))
+        return self.contexts[-1]
+
+    def get_tensor_name(self, index: int) -> str:
+        return "xy"[index]
+
+    def get_tensor_dtype(self, name: str) -> type:
+        return np.float32
+
+    def get_tensor_shape(self, name: str) -> tuple[int, ...]:
+        return (-1, 3)
+
+    def get_tensor_mode(self, name: str) -> str:
+        return {"x": "input", "y": "output"}[name]
+
+    def get_tensor_profile_shape(self, name: str, profile: int) -> list[tuple[int, ...]]:
+        return [(1, 3), (4, 3), (8, 3)]
+
+
+def damage(path: Path) -> None:
+    """Changes a byte."""
+    content = bytearray(path.read_bytes())
+    content[3] ^= 1
+    path.write_bytes(content)

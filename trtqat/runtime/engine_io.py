@@ -1,0 +1,64 @@
+"""What a loaded engine takes and returns: names, shapes, types and batch sizes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from trtqat.errors import PlanError
+from trtqat.plan.manifest import ProfileShapes
+from trtqat.tensors import DYNAMIC, TensorSpec
+
+
+def read_tensors(trt: Any, engine: Any) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:  # noqa: ANN401
+    """Inputs and outputs of an ``ICudaEngine`` in its own order.
+
+    Args:
+        trt: The imported module.
+        engine: The engine.
+
+    Raises:
+        PlanError: NumPy lacks the type of one.
+    """
+    inputs: list[TensorSpec] = []
+    outputs: list[TensorSpec] = []
+    for index in range(engine.num_io_tensors):
+        name = engine.get_tensor_name(index)
+        try:
+            dtype = np.dtype(trt.nptype(engine.get_tensor_dtype(name))).name
+        except TypeError as error:
+            raise PlanError(
+                f"Tensor '{name}' has a type that NumPy lacks ({engine.get_tensor_dtype(name)}).",
+                "Build the engine with FP32 or FP16 inputs and outputs.",
+            ) from error
+        spec = TensorSpec(name, tuple(engine.get_tensor_shape(name)), dtype)
+        is_input = engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT
+        (inputs if is_input else outputs).append(spec)
+    return tuple(inputs), tuple(outputs)
+
+
+def read_profiles(engine: Any, inputs: tuple[TensorSpec, ...]) -> dict[str, ProfileShapes]:  # noqa: ANN401
+    """Shapes of the first optimization profile of an ``ICudaEngine``, by input."""
+    return {
+        spec.name: ProfileShapes(
+            *(tuple(shape) for shape in engine.get_tensor_profile_shape(spec.name, 0))
+        )
+        for spec in inputs
+    }
+
+
+def batch_range_of(profiles: dict[str, ProfileShapes]) -> tuple[int, int]:
+    """Smallest and largest batch that all inputs take."""
+    shapes = [profile for profile in profiles.values() if profile.min]
+    low = max((profile.min[0] for profile in shapes), default=1)
+    high = min((profile.max[0] for profile in shapes), default=1)
+    return low, high
+
+
+def tuned_shape(shape: tuple[int, ...], optimum: tuple[int, ...]) -> tuple[int, ...]:
+    """A shape with the optimum in place of its open dimensions, but for the first."""
+    return tuple(
+        optimum[axis] if axis and dim == DYNAMIC and optimum else dim
+        for axis, dim in enumerate(shape)
+    )
