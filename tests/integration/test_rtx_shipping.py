@@ -90,6 +90,18 @@ def test_the_header_tells_the_targets_that_were_named(
     assert result.coverage == manifest.coverage
 
 
+@pytest.mark.parametrize("targets", [("7.5",), ("7.5", "8.6")])
+def test_a_plan_for_turing_is_not_int8(
+    targets: tuple[str, ...], graph: Path, tmp_path: Path
+) -> None:
+    """So it is no way out for an RTX 2080, and doctor does not offer it as one."""
+    path = tmp_path / "m.engine"
+    result = trtqat.build(graph, path, for_="rtx", targets=targets)
+    assert read_plan(path)[1].targets == targets
+    assert result.coverage is not None
+    assert result.coverage.missed == result.coverage.wanted
+
+
 def test_signature_and_hash(plan: Path, keys: tuple[Path, Path]) -> None:
     host = host_with("8.9")
     assert preflight(plan, host, trust=keys[1]).exit_code == 0

@@ -103,17 +103,19 @@ def _plan_for(capability: str) -> str:
     """The way to a plan that runs on a GPU of this compute capability."""
     name = "sm" + capability.replace(".", "")
     rtx = "Build it again from its ONNX file with: trtqat build --for rtx"
+    tensorrt = (
+        "Build a plan of TensorRT on it, from its ONNX file, with: trtqat build --for 10 (or 8.6, "
+        "or 11)."
+    )
+    # Seen with 1.7.1.116: no layer of such a plan is INT8, and matrix products in FP32 are refused.
     if capability == _TURING:
-        return f"{rtx} --targets {name}. NVIDIA advises a plan of its own for Turing."
+        return f"{tensorrt} A plan with --for rtx --targets {name} runs no layer in INT8."
     everything = targets_in_words(_UNNAMED)
     if capability in _KNOWN:
         return f"{rtx} --targets {name}; or without --targets, which is for {everything}."
     if covers(_UNNAMED, capability):
         return f"{rtx} without --targets, which is for {everything}."
-    return (
-        "TensorRT for RTX does not build for this GPU. Build a plan of TensorRT on it, from its "
-        "ONNX file, with: trtqat build --for 10 (or 8.6, or 11)."
-    )
+    return f"TensorRT for RTX does not build for this GPU. {tensorrt}"
 
 
 def _driver(cuda: str, host: Host) -> Check:

@@ -50,13 +50,11 @@ def check_validity(plan: bytes, flavour: TensorRTFlavour) -> Check:
     """
     trt = flavour.load()
     logger, messages = make_logger(trt)
-    runtime = trt.Runtime(logger)
-    if runtime is None:
-        return Check("header", "unknown", f"The library does not start: {messages.reason()}.")
-    header = plan[: runtime.engine_header_size]
     try:
+        runtime = trt.Runtime(logger)
+        header = plan[: runtime.engine_header_size]
         validity, diagnostics = runtime.get_engine_validity(header)
-    # pybind11 raises RuntimeError or TypeError for what a later version answers otherwise.
+    # pybind11 raises TypeError where the library makes no runtime.
     except (RuntimeError, TypeError) as error:
         return Check("header", "unknown", f"The library does not answer: {first_line(error)}.")
     if validity == trt.EngineValidity.VALID:

@@ -81,7 +81,7 @@ def test_what_is_said_of_an_h100(tmp_path: Path) -> None:
     ("targets", "capability", "says"),
     [
         (("8.6",), "8.9", "--for rtx --targets sm89; or without --targets"),
-        (UNNAMED, "7.5", "--for rtx --targets sm75. NVIDIA advises a plan of its own for Turing"),
+        (UNNAMED, "7.5", "--for 10 (or 8.6, or 11). A plan with --for rtx --targets sm75 runs no"),
         (("8.9",), "12.1", "--targets sm121; or without --targets"),
         (("12.0",), "13.0", "--for rtx without --targets, which is for 8.0, 8.6, 8.9, 12.0 and"),
         (("8.6",), "10.0", "does not build for this GPU"),

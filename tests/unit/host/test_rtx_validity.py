@@ -125,6 +125,18 @@ def test_a_refusal_without_diagnostics(plan: Path, monkeypatch: pytest.MonkeyPat
     assert found.finding == "The library refuses its header: it gives no reason."
 
 
+def test_a_library_that_makes_no_runtime(plan: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    library, host = answering(monkeypatch, (VALID, 0))
+
+    def refuse(logger: object) -> None:
+        raise TypeError("factory function returned nullptr")
+
+    monkeypatch.setattr(library, "Runtime", refuse)
+    found = preflight(plan, host_with("8.9", **host), is_here=True)
+    assert header_of(found).status == "unknown"
+    assert "factory function returned nullptr" in header_of(found).finding
+
+
 @pytest.mark.parametrize(("bits", "says"), [(0, "than it could."), (16, "than it could: the GPU")])
 def test_a_slower_one_is_a_warning(
     bits: int, says: str, plan: Path, monkeypatch: pytest.MonkeyPatch
