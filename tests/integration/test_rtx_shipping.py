@@ -25,6 +25,7 @@ from trtqat.host.rtx_validity import check_validity
 from trtqat.plan.header import read_plan
 from trtqat.plan.manifest import check_plan, manifest_path
 from trtqat.plan.signature import signature_path
+from trtqat.plan.targets import TARGETS
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +89,12 @@ def test_the_header_tells_the_targets_that_were_named(
     assert header.library == manifest.library == "rtx"
     assert header.targets == manifest.targets == (targets or UNNAMED)
     assert result.coverage == manifest.coverage
+
+
+def test_the_targets_are_those_of_the_library() -> None:
+    (here,), _ = find_flavours("rtx")
+    names = set(here.load().ComputeCapability.__members__) - {"NONE", "CURRENT"}
+    assert {"SM" + target.replace(".", "") for target in TARGETS} == names
 
 
 @pytest.mark.parametrize("targets", [("7.5",), ("7.5", "8.6")])

@@ -12,13 +12,11 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from trtqat.errors import UsageError
+from trtqat.plan.targets import DEFAULT_TARGETS
 
 if TYPE_CHECKING:
     from trtqat.building.options import BuildOptions
 
-# What a plan without targets runs on, as the library's refusal on another GPU lists it
-# ("8.0 8.6 8.9 12.0 12.1 >12.0"). None of them is Turing (7.5).
-DEFAULT_TARGETS = ("8.0", "8.6", "8.9", "12.0+")
 _NOT_TARGETS = ("NONE", "CURRENT")
 
 

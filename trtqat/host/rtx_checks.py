@@ -24,12 +24,9 @@ from trtqat.host.flavours import TensorRTFlavour
 from trtqat.host.version_rules import version_tuple
 from trtqat.plan.header import PlanHeader
 from trtqat.plan.manifest import Manifest
-from trtqat.plan.targets import covers, targets_in_words
+from trtqat.plan.targets import DEFAULT_TARGETS, TARGETS, covers, targets_in_words
 
 _PLATFORMS = ("Linux-x86_64", "Windows-AMD64")
-# What the library builds for; without naming targets, also for what is newer than the last one.
-_KNOWN = ("7.5", "8.0", "8.6", "8.9", "12.0", "12.1")
-_UNNAMED = ("8.0", "8.6", "8.9", "12.0+")
 _TURING = "7.5"
 
 # By CUDA major: the oldest driver of all, and the CUDA that the packages are made for.
@@ -110,10 +107,10 @@ def _plan_for(capability: str) -> str:
     # Seen with 1.7.1.116: no layer of such a plan is INT8, and matrix products in FP32 are refused.
     if capability == _TURING:
         return f"{tensorrt} A plan with --for rtx --targets {name} runs no layer in INT8."
-    everything = targets_in_words(_UNNAMED)
-    if capability in _KNOWN:
+    everything = targets_in_words(DEFAULT_TARGETS)
+    if capability in TARGETS:
         return f"{rtx} --targets {name}; or without --targets, which is for {everything}."
-    if covers(_UNNAMED, capability):
+    if covers(DEFAULT_TARGETS, capability):
         return f"{rtx} without --targets, which is for {everything}."
     return f"TensorRT for RTX does not build for this GPU. {tensorrt}"
 

@@ -283,6 +283,8 @@ def _check_targets(manifest: Manifest) -> None:
 def _check_coverage(coverage: Coverage) -> None:
     for index, layer in enumerate(coverage.layers):
         where = f"coverage.layers[{index}]"
+        for dtype in (layer.output_dtype, layer.weight_dtype, *layer.input_dtypes):
+            _require(len(dtype) <= _LONGEST, where, "a layer: a type is too long")
         _require((layer.macs or 0) >= 0, f"{where}.macs", "0 or more")
         _require((layer.time_ms or 0) >= 0, f"{where}.time_ms", "0 or more")
     sound = all(time_ms >= 0 for time_ms in coverage.times_ms.values())

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-# Bit by bit, as plans for one compute capability each have it (1.7.1.116).
-_BITS = ("7.5", "8.0", "8.6", "8.9", "12.0", "12.1")
+# What it builds for by name, in the order of the bits in a header: plans for one compute capability
+# each have them so (1.7.1.116).
+TARGETS = ("7.5", "8.0", "8.6", "8.9", "12.0", "12.1")
+# What a plan without targets runs on, as the library's refusal on another GPU lists it
+# ("8.0 8.6 8.9 12.0 12.1 >12.0"). None of them is Turing (7.5).
+DEFAULT_TARGETS = ("8.0", "8.6", "8.9", "12.0+")
 # This one is set in a plan without named targets alone, which runs on what is newer, too.
-_NEWER = 1 << len(_BITS)
+_NEWER = 1 << len(TARGETS)
 _BLACKWELL = ("12.0", "12.1")
 
 
@@ -21,7 +25,7 @@ def targets_of_mask(mask: int) -> tuple[str, ...]:
         Compute capabilities, as ``"8.6"``; ``"12.0+"`` is that one and newer ones. Empty if a bit
         is set whose meaning is not known.
     """
-    named = tuple(target for bit, target in enumerate(_BITS) if mask & 1 << bit)
+    named = tuple(target for bit, target in enumerate(TARGETS) if mask & 1 << bit)
     if mask >= 2 * _NEWER:
         return ()
     if not mask & _NEWER:

@@ -242,6 +242,7 @@ def with_layer(**changes: object) -> dict[str, object]:
         ({"coverage": []}, "'coverage' is a list, not an object"),
         ({"coverage": {**COVERAGE, "layers": {}}}, "'coverage.layers' is an object, not a list"),
         ({"coverage": with_layer(macs=-1)}, r"'coverage.layers\[0\].macs' is not 0 or more"),
+        ({"coverage": with_layer(weight_dtype="int8" * 999)}, r"'coverage.layers\[0\]' is not a"),
         ({"coverage": with_layer(macs=2**63)}, "is too large"),
         ({"coverage": with_layer(time_ms=-1.0)}, r"'coverage.layers\[0\].time_ms' is not 0 or"),
         ({"coverage": with_layer(time_ms=float("nan"))}, r"'coverage.layers\[0\].time_ms' is"),
