@@ -86,9 +86,12 @@ def test_manifest_of_a_plan_of_tensorrt_for_rtx(tmp_path: Path) -> None:
     assert found.coverage is not None
     assert [layer.name for layer in found.coverage.wanted] == ["/c1", "/y"]
     assert found.coverage.missed == ()
+    assert not found.coverage.has_kernels
     assert {layer.weight_dtype for layer in found.coverage.layers} == {"int8"}
     before = json.loads((SHIPPED / "manifest-rtx.json").read_text())
     written = json.loads(found.to_json())
+    coverage = before.pop("coverage")
+    assert {key: written["coverage"][key] for key in coverage} == coverage
     assert {key: written[key] for key in before} == before
 
 

@@ -287,6 +287,9 @@ def _check_coverage(coverage: Coverage) -> None:
             _require(len(dtype) <= _LONGEST, where, "a layer: a type is too long")
         _require((layer.macs or 0) >= 0, f"{where}.macs", "0 or more")
         _require((layer.time_ms or 0) >= 0, f"{where}.time_ms", "0 or more")
+    for index, cost in enumerate(coverage.costs):
+        sound = cost.amount >= 0 and cost.least >= 0
+        _require(sound, f"coverage.costs[{index}]", "0 or more")
     sound = all(time_ms >= 0 for time_ms in coverage.times_ms.values())
     _require(sound, "coverage.times_ms", "0 or more for each layer")
 

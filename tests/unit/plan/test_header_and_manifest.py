@@ -189,6 +189,8 @@ LAYER = LayerCoverage(
 )
 COVERAGE = json.loads(json.dumps(asdict(Coverage((LAYER,), (), ("q",), ()))))
 
+COST = {"kind": "widened", "layers": ["/conv"], "amount": 20, "least": 10}
+
 
 def with_layer(**changes: object) -> dict[str, object]:
     return {**COVERAGE, "layers": [{**COVERAGE["layers"][0], **changes}]}
@@ -250,6 +252,11 @@ def with_layer(**changes: object) -> dict[str, object]:
         ({"coverage": with_layer(name=None)}, r"'coverage.layers\[0\].name' is null, not text"),
         ({"coverage": {**COVERAGE, "reformats": [1]}}, r"'coverage.reformats\[0\]' is a whole"),
         ({"coverage": {**COVERAGE, "times_ms": {"x": -1.0}}}, "'coverage.times_ms' is not 0 or"),
+        ({"coverage": {**COVERAGE, "costs": [{**COST, "least": -1}]}}, r"'coverage.costs\[0\]' is"),
+        (
+            {"coverage": {**COVERAGE, "costs": [{**COST, "kind": "x"}]}},
+            r"'coverage.costs\[0\].kind",
+        ),
         ({"later": [[[]]] * 2, "created": 5}, "'created' is a whole number, not text"),
     ],
 )
