@@ -98,10 +98,10 @@ def test_the_targets_are_those_of_the_library() -> None:
 
 
 @pytest.mark.parametrize("targets", [("7.5",), ("7.5", "8.6")])
-def test_a_plan_for_turing_is_not_int8(
+def test_a_plan_for_turing_has_no_int8_convolution(
     targets: tuple[str, ...], graph: Path, tmp_path: Path
 ) -> None:
-    """So it is no way out for an RTX 2080, and doctor does not offer it as one."""
+    """So it is a poor way out for an RTX 2080, and doctor names another one first."""
     path = tmp_path / "m.engine"
     result = trtqat.build(graph, path, for_="rtx", targets=targets)
     assert read_plan(path)[1].targets == targets

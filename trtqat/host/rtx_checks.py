@@ -104,9 +104,9 @@ def _plan_for(capability: str) -> str:
         "Build a plan of TensorRT on it, from its ONNX file, with: trtqat build --for 10 (or 8.6, "
         "or 11)."
     )
-    # Seen with 1.7.1.116: no layer of such a plan is INT8, and matrix products in FP32 are refused.
+    # Seen with 1.7.1.116: no convolution of such a plan is INT8; FP32 matrix products are refused.
     if capability == _TURING:
-        return f"{tensorrt} A plan with --for rtx --targets {name} runs no layer in INT8."
+        return f"{tensorrt} A plan with --for rtx --targets {name} runs no convolution in INT8."
     everything = targets_in_words(DEFAULT_TARGETS)
     if capability in TARGETS:
         return f"{rtx} --targets {name}; or without --targets, which is for {everything}."
