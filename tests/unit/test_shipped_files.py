@@ -75,6 +75,26 @@ def test_manifest_with_names(tmp_path: Path) -> None:
     assert found.device_memory_bytes == 4096
 
 
+def test_manifest_of_a_plan_of_tensorrt_for_rtx(tmp_path: Path) -> None:
+    shutil.copy(SHIPPED / "manifest-rtx.json", tmp_path / "m.engine.json")
+    found = read_manifest(tmp_path / "m.engine")
+    assert found is not None
+    assert (found.built_by, found.cuda) == ("TensorRT for RTX 1.7.1.116", "12")
+    assert found.built_for == "compute capability 8.6, 8.9, 12.0"
+    assert (found.gpu, found.compute_capability, found.driver) == ("", "", "")
+    assert found.device_memory_bytes is None
+    assert found.coverage is not None
+    assert [layer.name for layer in found.coverage.wanted] == ["/c1", "/y"]
+    assert found.coverage.missed == ()
+    assert not found.coverage.has_kernels
+    assert {layer.weight_dtype for layer in found.coverage.layers} == {"int8"}
+    before = json.loads((SHIPPED / "manifest-rtx.json").read_text())
+    written = json.loads(found.to_json())
+    coverage = before.pop("coverage")
+    assert {key: written["coverage"][key] for key in coverage} == coverage
+    assert {key: written[key] for key in before} == before
+
+
 def test_report_of_schema_4() -> None:
     found = read_baseline(SHIPPED / "report-schema-4.json")
     assert found.name == "PyTorch FP32 (recorded on NVIDIA H100 80GB HBM3)"

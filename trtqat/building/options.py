@@ -9,11 +9,11 @@ from typing import Literal, get_args
 
 from trtqat.building.library import BuilderName
 from trtqat.building.profiles import ProfileOptions
-from trtqat.building.rtx import DEFAULT_TARGETS
 from trtqat.building.triton.repository import TritonTarget
 from trtqat.checks import check_choice, check_kind
 from trtqat.errors import UsageError
 from trtqat.plan.manifest import Manifest
+from trtqat.plan.targets import DEFAULT_TARGETS
 
 # The smallest type that TensorRT may compute in; larger ones are allowed with it.
 LowestPrecision = Literal["int8", "fp16", "fp32"]

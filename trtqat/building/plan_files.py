@@ -10,10 +10,10 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from trtqat.building.options import BuildOptions
-from trtqat.building.rtx import rtx_cuda
 from trtqat.building.source_graph import SourceGraph
 from trtqat.errors import UsageError
 from trtqat.files import write_together
+from trtqat.host.flavours import rtx_cuda
 from trtqat.host.gpu import Gpu, describe_gpu
 from trtqat.host.system import platform_name
 from trtqat.io_names import record_of

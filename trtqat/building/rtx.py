@@ -8,18 +8,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from importlib.metadata import packages_distributions
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from trtqat.errors import UsageError
+from trtqat.plan.targets import DEFAULT_TARGETS
 
 if TYPE_CHECKING:
     from trtqat.building.options import BuildOptions
 
-# What a plan without targets runs on, as the library's refusal on another GPU lists it
-# ("8.0 8.6 8.9 12.0 12.1 >12.0"). None of them is Turing (7.5).
-DEFAULT_TARGETS = ("8.0", "8.6", "8.9", "12.0+")
 _NOT_TARGETS = ("NONE", "CURRENT")
 
 
@@ -113,18 +110,6 @@ def set_targets(trt: ModuleType, config: Any, targets: Sequence[str]) -> None:  
     config.num_compute_capabilities = len(targets)
     for index, target in enumerate(targets):
         config.set_compute_capability(getattr(capabilities, _member(target)), index)
-
-
-def rtx_cuda() -> str:
-    """The CUDA major that the installed TensorRT for RTX was made for; empty if it is unknown.
-
-    The library does not tell, but the names of its packages do ("tensorrt-rtx-cu12-bindings").
-    """
-    for package in packages_distributions().get("tensorrt_rtx_bindings", ()):
-        match = re.search(r"[-_]cu(\d+)[-_]", package)
-        if match is not None:
-            return match[1]
-    return ""
 
 
 def _member(target: str) -> str:

@@ -42,7 +42,9 @@ def doctor(
 
         host = describe_host()
         if plan is not None:
-            found = preflight(plan, host, trust=trust, flavour=runtime.value if runtime else None)
+            found = preflight(
+                plan, host, trust=trust, flavour=runtime.value if runtime else None, is_here=True
+            )
             checks, code = found.checks, found.exit_code
         elif trust is not None or runtime is not None:
             raise UsageError(

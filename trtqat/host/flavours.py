@@ -9,8 +9,11 @@ with the same Python API and its own plans.
 from __future__ import annotations
 
 import importlib
+import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.metadata import packages_distributions
 from pathlib import Path
 from types import ModuleType
 from typing import Literal
@@ -53,12 +56,15 @@ class TensorRTFlavour:
         module: What to import.
         version: Its version string.
         path: Where its Python package lies.
+        cuda: The CUDA major that TensorRT for RTX was made for, as ``"12"``; empty if it is not
+            known, and of the others.
     """
 
     flavour: Flavour
     module: str
     version: str
     path: str
+    cuda: str = ""
 
     @property
     def library(self) -> Library:
@@ -112,8 +118,21 @@ def find_flavours(
             continue
         path = str(Path(module.__file__).parent) if module.__file__ else ""
         version = str(getattr(module, "__version__", "unknown"))
-        found[flavour] = TensorRTFlavour(flavour, name, version, path)
+        cuda = rtx_cuda() if flavour == "rtx" else ""
+        found[flavour] = TensorRTFlavour(flavour, name, version, path, cuda)
     return tuple(found.values()), tuple(problems)
+
+
+def rtx_cuda() -> str:
+    """The CUDA major that the installed TensorRT for RTX was made for; empty if it is unknown.
+
+    The library does not tell, but the names of its packages do ("tensorrt-rtx-cu12-bindings").
+    """
+    for package in packages_distributions().get("tensorrt_rtx_bindings", ()):
+        match = re.search(r"[-_]cu(\d+)[-_]", package)
+        if match is not None:
+            return match[1]
+    return ""
 
 
 def choose_flavour(
@@ -168,9 +187,11 @@ def how_to_get(header: PlanHeader, wanted: Flavour | None = None) -> str:
     """
     written = ".".join(map(str, header.version))
     if header.library == "rtx":
+        # Every release since 1.4 stays on PyPI, and the libraries' package must be the bindings'.
+        packages = [f"tensorrt-rtx-cu12-{part}=={written}.*" for part in ("libs", "bindings")]
         return (
-            f"In the checkout of trtqat, {install('rtx')} brings TensorRT for RTX; the plan needs "
-            f"release {written}."
+            f"{shlex.join(['pip', 'install', *packages])} brings the release that it needs; for "
+            "CUDA 13 the names have cu13. Or build the plan again from its ONNX file here."
         )
     if header.is_version_compatible and wanted == "full":
         return f"Install the full TensorRT {written}, or a newer one that may run it."

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from trtqat.extras import install
 from trtqat.host.check import Check
 from trtqat.host.description import Host
@@ -31,32 +33,11 @@ def check_host(host: Host) -> tuple[Check, ...]:
             Check(
                 "GPU",
                 "missing",
-                f"build and eval of an engine need one: {host.gpu_problem}.",
-                "export, lint, inspect and eval of a graph work without.",
+                f"build with TensorRT, and eval of an engine, need one: {host.gpu_problem}.",
+                "export, lint, inspect, eval of a graph, and build --for rtx work without.",
             )
         )
-    for each in host.tensorrt:
-        checks.append(Check("TensorRT", "passed", f"{each.version} ({each.flavour}), {each.path}."))
-    for problem in host.tensorrt_problems:
-        checks.append(Check("TensorRT", "warning", f"One does not import: {problem}."))
-    if not any(each.flavour == "full" for each in host.tensorrt):
-        checks.append(
-            Check(
-                "TensorRT",
-                "missing",
-                "build, and eval of a plain engine, need the full TensorRT.",
-                f"{install('tensorrt-cu12')}; or tensorrt-cu13, or tensorrt8 on Python 3.10",
-            )
-        )
-    if not host.tensorrt:
-        checks.append(
-            Check(
-                "TensorRT",
-                "missing",
-                "eval of a version-compatible engine needs a lean runtime at least.",
-                install("lean"),
-            )
-        )
+    checks += _of_tensorrt(host)
     for package, purpose, extra in _NEEDED:
         version = host.packages.get(package)
         checks.append(
@@ -65,6 +46,37 @@ def check_host(host: Host) -> tuple[Check, ...]:
             else Check(package, "missing", f"{purpose} it.", install(extra))
         )
     return tuple(checks)
+
+
+def _of_tensorrt(host: Host) -> Iterator[Check]:
+    """Which libraries are here, and what each is good for."""
+    for each in host.tensorrt:
+        use = ": build --for rtx works here, without a GPU" if each.flavour == "rtx" else ""
+        yield Check("TensorRT", "passed", f"{each.version} ({each.flavour}), {each.path}{use}.")
+    for problem in host.tensorrt_problems:
+        yield Check("TensorRT", "warning", f"One does not import: {problem}.")
+    here = {each.flavour for each in host.tensorrt}
+    if "full" not in here:
+        yield Check(
+            "TensorRT",
+            "missing",
+            "build, but for RTX, and eval of a plain engine need the full TensorRT.",
+            f"{install('tensorrt-cu12')}; or tensorrt-cu13, or tensorrt8 on Python 3.10",
+        )
+    if not here - {"rtx"}:
+        yield Check(
+            "TensorRT",
+            "missing",
+            "eval of a version-compatible engine needs a lean runtime at least.",
+            install("lean"),
+        )
+    if "rtx" not in here:
+        yield Check(
+            "TensorRT",
+            "missing",
+            "build --for rtx, which needs no GPU, and eval of its engines need TensorRT for RTX.",
+            f"{install('rtx')}; or rtx-cu13",
+        )
 
 
 def _free(gpu: Gpu) -> str:

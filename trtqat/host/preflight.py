@@ -1,6 +1,9 @@
 """Whether a host may and can run a plan, told before a byte of it reaches TensorRT.
 
 plan → manifest → TensorRT → platform → GPU → driver → memory → code in the plan
+
+For TensorRT for RTX the checks of the host are others (``rtx_checks``), and at the end the library
+itself is asked about the header, if all before passed.
 """
 
 from __future__ import annotations
@@ -17,10 +20,13 @@ from trtqat.errors import MissingError, PlanError
 from trtqat.host.check import Check
 from trtqat.host.description import Host, describe_host
 from trtqat.host.flavours import Flavour, TensorRTFlavour, choose_flavour
+from trtqat.host.rtx_checks import check_rtx
+from trtqat.host.rtx_validity import check_validity
 from trtqat.host.version_rules import version_tuple
-from trtqat.plan.header import PlanHeader, read_plan
+from trtqat.plan.header import LIBRARY_NAMES, PlanHeader, read_plan
 from trtqat.plan.manifest import Manifest, check_plan
 from trtqat.plan.signature import read_public_key
+from trtqat.plan.targets import targets_in_words
 
 _LOG = logging.getLogger(__name__)
 
@@ -82,8 +88,12 @@ def preflight(
     trust: str | Path | None = None,
     allow_engine_code: bool | None = None,
     flavour: Flavour | None = None,
+    is_here: bool | None = None,
 ) -> Preflight:
     """Checks a plan against a host, without a GPU, TensorRT or a risk: nothing is loaded.
+
+    Of a plan of TensorRT for RTX that passed all checks on this host, where there is a GPU, that
+    library is given the header, of 64 bytes, and says whether it takes such a plan.
 
     Args:
         plan: The plan file; its manifest is looked for beside it.
@@ -92,6 +102,8 @@ def preflight(
         allow_engine_code: Whether a version-compatible plan may bring a library of its own; None
             if that is not decided yet, which is worth a warning only.
         flavour: Which TensorRT is to run it; None takes the first that may.
+        is_here: Whether ``host`` is this one, so that its library can be asked; None if it is,
+            when no host is given.
 
     Raises:
         UsageError: An argument has another type, or ``trust`` is no public Ed25519 key.
@@ -113,14 +125,23 @@ def preflight(
     checks = [_described(content, header)]
     try:
         manifest = check_plan(content, plan, trust=key)
+        _check_header(header, manifest, plan)
     except PlanError as error:
         return Preflight((*checks, _refused("manifest", error)))
     checks.append(_WITHOUT_MANIFEST if manifest is None else _WITH_MANIFEST)
     if key is not None:
         checks.append(Check("signature", "passed", f"The manifest is signed with {trust}."))
+    is_here = host is None if is_here is None else is_here
     host = describe_host() if host is None else host
     chosen, check = _tensorrt(header, manifest, host, flavour)
-    checks += [check, *_host_against(manifest, host), _memory(len(content), manifest, host)]
+    checks.append(check)
+    if header.library == "rtx":
+        checks += check_rtx(header, manifest, host, chosen, len(content))
+    else:
+        checks += [*_host_against(manifest, host), _memory(len(content), manifest, host)]
+    # Our own refusal comes first: nothing of a plan that failed reaches the library.
+    if header.library == "rtx" and is_here and chosen is not None and _all_well(checks):
+        checks.append(check_validity(content, chosen))
     if header.is_version_compatible:
         allowed = True if key is not None else allow_engine_code
         checks.append(_code(manifest, allowed))
@@ -146,12 +167,38 @@ def _of(path: Path, check: Check) -> str:
     return f"'{path}' does not run here. {check.finding}"
 
 
+def _all_well(checks: list[Check]) -> bool:
+    return not {"failed", "missing"} & {check.status for check in checks}
+
+
+def _check_header(header: PlanHeader, manifest: Manifest | None, path: Path) -> None:
+    """Compares what header and manifest both tell.
+
+    Raises:
+        PlanError: They contradict each other.
+    """
+    if manifest is None:
+        return
+    told = f"built by {LIBRARY_NAMES[manifest.library]}"
+    sound = manifest.library == header.library
+    if sound and header.targets and manifest.targets:
+        told = f"for compute capability {targets_in_words(manifest.targets)}"
+        sound = set(manifest.targets) == set(header.targets)
+    if not sound:
+        raise PlanError(
+            f"The manifest of '{path}' says that the plan is {told}; its header says otherwise.",
+            "Copy plan and manifest again from the build host, together.",
+        )
+
+
 def _refused(name: str, error: PlanError) -> Check:
     return Check(name, "failed", error.problem, error.remedy, names_file=True)
 
 
 def _described(content: bytes, header: PlanHeader) -> Check:
     kind = "version-compatible" if header.is_version_compatible else "plain"
+    if header.targets:
+        kind = f"for {targets_in_words(header.targets)}"
     return Check("plan", "passed", f"{len(content) / 1e6:.1f} MB, {kind}, {header.built_by}.")
 
 

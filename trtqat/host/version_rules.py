@@ -8,6 +8,8 @@ its header without complaint.
 
 TensorRT for RTX runs its own plans only, those of its very release (NVIDIA:
 https://docs.nvidia.com/deeplearning/tensorrt-rtx/latest/inference-library/engine-compatibility.html).
+A release is major, minor and patch: shown the header of another build of 1.7.1, the library finds
+no fault with its version; of one of 1.6.0 it says which version made it (seen without a GPU).
 """
 
 from __future__ import annotations

@@ -10,7 +10,15 @@ The header was read off plans of TensorRT 8.6 (a file of 16,118,660 bytes begins
     16  8  size of the whole file, little endian
     24  4  major, minor, patch and build of the library that wrote it
 
-The header of TensorRT for RTX was read off plans of 1.7.1.116.
+TensorRT for RTX has one for itself behind it:
+
+    28  4  ``vtrt``
+    32  8  a bit for each kind of GPU that the plan is for: 7.5, 8.0, 8.6, 8.9, 12.0, 12.1, and what
+           is newer than 12.0
+
+It was read off plans of 1.7.1.116, one for each compute capability, and some for two and more. A
+plan without named targets has ``7e`` there, all but the first; an H100 refused one with "Supported
+compute capabilities: 8.0 8.6 8.9 12.0 12.1 >12.0".
 """
 
 from __future__ import annotations
@@ -21,11 +29,13 @@ from typing import Literal
 
 from trtqat.errors import PlanError
 from trtqat.files import is_onnx, open_input, read_input, why_unreadable
+from trtqat.plan.targets import targets_of_mask
 
 Library = Literal["tensorrt", "rtx"]
 LIBRARY_NAMES: dict[Library, str] = {"tensorrt": "TensorRT", "rtx": "TensorRT for RTX"}
 
-_LIBRARIES: dict[bytes, Library] = {b"ftrt": "tensorrt", b"vtrt": "rtx"}
+_RTX_TAG = b"vtrt"
+_LIBRARIES: dict[bytes, Library] = {b"ftrt": "tensorrt", _RTX_TAG: "rtx"}
 _HEADER_BYTES = 28
 _VERSION_COMPATIBLE = 2
 
@@ -39,12 +49,15 @@ class PlanHeader:
         is_version_compatible: Whether a newer TensorRT may run it.
         size_bytes: Size of the whole plan as the header has it.
         library: Which one that was: TensorRT, or TensorRT for RTX.
+        targets: Compute capabilities that a plan of TensorRT for RTX is for, as in a manifest;
+            empty of one of TensorRT, or if they are not known.
     """
 
     version: tuple[int, int, int]
     is_version_compatible: bool
     size_bytes: int
     library: Library = "tensorrt"
+    targets: tuple[str, ...] = ()
 
     @property
     def built_by(self) -> str:
@@ -109,4 +122,11 @@ def parse_header(plan: bytes, name: str) -> PlanHeader:
         library == "tensorrt" and int.from_bytes(plan[8:12], "little") == _VERSION_COMPATIBLE,
         size,
         library,
+        _targets(plan) if library == "rtx" else (),
     )
+
+
+def _targets(plan: bytes) -> tuple[str, ...]:
+    if plan[28:32] != _RTX_TAG:
+        return ()
+    return targets_of_mask(int.from_bytes(plan[32:40], "little"))

@@ -22,6 +22,7 @@ from trtqat.io_names import NameRecord
 from trtqat.plan.coverage import Coverage
 from trtqat.plan.header import LIBRARY_NAMES, Library
 from trtqat.plan.signature import check_signature
+from trtqat.plan.targets import targets_in_words
 from trtqat.provenance import Provenance
 from trtqat.tensors import DYNAMIC, TensorSpec
 from trtqat.typed_json import parse_json, read_as
@@ -33,6 +34,8 @@ SCHEMA_VERSION = 1
 _MOST_BYTES = 64 * 2**20
 _LONGEST = 1000
 _SHA256 = re.compile("[0-9a-f]{64}")
+_TARGET = re.compile(r"[0-9]{1,2}\.[0-9]\+?")
+_MOST_TARGETS = 64
 
 
 @dataclass(frozen=True)
@@ -139,7 +142,7 @@ class Manifest:
         """The GPU that it was built on, or the compute capabilities that it is for, in words."""
         if self.library == "tensorrt":
             return f"{self.gpu} ({self.compute_capability})"
-        return "compute capability " + ", ".join(map(_in_words, self.targets))
+        return f"compute capability {targets_in_words(self.targets)}"
 
     def to_json(self) -> str:
         """The content of the manifest file."""
@@ -262,15 +265,38 @@ def _check_values(manifest: Manifest) -> None:
             0 <= low <= best <= high for low, best, high in zip(*each, strict=True)
         )
         _require(sound, f"profiles.{name}", "three shapes that ascend")
+    _check_targets(manifest)
+    if manifest.coverage is not None:
+        _check_coverage(manifest.coverage)
+
+
+def _check_targets(manifest: Manifest) -> None:
+    targets = manifest.targets
+    of_rtx = manifest.library == "rtx" or not targets
+    _require(of_rtx, "targets", "empty, which it is of a plan of TensorRT")
+    sound = len(targets) <= _MOST_TARGETS and len(set(targets)) == len(targets)
+    _require(sound, "targets", "a list of different compute capabilities")
+    for index, target in enumerate(targets):
+        _require(bool(_TARGET.fullmatch(target)), f"targets[{index}]", "a compute capability")
+
+
+def _check_coverage(coverage: Coverage) -> None:
+    for index, layer in enumerate(coverage.layers):
+        where = f"coverage.layers[{index}]"
+        for dtype in (layer.output_dtype, layer.weight_dtype, *layer.input_dtypes):
+            _require(len(dtype) <= _LONGEST, where, "a layer: a type is too long")
+        _require((layer.macs or 0) >= 0, f"{where}.macs", "0 or more")
+        _require((layer.time_ms or 0) >= 0, f"{where}.time_ms", "0 or more")
+    for index, cost in enumerate(coverage.costs):
+        sound = cost.amount >= 0 and cost.least >= 0
+        _require(sound, f"coverage.costs[{index}]", "0 or more")
+    sound = all(time_ms >= 0 for time_ms in coverage.times_ms.values())
+    _require(sound, "coverage.times_ms", "0 or more for each layer")
 
 
 def _require(sound: bool, field_name: str, what: str) -> None:
     if not sound:
         raise ValueError(f"{field_name!r} is not {what}")
-
-
-def _in_words(target: str) -> str:
-    return f"{target[:-1]} and newer" if target.endswith("+") else target
 
 
 def _unreadable(path: Path, why: str) -> PlanError:

@@ -23,6 +23,8 @@ from tests.support.fuzzing.mutations import (
 )
 from tests.support.graphs import Graph, batch_norm
 from tests.support.plans import make_manifest, make_plan
+from tests.support.rtx_plans import FLAVOUR, make_rtx_manifest, make_rtx_plan
+from trtqat.plan.coverage import Coverage, LayerCoverage
 
 Reader = Callable[[Path, Path], None]
 
@@ -162,19 +164,29 @@ def doctor_manifest(file: Path, folder: Path) -> None:
     _doctor(folder / "m.engine")
 
 
+def doctor_rtx_manifest(file: Path, folder: Path) -> None:
+    (folder / "m.engine").write_bytes(make_rtx_plan())
+    file.replace(folder / "m.engine.json")
+    _doctor(folder / "m.engine", "8.9")
+
+
 def doctor_plan(file: Path, folder: Path) -> None:
     _doctor(file)
 
 
-def _doctor(plan: Path) -> None:
+def doctor_rtx_plan(file: Path, folder: Path) -> None:
+    _doctor(file, "8.9")
+
+
+def _doctor(plan: Path, capability: str = "9.0") -> None:
     from trtqat.host.description import Host
     from trtqat.host.flavours import TensorRTFlavour
     from trtqat.host.gpu import Gpu
     from trtqat.host.preflight import preflight
 
-    gpu = Gpu("A GPU", "9.0", "580.1", "13.0", memory_bytes=2**36, free_bytes=2**35)
-    flavour = TensorRTFlavour("full", "tensorrt", "8.6.0", "")
-    host = Host("Linux-x86_64", "3.10", "580.1", "13.0", (gpu,), "", (flavour,), (), {})
+    gpu = Gpu("A GPU", capability, "580.1", "13.0", memory_bytes=2**36, free_bytes=2**35)
+    flavours = (TensorRTFlavour("full", "tensorrt", "8.6.0", ""), FLAVOUR)
+    host = Host("Linux-x86_64", "3.10", "580.1", "13.0", (gpu,), "", flavours, (), {})
     found = preflight(plan, host)
     dataclasses.asdict(found)
     found.require(plan)
@@ -182,6 +194,15 @@ def _doctor(plan: Path) -> None:
 
 def manifest() -> bytes:
     return make_manifest(make_plan(kind=2)).to_json().encode()
+
+
+def rtx_manifest() -> bytes:
+    layer = LayerCoverage(
+        *("/conv", "Conv", True, True, 10, "conv", "t", ("/relu",), "int8", None, "")
+    )
+    coverage = Coverage((layer,), ("r",), (), (), {"conv": 0.5})
+    made = dataclasses.replace(make_rtx_manifest(make_rtx_plan()), coverage=coverage)
+    return made.to_json().encode()
 
 
 def public_key() -> bytes:
@@ -267,7 +288,11 @@ KINDS = {
     "npz": Kind(".npz", arrays, (evaluate_arrays,), (change_members, change_array_header), 600),
     "checkpoint": Kind(".pt", checkpoint, (load_checkpoint,), (change_members, change_state), 600),
     "manifest": Kind(".json", manifest, (doctor_manifest,), (change_json,), 600),
+    "manifest of an RTX plan": Kind(
+        ".json", rtx_manifest, (doctor_rtx_manifest,), (change_json,), 300
+    ),
     "plan": Kind(".engine", make_plan, (doctor_plan,), (), 300),
+    "RTX plan": Kind(".engine", make_rtx_plan, (doctor_rtx_plan,), (), 200),
     "report": Kind(".json", report, (read_report,), (change_json,), 600),
     "layers": Kind(".json", layers, (read_layer_file,), (change_json,), 300),
     "profile": Kind(".json", profile, (read_times,), (change_json,), 300),

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from trtqat.building.options import BuildOptions
 from trtqat.building.parsing import parse_options
-from trtqat.building.rtx import DEFAULT_TARGETS, check_options, parse_targets, targets_of_plan
+from trtqat.building.rtx import check_options, parse_targets, targets_of_plan
 from trtqat.errors import UsageError
+from trtqat.plan.targets import DEFAULT_TARGETS
 
 
 @pytest.mark.parametrize(

@@ -66,18 +66,31 @@ OBJECTS = {
     },
     "runtime/runtime_cache.py": {"cache": "IRuntimeCache"},
     "runtime/session.py": {"context": "IExecutionContext"},
+    "host/rtx_validity.py": {"runtime": "Runtime"},
     "host/tensorrt_library.py": {"engine": "ICudaEngine"},
     "host/tensorrt_log.py": {"severity_of": "ILogger.Severity"},
 }
 # What runs only where the library is TensorRT for RTX.
 RTX_FILES = ("runtime/rtx.py", "runtime/runtime_cache.py")
 # Defined in Python by the package, not by the bindings that were recorded.
-PYTHON_LEVEL = {"nptype", "__name__", "__version__", "ComputeCapability.__members__"}
+PYTHON_LEVEL = {
+    "nptype",
+    "__name__",
+    "__version__",
+    "ComputeCapability.__members__",
+    "EngineInvalidityDiagnostics.__members__",
+}
 # What only TensorRT for RTX has, and is used where that is the library.
 ONLY_RTX = {
     "ComputeCapability",
     "IBuilderConfig.num_compute_capabilities",
     "IBuilderConfig.set_compute_capability",
+    "Runtime.engine_header_size",
+    "Runtime.get_engine_validity",
+    "EngineValidity",
+    "EngineValidity.VALID",
+    "EngineValidity.SUBOPTIMAL",
+    "EngineInvalidityDiagnostics",
 }
 # The only names that may be missing: whoever uses them asks for them first.
 GUARDED: dict[str, set[str]] = {

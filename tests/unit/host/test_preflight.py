@@ -28,6 +28,7 @@ H200 = Gpu(
 FULL = TensorRTFlavour("full", "tensorrt", "8.6.0", "")
 LEAN_10 = TensorRTFlavour("lean", "tensorrt_lean", "10.16.1", "")
 LEAN_11 = TensorRTFlavour("lean", "tensorrt_lean", "11.4.0.106", "")
+RTX = TensorRTFlavour("rtx", "tensorrt_rtx_bindings", "1.7.1.116", "", "12")
 HOST = Host("Linux-x86_64", "3.10.12", "580.1.4", "13.0", (H200,), "", (FULL,), (), {})
 
 
@@ -228,7 +229,11 @@ def test_this_host_is_described() -> None:
     checks = check_host(host)
     assert {"GPU", "TensorRT", "torch", "onnx"} <= {check.name for check in checks}
     assert all(check.remedy for check in checks if check.status == "missing")
-    everything = dataclasses.replace(HOST, packages={"torch": "2", "onnx": "1", "cuda-core": "1"})
+    everything = dataclasses.replace(
+        HOST,
+        tensorrt=(FULL, RTX),
+        packages={"torch": "2", "onnx": "1", "cuda-core": "1"},
+    )
     missing = [check.name for check in check_host(everything) if check.status == "missing"]
     assert missing == ["onnxruntime"]
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.plans import make_manifest, make_plan
+from tests.support.rtx_plans import MASKS, UNNAMED, make_rtx_manifest, make_rtx_plan
 from trtqat.errors import PlanError
+from trtqat.plan.coverage import Coverage, LayerCoverage
 from trtqat.plan.header import PlanHeader, parse_header, read_plan
 from trtqat.plan.manifest import (
     SCHEMA_VERSION,
@@ -34,6 +36,41 @@ def test_header(tmp_path: Path, kind: int, compatible: bool) -> None:
     path = tmp_path / "model.engine"
     path.write_bytes(plan := make_plan((10, 13, 3), kind=kind))
     assert read_plan(path) == (plan, PlanHeader((10, 13, 3), compatible, len(plan)))
+
+
+def test_header_as_1_7_of_tensorrt_for_rtx_writes_it() -> None:
+    # The bytes that plan/header.py documents, with the size of this file.
+    head = bytes.fromhex("76747274 00000000 02000000 00000000 4000000000000000 01070174")
+    plan = head + bytes.fromhex("76747274 7e00000000000000") + bytes(24)
+    assert parse_header(plan, "p") == PlanHeader((1, 7, 1), False, 64, "rtx", UNNAMED)
+
+
+@pytest.mark.parametrize("targets", MASKS)
+def test_targets_in_the_header(targets: tuple[str, ...]) -> None:
+    assert parse_header(make_rtx_plan(targets), "p").targets == targets
+
+
+@pytest.mark.parametrize("mask", [0, 0x40, 0x42, 0x50, 0x60, 0x80, 0x17E, 2**63])
+def test_bits_that_no_plan_was_seen_with_tell_no_targets(mask: int) -> None:
+    assert parse_header(make_rtx_plan(mask=mask), "p").targets == ()
+
+
+def test_a_short_header_of_tensorrt_for_rtx() -> None:
+    head = bytes.fromhex("76747274 00000000 02000000 00000000 1c00000000000000 01070174")
+    assert parse_header(head, "p").targets == ()
+    with pytest.raises(PlanError, match="damaged"):
+        parse_header(head[:-1], "p")
+
+
+def test_targets_and_coverage_are_kept(tmp_path: Path) -> None:
+    plan, path = make_rtx_plan(), tmp_path / "model.engine"
+    coverage = Coverage((LAYER,), ("r",), ("q",), (), {"conv": 0.5})
+    manifest = replace(make_rtx_manifest(plan), coverage=coverage)
+    manifest_path(path).write_text(manifest.to_json())
+    found = check_plan(plan, path)
+    assert found == manifest
+    assert found.built_by == "TensorRT for RTX 1.7.1.116"
+    assert found.built_for == "compute capability 8.0, 8.6, 8.9, 12.0 and newer"
 
 
 @given(st.integers(0, len(PLAN) - 1))
@@ -136,6 +173,27 @@ FIELDS = json.loads(make_manifest(PLAN).to_json())
 # Which earlier versions did not write.
 OPTIONAL = {"device_memory_bytes", "io_names", "library", "targets", "coverage"}
 TENSOR = {"name": "x", "shape": [1], "dtype": "float32"}
+RTX = {"library": "rtx"}
+LAYER = LayerCoverage(
+    name="/conv",
+    operator="Conv",
+    wants_int8=True,
+    runs_int8=True,
+    macs=10,
+    engine_layer="conv",
+    tactic="t",
+    fused_with=("/relu",),
+    output_dtype="int8",
+    time_ms=None,
+    reason="",
+)
+COVERAGE = json.loads(json.dumps(asdict(Coverage((LAYER,), (), ("q",), ()))))
+
+COST = {"kind": "widened", "layers": ["/conv"], "amount": 20, "least": 10}
+
+
+def with_layer(**changes: object) -> dict[str, object]:
+    return {**COVERAGE, "layers": [{**COVERAGE["layers"][0], **changes}]}
 
 
 @pytest.mark.parametrize(
@@ -173,6 +231,32 @@ TENSOR = {"name": "x", "shape": [1], "dtype": "float32"}
         ({"profiles": {"x": {"min": [2], "opt": [1], "max": [3]}}}, "three shapes that ascend"),
         ({"profiles": {"x": {"min": [1, 1], "opt": [1], "max": [3]}}}, "three shapes that ascend"),
         ({"provenance": "x"}, "'provenance' is 'x', not an object"),
+        ({"library": "onnx"}, "'library' is 'onnx'"),
+        ({"library": None}, "'library' is null"),
+        ({"targets": ["8.6"]}, "'targets' is not empty, which it is of a plan of TensorRT"),
+        ({"targets": "8.6"}, "'targets' is '8.6', not a list"),
+        ({**RTX, "targets": [8.6]}, r"'targets\[0\]' is a number, not text"),
+        ({**RTX, "targets": ["sm86"]}, r"'targets\[0\]' is not a compute capability"),
+        ({**RTX, "targets": ["8.6", "9" * 5000]}, r"'targets\[1\]' is not a compute capability"),
+        ({**RTX, "targets": ["8.6\n"]}, r"'targets\[0\]' is not a compute capability"),
+        ({**RTX, "targets": ["8.6", "8.6"]}, "'targets' is not a list of different compute"),
+        ({**RTX, "targets": [f"{n}.0" for n in range(99)]}, "'targets' is not a list of different"),
+        ({"coverage": []}, "'coverage' is a list, not an object"),
+        ({"coverage": {**COVERAGE, "layers": {}}}, "'coverage.layers' is an object, not a list"),
+        ({"coverage": with_layer(macs=-1)}, r"'coverage.layers\[0\].macs' is not 0 or more"),
+        ({"coverage": with_layer(weight_dtype="int8" * 999)}, r"'coverage.layers\[0\]' is not a"),
+        ({"coverage": with_layer(macs=2**63)}, "is too large"),
+        ({"coverage": with_layer(time_ms=-1.0)}, r"'coverage.layers\[0\].time_ms' is not 0 or"),
+        ({"coverage": with_layer(time_ms=float("nan"))}, r"'coverage.layers\[0\].time_ms' is"),
+        ({"coverage": with_layer(runs_int8="yes")}, r"'coverage.layers\[0\].runs_int8' is 'yes'"),
+        ({"coverage": with_layer(name=None)}, r"'coverage.layers\[0\].name' is null, not text"),
+        ({"coverage": {**COVERAGE, "reformats": [1]}}, r"'coverage.reformats\[0\]' is a whole"),
+        ({"coverage": {**COVERAGE, "times_ms": {"x": -1.0}}}, "'coverage.times_ms' is not 0 or"),
+        ({"coverage": {**COVERAGE, "costs": [{**COST, "least": -1}]}}, r"'coverage.costs\[0\]' is"),
+        (
+            {"coverage": {**COVERAGE, "costs": [{**COST, "kind": "x"}]}},
+            r"'coverage.costs\[0\].kind",
+        ),
         ({"later": [[[]]] * 2, "created": 5}, "'created' is a whole number, not text"),
     ],
 )
