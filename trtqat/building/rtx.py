@@ -6,6 +6,7 @@ compiled from the plan where it is loaded. So nothing is timed here, and no plan
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Sequence
 from types import ModuleType
@@ -17,7 +18,12 @@ from trtqat.plan.targets import DEFAULT_TARGETS
 if TYPE_CHECKING:
     from trtqat.building.options import BuildOptions
 
+_LOG = logging.getLogger(__name__)
+
 _NOT_TARGETS = ("NONE", "CURRENT")
+# Seen with 1.7.1: convolutions of a plan that names it read floats; a Gemm or MatMul is INT8, or is
+# refused where it writes FP32.
+TURING = "7.5"
 
 
 def is_rtx(trt: ModuleType) -> bool:
@@ -76,6 +82,13 @@ def check_options(trt: ModuleType, options: BuildOptions) -> None:
     ):
         if is_given:
             raise UsageError(f"{option} is not for TensorRT for RTX: {why}.", "Leave it out.")
+    if TURING in options.targets:
+        shared = ", for the other GPUs of this plan neither" if len(options.targets) > 1 else ""
+        _LOG.warning(
+            "For sm75 (Turing) TensorRT for RTX has no INT8 convolution%s: give it a plan of its "
+            "own, or build with TensorRT on that card.",
+            shared,
+        )
 
 
 def targets_of_plan(trt: ModuleType, targets: Sequence[str]) -> tuple[str, ...]:

@@ -89,7 +89,7 @@ def describe_coverage(coverage: Coverage) -> str:
         + (f", {_percent(share)} of the arithmetic" if share is not None else "")
     ]
     if not coverage.has_kernels:
-        lines[0] += f": {IN_THE_PLAN}" if wanted else ""
+        lines[0] += f": {IN_THE_PLAN}" if len(missed) < len(wanted) else ""
     floats = coverage.unwanted
     if floats:
         kinds = ", ".join(dict.fromkeys(layer.operator for layer in floats))
