@@ -82,9 +82,15 @@ def test_the_default_is_the_librarys_own(graph: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("targets", ["sm75", ["7.5", "SM_89"]])
-def test_turing_is_built_for_by_name(targets: str | list[str], graph: Path, tmp_path: Path) -> None:
+def test_turing_is_built_for_by_name(
+    targets: str | list[str], graph: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     result = package.build(graph, tmp_path / "m.engine", for_="rtx", targets=targets)
     assert "7.5" in result.manifest.targets
+    # No convolution of such a plan is INT8, for any of its targets.
+    assert result.coverage is not None
+    assert len(result.coverage.missed) == len(result.coverage.wanted) == 2
+    assert "For sm75 (Turing) TensorRT for RTX has no INT8 convolution" in caplog.text
 
 
 def test_any_host_sees_the_layers_later(graph: Path, tmp_path: Path) -> None:

@@ -84,7 +84,7 @@ class BuilderGroup:
         typer.Option(
             metavar="sm86,sm89,sm120",
             help="rtx: the GPUs that the plan is for. Default: 8.0, 8.6, 8.9, 12.0 and newer. "
-            "sm75 (Turing) only by name, and in a plan of its own: it takes INT8 convolutions away.",
+            "sm75 (Turing) only by name, in a plan of its own: none has INT8 convolutions with it.",
         ),
     ] = ""
 
