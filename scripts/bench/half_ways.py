@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import statistics
 import time
 from collections.abc import Callable
@@ -76,7 +75,6 @@ def main() -> None:
         "import_s": imported,
         "first_s": times[0],
         "median_s": statistics.median(times),
-        "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         **found,
     }
     print(json.dumps(figures))
@@ -150,7 +148,7 @@ def _autocast(options: dict[str, Any]) -> Convert:
 
     def convert(graph: Path, samples: Path, half: Path) -> dict[str, Any]:
         made = convert_to_mixed_precision(
-            str(graph), keep_io_types=True, calibration_data=str(samples), opset=19, **options
+            str(graph), keep_io_types=True, calibration_data=str(samples), **options
         )
         onnx.save(made, str(half))
         return {}

@@ -1,8 +1,8 @@
 """Twelve quantized models whose FP16 graphs differ in what makes them hard.
 
 Four are those of ``scripts/models`` and the demo, two those of the tests, and six are small: what a
-graph of FP32 and Q/DQ may have beside its quantized layers. The last two have values that FP16
-does not hold.
+graph of FP32 and Q/DQ may have beside its quantized layers. Two have values that FP16 does not
+hold.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ class Workload:
         build: Makes it, quantized and calibrated on ``batch(8, 0)`` or on random images.
         inputs: What it takes.
         size: What the random numbers of its inputs are multiplied with.
+        first: Least position where positions are asked for.
+        held_out: How much larger the inputs are that graphs are compared on.
         samples: Size of the batches that values are measured on.
         classes: Whether its output is one score a class, so that the greatest can be compared.
     """
@@ -38,18 +40,28 @@ class Workload:
     build: Callable[[], nn.Module]
     inputs: tuple[TensorSpec, ...]
     size: float = 1.0
+    first: int = 0
+    held_out: float = 1.0
     samples: int = 8
     classes: bool = False
 
     def batch(self, count: int, seed: int) -> Arrays:
-        """Random inputs ``(count, …)`` by name: normal floats, tokens from all that there are."""
+        """Random inputs ``(count, …)`` by name.
+
+        Floats are normal, tokens are any, and positions rise from one of 400.
+        """
         generator = torch.Generator().manual_seed(seed)
-        return {
-            spec.name: torch.randint(TOKENS, (count, *spec.shape[1:]), generator=generator).numpy()
-            if spec.dtype == "int64"
-            else (torch.randn(count, *spec.shape[1:], generator=generator) * self.size).numpy()
-            for spec in self.inputs
-        }
+
+        def numbers(spec: TensorSpec) -> torch.Tensor:
+            shape = (count, *spec.shape[1:])
+            if spec.name == "positions":
+                first = self.first + torch.randint(400, (count, 1), generator=generator)
+                return first + torch.arange(shape[1])
+            if spec.dtype == "int64":
+                return torch.randint(TOKENS, shape, generator=generator)
+            return torch.randn(shape, generator=generator) * self.size
+
+        return {spec.name: numbers(spec).numpy() for spec in self.inputs}
 
 
 class Sequences(nn.Module):
@@ -121,12 +133,17 @@ class Decoder(nn.Module):
         least = torch.finfo(torch.float32).min
         self.register_buffer("mask", torch.full((length, length), least).triu(1))
         self.scale = width**-0.5
+        # Scores of about 3, as training makes them: attention then depends on positions.
+        with torch.no_grad():
+            self.query.weight *= 3
+            self.key.weight *= 3
 
-    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        """``(N, T)`` int64 → scores ``(N, T, TOKENS)``."""
+    def forward(self, tokens: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+        """``(N, T)`` int64, twice → scores ``(N, T, TOKENS)``."""
         x = self.embedding(tokens)
         y = self._norm(x)
-        query, key = self._rotated(self.query(y)), self._rotated(self.key(y))
+        angles = positions.float()[..., None] * self.frequencies
+        query, key = (_rotated(layer(y), angles) for layer in (self.query, self.key))
         weights = torch.softmax(query @ key.transpose(1, 2) * self.scale + self.mask, -1)
         x = x + self.out(weights @ self.value(y))
         y = self._norm(x)
@@ -137,11 +154,11 @@ class Decoder(nn.Module):
     def _norm(self, x: torch.Tensor) -> torch.Tensor:
         return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + 1e-12) * self.weight
 
-    def _rotated(self, x: torch.Tensor) -> torch.Tensor:
-        angles = torch.arange(x.shape[1]).float()[:, None] * self.frequencies
-        even, odd = x.chunk(2, -1)
-        cosine, sine = angles.cos(), angles.sin()
-        return torch.cat([even * cosine - odd * sine, even * sine + odd * cosine], -1)
+
+def _rotated(x: torch.Tensor, angles: torch.Tensor) -> torch.Tensor:
+    even, odd = x.chunk(2, -1)
+    cosine, sine = angles.cos(), angles.sin()
+    return torch.cat([even * cosine - odd * sine, even * sine + odd * cosine], -1)
 
 
 class Sensor(nn.Module):
@@ -173,9 +190,10 @@ class Seismic(nn.Module):
         self.first = nn.Conv1d(3, 16, 7, padding=3, bias=False)
         self.second = nn.Conv1d(16, 32, 5, stride=2, padding=2)
         self.head = nn.Linear(32, 4)
-        # A channel that training left with next to nothing.
+        # Channels that training left with next to nothing, and with nothing.
         with torch.no_grad():
             self.second.weight[3] *= 1e-5
+            self.second.weight[5] = 0.0
 
     def forward(self, velocity: torch.Tensor) -> torch.Tensor:
         """``(N, 3, T)`` → scores ``(N, 4)``."""
@@ -191,7 +209,8 @@ def _small(
         torch.manual_seed(0)
         model = build()
         batch = tuple(torch.from_numpy(each) for each in workload.batch(8, 0).values())
-        with_statistics(model, batch[:1])
+        if len(batch) == 1:
+            with_statistics(model, batch)
         insert_quantizers(model, transposed=True)
         calibrate(model, [batch])
         return model.eval()
@@ -220,7 +239,12 @@ WORKLOADS = {
     "conv1d": _small(Sequences, TensorSpec("x", (1, 4, 64)), classes=True),
     "lstm": _small(Recurrent, TensorSpec("x", (1, 12, 8))),
     "resize": _small(Pyramid, TensorSpec("x", (1, 3, 32, 32))),
-    "decoder": _small(Decoder, TensorSpec("tokens", (1, 24), "int64"), classes=True),
+    "decoder": _small(
+        Decoder,
+        TensorSpec("tokens", (1, 24), "int64"),
+        TensorSpec("positions", (1, 24), "int64"),
+        classes=True,
+    ),
     "large values": _small(Sensor, TensorSpec("counts", (1, 3, 16, 16)), size=16000.0),
     "small scales": _small(Seismic, TensorSpec("velocity", (1, 3, 64)), size=1e-6, classes=True),
     "vgg16": Workload(_vgg16, _image(32), classes=True),
