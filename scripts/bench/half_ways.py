@@ -45,7 +45,6 @@ PIECES: dict[str, dict[str, Any]] = {
     "idle Casts": {"borders._remove_idle_casts": lambda *_: None},
     "values": {"reasons._of_tensor": lambda *_: ""},
     "sums": {"reasons._sum": lambda *_: ""},
-    "scores": {"reasons._scores": lambda *_: ""},
     "whole numbers": {"reasons._whole_numbers": lambda *_: ""},
     "angles": {"reasons._angle": lambda *_: ""},
     "variances": {"reasons._variance": lambda *_: ""},
