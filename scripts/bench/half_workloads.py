@@ -179,7 +179,8 @@ class Sensor(nn.Module):
         power = nn.functional.avg_pool2d(counts * counts, 3, 1, 1)
         x = self.norm(torch.cat([counts * 1e-4, torch.log(power + 1.0)], 1))
         y = torch.relu(self.second(torch.relu(self.first(x))))
-        return self.head(y.mean((2, 3))) * 5000.0 + 101325.0
+        pascals: torch.Tensor = self.head(y.mean((2, 3))) * 5000.0 + 101325.0
+        return pascals
 
 
 class Seismic(nn.Module):
