@@ -42,7 +42,6 @@ PIECES: dict[str, dict[str, Any]] = {
     "makers of sizes": {"derive._makers_of_sizes": lambda *_: {}},
     "codes first": {"derive.quantize_weights": lambda *_: SimpleNamespace(count=0)},
     "second DequantizeLinear": {"borders.DEQUANTIZE": ""},
-    "idle Casts": {"borders._remove_idle_casts": lambda *_: None},
     "values": {"reasons._of_tensor": lambda *_: ""},
     "sums": {"reasons._sum": lambda *_: ""},
     "whole numbers": {"reasons._whole_numbers": lambda *_: ""},
