@@ -2,8 +2,8 @@
 
 1. A tensor has the type of the node that computes it; inputs and outputs of the graph keep
    theirs, and their names.
-2. Readers of the other type share one Cast. So no Cast follows another, and Casts of the
-   FP32 graph that change nothing any more go.
+2. Readers of the other type share one Cast. A Cast of the FP32 graph stays, also where it changes
+   nothing any more: TensorRT for RTX builds the same layers with it.
 3. Behind a DequantizeLinear there is no Cast but a second DequantizeLinear with a scale of the
    other type: TensorRT sees INT8 only where a layer reads from one directly.
 4. A constant that both types read becomes two initializers.
@@ -21,7 +21,6 @@ import numpy as np
 import onnx_ir as ir
 
 from trtqat.graph.editing import add_initializer
-from trtqat.graph.editor import Editor
 from trtqat.graph.half.half_types import half_positions, is_float
 from trtqat.graph.half.scales import RoundedScale, round_scale, used_channels
 from trtqat.graph.lenses.pairs import DEQUANTIZE, PAIR
@@ -65,7 +64,6 @@ def write_half(model: ir.Model, half: Collection[ir.Node]) -> Written:
     for value in initializers:
         if not value.is_graph_input():
             _write_constant(graph, value, wanted, written)
-    _remove_idle_casts(graph)
     return written
 
 
@@ -215,15 +213,3 @@ def _retype(node: ir.Node) -> None:
         if array.dtype == np.float32:
             half = ir.tensor(array.astype(np.float16))
             node.attributes["value"] = ir.AttrTensor("value", half)
-
-
-def _remove_idle_casts(graph: ir.Graph) -> None:
-    editor = Editor(graph)
-    for node in list(graph):
-        source = node.inputs[0] if node.op_type == "Cast" else None
-        result = node.outputs[0]
-        if source is None or source.dtype != result.dtype or result.is_graph_output():
-            continue
-        editor.replace(result, source)
-        editor.remove(node)
-    editor.finish()

@@ -7,15 +7,15 @@ Each rule takes a node and says in words what speaks against FP16, or nothing:
 3. Underflow: the *greatest* magnitude of a tensor is subnormal in FP16, or a constant's
    greatest element changes by more than 1 % (an epsilon of 1e-12 becomes 0).
 4. Overflow inside: the operator sums before it divides or takes a root, so its own tensors
-   do not show the sum. It is bounded by what was measured: count x greatest, or squared;
-   Attention's scores in the same way.
+   do not show the sum. It is bounded by what was measured: count x greatest, or squared.
 5. Whole numbers and angles: a Cast from integers beyond 2048, which FP16 does not tell
    apart, and Sin or Cos of an angle that FP16 rounds by more than 2^-8.
 6. BatchNormalization divides by the root of every variance, so each of them matters.
 
 Not seen: accumulators of Conv, Gemm and MatMul, which TensorRT and ONNX Runtime keep in FP32,
-or in INT32 between Q/DQ; statistics of normalizations that ONNX says are FP32
-(``stash_type``); and partial steps of one activation (Gelu's cube).
+or in INT32 between Q/DQ; scores inside Attention, whose operands ONNX advises to scale before;
+statistics of normalizations that ONNX says are FP32 (``stash_type``); and partial steps of one
+activation (Gelu's cube).
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def reason_against_half(node: ir.Node, measured: Measured) -> str:
         reason = _of_tensor(value, measured)
         if reason:
             return reason
-    for rule in (_sum, _scores, _whole_numbers, _angle, _variance):
+    for rule in (_sum, _whole_numbers, _angle, _variance):
         reason = rule(node, measured)
         if reason:
             return reason
@@ -134,19 +134,6 @@ def _sum(node: ir.Node, measured: Measured) -> str:
         f"{node.op_type} of {count} values of '{source.name}', {largest:.6g} at most, may reach "
         f"{inside:.6g} inside, more than {LIMIT:g}"
     )
-
-
-def _scores(node: ir.Node, measured: Measured) -> str:
-    query, key = node.inputs[:2] if node.op_type == "Attention" else (None, None)
-    if query is None or key is None or query.shape is None:
-        return ""
-    # The last dimension holds one head, or all of them: never less than what is summed.
-    count = query.shape[-1]
-    inside = (measured.magnitude(query) or 0.0) * (measured.magnitude(key) or 0.0)
-    inside *= count if isinstance(count, int) else math.inf
-    if inside <= LIMIT:
-        return ""
-    return f"Attention of '{query.name}' may reach {inside:.6g} inside, more than {LIMIT:g}"
 
 
 def _whole_numbers(node: ir.Node, measured: Measured) -> str:
