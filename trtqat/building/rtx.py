@@ -12,7 +12,7 @@ from importlib.metadata import packages_distributions
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from trtqat.errors import UsageError
+from trtqat.errors import BuildError, UsageError
 
 if TYPE_CHECKING:
     from trtqat.building.options import BuildOptions
@@ -79,6 +79,24 @@ def check_options(trt: ModuleType, options: BuildOptions) -> None:
     ):
         if is_given:
             raise UsageError(f"{option} is not for TensorRT for RTX: {why}.", "Leave it out.")
+
+
+def check_scales(name: str, computed: Sequence[str]) -> None:
+    """Refuses a graph at which the parser of 1.7.1.116 ends the process by a segmentation fault.
+
+    Args:
+        name: Of the graph's file.
+        computed: The nodes whose scale is computed from an input.
+
+    Raises:
+        BuildError: There is such a node.
+    """
+    if computed:
+        raise BuildError(
+            f"TensorRT for RTX cannot read '{name}': node '{computed[0]}': its scale is computed "
+            "while the graph runs.",
+            "Calibrate the quantizer and keep its range fixed.",
+        )
 
 
 def targets_of_plan(trt: ModuleType, targets: Sequence[str]) -> tuple[str, ...]:

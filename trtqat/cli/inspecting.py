@@ -13,7 +13,7 @@ from trtqat.cli.lint import print_graph
 from trtqat.cli.named_files import check_outputs
 from trtqat.cli.option_groups import grouped
 from trtqat.cli.output import print_json, print_table, say
-from trtqat.cli.shared_options import OutputGroup, TrustGroup, WeightsOption
+from trtqat.cli.shared_options import LintForOption, OutputGroup, TrustGroup, WeightsOption
 from trtqat.errors import UsageError
 from trtqat.files import is_onnx, is_plan
 from trtqat.inspection.roofline_words import describe_roofline, roofline_table
@@ -86,6 +86,7 @@ def inspect(
     engine: LayersGroup,
     trust: TrustGroup,
     weights: WeightsOption = None,
+    for_: LintForOption = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit with 3 if lint warns (graphs).")
     ] = False,
@@ -123,6 +124,7 @@ def inspect(
             **vars(engine),
             **vars(trust),
             weights=weights,
+            for_=for_,
             needs_coverage=require_int8,
         )
         if strict:

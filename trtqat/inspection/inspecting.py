@@ -56,6 +56,8 @@ def inspect(
     options = replace(options, **changes)
     for module in ("onnx", "onnx_ir"):
         require(module, extra="onnx", purpose="Inspecting a graph or an engine")
+    if options.for_ is not None and (path.suffix == ".json" or is_plan(path)):
+        raise UsageError(f"--for is for graphs, and '{path}' is none.", "Leave it out.")
     if path.suffix == ".json":
         from trtqat.inspection.inspected_layers import inspect_layer_file
 
@@ -70,7 +72,9 @@ def inspect(
 
         return inspect_plan(path, options)
     # A graph has no batch size and no passes of its own, and neither changes what is found.
-    about_graphs = InspectOptions(batch_size=options.batch_size, passes=options.passes)
+    about_graphs = InspectOptions(
+        batch_size=options.batch_size, passes=options.passes, for_=options.for_
+    )
     if options != about_graphs:
         raise UsageError(
             f"'{path}' is a graph; --graph, --require-int8, --trust, --weights, "
@@ -78,4 +82,4 @@ def inspect(
             "--export-profile are for engines.",
             "Give model.engine, or LAYERS.json from trtexec --exportLayerInfo=layers.json.",
         )
-    return lint(path)
+    return lint(path, options.for_)
