@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import onnx_ir as ir
 import pytest
 
 import trtqat as package
 from tests.support import lint_parameters, lint_places, lint_values
-from tests.support.linting import Case
+from tests.support.linting import Case, graph
 from trtqat.errors import BuildError
 from trtqat.graph.lint import lint
 from trtqat.graph.lint.targets import VERDICTS
@@ -79,3 +81,38 @@ def test_parser_names_node_and_reason(tmp_path: Path) -> None:
         assert node in caught.value.problem
         assert way_out in caught.value.remedy
         assert not (tmp_path / "m.engine").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "way_out"),
+    [
+        ({"targets": "sm75,sm86"}, "leave sm75 out of --targets"),
+        ({"workspace": 1}, "Raise --workspace."),
+    ],
+)
+def test_way_out_of_a_build_that_failed(
+    options: dict[str, Any], way_out: str, tmp_path: Path
+) -> None:
+    case = next(each for each in CASES if each.rule == "int8-weight-of-matmul")
+    ir.save(case.faulty(), tmp_path / "m.onnx")
+    with pytest.raises(BuildError) as caught:
+        package.build(tmp_path / "m.onnx", tmp_path / "m.engine", for_="rtx", **options)
+    assert way_out in caught.value.remedy
+    assert "8.6" not in caught.value.remedy
+
+
+def test_operands_of_two_types_are_sent_to_lint(tmp_path: Path) -> None:
+    case = next(each for each in CASES if each.rule == "operands-of-two-types")
+    ir.save(case.faulty(), tmp_path / "m.onnx")
+    with pytest.raises(BuildError, match="same type") as caught:
+        package.build(tmp_path / "m.onnx", tmp_path / "m.engine", for_="rtx")
+    assert caught.value.remedy.endswith(f"trtqat lint {tmp_path / 'm.onnx'} --for rtx")
+
+
+def test_scale_of_constants_is_none_that_the_graph_computes(tmp_path: Path) -> None:
+    made = graph()
+    half = made.constant("half", np.array(0.05, np.float32))
+    names = [made.node("Add", [half, half], "s"), made.constant("z", np.array(0, np.int8))]
+    made.node("QuantizeLinear", ["x", *names], "q")
+    made.conv(made.node("DequantizeLinear", ["q", *names], "dq"), "y")
+    assert what_becomes(lambda: made.model("y"), tmp_path / "m.onnx") == "INT8"

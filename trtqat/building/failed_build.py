@@ -107,8 +107,8 @@ def _advice_on_rtx(messages: Messages, source: SourceGraph, options: BuildOption
     log = " ".join(messages.errors)
     if "FP32 GEMM is not supported" in log:
         return (
-            "Turing (sm75) has no products in FP32: leave sm75 out of --targets, or export with "
-            "--precision fp16 --opset 19."
+            "Turing (sm75) has no products that write FP32: leave sm75 out of --targets, or export "
+            "with --precision fp16 --opset 19."
         )
     if "no tactics to implement" in log:
         return "Raise --workspace."

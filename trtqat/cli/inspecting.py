@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -20,6 +20,7 @@ from trtqat.inspection.roofline_words import describe_roofline, roofline_table
 from trtqat.inspection.words import coverage_table
 
 if TYPE_CHECKING:
+    from trtqat.graph.lint.targets import Target
     from trtqat.inspection.inspected_engine import InspectedEngine
     from trtqat.inspection.inspected_layers import InspectedLayers
 
@@ -124,7 +125,7 @@ def inspect(
             **vars(engine),
             **vars(trust),
             weights=weights,
-            for_=for_,
+            for_=cast("Target | None", for_),
             needs_coverage=require_int8,
         )
         if strict:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -14,6 +14,7 @@ from trtqat.cli.output import print_json, say
 from trtqat.cli.shared_options import LintForOption, OutputGroup
 
 if TYPE_CHECKING:
+    from trtqat.graph.lint.targets import Target
     from trtqat.inspection.inspected_graph import InspectedGraph
 
 
@@ -39,7 +40,7 @@ def lint(
         check_outputs({"--json": printed.json}, [graph])
         from trtqat.inspection.inspected_graph import lint as lint_graph
 
-        print_graph(lint_graph(graph, for_), printed, strict=strict)
+        print_graph(lint_graph(graph, cast("Target | None", for_)), printed, strict=strict)
 
 
 def print_graph(found: InspectedGraph, printed: OutputGroup, *, strict: bool) -> None:
