@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import onnx
+import onnx_ir as ir
 import pytest
 
 import trtqat as package
 from tests.support.commands import trtqat
 from tests.support.graphs import Graph
+from tests.support.lint_parameters import CASES
 from tests.support.plans import make_plan
 from trtqat.errors import GateError, GraphError, UsageError
 from trtqat.graph.lint import RULES
@@ -172,3 +174,57 @@ def test_nothing_that_was_asked_for_is_ignored(
 ) -> None:
     with pytest.raises(UsageError, match=message):
         package.inspect(folder / name, **options)
+
+
+@pytest.fixture(scope="module")
+def product(folder: Path) -> Path:
+    """An INT8 initializer of a MatMul, which TensorRT 8.6 alone refuses."""
+    case = next(case for case in CASES if case.rule == "int8-weight-of-matmul")
+    ir.save(case.faulty(), folder / "product.onnx")
+    return folder / "product.onnx"
+
+
+def test_only_what_concerns_one_tensorrt(product: Path) -> None:
+    everywhere = trtqat(product.parent, "lint", product, "--strict")
+    assert everywhere.returncode == 3
+    assert "int8-weight-of-matmul (TensorRT 8.6 refuses it, 1 place)" in everywhere.stdout
+    old = trtqat(product.parent, "lint", product, "--strict", "--for", "8.6")
+    assert (old.returncode, old.stdout) == (3, everywhere.stdout)
+    for target in ("10", "11", "rtx"):
+        done = trtqat(product.parent, "lint", product, "--strict", "--for", target)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout.endswith("0 notes\n1 finding concerns other TensorRTs\n")
+        shown = trtqat(product.parent, "inspect", product, "--strict", "--for", target)
+        assert (shown.returncode, shown.stdout) == (0, done.stdout)
+    wrong = trtqat(product.parent, "lint", product, "--for", "9")
+    assert wrong.returncode == 2
+    assert "Write one of 8.6, 10, 11, rtx." in wrong.stderr
+    assert package.inspect(product, for_="rtx") == package.lint(product, for_="rtx")
+    with pytest.raises(UsageError, match="--for is for graphs"):
+        package.inspect(product.parent / "p.engine", for_="rtx")
+
+
+def test_json_says_what_each_tensorrt_does(product: Path) -> None:
+    found = package.lint(product).to_dict()
+    assert (found["for"], found["left_out"]) == (None, 0)
+    assert [each["targets"] for each in found["findings"]] == [
+        {"8.6": "refused", "10": "INT8", "11": "INT8", "rtx": "INT8"}
+    ]
+    mended = package.lint(product, for_="rtx").to_dict()
+    assert (mended["for"], mended["left_out"], mended["findings"]) == ("rtx", 1, [])
+
+
+def test_a_graph_that_one_tensorrt_alone_does_not_read_or_runs_in_float(folder: Path) -> None:
+    made = Graph((2, 4, 6, 6))
+    made.conv(made.pair("x", 0.1), "y")
+    onnx.save(made.proto("y", opset=21), str(folder / "newer.onnx"))
+    assert [each.rule for each in package.lint(folder / "newer.onnx", "8.6").warnings] == [
+        "opset-not-read"
+    ]
+    assert package.lint(folder / "newer.onnx").warnings == ()
+    case = next(case for case in CASES if case.rule == "quantized-conv-transpose")
+    ir.save(case.faulty(), folder / "transposed.onnx")
+    assert "TensorRT for RTX runs it in floating point" in str(
+        package.lint(folder / "transposed.onnx", "rtx")
+    )
+    assert "TensorRT 10 may refuse it" in str(package.lint(folder / "transposed.onnx", "10"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import onnx_ir as ir
-from onnx import helper
+from onnx import TensorProto, helper
 
 from tests.support.graphs import Graph
 from tests.support.linting import Case, block, graph, layer_with_weight
@@ -193,6 +193,26 @@ def blocks(dtype: type) -> ir.Model:
     return made.model("y", opset=21)
 
 
+def codes_of_weight(name: str) -> ir.Model:
+    """A product of INT8 and of a weight with codes of that ONNX type."""
+    made = Graph((2, 4))
+    made.constant("s", np.array(0.1, np.float32))
+    weight = made.node("DequantizeLinear", ["codes", "s"], "w")
+    made.node("Gemm", [made.pair("x", 0.1), weight], "y")
+    proto = made.proto("y", opset=21)
+    codes = helper.make_tensor("codes", getattr(TensorProto, name), [4, 4], [1] * 16)
+    proto.graph.initializer.append(codes)
+    return ir.from_proto(proto)
+
+
+def half_input(tensor: str) -> ir.Model:
+    """A layer whose input has an FP16 scale, and whose weight has FP32 ones."""
+    made = graph()
+    made.conv(made.pair(tensor, 0.1), "y")
+    made.constants[f"{tensor}.scale"] = np.array(0.1, np.float16)
+    return made.model("y", opset=19)
+
+
 CASES = [
     Case("scale-computed", "/q", computed_scale, scale_that_is_a_constant_node),
     Case("scale-not-positive", "x.scale", lambda: activation(0.0), activation, "is 0."),
@@ -226,7 +246,8 @@ CASES = [
     ),
     Case("codes-not-int8", "/x.q", lambda: activation(zero_point=ZERO["z"].view(np.uint8)), both),
     Case("codes-not-int8", "/q", lambda: halves(SCALE, SCALE), both, "without a zero-point"),
-    Case("codes-not-int8", "/w", lambda: int8_weight([]), lambda: int8_weight(["z"]), "8.6"),
+    Case("zero-point-missing", "/w", lambda: int8_weight([]), lambda: int8_weight(["z"]), "8.6"),
+    Case("scale-in-list", "/x.q", lambda: activation(np.full(1, 0.1)), activation, "list of one"),
     Case(
         "pair-unequal",
         "/dq",
@@ -323,5 +344,17 @@ CASES = [
     ),
     Case("node-inside-pair", "/x.dq", lambda: codes_through("Clip"), both, "'/inside' (Clip)"),
     Case("node-inside-pair", "/x.dq", lambda: codes_through("Neg"), both, "'/x.dq'"),
+    Case(
+        "operands-of-two-types",
+        "/y",
+        lambda: codes_of_weight("INT4"),
+        lambda: codes_of_weight("INT8"),
+        "int8 and of int4",
+    ),
+    Case("operands-of-two-types", "/y", lambda: half_input("x"), both, "FLOAT16"),
+    Case(
+        "opset-not-read", "opset", lambda: codes_of_weight("INT8"), both, "of opset 21", for_="8.6"
+    ),
+    Case("scale-per-block", "/x.q", lambda: activation(np.full((1, 4, 1, 1), 0.1)), both, "block"),
     Case("scale-per-block", "/w.dq", lambda: blocks(np.int8), both, "each block"),
 ]

@@ -12,6 +12,7 @@ import onnx_ir as ir
 from tests.support.graphs import Graph
 from trtqat.graph.lint import lint
 from trtqat.graph.lint.finding import Finding
+from trtqat.graph.lint.targets import Target
 from trtqat.tensors import Array
 
 SHAPE = (2, 4, 6, 6)
@@ -27,6 +28,7 @@ class Case:
         faulty: Makes the graph with the fault.
         sound: Makes the graph that must have no warning, and no finding of this rule.
         says: Words that the finding must have.
+        for_: The TensorRT that lint is asked for; None for all.
     """
 
     rule: str
@@ -34,11 +36,13 @@ class Case:
     faulty: Callable[[], ir.Model]
     sound: Callable[[], ir.Model]
     says: str = ""
+    for_: Target | None = None
 
 
-def found(model: ir.Model, rule: str = "") -> list[Finding]:
+def found(model: ir.Model, rule: str = "", for_: Target | None = None) -> list[Finding]:
     """The warnings of a graph, and the notes of one rule."""
-    return [each for each in lint(model) if each.severity == "warning" or each.rule == rule]
+    findings = lint(model, for_)
+    return [each for each in findings if each.severity == "warning" or each.rule == rule]
 
 
 def graph() -> Graph:

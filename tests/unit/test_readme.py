@@ -17,6 +17,7 @@ from typer.core import TyperGroup
 import trtqat
 from trtqat.cli.app import app
 from trtqat.graph.lint import RULES
+from trtqat.graph.lint.targets import VERDICTS
 
 ROOT = Path(trtqat.__file__).parents[1]
 PACKAGE = ROOT / "trtqat"
@@ -222,3 +223,17 @@ def test_every_lint_rule_is_listed() -> None:
     assert sorted(rows) == sorted(
         (rule.identifier, rule.cost, " (note)" if rule.severity == "note" else "") for rule in RULES
     )
+
+
+def test_what_each_tensorrt_does_is_what_lint_says() -> None:
+    rows = re.findall(
+        r"^\| `([a-z0-9-]+)` \| ((?:[^|]*(?:unknown|\(\*(?:run|read)\*\)) \| ?){3}[^|]*) \|$",
+        read(PACKAGE / "graph" / "lint" / "README.md"),
+        flags=re.MULTILINE,
+    )
+    assert {rule: tuple(cells.split(" | ")) for rule, cells in rows} == {
+        rule: tuple(str(verdicts[target]) for target in ("8.6", "rtx", "10", "11"))
+        for rule, verdicts in VERDICTS.items()
+    }
+    assert set(VERDICTS) == {rule.identifier for rule in RULES}
+    assert len(rows) == len(VERDICTS)

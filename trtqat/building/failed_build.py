@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
 
 from trtqat.building.options import BuildOptions
 from trtqat.building.source_graph import SourceGraph
 from trtqat.files import is_file
 from trtqat.host.tensorrt_log import Messages
+from trtqat.plan.header import Library
 
 
 def is_refused_cache(messages: Messages, cache: Path | None) -> bool:
@@ -19,14 +22,49 @@ def is_refused_cache(messages: Messages, cache: Path | None) -> bool:
     return cache is not None and is_file(cache) and "myelinCache" in " ".join(messages.errors)
 
 
-def advice_on_building(messages: Messages, source: SourceGraph, options: BuildOptions) -> str:
+def advice_on_reading(reasons: Sequence[str]) -> str:
+    """The way out of a graph that the parser refuses, as a sentence.
+
+    Args:
+        reasons: What the parser says, for each error.
+    """
+    said = " ".join(reasons)
+    for words, advice in _READING.items():
+        if words in said:
+            return advice
+    return "Change that operation in the model, or use a newer TensorRT."
+
+
+# What the parser of TensorRT for RTX 1.7.1.116 said of graphs that break a rule of lint.
+_READING = {
+    "Scale coefficients must all be positive": (
+        "A quantizer's scale is zero, negative or NaN: calibrate the model again."
+    ),
+    "Non-zero zero point": "Quantize with symmetric ranges: the zero-point must be 0.",
+    "has type Int32 but must": (
+        "A bias is quantized: trtqat export model.onnx -o mended.onnx makes it float."
+    ),
+    "number of scales": "Quantize the weight along its output channels, with an explicit axis.",
+    "must be of same type": (
+        "Let both operands of the layer have scales of one type: export the model again."
+    ),
+    "Plugin not found": "Change that operation in the model: it is none of ONNX's.",
+}
+
+
+def advice_on_building(
+    messages: Messages, source: SourceGraph, options: BuildOptions, library: Library = "tensorrt"
+) -> str:
     """The way out, as a sentence.
 
     Args:
         messages: What TensorRT logged.
         source: The graph.
         options: What it was built with.
+        library: Which library built it.
     """
+    if library == "rtx":
+        return _advice_on_rtx(messages, source, options)
     log = " ".join(messages.errors)
     transposed = [name for name, operator in source.nodes if operator == "ConvTranspose"]
     if "Assertion engine failed" in log and transposed:
@@ -62,3 +100,25 @@ def advice_on_building(messages: Messages, source: SourceGraph, options: BuildOp
             "--workspace or the largest batch."
         )
     return "Run it with -v to see TensorRT's log."
+
+
+def _advice_on_rtx(messages: Messages, source: SourceGraph, options: BuildOptions) -> str:
+    """As 1.7.1.116 fails; the limits of TensorRT 8.6 are none of its."""
+    log = " ".join(messages.errors)
+    if "FP32 GEMM is not supported" in log:
+        return (
+            "Turing (sm75) has no products that write FP32: leave sm75 out of --targets, or export "
+            "with --precision fp16 --opset 19."
+        )
+    if "no tactics to implement" in log:
+        return "Raise --workspace."
+    if "CHECK(dtype == W.type())" in log or "have to be the same type" in log:
+        return (
+            "The operands of a layer have codes of different types: quantize both to INT8. It is "
+            f"named by: trtqat lint {quote(str(source.path))} --for rtx"
+        )
+    if "memory" in log.lower():
+        return "Memory of the host is short: free it, or lower --workspace or the largest batch."
+    if options.workspace_bytes is not None:
+        return "Raise --workspace, and run it with -v to see the builder's log."
+    return "Run it with -v to see the builder's log."

@@ -70,7 +70,7 @@ def make_plan(
     if content is None:
         raise BuildError(
             f"{network.builder_name} could not build the engine: {reason}.",
-            advice_on_building(network.messages, network.source, options),
+            advice_on_building(network.messages, network.source, options, network.library),
         )
     manifest = make_manifest(
         content,

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from trtqat.building import versions
+from trtqat.building.failed_build import advice_on_reading
 from trtqat.building.options import BuildOptions
-from trtqat.building.rtx import is_rtx, set_targets
+from trtqat.building.rtx import check_scales, is_rtx, set_targets
 from trtqat.building.source_graph import SourceGraph
 from trtqat.errors import BuildError, UsageError
 from trtqat.host.tensorrt_log import Messages, make_logger
@@ -67,6 +68,8 @@ def parse_network(trt: ModuleType, source: SourceGraph) -> Network:
         MissingError: It is an FP16 graph, and this TensorRT builds none.
     """
     library: Library = "rtx" if is_rtx(trt) else "tensorrt"
+    if library == "rtx":
+        check_scales(source.path.name, source.computed_scales)
     logger, messages = make_logger(trt)
     builder = trt.Builder(logger)
     flags = versions.network_flags(trt, strongly_typed=source.has_half_scales)
@@ -77,7 +80,7 @@ def parse_network(trt: ModuleType, source: SourceGraph) -> Network:
         raise BuildError(
             f"{LIBRARY_NAMES[library]} {trt.__version__} cannot read '{source.path.name}': "
             f"{'; '.join(reasons) or messages.reason()}.",
-            "Change that operation in the model, or use a newer TensorRT.",
+            advice_on_reading(reasons),
         )
     inputs = _specs(trt, [definition.get_input(i) for i in range(definition.num_inputs)])
     outputs = _specs(trt, [definition.get_output(i) for i in range(definition.num_outputs)])

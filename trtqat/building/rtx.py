@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from trtqat.errors import UsageError
+from trtqat.errors import BuildError, UsageError
 from trtqat.plan.targets import DEFAULT_TARGETS
 
 if TYPE_CHECKING:
@@ -88,6 +88,24 @@ def check_options(trt: ModuleType, options: BuildOptions) -> None:
             "For sm75 (Turing) TensorRT for RTX has no INT8 convolution%s: give it a plan of its "
             "own, or build with TensorRT on that card.",
             shared,
+        )
+
+
+def check_scales(name: str, computed: Sequence[str]) -> None:
+    """Refuses a graph at which the parser of 1.7.1.116 ends the process by a segmentation fault.
+
+    Args:
+        name: Of the graph's file.
+        computed: The nodes whose scale is computed from an input.
+
+    Raises:
+        BuildError: There is such a node.
+    """
+    if computed:
+        raise BuildError(
+            f"TensorRT for RTX cannot read '{name}': node '{computed[0]}': its scale is computed "
+            "while the graph runs.",
+            "Calibrate the quantizer and keep its range fixed.",
         )
 
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from trtqat.errors import GraphError
 from trtqat.extras import require
 from trtqat.graph_file.hashing import graph_sha256
 from trtqat.io_names import IoNames
 from trtqat.provenance import METADATA_KEY, Provenance, read_provenance
+
+if TYPE_CHECKING:
+    from onnx import GraphProto
 
 _FLOAT16 = 10  # onnx.TensorProto.FLOAT16; onnx is imported only where a file is read
 
@@ -26,6 +30,7 @@ class SourceGraph:
         has_half_scales: Whether the scales are FP16: a graph for strongly typed networks.
         provenance: What ``trtqat export`` recorded; empty for other files.
         io: Names of its inputs and outputs.
+        computed_scales: Names of the nodes with Q/DQ whose scale depends on an input.
     """
 
     path: Path
@@ -35,6 +40,7 @@ class SourceGraph:
     has_half_scales: bool
     provenance: Provenance
     io: IoNames
+    computed_scales: tuple[str, ...] = ()
 
 
 def read_source_graph(path: Path, *, quantized: bool = True) -> SourceGraph:
@@ -75,4 +81,18 @@ def read_source_graph(path: Path, *, quantized: bool = True) -> SourceGraph:
         has_half_scales,
         read_provenance(metadata.get(METADATA_KEY, "{}")),
         io_names_of_proto(model),
+        _computed_scales(model.graph),
     )
+
+
+def _computed_scales(graph: GraphProto) -> tuple[str, ...]:
+    """Names of QuantizeLinear and DequantizeLinear nodes whose scale no builder can know."""
+    constants = {"", *(each.name for each in graph.initializer)}
+    found = []
+    for node in graph.node:
+        if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
+            if node.input[1] not in constants:
+                found.append(node.name or node.output[0])
+        elif constants.issuperset(node.input) and not any(a.HasField("g") for a in node.attribute):
+            constants.update(node.output)
+    return tuple(found)

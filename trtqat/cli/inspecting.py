@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -13,13 +13,14 @@ from trtqat.cli.lint import print_graph
 from trtqat.cli.named_files import check_outputs
 from trtqat.cli.option_groups import grouped
 from trtqat.cli.output import print_json, print_table, say
-from trtqat.cli.shared_options import OutputGroup, TrustGroup, WeightsOption
+from trtqat.cli.shared_options import LintForOption, OutputGroup, TrustGroup, WeightsOption
 from trtqat.errors import UsageError
 from trtqat.files import is_onnx, is_plan
 from trtqat.inspection.roofline_words import describe_roofline, roofline_table
 from trtqat.inspection.words import coverage_table
 
 if TYPE_CHECKING:
+    from trtqat.graph.lint.targets import Target
     from trtqat.inspection.inspected_engine import InspectedEngine
     from trtqat.inspection.inspected_layers import InspectedLayers
     from trtqat.inspection.inspected_plan import InspectedPlan
@@ -87,6 +88,7 @@ def inspect(
     engine: LayersGroup,
     trust: TrustGroup,
     weights: WeightsOption = None,
+    for_: LintForOption = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit with 3 if lint warns (graphs).")
     ] = False,
@@ -125,6 +127,7 @@ def inspect(
             **vars(engine),
             **vars(trust),
             weights=weights,
+            for_=cast("Target | None", for_),
             needs_coverage=require_int8,
         )
         if strict:

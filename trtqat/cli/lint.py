@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -11,9 +11,10 @@ from trtqat.cli.console import command
 from trtqat.cli.named_files import check_outputs
 from trtqat.cli.option_groups import grouped
 from trtqat.cli.output import print_json, say
-from trtqat.cli.shared_options import OutputGroup
+from trtqat.cli.shared_options import LintForOption, OutputGroup
 
 if TYPE_CHECKING:
+    from trtqat.graph.lint.targets import Target
     from trtqat.inspection.inspected_graph import InspectedGraph
 
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 def lint(
     graph: Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="A graph with Q/DQ.")],
     *,
+    for_: LintForOption = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit with 3 if lint warns; notes let it pass.")
     ] = False,
@@ -30,7 +32,7 @@ def lint(
 
     Needs neither TensorRT nor a GPU. Every finding names its rule and its place, and says what it
     costs and what to change in the PyTorch model; what TensorRT refuses comes first. -v lists
-    every place of a rule, -q explains only warnings.
+    every place of a rule, -q explains only warnings. --for leaves out what that TensorRT takes.
 
     Example: trtqat lint model.onnx --strict
     """
@@ -38,7 +40,7 @@ def lint(
         check_outputs({"--json": printed.json}, [graph])
         from trtqat.inspection.inspected_graph import lint as lint_graph
 
-        print_graph(lint_graph(graph), printed, strict=strict)
+        print_graph(lint_graph(graph, cast("Target | None", for_)), printed, strict=strict)
 
 
 def print_graph(found: InspectedGraph, printed: OutputGroup, *, strict: bool) -> None:

@@ -27,6 +27,14 @@ class Flavour(str, Enum):
     rtx = "rtx"
 
 
+LintForOption = Annotated[
+    str | None,
+    typer.Option(
+        "--for",
+        metavar="8.6|10|11|rtx",
+        help="Only what concerns this TensorRT; rtx is TensorRT for RTX. Default: all of them.",
+    ),
+]
 JsonOption = Annotated[
     str | None,
     typer.Option("--json", metavar="FILE", help="Write the result as JSON; - is standard output."),

@@ -18,6 +18,7 @@ from trtqat.text import visible
 if TYPE_CHECKING:  # onnx_ir is behind them, which may be missing
     from trtqat.graph.lenses.macs import GraphSummary
     from trtqat.graph.lint.finding import Finding
+    from trtqat.graph.lint.targets import Target
 
 _PLACES = 5
 
@@ -31,11 +32,15 @@ class InspectedGraph:
         summary: Its layers, with their multiply-accumulates, and the share of them in INT8.
         findings: What TensorRT refuses first, then by rule and in the graph's order; each with
             what it costs and the way out.
+        for_: The TensorRT that the graph is for; None for all.
+        left_out: How many findings concern other TensorRTs alone.
     """
 
     path: Path
     summary: GraphSummary
     findings: tuple[Finding, ...]
+    for_: Target | None = None
+    left_out: int = 0
 
     @property
     def warnings(self) -> tuple[Finding, ...]:
@@ -68,16 +73,22 @@ class InspectedGraph:
             f"{summary.batch_norms} BatchNorms\n"
             f"{describe_summary(summary)}\n{describe_findings(self.findings)}"
         )
+        if self.left_out:
+            verb = "finding concerns" if self.left_out == 1 else "findings concern"
+            text += f"\n{self.left_out} {verb} other TensorRTs"
         shown = self.findings if with_notes else self.warnings
         if not shown:
             return text
-        return f"{text}\n\n{explain(shown, places=len(shown) if all_places else _PLACES)}"
+        places = len(shown) if all_places else _PLACES
+        return f"{text}\n\n{explain(shown, places=places, for_=self.for_)}"
 
     def to_dict(self) -> dict[str, Any]:
         """The same as plain data, as ``--json`` writes it."""
         return {
             "summary": {**asdict(self.summary), "int8_share": self.summary.int8_share},
             "findings": [asdict(finding) for finding in self.findings],
+            "for": self.for_,
+            "left_out": self.left_out,
         }
 
     def __str__(self) -> str:
@@ -91,14 +102,16 @@ class InspectedGraph:
         )
 
 
-def lint(graph: Path | str) -> InspectedGraph:
+def lint(graph: Path | str, for_: Target | None = None) -> InspectedGraph:
     """Finds what in an ONNX file costs speed or accuracy, or makes TensorRT refuse it.
 
     Args:
         graph: The file. Nothing in it is changed.
+        for_: The TensorRT that will build it: ``"8.6"``, ``"10"``, ``"11"`` or ``"rtx"``. What
+            that one is known to take and to run in INT8 is left out. None is for all of them.
 
     Raises:
-        UsageError: ``graph`` is no path, or an engine's.
+        UsageError: ``graph`` is no path, or an engine's, or there is no such TensorRT.
         GraphError: The file is missing, damaged or not ONNX.
         MissingError: The packages that read ONNX are not installed.
     """
@@ -106,10 +119,15 @@ def lint(graph: Path | str) -> InspectedGraph:
     for module in ("onnx", "onnx_ir"):
         require(module, extra="onnx", purpose="Inspecting a graph or an engine")
     from trtqat.graph.lint import examine
+    from trtqat.graph.lint.targets import TARGETS
     from trtqat.graph.passes.tidy import inline_functions
     from trtqat.graph_file.reading import read_model
 
     path = Path(graph)
+    if for_ is not None and for_ not in TARGETS:
+        raise UsageError(
+            f"'{for_}' is no TensorRT that lint knows.", f"Write one of {', '.join(TARGETS)}."
+        )
     if is_plan(path):
         raise UsageError(
             f"'{path}' is an engine, and lint is for graphs.",
@@ -117,5 +135,6 @@ def lint(graph: Path | str) -> InspectedGraph:
         )
     model = read_model(path)
     inline_functions(model)
-    findings, summary = examine(model)
-    return InspectedGraph(path, summary, findings)
+    findings, summary = examine(model, for_)
+    kept = tuple(each for each in findings if for_ is None or each.concerns(for_))
+    return InspectedGraph(path, summary, kept, for_, len(findings) - len(kept))

@@ -56,7 +56,10 @@ def inspect(
     options = InspectOptions() if options is None else options
     check_kind("The options of an inspection", options, InspectOptions, "InspectOptions()")
     options = replace(options, **changes)
-    if path.suffix != ".json" and is_plan(path):
+    is_engine = path.suffix != ".json" and is_plan(path)
+    if options.for_ is not None and (path.suffix == ".json" or is_engine):
+        raise UsageError(f"--for is for graphs, and '{path}' is none.", "Leave it out.")
+    if is_engine:
         return _inspect_plan(path, options)
     _require_onnx()
     if path.suffix == ".json":
@@ -64,7 +67,9 @@ def inspect(
 
         return inspect_layer_file(path, options)
     # A graph has no batch size and no passes of its own, and neither changes what is found.
-    about_graphs = InspectOptions(batch_size=options.batch_size, passes=options.passes)
+    about_graphs = InspectOptions(
+        batch_size=options.batch_size, passes=options.passes, for_=options.for_
+    )
     if options != about_graphs:
         raise UsageError(
             f"'{path}' is a graph; --graph, --require-int8, --trust, --weights, "
@@ -72,7 +77,7 @@ def inspect(
             "--export-profile are for engines.",
             "Give model.engine, or LAYERS.json from trtexec --exportLayerInfo=layers.json.",
         )
-    return lint(path)
+    return lint(path, options.for_)
 
 
 def _inspect_plan(path: Path, options: InspectOptions) -> InspectedEngine | InspectedPlan:

@@ -5,15 +5,19 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from trtqat.checks import check_kind
+
+if TYPE_CHECKING:  # onnx_ir is behind it, which may be missing
+    from trtqat.graph.lint.targets import Target
 
 _PATHS = ("graph", "export_layer_info", "export_profile", "ceilings", "profile", "trust", "weights")
 
 
 @dataclass(frozen=True)
 class InspectOptions:
-    """What to ask. All of it is for engines or their layer files alone.
+    """What to ask. All but ``for_`` is for engines or their layer files alone.
 
     Attributes:
         graph: What the engine was built from; None for the file beside it that its manifest
@@ -31,6 +35,7 @@ class InspectOptions:
         weights: The graph of an engine that was built without its weights.
         needs_coverage: Whether a graph must say what is INT8, as the gate ``check_int8`` of the
             result needs it: without one an engine is refused before anything is measured.
+        for_: For graphs: which TensorRT will build it, as ``trtqat.lint`` takes it.
     """
 
     graph: Path | str | None = None
@@ -45,6 +50,7 @@ class InspectOptions:
     trust: Path | str | None = None
     weights: Path | str | None = None
     needs_coverage: bool = False
+    for_: Target | None = None
 
     def __post_init__(self) -> None:
         for name in _PATHS:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from trtqat.graph.lenses.macs import GraphSummary
     from trtqat.graph.lint.finding import Finding
+    from trtqat.graph.lint.targets import Target
     from trtqat.plan.coverage import Coverage, PlanCost
 
 # What a plan of TensorRT for RTX proves, and what nobody has seen: these words everywhere.
@@ -55,12 +56,50 @@ def describe_gate(warnings: Sequence[Finding]) -> str:
     return f"Lint warns {_count(len(warnings), 'time')}, first of '{warnings[0].where}'."
 
 
-def explain(findings: Sequence[Finding], *, places: int) -> str:
+def describe_cost(finding: Finding, for_: Target | None = None) -> str:
+    """What a finding costs, and for a refusal which TensorRTs it concerns.
+
+    Args:
+        finding: What lint found.
+        for_: The TensorRT that the graph is for; None for all.
+    """
+    if finding.cost != "refusal":
+        return _COSTS[finding.cost]
+    from trtqat.graph.lint.targets import TARGET_NAMES
+
+    asked = [for_] if for_ else [target for target in TARGET_NAMES if target in finding.targets]
+    outcomes = [finding.targets.get(target, "unknown") for target in asked]
+    names = {
+        outcome: [
+            TARGET_NAMES[t] for t, found in zip(asked, outcomes, strict=True) if found == outcome
+        ]
+        for outcome in dict.fromkeys(outcomes)
+    }
+    refusing, floats = names.get("refused", []), names.get("float", [])
+    if not for_ and len(refusing) == len(asked):
+        return _COSTS["refusal"]
+    parts = []
+    if refusing:
+        parts.append(f"{_joined(refusing)} refuse{'s' if len(refusing) == 1 else ''} it")
+    elif "unknown" in names:
+        parts.append(f"{_joined(names['unknown'])} may refuse it")
+    if floats:
+        parts.append(f"{_joined(floats)} runs it in floating point")
+    return "; ".join(parts)
+
+
+def _joined(names: Sequence[str]) -> str:
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def explain(findings: Sequence[Finding], *, places: int, for_: Target | None = None) -> str:
     """All findings, those of one rule and remedy together.
 
     Args:
         findings: In the order in which they are to be read.
         places: How many places of one rule are listed.
+        for_: The TensorRT that the graph is for; None for all.
     """
     paragraphs = []
     groups: dict[tuple[str, str], list[Finding]] = {}
@@ -69,7 +108,8 @@ def explain(findings: Sequence[Finding], *, places: int) -> str:
     for same in groups.values():
         first = same[0]
         lines = [
-            f"{first.severity}: {first.rule} ({_COSTS[first.cost]}, {_count(len(same), 'place')})"
+            f"{first.severity}: {first.rule} ({describe_cost(first, for_)}, "
+            f"{_count(len(same), 'place')})"
         ]
         lines += [f"  {finding.problem}" for finding in same[:places]]
         if len(same) > places:

@@ -22,14 +22,14 @@ CASES = (*lint_parameters.CASES, *lint_places.CASES, *lint_values.CASES)
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.rule)
 def test_fault_is_one_finding_of_one_rule(case: Case) -> None:
-    findings = found(case.faulty(), case.rule)
+    findings = found(case.faulty(), case.rule, case.for_)
     assert [(each.rule, each.where) for each in findings] == [(case.rule, case.where)]
     assert case.says in findings[0].problem
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.rule)
 def test_what_is_nearly_a_fault_is_none(case: Case) -> None:
-    assert found(case.sound(), case.rule) == []
+    assert found(case.sound(), case.rule, case.for_) == []
 
 
 def test_every_rule_has_a_case_and_a_name_of_its_own() -> None:

@@ -13,6 +13,9 @@ if TYPE_CHECKING:  # whoever needs the opsets alone need not have it
     import onnx_ir as ir
 
 NEWEST_OPSET_OF_8_6 = 17
+# Of 10.15 and of 11.5 (older ones of 10 and 11 read less), as NVIDIA's documentation has them; with
+# TensorRT for RTX 1.7 a graph of opset 25 was built.
+NEWEST_OPSETS = {"8.6": NEWEST_OPSET_OF_8_6, "10": 24, "11": 25, "rtx": 25}
 # The first opset whose QuantizeLinear and DequantizeLinear take FP16.
 HALF_OPSET = 19
 

@@ -56,9 +56,10 @@ class GraphView:
         weights: Its weights.
         grids: On which grids its tensors lie.
         writer: The tool that wrote it, as the file says; empty if it does not.
+        target: The TensorRT that it is for, as ``"rtx"``; empty for any.
     """
 
-    def __init__(self, graph: ir.Graph, writer: str = "") -> None:
+    def __init__(self, graph: ir.Graph, writer: str = "", target: str = "") -> None:
         self.graph = graph
         self.weights = Weights()
         self.grids = Grids()
@@ -67,6 +68,7 @@ class GraphView:
         self._last_layer_before: dict[ir.Value, Layer | None] = {}
         self._layer_before: dict[bool, dict[ir.Value, Layer | None]] = {False: {}, True: {}}
         self.writer = writer
+        self.target = target
 
     @property
     def opset(self) -> int:

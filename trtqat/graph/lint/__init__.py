@@ -10,6 +10,8 @@ One function per rule, in the file of its subject:
     values.py       weights that are no numbers
     arithmetic.py   what multiplies besides layers: recurrences, attention, subgraphs, plugins
 
+What each TensorRT does where a rule finds its fault stands in targets.py.
+
 A fault is one finding of one rule: where two rules could speak, the more specific one does.
 """
 
@@ -29,6 +31,7 @@ from trtqat.graph.lint import (
     values,
 )
 from trtqat.graph.lint.finding import Finding, Rule
+from trtqat.graph.lint.targets import Target
 from trtqat.graph.passes.infer_shapes import infer_shapes
 from trtqat.graph_file.garbage import uncollected
 
@@ -56,35 +59,42 @@ def rules_by_place(model: ir.Model) -> dict[str, tuple[str, ...]]:
 
 
 @uncollected()
-def lint(model: ir.Model) -> tuple[Finding, ...]:
+def lint(model: ir.Model, for_: Target | None = None) -> tuple[Finding, ...]:
     """Runs every rule.
 
     Args:
         model: Any ONNX graph; shapes that it lacks are inferred, nothing else is changed.
+        for_: The TensorRT that it is for; None for all. What does not concern that one is found,
+            too (``Finding.concerns``).
 
     Returns:
         Findings: those that TensorRT refuses first, then by rule and in the graph's order.
     """
-    return _findings(_look_at(model))
+    return _findings(_look_at(model, for_))
 
 
 @uncollected()
-def examine(model: ir.Model) -> tuple[tuple[Finding, ...], GraphSummary]:
+def examine(
+    model: ir.Model, for_: Target | None = None
+) -> tuple[tuple[Finding, ...], GraphSummary]:
     """Runs every rule and counts the arithmetic, with one look at the graph for both.
 
     Args:
         model: Any ONNX graph; shapes that it lacks are inferred, nothing else is changed.
+        for_: The TensorRT that it is for; None for all. What does not concern that one is found,
+            too (``Finding.concerns``).
 
     Returns:
         The findings of ``lint``, and what the graph consists of.
     """
-    view = _look_at(model)
+    view = _look_at(model, for_)
     return _findings(view), summary_of(view)
 
 
-def _look_at(model: ir.Model) -> GraphView:
+def _look_at(model: ir.Model, for_: Target | None) -> GraphView:
     infer_shapes(model)
-    return GraphView(model.graph, f"{model.producer_name or ''} {model.producer_version or ''}")
+    writer = f"{model.producer_name or ''} {model.producer_version or ''}"
+    return GraphView(model.graph, writer, for_ or "")
 
 
 def _findings(view: GraphView) -> tuple[Finding, ...]:

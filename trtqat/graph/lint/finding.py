@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
+from trtqat.graph.lenses.targets import is_for_8_6
 from trtqat.graph.lenses.view import GraphView
+from trtqat.graph.lint.targets import Outcome, Target, outcomes
 
 Cost = Literal["refusal", "accuracy", "speed"]
 Severity = Literal["warning", "note"]
@@ -42,6 +44,8 @@ class Finding:
         remedy: What to change in the PyTorch model.
         example: That change as a line of code.
         repair: Which exact repair of ``trtqat export`` does it; empty if none does.
+        targets: What each TensorRT (``8.6``, ``10``, ``11``, ``rtx``) does with a graph that
+            breaks the rule: ``refused``, ``float``, ``INT8``, ``slow``, ``built`` or ``unknown``.
     """
 
     rule: str
@@ -52,6 +56,15 @@ class Finding:
     remedy: str
     example: str
     repair: str = ""
+    targets: Mapping[str, Outcome] = field(default_factory=dict, hash=False)
+
+    def concerns(self, target: Target) -> bool:
+        """Whether it is worth a word to whoever builds with that TensorRT.
+
+        What it costs in accuracy or speed always is. What others refuse is not, where this
+        TensorRT is known to take it and to run the layer in INT8.
+        """
+        return self.cost != "refusal" or self.targets.get(target) != "INT8"
 
 
 @dataclass(frozen=True)
@@ -79,6 +92,13 @@ class Rule:
     def findings(self, view: GraphView) -> Iterator[Finding]:
         """Runs the check."""
         own = Advice(self.remedy, self.example)
+        # What 8.6 does is no matter where it does not read the opset, unless somebody asks.
+        is_for_old = is_for_8_6(view.opset) or view.target == "8.6"
+        targets = {
+            target: outcome
+            for target, outcome in outcomes(self.identifier).items()
+            if is_for_old or target != "8.6"
+        }
         for where, problem, *given in self.check(view):
             advice = given[0] if given else own
             yield Finding(
@@ -90,6 +110,7 @@ class Rule:
                 advice.remedy,
                 advice.example,
                 self.repair,
+                targets,
             )
 
 

@@ -8,7 +8,7 @@ from trtqat.graph.lenses.basics import name_of
 from trtqat.graph.lenses.layers import Layer
 from trtqat.graph.lenses.moves import ONNX_DOMAINS
 from trtqat.graph.lenses.pairs import DEQUANTIZE, QUANTIZE, has_constant_codes, quantizer_of
-from trtqat.graph.lenses.targets import is_for_8_6, needs_float_weight_on_8_6
+from trtqat.graph.lenses.targets import NEWEST_OPSETS, is_for_8_6, needs_float_weight_on_8_6
 from trtqat.graph.lenses.view import GraphView
 from trtqat.graph.lint.finding import Places, rule
 
@@ -96,12 +96,13 @@ def bias_dequantized(view: GraphView) -> Places:
     cost="refusal",
     remedy="Leave transposed convolutions in floating point for TensorRT 8.6.0, which builds no "
     "quantized one (seen on an H200 in five variants): insert_quantizers does so by default. For "
-    "TensorRT 10 and later export with --opset 19, which says that 8.6 is not meant.",
+    "TensorRT 10 and later export with --opset 19, which says that 8.6 is not meant. TensorRT for "
+    "RTX 1.7 builds it and runs it in floating point.",
     example="insert_quantizers(model)  # without transposed=True",
 )
 def quantized_conv_transpose(view: GraphView) -> Places:
-    """A ConvTranspose between Q/DQ, in a graph that TensorRT 8.6 reads."""
-    for layer in _layers_for_8_6(view):
+    """A ConvTranspose between Q/DQ, for TensorRT 8.6, and for RTX where that is asked for."""
+    for layer in view.layers if view.target == "rtx" else _layers_for_8_6(view):
         if layer.node.op_type == "ConvTranspose" and view.is_quantized(layer):
             yield layer.name, f"'{layer.name}' is a quantized ConvTranspose."
 
@@ -123,6 +124,50 @@ def int8_weight_of_matmul(view: GraphView) -> Places:
             yield layer.name, f"The weight of '{layer.name}' is an INT8 initializer."
 
 
+@rule(
+    "operands-of-two-types",
+    cost="refusal",
+    remedy="Quantize both operands of a layer to INT8, with scales of one type: FP16 in an FP16 "
+    "graph, FP32 in any other. TensorRT for RTX 1.7 was seen to refuse INT8 beside INT4 or FP8.",
+    example="QuantDescriptor(num_bits=8)  # of the input and of the weight",
+)
+def operands_of_two_types(view: GraphView) -> Places:
+    """A layer whose two operands have codes, or scales, of different types."""
+    if is_for_8_6(view.opset):
+        return  # there other types of codes and scales are a finding by themselves
+    for layer in view.layers:
+        data, weight = view.dequantize_before(layer.data), layer.dequantize_weight
+        if data is None or weight is None:
+            continue
+        first, second = view.parameters(data), view.parameters(weight)
+        if first.scale is None or second.scale is None:
+            continue
+        for what, one, other in (
+            ("codes", first.dtype, second.dtype),
+            ("scales", _scale_dtype(data), _scale_dtype(weight)),
+        ):
+            if None not in (one, other) and one != other:
+                yield layer.name, f"'{layer.name}' has {what} of {one} and of {other}."
+                break
+
+
+@rule(
+    "opset-not-read",
+    cost="refusal",
+    remedy="Export with an older opset: 17 for TensorRT 8.6, 24 for TensorRT 10.",
+    example="trtqat export model.py:qat --input x:1x3x32x32 --opset 17 -o model.onnx",
+)
+def opset_not_read(view: GraphView) -> Places:
+    """An opset newer than what the TensorRT reads that lint is asked for."""
+    newest = NEWEST_OPSETS.get(view.target)
+    if newest is not None and view.opset > newest:
+        yield "opset", f"The graph is of opset {view.opset}, and {newest} is the newest one read."
+
+
+def _scale_dtype(node: ir.Node) -> ir.DataType | None:
+    return None if node.inputs[1] is None else node.inputs[1].dtype
+
+
 def _is_on_integers(node: ir.Node) -> bool:
     is_foreign = node.domain not in ONNX_DOMAINS
     return node.op_type in _INTEGER or (is_foreign and node.op_type.startswith(_FOREIGN_PREFIXES))
@@ -140,4 +185,6 @@ RULES = (
     node_inside_pair,
     bias_dequantized,
     quantized_conv_transpose,
+    operands_of_two_types,
+    opset_not_read,
 )

@@ -17,17 +17,13 @@ from trtqat.graph.lenses.pairs import (
 )
 from trtqat.graph.lenses.targets import is_for_8_6
 from trtqat.graph.lenses.view import GraphView
-from trtqat.graph.lint.finding import Advice, Places, rule
+from trtqat.graph.lint.finding import Places, rule
 from trtqat.graph.lint.writers import advice_on_int8
 from trtqat.tensors import Array
 
 _SMALLEST_NORMAL = float(np.finfo(np.float32).tiny)
 # A channel whose largest code is below this one has lost 3 of its 8 bits.
 _FEW_CODES = 16
-_WRITTEN_BY_EXPORT = Advice(
-    "Nothing in the model: trtqat export writes it.",
-    "trtqat export model.onnx -o written.onnx",
-)
 _NEWER_CODES = (ir.DataType.FLOAT8E4M3FN.numpy(), ir.DataType.INT4.numpy())
 
 
@@ -103,7 +99,7 @@ def zero_point_not_zero(view: GraphView) -> Places:
     example="QuantDescriptor(num_bits=8, unsigned=False)",
 )
 def codes_not_int8(view: GraphView) -> Places:
-    """Codes of another type, UINT8 above all, or a zero-point that is missing."""
+    """Codes of another type, UINT8 above all."""
     # TensorRT 10 and later read FP8 and INT4 as well.
     newer = () if is_for_8_6(view.opset) else _NEWER_CODES
     read = {np.dtype(np.int8), *newer}
@@ -114,12 +110,22 @@ def codes_not_int8(view: GraphView) -> Places:
             why = "" if has_zero_point else ", as ONNX has it without a zero-point"
             problem = f"The codes of '{name_of(node)}' are {parameters.dtype}{why}."
             yield name_of(node), problem, advice_on_int8(view.writer)
-        elif not has_zero_point and is_for_8_6(view.opset):
-            yield (
-                name_of(node),
-                f"'{name_of(node)}' has no zero-point, which TensorRT 8.6 wants.",
-                _WRITTEN_BY_EXPORT,
-            )
+
+
+@rule(
+    "zero-point-missing",
+    cost="refusal",
+    remedy="Nothing in the model: trtqat export writes it. Other TensorRTs do without.",
+    example="trtqat export model.onnx -o written.onnx",
+)
+def zero_point_missing(view: GraphView) -> Places:
+    """A zero-point that is missing from INT8 codes, in a graph that TensorRT 8.6 reads."""
+    if not is_for_8_6(view.opset):
+        return
+    for node in _one_of_each_pair(view):
+        has_zero_point = len(node.inputs) > 2 and node.inputs[2] is not None
+        if not has_zero_point and view.parameters(node).dtype in (None, np.dtype(np.int8)):
+            yield name_of(node), f"'{name_of(node)}' has no zero-point, which TensorRT 8.6 wants."
 
 
 @rule(
@@ -158,6 +164,23 @@ def per_channel_activation(view: GraphView) -> Places:
                 name_of(node),
                 f"'{name_of(node)}' has {scale.size} scales but stands on an activation.",
             )
+
+
+@rule(
+    "scale-in-list",
+    cost="speed",
+    severity="note",
+    remedy="Write the scale of an activation as a scalar: TensorRT for RTX 1.7 takes a list of one "
+    "for a scale for each channel, and runs the layer in floating point.",
+    example="QuantDescriptor(num_bits=8, axis=None)",
+)
+def scale_in_list(view: GraphView) -> Places:
+    """One scale in a list, with an axis or without, on a tensor that is computed."""
+    for node in _one_of_each_pair(view):
+        value = node.inputs[1]
+        is_list = value is not None and value.shape is not None and tuple(value.shape) == (1,)
+        if is_list and view.is_activation(node):
+            yield name_of(node), f"The scale of '{name_of(node)}' is a list of one."
 
 
 @rule(
@@ -279,8 +302,10 @@ RULES = (
     scale_denormal,
     zero_point_not_zero,
     codes_not_int8,
+    zero_point_missing,
     pair_unequal,
     per_channel_activation,
+    scale_in_list,
     scale_per_block,
     wrong_axis,
     per_tensor_weight,
