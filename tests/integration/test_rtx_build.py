@@ -21,7 +21,7 @@ import trtqat as package
 from tests.support.commands import trtqat
 from tests.support.graphs import Graph
 from trtqat.building.builder import BuildResult
-from trtqat.errors import GateError, UsageError
+from trtqat.errors import BuildError, GateError, UsageError
 from trtqat.plan.header import read_plan
 from trtqat.plan.manifest import read_manifest
 
@@ -338,3 +338,27 @@ def test_the_record_as_json(graph: Path, tmp_path: Path) -> None:
     assert record["coverage"]["wanted"] == 2
     assert {layer["weight_dtype"] for layer in record["coverage"]["layers"]} == {"int8"}
     assert record["coverage"]["has_kernels"] is False
+
+
+def test_a_failed_build_leaves_no_trace_in_the_process(tmp_path: Path) -> None:
+    """1.7.1 compiles what comes next in another way; so that is nothing of the user's."""
+    made = Graph((2, 4, 6, 6))
+    half = made.constant("half", np.array(0.05, np.float32))
+    names = [made.node("Add", [half, half], "scale"), made.constant("zero", np.array(0, np.int8))]
+    made.node("QuantizeLinear", ["x", *names], "q")
+    made.conv(made.node("DequantizeLinear", ["q", *names], "dq"), "y")
+    path = saved(made.proto("y"), tmp_path / "m.onnx")
+
+    def kinds() -> list[str]:
+        layers = package.build(path, tmp_path / "m.engine", for_="rtx").layers
+        assert layers is not None
+        return [layer["LayerType"] for layer in layers["Layers"]]
+
+    product = Graph((2, 8))
+    weight = product.constant("w", np.eye(8, dtype=np.float32))
+    product.node("MatMul", [product.pair("x", 0.1), product.pair(weight, 0.01)], "y")
+    refused = saved(product.proto("y"), tmp_path / "product.onnx")
+    before = kinds()
+    with pytest.raises(BuildError, match="Turing"):
+        package.build(refused, tmp_path / "no.engine", for_="rtx", targets="sm75")
+    assert kinds() == before

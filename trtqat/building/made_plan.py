@@ -15,7 +15,7 @@ from trtqat.building.options import BuildOptions
 from trtqat.building.plan_files import make_manifest
 from trtqat.building.progress import build_watched
 from trtqat.building.proof import Proof, prove_by_log
-from trtqat.building.rtx import targets_of_plan
+from trtqat.building.rtx import forget_failure, targets_of_plan
 from trtqat.building.timing_cache import load_timing_cache, save_timing_cache
 from trtqat.errors import BuildError
 from trtqat.host.tensorrt_library import advice_on_loading, device_memory_bytes
@@ -68,10 +68,9 @@ def make_plan(
         config, cache = configure(network, profile, options), None
         content, reason = _serialize(network, config)
     if content is None:
-        raise BuildError(
-            f"{network.builder_name} could not build the engine: {reason}.",
-            advice_on_building(network.messages, network.source, options, network.library),
-        )
+        advice = advice_on_building(network.messages, network.source, options, network.library)
+        forget_failure(network.trt, network.logger)
+        raise BuildError(f"{network.builder_name} could not build the engine: {reason}.", advice)
     manifest = make_manifest(
         content,
         network.source,

@@ -143,5 +143,26 @@ def set_targets(trt: ModuleType, config: Any, targets: Sequence[str]) -> None:  
         config.set_compute_capability(getattr(capabilities, _member(target)), index)
 
 
+def forget_failure(trt: ModuleType, logger: Any) -> None:  # noqa: ANN401
+    """Makes the build after a failed one like any other.
+
+    Seen with 1.7.1.116: what a process builds next after its compiler has failed, it builds in
+    another way. A convolution whose scale is a sum of constants read floats there, and INT8 in
+    every other build. So that is a copy of one number, which nobody keeps.
+
+    Args:
+        trt: The imported module.
+        logger: Of the failed build.
+    """
+    if not is_rtx(trt):
+        return
+    builder = trt.Builder(logger)
+    definition = builder.create_network(0)
+    number = definition.add_input("number", trt.DataType.FLOAT, (1,))
+    layer = definition.add_identity(number)
+    definition.mark_output(layer.get_output(0))
+    builder.build_serialized_network(definition, builder.create_builder_config())
+
+
 def _member(target: str) -> str:
     return "SM" + target.replace(".", "")

@@ -29,7 +29,13 @@ UP_TO_10 = [version for version in VERSIONS if not version.startswith("11") and 
 # Which name in which file holds which TensorRT object; a private name stands without "_".
 OBJECTS = {
     "building/made_plan.py": {"runtime": "Runtime"},
-    "building/rtx.py": {"config": "IBuilderConfig", "capabilities": "ComputeCapability"},
+    "building/rtx.py": {
+        "config": "IBuilderConfig",
+        "capabilities": "ComputeCapability",
+        "builder": "Builder",
+        "definition": "INetworkDefinition",
+        "layer": "ILayer",
+    },
     "building/network.py": {
         "builder": "Builder",
         "definition": "INetworkDefinition",
@@ -85,6 +91,12 @@ ONLY_RTX = {
     "ComputeCapability",
     "IBuilderConfig.num_compute_capabilities",
     "IBuilderConfig.set_compute_capability",
+    "DataType",
+    "DataType.FLOAT",
+    "INetworkDefinition.add_identity",
+    "INetworkDefinition.add_input",
+    "INetworkDefinition.mark_output",
+    "ILayer.get_output",
     "Runtime.engine_header_size",
     "Runtime.get_engine_validity",
     "EngineValidity",
