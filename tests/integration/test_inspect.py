@@ -164,7 +164,8 @@ def test_export_strict_writes_the_file_and_fails(folder: Path, tmp_path: Path) -
     assert "[float-residual]" in done.stderr
     assert "error: Lint warns 1 time, first of '/Add'." in done.stderr
     assert f"trtqat lint {path}" in done.stderr
-    done = trtqat(folder, "export", "net.py:without_skip", *INPUT, "-o", path)
+    traced = ("--exporter", "torchscript")
+    done = trtqat(folder, "export", "net.py:without_skip", *INPUT, "-o", path, *traced)
     assert done.returncode == 0
     assert trtqat(folder, "inspect", path, "--strict").returncode == 3
 
@@ -184,7 +185,7 @@ def test_export_with_and_without_each_pass(folder: Path, tmp_path: Path) -> None
     assert sum(each.data_type == TensorProto.INT8 and len(each.dims) > 1
                for each in graph.graph.initializer) == 4  # fmt: skip
 
-    graph, text = export("--keep-batch-norm")
+    graph, text = export("--keep-batch-norm", "--exporter", "torchscript")
     counts = Counter(node.op_type for node in graph.graph.node)
     assert counts["BatchNormalization"] == 2
     assert "BatchNorm:" not in text
@@ -193,7 +194,7 @@ def test_export_with_and_without_each_pass(folder: Path, tmp_path: Path) -> None
     rules = Counter(finding["rule"] for finding in json.loads(folder_of)["findings"])
     assert rules["batch-norm-not-folded"] == 2
 
-    graph, _ = export("--float-weights")
+    graph, _ = export("--float-weights", "--exporter", "torchscript")
     counts = Counter(node.op_type for node in graph.graph.node)
     assert (counts["QuantizeLinear"], counts["DequantizeLinear"]) == (10, 10)
     assert not any(
@@ -201,7 +202,7 @@ def test_export_with_and_without_each_pass(folder: Path, tmp_path: Path) -> None
         for each in graph.graph.initializer
     )
 
-    graph, text = export("--repair")
+    graph, text = export("--repair", "--exporter", "torchscript")
     counts = Counter(node.op_type for node in graph.graph.node)
     assert (counts["QuantizeLinear"], counts["DequantizeLinear"]) == (5, 9)
     assert "repairs: 1 by share-pairs" in text

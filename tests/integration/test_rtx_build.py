@@ -16,11 +16,13 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from typer.testing import CliRunner
 
 import trtqat as package
 from tests.support.commands import trtqat
 from tests.support.graphs import Graph
 from trtqat.building.builder import BuildResult
+from trtqat.cli.app import app
 from trtqat.errors import BuildError, GateError, UsageError
 from trtqat.plan.header import read_plan
 from trtqat.plan.manifest import read_manifest
@@ -192,8 +194,9 @@ def test_another_version_is_asked_for(graph: Path, tmp_path: Path) -> None:
 def test_options_that_it_does_not_take(
     arguments: tuple[str, ...], says: str, graph: Path, tmp_path: Path
 ) -> None:
-    done = trtqat(tmp_path, "build", graph, "-o", "m.engine", "--for", "rtx", *arguments)
-    assert done.returncode == 2
+    plan = str(tmp_path / "m.engine")
+    done = CliRunner().invoke(app, ["build", str(graph), "-o", plan, "--for", "rtx", *arguments])
+    assert done.exit_code == 2
     assert says in " ".join(done.stderr.split())
     assert sorted(os.listdir(tmp_path)) == ["m.onnx"]
 

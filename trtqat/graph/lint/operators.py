@@ -146,6 +146,8 @@ def operands_of_two_types(view: GraphView) -> Places:
             ("codes", first.dtype, second.dtype),
             ("scales", _scale_dtype(data), _scale_dtype(weight)),
         ):
+            if {one, other} & _CODES_OF_ANOTHER_RULE:
+                break
             if None not in (one, other) and one != other:
                 yield layer.name, f"'{layer.name}' has {what} of {one} and of {other}."
                 break
@@ -162,6 +164,10 @@ def opset_not_read(view: GraphView) -> Places:
     newest = NEWEST_OPSETS.get(view.target)
     if newest is not None and view.opset > newest:
         yield "opset", f"The graph is of opset {view.opset}, and {newest} is the newest one read."
+
+
+# "codes-not-int8" speaks of these, whatever stands beside them.
+_CODES_OF_ANOTHER_RULE = {ir.DataType.UINT8, ir.DataType.INT16, ir.DataType.UINT16}
 
 
 def _scale_dtype(node: ir.Node) -> ir.DataType | None:
