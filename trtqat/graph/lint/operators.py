@@ -7,7 +7,13 @@ import onnx_ir as ir
 from trtqat.graph.lenses.basics import name_of
 from trtqat.graph.lenses.layers import Layer
 from trtqat.graph.lenses.moves import ONNX_DOMAINS
-from trtqat.graph.lenses.pairs import DEQUANTIZE, QUANTIZE, has_constant_codes, quantizer_of
+from trtqat.graph.lenses.pairs import (
+    CODE_TYPES,
+    DEQUANTIZE,
+    QUANTIZE,
+    has_constant_codes,
+    quantizer_of,
+)
 from trtqat.graph.lenses.targets import NEWEST_OPSETS, is_for_8_6, needs_float_weight_on_8_6
 from trtqat.graph.lenses.view import GraphView
 from trtqat.graph.lint.finding import Places, rule
@@ -142,12 +148,12 @@ def operands_of_two_types(view: GraphView) -> Places:
         first, second = view.parameters(data), view.parameters(weight)
         if first.scale is None or second.scale is None:
             continue
+        if any(each.dtype in _CODES_OF_ANOTHER_RULE for each in (first, second)):
+            continue
         for what, one, other in (
             ("codes", first.dtype, second.dtype),
             ("scales", _scale_dtype(data), _scale_dtype(weight)),
         ):
-            if {one, other} & _CODES_OF_ANOTHER_RULE:
-                break
             if None not in (one, other) and one != other:
                 yield layer.name, f"'{layer.name}' has {what} of {one} and of {other}."
                 break
@@ -167,7 +173,7 @@ def opset_not_read(view: GraphView) -> Places:
 
 
 # "codes-not-int8" speaks of these, whatever stands beside them.
-_CODES_OF_ANOTHER_RULE = {ir.DataType.UINT8, ir.DataType.INT16, ir.DataType.UINT16}
+_CODES_OF_ANOTHER_RULE = tuple(each for each in CODE_TYPES if each.name != "int8")
 
 
 def _scale_dtype(node: ir.Node) -> ir.DataType | None:
