@@ -223,7 +223,7 @@ def test_a_graph_that_one_tensorrt_alone_does_not_read_or_runs_in_float(folder: 
     assert package.lint(folder / "newer.onnx").warnings == ()
     case = next(case for case in CASES if case.rule == "quantized-conv-transpose")
     ir.save(case.faulty(), folder / "transposed.onnx")
-    assert "TensorRT for RTX runs it in floating point" in str(
+    assert "TensorRT for RTX builds it in floating point" in str(
         package.lint(folder / "transposed.onnx", "rtx")
     )
     assert "TensorRT 10 may refuse it" in str(package.lint(folder / "transposed.onnx", "10"))

@@ -118,7 +118,7 @@ class Family:
     Attributes:
         example: The model and its inputs.
         layers: How many layers of its graph are quantized.
-        float_layers: Those of them that TensorRT for RTX runs in floating point all the same.
+        float_layers: Those of them that TensorRT for RTX builds in floating point all the same.
         takes_codes: Whether its first layers quantize its inputs, so that codes can come in.
     """
 

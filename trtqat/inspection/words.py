@@ -84,7 +84,7 @@ def describe_cost(finding: Finding, for_: Target | None = None) -> str:
     elif "unknown" in names:
         parts.append(f"{_joined(names['unknown'])} may refuse it")
     if floats:
-        parts.append(f"{_joined(floats)} runs it in floating point")
+        parts.append(f"{_joined(floats)} builds it in floating point")
     return "; ".join(parts)
 
 

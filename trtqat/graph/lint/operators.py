@@ -103,7 +103,7 @@ def bias_dequantized(view: GraphView) -> Places:
     remedy="Leave transposed convolutions in floating point for TensorRT 8.6.0, which builds no "
     "quantized one (seen on an H200 in five variants): insert_quantizers does so by default. For "
     "TensorRT 10 and later export with --opset 19, which says that 8.6 is not meant. TensorRT for "
-    "RTX 1.7 builds it and runs it in floating point.",
+    "RTX 1.7 builds it in floating point.",
     example="insert_quantizers(model)  # without transposed=True",
 )
 def quantized_conv_transpose(view: GraphView) -> Places:

@@ -20,7 +20,7 @@ TARGET_NAMES: dict[Target, str] = {
     "rtx": "TensorRT for RTX",
 }
 
-# refused: there is no plan. float: the quantized layer runs in floating point. INT8: its inputs
+# refused: there is no plan. float: the quantized layer is built in floating point. INT8: its inputs
 # and weights are INT8 in the built plan. slow: built, and documented to cost time. built: a plan
 # without a quantized layer.
 Outcome = Literal["refused", "float", "INT8", "slow", "built", "unknown"]
