@@ -24,7 +24,7 @@ from trtqat.plan.manifest import read_manifest
 LARGE = {
     "resnet26": ("repaired",),
     "mobilenet": ("opset24",),
-    "transformer": ("int8_weights", "dynamo_fp16", "opset17"),
+    "transformer": ("int8_weights", "dynamo_fp16"),
 }
 
 
