@@ -12,20 +12,25 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from typer.testing import CliRunner
 
 import trtqat as package
 from tests.support.commands import trtqat
 from tests.support.graphs import Graph
+from trtqat.building import builder, made_plan
 from trtqat.building.builder import BuildResult
 from trtqat.cli.app import app
 from trtqat.errors import BuildError, GateError, UsageError
 from trtqat.plan.header import read_plan
 from trtqat.plan.manifest import read_manifest
+from trtqat.plan.signature import signature_path
 
 PROOF = "inputs and weights are INT8 in the built plan"
 NOT_RUN = "built and inspected, not run"
@@ -365,3 +370,34 @@ def test_a_failed_build_leaves_no_trace_in_the_process(tmp_path: Path) -> None:
     with pytest.raises(BuildError, match="Turing"):
         package.build(refused, tmp_path / "no.engine", for_="rtx", targets="sm75")
     assert kinds() == before
+
+
+def test_a_key_that_is_gone_when_the_plan_is_built(
+    graph: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What took long to build is signed all the same."""
+    private = Ed25519PrivateKey.generate()
+    key = tmp_path / "key.pem"
+    key.write_bytes(
+        private.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    made = made_plan.make_plan
+
+    def remove_key_and_make(*arguments: Any) -> Any:
+        key.unlink()
+        return made(*arguments)
+
+    monkeypatch.setattr(builder, "make_plan", remove_key_and_make)
+    package.build(graph, tmp_path / "m.engine", for_="rtx", sign=key)
+    assert signature_path(tmp_path / "m.engine").exists()
+
+
+def test_targets_of_another_type(graph: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="The targets"):
+        package.build(graph, tmp_path / "m.engine", for_="rtx", targets=89)  # type: ignore[arg-type]
+    default = package.build(graph, tmp_path / "m.engine", for_="rtx", targets=None)
+    assert default.manifest.targets == ("8.0", "8.6", "8.9", "12.0+")

@@ -30,6 +30,7 @@ from trtqat.plan.manifest import Manifest
 from trtqat.plan.signature import make_signature, read_private_key
 
 if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from typing_extensions import Unpack
 
 # There is one logger for each TensorRT, and what it logs must be of one build alone.
@@ -162,7 +163,8 @@ def build(
             "Give BuildOptions alone, or keywords alone.",
         )
     check_kind("The options of a build", options, BuildOptions, "BuildOptions()")
-    built = build_plan(graph, plan, options)
+    key = _read_key(options)
+    built = _build(graph, plan, options, key)
     if options.precision != "int8" or built.proof is not None:
         return built
     weights = built.graph if options.strip_weights else None
@@ -170,7 +172,7 @@ def build(
     manifest = replace(built.manifest, coverage=proof.coverage)
     if proof.coverage is not None:
         # The plan stays as it is; what any host may ask for stands beside it now.
-        write_manifest(built.path, manifest, _sign(manifest, options))
+        write_manifest(built.path, manifest, _sign(manifest, key))
     return replace(built, manifest=manifest, proof=proof)
 
 
@@ -195,10 +197,13 @@ def build_plan(graph: Path | str, plan: Path | str, options: BuildOptions) -> Bu
         BuildError: TensorRT refuses the graph, finds no implementation, or cannot load its plan.
         MissingError: There is no TensorRT or no GPU, or this TensorRT lacks an option.
     """
-    graph, plan = Path(graph), Path(plan)
+    return _build(Path(graph), Path(plan), options, _read_key(options))
+
+
+def _build(
+    graph: Path, plan: Path, options: BuildOptions, key: Ed25519PrivateKey | None
+) -> BuildResult:
     check_writable(plan)
-    if options.sign is not None:
-        read_private_key(Path(options.sign))  # before minutes of building, not after
     source = read_source_graph(graph, quantized=options.precision == "int8")
     trt = load_builder(options.for_)
     check_options(trt, options)
@@ -213,7 +218,7 @@ def build_plan(graph: Path | str, plan: Path | str, options: BuildOptions) -> Bu
             check_repository(triton.repository, *shapes, triton.options)
         made = make_plan(network, profile, options)
     manifest = made.manifest
-    signature = _sign(manifest, options)
+    signature = _sign(manifest, key)
     write_plan(plan, made.content, manifest, signature)
     served = None
     if triton is not None:
@@ -224,7 +229,10 @@ def build_plan(graph: Path | str, plan: Path | str, options: BuildOptions) -> Bu
     return BuildResult(plan, graph, manifest, source.qdq_pairs, warnings, served, made.proof)
 
 
-def _sign(manifest: Manifest, options: BuildOptions) -> bytes | None:
-    if options.sign is None:
-        return None
-    return make_signature(manifest.to_json().encode(), read_private_key(Path(options.sign)))
+def _read_key(options: BuildOptions) -> Ed25519PrivateKey | None:
+    """The key to sign with, read once and before all work: it may be gone at the end."""
+    return None if options.sign is None else read_private_key(Path(options.sign))
+
+
+def _sign(manifest: Manifest, key: Ed25519PrivateKey | None) -> bytes | None:
+    return None if key is None else make_signature(manifest.to_json().encode(), key)

@@ -60,7 +60,7 @@ class BuildKeywords(TypedDict, total=False):
     hardware_compatibility: str
     sign: Path | str | None
     for_: BuilderName | None
-    targets: str | Sequence[str]
+    targets: str | Sequence[str] | None
     triton_repository: Path | str | None
     triton_name: str | None
     triton_labels: Path | str | None
@@ -89,7 +89,7 @@ def parse_options(plan: Path | str, **keywords: Unpack[BuildKeywords]) -> BuildO
         del given["timing_cache"]
     return BuildOptions(
         profile=profile,
-        targets=parse_targets(given.pop("targets", ())),
+        targets=parse_targets(given.pop("targets", None)),
         workspace_bytes=parse_bytes(given.pop("workspace", None)),
         triton=_triton_target(
             Path(plan), given.pop("triton_repository", None), _serving_options(given)

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from trtqat.checks import check_kind
 from trtqat.errors import BuildError, UsageError
 from trtqat.plan.targets import DEFAULT_TARGETS
 
@@ -31,14 +32,19 @@ def is_rtx(trt: ModuleType) -> bool:
     return hasattr(trt, "ComputeCapability")
 
 
-def parse_targets(targets: str | Sequence[str]) -> tuple[str, ...]:
+def parse_targets(targets: str | Sequence[str] | None) -> tuple[str, ...]:
     """Reads ``sm86,sm89``, or the same in a list, as ``("8.6", "8.9")``; sorted, each once.
+
+    Nothing of nothing.
 
     Whether TensorRT for RTX builds for them is its own word (``set_targets``).
 
     Raises:
         UsageError: One has another form.
     """
+    if targets is None:
+        return ()
+    check_kind("The targets", targets, (str, list, tuple), "'sm86,sm89'")
     names = targets.split(",") if isinstance(targets, str) else targets
     found = set()
     for name in filter(None, (str(each).strip() for each in names)):
