@@ -12,7 +12,7 @@ import onnx_ir as ir
 from tests.support.graphs import Graph
 from trtqat.graph.lint import lint
 from trtqat.graph.lint.finding import Finding
-from trtqat.graph.lint.targets import Target
+from trtqat.plan.header import Target
 from trtqat.tensors import Array
 
 SHAPE = (2, 4, 6, 6)

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import logging
 from types import ModuleType
-from typing import Literal
 
 from trtqat.errors import MissingError
 from trtqat.extras import install
 from trtqat.host.flavours import find_flavours
 from trtqat.host.tensorrt_library import load_rtx, load_tensorrt
+from trtqat.plan.header import Target
 
 _LOG = logging.getLogger(__name__)
 
-BuilderName = Literal["8.6", "10", "11", "rtx"]
 
-
-def load_builder(wanted: BuilderName | None) -> ModuleType:
+def load_builder(wanted: Target | None) -> ModuleType:
     """Imports the library that builds.
 
     Args:

@@ -36,7 +36,6 @@ class Network:
         source: The graph.
         inputs: In the order of the graph, dynamic dimensions as -1.
         outputs: In the order of the graph, dynamic dimensions as -1.
-        library: Which library has read it.
     """
 
     trt: ModuleType
@@ -48,12 +47,25 @@ class Network:
     source: SourceGraph
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
-    library: Library = "tensorrt"
+
+    @property
+    def library(self) -> Library:
+        """Which library has read it."""
+        return library_of_module(self.trt)
 
     @property
     def builder_name(self) -> str:
         """The library and its version, as ``"TensorRT 8.6.0"``."""
         return f"{LIBRARY_NAMES[self.library]} {self.trt.__version__}"
+
+
+def library_of_module(trt: ModuleType) -> Library:
+    """Which library a module is.
+
+    Args:
+        trt: The imported module.
+    """
+    return "rtx" if is_rtx(trt) else "tensorrt"
 
 
 def parse_network(trt: ModuleType, source: SourceGraph) -> Network:
@@ -67,7 +79,7 @@ def parse_network(trt: ModuleType, source: SourceGraph) -> Network:
         BuildError: TensorRT cannot read it; the message names the node.
         MissingError: It is an FP16 graph, and this TensorRT builds none.
     """
-    library: Library = "rtx" if is_rtx(trt) else "tensorrt"
+    library = library_of_module(trt)
     if library == "rtx":
         check_scales(source.path.name, source.computed_scales)
     logger, messages = make_logger(trt)
@@ -95,7 +107,6 @@ def parse_network(trt: ModuleType, source: SourceGraph) -> Network:
         # The labels of Triton's config belong to the first one of the model, not of the network.
         in_order(inputs, source.io.inputs),
         in_order(outputs, source.io.outputs),
-        library,
     )
 
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
 
-from trtqat.building.library import BuilderName
 from trtqat.building.profiles import ProfileOptions
 from trtqat.building.triton.repository import TritonTarget
 from trtqat.checks import check_choice, check_kind
 from trtqat.errors import UsageError
+from trtqat.plan.header import Target
 from trtqat.plan.manifest import Manifest
 from trtqat.plan.targets import DEFAULT_TARGETS
 
@@ -64,7 +64,7 @@ class BuildOptions:
     strip_weights: bool = False
     hardware_compatibility: str = "none"
     sign: Path | str | None = None
-    for_: BuilderName | None = None
+    for_: Target | None = None
     targets: tuple[str, ...] = ()
     triton: TritonTarget | None = None
 
@@ -72,7 +72,7 @@ class BuildOptions:
         check_kind("BuildOptions.profile", self.profile, ProfileOptions, "ProfileOptions()")
         check_choice("BuildOptions.precision", self.precision, ("int8", "fp16", "fp32"))
         if self.for_ is not None:
-            check_choice("--for", self.for_, get_args(BuilderName))
+            check_choice("--for", self.for_, get_args(Target))
         for name in ("workspace_bytes", "optimization_level"):
             if getattr(self, name) is not None:
                 check_kind(f"BuildOptions.{name}", getattr(self, name), int, "3")

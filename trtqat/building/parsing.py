@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from trtqat.building.library import BuilderName
 from trtqat.building.options import BuildOptions
 from trtqat.building.profiles import ProfileOptions, Shapes
 from trtqat.building.rtx import parse_targets
@@ -15,6 +14,7 @@ from trtqat.building.triton.config import TritonOptions
 from trtqat.building.triton.repository import TritonTarget
 from trtqat.checks import check_kind, check_known
 from trtqat.errors import UsageError
+from trtqat.plan.header import Target
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -59,7 +59,7 @@ class BuildKeywords(TypedDict, total=False):
     strip_weights: bool
     hardware_compatibility: str
     sign: Path | str | None
-    for_: BuilderName | None
+    for_: Target | None
     targets: str | Sequence[str] | None
     triton_repository: Path | str | None
     triton_name: str | None

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from trtqat.checks import check_kind
 from trtqat.errors import BuildError, UsageError
-from trtqat.plan.targets import DEFAULT_TARGETS
+from trtqat.plan.targets import DEFAULT_TARGETS, TURING
 
 if TYPE_CHECKING:
     from trtqat.building.options import BuildOptions
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 
 _NOT_TARGETS = ("NONE", "CURRENT")
-# Seen with 1.7.1: convolutions of a plan that names it read floats; a Gemm or MatMul is INT8, or is
-# refused where it writes FP32.
-TURING = "7.5"
 
 
 def is_rtx(trt: ModuleType) -> bool:

@@ -20,10 +20,10 @@ from trtqat.inspection.roofline_words import describe_roofline, roofline_table
 from trtqat.inspection.words import coverage_table
 
 if TYPE_CHECKING:
-    from trtqat.graph.lint.targets import Target
     from trtqat.inspection.inspected_engine import InspectedEngine
     from trtqat.inspection.inspected_layers import InspectedLayers
     from trtqat.inspection.inspected_plan import InspectedPlan
+    from trtqat.plan.header import Target
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from trtqat.cli.output import print_json, say
 from trtqat.cli.shared_options import LintForOption, OutputGroup
 
 if TYPE_CHECKING:
-    from trtqat.graph.lint.targets import Target
     from trtqat.inspection.inspected_graph import InspectedGraph
+    from trtqat.plan.header import Target
 
 
 @grouped

@@ -24,10 +24,9 @@ from trtqat.host.flavours import TensorRTFlavour
 from trtqat.host.version_rules import version_tuple
 from trtqat.plan.header import PlanHeader
 from trtqat.plan.manifest import Manifest
-from trtqat.plan.targets import DEFAULT_TARGETS, TARGETS, covers, targets_in_words
+from trtqat.plan.targets import DEFAULT_TARGETS, TARGETS, TURING, covers, targets_in_words
 
 _PLATFORMS = ("Linux-x86_64", "Windows-AMD64")
-_TURING = "7.5"
 
 # By CUDA major: the oldest driver of all, and the CUDA that the packages are made for.
 _OLDEST_DRIVER = {"12": 525, "13": 580}
@@ -104,8 +103,7 @@ def _plan_for(capability: str) -> str:
         "Build a plan of TensorRT on it, from its ONNX file, with: trtqat build --for 10 (or 8.6, "
         "or 11)."
     )
-    # Seen with 1.7.1.116: no convolution of such a plan is INT8; FP32 matrix products are refused.
-    if capability == _TURING:
+    if capability == TURING:
         return f"{tensorrt} A plan with --for rtx --targets {name} runs no convolution in INT8."
     everything = targets_in_words(DEFAULT_TARGETS)
     if capability in TARGETS:

@@ -18,7 +18,7 @@ from trtqat.text import visible
 if TYPE_CHECKING:  # onnx_ir is behind them, which may be missing
     from trtqat.graph.lenses.macs import GraphSummary
     from trtqat.graph.lint.finding import Finding
-    from trtqat.graph.lint.targets import Target
+    from trtqat.plan.header import Target
 
 _PLACES = 5
 

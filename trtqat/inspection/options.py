@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from trtqat.checks import check_kind
 
 if TYPE_CHECKING:  # onnx_ir is behind it, which may be missing
-    from trtqat.graph.lint.targets import Target
+    from trtqat.plan.header import Target
 
 _PATHS = ("graph", "export_layer_info", "export_profile", "ceilings", "profile", "trust", "weights")
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from trtqat.graph.lenses.macs import GraphSummary
     from trtqat.graph.lint.finding import Finding
-    from trtqat.graph.lint.targets import Target
     from trtqat.plan.coverage import Coverage, PlanCost
+    from trtqat.plan.header import Target
 
 # What a plan of TensorRT for RTX proves, and what nobody has seen: these words everywhere.
 IN_THE_PLAN = "inputs and weights are INT8 in the built plan"

@@ -32,6 +32,8 @@ from trtqat.files import is_onnx, open_input, read_input, why_unreadable
 from trtqat.plan.targets import targets_of_mask
 
 Library = Literal["tensorrt", "rtx"]
+# Which TensorRT a graph is for, as ``--for`` names it.
+Target = Literal["8.6", "10", "11", "rtx"]
 LIBRARY_NAMES: dict[Library, str] = {"tensorrt": "TensorRT", "rtx": "TensorRT for RTX"}
 
 _RTX_TAG = b"vtrt"

@@ -7,6 +7,9 @@ from collections.abc import Sequence
 # What it builds for by name, in the order of the bits in a header: plans for one compute capability
 # each have them so (1.7.1.116).
 TARGETS = ("7.5", "8.0", "8.6", "8.9", "12.0", "12.1")
+# Seen with 1.7.1.116: with it among the targets no convolution of a plan is INT8, for none of them.
+# A Gemm or MatMul is, or is refused where it writes FP32.
+TURING = TARGETS[0]
 # What a plan without targets runs on, as the library's refusal on another GPU lists it
 # ("8.0 8.6 8.9 12.0 12.1 >12.0"). None of them is Turing (7.5).
 DEFAULT_TARGETS = ("8.0", "8.6", "8.9", "12.0+")

@@ -31,9 +31,9 @@ from trtqat.graph.lint import (
     values,
 )
 from trtqat.graph.lint.finding import Finding, Rule
-from trtqat.graph.lint.targets import Target
 from trtqat.graph.passes.infer_shapes import infer_shapes
 from trtqat.graph_file.garbage import uncollected
+from trtqat.plan.header import Target
 
 RULES: tuple[Rule, ...] = (
     *parameters.RULES,

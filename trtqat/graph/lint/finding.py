@@ -8,7 +8,8 @@ from typing import Literal
 
 from trtqat.graph.lenses.targets import is_for_8_6
 from trtqat.graph.lenses.view import GraphView
-from trtqat.graph.lint.targets import Outcome, Target, outcomes
+from trtqat.graph.lint.targets import Outcome, outcomes
+from trtqat.plan.header import Target
 
 Cost = Literal["refusal", "accuracy", "speed"]
 Severity = Literal["warning", "note"]

@@ -171,7 +171,7 @@ def per_channel_activation(view: GraphView) -> Places:
     cost="speed",
     severity="note",
     remedy="Write the scale of an activation as a scalar: TensorRT for RTX 1.7 takes a list of one "
-    "for a scale for each channel, and runs the layer in floating point.",
+    "for a scale for each channel, and builds the layer in floating point.",
     example="QuantDescriptor(num_bits=8, axis=None)",
 )
 def scale_in_list(view: GraphView) -> Places:

@@ -11,7 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-Target = Literal["8.6", "10", "11", "rtx"]
+from trtqat.plan.header import Target
+
 TARGETS: tuple[Target, ...] = get_args(Target)
 TARGET_NAMES: dict[Target, str] = {
     "8.6": "TensorRT 8.6",
