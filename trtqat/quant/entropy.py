@@ -1,0 +1,72 @@
+"""The range of least relative entropy, as TensorRT's calibration describes it.
+
+S. Migacz, "8-bit Inference with TensorRT", GPU Technology Conference 2017: of a histogram of 2048
+bins, each number m of bins from 128 on is a candidate. The reference is what a range of m bins
+keeps, with what it clips added to its last bin. Its rival is what 128 levels make of those m bins.
+The range is the one where the relative entropy (Kullback-Leibler divergence) of the two is least.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import torch
+
+from trtqat.quant.histogram import MagnitudeHistogram
+
+BINS = 2048
+LEVELS = 128
+
+
+def entropy_amax(histogram: MagnitudeHistogram) -> float:
+    """The range of least relative entropy.
+
+    Exact zeros are left out: every range represents them without an error, and after a ReLU they
+    would outweigh all else. The range ends where the last bin that it keeps does, so the last
+    candidate is the largest magnitude itself.
+
+    Args:
+        histogram: It holds a value other than zero.
+    """
+    divergence = divergences(histogram.linear(BINS))
+    return histogram.largest / BINS * (LEVELS + int(divergence.argmin()))
+
+
+def divergences(counts: torch.Tensor) -> torch.Tensor:
+    """The relative entropy of each candidate, in nats; infinite where nothing is in its last bin.
+
+    With c the counts, N their sum, and for each group g of bins that becomes one level S the sum
+    and n the number of bins that are not empty, the rival's share of such a bin is S / (n·Σ S).
+    So the relative entropy needs sums over bins and groups alone, which are differences of running
+    sums: all candidates are computed at once.
+
+    Args:
+        counts: Float64 ``(BINS,)``; not all are zero.
+
+    Returns:
+        Float64 ``(BINS - LEVELS + 1,)``: for LEVELS bins up to all of them.
+    """
+    kept = torch.arange(LEVELS, BINS + 1)
+    count_below, log_below = _running(counts), _running(torch.xlogy(counts, counts))
+    held_below = _running((counts > 0).double())
+    total, inside, last = count_below[-1], count_below[kept], counts[kept - 1]
+    outliers = total - inside
+    group_edges = _group_edges()
+    sums = count_below[group_edges].diff(dim=1)
+    means = sums / held_below[group_edges].diff(dim=1).clamp(min=1)
+    reference = log_below[kept - 1] + torch.xlogy(last + outliers, last + outliers)
+    rival = torch.xlogy(sums, means).sum(1) + torch.xlogy(outliers, means[:, -1])
+    divergence = (reference - rival) / total + torch.log(inside / total)
+    return divergence.masked_fill((last == 0) & (outliers > 0), torch.inf)
+
+
+@functools.lru_cache(maxsize=1)
+def _group_edges() -> torch.Tensor:
+    """Where the bins of each level begin and end, for each candidate: ``(N, LEVELS + 1)``."""
+    kept = torch.arange(LEVELS, BINS + 1)[:, None]
+    level = torch.arange(LEVELS + 1)
+    return -torch.div(-kept * level, LEVELS, rounding_mode="floor")
+
+
+def _running(values: torch.Tensor) -> torch.Tensor:
+    return torch.cat([values.new_zeros(1), values.cumsum(0)])

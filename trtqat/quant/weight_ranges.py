@@ -1,0 +1,125 @@
+"""The ranges of a weight's quantizer: one a channel, or one for the whole weight."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+
+from trtqat.errors import QuantizerError
+from trtqat.quant.quantization_error import LEVELS
+
+WeightMethod = Literal["auto", "max", "mse"]
+
+# Ranges tried between the least that can be better than the maximum, and the maximum.
+_CANDIDATES = 16
+
+# Values that are quantized at once: they should stay in a core's cache between the steps.
+_CHUNK = 2**18
+
+# Values of a channel that are quantized at once with all its candidates.
+_ROW = _CHUNK // _CANDIDATES
+
+
+@dataclass(frozen=True)
+class WeightRange:
+    """The ranges of a symmetric INT8 quantizer of a weight: scale = amax / 127.
+
+    Attributes:
+        amax: ``(C,)``, or ``()`` for the whole weight, float32, on the weight's device. 0 where
+            all weights are zeros.
+        method: How they were chosen: "max" or "mse".
+        clipped: Share of the weights whose magnitude is beyond their range, from 0 to 1.
+        sqnr_db: Signal-to-quantization-noise ratio of the weight; infinite if it is represented
+            exactly.
+    """
+
+    amax: torch.Tensor
+    method: str
+    clipped: float
+    sqnr_db: float
+
+
+def weight_range(
+    weight: torch.Tensor, axis: int | None, method: WeightMethod = "auto", *, name: str
+) -> WeightRange:
+    """Chooses the ranges of one weight.
+
+    Args:
+        weight: Any shape, floating dtype and device.
+        axis: The dimension of C channels with a range each, or None for one range.
+        method: "max" clips nothing. "mse" has the least squared error of 16 ranges for each
+            channel, the maximum among them, so it is never worse. "auto" is "mse".
+        name: Of the quantizer, for errors.
+
+    Raises:
+        QuantizerError: A weight is not finite, there are none, or there is no such method.
+    """
+    if method not in get_args(WeightMethod):
+        raise QuantizerError(
+            f"There is no calibration method '{method}' for weights.",
+            f"Choose one of {', '.join(get_args(WeightMethod))}.",
+        )
+    if not weight.numel():
+        raise QuantizerError(f"The weight of quantizer '{name}' is empty.", "Leave its layer out.")
+    values = weight.detach().to(torch.float32)
+    rows = values.reshape(1, -1) if axis is None else values.movedim(axis, 0).flatten(1)
+    low, high = torch.aminmax(rows, dim=1)
+    largest = torch.maximum(high, -low)
+    if not torch.isfinite(largest).all():
+        raise QuantizerError(
+            f"The weight of quantizer '{name}' has values that are not finite.",
+            "Check the checkpoint for NaN and infinity.",
+        )
+    amax = largest if method == "max" else _least_error(rows, largest)
+    noise = float(_errors(rows, amax[:, None]).sum())
+    clipped = int((rows.abs() > amax[:, None]).sum()) / rows.numel()
+    # One channel after another, for float32 cannot sum millions of squares.
+    signal = float(rows.square().sum(1, dtype=torch.float64).sum())
+    return WeightRange(
+        amax.reshape(() if axis is None else (-1,)),
+        "max" if method == "max" else "mse",
+        clipped,
+        10 * math.log10(signal / noise) if noise else math.inf,
+    )
+
+
+def _least_error(rows: torch.Tensor, largest: torch.Tensor) -> torch.Tensor:
+    """For each row the range with the least squared error: ``(C,)``.
+
+    A range that is smaller by d clips the largest weight, which alone costs d². So d is never
+    more than the root of the error that the maximum has: the ranges tried lie in between.
+    """
+    error = _errors(rows, largest[:, None])
+    widest = torch.minimum(error.sqrt().to(torch.float32), largest[:, None])
+    share = torch.arange(_CANDIDATES, device=rows.device) / _CANDIDATES
+    candidates = largest[:, None] - widest * share
+    best = _errors(rows, candidates).argmin(1, keepdim=True)
+    return candidates.gather(1, best)[:, 0]
+
+
+def _errors(rows: torch.Tensor, amaxes: torch.Tensor) -> torch.Tensor:
+    """Squared errors of ``(C, K)`` weights for N ranges ``(C, N)`` of each: float64 ``(C, N)``."""
+    errors = torch.zeros(amaxes.shape, dtype=torch.float64, device=rows.device)
+    step = amaxes / LEVELS
+    # The error of a channel of zeros is zero, whatever its range.
+    inverse = torch.where(step > 0, 1 / step, 0)
+    for channels, part in _parts(rows, amaxes.shape[1]):
+        units = rows[channels, None, part] * inverse[channels, :, None]
+        codes = units.round().clamp_(-LEVELS, LEVELS)
+        sums = units.sub_(codes).square_().sum(2, dtype=torch.float64)
+        errors[channels] += sums * step[channels].double() ** 2
+    return errors
+
+
+def _parts(rows: torch.Tensor, candidates: int) -> Iterator[tuple[slice, slice]]:
+    """Slices of channels and of their weights that make a chunk with all candidates."""
+    channels, weights = rows.shape
+    width = min(weights, _CHUNK // candidates)
+    height = max(1, _CHUNK // candidates // width)
+    for first in range(0, channels, height):
+        for start in range(0, weights, width):
+            yield slice(first, first + height), slice(start, start + width)
