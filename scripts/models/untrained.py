@@ -19,16 +19,26 @@ def images(batches: int = 2) -> list[torch.Tensor]:
     return [torch.randn(4, 3, 224, 224, generator=generator) for _ in range(batches)]
 
 
-def with_statistics(model: Model, batches: Sequence[torch.Tensor]) -> Model:
-    """Runs the model in training mode so that its BatchNorms know their inputs; to eval mode."""
-    for module in model.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            # None averages over all batches: two are enough for sound statistics.
-            module.momentum = None
+def with_statistics(
+    model: Model, batches: Sequence[torch.Tensor | tuple[torch.Tensor, ...]]
+) -> Model:
+    """Runs the model in training mode so that its BatchNorms know their inputs; to eval mode.
+
+    Args:
+        model: In any mode.
+        batches: Of its one input, or tuples of its inputs in the order of its ``forward``.
+    """
+    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        # None averages over all batches: two are enough for sound statistics.
+        norm.momentum = None
     model.train()
     with torch.no_grad():
         for batch in batches:
-            model(batch)
+            model(*(batch if isinstance(batch, tuple) else (batch,)))
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
     return model.eval()
 
 

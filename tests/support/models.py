@@ -116,21 +116,11 @@ class TwoInputs(nn.Module):
 
 
 @dataclass(frozen=True)
-class Example:
-    """A model, its inputs and how many Q/DQ pairs it must have."""
+class Plain:
+    """A model and its inputs."""
 
     build: Callable[[], nn.Module]
     inputs: tuple[TensorSpec, ...]
-    pairs: int
-
-    def qat(self, seed: int = 0) -> nn.Module:
-        """The model, quantized and calibrated on random data, in eval mode."""
-        torch.manual_seed(seed)
-        model = self.build()
-        insert_quantizers(model, transposed=True)
-        _give_batch_norm_statistics(model)
-        calibrate(model, [self.batch(8)])
-        return model.eval()
 
     def batch(self, size: int, seed: int = 7) -> tuple[torch.Tensor, ...]:
         """Random inputs of a batch size."""
@@ -141,6 +131,22 @@ class Example:
             else torch.randn(size, *spec.shape[1:], generator=generator)
             for spec in self.inputs
         )
+
+
+@dataclass(frozen=True)
+class Example(Plain):
+    """One that has quantizers, and how many Q/DQ pairs it must have."""
+
+    pairs: int
+
+    def qat(self, seed: int = 0) -> nn.Module:
+        """The model, quantized and calibrated on random data, in eval mode."""
+        torch.manual_seed(seed)
+        model = self.build()
+        insert_quantizers(model, transposed=True)
+        _give_batch_norm_statistics(model)
+        calibrate(model, [self.batch(8)])
+        return model.eval()
 
 
 def _give_batch_norm_statistics(model: nn.Module) -> None:
