@@ -145,6 +145,8 @@ _HOMES = {
     "open": "trtqat.runtime.opening",
     "open_dataset": "trtqat.data.dataset",
     "preflight": "trtqat.host.preflight",
+    "quantize": "trtqat.quant.quantize",
+    "save_quantized": "trtqat.quant.recipe",
 }
 
 

@@ -18,6 +18,7 @@ from trtqat.exporting.state_dicts import Candidate, Search, Wanted, find_state_d
 from trtqat.files import is_file
 from trtqat.quant.quantizers import quantizers_of
 from trtqat.quant.range_buffers import fit_to_checkpoint, optional_buffers
+from trtqat.quant.recipe import apply_recipe, find_recipe
 from trtqat.quant.silence import quiet_toolkit
 from trtqat.user_code import in_words, user_code
 
@@ -50,6 +51,9 @@ def load_state(model: torch.nn.Module, path: Path | str, *, ema: bool | None = N
     check_kind("The path of a checkpoint", path, (str, os.PathLike), "'qat.pt'")
     path = Path(path)
     loaded = _read(path)
+    recipe = find_recipe(loaded, path)
+    if recipe is not None:
+        apply_recipe(model, recipe, path)
     optional = optional_buffers(model)
     expected = model.state_dict()
     shapes = {

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import nn
 
-from trtqat.errors import QuantizerError, first_line
+from trtqat.errors import QuantizerError
+from trtqat.quant.feeding import device_of, run_batch, told
 from trtqat.quant.module_by_module import module_by_module
 from trtqat.quant.pytorch_quantization import is_quantizer
 from trtqat.quant.silence import quiet_toolkit
-from trtqat.user_code import exits_told
 
 # What the histogram calibrator keeps inside amax, in percent of the values: the toolkit's
 # default. Its other two methods are no choice here: "mse" needs a GPU, "entropy" takes minutes.
@@ -45,7 +45,7 @@ def calibrate(model: nn.Module, batches: Iterable[Any]) -> None:
         raise QuantizerError(
             "The model has no quantizer to calibrate.", "Call insert_quantizers(model) first."
         )
-    device = next((tensor.device for tensor in model.parameters()), torch.device("cpu"))
+    device = device_of(model)
     with (
         quiet_toolkit(),
         torch.no_grad(),
@@ -53,9 +53,9 @@ def calibrate(model: nn.Module, batches: Iterable[Any]) -> None:
         _calibration_mode(model, quantizers),
     ):
         count = 0
-        for batch in _told(batches):
+        for batch in told(batches):
             with _zero_width_explained(quantizers):
-                _run(model, batch, device)
+                run_batch(model, batch, device)
             count += 1
         if not count:
             raise QuantizerError("There was no batch to calibrate on.", "Give at least one.")
@@ -85,38 +85,6 @@ def _calibration_mode(model: nn.Module, quantizers: Mapping[str, Any]) -> Iterat
             quantizer._calibrator.reset()
         for module, was_training in training.items():
             module.training = was_training
-
-
-def _told(batches: Iterable[Any]) -> Iterator[Any]:
-    """The batches; a sentence where whoever makes them would end the program."""
-    with exits_told("What gives the batches for calibration", QuantizerError):
-        iterator = iter(batches)
-    while True:
-        with exits_told("What gives the batches for calibration", QuantizerError):
-            try:
-                batch = next(iterator)
-            except StopIteration:
-                return
-        yield batch
-
-
-def _run(model: Callable[..., object], batch: object, device: torch.device) -> None:
-    def move(value: object) -> object:
-        return value.to(device) if isinstance(value, torch.Tensor) else value
-
-    try:
-        with exits_told("The model's forward", QuantizerError):
-            if isinstance(batch, Mapping):
-                model(**{name: move(value) for name, value in batch.items()})
-            elif isinstance(batch, (tuple, list)):
-                model(*map(move, batch))
-            else:
-                model(move(batch))
-    except TypeError as error:
-        raise QuantizerError(
-            f"The model does not take a batch for calibration: {first_line(error)}.",
-            "A batch is what forward takes, as tensors: leave the labels out.",
-        ) from error
 
 
 @contextlib.contextmanager

@@ -201,11 +201,19 @@ def _clip(
         clipped = np.clip(weights, (low * step), (high * step)).astype(weights.dtype)
         source.const_value = ir.tensor(clipped, name=source.name)
         return source, ""
-    bounds = [
-        add_initializer(graph, f"{name}.low", np.asarray(low * scale, np.float32)),
-        add_initializer(graph, f"{name}.high", np.asarray(high * scale, np.float32)),
+    bounds = np.float32(low * scale), np.float32(high * scale)
+    if axis is not None:
+        # ONNX's Clip has single numbers for bounds. This is a weight, which is computed only once.
+        shape = [1] * len(source.shape or ())
+        shape[axis] = -1
+        low_bound, high_bound = (each.reshape(shape) for each in bounds)
+        source = _limited(graph, editor, node, source, f"{name}.low", "Max", low_bound)
+        return _limited(graph, editor, node, source, f"{name}.high", "Min", high_bound), ""
+    values = [
+        add_initializer(graph, f"{name}.{end}", np.asarray(bound))
+        for end, bound in zip(("low", "high"), bounds, strict=True)
     ]
-    clip = ir.Node("", "Clip", [source, *bounds], name=f"/{name.replace('.', '/')}/Clip")
+    clip = ir.Node("", "Clip", [source, *values], name=f"/{name.replace('.', '/')}/Clip")
     clipped_value = clip.outputs[0]
     clipped_value.name = f"{clip.name}_output_0"
     clipped_value.dtype, clipped_value.shape = ir.DataType.FLOAT, source.shape
@@ -215,3 +223,21 @@ def _clip(
         "its Q/DQ pair so that the values stay exact."
     )
     return clipped_value, note
+
+
+def _limited(
+    graph: ir.Graph,
+    editor: Editor,
+    node: ir.Node,
+    source: ir.Value,
+    name: str,
+    operator: str,
+    bound: Array,
+) -> ir.Value:
+    scope = f"/{name.replace('.', '/')}/{operator}"
+    made = ir.Node("", operator, [source, add_initializer(graph, name, bound)], name=scope)
+    result = made.outputs[0]
+    result.name = f"{scope}_output_0"
+    result.dtype, result.shape = ir.DataType.FLOAT, source.shape
+    editor.insert_before(node, [made])
+    return result

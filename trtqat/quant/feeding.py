@@ -1,0 +1,66 @@
+"""Batches of whoever calibrates or trains, as a model's forward takes them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import torch
+
+from trtqat.errors import QuantizerError, first_line
+from trtqat.user_code import exits_told
+
+Arguments = tuple[tuple[Any, ...], dict[str, Any]]
+
+
+def told(batches: Iterable[Any]) -> Iterator[Any]:
+    """The batches; a sentence where whoever makes them would end the program."""
+    with exits_told("What gives the batches for calibration", QuantizerError):
+        iterator = iter(batches)
+    while True:
+        with exits_told("What gives the batches for calibration", QuantizerError):
+            try:
+                batch = next(iterator)
+            except StopIteration:
+                return
+        yield batch
+
+
+def arguments_of(batch: object, device: torch.device) -> Arguments:
+    """The arguments that a batch is for forward.
+
+    Args:
+        batch: A tensor, a tuple or list of positional arguments, or a dict of keyword arguments.
+        device: Where its tensors go.
+    """
+
+    def move(value: object) -> object:
+        return value.to(device) if isinstance(value, torch.Tensor) else value
+
+    if isinstance(batch, Mapping):
+        return (), {name: move(value) for name, value in batch.items()}
+    if isinstance(batch, (tuple, list)):
+        return tuple(map(move, batch)), {}
+    return (move(batch),), {}
+
+
+def run_batch(model: Callable[..., object], batch: object, device: torch.device) -> object:
+    """What a model returns for a batch.
+
+    Raises:
+        QuantizerError: The model does not take it, or ends the program.
+    """
+    args, kwargs = arguments_of(batch, device)
+    try:
+        with exits_told("The model's forward", QuantizerError):
+            return model(*args, **kwargs)
+    except TypeError as error:
+        raise QuantizerError(
+            f"The model does not take a batch for calibration: {first_line(error)}.",
+            "A batch is what forward takes, as tensors: leave the labels out.",
+        ) from error
+
+
+def device_of(model: torch.nn.Module) -> torch.device:
+    """The device of a model's parameters; the CPU where it has none."""
+    return next((tensor.device for tensor in model.parameters()), torch.device("cpu"))

@@ -1,0 +1,151 @@
+"""The functions that TensorRT can run in INT8, and which of their arguments it quantizes.
+
+A model calls one function under many names (``a + b``, ``torch.add``, ``Tensor.add_``), by
+position or by keyword. Here each has one name, and its operands have names as well.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch.nn import functional
+
+Arguments = tuple[tuple[Any, ...], dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Operand:
+    """An argument that may be quantized.
+
+    Attributes:
+        name: In a place, as ``"weight"``.
+        position: Among the positional arguments.
+        keyword: Its name as a keyword argument; several where they differ.
+    """
+
+    name: str
+    position: int
+    keywords: tuple[str, ...] = ()
+
+    def of(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:  # noqa: ANN401
+        """What a call gives for it; None if nothing."""
+        if self.position < len(args):
+            return args[self.position]
+        return next((kwargs[each] for each in self.keywords if each in kwargs), None)
+
+    def replaced(self, args: Sequence[Any], kwargs: Mapping[str, Any], value: object) -> Arguments:
+        """The arguments of a call with another value for it."""
+        args, kwargs = list(args), dict(kwargs)
+        if self.position < len(args):
+            args[self.position] = value
+        else:
+            kwargs[next(each for each in self.keywords if each in kwargs)] = value
+        return tuple(args), kwargs
+
+
+@dataclass(frozen=True, eq=False)
+class Function:
+    """A function with the arguments that may be quantized.
+
+    Attributes:
+        name: In a place, as ``"conv2d"``.
+        operands: By position; those of a Concat are one, which is a list.
+        kind: What the rules of placement take it for.
+        weight_axes: The axis of a constant operand that holds the output channels, by the
+            operand's name; negative ones count from the end.
+    """
+
+    name: str
+    operands: tuple[Operand, ...]
+    kind: str
+    weight_axes: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def multiplies(self) -> bool:
+        """Whether this is a layer: a convolution or a product, where the arithmetic is."""
+        return self.kind in ("convolution", "transposed", "product")
+
+    def is_counted(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
+        """Whether a call is one of float tensors: others have no place."""
+        if self.kind == "joining":
+            given = self.operands[0].of(args, kwargs)
+            return isinstance(given, (list, tuple)) and all(map(_is_float, given))
+        return all(_is_float(each.of(args, kwargs)) for each in self.operands)
+
+
+def _is_float(value: object) -> bool:
+    return isinstance(value, torch.Tensor) and value.is_floating_point()
+
+
+_INPUT = Operand("input", 0, ("input",))
+_WEIGHT = Operand("weight", 1, ("weight",))
+
+
+def _pair(first: int = 0) -> tuple[Operand, ...]:
+    keywords = ("input", "self") if not first else ("batch1", "mat1"), ("other", "mat2", "batch2")
+    return Operand("left", first, keywords[0]), Operand("right", first + 1, keywords[1])
+
+
+_CONVOLUTION = {"weight": 0}
+_PRODUCT = {"right": -1, "left": -2}
+_MATMUL = Function("matmul", _pair(), "product", _PRODUCT)
+_REVERSED = Function("matmul", tuple(reversed(_pair())), "product", _PRODUCT)
+_ADDED_PRODUCT = Function("matmul_added", _pair(1), "product", _PRODUCT)
+_ADD = Function("add", _pair(), "sum")
+_MULTIPLY = Function("mul", _pair(), "scaling")
+_JOIN = Function("cat", (Operand("inputs", 0, ("tensors",)),), "joining")
+_MEAN = Function("mean", (_INPUT,), "pooling")
+_LINEAR = Function("linear", (_INPUT, _WEIGHT), "product", {"weight": 0})
+ATTENTION = Function(
+    "attention",
+    (
+        Operand("query", 0, ("query",)),
+        Operand("key", 1, ("key",)),
+        Operand("value", 2, ("value",)),
+    ),
+    "attention",
+)
+
+_Tensor: Any = torch.Tensor
+
+
+def _table() -> dict[Callable[..., Any], Function]:
+    table: dict[Callable[..., Any], Function] = {functional.linear: _LINEAR}
+    for n in "123":
+        for prefix, kind, axes in (
+            ("conv", "convolution", _CONVOLUTION),
+            ("conv_transpose", "transposed", {"weight": 1}),
+        ):
+            name = f"{prefix}{n}d"
+            table[getattr(torch, name)] = Function(name, (_INPUT, _WEIGHT), kind, axes)
+        for prefix in ("avg_pool", "adaptive_avg_pool"):
+            name = f"{prefix}{n}d"
+            pool = Function(name, (_INPUT,), "pooling")
+            table.update(
+                (getattr(home, name), pool)
+                for home in (functional, torch, torch._C._nn)
+                if hasattr(home, name)
+            )
+    names = {
+        _MATMUL: ("matmul", "mm", "bmm", "__matmul__"),
+        _ADDED_PRODUCT: ("addmm", "baddbmm"),
+        _REVERSED: ("__rmatmul__",),
+        _ADD: ("add", "add_", "__add__", "__radd__", "__iadd__"),
+        _MULTIPLY: ("mul", "mul_", "multiply", "__mul__", "__rmul__", "__imul__"),
+        _JOIN: ("cat", "concat", "concatenate"),
+        _MEAN: ("mean",),
+    }
+    for function, name in itertools.chain.from_iterable(
+        ((function, name) for name in each) for function, each in names.items()
+    ):
+        homes = (home for home in (torch, _Tensor) if hasattr(home, name))
+        table.update((getattr(home, name), function) for home in homes)
+    table[functional.scaled_dot_product_attention] = ATTENTION
+    return table
+
+
+FUNCTIONS = _table()

@@ -1,0 +1,292 @@
+"""Calls functions of a model with quantized operands, where its places say so.
+
+The model stays the user's own: the same modules with the same parameters. A module whose forward
+calls such functions itself becomes an object of a subclass of its class, whose ``forward`` runs
+under a ``TorchFunctionMode``. The mode sees every call of a PyTorch function, counts those of
+``functions.py`` by name, and hands the operands that have a place to the module's quantizers. A
+call belongs to the innermost instrumented module around it, so what other modules do counts
+nothing there.
+
+Because PyTorch asks modes first, its fused transformer layers switch themselves off meanwhile.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+import types
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+
+from trtqat.errors import QuantizerError
+from trtqat.quant.int8_quantizer import Int8Quantizer
+from trtqat.quant.placing.attention import attention
+from trtqat.quant.placing.functions import ATTENTION, FUNCTIONS, Function
+
+# The child that holds a module's quantizers; its name stands in the keys of the state dict.
+CHILD = "int8"
+
+
+@dataclass(frozen=True)
+class Call:
+    """Where a function is called.
+
+    Attributes:
+        function: Its name in ``functions.py``.
+        index: How manieth call of it in one run of its module's forward, from 0.
+    """
+
+    function: str
+    index: int
+
+
+class PlacedQuantizers(nn.Module):
+    """The quantizers of one module: its child ``int8``.
+
+    Attributes:
+        calls: By call and operand, the attribute of this child that quantizes it.
+        counts: How often the forward of the module calls each function; what it was quantized
+            with.
+    """
+
+    def __init__(self, counts: Mapping[str, int]) -> None:
+        super().__init__()
+        self.calls: dict[Call, dict[str, str]] = {}
+        self.counts = dict(counts)
+
+    def place(self, call: Call, operand: str, quantizer: Int8Quantizer) -> str:
+        """Puts a quantizer at an operand of a call, and returns its attribute's name."""
+        name = operand if call == Call(call.function, 0) and self._is_free(operand) else ""
+        name = name or f"{call.function}_{call.index}_{operand}"
+        self.add_module(name, quantizer)
+        self.calls.setdefault(call, {})[operand] = name
+        return name
+
+    def _is_free(self, name: str) -> bool:
+        return name not in self._modules and not hasattr(self, name)
+
+
+class Watcher(Protocol):
+    """Who looks at the calls of a run: ``recording.py``."""
+
+    def called(
+        self,
+        path: str,
+        call: Call | None,
+        function: Function | None,
+        name: str,
+        given: tuple[tuple[Any, ...], dict[str, Any]],
+        result: object,
+    ) -> None:
+        """A call has returned."""
+
+
+@dataclass
+class _Frame:
+    """One run of an instrumented module's forward."""
+
+    path: str
+    quantizers: PlacedQuantizers | None
+    counts: Counter[str] = field(default_factory=Counter)
+
+
+class _Interception(TorchFunctionMode):
+    """Quantizes operands while it is the mode of a thread."""
+
+    def __init__(self, watcher: Watcher | None) -> None:
+        super().__init__()
+        self.frames: list[_Frame] = []
+        self._watcher = watcher
+
+    def __torch_function__(
+        self,
+        func: Any,  # noqa: ANN401
+        types: object,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:  # noqa: ANN401
+        kwargs = kwargs or {}
+        if func is functional.multi_head_attention_forward:
+            # Inside are products of its own, which are to be seen as well.
+            with self:
+                return _without_dispatch(func)(*args, **kwargs)
+        function = FUNCTIONS.get(func) if func.__hash__ is not None else None
+        call = None
+        if function is not None and function.is_counted(args, kwargs):
+            call = self._counted(function)
+            result = self._quantized(func, function, call, args, kwargs)
+        else:
+            result = func(*args, **kwargs)
+        if self._watcher is not None:
+            path = self.frames[-1].path
+            self._watcher.called(path, call, function, _name_of(func), (args, kwargs), result)
+        return result
+
+    def _counted(self, function: Function) -> Call:
+        counts = self.frames[-1].counts
+        counts[function.name] += 1
+        return Call(function.name, counts[function.name] - 1)
+
+    def _quantized(
+        self,
+        func: Any,  # noqa: ANN401
+        function: Function,
+        call: Call,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Any:  # noqa: ANN401
+        child = self.frames[-1].quantizers
+        names = child.calls.get(call, {}) if child is not None else {}
+        if not names:
+            return func(*args, **kwargs)
+        quantizers = {operand: getattr(child, name) for operand, name in names.items()}
+        if function is ATTENTION:
+            return attention(quantizers, *args, **kwargs)
+        changed, first = args, args[0]
+        for operand in function.operands:
+            quantizer = quantizers.get(operand.name)
+            if quantizer is None:
+                continue
+            value = operand.of(changed, kwargs)
+            if isinstance(value, (list, tuple)):
+                value = [quantizer(each) for each in value]
+            else:
+                value = quantizer(value)
+            changed, kwargs = operand.replaced(changed, kwargs, value)
+        if _is_in_place(func) and changed[0] is not first:
+            return first.copy_(getattr(torch, func.__name__.rstrip("_"))(*changed, **kwargs))
+        return func(*changed, **kwargs)
+
+
+def _name_of(func: Any) -> str:  # noqa: ANN401
+    return str(getattr(func, "__name__", ""))
+
+
+def _is_in_place(func: Any) -> bool:  # noqa: ANN401
+    name = _name_of(func)
+    return name.endswith("_") and not name.endswith("__")
+
+
+@functools.cache
+def _without_dispatch(func: types.FunctionType) -> types.FunctionType:
+    """The same function that does not ask for modes once more, and so calls what it calls."""
+    known = {**func.__globals__, "has_torch_function": lambda _: False}
+    made = types.FunctionType(
+        func.__code__, known, func.__name__, func.__defaults__, func.__closure__
+    )
+    made.__kwdefaults__ = func.__kwdefaults__
+    return made
+
+
+class _Active(threading.local):
+    mode: _Interception | None = None
+    watcher: Watcher | None = None
+    paths: Mapping[nn.Module, str] | None = None
+
+
+_active = _Active()
+
+
+@contextmanager
+def _running(module: nn.Module) -> Iterator[None]:
+    """Around the forward of an instrumented module."""
+    paths = _active.paths or {}
+    child = module._modules.get(CHILD)
+    frame = _Frame(paths.get(module, ""), child if isinstance(child, PlacedQuantizers) else None)
+    mode = _active.mode
+    if mode is not None:
+        mode.frames.append(frame)
+        try:
+            yield
+        finally:
+            mode.frames.pop()
+    else:
+        _active.mode = mode = _Interception(_active.watcher)
+        mode.frames.append(frame)
+        try:
+            with mode:
+                yield
+        finally:
+            _active.mode = None
+    _check_counts(frame, module)
+
+
+def _check_counts(frame: _Frame, module: nn.Module) -> None:
+    """A forward that took another way has its quantizers at other calls than it was given."""
+    if frame.quantizers is None or _active.watcher is not None:
+        return
+    for function, expected in frame.quantizers.counts.items():
+        actual = frame.counts[function]
+        quantized = any(call.function == function for call in frame.quantizers.calls)
+        if quantized and actual != expected:
+            raise QuantizerError(
+                f"The forward of {type(module).__name__} called '{function}' {actual} times, but "
+                f"{expected} times when it was quantized, so its quantizers would stand elsewhere.",
+                "Let the same calls run in training and evaluation: put what runs sometimes only "
+                "into a module of its own.",
+            )
+
+
+@contextmanager
+def watched_run(model: nn.Module, watcher: Watcher) -> Iterator[None]:
+    """Shows a watcher every call of a model's run, with the module that it belongs to."""
+    modules = {module: name for name, module in model.named_modules()}
+    before = {module: type(module) for module in modules if not is_instrumented(module)}
+    for module in before:
+        instrument(module)
+    _active.watcher, _active.paths = watcher, modules
+    try:
+        yield
+    finally:
+        _active.watcher = _active.paths = None
+        for module, kind in before.items():
+            module.__class__ = kind
+
+
+def is_instrumented(module: nn.Module) -> bool:
+    """Whether a module's own calls are seen."""
+    return hasattr(type(module), "_trtqat_kind")
+
+
+def instrument(module: nn.Module) -> None:
+    """Lets a module's own calls be seen, and quantized where it has places.
+
+    Its class becomes a subclass of the same name. Copies and pickles of it are such modules, too.
+    """
+    if not is_instrumented(module):
+        module.__class__ = _instrumented(type(module))
+
+
+@functools.cache
+def _instrumented(kind: type[nn.Module]) -> type[nn.Module]:
+    @functools.wraps(kind.forward)
+    def forward(self: nn.Module, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+        with _running(self):
+            return kind.forward(self, *args, **kwargs)
+
+    def reduce(self: nn.Module, _protocol: int) -> tuple[Any, ...]:
+        state = self.__getstate__() if hasattr(self, "__getstate__") else self.__dict__
+        return _new, (kind,), state
+
+    members = {
+        "forward": forward,
+        "__reduce_ex__": reduce,
+        "__module__": kind.__module__,
+        "__qualname__": kind.__qualname__,
+        "__doc__": kind.__doc__,
+        "_trtqat_kind": kind,
+    }
+    return type(kind.__name__, (kind,), members)
+
+
+def _new(kind: type[nn.Module]) -> nn.Module:
+    made: nn.Module = kind.__new__(_instrumented(kind))
+    return made

@@ -1,0 +1,124 @@
+"""Puts planned quantizers into a model, and finds those that are there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import nn
+
+from trtqat.errors import QuantizerError
+from trtqat.quant.feeding import device_of
+from trtqat.quant.int8_quantizer import Int8Quantizer
+from trtqat.quant.placing.interception import (
+    CHILD,
+    Call,
+    PlacedQuantizers,
+    instrument,
+    is_instrumented,
+)
+from trtqat.quant.placing.placement import Place, PlannedQuantizer
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A quantizer in a model.
+
+    Attributes:
+        name: Its dotted name; the first one, where it stands in several modules.
+        module: The quantizer.
+        places: All of them.
+    """
+
+    name: str
+    module: Int8Quantizer
+    places: tuple[Place, ...]
+
+
+def put_quantizers(
+    model: nn.Module,
+    quantizers: Mapping[PlannedQuantizer, Int8Quantizer],
+    counts: Mapping[str, Mapping[str, int]],
+) -> None:
+    """Puts quantizers at their places, in a model that has none of ours.
+
+    Args:
+        model: Changed in place; nothing but the children called ``int8`` is added to it.
+        quantizers: By what was planned.
+        counts: By the path of a module, how often its forward calls each function.
+
+    Raises:
+        QuantizerError: The model has quantizers of ours already, or lacks a module.
+    """
+    modules = dict(model.named_modules())
+    if any(map(is_instrumented, modules.values())):
+        raise QuantizerError(
+            "The model has quantizers of trtqat already.",
+            "Quantize the FP32 model, or go on with this one.",
+        )
+    for path in {place.path for planned in quantizers for place in planned.places}:
+        if path not in modules:
+            raise QuantizerError(
+                f"The model has no module '{path}', where a quantizer belongs.",
+                "Build the model that was quantized.",
+            )
+        if hasattr(modules[path], CHILD):
+            raise QuantizerError(
+                f"The module '{path or type(model).__name__}' has an attribute '{CHILD}' of its "
+                "own, where its quantizers belong.",
+                f"Rename the attribute, or keep the module in floating point: keep=['{path}'].",
+            )
+    for path, module in modules.items():
+        if path in counts or not type(module).__module__.startswith("torch.nn."):
+            instrument(module)
+    device = device_of(model)
+    for planned, quantizer in quantizers.items():
+        quantizer.to(device)
+        for place in planned.places:
+            module = modules[place.path]
+            child = module._modules.get(CHILD)
+            if not isinstance(child, PlacedQuantizers):
+                child = PlacedQuantizers(counts.get(place.path, {}))
+                module.add_module(CHILD, child.train(module.training))
+            child.place(place.call, place.operand, quantizer)
+
+
+def placed_quantizers(model: nn.Module) -> list[Placed]:
+    """The quantizers of ours in a model, in module order."""
+    places: dict[Int8Quantizer, list[tuple[Place, str]]] = {}
+    for path, module in model.named_modules():
+        child = module._modules.get(CHILD)
+        if not isinstance(child, PlacedQuantizers):
+            continue
+        for call, operands in child.calls.items():
+            for operand, attribute in operands.items():
+                name = ".".join(filter(None, (path, CHILD, attribute)))
+                quantizer = getattr(child, attribute)
+                places.setdefault(quantizer, []).append((Place(path, call, operand), name))
+    # named_modules names what stands in several modules by the first of them.
+    names = {module: name for name, module in model.named_modules()}
+    return [
+        Placed(names[quantizer], quantizer, tuple(place for place, _ in found))
+        for quantizer, found in places.items()
+    ]
+
+
+def call_counts(model: nn.Module) -> dict[str, dict[str, int]]:
+    """By the path of a module with quantizers, how often its forward calls each function."""
+    return {
+        path: dict(child.counts)
+        for path, module in model.named_modules()
+        if isinstance(child := module._modules.get(CHILD), PlacedQuantizers)
+    }
+
+
+def take_quantizers_off(model: nn.Module) -> None:
+    """Makes a model what it was before ``put_quantizers``."""
+    for module in list(model.modules()):
+        if isinstance(module._modules.get(CHILD), PlacedQuantizers):
+            del module._modules[CHILD]
+        if is_instrumented(module):
+            module.__class__ = type(module)._trtqat_kind
+
+
+__all__ = ["Call", "Placed", "call_counts", "placed_quantizers", "put_quantizers", "take_quantizers_off"]

@@ -1,0 +1,258 @@
+"""What a model computes, recorded while it runs once: calls, and the tensors between them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from trtqat.quant.placing.functions import Function
+from trtqat.quant.placing.interception import Call, watched_run
+
+
+_MODULES = frozenset(
+    getattr(nn, f"{name}{n}d")
+    for name in ("Conv", "ConvTranspose", "AvgPool", "AdaptiveAvgPool")
+    for n in "123"
+) | {nn.Linear}
+
+
+@dataclass(eq=False)
+class Value:
+    """A tensor of the run.
+
+    Attributes:
+        shape: As it was in the run.
+        is_computed: Whether it depends on the model's inputs; else it is a weight, or made of
+            weights alone.
+        is_float: Whether it is a floating-point tensor.
+        maker: The step that returned it; None for inputs, parameters and buffers.
+        readers: The steps that take it, in order, each as often as it does.
+        is_output: Whether the model returns it.
+    """
+
+    shape: tuple[int, ...]
+    is_computed: bool
+    is_float: bool
+    maker: Step | None = None
+    readers: list[Step] = field(default_factory=list)
+    is_output: bool = False
+
+
+@dataclass(eq=False)
+class Step:
+    """One call of a PyTorch function.
+
+    Attributes:
+        index: In the order of the run.
+        path: Dotted name of the module whose forward calls it.
+        is_module: Whether that module is one of PyTorch's for this one function.
+        name: What PyTorch calls the function.
+        call: Where a quantizer can stand; None for functions that take none.
+        function: The function then.
+        inputs: Every tensor it takes, in order.
+        operands: Those of ``function``, by name; the parts of a Concat are one list.
+        outputs: Every tensor it returns.
+        scalars: Its arguments that are plain numbers, by keyword or position.
+    """
+
+    index: int
+    path: str
+    is_module: bool
+    name: str
+    call: Call | None
+    function: Function | None
+    inputs: list[Value]
+    operands: dict[str, list[Value]]
+    outputs: list[Value]
+    scalars: dict[str | int, object]
+
+    @property
+    def output(self) -> Value:
+        """The first tensor that it returns."""
+        return self.outputs[0]
+
+    @property
+    def layer(self) -> str:
+        """What a user calls it: its module, and the function where that is a module of many.
+
+        Only calls have one.
+        """
+        assert self.call is not None
+        if self.is_module:
+            return self.path
+        number = f"_{self.call.index}" if self.call.index else ""
+        own = f"{self.call.function}{number}"
+        return f"{self.path}.{own}" if self.path else own
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates, for the batch of the run."""
+        if self.function is None or not self.outputs:
+            return 0
+        made = math.prod(self.output.shape)
+        if self.function.kind == "attention":
+            query, key, value = (self.operands[each][0] for each in ("query", "key", "value"))
+            scores = math.prod(query.shape[:-1]) * key.shape[-2]
+            return scores * (query.shape[-1] + value.shape[-1])
+        if not self.function.multiplies:
+            return 0
+        first, second = (each[0].shape for each in self.operands.values())
+        if self.function.kind == "convolution":
+            return made * math.prod(second[1:])
+        if self.function.kind == "transposed":
+            return math.prod(first) * math.prod(second[1:])
+        left = self.operands.get("left", self.operands.get("input"))
+        assert left is not None
+        return made * left[0].shape[-1]
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One run of a model.
+
+    Attributes:
+        steps: Every call, in order.
+        batch_size: Of the run.
+        counts: By the path of a module, how often its forward calls each function; the runs of a
+            module that runs several times call each as often.
+        unseen: Paths of the modules whose inside cannot be seen (TorchScript), with their class.
+    """
+
+    steps: list[Step]
+    batch_size: int
+    counts: Mapping[str, Mapping[str, int]]
+    unseen: Mapping[str, str]
+
+    @property
+    def calls(self) -> Iterator[Step]:
+        """The steps at which a quantizer can stand."""
+        return (step for step in self.steps if step.call is not None)
+
+
+def record(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Recording:
+    """Runs a model once, in eval mode and without gradients, and records what it calls.
+
+    Args:
+        model: In eval mode; without quantizers of ``trtqat.quantize`` that quantize.
+        args: Positional arguments of forward; tensors of shape ``(N, …)``.
+        kwargs: Keyword arguments.
+    """
+    recorder = _Recorder(model)
+    for tensor in _tensors([args, dict(kwargs)]):
+        recorder.known(tensor, is_computed=True)
+    with torch.no_grad(), watched_run(model, recorder):
+        result = model(*args, **kwargs)
+    for tensor in _tensors(result):
+        recorder.known(tensor).is_output = True
+    size = next((each.shape[0] for each in _tensors([args, dict(kwargs)]) if each.dim()), 1)
+    unseen = {
+        name: type(module).__name__
+        for name, module in model.named_modules()
+        if isinstance(module, torch.jit.ScriptModule)
+    }
+    return Recording(recorder.steps, size, recorder.counts, unseen)
+
+
+class _Recorder:
+    """Watches a run. It keeps every tensor, so that no two have the same identity."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.steps: list[Step] = []
+        self.counts: dict[str, dict[str, int]] = {}
+        self._values: dict[int, Value] = {}
+        self._kept: list[torch.Tensor] = []
+        self._modules = {name: type(module) for name, module in model.named_modules()}
+
+    def known(self, tensor: torch.Tensor, *, is_computed: bool = False) -> Value:
+        """The value that a tensor holds now."""
+        value = self._values.get(id(tensor))
+        if value is None:
+            value = self._new(tensor, is_computed=is_computed)
+        return value
+
+    def _new(self, tensor: torch.Tensor, *, is_computed: bool) -> Value:
+        self._kept.append(tensor)
+        value = Value(tuple(tensor.shape), is_computed, tensor.is_floating_point())
+        self._values[id(tensor)] = value
+        return value
+
+    def called(
+        self,
+        path: str,
+        call: Call | None,
+        function: Function | None,
+        name: str,
+        given: tuple[tuple[Any, ...], dict[str, Any]],
+        result: object,
+    ) -> None:
+        args, kwargs = given
+        inputs = [self.known(each) for each in _tensors([args, kwargs])]
+        changed = _changed(name, args)
+        returned = list(dict.fromkeys(_tensors(result), None)) if changed is None else [changed]
+        if not returned:
+            return
+        operands: dict[str, list[Value]] = {}
+        if call is not None and function is not None:
+            for operand in function.operands:
+                operands[operand.name] = [
+                    self.known(each) for each in _tensors(operand.of(args, kwargs))
+                ]
+            counts = self.counts.setdefault(path, {})
+            counts[function.name] = max(counts.get(function.name, 0), call.index + 1)
+        is_computed = any(each.is_computed for each in inputs)
+        # What returns its argument itself, as contiguous() may, makes nothing.
+        if changed is None:
+            returned = [each for each in returned if id(each) not in self._values]
+        if not returned:
+            return
+        outputs = [self._new(each, is_computed=is_computed) for each in returned]
+        scalars = {
+            key: value
+            for key, value in (*enumerate(args), *kwargs.items())
+            if isinstance(value, (int, float, str, tuple, list))
+        }
+        step = Step(
+            len(self.steps),
+            path,
+            self._modules.get(path) in _MODULES,
+            name,
+            call,
+            function if call is not None else None,
+            inputs,
+            operands,
+            outputs,
+            scalars,
+        )
+        self.steps.append(step)
+        for value in inputs:
+            value.readers.append(step)
+        for value in outputs:
+            value.maker = step
+
+
+def _changed(name: str, args: tuple[Any, ...]) -> torch.Tensor | None:
+    """The tensor that a call works on in place."""
+    in_place = name == "__setitem__" or (name.endswith("_") and not name.endswith("__"))
+    if in_place and args and isinstance(args[0], torch.Tensor):
+        return args[0]
+    return None
+
+
+def _tensors(tree: object) -> Iterator[torch.Tensor]:
+    """Every tensor in lists, tuples, dicts and dataclasses."""
+    stack = [tree]
+    while stack:
+        each = stack.pop()
+        if isinstance(each, torch.Tensor):
+            yield each
+        elif isinstance(each, Mapping):
+            stack.extend(reversed(list(each.values())))
+        elif isinstance(each, (list, tuple)):
+            stack.extend(reversed(each))
+        elif hasattr(each, "__dataclass_fields__"):
+            stack.extend(reversed([getattr(each, name) for name in each.__dataclass_fields__]))

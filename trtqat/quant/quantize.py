@@ -1,0 +1,330 @@
+"""``trtqat.quantize``: a float model becomes an INT8 one, ready to export or to fine-tune.
+
+    record   one run shows what the model computes           placing/recording.py
+    place    rules decide which tensors are quantized        placing/placement.py
+    observe  the quantizers look at the data                 histogram.py
+    choose   each gets its range                             activation_ranges.py, weight_ranges.py
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from trtqat.checks import check_choice, check_kind, check_names
+from trtqat.errors import QuantizerError, first_line
+from trtqat.quant.activation_ranges import ActivationMethod, activation_range
+from trtqat.quant.feeding import Arguments, arguments_of, device_of, run_batch, told
+from trtqat.quant.histogram import MagnitudeHistogram
+from trtqat.quant.int8_quantizer import Int8Quantizer
+from trtqat.quant.module_by_module import module_by_module
+from trtqat.quant.placing.placed import placed_quantizers, put_quantizers
+from trtqat.quant.placing.placement import Layer, Placement, Target, place_quantizers
+from trtqat.quant.placing.recording import Recording, record
+from trtqat.quant.recipe import Recipe, remember, save_quantized
+from trtqat.quant.weight_ranges import weight_range
+
+METHODS = ("auto", "max", "percentile", "mse", "entropy")
+TARGETS = ("8.6", "10", "11", "rtx")
+# Samples of the batch that is recorded; two, so that no shape is taken for the batch's.
+_RECORDED = 2
+
+
+@dataclass(frozen=True)
+class SeenRange:
+    """What a quantizer saw, and the range that it got.
+
+    Attributes:
+        name: Its dotted name.
+        places: Where it stands, as ``"layer1.0.add.right"``.
+        is_weight: Whether it stands on a weight.
+        method: How its range was chosen.
+        minimum: Least value.
+        maximum: Greatest value.
+        amax: Largest magnitude that it represents; of a weight that of the widest channel.
+        clipped: Share of the values beyond the range, 0 to 1.
+        sqnr_db: Signal-to-quantization-noise ratio on the data, in dB.
+    """
+
+    name: str
+    places: tuple[str, ...]
+    is_weight: bool
+    method: str
+    minimum: float
+    maximum: float
+    amax: float
+    clipped: float
+    sqnr_db: float
+
+
+@dataclass(frozen=True, eq=False)
+class Quantized:
+    """A quantized model, and what was done.
+
+    Attributes:
+        model: The model with its quantizers: trainable, and to be exported as it is.
+        layers: Every convolution and product, in the order of the run, with why some stay float.
+        ranges: Of the quantizers, the worst SQNR first.
+        images: Samples that were seen.
+    """
+
+    model: nn.Module
+    layers: tuple[Layer, ...]
+    ranges: tuple[SeenRange, ...]
+    images: int
+
+    @property
+    def int8_share(self) -> float:
+        """Share of the multiply-accumulates in quantized layers, 0 to 1."""
+        total = sum(layer.macs for layer in self.layers)
+        return sum(layer.macs for layer in self.layers if not layer.kept) / total if total else 0.0
+
+    def save(self, path: str | Path) -> None:
+        """Writes state dict and recipe, for ``--checkpoint`` and ``trtqat.load_quantized``.
+
+        Raises:
+            UsageError: The file cannot be written.
+        """
+        save_quantized(self.model, path)
+
+    def __repr__(self) -> str:
+        quantized = sum(not layer.kept for layer in self.layers)
+        return (
+            f"Quantized({type(self.model).__name__}, {quantized} of {len(self.layers)} layers, "
+            f"{self.int8_share:.1%} of the MACs, {len(self.ranges)} quantizers, "
+            f"{self.images} images)"
+        )
+
+
+def quantize(
+    model: nn.Module,
+    batches: Iterable[Any],
+    *,
+    method: Literal["auto", "max", "percentile", "mse", "entropy"] = "auto",
+    keep: Sequence[str] = (),
+    for_: Target | None = None,
+    progress: Callable[[int], object] | None = None,
+) -> Quantized:
+    """Quantizes a float model for INT8 in TensorRT, without training it.
+
+    Args:
+        model: In floating point, on any device. It is not changed: what is returned is a copy.
+        batches: Plain training data, neither augmented nor test data. A batch is what ``forward``
+            takes: a tensor, a tuple or list of positional arguments, or a dict of keyword
+            arguments; tensors have shape ``(N, …)``. All of them are seen once.
+        method: How ranges are chosen. "auto" takes for each tensor what has the least error on
+            the data. Weights have "max", or for "auto" and "mse" the least squared error.
+        keep: Patterns of names of layers or modules that stay in floating point, as ``fnmatch``
+            reads them: ``"fc"``, ``"layer1.*"``.
+        for_: The TensorRT that it is for: "8.6", "10", "11" or "rtx". None for what each can
+            build.
+        progress: Called with the samples seen so far, after every batch.
+
+    Returns:
+        The quantized model, in eval mode, and what its quantizers saw.
+
+    Raises:
+        QuantizerError: A pattern matches nothing, there is nothing to quantize, a batch does not
+            fit, or a quantizer saw nothing or values that are not finite.
+        UsageError: An argument is none of those.
+    """
+    check_kind("The model", model, nn.Module, "torch.nn.Module")
+    check_choice("method", method, METHODS)
+    check_names("keep", keep, "keep=['fc', 'layer1.*']")
+    if for_ is not None:
+        check_choice("for_", for_, TARGETS)
+    batches = iter(told(batches))
+    first = next(batches, None)
+    if first is None:
+        raise QuantizerError("There was no batch to calibrate on.", "Give at least one.")
+    model = _copied(model).eval()
+    recording = recorded(model, first)
+    placement = place_quantizers(recording, keep=keep, for_=for_)
+    _check_any(model, recording, placement)
+    quantizers = {
+        planned: Int8Quantizer(planned.axis, is_weight=planned.is_weight)
+        for planned in placement.quantizers
+    }
+    put_quantizers(model, quantizers, placement.counts)
+    ranges, images = calibrated(model, itertools.chain([first], batches), method, progress)
+    methods = {each.name: each.method for each in ranges}
+    remember(model, Recipe.of(model, methods, keep=tuple(keep), for_=for_, images=images))
+    return Quantized(model, placement.layers, ranges, images)
+
+
+def recorded(model: nn.Module, batch: object) -> Recording:
+    """Records a run of a model on the first samples of a batch.
+
+    Args:
+        model: In eval mode.
+        batch: What forward takes.
+
+    Raises:
+        QuantizerError: The model raises on it.
+    """
+    args, kwargs = _first_samples(arguments_of(batch, device_of(model)))
+    try:
+        with module_by_module():
+            return record(model, args, kwargs)
+    except TypeError as error:
+        raise QuantizerError(
+            f"The model does not take a batch for calibration: {first_line(error)}.",
+            "A batch is what forward takes, as tensors: leave the labels out.",
+        ) from error
+
+
+def calibrated(
+    model: nn.Module,
+    batches: Iterable[Any],
+    method: ActivationMethod,
+    progress: Callable[[int], object] | None = None,
+) -> tuple[tuple[SeenRange, ...], int]:
+    """Gives the quantizers of ours their ranges.
+
+    Args:
+        model: In eval mode, with quantizers at their places.
+        batches: As for ``quantize``.
+        method: How ranges are chosen.
+        progress: Called with the samples seen so far.
+
+    Returns:
+        What each saw, the worst first, and the number of samples.
+
+    Raises:
+        QuantizerError: A quantizer saw nothing, or values that are not finite.
+    """
+    placed = placed_quantizers(model)
+    device = device_of(model)
+    images = 0
+    with _observing([each.module for each in placed]) as seen, torch.no_grad(), module_by_module():
+        for batch in batches:
+            run_batch(model, batch, device)
+            images += _size(batch)
+            if progress is not None:
+                progress(images)
+    ranges = []
+    for each in placed:
+        observed = seen[each.module]
+        choose = _weight if each.module.is_weight else _activation
+        ranges.append(choose(each.name, tuple(map(str, each.places)), each.module, observed, method))
+    return tuple(sorted(ranges, key=lambda each: each.sqnr_db)), images
+
+
+class _Observer:
+    """What one quantizer saw: an activation's histogram, or a weight itself."""
+
+    def __init__(self, *, is_weight: bool) -> None:
+        self.is_weight = is_weight
+        self.histogram = MagnitudeHistogram()
+        self.tensor: torch.Tensor | None = None
+        self.dim = 0
+        self._last: list[tuple[weakref.ref[torch.Tensor], int]] = []
+
+    def __call__(self, x: torch.Tensor) -> None:
+        self.dim = x.dim()
+        if self.is_weight:
+            self.tensor = x if self.tensor is None else self.tensor
+            return
+        # A tensor that several layers read is seen once.
+        if any(seen() is x and version == x._version for seen, version in self._last):
+            return
+        self._last = [each for each in self._last if each[0]() is not None]
+        self._last.append((weakref.ref(x), x._version))
+        self.histogram.add(x)
+
+
+@contextmanager
+def _observing(quantizers: Sequence[Int8Quantizer]) -> Iterator[dict[Int8Quantizer, _Observer]]:
+    observers = {each: _Observer(is_weight=each.is_weight) for each in quantizers}
+    try:
+        for quantizer, observer in observers.items():
+            quantizer.observer = observer
+        yield observers
+    finally:
+        for quantizer in observers:
+            quantizer.observer = None
+
+
+def _activation(
+    name: str, places: tuple[str, ...], quantizer: Int8Quantizer, seen: _Observer, method: str
+) -> SeenRange:
+    found = activation_range(seen.histogram, method, name=name)  # type: ignore[arg-type]
+    quantizer.set_range(torch.tensor(found.amax), seen.dim)
+    low, high = seen.histogram.minimum, seen.histogram.maximum
+    return SeenRange(
+        name, places, False, found.method, low, high, found.amax, found.clipped, found.sqnr_db
+    )
+
+
+def _weight(
+    name: str, places: tuple[str, ...], quantizer: Int8Quantizer, seen: _Observer, method: str
+) -> SeenRange:
+    if seen.tensor is None:
+        raise QuantizerError(
+            f"Quantizer '{name}' saw no data: its layer was not called.",
+            "Calibrate on batches that reach it.",
+        )
+    weight = seen.tensor.detach()
+    found = weight_range(weight, quantizer.axis, "max" if method not in ("auto", "mse") else method, name=name)  # type: ignore[arg-type]
+    quantizer.set_range(found.amax, seen.dim)
+    return SeenRange(
+        name,
+        places,
+        True,
+        found.method,
+        float(weight.min()),
+        float(weight.max()),
+        float(found.amax.max()),
+        found.clipped,
+        found.sqnr_db,
+    )
+
+
+def _copied(model: nn.Module) -> nn.Module:
+    try:
+        return copy.deepcopy(model)
+    except Exception as error:
+        raise QuantizerError(
+            f"The model cannot be copied: {first_line(error)}.",
+            "Give trtqat.quantize a model that copy.deepcopy takes.",
+        ) from error
+
+
+def _first_samples(arguments: Arguments) -> Arguments:
+    def cut(value: object) -> object:
+        return value[:_RECORDED] if isinstance(value, torch.Tensor) and value.dim() else value
+
+    args, kwargs = arguments
+    return tuple(map(cut, args)), {name: cut(value) for name, value in kwargs.items()}
+
+
+def _size(batch: object) -> int:
+    args, kwargs = arguments_of(batch, torch.device("cpu"))
+    tensors = [each for each in (*args, *kwargs.values()) if isinstance(each, torch.Tensor)]
+    return next((each.shape[0] for each in tensors if each.dim()), 1)
+
+
+def _check_any(model: nn.Module, recording: Recording, placement: Placement) -> None:
+    if placement.quantizers:
+        return
+    if recording.unseen:
+        name, kind = next(iter(recording.unseen.items()))
+        raise QuantizerError(
+            f"Nothing of {type(model).__name__} can be quantized: "
+            f"'{name or 'the model'}' is TorchScript ({kind}), into which nothing can be put.",
+            "Quantize the PyTorch model that it was made of.",
+        )
+    raise QuantizerError(
+        f"{type(model).__name__} has no layer that would be quantized, of "
+        f"{len(placement.layers)} convolutions and products.",
+        "Leave fewer of them in floating point." if placement.layers else "Give another model.",
+    )
