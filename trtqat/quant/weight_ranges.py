@@ -17,11 +17,12 @@ WeightMethod = Literal["auto", "max", "mse"]
 # Ranges tried between the least that can be better than the maximum, and the maximum.
 _CANDIDATES = 16
 
-# Values that are quantized at once: they should stay in a core's cache between the steps.
-_CHUNK = 2**18
+# Where they are further apart than this share of the maximum, as many lie around the best.
+_COARSE = 0.01
 
-# Values of a channel that are quantized at once with all its candidates.
-_ROW = _CHUNK // _CANDIDATES
+# Values that are quantized at once. They stay in a core's cache between the steps, and PyTorch
+# does not divide so few among threads: on busy cores those wait for each other at each step.
+_CHUNK = 2**15
 
 
 @dataclass(frozen=True)
@@ -51,8 +52,8 @@ def weight_range(
     Args:
         weight: Any shape, floating dtype and device.
         axis: The dimension of C channels with a range each, or None for one range.
-        method: "max" clips nothing. "mse" has the least squared error of 16 ranges for each
-            channel, the maximum among them, so it is never worse. "auto" is "mse".
+        method: "max" clips nothing. "mse" has the least squared error of 16 ranges or more
+            for each channel, the maximum among them, so it is never worse. "auto" is "mse".
         name: Of the quantizer, for errors.
 
     Raises:
@@ -66,7 +67,8 @@ def weight_range(
     if not weight.numel():
         raise QuantizerError(f"The weight of quantizer '{name}' is empty.", "Leave its layer out.")
     values = weight.detach().to(torch.float32)
-    rows = values.reshape(1, -1) if axis is None else values.movedim(axis, 0).flatten(1)
+    channels = 1 if axis is None else values.shape[axis]
+    rows = values.movedim(axis or 0, 0).reshape(channels, -1)
     low, high = torch.aminmax(rows, dim=1)
     largest = torch.maximum(high, -low)
     if not torch.isfinite(largest).all():
@@ -76,9 +78,8 @@ def weight_range(
         )
     amax = largest if method == "max" else _least_error(rows, largest)
     noise = float(_errors(rows, amax[:, None]).sum())
-    clipped = int((rows.abs() > amax[:, None]).sum()) / rows.numel()
-    # One channel after another, for float32 cannot sum millions of squares.
-    signal = float(rows.square().sum(1, dtype=torch.float64).sum())
+    clipped = int((rows.abs() > amax[:, None]).sum()) / rows.numel() if method != "max" else 0.0
+    signal = float(torch.linalg.vector_norm(rows, dtype=torch.float64)) ** 2
     return WeightRange(
         amax.reshape(() if axis is None else (-1,)),
         "max" if method == "max" else "mse",
@@ -93,25 +94,34 @@ def _least_error(rows: torch.Tensor, largest: torch.Tensor) -> torch.Tensor:
     A range that is smaller by d clips the largest weight, which alone costs d². So d is never
     more than the root of the error that the maximum has: the ranges tried lie in between.
     """
-    error = _errors(rows, largest[:, None])
-    widest = torch.minimum(error.sqrt().to(torch.float32), largest[:, None])
-    share = torch.arange(_CANDIDATES, device=rows.device) / _CANDIDATES
-    candidates = largest[:, None] - widest * share
-    best = _errors(rows, candidates).argmin(1, keepdim=True)
-    return candidates.gather(1, best)[:, 0]
+    error = _errors(rows, largest[:, None])[:, 0]
+    widest = torch.minimum(error.sqrt().to(torch.float32), largest)
+    step = widest / _CANDIDATES
+    count = torch.arange(_CANDIDATES, device=rows.device)
+    best = _best_of(rows, largest[:, None] - step[:, None] * count)
+    if bool((step > largest * _COARSE).any()):
+        # The middle one of these is the best so far.
+        finer = best[:, None] + step[:, None] * (2 * count / _CANDIDATES - 1)
+        best = _best_of(rows, torch.minimum(finer, largest[:, None]))
+    return best
+
+
+def _best_of(rows: torch.Tensor, candidates: torch.Tensor) -> torch.Tensor:
+    return candidates.gather(1, _errors(rows, candidates).argmin(1, keepdim=True))[:, 0]
 
 
 def _errors(rows: torch.Tensor, amaxes: torch.Tensor) -> torch.Tensor:
     """Squared errors of ``(C, K)`` weights for N ranges ``(C, N)`` of each: float64 ``(C, N)``."""
     errors = torch.zeros(amaxes.shape, dtype=torch.float64, device=rows.device)
     step = amaxes / LEVELS
-    # The error of a channel of zeros is zero, whatever its range.
-    inverse = torch.where(step > 0, 1 / step, 0)
+    # The error of a channel of zeros is zero, whatever its range; so is that of a channel of
+    # weights so small (4e-37) that there is no float32 of the inverse.
+    inverse = torch.nan_to_num(1 / step, posinf=0)
     for channels, part in _parts(rows, amaxes.shape[1]):
         units = rows[channels, None, part] * inverse[channels, :, None]
         codes = units.round().clamp_(-LEVELS, LEVELS)
-        sums = units.sub_(codes).square_().sum(2, dtype=torch.float64)
-        errors[channels] += sums * step[channels].double() ** 2
+        roots = torch.linalg.vector_norm(units.sub_(codes), dim=2)
+        errors[channels] += (roots * step[channels]).double() ** 2
     return errors
 
 
