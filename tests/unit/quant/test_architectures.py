@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+from collections.abc import Iterator
 from functools import cache
 from typing import Any, ClassVar
 
@@ -15,6 +16,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from tests.support.architectures import ARCHITECTURES, batches, by_name, trained_like
 
 NAMES = list(ARCHITECTURES)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread() -> Iterator[None]:
+    """Threads of models this small mostly wait for each other, above all on a busy host."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @cache
