@@ -1,6 +1,7 @@
 """Small FP32 models of every kind that ``trtqat quantize`` must hold, written as people do.
 
-The files: residual.py, mobile.py, branches.py, attention.py, sequences.py, unusual.py.
+The files: residual.py, mobile.py, branches.py, attention.py, sequences.py, unusual.py,
+further.py.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from scripts.models.untrained import with_statistics
 from tests.support.architectures import (
     attention,
     branches,
+    further,
     mobile,
     residual,
     sequences,
@@ -38,9 +40,12 @@ class Architecture(Plain):
     Attributes:
         build: Makes it with the random weights of ``torch.manual_seed``.
         inputs: Of a batch of one, in the order of ``forward``.
+        layers: How many convolutions, linears and products of two activations one call makes. A
+            recurrent layer is none.
         float_operators: What TensorRT for RTX leaves in floating point although it is quantized.
     """
 
+    layers: int
     float_operators: tuple[str, ...] = ()
 
 
@@ -121,55 +126,69 @@ _SIGNAL = (TensorSpec("signal", (1, 8, 32)),)
 _VIT = attention.VisionTransformer
 
 ARCHITECTURES: dict[str, Architecture] = {
-    "resnet_basic": Architecture(partial(residual.ResNet, residual.BasicBlock), _IMAGE),
-    "resnet_bottleneck": Architecture(partial(residual.ResNet, residual.Bottleneck), _IMAGE),
-    "resnet_preactivation": Architecture(residual.PreActivationResNet, _SMALL),
-    "grouped": Architecture(residual.Grouped, _IMAGE),
-    "mobilenet_v2": Architecture(mobile.MobileNetV2, _IMAGE),
-    "mobilenet_v3": Architecture(mobile.MobileNetV3, _IMAGE),
-    "efficientnet": Architecture(mobile.EfficientNet, _IMAGE),
-    "shufflenet_v2": Architecture(mobile.ShuffleNetV2, _IMAGE),
-    "densenet": Architecture(branches.DenseNet, _IMAGE),
-    "googlenet": Architecture(branches.GoogLeNet, _IMAGE),
-    "unet": Architecture(branches.UNet, _SMALL, float_operators=("ConvTranspose",)),
-    "unet_upsample": Architecture(partial(branches.UNet, bilinear=True), _SMALL),
+    "resnet_basic": Architecture(partial(residual.ResNet, residual.BasicBlock), _IMAGE, 9),
+    "resnet_bottleneck": Architecture(partial(residual.ResNet, residual.Bottleneck), _IMAGE, 13),
+    "resnet_preactivation": Architecture(residual.PreActivationResNet, _SMALL, 9),
+    "grouped": Architecture(residual.Grouped, _IMAGE, 6),
+    "mobilenet_v2": Architecture(mobile.MobileNetV2, _IMAGE, 12),
+    "mobilenet_v3": Architecture(mobile.MobileNetV3, _IMAGE, 15),
+    "efficientnet": Architecture(mobile.EfficientNet, _IMAGE, 17),
+    "shufflenet_v2": Architecture(mobile.ShuffleNetV2, _IMAGE, 14),
+    "densenet": Architecture(branches.DenseNet, _IMAGE, 11),
+    "googlenet": Architecture(branches.GoogLeNet, _IMAGE, 14),
+    "unet": Architecture(branches.UNet, _SMALL, 13, float_operators=("ConvTranspose",)),
+    "unet_upsample": Architecture(partial(branches.UNet, bilinear=True), _SMALL, 13),
     "feature_pyramid": Architecture(
-        branches.FeaturePyramid, (TensorSpec("image", (1, 3, 32, 32)),)
+        branches.FeaturePyramid, (TensorSpec("image", (1, 3, 32, 32)),), 16
     ),
-    "yolo": Architecture(branches.Yolo, (TensorSpec("images", (1, 3, 32, 32)),)),
-    "convnext": Architecture(attention.ConvNeXt, _IMAGE),
-    "vit": Architecture(partial(_VIT, attention.Attention), _IMAGE),
-    "vit_multihead": Architecture(partial(_VIT, attention.MultiheadAttention), _IMAGE),
-    "vit_sdpa": Architecture(partial(_VIT, attention.FusedAttention), _IMAGE),
-    "vit_einsum": Architecture(partial(_VIT, attention.EinsumAttention), _IMAGE),
-    "swin": Architecture(attention.Swin, _IMAGE),
-    "transformer_encoder": Architecture(sequences.Encoder, _STEPS),
+    "yolo": Architecture(branches.Yolo, (TensorSpec("images", (1, 3, 32, 32)),), 17),
+    "convnext": Architecture(attention.ConvNeXt, _IMAGE, 9),
+    "vit": Architecture(partial(_VIT, attention.Attention), _IMAGE, 14),
+    "vit_multihead": Architecture(partial(_VIT, attention.MultiheadAttention), _IMAGE, 14),
+    "vit_sdpa": Architecture(partial(_VIT, attention.FusedAttention), _IMAGE, 18),
+    "vit_einsum": Architecture(partial(_VIT, attention.EinsumAttention), _IMAGE, 14),
+    "swin": Architecture(attention.Swin, _IMAGE, 15),
+    "transformer_encoder": Architecture(sequences.Encoder, _STEPS, 14),
     "transformer_encoder_norm_first": Architecture(
-        partial(sequences.Encoder, norm_first=True), _STEPS
+        partial(sequences.Encoder, norm_first=True), _STEPS, 14
     ),
     "transformer_decoder": Architecture(
-        sequences.Decoder, (_WORDS, TensorSpec("memory", (1, 9, 32)))
+        sequences.Decoder, (_WORDS, TensorSpec("memory", (1, 9, 32))), 12
     ),
-    "gpt": Architecture(sequences.Gpt, (_WORDS,)),
-    "temporal_convolution": Architecture(sequences.TemporalConvolution, _SIGNAL),
-    "gated_convolution": Architecture(sequences.GatedConvolution, _SIGNAL),
-    "lstm": Architecture(sequences.Lstm, _STEPS),
+    "gpt": Architecture(sequences.Gpt, (_WORDS,), 7),
+    "temporal_convolution": Architecture(sequences.TemporalConvolution, _SIGNAL, 8),
+    "gated_convolution": Architecture(sequences.GatedConvolution, _SIGNAL, 6),
+    "lstm": Architecture(sequences.Lstm, _STEPS, 3),
     "two_inputs": Architecture(
-        unusual.TwoInputs, (TensorSpec("image", (1, 3, 16, 16)), TensorSpec("vector", (1, 8)))
+        unusual.TwoInputs, (TensorSpec("image", (1, 3, 16, 16)), TensorSpec("vector", (1, 8))), 4
     ),
     "shared": Architecture(
-        unusual.Shared, (TensorSpec("left", (1, 3, 16, 16)), TensorSpec("right", (1, 3, 16, 16)))
+        unusual.Shared, (TensorSpec("left", (1, 3, 16, 16)), TensorSpec("right", (1, 3, 16, 16))), 9
     ),
-    "functional": Architecture(unusual.Functional, _SMALL),
-    "control_flow": Architecture(unusual.ControlFlow, _IMAGE),
-    "in_place": Architecture(unusual.InPlace, _IMAGE),
-    "padded": Architecture(unusual.Padded, _SMALL),
-    "weight_standardised": Architecture(unusual.WeightStandardised, _IMAGE),
-    "parametrized": Architecture(unusual.Parametrized, _IMAGE),
+    "functional": Architecture(unusual.Functional, _SMALL, 4),
+    "control_flow": Architecture(unusual.ControlFlow, _IMAGE, 4),
+    "in_place": Architecture(unusual.InPlace, _IMAGE, 6),
+    "padded": Architecture(unusual.Padded, _SMALL, 4),
+    "weight_standardised": Architecture(unusual.WeightStandardised, _IMAGE, 3),
+    "parametrized": Architecture(unusual.Parametrized, _IMAGE, 4),
     "autoencoder": Architecture(
         unusual.Autoencoder,
         (TensorSpec("image", (1, 3, 16, 16)),),
+        7,
         float_operators=("ConvTranspose",),
     ),
-    "defaults": Architecture(unusual.Defaults, _IMAGE),
+    "defaults": Architecture(unusual.Defaults, _IMAGE, 2),
+    "repvgg": Architecture(further.RepVgg, _IMAGE, 4),
+    "deeplab": Architecture(further.DeepLab, _IMAGE, 7),
+    "super_resolution": Architecture(
+        further.SuperResolution, (TensorSpec("image", (1, 3, 16, 16)),), 7
+    ),
+    "mixer": Architecture(further.Mixer, _IMAGE, 6),
+    "llama": Architecture(further.Llama, (_WORDS,), 10),
+    "bert": Architecture(
+        further.Bert, (_WORDS, TensorSpec("mask", (1, sequences.LENGTH), "int64")), 10
+    ),
+    "detr": Architecture(further.Detr, (TensorSpec("image", (1, 3, 32, 32)),), 21),
+    "high_resolution": Architecture(further.HighResolution, _SMALL, 6),
+    "video": Architecture(further.Video, (TensorSpec("clip", (1, 3, 4, 16, 16)),), 3),
 }

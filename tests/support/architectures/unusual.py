@@ -83,7 +83,7 @@ class ControlFlow(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         assert x.dim() == 4, f"an image (N, 3, H, W), not {tuple(x.shape)}"
-        _, channels, height, width = map(int, x.shape)
+        channels, height, width = map(int, x.shape[1:])
         if channels != 3 or height != width:
             raise ValueError(f"{channels} channels of {height} x {width}")
         x = functional.relu(self.conv(x))

@@ -4,15 +4,27 @@ from __future__ import annotations
 
 import copy
 import inspect
+from collections.abc import Iterator
 from functools import cache
+from typing import Any, ClassVar
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.support.architectures import ARCHITECTURES, batches, by_name, trained_like
 
 NAMES = list(ARCHITECTURES)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread() -> Iterator[None]:
+    """Threads of models this small mostly wait for each other, above all on a busy host."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @cache
@@ -72,6 +84,36 @@ def test_the_gradient_of_a_loss_reaches_every_parameter(name: str) -> None:
         assert torch.isfinite(parameter.grad).all(), key
         # A norm behind a layer, or a difference, takes its bias away again.
         assert parameter.grad.abs().max() > 1e-6 or key.endswith("bias"), key
+
+
+class _Counting(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts what multiplies, below all the functions that PyTorch has for it."""
+
+    KINDS: ClassVar = {
+        "convolution": 1,
+        "addmm": 1,
+        "mm": 1,
+        "bmm": 1,
+        "_scaled_dot_product_flash_attention_for_cpu": 2,
+    }
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.count = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        self.count += self.KINDS.get(func.overloadpacket.__name__, 0)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_layers_are_counted(name: str) -> None:
+    (batch,) = batches(ARCHITECTURES[name], 1, 2)
+    with _Counting() as counting:
+        model_of(name)(*batch)
+    assert counting.count == ARCHITECTURES[name].layers
 
 
 @pytest.mark.parametrize("name", NAMES)
