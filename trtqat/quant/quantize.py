@@ -13,7 +13,7 @@ import itertools
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,10 +27,14 @@ from trtqat.quant.feeding import Arguments, arguments_of, device_of, run_batch, 
 from trtqat.quant.histogram import MagnitudeHistogram
 from trtqat.quant.int8_quantizer import Int8Quantizer
 from trtqat.quant.module_by_module import module_by_module
-from trtqat.quant.placing.placed import placed_quantizers, put_quantizers
+from trtqat.quant.placing.placed import (
+    placed_quantizers,
+    put_quantizers,
+    take_quantizers_off,
+)
 from trtqat.quant.placing.placement import Layer, Placement, Target, place_quantizers
 from trtqat.quant.placing.recording import Recording, record
-from trtqat.quant.recipe import Recipe, remember, save_quantized
+from trtqat.quant.recipe import Recipe, recipe_of, remember, save_quantized
 from trtqat.quant.weight_ranges import weight_range
 
 METHODS = ("auto", "max", "percentile", "mse", "entropy")
@@ -75,12 +79,14 @@ class Quantized:
         layers: Every convolution and product, in the order of the run, with why some stay float.
         ranges: Of the quantizers, the worst SQNR first.
         images: Samples that were seen.
+        recording: The run by which the quantizers were placed.
     """
 
     model: nn.Module
     layers: tuple[Layer, ...]
     ranges: tuple[SeenRange, ...]
     images: int
+    recording: Recording
 
     @property
     def int8_share(self) -> float:
@@ -158,7 +164,48 @@ def quantize(
     ranges, images = calibrated(model, itertools.chain([first], batches), method, progress)
     methods = {each.name: each.method for each in ranges}
     remember(model, Recipe.of(model, methods, keep=tuple(keep), for_=for_, images=images))
-    return Quantized(model, placement.layers, ranges, images)
+    return Quantized(model, placement.layers, ranges, images, recording)
+
+
+def keeping(quantized: Quantized, keep: Sequence[str]) -> Quantized:
+    """The same model with some more layers in floating point; all ranges stay as they are.
+
+    What was quantized only for those layers, as the skip operand of a sum, is so no more.
+
+    Args:
+        quantized: Is not changed.
+        keep: Patterns of names of layers or modules, besides those that were kept already.
+
+    Raises:
+        QuantizerError: A pattern matches nothing, or nothing quantized is left.
+    """
+    recipe = recipe_of(quantized.model)
+    keep = (*recipe.keep, *keep)
+    known = {
+        place: each for each in placed_quantizers(quantized.model) for place in each.places
+    }
+    model = copy.deepcopy(quantized.model)
+    take_quantizers_off(model)
+    placement = place_quantizers(quantized.recording, keep=keep, for_=recipe.for_)
+    _check_any(model, quantized.recording, placement)
+    # A layer that is kept may change which operand of a sum is quantized: that one has no range.
+    planned = [each for each in placement.quantizers if each.places[0] in known]
+    quantizers = {}
+    for each in planned:
+        quantizers[each] = copy.deepcopy(known[each.places[0]].module)
+    put_quantizers(model, quantizers, placement.counts)
+    seen = {place: each for each in quantized.ranges for place in each.places}
+    methods = {}
+    ranges = []
+    for placed in placed_quantizers(model):
+        places = tuple(map(str, placed.places))
+        seen_range = replace(seen[places[0]], name=placed.name, places=places)
+        methods[placed.name] = seen_range.method
+        ranges.append(seen_range)
+    images = quantized.images
+    remember(model, Recipe.of(model, methods, keep=keep, for_=recipe.for_, images=images))
+    ordered = tuple(sorted(ranges, key=lambda each: each.sqnr_db))
+    return Quantized(model, placement.layers, ordered, images, quantized.recording)
 
 
 def recorded(model: nn.Module, batch: object) -> Recording:

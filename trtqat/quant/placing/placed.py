@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from torch import nn
@@ -112,6 +113,31 @@ def call_counts(model: nn.Module) -> dict[str, dict[str, int]]:
     }
 
 
+@contextmanager
+def only_calls(model: nn.Module, quantized: Collection[tuple[str, Call]]) -> Iterator[None]:
+    """Lets the quantizers of some calls quantize alone; all others let everything through.
+
+    Args:
+        model: With quantizers of ours.
+        quantized: Path of a module, and a call in its forward.
+    """
+    children = {
+        path: child
+        for path, module in model.named_modules()
+        if isinstance(child := module._modules.get(CHILD), PlacedQuantizers)
+    }
+    before = {path: child.calls for path, child in children.items()}
+    try:
+        for path, child in children.items():
+            child.calls = {
+                call: operands for call, operands in child.calls.items() if (path, call) in quantized
+            }
+        yield
+    finally:
+        for path, child in children.items():
+            child.calls = before[path]
+
+
 def take_quantizers_off(model: nn.Module) -> None:
     """Makes a model what it was before ``put_quantizers``."""
     for module in list(model.modules()):
@@ -120,5 +146,3 @@ def take_quantizers_off(model: nn.Module) -> None:
         if is_instrumented(module):
             module.__class__ = type(module)._trtqat_kind
 
-
-__all__ = ["Call", "Placed", "call_counts", "placed_quantizers", "put_quantizers", "take_quantizers_off"]
