@@ -1,6 +1,7 @@
 """Small FP32 models of every kind that ``trtqat quantize`` must hold, written as people do.
 
-The files: residual.py, mobile.py, branches.py, attention.py, sequences.py, unusual.py.
+The files: residual.py, mobile.py, branches.py, attention.py, sequences.py, unusual.py,
+further.py.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from scripts.models.untrained import with_statistics
 from tests.support.architectures import (
     attention,
     branches,
+    further,
     mobile,
     residual,
     sequences,
@@ -176,4 +178,17 @@ ARCHITECTURES: dict[str, Architecture] = {
         float_operators=("ConvTranspose",),
     ),
     "defaults": Architecture(unusual.Defaults, _IMAGE, 2),
+    "repvgg": Architecture(further.RepVgg, _IMAGE, 4),
+    "deeplab": Architecture(further.DeepLab, _IMAGE, 7),
+    "super_resolution": Architecture(
+        further.SuperResolution, (TensorSpec("image", (1, 3, 16, 16)),), 7
+    ),
+    "mixer": Architecture(further.Mixer, _IMAGE, 6),
+    "llama": Architecture(further.Llama, (_WORDS,), 10),
+    "bert": Architecture(
+        further.Bert, (_WORDS, TensorSpec("mask", (1, sequences.LENGTH), "int64")), 10
+    ),
+    "detr": Architecture(further.Detr, (TensorSpec("image", (1, 3, 32, 32)),), 21),
+    "high_resolution": Architecture(further.HighResolution, _SMALL, 6),
+    "video": Architecture(further.Video, (TensorSpec("clip", (1, 3, 4, 16, 16)),), 3),
 }
