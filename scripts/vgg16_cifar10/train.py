@@ -40,7 +40,7 @@ from typing import Any, Literal
 import torch
 from torch.jit._trace import TracerWarning
 
-from scripts.vgg16_cifar10.fitting import (
+from scripts.fitting import (
     Accuracy,
     Fit,
     Images,

@@ -51,7 +51,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def fitting() -> ModuleType:
-    return load("fitting")
+    return importlib.import_module("scripts.fitting")
 
 
 @pytest.fixture(scope="module")
