@@ -14,7 +14,7 @@ import struct
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, Literal
+from typing import BinaryIO, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -192,7 +192,7 @@ def read_idx(path: str | Path, dimensions: int) -> NDArray[np.uint8]:
 
 
 def _read_values(
-    path: Path, stream: IO[bytes], dimensions: int, most_bytes: int
+    path: Path, stream: BinaryIO | gzip.GzipFile, dimensions: int, most_bytes: int
 ) -> NDArray[np.uint8]:
     """The array of an unpacked file that holds at most so many bytes."""
     header = stream.read(4 + 4 * dimensions)
@@ -221,7 +221,8 @@ def _read_values(
     if stream.read(1):
         raise DataError(f"'{path}' {declared}, and goes on behind them.", _COPY_AGAIN)
     # A copy, as bytes cannot be written to, which PyTorch wants of an array that it takes.
-    return np.frombuffer(values, np.uint8).reshape(shape).copy()
+    array: NDArray[np.uint8] = np.frombuffer(values, np.uint8).reshape(shape).copy()
+    return array
 
 
 def _sample_shape(source: str, spec: TensorSpec, images: NDArray[np.uint8]) -> tuple[int, ...]:

@@ -29,7 +29,8 @@ def test_both_splits(tmp_path: Path, packed: bool) -> None:
         read_images, read_labels = read_split(tmp_path, split)  # type: ignore[arg-type]
         np.testing.assert_array_equal(read_images, images[:, None])
         np.testing.assert_array_equal(read_labels, labels)
-        assert (read_images.dtype, read_labels.dtype) == (np.uint8, np.int64)
+        assert read_images.dtype == np.uint8
+        assert read_labels.dtype == np.int64
         # What torch.from_numpy asks for.
         assert read_images.flags.writeable
 
@@ -83,7 +84,7 @@ def test_pixels_are_scaled_and_nothing_else(tmp_path: Path) -> None:
 
 
 def test_the_ends_of_the_scale() -> None:
-    np.testing.assert_array_equal(scale(np.array([0, 255], np.uint8)), np.float32([0, 1]))
+    np.testing.assert_array_equal(scale(np.array([0, 255], np.uint8)), np.array([0, 1], np.float32))
 
 
 @pytest.mark.parametrize(
