@@ -67,8 +67,8 @@ class ResNet18(nn.Module):
 
 
 POOL = 0
-# "Configuration D" of https://arxiv.org/abs/1409.1556 without its last pool: after four, 28x28
-# pixels are one.
+# "Configuration D" of https://arxiv.org/abs/1409.1556 without its last two pools: three leave 3x3
+# of 28x28 pixels.
 VGG_LAYERS = (
     *(64, 64, POOL),
     *(128, 128, POOL),
