@@ -4,7 +4,7 @@ import hashlib
 import json
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ from scripts.fashion_mnist import prepare, train
 from scripts.fashion_mnist.inverted import EfficientNetLite0, ImageNetLite0
 from scripts.fashion_mnist.models import MODELS
 from scripts.fashion_mnist.stages import Outcome, Stage, Work, read_record, run_stage
-from scripts.fitting import Images, augment, predict
+from scripts.fitting import Images, Recipe, augment, fit, predict
 from tests.support.idx_files import write_idx_split
 from trtqat.data.idx import read_split, scale
 from trtqat.errors import UsageError
@@ -210,6 +210,34 @@ def test_crops_of_one_channel_stay_within_the_padding() -> None:
     }
     out = augment(image.repeat(200, 1, 1, 1), generator, flip=False, padding=2)
     assert {each.numpy().tobytes() for each in out} == crops
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_training_learns_in_bfloat16(optimizer: Literal["sgd", "adamw"]) -> None:
+    seen: list[torch.dtype] = []
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(784, 10))
+    model[1].register_forward_hook(lambda *call: seen.append(call[2].dtype))
+    labels = torch.arange(40) % 10
+    # One bright row per class.
+    pixels = torch.zeros(40, 1, 28, 28, dtype=torch.uint8)
+    pixels[torch.arange(40), 0, 2 * labels + 4] = 255
+    images = Images(pixels, labels)
+    recipe = Recipe(
+        epochs=30,
+        lr=0.05,
+        batch_size=16,
+        flip=True,
+        seed=0,
+        crop_padding=0,
+        optimizer=optimizer,
+        weight_decay=1e-4,
+        label_smoothing=0.1,
+        bfloat16=True,
+    )
+    assert fit(model, images, recipe, title="test").weight_change > 0.1
+    assert set(seen) == {torch.bfloat16}
+    assert {each.dtype for each in model.parameters()} == {torch.float32}
+    assert torch.equal(predict(model, images, 7), labels)
 
 
 class TestPrepare:
