@@ -47,7 +47,7 @@ def main() -> None:
     generator = torch.Generator().manual_seed(2)
     images = torch.randn(arguments.images, 3, 224, 224, generator=generator)
     held_out = torch.randn(8, 3, 224, 224, generator=generator)
-    batches = list(torch.split(images, arguments.batch_size))  # type: ignore[no-untyped-call]
+    batches = list(torch.split(images, arguments.batch_size))
     places = _places(model)
     with torch.no_grad():
         model(batches[0])  # the first pass allocates
@@ -238,7 +238,7 @@ def _modelopt(python: Path, model: nn.Module, images: torch.Tensor) -> float:
                 model, (images[:1],), graph, opset_version=17, dynamo=False,
                 dynamic_axes={"images": {0: "batch"}, "logits": {0: "batch"}}, **names,
             )  # fmt: skip
-        command = [python, "-m", "modelopt.onnx.quantization", "--quantize_mode=int8"]
+        command = [str(python), "-m", "modelopt.onnx.quantization", "--quantize_mode=int8"]
         command += ["--calibration_method=entropy", "--calibration_eps", "cpu"]
         command += [f"--onnx_path={graph}", f"--calibration_data={data}"]
         command += [f"--output_path={Path(folder, 'int8.onnx')}"]
