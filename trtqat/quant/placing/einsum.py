@@ -85,8 +85,13 @@ def einsum(
     """
     axes = axes_of(equation)
     assert axes is not None
-    sizes = {**dict(zip(axes.left, left.shape, strict=True)), **dict(zip(axes.right, right.shape, strict=True))}
-    rows = _arranged(quantizers["left"](left), axes.left, (axes.both, axes.rows, axes.summed), sizes)
+    sizes = {
+        **dict(zip(axes.left, left.shape, strict=True)),
+        **dict(zip(axes.right, right.shape, strict=True)),
+    }
+    rows = _arranged(
+        quantizers["left"](left), axes.left, (axes.both, axes.rows, axes.summed), sizes
+    )
     columns = _arranged(
         quantizers["right"](right), axes.right, (axes.both, axes.summed, axes.columns), sizes
     )
