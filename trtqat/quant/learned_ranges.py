@@ -67,13 +67,13 @@ class LearnedRanges:
 
     def write(self) -> None:
         """Gives the model the ranges whose logarithms these are."""
-        ranges = self.logarithms.detach().exp().split(self._sizes)
+        ranges = torch.split(self.logarithms.detach().exp(), self._sizes)
         for amax, values in zip(self.amaxes, ranges, strict=True):
             amax.detach().copy_(values.view_as(amax))
 
     def changes(self) -> dict[str, float]:
         """By quantizer, the largest factor by which a range of it grew or shrank, as log2."""
-        factors = (self._vector() / self._start).log2().split(self._sizes)
+        factors = torch.split((self._vector() / self._start).log2(), self._sizes)
         return {
             name: float(each[each.abs().argmax()])
             for name, each in zip(self.names, factors, strict=True)

@@ -52,6 +52,7 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, An
 
 
 def optimizer_of(groups: list[dict[str, Any]], options: FineTuneOptions) -> torch.optim.Optimizer:
+    """The optimizer of what ``parameter_groups`` returned."""
     if options.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=options.highest_lr)
     return torch.optim.SGD(groups, lr=options.highest_lr, momentum=options.momentum)

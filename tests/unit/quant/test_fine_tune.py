@@ -28,8 +28,8 @@ from trtqat.quant.quantizers import read_quantizers
 from trtqat.quant.recipe import recipe_of, save_quantized
 from trtqat.quant.silence import quiet_toolkit
 from trtqat.quant.training import calibrate, insert_quantizers
-from trtqat.quant.tuning_options import FineTuneKeywords, FineTuneOptions
 from trtqat.quant.tuning_optimizer import scheduled_share
+from trtqat.quant.tuning_options import FineTuneKeywords, FineTuneOptions
 
 CLASSES, SIZE = 3, 8
 Batch = tuple[Tensor, Tensor]
@@ -53,12 +53,12 @@ class Net(nn.Module):
         self.bn1 = nn.BatchNorm2d(8)
         self.conv2 = nn.Conv2d(8, 8, 3, padding=1)
         self.dropout = nn.Dropout(0.1)
-        self.fc = nn.Linear(8, CLASSES)
+        self.fc = nn.Linear(8 * 16, CLASSES)
 
     def forward(self, x: Tensor) -> Tensor:
         x = functional.relu(self.bn1(self.conv1(x)))
         x = functional.relu(self.conv2(x)) + x
-        logits: Tensor = self.fc(self.dropout(x.mean((2, 3))))
+        logits: Tensor = self.fc(self.dropout(functional.avg_pool2d(x, 2).flatten(1)))
         return logits
 
 
@@ -138,7 +138,7 @@ class TestTraining:
             old = before[f"{name}.weight"]
             new = model.state_dict()[f"{name}.weight"]
             assert change == pytest.approx(float((new - old).norm() / old.norm()), rel=1e-4)
-        assert done.range_change["conv2.int8.input"] > 0.3
+        assert done.range_change["conv2.int8.input"] > 0.05
         assert not model.training
 
     def test_learned_ranges_move_and_are_buffers_again(self, quantized: nn.Module) -> None:
@@ -431,9 +431,11 @@ class TestResuming:
         path = tmp_path / "c"
         fine_tune(quantized, plain(), epochs=1, checkpoint=path)
         other = trained()
-        other.fc = nn.Linear(8, CLASSES + 1)
+        other.fc = nn.Linear(8 * 16, CLASSES + 1)
         model = quantize(other, [images for images, _ in plain()]).model
-        with pytest.raises(SourceError, match=r"has \[3, 8\] for 'fc.weight', this one \[4, 8\]"):
+        with pytest.raises(
+            SourceError, match=r"has \[3, 128\] for 'fc\.weight', this one \[4, 128\]"
+        ):
             fine_tune(model, plain(), epochs=1, checkpoint=path)
 
     @pytest.mark.parametrize("content", [b"", b"no checkpoint", None])
@@ -457,7 +459,7 @@ class TestBadInput:
             fine_tune(float_model, plain(), epochs=1)
 
     def test_quantizers_where_none_should_be(self, quantized: nn.Module) -> None:
-        with pytest.raises(UsageError, match="'conv1.int8.input', but ranges=None"):
+        with pytest.raises(UsageError, match=r"'conv1\.int8\.input', but ranges=None"):
             fine_tune(quantized, plain(), epochs=1, ranges=None)
 
     def test_no_range(self, quantized: nn.Module) -> None:
@@ -579,6 +581,42 @@ def test_schedule() -> None:
     assert scheduled_share(0, 10, 100, 0.0) == 1.0
 
 
+def _train_together(rank: int, processes: int, folder: Path, model: nn.Module) -> None:
+    """One of several processes: each sees another half of every batch."""
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=processes
+    )
+    try:
+        data = [(images[rank::processes], labels[rank::processes]) for images, labels in plain()]
+        wrapped = nn.parallel.DistributedDataParallel(model)
+        done = fine_tune(wrapped, data, epochs=2, freeze_batch_norm=0, checkpoint=folder / "c")
+        torch.save([model.state_dict(), done.epochs[-1].loss], folder / f"{rank}.pt")
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+def test_processes_train_as_one_would(quantized: nn.Module, tmp_path: Path) -> None:
+    quantized.get_submodule("dropout").p = 0.0  # type: ignore[assignment]
+    context = torch.multiprocessing.start_processes(
+        _train_together, (2, tmp_path, quantized), nprocs=2, start_method="fork"
+    )
+    del context
+    (first, first_loss), (second, second_loss) = (
+        torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2)
+    )
+    assert first_loss != second_loss
+    assert all(torch.equal(value, second[name]) for name, value in first.items())
+    alone = fine_tune(quantized, plain(), epochs=2, freeze_batch_norm=0)
+    assert alone.epochs[-1].loss == pytest.approx((first_loss + second_loss) / 2, rel=1e-3)
+    for name, value in quantized.state_dict().items():
+        torch.testing.assert_close(first[name], value, rtol=1e-3, atol=1e-4)
+    # One of them has written for both, under the names of the model itself.
+    state = torch.load(tmp_path / "c", weights_only=True)["state"]
+    assert len(state["random"]) == 2
+    assert list(state["model"]) == list(first)
+
+
 class TestOwnLoops:
     def step(self, model: nn.Module) -> dict[str, Tensor]:
         images, labels = plain()[0]
@@ -606,6 +644,9 @@ class TestOwnLoops:
         for name, value in expected.items():
             assert torch.equal(found[f"inner.{name}"], value), name
 
+    # PyTorch's compiler looks at .grad and makes an object of a Function, of which PyTorch warns.
+    @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
+    @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")
     def test_torch_compile(self, quantized: nn.Module) -> None:
         model = quantized.eval()
         expected = self.step(model)
