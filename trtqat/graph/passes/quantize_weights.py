@@ -76,7 +76,8 @@ def quantize_weights(model: ir.Model) -> QuantizedWeights:
             if constant is None:
                 computed.append(str(source.name))
             codes = quantize_array(weights, parameters.scale, parameters.axis)
-            name = source.name if source.is_initializer() else name_of(node)
+            # TensorRT names a constant and a layer alike, so no weight is called like its node.
+            name = source.name if source.is_initializer() else f"{name_of(node)}.weight"
             stored[key] = add_initializer(graph, f"{name}.codes", codes)
         node.outputs[0].replace_all_uses_with(stored[key])
         count += 1
