@@ -644,6 +644,33 @@ class TestOwnLoops:
         for name, value in expected.items():
             assert torch.equal(found[f"inner.{name}"], value), name
 
+    def test_checkpointing_a_part_of_a_forward_is_no_silent_loss(self) -> None:
+        class Block(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.conv = nn.Conv2d(3, 3, 3, padding=1)
+                self.last = nn.Conv2d(3, 3, 1)
+                self.reentrant = True
+
+            def part(self, x: Tensor) -> Tensor:
+                y: Tensor = self.conv(x) + x
+                return y
+
+            def forward(self, x: Tensor) -> Tensor:
+                if not torch.is_grad_enabled():
+                    y: Tensor = self.last(self.part(x))
+                else:
+                    y = self.last(checkpoint(self.part, x, use_reentrant=self.reentrant))
+                return y
+
+        images = torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+        model = quantize(Block(), [images]).model
+        with pytest.raises(QuantizerError, match="Give checkpoint a module"):
+            model(images.requires_grad_())
+        model.reentrant = False  # type: ignore[assignment]
+        with pytest.raises(torch.utils.checkpoint.CheckpointError):
+            model(images).sum().backward()
+
     # PyTorch's compiler looks at .grad and makes an object of a Function, of which PyTorch warns.
     @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
     @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")
