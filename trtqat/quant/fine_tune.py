@@ -11,7 +11,7 @@ import contextlib
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,24 +25,23 @@ from trtqat.checks import check_kind, check_known
 from trtqat.errors import TrtqatError, UsageError
 from trtqat.files import check_writable
 from trtqat.quant.feeding import arguments_of, device_of
-from trtqat.quant.int8_quantizer import Int8Quantizer, read
+from trtqat.quant.int8_quantizer import Int8Quantizer
 from trtqat.quant.learned_ranges import LearnedRanges
-from trtqat.quant.quantizers import quantizers_of
-from trtqat.quant.recipe import recipe_of, remember
-from trtqat.quant.tuning_batches import (
+from trtqat.quant.tuning_checkpoint import (
+    State,
+    read_state,
+    restore_random_states,
+    write_state,
+)
+from trtqat.quant.tuning_inputs import (
     Batches,
+    check_model,
     check_repeatable,
     generator_of,
     length_of,
     moved,
     outputs_of,
     pair_of,
-)
-from trtqat.quant.tuning_checkpoint import (
-    State,
-    read_state,
-    restore_random_states,
-    write_state,
 )
 from trtqat.quant.tuning_loss import Objective, UserLoss
 from trtqat.quant.tuning_optimizer import (
@@ -139,7 +138,7 @@ def fine_tune(
     check_kind("The model", model, nn.Module, "torch.nn.Module")
     check_known(options, FineTuneKeywords.__annotations__, "a fine-tuning")
     chosen = FineTuneOptions(epochs, **options)
-    _check_model(model, chosen)
+    check_model(model, chosen)
     check_repeatable(batches, epochs)
     objective = Objective(
         loss,
@@ -332,48 +331,12 @@ class _Training:
             for each, value in zip(self.network.parameters(), averaged, strict=True):
                 each.detach().copy_(value.detach())
         ranges = self._ranges.changes() if self._ranges is not None else {}
-        _remember_learned(self.network, ranges)
         changes = {
-            name: _norm(each.detach() - self._start[name]) / max(_norm(self._start[name]), 1e-30)
+            name: float((each.detach() - self._start[name]).norm())
+            / max(float(self._start[name].norm()), 1e-30)
             for name, each in self._weights.items()
         }
         return FineTuned(tuple(self.epochs), changes, ranges, resumed_at)
-
-
-def _check_model(model: nn.Module, options: FineTuneOptions) -> None:
-    """The model has quantizers if it is to have some, and ours have ranges."""
-    found = list(quantizers_of(model))
-    if options.ranges is not None and not found:
-        raise UsageError(
-            f"{type(model).__name__} has no quantizers.",
-            "Quantize it first: trtqat.quantize(model, batches).model; or give ranges=None to "
-            "train a float model.",
-        )
-    if options.ranges is None and found:
-        raise UsageError(
-            f"{type(model).__name__} has quantizers, as '{found[0][0]}', but ranges=None is for "
-            "float models.",
-            'Give ranges="fixed" or ranges="learned".',
-        )
-    for name, module, _ in found:
-        if isinstance(module, Int8Quantizer):
-            read(name, module)
-
-
-def _norm(tensor: torch.Tensor) -> float:
-    return float(tensor.double().norm())
-
-
-def _remember_learned(model: nn.Module, ranges: Mapping[str, float]) -> None:
-    """Lets the recipe say which ranges are no longer those of the calibration."""
-    if not ranges:
-        return
-    recipe = recipe_of(model)
-    quantizers = [
-        replace(each, method="learned") if each.name in ranges else each
-        for each in recipe.quantizers
-    ]
-    remember(model, replace(recipe, quantizers=quantizers))
 
 
 @contextlib.contextmanager

@@ -11,11 +11,14 @@ gradient, so LSQ's factor 1 / √(N · 127) on it would change nothing.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from torch import nn
 
 from trtqat.quant.int8_quantizer import SMALLEST_AMAX, Int8Quantizer
+from trtqat.quant.recipe import recipe_of, remember
+from trtqat.quant.tuning_checkpoint import is_distributed
 
 
 class LearnedRanges:
@@ -35,6 +38,7 @@ class LearnedRanges:
         found = {
             name: each for name, each in model.named_modules() if isinstance(each, Int8Quantizer)
         }
+        self._model = model
         self.names = list(found)
         self._quantizers = list(found.values())
         for quantizer in self._quantizers:
@@ -58,7 +62,7 @@ class LearnedRanges:
         """
         gradients = [torch.zeros_like(a) if a.grad is None else a.grad for a in self.amaxes]
         gradient = torch.cat([each.flatten() for each in gradients]) * self._vector()
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
+        if is_distributed():
             torch.distributed.all_reduce(gradient)
             gradient /= torch.distributed.get_world_size()
         self.logarithms.grad = gradient
@@ -89,11 +93,17 @@ class LearnedRanges:
         self._start.copy_(state["start"])
 
     def close(self) -> None:
-        """Makes the ranges buffers again, with the values that they have now."""
+        """Makes the ranges buffers again; the recipe says that they are no longer calibration's."""
         for quantizer in self._quantizers:
             amax = quantizer._parameters.pop("amax")
             assert amax is not None
             quantizer.register_buffer("amax", amax.detach())
+        recipe, names = recipe_of(self._model), set(self.names)
+        quantizers = [
+            replace(each, method="learned") if each.name in names else each
+            for each in recipe.quantizers
+        ]
+        remember(self._model, replace(recipe, quantizers=quantizers))
 
     def _vector(self) -> torch.Tensor:
         return torch.cat([each.detach().flatten() for each in self.amaxes])

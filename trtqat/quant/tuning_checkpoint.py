@@ -36,7 +36,7 @@ def write_state(
         UsageError: The file cannot be written.
     """
     randoms: list[Any] = [_random_states(generator)]
-    if _is_distributed():
+    if is_distributed():
         randoms *= torch.distributed.get_world_size()
         torch.distributed.all_gather_object(randoms, randoms[0])
     if _rank() == 0:
@@ -44,7 +44,7 @@ def write_state(
         state = {**state, "random": randoms}
         torch.save({_KEY: SCHEMA, "run": dict(run), "state": state}, buffer)
         write_atomically(path, buffer.getvalue())
-    if _is_distributed():
+    if is_distributed():
         torch.distributed.barrier()
 
 
@@ -119,16 +119,17 @@ def _random_states(generator: torch.Generator | None) -> State:
     if "numpy" in sys.modules:
         kind, keys, *others = sys.modules["numpy"].random.get_state()
         states["numpy"] = (kind, keys.tolist(), *others)
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
+    if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         states["cuda"] = torch.cuda.get_rng_state_all()
     if generator is not None:
         states["data"] = generator.get_state()
     return states
 
 
-def _is_distributed() -> bool:
+def is_distributed() -> bool:
+    """Whether several processes train together."""
     return torch.distributed.is_available() and torch.distributed.is_initialized()
 
 
 def _rank() -> int:
-    return torch.distributed.get_rank() if _is_distributed() else 0
+    return torch.distributed.get_rank() if is_distributed() else 0

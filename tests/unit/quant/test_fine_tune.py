@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import multiprocessing
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -79,7 +80,7 @@ def loader(seed: int = 0, batch: int = 12) -> DataLoader[Any]:
 
 def plain(seed: int = 0) -> list[Batch]:
     images, labels = samples(seed)
-    return list(zip(images.split(12), labels.split(12), strict=True))
+    return list(zip(torch.split(images, 12), torch.split(labels, 12), strict=True))
 
 
 def trained() -> Net:
@@ -463,7 +464,7 @@ class TestBadInput:
             fine_tune(quantized, plain(), epochs=1, ranges=None)
 
     def test_no_range(self, quantized: nn.Module) -> None:
-        quantized.get_submodule("conv2.int8.input").amax.fill_(float("nan"))  # type: ignore[union-attr,operator]
+        quantized.get_submodule("conv2.int8.input").amax.fill_(float("nan"))  # type: ignore[operator]
         with pytest.raises(QuantizerError, match=r"'conv2\.int8\.input' has no range"):
             fine_tune(quantized, plain(), epochs=1)
 
@@ -598,10 +599,16 @@ def _train_together(rank: int, processes: int, folder: Path, model: nn.Module) -
 
 def test_processes_train_as_one_would(quantized: nn.Module, tmp_path: Path) -> None:
     quantized.get_submodule("dropout").p = 0.0  # type: ignore[assignment]
-    context = torch.multiprocessing.start_processes(
-        _train_together, (2, tmp_path, quantized), nprocs=2, start_method="fork"
-    )
-    del context
+    context = multiprocessing.get_context("fork")
+    processes = [
+        context.Process(target=_train_together, args=(rank, 2, tmp_path, quantized))
+        for rank in range(2)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0]
     (first, first_loss), (second, second_loss) = (
         torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2)
     )

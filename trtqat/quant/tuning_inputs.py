@@ -1,4 +1,4 @@
-"""Batches for fine-tuning: pairs of inputs and labels, as often as there are epochs."""
+"""What fine-tuning is given: a model with quantizers, and batches as often as there are epochs."""
 
 from __future__ import annotations
 
@@ -10,8 +10,36 @@ from torch import nn
 
 from trtqat.errors import UsageError, first_line
 from trtqat.quant.feeding import Arguments
+from trtqat.quant.int8_quantizer import Int8Quantizer, read
+from trtqat.quant.quantizers import quantizers_of
+from trtqat.quant.tuning_options import FineTuneOptions
 
 Batches = Iterable[Any] | Callable[[int], Iterable[Any]]
+
+
+def check_model(model: nn.Module, options: FineTuneOptions) -> None:
+    """Refuses a model whose quantizers are not there, have no range, or should not be there.
+
+    Raises:
+        UsageError: It has none, or some where ``ranges`` is None.
+        QuantizerError: One of ours has no range.
+    """
+    found = list(quantizers_of(model))
+    if options.ranges is not None and not found:
+        raise UsageError(
+            f"{type(model).__name__} has no quantizers.",
+            "Quantize it first: trtqat.quantize(model, batches).model; or give ranges=None to "
+            "train a float model.",
+        )
+    if options.ranges is None and found:
+        raise UsageError(
+            f"{type(model).__name__} has quantizers, as '{found[0][0]}', but ranges=None is for "
+            "float models.",
+            'Give ranges="fixed" or ranges="learned".',
+        )
+    for name, module, _ in found:
+        if isinstance(module, Int8Quantizer):
+            read(name, module)
 
 
 def check_repeatable(batches: Batches, epochs: int) -> None:
