@@ -68,7 +68,7 @@ class FineTuneOptions:
     weight_decay: float = 1e-4
     warm_up: float = 0.1
     ranges: Literal["learned", "fixed"] | None = "learned"
-    range_lr: float = 1e-3
+    range_lr: float = 1e-2
     freeze_batch_norm: int | None = None
     teacher_share: float = 0.5
     distance: Literal["auto", "kl", "mse"] = "auto"
