@@ -7,7 +7,7 @@ metadata of an engine layer, or else inside its name.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from trtqat.inspection.inspector import EngineLayer
@@ -51,6 +51,7 @@ def cover(
     quantizers = [each.name for each in rest if re.search("QuantizeLinear", each.name)]
     reformats = [each.name for each in rest if each.is_reformat and each.name not in quantizers]
     times_ms = times_ms or {}
+    reading_codes = _reading_codes(graph, found)
     is_compiled = has_compiled_subgraph(engine)
     return Coverage(
         tuple(
@@ -61,6 +62,7 @@ def cover(
                 is_compiled,
                 (hints or {}).get(layer.name, ""),
                 (exits or {}).get(layer.name),
+                reading_codes,
             )
             for layer in graph
         ),
@@ -122,9 +124,10 @@ def _cover(
     is_compiled: bool,
     hint: str,
     exit_reason: str | None,
+    reading_codes: Collection[str],
 ) -> LayerCoverage:
     engine = running[0] if running else None
-    runs = _run_int8(running)
+    runs = _run_int8(running, reading_codes)
     if runs and layer.operator not in _INT8_OPERATORS:
         runs = None  # one of the many engine layers that a recurrence, say, becomes
     nodes = () if engine is None else engine.onnx_nodes
@@ -152,21 +155,50 @@ def _cover(
     )
 
 
-def _run_int8(running: Sequence[EngineLayer]) -> bool | None:
+def _reading_codes(
+    graph: Sequence[LayerSummary], found: Mapping[str, tuple[EngineLayer, ...]]
+) -> set[str]:
+    """Names of the kernels whose products read codes, and floats only to add or to scale.
+
+    A kernel of attention reads a mask and a scale in floating point besides. Its products read
+    codes if it runs the DequantizeLinear nodes of all their operands itself, and has an INT8 input
+    for each operand that it does not compute: one more than products, of which each but the first
+    reads what the one before it made.
+    """
+    layers: dict[str, list[LayerSummary]] = {}
+    kernels: dict[str, EngineLayer] = {}
+    for layer in graph:
+        for engine in found.get(layer.name, ()):
+            layers.setdefault(engine.name, []).append(layer)
+            kernels[engine.name] = engine
+    return {
+        name
+        for name, engine in kernels.items()
+        if all(
+            layer.is_int8 and set(layer.dequantizers) <= set(engine.onnx_nodes)
+            for layer in layers[name]
+        )
+        and sum(tensor.dtype == _INT8 for tensor in engine.inputs) > len(layers[name])
+    }
+
+
+def _run_int8(running: Sequence[EngineLayer], reading_codes: Collection[str]) -> bool | None:
     """Whether all of them run in INT8; None if that is not known of all."""
     if not running:
         return None
-    known = [_runs_int8(engine) for engine in running]
+    known = [_runs_int8(engine, reading_codes) for engine in running]
     return False if False in known else None if None in known else True
 
 
-def _runs_int8(engine: EngineLayer) -> bool | None:
+def _runs_int8(engine: EngineLayer, reading_codes: Collection[str]) -> bool | None:
     """By its weights, or, where it has none, by its inputs; None if neither is described.
 
     Where a kind says that it multiplies, weights and inputs are both described, and both count.
     """
     dtypes = {tensor.dtype for tensor in engine.inputs}
     if engine.is_product:
+        if engine.name in reading_codes and engine.weight_dtype in ("", _INT8):
+            return True
         return dtypes | ({engine.weight_dtype} - {""}) == {_INT8} if dtypes else None
     if engine.kind == _GENERATED:
         return None

@@ -37,8 +37,8 @@ def squared_error(bins: Bins, amaxes: torch.Tensor) -> torch.Tensor:
         Float64 ``(N,)``.
     """
     density = bins.counts / bins.edges.diff()
-    pieces = amaxes.split(max(1, _CHUNK // len(bins.edges)))
-    return torch.cat([_integral(bins.edges, each[:, None]).diff() @ density for each in pieces])
+    pieces = _pieces(amaxes, len(bins.edges))
+    return torch.cat([_integral(bins.edges, each).diff() @ density for each in pieces])
 
 
 def energy(bins: Bins) -> float:
@@ -71,6 +71,12 @@ def grid_errors(histogram: MagnitudeHistogram) -> tuple[torch.Tensor, torch.Tens
     return amaxes.flatten(), (within + beyond + vanished).flatten()
 
 
+def _pieces(amaxes: torch.Tensor, edges: int) -> list[torch.Tensor]:
+    """Ranges ``(N, 1)``, so many at once as make a chunk with all edges."""
+    size = max(1, _CHUNK // edges)
+    return [amaxes[start : start + size, None] for start in range(0, len(amaxes), size)]
+
+
 def _integral(edges: torch.Tensor, amaxes: torch.Tensor) -> torch.Tensor:
     """The squared error of values that lie evenly from 0 to each edge, one a unit of length.
 
@@ -96,7 +102,7 @@ def _octave_errors() -> torch.Tensor:
     edges = torch.cat(
         [(power_of_two(octaves) * steps).flatten(), torch.full((1,), 2.0, dtype=torch.float64)]
     )
-    pieces = _grid()[:, None].split(max(1, _CHUNK // len(edges)))
+    pieces = _pieces(_grid(), len(edges))
     return torch.cat([_integral(edges, each).diff() / edges.diff() for each in pieces])
 
 
@@ -106,7 +112,7 @@ def _moments(first: int, counts: torch.Tensor) -> tuple[torch.Tensor, ...]:
     middle = 1 + (torch.arange(BINS_PER_OCTAVE).double() + 0.5) * width
     moments = torch.stack([torch.ones_like(middle), middle, middle**2 + width**2 / 12])
     scale = power_of_two(torch.arange(first, first + len(counts)))[:, None]
-    zeroth, first_moment, second = (counts @ moments.T).split(1, dim=1)
+    zeroth, first_moment, second = (counts @ moments.T)[..., None].unbind(1)
     return zeroth, first_moment * scale, second * scale**2
 
 

@@ -28,6 +28,7 @@ class LayerSummary:
         is_understood: Whether it is known what the operator computes.
         weight_elements: Size of its weight; None without one, or if its shape is not known.
         output_elements: What it writes for one sample; None if that is not known.
+        dequantizers: Names of the DequantizeLinear nodes that its operands come from.
     """
 
     name: str
@@ -37,6 +38,7 @@ class LayerSummary:
     is_understood: bool = True
     weight_elements: int | None = None
     output_elements: int | None = None
+    dequantizers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,7 @@ def summary_of(view: GraphView) -> GraphSummary:
             macs_of(layer, view.batch),
             weight_elements=_elements(layer.weight) if layer.is_weighted else None,
             output_elements=view.batch.elements_per_sample(layer.node.outputs[0]),
+            dequantizers=_dequantizers(view, layer),
         )
         for layer in view.layers
     }
@@ -120,6 +123,14 @@ def summary_of(view: GraphView) -> GraphSummary:
         operators.count(BATCH_NORM),
         tuple(found[node] for node in graph if node in found),
     )
+
+
+def _dequantizers(view: GraphView, layer: Layer) -> tuple[str, ...]:
+    nodes = (
+        view.dequantize_before(layer.data),
+        layer.dequantize_weight or view.dequantize_before(layer.weight),
+    )
+    return tuple(str(node.name) for node in nodes if node is not None)
 
 
 def macs_of(layer: Layer, batch: Batch) -> int | None:

@@ -24,6 +24,7 @@ from trtqat.graph.editor import Editor
 from trtqat.graph.lenses.basics import constant_array
 from trtqat.graph.lenses.pairs import DEQUANTIZE, QUANTIZE
 from trtqat.graph.lenses.weights import Weights
+from trtqat.graph.passes.evaluate_weight import evaluate_weight
 from trtqat.tensors import Array
 
 DOMAIN = "trtqat"
@@ -191,24 +192,10 @@ def _clip(
     high = node.attributes["high"].as_float()
     if low <= -128.0 and high >= 127.0:
         return source, ""
-    if source.is_initializer() and editor.count(source) == 1:
-        weights = constant_array(source)
-        assert weights is not None
-        shape = [1] * weights.ndim
-        if axis is not None:
-            shape[axis] = -1
-        step = scale.reshape(shape)
-        clipped = np.clip(weights, (low * step), (high * step)).astype(weights.dtype)
-        source.const_value = ir.tensor(clipped, name=source.name)
-        return source, ""
     bounds = np.float32(low * scale), np.float32(high * scale)
-    if axis is not None:
-        # ONNX's Clip has single numbers for bounds. This is a weight, which is computed only once.
-        shape = [1] * len(source.shape or ())
-        shape[axis] = -1
-        low_bound, high_bound = (each.reshape(shape) for each in bounds)
-        source = _limited(graph, editor, node, source, f"{name}.low", "Max", low_bound)
-        return _limited(graph, editor, node, source, f"{name}.high", "Min", high_bound), ""
+    is_own = source.is_initializer() and editor.count(source) == 1
+    if axis is not None or is_own:
+        return _clipped_weight(graph, source, bounds, axis, "" if is_own else name), ""
     values = [
         add_initializer(graph, f"{name}.{end}", np.asarray(bound))
         for end, bound in zip(("low", "high"), bounds, strict=True)
@@ -225,19 +212,20 @@ def _clip(
     return clipped_value, note
 
 
-def _limited(
-    graph: ir.Graph,
-    editor: Editor,
-    node: ir.Node,
-    source: ir.Value,
-    name: str,
-    operator: str,
-    bound: Array,
+def _clipped_weight(
+    graph: ir.Graph, source: ir.Value, bounds: tuple[Array, Array], axis: int | None, name: str
 ) -> ir.Value:
-    scope = f"/{name.replace('.', '/')}/{operator}"
-    made = ir.Node("", operator, [source, add_initializer(graph, name, bound)], name=scope)
-    result = made.outputs[0]
-    result.name = f"{scope}_output_0"
-    result.dtype, result.shape = ir.DataType.FLOAT, source.shape
-    editor.insert_before(node, [made])
-    return result
+    """The weight within its bounds: itself, or a new one by this name if there is one."""
+    constant = constant_array(source)
+    weights = evaluate_weight(graph, source) if constant is None else constant
+    shape = [1] * weights.ndim
+    if axis is not None:
+        shape[axis] = -1
+    low, high = (bound.reshape(shape) for bound in bounds)
+    clipped = np.clip(weights, low, high).astype(weights.dtype)
+    if (clipped == weights).all():
+        return source
+    if not name:
+        source.const_value = ir.tensor(clipped, name=source.name)
+        return source
+    return add_initializer(graph, f"{name}.clipped", clipped)

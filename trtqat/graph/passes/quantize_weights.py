@@ -11,11 +11,8 @@
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import dataclass
 
-import numpy as np
-import onnx
 import onnx_ir as ir
 
 from trtqat.graph.editing import add_initializer, remove_unused
@@ -26,8 +23,7 @@ from trtqat.graph.lenses.pairs import (
     quantize_array,
 )
 from trtqat.graph.lenses.weights import Weights
-from trtqat.runtime.onnx_model import OnnxModel
-from trtqat.tensors import Array
+from trtqat.graph.passes.evaluate_weight import evaluate_weight
 
 
 @dataclass(frozen=True)
@@ -65,7 +61,7 @@ def quantize_weights(model: ir.Model) -> QuantizedWeights:
             continue
         parameters = parameters_of(node)
         constant = constant_array(source)
-        weights = _evaluate(graph, source) if constant is None else constant
+        weights = evaluate_weight(graph, source) if constant is None else constant
         # Any other weight is left as it is: lint has a rule for each of them.
         is_plain = parameters.fits(weights) and parameters.is_int8
         if not is_plain or node.outputs[0].is_graph_output():
@@ -83,17 +79,3 @@ def quantize_weights(model: ir.Model) -> QuantizedWeights:
         count += 1
     remove_unused(graph)
     return QuantizedWeights(count, tuple(computed))
-
-
-def _evaluate(graph: ir.Graph, value: ir.Value) -> Array:
-    """Computes a tensor that depends on initializers only.
-
-    Not with onnx's reference evaluator: that has no DequantizeLinear before opset 19, and a
-    weight may come from INT8 codes through a Transpose (onnxruntime.quantization writes that).
-    """
-    subgraph = ir.convenience.extract(graph, [], [value])
-    model = ir.Model(subgraph, ir_version=8)
-    proto: onnx.ModelProto = ir.to_proto(model)
-    with contextlib.closing(OnnxModel(proto.SerializeToString(), as_written=True)) as computed:
-        (result,) = computed.session(0).run({}).values()
-    return np.asarray(result, np.float32)

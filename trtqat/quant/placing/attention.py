@@ -77,8 +77,16 @@ def packed_projection(projection: Callable[..., Any]) -> Callable[..., Any]:
     ) -> Any:  # noqa: ANN401
         if query is key is value:
             return projection(query, key, value, weight, bias)
-        biases = (None, None, None) if bias is None else bias.chunk(3)
-        parts = zip((query, key, value), weight.chunk(3), biases, strict=True)
-        return [functional.linear(*part) for part in parts]
+        if key is not value:
+            biases = (None, None, None) if bias is None else bias.chunk(3)
+            parts = zip((query, key, value), weight.chunk(3), biases, strict=True)
+            return [functional.linear(*part) for part in parts]
+        # Unlike its shape, the length of a tensor is a number also while it is traced.
+        width = len(weight) // 3
+        first, others = weight.split([width, 2 * width])
+        biases = (None, None) if bias is None else bias.split([width, 2 * width])
+        both = functional.linear(key, others, biases[1])
+        parts = (each.contiguous() for each in both.chunk(2, -1))
+        return [functional.linear(query, first, biases[0]), *parts]
 
     return projected
