@@ -29,6 +29,7 @@ from trtqat.quant.int8_quantizer import Int8Quantizer
 from trtqat.quant.learned_ranges import LearnedRanges
 from trtqat.quant.tuning_checkpoint import (
     State,
+    identity_of,
     read_state,
     restore_random_states,
     write_state,
@@ -151,7 +152,7 @@ def fine_tune(
     if path is not None:
         check_writable(path)
     with _Training(model, objective, chosen) as training, _without_denormals(training.device):
-        run = training.identity(teacher, loss)
+        run = identity_of(training.network, chosen, teacher, loss)
         generator = generator_of(batches)
         saved = read_state(path, run) if path is not None else None
         if saved is not None:
@@ -173,7 +174,7 @@ class _Training:
     def __init__(self, model: nn.Module, objective: Objective, options: FineTuneOptions) -> None:
         self.model = model
         # Its own names and keys, which do not depend on who wraps it.
-        self.network = model.module if isinstance(model, DistributedDataParallel) else model
+        self.network = _unwrapped(model)
         self.options = options
         self.device = device_of(model)
         self.epochs: list[Epoch] = []
@@ -287,17 +288,6 @@ class _Training:
                     "See that the loss depends on it, or freeze it: requires_grad_(False).",
                 )
 
-    def identity(self, teacher: nn.Module | None, loss: UserLoss | None) -> State:
-        """What makes this run different from others, in plain values."""
-        state = self.network.state_dict()
-        return {
-            "model": type(self.network).__name__,
-            "state dict": {name: str(list(each.shape)) for name, each in state.items()},
-            **asdict(self.options),
-            "teacher": type(teacher).__name__,
-            "loss": getattr(loss, "__qualname__", type(loss).__name__),
-        }
-
     def state(self) -> State:
         """How far it is; tensors, numbers, lists and dicts."""
         return {
@@ -336,7 +326,20 @@ class _Training:
             / max(float(self._start[name].norm()), 1e-30)
             for name, each in self._weights.items()
         }
+        for name, change in changes.items():
+            if not math.isfinite(change):
+                raise TrtqatError(
+                    f"The weight of '{name}' is no longer finite after the last step.",
+                    "Lower the learning rate (lr=), or clip the gradients (clip=1.0).",
+                )
         return FineTuned(tuple(self.epochs), changes, ranges, resumed_at)
+
+
+def _unwrapped(model: nn.Module) -> nn.Module:
+    """The model inside of DistributedDataParallel and what torch.compile returns."""
+    while isinstance(model, DistributedDataParallel) or "_orig_mod" in model._modules:
+        model = next(model.children())
+    return model
 
 
 @contextlib.contextmanager

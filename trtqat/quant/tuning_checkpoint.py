@@ -6,17 +6,38 @@ import io
 import random
 import sys
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from trtqat.errors import SourceError, first_line
 from trtqat.files import is_file, write_atomically
+from trtqat.quant.tuning_options import FineTuneOptions
 
 SCHEMA = 1
 _KEY = "trtqat_fine_tuning"
 State = dict[str, Any]
+
+
+def identity_of(model: nn.Module, options: FineTuneOptions, teacher: object, loss: object) -> State:
+    """What makes a run this one and no other, in plain values.
+
+    Args:
+        model: That is trained.
+        options: How.
+        teacher: The model that it learns from; None without one.
+        loss: The user's function; None without one.
+    """
+    return {
+        "model": type(model).__name__,
+        "state dict": {name: str(list(each.shape)) for name, each in model.state_dict().items()},
+        **asdict(options),
+        "teacher": type(teacher).__name__,
+        "loss": getattr(loss, "__qualname__", type(loss).__name__),
+    }
 
 
 def write_state(
