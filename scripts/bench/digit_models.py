@@ -67,4 +67,4 @@ class DigitNet(nn.Module):
         return logits
 
 
-MODELS = {"residual": Residual, "depthwise": Inverted}
+MODELS: dict[str, type[Residual] | type[Inverted]] = {"residual": Residual, "depthwise": Inverted}

@@ -102,9 +102,9 @@ def unequal(model: nn.Module) -> nn.Module:
             assert isinstance(convolution, nn.Conv2d)
             gains = torch.exp(UNEQUAL * torch.randn(norm.num_features, generator=generator))
             with torch.no_grad():
-                norm.weight *= gains
-                norm.bias *= gains
-                convolution.weight /= gains[None, :, None, None]
+                norm.weight.mul_(gains)
+                norm.bias.mul_(gains)
+                convolution.weight.div_(gains[None, :, None, None])
     return model
 
 

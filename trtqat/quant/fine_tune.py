@@ -7,10 +7,9 @@ epoch the state is written (tuning_checkpoint.py), so that a run that was killed
 
 from __future__ import annotations
 
-import contextlib
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,6 +49,7 @@ from trtqat.quant.tuning_optimizer import (
     parameter_groups,
     scheduled_share,
     weights_of,
+    without_denormals,
 )
 from trtqat.quant.tuning_options import FineTuneKeywords, FineTuneOptions
 
@@ -137,6 +137,8 @@ def fine_tune(
         TrtqatError: The loss is not finite, or a weight did not move.
     """
     check_kind("The model", model, nn.Module, "torch.nn.Module")
+    if teacher is not None:
+        check_kind("The teacher", teacher, nn.Module, "torch.nn.Module")
     check_known(options, FineTuneKeywords.__annotations__, "a fine-tuning")
     chosen = FineTuneOptions(epochs, **options)
     check_model(model, chosen)
@@ -151,7 +153,7 @@ def fine_tune(
     path = Path(checkpoint) if checkpoint is not None else None
     if path is not None:
         check_writable(path)
-    with _Training(model, objective, chosen) as training, _without_denormals(training.device):
+    with _Training(model, objective, chosen) as training, without_denormals(training.device):
         run = identity_of(training.network, chosen, teacher, loss)
         generator = generator_of(batches)
         saved = read_state(path, run) if path is not None else None
@@ -340,14 +342,3 @@ def _unwrapped(model: nn.Module) -> nn.Module:
     while isinstance(model, DistributedDataParallel) or "_orig_mod" in model._modules:
         model = next(model.children())
     return model
-
-
-@contextlib.contextmanager
-def _without_denormals(device: torch.device) -> Iterator[None]:
-    """Once a model has learned, many gradients are denormal: a CPU is 20 times slower on them."""
-    flushes = device.type == "cpu" and torch.set_flush_denormal(True)
-    try:
-        yield
-    finally:
-        if flushes:
-            torch.set_flush_denormal(False)

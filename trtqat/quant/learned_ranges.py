@@ -3,9 +3,11 @@
 The gradient of a range is that of LSQ's step size (Esser et al., "Learned Step Size Quantization",
 https://arxiv.org/abs/1902.08153, equation 3); ``int8_quantizer.py`` has it. What is learned is the
 logarithm of each range, by Adam, as TQT does (Jain et al., "Trained Quantization Thresholds",
-https://arxiv.org/abs/1903.08066, section 3.4): a range stays positive, and the learning rate is the
-share by which a step changes it, whatever the size of the tensor. Adam divides by the size of the
-gradient, so LSQ's factor 1 / √(N · 127) on it would change nothing.
+https://arxiv.org/abs/1903.08066): a range stays positive, and the learning rate is the share by
+which a step changes it, whatever the size of the tensor. LSQ itself changes the step by SGD with
+the gradient times 1 / √(N · 127). Tried on digits, with channels of very unequal size, that moved
+ranges by factors from 2^-20 to 2^13 in 110 steps. Adam divides by the size of the gradient, so
+that such a factor would change nothing.
 """
 
 from __future__ import annotations
