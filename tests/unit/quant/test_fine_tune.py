@@ -20,7 +20,7 @@ from torch.utils.checkpoint import checkpoint
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 import trtqat
-from tests.support.architectures import ARCHITECTURES, batches, trained_like
+from tests.support.architectures import ARCHITECTURES, batches, by_name, trained_like
 from trtqat.errors import QuantizerError, SourceError, TrtqatError, UsageError
 from trtqat.quant.fine_tune import FineTuned, fine_tune
 from trtqat.quant.int8_quantizer import Int8Quantizer
@@ -319,6 +319,23 @@ class TestTeacher:
         done = fine_tune(quantized, [(each, None) for each in data], epochs=1, teacher=model)
         assert done.epochs[0].loss > 0
         assert min(done.weight_change.values()) > 0
+
+    def test_inputs_by_name_and_a_loss_of_ones_own(self) -> None:
+        architecture, model = ARCHITECTURES["feature_pyramid"], trained_like("feature_pyramid")
+        data = list(by_name(architecture, batches(architecture, 2, 4)))
+        quantized = quantize(model, data).model
+        given: list[Any] = []
+
+        def loss(outputs: Any, labels: Any) -> Tensor:
+            given.append(labels)
+            values = outputs.values() if isinstance(outputs, dict) else outputs
+            squares = [each.square().mean() for each in values]
+            return torch.stack(squares).sum() * labels["weight"]
+
+        labels = {"weight": torch.tensor(0.5), "names": ["a"]}
+        pairs = [(each, labels) for each in data]
+        fine_tune(quantized, pairs, epochs=1, loss=loss)
+        assert [each["names"] for each in given] == [["a"], ["a"]]
 
     def test_another_model_is_no_teacher(self, quantized: nn.Module) -> None:
         teacher = nn.Sequential(nn.Flatten(), nn.Linear(SIZE * SIZE, CLASSES + 1))
