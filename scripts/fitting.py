@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch
 from torch import nn
 
 from trtqat.errors import TrtqatError
+from trtqat.quant.fine_tune import fine_tune
 
 MOMENTUM = 0.9
 # Share of the steps in which the learning rate rises.
@@ -157,6 +159,69 @@ def fit(model: nn.Module, images: Images, recipe: Recipe, *, title: str) -> Fit:
     torch.set_flush_denormal(False)
     model.eval()
     return Fit(time.perf_counter() - begin, loss, _weight_change(model, before, title))
+
+
+def tune(
+    model: nn.Module,
+    images: Images,
+    recipe: Recipe,
+    *,
+    title: str,
+    ranges: Literal["learned", "fixed"] | None,
+    teacher: nn.Module | None = None,
+) -> Fit:
+    """Trains a model on by ``trtqat.fine_tune``: a quantized one, or its float control.
+
+    Args:
+        model: On the device of the images; left in eval mode.
+        images: Training images.
+        recipe: How to train; with the same one, both see the same batches at the same rates.
+        title: Begins each progress line on standard error.
+        ranges: "learned" or "fixed"; None for a float model.
+        teacher: The float model that a quantized one learns from, besides the labels.
+
+    Raises:
+        TrtqatError: The loss is not finite, or a weight did not move.
+    """
+    steps = math.ceil(len(images) / recipe.batch_size)
+    device = images.labels.device
+
+    def batches(epoch: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        generator = torch.Generator().manual_seed(recipe.seed * 10_000 + epoch)
+        order = torch.randperm(len(images), generator=generator)
+        for chosen in torch.tensor_split(order, steps):
+            chosen = chosen.to(device)
+            pixels = augment(
+                images.pixels[chosen], generator, flip=recipe.flip, padding=recipe.crop_padding
+            )
+            yield images.as_input(pixels), images.labels[chosen]
+
+    def report(epoch: int, step: int, _: int, loss: float) -> None:
+        if step == steps:
+            seconds = time.perf_counter() - begin
+            print(
+                f"{title}: epoch {epoch} of {recipe.epochs}, loss {loss:.4f}, {seconds:.1f} s",
+                file=sys.stderr,
+            )
+
+    torch.manual_seed(recipe.seed)
+    before = {name: value.detach().clone() for name, value in _weights(model).items()}
+    begin = time.perf_counter()
+    done = fine_tune(
+        *(model, batches),
+        epochs=recipe.epochs,
+        teacher=teacher,
+        loss=partial(nn.functional.cross_entropy, label_smoothing=recipe.label_smoothing),
+        progress=report,
+        steps=steps,
+        lr=recipe.lr,
+        optimizer=recipe.optimizer,
+        weight_decay=recipe.weight_decay,
+        amp="bf16" if recipe.bfloat16 else None,
+        ranges=ranges,
+    )
+    seconds = time.perf_counter() - begin
+    return Fit(seconds, done.epochs[-1].loss, _weight_change(model, before, title))
 
 
 def count_correct(model: nn.Module, images: Images, batch_size: int) -> Accuracy:

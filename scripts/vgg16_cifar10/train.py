@@ -12,7 +12,7 @@ Four stages, each counted on the whole test split:
     FP32          trained from scratch
     FP32 control  FP32, trained on for as many epochs as QAT: what QAT is to be compared with
     PTQ           FP32 with calibrated quantizers, not trained further
-    QAT           PTQ, fine-tuned
+    QAT           PTQ, fine-tuned by trtqat.fine_tune, as the control is
 
 Into --output go fp32.pt, fp32_control.pt and qat.pt (state dicts with their counts, loadable
 with weights_only=True), vgg16_qat.jit.pt (the QAT model traced to TorchScript, with PyTorch's own
@@ -40,7 +40,7 @@ from typing import Any, Literal
 import torch
 from torch.jit._trace import TracerWarning
 
-from scripts.fitting import Accuracy, Fit, Images, Recipe, count_correct, fit
+from scripts.fitting import Accuracy, Fit, Images, Recipe, count_correct, fit, tune
 from scripts.vgg16_cifar10.vgg16 import QUANTIZERS, vgg16
 from trtqat.data.cifar10 import MEAN, STD, read_split
 from trtqat.errors import MissingError, TrtqatError
@@ -102,7 +102,7 @@ def run(options: argparse.Namespace) -> None:
     recipe = Recipe(
         options.epochs, options.lr, options.batch_size, flip=options.flip, seed=options.seed
     )
-    fp32 = _fitted("FP32", model, train, test, recipe)
+    fp32 = _counted("FP32", fit(model, train, recipe, title="FP32"), model, test, recipe)
     _save(output / "fp32.pt", model, options, fp32.accuracy)
 
     # The same seed for both, so that they see the same images in the same order.
@@ -114,13 +114,17 @@ def run(options: argparse.Namespace) -> None:
         seed=options.seed + 1,
     )
     control_model = copy.deepcopy(model)
-    control = _fitted("FP32 control", control_model, train, test, more)
+    done = tune(control_model, train, more, title="FP32 control", ranges=None)
+    control = _counted("FP32 control", done, control_model, test, more)
     _save(output / "fp32_control.pt", control_model, options, control.accuracy)
 
     quantized = insert_quantizers(model)
     calibrate(model, _calibration_batches(train, options))
     ptq = Stage("PTQ", 0, 0.0, count_correct(model, test, options.batch_size))
-    qat = _fitted("QAT", model, train, test, more)
+    # The quantizers are the toolkit's, whose ranges stay: it alone can trace itself to PyTorch's
+    # operators, which vgg16_qat.jit.pt is here to show.
+    done = tune(model, train, more, title="QAT", ranges="fixed")
+    qat = _counted("QAT", done, model, test, more)
     _save(output / "qat.pt", model, options, qat.accuracy)
 
     traced = _trace_and_save(output / "vgg16_qat.jit.pt", model, test)
@@ -198,10 +202,9 @@ def normalize(pixels: torch.Tensor) -> torch.Tensor:
     return (pixels.float() / 255.0 - mean) / std
 
 
-def _fitted(
-    title: str, model: torch.nn.Module, train: Images, test: Images, recipe: Recipe
+def _counted(
+    title: str, result: Fit, model: torch.nn.Module, test: Images, recipe: Recipe
 ) -> Stage:
-    result = fit(model, train, recipe, title=title)
     accuracy = count_correct(model, test, recipe.batch_size)
     print(f"{title}: {accuracy.correct} of {accuracy.count} right", file=sys.stderr)
     return Stage(title, recipe.epochs, recipe.lr, accuracy, result)

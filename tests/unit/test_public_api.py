@@ -44,6 +44,7 @@ PUBLIC = {
     "Torch",  # ModelSource by a short name
     *("BuildOptions", "EvaluateOptions", "ExportOptions", "InspectOptions", "LatencyOptions"),
     *("BuildResult", "ExportResult", "InspectedEngine", "InspectedGraph", "InspectedLayers"),
+    "fine_tune",  # what trtqat.quantize returned
     "InspectedPlan",  # what a build recorded, where the plan does not run
     *("Engine", "ModelSource", "OnnxModel", "PyTorchModel", "Report", "TensorSpec", "TrtqatError"),
     *("build", "evaluate", "export", "export_onnx", "inspect", "lint", "open", "preflight"),

@@ -77,7 +77,7 @@ class Int8Quantizer(nn.Module):
             self.observer(x)
             return x
         if torch.is_grad_enabled() and (x.requires_grad or self.amax.requires_grad):
-            y: torch.Tensor = _RoundStraightThrough.apply(x, self.scale, self.low, CODE_MAX)
+            y: torch.Tensor = _RoundStraightThrough.apply(x, self.scale, self.low, CODE_MAX)  # type: ignore[no-untyped-call]
             return y
         return fake_quantized(x, self.scale, self.low, CODE_MAX)
 
@@ -109,7 +109,7 @@ class _RoundStraightThrough(torch.autograd.Function):
     """``fake_quantized`` whose rounding has the gradient 1."""
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any,  # noqa: ANN401
         x: torch.Tensor,
         scale: torch.Tensor,
@@ -121,7 +121,7 @@ class _RoundStraightThrough(torch.autograd.Function):
         return fake_quantized(x, scale, low, high)
 
     @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[Any, ...]:  # type: ignore[override] # noqa: ANN401
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[Any, ...]:  # noqa: ANN401
         x, scale = ctx.saved_tensors
         low, high = ctx.codes
         codes = x.float() / scale

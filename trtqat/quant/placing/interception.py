@@ -13,6 +13,7 @@ Because PyTorch asks modes first, its fused transformer layers switch themselves
 from __future__ import annotations
 
 import functools
+import sys
 import threading
 import types
 from collections import Counter
@@ -22,6 +23,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
+import torch.utils.checkpoint
 from torch import nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
@@ -97,6 +99,7 @@ class _Frame:
     path: str
     quantizers: PlacedQuantizers | None
     counts: Counter[str] = field(default_factory=Counter)
+    has_gradient: bool = field(default_factory=torch.is_grad_enabled)
 
 
 class _Interception(TorchFunctionMode):
@@ -148,6 +151,8 @@ class _Interception(TorchFunctionMode):
         names = child.calls.get(call, {}) if child is not None else {}
         if not names:
             return func(*args, **kwargs)
+        if self.frames[-1].has_gradient and not torch.is_grad_enabled():
+            _check_not_computed_again(function)
         quantizers = {operand: getattr(child, name) for operand, name in names.items()}
         if function is ATTENTION:
             return attention(quantizers, *args, **kwargs)
@@ -161,12 +166,35 @@ class _Interception(TorchFunctionMode):
             value = operand.of(changed, kwargs)
             if isinstance(value, (list, tuple)):
                 value = [quantizer(each) for each in value]
+            elif value is first and _is_in_place(func) and torch.is_grad_enabled():
+                # The call changes it, and the quantizer's backward needs what it was before.
+                value = quantizer(value.clone())
             else:
                 value = quantizer(value)
             changed, kwargs = operand.replaced(changed, kwargs, value)
         if _is_in_place(func) and changed[0] is not first:
             return first.copy_(getattr(torch, func.__name__.rstrip("_"))(*changed, **kwargs))
         return func(*changed, **kwargs)
+
+
+def _check_not_computed_again(function: Function) -> None:
+    """A backward that computes a part of a forward again does so outside of the forward.
+
+    Its calls would have no quantizers there, and so other gradients, without a word: checkpoint
+    with ``use_reentrant=True`` takes what it computes then. Without it PyTorch itself compares.
+    """
+    frame = sys._getframe(1)
+    while frame.f_code.co_filename != torch.utils.checkpoint.__file__:
+        is_forward = frame.f_code.co_filename == __file__ and frame.f_code.co_name == "forward"
+        if is_forward or frame.f_back is None:
+            return
+        frame = frame.f_back
+    raise QuantizerError(
+        f"A forward gives torch.utils.checkpoint a part of itself, in which '{function.name}' is "
+        "quantized; the gradients would be those of the float model.",
+        "Give checkpoint a module: put that part into one of its own, or checkpoint this one from "
+        "outside.",
+    )
 
 
 def _name_of(func: Any) -> str:  # noqa: ANN401
