@@ -40,17 +40,9 @@ from typing import Any, Literal
 import torch
 from torch.jit._trace import TracerWarning
 
-from scripts.vgg16_cifar10.fitting import (
-    Accuracy,
-    Fit,
-    Images,
-    Recipe,
-    count_correct,
-    fit,
-    normalize,
-)
+from scripts.fitting import Accuracy, Fit, Images, Recipe, count_correct, fit
 from scripts.vgg16_cifar10.vgg16 import QUANTIZERS, vgg16
-from trtqat.data.cifar10 import read_split
+from trtqat.data.cifar10 import MEAN, STD, read_split
 from trtqat.errors import MissingError, TrtqatError
 from trtqat.files import check_writable, write_atomically
 from trtqat.quant.silence import load_toolkit, quiet_toolkit
@@ -193,8 +185,17 @@ def _load(
     pixels, labels = read_split(options.data, split)
     limit = options.limit
     return Images(
-        torch.from_numpy(pixels[:limit]).to(device), torch.from_numpy(labels[:limit]).to(device)
+        torch.from_numpy(pixels[:limit]).to(device),
+        torch.from_numpy(labels[:limit]).to(device),
+        normalize,
     )
+
+
+def normalize(pixels: torch.Tensor) -> torch.Tensor:
+    """The same as ``trtqat.data.cifar10.normalize``, on the device."""
+    mean = torch.tensor(MEAN, device=pixels.device).reshape(3, 1, 1)
+    std = torch.tensor(STD, device=pixels.device).reshape(3, 1, 1)
+    return (pixels.float() / 255.0 - mean) / std
 
 
 def _fitted(

@@ -230,6 +230,7 @@ IMPROVE = ("export", "m.onnx", "-o", "new.onnx")
         ((*IMPROVE, "--input", "images:1x3x8"), 2, "is [batch,3,8,8], not images:1x3x8"),
         (("eval", "m.onnx", "--data", "npz:none.npz"), 2, "none.npz"),
         (("eval", "m.onnx", "--data", "tape:x"), 2, "cifar10:DIR"),
+        (("eval", "m.onnx", "--data", "idx:none"), 2, "The directory 'none' does not exist"),
         (("eval", "none.onnx", "--data", "random"), 2, "no ONNX file"),
         (("eval", "net.py:qat", "--data", "random"), 2, "'net.py:qat' is a PyTorch model"),
         ((*EVAL, "--checkpoint", "a.pt"), 2, "--checkpoint belongs to --baseline."),

@@ -343,6 +343,7 @@ LONG, NULL = "x" * 5000, "a\0b"
         lambda name: trtqat.export("f.py:f", "m.onnx", checkpoint=name),
         lambda name: trtqat.open_dataset(f"npz:{name}", [X]),
         lambda name: trtqat.open_dataset(f"cifar10:{name}", [TensorSpec("x", (1, 3, 32, 32))]),
+        lambda name: trtqat.open_dataset(f"idx:{name}", [TensorSpec("x", (1, 1, 28, 28))]),
         lambda name: trtqat.open_dataset(f"{name}.py:f", [X]),
     ],
 )

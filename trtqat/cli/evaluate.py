@@ -42,7 +42,7 @@ def evaluate(
         str,
         typer.Option(
             metavar="SPEC",
-            help="cifar10:DIR, npz:FILE, file.py:factory, random or random:COUNT.",
+            help="cifar10:DIR, idx:DIR, npz:FILE, file.py:factory, random or random:COUNT.",
         ),
     ],
     contenders: ContenderGroup,

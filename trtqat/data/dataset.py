@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from trtqat.checks import check_kind
+from trtqat.data import cifar10, idx
 from trtqat.data.batches import Batch, Dataset, Shown, check_range
-from trtqat.data.cifar10 import Cifar10, split_files
 from trtqat.data.factory import FactoryDataset
 from trtqat.data.npz import Npz
 from trtqat.data.synthetic import Random
@@ -17,7 +17,7 @@ from trtqat.tensors import TensorSpec
 
 __all__ = ["Batch", "Dataset", "open_dataset"]
 
-KINDS = "cifar10:DIR, npz:FILE, file.py:factory, random or random:COUNT"
+KINDS = "cifar10:DIR, idx:DIR, npz:FILE, file.py:factory, random or random:COUNT"
 RANDOM_COUNT = 256
 
 
@@ -27,8 +27,8 @@ def open_dataset(
     """Opens data and checks it against the model before anything is measured.
 
     Args:
-        spec: ``cifar10:DIR`` (the test split), ``npz:FILE``, ``file.py:factory``, ``random`` or
-            ``random:COUNT``.
+        spec: ``cifar10:DIR`` or ``idx:DIR`` (the test split), ``npz:FILE``, ``file.py:factory``,
+            ``random`` or ``random:COUNT``.
         inputs: The model's inputs; the first dimension of each is the batch.
         limit: Take only the first so many samples.
         seed: For random data.
@@ -57,7 +57,9 @@ def files_of(spec: str) -> list[Path]:
     """
     kind, _, rest = spec.partition(":")
     if kind == "cifar10" and rest:
-        return split_files(rest, "test")
+        return cifar10.split_files(rest, "test")
+    if kind == "idx" and rest:
+        return idx.split_files(rest, "test")
     if kind == "npz" and rest:
         return [Path(rest)]
     source = spec.rpartition(":")[0]
@@ -72,7 +74,9 @@ def first(dataset: Dataset, limit: int) -> Dataset:
 def _open(spec: str, inputs: Sequence[TensorSpec], seed: int) -> Dataset:
     kind, colon, rest = spec.partition(":")
     if kind == "cifar10" and rest:
-        return Cifar10(rest, inputs)
+        return cifar10.Cifar10(rest, inputs)
+    if kind == "idx" and rest:
+        return idx.Idx(rest, inputs)
     if kind == "npz" and rest:
         return Npz(rest, inputs)
     if kind == "random":

@@ -72,8 +72,8 @@ class SuperResolution(nn.Module):
             )
             for _ in range(2)
         )
-        self.tail = nn.Sequential(nn.Conv2d(width, 16, 3, padding=1), nn.PixelShuffle(2))
-        self.last = nn.Conv2d(4, 3, 3, padding=1)
+        self.tail = nn.Sequential(nn.Conv2d(width, 32, 3, padding=1), nn.PixelShuffle(2))
+        self.last = nn.Conv2d(8, 3, 3, padding=1)
 
     def forward(self, image: Tensor) -> Tensor:
         first = x = self.head(image)

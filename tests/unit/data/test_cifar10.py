@@ -234,7 +234,9 @@ def test_open_dimensions_fit(directory: Path) -> None:
 
 @pytest.mark.parametrize("spec", ["imagenet:dir", "cifar10", "cifar10:", "npz:", "file.py", ""])
 def test_unknown_kind_names_the_kinds(spec: str) -> None:
-    with pytest.raises(UsageError, match=r"cifar10:DIR, npz:FILE, file\.py:factory, random"):
+    with pytest.raises(
+        UsageError, match=r"cifar10:DIR, idx:DIR, npz:FILE, file\.py:factory, random"
+    ):
         open_dataset(spec, [INPUT])
 
 

@@ -11,6 +11,7 @@ from onnx_ir.passes import common
 
 from trtqat.graph.lenses.targets import is_for_8_6
 from trtqat.graph.passes.expand_fake_quantize import ExpandedPairs, expand_fake_quantize
+from trtqat.graph.passes.fold_splits import fold_splits
 from trtqat.graph.passes.lower_opset import lower_opset, write_ir_version
 from trtqat.graph.passes.name_nodes import name_nodes
 from trtqat.graph.passes.protocol import Pass, of_library, only_if, run
@@ -21,6 +22,7 @@ def canonical_graph(*, opset: int) -> tuple[Pass, ...]:
     """The passes for the opset asked for."""
     return (
         tidy,
+        fold_splits,
         name_nodes,
         expand_fake_quantize,  # where a Q/DQ pair is made
         *only_if(is_for_8_6(opset), lower_opset, write_ir_version),

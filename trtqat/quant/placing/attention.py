@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch.nn import functional
@@ -58,3 +59,26 @@ def attention(
         scores = scores + attn_mask
     probabilities = functional.dropout(scores.softmax(-1), dropout_p, training=dropout_p > 0)
     return quantizers[PROBABILITIES](probabilities) @ quantizers["value"](value)
+
+
+def packed_projection(projection: Callable[..., Any]) -> Callable[..., Any]:
+    """PyTorch's projection of query, key and value, with the packed weight cut by its own size.
+
+    PyTorch cuts it by the size of the query where key and value are another tensor, and a traced
+    graph then has weights that depend on an input.
+    """
+
+    def projected(
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        weight: torch.Tensor,
+        bias: torch.Tensor | None = None,
+    ) -> Any:  # noqa: ANN401
+        if query is key is value:
+            return projection(query, key, value, weight, bias)
+        biases = (None, None, None) if bias is None else bias.chunk(3)
+        parts = zip((query, key, value), weight.chunk(3), biases, strict=True)
+        return [functional.linear(*part) for part in parts]
+
+    return projected

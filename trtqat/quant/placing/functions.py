@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from torch.nn import functional
 
+from trtqat.quant.placing.einsum import is_product
+
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
 
@@ -57,12 +59,14 @@ class Function:
         kind: What the rules of placement take it for.
         weight_axes: The axis of a constant operand that holds the output channels, by the
             operand's name; negative ones count from the end.
+        accepts: Which calls have a place; None for all whose operands are float tensors.
     """
 
     name: str
     operands: tuple[Operand, ...]
     kind: str
     weight_axes: Mapping[str, int] = field(default_factory=dict)
+    accepts: Callable[[Sequence[Any], Mapping[str, Any]], bool] | None = None
 
     @property
     def multiplies(self) -> bool:
@@ -71,6 +75,8 @@ class Function:
 
     def is_counted(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
         """Whether a call is one of float tensors: others have no place."""
+        if self.accepts is not None and not self.accepts(args, kwargs):
+            return False
         if self.kind == "joining":
             given = self.operands[0].of(args, kwargs)
             return isinstance(given, (list, tuple)) and all(map(_is_float, given))
@@ -110,6 +116,8 @@ ATTENTION = Function(
     "attention",
 )
 
+EINSUM = Function("einsum", _pair(1), "product", accepts=is_product)
+
 _Tensor: Any = torch.Tensor
 
 
@@ -144,6 +152,7 @@ def _table() -> dict[Callable[..., Any], Function]:
     ):
         homes = (home for home in (torch, _Tensor) if hasattr(home, name))
         table.update((getattr(home, name), function) for home in homes)
+    table[torch.einsum] = EINSUM
     table[functional.scaled_dot_product_attention] = ATTENTION
     return table
 

@@ -28,8 +28,9 @@ from torch.overrides import TorchFunctionMode
 
 from trtqat.errors import QuantizerError
 from trtqat.quant.int8_quantizer import Int8Quantizer
-from trtqat.quant.placing.attention import attention
-from trtqat.quant.placing.functions import ATTENTION, FUNCTIONS, Function
+from trtqat.quant.placing.attention import attention, packed_projection
+from trtqat.quant.placing.einsum import einsum
+from trtqat.quant.placing.functions import ATTENTION, EINSUM, FUNCTIONS, Function
 
 # The child that holds a module's quantizers; its name stands in the keys of the state dict.
 CHILD = "int8"
@@ -150,6 +151,8 @@ class _Interception(TorchFunctionMode):
         quantizers = {operand: getattr(child, name) for operand, name in names.items()}
         if function is ATTENTION:
             return attention(quantizers, *args, **kwargs)
+        if function is EINSUM:
+            return einsum(quantizers, *args, **kwargs)
         changed, first = args, args[0]
         for operand in function.operands:
             quantizer = quantizers.get(operand.name)
@@ -179,6 +182,8 @@ def _is_in_place(func: Any) -> bool:  # noqa: ANN401
 def _without_dispatch(func: types.FunctionType) -> types.FunctionType:
     """The same function that does not ask for modes once more, and so calls what it calls."""
     known = {**func.__globals__, "has_torch_function": lambda _: False}
+    if "_in_projection_packed" in known:
+        known["_in_projection_packed"] = packed_projection(known["_in_projection_packed"])
     made = types.FunctionType(
         func.__code__, known, func.__name__, func.__defaults__, func.__closure__
     )

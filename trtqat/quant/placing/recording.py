@@ -10,10 +10,13 @@ from typing import Any
 import torch
 from torch import nn
 
+from trtqat.quant.placing.einsum import axes_of
 from trtqat.quant.placing.functions import Function
 from trtqat.quant.placing.interception import Call, watched_run
 
 
+# What they make has the batch's size, so no exporter makes it a weight.
+_REPEATING = frozenset({"expand", "expand_as", "repeat", "tile", "repeat_interleave"})
 _MODULES = frozenset(
     getattr(nn, f"{name}{n}d")
     for name in ("Conv", "ConvTranspose", "AvgPool", "AdaptiveAvgPool")
@@ -27,8 +30,8 @@ class Value:
 
     Attributes:
         shape: As it was in the run.
-        is_computed: Whether it depends on the model's inputs; else it is a weight, or made of
-            weights alone.
+        is_computed: Whether it depends on the model's inputs or their number; else it is a weight,
+            or made of weights alone.
         is_float: Whether it is a floating-point tensor.
         maker: The step that returned it; None for inputs, parameters and buffers.
         readers: The steps that take it, in order, each as often as it does.
@@ -106,6 +109,11 @@ class Step:
             return made * math.prod(second[1:])
         if self.function.kind == "transposed":
             return math.prod(first) * math.prod(second[1:])
+        if self.function.name == "einsum":
+            axes = axes_of(str(self.scalars[0]))
+            assert axes is not None
+            sizes = dict(zip(axes.left, first, strict=True))
+            return made * math.prod(sizes[each] for each in axes.summed)
         left = self.operands.get("left", self.operands.get("input"))
         assert left is not None
         return made * left[0].shape[-1]
@@ -204,7 +212,7 @@ class _Recorder:
                 ]
             counts = self.counts.setdefault(path, {})
             counts[function.name] = max(counts.get(function.name, 0), call.index + 1)
-        is_computed = any(each.is_computed for each in inputs)
+        is_computed = name in _REPEATING or any(each.is_computed for each in inputs)
         # What returns its argument itself, as contiguous() may, makes nothing.
         if changed is None:
             returned = [each for each in returned if id(each) not in self._values]

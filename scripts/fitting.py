@@ -1,23 +1,27 @@
-"""Training and counting: what the float model, its control and the QAT model share."""
+"""Training and counting, for every script that trains: no figure differs by who counted it."""
 
 from __future__ import annotations
 
 import math
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import nn
 
-from trtqat.data.cifar10 import MEAN, STD
 from trtqat.errors import TrtqatError
 
-CROP_PADDING = 4
 MOMENTUM = 0.9
-WEIGHT_DECAY = 5e-4
 # Share of the steps in which the learning rate rises.
 WARM_UP = 0.1
+
+
+def to_unit(pixels: torch.Tensor) -> torch.Tensor:
+    """The same as ``trtqat.data.idx.scale``, on the device."""
+    return pixels.float() / 255.0
 
 
 @dataclass(frozen=True)
@@ -25,12 +29,14 @@ class Images:
     """A split on the device.
 
     Attributes:
-        pixels: Uint8, shape ``(N, 3, 32, 32)``; normalized per batch.
+        pixels: Uint8, shape ``(N, C, H, W)``.
         labels: Int64, shape ``(N,)``.
+        as_input: Makes of uint8 pixels what the model takes, a batch at a time.
     """
 
     pixels: torch.Tensor
     labels: torch.Tensor
+    as_input: Callable[[torch.Tensor], torch.Tensor] = to_unit
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -46,6 +52,11 @@ class Recipe:
         batch_size: Largest number of images per step.
         flip: Whether images are mirrored at random.
         seed: Decides the order, the augmentation and the dropout.
+        crop_padding: Black pixels on each side before an image is cropped to its size.
+        optimizer: SGD with momentum, or AdamW.
+        weight_decay: Of all parameters.
+        label_smoothing: Share of a label that goes to all classes evenly.
+        bfloat16: Whether to compute in it where PyTorch holds it safe; weights stay in float32.
     """
 
     epochs: int
@@ -53,6 +64,11 @@ class Recipe:
     batch_size: int
     flip: bool
     seed: int
+    crop_padding: int = 4
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    weight_decay: float = 5e-4
+    label_smoothing: float = 0.0
+    bfloat16: bool = False
 
 
 @dataclass(frozen=True)
@@ -84,7 +100,7 @@ class Accuracy:
 
 
 def fit(model: nn.Module, images: Images, recipe: Recipe, *, title: str) -> Fit:
-    """Trains a model in place with SGD, random crops, a warm-up and a cosine schedule.
+    """Trains a model in place with random crops, a warm-up and a cosine schedule.
 
     The optimizer is made here, from the parameters that the model has now: one made before the
     quantizers were inserted could own tensors that the model no longer uses.
@@ -103,9 +119,7 @@ def fit(model: nn.Module, images: Images, recipe: Recipe, *, title: str) -> Fit:
     # the order and the crops do not depend on the device.
     torch.manual_seed(recipe.seed)
     generator = torch.Generator().manual_seed(recipe.seed)
-    optimizer = torch.optim.SGD(
-        model.parameters(), lr=recipe.lr, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY
-    )
+    optimizer = _optimizer(model, recipe)
     before = {name: value.detach().clone() for name, value in _weights(model).items()}
     # Near-equal batches: a last batch of one image would have no variance for BatchNorm.
     batches = math.ceil(len(images) / recipe.batch_size)
@@ -124,8 +138,10 @@ def fit(model: nn.Module, images: Images, recipe: Recipe, *, title: str) -> Fit:
             for group in optimizer.param_groups:
                 group["lr"] = lr
             chosen = chosen.to(images.labels.device)
-            pixels = augment(images.pixels[chosen], generator, flip=recipe.flip)
-            step_loss = nn.functional.cross_entropy(model(normalize(pixels)), images.labels[chosen])
+            pixels = augment(
+                images.pixels[chosen], generator, flip=recipe.flip, padding=recipe.crop_padding
+            )
+            step_loss = _loss(model, images.as_input(pixels), images.labels[chosen], recipe)
             optimizer.zero_grad(set_to_none=True)
             step_loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
@@ -144,21 +160,36 @@ def fit(model: nn.Module, images: Images, recipe: Recipe, *, title: str) -> Fit:
 
 
 def count_correct(model: nn.Module, images: Images, batch_size: int) -> Accuracy:
-    """Counts right answers over every image once; the last batch is as small as it is.
+    """Counts right answers over every image once.
 
     Args:
         model: On the device of the images; left in eval mode.
         images: Test images.
         batch_size: Largest number of images at once.
     """
+    answers = predict(model, images, batch_size)
+    return Accuracy(int((answers == images.labels).sum()), len(images))
+
+
+def predict(model: nn.Module, images: Images, batch_size: int) -> torch.Tensor:
+    """The class that a model gives each image; the last batch is as small as it is.
+
+    Args:
+        model: On the device of the images; left in eval mode.
+        images: Test images.
+        batch_size: Largest number of images at once.
+
+    Returns:
+        Int64, shape ``(N,)``, on the device.
+    """
     model.eval()
-    correct = 0
     with torch.inference_mode():
-        for start in range(0, len(images), batch_size):
-            logits = model(normalize(images.pixels[start : start + batch_size]))
-            answers = logits.argmax(dim=1)
-            correct += int((answers == images.labels[start : start + batch_size]).sum())
-    return Accuracy(correct, len(images))
+        return torch.cat(
+            [
+                model(images.as_input(pixels)).argmax(dim=1)
+                for pixels in torch.split(images.pixels, batch_size)
+            ]
+        )
 
 
 def scheduled_lr(lr: float, step: int, steps: int) -> float:
@@ -174,28 +205,24 @@ def scheduled_lr(lr: float, step: int, steps: int) -> float:
     return lr * rise * 0.5 * (1.0 + math.cos(math.pi * step / steps))
 
 
-def normalize(pixels: torch.Tensor) -> torch.Tensor:
-    """The same as ``trtqat.data.cifar10.normalize``, on the device."""
-    mean = torch.tensor(MEAN, device=pixels.device).reshape(3, 1, 1)
-    std = torch.tensor(STD, device=pixels.device).reshape(3, 1, 1)
-    return (pixels.float() / 255.0 - mean) / std
-
-
-def augment(pixels: torch.Tensor, generator: torch.Generator, *, flip: bool) -> torch.Tensor:
-    """Random 32x32 crops of the images with four black pixels around them.
+def augment(
+    pixels: torch.Tensor, generator: torch.Generator, *, flip: bool, padding: int = 4
+) -> torch.Tensor:
+    """Random crops of the images with black pixels around them, each of its image's size.
 
     Args:
-        pixels: Uint8, shape ``(N, 3, 32, 32)``.
+        pixels: Uint8, shape ``(N, C, H, W)``.
         generator: On the CPU.
         flip: Whether to mirror half of the images. Right for CIFAR-10, wrong for digits.
+        padding: Black pixels on each side.
 
     Returns:
         Uint8 of the same shape.
     """
     count, channels, height, width = pixels.shape
-    padded = nn.functional.pad(pixels, (CROP_PADDING,) * 4)
-    top = torch.randint(0, 2 * CROP_PADDING + 1, (count, 1), generator=generator)
-    left = torch.randint(0, 2 * CROP_PADDING + 1, (count, 1), generator=generator)
+    padded = nn.functional.pad(pixels, (padding,) * 4)
+    top = torch.randint(0, 2 * padding + 1, (count, 1), generator=generator)
+    left = torch.randint(0, 2 * padding + 1, (count, 1), generator=generator)
     rows = top + torch.arange(height)
     columns = left + torch.arange(width)
     if flip:
@@ -205,6 +232,24 @@ def augment(pixels: torch.Tensor, generator: torch.Generator, *, flip: bool) -> 
     each = torch.arange(count, device=pixels.device).reshape(-1, 1, 1, 1)
     channel = torch.arange(channels, device=pixels.device).reshape(1, -1, 1, 1)
     return padded[each, channel, rows[:, None, :, None], columns[:, None, None, :]]
+
+
+def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    if recipe.optimizer == "adamw":
+        return torch.optim.AdamW(model.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
+    return torch.optim.SGD(
+        model.parameters(), lr=recipe.lr, momentum=MOMENTUM, weight_decay=recipe.weight_decay
+    )
+
+
+def _loss(
+    model: nn.Module, inputs: torch.Tensor, labels: torch.Tensor, recipe: Recipe
+) -> torch.Tensor:
+    with torch.autocast(inputs.device.type, torch.bfloat16, enabled=recipe.bfloat16):
+        logits = model(inputs)
+    return nn.functional.cross_entropy(
+        logits.float(), labels, label_smoothing=recipe.label_smoothing
+    )
 
 
 def _weights(model: nn.Module) -> dict[str, torch.Tensor]:

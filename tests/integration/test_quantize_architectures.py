@@ -1,0 +1,155 @@
+"""Every architecture from FP32 to an INT8 plan: ``quantize``, ``export``, and a build for RTX.
+
+The builder says what is INT8, and lint what it would stumble over. Nothing is run on a GPU here.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
+
+import trtqat
+from tests.support.architectures import ARCHITECTURES, batches, by_name, trained_like
+from trtqat.exporting.options import ExportOptions
+from trtqat.quant.quantize import Quantized, quantize
+
+NAMES = list(ARCHITECTURES)
+# The TorchScript exporter has no operator for the power iteration of spectral_norm, and cannot
+# call a forward that has arguments by name only.
+BY_DYNAMO = ("parametrized", "defaults")
+# One of each kind goes through the torch.export-based exporter as well, which takes seconds.
+BOTH = ("resnet_basic", "densenet", "vit_sdpa", "transformer_encoder")
+FORMS = [(name, "dynamo" if name in BY_DYNAMO else "torchscript") for name in NAMES]
+FORMS += [(name, "dynamo") for name in BOTH]
+# Weights here are drawn, not trained: their outputs are harder to keep than those of real ones.
+MIN_SQNR_DB = 12.0
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread() -> Iterator[None]:
+    """Threads of models this small mostly wait for each other, above all on a busy host."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@cache
+def result(name: str) -> Quantized:
+    return quantize(trained_like(name), batches(ARCHITECTURES[name], 3, 8))
+
+
+def quantized(name: str) -> nn.Module:
+    return result(name).model
+
+
+def outputs_of(model: nn.Module, batch: tuple[Tensor, ...]) -> list[Tensor]:
+    outputs = model(*batch)
+    if isinstance(outputs, Tensor):
+        return [outputs]
+    return list(outputs.values() if isinstance(outputs, dict) else outputs)
+
+
+@pytest.mark.parametrize(("name", "exporter"), FORMS)
+def test_every_layer_is_int8_in_the_plan_and_lint_is_silent(
+    name: str, exporter: Any, tmp_path: Path
+) -> None:
+    architecture = ARCHITECTURES[name]
+    path = tmp_path / "model.onnx"
+    options = ExportOptions(architecture.inputs, exporter=exporter)
+    exported = trtqat.export_onnx(quantized(name), path, options)
+    assert exported.warnings == ()
+    built = trtqat.build(path, tmp_path / "model.engine", for_="rtx")
+    assert built.coverage_error is None
+    coverage = built.coverage
+    assert coverage is not None
+    # All layers of the model are there, and quantized; what recurs is not for INT8.
+    kept = [layer for layer in result(name).layers if layer.kept]
+    assert bool(kept) == bool(architecture.float_operators)
+    assert all("transposed convolution" in layer.kept for layer in kept)
+    assert len(coverage.wanted) == architecture.layers - len(kept)
+    unwanted = {layer.operator for layer in coverage.unwanted}
+    assert unwanted <= {"LSTM", *architecture.float_operators}
+    assert coverage.missed == ()
+    for layer in coverage.wanted:
+        assert set(layer.input_dtypes) == {"int8"}, layer.name
+        assert layer.weight_dtype in ("int8", "")
+        # The products of attention read two activations; everything else has weights.
+        assert layer.weight_dtype or layer.operator == "MatMul"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_model_stays_itself(name: str) -> None:
+    before, after = trained_like(name), quantized(name)
+    modules = dict(after.named_modules())
+    for path, module in before.named_modules():
+        assert type(modules[path]).__name__ == type(module).__name__
+        # A parametrized module has a class of its own.
+        assert is_parametrized(module) or isinstance(modules[path], type(module))
+    state = after.state_dict()
+    for key, value in before.state_dict().items():
+        assert torch.equal(state[key], value), key
+    assert not after.training
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_outputs_stay_close(name: str) -> None:
+    # Other samples than those of the calibration.
+    (batch,) = batches(ARCHITECTURES[name], 1, 16, seed=11)
+    with torch.no_grad():
+        exact = outputs_of(trained_like(name), batch)
+        rounded = outputs_of(quantized(name), batch)
+    for output, other in zip(exact, rounded, strict=True):
+        assert not torch.equal(output, other)
+        noise = (output - other).square().sum()
+        sqnr_db = 10 * torch.log10(output.square().sum() / noise)
+        assert sqnr_db > MIN_SQNR_DB
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_trains_on(name: str) -> None:
+    model = copy.deepcopy(quantized(name)).train()
+    torch.manual_seed(3)
+    (batch,) = batches(ARCHITECTURES[name], 1, 16, seed=5)
+    before = dict(trained_like(name).named_parameters())
+    losses = [(torch.randn_like(output) * output).mean() for output in outputs_of(model, batch)]
+    torch.stack(losses).sum().backward()  # type: ignore[no-untyped-call]
+    uncalled = {"aux.weight", "aux.bias"} if name == "googlenet" else set()
+    for key, parameter in model.named_parameters():
+        if key not in before or key in uncalled:
+            continue
+        assert parameter.grad is not None, key
+        assert torch.isfinite(parameter.grad).all(), key
+        assert parameter.grad.abs().max() > 1e-7 or key.endswith("bias"), key
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_its_state_is_loaded_into_a_copy(name: str) -> None:
+    model, other = quantized(name), copy.deepcopy(quantized(name))
+    with torch.no_grad():
+        for value in other.state_dict().values():
+            value.zero_()
+    other.load_state_dict(model.state_dict())
+    (batch,) = batches(ARCHITECTURES[name], 1, 4)
+    with torch.no_grad():
+        pairs = zip(outputs_of(model, batch), outputs_of(other, batch), strict=True)
+        assert all(torch.equal(*pair) for pair in pairs)
+
+
+@pytest.mark.parametrize("name", ["vit_multihead", "two_inputs", "transformer_decoder", "shared"])
+def test_batches_by_name_are_as_good(name: str) -> None:
+    architecture = ARCHITECTURES[name]
+    tuples = batches(architecture, 3, 8)
+    named = quantize(trained_like(name), list(by_name(architecture, tuples))).model
+    (batch,) = batches(architecture, 1, 4)
+    with torch.no_grad():
+        pairs = zip(outputs_of(quantized(name), batch), outputs_of(named, batch), strict=True)
+        assert all(torch.equal(*pair) for pair in pairs)
