@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from trtqat.data.cifar10 import IMAGE_SHAPE
+from trtqat.data.idx import read_split
 from trtqat.data.npz import IMAGES
 from trtqat.data.npz_file import read_arrays
 from trtqat.errors import DataError
@@ -38,6 +39,9 @@ def specs_from_data(spec: str, parameters: Mapping[str, bool]) -> list[TensorSpe
     kind, _, rest = spec.partition(":")
     if kind == "cifar10" and rest:
         return _of_one(IMAGE_SHAPE, parameters)
+    if kind == "idx" and rest:
+        images, _ = read_split(rest, "test")
+        return _of_one(images.shape[1:], parameters)
     if kind == "npz" and rest:
         arrays, available = read_arrays(Path(rest), {*parameters, IMAGES})
         samples: Any = {name: array[:1] for name, array in arrays.items() if array.ndim}

@@ -6,7 +6,7 @@ import logging
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -35,7 +35,7 @@ from trtqat.search.counting import LabelledSamples
 from trtqat.search.model_inputs import find_inputs
 from trtqat.search.options import QuantizeOptions
 from trtqat.search.running import Announce, Progress, outputs_of
-from trtqat.search.samples import SpreadSamples, open_training
+from trtqat.search.samples import SpreadSamples, has_splits, open_training
 from trtqat.search.saved_search import SavedSearch, digest_of, key_of, state_path
 from trtqat.search.sensitivity import LayerSensitivity, measure_sensitivity
 from trtqat.tensors import TensorSpec
@@ -126,8 +126,8 @@ def quantize_source(
     Args:
         source: ``"pkg.module:factory"`` or ``"file.py:factory"`` of the FP32 model.
         output: The file to write: state dict and recipe.
-        data: Training data that was not augmented: ``"npz:train.npz"``, ``"cifar10:DIR"`` (its
-            training split), or ``"file.py:factory"``.
+        data: Training data that was not augmented: ``"npz:train.npz"``, ``"cifar10:DIR"`` or
+            ``"idx:DIR"`` (their training splits), or ``"file.py:factory"``.
         checkpoint: State dict for the factory's model.
         factory_args: Arguments of the factory, by name or as strings ``NAME=VALUE``.
         ema: Whether to take averaged or raw weights of a checkpoint that has both.
@@ -252,7 +252,7 @@ class _Quantizing:
             method=options.method,
             for_=options.for_,
             int8_share=best.int8_share,
-            layers=best.layers,
+            layers=_explained(best.layers, ladder),
             ranges=best.ranges,
             sensitivity=self._measured,
             ladder=ladder,
@@ -322,6 +322,16 @@ class _Quantizing:
         )
 
 
+def _explained(layers: Sequence[Layer], ladder: Ladder | None) -> tuple[Layer, ...]:
+    """The layers, with the reason of those that the search kept."""
+    chosen = ladder.chosen if ladder is not None else None
+    kept = chosen.kept if chosen is not None else ()
+    return tuple(
+        replace(layer, kept="for the accuracy target") if layer.name in kept else layer
+        for layer in layers
+    )
+
+
 def _check_files(source: ModelSource, output: Path, options: QuantizeOptions) -> None:
     """Refuses what is no factory, data that is both, and to write over an input."""
     pointer = str(source.pointer)
@@ -355,7 +365,7 @@ def _is_same(data: str, eval_data: str) -> bool:
     """Whether both name the same samples; of what has splits the one trains, the other tests."""
     kind = data.partition(":")[0]
     if data == eval_data:
-        return kind != "cifar10"
+        return not has_splits(data)
     if kind != "npz" or not eval_data.startswith("npz:"):
         return False
     real = {os.path.realpath(file) for spec in (data, eval_data) for file in files_of(spec)}

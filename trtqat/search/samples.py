@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -11,8 +11,17 @@ from trtqat.data.batches import Batch as DataBatch
 from trtqat.data.batches import Dataset
 from trtqat.data.cifar10 import Cifar10
 from trtqat.data.dataset import open_dataset
+from trtqat.data.idx import Idx
 from trtqat.search.running import Batch
 from trtqat.tensors import TensorSpec
+
+# Whose data has a split to train on and one to test on, by the kind of data.
+_SPLITS: Mapping[str, type[Cifar10] | type[Idx]] = {"cifar10": Cifar10, "idx": Idx}
+
+
+def has_splits(data: str) -> bool:
+    """Whether the same words name a training and a test split."""
+    return data.partition(":")[0] in _SPLITS
 
 
 def open_training(data: str, inputs: Sequence[TensorSpec], seed: int) -> Dataset:
@@ -28,8 +37,8 @@ def open_training(data: str, inputs: Sequence[TensorSpec], seed: int) -> Dataset
         DataError: The data is missing or damaged, or does not fit the inputs.
     """
     kind, _, rest = data.partition(":")
-    if kind == "cifar10" and rest:
-        return Cifar10(rest, inputs, split="train")
+    if kind in _SPLITS and rest:
+        return _SPLITS[kind](rest, inputs, split="train")
     return open_dataset(data, inputs, seed=seed)
 
 

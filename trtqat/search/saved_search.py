@@ -14,9 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from trtqat.errors import first_line
 from trtqat.files import is_file, read_input, write_atomically
@@ -121,8 +119,7 @@ def digest_of(batches: Iterable[Iterable[torch.Tensor]]) -> str:
     return digest.hexdigest()
 
 
-def tensor_bytes(tensor: torch.Tensor) -> NDArray[np.uint8]:
+def tensor_bytes(tensor: torch.Tensor) -> memoryview:
     """The bytes of a tensor's numbers, in any dtype."""
     flat = tensor.detach().cpu().contiguous().reshape(-1)
-    found: NDArray[np.uint8] = flat.view(torch.uint8).numpy()
-    return found
+    return flat.view(torch.uint8).numpy().data
