@@ -4,6 +4,7 @@
 2. One layer quantizes its operands, all others compute in floating point. The difference of the
    outputs is that layer's noise. No labels are needed.
 3. A model with several outputs is as far off as the worst of them.
+4. What is quantized between the layers, as an operand of a sum, belongs to none of them.
 
 The noise of one layer alone adds up, nearly, to that of all of them. So it also says what keeping
 the layer in floating point would gain. The README has how this ranking does beside its reverse,
