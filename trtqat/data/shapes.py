@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from trtqat.data.cifar10 import IMAGE_SHAPE
+from trtqat.data.dataset import no_kind
 from trtqat.data.idx import read_split
 from trtqat.data.npz import IMAGES
 from trtqat.data.npz_file import read_arrays
@@ -33,6 +34,7 @@ def specs_from_data(spec: str, parameters: Mapping[str, bool]) -> list[TensorSpe
         tell, as random data.
 
     Raises:
+        UsageError: The kind of data is unknown.
         DataError: The data is missing or damaged, or has nothing for a parameter that must be
             given.
     """
@@ -50,6 +52,8 @@ def specs_from_data(spec: str, parameters: Mapping[str, bool]) -> list[TensorSpe
         samples = _first_sample(spec)
         available = tuple(samples) if isinstance(samples, Mapping) else ()
         return _of_arrays(spec, samples, available, parameters)
+    if kind != "random":
+        raise no_kind(spec)
     return []
 
 
