@@ -12,8 +12,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from click.testing import Result
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 import trtqat
 from tests.support.uneven import Files, write_files
@@ -327,7 +326,7 @@ def test_bad_input_is_two_sentences(files: Files, number: int, tmp_path: Path) -
 def test_a_source_that_no_quantizers_can_be_put_into(files: Files, tmp_path: Path) -> None:
     model = files.folder / "model.py"
     traced = files.folder / "traced.pt"
-    torch.jit.save(torch.jit.script(load_model(files.source)), str(traced))  # type: ignore[no-untyped-call]
+    torch.jit.save(torch.jit.script(load_model(files.source)), str(traced))
     for source, said in (
         ("model.onnx", "is an ONNX graph"),
         (traced, "is no factory of a PyTorch model"),
@@ -358,8 +357,8 @@ def test_load_quantized_wants_a_recipe_of_this_model(
         trtqat.load_quantized(files.source, files.checkpoint)
     with pytest.raises(SourceError, match="of another model"):
         trtqat.load_quantized(torch.nn.Linear(2, 2), searched[2])
+    source = ModelSource(files.source, factory_args={"classes": 7})
     with pytest.raises(SourceError, match="does not fit the model"):
-        source = ModelSource(files.source, factory_args={"classes": 7})
         trtqat.load_quantized(source, searched[2])
 
 

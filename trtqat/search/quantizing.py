@@ -216,6 +216,7 @@ class _Quantizing:
         # All data is opened before anything takes long.
         chosen = self._samples()
         labelled = self._labelled()
+        _check_runs(self._model, chosen)
         quantized = self._quantized(chosen)
         few = list(chosen.some(options.sensitivity_images))
         saved = SavedSearch(state_path(output), self._key(quantized, few, labelled))
@@ -236,6 +237,7 @@ class _Quantizing:
                 labelled,
                 options.max_accuracy_drop,
                 ranking,
+                requantize=lambda patterns: self._quantized(chosen, patterns),
                 announce=self._announce,
                 progress=self._progress,
                 saved=saved,
@@ -282,9 +284,8 @@ class _Quantizing:
         dataset = open_dataset(options.eval_data, self._specs, seed=options.seed)
         return LabelledSamples(dataset, self._names, options.batch_size)
 
-    def _quantized(self, chosen: SpreadSamples) -> Quantized:
+    def _quantized(self, chosen: SpreadSamples, keep: Sequence[str] = ()) -> Quantized:
         options = self._options
-        _check_runs(self._model, chosen)
         total = len(chosen.indices)
 
         def seen(images: int) -> None:
@@ -295,7 +296,7 @@ class _Quantizing:
             self._model,
             chosen,
             method=options.method,
-            keep=options.keep,
+            keep=(*options.keep, *keep),
             for_=options.for_,
             progress=seen,
         )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 import trtqat
 from tests.support.uneven import Files, write_files
@@ -19,6 +20,7 @@ from trtqat.exporting.source import ModelSource
 from trtqat.quant.quantize import Quantized, keeping
 from trtqat.search.accuracy_target import Ladder, by_noise_per_mac, find_within_target
 from trtqat.search.counting import LabelledSamples
+from trtqat.search.keeping_layers import keep_layers
 from trtqat.search.running import Batch, Cost
 from trtqat.search.saved_search import SavedSearch
 from trtqat.search.sensitivity import LayerSensitivity, measure_sensitivity
@@ -218,3 +220,44 @@ def test_the_paired_interval_holds_the_difference_as_often_as_it_says() -> None:
     nothing = paired_interval(0, 0, 100)
     assert nothing.low == -nothing.high
     assert 0 < nothing.high < 0.03
+
+
+class Residual(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 3, padding=1)
+        self.conv = nn.Conv2d(8, 8, 3, padding=1)
+        self.last = nn.Conv2d(8, 8, 3, padding=1)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        x = torch.relu(self.stem(images))
+        y: torch.Tensor = self.last(torch.relu(self.conv(x) + x))
+        return y.mean((2, 3))
+
+
+def _never(patterns: Sequence[str]) -> Quantized:
+    raise AssertionError(patterns)
+
+
+def test_an_operand_that_only_now_is_quantized_gets_a_range(batches: list[Batch]) -> None:
+    torch.manual_seed(0)
+    model = Residual().eval()
+    quantized = trtqat.quantize(model, batches)
+    places = {place for each in quantized.ranges for place in each.places}
+    # The convolution's result stays as it is, until the convolution itself is kept.
+    assert "add.left" not in places
+
+    def requantize(patterns: Sequence[str]) -> Quantized:
+        return trtqat.quantize(model, batches, keep=patterns)
+
+    fewer = keep_layers(quantized, ["conv"], requantize)
+    assert [layer.name for layer in fewer.layers if layer.kept] == ["conv"]
+    found = {place: each for each in fewer.ranges for place in each.places}
+    assert "add.left" in found
+    before = {place: each for each in quantized.ranges for place in each.places}
+    assert found["last.conv2d.input"].amax == before["last.conv2d.input"].amax
+    # Where none is missing, nothing is quantized anew.
+    assert (
+        keep_layers(quantized, ["stem"], requantize).ranges == keeping(quantized, ["stem"]).ranges
+    )
+    assert keep_layers(quantized, []) is quantized
