@@ -65,10 +65,9 @@ class SpreadSamples(Sequence[Batch]):
             seed: Same seed, same samples.
         """
         count = min(count, len(dataset))
-        edges = np.linspace(0, len(dataset), count + 1)
-        inside = np.random.default_rng(seed).random(count)
-        chosen = np.floor(edges[:-1] + inside * np.diff(edges)).astype(int)
-        self.indices: list[int] = chosen.clip(0, len(dataset) - 1).tolist()
+        edges = np.arange(count + 1) * len(dataset) // count
+        chosen = np.random.default_rng(seed).integers(edges[:-1], edges[1:])
+        self.indices: list[int] = chosen.tolist()
         self._dataset = dataset
         self._inputs = tuple(inputs)
         self._size = batch_size
