@@ -278,6 +278,7 @@ def watched_run(model: nn.Module, watcher: Watcher) -> Iterator[None]:
     before = [module for module in modules if not is_instrumented(module)]
     for module in before:
         instrument(module)
+    before = [module for module in before if is_instrumented(module)]
     _active.watcher, _active.paths = watcher, modules
     try:
         yield
@@ -297,7 +298,8 @@ def instrument(module: nn.Module) -> None:
 
     Its class becomes a subclass of the same name. Copies and pickles of it are such modules, too.
     """
-    if not is_instrumented(module):
+    # A ScriptModule runs no Python, and is no object whose class could change.
+    if not is_instrumented(module) and not isinstance(module, torch.jit.ScriptModule):
         module.__class__ = _instrumented(type(module))
 
 

@@ -218,9 +218,10 @@ class _Recorder:
         if not returned:
             return
         outputs = [self._new(each, is_computed=is_computed) for each in returned]
-        scalars: dict[str | int, object] = {
+        keyed: dict[str | int, object] = {**dict(enumerate(args)), **kwargs}
+        scalars = {
             key: value
-            for key, value in [*enumerate(args), *kwargs.items()]  # type: ignore[misc]
+            for key, value in keyed.items()
             if isinstance(value, (int, float, str, tuple, list))
         }
         step = Step(
