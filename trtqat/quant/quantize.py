@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,6 +33,9 @@ from trtqat.quant.placing.placed import (
 from trtqat.quant.placing.placement import Layer, Placement, Target, place_quantizers
 from trtqat.quant.placing.recording import Recording, record
 from trtqat.quant.recipe import Recipe, recipe_of, remember, save_quantized
+from trtqat.user_code import exits_told, in_words, place_of
+
+_LOG = logging.getLogger(__name__)
 
 METHODS = ("auto", "max", "percentile", "mse", "entropy")
 TARGETS = ("8.6", "10", "11", "rtx")
@@ -176,7 +180,7 @@ def keeping(quantized: Quantized, keep: Sequence[str]) -> Quantized:
 
 
 def recorded(model: nn.Module, batch: object) -> Recording:
-    """Records a run of a model on the first samples of a batch.
+    """Records a run of a model on the first samples of a batch, or on all of it.
 
     Args:
         model: In eval mode.
@@ -185,15 +189,26 @@ def recorded(model: nn.Module, batch: object) -> Recording:
     Raises:
         QuantizerError: The model raises on it.
     """
-    args, kwargs = _first_samples(arguments_of(batch, device_of(model)))
-    try:
-        with module_by_module():
-            return record(model, args, kwargs)
-    except TypeError as error:
-        raise QuantizerError(
-            f"The model does not take a batch for calibration: {first_line(error)}.",
-            "A batch is what forward takes, as tensors: leave the labels out.",
-        ) from error
+    whole = arguments_of(batch, device_of(model))
+    with module_by_module():
+        try:
+            return record(model, *_first_samples(whole))
+        except QuantizerError:
+            raise
+        # A model may be made for one batch size, or take what has no batch.
+        except Exception as error:
+            _LOG.debug("Recording %d samples failed: %s", _RECORDED, first_line(error))
+        with exits_told("The model's forward", QuantizerError):
+            try:
+                return record(model, *whole)
+            except QuantizerError:
+                raise
+            except Exception as error:
+                seen = f"See {place}. " if (place := place_of(error)) else ""
+                raise QuantizerError(
+                    f"The model does not take a batch for calibration: {in_words(error)}.",
+                    f"{seen}A batch is what forward takes, as tensors: leave the labels out.",
+                ) from error
 
 
 def _copied(model: nn.Module) -> nn.Module:

@@ -97,7 +97,7 @@ def einsum(
     )
     made = rows @ columns
     order = axes.both + axes.rows + axes.columns
-    if len(order) != made.dim():
+    if not len(axes.rows) == len(axes.columns) == 1:
         made = made.reshape([sizes[each] for each in order])
     return made.permute([order.index(each) for each in axes.out])
 
