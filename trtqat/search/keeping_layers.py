@@ -46,7 +46,7 @@ def _lacks_ranges(quantized: Quantized, patterns: Sequence[str]) -> bool:
     placement = place_quantizers(
         quantized.recording,
         keep=(*recipe.keep, *patterns),
-        for_=recipe.for_,  # type: ignore[arg-type]
+        for_=recipe.for_,
     )
     known = {place for each in placed_quantizers(quantized.model) for place in each.places}
     return any(each.places[0] not in known for each in placement.quantizers)
