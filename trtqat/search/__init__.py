@@ -5,7 +5,6 @@ model_inputs.py     the model's inputs, from --input or from the data
 samples.py          evenly spread samples to calibrate on
 sensitivity.py      how much of the output each layer costs when it alone is quantized
 accuracy_target.py  the fewest MACs in floating point that keep the accuracy, and the ladder there
-keeping_layers.py   the same model with layers in floating point, and all its ranges
 counting.py         right answers of a model, counted on all samples
 saved_search.py     what an interrupted search goes on from
 options.py          what can be asked for

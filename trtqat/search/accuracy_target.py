@@ -14,6 +14,7 @@ besides the first one and FP32's own.
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -22,9 +23,8 @@ from trtqat.errors import GateError
 from trtqat.evaluation.counts import Paired, pair
 from trtqat.evaluation.intervals import Interval, paired_interval, paired_p_value
 from trtqat.quant.placing.placed import only_calls
-from trtqat.quant.quantize import Quantized
+from trtqat.quant.quantize import Quantized, keeping
 from trtqat.search.counting import LabelledSamples
-from trtqat.search.keeping_layers import Requantize, keep_layers
 from trtqat.search.running import Announce, Cost, Progress
 from trtqat.search.saved_search import SavedSearch
 from trtqat.search.sensitivity import LayerSensitivity
@@ -114,7 +114,6 @@ def find_within_target(
     max_drop_points: float,
     ranking: Ranking,
     *,
-    requantize: Requantize | None = None,
     announce: Announce | None = None,
     progress: Progress | None = None,
     saved: SavedSearch | None = None,
@@ -126,8 +125,6 @@ def find_within_target(
         samples: Labelled samples that neither trained nor calibrated the model.
         max_drop_points: What the accuracy may drop, in percentage points of all samples.
         ranking: Gives the layers' sensitivity; called only where all layers in INT8 lose more.
-        requantize: Quantizes the FP32 model anew, for what gets a quantizer only where others
-            are kept; None leaves that in floating point.
         announce: Called once, after the first batch, with what it will take at most.
         progress: Called after every batch, with samples done and their most possible total.
         saved: Where every count is written down, and gone on from.
@@ -140,7 +137,7 @@ def find_within_target(
         UsageError: The state cannot be written.
     """
     counts = _Counts(quantized, samples, saved or SavedSearch(), announce, progress)
-    climb = _Climb(quantized, counts, max_drop_points, requantize)
+    climb = _Climb(quantized, counts, max_drop_points)
     climb.run(ranking)
     ladder = Ladder(
         max_drop_points, counts.fp32_right, len(samples), tuple(climb.rungs), climb.best()
@@ -148,7 +145,12 @@ def find_within_target(
     chosen = ladder.chosen
     if chosen is None:
         return None, ladder
-    return keep_layers(quantized, chosen.kept, requantize), ladder
+    return _keeping(quantized, chosen.kept), ladder
+
+
+def _keeping(quantized: Quantized, names: Sequence[str]) -> Quantized:
+    # A name may hold a pattern's letters.
+    return keeping(quantized, [glob.escape(name) for name in names]) if names else quantized
 
 
 def by_noise_per_mac(sensitivity: Sequence[LayerSensitivity]) -> list[LayerSensitivity]:
@@ -253,10 +255,8 @@ class _Climb:
         quantized: Quantized,
         counts: _Counts,
         max_drop_points: float,
-        requantize: Requantize | None,
     ) -> None:
         self._quantized = quantized
-        self._requantize = requantize
         self._counts = counts
         # As it was written: 0.29 of 100 points of 10,000 samples are 29.
         self._allowed = Fraction(str(max_drop_points)) / 100
@@ -328,7 +328,7 @@ class _Climb:
     def _rung(self, kept: Sequence[str]) -> Rung:
         key = frozenset(kept)
         if key not in self._known:
-            model = keep_layers(self._quantized, kept, self._requantize)
+            model = _keeping(self._quantized, kept)
             in_order = [each.name for each in self._quantized.layers if each.name in key]
             right, found = self._counts.of(model, in_order)
             self._known[key] = self._described(in_order, model.int8_share, right, found)

@@ -238,7 +238,6 @@ class _Quantizing:
                 labelled,
                 options.max_accuracy_drop,
                 ranking,
-                requantize=lambda patterns: self._quantized(chosen, patterns),
                 announce=self._announce,
                 progress=self._progress,
                 saved=saved,
@@ -285,7 +284,7 @@ class _Quantizing:
         dataset = open_dataset(options.eval_data, self._specs, seed=options.seed)
         return LabelledSamples(dataset, self._names, options.batch_size)
 
-    def _quantized(self, chosen: SpreadSamples, keep: Sequence[str] = ()) -> Quantized:
+    def _quantized(self, chosen: SpreadSamples) -> Quantized:
         options = self._options
         total = len(chosen.indices)
 
@@ -297,7 +296,7 @@ class _Quantizing:
             self._model,
             chosen,
             method=options.method,
-            keep=(*options.keep, *keep),
+            keep=options.keep,
             for_=options.for_,
             progress=seen,
         )

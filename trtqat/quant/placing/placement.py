@@ -209,20 +209,23 @@ def place_quantizers(
     kept = _matched(recording, keep)
     marks = _Marks()
     layers: dict[tuple[str, Call], Layer] = {}
-    quantized: set[Step] = set()
+    fusing: set[Step] = set()
     for step in recording.calls:
         assert step.function is not None
         assert step.call is not None
         if not (step.function.multiplies or step.function.kind == "attention"):
             continue
-        reason = "as asked" if step.layer in kept else _why_float(step, for_)
+        reason = _why_float(step, for_)
+        if not reason:
+            # Also a layer that is kept: so keeping one changes no place of another.
+            fusing.add(step)
+            reason = "as asked" if step.layer in kept else ""
         if not reason:
             _mark_layer(marks, step)
-            quantized.add(step)
         key = step.path, step.call
         macs = step.macs / recording.batch_size + (layers[key].macs if key in layers else 0)
         layers[key] = Layer(step.layer, step.path, step.call, macs, reason)
-    _mark_between(marks, recording, quantized, kept)
+    _mark_between(marks, recording, fusing, kept)
     return Placement(_planned(marks, recording), tuple(layers.values()), recording.counts)
 
 
@@ -293,15 +296,13 @@ def _weight_axis(step: Step, operand: str, weight: Value) -> int | None:
     return axis % dim
 
 
-def _mark_between(
-    marks: _Marks, recording: Recording, quantized: set[Step], kept: set[str]
-) -> None:
+def _mark_between(marks: _Marks, recording: Recording, fusing: set[Step], kept: set[str]) -> None:
     """Rules 2 and 3, from the end: what is quantized later is known by then."""
     later: set[Value] = set()
     for step in reversed(recording.steps):
         is_later = any(each in later for each in step.outputs)
         if step.function is not None and is_later and step.layer not in kept:
-            for name in _between(step, quantized):
+            for name in _between(step, fusing):
                 marks.add(step, name, step.operands[name], None)
         if step.function is not None:
             for name, values in step.operands.items():
@@ -311,7 +312,7 @@ def _mark_between(
             later.add(step.inputs[0])
 
 
-def _between(step: Step, quantized: set[Step]) -> list[str]:
+def _between(step: Step, fusing: set[Step]) -> list[str]:
     """The operands to quantize of a step that is no layer, and whose result is quantized."""
     assert step.function is not None
     kind = step.function.kind
@@ -327,17 +328,17 @@ def _between(step: Step, quantized: set[Step]) -> list[str]:
         return [first, second] if sizes[0] * _SMALL <= sizes[1] else []
     if step.scalars.get("alpha", 1) != 1:
         return []
-    made_by = {first: _layer_before(left, quantized), second: _layer_before(right, quantized)}
+    made_by = {first: _layer_before(left, fusing), second: _layer_before(right, fusing)}
     straight = {name: layer for name, layer in made_by.items() if layer is not None}
     fused = max(straight, key=lambda name: straight[name].index, default=None)
     return [name for name in made_by if name != fused]
 
 
-def _layer_before(value: Value, quantized: set[Step]) -> Step | None:
-    """The quantized layer that makes a value, seen through what TensorRT folds into it."""
+def _layer_before(value: Value, fusing: set[Step]) -> Step | None:
+    """The layer that makes a value, seen through what TensorRT folds into it."""
     while True:
         maker = value.maker
-        if maker is None or maker in quantized:
+        if maker is None or maker in fusing:
             return maker
         computed = [each for each in maker.inputs if each.is_computed]
         if maker.name.rstrip("_") not in _FOLDED or len(computed) != 1:
