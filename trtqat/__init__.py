@@ -21,6 +21,7 @@ rooms, each of which imports from those below it alone:
 
     cli/         one file a command: parse, call one function, print
     report/      what people read of an evaluation: words, charts, a page
+    search/      which layers cost accuracy, and the best INT8 model of an FP32 one
     evaluation/  accuracy, latency and throughput of what is compared, and the layers that lose
     building/    TensorRT's builder, with what differs between its versions; Triton
     exporting/   loads a model, traces it, verifies the graph, writes it
@@ -59,7 +60,7 @@ if TYPE_CHECKING:
     from trtqat.evaluation.timing import LatencyOptions
     from trtqat.exporting.checkpoint import load_state
     from trtqat.exporting.export import export
-    from trtqat.exporting.loading import load_model
+    from trtqat.exporting.loading import load_model, load_quantized
     from trtqat.exporting.options import ExportOptions, ExportResult
     from trtqat.exporting.pipeline import export_onnx
     from trtqat.exporting.source import ModelSource
@@ -70,11 +71,14 @@ if TYPE_CHECKING:
     from trtqat.inspection.inspected_plan import InspectedPlan
     from trtqat.inspection.inspecting import inspect
     from trtqat.inspection.options import InspectOptions
+    from trtqat.quant.quantize import Quantized, quantize
+    from trtqat.quant.recipe import save_quantized
     from trtqat.report.readable import ReadableReport, evaluate
     from trtqat.runtime.engine import Engine
     from trtqat.runtime.onnx_model import OnnxModel
     from trtqat.runtime.opening import open
     from trtqat.runtime.pytorch import PyTorchModel
+    from trtqat.search.quantizing import QuantizeResult, quantize_source
     from trtqat.tensors import TensorSpec
 
     Report = ReadableReport
@@ -96,6 +100,8 @@ __all__ = [
     "ModelSource",
     "OnnxModel",
     "PyTorchModel",
+    "QuantizeResult",
+    "Quantized",
     "Report",
     "TensorSpec",
     "Torch",
@@ -108,10 +114,14 @@ __all__ = [
     "inspect",
     "lint",
     "load_model",
+    "load_quantized",
     "load_state",
     "open",
     "open_dataset",
     "preflight",
+    "quantize",
+    "quantize_source",
+    "save_quantized",
 ]
 
 # The module of each name; a short name is followed by the one that it stands for.
@@ -131,6 +141,8 @@ _HOMES = {
     "ModelSource": "trtqat.exporting.source",
     "OnnxModel": "trtqat.runtime.onnx_model",
     "PyTorchModel": "trtqat.runtime.pytorch",
+    "QuantizeResult": "trtqat.search.quantizing",
+    "Quantized": "trtqat.quant.quantize",
     "Report": "trtqat.report.readable:ReadableReport",
     "TensorSpec": "trtqat.tensors",
     "Torch": "trtqat.exporting.source:ModelSource",
@@ -143,11 +155,13 @@ _HOMES = {
     "inspect": "trtqat.inspection.inspecting",
     "lint": "trtqat.inspection.inspected_graph",
     "load_model": "trtqat.exporting.loading",
+    "load_quantized": "trtqat.exporting.loading",
     "load_state": "trtqat.exporting.checkpoint",
     "open": "trtqat.runtime.opening",
     "open_dataset": "trtqat.data.dataset",
     "preflight": "trtqat.host.preflight",
     "quantize": "trtqat.quant.quantize",
+    "quantize_source": "trtqat.search.quantizing",
     "save_quantized": "trtqat.quant.recipe",
 }
 

@@ -19,6 +19,7 @@ PACKAGE = Path(trtqat.__file__).parent
 ORDER = (
     ("cli",),
     ("report",),
+    ("search",),
     ("evaluation",),
     ("building", "exporting"),
     ("inspection",),
@@ -71,7 +72,7 @@ def test_imports_point_down(path: Path) -> None:
     for name in imports(path):
         top, _, rest = name.partition(".")
         if top in ("torch", "onnxscript", "pytorch_quantization"):
-            assert room in ("quant", "exporting") or place.startswith("runtime/pytorch"), name
+            assert room in ("quant", "exporting", "search") or place.startswith("runtime/pytorch"), name
         if top in ("cuda", *TENSORRT):
             assert room in ("building", "host", "runtime"), name
         assert top != "trtqat" or rest, f"{place} imports the package's face"

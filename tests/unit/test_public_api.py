@@ -49,6 +49,8 @@ PUBLIC = {
     *("Engine", "ModelSource", "OnnxModel", "PyTorchModel", "Report", "TensorSpec", "TrtqatError"),
     *("build", "evaluate", "export", "export_onnx", "inspect", "lint", "open", "preflight"),
     *("load_model", "load_state", "open_dataset"),
+    *("quantize", "quantize_source", "load_quantized", "save_quantized"),  # from FP32 to INT8
+    *("Quantized", "QuantizeResult"),
 }
 
 

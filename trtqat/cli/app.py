@@ -12,6 +12,7 @@ from trtqat.cli.evaluate import evaluate
 from trtqat.cli.export import export
 from trtqat.cli.inspecting import inspect
 from trtqat.cli.lint import lint
+from trtqat.cli.quantize import quantize
 from trtqat.version import __version__
 
 # No rich markup: drawing the help with rich would double the time that --help takes.
@@ -22,6 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
+app.command("quantize")(quantize)
 app.command("export")(export)
 app.command("build")(build)
 app.command("eval")(evaluate)
@@ -45,11 +47,11 @@ def _root(
         ),
     ] = False,
 ) -> None:
-    """Turn a quantization-aware-trained PyTorch model into a measured INT8 TensorRT engine.
+    """Turn a PyTorch model into a measured INT8 TensorRT engine.
 
-    export a model to ONNX with explicit Q/DQ, lint the graph for what costs speed or accuracy,
-    build an engine from it, inspect which layers run in INT8, eval either against the PyTorch
-    model, doctor a host.
+    quantize an FP32 model, or take one that was trained with quantizers; export it to ONNX with
+    explicit Q/DQ, lint the graph for what costs speed or accuracy, build an engine from it,
+    inspect which layers run in INT8, eval either against the PyTorch model, doctor a host.
 
     Exit codes: 0 done, 1 it failed, 2 wrong usage or input, 3 a gate was not met, 4 something
     needed is not here (GPU, TensorRT, an extra), 130 interrupted.

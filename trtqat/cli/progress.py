@@ -44,6 +44,26 @@ def progress_bar(title: str, *, quiet: bool) -> Iterator[Any]:
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
+@contextlib.contextmanager
+def progress_bars(*, quiet: bool) -> Iterator[Any]:
+    """As ``progress_bar``, for what has several parts; yields ``(part, done, total)`` or None."""
+    if quiet or not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        tasks: dict[str, Any] = {}
+
+        def show(part: str, done: int, total: int) -> None:
+            if part not in tasks:
+                tasks[part] = bar.add_task(part)
+            bar.update(tasks[part], completed=done, total=total)
+
+        yield show
+
+
 class _Visible(logging.Formatter):
     """Shows the names in messages, as ``say`` does."""
 

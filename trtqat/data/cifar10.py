@@ -36,17 +36,24 @@ _ARCHIVE_FOLDER = "cifar-10-batches-bin"
 
 
 class Cifar10(Shown):
-    """The test split, bound to a model's only input.
+    """A split, bound to a model's only input.
 
     Images stay uint8 in memory, 30 MB for the real test split, and are normalized per batch.
     """
 
-    def __init__(self, directory: str | Path, inputs: Sequence[TensorSpec]) -> None:
-        """Reads the test split.
+    def __init__(
+        self,
+        directory: str | Path,
+        inputs: Sequence[TensorSpec],
+        *,
+        split: Literal["train", "test"] = "test",
+    ) -> None:
+        """Reads the split.
 
         Args:
-            directory: The folder with test_batch.bin, or its parent.
+            directory: The folder with the .bin files, or its parent.
             inputs: The model's inputs.
+            split: ``"train"`` to calibrate on, ``"test"`` to evaluate on.
 
         Raises:
             DataError: The model has not one float input of shape (N, 3, 32, 32), or a file
@@ -61,7 +68,7 @@ class Cifar10(Shown):
             )
         self._spec = inputs[0]
         check_input("CIFAR-10", self._spec, IMAGE_SHAPE, np.dtype(np.float32))
-        self._images, self._labels = read_split(directory, "test")
+        self._images, self._labels = read_split(directory, split)
 
     def __len__(self) -> int:
         return len(self._labels)

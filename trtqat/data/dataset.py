@@ -66,6 +66,11 @@ def files_of(spec: str) -> list[Path]:
     return [Path(source)] if source.endswith(".py") else []
 
 
+def no_kind(spec: str) -> UsageError:
+    """The error that a specification is of no kind of data."""
+    return UsageError(f"'{spec}' names no kind of data.", f"Use {KINDS}.")
+
+
 def first(dataset: Dataset, limit: int) -> Dataset:
     """The first samples of a data set, or all of them where there are no more."""
     return dataset if limit >= len(dataset) else _First(dataset, limit)
@@ -83,7 +88,7 @@ def _open(spec: str, inputs: Sequence[TensorSpec], seed: int) -> Dataset:
         return Random(inputs, _count(spec, rest) if colon else RANDOM_COUNT, seed)
     if spec.rpartition(":")[0].endswith(".py"):
         return FactoryDataset(spec, inputs)
-    raise UsageError(f"'{spec}' names no kind of data.", f"Use {KINDS}.")
+    raise no_kind(spec)
 
 
 def _count(spec: str, text: str) -> int:

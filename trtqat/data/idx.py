@@ -35,18 +35,26 @@ _COPY_AGAIN = "Copy or download it again."
 
 
 class Idx(Shown):
-    """The test split, bound to a model's only input.
+    """A split, bound to a model's only input.
 
     Images stay uint8 in memory, 8 MB for the real test splits, and are scaled per batch.
     """
 
-    def __init__(self, directory: str | Path, inputs: Sequence[TensorSpec]) -> None:
-        """Reads the test split.
+    def __init__(
+        self,
+        directory: str | Path,
+        inputs: Sequence[TensorSpec],
+        *,
+        split: Literal["train", "test"] = "test",
+    ) -> None:
+        """Reads the split.
 
         Args:
             directory: The folder with t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte, or
                 with both as .gz.
             inputs: The model's inputs.
+            split: ``"train"`` to calibrate on, whose files begin with ``train``; ``"test"`` to
+                evaluate on.
 
         Raises:
             DataError: The model has not one floating-point input of shape (N, 1, H, W) or
@@ -59,7 +67,7 @@ class Idx(Shown):
                 f"IDX images feed one input, but the model has {len(inputs)} ({names}).",
                 "Write its inputs to an .npz file and use npz:FILE, or use file.py:factory.",
             )
-        images, self._labels = read_split(directory, "test")
+        images, self._labels = read_split(directory, split)
         self._spec = inputs[0]
         self._images = images.reshape(len(images), *_sample_shape(self.name, self._spec, images))
 

@@ -1,8 +1,12 @@
-"""Loads a PyTorch model from a factory and a checkpoint, or from a file that holds it whole."""
+"""Loads a PyTorch model from a factory and a checkpoint, or from a file that holds it whole.
+
+A quantized model comes from the factory of the FP32 model and the file with its recipe.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import copy
 import shlex
 import warnings
 import zipfile
@@ -16,6 +20,7 @@ from trtqat.exporting.program import load_program, program_module
 from trtqat.exporting.source import ModelSource
 from trtqat.files import is_file
 from trtqat.pointers import is_pointer, load_pointer
+from trtqat.quant.placing.placed import placed_quantizers
 from trtqat.quant.silence import quiet_toolkit
 from trtqat.user_code import returned, user_code
 
@@ -50,6 +55,39 @@ def load_model(source: ModelSource | str | Path, *, device: str = "cpu") -> torc
             model = _from_file(path, source, device)
     with _running(source):
         return model.eval()
+
+
+def load_quantized(
+    model: torch.nn.Module | ModelSource | str | Path, path: str | Path, *, ema: bool | None = None
+) -> torch.nn.Module:
+    """The quantized model of a file that ``trtqat quantize`` wrote.
+
+    Args:
+        model: The FP32 model that was quantized, of which a copy is made; or the source of it,
+            whose own checkpoint is not needed.
+        path: With state dict and recipe. No code of it runs (``weights_only``).
+        ema: Whether to take averaged weights (EMA, SWA) or the raw ones, if it has both.
+
+    Returns:
+        The model with its quantizers, in eval mode, on the device of the FP32 model.
+
+    Raises:
+        SourceError: The file cannot be read, has no recipe, or is of another model.
+        QuantizerError: The model has quantizers already.
+    """
+    if isinstance(model, torch.nn.Module):
+        with user_code("Copying the model", SourceError, "Give what copy.deepcopy takes."):
+            copied = copy.deepcopy(model).eval()
+    else:
+        source = model if isinstance(model, ModelSource) else ModelSource(model)
+        copied = load_model(ModelSource(source.pointer, factory_args=source.factory_args))
+    load_state(copied, path, ema=ema)
+    if not placed_quantizers(copied):
+        raise SourceError(
+            f"Checkpoint '{path}' has no recipe: it is not of a quantized model.",
+            "Give the file that trtqat quantize wrote, or Quantized.save.",
+        )
+    return copied
 
 
 def _running(source: ModelSource) -> contextlib.AbstractContextManager[None]:

@@ -30,7 +30,7 @@ def order_inputs(model: torch.nn.Module, inputs: Sequence[TensorSpec]) -> list[T
         SourceError: None is given, a name is not a parameter, or a required one is missing.
         UsageError: A name is there twice.
     """
-    parameters = _forward_parameters(model)
+    parameters = forward_parameters(model)
     names = ", ".join(parameters)
     example = f"--input {next(iter(parameters), 'x')}:1x3x224x224"
     if not inputs:
@@ -134,7 +134,7 @@ def observe(
         return run_model(model, samples)
 
 
-def _forward_parameters(model: torch.nn.Module) -> dict[str, bool]:
+def forward_parameters(model: torch.nn.Module) -> dict[str, bool]:
     """Parameter names of forward in order, and whether each must be given."""
     if isinstance(model, torch.jit.ScriptModule):
         forward: Any = model.forward

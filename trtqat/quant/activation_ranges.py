@@ -10,7 +10,7 @@ from typing import Literal, get_args
 import torch
 
 from trtqat.errors import QuantizerError
-from trtqat.quant.entropy import entropy_amax
+from trtqat.quant.entropy import entropy_amax, has_gaps
 from trtqat.quant.histogram import Bins, MagnitudeHistogram
 from trtqat.quant.quantization_error import energy, grid_errors, squared_error
 
@@ -50,7 +50,8 @@ def activation_range(
         histogram: Of what the quantizer saw.
         method: "max" clips nothing. "percentile" keeps 99.99 % of the values inside; if those are
             all zeros, it clips nothing. "mse" has the least squared error. "entropy" has the least
-            relative entropy, as TensorRT's calibration (``quant/entropy.py``). "auto" takes, of
+            relative entropy, as TensorRT's calibration (``quant/entropy.py``); where values are
+            few different ones, as of pixels, it is "mse". "auto" takes, of
             these four, the range with the least squared error; of equals, the first of them.
         name: Of the quantizer, for errors.
 
@@ -71,6 +72,8 @@ def activation_range(
     if not len(bins.counts):
         # Values below float32's normal ones: all are zeros to a quantizer.
         return Range(histogram.largest, "max" if method == "auto" else method, 0.0, math.inf)
+    if method == "entropy" and has_gaps(histogram):
+        method = "mse"
     names = list(_METHODS) if method == "auto" else [method]
     amaxes = torch.tensor([_METHODS[each](histogram, bins) for each in names], dtype=torch.float64)
     errors = squared_error(bins, amaxes)

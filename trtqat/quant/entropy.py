@@ -16,6 +16,8 @@ from trtqat.quant.histogram import MagnitudeHistogram
 
 BINS = 2048
 LEVELS = 128
+# Data is of single values if of the bins that hold this share of it fewer than that share do.
+_MOST, _HELD = 0.9, 0.5
 
 
 def entropy_amax(histogram: MagnitudeHistogram) -> float:
@@ -30,6 +32,18 @@ def entropy_amax(histogram: MagnitudeHistogram) -> float:
     """
     divergence = divergences(histogram.linear(BINS))
     return histogram.largest / BINS * (LEVELS + int(divergence.argmin()))
+
+
+def has_gaps(histogram: MagnitudeHistogram) -> bool:
+    """Whether values are so few different ones that their relative entropy says nothing.
+
+    The pixels of an image are 256 numbers. Where each level of a range gets one of them, its
+    rival is the reference itself, and clipping a third of the pixels looks cheaper than sharing a
+    level. So it is asked how many bins are empty where most values lie.
+    """
+    counts = histogram.linear(BINS)
+    within = int(torch.searchsorted(counts.cumsum(0), _MOST * counts.sum())) + 1
+    return int((counts[:within] > 0).sum()) < _HELD * within
 
 
 def divergences(counts: torch.Tensor) -> torch.Tensor:

@@ -116,21 +116,23 @@ class _RoundStraightThrough(torch.autograd.Function):
         low: float,
         high: float,
     ) -> torch.Tensor:
-        ctx.save_for_backward(x, scale)
-        ctx.codes = low, high
-        return fake_quantized(x, scale, low, high)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[Any, ...]:  # noqa: ANN401
-        x, scale = ctx.saved_tensors
-        low, high = ctx.codes
         codes = x.float() / scale
         inside = (codes >= low) & (codes <= high)
-        of_scale = None
+        # Not the input: a model may change it in place afterwards, as nn.ReLU(inplace=True) does.
+        steps = None
         if ctx.needs_input_grad[1]:
             # LSQ (Esser et al., https://arxiv.org/abs/1902.08153), equation 3.
             steps = torch.where(inside, codes.round() - codes, codes.clamp(low, high))
-            of_scale = (gradient.float() * steps).sum_to_size(scale.shape)
+        ctx.save_for_backward(inside, steps)
+        ctx.shape = scale.shape
+        return codes.round_().clamp_(low, high).mul_(scale).to(x.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[Any, ...]:  # noqa: ANN401
+        inside, steps = ctx.saved_tensors
+        of_scale = None
+        if steps is not None:
+            of_scale = (gradient.float() * steps).sum_to_size(ctx.shape)
         return gradient * inside, of_scale, None, None
 
 

@@ -1,18 +1,17 @@
 """``trtqat.quantize``: a float model becomes an INT8 one, ready to export or to fine-tune.
 
-    record   one run shows what the model computes           placing/recording.py
-    place    rules decide which tensors are quantized        placing/placement.py
-    observe  the quantizers look at the data                 histogram.py
-    choose   each gets its range                             activation_ranges.py, weight_ranges.py
+record   one run shows what the model computes           placing/recording.py
+place    rules decide which tensors are quantized        placing/placement.py
+observe  the quantizers look at the data                 observing.py
+choose   each gets its range                             activation_ranges.py, weight_ranges.py
 """
 
 from __future__ import annotations
 
 import copy
 import itertools
-import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+import logging
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -22,11 +21,10 @@ from torch import nn
 
 from trtqat.checks import check_choice, check_kind, check_names
 from trtqat.errors import QuantizerError, first_line
-from trtqat.quant.activation_ranges import ActivationMethod, activation_range
-from trtqat.quant.feeding import Arguments, arguments_of, device_of, run_batch, told
-from trtqat.quant.histogram import MagnitudeHistogram
+from trtqat.quant.feeding import Arguments, arguments_of, device_of, told
 from trtqat.quant.int8_quantizer import Int8Quantizer
 from trtqat.quant.module_by_module import module_by_module
+from trtqat.quant.observing import SeenRange, calibrated
 from trtqat.quant.placing.placed import (
     placed_quantizers,
     put_quantizers,
@@ -35,39 +33,14 @@ from trtqat.quant.placing.placed import (
 from trtqat.quant.placing.placement import Layer, Placement, Target, place_quantizers
 from trtqat.quant.placing.recording import Recording, record
 from trtqat.quant.recipe import Recipe, recipe_of, remember, save_quantized
-from trtqat.quant.weight_ranges import weight_range
+from trtqat.user_code import exits_told, in_words, place_of
+
+_LOG = logging.getLogger(__name__)
 
 METHODS = ("auto", "max", "percentile", "mse", "entropy")
 TARGETS = ("8.6", "10", "11", "rtx")
 # Samples of the batch that is recorded; two, so that no shape is taken for the batch's.
 _RECORDED = 2
-
-
-@dataclass(frozen=True)
-class SeenRange:
-    """What a quantizer saw, and the range that it got.
-
-    Attributes:
-        name: Its dotted name.
-        places: Where it stands, as ``"layer1.0.add.right"``.
-        is_weight: Whether it stands on a weight.
-        method: How its range was chosen.
-        minimum: Least value.
-        maximum: Greatest value.
-        amax: Largest magnitude that it represents; of a weight that of the widest channel.
-        clipped: Share of the values beyond the range, 0 to 1.
-        sqnr_db: Signal-to-quantization-noise ratio on the data, in dB.
-    """
-
-    name: str
-    places: tuple[str, ...]
-    is_weight: bool
-    method: str
-    minimum: float
-    maximum: float
-    amax: float
-    clipped: float
-    sqnr_db: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,9 +154,7 @@ def keeping(quantized: Quantized, keep: Sequence[str]) -> Quantized:
     """
     recipe = recipe_of(quantized.model)
     keep = (*recipe.keep, *keep)
-    known = {
-        place: each for each in placed_quantizers(quantized.model) for place in each.places
-    }
+    known = {place: each for each in placed_quantizers(quantized.model) for place in each.places}
     model = copy.deepcopy(quantized.model)
     take_quantizers_off(model)
     placement = place_quantizers(quantized.recording, keep=keep, for_=recipe.for_)
@@ -209,7 +180,7 @@ def keeping(quantized: Quantized, keep: Sequence[str]) -> Quantized:
 
 
 def recorded(model: nn.Module, batch: object) -> Recording:
-    """Records a run of a model on the first samples of a batch.
+    """Records a run of a model on the first samples of a batch, or on all of it.
 
     Args:
         model: In eval mode.
@@ -218,122 +189,26 @@ def recorded(model: nn.Module, batch: object) -> Recording:
     Raises:
         QuantizerError: The model raises on it.
     """
-    args, kwargs = _first_samples(arguments_of(batch, device_of(model)))
-    try:
-        with module_by_module():
-            return record(model, args, kwargs)
-    except TypeError as error:
-        raise QuantizerError(
-            f"The model does not take a batch for calibration: {first_line(error)}.",
-            "A batch is what forward takes, as tensors: leave the labels out.",
-        ) from error
-
-
-def calibrated(
-    model: nn.Module,
-    batches: Iterable[Any],
-    method: ActivationMethod,
-    progress: Callable[[int], object] | None = None,
-) -> tuple[tuple[SeenRange, ...], int]:
-    """Gives the quantizers of ours their ranges.
-
-    Args:
-        model: In eval mode, with quantizers at their places.
-        batches: As for ``quantize``.
-        method: How ranges are chosen.
-        progress: Called with the samples seen so far.
-
-    Returns:
-        What each saw, the worst first, and the number of samples.
-
-    Raises:
-        QuantizerError: A quantizer saw nothing, or values that are not finite.
-    """
-    placed = placed_quantizers(model)
-    device = device_of(model)
-    images = 0
-    with _observing([each.module for each in placed]) as seen, torch.no_grad(), module_by_module():
-        for batch in batches:
-            run_batch(model, batch, device)
-            images += _size(batch)
-            if progress is not None:
-                progress(images)
-    ranges = []
-    for each in placed:
-        observed = seen[each.module]
-        choose = _weight if each.module.is_weight else _activation
-        ranges.append(choose(each.name, tuple(map(str, each.places)), each.module, observed, method))
-    return tuple(sorted(ranges, key=lambda each: each.sqnr_db)), images
-
-
-class _Observer:
-    """What one quantizer saw: an activation's histogram, or a weight itself."""
-
-    def __init__(self, *, is_weight: bool) -> None:
-        self.is_weight = is_weight
-        self.histogram = MagnitudeHistogram()
-        self.tensor: torch.Tensor | None = None
-        self.dim = 0
-        self._last: list[tuple[weakref.ref[torch.Tensor], int]] = []
-
-    def __call__(self, x: torch.Tensor) -> None:
-        self.dim = x.dim()
-        if self.is_weight:
-            self.tensor = x if self.tensor is None else self.tensor
-            return
-        # A tensor that several layers read is seen once.
-        if any(seen() is x and version == x._version for seen, version in self._last):
-            return
-        self._last = [each for each in self._last if each[0]() is not None]
-        self._last.append((weakref.ref(x), x._version))
-        self.histogram.add(x)
-
-
-@contextmanager
-def _observing(quantizers: Sequence[Int8Quantizer]) -> Iterator[dict[Int8Quantizer, _Observer]]:
-    observers = {each: _Observer(is_weight=each.is_weight) for each in quantizers}
-    try:
-        for quantizer, observer in observers.items():
-            quantizer.observer = observer
-        yield observers
-    finally:
-        for quantizer in observers:
-            quantizer.observer = None
-
-
-def _activation(
-    name: str, places: tuple[str, ...], quantizer: Int8Quantizer, seen: _Observer, method: str
-) -> SeenRange:
-    found = activation_range(seen.histogram, method, name=name)  # type: ignore[arg-type]
-    quantizer.set_range(torch.tensor(found.amax), seen.dim)
-    low, high = seen.histogram.minimum, seen.histogram.maximum
-    return SeenRange(
-        name, places, False, found.method, low, high, found.amax, found.clipped, found.sqnr_db
-    )
-
-
-def _weight(
-    name: str, places: tuple[str, ...], quantizer: Int8Quantizer, seen: _Observer, method: str
-) -> SeenRange:
-    if seen.tensor is None:
-        raise QuantizerError(
-            f"Quantizer '{name}' saw no data: its layer was not called.",
-            "Calibrate on batches that reach it.",
-        )
-    weight = seen.tensor.detach()
-    found = weight_range(weight, quantizer.axis, "max" if method not in ("auto", "mse") else method, name=name)  # type: ignore[arg-type]
-    quantizer.set_range(found.amax, seen.dim)
-    return SeenRange(
-        name,
-        places,
-        True,
-        found.method,
-        float(weight.min()),
-        float(weight.max()),
-        float(found.amax.max()),
-        found.clipped,
-        found.sqnr_db,
-    )
+    whole = arguments_of(batch, device_of(model))
+    with module_by_module():
+        try:
+            return record(model, *_first_samples(whole))
+        except QuantizerError:
+            raise
+        # A model may be made for one batch size, or take what has no batch.
+        except Exception as error:
+            _LOG.debug("Recording %d samples failed: %s", _RECORDED, first_line(error))
+        with exits_told("The model's forward", QuantizerError):
+            try:
+                return record(model, *whole)
+            except QuantizerError:
+                raise
+            except Exception as error:
+                seen = f"See {place}. " if (place := place_of(error)) else ""
+                raise QuantizerError(
+                    f"The model does not take a batch for calibration: {in_words(error)}.",
+                    f"{seen}A batch is what forward takes, as tensors: leave the labels out.",
+                ) from error
 
 
 def _copied(model: nn.Module) -> nn.Module:
@@ -352,12 +227,6 @@ def _first_samples(arguments: Arguments) -> Arguments:
 
     args, kwargs = arguments
     return tuple(map(cut, args)), {name: cut(value) for name, value in kwargs.items()}
-
-
-def _size(batch: object) -> int:
-    args, kwargs = arguments_of(batch, torch.device("cpu"))
-    tensors = [each for each in (*args, *kwargs.values()) if isinstance(each, torch.Tensor)]
-    return next((each.shape[0] for each in tensors if each.dim()), 1)
 
 
 def _check_any(model: nn.Module, recording: Recording, placement: Placement) -> None:

@@ -21,7 +21,7 @@ from trtqat.files import write_atomically
 from trtqat.quant.int8_quantizer import Int8Quantizer
 from trtqat.quant.placing.interception import Call
 from trtqat.quant.placing.placed import call_counts, placed_quantizers, put_quantizers
-from trtqat.quant.placing.placement import Place, PlannedQuantizer
+from trtqat.quant.placing.placement import Place, PlannedQuantizer, Target
 from trtqat.version import __version__
 
 KEY = "trtqat_recipe"
@@ -72,7 +72,7 @@ class Recipe:
     quantizers: list[QuantizerRecipe]
     counts: dict[str, dict[str, int]]
     keep: list[str] = field(default_factory=list)
-    for_: str | None = None
+    for_: Target | None = None
     images: int = 0
     versions: dict[str, str] = field(default_factory=dict)
     schema: int = SCHEMA
@@ -84,7 +84,7 @@ class Recipe:
         methods: Mapping[str, str],
         *,
         keep: tuple[str, ...] = (),
-        for_: str | None = None,
+        for_: Target | None = None,
         images: int = 0,
     ) -> Recipe:
         """Reads the recipe off a model with quantizers of ours.

@@ -9,7 +9,7 @@ page shows, ``page.html.jinja`` is its markup, ``page.css`` its style, and ``cha
     locate_words.py          where accuracy is lost, layer by layer and from step to step
     verification_words.py    what a verification of an exported graph found
     trtexec_words.py         what trtexec would report, as it words it
-    export_words.py          what an export made
+    export_words.py          what an export made; quantize_words.py: what a quantization did
     wording.py               the form of a table, and figures with their units
     templates.py             fills a template; names become text that no browser obeys
 

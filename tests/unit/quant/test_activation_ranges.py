@@ -255,6 +255,18 @@ def test_relative_entropies_are_those_of_a_slow_loop(kind: str) -> None:
     assert found.amax == pytest.approx(kept * largest / BINS)
 
 
+def test_entropy_of_pixels_is_squared_error() -> None:
+    """Few pixels are white; relative entropy alone would clip a third of them."""
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, (200_000,), generator=generator).sqrt() * 16
+    pixels = (pixels.round() - 73) / 90
+    found = activation_range(histogram(pixels), "entropy", name="q")
+    assert found.method == "mse"
+    assert found.sqnr_db > 40
+    smooth = torch.randn(200_000, generator=generator).abs()
+    assert activation_range(histogram(smooth), "entropy", name="q").method == "entropy"
+
+
 def test_entropy_of_a_spread_that_fills_its_range_clips_nothing() -> None:
     values = torch.linspace(0, 1, 100_000)
     assert activation_range(histogram(values), "entropy", name="q").amax == pytest.approx(

@@ -58,7 +58,8 @@ def attention(
     elif attn_mask is not None:
         scores = scores + attn_mask
     probabilities = functional.dropout(scores.softmax(-1), dropout_p, training=dropout_p > 0)
-    return quantizers[PROBABILITIES](probabilities) @ quantizers["value"](value)
+    made: torch.Tensor = quantizers[PROBABILITIES](probabilities) @ quantizers["value"](value)
+    return made
 
 
 def packed_projection(projection: Callable[..., Any]) -> Callable[..., Any]:
@@ -82,11 +83,11 @@ def packed_projection(projection: Callable[..., Any]) -> Callable[..., Any]:
             parts = zip((query, key, value), weight.chunk(3), biases, strict=True)
             return [functional.linear(*part) for part in parts]
         # Unlike its shape, the length of a tensor is a number also while it is traced.
-        width = len(weight) // 3
-        first, others = weight.split([width, 2 * width])
-        biases = (None, None) if bias is None else bias.split([width, 2 * width])
-        both = functional.linear(key, others, biases[1])
-        parts = (each.contiguous() for each in both.chunk(2, -1))
-        return [functional.linear(query, first, biases[0]), *parts]
+        sizes = [len(weight) // 3, len(weight) // 3 * 2]
+        of_query, of_both = torch.split(weight, sizes)
+        added, added_to_both = (None, None) if bias is None else torch.split(bias, sizes)
+        both = functional.linear(key, of_both, added_to_both)
+        first = functional.linear(query, of_query, added)
+        return [first, *(each.contiguous() for each in both.chunk(2, -1))]
 
     return projected

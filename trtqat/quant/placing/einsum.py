@@ -85,14 +85,19 @@ def einsum(
     """
     axes = axes_of(equation)
     assert axes is not None
-    sizes = {**dict(zip(axes.left, left.shape, strict=True)), **dict(zip(axes.right, right.shape, strict=True))}
-    rows = _arranged(quantizers["left"](left), axes.left, (axes.both, axes.rows, axes.summed), sizes)
+    sizes = {
+        **dict(zip(axes.left, left.shape, strict=True)),
+        **dict(zip(axes.right, right.shape, strict=True)),
+    }
+    rows = _arranged(
+        quantizers["left"](left), axes.left, (axes.both, axes.rows, axes.summed), sizes
+    )
     columns = _arranged(
         quantizers["right"](right), axes.right, (axes.both, axes.summed, axes.columns), sizes
     )
     made = rows @ columns
     order = axes.both + axes.rows + axes.columns
-    if len(order) != made.dim():
+    if not len(axes.rows) == len(axes.columns) == 1:
         made = made.reshape([sizes[each] for each in order])
     return made.permute([order.index(each) for each in axes.out])
 

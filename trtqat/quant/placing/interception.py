@@ -219,6 +219,9 @@ def _without_dispatch(func: types.FunctionType) -> types.FunctionType:
     return made
 
 
+_classes: dict[type[nn.Module], type[nn.Module]] = {}
+
+
 class _Active(threading.local):
     mode: _Interception | None = None
     watcher: Watcher | None = None
@@ -272,16 +275,17 @@ def _check_counts(frame: _Frame, module: nn.Module) -> None:
 def watched_run(model: nn.Module, watcher: Watcher) -> Iterator[None]:
     """Shows a watcher every call of a model's run, with the module that it belongs to."""
     modules = {module: name for name, module in model.named_modules()}
-    before = {module: type(module) for module in modules if not is_instrumented(module)}
+    before = [module for module in modules if not is_instrumented(module)]
     for module in before:
         instrument(module)
+    before = [module for module in before if is_instrumented(module)]
     _active.watcher, _active.paths = watcher, modules
     try:
         yield
     finally:
         _active.watcher = _active.paths = None
-        for module, kind in before.items():
-            module.__class__ = kind
+        for module in before:
+            restore_class(module)
 
 
 def is_instrumented(module: nn.Module) -> bool:
@@ -294,20 +298,33 @@ def instrument(module: nn.Module) -> None:
 
     Its class becomes a subclass of the same name. Copies and pickles of it are such modules, too.
     """
-    if not is_instrumented(module):
+    # A ScriptModule runs no Python, and is no object whose class could change.
+    if not is_instrumented(module) and not isinstance(module, torch.jit.ScriptModule):
         module.__class__ = _instrumented(type(module))
 
 
-@functools.cache
+def restore_class(module: nn.Module) -> None:
+    """Makes of an instrumented module what it was."""
+    kind: type[nn.Module] = vars(type(module))["_trtqat_kind"]
+    module.__class__ = kind
+
+
 def _instrumented(kind: type[nn.Module]) -> type[nn.Module]:
+    if kind not in _classes:
+        _classes[kind] = _subclass(kind)
+    return _classes[kind]
+
+
+def _subclass(kind: type[nn.Module]) -> type[nn.Module]:
     @functools.wraps(kind.forward)
     def forward(self: nn.Module, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
         with _running(self):
             return kind.forward(self, *args, **kwargs)
 
     def reduce(self: nn.Module, _protocol: int) -> tuple[Any, ...]:
-        state = self.__getstate__() if hasattr(self, "__getstate__") else self.__dict__
-        return _new, (kind,), state
+        # Python 3.10 has no object.__getstate__.
+        own: Any = getattr(self, "__getstate__", None)
+        return _new, (kind,), self.__dict__ if own is None else own()
 
     members = {
         "forward": forward,

@@ -17,6 +17,7 @@ from trtqat.quant.placing.interception import (
     PlacedQuantizers,
     instrument,
     is_instrumented,
+    restore_class,
 )
 from trtqat.quant.placing.placement import Place, PlannedQuantizer
 
@@ -130,7 +131,9 @@ def only_calls(model: nn.Module, quantized: Collection[tuple[str, Call]]) -> Ite
     try:
         for path, child in children.items():
             child.calls = {
-                call: operands for call, operands in child.calls.items() if (path, call) in quantized
+                call: operands
+                for call, operands in child.calls.items()
+                if (path, call) in quantized
             }
         yield
     finally:
@@ -144,5 +147,4 @@ def take_quantizers_off(model: nn.Module) -> None:
         if isinstance(module._modules.get(CHILD), PlacedQuantizers):
             del module._modules[CHILD]
         if is_instrumented(module):
-            module.__class__ = type(module)._trtqat_kind
-
+            restore_class(module)

@@ -32,19 +32,69 @@ Target = Literal["8.6", "10", "11", "rtx"]
 
 # Behind these a pair still quantizes what stands before them (graph/lenses/view.py).
 _ACTIVATIONS = frozenset(
-    "relu relu_ relu6 hardtanh hardtanh_ clamp clamp_ clip leaky_relu leaky_relu_ prelu sigmoid "
-    "sigmoid_ hardsigmoid hardswish tanh tanh_ elu elu_".split()
+    (
+        "relu",
+        "relu_",
+        "relu6",
+        "hardtanh",
+        "hardtanh_",
+        "clamp",
+        "clamp_",
+        "clip",
+        "leaky_relu",
+        "leaky_relu_",
+        "prelu",
+        "sigmoid",
+        "sigmoid_",
+        "hardsigmoid",
+        "hardswish",
+        "tanh",
+        "tanh_",
+        "elu",
+        "elu_",
+    )
 )
 _REARRANGING = frozenset(
-    "view reshape flatten unflatten squeeze unsqueeze permute transpose contiguous t swapaxes "
-    "movedim max_pool1d max_pool2d max_pool3d".split()
+    (
+        "view",
+        "reshape",
+        "flatten",
+        "unflatten",
+        "squeeze",
+        "unsqueeze",
+        "permute",
+        "transpose",
+        "contiguous",
+        "t",
+        "swapaxes",
+        "movedim",
+        "max_pool1d",
+        "max_pool2d",
+        "max_pool3d",
+    )
 )
 _MOVING = _REARRANGING | frozenset(
-    "__getitem__ chunk split tensor_split unbind narrow expand expand_as repeat tile select "
-    "pixel_shuffle pixel_unshuffle index_select interpolate upsample".split()
+    (
+        "__getitem__",
+        "chunk",
+        "split",
+        "tensor_split",
+        "unbind",
+        "narrow",
+        "expand",
+        "expand_as",
+        "repeat",
+        "tile",
+        "select",
+        "pixel_shuffle",
+        "pixel_unshuffle",
+        "index_select",
+        "interpolate",
+        "upsample",
+    )
 )
 # Between a layer and its sum, TensorRT fuses these into the layer.
-_FOLDED = frozenset("batch_norm add mul sub div dropout".split())
+_FOLDED = frozenset(["batch_norm", "add", "mul", "sub", "div", "dropout"])
 _SMALL = 4
 _BETWEEN = ("sum", "joining", "pooling", "scaling")
 
@@ -71,9 +121,7 @@ class Place:
 
     def __str__(self) -> str:
         index = f"_{self.call.index}" if self.call.index else ""
-        return ".".join(
-            filter(None, (self.path, f"{self.call.function}{index}", self.operand))
-        )
+        return ".".join(filter(None, (self.path, f"{self.call.function}{index}", self.operand)))
 
 
 @dataclass(frozen=True)
@@ -241,8 +289,7 @@ def _weight_axis(step: Step, operand: str, weight: Value) -> int | None:
         return None
     if step.function.kind == "transposed":
         # With groups axis 1 is that of the channels of one group: no axis is the outputs'.
-        made, _ = step.output.shape[1], step
-        return axis if made == weight.shape[1] else None
+        return axis if step.output.shape[1] == weight.shape[1] else None
     return axis % dim
 
 
@@ -329,7 +376,6 @@ def _planned(marks: _Marks, recording: Recording) -> tuple[PlannedQuantizer, ...
             source = step.inputs[0]
             if source in read and source.is_computed:
                 groups.join([source, step.output])
-    order = {step.call: step.index for step in recording.calls}
     first_run: dict[tuple[str, Call | None], int] = {}
     for step in recording.calls:
         first_run.setdefault((step.path, step.call), step.index)
@@ -337,10 +383,12 @@ def _planned(marks: _Marks, recording: Recording) -> tuple[PlannedQuantizer, ...
     for place in sorted(marks.values, key=lambda each: first_run[each.path, each.call]):
         key = groups.of(marks.values[place][0]), marks.axes[place]
         found.setdefault(key, []).append(place)
-    del order
     return tuple(
         PlannedQuantizer(
-            tuple(places), axis, len(marks.values[places[0]][0].shape), is_weight=not value.is_computed
+            tuple(places),
+            axis,
+            len(marks.values[places[0]][0].shape),
+            is_weight=not value.is_computed,
         )
         for (value, axis), places in found.items()
     )

@@ -14,7 +14,6 @@ from trtqat.quant.placing.einsum import axes_of
 from trtqat.quant.placing.functions import Function
 from trtqat.quant.placing.interception import Call, watched_run
 
-
 # What they make has the batch's size, so no exporter makes it a weight.
 _REPEATING = frozenset({"expand", "expand_as", "repeat", "tile", "repeat_interleave"})
 _MODULES = frozenset(
@@ -219,9 +218,10 @@ class _Recorder:
         if not returned:
             return
         outputs = [self._new(each, is_computed=is_computed) for each in returned]
+        keyed: dict[str | int, object] = {**dict(enumerate(args)), **kwargs}
         scalars = {
             key: value
-            for key, value in (*enumerate(args), *kwargs.items())
+            for key, value in keyed.items()
             if isinstance(value, (int, float, str, tuple, list))
         }
         step = Step(

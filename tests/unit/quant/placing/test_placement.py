@@ -1,0 +1,277 @@
+"""Where ``trtqat.quantize`` puts quantizers, and where it puts none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from trtqat.errors import QuantizerError, UsageError
+from trtqat.quant.quantize import Quantized, keeping, quantize
+from trtqat.quant.recipe import recipe_of
+
+IMAGES = torch.randn(4, 8, 8, 8, generator=torch.Generator().manual_seed(0))
+
+
+class Computing(nn.Module):
+    """Three convolutions and a function of the user's."""
+
+    def __init__(self, compute: Callable[[Computing, Tensor], Tensor]) -> None:
+        super().__init__()
+        torch.manual_seed(1)
+        self.first, self.second, self.last = (nn.Conv2d(8, 8, 3, padding=1) for _ in range(3))
+        self.narrow = nn.Conv2d(8, 8, 1)
+        self.up = nn.ConvTranspose2d(8, 8, 3, padding=1)
+        self.fc = nn.Linear(8, 3)
+        self.bn = nn.BatchNorm2d(8)
+        self.position = nn.Parameter(torch.randn(8, 1, 1))
+        self.compute = compute
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.compute(self, x)
+
+
+def quantized(
+    compute: Callable[[Computing, Tensor], Tensor], batch: Tensor = IMAGES, **options: Any
+) -> Quantized:
+    return quantize(Computing(compute), [batch], **options)
+
+
+def groups(found: Quantized) -> set[frozenset[str]]:
+    """The places of each quantizer of an activation."""
+    return {frozenset(each.places) for each in found.ranges if not each.is_weight}
+
+
+def places(found: Quantized) -> set[str]:
+    return {place for group in groups(found) for place in group}
+
+
+def test_a_chain_has_a_quantizer_before_each_layer_and_one_for_each_weight() -> None:
+    found = quantized(lambda m, x: m.last(torch.relu(m.first(x))))
+    assert groups(found) == {frozenset({"first.conv2d.input"}), frozenset({"last.conv2d.input"})}
+    weights = [each for each in found.ranges if each.is_weight]
+    assert {each.places for each in weights} == {
+        ("first.conv2d.weight",),
+        ("last.conv2d.weight",),
+    }
+    assert found.model.get_submodule("first.int8.weight").amax.shape == (8, 1, 1, 1)
+    assert [layer.name for layer in found.layers] == ["first", "last"]
+    assert found.layers[0].macs == 8 * 8 * 8 * 8 * 9
+
+
+def test_the_skip_operand_shares_the_quantizer_of_whoever_reads_it() -> None:
+    def residual(m: Computing, x: Tensor) -> Tensor:
+        x = torch.relu(m.first(x))
+        y = torch.relu(m.bn(m.second(x)) + x)
+        return m.last(y)
+
+    found = quantized(residual)
+    assert frozenset({"second.conv2d.input", "add.right"}) in groups(found)
+    assert "add.left" not in places(found)
+
+
+def test_of_two_layers_the_last_one_is_fused_with_the_sum() -> None:
+    found = quantized(lambda m, x: m.last(torch.relu(m.second(m.first(x)) + m.narrow(x))))
+    # narrow runs last, so it is the other operand that is quantized.
+    assert "add.left" in places(found)
+    assert "add.right" not in places(found)
+
+
+@pytest.mark.parametrize(
+    "compute",
+    [
+        lambda m, x: functional.layer_norm(m.first(x) + x, (8,)),
+        lambda m, x: m.first(x) + x,
+        lambda m, x: m.last(functional.gelu(m.first(x) + x)),
+    ],
+    ids=["norm", "output", "gelu"],
+)
+def test_a_sum_that_nobody_quantizes_stays_float(compute: Any) -> None:
+    assert not {place for place in places(quantized(compute)) if place.startswith("add")}
+
+
+def test_a_sum_with_a_parameter_or_a_number_has_no_operand_to_quantize() -> None:
+    found = quantized(lambda m, x: m.last(m.first(x) + m.position + 1.0))
+    assert not {place for place in places(found) if place.startswith("add")}
+
+
+def test_both_operands_of_a_sum_behind_activations_are_quantized() -> None:
+    found = quantized(lambda m, x: m.last(functional.silu(m.first(x)) + torch.relu(m.second(x))))
+    assert {"add.left", "add.right"} <= places(found)
+
+
+def test_the_parts_of_a_concat_and_its_result_share_one_range() -> None:
+    def joined(m: Computing, x: Tensor) -> Tensor:
+        inner = torch.cat([torch.relu(m.first(x)), m.second(x)], 1)
+        return functional.conv2d(torch.cat([inner, x], 1), torch.ones(2, 24, 1, 1))
+
+    found = quantized(joined)
+    (shared,) = (group for group in groups(found) if "cat.inputs" in group)
+    # x is a part of the Concat, and so is read with the same range by the convolutions.
+    assert shared == {
+        "cat.inputs",
+        "cat_1.inputs",
+        "conv2d.input",
+        "first.conv2d.input",
+        "second.conv2d.input",
+    }
+
+
+def test_a_concat_before_a_norm_stays_float() -> None:
+    found = quantized(lambda m, x: m.last(m.bn(torch.cat([m.first(x)[:, :4], x[:, 4:]], 1))))
+    assert "cat.inputs" not in places(found)
+
+
+@pytest.mark.parametrize(
+    ("pool", "place"),
+    [
+        (lambda y: functional.adaptive_avg_pool2d(y, 1).flatten(1), "adaptive_avg_pool2d.input"),
+        (lambda y: y.mean((2, 3)), "mean.input"),
+        (lambda y: functional.avg_pool2d(y, 8).flatten(1), "avg_pool2d.input"),
+    ],
+)
+def test_a_pool_before_a_layer_is_quantized(pool: Callable[[Tensor], Tensor], place: str) -> None:
+    assert place in places(quantized(lambda m, x: m.fc(pool(torch.relu(m.first(x))))))
+    assert place not in places(quantized(lambda m, x: pool(torch.relu(m.first(x)))))
+
+
+def test_channels_that_are_scaled_are_quantized_and_a_swish_is_not() -> None:
+    def excited(m: Computing, x: Tensor) -> Tensor:
+        y = torch.relu(m.first(x))
+        return m.last(y * torch.sigmoid(m.narrow(y.mean((2, 3), keepdim=True))))
+
+    found = quantized(excited)
+    assert {"mul.left", "mul.right"} <= places(found)
+    # The pool and the product read the same tensor.
+    assert frozenset({"mean.input", "mul.left"}) in groups(found)
+    swish = quantized(lambda m, x: m.last((y := m.first(x)) * torch.sigmoid(y)))
+    assert not {place for place in places(swish) if place.startswith("mul")}
+
+
+def test_a_max_pool_keeps_the_range_of_what_it_reads() -> None:
+    def pooled(m: Computing, x: Tensor) -> Tensor:
+        y = torch.relu(m.first(x))
+        small = functional.max_pool2d(y, 2)
+        return m.last(y).mean() + m.second(small).mean()
+
+    assert frozenset({"last.conv2d.input", "second.conv2d.input"}) in groups(quantized(pooled))
+
+
+def test_a_module_that_runs_twice_has_one_quantizer_for_both_runs() -> None:
+    found = quantized(lambda m, x: m.last(100 * m.first(torch.relu(m.first(x)))))
+    (group,) = (each for each in groups(found) if "first.conv2d.input" in each)
+    assert group == {"first.conv2d.input"}
+    assert found.layers[0].macs == 2 * 8 * 8 * 8 * 8 * 9
+
+
+def test_products_of_activations_are_quantized_on_both_sides() -> None:
+    def attend(m: Computing, x: Tensor) -> Tensor:
+        tokens = x.flatten(2)
+        return functional.softmax(tokens @ tokens.transpose(1, 2), -1) @ tokens
+
+    found = quantized(attend)
+    # A tensor and its transpose are one.
+    assert groups(found) == {
+        frozenset({"matmul.left", "matmul.right", "matmul_1.right"}),
+        frozenset({"matmul_1.left"}),
+    }
+
+
+def test_sdpa_has_the_probabilities_as_a_fourth_operand() -> None:
+    def attend(m: Computing, x: Tensor) -> Tensor:
+        q = x.flatten(2)
+        return functional.scaled_dot_product_attention(q, q * 2, q + 1)
+
+    assert places(quantized(attend)) == {
+        f"attention.{operand}" for operand in ("query", "key", "value", "probabilities")
+    }
+
+
+@pytest.mark.parametrize("for_", [None, "8.6", "rtx", "10", "11"])
+def test_transposed_convolutions_are_quantized_where_tensorrt_runs_them_in_int8(
+    for_: Any,
+) -> None:
+    found = quantized(lambda m, x: m.up(torch.relu(m.first(x))), for_=for_)
+    (layer,) = (each for each in found.layers if each.name == "up")
+    assert bool(layer.kept) == (for_ not in ("10", "11"))
+    if layer.kept:
+        assert "transposed convolution" in layer.kept
+    else:
+        # Axis 1 is that of the output channels where there are no groups.
+        assert found.model.get_submodule("up.int8.weight").amax.shape == (1, 8, 1, 1)
+
+
+def test_layers_stay_float_as_asked_with_what_served_them_alone() -> None:
+    def residual(m: Computing, x: Tensor) -> Tensor:
+        y = torch.relu(m.first(x))
+        return m.last(torch.relu(m.second(y) + y))
+
+    found = quantized(residual, keep=["last"])
+    assert not {place for place in places(found) if place.startswith(("last", "add"))}
+    assert [layer.kept for layer in found.layers] == ["", "", "as asked"]
+    later = keeping(quantized(residual), ["last"])
+    assert groups(later) == groups(found)
+    assert recipe_of(later.model).keep == ["last"]
+    assert torch.equal(later.model(IMAGES), found.model(IMAGES))
+    assert 0.6 < later.int8_share < 0.7
+
+
+def test_a_pattern_is_of_a_layer_or_of_a_module_above_it() -> None:
+    class Outer(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body = nn.Sequential(nn.Conv2d(8, 8, 1), nn.ReLU(), nn.Conv2d(8, 8, 1))
+            self.head = nn.Conv2d(8, 2, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            logits: Tensor = self.head(self.body(x))
+            return logits
+
+    for pattern, kept in (("body", 2), ("body.*", 2), ("body.2", 1), ("h*d", 1)):
+        found = quantize(Outer(), [IMAGES], keep=[pattern])
+        assert sum(bool(layer.kept) for layer in found.layers) == kept, pattern
+    with pytest.raises(QuantizerError, match="'boddy' matches no layer") as raised:
+        quantize(Outer(), [IMAGES], keep=["boddy"])
+    assert "body.0, body.2, head" in raised.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("compute", "reason"),
+    [
+        (lambda m, x: functional.conv2d(x, m.first(x).mean(0)[None]), "weight is computed"),
+        (lambda m, x: m.first(x) * (m.position.flatten() @ m.position[:, 0]), "weights alone"),
+        (lambda m, x: m.first(x).flatten(1) @ m.position.repeat(64, 1, 1).flatten(), "vector"),
+    ],
+    ids=["dynamic", "constant", "vector"],
+)
+def test_what_cannot_be_int8_says_why(compute: Any, reason: str) -> None:
+    found = quantized(compute)
+    (layer,) = (each for each in found.layers if each.kept)
+    assert reason in layer.kept
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+def test_what_cannot_be_quantized_is_refused_with_a_sentence() -> None:
+    class Scripted(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x + 1
+
+    with pytest.raises(QuantizerError, match="Scripted has no layer that would be quantized"):
+        quantize(Scripted(), [IMAGES])
+    script: Any = torch.jit.trace(nn.Conv2d(8, 8, 1), IMAGES)
+    with pytest.raises(QuantizerError, match="TorchScript"):
+        quantize(nn.Sequential(script), [IMAGES])
+    with pytest.raises(QuantizerError, match="no batch to calibrate"):
+        quantize(nn.Conv2d(8, 8, 1), [])
+    with pytest.raises(QuantizerError, match="does not take a batch"):
+        quantize(nn.Conv2d(8, 8, 1), [(IMAGES, IMAGES)])
+    with pytest.raises(QuantizerError, match="not finite"):
+        quantize(nn.Conv2d(8, 8, 1), [IMAGES * float("nan")])
+    with pytest.raises(UsageError, match="method is 'median'"):
+        quantize(nn.Conv2d(8, 8, 1), [IMAGES], method="median")  # type: ignore[arg-type]
+    with pytest.raises(QuantizerError, match="has quantizers of trtqat already"):
+        quantize(quantize(nn.Conv2d(8, 8, 1), [IMAGES]).model, [IMAGES])

@@ -1,0 +1,263 @@
+"""The ladder to an accuracy target: exact counts, few of them, and most MACs in INT8."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import trtqat
+from tests.support.uneven import Files, write_files
+from trtqat.data.dataset import open_dataset
+from trtqat.errors import DataError, GateError
+from trtqat.evaluation.intervals import paired_interval, paired_p_value
+from trtqat.exporting.loading import load_model
+from trtqat.exporting.source import ModelSource
+from trtqat.quant.quantize import Quantized, keeping
+from trtqat.search.accuracy_target import Ladder, by_noise_per_mac, find_within_target
+from trtqat.search.counting import LabelledSamples
+from trtqat.search.keeping_layers import keep_layers
+from trtqat.search.running import Batch, Cost
+from trtqat.search.saved_search import SavedSearch
+from trtqat.search.sensitivity import LayerSensitivity, measure_sensitivity
+from trtqat.tensors import TensorSpec
+
+SPEC = TensorSpec("images", (-1, 3, 6, 6))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
+    return write_files(tmp_path_factory.mktemp("uneven"))
+
+
+@pytest.fixture(scope="module")
+def batches(files: Files) -> list[Batch]:
+    images = np.load(files.folder / "train.npz")["images"]
+    return [(torch.from_numpy(images[start : start + 32]),) for start in (0, 32)]
+
+
+@pytest.fixture(scope="module")
+def quantized(files: Files, batches: list[Batch]) -> Quantized:
+    return trtqat.quantize(load_model(ModelSource(files.source, files.checkpoint)), batches)
+
+
+@pytest.fixture(scope="module")
+def ranking(quantized: Quantized, batches: list[Batch]) -> tuple[LayerSensitivity, ...]:
+    return measure_sensitivity(quantized, batches)
+
+
+def labelled(files: Files) -> LabelledSamples:
+    return LabelledSamples(open_dataset(files.eval_data, [SPEC]), ["images"], 64)
+
+
+def find(
+    files: Files,
+    quantized: Quantized,
+    ranking: tuple[LayerSensitivity, ...],
+    points: float,
+    **options: object,
+) -> tuple[Quantized | None, Ladder]:
+    return find_within_target(
+        quantized,
+        labelled(files),
+        points,
+        lambda: ranking,
+        **options,  # type: ignore[arg-type]
+    )
+
+
+def test_counts_are_exact(
+    files: Files, quantized: Quantized, ranking: tuple[LayerSensitivity, ...]
+) -> None:
+    found, ladder = find(files, quantized, ranking, 2.0)
+    data = np.load(files.folder / "val.npz")
+    images, labels = torch.from_numpy(data["images"]), data["labels"]
+    # The labels are what FP32 says.
+    assert (ladder.fp32_right, ladder.count) == (200, 200)
+    assert ladder.rungs[0].kept == ()
+    for rung in ladder.rungs:
+        again = keeping(quantized, rung.kept) if rung.kept else quantized
+        with torch.no_grad():
+            right = again.model(images).argmax(1).numpy() == labels
+        assert rung.right == right.sum()
+        assert (rung.lost, rung.gained) == (200 - rung.right, 0)
+        assert rung.drop_points == (200 - rung.right) / 2
+        assert rung.holds == (rung.drop_points <= 2.0)
+        assert rung.p_value == paired_p_value(rung.lost, 0)
+        assert rung.interval_points.low < rung.drop_points < rung.interval_points.high
+        assert rung.int8_share == again.int8_share
+    assert found is not None
+    assert ladder.chosen is not None
+    assert not ladder.rungs[0].holds
+    with torch.no_grad():
+        right = found.model(images).argmax(1).numpy() == labels
+    assert right.sum() == ladder.chosen.right >= 196
+    assert [each.name for each in found.layers if each.kept] == list(ladder.chosen.kept)
+
+
+def test_takes_the_rung_with_most_macs_in_int8(
+    files: Files, quantized: Quantized, ranking: tuple[LayerSensitivity, ...]
+) -> None:
+    _, ladder = find(files, quantized, ranking, 2.0)
+    assert ladder.chosen is not None
+    assert ladder.chosen.int8_share == max(r.int8_share for r in ladder.rungs if r.holds)
+    # No layer of those that are kept can be given back.
+    for name in ladder.chosen.kept:
+        fewer = [each for each in ladder.chosen.kept if each != name]
+        with torch.no_grad():
+            predicted = labelled(files).predictions(keeping(quantized, fewer).model)
+        right = (np.load(files.folder / "val.npz")["labels"] == np.array(predicted)).sum()
+        assert right < 196, name
+
+
+def test_counts_no_more_than_there_are_layers(
+    files: Files, quantized: Quantized, ranking: tuple[LayerSensitivity, ...]
+) -> None:
+    for points in (0.5, 1.0, 2.0, 10.0, 45.0, 70.0):
+        costs: list[Cost] = []
+        _, ladder = find(files, quantized, ranking, points, announce=costs.append)
+        # All in INT8, and as many as layers.
+        assert len(ladder.rungs) <= 1 + len(quantized.layers)
+        assert len({rung.kept for rung in ladder.rungs}) == len(ladder.rungs)
+        (cost,) = costs
+        assert (cost.task, cost.runs, cost.images) == ("accuracy", 2 + len(quantized.layers), 200)
+
+
+def test_a_target_that_int8_holds_needs_no_ranking(files: Files, quantized: Quantized) -> None:
+    def never() -> tuple[LayerSensitivity, ...]:
+        raise AssertionError
+
+    found, ladder = find_within_target(quantized, labelled(files), 79.0, never)
+    assert found is quantized
+    (rung,) = ladder.rungs
+    assert (rung.kept, rung.int8_share, ladder.best) == ((), 1.0, 0)
+
+
+def test_a_target_out_of_reach(
+    files: Files, quantized: Quantized, ranking: tuple[LayerSensitivity, ...]
+) -> None:
+    only_hard = keeping(quantized, ["stem", "even"])
+    some = tuple(each for each in ranking if each.layer in ("hard", "harder", "fc"))
+    found, ladder = find(files, only_hard, some, 0.0)
+    assert found is None
+    assert (ladder.best, ladder.chosen) == (None, None)
+    # All but one of the layers were tried.
+    assert max(len(rung.kept) for rung in ladder.rungs) == 2
+    with pytest.raises(GateError, match=r"drops by .* points at least, .* 0 are allowed") as raised:
+        ladder.check_reached("Train it.")
+    assert (raised.value.exit_code, raised.value.remedy) == (3, "Train it.")
+
+
+@pytest.mark.parametrize("after", [1, 6, 9, 14])
+def test_goes_on_where_it_was_interrupted(
+    files: Files,
+    quantized: Quantized,
+    ranking: tuple[LayerSensitivity, ...],
+    tmp_path: Path,
+    after: int,
+) -> None:
+    _, whole = find(files, quantized, ranking, 2.0)
+    path = tmp_path / "state.json"
+    steps: list[int] = []
+
+    def interrupt(_: str, done: int, __: int) -> None:
+        steps.append(done)
+        if len(steps) == after:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        find(files, quantized, ranking, 2.0, progress=interrupt, saved=SavedSearch(path, "this"))
+    again: list[int] = []
+    _, resumed = find(
+        files,
+        quantized,
+        ranking,
+        2.0,
+        progress=lambda _, done, __: again.append(done),
+        saved=SavedSearch(path, "this"),
+    )
+    assert resumed == whole
+    # What was counted in whole is not counted again: four batches a run, FP32's among them.
+    assert len(again) == 4 * (1 + len(whole.rungs)) - after // 4 * 4
+
+
+def test_noise_is_weighed_by_the_macs_that_it_costs() -> None:
+    layers = [
+        LayerSensitivity("large", 1000.0, 0.9, 10.0, "y"),
+        LayerSensitivity("small", 10.0, 0.05, 20.0, "y"),
+        LayerSensitivity("silent", 1.0, 0.01, float("inf"), "y"),
+        LayerSensitivity("broken", 50.0, 0.04, float("nan"), "y"),
+    ]
+    ordered = [each.layer for each in by_noise_per_mac(layers)]
+    assert ordered == ["broken", "small", "large", "silent"]
+
+
+def test_data_without_labels(tmp_path: Path) -> None:
+    np.savez(tmp_path / "bare.npz", images=np.zeros((2, 3, 6, 6), np.float32))
+    with pytest.raises(DataError, match="has no labels"):
+        LabelledSamples(open_dataset(f"npz:{tmp_path / 'bare.npz'}", [SPEC]), ["images"], 8)
+
+
+def test_the_paired_interval_holds_the_difference_as_often_as_it_says() -> None:
+    random = np.random.default_rng(0)
+    lost, gained, count = 0.04, 0.01, 500
+    drawn = random.multinomial(count, [lost, gained, 1 - lost - gained], 4000)
+    found = [paired_interval(int(b), int(c), count) for b, c, _ in drawn]
+    held = np.mean([each.low <= lost - gained <= each.high for each in found])
+    assert 0.94 < held < 0.975
+    nothing = paired_interval(0, 0, 100)
+    assert nothing.low == -nothing.high
+    assert 0 < nothing.high < 0.03
+
+
+class Residual(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 3, padding=1)
+        self.conv = nn.Conv2d(8, 8, 3, padding=1)
+        self.last = nn.Conv2d(8, 8, 3, padding=1)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        x = torch.relu(self.stem(images))
+        y: torch.Tensor = self.last(torch.relu(self.conv(x) + x))
+        return y.mean((2, 3))
+
+
+def _never(patterns: Sequence[str]) -> Quantized:
+    raise AssertionError(patterns)
+
+
+def test_an_operand_that_only_now_is_quantized_gets_a_range(batches: list[Batch]) -> None:
+    torch.manual_seed(0)
+    model = Residual().eval()
+    quantized = trtqat.quantize(model, batches)
+    places = {place for each in quantized.ranges for place in each.places}
+    # The convolution's result stays as it is, until the convolution itself is kept.
+    assert "add.left" not in places
+
+    def requantize(patterns: Sequence[str]) -> Quantized:
+        return trtqat.quantize(model, batches, keep=patterns)
+
+    fewer = keep_layers(quantized, ["conv"], requantize)
+    assert [layer.name for layer in fewer.layers if layer.kept] == ["conv"]
+    found = {place: each for each in fewer.ranges for place in each.places}
+    assert "add.left" in found
+    before = {place: each for each in quantized.ranges for place in each.places}
+    assert found["last.conv2d.input"].amax == before["last.conv2d.input"].amax
+    # Where none is missing, nothing is quantized anew.
+    assert (
+        keep_layers(quantized, ["stem"], requantize).ranges == keeping(quantized, ["stem"]).ranges
+    )
+    assert keep_layers(quantized, []) is quantized

@@ -1,0 +1,169 @@
+"""What ``trtqat quantize`` made, in lines and tables."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from shlex import quote
+from typing import TYPE_CHECKING
+
+from trtqat.report.wording import Table, decibels, percent, share
+
+if TYPE_CHECKING:
+    from trtqat.quant.quantize import SeenRange
+    from trtqat.search.accuracy_target import Ladder, Rung
+    from trtqat.search.quantizing import QuantizeResult
+    from trtqat.search.running import Cost
+    from trtqat.search.sensitivity import LayerSensitivity
+
+# Rows of a table that only -v shows in full.
+_WORST = 10
+# Names of layers on a line.
+_NAMED = 4
+_TASKS = {
+    "sensitivity": "one layer quantized at a time, and none",
+    "accuracy": "counting right answers, at most",
+}
+
+
+def describe_cost(cost: Cost) -> str:
+    """What a part of a search takes, on one line.
+
+    Args:
+        cost: As the search announces it.
+    """
+    return (
+        f"{_TASKS[cost.task]}: {cost.runs} runs over {cost.images:,} images, "
+        f"{cost.forwards:,} forwards, about {_duration(cost.seconds)}"
+    )
+
+
+def opening_lines(result: QuantizeResult) -> Iterator[str]:
+    """The file, how much of the model is quantized, and what stays in floating point.
+
+    Args:
+        result: What was made.
+    """
+    quantized = sum(not layer.kept for layer in result.layers)
+    yield (
+        f"{result.path}: {result.model} with {len(result.ranges)} quantizers, "
+        f"{result.size_bytes / 1e6:.1f} MB, {result.seconds:.1f} s"
+    )
+    yield (
+        f"{quantized} of {len(result.layers)} layers in INT8, {percent(result.int8_share)} of the "
+        f"MACs; ranges by {result.method} on {result.images} images"
+    )
+    kept: dict[str, list[str]] = defaultdict(list)
+    for layer in result.layers:
+        if layer.kept:
+            kept[layer.kept].append(layer.name)
+    total = sum(layer.macs for layer in result.layers)
+    for reason, names in kept.items():
+        macs = sum(layer.macs for layer in result.layers if layer.kept == reason)
+        of_all = f", {percent(macs / total)} of the MACs" if total else ""
+        yield f"in floating point, {reason}{of_all}: {', '.join(names)}"
+
+
+def tables(result: QuantizeResult, *, in_full: bool) -> Iterator[Table]:
+    """What the quantizers saw, which layers cost most, and the ladder to the target.
+
+    Args:
+        result: What was made.
+        in_full: Whether the first two have all rows, or the worst ones.
+    """
+    count = len(result.ranges) if in_full else _WORST
+    yield _ranges(result.ranges[:count], len(result.ranges))
+    if result.sensitivity:
+        count = len(result.sensitivity) if in_full else _WORST
+        yield _sensitivity(result.sensitivity[:count], len(result.sensitivity))
+    if result.ladder is not None:
+        yield _ladder(result.ladder)
+
+
+def closing_lines(
+    result: QuantizeResult, source: str, factory_args: Sequence[str] = ()
+) -> Iterator[str]:
+    """What the search ended on, and the next command.
+
+    Args:
+        result: What was made.
+        source: Of the model, as the user gave it.
+        factory_args: Those of its factory, as the user gave them.
+    """
+    ladder = result.ladder
+    if ladder is not None and ladder.chosen is not None:
+        rung = ladder.chosen
+        yield (
+            f"the accuracy drops by {rung.drop_points:.2f} points ({_interval(rung)}), "
+            f"{ladder.max_drop_points:g} are allowed: {_kept_in_words(rung)}"
+        )
+    inputs = [f"--input {quote(each.removesuffix(':float32'))}" for each in result.inputs]
+    arguments = [f"--factory-arg {quote(each)}" for each in factory_args]
+    onnx = quote(str(result.path.with_suffix(".onnx")))
+    parts = [quote(source), f"--checkpoint {quote(str(result.path))}", *arguments, *inputs]
+    yield f"next: trtqat export {' '.join(parts)} -o {onnx}"
+
+
+def _ranges(ranges: Sequence[SeenRange], count: int) -> Table:
+    title = f"what the quantizers saw, the worst {len(ranges)} of {count}"
+    columns = ("quantizer", "min", "max", "range", "clipped", "SQNR", "method")
+    rows = [
+        [
+            each.places[0],
+            f"{each.minimum:.4g}",
+            f"{each.maximum:.4g}",
+            f"{each.amax:.4g}",
+            percent(each.clipped) if each.clipped else "0",
+            decibels(each.sqnr_db),
+            each.method,
+        ]
+        for each in ranges
+    ]
+    return title, columns, rows
+
+
+def _sensitivity(found: Sequence[LayerSensitivity], count: int) -> Table:
+    title = f"the outputs with one layer quantized, the worst {len(found)} of {count}"
+    rows = [
+        [each.layer, decibels(each.sqnr_db), percent(each.share) if each.share else "0"]
+        for each in found
+    ]
+    return title, ("layer", "SQNR", "of the MACs"), rows
+
+
+def _ladder(ladder: Ladder) -> Table:
+    title = (
+        f"the ladder to a drop of {ladder.max_drop_points:g} points; FP32 has "
+        f"{share(ladder.fp32_right, ladder.count)} right"
+    )
+    columns = ("kept", "MACs in INT8", "right", "drop", "95 % interval", "McNemar p", "holds")
+    rows = [
+        [
+            f"{len(rung.kept)}",
+            percent(rung.int8_share),
+            f"{rung.right}/{rung.count}",
+            f"{rung.drop_points:.2f}",
+            _interval(rung),
+            f"{rung.p_value:.2g}",
+            ("taken" if number == ladder.best else "yes") if rung.holds else "no",
+        ]
+        for number, rung in enumerate(ladder.rungs)
+    ]
+    return title, columns, rows
+
+
+def _interval(rung: Rung) -> str:
+    return f"{rung.interval_points.low:.2f} … {rung.interval_points.high:.2f}"
+
+
+def _kept_in_words(rung: Rung) -> str:
+    if not rung.kept:
+        return "no layer had to go back"
+    more = f" and {len(rung.kept) - _NAMED} more" if len(rung.kept) > _NAMED else ""
+    return f"back in floating point are {', '.join(rung.kept[:_NAMED])}{more}"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.0f} s" if seconds >= 1 else "a second"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,13 @@
+"""Finds the best INT8 model: which layers cost accuracy, and which go back to floating point.
+
+quantizing.py       the door: from a model's source and data to int8.pt
+model_inputs.py     the model's inputs, from --input or from the data
+samples.py          evenly spread samples to calibrate on
+sensitivity.py      how much of the output each layer costs when it alone is quantized
+accuracy_target.py  the fewest MACs in floating point that keep the accuracy, and the ladder there
+keeping_layers.py   the same model with layers in floating point, and all its ranges
+counting.py         right answers of a model, counted on all samples
+saved_search.py     what an interrupted search goes on from
+options.py          what can be asked for
+running.py          one batch through a model, and what is said of the cost beforehand
+"""

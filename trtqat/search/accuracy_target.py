@@ -1,0 +1,351 @@
+"""The fewest MACs in floating point that keep the accuracy, by exact counts on labelled samples.
+
+1. All layers in INT8 are counted first. If that holds the target, it is done.
+2. Layers are ranked by their noise (``sensitivity.py``) for each MAC that keeping them costs. The
+   shortest prefix of the ranking that holds the target is found by doubling, then by bisection.
+   Accuracy hardly ever rises when a noisy layer is quantized; where it does, this finds a prefix
+   that holds, and whose next shorter one does not.
+3. Layers of the prefix are given back, those with most MACs first, where the target still holds.
+   None is counted that has more noise, by the sum of its layers', than what lost beyond doubt.
+
+Every count is over all samples. There are at most as many as the model has quantized layers,
+besides the first one and FP32's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+from trtqat.errors import GateError
+from trtqat.evaluation.counts import Paired, pair
+from trtqat.evaluation.intervals import Interval, paired_interval, paired_p_value
+from trtqat.quant.placing.placed import only_calls
+from trtqat.quant.quantize import Quantized
+from trtqat.search.counting import LabelledSamples
+from trtqat.search.keeping_layers import Requantize, keep_layers
+from trtqat.search.running import Announce, Cost, Progress
+from trtqat.search.saved_search import SavedSearch
+from trtqat.search.sensitivity import LayerSensitivity
+
+TASK = "accuracy"
+# What lost by so little a chance lost indeed.
+_BEYOND_DOUBT = 0.05
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One count on the ladder.
+
+    Attributes:
+        kept: Names of the layers that went back to floating point for it.
+        int8_share: Share of the MACs in INT8, 0 to 1.
+        right: Right answers.
+        count: Samples.
+        lost: Samples that FP32 alone got right.
+        gained: Samples that this model alone got right.
+        drop_points: FP32's accuracy less this one's, in percentage points.
+        interval_points: Its 95 % interval, paired by sample.
+        p_value: McNemar's exact test: the probability of so uneven a split by chance.
+        holds: Whether the drop is within the target.
+    """
+
+    kept: tuple[str, ...]
+    int8_share: float
+    right: int
+    count: int
+    lost: int
+    gained: int
+    drop_points: float
+    interval_points: Interval
+    p_value: float
+    holds: bool
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """The way to an accuracy target.
+
+    Attributes:
+        max_drop_points: The target: what the accuracy may drop, in percentage points.
+        fp32_right: Right answers of the FP32 model.
+        count: Samples.
+        rungs: Every count, in its order; the first has all layers in INT8.
+        best: Which of them has most MACs in INT8 of those that hold the target; None if none does.
+    """
+
+    max_drop_points: float
+    fp32_right: int
+    count: int
+    rungs: tuple[Rung, ...]
+    best: int | None
+
+    @property
+    def chosen(self) -> Rung | None:
+        """The rung that the search ends on; None if the target was not reached."""
+        return None if self.best is None else self.rungs[self.best]
+
+    def check_reached(self, remedy: str) -> None:
+        """Raises where no rung holds the target.
+
+        Args:
+            remedy: The way out.
+
+        Raises:
+            GateError: The accuracy drops by more on every rung.
+        """
+        if self.best is not None:
+            return
+        least = min(self.rungs, key=lambda each: each.drop_points)
+        raise GateError(
+            f"The accuracy drops by {least.drop_points:.2f} points at least, with "
+            f"{least.int8_share:.1%} of the MACs in INT8; {self.max_drop_points:g} are allowed.",
+            remedy,
+        )
+
+
+Ranking = Callable[[], Sequence[LayerSensitivity]]
+
+
+def find_within_target(
+    quantized: Quantized,
+    samples: LabelledSamples,
+    max_drop_points: float,
+    ranking: Ranking,
+    *,
+    requantize: Requantize | None = None,
+    announce: Announce | None = None,
+    progress: Progress | None = None,
+    saved: SavedSearch | None = None,
+) -> tuple[Quantized | None, Ladder]:
+    """Finds the model with the most MACs in INT8 whose accuracy drop is within a target.
+
+    Args:
+        quantized: From ``trtqat.quantize``; not changed.
+        samples: Labelled samples that neither trained nor calibrated the model.
+        max_drop_points: What the accuracy may drop, in percentage points of all samples.
+        ranking: Gives the layers' sensitivity; called only where all layers in INT8 lose more.
+        requantize: Quantizes the FP32 model anew, for what gets a quantizer only where others
+            are kept; None leaves that in floating point.
+        announce: Called once, after the first batch, with what it will take at most.
+        progress: Called after every batch, with samples done and their most possible total.
+        saved: Where every count is written down, and gone on from.
+
+    Returns:
+        The model, None if no rung holds the target, and the ladder.
+
+    Raises:
+        DataError: The samples have no labels, or do not fit the model.
+        UsageError: The state cannot be written.
+    """
+    counts = _Counts(quantized, samples, saved or SavedSearch(), announce, progress)
+    climb = _Climb(quantized, counts, max_drop_points, requantize)
+    climb.run(ranking)
+    ladder = Ladder(
+        max_drop_points, counts.fp32_right, len(samples), tuple(climb.rungs), climb.best()
+    )
+    chosen = ladder.chosen
+    if chosen is None:
+        return None, ladder
+    return keep_layers(quantized, chosen.kept, requantize), ladder
+
+
+def by_noise_per_mac(sensitivity: Sequence[LayerSensitivity]) -> list[LayerSensitivity]:
+    """The layers in the order in which they should go back to floating point.
+
+    A layer that makes no noise comes last: to keep it gains nothing.
+    """
+    return sorted(sensitivity, key=lambda each: each.noise / max(each.macs, 1.0), reverse=True)
+
+
+def _noise_left(noises: Mapping[str, float], kept: Collection[str]) -> float:
+    """The noise of the layers that stay in INT8, nearly: that of each by itself, summed."""
+    return sum(noise for name, noise in noises.items() if name not in kept)
+
+
+class _Counts:
+    """Counts right answers, and knows those of an earlier run."""
+
+    def __init__(
+        self,
+        quantized: Quantized,
+        samples: LabelledSamples,
+        saved: SavedSearch,
+        announce: Announce | None,
+        progress: Progress | None,
+    ) -> None:
+        self._samples = samples
+        self._saved = saved
+        self._announce = announce
+        self._progress = progress
+        self._done = 0
+        # FP32, all in INT8, and once for each layer.
+        self._runs = 2 + sum(not layer.kept for layer in quantized.layers)
+        state = saved.part(TASK)
+        self._counted: dict[str, tuple[int, int, int]] = {
+            kept: (right, lost, gained)
+            for kept, (right, lost, gained) in state.get("counted", {}).items()
+        }
+        samples.labels = state.get("labels", [])
+        self._fp32: list[int] = state.get("fp32", [])
+        if not self._fp32:
+            with only_calls(quantized.model, ()):
+                self._fp32 = self._predictions(quantized)
+            self._write()
+
+    @property
+    def count(self) -> int:
+        """Samples."""
+        return len(self._samples)
+
+    @property
+    def fp32_right(self) -> int:
+        """Right answers of the model in floating point."""
+        return _right(self._samples.labels, self._fp32)
+
+    def of(self, quantized: Quantized, kept: Sequence[str]) -> tuple[int, Paired]:
+        """Right answers of a model, and how they are paired with FP32's."""
+        name = "\n".join(kept)
+        if name not in self._counted:
+            predicted = self._predictions(quantized)
+            labels = self._samples.labels
+            found = pair(labels, predicted, self._fp32)
+            assert found is not None
+            self._counted[name] = _right(labels, predicted), found.lost, found.gained
+            self._write()
+        right, lost, gained = self._counted[name]
+        return right, Paired(lost, gained, paired_p_value(lost, gained))
+
+    def _predictions(self, quantized: Quantized) -> list[int]:
+        total = self._runs * len(self._samples)
+
+        def counted(images: int, seconds: float) -> None:
+            if self._announce is not None:
+                runs = self._runs - len(self._counted) - bool(self._fp32)
+                rate = seconds / images
+                self._announce(
+                    Cost(TASK, runs, len(self._samples), rate * len(self._samples) * runs)
+                )
+                self._announce = None
+            if self._progress is not None:
+                self._progress(TASK, self._done + images, total)
+
+        predicted = self._samples.predictions(quantized.model, counted)
+        self._done += len(self._samples)
+        return predicted
+
+    def _write(self) -> None:
+        counted = {kept: list(each) for kept, each in self._counted.items()}
+        state = {"labels": self._samples.labels, "fp32": self._fp32, "counted": counted}
+        self._saved.write(TASK, state)
+
+
+def _right(labels: Sequence[int], predicted: Sequence[int]) -> int:
+    return sum(one == other for one, other in zip(labels, predicted, strict=True))
+
+
+class _Climb:
+    """The search: which sets of layers are counted, one after the other."""
+
+    def __init__(
+        self,
+        quantized: Quantized,
+        counts: _Counts,
+        max_drop_points: float,
+        requantize: Requantize | None,
+    ) -> None:
+        self._quantized = quantized
+        self._requantize = requantize
+        self._counts = counts
+        # As it was written: 0.29 of 100 points of 10,000 samples are 29.
+        self._allowed = Fraction(str(max_drop_points)) / 100
+        self._known: dict[frozenset[str], Rung] = {}
+
+    @property
+    def rungs(self) -> list[Rung]:
+        """All that was counted, in its order."""
+        return list(self._known.values())
+
+    def best(self) -> int | None:
+        """The rung with most MACs in INT8 of those that hold; of the same ones the best count."""
+        held = [number for number, each in enumerate(self.rungs) if each.holds]
+        return max(
+            held, key=lambda at: (self.rungs[at].int8_share, self.rungs[at].right), default=None
+        )
+
+    def run(self, ranking: Ranking) -> None:
+        """Counts until the target is held by as few MACs in floating point as it finds."""
+        if self._rung([]).holds:
+            return
+        order = by_noise_per_mac(ranking())
+        names = [each.layer for each in order]
+        prefix = self._shortest(names)
+        if prefix is None:
+            return
+        macs = {each.layer: each.macs for each in order}
+        noises = {each.layer: each.noise for each in order}
+        # Without its last layer the prefix was counted already.
+        back = sorted(prefix[:-1], key=lambda name: macs[name], reverse=True)
+        kept = prefix
+        for name in back:
+            # The first one, with all layers in INT8, is not one of them.
+            if len(self._known) > len(names):
+                break
+            trial = [each for each in kept if each != name]
+            if not self._is_hopeless(trial, noises) and self._rung(trial).holds:
+                kept = trial
+
+    def _is_hopeless(self, kept: Collection[str], noises: Mapping[str, float]) -> bool:
+        """Whether it has the noise of a rung whose drop is no chance."""
+        noise = _noise_left(noises, kept)
+        return any(
+            not each.holds
+            and each.p_value < _BEYOND_DOUBT
+            and noise >= _noise_left(noises, each.kept)
+            for each in self.rungs
+        )
+
+    def _shortest(self, names: Sequence[str]) -> list[str] | None:
+        """The shortest prefix that holds; None if not even the one of all layers but one does."""
+        most = len(names) - 1
+        failing, length = 0, min(1, most)
+        while length and not self._rung(names[:length]).holds:
+            if length == most:
+                return None
+            failing, length = length, min(2 * length, most)
+        if not length:
+            return None
+        holding = length
+        while holding - failing > 1:
+            middle = (holding + failing) // 2
+            if self._rung(names[:middle]).holds:
+                holding = middle
+            else:
+                failing = middle
+        return list(names[:holding])
+
+    def _rung(self, kept: Sequence[str]) -> Rung:
+        key = frozenset(kept)
+        if key not in self._known:
+            model = keep_layers(self._quantized, kept, self._requantize)
+            in_order = [each.name for each in self._quantized.layers if each.name in key]
+            right, found = self._counts.of(model, in_order)
+            self._known[key] = self._described(in_order, model.int8_share, right, found)
+        return self._known[key]
+
+    def _described(self, kept: Sequence[str], int8_share: float, right: int, found: Paired) -> Rung:
+        dropped, count = self._counts.fp32_right - right, self._counts.count
+        interval = paired_interval(found.lost, found.gained, count)
+        return Rung(
+            kept=tuple(kept),
+            int8_share=int8_share,
+            right=right,
+            count=count,
+            lost=found.lost,
+            gained=found.gained,
+            drop_points=100 * dropped / count,
+            interval_points=Interval(100 * interval.low, 100 * interval.high),
+            p_value=found.p_value,
+            holds=dropped <= self._allowed * count,
+        )

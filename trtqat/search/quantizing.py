@@ -1,0 +1,418 @@
+"""From an FP32 model's source and its training data to ``int8.pt``: ``trtqat.quantize_source``."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from trtqat.checks import check_kind
+from trtqat.data.dataset import files_of, open_dataset
+from trtqat.errors import (
+    DataError,
+    SourceError,
+    TrtqatError,
+    UsageError,
+    first_line,
+)
+from trtqat.exporting.loading import load_model
+from trtqat.exporting.source import ModelSource
+from trtqat.files import check_input, check_writable, is_file, is_onnx, sha256_of
+from trtqat.pointers import is_pointer
+from trtqat.quant.placing.placed import placed_quantizers
+from trtqat.quant.placing.placement import Layer, Target
+from trtqat.quant.quantize import Quantized, SeenRange, quantize
+from trtqat.quant.quantizers import quantizers_of
+from trtqat.quant.recipe import recipe_of
+from trtqat.search.accuracy_target import Ladder, find_within_target
+from trtqat.search.counting import LabelledSamples
+from trtqat.search.model_inputs import find_inputs
+from trtqat.search.options import QuantizeOptions
+from trtqat.search.running import Announce, Progress, outputs_of
+from trtqat.search.samples import SpreadSamples, has_splits, open_training
+from trtqat.search.saved_search import SavedSearch, digest_of, key_of, state_path
+from trtqat.search.sensitivity import LayerSensitivity, measure_sensitivity
+from trtqat.tensors import TensorSpec
+from trtqat.version import __version__
+
+_LOG = logging.getLogger(__name__)
+_CALIBRATION = "calibration"
+
+
+@dataclass(frozen=True)
+class QuantizeResult:
+    """What ``quantize_source`` made.
+
+    Attributes:
+        path: The file with state dict and recipe.
+        model: The model's class.
+        inputs: As ``--input`` takes them, ``"images:1x3x224x224:float32"``.
+        images: Samples that ranges were chosen on.
+        method: How they were chosen.
+        for_: The TensorRT that it is for; None for any.
+        int8_share: Share of the MACs in quantized layers, 0 to 1.
+        layers: Every convolution and product, in the order of the run, with why some stay float.
+        ranges: What each quantizer saw, the worst SQNR first.
+        sensitivity: The layers, the worst first; empty if it was not measured.
+        ladder: The way to the accuracy target; None without one.
+        size_bytes: Of the file.
+        seconds: That all of it took, without what an interrupted run had done.
+        notes: Sentences for the user.
+    """
+
+    path: Path
+    model: str
+    inputs: tuple[str, ...]
+    images: int
+    method: str
+    for_: str | None
+    int8_share: float
+    layers: tuple[Layer, ...]
+    ranges: tuple[SeenRange, ...]
+    sensitivity: tuple[LayerSensitivity, ...]
+    ladder: Ladder | None
+    size_bytes: int
+    seconds: float
+    notes: tuple[str, ...]
+
+    def check_target(self) -> None:
+        """Raises where an accuracy target was not reached.
+
+        Raises:
+            GateError: The accuracy drops by more, however many layers stay in floating point.
+        """
+        if self.ladder is not None:
+            self.ladder.check_reached(
+                f"Train it: model = trtqat.load_quantized(fp32, {str(self.path)!r}); "
+                "trtqat.fine_tune(model, batches, epochs=10, teacher=fp32). The file has all "
+                "layers in INT8, which is where training starts."
+            )
+
+
+def quantize_source(
+    source: str | Path | ModelSource,
+    output: str | Path,
+    *,
+    data: str,
+    checkpoint: str | Path | None = None,
+    factory_args: Mapping[str, Any] | Sequence[str] = (),
+    ema: bool | None = None,
+    inputs: Sequence[str | TensorSpec] = (),
+    images: int = 512,
+    method: Literal["auto", "max", "percentile", "mse", "entropy"] = "auto",
+    keep: Sequence[str] = (),
+    for_: Target | None = None,
+    eval_data: str | None = None,
+    max_accuracy_drop: float | None = None,
+    sensitivity: bool = False,
+    sensitivity_images: int = 64,
+    batch_size: int = 32,
+    device: str | None = None,
+    seed: int = 0,
+    announce: Announce | None = None,
+    progress: Progress | None = None,
+) -> QuantizeResult:
+    """Quantizes an FP32 model, and finds the layers that must stay in floating point.
+
+    A search that was interrupted goes on from its state, ``int8.pt.search.json`` beside the
+    output, if model, ranges, data and options are the same.
+
+    Args:
+        source: ``"pkg.module:factory"`` or ``"file.py:factory"`` of the FP32 model.
+        output: The file to write: state dict and recipe.
+        data: Training data that was not augmented: ``"npz:train.npz"``, ``"cifar10:DIR"`` or
+            ``"idx:DIR"`` (their training splits), or ``"file.py:factory"``.
+        checkpoint: State dict for the factory's model.
+        factory_args: Arguments of the factory, by name or as strings ``NAME=VALUE``.
+        ema: Whether to take averaged or raw weights of a checkpoint that has both.
+        inputs: One for each input of ``forward``, as ``"images:1x3x224x224"`` or a
+            ``TensorSpec``; needed only where the data does not tell.
+        images: Samples to choose ranges on, evenly spread over the data.
+        method: How ranges are chosen, as for ``trtqat.quantize``.
+        keep: Patterns of layers or modules that stay in floating point.
+        for_: The TensorRT that it is for; None for what each can build.
+        eval_data: Labelled samples to count the accuracy on, which trained nothing.
+        max_accuracy_drop: What the accuracy may drop, in percentage points; the fewest MACs go
+            back to floating point for it.
+        sensitivity: Whether to measure what each layer costs also where no target asks for it.
+        sensitivity_images: Samples for that, some of ``images``.
+        batch_size: Samples at once.
+        device: ``"cpu"`` or ``"cuda"``; None for a GPU where PyTorch sees one.
+        seed: Which samples are taken; the same seed gives the same file.
+        announce: Called with what a part of the search will take, before it begins in earnest.
+        progress: Called with the part's name, what is done of it and its total.
+
+    Returns:
+        What was written. Its ``check_target`` raises where the target was not reached: then the
+        file has all layers in INT8, to train from.
+
+    Raises:
+        UsageError: An argument is wrong, or the output cannot be written.
+        SourceError: The source is no factory of a PyTorch model, or is quantized already.
+        DataError: The data is missing or damaged, does not fit the model, or lacks labels.
+        QuantizerError: A pattern matches nothing, there is nothing to quantize, or a quantizer saw
+            nothing or values that are not finite.
+    """
+    began = time.monotonic()
+    options = QuantizeOptions(
+        data=data,
+        inputs=tuple(inputs),
+        images=images,
+        method=method,
+        keep=keep,
+        for_=for_,
+        eval_data=eval_data,
+        max_accuracy_drop=max_accuracy_drop,
+        sensitivity=sensitivity,
+        sensitivity_images=sensitivity_images,
+        batch_size=batch_size,
+        device=device,
+        seed=seed,
+    )
+    check_kind("The output", output, (str, os.PathLike), "'int8.pt'")
+    if not isinstance(source, ModelSource):
+        source = ModelSource(source, checkpoint, factory_args, ema)
+    elif checkpoint is not None or factory_args or ema is not None:
+        raise UsageError(
+            "A ModelSource has its checkpoint and arguments already.", "Give them there alone."
+        )
+    output = Path(output)
+    _check_files(source, output, options)
+    model = _float_model(source, options)
+    specs = find_inputs(model, data, options.specs)
+    quantizing = _Quantizing(model, specs, options, announce, progress)
+    return quantizing.run(output, began)
+
+
+class _Quantizing:
+    """One run: what its steps share."""
+
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        specs: Sequence[TensorSpec],
+        options: QuantizeOptions,
+        announce: Announce | None,
+        progress: Progress | None,
+    ) -> None:
+        self._model = model
+        self._specs = specs
+        self._options = options
+        self._announce = announce
+        self._progress = progress
+        self._names = [spec.name for spec in specs]
+        self._notes: list[str] = []
+        self._measured: tuple[LayerSensitivity, ...] = ()
+
+    def run(self, output: Path, began: float) -> QuantizeResult:
+        """Quantizes, searches where that was asked for, and writes the file."""
+        options = self._options
+        # All data is opened before anything takes long.
+        chosen = self._samples()
+        labelled = self._labelled()
+        _check_runs(self._model, chosen)
+        quantized = self._quantized(chosen)
+        few = list(chosen.some(options.sensitivity_images))
+        saved = SavedSearch(state_path(output), self._key(quantized, few, labelled))
+
+        def ranking() -> tuple[LayerSensitivity, ...]:
+            if not self._measured:
+                self._measured = measure_sensitivity(
+                    quantized, few, announce=self._announce, progress=self._progress, saved=saved
+                )
+            return self._measured
+
+        if options.sensitivity:
+            ranking()
+        best, ladder = quantized, None
+        if labelled is not None and options.max_accuracy_drop is not None:
+            found, ladder = find_within_target(
+                quantized,
+                labelled,
+                options.max_accuracy_drop,
+                ranking,
+                requantize=lambda patterns: self._quantized(chosen, patterns),
+                announce=self._announce,
+                progress=self._progress,
+                saved=saved,
+            )
+            best = found or quantized
+        best.model.cpu()
+        best.save(output)
+        saved.remove()
+        return QuantizeResult(
+            path=output,
+            model=type(self._model).__name__,
+            inputs=tuple(str(spec.with_batch(1)) for spec in self._specs),
+            images=best.images,
+            method=options.method,
+            for_=options.for_,
+            int8_share=best.int8_share,
+            layers=_explained(best.layers, ladder),
+            ranges=best.ranges,
+            sensitivity=self._measured,
+            ladder=ladder,
+            size_bytes=output.stat().st_size,
+            seconds=time.monotonic() - began,
+            notes=tuple(self._notes),
+        )
+
+    def _samples(self) -> SpreadSamples:
+        options = self._options
+        dataset = open_training(options.data, self._specs, options.seed)
+        if len(dataset) < options.images:
+            self._notes.append(
+                f"'{dataset.name}' has {len(dataset)} samples, fewer than the {options.images} "
+                "asked for; ranges are chosen on all of them."
+            )
+        if options.data.partition(":")[0] == "random":
+            self._notes.append(
+                "Ranges are chosen on random numbers: the model is good for measuring speed alone."
+            )
+        return SpreadSamples(dataset, self._names, options.images, options.batch_size, options.seed)
+
+    def _labelled(self) -> LabelledSamples | None:
+        options = self._options
+        if options.eval_data is None:
+            return None
+        dataset = open_dataset(options.eval_data, self._specs, seed=options.seed)
+        return LabelledSamples(dataset, self._names, options.batch_size)
+
+    def _quantized(self, chosen: SpreadSamples, keep: Sequence[str] = ()) -> Quantized:
+        options = self._options
+        total = len(chosen.indices)
+
+        def seen(images: int) -> None:
+            if self._progress is not None:
+                self._progress(_CALIBRATION, images, total)
+
+        return quantize(
+            self._model,
+            chosen,
+            method=options.method,
+            keep=(*options.keep, *keep),
+            for_=options.for_,
+            progress=seen,
+        )
+
+    def _key(
+        self,
+        quantized: Quantized,
+        few: Sequence[tuple[torch.Tensor, ...]],
+        labelled: LabelledSamples | None,
+    ) -> str:
+        options = self._options
+        places = [each.places for each in recipe_of(quantized.model).quantizers]
+        evaluated: object = None
+        if labelled is not None and options.eval_data is not None:
+            files = [sha256_of(each) for each in files_of(options.eval_data) if is_file(each)]
+            evaluated = (options.eval_data, len(labelled), files)
+        return key_of(
+            quantized.model,
+            places,
+            digest_of(few),
+            evaluated,
+            (options.batch_size, options.seed, options.device),
+            (__version__, str(torch.__version__)),
+        )
+
+
+def _explained(layers: Sequence[Layer], ladder: Ladder | None) -> tuple[Layer, ...]:
+    """The layers, with the reason of those that the search kept."""
+    chosen = ladder.chosen if ladder is not None else None
+    kept = chosen.kept if chosen is not None else ()
+    return tuple(
+        replace(layer, kept="for the accuracy target") if layer.name in kept else layer
+        for layer in layers
+    )
+
+
+def _check_files(source: ModelSource, output: Path, options: QuantizeOptions) -> None:
+    """Refuses what is no factory, data that is both, and to write over an input."""
+    pointer = str(source.pointer)
+    if is_onnx(pointer) or is_file(pointer) or not is_pointer(pointer):
+        kind = "an ONNX graph" if is_onnx(pointer) else "no factory of a PyTorch model"
+        raise SourceError(
+            f"'{pointer}' is {kind}, into which no quantizers can be put.",
+            "Give the function that makes the FP32 model: file.py:factory.",
+        )
+    check_writable(output)
+    data = [each for each in (options.data, options.eval_data) if each is not None]
+    read = [pointer.rpartition(":")[0], source.checkpoint]
+    for each in (*read, *(file for spec in data for file in files_of(spec))):
+        if not each:
+            continue
+        check_input(each)
+        if os.path.realpath(each) == os.path.realpath(output):
+            raise UsageError(
+                f"The output '{output}' would overwrite an input, '{each}'.",
+                "Choose another name.",
+            )
+    if options.eval_data is not None and _is_same(options.data, options.eval_data):
+        raise DataError(
+            f"'{options.eval_data}' is the training data that ranges are chosen on, so the "
+            "accuracy on it says little.",
+            "Give --eval-data samples that the model has not seen.",
+        )
+
+
+def _is_same(data: str, eval_data: str) -> bool:
+    """Whether both name the same samples; of what has splits the one trains, the other tests."""
+    kind = data.partition(":")[0]
+    if data == eval_data:
+        return not has_splits(data)
+    if kind != "npz" or not eval_data.startswith("npz:"):
+        return False
+    real = {os.path.realpath(file) for spec in (data, eval_data) for file in files_of(spec)}
+    return len(real) == 1
+
+
+def _float_model(source: ModelSource, options: QuantizeOptions) -> torch.nn.Module:
+    device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    model = load_model(source, device=device)
+    if isinstance(model, torch.jit.ScriptModule):
+        raise SourceError(
+            f"The factory '{source.pointer}' returned a TorchScript module, into which no "
+            "quantizers can be put.",
+            "Return the torch.nn.Module that it was made of.",
+        )
+    if placed_quantizers(model):
+        what = f"Checkpoint '{source.checkpoint}'" if source.checkpoint else "The factory's model"
+        raise SourceError(
+            f"{what} is quantized already.",
+            "Give the checkpoint of the FP32 model; a quantized one goes on with trtqat.fine_tune, "
+            "or to trtqat export.",
+        )
+    found = next(quantizers_of(model), None)
+    if found is not None:
+        raise SourceError(
+            f"The factory '{source.pointer}' makes a model with quantizers already.",
+            "Give the factory of the FP32 model, or take this one to trtqat export as it is.",
+        )
+    return model
+
+
+def _check_runs(model: torch.nn.Module, chosen: SpreadSamples) -> None:
+    """Runs the first samples: a model that does not take them raises anything.
+
+    Raises:
+        DataError: It raises.
+    """
+    first = chosen.some(2)[0]
+    try:
+        outputs_of(model, first)
+    except TrtqatError:
+        raise
+    except Exception as error:
+        arrays = ", ".join(f"{str(x.dtype).removeprefix('torch.')} {tuple(x.shape)}" for x in first)
+        raise DataError(
+            f"The model raised {type(error).__name__} on the data, {arrays}: {first_line(error)}.",
+            "Give data as the model was trained on it, floating point and preprocessed; or say "
+            "what it takes: --input NAME:1x3x224x224.",
+        ) from error
