@@ -330,7 +330,8 @@ class TestTeacher:
             given.append(labels)
             values = outputs.values() if isinstance(outputs, dict) else outputs
             squares = [each.square().mean() for each in values]
-            return torch.stack(squares).sum() * labels["weight"]
+            weight: Tensor = labels["weight"]
+            return torch.stack(squares).sum() * weight
 
         labels = {"weight": torch.tensor(0.5), "names": ["a"]}
         pairs = [(each, labels) for each in data]
