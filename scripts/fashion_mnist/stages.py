@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import io
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,10 +22,12 @@ import torch
 from torch import nn
 
 from scripts.fashion_mnist.models import MODELS
-from scripts.fitting import Images
+from scripts.fitting import Images, predict
 from trtqat.errors import DataError, UsageError
-from trtqat.evaluation.intervals import share_interval
-from trtqat.files import write_together
+from trtqat.exporting.checkpoint import load_state
+from trtqat.files import read_input, write_together
+from trtqat.quant.quantizers import quantizers_of
+from trtqat.quant.recipe import save_quantized
 from trtqat.typed_json import as_fields, json_text, parse_json, read_as
 
 
@@ -77,6 +81,34 @@ class Outcome:
 
 
 @dataclass(frozen=True)
+class Choices:
+    """What the command line chooses for all models.
+
+    Attributes:
+        data: Folder with the IDX files.
+        weights: File of ImageNet weights, for the model that begins with them.
+        epochs: Of the FP32 models; None for what each architecture needs.
+        tuning_epochs: Of QAT and of its FP32 control.
+        batch_size: Largest number of images at once.
+        calibration_images: Plain training images that ranges are chosen on.
+        held_out: Last training images, which choose no range: the accuracy target is judged on
+            them. A quarter of the training images at most.
+        max_drop: That target: what the accuracy may drop there, in percentage points.
+        tactic_sources: For TensorRT's builder, as trtexec spells them.
+    """
+
+    data: Path
+    weights: Path
+    epochs: int | None = None
+    tuning_epochs: int = 5
+    batch_size: int = 512
+    calibration_images: int = 512
+    held_out: int = 5000
+    max_drop: float = 0.2
+    tactic_sources: str = ""
+
+
+@dataclass(frozen=True)
 class Work:
     """What a stage works on.
 
@@ -86,9 +118,7 @@ class Work:
         train: Training images on the device.
         test: Test images on the device.
         folder: Where the files of all stages of this model are.
-        epochs: Passes over the training images, as the command line asks for.
-        batch_size: Largest number of images at once.
-        weights: File of ImageNet weights, for the model that begins with them.
+        choices: What the command line chose.
     """
 
     model: str
@@ -96,9 +126,7 @@ class Work:
     train: Images
     test: Images
     folder: Path
-    epochs: int
-    batch_size: int
-    weights: Path
+    choices: Choices
 
     @property
     def device(self) -> torch.device:
@@ -123,10 +151,49 @@ class Work:
         path = self.folder / f"{name}.pt"
         if not path.is_file():
             raise UsageError(f"There is no '{path}'.", f"Run the stage that makes {name} first.")
-        checkpoint = torch.load(path, map_location=self.device, weights_only=True)
         model = self.new_model()
-        model.load_state_dict(checkpoint["model_state_dict"])
-        return model.eval()
+        load_state(model, path)
+        return model.to(self.device).eval()
+
+    def record(self, name: str) -> Record:
+        """What an earlier stage reached.
+
+        Args:
+            name: The name of its files.
+
+        Raises:
+            UsageError: That stage was not run.
+            DataError: Its record is damaged.
+        """
+        path = self.folder / f"{name}.json"
+        record = read_record(path)
+        if record is None:
+            raise UsageError(f"There is no '{path}'.", f"Run the stage that makes {name} first.")
+        return record
+
+    def answers(self, model: nn.Module) -> torch.Tensor:
+        """The class that a model gives each test image, computed in float32 throughout.
+
+        Args:
+            model: On the device; left in eval mode.
+        """
+        with products(tf32=False):
+            return predict(model, self.test, self.choices.batch_size)
+
+
+@contextmanager
+def products(*, tf32: bool) -> Iterator[None]:
+    """Whether a GPU may round the factors of products to TensorFloat-32, with 10 bits.
+
+    A code of 8 bits times its scale has more of them.
+    """
+    convolutions, matrices = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = convolutions.allow_tf32, matrices.allow_tf32
+    convolutions.allow_tf32 = matrices.allow_tf32 = tf32
+    try:
+        yield
+    finally:
+        convolutions.allow_tf32, matrices.allow_tf32 = before
 
 
 @dataclass(frozen=True)
@@ -138,12 +205,14 @@ class Stage:
         run: Does it.
         settings: What decides its result, as JSON holds it; the number of images is added.
         is_seeded: Whether it is done for every seed; otherwise for the first alone.
+        lacks: What it needs and this host has not, in words; empty where it can be run.
     """
 
     name: str
     run: Callable[[Work], Outcome]
     settings: Callable[[Work], dict[str, Any]]
     is_seeded: bool = True
+    lacks: Callable[[], str] = lambda: ""
 
     def label(self, seed: int) -> str:
         """The name of its files without their suffixes."""
@@ -201,8 +270,12 @@ def run_stage(stage: Stage, work: Work) -> Record:
     return record
 
 
-def read_record(path: Path) -> Record | None:
+def read_record(path: Path, *, alone: bool = False) -> Record | None:
     """What a stage left, or None if it has not been run.
+
+    Args:
+        path: The record.
+        alone: Whether it will do without its checkpoint, as where only records were copied.
 
     Raises:
         DataError: The file is damaged, or the checkpoint that it names is gone.
@@ -213,7 +286,8 @@ def read_record(path: Path) -> Record | None:
         record = read_as(Record, parse_json(path.read_bytes()))
     except (OSError, ValueError) as error:
         raise DataError(f"'{path}' is no record: {error}.", "Remove it to run it again.") from error
-    if record.checkpoint is not None and not (path.parent / record.checkpoint).is_file():
+    needed = None if alone else record.checkpoint
+    if needed is not None and not (path.parent / needed).is_file():
         raise DataError(
             f"'{path}' names {record.checkpoint}, which is not there.",
             "Remove the record to run its stage again.",
@@ -221,31 +295,27 @@ def read_record(path: Path) -> Record | None:
     return record
 
 
-def table(records: Sequence[Record]) -> str:
-    """One row per record: exact counts, and the 95 % interval (Wilson) of the share."""
-    rows = [f"{'model':<20}{'stage':<16}{'correct':>9}{'count':>8}{'top-1':>9}  95 % interval"]
-    for record in records:
-        interval = share_interval(record.correct, record.count)
-        percent = 100 * record.correct / record.count
-        rows.append(
-            f"{record.model:<20}{f'{record.stage}, {record.seed}':<16}{record.correct:>9}"
-            f"{record.count:>8}{percent:>8.2f}%  {100 * interval.low:.2f} to "
-            f"{100 * interval.high:.2f}%"
-        )
-    return "\n".join(rows)
-
-
 def _write(folder: Path, label: str, record: Record, model: nn.Module | None) -> None:
     """Writes both files, or none."""
     files: dict[Path, bytes] = {}
     if model is not None:
         state = {name: value.cpu().contiguous() for name, value in model.state_dict().items()}
-        buffer = io.BytesIO()
-        torch.save({"model_state_dict": state}, buffer)
-        files[folder / f"{label}.pt"] = buffer.getvalue()
+        files[folder / f"{label}.pt"] = _checkpoint(model, state)
     # The record is renamed last: where it is, all is.
     files[folder / f"{label}.json"] = json_text(as_fields(record)).encode()
     write_together(dict(files))
+
+
+def _checkpoint(model: nn.Module, state: dict[str, torch.Tensor]) -> bytes:
+    """A quantized model's has its recipe as well."""
+    if any(True for _ in quantizers_of(model)):
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "int8.pt"
+            save_quantized(model, path, state=state)
+            return read_input(path)
+    buffer = io.BytesIO()
+    torch.save({"model_state_dict": state}, buffer)
+    return buffer.getvalue()
 
 
 def _difference(old: dict[str, Any], new: dict[str, Any]) -> str:

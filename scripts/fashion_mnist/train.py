@@ -1,180 +1,187 @@
-r"""Trains five architectures on Fashion-MNIST and counts each on all test images.
+r"""Trains five architectures on Fashion-MNIST, quantizes them, and counts all on all test images.
 
     python -m scripts.fashion_mnist.prepare runs/fashion
-    python -m scripts.fashion_mnist.train --data runs/fashion --output runs/fashion-out
+    python -m scripts.fashion_mnist.train --data runs/fashion --output runs/fashion-out \
+        --seeds 0,1,2 --summary scripts/results/fashion-mnist.json
 
 Stages, in the order in which each model goes through them:
 
-    fp32    trained in floating point, from fresh weights or, EfficientNet-Lite0, from ImageNet's
+    fp32        trained in floating point; EfficientNet-Lite0 begins with ImageNet's weights
+    ptq-METHOD  FP32 with ranges chosen by a method, on 512 plain training images
+    control     FP32 trained on, for every seed
+    qat         ptq-auto trained on in the same way, for every seed
+    ptq-target  as ptq-auto, with what must stay float so that held-out images lose little
+    onnx-…      the graph of qat (first seed) and of ptq-auto, on ONNX Runtime
+    engine-…    their engines, on the GPU; left out, and said, where there is no TensorRT
 
 What is there already is not run again (``stages.py``), so a run that was ended goes on where it
-was. The table goes to standard output, the progress to standard error.
+was. Several may run at once with different --models. With --report nothing is run. The table goes
+to standard output, the progress to standard error.
 """
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
+import math
 import sys
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 
-from scripts.fashion_mnist.inverted import EfficientNetLite0
+from scripts.fashion_mnist.comparing import compare, table
+from scripts.fashion_mnist.engines import ENGINE_PTQ, ENGINE_QAT, GRAPH_PTQ, GRAPH_QAT
 from scripts.fashion_mnist.models import MODELS
 from scripts.fashion_mnist.prepare import WEIGHTS
-from scripts.fashion_mnist.stages import Outcome, Record, Stage, Work, run_stage, table
-from scripts.fitting import Images, Recipe, fit, predict
+from scripts.fashion_mnist.quantizing import PTQ, TARGET
+from scripts.fashion_mnist.stages import Choices, Record, Stage, Work, read_record, run_stage
+from scripts.fashion_mnist.summary import write_summary
+from scripts.fashion_mnist.training import CONTROL, FP32, QAT
+from scripts.fitting import Images
 from trtqat.data.idx import read_split
 from trtqat.errors import DataError, MissingError, TrtqatError
 
-LABEL_SMOOTHING = 0.1
-CROP_PADDING = 2
-
-
-@dataclass(frozen=True)
-class Optimizing:
-    """How the weights of an architecture are found.
-
-    Attributes:
-        optimizer: As ``Recipe.optimizer``.
-        lr: The highest learning rate, for batches of 512.
-        weight_decay: Of all parameters.
-    """
-
-    optimizer: Literal["sgd", "adamw"]
-    lr: float
-    weight_decay: float
-
-
-OPTIMIZING = {
-    "resnet18": Optimizing("sgd", 0.2, 5e-4),
-    "mobilenet_v2": Optimizing("sgd", 0.2, 1e-4),
-    "vgg16": Optimizing("sgd", 0.1, 5e-4),
-    "vit": Optimizing("adamw", 1e-3, 0.05),
-    "efficientnet_lite0": Optimizing("adamw", 1e-3, 0.01),
-}
-
-
-def recipe(work: Work, *, epochs: int, lr_factor: float = 1.0) -> Recipe:
-    """How to train a model of this architecture.
-
-    Args:
-        work: Which model, with which seed.
-        epochs: Passes over the training images.
-        lr_factor: On the learning rate, for training that goes on.
-    """
-    chosen = OPTIMIZING[work.model]
-    return Recipe(
-        epochs=epochs,
-        # A smaller batch takes a smaller step.
-        lr=chosen.lr * lr_factor * min(1.0, work.batch_size / 512),
-        batch_size=work.batch_size,
-        flip=True,
-        seed=work.seed,
-        crop_padding=CROP_PADDING,
-        optimizer=chosen.optimizer,
-        weight_decay=chosen.weight_decay,
-        label_smoothing=LABEL_SMOOTHING,
-        bfloat16=work.device.type == "cuda",
-    )
-
-
-def train_fp32(work: Work) -> Outcome:
-    """Trains a model in floating point."""
-    torch.manual_seed(work.seed)
-    model = work.new_model()
-    if isinstance(model, EfficientNetLite0):
-        model.load_imagenet(torch.load(work.weights, weights_only=True))
-    fitted = fit(model, work.train, _fp32_recipe(work), title=f"{work.model} fp32")
-    answers = predict(model, work.test, work.batch_size)
-    return Outcome(answers, dataclasses.asdict(fitted), model)
-
-
-def _fp32_recipe(work: Work) -> Recipe:
-    return recipe(work, epochs=work.epochs)
-
-
-def _fp32_settings(work: Work) -> dict[str, Any]:
-    return dataclasses.asdict(_fp32_recipe(work))
-
-
-STAGES = (Stage("fp32", train_fp32, _fp32_settings, is_seeded=False),)
+STAGES = (FP32, *PTQ, CONTROL, QAT, TARGET, GRAPH_QAT, GRAPH_PTQ, ENGINE_QAT, ENGINE_PTQ)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Parses the command line and runs all stages; returns the exit code."""
-    options = _parser().parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else arguments
+    options = _parser().parse_args(given)
     try:
-        records = run(options)
+        device = _device(options.device)
+        train, test = (_load(options, split, device) for split in ("train", "test"))
+        records = run(options, train, test)
+        rows = compare(records, test.labels.tolist())
+        if options.summary is not None:
+            write_summary(options.summary, rows, given, options.commit)
     except TrtqatError as error:
         print(f"Error: {error}", file=sys.stderr)
         return error.exit_code
-    print(table(records))
+    print(table(rows))
     return 0
 
 
-def run(options: argparse.Namespace) -> list[Record]:
+def run(options: argparse.Namespace, train: Images, test: Images) -> list[Record]:
     """Runs every stage of every model that is not done yet.
 
     Args:
         options: As the command line gives them.
+        train: Training images on the device.
+        test: Test images on the device.
 
     Returns:
         The records of all, model by model.
 
     Raises:
-        DataError: The data, the weights or a record is missing or damaged.
-        UsageError: A stage was done with other settings, or nothing can be written.
-        MissingError: CUDA was asked for and is not here.
-        TrtqatError: A training diverged.
+        DataError: The weights or a record are missing or damaged.
+        UsageError: A stage was done with other settings, lacks one before it, or nothing can be
+            written.
+        TrtqatError: A training diverged, or a graph or an engine cannot be made.
     """
-    weights: Path = options.weights or options.data / WEIGHTS
-    if "efficientnet_lite0" in options.models and not weights.is_file():
+    choices = _choices(options)
+    needs_weights = "efficientnet_lite0" in options.models and not options.report
+    if needs_weights and not choices.weights.is_file():
         raise DataError(
-            f"efficientnet_lite0 begins with the weights of '{weights}', which is not there.",
+            f"efficientnet_lite0 begins with the weights of '{choices.weights}', which is not "
+            "there.",
             "Get it by python -m scripts.fashion_mnist.prepare, or name --models without it.",
         )
-    device = _device(options.device)
-    train, test = (_load(options, split, device) for split in ("train", "test"))
     records = []
+    stages = [stage for stage in STAGES if stage.name in options.stages]
+    if not options.report:
+        stages = _runnable(stages)
     for model in options.models:
-        for stage in STAGES:
+        for stage in stages:
             for seed in options.seeds if stage.is_seeded else options.seeds[:1]:
-                work = Work(
-                    model=model,
-                    seed=seed,
-                    train=train,
-                    test=test,
-                    folder=options.output / model,
-                    epochs=options.epochs,
-                    batch_size=options.batch_size,
-                    weights=weights,
-                )
-                records.append(run_stage(stage, work))
+                work = Work(model, seed, train, test, options.output / model, choices)
+                if not options.report:
+                    records.append(run_stage(stage, work))
+                    continue
+                record = read_record(work.folder / f"{stage.label(seed)}.json", alone=True)
+                records += [] if record is None else [record]
     return records
+
+
+def _runnable(stages: list[Stage]) -> list[Stage]:
+    """Those that this host can run; the others are said."""
+    found = []
+    for stage in stages:
+        lacks = stage.lacks()
+        if lacks:
+            print(f"{stage.name} is left out: here is no {lacks}.", file=sys.stderr)
+        else:
+            found.append(stage)
+    return found
+
+
+def _choices(options: argparse.Namespace) -> Choices:
+    return Choices(
+        data=options.data,
+        weights=options.weights or options.data / WEIGHTS,
+        epochs=options.epochs,
+        tuning_epochs=options.tuning_epochs,
+        batch_size=options.batch_size,
+        calibration_images=options.calibration_images,
+        max_drop=options.max_accuracy_drop,
+        tactic_sources=options.tactic_sources,
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        description="Train five architectures on Fashion-MNIST and count them on all test images"
+        description="Train and quantize five architectures, and count them on all test images"
     )
     parser.add_argument("--data", type=Path, required=True, help="folder with the IDX files")
     parser.add_argument("--output", type=Path, required=True, help="folder for records and weights")
     parser.add_argument(
         "--models", type=_models, default=tuple(MODELS), help=f"some of {','.join(MODELS)}"
     )
-    parser.add_argument("--epochs", type=_positive, default=15, help="of the FP32 models")
+    names = tuple(stage.name for stage in STAGES)
+    parser.add_argument("--stages", type=_stages, default=names, help=f"some of {','.join(names)}")
+    parser.add_argument(
+        "--epochs", type=_positive, help="of FP32; if not given, what each architecture needs"
+    )
+    parser.add_argument("--tuning-epochs", type=_positive, default=5, help="of QAT and control")
     parser.add_argument("--batch-size", type=_positive, default=512)
+    parser.add_argument("--calibration-images", type=_positive, default=512)
+    parser.add_argument(
+        "--max-accuracy-drop", type=_points, default=0.2, help="target of ptq-target, in points"
+    )
+    parser.add_argument(
+        "--tactic-sources", default="", help="for TensorRT, as =-cublas,-cublas-lt,-cudnn"
+    )
     parser.add_argument("--limit", type=_positive, help="use so many images of each split")
     parser.add_argument("--weights", type=Path, help=f"ImageNet weights, if not DATA/{WEIGHTS}")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument(
-        "--seeds", type=_seeds, default=(0,), help="FP32 takes the first, what follows all: 0,1,2"
+        "--seeds", type=_seeds, default=(0,), help="QAT and control take all: 0,1,2"
     )
+    parser.add_argument(
+        "--report", action="store_true", help="run nothing: show the records that are there"
+    )
+    parser.add_argument("--summary", type=Path, help="JSON file for all rows of the table")
+    parser.add_argument("--commit", default="", help="for the summary, where git is not there")
     return parser
+
+
+def _points(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value <= 100:
+        raise argparse.ArgumentTypeError("must be percentage points from 0 to 100")
+    return value
+
+
+def _stages(text: str) -> tuple[str, ...]:
+    names = tuple(text.split(","))
+    known = [stage.name for stage in STAGES]
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise argparse.ArgumentTypeError(f"no stage is called {unknown[0]}; use {', '.join(known)}")
+    return names
 
 
 def _models(text: str) -> tuple[str, ...]:

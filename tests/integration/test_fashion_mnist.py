@@ -2,25 +2,44 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Literal
 
+import numpy as np
 import pytest
 import torch
 
-from scripts.fashion_mnist import prepare, train
+import trtqat
+from scripts.fashion_mnist import engines, prepare, train, training
+from scripts.fashion_mnist.comparing import crossed_interval, student_quantile
 from scripts.fashion_mnist.inverted import EfficientNetLite0, ImageNetLite0
 from scripts.fashion_mnist.models import MODELS
-from scripts.fashion_mnist.stages import Outcome, Stage, Work, read_record, run_stage
+from scripts.fashion_mnist.stages import (
+    Choices,
+    Outcome,
+    Record,
+    Stage,
+    Work,
+    read_record,
+    run_stage,
+)
 from scripts.fitting import Images, Recipe, augment, fit, predict
 from tests.support.idx_files import write_idx_split
 from trtqat.data.idx import read_split, scale
 from trtqat.errors import UsageError
+from trtqat.exporting.checkpoint import load_state
+from trtqat.quant.recipe import recipe_of
 
 # Not multiples of the batch size, nor of each other.
 TRAIN, TEST, BATCH = 26, 21, 8
-OPTIONS = ("--epochs", "1", "--batch-size", str(BATCH), "--device", "cpu")
+OPTIONS = (
+    *("--epochs", "1", "--tuning-epochs", "1", "--batch-size", str(BATCH)),
+    *("--calibration-images", "16", "--max-accuracy-drop", "0", "--device", "cpu"),
+)
+FLOAT = ("--stages", "fp32")
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +57,7 @@ def output(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for models in ("vit", "vit,resnet18"):
         done = (output / "vit" / "fp32.json").exists()
         before = (output / "vit" / "fp32.pt").read_bytes() if done else None
-        assert train.main([*arguments(data, output), "--models", models]) == 0
+        assert train.main([*arguments(data, output), *FLOAT, "--models", models]) == 0
         assert before in (None, (output / "vit" / "fp32.pt").read_bytes())
     return output
 
@@ -52,8 +71,8 @@ def work(data: Path, output: Path, model: str, seed: int = 0) -> Work:
         Images(*map(torch.from_numpy, read_split(data, split)))  # type: ignore[arg-type]
         for split in ("train", "test")
     )
-    weights = data / prepare.WEIGHTS
-    return Work(model, seed, train_images, test_images, output / model, 1, BATCH, weights)
+    choices = Choices(data, data / prepare.WEIGHTS, epochs=1, batch_size=BATCH)
+    return Work(model, seed, train_images, test_images, output / model, choices)
 
 
 class TestStages:
@@ -88,14 +107,14 @@ class TestStages:
         def refuse(*_: object, **__: object) -> None:
             raise AssertionError("it was trained again")
 
-        monkeypatch.setattr(train, "fit", refuse)
-        assert train.main([*arguments(data, output), "--models", "resnet18,vit"]) == 0
+        monkeypatch.setattr(training, "fit", refuse)
+        assert train.main([*arguments(data, output), *FLOAT, "--models", "resnet18,vit"]) == 0
         out, err = capsys.readouterr()
         rows = [row.split() for row in out.splitlines()]
         assert [row[0] for row in rows] == ["model", "resnet18", "vit"]
         for row in rows[1:]:
             saved = json.loads((output / row[0] / "fp32.json").read_text())
-            assert row[3:5] == [str(saved["correct"]), str(TEST)]
+            assert row[2:5] == ["1", str(saved["correct"]), str(TEST)]
         assert err == ""
 
     def test_other_settings_are_refused(
@@ -111,7 +130,7 @@ class TestStages:
     ) -> None:
         folder = tmp_path / "vit"
         folder.mkdir()
-        command = [*arguments(data, tmp_path), "--models", "vit"]
+        command = [*arguments(data, tmp_path), *FLOAT, "--models", "vit"]
         for content, message in (
             ((output / "vit" / "fp32.json").read_bytes(), "names fp32.pt, which is not there"),
             (b'{"model": "vit"', "is no record"),
@@ -137,6 +156,167 @@ class TestStages:
             assert record.answers == read_record(output / "vit" / "fp32.json").answers  # type: ignore[union-attr]
         with pytest.raises(UsageError, match=r"no '.*counted-seed0\.pt'"):
             work(data, output, "vit").trained("counted-seed0")
+
+
+@pytest.fixture(scope="module")
+def quantized(data: Path, output: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All stages of the ViT that this host can run, with two seeds."""
+    folder = tmp_path_factory.mktemp("quantized") / "new"
+    (folder / "vit").mkdir(parents=True)
+    for name in ("fp32.json", "fp32.pt"):
+        shutil.copy(output / "vit" / name, folder / "vit")
+    command = [*arguments(data, folder), "--models", "vit", "--seeds", "0,1"]
+    assert train.main([*command, "--stages", "ptq-auto,ptq-target,control,qat,onnx-qat"]) == 0
+    return folder
+
+
+def records(folder: Path) -> dict[str, Record]:
+    found = {path.stem: read_record(path) for path in sorted((folder / "vit").glob("*.json"))}
+    return {name: each for name, each in found.items() if each is not None}
+
+
+class TestQuantizedStages:
+    def test_each_seed_has_its_own_record(self, quantized: Path) -> None:
+        assert set(records(quantized)) == {
+            *("fp32", "ptq-auto", "ptq-target", "onnx-qat"),
+            *("control-seed0", "control-seed1", "qat-seed0", "qat-seed1"),
+        }
+
+    @pytest.mark.parametrize("name", ["ptq-auto", "ptq-target", "qat-seed0", "qat-seed1"])
+    def test_a_quantized_checkpoint_gives_the_answers_of_its_record(
+        self, data: Path, quantized: Path, name: str
+    ) -> None:
+        model = MODELS["vit"]()
+        load_state(model, quantized / "vit" / f"{name}.pt")
+        methods = {each.method for each in recipe_of(model).quantizers}
+        assert ("learned" in methods) == name.startswith("qat")
+        answers = work(data, quantized, "vit").answers(model.eval())
+        assert "".join(map(str, answers.tolist())) == records(quantized)[name].answers
+
+    def test_qat_and_its_control_have_moved_by_seed(self, quantized: Path) -> None:
+        def weights(name: str) -> torch.Tensor:
+            checkpoint = torch.load(quantized / "vit" / f"{name}.pt", weights_only=True)
+            state = checkpoint.get("model_state_dict", checkpoint.get("state_dict"))
+            return torch.as_tensor(state["head.weight"])
+
+        names = ("fp32", "control-seed0", "control-seed1", "qat-seed0", "qat-seed1")
+        for index, name in enumerate(names):
+            for other in names[:index]:
+                assert not torch.equal(weights(name), weights(other)), (name, other)
+        settings = [records(quantized)[f"{name}-seed0"].settings for name in ("control", "qat")]
+        others = {key for key in settings[0] if settings[0][key] != settings[1][key]}
+        assert others == {"ranges", "start"}
+
+    def test_the_graph_answers_as_the_model(self, quantized: Path) -> None:
+        known = records(quantized)
+        pairs = zip(known["onnx-qat"].answers, known["qat-seed0"].answers, strict=True)
+        differing = sum(a != b for a, b in pairs)
+        assert known["onnx-qat"].figures["differs_from_pytorch"] == differing <= 2
+        assert known["onnx-qat"].figures["lint_warnings"] == 0
+
+    def test_ranges_come_from_images_that_judge_nothing(self, quantized: Path) -> None:
+        record = records(quantized)["ptq-target"]
+        assert record.settings["held_out"] == record.figures["held_out_images"] == TRAIN // 4
+        assert record.figures["rungs"] >= 1
+
+    def test_engines_are_left_out_without_tensorrt(
+        self,
+        data: Path,
+        quantized: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+        command = [*arguments(data, quantized), "--models", "vit", "--stages", "engine-qat"]
+        assert train.main(command) == 0
+        assert "engine-qat is left out: here is no TensorRT." in capsys.readouterr().err
+
+    def test_an_engine_is_compared_with_model_and_graph(
+        self, data: Path, quantized: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The graph stands in for the engine that no host without a GPU can run."""
+        graph = quantized / "vit" / "qat-seed0.onnx"
+        built: dict[str, Any] = {}
+
+        def build(source: Path, path: Path, **options: object) -> SimpleNamespace:
+            built.update(options, source=source)
+            path.write_bytes(b"engine")
+            layers = SimpleNamespace(wanted=(1, 2), missed=(SimpleNamespace(name="b"),))
+            return SimpleNamespace(coverage=layers)
+
+        opened = trtqat.open
+        monkeypatch.setattr(trtqat, "build", build)
+        monkeypatch.setattr(trtqat, "open", lambda _: opened(graph))
+        given = work(data, quantized, "vit")
+        record = engines.ENGINE_QAT.run(given)
+        assert built["source"] == graph
+        assert record.figures["differs_from_graph"] == 0
+        known = records(quantized)["onnx-qat"].figures["differs_from_pytorch"]
+        assert record.figures["differs_from_pytorch"] == known
+        assert record.figures["layers_not_in_int8"] == ["b"]
+
+    def test_the_summary_has_the_paired_differences(
+        self,
+        data: Path,
+        quantized: Path,
+        tmp_path: Path,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        """Also where the records alone were copied, and one of them is not there."""
+        known = records(quantized)
+        for name in known:
+            if name != "onnx-qat":
+                (tmp_path / "vit").mkdir(exist_ok=True)
+                shutil.copy(quantized / "vit" / f"{name}.json", tmp_path / "vit")
+        summary = tmp_path / "summary.json"
+        command = [*arguments(data, tmp_path), "--models", "vit", "--seeds", "0,1", "--report"]
+        assert train.main([*command, "--summary", str(summary), "--commit", "abc"]) == 0
+        found = json.loads(summary.read_text())
+        rows = {row["stage"]: row for row in found["rows"]}
+        assert "answers" not in summary.read_text()
+        assert set(rows) == {name.split("-seed")[0] for name in known} - {"onnx-qat"}
+        by_seed = [
+            100 * (known[f"qat-seed{seed}"].correct - known[f"control-seed{seed}"].correct) / TEST
+            for seed in (0, 1)
+        ]
+        difference = rows["qat"]["difference"]
+        assert difference["to"] == "control"
+        assert difference["by_seed"] == pytest.approx(by_seed, rel=1e-4)
+        assert difference["points"] == pytest.approx(sum(by_seed) / 2, rel=1e-4, abs=1e-9)
+        fp32 = 100 * (known["ptq-target"].correct - known["fp32"].correct) / TEST
+        assert rows["ptq-target"]["difference"]["points"] == pytest.approx(fp32, rel=1e-4)
+        assert found["commit"] == "abc"
+        out = capsys.readouterr().out
+        assert f"{difference['points']:+.2f} to control" in out
+        assert out.count("(worst PTQ)") == 1
+
+
+class TestIntervals:
+    @pytest.mark.parametrize(
+        ("freedom", "quantile"),
+        [(1, 12.706), (2, 4.3027), (10, 2.2281), (1e9, 1.961)],
+    )
+    def test_students_quantile_is_that_of_the_tables(self, freedom: float, quantile: float) -> None:
+        assert student_quantile(freedom) == pytest.approx(quantile, rel=1e-3)
+
+    def test_it_holds_the_truth_in_95_of_100(self) -> None:
+        """Three seeds that differ by as much as chance among the images does."""
+        generator = np.random.default_rng(0)
+        held = 0
+        for _ in range(100):
+            seeds, images = generator.normal(0, 0.05, (3, 1)), generator.normal(0, 1, (1, 400))
+            values = 0.3 + seeds + images + generator.normal(0, 1, (3, 400))
+            _, interval = crossed_interval(values)
+            held += interval.low <= 0.3 <= interval.high
+        assert 88 <= held <= 100
+
+    def test_seeds_that_agree_leave_the_images(self) -> None:
+        once = (np.arange(400) % 4 == 0).astype(float)
+        _, one = crossed_interval(once[None])
+        mean, three = crossed_interval(np.stack([once] * 3))
+        assert mean == 0.25
+        assert (three.low, three.high) == pytest.approx((one.low, one.high))
+        assert one.high - one.low == pytest.approx(2 * 1.966 * (0.25 * 0.75 / 399) ** 0.5, rel=1e-3)
 
 
 class TestModels:
@@ -192,7 +372,14 @@ class TestOptions:
         assert "no' does not exist" in capsys.readouterr().err
 
     @pytest.mark.parametrize(
-        "option", [("--models", "vit,alexnet"), ("--seeds", "0,0"), ("--epochs", "0")]
+        "option",
+        [
+            ("--models", "vit,alexnet"),
+            ("--stages", "fp32,fp16"),
+            ("--seeds", "0,0"),
+            ("--epochs", "0"),
+            ("--max-accuracy-drop", "nan"),
+        ],
     )
     def test_wrong_options(self, option: tuple[str, str], tmp_path: Path) -> None:
         with pytest.raises(SystemExit):

@@ -1,0 +1,171 @@
+"""The stages of what is shipped: the ONNX graph on ONNX Runtime, and the engine on the GPU.
+
+Each runs all test images, and counts how many of its answers are others than those of the
+fake-quantized PyTorch model, and of the graph.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import statistics
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import trtqat
+from scripts.fashion_mnist.stages import Outcome, Stage, Work
+from scripts.fitting import to_unit
+from trtqat.runtime.protocol import Model
+from trtqat.tensors import Array
+
+MODELS_FILE = Path(__file__).with_name("models.py")
+INPUT = "images:1x1x28x28"
+# One engine for every batch: the last one of all test images is smaller.
+BATCHES = "1:128:128"
+BATCH = 128
+WARM_UP, TIMES = 50, 200
+
+Start = Callable[[Work], str]
+
+
+def export_graph(start: Start) -> Callable[[Work], Outcome]:
+    """Writes ``START.onnx`` and runs it on the CPU."""
+
+    def run(work: Work) -> Outcome:
+        name = start(work)
+        path = work.folder / f"{name}.onnx"
+        exported = trtqat.export(
+            f"{MODELS_FILE}:{work.model}",
+            path,
+            checkpoint=work.folder / f"{name}.pt",
+            inputs=[INPUT],
+            data=f"idx:{work.choices.data}",
+        )
+        with trtqat.open(path) as graph:
+            answers, _ = _run(graph, work)
+        figures = {
+            "of": name,
+            "differs_from_pytorch": _differing(answers, work.record(name).answers),
+            "qdq_pairs": exported.pairs,
+            "lint_warnings": sum(each.severity == "warning" for each in exported.findings),
+            "bytes": exported.size_bytes,
+        }
+        return Outcome(torch.from_numpy(answers), figures)
+
+    return run
+
+
+def build_engine(start: Start, graph: str) -> Callable[[Work], Outcome]:
+    """Builds ``START.engine``, runs it on the GPU, and times it."""
+
+    def run(work: Work) -> Outcome:
+        name = start(work)
+        path = work.folder / f"{name}.engine"
+        built = trtqat.build(
+            work.folder / f"{name}.onnx",
+            path,
+            batch=BATCHES,
+            tactic_sources=work.choices.tactic_sources,
+            timing_cache=work.folder.parent / "timing.cache",
+        )
+        with trtqat.open(path) as engine:
+            answers, times_ms = _run(engine, work)
+        coverage = built.coverage
+        figures = {
+            "of": name,
+            "differs_from_pytorch": _differing(answers, work.record(name).answers),
+            "differs_from_graph": _differing(answers, work.record(graph).answers),
+            "layers_wanted_in_int8": None if coverage is None else len(coverage.wanted),
+            "layers_not_in_int8": (
+                None if coverage is None else [each.name for each in coverage.missed]
+            ),
+            "gpu_ms": statistics.median(times_ms) if times_ms else None,
+            "gpu_ms_batch": BATCH,
+            "bytes": path.stat().st_size,
+        }
+        return Outcome(torch.from_numpy(answers), figures)
+
+    return run
+
+
+def _run(model: Model, work: Work) -> tuple[Array, list[float]]:
+    """The class of each test image, int64 ``(N,)``; compute times of a whole batch, in ms."""
+    pixels = work.test.pixels.cpu()
+    size = min(BATCH, len(pixels))
+    answers = []
+    times_ms: list[float] = []
+    session = model.session(size)
+    try:
+        for part in torch.split(pixels, size):
+            if len(part) < size:
+                session.close()
+                session = model.session(len(part))
+            inputs = {model.inputs[0].name: to_unit(part).numpy()}
+            (logits,) = session.run(inputs).values()
+            answers.append(np.argmax(logits, axis=1))
+            if not times_ms and model.device == "cuda":
+                session.load(inputs)
+                session.compute_times_ms(WARM_UP)
+                times_ms = session.compute_times_ms(TIMES)
+    finally:
+        session.close()
+    return np.concatenate(answers).astype(np.int64), times_ms
+
+
+def _differing(answers: Array, others: str) -> int:
+    return sum(int(one) != int(other) for one, other in zip(answers, others, strict=True))
+
+
+def _lacks_tensorrt() -> str:
+    if importlib.util.find_spec("tensorrt") is None:
+        return "TensorRT"
+    return "" if torch.cuda.is_available() else "GPU"
+
+
+def _tensorrt() -> str:
+    try:
+        return version("tensorrt")
+    except PackageNotFoundError:
+        return "none"
+
+
+def _qat(work: Work) -> str:
+    return f"qat-seed{work.seed}"
+
+
+def _ptq(_: Work) -> str:
+    return "ptq-auto"
+
+
+def _stages(ending: str, start: Start) -> tuple[Stage, Stage]:
+    graph = f"onnx-{ending}"
+
+    def graph_settings(work: Work) -> dict[str, Any]:
+        return {"of": start(work)}
+
+    def engine_settings(work: Work) -> dict[str, Any]:
+        return {
+            "of": start(work),
+            "tensorrt": _tensorrt(),
+            "batches": BATCHES,
+            "tactic_sources": work.choices.tactic_sources,
+        }
+
+    return (
+        Stage(graph, export_graph(start), graph_settings, is_seeded=False),
+        Stage(
+            f"engine-{ending}",
+            build_engine(start, graph),
+            engine_settings,
+            is_seeded=False,
+            lacks=_lacks_tensorrt,
+        ),
+    )
+
+
+GRAPH_QAT, ENGINE_QAT = _stages("qat", _qat)
+GRAPH_PTQ, ENGINE_PTQ = _stages("ptq", _ptq)
