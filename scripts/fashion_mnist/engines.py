@@ -54,7 +54,7 @@ def export_graph(start: Start) -> Callable[[Work], Outcome]:
             "lint_warnings": sum(each.severity == "warning" for each in exported.findings),
             "bytes": exported.size_bytes,
         }
-        return Outcome(torch.from_numpy(answers), figures)
+        return Outcome(torch.from_numpy(answers).to(work.device), figures)
 
     return run
 
@@ -87,7 +87,7 @@ def build_engine(start: Start, graph: str) -> Callable[[Work], Outcome]:
             "gpu_ms_batch": BATCH,
             "bytes": path.stat().st_size,
         }
-        return Outcome(torch.from_numpy(answers), figures)
+        return Outcome(torch.from_numpy(answers).to(work.device), figures)
 
     return run
 

@@ -71,7 +71,7 @@ class Step:
     inputs: list[Value]
     operands: dict[str, list[Value]]
     outputs: list[Value]
-    scalars: dict[str | int, object]
+    scalars: Mapping[str | int, object]
 
     @property
     def output(self) -> Value:
@@ -218,11 +218,9 @@ class _Recorder:
         if not returned:
             return
         outputs = [self._new(each, is_computed=is_computed) for each in returned]
-        keyed: dict[str | int, object] = {**dict(enumerate(args)), **kwargs}
-        scalars = {
-            key: value
-            for key, value in keyed.items()
-            if isinstance(value, (int, float, str, tuple, list))
+        keyed: list[tuple[str | int, object]] = [*enumerate(args), *kwargs.items()]
+        scalars: dict[str | int, object] = {
+            key: value for key, value in keyed if isinstance(value, (int, float, str, tuple, list))
         }
         step = Step(
             len(self.steps),

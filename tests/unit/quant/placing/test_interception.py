@@ -74,8 +74,9 @@ def test_what_is_computed_in_place_is_computed_in_place() -> None:
 @pytest.mark.parametrize("as_copy", ["deepcopy", "pickle", "submodule"])
 def test_copies_are_quantized_by_themselves(as_copy: str) -> None:
     model = nn.Sequential(Residual(), nn.ReLU())
-    found = quantize(model, [tokens(0)]).model
+    found: Any = quantize(model, [tokens(0)]).model
     expected = found(tokens(1))
+    other: Any
     if as_copy == "deepcopy":
         other = copy.deepcopy(found)
     elif as_copy == "pickle":
@@ -121,7 +122,8 @@ class Sometimes(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.training:
             x = x @ torch.eye(WIDTH)
-        return torch.softmax(x @ x.transpose(1, 2), -1) @ self.fc(x)
+        y: Tensor = torch.softmax(x @ x.transpose(1, 2), -1) @ self.fc(x)
+        return y
 
 
 def test_a_forward_that_takes_another_way_is_refused_not_misread() -> None:

@@ -34,6 +34,11 @@ class Computing(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return self.compute(self, x)
 
+    # What a convolution returns, for the type checker.
+    def end(self, x: Tensor) -> Tensor:
+        y: Tensor = self.last(x)
+        return y
+
 
 def quantized(
     compute: Callable[[Computing, Tensor], Tensor], batch: Tensor = IMAGES, **options: Any
@@ -67,7 +72,7 @@ def test_the_skip_operand_shares_the_quantizer_of_whoever_reads_it() -> None:
     def residual(m: Computing, x: Tensor) -> Tensor:
         x = torch.relu(m.first(x))
         y = torch.relu(m.bn(m.second(x)) + x)
-        return m.last(y)
+        return m.end(y)
 
     found = quantized(residual)
     assert frozenset({"second.conv2d.input", "add.right"}) in groups(found)
@@ -142,7 +147,7 @@ def test_a_pool_before_a_layer_is_quantized(pool: Callable[[Tensor], Tensor], pl
 def test_channels_that_are_scaled_are_quantized_and_a_swish_is_not() -> None:
     def excited(m: Computing, x: Tensor) -> Tensor:
         y = torch.relu(m.first(x))
-        return m.last(y * torch.sigmoid(m.narrow(y.mean((2, 3), keepdim=True))))
+        return m.end(y * torch.sigmoid(m.narrow(y.mean((2, 3), keepdim=True))))
 
     found = quantized(excited)
     assert {"mul.left", "mul.right"} <= places(found)
@@ -156,7 +161,7 @@ def test_a_max_pool_keeps_the_range_of_what_it_reads() -> None:
     def pooled(m: Computing, x: Tensor) -> Tensor:
         y = torch.relu(m.first(x))
         small = functional.max_pool2d(y, 2)
-        return m.last(y).mean() + m.second(small).mean()
+        return m.end(y).mean() + m.second(small).mean()
 
     assert frozenset({"last.conv2d.input", "second.conv2d.input"}) in groups(quantized(pooled))
 
@@ -208,7 +213,7 @@ def test_transposed_convolutions_are_quantized_where_tensorrt_runs_them_in_int8(
 def test_layers_stay_float_as_asked_with_what_served_them_alone() -> None:
     def residual(m: Computing, x: Tensor) -> Tensor:
         y = torch.relu(m.first(x))
-        return m.last(torch.relu(m.second(y) + y))
+        return m.end(torch.relu(m.second(y) + y))
 
     found = quantized(residual, keep=["last"])
     assert not {place for place in places(found) if place.startswith(("last", "add"))}
@@ -262,7 +267,8 @@ def test_what_cannot_be_quantized_is_refused_with_a_sentence() -> None:
 
     with pytest.raises(QuantizerError, match="Scripted has no layer that would be quantized"):
         quantize(Scripted(), [IMAGES])
-    script: Any = torch.jit.trace(nn.Conv2d(8, 8, 1), IMAGES)
+    trace: Any = torch.jit.trace
+    script = trace(nn.Conv2d(8, 8, 1), IMAGES)
     with pytest.raises(QuantizerError, match="TorchScript"):
         quantize(nn.Sequential(script), [IMAGES])
     with pytest.raises(QuantizerError, match="no batch to calibrate"):
