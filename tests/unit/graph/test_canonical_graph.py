@@ -13,6 +13,7 @@ from onnx import helper
 from tests.support.one_input import SHAPE, model, run
 from trtqat.errors import ExportError, QuantizerError
 from trtqat.graph.passes.canonical_graph import canonicalize
+from trtqat.graph.passes.fold_splits import fold_splits
 from trtqat.graph.passes.lower_opset import lower_opset
 from trtqat.graph.passes.name_nodes import name_nodes
 from trtqat.tensors import Array
@@ -45,6 +46,58 @@ def test_lowered_graph_computes_the_same(nodes: list[onnx.NodeProto]) -> None:
     expected = run(built, x)
     lower_opset(built)
     assert built.graph.opset_imports[""] == 17
+    for before, after in zip(expected, run(built, x), strict=True):
+        np.testing.assert_array_equal(before, after)
+
+
+@pytest.mark.parametrize(
+    "bounds", [{"start": 0, "end": 2}, {"start": -1}, {"end": -1}, {"start": 1, "end": 9}]
+)
+def test_a_part_of_a_shape_is_cut_off_the_whole(bounds: dict[str, int]) -> None:
+    """TensorRT 8.6.0 does not read start and end."""
+    built = model(
+        [
+            helper.make_node("Shape", ["x"], ["part"], name="shape", **bounds),
+            helper.make_node("Cast", ["part"], ["y"], name="cast", to=onnx.TensorProto.FLOAT),
+        ],
+        {},
+    )
+    x = np.zeros(SHAPE, np.float32)
+    expected = run(built, x)
+    lower_opset(built)
+    assert [node.op_type for node in built.graph] == ["Shape", "Slice", "Cast"]
+    assert not built.graph.node("shape/whole").attributes
+    np.testing.assert_array_equal(run(built, x)[0], expected[0])
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"num_outputs": 2}, {"axis": 1}], ids=["half", "counted", "axis"]
+)
+@pytest.mark.parametrize("sizes", [None, [1, 3]])
+def test_a_weight_that_is_split_is_stored_in_pieces(
+    options: dict[str, int], sizes: list[int] | None
+) -> None:
+    """As the packed projection of nn.MultiheadAttention."""
+    weight = np.arange(16, dtype=np.float32).reshape(4, 4)
+    constants: dict[str, Array] = {"w": weight}
+    if sizes is not None:
+        options = {name: value for name, value in options.items() if name != "num_outputs"}
+        constants["sizes"] = np.array(sizes, np.int64)
+    elif "num_outputs" not in options:
+        options = {**options, "num_outputs": 2}
+    reads = ["w", "sizes"] if sizes is not None else ["w"]
+    nodes = [
+        helper.make_node("Split", reads, ["a", "b"], name="split", **options),
+        helper.make_node("ReduceSum", ["a"], ["first"], name="sum", keepdims=0),
+        helper.make_node("Add", ["x", "first"], ["y"], name="add"),
+        helper.make_node("ReduceSum", ["b"], ["second"], name="other", keepdims=0),
+        helper.make_node("Mul", ["x", "second"], ["z"], name="mul"),
+    ]
+    built = model(nodes, constants)
+    x = np.random.default_rng(0).standard_normal(SHAPE).astype(np.float32)
+    expected = run(built, x)
+    assert fold_splits(built).count == 1
+    assert {"w.0", "w.1"} <= built.graph.initializers.keys()
     for before, after in zip(expected, run(built, x), strict=True):
         np.testing.assert_array_equal(before, after)
 

@@ -11,6 +11,8 @@ Runtime then refuses. What changed between 17 and 18 is little
 4. Resize: ``antialias``, ``axes``, ``keep_aspect_ratio_policy``; only the defaults exist in 17.
 5. ScatterElements, ScatterND: ``reduction`` max and min do not exist in 17.
 6. Operators new in 18 do not exist in 17.
+7. Shape: ``start`` and ``end`` are in 17, but TensorRT 8.6.0 takes the whole shape (seen: a Resize
+   was given six sizes for four axes). A Slice cuts it.
 
 TensorRT 8.6 does not refuse rule 1's new form, it reduces over every axis.
 """
@@ -172,11 +174,41 @@ def _scatter(graph: ir.Graph, node: ir.Node) -> bool:
     return False
 
 
+def _shape(graph: ir.Graph, node: ir.Node) -> bool:
+    start, end = (node.attributes.pop(name, None) for name in ("start", "end"))
+    if start is None and end is None:
+        return False
+    owner = node.graph
+    assert owner is not None
+    bounds = {
+        "starts": 0 if start is None else start.as_int(),
+        "ends": np.iinfo(np.int64).max if end is None else end.as_int(),
+        "axes": 0,
+    }
+    whole = ir.Node("", "Shape", [node.inputs[0]], name=f"{node.name}/whole")
+    whole.outputs[0].name = f"{whole.name}_output_0"
+    whole.outputs[0].dtype = ir.DataType.INT64
+    parts = [
+        add_initializer(graph, f"{node.name}.{name}", np.array([value], np.int64))
+        for name, value in bounds.items()
+    ]
+    part = ir.Node("", "Slice", [whole.outputs[0], *parts], name=f"{node.name}/part")
+    made, old = part.outputs[0], node.outputs[0]
+    made.dtype, made.shape = ir.DataType.INT64, old.shape
+    owner.insert_before(node, [whole, part])
+    name = old.name
+    ir.convenience.replace_all_uses_with(old, made, replace_graph_outputs=True)
+    owner.remove(node, safe=True)
+    made.name = name
+    return True
+
+
 _RULES: dict[str, Callable[[ir.Graph, ir.Node], bool]] = {
     **dict.fromkeys(_REDUCTIONS, _reduce),
     "Split": _split,
     "Pad": _pad,
     "Resize": _resize,
+    "Shape": _shape,
     "ScatterElements": _scatter,
     "ScatterND": _scatter,
 }
