@@ -91,7 +91,7 @@ def test_a_weight_that_is_split_is_stored_in_pieces(
         helper.make_node("ReduceSum", ["a"], ["first"], name="sum", keepdims=0),
         helper.make_node("Add", ["x", "first"], ["y"], name="add"),
         helper.make_node("ReduceSum", ["b"], ["second"], name="other", keepdims=0),
-        helper.make_node("Mul", ["x", "second"], ["z"], name="mul"),
+        helper.make_node("Mul", ["y", "second"], ["z"], name="mul"),
     ]
     built = model(nodes, constants)
     x = np.random.default_rng(0).standard_normal(SHAPE).astype(np.float32)
