@@ -1,14 +1,16 @@
-"""trtqat: from a QAT PyTorch model to a measured INT8 TensorRT engine.
+"""trtqat: from an FP32 PyTorch model to a measured INT8 TensorRT engine.
 
-    QAT model ──export──▶ model.onnx ──build──▶ model.engine (+ .json) ──eval──▶ report
-    (PyTorch)             explicit Q/DQ         plan + manifest                accuracy, latency
+    FP32 model ──quantize──▶ int8.pt ──export──▶ model.onnx ──build──▶ model.engine ──eval──▶ report
+    (PyTorch)                recipe              explicit Q/DQ         plan + manifest
 
 The same in Python, as each command is one function here::
 
     import trtqat
 
     inputs = ["images:1x3x224x224"]
-    trtqat.export("model.py:qat", "model.onnx", checkpoint="qat.pt", inputs=inputs)
+    fp32 = "model.py:fp32"
+    trtqat.quantize_source(fp32, "int8.pt", checkpoint="fp32.pt", data="npz:train.npz")
+    trtqat.export(fp32, "model.onnx", checkpoint="int8.pt", inputs=inputs)
     trtqat.build("model.onnx", "model.engine", batch="1:32:128")
     baseline = trtqat.Torch("model.py:fp32", checkpoint="fp32.pt")
     with trtqat.open("model.engine") as engine:
@@ -31,11 +33,12 @@ rooms, each of which imports from those below it alone:
     host/        what this host has, which TensorRT runs which plan, preflight
     plan/        what a plan file is: header, manifest, signature
     graph_file/  what an ONNX file is: reading, checking, hashing
-    quant/       trained quantizers: read, inserted, calibrated
-    data/        labelled batches: CIFAR-10, .npz, a factory, random
+    quant/       quantizers: placed, given ranges, trained, and read, of any toolkit
+    data/        labelled batches: CIFAR-10, MNIST's family, .npz, a factory, random
 
 Where is
 
+    a quantizer placed       quant/placing/placement.py
     a Q/DQ pair made         graph/passes/expand_fake_quantize.py
     a plan refused           host/preflight.py
     a speed-up computed      evaluation/intervals.py

@@ -18,25 +18,18 @@ import trtqat
 from trtqat.building.parsing import BuildKeywords, parse_options
 from trtqat.evaluation.options import EvaluateOptions
 from trtqat.inspection.options import InspectOptions
+from trtqat.quant.tuning_options import FineTuneKeywords
 
 ROOT = Path(trtqat.__file__).parents[1]
 # The files that both examples name.
 MODEL = """
 import torch
 
-from trtqat.quant.training import calibrate, insert_quantizers
-
 
 def fp32():
     torch.manual_seed(0)
     layers = torch.nn.Conv2d(3, 4, 16, stride=16), torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(1)
     return Model(torch.nn.Sequential(*layers, torch.nn.Flatten(), torch.nn.Linear(4, 10)))
-
-
-def qat():
-    model = fp32()
-    insert_quantizers(model)
-    return model
 
 
 class Model(torch.nn.Module):
@@ -50,9 +43,6 @@ class Model(torch.nn.Module):
 
 def write():
     torch.save(fp32().state_dict(), "fp32.pt")
-    model = qat()
-    calibrate(model, [torch.randn(4, 3, 224, 224)])
-    torch.save(model.state_dict(), "qat.pt")
 """
 
 
@@ -86,7 +76,12 @@ def calls_in(example: str) -> Iterator[tuple[str, ast.Call]]:
 
 
 # What the functions take by **: fields of these.
-MORE = {"build": BuildKeywords, "evaluate": EvaluateOptions, "inspect": InspectOptions}
+MORE: dict[str, type] = {
+    "build": BuildKeywords,
+    "evaluate": EvaluateOptions,
+    "fine_tune": FineTuneKeywords,
+    "inspect": InspectOptions,
+}
 
 
 def check_calls(example: str) -> list[str]:
@@ -104,7 +99,7 @@ def check_calls(example: str) -> list[str]:
 
 
 def test_every_call_is_one_that_the_function_takes(example: str) -> None:
-    assert {"export", "build", "open", "Torch", "evaluate"} <= set(check_calls(example))
+    assert {"quantize_source", "export", "build", "open", "Torch", "evaluate"} <= set(check_calls(example))
 
 
 def test_so_are_those_of_other_doors() -> None:
@@ -127,6 +122,7 @@ def test_it_runs(
     made["write"]()
     drawn = np.random.default_rng(0)
     images = drawn.standard_normal((6, 3, 224, 224), np.float32)
+    np.savez("train.npz", images=images)
     np.savez("test.npz", images=images, labels=drawn.integers(0, 10, 6))
     _put_the_graph_for_the_engine(monkeypatch)
     # Nor is anything timed: a figure takes seconds.

@@ -1,9 +1,14 @@
-"""The PyTorch side of quantization: reading trained quantizers, and making them.
+"""The PyTorch side of quantization: making quantizers, and reading those that others made.
+
+``quantize.py`` makes an INT8 model of a float one: ``placing/`` decides where quantizers stand and
+puts them there (``int8_quantizer.py``), ``observing.py`` lets them look at data (``histogram.py``)
+and gives them ranges (``activation_ranges.py``, ``weight_ranges.py``), ``recipe.py`` keeps all of
+it in a file. ``fine_tune.py`` trains the model on.
 
 ``quantizers.py`` reads what any toolkit's quantizer says, by one reader for each toolkit
 (``pytorch_quantization.py``, ``modelopt.py``, ``torch_ao.py``); ``replacement.py`` puts stand-ins
 (``fake_quantize.py``) in their places while a model is traced, and ``range_buffers.py`` makes room
-for the ranges of a checkpoint. ``training.py`` inserts quantizers into a float model, and
+for the ranges of a checkpoint. ``training.py`` inserts pytorch-quantization's quantizers, and
 ``calibration.py`` gives them their ranges. ``module_by_module.py`` keeps PyTorch from fusing what
 would skip them.
 """
