@@ -14,7 +14,7 @@ import pytest
 import torch
 from onnx import TensorProto, helper
 
-from tests.support.commands import trtqat
+from tests.support.commands import in_process, trtqat
 
 MODEL = """
 import torch
@@ -95,7 +95,7 @@ def test_export_keeps_where_it_came_from(folder: Path) -> None:
 
 
 def test_eval_side_by_side(folder: Path) -> None:
-    done = trtqat(
+    done = in_process(
         folder, "eval", "m.onnx", "--data", "npz:data.npz", "--batch-size", "8", "--duration",
         "0.1", "--baseline", "net.py:plain", "--checkpoint", "plain.pt", "--json", "report.json",
     )  # fmt: skip
@@ -116,7 +116,7 @@ def test_eval_side_by_side(folder: Path) -> None:
     assert share in done.stdout
     assert report["command"].startswith("trtqat eval m.onnx")
     # On a host without PyTorch, the report stands for the baseline.
-    done = trtqat(
+    done = in_process(
         folder, "eval", "m.onnx", "--data", "npz:data.npz", "--batch-size", "8", "--duration",
         "0.1", "--baseline-report", "report.json", "--max-accuracy-drop", "100", "--locate",
         "--html", "page.html",
@@ -135,7 +135,7 @@ def test_eval_side_by_side(folder: Path) -> None:
 def test_locate_from_the_fake_quantized_model_on(folder: Path) -> None:
     command = ["eval", "m.onnx", "--data", "random:12", "--duration", "0", "--locate"]
     fake_quantized = ["--fake-quantized", "net.py:qat", "--fake-quantized-checkpoint", "qat.pt"]
-    done = trtqat(folder, *command, *fake_quantized, "--json", "located.json")
+    done = in_process(folder, *command, *fake_quantized, "--json", "located.json")
     assert done.returncode == 0, done.stderr
     assert "INT8 tensor, most lost first" in done.stdout
     assert "reference: first tensor below 20 dB: none" in done.stdout
@@ -149,7 +149,7 @@ def test_locate_from_the_fake_quantized_model_on(folder: Path) -> None:
         # A figure also where nothing differs.
         assert each["reference"]["lost_db"] is not None
         assert float(each["reference"]["sqnr_db"]) > 40
-    done = trtqat(folder, *command, "--graph", "m.onnx")
+    done = in_process(folder, *command, "--graph", "m.onnx")
     assert done.returncode == 2
     assert "is a graph itself" in done.stderr
 
@@ -166,22 +166,22 @@ def test_programs_are_sources_and_baselines(folder: Path) -> None:
     subprocess.run([sys.executable, "-c", code], check=True, cwd=folder, capture_output=True)
     data = ("--data", "random:16", "--batch-size", "8", "--duration", "0", "-q", "--json", "-")
     plain = ("--keep-batch-norm", "--float-weights")
-    done = trtqat(folder, "export", "qat.pt2", "--input", "x:1x3x8x8", "-o", "p.onnx", *plain)
+    done = in_process(folder, "export", "qat.pt2", "--input", "x:1x3x8x8", "-o", "p.onnx", *plain)
     assert done.returncode == 0, done.stderr
     assert "8 Q/DQ pairs for 8 quantizers" in done.stdout
     # Against itself, quantized, not one number differs; against FP32 some do.
-    done = trtqat(folder, "eval", "p.onnx", *data, "--baseline", "qat.pt2")
+    done = in_process(folder, "eval", "p.onnx", *data, "--baseline", "qat.pt2")
     assert sqnr_db(done.stdout) == "inf"
-    done = trtqat(folder, "eval", "m.onnx", *data, "--baseline", "plain.pt2")
+    done = in_process(folder, "eval", "m.onnx", *data, "--baseline", "plain.pt2")
     assert 15 < sqnr_db(done.stdout) < 60
-    done = trtqat(folder, "eval", "p.onnx", *data, "--baseline", "fixed.pt2")
+    done = in_process(folder, "eval", "p.onnx", *data, "--baseline", "fixed.pt2")
     assert (done.returncode, done.stdout) == (2, "")
     assert "input 'x' fixed to 4, and got 8. Export it" in " ".join(done.stderr.split())
     assert "Traceback" not in done.stderr
 
 
 def test_json_on_standard_output_is_all_there_is(folder: Path) -> None:
-    done = trtqat(
+    done = in_process(
         folder, "eval", "m.onnx", "--data", "random:5", "--duration", "0", "-q", "--json", "-"
     )
     (subject,) = json.loads(done.stdout)["contenders"]
@@ -190,7 +190,7 @@ def test_json_on_standard_output_is_all_there_is(folder: Path) -> None:
 
 
 def test_gate_that_is_not_met(folder: Path) -> None:
-    done = trtqat(
+    done = in_process(
         folder, "eval", "m.onnx", "--data", "random:8", "--duration", "0.05",
         "--baseline", "net.py:plain", "--min-speedup", "100000",
     )  # fmt: skip
@@ -277,7 +277,7 @@ def test_bad_input(folder: Path, arguments: tuple[str, ...], code: int, message:
     graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "g", [x], [y])
     onnx.save(helper.make_model(graph), str(folder / "float.onnx"))
     before = sorted(folder.iterdir())
-    done = trtqat(folder, *arguments)
+    done = in_process(folder, *arguments)
     assert done.returncode == code, done.stderr
     assert message in done.stderr
     assert "Traceback" not in done.stderr
@@ -286,7 +286,7 @@ def test_bad_input(folder: Path, arguments: tuple[str, ...], code: int, message:
 
 def test_opset_that_a_file_keeps_is_told(folder: Path, tmp_path: Path) -> None:
     path = tmp_path / "old.onnx"
-    done = trtqat(folder, "export", "m.onnx", "--opset", "13", "-o", path)
+    done = in_process(folder, "export", "m.onnx", "--opset", "13", "-o", path)
     assert done.returncode == 0
     assert "note: The graph keeps its opset 17" in done.stderr
 
@@ -299,7 +299,7 @@ def test_without_tensorrt_or_gpu(folder: Path) -> None:
             pytest.skip("TensorRT and a GPU are here")
     except ImportError:
         pass
-    done = trtqat(folder, "build", "m.onnx", "-o", "m.engine", "--for", "8.6")
+    done = in_process(folder, "build", "m.onnx", "-o", "m.engine", "--for", "8.6")
     assert done.returncode == 4
     assert "needs" in done.stderr
     assert not (folder / "m.engine").exists()
@@ -307,7 +307,7 @@ def test_without_tensorrt_or_gpu(folder: Path) -> None:
 
 def test_help_has_an_example_for_each_command(tmp_path: Path) -> None:
     for command in ("export", "build", "eval"):
-        assert f"Example: trtqat {command}" in trtqat(tmp_path, command, "--help").stdout
+        assert f"Example: trtqat {command}" in in_process(tmp_path, command, "--help").stdout
     assert trtqat(tmp_path, "--version").stdout.startswith("trtqat 0.")
 
 

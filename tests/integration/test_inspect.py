@@ -10,7 +10,7 @@ import onnx
 import pytest
 from onnx import TensorProto, numpy_helper
 
-from tests.support.commands import trtqat
+from tests.support.commands import in_process
 from tests.support.graphs import Graph
 from tests.support.models import EXAMPLES
 from tests.support.plans import make_plan
@@ -73,7 +73,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ],
 )
 def test_files_that_are_no_graph(folder: Path, name: str, message: str) -> None:
-    done = trtqat(folder, "inspect", *([name] if name else []))
+    done = in_process(folder, "inspect", *([name] if name else []))
     assert done.returncode == 2
     assert message in done.stderr
     assert done.stdout == ""
@@ -81,7 +81,7 @@ def test_files_that_are_no_graph(folder: Path, name: str, message: str) -> None:
 
 
 def test_good_graph(folder: Path) -> None:
-    done = trtqat(folder, "inspect", "good.onnx", "--strict")
+    done = in_process(folder, "inspect", "good.onnx", "--strict")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines() == [
         "good.onnx: opset 17, 2 Q/DQ pairs, 0 BatchNorms",
@@ -91,19 +91,19 @@ def test_good_graph(folder: Path) -> None:
 
 
 def test_graph_without_pairs_has_notes_that_strict_lets_pass(folder: Path) -> None:
-    done = trtqat(folder, "inspect", "float.onnx", "--strict")
+    done = in_process(folder, "inspect", "float.onnx", "--strict")
     assert done.returncode == 0
     assert "0 Q/DQ pairs" in done.stdout
     assert "INT8: 0 of 1 layers, 0.0%" in done.stdout
     assert "note: layer-not-quantized (costs speed, 1 place)" in done.stdout
-    quiet = trtqat(folder, "inspect", "float.onnx", "-q")
+    quiet = in_process(folder, "inspect", "float.onnx", "-q")
     assert quiet.returncode == 0
     assert "layer-not-quantized" not in quiet.stdout
     assert "lint: 0 warnings, 1 note" in quiet.stdout
 
 
 def test_findings_in_words(folder: Path) -> None:
-    done = trtqat(folder, "inspect", "bad.onnx")
+    done = in_process(folder, "inspect", "bad.onnx")
     assert done.returncode == 0
     paragraphs = done.stdout.strip().split("\n\n")[1:]
     assert [paragraph.splitlines()[0] for paragraph in paragraphs] == [
@@ -116,13 +116,13 @@ def test_findings_in_words(folder: Path) -> None:
     assert lines[6] == "  … and 2 more; -v lists them"
     assert lines[7].startswith("  → Quantize both the input and the weight")
     assert "quant_nn.QuantConv2d" in lines[8]
-    everything = trtqat(folder, "inspect", "bad.onnx", "-v").stdout
+    everything = in_process(folder, "inspect", "bad.onnx", "-v").stdout
     assert everything.count("has an INT8 weight") == 7
-    assert "layer-not-quantized" not in trtqat(folder, "inspect", "bad.onnx", "-q").stdout
+    assert "layer-not-quantized" not in in_process(folder, "inspect", "bad.onnx", "-q").stdout
 
 
 def test_strict(folder: Path) -> None:
-    done = trtqat(folder, "inspect", "bad.onnx", "--strict")
+    done = in_process(folder, "inspect", "bad.onnx", "--strict")
     assert done.returncode == 3
     assert "one-sided" in done.stdout
     assert done.stderr.startswith("error: Lint warns 8 times, first of 'y1.weight.scale'.")
@@ -130,7 +130,7 @@ def test_strict(folder: Path) -> None:
 
 @pytest.mark.parametrize("options", [(), ("--strict",), ("-q",), ("-v",)])
 def test_json(folder: Path, options: tuple[str, ...]) -> None:
-    done = trtqat(folder, "inspect", "bad.onnx", "--json", "-", *options)
+    done = in_process(folder, "inspect", "bad.onnx", "--json", "-", *options)
     assert done.returncode == (3 if options == ("--strict",) else 0)
     result = json.loads(done.stdout)
     rules = Counter(finding["rule"] for finding in result["findings"])
@@ -143,11 +143,11 @@ def test_json(folder: Path, options: tuple[str, ...]) -> None:
 
 def test_json_into_a_file(folder: Path, tmp_path: Path) -> None:
     target = tmp_path / "found.json"
-    done = trtqat(folder, "inspect", "good.onnx", "--json", target)
+    done = in_process(folder, "inspect", "good.onnx", "--json", target)
     assert done.returncode == 0
     assert "lint: 0 warnings" in done.stdout
     assert json.loads(target.read_text())["findings"] == []
-    done = trtqat(folder, "inspect", "good.onnx", "--json", tmp_path / "none" / "found.json")
+    done = in_process(folder, "inspect", "good.onnx", "--json", tmp_path / "none" / "found.json")
     assert done.returncode == 2
     assert done.stdout == ""
 
@@ -157,7 +157,7 @@ INPUT = ("--input", "x:1x3x16x16")
 
 def test_export_strict_writes_the_file_and_fails(folder: Path, tmp_path: Path) -> None:
     path = tmp_path / "m.onnx"
-    done = trtqat(folder, "export", "net.py:without_skip", *INPUT, "-o", path, "--strict")
+    done = in_process(folder, "export", "net.py:without_skip", *INPUT, "-o", path, "--strict")
     assert done.returncode == 3, done.stderr
     assert path.exists()
     assert "warning: '/Add' adds the output of the quantized '/conv2/Conv'" in done.stderr
@@ -165,15 +165,15 @@ def test_export_strict_writes_the_file_and_fails(folder: Path, tmp_path: Path) -
     assert "error: Lint warns 1 time, first of '/Add'." in done.stderr
     assert f"trtqat lint {path}" in done.stderr
     traced = ("--exporter", "torchscript")
-    done = trtqat(folder, "export", "net.py:without_skip", *INPUT, "-o", path, *traced)
+    done = in_process(folder, "export", "net.py:without_skip", *INPUT, "-o", path, *traced)
     assert done.returncode == 0
-    assert trtqat(folder, "inspect", path, "--strict").returncode == 3
+    assert in_process(folder, "inspect", path, "--strict").returncode == 3
 
 
 def test_export_with_and_without_each_pass(folder: Path, tmp_path: Path) -> None:
     def export(*options: str) -> tuple[onnx.ModelProto, str]:
         path = tmp_path / "m.onnx"
-        done = trtqat(folder, "export", "net.py:residual", *INPUT, "-o", path, *options)
+        done = in_process(folder, "export", "net.py:residual", *INPUT, "-o", path, *options)
         assert done.returncode == 0, done.stderr
         return onnx.load(str(path)), done.stdout
 
@@ -190,7 +190,7 @@ def test_export_with_and_without_each_pass(folder: Path, tmp_path: Path) -> None
     assert counts["BatchNormalization"] == 2
     assert "BatchNorm:" not in text
     assert "lint: 2 warnings" in text
-    folder_of = trtqat(folder, "inspect", tmp_path / "m.onnx", "--json", "-").stdout
+    folder_of = in_process(folder, "inspect", tmp_path / "m.onnx", "--json", "-").stdout
     rules = Counter(finding["rule"] for finding in json.loads(folder_of)["findings"])
     assert rules["batch-norm-not-folded"] == 2
 
@@ -238,17 +238,17 @@ def test_layers_of_an_engine(tmp_path: Path) -> None:
     onnx.save(proto, str(graph))
     layers = Path(__file__).parents[1] / "data/inspector-8.6/vgg16.json"
 
-    done = trtqat(tmp_path, "inspect", layers, "--graph", graph, "--require-int8", "-v")
+    done = in_process(tmp_path, "inspect", layers, "--graph", graph, "--require-int8", "-v")
     assert done.returncode == 0, done.stderr
     assert "INT8: 2 of 2 quantized layers, 100.0% of the arithmetic" in done.stdout
     assert "/features/2/Relu" in done.stdout
-    done = trtqat(tmp_path, "inspect", layers, "--graph", graph, "--json", "-")
+    done = in_process(tmp_path, "inspect", layers, "--graph", graph, "--json", "-")
     assert [layer["runs_int8"] for layer in json.loads(done.stdout)["layers"]] == [True, True]
 
     content = json.loads(layers.read_text(), strict=False)
     content["Layers"] = [each for each in content["Layers"] if "/features/3/" not in each["Name"]]
     (tmp_path / "less.json").write_text(json.dumps(content))
-    done = trtqat(tmp_path, "inspect", "less.json", "--graph", graph, "--require-int8")
+    done = in_process(tmp_path, "inspect", "less.json", "--graph", graph, "--require-int8")
     assert done.returncode == 3
     assert "1 of 2 quantized layers are not seen in INT8, first '/features/3/Conv'" in done.stderr
 
@@ -260,7 +260,7 @@ def test_layers_of_an_engine(tmp_path: Path) -> None:
         ((graph, "--require-int8"), 2),
         (("none.json", "--graph", graph), 2),
     ):
-        done = trtqat(tmp_path, "inspect", *arguments)
+        done = in_process(tmp_path, "inspect", *arguments)
         assert (done.returncode, done.stdout) == (code, "")
         assert "Traceback" not in done.stderr
 
@@ -272,13 +272,13 @@ def test_an_engine_that_is_one_compiled_subgraph(tmp_path: Path) -> None:
     graph = tmp_path / "graph.onnx"
     onnx.save(made.proto("/elsewhere/Conv"), str(graph))
     layers = Path(__file__).parents[1] / "data/inspector-8.6"
-    done = trtqat(tmp_path, "inspect", layers / "vit.json", "--graph", graph)
+    done = in_process(tmp_path, "inspect", layers / "vit.json", "--graph", graph)
     assert done.returncode == 0, done.stderr
     assert "INT8: 0 of 1 quantized layers" in done.stdout
     assert "compiled it into a subgraph" in done.stdout
-    done = trtqat(tmp_path, "inspect", layers / "vit.json", "--graph", graph, "--require-int8")
+    done = in_process(tmp_path, "inspect", layers / "vit.json", "--graph", graph, "--require-int8")
     assert done.returncode == 3
     # An engine whose layers all have names is of another graph.
-    done = trtqat(tmp_path, "inspect", layers / "vgg16.json", "--graph", graph)
+    done = in_process(tmp_path, "inspect", layers / "vgg16.json", "--graph", graph)
     assert done.returncode == 2
     assert "names a layer of" in done.stderr

@@ -9,7 +9,7 @@ from pathlib import Path
 import onnx
 import pytest
 
-from tests.support.commands import trtqat
+from tests.support.commands import in_process
 from tests.support.graphs import Graph
 from tests.support.plans import make_plan
 from trtqat.host.ceilings import Ceilings
@@ -46,7 +46,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def inspect(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
-    return trtqat(folder, "inspect", LAYERS, "--graph", "m.onnx", *arguments)
+    return in_process(folder, "inspect", LAYERS, "--graph", "m.onnx", *arguments)
 
 
 ALL = ("--roofline", "--profile", "profile.json", "--ceilings", "ceilings.json")
@@ -137,7 +137,7 @@ def test_layers_of_dynamic_shapes_have_no_roofline(folder: Path) -> None:
     (folder / "dynamic.json").write_text(
         json.dumps(LayerTimes((dict.fromkeys(names, 1.0),)).trtexec())
     )
-    done = trtqat(folder, *command, "--profile", "dynamic.json")
+    done = in_process(folder, *command, "--profile", "dynamic.json")
     assert (done.returncode, done.stdout) == (2, "")
     assert "have no shapes" in done.stderr
     assert "--export-layer-info" in done.stderr
@@ -154,7 +154,7 @@ def test_options_that_do_not_go_together(folder: Path) -> None:
         ((LAYERS, "--graph", "m.onnx", "--trust", "key.pem"), "--trust is not for those"),
         ((LAYERS, "--graph", "m.onnx", "--strict"), "--strict is not for those"),
     ):
-        done = trtqat(folder, "inspect", *arguments)
+        done = in_process(folder, "inspect", *arguments)
         assert (done.returncode, done.stdout) == (2, "")
         assert problem in " ".join(done.stderr.split())
 

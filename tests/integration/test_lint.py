@@ -12,7 +12,7 @@ import onnx_ir as ir
 import pytest
 
 import trtqat as package
-from tests.support.commands import trtqat
+from tests.support.commands import in_process
 from tests.support.graphs import Graph
 from tests.support.lint_parameters import CASES
 from tests.support.plans import make_plan
@@ -46,7 +46,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_findings_with_their_cost_and_the_way_out(folder: Path) -> None:
-    done = trtqat(folder, "lint", "bad.onnx")
+    done = in_process(folder, "lint", "bad.onnx")
     assert (done.returncode, done.stderr) == (0, "")
     head, *paragraphs = done.stdout.strip().split("\n\n")
     assert head.splitlines()[0] == "bad.onnx: opset 17, 7 Q/DQ pairs, 0 BatchNorms"
@@ -63,24 +63,24 @@ def test_findings_with_their_cost_and_the_way_out(folder: Path) -> None:
 
 def test_inspect_prints_the_same_of_a_graph(folder: Path) -> None:
     for name, option in (("good.onnx", "-v"), ("bad.onnx", "-q"), ("bad.onnx", "-v")):
-        linted = trtqat(folder, "lint", name, option)
-        assert linted.stdout == trtqat(folder, "inspect", name, option).stdout
-    assert "layer-not-quantized" not in trtqat(folder, "lint", "bad.onnx", "-q").stdout
-    assert trtqat(folder, "lint", "bad.onnx", "-v").stdout.count("has an INT8 weight") == 7
+        linted = in_process(folder, "lint", name, option)
+        assert linted.stdout == in_process(folder, "inspect", name, option).stdout
+    assert "layer-not-quantized" not in in_process(folder, "lint", "bad.onnx", "-q").stdout
+    assert in_process(folder, "lint", "bad.onnx", "-v").stdout.count("has an INT8 weight") == 7
 
 
 @pytest.mark.parametrize(("name", "code"), [("good.onnx", 0), ("float.onnx", 0), ("bad.onnx", 3)])
 def test_strict_fails_on_warnings_alone(folder: Path, name: str, code: int) -> None:
-    done = trtqat(folder, "lint", name, "--strict")
+    done = in_process(folder, "lint", name, "--strict")
     assert done.returncode == code
     assert "lint:" in done.stdout
     if code:
         assert done.stderr.startswith("error: Lint warns 8 times, first of 'y1.weight.scale'.")
-    assert trtqat(folder, "lint", name).returncode == 0
+    assert in_process(folder, "lint", name).returncode == 0
 
 
 def test_json(folder: Path, tmp_path: Path) -> None:
-    done = trtqat(folder, "lint", "bad.onnx", "--json", "-", "--strict")
+    done = in_process(folder, "lint", "bad.onnx", "--json", "-", "--strict")
     assert done.returncode == 3
     result = json.loads(done.stdout)
     rules = Counter(finding["rule"] for finding in result["findings"])
@@ -88,7 +88,7 @@ def test_json(folder: Path, tmp_path: Path) -> None:
     assert set(rules) <= {rule.identifier for rule in RULES}
     assert result["summary"]["int8_share"] == 0
     assert len(result["summary"]["layers"]) == 8
-    done = trtqat(folder, "lint", "good.onnx", "--json", tmp_path / "found.json")
+    done = in_process(folder, "lint", "good.onnx", "--json", tmp_path / "found.json")
     assert (done.returncode, json.loads((tmp_path / "found.json").read_text())["findings"]) == (
         0,
         [],
@@ -108,19 +108,19 @@ def test_json(folder: Path, tmp_path: Path) -> None:
     ],
 )
 def test_wrong_usage(folder: Path, arguments: tuple[str, ...], message: str) -> None:
-    done = trtqat(folder, "lint", *arguments)
+    done = in_process(folder, "lint", *arguments)
     assert (done.returncode, done.stdout) == (2, "")
     assert message in done.stderr
     assert "Traceback" not in done.stderr
 
 
 def test_help_has_an_example(folder: Path) -> None:
-    assert "Example: trtqat lint model.onnx --strict" in trtqat(folder, "lint", "--help").stdout
+    assert "Example: trtqat lint model.onnx --strict" in in_process(folder, "lint", "--help").stdout
 
 
 def test_lint_in_python_prints_what_the_command_prints(folder: Path) -> None:
     found = package.lint(str(folder / "bad.onnx"))
-    assert f"{found}\n" == trtqat(folder, "lint", folder / "bad.onnx").stdout
+    assert f"{found}\n" == in_process(folder, "lint", folder / "bad.onnx").stdout
     assert repr(found).endswith("7 Q/DQ pairs, 8 warnings, 1 notes)")
     assert (found.summary.int8_share, found.summary.macs > 0) == (0.0, True)
     assert [each.rule for each in found.warnings] == ["scale-not-positive", *["one-sided"] * 7]
@@ -184,18 +184,18 @@ def product(folder: Path) -> Path:
 
 
 def test_only_what_concerns_one_tensorrt(product: Path) -> None:
-    everywhere = trtqat(product.parent, "lint", product, "--strict")
+    everywhere = in_process(product.parent, "lint", product, "--strict")
     assert everywhere.returncode == 3
     assert "int8-weight-of-matmul (TensorRT 8.6 refuses it, 1 place)" in everywhere.stdout
-    old = trtqat(product.parent, "lint", product, "--strict", "--for", "8.6")
+    old = in_process(product.parent, "lint", product, "--strict", "--for", "8.6")
     assert (old.returncode, old.stdout) == (3, everywhere.stdout)
     for target in ("10", "11", "rtx"):
-        done = trtqat(product.parent, "lint", product, "--strict", "--for", target)
+        done = in_process(product.parent, "lint", product, "--strict", "--for", target)
         assert (done.returncode, done.stderr) == (0, "")
         assert done.stdout.endswith("0 notes\n1 finding concerns other TensorRTs\n")
-        shown = trtqat(product.parent, "inspect", product, "--strict", "--for", target)
+        shown = in_process(product.parent, "inspect", product, "--strict", "--for", target)
         assert (shown.returncode, shown.stdout) == (0, done.stdout)
-    wrong = trtqat(product.parent, "lint", product, "--for", "9")
+    wrong = in_process(product.parent, "lint", product, "--for", "9")
     assert wrong.returncode == 2
     assert "Write one of 8.6, 10, 11, rtx." in wrong.stderr
     assert package.inspect(product, for_="rtx") == package.lint(product, for_="rtx")

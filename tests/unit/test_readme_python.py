@@ -99,7 +99,9 @@ def check_calls(example: str) -> list[str]:
 
 
 def test_every_call_is_one_that_the_function_takes(example: str) -> None:
-    assert {"quantize_source", "export", "build", "open", "Torch", "evaluate"} <= set(check_calls(example))
+    assert {"quantize_source", "export", "build", "open", "Torch", "evaluate"} <= set(
+        check_calls(example)
+    )
 
 
 def test_so_are_those_of_other_doors() -> None:
