@@ -87,7 +87,7 @@ class MagnitudeHistogram:
         Args:
             values: Any shape, floating dtype and device. It is not kept.
         """
-        flat = values.detach().flatten()
+        flat = _in_memory_order(values.detach()).flatten()
         if flat.dtype not in (torch.float16, torch.bfloat16):
             flat = flat.to(torch.float32)
         if not flat.numel():
@@ -180,6 +180,13 @@ class MagnitudeHistogram:
         for offset, part in ((self._first_octave, self._counts), (first, counts)):
             wide[offset - start : offset - start + len(part)] += part
         self._first_octave, self._counts = start, wide
+
+
+def _in_memory_order(values: torch.Tensor) -> torch.Tensor:
+    """The same values, so that flattening them copies nothing where channels come last."""
+    if values.dim() == 4 and not values.is_contiguous():
+        return values.permute(0, 2, 3, 1)
+    return values
 
 
 def power_of_two(exponents: torch.Tensor) -> torch.Tensor:
