@@ -53,7 +53,7 @@ def test_lowered_graph_computes_the_same(nodes: list[onnx.NodeProto]) -> None:
 @pytest.mark.parametrize(
     "bounds", [{"start": 0, "end": 2}, {"start": -1}, {"end": -1}, {"start": 1, "end": 9}]
 )
-def test_a_part_of_a_shape_is_cut_off_the_whole(bounds: dict[str, int]) -> None:
+def test_a_part_of_a_shape_is_cut_off_the_whole(bounds: dict[str, Any]) -> None:
     """TensorRT 8.6.0 does not read start and end."""
     built = model(
         [
@@ -75,7 +75,7 @@ def test_a_part_of_a_shape_is_cut_off_the_whole(bounds: dict[str, int]) -> None:
 )
 @pytest.mark.parametrize("sizes", [None, [1, 3]])
 def test_a_weight_that_is_split_is_stored_in_pieces(
-    options: dict[str, int], sizes: list[int] | None
+    options: dict[str, Any], sizes: list[int] | None
 ) -> None:
     """As the packed projection of nn.MultiheadAttention."""
     weight = np.arange(16, dtype=np.float32).reshape(4, 4)

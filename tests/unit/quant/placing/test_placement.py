@@ -161,7 +161,8 @@ def test_a_max_pool_keeps_the_range_of_what_it_reads() -> None:
     def pooled(m: Computing, x: Tensor) -> Tensor:
         y = torch.relu(m.first(x))
         small = functional.max_pool2d(y, 2)
-        return m.end(y).mean() + m.second(small).mean()
+        made: Tensor = m.end(y).mean() + m.second(small).mean()
+        return made
 
     assert frozenset({"last.conv2d.input", "second.conv2d.input"}) in groups(quantized(pooled))
 
