@@ -14,13 +14,14 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, get_args
 
 import torch
 from torch import nn
 
 from trtqat.checks import check_choice, check_kind, check_names
 from trtqat.errors import QuantizerError, first_line
+from trtqat.quant.activation_ranges import ActivationMethod
 from trtqat.quant.feeding import Arguments, arguments_of, device_of, told
 from trtqat.quant.int8_quantizer import Int8Quantizer
 from trtqat.quant.module_by_module import module_by_module
@@ -37,8 +38,8 @@ from trtqat.user_code import exits_told, in_words, place_of
 
 _LOG = logging.getLogger(__name__)
 
-METHODS = ("auto", "max", "percentile", "mse", "entropy")
-TARGETS = ("8.6", "10", "11", "rtx")
+METHODS = get_args(ActivationMethod)
+TARGETS = get_args(Target)
 # Samples of the batch that is recorded; two, so that no shape is taken for the batch's.
 _RECORDED = 2
 
@@ -88,7 +89,7 @@ def quantize(
     model: nn.Module,
     batches: Iterable[Any],
     *,
-    method: Literal["auto", "max", "percentile", "mse", "entropy"] = "auto",
+    method: ActivationMethod = "auto",
     keep: Sequence[str] = (),
     for_: Target | None = None,
     progress: Callable[[int], object] | None = None,

@@ -14,13 +14,14 @@ import torch
 from trtqat.errors import QuantizerError
 from trtqat.quant import int8_quantizer, modelopt, pytorch_quantization, stand_in, torch_ao
 from trtqat.quant.fake_quantize import CODE_MAX, CODE_MIN, FakeQuantize
+from trtqat.quant.int8_quantizer import SMALLEST_AMAX
 from trtqat.quant.state import QuantizerState, Reader, UncalibratedError
 
 READERS: tuple[Reader, ...] = (int8_quantizer, pytorch_quantization, modelopt, torch_ao, stand_in)
 
 # Scales come from amax / 127. pytorch-quantization maps amax <= 2**-24 to the value zero;
 # an ONNX scale must be positive. With this floor such a tensor stays below 6e-8.
-AMAX_FLOOR = 2.0**-24
+AMAX_FLOOR = SMALLEST_AMAX
 
 
 @dataclass(frozen=True)

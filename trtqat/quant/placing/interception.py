@@ -166,9 +166,6 @@ class _Interception(TorchFunctionMode):
             value = operand.of(changed, kwargs)
             if isinstance(value, (list, tuple)):
                 value = [quantizer(each) for each in value]
-            elif value is first and _is_in_place(func) and torch.is_grad_enabled():
-                # The call changes it, and the quantizer's backward needs what it was before.
-                value = quantizer(value.clone())
             else:
                 value = quantizer(value)
             changed, kwargs = operand.replaced(changed, kwargs, value)

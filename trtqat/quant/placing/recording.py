@@ -59,7 +59,7 @@ class Step:
         inputs: Every tensor it takes, in order.
         operands: Those of ``function``, by name; the parts of a Concat are one list.
         outputs: Every tensor it returns.
-        scalars: Its arguments that are plain numbers, by keyword or position.
+        scalars: Its arguments that are numbers or strings, by keyword or position.
     """
 
     index: int
