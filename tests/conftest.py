@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import importlib.util
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,17 @@ if importlib.util.find_spec("hypothesis") is not None:  # the tests of a GPU nee
         "any host", deadline=None, suppress_health_check=[HealthCheck.too_slow]
     )
     settings.load_profile("any host")
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Threads of models this small mostly wait for each other, above all on a busy host."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def pytest_configure() -> None:

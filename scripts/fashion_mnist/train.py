@@ -37,9 +37,9 @@ from scripts.fashion_mnist.quantizing import PTQ, TARGET
 from scripts.fashion_mnist.stages import Choices, Record, Stage, Work, read_record, run_stage
 from scripts.fashion_mnist.summary import write_summary
 from scripts.fashion_mnist.training import CONTROL, FP32, QAT
-from scripts.fitting import Images
+from scripts.fitting import Images, chosen_device
 from trtqat.data.idx import read_split
-from trtqat.errors import DataError, MissingError, TrtqatError
+from trtqat.errors import DataError, TrtqatError
 
 STAGES = (FP32, *PTQ, CONTROL, QAT, TARGET, GRAPH_QAT, GRAPH_PTQ, ENGINE_QAT, ENGINE_PTQ)
 
@@ -49,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
     given = sys.argv[1:] if arguments is None else arguments
     options = _parser().parse_args(given)
     try:
-        device = _device(options.device)
+        device = chosen_device(options.device)
         train, test = (_load(options, split, device) for split in ("train", "test"))
         records = run(options, train, test)
         rows = compare(records, test.labels.tolist())
@@ -205,13 +205,6 @@ def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError("must be a whole number of at least 1")
     return int(text)
-
-
-def _device(name: str) -> torch.device:
-    available = torch.cuda.is_available()
-    if name == "cuda" and not available:
-        raise MissingError("PyTorch finds no CUDA device.", "Use --device cpu.")
-    return torch.device("cuda" if available and name != "cpu" else "cpu")
 
 
 def _load(

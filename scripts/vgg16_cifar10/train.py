@@ -40,10 +40,10 @@ from typing import Any, Literal
 import torch
 from torch.jit._trace import TracerWarning
 
-from scripts.fitting import Accuracy, Fit, Images, Recipe, count_correct, fit, tune
+from scripts.fitting import Accuracy, Fit, Images, Recipe, chosen_device, count_correct, fit, tune
 from scripts.vgg16_cifar10.vgg16 import QUANTIZERS, vgg16
 from trtqat.data.cifar10 import MEAN, STD, read_split
-from trtqat.errors import MissingError, TrtqatError
+from trtqat.errors import TrtqatError
 from trtqat.files import check_writable, write_atomically
 from trtqat.quant.silence import load_toolkit, quiet_toolkit
 from trtqat.quant.training import calibrate, insert_quantizers
@@ -94,7 +94,7 @@ def run(options: argparse.Namespace) -> None:
     output: Path = options.output
     output.mkdir(parents=True, exist_ok=True)
     check_writable(output / "training.json")
-    device = _device(options.device)
+    device = chosen_device(options.device)
     train, test = _load(options, "train", device), _load(options, "test", device)
     torch.manual_seed(options.seed)
 
@@ -174,13 +174,6 @@ def _positive(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError("must be at least 1")
     return value
-
-
-def _device(name: str) -> torch.device:
-    available = torch.cuda.is_available()
-    if name == "cuda" and not available:
-        raise MissingError("PyTorch finds no CUDA device.", "Use --device cpu.")
-    return torch.device("cuda" if available and name != "cpu" else "cpu")
 
 
 def _load(

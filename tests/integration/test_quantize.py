@@ -21,13 +21,7 @@ from trtqat.errors import GateError, SourceError
 from trtqat.exporting.loading import load_model
 from trtqat.exporting.source import ModelSource
 
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ The builder says what is INT8, and lint what it would stumble over. Nothing is r
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -34,13 +33,7 @@ FORMS += [(name, "dynamo") for name in BOTH]
 MIN_SQNR_DB = 12.0
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    """Threads of models this small mostly wait for each other, above all on a busy host."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @cache

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Iterator
 from functools import cache
 from typing import Any, ClassVar
 
@@ -18,13 +17,7 @@ from tests.support.architectures import ARCHITECTURES, batches, by_name, trained
 NAMES = list(ARCHITECTURES)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    """Threads of models this small mostly wait for each other, above all on a busy host."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @cache
