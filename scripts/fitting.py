@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from trtqat.errors import MissingError, TrtqatError
-from trtqat.quant.fine_tune import fine_tune
+from trtqat.quant.tuning.fine_tune import fine_tune
 
 MOMENTUM = 0.9
 # Share of the steps in which the learning rate rises.

@@ -2,7 +2,7 @@
 
 ``quantize.py`` makes an INT8 model of a float one: ``placing/`` decides where quantizers stand and
 puts them there (``int8_quantizer.py``), ``ranges/`` lets them look at data and gives them their
-ranges, ``recipe.py`` keeps all of it in a file. ``fine_tune.py`` trains the model on.
+ranges, ``recipe.py`` keeps all of it in a file. ``tuning/`` trains the model on.
 
 ``quantizers.py`` reads what any toolkit's quantizer says, by one reader for each toolkit
 (``pytorch_quantization.py``, ``modelopt.py``, ``torch_ao.py``); ``replacement.py`` puts stand-ins
