@@ -45,7 +45,7 @@ from scripts.vgg16_cifar10.vgg16 import QUANTIZERS, vgg16
 from trtqat.data.cifar10 import MEAN, STD, read_split
 from trtqat.errors import TrtqatError
 from trtqat.files import check_writable, write_atomically
-from trtqat.quant.silence import load_toolkit, quiet_toolkit
+from trtqat.quant.toolkits.silence import load_toolkit, quiet_toolkit
 from trtqat.quant.training import calibrate, insert_quantizers
 
 CALIBRATION_IMAGES = 512

@@ -28,9 +28,9 @@ from trtqat.pointers import is_pointer
 from trtqat.quant.placing.placed import placed_quantizers
 from trtqat.quant.placing.placement import Layer, Target
 from trtqat.quant.quantize import Quantized, quantize
-from trtqat.quant.quantizers import quantizers_of
 from trtqat.quant.ranges.observing import SeenRange
 from trtqat.quant.recipe import recipe_of
+from trtqat.quant.toolkits.quantizers import quantizers_of
 from trtqat.search.accuracy_target import Ladder, find_within_target
 from trtqat.search.counting import LabelledSamples
 from trtqat.search.model_inputs import find_inputs
