@@ -13,8 +13,8 @@ from typing import Literal
 import torch
 from torch import nn
 
-from trtqat.errors import MissingError, TrtqatError
-from trtqat.quant.fine_tune import fine_tune
+from trtqat.errors import TrtqatError
+from trtqat.quant.tuning.fine_tune import fine_tune
 
 MOMENTUM = 0.9
 # Share of the steps in which the learning rate rises.
@@ -331,15 +331,3 @@ def _weight_change(model: nn.Module, before: dict[str, torch.Tensor], title: str
         changed += difference
         norm += float(before[name].square().sum())
     return math.sqrt(changed / norm)
-
-
-def chosen_device(name: str) -> torch.device:
-    """The device of ``--device``: ``"auto"`` is a GPU where PyTorch finds one.
-
-    Raises:
-        MissingError: ``"cuda"`` was asked for and is not here.
-    """
-    available = torch.cuda.is_available()
-    if name == "cuda" and not available:
-        raise MissingError("PyTorch finds no CUDA device.", "Use --device cpu.")
-    return torch.device("cuda" if available and name != "cpu" else "cpu")

@@ -154,7 +154,7 @@ _HOMES = {
     "evaluate": "trtqat.report.readable",
     "export": "trtqat.exporting.export",
     "export_onnx": "trtqat.exporting.pipeline",
-    "fine_tune": "trtqat.quant.fine_tune",
+    "fine_tune": "trtqat.quant.tuning.fine_tune",
     "inspect": "trtqat.inspection.inspecting",
     "lint": "trtqat.inspection.inspected_graph",
     "load_model": "trtqat.exporting.loading",

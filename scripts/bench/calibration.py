@@ -31,9 +31,9 @@ from torch import nn
 from scripts.models import resnet
 from trtqat.host.environment import describe_environment
 from trtqat.numerics import difference
-from trtqat.quant.activation_ranges import ActivationMethod, Range, activation_range
-from trtqat.quant.histogram import MagnitudeHistogram
-from trtqat.quant.weight_ranges import weight_range
+from trtqat.quant.ranges.activation_ranges import ActivationMethod, Range, activation_range
+from trtqat.quant.ranges.histogram import MagnitudeHistogram
+from trtqat.quant.ranges.weight_ranges import weight_range
 
 LAYERS = (nn.Conv2d, nn.Linear)
 

@@ -63,8 +63,8 @@ def _measure(kind: str, depth: int, repeat: int) -> dict[str, Any]:
     from trtqat.exporting.options import ExportOptions
     from trtqat.exporting.pipeline import export_onnx
     from trtqat.exporting.tracing import trace
-    from trtqat.quant.quantizers import read_quantizers
-    from trtqat.quant.replacement import replaced_quantizers
+    from trtqat.quant.toolkits.quantizers import read_quantizers
+    from trtqat.quant.toolkits.replacement import replaced_quantizers
     from trtqat.tensors import TensorSpec
 
     model = resnet.qat(depth=depth)

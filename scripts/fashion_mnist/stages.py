@@ -26,8 +26,8 @@ from scripts.fitting import Images, predict
 from trtqat.errors import DataError, UsageError
 from trtqat.exporting.checkpoint import load_state
 from trtqat.files import read_input, write_together
-from trtqat.quant.quantizers import quantizers_of
 from trtqat.quant.recipe import save_quantized
+from trtqat.quant.toolkits.quantizers import quantizers_of
 from trtqat.typed_json import as_fields, json_text, parse_json, read_as
 
 

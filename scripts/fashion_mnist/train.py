@@ -25,9 +25,6 @@ import argparse
 import math
 import sys
 from pathlib import Path
-from typing import Literal
-
-import torch
 
 from scripts.fashion_mnist.comparing import compare, table
 from scripts.fashion_mnist.engines import ENGINE_PTQ, ENGINE_QAT, GRAPH_PTQ, GRAPH_QAT
@@ -37,7 +34,8 @@ from scripts.fashion_mnist.quantizing import PTQ, TARGET
 from scripts.fashion_mnist.stages import Choices, Record, Stage, Work, read_record, run_stage
 from scripts.fashion_mnist.summary import write_summary
 from scripts.fashion_mnist.training import CONTROL, FP32, QAT
-from scripts.fitting import Images, chosen_device
+from scripts.fitting import Images
+from scripts.training_options import chosen_device, first_images, positive
 from trtqat.data.idx import read_split
 from trtqat.errors import DataError, TrtqatError
 
@@ -50,7 +48,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(given)
     try:
         device = chosen_device(options.device)
-        train, test = (_load(options, split, device) for split in ("train", "test"))
+        train = first_images(read_split(options.data, "train"), options.limit, device)
+        test = first_images(read_split(options.data, "test"), options.limit, device)
         records = run(options, train, test)
         rows = compare(records, test.labels.tolist())
         if options.summary is not None:
@@ -140,18 +139,18 @@ def _parser() -> argparse.ArgumentParser:
     names = tuple(stage.name for stage in STAGES)
     parser.add_argument("--stages", type=_stages, default=names, help=f"some of {','.join(names)}")
     parser.add_argument(
-        "--epochs", type=_positive, help="of FP32; if not given, what each architecture needs"
+        "--epochs", type=positive, help="of FP32; if not given, what each architecture needs"
     )
-    parser.add_argument("--tuning-epochs", type=_positive, default=5, help="of QAT and control")
-    parser.add_argument("--batch-size", type=_positive, default=512)
-    parser.add_argument("--calibration-images", type=_positive, default=512)
+    parser.add_argument("--tuning-epochs", type=positive, default=5, help="of QAT and control")
+    parser.add_argument("--batch-size", type=positive, default=512)
+    parser.add_argument("--calibration-images", type=positive, default=512)
     parser.add_argument(
         "--max-accuracy-drop", type=_points, default=0.2, help="target of ptq-target, in points"
     )
     parser.add_argument(
         "--tactic-sources", default="", help="for TensorRT, as =-cublas,-cublas-lt,-cudnn"
     )
-    parser.add_argument("--limit", type=_positive, help="use so many images of each split")
+    parser.add_argument("--limit", type=positive, help="use so many images of each split")
     parser.add_argument("--weights", type=Path, help=f"ImageNet weights, if not DATA/{WEIGHTS}")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument(
@@ -199,22 +198,6 @@ def _seeds(text: str) -> tuple[int, ...]:
     if not all(seed.isdecimal() for seed in seeds) or len(set(seeds)) < len(seeds):
         raise argparse.ArgumentTypeError("must be different whole numbers, such as 0,1,2")
     return tuple(int(seed) for seed in seeds)
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError("must be a whole number of at least 1")
-    return int(text)
-
-
-def _load(
-    options: argparse.Namespace, split: Literal["train", "test"], device: torch.device
-) -> Images:
-    pixels, labels = read_split(options.data, split)
-    limit = options.limit
-    return Images(
-        torch.from_numpy(pixels[:limit]).to(device), torch.from_numpy(labels[:limit]).to(device)
-    )
 
 
 if __name__ == "__main__":

@@ -18,8 +18,8 @@ from torch import nn
 from scripts.fashion_mnist.inverted import EfficientNetLite0
 from scripts.fashion_mnist.stages import Outcome, Stage, Work, products
 from scripts.fitting import Images, Recipe, augment, fit
-from trtqat.quant.fine_tune import fine_tune
-from trtqat.quant.tuning_options import FineTuneOptions
+from trtqat.quant.tuning.fine_tune import fine_tune
+from trtqat.quant.tuning.options import FineTuneOptions
 
 LABEL_SMOOTHING = 0.1
 CROP_PADDING = 2

@@ -35,17 +35,18 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch.jit._trace import TracerWarning
 
-from scripts.fitting import Accuracy, Fit, Images, Recipe, chosen_device, count_correct, fit, tune
+from scripts.fitting import Accuracy, Fit, Images, Recipe, count_correct, fit, tune
+from scripts.training_options import chosen_device, first_images, positive
 from scripts.vgg16_cifar10.vgg16 import QUANTIZERS, vgg16
 from trtqat.data.cifar10 import MEAN, STD, read_split
 from trtqat.errors import TrtqatError
 from trtqat.files import check_writable, write_atomically
-from trtqat.quant.silence import load_toolkit, quiet_toolkit
+from trtqat.quant.toolkits.silence import load_toolkit, quiet_toolkit
 from trtqat.quant.training import calibrate, insert_quantizers
 
 CALIBRATION_IMAGES = 512
@@ -95,7 +96,8 @@ def run(options: argparse.Namespace) -> None:
     output.mkdir(parents=True, exist_ok=True)
     check_writable(output / "training.json")
     device = chosen_device(options.device)
-    train, test = _load(options, "train", device), _load(options, "test", device)
+    train = first_images(read_split(options.data, "train"), options.limit, device, normalize)
+    test = first_images(read_split(options.data, "test"), options.limit, device, normalize)
     torch.manual_seed(options.seed)
 
     model = vgg16(options.width, options.classifier).to(device)
@@ -155,37 +157,18 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--data", type=Path, required=True, help="folder with the .bin files")
     parser.add_argument("--output", type=Path, required=True, help="folder for the checkpoints")
     parser.add_argument("--width", type=float, default=1.0, help="factor on the channels")
-    parser.add_argument("--classifier", type=_positive, default=4096, help="hidden linear width")
-    parser.add_argument("--epochs", type=_positive, default=100, help="of the FP32 model")
-    parser.add_argument("--qat-epochs", type=_positive, default=10, help="of QAT and the control")
-    parser.add_argument("--batch-size", type=_positive, default=64)
+    parser.add_argument("--classifier", type=positive, default=4096, help="hidden linear width")
+    parser.add_argument("--epochs", type=positive, default=100, help="of the FP32 model")
+    parser.add_argument("--qat-epochs", type=positive, default=10, help="of QAT and the control")
+    parser.add_argument("--batch-size", type=positive, default=64)
     # At full width, 0.02 leaves the model at chance; a quarter of the width takes either.
     parser.add_argument("--lr", type=float, default=0.01, help="of the FP32 model")
     parser.add_argument("--qat-lr", type=float, default=0.002, help="of QAT and the control")
     parser.add_argument("--flip", action="store_true", help="mirror at random; not for digits")
-    parser.add_argument("--limit", type=_positive, help="use so many images of each split")
+    parser.add_argument("--limit", type=positive, help="use so many images of each split")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("--seed", type=int, default=0)
     return parser
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return value
-
-
-def _load(
-    options: argparse.Namespace, split: Literal["train", "test"], device: torch.device
-) -> Images:
-    pixels, labels = read_split(options.data, split)
-    limit = options.limit
-    return Images(
-        torch.from_numpy(pixels[:limit]).to(device),
-        torch.from_numpy(labels[:limit]).to(device),
-        normalize,
-    )
 
 
 def normalize(pixels: torch.Tensor) -> torch.Tensor:

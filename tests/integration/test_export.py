@@ -22,7 +22,7 @@ from trtqat.exporting.options import Exporter, ExportOptions
 from trtqat.exporting.pipeline import export_onnx
 from trtqat.graph.passes.improvements import ImproveOptions
 from trtqat.numerics import difference
-from trtqat.quant.silence import quiet_toolkit
+from trtqat.quant.toolkits.silence import quiet_toolkit
 from trtqat.quant.training import calibrate, insert_quantizers
 from trtqat.runtime.onnx_model import OnnxModel
 from trtqat.tensors import TensorSpec

@@ -16,7 +16,7 @@ from tests.support.models import EXAMPLES
 from trtqat.errors import ExportError
 from trtqat.exporting.options import ExportOptions
 from trtqat.exporting.pipeline import export_onnx
-from trtqat.quant.silence import load_toolkit, quiet_toolkit
+from trtqat.quant.toolkits.silence import load_toolkit, quiet_toolkit
 from trtqat.quant.training import calibrate, insert_quantizers
 from trtqat.runtime.onnx_model import OnnxModel
 from trtqat.tensors import TensorSpec

@@ -22,8 +22,8 @@ from trtqat.exporting.loading import load_model
 from trtqat.exporting.options import Exporter, ExportOptions
 from trtqat.exporting.pipeline import export_onnx
 from trtqat.exporting.source import ModelSource
-from trtqat.quant.quantizers import quantizers_of, read_quantizers
-from trtqat.quant.silence import quiet_toolkit
+from trtqat.quant.toolkits.quantizers import quantizers_of, read_quantizers
+from trtqat.quant.toolkits.silence import quiet_toolkit
 from trtqat.quant.training import calibrate, insert_quantizers
 from trtqat.runtime.onnx_model import OnnxModel
 from trtqat.runtime.pytorch import PyTorchModel

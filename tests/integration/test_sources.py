@@ -25,8 +25,8 @@ from trtqat.exporting.options import Exporter, ExportOptions, ExportResult
 from trtqat.exporting.pipeline import export_onnx
 from trtqat.exporting.source import ModelSource
 from trtqat.graph.passes.improvements import ImproveOptions
-from trtqat.quant.quantizers import read_quantizers
-from trtqat.quant.silence import quiet_toolkit
+from trtqat.quant.toolkits.quantizers import read_quantizers
+from trtqat.quant.toolkits.silence import quiet_toolkit
 from trtqat.tensors import Array, TensorSpec
 
 FUSED = ao.FusedMovingAvgObsFakeQuantize

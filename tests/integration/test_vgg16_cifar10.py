@@ -15,10 +15,10 @@ import torch
 from numpy.typing import NDArray
 
 from trtqat.data.cifar10 import normalize, read_split
-from trtqat.quant.pytorch_quantization import is_quantizer
-from trtqat.quant.quantizers import read_quantizers
-from trtqat.quant.range_buffers import fit_to_checkpoint
-from trtqat.quant.silence import quiet_toolkit
+from trtqat.quant.toolkits.pytorch_quantization import is_quantizer
+from trtqat.quant.toolkits.quantizers import read_quantizers
+from trtqat.quant.toolkits.range_buffers import fit_to_checkpoint
+from trtqat.quant.toolkits.silence import quiet_toolkit
 
 ROOT = Path(__file__).parents[2]
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from trtqat.quant.silence import load_toolkit
+from trtqat.quant.toolkits.silence import load_toolkit
 from trtqat.quant.training import calibrate, insert_quantizers
 from trtqat.tensors import TensorSpec
 

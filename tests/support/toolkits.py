@@ -14,7 +14,7 @@ from torch import nn
 from torch.ao import quantization
 from torch.ao.nn.quantized import FloatFunctional
 
-from trtqat.quant.silence import quiet_toolkit
+from trtqat.quant.toolkits.silence import quiet_toolkit
 
 # Half of it has no annotations.
 ao: Any = quantization

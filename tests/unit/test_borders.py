@@ -30,6 +30,17 @@ ORDER = (
     ("quant", "data"),
 )
 DEPTH = {room: depth for depth, rooms in enumerate(ORDER) for room in rooms}
+# The same inside quant, of its rooms and of the files beside them.
+QUANT_ORDER = (
+    ("quantize", "training"),
+    ("ranges", "tuning"),
+    ("recipe",),
+    ("placing", "toolkits"),
+    ("int8_quantizer",),
+    ("state",),
+    ("fake_quantize", "feeding", "module_by_module"),
+)
+QUANT_DEPTH = {part: depth for depth, parts in enumerate(QUANT_ORDER) for part in parts}
 
 
 def imports(path: Path) -> Iterator[str]:
@@ -85,6 +96,34 @@ def test_imports_point_down(path: Path) -> None:
         small = room not in DEPTH and place not in ("__init__.py", "__main__.py")
         assert not small, f"{place} is used by all and imports {name}"
         assert DEPTH.get(room, -1) < DEPTH[other], f"{place} imports {name}"
+
+
+QUANT = PACKAGE / "quant"
+
+
+def test_every_part_of_quant_has_its_place() -> None:
+    parts = {path.parent.name for path in QUANT.glob("*/__init__.py")}
+    parts |= {path.stem for path in QUANT.glob("*.py")} - {"__init__"}
+    assert parts == set(QUANT_DEPTH)
+
+
+@pytest.mark.parametrize(
+    "path", sorted(QUANT.rglob("*.py")), ids=lambda path: str(path.relative_to(QUANT))
+)
+def test_imports_inside_quant_point_down(path: Path) -> None:
+    part = path.relative_to(QUANT).with_suffix("").parts[0]
+    for name in imports(path):
+        if not name.startswith("trtqat.quant."):
+            continue
+        assert part != "__init__", f"the door of quant imports {name}"
+        other = name.split(".")[2]
+        assert part == other or QUANT_DEPTH[part] < QUANT_DEPTH[other], f"{part} imports {name}"
+
+
+def test_quant_shows_its_order() -> None:
+    lines = (QUANT / "README.md").read_text(encoding="utf-8").splitlines()
+    (shown,) = [line.strip() for line in lines if line.startswith("    quantize, ")]
+    assert shown == " → ".join(", ".join(parts) for parts in QUANT_ORDER)
 
 
 LENSES = sorted((PACKAGE / "graph" / "lenses").glob("*.py"))

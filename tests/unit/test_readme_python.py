@@ -18,7 +18,7 @@ import trtqat
 from trtqat.building.parsing import BuildKeywords, parse_options
 from trtqat.evaluation.options import EvaluateOptions
 from trtqat.inspection.options import InspectOptions
-from trtqat.quant.tuning_options import FineTuneKeywords
+from trtqat.quant.tuning.options import FineTuneKeywords
 
 ROOT = Path(trtqat.__file__).parents[1]
 # The files that both examples name.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -66,6 +67,25 @@ def check_range(start: int, stop: int, length: int) -> None:
     """
     if not 0 <= start < stop <= length:
         raise IndexError(f"samples {start} to {stop - 1} of {length}")
+
+
+def only_input(source: str, inputs: Sequence[TensorSpec]) -> TensorSpec:
+    """The input of a model that has one alone, as images need.
+
+    Args:
+        source: The data in words, the subject of a message.
+        inputs: The model's inputs.
+
+    Raises:
+        DataError: There is none, or there are several.
+    """
+    if len(inputs) == 1:
+        return inputs[0]
+    names = ", ".join(f"'{spec.name}'" for spec in inputs) or "none"
+    raise DataError(
+        f"{source} feeds one input, but the model has {len(inputs)} ({names}).",
+        "Write its inputs to an .npz file and use npz:FILE, or use file.py:factory.",
+    )
 
 
 def check_input(

@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from trtqat.data.batches import Batch, Shown, check_input, check_range
+from trtqat.data.batches import Batch, Shown, check_input, check_range, only_input
 from trtqat.errors import DataError
 from trtqat.files import check_input as check_path
 from trtqat.files import write_atomically
@@ -60,13 +60,7 @@ class Cifar10(Shown):
                 is missing or damaged.
         """
         self.name = f"cifar10:{directory}"
-        if len(inputs) != 1:
-            names = ", ".join(f"'{spec.name}'" for spec in inputs) or "none"
-            raise DataError(
-                f"CIFAR-10 feeds one input, but the model has {len(inputs)} ({names}).",
-                "Write its inputs to an .npz file and use npz:FILE, or use file.py:factory.",
-            )
-        self._spec = inputs[0]
+        self._spec = only_input("CIFAR-10", inputs)
         check_input("CIFAR-10", self._spec, IMAGE_SHAPE, np.dtype(np.float32))
         self._images, self._labels = read_split(directory, split)
 

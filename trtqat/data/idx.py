@@ -19,7 +19,7 @@ from typing import BinaryIO, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from trtqat.data.batches import Batch, Shown, check_range
+from trtqat.data.batches import Batch, Shown, check_range, only_input
 from trtqat.errors import DataError
 from trtqat.files import check_input as check_path
 from trtqat.files import open_input, why_unreadable
@@ -61,14 +61,8 @@ class Idx(Shown):
                 (N, H, W), or a file is missing or damaged.
         """
         self.name = f"idx:{directory}"
-        if len(inputs) != 1:
-            names = ", ".join(f"'{spec.name}'" for spec in inputs) or "none"
-            raise DataError(
-                f"IDX images feed one input, but the model has {len(inputs)} ({names}).",
-                "Write its inputs to an .npz file and use npz:FILE, or use file.py:factory.",
-            )
+        self._spec = only_input(self.name, inputs)
         images, self._labels = read_split(directory, split)
-        self._spec = inputs[0]
         self._images = images.reshape(len(images), *_sample_shape(self.name, self._spec, images))
 
     def __len__(self) -> int:

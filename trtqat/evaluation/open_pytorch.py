@@ -14,7 +14,7 @@ from trtqat.runtime.pytorch_devices import require_cuda, require_pytorch
 
 if TYPE_CHECKING:
     from trtqat.exporting.source import ModelSource
-    from trtqat.quant.quantizers import Quantizer
+    from trtqat.quant.toolkits.quantizers import Quantizer
     from trtqat.runtime.pytorch import PyTorchModel, PyTorchPrecision
 
 _PURPOSE = "The PyTorch baseline"
@@ -82,8 +82,8 @@ def open_pytorch(
         )
     from trtqat.exporting.loading import load_model
     from trtqat.exporting.samples import order_inputs
-    from trtqat.quant.absence import check_not_converted
-    from trtqat.quant.quantizers import read_quantizers
+    from trtqat.quant.toolkits.absence import check_not_converted
+    from trtqat.quant.toolkits.quantizers import read_quantizers
     from trtqat.runtime.pytorch import PyTorchModel
 
     if not source.pointer:

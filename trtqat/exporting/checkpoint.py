@@ -16,10 +16,10 @@ from trtqat.checks import check_kind
 from trtqat.errors import SourceError
 from trtqat.exporting.state_dicts import Candidate, Search, Wanted, find_state_dicts, is_same
 from trtqat.files import is_file
-from trtqat.quant.quantizers import quantizers_of
-from trtqat.quant.range_buffers import fit_to_checkpoint, optional_buffers
 from trtqat.quant.recipe import apply_recipe, find_recipe
-from trtqat.quant.silence import quiet_toolkit
+from trtqat.quant.toolkits.quantizers import quantizers_of
+from trtqat.quant.toolkits.range_buffers import fit_to_checkpoint, optional_buffers
+from trtqat.quant.toolkits.silence import quiet_toolkit
 from trtqat.user_code import in_words, user_code
 
 _LOG = logging.getLogger(__name__)

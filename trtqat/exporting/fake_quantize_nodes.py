@@ -18,7 +18,7 @@ from torch import fx
 from trtqat.errors import QuantizerError
 from trtqat.quant.fake_quantize import FakeQuantize
 from trtqat.quant.state import codes_without_zero_point
-from trtqat.quant.torch_ao import fused_parameters
+from trtqat.quant.toolkits.torch_ao import fused_parameters
 
 _ATEN = torch.ops.aten
 

@@ -9,7 +9,7 @@ import torch
 
 from trtqat.errors import TrtqatError
 from trtqat.exporting.samples import Samples, observe, random_samples
-from trtqat.quant.quantizers import Quantizer, quantizers_of, read_quantizers
+from trtqat.quant.toolkits.quantizers import Quantizer, quantizers_of, read_quantizers
 from trtqat.tensors import TensorSpec
 
 _BATCH = 2

@@ -21,7 +21,7 @@ from trtqat.exporting.source import ModelSource
 from trtqat.files import is_file
 from trtqat.pointers import is_pointer, load_pointer
 from trtqat.quant.placing.placed import placed_quantizers
-from trtqat.quant.silence import quiet_toolkit
+from trtqat.quant.toolkits.silence import quiet_toolkit
 from trtqat.user_code import returned, user_code
 
 

@@ -23,7 +23,7 @@ from trtqat.exporting.verification.example import Example
 from trtqat.exporting.verification.reference import OF_MODEL, Words
 from trtqat.graph.passes.expand_fake_quantize import ExpandedPairs
 from trtqat.graph_file.serialized import Serialized
-from trtqat.quant.quantizers import Quantizer
+from trtqat.quant.toolkits.quantizers import Quantizer
 from trtqat.tensors import Array, Arrays, TensorSpec
 
 # The batch for tracing and the second one for verifying; 1 is verified as well.

@@ -28,10 +28,10 @@ from trtqat.exporting.verification.verify import verify
 from trtqat.graph.passes.improvements import improve
 from trtqat.graph_file.serialized import serialize, temporary_graphs
 from trtqat.provenance import Provenance
-from trtqat.quant.absence import check_has_active, check_not_converted
 from trtqat.quant.module_by_module import module_by_module
-from trtqat.quant.replacement import replaced_quantizers
-from trtqat.quant.silence import quiet_toolkit
+from trtqat.quant.toolkits.absence import check_has_active, check_not_converted
+from trtqat.quant.toolkits.replacement import replaced_quantizers
+from trtqat.quant.toolkits.silence import quiet_toolkit
 from trtqat.tensors import Arrays, TensorSpec
 from trtqat.user_code import user_code
 

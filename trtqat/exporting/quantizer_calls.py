@@ -13,7 +13,7 @@ import torch
 from trtqat.errors import ExportError
 from trtqat.exporting.verification.example import Passed
 from trtqat.graph.passes.expand_fake_quantize import ExpandedPairs
-from trtqat.quant.quantizers import Quantizer
+from trtqat.quant.toolkits.quantizers import Quantizer
 from trtqat.runtime.pytorch_hooks import Forward, wrapped_forwards
 from trtqat.tensors import Array
 

@@ -20,7 +20,7 @@ from trtqat.exporting.script_outputs import own_path
 from trtqat.graph.passes.expand_fake_quantize import DOMAIN, OP_TYPE
 from trtqat.quant.fake_quantize import PER_TENSOR
 from trtqat.quant.state import codes_without_zero_point
-from trtqat.quant.torch_ao import fused_parameters
+from trtqat.quant.toolkits.torch_ao import fused_parameters
 
 # The exporter's graph and the values in it, which PyTorch's stubs do not know.
 _Graph: TypeAlias = Any

@@ -4,7 +4,7 @@
 
 In training a gradient passes where ``x`` is within the range and is zero beyond it (the
 straight-through estimator, Bengio et al., https://arxiv.org/abs/1308.3432). Quantizers are found
-and read by ``quantizers.py`` like those of any toolkit, and become the same one operator.
+and read by ``toolkits/`` like those of any toolkit, and become the same one operator.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import nn
 from trtqat.quant.fake_quantize import CODE_MAX, CODE_MIN
 from trtqat.quant.state import QuantizerState, UncalibratedError
 
-# As pytorch-quantization has it, and quantizers.py: below this a range is taken for zero.
+# As pytorch-quantization has it, and toolkits/quantizers.py: below this a range is taken for zero.
 SMALLEST_AMAX = 2.0**-24
 # A weight has no code -128: folding a BatchNorm with a negative γ negates its codes.
 WEIGHT_CODE_MIN = -127.0

@@ -2,8 +2,9 @@
 
 record   one run shows what the model computes           placing/recording.py
 place    rules decide which tensors are quantized        placing/placement.py
-observe  the quantizers look at the data                 observing.py
-choose   each gets its range                             activation_ranges.py, weight_ranges.py
+observe  the quantizers look at the data                 ranges/observing.py
+choose   each gets its range                             ranges/activation_ranges.py,
+                                                         ranges/weight_ranges.py
 """
 
 from __future__ import annotations
@@ -21,11 +22,9 @@ from torch import nn
 
 from trtqat.checks import check_choice, check_kind, check_names
 from trtqat.errors import QuantizerError, first_line
-from trtqat.quant.activation_ranges import ActivationMethod
 from trtqat.quant.feeding import Arguments, arguments_of, device_of, told
 from trtqat.quant.int8_quantizer import Int8Quantizer
 from trtqat.quant.module_by_module import module_by_module
-from trtqat.quant.observing import SeenRange, calibrated
 from trtqat.quant.placing.placed import (
     placed_quantizers,
     put_quantizers,
@@ -33,6 +32,8 @@ from trtqat.quant.placing.placed import (
 )
 from trtqat.quant.placing.placement import Layer, Placement, Target, place_quantizers
 from trtqat.quant.placing.recording import Recording, record
+from trtqat.quant.ranges.activation_ranges import ActivationMethod
+from trtqat.quant.ranges.observing import SeenRange, calibrated
 from trtqat.quant.recipe import Recipe, recipe_of, remember, save_quantized
 from trtqat.user_code import exits_told, in_words, place_of
 

@@ -1,7 +1,8 @@
 """What a toolkit's reader hands over, and what a reader is.
 
-A reader is a module of this package with the functions of ``Reader``. It recognises its toolkit
-by class, never by an import: a host without the toolkit can export a model that does not use it.
+A reader is a module with the functions of ``Reader``, as those in ``toolkits/``. It recognises its
+toolkit by class, never by an import: a host without the toolkit can export a model that does not
+use it.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ class QuantizerState:
 
 
 class Reader(Protocol):
-    """What quantizers.py asks of a toolkit's module.
+    """What toolkits/quantizers.py asks of a toolkit's module.
 
     Attributes:
         BUFFERS: Dotted names, below a quantizer, of buffers that exist or have their shape only

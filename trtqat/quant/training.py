@@ -21,9 +21,9 @@ from torch import nn
 
 from trtqat.checks import check_choice, check_kind, check_names
 from trtqat.errors import QuantizerError
-from trtqat.quant.calibration import calibrate
-from trtqat.quant.range_buffers import fit_to_checkpoint
-from trtqat.quant.silence import load_toolkit, quiet_toolkit
+from trtqat.quant.toolkits.calibration import calibrate
+from trtqat.quant.toolkits.range_buffers import fit_to_checkpoint
+from trtqat.quant.toolkits.silence import load_toolkit, quiet_toolkit
 
 __all__ = ["calibrate", "insert_quantizers"]
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from trtqat.report.wording import Table, decibels, percent, share
 
 if TYPE_CHECKING:
-    from trtqat.quant.observing import SeenRange
+    from trtqat.quant.ranges.observing import SeenRange
     from trtqat.search.accuracy_target import Ladder, Rung
     from trtqat.search.quantizing import QuantizeResult
     from trtqat.search.running import Cost

@@ -11,7 +11,7 @@ import torch
 
 from trtqat.errors import MissingError, TrtqatError, UsageError, first_line
 from trtqat.host.device_memory import needs_device_memory
-from trtqat.quant.quantizers import quantizers_of
+from trtqat.quant.toolkits.quantizers import quantizers_of
 from trtqat.runtime.held import Held
 from trtqat.runtime.pytorch_hooks import watched
 from trtqat.runtime.pytorch_outputs import name_outputs, to_arrays

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator
 import torch
 
 from trtqat.errors import InferenceError
-from trtqat.quant.quantizers import quantizers_of
+from trtqat.quant.toolkits.quantizers import quantizers_of
 from trtqat.runtime.pytorch_hooks import watched
 
 

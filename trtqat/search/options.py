@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from trtqat.checks import check_choice, check_kind, check_least, check_names
 from trtqat.errors import UsageError
-from trtqat.quant.activation_ranges import ActivationMethod
 from trtqat.quant.placing.placement import Target
 from trtqat.quant.quantize import METHODS, TARGETS
+from trtqat.quant.ranges.activation_ranges import ActivationMethod
 from trtqat.tensors import TensorSpec, parse_tensor_spec
 
 

@@ -25,12 +25,12 @@ from trtqat.exporting.loading import load_model
 from trtqat.exporting.source import ModelSource
 from trtqat.files import check_input, check_writable, is_file, is_onnx, sha256_of
 from trtqat.pointers import is_pointer
-from trtqat.quant.observing import SeenRange
 from trtqat.quant.placing.placed import placed_quantizers
 from trtqat.quant.placing.placement import Layer, Target
 from trtqat.quant.quantize import Quantized, quantize
-from trtqat.quant.quantizers import quantizers_of
+from trtqat.quant.ranges.observing import SeenRange
 from trtqat.quant.recipe import recipe_of
+from trtqat.quant.toolkits.quantizers import quantizers_of
 from trtqat.search.accuracy_target import Ladder, find_within_target
 from trtqat.search.counting import LabelledSamples
 from trtqat.search.model_inputs import find_inputs

@@ -17,7 +17,7 @@ from trtqat.exporting.loading import load_model
 from trtqat.exporting.program import program_module
 from trtqat.exporting.source import ModelSource
 from trtqat.quant.fake_quantize import FakeQuantize
-from trtqat.quant.quantizers import read_quantizers
+from trtqat.quant.toolkits.quantizers import read_quantizers
 
 ATEN, DECOMPOSED, OWN = torch.ops.aten, torch.ops.quantized_decomposed, torch.ops.trtqat
 per_tensor = ATEN.fake_quantize_per_tensor_affine.default

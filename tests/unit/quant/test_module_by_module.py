@@ -12,7 +12,7 @@ from torch import nn
 
 from trtqat.errors import InferenceError, QuantizerError
 from trtqat.quant.module_by_module import module_by_module
-from trtqat.quant.quantizers import quantizers_of, read_quantizers
+from trtqat.quant.toolkits.quantizers import quantizers_of, read_quantizers
 from trtqat.quant.training import calibrate, insert_quantizers
 from trtqat.runtime.pytorch import PyTorchModel
 from trtqat.tensors import TensorSpec

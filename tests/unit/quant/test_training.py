@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from torch import nn
 
 from trtqat.errors import QuantizerError
-from trtqat.quant.pytorch_quantization import is_quantizer
-from trtqat.quant.quantizers import read_quantizers
-from trtqat.quant.range_buffers import fit_to_checkpoint
-from trtqat.quant.silence import quiet_toolkit
+from trtqat.quant.toolkits.pytorch_quantization import is_quantizer
+from trtqat.quant.toolkits.quantizers import read_quantizers
+from trtqat.quant.toolkits.range_buffers import fit_to_checkpoint
+from trtqat.quant.toolkits.silence import quiet_toolkit
 from trtqat.quant.training import calibrate, insert_quantizers
 
 # With the layers that TensorRT 8.6 builds only in floating point.

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import torch
 
-from trtqat.quant.quantizers import READERS, quantizers_of
+from trtqat.quant.toolkits.quantizers import READERS, quantizers_of
 
 
 def optional_buffers(model: torch.nn.Module) -> set[str]:

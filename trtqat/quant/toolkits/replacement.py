@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from trtqat.quant.fake_quantize import FakeQuantize
-from trtqat.quant.quantizers import Quantizer
+from trtqat.quant.toolkits.quantizers import Quantizer
 
 
 @contextlib.contextmanager

@@ -12,13 +12,13 @@ import torch
 from torch import nn
 
 from trtqat.errors import QuantizerError
-from trtqat.quant.activation_ranges import ActivationMethod, activation_range
 from trtqat.quant.feeding import arguments_of, device_of, run_batch
-from trtqat.quant.histogram import MagnitudeHistogram
 from trtqat.quant.int8_quantizer import Int8Quantizer
 from trtqat.quant.module_by_module import module_by_module
 from trtqat.quant.placing.placed import Placed, placed_quantizers
-from trtqat.quant.weight_ranges import WeightMethod, weight_range
+from trtqat.quant.ranges.activation_ranges import ActivationMethod, activation_range
+from trtqat.quant.ranges.histogram import MagnitudeHistogram
+from trtqat.quant.ranges.weight_ranges import WeightMethod, weight_range
 
 
 @dataclass(frozen=True)

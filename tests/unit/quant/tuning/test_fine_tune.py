@@ -22,15 +22,15 @@ from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 import trtqat
 from tests.support.architectures import ARCHITECTURES, batches, by_name, trained_like
 from trtqat.errors import QuantizerError, SourceError, TrtqatError, UsageError
-from trtqat.quant.fine_tune import FineTuned, fine_tune
 from trtqat.quant.int8_quantizer import Int8Quantizer
 from trtqat.quant.quantize import quantize
-from trtqat.quant.quantizers import read_quantizers
 from trtqat.quant.recipe import recipe_of, save_quantized
-from trtqat.quant.silence import quiet_toolkit
+from trtqat.quant.toolkits.quantizers import read_quantizers
+from trtqat.quant.toolkits.silence import quiet_toolkit
 from trtqat.quant.training import calibrate, insert_quantizers
-from trtqat.quant.tuning_optimizer import scheduled_share
-from trtqat.quant.tuning_options import FineTuneKeywords, FineTuneOptions
+from trtqat.quant.tuning.fine_tune import FineTuned, fine_tune
+from trtqat.quant.tuning.optimizer import scheduled_share
+from trtqat.quant.tuning.options import FineTuneKeywords, FineTuneOptions
 
 CLASSES, SIZE = 3, 8
 Batch = tuple[Tensor, Tensor]

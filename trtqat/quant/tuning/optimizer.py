@@ -14,7 +14,7 @@ from torch.nn.modules.instancenorm import _InstanceNorm
 
 from trtqat.errors import UsageError
 from trtqat.quant.int8_quantizer import Int8Quantizer
-from trtqat.quant.tuning_options import FineTuneOptions
+from trtqat.quant.tuning.options import FineTuneOptions
 
 _NORMS = (_BatchNorm, nn.LayerNorm, nn.GroupNorm, _InstanceNorm)
 

@@ -9,7 +9,7 @@ import torch
 from torch import fx
 
 from trtqat.errors import SourceError
-from trtqat.quant.quantizers import Quantizer, quantizers_of
+from trtqat.quant.toolkits.quantizers import Quantizer, quantizers_of
 
 # Packages of modules that compute with integer kernels, after PyTorch's convert steps.
 _CONVERTED_PACKAGES = (

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 import torch
 
 from trtqat.errors import QuantizerError
-from trtqat.quant import int8_quantizer, modelopt, pytorch_quantization, stand_in, torch_ao
+from trtqat.quant import int8_quantizer
 from trtqat.quant.fake_quantize import CODE_MAX, CODE_MIN, FakeQuantize
 from trtqat.quant.int8_quantizer import SMALLEST_AMAX
 from trtqat.quant.state import QuantizerState, Reader, UncalibratedError
+from trtqat.quant.toolkits import modelopt, pytorch_quantization, stand_in, torch_ao
 
 READERS: tuple[Reader, ...] = (int8_quantizer, pytorch_quantization, modelopt, torch_ao, stand_in)
 

@@ -11,8 +11,8 @@ from torch import nn
 from trtqat.errors import UsageError, first_line
 from trtqat.quant.feeding import Arguments
 from trtqat.quant.int8_quantizer import Int8Quantizer, read
-from trtqat.quant.quantizers import quantizers_of
-from trtqat.quant.tuning_options import FineTuneOptions
+from trtqat.quant.toolkits.quantizers import quantizers_of
+from trtqat.quant.tuning.options import FineTuneOptions
 
 Batches = Iterable[Any] | Callable[[int], Iterable[Any]]
 

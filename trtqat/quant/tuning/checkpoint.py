@@ -15,7 +15,7 @@ from torch import nn
 
 from trtqat.errors import SourceError, first_line
 from trtqat.files import is_file, write_atomically
-from trtqat.quant.tuning_options import FineTuneOptions
+from trtqat.quant.tuning.options import FineTuneOptions
 
 SCHEMA = 1
 _KEY = "trtqat_fine_tuning"

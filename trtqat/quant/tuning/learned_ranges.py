@@ -20,7 +20,7 @@ from torch import nn
 
 from trtqat.quant.int8_quantizer import SMALLEST_AMAX, Int8Quantizer
 from trtqat.quant.recipe import recipe_of, remember
-from trtqat.quant.tuning_checkpoint import is_distributed
+from trtqat.quant.tuning.checkpoint import is_distributed
 
 
 class LearnedRanges:

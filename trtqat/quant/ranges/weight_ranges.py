@@ -10,7 +10,7 @@ from typing import Literal, get_args
 import torch
 
 from trtqat.errors import QuantizerError
-from trtqat.quant.quantization_error import LEVELS
+from trtqat.quant.ranges.quantization_error import LEVELS
 
 WeightMethod = Literal["auto", "max", "mse"]
 

@@ -12,9 +12,9 @@ from torch import nn
 
 from trtqat.errors import QuantizerError
 from trtqat.quant.fake_quantize import FakeQuantize
-from trtqat.quant.quantizers import AMAX_FLOOR, Quantizer, read_quantizers
-from trtqat.quant.replacement import replaced_quantizers
-from trtqat.quant.silence import load_toolkit, quiet_toolkit
+from trtqat.quant.toolkits.quantizers import AMAX_FLOOR, Quantizer, read_quantizers
+from trtqat.quant.toolkits.replacement import replaced_quantizers
+from trtqat.quant.toolkits.silence import load_toolkit, quiet_toolkit
 
 
 def toolkit_quantizer(amax: object = 3.0, **descriptor: Any) -> Any:

@@ -10,9 +10,9 @@ from typing import Literal, get_args
 import torch
 
 from trtqat.errors import QuantizerError
-from trtqat.quant.entropy import entropy_amax, has_gaps
-from trtqat.quant.histogram import Bins, MagnitudeHistogram
-from trtqat.quant.quantization_error import energy, grid_errors, squared_error
+from trtqat.quant.ranges.entropy import entropy_amax, has_gaps
+from trtqat.quant.ranges.histogram import Bins, MagnitudeHistogram
+from trtqat.quant.ranges.quantization_error import energy, grid_errors, squared_error
 
 ActivationMethod = Literal["auto", "max", "percentile", "mse", "entropy"]
 
@@ -50,7 +50,7 @@ def activation_range(
         histogram: Of what the quantizer saw.
         method: "max" clips nothing. "percentile" keeps 99.99 % of the values inside; if those are
             all zeros, it clips nothing. "mse" has the least squared error. "entropy" has the least
-            relative entropy, as TensorRT's calibration (``quant/entropy.py``); where values are
+            relative entropy, as TensorRT's calibration (``entropy.py``); where values are
             few different ones, as of pixels, it is "mse". "auto" takes, of
             these four, the range with the least squared error; of equals, the first of them.
         name: Of the quantizer, for errors.

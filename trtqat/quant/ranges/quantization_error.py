@@ -11,7 +11,7 @@ import functools
 
 import torch
 
-from trtqat.quant.histogram import BINS_PER_OCTAVE, Bins, MagnitudeHistogram, power_of_two
+from trtqat.quant.ranges.histogram import BINS_PER_OCTAVE, Bins, MagnitudeHistogram, power_of_two
 
 # Symmetric: -128 is not counted on.
 LEVELS = 127

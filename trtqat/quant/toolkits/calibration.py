@@ -12,8 +12,8 @@ from torch import nn
 from trtqat.errors import QuantizerError
 from trtqat.quant.feeding import device_of, run_batch, told
 from trtqat.quant.module_by_module import module_by_module
-from trtqat.quant.pytorch_quantization import is_quantizer
-from trtqat.quant.silence import quiet_toolkit
+from trtqat.quant.toolkits.pytorch_quantization import is_quantizer
+from trtqat.quant.toolkits.silence import quiet_toolkit
 
 # What the histogram calibrator keeps inside amax, in percent of the values: the toolkit's
 # default. Its other two methods are no choice here: "mse" needs a GPU, "entropy" takes minutes.

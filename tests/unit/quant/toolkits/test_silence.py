@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from trtqat.quant.silence import load_toolkit, quiet_toolkit
+from trtqat.quant.toolkits.silence import load_toolkit, quiet_toolkit
 from trtqat.quant.training import calibrate, insert_quantizers
 
 
@@ -17,7 +17,7 @@ def test_import_prints_nothing_and_leaves_logging_alone() -> None:
         "import logging, sys\n"
         "handler = logging.StreamHandler()\n"
         "logging.root.addHandler(handler)\n"
-        "from trtqat.quant.silence import load_toolkit\n"
+        "from trtqat.quant.toolkits.silence import load_toolkit\n"
         "load_toolkit()\n"
         "assert 'pytorch_quantization.nn' in sys.modules\n"
         "assert logging.root.handlers == [handler], logging.root.handlers\n"

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trtqat.errors import QuantizerError
-from trtqat.quant.weight_ranges import weight_range
+from trtqat.quant.ranges.weight_ranges import weight_range
 
 
 def errors(weight: torch.Tensor, axis: int | None, amax: torch.Tensor) -> torch.Tensor:

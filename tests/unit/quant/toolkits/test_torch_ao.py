@@ -14,9 +14,9 @@ from torch.ao.quantization import _learnable_fake_quantize
 from tests.support.toolkits import ao, ao_activation, ao_deprecated, ao_model, ao_weight
 from trtqat.errors import QuantizerError
 from trtqat.quant.fake_quantize import FakeQuantize
-from trtqat.quant.quantizers import Quantizer, read_quantizers
-from trtqat.quant.range_buffers import fit_to_checkpoint
-from trtqat.quant.replacement import replaced_quantizers
+from trtqat.quant.toolkits.quantizers import Quantizer, read_quantizers
+from trtqat.quant.toolkits.range_buffers import fit_to_checkpoint
+from trtqat.quant.toolkits.replacement import replaced_quantizers
 
 learnable: Any = _learnable_fake_quantize._LearnableFakeQuantize
 FUSED = ao.FusedMovingAvgObsFakeQuantize

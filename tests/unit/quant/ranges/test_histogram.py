@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trtqat.quant.histogram import BINS_PER_OCTAVE, SAMPLE, MagnitudeHistogram
+from trtqat.quant.ranges.histogram import BINS_PER_OCTAVE, SAMPLE, MagnitudeHistogram
 
 SMALLEST_NORMAL = 2.0**-126
 

@@ -10,10 +10,10 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from trtqat.errors import QuantizerError
-from trtqat.quant.activation_ranges import ActivationMethod, activation_range
-from trtqat.quant.entropy import BINS, LEVELS, divergences
-from trtqat.quant.histogram import BINS_PER_OCTAVE, MagnitudeHistogram
-from trtqat.quant.quantization_error import grid_errors, squared_error
+from trtqat.quant.ranges.activation_ranges import ActivationMethod, activation_range
+from trtqat.quant.ranges.entropy import BINS, LEVELS, divergences
+from trtqat.quant.ranges.histogram import BINS_PER_OCTAVE, MagnitudeHistogram
+from trtqat.quant.ranges.quantization_error import grid_errors, squared_error
 
 METHODS: tuple[Any, ...] = get_args(ActivationMethod)
 SINGLE: tuple[Any, ...] = tuple(method for method in METHODS if method != "auto")

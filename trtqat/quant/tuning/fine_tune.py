@@ -1,8 +1,8 @@
 """``trtqat.fine_tune``: trains a quantized model, so that it gets back what INT8 took.
 
-For each batch: the model's outputs are judged (tuning_loss.py), an optimizer changes the weights,
+For each batch: the model's outputs are judged (loss.py), an optimizer changes the weights,
 another one the ranges (learned_ranges.py), both at a rate that the step alone decides. After each
-epoch the state is written (tuning_checkpoint.py), so that a run that was killed goes on exactly.
+epoch the state is written (checkpoint.py), so that a run that was killed goes on exactly.
 """
 
 from __future__ import annotations
@@ -25,15 +25,14 @@ from trtqat.errors import TrtqatError, UsageError
 from trtqat.files import check_writable
 from trtqat.quant.feeding import arguments_of, device_of
 from trtqat.quant.int8_quantizer import Int8Quantizer
-from trtqat.quant.learned_ranges import LearnedRanges
-from trtqat.quant.tuning_checkpoint import (
+from trtqat.quant.tuning.checkpoint import (
     State,
     identity_of,
     read_state,
     restore_random_states,
     write_state,
 )
-from trtqat.quant.tuning_inputs import (
+from trtqat.quant.tuning.inputs import (
     Batches,
     check_model,
     check_repeatable,
@@ -43,15 +42,16 @@ from trtqat.quant.tuning_inputs import (
     outputs_of,
     pair_of,
 )
-from trtqat.quant.tuning_loss import Objective, UserLoss
-from trtqat.quant.tuning_optimizer import (
+from trtqat.quant.tuning.learned_ranges import LearnedRanges
+from trtqat.quant.tuning.loss import Objective, UserLoss
+from trtqat.quant.tuning.optimizer import (
     optimizer_of,
     parameter_groups,
     scheduled_share,
     weights_of,
     without_denormals,
 )
-from trtqat.quant.tuning_options import FineTuneKeywords, FineTuneOptions
+from trtqat.quant.tuning.options import FineTuneKeywords, FineTuneOptions
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack

@@ -14,9 +14,9 @@ from torch import nn
 from tests.support.toolkits import modelopt, modelopt_model
 from trtqat.errors import QuantizerError
 from trtqat.quant.fake_quantize import FakeQuantize
-from trtqat.quant.quantizers import Quantizer, read_quantizers
-from trtqat.quant.range_buffers import fit_to_checkpoint
-from trtqat.quant.replacement import replaced_quantizers
+from trtqat.quant.toolkits.quantizers import Quantizer, read_quantizers
+from trtqat.quant.toolkits.range_buffers import fit_to_checkpoint
+from trtqat.quant.toolkits.replacement import replaced_quantizers
 
 
 def quantizer(amax: Any = 2.0, **changes: Any) -> Any:
@@ -156,7 +156,7 @@ def test_smoothed_checkpoint_brings_its_scales() -> None:
 def test_import_prints_nothing() -> None:
     modelopt()
     code = (
-        "from trtqat.quant.silence import quiet_toolkit\n"
+        "from trtqat.quant.toolkits.silence import quiet_toolkit\n"
         "with quiet_toolkit():\n"
         "    import modelopt.torch.quantization\n"
     )
@@ -175,7 +175,7 @@ def test_import_prints_nothing_on_a_cuda_build_without_a_gpu() -> None:
         "    warnings.warn('CUDA initialization: The NVIDIA driver is too old', UserWarning)\n"
         "    return False\n"
         "torch.cuda.is_available = is_available\n"
-        "from trtqat.quant.silence import quiet_toolkit\n"
+        "from trtqat.quant.toolkits.silence import quiet_toolkit\n"
         "with quiet_toolkit():\n"
         "    before = torch.version.cuda, torch.cuda._is_compiled\n"
         "    torch.version.cuda, torch.cuda._is_compiled = '13.0', lambda: True\n"

@@ -12,7 +12,7 @@ import functools
 
 import torch
 
-from trtqat.quant.histogram import MagnitudeHistogram
+from trtqat.quant.ranges.histogram import MagnitudeHistogram
 
 BINS = 2048
 LEVELS = 128
