@@ -19,6 +19,7 @@ import torch
 import trtqat
 from scripts.fashion_mnist.stages import Outcome, Stage, Work
 from scripts.fitting import to_unit
+from trtqat.runtime.onnx_model import OnnxModel
 from trtqat.runtime.protocol import Model
 from trtqat.tensors import Array
 
@@ -33,7 +34,7 @@ Start = Callable[[Work], str]
 
 
 def export_graph(start: Start) -> Callable[[Work], Outcome]:
-    """Writes ``START.onnx`` and runs it on the CPU."""
+    """Writes ``START.onnx`` and runs it on the CPU, every operator as it is written."""
 
     def run(work: Work) -> Outcome:
         name = start(work)
@@ -45,8 +46,9 @@ def export_graph(start: Start) -> Callable[[Work], Outcome]:
             inputs=[INPUT],
             data=f"idx:{work.choices.data}",
         )
-        with trtqat.open(path) as graph:
-            answers, _ = _run(graph, work)
+        # ONNX Runtime's own INT8 kernels round otherwise: of MobileNetV2 they change 38 answers.
+        graph = OnnxModel(path, as_written=True)
+        answers, _ = _run(graph, work)
         figures = {
             "of": name,
             "differs_from_pytorch": _differing(answers, work.record(name).answers),
@@ -145,7 +147,7 @@ def _stages(ending: str, start: Start) -> tuple[Stage, Stage]:
     graph = f"onnx-{ending}"
 
     def graph_settings(work: Work) -> dict[str, Any]:
-        return {"of": start(work)}
+        return {"of": start(work), "as_written": True}
 
     def engine_settings(work: Work) -> dict[str, Any]:
         return {
