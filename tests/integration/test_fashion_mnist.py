@@ -348,6 +348,7 @@ class TestModels:
             ("vgg16", 15_248_202),
             ("vit", 2_684_170),
             ("efficientnet_lite0", 3_383_242),
+            ("resnet18_quarter", 701_178),
         ],
     )
     def test_size_and_shape(self, name: str, parameters: int) -> None:
