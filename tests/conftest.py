@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.clock import Clock
+from tests.support.translations import keep_translations
 
 if importlib.util.find_spec("hypothesis") is not None:  # the tests of a GPU need none of it
     from hypothesis import HealthCheck, settings
@@ -35,6 +36,10 @@ def pytest_configure() -> None:
     # the tests interrupt.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_runtest_setup() -> None:
+    keep_translations()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

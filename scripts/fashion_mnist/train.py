@@ -28,7 +28,7 @@ from pathlib import Path
 
 from scripts.fashion_mnist.comparing import compare, table
 from scripts.fashion_mnist.engines import ENGINE_PTQ, ENGINE_QAT, GRAPH_PTQ, GRAPH_QAT
-from scripts.fashion_mnist.models import MODELS
+from scripts.fashion_mnist.models import COMPARED, MODELS
 from scripts.fashion_mnist.prepare import WEIGHTS
 from scripts.fashion_mnist.quantizing import PTQ, TARGET
 from scripts.fashion_mnist.stages import Choices, Record, Stage, Work, read_record, run_stage
@@ -134,7 +134,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--data", type=Path, required=True, help="folder with the IDX files")
     parser.add_argument("--output", type=Path, required=True, help="folder for records and weights")
     parser.add_argument(
-        "--models", type=_models, default=tuple(MODELS), help=f"some of {','.join(MODELS)}"
+        "--models", type=_models, default=tuple(COMPARED), help=f"some of {','.join(MODELS)}"
     )
     names = tuple(stage.name for stage in STAGES)
     parser.add_argument("--stages", type=_stages, default=names, help=f"some of {','.join(names)}")

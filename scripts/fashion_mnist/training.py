@@ -46,6 +46,7 @@ class Optimizing:
 
 OPTIMIZING = {
     "resnet18": Optimizing("sgd", 0.2, 5e-4),
+    "resnet18_quarter": Optimizing("sgd", 0.2, 5e-4, epochs=3),
     "mobilenet_v2": Optimizing("sgd", 0.2, 1e-4),
     "vgg16": Optimizing("sgd", 0.1, 5e-4),
     # Without convolutions it learns slowly what is near what: after 15 epochs 89 %.

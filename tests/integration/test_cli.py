@@ -15,6 +15,7 @@ import torch
 from onnx import TensorProto, helper
 
 from tests.support.commands import in_process, trtqat
+from trtqat.pointers import load_pointer
 
 MODEL = """
 import torch
@@ -56,10 +57,10 @@ def program(quantized, batch=None):
     shapes = None if batch else ({0: torch.export.Dim("batch")},)
     return torch.export.export(model, (torch.randn(batch or 2, 3, 8, 8),), dynamic_shapes=shapes)
 
-def save_programs():
-    torch.export.save(program(True), "qat.pt2")
-    torch.export.save(program(True, batch=4), "fixed.pt2")
-    torch.export.save(program(False), "plain.pt2")
+def save_programs(folder):
+    torch.export.save(program(True), folder / "qat.pt2")
+    torch.export.save(program(True, batch=4), folder / "fixed.pt2")
+    torch.export.save(program(False), folder / "plain.pt2")
 """
 INPUT = ("--input", "images:1x3x8x8")
 
@@ -69,12 +70,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model file, a checkpoint that its training wrapped, and data."""
     path = tmp_path_factory.mktemp("work")
     (path / "net.py").write_text(MODEL)
-    code = (
-        "import torch, net; state = net.calibrated().state_dict();"
-        "torch.save({'model_state_dict': {'module.' + k: v for k, v in state.items()}}, 'qat.pt');"
-        "torch.save(net.plain().state_dict(), 'plain.pt')"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=path, capture_output=True)
+    state = load_pointer(f"{path / 'net.py'}:calibrated")().state_dict()
+    wrapped = {f"module.{name}": value for name, value in state.items()}
+    torch.save({"model_state_dict": wrapped}, path / "qat.pt")
+    torch.save(load_pointer(f"{path / 'net.py'}:plain")().state_dict(), path / "plain.pt")
     rng = np.random.default_rng(0)
     images = rng.standard_normal((37, 3, 8, 8), np.float32)
     np.savez(path / "data.npz", images=images, labels=rng.integers(0, 10, 37))
@@ -161,9 +160,7 @@ def sqnr_db(written: str) -> Any:
 
 
 def test_programs_are_sources_and_baselines(folder: Path) -> None:
-    root = str(Path(__file__).parents[2])
-    code = f"import sys; sys.path.insert(1, {root!r}); import net; net.save_programs()"
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=folder, capture_output=True)
+    load_pointer(f"{folder / 'net.py'}:save_programs")(folder)
     data = ("--data", "random:16", "--batch-size", "8", "--duration", "0", "-q", "--json", "-")
     plain = ("--keep-batch-norm", "--float-weights")
     done = in_process(folder, "export", "qat.pt2", "--input", "x:1x3x8x8", "-o", "p.onnx", *plain)

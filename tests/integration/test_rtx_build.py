@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from typer.testing import CliRunner
 
 import trtqat as package
-from tests.support.commands import trtqat
+from tests.support.commands import in_process, trtqat
 from tests.support.graphs import Graph
 from trtqat.building import builder, made_plan
 from trtqat.building.builder import BuildResult
@@ -77,7 +77,7 @@ def test_the_command(graph: Path, tmp_path: Path) -> None:
     assert hashlib.sha256(content).hexdigest() == manifest.plan_sha256
 
     # What was exported is read as any other file of layers.
-    read = trtqat(tmp_path, "inspect", layers, "--graph", graph, "--require-int8")
+    read = in_process(tmp_path, "inspect", layers, "--graph", graph, "--require-int8")
     assert read.returncode == 0, read.stderr
     assert PROOF in read.stdout
 
@@ -106,7 +106,7 @@ def test_any_host_sees_the_layers_later(graph: Path, tmp_path: Path) -> None:
     elsewhere.mkdir()
     for name in ("m.engine", "m.engine.json"):
         shutil.move(tmp_path / name, elsewhere / name)
-    done = trtqat(elsewhere, "inspect", "m.engine", "--require-int8", "-v")
+    done = in_process(elsewhere, "inspect", "m.engine", "--require-int8", "-v")
     assert done.returncode == 0, done.stderr
     assert PROOF in done.stdout
     assert "not loaded here" in done.stdout
@@ -124,7 +124,7 @@ def test_a_gate_that_is_not_met(tmp_path: Path) -> None:
     name = made.pair(made.constant("up.weight", weight), np.full(4, 0.02), 1)
     made.node("ConvTranspose", [made.pair("second", 0.1), name], "up", strides=[2, 2])
     path = saved(made.proto("up"), tmp_path / "m.onnx")
-    done = trtqat(tmp_path, "build", path, "-o", "m.engine", "--for", "rtx", "--require-int8")
+    done = in_process(tmp_path, "build", path, "-o", "m.engine", "--for", "rtx", "--require-int8")
     assert done.returncode == 3
     assert "INT8: 2 of 3 quantized layers" in done.stdout
     assert "/up is not seen in INT8" in done.stdout
@@ -177,7 +177,7 @@ def test_another_version_is_asked_for(graph: Path, tmp_path: Path) -> None:
     done = without(["tensorrt"], tmp_path, "build", graph, "-o", "m.engine", "--for", "10")
     assert done.returncode == 4
     assert "Building with TensorRT 10 needs TensorRT" in done.stderr
-    unknown = trtqat(tmp_path, "build", graph, "-o", "m.engine", "--for", "9")
+    unknown = in_process(tmp_path, "build", graph, "-o", "m.engine", "--for", "9")
     assert unknown.returncode == 2
     assert "'8.6', '10', '11', 'rtx'" in unknown.stderr
 
@@ -216,7 +216,7 @@ def test_a_graph_that_its_parser_refuses(tmp_path: Path) -> None:
     made = two_layers()
     made.node("Unheard", ["second"], "y", domain="of.nobody")
     path = saved(made.proto("y"), tmp_path / "m.onnx")
-    done = trtqat(tmp_path, "build", path, "-o", "m.engine", "--for", "rtx")
+    done = in_process(tmp_path, "build", path, "-o", "m.engine", "--for", "rtx")
     assert done.returncode == 1
     assert "TensorRT for RTX 1." in done.stderr
     assert "node '/y' (Unheard)" in done.stderr
@@ -340,7 +340,7 @@ def test_killed_in_the_middle(tmp_path: Path) -> None:
 
 
 def test_the_record_as_json(graph: Path, tmp_path: Path) -> None:
-    done = trtqat(tmp_path, "build", graph, "-o", "m.engine", "--for", "rtx", "--json", "-")
+    done = in_process(tmp_path, "build", graph, "-o", "m.engine", "--for", "rtx", "--json", "-")
     record = json.loads(done.stdout)
     assert record["manifest"]["library"] == "rtx"
     assert record["coverage"]["wanted"] == 2

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.support.commands import in_process
 from tests.support.models import EXAMPLES
 from trtqat.data.dataset import open_dataset
 from trtqat.errors import DataError, QuantizerError, SourceError, TrtqatError, UsageError
@@ -199,10 +200,7 @@ def test_commands_end_with_2(tmp_path: Path) -> None:
         ("eval", "m.onnx", "--data", "f.py:qat", "--max-accuracy-drop", "0", "--json", "r.json"),
         ("eval", "m.onnx", "--data", "random:4", "--baseline", "f.py:qat", "--duration", "0"),
     ):
-        done = subprocess.run(
-            [sys.executable, "-m", "trtqat", *arguments],
-            cwd=tmp_path, capture_output=True, text=True, check=False,
-        )  # fmt: skip
+        done = in_process(tmp_path, *arguments)
         assert (done.returncode, done.stdout) == (2, ""), done.stderr
         assert "SystemExit" in done.stderr
         assert "f.py, line 4" in done.stderr

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import importlib
+import io
 import json
 import os
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -27,6 +29,13 @@ TRAIN, TEST, BATCH = 157, 75, 32
 
 
 def run(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """What the script returns, by its own ``main`` in this process."""
+    with redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()) as err:
+        code = load(script).main(list(arguments))
+    return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
+
+
+def run_alone(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     return subprocess.run(
         [sys.executable, "-m", f"scripts.vgg16_cifar10.{script}", *arguments],
@@ -59,7 +68,7 @@ def trained(
     data: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, subprocess.CompletedProcess[str]]:
     output = tmp_path_factory.mktemp("trained") / "new"
-    done = run(
+    done = run_alone(
         *("train", "--data", str(data), "--output", str(output), "--device", "cpu"),
         *("--width", "0.125", "--classifier", "32", "--batch-size", str(BATCH)),
         *("--epochs", "1", "--qat-epochs", "1"),

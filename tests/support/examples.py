@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tempfile
+from functools import cache
 from pathlib import Path
 
 from tests.support import models
@@ -28,8 +30,18 @@ class Images(Samples):
         return Batch({name: array[start:stop] for name, array in self.arrays.items()}, None)
 
 
-def exported(name: str, folder: Path) -> tuple[Path, Images]:
+def exported(name: str, folder: Path, *, quantized_input: bool = False) -> tuple[Path, Images]:
+    """A graph in a file that the caller may change, and data for it."""
+    path = folder / f"{name}{'-codes' if quantized_input else ''}.onnx"
+    path.write_bytes(_graph(name, quantized_input))
+    return path, Images(models.EXAMPLES[name], 24)
+
+
+@cache
+def _graph(name: str, quantized_input: bool) -> bytes:
     example = models.EXAMPLES[name]
-    path = folder / f"{name}.onnx"
-    export_onnx(example.qat(), path, ExportOptions(example.inputs))
-    return path, Images(example, 24)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"{name}.onnx"
+        options = ExportOptions(example.inputs, quantized_input=quantized_input)
+        export_onnx(example.qat(), path, options)
+        return path.read_bytes()

@@ -13,6 +13,7 @@ import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
 from types import ModuleType
@@ -123,10 +124,12 @@ def find_flavours(
     return tuple(found.values()), tuple(problems)
 
 
+@cache
 def rtx_cuda() -> str:
     """The CUDA major that the installed TensorRT for RTX was made for; empty if it is unknown.
 
-    The library does not tell, but the names of its packages do ("tensorrt-rtx-cu12-bindings").
+    The library does not tell, but the names of its packages do ("tensorrt-rtx-cu12-bindings"). To
+    find them, the files of all packages are looked through once.
     """
     for package in packages_distributions().get("tensorrt_rtx_bindings", ()):
         match = re.search(r"[-_]cu(\d+)[-_]", package)

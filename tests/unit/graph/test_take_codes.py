@@ -18,6 +18,7 @@ from onnx import TensorProto, helper
 from torch import nn
 
 from tests.support import models
+from tests.support.examples import exported
 from trtqat.errors import GraphError, UsageError
 from trtqat.exporting.from_onnx import improve_onnx
 from trtqat.exporting.options import ExportOptions
@@ -179,9 +180,8 @@ def test_codes_go_where_they_are_told() -> None:
 @pytest.mark.parametrize("name", ["residual", "depthwise", "two_inputs"])
 def test_the_graph_computes_the_same_from_codes(name: str, tmp_path: Path) -> None:
     example = models.EXAMPLES[name]
-    plain, codes = tmp_path / "plain.onnx", tmp_path / "codes.onnx"
-    export_onnx(example.qat(), plain, ExportOptions(example.inputs))
-    export_onnx(example.qat(), codes, ExportOptions(example.inputs, quantized_input=True))
+    plain, _ = exported(name, tmp_path)
+    codes, _ = exported(name, tmp_path, quantized_input=True)
     first, second = OnnxModel(plain, as_written=True), OnnxModel(codes, as_written=True)
     assert first.inputs == second.inputs
     recorded = json.loads({p.key: p.value for p in onnx.load(str(codes)).metadata_props}["trtqat"])[
@@ -218,8 +218,7 @@ def test_what_only_moves_values_may_stand_before_the_first_layer(
 def test_inputs_one_after_the_other(tmp_path: Path) -> None:
     """One input is codes already; another one becomes so, or cannot."""
     example = models.EXAMPLES["two_inputs"]
-    path = tmp_path / "m.onnx"
-    export_onnx(example.qat(), path, ExportOptions(example.inputs))
+    path, _ = exported("two_inputs", tmp_path)
     batch = {spec.name: x.numpy() for spec, x in zip(example.inputs, example.batch(2), strict=True)}
     options = ExportOptions((), quantized_input=True)
     model = read_model(path)
@@ -235,8 +234,8 @@ def test_inputs_one_after_the_other(tmp_path: Path) -> None:
 @pytest.mark.parametrize("again", [True, False])
 def test_scales_survive_another_export(again: bool, tmp_path: Path) -> None:
     example = models.EXAMPLES["residual"]
-    first, second = tmp_path / "first.onnx", tmp_path / "second.onnx"
-    export_onnx(example.qat(), first, ExportOptions(example.inputs, quantized_input=True))
+    second = tmp_path / "second.onnx"
+    first, _ = exported("residual", tmp_path, quantized_input=True)
     result = improve_onnx(first, second, ExportOptions((), quantized_input=again))
     one, two = (OnnxModel(path, as_written=True) for path in (first, second))
     assert two.inputs == one.inputs == (TensorSpec("x", (-1, 3, 16, 16)),)
@@ -251,8 +250,8 @@ def test_scales_survive_another_export(again: bool, tmp_path: Path) -> None:
 
 def test_from_an_onnx_file_and_back_to_float(tmp_path: Path) -> None:
     example = models.EXAMPLES["residual"]
-    plain, codes = tmp_path / "plain.onnx", tmp_path / "codes.onnx"
-    export_onnx(example.qat(), plain, ExportOptions(example.inputs))
+    codes = tmp_path / "codes.onnx"
+    plain, _ = exported("residual", tmp_path)
     improve_onnx(plain, codes, ExportOptions((), quantized_input=True))
     model = read_model(codes)
     dtypes = [model.graph.inputs[0].dtype]
@@ -271,9 +270,7 @@ def test_from_an_onnx_file_and_back_to_float(tmp_path: Path) -> None:
 
 
 def test_an_input_that_a_float_layer_reads(tmp_path: Path) -> None:
-    example = models.EXAMPLES["residual"]
-    plain = tmp_path / "plain.onnx"
-    export_onnx(example.qat(), plain, ExportOptions(example.inputs))
+    plain, _ = exported("residual", tmp_path)
     model = read_model(plain)
     remove_quantization(model)
     with pytest.raises(GraphError, match=r"'x' is read by '.*' \(Conv\)") as error:

@@ -10,8 +10,7 @@ import onnx_ir as ir
 import pytest
 
 from tests.support import models
-from trtqat.exporting.options import ExportOptions
-from trtqat.exporting.pipeline import export_onnx
+from tests.support.examples import exported
 from trtqat.graph.passes.tap import Tap, tap
 from trtqat.graph_file.reading import read_model
 from trtqat.numerics import quantize
@@ -20,9 +19,7 @@ from trtqat.tensors import Array
 
 
 def tapped(name: str, folder: Path) -> tuple[Path, list[Tap], onnx.ModelProto]:
-    example = models.EXAMPLES[name]
-    path = folder / f"{name}.onnx"
-    export_onnx(example.qat(), path, ExportOptions(example.inputs))
+    path, _ = exported(name, folder)
     model = read_model(path)
     taps = tap(model)
     return path, taps, ir.to_proto(model)
