@@ -19,8 +19,8 @@ ActivationMethod = Literal["auto", "max", "percentile", "mse", "entropy"]
 # What the method "percentile" keeps inside the range, in percent of the values.
 PERCENTILE = 99.99
 
-# Edges of bins to both sides of the best range of the grid, which is coarser than the bins.
-_NEIGHBOURS = 4
+# Best ranges of the grid, which is coarser than the bins, and edges of bins to both sides of each.
+_COARSE, _NEIGHBOURS = 8, 4
 
 
 @dataclass(frozen=True)
@@ -110,15 +110,13 @@ def _percentile(histogram: MagnitudeHistogram, bins: Bins) -> float:
 
 def _mse(histogram: MagnitudeHistogram, bins: Bins) -> float:
     amaxes, errors = grid_errors(histogram)
-    coarse = amaxes[errors.argmin()]
-    nearest = int(torch.searchsorted(bins.edges, coarse))
+    # A few, as the grid goes beyond the largest value, where a range may seem the best by chance.
+    coarse = amaxes[errors.topk(min(_COARSE, len(errors)), largest=False).indices]
+    nearest = torch.searchsorted(bins.edges, coarse)[:, None]
+    around = nearest + torch.arange(-_NEIGHBOURS, _NEIGHBOURS + 1)
+    inside = around[(around >= 0) & (around < len(bins.edges) - 2)].unique()
     # First the one that clips nothing: of equals it is taken.
-    candidates = torch.cat(
-        [
-            bins.edges[-1:],
-            bins.edges[:-2][max(0, nearest - _NEIGHBOURS) : nearest + _NEIGHBOURS + 1],
-        ]
-    )
+    candidates = torch.cat([bins.edges[-1:], bins.edges[inside]])
     return float(candidates[squared_error(bins, candidates).argmin()])
 
 

@@ -6,7 +6,7 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 import torch
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from trtqat.errors import QuantizerError
@@ -95,6 +95,8 @@ def test_expected_sqnr_is_what_quantizing_the_values_shows(kind: str, method: An
 
 @settings(max_examples=25)
 @given(mixtures)
+# The grid's best is beyond the largest value here, and far from the best that is not.
+@example(_mixture(114655, 1.0, 0.0, 0.75))
 def test_mse_has_the_least_error_of_all_ranges_that_are_edges(values: torch.Tensor) -> None:
     seen = histogram(values)
     bins = seen.bins()
