@@ -22,6 +22,17 @@ from trtqat.quant.placing.interception import (
 from trtqat.quant.placing.placement import Place, PlannedQuantizer
 
 
+# Files of PyTorch whose modules call nothing that can be quantized: their calls need no counting.
+_CALLS_NOTHING = frozenset(
+    f"torch.nn.modules.{name}"
+    for name in (
+        *("activation", "batchnorm", "channelshuffle", "container", "distance", "dropout"),
+        *("flatten", "fold", "instancenorm", "normalization", "padding", "pixelshuffle"),
+        *("rnn", "sparse", "upsampling"),
+    )
+)
+
+
 @dataclass(frozen=True)
 class Placed:
     """A quantizer in a model.
@@ -70,8 +81,8 @@ def put_quantizers(
                 "own, where its quantizers belong.",
                 f"Rename the attribute, or keep the module in floating point: keep=['{path}'].",
             )
-    for path, module in modules.items():
-        if path in counts or not type(module).__module__.startswith("torch.nn."):
+    for module in modules.values():
+        if _may_call(module):
             instrument(module)
     device = device_of(model)
     for planned, quantizer in quantizers.items():
@@ -83,6 +94,16 @@ def put_quantizers(
                 child = PlacedQuantizers(counts.get(place.path, {}))
                 module.add_module(CHILD, child.train(module.training))
             child.place(place.call, place.operand, quantizer)
+
+
+def _may_call(module: nn.Module) -> bool:
+    """Whether a module's own calls are to be counted as its own.
+
+    By its class alone: a module that does not run in evaluation runs in training, and a recipe
+    knows of those with quantizers only. What is not counted here is counted in its parent.
+    """
+    is_attention = isinstance(module, nn.MultiheadAttention)
+    return is_attention or type(module).__module__ not in _CALLS_NOTHING
 
 
 def placed_quantizers(model: nn.Module) -> list[Placed]:

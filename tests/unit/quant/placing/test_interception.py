@@ -8,6 +8,7 @@ import pickle
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import hypothesis.strategies as st
@@ -17,6 +18,7 @@ from hypothesis import given, settings
 from torch import Tensor, nn
 from torch.nn import functional
 
+from trtqat import load_quantized
 from trtqat.errors import QuantizerError
 from trtqat.quant.placing.einsum import axes_of
 from trtqat.quant.placing.placed import placed_quantizers, take_quantizers_off
@@ -133,6 +135,35 @@ def test_a_forward_that_takes_another_way_is_refused_not_misread() -> None:
     with pytest.raises(QuantizerError, match="called 'matmul' 3 times, but 2 times when") as raised:
         found(tokens(1))
     assert "module of its own" in raised.value.remedy
+
+
+class Pooling(nn.Module):
+    """Its own pool is quantized; that of a module of PyTorch's is not, or runs in training only."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(WIDTH, WIDTH), nn.Linear(WIDTH, WIDTH)
+        self.pool, self.norm = nn.AvgPool1d(1), nn.LayerNorm(WIDTH)
+        self.aux = nn.Sequential(nn.AvgPool1d(2), nn.Flatten(), nn.Linear(10, 3))
+
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        x = torch.relu(self.norm(self.pool(self.first(x))))
+        aux = self.aux(x[:, :, :4]) if self.training else None
+        y: Tensor = self.second(functional.avg_pool1d(x, 1))
+        return y if aux is None else (y, aux)
+
+
+def test_pools_of_modules_are_not_counted_as_those_of_the_forward(tmp_path: Path) -> None:
+    model = Pooling()
+    found = quantize(model, [tokens(0)])
+    assert {place for each in found.ranges for place in each.places} >= {"avg_pool1d.input"}
+    found.save(tmp_path / "int8.pt")
+    loaded = load_quantized(model, tmp_path / "int8.pt")
+    assert torch.equal(loaded(tokens(1)), found.model(tokens(1)))
+    for each in (found.model, loaded):
+        y, aux = each.train()(tokens(1))
+        assert torch.equal(y, each.eval()(tokens(1)))
+        assert aux.shape == (BATCH, 3)
 
 
 def test_threads_have_places_of_their_own() -> None:
