@@ -50,7 +50,8 @@ class Quantized:
 
     Attributes:
         model: The model with its quantizers: trainable, and to be exported as it is.
-        layers: Every convolution and product, in the order of the run, with why some stay float.
+        layers: Every convolution and product, in the order of the run, with why some stay float;
+            then those that did not run, without MACs.
         ranges: Of the quantizers, the worst SQNR first.
         images: Samples that were seen.
         recording: The run by which the quantizers were placed.
@@ -213,8 +214,15 @@ def recorded(model: nn.Module, batch: object) -> Recording:
 
 
 def _copied(model: nn.Module) -> nn.Module:
+    # torch.nn.utils.weight_norm keeps what it computed, until it computes it again.
+    computed = {
+        id(each): each.detach().clone()
+        for module in model.modules()
+        for each in vars(module).values()
+        if isinstance(each, torch.Tensor) and not each.is_leaf
+    }
     try:
-        return copy.deepcopy(model)
+        return copy.deepcopy(model, computed)
     except Exception as error:
         raise QuantizerError(
             f"The model cannot be copied: {first_line(error)}.",

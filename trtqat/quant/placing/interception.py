@@ -26,7 +26,9 @@ import torch
 import torch.utils.checkpoint
 from torch import nn
 from torch.nn import functional
+from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.overrides import TorchFunctionMode
+from torch.utils.hooks import RemovableHandle
 
 from trtqat.errors import QuantizerError
 from trtqat.quant.int8_quantizer import Int8Quantizer
@@ -77,8 +79,23 @@ class PlacedQuantizers(nn.Module):
         return name not in self._modules and not hasattr(self, name)
 
 
+def quantizers_in(module: nn.Module) -> PlacedQuantizers | None:
+    """The child of a module that holds its quantizers."""
+    # A ScriptModule has no child of ours, and its children in no dict.
+    if isinstance(module, torch.jit.ScriptModule):
+        return None
+    child = module._modules.get(CHILD)
+    return child if isinstance(child, PlacedQuantizers) else None
+
+
 class Watcher(Protocol):
     """Who looks at the calls of a run: ``recording.py``."""
+
+    def entered(self, path: str) -> None:
+        """The forward of a module begins."""
+
+    def calling(self) -> None:
+        """A call begins; none begins before it has returned."""
 
     def called(
         self,
@@ -124,6 +141,8 @@ class _Interception(TorchFunctionMode):
                 return _without_dispatch(func)(*args, **kwargs)
         function = FUNCTIONS.get(func) if func.__hash__ is not None else None
         call = None
+        if self._watcher is not None:
+            self._watcher.calling()
         if function is not None and function.is_counted(args, kwargs):
             call = self._counted(function)
             result = self._quantized(func, function, call, args, kwargs)
@@ -232,8 +251,9 @@ _active = _Active()
 def _running(module: nn.Module) -> Iterator[None]:
     """Around the forward of an instrumented module."""
     paths = _active.paths or {}
-    child = module._modules.get(CHILD)
-    frame = _Frame(paths.get(module, ""), child if isinstance(child, PlacedQuantizers) else None)
+    frame = _Frame(paths.get(module, ""), quantizers_in(module))
+    if _active.watcher is not None:
+        _active.watcher.entered(frame.path)
     mode = _active.mode
     if mode is not None:
         mode.frames.append(frame)
@@ -277,12 +297,40 @@ def watched_run(model: nn.Module, watcher: Watcher) -> Iterator[None]:
         instrument(module)
     before = [module for module in before if is_instrumented(module)]
     _active.watcher, _active.paths = watcher, modules
+    hooks = _scripts_framed(modules)
     try:
         yield
     finally:
         _active.watcher = _active.paths = None
+        for hook in hooks:
+            hook.remove()
         for module in before:
             restore_class(module)
+
+
+def current_path() -> str:
+    """Dotted name of the module whose forward runs in this thread; empty for the model's own."""
+    mode = _active.mode
+    return mode.frames[-1].path if mode is not None else ""
+
+
+def _scripts_framed(modules: Mapping[nn.Module, str]) -> list[RemovableHandle]:
+    """Hooks that make a ScriptModule the module that runs, as no subclass of it can."""
+    if not any(isinstance(each, torch.jit.ScriptModule) for each in modules):
+        return []
+
+    def begins(module: nn.Module, _args: object) -> None:
+        if isinstance(module, torch.jit.ScriptModule) and _active.mode is not None:
+            _active.mode.frames.append(_Frame(modules.get(module, ""), None))
+
+    def ends(module: nn.Module, _args: object, _result: object) -> None:
+        if isinstance(module, torch.jit.ScriptModule) and _active.mode is not None:
+            _active.mode.frames.pop()
+
+    return [
+        register_module_forward_pre_hook(begins),
+        register_module_forward_hook(ends, always_call=True),
+    ]
 
 
 def is_instrumented(module: nn.Module) -> bool:

@@ -17,10 +17,10 @@ from trtqat.quant.placing.interception import (
     PlacedQuantizers,
     instrument,
     is_instrumented,
+    quantizers_in,
     restore_class,
 )
 from trtqat.quant.placing.placement import Place, PlannedQuantizer
-
 
 # Files of PyTorch whose modules call nothing that can be quantized: their calls need no counting.
 _CALLS_NOTHING = frozenset(
@@ -89,8 +89,8 @@ def put_quantizers(
         quantizer.to(device)
         for place in planned.places:
             module = modules[place.path]
-            child = module._modules.get(CHILD)
-            if not isinstance(child, PlacedQuantizers):
+            child = quantizers_in(module)
+            if child is None:
                 child = PlacedQuantizers(counts.get(place.path, {}))
                 module.add_module(CHILD, child.train(module.training))
             child.place(place.call, place.operand, quantizer)
@@ -110,8 +110,8 @@ def placed_quantizers(model: nn.Module) -> list[Placed]:
     """The quantizers of ours in a model, in module order."""
     places: dict[Int8Quantizer, list[tuple[Place, str]]] = {}
     for path, module in model.named_modules():
-        child = module._modules.get(CHILD)
-        if not isinstance(child, PlacedQuantizers):
+        child = quantizers_in(module)
+        if child is None:
             continue
         for call, operands in child.calls.items():
             for operand, attribute in operands.items():
@@ -131,22 +131,22 @@ def call_counts(model: nn.Module) -> dict[str, dict[str, int]]:
     return {
         path: dict(child.counts)
         for path, module in model.named_modules()
-        if isinstance(child := module._modules.get(CHILD), PlacedQuantizers)
+        if (child := quantizers_in(module)) is not None
     }
 
 
 @contextmanager
-def only_calls(model: nn.Module, quantized: Collection[tuple[str, Call]]) -> Iterator[None]:
+def only_calls(model: nn.Module, quantized: Collection[tuple[str, Call | None]]) -> Iterator[None]:
     """Lets the quantizers of some calls quantize alone; all others let everything through.
 
     Args:
         model: With quantizers of ours.
-        quantized: Path of a module, and a call in its forward.
+        quantized: Path of a module, and a call in its forward; None is no call.
     """
     children = {
         path: child
         for path, module in model.named_modules()
-        if isinstance(child := module._modules.get(CHILD), PlacedQuantizers)
+        if (child := quantizers_in(module)) is not None
     }
     before = {path: child.calls for path, child in children.items()}
     try:
@@ -165,7 +165,7 @@ def only_calls(model: nn.Module, quantized: Collection[tuple[str, Call]]) -> Ite
 def take_quantizers_off(model: nn.Module) -> None:
     """Makes a model what it was before ``put_quantizers``."""
     for module in list(model.modules()):
-        if isinstance(module._modules.get(CHILD), PlacedQuantizers):
+        if quantizers_in(module) is not None:
             del module._modules[CHILD]
         if is_instrumented(module):
             restore_class(module)
