@@ -171,8 +171,8 @@ def test_a_head_that_runs_in_training_only_is_fine_tuned() -> None:
     model = copy.deepcopy(quantized("googlenet"))
     (inputs,) = batches(ARCHITECTURES["googlenet"], 1, 8)
     pairs = [(inputs, torch.arange(8))]
-    done = trtqat.fine_tune(model, pairs, epochs=2, loss=loss, teacher=trained_like("googlenet"))
-    assert done.epochs[1].loss < done.epochs[0].loss
+    done = trtqat.fine_tune(model, pairs, epochs=6, loss=loss, teacher=trained_like("googlenet"))
+    assert done.epochs[-1].loss < 0.9 * done.epochs[0].loss
     assert {"aux.conv.conv", "aux.fc1", "aux.fc2", "fc"} <= done.weight_change.keys()
     # In evaluation it returns logits alone, as before.
     assert isinstance(model(*inputs), Tensor)
