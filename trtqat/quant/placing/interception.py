@@ -34,7 +34,7 @@ from trtqat.errors import QuantizerError
 from trtqat.quant.int8_quantizer import Int8Quantizer
 from trtqat.quant.placing.attention import attention, packed_projection
 from trtqat.quant.placing.einsum import einsum
-from trtqat.quant.placing.functions import ATTENTION, EINSUM, FUNCTIONS, Function
+from trtqat.quant.placing.functions import ATTENTION, EINSUM, FUNCTIONS, Function, plain_call
 
 # The child that holds a module's quantizers; its name stands in the keys of the state dict.
 CHILD = "int8"
@@ -139,8 +139,10 @@ class _Interception(TorchFunctionMode):
             # Inside are products of its own, which are to be seen as well.
             with self:
                 return _without_dispatch(func)(*args, **kwargs)
-        function = FUNCTIONS.get(func) if func.__hash__ is not None else None
-        call = None
+        function = call = None
+        if func.__hash__ is not None:
+            func, args, kwargs = plain_call(func, args, kwargs)
+            function = FUNCTIONS.get(func)
         if self._watcher is not None:
             self._watcher.calling()
         if function is not None and function.is_counted(args, kwargs):

@@ -279,8 +279,6 @@ def _between(step: Step, fusing: set[Step]) -> list[str]:
     if kind == "scaling":
         sizes = sorted(math.prod(each.shape) for each in (left, right))
         return [first, second] if sizes[0] * _SMALL <= sizes[1] else []
-    if step.scalars.get("alpha", 1) != 1:
-        return []
     made_by = {first: _layer_before(left, fusing), second: _layer_before(right, fusing)}
     straight = {name: layer for name, layer in made_by.items() if layer is not None}
     fused = max(straight, key=lambda name: straight[name].index, default=None)

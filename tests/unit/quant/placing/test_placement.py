@@ -12,6 +12,7 @@ from torch.nn import functional
 from torch.nn.utils.parametrizations import weight_norm
 
 from trtqat.errors import QuantizerError, UsageError
+from trtqat.quant.placing.placed import placed_quantizers
 from trtqat.quant.placing.placement import Layer
 from trtqat.quant.quantize import Quantized, keeping, quantize
 from trtqat.quant.recipe import recipe_of
@@ -131,6 +132,40 @@ def test_the_parts_of_a_concat_and_its_result_share_one_range() -> None:
         "first.conv2d.input",
         "second.conv2d.input",
     }
+
+
+@pytest.mark.parametrize(
+    ("stack", "axis"), [(torch.hstack, 1), (torch.vstack, 0), (torch.dstack, 2)]
+)
+def test_a_stack_is_the_concat_that_it_is(stack: Any, axis: int) -> None:
+    def joined(join: Callable[[list[Tensor]], Tensor]) -> Quantized:
+        def compute(m: Computing, x: Tensor) -> Tensor:
+            y = join([torch.relu(m.first(x)), x])
+            return functional.conv2d(y, torch.ones(2, y.shape[1], 1, 1))
+
+        return quantized(compute)
+
+    found, other = joined(stack), joined(lambda parts: torch.cat(parts, axis))
+    assert groups(found) == groups(other)
+    assert "cat.inputs" in places(found)
+    assert torch.equal(found.model(IMAGES), other.model(IMAGES))
+
+
+@pytest.mark.parametrize("alpha", [1, 0.5])
+def test_a_weighted_sum_has_its_skip_quantized(alpha: float) -> None:
+    def before(m: Computing, x: Tensor) -> Tensor:
+        return m.end(torch.add(m.first(x), torch.relu(x), alpha=alpha))
+
+    def after(m: Computing, x: Tensor) -> Tensor:
+        return m.end(x.add(m.first(x), alpha=alpha))
+
+    assert "add.right" in places(quantized(before))
+    assert "add.left" in places(quantized(after))
+    for compute in (before, after):
+        found = quantized(compute)
+        for each in placed_quantizers(found.model):
+            each.module.observer = lambda _: None
+        torch.testing.assert_close(found.model(IMAGES), Computing(compute).eval()(IMAGES))
 
 
 def test_a_concat_before_a_norm_stays_float() -> None:
@@ -353,8 +388,11 @@ def test_torchscript_inside_is_named_and_hides_nothing_behind_it() -> None:
         return torch.tanh(x) * torch.sigmoid(y).matmul(y)
 
     hidden = script(gated)
-    model = Computing(lambda m, x: m.last(hidden(m.inside(m.first(x)), m.narrow(x))))
-    model.inside = script(nn.Sequential(nn.ReLU(), nn.Conv2d(8, 8, 1)))
+    inside = script(nn.Sequential(nn.ReLU(), nn.Conv2d(8, 8, 1)))
+    model = Computing(
+        lambda m, x: m.last(hidden(m.get_submodule("inside")(m.first(x)), m.narrow(x)))
+    )
+    model.inside = inside
     found = quantize(model, [IMAGES])
     kept = {each.name: each.kept for each in layers(found) if each.kept}
     assert kept == {
