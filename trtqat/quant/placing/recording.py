@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from trtqat.quant.placing.einsum import axes_of
+from trtqat.quant.placing.einsum import axes_of, spelled_out
 from trtqat.quant.placing.functions import Arguments, Function
 from trtqat.quant.placing.interception import Call, current_path, watched_run
 from trtqat.quant.placing.multiplying import RECURRENT, Operators, operator_macs, recurrent_macs
@@ -130,7 +130,7 @@ class Step:
         if self.function.kind == "transposed":
             return math.prod(first) * math.prod(second[1:])
         if self.function.name == "einsum":
-            axes = axes_of(str(self.scalars[0]))
+            axes = axes_of(spelled_out(str(self.scalars[0]), len(first), len(second)))
             assert axes is not None
             sizes = dict(zip(axes.left, first, strict=True))
             return made * math.prod(sizes[each] for each in axes.summed)

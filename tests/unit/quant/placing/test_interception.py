@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from trtqat import load_quantized
 from trtqat.errors import QuantizerError
-from trtqat.quant.placing.einsum import axes_of
+from trtqat.quant.placing.einsum import axes_of, einsum, spelled_out
 from trtqat.quant.placing.placed import placed_quantizers, take_quantizers_off
 from trtqat.quant.quantize import quantize
 
@@ -331,9 +331,32 @@ def test_an_einsum_is_one_product(equation: str) -> None:
         torch.testing.assert_close(found(left, right), model(left, right), rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("equation", ["ii,ij->j", "ij,jk", "...i,ij->...j", "ij,kl->", "ij,k->ij"])
+@pytest.mark.parametrize("equation", ["ii,ij->j", "ij,jk", "...i,ij->j", "ij,kl->", "ij,k->ij"])
 def test_other_einsums_are_left_to_pytorch(equation: str) -> None:
-    assert axes_of(equation) is None
+    assert axes_of(spelled_out(equation, 3, 2)) is None
+
+
+@pytest.mark.parametrize(
+    ("equation", "left", "right"),
+    [
+        ("...nd,...md->...nm", (2, 3, 5, 4), (2, 3, 6, 4)),
+        ("...nm,...md->n...d", (2, 3, 5, 6), (1, 3, 6, 4)),
+        ("...nm,md->...nd", (2, 3, 5, 6), (6, 4)),
+        ("... d, d k -> ... k", (2, 7, 3, 4), (4, 5)),
+        ("h...nd,...md->h...nm", (2, 3, 5, 4), (3, 6, 4)),
+        ("...nd,...md->...nm", (2, 3, 5, 4), (3, 6, 4)),
+    ],
+)
+def test_an_ellipsis_is_one_product(
+    equation: str, left: tuple[int, ...], right: tuple[int, ...]
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    batch = torch.randn(left, generator=generator), torch.randn(right, generator=generator)
+    model = Summed(equation)
+    expected = model(*batch)
+    # Calls of a forward alone are seen: nothing is cut to two samples here.
+    quantizers = {name: nn.Identity() for name in ("left", "right")}
+    torch.testing.assert_close(einsum(quantizers, equation, *batch), expected)  # type: ignore[arg-type]
 
 
 def test_the_state_dict_is_that_of_the_float_model_and_the_ranges() -> None:
