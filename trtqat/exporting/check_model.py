@@ -29,6 +29,12 @@ def check_layers(model: torch.nn.Module) -> None:
         SourceError: There is such a layer, which the message names.
     """
     for name, module in model.named_modules():
+        if name and isinstance(module, torch.jit.ScriptModule):
+            raise SourceError(
+                f"The submodule '{name}' is TorchScript, which neither exporter of PyTorch takes "
+                "inside of a model.",
+                "Put the PyTorch module that it was made of in its place.",
+            )
         if type(module) is torch.nn.LSTM and module.proj_size:
             raise SourceError(
                 f"Layer '{name}' is an LSTM with projections (proj_size={module.proj_size}), which "

@@ -1,11 +1,9 @@
 """Calls functions of a model with quantized operands, where its places say so.
 
-The model stays the user's own: the same modules with the same parameters. A module whose forward
-calls such functions itself becomes an object of a subclass of its class, whose ``forward`` runs
-under a ``TorchFunctionMode``. The mode sees every call of a PyTorch function, counts those of
-``functions.py`` by name, and hands the operands that have a place to the module's quantizers. A
-call belongs to the innermost instrumented module around it, so what other modules do counts
-nothing there.
+The forward of an instrumented module (``instrumented.py``) runs under a ``TorchFunctionMode``. It
+sees every call of a PyTorch function, counts those of ``functions.py`` by name, and hands the
+operands that have a place to the module's quantizers. A call belongs to the innermost instrumented
+module around it, so what other modules do counts nothing there.
 
 Because PyTorch asks modes first, its fused transformer layers switch themselves off meanwhile.
 """
@@ -26,9 +24,7 @@ import torch
 import torch.utils.checkpoint
 from torch import nn
 from torch.nn import functional
-from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.overrides import TorchFunctionMode
-from torch.utils.hooks import RemovableHandle
 
 from trtqat.errors import QuantizerError
 from trtqat.quant.int8_quantizer import Int8Quantizer
@@ -38,6 +34,8 @@ from trtqat.quant.placing.functions import ATTENTION, EINSUM, FUNCTIONS, Functio
 
 # The child that holds a module's quantizers; its name stands in the keys of the state dict.
 CHILD = "int8"
+# Where the forward of an instrumented module stands.
+_FORWARD_OF = f"{__package__}.instrumented"
 
 
 @dataclass(frozen=True)
@@ -110,7 +108,7 @@ class Watcher(Protocol):
 
 
 @dataclass
-class _Frame:
+class Frame:
     """One run of an instrumented module's forward."""
 
     path: str
@@ -124,7 +122,7 @@ class _Interception(TorchFunctionMode):
 
     def __init__(self, watcher: Watcher | None) -> None:
         super().__init__()
-        self.frames: list[_Frame] = []
+        self.frames: list[Frame] = []
         self._watcher = watcher
 
     def __torch_function__(
@@ -203,7 +201,7 @@ def _check_not_computed_again(function: Function) -> None:
     """
     frame = sys._getframe(1)
     while frame.f_code.co_filename != torch.utils.checkpoint.__file__:
-        is_forward = frame.f_code.co_filename == __file__ and frame.f_code.co_name == "forward"
+        is_forward = frame.f_globals.get("__name__") == _FORWARD_OF
         if is_forward or frame.f_back is None:
             return
         frame = frame.f_back
@@ -237,26 +235,29 @@ def _without_dispatch(func: types.FunctionType) -> types.FunctionType:
     return made
 
 
-_classes: dict[type[nn.Module], type[nn.Module]] = {}
-
-
 class _Active(threading.local):
     mode: _Interception | None = None
     watcher: Watcher | None = None
     paths: Mapping[nn.Module, str] | None = None
 
 
-_active = _Active()
+ACTIVE = _Active()
+
+
+def current_path() -> str:
+    """Dotted name of the module whose forward runs in this thread; empty for the model's own."""
+    mode = ACTIVE.mode
+    return mode.frames[-1].path if mode is not None else ""
 
 
 @contextmanager
-def _running(module: nn.Module) -> Iterator[None]:
+def running(module: nn.Module) -> Iterator[None]:
     """Around the forward of an instrumented module."""
-    paths = _active.paths or {}
-    frame = _Frame(paths.get(module, ""), quantizers_in(module))
-    if _active.watcher is not None:
-        _active.watcher.entered(frame.path)
-    mode = _active.mode
+    paths = ACTIVE.paths or {}
+    frame = Frame(paths.get(module, ""), quantizers_in(module))
+    if ACTIVE.watcher is not None:
+        ACTIVE.watcher.entered(frame.path)
+    mode = ACTIVE.mode
     if mode is not None:
         mode.frames.append(frame)
         try:
@@ -264,19 +265,19 @@ def _running(module: nn.Module) -> Iterator[None]:
         finally:
             mode.frames.pop()
     else:
-        _active.mode = mode = _Interception(_active.watcher)
+        ACTIVE.mode = mode = _Interception(ACTIVE.watcher)
         mode.frames.append(frame)
         try:
             with mode:
                 yield
         finally:
-            _active.mode = None
+            ACTIVE.mode = None
     _check_counts(frame, module)
 
 
-def _check_counts(frame: _Frame, module: nn.Module) -> None:
+def _check_counts(frame: Frame, module: nn.Module) -> None:
     """A forward that took another way has its quantizers at other calls than it was given."""
-    if frame.quantizers is None or _active.watcher is not None:
+    if frame.quantizers is None or ACTIVE.watcher is not None:
         return
     for function, expected in frame.quantizers.counts.items():
         actual = frame.counts[function]
@@ -288,102 +289,3 @@ def _check_counts(frame: _Frame, module: nn.Module) -> None:
                 "Let the same calls run in training and evaluation: put what runs sometimes only "
                 "into a module of its own.",
             )
-
-
-@contextmanager
-def watched_run(model: nn.Module, watcher: Watcher) -> Iterator[None]:
-    """Shows a watcher every call of a model's run, with the module that it belongs to."""
-    modules = {module: name for name, module in model.named_modules()}
-    before = [module for module in modules if not is_instrumented(module)]
-    for module in before:
-        instrument(module)
-    before = [module for module in before if is_instrumented(module)]
-    _active.watcher, _active.paths = watcher, modules
-    hooks = _scripts_framed(modules)
-    try:
-        yield
-    finally:
-        _active.watcher = _active.paths = None
-        for hook in hooks:
-            hook.remove()
-        for module in before:
-            restore_class(module)
-
-
-def current_path() -> str:
-    """Dotted name of the module whose forward runs in this thread; empty for the model's own."""
-    mode = _active.mode
-    return mode.frames[-1].path if mode is not None else ""
-
-
-def _scripts_framed(modules: Mapping[nn.Module, str]) -> list[RemovableHandle]:
-    """Hooks that make a ScriptModule the module that runs, as no subclass of it can."""
-    if not any(isinstance(each, torch.jit.ScriptModule) for each in modules):
-        return []
-
-    def begins(module: nn.Module, _args: object) -> None:
-        if isinstance(module, torch.jit.ScriptModule) and _active.mode is not None:
-            _active.mode.frames.append(_Frame(modules.get(module, ""), None))
-
-    def ends(module: nn.Module, _args: object, _result: object) -> None:
-        if isinstance(module, torch.jit.ScriptModule) and _active.mode is not None:
-            _active.mode.frames.pop()
-
-    return [
-        register_module_forward_pre_hook(begins),
-        register_module_forward_hook(ends, always_call=True),
-    ]
-
-
-def is_instrumented(module: nn.Module) -> bool:
-    """Whether a module's own calls are seen."""
-    return hasattr(type(module), "_trtqat_kind")
-
-
-def instrument(module: nn.Module) -> None:
-    """Lets a module's own calls be seen, and quantized where it has places.
-
-    Its class becomes a subclass of the same name. Copies and pickles of it are such modules, too.
-    """
-    # A ScriptModule runs no Python, and is no object whose class could change.
-    if not is_instrumented(module) and not isinstance(module, torch.jit.ScriptModule):
-        module.__class__ = _instrumented(type(module))
-
-
-def restore_class(module: nn.Module) -> None:
-    """Makes of an instrumented module what it was."""
-    kind: type[nn.Module] = vars(type(module))["_trtqat_kind"]
-    module.__class__ = kind
-
-
-def _instrumented(kind: type[nn.Module]) -> type[nn.Module]:
-    if kind not in _classes:
-        _classes[kind] = _subclass(kind)
-    return _classes[kind]
-
-
-def _subclass(kind: type[nn.Module]) -> type[nn.Module]:
-    @functools.wraps(kind.forward)
-    def forward(self: nn.Module, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
-        with _running(self):
-            return kind.forward(self, *args, **kwargs)
-
-    def reduce(self: nn.Module, _protocol: int) -> tuple[Any, ...]:
-        # Python 3.10 has no object.__getstate__.
-        own: Any = getattr(self, "__getstate__", None)
-        return _new, (kind,), self.__dict__ if own is None else own()
-
-    members = {
-        "forward": forward,
-        "__reduce_ex__": reduce,
-        "__module__": kind.__module__,
-        "__qualname__": kind.__qualname__,
-        "__doc__": kind.__doc__,
-        "_trtqat_kind": kind,
-    }
-    return type(kind.__name__, (kind,), members)
-
-
-def _new(kind: type[nn.Module]) -> nn.Module:
-    made: nn.Module = kind.__new__(_instrumented(kind))
-    return made

@@ -11,15 +11,8 @@ from torch import nn
 from trtqat.errors import QuantizerError
 from trtqat.quant.feeding import device_of
 from trtqat.quant.int8_quantizer import Int8Quantizer
-from trtqat.quant.placing.interception import (
-    CHILD,
-    Call,
-    PlacedQuantizers,
-    instrument,
-    is_instrumented,
-    quantizers_in,
-    restore_class,
-)
+from trtqat.quant.placing.instrumented import instrument, is_instrumented, restore_class
+from trtqat.quant.placing.interception import CHILD, Call, PlacedQuantizers, quantizers_in
 from trtqat.quant.placing.placement import Place, PlannedQuantizer
 
 # Files of PyTorch whose modules call nothing that can be quantized: their calls need no counting.

@@ -14,7 +14,8 @@ from torch import nn
 
 from trtqat.quant.placing.einsum import axes_of, spelled_out
 from trtqat.quant.placing.functions import Arguments, Function
-from trtqat.quant.placing.interception import Call, current_path, watched_run
+from trtqat.quant.placing.instrumented import watched_run
+from trtqat.quant.placing.interception import Call, current_path
 from trtqat.quant.placing.multiplying import RECURRENT, Operators, operator_macs, recurrent_macs
 
 # What they make has the batch's size, so no exporter makes it a weight.

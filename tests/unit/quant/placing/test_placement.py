@@ -199,6 +199,22 @@ def test_channels_that_are_scaled_are_quantized_and_a_swish_is_not() -> None:
     assert not {place for place in places(swish) if place.startswith("mul")}
 
 
+@pytest.mark.parametrize(
+    "gated",
+    [
+        lambda a, b: a * torch.sigmoid(b),
+        lambda a, b: functional.silu(a) * b,
+        lambda a, b: torch.tanh(a).mul_(torch.sigmoid(b)),
+        lambda a, b: functional.glu(torch.cat([a, b], 1), 1),
+    ],
+)
+def test_a_gate_of_full_size_stays_float_and_its_product_is_quantized(gated: Any) -> None:
+    # The architectures show that all layers around a gate are INT8 in a plan, without more.
+    found = quantized(lambda m, x: m.last(gated(m.first(x), m.second(x))))
+    assert places(found) == {f"{name}.conv2d.input" for name in ("first", "second", "last")}
+    assert found.int8_share == 1
+
+
 def test_a_max_pool_keeps_the_range_of_what_it_reads() -> None:
     def pooled(m: Computing, x: Tensor) -> Tensor:
         y = torch.relu(m.first(x))
