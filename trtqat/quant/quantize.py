@@ -27,6 +27,7 @@ from trtqat.quant.int8_quantizer import Int8Quantizer
 from trtqat.quant.module_by_module import module_by_module
 from trtqat.quant.observing import SeenRange, calibrated
 from trtqat.quant.placing.placed import (
+    copied,
     placed_quantizers,
     put_quantizers,
     take_quantizers_off,
@@ -157,7 +158,7 @@ def keeping(quantized: Quantized, keep: Sequence[str]) -> Quantized:
     recipe = recipe_of(quantized.model)
     keep = (*recipe.keep, *keep)
     known = {place: each for each in placed_quantizers(quantized.model) for place in each.places}
-    model = copy.deepcopy(quantized.model)
+    model = copied(quantized.model)
     take_quantizers_off(model)
     placement = place_quantizers(quantized.recording, keep=keep, for_=recipe.for_)
     _check_any(model, quantized.recording, placement)
@@ -214,15 +215,8 @@ def recorded(model: nn.Module, batch: object) -> Recording:
 
 
 def _copied(model: nn.Module) -> nn.Module:
-    # torch.nn.utils.weight_norm keeps what it computed, until it computes it again.
-    computed = {
-        id(each): each.detach().clone()
-        for module in model.modules()
-        for each in vars(module).values()
-        if isinstance(each, torch.Tensor) and not each.is_leaf
-    }
     try:
-        return copy.deepcopy(model, computed)
+        return copied(model)
     except Exception as error:
         raise QuantizerError(
             f"The model cannot be copied: {first_line(error)}.",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import torch
 from torch import nn
 
 from trtqat.errors import QuantizerError
@@ -162,3 +164,19 @@ def take_quantizers_off(model: nn.Module) -> None:
             del module._modules[CHILD]
         if is_instrumented(module):
             restore_class(module)
+
+
+def copied(model: nn.Module) -> nn.Module:
+    """A copy of a model, with quantizers or without.
+
+    ``torch.nn.utils.weight_norm`` keeps the weight that it computed until it computes it again.
+    Such tensors ``copy.deepcopy`` refuses while they have a gradient's history; the copy's have
+    none.
+    """
+    computed = {
+        id(each): each.detach().clone()
+        for module in model.modules()
+        for each in vars(module).values()
+        if isinstance(each, torch.Tensor) and not each.is_leaf
+    }
+    return copy.deepcopy(model, computed)

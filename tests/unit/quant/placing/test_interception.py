@@ -18,11 +18,11 @@ from hypothesis import given, settings
 from torch import Tensor, nn
 from torch.nn import functional
 
-from trtqat import load_quantized
+from trtqat import fine_tune, load_quantized
 from trtqat.errors import QuantizerError
 from trtqat.quant.placing.einsum import axes_of, einsum, spelled_out
 from trtqat.quant.placing.placed import placed_quantizers, take_quantizers_off
-from trtqat.quant.quantize import quantize
+from trtqat.quant.quantize import keeping, quantize
 
 BATCH, TOKENS, WIDTH = 3, 5, 8
 
@@ -164,6 +164,40 @@ def test_pools_of_modules_are_not_counted_as_those_of_the_forward(tmp_path: Path
         y, aux = each.train()(tokens(1))
         assert torch.equal(y, each.eval()(tokens(1)))
         assert aux.shape == (BATCH, 3)
+
+
+class Hooked(nn.Module):
+    """Weights that hooks compute before each run, as code from before parametrizations has them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first = nn.utils.weight_norm(nn.Linear(WIDTH, WIDTH))
+        self.second = nn.utils.spectral_norm(nn.Linear(WIDTH, WIDTH))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.second(torch.relu(self.first(x)))
+        return y
+
+
+@pytest.mark.filterwarnings("ignore:`torch.nn.utils.weight_norm` is deprecated:FutureWarning")
+def test_weights_that_hooks_compute_are_quantized(tmp_path: Path) -> None:
+    model = Hooked()
+    found = quantize(model, [tokens(0)])
+    assert {place for each in found.ranges if each.is_weight for place in each.places} == {
+        "first.linear.weight",
+        "second.linear.weight",
+    }
+    found.save(tmp_path / "int8.pt")
+    # A run with gradients leaves weights that copy.deepcopy refuses, in both models.
+    for each in (model, found.model):
+        each.train()(tokens(2)).sum().backward()
+        each.eval()
+    loaded = load_quantized(model, tmp_path / "int8.pt")
+    kept = keeping(found, ["second"])
+    assert [layer.kept for layer in kept.layers] == ["", "as asked"]
+    fine_tune(found.model, [tokens(0)], epochs=1, teacher=model, ema=0.9)
+    assert not torch.equal(loaded(tokens(1)), model(tokens(1)))
 
 
 def test_threads_have_places_of_their_own() -> None:
