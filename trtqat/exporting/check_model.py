@@ -23,13 +23,14 @@ def check_float32(model: torch.nn.Module) -> None:
 
 
 def check_layers(model: torch.nn.Module) -> None:
-    """Refuses what both exporters translate into a graph that no runtime accepts.
+    """Refuses what both exporters refuse, or translate into a graph that no runtime accepts.
 
     Raises:
         SourceError: There is such a layer, which the message names.
     """
+    is_script = isinstance(model, torch.jit.ScriptModule)
     for name, module in model.named_modules():
-        if name and isinstance(module, torch.jit.ScriptModule):
+        if isinstance(module, torch.jit.ScriptModule) and not is_script:
             raise SourceError(
                 f"The submodule '{name}' is TorchScript, which neither exporter of PyTorch takes "
                 "inside of a model.",
