@@ -22,6 +22,7 @@ from trtqat.exporting.loading import load_model
 from trtqat.exporting.options import Exporter, ExportOptions
 from trtqat.exporting.pipeline import export_onnx
 from trtqat.exporting.source import ModelSource
+from trtqat.quant.quantize import quantize
 from trtqat.quant.toolkits.quantizers import quantizers_of, read_quantizers
 from trtqat.quant.toolkits.silence import quiet_toolkit
 from trtqat.quant.training import calibrate, insert_quantizers
@@ -171,6 +172,16 @@ def test_projections_are_refused(tmp_path: Path) -> None:
     model = Recurrent(nn.LSTM(8, 8, batch_first=True, proj_size=4))
     with pytest.raises(SourceError, match=r"'rnn' is an LSTM with projections \(proj_size=4\)"):
         export_onnx(model, tmp_path / "m.onnx", ExportOptions((SEQUENCE,)))
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+@pytest.mark.parametrize("exporter", ["torchscript", "dynamo"])
+def test_torchscript_inside_is_refused(exporter: Exporter, tmp_path: Path) -> None:
+    script: Any = torch.jit.script
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), script(nn.Sequential(nn.Conv2d(4, 4, 1), nn.ReLU())))
+    int8 = quantize(model, [torch.randn(2, *X.shape[1:])]).model
+    with pytest.raises(SourceError, match="The submodule '1' is TorchScript, which neither"):
+        export_onnx(int8, tmp_path / "m.onnx", ExportOptions((X,), exporter=exporter))
 
 
 def test_converted_models_are_refused(tmp_path: Path) -> None:

@@ -355,6 +355,17 @@ class Sometimes(Nan):
         return self.second(y) if len(x) == 2 else y
 
 
+class Helped(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.recurs = nn.Linear(4, 8), nn.GRU(8, 8)
+        self.aux, self.last = nn.Sequential(nn.Linear(8, 3)), nn.Linear(8, 3)
+
+    def forward(self, x):
+        x = self.recurs(self.first(x)[None])[0][0]
+        return self.aux(x) if self.training else self.last(x)
+
+
 class Pair(nn.Module):
     def __init__(self):
         super().__init__()
@@ -399,6 +410,19 @@ def test_a_model_that_cannot_be_calibrated(
     assert done.exit_code == 2, done.output
     assert said in done.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_layers_without_a_quantizer_are_listed(odd: Path, tmp_path: Path) -> None:
+    listing = tmp_path / "found.json"
+    done = odd_model(odd, "Helped", "x", tmp_path / "m.pt", "--keep", "aux", "--json", listing)
+    assert done.exit_code == 0, done.output
+    assert "2 of 4 layers in INT8, 13 % of the MACs;" in done.stdout
+    assert "TensorRT has no INT8 for what recurs, 87 % of the MACs: recurs\n" in done.stdout
+    assert "in floating point, it did not run on the first samples: aux.0\n" in done.stdout
+    layers = {each["name"]: each for each in json.loads(listing.read_text())["layers"]}
+    assert list(layers) == ["first", "recurs", "last", "aux.0"]
+    assert layers["recurs"]["macs"] == 2 * 24 * 8
+    assert (layers["aux.0"]["macs"], layers["aux.0"]["call"]) == (0, None)
 
 
 def test_a_model_with_two_inputs_and_two_outputs(odd: Path, tmp_path: Path) -> None:

@@ -23,12 +23,19 @@ def check_float32(model: torch.nn.Module) -> None:
 
 
 def check_layers(model: torch.nn.Module) -> None:
-    """Refuses what both exporters translate into a graph that no runtime accepts.
+    """Refuses what both exporters refuse, or translate into a graph that no runtime accepts.
 
     Raises:
         SourceError: There is such a layer, which the message names.
     """
+    is_script = isinstance(model, torch.jit.ScriptModule)
     for name, module in model.named_modules():
+        if isinstance(module, torch.jit.ScriptModule) and not is_script:
+            raise SourceError(
+                f"The submodule '{name}' is TorchScript, which neither exporter of PyTorch takes "
+                "inside of a model.",
+                "Put the PyTorch module that it was made of in its place.",
+            )
         if type(module) is torch.nn.LSTM and module.proj_size:
             raise SourceError(
                 f"Layer '{name}' is an LSTM with projections (proj_size={module.proj_size}), which "

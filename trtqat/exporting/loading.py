@@ -6,7 +6,6 @@ A quantized model comes from the factory of the FP32 model and the file with its
 from __future__ import annotations
 
 import contextlib
-import copy
 import shlex
 import warnings
 import zipfile
@@ -20,7 +19,7 @@ from trtqat.exporting.program import load_program, program_module
 from trtqat.exporting.source import ModelSource
 from trtqat.files import is_file
 from trtqat.pointers import is_pointer, load_pointer
-from trtqat.quant.placing.placed import placed_quantizers
+from trtqat.quant.placing.placed import copied, placed_quantizers
 from trtqat.quant.toolkits.silence import quiet_toolkit
 from trtqat.user_code import returned, user_code
 
@@ -77,17 +76,17 @@ def load_quantized(
     """
     if isinstance(model, torch.nn.Module):
         with user_code("Copying the model", SourceError, "Give what copy.deepcopy takes."):
-            copied = copy.deepcopy(model).eval()
+            quantized = copied(model).eval()
     else:
         source = model if isinstance(model, ModelSource) else ModelSource(model)
-        copied = load_model(ModelSource(source.pointer, factory_args=source.factory_args))
-    load_state(copied, path, ema=ema)
-    if not placed_quantizers(copied):
+        quantized = load_model(ModelSource(source.pointer, factory_args=source.factory_args))
+    load_state(quantized, path, ema=ema)
+    if not placed_quantizers(quantized):
         raise SourceError(
             f"Checkpoint '{path}' has no recipe: it is not of a quantized model.",
             "Give the file that trtqat quantize wrote, or Quantized.save.",
         )
-    return copied
+    return quantized
 
 
 def _running(source: ModelSource) -> contextlib.AbstractContextManager[None]:

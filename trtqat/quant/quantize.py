@@ -26,6 +26,7 @@ from trtqat.quant.feeding import Arguments, arguments_of, device_of, told
 from trtqat.quant.int8_quantizer import Int8Quantizer
 from trtqat.quant.module_by_module import module_by_module
 from trtqat.quant.placing.placed import (
+    copied,
     placed_quantizers,
     put_quantizers,
     take_quantizers_off,
@@ -51,7 +52,8 @@ class Quantized:
 
     Attributes:
         model: The model with its quantizers: trainable, and to be exported as it is.
-        layers: Every convolution and product, in the order of the run, with why some stay float.
+        layers: Every convolution and product, in the order of the run, with why some stay float;
+            then those that did not run, without MACs.
         ranges: Of the quantizers, the worst SQNR first.
         images: Samples that were seen.
         recording: The run by which the quantizers were placed.
@@ -157,7 +159,7 @@ def keeping(quantized: Quantized, keep: Sequence[str]) -> Quantized:
     recipe = recipe_of(quantized.model)
     keep = (*recipe.keep, *keep)
     known = {place: each for each in placed_quantizers(quantized.model) for place in each.places}
-    model = copy.deepcopy(quantized.model)
+    model = copied(quantized.model)
     take_quantizers_off(model)
     placement = place_quantizers(quantized.recording, keep=keep, for_=recipe.for_)
     _check_any(model, quantized.recording, placement)
@@ -215,7 +217,7 @@ def recorded(model: nn.Module, batch: object) -> Recording:
 
 def _copied(model: nn.Module) -> nn.Module:
     try:
-        return copy.deepcopy(model)
+        return copied(model)
     except Exception as error:
         raise QuantizerError(
             f"The model cannot be copied: {first_line(error)}.",

@@ -60,7 +60,7 @@ def opening_lines(result: QuantizeResult) -> Iterator[str]:
     total = sum(layer.macs for layer in result.layers)
     for reason, names in kept.items():
         macs = sum(layer.macs for layer in result.layers if layer.kept == reason)
-        of_all = f", {percent(macs / total)} of the MACs" if total else ""
+        of_all = f", {percent(macs / total)} of the MACs" if macs else ""
         yield f"in floating point, {reason}{of_all}: {', '.join(names)}"
 
 

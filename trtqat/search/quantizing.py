@@ -58,7 +58,8 @@ class QuantizeResult:
         method: How they were chosen.
         for_: The TensorRT that it is for; None for any.
         int8_share: Share of the MACs in quantized layers, 0 to 1.
-        layers: Every convolution and product, in the order of the run, with why some stay float.
+        layers: Every convolution and product, in the order of the run, with why some stay float;
+            then those that did not run, without MACs.
         ranges: What each quantizer saw, the worst SQNR first.
         sensitivity: The layers, the worst first; empty if it was not measured.
         ladder: The way to the accuracy target; None without one.

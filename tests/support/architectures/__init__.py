@@ -158,6 +158,7 @@ ARCHITECTURES: dict[str, Architecture] = {
     "gpt": Architecture(sequences.Gpt, (_WORDS,), 7),
     "temporal_convolution": Architecture(sequences.TemporalConvolution, _SIGNAL, 8),
     "gated_convolution": Architecture(sequences.GatedConvolution, _SIGNAL, 6),
+    "gated_linear": Architecture(sequences.GatedLinear, _SIGNAL, 6),
     "lstm": Architecture(sequences.Lstm, _STEPS, 3),
     "two_inputs": Architecture(
         unusual.TwoInputs, (TensorSpec("image", (1, 3, 16, 16)), TensorSpec("vector", (1, 8))), 4

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -99,6 +101,28 @@ class Inception(nn.Module):
         return torch.cat(outputs, 1)
 
 
+class InceptionAux(nn.Module):
+    """A second classifier; its functions run in training only, as its layers do."""
+
+    def __init__(self, inputs: int) -> None:
+        super().__init__()
+        self.conv = BasicConv2d(inputs, 8, 1)
+        self.fc1 = nn.Linear(8, 16)
+        self.fc2 = nn.Linear(16, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(functional.adaptive_avg_pool2d(x, 1))
+        logits: Tensor = self.fc2(functional.relu(self.fc1(torch.flatten(x, 1))))
+        return logits
+
+
+class GoogLeNetOutputs(NamedTuple):
+    """What it returns in training."""
+
+    logits: Tensor
+    aux: Tensor | None
+
+
 class GoogLeNet(nn.Module):
     """Two inceptions with a max pool between; a second classifier helps in training only."""
 
@@ -107,16 +131,16 @@ class GoogLeNet(nn.Module):
         self.conv1 = BasicConv2d(3, 16, 3, 2, 1)
         self.inception3a = Inception(16, 8)
         self.maxpool = nn.MaxPool2d(3, stride=2, ceil_mode=True)
+        self.aux = InceptionAux(32)
         self.inception3b = Inception(32, 16)
         self.fc = nn.Linear(64, 10)
-        self.aux = nn.Linear(32, 10)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor | GoogLeNetOutputs:
         x = self.inception3a(self.conv1(x))
-        aux = self.aux(x.mean((2, 3))) if self.training else None
+        aux = self.aux(x) if self.training else None
         x = self.inception3b(self.maxpool(x))
         logits: Tensor = self.fc(torch.flatten(functional.adaptive_avg_pool2d(x, 1), 1))
-        return logits if aux is None else logits + 0.3 * aux
+        return GoogLeNetOutputs(logits, aux) if self.training else logits
 
 
 class DoubleConv(nn.Sequential):

@@ -201,3 +201,22 @@ class GatedConvolution(nn.Module):
         assert isinstance(total, Tensor)
         y: Tensor = self.end(functional.relu(total))
         return y
+
+
+class GatedLinear(nn.Module):
+    """``functional.glu`` of convolutions, and a SwiGLU: both operands of a product are large."""
+
+    def __init__(self, width: int = 16) -> None:
+        super().__init__()
+        self.start = nn.Conv1d(8, 2 * width, 1)
+        self.conv = nn.Conv1d(width, 2 * width, 3, padding=1)
+        self.gate, self.up = nn.Linear(width, 32, bias=False), nn.Linear(width, 32, bias=False)
+        self.down = nn.Linear(32, width, bias=False)
+        self.head = nn.Linear(width, 4)
+
+    def forward(self, signal: Tensor) -> Tensor:
+        x = functional.glu(self.start(signal), dim=1)
+        x = (functional.glu(self.conv(x), dim=1) + x).transpose(1, 2)
+        x = x + self.down(functional.silu(self.gate(x)) * self.up(x))
+        logits: Tensor = self.head(x)
+        return logits

@@ -158,3 +158,35 @@ def _table() -> dict[Callable[..., Any], Function]:
 
 
 FUNCTIONS = _table()
+
+# Of tensors with more dimensions than that, each is a Concat; as it is, it is a list in ONNX.
+_STACKS: Mapping[Callable[..., Any], int] = {
+    torch.hstack: 1,
+    torch.column_stack: 1,
+    torch.vstack: 0,
+    torch.dstack: 2,
+}
+
+
+def plain_call(
+    func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
+    """A call as one that quantizers fit: ``hstack`` is ``cat``, ``a + alpha * b`` a plain sum.
+
+    Args:
+        func: What is called.
+        args: Its positional arguments.
+        kwargs: Its keyword arguments.
+
+    Returns:
+        What computes the same; most calls as they came.
+    """
+    axis = _STACKS.get(func)
+    if axis is not None and not kwargs and all(each.dim() > max(axis, 1) for each in args[0]):
+        return torch.cat, (args[0], axis), {}
+    if "alpha" in kwargs and FUNCTIONS.get(func) is _ADD and all(map(_is_float, args[:2])):
+        alpha = kwargs["alpha"]
+        others = {name: value for name, value in kwargs.items() if name != "alpha"}
+        if len(args) == 2:
+            return func, (args[0], args[1] if alpha == 1 else args[1] * alpha), others
+    return func, args, kwargs

@@ -1,11 +1,9 @@
 """Calls functions of a model with quantized operands, where its places say so.
 
-The model stays the user's own: the same modules with the same parameters. A module whose forward
-calls such functions itself becomes an object of a subclass of its class, whose ``forward`` runs
-under a ``TorchFunctionMode``. The mode sees every call of a PyTorch function, counts those of
-``functions.py`` by name, and hands the operands that have a place to the module's quantizers. A
-call belongs to the innermost instrumented module around it, so what other modules do counts
-nothing there.
+The forward of an instrumented module (``instrumented.py``) runs under a ``TorchFunctionMode``. It
+sees every call of a PyTorch function, counts those of ``functions.py`` by name, and hands the
+operands that have a place to the module's quantizers. A call belongs to the innermost instrumented
+module around it, so what other modules do counts nothing there.
 
 Because PyTorch asks modes first, its fused transformer layers switch themselves off meanwhile.
 """
@@ -32,10 +30,12 @@ from trtqat.errors import QuantizerError
 from trtqat.quant.int8_quantizer import Int8Quantizer
 from trtqat.quant.placing.attention import attention, packed_projection
 from trtqat.quant.placing.einsum import einsum
-from trtqat.quant.placing.functions import ATTENTION, EINSUM, FUNCTIONS, Function
+from trtqat.quant.placing.functions import ATTENTION, EINSUM, FUNCTIONS, Function, plain_call
 
 # The child that holds a module's quantizers; its name stands in the keys of the state dict.
 CHILD = "int8"
+# Where the forward of an instrumented module stands.
+_FORWARD_OF = f"{__package__}.instrumented"
 
 
 @dataclass(frozen=True)
@@ -77,8 +77,23 @@ class PlacedQuantizers(nn.Module):
         return name not in self._modules and not hasattr(self, name)
 
 
+def quantizers_in(module: nn.Module) -> PlacedQuantizers | None:
+    """The child of a module that holds its quantizers."""
+    # A ScriptModule has no child of ours, and its children in no dict.
+    if isinstance(module, torch.jit.ScriptModule):
+        return None
+    child = module._modules.get(CHILD)
+    return child if isinstance(child, PlacedQuantizers) else None
+
+
 class Watcher(Protocol):
     """Who looks at the calls of a run: ``recording.py``."""
+
+    def entered(self, path: str) -> None:
+        """The forward of a module begins."""
+
+    def calling(self) -> None:
+        """A call begins; none begins before it has returned."""
 
     def called(
         self,
@@ -93,7 +108,7 @@ class Watcher(Protocol):
 
 
 @dataclass
-class _Frame:
+class Frame:
     """One run of an instrumented module's forward."""
 
     path: str
@@ -107,7 +122,7 @@ class _Interception(TorchFunctionMode):
 
     def __init__(self, watcher: Watcher | None) -> None:
         super().__init__()
-        self.frames: list[_Frame] = []
+        self.frames: list[Frame] = []
         self._watcher = watcher
 
     def __torch_function__(
@@ -122,8 +137,12 @@ class _Interception(TorchFunctionMode):
             # Inside are products of its own, which are to be seen as well.
             with self:
                 return _without_dispatch(func)(*args, **kwargs)
-        function = FUNCTIONS.get(func) if func.__hash__ is not None else None
-        call = None
+        function = call = None
+        if func.__hash__ is not None:
+            func, args, kwargs = plain_call(func, args, kwargs)
+            function = FUNCTIONS.get(func)
+        if self._watcher is not None:
+            self._watcher.calling()
         if function is not None and function.is_counted(args, kwargs):
             call = self._counted(function)
             result = self._quantized(func, function, call, args, kwargs)
@@ -182,7 +201,7 @@ def _check_not_computed_again(function: Function) -> None:
     """
     frame = sys._getframe(1)
     while frame.f_code.co_filename != torch.utils.checkpoint.__file__:
-        is_forward = frame.f_code.co_filename == __file__ and frame.f_code.co_name == "forward"
+        is_forward = frame.f_globals.get("__name__") == _FORWARD_OF
         if is_forward or frame.f_back is None:
             return
         frame = frame.f_back
@@ -216,25 +235,29 @@ def _without_dispatch(func: types.FunctionType) -> types.FunctionType:
     return made
 
 
-_classes: dict[type[nn.Module], type[nn.Module]] = {}
-
-
 class _Active(threading.local):
     mode: _Interception | None = None
     watcher: Watcher | None = None
     paths: Mapping[nn.Module, str] | None = None
 
 
-_active = _Active()
+ACTIVE = _Active()
+
+
+def current_path() -> str:
+    """Dotted name of the module whose forward runs in this thread; empty for the model's own."""
+    mode = ACTIVE.mode
+    return mode.frames[-1].path if mode is not None else ""
 
 
 @contextmanager
-def _running(module: nn.Module) -> Iterator[None]:
+def running(module: nn.Module) -> Iterator[None]:
     """Around the forward of an instrumented module."""
-    paths = _active.paths or {}
-    child = module._modules.get(CHILD)
-    frame = _Frame(paths.get(module, ""), child if isinstance(child, PlacedQuantizers) else None)
-    mode = _active.mode
+    paths = ACTIVE.paths or {}
+    frame = Frame(paths.get(module, ""), quantizers_in(module))
+    if ACTIVE.watcher is not None:
+        ACTIVE.watcher.entered(frame.path)
+    mode = ACTIVE.mode
     if mode is not None:
         mode.frames.append(frame)
         try:
@@ -242,19 +265,19 @@ def _running(module: nn.Module) -> Iterator[None]:
         finally:
             mode.frames.pop()
     else:
-        _active.mode = mode = _Interception(_active.watcher)
+        ACTIVE.mode = mode = _Interception(ACTIVE.watcher)
         mode.frames.append(frame)
         try:
             with mode:
                 yield
         finally:
-            _active.mode = None
+            ACTIVE.mode = None
     _check_counts(frame, module)
 
 
-def _check_counts(frame: _Frame, module: nn.Module) -> None:
+def _check_counts(frame: Frame, module: nn.Module) -> None:
     """A forward that took another way has its quantizers at other calls than it was given."""
-    if frame.quantizers is None or _active.watcher is not None:
+    if frame.quantizers is None or ACTIVE.watcher is not None:
         return
     for function, expected in frame.quantizers.counts.items():
         actual = frame.counts[function]
@@ -266,74 +289,3 @@ def _check_counts(frame: _Frame, module: nn.Module) -> None:
                 "Let the same calls run in training and evaluation: put what runs sometimes only "
                 "into a module of its own.",
             )
-
-
-@contextmanager
-def watched_run(model: nn.Module, watcher: Watcher) -> Iterator[None]:
-    """Shows a watcher every call of a model's run, with the module that it belongs to."""
-    modules = {module: name for name, module in model.named_modules()}
-    before = [module for module in modules if not is_instrumented(module)]
-    for module in before:
-        instrument(module)
-    before = [module for module in before if is_instrumented(module)]
-    _active.watcher, _active.paths = watcher, modules
-    try:
-        yield
-    finally:
-        _active.watcher = _active.paths = None
-        for module in before:
-            restore_class(module)
-
-
-def is_instrumented(module: nn.Module) -> bool:
-    """Whether a module's own calls are seen."""
-    return hasattr(type(module), "_trtqat_kind")
-
-
-def instrument(module: nn.Module) -> None:
-    """Lets a module's own calls be seen, and quantized where it has places.
-
-    Its class becomes a subclass of the same name. Copies and pickles of it are such modules, too.
-    """
-    # A ScriptModule runs no Python, and is no object whose class could change.
-    if not is_instrumented(module) and not isinstance(module, torch.jit.ScriptModule):
-        module.__class__ = _instrumented(type(module))
-
-
-def restore_class(module: nn.Module) -> None:
-    """Makes of an instrumented module what it was."""
-    kind: type[nn.Module] = vars(type(module))["_trtqat_kind"]
-    module.__class__ = kind
-
-
-def _instrumented(kind: type[nn.Module]) -> type[nn.Module]:
-    if kind not in _classes:
-        _classes[kind] = _subclass(kind)
-    return _classes[kind]
-
-
-def _subclass(kind: type[nn.Module]) -> type[nn.Module]:
-    @functools.wraps(kind.forward)
-    def forward(self: nn.Module, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
-        with _running(self):
-            return kind.forward(self, *args, **kwargs)
-
-    def reduce(self: nn.Module, _protocol: int) -> tuple[Any, ...]:
-        # Python 3.10 has no object.__getstate__.
-        own: Any = getattr(self, "__getstate__", None)
-        return _new, (kind,), self.__dict__ if own is None else own()
-
-    members = {
-        "forward": forward,
-        "__reduce_ex__": reduce,
-        "__module__": kind.__module__,
-        "__qualname__": kind.__qualname__,
-        "__doc__": kind.__doc__,
-        "_trtqat_kind": kind,
-    }
-    return type(kind.__name__, (kind,), members)
-
-
-def _new(kind: type[nn.Module]) -> nn.Module:
-    made: nn.Module = kind.__new__(_instrumented(kind))
-    return made

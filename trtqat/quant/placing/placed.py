@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import torch
 from torch import nn
 
 from trtqat.errors import QuantizerError
 from trtqat.quant.feeding import device_of
 from trtqat.quant.int8_quantizer import Int8Quantizer
-from trtqat.quant.placing.interception import (
-    CHILD,
-    Call,
-    PlacedQuantizers,
-    instrument,
-    is_instrumented,
-    restore_class,
-)
+from trtqat.quant.placing.instrumented import instrument, is_instrumented, restore_class
+from trtqat.quant.placing.interception import CHILD, Call, PlacedQuantizers, quantizers_in
 from trtqat.quant.placing.placement import Place, PlannedQuantizer
+
+# Files of PyTorch whose modules call nothing that can be quantized: their calls need no counting.
+_CALLS_NOTHING = frozenset(
+    f"torch.nn.modules.{name}"
+    for name in (
+        *("activation", "batchnorm", "channelshuffle", "container", "distance", "dropout"),
+        *("flatten", "fold", "instancenorm", "normalization", "padding", "pixelshuffle"),
+        *("rnn", "sparse", "upsampling"),
+    )
+)
 
 
 @dataclass(frozen=True)
@@ -70,27 +76,37 @@ def put_quantizers(
                 "own, where its quantizers belong.",
                 f"Rename the attribute, or keep the module in floating point: keep=['{path}'].",
             )
-    for path, module in modules.items():
-        if path in counts or not type(module).__module__.startswith("torch.nn."):
+    for module in modules.values():
+        if _may_call(module):
             instrument(module)
     device = device_of(model)
     for planned, quantizer in quantizers.items():
         quantizer.to(device)
         for place in planned.places:
             module = modules[place.path]
-            child = module._modules.get(CHILD)
-            if not isinstance(child, PlacedQuantizers):
+            child = quantizers_in(module)
+            if child is None:
                 child = PlacedQuantizers(counts.get(place.path, {}))
                 module.add_module(CHILD, child.train(module.training))
             child.place(place.call, place.operand, quantizer)
+
+
+def _may_call(module: nn.Module) -> bool:
+    """Whether a module's own calls are to be counted as its own.
+
+    By its class alone: a module that does not run in evaluation runs in training, and a recipe
+    knows of those with quantizers only. What is not counted here is counted in its parent.
+    """
+    is_attention = isinstance(module, nn.MultiheadAttention)
+    return is_attention or type(module).__module__ not in _CALLS_NOTHING
 
 
 def placed_quantizers(model: nn.Module) -> list[Placed]:
     """The quantizers of ours in a model, in module order."""
     places: dict[Int8Quantizer, list[tuple[Place, str]]] = {}
     for path, module in model.named_modules():
-        child = module._modules.get(CHILD)
-        if not isinstance(child, PlacedQuantizers):
+        child = quantizers_in(module)
+        if child is None:
             continue
         for call, operands in child.calls.items():
             for operand, attribute in operands.items():
@@ -110,22 +126,22 @@ def call_counts(model: nn.Module) -> dict[str, dict[str, int]]:
     return {
         path: dict(child.counts)
         for path, module in model.named_modules()
-        if isinstance(child := module._modules.get(CHILD), PlacedQuantizers)
+        if (child := quantizers_in(module)) is not None
     }
 
 
 @contextmanager
-def only_calls(model: nn.Module, quantized: Collection[tuple[str, Call]]) -> Iterator[None]:
+def only_calls(model: nn.Module, quantized: Collection[tuple[str, Call | None]]) -> Iterator[None]:
     """Lets the quantizers of some calls quantize alone; all others let everything through.
 
     Args:
         model: With quantizers of ours.
-        quantized: Path of a module, and a call in its forward.
+        quantized: Path of a module, and a call in its forward; None is no call.
     """
     children = {
         path: child
         for path, module in model.named_modules()
-        if isinstance(child := module._modules.get(CHILD), PlacedQuantizers)
+        if (child := quantizers_in(module)) is not None
     }
     before = {path: child.calls for path, child in children.items()}
     try:
@@ -144,7 +160,23 @@ def only_calls(model: nn.Module, quantized: Collection[tuple[str, Call]]) -> Ite
 def take_quantizers_off(model: nn.Module) -> None:
     """Makes a model what it was before ``put_quantizers``."""
     for module in list(model.modules()):
-        if isinstance(module._modules.get(CHILD), PlacedQuantizers):
+        if quantizers_in(module) is not None:
             del module._modules[CHILD]
         if is_instrumented(module):
             restore_class(module)
+
+
+def copied(model: nn.Module) -> nn.Module:
+    """A copy of a model, with quantizers or without.
+
+    ``torch.nn.utils.weight_norm`` keeps the weight that it computed until it computes it again.
+    Such tensors ``copy.deepcopy`` refuses while they have a gradient's history; the copy's have
+    none.
+    """
+    computed = {
+        id(each): each.detach().clone()
+        for module in model.modules()
+        for each in vars(module).values()
+        if isinstance(each, torch.Tensor) and not each.is_leaf
+    }
+    return copy.deepcopy(model, computed)

@@ -26,76 +26,14 @@ from typing import Literal
 from trtqat.errors import QuantizerError
 from trtqat.quant.placing.attention import PROBABILITIES
 from trtqat.quant.placing.interception import Call
+from trtqat.quant.placing.multiplying import RECURRENT
+from trtqat.quant.placing.passing import ACTIVATIONS, FOLDED, MOVING, REARRANGING
 from trtqat.quant.placing.recording import Recording, Step, Value
 
 Target = Literal["8.6", "10", "11", "rtx"]
 
-# Behind these a pair still quantizes what stands before them (graph/lenses/view.py).
-_ACTIVATIONS = frozenset(
-    (
-        "relu",
-        "relu_",
-        "relu6",
-        "hardtanh",
-        "hardtanh_",
-        "clamp",
-        "clamp_",
-        "clip",
-        "leaky_relu",
-        "leaky_relu_",
-        "prelu",
-        "sigmoid",
-        "sigmoid_",
-        "hardsigmoid",
-        "hardswish",
-        "tanh",
-        "tanh_",
-        "elu",
-        "elu_",
-    )
-)
-_REARRANGING = frozenset(
-    (
-        "view",
-        "reshape",
-        "flatten",
-        "unflatten",
-        "squeeze",
-        "unsqueeze",
-        "permute",
-        "transpose",
-        "contiguous",
-        "t",
-        "swapaxes",
-        "movedim",
-        "max_pool1d",
-        "max_pool2d",
-        "max_pool3d",
-    )
-)
-_MOVING = _REARRANGING | frozenset(
-    (
-        "__getitem__",
-        "chunk",
-        "split",
-        "tensor_split",
-        "unbind",
-        "narrow",
-        "expand",
-        "expand_as",
-        "repeat",
-        "tile",
-        "select",
-        "pixel_shuffle",
-        "pixel_unshuffle",
-        "index_select",
-        "interpolate",
-        "upsample",
-    )
-)
-# Between a layer and its sum, TensorRT fuses these into the layer.
-_FOLDED = frozenset(["batch_norm", "add", "mul", "sub", "div", "dropout"])
 _SMALL = 4
+_OTHER = "it multiplies in a way that takes no quantizer"
 _BETWEEN = ("sum", "joining", "pooling", "scaling")
 
 NO_TRANSPOSED: Mapping[str | None, str] = {
@@ -148,14 +86,14 @@ class Layer:
     Attributes:
         name: Dotted name.
         path: Of its module.
-        call: In that module's forward.
+        call: In that module's forward; None for what no quantizer can stand at.
         macs: Multiply-accumulates for one sample, of all runs of its module.
         kept: Why it stays in floating point; empty for a quantized one.
     """
 
     name: str
     path: str
-    call: Call
+    call: Call | None
     macs: float
     kept: str = ""
 
@@ -166,7 +104,8 @@ class Placement:
 
     Attributes:
         quantizers: In the order of the run.
-        layers: Every convolution and product, in the order of the run.
+        layers: Every convolution and product, in the order of the run; then those that did not
+            run.
         counts: By the path of a module, how often its forward calls each function.
     """
 
@@ -208,30 +147,41 @@ def place_quantizers(
     """
     kept = _matched(recording, keep)
     marks = _Marks()
-    layers: dict[tuple[str, Call], Layer] = {}
+    layers: dict[tuple[str, Call | None, str], Layer] = {}
     fusing: set[Step] = set()
-    for step in recording.calls:
-        assert step.function is not None
-        assert step.call is not None
-        if not (step.function.multiplies or step.function.kind == "attention"):
+    for step in recording.steps:
+        if not _is_layer(step):
             continue
-        reason = _why_float(step, for_)
+        name = step.path if step.path in recording.unseen else step.layer
+        reason = _why_float(step, recording, for_)
         if not reason:
             # Also a layer that is kept: so keeping one changes no place of another.
             fusing.add(step)
-            reason = "as asked" if step.layer in kept else ""
+            reason = "as asked" if name in kept else ""
         if not reason:
             _mark_layer(marks, step)
-        key = step.path, step.call
+        key = step.path, step.call, name
         macs = step.macs / recording.batch_size + (layers[key].macs if key in layers else 0)
-        layers[key] = Layer(step.layer, step.path, step.call, macs, reason)
+        layers[key] = Layer(name, step.path, step.call, macs, reason)
+    for path in recording.idle:
+        layers[path, None, path] = Layer(
+            path, path, None, 0.0, "it did not run on the first samples"
+        )
     _mark_between(marks, recording, fusing, kept)
     return Placement(_planned(marks, recording), tuple(layers.values()), recording.counts)
 
 
+def _is_layer(step: Step) -> bool:
+    """Whether a step multiplies, as far as that depends on the model's inputs."""
+    if step.function is None:
+        return bool(step.multiplied) and step.output.is_computed
+    return step.function.multiplies or step.function.kind == "attention"
+
+
 def _matched(recording: Recording, keep: Sequence[str]) -> set[str]:
     """Names of the calls that the patterns match, by their own name or by that of a module."""
-    names = {step.layer: step.path for step in recording.calls}
+    seen = (step for step in recording.steps if step.call is not None or _is_layer(step))
+    names = {step.layer: step.path for step in seen} | {path: path for path in recording.idle}
     found: set[str] = set()
     for pattern in keep:
         matching = {
@@ -255,8 +205,11 @@ def _with_parents(path: str) -> Iterable[str]:
     return (".".join(parts[: count + 1]) for count in range(len(parts)))
 
 
-def _why_float(step: Step, for_: Target | None) -> str:
-    assert step.function is not None
+def _why_float(step: Step, recording: Recording, for_: Target | None) -> str:
+    if step.path in recording.unseen:
+        return "it is TorchScript, into which nothing can be put"
+    if step.function is None:
+        return "TensorRT has no INT8 for what recurs" if step.name in RECURRENT else _OTHER
     operands = [value for values in step.operands.values() for value in values]
     data = [each for each in operands if each.is_computed]
     if not data:
@@ -308,7 +261,7 @@ def _mark_between(marks: _Marks, recording: Recording, fusing: set[Step], kept: 
             for name, values in step.operands.items():
                 if marks.has(step, name):
                     later.update(values)
-        if is_later and step.inputs and step.name in (_ACTIVATIONS | _MOVING):
+        if is_later and step.inputs and step.name in (ACTIVATIONS | MOVING):
             later.add(step.inputs[0])
 
 
@@ -326,8 +279,6 @@ def _between(step: Step, fusing: set[Step]) -> list[str]:
     if kind == "scaling":
         sizes = sorted(math.prod(each.shape) for each in (left, right))
         return [first, second] if sizes[0] * _SMALL <= sizes[1] else []
-    if step.scalars.get("alpha", 1) != 1:
-        return []
     made_by = {first: _layer_before(left, fusing), second: _layer_before(right, fusing)}
     straight = {name: layer for name, layer in made_by.items() if layer is not None}
     fused = max(straight, key=lambda name: straight[name].index, default=None)
@@ -341,7 +292,7 @@ def _layer_before(value: Value, fusing: set[Step]) -> Step | None:
         if maker is None or maker in fusing:
             return maker
         computed = [each for each in maker.inputs if each.is_computed]
-        if maker.name.rstrip("_") not in _FOLDED or len(computed) != 1:
+        if maker.name.rstrip("_") not in FOLDED or len(computed) != 1:
             return None
         value = computed[0]
 
@@ -373,7 +324,7 @@ def _planned(marks: _Marks, recording: Recording) -> tuple[PlannedQuantizer, ...
         is_join = step.function is not None and step.function.kind == "joining"
         if is_join and marks.has(step, "inputs") and step.output in read:
             groups.join([*step.operands["inputs"], step.output])
-        if step.name in _REARRANGING and step.inputs and step.output in read:
+        if step.name in REARRANGING and step.inputs and step.output in read:
             source = step.inputs[0]
             if source in read and source.is_computed:
                 groups.join([source, step.output])

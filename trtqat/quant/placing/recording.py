@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,9 +12,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from trtqat.quant.placing.einsum import axes_of
-from trtqat.quant.placing.functions import Function
-from trtqat.quant.placing.interception import Call, watched_run
+from trtqat.quant.placing.einsum import axes_of, spelled_out
+from trtqat.quant.placing.functions import Arguments, Function
+from trtqat.quant.placing.instrumented import watched_run
+from trtqat.quant.placing.interception import Call, current_path
+from trtqat.quant.placing.multiplying import RECURRENT, Operators, operator_macs, recurrent_macs
 
 # What they make has the batch's size, so no exporter makes it a weight.
 _REPEATING = frozenset({"expand", "expand_as", "repeat", "tile", "repeat_interleave"})
@@ -20,7 +24,16 @@ _MODULES = frozenset(
     getattr(nn, f"{name}{n}d")
     for name in ("Conv", "ConvTranspose", "AvgPool", "AdaptiveAvgPool")
     for n in "123"
-) | {nn.Linear}
+) | {nn.Linear, nn.Bilinear, nn.LSTM, nn.GRU, nn.RNN, nn.LSTMCell, nn.GRUCell, nn.RNNCell}
+# Modules that are layers, whoever calls them.
+_LAYERS = (
+    nn.modules.conv._ConvNd,
+    nn.Linear,
+    nn.Bilinear,
+    nn.MultiheadAttention,
+    nn.RNNBase,
+    nn.RNNCellBase,
+)
 
 
 @dataclass(eq=False)
@@ -44,6 +57,11 @@ class Value:
     readers: list[Step] = field(default_factory=list)
     is_output: bool = False
 
+    @property
+    def is_weight(self) -> bool:
+        """Whether it was there before the run: a parameter, a buffer, or a constant."""
+        return self.maker is None and not self.is_computed
+
 
 @dataclass(eq=False)
 class Step:
@@ -56,6 +74,9 @@ class Step:
         name: What PyTorch calls the function.
         call: Where a quantizer can stand; None for functions that take none.
         function: The function then.
+        number: How manieth of this name in its module it is, of those that multiply and have no
+            ``call``.
+        multiplied: Multiply-accumulates of a step without a ``call``, for the batch of the run.
         inputs: Every tensor it takes, in order.
         operands: Those of ``function``, by name; the parts of a Concat are one list.
         outputs: Every tensor it returns.
@@ -68,6 +89,8 @@ class Step:
     name: str
     call: Call | None
     function: Function | None
+    number: int
+    multiplied: int
     inputs: list[Value]
     operands: dict[str, list[Value]]
     outputs: list[Value]
@@ -80,21 +103,20 @@ class Step:
 
     @property
     def layer(self) -> str:
-        """What a user calls it: its module, and the function where that is a module of many.
-
-        Only calls have one.
-        """
-        assert self.call is not None
+        """What a user calls it: its module, and the function where that is a module of many."""
         if self.is_module:
             return self.path
-        number = f"_{self.call.index}" if self.call.index else ""
-        own = f"{self.call.function}{number}"
+        number = self.number if self.call is None else self.call.index
+        name = self.name if self.call is None else self.call.function
+        own = f"{name}_{number}" if number else name
         return f"{self.path}.{own}" if self.path else own
 
     @property
     def macs(self) -> int:
         """Multiply-accumulates, for the batch of the run."""
-        if self.function is None or not self.outputs:
+        if self.function is None:
+            return self.multiplied
+        if not self.outputs:
             return 0
         made = math.prod(self.output.shape)
         if self.function.kind == "attention":
@@ -109,7 +131,7 @@ class Step:
         if self.function.kind == "transposed":
             return math.prod(first) * math.prod(second[1:])
         if self.function.name == "einsum":
-            axes = axes_of(str(self.scalars[0]))
+            axes = axes_of(spelled_out(str(self.scalars[0]), len(first), len(second)))
             assert axes is not None
             sizes = dict(zip(axes.left, first, strict=True))
             return made * math.prod(sizes[each] for each in axes.summed)
@@ -128,12 +150,14 @@ class Recording:
         counts: By the path of a module, how often its forward calls each function; the runs of a
             module that runs several times call each as often.
         unseen: Paths of the modules whose inside cannot be seen (TorchScript), with their class.
+        idle: Paths of the layers that did not run, and whose weights nothing else read.
     """
 
     steps: list[Step]
     batch_size: int
     counts: Mapping[str, Mapping[str, int]]
     unseen: Mapping[str, str]
+    idle: tuple[str, ...] = ()
 
     @property
     def calls(self) -> Iterator[Step]:
@@ -152,7 +176,7 @@ def record(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -
     recorder = _Recorder(model)
     for tensor in _tensors([args, dict(kwargs)]):
         recorder.known(tensor, is_computed=True)
-    with torch.no_grad(), watched_run(model, recorder):
+    with torch.no_grad(), watched_run(model, recorder), Operators(recorder.ran):
         result = model(*args, **kwargs)
     for tensor in _tensors(result):
         recorder.known(tensor).is_output = True
@@ -162,7 +186,30 @@ def record(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -
         for name, module in model.named_modules()
         if isinstance(module, torch.jit.ScriptModule)
     }
-    return Recording(recorder.steps, size, recorder.counts, unseen)
+    return Recording(recorder.steps, size, recorder.counts, unseen, tuple(_idle(model, recorder)))
+
+
+def _idle(model: nn.Module, recorder: _Recorder) -> Iterator[str]:
+    """Layers that did not run. One whose weight a function of another module read did."""
+    modules = dict(model.named_modules())
+    inside = ""
+    for path, module in modules.items():
+        if not isinstance(module, _LAYERS) or path in recorder.entered_paths:
+            continue
+        if inside and path.startswith(inside):
+            continue
+        readers = itertools.chain.from_iterable(map(recorder.readers, module.parameters()))
+        if all(_reads_its_own(modules[step.path], module) for step in readers):
+            inside = f"{path}."
+            yield path
+
+
+def _reads_its_own(reader: nn.Module, layer: nn.Module) -> bool:
+    """Whether a module that reads a layer's weight has it as its own, as a tied embedding."""
+    of_layer = set(layer.parameters())
+    return type(reader).__module__.startswith("torch.nn.") and any(
+        each in of_layer for each in reader.parameters(recurse=False)
+    )
 
 
 class _Recorder:
@@ -174,6 +221,10 @@ class _Recorder:
         self._values: dict[int, Value] = {}
         self._kept: list[torch.Tensor] = []
         self._modules = {name: type(module) for name, module in model.named_modules()}
+        self.entered_paths: set[str] = set()
+        self._numbers: Counter[tuple[str, str]] = Counter()
+        self._is_calling = False
+        self._multiplied = 0
 
     def known(self, tensor: torch.Tensor, *, is_computed: bool = False) -> Value:
         """The value that a tensor holds now."""
@@ -188,18 +239,36 @@ class _Recorder:
         self._values[id(tensor)] = value
         return value
 
+    def readers(self, parameter: torch.Tensor) -> list[Step]:
+        """The steps that read a parameter."""
+        value = self._values.get(id(parameter))
+        return [] if value is None else value.readers
+
+    def entered(self, path: str) -> None:
+        self.entered_paths.add(path)
+
+    def calling(self) -> None:
+        self._is_calling, self._multiplied = True, 0
+
+    def ran(self, name: str, given: Arguments, result: object) -> None:
+        """PyTorch has run an operator: one of a call that is seen, or one of no such call."""
+        self._multiplied += operator_macs(name, given[0], result)
+        if not self._is_calling:
+            self.called(current_path(), None, None, name, given, result)
+
     def called(
         self,
         path: str,
         call: Call | None,
         function: Function | None,
         name: str,
-        given: tuple[tuple[Any, ...], dict[str, Any]],
+        given: Arguments,
         result: object,
     ) -> None:
         args, kwargs = given
+        multiplied, self._multiplied, self._is_calling = self._multiplied, 0, False
         inputs = [self.known(each) for each in _tensors([args, kwargs])]
-        changed = _changed(name, args)
+        changed = _changed(name, args, kwargs)
         returned = list(dict.fromkeys(_tensors(result), None)) if changed is None else [changed]
         if not returned:
             return
@@ -222,6 +291,13 @@ class _Recorder:
         scalars: dict[str | int, object] = {
             key: value for key, value in keyed if isinstance(value, (int, float, str, tuple, list))
         }
+        if call is None and name in RECURRENT:
+            matrices = (each.shape for each in inputs if each.is_weight and len(each.shape) == 2)
+            multiplied = recurrent_macs(inputs[0].shape, matrices)
+        elif call is None and name == "bilinear":
+            multiplied = math.prod(returned[0].shape) * math.prod(inputs[2].shape[1:])
+        number = self._numbers[path, name] if multiplied and call is None else 0
+        self._numbers[path, name] += 1 if multiplied and call is None else 0
         step = Step(
             len(self.steps),
             path,
@@ -229,6 +305,8 @@ class _Recorder:
             name,
             call,
             function if call is not None else None,
+            number,
+            multiplied,
             inputs,
             operands,
             outputs,
@@ -241,8 +319,10 @@ class _Recorder:
             value.maker = step
 
 
-def _changed(name: str, args: tuple[Any, ...]) -> torch.Tensor | None:
-    """The tensor that a call works on in place."""
+def _changed(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> torch.Tensor | None:
+    """The tensor that a call works on in place, or writes to."""
+    if isinstance(out := kwargs.get("out"), torch.Tensor):
+        return out
     in_place = name == "__setitem__" or (name.endswith("_") and not name.endswith("__"))
     if in_place and args and isinstance(args[0], torch.Tensor):
         return args[0]

@@ -25,6 +25,7 @@ from trtqat.errors import TrtqatError, UsageError
 from trtqat.files import check_writable
 from trtqat.quant.feeding import arguments_of, device_of
 from trtqat.quant.int8_quantizer import Int8Quantizer
+from trtqat.quant.placing.placed import copied
 from trtqat.quant.tuning.checkpoint import (
     State,
     identity_of,
@@ -202,7 +203,7 @@ class _Training:
         self._average: AveragedModel | None = None
         if options.ema is not None:
             average = get_ema_multi_avg_fn(options.ema)  # type: ignore[no-untyped-call]
-            self._average = AveragedModel(self.network, multi_avg_fn=average)
+            self._average = AveragedModel(copied(self.network), multi_avg_fn=average)
 
     def __enter__(self) -> _Training:
         return self

@@ -8,6 +8,7 @@ import pickle
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import hypothesis.strategies as st
@@ -17,10 +18,11 @@ from hypothesis import given, settings
 from torch import Tensor, nn
 from torch.nn import functional
 
+from trtqat import fine_tune, load_quantized
 from trtqat.errors import QuantizerError
-from trtqat.quant.placing.einsum import axes_of
+from trtqat.quant.placing.einsum import axes_of, einsum, spelled_out
 from trtqat.quant.placing.placed import placed_quantizers, take_quantizers_off
-from trtqat.quant.quantize import quantize
+from trtqat.quant.quantize import keeping, quantize
 
 BATCH, TOKENS, WIDTH = 3, 5, 8
 
@@ -133,6 +135,69 @@ def test_a_forward_that_takes_another_way_is_refused_not_misread() -> None:
     with pytest.raises(QuantizerError, match="called 'matmul' 3 times, but 2 times when") as raised:
         found(tokens(1))
     assert "module of its own" in raised.value.remedy
+
+
+class Pooling(nn.Module):
+    """Its own pool is quantized; that of a module of PyTorch's is not, or runs in training only."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(WIDTH, WIDTH), nn.Linear(WIDTH, WIDTH)
+        self.pool, self.norm = nn.AvgPool1d(1), nn.LayerNorm(WIDTH)
+        self.aux = nn.Sequential(nn.AvgPool1d(2), nn.Flatten(), nn.Linear(10, 3))
+
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        x = torch.relu(self.norm(self.pool(self.first(x))))
+        aux = self.aux(x[:, :, :4]) if self.training else None
+        y: Tensor = self.second(functional.avg_pool1d(x, 1))
+        return y if aux is None else (y, aux)
+
+
+def test_pools_of_modules_are_not_counted_as_those_of_the_forward(tmp_path: Path) -> None:
+    model = Pooling()
+    found = quantize(model, [tokens(0)])
+    assert {place for each in found.ranges for place in each.places} >= {"avg_pool1d.input"}
+    found.save(tmp_path / "int8.pt")
+    loaded = load_quantized(model, tmp_path / "int8.pt")
+    assert torch.equal(loaded(tokens(1)), found.model(tokens(1)))
+    for each in (found.model, loaded):
+        y, aux = each.train()(tokens(1))
+        assert torch.equal(y, each.eval()(tokens(1)))
+        assert aux.shape == (BATCH, 3)
+
+
+class Hooked(nn.Module):
+    """Weights that hooks compute before each run, as code from before parametrizations has them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first = nn.utils.weight_norm(nn.Linear(WIDTH, WIDTH))
+        self.second = nn.utils.spectral_norm(nn.Linear(WIDTH, WIDTH))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.second(torch.relu(self.first(x)))
+        return y
+
+
+@pytest.mark.filterwarnings("ignore:`torch.nn.utils.weight_norm` is deprecated:FutureWarning")
+def test_weights_that_hooks_compute_are_quantized(tmp_path: Path) -> None:
+    model = Hooked()
+    found = quantize(model, [tokens(0)])
+    assert {place for each in found.ranges if each.is_weight for place in each.places} == {
+        "first.linear.weight",
+        "second.linear.weight",
+    }
+    found.save(tmp_path / "int8.pt")
+    # A run with gradients leaves weights that copy.deepcopy refuses, in both models.
+    for each in (model, found.model):
+        each.train()(tokens(2)).sum().backward()
+        each.eval()
+    loaded = load_quantized(model, tmp_path / "int8.pt")
+    kept = keeping(found, ["second"])
+    assert [layer.kept for layer in kept.layers] == ["", "as asked"]
+    fine_tune(found.model, [tokens(0)], epochs=1, teacher=model, ema=0.9)
+    assert not torch.equal(loaded(tokens(1)), model(tokens(1)))
 
 
 def test_threads_have_places_of_their_own() -> None:
@@ -300,9 +365,32 @@ def test_an_einsum_is_one_product(equation: str) -> None:
         torch.testing.assert_close(found(left, right), model(left, right), rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("equation", ["ii,ij->j", "ij,jk", "...i,ij->...j", "ij,kl->", "ij,k->ij"])
+@pytest.mark.parametrize("equation", ["ii,ij->j", "ij,jk", "...i,ij->j", "ij,kl->", "ij,k->ij"])
 def test_other_einsums_are_left_to_pytorch(equation: str) -> None:
-    assert axes_of(equation) is None
+    assert axes_of(spelled_out(equation, 3, 2)) is None
+
+
+@pytest.mark.parametrize(
+    ("equation", "left", "right"),
+    [
+        ("...nd,...md->...nm", (2, 3, 5, 4), (2, 3, 6, 4)),
+        ("...nm,...md->n...d", (2, 3, 5, 6), (1, 3, 6, 4)),
+        ("...nm,md->...nd", (2, 3, 5, 6), (6, 4)),
+        ("... d, d k -> ... k", (2, 7, 3, 4), (4, 5)),
+        ("h...nd,...md->h...nm", (2, 3, 5, 4), (3, 6, 4)),
+        ("...nd,...md->...nm", (2, 3, 5, 4), (3, 6, 4)),
+    ],
+)
+def test_an_ellipsis_is_one_product(
+    equation: str, left: tuple[int, ...], right: tuple[int, ...]
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    batch = torch.randn(left, generator=generator), torch.randn(right, generator=generator)
+    model = Summed(equation)
+    expected = model(*batch)
+    # Calls of a forward alone are seen: nothing is cut to two samples here.
+    quantizers = {name: nn.Identity() for name in ("left", "right")}
+    torch.testing.assert_close(einsum(quantizers, equation, *batch), expected)  # type: ignore[arg-type]
 
 
 def test_the_state_dict_is_that_of_the_float_model_and_the_ranges() -> None:

@@ -9,8 +9,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.utils.parametrizations import weight_norm
 
 from trtqat.errors import QuantizerError, UsageError
+from trtqat.quant.placing.placed import placed_quantizers
+from trtqat.quant.placing.placement import Layer
 from trtqat.quant.quantize import Quantized, keeping, quantize
 from trtqat.quant.recipe import recipe_of
 
@@ -51,6 +54,11 @@ def groups(found: Quantized) -> set[frozenset[str]]:
     return {frozenset(each.places) for each in found.ranges if not each.is_weight}
 
 
+def layers(found: Quantized) -> list[Layer]:
+    """Those that ran: a model here has more than each function calls."""
+    return [each for each in found.layers if "did not run" not in each.kept]
+
+
 def places(found: Quantized) -> set[str]:
     return {place for group in groups(found) for place in group}
 
@@ -64,7 +72,7 @@ def test_a_chain_has_a_quantizer_before_each_layer_and_one_for_each_weight() -> 
         ("last.conv2d.weight",),
     }
     assert found.model.get_submodule("first.int8.weight").amax.shape == (8, 1, 1, 1)
-    assert [layer.name for layer in found.layers] == ["first", "last"]
+    assert [layer.name for layer in layers(found)] == ["first", "last"]
     assert found.layers[0].macs == 8 * 8 * 8 * 8 * 9
 
 
@@ -126,6 +134,40 @@ def test_the_parts_of_a_concat_and_its_result_share_one_range() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("stack", "axis"), [(torch.hstack, 1), (torch.vstack, 0), (torch.dstack, 2)]
+)
+def test_a_stack_is_the_concat_that_it_is(stack: Any, axis: int) -> None:
+    def joined(join: Callable[[list[Tensor]], Tensor]) -> Quantized:
+        def compute(m: Computing, x: Tensor) -> Tensor:
+            y = join([torch.relu(m.first(x)), x])
+            return functional.conv2d(y, torch.ones(2, y.shape[1], 1, 1))
+
+        return quantized(compute)
+
+    found, other = joined(stack), joined(lambda parts: torch.cat(parts, axis))
+    assert groups(found) == groups(other)
+    assert "cat.inputs" in places(found)
+    assert torch.equal(found.model(IMAGES), other.model(IMAGES))
+
+
+@pytest.mark.parametrize("alpha", [1, 0.5])
+def test_a_weighted_sum_has_its_skip_quantized(alpha: float) -> None:
+    def before(m: Computing, x: Tensor) -> Tensor:
+        return m.end(torch.add(m.first(x), torch.relu(x), alpha=alpha))
+
+    def after(m: Computing, x: Tensor) -> Tensor:
+        return m.end(x.add(m.first(x), alpha=alpha))
+
+    assert "add.right" in places(quantized(before))
+    assert "add.left" in places(quantized(after))
+    for compute in (before, after):
+        found = quantized(compute)
+        for each in placed_quantizers(found.model):
+            each.module.observer = lambda _: None
+        torch.testing.assert_close(found.model(IMAGES), Computing(compute).eval()(IMAGES))
+
+
 def test_a_concat_before_a_norm_stays_float() -> None:
     found = quantized(lambda m, x: m.last(m.bn(torch.cat([m.first(x)[:, :4], x[:, 4:]], 1))))
     assert "cat.inputs" not in places(found)
@@ -155,6 +197,22 @@ def test_channels_that_are_scaled_are_quantized_and_a_swish_is_not() -> None:
     assert frozenset({"mean.input", "mul.left"}) in groups(found)
     swish = quantized(lambda m, x: m.last((y := m.first(x)) * torch.sigmoid(y)))
     assert not {place for place in places(swish) if place.startswith("mul")}
+
+
+@pytest.mark.parametrize(
+    "gated",
+    [
+        lambda a, b: a * torch.sigmoid(b),
+        lambda a, b: functional.silu(a) * b,
+        lambda a, b: torch.tanh(a).mul_(torch.sigmoid(b)),
+        lambda a, b: functional.glu(torch.cat([a, b], 1), 1),
+    ],
+)
+def test_a_gate_of_full_size_stays_float_and_its_product_is_quantized(gated: Any) -> None:
+    # The architectures show that all layers around a gate are INT8 in a plan, without more.
+    found = quantized(lambda m, x: m.last(gated(m.first(x), m.second(x))))
+    assert places(found) == {f"{name}.conv2d.input" for name in ("first", "second", "last")}
+    assert found.int8_share == 1
 
 
 def test_a_max_pool_keeps_the_range_of_what_it_reads() -> None:
@@ -218,7 +276,7 @@ def test_layers_stay_float_as_asked_with_what_served_them_alone() -> None:
 
     found = quantized(residual, keep=["last"])
     assert not {place for place in places(found) if place.startswith(("last", "add"))}
-    assert [layer.kept for layer in found.layers] == ["", "", "as asked"]
+    assert [layer.kept for layer in layers(found)] == ["", "", "as asked"]
     later = keeping(quantized(residual), ["last"])
     assert groups(later) == groups(found)
     assert recipe_of(later.model).keep == ["last"]
@@ -256,8 +314,112 @@ def test_a_pattern_is_of_a_layer_or_of_a_module_above_it() -> None:
 )
 def test_what_cannot_be_int8_says_why(compute: Any, reason: str) -> None:
     found = quantized(compute)
-    (layer,) = (each for each in found.layers if each.kept)
+    (layer,) = (each for each in layers(found) if each.kept)
     assert reason in layer.kept
+
+
+class Idle(nn.Module):
+    """Layers that do not run, and some that only seem so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(8, 8)
+        self.aux = nn.Sequential(nn.Linear(8, 8), nn.BatchNorm1d(8), nn.Linear(8, 2))
+        self.attend = nn.MultiheadAttention(8, 2, batch_first=True)
+        self.spare = nn.MultiheadAttention(8, 2)
+        self.words, self.read = nn.Embedding(5, 8), nn.Embedding(8, 8)
+        self.tied = nn.Linear(8, 5, bias=False)
+        self.tied.weight = self.words.weight
+        self.alias = self.first
+        self.by_weight = nn.Linear(8, 8)
+        self.normed, self.unused = weight_norm(nn.Linear(8, 8)), weight_norm(nn.Linear(8, 8))
+        self.forgotten = nn.LSTM(8, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x) + self.words(torch.zeros(1, dtype=torch.long))
+        x = functional.linear(self.attend(x, x, x)[0], self.by_weight.weight.t().contiguous())
+        x = functional.linear(self.normed.forward(x), self.read.weight)
+        return self.aux(x.mean(1)) if self.training else x
+
+
+IDLE = ["aux.0", "aux.2", "spare", "tied", "unused", "forgotten"]
+
+
+def test_layers_that_did_not_run_are_named() -> None:
+    tokens = torch.randn(3, 4, 8, generator=torch.Generator().manual_seed(0))
+    found = quantize(Idle(), [tokens])
+    idle = [each for each in found.layers if each.kept]
+    assert [each.name for each in idle] == IDLE
+    for layer in idle:
+        assert layer.kept == "it did not run on the first samples"
+        assert layer.macs == 0
+    assert found.int8_share == 1
+    for pattern in ("aux", "aux.*", "tied", "f*n"):
+        kept = quantize(Idle(), [tokens], keep=[pattern])
+        assert [each.kept for each in kept.layers] == [each.kept for each in found.layers]
+    assert found.model.train()(tokens).shape == (3, 2)
+
+
+class Others(nn.Module):
+    """Multiplies in ways that take no quantizer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.recurs = nn.LSTM(8, 6, num_layers=2, bidirectional=True, proj_size=5)
+        self.cell = nn.GRUCell(10, 7)
+        self.both = nn.Bilinear(7, 7, 3)
+        self.last = nn.Linear(3, 4)
+        self.weight = nn.Parameter(torch.randn(4, 4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.cell(self.recurs(x)[0].flatten(0, 1))
+        x = self.last(self.both(x, x))
+        x = torch.tensordot(x, self.weight, 1) + torch.tensordot(x, self.weight @ self.weight, 1)
+        return torch.einsum("ij,jk,kl->il", x, self.weight, self.weight)
+
+
+def test_what_multiplies_and_takes_no_quantizer_is_named_and_counted() -> None:
+    found = quantize(Others(), [torch.randn(2, 8, 8, generator=torch.Generator().manual_seed(0))])
+    sizes = {each.name: each.macs for each in found.layers if each.kept}
+    # Eight tokens a sample; four gates of each direction, and what projects; three gates.
+    first = 2 * (24 * 8 + 24 * 5 + 5 * 6)
+    second = 2 * (24 * 10 + 24 * 5 + 5 * 6)
+    assert sizes["recurs"] == 8 * (first + second)
+    assert sizes["cell"] == 8 * (21 * 10 + 21 * 7)
+    assert sizes["both"] == 8 * 3 * 7 * 7
+    assert sizes["tensordot"] == sizes["tensordot_1"] == 8 * 4 * 4
+    assert sizes["einsum"] == 8 * 2 * 4 * 4
+    reasons = {each.name: each.kept for each in found.layers}
+    assert reasons["recurs"] == reasons["cell"] == "TensorRT has no INT8 for what recurs"
+    assert reasons["both"] == "it multiplies in a way that takes no quantizer"
+    assert reasons["matmul"] == "it computes on weights alone"
+    assert found.int8_share == pytest.approx(8 * 3 * 4 / sum(each.macs for each in found.layers))
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+def test_torchscript_inside_is_named_and_hides_nothing_behind_it() -> None:
+    script: Any = torch.jit.script
+
+    def gated(x: Tensor, y: Tensor) -> Tensor:
+        return torch.tanh(x) * torch.sigmoid(y).matmul(y)
+
+    hidden = script(gated)
+    inside = script(nn.Sequential(nn.ReLU(), nn.Conv2d(8, 8, 1)))
+    model = Computing(
+        lambda m, x: m.last(hidden(m.get_submodule("inside")(m.first(x)), m.narrow(x)))
+    )
+    model.inside = inside
+    found = quantize(model, [IMAGES])
+    kept = {each.name: each.kept for each in layers(found) if each.kept}
+    assert kept == {
+        "inside": "it is TorchScript, into which nothing can be put",
+        "bmm": "it multiplies in a way that takes no quantizer",
+    }
+    assert [each.name for each in layers(found) if not each.kept] == ["first", "narrow", "last"]
+    macs = {each.name: each.macs for each in found.layers}
+    assert macs["inside"] == macs["narrow"]
+    assert macs["bmm"] == 8 * 8 * 8 * 8
+    assert not torch.equal(found.model(IMAGES), model.eval()(IMAGES))
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
