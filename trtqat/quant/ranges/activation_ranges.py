@@ -114,7 +114,7 @@ def _mse(histogram: MagnitudeHistogram, bins: Bins) -> float:
     coarse = amaxes[errors.topk(min(_COARSE, len(errors)), largest=False).indices]
     nearest = torch.searchsorted(bins.edges, coarse)[:, None]
     around = nearest + torch.arange(-_NEIGHBOURS, _NEIGHBOURS + 1)
-    inside = around[(around >= 0) & (around < len(bins.edges) - 2)].unique()
+    inside = torch.unique(around[(around >= 0) & (around < len(bins.edges) - 2)])
     # First the one that clips nothing: of equals it is taken.
     candidates = torch.cat([bins.edges[-1:], bins.edges[inside]])
     return float(candidates[squared_error(bins, candidates).argmin()])
