@@ -21,6 +21,12 @@ from trtqat.tensors import Array
 
 # What each stage is compared with; what is not here is compared with FP32.
 COMPARED = {"qat": "control", "fp32": ""}
+# Whose answers are counted that are others: by what they are of, the stage that gave them.
+OTHERS = {
+    f"{kind}-{ending}": {"pytorch": model, "graph": f"onnx-{ending}"}
+    for ending, model in (("qat", "qat"), ("ptq", "ptq-auto"))
+    for kind in ("onnx", "engine")
+}
 # Steps of the integral that Student's distribution is computed by, and where it is normal.
 _STEPS, _MOST_FREEDOM = 50_000, 2000.0
 
@@ -55,6 +61,8 @@ class Row:
         percent: Right answers of a hundred, mean over seeds.
         interval_percent: 95 %: Wilson's of one seed, ``crossed_interval`` of several.
         difference: To the stage that it is compared with; None if that was not run.
+        other_answers: How many answers are others than those of ``"pytorch"`` and ``"graph"``,
+            as far as these were run.
         figures: What else was measured: of several seeds, of the first.
         seconds: Wall-clock time of all seeds.
         device: Where it was run.
@@ -69,6 +77,7 @@ class Row:
     percent: float
     interval_percent: Interval
     difference: Difference | None
+    other_answers: Mapping[str, int]
     figures: Mapping[str, Any]
     seconds: float
     device: str
@@ -105,6 +114,7 @@ def compare(records: Sequence[Record], labels: Sequence[int]) -> list[Row]:
                 percent=100 * float(np.mean([each.mean() for each in answers.values()])),
                 interval_percent=_of_shares(answers, first),
                 difference=_difference(to, answers, others) if others else None,
+                other_answers=_other_answers(first, grouped),
                 figures=first.figures,
                 seconds=sum(each.seconds for each in by_seed.values()),
                 device=first.device,
@@ -205,10 +215,8 @@ def _words(row: Row) -> str:
         words.append(
             f"{len(figures['kept'])} layers kept, {figures['int8_share']:.1%} of MACs INT8{reached}"
         )
-    for other in ("pytorch", "graph"):
-        differing = figures.get(f"differs_from_{other}")
-        if differing is not None:
-            words.append(f"{differing} other answers than {other}")
+    for other, count in row.other_answers.items():
+        words.append(f"{count} other answers than {other}")
     if figures.get("gpu_ms") is not None:
         wanted = figures["layers_wanted_in_int8"]
         if wanted is not None:
@@ -219,6 +227,18 @@ def _words(row: Row) -> str:
 
 def _right(record: Record, labels: Sequence[int]) -> Array:
     return np.array([int(a) == b for a, b in zip(record.answers, labels, strict=True)], float)
+
+
+def _other_answers(
+    record: Record, grouped: Mapping[tuple[str, str], Mapping[int, Record]]
+) -> dict[str, int]:
+    counts = {}
+    for name, stage in OTHERS.get(record.stage, {}).items():
+        other = grouped.get((record.model, stage), {}).get(record.seed)
+        if other is not None and other is not record:
+            pairs = zip(record.answers, other.answers, strict=True)
+            counts[name] = sum(mine != its for mine, its in pairs)
+    return counts
 
 
 def _of_shares(answers: Mapping[int, Array], first: Record) -> Interval:
