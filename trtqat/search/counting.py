@@ -57,7 +57,8 @@ class LabelledSamples:
 
         Args:
             model: In eval mode; its first output is ``(N, classes)``.
-            counted: Called after every batch with the samples so far and the seconds of the batch.
+            counted: Called after every batch with the samples so far and the seconds of the batch,
+                reading it included.
 
         Raises:
             DataError: The first output is no ``(N, classes)``, or a label is beyond the classes.
@@ -65,13 +66,13 @@ class LabelledSamples:
         counter = Counter(type(model).__name__)
         labels: list[int] = []
         for start in range(0, len(self), self._size):
+            began = time.monotonic()
             batch = self._dataset.batch(start, min(start + self._size, len(self)))
             if batch.labels is None:
                 raise DataError(
                     f"'{self._dataset.name}' has no labels from sample {start} on.",
                     "Give every sample a label.",
                 )
-            began = time.monotonic()
             tensors = tuple(torch.from_numpy(batch.inputs[name]) for name in self._inputs)
             first = next(iter(outputs_of(model, tensors).values()))
             counter.add(first, batch.labels)
@@ -107,7 +108,6 @@ class Counts:
         self._saved = saved
         self._announce = announce
         self._progress = progress
-        self._done = 0
         # FP32, all in INT8, and once for each layer.
         self._runs = 2 + sum(not layer.kept for layer in quantized.layers)
         state = saved.part(TASK)
@@ -117,6 +117,7 @@ class Counts:
         }
         samples.labels = state.get("labels", [])
         self._fp32: list[int] = state.get("fp32", [])
+        self._done = len(samples) * (len(self._counted) + bool(self._fp32))
         if not self._fp32:
             with only_calls(quantized.model, ()):
                 self._fp32 = self._predictions(quantized)
@@ -133,7 +134,16 @@ class Counts:
         return _right(self._samples.labels, self._fp32)
 
     def of(self, quantized: Quantized, kept: Sequence[str]) -> tuple[int, Paired]:
-        """Right answers of a model, and how they are paired with FP32's."""
+        """Right answers of a model, and how they are paired with FP32's.
+
+        Args:
+            quantized: The model.
+            kept: Names of its layers that went back to floating point, in the order of the run.
+
+        Raises:
+            DataError: The samples do not fit the model.
+            UsageError: The state cannot be written.
+        """
         name = "\n".join(kept)
         if name not in self._counted:
             predicted = self._predictions(quantized)
