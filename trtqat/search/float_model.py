@@ -30,7 +30,7 @@ def check_files(source: ModelSource, output: Path, options: QuantizeOptions) -> 
 
     Raises:
         SourceError: The source is no factory.
-        UsageError: The output cannot be written, or is an input.
+        UsageError: The output cannot be written, is an input, or is named like a graph.
         DataError: Both kinds of data are the same.
     """
     pointer = str(source.pointer)
@@ -41,6 +41,11 @@ def check_files(source: ModelSource, output: Path, options: QuantizeOptions) -> 
             "Give the function that makes the FP32 model: file.py:factory.",
         )
     check_writable(output)
+    if is_onnx(output):
+        raise UsageError(
+            f"The output '{output}' is named like an ONNX graph, but is a PyTorch checkpoint.",
+            "Name it as int8.pt; trtqat export makes the graph of it.",
+        )
     data = [each for each in (options.data, options.eval_data) if each is not None]
     read = [pointer.rpartition(":")[0], source.checkpoint]
     for each in (*read, *(file for spec in data for file in files_of(spec))):
