@@ -246,6 +246,7 @@ def test_goes_on_where_it_was_ended(files: Files, tmp_path: Path) -> None:
     ended = quantize(files, tmp_path / "int8.pt", *arguments, tmp_path / "int8.json")
     assert ended.exit_code == 2
     assert "the disk is gone" in ended.stderr
+    assert "int8.pt.search.json' has what was done; the same search again" in ended.stderr
     assert not (tmp_path / "int8.pt").exists()
     state = tmp_path / "int8.pt.search.json"
     assert state.is_file()

@@ -218,20 +218,21 @@ class _Quantizing:
                 )
             return self._measured
 
-        if options.sensitivity:
-            ranking()
         best, ladder = quantized, None
-        if labelled is not None and options.max_accuracy_drop is not None:
-            found, ladder = find_within_target(
-                quantized,
-                labelled,
-                options.max_accuracy_drop,
-                ranking,
-                announce=self._announce,
-                progress=self._progress,
-                saved=saved,
-            )
-            best = found or quantized
+        with saved.kept_for_later():
+            if options.sensitivity:
+                ranking()
+            if labelled is not None and options.max_accuracy_drop is not None:
+                found, ladder = find_within_target(
+                    quantized,
+                    labelled,
+                    options.max_accuracy_drop,
+                    ranking,
+                    announce=self._announce,
+                    progress=self._progress,
+                    saved=saved,
+                )
+                best = found or quantized
         best.model.to("cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload]
         best.save(output)
         saved.remove()
