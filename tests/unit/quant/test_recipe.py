@@ -1,10 +1,11 @@
-"""``save_quantized`` of what wraps a model."""
+"""``quantize`` and ``save_quantized``: what wraps a model, and what is no list of batches."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 import trtqat
+from trtqat.errors import UsageError
 from trtqat.quant.quantize import quantize
 from trtqat.quant.recipe import recipe_of, save_quantized
 
@@ -56,3 +58,13 @@ def test_what_wraps_a_model_is_saved_as_the_model(
     with torch.no_grad():
         assert torch.equal(loaded(images), model(images))
     assert recipe_of(loaded) == recipe_of(model)
+    again = quantize(wrap(copy.deepcopy(fp32)), [images], method="max", keep=["2"]).model
+    assert type(again) is type(model)
+    assert recipe_of(again) == recipe_of(model)
+
+
+@pytest.mark.parametrize("batches", [torch.ones(4, 3), {"x": torch.ones(4, 3)}, "x", None])
+def test_one_batch_is_no_list_of_batches(batches: Any) -> None:
+    with pytest.raises(UsageError, match="The batches are a ") as refused:
+        quantize(nn.Linear(3, 2), batches)
+    assert refused.value.remedy.startswith("Give a ")

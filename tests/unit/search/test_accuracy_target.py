@@ -196,7 +196,8 @@ def test_what_reading_takes_is_announced(
     ranking: tuple[LayerSensitivity, ...],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    clock = SimpleNamespace(now=0.0, monotonic=lambda: clock.now)
+    clock = SimpleNamespace(now=0.0)
+    clock.monotonic = lambda: clock.now
     monkeypatch.setattr(counting, "time", clock)
     samples = labelled(files)
     read = samples._dataset.batch
