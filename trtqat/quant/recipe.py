@@ -15,6 +15,8 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.parallel import DataParallel, DistributedDataParallel
+from torch.optim.swa_utils import AveragedModel
 
 from trtqat.errors import SourceError, UsageError
 from trtqat.files import write_atomically
@@ -28,6 +30,8 @@ KEY = "trtqat_recipe"
 STATE = "state_dict"
 SCHEMA = 1
 _ATTRIBUTE = "_trtqat_recipe"
+# Their state dicts have other keys than that of the one model in them.
+_WRAPPERS = (DataParallel, DistributedDataParallel, AveragedModel)
 
 
 @dataclass(frozen=True)
@@ -152,17 +156,26 @@ def save_quantized(
     """Writes state dict and recipe of a quantized model; the file is whole or not there.
 
     Args:
-        model: With the quantizers of ``trtqat.quantize``, maybe trained since.
+        model: With the quantizers of ``trtqat.quantize``, maybe trained since; also in
+            DistributedDataParallel, an AveragedModel, or what ``torch.compile`` returns.
         path: The file to write.
         state: Another state dict of the same model, as averaged weights (EMA).
 
     Raises:
         UsageError: The model has no such quantizers, or the file cannot be written.
     """
+    model = unwrapped(model)
     recipe = asdict(recipe_of(model))
     buffer = io.BytesIO()
     torch.save({KEY: recipe, STATE: dict(model.state_dict() if state is None else state)}, buffer)
     write_atomically(Path(path), buffer.getvalue())
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The model inside of DistributedDataParallel, an average, and what torch.compile returns."""
+    while isinstance(model, _WRAPPERS) or "_orig_mod" in model._modules:
+        model = next(model.children())
+    return model
 
 
 def find_recipe(loaded: object, path: str | Path) -> Recipe | None:

@@ -62,8 +62,9 @@ def channels_unaligned(view: GraphView) -> Places:
     "layer-not-quantized",
     cost="speed",
     severity="note",
-    remedy="Quantize it, if accuracy allows; it runs in FP16 or FP32 as it is. insert_quantizers "
-    "quantizes modules: a layer that is a call, as F.linear(x, w), becomes one.",
+    remedy="Quantize it, if accuracy allows; it runs in FP16 or FP32 as it is. trtqat quantize "
+    "does, unless --keep or an accuracy target leaves it. insert_quantizers quantizes modules: a "
+    "layer that is a call, as F.linear(x, w), becomes one.",
     example="self.fc = torch.nn.Linear(64, 10)  # before insert_quantizers(model)",
 )
 def layer_not_quantized(view: GraphView) -> Places:

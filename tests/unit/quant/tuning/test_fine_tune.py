@@ -540,8 +540,13 @@ class TestBadInput:
             ([(*samples(0), 1)], r"a tuple of 3, not a pair"),
             ([(samples(0), samples(0)[1])], "does not take the inputs of a batch"),
             (lambda _: iter(plain()), "have no length"),
+            ([(samples(0)[0], samples(0)[1] + 3)], r"\(60, 3\) does not take the labels \(60,\)"),
+            ([(samples(0)[0], samples(0)[1][:9])], "does not take the labels"),
         ],
-        ids=["iterator", "number", "empty", "unlabelled", "triple", "inputs", "length"],
+        ids=[
+            *("iterator", "number", "empty", "unlabelled", "triple", "inputs", "length"),
+            *("class", "fewer"),
+        ],
     )
     def test_batches(self, quantized: nn.Module, data: Any, words: str) -> None:
         with pytest.raises(UsageError, match=words):
