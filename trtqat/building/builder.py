@@ -16,7 +16,7 @@ from trtqat.building.network import parse_network
 from trtqat.building.options import BuildOptions
 from trtqat.building.parsing import BuildKeywords, parse_options
 from trtqat.building.plan_files import write_manifest, write_plan
-from trtqat.building.profiles import resolve_profile
+from trtqat.building.profiles import resolve_profiles
 from trtqat.building.proof import Proof, prove_by_inspector
 from trtqat.building.rtx import check_options, is_rtx
 from trtqat.building.source_graph import read_source_graph
@@ -212,11 +212,11 @@ def _build(
     triton = options.triton
     with _ONE_BUILD:
         network = parse_network(trt, source)
-        profile = resolve_profile(network.inputs, options.profile)
+        profiles = resolve_profiles(network.inputs, options.profile)
         if triton is not None:
-            shapes = network.inputs, network.outputs, profile
-            check_repository(triton.repository, *shapes, triton.options)
-        made = make_plan(network, profile, options)
+            shapes = network.inputs, network.outputs, profiles[0]
+            check_repository(triton.repository, *shapes, triton.options, more_profiles=profiles[1:])
+        made = make_plan(network, profiles, options)
     manifest = made.manifest
     signature = _sign(manifest, key)
     write_plan(plan, made.content, manifest, signature)
