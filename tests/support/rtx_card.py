@@ -149,6 +149,7 @@ class Card:
     """
 
     num_io_tensors = 2
+    num_optimization_profiles = 1
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.clock = Clock()
