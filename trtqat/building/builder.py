@@ -27,6 +27,7 @@ from trtqat.files import check_writable, write_atomically
 from trtqat.host.tensorrt_library import open_device
 from trtqat.plan.coverage import Coverage
 from trtqat.plan.manifest import Manifest
+from trtqat.plan.profiles import batches_of
 from trtqat.plan.signature import make_signature, read_private_key
 
 if TYPE_CHECKING:
@@ -168,7 +169,8 @@ def build(
     if options.precision != "int8" or built.proof is not None:
         return built
     weights = built.graph if options.strip_weights else None
-    proof = prove_by_inspector(built.path, built.graph, weights)
+    ranges = [batches_of(each) for each in built.manifest.all_profiles]
+    proof = prove_by_inspector(built.path, built.graph, weights, ranges)
     manifest = replace(built.manifest, coverage=proof.coverage)
     if proof.coverage is not None:
         # The plan stays as it is; what any host may ask for stands beside it now.

@@ -20,6 +20,7 @@ from trtqat.building.timing_cache import load_timing_cache, save_timing_cache
 from trtqat.errors import BuildError
 from trtqat.host.tensorrt_library import advice_on_loading, device_memory_bytes
 from trtqat.plan.manifest import Manifest, ProfileShapes
+from trtqat.plan.profiles import batches_of
 
 _LOG = logging.getLogger(__name__)
 
@@ -97,7 +98,8 @@ def _proven(
         )
     if options.precision != "int8":
         return MadePlan(content, manifest, Proof())
-    proof = prove_by_log(network)
+    ranges = [batches_of(each) for each in manifest.all_profiles]
+    proof = prove_by_log(network, ranges)
     return MadePlan(content, replace(manifest, coverage=proof.coverage), proof)
 
 

@@ -15,6 +15,7 @@ from trtqat.inspection.engine_layers import (
     Inspection,
     check_same_graph,
     cover_graph,
+    cover_profiles,
     inspect_engine,
 )
 from trtqat.inspection.options import InspectOptions
@@ -130,10 +131,20 @@ def inspect_plan(path: Path, options: InspectOptions) -> InspectedEngine:
         if graph is None and (options.needs_coverage or options.has_roofline):
             raise _no_graph(path)
         found = inspect_engine(engine, batch_size=options.batch_size, passes=options.passes)
+        ranges = engine.profiles.ranges
+        of_all = [
+            found if index == found.profile else inspect_engine(engine, profile=index)
+            for index in range(len(ranges) if options.batch_size is None else 0)
+        ]
     _export(found, options.path("export_layer_info"), export_profile)
     if graph is None:
         return InspectedEngine(path, None, found, None, None)
-    coverage = cover_graph(graph, found.layers, found.times.median_ms if found.times else None)
+    times_ms = found.times.median_ms if found.times else None
+    if len(of_all) > 1:
+        layers = [each.layers for each in of_all]
+        coverage = cover_profiles(graph, layers, ranges, times_ms, main=found.profile)
+    else:
+        coverage = cover_graph(graph, found.layers, times_ms)
     check_same_graph(coverage, found.layers, graph, str(path))
     roofline = None
     if options.has_roofline:

@@ -128,6 +128,9 @@ def describe_coverage(coverage: Coverage) -> str:
         f"INT8: {len(wanted) - len(missed)} of {len(wanted)} quantized layers"
         + (f", {_percent(share)} of the arithmetic" if share is not None else "")
     ]
+    if coverage.profiles:
+        batches = ", ".join(coverage.profiles)
+        lines[0] += f", in each of {len(coverage.profiles)} profiles (batch {batches})"
     if not coverage.has_kernels:
         lines[0] += f": {IN_THE_PLAN}" if len(missed) < len(wanted) else ""
     floats = coverage.unwanted

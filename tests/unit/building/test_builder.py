@@ -231,8 +231,10 @@ class Asked:
         self.folder = folder
         self.opened = self.closed = 0
         self.problem: TrtqatError | None = None
+        self.profiles: list[int] = []
+        self.layers: list[Any] = []
         monkeypatch.setattr(runtime, "Engine", self.open)
-        monkeypatch.setattr(engine_layers, "inspect_engine", self.inspect)
+        monkeypatch.setattr(engine_layers, "ask_inspector", self.inspect)
 
     def open(self, plan: Path, *, allow_engine_code: bool, flavour: str, weights: None) -> Asked:
         assert (allow_engine_code, flavour) == (True, "full")
@@ -242,11 +244,12 @@ class Asked:
         self.opened += 1
         return self
 
-    def inspect(self, engine: Asked) -> Any:
+    def inspect(self, engine: Asked, profile: int) -> Any:
         assert engine is self
+        self.profiles.append(profile)
         if self.problem is not None:
             raise self.problem
-        return SimpleNamespace(information={"Layers": []})
+        return {"Layers": self.layers}
 
     def close(self) -> None:
         self.closed += 1
