@@ -21,6 +21,7 @@ from trtqat.building.proof import Proof, prove_by_inspector
 from trtqat.building.rtx import check_options, is_rtx
 from trtqat.building.source_graph import read_source_graph
 from trtqat.building.triton.repository import TritonModel, check_repository, write_repository
+from trtqat.building.wide_profile import warn_of_wide_profile
 from trtqat.checks import check_kind
 from trtqat.errors import TrtqatError, UsageError
 from trtqat.files import check_writable, write_atomically
@@ -171,6 +172,7 @@ def build(
     weights = built.graph if options.strip_weights else None
     ranges = [batches_of(each) for each in built.manifest.all_profiles]
     proof = prove_by_inspector(built.path, built.graph, weights, ranges)
+    warn_of_wide_profile(built.path, built.manifest, proof)
     manifest = replace(built.manifest, coverage=proof.coverage)
     if proof.coverage is not None:
         # The plan stays as it is; what any host may ask for stands beside it now.
