@@ -19,6 +19,8 @@ from trtqat.inspection.engine_layers import Inspection
 from trtqat.inspection.inspector import parse_information
 from trtqat.inspection.layer_times import LayerTimes, read_profile
 from trtqat.inspection.roofline import find_ceilings
+from trtqat.plan.manifest import ProfileShapes
+from trtqat.runtime.engine_profiles import make_profiles
 
 VGG = Path(__file__).parents[2] / "data/inspector-8.6/vgg16-shapes.json"
 INFORMATION = json.loads(VGG.read_text(), strict=False)
@@ -30,6 +32,7 @@ class Opened:
 
     def __init__(self) -> None:
         self.manifest = None
+        self.profiles = make_profiles([{"images": ProfileShapes((1,), (32,), (32,))}])
         self.is_closed = False
         self.arguments: dict[str, Any] = {}
 
@@ -45,7 +48,9 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> Opened:
         opened.arguments = {"path": path, **arguments}
         return opened
 
-    def ask(asked: Opened, *, batch_size: int | None, passes: int) -> Inspection:
+    def ask(
+        asked: Opened, *, batch_size: int | None = None, passes: int = 0, profile: int = 0
+    ) -> Inspection:
         assert asked is opened
         assert not opened.is_closed
         times = LayerTimes(tuple({each.name: 0.25 for each in LAYERS} for _ in range(passes)))
@@ -57,6 +62,7 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> Opened:
             times if has_times else None,
             1.5 if has_times else None,
             "CUDA graph" if has_times else "",
+            profile,
         )
 
     # Nothing is recorded of an engine that is none.
