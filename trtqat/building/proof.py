@@ -50,7 +50,7 @@ def prove_by_log(network: Network, ranges: Sequence[BatchRange]) -> Proof:
     from trtqat.inspection.profiles import split_profiles
 
     def find() -> _Found:
-        listed = _logged_layers(network)
+        listed = read_logged_layers(network)
         name = network.source.path.name
         return _Found(
             listed, lambda: split_profiles(parse_information(listed, name), len(ranges), name)
@@ -89,7 +89,7 @@ def _prove(graph: Path, find_layers: Callable[[], _Found], ranges: Sequence[Batc
         found = find_layers()
         layers = found.information
         main = main_profile(ranges)
-        coverage = cover_profiles(graph, found.by_profile(), ranges, main=main)
+        coverage = cover_profiles(graph, dict(enumerate(found.by_profile())), ranges, main=main)
     except TrtqatError as error:
         # The plan is built; not to know its layers is no failed build.
         _LOG.warning("Which layers run in INT8 is not known: %s", error)
@@ -97,7 +97,7 @@ def _prove(graph: Path, find_layers: Callable[[], _Found], ranges: Sequence[Batc
     return Proof(coverage, None, layers)
 
 
-def _logged_layers(network: Network) -> Mapping[str, Any]:
+def read_logged_layers(network: Network) -> Mapping[str, Any]:
     from trtqat.inspection.builder_log import read_layer_list
 
     if not network.messages.layers:

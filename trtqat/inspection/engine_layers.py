@@ -121,12 +121,12 @@ def cover_graph(
     Raises:
         GraphError: The graph cannot be read.
     """
-    return cover_profiles(graph, (layers,), (BatchRange(1, 1, 1),), times_ms)
+    return cover_profiles(graph, {0: layers}, (), times_ms)
 
 
 def cover_profiles(
     graph: Path,
-    profiles: Sequence[tuple[EngineLayer, ...]],
+    profiles: Mapping[int, tuple[EngineLayer, ...]],
     ranges: Sequence[BatchRange],
     times_ms: Mapping[str, float] | None = None,
     *,
@@ -136,13 +136,13 @@ def cover_profiles(
 
     Args:
         graph: What the engine was built from.
-        profiles: Layers of the engine, by profile.
-        ranges: The batches of each.
+        profiles: Layers of the engine, by the index of their profile: of all or some.
+        ranges: The batches of every profile that the engine has.
         times_ms: Time by layer of one profile, if it was measured.
         main: The index of that profile, whose kernels and other layers are told, too.
 
     Returns:
-        A layer is INT8 there if it is in every profile.
+        A layer is INT8 there if it is in each of these profiles.
 
     Raises:
         GraphError: The graph cannot be read.
@@ -161,16 +161,18 @@ def cover_profiles(
         if finding.rule in ("channels-unaligned", "one-sided")
     }
     exits = float_exits(model)
-    coverages = [
-        cover(
+    coverages = {
+        index: cover(
             summary.layers,
             layers,
             times_ms if index == main else None,
             hints=hints,
             exits=exits,
         )
-        for index, layers in enumerate(profiles)
-    ]
+        for index, layers in profiles.items()
+    }
+    if len(ranges) < 2:
+        return coverages[main]
     return join_profiles(coverages, [each.as_option for each in ranges], main)
 
 

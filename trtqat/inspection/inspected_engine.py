@@ -14,7 +14,6 @@ from trtqat.host.gpu import describe_gpu
 from trtqat.inspection.engine_layers import (
     Inspection,
     check_same_graph,
-    cover_graph,
     cover_profiles,
     inspect_engine,
 )
@@ -132,19 +131,23 @@ def inspect_plan(path: Path, options: InspectOptions) -> InspectedEngine:
             raise _no_graph(path)
         found = inspect_engine(engine, batch_size=options.batch_size, passes=options.passes)
         ranges = engine.profiles.ranges
-        of_all = [
-            found if index == found.profile else inspect_engine(engine, profile=index)
-            for index in range(len(ranges) if options.batch_size is None else 0)
-        ]
+        # Who names a batch size asks about its profile alone.
+        every = range(len(ranges)) if options.batch_size is None else (found.profile,)
+        inspected = {found.profile: found} | {
+            index: inspect_engine(engine, profile=index)
+            for index in every
+            if index != found.profile
+        }
     _export(found, options.path("export_layer_info"), export_profile)
     if graph is None:
         return InspectedEngine(path, None, found, None, None)
-    times_ms = found.times.median_ms if found.times else None
-    if len(of_all) > 1:
-        layers = [each.layers for each in of_all]
-        coverage = cover_profiles(graph, layers, ranges, times_ms, main=found.profile)
-    else:
-        coverage = cover_graph(graph, found.layers, times_ms)
+    coverage = cover_profiles(
+        graph,
+        {index: each.layers for index, each in sorted(inspected.items())},
+        ranges,
+        found.times.median_ms if found.times else None,
+        main=found.profile,
+    )
     check_same_graph(coverage, found.layers, graph, str(path))
     roofline = None
     if options.has_roofline:

@@ -10,7 +10,7 @@ they are of has: they end in "_myl1_0", and others of "_myl1" or their tensors a
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from trtqat.errors import GraphError
@@ -68,31 +68,33 @@ def layers_of_profile(
     return split_profiles(layers, count, name)[profile]
 
 
-def join_profiles(coverages: Sequence[Coverage], batches: Sequence[str], main: int = 0) -> Coverage:
-    """What is so in every profile: a layer is INT8 if it is in all of them.
+def join_profiles(
+    coverages: Mapping[int, Coverage], batches: Sequence[str], main: int = 0
+) -> Coverage:
+    """What is so in several profiles: a layer is INT8 if it is in all of them.
 
     Args:
-        coverages: The same graph's, of each profile.
-        batches: Of each, as ``--batch`` takes them.
+        coverages: The same graph's, by the index of the profile.
+        batches: Of every profile, as ``--batch`` takes them.
         main: The index of the one whose kernels, times and other layers are told.
     """
-    if len(coverages) == 1:
-        return coverages[0]
-    by_layer = zip(*(each.layers for each in coverages), strict=True)
+    by_layer = zip(*(each.layers for each in coverages.values()), strict=True)
     return replace(
         coverages[main],
-        layers=tuple(_join(layers, batches, main) for layers in by_layer),
-        profiles=tuple(batches),
+        layers=tuple(
+            _join(dict(zip(coverages, layers, strict=True)), batches, main) for layers in by_layer
+        ),
+        profiles=tuple(batches[index] for index in coverages),
     )
 
 
-def _join(layers: Sequence[LayerCoverage], batches: Sequence[str], main: int) -> LayerCoverage:
+def _join(layers: Mapping[int, LayerCoverage], batches: Sequence[str], main: int) -> LayerCoverage:
     """One layer of the graph; where it is not INT8 in a profile, as it is in the first such one."""
     if not layers[main].wants_int8:
         return layers[main]
     # What is known not to be INT8 says more than what is not known.
     for state in (False, None):
-        missed = [index for index, each in enumerate(layers) if each.runs_int8 is state]
+        missed = [index for index, each in layers.items() if each.runs_int8 is state]
         if missed:
             found = layers[missed[0]]
             if len(missed) == len(layers):

@@ -129,8 +129,9 @@ def describe_coverage(coverage: Coverage) -> str:
         + (f", {_percent(share)} of the arithmetic" if share is not None else "")
     ]
     if coverage.profiles:
-        batches = ", ".join(coverage.profiles)
-        lines[0] += f", in each of {len(coverage.profiles)} profiles (batch {batches})"
+        batches, count = ", ".join(coverage.profiles), len(coverage.profiles)
+        each = f"in each of {count} profiles (batch {batches})"
+        lines[0] += f", {each if count > 1 else f'in the profile for batch {batches} alone'}"
     if not coverage.has_kernels:
         lines[0] += f": {IN_THE_PLAN}" if len(missed) < len(wanted) else ""
     floats = coverage.unwanted

@@ -87,8 +87,8 @@ class Coverage:
         has_kernels: Whether the kernels are chosen. A plan of TensorRT for RTX has none yet: they
             are compiled where it is loaded, so it shows which inputs and weights are INT8.
         costs: What such a plan does besides.
-        profiles: Of a plan of several shape profiles, the batches of each that was looked at, as
-            ``"8"`` or ``"1:32:128"``: a layer is INT8 if it is in all of them. Empty of a plan of
+        profiles: Of a plan of several shape profiles, the batches of those that were looked at, as
+            ``"8"`` or ``"1:32:128"``: a layer is INT8 if it is in each of them. Empty of a plan of
             one.
     """
 

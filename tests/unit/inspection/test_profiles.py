@@ -103,7 +103,7 @@ def summary(name: str) -> LayerSummary:
 def covered(*profiles: list[EngineLayer], main: int = 0) -> Coverage:
     graph = [summary("/a"), summary("/b")]
     found = [cover(graph, each) for each in profiles]
-    return join_profiles(found, ["1", "8", "1:32:32"][: len(found)], main)
+    return join_profiles(dict(enumerate(found)), ["1", "8", "1:32:32"], main)
 
 
 def test_int8_in_all_profiles() -> None:
