@@ -49,7 +49,7 @@ class BuildKeywords(TypedDict, total=False):
         triton_queue_delay_us: How long a request may wait for others to share its batch.
     """
 
-    batch: str | int | tuple[int, int, int] | list[str | int | tuple[int, int, int]] | None
+    batch: str | int | tuple[int, int, int] | list[Any] | None
     min_shapes: str | Shapes
     opt_shapes: str | Shapes
     max_shapes: str | Shapes

@@ -98,6 +98,14 @@ def _prove(graph: Path, find_layers: Callable[[], _Found], ranges: Sequence[Batc
 
 
 def read_logged_layers(network: Network) -> Mapping[str, Any]:
+    """The list of layers that the builder of TensorRT for RTX has logged, as an inspector's JSON.
+
+    Args:
+        network: What was built.
+
+    Raises:
+        BuildError: It has logged none.
+    """
     from trtqat.inspection.builder_log import read_layer_list
 
     if not network.messages.layers:

@@ -36,6 +36,7 @@ class Opened:
         self.profiles = make_profiles([{"images": ProfileShapes((1,), (32,), (32,))}])
         self.is_closed = False
         self.arguments: dict[str, Any] = {}
+        self.ask: Any = None
 
     def close(self) -> None:
         self.is_closed = True
@@ -66,6 +67,7 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> Opened:
             profile,
         )
 
+    opened.ask = ask
     # Nothing is recorded of an engine that is none.
     monkeypatch.setattr(inspected_plan, "recorded_plan", lambda path, options: None)
     monkeypatch.setattr(inspected_engine, "Engine", open_engine)
@@ -117,7 +119,7 @@ def test_every_profile_is_looked_at(
 ) -> None:
     """One of them runs a layer in floating point."""
     engine.profiles = make_profiles([{"images": ProfileShapes(*[(n,)] * 3)} for n in (1, 8)])
-    ask, asked = inspected_engine.inspect_engine, []
+    ask, asked = engine.ask, []
 
     def ask_about(
         opened: Any, *, batch_size: int | None = None, passes: int = 0, profile: int | None = None
