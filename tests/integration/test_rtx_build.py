@@ -435,13 +435,17 @@ def test_several_profiles_in_one_plan(example: Path, tmp_path: Path) -> None:
     assert len(manifest.coverage.wanted) >= 4
     assert manifest.coverage.missed == ()
 
+    read = in_process(tmp_path, "inspect", layers, "--graph", example, "--require-int8")
+    assert read.returncode == 0, read.stderr
+    assert "in each of 3 profiles (profile 0, profile 1, profile 2)" in read.stdout
+
     found = split_profiles(read_layers(layers), 3, "m")
     for batch, profile in zip((1, 4, None), found, strict=True):
         products = [each for each in profile if each.is_product]
         # The shapes of a profile are those of its list, open ones where it is a range.
-        read = [each.inputs[0].shape for each in products if each.inputs]
+        shapes = [each.inputs[0].shape for each in products if each.inputs]
         assert len(products) >= 3
-        assert {shape[0] if shape else None for shape in read} <= {batch, *sizes(batch)}
+        assert {shape[0] if shape else None for shape in shapes} <= {batch, *sizes(batch)}
     alone = package.build(example, tmp_path / "one.engine", for_="rtx", batch=4)
     listed = parse_information(alone.layers, "one")
     assert [each.tactic for each in listed] == [each.tactic for each in found[1]]

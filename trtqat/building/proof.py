@@ -89,7 +89,9 @@ def _prove(graph: Path, find_layers: Callable[[], _Found], ranges: Sequence[Batc
         found = find_layers()
         layers = found.information
         main = main_profile(ranges)
-        coverage = cover_profiles(graph, dict(enumerate(found.by_profile())), ranges, main=main)
+        batches = [each.as_option for each in ranges]
+        profiles = dict(enumerate(found.by_profile()))
+        coverage = cover_profiles(graph, profiles, batches, main=main)
     except TrtqatError as error:
         # The plan is built; not to know its layers is no failed build.
         _LOG.warning("Which layers run in INT8 is not known: %s", error)

@@ -16,7 +16,6 @@ from trtqat.inspection.inspector import EngineLayer, parse_information
 from trtqat.inspection.layer_times import LayerTimes, measure_layers
 from trtqat.inspection.profiles import join_profiles, layers_of_profile
 from trtqat.plan.coverage import Coverage
-from trtqat.plan.profiles import BatchRange
 from trtqat.runtime.engine import Engine
 from trtqat.tensors import random_arrays
 
@@ -127,7 +126,7 @@ def cover_graph(
 def cover_profiles(
     graph: Path,
     profiles: Mapping[int, tuple[EngineLayer, ...]],
-    ranges: Sequence[BatchRange],
+    batches: Sequence[str],
     times_ms: Mapping[str, float] | None = None,
     *,
     main: int = 0,
@@ -137,7 +136,8 @@ def cover_profiles(
     Args:
         graph: What the engine was built from.
         profiles: Layers of the engine, by the index of their profile: of all or some.
-        ranges: The batches of every profile that the engine has.
+        batches: Of every profile that the engine has, as ``--batch`` takes them; where they are not
+            known, what to call the profiles.
         times_ms: Time by layer of one profile, if it was measured.
         main: The index of that profile, whose kernels and other layers are told, too.
 
@@ -171,9 +171,7 @@ def cover_profiles(
         )
         for index, layers in profiles.items()
     }
-    if len(ranges) < 2:
-        return coverages[main]
-    return join_profiles(coverages, [each.as_option for each in ranges], main)
+    return coverages[main] if len(batches) < 2 else join_profiles(coverages, batches, main)
 
 
 def check_same_graph(

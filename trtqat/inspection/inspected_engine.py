@@ -144,7 +144,7 @@ def inspect_plan(path: Path, options: InspectOptions) -> InspectedEngine:
     coverage = cover_profiles(
         graph,
         {index: each.layers for index, each in sorted(inspected.items())},
-        ranges,
+        [each.as_option for each in ranges],
         found.times.median_ms if found.times else None,
         main=found.profile,
     )

@@ -10,7 +10,7 @@ they are of has: they end in "_myl1_0", and others of "_myl1" or their tensors a
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from trtqat.errors import GraphError
@@ -48,6 +48,19 @@ def split_profiles(
     return tuple(tuple(each) for each in profiles)
 
 
+def count_profiles(layers: Sequence[EngineLayer], graph_layers: Iterable[str]) -> int:
+    """How many profiles a list of layers is of, where only the list tells.
+
+    Args:
+        layers: Of all profiles.
+        graph_layers: Names of the graph's layers. If one of them looks like a mark itself, no mark
+            is taken for one.
+    """
+    if any(MARK.search(name) for name in graph_layers):
+        return 1
+    return 1 + max((mark for layer in layers for mark in _marks(layer)), default=0)
+
+
 def layers_of_profile(
     layers: Sequence[EngineLayer], profile: int, count: int, name: str
 ) -> tuple[EngineLayer, ...]:
@@ -75,7 +88,7 @@ def join_profiles(
 
     Args:
         coverages: The same graph's, by the index of the profile.
-        batches: Of every profile, as ``--batch`` takes them.
+        batches: Of every profile, as ``--batch`` takes them, or what to call it.
         main: The index of the one whose kernels, times and other layers are told.
     """
     by_layer = zip(*(each.layers for each in coverages.values()), strict=True)
@@ -101,7 +114,8 @@ def _join(layers: Mapping[int, LayerCoverage], batches: Sequence[str], main: int
                 return found
             which = ", ".join(batches[index] for index in missed)
             reason = found.reason or "it is not INT8"
-            return replace(found, reason=f"in the profile for batch {which}: {reason}")
+            where = f"the profile for batch {which}" if which[:1].isdigit() else which
+            return replace(found, reason=f"in {where}: {reason}")
     return layers[main]
 
 

@@ -130,8 +130,9 @@ def describe_coverage(coverage: Coverage) -> str:
     ]
     if coverage.profiles:
         batches, count = ", ".join(coverage.profiles), len(coverage.profiles)
-        each = f"in each of {count} profiles (batch {batches})"
-        lines[0] += f", {each if count > 1 else f'in the profile for batch {batches} alone'}"
+        batches = f"batch {batches}" if batches[:1].isdigit() else batches
+        each = f"in each of {count} profiles ({batches})"
+        lines[0] += f", {each if count > 1 else f'in the profile for {batches} alone'}"
     if not coverage.has_kernels:
         lines[0] += f": {IN_THE_PLAN}" if len(missed) < len(wanted) else ""
     floats = coverage.unwanted

@@ -125,7 +125,7 @@ def test_every_profile_is_looked_at(
         opened: Any, *, batch_size: int | None = None, passes: int = 0, profile: int | None = None
     ) -> Inspection:
         asked.append(profile)
-        found = ask(
+        found: Inspection = ask(
             opened, batch_size=batch_size, passes=passes, profile=1 if profile is None else profile
         )
         if profile != 0:

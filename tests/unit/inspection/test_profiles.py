@@ -10,7 +10,12 @@ from trtqat.errors import GateError, GraphError
 from trtqat.graph.lenses.macs import LayerSummary
 from trtqat.inspection.coverage import cover
 from trtqat.inspection.inspector import EngineLayer, EngineTensor
-from trtqat.inspection.profiles import join_profiles, layers_of_profile, split_profiles
+from trtqat.inspection.profiles import (
+    count_profiles,
+    join_profiles,
+    layers_of_profile,
+    split_profiles,
+)
 from trtqat.inspection.words import describe_coverage
 from trtqat.plan.coverage import Coverage
 
@@ -94,6 +99,14 @@ def test_an_inspector_that_lists_the_asked_profile_alone() -> None:
     # A builder's list is of all profiles, so one without marks tells nothing.
     with pytest.raises(GraphError):
         split_profiles(listed, 2, "m")
+
+
+def test_how_many_profiles_a_file_is_of() -> None:
+    listed = [layer("/a"), layer("/a", " [profile 1]"), layer("/a", " [profile 2]")]
+    assert count_profiles(listed, ["/a"]) == 3
+    assert count_profiles(listed[:1], ["/a"]) == 1
+    # Whoever calls a node so has one profile, as far as names tell.
+    assert count_profiles(listed, ["/a", "/a [profile 1]"]) == 1
 
 
 def summary(name: str) -> LayerSummary:
