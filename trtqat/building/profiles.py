@@ -44,7 +44,7 @@ def resolve_profiles(
 
     Returns:
         The profiles, the narrowest first. Triton takes the one whose optimum is nearest, and of
-        equals the first; so it takes the one that a session takes.
+        equals the first; of sizes and one range it so takes the one that a session takes.
 
     Raises:
         UsageError: As ``resolve_profile``, or two profiles are the same.

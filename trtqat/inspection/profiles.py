@@ -18,7 +18,7 @@ from trtqat.inspection.inspector import EngineLayer
 from trtqat.plan.coverage import Coverage, LayerCoverage
 
 # What TensorRT writes behind the names of layers and tensors of any profile but the first.
-MARK = re.compile(r" \[profile (\d+)\]")
+MARK = re.compile(r" \[profile (\d{1,4})\]")
 _SUBGRAPH = re.compile(r"_myl(\d+)_\d+$")
 
 
@@ -37,6 +37,8 @@ def split_profiles(
     """
     if count == 1:
         return (tuple(layers),)
+    if count > len(layers):
+        raise _not_told(name, count)
     profiles: list[list[EngineLayer]] = [[] for _ in range(count)]
     for group in _groups(layers):
         marks = {mark for layer in group for mark in _marks(layer)}

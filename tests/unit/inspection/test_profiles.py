@@ -77,6 +77,7 @@ def test_a_subgraph_belongs_to_one_profile() -> None:
         # A profile without a layer, a mark beyond the last profile, two marks in one subgraph.
         [layer("/a"), layer("/a", " [profile 1]")],
         [layer("/a"), layer("/a", " [profile 1]"), layer("/a", " [profile 3]")],
+        [layer("/a"), layer("/b"), layer("/a", " [profile 9999]")],
         [
             layer("/a_myl0_0"),
             layer("/a [profile 1]_myl1_0"),
@@ -105,6 +106,8 @@ def test_how_many_profiles_a_file_is_of() -> None:
     listed = [layer("/a"), layer("/a", " [profile 1]"), layer("/a", " [profile 2]")]
     assert count_profiles(listed, ["/a"]) == 3
     assert count_profiles(listed[:1], ["/a"]) == 1
+    # No plan has so many.
+    assert count_profiles([layer("/a"), layer("/a", f" [profile {'9' * 5000}]")], ["/a"]) == 1
     # Whoever calls a node so has one profile, as far as names tell.
     assert count_profiles(listed, ["/a", "/a [profile 1]"]) == 1
 
