@@ -221,9 +221,7 @@ class Engine(Held):
                 name=self.name,
                 context=context,
                 device=self._device,
-                profile=profile,
-                # Of one profile a context has it already.
-                set_profile=len(self.profiles.ranges) > 1,
+                profile=profile if len(self.profiles.ranges) > 1 else None,
                 # With the types that the engine reads: codes where ``inputs`` says floats.
                 inputs=[
                     TensorSpec(spec.name, shapes[spec.name], spec.dtype) for spec in self._bindings

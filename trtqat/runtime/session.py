@@ -57,8 +57,7 @@ class EngineSession(Held):
         quantizers: Mapping[str, HostQuantizer],
         cuda_graph: bool,
         library_graph: bool = False,
-        profile: int = 0,
-        set_profile: bool = False,
+        profile: int | None = None,
     ) -> None:
         """Allocates, enqueues once and captures.
 
@@ -72,8 +71,7 @@ class EngineSession(Held):
             quantizers: Of the inputs that arrive as INT8 codes, for floats.
             cuda_graph: Whether to capture a CUDA graph.
             library_graph: Whether the context was made to capture and replay one itself.
-            profile: The index of the shape profile.
-            set_profile: Whether the context must be told, as that of an engine of several must.
+            profile: The index of the shape profile; None for the only one, which a context has.
 
         Raises:
             InferenceError: The profile or a shape is refused, an output's size depends on the
@@ -87,8 +85,8 @@ class EngineSession(Held):
         self._quantizers = quantizers
         self._stream = device.create_stream()
         start = time.perf_counter()
-        self.profile = profile
-        if set_profile:
+        self.profile = profile or 0
+        if profile is not None:
             self._set_profile(context, profile)
         for spec in inputs:
             if not context.set_input_shape(spec.name, spec.shape):
