@@ -177,7 +177,7 @@ def main() -> None:
     for plan in arguments.engines:
         engine = Engine(plan)
         session = engine.session(size)
-        bound = zip(engine.inputs, session.inputs, strict=True)
+        bound = zip(engine.inputs, session.input_specs, strict=True)
         floats = random_arrays([replace(one, shape=spec.shape) for one, spec in bound], seed=0)
         scales = engine.input_scales
         inputs = quantize_inputs(floats, scales)

@@ -7,6 +7,7 @@ goes into the runtime cache, as one line a shape. Time is simulated.
 from __future__ import annotations
 
 import ctypes
+import itertools
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,10 +18,12 @@ import pytest
 from tests.support.clock import Clock
 from trtqat.host.flavours import TensorRTFlavour
 from trtqat.host.tensorrt_log import Messages
-from trtqat.runtime import engine, rtx, session
+from trtqat.runtime import engine, event_timer, rtx, session
 
 CONTEXT_S, SHAPE_S, QUERY_S = 3.0, 2.0, 0.001
 _MAGIC = b"kernels of this card\n"
+# The process keeps the streams of a device by its number, and each card has a clock of its own.
+_NUMBERS = itertools.count(1000)
 
 
 class Cache:
@@ -108,7 +111,7 @@ class Context:
         return True
 
 
-class _Tensor:
+class _Buffer:
     """Memory of the host in place of a device's."""
 
     def __init__(self, device: object, stream: object, spec: Any) -> None:
@@ -126,8 +129,10 @@ class _Tensor:
 
 
 class _Event:
-    def __init__(self, clock: Clock) -> None:
-        self.at, self.clock = 0.0, clock
+    at = 0.0
+
+    def sync(self) -> None:
+        """Everything is done at once."""
 
     def __sub__(self, other: _Event) -> float:
         return 1e3 * (self.at - other.at)
@@ -139,11 +144,10 @@ class _Stream:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
 
-    def record(self, event: _Event) -> None:
+    def record(self, event: _Event | None = None) -> _Event:
+        event = event or _Event()
         event.at = self._clock.perf_counter()
-
-    def sync(self) -> None:
-        """Everything is done at once."""
+        return event
 
     def close(self) -> None:
         """There is nothing to free."""
@@ -164,6 +168,7 @@ class Card:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.clock = Clock()
+        self.device_id = next(_NUMBERS)
         self.contexts: list[Context] = []
         self.queries: list[str] = []
         self.refuses_graphs = ""
@@ -174,6 +179,7 @@ class Card:
             IRuntimeCache=Cache,
             CudaGraphStrategy=SimpleNamespace(**strategies),
             DynamicShapesKernelSpecializationStrategy=SimpleNamespace(EAGER="EAGER"),
+            ProfilingVerbosity=SimpleNamespace(LAYER_NAMES_ONLY="names"),
             Runtime=lambda logger: SimpleNamespace(deserialize_cuda_engine=lambda plan: self),
             TensorIOMode=SimpleNamespace(INPUT="input"),
             nptype=lambda kind: kind,
@@ -191,16 +197,17 @@ class Card:
         monkeypatch.setattr(engine, "preflight", lambda path, **_: found)
         monkeypatch.setattr(engine, "open_device", lambda purpose: self)
         monkeypatch.setattr(engine, "make_logger", lambda trt: (None, Messages()))
-        monkeypatch.setattr(session, "_Tensor", _Tensor)
-        monkeypatch.setattr(
-            session.EngineSession, "_make_event", lambda _: _Event(self.clock), raising=True
-        )
-        for module in (rtx, session):
+        monkeypatch.setattr(session, "Buffer", _Buffer)
+        monkeypatch.setattr(event_timer.EventTimer, "_event", lambda _: _Event())
+        for module in (rtx, session, event_timer):
             monkeypatch.setattr(module, "time", self.clock)
 
     # The device.
     def create_stream(self) -> _Stream:
         return _Stream(self.clock)
+
+    def create_event(self) -> _Event:
+        return _Event()
 
     def set_current(self) -> None:
         """There is one."""

@@ -1,0 +1,142 @@
+"""The CUDA streams of this process: one for all kernels of a device, and two for copies.
+
+Seen on an H100 (driver 580, CUDA 13.0): once a kernel has run on a second stream of a process,
+every launch costs 8 to 20 us more, until the process ends. Copies on other streams, streams without
+work and captures do not do that. PyTorch's kernels on its default stream, beside one stream of
+ours, did not do it either. Why that is so is not known, so PyTorch gets this stream, too.
+
+Nobody closes these streams, and the process has them until it ends: a stream that is made anew is a
+second one. PyTorch's allocator refers to them besides, for as long as it keeps memory.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Route:
+    """The streams of one query, each a ``cuda.core.Stream``.
+
+    Attributes:
+        to_device: Copies inputs to the GPU.
+        compute: Runs kernels.
+        to_host: Copies outputs back.
+    """
+
+    to_device: Any
+    compute: Any
+    to_host: Any
+
+
+class Traffic:
+    """Which queries of a set of streams are in flight, and who may submit.
+
+    A query that is alone takes the compute stream for its copies, too: events between streams would
+    cost it some microseconds, and there is nothing to overlap with. Beside other queries its copies
+    go to streams of their own.
+
+    Attributes:
+        lock: Held while a query is submitted, so that its parts come in the same order on all
+            streams, and while something is captured, which nobody else's launch may join.
+        in_flight: Queries that were submitted, and whose end nobody has seen yet.
+    """
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.in_flight = 0
+
+    @contextmanager
+    def submitting(self) -> Iterator[bool]:
+        """Submits one query; yields whether it is alone.
+
+        It is in flight at the end of the ``with`` statement, unless an error ended that.
+        """
+        with self.lock:
+            yield self.in_flight == 0
+            self.in_flight += 1
+
+    def ended(self) -> None:
+        """Notes that somebody has seen the end of a query that was submitted."""
+        with self.lock:
+            self.in_flight -= 1
+
+
+class Streams:
+    """A compute stream, the streams of its copies, and its traffic.
+
+    Attributes:
+        compute: The ``cuda.core.Stream`` of all kernels.
+        to_device: The one that copies inputs, for queries that are not alone.
+        to_host: The one that copies outputs.
+        address: The handle of the compute stream, as TensorRT takes it.
+        traffic: Queries in flight on them.
+    """
+
+    def __init__(self, compute: Any, to_device: Any, to_host: Any) -> None:  # noqa: ANN401
+        """Keeps streams.
+
+        Args:
+            compute: A ``cuda.core.Stream``.
+            to_device: Another one, or the same.
+            to_host: Another one, or the same.
+        """
+        self.compute, self.to_device, self.to_host = compute, to_device, to_host
+        self.address = int(compute.handle)
+        self.traffic = Traffic()
+        self._alone = Route(compute, compute, compute)
+        self._among_others = Route(to_device, compute, to_host)
+
+    @property
+    def lock(self) -> threading.RLock:
+        """What whoever submits or captures holds."""
+        return self.traffic.lock
+
+    @contextmanager
+    def submitting(self) -> Iterator[Route]:
+        """Submits one query; yields its streams."""
+        with self.traffic.submitting() as is_alone:
+            yield self._alone if is_alone else self._among_others
+
+    def settle(self) -> None:
+        """Waits until the kernels that were submitted so far have run.
+
+        By an event: CUDA refuses to wait for a stream on which another thread captures.
+        """
+        with self.lock:
+            event = self.compute.record()
+        event.sync()
+
+
+_SHARED: dict[int, Streams] = {}
+_SHARED_LOCK = threading.Lock()
+
+
+def shared_streams(device: Any) -> Streams:  # noqa: ANN401
+    """The streams that all sessions on a device share.
+
+    Args:
+        device: A ``cuda.core.Device``, current in this thread.
+    """
+    # Each thread has a Device object of its own, so its number tells which one it is.
+    key = int(device.device_id)
+    with _SHARED_LOCK:
+        if key not in _SHARED:
+            _SHARED[key] = Streams(*(device.create_stream() for _ in range(3)))
+        return _SHARED[key]
+
+
+def own_streams(device: Any) -> Streams:  # noqa: ANN401
+    """A stream for one session alone, on which its kernels run beside those of other sessions.
+
+    The first kernel on it makes every later launch of the process slower, for good.
+
+    Args:
+        device: A ``cuda.core.Device``, current in this thread.
+    """
+    stream = device.create_stream()
+    return Streams(stream, stream, stream)
