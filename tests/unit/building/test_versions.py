@@ -61,6 +61,7 @@ OBJECTS = {
         "engine": "ICudaEngine",
         "inspector": "EngineInspector",
         "base": "IProfiler",
+        "context": "IExecutionContext",
     },
     "runtime/engine_io.py": {"engine": "ICudaEngine"},
     "runtime/refit.py": {"parser": "OnnxParserRefitter", "refitter": "Refitter"},
