@@ -209,6 +209,15 @@ class Engine(Held):
             cuda_graph=wanted,
         )
 
+    def session_on_own_stream(self, batch_size: int) -> EngineSession:
+        """A session whose kernels run beside those of other sessions, instead of behind them.
+
+        Raises:
+            UsageError: No profile holds the batch size.
+            InferenceError: As ``session`` has it.
+        """
+        return self.session(batch_size, own_stream=True)
+
     def _bind(
         self,
         batch_size: int,
