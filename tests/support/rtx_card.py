@@ -149,6 +149,9 @@ class _Stream:
         event.at = self._clock.perf_counter()
         return event
 
+    def wait(self, event: _Event) -> None:
+        """Everything is done at once."""
+
     def close(self) -> None:
         """There is nothing to free."""
 
