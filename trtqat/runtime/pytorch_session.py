@@ -184,7 +184,8 @@ class PyTorchSession(Held):
 
     def _query(self, streams: PyTorchStreams) -> dict[str, Array]:
         """Runs a query on what ``_fill`` put into pinned memory."""
-        with streams.submitting() as (to_device, to_host):
+        with streams.traffic.lock:
+            to_device, to_host = streams.route()
             with torch.cuda.stream(to_device):
                 self._copy_to_device()
             if to_device is not streams.compute:
@@ -200,6 +201,7 @@ class PyTorchSession(Held):
                 for name, output in outputs.items():
                     self._host(name, output).copy_(output, non_blocking=True)
             done = to_host.record_event()
+            streams.traffic.submitted()
         try:
             # ``outputs`` lives until here: its memory must not go to another query before.
             done.synchronize()

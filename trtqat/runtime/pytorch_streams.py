@@ -48,14 +48,14 @@ class PyTorchStreams:
         with self.traffic.lock, torch.cuda.stream(self.compute):
             yield
 
-    @contextlib.contextmanager
-    def submitting(self) -> Iterator[tuple[torch.cuda.Stream, torch.cuda.Stream]]:
-        """Submits one query; yields the streams that copy its inputs and its outputs."""
-        with self.traffic.submitting() as is_alone:
-            if is_alone:
-                yield self.compute, self.compute
-            else:
-                yield self._to_device, self._to_host
+    def route(self) -> tuple[torch.cuda.Stream, torch.cuda.Stream]:
+        """The streams that copy the inputs and the outputs of the next query.
+
+        The caller holds the traffic's lock until it is submitted.
+        """
+        if self.traffic.in_flight:
+            return self._to_device, self._to_host
+        return self.compute, self.compute
 
     def settle(self) -> None:
         """Waits until the kernels that were submitted so far have run."""

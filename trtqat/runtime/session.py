@@ -19,12 +19,13 @@ from trtqat.checks import closed
 from trtqat.errors import InferenceError, UsageError
 from trtqat.host.tensorrt_log import Messages
 from trtqat.runtime.buffers import Buffer
+from trtqat.runtime.context_shapes import resolve_outputs, set_shapes
 from trtqat.runtime.cuda_graph import capture
 from trtqat.runtime.event_timer import EventTimer
 from trtqat.runtime.held import Held
 from trtqat.runtime.host_quantizer import HostQuantizer
-from trtqat.runtime.streams import own_streams, shared_streams
-from trtqat.tensors import DYNAMIC, Array, Arrays, TensorSpec
+from trtqat.runtime.streams import Route, own_streams, shared_streams
+from trtqat.tensors import Array, Arrays, TensorSpec
 
 
 class EngineSession(Held):
@@ -82,9 +83,8 @@ class EngineSession(Held):
             cuda_graph: Whether to capture a CUDA graph.
             library_graph: Whether the context was made to capture and replay one itself.
             profile: The index of the shape profile; None for the only one, which a context has.
-            own_stream: Whether its kernels run on a stream of its own, beside those of other
-                sessions: for kernels that do not fill the GPU. Every later launch of the process
-                is slower for it.
+            own_stream: Whether its kernels run beside those of other sessions, on a stream of its
+                own. Every later launch of the process is slower for it.
 
         Raises:
             InferenceError: The profile or a shape is refused, an output's size depends on the
@@ -102,28 +102,21 @@ class EngineSession(Held):
         self.streams = own_streams(device) if own_stream else shared_streams(device)
         start = time.perf_counter()
         self.profile = profile or 0
-        if profile is not None:
-            self._set_profile(context, profile)
-        for spec in inputs:
-            if not context.set_input_shape(spec.name, spec.shape):
-                raise InferenceError(
-                    f"TensorRT refuses the shape {spec.shape} for input '{spec.name}' of "
-                    f"'{name}': {messages.reason()}.",
-                    "Build the engine for that shape.",
-                )
+        set_shapes(
+            context,
+            inputs,
+            profile=profile,
+            streams=self.streams,
+            name=name,
+            messages=messages,
+        )
         self.preparing_s = time.perf_counter() - start
         stream = self.streams.compute
         self._inputs = {spec.name: Buffer(device, stream, spec) for spec in inputs}
-        self._outputs = {}
-        for spec in outputs:
-            shape = tuple(context.get_tensor_shape(spec.name))
-            if DYNAMIC in shape:
-                raise InferenceError(
-                    f"The size of output '{spec.name}' of '{name}' depends on the data {shape}.",
-                    "Export the model without that operation, and do it after the engine.",
-                )
-            resolved = TensorSpec(spec.name, shape, spec.dtype)
-            self._outputs[spec.name] = Buffer(device, stream, resolved)
+        self._outputs = {
+            spec.name: Buffer(device, stream, spec)
+            for spec in resolve_outputs(context, outputs, name)
+        }
         for tensor_name, tensor in {**self._inputs, **self._outputs}.items():
             context.set_tensor_address(tensor_name, int(tensor.device.handle))
         self._views = MappingProxyType({name: each.host for name, each in self._inputs.items()})
@@ -142,9 +135,8 @@ class EngineSession(Held):
         if cuda_graph:
             self._graph = capture(device, self.streams, self._enqueue, name)
         self.has_cuda_graph = library_graph or self._graph is not None
-        self.mode = "CUDA graph" if self.has_cuda_graph else "plain enqueue"
-        if library_graph:
-            self.mode = "CUDA graph of TensorRT for RTX"
+        of_library = " of TensorRT for RTX" if library_graph else ""
+        self.mode = f"CUDA graph{of_library}" if self.has_cuda_graph else "plain enqueue"
         self._timer = EventTimer(device, self.streams)
         self.enqueue_times_ms: list[float] = []
 
@@ -159,7 +151,8 @@ class EngineSession(Held):
         no longer read. So ask anew before each query; an array from before does not wait.
         """
         self._check_open()
-        self._copied.sync()
+        if self.is_pending:
+            self._copied.sync()
         return self._views
 
     def run(self, inputs: Arrays | None = None) -> dict[str, Array]:
@@ -179,7 +172,7 @@ class EngineSession(Held):
         self._check_idle()
         if inputs is not None:
             self._fill(inputs)
-        self.submit()
+        self._submit(marks_copy=False)
         return self.collect()
 
     def submit(self) -> None:
@@ -190,20 +183,7 @@ class EngineSession(Held):
             InferenceError: TensorRT's enqueue failed.
         """
         self._check_idle()
-        # CUDA's current device belongs to a thread, and each query in flight may have its own.
-        self.device.set_current()
-        with self.streams.submitting() as route:
-            self.copy_inputs(route.to_device)
-            route.to_device.record(self._copied)
-            if route.to_device is not route.compute:
-                route.compute.wait(self._copied)
-            self.launch()
-            if route.to_host is not route.compute:
-                route.compute.record(self._computed)
-                route.to_host.wait(self._computed)
-            self.copy_outputs(route.to_host)
-            route.to_host.record(self._done)
-        self.is_pending = True
+        self._submit(marks_copy=True)
 
     def collect(self) -> dict[str, Array]:
         """Waits for the query that was submitted.
@@ -306,17 +286,6 @@ class EngineSession(Held):
         if self._has_own_stream:
             self.streams.compute.close()
 
-    def _set_profile(self, context: Any, profile: int) -> None:  # noqa: ANN401
-        """Makes a context run by a profile; shapes are set after it."""
-        if not context.set_optimization_profile_async(profile, self.streams.address):
-            raise InferenceError(
-                f"TensorRT refuses profile {profile} of '{self._name}': {self._messages.reason()}.",
-                "Close other sessions of that profile, or build the engine with trtqat build, "
-                "whose profiles several sessions share.",
-            )
-        # It may copy on the stream, and what follows is not all on that stream.
-        self.streams.settle()
-
     def _check_open(self) -> None:
         if self.context is None:
             raise closed(self._name)
@@ -325,6 +294,36 @@ class EngineSession(Held):
         self._check_open()
         if self.is_pending:
             raise UsageError(f"A query of '{self._name}' is in flight.", "Collect it first.")
+
+    def _submit(self, *, marks_copy: bool) -> None:
+        """Enqueues a query; unless it is marked, nobody may ask for ``inputs`` before its end."""
+        # CUDA's current device belongs to a thread, and each query in flight may have its own.
+        self.device.set_current()
+        with self.streams.lock:
+            route = self.streams.route()
+            try:
+                self._enqueue_query(route, marks_copy=marks_copy)
+            except BaseException:
+                # The copy of the inputs may be on its way, and a caller may fill them again.
+                route.to_device.record(self._copied)
+                self._copied.sync()
+                raise
+            self.streams.traffic.submitted()
+        self.is_pending = True
+
+    def _enqueue_query(self, route: Route, *, marks_copy: bool) -> None:
+        is_parted = route.to_device is not route.compute
+        self.copy_inputs(route.to_device)
+        if is_parted or marks_copy:
+            route.to_device.record(self._copied)
+        if is_parted:
+            route.compute.wait(self._copied)
+        self.launch()
+        if is_parted:
+            route.compute.record(self._computed)
+            route.to_host.wait(self._computed)
+        self.copy_outputs(route.to_host)
+        route.to_host.record(self._done)
 
     def _wait(self) -> None:
         """Waits for the query in flight, whatever it ends with."""

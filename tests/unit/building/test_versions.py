@@ -72,6 +72,7 @@ OBJECTS = {
         "graphs": "CudaGraphStrategy",
     },
     "runtime/runtime_cache.py": {"cache": "IRuntimeCache"},
+    "runtime/context_shapes.py": {"context": "IExecutionContext"},
     "runtime/session.py": {"context": "IExecutionContext"},
     "host/rtx_validity.py": {"runtime": "Runtime"},
     "host/tensorrt_library.py": {"engine": "ICudaEngine"},

@@ -25,7 +25,7 @@ from tests.support.cuda_streams import Device, open_session
 from trtqat.errors import InferenceError, UsageError
 from trtqat.runtime.buffers import Buffer
 from trtqat.runtime.session import EngineSession
-from trtqat.runtime.streams import Traffic, shared_streams
+from trtqat.runtime.streams import shared_streams
 from trtqat.tensors import Array, TensorSpec
 
 # Streams are kept by the number of their device: each test has a device of its own.
@@ -205,10 +205,18 @@ def test_an_enqueue_that_fails_is_not_in_flight(
         open_session(monkeypatch, device, cuda_graph=False) as other,
     ):
         broken.context.refuses = True
-        with pytest.raises(InferenceError, match=r"could not enqueue 'm\.engine'"):
-            broken.run({"x": numbers(1)})
-        assert not broken.is_pending
-        assert shared_streams(device).traffic.in_flight == 0
+        for waiting in (False, True):
+            if waiting:
+                other.submit()
+            with pytest.raises(InferenceError, match=r"could not enqueue 'm\.engine'"):
+                broken.run({"x": numbers(1)})
+            assert not broken.is_pending
+            assert shared_streams(device).traffic.in_flight == waiting
+            # Nothing reads any more what a caller fills now.
+            shared = shared_streams(device)
+            assert not shared.to_device.work
+            assert waiting or not any(kind == "to device" for kind, _, _ in shared.compute.work)
+        other.collect()
         assert answer(other, 2)
         broken.context.refuses = False
         assert answer(broken, 3)
@@ -269,22 +277,19 @@ def test_pinned_memory_stays_as_long_as_a_view_of_it(monkeypatch: pytest.MonkeyP
 
 
 @given(st.lists(st.booleans(), max_size=60))
-def test_traffic_counts_what_nobody_has_seen_the_end_of(submits: list[bool]) -> None:
-    traffic, expected = Traffic(), 0
+def test_only_a_query_that_is_alone_copies_on_the_compute_stream(submits: list[bool]) -> None:
+    device = Device(next(NUMBERS))
+    streams, in_flight = shared_streams(device), 0
     for submit in submits:
-        if submit:
-            with traffic.submitting() as is_alone:
-                assert is_alone == (expected == 0)
-            expected += 1
-        elif expected:
-            traffic.ended()
-            expected -= 1
-        assert traffic.in_flight == expected
-
-
-def test_an_error_leaves_traffic_as_it_was() -> None:
-    traffic = Traffic()
-    with pytest.raises(ZeroDivisionError), traffic.submitting():
-        _ = 1 / 0
-    assert traffic.in_flight == 0
-    assert traffic.lock.acquire(blocking=False)
+        with streams.lock:
+            route = streams.route()
+            assert (route.to_device is streams.compute) == (in_flight == 0)
+            assert (route.to_host is streams.compute) == (in_flight == 0)
+            assert route.compute is streams.compute
+            if submit:
+                streams.traffic.submitted()
+                in_flight += 1
+        if not submit and in_flight:
+            streams.traffic.ended()
+            in_flight -= 1
+        assert streams.traffic.in_flight == in_flight
