@@ -1,0 +1,221 @@
+"""One compute stream: nothing that is measured makes a launch slower, and results stay the same.
+
+Written before it was run.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.support import models
+from tests.support.workloads import RESNET, ROOT, Artefacts, Build, trtqat
+from trtqat.exporting.options import ExportOptions
+from trtqat.exporting.pipeline import export_onnx
+from trtqat.runtime.engine import Engine
+from trtqat.runtime.protocol import Session
+from trtqat.runtime.pytorch import PyTorchModel
+from trtqat.runtime.session import EngineSession
+from trtqat.tensors import Arrays, random_arrays
+
+BATCH = 32
+QUERIES = 200
+SLOWER = 1.01
+
+
+@pytest.fixture(scope="module")
+def replays_ms(resnet: Artefacts) -> dict[str, float]:
+    """The time of a replay in a new process, behind one thing after the other."""
+    _, plan, _ = resnet
+    command = [sys.executable, "-m", "tests.support.quiet_process", plan, f"{RESNET}:fp32"]
+    done = subprocess.run(
+        [*map(str, command), str(BATCH)], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def test_a_replay_is_as_fast_behind_all_that_is_measured(replays_ms: dict[str, float]) -> None:
+    quiet = replays_ms.pop("nothing")
+    own_streams = replays_ms.pop("streams of their own")
+    print(quiet, replays_ms, own_streams)  # noqa: T201
+    assert len(replays_ms) == 8
+    slower = {name: ms / quiet for name, ms in replays_ms.items() if ms > SLOWER * quiet}
+    assert slower == {}
+
+
+def test_eval_measures_what_a_quiet_process_does(
+    resnet: Artefacts, replays_ms: dict[str, float], timing_cache: Path
+) -> None:
+    """Also where it builds a rival, and has PyTorch beside the engine."""
+    _, plan, _ = resnet
+    plan.with_name(f"{plan.stem}.fp16.engine").unlink(missing_ok=True)
+    done = trtqat(
+        "eval", plan, "--data", "random:64", "--baseline", f"{RESNET}:fp32", "--duration", "0.5",
+        "--compare", "fp16,torch-fp16", "--like", "trtexec-11", "--json", "-",
+        "--timing-cache", timing_cache,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    (timing,) = report["contenders"][0]["timings"]
+    quiet = min(replays_ms.values())
+    assert timing["timing"]["compute"]["median_ms"] < SLOWER * quiet
+    assert report["trtexec"]["compute"]["median_ms"] < SLOWER * quiet
+    throughput = timing["timing"]["throughput"]
+    assert throughput["compute_streams"] in (1, throughput["in_flight"])
+    assert throughput["otherwise_per_second"] > 0
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory, build_engine: Build) -> Path:
+    example = models.EXAMPLES["residual"]
+    graph = tmp_path_factory.mktemp("streams") / "m.onnx"
+    export_onnx(example.qat(), graph, ExportOptions(example.inputs))
+    build_engine(graph, graph.with_suffix(".engine"), batch=(1, 4, 4))
+    return graph.with_suffix(".engine")
+
+
+@pytest.fixture
+def engine(small: Path) -> Iterator[Engine]:
+    with Engine(small) as opened:
+        yield opened
+
+
+def query(engine: Engine, number: int) -> dict[str, np.ndarray]:
+    return random_arrays([spec.with_batch(4) for spec in engine.inputs], seed=number)
+
+
+def same(found: Arrays, expected: Arrays) -> bool:
+    return all(np.array_equal(found[name], array) for name, array in expected.items())
+
+
+@pytest.fixture
+def expected(engine: Engine) -> list[dict[str, np.ndarray]]:
+    with engine.session(4) as session:
+        return [session.run(query(engine, number)) for number in range(QUERIES)]
+
+
+def test_threads_give_what_one_gives(engine: Engine, expected: list[dict[str, np.ndarray]]) -> None:
+    for own_stream in (False, True):
+        with ExitStack() as stack:
+            sessions = [
+                stack.enter_context(engine.session(4, own_stream=own_stream)) for _ in range(5)
+            ]
+
+            def ask(lane: int, sessions: list[EngineSession] = sessions) -> bool:
+                return all(
+                    same(sessions[lane].run(query(engine, number)), expected[number])
+                    for number in range(lane, QUERIES, 5)
+                )
+
+            with ThreadPoolExecutor(5) as pool:
+                assert all(pool.map(ask, range(5)))
+
+
+@pytest.mark.parametrize("depth", [1, 2, 4])
+@pytest.mark.parametrize("cuda_graph", [True, False])
+def test_callers_fill_the_buffers(
+    engine: Engine, expected: list[dict[str, np.ndarray]], depth: int, cuda_graph: bool
+) -> None:
+    """One thread, several queries in flight; the next is written while the GPU computes."""
+    with ExitStack() as stack:
+        sessions = [
+            stack.enter_context(engine.session(4, cuda_graph=cuda_graph)) for _ in range(depth)
+        ]
+        pending: deque[EngineSession] = deque()
+        found = []
+        for number in range(QUERIES):
+            session = sessions[number % depth]
+            for name, buffer in session.inputs.items():
+                buffer[...] = query(engine, number)[name]
+            if session.is_pending:
+                found.append(pending.popleft().collect())
+            session.submit()
+            pending.append(session)
+        found += [session.collect() for session in pending]
+    assert len(found) == QUERIES
+    for one, other in zip(found, expected, strict=True):
+        assert same(one, other)
+
+
+def test_run_takes_what_was_filled(engine: Engine) -> None:
+    with engine.session(4) as session:
+        inputs = query(engine, 7)
+        copied = session.run(inputs)
+        for buffer in session.inputs.values():
+            buffer[...] = 0
+        assert not same(session.run(), copied)
+        for name, buffer in session.inputs.items():
+            buffer[...] = inputs[name]
+        assert same(session.run(), copied)
+        kept = dict(session.inputs)
+    # Still memory of this process.
+    for buffer in kept.values():
+        buffer[...] = 1
+
+
+def test_an_engine_that_takes_codes_is_filled_with_codes(
+    tmp_path: Path, build_engine: Build
+) -> None:
+    example = models.EXAMPLES["residual"]
+    graph, plan = tmp_path / "m.onnx", tmp_path / "m.engine"
+    export_onnx(example.qat(), graph, ExportOptions(example.inputs, quantized_input=True))
+    build_engine(graph, plan, batch=(1, 4, 4))
+    with Engine(plan) as engine, engine.session(4) as session:
+        floats = session.run(query(engine, 1))
+        # What the host has quantized is still there.
+        assert {buffer.dtype for buffer in session.inputs.values()} == {np.dtype(np.int8)}
+        assert same(session.run(), floats)
+
+
+def test_closed_in_any_order(small: Path) -> None:
+    first, second = Engine(small), Engine(small)
+    sessions = [first.session(4), second.session(4), first.session(4, own_stream=True)]
+    expected = sessions[1].run(query(second, 3))
+    sessions[0].submit()
+    sessions[0].close()
+    sessions[2].close()
+    first.close()
+    assert same(sessions[1].run(query(second, 3)), expected)
+    sessions[1].close()
+    second.close()
+    with Engine(small) as third, third.session(4) as session:
+        assert same(session.run(query(third, 3)), expected)
+
+
+def test_pytorch_in_flight_beside_an_engine(engine: Engine) -> None:
+    """Both on one stream, from threads: each gives what it gives alone, captured or not."""
+    example = models.EXAMPLES["residual"]
+    for cuda_graph in (True, False):
+        module = example.qat().to("cuda")
+        with (
+            PyTorchModel(module, engine.inputs, device="cuda", cuda_graph=cuda_graph) as model,
+            ExitStack() as stack,
+        ):
+            sessions: list[Session] = [
+                *(stack.enter_context(engine.session(4)) for _ in range(2)),
+                *(stack.enter_context(model.session(4)) for _ in range(2)),
+            ]
+            alone = [
+                [session.run(query(engine, number)) for number in range(20)] for session in sessions
+            ]
+
+            def ask(lane: int) -> bool:
+                return all(
+                    np.allclose(array, alone[lane][number][name], atol=1e-3)  # noqa: B023
+                    for number in range(20)
+                    for name, array in sessions[lane].run(query(engine, number)).items()  # noqa: B023
+                )
+
+            with ThreadPoolExecutor(4) as pool:
+                assert all(pool.map(ask, range(4)))
