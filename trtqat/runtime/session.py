@@ -50,8 +50,7 @@ class EngineSession(Held):
         is_pending: Whether a query was submitted and not collected.
         mode: How queries are enqueued, in words.
         has_cuda_graph: Whether a CUDA graph was captured, or the library was told to do that.
-        preparing_s: What setting the shapes and the first queries took, in s: where kernels are
-            compiled on this host, it is then.
+        preparing_s: What setting the shapes and the first queries took, kernels compiled here too.
         enqueue_times_ms: Host time of each enqueue of the last ``compute_times_ms``.
     """
 
@@ -83,21 +82,17 @@ class EngineSession(Held):
             cuda_graph: Whether to capture a CUDA graph.
             library_graph: Whether the context was made to capture and replay one itself.
             profile: The index of the shape profile; None for the only one, which a context has.
-            own_stream: Whether its kernels run beside those of other sessions, on a stream of its
-                own. Every later launch of the process is slower for it.
+            own_stream: Whether its kernels have a stream of their own: ``Engine.session``.
 
         Raises:
             InferenceError: The profile or a shape is refused, an output's size depends on the
                 data, or TensorRT's enqueue failed.
         """
-        self._name = name
-        self.context = context
+        self._name, self.context = name, context
         # Looked up once: it stands in every enqueue.
         self._execute = context.execute_async_v3
-        self.input_specs = tuple(inputs)
-        self.device = device
-        self._messages = messages
-        self._quantizers = quantizers
+        self.input_specs, self.device = tuple(inputs), device
+        self._messages, self._quantizers = messages, quantizers
         self._has_own_stream = own_stream
         self.streams = own_streams(device) if own_stream else shared_streams(device)
         start = time.perf_counter()
@@ -147,8 +142,8 @@ class EngineSession(Held):
         They have the session's shapes, and the types that the engine reads: INT8 codes where it
         takes codes. ``run()`` and ``submit()`` take what is there, and copy nothing on the host.
 
-        Where a query is in flight, this waits until the GPU has read them: what is handed out is
-        no longer read. So ask anew before each query; an array from before does not wait.
+        Where a query is in flight, this waits until the GPU has read them. So ask anew before each
+        query: an array from before does not wait.
         """
         self._check_open()
         if self.is_pending:
@@ -249,16 +244,19 @@ class EngineSession(Held):
         for tensor in self._inputs.values():
             tensor.device.copy_from(tensor.pinned, stream=stream)
 
-    def launch(self) -> None:
-        """Launches one query on the compute stream: the CUDA graph, or a plain enqueue.
+    def launch(self, stream: Any = None) -> None:  # noqa: ANN401
+        """Launches one query: the CUDA graph, or a plain enqueue.
+
+        Args:
+            stream: A ``cuda.core.Stream``; None takes the compute stream that sessions share.
 
         Raises:
             InferenceError: TensorRT's enqueue failed.
         """
         if self._graph is not None:
-            self._graph.launch(self.streams.compute)
+            self._graph.launch(self.streams.compute if stream is None else stream)
         else:
-            self._enqueue(self.streams.address)
+            self._enqueue(self.streams.address if stream is None else int(stream.handle))
 
     def copy_outputs(self, stream: Any) -> None:  # noqa: ANN401
         """Copies all outputs back into pinned memory, on a stream."""
