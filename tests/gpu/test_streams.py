@@ -25,7 +25,7 @@ from trtqat.runtime.engine import Engine
 from trtqat.runtime.protocol import Session
 from trtqat.runtime.pytorch import PyTorchModel
 from trtqat.runtime.session import EngineSession
-from trtqat.tensors import Arrays, random_arrays
+from trtqat.tensors import Arrays, TensorSpec, random_arrays
 
 BATCH = 32
 QUERIES = 200
@@ -219,3 +219,30 @@ def test_pytorch_in_flight_beside_an_engine(engine: Engine) -> None:
 
             with ThreadPoolExecutor(4) as pool:
                 assert all(pool.map(ask, range(4)))
+
+
+def test_a_capture_that_fails_leaves_the_stream_usable(
+    engine: Engine, expected: list[dict[str, np.ndarray]]
+) -> None:
+    """PyTorch captures on the stream of all sessions: what it refuses must not stay on it."""
+    import torch
+
+    class Synchronizing(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x * 2 if x.sum().item() < 1e9 else x
+
+    x = np.ones((4, 3), np.float32)
+    spec = TensorSpec("x", (-1, 3))
+    with (
+        engine.session(4) as session,
+        PyTorchModel(Synchronizing(), [spec], device="cuda") as model,
+    ):
+        for _ in range(2):
+            with model.session(4) as eager:
+                assert eager.mode == "PyTorch eager"
+                (doubled,) = eager.run({"x": x}).values()
+                assert doubled.tolist() == (2 * x).tolist()
+            assert same(session.run(query(engine, 5)), expected[5])
+        with engine.session(4) as captured:
+            assert captured.mode == "CUDA graph"
+            assert same(captured.run(query(engine, 6)), expected[6])
