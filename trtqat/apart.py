@@ -5,6 +5,7 @@ The child's log comes out as this process's own, and an error of ours is raised 
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import logging.handlers
 import os
@@ -44,7 +45,8 @@ def call_apart(function: Callable[..., object], *arguments: object) -> None:
         assert child.stdin is not None
         assert child.stdout is not None
         try:
-            with child.stdin as pipe:
+            # A child that is gone already has nothing to listen to, and says so by its end.
+            with contextlib.suppress(BrokenPipeError), child.stdin as pipe:
                 pickle.dump((levels, function, arguments), pipe)
             answer = _listen(child.stdout)
         except BaseException:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -40,3 +41,15 @@ def test_any_other_end_is_told(capfd: pytest.CaptureFixture[str]) -> None:
     assert "of no class of ours" in capfd.readouterr().err
     with pytest.raises(ChildError, match="SIGSEGV"):
         call_apart(apart_functions.crash)
+
+
+def test_a_process_that_does_not_even_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ends without having read what was sent, which is more than a pipe holds."""
+    broken = tmp_path / "python"
+    broken.write_text("#!/bin/sh\nexit 3\n")
+    broken.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(broken))
+    with pytest.raises(ChildError, match="it ended with code 3"):
+        call_apart(apart_functions.write_process, b" " * 10_000_000)
