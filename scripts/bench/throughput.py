@@ -1,14 +1,17 @@
 r"""How far ``eval``'s figures can be trusted, and what keeping several queries in flight gains.
 
-1. GPU compute time against an independent timing: the same engine captured and replayed by
+1. GPU compute time in a process that runs nothing else; with ``--trtexec PATH`` beside NVIDIA's
+   trtexec on the same plan, in turns.
+2. GPU compute time against an independent timing: the same engine captured and replayed by
    PyTorch, timed by its events, in turns.
-2. The same measurement several times over: how far the medians are apart.
-3. Images a second from host arrays: Polygraphy's runner, one query at a time, several in flight.
+3. The same measurement several times over: how far the medians are apart.
+4. Images a second from host arrays: Polygraphy's runner, one query at a time, several in flight.
    An engine that takes INT8 codes is given codes, and then floats, which the host quantizes.
 
-Needs a GPU, TensorRT, PyTorch and Polygraphy; writes one JSON file.
+Needs a GPU, TensorRT, PyTorch and Polygraphy; writes one JSON file. Give the engine that takes
+floats and the one that takes codes, for both to stand beside Polygraphy from floats:
 
-    python -m scripts.bench.throughput runs/bench/resnet50.engine \
+    python -m scripts.bench.throughput runs/bench/resnet50.engine runs/bench/resnet50-codes.engine \
         --output scripts/results/throughput-resnet50.json
 """
 
@@ -16,27 +19,32 @@ from __future__ import annotations
 
 import argparse
 import json
-import shlex
+import logging
 import statistics
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from scripts.bench.quiet import quiet_compute_medians_ms
+from scripts.bench.record import describe_run
+from scripts.bench.throughput_table import table_of
+from scripts.bench.trtexec import Query, TrtexecError, beside_trtexec
 from trtqat.evaluation.latency import measure_latency
 from trtqat.evaluation.running import open_sessions
 from trtqat.evaluation.throughput import measure_throughput
 from trtqat.evaluation.timing import LatencyOptions
 from trtqat.host.environment import describe_environment
 from trtqat.host.telemetry import watch_gpu
+from trtqat.runtime import host_quantizer
 from trtqat.runtime.engine import Engine
 from trtqat.runtime.input_codes import quantize_inputs
 from trtqat.runtime.session import EngineSession
-from trtqat.tensors import Arrays, random_arrays
+from trtqat.tensors import DYNAMIC, Arrays, random_arrays
 
 REPLAYS = 500
 TURNS = 5
@@ -160,59 +168,146 @@ def in_flight(
     return found
 
 
+def quiet(plan: Path, batch_size: int, seconds: float) -> dict[str, Any]:
+    """GPU compute time in a process that runs nothing else."""
+    medians = quiet_compute_medians_ms(plan, batch_size, TURNS, seconds)
+    median_ms = statistics.median(medians)
+    return {
+        "medians_ms": medians,
+        "median_ms": median_ms,
+        "images_per_second": 1e3 * batch_size / median_ms,
+    }
+
+
+def with_trtexec(
+    program: Path, engine: Engine, inputs: Arrays, seconds: float, busy_ms: float
+) -> dict[str, Any]:
+    """Ours beside trtexec's, in turns.
+
+    Args:
+        program: trtexec.
+        engine: The engine.
+        inputs: Arrays ``(N, …)`` as the plan takes them.
+        seconds: How long each measures, each time.
+        busy_ms: Our time in this process, in which much else has run.
+
+    Raises:
+        TrtexecError: It does not run the plan.
+    """
+    batch_size = len(next(iter(inputs.values())))
+    query = Query(
+        engine.path,
+        inputs,
+        frozenset(spec.name for spec in engine.inputs if DYNAMIC in spec.shape),
+        engine.profiles.choose(batch_size, engine.name),
+    )
+
+    def ours() -> float:
+        return quiet_compute_medians_ms(engine.path, batch_size, 1, seconds)[0]
+
+    found = beside_trtexec(program, query, seconds, ours)
+    return {
+        **asdict(found),
+        "difference_percent": found.difference_percent,
+        "busy_difference_percent": found.difference_of(busy_ms),
+    }
+
+
+def name_quantizer() -> str:
+    """What quantizes floats on this host: ONNX Runtime, or NumPy where that does not work."""
+    told: list[logging.LogRecord] = []
+
+    class Listener(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            told.append(record)
+
+    logger = logging.getLogger(host_quantizer.__name__)
+    listener, level = Listener(), logger.level
+    logger.addHandler(listener)
+    logger.setLevel(logging.INFO)
+    try:
+        host_quantizer.open_quantizer(1.0)
+    finally:
+        logger.removeHandler(listener)
+        logger.setLevel(level)
+    # It says so where it has none.
+    return "NumPy" if told else "ONNX Runtime"
+
+
+def measure(
+    plan: Path, batch_size: int, seconds: float, trtexec: Path | None = None
+) -> dict[str, Any]:
+    """All figures of one engine."""
+    result: dict[str, Any] = {"quiet": quiet(plan, batch_size, seconds)}
+    engine = Engine(plan)
+    session = engine.session(batch_size)
+    drawn = [spec.with_batch(batch_size) for spec in engine.session_inputs]
+    floats = random_arrays(drawn, seed=0)
+    scales = engine.input_scales
+    inputs = quantize_inputs(floats, scales)
+    with watch_gpu() as watch:
+        result["independent"] = independent(session, inputs)
+        session.close()
+        if watch:
+            watch.look()
+        result["repeated"] = repeated(engine, batch_size, inputs, seconds)
+        result["throughput"] = throughput(engine, plan, batch_size, inputs, seconds)
+        if scales:
+            result["quantizer"] = name_quantizer()
+            result["in_flight_from_floats"] = in_flight(engine, batch_size, floats, seconds)
+        if watch:
+            watch.look()
+        telemetry = watch.result() if watch else None
+    result["telemetry"] = asdict(telemetry) if telemetry else {}
+    if trtexec is not None:
+        busy_ms = statistics.median(result["repeated"]["medians_ms"])
+        try:
+            result["trtexec"] = with_trtexec(trtexec, engine, inputs, seconds, busy_ms)
+        except TrtexecError as error:
+            print(f"{error} The comparison is left out.", file=sys.stderr)
+    engine.close()
+    return result
+
+
 def main() -> None:
     """Measures, writes the file after each engine, and prints a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("engines", type=Path, nargs="+")
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--seconds", type=float, default=1.5)
+    parser.add_argument("--trtexec", type=Path, metavar="PATH", help="NVIDIA's, to stand beside")
     parser.add_argument("--output", type=Path, required=True)
     arguments = parser.parse_args()
     size = arguments.batch_size
     record: dict[str, Any] = {
-        "command": shlex.join(["python", "-m", "scripts.bench.throughput", *sys.argv[1:]]),
+        **describe_run("throughput"),
         "environment": asdict(describe_environment(with_gpu=True)),
         "batch_size": size,
     }
+    results: dict[str, dict[str, Any]] = {}
     for plan in arguments.engines:
-        engine = Engine(plan)
-        session = engine.session(size)
-        bound = zip(engine.inputs, session.inputs, strict=True)
-        floats = random_arrays([replace(one, shape=spec.shape) for one, spec in bound], seed=0)
-        scales = engine.input_scales
-        inputs = quantize_inputs(floats, scales)
-        with watch_gpu() as watch:
-            result: dict[str, Any] = {"independent": independent(session, inputs)}
-            session.close()
-            if watch:
-                watch.look()
-            result["repeated"] = repeated(engine, size, inputs, arguments.seconds)
-            result["throughput"] = throughput(engine, plan, size, inputs, arguments.seconds)
-            if scales:
-                result["in_flight_from_floats"] = in_flight(engine, size, floats, arguments.seconds)
-            if watch:
-                watch.look()
-            telemetry = watch.result() if watch else None
-        result["telemetry"] = asdict(telemetry) if telemetry else {}
-        record[plan.stem] = result
-        arguments.output.write_text(json.dumps(record, indent=1) + "\n")
-        rates = result["throughput"]
-        print(
-            f"{plan.stem}: {result['independent']['median_ms']}, "
-            f"difference {result['independent']['difference_percent']:+.2f} %, "
-            f"spread {result['repeated']['spread_percent']:.2f} %\n"
-            f"  images/s: GPU alone {rates['gpu_alone']:,.0f}, Polygraphy "
-            f"{rates['polygraphy']['images_per_second']:,.0f}, one at a time "
-            f"{rates['one_at_a_time']:,.0f}, in flight "
-            + listed(rates["in_flight"])
-            + (f", from floats {listed(result['in_flight_from_floats'])}" if scales else ""),
-            flush=True,
+        results[plan.stem] = measure(plan, size, arguments.seconds, arguments.trtexec)
+        arguments.output.write_text(json.dumps({**record, **results}, indent=1) + "\n")
+        print(lines_of(plan.stem, results[plan.stem]), flush=True)
+    print(table_of(results))
+
+
+def lines_of(name: str, result: dict[str, Any]) -> str:
+    """The GPU compute times of one engine, in words."""
+    lines = [
+        f"{name}: GPU compute time {result['quiet']['median_ms']:.4f} ms in a quiet process; in "
+        f"this one {result['independent']['median_ms']}, difference "
+        f"{result['independent']['difference_percent']:+.2f} %, repeats within "
+        f"{result['repeated']['spread_percent']:.2f} %"
+    ]
+    if beside := result.get("trtexec"):
+        lines.append(
+            f"  trtexec of TensorRT {beside['version'] or 'unknown'}: "
+            f"{statistics.median(beside['trtexec_ms']):.4f} ms; ours "
+            f"{beside['difference_percent']:+.2f} % in a quiet process, "
+            f"{beside['busy_difference_percent']:+.2f} % in this one"
         )
-
-
-def listed(rates: dict[int, dict[str, Any]]) -> str:
-    """In one line."""
-    return ", ".join(f"{count}: {each['images_per_second']:,.0f}" for count, each in rates.items())
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":
