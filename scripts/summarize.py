@@ -17,6 +17,7 @@ import os
 import subprocess
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +47,14 @@ def main() -> None:
     arguments = parser.parse_args()
     report = json.loads(arguments.report.read_text(encoding="utf-8"))
     commit = arguments.commit or report.get("commit") or current_commit()
-    summary = {"command": report.get("command"), "commit": commit, **summarize(report)}
+    beginning = {"command": report.get("command"), "commit": commit, "date": today()}
+    summary = {**beginning, **summarize(report)}
     arguments.output.write_text(written(summary) + "\n", encoding="utf-8")
+
+
+def today() -> str:
+    """The day, in UTC."""
+    return datetime.now(timezone.utc).date().isoformat()
 
 
 def current_commit() -> str:

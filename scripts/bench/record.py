@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from datetime import datetime, timezone
 from typing import Any
 
-from scripts.summarize import current_commit
+from scripts.summarize import current_commit, today
 
 
 def describe_run(name: str) -> dict[str, Any]:
@@ -20,6 +19,6 @@ def describe_run(name: str) -> dict[str, Any]:
     return {
         "command": shlex.join(["python", "-m", f"scripts.bench.{name}", *sys.argv[1:]]),
         "commit": current_commit(),
-        "date": datetime.now(timezone.utc).date().isoformat(),
+        "date": today(),
         "cpus": os.cpu_count(),
     }
