@@ -127,7 +127,12 @@ class TestCommand:
     """The command, with everything but the GPU's part."""
 
     @pytest.fixture
-    def calls(self, monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
+    def fails_at(self) -> set[int]:
+        """Batch sizes that do not run."""
+        return set()
+
+    @pytest.fixture
+    def calls(self, fails_at: set[int], monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
         called: list[tuple[Any, ...]] = []
         answers: dict[Callable[..., Any], Any] = {
             batch_ranges: (BatchRange(32, 32, 32), BatchRange(64, 64, 64)),
@@ -137,6 +142,8 @@ class TestCommand:
         def answer(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
             called.append((function, *args, *kwargs.values()))
             if function is measure:
+                if args[1] in fails_at:
+                    raise InferenceError("Out of memory.")
                 return replace(ROW, batch_size=args[1])
             return answers.get(function)
 
@@ -187,18 +194,11 @@ class TestCommand:
         assert [call[1] for call in calls if call[0] is measure] == [built, built]
 
     def test_what_was_measured_stays_when_one_fails(
-        self, calls: list[tuple[Any, ...]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, calls: list[tuple[Any, ...]], fails_at: set[int], tmp_path: Path
     ) -> None:
-        answer = offline.in_own_process
-
-        def fail(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-            if function is measure and args[1] == 64:
-                raise InferenceError("Out of memory.")
-            return answer(function, *args, **kwargs)
-
-        monkeypatch.setattr(offline, "in_own_process", fail)
         plan, output = tmp_path / "m.engine", tmp_path / "figures.json"
         plan.write_bytes(b"plan")
+        fails_at.add(64)
         assert offline.main([str(plan), "--json", str(output)]) == InferenceError.exit_code
         assert [row["batch_size"] for row in json.loads(output.read_text())["batches"]] == [32]
 

@@ -21,6 +21,7 @@ from scripts.bench.trtexec import (
     version_of,
 )
 from tests.support.plans import make_plan
+from trtqat.tensors import Array
 
 # As releases print it, shortened.
 OF_8_6 = """\
@@ -102,7 +103,7 @@ def make_program(folder: Path, output: str, code: int = 0) -> Path:
 def query(tmp_path: Path) -> Query:
     plan = tmp_path / "m.engine"
     plan.write_bytes(make_plan())
-    inputs = {
+    inputs: dict[str, Array] = {
         "images": np.ones((4, 3, 2, 2), np.int8),
         "scale:0": np.ones((4, 5), np.float32),
     }
