@@ -28,8 +28,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from scripts.bench.quiet import quiet_compute_medians_ms
 from scripts.bench.record import describe_run
 from scripts.bench.throughput_table import table_of
@@ -52,6 +50,9 @@ TURNS = 5
 
 def independent(session: EngineSession, inputs: Arrays) -> dict[str, Any]:
     """Ours and PyTorch's GPU time of one query, and their difference."""
+    # Processes that measure alone start by importing this module.
+    import torch
+
     session.load(inputs)
     stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
     graph = torch.cuda.CUDAGraph()
