@@ -8,8 +8,10 @@ r"""How far ``eval``'s figures can be trusted, and what keeping several queries 
 4. Images a second from host arrays: Polygraphy's runner, one query at a time, several in flight.
    An engine that takes INT8 codes is given codes, and then floats, which the host quantizes.
 
-Needs a GPU, TensorRT, PyTorch and Polygraphy; writes one JSON file. Give the engine that takes
-floats and the one that takes codes, for both to stand beside Polygraphy from floats:
+PyTorch's timing, Polygraphy and the rest have a process each: kernels on a second stream make every
+later launch of a process slower. Needs a GPU, TensorRT, PyTorch and Polygraphy; writes one JSON
+file. Give the engine that takes floats and the one that takes codes, for both to stand beside
+Polygraphy from floats:
 
     python -m scripts.bench.throughput runs/bench/resnet50.engine runs/bench/resnet50-codes.engine \
         --output scripts/results/throughput-resnet50.json
@@ -28,9 +30,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from scripts.bench.quiet import quiet_compute_medians_ms
+from scripts.bench.quiet import in_own_process, quiet_compute_medians_ms, random_inputs
 from scripts.bench.record import describe_run
-from scripts.bench.throughput_table import table_of
+from scripts.bench.throughput_table import lines_of, table_of
 from scripts.bench.trtexec import Query, TrtexecError, beside_trtexec
 from trtqat.evaluation.latency import measure_latency
 from trtqat.evaluation.running import open_sessions
@@ -40,20 +42,66 @@ from trtqat.host.environment import describe_environment
 from trtqat.host.telemetry import watch_gpu
 from trtqat.runtime import host_quantizer
 from trtqat.runtime.engine import Engine
-from trtqat.runtime.input_codes import quantize_inputs
-from trtqat.runtime.session import EngineSession
 from trtqat.tensors import DYNAMIC, Arrays, random_arrays
 
 REPLAYS = 500
 TURNS = 5
 
 
-def independent(session: EngineSession, inputs: Arrays) -> dict[str, Any]:
+def main() -> None:
+    """Measures, writes the file after each engine, and prints a table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("engines", type=Path, nargs="+")
+    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--seconds", type=float, default=1.5)
+    parser.add_argument("--trtexec", type=Path, metavar="PATH", help="NVIDIA's, to stand beside")
+    parser.add_argument("--output", type=Path, required=True)
+    arguments = parser.parse_args()
+    size, seconds = arguments.batch_size, arguments.seconds
+    record: dict[str, Any] = {
+        **describe_run("throughput"),
+        "environment": asdict(in_own_process(describe_environment, with_gpu=True)),
+        "batch_size": size,
+    }
+    results: dict[str, dict[str, Any]] = {}
+    for plan in arguments.engines:
+        result = {
+            "quiet": quiet(plan, size, seconds),
+            "independent": in_own_process(independent, plan, size),
+            "polygraphy": in_own_process(polygraphy, plan, size, seconds),
+            **in_own_process(ours, plan, size, seconds),
+        }
+        if arguments.trtexec is not None:
+            busy_ms = statistics.median(result["repeated"]["medians_ms"])
+            try:
+                result["trtexec"] = with_trtexec(arguments.trtexec, plan, size, seconds, busy_ms)
+            except TrtexecError as error:
+                print(f"{error} The comparison is left out.", file=sys.stderr)
+        results[plan.stem] = result
+        arguments.output.write_text(json.dumps({**record, **results}, indent=1) + "\n")
+        print(lines_of(plan.stem, result), flush=True)
+    print(table_of(results))
+
+
+def quiet(plan: Path, batch_size: int, seconds: float) -> dict[str, Any]:
+    """GPU compute time in a process that runs nothing else."""
+    medians = quiet_compute_medians_ms(plan, batch_size, TURNS, seconds)
+    median_ms = statistics.median(medians)
+    return {
+        "medians_ms": medians,
+        "median_ms": median_ms,
+        "images_per_second": 1e3 * batch_size / median_ms,
+    }
+
+
+def independent(plan: Path, batch_size: int) -> dict[str, Any]:
     """Ours and PyTorch's GPU time of one query, and their difference."""
-    # Processes that measure alone start by importing this module.
+    # Every process here starts by importing this module.
     import torch
 
-    session.load(inputs)
+    engine = Engine(plan)
+    session = engine.session(batch_size)
+    session.load(random_inputs(engine, batch_size))
     stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph, stream=stream):
@@ -99,11 +147,51 @@ def independent(session: EngineSession, inputs: Arrays) -> dict[str, Any]:
         for name, measure in measures.items():
             turns[name].append(measure())
     medians = {name: statistics.median(times) for name, times in turns.items()}
+    session.close()
     return {
         "median_ms": medians,
         "turns_ms": turns,
         "difference_percent": 100 * (medians["ours"] / medians["torch_events"] - 1),
     }
+
+
+def polygraphy(plan: Path, batch_size: int, seconds: float) -> dict[str, Any]:
+    """Polygraphy's TensorRT runner on host arrays, by the wall clock."""
+    from polygraphy.backend.common import BytesFromPath
+    from polygraphy.backend.trt import EngineFromBytes, TrtRunner
+
+    with Engine(plan) as engine:
+        inputs = random_inputs(engine, batch_size)
+    with TrtRunner(EngineFromBytes(BytesFromPath(str(plan)))) as runner:
+        for _ in range(20):
+            runner.infer(inputs)
+        times = []
+        end = time.perf_counter() + seconds
+        while time.perf_counter() < end:
+            start = time.perf_counter()
+            runner.infer(inputs)
+            times.append(time.perf_counter() - start)
+    return {"images_per_second": batch_size / statistics.median(times), "queries": len(times)}
+
+
+def ours(plan: Path, batch_size: int, seconds: float) -> dict[str, Any]:
+    """How far medians are apart, and images a second from host arrays."""
+    with Engine(plan) as engine, watch_gpu() as watch:
+        inputs = random_inputs(engine, batch_size)
+        result: dict[str, Any] = {"repeated": repeated(engine, batch_size, inputs, seconds)}
+        if watch:
+            watch.look()
+        result["throughput"] = throughput(engine, batch_size, inputs, seconds)
+        if engine.input_scales:
+            drawn = [spec.with_batch(batch_size) for spec in engine.session_inputs]
+            floats = random_arrays(drawn, seed=0)
+            result["quantizer"] = name_quantizer()
+            result["in_flight_from_floats"] = in_flight(engine, batch_size, floats, seconds)
+        if watch:
+            watch.look()
+        telemetry = watch.result() if watch else None
+    result["telemetry"] = asdict(telemetry) if telemetry else {}
+    return result
 
 
 def repeated(engine: Engine, batch_size: int, inputs: Arrays, seconds: float) -> dict[str, Any]:
@@ -118,27 +206,7 @@ def repeated(engine: Engine, batch_size: int, inputs: Arrays, seconds: float) ->
     return {"medians_ms": medians, "spread_percent": spread}
 
 
-def polygraphy(plan: Path, inputs: Arrays, seconds: float) -> dict[str, Any]:
-    """Polygraphy's TensorRT runner on host arrays, by the wall clock."""
-    from polygraphy.backend.common import BytesFromPath
-    from polygraphy.backend.trt import EngineFromBytes, TrtRunner
-
-    with TrtRunner(EngineFromBytes(BytesFromPath(str(plan)))) as runner:
-        for _ in range(20):
-            runner.infer(inputs)
-        times = []
-        end = time.perf_counter() + seconds
-        while time.perf_counter() < end:
-            start = time.perf_counter()
-            runner.infer(inputs)
-            times.append(time.perf_counter() - start)
-    batch_size = len(next(iter(inputs.values())))
-    return {"images_per_second": batch_size / statistics.median(times), "queries": len(times)}
-
-
-def throughput(
-    engine: Engine, plan: Path, batch_size: int, inputs: Arrays, seconds: float
-) -> dict[str, Any]:
+def throughput(engine: Engine, batch_size: int, inputs: Arrays, seconds: float) -> dict[str, Any]:
     """Images a second from host arrays, several ways."""
     session = engine.session(batch_size)
     timing = measure_latency(session, inputs, LatencyOptions(200, seconds))
@@ -146,7 +214,6 @@ def throughput(
     return {
         "gpu_alone": timing.computed_per_second(batch_size),
         "one_at_a_time": timing.requested_per_second(batch_size),
-        "polygraphy": polygraphy(plan, inputs, seconds),
         "compute_ms": timing.compute.median_ms,
         "request_ms": timing.request.median_ms,
         "h2d_ms": timing.h2d.median_ms if timing.h2d else None,
@@ -167,51 +234,6 @@ def in_flight(
         for one in sessions:
             one.close()
     return found
-
-
-def quiet(plan: Path, batch_size: int, seconds: float) -> dict[str, Any]:
-    """GPU compute time in a process that runs nothing else."""
-    medians = quiet_compute_medians_ms(plan, batch_size, TURNS, seconds)
-    median_ms = statistics.median(medians)
-    return {
-        "medians_ms": medians,
-        "median_ms": median_ms,
-        "images_per_second": 1e3 * batch_size / median_ms,
-    }
-
-
-def with_trtexec(
-    program: Path, engine: Engine, inputs: Arrays, seconds: float, busy_ms: float
-) -> dict[str, Any]:
-    """Ours beside trtexec's, in turns.
-
-    Args:
-        program: trtexec.
-        engine: The engine.
-        inputs: Arrays ``(N, …)`` as the plan takes them.
-        seconds: How long each measures, each time.
-        busy_ms: Our time in this process, in which much else has run.
-
-    Raises:
-        TrtexecError: It does not run the plan.
-    """
-    batch_size = len(next(iter(inputs.values())))
-    query = Query(
-        engine.path,
-        inputs,
-        frozenset(spec.name for spec in engine.inputs if DYNAMIC in spec.shape),
-        engine.profiles.choose(batch_size, engine.name),
-    )
-
-    def ours() -> float:
-        return quiet_compute_medians_ms(engine.path, batch_size, 1, seconds)[0]
-
-    found = beside_trtexec(program, query, seconds, ours)
-    return {
-        **asdict(found),
-        "difference_percent": found.difference_percent,
-        "busy_difference_percent": found.difference_of(busy_ms),
-    }
 
 
 def name_quantizer() -> str:
@@ -235,80 +257,43 @@ def name_quantizer() -> str:
     return "NumPy" if told else "ONNX Runtime"
 
 
-def measure(
-    plan: Path, batch_size: int, seconds: float, trtexec: Path | None = None
-) -> dict[str, Any]:
-    """All figures of one engine."""
-    result: dict[str, Any] = {"quiet": quiet(plan, batch_size, seconds)}
-    engine = Engine(plan)
-    session = engine.session(batch_size)
-    drawn = [spec.with_batch(batch_size) for spec in engine.session_inputs]
-    floats = random_arrays(drawn, seed=0)
-    scales = engine.input_scales
-    inputs = quantize_inputs(floats, scales)
-    with watch_gpu() as watch:
-        result["independent"] = independent(session, inputs)
-        session.close()
-        if watch:
-            watch.look()
-        result["repeated"] = repeated(engine, batch_size, inputs, seconds)
-        result["throughput"] = throughput(engine, plan, batch_size, inputs, seconds)
-        if scales:
-            result["quantizer"] = name_quantizer()
-            result["in_flight_from_floats"] = in_flight(engine, batch_size, floats, seconds)
-        if watch:
-            watch.look()
-        telemetry = watch.result() if watch else None
-    result["telemetry"] = asdict(telemetry) if telemetry else {}
-    if trtexec is not None:
-        busy_ms = statistics.median(result["repeated"]["medians_ms"])
-        try:
-            result["trtexec"] = with_trtexec(trtexec, engine, inputs, seconds, busy_ms)
-        except TrtexecError as error:
-            print(f"{error} The comparison is left out.", file=sys.stderr)
-    engine.close()
-    return result
-
-
-def main() -> None:
-    """Measures, writes the file after each engine, and prints a table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("engines", type=Path, nargs="+")
-    parser.add_argument("--batch-size", type=int, default=32)
-    parser.add_argument("--seconds", type=float, default=1.5)
-    parser.add_argument("--trtexec", type=Path, metavar="PATH", help="NVIDIA's, to stand beside")
-    parser.add_argument("--output", type=Path, required=True)
-    arguments = parser.parse_args()
-    size = arguments.batch_size
-    record: dict[str, Any] = {
-        **describe_run("throughput"),
-        "environment": asdict(describe_environment(with_gpu=True)),
-        "batch_size": size,
-    }
-    results: dict[str, dict[str, Any]] = {}
-    for plan in arguments.engines:
-        results[plan.stem] = measure(plan, size, arguments.seconds, arguments.trtexec)
-        arguments.output.write_text(json.dumps({**record, **results}, indent=1) + "\n")
-        print(lines_of(plan.stem, results[plan.stem]), flush=True)
-    print(table_of(results))
-
-
-def lines_of(name: str, result: dict[str, Any]) -> str:
-    """The GPU compute times of one engine, in words."""
-    lines = [
-        f"{name}: GPU compute time {result['quiet']['median_ms']:.4f} ms in a quiet process; in "
-        f"this one {result['independent']['median_ms']}, difference "
-        f"{result['independent']['difference_percent']:+.2f} %, repeats within "
-        f"{result['repeated']['spread_percent']:.2f} %"
-    ]
-    if beside := result.get("trtexec"):
-        lines.append(
-            f"  trtexec of TensorRT {beside['version'] or 'unknown'}: "
-            f"{statistics.median(beside['trtexec_ms']):.4f} ms; ours "
-            f"{beside['difference_percent']:+.2f} % in a quiet process, "
-            f"{beside['busy_difference_percent']:+.2f} % in this one"
+def query_of(plan: Path, batch_size: int) -> Query:
+    """What trtexec shall run: random inputs as the plan takes them."""
+    with Engine(plan) as engine:
+        return Query(
+            plan,
+            random_inputs(engine, batch_size),
+            frozenset(spec.name for spec in engine.inputs if DYNAMIC in spec.shape),
+            engine.profiles.choose(batch_size, engine.name),
         )
-    return "\n".join(lines)
+
+
+def with_trtexec(
+    program: Path, plan: Path, batch_size: int, seconds: float, busy_ms: float
+) -> dict[str, Any]:
+    """Ours beside trtexec's, in turns.
+
+    Args:
+        program: trtexec.
+        plan: The plan.
+        batch_size: Images a query.
+        seconds: How long each measures, each time.
+        busy_ms: Our time in a process that runs more.
+
+    Raises:
+        TrtexecError: It does not run the plan.
+    """
+
+    def in_quiet_process() -> float:
+        return quiet_compute_medians_ms(plan, batch_size, 1, seconds)[0]
+
+    query = in_own_process(query_of, plan, batch_size)
+    found = beside_trtexec(program, query, seconds, in_quiet_process)
+    return {
+        **asdict(found),
+        "difference_percent": found.difference_percent,
+        "busy_difference_percent": found.difference_of(busy_ms),
+    }
 
 
 if __name__ == "__main__":

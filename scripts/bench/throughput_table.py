@@ -1,11 +1,36 @@
-"""The table of ``throughput.py``: images a second from host arrays, each way beside the others."""
+"""What ``throughput.py`` prints: GPU compute times in words, images a second as a table."""
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 NONE = "-"
+
+
+def lines_of(name: str, result: Mapping[str, Any]) -> str:
+    """The GPU compute times of one engine, in words.
+
+    Args:
+        name: Of the engine.
+        result: What was measured.
+    """
+    lines = [
+        f"{name}: GPU compute time {result['quiet']['median_ms']:.4f} ms in a quiet process; "
+        f"beside PyTorch's timing {result['independent']['median_ms']}, difference "
+        f"{result['independent']['difference_percent']:+.2f} %; repeats in a process of more "
+        f"sessions {statistics.median(result['repeated']['medians_ms']):.4f} ms, within "
+        f"{result['repeated']['spread_percent']:.2f} %"
+    ]
+    if beside := result.get("trtexec"):
+        lines.append(
+            f"  trtexec of TensorRT {beside['version'] or 'unknown'}: "
+            f"{statistics.median(beside['trtexec_ms']):.4f} ms; ours "
+            f"{beside['difference_percent']:+.2f} % in a quiet process, "
+            f"{beside['busy_difference_percent']:+.2f} % in one of more sessions"
+        )
+    return "\n".join(lines)
 
 
 def table_of(results: Mapping[str, Mapping[str, Any]]) -> str:
@@ -57,7 +82,7 @@ def _rows(results: Mapping[str, Mapping[str, Any]]) -> Iterator[_Row]:
 
 
 def _polygraphy(result: Mapping[str, Any]) -> float:
-    return float(result["throughput"]["polygraphy"]["images_per_second"])
+    return float(result["polygraphy"]["images_per_second"])
 
 
 def _rates(in_flight: Mapping[int, Mapping[str, Any]]) -> dict[int, float]:

@@ -10,8 +10,8 @@ from scripts.bench.throughput_table import NONE, table_of
 def result(polygraphy: float, rates: dict[int, float], **more: Any) -> dict[str, Any]:
     return {
         "quiet": {"images_per_second": 40_000.0},
+        "polygraphy": {"images_per_second": polygraphy},
         "throughput": {
-            "polygraphy": {"images_per_second": polygraphy},
             "in_flight": {count: {"images_per_second": rate} for count, rate in rates.items()},
         },
         **more,
