@@ -41,7 +41,7 @@ def remove_quantization(model: ir.Model) -> Changed:
             source = codes
             source.type = ir.TensorType(ir.DataType.FLOAT)
         else:
-            source = _float_weight(graph, node)
+            source = float_weight(graph, node)
         assert source is not None
         editor.replace(node.outputs[0], source)
         editor.remove(node)
@@ -51,7 +51,16 @@ def remove_quantization(model: ir.Model) -> Changed:
     return Changed(count)
 
 
-def _float_weight(graph: ir.Graph, dequantize: ir.Node) -> ir.Value:
+def float_weight(graph: ir.Graph, dequantize: ir.Node) -> ir.Value:
+    """The float weight that constant codes stand for, as a new initializer.
+
+    Args:
+        graph: Gets it.
+        dequantize: Reads the codes.
+
+    Raises:
+        GraphError: The codes are computed, or have scales that do not fit.
+    """
     source = dequantize.inputs[0]
     codes = None if source is None else constant_array(source)
     parameters = parameters_of(dequantize)
