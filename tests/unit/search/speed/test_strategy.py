@@ -1,0 +1,198 @@
+"""The search in worlds whose costs are known: what it finds, and how many engines it builds.
+
+A world says what each region costs in INT8 and in floating point, and what each border between
+the two costs. It shows what the strategy does with what it is told, and nothing of TensorRT.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trtqat.search.speed.region_costs import Assignment
+from trtqat.search.speed.strategy import SearchRegion, Tried, search
+
+# The interval of a measured ratio: what is no more than that faster is not faster.
+INTERVAL = 0.005
+
+
+@dataclass
+class World:
+    """Engines of regions in a line, as a GPU might run them.
+
+    Attributes:
+        int8_ms: What each region costs in INT8.
+        float_ms: In floating point.
+        border_ms: What a change of type between two neighbours costs, paid in the one behind.
+        kinds: Of the regions; each its own if empty.
+        hidden: Regions of which no layer tells a time.
+        budget: Engines that may be built.
+        refused: Assignments that do not build.
+    """
+
+    int8_ms: Sequence[float]
+    float_ms: Sequence[float]
+    border_ms: float = 0.0
+    kinds: Sequence[str] = ()
+    hidden: frozenset[int] = frozenset()
+    budget: int = 100
+    refused: frozenset[Assignment] = frozenset()
+    built: list[Assignment] = field(default_factory=list)
+
+    @property
+    def is_over(self) -> bool:
+        return len(self.built) >= self.budget
+
+    def regions(self) -> list[SearchRegion]:
+        kinds = self.kinds or [str(place) for place in range(len(self.int8_ms))]
+        return [SearchRegion(kind, 1 / len(kinds), True) for kind in kinds]
+
+    def region_ms(self, assignment: Assignment) -> list[float]:
+        states = [place in assignment for place in range(len(self.int8_ms))]
+        costs = [
+            plain if is_float else int8
+            for is_float, int8, plain in zip(states, self.int8_ms, self.float_ms, strict=True)
+        ]
+        for place, (one, other) in enumerate(itertools.pairwise(states), 1):
+            costs[place] += self.border_ms * (one is not other)
+        return costs
+
+    def time_ms(self, assignment: Assignment) -> float:
+        return sum(self.region_ms(assignment))
+
+    def run(self, assignment: Assignment) -> Tried | None:
+        assert assignment not in self.built
+        self.built.append(assignment)
+        if assignment in self.refused:
+            return None
+        costs = dict(enumerate(self.region_ms(assignment)))
+        told = {place: cost for place, cost in costs.items() if place not in self.hidden}
+        return Tried(assignment, self.time_ms(assignment), told)
+
+    def is_faster(self, one: Tried, other: Tried) -> bool:
+        return one.time_ms < other.time_ms * (1 - INTERVAL)
+
+    def best_of_all(self) -> float:
+        places = range(len(self.int8_ms))
+        return min(
+            self.time_ms(frozenset(chosen))
+            for size in range(len(places) + 1)
+            for chosen in itertools.combinations(places, size)
+        )
+
+
+costs = st.floats(0.01, 1.0)
+
+
+@st.composite
+def worlds(draw: st.DrawFn, *, visible: bool) -> World:
+    count = draw(st.integers(1, 7))
+    lists = st.lists(costs, min_size=count, max_size=count)
+    hidden = frozenset() if visible else draw(st.frozensets(st.integers(0, count - 1)))
+    return World(draw(lists), draw(lists), draw(st.floats(0, 0.3)), hidden=hidden)
+
+
+@given(worlds(visible=True))
+def test_where_regions_tell_their_times_the_best_of_all_is_found(world: World) -> None:
+    found = search(world.regions(), world)
+    assert found is not None
+    assert found.best.time_ms <= world.best_of_all() / (1 - INTERVAL) ** 2 + 1e-9
+    assert found.is_complete
+
+
+@given(worlds(visible=False))
+def test_the_best_is_never_slower_than_an_end(world: World) -> None:
+    found = search(world.regions(), world)
+    assert found is not None
+    assert len(found.ends) == 2
+    for end in found.ends:
+        assert found.best.time_ms <= end.time_ms / (1 - INTERVAL)
+    assert found.best in found.tried
+
+
+@given(worlds(visible=False), st.integers(2, 5))
+def test_the_budget_ends_it_with_the_best_so_far(world: World, budget: int) -> None:
+    world.budget = budget
+    found = search(world.regions(), world)
+    assert found is not None
+    assert len(world.built) <= budget
+    least = min(each.time_ms for each in found.tried)
+    assert found.best.time_ms <= least / (1 - INTERVAL) ** budget
+
+
+def planted(hidden: bool) -> World:
+    """Sixteen blocks of two kinds, of which one loses by INT8, and a stem and a head that lose."""
+    kinds = ["stem", *["attention", "mlp"] * 8, "head"]
+    int8 = {"stem": 0.3, "attention": 0.16, "mlp": 0.05, "head": 0.06}
+    plain = {"stem": 0.2, "attention": 0.10, "mlp": 0.09, "head": 0.04}
+    return World(
+        [int8[kind] for kind in kinds],
+        [plain[kind] for kind in kinds],
+        border_ms=0.004,
+        kinds=kinds,
+        hidden=frozenset(range(len(kinds))) if hidden else frozenset(),
+    )
+
+
+@pytest.mark.parametrize("hidden", [False, True])
+def test_planted_kinds_are_found_with_few_builds(hidden: bool) -> None:
+    world = planted(hidden)
+    found = search(world.regions(), world)
+    assert found is not None
+    mlp = {place for place, kind in enumerate(world.kinds) if kind == "mlp"}
+    assert found.best.assignment == frozenset(range(len(world.kinds))) - mlp
+    ends = [each.time_ms for each in found.ends]
+    assert found.best.time_ms < 0.9 * min(ends)
+    assert len(world.built) <= (4 if not hidden else 12)
+
+
+def test_one_costly_region_among_many_is_found() -> None:
+    count = 18
+    int8, plain = [0.03] * count, [0.05] * count
+    int8[7] = 0.2
+    world = World(int8, plain, border_ms=0.005)
+    found = search(world.regions(), world)
+    assert found is not None
+    assert found.best.assignment == {7}
+    assert len(world.built) == 3
+
+
+def test_borders_that_cost_more_than_they_gain_leave_an_end() -> None:
+    """As a ViT that is quantized in part: all or nothing."""
+    kinds = ["attention", "mlp"] * 6
+    world = World([0.12, 0.10] * 6, [0.11, 0.105] * 6, border_ms=0.05, kinds=kinds)
+    for hidden in (frozenset[int](), frozenset(range(12))):
+        world.hidden, world.built = hidden, []
+        found = search(world.regions(), world)
+        assert found is not None
+        assert found.best.assignment in (frozenset(), frozenset(range(12)))
+        assert len(world.built) <= 6
+
+
+def test_what_does_not_build_is_passed_over() -> None:
+    world = planted(hidden=False)
+    everything = frozenset(range(len(world.kinds)))
+    world.refused = frozenset({everything})
+    found = search(world.regions(), world)
+    assert found is not None
+    assert [each.assignment for each in found.ends] == [frozenset()]
+    assert found.best.time_ms < found.ends[0].time_ms
+    world.refused, world.built = frozenset({everything, frozenset()}), []
+    assert search(world.regions(), world) is None
+
+
+def test_regions_without_int8_layers_stay_as_they_are() -> None:
+    world = World([0.2, 0.2, 0.2], [0.1, 0.1, 0.1])
+    regions = [
+        SearchRegion(each.kind, each.share, place != 1)
+        for place, each in enumerate(world.regions())
+    ]
+    found = search(regions, world)
+    assert found is not None
+    assert all(1 not in each.assignment for each in found.tried)
+    assert found.best.assignment == {0, 2}

@@ -1,0 +1,192 @@
+"""Which regions are INT8 in the fastest engine: a search that builds few engines.
+
+1. **Both ends**: everything in INT8, everything in floating point. Often one of them is the answer.
+2. **By the costs of regions**, where TensorRT tells the times of their layers: the assignment that
+   is the cheapest by all that was seen is built. It shows what its conversions cost, and so changes
+   what is the cheapest. This goes on until the cheapest one is one that was built.
+3. **By kinds of regions**, where it does not (a compiled subgraph is one black box): from the best
+   so far, all regions of a kind change sides, the kind with most arithmetic first; then pairs of
+   kinds, as a border between two kinds may cost more than either gains.
+
+What is measured decides, not what is expected: the best one changes only for an engine that was
+faster in turns, beyond the interval. So the answer is never slower than both ends.
+
+Step 2 is a search on a learned model of costs (Chen et al., "Learning to Optimize Tensor Programs",
+NeurIPS 2018); here the model is a sum over regions, and exact but for what was never seen.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from trtqat.search.speed.region_costs import Assignment, RegionCosts
+
+_LOG = logging.getLogger(__name__)
+# An assignment that is expected to gain less than that of the best time is not worth a build.
+_LEAST_GAIN = 0.003
+
+
+@dataclass(frozen=True)
+class SearchRegion:
+    """What the search knows of a region.
+
+    Attributes:
+        kind: The same for regions that compute the same with other weights.
+        share: Of the arithmetic, from 0 to 1.
+        is_int8: Whether it has INT8 layers: another one has but one state.
+    """
+
+    kind: str
+    share: float
+    is_int8: bool
+
+
+@dataclass(frozen=True)
+class Tried:
+    """An engine that was built and measured.
+
+    Attributes:
+        assignment: Its regions in floating point.
+        time_ms: Median GPU compute time.
+        region_ms: Time of those regions that its layers tell, by place.
+    """
+
+    assignment: Assignment
+    time_ms: float
+    region_ms: Mapping[int, float]
+
+
+class Trials(Protocol):
+    """Builds and measures."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the budget is spent: nothing more may be tried."""
+
+    def run(self, assignment: Assignment) -> Tried | None:
+        """Builds and measures an assignment; None if TensorRT does not build it."""
+
+    def is_faster(self, one: Tried, other: Tried) -> bool:
+        """Whether one is faster than the other, measured in turns, beyond the interval."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the search came to.
+
+    Attributes:
+        best: The fastest that was measured.
+        ends: Everything in INT8, and everything in floating point, as far as they were built.
+        tried: All, in their order.
+        is_complete: Whether the search ended by itself, not by its budget.
+    """
+
+    best: Tried
+    ends: tuple[Tried, ...]
+    tried: tuple[Tried, ...]
+    is_complete: bool
+
+
+def search(regions: Sequence[SearchRegion], trials: Trials) -> Found | None:
+    """Searches for the fastest assignment.
+
+    Args:
+        regions: In the order of the graph.
+        trials: Builds and measures; its budget ends the search.
+
+    Returns:
+        None if neither end could be built.
+    """
+    state = _Search(regions, trials)
+    ends = [state.run(frozenset()), state.run(state.all_float)]
+    built = tuple(each for each in ends if each is not None)
+    if not built:
+        return None
+    is_complete = True
+    for assignment in state.steps():
+        if trials.is_over:
+            is_complete = False
+            break
+        state.run(assignment)
+    assert state.best is not None
+    return Found(state.best, built, tuple(state.tried.values()), is_complete)
+
+
+class _Search:
+    """What was tried, and the best of it."""
+
+    def __init__(self, regions: Sequence[SearchRegion], trials: Trials) -> None:
+        self._regions = regions
+        self._trials = trials
+        self._costs = RegionCosts([region.kind for region in regions])
+        self._asked: set[Assignment] = set()
+        self.tried: dict[Assignment, Tried] = {}
+        self.best: Tried | None = None
+        self.all_float = frozenset(place for place, region in enumerate(regions) if region.is_int8)
+
+    def run(self, assignment: Assignment) -> Tried | None:
+        """Tries one that was not tried, and keeps it if it is faster than the best."""
+        self._asked.add(assignment)
+        tried = self._trials.run(assignment)
+        if tried is None:
+            return None
+        self.tried[assignment] = tried
+        self._costs.add(assignment, tried.region_ms)
+        if self.best is None or self._trials.is_faster(tried, self.best):
+            self.best = tried
+        return tried
+
+    def steps(self) -> Iterator[Assignment]:
+        """What to try next, until nothing is worth it; it is tried before the next is asked for."""
+        yield from self._by_costs()
+        yield from self._by_kinds(self._hidden())
+
+    def _hidden(self) -> list[int]:
+        """The regions of which it is not known what they cost in either state."""
+        return [place for place in sorted(self.all_float) if not self._costs.is_known(place)]
+
+    def _by_costs(self) -> Iterator[Assignment]:
+        while self.best is not None:
+            hidden = self._hidden()
+            if len(hidden) == len(self.all_float):
+                return
+            fixed = {
+                place: place in self.best.assignment
+                for place in range(len(self._regions))
+                if place in hidden or place not in self.all_float
+            }
+            assignment, expected_ms = self._costs.cheapest(fixed)
+            seen = self.best.region_ms
+            best_ms = sum(seen.get(place, 0.0) for place in self.all_float if place not in fixed)
+            gain = (best_ms - expected_ms) / self.best.time_ms
+            if assignment in self._asked or gain < _LEAST_GAIN:
+                return
+            _LOG.info(
+                "%d regions in floating point should gain %.1f %%.", len(assignment), 100 * gain
+            )
+            yield assignment
+
+    def _by_kinds(self, places: Sequence[int]) -> Iterator[Assignment]:
+        kinds: dict[str, set[int]] = {}
+        for place in places:
+            kinds.setdefault(self._regions[place].kind, set()).add(place)
+        groups = sorted(
+            map(frozenset, kinds.values()),
+            key=lambda group: -sum(self._regions[place].share for place in group),
+        )
+        pairs = [one | other for one, other in itertools.combinations(groups, 2)]
+        queue = [*groups, *pairs]
+        while queue and self.best is not None:
+            before = self.best
+            group = queue.pop(0)
+            assignment = before.assignment ^ group
+            if assignment in self._asked:
+                continue
+            yield assignment
+            if self.best is not before:
+                # From another best all are worth another look, but for what was asked already.
+                queue = [*groups, *pairs]
