@@ -10,6 +10,7 @@ from pathlib import Path
 
 from trtqat.building.builder import build_plan
 from trtqat.building.options import BuildOptions, LowestPrecision
+from trtqat.data.batches import full_batch
 from trtqat.data.dataset import open_dataset
 from trtqat.evaluation.intervals import Ratio
 from trtqat.evaluation.latency import measure_in_turns, measure_latency
@@ -111,7 +112,7 @@ class EngineWorkshop:
         return path
 
     def _inputs(self, engine: Engine) -> Arrays:
-        return open_dataset(self.data, engine.inputs).batch(0, self.batch).inputs
+        return full_batch(open_dataset(self.data, engine.inputs), self.batch)
 
 
 def _name(assignment: Assignment) -> str:
