@@ -21,6 +21,8 @@ from torch.optim.swa_utils import AveragedModel
 from trtqat.errors import SourceError, UsageError
 from trtqat.files import write_atomically
 from trtqat.quant.int8_quantizer import Int8Quantizer
+from trtqat.quant.placing.attention import PROBABILITIES
+from trtqat.quant.placing.functions import ATTENTION, FUNCTIONS
 from trtqat.quant.placing.interception import Call
 from trtqat.quant.placing.placed import call_counts, placed_quantizers, put_quantizers
 from trtqat.quant.placing.placement import Place, PlannedQuantizer, Target
@@ -203,11 +205,26 @@ def find_recipe(loaded: object, path: str | Path) -> Recipe | None:
             str(path): {str(name): int(count) for name, count in each.items()}
             for path, each in fields["counts"].items()
         }
-        return Recipe(**{**fields, "quantizers": quantizers, "counts": counts})
+        recipe = Recipe(**{**fields, "quantizers": quantizers, "counts": counts})
+        _check_places(recipe)
+        return recipe
     except (TypeError, KeyError, ValueError, AttributeError) as error:
         raise SourceError(
             f"The recipe in '{path}' is damaged.", "Quantize the model again."
         ) from error
+
+
+def _check_places(recipe: Recipe) -> None:
+    """Every quantizer must be at an operand of a call that its module makes."""
+    operands = {
+        each.name: {operand.name for operand in each.operands} for each in FUNCTIONS.values()
+    }
+    operands[ATTENTION.name].add(PROBABILITIES)
+    for each in recipe.quantizers:
+        for path, function, index, operand in each.places:
+            is_known = operand in operands.get(function, ())
+            if not is_known or not 0 <= index < recipe.counts.get(path, {}).get(function, 0):
+                raise ValueError(f"'{path}' has no operand '{operand}' of '{function}' {index}")
 
 
 def _quantizer(fields: Mapping[str, Any]) -> QuantizerRecipe:

@@ -13,7 +13,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 import trtqat
-from trtqat.errors import UsageError
+from trtqat.errors import SourceError, UsageError
 from trtqat.quant.quantize import quantize
 from trtqat.quant.recipe import recipe_of, save_quantized
 
@@ -68,3 +68,19 @@ def test_one_batch_is_no_list_of_batches(batches: Any) -> None:
     with pytest.raises(UsageError, match="The batches are a ") as refused:
         quantize(nn.Linear(3, 2), batches)
     assert refused.value.remedy.startswith("Give a ")
+
+
+@pytest.mark.parametrize(("field", "value"), [(1, "convolution"), (2, 7), (3, "middle"), (2, -1)])
+def test_a_recipe_of_calls_that_there_are_not_is_refused(
+    field: int, value: object, tmp_path: Path
+) -> None:
+    path = tmp_path / "int8.pt"
+    fp32 = nn.Sequential(nn.Conv2d(3, 4, 3)).eval()
+    save_quantized(quantize(fp32, [torch.ones(4, 3, 8, 8)]).model, path)
+    loaded = torch.load(path, weights_only=True)
+    place = list(loaded["trtqat_recipe"]["quantizers"][0]["places"][0])
+    place[field] = value
+    loaded["trtqat_recipe"]["quantizers"][0]["places"][0] = tuple(place)
+    torch.save(loaded, path)
+    with pytest.raises(SourceError, match="is damaged"):
+        trtqat.load_quantized(fp32, path)

@@ -225,7 +225,8 @@ class _Training:
             if not math.isfinite(loss):
                 raise TrtqatError(
                     f"The loss is {loss} in epoch {epoch + 1}, step {step}.",
-                    "Lower the learning rate (lr=), or clip the gradients (clip=1.0).",
+                    "Check the batch for numbers that are not finite; else lower the learning rate "
+                    "(lr=), or clip the gradients (clip=1.0).",
                 )
             total += loss
             if progress is not None:
