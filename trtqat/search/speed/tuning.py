@@ -54,7 +54,7 @@ class TuneResult:
         regions: Names of all regions.
         verdict: The two ends, as far as they were built, and the answer.
         builds: How many engines were built, in this and interrupted runs.
-        seconds: What building and measuring took, likewise.
+        seconds: What building and measuring took, in all of these runs.
         is_complete: Whether the search ended by itself, not by its budget.
     """
 
