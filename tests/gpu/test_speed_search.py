@@ -42,7 +42,7 @@ def test_the_best_is_no_slower_than_either_end(
     workshop = EngineWorkshop(graph, regions, options, BATCH, "random:8", latency, tmp_path)
     log = tmp_path / "log.json"
     trials = LoggedTrials(workshop, log, read_log(log, "key"), budget_s=600, most_builds=8)
-    described = [SearchRegion(each.kind, each.share, bool(each.layers)) for each in regions]
+    described = [SearchRegion(each.kind, each.share, each.is_quantized) for each in regions]
     found = search(described, trials)
     assert found is not None
     assert len(found.ends) == 2

@@ -37,12 +37,12 @@ class SearchRegion:
     Attributes:
         kind: The same for regions that compute the same with other weights.
         share: Of the arithmetic, from 0 to 1.
-        is_int8: Whether it has INT8 layers: another one has but one state.
+        is_quantized: Whether it has pairs: another region has but one state.
     """
 
     kind: str
     share: float
-    is_int8: bool
+    is_quantized: bool
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,9 @@ class _Search:
         self._asked: set[Assignment] = set()
         self.tried: dict[Assignment, Tried] = {}
         self.best: Tried | None = None
-        self.all_float = frozenset(place for place, region in enumerate(regions) if region.is_int8)
+        self.all_float = frozenset(
+            place for place, region in enumerate(regions) if region.is_quantized
+        )
 
     def run(self, assignment: Assignment) -> Tried | None:
         """Tries one that was not tried, and keeps it if it is faster than the best."""

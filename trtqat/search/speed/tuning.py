@@ -107,7 +107,7 @@ def tune(graph: Path | str, output: Path | str, options: TuneOptions) -> TuneRes
         options.most_builds,
     )
     found = search(
-        [SearchRegion(each.kind, each.share, bool(each.layers)) for each in regions], trials
+        [SearchRegion(each.kind, each.share, each.is_quantized) for each in regions], trials
     )
     if found is None:
         raise BuildError(

@@ -18,7 +18,7 @@ def recorded(name: str) -> tuple[EngineLayer, ...]:
 
 
 def region(*layers: str, others: tuple[str, ...] = ()) -> Region:
-    return Region(layers[0], "kind", (*others, *layers), layers, 0.1)
+    return Region(layers[0], "kind", (*others, *layers), layers, 0.1, True)
 
 
 def layer(name: str, *nodes: str, kind: str = "CaskConvolution") -> EngineLayer:
