@@ -32,8 +32,15 @@ def tune(
     ] = "10m",
     most_builds: Annotated[int, typer.Option(min=2, help="Engines that may be built.")] = 20,
     data: Annotated[
-        str, typer.Option(metavar="SPEC", help="Of its first batch times are taken.")
+        str,
+        typer.Option(metavar="SPEC", help="Of its first batch times are taken; of all, accuracy."),
     ] = "random",
+    max_accuracy_drop: Annotated[
+        float | None,
+        typer.Option(
+            metavar="POINTS", help="Of --data, below FP16: the fastest engine within is taken."
+        ),
+    ] = None,
     timing_cache: Annotated[
         str, typer.Option(metavar="FILE|none", help="Kernel timings to read and update.")
     ] = "none",
@@ -84,6 +91,7 @@ def tune(
             budget_s=parse_seconds(budget),
             most_builds=most_builds,
             data=data,
+            max_drop_points=max_accuracy_drop,
         )
         result = tune_graph(graph, output, options)
         if not print_json(asdict(result), printed.json):

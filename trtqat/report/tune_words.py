@@ -22,13 +22,18 @@ def verdict_table(result: TuneResult) -> Table:
         result: What was found.
     """
     title = f"GPU compute time at batch {result.batch}"
-    columns = ("engine", "ms", "tuned is faster by", "regions in floating point")
+    columns = ["engine", "ms", "tuned is faster by", "regions in floating point"]
+    # All of them were counted, or none.
+    is_counted = any(each.counted for each in result.verdict)
+    if is_counted:
+        columns.append("top-1")
     rows = [
         [
             each.name,
             f"{each.time_ms:.3f}",
             "" if each.speed_up is None else ratio(each.speed_up),
             f"{len(each.floats)} of {len(result.regions)}",
+            *([] if each.counted is None else [f"{each.counted.percent:.2f} %"]),
         ]
         for each in result.verdict
     ]
@@ -54,10 +59,12 @@ def closing_lines(result: TuneResult) -> Iterator[str]:
 
 
 def _as_one(tuned: TunedEngine, result: TuneResult) -> str:
+    drop = result.max_drop_points
+    fastest = "the fastest" if drop is None else f"the fastest within {drop:g} points of FP16"
     if not tuned.floats:
-        return "INT8 as exported is the fastest, so the graph is what it was"
+        return f"INT8 as exported is {fastest}, so the graph is what it was"
     if len(tuned.floats) == len(result.regions):
-        return "floating point throughout is the fastest, so no pair is left"
+        return f"floating point throughout is {fastest}, so no pair is left"
     named = ", ".join(tuned.floats[:_NAMED])
     more = len(tuned.floats) - _NAMED
     return f"in floating point are {named}" + (f" and {more} more" if more > 0 else "")

@@ -69,7 +69,9 @@ class Drawn:
         return made
 
     def grow(self) -> None:
-        kind = self.draw(st.sampled_from(["layer", "layer", "product", "add", "move", "relu", "shape"]))
+        kind = self.draw(
+            st.sampled_from(["layer", "layer", "product", "add", "move", "relu", "shape"])
+        )
         is_quantized = self.draw(st.sampled_from([True, True, True, False]))
         data = self.read(self.pick(), is_quantized)
         if kind == "layer":
@@ -82,7 +84,7 @@ class Drawn:
             made = self.graph.node("Add", [data, other], self.new())
         elif kind == "move":
             made = self.graph.node("Transpose", [data], self.new(), perm=[1, 0])
-        elif kind == "relu":
+        elif kind == "activation":
             made = self.graph.node("Tanh", [data], self.new())
         else:
             shape = self.graph.node("Shape", [self.pick()], self.new())

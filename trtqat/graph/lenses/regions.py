@@ -209,7 +209,9 @@ class _Line:
         return any(map(is_dequantized, self._nodes[part.start].inputs))
 
     def _region(self, piece: range) -> Region:
-        line = [node for place in piece for node in (*self._beside.get(place, ()), self._nodes[place])]
+        line = [
+            node for place in piece for node in (*self._beside.get(place, ()), self._nodes[place])
+        ]
         layers = [node for node in line if node in self._costs]
         named = layers or [self._nodes[place] for place in piece]
         first, last = name_of(named[0]), name_of(named[-1])

@@ -9,15 +9,16 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
-from trtqat.errors import BuildError, first_line
-from trtqat.evaluation.intervals import Ratio
+from trtqat.errors import BuildError, InferenceError, first_line
+from trtqat.evaluation.intervals import Interval, Ratio
 from trtqat.files import is_file, read_input, write_atomically
 from trtqat.search.speed.region_costs import Assignment
 from trtqat.search.speed.strategy import Tried
+from trtqat.search.speed.within_target import Counted
 from trtqat.typed_json import as_fields, json_text, parse_json, read_as
 
 _LOG = logging.getLogger(__name__)
@@ -45,10 +46,14 @@ class Workshop(Protocol):
 
         Raises:
             BuildError: TensorRT does not build it.
+            InferenceError: It cannot be run.
         """
 
     def compare(self, one: Assignment, other: Assignment) -> Ratio:
         """How many times one engine is as fast as another, measured in turns."""
+
+    def count(self, assignment: Assignment) -> Counted:
+        """Counts the right answers of an engine on all samples of the data."""
 
 
 @dataclass(frozen=True)
@@ -57,9 +62,9 @@ class Try:
 
     Attributes:
         floats: Places of the regions in floating point.
-        time_ms: Median GPU compute time; None if it was not built.
+        time_ms: Median GPU compute time; None if it was not built or run.
         region_ms: Time of regions, by place.
-        refused: Why TensorRT did not build it; empty if it did.
+        refused: Why TensorRT did not build or run it; empty if it did.
         seconds: What building and measuring took.
     """
 
@@ -88,6 +93,21 @@ class Comparison:
 
 
 @dataclass(frozen=True)
+class Count:
+    """Right answers of an engine.
+
+    Attributes:
+        floats: Places of its regions in floating point.
+        counted: On all samples of the data.
+        seconds: What that took.
+    """
+
+    floats: tuple[int, ...]
+    counted: Counted
+    seconds: float
+
+
+@dataclass(frozen=True)
 class TuneLog:
     """All that a search has done.
 
@@ -95,17 +115,19 @@ class TuneLog:
         key: What is the same if and only if the search is: graph, host, options, versions.
         tries: In their order.
         comparisons: In their order.
+        counts: In their order.
     """
 
     key: str
     tries: tuple[Try, ...] = ()
     comparisons: tuple[Comparison, ...] = ()
+    counts: tuple[Count, ...] = ()
 
     @property
     def seconds(self) -> float:
         """What all of it took."""
-        built = sum(each.seconds for each in self.tries)
-        return built + sum(each.seconds for each in self.comparisons)
+        parts = (self.tries, self.comparisons, self.counts)
+        return sum(each.seconds for part in parts for each in part)
 
 
 @dataclass
@@ -134,17 +156,20 @@ class LoggedTrials:
         """Whether the budget is spent."""
         return self.log.seconds >= self.budget_s or len(self.log.tries) >= self.most_builds
 
+    def may_run(self, assignment: Assignment) -> bool:
+        """Whether the budget allows it, or it stands in the log: what was done is no cost."""
+        return not self.is_over or self._known(assignment) is not None
+
     def run(self, assignment: Assignment) -> Tried | None:
         """Builds and measures an assignment, or reads what it showed.
 
         Raises:
             UsageError: The log cannot be written.
         """
-        floats = tuple(sorted(assignment))
-        known = next((each for each in self.log.tries if each.floats == floats), None)
+        known = self._known(assignment)
         if known is None:
-            known = self._make(floats)
-            self._write(TuneLog(self.log.key, (*self.log.tries, known), self.log.comparisons))
+            known = self._make(tuple(sorted(assignment)))
+            self._write(replace(self.log, tries=(*self.log.tries, known)))
         if known.time_ms is None:
             return None
         region_ms = {int(place): time_ms for place, time_ms in known.region_ms.items()}
@@ -168,18 +193,43 @@ class LoggedTrials:
         for each in self.log.comparisons:
             if (each.one, each.other) == names:
                 return each.ratio
+            if (each.other, each.one) == names:
+                low, high = each.ratio.interval.low, each.ratio.interval.high
+                return Ratio(1 / each.ratio.value, Interval(1 / high, 1 / low), each.ratio.turns)
         begin = self.clock()
         ratio = self.workshop.compare(one.assignment, other.assignment)
         made = Comparison(*names, ratio, round(self.clock() - begin, 3))
-        self._write(TuneLog(self.log.key, self.log.tries, (*self.log.comparisons, made)))
+        self._write(replace(self.log, comparisons=(*self.log.comparisons, made)))
         return ratio
+
+    def count(self, tried: Tried) -> Counted:
+        """Right answers of an engine on all samples of the data.
+
+        Raises:
+            DataError: The data has no labels, or does not fit.
+            TrtqatError: The engine cannot be run.
+        """
+        floats = tuple(sorted(tried.assignment))
+        known = next((each for each in self.log.counts if each.floats == floats), None)
+        if known is None:
+            begin = self.clock()
+            counted = self.workshop.count(tried.assignment)
+            known = Count(floats, counted, round(self.clock() - begin, 3))
+            self._write(replace(self.log, counts=(*self.log.counts, known)))
+        return known.counted
+
+    def _known(self, assignment: Assignment) -> Try | None:
+        floats = tuple(sorted(assignment))
+        return next((each for each in self.log.tries if each.floats == floats), None)
 
     def _make(self, floats: tuple[int, ...]) -> Try:
         begin = self.clock()
         try:
             measured = self.workshop.make(frozenset(floats))
-        except BuildError as error:
-            _LOG.warning("TensorRT does not build it: %s", first_line(error))
+        except (BuildError, InferenceError) as error:
+            # One that cannot be run, as without the memory for it, is no answer either; to try it
+            # again after an interruption would end there again.
+            _LOG.warning("TensorRT does not build or run it: %s", first_line(error))
             return Try(floats, None, {}, str(error), round(self.clock() - begin, 3))
         region_ms = {str(place): time_ms for place, time_ms in measured.region_ms.items()}
         seconds = round(self.clock() - begin, 3)
@@ -187,7 +237,16 @@ class LoggedTrials:
 
     def _write(self, log: TuneLog) -> None:
         self.log = log
-        write_atomically(self.path, (json_text(as_fields(log)) + "\n").encode())
+        write_log(self.path, log)
+
+
+def write_log(path: Path, log: TuneLog) -> None:
+    """Writes a log whole.
+
+    Raises:
+        UsageError: It cannot be written.
+    """
+    write_atomically(path, (json_text(as_fields(log)) + "\n").encode())
 
 
 def read_log(path: Path, key: str) -> TuneLog:

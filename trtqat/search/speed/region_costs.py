@@ -13,7 +13,7 @@ from __future__ import annotations
 import itertools
 import statistics
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 # The regions, by their places, that are in floating point; all others are INT8.
 Assignment = frozenset[int]
@@ -85,12 +85,24 @@ class RegionCosts:
         total, way = min(ends)
         return frozenset(place for place, state in enumerate(way) if state is _FLOAT), total
 
+    def sum_ms(self, assignment: Assignment, fixed: Collection[int]) -> float:
+        """What the regions of an assignment cost together, in ms, by all that was seen.
+
+        Args:
+            assignment: Its regions in floating point.
+            fixed: Regions that cost nothing here.
+        """
+        return sum(
+            self._cost(place, self._context(place, assignment), fixed)
+            for place in range(len(self._kinds))
+        )
+
     def _context(self, place: int, assignment: Assignment) -> _Context:
         before = None if place == 0 else place - 1 in assignment
         behind = None if place == len(self._kinds) - 1 else place + 1 in assignment
         return place in assignment, before, behind
 
-    def _cost(self, place: int, context: _Context, fixed: Mapping[int, bool]) -> float:
+    def _cost(self, place: int, context: _Context, fixed: Collection[int]) -> float:
         if place in fixed:
             return 0.0
         seen = self._seen.get((place, context)) or self._by_kind.get((self._kinds[place], context))

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from trtqat.errors import BuildError
+from trtqat.errors import BuildError, InferenceError, TrtqatError
 from trtqat.evaluation.intervals import Interval, Ratio
 from trtqat.search.speed.logged_trials import LoggedTrials, Measured, TuneLog, read_log
 from trtqat.search.speed.region_costs import Assignment
 from trtqat.search.speed.strategy import Found, SearchRegion, search
+from trtqat.search.speed.within_target import Counted
 
 COSTS = {True: (0.2, 0.1, 0.1, 0.3), False: (0.1, 0.2, 0.2, 0.1)}
 REGIONS = [SearchRegion(str(place), 0.25, True) for place in range(4)]
@@ -30,7 +31,11 @@ class Bench:
     killed_at: int | None = None
     made: list[Assignment] = field(default_factory=list)
     compared: int = 0
+    counts: int = 0
     refused: Assignment | None = None
+    error: TrtqatError = field(
+        default_factory=lambda: BuildError("No implementation for node 'x'.", "Leave it out.")
+    )
 
     def costs(self, assignment: Assignment) -> dict[int, float]:
         return {place: COSTS[place in assignment][place] for place in range(4)}
@@ -41,7 +46,7 @@ class Bench:
         self.made.append(assignment)
         self.now += 60
         if assignment == self.refused:
-            raise BuildError("No implementation for node 'x'.", "Leave it out.")
+            raise self.error
         costs = self.costs(assignment)
         return Measured(sum(costs.values()), costs)
 
@@ -50,6 +55,11 @@ class Bench:
         self.now += 1
         value = sum(self.costs(other).values()) / sum(self.costs(one).values())
         return Ratio(value, Interval(value * 0.99, value * 1.01), 9)
+
+    def count(self, assignment: Assignment) -> Counted:
+        self.counts += 1
+        self.now += 10
+        return Counted(90 + len(assignment), 100)
 
 
 def trials(bench: Bench, path: Path, *, budget_s: float = 1e9, builds: int = 99) -> LoggedTrials:
@@ -130,3 +140,55 @@ def test_the_log_of_another_search_is_not_taken(tmp_path: Path) -> None:
     found(Bench(), path)
     assert read_log(path, "graph").tries
     assert read_log(path, "other") == TuneLog("other")
+
+
+def test_a_search_that_its_budget_ended_goes_on_with_all_that_was_found(tmp_path: Path) -> None:
+    """Killed behind its budget, as while the answer was measured, it loses none of its tries."""
+    path = tmp_path / "log.json"
+    whole = trials(Bench(), path, builds=3)
+    expected = search(REGIONS, whole)
+    assert expected is not None
+    assert expected.best.assignment == {1, 2}
+    again = Bench()
+    assert search(REGIONS, trials(again, path, builds=3)) == expected
+    assert search(REGIONS, trials(again, path, budget_s=1.0)) is not None
+    assert (again.made, again.compared) == ([], 0)
+    spent = search(REGIONS, trials(again, path, budget_s=1.0))
+    assert spent is not None
+    assert spent.best == expected.best
+
+
+def test_what_cannot_be_run_is_passed_over_as_well(tmp_path: Path) -> None:
+    error = InferenceError("Device memory is short.", "Take a smaller batch.")
+    path = tmp_path / "log.json"
+    result = found(Bench(refused=frozenset({1, 2}), error=error), path)
+    assert result.best.assignment != {1, 2}
+    again = Bench()
+    assert found(again, path) == result
+    assert again.made == []
+
+
+def test_a_comparison_holds_in_both_directions(tmp_path: Path) -> None:
+    bench = Bench()
+    log = trials(bench, tmp_path / "log.json")
+    one, other = log.run(frozenset()), log.run(frozenset({1}))
+    assert one is not None
+    assert other is not None
+    ratio, back = log.ratio(one, other), log.ratio(other, one)
+    assert bench.compared == 1
+    assert back.value == pytest.approx(1 / ratio.value)
+    assert back.interval.low == pytest.approx(1 / ratio.interval.high)
+    assert back.interval.high == pytest.approx(1 / ratio.interval.low)
+
+
+def test_counts_are_logged(tmp_path: Path) -> None:
+    path = tmp_path / "log.json"
+    bench = Bench()
+    log = trials(bench, path)
+    tried = log.run(frozenset({1}))
+    assert tried is not None
+    assert log.count(tried) == Counted(91, 100)
+    again = trials(bench, path)
+    assert again.count(tried) == Counted(91, 100)
+    assert bench.counts == 1
+    assert again.log.seconds == 70

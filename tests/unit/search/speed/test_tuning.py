@@ -9,6 +9,7 @@ import pytest
 import trtqat
 from tests.support.examples import exported
 from trtqat.building.options import BuildOptions
+from trtqat.building.profiles import ProfileOptions
 from trtqat.errors import GraphError, MissingError, UsageError
 from trtqat.evaluation.timing import LatencyOptions
 from trtqat.graph.lenses.regions import regions_of
@@ -17,7 +18,8 @@ from trtqat.graph_file.reading import read_model
 from trtqat.host.tensorrt_library import load_rtx
 from trtqat.search.speed.engines import EngineWorkshop
 from trtqat.search.speed.options import TuneOptions, parse_seconds
-from trtqat.search.speed.tuning import tune
+from trtqat.search.speed.tuning import measured_batch, tune
+from trtqat.tensors import TensorSpec
 
 
 def workshop(name: str, folder: Path) -> EngineWorkshop:
@@ -88,3 +90,33 @@ def test_options_that_do_not_fit_are_refused() -> None:
         TuneOptions(most_builds=1)
     with pytest.raises(UsageError, match="budget"):
         TuneOptions(budget_s=float("inf"))
+    with pytest.raises(UsageError, match="may not drop"):
+        TuneOptions(data="npz:val.npz", max_drop_points=-0.1)
+    with pytest.raises(UsageError, match="no labels"):
+        TuneOptions(max_drop_points=0.1)
+    with pytest.raises(UsageError, match="no other shapes"):
+        TuneOptions(build=BuildOptions(profile=ProfileOptions(opt_shapes={"x": (1, 2)})))
+
+
+def images(batch: int, *others: int) -> TensorSpec:
+    return TensorSpec("x", (batch, *(others or (3, 8, 8))))
+
+
+def test_of_a_batch_range_the_optimum_is_measured() -> None:
+    batch, profile = measured_batch([images(-1)], (1, 16, 64))
+    assert (batch, profile.batch) == (16, (16, 16, 16))
+    assert measured_batch([images(-1)], None)[0] == 32
+
+
+def test_a_fixed_batch_is_measured_as_it_is() -> None:
+    assert measured_batch([images(8)], None) == (8, ProfileOptions())
+    assert measured_batch([images(8)], (1, 8, 32))[0] == 8
+    with pytest.raises(UsageError, match="fixed batch of 8, not 16"):
+        measured_batch([images(8)], (16, 16, 16))
+
+
+def test_other_dynamic_dimensions_are_refused() -> None:
+    with pytest.raises(UsageError, match="besides the batch"):
+        measured_batch([images(-1, 3, -1, -1)], None)
+    with pytest.raises(UsageError, match="fixed batch"):
+        measured_batch([images(-1), TensorSpec("mask", (4, 4))], None)
