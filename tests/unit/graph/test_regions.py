@@ -12,6 +12,7 @@ import pytest
 
 import trtqat
 from tests.support.architectures import ARCHITECTURES, batches, trained_like
+from tests.support.examples import exported
 from trtqat.exporting.options import ExportOptions
 from trtqat.graph.lenses.basics import name_of
 from trtqat.graph.lenses.macs import summarize
@@ -175,3 +176,101 @@ def test_no_layer_makes_no_region() -> None:
         "{ y = Relu(x) }"
     )
     assert regions_of(ir.from_proto(proto)) == ()
+
+
+CONSTANTS = "float s = {0.1}, int8 z = {0}, float[2, 2] w = {1, 2, 3, 4}"
+
+
+def parsed(body: str, constants: str = CONSTANTS) -> ir.Model:
+    """A graph of tensors of 2x2, its nodes named after what they make."""
+    proto = onnx.parser.parse_model(
+        '<ir_version: 8, opset_import: ["" : 17]> '
+        f"agraph (float[2, 2] x, bool c) => (float[2, 2] y) <{constants}> {{ {body} }}"
+    )
+    for node in proto.graph.node:
+        node.name = f"/{node.output[0]}"
+    model = ir.from_proto(proto)
+    infer_shapes(model)
+    return model
+
+
+PAIRED_WEIGHT = "v = QuantizeLinear(w, s, z) u = DequantizeLinear(v, s, z)"
+
+
+def pair(value: str) -> str:
+    return (
+        f"q_{value} = QuantizeLinear({value}, s, z) d_{value} = DequantizeLinear(q_{value}, s, z)"
+    )
+
+
+def test_what_a_graph_inside_reads_is_alive_until_then() -> None:
+    """The input runs past the first layer into the If, so there is no cut in between."""
+    inside = "then_branch = t () => (float[2, 2] a) { a = Add(x, m) }"
+    other = "else_branch = e () => (float[2, 2] b) { b = Identity(m) }"
+    model = parsed(
+        f"{PAIRED_WEIGHT} {pair('x')} m = MatMul(d_x, u) i = If (c) <{inside}, {other}> "
+        f"{pair('i')} n = MatMul(d_i, u) {pair('n')} y = MatMul(d_n, u)"
+    )
+    first, second, third = regions_of(model)
+    assert [name for name in first.nodes if name in ("/m", "/i")] == ["/m", "/i"]
+    assert (second.layers, third.layers) == (("/n",), ("/y",))
+    keep_float(model, first.nodes)
+    assert int8_layers(model) == {"/n", "/y"}
+    onnx.checker.check_model(ir.to_proto(model), full_check=True)
+
+
+def test_an_output_in_the_middle_leaves_the_line() -> None:
+    model = repeated(6)
+    middle = next(value for node in model.graph for value in node.outputs if value.name == "t3")
+    alone = [region.nodes for region in regions_of(repeated(6))]
+    model.graph.outputs.append(middle)
+    assert [region.nodes for region in regions_of(model)] == alone
+
+
+def test_a_weight_that_is_moved_far_from_its_reader_goes_with_it() -> None:
+    """As converters write it: all Transposes in front, and nothing else to cut around."""
+    moved = [f"w{n} = Transpose <perm = [1, 0]> (u)" for n in range(3)]
+    layers = ["a = MatMul(d_x, w0)", pair("a"), "b = MatMul(d_a, w1)", pair("b")]
+    model = parsed(" ".join([PAIRED_WEIGHT, *moved, pair("x"), *layers, "y = MatMul(d_b, w2)"]))
+    regions = regions_of(model)
+    assert [region.layers for region in regions] == [("/a",), ("/b",), ("/y",)]
+    assert ["/w1" in region.nodes for region in regions] == [False, True, False]
+    keep_float(model, regions[1].nodes)
+    assert int8_layers(model) == {"/a", "/y"}
+
+
+def test_pairs_around_what_is_no_layer_are_a_region() -> None:
+    model = parsed(
+        f"{PAIRED_WEIGHT} {pair('x')} a = MatMul(d_x, u) {pair('a')} f = Softmax(d_a) "
+        f"{pair('f')} y = MatMul(d_f, u)"
+    )
+    first, lone, last = regions_of(model)
+    assert (lone.name, lone.layers, lone.share, lone.is_quantized) == ("/f", (), 0, True)
+    keep_float(model, lone.nodes)
+    assert int8_layers(model) == {"/a", "/y"} == {*first.layers, *last.layers}
+    assert sum(node.op_type == DEQUANTIZE for node in model.graph) == 3
+
+
+def test_a_layer_may_be_called_as_its_weight() -> None:
+    constants = "float s = {0.1}, int8 z = {0}, int8[2, 2] y.codes = {1, 2, 3, 4}"
+    body = f"u = DequantizeLinear(y.codes, s, z) {pair('x')} y = MatMul(d_x, u)"
+    for change in (lambda model: keep_float(model, ["/y"]), remove_quantization):
+        model = parsed(body.replace("y.codes", "ycodes"), constants.replace("y.codes", "ycodes"))
+        model.graph.initializers["ycodes"].name = "y.codes"
+        change(model)
+        assert [node.op_type for node in model.graph] == ["MatMul"]
+        onnx.checker.check_model(ir.to_proto(model), full_check=True)
+
+
+def test_an_input_of_codes_stays_one(tmp_path: Path) -> None:
+    path, _ = exported("residual", tmp_path, quantized_input=True)
+    model = read_model(path)
+    infer_shapes(model)
+    regions = regions_of(model)
+    assert {layer for region in regions for layer in region.layers} == int8_layers(model)
+    keep_float(model, {node for region in regions for node in region.nodes})
+    left = [node for node in model.graph if node.op_type in PAIR]
+    assert [node.op_type for node in left] == [DEQUANTIZE]
+    assert left[0].inputs[0] in model.graph.inputs
+    assert int8_layers(model) == set()
+    onnx.checker.check_model(ir.to_proto(model), full_check=True)

@@ -62,10 +62,9 @@ class _Floats:
         self._inputs = set(graph.inputs)
         self._nodes = nodes
         self._known: dict[ir.Value, ir.Value] = {}
-        self._names = {name_of(node) for node in graph}
-        self._names.update(str(value.name) for node in graph for value in node.outputs)
-        self._names.update(str(value.name) for value in graph.inputs)
-        self._names.update(graph.initializers)
+        made = [value for node in graph for value in node.outputs]
+        self._made = {str(value.name) for value in (*graph.inputs, *made)}
+        self._names = {*self._made, *graph.initializers, *map(name_of, graph)}
         self._served = served = set[ir.Node]()
         for node in reversed(graph):
             if _is_passed(node) and all(map(self._serves, node.outputs)):
@@ -108,7 +107,7 @@ class _Floats:
             outputs = list(node.outputs) if plain is source else self._copy(node, plain)
             self._known.update(zip(node.outputs, outputs, strict=True))
         elif quantizer_of(node) is None:
-            self._known[node.outputs[0]] = float_weight(self._graph, node)
+            self._known[node.outputs[0]] = float_weight(self._graph, node, self._made)
         else:
             self._known[node.outputs[0]] = plain
 
@@ -136,6 +135,7 @@ class _Floats:
             number += 1
             name = f"{wanted}.float_{number}"
         self._names.add(name)
+        self._made.add(name)
         return name
 
     def _serves(self, value: ir.Value) -> bool:

@@ -122,12 +122,7 @@ def tune(graph: Path | str, output: Path | str, options: TuneOptions) -> TuneRes
         )
     # Codes that are computed otherwise are refused here, not when one engine is built already.
     keep_float(model, {node for region in regions for node in region.nodes})
-    if is_rtx(load_builder(None)):
-        raise MissingError(
-            "Here is TensorRT for RTX alone, whose plans are not run where they are built.",
-            "Tune where TensorRT and the GPU are that will run the engine.",
-        )
-    open_device("Tuning")
+    _check_host()
     folder = output.with_name(f"{output.name}.tune")
     log = open_folder(folder, _key(source, options, regions))
     cache = options.build.timing_cache or folder / CACHE
@@ -214,6 +209,23 @@ def _check(graph: Path, output: Path) -> SourceGraph:
         raise UsageError(f"'{output}' is the graph itself.", "Give another name with -o.")
     check_writable(output)
     return source
+
+
+def _check_host() -> None:
+    """Refuses a host that cannot build and measure both ends."""
+    trt = load_builder(None)
+    if is_rtx(trt):
+        raise MissingError(
+            "Here is TensorRT for RTX alone, whose plans are not run where they are built.",
+            "Tune where TensorRT and the GPU are that will run the engine.",
+        )
+    if not hasattr(trt.BuilderFlag, "FP16"):
+        raise MissingError(
+            f"TensorRT {trt.__version__} builds no FP16 engine from an FP32 graph, so there is "
+            "nothing to compare INT8 with.",
+            "Tune with a TensorRT up to 10.",
+        )
+    open_device("Tuning")
 
 
 def _key(source: SourceGraph, options: TuneOptions, regions: Sequence[Region]) -> str:
