@@ -84,6 +84,7 @@ class _Line:
     """The nodes that compute, one behind the other, and the tensors between them."""
 
     def __init__(self, view: GraphView) -> None:
+        self._view = view
         known = {layer.node: macs_of(layer, view.batch) for layer in view.layers}
         # Where sizes are not known, layers are counted: some would seem to cost nothing.
         are_known = None not in known.values() and any(known.values())
@@ -216,11 +217,8 @@ class _Line:
         named = layers or [self._nodes[place] for place in piece]
         first, last = name_of(named[0]), name_of(named[-1])
         nodes: dict[str, None] = {}
-        pairs: list[ir.Node] = []
         for node in line:
-            in_front = list(_pairs_in_front_of(node))
-            pairs += in_front
-            nodes.update(dict.fromkeys(map(name_of, in_front)))
+            nodes.update(dict.fromkeys(map(name_of, _pairs_in_front_of(node))))
             nodes[name_of(node)] = None
         return Region(
             name=first if first == last else f"{first} … {last}",
@@ -228,11 +226,14 @@ class _Line:
             nodes=tuple(nodes),
             layers=tuple(name_of(node) for node in layers if node in self._int8),
             share=self._cost(piece) / self._sums[-1],
-            is_quantized=any(
-                pair.op_type == DEQUANTIZE and pair.inputs[0] not in self._inputs for pair in pairs
-            )
-            or any(node in self._int8 for node in layers),
+            is_quantized=any(map(self._reads_pair, line)),
         )
+
+    def _reads_pair(self, node: ir.Node) -> bool:
+        """Whether a node reads a pair, maybe through nodes that move values."""
+        values = node.inputs[:1] if moves_values(node) else node.inputs
+        pairs = [self._view.dequantize_before(value) for value in values]
+        return any(pair is not None and pair.inputs[0] not in self._inputs for pair in pairs)
 
 
 def _nodes_inside(node: ir.Node) -> Iterator[ir.Node]:
