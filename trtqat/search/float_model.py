@@ -11,7 +11,7 @@ from trtqat.data.dataset import files_of
 from trtqat.errors import DataError, SourceError, TrtqatError, UsageError, first_line
 from trtqat.exporting.loading import load_model
 from trtqat.exporting.source import ModelSource
-from trtqat.files import check_input, check_writable, is_file, is_onnx
+from trtqat.files import check_not_overwritten, check_writable, is_file, is_onnx
 from trtqat.pointers import is_pointer
 from trtqat.quant.placing.placed import placed_quantizers
 from trtqat.quant.toolkits.quantizers import quantizers_of
@@ -48,15 +48,7 @@ def check_files(source: ModelSource, output: Path, options: QuantizeOptions) -> 
         )
     data = [each for each in (options.data, options.eval_data) if each is not None]
     read = [pointer.rpartition(":")[0], source.checkpoint]
-    for each in (*read, *(file for spec in data for file in files_of(spec))):
-        if not each:
-            continue
-        check_input(each)
-        if os.path.realpath(each) == os.path.realpath(output):
-            raise UsageError(
-                f"The output '{output}' would overwrite an input, '{each}'.",
-                "Choose another name.",
-            )
+    check_not_overwritten(output, (*read, *(file for spec in data for file in files_of(spec))))
     if options.eval_data is not None and _is_same(options.data, options.eval_data):
         raise DataError(
             f"'{options.eval_data}' is the training data that ranges are chosen on, so the "
