@@ -26,6 +26,13 @@ def build(
     *,
     shapes: ShapeGroup,
     builder: BuilderGroup,
+    options: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="TUNED.JSON",
+            help="Options that trtqat tune found for this graph; those given here win.",
+        ),
+    ] = None,
     sign: Annotated[
         Path | None,
         typer.Option(metavar="KEY.pem", help="Sign the manifest with this private Ed25519 key."),
@@ -46,6 +53,9 @@ def build(
     Writes the pure plan and, beside it, a manifest (MODEL.ENGINE.json) that says what it was
     built from and for; then asks TensorRT's inspector which quantized layers run in INT8.
 
+    A graph that trtqat tune wrote is built with --options; where FP16 was the fastest, the engine
+    is FP16 without any INT8 layer, and says so.
+
     Example: trtqat build model.onnx -o model.engine --batch 1:32:128
     """
     with command(quiet=printed.quiet, verbose=printed.verbose):
@@ -56,13 +66,13 @@ def build(
                 "--timing-cache": builder.timing_cache_file,
                 "--export-layer-info": export_layer_info,
             },
-            [graph, sign, triton.triton_labels],
+            [graph, options, sign, triton.triton_labels],
             plan=output,
         )
         from trtqat.building.builder import build as build_engine
 
         built = build_engine(
-            graph, output, **vars(shapes), **vars(builder), **vars(triton), sign=sign
+            graph, output, options, **vars(shapes), **vars(builder), **vars(triton), sign=sign
         )
         if export_layer_info is not None:
             built.write_layers(export_layer_info)
