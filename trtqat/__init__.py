@@ -82,6 +82,8 @@ if TYPE_CHECKING:
     from trtqat.runtime.opening import open
     from trtqat.runtime.pytorch import PyTorchModel
     from trtqat.search.quantizing import QuantizeResult, quantize_source
+    from trtqat.search.speed.options import TuneOptions
+    from trtqat.search.speed.tuning import TuneResult, tune
     from trtqat.tensors import TensorSpec
 
     Report = ReadableReport
@@ -109,6 +111,8 @@ __all__ = [
     "TensorSpec",
     "Torch",
     "TrtqatError",
+    "TuneOptions",
+    "TuneResult",
     "build",
     "evaluate",
     "export",
@@ -125,6 +129,7 @@ __all__ = [
     "quantize",
     "quantize_source",
     "save_quantized",
+    "tune",
 ]
 
 # The module of each name; a short name is followed by the one that it stands for.
@@ -150,6 +155,8 @@ _HOMES = {
     "TensorSpec": "trtqat.tensors",
     "Torch": "trtqat.exporting.source:ModelSource",
     "TrtqatError": "trtqat.errors",
+    "TuneOptions": "trtqat.search.speed.options",
+    "TuneResult": "trtqat.search.speed.tuning",
     "build": "trtqat.building.builder",
     "evaluate": "trtqat.report.readable",
     "export": "trtqat.exporting.export",
@@ -166,6 +173,7 @@ _HOMES = {
     "quantize": "trtqat.quant.quantize",
     "quantize_source": "trtqat.search.quantizing",
     "save_quantized": "trtqat.quant.recipe",
+    "tune": "trtqat.search.speed.tuning",
 }
 
 

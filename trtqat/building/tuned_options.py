@@ -87,7 +87,8 @@ class TunedOptions:
 
 def options_path(graph: Path) -> Path:
     """``tuned.onnx`` → ``tuned.json``."""
-    return graph.with_suffix(".json")
+    # "." has no name, and is no graph either.
+    return graph.with_suffix(".json") if graph.name else graph / "tuned.json"
 
 
 def cache_path(options: Path) -> Path:

@@ -156,10 +156,12 @@ class Manifest:
         return f"compute capability {targets_in_words(self.targets)}"
 
     def to_json(self) -> str:
-        """The content of the manifest file; of one profile it is what schema 1 has."""
+        """The content of the manifest file, without what a newer version added and is default."""
         fields = {**asdict(self), "provenance": self.provenance.to_fields()}
         if not self.more_profiles:
             del fields["more_profiles"]
+        if self.options.fp16:
+            del fields["options"]["fp16"]
         if self.coverage is not None and not self.coverage.profiles:
             del fields["coverage"]["profiles"]
         return json.dumps(fields, indent=1, sort_keys=True) + "\n"

@@ -11,10 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from trtqat.errors import UsageError
-from trtqat.search.speed.logged_trials import TuneLog, read_log, write_log
+from trtqat.search.speed.tune_log import TuneLog, read_log, write_log
 
 LOG = "log.json"
-CACHE = "timing.cache"
 # The names that searches write, and what a killed one leaves of files that were half written.
 _OURS = re.compile(r"\.?(log\.json|timing\.cache|(int8|float-\d+-[0-9a-f]{12})\.).*")
 

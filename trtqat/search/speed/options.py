@@ -5,11 +5,17 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from trtqat.building.options import BuildOptions
-from trtqat.checks import check_kind, check_least
+from trtqat.building.parsing import parse_options
+from trtqat.checks import check_kind, check_known, check_least
 from trtqat.errors import UsageError
 from trtqat.evaluation.timing import LatencyOptions
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 _UNITS = {"s": 1, "m": 60, "h": 3600}
 
@@ -19,7 +25,8 @@ class TuneOptions:
     """How to search for the fastest engine.
 
     Attributes:
-        build: How every engine is built. Of its batch range the optimum is measured.
+        build: How every engine is built. The optimum of each of its batch ranges is measured, and
+            the plan that is found takes all of them.
         budget_s: What building and measuring may take; what has begun is finished.
         most_builds: How many engines may be built.
         data: Of its first batch times are taken.
@@ -63,6 +70,53 @@ class TuneOptions:
                 "What a plan of TensorRT for RTX costs shows only on its card, after it is built.",
                 "Tune with TensorRT on the GPU that will run the engine.",
             )
+
+
+class TuneKeywords(TypedDict, total=False):
+    """The options of ``trtqat tune`` as keywords.
+
+    Attributes:
+        batch: As for ``trtqat.build``: what the plan must take. Of each range the optimum is
+            measured, of several ranges the geometric mean counts.
+        budget: What building and measuring may take: ``"10m"``, or seconds.
+        most_builds: Engines that may be built.
+        data: Of its first batch times are taken, of all of it accuracy: ``"npz:val.npz"``.
+        max_accuracy_drop: What the top-1 accuracy may drop below FP16's, in percentage points.
+        timing_cache: File to read and update; None is the one beside the output, ``tuned.cache``.
+        workspace: Ceiling for scratch memory: ``"4GiB"``, or bytes.
+        optimization_level: 0 (fast build) to 5 (fast engine); None tries TensorRT's default and 5.
+        tactic_sources: Changes as trtexec spells them, for example ``"-cublas,-cudnn"``.
+    """
+
+    batch: str | int | tuple[int, int, int] | list[Any] | None
+    budget: str | float
+    most_builds: int
+    data: str
+    max_accuracy_drop: float | None
+    timing_cache: Path | str | None
+    workspace: str | int | None
+    optimization_level: int | None
+    tactic_sources: str
+
+
+def parse_tune_options(**keywords: Unpack[TuneKeywords]) -> TuneOptions:
+    """Reads what ``trtqat tune`` takes.
+
+    Args:
+        **keywords: The options of ``trtqat tune``, as ``TuneKeywords`` lists them.
+
+    Raises:
+        UsageError: There is no such option, or a value has another form.
+    """
+    check_known(keywords, TuneKeywords.__annotations__, "a search")
+    given: dict[str, Any] = dict(keywords)
+    names = ("batch", "timing_cache", "workspace", "optimization_level", "tactic_sources")
+    built = {name: given.pop(name) for name in names if name in given}
+    if "budget" in given:
+        given["budget_s"] = parse_seconds(given.pop("budget"))
+    if "max_accuracy_drop" in given:
+        given["max_drop_points"] = given.pop("max_accuracy_drop")
+    return TuneOptions(build=parse_options("tuned.engine", **built), **given)
 
 
 def parse_seconds(text: str | float) -> float:

@@ -8,6 +8,13 @@
    so far, all regions of a kind change sides, the kind with most arithmetic first; then pairs of
    kinds, as a border between two kinds may cost more than either gains.
 
+4. **The plan that is handed out** takes every batch that was asked for, where engines were measured
+   with a profile for the measured batches alone. Its forms are built: the profiles as they were
+   asked for, and beside them one for each measured batch. Where that costs beyond the interval,
+   both ends are built in the same form, as they may lose less by it.
+5. **Levers**, on that plan alone: the highest optimization level; FP16 left out. Each is kept if it
+   is faster.
+
 What is measured decides, not what is expected: the best one changes only for an engine that was
 faster in turns, beyond the interval. So the answer is never slower than both ends.
 
@@ -19,10 +26,11 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
+from trtqat.search.speed.forms import Form, Lever
 from trtqat.search.speed.region_costs import Assignment, RegionCosts
 
 _LOG = logging.getLogger(__name__)
@@ -53,21 +61,36 @@ class Tried:
         assignment: Its regions in floating point.
         time_ms: Median GPU compute time.
         region_ms: Time of those regions that its layers tell, by place.
+        form: Of its plan.
     """
 
     assignment: Assignment
     time_ms: float
     region_ms: Mapping[int, float]
+    form: Form = field(default_factory=Form)
 
 
 class Trials(Protocol):
-    """Builds and measures."""
+    """Builds and measures; without a form all engines have the same one."""
 
     def may_run(self, assignment: Assignment) -> bool:
         """Whether the budget allows it, or its figures are there already."""
 
     def run(self, assignment: Assignment) -> Tried | None:
         """Builds and measures an assignment; None if TensorRT does not build it."""
+
+    def is_faster(self, one: Tried, other: Tried) -> bool:
+        """Whether one is faster than the other, measured in turns, beyond the interval."""
+
+
+class FormTrials(Protocol):
+    """Builds and measures in forms."""
+
+    def may_run(self, assignment: Assignment, form: Form) -> bool:
+        """Whether the budget allows it, or its figures are there already."""
+
+    def run(self, assignment: Assignment, form: Form) -> Tried | None:
+        """Builds and measures an assignment in a form; None if TensorRT does not build it."""
 
     def is_faster(self, one: Tried, other: Tried) -> bool:
         """Whether one is faster than the other, measured in turns, beyond the interval."""
@@ -114,6 +137,93 @@ def search(regions: Sequence[SearchRegion], trials: Trials) -> Found | None:
     state.check_best()
     assert state.best is not None
     return Found(state.best, built, tuple(state.tried.values()), is_complete)
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The plan that is handed out.
+
+    Attributes:
+        best: The fastest that takes every batch that was asked for; None if none was built.
+        is_complete: Whether all of it was tried, as far as it mattered.
+    """
+
+    best: Tried | None
+    is_complete: bool
+
+
+def finish(
+    answer: Tried,
+    ends: Sequence[Tried],
+    forms: Sequence[Form],
+    levers: Sequence[Lever],
+    trials: FormTrials,
+    is_accurate: Callable[[Tried], bool] = lambda tried: True,
+) -> Finished:
+    """Finds the form of the plan that is handed out.
+
+    Args:
+        answer: The fastest of the searched form.
+        ends: Everything in INT8, and everything in floating point, in that form.
+        forms: Those that take every batch, the one to prefer among equals first; none if the
+            searched one does.
+        levers: What else may make a plan faster, one after the other.
+        trials: Builds and measures; the last form is built whatever the budget says, as a plan is
+            to be handed out.
+        is_accurate: Whether an engine may be the answer.
+    """
+    state = _Finish(trials, is_accurate)
+    best: Tried | None = answer
+    if forms:
+        best = state.in_form(answer.assignment, forms)
+        if best is None:
+            # Another engine of the same graph may be none, or its answers others.
+            others = (state.in_form(each.assignment, forms) for each in reversed(ends))
+            best = next((each for each in others if each is not None), None)
+        elif trials.is_faster(answer, best):
+            best = state.best_of(best, [each.assignment for each in ends], best.form)
+    for lever in levers if best is not None else ():
+        assert best is not None
+        form = lever(best.assignment, best.form)
+        if form is not None:
+            best = state.best_of(best, [best.assignment], form)
+    return Finished(best, state.is_complete)
+
+
+class _Finish:
+    """Builds in forms, and whether the budget has left anything out."""
+
+    def __init__(self, trials: FormTrials, is_accurate: Callable[[Tried], bool]) -> None:
+        self._trials = trials
+        self._is_accurate = is_accurate
+        self.is_complete = True
+
+    def in_form(self, assignment: Assignment, forms: Sequence[Form]) -> Tried | None:
+        """The fastest of the forms of an engine, of equals the first; None if none is built."""
+        best: Tried | None = None
+        for form in reversed(forms):
+            # A plan is to be handed out, whatever the budget says.
+            tried = self._run(assignment, form, is_needed=best is None)
+            if tried is not None and (best is None or not self._trials.is_faster(best, tried)):
+                best = tried
+        return best
+
+    def best_of(self, best: Tried, assignments: Sequence[Assignment], form: Form) -> Tried:
+        """The best so far, or one that is faster in a form."""
+        for assignment in assignments:
+            if (assignment, form) != (best.assignment, best.form):
+                tried = self._run(assignment, form)
+                if tried is not None and self._trials.is_faster(tried, best):
+                    best = tried
+        return best
+
+    def _run(self, assignment: Assignment, form: Form, *, is_needed: bool = False) -> Tried | None:
+        """Builds and measures; None if the budget, TensorRT or the accuracy forbids it."""
+        if not is_needed and not self._trials.may_run(assignment, form):
+            self.is_complete = False
+            return None
+        tried = self._trials.run(assignment, form)
+        return tried if tried is not None and self._is_accurate(tried) else None
 
 
 class _Search:

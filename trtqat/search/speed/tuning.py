@@ -1,71 +1,71 @@
-"""``trtqat.tune``: the graph whose engine is the fastest on this GPU, and how that was found."""
+"""``trtqat.tune``: the graph and the build options whose engine is the fastest on this GPU."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trtqat.building.library import load_builder
-from trtqat.building.profiles import ProfileOptions, resolve_profile
-from trtqat.building.rtx import is_rtx
-from trtqat.building.source_graph import SourceGraph, read_source_graph
-from trtqat.data.dataset import open_dataset
-from trtqat.errors import BuildError, MissingError, UsageError
-from trtqat.evaluation.intervals import Ratio
-from trtqat.files import check_writable, write_together
+from trtqat.building.tuned_options import TunedOptions, cache_path, options_path
+from trtqat.checks import check_kind
+from trtqat.errors import BuildError, UsageError
+from trtqat.files import write_atomically, write_together
 from trtqat.graph.lenses.regions import Region, regions_of
 from trtqat.graph.passes.infer_shapes import infer_shapes
 from trtqat.graph.passes.keep_float import keep_float
 from trtqat.graph.passes.name_nodes import name_unnamed
-from trtqat.graph.passes.take_codes import recorded_scales
+from trtqat.graph_file.hashing import graph_sha256
 from trtqat.graph_file.reading import read_model
 from trtqat.graph_file.serialized import files_of
-from trtqat.host.gpu import describe_gpu
-from trtqat.host.tensorrt_library import open_device
-from trtqat.search.speed.engines import EngineWorkshop, no_labels
-from trtqat.search.speed.folder import CACHE, LOG, open_folder, remove_folder
-from trtqat.search.speed.logged_trials import LoggedTrials, Try
-from trtqat.search.speed.options import TuneOptions
-from trtqat.search.speed.strategy import Found, SearchRegion, Tried, search
-from trtqat.search.speed.within_target import Counted, fastest_within
-from trtqat.tensors import DYNAMIC, TensorSpec
+from trtqat.search.speed.checking import (
+    check_files,
+    check_host,
+    check_labels,
+    check_regions,
+    host_names,
+    inputs_of,
+    key_of,
+)
+from trtqat.search.speed.engines import EngineWorkshop
+from trtqat.search.speed.folder import LOG, open_folder, remove_folder
+from trtqat.search.speed.forms import Batches, batches_for, levers_of
+from trtqat.search.speed.logged_trials import LoggedTrials
+from trtqat.search.speed.options import TuneOptions, parse_tune_options
+from trtqat.search.speed.strategy import Found, SearchRegion, Tried, finish, search
+from trtqat.search.speed.tune_log import Try
+from trtqat.search.speed.verdict import (
+    FP16,
+    INT8,
+    RegionTimes,
+    TunedEngine,
+    engines_of,
+    regions_in,
+)
+from trtqat.search.speed.within_target import fastest_within, is_within
+from trtqat.version import __version__
 
 if TYPE_CHECKING:
-    import onnx_ir as ir
+    from typing_extensions import Unpack
+
+    from trtqat.search.speed.options import TuneKeywords
 
 
-@dataclass(frozen=True)
-class TunedEngine:
-    """An engine of the verdict.
-
-    Attributes:
-        name: ``"INT8 as exported"``, ``"FP16"`` or ``"tuned"``.
-        time_ms: Median GPU compute time.
-        speed_up: How many times the tuned engine is as fast, measured in turns; None for itself.
-        floats: Names of its regions in floating point.
-        counted: Its right answers on the data; None unless accuracy was asked for.
-    """
-
-    name: str
-    time_ms: float
-    speed_up: Ratio | None
-    floats: tuple[str, ...]
-    counted: Counted | None
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class TuneResult:
     """What was found, and written.
 
     Attributes:
         graph: What was tuned.
         output: The graph of the fastest engine.
-        batch: The batch size that was measured.
-        regions: Names of all regions that have pairs.
+        options: The build options that go with it, for ``trtqat build --options``.
+        timing_cache: The timings of all builds; with it a build takes the kernels that were
+            measured.
+        batches: What was measured, and what the plan takes.
+        regions: All regions that have pairs, those first whose times differ most.
         verdict: The two ends, as far as they were built, and the answer.
+        static: The answer with a profile for each measured batch alone, where that is faster
+            beyond the interval than what takes all batches; else None.
         builds: How many engines were built, in this and interrupted runs.
         seconds: What building and measuring took, in all of these runs.
         is_complete: Whether the search ended by itself, not by its budget.
@@ -75,202 +75,252 @@ class TuneResult:
 
     graph: Path
     output: Path
-    batch: int
-    regions: tuple[str, ...]
+    options: Path
+    timing_cache: Path
+    batches: Batches
+    regions: tuple[RegionTimes, ...]
     verdict: tuple[TunedEngine, ...]
+    static: TunedEngine | None
     builds: int
     seconds: float
     is_complete: bool
     max_drop_points: float | None
     tries: tuple[Try, ...]
 
+    @property
+    def tuned(self) -> TunedEngine:
+        """The answer."""
+        return self.verdict[-1]
 
-def tune(graph: Path | str, output: Path | str, options: TuneOptions) -> TuneResult:
+    def __repr__(self) -> str:
+        return f"TuneResult('{self.output}', {self.builds} builds)"
+
+
+def tune(
+    graph: Path | str,
+    output: Path | str,
+    options: TuneOptions | None = None,
+    **keywords: Unpack[TuneKeywords],
+) -> TuneResult:
     """Searches which regions of a graph are INT8 in the fastest engine, on this GPU.
 
-    An interrupted search goes on where it was, from the folder ``OUTPUT.tune``.
+    Writes the graph, without the pairs that cost more than they gain, and beside it the options to
+    build it with: ``tuned.onnx`` and ``tuned.json``. Its plan takes every batch that was asked for.
+    It is never slower than the better of INT8 and FP16 throughout. An interrupted search goes on
+    where it was, from the folder ``tuned.onnx.tune``. The timing cache ``tuned.cache`` stays.
+
+    Example: ``trtqat.tune("model.onnx", "tuned.onnx", batch="1:32:128", budget="10m")``
 
     Args:
         graph: ONNX file with explicit Q/DQ.
-        output: The ONNX file to write: the same graph, with the pairs taken out that cost more
-            than they gain. It is never slower than the better of INT8 and FP16 throughout.
-        options: How to search.
+        output: The ONNX file to write.
+        options: How to search; or else keywords say so.
+        **keywords: The options of ``trtqat tune``, as ``TuneKeywords`` lists them.
 
     Raises:
         GraphError: The file is not ONNX, or has no Q/DQ.
         UsageError: It is an FP16 graph, has no INT8 layer or other dynamic dimensions than the
-            batch, or the output or its folder cannot be written.
+            batch, an option has a wrong form, or the output or its folder cannot be written.
         DataError: The data does not fit, or has no labels to count accuracy by.
         BuildError: TensorRT builds neither end.
         MissingError: There is no TensorRT, or no GPU.
     """
-    graph, output = Path(graph), Path(output)
-    source = _check(graph, output)
-    model = read_model(graph)
-    name_unnamed(model)
-    infer_shapes(model)
-    inputs = _inputs_of(model)
-    batch, profile = measured_batch(inputs, options.build.profile.batch)
-    is_counted = options.max_drop_points is not None
-    if is_counted and open_dataset(options.data, inputs).batch(0, 1).labels is None:
-        raise no_labels(options.data)
-    regions = regions_of(model)
-    if not any(region.layers for region in regions):
+    if options is None:
+        options = parse_tune_options(**keywords)
+    elif keywords:
         raise UsageError(
-            f"No layer of '{graph}' is INT8, so there is nothing to tune.",
-            "See what its pairs do not reach: trtqat lint",
+            f"A search got options, and {next(iter(keywords))} besides.",
+            "Give TuneOptions alone, or keywords alone.",
         )
-    # Codes that are computed otherwise are refused here, not when one engine is built already.
-    keep_float(model, {node for region in regions for node in region.nodes})
-    _check_host()
-    folder = output.with_name(f"{output.name}.tune")
-    log = open_folder(folder, _key(source, options, regions))
-    cache = options.build.timing_cache or folder / CACHE
-    build = replace(options.build, profile=profile, timing_cache=cache)
-    workshop = EngineWorkshop(graph, regions, build, batch, options.data, options.latency, folder)
-    trials = LoggedTrials(workshop, folder / LOG, log, options.budget_s, options.most_builds)
-    described = [SearchRegion(each.kind, each.share, each.is_quantized) for each in regions]
-    found = search(described, trials)
-    if found is None:
-        raise BuildError(
-            f"TensorRT builds '{graph.name}' neither in INT8 nor in floating point.",
-            f"See why in '{folder / LOG}'.",
-        )
-    answer = _answer(found, trials, options)
-    write_together(files_of(read_model(workshop.graph_of(answer.assignment)), output))
-    result = TuneResult(
-        graph,
-        output,
-        batch,
-        tuple(region.name for region in regions if region.is_quantized),
-        tuple(_verdict(found, answer, trials, regions, options)),
-        len(trials.log.tries),
-        trials.log.seconds,
-        found.is_complete,
-        options.max_drop_points,
-        trials.log.tries,
-    )
-    remove_folder(folder)
+    check_kind("The options of a search", options, TuneOptions, "TuneOptions()")
+    searching = _open(Path(graph), Path(output), options)
+    found = searching.search()
+    best = searching.finish(found)
+    _write(searching, best)
+    result = searching.result(found, best)
+    remove_folder(searching.workshop.folder)
     return result
 
 
-def measured_batch(
-    inputs: Sequence[TensorSpec], asked: tuple[int, int, int] | None
-) -> tuple[int, ProfileOptions]:
-    """The batch size that is measured, and the profile of that size alone.
+@dataclass
+class _Searching:
+    """A search whose folder is open."""
 
-    A profile of one size is what an engine can do; what a wide one costs is another question.
+    graph: Path
+    output: Path
+    options: TuneOptions
+    regions: tuple[Region, ...]
+    batches: Batches
+    host: tuple[str, str, str]
+    workshop: EngineWorkshop
+    trials: LoggedTrials
+    is_complete: bool = True
 
-    Args:
-        inputs: Of the graph, dynamic dimensions as -1.
-        asked: ``--batch``, of which the optimum is measured.
-
-    Raises:
-        UsageError: A dimension other than the batch is dynamic, the inputs have different fixed
-            batches, or one that is not the batch that was asked for.
-    """
-    for spec in inputs:
-        if DYNAMIC in spec.shape[1:]:
-            raise UsageError(
-                f"Input '{spec.name}' has dynamic dimensions besides the batch, and tuning takes a "
-                "batch size alone.",
-                "Export the graph with its other dimensions fixed.",
+    def search(self) -> Found:
+        """Which regions are INT8."""
+        found = search(
+            [SearchRegion(each.kind, each.share, each.is_quantized) for each in self.regions],
+            self.trials,
+        )
+        if found is None:
+            raise BuildError(
+                f"TensorRT builds '{self.graph.name}' neither in INT8 nor in floating point.",
+                f"See why in '{self.trials.path}'.",
             )
-    fixed = {spec.shape[0] for spec in inputs if spec.shape} - {DYNAMIC}
-    is_dynamic = any(spec.shape[:1] == (DYNAMIC,) for spec in inputs)
-    if asked is None and len(fixed) == 1 and not is_dynamic:
-        return fixed.pop(), ProfileOptions()
-    batch = asked[1] if asked else 32
-    profile = ProfileOptions(batch=(batch, batch, batch))
-    resolve_profile(inputs, profile)
-    return batch, profile
+        self.is_complete = found.is_complete
+        return found
 
-
-def _inputs_of(model: ir.Model) -> list[TensorSpec]:
-    specs, recorded = [], recorded_scales(model)
-    for value in model.graph.inputs:
-        dims = tuple(dim if isinstance(dim, int) else DYNAMIC for dim in value.shape or ())
-        # What arrives as codes is given as floats.
-        has_type = value.dtype is not None and value.name not in recorded
-        dtype = value.dtype.numpy().name if has_type and value.dtype else "float32"
-        specs.append(TensorSpec(str(value.name), dims, dtype))
-    return specs
-
-
-def _check(graph: Path, output: Path) -> SourceGraph:
-    """Refuses what cannot be tuned, before anything is built."""
-    source = read_source_graph(graph)
-    if source.has_half_scales:
-        raise UsageError(
-            f"'{graph}' is an FP16 graph; tuning is of the FP32 graph, whose rest runs in FP16.",
-            "Give what trtqat export --precision fp32 writes.",
+    def finish(self, found: Found) -> Tried:
+        """The plan that is handed out."""
+        answer, is_accurate = self._within_target(found)
+        finished = finish(
+            answer,
+            found.ends,
+            self.batches.final(self.trials.searched),
+            levers_of(
+                _all_float(self.regions),
+                level_is_given=self.options.build.optimization_level is not None,
+            ),
+            self.trials,
+            is_accurate,
         )
-    if output.resolve() == graph.resolve():
-        raise UsageError(f"'{output}' is the graph itself.", "Give another name with -o.")
-    check_writable(output)
-    return source
+        if finished.best is None:
+            raise BuildError(
+                f"TensorRT builds no plan of '{self.graph.name}' that takes every batch.",
+                f"See why in '{self.trials.path}', or ask for one batch alone.",
+            )
+        self.is_complete = self.is_complete and finished.is_complete
+        return finished.best
 
-
-def _check_host() -> None:
-    """Refuses a host that cannot build and measure both ends."""
-    trt = load_builder(None)
-    if is_rtx(trt):
-        raise MissingError(
-            "Here is TensorRT for RTX alone, whose plans are not run where they are built.",
-            "Tune where TensorRT and the GPU are that will run the engine.",
+    def result(self, found: Found, best: Tried) -> TuneResult:
+        """The verdict, all of it from the log or measured now."""
+        is_counted = self.options.max_drop_points is not None
+        ends = {FP16 if each.assignment else INT8: each for each in found.ends}
+        verdict = engines_of(
+            [*ends.items(), *self._today(best)],
+            best,
+            self.trials,
+            self.regions,
+            is_counted=is_counted,
         )
-    if not hasattr(trt.BuilderFlag, "FP16"):
-        raise MissingError(
-            f"TensorRT {trt.__version__} builds no FP16 engine from an FP32 graph, so there is "
-            "nothing to compare INT8 with.",
-            "Tune with a TensorRT up to 10.",
+        return TuneResult(
+            graph=self.graph,
+            output=self.output,
+            options=options_path(self.output),
+            timing_cache=_cache_of(self.output, self.options),
+            batches=self.batches,
+            regions=regions_in(ends, best, self.trials, self.regions),
+            verdict=verdict,
+            static=self._static(found, best),
+            builds=len(self.trials.log.tries),
+            seconds=self.trials.log.seconds,
+            is_complete=self.is_complete,
+            max_drop_points=self.options.max_drop_points,
+            tries=self.trials.log.tries,
         )
-    open_device("Tuning")
 
+    def _today(self, best: Tried) -> list[tuple[str, Tried]]:
+        """INT8 as exported, built as it was asked for: what a plain build makes."""
+        forms = self.batches.final(self.trials.searched)
+        if not forms or not self.trials.may_run(frozenset(), forms[0]):
+            return []
+        tried = self.trials.run(frozenset(), forms[0])
+        if tried is None or (best.assignment, best.form) == (frozenset(), forms[0]):
+            return []
+        return [(f"{INT8}, --batch {','.join(forms[0].batches)}", tried)]
 
-def _key(source: SourceGraph, options: TuneOptions, regions: Sequence[Region]) -> str:
-    """What is the same if and only if the log's figures are of this search."""
-    gpu = describe_gpu()
-    trt = load_builder(None).__version__
-    # The log names regions by their places, which another version may cut otherwise.
-    places = [(region.name, region.nodes) for region in regions]
-    words = [source.sha256, gpu.name, gpu.driver, trt, places]
-    words += [options.build, options.data, options.latency]
-    return hashlib.sha256(repr(words).encode()).hexdigest()
-
-
-def _plain(found: Found) -> Tried | None:
-    """The engine in floating point throughout; None if TensorRT does not build it."""
-    return next((each for each in found.ends if each.assignment), None)
-
-
-def _answer(found: Found, trials: LoggedTrials, options: TuneOptions) -> Tried:
-    if options.max_drop_points is None:
-        return found.best
-    plain = _plain(found)
-    if plain is None:
-        raise BuildError(
-            "TensorRT does not build the graph in floating point, so no accuracy can be held.",
-            "Leave out --max-accuracy-drop; the reason stands in the log.",
+    def _static(self, found: Found, best: Tried) -> TunedEngine | None:
+        """The same regions with each measured batch alone, if that is faster."""
+        same = next((each for each in found.tried if each.assignment == best.assignment), None)
+        if same is None or best.form.batches == same.form.batches:
+            return None
+        if not self.trials.is_faster(same, best):
+            return None
+        (engine, _) = engines_of(
+            [("static", same)], best, self.trials, self.regions, is_counted=False
         )
-    return fastest_within(found, plain, options.max_drop_points, trials.count)
+        return engine
+
+    def _within_target(self, found: Found) -> tuple[Tried, Callable[[Tried], bool]]:
+        """The fastest within the accuracy target, and whether another one is."""
+        drop = self.options.max_drop_points
+        if drop is None:
+            return found.best, lambda tried: True
+        plain = next((each for each in found.ends if each.assignment), None)
+        if plain is None:
+            raise BuildError(
+                "TensorRT does not build the graph in floating point, so no accuracy can be held.",
+                "Leave out --max-accuracy-drop; the reason stands in the log.",
+            )
+        count, reference = self.trials.count, self.trials.count(plain)
+        answer = fastest_within(found, plain, drop, count)
+        return (
+            answer,
+            lambda tried: (
+                tried.assignment == plain.assignment or is_within(count(tried), reference, drop)
+            ),
+        )
 
 
-def _verdict(
-    found: Found,
-    answer: Tried,
-    trials: LoggedTrials,
-    regions: Sequence[Region],
-    options: TuneOptions,
-) -> list[TunedEngine]:
-    named: list[tuple[str, Tried]] = [
-        ("FP16" if each.assignment else "INT8 as exported", each) for each in found.ends
-    ]
-    verdict = []
-    for name, tried in (*named, ("tuned", answer)):
-        is_answer = tried.assignment == answer.assignment
-        floats = tuple(regions[place].name for place in sorted(tried.assignment))
-        speed_up = None if is_answer else trials.ratio(answer, tried)
-        counted = None if options.max_drop_points is None else trials.count(tried)
-        verdict.append(TunedEngine(name, tried.time_ms, speed_up, floats, counted))
-    return verdict
+def _open(graph: Path, output: Path, options: TuneOptions) -> _Searching:
+    """Checks everything, and opens the folder of the search."""
+    source = check_files(graph, output)
+    model = read_model(graph)
+    name_unnamed(model)
+    infer_shapes(model)
+    inputs = inputs_of(model)
+    batches = batches_for(inputs, options.build.profile)
+    check_labels(options, inputs)
+    regions = regions_of(model)
+    check_regions(regions, graph)
+    # Codes that are computed otherwise are refused here, not when one engine is built already.
+    keep_float(model, {node for region in regions for node in region.nodes})
+    check_host()
+    host = host_names()
+    folder = output.with_name(f"{output.name}.tune")
+    log = open_folder(folder, key_of(source, options, regions, host))
+    build = replace(options.build, timing_cache=_cache_of(output, options))
+    workshop = EngineWorkshop(
+        graph, regions, build, batches.measured, options.data, options.latency, folder
+    )
+    searched = batches.searched(options.build.optimization_level)
+    trials = LoggedTrials(
+        workshop,
+        folder / LOG,
+        log,
+        options.budget_s,
+        options.most_builds,
+        searched,
+        reserved=len(batches.final(searched)),
+    )
+    return _Searching(graph, output, options, regions, batches, host, workshop, trials)
+
+
+def _write(searching: _Searching, best: Tried) -> None:
+    """Writes the graph, and the options that go with it."""
+    output, build = searching.output, searching.options.build
+    write_together(files_of(read_model(searching.workshop.graph_of(best.assignment)), output))
+    gpu, _, tensorrt = searching.host
+    tuned = TunedOptions(
+        graph=output.name,
+        graph_sha256=graph_sha256(output),
+        gpu=gpu,
+        tensorrt=tensorrt,
+        trtqat=__version__,
+        precision=searching.workshop.precision_of(best.assignment),
+        batches=best.form.batches,
+        fp16=best.form.fp16,
+        optimization_level=best.form.optimization_level,
+        workspace_bytes=build.workspace_bytes,
+        tactic_sources=build.tactic_sources,
+    )
+    write_atomically(options_path(output), tuned.to_json().encode())
+
+
+def _cache_of(output: Path, options: TuneOptions) -> Path:
+    given = options.build.timing_cache
+    return cache_path(options_path(output)) if given is None else Path(given)
+
+
+def _all_float(regions: Sequence[Region]) -> frozenset[int]:
+    return frozenset(place for place, region in enumerate(regions) if region.is_quantized)

@@ -8,7 +8,8 @@ import pytest
 
 from trtqat.errors import UsageError
 from trtqat.search.speed.folder import LOG, open_folder, remove_folder
-from trtqat.search.speed.logged_trials import Try, TuneLog, write_log
+from trtqat.search.speed.forms import Form
+from trtqat.search.speed.tune_log import Try, TuneLog, write_log
 
 ENGINES = ("int8.engine", "int8.engine.json", "float-3-0123456789ab.onnx", "timing.cache")
 
@@ -18,7 +19,7 @@ def left(folder: Path, key: str) -> TuneLog:
     folder.mkdir()
     for name in (*ENGINES, ".int8.onnx.123-00ff00ff"):
         (folder / name).write_bytes(b"left")
-    log = TuneLog(key, (Try((), 1.0, {}, "", 60.0),))
+    log = TuneLog(key, (Try((), Form(), 1.0, {}, {}, None, "", 60.0),))
     write_log(folder / LOG, log)
     return log
 

@@ -10,9 +10,11 @@ import pytest
 
 from trtqat.errors import BuildError, InferenceError, TrtqatError
 from trtqat.evaluation.intervals import Interval, Ratio
-from trtqat.search.speed.logged_trials import LoggedTrials, Measured, TuneLog, read_log
+from trtqat.search.speed.forms import Candidate
+from trtqat.search.speed.logged_trials import LoggedTrials
 from trtqat.search.speed.region_costs import Assignment
 from trtqat.search.speed.strategy import Found, SearchRegion, search
+from trtqat.search.speed.tune_log import Measured, MeasuredTime, TuneLog, read_log
 from trtqat.search.speed.within_target import Counted
 
 COSTS = {True: (0.2, 0.1, 0.1, 0.3), False: (0.1, 0.2, 0.2, 0.1)}
@@ -40,7 +42,8 @@ class Bench:
     def costs(self, assignment: Assignment) -> dict[int, float]:
         return {place: COSTS[place in assignment][place] for place in range(4)}
 
-    def make(self, assignment: Assignment) -> Measured:
+    def make(self, candidate: Candidate) -> Measured:
+        assignment = frozenset(candidate.floats)
         if len(self.made) == self.killed_at:
             raise Killed
         self.made.append(assignment)
@@ -48,18 +51,20 @@ class Bench:
         if assignment == self.refused:
             raise self.error
         costs = self.costs(assignment)
-        return Measured(sum(costs.values()), costs)
+        time_ms = sum(costs.values())
+        return Measured({8: MeasuredTime(time_ms, Interval(time_ms, time_ms))}, {8: costs})
 
-    def compare(self, one: Assignment, other: Assignment) -> Ratio:
+    def compare(self, one: Candidate, other: Candidate) -> dict[int, Ratio]:
         self.compared += 1
         self.now += 1
-        value = sum(self.costs(other).values()) / sum(self.costs(one).values())
-        return Ratio(value, Interval(value * 0.99, value * 1.01), 9)
+        times = [sum(self.costs(frozenset(each.floats)).values()) for each in (one, other)]
+        value = times[1] / times[0]
+        return {8: Ratio(value, Interval(value * 0.99, value * 1.01), 9)}
 
-    def count(self, assignment: Assignment) -> Counted:
+    def count(self, candidate: Candidate) -> Counted:
         self.counts += 1
         self.now += 10
-        return Counted(90 + len(assignment), 100)
+        return Counted(90 + len(candidate.floats), 100)
 
 
 def trials(bench: Bench, path: Path, *, budget_s: float = 1e9, builds: int = 99) -> LoggedTrials:

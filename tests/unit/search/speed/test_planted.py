@@ -32,7 +32,8 @@ def workshop(tmp_path: Path) -> EngineWorkshop:
     model = read_model(path)
     infer_shapes(model)
     options = BuildOptions(for_="rtx")
-    return EngineWorkshop(path, regions_of(model), options, 2, "random", LatencyOptions(), tmp_path)
+    regions = regions_of(model)
+    return EngineWorkshop(path, regions, options, [2], "random", LatencyOptions(), tmp_path)
 
 
 def blocks_of(region: Region) -> set[str]:
