@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -13,7 +14,7 @@ from trtqat.building.builder import build_plan
 from trtqat.building.options import BuildOptions
 from trtqat.data.batches import full_batch
 from trtqat.data.dataset import open_dataset
-from trtqat.errors import DataError
+from trtqat.errors import DataError, GraphError, first_line
 from trtqat.evaluation.accuracy import measure_accuracy
 from trtqat.evaluation.contenders import Contender
 from trtqat.evaluation.intervals import Ratio
@@ -43,6 +44,7 @@ from trtqat.tensors import Arrays
 if TYPE_CHECKING:
     import onnx_ir as ir
 
+_LOG = logging.getLogger(__name__)
 _PASSES = 20
 
 
@@ -84,11 +86,18 @@ class EngineWorkshop:
                     inputs = self._inputs(engine, batch)
                     compute = measure_latency(session, inputs, self.latency).compute
                 times[batch] = MeasuredTime(compute.median_ms, compute.interval_ms)
-                found = inspect_engine(engine, batch_size=batch, passes=_PASSES)
+                told[batch] = {}
+                try:
+                    found = inspect_engine(engine, batch_size=batch, passes=_PASSES)
+                except GraphError as error:
+                    # Of several profiles; its time is known all the same.
+                    _LOG.warning("%s", first_line(error))
+                    continue
                 told[batch] = self._regions_ms(found, compute.median_ms)
                 layers = found.layers
         # Of the largest batch: by its profile most of the work is done.
-        return Measured(times, told, self._int8_part(candidate, layers))
+        int8 = self._int8_part(candidate, layers) if layers else None
+        return Measured(times, told, int8)
 
     def _regions_ms(self, found: Inspection, time_ms: float) -> dict[int, float]:
         """Time of the regions that layers tell, by place."""

@@ -36,7 +36,7 @@ def open_folder(folder: Path, key: str) -> TuneLog:
     """
     try:
         folder.mkdir(exist_ok=True)
-        foreign = sorted(each.name for each in folder.iterdir() if not _is_ours(each))
+        foreign = sorted(each.name for each in folder.iterdir() if not is_ours(each))
         if foreign:
             raise UsageError(
                 f"'{folder}' is where the search keeps its engines, and '{foreign[0]}' in it is "
@@ -70,8 +70,9 @@ def _remove(folder: Path) -> None:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    return iter([each for each in folder.iterdir() if _is_ours(each)])
+    return iter([each for each in folder.iterdir() if is_ours(each)])
 
 
-def _is_ours(path: Path) -> bool:
+def is_ours(path: Path) -> bool:
+    """Whether a search has written a file."""
     return _OURS.fullmatch(path.name) is not None and path.is_file()

@@ -109,7 +109,8 @@ def levers_of(all_float: Assignment, *, level_is_given: bool) -> tuple[Lever, ..
         del assignment
         return replace(form, optimization_level=_HIGHEST_LEVEL)
 
-    return (without_fp16,) if level_is_given else (at_highest_level, without_fp16)
+    # A build at the highest level takes the longest, so it is the one that may pass the budget.
+    return (without_fp16,) if level_is_given else (without_fp16, at_highest_level)
 
 
 def batches_for(inputs: Sequence[TensorSpec], profile: ProfileOptions) -> Batches:

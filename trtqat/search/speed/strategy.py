@@ -12,7 +12,7 @@
    with a profile for the measured batches alone. Its forms are built: the profiles as they were
    asked for, and beside them one for each measured batch. Where that costs beyond the interval,
    both ends are built in the same form, as they may lose less by it.
-5. **Levers**, on that plan alone: the highest optimization level; FP16 left out. Each is kept if it
+5. **Levers**, on that plan alone: FP16 left out; the highest optimization level. Each is kept if it
    is faster.
 
 What is measured decides, not what is expected: the best one changes only for an engine that was
@@ -144,22 +144,21 @@ class Finished:
     """The plan that is handed out.
 
     Attributes:
-        best: The fastest that takes every batch that was asked for; None if none was built.
+        best: The fastest that takes every batch that was asked for.
         is_complete: Whether all of it was tried, as far as it mattered.
     """
 
-    best: Tried | None
+    best: Tried
     is_complete: bool
 
 
-def finish(
+def choose_form(
     answer: Tried,
     ends: Sequence[Tried],
     forms: Sequence[Form],
-    levers: Sequence[Lever],
     trials: FormTrials,
     is_accurate: Callable[[Tried], bool] = lambda tried: True,
-) -> Finished:
+) -> Finished | None:
     """Finds the form of the plan that is handed out.
 
     Args:
@@ -167,23 +166,42 @@ def finish(
         ends: Everything in INT8, and everything in floating point, in that form.
         forms: Those that take every batch, the one to prefer among equals first; none if the
             searched one does.
-        levers: What else may make a plan faster, one after the other.
         trials: Builds and measures; the last form is built whatever the budget says, as a plan is
             to be handed out.
         is_accurate: Whether an engine may be the answer.
+
+    Returns:
+        None if none is built.
+    """
+    if not forms:
+        return Finished(answer, is_complete=True)
+    state = _Finish(trials, is_accurate)
+    best = state.in_form(answer.assignment, forms)
+    if best is None:
+        # TensorRT may build another graph, or with other kernels the accuracy was lost.
+        others = (state.in_form(each.assignment, forms) for each in reversed(ends))
+        best = next((each for each in others if each is not None), None)
+    elif trials.is_faster(answer, best):
+        best = state.best_of(best, [each.assignment for each in ends], best.form)
+    return None if best is None else Finished(best, state.is_complete)
+
+
+def pull_levers(
+    best: Tried,
+    levers: Sequence[Lever],
+    trials: FormTrials,
+    is_accurate: Callable[[Tried], bool] = lambda tried: True,
+) -> Finished:
+    """Tries what else may make a plan faster.
+
+    Args:
+        best: The plan that would be handed out.
+        levers: One after the other; what is kept of one stays for the next.
+        trials: Builds and measures.
+        is_accurate: Whether an engine may be the answer.
     """
     state = _Finish(trials, is_accurate)
-    best: Tried | None = answer
-    if forms:
-        best = state.in_form(answer.assignment, forms)
-        if best is None:
-            # Another engine of the same graph may be none, or its answers others.
-            others = (state.in_form(each.assignment, forms) for each in reversed(ends))
-            best = next((each for each in others if each is not None), None)
-        elif trials.is_faster(answer, best):
-            best = state.best_of(best, [each.assignment for each in ends], best.form)
-    for lever in levers if best is not None else ():
-        assert best is not None
+    for lever in levers:
         form = lever(best.assignment, best.form)
         if form is not None:
             best = state.best_of(best, [best.assignment], form)

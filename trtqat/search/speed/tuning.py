@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,7 +32,14 @@ from trtqat.search.speed.folder import LOG, open_folder, remove_folder
 from trtqat.search.speed.forms import Batches, batches_for, levers_of
 from trtqat.search.speed.logged_trials import LoggedTrials
 from trtqat.search.speed.options import TuneOptions, parse_tune_options
-from trtqat.search.speed.strategy import Found, SearchRegion, Tried, finish, search
+from trtqat.search.speed.strategy import (
+    Found,
+    SearchRegion,
+    Tried,
+    choose_form,
+    pull_levers,
+    search,
+)
 from trtqat.search.speed.tune_log import Try
 from trtqat.search.speed.verdict import (
     FP16,
@@ -173,36 +180,31 @@ class _Searching:
     def finish(self, found: Found) -> Tried:
         """The plan that is handed out."""
         answer, is_accurate = self._within_target(found)
-        finished = finish(
-            answer,
-            found.ends,
-            self.batches.final(self.trials.searched),
-            levers_of(
-                _all_float(self.regions),
-                level_is_given=self.options.build.optimization_level is not None,
-            ),
-            self.trials,
-            is_accurate,
-        )
-        if finished.best is None:
+        forms = self.batches.final(self.trials.searched)
+        formed = choose_form(answer, found.ends, forms, self.trials, is_accurate)
+        if formed is None:
             raise BuildError(
                 f"TensorRT builds no plan of '{self.graph.name}' that takes every batch.",
                 f"See why in '{self.trials.path}', or ask for one batch alone.",
             )
-        self.is_complete = self.is_complete and finished.is_complete
-        return finished.best
+        # Before the levers, which may take what is left of the budget.
+        self._today()
+        levers = levers_of(
+            frozenset(place for place, each in enumerate(self.regions) if each.is_quantized),
+            level_is_given=self.options.build.optimization_level is not None,
+        )
+        pulled = pull_levers(formed.best, levers, self.trials, is_accurate)
+        self.is_complete &= formed.is_complete and pulled.is_complete
+        return pulled.best
 
     def result(self, found: Found, best: Tried) -> TuneResult:
         """The verdict, all of it from the log or measured now."""
         is_counted = self.options.max_drop_points is not None
         ends = {FP16 if each.assignment else INT8: each for each in found.ends}
-        verdict = engines_of(
-            [*ends.items(), *self._today(best)],
-            best,
-            self.trials,
-            self.regions,
-            is_counted=is_counted,
-        )
+        named, today = list(ends.items()), self._today()
+        if today is not None and (today.assignment, today.form) != (best.assignment, best.form):
+            named.append((f"{INT8}, --batch {','.join(today.form.batches)}", today))
+        verdict = engines_of(named, best, self.trials, self.regions, is_counted=is_counted)
         return TuneResult(
             graph=self.graph,
             output=self.output,
@@ -219,15 +221,12 @@ class _Searching:
             tries=self.trials.log.tries,
         )
 
-    def _today(self, best: Tried) -> list[tuple[str, Tried]]:
+    def _today(self) -> Tried | None:
         """INT8 as exported, built as it was asked for: what a plain build makes."""
         forms = self.batches.final(self.trials.searched)
         if not forms or not self.trials.may_run(frozenset(), forms[0]):
-            return []
-        tried = self.trials.run(frozenset(), forms[0])
-        if tried is None or (best.assignment, best.form) == (frozenset(), forms[0]):
-            return []
-        return [(f"{INT8}, --batch {','.join(forms[0].batches)}", tried)]
+            return None
+        return self.trials.run(frozenset(), forms[0])
 
     def _static(self, found: Found, best: Tried) -> TunedEngine | None:
         """The same regions with each measured batch alone, if that is faster."""
@@ -320,7 +319,3 @@ def _write(searching: _Searching, best: Tried) -> None:
 def _cache_of(output: Path, options: TuneOptions) -> Path:
     given = options.build.timing_cache
     return cache_path(options_path(output)) if given is None else Path(given)
-
-
-def _all_float(regions: Sequence[Region]) -> frozenset[int]:
-    return frozenset(place for place, region in enumerate(regions) if region.is_quantized)

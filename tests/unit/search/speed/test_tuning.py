@@ -28,9 +28,12 @@ from trtqat.graph.lenses.regions import regions_of
 from trtqat.graph.passes.infer_shapes import infer_shapes
 from trtqat.graph_file.reading import read_model
 from trtqat.host.tensorrt_library import load_rtx
+from trtqat.plan.manifest import read_manifest
+from trtqat.plan.profiles import batches_of
 from trtqat.report.tune_words import closing_lines, region_table, verdict_table
 from trtqat.search.speed import tuning
 from trtqat.search.speed.engines import EngineWorkshop
+from trtqat.search.speed.folder import is_ours
 from trtqat.search.speed.forms import Batches, Candidate, Form, batches_for
 from trtqat.search.speed.options import TuneOptions, parse_seconds
 from trtqat.search.speed.tune_log import Int8Part, Measured, MeasuredTime
@@ -67,6 +70,29 @@ def test_the_builder_sees_a_region_in_float_and_all_others_in_int8(
         assert built.coverage is not None
         assert {layer.name for layer in built.coverage.wanted} == everything - set(region.layers)
         assert built.coverage.missed == ()
+
+
+def test_a_form_is_what_the_plan_is_built_in(tmp_path: Path) -> None:
+    """TensorRT for RTX really builds them, without running them."""
+    try:
+        load_rtx("This test")
+    except MissingError as error:
+        pytest.skip(str(error))
+    made = workshop("residual", tmp_path)
+    forms = [Form(("2",)), Form(("2", "1:2:4"), optimization_level=2)]
+    plans = [made.plan_of(Candidate((0,), form)) for form in forms]
+    for plan, form in zip(plans, forms, strict=True):
+        manifest = read_manifest(plan)
+        assert manifest is not None
+        found = tuple(batches_of(each).as_option for each in manifest.all_profiles)
+        assert (found, manifest.options.optimization_level) == (
+            form.batches,
+            form.optimization_level,
+        )
+    before = [plan.stat().st_mtime_ns for plan in plans]
+    assert [made.plan_of(Candidate((0,), form)) for form in forms] == plans
+    assert [plan.stat().st_mtime_ns for plan in plans] == before
+    assert all(is_ours(path) for path in tmp_path.iterdir() if path.name != "residual.onnx")
 
 
 def test_graphs_of_assignments_are_files_of_their_own(tmp_path: Path) -> None:
@@ -434,9 +460,8 @@ def test_levers_are_kept_where_they_are_faster(
     result = tune(path, output, TuneOptions())
     tuned = options_of(output)
     assert (tuned.optimization_level, tuned.fp16) == (level, fp16)
-    levers = {(each.form.optimization_level, each.form.fp16) for each in result.tries}
-    assert (5, True) in levers
-    assert any(not each for _, each in levers)
+    assert {each.form.optimization_level for each in result.tries} == {None, 5}
+    assert {each.form.fp16 for each in result.tries} == {True, False}
     built = " ".join(closing_lines(result))
     assert ("--builder-optimization-level 5" in built) == (level == 5)
     assert ("--no-fp16" in built) == (not fp16)
