@@ -188,7 +188,9 @@ def build(
     weights = built.graph if options.strip_weights else None
     ranges = [batches_of(each) for each in built.manifest.all_profiles]
     proof = prove_by_inspector(built.path, built.graph, weights, ranges)
-    warn_of_wide_profile(built.path, built.manifest, proof)
+    if tuned is None:
+        # What was measured is known better.
+        warn_of_wide_profile(built.path, built.manifest, proof)
     manifest = replace(built.manifest, coverage=proof.coverage)
     if proof.coverage is not None:
         # The plan stays as it is; what any host may ask for stands beside it now.

@@ -96,7 +96,7 @@ def _print(built: BuildResult, *, verbose: bool) -> None:
     say(
         f"{built.path}: {manifest.plan_bytes / 1e6:.1f} MB, built in "
         f"{manifest.build_seconds:.1f} s by {manifest.built_by} for {manifest.built_for}\n"
-        f"{built.qdq_pairs} Q/DQ pairs in the graph; shapes {shapes}"
+        f"{_describe_graph(built)}; shapes {shapes}"
     )
     if built.served is not None:
         say(f"Triton: {built.served}")
@@ -104,3 +104,9 @@ def _print(built: BuildResult, *, verbose: bool) -> None:
         say(describe_coverage(built.coverage))
         if verbose:
             print_table(*coverage_table(built.coverage))
+
+
+def _describe_graph(built: BuildResult) -> str:
+    if built.manifest.options.precision == "int8":
+        return f"{built.qdq_pairs} Q/DQ pairs in the graph"
+    return f"{built.manifest.options.precision.upper()}: no Q/DQ pair in the graph"

@@ -272,6 +272,15 @@ def test_a_build_that_fails_leaves_nothing(host: Host, graph: Path, tmp_path: Pa
     assert list(tmp_path.iterdir()) == []
 
 
+def record_logs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Has what a command does to the logs undone after the test."""
+    # A command turns the logs to its standard error, which is gone after it.
+    for name in ("trtqat", "tensorrt"):
+        for attribute in ("handlers", "level", "propagate"):
+            logger = logging.getLogger(name)
+            monkeypatch.setattr(logger, attribute, getattr(logger, attribute))
+
+
 class Asked:
     """What a build asks which layers run in INT8, once everything is written."""
 
@@ -398,11 +407,7 @@ def test_the_command_keeps_a_plan_whose_layers_are_not_known(
 ) -> None:
     asked.problem = InferenceError("No context.", "Free memory.")
     plan, models_folder = tmp_path / "m.engine", tmp_path / "models"
-    # A command turns the logs to its standard error, which is gone after it.
-    for name in ("trtqat", "tensorrt"):
-        for attribute in ("handlers", "level", "propagate"):
-            logger = logging.getLogger(name)
-            monkeypatch.setattr(logger, attribute, getattr(logger, attribute))
+    record_logs(monkeypatch)
     triton = ("--triton-repository", str(models_folder))
     done = CliRunner().invoke(app, ["build", str(graph), "-o", str(plan), *triton, *options])
     assert done.exit_code == code
@@ -449,6 +454,14 @@ def test_a_tuned_graph_without_pairs_is_fp16_and_says_so(
     assert f"INT8: 0 of {count} layers, as the graph" in describe_coverage(manifest.coverage)
     with pytest.raises(GateError, match=f"0 of {count} layers are INT8"):
         result.check_int8()
+    record_logs(monkeypatch)
+    triton = ("--triton-repository", str(tmp_path / "models"))
+    command = ["build", str(tuned), "-o", str(plan), "--options", str(options), *triton]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 0, done.output
+    assert "FP16: no Q/DQ pair in the graph" in done.output
+    assert f"INT8: 0 of {count} layers" in done.output
+    assert CliRunner().invoke(app, [*command, "--require-int8"]).exit_code == 3
 
 
 def test_an_int8_engine_without_fp16(host: Host, graph: Path, tmp_path: Path) -> None:
