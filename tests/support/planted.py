@@ -96,5 +96,6 @@ class _Planted:
             self.graph.constant(f"{name}.zero_point", np.zeros(channels, np.int8)),
         ]
         weight = self.graph.node("DequantizeLinear", names, f"{name}.weight", axis=0)
-        pads = [kernel // 2] * 4
-        return self.graph.node("Conv", [data, weight], name, pads=pads)
+        # TensorRT 8.6 takes a kernel that is computed for 1x1 where its shape is not written.
+        shape, pads = [kernel, kernel], [kernel // 2] * 4
+        return self.graph.node("Conv", [data, weight], name, kernel_shape=shape, pads=pads)

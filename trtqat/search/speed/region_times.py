@@ -1,8 +1,9 @@
 """The time of each region of a graph in an engine, from the times of the engine's layers.
 
 An engine layer is joined with regions by the names of the nodes that it runs. One that runs nodes
-of several regions is taken for that one whose layer it multiplies for. A compiled subgraph runs
-whole regions and tells nothing of them: these are not told, which is not the same as no time.
+of several regions is taken for that one whose layer it multiplies for. So a sum that a convolution
+adds up itself takes no time. A compiled subgraph runs whole regions and tells nothing of them:
+these are not told, which is not the same as no time.
 """
 
 from __future__ import annotations
@@ -31,12 +32,16 @@ def region_times_ms(
 
     Returns:
         By place, the time in ms of each region all of whose INT8 layers are named by engine
-        layers. What names no node, as a copy of an output, is in none of them.
+        layers. One without layers is told if a node of it is named, or if no compiled subgraph may
+        run it. What names no node, as a copy of an output, is in none of them.
     """
     places = {node: place for place, region in enumerate(regions) for node in region.nodes}
     layers = {layer for region in regions for layer in region.layers}
     sums: dict[int, float] = defaultdict(float)
     named: set[str] = set()
+    # Without layers, and run by kernels of their own or of others.
+    seen: set[int] = set()
+    is_compiled = any(map(is_compiled_subgraph, engine))
     for each in engine:
         if is_compiled_subgraph(each) or each.name not in times_ms:
             continue
@@ -45,10 +50,11 @@ def region_times_ms(
         if nodes:
             sums[places[(products or nodes)[-1]]] += times_ms[each.name]
             named.update(products)
+            seen.update(places[node] for node in nodes)
     return {
         place: sums[place]
         for place, region in enumerate(regions)
-        if place in sums and named.issuperset(region.layers)
+        if (named.issuperset(region.layers) if region.layers else place in seen or not is_compiled)
     }
 
 

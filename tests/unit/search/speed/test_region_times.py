@@ -74,3 +74,16 @@ def test_a_kernel_across_a_border_counts_where_it_multiplies() -> None:
 def test_a_region_is_told_only_if_all_of_its_layers_are() -> None:
     whole = region("/a/Conv", "/a/MatMul")
     assert region_times_ms([whole], [layer("/a/Conv", "/a/Conv")], {"/a/Conv": 1.0}) == {}
+
+
+def test_a_sum_inside_another_kernel_takes_no_time() -> None:
+    """A residual sum is a region of its own, and the convolution before it adds it up."""
+    regions = [region("/a/Conv"), Region("/a/Add", "sum", ("/a/Add", "/a/Relu"), (), 0.0, True)]
+    engine = [layer("/a/Conv + /a/Add + /a/Relu", "/a/Conv", "/a/Add", "/a/Relu")]
+    assert region_times_ms(regions, engine, {engine[0].name: 2.0}) == {0: 2.0, 1: 0.0}
+    # What became a name for memory is in no layer at all.
+    assert region_times_ms(regions, [layer("/a/Conv", "/a/Conv")], {"/a/Conv": 2.0})[1] == 0.0
+    # But a compiled subgraph beside may run it, and does not tell.
+    subgraph = layer("{ForeignNode[/x/MatMul.../y/Add]}", kind="Myelin")
+    both = [layer("/a/Conv", "/a/Conv"), subgraph]
+    assert 1 not in region_times_ms(regions, both, {each.name: 2.0 for each in both})
