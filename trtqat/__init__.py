@@ -23,7 +23,8 @@ rooms, each of which imports from those below it alone:
 
     cli/         one file a command: parse, call one function, print
     report/      what people read of an evaluation: words, charts, a page
-    search/      which layers cost accuracy, and the best INT8 model of an FP32 one
+    search/      which layers cost accuracy, and the best INT8 model of an FP32 one; which regions
+                 of a graph cost time, and its fastest engine
     evaluation/  accuracy, latency and throughput of what is compared, and the layers that lose
     building/    TensorRT's builder, with what differs between its versions; Triton
     exporting/   loads a model, traces it, verifies the graph, writes it

@@ -31,7 +31,7 @@ class SearchGroup:
     budget: Annotated[
         str, typer.Option(metavar="10m", help="What building and measuring may take: 90s, 10m, 1h.")
     ] = "10m"
-    most_builds: Annotated[int, typer.Option(min=2, help="Engines that may be built.")] = 20
+    most_builds: Annotated[int, typer.Option(min=2, help="Engines that may be built.")] = 18
     data: Annotated[
         str,
         typer.Option(metavar="SPEC", help="Of its first batch times are taken; of all, accuracy."),

@@ -37,7 +37,7 @@ class TuneOptions:
 
     build: BuildOptions = field(default_factory=BuildOptions)
     budget_s: float = 600.0
-    most_builds: int = 20
+    most_builds: int = 18
     data: str = "random"
     max_drop_points: float | None = None
     latency: LatencyOptions = field(default_factory=lambda: LatencyOptions(duration_s=1.0))
