@@ -84,7 +84,12 @@ def test_the_best_is_no_slower_than_either_end(
             assert trials.ratio(found.best, end).interval.high > 0.99
     # In the convolutional network TensorRT tells the time of every region.
     if name == "resnet_basic":
-        assert set(found.ends[0].region_ms) == set(range(len(regions)))
+        untold = [
+            region.name
+            for place, region in enumerate(regions)
+            if place not in found.ends[0].region_ms
+        ]
+        assert not untold
     assert searched(open_trials(*given), regions) == found
 
 
@@ -118,8 +123,10 @@ def test_planted_losers_are_found_and_both_ends_beaten(
 def tuned(graph: Path, batch: str, tactic_sources: str, timing_cache: Path) -> TuneResult:
     options = parse_tune_options(
         batch=batch,
-        budget="4m",
-        most_builds=10,
+        budget="3m",
+        # Both ends, one more, the two forms, what a plain build makes, and FP16 left out.
+        most_builds=7,
+        optimization_level=3,
         tactic_sources=tactic_sources,
         timing_cache=timing_cache,
     )

@@ -26,11 +26,12 @@ def verdict_table(result: TuneResult) -> Table:
     """
     # All of them were counted, or none.
     is_counted = any(each.counted for each in result.verdict)
-    columns = ["engine", "batch", "ms", "tuned is faster by", "layers in INT8", "of the arithmetic"]
-    columns += ["regions in float", *(["top-1"] if is_counted else [])]
+    columns = ["engine", "profiles", "batch", "ms", "tuned is faster by", "layers in INT8"]
+    columns += ["of the arithmetic", "regions in float", *(["top-1"] if is_counted else [])]
     rows = [
         [
             each.name,
+            ",".join(each.form.batches) or "fixed",
             str(batch),
             _time(time),
             ratio(each.speed_ups[batch]) if batch in each.speed_ups else "",

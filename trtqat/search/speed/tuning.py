@@ -203,7 +203,7 @@ class _Searching:
         ends = {FP16 if each.assignment else INT8: each for each in found.ends}
         named, today = list(ends.items()), self._today()
         if today is not None and (today.assignment, today.form) != (best.assignment, best.form):
-            named.append((f"{INT8}, --batch {','.join(today.form.batches)}", today))
+            named.append((INT8, today))
         verdict = engines_of(named, best, self.trials, self.regions, is_counted=is_counted)
         return TuneResult(
             graph=self.graph,
