@@ -558,3 +558,24 @@ def test_the_command_prints_and_logs(tmp_path: Path, card: Card) -> None:
         refused = CliRunner().invoke(app, [*command, "--json", str(tmp_path / taken)])
         assert refused.exit_code == 2
         assert "would overwrite" in refused.output
+
+
+def test_however_often_it_is_killed_nothing_is_built_twice(tmp_path: Path, card: Card) -> None:
+    """The forms and levers of the plan are in the log as well."""
+    path, _ = exported("residual", tmp_path)
+    output = tmp_path / "tuned.onnx"
+    options = TuneOptions(build=asked("1:8:16"))
+    card.wide = {True: 1.5, False: 1.5}
+    expected = tune(path, tmp_path / "whole.onnx", options)
+    whole = list(card.made)
+    card.made.clear()
+    for killed_at in range(len(whole)):
+        card.killed_at = killed_at
+        with pytest.raises(KeyboardInterrupt):
+            tune(path, output, options)
+        assert not output.exists()
+    card.killed_at = None
+    result = tune(path, output, options)
+    assert card.made == whole
+    assert result.verdict == expected.verdict
+    assert output.read_bytes() == (tmp_path / "whole.onnx").read_bytes()
