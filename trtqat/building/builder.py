@@ -31,12 +31,12 @@ from trtqat.building.tuned_options import (
 from trtqat.building.wide_profile import warn_of_wide_profile
 from trtqat.checks import check_kind
 from trtqat.errors import TrtqatError, UsageError
-from trtqat.files import check_writable, write_atomically
+from trtqat.files import check_not_overwritten, check_writable, write_atomically
 from trtqat.host.gpu import describe_gpu
 from trtqat.host.tensorrt_library import open_device
 from trtqat.plan.coverage import Coverage
 from trtqat.plan.header import LIBRARY_NAMES
-from trtqat.plan.manifest import Manifest
+from trtqat.plan.manifest import Manifest, manifest_path
 from trtqat.plan.profiles import batches_of
 from trtqat.plan.signature import make_signature, read_private_key
 
@@ -202,6 +202,8 @@ def _tuned_options(
     graph: Path, plan: Path, path: Path, keywords: Mapping[str, Any]
 ) -> tuple[TunedOptions, BuildOptions]:
     """The options of a file, with the keywords that win over it."""
+    # A plan without a suffix has its manifest there: "tuned" and "tuned.json".
+    check_not_overwritten(manifest_path(plan), [path])
     tuned = read_tuned(path)
     check_graph(tuned, path, graph)
     options = parse_options(plan, **with_keywords(tuned, path, keywords))

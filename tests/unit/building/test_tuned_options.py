@@ -154,3 +154,11 @@ def test_a_build_takes_them(tmp_path: Path, caplog: pytest.LogCaptureFixture) ->
     assert "here is no GPU with TensorRT for RTX" in caplog.text
     with pytest.raises(UsageError, match="another graph"):
         trtqat.build(graph, tmp_path / "m.engine", written(tmp_path), for_="rtx")
+
+
+def test_a_manifest_never_replaces_the_options(tmp_path: Path) -> None:
+    path = written(tmp_path)
+    before = path.read_bytes()
+    with pytest.raises(UsageError, match="would overwrite an input"):
+        trtqat.build(tmp_path / "tuned.onnx", tmp_path / "tuned", path)
+    assert path.read_bytes() == before
