@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from trtqat.data.batches import Dataset
+from trtqat.data.batches import Dataset, full_batch
 from trtqat.evaluation.contenders import BatchTiming, Contender
 from trtqat.evaluation.latency import measure_in_turns
 from trtqat.evaluation.options import EvaluateOptions
@@ -60,7 +60,7 @@ def measure_speed(
     with watch_gpu() if subject.model.device == "cuda" else contextlib.nullcontext() as watch:
         look = watch.look if watch else lambda: None
         for size in options.sizes:
-            inputs = _full_batch(dataset, size)
+            inputs = full_batch(dataset, size)
             at_size = _time(subject, timed, inputs, size, options.in_flight, latency, look)
             for each, timing in at_size.items():
                 found[each] += (timing,)
@@ -68,7 +68,7 @@ def measure_speed(
     trtexec = None
     if options.like is not None and subject.model.engine is not None:
         size, engine = options.batch_size, subject.model.engine
-        inputs = _full_batch(dataset, size)
+        inputs = full_batch(dataset, size)
         trtexec = measure_like_trtexec(engine, size, inputs, options.like, latency)
     return Speed(found, telemetry, trtexec)
 
@@ -101,13 +101,4 @@ def _time(
     return {
         each: BatchTiming(batch_size, timing, speedup)
         for each, timing, speedup in zip((subject, *others), timings, (None, *ratios), strict=True)
-    }
-
-
-def _full_batch(dataset: Dataset, batch_size: int) -> Arrays:
-    """One batch of real data; a smaller dataset is repeated."""
-    batch = dataset.batch(0, min(batch_size, len(dataset)))
-    return {
-        name: array[[index % len(array) for index in range(batch_size)]]
-        for name, array in batch.inputs.items()
     }
