@@ -13,9 +13,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -41,20 +43,34 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("report", type=Path)
     parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--commit", help="default: the working tree's")
+    parser.add_argument("--commit", help="default: the report's, $COMMIT, or the working tree's")
     arguments = parser.parse_args()
     report = json.loads(arguments.report.read_text(encoding="utf-8"))
     commit = arguments.commit or report.get("commit") or current_commit()
-    summary = {"command": report.get("command"), "commit": commit, **summarize(report)}
+    beginning = {"command": report.get("command"), "commit": commit, "date": today()}
+    summary = {**beginning, **summarize(report)}
     arguments.output.write_text(written(summary) + "\n", encoding="utf-8")
 
 
+def today() -> str:
+    """The day, in UTC."""
+    return datetime.now(timezone.utc).date().isoformat()
+
+
 def current_commit() -> str:
-    """The commit of the working tree, with ``-dirty`` behind it if it is changed."""
+    """The commit of the working tree, with ``-dirty`` behind it if it is changed.
+
+    The environment variable ``COMMIT`` says it where there are the files and no git; else it is
+    "unknown" there.
+    """
+    if given := os.environ.get("COMMIT"):
+        return given
     command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
-    return subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout.strip()
+    try:
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return done.stdout.strip()
 
 
 def summarize(value: Any, name: str = "") -> Any:  # noqa: ANN401

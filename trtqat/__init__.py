@@ -23,7 +23,8 @@ rooms, each of which imports from those below it alone:
 
     cli/         one file a command: parse, call one function, print
     report/      what people read of an evaluation: words, charts, a page
-    search/      which layers cost accuracy, and the best INT8 model of an FP32 one
+    search/      which layers cost accuracy, and the best INT8 model of an FP32 one; which regions
+                 of a graph cost time, and its fastest engine
     evaluation/  accuracy, latency and throughput of what is compared, and the layers that lose
     building/    TensorRT's builder, with what differs between its versions; Triton
     exporting/   loads a model, traces it, verifies the graph, writes it
@@ -82,6 +83,8 @@ if TYPE_CHECKING:
     from trtqat.runtime.opening import open
     from trtqat.runtime.pytorch import PyTorchModel
     from trtqat.search.quantizing import QuantizeResult, quantize_source
+    from trtqat.search.speed.options import TuneOptions
+    from trtqat.search.speed.tuning import TuneResult, tune
     from trtqat.tensors import TensorSpec
 
     Report = ReadableReport
@@ -109,6 +112,8 @@ __all__ = [
     "TensorSpec",
     "Torch",
     "TrtqatError",
+    "TuneOptions",
+    "TuneResult",
     "build",
     "evaluate",
     "export",
@@ -125,6 +130,7 @@ __all__ = [
     "quantize",
     "quantize_source",
     "save_quantized",
+    "tune",
 ]
 
 # The module of each name; a short name is followed by the one that it stands for.
@@ -150,6 +156,8 @@ _HOMES = {
     "TensorSpec": "trtqat.tensors",
     "Torch": "trtqat.exporting.source:ModelSource",
     "TrtqatError": "trtqat.errors",
+    "TuneOptions": "trtqat.search.speed.options",
+    "TuneResult": "trtqat.search.speed.tuning",
     "build": "trtqat.building.builder",
     "evaluate": "trtqat.report.readable",
     "export": "trtqat.exporting.export",
@@ -166,6 +174,7 @@ _HOMES = {
     "quantize": "trtqat.quant.quantize",
     "quantize_source": "trtqat.search.quantizing",
     "save_quantized": "trtqat.quant.recipe",
+    "tune": "trtqat.search.speed.tuning",
 }
 
 

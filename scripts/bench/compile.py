@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import shlex
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from scripts.bench.record import describe_run
 from scripts.models import resnet
 from scripts.vgg16_cifar10 import vgg16
 from trtqat.evaluation.latency import measure_in_turns
@@ -37,7 +36,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=0.5)
     arguments = parser.parse_args()
     record: dict[str, Any] = {
-        "command": shlex.join(["python", "-m", "scripts.bench.compile", *sys.argv[1:]]),
+        **describe_run("compile"),
         "torch": torch.__version__,
         "gpu": torch.cuda.get_device_name(),
         "models": {},

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import resource
-import shlex
 import subprocess
 import sys
 import tempfile
@@ -20,6 +19,8 @@ import time
 import warnings
 from pathlib import Path
 from typing import Any
+
+from scripts.bench.record import describe_run
 
 ROOT = Path(__file__).parents[2]
 
@@ -49,7 +50,7 @@ def main() -> None:
             flush=True,
         )
     record = {
-        "command": shlex.join(["python", "-m", "scripts.bench.export", *sys.argv[1:]]),
+        **describe_run("export"),
         "rows": rows,
     }
     arguments.output.write_text(json.dumps(record, indent=1) + "\n")

@@ -27,6 +27,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from scripts.bench.record import describe_run
 from trtqat.errors import MissingError, PlanError
 from trtqat.host.description import describe_host
 from trtqat.host.preflight import preflight
@@ -283,7 +284,7 @@ def main() -> None:
     logging.getLogger("trtqat").addHandler(logging.NullHandler())
     logging.getLogger("trtqat").propagate = False
     record: dict[str, Any] = {
-        "command": shlex.join(["python", "-m", "scripts.bench.faults", *sys.argv[1:]])
+        **describe_run("faults"),
     }
     if arguments.output.exists():
         record = {**json.loads(arguments.output.read_text()), **record}

@@ -16,9 +16,6 @@ import argparse
 import copy
 import json
 import math
-import os
-import shlex
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -31,6 +28,7 @@ from torch.nn import functional
 
 import trtqat
 from scripts.bench.digit_models import MODELS, DigitNet, Residual
+from scripts.bench.record import describe_run
 from trtqat.data.cifar10 import normalize, read_split
 from trtqat.host.environment import describe_environment
 
@@ -155,8 +153,7 @@ def main() -> None:
     torch.set_num_threads(1)
     train, test = load(arguments.data, "train"), load(arguments.data, "test")
     record: dict[str, Any] = {
-        "command": shlex.join(["python", "-m", "scripts.bench.fine_tune", *sys.argv[1:]]),
-        "cpus": os.cpu_count(),
+        **describe_run("fine_tune"),
         "environment": asdict(describe_environment(with_gpu=False)),
         "train_images": len(train[0]),
         "test_images": len(test[0]),

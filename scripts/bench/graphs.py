@@ -12,9 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import shlex
 import statistics
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +24,7 @@ import torch
 from torch import nn
 from torch.fx.experimental.optimization import fuse
 
+from scripts.bench.record import describe_run
 from scripts.models import mobilenet, resnet, vit
 from scripts.models.untrained import images, quantized, with_statistics
 from scripts.vgg16_cifar10 import vgg16
@@ -96,7 +95,7 @@ def main() -> None:
         results[name] = _measure(name, workload, variants, work, arguments.tactic_sources)
         _print(name, results[name])
         record = {
-            "command": shlex.join(["python", "-m", "scripts.bench.graphs", *sys.argv[1:]]),
+            **describe_run("graphs"),
             "batch": BATCH,
             "rounds": ROUNDS,
             "gpu": str(describe_gpu()),

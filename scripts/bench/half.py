@@ -17,7 +17,6 @@ import argparse
 import hashlib
 import json
 import os
-import shlex
 import subprocess
 import sys
 import tempfile
@@ -41,7 +40,8 @@ from scripts.bench.half_ways import (
     write_without_pieces,
 )
 from scripts.bench.half_workloads import WORKLOADS, Workload
-from scripts.summarize import current_commit, written
+from scripts.bench.record import describe_run
+from scripts.summarize import written
 from trtqat.exporting.options import ExportOptions
 from trtqat.exporting.pipeline import export_onnx
 from trtqat.host.environment import describe_environment
@@ -63,9 +63,7 @@ def main() -> None:
         for name in arguments.models:
             rows[name] = _measure(name, GRAPHS[name], work, arguments)
             record = {
-                "command": shlex.join(["python", "-m", "scripts.bench.half", *sys.argv[1:]]),
-                "commit": current_commit(),
-                "cpus": os.cpu_count(),
+                **describe_run("half"),
                 "environment": asdict(describe_environment(with_gpu=False)),
                 "tensorrt_rtx": version("tensorrt_rtx_cu12_libs"),
                 "autocast": _versions(arguments.autocast),

@@ -10,9 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import shlex
-import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from scripts.bench.record import describe_run
 from trtqat.host.environment import describe_environment
 from trtqat.runtime.host_quantizer import open_quantizer
 from trtqat.tensors import Array
@@ -67,8 +65,7 @@ def main() -> None:
         for name, (step, out) in ways.items()
     }
     record = {
-        "command": shlex.join(["python", "-m", "scripts.bench.quantize", *sys.argv[1:]]),
-        "cpus": os.cpu_count(),
+        **describe_run("quantize"),
         "environment": asdict(describe_environment(with_gpu=False)),
         "images_per_second": found,
     }

@@ -12,9 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import shlex
-import sys
 import tempfile
 import time
 import warnings
@@ -25,6 +22,7 @@ from typing import Any
 
 from torch import nn
 
+from scripts.bench.record import describe_run
 from scripts.models import mobilenet, resnet, vit
 from tests.support.families import FAMILIES, FORMS
 from trtqat.building.builder import build
@@ -93,8 +91,7 @@ def main() -> None:
                 refused[f"{model} {form}"] = str(result)
                 print(f"{model:16} {form:12} {result}", flush=True)
     record = {
-        "command": shlex.join(["python", "-m", "scripts.bench.rtx", *sys.argv[1:]]),
-        "cores": os.cpu_count(),
+        **describe_run("rtx"),
         "tensorrt_rtx": _version(),
         "engines": len(rows),
         "not_built": refused,

@@ -16,7 +16,6 @@ import gc
 import json
 import math
 import resource
-import shlex
 import statistics
 import subprocess
 import sys
@@ -29,6 +28,7 @@ from typing import Any
 import onnx
 import onnx_ir as ir
 
+from scripts.bench.record import describe_run
 from tests.support.large_foreign import ALL_FAMILIES as FAMILIES
 from tests.support.scaling_stages import (
     derive_half_with_borders,
@@ -77,9 +77,7 @@ def main() -> None:
     ]
     slow = [f"{k}: {v} s" for k, v in inspect_seconds.items() if v > MAX_INSPECT_SECONDS]
     result = {
-        "commit": _commit(),
-        "command": shlex.join(["python", "-m", "scripts.bench.scaling", *sys.argv[1:]]),
-        "date": time.strftime("%Y-%m-%d", time.gmtime()),
+        **describe_run("scaling"),
         "cpu": _cpu(),
         "python": sys.version.split()[0],
         "onnx": onnx.__version__,
@@ -186,11 +184,6 @@ def _slope(counts: list[int], times: list[float]) -> float:
         return 0.0
     x, y = zip(*points, strict=True)
     return round(statistics.linear_regression(x, y).slope, 3)
-
-
-def _commit() -> str:
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout.strip()
 
 
 def _cpu() -> str:

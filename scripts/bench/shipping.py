@@ -21,6 +21,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from scripts.bench.record import describe_run
+
 ROOT = Path(__file__).parents[2]
 PLANS = {
     "plain": [],
@@ -61,7 +63,7 @@ def main() -> None:
     arguments = parser.parse_args()
     options = shlex.split(arguments.build_options)
     record: dict[str, Any] = {
-        "command": shlex.join(["python", "-m", "scripts.bench.shipping", *sys.argv[1:]])
+        **describe_run("shipping"),
     }
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)

@@ -1,14 +1,19 @@
 r"""How far ``eval``'s figures can be trusted, and what keeping several queries in flight gains.
 
-1. GPU compute time against an independent timing: the same engine captured and replayed by
+1. GPU compute time in a process that runs nothing else; with ``--trtexec PATH`` beside NVIDIA's
+   trtexec on the same plan, in turns.
+2. GPU compute time against an independent timing: the same engine captured and replayed by
    PyTorch, timed by its events, in turns.
-2. The same measurement several times over: how far the medians are apart.
-3. Images a second from host arrays: Polygraphy's runner, one query at a time, several in flight.
+3. The same measurement several times over: how far the medians are apart.
+4. Images a second from host arrays: Polygraphy's runner, one query at a time, several in flight.
    An engine that takes INT8 codes is given codes, and then floats, which the host quantizes.
 
-Needs a GPU, TensorRT, PyTorch and Polygraphy; writes one JSON file.
+PyTorch's timing, Polygraphy and the rest have a process each: kernels on a second stream make every
+later launch of a process slower. Needs a GPU, TensorRT, PyTorch and Polygraphy; writes one JSON
+file. Give the engine that takes floats and the one that takes codes, for both to stand beside
+Polygraphy from floats:
 
-    python -m scripts.bench.throughput runs/bench/resnet50.engine \
+    python -m scripts.bench.throughput runs/bench/resnet50.engine runs/bench/resnet50-codes.engine \
         --output scripts/results/throughput-resnet50.json
 """
 
@@ -16,35 +21,87 @@ from __future__ import annotations
 
 import argparse
 import json
-import shlex
+import logging
 import statistics
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
-
+from scripts.bench.quiet import in_own_process, quiet_compute_medians_ms, random_inputs
+from scripts.bench.record import describe_run
+from scripts.bench.throughput_table import lines_of, table_of
+from scripts.bench.trtexec import Query, TrtexecError, beside_trtexec
 from trtqat.evaluation.latency import measure_latency
 from trtqat.evaluation.running import open_sessions
 from trtqat.evaluation.throughput import measure_throughput
 from trtqat.evaluation.timing import LatencyOptions
 from trtqat.host.environment import describe_environment
 from trtqat.host.telemetry import watch_gpu
+from trtqat.runtime import host_quantizer
 from trtqat.runtime.engine import Engine
-from trtqat.runtime.input_codes import quantize_inputs
-from trtqat.runtime.session import EngineSession
-from trtqat.tensors import Arrays, random_arrays
+from trtqat.tensors import DYNAMIC, Arrays, random_arrays
 
 REPLAYS = 500
 TURNS = 5
 
 
-def independent(session: EngineSession, inputs: Arrays) -> dict[str, Any]:
+def main() -> None:
+    """Measures, writes the file after each engine, and prints a table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("engines", type=Path, nargs="+")
+    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--seconds", type=float, default=1.5)
+    parser.add_argument("--trtexec", type=Path, metavar="PATH", help="NVIDIA's, to stand beside")
+    parser.add_argument("--output", type=Path, required=True)
+    arguments = parser.parse_args()
+    size, seconds = arguments.batch_size, arguments.seconds
+    record: dict[str, Any] = {
+        **describe_run("throughput"),
+        "environment": asdict(in_own_process(describe_environment, with_gpu=True)),
+        "batch_size": size,
+    }
+    results: dict[str, dict[str, Any]] = {}
+    for plan in arguments.engines:
+        result = {
+            "quiet": quiet(plan, size, seconds),
+            "independent": in_own_process(independent, plan, size),
+            "polygraphy": in_own_process(polygraphy, plan, size, seconds),
+            **in_own_process(ours, plan, size, seconds),
+        }
+        if arguments.trtexec is not None:
+            busy_ms = statistics.median(result["repeated"]["medians_ms"])
+            try:
+                result["trtexec"] = with_trtexec(arguments.trtexec, plan, size, seconds, busy_ms)
+            except TrtexecError as error:
+                print(f"{error} The comparison is left out.", file=sys.stderr)
+        results[plan.stem] = result
+        arguments.output.write_text(json.dumps({**record, **results}, indent=1) + "\n")
+        print(lines_of(plan.stem, result), flush=True)
+    print(table_of(results))
+
+
+def quiet(plan: Path, batch_size: int, seconds: float) -> dict[str, Any]:
+    """GPU compute time in a process that runs nothing else."""
+    medians = quiet_compute_medians_ms(plan, batch_size, TURNS, seconds)
+    median_ms = statistics.median(medians)
+    return {
+        "medians_ms": medians,
+        "median_ms": median_ms,
+        "images_per_second": 1e3 * batch_size / median_ms,
+    }
+
+
+def independent(plan: Path, batch_size: int) -> dict[str, Any]:
     """Ours and PyTorch's GPU time of one query, and their difference."""
-    session.load(inputs)
+    # Every process here starts by importing this module.
+    import torch
+
+    engine = Engine(plan)
+    session = engine.session(batch_size)
+    session.load(random_inputs(engine, batch_size))
     stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph, stream=stream):
@@ -90,11 +147,51 @@ def independent(session: EngineSession, inputs: Arrays) -> dict[str, Any]:
         for name, measure in measures.items():
             turns[name].append(measure())
     medians = {name: statistics.median(times) for name, times in turns.items()}
+    session.close()
     return {
         "median_ms": medians,
         "turns_ms": turns,
         "difference_percent": 100 * (medians["ours"] / medians["torch_events"] - 1),
     }
+
+
+def polygraphy(plan: Path, batch_size: int, seconds: float) -> dict[str, Any]:
+    """Polygraphy's TensorRT runner on host arrays, by the wall clock."""
+    from polygraphy.backend.common import BytesFromPath
+    from polygraphy.backend.trt import EngineFromBytes, TrtRunner
+
+    with Engine(plan) as engine:
+        inputs = random_inputs(engine, batch_size)
+    with TrtRunner(EngineFromBytes(BytesFromPath(str(plan)))) as runner:
+        for _ in range(20):
+            runner.infer(inputs)
+        times = []
+        end = time.perf_counter() + seconds
+        while time.perf_counter() < end:
+            start = time.perf_counter()
+            runner.infer(inputs)
+            times.append(time.perf_counter() - start)
+    return {"images_per_second": batch_size / statistics.median(times), "queries": len(times)}
+
+
+def ours(plan: Path, batch_size: int, seconds: float) -> dict[str, Any]:
+    """How far medians are apart, and images a second from host arrays."""
+    with Engine(plan) as engine, watch_gpu() as watch:
+        inputs = random_inputs(engine, batch_size)
+        result: dict[str, Any] = {"repeated": repeated(engine, batch_size, inputs, seconds)}
+        if watch:
+            watch.look()
+        result["throughput"] = throughput(engine, batch_size, inputs, seconds)
+        if engine.input_scales:
+            drawn = [spec.with_batch(batch_size) for spec in engine.session_inputs]
+            floats = random_arrays(drawn, seed=0)
+            result["quantizer"] = name_quantizer()
+            result["in_flight_from_floats"] = in_flight(engine, batch_size, floats, seconds)
+        if watch:
+            watch.look()
+        telemetry = watch.result() if watch else None
+    result["telemetry"] = asdict(telemetry) if telemetry else {}
+    return result
 
 
 def repeated(engine: Engine, batch_size: int, inputs: Arrays, seconds: float) -> dict[str, Any]:
@@ -109,27 +206,7 @@ def repeated(engine: Engine, batch_size: int, inputs: Arrays, seconds: float) ->
     return {"medians_ms": medians, "spread_percent": spread}
 
 
-def polygraphy(plan: Path, inputs: Arrays, seconds: float) -> dict[str, Any]:
-    """Polygraphy's TensorRT runner on host arrays, by the wall clock."""
-    from polygraphy.backend.common import BytesFromPath
-    from polygraphy.backend.trt import EngineFromBytes, TrtRunner
-
-    with TrtRunner(EngineFromBytes(BytesFromPath(str(plan)))) as runner:
-        for _ in range(20):
-            runner.infer(inputs)
-        times = []
-        end = time.perf_counter() + seconds
-        while time.perf_counter() < end:
-            start = time.perf_counter()
-            runner.infer(inputs)
-            times.append(time.perf_counter() - start)
-    batch_size = len(next(iter(inputs.values())))
-    return {"images_per_second": batch_size / statistics.median(times), "queries": len(times)}
-
-
-def throughput(
-    engine: Engine, plan: Path, batch_size: int, inputs: Arrays, seconds: float
-) -> dict[str, Any]:
+def throughput(engine: Engine, batch_size: int, inputs: Arrays, seconds: float) -> dict[str, Any]:
     """Images a second from host arrays, several ways."""
     session = engine.session(batch_size)
     timing = measure_latency(session, inputs, LatencyOptions(200, seconds))
@@ -137,7 +214,6 @@ def throughput(
     return {
         "gpu_alone": timing.computed_per_second(batch_size),
         "one_at_a_time": timing.requested_per_second(batch_size),
-        "polygraphy": polygraphy(plan, inputs, seconds),
         "compute_ms": timing.compute.median_ms,
         "request_ms": timing.request.median_ms,
         "h2d_ms": timing.h2d.median_ms if timing.h2d else None,
@@ -160,59 +236,64 @@ def in_flight(
     return found
 
 
-def main() -> None:
-    """Measures, writes the file after each engine, and prints a table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("engines", type=Path, nargs="+")
-    parser.add_argument("--batch-size", type=int, default=32)
-    parser.add_argument("--seconds", type=float, default=1.5)
-    parser.add_argument("--output", type=Path, required=True)
-    arguments = parser.parse_args()
-    size = arguments.batch_size
-    record: dict[str, Any] = {
-        "command": shlex.join(["python", "-m", "scripts.bench.throughput", *sys.argv[1:]]),
-        "environment": asdict(describe_environment(with_gpu=True)),
-        "batch_size": size,
-    }
-    for plan in arguments.engines:
-        engine = Engine(plan)
-        session = engine.session(size)
-        bound = zip(engine.inputs, session.input_specs, strict=True)
-        floats = random_arrays([replace(one, shape=spec.shape) for one, spec in bound], seed=0)
-        scales = engine.input_scales
-        inputs = quantize_inputs(floats, scales)
-        with watch_gpu() as watch:
-            result: dict[str, Any] = {"independent": independent(session, inputs)}
-            session.close()
-            if watch:
-                watch.look()
-            result["repeated"] = repeated(engine, size, inputs, arguments.seconds)
-            result["throughput"] = throughput(engine, plan, size, inputs, arguments.seconds)
-            if scales:
-                result["in_flight_from_floats"] = in_flight(engine, size, floats, arguments.seconds)
-            if watch:
-                watch.look()
-            telemetry = watch.result() if watch else None
-        result["telemetry"] = asdict(telemetry) if telemetry else {}
-        record[plan.stem] = result
-        arguments.output.write_text(json.dumps(record, indent=1) + "\n")
-        rates = result["throughput"]
-        print(
-            f"{plan.stem}: {result['independent']['median_ms']}, "
-            f"difference {result['independent']['difference_percent']:+.2f} %, "
-            f"spread {result['repeated']['spread_percent']:.2f} %\n"
-            f"  images/s: GPU alone {rates['gpu_alone']:,.0f}, Polygraphy "
-            f"{rates['polygraphy']['images_per_second']:,.0f}, one at a time "
-            f"{rates['one_at_a_time']:,.0f}, in flight "
-            + listed(rates["in_flight"])
-            + (f", from floats {listed(result['in_flight_from_floats'])}" if scales else ""),
-            flush=True,
+def name_quantizer() -> str:
+    """What quantizes floats on this host: ONNX Runtime, or NumPy where that does not work."""
+    told: list[logging.LogRecord] = []
+
+    class Listener(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            told.append(record)
+
+    logger = logging.getLogger(host_quantizer.__name__)
+    listener, level = Listener(), logger.level
+    logger.addHandler(listener)
+    logger.setLevel(logging.INFO)
+    try:
+        host_quantizer.open_quantizer(1.0)
+    finally:
+        logger.removeHandler(listener)
+        logger.setLevel(level)
+    # It says so where it has none.
+    return "NumPy" if told else "ONNX Runtime"
+
+
+def query_of(plan: Path, batch_size: int) -> Query:
+    """What trtexec shall run: random inputs as the plan takes them."""
+    with Engine(plan) as engine:
+        return Query(
+            plan,
+            random_inputs(engine, batch_size),
+            frozenset(spec.name for spec in engine.inputs if DYNAMIC in spec.shape),
+            engine.profiles.choose(batch_size, engine.name),
         )
 
 
-def listed(rates: dict[int, dict[str, Any]]) -> str:
-    """In one line."""
-    return ", ".join(f"{count}: {each['images_per_second']:,.0f}" for count, each in rates.items())
+def with_trtexec(
+    program: Path, plan: Path, batch_size: int, seconds: float, busy_ms: float
+) -> dict[str, Any]:
+    """Ours beside trtexec's, in turns.
+
+    Args:
+        program: trtexec.
+        plan: The plan.
+        batch_size: Images a query.
+        seconds: How long each measures, each time.
+        busy_ms: Our time in a process that runs more.
+
+    Raises:
+        TrtexecError: It does not run the plan.
+    """
+
+    def in_quiet_process() -> float:
+        return quiet_compute_medians_ms(plan, batch_size, 1, seconds)[0]
+
+    query = in_own_process(query_of, plan, batch_size)
+    found = beside_trtexec(program, query, seconds, in_quiet_process)
+    return {
+        **asdict(found),
+        "difference_percent": found.difference_percent,
+        "busy_difference_percent": found.difference_of(busy_ms),
+    }
 
 
 if __name__ == "__main__":

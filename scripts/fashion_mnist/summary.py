@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import os
 import platform
-import subprocess
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -14,11 +13,11 @@ from typing import Any
 import torch
 
 from scripts.fashion_mnist.comparing import Row, worst_ptq
+from scripts.summarize import current_commit
 from trtqat.files import write_atomically
 from trtqat.typed_json import as_fields, json_text
 from trtqat.version import __version__
 
-ROOT = Path(__file__).parents[2]
 PACKAGES = ("torch", "tensorrt", "onnxruntime", "numpy")
 
 
@@ -29,7 +28,7 @@ def write_summary(path: Path, rows: Sequence[Row], command: Sequence[str], commi
         path: The file.
         rows: Of all models.
         command: The command's arguments.
-        commit: What was run; empty asks git.
+        commit: What was run; empty asks ``current_commit``.
 
     Raises:
         UsageError: It cannot be written.
@@ -44,16 +43,6 @@ def write_summary(path: Path, rows: Sequence[Row], command: Sequence[str], commi
         "rows": [_rounded(as_fields(row)) for row in rows],
     }
     write_atomically(path, (json_text(fields) + "\n").encode())
-
-
-def current_commit() -> str:
-    """The commit of the working tree, ``-dirty`` behind it if it is changed; else "unknown"."""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
-    try:
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return done.stdout.strip()
 
 
 def _host() -> dict[str, Any]:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,13 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         if item.config.getoption("--require-gpu"):
             pytest.fail(problem, pytrace=False)
         pytest.skip(problem)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _quiet_exporters() -> None:
+    """What they log at level DEBUG hides why a test failed."""
+    for name in ("torch", "onnxscript", "onnx_ir"):
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 @functools.cache

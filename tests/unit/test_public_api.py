@@ -53,6 +53,7 @@ PUBLIC = {
     *("load_model", "load_state", "open_dataset"),
     *("quantize", "quantize_source", "load_quantized", "save_quantized"),  # from FP32 to INT8
     *("Quantized", "QuantizeResult"),
+    *("tune", "TuneOptions", "TuneResult"),  # which regions are INT8 in the fastest engine
 }
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from trtqat.building.library import load_builder
 from trtqat.building.made_plan import make_plan
-from trtqat.building.network import parse_network
+from trtqat.building.network import library_of_module, parse_network
 from trtqat.building.options import BuildOptions
 from trtqat.building.parsing import BuildKeywords, parse_options
 from trtqat.building.plan_files import write_manifest, write_plan
@@ -21,13 +21,22 @@ from trtqat.building.proof import Proof, prove_by_inspector
 from trtqat.building.rtx import check_options, is_rtx
 from trtqat.building.source_graph import read_source_graph
 from trtqat.building.triton.repository import TritonModel, check_repository, write_repository
+from trtqat.building.tuned_options import (
+    TunedOptions,
+    check_graph,
+    read_tuned,
+    warn_of_other_host,
+    with_keywords,
+)
 from trtqat.building.wide_profile import warn_of_wide_profile
 from trtqat.checks import check_kind
 from trtqat.errors import TrtqatError, UsageError
-from trtqat.files import check_writable, write_atomically
+from trtqat.files import check_not_overwritten, check_writable, write_atomically
+from trtqat.host.gpu import describe_gpu
 from trtqat.host.tensorrt_library import open_device
 from trtqat.plan.coverage import Coverage
-from trtqat.plan.manifest import Manifest
+from trtqat.plan.header import LIBRARY_NAMES
+from trtqat.plan.manifest import Manifest, manifest_path
 from trtqat.plan.profiles import batches_of
 from trtqat.plan.signature import make_signature, read_private_key
 
@@ -131,7 +140,7 @@ class BuildResult:
 def build(
     graph: Path | str,
     plan: Path | str,
-    options: BuildOptions | None = None,
+    options: BuildOptions | Path | str | None = None,
     **keywords: Unpack[BuildKeywords],
 ) -> BuildResult:
     """Builds an INT8 engine and asks which layers run in INT8, or a float one to compare it with.
@@ -144,20 +153,25 @@ def build(
     Args:
         graph: ONNX file with explicit Q/DQ; without for another precision than INT8.
         plan: The file to write; its manifest goes beside it.
-        options: How to build it; or else keywords say so.
+        options: How to build it, or else keywords say so; or the file that ``trtqat tune`` wrote
+            with the graph, over which keywords win.
         **keywords: The options of ``trtqat build``, as ``BuildKeywords`` lists them.
 
     Raises:
         GraphError: The file is not ONNX, or has no Q/DQ.
         UsageError: An option has a wrong form, the shapes do not fit, the key is none, the plan
-            cannot be written, or Triton cannot serve such an engine.
+            cannot be written, Triton cannot serve such an engine, or the file of options is none
+            or another graph's.
         BuildError: TensorRT refuses the graph, finds no implementation, or cannot load its plan.
         MissingError: There is no TensorRT or no GPU, or this TensorRT lacks an option.
     """
     check_kind("The graph", graph, (str, os.PathLike), "'model.onnx'")
     check_kind("The plan", plan, (str, os.PathLike), "'model.engine'")
     graph, plan = Path(graph), Path(plan)
-    if options is None:
+    tuned = None
+    if isinstance(options, (str, os.PathLike)):
+        tuned, options = _tuned_options(graph, plan, Path(options), keywords)
+    elif options is None:
         options = parse_options(plan, **keywords)
     elif keywords:
         raise UsageError(
@@ -167,17 +181,43 @@ def build(
     check_kind("The options of a build", options, BuildOptions, "BuildOptions()")
     key = _read_key(options)
     built = _build(graph, plan, options, key)
-    if options.precision != "int8" or built.proof is not None:
+    # A float engine to compare with is not asked; one that stands for a tuned graph is.
+    is_asked = options.precision == "int8" or tuned is not None
+    if not is_asked or built.proof is not None:
         return built
     weights = built.graph if options.strip_weights else None
     ranges = [batches_of(each) for each in built.manifest.all_profiles]
     proof = prove_by_inspector(built.path, built.graph, weights, ranges)
-    warn_of_wide_profile(built.path, built.manifest, proof)
+    if tuned is None:
+        # What was measured is known better.
+        warn_of_wide_profile(built.path, built.manifest, proof)
     manifest = replace(built.manifest, coverage=proof.coverage)
     if proof.coverage is not None:
         # The plan stays as it is; what any host may ask for stands beside it now.
         write_manifest(built.path, manifest, _sign(manifest, key))
     return replace(built, manifest=manifest, proof=proof)
+
+
+def _tuned_options(
+    graph: Path, plan: Path, path: Path, keywords: Mapping[str, Any]
+) -> tuple[TunedOptions, BuildOptions]:
+    """The options of a file, with the keywords that win over it."""
+    # A plan without a suffix has its manifest there: "tuned" and "tuned.json".
+    check_not_overwritten(manifest_path(plan), [path])
+    tuned = read_tuned(path)
+    check_graph(tuned, path, graph)
+    options = parse_options(plan, **with_keywords(tuned, path, keywords))
+    trt = load_builder(options.for_)
+    library = library_of_module(trt)
+    gpu = "" if is_rtx(trt) else _gpu_name()
+    builder = f"{LIBRARY_NAMES[library]} {trt.__version__}"
+    warn_of_other_host(tuned, path, gpu=gpu, builder=builder)
+    return tuned, replace(options, precision=tuned.precision)
+
+
+def _gpu_name() -> str:
+    open_device("Building an engine")
+    return describe_gpu().name
 
 
 def build_plan(graph: Path | str, plan: Path | str, options: BuildOptions) -> BuildResult:

@@ -35,8 +35,13 @@ def advice_on_reading(reasons: Sequence[str]) -> str:
     return "Change that operation in the model, or use a newer TensorRT."
 
 
-# What the parser of TensorRT for RTX 1.7.1.116 said of graphs that break a rule of lint.
+# What the parser of TensorRT for RTX 1.7.1.116 said of graphs that break a rule of lint, and what
+# 8.6.0's says of a kernel whose shape is not written.
 _READING = {
+    "misaligns with the input kernel shape": (
+        "A convolution does not write its kernel_shape: trtqat export model.onnx -o mended.onnx "
+        "does."
+    ),
     "Scale coefficients must all be positive": (
         "A quantizer's scale is zero, negative or NaN: calibrate the model again."
     ),

@@ -130,7 +130,11 @@ def configure(
     # Layer names, precisions and tactics for the inspector; costs nothing at run time.
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     versions.set_precision(
-        trt, config, options.precision, strongly_typed=network.source.has_half_scales
+        trt,
+        config,
+        options.precision,
+        fp16=options.fp16,
+        strongly_typed=network.source.has_half_scales,
     )
     versions.share_profile(trt, config)
     set_targets(trt, config, options.targets)

@@ -19,6 +19,7 @@ from trtqat.plan.targets import DEFAULT_TARGETS
 LowestPrecision = Literal["int8", "fp16", "fp32"]
 # Options that another engine of the same graph takes over from a manifest.
 SHARED = (
+    "fp16",
     "workspace_bytes",
     "optimization_level",
     "tactic_sources",
@@ -36,6 +37,7 @@ class BuildOptions:
         profile: Batch range or shapes, of one profile or several.
         precision: ``int8`` for a graph with Q/DQ; ``fp16`` or ``fp32`` for a float graph to
             compare with.
+        fp16: Whether layers of an INT8 engine that are not INT8 may be FP16; else they are FP32.
         workspace_bytes: Ceiling for the scratch memory of any layer.
         optimization_level: 0 (fast build) to 5 (fast engine).
         timing_cache: File to read and update.
@@ -55,6 +57,7 @@ class BuildOptions:
 
     profile: ProfileOptions = field(default_factory=ProfileOptions)
     precision: LowestPrecision = "int8"
+    fp16: bool = True
     workspace_bytes: int | None = None
     optimization_level: int | None = None
     timing_cache: Path | str | None = None
@@ -71,6 +74,7 @@ class BuildOptions:
     def __post_init__(self) -> None:
         check_kind("BuildOptions.profile", self.profile, ProfileOptions, "ProfileOptions()")
         check_choice("BuildOptions.precision", self.precision, ("int8", "fp16", "fp32"))
+        check_kind("BuildOptions.fp16", self.fp16, bool, "True")
         if self.for_ is not None:
             check_choice("--for", self.for_, get_args(Target))
         for name in ("workspace_bytes", "optimization_level"):

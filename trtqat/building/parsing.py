@@ -35,6 +35,7 @@ class BuildKeywords(TypedDict, total=False):
         optimization_level: 0 (fast build) to 5 (fast engine).
         timing_cache: File to read and update; ``"none"`` is no file.
         tactic_sources: Changes as trtexec spells them, for example ``"-cublas,-cudnn"``.
+        fp16: Whether layers that are not INT8 may be FP16; None is yes.
         version_compatible: Whether newer TensorRT versions may run the plan.
         exclude_lean_runtime: Whether such a plan leaves out its lean runtime.
         strip_weights: Whether the plan leaves out its weights.
@@ -57,6 +58,7 @@ class BuildKeywords(TypedDict, total=False):
     optimization_level: int | None
     timing_cache: Path | str | None
     tactic_sources: str
+    fp16: bool | None
     version_compatible: bool
     exclude_lean_runtime: bool
     strip_weights: bool
@@ -89,6 +91,8 @@ def parse_options(plan: Path | str, **keywords: Unpack[BuildKeywords]) -> BuildO
     )
     if given.get("timing_cache") == "none":
         del given["timing_cache"]
+    if given.get("fp16", True) is None:
+        del given["fp16"]
     return BuildOptions(
         profile=profile,
         targets=parse_targets(given.pop("targets", None)),

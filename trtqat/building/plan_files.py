@@ -91,6 +91,7 @@ def _recorded(options: BuildOptions) -> RecordedOptions:
     """The options that the manifest keeps; what became of ``profile`` stands in its profiles."""
     return RecordedOptions(
         precision=options.precision,
+        fp16=options.fp16,
         workspace_bytes=options.workspace_bytes,
         optimization_level=options.optimization_level,
         timing_cache=options.timing_cache is not None,

@@ -12,6 +12,8 @@ from trtqat.plan.profiles import BatchRange, batches_of
 from trtqat.tensors import DYNAMIC, TensorSpec
 
 Shapes = Mapping[str, tuple[int, ...]]
+# Of a graph whose only dynamic dimension is the batch, where nobody says more.
+DEFAULT_BATCH = (1, 32, 32)
 
 
 @dataclass(frozen=True)
@@ -95,9 +97,6 @@ def _width(batches: BatchRange) -> int:
     return batches.max - batches.min
 
 
-_DEFAULT_BATCH = (1, 32, 32)
-
-
 def _shape(spec: TensorSpec, options: ProfileOptions, which: str) -> tuple[int, ...]:
     given: Shapes = getattr(options, f"{which}_shapes")
     # As trtexec does, a missing minimum or maximum is the optimum.
@@ -113,7 +112,7 @@ def _shape(spec: TensorSpec, options: ProfileOptions, which: str) -> tuple[int, 
                 "Only dimensions shown as ? can be chosen.",
             )
         return shape
-    batch = dict(zip(("min", "opt", "max"), options.batch or _DEFAULT_BATCH, strict=True))[which]
+    batch = dict(zip(("min", "opt", "max"), options.batch or DEFAULT_BATCH, strict=True))[which]
     if spec.shape and spec.shape[0] == DYNAMIC:
         shape = (batch, *spec.shape[1:])
     elif options.batch and spec.shape and spec.shape[0] != batch:

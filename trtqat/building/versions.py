@@ -46,6 +46,7 @@ def set_precision(
     config: Any,  # noqa: ANN401
     precision: str = "int8",
     *,
+    fp16: bool = True,
     strongly_typed: bool = False,
 ) -> tuple[str, ...]:
     """Allows INT8 and FP16 kernels where the network is weakly typed.
@@ -54,21 +55,31 @@ def set_precision(
         trt: The imported module.
         config: The builder's configuration.
         precision: ``int8`` allows INT8 and FP16, ``fp16`` FP16 alone, ``fp32`` neither.
+        fp16: Whether ``int8`` allows FP16 as well.
         strongly_typed: Whether the network is; then the flags are refused.
 
     Returns:
         The flags that were set; none where the graph's types decide, as always in TensorRT 11.
 
     Raises:
-        MissingError: An FP16 engine of an FP32 graph, from a TensorRT where its types decide.
+        MissingError: An FP16 engine of an FP32 graph, or one without FP16, from a TensorRT where
+            the graph's types decide.
     """
+    decides = strongly_typed or not hasattr(trt.BuilderFlag, "FP16")
+    if precision == "int8" and not fp16 and decides:
+        raise MissingError(
+            f"{'TensorRT for RTX' if is_rtx(trt) else 'TensorRT'} {trt.__version__} takes the "
+            "types of the graph, so it is not for the build to leave out FP16.",
+            "Leave out --no-fp16.",
+        )
     if precision == "fp16" and not strongly_typed and not hasattr(trt.BuilderFlag, "FP16"):
         raise MissingError(
             f"{'TensorRT for RTX' if is_rtx(trt) else 'TensorRT'} {trt.__version__} builds no FP16 "
             "engine from an FP32 graph: the types of the graph decide.",
-            "Leave fp16 out of --compare, or compare on a TensorRT up to 10.",
+            "Leave fp16 out of --compare, or build on a TensorRT up to 10.",
         )
-    wanted = {"int8": ("INT8", "FP16"), "fp16": ("FP16",), "fp32": ()}[precision]
+    int8 = ("INT8", "FP16") if fp16 else ("INT8",)
+    wanted = {"int8": int8, "fp16": ("FP16",), "fp32": ()}[precision]
     names = [name for name in wanted if hasattr(trt.BuilderFlag, name) and not strongly_typed]
     for name in names:
         config.set_flag(getattr(trt.BuilderFlag, name))

@@ -13,6 +13,7 @@ from trtqat.cli.export import export
 from trtqat.cli.inspecting import inspect
 from trtqat.cli.lint import lint
 from trtqat.cli.quantize import quantize
+from trtqat.cli.tune import tune
 from trtqat.version import __version__
 
 # No rich markup: drawing the help with rich would double the time that --help takes.
@@ -25,6 +26,7 @@ app = typer.Typer(
 )
 app.command("quantize")(quantize)
 app.command("export")(export)
+app.command("tune")(tune)
 app.command("build")(build)
 app.command("eval")(evaluate)
 app.command("lint")(lint)
@@ -50,8 +52,9 @@ def _root(
     """Turn a PyTorch model into a measured INT8 TensorRT engine.
 
     quantize an FP32 model, or take one that was trained with quantizers; export it to ONNX with
-    explicit Q/DQ, lint the graph for what costs speed or accuracy, build an engine from it,
-    inspect which layers run in INT8, eval either against the PyTorch model, doctor a host.
+    explicit Q/DQ, lint the graph for what costs speed or accuracy, tune it on its GPU, build an
+    engine from it, inspect which layers run in INT8, eval either against the PyTorch model,
+    doctor a host.
 
     Exit codes: 0 done, 1 it failed, 2 wrong usage or input, 3 a gate was not met, 4 something
     needed is not here (GPU, TensorRT, an extra), 130 interrupted.

@@ -26,6 +26,13 @@ def build(
     *,
     shapes: ShapeGroup,
     builder: BuilderGroup,
+    options: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="TUNED.JSON",
+            help="Options that trtqat tune found for this graph; those given here win.",
+        ),
+    ] = None,
     sign: Annotated[
         Path | None,
         typer.Option(metavar="KEY.pem", help="Sign the manifest with this private Ed25519 key."),
@@ -46,6 +53,9 @@ def build(
     Writes the pure plan and, beside it, a manifest (MODEL.ENGINE.json) that says what it was
     built from and for; then asks TensorRT's inspector which quantized layers run in INT8.
 
+    A graph that trtqat tune wrote is built with --options; where FP16 was the fastest, the engine
+    is FP16 without any INT8 layer, and says so.
+
     Example: trtqat build model.onnx -o model.engine --batch 1:32:128
     """
     with command(quiet=printed.quiet, verbose=printed.verbose):
@@ -56,13 +66,13 @@ def build(
                 "--timing-cache": builder.timing_cache_file,
                 "--export-layer-info": export_layer_info,
             },
-            [graph, sign, triton.triton_labels],
+            [graph, options, sign, triton.triton_labels],
             plan=output,
         )
         from trtqat.building.builder import build as build_engine
 
         built = build_engine(
-            graph, output, **vars(shapes), **vars(builder), **vars(triton), sign=sign
+            graph, output, options, **vars(shapes), **vars(builder), **vars(triton), sign=sign
         )
         if export_layer_info is not None:
             built.write_layers(export_layer_info)
@@ -86,7 +96,7 @@ def _print(built: BuildResult, *, verbose: bool) -> None:
     say(
         f"{built.path}: {manifest.plan_bytes / 1e6:.1f} MB, built in "
         f"{manifest.build_seconds:.1f} s by {manifest.built_by} for {manifest.built_for}\n"
-        f"{built.qdq_pairs} Q/DQ pairs in the graph; shapes {shapes}"
+        f"{_describe_graph(built)}; shapes {shapes}"
     )
     if built.served is not None:
         say(f"Triton: {built.served}")
@@ -94,3 +104,9 @@ def _print(built: BuildResult, *, verbose: bool) -> None:
         say(describe_coverage(built.coverage))
         if verbose:
             print_table(*coverage_table(built.coverage))
+
+
+def _describe_graph(built: BuildResult) -> str:
+    if built.manifest.options.precision == "int8":
+        return f"{built.qdq_pairs} Q/DQ pairs in the graph"
+    return f"{built.manifest.options.precision.upper()}: no Q/DQ pair in the graph"

@@ -46,14 +46,25 @@ class BuilderGroup:
         ),
     ] = None
     timing_cache: Annotated[
-        str, typer.Option(metavar="FILE|none", help="Kernel timings to read and update.")
-    ] = "none"
+        str,
+        typer.Option(
+            metavar="FILE|none",
+            help="Kernel timings to read and update. Default: none, or that beside --options.",
+        ),
+    ] = ""
     tactic_sources: Annotated[
         str,
         typer.Option(
             metavar="-cublas,-cublas-lt,-cudnn", help="Sources to add (+) or leave out (-)."
         ),
     ] = ""
+    fp16: Annotated[
+        bool | None,
+        typer.Option(
+            "--fp16/--no-fp16",
+            help="Whether layers that are not INT8 may be FP16. Default: they may.",
+        ),
+    ] = None
     version_compatible: Annotated[
         bool,
         typer.Option("--version-compatible", help="Let newer TensorRT versions run the plan."),
@@ -96,7 +107,7 @@ class BuilderGroup:
     @property
     def timing_cache_file(self) -> Path | None:
         """The timing cache; None if there is none."""
-        return None if self.timing_cache == "none" else Path(self.timing_cache)
+        return None if self.timing_cache in ("", "none") else Path(self.timing_cache)
 
 
 @dataclass(frozen=True)

@@ -147,7 +147,11 @@ class MeasureGroup:
     ] = None
     like: Annotated[
         LikeTrtexec | None,
-        typer.Option(help="Engines: time with the defaults of trtexec up to 10 or from 11, too."),
+        typer.Option(
+            help="Engines: time with the defaults of trtexec up to 10 or from 11, too. trtexec-10 "
+            "agrees with a trtexec where the GPU is the limit, not where the host is: Python "
+            "launches more slowly."
+        ),
     ] = None
 
 

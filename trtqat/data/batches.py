@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trtqat.errors import DataError
-from trtqat.tensors import DYNAMIC, Array, TensorSpec
+from trtqat.tensors import DYNAMIC, Array, Arrays, TensorSpec
 
 
 @dataclass(frozen=True)
@@ -250,3 +250,17 @@ def _dims(shape: tuple[int, ...]) -> str:
     """``(3, ?, 32)``: an open dimension is shown as in a tensor specification."""
     dims = ", ".join("?" if dim == DYNAMIC else str(dim) for dim in shape)
     return f"({dims},)" if len(shape) == 1 else f"({dims})"
+
+
+def full_batch(dataset: Dataset, batch_size: int) -> Arrays:
+    """One batch of real data, to time models on; a smaller data set is repeated.
+
+    Args:
+        dataset: At least one sample.
+        batch_size: Samples.
+    """
+    batch = dataset.batch(0, min(batch_size, len(dataset)))
+    return {
+        name: array[[index % len(array) for index in range(batch_size)]]
+        for name, array in batch.inputs.items()
+    }

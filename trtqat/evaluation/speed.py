@@ -13,7 +13,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from trtqat.data.batches import Dataset
+from trtqat.data.batches import Dataset, full_batch
 from trtqat.evaluation.contenders import BatchTiming, Contender
 from trtqat.evaluation.intervals import Ratio
 from trtqat.evaluation.latency import measure_in_turns
@@ -74,7 +74,7 @@ def measure_speed(
         found = {size: timer.on_one_stream(size, options.in_flight) for size in options.sizes}
         if options.like is not None and engine is not None:
             size = options.batch_size
-            inputs = _full_batch(dataset, size)
+            inputs = full_batch(dataset, size)
             trtexec = measure_like_trtexec(engine, size, inputs, options.like, latency)
         if options.layer_times:
             layers = time_layers(subject.model, options.batch_size)
@@ -118,7 +118,7 @@ class _Timer:
     def on_one_stream(self, batch_size: int, in_flight: int) -> list[_Timed]:
         """All times, with every kernel on the compute stream of the process."""
         _LOG.info("Timing %s at batch %d.", self._names, batch_size)
-        inputs = _full_batch(self._dataset, batch_size)
+        inputs = full_batch(self._dataset, batch_size)
         with self._sessions(batch_size, in_flight) as lanes:
             firsts = [sessions[0] for sessions in lanes]
             timings, ratios = measure_in_turns(firsts, inputs, self._latency, between=self._look)
@@ -140,7 +140,7 @@ class _Timer:
         if in_flight < 2:
             return timings
         _LOG.info("Timing %s at batch %d on several streams.", self._names, batch_size)
-        inputs = _full_batch(self._dataset, batch_size)
+        inputs = full_batch(self._dataset, batch_size)
         with self._sessions(batch_size, in_flight, own_streams=True) as lanes:
             several = measure_throughput(
                 lanes, inputs, self._latency, between=self._look, own_streams=True
@@ -159,12 +159,3 @@ class _Timer:
             for session in itertools.chain.from_iterable(lanes):
                 stack.callback(session.close)
             yield lanes
-
-
-def _full_batch(dataset: Dataset, batch_size: int) -> Arrays:
-    """One batch of real data; a smaller dataset is repeated."""
-    batch = dataset.batch(0, min(batch_size, len(dataset)))
-    return {
-        name: array[[index % len(array) for index in range(batch_size)]]
-        for name, array in batch.inputs.items()
-    }

@@ -125,7 +125,11 @@ def describe_coverage(coverage: Coverage) -> str:
     wanted, missed = coverage.wanted, coverage.missed
     share = coverage.int8_share
     lines = [
-        f"INT8: {len(wanted) - len(missed)} of {len(wanted)} quantized layers"
+        (
+            f"INT8: {len(wanted) - len(missed)} of {len(wanted)} quantized layers"
+            if wanted
+            else f"INT8: 0 of {len(coverage.layers)} layers, as the graph quantizes none"
+        )
         + (f", {_percent(share)} of the arithmetic" if share is not None else "")
     ]
     if coverage.profiles:

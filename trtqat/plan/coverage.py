@@ -149,10 +149,16 @@ class Coverage:
             GateError: A quantized layer is not seen in INT8, or there is none.
         """
         missed, wanted = self.missed, self.wanted
-        if missed or not wanted:
+        if not wanted:
             raise GateError(
-                f"{len(missed)} of {len(wanted)} quantized layers are not seen in INT8"
-                + (f", first '{missed[0].name}'." if missed else "."),
+                f"0 of {len(self.layers)} layers are INT8: '{graph}' quantizes none.",
+                "Build a graph with Q/DQ, as trtqat export writes it; where trtqat tune found "
+                "FP16 to be faster, leave out --require-int8.",
+            )
+        if missed:
+            raise GateError(
+                f"{len(missed)} of {len(wanted)} quantized layers are not seen in INT8, first "
+                f"'{missed[0].name}'.",
                 f"Look for their findings with: trtqat lint {quote(str(graph))}",
             )
 

@@ -54,6 +54,7 @@ class RecordedOptions:
 
     Attributes:
         precision: ``int8`` of a graph with Q/DQ; ``fp16`` or ``fp32`` of a float graph.
+        fp16: Whether layers of an INT8 engine that are not INT8 may be FP16.
         workspace_bytes: Ceiling for the scratch memory of any layer; None is TensorRT's default.
         optimization_level: 0 (fast build) to 5 (fast engine); None is TensorRT's default.
         timing_cache: Whether there was a timing cache.
@@ -65,6 +66,7 @@ class RecordedOptions:
     """
 
     precision: str = "int8"
+    fp16: bool = True
     workspace_bytes: int | None = None
     optimization_level: int | None = None
     timing_cache: bool = False
@@ -154,10 +156,12 @@ class Manifest:
         return f"compute capability {targets_in_words(self.targets)}"
 
     def to_json(self) -> str:
-        """The content of the manifest file; of one profile it is what schema 1 has."""
+        """The content of the manifest file, without what a newer version added and is default."""
         fields = {**asdict(self), "provenance": self.provenance.to_fields()}
         if not self.more_profiles:
             del fields["more_profiles"]
+        if self.options.fp16:
+            del fields["options"]["fp16"]
         if self.coverage is not None and not self.coverage.profiles:
             del fields["coverage"]["profiles"]
         return json.dumps(fields, indent=1, sort_keys=True) + "\n"

@@ -18,23 +18,29 @@ import trtqat
 from tests.support import models
 from trtqat.building import builder as module
 from trtqat.building import network, plan_files
-from trtqat.building.builder import build
+from trtqat.building.builder import build, build_plan
 from trtqat.building.options import BuildOptions, options_again
+from trtqat.building.tuned_options import TunedOptions
 from trtqat.cli.app import app
 from trtqat.errors import (
     BuildError,
     GateError,
     GraphError,
     InferenceError,
+    MissingError,
     TrtqatError,
     UsageError,
 )
 from trtqat.exporting.options import ExportOptions
 from trtqat.exporting.pipeline import export_onnx
 from trtqat.files import sha256_of
+from trtqat.graph.passes.remove_quantization import remove_quantization
+from trtqat.graph_file.reading import read_model
+from trtqat.graph_file.serialized import save
 from trtqat.host.gpu import Gpu
 from trtqat.host.tensorrt_log import Messages
 from trtqat.inspection import engine_layers
+from trtqat.inspection.words import describe_coverage
 from trtqat.plan.manifest import ProfileShapes, read_manifest
 from trtqat.plan.profiles import batches_of
 from trtqat.plan.signature import signature_path
@@ -266,6 +272,15 @@ def test_a_build_that_fails_leaves_nothing(host: Host, graph: Path, tmp_path: Pa
     assert list(tmp_path.iterdir()) == []
 
 
+def record_logs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Has what a command does to the logs undone after the test."""
+    # A command turns the logs to its standard error, which is gone after it.
+    for name in ("trtqat", "tensorrt"):
+        for attribute in ("handlers", "level", "propagate"):
+            logger = logging.getLogger(name)
+            monkeypatch.setattr(logger, attribute, getattr(logger, attribute))
+
+
 class Asked:
     """What a build asks which layers run in INT8, once everything is written."""
 
@@ -392,11 +407,7 @@ def test_the_command_keeps_a_plan_whose_layers_are_not_known(
 ) -> None:
     asked.problem = InferenceError("No context.", "Free memory.")
     plan, models_folder = tmp_path / "m.engine", tmp_path / "models"
-    # A command turns the logs to its standard error, which is gone after it.
-    for name in ("trtqat", "tensorrt"):
-        for attribute in ("handlers", "level", "propagate"):
-            logger = logging.getLogger(name)
-            monkeypatch.setattr(logger, attribute, getattr(logger, attribute))
+    record_logs(monkeypatch)
     triton = ("--triton-repository", str(models_folder))
     done = CliRunner().invoke(app, ["build", str(graph), "-o", str(plan), *triton, *options])
     assert done.exit_code == code
@@ -410,3 +421,57 @@ def test_a_float_engine_is_not_asked_for_int8(asked: Asked, graph: Path, tmp_pat
     assert (result.coverage, result.coverage_error, asked.opened) == (None, None, 0)
     with pytest.raises(UsageError, match="was built without INT8"):
         result.check_int8()
+
+
+def test_a_tuned_graph_without_pairs_is_fp16_and_says_so(
+    asked: Asked, host: Host, graph: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "describe_gpu", lambda: Gpu("A GPU", "9.0", "580", "13.0"))
+    tuned = tmp_path / "tuned.onnx"
+    model = read_model(graph)
+    remove_quantization(model)
+    save(model, tuned)
+    options = tmp_path / "tuned.json"
+    fields = TunedOptions(
+        "tuned.onnx", sha256_of(tuned), "A GPU", "8.6.0", "0.1.0", "fp16", ("8", "1:8:16")
+    )
+    options.write_text(fields.to_json())
+    plan = tmp_path / "m.engine"
+    with pytest.raises(GraphError, match="no QuantizeLinear"):
+        build(tuned, plan)
+    result = build(tuned, plan, options, triton_repository=tmp_path / "models")
+    assert host.configs[-1].flags == ["FP16"]
+    manifest = read_manifest(plan)
+    assert manifest is not None
+    assert manifest.options.precision == "fp16"
+    assert [batches_of(each).as_option for each in manifest.all_profiles] == ["8", "1:8:16"]
+    assert asked.profiles == [0, 1]
+    assert manifest.coverage is not None
+    assert len(manifest.coverage.layers) > 1
+    assert manifest.coverage.wanted == ()
+    assert not any(layer.runs_int8 for layer in manifest.coverage.layers)
+    count = len(manifest.coverage.layers)
+    assert f"INT8: 0 of {count} layers, as the graph" in describe_coverage(manifest.coverage)
+    with pytest.raises(GateError, match=f"0 of {count} layers are INT8"):
+        result.check_int8()
+    record_logs(monkeypatch)
+    triton = ("--triton-repository", str(tmp_path / "models"))
+    command = ["build", str(tuned), "-o", str(plan), "--options", str(options), *triton]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 0, done.output
+    assert "FP16: no Q/DQ pair in the graph" in done.output
+    assert f"INT8: 0 of {count} layers" in done.output
+    assert CliRunner().invoke(app, [*command, "--require-int8"]).exit_code == 3
+
+
+def test_an_int8_engine_without_fp16(host: Host, graph: Path, tmp_path: Path) -> None:
+    build_plan(graph, tmp_path / "m.engine", BuildOptions())
+    build_plan(graph, tmp_path / "other.engine", BuildOptions(fp16=False))
+    assert [config.flags for config in host.configs] == [["INT8", "FP16"], ["INT8"]]
+    manifest = read_manifest(tmp_path / "other.engine")
+    assert manifest is not None
+    assert not manifest.options.fp16
+    assert not options_again(manifest, "other.engine", "int8").fp16
+    del host.module.BuilderFlag.FP16
+    with pytest.raises(MissingError, match="takes the types of the graph"):
+        build_plan(graph, tmp_path / "m.engine", BuildOptions(fp16=False))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from trtqat.building.failed_build import advice_on_building
+from trtqat.building.failed_build import advice_on_building, advice_on_reading
 from trtqat.building.options import BuildOptions
 from trtqat.building.source_graph import SourceGraph
 from trtqat.host.tensorrt_log import Messages
@@ -54,3 +54,11 @@ def test_a_kernel_that_is_not_there() -> None:
     assert "--builder-optimization-level" in advice_on_building(messages, GRAPH, lowest)
     floats = replace(GRAPH, qdq_pairs=0)
     assert "Q/DQ" not in advice_on_building(messages, floats, BuildOptions())
+
+
+def test_a_kernel_whose_shape_is_not_written_has_its_way_out() -> None:
+    reason = (
+        "node '/conv' (Conv): Assertion failed: checkSpatialDims(…) && "
+        '"The input tensor shape misaligns with the input kernel shape."'
+    )
+    assert "kernel_shape: trtqat export" in advice_on_reading([reason])

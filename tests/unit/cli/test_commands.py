@@ -17,6 +17,8 @@ from trtqat.cli.build_options import BuilderGroup, ShapeGroup, TritonGroup
 from trtqat.cli.export_options import PassesGroup
 from trtqat.cli.inspecting import LayersGroup
 from trtqat.cli.shared_options import TrustGroup
+from trtqat.cli.tune import EngineGroup, SearchGroup
+from trtqat.search.speed.options import TuneKeywords
 
 CLI = Path(trtqat.__file__).parent / "cli"
 FUNCTIONS = [
@@ -56,6 +58,7 @@ def test_shared_options_say_the_same_everywhere() -> None:
     ("groups", "taken"),
     [
         ((ShapeGroup, BuilderGroup, TritonGroup), BuildKeywords.__annotations__),
+        ((SearchGroup, EngineGroup), TuneKeywords.__annotations__),
         ((PassesGroup,), inspect.signature(trtqat.export).parameters),
         ((LayersGroup, TrustGroup), [each.name for each in fields(trtqat.InspectOptions)]),
     ],

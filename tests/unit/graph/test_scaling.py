@@ -26,11 +26,14 @@ from tests.support.scaling_stages import (
     take_codes_where_possible,
     tidied,
 )
+from trtqat.graph.lenses.basics import name_of
 from trtqat.graph.lenses.exits import float_exits
 from trtqat.graph.lenses.macs import summarize
+from trtqat.graph.lenses.regions import regions_of
 from trtqat.graph.lenses.targets import HALF_OPSET
 from trtqat.graph.lint import lint
 from trtqat.graph.passes.improvements import ImproveOptions, improve
+from trtqat.graph.passes.keep_float import keep_float
 from trtqat.graph.passes.raise_opset import raise_opset
 from trtqat.graph.passes.remove_identities import remove_identities
 from trtqat.graph.passes.remove_quantization import remove_quantization
@@ -90,6 +93,7 @@ def look(path: Path) -> None:
     lint(model)
     summarize(model)
     float_exits(model)
+    regions_of(model)
 
 
 def change(path: Path) -> None:
@@ -113,7 +117,13 @@ def take_out(path: Path) -> None:
     tap(read_model(path))
 
 
-WORKS = (look, change, change_back, take_out)
+def switch(path: Path) -> None:
+    """What ``trtqat tune`` does with a graph for each of its engines."""
+    model = tidied(path)
+    keep_float(model, [name_of(node) for node in model.graph][::3])
+
+
+WORKS = (look, change, change_back, take_out, switch)
 CASES = [
     (family, work)
     for family in FAMILIES

@@ -20,6 +20,7 @@ from trtqat.graph.passes.name_nodes import name_unnamed
 from trtqat.graph.passes.remove_code_clips import remove_code_clips
 from trtqat.graph.passes.standard_pairs import standardize_pairs
 from trtqat.graph.passes.tidy import tidy
+from trtqat.graph.passes.write_kernel_shapes import write_kernel_shapes
 from trtqat.tensors import Array
 
 TOOLS = {
@@ -268,3 +269,20 @@ def test_domain_with_16_bits_stays_and_is_named() -> None:
     model, _ = standard(made.model("y"))
     rules = {each.rule for each in lint(model)}
     assert {"foreign-quantizer", "codes-not-int8"} <= rules
+
+
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_a_quantized_convolution_writes_the_shape_of_its_kernel(kernel: int) -> None:
+    graph = Graph((1, 4, 6, 6))
+    inner = graph.conv(graph.pair("x", 0.1), "a", kernel=kernel)
+    graph.conv(inner, "y", kernel=3, quantized=False)
+    model = ir.from_proto(graph.proto("y"))
+    random = np.random.default_rng(0).normal(size=(1, 4, 6, 6)).astype(np.float32)
+    before = run(model, random)
+    assert write_kernel_shapes(model).count == 1
+    quantized, plain = [node for node in model.graph if node.op_type == "Conv"]
+    assert tuple(quantized.attributes["kernel_shape"].as_ints()) == (kernel, kernel)
+    # A constant weight tells its shape itself.
+    assert "kernel_shape" not in plain.attributes
+    np.testing.assert_array_equal(run(model, random), before)
+    assert write_kernel_shapes(model).count == 0

@@ -15,6 +15,7 @@ from trtqat.graph.passes.protocol import Pass, run
 from trtqat.graph.passes.remove_code_clips import remove_code_clips
 from trtqat.graph.passes.use_standard_domain import use_standard_domain
 from trtqat.graph.passes.write_axes import write_axes
+from trtqat.graph.passes.write_kernel_shapes import write_kernel_shapes
 
 STANDARD_PAIRS: tuple[Pass, ...] = (
     use_standard_domain,
@@ -22,6 +23,7 @@ STANDARD_PAIRS: tuple[Pass, ...] = (
     remove_code_clips,
     make_codes_signed,
     write_axes,
+    write_kernel_shapes,
     make_biases_float,
 )
 

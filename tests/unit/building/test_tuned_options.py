@@ -1,0 +1,164 @@
+"""The file of options that ``trtqat tune`` writes: what is read of it, and what wins over it."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import trtqat
+from tests.support.examples import exported
+from trtqat.building.tuned_options import (
+    TunedOptions,
+    cache_path,
+    check_graph,
+    options_path,
+    read_tuned,
+    warn_of_other_host,
+    with_keywords,
+)
+from trtqat.errors import MissingError, UsageError
+from trtqat.graph_file.hashing import graph_sha256
+from trtqat.host.tensorrt_library import load_rtx
+
+TUNED = TunedOptions(
+    graph="tuned.onnx",
+    graph_sha256="0" * 64,
+    gpu="A GPU",
+    tensorrt="8.6.0",
+    trtqat="0.1.0",
+    precision="int8",
+    batches=("32", "1:32:128"),
+    optimization_level=5,
+)
+
+
+def written(folder: Path, tuned: TunedOptions = TUNED, **changes: Any) -> Path:
+    path = folder / "tuned.json"
+    path.write_text(json.dumps({**json.loads(tuned.to_json()), **changes}))
+    return path
+
+
+def test_it_is_read_as_it_was_written(tmp_path: Path) -> None:
+    for tuned in (TUNED, replace(TUNED, precision="fp16", batches=(), workspace_bytes=1 << 30)):
+        assert read_tuned(written(tmp_path, tuned)) == tuned
+    assert read_tuned(written(tmp_path, of_a_later_version=1)) == TUNED
+    assert options_path(tmp_path / "tuned.onnx") == tmp_path / "tuned.json"
+    assert cache_path(tmp_path / "tuned.json") == tmp_path / "tuned.cache"
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"schema_version": 2}, "has schema 2|have schema 2"),
+        ({"schema_version": 0}, "'schema_version' is not 1 or more"),
+        ({"graph_sha256": "abc"}, "'graph_sha256' is not a SHA-256"),
+        ({"graph_sha256": None}, "'graph_sha256' is null, not text"),
+        ({"precision": "fp32"}, "'precision' is 'fp32', not 'int8' or 'fp16'"),
+        ({"batches": ["1:2"]}, "'batches': '1:2' is no batch range"),
+        ({"batches": "1:2:3"}, "'batches' is '1:2:3', not a list"),
+        ({"batches": ["0"]}, "'batches': '0' is no batch range"),
+        ({"optimization_level": 6}, "'optimization_level' is not 0 to 5"),
+        ({"workspace_bytes": 0}, "'workspace_bytes' is not 1 or more"),
+        ({"fp16": 1}, "'fp16' is 1, not true or false|'fp16' is a whole number"),
+    ],
+)
+def test_what_it_cannot_be_is_a_sentence(changes: dict[str, Any], why: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=why):
+        read_tuned(written(tmp_path, **changes))
+
+
+def test_another_file_is_a_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "log.json"
+    for content in (b"", b"[]", b'{"tries": []}', b"\xff"):
+        path.write_bytes(content)
+        with pytest.raises(UsageError, match="holds no options of a build"):
+            read_tuned(path)
+    with pytest.raises(UsageError, match="holds no options of a build"):
+        read_tuned(tmp_path / "missing.json")
+
+
+def test_another_graph_is_refused(tmp_path: Path) -> None:
+    graph = tmp_path / "tuned.onnx"
+    graph.write_bytes(b"a graph")
+    with pytest.raises(UsageError, match=r"another graph than .*Give the 'tuned.onnx'"):
+        check_graph(TUNED, tmp_path / "tuned.json", graph)
+    check_graph(replace(TUNED, graph_sha256=graph_sha256(graph)), tmp_path / "tuned.json", graph)
+
+
+@pytest.mark.parametrize(
+    ("gpu", "builder", "is_other"),
+    [
+        ("A GPU", "TensorRT 8.6.0", False),
+        ("Another GPU", "TensorRT 8.6.0", True),
+        ("A GPU", "TensorRT 8.6.1", True),
+        ("", "TensorRT for RTX 8.6.0", True),
+    ],
+)
+def test_another_host_is_a_warning(
+    gpu: str, builder: str, is_other: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        warn_of_other_host(TUNED, Path("tuned.json"), gpu=gpu, builder=builder)
+    assert ("something else may be the fastest" in caplog.text) == is_other
+
+
+def test_keywords_win_and_that_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "tuned.json"
+    with caplog.at_level(logging.WARNING):
+        same = with_keywords(TUNED, path, {"batch": None, "tactic_sources": "", "fp16": None})
+    assert same == {
+        "batch": "32,1:32:128",
+        "fp16": True,
+        "optimization_level": 5,
+        "workspace": None,
+        "tactic_sources": "",
+    }
+    assert caplog.text == ""
+    given = {"batch": "8", "optimization_level": 3, "fp16": False, "version_compatible": True}
+    with caplog.at_level(logging.WARNING):
+        found = with_keywords(TUNED, path, given)
+    assert {name: found[name] for name in given} == given
+    assert "--batch 8 wins over 32,1:32:128" in caplog.text
+    assert "--builder-optimization-level 3 wins over 5" in caplog.text
+    assert "--fp16 or --no-fp16 False wins over True" in caplog.text
+    shaped = with_keywords(TUNED, path, {"opt_shapes": "x:8x3"})
+    assert "batch" not in shaped
+    assert shaped["opt_shapes"] == "x:8x3"
+
+
+def test_the_cache_beside_is_taken_if_there_is_one(tmp_path: Path) -> None:
+    path = tmp_path / "tuned.json"
+    assert "timing_cache" not in with_keywords(TUNED, path, {})
+    cache_path(path).write_bytes(b"kernels")
+    assert with_keywords(TUNED, path, {})["timing_cache"] == tmp_path / "tuned.cache"
+    assert with_keywords(TUNED, path, {"timing_cache": "none"})["timing_cache"] == "none"
+
+
+def test_a_build_takes_them(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """By TensorRT for RTX, which is not the one that they were found with."""
+    try:
+        load_rtx("This test")
+    except MissingError as error:
+        pytest.skip(str(error))
+    graph, _ = exported("residual", tmp_path)
+    path = written(tmp_path, graph_sha256=graph_sha256(graph), batches=["2", "1:2:4"])
+    built = trtqat.build(graph, tmp_path / "m.engine", str(path), for_="rtx", optimization_level=3)
+    profiles = [each["x"].opt[0] for each in built.manifest.all_profiles]
+    assert profiles == [2, 2]
+    assert built.manifest.options.optimization_level == 3
+    assert "here is no GPU with TensorRT for RTX" in caplog.text
+    with pytest.raises(UsageError, match="another graph"):
+        trtqat.build(graph, tmp_path / "m.engine", written(tmp_path), for_="rtx")
+
+
+def test_a_manifest_never_replaces_the_options(tmp_path: Path) -> None:
+    path = written(tmp_path)
+    before = path.read_bytes()
+    with pytest.raises(UsageError, match="would overwrite an input"):
+        trtqat.build(tmp_path / "tuned.onnx", tmp_path / "tuned", path)
+    assert path.read_bytes() == before

@@ -1,0 +1,230 @@
+"""``tuned.json``: how the plan of a tuned graph is built, for ``trtqat build --options``.
+
+``trtqat tune`` writes it beside the graph, and beside both the timing cache of its builds: with it
+a build takes the kernels that were measured.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from trtqat.building.parsing import parse_profiles
+from trtqat.errors import UsageError
+from trtqat.files import is_file, read_input, why_unreadable
+from trtqat.graph_file.hashing import graph_sha256
+from trtqat.typed_json import as_fields, json_text, parse_json, read_as
+
+_LOG = logging.getLogger(__name__)
+
+# The newest that is read.
+SCHEMA_VERSION = 1
+_MOST_BYTES = 1 << 20
+_SHA256 = re.compile("[0-9a-f]{64}")
+_MOST_LEVEL = 5
+_SHAPES = ("min_shapes", "opt_shapes", "max_shapes")
+# Keyword of a build → as the command line spells it.
+_SPELLED = {
+    "batch": "--batch",
+    "workspace": "--workspace",
+    "optimization_level": "--builder-optimization-level",
+    "tactic_sources": "--tactic-sources",
+    "fp16": "--fp16 or --no-fp16",
+}
+
+
+@dataclass(frozen=True)
+class TunedOptions:
+    """The build options that go with a graph, and where they were found.
+
+    Attributes:
+        graph: Name of the ONNX file.
+        graph_sha256: Of it.
+        gpu: Name of the GPU on which it was tuned.
+        tensorrt: Version of the TensorRT that built there.
+        trtqat: Version that wrote this.
+        precision: ``int8``, or ``fp16`` of a graph without Q/DQ, whose engine has no INT8 layer.
+        batches: As ``--batch`` takes them, each of a profile; empty of a graph with a fixed batch.
+        fp16: Whether layers that are not INT8 may be FP16.
+        optimization_level: 0 to 5; None is TensorRT's default.
+        workspace_bytes: Ceiling for scratch memory; None is TensorRT's default.
+        tactic_sources: Changes as trtexec spells them.
+        schema_version: Of this file.
+    """
+
+    graph: str
+    graph_sha256: str
+    gpu: str
+    tensorrt: str
+    trtqat: str
+    precision: Literal["int8", "fp16"]
+    batches: tuple[str, ...] = ()
+    fp16: bool = True
+    optimization_level: int | None = None
+    workspace_bytes: int | None = None
+    tactic_sources: str = ""
+    schema_version: int = SCHEMA_VERSION
+
+    def to_json(self) -> str:
+        """The content of the file."""
+        return json_text(as_fields(self)) + "\n"
+
+    @property
+    def keywords(self) -> dict[str, Any]:
+        """What of it ``trtqat build`` takes, by keyword; None is TensorRT's default."""
+        return {
+            "batch": ",".join(self.batches) or None,
+            "fp16": self.fp16,
+            "optimization_level": self.optimization_level,
+            "workspace": self.workspace_bytes,
+            "tactic_sources": self.tactic_sources,
+        }
+
+
+def options_path(graph: Path) -> Path:
+    """``tuned.onnx`` → ``tuned.json``."""
+    # "." has no name, and is no graph either.
+    return graph.with_suffix(".json") if graph.name else graph / "tuned.json"
+
+
+def cache_path(options: Path) -> Path:
+    """The timing cache beside: ``tuned.json`` → ``tuned.cache``."""
+    return options.with_suffix(".cache")
+
+
+@dataclass(frozen=True)
+class _Schema:
+    """What is read of a file of any schema."""
+
+    schema_version: int
+
+
+def read_tuned(path: Path) -> TunedOptions:
+    """Reads what ``trtqat tune`` wrote.
+
+    Args:
+        path: The file.
+
+    Raises:
+        UsageError: It cannot be read, is of a newer schema, or a field of it is missing, of
+            another type or beyond what it can be.
+    """
+    try:
+        fields = parse_json(read_input(path, most_bytes=_MOST_BYTES))
+        schema = read_as(_Schema, fields).schema_version
+        if schema > SCHEMA_VERSION:
+            raise UsageError(
+                f"The options '{path}' have schema {schema}; this version reads up to "
+                f"{SCHEMA_VERSION}.",
+                "Upgrade trtqat on this host, or leave out --options.",
+            )
+        found = read_as(TunedOptions, fields)
+        _check_values(found)
+    except OSError as error:
+        raise _unreadable(path, why_unreadable(error)) from error
+    except ValueError as error:
+        raise _unreadable(path, str(error)) from error
+    return found
+
+
+def check_graph(tuned: TunedOptions, path: Path, graph: Path) -> None:
+    """Refuses a graph that is not the one that was tuned.
+
+    Args:
+        tuned: The options.
+        path: Their file, for the message.
+        graph: What is to be built.
+
+    Raises:
+        UsageError: It is another one.
+    """
+    if is_file(graph) and graph_sha256(graph) != tuned.graph_sha256:
+        raise UsageError(
+            f"The options '{path}' are of another graph than '{graph}': the SHA-256 differs.",
+            f"Give the '{tuned.graph}' that trtqat tune wrote with them, or leave out --options.",
+        )
+
+
+def warn_of_other_host(tuned: TunedOptions, path: Path, *, gpu: str, builder: str) -> None:
+    """Warns where other kernels are to be expected than those that were measured.
+
+    Args:
+        tuned: The options.
+        path: Their file, for the message.
+        gpu: Name of the GPU here; empty where none is looked at.
+        builder: What builds here, as ``"TensorRT 8.6.0"``.
+    """
+    there = f"TensorRT {tuned.tensorrt}"
+    if gpu == tuned.gpu and builder == there:
+        return
+    _LOG.warning(
+        "The options '%s' were found on %s with %s, and here is %s with %s: something else may be "
+        "the fastest. Tune here: trtqat tune",
+        path,
+        tuned.gpu,
+        there,
+        gpu or "no GPU",
+        builder,
+    )
+
+
+def with_keywords(tuned: TunedOptions, path: Path, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The keywords of a build: those that were given, and for all others the file's.
+
+    Args:
+        tuned: The options.
+        path: Their file; the timing cache beside it is taken if none was given.
+        given: The keywords; what is None or empty was not given.
+
+    Returns:
+        The keywords for ``parse_options``. What wins over the file is logged as a warning: it is
+        no longer what was tuned.
+    """
+    wins = {name: value for name, value in given.items() if value not in (None, "", {})}
+    taken = tuned.keywords
+    if any(name in wins for name in _SHAPES):
+        _say_what_wins("--min-shapes, --opt-shapes or --max-shapes", taken.pop("batch"), path)
+    for name, spelled in _SPELLED.items():
+        if name in wins and name in taken and wins[name] != taken[name]:
+            _say_what_wins(f"{spelled} {wins[name]}", taken[name], path)
+    cache = cache_path(path)
+    if is_file(cache):
+        taken["timing_cache"] = cache
+    return {**taken, **wins}
+
+
+def _say_what_wins(given: str, of_file: object, path: Path) -> None:
+    default = "the default" if of_file in (None, "") else of_file
+    _LOG.warning("%s wins over %s of '%s': the engine is not the tuned one.", given, default, path)
+
+
+def _check_values(tuned: TunedOptions) -> None:
+    """What the types do not tell.
+
+    Raises:
+        ValueError: A field is beyond what it can be.
+    """
+    if not _SHA256.fullmatch(tuned.graph_sha256):
+        raise ValueError("'graph_sha256' is not a SHA-256")
+    if tuned.schema_version < 1:
+        raise ValueError("'schema_version' is not 1 or more")
+    level = tuned.optimization_level
+    if level is not None and not 0 <= level <= _MOST_LEVEL:
+        raise ValueError(f"'optimization_level' is not 0 to {_MOST_LEVEL}")
+    if tuned.workspace_bytes is not None and tuned.workspace_bytes < 1:
+        raise ValueError("'workspace_bytes' is not 1 or more")
+    try:
+        parse_profiles(list(tuned.batches) or None, {})
+    except UsageError as error:
+        raise ValueError(f"'batches': {error.problem.rstrip('.')}") from error
+
+
+def _unreadable(path: Path, why: str) -> UsageError:
+    return UsageError(
+        f"'{path}' holds no options of a build: {why}.",
+        "Give the .json file that trtqat tune wrote beside the graph.",
+    )

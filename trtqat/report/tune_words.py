@@ -1,0 +1,178 @@
+"""What ``trtqat tune`` found, in lines and tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from shlex import quote
+from typing import TYPE_CHECKING
+
+from trtqat.report.wording import Table, percent, ratio
+
+if TYPE_CHECKING:
+    from trtqat.search.speed.tune_log import Int8Part, MeasuredTime
+    from trtqat.search.speed.tuning import TuneResult
+    from trtqat.search.speed.verdict import RegionTimes
+
+# Names of regions on a line, and rows of their table.
+_NAMED = 6
+_ROWS = 12
+
+
+def verdict_table(result: TuneResult) -> Table:
+    """The two ends and the tuned engine at each batch, with how many times the tuned is as fast.
+
+    Args:
+        result: What was found.
+    """
+    # All of them were counted, or none.
+    is_counted = any(each.counted for each in result.verdict)
+    columns = ["engine", "profiles", "batch", "ms", "tuned is faster by", "layers in INT8"]
+    columns += ["of the arithmetic", "regions in float", *(["top-1"] if is_counted else [])]
+    rows = [
+        [
+            each.name,
+            ",".join(each.form.batches) or "fixed",
+            str(batch),
+            _time(time),
+            ratio(each.speed_ups[batch]) if batch in each.speed_ups else "",
+            *_int8(each.int8),
+            f"{len(each.floats)} of {len(result.regions)}",
+            *([] if each.counted is None else [f"{each.counted.percent:.2f} %"]),
+        ]
+        for each in result.verdict
+        for batch, time in each.times.items()
+    ]
+    return "GPU compute time", columns, rows
+
+
+def region_table(result: TuneResult) -> Table | None:
+    """The regions whose times differ most, in INT8 and in floating point; None if none is told.
+
+    Args:
+        result: What was found.
+    """
+    told = [each for each in result.regions if _gain(each) is not None]
+    if not told:
+        return None
+    batch = max(result.batches.measured)
+    rows = [
+        [
+            each.name,
+            "float" if each.is_float else "INT8",
+            f"{each.int8_ms:.4f}",
+            f"{each.float_ms:.4f}",
+            f"{_gain(each):+.4f}",
+        ]
+        for each in told[:_ROWS]
+    ]
+    columns = ["region", "tuned is", "INT8 ms", "float ms", "gained ms"]
+    return f"Regions at batch {batch}, those first that differ most", columns, rows
+
+
+def closing_lines(result: TuneResult) -> Iterator[str]:
+    """What was written, what it is, and what to do next.
+
+    Args:
+        result: What was found.
+    """
+    yield f"{result.output}: {_as_one(result)}"
+    yield from _on_form(result)
+    yield from _on_batches(result)
+    if region_table(result) is None:
+        yield (
+            "TensorRT tells no times of regions here, as inside compiled subgraphs, so kinds of "
+            "regions were told apart by builds."
+        )
+    built = f"{result.builds} engines were built in {result.seconds:.0f} s."
+    if result.is_complete:
+        yield built
+    else:
+        yield (
+            "The budget ended the search: a longer one (--budget) may find a faster engine. "
+            f"{built}"
+        )
+    yield (
+        f"{result.options}: the build options that go with it; {result.timing_cache}: the timing "
+        "cache, with which a build takes the kernels that were measured"
+    )
+    yield f"next: {_next(result)}"
+
+
+def _next(result: TuneResult) -> str:
+    plan = result.output.with_suffix(".engine")
+    line = (
+        f"trtqat build {quote(str(result.output))} -o {quote(str(plan))} --options "
+        f"{quote(str(result.options))}"
+    )
+    if result.timing_cache != result.options.with_suffix(".cache"):
+        line += f" --timing-cache {quote(str(result.timing_cache))}"
+    return line
+
+
+def _as_one(result: TuneResult) -> str:
+    tuned, drop = result.tuned, result.max_drop_points
+    fastest = "the fastest" if drop is None else f"the fastest within {drop:g} points of FP16"
+    if not tuned.floats:
+        return f"INT8 as exported is {fastest}, so the graph is what it was"
+    if len(tuned.floats) == len(result.regions):
+        return (
+            f"FP16 throughout is {fastest} here, so no pair is left: its engine is FP16, without "
+            "any layer in INT8"
+        )
+    named = ", ".join(tuned.floats[:_NAMED])
+    more = len(tuned.floats) - _NAMED
+    return f"in floating point are {named}" + (f" and {more} more" if more > 0 else "")
+
+
+def _on_form(result: TuneResult) -> Iterator[str]:
+    """Which batches the plan takes, and what else it is built with."""
+    form = result.tuned.form
+    if form.batches:
+        count = len(form.batches)
+        profiles = "a profile" if count == 1 else f"{count} profiles"
+        yield f"its plan has {profiles}, for batch {', '.join(form.batches)}"
+    if form.optimization_level is not None:
+        yield f"it is built with --builder-optimization-level {form.optimization_level}"
+    if not form.fp16:
+        yield "it is built with --no-fp16: layers that are not INT8 are faster in FP32"
+    if result.static is not None:
+        sizes = " or ".join(f"batch {size} alone" for size in result.batches.measured)
+        times = ", ".join(_time(each) for each in result.static.times.values())
+        yield f"for {sizes} it would take {times} ms: give --batch that size where it is all"
+
+
+def _on_batches(result: TuneResult) -> Iterator[str]:
+    """Where the answer is the best over several batches, and not at each of them."""
+    if len(result.batches.measured) < 2:
+        return
+    yield "over several batches the geometric mean of the times decides"
+    for batch in result.batches.measured:
+        for each in result.verdict:
+            found = each.speed_ups.get(batch)
+            if found is not None and found.interval.high < 1:
+                yield (
+                    f"at batch {batch} {each.name} is faster: {_time(each.times[batch])} ms; tune "
+                    f"for it alone with --batch {batch}"
+                )
+
+
+def _time(time: MeasuredTime) -> str:
+    interval = time.interval
+    half = max(interval.high - time.median_ms, time.median_ms - interval.low)
+    return f"{time.median_ms:.3f} ±{half:.3f}"
+
+
+def _int8(part: Int8Part | None) -> tuple[str, str]:
+    if part is None:
+        return "", ""
+    if part.unknown:
+        # A compiled subgraph: 8.6's inspector names no layers inside.
+        return f"{part.int8} of {part.layers}, {part.unknown} not told", "?"
+    return f"{part.int8} of {part.layers}", "?" if part.share is None else percent(part.share)
+
+
+def _gain(region: RegionTimes) -> float | None:
+    """What the side that it is on gains over the other one, in ms; None if one is not told."""
+    if region.int8_ms is None or region.float_ms is None:
+        return None
+    return (region.int8_ms - region.float_ms) * (1 if region.is_float else -1)

@@ -1,0 +1,162 @@
+"""What a search refuses before anything is built, and what makes two searches the same one."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from trtqat.building.library import load_builder
+from trtqat.building.rtx import is_rtx
+from trtqat.building.source_graph import SourceGraph, read_source_graph
+from trtqat.building.tuned_options import options_path, read_tuned
+from trtqat.data.dataset import files_of, open_dataset
+from trtqat.errors import MissingError, UsageError
+from trtqat.files import check_writable, is_file, sha256_of
+from trtqat.graph.lenses.regions import Region
+from trtqat.graph.passes.take_codes import recorded_scales
+from trtqat.host.gpu import describe_gpu
+from trtqat.host.tensorrt_library import open_device
+from trtqat.search.speed.engines import no_labels
+from trtqat.search.speed.options import TuneOptions
+from trtqat.tensors import DYNAMIC, TensorSpec
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+
+def check_files(graph: Path, output: Path) -> SourceGraph:
+    """Refuses a graph that cannot be tuned, and outputs that cannot be written.
+
+    Args:
+        graph: What is to be tuned.
+        output: The graph to write; its options go beside it.
+
+    Raises:
+        GraphError: The file is not ONNX, or has no Q/DQ.
+        UsageError: It is an FP16 graph, the output is the graph itself or cannot be written, or
+            another file stands where its options go.
+    """
+    source = read_source_graph(graph)
+    if source.has_half_scales:
+        raise UsageError(
+            f"'{graph}' is an FP16 graph; tuning is of the FP32 graph, whose rest runs in FP16.",
+            "Give what trtqat export --precision fp32 writes.",
+        )
+    if output.resolve() == graph.resolve():
+        raise UsageError(f"'{output}' is the graph itself.", "Give another name with -o.")
+    check_writable(output)
+    _check_options(output)
+    return source
+
+
+def _check_options(output: Path) -> None:
+    """Refuses to write over a file that holds no options of a tuned graph."""
+    path = options_path(output)
+    if path == output:
+        raise UsageError(
+            f"'{output}' is where the build options go.", "Give the graph a name that ends in .onnx"
+        )
+    check_writable(path)
+    if is_file(path):
+        try:
+            read_tuned(path)
+        except UsageError as error:
+            raise UsageError(
+                f"'{path}' is where the build options go, and holds something else.",
+                "Move it away, or give another name with -o.",
+            ) from error
+
+
+def check_labels(options: TuneOptions, inputs: Sequence[TensorSpec]) -> None:
+    """Refuses data without labels where accuracy is to be counted.
+
+    Args:
+        options: With the data.
+        inputs: Of the graph.
+
+    Raises:
+        DataError: There are none, or the data does not fit.
+    """
+    is_counted = options.max_drop_points is not None
+    if is_counted and open_dataset(options.data, inputs).batch(0, 1).labels is None:
+        raise no_labels(options.data)
+
+
+def check_regions(regions: Sequence[Region], graph: Path) -> None:
+    """Refuses a graph in which nothing is to be chosen.
+
+    Args:
+        regions: Of the graph.
+        graph: For the message.
+
+    Raises:
+        UsageError: No layer of it is INT8.
+    """
+    if not any(region.layers for region in regions):
+        raise UsageError(
+            f"No layer of '{graph}' is INT8, so there is nothing to tune.",
+            "See what its pairs do not reach: trtqat lint",
+        )
+
+
+def check_host() -> None:
+    """Refuses a host that cannot build and measure both ends.
+
+    Raises:
+        MissingError: There is no TensorRT or no GPU, or this TensorRT takes its types from the
+            graph.
+    """
+    trt = load_builder(None)
+    if is_rtx(trt):
+        raise MissingError(
+            "Here is TensorRT for RTX alone, whose plans are not run where they are built.",
+            "Tune where TensorRT and the GPU are that will run the engine.",
+        )
+    if not hasattr(trt.BuilderFlag, "FP16"):
+        raise MissingError(
+            f"TensorRT {trt.__version__} builds no FP16 engine from an FP32 graph, so there is "
+            "nothing to compare INT8 with.",
+            "Tune with a TensorRT up to 10.",
+        )
+    open_device("Tuning")
+
+
+def host_names() -> tuple[str, str, str]:
+    """The names of the GPU and of its driver, and the version of TensorRT."""
+    gpu = describe_gpu()
+    return gpu.name, gpu.driver, load_builder(None).__version__
+
+
+def key_of(
+    source: SourceGraph, options: TuneOptions, regions: Sequence[Region], host: Sequence[str]
+) -> str:
+    """What is the same if and only if the log's figures are of this search.
+
+    Args:
+        source: The graph.
+        options: How to search; what they ask of the answer alone is no part of it.
+        regions: The log names them by their places, and another version may cut otherwise.
+        host: Its names.
+    """
+    places = [(region.name, region.nodes) for region in regions]
+    data = [sha256_of(file) for file in files_of(options.data) if is_file(file)]
+    words = [source.sha256, *host, places, options.build, options.data, data, options.latency]
+    return hashlib.sha256(repr(words).encode()).hexdigest()
+
+
+def inputs_of(model: ir.Model) -> list[TensorSpec]:
+    """The inputs of a graph as its engine takes them.
+
+    Args:
+        model: The graph.
+    """
+    specs, recorded = [], recorded_scales(model)
+    for value in model.graph.inputs:
+        dims = tuple(dim if isinstance(dim, int) else DYNAMIC for dim in value.shape or ())
+        # What arrives as codes is given as floats.
+        has_type = value.dtype is not None and value.name not in recorded
+        dtype = value.dtype.numpy().name if has_type and value.dtype else "float32"
+        specs.append(TensorSpec(str(value.name), dims, dtype))
+    return specs

@@ -1,0 +1,225 @@
+"""The workshop of a search: engines of a graph, some regions of which are in floating point."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from trtqat.building.apart import build_plan_apart
+from trtqat.building.options import BuildOptions
+from trtqat.data.batches import full_batch
+from trtqat.data.dataset import open_dataset
+from trtqat.errors import DataError, GraphError, first_line
+from trtqat.evaluation.accuracy import measure_accuracy
+from trtqat.evaluation.contenders import Contender
+from trtqat.evaluation.intervals import Ratio
+from trtqat.evaluation.latency import measure_in_turns, measure_latency
+from trtqat.evaluation.timing import LatencyOptions
+from trtqat.files import write_together
+from trtqat.graph.lenses.macs import summarize
+from trtqat.graph.lenses.pairs import DEQUANTIZE
+from trtqat.graph.lenses.regions import Region
+from trtqat.graph.passes.infer_shapes import infer_shapes
+from trtqat.graph.passes.keep_float import keep_float
+from trtqat.graph.passes.name_nodes import name_unnamed
+from trtqat.graph_file.reading import read_model
+from trtqat.graph_file.serialized import files_of
+from trtqat.inspection.engine_layers import Inspection, cover_graph, inspect_engine
+from trtqat.inspection.inspector import EngineLayer
+from trtqat.plan.coverage import int8_share
+from trtqat.provenance import METADATA_KEY, read_provenance
+from trtqat.runtime.engine import Engine
+from trtqat.runtime.protocol import Session
+from trtqat.search.speed.forms import Candidate
+from trtqat.search.speed.region_times import region_times_ms
+from trtqat.search.speed.tune_log import Int8Part, Measured, MeasuredTime
+from trtqat.search.speed.within_target import Counted
+from trtqat.tensors import Arrays
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+_LOG = logging.getLogger(__name__)
+_PASSES = 20
+
+
+@dataclass(frozen=True)
+class EngineWorkshop:
+    """Builds engines into a folder, and measures them on this GPU.
+
+    Attributes:
+        graph: The Q/DQ graph.
+        regions: Of it.
+        options: How to build all of them; the timing cache among them.
+        batches: The batch sizes that are measured.
+        data: Specification of the data: times are of its first batch, accuracy of all of it.
+        latency: How long to measure.
+        folder: Where graphs and engines go. What is there is taken.
+    """
+
+    graph: Path
+    regions: Sequence[Region]
+    options: BuildOptions
+    batches: Sequence[int]
+    data: str
+    latency: LatencyOptions
+    folder: Path
+
+    def make(self, candidate: Candidate) -> Measured:
+        """Builds and measures an engine.
+
+        Raises:
+            BuildError: TensorRT does not build it.
+            TrtqatError: It cannot be loaded, or run on the data.
+        """
+        times: dict[int, MeasuredTime] = {}
+        told: dict[int, dict[int, float]] = {}
+        layers: tuple[EngineLayer, ...] = ()
+        with Engine(self.plan_of(candidate)) as engine:
+            for batch in self.batches:
+                with engine.session(batch) as session:
+                    inputs = self._inputs(engine, batch)
+                    compute = measure_latency(session, inputs, self.latency).compute
+                times[batch] = MeasuredTime(compute.median_ms, compute.interval_ms)
+                told[batch] = {}
+                try:
+                    found = inspect_engine(engine, batch_size=batch, passes=_PASSES)
+                except GraphError as error:
+                    # Of several profiles; its time is known all the same.
+                    _LOG.warning("%s", first_line(error))
+                    continue
+                told[batch] = self._regions_ms(found, compute.median_ms)
+                layers = found.layers
+        # Of the largest batch: by its profile most of the work is done.
+        int8 = self._int8_part(candidate, layers) if layers else None
+        return Measured(times, told, int8)
+
+    def _regions_ms(self, found: Inspection, time_ms: float) -> dict[int, float]:
+        """Time of the regions that layers tell, by place."""
+        assert found.times is not None
+        # Events between the layers cost time, which the engine does not take without them.
+        scale = time_ms / found.times.sum_ms
+        told = region_times_ms(self.regions, found.layers, found.times.median_ms)
+        return {place: scale * each for place, each in told.items()}
+
+    def _int8_part(self, candidate: Candidate, layers: tuple[EngineLayer, ...]) -> Int8Part:
+        coverage = cover_graph(self.graph_of(candidate.floats), layers)
+        runs = [layer.runs_int8 for layer in coverage.layers]
+        # What the graph does not quantize is floating point, whether the engine names it or not.
+        unknown = sum(each.runs_int8 is None and each.wants_int8 for each in coverage.layers)
+        share = int8_share(
+            (each.runs_int8 if each.wants_int8 else False, each.macs) for each in coverage.layers
+        )
+        return Int8Part(runs.count(True), len(runs), unknown, None if unknown else share)
+
+    def compare(self, one: Candidate, other: Candidate) -> dict[int, Ratio]:
+        """How many times one engine is as fast as another at each batch, measured in turns.
+
+        Raises:
+            TrtqatError: One cannot be built, loaded or run.
+        """
+        ratios = {}
+        with ExitStack() as held:
+            engines = [held.enter_context(Engine(self.plan_of(each))) for each in (one, other)]
+            for batch in self.batches:
+                with ExitStack() as opened:
+                    sessions: list[Session] = [
+                        opened.enter_context(engine.session(batch)) for engine in engines
+                    ]
+                    inputs = self._inputs(engines[0], batch)
+                    _, (ratios[batch],) = measure_in_turns(sessions, inputs, self.latency)
+        return ratios
+
+    def count(self, candidate: Candidate) -> Counted:
+        """Right answers of an engine on all samples of the data, at the largest batch.
+
+        Raises:
+            DataError: The data has no labels, or does not fit.
+            TrtqatError: The engine cannot be built, loaded or run.
+        """
+        with Engine(self.plan_of(candidate)) as engine:
+            dataset = open_dataset(self.data, engine.inputs)
+            run = measure_accuracy(
+                [Contender(engine, "subject")],
+                dataset,
+                batch_size=max(self.batches),
+                in_flight=2,
+            )
+        (subject,) = run.contenders
+        if subject.accuracy is None:
+            raise no_labels(self.data)
+        return Counted(subject.accuracy.top1, subject.accuracy.count)
+
+    def graph_of(self, floats: Iterable[int]) -> Path:
+        """The graph with some regions in floating point, written unless it is there."""
+        places = tuple(sorted(floats))
+        path = self.folder / f"{_name(places)}.onnx"
+        if not path.exists():
+            model = read_model(self.graph)
+            # As when its regions were found, which hold names.
+            name_unnamed(model)
+            keep_float(model, {node for place in places for node in self.regions[place].nodes})
+            _record_what_is_left(model)
+            # Whole or not there: an interrupted search takes what it finds.
+            write_together(files_of(model, path))
+        return path
+
+    def precision_of(self, floats: Iterable[int]) -> Literal["int8", "fp16"]:
+        """What a graph is built in: FP16 where no pair is left."""
+        operators = {node.op_type for node in read_model(self.graph_of(floats)).graph}
+        return "int8" if DEQUANTIZE in operators else "fp16"
+
+    def plan_of(self, candidate: Candidate) -> Path:
+        """The plan of an engine, built unless it is there.
+
+        Raises:
+            BuildError: TensorRT does not build it.
+        """
+        path = self.folder / f"{_name(candidate.floats)}.{_digest(candidate.form)}.engine"
+        if not path.exists():
+            form = candidate.form
+            options = replace(
+                self.options,
+                precision=self.precision_of(candidate.floats),
+                profile=form.profile,
+                optimization_level=form.optimization_level,
+                fp16=form.fp16,
+            )
+            build_plan_apart(self.graph_of(candidate.floats), path, options)
+        return path
+
+    def _inputs(self, engine: Engine, batch: int) -> Arrays:
+        return full_batch(open_dataset(self.data, engine.inputs), batch)
+
+
+def _record_what_is_left(model: ir.Model) -> None:
+    """What the graph says of its pairs, which are fewer now."""
+    recorded = read_provenance(model.metadata_props.get(METADATA_KEY, "{}"))
+    if recorded.qdq_pairs is None:
+        return
+    infer_shapes(model)
+    summary = summarize(model)
+    left = replace(recorded, qdq_pairs=summary.pairs, int8_share=summary.int8_share)
+    model.metadata_props[METADATA_KEY] = left.to_json()
+
+
+def no_labels(data: str) -> DataError:
+    """The error that nothing can be counted on the data."""
+    return DataError(
+        f"'{data}' has no labels, so there is no accuracy to hold.",
+        "Give --data with labels: an array 'labels' of class indices in an .npz file.",
+    )
+
+
+def _name(places: Sequence[int]) -> str:
+    """Of the files; which regions are in floating point stands in the log."""
+    return f"float-{len(places)}-{_digest(tuple(places))}" if places else "int8"
+
+
+def _digest(value: object) -> str:
+    return hashlib.sha256(repr(value).encode()).hexdigest()[:12]

@@ -1,0 +1,132 @@
+"""The options of ``trtqat.tune``."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from trtqat.building.options import BuildOptions
+from trtqat.building.parsing import parse_options
+from trtqat.checks import check_kind, check_known, check_least
+from trtqat.errors import UsageError
+from trtqat.evaluation.timing import LatencyOptions
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+_UNITS = {"s": 1, "m": 60, "h": 3600}
+
+
+@dataclass(frozen=True)
+class TuneOptions:
+    """How to search for the fastest engine.
+
+    Attributes:
+        build: How every engine is built. The optimum of each of its batch ranges is measured, and
+            the plan that is found takes all of them.
+        budget_s: What building and measuring may take; what has begun is finished.
+        most_builds: How many engines may be built.
+        data: Of its first batch times are taken.
+        max_drop_points: What the top-1 accuracy on all of the data may drop, in percentage points
+            of that of the engine in floating point throughout; None counts nothing.
+        latency: How long each engine is measured.
+    """
+
+    build: BuildOptions = field(default_factory=BuildOptions)
+    budget_s: float = 600.0
+    most_builds: int = 18
+    data: str = "random"
+    max_drop_points: float | None = None
+    latency: LatencyOptions = field(default_factory=lambda: LatencyOptions(duration_s=1.0))
+
+    def __post_init__(self) -> None:
+        check_kind("TuneOptions.build", self.build, BuildOptions, "BuildOptions()")
+        check_kind("The data", self.data, str, "'npz:val.npz'")
+        check_kind("most_builds", self.most_builds, int, "20")
+        check_least("most_builds", self.most_builds, 2)
+        if not 0 < self.budget_s < math.inf:
+            raise UsageError(f"The budget is {self.budget_s} s.", "Give a time, as 10m.")
+        if self.max_drop_points is not None and not 0 <= self.max_drop_points <= 100:
+            raise UsageError(
+                f"The accuracy may not drop by {self.max_drop_points} points.",
+                "Give percentage points from 0 to 100, as 0.2.",
+            )
+        if self.max_drop_points is not None and self.data.partition(":")[0] == "random":
+            raise UsageError(
+                "Random data has no labels, so there is no accuracy to hold.",
+                "Give labelled data with --data, as npz:val.npz.",
+            )
+        profile = self.build.profile
+        if profile.min_shapes or profile.opt_shapes or profile.max_shapes:
+            raise UsageError(
+                "Tuning takes a batch size and no other shapes.",
+                "Give batch=, and export the graph with all other dimensions fixed.",
+            )
+        if self.build.for_ == "rtx":
+            raise UsageError(
+                "What a plan of TensorRT for RTX costs shows only on its card, after it is built.",
+                "Tune with TensorRT on the GPU that will run the engine.",
+            )
+
+
+class TuneKeywords(TypedDict, total=False):
+    """The options of ``trtqat tune`` as keywords.
+
+    Attributes:
+        batch: As for ``trtqat.build``: what the plan must take. Of each range the optimum is
+            measured, of several ranges the geometric mean counts.
+        budget: What building and measuring may take: ``"10m"``, or seconds.
+        most_builds: Engines that may be built.
+        data: Of its first batch times are taken, of all of it accuracy: ``"npz:val.npz"``.
+        max_accuracy_drop: What the top-1 accuracy may drop below FP16's, in percentage points.
+        timing_cache: File to read and update; None is the one beside the output, ``tuned.cache``.
+        workspace: Ceiling for scratch memory: ``"4GiB"``, or bytes.
+        optimization_level: 0 (fast build) to 5 (fast engine); None tries TensorRT's default and 5.
+        tactic_sources: Changes as trtexec spells them, for example ``"-cublas,-cudnn"``.
+    """
+
+    batch: str | int | tuple[int, int, int] | list[Any] | None
+    budget: str | float
+    most_builds: int
+    data: str
+    max_accuracy_drop: float | None
+    timing_cache: Path | str | None
+    workspace: str | int | None
+    optimization_level: int | None
+    tactic_sources: str
+
+
+def parse_tune_options(**keywords: Unpack[TuneKeywords]) -> TuneOptions:
+    """Reads what ``trtqat tune`` takes.
+
+    Args:
+        **keywords: The options of ``trtqat tune``, as ``TuneKeywords`` lists them.
+
+    Raises:
+        UsageError: There is no such option, or a value has another form.
+    """
+    check_known(keywords, TuneKeywords.__annotations__, "a search")
+    given: dict[str, Any] = dict(keywords)
+    names = ("batch", "timing_cache", "workspace", "optimization_level", "tactic_sources")
+    built = {name: given.pop(name) for name in names if name in given}
+    if "budget" in given:
+        given["budget_s"] = parse_seconds(given.pop("budget"))
+    if "max_accuracy_drop" in given:
+        given["max_drop_points"] = given.pop("max_accuracy_drop")
+    return TuneOptions(build=parse_options("tuned.engine", **built), **given)
+
+
+def parse_seconds(text: str | float) -> float:
+    """Reads a time as ``10m``, ``90s``, ``1.5h`` or plain seconds.
+
+    Raises:
+        UsageError: It has another form or is not positive.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", str(text).strip())
+    seconds = float(match[1]) * _UNITS[match[2] or "s"] if match else 0.0
+    if not 0 < seconds < math.inf:
+        raise UsageError(f"'{text}' is no time.", "Write 10m, 90s or 1.5h.")
+    return seconds

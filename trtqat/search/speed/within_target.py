@@ -1,0 +1,85 @@
+"""The fastest of the tried engines whose accuracy is within a target.
+
+Accuracy is compared with the engine in floating point throughout, which is within any target. It is
+counted exactly, on all samples; as that takes its time, engines are counted from the fastest on,
+until one is within.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+from trtqat.search.speed.strategy import Found, Tried
+
+
+@dataclass(frozen=True)
+class Counted:
+    """Right answers on all samples.
+
+    Attributes:
+        right: Samples whose label has the largest logit.
+        count: Samples; at least one.
+    """
+
+    right: int
+    count: int
+
+    @property
+    def percent(self) -> float:
+        """Top-1 accuracy in percent."""
+        return 100 * self.right / self.count
+
+
+def fastest_within(
+    found: Found,
+    plain: Tried,
+    max_drop_points: float,
+    count: Callable[[Tried], Counted],
+) -> Tried:
+    """Chooses the fastest engine whose top-1 count has not dropped by more than the target.
+
+    Args:
+        found: What was tried, and which of it is the fastest.
+        plain: The engine in floating point throughout, which is the answer if none is before it.
+        max_drop_points: What the accuracy may drop, in percentage points of all samples.
+        count: Counts an engine, however often it is asked.
+
+    Returns:
+        ``plain``, or one that is faster.
+    """
+    reference = count(plain)
+    for tried in _from_fastest(found, plain):
+        if is_within(count(tried), reference, max_drop_points):
+            return tried
+    return plain
+
+
+def is_within(counted: Counted, reference: Counted, max_drop_points: float) -> bool:
+    """Whether a top-1 count has not dropped by more than the target.
+
+    Args:
+        counted: The count.
+        reference: That of floating point throughout, on the same samples.
+        max_drop_points: What the accuracy may drop, in percentage points of all samples.
+    """
+    # As it was written: 0.29 of 100 points of 10,000 samples are 29.
+    allowed = Fraction(str(max_drop_points)) / 100 * reference.count
+    return reference.right - counted.right <= allowed
+
+
+def _from_fastest(found: Found, plain: Tried) -> Sequence[Tried]:
+    """Those that are faster than the one in floating point; none if that is the fastest.
+
+    The fastest one was found in turns, so it is the first, whatever its time by itself is.
+    """
+    if found.best.assignment == plain.assignment:
+        return ()
+    others = [
+        each
+        for each in found.tried
+        if each.time_ms < plain.time_ms
+        and each.assignment not in (found.best.assignment, plain.assignment)
+    ]
+    return (found.best, *sorted(others, key=lambda each: each.time_ms))
