@@ -25,7 +25,6 @@ from trtqat.evaluation.timing import LatencyOptions, Timing
 from trtqat.evaluation.trtexec import TrtexecTiming, measure_like_trtexec
 from trtqat.host.telemetry import Telemetry, watch_gpu
 from trtqat.runtime.protocol import Session
-from trtqat.tensors import Arrays
 
 _LOG = logging.getLogger(__name__)
 
