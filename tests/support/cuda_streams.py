@@ -71,11 +71,20 @@ class Stream:
 
     def create_graph_builder(self) -> Any:
         self.is_capturing = True
+
+        def check(what: str) -> None:
+            if self._device.breaks_captures:
+                raise RuntimeError(what)
+
+        def close() -> None:
+            self.is_capturing = False
+            check("the capture is invalid, and so is ending it")
+
         return SimpleNamespace(
             begin_building=lambda mode: None,
-            end_building=lambda: None,
+            end_building=lambda: check("the capture is invalid"),
             complete=lambda: Graph(self._device.captured.pop()),
-            close=lambda: setattr(self, "is_capturing", False),
+            close=close,
         )
 
     def close(self) -> None:
@@ -105,6 +114,8 @@ class Device:
     Attributes:
         trace: What was enqueued on which stream, in order.
         captured: Kernels that were enqueued while a stream captured.
+        breaks_captures: Whether each capture becomes invalid, which cuda.core tells twice: when it
+            is ended, and when its builder is closed.
     """
 
     def __init__(self, number: int, seed: int = 0) -> None:
@@ -112,6 +123,7 @@ class Device:
         self.streams: list[Stream] = []
         self.trace: list[tuple[str, int]] = []
         self.captured: list[Callable[[], None]] = []
+        self.breaks_captures = False
         self.lock = threading.RLock()
         self._random = Random(seed)
 

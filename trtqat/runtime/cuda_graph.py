@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -46,7 +47,9 @@ def capture(
         _LOG.warning("No CUDA graph for '%s' (%s): plain enqueue.", name, error)
         return None
     finally:
-        builder.close()
+        # A capture that something made invalid is ended here, which says so a second time.
+        with contextlib.suppress(Exception):
+            builder.close()
         stream.close()
     with streams.lock:
         graph.upload(streams.compute)

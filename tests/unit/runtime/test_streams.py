@@ -149,6 +149,18 @@ def test_a_query_that_is_alone_needs_no_event_between_streams(
         assert device.streams_of("wait") == set()
 
 
+def test_a_capture_that_becomes_invalid_is_a_note(
+    device: Device, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    device.breaks_captures = True
+    with open_session(monkeypatch, device) as session:
+        assert "No CUDA graph for 'm.engine' (the capture is invalid): plain enqueue" in caplog.text
+        assert session.mode == "plain enqueue"
+        assert answer(session, 1)
+    # Those that were made for captures.
+    assert all(stream.is_closed for stream in device.streams[3:])
+
+
 def test_a_stream_of_its_own_ends_with_its_session(
     device: Device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
