@@ -164,6 +164,7 @@ class Memory:
     """A session's buffer, here on both sides in NumPy."""
 
     def __init__(self, device: Device, stream: Stream, spec: TensorSpec) -> None:
+        stream.enqueue("allocate", lambda: None)
         self.host = np.zeros(spec.shape, spec.dtype)
         self.there = np.zeros(spec.shape, spec.dtype)
         self.pinned = None
@@ -177,6 +178,7 @@ class Memory:
         stream.enqueue("to host", lambda: np.copyto(self.host, self.there))
 
     def close(self, stream: Stream) -> None:
+        stream.enqueue("free", lambda: None)
         del self.host
 
 

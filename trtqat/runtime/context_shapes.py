@@ -34,7 +34,9 @@ def set_shapes(
         InferenceError: TensorRT refuses the profile or a shape.
     """
     if profile is not None:
-        if not context.set_optimization_profile_async(profile, streams.address):
+        with streams.lock:
+            is_set = context.set_optimization_profile_async(profile, streams.address)
+        if not is_set:
             raise InferenceError(
                 f"TensorRT refuses profile {profile} of '{name}': {messages.reason()}.",
                 "Close other sessions of that profile, or build the engine with trtqat build, "

@@ -107,11 +107,11 @@ class EngineSession(Held):
         )
         self.preparing_s = time.perf_counter() - start
         stream = self.streams.compute
-        self._inputs = {spec.name: Buffer(device, stream, spec) for spec in inputs}
-        self._outputs = {
-            spec.name: Buffer(device, stream, spec)
-            for spec in resolve_outputs(context, outputs, name)
-        }
+        resolved = resolve_outputs(context, outputs, name)
+        # In the stream's order, so it would join what somebody captures on it.
+        with self.streams.lock:
+            self._inputs = {spec.name: Buffer(device, stream, spec) for spec in inputs}
+            self._outputs = {spec.name: Buffer(device, stream, spec) for spec in resolved}
         for tensor_name, tensor in {**self._inputs, **self._outputs}.items():
             context.set_tensor_address(tensor_name, int(tensor.device.handle))
         self._views = MappingProxyType({name: each.host for name, each in self._inputs.items()})
@@ -276,8 +276,9 @@ class EngineSession(Held):
         if self._graph is not None:
             self._graph.close()
         self._views = MappingProxyType({})
-        for tensor in [*self._inputs.values(), *self._outputs.values()]:
-            tensor.close(self.streams.compute)
+        with self.streams.lock:
+            for tensor in [*self._inputs.values(), *self._outputs.values()]:
+                tensor.close(self.streams.compute)
         self.streams.settle()
         self._timer.close()
         self._execute = self.context = None

@@ -11,6 +11,7 @@ import sys
 import threading
 import weakref
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from random import Random
@@ -21,7 +22,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.support.cuda_streams import Device, open_session
+from tests.support.cuda_streams import Device, Stream, open_session
 from trtqat.errors import InferenceError, UsageError
 from trtqat.runtime.buffers import Buffer
 from trtqat.runtime.session import EngineSession
@@ -147,6 +148,47 @@ def test_a_query_that_is_alone_needs_no_event_between_streams(
         assert answer(session, 1)
         assert {handle for _, handle in device.trace} == {session.streams.compute.handle}
         assert device.streams_of("wait") == set()
+
+
+class NotedLock:
+    """A lock of one thread."""
+
+    def __init__(self) -> None:
+        self.depth = 0
+
+    def __enter__(self) -> None:
+        self.depth += 1
+
+    def __exit__(self, *_: object) -> None:
+        self.depth -= 1
+
+
+def test_nothing_comes_into_a_shared_stream_while_somebody_else_captures(
+    device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memory, too: it is allocated and freed in the stream's order."""
+    streams, lock = shared_streams(device), NotedLock()
+    monkeypatch.setattr(streams, "lock", lock)
+    found: list[tuple[str, bool]] = []
+    enqueue = Stream.enqueue
+
+    def noted(stream: Stream, kind: str, *work: Callable[[], None]) -> None:
+        found.append((kind, lock.depth > 0))
+        enqueue(stream, kind, *work)
+
+    monkeypatch.setattr(Stream, "enqueue", noted)
+    for cuda_graph in (True, False):
+        with (
+            open_session(monkeypatch, device, cuda_graph=cuda_graph) as session,
+            open_session(monkeypatch, device, cuda_graph=cuda_graph) as other,
+        ):
+            session.load({"x": numbers(1)})
+            session.enqueue()
+            other.submit()
+            assert answer(session, 2)
+            other.collect()
+    assert {"allocate", "kernel", "upload", "record", "wait", "free"} <= {kind for kind, _ in found}
+    assert [kind for kind, is_locked in found if not is_locked] == []
 
 
 def test_a_capture_that_becomes_invalid_is_a_note(
