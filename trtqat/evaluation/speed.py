@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from trtqat.data.batches import Dataset, full_batch
+from trtqat.errors import InferenceError
 from trtqat.evaluation.contenders import BatchTiming, Contender
 from trtqat.evaluation.intervals import Ratio
 from trtqat.evaluation.latency import measure_in_turns
@@ -140,10 +141,15 @@ class _Timer:
             return timings
         _LOG.info("Timing %s at batch %d on several streams.", self._names, batch_size)
         inputs = full_batch(self._dataset, batch_size)
-        with self._sessions(batch_size, in_flight, own_streams=True) as lanes:
-            several = measure_throughput(
-                lanes, inputs, self._latency, between=self._look, own_streams=True
-            )
+        try:
+            with self._sessions(batch_size, in_flight, own_streams=True) as lanes:
+                several = measure_throughput(
+                    lanes, inputs, self._latency, between=self._look, own_streams=True
+                )
+        except InferenceError as error:
+            # Everything else is measured by now, and must not be lost.
+            _LOG.warning("Several streams at batch %d were not timed: %s", batch_size, error)
+            return timings
         return [
             (replace(timing, throughput=faster(one, other)) if one else timing, ratio)
             for (timing, ratio), one, other in zip(timings, rates, several, strict=True)

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.measured import PlainModel, Samples, lined_up, make_samples
+from trtqat.errors import InferenceError
 from trtqat.evaluation import measure, throughput
 from trtqat.evaluation.evaluate import evaluate
 from trtqat.evaluation.intervals import Interval
@@ -109,6 +110,22 @@ def test_one_query_at_a_time_has_nothing_beside_it() -> None:
     assert timing.timing.throughput is not None
     assert timing.timing.throughput.compute_streams == 1
     assert timing.timing.throughput.otherwise_per_second is None
+
+
+def test_what_fails_on_several_streams_loses_nothing(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails(model: NotingModel, batch_size: int) -> Session:
+        raise InferenceError("no memory")
+
+    monkeypatch.setattr(NotingModel, "session_on_own_stream", fails)
+    found = measure_speed(lined_up(NotingModel([])), Samples(X, None), options(3), QUICK)
+    (timings,) = found.timings.values()
+    for each in timings:
+        assert each.timing.throughput is not None
+        assert each.timing.throughput.compute_streams == 1
+        assert each.timing.throughput.otherwise_per_second is None
+        assert f"at batch {each.batch_size} were not timed: no memory" in caplog.text
 
 
 def rated(rate: float, spread: float, streams: int) -> Throughput:
