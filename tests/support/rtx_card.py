@@ -67,6 +67,7 @@ class Context:
         self.profile = 0
         self.calls: list[str] = []
         self.addresses: dict[str, int] = {}
+        self.nvtx_verbosity = card.verbosity
         self._compile("context", CONTEXT_S)
 
     def _compile(self, what: str, seconds: float) -> None:
@@ -163,6 +164,7 @@ class Card:
         contexts: Those that were made.
         queries: The CUDA graph strategy of each query.
         refuses_graphs: Where a CUDA graph fails, if it does: ``context`` or ``enqueue``.
+        verbosity: With which a plan was built: ``details``, ``names`` or ``none``.
         profiles: Smallest, best and largest batch of each shape profile.
         takes_profiles: Whether a context may be given one.
     """
@@ -175,6 +177,7 @@ class Card:
         self.contexts: list[Context] = []
         self.queries: list[str] = []
         self.refuses_graphs = ""
+        self.verbosity = "details"
         self.profiles = [(1, 4, 8)]
         self.takes_profiles = True
         strategies = {"WHOLE_GRAPH_CAPTURE": "WHOLE_GRAPH_CAPTURE", "DISABLED": "DISABLED"}
@@ -182,7 +185,7 @@ class Card:
             IRuntimeCache=Cache,
             CudaGraphStrategy=SimpleNamespace(**strategies),
             DynamicShapesKernelSpecializationStrategy=SimpleNamespace(EAGER="EAGER"),
-            ProfilingVerbosity=SimpleNamespace(LAYER_NAMES_ONLY="names"),
+            ProfilingVerbosity=SimpleNamespace(LAYER_NAMES_ONLY="names", DETAILED="details"),
             Runtime=lambda logger: SimpleNamespace(deserialize_cuda_engine=lambda plan: self),
             TensorIOMode=SimpleNamespace(INPUT="input"),
             nptype=lambda kind: kind,

@@ -235,9 +235,11 @@ class Engine(Held):
                 "Free device memory, or build with a smaller --workspace.",
             )
         # Our plans have each layer's details for the inspector, which does not go by this. NVIDIA's
-        # manual says that writing them into profilers' ranges (NVTX) makes each enqueue slower.
-        # Names alone are trtexec's default.
-        context.nvtx_verbosity = self._trt.ProfilingVerbosity.LAYER_NAMES_ONLY
+        # reference says that they generally make each enqueue slower, as ranges for profilers
+        # (NVTX). Names alone are trtexec's default; a plan that has less refuses to have more.
+        verbosity = self._trt.ProfilingVerbosity
+        if context.nvtx_verbosity == verbosity.DETAILED:
+            context.nvtx_verbosity = verbosity.LAYER_NAMES_ONLY
         shapes = {
             spec.name: (batch_size, *spec.shape[1:]) if spec.shape[:1] == (DYNAMIC,) else spec.shape
             for spec in self.profiles.inputs(self.inputs, profile)
