@@ -110,6 +110,9 @@ class PyTorchModel(Held):
             if precision == "fp16":
                 # Module.to takes it, the type stubs do not know.
                 self._model = self._model.half().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if self._streams is not None:
+            # Sessions on other streams read what this one has moved and converted.
+            self._streams.settle()
         self._required = RequiredQuantizers(self._model, self.name, required)
         self._arithmetic = Arithmetic(
             tf32=precision == "tf32", quantized=self._required.any_inside, compiled=compiled
