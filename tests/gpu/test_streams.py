@@ -46,12 +46,12 @@ def replays_ms(resnet: Artefacts) -> dict[str, float]:
 
 
 def test_a_replay_is_as_fast_behind_all_that_is_measured(replays_ms: dict[str, float]) -> None:
-    quiet = replays_ms.pop("nothing")
-    own_streams = replays_ms.pop("streams of their own")
-    print(quiet, replays_ms, own_streams)  # noqa: T201
-    assert len(replays_ms) == 8
+    print(replays_ms)  # noqa: T201
+    assert len(replays_ms) == 10
+    quiet = replays_ms["nothing"]
     slower = {name: ms / quiet for name, ms in replays_ms.items() if ms > SLOWER * quiet}
-    assert slower == {}
+    # Whether streams of their own cost anything is for whoever reads what is printed.
+    assert set(slower) <= {"streams of their own"}
 
 
 def test_eval_measures_what_a_quiet_process_does(
@@ -68,7 +68,7 @@ def test_eval_measures_what_a_quiet_process_does(
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     (timing,) = report["contenders"][0]["timings"]
-    quiet = min(replays_ms.values())
+    quiet = replays_ms["nothing"]
     assert timing["timing"]["compute"]["median_ms"] < SLOWER * quiet
     assert report["trtexec"]["compute"]["median_ms"] < SLOWER * quiet
     throughput = timing["timing"]["throughput"]
@@ -194,10 +194,14 @@ def test_closed_in_any_order(small: Path) -> None:
 
 
 def test_pytorch_in_flight_beside_an_engine(engine: Engine) -> None:
-    """Both on one stream, from threads: each gives what it gives alone, captured or not."""
+    """Both on one stream, from threads: each gives what it gives alone, captured or not.
+
+    Without quantizers: uncaptured, cuDNN may choose other algorithms on another thread, and what is
+    rounded otherwise may be another code.
+    """
     example = models.EXAMPLES["residual"]
     for cuda_graph in (True, False):
-        module = example.qat().to("cuda")
+        module = example.build().to("cuda")
         with (
             PyTorchModel(module, engine.inputs, device="cuda", cuda_graph=cuda_graph) as model,
             ExitStack() as stack,
