@@ -49,7 +49,7 @@ def batch_ranges(plan: Path) -> tuple[BatchRange, ...]:
 def measure(plan: Path, batch_size: int, effort: Effort) -> OfflineFigures:
     """All figures of one batch size.
 
-    The GPU alone comes first: what else runs after it makes graph replays slower, for good.
+    The GPU alone comes first, before several sessions are there.
 
     Args:
         plan: The plan.

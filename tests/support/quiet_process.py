@@ -2,7 +2,7 @@
 
     python -m tests.support.quiet_process model.engine SOURCE BATCH
 
-It must be a new one: whatever has run kernels on a second stream before, as a build does, makes
+It must be a new one: whatever has run kernels on a second stream before, as a build may, makes
 every launch slower for good. Prints a JSON object: the median time of a CUDA-graph replay in ms, by
 what was run before it.
 """

@@ -5,6 +5,9 @@ every launch costs 8 to 20 us more, until the process ends. Copies on other stre
 work and captures do not do that. PyTorch's kernels on its default stream, beside one stream of
 ours, did not do it either. Why that is so is not known, so PyTorch gets this stream, too.
 
+One thing is not in our hands: TensorRT may run branches of an engine on streams of its own
+(``ICudaEngine.num_aux_streams``). What that costs the rest of the process was not measured.
+
 Nobody closes these streams, and the process has them until it ends: a stream that is made anew is a
 second one. PyTorch's allocator refers to them besides, for as long as it keeps memory.
 """
