@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from random import Random
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -172,7 +173,7 @@ def test_nothing_comes_into_a_shared_stream_while_somebody_else_captures(
     found: list[tuple[str, bool]] = []
     enqueue = Stream.enqueue
 
-    def noted(stream: Stream, kind: str, *work: Callable[[], None]) -> None:
+    def noted(stream: Stream, kind: str, *work: Callable[[], Any]) -> None:
         found.append((kind, lock.depth > 0))
         enqueue(stream, kind, *work)
 
