@@ -22,6 +22,7 @@ import onnx_ir as ir
 import torch
 
 from trtqat.errors import ExportError, TrtqatError, UsageError, first_line
+from trtqat.exporting.decomposing import decomposed_by_node
 from trtqat.exporting.options import Exporter
 from trtqat.exporting.samples import Samples
 from trtqat.exporting.script_outputs import is_dict_script, restore_paths, returning_values
@@ -150,7 +151,11 @@ def _dynamo(
     # look as if it could not translate the model.
     importlib.import_module("torch._dynamo")
     try:
-        with _quiet(), exits_told("The model's forward, while it was traced,"):
+        with (
+            _quiet(),
+            decomposed_by_node(),
+            exits_told("The model's forward, while it was traced,"),
+        ):
             program = torch.onnx.export(
                 model,
                 tuple(samples.values()),
