@@ -1,8 +1,9 @@
 """What an export costs: wall-clock time and peak memory against the bare ``torch.onnx.export``.
 
 Each measurement is a process of its own. Bare is PyTorch's torch.export-based exporter on the
-same model (quantizers replaced by the operator that they become) and writing its file; ours adds
-reading and checking quantizers, the passes, ONNX Runtime at three batch sizes, lint.
+same model (quantizers replaced by the operator that they become), with PyTorch's decompositions,
+and writing its file; ours adds reading and checking quantizers, the passes, ONNX Runtime at three
+batch sizes, lint.
 
     python -m scripts.bench.export --output scripts/results/export.json [--depths 26 50 152]
 """
@@ -20,6 +21,7 @@ import time
 import warnings
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 ROOT = Path(__file__).parents[2]
 
@@ -81,7 +83,10 @@ def _measure(kind: str, depth: int, repeat: int) -> dict[str, Any]:
                 import onnx_ir as ir
 
                 samples = {"images": torch.randn(2, 3, 224, 224)}
-                with replaced_quantizers(model, read_quantizers(model)):
+                with (
+                    replaced_quantizers(model, read_quantizers(model)),
+                    mock.patch("trtqat.exporting.decomposing.decompose", return_value=False),
+                ):
                     traced, _ = trace(
                         model,
                         samples,

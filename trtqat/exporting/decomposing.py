@@ -45,7 +45,8 @@ def decomposed_by_node() -> Iterator[None]:
     ) -> ExportedProgram:
         if decomp_table is not None and decompose(self, decomp_table):
             return self
-        return own(self, decomp_table, *arguments, **options)  # type: ignore[arg-type]
+        decomposed: ExportedProgram = own(self, decomp_table, *arguments, **options)
+        return decomposed
 
     ExportedProgram.run_decompositions = run  # type: ignore[method-assign]
     try:
@@ -157,7 +158,7 @@ class _Rewriting:
         if shares:
             self._views.add(node)
 
-    def _is(self, node: Node, new: Node, shared: Any = ()) -> None:  # noqa: ANN401
+    def _is(self, node: Node, new: Any, shared: Any = ()) -> None:  # noqa: ANN401
         self._new[node] = new
         memory = {node}.union(*(self._memory[each] for each in shared))
         for each in memory:

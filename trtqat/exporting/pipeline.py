@@ -95,7 +95,7 @@ def _trace_and_verify(
             *found.notes,
             *pairs.notes,
             *mixing,
-            *notes_on_outputs(model, as_tensors(batches[0])),
+            *notes_on_outputs(model, as_tensors(min(batches, key=_size))),
             *check_pairs(model, pairs, uses, [*found.idle, *found.active]),
         ]
         improvements = improve(graph, options.improve, opset=options.opset)
@@ -114,3 +114,7 @@ def _trace_and_verify(
         notes=notes,
         returned=list(examples[0].outputs),
     )
+
+
+def _size(batch: Arrays) -> int:
+    return sum(array.size for array in batch.values())

@@ -34,7 +34,8 @@ class _Block(nn.Module):
         tokens = y.flatten(2).transpose(1, 2)
         tokens = self.mix(tokens).unflatten(2, (2, 4)).transpose(1, 2).flatten(2)
         z: Tensor = self.head(self.pool(y).flatten(1))
-        return z + tokens.reshape(x.shape[0], -1, 4).mean(1)
+        mixed: Tensor = z + tokens.reshape(x.shape[0], -1, 4).mean(1)
+        return mixed
 
 
 class _Of(nn.Module):
@@ -99,7 +100,7 @@ def _traced(model: nn.Module, outputs: tuple[str, ...] = ("y",)) -> ir.Model:
 def _nodes(model: ir.Model) -> list[tuple[object, ...]]:
     """Operators, what they read and their attributes; values by where they come from."""
     found: list[tuple[object, ...]] = []
-    number = {node: index for index, node in enumerate(model.graph)}
+    number: dict[object, int] = {node: index for index, node in enumerate(model.graph)}
     for node in model.graph:
         reads = [
             value
