@@ -224,7 +224,9 @@ class _Rewriting:
         x, (source,) = self._arguments(node)[0], node.all_input_nodes[:1]
         before, shape = x.meta["val"], node.meta["val"].shape
         sizes = [self._size(size) for size in shape]
-        if str(before.shape) == str(shape):
+        # Of a static shape PyTorch writes the -1 that it was given.
+        is_left_open = not self._sizes and -1 in _listed(node.args[-1])
+        if str(before.shape) == str(shape) or is_left_open:
             raise _UnknownError
         try:
             with torch.no_grad():
@@ -266,6 +268,10 @@ _RULES: dict[Any, Callable[[_Rewriting, Node], None]] = {
     _ATEN.reshape.default: _Rewriting._reshape,
     _ATEN.unflatten.int: _Rewriting._reshape,
 }
+
+
+def _listed(argument: Any) -> list[Any]:  # noqa: ANN401
+    return list(argument) if isinstance(argument, (list, tuple)) else []
 
 
 def _is_like(one: torch.Tensor, other: torch.Tensor) -> bool:
