@@ -27,7 +27,7 @@ LISTED = {
 }
 KINDS = ("rule", "operator", "kind", "reason")
 LEFT_OUT = {
-    *("predictions", "inputs", "outputs", "profiles", "provenance", "io_names"),
+    *("predictions", "inputs", "outputs", "profiles", "more_profiles", "provenance", "io_names"),
     *("plan_sha256", "graph_sha256", "options"),
     *("wrong_positions", "enqueue", "h2d", "d2h", "queries", "turns"),
 }

@@ -95,6 +95,27 @@ def _check_regular(mode: int, path: Path | str) -> None:
         raise OSError(errno.EINVAL, f"It is {kind}, not a file", str(path))
 
 
+def check_not_overwritten(output: Path, read: Iterable[Path | str | None]) -> None:
+    """Refuses to write over what is read, and to read what is no file or directory.
+
+    Args:
+        output: What is to be written.
+        read: Names that a user gave; empty ones are passed over.
+
+    Raises:
+        UsageError: A name leads to the output, or no file can have it.
+    """
+    for each in read:
+        if not each:
+            continue
+        check_input(each)
+        if os.path.realpath(each) == os.path.realpath(output):
+            raise UsageError(
+                f"The output '{output}' would overwrite an input, '{each}'.",
+                "Choose another name.",
+            )
+
+
 def write_atomically(path: Path, data: bytes) -> None:
     """Writes a file beside its destination and renames it, so that it is whole or not there.
 

@@ -61,6 +61,8 @@ def test_prints_what_was_done(searched: tuple[Result, dict[str, Any], Path]) -> 
     assert "the outputs with one layer quantized, the worst 5 of 5" in lines
     assert "the ladder to a drop of 2 points; FP32 has 100.00 % (200/200) right" in lines
     assert "| taken |" in lines
+    kept = [each["name"] for each in found["layers"] if each["kept"]]
+    assert f"2 are allowed: back in floating point: {', '.join(kept)}" in lines
     assert f"--checkpoint {output} --input images:1x3x6x6 -o {output.with_suffix('.onnx')}" in lines
     assert "one layer quantized at a time, and none: 6 runs over 64 images, 384 f" in done.stderr
     assert "counting right answers, at most: 7 runs over 200 images, 1,400 f" in done.stderr
@@ -244,6 +246,7 @@ def test_goes_on_where_it_was_ended(files: Files, tmp_path: Path) -> None:
     ended = quantize(files, tmp_path / "int8.pt", *arguments, tmp_path / "int8.json")
     assert ended.exit_code == 2
     assert "the disk is gone" in ended.stderr
+    assert "int8.pt.search.json' has what was done; the same search again" in ended.stderr
     assert not (tmp_path / "int8.pt").exists()
     state = tmp_path / "int8.pt.search.json"
     assert state.is_file()
@@ -273,6 +276,7 @@ def bad(files: Files) -> Iterator[tuple[tuple[object, ...], str, str]]:
     folder = files.folder
     images = np.load(folder / "train.npz")["images"]
     np.savez(folder / "other.npz", pictures=images)
+    np.savez(folder / "one.npz", images=np.float32(1))
     np.savez(folder / "bare.npz", images=images)
     np.savez(folder / "bytes.npz", images=images.astype(np.uint8))
     np.savez(folder / "small.npz", images=images[:, :2])
@@ -281,6 +285,7 @@ def bad(files: Files) -> Iterator[tuple[tuple[object, ...], str, str]]:
     np.savez(folder / "nan.npz", images=broken)
     drop = ("--max-accuracy-drop", 1)
     yield ("--data", f"npz:{folder / 'other.npz'}"), "no array for input 'images'", "Name its arr"
+    yield ("--data", f"npz:{folder / 'one.npz'}"), "is a single number", "an array of samples"
     yield ("--data", f"npz:{folder / 'none.npz'}"), "cannot be read", "Check the path"
     yield ("--data", "pictures:x"), "names no kind of data", "npz:FILE"
     yield ("--data", "random:64"), "shape of the model's input is not known", "--input images:"
@@ -299,7 +304,7 @@ def bad(files: Files) -> Iterator[tuple[tuple[object, ...], str, str]]:
     yield ("--json", folder / "fp32.pt"), "would overwrite an input", "Choose another name"
 
 
-BAD = 16
+BAD = 17
 
 
 @pytest.mark.parametrize("number", range(BAD))
@@ -463,8 +468,13 @@ def test_load_quantized_wants_a_recipe_of_this_model(
         trtqat.load_quantized(source, searched[2])
 
 
-def test_no_output_over_an_input(files: Files) -> None:
+def test_an_output_that_would_be_taken_for_something_else(files: Files) -> None:
     before = Path(files.checkpoint).read_bytes()
+    graph = quantize(files, files.folder / "graph.onnx")
+    assert graph.exit_code == 2
+    assert "is named like an ONNX graph" in graph.stderr
+    assert "as int8.pt" in graph.stderr
+    assert not (files.folder / "graph.onnx").exists()
     for output in (files.checkpoint, files.folder / "train.npz", files.folder / "model.py"):
         done = quantize(files, Path(output))
         assert done.exit_code == 2

@@ -61,6 +61,8 @@ class Context:
     def __init__(self, card: Card, config: Config) -> None:
         self.card, self.config = card, config
         self.shape: tuple[int, ...] = ()
+        self.profile = 0
+        self.calls: list[str] = []
         self.addresses: dict[str, int] = {}
         self._compile("context", CONTEXT_S)
 
@@ -70,9 +72,17 @@ class Context:
             self.card.clock.sleep(seconds)
             self.config.cache.kernels.add(what)
 
+    def set_optimization_profile_async(self, profile: int, stream: int) -> bool:
+        assert stream == _Stream.handle
+        self.calls.append(f"profile {profile}")
+        self.profile = profile
+        return self.card.takes_profiles
+
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
+        self.calls.append(f"shape {shape[0]}")
         self.shape = shape
-        return True
+        low, _, high = self.card.profiles[self.profile]
+        return low <= shape[0] <= high
 
     def get_tensor_shape(self, name: str) -> tuple[int, ...]:
         return self.shape
@@ -146,6 +156,8 @@ class Card:
         contexts: Those that were made.
         queries: The CUDA graph strategy of each query.
         refuses_graphs: Where a CUDA graph fails, if it does: ``context`` or ``enqueue``.
+        profiles: Smallest, best and largest batch of each shape profile.
+        takes_profiles: Whether a context may be given one.
     """
 
     num_io_tensors = 2
@@ -155,6 +167,8 @@ class Card:
         self.contexts: list[Context] = []
         self.queries: list[str] = []
         self.refuses_graphs = ""
+        self.profiles = [(1, 4, 8)]
+        self.takes_profiles = True
         strategies = {"WHOLE_GRAPH_CAPTURE": "WHOLE_GRAPH_CAPTURE", "DISABLED": "DISABLED"}
         self.trt = SimpleNamespace(
             IRuntimeCache=Cache,
@@ -213,8 +227,12 @@ class Card:
     def get_tensor_mode(self, name: str) -> str:
         return {"x": "input", "y": "output"}[name]
 
+    @property
+    def num_optimization_profiles(self) -> int:
+        return len(self.profiles)
+
     def get_tensor_profile_shape(self, name: str, profile: int) -> list[tuple[int, ...]]:
-        return [(1, 3), (4, 3), (8, 3)]
+        return [(size, 3) for size in self.profiles[profile]]
 
 
 def damage(path: Path) -> None:

@@ -76,7 +76,7 @@ def refused(manifest: Manifest, message: str, options: TritonOptions = OPTIONS) 
     def check(folder: Path) -> None:
         spec = manifest.inputs, manifest.outputs, manifest.profiles
         with pytest.raises(UsageError, match=message):
-            check_repository(folder, *spec, options)
+            check_repository(folder, *spec, options, manifest.more_profiles)
         with pytest.raises(UsageError, match=message):
             write_repository(folder, PLAN, manifest, options)
 

@@ -16,6 +16,7 @@ from tests.support.plans import make_plan
 from trtqat.cli.main import main
 from trtqat.evaluation.recorded import read_baseline
 from trtqat.plan.manifest import ProfileShapes, check_plan, read_manifest
+from trtqat.plan.profiles import batches_of
 from trtqat.tensors import TensorSpec
 
 SHIPPED = Path(__file__).parents[1] / "data" / "shipped"
@@ -93,6 +94,22 @@ def test_manifest_of_a_plan_of_tensorrt_for_rtx(tmp_path: Path) -> None:
     coverage = before.pop("coverage")
     assert {key: written["coverage"][key] for key in coverage} == coverage
     assert {key: written[key] for key in before} == before
+
+
+def test_manifest_of_several_profiles(tmp_path: Path) -> None:
+    shutil.copy(SHIPPED / "manifest-profiles.json", tmp_path / "m.engine.json")
+    found = read_manifest(tmp_path / "m.engine")
+    assert found is not None
+    assert found.schema_version == 2
+    assert [str(batches_of(each)) for each in found.all_profiles] == ["1:1:1", "8:8:8", "1:32:128"]
+    assert found.profiles == {"x": ProfileShapes(*[(1, 3, 16, 16)] * 3)}
+    assert found.coverage is not None
+    assert found.coverage.profiles == ("1", "8", "1:32:128")
+    assert len(found.coverage.wanted) == 4
+    assert found.coverage.missed == ()
+    assert json.loads(found.to_json()) == json.loads(
+        (SHIPPED / "manifest-profiles.json").read_text()
+    )
 
 
 def test_report_of_schema_4() -> None:

@@ -16,17 +16,19 @@ from trtqat.building.network import parse_network
 from trtqat.building.options import BuildOptions
 from trtqat.building.parsing import BuildKeywords, parse_options
 from trtqat.building.plan_files import write_manifest, write_plan
-from trtqat.building.profiles import resolve_profile
+from trtqat.building.profiles import resolve_profiles
 from trtqat.building.proof import Proof, prove_by_inspector
 from trtqat.building.rtx import check_options, is_rtx
 from trtqat.building.source_graph import read_source_graph
 from trtqat.building.triton.repository import TritonModel, check_repository, write_repository
+from trtqat.building.wide_profile import warn_of_wide_profile
 from trtqat.checks import check_kind
 from trtqat.errors import TrtqatError, UsageError
 from trtqat.files import check_writable, write_atomically
 from trtqat.host.tensorrt_library import open_device
 from trtqat.plan.coverage import Coverage
 from trtqat.plan.manifest import Manifest
+from trtqat.plan.profiles import batches_of
 from trtqat.plan.signature import make_signature, read_private_key
 
 if TYPE_CHECKING:
@@ -168,7 +170,9 @@ def build(
     if options.precision != "int8" or built.proof is not None:
         return built
     weights = built.graph if options.strip_weights else None
-    proof = prove_by_inspector(built.path, built.graph, weights)
+    ranges = [batches_of(each) for each in built.manifest.all_profiles]
+    proof = prove_by_inspector(built.path, built.graph, weights, ranges)
+    warn_of_wide_profile(built.path, built.manifest, proof)
     manifest = replace(built.manifest, coverage=proof.coverage)
     if proof.coverage is not None:
         # The plan stays as it is; what any host may ask for stands beside it now.
@@ -212,11 +216,11 @@ def _build(
     triton = options.triton
     with _ONE_BUILD:
         network = parse_network(trt, source)
-        profile = resolve_profile(network.inputs, options.profile)
+        profiles = resolve_profiles(network.inputs, options.profile)
         if triton is not None:
-            shapes = network.inputs, network.outputs, profile
-            check_repository(triton.repository, *shapes, triton.options)
-        made = make_plan(network, profile, options)
+            shapes = network.inputs, network.outputs, profiles[0]
+            check_repository(triton.repository, *shapes, triton.options, more_profiles=profiles[1:])
+        made = make_plan(network, profiles, options)
     manifest = made.manifest
     signature = _sign(manifest, key)
     write_plan(plan, made.content, manifest, signature)

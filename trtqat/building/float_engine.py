@@ -124,7 +124,7 @@ def _is_current(
     return (
         found.graph_sha256 == sha256
         and found.library == manifest.library
-        and found.profiles == manifest.profiles
+        and found.all_profiles == manifest.all_profiles
         and all(getattr(found, name) == value for name, value in here.items())
         and all(getattr(found.options, name) == getattr(options, name) for name in SHARED)
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from trtqat.building.timing_cache import load_timing_cache, save_timing_cache
 from trtqat.errors import BuildError
 from trtqat.host.tensorrt_library import advice_on_loading, device_memory_bytes
 from trtqat.plan.manifest import Manifest, ProfileShapes
+from trtqat.plan.profiles import batches_of
 
 _LOG = logging.getLogger(__name__)
 
@@ -40,13 +41,13 @@ class MadePlan:
 
 
 def make_plan(
-    network: Network, profile: Mapping[str, ProfileShapes], options: BuildOptions
+    network: Network, profiles: Sequence[Mapping[str, ProfileShapes]], options: BuildOptions
 ) -> MadePlan:
     """Builds; the timing cache is on the disk when it is done.
 
     Args:
         network: What to build.
-        profile: Shapes by input name.
+        profiles: Shapes by input name, of each profile.
         options: How.
 
     Raises:
@@ -55,7 +56,7 @@ def make_plan(
         MissingError: This TensorRT lacks an option.
     """
     path = None if options.timing_cache is None else Path(options.timing_cache)
-    config = configure(network, profile, options)
+    config = configure(network, profiles, options)
     cache = load_timing_cache(config, path)
     start = time.monotonic()
     content, reason = _serialize(network, config)
@@ -65,7 +66,7 @@ def make_plan(
             network.trt.__version__,
             path,
         )
-        config, cache = configure(network, profile, options), None
+        config, cache = configure(network, profiles, options), None
         content, reason = _serialize(network, config)
     if content is None:
         advice = advice_on_building(network.messages, network.source, options, network.library)
@@ -80,7 +81,7 @@ def make_plan(
         targets=targets_of_plan(network.trt, options.targets),
         inputs=network.inputs,
         outputs=network.outputs,
-        profile=profile,
+        profiles=profiles,
         build_seconds=time.monotonic() - start,
     )
     # Before the plan: with it the next build is fast, should the plan not fit onto the disk.
@@ -97,7 +98,8 @@ def _proven(
         )
     if options.precision != "int8":
         return MadePlan(content, manifest, Proof())
-    proof = prove_by_log(network)
+    ranges = [batches_of(each) for each in manifest.all_profiles]
+    proof = prove_by_log(network, ranges)
     return MadePlan(content, replace(manifest, coverage=proof.coverage), proof)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -110,12 +110,14 @@ def parse_network(trt: ModuleType, source: SourceGraph) -> Network:
     )
 
 
-def configure(network: Network, profile: Mapping[str, ProfileShapes], options: BuildOptions) -> Any:  # noqa: ANN401
+def configure(
+    network: Network, profiles: Sequence[Mapping[str, ProfileShapes]], options: BuildOptions
+) -> Any:  # noqa: ANN401
     """An ``IBuilderConfig`` with every option but the timing cache.
 
     Args:
         network: What is to be built.
-        profile: Shapes by input name.
+        profiles: Shapes by input name, of each profile.
         options: How.
 
     Raises:
@@ -149,7 +151,8 @@ def configure(network: Network, profile: Mapping[str, ProfileShapes], options: B
     if options.strip_weights:
         versions.strip_weights(trt, config)
     versions.set_hardware_compatibility(trt, config, options.hardware_compatibility)
-    _add_profile(builder, config, profile)
+    for profile in profiles:
+        _add_profile(builder, config, profile)
     return config
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -33,7 +33,7 @@ class BuildOptions:
     """How to build; None and empty mean TensorRT's default.
 
     Attributes:
-        profile: Batch range or shapes.
+        profile: Batch range or shapes, of one profile or several.
         precision: ``int8`` for a graph with Q/DQ; ``fp16`` or ``fp32`` for a float graph to
             compare with.
         workspace_bytes: Ceiling for the scratch memory of any layer.
@@ -110,14 +110,18 @@ def options_again(
             "not known.",
             "Build it with trtqat build.",
         )
-    profiles, recorded = manifest.profiles, manifest.options
+    first, *more = (
+        ProfileOptions(
+            min_shapes={name: each.min for name, each in profile.items()},
+            opt_shapes={name: each.opt for name, each in profile.items()},
+            max_shapes={name: each.max for name, each in profile.items()},
+        )
+        for profile in manifest.all_profiles
+    )
+    recorded = manifest.options
     is_rtx = manifest.library == "rtx"
     return BuildOptions(
-        profile=ProfileOptions(
-            min_shapes={name: each.min for name, each in profiles.items()},
-            opt_shapes={name: each.opt for name, each in profiles.items()},
-            max_shapes={name: each.max for name, each in profiles.items()},
-        ),
+        profile=replace(first, more=tuple(more)),
         precision=precision,
         timing_cache=None if is_rtx else timing_cache,
         for_="rtx" if is_rtx else None,

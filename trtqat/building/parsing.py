@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -24,7 +25,9 @@ class BuildKeywords(TypedDict, total=False):
     """The options of ``trtqat build`` as keywords; what is None or empty is TensorRT's default.
 
     Attributes:
-        batch: ``"MIN:OPT:MAX"``, one number for all three, or three of them.
+        batch: ``"MIN:OPT:MAX"``, one number for all three, or three of them in a tuple. Several
+            with commas, as ``"1,8,32"`` or ``"1:32:128,8,32"``, or in a list, make as many
+            profiles of one plan.
         min_shapes: ``"NAME:1x3x224x224,OTHER:1x10"``, or shapes by input name.
         opt_shapes: Shapes to tune for, in the same form.
         max_shapes: Largest shapes, in the same form.
@@ -46,7 +49,7 @@ class BuildKeywords(TypedDict, total=False):
         triton_queue_delay_us: How long a request may wait for others to share its batch.
     """
 
-    batch: str | int | tuple[int, int, int] | None
+    batch: str | int | tuple[int, int, int] | list[Any] | None
     min_shapes: str | Shapes
     opt_shapes: str | Shapes
     max_shapes: str | Shapes
@@ -81,9 +84,8 @@ def parse_options(plan: Path | str, **keywords: Unpack[BuildKeywords]) -> BuildO
     check_known(keywords, BuildKeywords.__annotations__, "a build")
     # An option of the command line that is empty says nothing.
     given: dict[str, Any] = {name: value for name, value in keywords.items() if value != ""}
-    profile = ProfileOptions(
-        batch=parse_batch(given.pop("batch", None)),
-        **{name: parse_shapes(given.pop(name, {})) for name in _SHAPES},
+    profile = parse_profiles(
+        given.pop("batch", None), {name: parse_shapes(given.pop(name, {})) for name in _SHAPES}
     )
     if given.get("timing_cache") == "none":
         del given["timing_cache"]
@@ -98,6 +100,36 @@ def parse_options(plan: Path | str, **keywords: Unpack[BuildKeywords]) -> BuildO
     )
 
 
+def parse_profiles(
+    batch: str | int | Sequence[Any] | None, shapes: Mapping[str, Shapes]
+) -> ProfileOptions:
+    """Reads the batches of one profile or of several, and trtexec-style shapes.
+
+    Args:
+        batch: A range, or several with commas or in a list.
+        shapes: By ``min_shapes``, ``opt_shapes`` and ``max_shapes``.
+
+    Raises:
+        UsageError: A range has another form, or there are several and shapes besides.
+    """
+    several = batch.split(",") if isinstance(batch, str) else batch
+    if not isinstance(several, list):
+        return ProfileOptions(batch=parse_batch(several), **shapes)  # type: ignore[arg-type]
+    if None in several or not several:
+        raise _no_range(batch)
+    first, *more = (ProfileOptions(batch=parse_batch(each)) for each in several)
+    if not more:
+        return replace(first, **shapes)  # type: ignore[arg-type]
+    for name, given in shapes.items():
+        if given:
+            raise UsageError(
+                f"Several profiles are made of --batch alone, and --{name.replace('_', '-')} is "
+                "there, too.",
+                "Give --batch one range, or leave out the shapes.",
+            )
+    return replace(first, more=tuple(more))
+
+
 def parse_batch(batch: str | int | tuple[int, int, int] | None) -> tuple[int, int, int] | None:
     """Reads ``MIN:OPT:MAX``, or one number for all three; nothing of nothing.
 
@@ -106,7 +138,7 @@ def parse_batch(batch: str | int | tuple[int, int, int] | None) -> tuple[int, in
     """
     if batch is None:
         return None
-    parts = batch if isinstance(batch, (tuple, list)) else str(batch).split(":")
+    parts = batch if isinstance(batch, tuple) else str(batch).split(":")
     try:
         numbers = [int(str(part)) for part in parts]
     except ValueError:
@@ -114,8 +146,15 @@ def parse_batch(batch: str | int | tuple[int, int, int] | None) -> tuple[int, in
     if len(numbers) == 1:
         numbers *= 3
     if len(numbers) != 3 or not 1 <= numbers[0] <= numbers[1] <= numbers[2]:
-        raise UsageError(f"'{batch}' is no batch range.", "Write MIN:OPT:MAX, as in 1:32:128.")
+        raise _no_range(batch)
     return numbers[0], numbers[1], numbers[2]
+
+
+def _no_range(batch: object) -> UsageError:
+    return UsageError(
+        f"'{batch}' is no batch range.",
+        "Write MIN:OPT:MAX, as in 1:32:128, or several with commas, as in 1,8,32.",
+    )
 
 
 def parse_shapes(shapes: str | Shapes) -> dict[str, tuple[int, ...]]:

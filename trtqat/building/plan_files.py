@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -18,7 +18,13 @@ from trtqat.host.gpu import Gpu, describe_gpu
 from trtqat.host.system import platform_name
 from trtqat.io_names import record_of
 from trtqat.plan.header import Library
-from trtqat.plan.manifest import Manifest, ProfileShapes, RecordedOptions, manifest_path
+from trtqat.plan.manifest import (
+    SCHEMA_VERSION,
+    Manifest,
+    ProfileShapes,
+    RecordedOptions,
+    manifest_path,
+)
 from trtqat.plan.signature import signature_path
 from trtqat.runtime.runtime_cache import runtime_cache_path
 from trtqat.tensors import TensorSpec
@@ -36,7 +42,7 @@ def make_manifest(
     targets: tuple[str, ...],
     inputs: tuple[TensorSpec, ...],
     outputs: tuple[TensorSpec, ...],
-    profile: Mapping[str, ProfileShapes],
+    profiles: Sequence[Mapping[str, ProfileShapes]],
     build_seconds: float,
 ) -> Manifest:
     """Says of a plan what it was built from, with what, and for what.
@@ -50,7 +56,7 @@ def make_manifest(
         targets: The GPUs that a plan of TensorRT for RTX is for; it was built without one.
         inputs: Of the network, in the order of the graph.
         outputs: Of the network, in the order of the graph.
-        profile: Shapes by input.
+        profiles: Shapes by input, of each profile.
         build_seconds: How long TensorRT took.
     """
     # TensorRT for RTX looks at no GPU when it builds.
@@ -68,7 +74,7 @@ def make_manifest(
         platform=platform_name(),
         inputs=inputs,
         outputs=outputs,
-        profiles=profile,
+        profiles=profiles[0],
         options=_recorded(options),
         provenance=source.provenance,
         io_names=record_of(source.io),
@@ -76,6 +82,8 @@ def make_manifest(
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         library=library,
         targets=targets,
+        more_profiles=tuple(profiles[1:]),
+        schema_version=SCHEMA_VERSION if len(profiles) > 1 else 1,
     )
 
 

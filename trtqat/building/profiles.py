@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from trtqat.errors import UsageError
 from trtqat.plan.manifest import ProfileShapes
+from trtqat.plan.profiles import BatchRange, batches_of
 from trtqat.tensors import DYNAMIC, TensorSpec
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -22,18 +23,46 @@ class ProfileOptions:
         min_shapes: Smallest shapes by input name, each ``(N, …)``.
         opt_shapes: Shapes to tune for.
         max_shapes: Largest shapes.
+        more: Further profiles for the same plan, each said alike.
     """
 
     batch: tuple[int, int, int] | None = None
     min_shapes: Shapes = field(default_factory=dict)
     opt_shapes: Shapes = field(default_factory=dict)
     max_shapes: Shapes = field(default_factory=dict)
+    more: tuple[ProfileOptions, ...] = ()
+
+
+def resolve_profiles(
+    inputs: Sequence[TensorSpec], options: ProfileOptions
+) -> tuple[dict[str, ProfileShapes], ...]:
+    """The shapes of every input in every profile.
+
+    Args:
+        inputs: Inputs of the network, dynamic dimensions as -1.
+        options: What the user said.
+
+    Returns:
+        The profiles, the narrowest first. Triton takes the one whose optimum is nearest, and of
+        equals the first; of sizes and one range it so takes the one that a session takes.
+
+    Raises:
+        UsageError: As ``resolve_profile``, or two profiles are the same.
+    """
+    profiles = [resolve_profile(inputs, each) for each in (options, *options.more)]
+    for one, other in itertools.combinations(profiles, 2):
+        if one == other:
+            raise UsageError(
+                f"Two profiles are the same: {batches_of(one).as_option}.",
+                "Name each batch of --batch once.",
+            )
+    return tuple(sorted(profiles, key=lambda each: _width(batches_of(each))))
 
 
 def resolve_profile(
     inputs: Sequence[TensorSpec], options: ProfileOptions
 ) -> dict[str, ProfileShapes]:
-    """The shapes of every input.
+    """The shapes of every input in the first profile.
 
     Args:
         inputs: Inputs of the network, dynamic dimensions as -1.
@@ -60,6 +89,10 @@ def resolve_profile(
                 )
         profile[spec.name] = ProfileShapes(*shapes)
     return profile
+
+
+def _width(batches: BatchRange) -> int:
+    return batches.max - batches.min
 
 
 _DEFAULT_BATCH = (1, 32, 32)
@@ -93,7 +126,8 @@ def _shape(spec: TensorSpec, options: ProfileOptions, which: str) -> tuple[int, 
     if DYNAMIC in shape:
         raise UsageError(
             f"Input '{spec.name}' has dynamic dimensions besides the batch: {_dims(spec.shape)}.",
-            f"Give --min-shapes, --opt-shapes and --max-shapes {spec.name}:… for it.",
+            f"{'Give --batch one range; and ' if options.more else 'Give '}--min-shapes, "
+            f"--opt-shapes and --max-shapes {spec.name}:… for it.",
         )
     return shape
 

@@ -7,16 +7,18 @@ lists those of a loaded engine.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trtqat.errors import BuildError, TrtqatError
+from trtqat.plan.profiles import BatchRange, main_profile
 
 if TYPE_CHECKING:
     from trtqat.building.network import Network
+    from trtqat.inspection.inspector import EngineLayer
     from trtqat.plan.coverage import Coverage
 
 _LOG = logging.getLogger(__name__)
@@ -37,30 +39,59 @@ class Proof:
     layers: Mapping[str, Any] | None = field(default=None, repr=False)
 
 
-def prove_by_log(network: Network) -> Proof:
-    """Reads the list of layers that the builder of TensorRT for RTX has logged."""
-    return _prove(network.source.path, lambda: _logged_layers(network))
+def prove_by_log(network: Network, ranges: Sequence[BatchRange]) -> Proof:
+    """Reads the list of layers that the builder of TensorRT for RTX has logged, of all profiles.
+
+    Args:
+        network: What was built.
+        ranges: The batches of each profile.
+    """
+    from trtqat.inspection.inspector import parse_information
+    from trtqat.inspection.profiles import split_profiles
+
+    def find() -> _Found:
+        listed = read_logged_layers(network)
+        name = network.source.path.name
+        return _Found(
+            listed, lambda: split_profiles(parse_information(listed, name), len(ranges), name)
+        )
+
+    return _prove(network.source.path, find, ranges)
 
 
-def prove_by_inspector(plan: Path, graph: Path, weights: Path | None) -> Proof:
-    """Loads a plan that was just built, and asks TensorRT's inspector.
+def prove_by_inspector(
+    plan: Path, graph: Path, weights: Path | None, ranges: Sequence[BatchRange]
+) -> Proof:
+    """Loads a plan that was just built, and asks TensorRT's inspector about each profile.
 
     Args:
         plan: The plan.
         graph: What it was built from.
         weights: The graph again, if it was built without its weights.
+        ranges: The batches of each profile.
     """
-    return _prove(graph, lambda: _inspected_layers(plan, weights))
+    return _prove(graph, lambda: _inspected_layers(plan, weights, ranges), ranges)
 
 
-def _prove(graph: Path, find_layers: Callable[[], Mapping[str, Any]]) -> Proof:
-    from trtqat.inspection.engine_layers import cover_graph
-    from trtqat.inspection.inspector import parse_information
+@dataclass(frozen=True)
+class _Found:
+    """Layers as TensorRT writes them, and what reads them by profile."""
+
+    information: Mapping[str, Any]
+    by_profile: Callable[[], Sequence[tuple[EngineLayer, ...]]]
+
+
+def _prove(graph: Path, find_layers: Callable[[], _Found], ranges: Sequence[BatchRange]) -> Proof:
+    from trtqat.inspection.engine_layers import cover_profiles
 
     layers = None
     try:
-        layers = find_layers()
-        coverage = cover_graph(graph, parse_information(layers, str(graph)))
+        found = find_layers()
+        layers = found.information
+        main = main_profile(ranges)
+        batches = [each.as_option for each in ranges]
+        profiles = dict(enumerate(found.by_profile()))
+        coverage = cover_profiles(graph, profiles, batches, main=main)
     except TrtqatError as error:
         # The plan is built; not to know its layers is no failed build.
         _LOG.warning("Which layers run in INT8 is not known: %s", error)
@@ -68,7 +99,15 @@ def _prove(graph: Path, find_layers: Callable[[], Mapping[str, Any]]) -> Proof:
     return Proof(coverage, None, layers)
 
 
-def _logged_layers(network: Network) -> Mapping[str, Any]:
+def read_logged_layers(network: Network) -> Mapping[str, Any]:
+    """The list of layers that the builder of TensorRT for RTX has logged, as an inspector's JSON.
+
+    Args:
+        network: What was built.
+
+    Raises:
+        BuildError: It has logged none.
+    """
     from trtqat.inspection.builder_log import read_layer_list
 
     if not network.messages.layers:
@@ -79,11 +118,21 @@ def _logged_layers(network: Network) -> Mapping[str, Any]:
     return read_layer_list(network.messages.layers)
 
 
-def _inspected_layers(plan: Path, weights: Path | None) -> Mapping[str, Any]:
-    from trtqat.inspection.engine_layers import inspect_engine
+def _inspected_layers(plan: Path, weights: Path | None, ranges: Sequence[BatchRange]) -> _Found:
+    from trtqat.inspection.engine_layers import ask_inspector
+    from trtqat.inspection.inspector import parse_information
+    from trtqat.inspection.profiles import layers_of_profile
     from trtqat.runtime.engine import Engine
 
     # It is what was built here a moment ago, so it may bring code.
     engine = Engine(plan, allow_engine_code=True, flavour="full", weights=weights)
     with closing(engine):
-        return inspect_engine(engine).information
+        told = [ask_inspector(engine, index) for index in range(len(ranges))]
+
+    def by_profile() -> list[tuple[EngineLayer, ...]]:
+        return [
+            layers_of_profile(parse_information(each, plan.name), index, len(ranges), plan.name)
+            for index, each in enumerate(told)
+        ]
+
+    return _Found(told[main_profile(ranges)], by_profile)

@@ -73,15 +73,20 @@ def build(
 
 
 def _print(built: BuildResult, *, verbose: bool) -> None:
+    from trtqat.plan.profiles import batches_of
+
     manifest = built.manifest
-    profiles = ", ".join(
+    shapes = ", ".join(
         f"{name} {'x'.join(map(str, p.min))} … {'x'.join(map(str, p.max))}"
         for name, p in manifest.profiles.items()
     )
+    if manifest.more_profiles:
+        batches = ", ".join(batches_of(each).as_option for each in manifest.all_profiles)
+        shapes = f"of {len(manifest.all_profiles)} profiles, for batch {batches}"
     say(
         f"{built.path}: {manifest.plan_bytes / 1e6:.1f} MB, built in "
         f"{manifest.build_seconds:.1f} s by {manifest.built_by} for {manifest.built_for}\n"
-        f"{built.qdq_pairs} Q/DQ pairs in the graph; shapes {profiles}"
+        f"{built.qdq_pairs} Q/DQ pairs in the graph; shapes {shapes}"
     )
     if built.served is not None:
         say(f"Triton: {built.served}")

@@ -15,7 +15,12 @@ class ShapeGroup:
 
     batch: Annotated[
         str | None,
-        typer.Option(metavar="MIN:OPT:MAX", help="Batch range of every input. Default: 1:32:32."),
+        typer.Option(
+            metavar="MIN:OPT:MAX",
+            help="Batch range of every input. Several with commas are profiles of one plan, which "
+            "a session chooses from: 1,8,32 for each of these alone, or 1:32:128,8,32. "
+            "Default: 1:32:32.",
+        ),
     ] = None
     min_shapes: Annotated[
         str, typer.Option(metavar="NAME:1x3x224x224,…", help="Smallest shapes, as trtexec.")

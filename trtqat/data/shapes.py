@@ -76,6 +76,10 @@ def _of_arrays(
         samples = {**samples, alone[0]: samples[IMAGES]}
     lacking = [name for name in alone if name not in samples]
     if lacking:
+        if lacking[0] in available:
+            raise DataError(
+                f"Array '{lacking[0]}' of {source} is a single number.", "Save an array of samples."
+            )
         held = ", ".join(f"'{name}'" for name in available) or "one array without a name"
         raise DataError(
             f"{source} has no array for input '{lacking[0]}'; it holds {held}.",

@@ -10,6 +10,7 @@ from trtqat.data.batches import Dataset
 from trtqat.errors import UsageError
 from trtqat.evaluation.contenders import Contender, Lineup, Measured
 from trtqat.evaluation.options import EvaluateOptions
+from trtqat.runtime.batches import batches_of_model, next_batch
 from trtqat.runtime.protocol import Model
 
 
@@ -20,11 +21,10 @@ def check_batch_sizes(models: Iterable[Model], sizes: Iterable[int]) -> None:
         UsageError: One of them is outside of a model's range.
     """
     for model, batch_size in itertools.product(models, sorted(sizes)):
-        low, high = model.batch_range
-        if batch_size < max(1, low) or (high is not None and batch_size > high):
-            allowed = f"{low}" if low == high else f"{low} to {high or 'any'}"
+        if batch_size < 1 or next_batch(model, batch_size) != batch_size:
             raise UsageError(
-                f"Batch size {batch_size} is not one that '{model.name}' takes ({allowed}).",
+                f"Batch size {batch_size} is not one that '{model.name}' takes "
+                f"({batches_of_model(model)}).",
                 "Choose --batch-size from these, or export and build it for yours.",
             )
 

@@ -17,6 +17,7 @@ from trtqat.evaluation.accuracy import Progress
 from trtqat.evaluation.locate_differences import Differences, StepLoss
 from trtqat.evaluation.running import run_all
 from trtqat.io_names import IoNames, match_outputs
+from trtqat.runtime.batches import largest_batch
 from trtqat.runtime.protocol import Model, ObservableModel
 from trtqat.tensors import Array, Arrays
 from trtqat.typed_json import Unbounded
@@ -167,7 +168,7 @@ def locate_in_steps(
             tapped = stack.enter_context(tapped_engine(engine, model, timing_cache=timing_cache))
             models += [tapped.engine, engine]
         # Closed before the engines are, also where something fails.
-        runs = run_all(models, dataset, _batch_size(models))
+        runs = run_all(models, dataset, largest_batch(models, _BATCH))
         stack.enter_context(contextlib.closing(runs))
         done = 0
         for inputs, (expected, *others) in runs:
@@ -210,12 +211,6 @@ def _rounding_db(model: ir.Model) -> float:
 
     half = any(value.dtype == ir.DataType.FLOAT16 for value in model.graph.outputs)
     return _HALF_ROUNDING_DB if half else _ROUNDING_DB
-
-
-def _batch_size(models: Sequence[Model]) -> int:
-    highest = [model.batch_range[1] for model in models]
-    size = max(_BATCH, *(model.batch_range[0] for model in models))
-    return min([size, *(each for each in highest if each is not None)])
 
 
 def _observed(

@@ -22,6 +22,7 @@ from trtqat.data.batches import Batch, Dataset, some_labels
 from trtqat.errors import InferenceError
 from trtqat.evaluation.batch_axis import by_image, find_batch_axis, first_images
 from trtqat.io_names import IoNames, match_outputs
+from trtqat.runtime.batches import next_batch
 from trtqat.runtime.protocol import Model, Session
 from trtqat.tensors import DYNAMIC, Array, Arrays, TensorSpec
 
@@ -298,8 +299,7 @@ class BatchRunner:
 
     def open(self, size: int) -> Session:
         """The session for batches of a size, opened if it is not the one that is open."""
-        low, _ = self._model.batch_range
-        padded = max(size, low)
+        padded = next_batch(self._model, size) or size
         if self._session is None or padded != self._size:
             self.close()
             self._session, self._size = self._model.session(padded), padded

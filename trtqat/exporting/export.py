@@ -11,7 +11,7 @@ from trtqat.checks import check_kind
 from trtqat.errors import UsageError
 from trtqat.exporting.source import ModelSource
 from trtqat.extras import require
-from trtqat.files import check_input, check_writable, is_onnx
+from trtqat.files import check_not_overwritten, check_writable, is_onnx
 from trtqat.graph.lenses.targets import HALF_OPSET, NEWEST_OPSET_OF_8_6
 from trtqat.tensors import Precision, TensorSpec, parse_tensor_spec
 
@@ -161,12 +161,4 @@ def _check_not_overwritten(source: ModelSource, output: Path) -> None:
     """Refuses names that no file can have, and to write over what the model comes from."""
     check_writable(output)
     pointer = str(source.pointer)
-    for read in (pointer, pointer.rpartition(":")[0], source.checkpoint):
-        if not read:
-            continue
-        check_input(read)
-        if os.path.realpath(read) == os.path.realpath(output):
-            raise UsageError(
-                f"The output '{output}' would overwrite an input, '{read}'.",
-                "Choose another name.",
-            )
+    check_not_overwritten(output, (pointer, pointer.rpartition(":")[0], source.checkpoint))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from trtqat.inspection.inspector import EngineLayer
 from trtqat.inspection.plan_costs import find_costs
+from trtqat.inspection.profiles import MARK
 from trtqat.plan.coverage import Coverage, LayerCoverage
 
 if TYPE_CHECKING:  # onnx_ir is behind it, which build must be able to miss with a sentence
@@ -113,7 +114,7 @@ def _graph_layers(layer: EngineLayer, names: set[str]) -> list[str]:
     if layer.onnx_nodes:
         return [node for node in layer.onnx_nodes if node in names]
     # Without metadata: "w + /conv/Conv + PWN(/act/Relu)". A name can be part of a longer one.
-    parts = re.split(r" \+ |[(),]", layer.name)
+    parts = re.split(r" \+ |[(),]", MARK.sub("", layer.name))
     return [part.strip() for part in parts if part.strip() in names]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ from trtqat.errors import GraphError
 from trtqat.inspection.coverage import cover, has_compiled_subgraph
 from trtqat.inspection.inspector import EngineLayer, parse_information
 from trtqat.inspection.layer_times import LayerTimes, measure_layers
+from trtqat.inspection.profiles import join_profiles, layers_of_profile
 from trtqat.plan.coverage import Coverage
 from trtqat.runtime.engine import Engine
 from trtqat.tensors import random_arrays
@@ -27,12 +28,13 @@ class Inspection:
 
     Attributes:
         information: The inspector's JSON, as ``trtexec --exportLayerInfo`` writes it.
-        layers: The same, read.
+        layers: The same, read; of an engine of several profiles those of the one that was asked.
         batch_size: For which shapes and times hold.
         times: Time by layer; None if they were not measured.
         compute_ms: Median GPU time of the whole engine without the profiler; None if no times were
             measured.
         mode: How that was enqueued; empty if no times were measured.
+        profile: The index of the engine's profile that this batch size ran by.
     """
 
     information: Mapping[str, Any]
@@ -41,23 +43,34 @@ class Inspection:
     times: LayerTimes | None
     compute_ms: float | None
     mode: str
+    profile: int = 0
 
 
-def inspect_engine(engine: Engine, *, batch_size: int | None = None, passes: int = 0) -> Inspection:
+def inspect_engine(
+    engine: Engine,
+    *,
+    batch_size: int | None = None,
+    passes: int = 0,
+    profile: int | None = None,
+) -> Inspection:
     """Asks TensorRT's inspector and, in a run of its own, the profiler.
 
     Args:
         engine: The engine.
-        batch_size: For which; the profile's optimum if None.
+        batch_size: For which; if None what the engine is tuned for, or the profile.
         passes: How many passes the profiler measures; 0 measures no times.
+        profile: The index of the profile; None takes the one that a session takes.
 
     Raises:
         UsageError: The engine does not take that batch size.
+        GraphError: The layers of several profiles cannot be told apart.
         InferenceError: TensorRT makes no execution context, or its enqueue fails.
     """
+    ranges = engine.profiles.ranges
     if batch_size is None:
-        batch_size = engine.optimal_batch
-    with closing(engine.session(batch_size)) as session:
+        batch_size = engine.optimal_batch if profile is None else ranges[profile].opt
+    with closing(engine.session(batch_size, profile=profile)) as session:
+        profile = session.profile
         inputs = random_arrays(session.inputs, seed=0)
         session.load(inputs)
         # Formats of tensors are known only to a context whose shapes are set.
@@ -68,11 +81,30 @@ def inspect_engine(engine: Engine, *, batch_size: int | None = None, passes: int
     times = None
     if passes:
         # A profiler sees no layers in a graph that the library replays, as that for RTX may.
-        with closing(engine.session(batch_size, cuda_graph=False)) as profiled:
+        with closing(engine.session(batch_size, cuda_graph=False, profile=profile)) as profiled:
             profiled.load(inputs)
             times = measure_layers(engine, profiled, passes=passes)
-    layers = parse_information(information, engine.name)
-    return Inspection(information, layers, batch_size, times, compute_ms, mode)
+    layers = layers_of_profile(
+        parse_information(information, engine.name), profile, len(ranges), engine.name
+    )
+    return Inspection(information, layers, batch_size, times, compute_ms, mode, profile)
+
+
+def ask_inspector(engine: Engine, profile: int) -> Mapping[str, Any]:
+    """What TensorRT's inspector says of an engine by one of its profiles, at its optimum.
+
+    Args:
+        engine: The engine.
+        profile: The index of the profile.
+
+    Raises:
+        InferenceError: TensorRT makes no execution context, or its enqueue fails.
+    """
+    batch_size = engine.profiles.ranges[profile].opt
+    with closing(engine.session(batch_size, profile=profile)) as session:
+        # Formats of tensors are known only to a context whose shapes are set.
+        found: Mapping[str, Any] = json.loads(engine.layer_information(session), strict=False)
+    return found
 
 
 def cover_graph(
@@ -84,6 +116,33 @@ def cover_graph(
         graph: What the engine was built from.
         layers: Of the engine.
         times_ms: Time by layer of the engine, if it was measured.
+
+    Raises:
+        GraphError: The graph cannot be read.
+    """
+    return cover_profiles(graph, {0: layers}, (), times_ms)
+
+
+def cover_profiles(
+    graph: Path,
+    profiles: Mapping[int, tuple[EngineLayer, ...]],
+    batches: Sequence[str],
+    times_ms: Mapping[str, float] | None = None,
+    *,
+    main: int = 0,
+) -> Coverage:
+    """Joins the layers of an ONNX file with those of each profile of its engine.
+
+    Args:
+        graph: What the engine was built from.
+        profiles: Layers of the engine, by the index of their profile: of all or some.
+        batches: Of every profile that the engine has, as ``--batch`` takes them; where they are not
+            known, what to call the profiles.
+        times_ms: Time by layer of one profile, if it was measured.
+        main: The index of that profile, whose kernels and other layers are told, too.
+
+    Returns:
+        A layer is INT8 there if it is in each of these profiles.
 
     Raises:
         GraphError: The graph cannot be read.
@@ -101,13 +160,18 @@ def cover_graph(
         for finding in findings
         if finding.rule in ("channels-unaligned", "one-sided")
     }
-    return cover(
-        summary.layers,
-        layers,
-        times_ms,
-        hints=hints,
-        exits=float_exits(model),
-    )
+    exits = float_exits(model)
+    coverages = {
+        index: cover(
+            summary.layers,
+            layers,
+            times_ms if index == main else None,
+            hints=hints,
+            exits=exits,
+        )
+        for index, layers in profiles.items()
+    }
+    return coverages[main] if len(batches) < 2 else join_profiles(coverages, batches, main)
 
 
 def check_same_graph(

@@ -14,7 +14,7 @@ from trtqat.host.gpu import describe_gpu
 from trtqat.inspection.engine_layers import (
     Inspection,
     check_same_graph,
-    cover_graph,
+    cover_profiles,
     inspect_engine,
 )
 from trtqat.inspection.options import InspectOptions
@@ -130,10 +130,24 @@ def inspect_plan(path: Path, options: InspectOptions) -> InspectedEngine:
         if graph is None and (options.needs_coverage or options.has_roofline):
             raise _no_graph(path)
         found = inspect_engine(engine, batch_size=options.batch_size, passes=options.passes)
+        ranges = engine.profiles.ranges
+        # Who names a batch size asks about its profile alone.
+        every = range(len(ranges)) if options.batch_size is None else (found.profile,)
+        inspected = {found.profile: found} | {
+            index: inspect_engine(engine, profile=index)
+            for index in every
+            if index != found.profile
+        }
     _export(found, options.path("export_layer_info"), export_profile)
     if graph is None:
         return InspectedEngine(path, None, found, None, None)
-    coverage = cover_graph(graph, found.layers, found.times.median_ms if found.times else None)
+    coverage = cover_profiles(
+        graph,
+        {index: each.layers for index, each in sorted(inspected.items())},
+        [each.as_option for each in ranges],
+        found.times.median_ms if found.times else None,
+        main=found.profile,
+    )
     check_same_graph(coverage, found.layers, graph, str(path))
     roofline = None
     if options.has_roofline:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from trtqat.errors import UsageError
 from trtqat.host.ceilings import Ceilings, read_ceilings
-from trtqat.inspection.engine_layers import check_same_graph, cover_graph
+from trtqat.inspection.engine_layers import check_same_graph, cover_graph, cover_profiles
 from trtqat.inspection.inspector import EngineLayer, read_layers
 from trtqat.inspection.layer_times import read_profile
 from trtqat.inspection.options import InspectOptions
+from trtqat.inspection.profiles import count_profiles, split_profiles
 from trtqat.inspection.roofline import Roofline, batch_size_of, draw_roofline
 from trtqat.inspection.roofline_words import describe_roofline
 from trtqat.inspection.words import describe_coverage
@@ -95,7 +97,7 @@ def inspect_layer_file(path: Path, options: InspectOptions) -> InspectedLayers:
             "Give two files that were exported together: --export-layer-info and "
             "--export-profile of trtqat inspect, or trtexec's.",
         )
-    coverage = cover_graph(graph, layers, times_ms)
+    coverage, timed = _cover(path, graph, layers, times_ms)
     check_same_graph(coverage, layers, graph, str(path))
     roofline = None
     if options.has_roofline:
@@ -106,9 +108,32 @@ def inspect_layer_file(path: Path, options: InspectOptions) -> InspectedLayers:
                 "inspect --export-profile or trtexec --exportProfile.",
             )
         limits = _ceilings(path, options.path("ceilings"))
-        size = batch_size_of(layers, options.batch_size)
-        roofline = draw_roofline(layers, coverage, limits, batch_size=size)
+        size = batch_size_of(timed, options.batch_size)
+        roofline = draw_roofline(timed, coverage, limits, batch_size=size)
     return InspectedLayers(path, graph, layers, coverage, roofline)
+
+
+def _cover(
+    path: Path,
+    graph: Path,
+    layers: tuple[EngineLayer, ...],
+    times_ms: Mapping[str, float] | None,
+) -> tuple[Coverage, tuple[EngineLayer, ...]]:
+    """Joins graph and file; of several profiles each, as TensorRT's list is of all.
+
+    Returns:
+        The coverage, and the layers of the profile that the times are of.
+    """
+    coverage = cover_graph(graph, layers, times_ms)
+    count = count_profiles(layers, (each.name for each in coverage.layers))
+    if count == 1:
+        return coverage, layers
+    profiles = split_profiles(layers, count, str(path))
+    timed = [sum(each.name in (times_ms or {}) for each in profile) for profile in profiles]
+    main = timed.index(max(timed))
+    called = [f"profile {index}" for index in range(count)]
+    by_index = dict(enumerate(profiles))
+    return cover_profiles(graph, by_index, called, times_ms, main=main), profiles[main]
 
 
 def _check_is_for_layer_files(path: Path, options: InspectOptions) -> None:

@@ -22,7 +22,8 @@ class InspectOptions:
     Attributes:
         graph: What the engine was built from; None for the file beside it that its manifest
             names. A layer file needs it.
-        batch_size: For which batch size an engine is described; its profile's optimum if None.
+        batch_size: For which batch size an engine is described, by the profile that it runs by; if
+            None what it is tuned for, and a layer is INT8 if it is in every profile.
         passes: How many passes TensorRT's profiler measures; 0 times nothing.
         export_layer_info: File to write an engine's layers to, as trtexec does.
         export_profile: File to write their times to, as trtexec does.

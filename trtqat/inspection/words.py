@@ -128,6 +128,11 @@ def describe_coverage(coverage: Coverage) -> str:
         f"INT8: {len(wanted) - len(missed)} of {len(wanted)} quantized layers"
         + (f", {_percent(share)} of the arithmetic" if share is not None else "")
     ]
+    if coverage.profiles:
+        batches, count = ", ".join(coverage.profiles), len(coverage.profiles)
+        batches = f"batch {batches}" if batches[:1].isdigit() else batches
+        each = f"in each of {count} profiles ({batches})"
+        lines[0] += f", {each if count > 1 else f'in the profile for {batches} alone'}"
     if not coverage.has_kernels:
         lines[0] += f": {IN_THE_PLAN}" if len(missed) < len(wanted) else ""
     floats = coverage.unwanted

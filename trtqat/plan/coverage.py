@@ -87,6 +87,9 @@ class Coverage:
         has_kernels: Whether the kernels are chosen. A plan of TensorRT for RTX has none yet: they
             are compiled where it is loaded, so it shows which inputs and weights are INT8.
         costs: What such a plan does besides.
+        profiles: Of a plan of several shape profiles, the batches of those that were looked at, as
+            ``"8"`` or ``"1:32:128"``: a layer is INT8 if it is in each of them. Empty of a plan of
+            one.
     """
 
     layers: tuple[LayerCoverage, ...]
@@ -96,6 +99,7 @@ class Coverage:
     times_ms: Mapping[str, float] = field(default_factory=dict)
     has_kernels: bool = True
     costs: tuple[PlanCost, ...] = ()
+    profiles: tuple[str, ...] = ()
 
     def time_ms(self, names: Sequence[str]) -> float | None:
         """Time of some engine layers together; None if none was measured."""

@@ -12,7 +12,7 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,7 +30,8 @@ from trtqat.typed_json import parse_json, read_as
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-SCHEMA_VERSION = 1
+# The newest that is read; a plan of one profile is written as schema 1.
+SCHEMA_VERSION = 2
 _MOST_BYTES = 64 * 2**20
 _LONGEST = 1000
 _SHA256 = re.compile("[0-9a-f]{64}")
@@ -92,7 +93,7 @@ class Manifest:
         platform: Operating system and machine, as ``"Linux-x86_64"``.
         inputs: Inputs of the engine.
         outputs: Outputs of the engine.
-        profiles: Shapes by input name.
+        profiles: Shapes by input name; of several profiles those of the first one.
         options: The build options.
         provenance: What the export recorded in the graph.
         build_seconds: Time that TensorRT took.
@@ -105,6 +106,8 @@ class Manifest:
         targets: Compute capabilities that a plan of TensorRT for RTX is for, as ``"8.6"``;
             ``"12.0+"`` stands for that one and newer ones.
         coverage: How the plan runs the layers of the graph; None if that was not recorded.
+        more_profiles: The profiles behind the first one, in TensorRT's order. Only schema 2 has
+            any.
         schema_version: Of this file.
     """
 
@@ -130,7 +133,13 @@ class Manifest:
     library: Library = "tensorrt"
     targets: tuple[str, ...] = ()
     coverage: Coverage | None = None
-    schema_version: int = field(default=SCHEMA_VERSION)
+    more_profiles: tuple[Mapping[str, ProfileShapes], ...] = ()
+    schema_version: int = 1
+
+    @property
+    def all_profiles(self) -> tuple[Mapping[str, ProfileShapes], ...]:
+        """Shapes by input name of every profile, in TensorRT's order."""
+        return (self.profiles, *self.more_profiles)
 
     @property
     def built_by(self) -> str:
@@ -145,8 +154,12 @@ class Manifest:
         return f"compute capability {targets_in_words(self.targets)}"
 
     def to_json(self) -> str:
-        """The content of the manifest file."""
+        """The content of the manifest file; of one profile it is what schema 1 has."""
         fields = {**asdict(self), "provenance": self.provenance.to_fields()}
+        if not self.more_profiles:
+            del fields["more_profiles"]
+        if self.coverage is not None and not self.coverage.profiles:
+            del fields["coverage"]["profiles"]
         return json.dumps(fields, indent=1, sort_keys=True) + "\n"
 
 
@@ -259,15 +272,24 @@ def _check_values(manifest: Manifest) -> None:
     if manifest.io_names is not None:
         for kind, listed in asdict(manifest.io_names).items():
             _require(len(set(listed)) == len(listed), f"io_names.{kind}", "different names")
-    for name, shapes in manifest.profiles.items():
-        each = (shapes.min, shapes.opt, shapes.max)
-        sound = len(set(map(len, each))) == 1 and all(
-            0 <= low <= best <= high for low, best, high in zip(*each, strict=True)
-        )
-        _require(sound, f"profiles.{name}", "three shapes that ascend")
+    _check_profiles(manifest)
     _check_targets(manifest)
     if manifest.coverage is not None:
         _check_coverage(manifest.coverage)
+
+
+def _check_profiles(manifest: Manifest) -> None:
+    sound = manifest.schema_version > 1 or not manifest.more_profiles
+    _require(sound, "more_profiles", "empty, which it is in schema 1")
+    for index, profile in enumerate(manifest.all_profiles):
+        place = f"more_profiles[{index - 1}]" if index else "profiles"
+        _require(set(profile) == set(manifest.profiles), place, "a profile of the same inputs")
+        for name, shapes in profile.items():
+            each = (shapes.min, shapes.opt, shapes.max)
+            sound = len(set(map(len, each))) == 1 and all(
+                0 <= low <= best <= high for low, best, high in zip(*each, strict=True)
+            )
+            _require(sound, f"{place}.{name}", "three shapes that ascend")
 
 
 def _check_targets(manifest: Manifest) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import copy
 import itertools
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -21,7 +21,7 @@ import torch
 from torch import nn
 
 from trtqat.checks import check_choice, check_kind, check_names
-from trtqat.errors import QuantizerError, first_line
+from trtqat.errors import QuantizerError, UsageError, first_line
 from trtqat.quant.feeding import Arguments, arguments_of, device_of, told
 from trtqat.quant.int8_quantizer import Int8Quantizer
 from trtqat.quant.module_by_module import module_by_module
@@ -35,7 +35,7 @@ from trtqat.quant.placing.placement import Layer, Placement, Target, place_quant
 from trtqat.quant.placing.recording import Recording, record
 from trtqat.quant.ranges.activation_ranges import ActivationMethod
 from trtqat.quant.ranges.observing import SeenRange, calibrated
-from trtqat.quant.recipe import Recipe, recipe_of, remember, save_quantized
+from trtqat.quant.recipe import Recipe, recipe_of, remember, save_quantized, unwrapped
 from trtqat.user_code import exits_told, in_words, place_of
 
 _LOG = logging.getLogger(__name__)
@@ -100,7 +100,8 @@ def quantize(
     """Quantizes a float model for INT8 in TensorRT, without training it.
 
     Args:
-        model: In floating point, on any device. It is not changed: what is returned is a copy.
+        model: In floating point, on any device. It is not changed: what is returned is a copy,
+            of a DistributedDataParallel, AveragedModel or compiled model that of the model inside.
         batches: Plain training data, neither augmented nor test data. A batch is what ``forward``
             takes: a tensor, a tuple or list of positional arguments, or a dict of keyword
             arguments; tensors have shape ``(N, …)``. All of them are seen once.
@@ -125,11 +126,12 @@ def quantize(
     check_names("keep", keep, "keep=['fc', 'layer1.*']")
     if for_ is not None:
         check_choice("for_", for_, TARGETS)
+    _check_batches(batches)
     batches = iter(told(batches))
     first = next(batches, None)
     if first is None:
         raise QuantizerError("There was no batch to calibrate on.", "Give at least one.")
-    model = _copied(model).eval()
+    model = _copied(unwrapped(model)).eval()
     recording = recorded(model, first)
     placement = place_quantizers(recording, keep=keep, for_=for_)
     _check_any(model, recording, placement)
@@ -142,6 +144,25 @@ def quantize(
     methods = {each.name: each.method for each in ranges}
     remember(model, Recipe.of(model, methods, keep=tuple(keep), for_=for_, images=images))
     return Quantized(model, placement.layers, ranges, images, recording)
+
+
+def _check_batches(batches: object) -> None:
+    """Refuses what would be iterated over something else than batches.
+
+    Raises:
+        UsageError: It is one batch, or cannot be iterated.
+    """
+    kind = type(batches).__name__
+    if isinstance(batches, (torch.Tensor, Mapping, str)):
+        raise UsageError(
+            f"The batches are a single {kind}.",
+            "Give a list of batches, as [images], or what yields them.",
+        )
+    if not isinstance(batches, Iterable) and not hasattr(batches, "__getitem__"):
+        raise UsageError(
+            f"The batches are a {kind}, which cannot be iterated.",
+            "Give a DataLoader without labels, or a list.",
+        )
 
 
 def keeping(quantized: Quantized, keep: Sequence[str]) -> Quantized:

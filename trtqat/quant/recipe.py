@@ -15,10 +15,14 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.parallel import DataParallel, DistributedDataParallel
+from torch.optim.swa_utils import AveragedModel
 
 from trtqat.errors import SourceError, UsageError
 from trtqat.files import write_atomically
 from trtqat.quant.int8_quantizer import Int8Quantizer
+from trtqat.quant.placing.attention import PROBABILITIES
+from trtqat.quant.placing.functions import ATTENTION, FUNCTIONS
 from trtqat.quant.placing.interception import Call
 from trtqat.quant.placing.placed import call_counts, placed_quantizers, put_quantizers
 from trtqat.quant.placing.placement import Place, PlannedQuantizer, Target
@@ -28,6 +32,8 @@ KEY = "trtqat_recipe"
 STATE = "state_dict"
 SCHEMA = 1
 _ATTRIBUTE = "_trtqat_recipe"
+# Their state dicts have other keys than that of the one model in them.
+_WRAPPERS = (DataParallel, DistributedDataParallel, AveragedModel)
 
 
 @dataclass(frozen=True)
@@ -152,17 +158,26 @@ def save_quantized(
     """Writes state dict and recipe of a quantized model; the file is whole or not there.
 
     Args:
-        model: With the quantizers of ``trtqat.quantize``, maybe trained since.
+        model: With the quantizers of ``trtqat.quantize``, maybe trained since; also in
+            DistributedDataParallel, an AveragedModel, or what ``torch.compile`` returns.
         path: The file to write.
         state: Another state dict of the same model, as averaged weights (EMA).
 
     Raises:
         UsageError: The model has no such quantizers, or the file cannot be written.
     """
+    model = unwrapped(model)
     recipe = asdict(recipe_of(model))
     buffer = io.BytesIO()
     torch.save({KEY: recipe, STATE: dict(model.state_dict() if state is None else state)}, buffer)
     write_atomically(Path(path), buffer.getvalue())
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The model inside of DistributedDataParallel, an average, and what torch.compile returns."""
+    while isinstance(model, _WRAPPERS) or "_orig_mod" in model._modules:
+        model = next(model.children())
+    return model
 
 
 def find_recipe(loaded: object, path: str | Path) -> Recipe | None:
@@ -190,11 +205,26 @@ def find_recipe(loaded: object, path: str | Path) -> Recipe | None:
             str(path): {str(name): int(count) for name, count in each.items()}
             for path, each in fields["counts"].items()
         }
-        return Recipe(**{**fields, "quantizers": quantizers, "counts": counts})
+        recipe = Recipe(**{**fields, "quantizers": quantizers, "counts": counts})
+        _check_places(recipe)
+        return recipe
     except (TypeError, KeyError, ValueError, AttributeError) as error:
         raise SourceError(
             f"The recipe in '{path}' is damaged.", "Quantize the model again."
         ) from error
+
+
+def _check_places(recipe: Recipe) -> None:
+    """Every quantizer must be at an operand of a call that its module makes."""
+    operands = {
+        each.name: {operand.name for operand in each.operands} for each in FUNCTIONS.values()
+    }
+    operands[ATTENTION.name].add(PROBABILITIES)
+    for each in recipe.quantizers:
+        for path, function, index, operand in each.places:
+            is_known = operand in operands.get(function, ())
+            if not is_known or not 0 <= index < recipe.counts.get(path, {}).get(function, 0):
+                raise ValueError(f"'{path}' has no operand '{operand}' of '{function}' {index}")
 
 
 def _quantizer(fields: Mapping[str, Any]) -> QuantizerRecipe:

@@ -160,7 +160,7 @@ def _kept_in_words(rung: Rung) -> str:
     if not rung.kept:
         return "no layer had to go back"
     more = f" and {len(rung.kept) - _NAMED} more" if len(rung.kept) > _NAMED else ""
-    return f"back in floating point are {', '.join(rung.kept[:_NAMED])}{more}"
+    return f"back in floating point: {', '.join(rung.kept[:_NAMED])}{more}"
 
 
 def _duration(seconds: float) -> str:

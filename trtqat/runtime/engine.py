@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 from trtqat.checks import closed
-from trtqat.errors import InferenceError, PlanError, UsageError
+from trtqat.errors import InferenceError, PlanError
 from trtqat.host.device_memory import needs_device_memory
 from trtqat.host.flavours import Flavour
 from trtqat.host.preflight import Preflight, preflight
 from trtqat.host.tensorrt_library import advice_on_loading, device_memory_bytes, open_device
 from trtqat.host.tensorrt_log import make_logger
 from trtqat.io_names import in_order
+from trtqat.plan.profiles import batches_in_words, main_profile
 from trtqat.provenance import Provenance
 from trtqat.runtime.engine_graph import graph_of_plan
-from trtqat.runtime.engine_io import batch_range_of, read_profiles, read_tensors, tuned_shape
+from trtqat.runtime.engine_io import read_profiles, read_tensors
 from trtqat.runtime.engine_names import names_of_engine
+from trtqat.runtime.engine_profiles import make_profiles
 from trtqat.runtime.held import Held
 from trtqat.runtime.host_quantizer import HostQuantizer, open_quantizer
 from trtqat.runtime.input_codes import input_scales, with_float_inputs
@@ -42,8 +43,8 @@ class Engine(Held):
         outputs: Outputs, dynamic dimensions as ``-1``. Like the inputs they are in the order of the
             exported model, not in TensorRT's.
         io: Their names, and whether their order is known.
-        profiles: Shapes of the first optimization profile, by input.
-        batch_range: Smallest and largest batch.
+        profiles: Its shape profiles, as TensorRT tells them.
+        batch_range: Smallest and largest batch; of several profiles, some between may be in none.
         manifest: The manifest beside the plan, or None.
         tensorrt: The TensorRT that runs it.
         size_bytes: Of the plan.
@@ -156,50 +157,50 @@ class Engine(Held):
             each: open_quantizer(scale) for each, scale in self.input_scales.items()
         }
         self.inputs = tuple(with_float_inputs(self._bindings, self.input_scales))
-        self.profiles = read_profiles(self._engine, self.inputs)
-        self.batch_range = batch_range_of(self.profiles)
+        self.profiles = make_profiles(read_profiles(self._engine, self.inputs))
+        self.batch_range = self.profiles.batch_range
 
     def __repr__(self) -> str:
         return (
             f"Engine({self.name!r}, {io_in_words(self.inputs, self.outputs)}, "
-            f"batch {self.batch_range[0]} to {self.batch_range[1]})"
+            f"batch {batches_in_words(self.profiles.ranges)})"
         )
 
-    def session(self, batch_size: int, *, cuda_graph: bool | None = None) -> EngineSession:
+    def session(
+        self, batch_size: int, *, cuda_graph: bool | None = None, profile: int | None = None
+    ) -> EngineSession:
         """Binds the engine to one batch size: buffers, a stream and, if it captures, a CUDA graph.
 
         Dimensions other than the first take the profile's optimum where they are dynamic.
 
         Args:
-            batch_size: Within the profile.
+            batch_size: One that a profile holds.
             cuda_graph: Whether to capture one; None as the engine was opened.
+            profile: The index of the profile; None takes the narrowest one that holds the batch,
+                of equally narrow ones that whose optimum is nearest.
 
         Raises:
-            UsageError: The batch size is outside of the profile.
+            UsageError: No profile holds the batch size, or this one does not.
             InferenceError: TensorRT makes no execution context, its enqueue fails, or device
                 memory is short.
         """
         if self._engine is None:
             raise closed(self.name, "engine")
-        low, high = self.batch_range
-        if not low <= batch_size <= high:
-            raise UsageError(
-                f"Batch size {batch_size} is outside of {low} to {high}, for which "
-                f"'{self.name}' was built.",
-                f"Build it again with --batch 1:{batch_size}:{max(batch_size, high)}.",
-            )
+        chosen = self.profiles.choose(batch_size, self.name, profile)
         wanted = self._cuda_graph if cuda_graph is None else cuda_graph
         if self._contexts is None:
-            return self._bind(batch_size, self._engine.create_execution_context(), graph=wanted)
+            context = self._engine.create_execution_context()
+            return self._bind(batch_size, chosen, context, graph=wanted)
         return self._contexts.session(
             batch_size,
-            lambda context, graph: self._bind(batch_size, context, library_graph=graph),
+            lambda context, graph: self._bind(batch_size, chosen, context, library_graph=graph),
             cuda_graph=wanted,
         )
 
     def _bind(
         self,
         batch_size: int,
+        profile: int,
         context: Any,  # noqa: ANN401
         *,
         graph: bool = False,
@@ -213,13 +214,14 @@ class Engine(Held):
             )
         shapes = {
             spec.name: (batch_size, *spec.shape[1:]) if spec.shape[:1] == (DYNAMIC,) else spec.shape
-            for spec in self.session_inputs
+            for spec in self.profiles.inputs(self.inputs, profile)
         }
         with needs_device_memory(f"A session of '{self.name}' at batch {batch_size}"):
             return EngineSession(
                 name=self.name,
                 context=context,
                 device=self._device,
+                profile=profile if len(self.profiles.ranges) > 1 else None,
                 # With the types that the engine reads: codes where ``inputs`` says floats.
                 inputs=[
                     TensorSpec(spec.name, shapes[spec.name], spec.dtype) for spec in self._bindings
@@ -238,11 +240,8 @@ class Engine(Held):
 
     @property
     def session_inputs(self) -> tuple[TensorSpec, ...]:
-        """Inputs whose open dimensions, but the first, are the profile's optimum."""
-        return tuple(
-            replace(spec, shape=tuned_shape(spec.shape, self.profiles[spec.name].opt))
-            for spec in self.inputs
-        )
+        """Inputs whose open dimensions, but the first, are the optimum of what it is tuned for."""
+        return self.profiles.inputs(self.inputs, main_profile(self.profiles.ranges))
 
     def source_graph(self, given: Path | None = None) -> Path:
         """The ONNX file that the engine was built from.
@@ -267,10 +266,8 @@ class Engine(Held):
 
     @property
     def optimal_batch(self) -> int:
-        """The batch size that the engine was tuned for."""
-        shapes = [profile.opt for profile in self.profiles.values() if profile.opt]
-        low, high = self.batch_range
-        return min(max(shapes[0][0], low), high) if shapes else low
+        """The batch size that the engine was tuned for; of several profiles the largest such."""
+        return self.profiles.optimal_batch
 
     def layer_information(self, session: EngineSession) -> str:
         """What TensorRT's inspector says of every layer, as JSON.

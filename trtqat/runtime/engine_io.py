@@ -38,22 +38,20 @@ def read_tensors(trt: Any, engine: Any) -> tuple[tuple[TensorSpec, ...], tuple[T
     return tuple(inputs), tuple(outputs)
 
 
-def read_profiles(engine: Any, inputs: tuple[TensorSpec, ...]) -> dict[str, ProfileShapes]:  # noqa: ANN401
-    """Shapes of the first optimization profile of an ``ICudaEngine``, by input."""
-    return {
-        spec.name: ProfileShapes(
-            *(tuple(shape) for shape in engine.get_tensor_profile_shape(spec.name, 0))
-        )
-        for spec in inputs
-    }
-
-
-def batch_range_of(profiles: dict[str, ProfileShapes]) -> tuple[int, int]:
-    """Smallest and largest batch that all inputs take."""
-    shapes = [profile for profile in profiles.values() if profile.min]
-    low = max((profile.min[0] for profile in shapes), default=1)
-    high = min((profile.max[0] for profile in shapes), default=1)
-    return low, high
+def read_profiles(
+    engine: Any,  # noqa: ANN401
+    inputs: tuple[TensorSpec, ...],
+) -> tuple[dict[str, ProfileShapes], ...]:
+    """Shapes by input of every optimization profile of an ``ICudaEngine``, at least of one."""
+    return tuple(
+        {
+            spec.name: ProfileShapes(
+                *(tuple(shape) for shape in engine.get_tensor_profile_shape(spec.name, index))
+            )
+            for spec in inputs
+        }
+        for index in range(max(1, engine.num_optimization_profiles))
+    )
 
 
 def tuned_shape(shape: tuple[int, ...], optimum: tuple[int, ...]) -> tuple[int, ...]:

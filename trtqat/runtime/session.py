@@ -36,6 +36,7 @@ class EngineSession(Held):
     Attributes:
         context: TensorRT's ``IExecutionContext``, with its shapes set.
         device: The ``cuda.core.Device``.
+        profile: The index of the engine's shape profile that it runs by.
         inputs: Inputs with their final shapes.
         mode: How queries are enqueued, in words.
         has_cuda_graph: Whether a CUDA graph was captured, or the library was told to do that.
@@ -56,6 +57,7 @@ class EngineSession(Held):
         quantizers: Mapping[str, HostQuantizer],
         cuda_graph: bool,
         library_graph: bool = False,
+        profile: int | None = None,
     ) -> None:
         """Allocates, enqueues once and captures.
 
@@ -69,10 +71,11 @@ class EngineSession(Held):
             quantizers: Of the inputs that arrive as INT8 codes, for floats.
             cuda_graph: Whether to capture a CUDA graph.
             library_graph: Whether the context was made to capture and replay one itself.
+            profile: The index of the shape profile; None for the only one, which a context has.
 
         Raises:
-            InferenceError: A shape is refused, an output's size depends on the data, or TensorRT's
-                enqueue failed.
+            InferenceError: The profile or a shape is refused, an output's size depends on the
+                data, or TensorRT's enqueue failed.
         """
         self._name = name
         self.context = context
@@ -82,6 +85,9 @@ class EngineSession(Held):
         self._quantizers = quantizers
         self._stream = device.create_stream()
         start = time.perf_counter()
+        self.profile = profile or 0
+        if profile is not None:
+            self._set_profile(context, profile)
         for spec in inputs:
             if not context.set_input_shape(spec.name, spec.shape):
                 raise InferenceError(
@@ -214,6 +220,17 @@ class EngineSession(Held):
         self._events.clear()
         self.context = None
         self._stream.close()
+
+    def _set_profile(self, context: Any, profile: int) -> None:  # noqa: ANN401
+        """Makes a context run by a profile; shapes are set after it."""
+        if not context.set_optimization_profile_async(profile, int(self._stream.handle)):
+            raise InferenceError(
+                f"TensorRT refuses profile {profile} of '{self._name}': {self._messages.reason()}.",
+                "Close other sessions of that profile, or build the engine with trtqat build, "
+                "whose profiles several sessions share.",
+            )
+        # It may copy on the stream, and what follows is not all on that stream.
+        self._stream.sync()
 
     def _check_open(self) -> None:
         if self.context is None:

@@ -1,6 +1,7 @@
 """Finds the best INT8 model: which layers cost accuracy, and which go back to floating point.
 
 quantizing.py       the door: from a model's source and data to int8.pt
+float_model.py      the FP32 model, and what is refused before anything takes long
 model_inputs.py     the model's inputs, from --input or from the data
 samples.py          evenly spread samples to calibrate on
 sensitivity.py      how much of the output each layer costs when it alone is quantized

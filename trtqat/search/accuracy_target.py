@@ -20,16 +20,14 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from trtqat.errors import GateError
-from trtqat.evaluation.counts import Paired, pair
-from trtqat.evaluation.intervals import Interval, paired_interval, paired_p_value
-from trtqat.quant.placing.placed import only_calls
+from trtqat.evaluation.counts import Paired
+from trtqat.evaluation.intervals import Interval, paired_interval
 from trtqat.quant.quantize import Quantized, keeping
-from trtqat.search.counting import LabelledSamples
-from trtqat.search.running import Announce, Cost, Progress
+from trtqat.search.counting import Counts, LabelledSamples
+from trtqat.search.running import Announce, Progress
 from trtqat.search.saved_search import SavedSearch
 from trtqat.search.sensitivity import LayerSensitivity
 
-TASK = "accuracy"
 # What lost by so little a chance lost indeed.
 _BEYOND_DOUBT = 0.05
 
@@ -136,7 +134,7 @@ def find_within_target(
         DataError: The samples have no labels, or do not fit the model.
         UsageError: The state cannot be written.
     """
-    counts = _Counts(quantized, samples, saved or SavedSearch(), announce, progress)
+    counts = Counts(quantized, samples, saved or SavedSearch(), announce, progress)
     climb = _Climb(quantized, counts, max_drop_points)
     climb.run(ranking)
     ladder = Ladder(
@@ -166,94 +164,13 @@ def _noise_left(noises: Mapping[str, float], kept: Collection[str]) -> float:
     return sum(noise for name, noise in noises.items() if name not in kept)
 
 
-class _Counts:
-    """Counts right answers, and knows those of an earlier run."""
-
-    def __init__(
-        self,
-        quantized: Quantized,
-        samples: LabelledSamples,
-        saved: SavedSearch,
-        announce: Announce | None,
-        progress: Progress | None,
-    ) -> None:
-        self._samples = samples
-        self._saved = saved
-        self._announce = announce
-        self._progress = progress
-        self._done = 0
-        # FP32, all in INT8, and once for each layer.
-        self._runs = 2 + sum(not layer.kept for layer in quantized.layers)
-        state = saved.part(TASK)
-        self._counted: dict[str, tuple[int, int, int]] = {
-            kept: (right, lost, gained)
-            for kept, (right, lost, gained) in state.get("counted", {}).items()
-        }
-        samples.labels = state.get("labels", [])
-        self._fp32: list[int] = state.get("fp32", [])
-        if not self._fp32:
-            with only_calls(quantized.model, ()):
-                self._fp32 = self._predictions(quantized)
-            self._write()
-
-    @property
-    def count(self) -> int:
-        """Samples."""
-        return len(self._samples)
-
-    @property
-    def fp32_right(self) -> int:
-        """Right answers of the model in floating point."""
-        return _right(self._samples.labels, self._fp32)
-
-    def of(self, quantized: Quantized, kept: Sequence[str]) -> tuple[int, Paired]:
-        """Right answers of a model, and how they are paired with FP32's."""
-        name = "\n".join(kept)
-        if name not in self._counted:
-            predicted = self._predictions(quantized)
-            labels = self._samples.labels
-            found = pair(labels, predicted, self._fp32)
-            assert found is not None
-            self._counted[name] = _right(labels, predicted), found.lost, found.gained
-            self._write()
-        right, lost, gained = self._counted[name]
-        return right, Paired(lost, gained, paired_p_value(lost, gained))
-
-    def _predictions(self, quantized: Quantized) -> list[int]:
-        total = self._runs * len(self._samples)
-
-        def counted(images: int, seconds: float) -> None:
-            if self._announce is not None:
-                runs = self._runs - len(self._counted) - bool(self._fp32)
-                rate = seconds / images
-                self._announce(
-                    Cost(TASK, runs, len(self._samples), rate * len(self._samples) * runs)
-                )
-                self._announce = None
-            if self._progress is not None:
-                self._progress(TASK, self._done + images, total)
-
-        predicted = self._samples.predictions(quantized.model, counted)
-        self._done += len(self._samples)
-        return predicted
-
-    def _write(self) -> None:
-        counted = {kept: list(each) for kept, each in self._counted.items()}
-        state = {"labels": self._samples.labels, "fp32": self._fp32, "counted": counted}
-        self._saved.write(TASK, state)
-
-
-def _right(labels: Sequence[int], predicted: Sequence[int]) -> int:
-    return sum(one == other for one, other in zip(labels, predicted, strict=True))
-
-
 class _Climb:
     """The search: which sets of layers are counted, one after the other."""
 
     def __init__(
         self,
         quantized: Quantized,
-        counts: _Counts,
+        counts: Counts,
         max_drop_points: float,
     ) -> None:
         self._quantized = quantized

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -14,35 +13,25 @@ import torch
 
 from trtqat.checks import check_kind
 from trtqat.data.dataset import files_of, open_dataset
-from trtqat.errors import (
-    DataError,
-    SourceError,
-    TrtqatError,
-    UsageError,
-    first_line,
-)
-from trtqat.exporting.loading import load_model
+from trtqat.errors import UsageError
 from trtqat.exporting.source import ModelSource
-from trtqat.files import check_input, check_writable, is_file, is_onnx, sha256_of
-from trtqat.pointers import is_pointer
-from trtqat.quant.placing.placed import placed_quantizers
+from trtqat.files import is_file, sha256_of
 from trtqat.quant.placing.placement import Layer, Target
 from trtqat.quant.quantize import Quantized, quantize
 from trtqat.quant.ranges.observing import SeenRange
 from trtqat.quant.recipe import recipe_of
-from trtqat.quant.toolkits.quantizers import quantizers_of
 from trtqat.search.accuracy_target import Ladder, find_within_target
 from trtqat.search.counting import LabelledSamples
+from trtqat.search.float_model import check_files, check_runs, load_float_model
 from trtqat.search.model_inputs import find_inputs
 from trtqat.search.options import QuantizeOptions
-from trtqat.search.running import Announce, Progress, outputs_of
-from trtqat.search.samples import SpreadSamples, has_splits, open_training
+from trtqat.search.running import Announce, Progress
+from trtqat.search.samples import SpreadSamples, open_training
 from trtqat.search.saved_search import SavedSearch, digest_of, key_of, state_path
 from trtqat.search.sensitivity import LayerSensitivity, measure_sensitivity
 from trtqat.tensors import TensorSpec
 from trtqat.version import __version__
 
-_LOG = logging.getLogger(__name__)
 _CALIBRATION = "calibration"
 
 
@@ -185,8 +174,8 @@ def quantize_source(
             "A ModelSource has its checkpoint and arguments already.", "Give them there alone."
         )
     output = Path(output)
-    _check_files(source, output, options)
-    model = _float_model(source, options)
+    check_files(source, output, options)
+    model = load_float_model(source, options)
     specs = find_inputs(model, data, options.specs)
     quantizing = _Quantizing(model, specs, options, announce, progress)
     return quantizing.run(output, began)
@@ -218,7 +207,7 @@ class _Quantizing:
         # All data is opened before anything takes long.
         chosen = self._samples()
         labelled = self._labelled()
-        _check_runs(self._model, chosen)
+        check_runs(self._model, chosen)
         quantized = self._quantized(chosen)
         few = list(chosen.some(options.sensitivity_images))
         saved = SavedSearch(state_path(output), self._key(quantized, few, labelled))
@@ -230,20 +219,21 @@ class _Quantizing:
                 )
             return self._measured
 
-        if options.sensitivity:
-            ranking()
         best, ladder = quantized, None
-        if labelled is not None and options.max_accuracy_drop is not None:
-            found, ladder = find_within_target(
-                quantized,
-                labelled,
-                options.max_accuracy_drop,
-                ranking,
-                announce=self._announce,
-                progress=self._progress,
-                saved=saved,
-            )
-            best = found or quantized
+        with saved.kept_for_later():
+            if options.sensitivity:
+                ranking()
+            if labelled is not None and options.max_accuracy_drop is not None:
+                found, ladder = find_within_target(
+                    quantized,
+                    labelled,
+                    options.max_accuracy_drop,
+                    ranking,
+                    announce=self._announce,
+                    progress=self._progress,
+                    saved=saved,
+                )
+                best = found or quantized
         best.model.to("cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload]
         best.save(output)
         saved.remove()
@@ -332,89 +322,3 @@ def _explained(layers: Sequence[Layer], ladder: Ladder | None) -> tuple[Layer, .
         replace(layer, kept="for the accuracy target") if layer.name in kept else layer
         for layer in layers
     )
-
-
-def _check_files(source: ModelSource, output: Path, options: QuantizeOptions) -> None:
-    """Refuses what is no factory, data that is both, and to write over an input."""
-    pointer = str(source.pointer)
-    if is_onnx(pointer) or is_file(pointer) or not is_pointer(pointer):
-        kind = "an ONNX graph" if is_onnx(pointer) else "no factory of a PyTorch model"
-        raise SourceError(
-            f"'{pointer}' is {kind}, into which no quantizers can be put.",
-            "Give the function that makes the FP32 model: file.py:factory.",
-        )
-    check_writable(output)
-    data = [each for each in (options.data, options.eval_data) if each is not None]
-    read = [pointer.rpartition(":")[0], source.checkpoint]
-    for each in (*read, *(file for spec in data for file in files_of(spec))):
-        if not each:
-            continue
-        check_input(each)
-        if os.path.realpath(each) == os.path.realpath(output):
-            raise UsageError(
-                f"The output '{output}' would overwrite an input, '{each}'.",
-                "Choose another name.",
-            )
-    if options.eval_data is not None and _is_same(options.data, options.eval_data):
-        raise DataError(
-            f"'{options.eval_data}' is the training data that ranges are chosen on, so the "
-            "accuracy on it says little.",
-            "Give --eval-data samples that the model has not seen.",
-        )
-
-
-def _is_same(data: str, eval_data: str) -> bool:
-    """Whether both name the same samples; of what has splits the one trains, the other tests."""
-    kind = data.partition(":")[0]
-    if data == eval_data:
-        return not has_splits(data)
-    if kind != "npz" or not eval_data.startswith("npz:"):
-        return False
-    real = {os.path.realpath(file) for spec in (data, eval_data) for file in files_of(spec)}
-    return len(real) == 1
-
-
-def _float_model(source: ModelSource, options: QuantizeOptions) -> torch.nn.Module:
-    device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    model = load_model(source, device=device)
-    if isinstance(model, torch.jit.ScriptModule):
-        raise SourceError(
-            f"The factory '{source.pointer}' returned a TorchScript module, into which no "
-            "quantizers can be put.",
-            "Return the torch.nn.Module that it was made of.",
-        )
-    if placed_quantizers(model):
-        what = f"Checkpoint '{source.checkpoint}'" if source.checkpoint else "The factory's model"
-        raise SourceError(
-            f"{what} is quantized already.",
-            "Give the checkpoint of the FP32 model; a quantized one goes on with trtqat.fine_tune, "
-            "or to trtqat export.",
-        )
-    found = next(quantizers_of(model), None)
-    if found is not None:
-        raise SourceError(
-            f"The factory '{source.pointer}' makes a model with quantizers already.",
-            "Give the factory of the FP32 model, or take this one to trtqat export as it is.",
-        )
-    # The faster layout of convolutions, on a CPU as well.
-    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
-
-
-def _check_runs(model: torch.nn.Module, chosen: SpreadSamples) -> None:
-    """Runs the first samples: a model that does not take them raises anything.
-
-    Raises:
-        DataError: It raises.
-    """
-    first = chosen.some(2)[0]
-    try:
-        outputs_of(model, first)
-    except TrtqatError:
-        raise
-    except Exception as error:
-        arrays = ", ".join(f"{str(x.dtype).removeprefix('torch.')} {tuple(x.shape)}" for x in first)
-        raise DataError(
-            f"The model raised {type(error).__name__} on the data, {arrays}: {first_line(error)}.",
-            "Give data as the model was trained on it, floating point and preprocessed; or say "
-            "what it takes: --input NAME:1x3x224x224.",
-        ) from error

@@ -10,7 +10,7 @@ import contextlib
 import hashlib
 import json
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +60,18 @@ class SavedSearch:
         if self.path is not None:
             text = json.dumps({"key": self._key, "parts": self._parts})
             write_atomically(self.path, text.encode())
+
+    @contextlib.contextmanager
+    def kept_for_later(self) -> Iterator[None]:
+        """Says of a search that ends early that the same one goes on from the file."""
+        try:
+            yield
+        except BaseException:
+            if self.path is not None and is_file(self.path):
+                _LOG.info(
+                    "'%s' has what was done; the same search again goes on from it.", self.path
+                )
+            raise
 
     def remove(self) -> None:
         """Removes the file: the search is done."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,9 +19,16 @@ from tests.support import models
 from trtqat.building import builder as module
 from trtqat.building import network, plan_files
 from trtqat.building.builder import build
-from trtqat.building.options import BuildOptions
+from trtqat.building.options import BuildOptions, options_again
 from trtqat.cli.app import app
-from trtqat.errors import BuildError, GateError, InferenceError, TrtqatError, UsageError
+from trtqat.errors import (
+    BuildError,
+    GateError,
+    GraphError,
+    InferenceError,
+    TrtqatError,
+    UsageError,
+)
 from trtqat.exporting.options import ExportOptions
 from trtqat.exporting.pipeline import export_onnx
 from trtqat.files import sha256_of
@@ -28,6 +36,7 @@ from trtqat.host.gpu import Gpu
 from trtqat.host.tensorrt_log import Messages
 from trtqat.inspection import engine_layers
 from trtqat.plan.manifest import ProfileShapes, read_manifest
+from trtqat.plan.profiles import batches_of
 from trtqat.plan.signature import signature_path
 from trtqat.runtime import engine as runtime
 from trtqat.typed_json import json_text
@@ -161,6 +170,37 @@ def test_plan_and_manifest(host: Host, graph: Path, tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["m.engine", "m.engine.json"]
 
 
+def test_several_profiles(host: Host, graph: Path, tmp_path: Path) -> None:
+    plan = tmp_path / "m.engine"
+    trtqat.build(graph, plan, batch="1:4:8,1,4")
+    manifest = read_manifest(plan)
+    assert manifest is not None
+    assert manifest.schema_version == 2
+    assert [str(batches_of(each)) for each in manifest.all_profiles] == ["1:1:1", "4:4:4", "1:4:8"]
+    (config,) = host.configs
+    assert [each.shapes for each in config.profiles] == [
+        {name: (shapes.min, shapes.opt, shapes.max) for name, shapes in each.items()}
+        for each in manifest.all_profiles
+    ]
+    # Another one like it has the same.
+    again = options_again(manifest, "m.engine", "fp16")
+    build(graph, tmp_path / "again.engine", replace(again, precision="int8"))
+    found = read_manifest(tmp_path / "again.engine")
+    assert found is not None
+    assert found.all_profiles == manifest.all_profiles
+
+
+def test_a_list_of_one_is_no_other_plan(host: Host, graph: Path, tmp_path: Path) -> None:
+    written = []
+    for batch in ("1:4:8", [(1, 4, 8)]):
+        build(graph, tmp_path / "m.engine", batch=batch)
+        fields = json.loads((tmp_path / "m.engine.json").read_text())
+        written.append({**fields, "created": "", "build_seconds": 0})
+    assert written[0] == written[1]
+    assert written[0]["schema_version"] == 1
+    assert "more_profiles" not in written[0]
+
+
 def test_where_a_plan_goes_is_not_how_it_is_built(host: Host, graph: Path, tmp_path: Path) -> None:
     key = tmp_path / "key.pem"
     key.write_bytes(
@@ -220,6 +260,8 @@ def test_a_build_that_fails_leaves_nothing(host: Host, graph: Path, tmp_path: Pa
     built = len(host.configs)
     with pytest.raises(UsageError, match="from 1 on, but the engine takes 2:4:8"):
         build(graph, plan, batch="2:4:8", triton_repository=tmp_path / "models")
+    with pytest.raises(UsageError, match="from 1 to 8, but the engine takes 1, 4 and 8"):
+        build(graph, plan, batch="1,4,8", triton_repository=tmp_path / "models")
     assert len(host.configs) == built
     assert list(tmp_path.iterdir()) == []
 
@@ -231,8 +273,10 @@ class Asked:
         self.folder = folder
         self.opened = self.closed = 0
         self.problem: TrtqatError | None = None
+        self.profiles: list[int] = []
+        self.layers: list[Any] = []
         monkeypatch.setattr(runtime, "Engine", self.open)
-        monkeypatch.setattr(engine_layers, "inspect_engine", self.inspect)
+        monkeypatch.setattr(engine_layers, "ask_inspector", self.inspect)
 
     def open(self, plan: Path, *, allow_engine_code: bool, flavour: str, weights: None) -> Asked:
         assert (allow_engine_code, flavour) == (True, "full")
@@ -242,11 +286,12 @@ class Asked:
         self.opened += 1
         return self
 
-    def inspect(self, engine: Asked) -> Any:
+    def inspect(self, engine: Asked, profile: int) -> Any:
         assert engine is self
+        self.profiles.append(profile)
         if self.problem is not None:
             raise self.problem
-        return SimpleNamespace(information={"Layers": []})
+        return {"Layers": self.layers}
 
     def close(self) -> None:
         self.closed += 1
@@ -271,6 +316,46 @@ def test_what_runs_in_int8_is_asked_when_all_is_written(
     record = json.loads(json_text(result.to_dict()))
     assert record["coverage"]["missed"] == wanted
     assert record["manifest"]["plan_bytes"] == 4
+
+
+def test_every_profile_is_asked(asked: Asked, graph: Path, tmp_path: Path) -> None:
+    asked.layers = ["a", "b", "a [profile 1]", "b [profile 1]", "a [profile 2]"]
+    result = build(
+        graph, tmp_path / "m.engine", batch="1,4,1:8:8", triton_repository=tmp_path / "models"
+    )
+    assert asked.profiles == [0, 1, 2]
+    assert result.coverage is not None
+    assert result.coverage.profiles == ("1", "4", "1:8:8")
+    manifest = read_manifest(tmp_path / "m.engine")
+    assert manifest is not None
+    assert manifest.coverage == result.coverage
+
+
+def test_profiles_that_are_not_told_apart(
+    asked: Asked, graph: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked.layers = ["a", "a"]
+    repository = tmp_path / "models"
+    result = build(graph, tmp_path / "m.engine", batch="1,1:4:4", triton_repository=repository)
+    assert "does not tell its 2 profiles apart" in caplog.text
+    with pytest.raises(GraphError, match="does not tell its 2 profiles apart"):
+        result.check_int8()
+    # What TensorRT said can be read all the same.
+    result.write_layers(tmp_path / "layers.json")
+    assert json.loads((tmp_path / "layers.json").read_text()) == {"Layers": ["a", "a"]}
+
+
+SUBGRAPH = {"Name": "{ForeignNode[/conv1/Conv.../fc/Gemm]}", "LayerType": "Myelin"}
+
+
+def test_a_wide_profile_of_a_compiled_subgraph(
+    asked: Asked, graph: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked.layers = [SUBGRAPH]
+    build(graph, tmp_path / "m.engine", batch="1:4:8", triton_repository=tmp_path / "models")
+    (told,) = [each for each in caplog.messages if "one profile for batches 1 to 8" in each]
+    assert "2.730 ms at batch 32 with --batch 1:32:32, and 1.848 ms" in told
+    assert "Build it with --batch 1,4,8,1:4:8:" in told
 
 
 @pytest.mark.parametrize(

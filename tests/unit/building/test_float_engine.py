@@ -50,6 +50,7 @@ class Host:
         self.version, self.gpu = "8.6.0", "A GPU"
         self.options = RecordedOptions(tactic_sources="-cudnn", workspace_bytes=1000)
         self.profiles = {"x": SHAPES}
+        self.more_profiles: tuple[dict[str, ProfileShapes], ...] = ()
         monkeypatch.setattr(module, "build_plan", self.build)
         monkeypatch.setattr(
             module, "load_tensorrt", lambda purpose: type("Trt", (), {"__version__": self.version})
@@ -71,7 +72,12 @@ class Host:
         manifest_path(output).write_text(manifest.to_json())
 
     def get(self, *, reuse: bool = True, timing_cache: Path | None = None) -> FloatEngine:
-        manifest = replace(make_manifest(b"a plan"), profiles=self.profiles, options=self.options)
+        manifest = replace(
+            make_manifest(b"a plan"),
+            profiles=self.profiles,
+            more_profiles=self.more_profiles,
+            options=self.options,
+        )
         return float_engine(
             self.plan, manifest, self.graph, "fp16", reuse=reuse, timing_cache=timing_cache
         )
@@ -94,6 +100,16 @@ def test_it_is_built_as_the_int8_engine_was_and_taken_again(host: Host) -> None:
     # Who trusts nothing that lies there gets a new one.
     assert host.get(reuse=False, timing_cache=Path("kernels.cache")).is_new
     assert [each.timing_cache for each in host.built] == [None, Path("kernels.cache")]
+
+
+def test_one_of_other_profiles_is_not_taken(host: Host) -> None:
+    first = host.get()
+    (options,) = host.built
+    assert options.profile.more == ()
+    host.more_profiles = ({"x": ProfileShapes(*[(4, 3, 16, 16)] * 3)},)
+    assert host.get().is_new
+    assert host.built[1].profile.more[0].opt_shapes == {"x": (4, 3, 16, 16)}
+    assert first.path == host.get().path
 
 
 @pytest.mark.parametrize("change", ["options", "profiles", "tensorrt", "gpu", "plan", "graph"])

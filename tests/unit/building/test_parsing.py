@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from trtqat.building.builder import build
 from trtqat.building.options import BuildOptions
-from trtqat.building.parsing import parse_batch, parse_bytes, parse_options, parse_shapes
+from trtqat.building.parsing import (
+    parse_batch,
+    parse_bytes,
+    parse_options,
+    parse_profiles,
+    parse_shapes,
+)
 from trtqat.building.profiles import ProfileOptions
 from trtqat.building.triton.config import TritonOptions
 from trtqat.building.triton.repository import TritonTarget
@@ -28,6 +35,49 @@ def test_batch(text: str, batch: tuple[int, int, int]) -> None:
 def test_wrong_batch(text: str) -> None:
     with pytest.raises(UsageError, match="no batch range"):
         parse_batch(text)
+
+
+ONE_8_RANGE = ProfileOptions(
+    batch=(1, 1, 1), more=(ProfileOptions(batch=(8, 8, 8)), ProfileOptions(batch=(1, 32, 128)))
+)
+
+
+@pytest.mark.parametrize(
+    "batch",
+    [
+        "1,8,1:32:128",
+        "1, 8:8:8 ,1:32:128",
+        [1, 8, (1, 32, 128)],
+        ["1", (8, 8, 8), "1:32:128"],
+    ],
+)
+def test_several_batches(batch: Any) -> None:
+    assert parse_profiles(batch, {}) == ONE_8_RANGE
+    assert parse_options("m.engine", batch=batch) == BuildOptions(profile=ONE_8_RANGE)
+
+
+@pytest.mark.parametrize("batch", ["1:2:4", (1, 2, 4), [(1, 2, 4)], ["1:2:4"]])
+def test_one_batch_is_one_profile(batch: Any) -> None:
+    shapes = {"opt_shapes": {"x": (2, 7)}}
+    expected = ProfileOptions(batch=(1, 2, 4), opt_shapes={"x": (2, 7)})
+    assert parse_profiles(batch, shapes) == expected
+    assert parse_profiles(None, shapes) == ProfileOptions(opt_shapes={"x": (2, 7)})
+
+
+@pytest.mark.parametrize(
+    "batch",
+    ["1,", ",1", "1,,8", "1,x", "8,3:2:1", [], [1, None], [1, 2.5], [1, "2,3"], [1, [2]], (1, 8)],
+)
+def test_wrong_batches(batch: Any) -> None:
+    with pytest.raises(
+        UsageError, match=r"no batch range\..* or several with commas, as in 1,8,32"
+    ):
+        parse_options("m.engine", batch=batch)
+
+
+def test_several_batches_have_no_shapes_besides() -> None:
+    with pytest.raises(UsageError, match="made of --batch alone, and --max-shapes is there"):
+        parse_options("m.engine", batch="1,8", max_shapes="x:8x7")
 
 
 def test_shapes() -> None:

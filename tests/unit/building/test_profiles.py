@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trtqat.building.profiles import ProfileOptions, resolve_profile
+from trtqat.building.profiles import ProfileOptions, resolve_profile, resolve_profiles
 from trtqat.errors import UsageError
 from trtqat.plan.manifest import ProfileShapes
+from trtqat.plan.profiles import batches_of
 from trtqat.tensors import TensorSpec
 
 IMAGE = TensorSpec("image", (-1, 3, 8, 8))
@@ -86,3 +89,43 @@ def test_fixed_batch() -> None:
     assert resolve_profile([FIXED], ProfileOptions(batch=(4, 4, 4)))["fixed"].max == (4, 8)
     with pytest.raises(UsageError, match="fixed batch of 4, not 1"):
         resolve_profile([FIXED], ProfileOptions(batch=(1, 4, 4)))
+
+
+def several(*batches: tuple[int, int, int]) -> ProfileOptions:
+    first, *more = (ProfileOptions(batch=each) for each in batches)
+    return replace(first, more=tuple(more))
+
+
+def test_several_profiles_are_for_every_input() -> None:
+    one, two = resolve_profiles([IMAGE, MASK], several((1, 1, 1), (8, 8, 8)))
+    assert one == {
+        "image": ProfileShapes(*[(1, 3, 8, 8)] * 3),
+        "mask": ProfileShapes(*[(1, 8)] * 3),
+    }
+    assert two == {
+        "image": ProfileShapes(*[(8, 3, 8, 8)] * 3),
+        "mask": ProfileShapes(*[(8, 8)] * 3),
+    }
+
+
+def test_the_narrowest_is_first_and_all_else_as_it_was_said() -> None:
+    made = resolve_profiles([MASK], several((1, 32, 128), (32, 32, 32), (1, 8, 16), (1, 1, 1)))
+    assert [str(batches_of(each)) for each in made] == [
+        "32:32:32",
+        "1:1:1",
+        "1:8:16",
+        "1:32:128",
+    ]
+    # One is one, as it ever was.
+    assert resolve_profiles([MASK], ProfileOptions()) == (
+        resolve_profile([MASK], ProfileOptions()),
+    )
+
+
+def test_profiles_that_there_cannot_be() -> None:
+    with pytest.raises(UsageError, match="Two profiles are the same: 8"):
+        resolve_profiles([IMAGE], several((8, 8, 8), (1, 8, 8), (8, 8, 8)))
+    with pytest.raises(UsageError, match=r"besides the batch: \?x\?.* Give --batch one range"):
+        resolve_profiles([TEXT], several((1, 1, 1), (8, 8, 8)))
+    with pytest.raises(UsageError, match="fixed batch of 4, not 8"):
+        resolve_profiles([FIXED], several((4, 4, 4), (8, 8, 8)))

@@ -21,7 +21,7 @@ from tests.support.triton_engines import (
     text_format,
 )
 from trtqat.building.triton.config import TritonOptions, config_text
-from trtqat.plan.manifest import ProfileShapes
+from trtqat.plan.manifest import Manifest, ProfileShapes
 from trtqat.tensors import TensorSpec
 
 
@@ -227,3 +227,37 @@ def test_tensor_names_arrive_as_they_are(names: list[str]) -> None:
     assert [spec.name for spec in config.input] == names
     assert [spec.name for spec in config.output] == names
     assert set(config.model_warmup[0].inputs) == set(names)
+
+
+STATIC = [{"images": batches(size, size, size, 3, 32, 32)} for size in (1, 8, 32)]
+RANGE = {"images": batches(1, 32, 128, 3, 32, 32)}
+
+
+def with_profiles(first: Any, *more: Any) -> Manifest:
+    return replace(CLASSIFIER, profiles=first, more_profiles=more, schema_version=2)
+
+
+def test_several_profiles(tmp_path: Path) -> None:
+    """Triton takes one alone unless all are named, and of those the one of the nearest optimum."""
+    config = config_of(with_profiles(*STATIC, RANGE), tmp_path)
+    assert config.max_batch_size == 128
+    assert list(config.instance_group[0].profile) == ["0", "1", "2", "3"]
+    # It captures a CUDA graph for each of these, besides 1 and the maximum.
+    assert list(config.dynamic_batching.preferred_batch_size) == [1, 8, 32]
+    assert config.optimization.cuda.graphs
+    assert [(each.name, each.batch_size) for each in config.model_warmup] == [
+        ("batch 1", 1),
+        ("batch 8", 8),
+        ("batch 32", 32),
+    ]
+    assert {tuple(each.inputs["images"].dims) for each in config.model_warmup} == {(3, 32, 32)}
+
+
+@pytest.mark.usefixtures("here")
+def test_batches_between_profiles_that_triton_would_send() -> None:
+    refused(
+        with_profiles(*STATIC),
+        r"any batch from 1 to 32, but the engine takes 1, 8 and 32\. "
+        r".*--batch 1,8,32,1:32:32\.",
+    )
+    refused(with_profiles(STATIC[1], {"images": batches(4, 8, 16, 3, 32, 32)}), "takes 4 to 16")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,6 +20,8 @@ from trtqat.inspection.engine_layers import Inspection
 from trtqat.inspection.inspector import parse_information
 from trtqat.inspection.layer_times import LayerTimes, read_profile
 from trtqat.inspection.roofline import find_ceilings
+from trtqat.plan.manifest import ProfileShapes
+from trtqat.runtime.engine_profiles import make_profiles
 
 VGG = Path(__file__).parents[2] / "data/inspector-8.6/vgg16-shapes.json"
 INFORMATION = json.loads(VGG.read_text(), strict=False)
@@ -30,8 +33,10 @@ class Opened:
 
     def __init__(self) -> None:
         self.manifest = None
+        self.profiles = make_profiles([{"images": ProfileShapes((1,), (32,), (32,))}])
         self.is_closed = False
         self.arguments: dict[str, Any] = {}
+        self.ask: Any = None
 
     def close(self) -> None:
         self.is_closed = True
@@ -45,7 +50,9 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> Opened:
         opened.arguments = {"path": path, **arguments}
         return opened
 
-    def ask(asked: Opened, *, batch_size: int | None, passes: int) -> Inspection:
+    def ask(
+        asked: Opened, *, batch_size: int | None = None, passes: int = 0, profile: int = 0
+    ) -> Inspection:
         assert asked is opened
         assert not opened.is_closed
         times = LayerTimes(tuple({each.name: 0.25 for each in LAYERS} for _ in range(passes)))
@@ -57,8 +64,10 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> Opened:
             times if has_times else None,
             1.5 if has_times else None,
             "CUDA graph" if has_times else "",
+            profile,
         )
 
+    opened.ask = ask
     # Nothing is recorded of an engine that is none.
     monkeypatch.setattr(inspected_plan, "recorded_plan", lambda path, options: None)
     monkeypatch.setattr(inspected_engine, "Engine", open_engine)
@@ -103,6 +112,48 @@ def test_layers_times_and_coverage(engine: Opened, graph: Path) -> None:
     assert [layer["time_ms"] for layer in record["coverage"]["layers"]] == [0.25, 0.25]
     assert json.dumps(record)
     assert repr(found) == f"InspectedEngine('m.engine', {len(LAYERS)} layers, batch 8)"
+
+
+def test_every_profile_is_looked_at(
+    engine: Opened, graph: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of them runs a layer in floating point."""
+    engine.profiles = make_profiles([{"images": ProfileShapes(*[(n,)] * 3)} for n in (1, 8)])
+    ask, asked = engine.ask, []
+
+    def ask_about(
+        opened: Any, *, batch_size: int | None = None, passes: int = 0, profile: int | None = None
+    ) -> Inspection:
+        asked.append(profile)
+        found: Inspection = ask(
+            opened, batch_size=batch_size, passes=passes, profile=1 if profile is None else profile
+        )
+        if profile != 0:
+            return found
+        halves = [replace(each, weight_dtype="float16") for each in found.layers]
+        return replace(found, layers=tuple(halves))
+
+    monkeypatch.setattr(inspected_engine, "inspect_engine", ask_about)
+    found = trtqat.inspect("m.engine", graph=graph, passes=3)
+    assert asked == [None, 0]
+    assert isinstance(found, trtqat.InspectedEngine)
+    assert found.coverage is not None
+    assert found.coverage.profiles == ("1", "8")
+    assert "INT8: 0 of 2 quantized layers, 0.0% of the arithmetic, in each of 2 profiles" in str(
+        found
+    )
+    assert "in the profile for batch 1: TensorRT chose" in str(found)
+    # Who names a batch size asks about its profile alone.
+    asked.clear()
+    engine.is_closed = False
+    found = trtqat.inspect("m.engine", graph=graph, batch_size=8)
+    assert isinstance(found, trtqat.InspectedEngine)
+    assert asked == [None]
+    assert (
+        "2 of 2 quantized layers, 100.0% of the arithmetic, in the profile for batch 8 alone"
+        in (str(found))
+    )
+    found.check_int8()
 
 
 def test_without_its_graph(engine: Opened) -> None:

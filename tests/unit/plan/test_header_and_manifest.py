@@ -17,6 +17,7 @@ from trtqat.plan.coverage import Coverage, LayerCoverage
 from trtqat.plan.header import PlanHeader, parse_header, read_plan
 from trtqat.plan.manifest import (
     SCHEMA_VERSION,
+    ProfileShapes,
     check_plan,
     manifest_path,
 )
@@ -108,11 +109,24 @@ def test_matching_manifest(tmp_path: Path) -> None:
     manifest_path(path).write_text(make_manifest(PLAN).to_json())
     found = check_plan(PLAN, path)
     assert found == make_manifest(PLAN)
-    assert found.schema_version == SCHEMA_VERSION
+    # Of one profile it is what earlier versions read.
+    assert found.schema_version == 1
+    assert "more_profiles" not in manifest_path(path).read_text()
     # What a version from before the field wrote.
     del (fields := json.loads(make_manifest(PLAN).to_json()))["device_memory_bytes"]
     manifest_path(path).write_text(json.dumps({**fields, "of_a_later_version": {"a": [1]}}))
     assert check_plan(PLAN, path) == found
+
+
+def test_several_profiles(tmp_path: Path) -> None:
+    path = tmp_path / "model.engine"
+    more = tuple({"x": ProfileShapes(*[(batch, 3)] * 3)} for batch in (8, 32))
+    manifest = replace(make_manifest(PLAN), more_profiles=more, schema_version=SCHEMA_VERSION)
+    manifest_path(path).write_text(manifest.to_json())
+    found = check_plan(PLAN, path)
+    assert found == manifest
+    assert found.all_profiles == (manifest.profiles, *more)
+    assert found.schema_version == 2
 
 
 def test_what_an_export_may_have_recorded(tmp_path: Path) -> None:
@@ -159,7 +173,7 @@ DIGEST = hashlib.sha256(PLAN).hexdigest()
             json.dumps({"plan_sha256": DIGEST, "schema_version": None}).encode(),
             "'schema_version' is null, not a whole number",
         ),
-        (json.dumps({"plan_sha256": DIGEST, "schema_version": 2}).encode(), "has schema 2"),
+        (json.dumps({"plan_sha256": DIGEST, "schema_version": 3}).encode(), "has schema 3"),
     ],
 )
 def test_unreadable_manifest(tmp_path: Path, content: bytes, message: str) -> None:
@@ -190,6 +204,9 @@ LAYER = LayerCoverage(
 COVERAGE = json.loads(json.dumps(asdict(Coverage((LAYER,), (), ("q",), ()))))
 
 COST = {"kind": "widened", "layers": ["/conv"], "amount": 20, "least": 10}
+
+
+SHAPES = {"x": {"min": [1, 3], "opt": [2, 3], "max": [4, 3]}}
 
 
 def with_layer(**changes: object) -> dict[str, object]:
@@ -230,6 +247,16 @@ def with_layer(**changes: object) -> dict[str, object]:
         ({"profiles": {"x": {"min": [1], "opt": [1]}}}, "'profiles.x.max' is missing"),
         ({"profiles": {"x": {"min": [2], "opt": [1], "max": [3]}}}, "three shapes that ascend"),
         ({"profiles": {"x": {"min": [1, 1], "opt": [1], "max": [3]}}}, "three shapes that ascend"),
+        ({"more_profiles": [SHAPES]}, "'more_profiles' is not empty, which it is in schema 1"),
+        ({"more_profiles": SHAPES}, "'more_profiles' is an object, not a list"),
+        (
+            {"schema_version": 2, "more_profiles": [{"z": SHAPES["x"]}]},
+            r"'more_profiles\[0\]' is not a profile of the same inputs",
+        ),
+        (
+            {"schema_version": 2, "more_profiles": [{"x": {"min": [2], "opt": [1], "max": [3]}}]},
+            r"'more_profiles\[0\].x' is not three shapes that ascend",
+        ),
         ({"provenance": "x"}, "'provenance' is 'x', not an object"),
         ({"library": "onnx"}, "'library' is 'onnx'"),
         ({"library": None}, "'library' is null"),

@@ -33,7 +33,7 @@ def test_it_is_a_schema_and_true_of_manifests() -> None:
     manifest = replace(make_manifest(make_plan()), provenance=provenance, io_names=names)
     jsonschema.validate(json.loads(manifest.to_json()), schema)
     shipped = sorted(SHIPPED.glob("manifest-*.json"))
-    assert len(shipped) == 4
+    assert len(shipped) == 5
     for path in shipped:
         jsonschema.validate(json.loads(path.read_text()), schema)
 

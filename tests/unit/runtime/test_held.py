@@ -70,6 +70,7 @@ class _Engine:
     """What TensorRT's ICudaEngine says of a graph ``x → y``, as far as an Engine asks."""
 
     num_io_tensors = 2
+    num_optimization_profiles = 1
 
     def get_tensor_name(self, index: int) -> str:
         return "xy"[index]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,12 +12,14 @@ from torch import nn
 
 import trtqat
 from tests.support.uneven import Files, write_files
+from trtqat.data.batches import Batch as DataBatch
 from trtqat.data.dataset import open_dataset
 from trtqat.errors import DataError, GateError
 from trtqat.evaluation.intervals import paired_interval, paired_p_value
 from trtqat.exporting.loading import load_model
 from trtqat.exporting.source import ModelSource
 from trtqat.quant.quantize import Quantized, keeping
+from trtqat.search import counting
 from trtqat.search.accuracy_target import Ladder, by_noise_per_mac, find_within_target
 from trtqat.search.counting import LabelledSamples
 from trtqat.search.running import Batch, Cost
@@ -184,6 +187,29 @@ def test_goes_on_where_it_was_interrupted(
     assert resumed == whole
     # What was counted in whole is not counted again: four batches a run, FP32's among them.
     assert len(again) == 4 * (1 + len(whole.rungs)) - after // 4 * 4
+    assert (again[0], again[-1]) == (after // 4 * 200 + 64, 200 * (1 + len(whole.rungs)))
+
+
+def test_what_reading_takes_is_announced(
+    files: Files,
+    quantized: Quantized,
+    ranking: tuple[LayerSensitivity, ...],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = SimpleNamespace(now=0.0)
+    clock.monotonic = lambda: clock.now
+    monkeypatch.setattr(counting, "time", clock)
+    samples = labelled(files)
+    read = samples._dataset.batch
+
+    def slowly(start: int, stop: int) -> DataBatch:
+        clock.now += 0.5 * (stop - start)
+        return read(start, stop)
+
+    monkeypatch.setattr(samples._dataset, "batch", slowly)
+    costs: list[Cost] = []
+    find_within_target(quantized, samples, 100.0, lambda: ranking, announce=costs.append)
+    assert [cost.seconds for cost in costs] == [0.5 * costs[0].forwards]
 
 
 def test_noise_is_weighed_by_the_macs_that_it_costs() -> None:

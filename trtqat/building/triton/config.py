@@ -15,6 +15,7 @@ from pathlib import Path
 
 from trtqat.errors import UsageError
 from trtqat.plan.manifest import ProfileShapes
+from trtqat.plan.profiles import BatchRange, batches_in_words, batches_of, joined, main_profile
 from trtqat.tensors import DYNAMIC, TensorSpec
 
 PLAN_FILE = "model.plan"
@@ -30,8 +31,9 @@ class TritonOptions:
         labels: File with the name of each class on a line of its own.
         instances: Executions at once, on each GPU.
         max_queue_delay_us: How long a request may wait for others to share its batch.
-        cuda_graph: Whether Triton captures CUDA graphs for batches of 1, the optimum and the
-            maximum. Without batching there are none: Triton would capture but never launch them.
+        cuda_graph: Whether Triton captures CUDA graphs for batches of 1, the optimum (of each
+            profile) and the maximum. Without batching there are none: Triton would capture but
+            never launch them.
         warm_up: Whether Triton runs the optimum shapes once before it serves a request.
     """
 
@@ -48,22 +50,26 @@ def config_text(
     outputs: Sequence[TensorSpec],
     profiles: Mapping[str, ProfileShapes],
     options: TritonOptions,
+    more_profiles: Sequence[Mapping[str, ProfileShapes]] = (),
 ) -> str:
     """The content of ``config.pbtxt``.
 
     Args:
         inputs: Inputs of the engine, dynamic dimensions as -1.
         outputs: Outputs of the engine, dynamic dimensions as -1.
-        profiles: Shapes by input name.
+        profiles: Shapes by input name, of the first profile.
         options: How Triton is to serve it.
+        more_profiles: The others.
 
     Raises:
-        UsageError: Triton cannot serve the engine: its smallest batch is above 1, two inputs
-            take different batches, a tensor has no dimension or a dtype that Triton lacks; or
-            an option is out of range.
+        UsageError: Triton cannot serve the engine: its smallest batch is above 1 or one up to the
+            largest is left out, two inputs take different batches, a tensor has no dimension or a
+            dtype that Triton lacks; or an option is out of range.
     """
     _check_options(options)
-    batch = batch_range(inputs, outputs, profiles)
+    batch = batch_range(inputs, outputs, profiles, more_profiles)
+    every = (profiles, *more_profiles)
+    optima = sorted({batches_of(each).opt for each in every})
     blocks = [
         "# Written by trtqat for the first version of the model; later builds keep this file.",
         f"name: {_quote(options.name)}",
@@ -74,11 +80,11 @@ def config_text(
             _tensor("output", spec, batch, labels=options.labels is not None and index == 0)
             for index, spec in enumerate(outputs)
         ),
-        _block("instance_group", f"count: {options.instances}", "kind: KIND_GPU"),
+        _block("instance_group", f"count: {options.instances}", "kind: KIND_GPU", *_named(every)),
     ]
     if batch and batch.max > 1:
         # Triton captures CUDA graphs for the preferred sizes, besides 1 and the maximum.
-        preferred = f"preferred_batch_size: {_list([batch.opt])}"
+        preferred = f"preferred_batch_size: {_list(optima)}"
         delay = f"max_queue_delay_microseconds: {options.max_queue_delay_us}"
         blocks.append(_block("dynamic_batching", preferred, delay))
     # Without batching, the backend files its graphs under batch 0 and looks for them under 1:
@@ -86,42 +92,46 @@ def config_text(
     if options.cuda_graph and batch:
         blocks.append(_block("optimization", _block("cuda", "graphs: true")))
     if options.warm_up and inputs:
-        blocks.append(_warm_up(inputs, profiles, batch))
+        blocks += _warm_ups(inputs, every, batch)
     return "\n".join(blocks) + "\n"
-
-
-@dataclass(frozen=True)
-class BatchRange:
-    """The batches that Triton may make."""
-
-    min: int
-    opt: int
-    max: int
-
-    def __str__(self) -> str:
-        return f"{self.min}:{self.opt}:{self.max}"
 
 
 def batch_range(
     inputs: Sequence[TensorSpec],
     outputs: Sequence[TensorSpec],
     profiles: Mapping[str, ProfileShapes],
+    more_profiles: Sequence[Mapping[str, ProfileShapes]] = (),
 ) -> BatchRange | None:
     """The batches that an engine takes; None where Triton cannot batch for it.
 
     Args:
         inputs: Inputs of the engine, dynamic dimensions as -1.
         outputs: Outputs of the engine, dynamic dimensions as -1.
-        profiles: Shapes by input name.
+        profiles: Shapes by input name, of the first profile.
+        more_profiles: The others.
 
     Raises:
-        UsageError: The smallest batch is above 1, or two inputs take different batches.
+        UsageError: The smallest batch is above 1 or one up to the largest is in no profile, or two
+            inputs take different batches.
     """
     # Triton batches along the first dimension of every tensor, or not at all.
     if not inputs or any(spec.shape[:1] != (DYNAMIC,) for spec in (*inputs, *outputs)):
         return None
-    batches = {name: BatchRange(p.min[0], p.opt[0], p.max[0]) for name, p in profiles.items()}
-    first = inputs[0].name
+    ranges = [_of_all_inputs(each, inputs[0].name) for each in (profiles, *more_profiles)]
+    if len(ranges) > 1:
+        return _without_gaps(ranges)
+    (batch,) = ranges
+    if batch.min > 1:
+        raise UsageError(
+            f"Triton sends any batch from 1 on, but the engine takes {batch}.",
+            f"Build it with --batch 1:{batch.opt}:{batch.max}.",
+        )
+    return batch
+
+
+def _of_all_inputs(profile: Mapping[str, ProfileShapes], first: str) -> BatchRange:
+    """The batches of one profile, which must be the same for all inputs."""
+    batches = {name: BatchRange(p.min[0], p.opt[0], p.max[0]) for name, p in profile.items()}
     batch = batches[first]
     for name, other in batches.items():
         if other != batch:
@@ -130,12 +140,27 @@ def batch_range(
                 f"'{first}' and {other} for '{name}'.",
                 f"Build it with one range for all, as --batch 1:{batch.opt}:{batch.max}.",
             )
-    if batch.min > 1:
-        raise UsageError(
-            f"Triton sends any batch from 1 on, but the engine takes {batch}.",
-            f"Build it with --batch 1:{batch.opt}:{batch.max}.",
-        )
     return batch
+
+
+def _without_gaps(ranges: Sequence[BatchRange]) -> BatchRange:
+    """What several profiles take together, which must be all from 1 on."""
+    largest = max(each.max for each in ranges)
+    if joined(ranges) != ((1, largest),):
+        listed = ",".join(each.as_option for each in ranges)
+        raise UsageError(
+            f"Triton sends any batch from 1 to {largest}, but the engine takes "
+            f"{batches_in_words(ranges)}.",
+            f"Add a range for those between: --batch {listed},1:{largest}:{largest}.",
+        )
+    return BatchRange(1, ranges[main_profile(ranges)].opt, largest)
+
+
+def _named(profiles: Sequence[Mapping[str, ProfileShapes]]) -> list[str]:
+    """All profiles, by their numbers: Triton takes the first one alone if none is named."""
+    if len(profiles) == 1:
+        return []
+    return [f"profile: [{', '.join(_quote(str(index)) for index in range(len(profiles)))}]"]
 
 
 _FLOATS = {"float16": "TYPE_FP16", "bfloat16": "TYPE_BF16", "float32": "TYPE_FP32"}
@@ -193,8 +218,26 @@ def _type(spec: TensorSpec) -> str:
     return _TYPES[spec.dtype]
 
 
+def _warm_ups(
+    inputs: Sequence[TensorSpec],
+    profiles: Sequence[Mapping[str, ProfileShapes]],
+    batch: BatchRange | None,
+) -> list[str]:
+    """One for each profile, of its optimum."""
+    if len(profiles) == 1:
+        return [_warm_up(inputs, profiles[0], batch, "optimum")]
+    by_batch = {batches_of(each).opt: each for each in profiles}
+    return [
+        _warm_up(inputs, each, batch and BatchRange(opt, opt, opt), f"batch {opt}")
+        for opt, each in sorted(by_batch.items())
+    ]
+
+
 def _warm_up(
-    inputs: Sequence[TensorSpec], profiles: Mapping[str, ProfileShapes], batch: BatchRange | None
+    inputs: Sequence[TensorSpec],
+    profiles: Mapping[str, ProfileShapes],
+    batch: BatchRange | None,
+    name: str,
 ) -> str:
     entries = []
     for spec in inputs:
@@ -204,7 +247,7 @@ def _warm_up(
         value = _block("value", f"data_type: {_type(spec)}", f"dims: {_list(shape or (1,))}", data)
         entries.append(_block("inputs", f"key: {_quote(spec.name)}", value))
     size = f"batch_size: {batch.opt if batch else 1}"
-    return _block("model_warmup", 'name: "optimum"', size, *entries)
+    return _block("model_warmup", f"name: {_quote(name)}", size, *entries)
 
 
 def _list(numbers: Iterable[int]) -> str:

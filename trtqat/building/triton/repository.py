@@ -90,6 +90,7 @@ def check_repository(
     outputs: Sequence[TensorSpec],
     profiles: Mapping[str, ProfileShapes],
     options: TritonOptions,
+    more_profiles: Sequence[Mapping[str, ProfileShapes]] = (),
 ) -> None:
     """Finds out before a build whether its engine can go into the repository; writes nothing.
 
@@ -97,14 +98,15 @@ def check_repository(
         repository: The repository; it may still be missing, unlike the directory that it is in.
         inputs: Inputs of the engine, dynamic dimensions as -1.
         outputs: Outputs of the engine, dynamic dimensions as -1.
-        profiles: Shapes by input name.
+        profiles: Shapes by input name, of the first profile.
         options: How to serve it.
+        more_profiles: The others.
 
     Raises:
         UsageError: Triton cannot serve such an engine, the labels do not fit or are not those of
             the model that is there, or the repository cannot be written.
     """
-    files = _model_files(inputs, outputs, profiles, options)
+    files = _model_files(inputs, outputs, profiles, options, more_profiles)
     model = repository / options.name
     places = [place for place in (model, repository) if place.is_dir()] or [repository.parent]
     check_writable(places[0] / CONFIG_FILE)
@@ -133,10 +135,10 @@ def write_repository(
         UsageError: As ``check_repository``, or the disk is full. Nothing is left then but what
             was there before.
     """
-    inputs, outputs, profiles = manifest.inputs, manifest.outputs, manifest.profiles
-    check_repository(repository, inputs, outputs, profiles, options)
+    shapes = manifest.inputs, manifest.outputs, manifest.profiles
+    check_repository(repository, *shapes, options, manifest.more_profiles)
     model = repository / options.name
-    files = _model_files(inputs, outputs, profiles, options)
+    files = _model_files(*shapes, options, manifest.more_profiles)
     with _directories(repository, model), _incoming(model) as incoming:
         write_atomically(incoming / PLAN_FILE, plan)
         write_atomically(manifest_path(incoming / PLAN_FILE), manifest.to_json().encode())
@@ -167,12 +169,13 @@ def _model_files(
     outputs: Sequence[TensorSpec],
     profiles: Mapping[str, ProfileShapes],
     options: TritonOptions,
+    more_profiles: Sequence[Mapping[str, ProfileShapes]],
 ) -> dict[str, bytes]:
     """The files beside the versions; the labels first, because the other one names them."""
-    config = config_text(inputs, outputs, profiles, options).encode()
+    config = config_text(inputs, outputs, profiles, options, more_profiles).encode()
     if options.labels is None:
         return {CONFIG_FILE: config}
-    is_batched = batch_range(inputs, outputs, profiles) is not None
+    is_batched = batch_range(inputs, outputs, profiles, more_profiles) is not None
     labels = _labels(options.labels, outputs[0], is_batched=is_batched)
     return {LABELS_FILE: labels, CONFIG_FILE: config}
 

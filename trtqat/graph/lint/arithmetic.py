@@ -28,7 +28,7 @@ def recurrent_in_float(view: GraphView) -> Places:
     severity="note",
     remedy="TensorRT has INT8 for Conv, ConvTranspose, Gemm and MatMul: write it as one of these, "
     "and quantize both its operands, if its share is worth it.",
-    example="y = torch.matmul(quantizer_a(a), quantizer_b(b))  # not torch.einsum",
+    example="y = torch.matmul(a, b)  # not torch.tensordot; then trtqat.quantize(model, batches)",
 )
 def product_in_float(view: GraphView) -> Places:
     """Products by other operators than the layers, with their share of the arithmetic."""

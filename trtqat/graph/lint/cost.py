@@ -21,7 +21,7 @@ _ON_PRODUCTS = Advice(
 _ON_CONV_TRANSPOSE = Advice(
     "Leave it in floating point for TensorRT 8.6, which builds no quantized one. For TensorRT 10 "
     "and later quantize it, and export with --opset 19.",
-    "insert_quantizers(model, transposed=True)",
+    "trtqat quantize model.py:fp32 --data npz:train.npz --for 10 -o int8.pt",
 )
 
 
@@ -62,9 +62,10 @@ def channels_unaligned(view: GraphView) -> Places:
     "layer-not-quantized",
     cost="speed",
     severity="note",
-    remedy="Quantize it, if accuracy allows; it runs in FP16 or FP32 as it is. insert_quantizers "
-    "quantizes modules: a layer that is a call, as F.linear(x, w), becomes one.",
-    example="self.fc = torch.nn.Linear(64, 10)  # before insert_quantizers(model)",
+    remedy="Quantize it, if accuracy allows; it runs in FP16 or FP32 as it is. trtqat quantize "
+    "does, unless --keep or an accuracy target leaves it. insert_quantizers quantizes modules: a "
+    "layer that is a call, as F.linear(x, w), becomes one.",
+    example="quantized = trtqat.quantize(model, batches)",
 )
 def layer_not_quantized(view: GraphView) -> Places:
     """Layers with neither operand in INT8, with their share of the arithmetic."""

@@ -101,10 +101,10 @@ def bias_dequantized(view: GraphView) -> Places:
     "quantized-conv-transpose",
     cost="refusal",
     remedy="Leave transposed convolutions in floating point for TensorRT 8.6.0, which builds no "
-    "quantized one (seen on an H200 in five variants): insert_quantizers does so by default. For "
+    "quantized one (seen on an H200 in five variants): trtqat quantize does so by itself. For "
     "TensorRT 10 and later export with --opset 19, which says that 8.6 is not meant. TensorRT for "
     "RTX 1.7 builds it in floating point.",
-    example="insert_quantizers(model)  # without transposed=True",
+    example="trtqat quantize model.py:fp32 --data npz:train.npz --for 8.6 -o int8.pt",
 )
 def quantized_conv_transpose(view: GraphView) -> Places:
     """A ConvTranspose between Q/DQ, for TensorRT 8.6, and for RTX where that is asked for."""

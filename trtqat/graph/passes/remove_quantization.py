@@ -9,6 +9,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import onnx_ir as ir
 
 from trtqat.errors import GraphError
@@ -31,6 +33,9 @@ def remove_quantization(model: ir.Model) -> Changed:
     graph, editor = model.graph, Editor(model.graph)
     recorded = recorded_scales(model)
     count = 0
+    # What comes out of DequantizeLinear goes.
+    made = [value for node in graph if node.op_type != DEQUANTIZE for value in node.outputs]
+    taken = {str(value.name) for value in (*graph.inputs, *made)}
     for node in list(graph):
         if node.op_type != DEQUANTIZE:
             continue
@@ -41,7 +46,7 @@ def remove_quantization(model: ir.Model) -> Changed:
             source = codes
             source.type = ir.TensorType(ir.DataType.FLOAT)
         else:
-            source = _float_weight(graph, node)
+            source = float_weight(graph, node, taken)
         assert source is not None
         editor.replace(node.outputs[0], source)
         editor.remove(node)
@@ -51,7 +56,17 @@ def remove_quantization(model: ir.Model) -> Changed:
     return Changed(count)
 
 
-def _float_weight(graph: ir.Graph, dequantize: ir.Node) -> ir.Value:
+def float_weight(graph: ir.Graph, dequantize: ir.Node, taken: Collection[str]) -> ir.Value:
+    """The float weight that constant codes stand for, as a new initializer.
+
+    Args:
+        graph: Gets it.
+        dequantize: Reads the codes.
+        taken: Names of the tensors that are no initializers.
+
+    Raises:
+        GraphError: The codes are computed, or have scales that do not fit.
+    """
     source = dequantize.inputs[0]
     codes = None if source is None else constant_array(source)
     parameters = parameters_of(dequantize)
@@ -61,4 +76,7 @@ def _float_weight(graph: ir.Graph, dequantize: ir.Node) -> ir.Value:
             "Export the graph with trtqat export, which writes Q/DQ pairs.",
         )
     name = str(source.name).removesuffix(".codes")
+    while name in taken:
+        # A layer may be called as its weight: "conv" and "conv.codes".
+        name += ".float"
     return add_initializer(graph, name, values_of(codes, parameters))

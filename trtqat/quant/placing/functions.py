@@ -159,6 +159,12 @@ def _table() -> dict[Callable[..., Any], Function]:
 
 FUNCTIONS = _table()
 
+# What computes the same into a tensor of its own.
+OUT_OF_PLACE: Mapping[Callable[..., Any], Callable[..., Any]] = {
+    _Tensor.add_: torch.add,
+    _Tensor.mul_: torch.mul,
+}
+
 # Of tensors with more dimensions than that, each is a Concat; as it is, it is a list in ONNX.
 _STACKS: Mapping[Callable[..., Any], int] = {
     torch.hstack: 1,
@@ -181,6 +187,9 @@ def plain_call(
     Returns:
         What computes the same; most calls as they came.
     """
+    if func is _Tensor.unflatten:
+        # Below a mode torch.compile does not trace the method.
+        return torch.unflatten, args, kwargs
     axis = _STACKS.get(func)
     if axis is not None and not kwargs and all(each.dim() > max(axis, 1) for each in args[0]):
         return torch.cat, (args[0], axis), {}

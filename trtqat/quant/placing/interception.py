@@ -14,7 +14,6 @@ import functools
 import sys
 import threading
 import types
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -30,7 +29,14 @@ from trtqat.errors import QuantizerError
 from trtqat.quant.int8_quantizer import Int8Quantizer
 from trtqat.quant.placing.attention import attention, packed_projection
 from trtqat.quant.placing.einsum import einsum
-from trtqat.quant.placing.functions import ATTENTION, EINSUM, FUNCTIONS, Function, plain_call
+from trtqat.quant.placing.functions import (
+    ATTENTION,
+    EINSUM,
+    FUNCTIONS,
+    OUT_OF_PLACE,
+    Function,
+    plain_call,
+)
 
 # The child that holds a module's quantizers; its name stands in the keys of the state dict.
 CHILD = "int8"
@@ -113,7 +119,8 @@ class Frame:
 
     path: str
     quantizers: PlacedQuantizers | None
-    counts: Counter[str] = field(default_factory=Counter)
+    # No Counter: torch.compile traces through it, and knows dicts alone.
+    counts: dict[str, int] = field(default_factory=dict)
     has_gradient: bool = field(default_factory=torch.is_grad_enabled)
 
 
@@ -155,8 +162,9 @@ class _Interception(TorchFunctionMode):
 
     def _counted(self, function: Function) -> Call:
         counts = self.frames[-1].counts
-        counts[function.name] += 1
-        return Call(function.name, counts[function.name] - 1)
+        index = counts.get(function.name, 0)
+        counts[function.name] = index + 1
+        return Call(function.name, index)
 
     def _quantized(
         self,
@@ -188,8 +196,9 @@ class _Interception(TorchFunctionMode):
             else:
                 value = quantizer(value)
             changed, kwargs = operand.replaced(changed, kwargs, value)
-        if _is_in_place(func) and changed[0] is not first:
-            return first.copy_(getattr(torch, func.__name__.rstrip("_"))(*changed, **kwargs))
+        apart = OUT_OF_PLACE.get(func)
+        if apart is not None and changed[0] is not first:
+            return first.copy_(apart(*changed, **kwargs))
         return func(*changed, **kwargs)
 
 
@@ -215,11 +224,6 @@ def _check_not_computed_again(function: Function) -> None:
 
 def _name_of(func: Any) -> str:  # noqa: ANN401
     return str(getattr(func, "__name__", ""))
-
-
-def _is_in_place(func: Any) -> bool:  # noqa: ANN401
-    name = _name_of(func)
-    return name.endswith("_") and not name.endswith("__")
 
 
 @functools.cache
@@ -280,7 +284,7 @@ def _check_counts(frame: Frame, module: nn.Module) -> None:
     if frame.quantizers is None or ACTIVE.watcher is not None:
         return
     for function, expected in frame.quantizers.counts.items():
-        actual = frame.counts[function]
+        actual = frame.counts.get(function, 0)
         quantized = any(call.function == function for call in frame.quantizers.calls)
         if quantized and actual != expected:
             raise QuantizerError(

@@ -296,8 +296,10 @@ class _Recorder:
             multiplied = recurrent_macs(inputs[0].shape, matrices)
         elif call is None and name == "bilinear":
             multiplied = math.prod(returned[0].shape) * math.prod(inputs[2].shape[1:])
-        number = self._numbers[path, name] if multiplied and call is None else 0
-        self._numbers[path, name] += 1 if multiplied and call is None else 0
+        number = 0
+        if multiplied and call is None:
+            number = self._numbers[path, name]
+            self._numbers[path, name] += 1
         step = Step(
             len(self.steps),
             path,

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from trtqat.errors import SourceError, first_line
+from trtqat.errors import SourceError
 from trtqat.files import is_file, write_atomically
 from trtqat.quant.tuning.options import FineTuneOptions
 
@@ -85,7 +85,7 @@ def read_state(path: Path, run: Mapping[str, object]) -> State | None:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise SourceError(
-            f"'{path}' cannot be read as the checkpoint of a fine-tuning: {first_line(error)}.",
+            f"'{path}' is damaged, or not the checkpoint of a fine-tuning.",
             "Remove it to begin anew, or name another file.",
         ) from error
     if not isinstance(loaded, Mapping) or loaded.get(_KEY) != SCHEMA:

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from trtqat.checks import check_kind, check_known
@@ -26,6 +25,7 @@ from trtqat.files import check_writable
 from trtqat.quant.feeding import arguments_of, device_of
 from trtqat.quant.int8_quantizer import Int8Quantizer
 from trtqat.quant.placing.placed import copied
+from trtqat.quant.recipe import unwrapped
 from trtqat.quant.tuning.checkpoint import (
     State,
     identity_of,
@@ -177,7 +177,7 @@ class _Training:
     def __init__(self, model: nn.Module, objective: Objective, options: FineTuneOptions) -> None:
         self.model = model
         # Its own names and keys, which do not depend on who wraps it.
-        self.network = _unwrapped(model)
+        self.network = unwrapped(model)
         self.options = options
         self.device = device_of(model)
         self.epochs: list[Epoch] = []
@@ -225,7 +225,8 @@ class _Training:
             if not math.isfinite(loss):
                 raise TrtqatError(
                     f"The loss is {loss} in epoch {epoch + 1}, step {step}.",
-                    "Lower the learning rate (lr=), or clip the gradients (clip=1.0).",
+                    "Check the batch for numbers that are not finite; else lower the learning rate "
+                    "(lr=), or clip the gradients (clip=1.0).",
                 )
             total += loss
             if progress is not None:
@@ -336,10 +337,3 @@ class _Training:
                     "Lower the learning rate (lr=), or clip the gradients (clip=1.0).",
                 )
         return FineTuned(tuple(self.epochs), changes, ranges, resumed_at)
-
-
-def _unwrapped(model: nn.Module) -> nn.Module:
-    """The model inside of DistributedDataParallel and what torch.compile returns."""
-    while isinstance(model, DistributedDataParallel) or "_orig_mod" in model._modules:
-        model = next(model.children())
-    return model

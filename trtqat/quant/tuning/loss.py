@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from trtqat.errors import UsageError
+from trtqat.errors import UsageError, first_line
 from trtqat.quant.feeding import Arguments
 
 UserLoss = Callable[[Any, Any], torch.Tensor]
@@ -85,7 +85,14 @@ class Objective:
                 f"{type(labels).__name__}, of which cross-entropy can be no judge.",
                 "Give loss= a function of outputs and labels.",
             )
-        return functional.cross_entropy(outputs.float(), labels)
+        try:
+            return functional.cross_entropy(outputs.float(), labels)
+        except (IndexError, ValueError) as error:
+            raise UsageError(
+                f"Cross-entropy of outputs {tuple(outputs.shape)} does not take the labels "
+                f"{tuple(labels.shape)}: {first_line(error)}.",
+                "Give class indices from 0, one for each sample, or loss= a function of your own.",
+            ) from error
 
     def _to_teacher(self, outputs: object, expected: object) -> torch.Tensor:
         pairs = list(zip(_floats(outputs), _floats(expected), strict=False))

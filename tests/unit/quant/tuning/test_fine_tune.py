@@ -484,7 +484,7 @@ class TestBadInput:
         def loss(outputs: Tensor, labels: Tensor) -> Tensor:
             return functional.cross_entropy(outputs, labels) * float("inf")
 
-        with pytest.raises(TrtqatError, match=r"inf in epoch 1, step 1\. Lower the learning rate"):
+        with pytest.raises(TrtqatError, match=r"inf in epoch 1, step 1\. Check the batch"):
             fine_tune(quantized, plain(), epochs=1, loss=loss)
         assert "amax" in dict(quantized.get_submodule("conv1.int8.input").named_buffers())
 
@@ -540,8 +540,13 @@ class TestBadInput:
             ([(*samples(0), 1)], r"a tuple of 3, not a pair"),
             ([(samples(0), samples(0)[1])], "does not take the inputs of a batch"),
             (lambda _: iter(plain()), "have no length"),
+            ([(samples(0)[0], samples(0)[1] + 3)], r"\(60, 3\) does not take the labels \(60,\)"),
+            ([(samples(0)[0], samples(0)[1][:9])], "does not take the labels"),
         ],
-        ids=["iterator", "number", "empty", "unlabelled", "triple", "inputs", "length"],
+        ids=[
+            *("iterator", "number", "empty", "unlabelled", "triple", "inputs", "length"),
+            *("class", "fewer"),
+        ],
     )
     def test_batches(self, quantized: nn.Module, data: Any, words: str) -> None:
         with pytest.raises(UsageError, match=words):

@@ -1,0 +1,42 @@
+"""The float graph behind a Q/DQ graph: it computes what the codes stand for."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+from onnx import helper, numpy_helper
+
+from trtqat.graph.passes.remove_quantization import remove_quantization
+from trtqat.runtime.onnx_model import OnnxModel
+
+
+@pytest.mark.parametrize("product", ["y", "fc", "fc.float"])
+def test_a_weight_takes_no_name_of_another_tensor(product: str) -> None:
+    """As in a graph whose layer ``fc`` has the weight ``fc.codes``."""
+    codes = np.array([[1, -2], [3, 4]], np.int8)
+    nodes = [
+        helper.make_node("DequantizeLinear", ["fc.codes", "scale", "zero"], ["weight"]),
+        helper.make_node("MatMul", ["x", "weight"], [product]),
+        helper.make_node("Relu", [product], ["result"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "graph",
+        [helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ["N", 2])],
+        [helper.make_tensor_value_info("result", onnx.TensorProto.FLOAT, ["N", 2])],
+        [
+            numpy_helper.from_array(codes, "fc.codes"),
+            numpy_helper.from_array(np.float32(0.5), "scale"),
+            numpy_helper.from_array(np.int8(0), "zero"),
+        ],
+    )
+    opsets = [helper.make_opsetid("", 17)]
+    model = ir.from_proto(helper.make_model(graph, opset_imports=opsets, ir_version=8))
+    assert remove_quantization(model).count == 1
+    proto = ir.to_proto(model)
+    onnx.checker.check_model(proto, full_check=True)
+    x = np.array([[1, 2], [-1, 0.5]], np.float32)
+    result = OnnxModel(proto.SerializeToString(), as_written=True).session(2).run({"x": x})
+    assert np.array_equal(result["result"], np.maximum(x @ (codes * np.float32(0.5)), 0))
