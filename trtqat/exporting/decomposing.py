@@ -12,12 +12,12 @@ from __future__ import annotations
 import contextlib
 import functools
 import operator
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import torch
 from torch.export import ExportedProgram
-from torch.export.graph_signature import InputKind
+from torch.export.graph_signature import InputKind, InputSpec
 from torch.fx import Graph, Node
 from torch.fx.node import map_arg
 
@@ -67,11 +67,33 @@ def decompose(program: ExportedProgram, table: _Table) -> bool:
         program is as it was then.
     """
     try:
-        graph = _Rewriting(program, table).graph
+        specs = _in_order_of_modules(program)
+        graph = _Rewriting(program, specs, table).graph
     except _UnknownError:
         return False
+    program.graph_signature.input_specs[:] = specs
     program.graph_module.graph = graph
     return True
+
+
+def _in_order_of_modules(program: ExportedProgram) -> list[InputSpec]:
+    """The inputs in the order in which PyTorch writes them: as the program's modules hold them.
+
+    Modules without parameters come last there, and so do their buffers.
+    """
+    module = program.module(check_guards=False)
+    places: dict[InputKind, list[str]] = {
+        InputKind.PARAMETER: [name for name, _ in module.named_parameters(remove_duplicate=False)],
+        InputKind.BUFFER: [name for name, _ in module.named_buffers(remove_duplicate=False)],
+    }
+    specs = list(program.graph_signature.input_specs)
+    for kind, names in places.items():
+        own = {str(spec.target): spec for spec in specs if spec.kind is kind}
+        if not own.keys() <= set(names):
+            raise _UnknownError
+        ordered = (own[name] for name in names if name in own)
+        specs = [next(ordered) if spec.kind is kind else spec for spec in specs]
+    return specs
 
 
 class _UnknownError(Exception):
@@ -85,7 +107,7 @@ class _Rewriting:
         graph: What it is rewritten to. Its inputs and outputs have the names they had.
     """
 
-    def __init__(self, program: ExportedProgram, table: _Table) -> None:
+    def __init__(self, program: ExportedProgram, specs: Sequence[InputSpec], table: _Table) -> None:
         self.graph = Graph()
         self._table = table
         self._new: dict[Node, Node] = {}
@@ -94,7 +116,7 @@ class _Rewriting:
         self._views: set[Node] = set()
         self._inputs = {
             spec.arg.name
-            for spec in program.graph_signature.input_specs
+            for spec in specs
             if spec.kind is InputKind.USER_INPUT and hasattr(spec.arg, "name")
         }
         self._sizes: dict[str, tuple[Node, int]] = {}
@@ -105,14 +127,18 @@ class _Rewriting:
             if node.target is _ATEN.sym_size.int
         }
         self._first: Node | None = None
+        inputs = {node.name: node for node in program.graph.nodes if node.op == "placeholder"}
+        if inputs.keys() != {spec.arg.name for spec in specs}:
+            raise _UnknownError
+        for spec in specs:
+            self._placeholder(inputs[spec.arg.name])
         for node in program.graph.nodes:
-            self._write(node)
+            if node.op != "placeholder":
+                self._write(node)
         self.graph.lint()
 
     def _write(self, node: Node) -> None:
-        if node.op == "placeholder":
-            self._placeholder(node)
-        elif node.op == "output":
+        if node.op == "output":
             self._output(node)
         elif node.op != "call_function":
             raise _UnknownError
