@@ -105,9 +105,7 @@ def checked_quantizers(
                 compared[call] = x
             expected = stand_ins[name](x)
             output = forward(x, *others, **options)
-            # Most are the same to the last bit.
-            if output.dtype != expected.dtype or not torch.equal(expected, output):
-                _compare_codes(active[name], expected, output)
+            _compare_codes(active[name], expected, output)
             return output
 
         return run
@@ -120,7 +118,10 @@ def _compare_codes(quantizer: Quantizer, expected: torch.Tensor, actual: torch.T
     shape = [1] * expected.dim()
     if quantizer.axis is not None:
         shape[quantizer.axis] = -1
-    codes = ((actual - expected) / quantizer.scale.reshape(shape)).abs()
+    codes = ((actual - expected) / quantizer.scale.reshape(shape)).abs_()
+    # Nearly always; NaN is not below anything.
+    if not codes.numel() or bool(codes.max() <= _CODES):
+        return
     # A bound of a range that is no whole code is met by the same float, in both.
     wrong = int((codes > 1 + _CODES).sum())
     flipped = int((codes > _CODES).sum()) - wrong
