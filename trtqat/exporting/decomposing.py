@@ -155,6 +155,8 @@ class _Rewriting:
 
     def _placeholder(self, node: Node) -> None:
         self._copy(node)
+        # The program's signature has it by name; a new graph calls "input" otherwise.
+        self._new[node].name = node.name
         value = node.meta.get("val")
         if node.name not in self._inputs or not isinstance(value, torch.Tensor):
             return

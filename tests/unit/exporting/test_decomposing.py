@@ -171,6 +171,20 @@ def test_what_may_be_seen_elsewhere_is_left_to_pytorch(
     assert used == [False]
 
 
+class _BuiltIn(nn.Module):
+    def forward(self, input: Tensor) -> Tensor:
+        return torch.relu(input) + input
+
+
+def test_an_input_may_have_the_name_of_what_is_built_in(used: list[bool]) -> None:
+    samples = {"input": torch.randn(2, 3)}
+    graph, _ = trace(
+        _BuiltIn().eval(), samples, {"y": True}, opset=18, dynamic_batch=True, exporter="dynamo"
+    )
+    assert used == [True]
+    assert [each.name for each in graph.graph.inputs] == ["input"]
+
+
 def test_an_operator_that_is_not_known_is_left_to_pytorch(used: list[bool]) -> None:
     graph = _traced(nn.ConvTranspose2d(3, 4, 2)).graph
     assert used == [False]
