@@ -1,7 +1,7 @@
 """What ``run_decompositions`` does to single operators: the tables of ``decomposing.py``.
 
-Each was compared with what PyTorch itself writes, on the architectures of the tests. What is not
-here is left to PyTorch.
+They were compared with what PyTorch itself writes on those architectures of the tests that have
+no other operators. What is not here is left to PyTorch.
 """
 
 from __future__ import annotations
