@@ -1,7 +1,7 @@
 """What ``run_decompositions`` does to single operators: the tables of ``decomposing.py``.
 
-They were compared with what PyTorch itself writes on those architectures of the tests that have
-no other operators. What is not here is left to PyTorch.
+Each of them is compared with what PyTorch itself writes, by ``test_kept_operators.py``. What is not
+here is left to PyTorch.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.support.graphs import nodes_of
 from tests.support.models import EXAMPLES
 from trtqat.exporting import decomposing
 from trtqat.exporting.decomposing import decompose
@@ -97,25 +98,6 @@ def _traced(model: nn.Module, outputs: tuple[str, ...] = ("y",)) -> ir.Model:
     return trace(model, samples, batched, opset=18, dynamic_batch=True, exporter="dynamo")[0]
 
 
-def _nodes(model: ir.Model) -> list[tuple[object, ...]]:
-    """Operators, what they read and their attributes; values by where they come from."""
-    found: list[tuple[object, ...]] = []
-    number: dict[object, int] = {node: index for index, node in enumerate(model.graph)}
-    for node in model.graph:
-        reads = [
-            value
-            and (
-                number.get(value.producer()),
-                None if value.const_value is None else value.const_value.numpy().tobytes(),
-            )
-            for value in node.inputs
-        ]
-        attributes = sorted(str(each) for each in node.attributes.values())
-        found.append((node.op_type, node.domain, reads, attributes))
-    outputs = [number.get(value.producer()) for value in model.graph.outputs]
-    return [*found, ("outputs", outputs)]
-
-
 @pytest.mark.parametrize(
     ("model", "outputs"),
     [
@@ -134,7 +116,7 @@ def test_every_rule_writes_what_pytorch_writes(
     assert used == [True]
     monkeypatch.setattr(decomposing, "decompose", lambda *_: False)
     theirs = _traced(model, outputs)
-    assert _nodes(ours) == _nodes(theirs)
+    assert nodes_of(ours) == nodes_of(theirs)
     assert [str(each) for each in ours.graph.outputs] == [
         str(each) for each in theirs.graph.outputs
     ]
@@ -194,7 +176,7 @@ def test_an_operator_that_is_not_known_is_left_to_pytorch(used: list[bool]) -> N
 def test_nothing_changes_where_pytorch_does_not_ask(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a version that decomposes by another way than ``run_decompositions``."""
     model = _Block()
-    expected = _nodes(_traced(model))
+    expected = nodes_of(_traced(model))
     own = torch.export.ExportedProgram.run_decompositions
     program = "torch.onnx._internal.exporter._fx_passes.decompose_with_registry"
 
@@ -205,5 +187,5 @@ def test_nothing_changes_where_pytorch_does_not_ask(monkeypatch: pytest.MonkeyPa
         return own(exported, _decomp.create_onnx_friendly_decomposition_table(kept))
 
     monkeypatch.setattr(program, decomposed)
-    assert _nodes(_traced(model)) == expected
+    assert nodes_of(_traced(model)) == expected
     assert torch.export.ExportedProgram.run_decompositions is own
