@@ -28,7 +28,8 @@ class _Convolutions(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         line = self.groups(self.one(x.select(3, 0)))
         volume = self.three(self.layer(x).unsqueeze(1)).squeeze(4)
-        return line.mean([1, 2]) + volume.mean([1, 2, 3, 4])
+        mean: Tensor = line.mean([1, 2]) + volume.mean([1, 2, 3, 4])
+        return mean
 
 
 class _Activations(nn.Module):
