@@ -19,8 +19,8 @@ from trtqat.graph_file.hashing import graph_sha256
 from trtqat.graph_file.reading import read_model
 from trtqat.graph_file.serialized import files_of
 from trtqat.search.speed.checking import (
-    check_files,
     TuneHost,
+    check_files,
     check_host,
     check_labels,
     check_regions,
