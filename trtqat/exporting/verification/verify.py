@@ -71,12 +71,11 @@ def verify(
             short.append(example)
             found.append(actual)
     outputs.require(-math.inf)  # NaN is never right
-    compared: list[Pieces | None] = []
-    for example in examples:
-        if example is examples[0] or example in short:
-            complete = reference.complete(example, graph)
-            if complete.passed:
-                compared.append(compare_pieces(graph, complete, words, tolerance, rounded=rounded))
+    compared = [
+        _compare_pieces(reference, example, graph, rounded, tolerance)
+        for example in examples
+        if example is examples[0] or example in short
+    ]
     pieces = min((p for p in compared if p is not None), key=lambda p: p.least_db, default=None)
     if rounded is not graph:
         found = list(outputs_of(graph, [each.inputs for each in short]))
@@ -84,6 +83,20 @@ def verify(
     if own_db is not None and pieces is None:
         outputs.require(max(_LEAST_SQNR_DB, min(min_sqnr_db, own_db - _MARGIN_DB)))
     return replace(outputs.found(), pieces=pieces, own_db=own_db)
+
+
+def _compare_pieces(
+    reference: Reference,
+    example: Example,
+    graph: Serialized,
+    rounded: Serialized,
+    tolerance: Tolerance,
+) -> Pieces | None:
+    """Of one batch; all that passed its quantizers is held no longer than this takes."""
+    complete = reference.complete(example, graph)
+    if not complete.passed:
+        return None
+    return compare_pieces(graph, complete, reference.words, tolerance, rounded=rounded)
 
 
 def _check_reach(graph: Serialized) -> None:
