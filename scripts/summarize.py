@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[1]
 # Listed layer by layer, tensor by tensor, place by place.
 LISTED = {
     *("layers", "layer_times_ms", "times_ms", "findings", "warnings"),
-    *("reformats", "quantizers", "others", "uncounted"),
+    *("reformats", "quantizers", "others", "uncounted", "region_ms", "floats"),
 }
 KINDS = ("rule", "operator", "kind", "reason")
 LEFT_OUT = {

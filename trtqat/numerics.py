@@ -68,8 +68,10 @@ def signal_and_error(reference: Array, actual: Array) -> tuple[Array, Array]:
         actual: Same shape.
     """
     expected, found = reference.astype(np.float64), actual.astype(np.float64)
-    same = np.isinf(expected) & (expected == found)
-    expected, found = np.where(same, 0, expected), np.where(same, 0, found)
+    infinite = np.isinf(expected)
+    if infinite.any():
+        same = infinite & (expected == found)
+        expected, found = np.where(same, 0, expected), np.where(same, 0, found)
     with np.errstate(invalid="ignore"):
         return expected, np.abs(expected - found)
 

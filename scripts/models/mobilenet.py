@@ -26,9 +26,10 @@ STAGES = (
 STEM, HEAD = 32, 1280
 
 
-def _convolution(
+def convolution(
     channels: int, out: int, kernel: int, stride: int = 1, groups: int = 1
 ) -> nn.Module:
+    """A convolution, its BatchNorm and ReLU6."""
     return nn.Sequential(
         nn.Conv2d(channels, out, kernel, stride, kernel // 2, groups=groups, bias=False),
         nn.BatchNorm2d(out),
@@ -37,15 +38,17 @@ def _convolution(
 
 
 class InvertedResidual(nn.Module):
-    """1x1 up, depthwise 3x3, 1x1 down without an activation; a shortcut where shapes allow."""
+    """1x1 up, depthwise, 1x1 down without an activation; a shortcut where shapes allow."""
 
-    def __init__(self, channels: int, out: int, expansion: int, stride: int) -> None:
+    def __init__(
+        self, channels: int, out: int, expansion: int, stride: int, kernel: int = 3
+    ) -> None:
         super().__init__()
         hidden = channels * expansion
-        up = [_convolution(channels, hidden, 1)] if expansion > 1 else []
+        up = [convolution(channels, hidden, 1)] if expansion > 1 else []
         self.layers = nn.Sequential(
             *up,
-            _convolution(hidden, hidden, 3, stride, groups=hidden),
+            convolution(hidden, hidden, kernel, stride, groups=hidden),
             nn.Conv2d(hidden, out, 1, bias=False),
             nn.BatchNorm2d(out),
         )
@@ -65,7 +68,7 @@ class MobileNet(nn.Module):
 
     def __init__(self, classes: int = 1000) -> None:
         super().__init__()
-        layers: list[nn.Module] = [_convolution(3, STEM, 3, 2)]
+        layers: list[nn.Module] = [convolution(3, STEM, 3, 2)]
         channels = STEM
         for expansion, out, count, stride in STAGES:
             for block in range(count):
@@ -73,7 +76,7 @@ class MobileNet(nn.Module):
                     InvertedResidual(channels, out, expansion, stride if block == 0 else 1)
                 )
                 channels = out
-        layers.append(_convolution(channels, HEAD, 1))
+        layers.append(convolution(channels, HEAD, 1))
         self.features = nn.Sequential(*layers)
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(HEAD, classes)

@@ -142,3 +142,22 @@ def run(model: ir.Model, x: Array | Mapping[str, Array]) -> list[Array]:
 
 def operators(model: ir.Model) -> list[str]:
     return [node.op_type for node in model.graph]
+
+
+def nodes_of(model: ir.Model) -> list[tuple[object, ...]]:
+    """Operators, what they read and their attributes; values by where they come from."""
+    found: list[tuple[object, ...]] = []
+    number: dict[object, int] = {node: index for index, node in enumerate(model.graph)}
+    for node in model.graph:
+        reads = [
+            value
+            and (
+                number.get(value.producer()),
+                None if value.const_value is None else value.const_value.numpy().tobytes(),
+            )
+            for value in node.inputs
+        ]
+        attributes = sorted(str(each) for each in node.attributes.values())
+        found.append((node.op_type, node.domain, reads, attributes))
+    outputs = [number.get(value.producer()) for value in model.graph.outputs]
+    return [*found, ("outputs", outputs)]

@@ -18,6 +18,7 @@ from trtqat.graph.lenses.regions import regions_of
 from trtqat.graph.passes.infer_shapes import infer_shapes
 from trtqat.graph_file.reading import read_model
 from trtqat.search.speed import tuning
+from trtqat.search.speed.checking import TuneHost
 from trtqat.search.speed.engines import EngineWorkshop
 from trtqat.search.speed.forms import Candidate, Form
 from trtqat.search.speed.tune_log import Int8Part, Measured, MeasuredTime
@@ -46,7 +47,8 @@ class Card:
         self.lever: Callable[[Form], float] = lambda form: 1.0
         self.first_gains = True
         monkeypatch.setattr(tuning, "check_host", lambda: None)
-        monkeypatch.setattr(tuning, "host_names", lambda: ("A GPU", "580", "8.6.0"))
+        host = TuneHost("A GPU", "580", "8.6.0")
+        monkeypatch.setattr(tuning, "describe_host", lambda: host)
         # Functions, so that they are the workshop's own methods.
         for name in ("make", "compare", "count"):
             method = getattr(self, name)

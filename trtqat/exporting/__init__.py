@@ -8,5 +8,5 @@ A source is named by ``source.py`` and loaded by ``loading.py``, with ``checkpoi
 ``state_dicts.py`` for weights and ``program.py`` for ``torch.export`` programs. A model is checked
 (``check_model.py``, ``batch_dimension.py``), its quantizers are found (``find_quantizers.py``) and
 watched while it runs (``quantizer_calls.py``), and it is traced (``traced_graph.py``,
-``tracing.py``).
+``tracing.py``, ``decomposing.py``, ``torchlib.py``).
 """

@@ -18,7 +18,8 @@ from trtqat.errors import ExportError, SourceError
 from trtqat.exporting.samples import Samples, random_samples, run_model
 from trtqat.tensors import Array, TensorSpec
 
-_BATCH = 2
+# Samples in each run.
+BATCH = 2
 # Of the ways to put the batch of several inputs, so many are tried.
 _MOST_WAYS = 64
 # A value that moves by less has not moved: sums in another order.
@@ -29,13 +30,20 @@ _REMEDY = (
 )
 
 
-def check_batch_first(model: torch.nn.Module, inputs: Sequence[TensorSpec], seed: int) -> list[str]:
+def check_batch_first(
+    model: torch.nn.Module,
+    inputs: Sequence[TensorSpec],
+    seed: int,
+    *,
+    expected: Mapping[str, Array] | None = None,
+) -> list[str]:
     """Refuses a model whose batch is another dimension than the first.
 
     Args:
         model: In eval mode.
         inputs: In the order of forward; the first dimension of each is to be the batch.
         seed: For the samples.
+        expected: What the model returned for ``BATCH`` samples of that seed, if it ran already.
 
     Returns:
         A sentence for each output that mixes the samples of a batch, where no dimension explains
@@ -45,15 +53,15 @@ def check_batch_first(model: torch.nn.Module, inputs: Sequence[TensorSpec], seed
         SourceError: The batch of an input is another dimension.
         ExportError: The model raises on the samples, wherever the batch is.
     """
-    batch = random_samples(inputs, _BATCH, seed)
+    batch = random_samples(inputs, BATCH, seed)
     try:
-        expected = run_model(model, batch)
+        expected = run_model(model, batch) if expected is None else expected
     except ExportError:
         _refuse_where_it_runs(model, inputs, seed)
         raise
-    other = random_samples(inputs, _BATCH, seed + 1)
+    other = random_samples(inputs, BATCH, seed + 1)
     mixed: dict[str, None] = {}
-    for position in range(_BATCH):
+    for position in range(BATCH):
         changed = {
             name: _with_slice(x, other[name], 0, position) if x.dim() else x
             for name, x in batch.items()
@@ -61,7 +69,7 @@ def check_batch_first(model: torch.nn.Module, inputs: Sequence[TensorSpec], seed
         found = run_model(model, changed)
         for name, before in expected.items():
             moved = _moved(before, found[name])
-            if moved is None or before.shape[:1] != (_BATCH,):
+            if moved is None or before.shape[:1] != (BATCH,):
                 continue
             if moved[1 - position].any():
                 mixed[name] = None
@@ -80,7 +88,7 @@ def _refuse_where_it_runs(model: torch.nn.Module, inputs: Sequence[TensorSpec], 
         if not any(dimensions):
             continue
         try:
-            for size in (_BATCH, _BATCH + 1):
+            for size in (BATCH, BATCH + 1):
                 specs = [
                     _with_size(spec, dimension, size)
                     for spec, dimension in zip(inputs, dimensions, strict=True)

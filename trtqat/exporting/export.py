@@ -13,6 +13,7 @@ from trtqat.exporting.source import ModelSource
 from trtqat.extras import require
 from trtqat.files import check_not_overwritten, check_writable, is_onnx
 from trtqat.graph.lenses.targets import HALF_OPSET, NEWEST_OPSET_OF_8_6
+from trtqat.graph_file.garbage import uncollected
 from trtqat.tensors import Precision, TensorSpec, parse_tensor_spec
 
 if TYPE_CHECKING:
@@ -85,10 +86,12 @@ def export(
     """
     check_kind("The output", output, (str, os.PathLike), "'model.onnx'")
     graph = source if isinstance(source, (str, os.PathLike)) and is_onnx(source) else None
-    for module in _FROM_MODEL if graph is None else _FROM_GRAPH:
-        require(module, extra="export", purpose="Exporting a model")
-    from trtqat.exporting.options import ExportOptions
-    from trtqat.graph.passes.improvements import ImproveOptions
+    with uncollected():
+        # They make a million objects that stay.
+        for module in _FROM_MODEL if graph is None else _FROM_GRAPH:
+            require(module, extra="export", purpose="Exporting a model")
+        from trtqat.exporting.options import ExportOptions
+        from trtqat.graph.passes.improvements import ImproveOptions
 
     options = ExportOptions(
         inputs=_specs(inputs),

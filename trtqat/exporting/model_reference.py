@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import torch
 
+from trtqat.errors import ExportError
+from trtqat.exporting.batch_dimension import BATCH, check_batch_first
 from trtqat.exporting.batches import notes_on_ranges, random_batch, sized, taken
 from trtqat.exporting.find_quantizers import FoundQuantizers
 from trtqat.exporting.options import ExportOptions
@@ -18,7 +20,7 @@ from trtqat.exporting.quantizer_calls import (
     passed_at,
     recorded_calls,
 )
-from trtqat.exporting.samples import as_tensors, observe, run_model
+from trtqat.exporting.samples import as_tensors, observe, run_and_note, run_model
 from trtqat.exporting.verification.example import Example
 from trtqat.exporting.verification.reference import OF_MODEL, Words
 from trtqat.graph.passes.expand_fake_quantize import ExpandedPairs
@@ -61,19 +63,70 @@ class ModelReference:
         return Example(example.inputs, outputs, passed_at(self.pairs, calls, self.quantizers))
 
 
-def batches_of_model(
+@dataclass(frozen=True)
+class FirstRun:
+    """What one run of a model tells before anything is expected of it.
+
+    Attributes:
+        amaxes: The greatest magnitude of each random input, where a quantizer reads it.
+        notes: A sentence for each output that the graph calls otherwise than the model.
+    """
+
+    amaxes: Mapping[str, float]
+    notes: Sequence[str]
+
+
+def first_run(
     model: torch.nn.Module,
     inputs: Sequence[TensorSpec],
     quantizers: FoundQuantizers,
     samples: Arrays,
     options: ExportOptions,
-) -> tuple[list[dict[str, Array]], list[str]]:
-    """Batches of each size, those to trace first, and notes on them.
+) -> tuple[FirstRun, list[str]]:
+    """Runs a model once, and checks that its batch is the first dimension.
 
     Args:
         model: In eval mode, with its toolkit's quantizers.
         inputs: In the order of forward.
-        quantizers: Of the model: they say how large random inputs are to be.
+        quantizers: Of the model.
+        samples: Of the data, ``(N, …)`` by input, which a model of a fixed batch is run on; any
+            other, and without data, on random numbers.
+        options: Of the export.
+
+    Returns:
+        What the run told, and a sentence for each output that mixes the samples of a batch.
+
+    Raises:
+        SourceError: The batch of an input is another dimension, or the model returns something
+            else than tensors.
+        ExportError: The model raises.
+    """
+    size = None if options.static_batch else BATCH
+    arrays: Arrays = random_batch(sized(inputs, size), options.seed)
+    if options.static_batch and samples:
+        arrays = taken(samples, 0, inputs[0].shape[0])
+    try:
+        with input_amaxes(model, quantizers.all, arrays) as amaxes:
+            outputs, notes = run_and_note(model, as_tensors(arrays))
+    except ExportError:
+        if not options.static_batch:
+            # It may know why.
+            check_batch_first(model, inputs, options.seed)
+        raise
+    if options.static_batch:
+        return FirstRun(amaxes, notes), []
+    mixing = check_batch_first(model, inputs, options.seed, expected=outputs)
+    return FirstRun(amaxes, notes), mixing
+
+
+def batches_of_model(
+    inputs: Sequence[TensorSpec], first: FirstRun, samples: Arrays, options: ExportOptions
+) -> tuple[list[dict[str, Array]], list[str]]:
+    """Batches of each size, those to trace first, and notes on them.
+
+    Args:
+        inputs: In the order of forward.
+        first: Says how large random inputs are to be.
         samples: Of the data, ``(N, …)`` by input; empty for random inputs.
         options: Of the export.
     """
@@ -85,13 +138,9 @@ def batches_of_model(
         counts = [each[0].shape[0] for each in specs]
         ends = list(itertools.accumulate(counts))
         return [taken(samples, end - n, n) for end, n in zip(ends, counts, strict=True)], []
-    probe = random_batch(specs[0], options.seed)
-    with recorded_calls(model, quantizers.active) as calls:
-        run_model(model, as_tensors(probe))
-    amaxes = input_amaxes(probe, calls, quantizers.all)
-    notes = notes_on_ranges(inputs, amaxes) if options.precision == "fp16" else []
+    notes = notes_on_ranges(inputs, first.amaxes) if options.precision == "fp16" else []
     return [
-        random_batch(each, options.seed + number, amaxes) for number, each in enumerate(specs)
+        random_batch(each, options.seed + number, first.amaxes) for number, each in enumerate(specs)
     ], notes
 
 

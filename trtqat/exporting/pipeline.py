@@ -14,15 +14,19 @@ from pathlib import Path
 import torch
 
 from trtqat.errors import SourceError
-from trtqat.exporting.batch_dimension import check_batch_first
 from trtqat.exporting.batches import in_batches, read_samples
 from trtqat.exporting.check_model import check_finite_parameters, check_float32, check_layers
 from trtqat.exporting.check_pairs import check_pairs
 from trtqat.exporting.find_quantizers import find_quantizers
 from trtqat.exporting.finishing import VerifiedGraph, check_can_finish, finish
-from trtqat.exporting.model_reference import ModelReference, batches_of_model, run_quantized
+from trtqat.exporting.model_reference import (
+    ModelReference,
+    batches_of_model,
+    first_run,
+    run_quantized,
+)
 from trtqat.exporting.options import ExportOptions, ExportResult
-from trtqat.exporting.samples import as_tensors, notes_on_outputs, order_inputs
+from trtqat.exporting.samples import order_inputs
 from trtqat.exporting.traced_graph import traced_graph
 from trtqat.exporting.verification.verify import verify
 from trtqat.graph.passes.improvements import improve
@@ -86,8 +90,8 @@ def _trace_and_verify(
     check_finite_parameters(model)
     if not isinstance(model, torch.jit.ScriptModule):
         check_has_active(model, found.all)
-    mixing = [] if static else check_batch_first(model, inputs, options.seed)
-    batches, notes = batches_of_model(model, inputs, found, samples, options)
+    first, mixing = first_run(model, inputs, found, samples, options)
+    batches, notes = batches_of_model(inputs, first, samples, options)
     examples, uses = run_quantized(model, found, batches)
     with replaced_quantizers(model, found.all) as stand_ins:
         graph, exporter, pairs = traced_graph(model, examples, options)
@@ -95,7 +99,7 @@ def _trace_and_verify(
             *found.notes,
             *pairs.notes,
             *mixing,
-            *notes_on_outputs(model, as_tensors(batches[0])),
+            *first.notes,
             *check_pairs(model, pairs, uses, [*found.idle, *found.active]),
         ]
         improvements = improve(graph, options.improve, opset=options.opset)

@@ -77,6 +77,8 @@ def checked_quantizers(
 ) -> Iterator[None]:
     """Compares every call of a toolkit's quantizers with the pair that will stand for it.
 
+    A parameter is the same in each call, and compared in the first.
+
     What was read of a quantizer (its scale, axis, range) is right only if both make the same codes
     of the same floats, weights included.
 
@@ -90,10 +92,17 @@ def checked_quantizers(
     """
     active = {name: each for name, each in quantizers.items() if each is not None}
     stand_ins = {name: each.stand_in() for name, each in active.items()}
+    # With the parameters themselves, so that no other object takes the identity of one.
+    compared: dict[tuple[str, int, int], torch.Tensor] = {}
 
     def checking(name: str, forward: Forward) -> Forward:
         @functools.wraps(forward)
         def run(x: torch.Tensor, *others: Any, **options: Any) -> torch.Tensor:  # noqa: ANN401
+            if isinstance(x, torch.nn.Parameter) and not x.is_inference():
+                call = (name, id(x), x._version)
+                if call in compared:
+                    return forward(x, *others, **options)
+                compared[call] = x
             expected = stand_ins[name](x)
             output = forward(x, *others, **options)
             _compare_codes(active[name], expected, output)
@@ -109,7 +118,10 @@ def _compare_codes(quantizer: Quantizer, expected: torch.Tensor, actual: torch.T
     shape = [1] * expected.dim()
     if quantizer.axis is not None:
         shape[quantizer.axis] = -1
-    codes = ((actual - expected) / quantizer.scale.reshape(shape)).abs()
+    codes = ((actual - expected) / quantizer.scale.reshape(shape)).abs_()
+    # Nearly always; NaN is not below anything.
+    if not codes.numel() or bool(codes.max() <= _CODES):
+        return
     # A bound of a range that is no whole code is met by the same float, in both.
     wrong = int((codes > 1 + _CODES).sum())
     flipped = int((codes > _CODES).sum()) - wrong
@@ -151,31 +163,46 @@ def passed_at(
     return passed
 
 
+@contextmanager
 def input_amaxes(
-    inputs: Mapping[str, Array], calls: Calls, quantizers: Mapping[str, Quantizer | None]
-) -> dict[str, float]:
-    """The range of each input that a quantizer reads as it is.
+    model: torch.nn.Module, quantizers: Mapping[str, Quantizer | None], inputs: Mapping[str, Array]
+) -> Iterator[dict[str, float]]:
+    """Finds the range of each input that a quantizer reads as it is.
 
     Args:
-        inputs: Of a run, by name.
-        calls: Of the quantizers, in that run.
+        model: With its toolkit's quantizers.
         quantizers: As ``read_quantizers`` returns them.
+        inputs: That the model is run on meanwhile, by name.
 
-    Returns:
-        The greatest magnitude that the input's quantizer can write, by the input's name.
+    Yields:
+        The greatest magnitude that the input's quantizer can write, by the input's name; filled
+        while the model runs.
     """
     found: dict[str, float] = {}
-    for quantizer_name, own in calls.items():
-        quantizer = quantizers.get(quantizer_name)
-        if quantizer is None or quantizer.axis is not None:
-            continue
-        largest = float(quantizer.scale.detach().max()) * max(-quantizer.low, quantizer.high)
-        for name, array in inputs.items():
-            # Reshaped, but the same values in the same order.
-            if any(
-                call.source.size == array.size
-                and (call.source.reshape(-1) == array.reshape(-1)).all()
-                for call in own
-            ):
-                found[name] = max(found.get(name, 0.0), largest)
-    return found
+    ranges = {
+        name: float(each.scale.detach().max()) * max(-each.low, each.high)
+        for name, each in quantizers.items()
+        if each is not None and each.axis is None
+    }
+
+    def comparing(quantizer: str, forward: Forward) -> Forward:
+        @functools.wraps(forward)
+        def run(x: torch.Tensor, *others: Any, **options: Any) -> torch.Tensor:  # noqa: ANN401
+            for name, array in inputs.items():
+                if _holds(x, array):
+                    found[name] = max(found.get(name, 0.0), ranges[quantizer])
+            return forward(x, *others, **options)
+
+        return run
+
+    with wrapped_forwards({name: model.get_submodule(name) for name in ranges}, comparing):
+        yield found
+
+
+def _holds(x: object, array: Array) -> bool:
+    """Whether a tensor has the values of an array in the same order, whatever its shape."""
+    if not isinstance(x, torch.Tensor) or isinstance(x, torch.nn.Parameter):
+        return False
+    if x.numel() != array.size:
+        return False
+    return bool((x.detach().cpu().numpy().reshape(-1) == array.reshape(-1)).all())

@@ -94,19 +94,25 @@ def run_model(model: torch.nn.Module, samples: Samples) -> dict[str, Array]:
     return {name: tensor.detach().numpy() for name, tensor in name_outputs(result, samples).items()}
 
 
-def notes_on_outputs(model: torch.nn.Module, samples: Samples) -> list[str]:
-    """A sentence for each output that the graph calls otherwise than the model.
+def run_and_note(model: torch.nn.Module, samples: Samples) -> tuple[dict[str, Array], list[str]]:
+    """Runs the model as ``run_model`` does, and notes what its outputs are called.
 
     Args:
         model: In eval mode; a ScriptModule is not looked into.
         samples: Its inputs.
+
+    Returns:
+        The model's outputs by name, and a sentence for each that the graph calls otherwise.
+
+    Raises:
+        ExportError: The model raises on the samples.
+        SourceError: It returns something else than tensors, or ends the program.
     """
     if isinstance(model, torch.jit.ScriptModule):
-        return []
+        return run_model(model, samples), []
     notes: list[str] = []
     with watched({"": model}, lambda _, y: notes.extend(notes_on_names(y, samples))):
-        run_model(model, samples)
-    return notes
+        return run_model(model, samples), notes
 
 
 def observe(

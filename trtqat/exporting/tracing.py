@@ -22,12 +22,15 @@ import onnx_ir as ir
 import torch
 
 from trtqat.errors import ExportError, TrtqatError, UsageError, first_line
+from trtqat.exporting.decomposing import decomposed_by_node
 from trtqat.exporting.options import Exporter
 from trtqat.exporting.samples import Samples
 from trtqat.exporting.script_outputs import is_dict_script, restore_paths, returning_values
 from trtqat.exporting.symbolics import registered_symbolics
+from trtqat.exporting.torchlib import unparsed_functions
 from trtqat.graph.lenses.targets import NEWEST_OPSET_OF_8_6
 from trtqat.graph.passes.expand_fake_quantize import DOMAIN, OP_TYPE
+from trtqat.graph_file.garbage import uncollected
 from trtqat.graph_file.reading import load_traced
 from trtqat.user_code import exits_told
 
@@ -135,6 +138,7 @@ def _check_outputs(graph: ir.Model, outputs: Mapping[str, bool]) -> ir.Model:
     return graph
 
 
+@uncollected()
 def _dynamo(
     model: torch.nn.Module,
     samples: Samples,
@@ -150,7 +154,12 @@ def _dynamo(
     # look as if it could not translate the model.
     importlib.import_module("torch._dynamo")
     try:
-        with _quiet(), exits_told("The model's forward, while it was traced,"):
+        with (
+            _quiet(),
+            decomposed_by_node(),
+            unparsed_functions(),
+            exits_told("The model's forward, while it was traced,"),
+        ):
             program = torch.onnx.export(
                 model,
                 tuple(samples.values()),

@@ -40,11 +40,13 @@ def fake_quantize(
     if axis != PER_TENSOR:
         shape[axis] = -1
     step = scale.reshape(shape) if axis != PER_TENSOR else scale
-    if low > CODE_MIN or high < CODE_MAX:
-        x = torch.clamp(x, low * step, high * step)
     # Not torch.fake_quantize_per_…_affine: that multiplies by 1 / scale, and where the product
     # rounds otherwise than the quotient, a code at a border is the neighbouring one.
-    return torch.clamp(torch.round(x / step), CODE_MIN, CODE_MAX) * step
+    if low > CODE_MIN or high < CODE_MAX:
+        codes = torch.clamp(x, low * step, high * step).div_(step)
+    else:
+        codes = x / step
+    return codes.round_().clamp_(CODE_MIN, CODE_MAX).mul_(step)
 
 
 @fake_quantize.register_fake

@@ -96,6 +96,23 @@ def test_the_table_is_of_what_was_measured(tmp_path: Path) -> None:
     assert "--trtexec" not in throughput
 
 
+def test_graphs_are_tuned_where_that_is_asked_for(tmp_path: Path) -> None:
+    called = Called(tmp_path, MODELS="vit unet efficientnet", STAGES="graphs tune", BUDGET="90s")
+    searches = called.of("tune")
+    assert {params["graph"] for params in searches} == {
+        params["output"] for params in called.of("export")
+    }
+    assert [params["batch"] for params in searches] == ["1:32:32", "1,32", "1,32"]
+    assert {params["budget"] for params in searches} == {"90s"}
+    assert {params["tactic_sources"] for params in searches} == {"-cublas"}
+    table = [f"scripts/results/tune-{name}.json" for name in ("vit", "unet", "efficientnet")]
+    assert called.modules[-1] == ("scripts.bench.tuned", table)
+    assert called.of("build") == called.of("eval") == []
+    # Without it, these two have nothing to build or to measure.
+    others = Called(tmp_path, MODELS="unet efficientnet", STAGES="engines explain")
+    assert others.commands == []
+
+
 def test_a_trtexec_stands_beside(tmp_path: Path) -> None:
     called = Called(tmp_path, MODELS="vgg16", STAGES="measure", TRTEXEC="/my tools/trtexec")
     ((_, throughput),) = [each for each in called.modules if each[0].endswith("throughput")]

@@ -22,7 +22,7 @@ from trtqat.exporting.verification.reference import Reference, outputs_of
 from trtqat.exporting.verification.result import Verification
 from trtqat.exporting.verification.rounding import nudged_inputs, round_everywhere
 from trtqat.graph_file.serialized import Serialized, derived, parse
-from trtqat.runtime.onnx_model import OnnxModel
+from trtqat.tensors import Arrays
 
 # End to end: sums in another order flip single INT8 codes, 25 to 45 dB were measured on VGG-16.
 MIN_SQNR_DB = 20.0
@@ -64,22 +64,39 @@ def verify(
     rounded = round_everywhere(graph) if tolerance.is_half else graph
     outputs = EndToEnd(words)
     short: list[Example] = []
+    found: list[Arrays] = []
     actuals = outputs_of(rounded, [each.inputs for each in examples])
     for example, actual in zip(examples, actuals, strict=True):
         if not outputs.add(example, actual) >= min_sqnr_db:
             short.append(example)
+            found.append(actual)
     outputs.require(-math.inf)  # NaN is never right
-    compared: list[Pieces | None] = []
-    for example in examples:
-        if example is examples[0] or example in short:
-            complete = reference.complete(example, graph)
-            if complete.passed:
-                compared.append(compare_pieces(graph, complete, words, tolerance, rounded=rounded))
+    compared = [
+        _compare_pieces(reference, example, graph, rounded, tolerance)
+        for example in examples
+        if example is examples[0] or example in short
+    ]
     pieces = min((p for p in compared if p is not None), key=lambda p: p.least_db, default=None)
-    own_db = _own_db(graph, short, tolerance) if short else None
+    if rounded is not graph:
+        found = list(outputs_of(graph, [each.inputs for each in short]))
+    own_db = _own_db(graph, short, found, tolerance) if short else None
     if own_db is not None and pieces is None:
         outputs.require(max(_LEAST_SQNR_DB, min(min_sqnr_db, own_db - _MARGIN_DB)))
     return replace(outputs.found(), pieces=pieces, own_db=own_db)
+
+
+def _compare_pieces(
+    reference: Reference,
+    example: Example,
+    graph: Serialized,
+    rounded: Serialized,
+    tolerance: Tolerance,
+) -> Pieces | None:
+    """Of one batch; all that passed its quantizers is held no longer than this takes."""
+    complete = reference.complete(example, graph)
+    if not complete.passed:
+        return None
+    return compare_pieces(graph, complete, reference.words, tolerance, rounded=rounded)
 
 
 def _check_reach(graph: Serialized) -> None:
@@ -94,18 +111,23 @@ def _check_reach(graph: Serialized) -> None:
         )
 
 
-def _own_db(graph: Serialized, examples: Sequence[Example], tolerance: Tolerance) -> float:
-    """How far a graph moves by itself, end to end, when every rounding changes."""
+def _own_db(
+    graph: Serialized, examples: Sequence[Example], outputs: Sequence[Arrays], tolerance: Tolerance
+) -> float:
+    """How far a graph moves by itself, end to end, when every rounding changes.
+
+    Args:
+        graph: That is moved.
+        examples: Batches.
+        outputs: What the graph returns for each.
+        tolerance: How large a rounding is.
+    """
     distances = [math.inf]
-    with OnnxModel(graph, as_written=True) as itself:
-        for seed, count in enumerate(ROUNDINGS):
-            relative = count * tolerance.rounding
-            moved = derived(graph, nudged_scales(parse(graph), relative))
-            with OnnxModel(moved, as_written=True) as other:
-                for example in examples:
-                    inputs = nudged_inputs(example.inputs, relative, seed)
-                    expected = itself.session(example.batch_size).run(example.inputs)
-                    found = other.session(example.batch_size).run(inputs)
-                    for name, array in expected.items():
-                        distances += positions_db(array, found[name])
+    for seed, count in enumerate(ROUNDINGS):
+        relative = count * tolerance.rounding
+        inputs = [nudged_inputs(each.inputs, relative, seed) for each in examples]
+        moved = outputs_of(derived(graph, nudged_scales(parse(graph), relative)), inputs)
+        for expected, other in zip(outputs, moved, strict=True):
+            for name, array in expected.items():
+                distances += positions_db(array, other[name])
     return least_of(distances)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,15 @@ from trtqat.tensors import DYNAMIC, TensorSpec
 
 if TYPE_CHECKING:
     import onnx_ir as ir
+
+
+@dataclass(frozen=True)
+class TuneHost:
+    """What times are of: the names of GPU and driver, and the version of TensorRT."""
+
+    gpu: str
+    driver: str
+    tensorrt: str
 
 
 def check_files(graph: Path, output: Path) -> SourceGraph:
@@ -123,14 +133,14 @@ def check_host() -> None:
     open_device("Tuning")
 
 
-def host_names() -> tuple[str, str, str]:
-    """The names of the GPU and of its driver, and the version of TensorRT."""
+def describe_host() -> TuneHost:
+    """What figures of this host are of."""
     gpu = describe_gpu()
-    return gpu.name, gpu.driver, load_builder(None).__version__
+    return TuneHost(gpu.name, gpu.driver, load_builder(None).__version__)
 
 
 def key_of(
-    source: SourceGraph, options: TuneOptions, regions: Sequence[Region], host: Sequence[str]
+    source: SourceGraph, options: TuneOptions, regions: Sequence[Region], host: TuneHost
 ) -> str:
     """What is the same if and only if the log's figures are of this search.
 
@@ -138,11 +148,19 @@ def key_of(
         source: The graph.
         options: How to search; what they ask of the answer alone is no part of it.
         regions: The log names them by their places, and another version may cut otherwise.
-        host: Its names.
+        host: That builds and measures.
     """
     places = [(region.name, region.nodes) for region in regions]
     data = [sha256_of(file) for file in files_of(options.data) if is_file(file)]
-    words = [source.sha256, *host, places, options.build, options.data, data, options.latency]
+    words = [
+        source.sha256,
+        *astuple(host),
+        places,
+        options.build,
+        options.data,
+        data,
+        options.latency,
+    ]
     return hashlib.sha256(repr(words).encode()).hexdigest()
 
 

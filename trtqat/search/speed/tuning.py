@@ -19,11 +19,12 @@ from trtqat.graph_file.hashing import graph_sha256
 from trtqat.graph_file.reading import read_model
 from trtqat.graph_file.serialized import files_of
 from trtqat.search.speed.checking import (
+    TuneHost,
     check_files,
     check_host,
     check_labels,
     check_regions,
-    host_names,
+    describe_host,
     inputs_of,
     key_of,
 )
@@ -68,6 +69,7 @@ class TuneResult:
         options: The build options that go with it, for ``trtqat build --options``.
         timing_cache: The timings of all builds; with it a build takes the kernels that were
             measured.
+        host: What all times are of.
         batches: What was measured, and what the plan takes.
         regions: All regions that have pairs, those first whose times differ most.
         verdict: The two ends, as far as they were built, and the answer.
@@ -84,6 +86,7 @@ class TuneResult:
     output: Path
     options: Path
     timing_cache: Path
+    host: TuneHost
     batches: Batches
     regions: tuple[RegionTimes, ...]
     verdict: tuple[TunedEngine, ...]
@@ -158,7 +161,7 @@ class _Searching:
     options: TuneOptions
     regions: tuple[Region, ...]
     batches: Batches
-    host: tuple[str, str, str]
+    host: TuneHost
     workshop: EngineWorkshop
     trials: LoggedTrials
     is_complete: bool = True
@@ -210,6 +213,7 @@ class _Searching:
             output=self.output,
             options=options_path(self.output),
             timing_cache=_cache_of(self.output, self.options),
+            host=self.host,
             batches=self.batches,
             regions=regions_in(ends, best, self.trials, self.regions),
             verdict=verdict,
@@ -275,7 +279,7 @@ def _open(graph: Path, output: Path, options: TuneOptions) -> _Searching:
     # Codes that are computed otherwise are refused here, not when one engine is built already.
     keep_float(model, {node for region in regions for node in region.nodes})
     check_host()
-    host = host_names()
+    host = describe_host()
     folder = output.with_name(f"{output.name}.tune")
     log = open_folder(folder, key_of(source, options, regions, host))
     build = replace(options.build, timing_cache=_cache_of(output, options))
@@ -299,12 +303,12 @@ def _write(searching: _Searching, best: Tried) -> None:
     """Writes the graph, and the options that go with it."""
     output, build = searching.output, searching.options.build
     write_together(files_of(read_model(searching.workshop.graph_of(best.assignment)), output))
-    gpu, _, tensorrt = searching.host
+    host = searching.host
     tuned = TunedOptions(
         graph=output.name,
         graph_sha256=graph_sha256(output),
-        gpu=gpu,
-        tensorrt=tensorrt,
+        gpu=host.gpu,
+        tensorrt=host.tensorrt,
         trtqat=__version__,
         precision=searching.workshop.precision_of(best.assignment),
         batches=best.form.batches,
