@@ -130,17 +130,21 @@ def host_names() -> tuple[str, str, str]:
 
 
 def key_of(
-    source: SourceGraph, options: TuneOptions, regions: Sequence[Region], host: Sequence[str]
+    source: SourceGraph,
+    options: TuneOptions,
+    graphs: Sequence[Sequence[Region]],
+    host: Sequence[str],
 ) -> str:
     """What is the same if and only if the log's figures are of this search.
 
     Args:
         source: The graph.
         options: How to search; what they ask of the answer alone is no part of it.
-        regions: The log names them by their places, and another version may cut otherwise.
+        graphs: The regions of each that may be searched. The log names them by their places, and
+            another version may cut or repair otherwise.
         host: Its names.
     """
-    places = [(region.name, region.nodes) for region in regions]
+    places = [[(region.name, region.nodes) for region in regions] for regions in graphs]
     data = [sha256_of(file) for file in files_of(options.data) if is_file(file)]
     words = [source.sha256, *host, places, options.build, options.data, data, options.latency]
     return hashlib.sha256(repr(words).encode()).hexdigest()
