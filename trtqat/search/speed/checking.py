@@ -13,9 +13,10 @@ from trtqat.building.source_graph import SourceGraph, read_source_graph
 from trtqat.building.tuned_options import options_path, read_tuned
 from trtqat.data.dataset import files_of, open_dataset
 from trtqat.errors import MissingError, UsageError
-from trtqat.files import check_writable, is_file, sha256_of
+from trtqat.files import check_not_overwritten, check_writable, is_file, sha256_of
 from trtqat.graph.lenses.regions import Region
 from trtqat.graph.passes.take_codes import recorded_scales
+from trtqat.graph_file.reading import external_files
 from trtqat.host.gpu import describe_gpu
 from trtqat.host.tensorrt_library import open_device
 from trtqat.search.speed.engines import no_labels
@@ -26,17 +27,19 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
 
-def check_files(graph: Path, output: Path) -> SourceGraph:
+def check_files(graph: Path, output: Path, data: str, cache: Path) -> SourceGraph:
     """Refuses a graph that cannot be tuned, and outputs that cannot be written.
 
     Args:
         graph: What is to be tuned.
         output: The graph to write; its options go beside it.
+        data: Its specification.
+        cache: The timing cache, which is written as well.
 
     Raises:
         GraphError: The file is not ONNX, or has no Q/DQ.
-        UsageError: It is an FP16 graph, the output is the graph itself or cannot be written, or
-            another file stands where its options go.
+        UsageError: It is an FP16 graph, an output is what is read or cannot be written, or another
+            file stands where the options go.
     """
     source = read_source_graph(graph)
     if source.has_half_scales:
@@ -47,6 +50,11 @@ def check_files(graph: Path, output: Path) -> SourceGraph:
     if output.resolve() == graph.resolve():
         raise UsageError(f"'{output}' is the graph itself.", "Give another name with -o.")
     check_writable(output)
+    if output.exists() and not is_file(output):
+        raise UsageError(f"'{output}' is no file.", "Give the name of a file with -o.")
+    read = [graph, *external_files(graph), *filter(is_file, files_of(data))]
+    for each in (output, options_path(output), cache):
+        check_not_overwritten(each, read)
     _check_options(output)
     return source
 
@@ -69,18 +77,19 @@ def _check_options(output: Path) -> None:
             ) from error
 
 
-def check_labels(options: TuneOptions, inputs: Sequence[TensorSpec]) -> None:
-    """Refuses data without labels where accuracy is to be counted.
+def check_data(options: TuneOptions, inputs: Sequence[TensorSpec]) -> None:
+    """Refuses data that does not fit, or has no labels where accuracy is to be counted.
 
     Args:
         options: With the data.
         inputs: Of the graph.
 
     Raises:
-        DataError: There are none, or the data does not fit.
+        UsageError: The kind of data is unknown.
+        DataError: It is missing or damaged, does not fit, or has no labels.
     """
-    is_counted = options.max_drop_points is not None
-    if is_counted and open_dataset(options.data, inputs).batch(0, 1).labels is None:
+    labels = open_dataset(options.data, inputs).batch(0, 1).labels
+    if options.max_drop_points is not None and labels is None:
         raise no_labels(options.data)
 
 

@@ -15,9 +15,9 @@ from trtqat.graph_file.hashing import graph_sha256
 from trtqat.graph_file.reading import read_model
 from trtqat.graph_file.serialized import files_of
 from trtqat.search.speed.checking import (
+    check_data,
     check_files,
     check_host,
-    check_labels,
     check_regions,
     host_names,
     inputs_of,
@@ -184,11 +184,11 @@ def _static(searching: Searching, found: Found, best: Tried) -> TunedEngine | No
 
 def _open(graph: Path, output: Path, options: TuneOptions) -> Searching:
     """Checks everything, and opens the folder of the search."""
-    source = check_files(graph, output)
+    source = check_files(graph, output, options.data, _cache_of(output, options))
     model, _ = read_searched(graph, is_repaired=False)
     inputs = inputs_of(model)
     batches = batches_for(inputs, options.build.profile)
-    check_labels(options, inputs)
+    check_data(options, inputs)
     regions = regions_to_search(model)
     check_regions(regions, graph)
     other, repairs = read_searched(graph, is_repaired=True)
