@@ -13,6 +13,7 @@ from tests.support.examples import exported
 from trtqat.building.options import BuildOptions
 from trtqat.building.parsing import parse_profiles
 from trtqat.building.tuned_options import TunedOptions, read_tuned
+from trtqat.errors import BuildError
 from trtqat.evaluation.intervals import Interval, Ratio
 from trtqat.graph.lenses.regions import regions_of
 from trtqat.graph.passes.infer_shapes import infer_shapes
@@ -36,6 +37,8 @@ class Card:
             INT8 regions.
         lever: How much faster a plan is by a form's options.
         first_gains: Whether the first region gains by floating point.
+        repaired: By how much exact repairs slow down an engine that has INT8 regions.
+        refuses: What TensorRT does not build.
     """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,6 +49,8 @@ class Card:
         self.several = {True: 1.0, False: 1.0}
         self.lever: Callable[[Form], float] = lambda form: 1.0
         self.first_gains = True
+        self.repaired = 1.0
+        self.refuses: Callable[[Candidate], bool] = lambda one: False
         monkeypatch.setattr(tuning, "check_host", lambda: None)
         host = TuneHost("A GPU", "580", "8.6.0")
         monkeypatch.setattr(tuning, "describe_host", lambda: host)
@@ -55,10 +60,13 @@ class Card:
             monkeypatch.setattr(EngineWorkshop, name, lambda *given, method=method: method(*given))
 
     def costs(self, made: EngineWorkshop, one: Candidate, batch: int) -> dict[int, float]:
-        count = len(made.regions)
-        quantized = [at for at in range(count) if made.regions[at].is_quantized]
+        regions = made.regions_of(one.form)
+        count = len(regions)
+        quantized = [at for at in range(count) if regions[at].is_quantized]
         slower = self.lever(one.form)
         has_int8 = not set(quantized) <= set(one.floats)
+        if one.form.is_repaired and has_int8:
+            slower *= self.repaired
         alone = str(batch) in one.form.batches
         if one.form.batches and not alone:
             slower *= self.wide[has_int8]
@@ -77,6 +85,8 @@ class Card:
         if len(self.made) == self.killed_at:
             raise KeyboardInterrupt
         self.made.append(one)
+        if self.refuses(one):
+            raise BuildError("TensorRT refuses the graph.", "Change it.")
         times = {
             batch: MeasuredTime(time_ms, Interval(time_ms * 0.999, time_ms * 1.001))
             for batch, time_ms in self.times(made, one).items()

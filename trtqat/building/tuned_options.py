@@ -192,7 +192,8 @@ def with_keywords(tuned: TunedOptions, path: Path, given: Mapping[str, Any]) -> 
         if name in wins and name in taken and wins[name] != taken[name]:
             _say_what_wins(f"{spelled} {wins[name]}", taken[name], path)
     cache = cache_path(path)
-    if is_file(cache):
+    # TensorRT for RTX takes none, and nobody has asked for this one.
+    if is_file(cache) and given.get("for_") != "rtx":
         taken["timing_cache"] = cache
     return {**taken, **wins}
 

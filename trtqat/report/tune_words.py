@@ -76,6 +76,7 @@ def closing_lines(result: TuneResult) -> Iterator[str]:
         result: What was found.
     """
     yield f"{result.output}: {_as_one(result)}"
+    yield from _on_repairs(result)
     yield from _on_form(result)
     yield from _on_batches(result)
     if region_table(result) is None:
@@ -112,6 +113,8 @@ def _next(result: TuneResult) -> str:
 def _as_one(result: TuneResult) -> str:
     tuned, drop = result.tuned, result.max_drop_points
     fastest = "the fastest" if drop is None else f"the fastest within {drop:g} points of FP16"
+    if not tuned.floats and tuned.form.is_repaired:
+        return f"INT8, repaired, is {fastest}, so no region is in floating point"
     if not tuned.floats:
         return f"INT8 as exported is {fastest}, so the graph is what it was"
     if len(tuned.floats) == len(result.regions):
@@ -122,6 +125,23 @@ def _as_one(result: TuneResult) -> str:
     named = ", ".join(tuned.floats[:_NAMED])
     more = len(tuned.floats) - _NAMED
     return f"in floating point are {named}" + (f" and {more} more" if more > 0 else "")
+
+
+def _on_repairs(result: TuneResult) -> Iterator[str]:
+    """What exact repairs have to do with it, where there are any."""
+    if not result.repairs:
+        return
+    said = " ".join(each.what for each in result.repairs[:_NAMED])
+    more = len(result.repairs) - _NAMED
+    said += f" And {more} more." if more > 0 else ""
+    if result.tuned.form.is_repaired:
+        yield f"its pairs are repaired, which changes no output bit: {said}"
+    elif any(each.form.is_repaired for each in result.verdict):
+        yield f"repairs that change no output bit made it no faster, and are left out: {said}"
+    elif any(each.form.is_repaired for each in result.tries):
+        yield f"with repairs that change no output bit TensorRT does not build it: {said}"
+    else:
+        yield f"the budget left no build for repairs that change no output bit: {said}"
 
 
 def _on_form(result: TuneResult) -> Iterator[str]:

@@ -137,6 +137,7 @@ def test_the_cache_beside_is_taken_if_there_is_one(tmp_path: Path) -> None:
     cache_path(path).write_bytes(b"kernels")
     assert with_keywords(TUNED, path, {})["timing_cache"] == tmp_path / "tuned.cache"
     assert with_keywords(TUNED, path, {"timing_cache": "none"})["timing_cache"] == "none"
+    assert "timing_cache" not in with_keywords(TUNED, path, {"for_": "rtx"})
 
 
 def test_a_build_takes_them(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -147,6 +148,8 @@ def test_a_build_takes_them(tmp_path: Path, caplog: pytest.LogCaptureFixture) ->
         pytest.skip(str(error))
     graph, _ = exported("residual", tmp_path)
     path = written(tmp_path, graph_sha256=graph_sha256(graph), batches=["2", "1:2:4"])
+    # Of the other library, which tuned there; this one takes none.
+    cache_path(path).write_bytes(b"kernels")
     built = trtqat.build(graph, tmp_path / "m.engine", str(path), for_="rtx", optimization_level=3)
     profiles = [each["x"].opt[0] for each in built.manifest.all_profiles]
     assert profiles == [2, 2]

@@ -20,9 +20,7 @@ from trtqat.graph.passes.make_weights_float import make_weights_float, make_weig
 from trtqat.graph.passes.protocol import Pass, of_library, only_if, run
 from trtqat.graph.passes.quantize_weights import QuantizedWeights, quantize_weights
 from trtqat.graph.repair import Repair, Repairs
-from trtqat.graph.repair.move_pairs import move_pairs
-from trtqat.graph.repair.remove_pairs import remove_pairs
-from trtqat.graph.repair.share_pairs import share_pairs
+from trtqat.graph.repair.exact_repairs import EXACT_REPAIRS
 from trtqat.graph_file.garbage import uncollected
 
 
@@ -81,7 +79,7 @@ def improvements(options: ImproveOptions, *, opset: int) -> tuple[Pass, ...]:
         quantize_weights,
         fold_weight_moves,
         *only_if(options.fold_batch_norm, fold_batch_norm),
-        *only_if(options.repair, move_pairs, remove_pairs, share_pairs),
+        *only_if(options.repair, *EXACT_REPAIRS),
         *only_if(options.int8_weights is False, make_weights_float),
         *only_if(float_for_8_6, make_weights_float_for_8_6),
         # Names that the passes chose may be those of other tensors in a foreign graph.

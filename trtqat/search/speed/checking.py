@@ -14,9 +14,10 @@ from trtqat.building.source_graph import SourceGraph, read_source_graph
 from trtqat.building.tuned_options import options_path, read_tuned
 from trtqat.data.dataset import files_of, open_dataset
 from trtqat.errors import MissingError, UsageError
-from trtqat.files import check_writable, is_file, sha256_of
+from trtqat.files import check_not_overwritten, check_writable, is_file, sha256_of
 from trtqat.graph.lenses.regions import Region
 from trtqat.graph.passes.take_codes import recorded_scales
+from trtqat.graph_file.reading import external_files
 from trtqat.host.gpu import describe_gpu
 from trtqat.host.tensorrt_library import open_device
 from trtqat.search.speed.engines import no_labels
@@ -36,17 +37,19 @@ class TuneHost:
     tensorrt: str
 
 
-def check_files(graph: Path, output: Path) -> SourceGraph:
+def check_files(graph: Path, output: Path, data: str, cache: Path) -> SourceGraph:
     """Refuses a graph that cannot be tuned, and outputs that cannot be written.
 
     Args:
         graph: What is to be tuned.
         output: The graph to write; its options go beside it.
+        data: Its specification.
+        cache: The timing cache, which is written as well.
 
     Raises:
         GraphError: The file is not ONNX, or has no Q/DQ.
-        UsageError: It is an FP16 graph, the output is the graph itself or cannot be written, or
-            another file stands where its options go.
+        UsageError: It is an FP16 graph, an output is what is read or cannot be written, or another
+            file stands where the options go.
     """
     source = read_source_graph(graph)
     if source.has_half_scales:
@@ -57,6 +60,11 @@ def check_files(graph: Path, output: Path) -> SourceGraph:
     if output.resolve() == graph.resolve():
         raise UsageError(f"'{output}' is the graph itself.", "Give another name with -o.")
     check_writable(output)
+    if output.exists() and not is_file(output):
+        raise UsageError(f"'{output}' is no file.", "Give the name of a file with -o.")
+    read = [graph, *external_files(graph), *filter(is_file, files_of(data))]
+    for each in (output, options_path(output), cache):
+        check_not_overwritten(each, read)
     _check_options(output)
     return source
 
@@ -79,18 +87,19 @@ def _check_options(output: Path) -> None:
             ) from error
 
 
-def check_labels(options: TuneOptions, inputs: Sequence[TensorSpec]) -> None:
-    """Refuses data without labels where accuracy is to be counted.
+def check_data(options: TuneOptions, inputs: Sequence[TensorSpec]) -> None:
+    """Refuses data that does not fit, or has no labels where accuracy is to be counted.
 
     Args:
         options: With the data.
         inputs: Of the graph.
 
     Raises:
-        DataError: There are none, or the data does not fit.
+        UsageError: The kind of data is unknown.
+        DataError: It is missing or damaged, does not fit, or has no labels.
     """
-    is_counted = options.max_drop_points is not None
-    if is_counted and open_dataset(options.data, inputs).batch(0, 1).labels is None:
+    labels = open_dataset(options.data, inputs).batch(0, 1).labels
+    if options.max_drop_points is not None and labels is None:
         raise no_labels(options.data)
 
 
@@ -140,17 +149,21 @@ def describe_host() -> TuneHost:
 
 
 def key_of(
-    source: SourceGraph, options: TuneOptions, regions: Sequence[Region], host: TuneHost
+    source: SourceGraph,
+    options: TuneOptions,
+    graphs: Sequence[Sequence[Region]],
+    host: TuneHost,
 ) -> str:
     """What is the same if and only if the log's figures are of this search.
 
     Args:
         source: The graph.
         options: How to search; what they ask of the answer alone is no part of it.
-        regions: The log names them by their places, and another version may cut otherwise.
+        graphs: The regions of each that may be searched. The log names them by their places, and
+            another version may cut or repair otherwise.
         host: That builds and measures.
     """
-    places = [(region.name, region.nodes) for region in regions]
+    places = [[(region.name, region.nodes) for region in regions] for regions in graphs]
     data = [sha256_of(file) for file in files_of(options.data) if is_file(file)]
     words = [
         source.sha256,

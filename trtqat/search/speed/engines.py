@@ -26,7 +26,6 @@ from trtqat.graph.lenses.pairs import DEQUANTIZE
 from trtqat.graph.lenses.regions import Region
 from trtqat.graph.passes.infer_shapes import infer_shapes
 from trtqat.graph.passes.keep_float import keep_float
-from trtqat.graph.passes.name_nodes import name_unnamed
 from trtqat.graph_file.reading import read_model
 from trtqat.graph_file.serialized import files_of
 from trtqat.inspection.engine_layers import Inspection, cover_graph, inspect_engine
@@ -35,8 +34,9 @@ from trtqat.plan.coverage import int8_share
 from trtqat.provenance import METADATA_KEY, read_provenance
 from trtqat.runtime.engine import Engine
 from trtqat.runtime.protocol import Session
-from trtqat.search.speed.forms import Candidate
+from trtqat.search.speed.forms import Candidate, Form
 from trtqat.search.speed.region_times import region_times_ms
+from trtqat.search.speed.searched_graph import nodes_of, read_searched
 from trtqat.search.speed.tune_log import Int8Part, Measured, MeasuredTime
 from trtqat.search.speed.within_target import Counted
 from trtqat.tensors import Arrays
@@ -53,13 +53,14 @@ class EngineWorkshop:
     """Builds engines into a folder, and measures them on this GPU.
 
     Attributes:
-        graph: The Q/DQ graph.
+        graph: The Q/DQ graph as it was exported.
         regions: Of it.
         options: How to build all of them; the timing cache among them.
         batches: The batch sizes that are measured.
         data: Specification of the data: times are of its first batch, accuracy of all of it.
         latency: How long to measure.
         folder: Where graphs and engines go. What is there is taken.
+        repaired: Regions of the graph with exact repairs; empty where nothing is to be repaired.
     """
 
     graph: Path
@@ -69,6 +70,11 @@ class EngineWorkshop:
     data: str
     latency: LatencyOptions
     folder: Path
+    repaired: Sequence[Region] = ()
+
+    def regions_of(self, form: Form) -> Sequence[Region]:
+        """The regions of the graph that a form is built from."""
+        return self.repaired if form.is_repaired else self.regions
 
     def make(self, candidate: Candidate) -> Measured:
         """Builds and measures an engine.
@@ -93,22 +99,24 @@ class EngineWorkshop:
                     # Of several profiles; its time is known all the same.
                     _LOG.warning("%s", first_line(error))
                     continue
-                told[batch] = self._regions_ms(found, compute.median_ms)
+                told[batch] = self._regions_ms(candidate, found, compute.median_ms)
                 layers = found.layers
         # Of the largest batch: by its profile most of the work is done.
         int8 = self._int8_part(candidate, layers) if layers else None
         return Measured(times, told, int8)
 
-    def _regions_ms(self, found: Inspection, time_ms: float) -> dict[int, float]:
+    def _regions_ms(
+        self, candidate: Candidate, found: Inspection, time_ms: float
+    ) -> dict[int, float]:
         """Time of the regions that layers tell, by place."""
         assert found.times is not None
         # Events between the layers cost time, which the engine does not take without them.
         scale = time_ms / found.times.sum_ms
-        told = region_times_ms(self.regions, found.layers, found.times.median_ms)
+        told = region_times_ms(self.regions_of(candidate.form), found.layers, found.times.median_ms)
         return {place: scale * each for place, each in told.items()}
 
     def _int8_part(self, candidate: Candidate, layers: tuple[EngineLayer, ...]) -> Int8Part:
-        coverage = cover_graph(self.graph_of(candidate.floats), layers)
+        coverage = cover_graph(self._graph_of(candidate), layers)
         runs = [layer.runs_int8 for layer in coverage.layers]
         # What the graph does not quantize is floating point, whether the engine names it or not.
         unknown = sum(each.runs_int8 is None and each.wants_int8 for each in coverage.layers)
@@ -155,23 +163,29 @@ class EngineWorkshop:
             raise no_labels(self.data)
         return Counted(subject.accuracy.top1, subject.accuracy.count)
 
-    def graph_of(self, floats: Iterable[int]) -> Path:
-        """The graph with some regions in floating point, written unless it is there."""
+    def graph_of(self, floats: Iterable[int], form: Form | None = None) -> Path:
+        """The graph with some regions in floating point, written unless it is there.
+
+        Args:
+            floats: Their places.
+            form: Of the plan, which may be of the repaired graph; None is of the exported one.
+        """
+        form = form or Form()
         places = tuple(sorted(floats))
-        path = self.folder / f"{_name(places)}.onnx"
+        path = self.folder / f"{_name(places, form)}.onnx"
         if not path.exists():
-            model = read_model(self.graph)
             # As when its regions were found, which hold names.
-            name_unnamed(model)
-            keep_float(model, {node for place in places for node in self.regions[place].nodes})
+            model, _ = read_searched(self.graph, is_repaired=form.is_repaired)
+            regions = self.regions_of(form)
+            keep_float(model, nodes_of([regions[place] for place in places]))
             _record_what_is_left(model)
             # Whole or not there: an interrupted search takes what it finds.
             write_together(files_of(model, path))
         return path
 
-    def precision_of(self, floats: Iterable[int]) -> Literal["int8", "fp16"]:
+    def precision_of(self, candidate: Candidate) -> Literal["int8", "fp16"]:
         """What a graph is built in: FP16 where no pair is left."""
-        operators = {node.op_type for node in read_model(self.graph_of(floats)).graph}
+        operators = {node.op_type for node in read_model(self._graph_of(candidate)).graph}
         return "int8" if DEQUANTIZE in operators else "fp16"
 
     def plan_of(self, candidate: Candidate) -> Path:
@@ -180,18 +194,21 @@ class EngineWorkshop:
         Raises:
             BuildError: TensorRT does not build it.
         """
-        path = self.folder / f"{_name(candidate.floats)}.{_digest(candidate.form)}.engine"
+        form = candidate.form
+        path = self.folder / f"{_name(candidate.floats, form)}.{_digest(form)}.engine"
         if not path.exists():
-            form = candidate.form
             options = replace(
                 self.options,
-                precision=self.precision_of(candidate.floats),
+                precision=self.precision_of(candidate),
                 profile=form.profile,
                 optimization_level=form.optimization_level,
                 fp16=form.fp16,
             )
-            build_plan_apart(self.graph_of(candidate.floats), path, options)
+            build_plan_apart(self._graph_of(candidate), path, options)
         return path
+
+    def _graph_of(self, candidate: Candidate) -> Path:
+        return self.graph_of(candidate.floats, candidate.form)
 
     def _inputs(self, engine: Engine, batch: int) -> Arrays:
         return full_batch(open_dataset(self.data, engine.inputs), batch)
@@ -216,9 +233,10 @@ def no_labels(data: str) -> DataError:
     )
 
 
-def _name(places: Sequence[int]) -> str:
+def _name(places: Sequence[int], form: Form) -> str:
     """Of the files; which regions are in floating point stands in the log."""
-    return f"float-{len(places)}-{_digest(tuple(places))}" if places else "int8"
+    name = f"float-{len(places)}-{_digest(tuple(places))}" if places else "int8"
+    return f"{name}-repaired" if form.is_repaired else name
 
 
 def _digest(value: object) -> str:

@@ -15,7 +15,7 @@ from trtqat.search.speed.tune_log import TuneLog, read_log, write_log
 
 LOG = "log.json"
 # The names that searches write, and what a killed one leaves of files that were half written.
-_OURS = re.compile(r"\.?(log\.json|timing\.cache|(int8|float-\d+-[0-9a-f]{12})\.).*")
+_OURS = re.compile(r"\.?(log\.json|timing\.cache|(int8|float-\d+-[0-9a-f]{12})(-repaired)?\.).*")
 
 
 def open_folder(folder: Path, key: str) -> TuneLog:

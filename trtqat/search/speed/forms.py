@@ -1,4 +1,4 @@
-"""The forms of a plan: which batches it takes by which profiles, and how it is built besides.
+"""The forms of a plan: of which graph, for which batches by which profiles, and how it is built.
 
 While regions are searched, every engine has a profile for each measured batch alone: what an engine
 can do is one question, and what a wide profile costs another. The plan that is handed out takes
@@ -30,11 +30,14 @@ class Form:
         batches: As ``--batch`` takes them, each of a profile; empty of a graph with a fixed batch.
         optimization_level: 0 to 5; None is TensorRT's default.
         fp16: Whether layers that are not INT8 may be FP16.
+        is_repaired: Whether it is built from the graph whose pairs were moved, removed and merged
+            by exact repairs.
     """
 
     batches: tuple[str, ...] = ()
     optimization_level: int | None = None
     fp16: bool = True
+    is_repaired: bool = False
 
     @property
     def profile(self) -> ProfileOptions:
@@ -47,7 +50,7 @@ class Candidate:
     """An engine that can be built.
 
     Attributes:
-        floats: Places of its regions in floating point, ascending.
+        floats: Places of its regions in floating point, ascending, among those of the form's graph.
         form: Of its plan.
     """
 

@@ -53,7 +53,7 @@ class LoggedTrials:
         budget_s: What builds and comparisons may take, those of the log among them. What has begun
             is finished.
         most_builds: How many engines may be built.
-        searched: The form of engines that are asked for without one.
+        searched: The form of engines that are asked for without one; of either graph.
         reserved: Builds that the search of regions leaves to the final forms, and the time that
             the longest build took for each of them.
         clock: Seconds that never go back.
@@ -76,7 +76,8 @@ class LoggedTrials:
     def may_run(self, assignment: Assignment, form: Form | None = None) -> bool:
         """Whether the budget allows it, or it stands in the log: what was done is no cost."""
         candidate = Candidate.of(assignment, form or self.searched)
-        reserved = self.reserved if candidate.form == self.searched else 0
+        is_searched = candidate.form.batches == self.searched.batches
+        reserved = self.reserved if is_searched else 0
         return not self._is_over(reserved) or self.known(candidate) is not None
 
     def run(self, assignment: Assignment, form: Form | None = None) -> Tried | None:

@@ -1,5 +1,7 @@
 """Which regions are INT8 in the fastest engine: a search that builds few engines.
 
+0. **Repairs**, where exact ones move or merge pairs: everything in INT8 is built as exported and
+   repaired. The search is of the repaired graph if that is faster.
 1. **Both ends**: everything in INT8, everything in floating point. Often one of them is the answer.
 2. **By the costs of regions**, where TensorRT tells the times of their layers: the assignment that
    is the cheapest by all that was seen is built. It shows what its conversions cost, and so changes
@@ -7,13 +9,10 @@
 3. **By kinds of regions**, where it does not (a compiled subgraph is one black box): from the best
    so far, all regions of a kind change sides, the kind with most arithmetic first; then pairs of
    kinds, as a border between two kinds may cost more than either gains.
-
 4. **The plan that is handed out** takes every batch that was asked for, where engines were measured
-   with a profile for the measured batches alone. Its forms are built: the profiles as they were
-   asked for, and beside them one for each measured batch. Where that costs beyond the interval,
-   both ends are built in the same form, as they may lose less by it.
-5. **Levers**, on that plan alone: FP16 left out; the highest optimization level. Each is kept if it
-   is faster.
+   with a profile for the measured batches alone. Its forms are built: the profiles as asked for,
+   and beside them one for each measured batch. Where that costs, both ends are built in that form.
+5. **Levers**, on that plan alone: FP16 left out, the highest optimization level, each if faster.
 
 What is measured decides, not what is expected: the best one changes only for an engine that was
 faster in turns, beyond the interval. So the answer is never slower than both ends.
@@ -83,17 +82,31 @@ class Trials(Protocol):
         """Whether one is faster than the other, measured in turns, beyond the interval."""
 
 
-class FormTrials(Protocol):
+class FormTrials(Trials, Protocol):
     """Builds and measures in forms."""
 
-    def may_run(self, assignment: Assignment, form: Form) -> bool:
+    def may_run(self, assignment: Assignment, form: Form | None = None) -> bool:
         """Whether the budget allows it, or its figures are there already."""
 
-    def run(self, assignment: Assignment, form: Form) -> Tried | None:
+    def run(self, assignment: Assignment, form: Form | None = None) -> Tried | None:
         """Builds and measures an assignment in a form; None if TensorRT does not build it."""
 
-    def is_faster(self, one: Tried, other: Tried) -> bool:
-        """Whether one is faster than the other, measured in turns, beyond the interval."""
+
+def choose_graph(exported: Form, repaired: Form, trials: FormTrials) -> Form | None:
+    """Which graph is searched: as it was exported, unless everything in INT8 is faster repaired.
+
+    Args:
+        exported: The form of engines of the one.
+        repaired: Of the other.
+        trials: Builds and measures; None comes back if its budget forbids it.
+    """
+    one = trials.run(frozenset(), exported)
+    if not trials.may_run(frozenset(), repaired):
+        return None
+    other = trials.run(frozenset(), repaired)
+    if one is None or other is None:
+        return exported if other is None else repaired
+    return repaired if trials.is_faster(other, one) else exported
 
 
 @dataclass(frozen=True)

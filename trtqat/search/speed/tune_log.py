@@ -13,6 +13,7 @@ from pathlib import Path
 from trtqat.errors import first_line
 from trtqat.evaluation.intervals import Interval, Ratio
 from trtqat.files import is_file, read_input, write_atomically
+from trtqat.graph.repair import Repair
 from trtqat.search.speed.forms import Candidate, Form
 from trtqat.search.speed.within_target import Counted
 from trtqat.typed_json import as_fields, json_text, parse_json, read_as
@@ -145,12 +146,14 @@ class TuneLog:
         tries: In their order.
         comparisons: In their order.
         counts: In their order.
+        repairs: What was repaired in the graph of the forms that say so.
     """
 
     key: str
     tries: tuple[Try, ...] = ()
     comparisons: tuple[Comparison, ...] = ()
     counts: tuple[Count, ...] = ()
+    repairs: tuple[Repair, ...] = ()
 
     @property
     def seconds(self) -> float:

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trtqat.building.tuned_options import TunedOptions, cache_path, options_path
 from trtqat.checks import check_kind
-from trtqat.errors import BuildError, UsageError
+from trtqat.errors import UsageError
 from trtqat.files import write_atomically, write_together
-from trtqat.graph.lenses.regions import Region, regions_of
-from trtqat.graph.passes.infer_shapes import infer_shapes
-from trtqat.graph.passes.keep_float import keep_float
-from trtqat.graph.passes.name_nodes import name_unnamed
+from trtqat.graph.repair import Repair
 from trtqat.graph_file.hashing import graph_sha256
 from trtqat.graph_file.reading import read_model
 from trtqat.graph_file.serialized import files_of
 from trtqat.search.speed.checking import (
     TuneHost,
+    check_data,
     check_files,
     check_host,
-    check_labels,
     check_regions,
     describe_host,
     inputs_of,
@@ -30,27 +26,20 @@ from trtqat.search.speed.checking import (
 )
 from trtqat.search.speed.engines import EngineWorkshop
 from trtqat.search.speed.folder import LOG, open_folder, remove_folder
-from trtqat.search.speed.forms import Batches, batches_for, levers_of
+from trtqat.search.speed.forms import Batches, Candidate, batches_for
 from trtqat.search.speed.logged_trials import LoggedTrials
 from trtqat.search.speed.options import TuneOptions, parse_tune_options
-from trtqat.search.speed.strategy import (
-    Found,
-    SearchRegion,
-    Tried,
-    choose_form,
-    pull_levers,
-    search,
-)
+from trtqat.search.speed.searched_graph import read_searched, regions_to_search
+from trtqat.search.speed.searching import Searching
+from trtqat.search.speed.strategy import Found, Tried
 from trtqat.search.speed.tune_log import Try
 from trtqat.search.speed.verdict import (
-    FP16,
-    INT8,
     RegionTimes,
     TunedEngine,
     engines_of,
+    named_ends,
     regions_in,
 )
-from trtqat.search.speed.within_target import fastest_within, is_within
 from trtqat.version import __version__
 
 if TYPE_CHECKING:
@@ -75,6 +64,8 @@ class TuneResult:
         verdict: The two ends, as far as they were built, and the answer.
         static: The answer with a profile for each measured batch alone, where that is faster
             beyond the interval than what takes all batches; else None.
+        repairs: What exact repairs change in the graph; the tuned engine's form says whether it has
+            them.
         builds: How many engines were built, in this and interrupted runs.
         seconds: What building and measuring took, in all of these runs.
         is_complete: Whether the search ended by itself, not by its budget.
@@ -91,6 +82,7 @@ class TuneResult:
     regions: tuple[RegionTimes, ...]
     verdict: tuple[TunedEngine, ...]
     static: TunedEngine | None
+    repairs: tuple[Repair, ...]
     builds: int
     seconds: float
     is_complete: bool
@@ -147,162 +139,90 @@ def tune(
     found = searching.search()
     best = searching.finish(found)
     _write(searching, best)
-    result = searching.result(found, best)
+    result = _result(searching, found, best)
     remove_folder(searching.workshop.folder)
     return result
 
 
-@dataclass
-class _Searching:
-    """A search whose folder is open."""
-
-    graph: Path
-    output: Path
-    options: TuneOptions
-    regions: tuple[Region, ...]
-    batches: Batches
-    host: TuneHost
-    workshop: EngineWorkshop
-    trials: LoggedTrials
-    is_complete: bool = True
-
-    def search(self) -> Found:
-        """Which regions are INT8."""
-        found = search(
-            [SearchRegion(each.kind, each.share, each.is_quantized) for each in self.regions],
-            self.trials,
-        )
-        if found is None:
-            raise BuildError(
-                f"TensorRT builds '{self.graph.name}' neither in INT8 nor in floating point.",
-                f"See why in '{self.trials.path}'.",
-            )
-        self.is_complete = found.is_complete
-        return found
-
-    def finish(self, found: Found) -> Tried:
-        """The plan that is handed out."""
-        answer, is_accurate = self._within_target(found)
-        forms = self.batches.final(self.trials.searched)
-        formed = choose_form(answer, found.ends, forms, self.trials, is_accurate)
-        if formed is None:
-            raise BuildError(
-                f"TensorRT builds no plan of '{self.graph.name}' that takes every batch.",
-                f"See why in '{self.trials.path}', or ask for one batch alone.",
-            )
-        # Before the levers, which may take what is left of the budget.
-        self._today()
-        levers = levers_of(
-            frozenset(place for place, each in enumerate(self.regions) if each.is_quantized),
-            level_is_given=self.options.build.optimization_level is not None,
-        )
-        pulled = pull_levers(formed.best, levers, self.trials, is_accurate)
-        self.is_complete &= formed.is_complete and pulled.is_complete
-        return pulled.best
-
-    def result(self, found: Found, best: Tried) -> TuneResult:
-        """The verdict, all of it from the log or measured now."""
-        is_counted = self.options.max_drop_points is not None
-        ends = {FP16 if each.assignment else INT8: each for each in found.ends}
-        named, today = list(ends.items()), self._today()
-        if today is not None and (today.assignment, today.form) != (best.assignment, best.form):
-            named.append((INT8, today))
-        verdict = engines_of(named, best, self.trials, self.regions, is_counted=is_counted)
-        return TuneResult(
-            graph=self.graph,
-            output=self.output,
-            options=options_path(self.output),
-            timing_cache=_cache_of(self.output, self.options),
-            host=self.host,
-            batches=self.batches,
-            regions=regions_in(ends, best, self.trials, self.regions),
-            verdict=verdict,
-            static=self._static(found, best),
-            builds=len(self.trials.log.tries),
-            seconds=self.trials.log.seconds,
-            is_complete=self.is_complete,
-            max_drop_points=self.options.max_drop_points,
-            tries=self.trials.log.tries,
-        )
-
-    def _today(self) -> Tried | None:
-        """INT8 as exported, built as it was asked for: what a plain build makes."""
-        forms = self.batches.final(self.trials.searched)
-        if not forms or not self.trials.may_run(frozenset(), forms[0]):
-            return None
-        return self.trials.run(frozenset(), forms[0])
-
-    def _static(self, found: Found, best: Tried) -> TunedEngine | None:
-        """The same regions with each measured batch alone, if that is faster."""
-        same = next((each for each in found.tried if each.assignment == best.assignment), None)
-        if same is None or best.form.batches == same.form.batches:
-            return None
-        if not self.trials.is_faster(same, best):
-            return None
-        (engine, _) = engines_of(
-            [("static", same)], best, self.trials, self.regions, is_counted=False
-        )
-        return engine
-
-    def _within_target(self, found: Found) -> tuple[Tried, Callable[[Tried], bool]]:
-        """The fastest within the accuracy target, and whether another one is."""
-        drop = self.options.max_drop_points
-        if drop is None:
-            return found.best, lambda tried: True
-        plain = next((each for each in found.ends if each.assignment), None)
-        if plain is None:
-            raise BuildError(
-                "TensorRT does not build the graph in floating point, so no accuracy can be held.",
-                "Leave out --max-accuracy-drop; the reason stands in the log.",
-            )
-        count, reference = self.trials.count, self.trials.count(plain)
-        answer = fastest_within(found, plain, drop, count)
-        return (
-            answer,
-            lambda tried: (
-                tried.assignment == plain.assignment or is_within(count(tried), reference, drop)
-            ),
-        )
+def _result(searching: Searching, found: Found, best: Tried) -> TuneResult:
+    """The verdict, all of it from the log or measured now."""
+    trials, options, output = searching.trials, searching.options, searching.output
+    plain = [each for each in found.ends if each.assignment]
+    named, today = named_ends([*searching.both_graphs(), *plain]), searching.today()
+    if today is not None and (today.assignment, today.form) != (best.assignment, best.form):
+        named += named_ends([today])
+    is_counted = options.max_drop_points is not None
+    return TuneResult(
+        graph=searching.graph,
+        output=output,
+        options=options_path(output),
+        timing_cache=_cache_of(output, options),
+        host=searching.host,
+        batches=searching.batches,
+        regions=regions_in(found.ends, best, trials, searching.regions),
+        verdict=engines_of(named, best, trials, searching.regions, is_counted=is_counted),
+        static=_static(searching, found, best),
+        repairs=trials.log.repairs,
+        builds=len(trials.log.tries),
+        seconds=trials.log.seconds,
+        is_complete=searching.is_complete,
+        max_drop_points=options.max_drop_points,
+        tries=trials.log.tries,
+    )
 
 
-def _open(graph: Path, output: Path, options: TuneOptions) -> _Searching:
+def _static(searching: Searching, found: Found, best: Tried) -> TunedEngine | None:
+    """The same regions with each measured batch alone, if that is faster."""
+    same = next((each for each in found.tried if each.assignment == best.assignment), None)
+    if same is None or best.form.batches == same.form.batches:
+        return None
+    if best.form.is_repaired != same.form.is_repaired:
+        return None
+    if not searching.trials.is_faster(same, best):
+        return None
+    (engine, _) = engines_of(
+        [("static", same)], best, searching.trials, searching.regions, is_counted=False
+    )
+    return engine
+
+
+def _open(graph: Path, output: Path, options: TuneOptions) -> Searching:
     """Checks everything, and opens the folder of the search."""
-    source = check_files(graph, output)
-    model = read_model(graph)
-    name_unnamed(model)
-    infer_shapes(model)
+    source = check_files(graph, output, options.data, _cache_of(output, options))
+    model, _ = read_searched(graph, is_repaired=False)
     inputs = inputs_of(model)
     batches = batches_for(inputs, options.build.profile)
-    check_labels(options, inputs)
-    regions = regions_of(model)
+    check_data(options, inputs)
+    regions = regions_to_search(model)
     check_regions(regions, graph)
-    # Codes that are computed otherwise are refused here, not when one engine is built already.
-    keep_float(model, {node for region in regions for node in region.nodes})
+    other, repairs = read_searched(graph, is_repaired=True)
+    repaired = regions_to_search(other) if repairs else ()
     check_host()
     host = describe_host()
     folder = output.with_name(f"{output.name}.tune")
-    log = open_folder(folder, key_of(source, options, regions, host))
+    log = open_folder(folder, key_of(source, options, [regions, repaired], host))
     build = replace(options.build, timing_cache=_cache_of(output, options))
     workshop = EngineWorkshop(
-        graph, regions, build, batches.measured, options.data, options.latency, folder
+        graph, regions, build, batches.measured, options.data, options.latency, folder, repaired
     )
     searched = batches.searched(options.build.optimization_level)
     trials = LoggedTrials(
         workshop,
         folder / LOG,
-        log,
+        replace(log, repairs=repairs),
         options.budget_s,
         options.most_builds,
         searched,
         reserved=len(batches.final(searched)),
     )
-    return _Searching(graph, output, options, regions, batches, host, workshop, trials)
+    return Searching(graph, output, options, batches, host, workshop, trials)
 
 
-def _write(searching: _Searching, best: Tried) -> None:
+def _write(searching: Searching, best: Tried) -> None:
     """Writes the graph, and the options that go with it."""
     output, build = searching.output, searching.options.build
-    write_together(files_of(read_model(searching.workshop.graph_of(best.assignment)), output))
+    made = searching.workshop.graph_of(best.assignment, best.form)
+    write_together(files_of(read_model(made), output))
     host = searching.host
     tuned = TunedOptions(
         graph=output.name,
@@ -310,7 +230,7 @@ def _write(searching: _Searching, best: Tried) -> None:
         gpu=host.gpu,
         tensorrt=host.tensorrt,
         trtqat=__version__,
-        precision=searching.workshop.precision_of(best.assignment),
+        precision=searching.workshop.precision_of(Candidate.of(best.assignment, best.form)),
         batches=best.form.batches,
         fp16=best.form.fp16,
         optimization_level=best.form.optimization_level,

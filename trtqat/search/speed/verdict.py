@@ -13,7 +13,7 @@ from trtqat.search.speed.strategy import Tried
 from trtqat.search.speed.tune_log import Int8Part, MeasuredTime
 from trtqat.search.speed.within_target import Counted
 
-INT8, FP16, TUNED = "INT8 as exported", "FP16", "tuned"
+INT8, REPAIRED, FP16, TUNED = "INT8 as exported", "INT8, repaired", "FP16", "tuned"
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class TunedEngine:
     """An engine of the verdict.
 
     Attributes:
-        name: ``"INT8 as exported"``, ``"FP16"`` or ``"tuned"``.
+        name: ``"INT8 as exported"``, ``"INT8, repaired"``, ``"FP16"`` or ``"tuned"``.
         form: Of its plan.
         times: Median GPU compute time with its interval, by batch.
         speed_ups: How many times the tuned engine is as fast, measured in turns, by batch; empty
@@ -47,7 +47,8 @@ class RegionTimes:
     Attributes:
         name: Of the region.
         is_float: Whether it is in floating point in the tuned engine.
-        int8_ms: In the INT8 engine; None if its layers do not tell, as in a compiled subgraph.
+        int8_ms: In the INT8 engine of the searched graph; None if its layers do not tell, as in a
+            compiled subgraph.
         float_ms: In the engine in floating point, in the same way.
     """
 
@@ -92,27 +93,38 @@ def engines_of(
     return tuple(found)
 
 
+def named_ends(ends: Sequence[Tried]) -> list[tuple[str, Tried]]:
+    """Engines that are INT8 or floating point throughout, with their names.
+
+    Args:
+        ends: Some of them.
+    """
+    names = [FP16 if end.assignment else REPAIRED if end.form.is_repaired else INT8 for end in ends]
+    return list(zip(names, ends, strict=True))
+
+
 def regions_in(
-    ends: Mapping[str, Tried], answer: Tried, trials: LoggedTrials, regions: Sequence[Region]
+    ends: Sequence[Tried], answer: Tried, trials: LoggedTrials, regions: Sequence[Region]
 ) -> tuple[RegionTimes, ...]:
     """What each quantized region takes in either end, those first that differ most.
 
     Args:
-        ends: By name, as far as they were built.
+        ends: Of the searched graph, as far as they were built.
         answer: The tuned engine.
         trials: Has their figures.
         regions: Of the graph.
     """
-    told: dict[str, Mapping[int, float]] = {}
-    for name, tried in ends.items():
+    # By whether it is the one in floating point.
+    told: dict[bool, Mapping[int, float]] = {False: {}, True: {}}
+    for tried in ends:
         places_ms = trials.try_of(tried).places_ms
-        told[name] = places_ms[max(places_ms)]
+        told[bool(tried.assignment)] = places_ms[max(places_ms)]
     found = [
         RegionTimes(
             region.name,
             place in answer.assignment,
-            told.get(INT8, {}).get(place),
-            told.get(FP16, {}).get(place),
+            told[False].get(place),
+            told[True].get(place),
         )
         for place, region in enumerate(regions)
         if region.is_quantized

@@ -41,10 +41,11 @@ class World:
         )
         return scale * self.times_ms[assignment, form.batches]
 
-    def may_run(self, assignment: Assignment, form: Form) -> bool:
+    def may_run(self, assignment: Assignment, form: Form | None = None) -> bool:
         return len(self.built) < self.budget
 
-    def run(self, assignment: Assignment, form: Form) -> Tried | None:
+    def run(self, assignment: Assignment, form: Form | None = None) -> Tried | None:
+        assert form is not None
         self.built.append((assignment, form))
         if (assignment, form.batches) in self.refused:
             return None

@@ -146,7 +146,7 @@ def test_several_batches_are_measured_in_the_same_builds(tmp_path: Path, card: C
     assert "at batch 32 INT8 as exported is faster" in lines
     assert "at batch 1 INT8" not in lines
     _, columns, rows = verdict_table(result)
-    assert [row[columns.index("batch")] for row in rows] == ["1", "32"] * 3
+    assert [row[columns.index("batch")] for row in rows] == ["1", "32"] * 4
     card.at_batch = {1: 3.0, 32: 0.5}
     other = trtqat.tune(path, tmp_path / "other.onnx", batch="1,32")
     assert other.tuned.floats == ()

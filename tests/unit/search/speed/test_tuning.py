@@ -186,10 +186,10 @@ def test_the_fastest_graph_is_written_and_the_folder_goes(tmp_path: Path, card: 
     output = tmp_path / "tuned.onnx"
     result = tune(path, output, TuneOptions())
     assert [each.name for each in result.verdict] == [
-        *("INT8 as exported", "FP16", "INT8 as exported", "tuned")
+        *("INT8 as exported", "INT8, repaired", "FP16", "INT8 as exported", "tuned")
     ]
     assert [each.form.batches for each in result.verdict] == [
-        *(("32",), ("32",), ("1:32:32",), ("1:32:32",))
+        *(("32",), ("32",), ("32",), ("1:32:32",), ("1:32:32",))
     ]
     assert result.tuned.floats == (first_region(path),)
     assert all(each.counted is None for each in result.verdict)
@@ -210,10 +210,10 @@ def test_an_accuracy_target_is_held_and_told(tmp_path: Path, card: Card) -> None
     result = tune(path, tmp_path / "tuned.onnx", options)
     assert result.verdict[-1].floats == ()
     # INT8 as exported stands there once: it is the tuned one, but for its profiles.
-    assert [each.counted and each.counted.right for each in result.verdict] == [88, 90, 88]
+    assert [each.counted and each.counted.right for each in result.verdict] == [88, 88, 90, 88]
     _, columns, rows = verdict_table(result)
     assert columns[-1] == "top-1"
-    assert [row[-1] for row in rows] == ["88.00 %", "90.00 %", "88.00 %"]
+    assert [row[-1] for row in rows] == ["88.00 %", "88.00 %", "90.00 %", "88.00 %"]
     assert any("within 5 points" in line for line in closing_lines(result))
     none = tune(path, tmp_path / "none.onnx", replace(options, max_drop_points=0.0))
     assert set(none.tuned.floats) == {each.name for each in none.regions}
