@@ -186,3 +186,9 @@ def test_a_second_search_of_the_same_output_is_refused(tmp_path: Path, card: Car
     assert refused == ["asked", "refused"]
     assert output.exists()
     assert not (tmp_path / "tuned.onnx.tune").exists()
+
+
+@pytest.mark.parametrize("none", ["none", Path("none")])
+def test_a_search_without_a_timing_cache_is_refused(none: Path | str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="needs a timing cache"):
+        trtqat.tune(tmp_path / "m.onnx", tmp_path / "t.onnx", timing_cache=none)
