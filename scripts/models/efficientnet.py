@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 # trtqat export knows this file by its path, and so its neighbours alone.
-from .mobilenet import HEAD, STEM, InvertedResidual, convolution  # noqa: TID252
+from .mobilenet import MobileNet  # noqa: TID252
 from .untrained import images, quantized, with_statistics  # noqa: TID252
 
 # Expansion, kernel, channels, blocks and stride of EfficientNet-B0
@@ -28,27 +28,11 @@ STAGES = (
 )
 
 
-class EfficientNetLite0(nn.Module):
+class EfficientNetLite0(MobileNet):
     """The usual 4,652,008 parameters."""
 
     def __init__(self, classes: int = 1000) -> None:
-        super().__init__()
-        layers: list[nn.Module] = [convolution(3, STEM, 3, 2)]
-        channels = STEM
-        for expansion, kernel, out, count, stride in STAGES:
-            for block in range(count):
-                step = stride if block == 0 else 1
-                layers.append(InvertedResidual(channels, out, expansion, step, kernel))
-                channels = out
-        layers.append(convolution(channels, HEAD, 1))
-        self.features = nn.Sequential(*layers)
-        self.pool = nn.AdaptiveAvgPool2d(1)
-        self.fc = nn.Linear(HEAD, classes)
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """``(N, 3, 224, 224)`` → logits ``(N, classes)``."""
-        logits: torch.Tensor = self.fc(torch.flatten(self.pool(self.features(images)), 1))
-        return logits
+        super().__init__(classes, STAGES)
 
 
 def fp32(seed: int = 0) -> EfficientNetLite0:

@@ -7,26 +7,28 @@ Here for its depthwise convolutions, whose INT8 kernels differ from the dense on
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 
 # trtqat export knows this file by its path, and so its neighbours alone.
 from .untrained import images, quantized, with_statistics  # noqa: TID252
 
-# Expansion, channels, blocks and stride: https://arxiv.org/abs/1801.04381, table 2.
+# Expansion, kernel, channels, blocks and stride: https://arxiv.org/abs/1801.04381, table 2.
 STAGES = (
-    (1, 16, 1, 1),
-    (6, 24, 2, 2),
-    (6, 32, 3, 2),
-    (6, 64, 4, 2),
-    (6, 96, 3, 1),
-    (6, 160, 3, 2),
-    (6, 320, 1, 1),
+    (1, 3, 16, 1, 1),
+    (6, 3, 24, 2, 2),
+    (6, 3, 32, 3, 2),
+    (6, 3, 64, 4, 2),
+    (6, 3, 96, 3, 1),
+    (6, 3, 160, 3, 2),
+    (6, 3, 320, 1, 1),
 )
 STEM, HEAD = 32, 1280
 
 
-def convolution(
+def _convolution(
     channels: int, out: int, kernel: int, stride: int = 1, groups: int = 1
 ) -> nn.Module:
     """A convolution, its BatchNorm and ReLU6."""
@@ -40,15 +42,13 @@ def convolution(
 class InvertedResidual(nn.Module):
     """1x1 up, depthwise, 1x1 down without an activation; a shortcut where shapes allow."""
 
-    def __init__(
-        self, channels: int, out: int, expansion: int, stride: int, kernel: int = 3
-    ) -> None:
+    def __init__(self, channels: int, out: int, expansion: int, stride: int, kernel: int) -> None:
         super().__init__()
         hidden = channels * expansion
-        up = [convolution(channels, hidden, 1)] if expansion > 1 else []
+        up = [_convolution(channels, hidden, 1)] if expansion > 1 else []
         self.layers = nn.Sequential(
             *up,
-            convolution(hidden, hidden, kernel, stride, groups=hidden),
+            _convolution(hidden, hidden, kernel, stride, groups=hidden),
             nn.Conv2d(hidden, out, 1, bias=False),
             nn.BatchNorm2d(out),
         )
@@ -64,19 +64,20 @@ class InvertedResidual(nn.Module):
 
 
 class MobileNet(nn.Module):
-    """The usual 3,504,872 parameters."""
+    """A chain of inverted residuals; by its own stages the usual 3,504,872 parameters."""
 
-    def __init__(self, classes: int = 1000) -> None:
+    def __init__(
+        self, classes: int = 1000, stages: Sequence[tuple[int, int, int, int, int]] = STAGES
+    ) -> None:
         super().__init__()
-        layers: list[nn.Module] = [convolution(3, STEM, 3, 2)]
+        layers: list[nn.Module] = [_convolution(3, STEM, 3, 2)]
         channels = STEM
-        for expansion, out, count, stride in STAGES:
+        for expansion, kernel, out, count, stride in stages:
             for block in range(count):
-                layers.append(
-                    InvertedResidual(channels, out, expansion, stride if block == 0 else 1)
-                )
+                step = stride if block == 0 else 1
+                layers.append(InvertedResidual(channels, out, expansion, step, kernel))
                 channels = out
-        layers.append(convolution(channels, HEAD, 1))
+        layers.append(_convolution(channels, HEAD, 1))
         self.features = nn.Sequential(*layers)
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(HEAD, classes)

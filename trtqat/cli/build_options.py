@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from trtqat.cli.shared_options import TacticSourcesOption, WorkspaceOption
+
 
 @dataclass(frozen=True)
 class ShapeGroup:
@@ -35,10 +37,7 @@ class ShapeGroup:
 class BuilderGroup:
     """How TensorRT's builder looks for kernels, and what may run the plan."""
 
-    workspace: Annotated[
-        str | None,
-        typer.Option(metavar="4GiB", help="Ceiling for scratch memory. Default: TensorRT's."),
-    ] = None
+    workspace: WorkspaceOption = None
     optimization_level: Annotated[
         int | None,
         typer.Option(
@@ -52,12 +51,7 @@ class BuilderGroup:
             help="Kernel timings to read and update. Default: none, or that beside --options.",
         ),
     ] = ""
-    tactic_sources: Annotated[
-        str,
-        typer.Option(
-            metavar="-cublas,-cublas-lt,-cudnn", help="Sources to add (+) or leave out (-)."
-        ),
-    ] = ""
+    tactic_sources: TacticSourcesOption = ""
     fp16: Annotated[
         bool | None,
         typer.Option(

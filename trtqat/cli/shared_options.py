@@ -35,6 +35,14 @@ LintForOption = Annotated[
         help="Only what concerns this TensorRT; rtx is TensorRT for RTX. Default: all of them.",
     ),
 ]
+WorkspaceOption = Annotated[
+    str | None,
+    typer.Option(metavar="4GiB", help="Ceiling for scratch memory. Default: TensorRT's."),
+]
+TacticSourcesOption = Annotated[
+    str,
+    typer.Option(metavar="-cublas,-cublas-lt,-cudnn", help="Sources to add (+) or leave out (-)."),
+]
 JsonOption = Annotated[
     str | None,
     typer.Option("--json", metavar="FILE", help="Write the result as JSON; - is standard output."),

@@ -12,7 +12,7 @@ from trtqat.cli.console import command
 from trtqat.cli.named_files import check_outputs
 from trtqat.cli.option_groups import grouped
 from trtqat.cli.output import print_json, print_table, say
-from trtqat.cli.shared_options import OutputGroup
+from trtqat.cli.shared_options import OutputGroup, TacticSourcesOption, WorkspaceOption
 from trtqat.report.tune_words import closing_lines, region_table, verdict_table
 
 
@@ -55,10 +55,7 @@ class EngineGroup:
             help="Kernel timings to read and update. Default: beside the output, as tuned.cache.",
         ),
     ] = None
-    workspace: Annotated[
-        str | None,
-        typer.Option(metavar="4GiB", help="Ceiling for scratch memory. Default: TensorRT's."),
-    ] = None
+    workspace: WorkspaceOption = None
     optimization_level: Annotated[
         int | None,
         typer.Option(
@@ -68,12 +65,7 @@ class EngineGroup:
             help="0 builds fast, 5 runs fast. Default: TensorRT's, and in the end 5 is tried.",
         ),
     ] = None
-    tactic_sources: Annotated[
-        str,
-        typer.Option(
-            metavar="-cublas,-cublas-lt,-cudnn", help="Sources to add (+) or leave out (-)."
-        ),
-    ] = ""
+    tactic_sources: TacticSourcesOption = ""
 
 
 @grouped

@@ -1,8 +1,8 @@
 """Pass: a convolution with a quantized weight writes the shape of its kernel.
 
-ONNX lets it be left out, as the weight tells it. TensorRT 8.6 takes it from the attribute alone
-where the weight is computed, as by DequantizeLinear, and for 1x1 where there is none: it refuses
-any other kernel ("The input tensor shape misaligns with the input kernel shape").
+ONNX lets it be left out, as the weight tells it. TensorRT 8.6.0 refused 3x3 convolutions without it
+whose weight is computed, as by DequantizeLinear: "The input tensor shape misaligns with the input
+kernel shape".
 """
 
 from __future__ import annotations

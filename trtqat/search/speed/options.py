@@ -110,6 +110,11 @@ def parse_tune_options(**keywords: Unpack[TuneKeywords]) -> TuneOptions:
     """
     check_known(keywords, TuneKeywords.__annotations__, "a search")
     given: dict[str, Any] = dict(keywords)
+    if str(given.get("timing_cache")) == "none":
+        raise UsageError(
+            "A search needs a timing cache: with it a build takes the kernels that were measured.",
+            "Leave out --timing-cache, or name a file.",
+        )
     names = ("batch", "timing_cache", "workspace", "optimization_level", "tactic_sources")
     built = {name: given.pop(name) for name in names if name in given}
     if "budget" in given:

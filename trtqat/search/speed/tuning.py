@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,7 +26,7 @@ from trtqat.search.speed.checking import (
     key_of,
 )
 from trtqat.search.speed.engines import EngineWorkshop
-from trtqat.search.speed.folder import LOG, open_folder, remove_folder
+from trtqat.search.speed.folder import LOG, opened_folder, remove_folder
 from trtqat.search.speed.forms import Batches, Candidate, batches_for
 from trtqat.search.speed.logged_trials import LoggedTrials
 from trtqat.search.speed.options import TuneOptions, parse_tune_options
@@ -135,12 +136,13 @@ def tune(
             "Give TuneOptions alone, or keywords alone.",
         )
     check_kind("The options of a search", options, TuneOptions, "TuneOptions()")
-    searching = _open(Path(graph), Path(output), options)
-    found = searching.search()
-    best = searching.finish(found)
-    _write(searching, best)
-    result = _result(searching, found, best)
-    remove_folder(searching.workshop.folder)
+    with ExitStack() as held:
+        searching = _open(Path(graph), Path(output), options, held)
+        found = searching.search()
+        best = searching.finish(found)
+        _write(searching, best)
+        result = _result(searching, found, best)
+        remove_folder(searching.workshop.folder)
     return result
 
 
@@ -186,8 +188,8 @@ def _static(searching: Searching, found: Found, best: Tried) -> TunedEngine | No
     return engine
 
 
-def _open(graph: Path, output: Path, options: TuneOptions) -> Searching:
-    """Checks everything, and opens the folder of the search."""
+def _open(graph: Path, output: Path, options: TuneOptions, held: ExitStack) -> Searching:
+    """Checks everything, and opens the folder of the search, which ``held`` holds."""
     source = check_files(graph, output, options.data, _cache_of(output, options))
     model, _ = read_searched(graph, is_repaired=False)
     inputs = inputs_of(model)
@@ -200,7 +202,8 @@ def _open(graph: Path, output: Path, options: TuneOptions) -> Searching:
     check_host()
     host = describe_host()
     folder = output.with_name(f"{output.name}.tune")
-    log = open_folder(folder, key_of(source, options, [regions, repaired], host))
+    key = key_of(source, options, [regions, repaired], host)
+    log = held.enter_context(opened_folder(folder, key))
     build = replace(options.build, timing_cache=_cache_of(output, options))
     workshop = EngineWorkshop(
         graph, regions, build, batches.measured, options.data, options.latency, folder, repaired

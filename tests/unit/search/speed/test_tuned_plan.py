@@ -12,6 +12,7 @@ import pytest
 import trtqat
 from tests.support.examples import exported
 from tests.support.tuned import Card, asked, graph_pairs, options_of
+from trtqat.errors import UsageError
 from trtqat.files import sha256_of
 from trtqat.graph_file.reading import read_model
 from trtqat.report.tune_words import closing_lines, verdict_table
@@ -165,3 +166,29 @@ def test_the_budget_leaves_room_for_the_plan_that_is_handed_out(tmp_path: Path, 
     spent = tune(path, output, replace(options, most_builds=2))
     assert [each.form.batches for each in card.made[2:]] == [("8", "1:8:16")]
     assert spent.tuned.form.batches == ("8", "1:8:16")
+
+
+def test_a_second_search_of_the_same_output_is_refused(tmp_path: Path, card: Card) -> None:
+    path, _ = exported("residual", tmp_path)
+    output = tmp_path / "tuned.onnx"
+    refused: list[str] = []
+
+    def meanwhile(form: Form) -> float:
+        if not refused:
+            refused.append("asked")
+            with pytest.raises(UsageError, match="Another search writes into"):
+                trtqat.tune(path, output, batch="8")
+            refused.append("refused")
+        return 1.0
+
+    card.lever = meanwhile
+    trtqat.tune(path, output, batch="8")
+    assert refused == ["asked", "refused"]
+    assert output.exists()
+    assert not (tmp_path / "tuned.onnx.tune").exists()
+
+
+@pytest.mark.parametrize("none", ["none", Path("none")])
+def test_a_search_without_a_timing_cache_is_refused(none: Path | str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="needs a timing cache"):
+        trtqat.tune(tmp_path / "m.onnx", tmp_path / "t.onnx", timing_cache=none)
