@@ -8,8 +8,8 @@ r"""How far ``eval``'s figures can be trusted, and what keeping several queries 
 4. Images a second from host arrays: Polygraphy's runner, one query at a time, several in flight.
    An engine that takes INT8 codes is given codes, and then floats, which the host quantizes.
 
-PyTorch's timing, Polygraphy and the rest have a process each: kernels on a second stream make every
-later launch of a process slower. Needs a GPU, TensorRT, PyTorch and Polygraphy; writes one JSON
+PyTorch's timing, Polygraphy and the rest have a process each: what one has made may slow the
+launches of the next. Needs a GPU, TensorRT, PyTorch and Polygraphy; writes one JSON
 file. Give the engine that takes floats and the one that takes codes, for both to stand beside
 Polygraphy from floats:
 
@@ -187,7 +187,7 @@ def ours(plan: Path, batch_size: int, seconds: float) -> dict[str, Any]:
             floats = random_arrays(drawn, seed=0)
             result["quantizer"] = name_quantizer()
             result["in_flight_from_floats"] = in_flight(engine, batch_size, floats, seconds)
-        # Last, as kernels on several streams make every later launch slower.
+        # Last, as further sessions may make every later launch slower.
         result["throughput"]["in_flight_on_own_streams"] = in_flight(
             engine, batch_size, inputs, seconds, own_streams=True
         )

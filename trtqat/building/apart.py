@@ -13,10 +13,9 @@ from trtqat.errors import BuildError
 def build_plan_apart(graph: Path, plan: Path, options: BuildOptions) -> None:
     """Writes plan and manifest as ``builder.build_plan`` does, and leaves this process as it was.
 
-    TensorRT's builder runs the kernels that it chooses from, and not on the stream of this
-    process's sessions. Once kernels have run on a second stream, every launch of a process takes
-    longer (``runtime.streams``); whether a builder's do so was not measured. TensorRT for RTX
-    builds without a GPU, so it builds here.
+    TensorRT's builder runs the kernels that it chooses from, and keeps what it made for them. What
+    a process has made may slow its launches (``runtime/README.md``). TensorRT for RTX builds
+    without a GPU, so it builds here.
 
     Args:
         graph: The ONNX file.

@@ -1,8 +1,8 @@
 """How fast contenders are: in turns at every batch size, with the subject's speed-up over each.
 
 All that runs on one compute stream is measured first: GPU times, requests, queries in flight,
-trtexec's modes, layers. Queries in flight on several compute streams come last, as those make every
-later launch of the process slower.
+trtexec's modes, layers. Queries in flight on several compute streams come last, as further sessions
+may make every later launch of the process slower (``runtime/README.md``).
 """
 
 from __future__ import annotations

@@ -72,8 +72,7 @@ def faster(one: Throughput, several: Throughput) -> Throughput:
 
     Args:
         one: With all kernels on one stream.
-        several: With a stream for each query. It is taken if it is faster beyond both intervals: it
-            costs every other launch of the process.
+        several: With a stream for each query. It is taken if it is faster beyond both intervals.
     """
     if several.interval.low > one.interval.high:
         return replace(several, otherwise_per_second=one.images_per_second)

@@ -33,8 +33,7 @@ from trtqat.tensors import DYNAMIC, TensorSpec, io_in_words
 class Engine(Held):
     """A TensorRT engine on the first GPU, by whichever TensorRT runs it.
 
-    All engines of a process run their kernels on one stream: on a second one, every launch of the
-    process would be slower for good.
+    All engines of a process run their kernels on one stream, one query behind the other.
 
     Attributes:
         name: For reports.
@@ -188,8 +187,7 @@ class Engine(Held):
             profile: The index of the profile; None takes the narrowest one that holds the batch,
                 of equally narrow ones that whose optimum is nearest.
             own_stream: Whether its kernels run beside those of other sessions instead of behind
-                them, which gains where they do not fill the GPU. Every later launch of the process
-                is slower for it.
+                them, which gains where they do not fill the GPU.
 
         Raises:
             UsageError: No profile holds the batch size, or this one does not.

@@ -139,8 +139,7 @@ class Model(Protocol):
     def session_on_own_stream(self, batch_size: int) -> Session:
         """The same, but its kernels run beside those of other sessions, instead of behind them.
 
-        That gains where kernels do not fill the GPU. Every later launch of the process is slower
-        for it. On a CPU it is a session as any other.
+        That gains where kernels do not fill the GPU. On a CPU it is a session as any other.
         """
 
     def close(self) -> None:

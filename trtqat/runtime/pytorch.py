@@ -162,8 +162,6 @@ class PyTorchModel(Held):
     def session_on_own_stream(self, batch_size: int) -> PyTorchSession:
         """A session whose kernels run beside those of other sessions, instead of behind them.
 
-        Every later launch of the process is slower for it.
-
         Raises:
             MissingError: ``torch.compile`` does not work here.
             InferenceError: Device memory is short.

@@ -1,15 +1,12 @@
 """The CUDA streams of this process: one for all kernels of a device, and two for copies.
 
-Seen on an H100 (driver 580, CUDA 13.0): once a kernel has run on a second stream of a process,
-every launch costs 8 to 20 us more, until the process ends. Copies on other streams, streams without
-work and captures do not do that. PyTorch's kernels on its default stream, beside one stream of
-ours, did not do it either. Why that is so is not known, so PyTorch gets this stream, too.
+Where kernels fill the GPU, queries on several streams only get in each other's way. On one stream
+they come one behind the other, and other queries are copied meanwhile. PyTorch gets this stream,
+too. TensorRT may run branches of an engine on streams of its own all the same
+(``ICudaEngine.num_aux_streams``).
 
-One thing is not in our hands: TensorRT may run branches of an engine on streams of its own
-(``ICudaEngine.num_aux_streams``). What that costs the rest of the process was not measured.
-
-Nobody closes these streams, and the process has them until it ends: a stream that is made anew is a
-second one. PyTorch's allocator refers to them besides, for as long as it keeps memory.
+Nobody closes these streams, and the process has them until it ends: PyTorch's allocator refers to
+them for as long as it keeps memory.
 """
 
 from __future__ import annotations
@@ -125,8 +122,6 @@ def shared_streams(device: Any) -> Streams:  # noqa: ANN401
 
 def own_streams(device: Any) -> Streams:  # noqa: ANN401
     """A stream for one session alone, on which its kernels run beside those of other sessions.
-
-    The first kernel on it makes every later launch of the process slower, for good.
 
     Args:
         device: A ``cuda.core.Device``, current in this thread.
