@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +12,7 @@ import numpy as np
 import pytest
 
 from tests.support import models
-from tests.support.workloads import RESNET, ROOT, Artefacts, Build, trtqat
+from tests.support.workloads import Build
 from trtqat.exporting.options import ExportOptions
 from trtqat.exporting.pipeline import export_onnx
 from trtqat.runtime.engine import Engine
