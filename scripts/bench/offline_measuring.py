@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -50,7 +49,7 @@ def batch_ranges(plan: Path) -> tuple[BatchRange, ...]:
 def measure(plan: Path, batch_size: int, effort: Effort) -> OfflineFigures:
     """All figures of one batch size.
 
-    The GPU alone comes first: what else runs after it makes graph replays slower, for good.
+    The GPU alone comes first, before several sessions are there.
 
     Args:
         plan: The plan.
@@ -84,7 +83,6 @@ def measure(plan: Path, batch_size: int, effort: Effort) -> OfflineFigures:
             rates.append(batch_size * found.queries_per_second)
             launches.append(found.launch_ms)
             look()
-        pipeline.close()
         outputs = [spec.with_batch(batch_size) for spec in engine.outputs]
         return OfflineFigures(
             batch_size=batch_size,
@@ -113,7 +111,7 @@ class PipelineRun:
 
     Attributes:
         queries_per_second: From the first answer to the last one.
-        launch_ms: Median host time of all that one query is enqueued by.
+        launch_ms: Median host time of submitting a query.
     """
 
     queries_per_second: float
@@ -123,20 +121,17 @@ class PipelineRun:
 class Pipeline:
     """Sessions that take turns: copies to the GPU, computing, and copies back overlap.
 
-    All computing is on one stream, the copies on one for each direction; events order the three
-    steps of a query. The inputs lie in the sessions' pinned memory and are copied from there for
-    every query; a session gets its next query when the outputs of the last one have arrived.
+    The inputs lie in the sessions' pinned memory and are copied from there for every query; a
+    session gets its next query when the outputs of the last one have been taken.
     """
 
     def __init__(self, sessions: Sequence[EngineSession]) -> None:
-        """Makes streams and events.
+        """Keeps the sessions.
 
         Args:
-            sessions: With loaded inputs, all of one device.
+            sessions: With filled inputs, all of one device.
         """
-        device = sessions[0].device
-        self._streams = [device.create_stream() for _ in range(3)]
-        self._lanes = [_Lane(session, self._streams) for session in sessions]
+        self._sessions = tuple(sessions)
 
     def run(self, seconds: float) -> PipelineRun:
         """Keeps all sessions busy; at least four queries of each count.
@@ -144,51 +139,22 @@ class Pipeline:
         Args:
             seconds: How long.
         """
-        lanes, count = self._lanes, len(self._lanes)
+        sessions, count = self._sessions, len(self._sessions)
         done: list[float] = []
         launches: list[float] = []
         end = time.perf_counter() + seconds
         sent = 0
         while len(done) <= _LEAST * count or time.perf_counter() < end:
-            lane = lanes[sent % count]
-            if sent >= count:
-                lane.wait()
+            session = sessions[sent % count]
+            if session.is_pending:
+                session.collect()
                 done.append(time.perf_counter())
             before = time.perf_counter()
-            lane.enqueue()
+            session.submit()
             launches.append(1e3 * (time.perf_counter() - before))
             sent += 1
         for each in range(sent, sent + count):
-            lanes[each % count].wait()
+            sessions[each % count].collect()
             done.append(time.perf_counter())
         rate = (len(done) - 1) / (done[-1] - done[0])
         return PipelineRun(rate, statistics.median(launches))
-
-    def close(self) -> None:
-        """Frees the streams."""
-        for stream in self._streams:
-            stream.close()
-
-
-class _Lane:
-    """A session's place in a pipeline: one query at a time."""
-
-    def __init__(self, session: EngineSession, streams: Sequence[Any]) -> None:
-        self._session = session
-        self._to_device, self._compute, self._to_host = streams
-        self._copied, self._computed, self._done = (session.device.create_event() for _ in range(3))
-
-    def enqueue(self) -> None:
-        """Sends a query; the one before must have been waited for."""
-        self._session.copy_inputs(self._to_device)
-        self._to_device.record(self._copied)
-        self._compute.wait(self._copied)
-        self._session.launch(self._compute)
-        self._compute.record(self._computed)
-        self._to_host.wait(self._computed)
-        self._session.copy_outputs(self._to_host)
-        self._to_host.record(self._done)
-
-    def wait(self) -> None:
-        """Until the outputs are in host memory."""
-        self._done.sync()

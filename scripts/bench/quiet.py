@@ -1,8 +1,8 @@
 """Measuring in a process of its own, in which nothing else has run on the GPU.
 
-From the moment that a process has run kernels on a second stream, each CUDA-graph replay in it
-takes 8 to 20 us longer, for good. So what the GPU computes alone is measured by a process that has
-one session and does nothing else.
+In a process that has made several execution contexts, a CUDA-graph replay takes up to 20 us longer
+(``trtqat/runtime/README.md``). So what the GPU computes alone is measured by a process that has one
+session and does nothing else.
 """
 
 from __future__ import annotations

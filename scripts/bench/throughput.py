@@ -8,8 +8,8 @@ r"""How far ``eval``'s figures can be trusted, and what keeping several queries 
 4. Images a second from host arrays: Polygraphy's runner, one query at a time, several in flight.
    An engine that takes INT8 codes is given codes, and then floats, which the host quantizes.
 
-PyTorch's timing, Polygraphy and the rest have a process each: kernels on a second stream make every
-later launch of a process slower. Needs a GPU, TensorRT, PyTorch and Polygraphy; writes one JSON
+PyTorch's timing, Polygraphy and the rest have a process each: what one has made may slow the
+launches of the next. Needs a GPU, TensorRT, PyTorch and Polygraphy; writes one JSON
 file. Give the engine that takes floats and the one that takes codes, for both to stand beside
 Polygraphy from floats:
 
@@ -187,6 +187,10 @@ def ours(plan: Path, batch_size: int, seconds: float) -> dict[str, Any]:
             floats = random_arrays(drawn, seed=0)
             result["quantizer"] = name_quantizer()
             result["in_flight_from_floats"] = in_flight(engine, batch_size, floats, seconds)
+        # Last, as further sessions may make every later launch slower.
+        result["throughput"]["in_flight_on_own_streams"] = in_flight(
+            engine, batch_size, inputs, seconds, own_streams=True
+        )
         if watch:
             watch.look()
         telemetry = watch.result() if watch else None
@@ -223,13 +227,20 @@ def throughput(engine: Engine, batch_size: int, inputs: Arrays, seconds: float) 
 
 
 def in_flight(
-    engine: Engine, batch_size: int, inputs: Arrays, seconds: float
+    engine: Engine,
+    batch_size: int,
+    inputs: Arrays,
+    seconds: float,
+    *,
+    own_streams: bool = False,
 ) -> dict[int, dict[str, Any]]:
     """Images a second by the number of queries at once."""
     found = {}
     for count in (1, 2, 4, 6, 8, 12):
-        (sessions,) = open_sessions([engine], batch_size, count)
-        (each,) = measure_throughput([sessions], inputs, LatencyOptions(200, seconds))
+        (sessions,) = open_sessions([engine], batch_size, count, own_streams=own_streams)
+        (each,) = measure_throughput(
+            [sessions], inputs, LatencyOptions(200, seconds), own_streams=own_streams
+        )
         found[count] = asdict(each)
         for one in sessions:
             one.close()

@@ -76,6 +76,8 @@ def _rows(results: Mapping[str, Mapping[str, Any]]) -> Iterator[_Row]:
         what = "codes" if "quantizer" in result else "floats"
         own = _polygraphy(result)
         yield f"{name}, from {what}", _rates(measured["in_flight"]), own, alone
+        apart = _rates(measured["in_flight_on_own_streams"])
+        yield f"{name}, from {what}, a stream each", apart, own, alone
         if "quantizer" in result:
             rates = _rates(result["in_flight_from_floats"])
             yield f"{name}, from floats by {result['quantizer']}", rates, from_floats, alone

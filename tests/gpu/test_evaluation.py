@@ -193,7 +193,7 @@ def test_an_engine_that_takes_codes(tmp_path: Path, build_engine: Build) -> None
     engine, reference = Engine(plan), OnnxModel(graph, as_written=True)
     assert engine.inputs[0].dtype == "float32"
     session = engine.session(4)
-    assert session.inputs[0].dtype == "int8"
+    assert session.input_specs[0].dtype == "int8"
     x = example.batch(4)[0].numpy()
     found = session.run({"x": x})
     for name, expected in reference.session(4).run({"x": x}).items():

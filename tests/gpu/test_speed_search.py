@@ -166,10 +166,10 @@ def test_the_plan_takes_every_batch_and_is_as_fast_as_the_verdict_says(
     with trtqat.Engine(plan) as engine:
         for size in taken:
             with engine.session(size) as session:
-                session.run(random_arrays(session.inputs, seed=size))
+                session.run(random_arrays(session.input_specs, seed=size))
         for size, said in result.tuned.times.items():
             with engine.session(size) as session:
-                inputs = random_arrays(session.inputs, seed=0)
+                inputs = random_arrays(session.input_specs, seed=0)
                 options = LatencyOptions(warm_up_ms=200, duration_s=1.0)
                 found = measure_latency(session, inputs, options).compute.median_ms
             assert found <= AGAIN * said.median_ms, (size, found, said)

@@ -57,6 +57,12 @@ class PlainModel:
     def runs_concurrently(self) -> bool:
         return self.device == "cuda"
 
+    def session(self, batch_size: int) -> Session:
+        raise NotImplementedError
+
+    def session_on_own_stream(self, batch_size: int) -> Session:
+        return self.session(batch_size)
+
     def source_graph(self, given: Path | None = None) -> Path:
         raise UsageError(f"'{self.name}' was built from no graph.", "Give an engine.")
 

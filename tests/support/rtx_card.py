@@ -7,6 +7,7 @@ goes into the runtime cache, as one line a shape. Time is simulated.
 from __future__ import annotations
 
 import ctypes
+import itertools
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,10 +18,12 @@ import pytest
 from tests.support.clock import Clock
 from trtqat.host.flavours import TensorRTFlavour
 from trtqat.host.tensorrt_log import Messages
-from trtqat.runtime import engine, rtx, session
+from trtqat.runtime import engine, event_timer, rtx, session
 
 CONTEXT_S, SHAPE_S, QUERY_S = 3.0, 2.0, 0.001
 _MAGIC = b"kernels of this card\n"
+# The process keeps the streams of a device by its number, and each card has a clock of its own.
+_NUMBERS = itertools.count(1000)
 
 
 class Cache:
@@ -64,6 +67,7 @@ class Context:
         self.profile = 0
         self.calls: list[str] = []
         self.addresses: dict[str, int] = {}
+        self.nvtx_verbosity = card.verbosity
         self._compile("context", CONTEXT_S)
 
     def _compile(self, what: str, seconds: float) -> None:
@@ -108,7 +112,7 @@ class Context:
         return True
 
 
-class _Tensor:
+class _Buffer:
     """Memory of the host in place of a device's."""
 
     def __init__(self, device: object, stream: object, spec: Any) -> None:
@@ -126,8 +130,10 @@ class _Tensor:
 
 
 class _Event:
-    def __init__(self, clock: Clock) -> None:
-        self.at, self.clock = 0.0, clock
+    at = 0.0
+
+    def sync(self) -> None:
+        """Everything is done at once."""
 
     def __sub__(self, other: _Event) -> float:
         return 1e3 * (self.at - other.at)
@@ -139,10 +145,12 @@ class _Stream:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
 
-    def record(self, event: _Event) -> None:
+    def record(self, event: _Event | None = None) -> _Event:
+        event = event or _Event()
         event.at = self._clock.perf_counter()
+        return event
 
-    def sync(self) -> None:
+    def wait(self, event: _Event) -> None:
         """Everything is done at once."""
 
     def close(self) -> None:
@@ -156,6 +164,7 @@ class Card:
         contexts: Those that were made.
         queries: The CUDA graph strategy of each query.
         refuses_graphs: Where a CUDA graph fails, if it does: ``context`` or ``enqueue``.
+        verbosity: With which a plan was built: ``details``, ``names`` or ``none``.
         profiles: Smallest, best and largest batch of each shape profile.
         takes_profiles: Whether a context may be given one.
     """
@@ -164,9 +173,11 @@ class Card:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.clock = Clock()
+        self.device_id = next(_NUMBERS)
         self.contexts: list[Context] = []
         self.queries: list[str] = []
         self.refuses_graphs = ""
+        self.verbosity = "details"
         self.profiles = [(1, 4, 8)]
         self.takes_profiles = True
         strategies = {"WHOLE_GRAPH_CAPTURE": "WHOLE_GRAPH_CAPTURE", "DISABLED": "DISABLED"}
@@ -174,6 +185,7 @@ class Card:
             IRuntimeCache=Cache,
             CudaGraphStrategy=SimpleNamespace(**strategies),
             DynamicShapesKernelSpecializationStrategy=SimpleNamespace(EAGER="EAGER"),
+            ProfilingVerbosity=SimpleNamespace(LAYER_NAMES_ONLY="names", DETAILED="details"),
             Runtime=lambda logger: SimpleNamespace(deserialize_cuda_engine=lambda plan: self),
             TensorIOMode=SimpleNamespace(INPUT="input"),
             nptype=lambda kind: kind,
@@ -191,16 +203,17 @@ class Card:
         monkeypatch.setattr(engine, "preflight", lambda path, **_: found)
         monkeypatch.setattr(engine, "open_device", lambda purpose: self)
         monkeypatch.setattr(engine, "make_logger", lambda trt: (None, Messages()))
-        monkeypatch.setattr(session, "_Tensor", _Tensor)
-        monkeypatch.setattr(
-            session.EngineSession, "_make_event", lambda _: _Event(self.clock), raising=True
-        )
-        for module in (rtx, session):
+        monkeypatch.setattr(session, "Buffer", _Buffer)
+        monkeypatch.setattr(event_timer.EventTimer, "_event", lambda _: _Event())
+        for module in (rtx, session, event_timer):
             monkeypatch.setattr(module, "time", self.clock)
 
     # The device.
     def create_stream(self) -> _Stream:
         return _Stream(self.clock)
+
+    def create_event(self) -> _Event:
+        return _Event()
 
     def set_current(self) -> None:
         """There is one."""

@@ -14,6 +14,7 @@
     failed_build.py   the way out, by what TensorRT logged
     timing_cache.py   kernels that were timed before
     plan_files.py     plan, manifest and signature, all three or none
+    apart.py          a build in a process of its own, where this one is to measure
     float_engine.py   the same graph without its quantization, to compare with
     tapped_engine.py  the same engine with its INT8 tensors as outputs, to look into
     triton/           a model repository of Triton

@@ -7,7 +7,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from trtqat.building.builder import build_plan
+from trtqat.building.apart import build_plan_apart
 from trtqat.building.options import SHARED, BuildOptions, options_again
 from trtqat.building.source_graph import read_source_graph
 from trtqat.errors import PlanError, UsageError
@@ -85,7 +85,7 @@ def float_engine(
             return FloatEngine(output, is_new=False)
         _check_ours(output, source.name)
         _LOG.info("Building '%s' to compare with.", output)
-        build_plan(source, output, options)
+        build_plan_apart(source, output, options)
     return FloatEngine(output, is_new=True)
 
 

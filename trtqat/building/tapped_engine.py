@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trtqat.building.builder import build_plan
+from trtqat.building.apart import build_plan_apart
 from trtqat.building.options import options_again
 from trtqat.errors import MissingError
 from trtqat.inspection.engine_layers import inspect_engine
@@ -74,7 +74,7 @@ def tapped_engine(
         source = Path(folder) / "tapped.onnx"
         save(graph, source)
         plan = Path(folder) / engine.name
-        build_plan(source, plan, options)
+        build_plan_apart(source, plan, options)
         is_rtx = engine.tensorrt.library == "rtx"
         tapped = Engine(
             plan,

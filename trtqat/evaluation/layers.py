@@ -54,7 +54,7 @@ def time_layers(model: Model, batch_size: int) -> tuple[LayerTime, ...]:
     try:
         found = inspect_engine(engine, batch_size=batch_size, passes=_PASSES)
     except (TrtqatError, ValueError) as error:
-        # Everything else is measured by now, and must not be lost.
+        # What was measured before must not be lost.
         _LOG.warning("The layers of '%s' could not be timed: %s", model.name, error)
         return ()
     return layer_times(found)

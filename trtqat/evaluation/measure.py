@@ -72,9 +72,12 @@ def measure(
         located = locate_loss(
             subject, locate, dataset, batch_size=options.batch_size, progress=progress
         )
-    speed = Speed()
     if options.latency is not None:
         speed = measure_speed(contenders, dataset, options, options.latency)
+    else:
+        speed = Speed(
+            layers=time_layers(subject, options.batch_size) if options.layer_times else ()
+        )
     lineup = _with_timings(run, contenders, speed)
     if recorded is not None:
         lineup = join_baseline(lineup, recorded, comparison, options.sizes)
@@ -93,7 +96,7 @@ def measure(
         latency_budget_ms=budget,
         best_batch=best.batch_size if best else None,
         located=located,
-        layers=time_layers(subject, options.batch_size) if options.layer_times else (),
+        layers=speed.layers,
     )
 
 

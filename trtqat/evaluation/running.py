@@ -184,7 +184,9 @@ def in_order(
                 each.cancel()
 
 
-def open_sessions(models: Sequence[Model], batch_size: int, wanted: int) -> list[list[Session]]:
+def open_sessions(
+    models: Sequence[Model], batch_size: int, wanted: int, *, own_streams: bool = False
+) -> list[list[Session]]:
     """Opens sessions for queries in flight, as many of each model.
 
     One of each is opened first, then a second one of each, and so on: a model must not take the
@@ -195,6 +197,7 @@ def open_sessions(models: Sequence[Model], batch_size: int, wanted: int) -> list
         models: If one of them gains nothing by several, as on a CPU, each gets one.
         batch_size: Within their ranges.
         wanted: At most so many of each.
+        own_streams: Whether the kernels of each run on a stream of its own, beside the others'.
 
     Raises:
         InferenceError: A model does not even open one; those that were opened are closed.
@@ -205,7 +208,11 @@ def open_sessions(models: Sequence[Model], batch_size: int, wanted: int) -> list
     for count in range(wanted):
         try:
             for model, opened in zip(models, sessions, strict=True):
-                opened.append(model.session(batch_size))
+                opened.append(
+                    model.session_on_own_stream(batch_size)
+                    if own_streams
+                    else model.session(batch_size)
+                )
         except InferenceError as error:
             for opened in sessions:
                 for session in opened[count:]:

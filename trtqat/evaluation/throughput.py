@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import replace
 
 import numpy as np
 
@@ -25,6 +26,7 @@ def measure_throughput(
     options: LatencyOptions,
     *,
     between: Callable[[], None] = lambda: None,
+    own_streams: bool = False,
 ) -> list[Throughput]:
     """Measures models in turns on the same inputs, each with all of its sessions busy.
 
@@ -37,6 +39,7 @@ def measure_throughput(
         options: How long, for each model; longer where a session does not do four queries in an
             eighth of it.
         between: Called after each turn.
+        own_streams: Whether each session has a compute stream of its own.
     """
     batch_size = len(next(iter(inputs.values())))
     rates: list[list[float]] = [[] for _ in models]
@@ -52,9 +55,28 @@ def measure_throughput(
                 rates[index].append(batch_size * steady_rate(done))
                 between()
     return [
-        Throughput(float(np.median(each)), few_interval(each), len(sessions), count, len(each))
+        Throughput(
+            images_per_second=float(np.median(each)),
+            interval=few_interval(each),
+            in_flight=len(sessions),
+            queries=count,
+            turns=len(each),
+            compute_streams=len(sessions) if own_streams else 1,
+        )
         for each, sessions, count in zip(rates, models, queries, strict=True)
     ]
+
+
+def faster(one: Throughput, several: Throughput) -> Throughput:
+    """Whichever way is faster, with the rate of the other one.
+
+    Args:
+        one: With all kernels on one stream.
+        several: With a stream for each query. It is taken if it is faster beyond both intervals.
+    """
+    if several.interval.low > one.interval.high:
+        return replace(several, otherwise_per_second=one.images_per_second)
+    return replace(one, otherwise_per_second=several.images_per_second)
 
 
 def steady_rate(done: Sequence[Sequence[float]]) -> float:

@@ -72,6 +72,9 @@ class Throughput:
         in_flight: Queries at once.
         queries: How many in all turns.
         turns: In how many turns.
+        compute_streams: On how many CUDA streams its kernels ran: on one, query behind query, or on
+            one for each query, whichever was faster. None in reports that do not tell.
+        otherwise_per_second: Images a second the other way; None if that was not measured.
     """
 
     images_per_second: float
@@ -79,6 +82,8 @@ class Throughput:
     in_flight: int
     queries: int
     turns: int
+    compute_streams: int | None = None
+    otherwise_per_second: float | None = None
 
 
 @dataclass(frozen=True)

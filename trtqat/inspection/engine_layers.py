@@ -71,7 +71,7 @@ def inspect_engine(
         batch_size = engine.optimal_batch if profile is None else ranges[profile].opt
     with closing(engine.session(batch_size, profile=profile)) as session:
         profile = session.profile
-        inputs = random_arrays(session.inputs, seed=0)
+        inputs = random_arrays(session.input_specs, seed=0)
         session.load(inputs)
         # Formats of tensors are known only to a context whose shapes are set.
         text = engine.layer_information(session)

@@ -78,6 +78,7 @@ def _times(report: Report) -> Iterator[list[str]]:
     yield times("outputs back (D2H), median", "d2h", "median_ms")
     yield ["images/s, one query at a time", *(_one_at_a_time(each, size) for each in timings)]
     yield ["images/s, several in flight", *map(_in_flight, timings)]
+    yield ["with kernels on so many streams", *map(_streams, timings)]
     yield ["of what the GPU computes alone", *(_share_of_gpu(each, size) for each in timings)]
     yield ["mode", *(timing.mode if timing else "" for timing in timings)]
     compiled = [side.compilation(size) for side in report.side_by_side]
@@ -106,6 +107,17 @@ def _one_at_a_time(timing: Timing | None, batch_size: int) -> str:
 def _in_flight(timing: Timing | None) -> str:
     found = timing.throughput if timing else None
     return f"{found.images_per_second:,.0f} ({found.in_flight})" if found else ""
+
+
+def _streams(timing: Timing | None) -> str:
+    """The way that was faster, and what the other one gave."""
+    found = timing.throughput if timing else None
+    if found is None or found.compute_streams is None:
+        return ""
+    if found.otherwise_per_second is None:
+        return str(found.compute_streams)
+    other = "several" if found.compute_streams == 1 else "one"
+    return f"{found.compute_streams} ({other}: {found.otherwise_per_second:,.0f})"
 
 
 def _share_of_gpu(timing: Timing | None, batch_size: int) -> str:

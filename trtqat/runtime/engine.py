@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,6 +32,8 @@ from trtqat.tensors import DYNAMIC, TensorSpec, io_in_words
 
 class Engine(Held):
     """A TensorRT engine on the first GPU, by whichever TensorRT runs it.
+
+    All engines of a process run their kernels on one stream, one query behind the other.
 
     Attributes:
         name: For reports.
@@ -167,9 +170,14 @@ class Engine(Held):
         )
 
     def session(
-        self, batch_size: int, *, cuda_graph: bool | None = None, profile: int | None = None
+        self,
+        batch_size: int,
+        *,
+        cuda_graph: bool | None = None,
+        profile: int | None = None,
+        own_stream: bool = False,
     ) -> EngineSession:
-        """Binds the engine to one batch size: buffers, a stream and, if it captures, a CUDA graph.
+        """Binds the engine to one batch size: buffers and, if it captures, a CUDA graph.
 
         Dimensions other than the first take the profile's optimum where they are dynamic.
 
@@ -178,6 +186,8 @@ class Engine(Held):
             cuda_graph: Whether to capture one; None as the engine was opened.
             profile: The index of the profile; None takes the narrowest one that holds the batch,
                 of equally narrow ones that whose optimum is nearest.
+            own_stream: Whether its kernels run beside those of other sessions instead of behind
+                them, which gains where they do not fill the GPU.
 
         Raises:
             UsageError: No profile holds the batch size, or this one does not.
@@ -188,14 +198,23 @@ class Engine(Held):
             raise closed(self.name, "engine")
         chosen = self.profiles.choose(batch_size, self.name, profile)
         wanted = self._cuda_graph if cuda_graph is None else cuda_graph
+        bind = partial(self._bind, batch_size, chosen, own_stream=own_stream)
         if self._contexts is None:
-            context = self._engine.create_execution_context()
-            return self._bind(batch_size, chosen, context, graph=wanted)
+            return bind(self._engine.create_execution_context(), graph=wanted)
         return self._contexts.session(
             batch_size,
-            lambda context, graph: self._bind(batch_size, chosen, context, library_graph=graph),
+            lambda context, graph: bind(context, library_graph=graph),
             cuda_graph=wanted,
         )
+
+    def session_on_own_stream(self, batch_size: int) -> EngineSession:
+        """A session whose kernels run beside those of other sessions, instead of behind them.
+
+        Raises:
+            UsageError: No profile holds the batch size.
+            InferenceError: As ``session`` has it.
+        """
+        return self.session(batch_size, own_stream=True)
 
     def _bind(
         self,
@@ -205,6 +224,7 @@ class Engine(Held):
         *,
         graph: bool = False,
         library_graph: bool = False,
+        own_stream: bool,
     ) -> EngineSession:
         """A session of an execution context."""
         if context is None:
@@ -212,6 +232,12 @@ class Engine(Held):
                 f"TensorRT made no execution context for '{self.name}': {self._messages.reason()}.",
                 "Free device memory, or build with a smaller --workspace.",
             )
+        # Our plans have each layer's details for the inspector, which does not go by this. NVIDIA's
+        # reference says that they generally make each enqueue slower, as ranges for profilers
+        # (NVTX). Names alone are trtexec's default; a plan that has less refuses to have more.
+        verbosity = self._trt.ProfilingVerbosity
+        if context.nvtx_verbosity == verbosity.DETAILED:
+            context.nvtx_verbosity = verbosity.LAYER_NAMES_ONLY
         shapes = {
             spec.name: (batch_size, *spec.shape[1:]) if spec.shape[:1] == (DYNAMIC,) else spec.shape
             for spec in self.profiles.inputs(self.inputs, profile)
@@ -231,6 +257,7 @@ class Engine(Held):
                 quantizers=self._quantizers,
                 cuda_graph=graph,
                 library_graph=library_graph,
+                own_stream=own_stream,
             )
 
     @property

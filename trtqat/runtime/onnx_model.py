@@ -166,6 +166,10 @@ class OnnxModel(Held):
         del batch_size  # ONNX Runtime takes any shape that the graph allows.
         return OnnxSession(self._session, self.name, self._scales)
 
+    def session_on_own_stream(self, batch_size: int) -> OnnxSession:
+        """A session as any other: a CPU has no streams."""
+        return self.session(batch_size)
+
     def close(self) -> None:
         """Frees the session."""
         self._session = None

@@ -20,7 +20,13 @@ if TYPE_CHECKING:
 class Session(Protocol):
     """A model bound to one batch size: one query at a time, from one thread at a time.
 
-    Several sessions of a model may run at once where its device is a GPU.
+    Several sessions of a model may run at once where its device is a GPU: while the kernels of one
+    query run, the inputs of others are copied. Each has buffers of its own, so several sessions are
+    what several buffers would be: the next query is prepared in one that no copy reads.
+
+    A session of an engine hands its buffers out, too: ``EngineSession.inputs`` is pinned memory
+    that a caller fills, and waits until nothing reads it. ONNX Runtime reads a caller's arrays
+    where they are, and PyTorch is measured with the copy that its users make.
 
     Attributes:
         mode: How a query runs and is timed, in words.
@@ -125,7 +131,16 @@ class Model(Protocol):
         """
 
     def session(self, batch_size: int) -> Session:
-        """Binds the model to a batch size within its range."""
+        """Binds the model to a batch size within its range.
+
+        On a GPU the kernels of all sessions of the process run on one stream.
+        """
+
+    def session_on_own_stream(self, batch_size: int) -> Session:
+        """The same, but its kernels run beside those of other sessions, instead of behind them.
+
+        That gains where kernels do not fill the GPU. On a CPU it is a session as any other.
+        """
 
     def close(self) -> None:
         """Frees the model."""

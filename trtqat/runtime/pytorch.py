@@ -17,6 +17,12 @@ from trtqat.runtime.pytorch_hooks import watched
 from trtqat.runtime.pytorch_outputs import name_outputs, to_arrays
 from trtqat.runtime.pytorch_quantizers import RequiredQuantizers
 from trtqat.runtime.pytorch_session import Arithmetic, PyTorchSession, told
+from trtqat.runtime.pytorch_streams import (
+    PyTorchStreams,
+    computing_on,
+    own_pytorch_streams,
+    shared_pytorch_streams,
+)
 from trtqat.tensors import DYNAMIC, Array, Arrays, TensorSpec
 from trtqat.user_code import exits_told
 
@@ -31,7 +37,8 @@ class PyTorchModel(Held):
 
     FP32 means IEEE FP32, without TF32; TF32 allows it in matrix products and convolutions. FP16
     means ``.half()`` and channels-last memory, what a user would reach for first. All let
-    cuDNN time its algorithms (``cudnn.benchmark``), as TensorRT does while it builds.
+    cuDNN time its algorithms (``cudnn.benchmark``), as TensorRT does while it builds. On a GPU its
+    kernels run on the stream that engines run on.
 
     Attributes:
         name: For reports.
@@ -93,14 +100,23 @@ class PyTorchModel(Held):
         self._cuda_graph = cuda_graph and device == "cuda"
         self._dtype = torch.float16 if precision == "fp16" else torch.float32
         self._compiled = compiled
-        self._model = model.eval().to(device)
+        self._streams: PyTorchStreams | None = None
+        if device == "cuda":
+            # Whatever the caller did with the model was on another stream.
+            torch.cuda.synchronize()
+            self._streams = shared_pytorch_streams()
+        with computing_on(self._streams):
+            self._model = model.eval().to(device)
+            if precision == "fp16":
+                # Module.to takes it, the type stubs do not know.
+                self._model = self._model.half().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if self._streams is not None:
+            # Sessions on other streams read what this one has moved and converted.
+            self._streams.settle()
         self._required = RequiredQuantizers(self._model, self.name, required)
         self._arithmetic = Arithmetic(
             tf32=precision == "tf32", quantized=self._required.any_inside, compiled=compiled
         )
-        if precision == "fp16":
-            # Module.to takes it, the type stubs do not know.
-            self._model = self._model.half().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         tensors = [*self._model.parameters(), *self._model.buffers()]
         self.size_bytes = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
         self._forward: Callable[..., Any] = self._model
@@ -141,8 +157,17 @@ class PyTorchModel(Held):
             MissingError: ``torch.compile`` does not work here.
             InferenceError: Device memory is short.
         """
-        with needs_device_memory(f"A session of {self.name} at batch {batch_size}"):
-            return self._session(batch_size)
+        return self._session(batch_size, self._streams)
+
+    def session_on_own_stream(self, batch_size: int) -> PyTorchSession:
+        """A session whose kernels run beside those of other sessions, instead of behind them.
+
+        Raises:
+            MissingError: ``torch.compile`` does not work here.
+            InferenceError: Device memory is short.
+        """
+        own = None if self.device == "cpu" else own_pytorch_streams()
+        return self._session(batch_size, own)
 
     def observe(
         self, inputs: Arrays, quantizers: Iterable[str]
@@ -174,6 +199,7 @@ class PyTorchModel(Held):
 
         with (
             told(self.name),
+            computing_on(self._streams),
             self._arithmetic,
             torch.no_grad(),
             self._required.seen(),
@@ -183,44 +209,50 @@ class PyTorchModel(Held):
                 torch.from_numpy(np.ascontiguousarray(inputs[spec.name])).to(self.device)
                 for spec in self.inputs
             ]
-            outputs = name_outputs(
-                self._model(*map(self._convert, samples)), [spec.name for spec in self.inputs]
+            outputs = to_arrays(
+                name_outputs(
+                    self._model(*map(self._convert, samples)), [spec.name for spec in self.inputs]
+                )
             )
         observed = {
             name: tensors[0].numpy()
             for name, tensors in calls.items()
             if all(_is_same(tensors[0], other) for other in tensors[1:])
         }
-        return to_arrays(outputs), observed
+        return outputs, observed
 
     def close(self) -> None:
         """Frees the GPU memory that PyTorch caches."""
         if self.device == "cuda":
-            self._model.cpu()
+            with computing_on(self._streams):
+                self._model.cpu()
             torch.cuda.empty_cache()
 
-    def _session(self, batch_size: int) -> PyTorchSession:
-        samples = [
-            torch.zeros(
-                (batch_size, *(1 if dim == DYNAMIC else dim for dim in spec.shape[1:])),
-                dtype=torch.from_numpy(np.zeros((), spec.dtype)).dtype,
-                device=self.device,
+    def _session(self, batch_size: int, streams: PyTorchStreams | None) -> PyTorchSession:
+        with needs_device_memory(f"A session of {self.name} at batch {batch_size}"):
+            with computing_on(streams):
+                samples = [self._zeros(batch_size, spec) for spec in self.inputs]
+                inputs = [self._convert(sample) for sample in samples]
+                if self._compiled:
+                    self._compile(inputs)
+            return PyTorchSession(
+                self.name,
+                self._forward,
+                self.inputs,
+                samples,
+                inputs,
+                streams=streams,
+                arithmetic=self._arithmetic,
+                quantizers=None if self._compiled else self._required,
+                way="torch.compile" if self._compiled else "PyTorch eager",
+                cuda_graph=self._cuda_graph,
             )
-            for spec in self.inputs
-        ]
-        inputs = [self._convert(sample) for sample in samples]
-        if self._compiled:
-            self._compile(inputs)
-        return PyTorchSession(
-            self.name,
-            self._forward,
-            self.inputs,
-            samples,
-            inputs,
-            arithmetic=self._arithmetic,
-            quantizers=None if self._compiled else self._required,
-            way="torch.compile" if self._compiled else "PyTorch eager",
-            cuda_graph=self._cuda_graph,
+
+    def _zeros(self, batch_size: int, spec: TensorSpec) -> torch.Tensor:
+        return torch.zeros(
+            (batch_size, *(1 if dim == DYNAMIC else dim for dim in spec.shape[1:])),
+            dtype=torch.from_numpy(np.zeros((), spec.dtype)).dtype,
+            device=self.device,
         )
 
     def _convert(self, sample: torch.Tensor) -> torch.Tensor:

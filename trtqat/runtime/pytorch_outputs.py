@@ -44,11 +44,20 @@ def name_outputs(result: Any, inputs: Collection[str] = ()) -> dict[str, torch.T
 
 def to_arrays(outputs: dict[str, torch.Tensor]) -> dict[str, Array]:
     """Outputs of ``name_outputs`` in host memory, floats as float32; ``ByPosition`` stays so."""
-    arrays = {
-        name: (tensor.float() if tensor.is_floating_point() else tensor).cpu().numpy()
+    arrays = {name: each.cpu().numpy() for name, each in as_plain_floats(outputs).items()}
+    return ByPosition(arrays) if isinstance(outputs, ByPosition) else arrays
+
+
+def as_plain_floats(outputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Outputs of ``name_outputs`` contiguous, floats as float32; ``ByPosition`` stays so.
+
+    Copying such a tensor to the host is nothing else than copying.
+    """
+    plain = {
+        name: (tensor.float() if tensor.is_floating_point() else tensor).contiguous()
         for name, tensor in outputs.items()
     }
-    return ByPosition(arrays) if isinstance(outputs, ByPosition) else arrays
+    return ByPosition(plain) if isinstance(outputs, ByPosition) else plain
 
 
 def notes_on_names(result: Any, inputs: Collection[str]) -> list[str]:  # noqa: ANN401

@@ -15,10 +15,12 @@ import torch
 from trtqat.checks import closed
 from trtqat.errors import InferenceError, TrtqatError, first_line
 from trtqat.host.device_memory import needs_device_memory
+from trtqat.io_names import ByPosition
 from trtqat.quant.module_by_module import module_by_module
 from trtqat.runtime.held import Held
-from trtqat.runtime.pytorch_outputs import name_outputs, to_arrays
+from trtqat.runtime.pytorch_outputs import as_plain_floats, name_outputs, to_arrays
 from trtqat.runtime.pytorch_quantizers import RequiredQuantizers
+from trtqat.runtime.pytorch_streams import PyTorchStreams
 from trtqat.tensors import Array, Arrays, TensorSpec
 from trtqat.user_code import exits_told
 
@@ -31,7 +33,7 @@ _WINDOW = 32
 class PyTorchSession(Held):
     """Runs the model on fixed input tensors, one query at a time.
 
-    On a GPU it has a stream of its own, so that several sessions overlap.
+    On a GPU the kernels of all sessions run on one stream, and the copies of several overlap.
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class PyTorchSession(Held):
         samples: list[torch.Tensor],
         inputs: list[torch.Tensor],
         *,
+        streams: PyTorchStreams | None = None,
         arithmetic: Arithmetic,
         quantizers: RequiredQuantizers | None = None,
         way: str,
@@ -55,6 +58,7 @@ class PyTorchSession(Held):
             specs: Names of the inputs.
             samples: Where host memory is copied to.
             inputs: What the model reads: the same tensors, or those they are converted into.
+            streams: Where it runs, and where ``samples`` were made; None on a CPU.
             arithmetic: Switches to launch with.
             quantizers: What must run in each query from host memory, and while one is captured.
             way: How the model runs where no CUDA graph does, in words.
@@ -70,24 +74,23 @@ class PyTorchSession(Held):
         self._inputs = inputs
         self._arithmetic = arithmetic
         self._quantizers = quantizers
-        self._stream: torch.cuda.Stream | None = None
+        self._streams = streams
         self._pinned: list[torch.Tensor] = []
         self._result: Any = None
         self._is_closed = False
         self._graph: torch.cuda.CUDAGraph | None = None
         self.enqueue_times_ms: list[float] = []
         self.mode = f"{way}, CPU, wall clock"
-        if samples[0].is_cuda:
-            torch.cuda.synchronize()  # the zeros are written on the default stream
-            self._stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        self._hosts: dict[str, torch.Tensor] = {}
+        if streams is not None:
             self._pinned = [torch.empty_like(each, device="cpu").pin_memory() for each in samples]
-            self._graph = self._capture() if cuda_graph else None
+            self._graph = self._capture(streams) if cuda_graph else None
             self.mode = "CUDA graph" if self._graph else way
             if self._graph is None:
                 # Once now: whether it fits into memory beside the others is seen here.
-                with torch.cuda.stream(self._stream), told(self._name):
+                with told(self._name), streams.computing():
                     self._launch()
-                self._stream.synchronize()
+            streams.settle()
 
     def run(self, inputs: Arrays) -> dict[str, Array]:
         """Runs one batch from host memory to host memory; outputs are float32.
@@ -99,25 +102,30 @@ class PyTorchSession(Held):
             InferenceError: The model raised.
         """
         self._check_open()
-        with torch.cuda.stream(self._stream), told(self._name):
-            self._copy_in(inputs)
+        with told(self._name):
+            self._fill(inputs)
+            if self._streams is not None:
+                return self._query(self._streams)
             self._launch(seen=True)
             return to_arrays(name_outputs(self._result, self._names))
 
     def load(self, inputs: Arrays) -> None:
         """Puts inputs on the device, for ``compute_times_ms``."""
         self._check_open()
-        with torch.cuda.stream(self._stream), told(self._name):
-            self._copy_in(inputs)
-        if self._stream is not None:
-            self._stream.synchronize()
+        with told(self._name):
+            self._fill(inputs)
+            if self._streams is not None:
+                with self._streams.computing():
+                    self._copy_to_device()
+                    self._convert()
+                self._streams.settle()
 
     def compute_times_ms(self, count: int) -> list[float]:
         """Time of each of ``count`` runs: CUDA events on a GPU, wall clock on the CPU, in ms."""
         self._check_open()
         self.enqueue_times_ms = []
-        if self._stream is not None:
-            with torch.cuda.stream(self._stream), told(self._name):
+        if self._streams is not None:
+            with told(self._name), self._streams.computing():
                 return self._timed(self._launch, count, self.enqueue_times_ms)
         times = []
         with told(self._name):
@@ -130,28 +138,26 @@ class PyTorchSession(Held):
     def transfer_times_ms(self, count: int) -> tuple[list[float], list[float]]:
         """Times of ``count`` copies to the GPU and back, by CUDA events; none on the CPU."""
         self._check_open()
-        if self._stream is None:
+        if self._streams is None:
             return [], []
-        with torch.cuda.stream(self._stream), told(self._name):
+        with told(self._name), self._streams.computing():
             self._launch()
             results = list(name_outputs(self._result, self._names).values())
             hosts = [torch.empty_like(each, device="cpu").pin_memory() for each in results]
-
-            def to_device() -> None:
-                for sample, pinned in zip(self._samples, self._pinned, strict=True):
-                    sample.copy_(pinned, non_blocking=True)
 
             def to_host() -> None:
                 for host, result in zip(hosts, results, strict=True):
                     host.copy_(result, non_blocking=True)
 
-            return self._timed(to_device, count, []), self._timed(to_host, count, [])
+            to_device = self._timed(self._copy_to_device, count, [])
+            return to_device, self._timed(to_host, count, [])
 
     def close(self) -> None:
         """Frees graph and tensors."""
         self._graph = None
         self._result = None
         self._samples, self._inputs, self._pinned = [], [], []
+        self._hosts = {}
         self._is_closed = True
 
     def _check_open(self) -> None:
@@ -176,16 +182,61 @@ class PyTorchSession(Held):
             times.extend(begin.elapsed_time(end) for begin, end in window)
         return times
 
-    def _copy_in(self, inputs: Arrays) -> None:
-        for index, (name, sample) in enumerate(zip(self._names, self._samples, strict=True)):
+    def _query(self, streams: PyTorchStreams) -> dict[str, Array]:
+        """Runs a query on what ``_fill`` put into pinned memory."""
+        with streams.traffic.lock:
+            to_device, to_host = streams.route()
+            with torch.cuda.stream(to_device):
+                self._copy_to_device()
+            if to_device is not streams.compute:
+                streams.compute.wait_event(to_device.record_event())
+            with torch.cuda.stream(streams.compute):
+                self._convert()
+                self._launch(seen=True)
+                # What there is to compute of it is on the compute stream, too.
+                outputs = as_plain_floats(name_outputs(self._result, self._names))
+            if to_host is not streams.compute:
+                to_host.wait_event(streams.compute.record_event())
+            with torch.cuda.stream(to_host):
+                for name, output in outputs.items():
+                    self._host(name, output).copy_(output, non_blocking=True)
+            done = to_host.record_event()
+            streams.traffic.submitted()
+        try:
+            # ``outputs`` lives until here: its memory must not go to another query before.
+            done.synchronize()
+        finally:
+            streams.traffic.ended()
+        arrays = {name: self._hosts[name].numpy().copy() for name in outputs}
+        return ByPosition(arrays) if isinstance(outputs, ByPosition) else arrays
+
+    def _host(self, name: str, output: torch.Tensor) -> torch.Tensor:
+        """Pinned memory for an output, whose shape may depend on the data."""
+        host = self._hosts.get(name)
+        if host is None or host.shape != output.shape:
+            host = torch.empty(output.shape, dtype=output.dtype, pin_memory=True)
+            self._hosts[name] = host
+        return host
+
+    def _fill(self, inputs: Arrays) -> None:
+        """Puts inputs into pinned memory, or on a CPU where the model reads them."""
+        for index, name in enumerate(self._names):
             source = torch.from_numpy(np.ascontiguousarray(inputs[name]))
-            if self._stream is None:
+            if self._streams is None:
                 # No address must stay, so neither need the shape.
                 self._inputs[index] = source.to(self._inputs[index].dtype)
-                continue
-            sample.copy_(self._pinned[index].copy_(source), non_blocking=True)
-            if self._inputs[index] is not sample:
-                self._inputs[index].copy_(sample)
+            else:
+                self._pinned[index].copy_(source)
+
+    def _copy_to_device(self) -> None:
+        for sample, pinned in zip(self._samples, self._pinned, strict=True):
+            sample.copy_(pinned, non_blocking=True)
+
+    def _convert(self) -> None:
+        """Brings the samples into what the model reads."""
+        for sample, read in zip(self._samples, self._inputs, strict=True):
+            if read is not sample:
+                read.copy_(sample)
 
     def _launch(self, *, seen: bool = False) -> None:
         if self._graph is not None:
@@ -197,22 +248,24 @@ class PyTorchSession(Held):
     def _seen(self) -> contextlib.AbstractContextManager[None]:
         return self._quantizers.seen() if self._quantizers else contextlib.nullcontext()
 
-    def _capture(self) -> torch.cuda.CUDAGraph | None:
-        """Captures the forward, on the session's stream, warmed up as PyTorch's manual asks.
+    def _capture(self, streams: PyTorchStreams) -> torch.cuda.CUDAGraph | None:
+        """Captures the forward, warmed up as PyTorch's manual asks.
 
-        On a stream of its own, because the workspaces that cuBLAS gets belong to a stream, and
-        graphs of several sessions are replayed at once.
+        On the compute stream itself: a capture of PyTorch's writes its random state before, by
+        kernels, and the workspaces that cuBLAS gets belong to a stream. Graphs that are replayed
+        on one stream may share them.
         """
-        stream = self._stream
         try:
             capturing = exits_told(f"'{self._name}'")
-            with torch.cuda.stream(stream), self._arithmetic, torch.no_grad(), capturing:
+            with streams.computing(), self._arithmetic, torch.no_grad(), capturing:
                 for _ in range(3):
                     self._model(*self._inputs)
                 torch.cuda.current_stream().synchronize()
                 graph = torch.cuda.CUDAGraph()
                 # Around the capture, not in it: an error there would read as one of capturing.
-                capture = torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local")
+                capture = torch.cuda.graph(
+                    graph, stream=streams.compute, capture_error_mode="thread_local"
+                )
                 with self._seen(), capture:
                     self._result = self._model(*self._inputs)
         except (TrtqatError, torch.OutOfMemoryError):

@@ -1,13 +1,16 @@
 """Queries as trtexec runs them: three streams, two queries ahead, an event at every border.
 
 Inputs go to the GPU on one stream, computing runs on the second and outputs come back on the third;
-events order them. What trtexec calls latency is the sum of a query's three GPU times.
+events order them. They are the streams that all sessions share (``streams``): kernels on another
+one would make each launch slower. What trtexec calls latency is the sum of a query's three GPU
+times.
 """
 
 from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,7 +91,6 @@ def _run(
     duration_s: float,
 ) -> QueryTimes:
     lanes = [_Lane(session, transfers=transfers, blocking=blocking) for _ in range(_AHEAD)]
-    streams = [session.device.create_stream() for _ in range(3)]
     found: list[tuple[float, float, float, float]] = []
 
     def run(seconds: float, least: int) -> float:
@@ -100,7 +102,7 @@ def _run(
             lane = lanes[count % _AHEAD]
             if count >= _AHEAD:
                 found.append(lane.wait())
-            lane.query(streams)
+            lane.query()
             count += 1
         pending = min(count, _AHEAD)
         found.extend(lanes[(count - pending + each) % _AHEAD].wait() for each in range(pending))
@@ -108,8 +110,6 @@ def _run(
 
     run(warm_up_ms / 1e3, 1)
     wall_s = run(duration_s, _MIN_QUERIES)
-    for stream in streams:
-        stream.close()
     h2d, compute, d2h, enqueue = (tuple(each) for each in zip(*found, strict=True))
     return QueryTimes(h2d if transfers else (), compute, d2h if transfers else (), enqueue, wall_s)
 
@@ -121,30 +121,32 @@ class _Lane:
         from cuda.core import EventOptions
 
         options = EventOptions(timing_enabled=True, blocking_sync=blocking)
-        self._session, self._transfers = session, transfers
+        self._session, self._streams, self._transfers = session, session.streams, transfers
         self._input, self._compute, self._output = (
             [session.device.create_event(options) for _ in range(2)] for _ in range(3)
         )
         self._enqueue_ms = 0.0
 
-    def query(self, streams: list[Any]) -> None:
+    def query(self) -> None:
         """Enqueues everything of one query."""
-        to_device, compute, to_host = streams
-        if self._transfers:
-            to_device.record(self._input[0])
-            self._session.copy_inputs(to_device)
-            to_device.record(self._input[1])
-            compute.wait(self._input[1])
-        compute.record(self._compute[0])
-        before = time.perf_counter()
-        self._session.launch(compute)
-        self._enqueue_ms = (time.perf_counter() - before) * 1e3
-        compute.record(self._compute[1])
-        if self._transfers:
-            to_host.wait(self._compute[1])
-            to_host.record(self._output[0])
-            self._session.copy_outputs(to_host)
-            to_host.record(self._output[1])
+        compute = self._streams.compute
+        with self._streams.lock:
+            if self._transfers:
+                self._copy(self._session.copy_inputs, self._streams.to_device, self._input)
+                compute.wait(self._input[1])
+            compute.record(self._compute[0])
+            before = time.perf_counter()
+            self._session.launch()
+            self._enqueue_ms = (time.perf_counter() - before) * 1e3
+            compute.record(self._compute[1])
+            if self._transfers:
+                self._streams.to_host.wait(self._compute[1])
+                self._copy(self._session.copy_outputs, self._streams.to_host, self._output)
+
+    def _copy(self, copy: Callable[[Any], None], stream: Any, events: list[Any]) -> None:  # noqa: ANN401
+        stream.record(events[0])
+        copy(stream)
+        stream.record(events[1])
 
     def wait(self) -> tuple[float, float, float, float]:
         """Waits for the query; times of input, computing, output and enqueue in ms."""

@@ -51,7 +51,7 @@ class Host:
         self.options = RecordedOptions(tactic_sources="-cudnn", workspace_bytes=1000)
         self.profiles = {"x": SHAPES}
         self.more_profiles: tuple[dict[str, ProfileShapes], ...] = ()
-        monkeypatch.setattr(module, "build_plan", self.build)
+        monkeypatch.setattr(module, "build_plan_apart", self.build)
         monkeypatch.setattr(
             module, "load_tensorrt", lambda purpose: type("Trt", (), {"__version__": self.version})
         )

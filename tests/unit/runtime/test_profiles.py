@@ -62,6 +62,13 @@ def test_an_engine_of_one_profile_is_told_nothing(card: Card, plan: Path) -> Non
             engine.session(9)
 
 
+@pytest.mark.parametrize(("built", "run"), [("details", "names"), ("none", "none")])
+def test_profilers_get_names_at_most(card: Card, plan: Path, built: str, run: str) -> None:
+    card.verbosity = built
+    with Engine(plan) as engine, engine.session(3):
+        assert card.contexts[-1].nvtx_verbosity == run
+
+
 def test_sessions_of_several_profiles_at_once(card: Card, plan: Path) -> None:
     card.profiles = STATIC
     with Engine(plan) as engine, ExitStack() as stack:

@@ -13,6 +13,9 @@ def result(polygraphy: float, rates: dict[int, float], **more: Any) -> dict[str,
         "polygraphy": {"images_per_second": polygraphy},
         "throughput": {
             "in_flight": {count: {"images_per_second": rate} for count, rate in rates.items()},
+            "in_flight_on_own_streams": {
+                count: {"images_per_second": rate / 2} for count, rate in rates.items()
+            },
         },
         **more,
     }
@@ -34,9 +37,11 @@ def rows(results: dict[str, Any]) -> list[list[str]]:
 
 
 def test_floats_stand_beside_polygraphy_from_floats() -> None:
-    head, _, floats, codes, from_floats = rows({"r": FLOATS, "r-codes": CODES})
+    head, _, floats, apart, codes, _, from_floats = rows({"r": FLOATS, "r-codes": CODES})
     assert head[1:4] == ["Polygraphy", "1 in flight", "6 in flight"]
     assert floats == ["r, from floats", "8,000", "10,000", "36,000", "40,000", "90.0 %", "4.50"]
+    assert apart[0] == "r, from floats, a stream each"
+    assert apart[2:4] == ["5,000", "18,000"]
     assert codes[0] == "r-codes, from codes"
     assert codes[1:] == ["16,000", "20,000", "40,000", "40,000", "100.0 %", "2.50"]
     assert from_floats[0] == "r-codes, from floats by ONNX Runtime"

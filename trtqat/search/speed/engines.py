@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from trtqat.building.builder import build_plan
+from trtqat.building.apart import build_plan_apart
 from trtqat.building.options import BuildOptions
 from trtqat.data.batches import full_batch
 from trtqat.data.dataset import open_dataset
@@ -204,7 +204,7 @@ class EngineWorkshop:
                 optimization_level=form.optimization_level,
                 fp16=form.fp16,
             )
-            build_plan(self._graph_of(candidate), path, options)
+            build_plan_apart(self._graph_of(candidate), path, options)
         return path
 
     def _graph_of(self, candidate: Candidate) -> Path:

@@ -37,7 +37,7 @@ class Bench:
         self.options: list[BuildOptions] = []
         self.graphs: dict[Path, Path] = {}
         self.is_told = True
-        monkeypatch.setattr(module, "build_plan", self.build)
+        monkeypatch.setattr(module, "build_plan_apart", self.build)
         monkeypatch.setattr(module, "Engine", self.open)
         monkeypatch.setattr(module, "inspect_engine", self.inspect)
 
