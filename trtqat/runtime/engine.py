@@ -53,6 +53,7 @@ class Engine(Held):
         size_bytes: Of the plan.
         quantizers: Dotted names of the PyTorch quantizers that its graph's Q/DQ pairs were made of,
             as far as the export recorded them.
+        reopen: Opens it once more, in another process, too: it can be pickled.
     """
 
     device: Literal["cpu", "cuda"] = "cuda"
@@ -97,6 +98,17 @@ class Engine(Held):
         """
         path = Path(path)
         weights = None if weights is None else Path(weights)
+        self.reopen: Callable[[], Engine] = partial(
+            Engine,
+            path,
+            cuda_graph=cuda_graph,
+            allow_engine_code=allow_engine_code,
+            trust=trust,
+            flavour=flavour,
+            weights=weights,
+            graph=graph,
+            runtime_cache=runtime_cache,
+        )
         found = preflight(path, trust=trust, allow_engine_code=allow_engine_code, flavour=flavour)
         found.require(path)
         assert found.flavour is not None

@@ -62,6 +62,8 @@ class OnnxModel(Held):
     device: Literal["cpu", "cuda"] = "cpu"
     runs_concurrently = False
     engine: None = None
+    # Nothing but a GPU is timed in another process.
+    reopen: None = None
 
     def __init__(
         self, graph: Path | str | Serialized, *, as_written: bool = False, name: str | None = None
