@@ -10,6 +10,7 @@ from dataclasses import dataclass
 _ROUND = (1.0, 2.0, 2.5, 5.0, 10.0)
 # About so many marks.
 _MARKS = 5
+_MOST_DECIMALS = 9
 # So wide a range of a logarithmic axis, in powers of ten, has marks at these.
 _OF_EACH_DECADE = ((1.0, (1, 2, 5)), (2.5, (1, 3)), (math.inf, (1,)))
 
@@ -26,6 +27,7 @@ class Axis:
         end: Where the last one is.
         is_logarithmic: Whether equal ratios are equally far apart; its values are positive.
         marked: Values with a line of the grid.
+        decimals: Of the labels of these, so that they differ; None for three digits.
     """
 
     name: str
@@ -35,6 +37,7 @@ class Axis:
     end: float
     is_logarithmic: bool = False
     marked: Sequence[float] = ()
+    decimals: int | None = None
 
     def at(self, value: float) -> float:
         """Where a value is; one outside of the axis is at its nearer end."""
@@ -48,7 +51,9 @@ class Axis:
     @property
     def marks(self) -> list[tuple[float, str]]:
         """Place and label of each line of the grid."""
-        return [(self.at(each), number(each)) for each in self.marked]
+        if self.decimals is None:
+            return [(self.at(each), number(each)) for each in self.marked]
+        return [(self.at(each), f"{each or 0.0:,.{self.decimals}f}") for each in self.marked]
 
 
 def linear(
@@ -72,7 +77,7 @@ def linear(
     if to_marks:
         low, high = marked[0], marked[-1]
     marked = [each for each in marked if low - 1e-9 * step <= each <= high + 1e-9 * step]
-    return Axis(name, low, high, start, end, marked=marked)
+    return Axis(name, low, high, start, end, marked=marked, decimals=_decimals(step))
 
 
 def logarithmic(
@@ -113,6 +118,15 @@ def number(value: float) -> str:
     """A value of an axis: three digits, thousands parted by commas."""
     value = value or 0.0
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
+def _decimals(step: float) -> int:
+    """The fewest with which a step is written whole."""
+    return next(
+        count
+        for count in range(_MOST_DECIMALS + 1)
+        if abs(round(step, count) - step) < 1e-6 * step or count == _MOST_DECIMALS
+    )
 
 
 def _round_step(low: float, high: float) -> float:

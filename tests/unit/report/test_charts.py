@@ -17,7 +17,8 @@ from trtqat.report.bars import Bar, bars, dots
 from trtqat.report.charts import curve, distribution, histogram
 
 QUANTILES = st.lists(st.floats(1e-3, 1e4), min_size=2, max_size=50).map(sorted)
-FINITE = st.floats(-1e6, 1e6)
+# Times in ms to the nanosecond, and percent.
+FINITE = st.floats(-1e6, 1e6).map(lambda value: round(value, 6))
 
 
 def drawing(chart: str) -> ET.Element:
@@ -82,6 +83,8 @@ def test_marks_are_round_and_inside(one: float, other: float) -> None:
         assert all(-1e-6 <= place <= 100 + 1e-6 for place in places)
         assert places == sorted(places)
         assert len(places) <= 8
+        labels = [label for _, label in axis.marks]
+        assert len(set(labels)) == len(labels)
         steps = {f"{b - a:.1e}" for a, b in zip(axis.marked, axis.marked[1:], strict=False)}
         assert all(re.match("(1.0|2.0|2.5|5.0)e", step) for step in steps), steps
         if to_marks:
@@ -102,6 +105,9 @@ def test_logarithmic_marks_hold_the_values(low: float, ratio: float) -> None:
 
 
 def test_numbers_of_an_axis() -> None:
+    axis = linear("", 99.81, 100, 0, 1, to_marks=True)
+    assert [label for _, label in axis.marks] == ["99.80", "99.85", "99.90", "99.95", "100.00"]
+    assert [label for _, label in linear("", 0, 5000, 0, 1).marks][-2:] == ["4,000", "5,000"]
     written = [number(each) for each in (0.0, -0.0, 0.715, 12.0, 1234567.0)]
     assert written == ["0", "0", "0.715", "12", "1,234,567"]
 
