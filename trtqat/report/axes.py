@@ -11,6 +11,7 @@ _ROUND = (1.0, 2.0, 2.5, 5.0, 10.0)
 # About so many marks.
 _MARKS = 5
 _MOST_DECIMALS = 9
+_SAME = 1e-9
 # So wide a range of a logarithmic axis, in powers of ten, has marks at these.
 _OF_EACH_DECADE = ((1.0, (1, 2, 5)), (2.5, (1, 3)), (math.inf, (1,)))
 
@@ -69,7 +70,8 @@ def linear(
         end: Where it ends.
         to_marks: Whether it is widened to the next marks.
     """
-    if not high > low:
+    # Values that only rounding tells apart are one.
+    if not high - low > _SAME * max(1.0, abs(low), abs(high)):
         low, high = low - 0.5, high + 0.5
     step = _round_step(low, high)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
