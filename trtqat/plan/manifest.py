@@ -25,7 +25,7 @@ from trtqat.plan.signature import check_signature
 from trtqat.plan.targets import targets_in_words
 from trtqat.provenance import Provenance
 from trtqat.tensors import DYNAMIC, TensorSpec
-from trtqat.typed_json import parse_json, read_as
+from trtqat.typed_json import parse_json, read_as, schema_version_of
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -205,7 +205,7 @@ def read_manifest(plan: Path, *, trust: Ed25519PublicKey | None = None) -> Manif
     try:
         # What the export recorded has infinity for the SQNR of what is bit-identical.
         fields = parse_json(content, with_nan=True)
-        schema = read_as(_Schema, fields).schema_version
+        schema = schema_version_of(fields)
         if schema > SCHEMA_VERSION:
             raise PlanError(
                 f"The manifest '{beside}' has schema {schema}; this version reads up to "
@@ -243,13 +243,6 @@ def check_plan(
             "again from the build host.",
         )
     return manifest
-
-
-@dataclass(frozen=True)
-class _Schema:
-    """What is read of a manifest of any schema."""
-
-    schema_version: int
 
 
 def _check_values(manifest: Manifest) -> None:
