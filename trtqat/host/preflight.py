@@ -20,6 +20,7 @@ from trtqat.errors import MissingError, PlanError
 from trtqat.host.check import Check
 from trtqat.host.description import Host, describe_host
 from trtqat.host.flavours import Flavour, TensorRTFlavour, choose_flavour
+from trtqat.host.host_checks import how_to_reach_gpu
 from trtqat.host.rtx_checks import check_rtx
 from trtqat.host.rtx_validity import check_validity
 from trtqat.host.version_rules import version_tuple
@@ -257,7 +258,8 @@ def _host_against(manifest: Manifest | None, host: Host) -> Iterator[Check]:
     yield _gpu(manifest, host)
     driver = manifest.driver if manifest else ""
     if not host.gpus or not driver or not host.driver:
-        here = "NVIDIA's driver does not tell its version." if host.gpus else _NO_DRIVER
+        is_there = bool(host.gpus) or host.kind == "jetson"
+        here = "NVIDIA's driver does not tell its version." if is_there else _NO_DRIVER
         yield Check("driver", "unknown", here if driver else unknown)
     elif version_tuple(host.driver) >= version_tuple(driver):
         yield Check("driver", "passed", f"{host.driver}; built with {driver}.")
@@ -276,7 +278,8 @@ def _gpu(manifest: Manifest | None, host: Host) -> Check:
             "GPU",
             "missing",
             f"There is none here: {host.gpu_problem}.",
-            "Run it on a host with an NVIDIA GPU; nvidia-smi must list it.",
+            how_to_reach_gpu(host)
+            or "Run it on a host with an NVIDIA GPU; nvidia-smi must list it.",
         )
     gpu = host.gpus[0]
     if manifest is None or not manifest.compute_capability:
