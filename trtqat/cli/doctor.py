@@ -28,6 +28,9 @@ def doctor(
 ) -> None:
     """Show what this host has, or whether it can run an engine, and what to do if not.
 
+    Without an engine it ends with a recipe: what to type on a host like this one, and how each
+    command is known.
+
     Needs neither a GPU nor TensorRT. With an engine the exit code is 0 if it runs here as far as
     can be told without loading it, 4 if this host lacks something, 1 if it does not run here.
 
@@ -39,6 +42,7 @@ def doctor(
         from trtqat.host.description import describe_host
         from trtqat.host.host_checks import check_host
         from trtqat.host.preflight import preflight
+        from trtqat.host.recipes.book import recipe_for
 
         host = describe_host()
         if plan is not None:
@@ -52,15 +56,20 @@ def doctor(
             )
         else:
             checks, code = check_host(host), 0
+        recipe = recipe_for(host.kind)
         result = {
             "host": asdict(host),
             "checks": [check.to_dict() for check in checks],
             "exit_code": code,
+            "kind": host.kind,
+            "recipe": asdict(recipe),
         }
         if not print_json(result, printed.json):
             for check in checks:
                 if printed.quiet and check.status == "passed":
                     continue
                 say(str(check))
+            if plan is None and not printed.quiet:
+                say(f"\nRecipe for this host: {recipe}")
         if code:
             raise typer.Exit(code)
