@@ -12,7 +12,7 @@ from trtqat.cli.console import command
 from trtqat.cli.named_files import check_outputs
 from trtqat.cli.option_groups import grouped
 from trtqat.cli.output import print_json, say
-from trtqat.cli.shared_options import OutputGroup, RuntimeOption, TrustOption
+from trtqat.cli.shared_options import OutputGroup, PluginsOption, RuntimeOption, TrustOption
 from trtqat.errors import UsageError
 
 
@@ -23,6 +23,7 @@ def doctor(
     ] = None,
     trust: TrustOption = None,
     runtime: RuntimeOption = None,
+    plugins: PluginsOption = None,
     *,
     printed: OutputGroup,
 ) -> None:
@@ -37,7 +38,7 @@ def doctor(
     Example: trtqat doctor model.engine
     """
     with command(quiet=printed.quiet, verbose=printed.verbose):
-        check_outputs({"--json": printed.json}, [plan, trust], plan=plan)
+        check_outputs({"--json": printed.json}, [plan, trust, *(plugins or ())], plan=plan)
 
         from trtqat.host.description import describe_host
         from trtqat.host.host_checks import check_host
@@ -47,12 +48,18 @@ def doctor(
         host = describe_host()
         if plan is not None:
             found = preflight(
-                plan, host, trust=trust, flavour=runtime.value if runtime else None, is_here=True
+                plan,
+                host,
+                trust=trust,
+                flavour=runtime.value if runtime else None,
+                is_here=True,
+                plugins=plugins or (),
             )
             checks, code = found.checks, found.exit_code
-        elif trust is not None or runtime is not None:
+        elif trust is not None or runtime is not None or plugins:
             raise UsageError(
-                "--trust and --runtime are of an engine, and none is named.", "Name the engine."
+                "--trust, --runtime and --plugins are of an engine, and none is named.",
+                "Name the engine.",
             )
         else:
             checks, code = check_host(host), 0

@@ -13,6 +13,7 @@ flavours.py           TensorRT's runtimes that can be imported: full, lean, disp
 version_rules.py      which TensorRT may run which plan
 tensorrt_library.py   TensorRT's module, log and device
 device_memory.py      one sentence for the want of device memory
+plugins.py            libraries of plugins: compared, and loaded where a user names them
 preflight.py          where a plan is refused: every check before TensorRT sees a byte of it
 host_checks.py        what a host lacks for each of trtqat's commands
 """

@@ -86,7 +86,7 @@ class EngineWorkshop:
         times: dict[int, MeasuredTime] = {}
         told: dict[int, dict[int, float]] = {}
         layers: tuple[EngineLayer, ...] = ()
-        with Engine(self.plan_of(candidate)) as engine:
+        with self._open(candidate) as engine:
             for batch in self.batches:
                 with engine.session(batch) as session:
                     inputs = self._inputs(engine, batch)
@@ -133,7 +133,7 @@ class EngineWorkshop:
         """
         ratios = {}
         with ExitStack() as held:
-            engines = [held.enter_context(Engine(self.plan_of(each))) for each in (one, other)]
+            engines = [held.enter_context(self._open(each)) for each in (one, other)]
             for batch in self.batches:
                 with ExitStack() as opened:
                     sessions: list[Session] = [
@@ -150,7 +150,7 @@ class EngineWorkshop:
             DataError: The data has no labels, or does not fit.
             TrtqatError: The engine cannot be built, loaded or run.
         """
-        with Engine(self.plan_of(candidate)) as engine:
+        with self._open(candidate) as engine:
             dataset = open_dataset(self.data, engine.inputs)
             run = measure_accuracy(
                 [Contender(engine, "subject")],
@@ -206,6 +206,9 @@ class EngineWorkshop:
             )
             build_plan_apart(self._graph_of(candidate), path, options)
         return path
+
+    def _open(self, candidate: Candidate) -> Engine:
+        return Engine(self.plan_of(candidate), plugins=self.options.plugins)
 
     def _graph_of(self, candidate: Candidate) -> Path:
         return self.graph_of(candidate.floats, candidate.form)
