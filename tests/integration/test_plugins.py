@@ -58,6 +58,10 @@ def test_an_operator_without_a_plugin_is_named_with_the_way_out(tmp_path: Path) 
     assert "node '/last' (Twice)" in done.stderr
     assert "Twice is none of ONNX's: name the library that has it as a plugin" in done.stderr
     assert "--plugins lib.so" in done.stderr
+    done = in_process(tmp_path, "eval", graph, "--data", "random:4")
+    assert done.returncode == 2
+    assert "Twice" in done.stderr
+    assert "trtqat build --plugins lib.so" in done.stderr
     # What it computes nobody knows, so it is no INT8 layer, and has a name.
     told = in_process(tmp_path, "lint", graph).stdout
     assert "INT8: 1 of 1 layers" in told

@@ -153,7 +153,7 @@ def test_inputs_and_outputs_are_found_by_name(programs: Path, tmp_path: Path) ->
 
 
 def refused(programs: Path, folder: Path, *words: object, **changes: object) -> str:
-    plan = write_plan(folder, **{**NAMED, **changes})  # type: ignore[arg-type]
+    plan = write_plan(folder, **{**NAMED, **changes})
     (folder / "a.bin").write_bytes(bytes(12))
     done = run(programs / "run_plan", plan, *(words or (1, folder, f"a={folder}/a.bin")))
     assert done.returncode == 2, done.stderr
@@ -185,7 +185,7 @@ def test_what_does_not_fit_is_one_sentence(programs: Path, tmp_path: Path) -> No
 def test_what_tensorrt_refuses_is_its_own_failure(programs: Path, tmp_path: Path) -> None:
     plan = tmp_path / "m.engine"
     plan.write_bytes(b"no plan")
-    manifest: Manifest = dataclasses.replace(make_manifest(b"no plan"), **NAMED)  # type: ignore[arg-type]
+    manifest: Manifest = dataclasses.replace(make_manifest(b"no plan"), **NAMED)
     manifest_path(plan).write_text(manifest.to_json())
     done = run(programs / "run_plan", plan, 1, tmp_path)
     assert done.returncode == 1
