@@ -6,10 +6,10 @@ from dataclasses import replace
 
 from trtqat.host.recipes.cards import RTX_CARD
 from trtqat.host.recipes.recipe import Recipe, Step
-from trtqat.host.recipes.steps import DOCTOR, EXPORT, PARSED
+from trtqat.host.recipes.steps import DOCTOR, EXPORT, PARSED, elsewhere
 
-_JETSON = "NVIDIA TensorRT 11.4.1, Migrating on Jetson/JetPack"
 _JETPACK = "Torch-TensorRT documentation, JetPack 6.2"
+_PACKAGED = "issues 2737 of NVIDIA/TensorRT (JetPack 5.1) and 1233 of pytorch/TensorRT"
 _WSL = "NVIDIA, CUDA on WSL User Guide"
 _WINDOWS = "NVIDIA TensorRT 11.4.1, Installing TensorRT with pip"
 
@@ -23,7 +23,8 @@ JETSON = Recipe(
         "JetPack 6 has TensorRT 10.3, CUDA 12.6 and Python 3.10. It takes the FP32 graph of opset "
         "17; FP16 graphs need 10.12.",
         "TensorRT 11.4.1 is for JetPack 7.2.2 and newer, on AGX Orin and Thor, from the packages "
-        "for Arm servers (SBSA). For it export with --precision fp16.",
+        "for Arm servers (SBSA), as its page Migrating on Jetson/JetPack says. For it export with "
+        "--precision fp16.",
         "JetPack 5 and older have a Python that is older than trtqat takes (3.10).",
         "Its driver is part of its Linux. doctor asks CUDA's library, as nvidia-smi and NVML may "
         "be missing, or say little. Free memory is then unknown: processor and GPU share it.",
@@ -39,15 +40,15 @@ JETSON = Recipe(
         Step(
             "Make an environment that sees the system's TensorRT.",
             "python3 -m venv --system-site-packages venv\n. venv/bin/activate",
-            "run",
-            "on Debian 12; that JetPack puts tensorrt among the system's packages is from "
-            "documentation",
+            "checked",
+            "on Debian 12, where it was run; that JetPack puts tensorrt among the system's "
+            f"packages is from {_PACKAGED}",
         ),
         Step(
             "See that it does.",
             "python -c 'import tensorrt; print(tensorrt.__version__)'",
             "documentation",
-            _JETPACK,
+            _PACKAGED,
         ),
         Step(
             "Install the checkout. cuda13 on JetPack 7.",
@@ -56,13 +57,15 @@ JETSON = Recipe(
             "for Python 3.10 on aarch64: cuda-core 1.2.2, cuda-bindings 12.9.10 and onnx 1.23.2 "
             "were resolved on PyPI",
         ),
-        DOCTOR,
+        replace(
+            DOCTOR, mark="checked", how="with files of a Jetson that were made up, and no board"
+        ),
         Step(
             "Fix the clocks before anything is measured.",
             "sudo nvpmodel -m 0\nsudo jetson_clocks",
             "documentation",
-            "NVIDIA Sionna Research Kit, Jetson Performance Tweaks; which mode 0 is depends on the "
-            "board",
+            "nvpmodel: NVIDIA Sionna Research Kit, Jetson Performance Tweaks; jetson_clocks: "
+            "public repositories for boards. Which mode 0 is depends on the board",
         ),
         Step(
             "Build. A small optimum suits a small GPU.",
@@ -97,7 +100,7 @@ WSL2 = Recipe(
             _WSL,
         ),
         Step("Inside: see that the GPU is there.", "nvidia-smi", "documentation", _WSL),
-        *RTX_CARD.steps,
+        *map(elsewhere, RTX_CARD.steps),
     ),
 )
 

@@ -12,6 +12,7 @@ from trtqat.host.recipes.steps import (
     LINT_11,
     QUANTIZE,
     SHIP,
+    elsewhere,
 )
 
 _PIP = "NVIDIA TensorRT 11.4.1, Installing TensorRT with pip"
@@ -23,6 +24,7 @@ RTX_CARD = Recipe(
     (
         "TensorRT 11 builds strongly typed networks alone: nothing is made FP16 behind the graph's "
         "back, and --no-fp16 is refused.",
+        "No RTX card and no TensorRT 11 was here.",
         "Its packages for CUDA 13 need driver 580 or newer; tensorrt-cu12 is for older ones.",
         "TensorRT 10 from 10.12 on takes the same FP16 graph, and the FP32 graph as well.",
     ),
@@ -39,8 +41,8 @@ RTX_CARD = Recipe(
         QUANTIZE,
         EXPORT_HALF,
         LINT_11,
-        BUILD,
-        EVALUATE,
+        elsewhere(BUILD),
+        elsewhere(EVALUATE),
         Step(
             "Or without NVIDIA's index: TensorRT for RTX is whole on PyPI, and needs no GPU to "
             "build.",

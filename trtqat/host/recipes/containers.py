@@ -13,6 +13,7 @@ from trtqat.host.recipes.steps import (
     LINT_11,
     PARSED,
     QUANTIZE,
+    elsewhere,
 )
 
 _CONTAINER = "NVIDIA TensorRT 11.4.1, Container Installation"
@@ -22,6 +23,7 @@ NVIDIA_CONTAINER = Recipe(
     "nvidia-container",
     "NVIDIA's containers of PyTorch and of TensorRT",
     (
+        "No container of NVIDIA's was started here.",
         "Both have TensorRT's Python module, so no tensorrt extra is installed: it would bring a "
         "second one.",
         "nvcr.io/nvidia/pytorch has NVIDIA's own PyTorch as well: take it for quantize, export and "
@@ -60,12 +62,7 @@ NVIDIA_CONTAINER = Recipe(
             "documentation",
             "release notes of NVIDIA's PyTorch image 25.03, on its constraints",
         ),
-        DOCTOR,
-        QUANTIZE,
-        EXPORT_HALF,
-        LINT_11,
-        BUILD,
-        EVALUATE,
+        *map(elsewhere, (DOCTOR, QUANTIZE, EXPORT_HALF, LINT_11, BUILD, EVALUATE)),
     ),
 )
 
@@ -79,7 +76,9 @@ TRITON_CONTAINER = Recipe(
         "release, and mount the repository.",
     ),
     (
-        replace(BUILD, command=f"{BUILD.command} --triton-repository models"),
+        replace(
+            elsewhere(BUILD), command=f"{BUILD.command} --triton-repository models", how=PARSED
+        ),
         Step(
             "Serve it.",
             'docker run --rm --gpus all -p 8000:8000 -v "$PWD/models:/models" '

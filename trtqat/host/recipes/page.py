@@ -21,8 +21,8 @@ Page and command are made of the same data. So change that ([`book.py`](book.py)
 
 Each command says how it is known:
 
-- *run*: it was typed, and did what it should.
-- *checked*: its options were parsed, or its packages resolved for that host, on another one.
+- *run*: it was typed where the line says, and did what it should.
+- *checked*: on another host its options were parsed, its packages resolved, or it was run.
 - *from documentation*: the source that is named says so, and nobody here has tried it.
 
 trtqat is on no package index: every `pip install` is typed in a checkout. `model.py`, `fp32.pt` and

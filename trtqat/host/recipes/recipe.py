@@ -8,8 +8,8 @@ from typing import Literal, get_args
 from trtqat.host.surroundings import HostKind
 from trtqat.text import visible
 
-# run: typed, and it did what it should. checked: its options were parsed, or its packages resolved,
-# on another host. documentation: the source that is named says so.
+# run: typed, and it did what it should. checked: on another host its options were parsed, its
+# packages resolved, or it was run. documentation: the source that is named says so.
 Mark = Literal["run", "checked", "documentation"]
 MARKS: tuple[Mark, ...] = get_args(Mark)
 # How a command of the kind "run" is known that needs no GPU.

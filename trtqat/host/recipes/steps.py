@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from trtqat.host.recipes.recipe import BY_TEST, Step
 
 PARSED = "as far as a CPU goes: the command line was parsed"
-BY_8_6 = "on an H100 with TensorRT 8.6.0 (scripts/results/test-gpu.txt)"
+_BY_8_6 = "on an H100 with TensorRT 8.6.0 and models of ours, with --tactic-sources besides"
+
+
+def elsewhere(step: Step) -> Step:
+    """A step that was run, in a recipe for hosts on which it was not."""
+    if step.mark != "run":
+        return step
+    return replace(step, mark="checked", how=f"on another host: it was run {step.how}")
+
 
 QUANTIZE = Step(
     "Quantize the model; one that was trained with quantizers goes to export as it is.",
@@ -38,19 +48,19 @@ BUILD = Step(
     "trtqat build model.onnx -o model.engine --batch 1:32:128 --timing-cache timing.cache "
     "--require-int8",
     "run",
-    f"{BY_8_6}; with other versions its command line was parsed",
+    f"{_BY_8_6} (scripts/results/test-gpu.txt)",
 )
 EVALUATE = Step(
     "Measure it beside PyTorch.",
     "trtqat eval model.engine --data npz:test.npz --baseline model.py:fp32 --checkpoint fp32.pt "
     "--html report.html",
     "run",
-    f"{BY_8_6}; with other versions its command line was parsed",
+    f"{_BY_8_6} (scripts/results/eval-resnet50.json)",
 )
 DOCTOR = Step("See what this host has.", "trtqat doctor", "run", BY_TEST)
 SHIP = Step(
     "On the host that gets the plan and its .json: ask whether it runs there.",
     "trtqat doctor model.engine",
     "run",
-    f"{BY_8_6}, and on hosts without a GPU",
+    "on H100s, an H200 and hosts without a GPU (scripts/results/shipping.json)",
 )
