@@ -36,6 +36,7 @@ class OpenOptions:
         runtime_cache: The file that keeps the kernels that TensorRT for RTX compiles for the engine
             that is judged, or ``"none"``; None takes the one beside it.
         timing_cache: File that reads and keeps the kernel timings of what is built to compare.
+        plugins: Libraries of the plugins that the engine needs.
     """
 
     cuda_graph: bool = True
@@ -46,6 +47,7 @@ class OpenOptions:
     graph: Path | str | None = None
     runtime_cache: Path | str | None = None
     timing_cache: Path | str | None = None
+    plugins: Sequence[Path | str] = ()
 
 
 @dataclass(frozen=True)

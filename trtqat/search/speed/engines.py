@@ -86,7 +86,7 @@ class EngineWorkshop:
         times: dict[int, MeasuredTime] = {}
         told: dict[int, dict[int, float]] = {}
         layers: tuple[EngineLayer, ...] = ()
-        with Engine(self.plan_of(candidate)) as engine:
+        with self._open(candidate) as engine:
             for batch in self.batches:
                 compute = self._timed([engine], batch)[0][0].compute
                 times[batch] = MeasuredTime(compute.median_ms, compute.interval_ms)
@@ -131,7 +131,7 @@ class EngineWorkshop:
         """
         ratios = {}
         with ExitStack() as held:
-            engines = [held.enter_context(Engine(self.plan_of(each))) for each in (one, other)]
+            engines = [held.enter_context(self._open(each)) for each in (one, other)]
             for batch in self.batches:
                 (ratios[batch],) = self._timed(engines, batch)[1]
         return ratios
@@ -151,7 +151,7 @@ class EngineWorkshop:
             DataError: The data has no labels, or does not fit.
             TrtqatError: The engine cannot be built, loaded or run.
         """
-        with Engine(self.plan_of(candidate)) as engine:
+        with self._open(candidate) as engine:
             dataset = open_dataset(self.data, engine.inputs)
             run = measure_accuracy(
                 [Contender(engine, "subject")],
@@ -207,6 +207,9 @@ class EngineWorkshop:
             )
             build_plan_apart(self._graph_of(candidate), path, options)
         return path
+
+    def _open(self, candidate: Candidate) -> Engine:
+        return Engine(self.plan_of(candidate), plugins=self.options.plugins)
 
     def _graph_of(self, candidate: Candidate) -> Path:
         return self.graph_of(candidate.floats, candidate.form)
