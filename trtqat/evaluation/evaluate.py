@@ -103,7 +103,7 @@ def evaluate(
     with contextlib.ExitStack() as stack:
         opener = _Opener(model, opening, stack)
         graph = opener.source_graph() if locate else None
-        dataset = opener.dataset(data, limit)
+        dataset = opener.dataset(data, limit, progress)
         source = against if isinstance(against, ModelSource) else None
         more_rivals = opener.rivals(names, source)
         observed = opener.fake_quantized(fake_quantized)
@@ -152,10 +152,12 @@ class _Opener:
         """The graph that the subject was built from."""
         return self.subject.source_graph(self._graph)
 
-    def dataset(self, data: Dataset | str | Path, limit: int | None) -> Dataset:
+    def dataset(
+        self, data: Dataset | str | Path, limit: int | None, progress: Progress | None
+    ) -> Dataset:
         """Data that fits the subject."""
         if isinstance(data, (str, os.PathLike)):
-            return open_dataset(data, self.subject.inputs, limit=limit)
+            return open_dataset(data, self.subject.inputs, limit=limit, progress=progress)
         return data if limit is None else first(data, limit)
 
     def rivals(self, names: Sequence[str], source: ModelSource | None) -> list[Model]:
