@@ -10,7 +10,9 @@ from trtqat.checks import check_kind
 from trtqat.data import cifar10, idx
 from trtqat.data.batches import Batch, Dataset, Shown, check_range
 from trtqat.data.factory import FactoryDataset
-from trtqat.data.images.dataset import Images, Progress
+from trtqat.data.images.broken import Progress
+from trtqat.data.images.coco import CocoDetection, files_of_coco
+from trtqat.data.images.dataset import Images
 from trtqat.data.images.listing import files_of_images
 from trtqat.data.images.options import parse_image_spec
 from trtqat.data.npz import Npz
@@ -20,7 +22,9 @@ from trtqat.tensors import TensorSpec
 
 __all__ = ["Batch", "Dataset", "open_dataset"]
 
-KINDS = "images:DIR, cifar10:DIR, idx:DIR, npz:FILE, file.py:factory, random or random:COUNT"
+KINDS = (
+    "images:DIR, coco:DIR, cifar10:DIR, idx:DIR, npz:FILE, file.py:factory, random or random:COUNT"
+)
 RANDOM_COUNT = 256
 
 
@@ -35,8 +39,8 @@ def open_dataset(
     """Opens data and checks it against the model before anything is measured.
 
     Args:
-        spec: ``images:DIR`` and options behind it, ``cifar10:DIR`` or ``idx:DIR`` (the test split),
-            ``npz:FILE``, ``file.py:factory``, ``random`` or ``random:COUNT``.
+        spec: ``images:DIR`` or ``coco:DIR`` and options behind it, ``cifar10:DIR`` or ``idx:DIR``
+            (the test split), ``npz:FILE``, ``file.py:factory``, ``random`` or ``random:COUNT``.
         inputs: The model's inputs; the first dimension of each is the batch.
         limit: Take only the first so many samples.
         seed: For random data.
@@ -68,6 +72,8 @@ def files_of(spec: str) -> list[Path]:
     kind, _, rest = spec.partition(":")
     if kind == "images" and rest:
         return files_of_images(parse_image_spec(rest).directory)
+    if kind == "coco" and rest:
+        return files_of_coco(rest)
     if kind == "cifar10" and rest:
         return cifar10.split_files(rest, "test")
     if kind == "idx" and rest:
@@ -98,6 +104,8 @@ def _open(
     kind, colon, rest = spec.partition(":")
     if kind == "images" and rest:
         return Images(rest, inputs, limit=limit, progress=progress)
+    if kind == "coco" and rest:
+        return CocoDetection(rest, inputs, limit=limit, progress=progress)
     if kind == "cifar10" and rest:
         return cifar10.Cifar10(rest, inputs)
     if kind == "idx" and rest:

@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trtqat.data.batches import Batch, Shown, check_range, only_input
-from trtqat.data.images.ahead import Ahead, in_threads
-from trtqat.data.images.decoding import Decoded, decode, require_pillow, size_of, why_broken
-from trtqat.data.images.listing import Listing, list_images
+from trtqat.data.images.ahead import Ahead
+from trtqat.data.images.broken import Progress, find_whole
+from trtqat.data.images.decoding import Decoded, decode, require_pillow, size_of
+from trtqat.data.images.listing import list_images
 from trtqat.data.images.options import ImageOptions, parse_image_spec
 from trtqat.data.images.placing import place
 from trtqat.data.images.values import PixelInput
 from trtqat.errors import DataError
 from trtqat.memory import check_fits
 from trtqat.tensors import Array, Arrays, TensorSpec
-
-_LOG = logging.getLogger(__name__)
-
-Progress = Callable[[int, int], None]
-# So many broken images are named, and the others counted.
-_NAMED = 20
 
 
 class Images(Shown):
@@ -57,9 +51,9 @@ class Images(Shown):
         self._source = f"'{self.name}'"
         listing = list_images(spec.directory)
         if spec.options.skip_broken:
-            listing, broken = _without_broken(self.name, listing, limit, progress)
-            if broken:
-                self.name += f" ({broken} broken left out)"
+            whole, left_out = find_whole(self.name, listing.files, limit, progress)
+            listing = listing.only(whole)
+            self.name += left_out
         self._listing = listing
         self._reader = ImageReader(
             self._source, listing.files, only_input(self._source, inputs), spec.options
@@ -193,34 +187,3 @@ def shape_of_images(spec: str) -> tuple[int, int, int]:
     file = list_images(parsed.directory).files[0]
     width, height = place(*size_of(file, parsed.options), parsed.options).canvas
     return 3, height, width
-
-
-def _without_broken(
-    name: str, listing: Listing, limit: int | None, progress: Progress | None
-) -> tuple[Listing, int]:
-    """The images that can be decoded, and the number of others: named in a warning.
-
-    Raises:
-        DataError: None can.
-    """
-    whole: list[int] = []
-    broken: list[str] = []
-    total = len(listing.files)
-    for index, why in enumerate(in_threads(why_broken, listing.files)):
-        if why is None:
-            whole.append(index)
-        else:
-            broken.append(f"'{listing.files[index]}' ({why})")
-        if progress:
-            progress(index + 1, total)
-        if len(whole) == limit:
-            break
-    if broken:
-        others = f" and {len(broken) - _NAMED} more" if len(broken) > _NAMED else ""
-        _LOG.warning(
-            "'%s': %d of %d images are broken and left out: %s%s.",
-            *(name, len(broken), len(broken) + len(whole), ", ".join(broken[:_NAMED]), others),
-        )
-    if not whole:
-        raise DataError(f"'{name}' has no image that can be decoded.", "Copy them again.")
-    return listing.only(whole), len(broken)

@@ -90,11 +90,36 @@ def decode(path: Path, options: ImageOptions, channels: int) -> Decoded:
 
     with _broken(path), _opened(path) as file:
         image = _upright(file, options).convert("RGB" if channels == 3 else "L")
-        placement = place(*image.size, options)
+        width, height = image.size
+        placement = place(width, height, options)
         if placement.resized != image.size:
             resampling = Image.Resampling[options.interpolation.upper()]
             image = image.resize(placement.resized, resampling)
-        return Decoded(_on_canvas(image, placement, options), placement)
+        fill = 0 if options.letterbox is None else options.fill
+        return Decoded(lay(image, placement, fill), placement)
+
+
+def lay(image: Image.Image, placement: Placement, fill: int) -> Pixels:
+    """The pixels of the canvas, ``(H, W, C)``.
+
+    Args:
+        image: It has been resized.
+        placement: Where it goes.
+        fill: What is beside it.
+    """
+    from PIL import Image
+
+    if (placement.left, placement.top, *placement.canvas) != (0, 0, *image.size):
+        if placement.is_covered:
+            width, height = placement.canvas
+            corner = -placement.left, -placement.top
+            image = image.crop((*corner, corner[0] + width, corner[1] + height))
+        else:
+            canvas = Image.new(image.mode, placement.canvas, (fill,) * len(image.getbands()))
+            canvas.paste(image, (placement.left, placement.top))
+            image = canvas
+    pixels = np.asarray(image)
+    return pixels[..., None] if pixels.ndim == 2 else pixels
 
 
 def size_of(path: Path, options: ImageOptions) -> tuple[int, int]:
@@ -147,24 +172,6 @@ def _upright(image: Image.Image, options: ImageOptions) -> Image.Image:
 
     turning = _TURNING.get(_orientation(image, options))
     return image if turning is None else image.transpose(Image.Transpose[turning])
-
-
-def _on_canvas(image: Image.Image, placement: Placement, options: ImageOptions) -> Pixels:
-    """The pixels of the canvas, ``(H, W, C)``."""
-    from PIL import Image
-
-    if (placement.left, placement.top, *placement.canvas) != (0, 0, *image.size):
-        if placement.is_covered:
-            width, height = placement.canvas
-            corner = -placement.left, -placement.top
-            image = image.crop((*corner, corner[0] + width, corner[1] + height))
-        else:
-            fill = 0 if options.letterbox is None else options.fill
-            canvas = Image.new(image.mode, placement.canvas, (fill,) * len(image.getbands()))
-            canvas.paste(image, (placement.left, placement.top))
-            image = canvas
-    pixels = np.asarray(image)
-    return pixels[..., None] if pixels.ndim == 2 else pixels
 
 
 @contextlib.contextmanager

@@ -36,6 +36,12 @@ class Placement:
             max(self.left, self.top) <= 0 and right >= self.canvas[0] and bottom >= self.canvas[1]
         )
 
+    @property
+    def cuts(self) -> bool:
+        """Whether a part of the image is off the canvas."""
+        right, bottom = self.left + self.resized[0], self.top + self.resized[1]
+        return min(self.left, self.top) < 0 or right > self.canvas[0] or bottom > self.canvas[1]
+
     def points(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
         """Points ``(…, 2)``, x and y in the image as it was, in the result.
 
@@ -43,7 +49,8 @@ class Placement:
             points: 0 is the left or upper edge of the first pixel.
         """
         scale = np.array(self.resized) / np.array(self.stored)
-        return points * scale + (self.left, self.top)
+        moved: NDArray[np.float64] = points * scale + (self.left, self.top)
+        return moved
 
 
 def place(width: int, height: int, options: ImageOptions) -> Placement:
