@@ -1,6 +1,7 @@
 """What this host is, and whether it may run a plan, without anything that must be installed.
 
 gpu.py, nvml.py       the GPUs, as CUDA uses them and the driver describes them
+chosen_gpu.py         which of several a process uses
 system.py             operating system, processor, versions of packages
 description.py        all of that and TensorRT: a host, for ``trtqat doctor``
 environment.py        the part of it that a report records

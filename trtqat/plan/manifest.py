@@ -110,6 +110,7 @@ class Manifest:
         coverage: How the plan runs the layers of the graph; None if that was not recorded.
         more_profiles: The profiles behind the first one, in TensorRT's order. Only schema 2 has
             any.
+        device: Which of several GPUs it was built on, as ``--device`` chose; None if nobody chose.
         schema_version: Of this file.
     """
 
@@ -136,6 +137,7 @@ class Manifest:
     targets: tuple[str, ...] = ()
     coverage: Coverage | None = None
     more_profiles: tuple[Mapping[str, ProfileShapes], ...] = ()
+    device: int | None = None
     schema_version: int = 1
 
     @property
@@ -160,6 +162,8 @@ class Manifest:
         fields = {**asdict(self), "provenance": self.provenance.to_fields()}
         if not self.more_profiles:
             del fields["more_profiles"]
+        if self.device is None:
+            del fields["device"]
         if self.options.fp16:
             del fields["options"]["fp16"]
         if self.coverage is not None and not self.coverage.profiles:
@@ -266,6 +270,7 @@ def _check_values(manifest: Manifest) -> None:
     _require(manifest.schema_version >= 1, "schema_version", "1 or more")
     for name in ("plan_bytes", "build_seconds"):
         _require(getattr(manifest, name) >= 0, name, "0 or more")
+    _require((manifest.device or 0) >= 0, "device", "0 or more")
     _require((manifest.device_memory_bytes or 0) >= 0, "device_memory_bytes", "0 or more")
     for kind, specs in (("inputs", manifest.inputs), ("outputs", manifest.outputs)):
         names = [spec.name for spec in specs]
