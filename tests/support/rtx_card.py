@@ -167,6 +167,7 @@ class Card:
         verbosity: With which a plan was built: ``details``, ``names`` or ``none``.
         profiles: Smallest, best and largest batch of each shape profile.
         takes_profiles: Whether a context may be given one.
+        widths: Smallest, best and largest of a dimension that is open besides the batch.
     """
 
     num_io_tensors = 2
@@ -180,6 +181,7 @@ class Card:
         self.verbosity = "details"
         self.profiles = [(1, 4, 8)]
         self.takes_profiles = True
+        self.widths = (3, 3, 3)
         strategies = {"WHOLE_GRAPH_CAPTURE": "WHOLE_GRAPH_CAPTURE", "DISABLED": "DISABLED"}
         self.trt = SimpleNamespace(
             IRuntimeCache=Cache,
@@ -235,7 +237,7 @@ class Card:
         return np.float32
 
     def get_tensor_shape(self, name: str) -> tuple[int, ...]:
-        return (-1, 3)
+        return (-1, 3) if self.widths == (3, 3, 3) else (-1, -1)
 
     def get_tensor_mode(self, name: str) -> str:
         return {"x": "input", "y": "output"}[name]
@@ -245,7 +247,7 @@ class Card:
         return len(self.profiles)
 
     def get_tensor_profile_shape(self, name: str, profile: int) -> list[tuple[int, ...]]:
-        return [(size, 3) for size in self.profiles[profile]]
+        return list(zip(self.profiles[profile], self.widths, strict=True))
 
 
 def damage(path: Path) -> None:

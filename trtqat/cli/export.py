@@ -90,6 +90,7 @@ def export(
             opset=tracing.opset,
             exporter=tracing.exporter.value,
             static_batch=tracing.static_batch,
+            dynamic=tracing.dynamic or (),
             precision=tracing.precision.value,
             **vars(passes),
             min_sqnr_db=min_sqnr_db,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -269,6 +269,17 @@ class Engine(Held):
     def session_inputs(self) -> tuple[TensorSpec, ...]:
         """Inputs whose open dimensions, but the first, are the optimum of what it is tuned for."""
         return self.profiles.inputs(self.inputs, main_profile(self.profiles.ranges))
+
+    def choose_sizes(self, sizes: Mapping[str, Sequence[int]]) -> None:
+        """Makes sessions from now on for other sizes than those that the engine was tuned for.
+
+        Args:
+            sizes: Shape of one sample by input, as ``{"images": (3, 480, 640)}``.
+
+        Raises:
+            UsageError: A profile does not hold a size.
+        """
+        self.profiles = self.profiles.at_sizes(sizes, self.name)
 
     def source_graph(self, given: Path | None = None) -> Path:
         """The ONNX file that the engine was built from.
