@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
+import torch
 from onnx import TensorProto, helper
 
 from tests.support.commands import in_process
@@ -105,3 +107,30 @@ def test_a_report_does_not_overwrite_an_image(tmp_path: Path) -> None:
     done = in_process(tmp_path, *arguments)
     assert done.returncode == 2
     assert "would overwrite an input" in done.stderr
+
+
+def test_ranges_are_chosen_on_images(tmp_path: Path) -> None:
+    write_colours(tmp_path / "train", 4)
+    (tmp_path / "net.py").write_text(
+        "import torch\n"
+        "from torch import nn\n\n\n"
+        "def fp32():\n"
+        "    torch.manual_seed(0)\n"
+        "    layers = nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()\n"
+        "    return nn.Sequential(*layers, nn.Linear(4, 3))\n"
+    )
+    made: dict[str, Any] = {}
+    exec(compile((tmp_path / "net.py").read_text(), "net.py", "exec"), made)
+    data = "images:train,resize=20,crop=16,mean=0.5,std=0.25"
+    torch.save(made["fp32"]().state_dict(), tmp_path / "fp32.pt")
+    command = ("quantize", "net.py:fp32", "--checkpoint", "fp32.pt", "--data", data)
+    done = in_process(tmp_path, *command, "-o", "int8.pt")
+    assert done.returncode == 0, done.stderr
+    # The shape of the input is that of the images, and so are the samples of the export.
+    command = ("export", "net.py:fp32", "--checkpoint", "int8.pt", "--input", "input:1x3x16x16")
+    done = in_process(tmp_path, *command, "--data", data, "-o", "m.onnx")
+    assert done.returncode == 0, done.stderr
+    (tmp_path / "train" / "red" / "0.png").write_bytes(b"")
+    done = in_process(tmp_path, "eval", "m.onnx", "--data", data, "--duration", "0")
+    assert done.returncode == 2
+    assert "train/red/0.png' cannot be decoded" in done.stderr
