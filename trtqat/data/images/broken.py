@@ -35,6 +35,7 @@ def find_whole(
     Raises:
         DataError: None can be decoded.
     """
+    _LOG.info("Looking for broken images among the %d of '%s'.", len(files), name)
     whole: list[int] = []
     broken: list[str] = []
     for index, why in enumerate(in_threads(why_broken, files)):
