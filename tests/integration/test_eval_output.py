@@ -98,6 +98,7 @@ def test_the_gate_on_the_command_line(folder: Path) -> None:
     "option",
     [
         ("--in-flight", "3"),
+        ("--device", "0"),
         ("--allow-engine-code",),
         ("--no-cuda-graph",),
         ("--graph", "m.onnx"),

@@ -18,7 +18,7 @@ import pytest
 from tests.support.clock import Clock
 from trtqat.host.flavours import TensorRTFlavour
 from trtqat.host.tensorrt_log import Messages
-from trtqat.runtime import engine, event_timer, rtx, session
+from trtqat.runtime import deserialized, engine, event_timer, rtx, session
 
 CONTEXT_S, SHAPE_S, QUERY_S = 3.0, 2.0, 0.001
 _MAGIC = b"kernels of this card\n"
@@ -167,6 +167,7 @@ class Card:
         verbosity: With which a plan was built: ``details``, ``names`` or ``none``.
         profiles: Smallest, best and largest batch of each shape profile.
         takes_profiles: Whether a context may be given one.
+        widths: Smallest, best and largest of a dimension that is open besides the batch.
     """
 
     num_io_tensors = 2
@@ -180,6 +181,7 @@ class Card:
         self.verbosity = "details"
         self.profiles = [(1, 4, 8)]
         self.takes_profiles = True
+        self.widths = (3, 3, 3)
         strategies = {"WHOLE_GRAPH_CAPTURE": "WHOLE_GRAPH_CAPTURE", "DISABLED": "DISABLED"}
         self.trt = SimpleNamespace(
             IRuntimeCache=Cache,
@@ -203,8 +205,8 @@ class Card:
         )
         monkeypatch.setattr(TensorRTFlavour, "load", lambda _: self.trt)
         monkeypatch.setattr(engine, "preflight", lambda path, **_: found)
-        monkeypatch.setattr(engine, "open_device", lambda purpose: self)
-        monkeypatch.setattr(engine, "make_logger", lambda trt: (None, Messages()))
+        monkeypatch.setattr(deserialized, "open_device", lambda purpose: self)
+        monkeypatch.setattr(deserialized, "make_logger", lambda trt: (None, Messages()))
         monkeypatch.setattr(session, "Buffer", _Buffer)
         monkeypatch.setattr(event_timer.EventTimer, "_event", lambda _: _Event())
         for module in (rtx, session, event_timer):
@@ -237,7 +239,7 @@ class Card:
         return np.float32
 
     def get_tensor_shape(self, name: str) -> tuple[int, ...]:
-        return (-1, 3)
+        return (-1, 3) if self.widths == (3, 3, 3) else (-1, -1)
 
     def get_tensor_mode(self, name: str) -> str:
         return {"x": "input", "y": "output"}[name]
@@ -247,7 +249,7 @@ class Card:
         return len(self.profiles)
 
     def get_tensor_profile_shape(self, name: str, profile: int) -> list[tuple[int, ...]]:
-        return [(size, 3) for size in self.profiles[profile]]
+        return list(zip(self.profiles[profile], self.widths, strict=True))
 
 
 def damage(path: Path) -> None:

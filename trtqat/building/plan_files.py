@@ -13,6 +13,7 @@ from trtqat.building.options import BuildOptions
 from trtqat.building.source_graph import SourceGraph
 from trtqat.errors import UsageError
 from trtqat.files import write_together
+from trtqat.host.chosen_gpu import chosen_gpu
 from trtqat.host.flavours import rtx_cuda
 from trtqat.host.gpu import Gpu, describe_gpu
 from trtqat.host.plugins import PluginFile
@@ -88,6 +89,7 @@ def make_manifest(
         targets=targets,
         more_profiles=tuple(profiles[1:]),
         plugins=_recorded_plugins(source, plugins),
+        device=chosen_gpu() if library == "tensorrt" else None,
         schema_version=SCHEMA_VERSION if len(profiles) > 1 else 1,
     )
 

@@ -12,7 +12,8 @@ from trtqat.cli.console import command
 from trtqat.cli.named_files import check_outputs
 from trtqat.cli.option_groups import grouped
 from trtqat.cli.output import print_json, print_table, say
-from trtqat.cli.shared_options import OutputGroup
+from trtqat.cli.shared_options import DeviceOption, OutputGroup
+from trtqat.errors import UsageError
 from trtqat.inspection.words import coverage_table, describe_coverage
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ def build(
         bool,
         typer.Option("--require-int8", help="Exit with 3 unless every quantized layer is INT8."),
     ] = False,
+    device: DeviceOption = None,
     printed: OutputGroup,
 ) -> None:
     """Build an INT8 TensorRT engine from an ONNX file with explicit Q/DQ.
@@ -70,7 +72,14 @@ def build(
             plan=output,
         )
         from trtqat.building.builder import build as build_engine
+        from trtqat.host.chosen_gpu import choose_gpu
 
+        if builder.for_ == "rtx" and device is not None:
+            raise UsageError(
+                "TensorRT for RTX looks at no GPU when it builds, so --device names none.",
+                "Leave it out; --targets says which GPUs the plan is for.",
+            )
+        choose_gpu(device)
         built = build_engine(
             graph, output, options, **vars(shapes), **vars(builder), **vars(triton), sign=sign
         )

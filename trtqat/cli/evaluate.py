@@ -42,7 +42,8 @@ def evaluate(
         str,
         typer.Option(
             metavar="SPEC",
-            help="cifar10:DIR, idx:DIR, npz:FILE, file.py:factory, random or random:COUNT.",
+            help="images:DIR[,resize=256,crop=224,…], cifar10:DIR, idx:DIR, npz:FILE, "
+            "file.py:factory, random or random:COUNT.",
         ),
     ],
     contenders: ContenderGroup,
@@ -68,6 +69,7 @@ def evaluate(
         from trtqat.evaluation.open_pytorch import OpenOptions
         from trtqat.evaluation.recorded import read_baseline
         from trtqat.evaluation.rivals import parse_rivals
+        from trtqat.host.chosen_gpu import choose_gpu
         from trtqat.report.readable import evaluate as evaluate_model
 
         options = _options(measuring, gates, has_file=bool(html or printed.json))
@@ -75,8 +77,9 @@ def evaluate(
         precision = measuring.baseline_precision
         check_baseline(contenders, precision, rivals)
         if is_onnx(model):
-            check_for_graphs(model, measuring, locating.timing_cache)
+            check_for_graphs(model, measuring, engine, locating.timing_cache)
         check_belonging(contenders, pytorch, precision, locating, rivals)
+        choose_gpu(engine.device)
         source, fake_quantized = _sources(contenders, pytorch)
         report_path = contenders.baseline_report
         baseline = source if report_path is None else read_baseline(report_path)

@@ -11,6 +11,7 @@ import typer
 
 from trtqat.checks import refuse_for_graphs
 from trtqat.cli.shared_options import (
+    DeviceOption,
     PyTorchGroup,
     RuntimeCacheOption,
     RuntimeOption,
@@ -163,11 +164,13 @@ class EngineGroup:
         runtime: Which TensorRT.
         weights: The graph of an engine without weights.
         runtime_cache: Where compiled kernels are kept, or ``"none"``.
+        device: Which GPU runs it, and the baseline; None for the first one.
     """
 
     runtime: RuntimeOption = None
     weights: WeightsOption = None
     runtime_cache: RuntimeCacheOption = None
+    device: DeviceOption = None
 
 
 @dataclass(frozen=True)
@@ -242,7 +245,9 @@ def check_baseline(
         )
 
 
-def check_for_graphs(model: Path, measuring: MeasureGroup, cache: Path | None) -> None:
+def check_for_graphs(
+    model: Path, measuring: MeasureGroup, engine: EngineGroup, cache: Path | None
+) -> None:
     """Refuses what a graph would ignore and is no option of opening one, which refuses its own.
 
     Raises:
@@ -252,6 +257,7 @@ def check_for_graphs(model: Path, measuring: MeasureGroup, cache: Path | None) -
         "--in-flight": measuring.in_flight is not None,
         "--cuda-graph": measuring.cuda_graph is True,
         "--timing-cache": cache is not None,
+        "--device": engine.device is not None,
     }
     refuse_for_graphs(model, engines_only)
 

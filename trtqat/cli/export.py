@@ -48,7 +48,8 @@ def export(
         typer.Option(
             metavar="SPEC",
             help="Samples to verify the graph with, and to find what FP16 can hold: "
-            "cifar10:DIR, idx:DIR, npz:FILE or file.py:factory. Random numbers if not given.",
+            "images:DIR, cifar10:DIR, idx:DIR, npz:FILE or file.py:factory. Random numbers if not "
+            "given.",
         ),
     ] = None,
     strict: Annotated[
@@ -89,6 +90,7 @@ def export(
             opset=tracing.opset,
             exporter=tracing.exporter.value,
             static_batch=tracing.static_batch,
+            dynamic=tracing.dynamic or (),
             precision=tracing.precision.value,
             **vars(passes),
             min_sqnr_db=min_sqnr_db,

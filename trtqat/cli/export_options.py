@@ -54,6 +54,14 @@ class TracingGroup:
     static_batch: Annotated[
         bool, typer.Option("--static-batch", help="Fix the batch to the --input shapes.")
     ] = False
+    dynamic: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME:2,3",
+            help="Leave other dimensions of an input open, too, as height and width; repeatable. "
+            "The graph is verified at the size of --input and at others.",
+        ),
+    ] = None
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,19 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
+from trtqat.checks import refuse_for_graphs
 from trtqat.cli.console import command
 from trtqat.cli.lint import print_graph
 from trtqat.cli.named_files import check_outputs
 from trtqat.cli.option_groups import grouped
 from trtqat.cli.output import print_json, print_table, say
-from trtqat.cli.shared_options import LintForOption, OutputGroup, TrustGroup, WeightsOption
+from trtqat.cli.shared_options import (
+    DeviceOption,
+    LintForOption,
+    OutputGroup,
+    TrustGroup,
+    WeightsOption,
+)
 from trtqat.errors import UsageError
 from trtqat.files import is_onnx, is_plan
 from trtqat.inspection.roofline_words import describe_roofline, roofline_table
@@ -99,6 +106,7 @@ def inspect(
             help="Exit with 3 unless every quantized layer runs in INT8 (engines).",
         ),
     ] = False,
+    device: DeviceOption = None,
     printed: OutputGroup,
 ) -> None:
     """Show what in a Q/DQ graph costs speed or accuracy, or which layers an engine runs in INT8.
@@ -122,6 +130,7 @@ def inspect(
             ],
             plan=None if is_onnx(file) else file,
         )
+        from trtqat.host.chosen_gpu import choose_gpu
         from trtqat.inspection.inspected_graph import InspectedGraph
         from trtqat.inspection.inspecting import inspect as inspect_file
         from trtqat.inspection.options import InspectOptions
@@ -135,6 +144,9 @@ def inspect(
         )
         if strict:
             _check_is_graph(file)
+        if is_onnx(file):
+            refuse_for_graphs(file, {"--device": device is not None})
+        choose_gpu(device)
         found = inspect_file(file, options)
         if isinstance(found, InspectedGraph):
             print_graph(found, printed, strict=strict)

@@ -102,6 +102,12 @@ RuntimeCacheOption = Annotated[
         "it, and none with --trust.",
     ),
 ]
+DeviceOption = Annotated[
+    int | None,
+    typer.Option(
+        "--device", min=0, metavar="N", help="Which GPU, in CUDA's order. Default: its first one."
+    ),
+]
 WeightsOption = Annotated[
     Path | None,
     typer.Option(

@@ -13,6 +13,7 @@ from trtqat.cli.named_files import check_outputs
 from trtqat.cli.option_groups import grouped
 from trtqat.cli.output import print_json, print_table, say
 from trtqat.cli.shared_options import (
+    DeviceOption,
     OutputGroup,
     PluginsOption,
     TacticSourcesOption,
@@ -88,6 +89,7 @@ def tune(
     *,
     searching: SearchGroup,
     engines: EngineGroup,
+    device: DeviceOption = None,
     printed: OutputGroup,
 ) -> None:
     """Find out which parts of a graph are faster in INT8, on the GPU that will run it.
@@ -111,8 +113,10 @@ def tune(
             },
             [graph, *(engines.plugins or ())],
         )
+        from trtqat.host.chosen_gpu import choose_gpu
         from trtqat.search.speed.tuning import tune as tune_graph
 
+        choose_gpu(device)
         result = tune_graph(graph, output, **vars(searching), **vars(engines))
         if not print_json(asdict(result), printed.json):
             title, columns, rows = verdict_table(result)

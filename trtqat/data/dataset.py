@@ -10,6 +10,11 @@ from trtqat.checks import check_kind
 from trtqat.data import cifar10, idx
 from trtqat.data.batches import Batch, Dataset, Shown, check_range
 from trtqat.data.factory import FactoryDataset
+from trtqat.data.images.broken import Progress
+from trtqat.data.images.coco import CocoDetection, files_of_coco
+from trtqat.data.images.dataset import Images
+from trtqat.data.images.listing import files_of_images
+from trtqat.data.images.options import parse_image_spec
 from trtqat.data.npz import Npz
 from trtqat.data.synthetic import Random
 from trtqat.errors import UsageError
@@ -17,24 +22,33 @@ from trtqat.tensors import TensorSpec
 
 __all__ = ["Batch", "Dataset", "open_dataset"]
 
-KINDS = "cifar10:DIR, idx:DIR, npz:FILE, file.py:factory, random or random:COUNT"
+KINDS = (
+    "images:DIR, coco:DIR, cifar10:DIR, idx:DIR, npz:FILE, file.py:factory, random or random:COUNT"
+)
 RANDOM_COUNT = 256
 
 
 def open_dataset(
-    spec: str | Path, inputs: Sequence[TensorSpec], *, limit: int | None = None, seed: int = 0
+    spec: str | Path,
+    inputs: Sequence[TensorSpec],
+    *,
+    limit: int | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
 ) -> Dataset:
     """Opens data and checks it against the model before anything is measured.
 
     Args:
-        spec: ``cifar10:DIR`` or ``idx:DIR`` (the test split), ``npz:FILE``, ``file.py:factory``,
-            ``random`` or ``random:COUNT``.
+        spec: ``images:DIR`` or ``coco:DIR`` and options behind it, ``cifar10:DIR`` or ``idx:DIR``
+            (the test split), ``npz:FILE``, ``file.py:factory``, ``random`` or ``random:COUNT``.
         inputs: The model's inputs; the first dimension of each is the batch.
         limit: Take only the first so many samples.
         seed: For random data.
+        progress: Called with samples read and their number, where all are read beforehand.
 
     Raises:
         UsageError: The kind is unknown, or a count is below 1.
+        MissingError: A package that such data needs is not installed.
         DataError: The data is missing or damaged, or does not fit the inputs.
     """
     check_kind("The data", spec, (str, os.PathLike), "'npz:test.npz'")
@@ -42,7 +56,7 @@ def open_dataset(
         check_kind("The limit", limit, int, "1000")
     if limit is not None and limit < 1:
         raise UsageError(f"A limit of {limit} leaves no sample.", "Give at least 1.")
-    dataset = _open(str(spec), inputs, seed)
+    dataset = _open(str(spec), inputs, seed, limit, progress)
     return dataset if limit is None else first(dataset, limit)
 
 
@@ -56,6 +70,10 @@ def files_of(spec: str) -> list[Path]:
         DataError: A folder is missing.
     """
     kind, _, rest = spec.partition(":")
+    if kind == "images" and rest:
+        return files_of_images(parse_image_spec(rest).directory)
+    if kind == "coco" and rest:
+        return files_of_coco(rest)
     if kind == "cifar10" and rest:
         return cifar10.split_files(rest, "test")
     if kind == "idx" and rest:
@@ -76,8 +94,18 @@ def first(dataset: Dataset, limit: int) -> Dataset:
     return dataset if limit >= len(dataset) else _First(dataset, limit)
 
 
-def _open(spec: str, inputs: Sequence[TensorSpec], seed: int) -> Dataset:
+def _open(
+    spec: str,
+    inputs: Sequence[TensorSpec],
+    seed: int,
+    limit: int | None,
+    progress: Progress | None,
+) -> Dataset:
     kind, colon, rest = spec.partition(":")
+    if kind == "images" and rest:
+        return Images(rest, inputs, limit=limit, progress=progress)
+    if kind == "coco" and rest:
+        return CocoDetection(rest, inputs, limit=limit, progress=progress)
     if kind == "cifar10" and rest:
         return cifar10.Cifar10(rest, inputs)
     if kind == "idx" and rest:

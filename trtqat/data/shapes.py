@@ -11,6 +11,8 @@ import numpy as np
 from trtqat.data.cifar10 import IMAGE_SHAPE
 from trtqat.data.dataset import no_kind
 from trtqat.data.idx import read_split
+from trtqat.data.images.coco import shape_of_coco
+from trtqat.data.images.dataset import shape_of_images
 from trtqat.data.npz import IMAGES
 from trtqat.data.npz_file import read_arrays
 from trtqat.errors import DataError
@@ -39,6 +41,10 @@ def specs_from_data(spec: str, parameters: Mapping[str, bool]) -> list[TensorSpe
             given.
     """
     kind, _, rest = spec.partition(":")
+    if kind == "images" and rest:
+        return _of_one(shape_of_images(rest), parameters)
+    if kind == "coco" and rest:
+        return _of_one(shape_of_coco(rest), parameters)
     if kind == "cifar10" and rest:
         return _of_one(IMAGE_SHAPE, parameters)
     if kind == "idx" and rest:

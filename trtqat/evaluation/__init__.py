@@ -15,6 +15,7 @@ Roles are subject, baseline, step and rival. Where is what:
     baseline.py    what a baseline's name means: a report or a PyTorch model (open_pytorch.py)
     recorded.py    a baseline that an earlier report holds (old_reports.py: of schema 2 to 6)
     rivals.py      what might run instead, and the steps between baseline and subject
+    open_sizes.py  at which height and width, where an engine leaves them open
     gates.py       what must hold before, and what is demanded of the figures
     locate.py      in which layers accuracy goes: locate_layers.py against the graph without Q/DQ,
                    locate_steps.py from step to step, tensor by tensor

@@ -20,6 +20,7 @@ from trtqat.evaluation.contenders import Contender, Measured, Role
 from trtqat.evaluation.locate import LocateOptions
 from trtqat.evaluation.measure import measure
 from trtqat.evaluation.open_pytorch import OpenOptions, open_pytorch
+from trtqat.evaluation.open_sizes import sizes_for, take_sizes
 from trtqat.evaluation.options import EvaluateOptions, with_fields
 from trtqat.evaluation.report import Report
 from trtqat.evaluation.rivals import (
@@ -103,7 +104,7 @@ def evaluate(
     with contextlib.ExitStack() as stack:
         opener = _Opener(model, opening, stack)
         graph = opener.source_graph() if locate else None
-        dataset = opener.dataset(data, limit)
+        dataset = opener.dataset(data, limit, progress)
         source = against if isinstance(against, ModelSource) else None
         more_rivals = opener.rivals(names, source)
         observed = opener.fake_quantized(fake_quantized)
@@ -129,6 +130,7 @@ class _Opener:
         self, model: Model | str | Path, options: OpenOptions, stack: contextlib.ExitStack
     ) -> None:
         self._options, self._stack = options, stack
+        self._sizes: dict[str, tuple[int, ...]] = {}
         self._graph = None if options.graph is None else Path(options.graph)
         self.timing_cache = None if options.timing_cache is None else Path(options.timing_cache)
         self.subject: Model
@@ -153,17 +155,32 @@ class _Opener:
         """The graph that the subject was built from."""
         return self.subject.source_graph(self._graph)
 
-    def dataset(self, data: Dataset | str | Path, limit: int | None) -> Dataset:
+    def dataset(
+        self, data: Dataset | str | Path, limit: int | None, progress: Progress | None
+    ) -> Dataset:
         """Data that fits the subject."""
         if isinstance(data, (str, os.PathLike)):
-            return open_dataset(data, self.subject.inputs, limit=limit)
-        return data if limit is None else first(data, limit)
+            # Random data has no size of its own.
+            is_random = str(data).partition(":")[0] == "random"
+            inputs = self.subject.session_inputs if is_random else self.subject.inputs
+            opened = open_dataset(data, inputs, limit=limit, progress=progress)
+        else:
+            opened = data if limit is None else first(data, limit)
+        self._sizes = sizes_for(self.subject, opened)
+        engine = self.subject.engine
+        if engine is not None and self._sizes:
+            # The caller's engine is left as it was.
+            self._stack.callback(setattr, engine, "profiles", engine.profiles)
+        take_sizes(self.subject, self._sizes)
+        return opened
 
     def rivals(self, names: Sequence[str], source: ModelSource | None) -> list[Model]:
         """Rivals by name."""
-        return [
-            self._held(each) for each in open_rivals(names, self.subject, self._options, source)
-        ]
+        opened = open_rivals(names, self.subject, self._options, source)
+        rivals = [self._held(each) for each in opened]
+        for each in rivals:
+            take_sizes(each, self._sizes)
+        return rivals
 
     def fake_quantized(
         self, given: ModelSource | ObservableModel | None

@@ -36,6 +36,7 @@ def export(
     opset: int | None = None,
     exporter: Exporter = "auto",
     static_batch: bool = False,
+    dynamic: Sequence[str] | Mapping[str, Sequence[int]] = (),
     fold_batch_norm: bool = True,
     int8_weights: bool | None = None,
     repair: bool = False,
@@ -60,6 +61,9 @@ def export(
         opset: ONNX opset; if None 17, the newest that TensorRT 8.6 reads, or 19 for ``fp16``.
         exporter: Which of PyTorch's exporters.
         static_batch: Fixes the batch to the first dimension of ``inputs``.
+        dynamic: Dimensions besides the batch that stay open, as ``["images:2,3"]`` or
+            ``{"images": (2, 3)}``. The graph is verified at the size that ``inputs`` give and at
+            others, which are as often divisible by two.
         fold_batch_norm: Whether BatchNorms are folded into quantized layers; no code changes.
         int8_weights: True for weights as INT8 initializers, False for float ones; None for INT8
             where every TensorRT that reads the opset takes it.
@@ -90,6 +94,7 @@ def export(
         # They make a million objects that stay.
         for module in _FROM_MODEL if graph is None else _FROM_GRAPH:
             require(module, extra="export", purpose="Exporting a model")
+        from trtqat.exporting.open_dimensions import parse_dynamic
         from trtqat.exporting.options import ExportOptions
         from trtqat.graph.passes.improvements import ImproveOptions
 
@@ -98,6 +103,7 @@ def export(
         opset=_opset(precision) if opset is None else opset,
         exporter=exporter,
         static_batch=static_batch,
+        dynamic=parse_dynamic(dynamic),
         improve=ImproveOptions(fold_batch_norm, int8_weights, repair),
         precision=precision,
         quantized_input=quantized_input,
@@ -134,6 +140,11 @@ def _export_graph(
         raise UsageError(
             f"'{source}' is an ONNX file; it brings its weights and takes no arguments.",
             "Leave out --checkpoint, --ema and --factory-arg.",
+        )
+    if options.dynamic:
+        raise UsageError(
+            f"'{source}' is an ONNX file; its dimensions are as open as it says.",
+            "Leave out --dynamic, or export its PyTorch model with it.",
         )
     if options.static_batch or options.exporter != "auto":
         raise UsageError(

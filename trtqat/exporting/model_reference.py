@@ -13,6 +13,7 @@ from trtqat.errors import ExportError
 from trtqat.exporting.batch_dimension import BATCH, check_batch_first
 from trtqat.exporting.batches import notes_on_ranges, random_batch, sized, taken
 from trtqat.exporting.find_quantizers import FoundQuantizers
+from trtqat.exporting.open_dimensions import other_sizes
 from trtqat.exporting.options import ExportOptions
 from trtqat.exporting.quantizer_calls import (
     checked_quantizers,
@@ -134,14 +135,24 @@ def batches_of_model(
         sized(inputs, size)
         for size in ([None] if options.static_batch else [_TRACED_BATCH, 1, _OTHER_BATCH])
     ]
+    # Of one size each, the traced one first; data has that one alone.
+    more = [
+        sized(each, None if options.static_batch else size)
+        for each, size in zip(other_sizes(inputs, options.dynamic), (1, _OTHER_BATCH), strict=False)
+    ]
+    drawn = [
+        random_batch(each, options.seed + number, first.amaxes)
+        for number, each in enumerate(more, len(specs))
+    ]
     if samples:
         counts = [each[0].shape[0] for each in specs]
         ends = list(itertools.accumulate(counts))
-        return [taken(samples, end - n, n) for end, n in zip(ends, counts, strict=True)], []
+        of_data = [taken(samples, end - n, n) for end, n in zip(ends, counts, strict=True)]
+        return [*of_data, *drawn], []
     notes = notes_on_ranges(inputs, first.amaxes) if options.precision == "fp16" else []
     return [
         random_batch(each, options.seed + number, first.amaxes) for number, each in enumerate(specs)
-    ], notes
+    ] + drawn, notes
 
 
 def run_quantized(
@@ -162,8 +173,13 @@ def run_quantized(
         SourceError: The model returns something else than tensors.
     """
     modules = {name: model.get_submodule(name) for name in quantizers.active}
+    runs = []
     with checked_quantizers(model, quantizers.all):
-        runs = [_run(model, modules, batch) for batch in batches]
+        for number, batch in enumerate(batches):
+            try:
+                runs.append(_run(model, modules, batch))
+            except ExportError as error:
+                raise _at_other_sizes(error, batches, number) from error
     return [example for example, _ in runs], [uses for _, uses in runs]
 
 
@@ -173,3 +189,17 @@ def _run(
     uses: Counter[str] = Counter()
     outputs = observe(model, modules, as_tensors(batch), lambda name, _: uses.update([name]))
     return Example(batch, outputs), uses
+
+
+def _at_other_sizes(error: ExportError, batches: Sequence[Arrays], number: int) -> ExportError:
+    """The error of a batch, with the way out where only its size is another one."""
+    first, other = (
+        [array.shape[1:] for array in each.values()] for each in (batches[0], batches[number])
+    )
+    if first == other:
+        return error
+    return ExportError(
+        error.problem,
+        "--dynamic says that the model takes other sizes than that of --input: leave out the "
+        "dimensions that must have one size.",
+    )

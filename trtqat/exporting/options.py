@@ -10,6 +10,7 @@ from typing import Literal
 
 from trtqat.checks import check_choice, check_kind
 from trtqat.errors import UsageError
+from trtqat.exporting.open_dimensions import Dimensions, check_dynamic
 from trtqat.exporting.verification.result import Verification
 from trtqat.exporting.verification.verify import MIN_SQNR_DB
 from trtqat.graph.half.derive import HalfReport
@@ -32,6 +33,8 @@ class ExportOptions:
         opset: ONNX opset; 17 is the newest that every supported TensorRT reads.
         exporter: Which of PyTorch's exporters.
         static_batch: Fixes the batch to the first dimension of ``inputs``.
+        dynamic: By input, which dimensions besides the batch stay open; ``inputs`` give one size
+            of them, and the graph is verified at others, too.
         improve: Which passes run on the canonical graph.
         precision: Type of what is not quantized; ``fp16`` for strongly typed TensorRT.
         quantized_input: Whether inputs arrive as INT8 codes.
@@ -46,6 +49,7 @@ class ExportOptions:
     opset: int = NEWEST_OPSET_OF_8_6
     exporter: Exporter = "auto"
     static_batch: bool = False
+    dynamic: Dimensions = field(default_factory=dict)
     improve: ImproveOptions = field(default_factory=ImproveOptions)
     precision: Precision = "fp32"
     quantized_input: bool = False
@@ -70,6 +74,7 @@ class ExportOptions:
         check_kind("ExportOptions.seed", self.seed, int, "0")
         if self.seed < 0:
             raise UsageError(f"ExportOptions.seed is {self.seed}.", "Give 0 or more.")
+        check_dynamic(self.inputs, self.dynamic)
         for name in ("static_batch", "quantized_input"):
             check_kind(f"ExportOptions.{name}", getattr(self, name), bool, "True")
 

@@ -9,6 +9,7 @@ import onnx_ir as ir
 import torch
 
 from trtqat.errors import ExportError
+from trtqat.exporting.open_dimensions import open_outputs
 from trtqat.exporting.options import Exporter, ExportOptions
 from trtqat.exporting.samples import as_tensors
 from trtqat.exporting.tracing import trace
@@ -56,6 +57,10 @@ def traced_graph(
                 outputs,
                 opset=options.opset,
                 dynamic_batch=not options.static_batch,
+                dynamic=options.dynamic,
+                open_outputs=open_outputs(
+                    [each.outputs for each in examples] if options.dynamic else []
+                ),
                 exporter=attempt,
             )
         except ExportError as error:

@@ -14,6 +14,7 @@ import logging
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ import torch
 
 from trtqat.errors import ExportError, TrtqatError, UsageError, first_line
 from trtqat.exporting.decomposing import decomposed_by_node
+from trtqat.exporting.open_dimensions import Dimensions
 from trtqat.exporting.options import Exporter
 from trtqat.exporting.samples import Samples
 from trtqat.exporting.script_outputs import is_dict_script, restore_paths, returning_values
@@ -55,6 +57,21 @@ _NOISY = (
 _TORCHSCRIPT_NEWEST_OPSET = NEWEST_OPSET_OF_8_6
 
 
+@dataclass(frozen=True)
+class _Open:
+    """What stays open.
+
+    Attributes:
+        batch: Whether the first dimension of every input.
+        inputs: Dimensions by input.
+        outputs: Dimensions by output that follow from those.
+    """
+
+    batch: bool
+    inputs: Dimensions
+    outputs: Dimensions
+
+
 def trace(
     model: torch.nn.Module,
     samples: Samples,
@@ -62,6 +79,8 @@ def trace(
     *,
     opset: int,
     dynamic_batch: bool,
+    dynamic: Dimensions | None = None,
+    open_outputs: Dimensions | None = None,
     exporter: Exporter = "auto",
 ) -> tuple[ir.Model, str]:
     """Translates a model to ONNX, with FakeQuantize nodes for its quantizers.
@@ -74,6 +93,8 @@ def trace(
         opset: 17 and older may come back as 18 from the torch.export-based exporter, newer ones
             as one that ``raise_opset`` goes on from.
         dynamic_batch: Whether the first dimension of every input stays open.
+        dynamic: Which dimensions of inputs stay open besides.
+        open_outputs: Which dimensions of outputs follow from those.
         exporter: ``auto`` is ``dynamo`` with ``torchscript`` to fall back to.
 
     Returns:
@@ -84,6 +105,7 @@ def trace(
         UsageError: The exporter asked for does not write that opset.
         QuantizerError: A TorchScript quantizer has no Q/DQ equivalent.
     """
+    opened = _Open(dynamic_batch, dynamic or {}, open_outputs or {})
     script = isinstance(model, torch.jit.ScriptModule)
     if exporter == "torchscript" or (
         exporter == "auto" and (script or opset < NEWEST_OPSET_OF_8_6)
@@ -91,7 +113,7 @@ def trace(
         reason = "the only one that reads TorchScript" if script else "as asked"
         if exporter == "auto" and not script:
             reason = f"the only one that writes opset {opset}"
-        graph = _torchscript(model, samples, outputs, opset, dynamic_batch)
+        graph = _torchscript(model, samples, outputs, opset, opened)
         return graph, f"TorchScript exporter ({reason})"
     if script:
         raise ExportError(
@@ -105,13 +127,13 @@ def trace(
             "Use --exporter torchscript or auto.",
         )
     try:
-        graph = _dynamo(model, samples, outputs, opset, dynamic_batch)
+        graph = _dynamo(model, samples, outputs, opset, opened)
     except ExportError as error:
         if exporter == "dynamo":
             raise
         _LOG.warning("%s Falling back to the TorchScript exporter.", error.problem)
         try:
-            graph = _torchscript(model, samples, outputs, opset, dynamic_batch)
+            graph = _torchscript(model, samples, outputs, opset, opened)
         except ExportError as other:
             raise ExportError(
                 other.problem,
@@ -144,12 +166,16 @@ def _dynamo(
     samples: Samples,
     outputs: Mapping[str, bool],
     opset: int,
-    dynamic_batch: bool,
+    opened: _Open,
 ) -> ir.Model:
     dynamic_shapes = None
-    if dynamic_batch:
-        batch = torch.export.Dim("batch")
-        dynamic_shapes = tuple({0: batch} for _ in samples)
+    if opened.batch or opened.inputs:
+        batch: dict[int, Any] = {0: torch.export.Dim("batch")} if opened.batch else {}
+        # Sizes may depend on each other, or be multiples: PyTorch finds that out.
+        dynamic_shapes = tuple(
+            {**batch, **dict.fromkeys(opened.inputs.get(name, ()), torch.export.Dim.DYNAMIC)}
+            for name in samples
+        )
     # The exporter imports it too, but makes of a Ctrl-C meanwhile an AttributeError, which would
     # look as if it could not translate the model.
     importlib.import_module("torch._dynamo")
@@ -189,11 +215,16 @@ def _torchscript(
     samples: Samples,
     outputs: Mapping[str, bool],
     opset: int,
-    dynamic_batch: bool,
+    opened: _Open,
 ) -> ir.Model:
     written = [output_name(index) for index in range(len(outputs))]
     batched = [name for name, has_batch in zip(written, outputs.values(), strict=True) if has_batch]
-    open_axes = {name: {0: "batch"} for name in [*samples, *batched]}
+    open_axes = {name: {0: "batch"} for name in [*samples, *batched] if opened.batch}
+    renamed = dict(zip(outputs, written, strict=True))
+    for given, names in ((opened.inputs, {}), (opened.outputs, renamed)):
+        for name, dimensions in given.items():
+            axes = open_axes.setdefault(names.get(name, name), {})
+            axes.update({each: f"{name}_{each}" for each in dimensions})
     opset = min(opset, _TORCHSCRIPT_NEWEST_OPSET)
     is_dict = is_dict_script(model)
     try:
@@ -216,7 +247,7 @@ def _torchscript(
                 opset_version=opset,
                 input_names=list(samples),
                 output_names=written,
-                dynamic_axes=open_axes if dynamic_batch else None,
+                dynamic_axes=open_axes or None,
                 custom_opsets={DOMAIN: 1},
             )
             traced = load_traced(path)

@@ -4,6 +4,7 @@ gpu.py, nvml.py       the GPUs, as CUDA uses them and the driver describes them
 driver_api.py         CUDA's library, where NVML and packages are missing
 surroundings.py       board, container, WSL2, Windows: which kind of host it is
 recipes/book.py       what to type on each kind of host
+chosen_gpu.py         which of several a process uses
 system.py             operating system, processor, versions of packages
 description.py        all of that and TensorRT: a host, for ``trtqat doctor``
 environment.py        the part of it that a report records

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from trtqat.host.chosen_gpu import chosen_gpu
 from trtqat.host.gpu import Gpu, describe_gpu
 from trtqat.host.system import cpu_name, installed_versions, platform_name, python_version
 
@@ -24,6 +25,7 @@ class Environment:
         cpu: Model name, if the system tells.
         packages: Versions of the packages that matter, of those that are installed.
         gpu: The GPU, if the command used one.
+        device: Which of several GPUs that was, as ``--device`` chose; None if nobody chose.
     """
 
     platform: str
@@ -31,6 +33,7 @@ class Environment:
     cpu: str
     packages: dict[str, str]
     gpu: Gpu | None = None
+    device: int | None = None
 
 
 def describe_environment(*, with_gpu: bool) -> Environment:
@@ -45,4 +48,5 @@ def describe_environment(*, with_gpu: bool) -> Environment:
         cpu=cpu_name(),
         packages=installed_versions(_PACKAGES),
         gpu=describe_gpu() if with_gpu else None,
+        device=chosen_gpu() if with_gpu else None,
     )

@@ -20,7 +20,8 @@ from trtqat.host.nvml import NvmlMissing, handle_of, opened_nvml, visible_handle
 _LOG = logging.getLogger(__name__)
 
 UNKNOWN = "unknown"
-_HIDES_ALL = ("", "-1", "NoDevFiles")
+# Values of CUDA_VISIBLE_DEVICES that hide every GPU.
+HIDES_ALL = ("", "-1", "NoDevFiles")
 # Its driver is part of the board's Linux, with or without NVML and nvidia-smi.
 _WHY_ON_JETSON = (
     "this is a Jetson, whose driver is part of its Linux, and CUDA's library libcuda.so.1 lists no "
@@ -81,7 +82,7 @@ def describe_gpus(*, on_jetson: bool = False) -> tuple[tuple[Gpu, ...], str]:
         The GPUs, and why there is none, as the end of a sentence.
     """
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None and visible.strip() in _HIDES_ALL:
+    if visible is not None and visible.strip() in HIDES_ALL:
         return (), f"CUDA_VISIBLE_DEVICES={visible.strip() or '(empty)'} hides every GPU"
     devices = _cuda_devices()
     try:

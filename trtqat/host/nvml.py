@@ -74,7 +74,20 @@ def visible_handles(nvml: Any, visible: str | None) -> list[Any]:  # noqa: ANN40
     Raises:
         NVMLError: NVML lists nothing.
     """
-    handles = [nvml.nvmlDeviceGetHandleByIndex(index) for index in range(nvml.nvmlDeviceGetCount())]
+    return named_handles(nvml, visible) or _all_handles(nvml)
+
+
+def named_handles(nvml: Any, visible: str | None) -> list[Any]:  # noqa: ANN401
+    """Handles of the GPUs that ``CUDA_VISIBLE_DEVICES`` names; none where no name is of one here.
+
+    Args:
+        nvml: The open NVML.
+        visible: The variable's value.
+
+    Raises:
+        NVMLError: NVML lists nothing.
+    """
+    handles = _all_handles(nvml)
     named = []
     for name in (visible or "").replace(" ", "").split(","):
         found = _named(nvml, handles, name)
@@ -82,7 +95,11 @@ def visible_handles(nvml: Any, visible: str | None) -> list[Any]:  # noqa: ANN40
         if found is None:
             break
         named.append(found)
-    return named or handles
+    return named
+
+
+def _all_handles(nvml: Any) -> list[Any]:  # noqa: ANN401
+    return [nvml.nvmlDeviceGetHandleByIndex(index) for index in range(nvml.nvmlDeviceGetCount())]
 
 
 def _named(nvml: Any, handles: list[Any], name: str) -> Any:  # noqa: ANN401

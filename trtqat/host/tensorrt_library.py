@@ -7,6 +7,7 @@ from typing import Any
 
 from trtqat.errors import InferenceError, MissingError, first_line
 from trtqat.extras import install, require
+from trtqat.host.chosen_gpu import chosen_gpu
 from trtqat.host.flavours import find_flavours
 from trtqat.host.tensorrt_log import Messages
 
@@ -77,7 +78,7 @@ def device_memory_bytes(engine: Any) -> int:  # noqa: ANN401
 
 
 def open_device(purpose: str) -> Any:  # noqa: ANN401
-    """Makes the first CUDA device current, as a ``cuda.core.Device``.
+    """Makes the first CUDA device current, as a ``cuda.core.Device``; ``choose_gpu`` decides it.
 
     Args:
         purpose: What needs it, as the subject of a sentence.
@@ -98,8 +99,10 @@ def open_device(purpose: str) -> Any:  # noqa: ANN401
                 "starts.",
                 "Free some: nvidia-smi lists who has it.",
             ) from error
+        chosen = chosen_gpu()
+        place = "here" if chosen is None else f"under --device {chosen}"
         raise MissingError(
-            f"{purpose} needs an NVIDIA GPU, and CUDA finds none here ({first_line(error)}).",
+            f"{purpose} needs an NVIDIA GPU, and CUDA finds none {place} ({first_line(error)}).",
             "Run it on the build or target host; `nvidia-smi` must list the GPU there.",
         ) from error
     return device

@@ -113,6 +113,7 @@ class Manifest:
             any.
         plugins: The libraries of plugins that it needs, and which operators they run; None if the
             graph has ONNX's operators alone and no library was given.
+        device: Which of several GPUs it was built on, as ``--device`` chose; None if nobody chose.
         schema_version: Of this file.
     """
 
@@ -140,6 +141,7 @@ class Manifest:
     coverage: Coverage | None = None
     more_profiles: tuple[Mapping[str, ProfileShapes], ...] = ()
     plugins: RecordedPlugins | None = None
+    device: int | None = None
     schema_version: int = 1
 
     @property
@@ -166,6 +168,8 @@ class Manifest:
             del fields["more_profiles"]
         if self.plugins is None:
             del fields["plugins"]
+        if self.device is None:
+            del fields["device"]
         if self.options.fp16:
             del fields["options"]["fp16"]
         if self.coverage is not None and not self.coverage.profiles:
@@ -265,6 +269,7 @@ def _check_values(manifest: Manifest) -> None:
     _require(manifest.schema_version >= 1, "schema_version", "1 or more")
     for name in ("plan_bytes", "build_seconds"):
         _require(getattr(manifest, name) >= 0, name, "0 or more")
+    _require((manifest.device or 0) >= 0, "device", "0 or more")
     _require((manifest.device_memory_bytes or 0) >= 0, "device_memory_bytes", "0 or more")
     for kind, specs in (("inputs", manifest.inputs), ("outputs", manifest.outputs)):
         names = [spec.name for spec in specs]

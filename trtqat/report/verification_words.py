@@ -28,7 +28,7 @@ def describe_agreement(agreement: Verification, reference: str = "the source") -
             f"verified with ONNX Runtime: from the same INT8 activations, each of {pieces.count} "
             f"activations and outputs is that of {reference}, {_or_better(pieces.least_db)}"
         )
-    batches = ", ".join(map(str, agreement.batch_sizes[:3]))
+    batches = ", ".join(map(str, agreement.batch_sizes[:3])) + _on_sizes(agreement)
     begins = "end to end" if pieces is not None else "verified with ONNX Runtime, end to end"
     end = f"{begins}, at batch {batches}: {decibels(agreement.sqnr_db)} SQNR"
     if agreement.sqnr_db == math.inf:
@@ -40,6 +40,15 @@ def describe_agreement(agreement: Verification, reference: str = "the source") -
     if len(agreement.outputs) > 1:
         for each in agreement.outputs:
             yield f"  output '{each.name}' {each.shape}: {decibels(each.sqnr_db)}"
+
+
+def _on_sizes(agreement: Verification) -> str:
+    """At which sizes, where there were several; nothing where there was one."""
+    sizes = [
+        ", ".join(f"{name} {'x'.join(map(str, shape))}" for name, shape in size.items())
+        for size in agreement.sizes
+    ]
+    return f" and {len(sizes)} sizes ({'; '.join(sizes)})" if sizes else ""
 
 
 def _on_amplification(sqnr_db: float, own_db: float) -> str:

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 from trtqat.checks import closed
-from trtqat.errors import InferenceError, PlanError
+from trtqat.errors import InferenceError
 from trtqat.host.device_memory import needs_device_memory
 from trtqat.host.flavours import Flavour
-from trtqat.host.plugins import load_plugins
-from trtqat.host.preflight import Preflight, preflight
-from trtqat.host.tensorrt_library import advice_on_loading, device_memory_bytes, open_device
-from trtqat.host.tensorrt_log import make_logger
+from trtqat.host.preflight import preflight
+from trtqat.host.tensorrt_library import device_memory_bytes
 from trtqat.io_names import in_order
 from trtqat.plan.profiles import batches_in_words, main_profile
 from trtqat.provenance import Provenance
+from trtqat.runtime.deserialized import Deserialized, deserialize
 from trtqat.runtime.engine_graph import graph_of_plan
 from trtqat.runtime.engine_io import read_profiles, read_tensors
 from trtqat.runtime.engine_names import names_of_engine
@@ -25,8 +24,7 @@ from trtqat.runtime.engine_profiles import make_profiles
 from trtqat.runtime.held import Held
 from trtqat.runtime.host_quantizer import HostQuantizer, open_quantizer
 from trtqat.runtime.input_codes import input_scales, with_float_inputs
-from trtqat.runtime.profiler import make_profiler
-from trtqat.runtime.refit import check_weights, refit
+from trtqat.runtime.layer_reports import ask_inspector, make_profiler
 from trtqat.runtime.rtx import Compilation, RtxContexts, open_contexts
 from trtqat.runtime.session import EngineSession
 from trtqat.tensors import DYNAMIC, TensorSpec, io_in_words
@@ -56,7 +54,6 @@ class Engine(Held):
         size_bytes: Of the plan.
         quantizers: Dotted names of the PyTorch quantizers that its graph's Q/DQ pairs were made of,
             as far as the export recorded them.
-        reopen: Opens it once more, in another process, too: it can be pickled.
     """
 
     device: Literal["cpu", "cuda"] = "cuda"
@@ -104,7 +101,7 @@ class Engine(Held):
         """
         path = Path(path)
         weights = None if weights is None else Path(weights)
-        self.reopen: Callable[[], Engine] = partial(
+        self._opened: partial[Engine] = partial(
             Engine,
             path,
             cuda_graph=cuda_graph,
@@ -129,11 +126,14 @@ class Engine(Held):
         self.plugins = tuple(each.path for each in found.plugins)
         self._cuda_graph = cuda_graph
         self._engine: Any = None
-        self._runtime: Any = None
+        self._loaded: Deserialized | None = None
         self._contexts: RtxContexts | None = None
         self._quantizers: dict[str, HostQuantizer] = {}
+        self._sizes: Mapping[str, Sequence[int]] = {}
         try:
-            self._load(found, weights)
+            self._loaded = deserialize(found, path, weights)
+            self._trt, self._device = self._loaded.trt, self._loaded.device
+            self._messages, self._engine = self._loaded.messages, self._loaded.engine
             self._contexts = open_contexts(
                 self._trt, self._engine, path, runtime_cache, signed_only=trust is not None
             )
@@ -141,29 +141,6 @@ class Engine(Held):
         except BaseException:
             self.close()
             raise
-
-    def _load(self, found: Preflight, weights: Path | None) -> None:
-        """Deserializes the plan, and gives it the weights that it was built without."""
-        assert found.flavour is not None
-        assert found.header is not None
-        self._trt = trt = found.flavour.load()
-        self._device = open_device("Running a plan")
-        self._logger, self._messages = make_logger(trt)
-        self._runtime = trt.Runtime(self._logger)
-        if found.header.is_version_compatible and found.code_allowed:
-            self._runtime.engine_host_code_allowed = True
-        if found.needs_plugins:
-            load_plugins(trt, self._runtime.get_plugin_registry(), self._logger, found.plugins)
-        self._engine = self._runtime.deserialize_cuda_engine(found.plan)
-        if self._engine is None:
-            raise PlanError(
-                f"{found.flavour.title} cannot load the plan '{self.path}': "
-                f"{self._messages.reason()}.",
-                advice_on_loading(self._messages),
-            )
-        check_weights(self.manifest, self.path, weights)
-        if weights is not None:
-            refit(trt, self._engine, self._logger, weights, self._messages)
 
     def _describe(self, graph: Path | str | None) -> None:
         """Reads what it takes and returns."""
@@ -290,9 +267,26 @@ class Engine(Held):
         return self
 
     @property
+    def reopen(self) -> Callable[[], Engine]:
+        """Opens it once more, for the same sizes; in another process, too: it can be pickled."""
+        return partial(_reopen, self._opened, self._sizes)
+
+    @property
     def session_inputs(self) -> tuple[TensorSpec, ...]:
         """Inputs whose open dimensions, but the first, are the optimum of what it is tuned for."""
         return self.profiles.inputs(self.inputs, main_profile(self.profiles.ranges))
+
+    def choose_sizes(self, sizes: Mapping[str, Sequence[int]]) -> None:
+        """Makes sessions from now on for other sizes than those that the engine was tuned for.
+
+        Args:
+            sizes: Shape of one sample by input, as ``{"images": (3, 480, 640)}``.
+
+        Raises:
+            UsageError: A profile does not hold a size.
+        """
+        self.profiles = self.profiles.at_sizes(sizes, self.name)
+        self._sizes = dict(sizes)
 
     def source_graph(self, given: Path | None = None) -> Path:
         """The ONNX file that the engine was built from.
@@ -326,10 +320,7 @@ class Engine(Held):
         Args:
             session: A session on this engine; its shapes decide formats and types.
         """
-        inspector = self._engine.create_engine_inspector()
-        inspector.execution_context = session.context
-        text: str = inspector.get_engine_information(self._trt.LayerInformationFormat.JSON)
-        return text
+        return ask_inspector(self._trt, self._engine, session.context)
 
     def profiler(self, report: Callable[[str, float], None]) -> Any:  # noqa: ANN401
         """TensorRT's ``IProfiler`` for ``EngineSession.attach_profiler``.
@@ -349,5 +340,11 @@ class Engine(Held):
         self._quantizers = {}
         if self._contexts is not None:
             self._contexts.close()
-        self._engine = None
-        self._runtime = None
+        self._engine = self._loaded = None
+
+
+def _reopen(opened: Callable[[], Engine], sizes: Mapping[str, Sequence[int]]) -> Engine:
+    engine = opened()
+    if sizes:
+        engine.choose_sizes(sizes)
+    return engine

@@ -79,6 +79,27 @@ class EngineProfiles:
             f"Build it again with --batch 1:{batch_size}:{max(batch_size, high)}.",
         )
 
+    def at_sizes(self, sizes: Mapping[str, Sequence[int]], name: str) -> EngineProfiles:
+        """The same profiles, with other sizes as their optimum.
+
+        Args:
+            sizes: Shape of one sample by input, which fits what the engine leaves open.
+            name: Of the engine, for the message.
+
+        Raises:
+            UsageError: A profile does not hold a size.
+        """
+        return replace(
+            self,
+            shapes=tuple(
+                {
+                    each: _at_size(each, shapes, sizes[each], name) if each in sizes else shapes
+                    for each, shapes in profile.items()
+                }
+                for profile in self.shapes
+            ),
+        )
+
     def inputs(self, specs: Sequence[TensorSpec], index: int) -> tuple[TensorSpec, ...]:
         """Inputs whose open dimensions, but the first, are the optimum of a profile.
 
@@ -90,6 +111,22 @@ class EngineProfiles:
         return tuple(
             replace(spec, shape=tuned_shape(spec.shape, shapes[spec.name].opt)) for spec in specs
         )
+
+
+def _at_size(
+    input_name: str, shapes: ProfileShapes, size: Sequence[int], name: str
+) -> ProfileShapes:
+    """One input's shapes, with a size as their optimum."""
+    low, high = shapes.min[1:], shapes.max[1:]
+    if len(size) != len(low) or not all(
+        a <= each <= b for a, each, b in zip(low, size, high, strict=True)
+    ):
+        smallest, largest, asked = ("x".join(map(str, each)) for each in (low, high, size))
+        raise UsageError(
+            f"Input '{input_name}' of '{name}' takes {smallest} to {largest}, not {asked}.",
+            "Give data of such a size, or build it again with --min-shapes and --max-shapes.",
+        )
+    return replace(shapes, opt=(*shapes.opt[:1], *size))
 
 
 def make_profiles(shapes: Sequence[Mapping[str, ProfileShapes]]) -> EngineProfiles:

@@ -117,8 +117,8 @@ def quantize_source(
     Args:
         source: ``"pkg.module:factory"`` or ``"file.py:factory"`` of the FP32 model.
         output: The file to write: state dict and recipe.
-        data: Training data that was not augmented: ``"npz:train.npz"``, ``"cifar10:DIR"`` or
-            ``"idx:DIR"`` (their training splits), or ``"file.py:factory"``.
+        data: Training data that was not augmented: ``"npz:train.npz"``, ``"images:DIR"``,
+            ``"cifar10:DIR"`` or ``"idx:DIR"`` (their training splits), or ``"file.py:factory"``.
         checkpoint: State dict for the factory's model.
         factory_args: Arguments of the factory, by name or as strings ``NAME=VALUE``.
         ema: Whether to take averaged or raw weights of a checkpoint that has both.

@@ -12,7 +12,7 @@ from torch import nn
 
 from tests.support.graphs import Graph
 from trtqat.errors import PlanError, UsageError
-from trtqat.runtime import engine
+from trtqat.runtime import deserialized, engine
 from trtqat.runtime.engine import Engine
 from trtqat.runtime.held import Held
 from trtqat.runtime.onnx_model import OnnxModel
@@ -89,23 +89,25 @@ class _Engine:
 
 
 class _Runtime:
+    made: list[weakref.ref[_Engine]]
+
     def __init__(self, logger: object) -> None:
         del logger
 
     def deserialize_cuda_engine(self, plan: bytes) -> _Engine:
         assert plan == b"plan"
-        return _Engine()
+        engine = _Engine()
+        self.made.append(weakref.ref(engine))
+        return engine
 
 
 class _WatchedEngine(Engine):
-    """Keeps itself, and what it held when it was closed."""
+    """Keeps itself when it is closed."""
 
     closed: list[Engine]
-    loaded: list[weakref.ref[_Engine]]
 
     def close(self) -> None:
-        if self._engine is not None:
-            self.loaded.append(weakref.ref(self._engine))
+        if self not in self.closed:
             self.closed.append(self)
         super().close()
 
@@ -128,15 +130,15 @@ def test_an_engine_that_fails_half_made_is_closed(
         needs_plugins=False,
     )
     monkeypatch.setattr(engine, "preflight", lambda path, **_: found)
-    monkeypatch.setattr(engine, "open_device", lambda purpose: None)
-    monkeypatch.setattr(engine, "make_logger", lambda trt: (None, None))
+    monkeypatch.setattr(deserialized, "open_device", lambda purpose: None)
+    monkeypatch.setattr(deserialized, "make_logger", lambda trt: (None, None))
     weights = tmp_path / "none.onnx" if fault == "weights" else None
     kind, words = (PlanError, "There is no file") if weights else (RuntimeError, "no profile")
     monkeypatch.setattr(_WatchedEngine, "closed", [], raising=False)
-    monkeypatch.setattr(_WatchedEngine, "loaded", [], raising=False)
+    monkeypatch.setattr(_Runtime, "made", [], raising=False)
     with pytest.raises(kind, match=words):
         _WatchedEngine(tmp_path / "m.engine", weights=weights)
-    (half_made,), (loaded,) = _WatchedEngine.closed, _WatchedEngine.loaded
+    (half_made,), (loaded,) = _WatchedEngine.closed, _Runtime.made
     # The engine itself is still referred to; what it held has gone.
     assert loaded() is None
     with pytest.raises(UsageError, match=r"'m\.engine' is closed"):

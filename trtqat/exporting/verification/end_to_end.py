@@ -23,12 +23,16 @@ class EndToEnd:
         self._words = words
         self._outputs: dict[str, VerifiedOutput] = {}
         self._batch_sizes: list[int] = []
+        self._sizes: list[dict[str, tuple[int, ...]]] = []
         self._sqnr_db, self._worst_at, self._values = math.inf, "", 0
 
     def add(self, example: Example, actual: Arrays) -> float:
         """Compares a batch; returns the least SQNR in dB of an output at a position."""
         number = len(self._batch_sizes)
         self._batch_sizes.append(example.batch_size)
+        size = {name: array.shape[1:] for name, array in example.inputs.items()}
+        if size not in self._sizes:
+            self._sizes.append(size)
         least = math.inf
         for name, expected in example.outputs.items():
             where = f"output '{name}', batch {number}"
@@ -72,6 +76,7 @@ class EndToEnd:
             max((each.worst for each in outputs), default=0.0),
             outputs,
             self._values,
+            sizes=tuple(self._sizes) if len(self._sizes) > 1 else (),
         )
 
     def _check(self, where: str, expected: Array, actual: Array | None) -> None:

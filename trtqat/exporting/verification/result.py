@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from trtqat.exporting.verification.pieces import Pieces
@@ -38,6 +39,7 @@ class Verification:
         pieces: What was compared from the same INT8 activations; None if that was not possible.
         own_db: Where ``sqnr_db`` is low: how far the graph moves by itself when each quantizer's
             scale changes in its last bits, end to end.
+        sizes: Shape of one sample by input, of each size that was run, where there were several.
     """
 
     batch_sizes: tuple[int, ...]
@@ -48,6 +50,7 @@ class Verification:
     values: int
     pieces: Pieces | None = None
     own_db: float | None = None
+    sizes: tuple[Mapping[str, tuple[int, ...]], ...] = ()
 
     @property
     def per_output(self) -> dict[str, float]:

@@ -47,7 +47,7 @@ def verify(
         tolerance: For the pieces.
         min_sqnr_db: Least SQNR end to end of every output at every batch position. Below it the
             pieces decide, or, where there are none, how far the graph moves by itself. Pieces are
-            compared for the first batch, and for those that fall short.
+            compared for the first batch of each size, and for those that fall short.
 
     Raises:
         ExportError: An output or piece is another one, or nothing can be compared.
@@ -74,7 +74,7 @@ def verify(
     compared = [
         _compare_pieces(reference, example, graph, rounded, tolerance)
         for example in examples
-        if example is examples[0] or example in short
+        if example in (*_first_of_each_size(examples), *short)
     ]
     pieces = min((p for p in compared if p is not None), key=lambda p: p.least_db, default=None)
     if rounded is not graph:
@@ -83,6 +83,14 @@ def verify(
     if own_db is not None and pieces is None:
         outputs.require(max(_LEAST_SQNR_DB, min(min_sqnr_db, own_db - _MARGIN_DB)))
     return replace(outputs.found(), pieces=pieces, own_db=own_db)
+
+
+def _first_of_each_size(examples: Sequence[Example]) -> list[Example]:
+    """The first batch, and of each other size of the samples that one was run with."""
+    found: dict[tuple[tuple[int, ...], ...], Example] = {}
+    for each in examples:
+        found.setdefault(tuple(array.shape[1:] for array in each.inputs.values()), each)
+    return list(found.values())
 
 
 def _compare_pieces(

@@ -1,10 +1,24 @@
-"""TensorRT's profiler, which tells the time of each layer."""
+"""What TensorRT tells of layers: its inspector what they are, its profiler how long they take."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
+
+
+def ask_inspector(trt: ModuleType, engine: Any, context: Any) -> str:  # noqa: ANN401
+    """What the inspector says of every layer, as JSON.
+
+    Args:
+        trt: The module of the TensorRT that runs the engine.
+        engine: The ``ICudaEngine``.
+        context: An ``IExecutionContext``, whose shapes decide formats and types.
+    """
+    inspector = engine.create_engine_inspector()
+    inspector.execution_context = context
+    text: str = inspector.get_engine_information(trt.LayerInformationFormat.JSON)
+    return text
 
 
 def make_profiler(trt: ModuleType, report: Callable[[str, float], None]) -> Any:  # noqa: ANN401

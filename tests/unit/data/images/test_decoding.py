@@ -1,0 +1,78 @@
+"""Files that somebody changed: an image or a sentence comes out, and nothing else."""
+
+from __future__ import annotations
+
+import functools
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from tests.support.image_files import drawn
+from trtqat.data.images.decoding import BrokenImageError, Decoded, decode, why_broken
+from trtqat.data.images.options import ImageOptions
+
+OPTIONS = ImageOptions(resize=8, crop=(8, 8))
+
+
+@functools.cache
+def encoded(kind: str) -> bytes:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    file = io.BytesIO()
+    Image.fromarray(drawn(0)).save(file, kind, exif=exif)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+@settings(max_examples=60)
+@given(data=st.data())
+def test_a_changed_file_is_an_image_or_broken(
+    kind: str, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    content = bytearray(encoded(kind))
+    for _ in range(data.draw(st.integers(1, 4))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    path = tmp_path_factory.mktemp("one") / "changed"
+    path.write_bytes(content[: data.draw(st.integers(1, len(content)))])
+    found: Decoded | str
+    try:
+        found = decode(path, OPTIONS, 3)
+    except BrokenImageError as error:
+        found = error.why
+    if isinstance(found, str):
+        assert found
+    else:
+        assert found.pixels.shape == (8, 8, 3)
+        assert found.pixels.dtype == np.uint8
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_half_a_file_is_broken(kind: str, tmp_path: Path) -> None:
+    content = encoded(kind)
+    path = tmp_path / "half"
+    path.write_bytes(content)
+    assert why_broken(path) is None
+    path.write_bytes(content[: len(content) // 2])
+    assert why_broken(path)
+    with pytest.raises(BrokenImageError, match="half' cannot be decoded"):
+        decode(path, OPTIONS, 3)
+
+
+@pytest.mark.parametrize(("make", "message"), [("mkdir", "Is a directory"), ("", "No such file")])
+def test_what_is_no_file(make: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "x.png"
+    if make:
+        path.mkdir()
+    with pytest.raises(BrokenImageError, match=message):
+        decode(path, OPTIONS, 3)
+
+
+def test_the_first_image_of_several(tmp_path: Path) -> None:
+    frames = [Image.new("RGB", (8, 8), (value, 0, 0)) for value in (10, 200)]
+    frames[0].save(tmp_path / "two.tif", save_all=True, append_images=frames[1:])
+    assert (decode(tmp_path / "two.tif", OPTIONS, 3).pixels[..., 0] == 10).all()
