@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import torch
 
 from trtqat.data.batches import Dataset
+from trtqat.data.labels import class_numbers
 from trtqat.errors import DataError
 from trtqat.evaluation.counts import Counter, Paired, pair
 from trtqat.evaluation.intervals import paired_p_value
@@ -75,8 +76,9 @@ class LabelledSamples:
                 )
             tensors = tuple(torch.from_numpy(batch.inputs[name]) for name in self._inputs)
             first = next(iter(outputs_of(model, tensors).values()))
-            counter.add(first, batch.labels)
-            labels += batch.labels.tolist()
+            classes = class_numbers(f"The labels of '{self._dataset.name}'", batch.labels)
+            counter.add(first, classes)
+            labels += classes.tolist()
             if counted is not None:
                 counted(len(labels), time.monotonic() - began)
         self.labels = labels
