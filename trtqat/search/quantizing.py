@@ -15,7 +15,6 @@ from trtqat.checks import check_kind
 from trtqat.data.dataset import files_of, open_dataset
 from trtqat.errors import UsageError
 from trtqat.evaluation.metrics.metric import Metric
-from trtqat.evaluation.metrics.named import as_metrics
 from trtqat.exporting.source import ModelSource
 from trtqat.files import is_file, sha256_of
 from trtqat.quant.placing.placement import Layer, Target
@@ -23,6 +22,7 @@ from trtqat.quant.quantize import Quantized, quantize
 from trtqat.quant.ranges.observing import SeenRange
 from trtqat.quant.recipe import recipe_of
 from trtqat.search.accuracy_target import Ladder, find_within_target
+from trtqat.search.asked_metric import asked_metric, parts_of_key
 from trtqat.search.counting import LabelledSamples
 from trtqat.search.float_model import check_files, check_runs, load_float_model
 from trtqat.search.model_inputs import find_inputs
@@ -180,9 +180,7 @@ def quantize_source(
             "A ModelSource has its checkpoint and arguments already.", "Give them there alone."
         )
     output = Path(output)
-    asked = None
-    if options.metric is not None:
-        (asked,) = as_metrics([options.metric])
+    asked = asked_metric(options.metric)
     check_files(source, output, options)
     model = load_float_model(source, options)
     specs = find_inputs(model, data, options.specs)
@@ -317,9 +315,8 @@ class _Quantizing:
         evaluated: object = None
         if labelled is not None and options.eval_data is not None:
             files = [sha256_of(each) for each in files_of(options.eval_data) if is_file(each)]
-            evaluated = (options.eval_data, len(labelled), files)
-            if self._metric is not None:
-                evaluated = (*evaluated, self._metric.spec, *_code_of(options.metric))
+            metric = parts_of_key(options.metric)
+            evaluated = (options.eval_data, len(labelled), files, *metric)
         return key_of(
             quantized.model,
             places,
@@ -328,12 +325,6 @@ class _Quantizing:
             (options.batch_size, options.seed, options.device),
             (__version__, str(torch.__version__)),
         )
-
-
-def _code_of(metric: str | Metric | None) -> list[str]:
-    """A digest of the file that a metric of the user's is in."""
-    file = metric.rpartition(":")[0] if isinstance(metric, str) else ""
-    return [sha256_of(Path(file))] if file and is_file(file) else []
 
 
 def _explained(layers: Sequence[Layer], ladder: Ladder | None) -> tuple[Layer, ...]:
