@@ -9,7 +9,7 @@ pycocotools would match all of them again, or take as long for each.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar, get_args
 
@@ -73,10 +73,10 @@ class MeanAveragePrecision(Metric):
         "nms": float,
         "decode": str,
     }
-    resamples: ClassVar[int] = 200
-    # The best precision at a recall or a higher one gains by chance.
-    is_optimistic: ClassVar[bool] = True
 
+    resamples: int = field(default=200, init=False)
+    # The best precision at a recall or a higher one gains by chance.
+    is_optimistic: bool = field(default=True, init=False)
     overlap: int | None = None
     boxes: str | None = None
     scores: str | None = None

@@ -63,17 +63,19 @@ class Metric(ABC):
         output: Name of the output that it reads; None is the first one.
         unit: Of the value and of a drop: ``%``, whose differences are points, ``dB``, or nothing.
         higher_is_better: Whether a model that gets worse has a lower value.
+        resamples: Of which an interval is made.
+        is_optimistic: Whether few samples give too high a value, and resamples of them a higher one
+            again.
     """
 
     # What is written behind the name as ``key=value``, and what makes a field of it.
     OPTIONS: ClassVar[Mapping[str, Callable[[str], Any]]] = {}
-    resamples: ClassVar[int] = 1000
-    # Whether few samples give too high a value, and resamples of them a higher one again.
-    is_optimistic: ClassVar[bool] = False
 
     output: str | None = None
     unit: str = field(default="%", init=False)
     higher_is_better: bool = field(default=True, init=False)
+    resamples: int = field(default=1000, init=False)
+    is_optimistic: bool = field(default=False, init=False)
 
     @property
     @abstractmethod
@@ -175,6 +177,12 @@ class SumMetric(Metric):
     def per_sample(self, outputs: Arrays, labels: Labels) -> PerSample:
         """A row for each sample."""
         rows = np.asarray(self.statistics(outputs, labels), np.float64)
+        if rows.ndim != 2 or len(rows) != len(labels):
+            raise DataError(
+                f"The statistics of {self.label} have the shape {rows.shape} for {len(labels)} "
+                "samples.",
+                "Return (N, k), a row for each sample.",
+            )
         return PerSample(rows, np.ones(len(rows), np.int64))
 
     def values(self, found: PerSample, weights: Array) -> Array:

@@ -5,7 +5,7 @@ A function gets the outputs of a batch by name, and its labels. It returns a num
 
 A class has a method ``statistics(outputs, labels)`` that returns ``(N, k)`` and a method
 ``value(sums)`` that makes a number of the sums ``(k,)``. Function and class may have the attributes
-``unit`` and ``higher_is_better``.
+``unit`` and ``higher_is_better``. A class may be a ``Metric`` itself.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy as np
 from trtqat.data.labels import Labels
 from trtqat.errors import DataError, UsageError
 from trtqat.evaluation.metrics.decoding import REMEDY
-from trtqat.evaluation.metrics.metric import Metric, SumMetric, ratios
+from trtqat.evaluation.metrics.metric import Metric, PerSample, SumMetric, ratios
 from trtqat.pointers import load_pointer
 from trtqat.tensors import Array, Arrays
 from trtqat.user_code import returned, user_code
@@ -90,6 +90,62 @@ class UserMetric(SumMetric):
         return np.array(values)
 
 
+@dataclass(frozen=True, kw_only=True)
+class ForeignMetric(Metric):
+    """A ``Metric`` of the user's: whatever it raises is a sentence.
+
+    Attributes:
+        pointer: What it is called: ``file.py:Class``.
+        own: What computes.
+    """
+
+    unit: str = "%"
+    higher_is_better: bool = True
+    resamples: int = 1000
+    is_optimistic: bool = False
+    pointer: str
+    own: Metric
+
+    @property
+    def name(self) -> str:
+        """The class's own name."""
+        return self.pointer.rpartition(":")[2]
+
+    @property
+    def spec(self) -> str:
+        """The pointer, without the folder that the file is in."""
+        return self.pointer.replace("\\", "/").rpartition("/")[2]
+
+    @property
+    def reads_first(self) -> bool:
+        """As the user has it."""
+        return self.own.reads_first
+
+    def per_sample(self, outputs: Arrays, labels: Labels) -> PerSample:
+        """As the user has it."""
+        with user_code(self.pointer, DataError, REMEDY, when=" when it measured a batch"):
+            found = self.own.per_sample(outputs, labels)
+            is_sound = isinstance(found, PerSample) and len(found) == len(labels)
+        if not is_sound:
+            raise DataError(
+                f"{self.pointer} returned {returned(found)} for {len(labels)} samples.",
+                "Return a PerSample of all of them.",
+            )
+        return found
+
+    def values(self, found: PerSample, weights: Array) -> Array:
+        """As the user has it."""
+        with user_code(self.pointer, DataError, REMEDY, when=" when it was asked for its value"):
+            values = np.asarray(self.own.values(found, weights), np.float64)
+        if values.shape != (len(weights),):
+            raise DataError(
+                f"{self.pointer} returned values of the shape {values.shape} for {len(weights)} "
+                "resamples.",
+                "Return one for each row of the weights.",
+            )
+        return values
+
+
 def load_metric(pointer: str) -> Metric:
     """Imports a metric of the user's.
 
@@ -107,7 +163,14 @@ def load_metric(pointer: str) -> Metric:
     with user_code(pointer, UsageError, "It is made without arguments.", when=" when it was made"):
         made: Any = target()
     if isinstance(made, Metric):
-        return made
+        return ForeignMetric(
+            pointer=pointer,
+            own=made,
+            unit=made.unit,
+            higher_is_better=made.higher_is_better,
+            resamples=made.resamples,
+            is_optimistic=made.is_optimistic,
+        )
     if not hasattr(made, "statistics") or not hasattr(made, "value"):
         raise UsageError(
             f"{pointer} is no metric: it has no method statistics or no method value.",

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from trtqat.errors import DataError, UsageError
+from trtqat.evaluation.metrics.bootstrap import resample
 from trtqat.evaluation.metrics.metric import Metric
 from trtqat.evaluation.metrics.named import as_metrics, parse_metric
 from trtqat.tensors import Array
@@ -16,7 +17,47 @@ from trtqat.tensors import Array
 OUTPUTS = {"y": np.arange(6.0).reshape(3, 2), "z": np.array([[1.0], [2], [4]])}
 LABELS = np.array([0, 1, 1])
 TEXT = """
+from dataclasses import dataclass
+
 import numpy as np
+
+from trtqat.evaluation.metrics.metric import Metric, PerSample, SumMetric
+
+
+class Largest(Metric):
+    # No function of sums: the largest z of the samples that were drawn.
+    resamples = 30
+    unit = ""
+
+    @property
+    def name(self):
+        return "largest"
+
+    def per_sample(self, outputs, labels):
+        return PerSample(outputs["z"], np.ones(len(labels), int))
+
+    def values(self, found, weights):
+        return np.where(weights > 0, found.rows[:, 0], -np.inf).max(axis=1)
+
+
+class Torn(Largest):
+    def per_sample(self, outputs, labels):
+        return PerSample(outputs["z"][:1], np.ones(1, int))
+
+
+class Loud(Largest):
+    def values(self, found, weights):
+        raise ZeroDivisionError
+
+
+class Flat(SumMetric):
+    name = "flat"
+
+    def statistics(self, outputs, labels):
+        return labels
+
+    def value(self, sums):
+        return sums
 
 
 def mean_of_z(outputs, labels):
@@ -120,6 +161,16 @@ def test_a_class_makes_its_value_of_sums(file: Path) -> None:
     assert (metric.label, metric.unit) == ("Deviation", "m")
 
 
+def test_a_class_may_be_a_metric_itself(file: Path) -> None:
+    metric = parse_metric(f"{file}:Largest")
+    assert value_of(metric) == 4
+    assert value_of(metric, np.array([3.0, 1, 0])) == 2
+    assert (metric.label, metric.spec, metric.unit) == ("Largest", "mine.py:Largest", "")
+    (found,) = resample(metric, [metric.per_sample(OUTPUTS, LABELS)])
+    assert len(found.values) == 30
+    assert set(found.values) <= {1, 2, 4}
+
+
 def test_a_function_in_python() -> None:
     def last(outputs: Any, labels: Any) -> Any:
         return outputs["z"][:, -1]
@@ -143,6 +194,9 @@ def test_a_function_in_python() -> None:
         ("words", "words returned <U1 of shape"),
         ("fails", "fails raised KeyError when it measured a batch"),
         ("Fails", "Fails raised IndexError when it was asked for its value"),
+        ("Torn", "Torn returned a PerSample for 3 samples"),
+        ("Loud", "Loud raised ZeroDivisionError without a message when it was asked"),
+        ("Flat", r"statistics of flat have the shape \(3,\) for 3 samples"),
     ],
 )
 def test_what_a_function_may_not_return(file: Path, name: str, message: str) -> None:
