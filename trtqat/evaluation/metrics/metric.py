@@ -176,7 +176,8 @@ class SumMetric(Metric):
 
     def per_sample(self, outputs: Arrays, labels: Labels) -> PerSample:
         """A row for each sample."""
-        rows = np.asarray(self.statistics(outputs, labels), np.float64)
+        # A copy: outputs may lie in memory that the next batch is written to.
+        rows = np.array(self.statistics(outputs, labels), np.float64)
         if rows.ndim != 2 or len(rows) != len(labels):
             raise DataError(
                 f"The statistics of {self.label} have the shape {rows.shape} for {len(labels)} "

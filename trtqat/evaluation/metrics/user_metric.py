@@ -126,12 +126,15 @@ class ForeignMetric(Metric):
         with user_code(self.pointer, DataError, REMEDY, when=" when it measured a batch"):
             found = self.own.per_sample(outputs, labels)
             is_sound = isinstance(found, PerSample) and len(found) == len(labels)
+            if is_sound:
+                # A copy: outputs may lie in memory that the next batch is written to.
+                kept = PerSample(np.array(found.rows, np.float64), np.array(found.lengths))
         if not is_sound:
             raise DataError(
                 f"{self.pointer} returned {returned(found)} for {len(labels)} samples.",
                 "Return a PerSample of all of them.",
             )
-        return found
+        return kept
 
     def values(self, found: PerSample, weights: Array) -> Array:
         """As the user has it."""

@@ -68,6 +68,10 @@ mean_of_z.unit = "dB"
 mean_of_z.higher_is_better = False
 
 
+def second(outputs, labels):
+    return outputs["y"]
+
+
 def weighted(outputs, labels):
     return np.stack([outputs["z"][:, 0] * labels, labels], axis=1)
 
@@ -182,6 +186,17 @@ def test_a_function_in_python() -> None:
         as_metrics([last, "top1", last])
     with pytest.raises(UsageError, match="5 is no metric"):
         as_metrics([5])  # type: ignore[list-item]
+
+
+@pytest.mark.parametrize("name", ["mean_of_z", "Largest", "second"])
+def test_what_is_kept_is_no_part_of_the_outputs(file: Path, name: str) -> None:
+    outputs = {name: array.copy() for name, array in OUTPUTS.items()}
+    metric = parse_metric(f"{file}:{name}")
+    kept = metric.per_sample(outputs, LABELS)
+    before = kept.rows.copy()
+    for array in outputs.values():
+        array[:] = -1
+    np.testing.assert_array_equal(kept.rows, before)
 
 
 @pytest.mark.parametrize(
