@@ -72,11 +72,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The time by which latency and throughput are measured."""
-    from trtqat.evaluation import latency, throughput
+    from trtqat.evaluation import latency, timed
 
     made = Clock()
     monkeypatch.setattr(latency, "time", made)
-    monkeypatch.setattr(throughput, "time", made)
+    monkeypatch.setattr(timed, "time", made)
     return made
 
 

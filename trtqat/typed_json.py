@@ -128,6 +128,18 @@ def read_as(cls: type[_Object], value: object, place: str = "") -> _Object:
     return made
 
 
+def schema_version_of(value: object) -> int:
+    """The field ``schema_version`` of parsed JSON, whatever else it holds.
+
+    Args:
+        value: As ``parse_json`` returns it.
+
+    Raises:
+        ValueError: There is none.
+    """
+    return read_as(_WithSchema, value).schema_version
+
+
 def as_fields(value: object, cls: type | None = None) -> dict[str, Any]:
     """A dataclass as plain data, as it stands in JSON; ``read_as`` makes the dataclass of it again.
 
@@ -167,6 +179,11 @@ def json_schema(cls: type, *, closed: bool = False) -> dict[str, Any]:
             if "properties" in each:
                 each |= {"required": list(each["properties"]), "additionalProperties": False}
     return {**own, "$defs": definitions}
+
+
+@dataclasses.dataclass(frozen=True)
+class _WithSchema:
+    schema_version: int
 
 
 @functools.cache

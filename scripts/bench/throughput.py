@@ -35,7 +35,7 @@ from scripts.bench.record import describe_run
 from scripts.bench.throughput_table import lines_of, table_of
 from scripts.bench.trtexec import Query, TrtexecError, beside_trtexec
 from trtqat.evaluation.latency import measure_latency
-from trtqat.evaluation.running import open_sessions
+from trtqat.evaluation.sessions import open_sessions
 from trtqat.evaluation.throughput import measure_throughput
 from trtqat.evaluation.timing import LatencyOptions
 from trtqat.host.environment import describe_environment

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,8 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.support import models
-from tests.support.workloads import Build
+from tests.support import models, quiet_process
+from tests.support.workloads import RESNET, Artefacts, Build, trtqat
+from trtqat.apart import call_apart
 from trtqat.exporting.options import ExportOptions
 from trtqat.exporting.pipeline import export_onnx
 from trtqat.runtime.engine import Engine
@@ -22,6 +24,39 @@ from trtqat.runtime.session import EngineSession
 from trtqat.tensors import Arrays, TensorSpec, random_arrays
 
 QUERIES = 200
+SLOWER = 1.01
+
+
+def test_eval_measures_what_a_process_of_one_session_does(
+    resnet: Artefacts, timing_cache: Path
+) -> None:
+    """Also where it runs accuracy before, builds a rival, and has PyTorch beside the engine."""
+    _, plan, _ = resnet
+    plan.with_name(f"{plan.stem}.fp16.engine").unlink(missing_ok=True)
+    done = trtqat(
+        "eval", plan, "--data", "random:64", "--baseline", f"{RESNET}:fp32", "--duration", "0.5",
+        "--batch-size", "1,32", "--compare", "fp16,torch-fp16", "--like", "trtexec-11",
+        "--json", "-", "--timing-cache", timing_cache,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "is timed in this process" not in done.stderr
+    report = json.loads(done.stdout)
+    contenders = {each["name"]: each["timings"] for each in report["contenders"]}
+    fp16 = plan.with_name(f"{plan.stem}.fp16.engine")
+    for each in (plan, fp16):
+        for at in contenders[each.name]:
+            size, timing = at["batch_size"], at["timing"]
+            quiet = call_apart(quiet_process.replay_ms, each, size)
+            found = timing["compute"]["median_ms"]
+            print(each.name, size, found, quiet)  # noqa: T201
+            assert timing["own_process"]
+            assert quiet / SLOWER < found < SLOWER * quiet
+    of_trtexec = report["trtexec"]["compute"]["median_ms"]
+    quiet = call_apart(quiet_process.replay_ms, plan, report["batch_size"])
+    assert quiet / SLOWER < of_trtexec < SLOWER * quiet
+    throughput = contenders[plan.name][-1]["timing"]["throughput"]
+    assert throughput["compute_streams"] in (1, throughput["in_flight"])
+    assert throughput["otherwise_per_second"] > 0
 
 
 @pytest.fixture(scope="module")

@@ -5,9 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 from trtqat.errors import UsageError
+from trtqat.runtime.protocol import Model
+from trtqat.tensors import Array, Arrays
 
 
 def write_process(path: Path) -> None:
@@ -29,3 +32,10 @@ def fail() -> None:
 
 def crash() -> None:
     os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def run_reopened(reopen: Callable[[], Model], inputs: Arrays) -> tuple[str, dict[str, Array]]:
+    """What a model is called that is opened here, and what it answers."""
+    model = reopen()
+    batch_size = len(next(iter(inputs.values())))
+    return model.name, dict(model.session(batch_size).run(inputs))

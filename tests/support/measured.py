@@ -49,6 +49,7 @@ class PlainModel:
     quantizers: tuple[str, ...] = ()
     engine: None = None
     path: Path | None = None
+    reopen: Callable[[], Model] | None = None
 
     @property
     def session_inputs(self) -> tuple[TensorSpec, ...]:

@@ -198,6 +198,8 @@ class Card:
             flavour=flavour,
             header=SimpleNamespace(is_version_compatible=False),
             code_allowed=False,
+            plugins=(),
+            needs_plugins=False,
         )
         monkeypatch.setattr(TensorRTFlavour, "load", lambda _: self.trt)
         monkeypatch.setattr(engine, "preflight", lambda path, **_: found)

@@ -33,10 +33,14 @@ PAGES = sorted(
 FOREIGN = {
     "--all",
     "--backend-config",
+    "--dry-run",
     "--flip",
     "--gpus",
+    "--install",
+    "--ipc",
     "--model-repository",
     "--rm",
+    "--system-site-packages",
     "--useCudaGraph",
     "--noDataTransfers",
 }

@@ -33,6 +33,7 @@ from trtqat.checks import check_kind
 from trtqat.errors import TrtqatError, UsageError
 from trtqat.files import check_not_overwritten, check_writable, write_atomically
 from trtqat.host.gpu import describe_gpu
+from trtqat.host.plugins import read_plugins
 from trtqat.host.tensorrt_library import open_device
 from trtqat.plan.coverage import Coverage
 from trtqat.plan.header import LIBRARY_NAMES
@@ -187,7 +188,7 @@ def build(
         return built
     weights = built.graph if options.strip_weights else None
     ranges = [batches_of(each) for each in built.manifest.all_profiles]
-    proof = prove_by_inspector(built.path, built.graph, weights, ranges)
+    proof = prove_by_inspector(built.path, built.graph, weights, ranges, plugins=options.plugins)
     if tuned is None:
         # What was measured is known better.
         warn_of_wide_profile(built.path, built.manifest, proof)
@@ -254,13 +255,14 @@ def _build(
     if not is_rtx(trt):
         open_device("Building an engine")
     triton = options.triton
+    plugins = read_plugins(options.plugins)
     with _ONE_BUILD:
-        network = parse_network(trt, source)
+        network = parse_network(trt, source, plugins)
         profiles = resolve_profiles(network.inputs, options.profile)
         if triton is not None:
             shapes = network.inputs, network.outputs, profiles[0]
             check_repository(triton.repository, *shapes, triton.options, more_profiles=profiles[1:])
-        made = make_plan(network, profiles, options)
+        made = make_plan(network, profiles, options, plugins)
     manifest = made.manifest
     signature = _sign(manifest, key)
     write_plan(plan, made.content, manifest, signature)

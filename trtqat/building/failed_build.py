@@ -9,6 +9,7 @@ from shlex import quote
 from trtqat.building.options import BuildOptions
 from trtqat.building.source_graph import SourceGraph
 from trtqat.files import is_file
+from trtqat.host.plugins import PluginFile
 from trtqat.host.tensorrt_log import Messages
 from trtqat.plan.header import Library
 
@@ -22,13 +23,21 @@ def is_refused_cache(messages: Messages, cache: Path | None) -> bool:
     return cache is not None and is_file(cache) and "myelinCache" in " ".join(messages.errors)
 
 
-def advice_on_reading(reasons: Sequence[str]) -> str:
+def advice_on_reading(
+    reasons: Sequence[str],
+    foreign_operators: Sequence[str] = (),
+    plugins: Sequence[PluginFile] = (),
+) -> str:
     """The way out of a graph that the parser refuses, as a sentence.
 
     Args:
         reasons: What the parser says, for each error.
+        foreign_operators: Of the graph, those that are none of ONNX's.
+        plugins: The libraries of plugins that were loaded.
     """
     said = " ".join(reasons)
+    if _NO_PLUGIN in said:
+        return _advice_on_plugins(foreign_operators, plugins, said)
     for words, advice in _READING.items():
         if words in said:
             return advice
@@ -53,8 +62,27 @@ _READING = {
     "must be of same type": (
         "Let both operands of the layer have scales of one type: export the model again."
     ),
-    "Plugin not found": "Change that operation in the model: it is none of ONNX's.",
+    "Could not create the plugin": (
+        "The plugin is there, and refuses what the node gives it, or this host: -v shows its log."
+    ),
 }
+_NO_PLUGIN = "Plugin not found"
+
+
+def _advice_on_plugins(operators: Sequence[str], plugins: Sequence[PluginFile], said: str) -> str:
+    """The parser names the node; which of the graph's operators it is stands in brackets there."""
+    named = [each for each in operators if f"({each})" in said] or list(operators)
+    what = f"{', '.join(named)} is" if len(named) == 1 else f"{', '.join(named)} are"
+    if plugins:
+        given = ", ".join(f"'{each.path}'" for each in plugins)
+        return (
+            f"{what} no plugin of {given}, by that name, version and namespace: give the library "
+            "that has it."
+        )
+    return (
+        f"{what or 'That operation is'} none of ONNX's: name the library that has it as a plugin "
+        "(--plugins lib.so), or change it in the model."
+    )
 
 
 def advice_on_building(

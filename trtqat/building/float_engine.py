@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,6 +44,7 @@ def float_engine(
     *,
     reuse: bool = True,
     timing_cache: Path | None = None,
+    plugins: Sequence[Path | str] = (),
 ) -> FloatEngine:
     """Builds the engine of a Q/DQ graph without its quantization, as the INT8 engine was built.
 
@@ -56,6 +58,7 @@ def float_engine(
         precision: Of the new engine; TensorRT may choose TF32 for ``fp32``, as is its default.
         reuse: Whether one that was built before may be taken.
         timing_cache: File to read and update.
+        plugins: Libraries of the plugins that the INT8 engine was opened with.
 
     Raises:
         UsageError: There is no manifest, the graph is an FP16 one, or the file cannot be
@@ -64,7 +67,9 @@ def float_engine(
         BuildError: TensorRT does not build it.
         MissingError: There is no TensorRT builder, or no GPU.
     """
-    options = options_again(manifest, str(plan), precision, timing_cache=timing_cache)
+    options = options_again(
+        manifest, str(plan), precision, timing_cache=timing_cache, plugins=plugins
+    )
     if read_source_graph(graph).has_half_scales:
         raise UsageError(
             f"'{graph}' is an FP16 graph; float engines are made of the FP32 graph.",
@@ -125,6 +130,7 @@ def _is_current(
         found.graph_sha256 == sha256
         and found.library == manifest.library
         and found.all_profiles == manifest.all_profiles
+        and found.plugins == manifest.plugins
         and all(getattr(found, name) == value for name, value in here.items())
         and all(getattr(found.options, name) == getattr(options, name) for name in SHARED)
     )

@@ -18,6 +18,7 @@ from trtqat.building.proof import Proof, prove_by_log
 from trtqat.building.rtx import forget_failure, targets_of_plan
 from trtqat.building.timing_cache import load_timing_cache, save_timing_cache
 from trtqat.errors import BuildError
+from trtqat.host.plugins import PluginFile
 from trtqat.host.tensorrt_library import advice_on_loading, device_memory_bytes
 from trtqat.plan.manifest import Manifest, ProfileShapes
 from trtqat.plan.profiles import batches_of
@@ -41,7 +42,10 @@ class MadePlan:
 
 
 def make_plan(
-    network: Network, profiles: Sequence[Mapping[str, ProfileShapes]], options: BuildOptions
+    network: Network,
+    profiles: Sequence[Mapping[str, ProfileShapes]],
+    options: BuildOptions,
+    plugins: Sequence[PluginFile] = (),
 ) -> MadePlan:
     """Builds; the timing cache is on the disk when it is done.
 
@@ -49,6 +53,7 @@ def make_plan(
         network: What to build.
         profiles: Shapes by input name, of each profile.
         options: How.
+        plugins: The libraries that were loaded for it.
 
     Raises:
         UsageError: An option is not one of this TensorRT's, or fits no other one.
@@ -82,6 +87,7 @@ def make_plan(
         inputs=network.inputs,
         outputs=network.outputs,
         profiles=profiles,
+        plugins=plugins,
         build_seconds=time.monotonic() - start,
     )
     # Before the plan: with it the next build is fast, should the plan not fit onto the disk.

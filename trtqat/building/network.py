@@ -15,6 +15,7 @@ from trtqat.building.options import BuildOptions
 from trtqat.building.rtx import check_scales, is_rtx, set_targets
 from trtqat.building.source_graph import SourceGraph
 from trtqat.errors import BuildError, UsageError
+from trtqat.host.plugins import PluginFile, load_plugins
 from trtqat.host.tensorrt_log import Messages, make_logger
 from trtqat.io_names import in_order
 from trtqat.plan.header import LIBRARY_NAMES, Library
@@ -68,14 +69,18 @@ def library_of_module(trt: ModuleType) -> Library:
     return "rtx" if is_rtx(trt) else "tensorrt"
 
 
-def parse_network(trt: ModuleType, source: SourceGraph) -> Network:
+def parse_network(
+    trt: ModuleType, source: SourceGraph, plugins: Sequence[PluginFile] = ()
+) -> Network:
     """Lets TensorRT read a graph.
 
     Args:
         trt: The imported module.
         source: The graph.
+        plugins: Libraries to load before.
 
     Raises:
+        UsageError: A library of plugins cannot be loaded.
         BuildError: TensorRT cannot read it; the message names the node.
         MissingError: It is an FP16 graph, and this TensorRT builds none.
     """
@@ -84,6 +89,8 @@ def parse_network(trt: ModuleType, source: SourceGraph) -> Network:
         check_scales(source.path.name, source.computed_scales)
     logger, messages = make_logger(trt)
     builder = trt.Builder(logger)
+    if plugins or source.foreign_operators:
+        load_plugins(trt, builder.get_plugin_registry(), logger, plugins)
     flags = versions.network_flags(trt, strongly_typed=source.has_half_scales)
     definition = builder.create_network(flags)
     parser = trt.OnnxParser(definition, logger)
@@ -92,7 +99,7 @@ def parse_network(trt: ModuleType, source: SourceGraph) -> Network:
         raise BuildError(
             f"{LIBRARY_NAMES[library]} {trt.__version__} cannot read '{source.path.name}': "
             f"{'; '.join(reasons) or messages.reason()}.",
-            advice_on_reading(reasons),
+            advice_on_reading(reasons, source.foreign_operators, plugins),
         )
     inputs = _specs(trt, [definition.get_input(i) for i in range(definition.num_inputs)])
     outputs = _specs(trt, [definition.get_output(i) for i in range(definition.num_outputs)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, get_args
@@ -53,6 +54,8 @@ class BuildOptions:
             TensorRT where it is installed, TensorRT for RTX where only that is.
         targets: For TensorRT for RTX: the compute capabilities that the plan is for, as ``"8.9"``.
         triton: A model repository that gets the engine as well.
+        plugins: Shared libraries that have the graph's operators that are none of ONNX's. They
+            are loaded into this process, and run.
     """
 
     profile: ProfileOptions = field(default_factory=ProfileOptions)
@@ -70,6 +73,7 @@ class BuildOptions:
     for_: Target | None = None
     targets: tuple[str, ...] = ()
     triton: TritonTarget | None = None
+    plugins: tuple[Path | str, ...] = ()
 
     def __post_init__(self) -> None:
         check_kind("BuildOptions.profile", self.profile, ProfileOptions, "ProfileOptions()")
@@ -86,6 +90,9 @@ class BuildOptions:
                 check_kind(f"BuildOptions.{name}", path, (str, os.PathLike), example)
         if self.triton is not None:
             check_kind("BuildOptions.triton", self.triton, TritonTarget, "TritonTarget(…)")
+        check_kind("BuildOptions.plugins", self.plugins, tuple, "('libplugins.so',)")
+        for path in self.plugins:
+            check_kind("A plugin library", path, (str, os.PathLike), "'libplugins.so'")
         check_kind("BuildOptions.tactic_sources", self.tactic_sources, str, "'-cudnn'")
 
 
@@ -95,6 +102,7 @@ def options_again(
     precision: LowestPrecision,
     *,
     timing_cache: Path | str | None = None,
+    plugins: Sequence[Path | str] = (),
 ) -> BuildOptions:
     """Shapes and options of an engine that was built, to build another one like it.
 
@@ -104,6 +112,7 @@ def options_again(
         precision: Of the other engine.
         timing_cache: File to read and update; with the one of the first build the other one is
             built fast, and of the same kernels where it has the same layers.
+        plugins: The libraries of plugins that the engine was opened with.
 
     Raises:
         UsageError: There is no manifest.
@@ -130,5 +139,6 @@ def options_again(
         timing_cache=None if is_rtx else timing_cache,
         for_="rtx" if is_rtx else None,
         targets=() if manifest.targets == DEFAULT_TARGETS else manifest.targets,
+        plugins=tuple(plugins),
         **{name: getattr(recorded, name) for name in SHARED},
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -43,6 +44,7 @@ class BuildKeywords(TypedDict, total=False):
         sign: File of the private Ed25519 key to sign the manifest with.
         for_: Which library builds: TensorRT ``8.6``, ``10`` or ``11``, or ``rtx``.
         targets: For TensorRT for RTX: ``"sm86,sm89"``, or a list of such names.
+        plugins: Shared libraries with plugins, in a list, or one of them.
         triton_repository: A model repository that gets the engine as well.
         triton_name: Of the model there; the plan's name without its suffix if not given.
         triton_labels: File with the name of each class on a line of its own.
@@ -66,6 +68,7 @@ class BuildKeywords(TypedDict, total=False):
     sign: Path | str | None
     for_: Target | None
     targets: str | Sequence[str] | None
+    plugins: Path | str | Sequence[Path | str] | None
     triton_repository: Path | str | None
     triton_name: str | None
     triton_labels: Path | str | None
@@ -97,6 +100,7 @@ def parse_options(plan: Path | str, **keywords: Unpack[BuildKeywords]) -> BuildO
         profile=profile,
         targets=parse_targets(given.pop("targets", None)),
         workspace_bytes=parse_bytes(given.pop("workspace", None)),
+        plugins=parse_plugins(given.pop("plugins", None)),
         triton=_triton_target(
             Path(plan), given.pop("triton_repository", None), _serving_options(given)
         ),
@@ -212,6 +216,22 @@ def parse_bytes(size: str | int | None) -> int | None:
     if amount <= 0:
         raise UsageError(f"'{size}' is no amount of memory.", "Write 4GiB or 512MiB.")
     return amount
+
+
+def parse_plugins(
+    plugins: Path | str | Sequence[Path | str] | None,
+) -> tuple[Path | str, ...]:
+    """One library or several; nothing of nothing.
+
+    Raises:
+        UsageError: It is something else.
+    """
+    if plugins is None:
+        return ()
+    if isinstance(plugins, (str, os.PathLike)):
+        return (plugins,)
+    check_kind("The plugin libraries", plugins, (list, tuple), "['libplugins.so']")
+    return tuple(plugins)
 
 
 _SHAPES_HINT = "Write NAME:1x3x224x224, with commas between inputs."

@@ -15,6 +15,7 @@ from trtqat.errors import UsageError
 from trtqat.files import write_together
 from trtqat.host.flavours import rtx_cuda
 from trtqat.host.gpu import Gpu, describe_gpu
+from trtqat.host.plugins import PluginFile
 from trtqat.host.system import platform_name
 from trtqat.io_names import record_of
 from trtqat.plan.header import Library
@@ -25,6 +26,7 @@ from trtqat.plan.manifest import (
     RecordedOptions,
     manifest_path,
 )
+from trtqat.plan.plugins import RecordedPlugins
 from trtqat.plan.signature import signature_path
 from trtqat.runtime.runtime_cache import runtime_cache_path
 from trtqat.tensors import TensorSpec
@@ -44,6 +46,7 @@ def make_manifest(
     outputs: tuple[TensorSpec, ...],
     profiles: Sequence[Mapping[str, ProfileShapes]],
     build_seconds: float,
+    plugins: Sequence[PluginFile] = (),
 ) -> Manifest:
     """Says of a plan what it was built from, with what, and for what.
 
@@ -58,6 +61,7 @@ def make_manifest(
         outputs: Of the network, in the order of the graph.
         profiles: Shapes by input, of each profile.
         build_seconds: How long TensorRT took.
+        plugins: The libraries that were loaded for it.
     """
     # TensorRT for RTX looks at no GPU when it builds.
     gpu = describe_gpu() if library == "tensorrt" else Gpu("", "", "", rtx_cuda())
@@ -83,8 +87,15 @@ def make_manifest(
         library=library,
         targets=targets,
         more_profiles=tuple(profiles[1:]),
+        plugins=_recorded_plugins(source, plugins),
         schema_version=SCHEMA_VERSION if len(profiles) > 1 else 1,
     )
+
+
+def _recorded_plugins(source: SourceGraph, plugins: Sequence[PluginFile]) -> RecordedPlugins | None:
+    if not plugins and not source.foreign_operators:
+        return None
+    return RecordedPlugins(tuple(each.library for each in plugins), source.foreign_operators)
 
 
 def _recorded(options: BuildOptions) -> RecordedOptions:

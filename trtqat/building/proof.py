@@ -60,7 +60,12 @@ def prove_by_log(network: Network, ranges: Sequence[BatchRange]) -> Proof:
 
 
 def prove_by_inspector(
-    plan: Path, graph: Path, weights: Path | None, ranges: Sequence[BatchRange]
+    plan: Path,
+    graph: Path,
+    weights: Path | None,
+    ranges: Sequence[BatchRange],
+    *,
+    plugins: Sequence[Path | str] = (),
 ) -> Proof:
     """Loads a plan that was just built, and asks TensorRT's inspector about each profile.
 
@@ -69,8 +74,9 @@ def prove_by_inspector(
         graph: What it was built from.
         weights: The graph again, if it was built without its weights.
         ranges: The batches of each profile.
+        plugins: The libraries that it was built with.
     """
-    return _prove(graph, lambda: _inspected_layers(plan, weights, ranges), ranges)
+    return _prove(graph, lambda: _inspected_layers(plan, weights, ranges, plugins), ranges)
 
 
 @dataclass(frozen=True)
@@ -118,14 +124,19 @@ def read_logged_layers(network: Network) -> Mapping[str, Any]:
     return read_layer_list(network.messages.layers)
 
 
-def _inspected_layers(plan: Path, weights: Path | None, ranges: Sequence[BatchRange]) -> _Found:
+def _inspected_layers(
+    plan: Path,
+    weights: Path | None,
+    ranges: Sequence[BatchRange],
+    plugins: Sequence[Path | str],
+) -> _Found:
     from trtqat.inspection.engine_layers import ask_inspector
     from trtqat.inspection.inspector import parse_information
     from trtqat.inspection.profiles import layers_of_profile
     from trtqat.runtime.engine import Engine
 
     # It is what was built here a moment ago, so it may bring code.
-    engine = Engine(plan, allow_engine_code=True, flavour="full", weights=weights)
+    engine = Engine(plan, allow_engine_code=True, flavour="full", weights=weights, plugins=plugins)
     with closing(engine):
         told = [ask_inspector(engine, index) for index in range(len(ranges))]
 

@@ -13,7 +13,7 @@ from trtqat.io_names import IoNames
 from trtqat.provenance import METADATA_KEY, Provenance, read_provenance
 
 if TYPE_CHECKING:
-    from onnx import GraphProto
+    from onnx import GraphProto, ModelProto
 
 _FLOAT16 = 10  # onnx.TensorProto.FLOAT16; onnx is imported only where a file is read
 
@@ -31,6 +31,7 @@ class SourceGraph:
         provenance: What ``trtqat export`` recorded; empty for other files.
         io: Names of its inputs and outputs.
         computed_scales: Names of the nodes with Q/DQ whose scale depends on an input.
+        foreign_operators: Operators that are none of ONNX's, each once.
     """
 
     path: Path
@@ -41,6 +42,7 @@ class SourceGraph:
     provenance: Provenance
     io: IoNames
     computed_scales: tuple[str, ...] = ()
+    foreign_operators: tuple[str, ...] = ()
 
 
 def read_source_graph(path: Path, *, quantized: bool = True) -> SourceGraph:
@@ -82,7 +84,25 @@ def read_source_graph(path: Path, *, quantized: bool = True) -> SourceGraph:
         read_provenance(metadata.get(METADATA_KEY, "{}")),
         io_names_of_proto(model),
         _computed_scales(model.graph),
+        _foreign_operators(model),
     )
+
+
+def _foreign_operators(model: ModelProto) -> tuple[str, ...]:
+    """Operators that ONNX does not define, and no function of the model either, in any graph."""
+    import onnx
+
+    functions = {(each.domain, each.name) for each in model.functions}
+    graphs = [model.graph]
+    found: dict[str, None] = {}
+    while graphs:
+        for node in graphs.pop().node:
+            domain = "" if node.domain == "ai.onnx" else node.domain
+            is_known = onnx.defs.has(node.op_type, domain=domain)
+            if not is_known and (node.domain, node.op_type) not in functions:
+                found[node.op_type] = None
+            graphs += [each.g for each in node.attribute if each.HasField("g")]
+    return tuple(found)
 
 
 def _computed_scales(graph: GraphProto) -> tuple[str, ...]:

@@ -59,7 +59,13 @@ def tapped_engine(
         MissingError: There is no TensorRT builder, or the engine is run by one that has no
             inspector.
     """
-    options = options_again(engine.manifest, engine.name, "int8", timing_cache=timing_cache)
+    options = options_again(
+        engine.manifest,
+        engine.name,
+        "int8",
+        timing_cache=timing_cache,
+        plugins=engine.plugins,
+    )
     if not engine.has_inspector:
         raise MissingError(
             f"The {engine.tensorrt.flavour} runtime does not tell what '{engine.name}' consists "
@@ -83,6 +89,7 @@ def tapped_engine(
             flavour=engine.tensorrt.flavour,
             # It would be gone with the plan.
             runtime_cache=NO_CACHE if is_rtx else None,
+            plugins=engine.plugins,
         )
     try:
         # Reformats come and go with the formats that kernels ask for.

@@ -17,7 +17,7 @@ from trtqat.building.parsing import parse_profiles
 from trtqat.errors import UsageError
 from trtqat.files import is_file, read_input, why_unreadable
 from trtqat.graph_file.hashing import graph_sha256
-from trtqat.typed_json import as_fields, json_text, parse_json, read_as
+from trtqat.typed_json import as_fields, json_text, parse_json, read_as, schema_version_of
 
 _LOG = logging.getLogger(__name__)
 
@@ -96,13 +96,6 @@ def cache_path(options: Path) -> Path:
     return options.with_suffix(".cache")
 
 
-@dataclass(frozen=True)
-class _Schema:
-    """What is read of a file of any schema."""
-
-    schema_version: int
-
-
 def read_tuned(path: Path) -> TunedOptions:
     """Reads what ``trtqat tune`` wrote.
 
@@ -115,7 +108,7 @@ def read_tuned(path: Path) -> TunedOptions:
     """
     try:
         fields = parse_json(read_input(path, most_bytes=_MOST_BYTES))
-        schema = read_as(_Schema, fields).schema_version
+        schema = schema_version_of(fields)
         if schema > SCHEMA_VERSION:
             raise UsageError(
                 f"The options '{path}' have schema {schema}; this version reads up to "

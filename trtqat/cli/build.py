@@ -66,7 +66,7 @@ def build(
                 "--timing-cache": builder.timing_cache_file,
                 "--export-layer-info": export_layer_info,
             },
-            [graph, options, sign, triton.triton_labels],
+            [graph, options, sign, triton.triton_labels, *(builder.plugins or ())],
             plan=output,
         )
         from trtqat.building.builder import build as build_engine

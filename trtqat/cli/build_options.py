@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from trtqat.cli.shared_options import TacticSourcesOption, WorkspaceOption
+from trtqat.cli.shared_options import PluginsOption, TacticSourcesOption, WorkspaceOption
 
 
 @dataclass(frozen=True)
@@ -97,6 +97,7 @@ class BuilderGroup:
             "sm75 (Turing) only by name, in a plan of its own: none has INT8 convolutions with it.",
         ),
     ] = ""
+    plugins: PluginsOption = None
 
     @property
     def timing_cache_file(self) -> Path | None:

@@ -101,6 +101,7 @@ def evaluate(
                     graph=contenders.graph,
                     runtime_cache=engine.runtime_cache,
                     timing_cache=locating.timing_cache,
+                    plugins=trust.plugins or (),
                 ),
                 progress=progress,
             )
@@ -133,7 +134,7 @@ def _check_files(
         [
             *(model, contenders.baseline, contenders.baseline_report, pytorch.checkpoint),
             *(contenders.graph, engine.weights, trust.trust, contenders.fake_quantized),
-            *(contenders.fake_quantized_checkpoint, *files_of(data)),
+            *(contenders.fake_quantized_checkpoint, *files_of(data), *(trust.plugins or ())),
         ],
         plan=None if is_onnx(model) else model,
     )

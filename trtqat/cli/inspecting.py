@@ -116,7 +116,10 @@ def inspect(
                 "--export-layer-info": engine.export_layer_info,
                 "--export-profile": engine.export_profile,
             },
-            [file, engine.graph, engine.profile, engine.ceilings, trust.trust, weights],
+            [
+                *(file, engine.graph, engine.profile, engine.ceilings, trust.trust, weights),
+                *(trust.plugins or ()),
+            ],
             plan=None if is_onnx(file) else file,
         )
         from trtqat.inspection.inspected_graph import InspectedGraph
@@ -125,7 +128,7 @@ def inspect(
 
         options = InspectOptions(
             **vars(engine),
-            **vars(trust),
+            **{**vars(trust), "plugins": tuple(trust.plugins or ())},
             weights=weights,
             for_=cast("Target | None", for_),
             needs_coverage=require_int8,

@@ -74,6 +74,14 @@ AllowEngineCodeOption = Annotated[
         "--allow-engine-code", help="Run a version-compatible plan, which may carry a library."
     ),
 ]
+PluginsOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--plugins",
+        metavar="LIB.so",
+        help="Load this library of plugins, which is code; repeatable, as trtexec's.",
+    ),
+]
 TrustOption = Annotated[
     Path | None,
     typer.Option(
@@ -125,10 +133,12 @@ class TrustGroup:
     Attributes:
         allow_engine_code: Whether a version-compatible plan may bring a library of its own.
         trust: The public key that the engine's manifest must be signed with.
+        plugins: Libraries of plugins to load.
     """
 
     allow_engine_code: AllowEngineCodeOption = False
     trust: TrustOption = None
+    plugins: PluginsOption = None
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,12 @@ from trtqat.cli.console import command
 from trtqat.cli.named_files import check_outputs
 from trtqat.cli.option_groups import grouped
 from trtqat.cli.output import print_json, print_table, say
-from trtqat.cli.shared_options import OutputGroup, TacticSourcesOption, WorkspaceOption
+from trtqat.cli.shared_options import (
+    OutputGroup,
+    PluginsOption,
+    TacticSourcesOption,
+    WorkspaceOption,
+)
 from trtqat.report.tune_words import closing_lines, region_table, verdict_table
 
 
@@ -75,6 +80,7 @@ class EngineGroup:
         ),
     ] = None
     tactic_sources: TacticSourcesOption = ""
+    plugins: PluginsOption = None
 
 
 @grouped
@@ -112,7 +118,7 @@ def tune(
                 "The options beside --output": options_path(output),
                 "--timing-cache": engines.timing_cache,
             },
-            [graph],
+            [graph, *(engines.plugins or ())],
         )
         from trtqat.search.speed.tuning import tune as tune_graph
 

@@ -10,7 +10,8 @@ Roles are subject, baseline, step and rival. Where is what:
     contenders.py  Contender, Measured, and lookups by role
     accuracy.py    every image once (running.py: several batches in flight; counts.py: exact counts)
     metrics/       any task's figures; metric_figures.py: of everyone, beside the baseline's
-    speed.py       times in turns (latency.py, throughput.py, trtexec.py)
+    speed.py       times in turns (latency.py, throughput.py, trtexec.py) of what timed_apart.py
+                   opens in processes of their own
     intervals.py   the speed-up of what was timed in turns, and how sure a figure is
     baseline.py    what a baseline's name means: a report or a PyTorch model (open_pytorch.py)
     recorded.py    a baseline that an earlier report holds (old_reports.py: of schema 2 to 6)

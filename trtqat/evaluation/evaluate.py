@@ -151,6 +151,7 @@ class _Opener:
                     weights=options.weights,
                     graph=options.graph,
                     runtime_cache=options.runtime_cache,
+                    plugins=options.plugins,
                 )
             )
         else:

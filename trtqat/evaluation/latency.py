@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from trtqat.evaluation.intervals import Ratio, median_interval, median_ratio
+from trtqat.evaluation.timed import Timed, TimedSessions
 from trtqat.evaluation.timing import Latency, LatencyOptions, Timing
 from trtqat.runtime.protocol import Session
 from trtqat.tensors import Arrays
@@ -43,51 +44,51 @@ def measure_latency(session: Session, inputs: Arrays, options: LatencyOptions) -
 
 
 def measure_in_turns(
-    sessions: Sequence[Session],
-    inputs: Arrays,
-    options: LatencyOptions,
-    *,
-    between: Callable[[], None] = lambda: None,
+    sessions: Sequence[Session], inputs: Arrays, options: LatencyOptions
 ) -> tuple[list[Timing], list[Ratio]]:
-    """Measures sessions on the same inputs in turns, so that clock drift hits all of them.
+    """Measures sessions of this process on the same inputs, as ``time_in_turns``.
 
     Args:
         sessions: Bound to the batch size of ``inputs``.
         inputs: Real data.
         options: How long, for each session and figure.
+    """
+    return time_in_turns([TimedSessions([each], inputs) for each in sessions], options)
+
+
+def time_in_turns(
+    models: Sequence[Timed],
+    options: LatencyOptions,
+    *,
+    between: Callable[[], None] = lambda: None,
+) -> tuple[list[Timing], list[Ratio]]:
+    """Measures models in turns, so that clock drift hits all of them.
+
+    Args:
+        models: Each at the same batch size.
+        options: How long, for each model and figure.
         between: Called after each turn.
 
     Returns:
-        The sessions' timings, and how much faster the first one computes than each of the others.
+        Their timings, and how much faster the first one computes than each of the others.
     """
-    for session in sessions:
-        session.load(inputs)
-    enqueued: list[list[float]] = [[] for _ in sessions]
-
-    def request(session: Session) -> Callable[[int], list[float]]:
-        def measure(count: int) -> list[float]:
-            times = []
-            for _ in range(count):
-                start = time.perf_counter()
-                session.run(inputs)
-                times.append((time.perf_counter() - start) * 1e3)
-            return times
-
-        return measure
+    for each in models:
+        each.load()
+    enqueued: list[list[float]] = [[] for _ in models]
 
     def counted(index: int) -> None:
-        enqueued[index].extend(sessions[index].enqueue_times_ms)
+        enqueued[index].extend(models[index].enqueue_times_ms)
         between()
 
-    computed = _in_turns([session.compute_times_ms for session in sessions], options, counted)
+    computed = _in_turns([each.compute_times_ms for each in models], options, counted)
     requested = _in_turns(
-        [request(session) for session in sessions], options, lambda index: between()
+        [each.request_times_ms for each in models], options, lambda index: between()
     )
-    transfers = [session.transfer_times_ms(_TRANSFERS) for session in sessions]
+    transfers = [each.transfer_times_ms(_TRANSFERS) for each in models]
     timings = [
-        _timing(session.mode, _flat(mine), _flat(requests), enqueues, copies)
-        for session, mine, requests, enqueues, copies in zip(
-            sessions, computed, requested, enqueued, transfers, strict=True
+        _timing(each, _flat(mine), _flat(requests), enqueues, copies)
+        for each, mine, requests, enqueues, copies in zip(
+            models, computed, requested, enqueued, transfers, strict=True
         )
     ]
     return timings, [median_ratio(other, computed[0]) for other in computed[1:]]
@@ -169,7 +170,7 @@ def _flat(turns: list[list[float]]) -> list[float]:
 
 
 def _timing(
-    mode: str,
+    model: Timed,
     computed: list[float],
     requested: list[float],
     enqueued: list[float],
@@ -177,7 +178,8 @@ def _timing(
 ) -> Timing:
     h2d, d2h = (summarize(times) if times else None for times in transfers)
     timing = Timing(
-        mode=mode,
+        mode=model.mode,
+        own_process=model.own_process,
         compute=summarize(computed),
         request=summarize(requested),
         enqueue=summarize(enqueued) if enqueued else None,

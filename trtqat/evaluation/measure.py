@@ -140,12 +140,17 @@ def _with_timings(run: AccuracyRun, contenders: Sequence[Contender], speed: Spee
     found = []
     for contender, measured in zip(contenders, run.contenders, strict=True):
         engine = contender.model.engine
+        here = () if engine is None else engine.compilations
+        # Of a batch size that was run here, too, what it took here.
+        compilations = {
+            each.batch_size: each for each in (*speed.compilations.get(contender, ()), *here)
+        }
         found.append(
             replace(
                 measured,
                 timings=speed.timings.get(contender, ()),
                 library=None if engine is None else engine.tensorrt.title,
-                compilations=() if engine is None else engine.compilations,
+                compilations=tuple(compilations.values()),
             )
         )
     return Lineup(tuple(found))

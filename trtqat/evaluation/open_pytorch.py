@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from trtqat.errors import SourceError, UsageError
 from trtqat.host.flavours import Flavour
 from trtqat.runtime.protocol import Model
 from trtqat.runtime.pytorch_devices import require_cuda, require_pytorch
+from trtqat.tensors import TensorSpec
 
 if TYPE_CHECKING:
     from trtqat.exporting.source import ModelSource
@@ -34,6 +36,7 @@ class OpenOptions:
         runtime_cache: The file that keeps the kernels that TensorRT for RTX compiles for the engine
             that is judged, or ``"none"``; None takes the one beside it.
         timing_cache: File that reads and keeps the kernel timings of what is built to compare.
+        plugins: Libraries of the plugins that the engine needs.
     """
 
     cuda_graph: bool = True
@@ -44,11 +47,29 @@ class OpenOptions:
     graph: Path | str | None = None
     runtime_cache: Path | str | None = None
     timing_cache: Path | str | None = None
+    plugins: Sequence[Path | str] = ()
+
+
+@dataclass(frozen=True)
+class Counterpart:
+    """What a PyTorch model is to know of the engine or graph that it is compared with.
+
+    Attributes:
+        name: Of that one.
+        device: Where it runs.
+        session_inputs: What its sessions take.
+        quantizers: Dotted names of those that its Q/DQ pairs were made of.
+    """
+
+    name: str
+    device: Literal["cpu", "cuda"]
+    session_inputs: tuple[TensorSpec, ...]
+    quantizers: tuple[str, ...]
 
 
 def open_pytorch(
     source: ModelSource,
-    model: Model,
+    model: Model | Counterpart,
     *,
     name: str = "PyTorch",
     precision: PyTorchPrecision = "fp32",
@@ -60,7 +81,8 @@ def open_pytorch(
 
     Args:
         source: Where it comes from.
-        model: The engine or graph; its inputs are the PyTorch model's.
+        model: The engine or graph, or what is to be known of it; its inputs are the PyTorch
+            model's.
         name: For reports.
         precision: Arithmetic.
         compiled: Whether ``torch.compile`` compiles it.
@@ -122,6 +144,16 @@ def open_pytorch(
         compiled=compiled,
         cuda_graph=cuda_graph,
         required=model.quantizers,
+        reopen=partial(
+            open_pytorch,
+            source,
+            Counterpart(model.name, model.device, model.session_inputs, model.quantizers),
+            name=name,
+            precision=precision,
+            compiled=compiled,
+            cuda_graph=cuda_graph,
+            has_quantizers=has_quantizers,
+        ),
     )
 
 

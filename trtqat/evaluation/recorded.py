@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from trtqat.errors import DataError, UsageError
@@ -21,7 +21,7 @@ from trtqat.evaluation.old_reports import OLDEST_LINEUP, OLDEST_SCHEMA, read_old
 from trtqat.evaluation.report import SCHEMA_VERSION, Report
 from trtqat.evaluation.timing import Timing
 from trtqat.files import read_input, why_unreadable
-from trtqat.typed_json import parse_json, read_as
+from trtqat.typed_json import parse_json, read_as, schema_version_of
 
 _LOG = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ def read_baseline(path: Path | str) -> Measured:
     """
     try:
         fields = parse_json(read_input(path, most_bytes=_MOST_BYTES), with_nan=True)
-        schema = read_as(_Schema, fields).schema_version
+        schema = schema_version_of(fields)
         _check_schema(schema, path)
         if schema < OLDEST_LINEUP:
             baseline, images = read_old_report(fields)
@@ -64,13 +64,6 @@ def read_baseline(path: Path | str) -> Measured:
         ) from error
     where = f" (recorded on {baseline.recorded_on})"
     return replace(baseline, name=f"{baseline.name.removesuffix(where)}{where}")
-
-
-@dataclass(frozen=True)
-class _Schema:
-    """What is read of a report of any schema."""
-
-    schema_version: int
 
 
 def _check_schema(schema: int, path: Path | str) -> None:

@@ -146,6 +146,7 @@ def _float_engine(
         precision,
         reuse=options.trust is None,
         timing_cache=cache,
+        plugins=engine.plugins,
     )
     is_rtx = engine.tensorrt.library == "rtx"
     return open_model(
@@ -155,6 +156,7 @@ def _float_engine(
         allow_engine_code=built.is_new or options.allow_engine_code,
         flavour="rtx" if is_rtx else "full",
         runtime_cache=_cache_of_rival(options) if is_rtx else None,
+        plugins=engine.plugins,
     )
 
 

@@ -7,7 +7,6 @@ copied to the GPU while the one before computes.
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
@@ -19,14 +18,12 @@ from typing import TypeVar
 import numpy as np
 
 from trtqat.data.batches import Batch, Dataset, some_labels
-from trtqat.errors import InferenceError
 from trtqat.evaluation.batch_axis import by_image, find_batch_axis, first_images
+from trtqat.evaluation.sessions import open_sessions
 from trtqat.io_names import IoNames, match_outputs
 from trtqat.runtime.batches import next_batch
 from trtqat.runtime.protocol import Model, Session
 from trtqat.tensors import DYNAMIC, Array, Arrays, TensorSpec
-
-_LOG = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -182,47 +179,6 @@ def in_order(
         finally:
             for each in pending:
                 each.cancel()
-
-
-def open_sessions(
-    models: Sequence[Model], batch_size: int, wanted: int, *, own_streams: bool = False
-) -> list[list[Session]]:
-    """Opens sessions for queries in flight, as many of each model.
-
-    One of each is opened first, then a second one of each, and so on: a model must not take the
-    memory that the next one needs for its first. Where one opens no further session, none gets
-    more than that one has.
-
-    Args:
-        models: If one of them gains nothing by several, as on a CPU, each gets one.
-        batch_size: Within their ranges.
-        wanted: At most so many of each.
-        own_streams: Whether the kernels of each run on a stream of its own, beside the others'.
-
-    Raises:
-        InferenceError: A model does not even open one; those that were opened are closed.
-    """
-    sessions: list[list[Session]] = [[] for _ in models]
-    if not all(model.runs_concurrently for model in models):
-        wanted = min(wanted, 1)
-    for count in range(wanted):
-        try:
-            for model, opened in zip(models, sessions, strict=True):
-                opened.append(
-                    model.session_on_own_stream(batch_size)
-                    if own_streams
-                    else model.session(batch_size)
-                )
-        except InferenceError as error:
-            for opened in sessions:
-                for session in opened[count:]:
-                    session.close()
-                del opened[count:]
-            if count == 0:
-                raise
-            _LOG.warning("%d of %d queries in flight: %s", count, wanted, error)
-            break
-    return sessions
 
 
 class BatchRunner:

@@ -1,31 +1,29 @@
 """How fast contenders are: in turns at every batch size, with the subject's speed-up over each.
 
-All that runs on one compute stream is measured first: GPU times, requests, queries in flight,
-trtexec's modes, layers. Queries in flight on several compute streams come last, as further sessions
-may make every later launch of the process slower (``runtime/README.md``).
+What runs on a GPU is timed in processes of its own (``timed_apart``): other models and other batch
+sizes may slow a process's launches.
 """
 
 from __future__ import annotations
 
 import contextlib
-import itertools
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from trtqat.data.batches import Dataset, full_batch
 from trtqat.errors import InferenceError
 from trtqat.evaluation.contenders import BatchTiming, Contender
 from trtqat.evaluation.intervals import Ratio
-from trtqat.evaluation.latency import measure_in_turns
+from trtqat.evaluation.latency import time_in_turns
 from trtqat.evaluation.layers import LayerTime, time_layers
 from trtqat.evaluation.options import EvaluateOptions
-from trtqat.evaluation.running import open_sessions
-from trtqat.evaluation.throughput import faster, measure_throughput
+from trtqat.evaluation.throughput import faster, rate_in_turns
+from trtqat.evaluation.timed_apart import TimingPlaces, like_trtexec_apart
 from trtqat.evaluation.timing import LatencyOptions, Timing
-from trtqat.evaluation.trtexec import TrtexecTiming, measure_like_trtexec
+from trtqat.evaluation.trtexec import TrtexecTiming
 from trtqat.host.telemetry import Telemetry, watch_gpu
-from trtqat.runtime.protocol import Session
+from trtqat.runtime.rtx import Compilation
 
 _LOG = logging.getLogger(__name__)
 
@@ -36,12 +34,15 @@ class Speed:
 
     Attributes:
         timings: Of each contender that was timed, by batch size, ascending.
+        compilations: How long the kernels of each contender took to compile in the processes that
+            timed it.
         telemetry: The GPU during the timing, if the subject is on one and NVML tells.
         trtexec: What trtexec would report of the subject, if that was asked for.
         layers: The subject's layers with their times, if that was asked for.
     """
 
     timings: Mapping[Contender, tuple[BatchTiming, ...]] = field(default_factory=dict)
+    compilations: Mapping[Contender, tuple[Compilation, ...]] = field(default_factory=dict)
     telemetry: Telemetry | None = None
     trtexec: TrtexecTiming | None = None
     layers: tuple[LayerTime, ...] = ()
@@ -69,13 +70,16 @@ def measure_speed(
     engine = subject.model.engine
     trtexec: TrtexecTiming | None = None
     layers: tuple[LayerTime, ...] = ()
-    with watch_gpu() if subject.model.device == "cuda" else contextlib.nullcontext() as watch:
-        timer = _Timer(timed, dataset, latency, watch.look if watch else lambda: None)
+    with contextlib.ExitStack() as stack:
+        on_gpu = subject.model.device == "cuda"
+        watch = stack.enter_context(watch_gpu()) if on_gpu else None
+        places = stack.enter_context(TimingPlaces([each.model for each in timed]))
+        timer = _Timer(places, timed, dataset, latency, watch.look if watch else lambda: None)
         found = {size: timer.on_one_stream(size, options.in_flight) for size in options.sizes}
         if options.like is not None and engine is not None:
             size = options.batch_size
             inputs = full_batch(dataset, size)
-            trtexec = measure_like_trtexec(engine, size, inputs, options.like, latency)
+            trtexec = like_trtexec_apart(engine, size, inputs, options.like, latency)
         if options.layer_times:
             layers = time_layers(subject.model, options.batch_size)
         for size, timings in found.items():
@@ -85,7 +89,8 @@ def measure_speed(
         each: tuple(BatchTiming(size, *timings[index]) for size, timings in found.items())
         for index, each in enumerate(timed)
     }
-    return Speed(by_contender, telemetry, trtexec, layers)
+    compilations = dict(zip(timed, places.compilations, strict=True))
+    return Speed(by_contender, compilations, telemetry, trtexec, layers)
 
 
 # A contender's times, and how many times the subject is as fast as it; None of itself.
@@ -97,6 +102,7 @@ class _Timer:
 
     def __init__(
         self,
+        places: TimingPlaces,
         timed: Sequence[Contender],
         dataset: Dataset,
         latency: LatencyOptions,
@@ -105,25 +111,25 @@ class _Timer:
         """Keeps what to time.
 
         Args:
+            places: Where.
             timed: The subject first.
             dataset: Data that fits the inputs.
             latency: How long.
             look: Called between turns.
         """
-        self._models = [each.model for each in timed]
-        self._names = ", ".join(each.name for each in self._models)
+        self._places = places
+        self._names = ", ".join(each.model.name for each in timed)
+        self._overlaps = all(each.model.runs_concurrently for each in timed)
         self._dataset, self._latency, self._look = dataset, latency, look
-        self._overlaps = all(model.runs_concurrently for model in self._models)
 
     def on_one_stream(self, batch_size: int, in_flight: int) -> list[_Timed]:
-        """All times, with every kernel on the compute stream of the process."""
+        """All times, with the kernels of each model on one stream."""
         _LOG.info("Timing %s at batch %d.", self._names, batch_size)
         inputs = full_batch(self._dataset, batch_size)
-        with self._sessions(batch_size, in_flight) as lanes:
-            firsts = [sessions[0] for sessions in lanes]
-            timings, ratios = measure_in_turns(firsts, inputs, self._latency, between=self._look)
+        with self._places.open(inputs, batch_size, in_flight) as models:
+            timings, ratios = time_in_turns(models, self._latency, between=self._look)
             if self._overlaps:
-                rates = measure_throughput(lanes, inputs, self._latency, between=self._look)
+                rates = rate_in_turns(models, batch_size, self._latency, between=self._look)
                 timings = [
                     replace(timing, throughput=each)
                     for timing, each in zip(timings, rates, strict=True)
@@ -133,7 +139,7 @@ class _Timer:
     def on_several_streams(self, batch_size: int, timings: list[_Timed]) -> list[_Timed]:
         """The same times, where queries in flight are faster with streams of their own with these.
 
-        Nothing that shall be exact may be timed behind this.
+        What is timed in this process may be slower behind it.
         """
         rates = [timing.throughput for timing, _ in timings]
         in_flight = min((each.in_flight for each in rates if each is not None), default=1)
@@ -142,9 +148,9 @@ class _Timer:
         _LOG.info("Timing %s at batch %d on several streams.", self._names, batch_size)
         inputs = full_batch(self._dataset, batch_size)
         try:
-            with self._sessions(batch_size, in_flight, own_streams=True) as lanes:
-                several = measure_throughput(
-                    lanes, inputs, self._latency, between=self._look, own_streams=True
+            with self._places.open(inputs, batch_size, in_flight, own_streams=True) as models:
+                several = rate_in_turns(
+                    models, batch_size, self._latency, between=self._look, own_streams=True
                 )
         except InferenceError as error:
             # Everything else is measured by now, and must not be lost.
@@ -154,13 +160,3 @@ class _Timer:
             (replace(timing, throughput=faster(one, other)) if one else timing, ratio)
             for (timing, ratio), one, other in zip(timings, rates, several, strict=True)
         ]
-
-    @contextlib.contextmanager
-    def _sessions(
-        self, batch_size: int, wanted: int, *, own_streams: bool = False
-    ) -> Iterator[list[list[Session]]]:
-        with contextlib.ExitStack() as stack:
-            lanes = open_sessions(self._models, batch_size, wanted, own_streams=own_streams)
-            for session in itertools.chain.from_iterable(lanes):
-                stack.callback(session.close)
-            yield lanes

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
 
 import numpy as np
 
 from trtqat.evaluation.intervals import few_interval
+from trtqat.evaluation.timed import Timed, TimedSessions
 from trtqat.evaluation.timing import LatencyOptions, Throughput
 from trtqat.runtime.protocol import Session
 from trtqat.tensors import Arrays
 
 _TURNS = 8
-# Queries of each session in a turn, of which the first fills the pipeline.
-_LEAST = 4
 
 
 def measure_throughput(
@@ -28,42 +25,64 @@ def measure_throughput(
     between: Callable[[], None] = lambda: None,
     own_streams: bool = False,
 ) -> list[Throughput]:
-    """Measures models in turns on the same inputs, each with all of its sessions busy.
+    """Measures sessions of this process on the same inputs, as ``rate_in_turns``.
+
+    Args:
+        models: Sessions of each, bound to the batch size of ``inputs``.
+        inputs: Real data.
+        options: How long, for each model.
+        between: Called after each turn.
+        own_streams: Whether each session has a compute stream of its own.
+    """
+    with ExitStack() as stack:
+        timed = [TimedSessions(sessions, inputs) for sessions in models]
+        for each in timed:
+            stack.callback(each.close)
+        batch_size = len(next(iter(inputs.values())))
+        return rate_in_turns(timed, batch_size, options, between=between, own_streams=own_streams)
+
+
+def rate_in_turns(
+    models: Sequence[Timed],
+    batch_size: int,
+    options: LatencyOptions,
+    *,
+    between: Callable[[], None] = lambda: None,
+    own_streams: bool = False,
+) -> list[Throughput]:
+    """Measures models in turns, each with all of its sessions busy.
 
     Every query copies its inputs from pageable memory into pinned memory, as an application's
     does.
 
     Args:
-        models: Sessions of each, bound to the batch size of ``inputs``.
-        inputs: Real data.
+        models: Each at the same batch size.
+        batch_size: Images in a query.
         options: How long, for each model; longer where a session does not do four queries in an
             eighth of it.
         between: Called after each turn.
         own_streams: Whether each session has a compute stream of its own.
     """
-    batch_size = len(next(iter(inputs.values())))
     rates: list[list[float]] = [[] for _ in models]
     queries = [0] * len(models)
-    with ExitStack() as stack:
-        pools = [stack.enter_context(ThreadPoolExecutor(len(sessions))) for sessions in models]
-        for pool, sessions in zip(pools, models, strict=True):
-            _turn(pool, sessions, inputs, options.warm_up_ms / 1e3)
-        for _ in range(_TURNS):
-            for index, sessions in enumerate(models):
-                done = _turn(pools[index], sessions, inputs, options.duration_s / _TURNS)
-                queries[index] += sum(map(len, done))
-                rates[index].append(batch_size * steady_rate(done))
-                between()
+    for each in models:
+        each.answered_s(options.warm_up_ms / 1e3)
+    for _ in range(_TURNS):
+        for index, each in enumerate(models):
+            done = each.answered_s(options.duration_s / _TURNS)
+            queries[index] += sum(map(len, done))
+            rates[index].append(batch_size * steady_rate(done))
+            between()
     return [
         Throughput(
-            images_per_second=float(np.median(each)),
-            interval=few_interval(each),
-            in_flight=len(sessions),
+            images_per_second=float(np.median(rate)),
+            interval=few_interval(rate),
+            in_flight=each.in_flight,
             queries=count,
-            turns=len(each),
-            compute_streams=len(sessions) if own_streams else 1,
+            turns=len(rate),
+            compute_streams=each.in_flight if own_streams else 1,
         )
-        for each, sessions, count in zip(rates, models, queries, strict=True)
+        for each, rate, count in zip(models, rates, queries, strict=True)
     ]
 
 
@@ -93,19 +112,3 @@ def steady_rate(done: Sequence[Sequence[float]]) -> float:
     own = sum((len(times) - 1) / (times[-1] - times[0]) for times in done)
     seconds = max(times[-1] for times in done) - min(times[0] for times in done)
     return min(own, (sum(map(len, done)) - 1) / seconds)
-
-
-def _turn(
-    pool: ThreadPoolExecutor, sessions: Sequence[Session], inputs: Arrays, seconds: float
-) -> list[list[float]]:
-    """When each session's queries were done."""
-    end = time.perf_counter() + seconds
-
-    def keep_busy(session: Session) -> list[float]:
-        done: list[float] = []
-        while len(done) < _LEAST or time.perf_counter() < end:
-            session.run(inputs)
-            done.append(time.perf_counter())
-        return done
-
-    return list(pool.map(keep_busy, sessions))

@@ -100,6 +100,8 @@ class Timing:
         d2h: Copies of all outputs back.
         throughput: With several queries in flight; None on a CPU, which one keeps busy.
         warnings: What trtexec would warn of, as sentences.
+        own_process: Whether a process that did nothing else ran it; None in reports that do not
+            tell.
     """
 
     mode: str
@@ -110,6 +112,7 @@ class Timing:
     d2h: Latency | None = None
     throughput: Throughput | None = None
     warnings: tuple[str, ...] = ()
+    own_process: bool | None = None
 
     @property
     def is_unstable(self) -> bool:

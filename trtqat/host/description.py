@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from trtqat.host.flavours import TensorRTFlavour, find_flavours
 from trtqat.host.gpu import UNKNOWN, Gpu, describe_gpus
+from trtqat.host.surroundings import HostKind, Surroundings, find_kind, read_surroundings
 from trtqat.host.system import installed_versions, platform_name, python_version
 
 # What a command of trtqat's needs.
@@ -26,6 +27,7 @@ class Host:
         tensorrt: TensorRT's flavours.
         tensorrt_problems: Flavours that are installed but cannot be imported, with the reason.
         packages: Versions of the packages that matter, of those that are installed.
+        surroundings: The board, container or subsystem that it is.
     """
 
     platform: str
@@ -37,11 +39,18 @@ class Host:
     tensorrt: tuple[TensorRTFlavour, ...]
     tensorrt_problems: tuple[str, ...]
     packages: dict[str, str]
+    surroundings: Surroundings = field(default_factory=Surroundings)
+
+    @property
+    def kind(self) -> HostKind:
+        """Which recipe is for it."""
+        return find_kind(self.surroundings, self.gpus)
 
 
 def describe_host() -> Host:
     """Looks at this host; never raises for what it lacks."""
-    gpus, gpu_problem = describe_gpus()
+    surroundings = read_surroundings()
+    gpus, gpu_problem = describe_gpus(on_jetson=bool(surroundings.l4t))
     flavours, problems = find_flavours()
     driver = gpus[0].driver if gpus else UNKNOWN
     return Host(
@@ -54,4 +63,5 @@ def describe_host() -> Host:
         tensorrt=flavours,
         tensorrt_problems=problems,
         packages=installed_versions(_PACKAGES),
+        surroundings=surroundings,
     )

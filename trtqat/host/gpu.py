@@ -1,7 +1,8 @@
 """The GPUs of this host, as doctor, manifest, report and telemetry have them: one description.
 
 CUDA tells which GPU it is, where cuda.core is installed; NVML tells the rest. Neither must be here:
-a host without both has no GPU, and one sentence says why.
+where both are missing, as they may be on a Jetson, CUDA's own library is asked. A host without it
+has no GPU, and one sentence says why.
 """
 
 from __future__ import annotations
@@ -13,12 +14,18 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from trtqat.errors import first_line
+from trtqat.host.driver_api import devices_of_driver
 from trtqat.host.nvml import NvmlMissing, handle_of, opened_nvml, visible_handles
 
 _LOG = logging.getLogger(__name__)
 
 UNKNOWN = "unknown"
 _HIDES_ALL = ("", "-1", "NoDevFiles")
+# Its driver is part of the board's Linux, with or without NVML and nvidia-smi.
+_WHY_ON_JETSON = (
+    "this is a Jetson, whose driver is part of its Linux, and CUDA's library libcuda.so.1 lists no "
+    "GPU here"
+)
 
 
 @dataclass(frozen=True)
@@ -64,8 +71,11 @@ def describe_gpu() -> Gpu:
         return _of_cuda(device)
 
 
-def describe_gpus() -> tuple[tuple[Gpu, ...], str]:
+def describe_gpus(*, on_jetson: bool = False) -> tuple[tuple[Gpu, ...], str]:
     """The GPUs that CUDA lets a process use here, its first one first; never raises.
+
+    Args:
+        on_jetson: Whether this is a Jetson, where it says nothing that NVML is missing.
 
     Returns:
         The GPUs, and why there is none, as the end of a sentence.
@@ -81,11 +91,19 @@ def describe_gpus() -> tuple[tuple[Gpu, ...], str]:
             try:
                 handles = visible_handles(nvml, visible)
                 gpus = tuple(_of_nvml(nvml, handle) for handle in handles)
+                problem = "NVIDIA's driver lists no GPU"
             except nvml.NVMLError as error:
-                return (), f"NVIDIA's driver says: {error}"
-            return gpus, "" if gpus else "NVIDIA's driver lists no GPU"
+                gpus, problem = (), f"NVIDIA's driver says: {error}"
     except NvmlMissing as missing:
-        return tuple(_of_cuda(device) for device in devices), "" if devices else str(missing)
+        gpus, problem = tuple(_of_cuda(device) for device in devices), str(missing)
+    gpus = gpus or _of_driver()
+    return gpus, "" if gpus else _WHY_ON_JETSON if on_jetson else problem
+
+
+def _of_driver() -> tuple[Gpu, ...]:
+    return tuple(
+        Gpu(each.name, each.compute_capability, UNKNOWN, each.cuda) for each in devices_of_driver()
+    )
 
 
 def _cuda_devices() -> tuple[Any, ...]:

@@ -16,28 +16,32 @@ _NEEDED = (
     ("onnxruntime", "export, and eval of a graph, need", "onnxruntime"),
     ("cuda-core", "eval of an engine needs", "cuda12"),
 )
+_WITHOUT_GPU = "export, lint, inspect, eval of a graph, and build --for rtx work without."
 
 
 def check_host(host: Host) -> tuple[Check, ...]:
     """What a host has for each of trtqat's commands, and how to get the rest."""
     checks = []
+    where = host.surroundings.describe()
+    if where:
+        checks.append(Check("host", "passed", f"{where}."))
     if host.gpus:
         for gpu in host.gpus:
             checks.append(
                 Check("GPU", "passed", f"{gpu.name} ({gpu.compute_capability}){_free(gpu)}.")
             )
         up_to = f", CUDA up to {host.cuda}" if host.cuda else ""
-        checks.append(Check("driver", "passed", f"{host.driver or UNKNOWN}{up_to}."))
+        checks.append(Check("driver", "passed", f"{_driver(host)}{up_to}."))
     else:
         checks.append(
             Check(
                 "GPU",
                 "missing",
                 f"build with TensorRT, and eval of an engine, need one: {host.gpu_problem}.",
-                "export, lint, inspect, eval of a graph, and build --for rtx work without.",
+                " ".join(filter(None, (how_to_reach_gpu(host), _WITHOUT_GPU))),
             )
         )
-    checks += _of_tensorrt(host)
+    checks += _of_jetson(host) if host.kind == "jetson" else _of_tensorrt(host)
     for package, purpose, extra in _NEEDED:
         version = host.packages.get(package)
         checks.append(
@@ -46,6 +50,41 @@ def check_host(host: Host) -> tuple[Check, ...]:
             else Check(package, "missing", f"{purpose} it.", install(extra))
         )
     return tuple(checks)
+
+
+def how_to_reach_gpu(host: Host) -> str:
+    """The way to a GPU that a host has and a process does not see; empty where none is known."""
+    if host.kind == "jetson":
+        return (
+            "Start a container with --runtime nvidia; outside of one, sudo apt-get install "
+            "nvidia-jetpack brings what is missing."
+        )
+    if host.kind == "wsl2":
+        return "Install NVIDIA's driver in Windows, and none inside WSL2."
+    if host.surroundings.container or host.surroundings.image:
+        return "If the host outside has a GPU, start the container with --gpus all."
+    return ""
+
+
+def _driver(host: Host) -> str:
+    if host.kind == "jetson" and not host.driver:
+        return f"part of L4T {host.surroundings.l4t}"
+    return host.driver or UNKNOWN
+
+
+def _of_jetson(host: Host) -> Iterator[Check]:
+    """JetPack brings TensorRT, as a package of the system; PyPI's are for other hosts."""
+    for each in host.tensorrt:
+        yield Check("TensorRT", "passed", f"{each.version} ({each.flavour}), {each.path}.")
+    for problem in host.tensorrt_problems:
+        yield Check("TensorRT", "warning", f"One does not import: {problem}.")
+    if "full" not in {each.flavour for each in host.tensorrt}:
+        yield Check(
+            "TensorRT",
+            "missing",
+            "build, and eval of an engine, need it; JetPack brings it.",
+            "sudo apt-get install nvidia-jetpack, and a venv with --system-site-packages",
+        )
 
 
 def _of_tensorrt(host: Host) -> Iterator[Check]:

@@ -1,6 +1,6 @@
 """Whether a host may and can run a plan, told before a byte of it reaches TensorRT.
 
-plan → manifest → TensorRT → platform → GPU → driver → memory → code in the plan
+plan → manifest → TensorRT → platform → GPU → driver → memory → plugins → code in the plan
 
 For TensorRT for RTX the checks of the host are others (``rtx_checks``), and at the end the library
 itself is asked about the header, if all before passed.
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import get_args
@@ -20,6 +20,8 @@ from trtqat.errors import MissingError, PlanError
 from trtqat.host.check import Check
 from trtqat.host.description import Host, describe_host
 from trtqat.host.flavours import Flavour, TensorRTFlavour, choose_flavour
+from trtqat.host.host_checks import how_to_reach_gpu
+from trtqat.host.plugins import PluginFile, check_plugins, read_plugins
 from trtqat.host.rtx_checks import check_rtx
 from trtqat.host.rtx_validity import check_validity
 from trtqat.host.version_rules import version_tuple
@@ -43,6 +45,7 @@ class Preflight:
         manifest: The manifest beside it; None if there is none.
         flavour: The TensorRT that runs it; None if none does.
         code_allowed: Whether it may bring a library of its own.
+        plugins: The libraries of plugins that the user named; nothing of them is loaded.
     """
 
     checks: tuple[Check, ...]
@@ -51,6 +54,13 @@ class Preflight:
     manifest: Manifest | None = None
     flavour: TensorRTFlavour | None = None
     code_allowed: bool = False
+    plugins: tuple[PluginFile, ...] = ()
+
+    @property
+    def needs_plugins(self) -> bool:
+        """Whether plugins are to be registered before the plan is loaded."""
+        recorded = None if self.manifest is None else self.manifest.plugins
+        return bool(self.plugins) or recorded is not None
 
     def __str__(self) -> str:
         return "\n".join(map(str, self.checks))
@@ -89,6 +99,7 @@ def preflight(
     allow_engine_code: bool | None = None,
     flavour: Flavour | None = None,
     is_here: bool | None = None,
+    plugins: Sequence[str | Path] = (),
 ) -> Preflight:
     """Checks a plan against a host, without a GPU, TensorRT or a risk: nothing is loaded.
 
@@ -104,9 +115,12 @@ def preflight(
         flavour: Which TensorRT is to run it; None takes the first that may.
         is_here: Whether ``host`` is this one, so that its library can be asked; None if it is,
             when no host is given.
+        plugins: Libraries of plugins to load before it. They are compared with what the manifest
+            says of those that it was built with.
 
     Raises:
-        UsageError: An argument has another type, or ``trust`` is no public Ed25519 key.
+        UsageError: An argument has another type, ``trust`` is no public Ed25519 key, or a library
+            cannot be read.
         MissingError: The package cryptography is not installed, and ``trust`` is given.
     """
     check_kind("The plan", plan, (str, os.PathLike), "'model.engine'")
@@ -116,6 +130,7 @@ def preflight(
         check_kind("The key to trust", trust, (str, os.PathLike), "'public.pem'")
     if flavour is not None:
         check_choice("The flavour", flavour, get_args(Flavour))
+    given = read_plugins(plugins)
     plan = Path(plan)
     key = None if trust is None else read_public_key(Path(trust))
     try:
@@ -139,6 +154,8 @@ def preflight(
         checks += check_rtx(header, manifest, host, chosen, len(content))
     else:
         checks += [*_host_against(manifest, host), _memory(len(content), manifest, host)]
+    recorded = None if manifest is None else manifest.plugins
+    checks += check_plugins(recorded, given, has_manifest=manifest is not None)
     # Our own refusal comes first: nothing of a plan that failed reaches the library.
     if header.library == "rtx" and is_here and chosen is not None and _all_well(checks):
         checks.append(check_validity(content, chosen))
@@ -146,7 +163,7 @@ def preflight(
         allowed = True if key is not None else allow_engine_code
         checks.append(_code(manifest, allowed))
     return Preflight(
-        tuple(checks), content, header, manifest, chosen, bool(allow_engine_code or key)
+        tuple(checks), content, header, manifest, chosen, bool(allow_engine_code or key), given
     )
 
 
@@ -257,7 +274,8 @@ def _host_against(manifest: Manifest | None, host: Host) -> Iterator[Check]:
     yield _gpu(manifest, host)
     driver = manifest.driver if manifest else ""
     if not host.gpus or not driver or not host.driver:
-        here = "NVIDIA's driver does not tell its version." if host.gpus else _NO_DRIVER
+        is_there = bool(host.gpus) or host.kind == "jetson"
+        here = "NVIDIA's driver does not tell its version." if is_there else _NO_DRIVER
         yield Check("driver", "unknown", here if driver else unknown)
     elif version_tuple(host.driver) >= version_tuple(driver):
         yield Check("driver", "passed", f"{host.driver}; built with {driver}.")
@@ -276,7 +294,8 @@ def _gpu(manifest: Manifest | None, host: Host) -> Check:
             "GPU",
             "missing",
             f"There is none here: {host.gpu_problem}.",
-            "Run it on a host with an NVIDIA GPU; nvidia-smi must list it.",
+            how_to_reach_gpu(host)
+            or "Run it on a host with an NVIDIA GPU; nvidia-smi must list it.",
         )
     gpu = host.gpus[0]
     if manifest is None or not manifest.compute_capability:

@@ -59,6 +59,8 @@ def advice_on_loading(messages: Messages) -> str:
         return "Free device memory: nvidia-smi lists who has it."
     if "hostcodeallowed" in log.replace("_", ""):
         return "It carries a library: allow it with --allow-engine-code, or sign it."
+    if "plugin" in log and ("creator" in log or "registry" in log):
+        return "It needs a plugin that is not here: name its library with --plugins lib.so."
     if "version" in log:
         return "Build it here again from its ONNX file, or install the TensorRT that built it."
     return "Build it on a GPU of this kind, from its ONNX file."

@@ -2,6 +2,7 @@
 
     inspecting.py        trtqat.inspect: tells by the file which of the next three it is
     inspected_graph.py   trtqat.lint: a graph's findings, and its share of arithmetic in INT8
+    export_again.py      how a graph is exported again for one TensorRT
     inspected_engine.py  a plan as TensorRT describes it on this GPU
     inspected_layers.py  the files that describe an engine, on a host without a GPU
     options.py           what to ask

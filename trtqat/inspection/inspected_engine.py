@@ -124,6 +124,7 @@ def inspect_plan(path: Path, options: InspectOptions) -> InspectedEngine:
         # The one runtime of its library that has an inspector.
         flavour="rtx" if library_of(path) == "rtx" else "full",
         weights=options.weights,
+        plugins=options.plugins,
     )
     with closing(engine):
         graph = options.path("graph") or graph_beside(path, engine.manifest)

@@ -12,6 +12,7 @@ from trtqat.checks import check_kind
 from trtqat.errors import GateError, UsageError
 from trtqat.extras import require
 from trtqat.files import is_plan
+from trtqat.inspection.export_again import ExportAgain, export_again
 from trtqat.inspection.words import describe_findings, describe_gate, describe_summary, explain
 from trtqat.text import visible
 
@@ -34,6 +35,7 @@ class InspectedGraph:
             what it costs and the way out.
         for_: The TensorRT that the graph is for; None for all.
         left_out: How many findings concern other TensorRTs alone.
+        again: What to export again for that TensorRT; None if it takes the graph as it is.
     """
 
     path: Path
@@ -41,6 +43,7 @@ class InspectedGraph:
     findings: tuple[Finding, ...]
     for_: Target | None = None
     left_out: int = 0
+    again: ExportAgain | None = None
 
     @property
     def warnings(self) -> tuple[Finding, ...]:
@@ -77,10 +80,9 @@ class InspectedGraph:
             verb = "finding concerns" if self.left_out == 1 else "findings concern"
             text += f"\n{self.left_out} {verb} other TensorRTs"
         shown = self.findings if with_notes else self.warnings
-        if not shown:
-            return text
         places = len(shown) if all_places else _PLACES
-        return f"{text}\n\n{explain(shown, places=places, for_=self.for_)}"
+        parts = [text, explain(shown, places=places, for_=self.for_), str(self.again or "")]
+        return "\n\n".join(filter(None, parts))
 
     def to_dict(self) -> dict[str, Any]:
         """The same as plain data, as ``--json`` writes it."""
@@ -89,6 +91,7 @@ class InspectedGraph:
             "findings": [asdict(finding) for finding in self.findings],
             "for": self.for_,
             "left_out": self.left_out,
+            "export_again": None if self.again is None else asdict(self.again),
         }
 
     def __str__(self) -> str:
@@ -137,4 +140,5 @@ def lint(graph: Path | str, for_: Target | None = None) -> InspectedGraph:
     inline_functions(model)
     findings, summary = examine(model, for_)
     kept = tuple(each for each in findings if for_ is None or each.concerns(for_))
-    return InspectedGraph(path, summary, kept, for_, len(findings) - len(kept))
+    again = None if for_ is None else export_again(path, model, findings, for_)
+    return InspectedGraph(path, summary, kept, for_, len(findings) - len(kept), again)

@@ -144,6 +144,7 @@ def _check_is_for_layer_files(path: Path, options: InspectOptions) -> None:
         "--trust": options.trust,
         "--weights": options.weights,
         "--allow-engine-code": options.allow_engine_code,
+        "--plugins": bool(options.plugins),
     }
     for option, value in ignored.items():
         if value:

@@ -94,7 +94,10 @@ def recorded_plan(path: Path, options: InspectOptions) -> InspectedPlan | None:
         UsageError: An option is for plans that are loaded.
     """
     found = preflight(
-        path, trust=options.trust, allow_engine_code=options.allow_engine_code or None
+        path,
+        trust=options.trust,
+        allow_engine_code=options.allow_engine_code or None,
+        plugins=options.plugins,
     )
     coverage = found.manifest.coverage if found.manifest is not None else None
     why = _why_not_loaded(path, found)

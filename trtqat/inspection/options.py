@@ -34,6 +34,7 @@ class InspectOptions:
         allow_engine_code: Whether a version-compatible plan may bring a library of its own.
         trust: File of the public key that the engine's manifest must be signed with.
         weights: The graph of an engine that was built without its weights.
+        plugins: Libraries of the plugins that the engine needs; they are loaded, and run.
         needs_coverage: Whether a graph must say what is INT8, as the gate ``check_int8`` of the
             result needs it: without one an engine is refused before anything is measured.
         for_: For graphs: which TensorRT will build it, as ``trtqat.lint`` takes it.
@@ -50,6 +51,7 @@ class InspectOptions:
     allow_engine_code: bool = False
     trust: Path | str | None = None
     weights: Path | str | None = None
+    plugins: tuple[Path | str, ...] = ()
     needs_coverage: bool = False
     for_: Target | None = None
 

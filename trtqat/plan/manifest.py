@@ -21,11 +21,12 @@ from trtqat.files import read_input, why_unreadable
 from trtqat.io_names import NameRecord
 from trtqat.plan.coverage import Coverage
 from trtqat.plan.header import LIBRARY_NAMES, Library
+from trtqat.plan.plugins import RecordedPlugins
 from trtqat.plan.signature import check_signature
 from trtqat.plan.targets import targets_in_words
 from trtqat.provenance import Provenance
 from trtqat.tensors import DYNAMIC, TensorSpec
-from trtqat.typed_json import parse_json, read_as
+from trtqat.typed_json import parse_json, read_as, schema_version_of
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -110,6 +111,8 @@ class Manifest:
         coverage: How the plan runs the layers of the graph; None if that was not recorded.
         more_profiles: The profiles behind the first one, in TensorRT's order. Only schema 2 has
             any.
+        plugins: The libraries of plugins that it needs, and which operators they run; None if the
+            graph has ONNX's operators alone and no library was given.
         schema_version: Of this file.
     """
 
@@ -136,6 +139,7 @@ class Manifest:
     targets: tuple[str, ...] = ()
     coverage: Coverage | None = None
     more_profiles: tuple[Mapping[str, ProfileShapes], ...] = ()
+    plugins: RecordedPlugins | None = None
     schema_version: int = 1
 
     @property
@@ -160,6 +164,8 @@ class Manifest:
         fields = {**asdict(self), "provenance": self.provenance.to_fields()}
         if not self.more_profiles:
             del fields["more_profiles"]
+        if self.plugins is None:
+            del fields["plugins"]
         if self.options.fp16:
             del fields["options"]["fp16"]
         if self.coverage is not None and not self.coverage.profiles:
@@ -205,7 +211,7 @@ def read_manifest(plan: Path, *, trust: Ed25519PublicKey | None = None) -> Manif
     try:
         # What the export recorded has infinity for the SQNR of what is bit-identical.
         fields = parse_json(content, with_nan=True)
-        schema = read_as(_Schema, fields).schema_version
+        schema = schema_version_of(fields)
         if schema > SCHEMA_VERSION:
             raise PlanError(
                 f"The manifest '{beside}' has schema {schema}; this version reads up to "
@@ -245,13 +251,6 @@ def check_plan(
     return manifest
 
 
-@dataclass(frozen=True)
-class _Schema:
-    """What is read of a manifest of any schema."""
-
-    schema_version: int
-
-
 def _check_values(manifest: Manifest) -> None:
     """What the types do not tell.
 
@@ -278,6 +277,7 @@ def _check_values(manifest: Manifest) -> None:
             _require(len(set(listed)) == len(listed), f"io_names.{kind}", "different names")
     _check_profiles(manifest)
     _check_targets(manifest)
+    _check_plugins(manifest.plugins or RecordedPlugins())
     if manifest.coverage is not None:
         _check_coverage(manifest.coverage)
 
@@ -304,6 +304,17 @@ def _check_targets(manifest: Manifest) -> None:
     _require(sound, "targets", "a list of different compute capabilities")
     for index, target in enumerate(targets):
         _require(bool(_TARGET.fullmatch(target)), f"targets[{index}]", "a compute capability")
+
+
+def _check_plugins(plugins: RecordedPlugins) -> None:
+    names = [library.name for library in plugins.libraries]
+    _require(len(set(names)) == len(names), "plugins.libraries", "a list of different names")
+    for index, library in enumerate(plugins.libraries):
+        where = f"plugins.libraries[{index}]"
+        _require(bool(_SHA256.fullmatch(library.sha256)), f"{where}.sha256", "a SHA-256")
+        # It is compared with the names of files, and shown.
+        is_name = 0 < len(library.name) <= _LONGEST and not set(library.name) & set("/\\\0")
+        _require(is_name, f"{where}.name", "the name of a file")
 
 
 def _check_coverage(coverage: Coverage) -> None:

@@ -56,7 +56,7 @@ def locate_tables(located: Located) -> list[Table]:
             [each.label, each.layer, *_losses(each, steps), ", ".join(each.findings)]
             for each in sorted(located.steps.tensors, key=_most_lost)
         ]
-        tables.append(("Where the steps to the engine part", [*columns, "lint"], rows))
+        tables.append(("Where values change on the way to the engine", [*columns, "lint"], rows))
     return tables
 
 

@@ -1,7 +1,8 @@
 """A report as one HTML page: no network, no script; for a screen, in the dark, and on paper.
 
-What the page shows is chosen here. ``page.html.jinja`` is its markup, ``page.css`` its style, and
-``charts.py`` draws its charts.
+Pictures come first, and the tables with all figures are folded below. ``glance.py`` chooses the
+first charts, and the rest of what the page shows is chosen here. ``page.html.jinja`` is its markup,
+``page.css`` its style, and ``charts.py`` and ``bars.py`` draw.
 """
 
 from __future__ import annotations
@@ -12,18 +13,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from trtqat.evaluation.timing import Timing
-from trtqat.report.charts import bars, curve, distribution, histogram
+from trtqat.report.bars import Bar, bars, colour_of
+from trtqat.report.charts import curve, distribution, histogram
+from trtqat.report.glance import Chart, charts_at_a_glance, label_of
 from trtqat.report.locate_words import STEP_WORDS
 from trtqat.report.templates import render
 from trtqat.report.verdict import verdict
-from trtqat.report.wording import percent
+from trtqat.report.wording import Table, percent
 from trtqat.report.words import answers, report_tables
 from trtqat.version import __version__
 
 if TYPE_CHECKING:
-    from markupsafe import Markup
-
-    from trtqat.evaluation.contenders import Measured
     from trtqat.evaluation.layers import LayerTime
     from trtqat.evaluation.locate import Located
     from trtqat.evaluation.report import Report
@@ -32,10 +32,12 @@ if TYPE_CHECKING:
 _ONE_AXIS = 2.0
 # Bars of an engine's layers; the rest are one bar.
 _LAYERS = 40
+# A table of so many rows need not be folded.
+_SHORT = 6
 
 
 def render_page(report: Report) -> str:
-    """The page: verdict, gates that were not met, tables, charts, and where it was measured.
+    """The page: verdict, gates that were not met, charts, tables, and where it was measured.
 
     Args:
         report: The evaluation.
@@ -49,10 +51,12 @@ def render_page(report: Report) -> str:
             title=f"{report.subject.name}: {report.images} images of {report.data}",
             verdict=verdict(report),
             failed_gates=report.failed_gates,
-            tables=report_tables(report),
-            answers=answers(report),
+            glance=list(charts_at_a_glance(report)),
             charts=list(_charts(report)),
+            answers=answers(report),
             warnings=report.warnings,
+            tables=[_folded(table) for table in _tables(report)],
+            long_charts=list(_long_charts(report)),
             where=list(_where(report)),
             command=report.command,
             version=__version__,
@@ -61,128 +65,145 @@ def render_page(report: Report) -> str:
 
 
 @dataclass(frozen=True)
-class _Chart:
-    """What is drawn below one heading.
-
-    Attributes:
-        title: The heading.
-        drawings: SVG, one below the other.
-        note: What has to be said before it; empty if nothing.
-    """
+class _Folded:
+    """A table, and whether it is open at first."""
 
     title: str
-    drawings: Sequence[Markup]
-    note: str = ""
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    is_open: bool
 
 
-def _charts(report: Report) -> Iterator[_Chart]:
+def _folded(table: Table) -> _Folded:
+    title, columns, rows = table
+    return _Folded(title, columns, rows, is_open=len(rows) <= _SHORT)
+
+
+def _tables(report: Report) -> Iterator[Table]:
+    """All tables; the subject's column is the first one, as a narrow screen shows few."""
+    (title, columns, rows), *others = report_tables(report)
+    yield title, _subject_first(columns), [_subject_first(row) for row in rows]
+    yield from others
+
+
+def _subject_first(row: Sequence[str]) -> list[str]:
+    """Of a label and the cells of baseline and subject."""
+    return [row[0], *reversed(row[1:])]
+
+
+def _charts(report: Report) -> Iterator[Chart]:
+    if report.sweep:
+        yield Chart("Batch sizes", [curve(_rates(report), "batch", "images/s")])
     timed = {
-        _label(side, report): found
-        for side in report.side_by_side
+        label_of(side, report): found
+        for side in reversed(report.side_by_side)
         if (found := report.timing(side))
     }
     if timed:
-        yield _Chart("Compute time: distribution", list(_distributions(timed)))
-    if report.sweep:
-        yield _Chart("Batch sizes", [curve(_rates(report), "batch", "images/s")])
-    if report.rivals and report.timing(report.subject):
-        sides = [report.subject, *report.rivals]
-        sides += [report.baseline] if report.baseline else []
-        medians = {
-            _label(side, report): timing.compute.median_ms
-            for side in sides
-            if (timing := report.timing(side))
-        }
-        yield _Chart("Compute time: what might run instead", [bars(medians, "ms")])
-    yield from _located(report.located)
-    if report.layers:
-        yield _layers(report.layers)
+        yield from _distributions(timed)
 
 
-def _label(side: Measured, report: Report) -> str:
-    """A name that no other contender has: files of one name may lie in two folders."""
-    same = [each for each in report.contenders if each.name == side.name]
-    if len(same) == 1:
-        return side.name
-    number = next(place for place, each in enumerate(same, start=1) if each is side)
-    return f"{side.name} ({number}, {side.role})"
-
-
-def _distributions(timed: Mapping[str, Timing]) -> Iterator[Markup]:
+def _distributions(timed: Mapping[str, Timing]) -> Iterator[Chart]:
     """Distribution and density of the compute times of each model."""
     quantiles = {name: timing.compute.quantiles_ms for name, timing in timed.items()}
     medians = [timing.compute.median_ms for timing in timed.values()]
     # On one axis with a model that is much slower, nothing is seen of the faster one.
     together = max(medians) < _ONE_AXIS * min(medians)
-    for each in [quantiles] if together else [{name: own} for name, own in quantiles.items()]:
-        yield distribution(each)
-        yield histogram(each)
+    shown = [quantiles] if together else [{name: own} for name, own in quantiles.items()]
+    yield Chart("Compute time: queries up to", [distribution(each) for each in shown])
+    yield Chart("Compute time: queries around", [histogram(each) for each in shown])
 
 
 def _rates(report: Report) -> dict[str, list[tuple[float, float]]]:
-    """Images a second of model and baseline, measured alike: in flight where both were."""
-    sides = {"images/s": report.subject.timings}
+    """Images a second of subject and baseline, measured alike: in flight where both were."""
+    sides = [report.subject]
     if report.baseline is not None and report.baseline.timings:
-        sides["images/s, baseline"] = report.baseline.timings
+        sides.append(report.baseline)
     rate, mode = Timing.images_per_second, ", in flight"
     # A recorded baseline may be from a CPU, where nothing is in flight.
-    if not all(each.timing.throughput for side in sides.values() for each in side):
+    if not all(each.timing.throughput for side in sides for each in side.timings):
         rate, mode = Timing.requested_per_second, ""
     return {
-        f"{name}{mode}": [
-            (float(each.batch_size), rate(each.timing, each.batch_size)) for each in side
+        f"{label_of(side, report)}{mode}": [
+            (float(each.batch_size), rate(each.timing, each.batch_size)) for each in side.timings
         ]
-        for name, side in sides.items()
+        for side in sides
     }
 
 
-def _located(located: Located) -> Iterator[_Chart]:
+def _long_charts(report: Report) -> Iterator[Chart]:
+    """A bar for each layer or tensor, folded as the tables are."""
+    if report.layers:
+        yield _layers(report.layers)
+    yield from _located(report.located)
+
+
+def _located(located: Located) -> Iterator[Chart]:
     """What is left of the signal in each layer, and in each tensor from step to step."""
     if located.layers:
-        # In this order NaN becomes 0: no bar for what is lost.
-        values = {each.name: max(0.0, each.sqnr_db) for each in located.layers}
-        notes = {each.name: ", ".join(each.findings) for each in located.layers}
-        yield _Chart(
-            "SQNR of each layer against the same graph without quantization",
-            [bars(values, "dB", notes=notes)],
-        )
+        values = [
+            Bar(
+                each.name,
+                each.sqnr_db,
+                _figure(each.sqnr_db, "dB", ", ".join(each.findings)),
+            )
+            for each in located.layers
+        ]
+        title = "Signal to noise of each layer against the same graph without quantization"
+        yield Chart(title, [bars(values)])
     tensors = located.steps.tensors if located.steps else ()
     for step, words in STEP_WORDS.items():
         losses = {each.label: each.at(step) for each in tensors}
         # What agrees to the last code has no bar that could be long enough.
-        found = {name: each for name, each in losses.items() if each and each.sqnr_db != math.inf}
-        if found:
-            values = {name: max(0.0, each.sqnr_db) for name, each in found.items()}
-            notes = {
-                name: "" if each.differing is None else f"{percent(each.differing)} of codes"
-                for name, each in found.items()
-            }
-            yield _Chart(f"SQNR of {words.compared}", [bars(values, "dB", notes=notes)])
+        values = [
+            Bar(
+                name,
+                each.sqnr_db,
+                _figure(
+                    each.sqnr_db,
+                    "dB",
+                    "" if each.differing is None else f"{percent(each.differing)} of codes",
+                ),
+            )
+            for name, each in losses.items()
+            if each and each.sqnr_db != math.inf
+        ]
+        if values:
+            yield Chart(f"Signal to noise of {words.compared}", [bars(values)])
 
 
-def _layers(layers: Sequence[LayerTime]) -> _Chart:
+def _layers(layers: Sequence[LayerTime]) -> Chart:
     """The slowest ones by themselves, in the order of execution, and the rest as one."""
-    shown = sorted(layers, key=lambda each: -each.time_ms)[:_LAYERS]
-    # Names of fused layers are long, and their ends can be the same: the number tells them apart.
-    labels = {
-        f"{number}: {each.name if len(each.name) <= 26 else '…' + each.name[-25:]}": each
+    slowest = sorted(layers, key=lambda each: -each.time_ms)[:_LAYERS]
+    groups = list(dict.fromkeys(each.precision for each in layers))
+    values = [
+        Bar(
+            f"{number}: {each.name}",
+            1e3 * each.time_ms,
+            _figure(1e3 * each.time_ms, "us", each.precision),
+            colour_of(each.precision, groups),
+        )
         for number, each in enumerate(layers, start=1)
-        if each in shown
-    }
-    values = {label: 1e3 * each.time_ms for label, each in labels.items()}
-    groups = {label: each.precision for label, each in labels.items()}
-    rest = [each for each in layers if each not in shown]
+        if each in slowest
+    ]
+    rest = [each for each in layers if each not in slowest]
     if rest:
-        label = f"{len(rest)} others"
-        values[label] = 1e3 * sum(each.time_ms for each in rest)
-        groups[label] = ", ".join(sorted({each.precision for each in rest}))
+        time_us = 1e3 * sum(each.time_ms for each in rest)
+        precisions = ", ".join(sorted({each.precision for each in rest}))
+        values.append(Bar(f"{len(rest)} others", time_us, _figure(time_us, "us", precisions)))
     total = sum(each.time_ms for each in layers)
-    return _Chart(
+    return Chart(
         "Time and precision of the engine's layers",
-        [bars(values, "us", notes=groups, groups=groups)],
+        [bars(values)],
         f"Medians under TensorRT's profiler, which slows every layer down: together {total:.3f} "
         "ms.",
     )
+
+
+def _figure(value: float, unit: str, note: str = "") -> str:
+    if math.isnan(value):
+        return f"no number {note}".strip()
+    return f"{value:.3g} {unit} {note}".strip()
 
 
 def _where(report: Report) -> Iterator[tuple[str, str]]:

@@ -12,7 +12,7 @@ from trtqat.report.trtexec_words import trtexec_summary
 from trtqat.report.wording import Table, compiled_in, decibels, ratio, share
 
 if TYPE_CHECKING:
-    from trtqat.evaluation.contenders import Comparison, Measured
+    from trtqat.evaluation.contenders import BatchTiming, Comparison, Measured
     from trtqat.evaluation.counts import Agreement, OutputAgreement
     from trtqat.evaluation.report import Report
 
@@ -137,12 +137,19 @@ def _rival(report: Report, side: Measured) -> list[str]:
     return [
         side.name,
         f"{at.timing.compute.median_ms:.3f} ms" if at else "",
-        f"{ratio(at.speedup)} as fast" if at and at.speedup else "",
+        f"{ratio(at.speedup)} as fast{_doubt(report, at)}" if at and at.speedup else "",
         f"{rate.images_per_second:,.0f} ({rate.in_flight})" if rate else "",
         _top1(side),
         _same(side.to_baseline.agreement if side.to_baseline else None),
         _size(side.size_bytes),
     ]
+
+
+def _doubt(report: Report, at: BatchTiming) -> str:
+    """Whether a speed-up is in doubt: the times of one of the two vary."""
+    subject = report.subject.at(at.batch_size)
+    unstable = at.timing.is_unstable or (subject is not None and subject.timing.is_unstable)
+    return " (unstable)" if unstable else ""
 
 
 def _top1(side: Measured) -> str:
@@ -180,7 +187,9 @@ def _sweep(report: Report) -> tuple[list[str], list[list[str]]]:
     for size, point in points.items():
         timing = point.timing
         # A recorded baseline may be of other batch sizes.
-        speedup = [f"{ratios[size].value:.2f}x" if size in ratios else ""] if ratios else []
+        doubt = {size: _doubt(report, each) for size, each in others.items() if each}
+        told = f"{ratios[size].value:.2f}x{doubt[size]}" if size in ratios else ""
+        speedup = [told] if ratios else []
         rivals = (rival.at(size) for rival in report.rivals)
         rows.append(
             [

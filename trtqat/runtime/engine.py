@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -11,6 +11,7 @@ from trtqat.checks import closed
 from trtqat.errors import InferenceError, PlanError
 from trtqat.host.device_memory import needs_device_memory
 from trtqat.host.flavours import Flavour
+from trtqat.host.plugins import load_plugins
 from trtqat.host.preflight import Preflight, preflight
 from trtqat.host.tensorrt_library import advice_on_loading, device_memory_bytes, open_device
 from trtqat.host.tensorrt_log import make_logger
@@ -24,6 +25,7 @@ from trtqat.runtime.engine_profiles import make_profiles
 from trtqat.runtime.held import Held
 from trtqat.runtime.host_quantizer import HostQuantizer, open_quantizer
 from trtqat.runtime.input_codes import input_scales, with_float_inputs
+from trtqat.runtime.profiler import make_profiler
 from trtqat.runtime.refit import check_weights, refit
 from trtqat.runtime.rtx import Compilation, RtxContexts, open_contexts
 from trtqat.runtime.session import EngineSession
@@ -50,9 +52,11 @@ class Engine(Held):
         batch_range: Smallest and largest batch; of several profiles, some between may be in none.
         manifest: The manifest beside the plan, or None.
         tensorrt: The TensorRT that runs it.
+        plugins: The libraries of plugins that it was opened with.
         size_bytes: Of the plan.
         quantizers: Dotted names of the PyTorch quantizers that its graph's Q/DQ pairs were made of,
             as far as the export recorded them.
+        reopen: Opens it once more, in another process, too: it can be pickled.
     """
 
     device: Literal["cpu", "cuda"] = "cuda"
@@ -69,6 +73,7 @@ class Engine(Held):
         weights: Path | str | None = None,
         graph: Path | str | None = None,
         runtime_cache: Path | str | None = None,
+        plugins: Sequence[Path | str] = (),
     ) -> None:
         """Checks and deserializes a plan.
 
@@ -87,17 +92,33 @@ class Engine(Held):
             runtime_cache: The file that keeps the kernels that TensorRT for RTX compiles, or
                 ``"none"``. None takes the one beside the plan, which nobody signs: none with
                 ``trust``.
+            plugins: Libraries of the plugins that it needs. They are loaded, and run: those that
+                its manifest records must be the very ones.
 
         Raises:
             PlanError: It is not a plan, is damaged, is for another TensorRT, platform or GPU,
                 brings code that was not allowed, or lacks its weights.
-            UsageError: ``trust`` is no such key, or ``runtime_cache`` no such file or for a plan
-                of another library.
+            UsageError: ``trust`` is no such key, ``runtime_cache`` no such file or for a plan
+                of another library, or a library of plugins cannot be read or loaded.
             MissingError: There is no TensorRT that runs it, or no GPU here.
         """
         path = Path(path)
         weights = None if weights is None else Path(weights)
-        found = preflight(path, trust=trust, allow_engine_code=allow_engine_code, flavour=flavour)
+        self.reopen: Callable[[], Engine] = partial(
+            Engine,
+            path,
+            cuda_graph=cuda_graph,
+            allow_engine_code=allow_engine_code,
+            trust=trust,
+            flavour=flavour,
+            weights=weights,
+            graph=graph,
+            runtime_cache=runtime_cache,
+            plugins=tuple(plugins),
+        )
+        found = preflight(
+            path, trust=trust, allow_engine_code=allow_engine_code, flavour=flavour, plugins=plugins
+        )
         found.require(path)
         assert found.flavour is not None
         self.path = path
@@ -105,6 +126,7 @@ class Engine(Held):
         self.size_bytes = len(found.plan)
         self.manifest = found.manifest
         self.tensorrt = found.flavour
+        self.plugins = tuple(each.path for each in found.plugins)
         self._cuda_graph = cuda_graph
         self._engine: Any = None
         self._runtime: Any = None
@@ -130,6 +152,8 @@ class Engine(Held):
         self._runtime = trt.Runtime(self._logger)
         if found.header.is_version_compatible and found.code_allowed:
             self._runtime.engine_host_code_allowed = True
+        if found.needs_plugins:
+            load_plugins(trt, self._runtime.get_plugin_registry(), self._logger, found.plugins)
         self._engine = self._runtime.deserialize_cuda_engine(found.plan)
         if self._engine is None:
             raise PlanError(
@@ -313,16 +337,7 @@ class Engine(Held):
         Args:
             report: Called with the name and the time in ms of every layer of every enqueue.
         """
-        base = self._trt.IProfiler
-
-        class Profiler(base):  # type: ignore[misc, valid-type]
-            def __init__(self) -> None:
-                base.__init__(self)
-
-            def report_layer_time(self, layer_name: str, ms: float) -> None:
-                report(layer_name, ms)
-
-        return Profiler()
+        return make_profiler(self._trt, report)
 
     @property
     def device_memory_bytes(self) -> int:

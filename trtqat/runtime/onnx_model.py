@@ -38,6 +38,14 @@ _DTYPES = {
     "tensor(bool)": "bool",
 }
 
+_CHECK_FILE = "Check that it is an ONNX file, whole, and of an opset that this version reads."
+# Seen with 1.32: "my.ops:Twice(-1) is not a registered function/op".
+_UNKNOWN_OPERATOR = "is not a registered function/op"
+_PLUGINS_RUN_IT = (
+    "That operator is none of ONNX's. TensorRT alone runs it, as a plugin: trtqat build --plugins "
+    "lib.so"
+)
+
 
 class OnnxModel(Held):
     """An ONNX graph loaded into ONNX Runtime.
@@ -62,6 +70,8 @@ class OnnxModel(Held):
     device: Literal["cpu", "cuda"] = "cpu"
     runs_concurrently = False
     engine: None = None
+    # Nothing but a GPU is timed in another process.
+    reopen: None = None
 
     def __init__(
         self, graph: Path | str | Serialized, *, as_written: bool = False, name: str | None = None
@@ -109,7 +119,7 @@ class OnnxModel(Held):
         except Exception as error:
             raise GraphError(
                 f"ONNX Runtime does not accept '{file_name}': {first_line(error)}.",
-                "Check that it is an ONNX file, whole, and of an opset that this version reads.",
+                _PLUGINS_RUN_IT if _UNKNOWN_OPERATOR in str(error) else _CHECK_FILE,
             ) from error
         self.size_bytes = _size_of(graph)
         metadata = self._session.get_modelmeta().custom_metadata_map

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
@@ -27,6 +28,7 @@ def open(  # as builtins.open: a file by its name, for ``with``
     weights: Path | str | None = None,
     graph: Path | str | None = None,
     runtime_cache: Path | str | None = None,
+    plugins: Sequence[Path | str] = (),
 ) -> Engine | OnnxModel:
     """Opens an ONNX file on the CPU, or any other file as a plan on the GPU.
 
@@ -42,6 +44,7 @@ def open(  # as builtins.open: a file by its name, for ``with``
         graph: The graph of any engine, for the order of its outputs.
         runtime_cache: The file that keeps the kernels that TensorRT for RTX compiles for an engine,
             or ``"none"``; None takes the one beside it, and none with ``trust``.
+        plugins: Libraries of the plugins that an engine needs. They are loaded, and run.
 
     Returns:
         What is held until it is closed, best by ``with``.
@@ -73,6 +76,7 @@ def open(  # as builtins.open: a file by its name, for ``with``
             "--no-cuda-graph": not cuda_graph,
             "--graph": graph is not None,
             "--runtime-cache": runtime_cache is not None,
+            "--plugins": bool(plugins),
         }
         refuse_for_graphs(path, engines_only)
         from trtqat.runtime.onnx_model import OnnxModel
@@ -94,6 +98,7 @@ def open(  # as builtins.open: a file by its name, for ``with``
         weights=weights,
         graph=graph,
         runtime_cache=runtime_cache,
+        plugins=plugins,
     )
 
 

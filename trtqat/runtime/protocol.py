@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -87,6 +87,8 @@ class Model(Protocol):
             as the export recorded them: those that the model it was exported from has.
         engine: The engine, for what knows engines alone: inspection, building, trtexec's loop.
             None for anything else.
+        reopen: What opens the same model once more, in another process, too: it can be pickled.
+            None for what is in memory alone.
     """
 
     name: str
@@ -119,6 +121,9 @@ class Model(Protocol):
 
     @property
     def engine(self) -> Engine | None: ...  # noqa: D102
+
+    @property
+    def reopen(self) -> Callable[[], Model] | None: ...  # noqa: D102
 
     def source_graph(self, given: Path | None = None) -> Path:
         """The ONNX file that it was built from, or is.

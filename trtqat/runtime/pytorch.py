@@ -50,6 +50,7 @@ class PyTorchModel(Held):
         quantizers: Empty: what its own are called, the graph that was exported from it records.
         engine: None.
         path: None: it is in memory.
+        reopen: What loads the same model, in another process, too; None if that is not known.
         size_bytes: Of its parameters and buffers.
     """
 
@@ -71,6 +72,7 @@ class PyTorchModel(Held):
         compiled: bool = False,
         cuda_graph: bool = True,
         required: Collection[str] = (),
+        reopen: Callable[[], PyTorchModel] | None = None,
     ) -> None:
         """Moves the model to its device.
 
@@ -85,6 +87,7 @@ class PyTorchModel(Held):
             required: Dotted names of quantizers that the graph has: each that the model has must
                 be seen to run in every query that is compared. A compiled model is not looked
                 into.
+            reopen: What loads the same model in another process; it can be pickled.
 
         Raises:
             MissingError: fp16 or tf32 was asked for on the CPU.
@@ -96,6 +99,7 @@ class PyTorchModel(Held):
             )
         self.name = f"{name} {precision.upper()}{', compiled' if compiled else ''}"
         self.device = device
+        self.reopen = reopen
         self.inputs = tuple(inputs)
         self._cuda_graph = cuda_graph and device == "cuda"
         self._dtype = torch.float16 if precision == "fp16" else torch.float32

@@ -293,7 +293,16 @@ class Asked:
         monkeypatch.setattr(runtime, "Engine", self.open)
         monkeypatch.setattr(engine_layers, "ask_inspector", self.inspect)
 
-    def open(self, plan: Path, *, allow_engine_code: bool, flavour: str, weights: None) -> Asked:
+    def open(
+        self,
+        plan: Path,
+        *,
+        allow_engine_code: bool,
+        flavour: str,
+        weights: None,
+        plugins: tuple[Path, ...],
+    ) -> Asked:
+        assert plugins == ()
         assert (allow_engine_code, flavour) == (True, "full")
         assert plan.read_bytes() == b"plan"
         assert read_manifest(plan) is not None

@@ -74,6 +74,7 @@ OBJECTS = {
     "runtime/runtime_cache.py": {"cache": "IRuntimeCache"},
     "runtime/context_shapes.py": {"context": "IExecutionContext"},
     "runtime/session.py": {"context": "IExecutionContext"},
+    "host/plugins.py": {"registry": "IPluginRegistry", "creator": "IPluginCreator"},
     "host/rtx_validity.py": {"runtime": "Runtime"},
     "host/tensorrt_library.py": {"engine": "ICudaEngine"},
     "host/tensorrt_log.py": {"severity_of": "ILogger.Severity"},
@@ -87,6 +88,8 @@ PYTHON_LEVEL = {
     "__version__",
     "ComputeCapability.__members__",
     "EngineInvalidityDiagnostics.__members__",
+    # A function of the bindings, of which classes and enums were recorded.
+    "init_libnvinfer_plugins",
 }
 # What only TensorRT for RTX has, and is used where that is the library.
 ONLY_RTX = {
@@ -120,16 +123,19 @@ GUARDED: dict[str, set[str]] = {
         "OnnxParserRefitter",
         "OnnxParserRefitter.refit_from_file",
         "ICudaEngine.device_memory_size_v2",
+        "IPluginRegistry.all_creators",
     },
     "10.3.0": set(),
     "10.13.3.9": set(),
     "11.4.0.106": {
         "NetworkDefinitionCreationFlag.EXPLICIT_BATCH",
         "ICudaEngine.device_memory_size",
+        "IPluginRegistry.plugin_creator_list",
     },
     RTX: {
         "NetworkDefinitionCreationFlag.EXPLICIT_BATCH",
         "ICudaEngine.device_memory_size",
+        "IPluginRegistry.plugin_creator_list",
     },
 }
 
@@ -232,6 +238,8 @@ def test_names_that_may_be_missing_are_asked_for() -> None:
         "ComputeCapability",
         "IRuntimeCache",
         "device_memory_size_v2",
+        "all_creators",
+        "init_libnvinfer_plugins",
     }
 
 

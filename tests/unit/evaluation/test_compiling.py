@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.measured import Samples
 from tests.support.rtx_card import CONTEXT_S, QUERY_S, SHAPE_S, Card
-from trtqat.evaluation import latency, measure, speed, throughput
+from trtqat.evaluation import latency, measure, speed, timed, timed_apart
 from trtqat.evaluation.recorded import read_baseline
 from trtqat.evaluation.report import report_schema
 from trtqat.evaluation.timing import LatencyOptions
@@ -28,8 +28,10 @@ X = np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32)
 @pytest.fixture
 def card(monkeypatch: pytest.MonkeyPatch) -> Card:
     card = Card(monkeypatch)
-    for module in (latency, throughput):
+    for module in (latency, timed):
         monkeypatch.setattr(module, "time", card.clock)
+    # Another process has another card.
+    monkeypatch.setattr(timed_apart, "opens_apart", lambda model: False)
     here = Environment("Linux-x86_64", "3.11", "a CPU", {})
     monkeypatch.setattr(measure, "describe_environment", lambda *, with_gpu: here)
     monkeypatch.setattr(speed, "watch_gpu", contextlib.nullcontext)

@@ -146,6 +146,7 @@ def test_a_float_engine_is_run_by_the_library_of_the_subject(
         path=PLAN,
         manifest=None,
         source_graph=lambda given: given,
+        plugins=(),
         tensorrt=TensorRTFlavour("rtx", "tensorrt_rtx_bindings", "1.7.1.116", ""),
     )
     monkeypatch.setattr(

@@ -16,7 +16,8 @@ from tests.support.slow_model import HUNG_S, SlowModel, SlowSession
 from trtqat.data.batches import Batch
 from trtqat.errors import DataError, InferenceError
 from trtqat.evaluation.accuracy import measure_accuracy
-from trtqat.evaluation.running import BatchRunner, in_order, open_sessions, run_models
+from trtqat.evaluation.running import BatchRunner, in_order, run_models
+from trtqat.evaluation.sessions import open_sessions
 from trtqat.evaluation.throughput import measure_throughput
 from trtqat.evaluation.timing import LatencyOptions
 from trtqat.runtime.protocol import Session

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.support.measured import make_samples
 from tests.support.slow_model import SlowModel
 from trtqat.evaluation import throughput
-from trtqat.evaluation.running import open_sessions
+from trtqat.evaluation.sessions import open_sessions
 from trtqat.evaluation.throughput import steady_rate
 from trtqat.evaluation.timing import LatencyOptions
 

@@ -12,6 +12,7 @@ import pytest
 
 from tests.support.recorded_gpus import RECORDED, RecordedNvml, cuda_devices
 from trtqat.host import gpu as module
+from trtqat.host.driver_api import DriverDevice
 from trtqat.host.gpu import Gpu, describe_gpu, describe_gpus
 from trtqat.host.nvml import NvmlMissing, handle_of, opened_nvml, visible_handles
 
@@ -24,9 +25,11 @@ class Library:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.nvml: RecordedNvml | None = RecordedNvml()
+        self.of_driver: tuple[DriverDevice, ...] = ()
         self._patch = monkeypatch
         monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
         monkeypatch.setattr(module, "opened_nvml", self._opened)
+        monkeypatch.setattr(module, "devices_of_driver", lambda: self.of_driver)
         self.set_cuda([0, 1])
 
     def set_cuda(self, order: list[int], **changes: Any) -> None:
@@ -120,6 +123,27 @@ def test_without_nvml_cuda_tells_what_it_knows(library: Library) -> None:
     assert describe_gpu() == bare
     library.remove_cuda()
     assert describe_gpus() == ((), "there is no NVIDIA driver")
+
+
+def test_a_jetson_needs_neither_nvml_nor_packages(library: Library) -> None:
+    library.nvml = None
+    library.remove_cuda()
+    gpus, problem = describe_gpus(on_jetson=True)
+    assert gpus == ()
+    assert "no NVIDIA driver" not in problem
+    assert "libcuda.so.1" in problem
+    library.of_driver = (DriverDevice("Orin", "8.7", "12.6"),)
+    assert describe_gpus(on_jetson=True) == ((Gpu("Orin", "8.7", "unknown", "12.6"),), "")
+
+
+def test_an_nvml_that_lists_nothing_hides_no_gpu_of_the_driver(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library.remove_cuda()
+    monkeypatch.setattr(module, "visible_handles", lambda nvml, visible: [])
+    assert describe_gpus() == ((), "NVIDIA's driver lists no GPU")
+    library.of_driver = (DriverDevice("Orin", "8.7", "12.6"),)
+    assert describe_gpus() == ((Gpu("Orin", "8.7", "unknown", "12.6"),), "")
 
 
 def test_a_gpu_that_is_cut_into_instances(library: Library) -> None:

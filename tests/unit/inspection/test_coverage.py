@@ -11,7 +11,7 @@ import pytest
 from trtqat.errors import GraphError
 from trtqat.graph.lenses.macs import LayerSummary
 from trtqat.inspection.coverage import cover
-from trtqat.inspection.inspector import EngineLayer, parse_layers, read_layers
+from trtqat.inspection.inspector import EngineLayer, EngineTensor, parse_layers, read_layers
 from trtqat.plan.coverage import Coverage
 
 DATA = Path(__file__).parents[2] / "data/inspector-8.6"
@@ -164,3 +164,16 @@ def test_times_of_engine_layers() -> None:
     assert coverage.time_ms(coverage.quantizers) == 0.5
     assert coverage.time_ms(coverage.others) == 0.5 * len(coverage.others)
     assert vgg(engine).time_ms(coverage.others) is None
+
+
+def test_a_plugin_is_no_int8_layer_whatever_it_reads() -> None:
+    """What it computes nobody says: it is named, and there is no share of it."""
+    codes = EngineTensor("x", "int8", "")
+    plugin = EngineLayer("/twice", "PluginV3", ("/twice",), (codes,), (codes,), "int8", "")
+    twice = LayerSummary("/twice", "Twice", is_int8=False, macs=None)
+    coverage = cover([twice], [plugin])
+    (found,) = coverage.layers
+    assert (found.engine_layer, found.runs_int8) == ("/twice", None)
+    assert coverage.wanted == ()
+    assert coverage.not_counted == (found,)
+    assert coverage.int8_share is None

@@ -5,15 +5,12 @@ from __future__ import annotations
 import json
 import math
 import re
-import xml.etree.ElementTree as ET
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from tests.support.measured import QUICK, NumpyModel, Samples, make_samples, one_of_twenty_wrong
 from trtqat.evaluation.evaluate import evaluate
@@ -28,7 +25,6 @@ from trtqat.evaluation.timing import Latency
 from trtqat.inspection.engine_layers import Inspection
 from trtqat.inspection.inspector import parse_information
 from trtqat.inspection.layer_times import LayerTimes
-from trtqat.report.charts import bars, curve, distribution, histogram
 from trtqat.report.main_table import main_table
 from trtqat.report.page import render_page
 from trtqat.report.verdict import verdict
@@ -124,8 +120,9 @@ def test_the_page_holds_everything_and_needs_nothing() -> None:
         np.__version__,
     ):
         assert text in reader.text, text
-    # What agrees to the last code has no bars, and what is lost has one without length.
-    assert page.count("<svg") == 7
+    # Batch sizes; both ways to show the times of two models; and in each a key of its series.
+    assert page.count("<figure>") == 5
+    assert page.count("<svg") == 5 + 6
     assert "nan" not in page.replace("significan", "")
     assert "prefers-color-scheme: dark" in page
     assert "@media print" in page
@@ -152,6 +149,66 @@ def test_layers_of_a_real_engine_and_rivals() -> None:
     assert "float32 → int8" in reader.text
     assert "2.00x (2.00 … 2.00) as fast" in reader.text
     assert "What might run instead" in reader.text
+
+
+def test_pictures_come_first_and_long_tables_are_folded() -> None:
+    report = evaluate(
+        NumpyModel(one_of_twenty_wrong, compute_ms=10.0),
+        DATA,
+        EvaluateOptions(8, QUICK),
+        baseline=NumpyModel(compute_ms=30.0),
+        rivals=[NumpyModel(compute_ms=20.0)],
+        steps=[NumpyModel(half_wrong)],
+    )
+    page = render_page(report)
+    text = read(page).text
+    titles = [
+        *("How many are right", "How long it takes", "Images a second", "Where answers change"),
+        *("All figures", "Accuracy and latency", "What might run instead", "Where it was measured"),
+    ]
+    places = [text.index(each) for each in titles]
+    assert places == sorted(places)
+    for words in ("99.50 % (199/200)", "30.000 ms, 3.00 times the subject's", "100 of 200 (50 %)"):
+        assert words in text[: places[4]], words
+    folded = {
+        title: "open" in start
+        for start, title in re.findall(r"<details([^>]*)>\s*<summary>([^<]*)", page)
+    }
+    assert folded["What might run instead"]
+    assert not folded["Accuracy and latency"]
+    # On paper nothing is.
+    assert "details::details-content" in page[page.index("@media print") :]
+
+
+def test_a_narrow_screen_sees_the_subject_first() -> None:
+    report = measured()
+    assert report.baseline is not None
+    named = (replace(report.subject, name="mine"), replace(report.baseline, name="theirs"))
+    page = render_page(replace(report, contenders=named))
+    heads = re.findall(r"<th>([^<]*)</th>", page)
+    assert heads[:3] == ["200 images, batch 8", "mine", "theirs"]
+    # Of a table that is wide each cell says its column.
+    assert 'data-column="request, 99 %"' in page
+
+
+def test_speed_ups_in_doubt_say_so() -> None:
+    report = evaluate(
+        NumpyModel(compute_ms=10.0),
+        DATA,
+        EvaluateOptions(8, QUICK, sweep=(2,)),
+        baseline=NumpyModel(compute_ms=30.0),
+        rivals=[NumpyModel(compute_ms=20.0)],
+    )
+    assert "(unstable)" not in render_page(report)
+    shaky = tuple(
+        replace(each, timing=replace(each.timing, compute=varying(each.timing.compute)))
+        for each in report.rivals[0].timings
+    )
+    rival = replace(report.rivals[0], timings=shaky)
+    text = read(render_page(replace(report, contenders=(*report.side_by_side, rival)))).text
+    assert "20.000 ms, 2.00 times the subject's, unstable" in text
+    assert "2.00x (2.00 … 2.00) as fast (unstable)" in text
+    assert "3.00x (3.00 … 3.00) as fast (unstable)" not in text
 
 
 def test_contenders_of_one_name_are_all_in_the_charts() -> None:
@@ -233,39 +290,3 @@ def test_verdict_on_accuracy() -> None:
     assert "significantly more (+50.00 points)" in verdict(more)
     same = evaluate(NumpyModel(), DATA, EvaluateOptions(8, None), baseline=NumpyModel())
     assert "(0 points)" in verdict(same)
-
-
-QUANTILES = st.lists(st.floats(1e-3, 1e4), min_size=2, max_size=50).map(sorted)
-
-
-@given(QUANTILES, QUANTILES)
-def test_charts_are_sound_svg_inside_their_frame(one: list[float], other: list[float]) -> None:
-    for chart in (distribution({"a<b": one, "c": other}), histogram({"a<b": one, "c": other})):
-        root = ET.fromstring(chart)
-        lines = [each.attrib["points"] for each in root if each.tag == "polyline"]
-        assert len(lines) == 2
-        for line in lines:
-            for point in line.split():
-                x, y = map(float, point.split(","))
-                assert 0 <= x <= 640
-                assert 0 <= y <= 240
-
-
-def test_the_histogram_shows_where_the_times_are() -> None:
-    times = [*np.linspace(1, 2, 100), *np.linspace(9, 10, 101)]
-    root = ET.fromstring(histogram({"x": times}, bins=10))
-    (line,) = (each.attrib["points"] for each in root if each.tag == "polyline")
-    heights = [float(point.split(",")[1]) for point in line.split()]
-    # Two hills at the ends, nothing between them; y grows downwards.
-    middle = heights[len(heights) // 2]
-    assert min(heights[:4]) < middle
-    assert min(heights[-4:]) < middle
-
-
-def test_curves_and_bars() -> None:
-    root = ET.fromstring(curve({"a": [(1, 10), (8, 50), (32, 2000)]}, "batch", "images/s"))
-    texts = [each.text for each in root if each.tag == "text"]
-    assert {"1", "8", "32", "2,000"} <= set(texts)
-    assert sum(each.tag == "circle" for each in root) == 3
-    root = ET.fromstring(bars({"a": 1.0, "b": math.inf, "c": 0.0}, "dB", notes={"a": "why"}))
-    assert "1 dB why" in [each.text for each in root if each.tag == "text"]

@@ -124,6 +124,8 @@ def test_an_engine_that_fails_half_made_is_closed(
         flavour=SimpleNamespace(flavour="full", load=lambda: trt),
         header=SimpleNamespace(is_version_compatible=False),
         code_allowed=False,
+        plugins=(),
+        needs_plugins=False,
     )
     monkeypatch.setattr(engine, "preflight", lambda path, **_: found)
     monkeypatch.setattr(engine, "open_device", lambda purpose: None)

@@ -20,9 +20,10 @@ from trtqat.errors import DataError, GraphError, first_line
 from trtqat.evaluation.accuracy import AccuracyRun, measure_accuracy
 from trtqat.evaluation.contenders import Contender
 from trtqat.evaluation.intervals import Ratio
-from trtqat.evaluation.latency import measure_in_turns, measure_latency
+from trtqat.evaluation.latency import time_in_turns
 from trtqat.evaluation.metrics.metric import Metric
-from trtqat.evaluation.timing import LatencyOptions
+from trtqat.evaluation.timed_apart import TimingPlaces
+from trtqat.evaluation.timing import LatencyOptions, Timing
 from trtqat.files import write_together
 from trtqat.graph.lenses.macs import summarize
 from trtqat.graph.lenses.pairs import DEQUANTIZE
@@ -36,7 +37,6 @@ from trtqat.inspection.inspector import EngineLayer
 from trtqat.plan.coverage import int8_share
 from trtqat.provenance import METADATA_KEY, read_provenance
 from trtqat.runtime.engine import Engine
-from trtqat.runtime.protocol import Session
 from trtqat.search.speed.forms import Candidate, Form
 from trtqat.search.speed.region_times import region_times_ms
 from trtqat.search.speed.searched_graph import nodes_of, read_searched
@@ -91,11 +91,9 @@ class EngineWorkshop:
         times: dict[int, MeasuredTime] = {}
         told: dict[int, dict[int, float]] = {}
         layers: tuple[EngineLayer, ...] = ()
-        with Engine(self.plan_of(candidate)) as engine:
+        with self._open(candidate) as engine:
             for batch in self.batches:
-                with engine.session(batch) as session:
-                    inputs = self._inputs(engine, batch)
-                    compute = measure_latency(session, inputs, self.latency).compute
+                compute = self._timed([engine], batch)[0][0].compute
                 times[batch] = MeasuredTime(compute.median_ms, compute.interval_ms)
                 told[batch] = {}
                 try:
@@ -138,15 +136,18 @@ class EngineWorkshop:
         """
         ratios = {}
         with ExitStack() as held:
-            engines = [held.enter_context(Engine(self.plan_of(each))) for each in (one, other)]
+            engines = [held.enter_context(self._open(each)) for each in (one, other)]
             for batch in self.batches:
-                with ExitStack() as opened:
-                    sessions: list[Session] = [
-                        opened.enter_context(engine.session(batch)) for engine in engines
-                    ]
-                    inputs = self._inputs(engines[0], batch)
-                    _, (ratios[batch],) = measure_in_turns(sessions, inputs, self.latency)
+                (ratios[batch],) = self._timed(engines, batch)[1]
         return ratios
+
+    def _timed(self, engines: Sequence[Engine], batch: int) -> tuple[list[Timing], list[Ratio]]:
+        """Times engines in turns, each in a process that has run nothing before."""
+        with (
+            TimingPlaces(engines) as places,
+            places.open(self._inputs(engines[0], batch), batch, wanted=1) as timed,
+        ):
+            return time_in_turns(timed, self.latency)
 
     def count(self, candidate: Candidate) -> Score:
         """Right answers of an engine, or a metric, on all of the data, at the largest batch.
@@ -155,7 +156,7 @@ class EngineWorkshop:
             DataError: The data has no labels, or does not fit.
             TrtqatError: The engine cannot be built, loaded or run.
         """
-        with Engine(self.plan_of(candidate)) as engine:
+        with self._open(candidate) as engine:
             dataset = open_dataset(self.data, engine.inputs)
             run = measure_accuracy(
                 [Contender(engine, "subject")],
@@ -215,6 +216,9 @@ class EngineWorkshop:
             )
             build_plan_apart(self._graph_of(candidate), path, options)
         return path
+
+    def _open(self, candidate: Candidate) -> Engine:
+        return Engine(self.plan_of(candidate), plugins=self.options.plugins)
 
     def _graph_of(self, candidate: Candidate) -> Path:
         return self.graph_of(candidate.floats, candidate.form)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -101,6 +102,7 @@ class TuneKeywords(TypedDict, total=False):
         workspace: Ceiling for scratch memory: ``"4GiB"``, or bytes.
         optimization_level: 0 (fast build) to 5 (fast engine); None tries TensorRT's default and 5.
         tactic_sources: Changes as trtexec spells them, for example ``"-cublas,-cudnn"``.
+        plugins: Shared libraries with plugins, in a list, or one of them.
     """
 
     batch: str | int | tuple[int, int, int] | list[Any] | None
@@ -113,6 +115,7 @@ class TuneKeywords(TypedDict, total=False):
     workspace: str | int | None
     optimization_level: int | None
     tactic_sources: str
+    plugins: Path | str | Sequence[Path | str] | None
 
 
 def parse_tune_options(**keywords: Unpack[TuneKeywords]) -> TuneOptions:
@@ -132,7 +135,7 @@ def parse_tune_options(**keywords: Unpack[TuneKeywords]) -> TuneOptions:
             "Leave out --timing-cache, or name a file.",
         )
     names = ("batch", "timing_cache", "workspace", "optimization_level", "tactic_sources")
-    built = {name: given.pop(name) for name in names if name in given}
+    built = {name: given.pop(name) for name in (*names, "plugins") if name in given}
     if "budget" in given:
         given["budget_s"] = parse_seconds(given.pop("budget"))
     if "max_accuracy_drop" in given:

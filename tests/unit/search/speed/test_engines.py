@@ -49,7 +49,8 @@ class Bench:
         self.graphs[plan] = graph
         plan.write_bytes(b"plan")
 
-    def open(self, plan: Path) -> OnnxModel:
+    def open(self, plan: Path, *, plugins: tuple[Path, ...]) -> OnnxModel:
+        assert plugins == ()
         return OnnxModel(self.graphs[plan])
 
     def inspect(self, engine: OnnxModel, *, batch_size: int, passes: int) -> Inspection:

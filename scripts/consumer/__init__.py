@@ -1,0 +1,1 @@
+"""A consumer of plans in C++, and what compares it with trtqat."""

@@ -1,0 +1,73 @@
+"""Whether ``run_plan`` computes what trtqat's own session computes, bit for bit.
+
+On a host with a GPU, after ``compile`` has made ``run_plan``::
+
+    python -m scripts.consumer.compare model.engine --program consumer/run_plan --batch 4
+
+It exits with 1 if an output differs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from trtqat.runtime.engine import Engine
+from trtqat.tensors import Arrays, random_arrays
+
+
+def main() -> int:
+    """Runs both on the same random inputs, and prints how many numbers differ."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("plan", type=Path)
+    parser.add_argument("--program", type=Path, required=True, help="run_plan, compiled.")
+    parser.add_argument("--batch", type=int, default=4)
+    given = parser.parse_args()
+    with Engine(given.plan) as engine:
+        if engine.input_scales:
+            parser.error("Give an engine whose inputs are no codes: run_plan takes them as files.")
+        with engine.session(given.batch) as session:
+            inputs = random_arrays(session.input_specs, seed=0)
+            expected = session.run(inputs)
+        outputs = [each.name for each in engine.outputs]
+    found = run_program(given.program, given.plan, given.batch, inputs, outputs, expected)
+    differing = {name: int((found[name] != expected[name]).sum()) for name in outputs}
+    for name, count in differing.items():
+        sys.stdout.write(f"{name}: {count} of {expected[name].size} numbers differ\n")
+    return int(any(differing.values()))
+
+
+def run_program(
+    program: Path, plan: Path, batch: int, inputs: Arrays, outputs: list[str], like: Arrays
+) -> dict[str, np.ndarray]:
+    """What ``run_plan`` writes.
+
+    Args:
+        program: The program.
+        plan: The plan.
+        batch: The batch size.
+        inputs: Arrays of shape ``(N, …)`` by name.
+        outputs: Names in the order of the manifest.
+        like: Arrays by name, whose types and shapes the outputs have.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        words = []
+        for number, (key, array) in enumerate(inputs.items()):
+            path = folder / f"input-{number}"
+            np.ascontiguousarray(array).tofile(path)
+            words.append(f"{key}={path}")
+        subprocess.run([program, plan, str(batch), folder, *words], check=True)
+        return {
+            key: np.fromfile(folder / f"{number}.bin", like[key].dtype).reshape(like[key].shape)
+            for number, key in enumerate(outputs)
+        }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

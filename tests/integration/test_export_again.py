@@ -1,0 +1,95 @@
+"""The command lines that ``lint --for`` gives, typed as they are."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import onnx_ir as ir
+import pytest
+
+import trtqat as package
+from tests.support.commands import in_process
+from tests.support.lint_parameters import CASES
+from tests.support.user_folder import fill_folder
+from trtqat.plan.header import Target
+
+EXPORT = "export model.py:fp32 --checkpoint int8.pt --input images:1x3x224x224"
+QUANTIZE = "quantize model.py:fp32 --checkpoint fp32.pt --data npz:train.npz -o int8.pt"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model quantized, and exported in FP32, in FP16 and with inputs that are codes."""
+    path = tmp_path_factory.mktemp("again")
+    fill_folder(path)
+    for line in (
+        QUANTIZE,
+        f"{EXPORT} -o full.onnx",
+        f"{EXPORT} --precision fp16 --opset 19 -o half.onnx",
+        f"{EXPORT} --quantized-input -o codes.onnx",
+    ):
+        done = in_process(path, *shlex.split(line))
+        assert done.returncode == 0, (line, done.stderr)
+    return path
+
+
+def type_again(folder: Path, name: str, target: Target) -> str:
+    """Types what lint gives, asks again, and returns the command."""
+    found = package.lint(folder / name, target).again
+    assert found is not None
+    program, *words = shlex.split(found.command)
+    assert program == "trtqat"
+    done = in_process(folder, *words)
+    assert done.returncode == 0, (found.command, done.stderr)
+    written = folder / words[words.index("-o") + 1]
+    assert package.lint(written, target).again is None
+    return found.command.replace(f"{folder}/", "")
+
+
+def test_a_graph_that_needs_nothing(folder: Path) -> None:
+    for name, target in (("full.onnx", "8.6"), ("full.onnx", "10"), ("half.onnx", "11")):
+        assert package.lint(folder / name, target).again is None  # type: ignore[arg-type]
+    assert package.lint(folder / "full.onnx").again is None
+
+
+def test_an_fp32_graph_for_tensorrt_11(folder: Path) -> None:
+    command = type_again(folder, "full.onnx", "11")
+    expected = "trtqat export full.onnx --precision fp16 --opset 19 -o full-11.onnx"
+    assert command == expected
+    shown = in_process(folder, "lint", "full.onnx", "--for", "11", "--strict")
+    assert shown.returncode == 0
+    assert f"what is not INT8 runs in FP32.\n  {expected}\n" in shown.stdout
+
+
+def test_an_fp16_graph_for_tensorrt_8_6_is_exported_from_its_model(folder: Path) -> None:
+    again = package.lint(folder / "half.onnx", "8.6").again
+    assert again is not None
+    assert "TensorRT 8.6 refuses it: opset-not-read" in again.why
+    assert "names these files without their directories" in again.note
+    assert type_again(folder, "half.onnx", "8.6") == f"trtqat {EXPORT} --opset 17 -o half-8.6.onnx"
+
+
+def test_codes_cannot_be_fp16(folder: Path) -> None:
+    command = type_again(folder, "codes.onnx", "11")
+    assert command == f"trtqat {EXPORT} --precision fp16 --opset 19 -o codes-11.onnx"
+
+
+def test_what_the_passes_mend_is_exported_from_the_graph(tmp_path: Path) -> None:
+    case = next(case for case in CASES if case.rule == "int8-weight-of-matmul")
+    ir.save(case.faulty(), tmp_path / "product.onnx")
+    command = type_again(tmp_path, "product.onnx", "8.6")
+    assert command == "trtqat export product.onnx --opset 17 -o product-8.6.onnx"
+
+
+def test_what_the_model_must_change_is_named(tmp_path: Path) -> None:
+    case = next(case for case in CASES if case.rule == "zero-point-not-zero")
+    ir.save(case.faulty(), tmp_path / "m.onnx")
+    again = package.lint(tmp_path / "m.onnx", "11").again
+    assert again is not None
+    assert "TensorRT 11 refuses it: zero-point-not-zero." in again.why
+    assert again.note.startswith("Change first what zero-point-not-zero names.")
+    assert again.command.startswith("trtqat export model.py:factory --input ")
+    assert "--precision fp16 --opset 19" in again.command
+    shown = in_process(tmp_path, "lint", "m.onnx", "--for", "11", "--json", "-").stdout
+    assert '"export_again": {' in shown

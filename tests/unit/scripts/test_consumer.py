@@ -1,0 +1,198 @@
+"""The programs in C++ that check and run a plan: compiled here, against a stand-in of TensorRT."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.support.plans import make_manifest, make_plan
+from trtqat.plan.manifest import Manifest, ProfileShapes, manifest_path
+from trtqat.plan.plugins import PluginLibrary, RecordedPlugins
+from trtqat.tensors import TensorSpec
+
+ROOT = Path(__file__).parents[3]
+CONSUMER = ROOT / "scripts" / "consumer"
+STAND_IN = ROOT / "tests" / "data" / "tensorrt_stand_in"
+SHIPPED = ROOT / "tests" / "data" / "shipped"
+COMPILER = shutil.which("g++")
+STRICT = ("-std=c++17", "-Wall", "-Wextra", "-Wconversion", "-Werror", "-I", str(CONSUMER))
+# What reads beyond its memory ends at once.
+WATCHED = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+
+pytestmark = pytest.mark.skipif(COMPILER is None, reason="there is no C++ compiler")
+
+
+@pytest.fixture(scope="module")
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """``check_plan``, and ``run_plan`` with the stand-in."""
+    folder = tmp_path_factory.mktemp("consumer")
+    assert COMPILER is not None
+    started = []
+    for name, sources in (
+        ("check_plan", ("check_plan.cpp",)),
+        ("run_plan", ("run_plan.cpp", STAND_IN / "stand_in.cpp")),
+    ):
+        files = [CONSUMER / source for source in sources]
+        include = ("-I", STAND_IN / "include")
+        words: list[str | Path] = [
+            COMPILER,
+            *STRICT,
+            *WATCHED,
+            *include,
+            "-o",
+            folder / name,
+            *files,
+        ]
+        started.append(subprocess.Popen(words))
+    assert [each.wait() for each in started] == [0, 0]
+    return folder
+
+
+def run(program: Path, *words: object) -> subprocess.CompletedProcess[str]:
+    # The stand-in's runtime is held until the process ends.
+    environment = {**os.environ, "ASAN_OPTIONS": "detect_leaks=0"}
+    return subprocess.run(
+        [program, *map(str, words)], capture_output=True, text=True, check=False, env=environment
+    )
+
+
+def write_plan(folder: Path, body: bytes = b"weights", **changes: object) -> Path:
+    plan = folder / "m.engine"
+    content = make_plan(body=body)
+    plan.write_bytes(content)
+    manifest = dataclasses.replace(make_manifest(content), **changes)  # type: ignore[arg-type]
+    manifest_path(plan).write_text(manifest.to_json())
+    return plan
+
+
+@pytest.mark.parametrize("size", [0, 1, 26, 27, 28, 35, 36, 37, 91, 99, 100, 1000, 70_001])
+def test_the_hash_is_that_of_every_size(size: int, programs: Path, tmp_path: Path) -> None:
+    """Sizes around those at which another block begins."""
+    plan = write_plan(tmp_path, np.random.default_rng(size).bytes(size))
+    done = run(programs / "check_plan", plan)
+    assert done.returncode == 0, done.stderr
+    assert hashlib.sha256(plan.read_bytes()).hexdigest() in done.stdout
+
+
+def test_what_a_plan_takes_is_told(programs: Path, tmp_path: Path) -> None:
+    inputs = (TensorSpec('a "quoted" näme\n', (-1, 3)), TensorSpec("codes", (-1,), "int8"))
+    recorded = RecordedPlugins((PluginLibrary("libnms.so", "0" * 64),))
+    done = run(programs / "check_plan", write_plan(tmp_path, inputs=inputs, plugins=recorded))
+    assert done.returncode == 0
+    lines = done.stdout.splitlines()
+    assert lines[1:3] == ['input a "quoted" näme', " float32 -1 3"]
+    assert lines[3:] == ["input codes int8 -1", "output y float32 -1 10", "plugins libnms.so"]
+
+
+def test_a_changed_byte_is_refused(programs: Path, tmp_path: Path) -> None:
+    plan = write_plan(tmp_path)
+    content = bytearray(plan.read_bytes())
+    content[30] ^= 1
+    plan.write_bytes(content)
+    for program, words in (("check_plan", ()), ("run_plan", (1, tmp_path))):
+        done = run(programs / program, plan, *words)
+        assert done.returncode == 2
+        assert "the SHA-256 differs" in done.stderr
+
+
+def test_manifests_of_all_versions_are_read(programs: Path, tmp_path: Path) -> None:
+    """They get as far as the hash, which is of plans that are not here."""
+    manifests = sorted(SHIPPED.glob("manifest-*.json"))
+    assert len(manifests) >= 5
+    plan = tmp_path / "m.engine"
+    plan.write_bytes(b"another plan")
+    for manifest in manifests:
+        shutil.copy(manifest, manifest_path(plan))
+        done = run(programs / "check_plan", plan)
+        assert "the SHA-256 differs" in done.stderr, manifest
+
+
+def test_a_manifest_that_is_cut_off_is_refused(programs: Path, tmp_path: Path) -> None:
+    plan = write_plan(tmp_path)
+    text = manifest_path(plan).read_text()
+    for end in [0, 1, *range(2, len(text) - 2, 37)]:
+        manifest_path(plan).write_text(text[:end])
+        done = run(programs / "check_plan", plan)
+        assert done.returncode == 2, end
+        assert "cannot be read: no JSON at byte" in done.stderr
+    manifest_path(plan).write_text("[" * 100_000)
+    assert "it is too deep" in run(programs / "check_plan", plan).stderr
+    manifest_path(plan).write_text('{"plan_sha256": 1}')
+    assert "'plan_sha256' has another type" in run(programs / "check_plan", plan).stderr
+    manifest_path(plan).unlink()
+    assert "cannot be read" in run(programs / "check_plan", plan).stderr
+
+
+NAMED: dict[str, Any] = {
+    "inputs": (TensorSpec("a", (-1, 3)), TensorSpec("b", (-1, 3))),
+    "outputs": (TensorSpec("sum", (-1, 3)), TensorSpec("twice", (-1, 3))),
+    "profiles": {name: ProfileShapes((1, 3), (2, 3), (4, 3)) for name in "ab"},
+}
+
+
+def test_inputs_and_outputs_are_found_by_name(programs: Path, tmp_path: Path) -> None:
+    plan = write_plan(tmp_path, **NAMED)
+    arrays = {name: np.random.default_rng(ord(name)).random((4, 3), np.float32) for name in "ab"}
+    for name, array in arrays.items():
+        array.tofile(tmp_path / f"{name}.bin")
+    words = (f"b={tmp_path}/b.bin", f"a={tmp_path}/a.bin")
+    done = run(programs / "run_plan", plan, 4, tmp_path, *words)
+    assert done.returncode == 0, done.stderr
+    found = [np.fromfile(tmp_path / f"{at}.bin", np.float32).reshape(4, 3) for at in range(2)]
+    np.testing.assert_array_equal(found[0], arrays["a"] + arrays["b"])
+    np.testing.assert_array_equal(found[1], 2 * arrays["a"])
+    assert done.stdout.startswith(f"output sum float32 {tmp_path}/0.bin\n")
+
+
+def refused(programs: Path, folder: Path, *words: object, **changes: object) -> str:
+    plan = write_plan(folder, **{**NAMED, **changes})
+    (folder / "a.bin").write_bytes(bytes(12))
+    done = run(programs / "run_plan", plan, *(words or (1, folder, f"a={folder}/a.bin")))
+    assert done.returncode == 2, done.stderr
+    return done.stderr
+
+
+def test_what_does_not_fit_is_one_sentence(programs: Path, tmp_path: Path) -> None:
+    file = f"={tmp_path}/a.bin"
+    both = (f"a{file}", f"b{file}")
+    assert "no file for input 'b'" in refused(programs, tmp_path)
+    assert "batches from 1 to 4, and not 5" in refused(programs, tmp_path, 5, tmp_path, *both)
+    assert "has 12 bytes, and 'a' takes 24" in refused(programs, tmp_path, 2, tmp_path, *both)
+    assert "is no batch size" in refused(programs, tmp_path, "none", tmp_path)
+    assert "is no NAME=FILE" in refused(programs, tmp_path, 1, tmp_path, "a")
+    assert "Usage: run_plan" in refused(programs, tmp_path, 1)
+    assert "cannot be written" in refused(programs, tmp_path, 1, tmp_path / "none", *both)
+    swapped = {"inputs": (TensorSpec("a", (-1, 3)), TensorSpec("c", (-1, 3)))}
+    assert "no tensor 'b'" in refused(programs, tmp_path, **swapped)
+    codes = {"inputs": (TensorSpec("a", (-1, 3), "int8"), TensorSpec("b", (-1, 3)))}
+    assert "'a' is float32 in the engine, and int8" in refused(programs, tmp_path, **codes)
+    fewer = {"outputs": (TensorSpec("sum", (-1, 3)),)}
+    assert "other inputs and outputs" in refused(programs, tmp_path, **fewer)
+    plugins = {"plugins": RecordedPlugins((PluginLibrary("libnms.so", "0" * 64),))}
+    assert "needs the plugin library 'libnms.so'" in refused(programs, tmp_path, **plugins)
+    rtx = {"library": "rtx"}
+    assert "TensorRT for RTX, which is another library" in refused(programs, tmp_path, **rtx)
+
+
+def test_what_tensorrt_refuses_is_its_own_failure(programs: Path, tmp_path: Path) -> None:
+    plan = tmp_path / "m.engine"
+    plan.write_bytes(b"no plan")
+    manifest: Manifest = dataclasses.replace(make_manifest(b"no plan"), **NAMED)
+    manifest_path(plan).write_text(manifest.to_json())
+    done = run(programs / "run_plan", plan, 1, tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith("TensorRT: no plan\nerror: TensorRT refuses the plan")
+
+
+def test_the_script_compiles_what_needs_no_tensorrt(tmp_path: Path) -> None:
+    environment = {key: value for key, value in os.environ.items() if key != "TENSORRT"}
+    subprocess.run([CONSUMER / "compile", tmp_path], check=True, env=environment)
+    assert run(tmp_path / "check_plan", write_plan(tmp_path)).returncode == 0

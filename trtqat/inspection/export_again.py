@@ -1,0 +1,158 @@
+"""The command line that exports a graph again, for a TensorRT that refuses it or makes it slow.
+
+Where the passes of ``trtqat export`` mend what is refused, the graph itself is exported. What only
+the model can change is exported from the model, as far as the graph says which one it was.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from trtqat.files import is_onnx
+from trtqat.plan.header import Target
+from trtqat.provenance import METADATA_KEY, Provenance, read_provenance
+
+if TYPE_CHECKING:  # whoever inspects engines alone need not have it
+    import onnx_ir as ir
+
+    from trtqat.graph.lint.finding import Finding
+
+# Where the graph's types are all that counts. So they are for TensorRT for RTX: there the build
+# says what an FP16 graph would gain, by the layers that it has made.
+_STRONGLY_TYPED = ("11",)
+# What stands for a model that the graph does not name.
+_UNKNOWN_SOURCE = "model.py:factory"
+_EXPORTS_GRAPH = "trtqat export model.onnx"
+
+
+@dataclass(frozen=True)
+class ExportAgain:
+    """What to type.
+
+    Attributes:
+        why: What is refused or costs time, as a sentence.
+        command: The command line.
+        note: What to know of it, as a sentence; empty if it can be typed as it is.
+    """
+
+    why: str
+    command: str
+    note: str = ""
+
+    def __str__(self) -> str:
+        lines = [f"Export it again. {self.why}", f"  {self.command}"]
+        return "\n".join([*lines, f"  {self.note}"] if self.note else lines)
+
+
+def export_again(
+    path: Path, model: ir.Model, findings: Sequence[Finding], target: Target
+) -> ExportAgain | None:
+    """Finds out what to export again for one TensorRT, and how.
+
+    Args:
+        path: The graph's file.
+        model: The graph.
+        findings: What lint found for that TensorRT.
+        target: Which one.
+
+    Returns:
+        None if it takes the graph as it is, in the types that it runs best.
+    """
+    from trtqat.graph.lenses.targets import NEWEST_OPSET_OF_8_6
+    from trtqat.graph.lint.targets import TARGET_NAMES
+    from trtqat.graph.passes.lower_opset import LOWERABLE_OPSET
+
+    refused = {each.rule: each for each in findings if each.targets.get(target) == "refused"}
+    takes_codes = _takes_codes(model)
+    wants_half = target in _STRONGLY_TYPED and not _has_half_scales(model)
+    if not refused and not wants_half:
+        return None
+    is_lowerable = target == "8.6" and model.graph.opset_imports.get("") == LOWERABLE_OPSET
+    in_model = [
+        rule
+        for rule, finding in refused.items()
+        if not _is_mended(finding) and not (rule == "opset-not-read" and is_lowerable)
+    ]
+    options = ["--precision", "fp16", "--opset", "19"] if target in _STRONGLY_TYPED else []
+    if target == "8.6":
+        options = ["--opset", str(NEWEST_OPSET_OF_8_6)]
+    why = [f"{TARGET_NAMES[target]} refuses it: {', '.join(refused)}."] if refused else []
+    if wants_half:
+        why.append(
+            f"{TARGET_NAMES[target]} takes every type from the graph, so what is not INT8 runs in "
+            "FP32."
+        )
+    output = path.with_name(f"{path.stem}-{target}.onnx")
+    # Passes read FP32 graphs, and inputs that are codes cannot be FP16.
+    if not in_model and not _has_half_scales(model) and not (takes_codes and wants_half):
+        words = ["trtqat", "export", str(path), *options, "-o", str(output)]
+        return ExportAgain(" ".join(why), shlex.join(words))
+    words, note = _from_model(model)
+    note = f"Change first what {', '.join(in_model)} names. {note}" if in_model else note
+    command = shlex.join([*words, *options, "-o", str(output)])
+    return ExportAgain(" ".join(why), command, note)
+
+
+def _is_mended(finding: Finding) -> bool:
+    """Whether an export of the graph itself does it: the rule says so."""
+    return bool(finding.repair) or _EXPORTS_GRAPH in f"{finding.remedy} {finding.example}"
+
+
+def _from_model(model: ir.Model) -> tuple[list[str], str]:
+    """The export of the model that a graph was made of, and what its user has to fill in."""
+    found = read_provenance(model.metadata_props.get(METADATA_KEY, "{}"))
+    is_known = found.source is not None and not is_onnx(found.source)
+    words = ["trtqat", "export", found.source or "" if is_known else _UNKNOWN_SOURCE]
+    note = (
+        "The graph names these files without their directories."
+        if is_known
+        else "The graph does not say which model it was made of."
+    )
+    return [*words, *_arguments(found if is_known else Provenance()), *_inputs(model)], note
+
+
+def _arguments(found: Provenance) -> Iterator[str]:
+    if found.checkpoint:
+        yield from ("--checkpoint", found.checkpoint)
+    if found.ema is not None:
+        yield "--ema" if found.ema else "--no-ema"
+    for name, value in (found.factory_args or {}).items():
+        yield from ("--factory-arg", f"{name}={value}")
+
+
+def _inputs(model: ir.Model) -> Iterator[str]:
+    """``--input`` for each input; a dimension that is open keeps its name, to be filled in."""
+    codes = _takes_codes(model)
+    has_fixed_batch = False
+    for value in model.graph.inputs:
+        if value.shape is None or value.name is None:
+            continue
+        first, *others = [each if isinstance(each, int) else str(each) for each in value.shape] or [
+            1
+        ]
+        has_fixed_batch |= isinstance(first, int)
+        dims = "x".join(map(str, [first if isinstance(first, int) else 1, *others]))
+        dtype = "" if value.dtype is None or value.name in codes else value.dtype.name.lower()
+        kind = "" if dtype in ("", "float", "float16") else f":{dtype}"
+        yield from ("--input", f"{value.name}:{dims}{kind}")
+    if has_fixed_batch:
+        yield "--static-batch"
+
+
+def _takes_codes(model: ir.Model) -> frozenset[str]:
+    from trtqat.graph.passes.take_codes import recorded_scales
+
+    return frozenset(recorded_scales(model))
+
+
+def _has_half_scales(model: ir.Model) -> bool:
+    import onnx_ir as ir
+
+    from trtqat.graph.lenses.pairs import DEQUANTIZE
+
+    scales = (node.inputs[1] for node in model.graph.all_nodes() if node.op_type == DEQUANTIZE)
+    return any(scale is not None and scale.dtype == ir.DataType.FLOAT16 for scale in scales)
