@@ -24,7 +24,7 @@ def metric_rows(report: Report) -> Iterator[list[str]]:
     """
     sides = report.side_by_side
     for figure in report.subject.metrics:
-        if _is_counted(report.subject, figure.metric):
+        if is_counted(report.subject, figure.metric):
             continue
         found = [side.metric(figure.metric) for side in sides]
         yield [figure.metric, *(value(each) if each else "" for each in found)]
@@ -120,7 +120,13 @@ def _points(figure: MetricFigure) -> str:
     return _with_unit(number, unit)
 
 
-def _is_counted(side: Measured, label: str) -> bool:
+def is_counted(side: Measured, label: str) -> bool:
+    """Whether right answers say the same, exactly.
+
+    Args:
+        side: One of the contenders.
+        label: What the metric is called.
+    """
     accuracy = side.accuracy
     if accuracy is None:
         return False

@@ -21,6 +21,7 @@ from trtqat.evaluation.metrics.regression import MeanSquaredError
 from trtqat.evaluation.options import EvaluateOptions
 from trtqat.evaluation.recorded import read_baseline
 from trtqat.evaluation.report import Report
+from trtqat.report.page import render_page
 from trtqat.report.verdict import verdict
 from trtqat.report.words import answers, report_tables
 from trtqat.tensors import Array
@@ -126,6 +127,24 @@ def test_gates(drops: dict[str, float], failed: tuple[str, ...]) -> None:
     if failed:
         with pytest.raises(GateError):
             found.check_gates()
+
+
+def test_the_page_draws_each_metric_with_its_interval() -> None:
+    found = measured(
+        baseline=NumpyModel(doubled), rivals=[NumpyModel()], metrics=["mse", "psnr:range=8"]
+    )
+    page = render_page(found)
+    assert "The metric mse" in page
+    assert "psnr in dB, with its 95 % interval; more is better." in page
+    assert "mse, with its 95 % interval; less is better." in page
+    # What is infinite has no place on an axis.
+    exact = evaluate(NumpyModel(), Samples(X, X), OPTIONS, metrics=["psnr"])
+    assert exact.subject.metrics[0].value.value == math.inf
+    assert "The metric psnr" not in render_page(exact)
+    counted = measured(data=Samples(X, CLASSES), metrics=["top1", "top3"])
+    page = render_page(counted)
+    assert "The metric top3" in page
+    assert "The metric top1" not in page
 
 
 def test_a_gate_on_what_is_no_number_fails() -> None:
