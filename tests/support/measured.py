@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trtqat.data.batches import Batch, check_range
+from trtqat.data.labels import Labels
 from trtqat.errors import UsageError
 from trtqat.evaluation.contenders import Contender, Lineup, Measured
 from trtqat.evaluation.counts import Agreement
@@ -24,7 +25,7 @@ class Samples:
 
     name = "samples"
 
-    def __init__(self, x: Array, labels: NDArray[np.int64] | None) -> None:
+    def __init__(self, x: Array, labels: Labels | None) -> None:
         self._x, self._labels = x, labels
         self.asked: list[int] = []
 

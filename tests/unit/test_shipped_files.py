@@ -137,8 +137,27 @@ def test_report_of_schema_6() -> None:
     assert found.predictions.output == "output"
 
 
-def test_a_report_of_schema_6_is_a_baseline(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_report_of_schema_7() -> None:
+    found = read_baseline(SHIPPED / "report-schema-7.json")
+    assert found.name == "PyTorch FP32 (recorded on AMD EPYC)"
+    assert found.accuracy is not None
+    assert (found.accuracy.top1, found.accuracy.top5, found.accuracy.count) == (5, 29, 40)
+    assert [each.batch_size for each in found.timings] == [4, 8]
+    assert len(found.predictions.classes) == 40
+    assert found.metrics == ()
+
+
+@pytest.mark.parametrize(
+    ("schema", "top1", "top5"),
+    [(6, "15.00 % (6/40)", "85.00 % (34/40)"), (7, "12.50 % (5/40)", "72.50 % (29/40)")],
+)
+def test_a_report_of_an_older_schema_is_a_baseline(
+    schema: int,
+    top1: str,
+    top5: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """The model is another one; what the report recorded stands beside it."""
     graph = tmp_path / "other.onnx"
@@ -147,11 +166,11 @@ def test_a_report_of_schema_6_is_a_baseline(
     monkeypatch.setattr(
         "sys.argv",
         f"trtqat eval {graph} --data npz:{SHIPPED / 'samples.npz'} --batch-size 8 --duration 0 "
-        f"--baseline-report {SHIPPED / 'report-schema-6.json'} --json {output}".split(),
+        f"--baseline-report {SHIPPED / f'report-schema-{schema}.json'} --json {output}".split(),
     )
     with pytest.raises(SystemExit) as ended:
         main()
     assert ended.value.code == 0
     table = capsys.readouterr().out
-    assert "15.00 % (6/40)" in table
-    assert "85.00 % (34/40)" in table
+    assert top1 in table
+    assert top5 in table

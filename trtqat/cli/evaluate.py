@@ -144,6 +144,7 @@ def _check_files(
 
 
 def _options(measuring: MeasureGroup, gates: GateGroup, *, has_file: bool) -> EvaluateOptions:
+    from trtqat.evaluation.metrics.named import parse_drops
     from trtqat.evaluation.options import EvaluateOptions
     from trtqat.evaluation.sweep import parse_batch_sizes
     from trtqat.evaluation.timing import LatencyOptions
@@ -154,7 +155,9 @@ def _options(measuring: MeasureGroup, gates: GateGroup, *, has_file: bool) -> Ev
         latency=LatencyOptions(measuring.warm_up_ms, duration) if duration else None,
         sweep=sizes[:-1],
         latency_budget_ms=measuring.latency_budget,
+        metrics=tuple(measuring.metric or ()),
         max_accuracy_drop=gates.max_accuracy_drop,
+        max_drop=parse_drops(gates.max_drop or ()),
         min_sqnr_db=gates.min_sqnr_db,
         min_speedup=gates.min_speedup,
         in_flight=measuring.in_flight or EvaluateOptions.in_flight,

@@ -104,6 +104,7 @@ class MeasureGroup:
         baseline_precision: Arithmetic of the baseline.
         batch_size: One or several, with commas between them.
         latency_budget: Of 99 % of requests, in ms.
+        metric: What to measure on labelled data instead of top-1.
         limit: Images at most.
         warm_up_ms: Before the timing, per model.
         duration: Seconds per figure; 0 times nothing.
@@ -126,6 +127,14 @@ class MeasureGroup:
         float | None,
         typer.Option(
             metavar="MS", min=0, help="Which batch size is best if 99 % of requests take no longer."
+        ),
+    ] = None
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME[@OUTPUT][:KEY=VALUE,…]",
+            help="What to measure: top1, top5, miou, mse, psnr, cer, map, map50, or "
+            "file.py:function; repeatable. Default: top-1 and top-5.",
         ),
     ] = None
     limit: Annotated[
@@ -179,6 +188,7 @@ class GateGroup:
 
     Attributes:
         max_accuracy_drop: Top-1 points that may be lost.
+        max_drop: How much worse a metric may be, as ``miou:0.5``.
         min_sqnr_db: Least SQNR of every output.
         min_speedup: Least speed-up over the baseline.
     """
@@ -186,6 +196,14 @@ class GateGroup:
     max_accuracy_drop: Annotated[
         float | None,
         typer.Option(min=0, metavar="POINTS", help="Gate: top-1 lost to the baseline."),
+    ] = None
+    max_drop: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="METRIC:POINTS",
+            help="Gate: how much worse a metric may be than the baseline's, in its own unit; "
+            "repeatable.",
+        ),
     ] = None
     min_sqnr_db: Annotated[
         float | None,

@@ -74,13 +74,21 @@ class SearchGroup:
             metavar="SPEC", help="Labelled samples to count the accuracy on, which trained nothing."
         ),
     ] = None
+    metric: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME[@OUTPUT][:KEY=VALUE,…]",
+            help="What to measure on it instead of right answers, as trtqat eval --metric.",
+        ),
+    ] = None
     max_accuracy_drop: Annotated[
         float | None,
         typer.Option(
             min=0.0,
             metavar="POINTS",
             help="Let the fewest MACs go back to floating point until the accuracy drops by no "
-            "more than these percentage points. Exit with 3 if it cannot be reached.",
+            "more than these percentage points, or the metric by no more than this in its own "
+            "unit. Exit with 3 if it cannot be reached.",
         ),
     ] = None
     sensitivity: Annotated[

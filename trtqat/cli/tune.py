@@ -42,10 +42,19 @@ class SearchGroup:
         str,
         typer.Option(metavar="SPEC", help="Of its first batch times are taken; of all, accuracy."),
     ] = "random"
+    metric: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME[@OUTPUT][:KEY=VALUE,…]",
+            help="What to measure of --data instead of top-1, as trtqat eval --metric.",
+        ),
+    ] = None
     max_accuracy_drop: Annotated[
         float | None,
         typer.Option(
-            metavar="POINTS", help="Of --data, below FP16: the fastest engine within is taken."
+            metavar="POINTS",
+            help="Of --data, below FP16, in the metric's own unit with --metric: the fastest "
+            "engine within is taken.",
         ),
     ] = None
 

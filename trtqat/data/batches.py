@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
+from trtqat.data.labels import Labels
 from trtqat.errors import DataError
 from trtqat.tensors import DYNAMIC, Array, Arrays, TensorSpec
 
@@ -19,11 +19,14 @@ class Batch:
 
     Attributes:
         inputs: Arrays of shape ``(B, ...)`` by input name, of the dtypes that the model takes.
-        labels: Class of each sample, shape ``(B,)``; None if the data has no labels.
+        labels: Class of each sample, int64 ``(B,)``; any other array ``(B, ...)``, as masks or
+            images; or a tuple of B objects: texts, or dicts of arrays, as ``boxes`` float64
+            ``(K, 4)`` (x1, y1, x2, y2 in pixels of the model's input) and ``classes`` int64
+            ``(K,)``. None if the data has no labels.
     """
 
     inputs: dict[str, Array]
-    labels: NDArray[np.int64] | None = None
+    labels: Labels | None = None
 
     def __len__(self) -> int:
         return len(next(iter(self.inputs.values())))
@@ -185,61 +188,6 @@ def some_labels(source: str, start: int, stop: int) -> DataError:
         f"{source} gave only some of the samples {start} to {stop - 1} a label.",
         "Give every sample a label, or none.",
     )
-
-
-def check_labels(source: str, labels: Array, count: int) -> NDArray[np.int64]:
-    """Checks labels and converts them to int64.
-
-    Args:
-        source: The labels in words, the subject of a message.
-        labels: Expected to be integers of shape ``(count,)``, none negative.
-        count: Number of samples.
-
-    Raises:
-        DataError: They are something else.
-    """
-    unfit = _first_unfit(labels) if labels.ndim == 1 else None
-    if unfit is not None:
-        raise DataError(
-            f"{source} hold {labels[unfit]} at sample {unfit}, which is no integer of 64 bits.",
-            "Class indices start at 0 and are below the number of classes; leave out samples "
-            "without a class.",
-        )
-    if labels.ndim != 1 or labels.dtype.kind not in "iu":
-        raise DataError(
-            f"{source} must be one integer per sample, but are {labels.dtype} of shape "
-            f"{_dims(labels.shape)}.",
-            "Save class indices, for example with one_hot.argmax(axis=1).",
-        )
-    if len(labels) != count:
-        raise DataError(
-            f"{source} are {len(labels)}, but there are {count} samples.",
-            "Save one label for each sample.",
-        )
-    negative = np.flatnonzero(labels < 0)
-    if negative.size:
-        raise DataError(
-            f"{source} hold {labels[negative[0]]} at sample {negative[0]}.",
-            "Class indices start at 0; leave out samples without a class.",
-        )
-    return labels.astype(np.int64)
-
-
-def _first_unfit(labels: Array) -> int | None:
-    """Index of the first label that is nothing, no number, or too large for int64."""
-    most = np.iinfo(np.int64).max
-    unfit = np.zeros(len(labels), bool)
-    if labels.dtype.kind == "u":
-        unfit = labels > most
-    elif labels.dtype.kind == "f":
-        unfit = ~np.isfinite(labels)
-    elif labels.dtype.kind == "O":
-        # What NumPy makes of None, and of integers that no type of its own holds.
-        unfit = np.array(
-            [each is None or (isinstance(each, int) and abs(each) > most) for each in labels], bool
-        )
-    found = np.flatnonzero(unfit)
-    return int(found[0]) if found.size else None
 
 
 def _kind(dtype: np.dtype[Any]) -> str:

@@ -2,7 +2,8 @@
 
 The function takes no argument. It returns either a ``Dataset`` (``batch`` and ``__len__``) or a
 sequence of samples ``(inputs, label)``, for example a PyTorch data set: ``inputs`` an array of
-the shape of one sample, or a dict of them by input name; ``label`` an integer or None.
+the shape of one sample, or a dict of them by input name; ``label`` an integer, another label as
+``trtqat.data.labels`` has them, or None.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ from trtqat.data.batches import (
     Batch,
     Shown,
     check_input,
-    check_labels,
     check_range,
     some_labels,
     to_input,
 )
+from trtqat.data.labels import Labels, as_labels, check_labels
 from trtqat.errors import DataError
 from trtqat.pointers import load_pointer
 from trtqat.tensors import Array, TensorSpec
@@ -80,7 +81,7 @@ class FactoryDataset(Shown):
             inputs, labels = read(start, stop)
             # The arrays are the user's objects as well, until they are NumPy's.
             arrays = self._named(inputs)
-            labels = None if labels is None else np.asarray(labels)
+            labels = None if labels is None else as_labels(labels)
         return self._checked(arrays, labels, start, stop - start)
 
     def _read_batch(self, start: int, stop: int) -> tuple[Any, Any]:
@@ -132,7 +133,7 @@ class FactoryDataset(Shown):
         return {spec.name: np.asarray(inputs[spec.name]) for spec in self._inputs}
 
     def _checked(
-        self, arrays: Mapping[str, Array], labels: Array | None, start: int, count: int
+        self, arrays: Mapping[str, Array], labels: Labels | None, start: int, count: int
     ) -> Batch:
         checked = {}
         for spec in self._inputs:

@@ -1,4 +1,4 @@
-"""Arrays from an .npz file: one per model input, and ``labels`` if there are any."""
+"""Arrays from an .npz file: one per model input, and labels if there are any."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from trtqat.data.batches import Batch, Shown, check_input, check_labels, check_range, to_input
+from trtqat.data.batches import Batch, Shown, check_input, check_range, to_input
 from trtqat.data.npz_file import read_arrays
+from trtqat.data.npz_labels import NAMES, read_labels
 from trtqat.errors import DataError
 from trtqat.tensors import TensorSpec
 
 _LOG = logging.getLogger(__name__)
 
-LABELS = "labels"
 # The name that a file may use without knowing what the exporter called the only input.
 IMAGES = "images"
 
@@ -26,7 +26,8 @@ class Npz(Shown):
 
         Args:
             path: As ``numpy.savez`` writes it: arrays of shape ``(N, ...)`` named like the
-                inputs, or ``images`` for an only input; optionally ``labels`` of shape ``(N,)``.
+                inputs, or ``images`` for an only input; optionally labels, as ``npz_labels.py``
+                has them.
             inputs: The model's inputs.
 
         Raises:
@@ -35,7 +36,7 @@ class Npz(Shown):
         """
         self.name = f"npz:{path}"
         path = Path(path)
-        wanted = {spec.name for spec in inputs} | {LABELS, IMAGES}
+        wanted = {spec.name for spec in inputs} | {*NAMES, IMAGES}
         arrays, available = read_arrays(path, wanted)
         names = _match(path, inputs, available)
         lengths: dict[str, int] = {}
@@ -52,7 +53,7 @@ class Npz(Shown):
                 f"The arrays of '{path}' have different numbers of samples: {listed}.",
                 "Save arrays of the same length.",
             )
-        unused = [name for name in available if name not in (*names.values(), LABELS)]
+        unused = [name for name in available if name not in (*names.values(), *NAMES)]
         if unused:
             listed = ", ".join(f"'{name}'" for name in unused)
             _LOG.warning("'%s': %s is not used; labels are called 'labels'.", path, listed)
@@ -65,11 +66,7 @@ class Npz(Shown):
             )
             for spec in inputs
         }
-        self._labels = (
-            check_labels(f"The labels of '{path}'", arrays[LABELS], self._length)
-            if LABELS in arrays
-            else None
-        )
+        self._labels = read_labels(path, arrays, self._length)
 
     def __len__(self) -> int:
         return self._length

@@ -9,6 +9,7 @@ Roles are subject, baseline, step and rival. Where is what:
     evaluate.py    opens what is given by name, and closes it; measure.py does the rest
     contenders.py  Contender, Measured, and lookups by role
     accuracy.py    every image once (running.py: several batches in flight; counts.py: exact counts)
+    metrics/       any task's figures; metric_figures.py: of everyone, beside the baseline's
     speed.py       times in turns (latency.py, throughput.py, trtexec.py) of what timed_apart.py
                    opens in processes of their own
     intervals.py   the speed-up of what was timed in turns, and how sure a figure is

@@ -10,6 +10,7 @@ from itertools import pairwise
 import numpy as np
 
 from trtqat.data.batches import Dataset
+from trtqat.data.labels import class_numbers, label_bytes
 from trtqat.errors import DataError
 from trtqat.evaluation.contenders import (
     Comparison,
@@ -21,6 +22,7 @@ from trtqat.evaluation.contenders import (
     sorted_by_role,
 )
 from trtqat.evaluation.counts import AgreementCounter, Counter, pair
+from trtqat.evaluation.metrics.metric import Metric, PerSample, joined
 from trtqat.evaluation.running import Answers, names_of, run_models
 from trtqat.runtime.protocol import Model
 
@@ -32,12 +34,14 @@ class AccuracyRun(Lineup):
     """What every image told; no contender has times yet.
 
     Attributes:
-        labels: Right classes; empty without labels.
+        labels: Right classes; empty if none were counted.
         outputs: Names of the outputs, in the order of the exported model.
+        samples: What each metric kept, by contender.
     """
 
     labels: tuple[int, ...]
     outputs: tuple[str, ...]
+    samples: tuple[tuple[PerSample, ...], ...]
 
 
 def measure_accuracy(
@@ -46,6 +50,8 @@ def measure_accuracy(
     *,
     batch_size: int,
     in_flight: int = 1,
+    metrics: Sequence[Metric] = (),
+    counts_classes: bool = True,
     progress: Progress | None = None,
 ) -> AccuracyRun:
     """Runs every image of a dataset once through all contenders, on the same batches.
@@ -59,22 +65,26 @@ def measure_accuracy(
         dataset: Images, with labels or without.
         batch_size: Of all batches but the last.
         in_flight: Batches at once, as ``run_models`` has it.
+        metrics: What to keep of every sample; the data has labels then.
+        counts_classes: Whether labels are class numbers, and right answers are to be counted.
         progress: Called with the number of images done and their total.
 
     Raises:
-        DataError: There are labels, but the first output is not ``(N, classes)``, or not known;
-            or the contenders' outputs do not belong together.
+        DataError: Labels or outputs are none that are counted, or that a metric reads; the first
+            output is asked for, and not known; or the contenders' outputs do not belong together.
         InferenceError: A runtime failed.
     """
     # Outputs have the names of the first one that knows its own.
-    tally = _Tally(sorted_by_role(contenders))
+    source = f"The labels of '{dataset.name}'"
+    tally = _Tally(sorted_by_role(contenders), metrics, source if counts_classes else None)
+    needs_first = counts_classes or any(each.reads_first for each in metrics)
     known = names_of(tally.models)
     prediction = known.prediction if known else None
     runs = run_models(tally.models, dataset, batch_size=batch_size, in_flight=in_flight)
     for answers in runs:
         if known is None:
             prediction = next(iter(answers.shapes))
-        if prediction is None and answers.batch.labels is not None:
+        if prediction is None and answers.batch.labels is not None and needs_first:
             names = ", ".join(map(repr, answers.shapes))
             raise DataError(
                 f"The data has labels, but which of its outputs {names} is the first one of "
@@ -90,13 +100,25 @@ def measure_accuracy(
 class _Tally:
     """Counts and compares, batch by batch. A model that has several roles runs once."""
 
-    def __init__(self, contenders: Sequence[Contender]) -> None:
+    def __init__(
+        self, contenders: Sequence[Contender], metrics: Sequence[Metric], counted: str | None
+    ) -> None:
+        """Starts with nothing.
+
+        Args:
+            contenders: In their order.
+            metrics: What to keep of every sample.
+            counted: Labels whose classes are counted, as the subject of a message.
+        """
         self._contenders = contenders
+        self._metrics = metrics
+        self._counted = counted
         self.models: list[Model] = []
         for each in contenders:
             if each.model not in self.models:
                 self.models.append(each.model)
         self._counters = [Counter(model.name) for model in self.models]
+        self._kept: list[list[list[PerSample]]] = [[[] for _ in metrics] for _ in self.models]
         pairs = [*_to_baseline(contenders), *_to_step_before(contenders)]
         self._agreements = {
             (self._index(one), self._index(other)): AgreementCounter() for one, other in pairs
@@ -109,21 +131,28 @@ class _Tally:
         """Counts a batch; its predictions are those of the output ``prediction``."""
         batch, outputs = answers.batch, answers.outputs
         self._shapes = self._shapes or dict(answers.shapes)
+        classes = None
+        if batch.labels is not None and self._counted is not None:
+            classes = class_numbers(self._counted, batch.labels)
+            self._labels += classes.tolist()
         if prediction is not None:
             for counter, output in zip(self._counters, outputs, strict=True):
-                counter.add(output[prediction], batch.labels)
+                counter.add(output[prediction], classes)
+        if batch.labels is not None:
+            for kept, output in zip(self._kept, outputs, strict=True):
+                for metric, parts in zip(self._metrics, kept, strict=True):
+                    parts.append(metric.per_sample(output, batch.labels))
         for (one, other), agreement in self._agreements.items():
             names = {"model": self.models[one].name, "baseline": self.models[other].name}
             agreement.add(outputs[other], outputs[one], **names)
-        if batch.labels is not None:
-            self._labels += batch.labels.tolist()
         if answers.start == 0:
             for _, array in sorted(batch.inputs.items()):
                 self._digest.update(np.ascontiguousarray(array[0]).tobytes())
+        for part in () if batch.labels is None else label_bytes(batch.labels):
+            self._digest.update(part)
 
     def result(self, prediction: str | None) -> AccuracyRun:
         """What was counted."""
-        self._digest.update(np.asarray(self._labels, np.int64).tobytes())
         to_baseline = dict(_to_baseline(self._contenders))
         to_step_before = dict(_to_step_before(self._contenders))
         measured = []
@@ -145,7 +174,10 @@ class _Tally:
                     predictions=predictions,
                 )
             )
-        return AccuracyRun(tuple(measured), tuple(self._labels), tuple(self._shapes))
+        kept = [tuple(map(joined, self._kept[self._index(each)])) for each in self._contenders]
+        return AccuracyRun(
+            tuple(measured), tuple(self._labels), tuple(self._shapes), samples=tuple(kept)
+        )
 
     def _compared(
         self, one: Contender, other: Contender | None, prediction: str | None

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from trtqat.evaluation.counts import Accuracy, Agreement, Paired
 from trtqat.evaluation.intervals import Ratio
+from trtqat.evaluation.metrics.figures import MetricFigure
 from trtqat.evaluation.timing import Timing
 from trtqat.runtime.protocol import Model
 from trtqat.runtime.rtx import Compilation
@@ -123,6 +124,7 @@ class Measured:
         library: What ran an engine, as ``"TensorRT 8.6.0 (full)"``; None for anything else.
         compilations: How long its kernels took to compile here, by batch size; empty where they
             were compiled before, as by the build of a TensorRT plan. No time contains that.
+        metrics: What was asked for by ``--metric``, in that order.
     """
 
     name: str
@@ -137,6 +139,7 @@ class Measured:
     timings: tuple[BatchTiming, ...] = ()
     library: str | None = None
     compilations: tuple[Compilation, ...] = ()
+    metrics: tuple[MetricFigure, ...] = ()
 
     def compilation(self, batch_size: int) -> Compilation | None:
         """How long its kernels took to compile for a batch size; None if they did not.
@@ -145,6 +148,14 @@ class Measured:
             batch_size: Images in a query.
         """
         return next((each for each in self.compilations if each.batch_size == batch_size), None)
+
+    def metric(self, label: str) -> MetricFigure | None:
+        """What a metric found of it; None if it was not asked for.
+
+        Args:
+            label: What the metric is called.
+        """
+        return next((each for each in self.metrics if each.metric == label), None)
 
     def at(self, batch_size: int) -> BatchTiming | None:
         """Its times at a batch size; None if there are none.

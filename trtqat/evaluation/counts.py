@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from trtqat.errors import DataError
 from trtqat.evaluation.intervals import Interval, paired_p_value, share_interval
+from trtqat.evaluation.metrics.classification import label_ranks
 from trtqat.numerics import Noise, signal_and_error, sqnr_db
 from trtqat.tensors import Array, Arrays
 from trtqat.typed_json import Unbounded
@@ -165,11 +166,7 @@ class Counter:
                 "classes.",
                 "Check that data and model belong together.",
             )
-        # Not by sorting, which takes longer than the engine does: how many classes come before
-        # the right one. Of equal logits the first class wins, as with argmax.
-        own = np.take_along_axis(logits, labels[:, None], axis=1)
-        earlier = np.arange(self.classes) < labels[:, None]
-        rank = ((logits > own) | ((logits == own) & earlier)).sum(axis=1)
+        rank = label_ranks(logits, labels)
         self.top1 += int((sound & (rank == 0)).sum())
         self.top5 += int((sound & (rank < _TOP)).sum())
         self.count += len(labels)

@@ -19,6 +19,7 @@ from trtqat.evaluation.baseline import named_baseline
 from trtqat.evaluation.contenders import Contender, Measured, Role
 from trtqat.evaluation.locate import LocateOptions
 from trtqat.evaluation.measure import measure
+from trtqat.evaluation.metrics.asked import ask_metrics
 from trtqat.evaluation.open_pytorch import OpenOptions, open_pytorch
 from trtqat.evaluation.open_sizes import sizes_for, take_sizes
 from trtqat.evaluation.options import EvaluateOptions, with_fields
@@ -91,6 +92,8 @@ def evaluate(
         TrtqatError: Something cannot be opened or located; the class says why.
     """
     options = with_fields(options, fields)
+    # Before anything is loaded, which takes longer.
+    asked = ask_metrics(options.metrics, options.max_drop)
     opening = OpenOptions() if opening is None else opening
     check_kind("opening", opening, OpenOptions, "trtqat.evaluation.open_pytorch.OpenOptions()")
     check_choice("baseline_precision", baseline_precision, ("fp32", "tf32", "fp16"))
@@ -98,7 +101,6 @@ def evaluate(
         fake_quantized = ModelSource(fake_quantized)
     names, opened_rivals = _parted(rivals)
     _check_opened(model, data, baseline, opened_rivals, steps, fake_quantized)
-    # Before anything is loaded, which takes longer.
     against = named_baseline(baseline)
     recorded = against if isinstance(against, Measured) else None
     with contextlib.ExitStack() as stack:
@@ -119,7 +121,13 @@ def evaluate(
         if graph is not None:
             where = LocateOptions(graph, next(iter(observed), None), opener.timing_cache)
         return measure(
-            contenders, dataset, options, recorded=recorded, locate=where, progress=progress
+            contenders,
+            dataset,
+            options,
+            asked=asked,
+            recorded=recorded,
+            locate=where,
+            progress=progress,
         )
 
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 
 from trtqat.data.batches import Dataset
+from trtqat.data.labels import class_numbers
 from trtqat.errors import UsageError
 from trtqat.evaluation.contenders import Contender, Lineup, Measured
+from trtqat.evaluation.metric_figures import check_recorded_metrics
+from trtqat.evaluation.metrics.asked import NOTHING_ASKED, AskedMetrics
 from trtqat.evaluation.options import EvaluateOptions
 from trtqat.runtime.batches import batches_of_model, next_batch
 from trtqat.runtime.protocol import Model
@@ -34,6 +38,7 @@ def check_can_be_measured(
     options: EvaluateOptions,
     dataset: Dataset,
     recorded: Measured | None = None,
+    asked: AskedMetrics = NOTHING_ASKED,
 ) -> None:
     """Refuses options whose figures there would not be.
 
@@ -42,14 +47,20 @@ def check_can_be_measured(
         options: What to measure and to demand.
         dataset: With at least one image.
         recorded: A baseline that was measured elsewhere, if there is one.
+        asked: Metrics, and gates on them.
 
     Raises:
         UsageError: A gate or an option lacks what it is about.
+        DataError: Labels are no class numbers, and nothing else is asked for.
     """
     _check_limits(options)
     roles = {each.role for each in contenders}
     has_baseline = "baseline" in roles or recorded is not None
-    has_labels = dataset.batch(0, 1).labels is not None
+    labels = dataset.batch(0, 1).labels
+    has_labels = labels is not None
+    _check_metrics(asked, has_labels=has_labels, has_baseline=has_baseline, recorded=recorded)
+    if labels is not None and (asked.counts_classes or options.max_accuracy_drop is not None):
+        class_numbers(f"The labels of '{dataset.name}'", labels)
     if options.max_accuracy_drop is not None and not (has_labels and has_baseline):
         raise UsageError(
             "An accuracy drop needs labelled data and a baseline.",
@@ -69,6 +80,32 @@ def check_can_be_measured(
         )
     if options.min_speedup is not None and recorded is not None:
         _check_recorded_timing(recorded, options.batch_size)
+
+
+def _check_metrics(
+    asked: AskedMetrics, *, has_labels: bool, has_baseline: bool, recorded: Measured | None
+) -> None:
+    if asked.metrics and not has_labels:
+        names = ", ".join(each.label for each in asked.metrics)
+        raise UsageError(
+            f"The data has no labels, which {names} would be measured by.",
+            "Give labelled data, or leave out --metric and --max-drop.",
+        )
+    for label, points in asked.max_drop.items():
+        if math.isnan(points):
+            raise UsageError(f"--max-drop {label} is nan, which is no limit.", "Give it a number.")
+        if not has_baseline:
+            raise UsageError(
+                f"A drop of {label} needs a baseline.",
+                "Give --baseline or --baseline-report, or leave out --max-drop.",
+            )
+        if recorded is not None and recorded.metric(label) is None:
+            raise UsageError(
+                f"The report of '{recorded.name}' has no {label}, so there is no drop.",
+                f"Record the baseline with --metric {label}, or leave out --max-drop.",
+            )
+    if recorded is not None:
+        check_recorded_metrics(asked.metrics, recorded)
 
 
 def _check_limits(options: EvaluateOptions) -> None:
@@ -110,7 +147,10 @@ def top1_drop_points(lineup: Lineup) -> float | None:
 
 
 def failed_gates(
-    options: EvaluateOptions, lineup: Lineup, outputs: Sequence[str]
+    options: EvaluateOptions,
+    lineup: Lineup,
+    outputs: Sequence[str],
+    max_drop: Mapping[str, float] = MappingProxyType({}),
 ) -> tuple[str, ...]:
     """A sentence for every gate that was not met.
 
@@ -118,11 +158,14 @@ def failed_gates(
         options: With the gates.
         lineup: What was measured.
         outputs: Names of the subject's outputs.
+        max_drop: By the label of a metric, how much worse than the baseline's it may be.
     """
     failed = []
     drop, allowed = top1_drop_points(lineup), options.max_accuracy_drop
     if drop is not None and allowed is not None and drop > allowed:
         failed.append(f"Top-1 drops by {drop:.2f} points, more than {allowed:g}.")
+    for label, points in max_drop.items():
+        failed += _dropped(lineup.subject, label, points)
     if options.min_sqnr_db is not None:
         failed += _short_outputs(options.min_sqnr_db, lineup.subject, outputs)
     at = lineup.baseline.at(options.batch_size) if lineup.baseline is not None else None
@@ -130,6 +173,19 @@ def failed_gates(
     if wanted is not None and speedup is not None and speedup.value < wanted:
         failed.append(f"The speed-up is {speedup.value:.2f}, less than {wanted:g}.")
     return tuple(failed)
+
+
+def _dropped(subject: Measured, label: str, allowed: float) -> Iterator[str]:
+    """A sentence if a metric is worse than allowed, or nobody knows."""
+    figure = subject.metric(label)
+    drop = figure.drop if figure else None
+    if figure is None or drop is None or math.isnan(drop.value):
+        yield f"The {label} of model or baseline is no number, so nobody knows how it changed."
+    elif drop.value > allowed:
+        unit = "points" if figure.unit == "%" else figure.unit
+        verb = "drops" if figure.higher_is_better else "rises"
+        by = f"{drop.value:.3g} {unit}".rstrip()
+        yield f"The {label} {verb} by {by}, more than {allowed:g}."
 
 
 def _short_outputs(min_sqnr_db: float, subject: Measured, outputs: Sequence[str]) -> Iterator[str]:

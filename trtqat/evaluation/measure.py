@@ -18,6 +18,8 @@ from trtqat.evaluation.gates import (
 )
 from trtqat.evaluation.layers import time_layers
 from trtqat.evaluation.locate import Located, LocateOptions, locate_loss
+from trtqat.evaluation.metric_figures import measure_metrics
+from trtqat.evaluation.metrics.asked import NOTHING_ASKED, AskedMetrics
 from trtqat.evaluation.options import EvaluateOptions
 from trtqat.evaluation.recorded import compare_predictions, join_baseline
 from trtqat.evaluation.report import Report
@@ -33,6 +35,7 @@ def measure(
     dataset: Dataset,
     options: EvaluateOptions,
     *,
+    asked: AskedMetrics = NOTHING_ASKED,
     recorded: Measured | None = None,
     locate: LocateOptions | None = None,
     progress: Progress | None = None,
@@ -44,6 +47,7 @@ def measure(
             order.
         dataset: Data that fits the subject's inputs.
         options: What to measure and to demand.
+        asked: Metrics, and gates on them.
         recorded: Instead of a baseline: one that was measured elsewhere.
         locate: Where to look for the layers in which accuracy goes.
         progress: Called with what is done and its total, of each part anew.
@@ -56,16 +60,20 @@ def measure(
     """
     contenders = sorted_by_role(contenders)
     (subject,) = (each.model for each in contenders if each.role == "subject")
-    _check(contenders, dataset, options, recorded)
+    _check(contenders, dataset, options, asked, recorded)
+    counts_classes = asked.counts_classes or options.max_accuracy_drop is not None
     run = measure_accuracy(
         contenders,
         dataset,
         batch_size=options.batch_size,
         in_flight=options.in_flight,
+        metrics=asked.metrics,
+        counts_classes=counts_classes,
         progress=progress,
     )
     _warn_of_unknown_order(run)
     comparison = None if recorded is None else compare_predictions(run, recorded)
+    run, recorded = measure_metrics(asked.metrics, run, recorded)
     located = Located()
     if locate is not None:
         # Before the timing, which takes longest: TensorRT may not build the engine for it.
@@ -90,7 +98,7 @@ def measure(
         batch_size=options.batch_size,
         top1_drop_points=top1_drop_points(lineup),
         environment=describe_environment(with_gpu=subject.device == "cuda"),
-        failed_gates=failed_gates(options, lineup, run.outputs),
+        failed_gates=failed_gates(options, lineup, run.outputs, asked.max_drop),
         telemetry=speed.telemetry,
         trtexec=speed.trtexec,
         latency_budget_ms=budget,
@@ -104,6 +112,7 @@ def _check(
     contenders: Sequence[Contender],
     dataset: Dataset,
     options: EvaluateOptions,
+    asked: AskedMetrics,
     recorded: Measured | None,
 ) -> None:
     """Refuses what could not be measured, before anything is."""
@@ -113,7 +122,7 @@ def _check(
     check_batch_sizes(steps, {options.batch_size})
     if len(dataset) == 0:
         raise DataError(f"'{dataset.name}' has no images.", "Give at least one.")
-    check_can_be_measured(contenders, options, dataset, recorded)
+    check_can_be_measured(contenders, options, dataset, recorded, asked)
 
 
 def _warn_of_unknown_order(run: AccuracyRun) -> None:

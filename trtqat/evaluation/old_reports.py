@@ -14,6 +14,8 @@ from trtqat.evaluation.timing import Timing
 from trtqat.typed_json import read_as
 
 OLDEST_SCHEMA = 2
+# The first one with a list of contenders. Schema 8 has metrics besides.
+OLDEST_LINEUP = 7
 
 
 @dataclass(frozen=True)

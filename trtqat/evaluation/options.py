@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, get_args
 
 from trtqat.checks import check_choice, check_kind, check_known, check_least
+from trtqat.evaluation.metrics.metric import Metric
 from trtqat.evaluation.timing import LatencyOptions
 from trtqat.evaluation.trtexec import Like
 
@@ -20,7 +21,10 @@ class EvaluateOptions:
         latency: How long to time; None measures no latency.
         sweep: Batch sizes to time besides.
         latency_budget_ms: What the best of them must keep; None asks for none.
+        metrics: What to measure on labelled data instead of top-1: names as ``--metric`` takes
+            them, functions of outputs and labels, or what ``trtqat.evaluation.metrics`` makes.
         max_accuracy_drop: Gate: top-1 points that may be lost to the baseline.
+        max_drop: Gates: by a metric's name, how much worse than the baseline's it may be.
         min_sqnr_db: Gate: least SQNR of every output against the baseline's, or without one against
             the last step's, in dB.
         min_speedup: Gate: least ratio of the baseline's median compute time to the model's.
@@ -33,7 +37,9 @@ class EvaluateOptions:
     latency: LatencyOptions | None = field(default_factory=LatencyOptions)
     sweep: tuple[int, ...] = ()
     latency_budget_ms: float | None = None
+    metrics: tuple[str | Metric | Callable[..., Any], ...] = ()
     max_accuracy_drop: float | None = None
+    max_drop: Mapping[str, float] = field(default_factory=dict)
     min_sqnr_db: float | None = None
     min_speedup: float | None = None
     in_flight: int = 6
@@ -55,6 +61,11 @@ class EvaluateOptions:
             check_choice("EvaluateOptions.like", self.like, get_args(Like))
         if self.min_sqnr_db is not None:
             check_kind("EvaluateOptions.min_sqnr_db", self.min_sqnr_db, (int, float), "20.0")
+        check_kind("EvaluateOptions.metrics", self.metrics, (tuple, list), "('miou:classes=5',)")
+        check_kind("EvaluateOptions.max_drop", self.max_drop, Mapping, "{'miou': 0.5}")
+        for name, points in self.max_drop.items():
+            check_kind(f"EvaluateOptions.max_drop['{name}']", points, (int, float), "0.5")
+            check_least(f"EvaluateOptions.max_drop['{name}']", points, 0)
         for name in ("latency_budget_ms", "max_accuracy_drop", "min_speedup"):
             if getattr(self, name) is not None:
                 check_kind(f"EvaluateOptions.{name}", getattr(self, name), (int, float), "1.0")

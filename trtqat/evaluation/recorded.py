@@ -16,7 +16,8 @@ from trtqat.evaluation.accuracy import AccuracyRun
 from trtqat.evaluation.contenders import Comparison, Lineup, Measured, sorted_by_role
 from trtqat.evaluation.counts import Agreement, pair
 from trtqat.evaluation.intervals import record_ratio
-from trtqat.evaluation.old_reports import OLDEST_SCHEMA, read_old_report
+from trtqat.evaluation.metrics.packing import unpack_samples
+from trtqat.evaluation.old_reports import OLDEST_LINEUP, OLDEST_SCHEMA, read_old_report
 from trtqat.evaluation.report import SCHEMA_VERSION, Report
 from trtqat.evaluation.timing import Timing
 from trtqat.files import read_input, why_unreadable
@@ -44,10 +45,12 @@ def read_baseline(path: Path | str) -> Measured:
         fields = parse_json(read_input(path, most_bytes=_MOST_BYTES), with_nan=True)
         schema = schema_version_of(fields)
         _check_schema(schema, path)
-        if schema < SCHEMA_VERSION:
+        if schema < OLDEST_LINEUP:
             baseline, images = read_old_report(fields)
         else:
-            report = read_as(Report, fields)
+            # What a later schema has besides may be missing.
+            assert isinstance(fields, dict)
+            report = read_as(Report, {**fields, "schema_version": SCHEMA_VERSION})
             baseline, images = _baseline(report), report.images
         _check(baseline, images)
     except OSError as error:
@@ -116,6 +119,9 @@ def _check(baseline: Measured, images: int) -> None:
         raise ValueError(f"{accuracy.top1} of {accuracy.count} of {images} images right")
     if accuracy and not accuracy.top1 <= (accuracy.top5 or accuracy.top1) <= images:
         raise ValueError(f"{accuracy.top5} of {images} images right among five")
+    for figure in baseline.metrics:
+        if figure.samples is not None and len(unpack_samples(figure.samples)) != images:
+            raise ValueError(f"the {figure.metric} is not of {images} images")
     for each in baseline.timings:
         if each.batch_size < 1:
             raise ValueError(f"'batch_size' is {each.batch_size}")

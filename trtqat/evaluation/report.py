@@ -21,8 +21,8 @@ from trtqat.host.environment import Environment
 from trtqat.host.telemetry import Telemetry
 from trtqat.typed_json import Unbounded, as_fields, json_schema, json_text
 
-SchemaVersion = Literal[7]
-SCHEMA_VERSION: SchemaVersion = 7
+SchemaVersion = Literal[8]
+SCHEMA_VERSION: SchemaVersion = 8
 
 _FIRST_FIGURES = (
     "When trtqat was made, plans of TensorRT for RTX were built and inspected, not run. Nobody has "

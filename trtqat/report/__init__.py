@@ -6,6 +6,7 @@ page shows, ``page.html.jinja`` is its markup, ``page.css`` its style, and ``cha
     readable.py              evaluate for Python users: its report prints itself and writes its page
     verdict.py               an evaluation in one sentence
     main_table.py, words.py  its tables, and what stands in none of them
+    metric_words.py          metrics with their intervals and differences
     locate_words.py          where accuracy is lost, layer by layer and from step to step
     verification_words.py    what a verification of an exported graph found
     trtexec_words.py         what trtexec would report, as it words it

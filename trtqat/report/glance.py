@@ -11,8 +11,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from trtqat.evaluation.intervals import Interval
 from trtqat.evaluation.timing import Timing
 from trtqat.report.bars import Bar, bars, dots
+from trtqat.report.metric_words import is_counted, value
 from trtqat.report.wording import decibels, share
 
 if TYPE_CHECKING:
@@ -48,6 +50,7 @@ def charts_at_a_glance(report: Report) -> Iterator[Chart]:
         report: The evaluation.
     """
     yield from _accuracy(report)
+    yield from _metrics(report)
     yield from _times(report)
     yield from _rates(report)
     yield from _changes(report)
@@ -86,6 +89,28 @@ def _accuracy(report: Report) -> Iterator[Chart]:
         )
     if found:
         yield Chart("How many are right", [dots(found)], "Top-1 in %, with its 95 % interval.")
+
+
+def _metrics(report: Report) -> Iterator[Chart]:
+    """A chart for each metric, but for what is counted exactly."""
+    for metric in report.subject.metrics:
+        if is_counted(report.subject, metric.metric):
+            continue
+        found = []
+        for side in (report.subject, *_others(report), *report.steps):
+            figure = side.metric(metric.metric)
+            if figure is None or not math.isfinite(figure.value.value):
+                continue
+            low, high = figure.value.low, figure.value.high
+            is_known = math.isfinite(low) and math.isfinite(high)
+            interval = Interval(low, high) if is_known else None
+            label, words = label_of(side, report), value(figure)
+            found.append(Bar(label, figure.value.value, words, side.role, interval))
+        if found:
+            better = "more" if metric.higher_is_better else "less"
+            unit = f" in {metric.unit}" if metric.unit else ""
+            note = f"{metric.metric}{unit}, with its 95 % interval; {better} is better."
+            yield Chart(f"The metric {metric.metric}", [dots(found)], note)
 
 
 def _times(report: Report) -> Iterator[Chart]:

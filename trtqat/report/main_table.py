@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from trtqat.report.metric_words import difference_rows, metric_rows
 from trtqat.report.wording import compiled_in, decibels, ratio, share
 
 if TYPE_CHECKING:
@@ -21,7 +22,9 @@ def main_table(report: Report) -> tuple[list[str], list[list[str]]]:
     """
     columns = [f"{report.images} images, batch {report.batch_size}"]
     columns += [side.name for side in report.side_by_side]
-    rows = [*_counts(report), *_comparison(report), *_times(report), *_speedup(report)]
+    rows = [*_counts(report), *metric_rows(report)]
+    rows += [_of_subject(report, *each) for each in difference_rows(report)]
+    rows += [*_comparison(report), *_times(report), *_speedup(report)]
     return columns, [row for row in rows if any(row[1:])]
 
 

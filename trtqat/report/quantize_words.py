@@ -23,6 +23,7 @@ _NAMED = 4
 _TASKS = {
     "sensitivity": "one layer quantized at a time, and none",
     "accuracy": "counting right answers, at most",
+    "metric": "measuring the metric, at most",
 }
 
 
@@ -94,7 +95,8 @@ def closing_lines(
     if ladder is not None and ladder.chosen is not None:
         rung = ladder.chosen
         yield (
-            f"the accuracy drops by {rung.drop_points:.2f} points ({_interval(rung)}), "
+            f"the {ladder.metric or 'accuracy'} {ladder.drop_in_words(rung.drop_points)} "
+            f"({_interval(rung)}), "
             f"{ladder.max_drop_points:g} are allowed: {_kept_in_words(rung)}"
         )
     inputs = [f"--input {quote(each.removesuffix(':float32'))}" for each in result.inputs]
@@ -132,6 +134,8 @@ def _sensitivity(found: Sequence[LayerSensitivity], count: int) -> Table:
 
 
 def _ladder(ladder: Ladder) -> Table:
+    if ladder.fp32_right is None:
+        return _metric_ladder(ladder)
     title = (
         f"the ladder to a drop of {ladder.max_drop_points:g} points; FP32 has "
         f"{share(ladder.fp32_right, ladder.count)} right"
@@ -145,15 +149,43 @@ def _ladder(ladder: Ladder) -> Table:
             f"{rung.drop_points:.2f}",
             _interval(rung),
             f"{rung.p_value:.2g}",
-            ("taken" if number == ladder.best else "yes") if rung.holds else "no",
+            _held(ladder, number),
         ]
         for number, rung in enumerate(ladder.rungs)
     ]
     return title, columns, rows
 
 
+def _metric_ladder(ladder: Ladder) -> Table:
+    unit = "points" if ladder.unit == "%" else ladder.unit
+    title = (
+        f"the ladder to a drop of {ladder.max_drop_points:g} {unit}".rstrip()
+        + f"; {ladder.metric} of FP32 is {ladder.fp32_value:.4g} {ladder.unit}".rstrip()
+    )
+    rows = [
+        [
+            f"{len(rung.kept)}",
+            percent(rung.int8_share),
+            f"{rung.value:.4g}",
+            f"{rung.drop_points:.4g}",
+            _interval(rung),
+            _held(ladder, number),
+        ]
+        for number, rung in enumerate(ladder.rungs)
+    ]
+    columns = ("kept", "MACs in INT8", str(ladder.metric), "drop", "95 % interval", "holds")
+    return title, columns, rows
+
+
+def _held(ladder: Ladder, number: int) -> str:
+    if not ladder.rungs[number].holds:
+        return "no"
+    return "taken" if number == ladder.best else "yes"
+
+
 def _interval(rung: Rung) -> str:
-    return f"{rung.interval_points.low:.2f} … {rung.interval_points.high:.2f}"
+    form = ".4g" if rung.right is None else ".2f"
+    return f"{rung.interval_points.low:{form}} … {rung.interval_points.high:{form}}"
 
 
 def _kept_in_words(rung: Rung) -> str:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from trtqat.search.speed.tune_log import Int8Part, MeasuredTime
     from trtqat.search.speed.tuning import TuneResult
     from trtqat.search.speed.verdict import RegionTimes
+    from trtqat.search.speed.within_target import Score
 
 # Names of regions on a line, and rows of their table.
 _NAMED = 6
@@ -25,9 +26,10 @@ def verdict_table(result: TuneResult) -> Table:
         result: What was found.
     """
     # All of them were counted, or none.
-    is_counted = any(each.counted for each in result.verdict)
+    counted = next((each.counted for each in result.verdict if each.counted), None)
     columns = ["engine", "profiles", "batch", "ms", "tuned is faster by", "layers in INT8"]
-    columns += ["of the arithmetic", "regions in float", *(["top-1"] if is_counted else [])]
+    columns += ["of the arithmetic", "regions in float"]
+    columns += [] if counted is None else [counted.metric]
     rows = [
         [
             each.name,
@@ -37,7 +39,7 @@ def verdict_table(result: TuneResult) -> Table:
             ratio(each.speed_ups[batch]) if batch in each.speed_ups else "",
             *_int8(each.int8),
             f"{len(each.floats)} of {len(result.regions)}",
-            *([] if each.counted is None else [f"{each.counted.percent:.2f} %"]),
+            *([] if each.counted is None else [_score(each.counted)]),
         ]
         for each in result.verdict
         for batch, time in each.times.items()
@@ -112,7 +114,9 @@ def _next(result: TuneResult) -> str:
 
 def _as_one(result: TuneResult) -> str:
     tuned, drop = result.tuned, result.max_drop_points
-    fastest = "the fastest" if drop is None else f"the fastest within {drop:g} points of FP16"
+    fastest = "the fastest"
+    if drop is not None:
+        fastest += f" within {drop:g} {_points(tuned.counted)} of FP16"
     if not tuned.floats and tuned.form.is_repaired:
         return f"INT8, repaired, is {fastest}, so no region is in floating point"
     if not tuned.floats:
@@ -174,6 +178,18 @@ def _on_batches(result: TuneResult) -> Iterator[str]:
                     f"at batch {batch} {each.name} is faster: {_time(each.times[batch])} ms; tune "
                     f"for it alone with --batch {batch}"
                 )
+
+
+def _points(score: Score | None) -> str:
+    """The unit of a drop; a metric without one is named instead."""
+    if score is None or score.unit == "%":
+        return "points"
+    return score.unit or f"({score.metric})"
+
+
+def _score(score: Score) -> str:
+    form = ".2f" if score.unit else ".4g"
+    return f"{score.value:{form}} {score.unit}".rstrip()
 
 
 def _time(time: MeasuredTime) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from trtqat.report.metric_words import metric_verdict
+
 if TYPE_CHECKING:
     from trtqat.evaluation.report import Report
 
@@ -45,4 +47,7 @@ def verdict(report: Report) -> str:
         else:
             word = "fewer" if drop > 0 else "more"
             parts.append(f"gets {right}, significantly {word} ({points})")
+    # What was counted has been said.
+    said = ("top1",) if accuracy is not None else ()
+    parts += metric_verdict([each for each in report.subject.metrics if each.metric not in said])
     return f"{name} {' and '.join(parts) or 'was run on ' + str(report.images) + ' images'}."

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from trtqat.report.locate_words import locate_answers, locate_tables
 from trtqat.report.main_table import main_table
+from trtqat.report.metric_words import metric_tables
 from trtqat.report.trtexec_words import trtexec_summary
 from trtqat.report.wording import Table, compiled_in, decibels, ratio, share
 
@@ -23,6 +24,7 @@ def report_tables(report: Report) -> list[Table]:
         report: The evaluation.
     """
     tables: list[Table] = [("Accuracy and latency", *main_table(report))]
+    tables += metric_tables(report)
     if report.way:
         columns = ["step", "top-1", "same as before", "SQNR to before", "lost, gained"]
         rows = [_step(step) for step in report.way]
@@ -57,7 +59,7 @@ def answers(report: Report) -> str:
         report: The evaluation.
     """
     lines = []
-    if report.subject.accuracy is None:
+    if report.subject.accuracy is None and not report.subject.metrics:
         lines.append("The data has no labels, so there is no accuracy.")
     if report.latency_budget_ms is not None:
         best = f"batch {report.best_batch}" if report.best_batch else "none of the batch sizes"

@@ -7,6 +7,7 @@ samples.py          evenly spread samples to calibrate on
 sensitivity.py      how much of the output each layer costs when it alone is quantized
 accuracy_target.py  the fewest MACs in floating point that keep the accuracy, and the ladder there
 counting.py         right answers of a model, counted on all samples
+metric_scores.py    a metric of a model on all samples, instead (asked_metric.py: which)
 saved_search.py     what an interrupted search goes on from
 options.py          what can be asked for
 running.py          one batch through a model, and what is said of the cost beforehand

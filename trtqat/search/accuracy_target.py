@@ -1,4 +1,4 @@
-"""The fewest MACs in floating point that keep the accuracy, by exact counts on labelled samples.
+"""The fewest MACs in floating point that keep the accuracy, by counts or a metric on all samples.
 
 1. All layers in INT8 are counted first. If that holds the target, it is done.
 2. Layers are ranked by their noise (``sensitivity.py``) for each MAC that keeping them costs. The
@@ -8,8 +8,8 @@
 3. Layers of the prefix are given back, those with most MACs first, where the target still holds.
    None is counted that has more noise, by the sum of its layers', than what lost beyond doubt.
 
-Every count is over all samples. There are at most as many as the model has quantized layers,
-besides the first one and FP32's own.
+Every count, or value of a metric, is over all samples. There are at most as many as the model has
+quantized layers, besides the first one and FP32's own.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from __future__ import annotations
 import glob
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 
 from trtqat.errors import GateError
-from trtqat.evaluation.counts import Paired
-from trtqat.evaluation.intervals import Interval, paired_interval
+from trtqat.evaluation.intervals import Interval
+from trtqat.evaluation.metrics.metric import Metric
 from trtqat.quant.quantize import Quantized, keeping
-from trtqat.search.counting import Counts, LabelledSamples
+from trtqat.search.counting import Counts, LabelledSamples, Runs
+from trtqat.search.metric_scores import MetricScores
 from trtqat.search.running import Announce, Progress
 from trtqat.search.saved_search import SavedSearch
 from trtqat.search.sensitivity import LayerSensitivity
@@ -39,26 +39,37 @@ class Rung:
     Attributes:
         kept: Names of the layers that went back to floating point for it.
         int8_share: Share of the MACs in INT8, 0 to 1.
-        right: Right answers.
+        right: Right answers; None of a metric.
         count: Samples.
-        lost: Samples that FP32 alone got right.
-        gained: Samples that this model alone got right.
-        drop_points: FP32's accuracy less this one's, in percentage points.
+        lost: Samples that FP32 alone got right; None of a metric.
+        gained: Samples that this model alone got right; None of a metric.
+        drop_points: FP32's accuracy less this one's, in percentage points; of a metric how much
+            worse than FP32's it is, in its own unit.
         interval_points: Its 95 % interval, paired by sample.
-        p_value: McNemar's exact test: the probability of so uneven a split by chance.
+        p_value: McNemar's exact test: the probability of so uneven a split by chance; None of a
+            metric.
         holds: Whether the drop is within the target.
+        value: Of the metric; None where right answers were counted.
     """
 
     kept: tuple[str, ...]
     int8_share: float
-    right: int
+    right: int | None
     count: int
-    lost: int
-    gained: int
+    lost: int | None
+    gained: int | None
     drop_points: float
     interval_points: Interval
-    p_value: float
+    p_value: float | None
     holds: bool
+    value: float | None = None
+
+    @property
+    def is_beyond_doubt(self) -> bool:
+        """Whether the drop is no chance."""
+        if self.p_value is None:
+            return self.interval_points.low > 0
+        return self.p_value < _BEYOND_DOUBT
 
 
 @dataclass(frozen=True)
@@ -66,18 +77,41 @@ class Ladder:
     """The way to an accuracy target.
 
     Attributes:
-        max_drop_points: The target: what the accuracy may drop, in percentage points.
-        fp32_right: Right answers of the FP32 model.
+        max_drop_points: The target: what the accuracy may drop, in percentage points; of a metric
+            how much worse it may be, in its own unit.
+        fp32_right: Right answers of the FP32 model; None of a metric.
         count: Samples.
         rungs: Every count, in its order; the first has all layers in INT8.
         best: Which of them has most MACs in INT8 of those that hold the target; None if none does.
+        metric: What was measured instead of right answers, with its options.
+        unit: Of the metric, as ``Metric`` has it.
+        fp32_value: The metric of the FP32 model.
     """
 
     max_drop_points: float
-    fp32_right: int
+    fp32_right: int | None
     count: int
     rungs: tuple[Rung, ...]
     best: int | None
+    metric: str | None = None
+    unit: str = "%"
+    fp32_value: float | None = None
+
+    @property
+    def subject(self) -> str:
+        """What may drop, as the subject of a sentence."""
+        return f"The {self.metric or 'accuracy'}"
+
+    def drop_in_words(self, drop: float) -> str:
+        """What became of it: ``drops by 0.50 points``, ``gets worse by 0.012``.
+
+        Args:
+            drop: Of a rung.
+        """
+        if self.unit == "%":
+            verb = "drops" if self.metric is None else "gets worse"
+            return f"{verb} by {drop:.2f} points"
+        return f"gets worse by {drop:.4g} {self.unit}".rstrip()
 
     @property
     def chosen(self) -> Rung | None:
@@ -97,7 +131,7 @@ class Ladder:
             return
         least = min(self.rungs, key=lambda each: each.drop_points)
         raise GateError(
-            f"The accuracy drops by {least.drop_points:.2f} points at least, with "
+            f"{self.subject} {self.drop_in_words(least.drop_points)} at least, with "
             f"{least.int8_share:.1%} of the MACs in INT8; {self.max_drop_points:g} are allowed.",
             remedy,
         )
@@ -112,6 +146,7 @@ def find_within_target(
     max_drop_points: float,
     ranking: Ranking,
     *,
+    metric: Metric | None = None,
     announce: Announce | None = None,
     progress: Progress | None = None,
     saved: SavedSearch | None = None,
@@ -121,8 +156,10 @@ def find_within_target(
     Args:
         quantized: From ``trtqat.quantize``; not changed.
         samples: Labelled samples that neither trained nor calibrated the model.
-        max_drop_points: What the accuracy may drop, in percentage points of all samples.
+        max_drop_points: What the accuracy may drop, in percentage points of all samples; of a
+            metric how much worse it may be, in its own unit.
         ranking: Gives the layers' sensitivity; called only where all layers in INT8 lose more.
+        metric: What to measure; None counts right answers.
         announce: Called once, after the first batch, with what it will take at most.
         progress: Called after every batch, with samples done and their most possible total.
         saved: Where every count is written down, and gone on from.
@@ -134,11 +171,23 @@ def find_within_target(
         DataError: The samples have no labels, or do not fit the model.
         UsageError: The state cannot be written.
     """
-    counts = Counts(quantized, samples, saved or SavedSearch(), announce, progress)
-    climb = _Climb(quantized, counts, max_drop_points)
+    saved = saved or SavedSearch()
+    runs: Counts | MetricScores
+    if metric is None:
+        runs = Counts(quantized, samples, max_drop_points, saved, announce, progress)
+    else:
+        runs = MetricScores(metric, quantized, samples, max_drop_points, saved, announce, progress)
+    climb = _Climb(quantized, runs)
     climb.run(ranking)
     ladder = Ladder(
-        max_drop_points, counts.fp32_right, len(samples), tuple(climb.rungs), climb.best()
+        max_drop_points,
+        runs.fp32_right if isinstance(runs, Counts) else None,
+        len(samples),
+        tuple(climb.rungs),
+        climb.best(),
+        metric=metric.spec if metric else None,
+        unit=metric.unit if metric else "%",
+        fp32_value=runs.fp32_value if isinstance(runs, MetricScores) else None,
     )
     chosen = ladder.chosen
     if chosen is None:
@@ -170,13 +219,10 @@ class _Climb:
     def __init__(
         self,
         quantized: Quantized,
-        counts: Counts,
-        max_drop_points: float,
+        runs: Runs,
     ) -> None:
         self._quantized = quantized
-        self._counts = counts
-        # As it was written: 0.29 of 100 points of 10,000 samples are 29.
-        self._allowed = Fraction(str(max_drop_points)) / 100
+        self._runs = runs
         self._known: dict[frozenset[str], Rung] = {}
 
     @property
@@ -188,7 +234,9 @@ class _Climb:
         """The rung with most MACs in INT8 of those that hold; of the same ones the best count."""
         held = [number for number, each in enumerate(self.rungs) if each.holds]
         return max(
-            held, key=lambda at: (self.rungs[at].int8_share, self.rungs[at].right), default=None
+            held,
+            key=lambda at: (self.rungs[at].int8_share, -self.rungs[at].drop_points),
+            default=None,
         )
 
     def run(self, ranking: Ranking) -> None:
@@ -217,9 +265,7 @@ class _Climb:
         """Whether it has the noise of a rung whose drop is no chance."""
         noise = _noise_left(noises, kept)
         return any(
-            not each.holds
-            and each.p_value < _BEYOND_DOUBT
-            and noise >= _noise_left(noises, each.kept)
+            not each.holds and each.is_beyond_doubt and noise >= _noise_left(noises, each.kept)
             for each in self.rungs
         )
 
@@ -247,22 +293,18 @@ class _Climb:
         if key not in self._known:
             model = _keeping(self._quantized, kept)
             in_order = [each.name for each in self._quantized.layers if each.name in key]
-            right, found = self._counts.of(model, in_order)
-            self._known[key] = self._described(in_order, model.int8_share, right, found)
+            score = self._runs.of(model, in_order)
+            self._known[key] = Rung(
+                kept=tuple(in_order),
+                int8_share=model.int8_share,
+                right=score.right,
+                count=self._runs.count,
+                lost=score.lost,
+                gained=score.gained,
+                drop_points=score.drop,
+                interval_points=score.interval,
+                p_value=score.p_value,
+                holds=score.holds,
+                value=score.value,
+            )
         return self._known[key]
-
-    def _described(self, kept: Sequence[str], int8_share: float, right: int, found: Paired) -> Rung:
-        dropped, count = self._counts.fp32_right - right, self._counts.count
-        interval = paired_interval(found.lost, found.gained, count)
-        return Rung(
-            kept=tuple(kept),
-            int8_share=int8_share,
-            right=right,
-            count=count,
-            lost=found.lost,
-            gained=found.gained,
-            drop_points=100 * dropped / count,
-            interval_points=Interval(100 * interval.low, 100 * interval.high),
-            p_value=found.p_value,
-            holds=dropped <= self._allowed * count,
-        )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from trtqat.checks import check_choice, check_kind, check_least, check_names
 from trtqat.errors import UsageError
+from trtqat.evaluation.metrics.metric import Metric
 from trtqat.quant.placing.placement import Target
 from trtqat.quant.quantize import METHODS, TARGETS
 from trtqat.quant.ranges.activation_ranges import ActivationMethod
@@ -25,6 +26,7 @@ class QuantizeOptions:
     keep: Sequence[str] = ()
     for_: Target | None = None
     eval_data: str | None = None
+    metric: str | Metric | None = None
     max_accuracy_drop: float | None = None
     sensitivity: bool = False
     sensitivity_images: int = 64
@@ -62,7 +64,14 @@ class QuantizeOptions:
     def _check_target(self) -> None:
         if self.eval_data is not None:
             check_kind("The evaluation data", self.eval_data, str, "'npz:val.npz'")
+        if self.metric is not None:
+            check_kind("metric", self.metric, (str, Metric), "'miou:classes=5'")
         if self.max_accuracy_drop is None:
+            if self.metric is not None:
+                raise UsageError(
+                    "A metric belongs to an accuracy target.",
+                    "Give --max-accuracy-drop as well: how much worse it may be, in its own unit.",
+                )
             if self.eval_data is not None:
                 raise UsageError(
                     "Evaluation data belongs to an accuracy target.",

@@ -14,6 +14,7 @@ import torch
 from trtqat.checks import check_kind
 from trtqat.data.dataset import files_of, open_dataset
 from trtqat.errors import UsageError
+from trtqat.evaluation.metrics.metric import Metric
 from trtqat.exporting.source import ModelSource
 from trtqat.files import is_file, sha256_of
 from trtqat.quant.placing.placement import Layer, Target
@@ -21,6 +22,7 @@ from trtqat.quant.quantize import Quantized, quantize
 from trtqat.quant.ranges.observing import SeenRange
 from trtqat.quant.recipe import recipe_of
 from trtqat.search.accuracy_target import Ladder, find_within_target
+from trtqat.search.asked_metric import asked_metric, parts_of_key
 from trtqat.search.counting import LabelledSamples
 from trtqat.search.float_model import check_files, check_runs, load_float_model
 from trtqat.search.model_inputs import find_inputs
@@ -100,6 +102,7 @@ def quantize_source(
     keep: Sequence[str] = (),
     for_: Target | None = None,
     eval_data: str | None = None,
+    metric: str | Metric | None = None,
     max_accuracy_drop: float | None = None,
     sensitivity: bool = False,
     sensitivity_images: int = 64,
@@ -129,8 +132,10 @@ def quantize_source(
         keep: Patterns of layers or modules that stay in floating point.
         for_: The TensorRT that it is for; None for what each can build.
         eval_data: Labelled samples to count the accuracy on, which trained nothing.
-        max_accuracy_drop: What the accuracy may drop, in percentage points; the fewest MACs go
-            back to floating point for it.
+        metric: What to measure on it instead of right answers, as ``trtqat eval --metric`` takes
+            it.
+        max_accuracy_drop: What the accuracy may drop, in percentage points; of a metric how much
+            worse it may be, in its own unit. The fewest MACs go back to floating point for it.
         sensitivity: Whether to measure what each layer costs also where no target asks for it.
         sensitivity_images: Samples for that, some of ``images``.
         batch_size: Samples at once.
@@ -159,6 +164,7 @@ def quantize_source(
         keep=keep,
         for_=for_,
         eval_data=eval_data,
+        metric=metric,
         max_accuracy_drop=max_accuracy_drop,
         sensitivity=sensitivity,
         sensitivity_images=sensitivity_images,
@@ -174,10 +180,11 @@ def quantize_source(
             "A ModelSource has its checkpoint and arguments already.", "Give them there alone."
         )
     output = Path(output)
+    asked = asked_metric(options.metric)
     check_files(source, output, options)
     model = load_float_model(source, options)
     specs = find_inputs(model, data, options.specs)
-    quantizing = _Quantizing(model, specs, options, announce, progress)
+    quantizing = _Quantizing(model, specs, options, asked, announce, progress)
     return quantizing.run(output, began)
 
 
@@ -189,12 +196,14 @@ class _Quantizing:
         model: torch.nn.Module,
         specs: Sequence[TensorSpec],
         options: QuantizeOptions,
+        metric: Metric | None,
         announce: Announce | None,
         progress: Progress | None,
     ) -> None:
         self._model = model
         self._specs = specs
         self._options = options
+        self._metric = metric
         self._announce = announce
         self._progress = progress
         self._names = [spec.name for spec in specs]
@@ -229,6 +238,7 @@ class _Quantizing:
                     labelled,
                     options.max_accuracy_drop,
                     ranking,
+                    metric=self._metric,
                     announce=self._announce,
                     progress=self._progress,
                     saved=saved,
@@ -273,7 +283,9 @@ class _Quantizing:
         if options.eval_data is None:
             return None
         dataset = open_dataset(options.eval_data, self._specs, seed=options.seed)
-        return LabelledSamples(dataset, self._names, options.batch_size)
+        return LabelledSamples(
+            dataset, self._names, options.batch_size, are_classes=self._metric is None
+        )
 
     def _quantized(self, chosen: SpreadSamples) -> Quantized:
         options = self._options
@@ -303,7 +315,8 @@ class _Quantizing:
         evaluated: object = None
         if labelled is not None and options.eval_data is not None:
             files = [sha256_of(each) for each in files_of(options.eval_data) if is_file(each)]
-            evaluated = (options.eval_data, len(labelled), files)
+            metric = parts_of_key(options.metric)
+            evaluated = (options.eval_data, len(labelled), files, *metric)
         return key_of(
             quantized.model,
             places,

@@ -31,7 +31,7 @@ def test_arrays_by_name(tmp_path: Path) -> None:
     np.testing.assert_array_equal(batch.inputs["ids"], ids[1:])
     assert batch.inputs["x"].dtype == np.float32
     assert batch.inputs["ids"].dtype == np.int32
-    assert batch.labels is not None
+    assert isinstance(batch.labels, np.ndarray)
     assert batch.labels.tolist() == [0, 1]
     assert batch.labels.dtype == np.int64
     assert len(batch) == 2
@@ -63,8 +63,8 @@ def test_missing_array_lists_what_is_there(tmp_path: Path) -> None:
         ({"x": np.float32(1)}, "single number"),
         ({"x": np.ones((0, 4))}, "no sample"),
         ({"x": np.ones((3, 4)), "labels": np.zeros(2, int)}, "labels of .* are 2, but .* 3"),
-        ({"x": np.ones((3, 4)), "labels": np.zeros((3, 10), int)}, r"shape \(3, 10\)"),
-        ({"x": np.ones((3, 4)), "labels": np.zeros(3)}, "one integer per sample"),
+        ({"x": np.ones((3, 4)), "labels": np.zeros((2, 10), int)}, "labels of .* are 2, but .* 3"),
+        ({"x": np.ones((3, 4)), "labels": np.zeros(3, complex)}, "complex128"),
         ({"x": np.ones((3, 4)), "labels": np.array([0, -1, 0])}, "hold -1 at sample 1"),
         ({"x": np.array([{}, []], dtype=object)}, "not an .npz file of plain arrays"),
     ],

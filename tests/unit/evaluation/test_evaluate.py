@@ -54,7 +54,7 @@ def test_report() -> None:
 
 def test_report_as_json() -> None:
     fields = json.loads(json.dumps(report(drop=1.0).to_dict()))
-    assert fields["schema_version"] == 7
+    assert fields["schema_version"] == 8
     sides = {each["role"]: each for each in fields["contenders"]}
     assert list(sides) == ["subject", "baseline"]
     comparison = sides["subject"]["to_baseline"]

@@ -41,7 +41,7 @@ def full_report() -> dict[str, Any]:
     report = evaluate(
         NumpyModel(),
         Samples(x, labels),
-        EvaluateOptions(8, LatencyOptions(0, 0), sweep=(4,)),
+        EvaluateOptions(8, LatencyOptions(0, 0), sweep=(4,), metrics=("top1",)),
         baseline=NumpyModel(),
         rivals=[NumpyModel()],
         steps=[NumpyModel()],
@@ -111,6 +111,7 @@ def test_it_finds_what_is_missing_or_new() -> None:
     changes: list[Callable[[dict[str, Any]], object]] = [
         lambda report: report["contenders"][0]["timings"][1]["timing"]["compute"].pop("mean_ms"),
         lambda report: report["contenders"][1]["predictions"].pop("classes"),
+        lambda report: report["contenders"][1]["metrics"][0]["samples"]["rows"].pop("data"),
         lambda report: report["contenders"][1]["predictions"].update(classes=[1, 2]),
         lambda report: report["contenders"][3].update(new=1),
         lambda report: report["contenders"][2].pop("name"),

@@ -87,6 +87,8 @@ def test_counts_are_exact(
         again = keeping(quantized, rung.kept) if rung.kept else quantized
         with torch.no_grad():
             right = again.model(images).argmax(1).numpy() == labels
+        assert rung.right is not None
+        assert rung.lost is not None
         assert rung.right == right.sum()
         assert (rung.lost, rung.gained) == (200 - rung.right, 0)
         assert rung.drop_points == (200 - rung.right) / 2
@@ -99,6 +101,7 @@ def test_counts_are_exact(
     assert not ladder.rungs[0].holds
     with torch.no_grad():
         right = found.model(images).argmax(1).numpy() == labels
+    assert ladder.chosen.right is not None
     assert right.sum() == ladder.chosen.right >= 196
     assert [each.name for each in found.layers if each.kept] == list(ladder.chosen.kept)
 

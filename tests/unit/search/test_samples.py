@@ -170,7 +170,7 @@ def test_cifar10_is_calibrated_on_its_training_split(tmp_path: Path) -> None:
     training = open_training(data, inputs, 0)
     assert len(training) == 10
     labels = training.batch(0, 10).labels
-    assert labels is not None
+    assert isinstance(labels, np.ndarray)
     assert labels.tolist() == [1, 1, 2, 2, 3, 3, 4, 4, 5, 5]
 
 

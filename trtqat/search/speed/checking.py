@@ -13,6 +13,7 @@ from trtqat.building.rtx import is_rtx
 from trtqat.building.source_graph import SourceGraph, read_source_graph
 from trtqat.building.tuned_options import options_path, read_tuned
 from trtqat.data.dataset import files_of, open_dataset
+from trtqat.data.labels import class_numbers
 from trtqat.errors import MissingError, UsageError
 from trtqat.files import check_not_overwritten, check_writable, is_file, sha256_of
 from trtqat.graph.lenses.regions import Region
@@ -20,6 +21,7 @@ from trtqat.graph.passes.take_codes import recorded_scales
 from trtqat.graph_file.reading import external_files
 from trtqat.host.gpu import describe_gpu
 from trtqat.host.tensorrt_library import open_device
+from trtqat.search.asked_metric import parts_of_key
 from trtqat.search.speed.engines import no_labels
 from trtqat.search.speed.options import TuneOptions
 from trtqat.tensors import DYNAMIC, TensorSpec
@@ -98,9 +100,14 @@ def check_data(options: TuneOptions, inputs: Sequence[TensorSpec]) -> None:
         UsageError: The kind of data is unknown.
         DataError: It is missing or damaged, does not fit, or has no labels.
     """
-    labels = open_dataset(options.data, inputs).batch(0, 1).labels
-    if options.max_drop_points is not None and labels is None:
+    dataset = open_dataset(options.data, inputs)
+    labels = dataset.batch(0, 1).labels
+    if options.max_drop_points is None:
+        return
+    if labels is None:
         raise no_labels(options.data)
+    if options.metric is None:
+        class_numbers(f"The labels of '{dataset.name}'", labels)
 
 
 def check_regions(regions: Sequence[Region], graph: Path) -> None:
@@ -173,6 +180,7 @@ def key_of(
         options.data,
         data,
         options.latency,
+        *parts_of_key(options.metric),
     ]
     return hashlib.sha256(repr(words).encode()).hexdigest()
 

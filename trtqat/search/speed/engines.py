@@ -10,15 +10,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
+
 from trtqat.building.apart import build_plan_apart
 from trtqat.building.options import BuildOptions
 from trtqat.data.batches import full_batch
 from trtqat.data.dataset import open_dataset
 from trtqat.errors import DataError, GraphError, first_line
-from trtqat.evaluation.accuracy import measure_accuracy
+from trtqat.evaluation.accuracy import AccuracyRun, measure_accuracy
 from trtqat.evaluation.contenders import Contender
 from trtqat.evaluation.intervals import Ratio
 from trtqat.evaluation.latency import time_in_turns
+from trtqat.evaluation.metrics.metric import Metric
 from trtqat.evaluation.timed_apart import TimingPlaces
 from trtqat.evaluation.timing import LatencyOptions, Timing
 from trtqat.files import write_together
@@ -38,7 +41,7 @@ from trtqat.search.speed.forms import Candidate, Form
 from trtqat.search.speed.region_times import region_times_ms
 from trtqat.search.speed.searched_graph import nodes_of, read_searched
 from trtqat.search.speed.tune_log import Int8Part, Measured, MeasuredTime
-from trtqat.search.speed.within_target import Counted
+from trtqat.search.speed.within_target import Counted, Score, Valued
 from trtqat.tensors import Arrays
 
 if TYPE_CHECKING:
@@ -61,6 +64,7 @@ class EngineWorkshop:
         latency: How long to measure.
         folder: Where graphs and engines go. What is there is taken.
         repaired: Regions of the graph with exact repairs; empty where nothing is to be repaired.
+        metric: What accuracy is; None counts right answers.
     """
 
     graph: Path
@@ -71,6 +75,7 @@ class EngineWorkshop:
     latency: LatencyOptions
     folder: Path
     repaired: Sequence[Region] = ()
+    metric: Metric | None = None
 
     def regions_of(self, form: Form) -> Sequence[Region]:
         """The regions of the graph that a form is built from."""
@@ -144,8 +149,8 @@ class EngineWorkshop:
         ):
             return time_in_turns(timed, self.latency)
 
-    def count(self, candidate: Candidate) -> Counted:
-        """Right answers of an engine on all samples of the data, at the largest batch.
+    def count(self, candidate: Candidate) -> Score:
+        """Right answers of an engine, or a metric, on all of the data, at the largest batch.
 
         Raises:
             DataError: The data has no labels, or does not fit.
@@ -158,7 +163,11 @@ class EngineWorkshop:
                 dataset,
                 batch_size=max(self.batches),
                 in_flight=2,
+                metrics=(self.metric,) if self.metric else (),
+                counts_classes=self.metric is None,
             )
+        if self.metric is not None:
+            return _value(self.metric, run)
         (subject,) = run.contenders
         if subject.accuracy is None:
             raise no_labels(self.data)
@@ -227,6 +236,12 @@ def _record_what_is_left(model: ir.Model) -> None:
     summary = summarize(model)
     left = replace(recorded, qdq_pairs=summary.pairs, int8_share=summary.int8_share)
     model.metadata_props[METADATA_KEY] = left.to_json()
+
+
+def _value(metric: Metric, run: AccuracyRun) -> Valued:
+    ((kept,),) = run.samples
+    (value,) = metric.values(kept, np.ones((1, len(kept))))
+    return Valued(metric.label, float(value), metric.unit, metric.higher_is_better)
 
 
 def no_labels(data: str) -> DataError:

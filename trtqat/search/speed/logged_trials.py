@@ -19,7 +19,7 @@ from trtqat.search.speed.region_costs import Assignment
 from trtqat.search.speed.several_batches import inverse, mean_ratio, mean_regions, mean_time
 from trtqat.search.speed.strategy import Tried
 from trtqat.search.speed.tune_log import Comparison, Count, Measured, Try, TuneLog, write_log
-from trtqat.search.speed.within_target import Counted
+from trtqat.search.speed.within_target import Score
 
 _LOG = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ class Workshop(Protocol):
     def compare(self, one: Candidate, other: Candidate) -> Mapping[int, Ratio]:
         """How many times one engine is as fast as another at each batch, measured in turns."""
 
-    def count(self, candidate: Candidate) -> Counted:
+    def count(self, candidate: Candidate) -> Score:
         """Counts the right answers of an engine on all samples of the data."""
 
 
@@ -136,7 +136,7 @@ class LoggedTrials:
         self._write(replace(self.log, comparisons=(*self.log.comparisons, made)))
         return dict(ratios)
 
-    def count(self, tried: Tried) -> Counted:
+    def count(self, tried: Tried) -> Score:
         """Right answers of an engine on all samples of the data.
 
         Raises:

@@ -13,6 +13,7 @@ from trtqat.building.options import BuildOptions
 from trtqat.building.parsing import parse_options
 from trtqat.checks import check_kind, check_known, check_least
 from trtqat.errors import UsageError
+from trtqat.evaluation.metrics.metric import Metric
 from trtqat.evaluation.timing import LatencyOptions
 
 if TYPE_CHECKING:
@@ -31,8 +32,11 @@ class TuneOptions:
         budget_s: What building and measuring may take; what has begun is finished.
         most_builds: How many engines may be built.
         data: Of its first batch times are taken.
+        metric: What to measure on all of the data instead of top-1, as ``trtqat eval --metric``
+            takes it.
         max_drop_points: What the top-1 accuracy on all of the data may drop, in percentage points
-            of that of the engine in floating point throughout; None counts nothing.
+            of that of the engine in floating point throughout; of a metric how much worse it may
+            be, in its own unit. None measures nothing.
         latency: How long each engine is measured.
     """
 
@@ -40,6 +44,7 @@ class TuneOptions:
     budget_s: float = 600.0
     most_builds: int = 18
     data: str = "random"
+    metric: str | Metric | None = None
     max_drop_points: float | None = None
     latency: LatencyOptions = field(default_factory=lambda: LatencyOptions(duration_s=1.0))
 
@@ -50,7 +55,15 @@ class TuneOptions:
         check_least("most_builds", self.most_builds, 2)
         if not 0 < self.budget_s < math.inf:
             raise UsageError(f"The budget is {self.budget_s} s.", "Give a time, as 10m.")
-        if self.max_drop_points is not None and not 0 <= self.max_drop_points <= 100:
+        if self.metric is not None:
+            check_kind("The metric", self.metric, (str, Metric), "'miou:classes=5'")
+            if self.max_drop_points is None:
+                raise UsageError(
+                    "A metric belongs to an accuracy target.",
+                    "Give --max-accuracy-drop as well: how much worse it may be, in its own unit.",
+                )
+        most = 100 if self.metric is None else math.inf
+        if self.max_drop_points is not None and not 0 <= self.max_drop_points <= most:
             raise UsageError(
                 f"The accuracy may not drop by {self.max_drop_points} points.",
                 "Give percentage points from 0 to 100, as 0.2.",
@@ -82,7 +95,9 @@ class TuneKeywords(TypedDict, total=False):
         budget: What building and measuring may take: ``"10m"``, or seconds.
         most_builds: Engines that may be built.
         data: Of its first batch times are taken, of all of it accuracy: ``"npz:val.npz"``.
-        max_accuracy_drop: What the top-1 accuracy may drop below FP16's, in percentage points.
+        metric: What to measure on all of the data instead of top-1: ``"miou:ignore=255"``.
+        max_accuracy_drop: What the top-1 accuracy may drop below FP16's, in percentage points; of
+            a metric how much worse it may be, in its own unit.
         timing_cache: File to read and update; None is the one beside the output, ``tuned.cache``.
         workspace: Ceiling for scratch memory: ``"4GiB"``, or bytes.
         optimization_level: 0 (fast build) to 5 (fast engine); None tries TensorRT's default and 5.
@@ -94,6 +109,7 @@ class TuneKeywords(TypedDict, total=False):
     budget: str | float
     most_builds: int
     data: str
+    metric: str | Metric | None
     max_accuracy_drop: float | None
     timing_cache: Path | str | None
     workspace: str | int | None

@@ -15,7 +15,7 @@ from trtqat.evaluation.intervals import Interval, Ratio
 from trtqat.files import is_file, read_input, write_atomically
 from trtqat.graph.repair import Repair
 from trtqat.search.speed.forms import Candidate, Form
-from trtqat.search.speed.within_target import Counted
+from trtqat.search.speed.within_target import Score
 from trtqat.typed_json import as_fields, json_text, parse_json, read_as
 
 _LOG = logging.getLogger(__name__)
@@ -133,7 +133,7 @@ class Count:
     """
 
     candidate: Candidate
-    counted: Counted
+    counted: Score
     seconds: float
 
 

@@ -15,6 +15,7 @@ from trtqat.graph.repair import Repair
 from trtqat.graph_file.hashing import graph_sha256
 from trtqat.graph_file.reading import read_model
 from trtqat.graph_file.serialized import files_of
+from trtqat.search.asked_metric import asked_metric
 from trtqat.search.speed.checking import (
     TuneHost,
     check_data,
@@ -190,6 +191,8 @@ def _static(searching: Searching, found: Found, best: Tried) -> TunedEngine | No
 
 def _open(graph: Path, output: Path, options: TuneOptions, held: ExitStack) -> Searching:
     """Checks everything, and opens the folder of the search, which ``held`` holds."""
+    # Before anything is read, which takes longer.
+    metric = asked_metric(options.metric)
     source = check_files(graph, output, options.data, _cache_of(output, options))
     model, _ = read_searched(graph, is_repaired=False)
     inputs = inputs_of(model)
@@ -206,7 +209,15 @@ def _open(graph: Path, output: Path, options: TuneOptions, held: ExitStack) -> S
     log = held.enter_context(opened_folder(folder, key))
     build = replace(options.build, timing_cache=_cache_of(output, options))
     workshop = EngineWorkshop(
-        graph, regions, build, batches.measured, options.data, options.latency, folder, repaired
+        graph,
+        regions,
+        build,
+        batches.measured,
+        options.data,
+        options.latency,
+        folder,
+        repaired,
+        metric,
     )
     searched = batches.searched(options.build.optimization_level)
     trials = LoggedTrials(

@@ -11,7 +11,7 @@ from trtqat.search.speed.forms import Form
 from trtqat.search.speed.logged_trials import LoggedTrials
 from trtqat.search.speed.strategy import Tried
 from trtqat.search.speed.tune_log import Int8Part, MeasuredTime
-from trtqat.search.speed.within_target import Counted
+from trtqat.search.speed.within_target import Score
 
 INT8, REPAIRED, FP16, TUNED = "INT8 as exported", "INT8, repaired", "FP16", "tuned"
 
@@ -37,7 +37,7 @@ class TunedEngine:
     speed_ups: Mapping[int, Ratio]
     floats: tuple[str, ...]
     int8: Int8Part | None
-    counted: Counted | None
+    counted: Score | None
 
 
 @dataclass(frozen=True)

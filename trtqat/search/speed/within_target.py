@@ -1,8 +1,8 @@
 """The fastest of the tried engines whose accuracy is within a target.
 
 Accuracy is compared with the engine in floating point throughout, which is within any target. It is
-counted exactly, on all samples; as that takes its time, engines are counted from the fastest on,
-until one is within.
+counted exactly, or measured by a metric, on all samples; as that takes its time, engines are
+counted from the fastest on, until one is within.
 """
 
 from __future__ import annotations
@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import TypeAlias
 
 from trtqat.search.speed.strategy import Found, Tried
+from trtqat.typed_json import Unbounded
 
 
 @dataclass(frozen=True)
@@ -31,20 +33,65 @@ class Counted:
         """Top-1 accuracy in percent."""
         return 100 * self.right / self.count
 
+    @property
+    def metric(self) -> str:
+        """What it is called, as ``Valued`` has it; so are the next two."""
+        return "top-1"
+
+    @property
+    def unit(self) -> str:
+        """Of the value."""
+        return "%"
+
+    @property
+    def value(self) -> float:
+        """Top-1 accuracy."""
+        return self.percent
+
+
+@dataclass(frozen=True)
+class Valued:
+    """A metric on all samples.
+
+    Attributes:
+        metric: What it is called.
+        value: NaN where it is no number.
+        unit: As ``Metric`` has it.
+        higher_is_better: Whether a worse engine has a lower value.
+    """
+
+    metric: str
+    value: Unbounded
+    unit: str
+    higher_is_better: bool
+
+    def drop_from(self, reference: Valued) -> float:
+        """How much worse it is than another one.
+
+        Args:
+            reference: The same metric of another engine.
+        """
+        difference = self.value - reference.value
+        return -difference if self.higher_is_better else difference
+
+
+Score: TypeAlias = Counted | Valued
+
 
 def fastest_within(
     found: Found,
     plain: Tried,
     max_drop_points: float,
-    count: Callable[[Tried], Counted],
+    count: Callable[[Tried], Score],
 ) -> Tried:
-    """Chooses the fastest engine whose top-1 count has not dropped by more than the target.
+    """Chooses the fastest engine whose accuracy has not dropped by more than the target.
 
     Args:
         found: What was tried, and which of it is the fastest.
         plain: The engine in floating point throughout, which is the answer if none is before it.
-        max_drop_points: What the accuracy may drop, in percentage points of all samples.
-        count: Counts an engine, however often it is asked.
+        max_drop_points: What the accuracy may drop, in percentage points of all samples; of a
+            metric how much worse it may be, in its own unit.
+        count: Counts or measures an engine, however often it is asked.
 
     Returns:
         ``plain``, or one that is faster.
@@ -56,14 +103,18 @@ def fastest_within(
     return plain
 
 
-def is_within(counted: Counted, reference: Counted, max_drop_points: float) -> bool:
-    """Whether a top-1 count has not dropped by more than the target.
+def is_within(counted: Score, reference: Score, max_drop_points: float) -> bool:
+    """Whether accuracy has not dropped by more than the target.
 
     Args:
-        counted: The count.
+        counted: The count, or the metric; one that is no number is not within.
         reference: That of floating point throughout, on the same samples.
-        max_drop_points: What the accuracy may drop, in percentage points of all samples.
+        max_drop_points: As for ``fastest_within``.
     """
+    if isinstance(counted, Valued) or isinstance(reference, Valued):
+        assert isinstance(counted, Valued)
+        assert isinstance(reference, Valued)
+        return counted.drop_from(reference) <= max_drop_points
     # As it was written: 0.29 of 100 points of 10,000 samples are 29.
     allowed = Fraction(str(max_drop_points)) / 100 * reference.count
     return reference.right - counted.right <= allowed

@@ -6,6 +6,7 @@ It shows that engines, batches, regions and counts are put together rightly, and
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 from tests.support.examples import exported
 from trtqat.building.options import BuildOptions
 from trtqat.errors import GraphError
+from trtqat.evaluation.metrics.named import parse_metric
 from trtqat.evaluation.timing import LatencyOptions
 from trtqat.graph.lenses.regions import regions_of
 from trtqat.graph.passes.infer_shapes import infer_shapes
@@ -26,6 +28,7 @@ from trtqat.runtime.onnx_model import OnnxModel
 from trtqat.search.speed import engines as module
 from trtqat.search.speed.engines import EngineWorkshop
 from trtqat.search.speed.forms import Candidate, Form
+from trtqat.search.speed.within_target import Counted, Valued
 
 FORM = Form(("2", "4"))
 
@@ -138,4 +141,16 @@ def test_right_answers_are_counted_on_all_of_the_data(bench: Bench, tmp_path: Pa
     np.savez(tmp_path / "val.npz", **arrays, labels=labels)
     made = workshop(tmp_path, (2, 4), f"npz:{tmp_path / 'val.npz'}")
     counted = made.count(Candidate((), FORM))
-    assert (counted.right, counted.count) == (17, 22)
+    assert counted == Counted(17, 22)
+    made = replace(made, metric=parse_metric("top1"))
+    assert made.count(Candidate((), FORM)) == Valued("top1", 100 * 17 / 22, "%", True)
+    with OnnxModel(path) as model:
+        wanted = scores.copy()
+        wanted[0] += 3
+        np.savez(tmp_path / "val.npz", **arrays, labels=wanted)
+        (name, *_) = [each.name for each in model.outputs]
+    made = replace(made, metric=parse_metric(f"mse@{name}"))
+    found = made.count(Candidate((), FORM))
+    assert isinstance(found, Valued)
+    assert (found.metric, found.unit, found.higher_is_better) == (f"mse@{name}", "", False)
+    assert found.value == pytest.approx(9 / 22, rel=1e-3)

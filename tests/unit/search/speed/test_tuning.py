@@ -6,7 +6,9 @@ import json
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import onnx
 import pytest
 from typer.testing import CliRunner
@@ -32,6 +34,7 @@ from trtqat.search.speed.folder import is_ours
 from trtqat.search.speed.forms import Batches, Candidate, Form, batches_for
 from trtqat.search.speed.options import TuneOptions, parse_seconds
 from trtqat.search.speed.tuning import tune
+from trtqat.search.speed.within_target import Counted, Valued
 from trtqat.tensors import TensorSpec
 from trtqat.typed_json import as_fields, json_text
 
@@ -210,7 +213,9 @@ def test_an_accuracy_target_is_held_and_told(tmp_path: Path, card: Card) -> None
     result = tune(path, tmp_path / "tuned.onnx", options)
     assert result.verdict[-1].floats == ()
     # INT8 as exported stands there once: it is the tuned one, but for its profiles.
-    assert [each.counted and each.counted.right for each in result.verdict] == [88, 88, 90, 88]
+    assert [each.counted for each in result.verdict] == [
+        Counted(right, 100) for right in (88, 88, 90, 88)
+    ]
     _, columns, rows = verdict_table(result)
     assert columns[-1] == "top-1"
     assert [row[-1] for row in rows] == ["88.00 %", "88.00 %", "90.00 %", "88.00 %"]
@@ -218,6 +223,47 @@ def test_an_accuracy_target_is_held_and_told(tmp_path: Path, card: Card) -> None
     none = tune(path, tmp_path / "none.onnx", replace(options, max_drop_points=0.0))
     assert set(none.tuned.floats) == {each.name for each in none.regions}
     assert graph_pairs(tmp_path / "none.onnx") == 0
+
+
+@pytest.mark.parametrize(
+    ("unit", "said", "shown"),
+    [("%", "within 5 points of FP16", "88.00 %"), ("", "within 5 (miou) of FP16", "88")],
+)
+def test_a_metric_is_held_and_told(
+    unit: str, said: str, shown: str, tmp_path: Path, card: Card, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measured(made: EngineWorkshop, one: Candidate) -> Valued:
+        assert made.metric is not None
+        assert made.metric.spec == "miou:ignore=255"
+        return Valued(made.metric.label, {(0,): 80.0, (): 88.0}.get(one.floats, 90.0), unit, True)
+
+    monkeypatch.setattr(EngineWorkshop, "count", measured)
+    path, _ = exported("residual", tmp_path)
+    data = data_for("residual", tmp_path, labels=True)
+    options = TuneOptions(data=data, metric="miou:ignore=255", max_drop_points=5.0)
+    result = tune(path, tmp_path / "tuned.onnx", options)
+    assert result.verdict[-1].floats == ()
+    _, columns, rows = verdict_table(result)
+    assert columns[-1] == "miou"
+    assert rows[-1][-1] == shown
+    assert any(said in line for line in closing_lines(result))
+    json_text(as_fields(result))
+    none = tune(path, tmp_path / "none.onnx", replace(options, max_drop_points=0.0))
+    assert set(none.tuned.floats) == {each.name for each in none.regions}
+
+
+def test_a_metric_without_a_target_or_with_other_labels(tmp_path: Path, card: Card) -> None:
+    with pytest.raises(UsageError, match="A metric belongs to an accuracy target"):
+        TuneOptions(data="npz:d.npz", metric="miou")
+    path, images = exported("residual", tmp_path)
+    arrays: dict[str, Any] = dict(images.batch(0, 24).inputs)
+    np.savez(tmp_path / "masks.npz", **arrays, labels=np.zeros((24, 4, 4), np.uint8))
+    options = TuneOptions(data=f"npz:{tmp_path / 'masks.npz'}", max_drop_points=1.0)
+    with pytest.raises(DataError, match="must be one integer per sample, but are uint8"):
+        tune(path, tmp_path / "tuned.onnx", options)
+    with pytest.raises(UsageError, match="no metric 'nonsense'"):
+        tune(path, tmp_path / "tuned.onnx", replace(options, metric="nonsense"))
+    assert card.made == []
 
 
 def test_data_without_labels_is_refused_before_anything_is_built(

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import pytest
 
+from trtqat.search.speed.forms import Candidate, Form
 from trtqat.search.speed.region_costs import Assignment
 from trtqat.search.speed.strategy import Found, Tried
-from trtqat.search.speed.within_target import Counted, fastest_within
+from trtqat.search.speed.tune_log import Count
+from trtqat.search.speed.within_target import Counted, Score, Valued, fastest_within
+from trtqat.typed_json import as_fields, json_text, parse_json, read_as
 
 ALL = frozenset({0, 1, 2})
 
@@ -66,6 +70,38 @@ def test_the_fastest_in_turns_comes_first_whatever_its_time() -> None:
     slow = tried({1}, 1.01)
     counts = Counter({slow.assignment: 800, ALL: 800})
     assert fastest_within(found(slow, SOME), PLAIN, 0.0, counts) == slow
+
+
+@pytest.mark.parametrize(
+    ("value", "higher_is_better", "drop", "is_held"),
+    [
+        (79.5, True, 0.5, True),
+        (79.4, True, 0.5, False),
+        (90.0, True, 0.0, True),
+        (80.4, False, 0.5, True),
+        (80.6, False, 0.5, False),
+        (70.0, False, 0.0, True),
+        (math.nan, True, 50.0, False),
+        (math.nan, False, 50.0, False),
+    ],
+)
+def test_a_metric_is_compared_by_its_value(
+    value: float, higher_is_better: bool, drop: float, is_held: bool
+) -> None:
+    one = Valued("it", value, "", higher_is_better)
+    scores = {
+        SOME.assignment: one,
+        frozenset(): one,
+        ALL: Valued("it", 80.0, "", higher_is_better),
+    }
+    answer = fastest_within(found(SOME), PLAIN, drop, lambda each: scores[each.assignment])
+    assert answer == (SOME if is_held else PLAIN)
+
+
+@pytest.mark.parametrize("score", [Counted(3, 4), Valued("mse", math.inf, "", False)])
+def test_either_score_is_read_again_from_the_log(score: Score) -> None:
+    count = Count(Candidate((1,), Form()), score, 2.0)
+    assert read_as(Count, parse_json(json_text(as_fields(count)).encode())) == count
 
 
 def test_the_target_is_taken_as_it_was_written() -> None:

@@ -1,0 +1,115 @@
+"""A metric's value with its interval, and the difference of two models with its.
+
+Samples are drawn with replacement, as many as there are, and the same for all models: what makes
+some samples hard is the same on both sides of a difference, and cancels (Efron and Tibshirani, An
+Introduction to the Bootstrap, 1993, chapter 13). The interval is that of the percentiles. It has no
+width where all samples are alike, as with no error in any of them.
+
+Of a metric that is optimistic the percentiles are reflected at the value: resamples are as much
+above it as it is above the truth. Of 60 sets of 100 images with random boxes, that held the mAP of
+6000 images 59 times, and the plain percentiles 41 times. The value may lie above such an interval.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from trtqat.evaluation.metrics.metric import Metric, PerSample
+from trtqat.tensors import Array
+from trtqat.typed_json import Unbounded
+
+# Weights that are held at once.
+_MOST_AT_ONCE = 4_000_000
+_OUTSIDE = 0.025
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A figure with its 95 % interval; NaN where there is none.
+
+    Attributes:
+        value: Of the samples as they are.
+        low: Lower end of the interval.
+        high: Upper end of the interval.
+    """
+
+    value: Unbounded
+    low: Unbounded
+    high: Unbounded
+
+
+@dataclass(frozen=True, eq=False)
+class Resampled:
+    """A metric's value of the samples, and of every resample.
+
+    Attributes:
+        value: Of the samples as they are.
+        values: ``(R,)``: the same resamples for all models.
+        is_reflected: Whether percentiles are reflected at the value.
+    """
+
+    value: float
+    values: Array
+    is_reflected: bool = False
+
+    def estimate(self) -> Estimate:
+        """The value."""
+        return _estimate(self.value, self.values, is_reflected=self.is_reflected)
+
+    def less(self, other: Resampled) -> Estimate:
+        """The difference: this value less the other one's.
+
+        Args:
+            other: Of another model, on the same samples.
+        """
+        # What is infinite on both sides has no difference.
+        with np.errstate(invalid="ignore"):
+            values = self.values - other.values
+            value = float(np.float64(self.value) - np.float64(other.value))
+        return _estimate(value, values, is_reflected=self.is_reflected)
+
+
+def resample(metric: Metric, found: Sequence[PerSample], *, seed: int = 0) -> list[Resampled]:
+    """Values of several models on the same resamples.
+
+    Args:
+        metric: Which says how many resamples it takes.
+        found: Of each model, of the same samples; at least one.
+        seed: Same seed, same resamples of so many samples.
+    """
+    count = len(found[0])
+    random = np.random.default_rng(seed)
+    size = max(1, _MOST_AT_ONCE // count)
+    values: list[list[Array]] = [[] for _ in found]
+    for start in range(0, metric.resamples, size):
+        drawn = range(start, min(start + size, metric.resamples))
+        weights = np.array(
+            [np.bincount(random.integers(0, count, count), minlength=count) for _ in drawn],
+            np.float64,
+        )
+        for each, of_model in zip(found, values, strict=True):
+            of_model.append(metric.values(each, weights))
+    ones = np.ones((1, count))
+    return [
+        Resampled(
+            float(metric.values(each, ones)[0]), np.concatenate(of_model), metric.is_optimistic
+        )
+        for each, of_model in zip(found, values, strict=True)
+    ]
+
+
+def _estimate(value: float, values: Array, *, is_reflected: bool) -> Estimate:
+    # A resample without any pixel, box or character that counts has no value.
+    ordered = np.sort(values[~np.isnan(values)])
+    if math.isnan(value) or not ordered.size:
+        return Estimate(value, math.nan, math.nan)
+    # Not between two of them, which may both be infinite.
+    last = len(ordered) - 1
+    low, high = ordered[math.floor(_OUTSIDE * last)], ordered[math.ceil((1 - _OUTSIDE) * last)]
+    if is_reflected:
+        low, high = 2 * value - high, 2 * value - low
+    return Estimate(value, float(low), float(high))

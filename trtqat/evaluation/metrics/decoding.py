@@ -1,0 +1,61 @@
+"""A function of the user's that makes of a model's outputs what a metric reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from trtqat.errors import DataError
+from trtqat.pointers import load_pointer
+from trtqat.tensors import Array, Arrays
+from trtqat.user_code import returned, user_code
+
+REMEDY = "Mend the function, or try it in Python first."
+
+
+class Decoder:
+    """``decode=file.py:function``: all outputs of a batch, by name, to a thing for each sample."""
+
+    def __init__(self, pointer: str) -> None:
+        """Imports the function.
+
+        Args:
+            pointer: ``file.py:function`` or ``pkg.module:function``.
+
+        Raises:
+            UsageError: It leads nowhere.
+        """
+        self._pointer = pointer
+        self._function = load_pointer(pointer)
+
+    def __call__(self, outputs: Arrays, count: int) -> Sequence[Any]:
+        """What the function returns.
+
+        Args:
+            outputs: ``(N, …)`` by name.
+            count: Samples.
+
+        Raises:
+            DataError: It raised, or returned something else than one thing for each sample.
+        """
+        with user_code(self._pointer, DataError, REMEDY, when=" when it decoded a batch"):
+            found = self._function(outputs)
+            things = None if isinstance(found, (str, Mapping)) else list(found)
+        if things is None or len(things) != count:
+            what = returned(found) if things is None else f"{len(things)} of them"
+            raise DataError(
+                f"{self._pointer} returned {what} for {count} samples.",
+                "Return a list with one thing for each sample.",
+            )
+        return things
+
+
+def as_arrays(thing: Mapping[str, Any]) -> dict[str, Array]:
+    """What a function returned for a sample, as arrays.
+
+    Args:
+        thing: By name, what NumPy makes arrays of.
+    """
+    return {str(name): np.asarray(value) for name, value in thing.items()}

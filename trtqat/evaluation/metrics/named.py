@@ -1,0 +1,133 @@
+"""What ``--metric`` means: ``NAME[@OUTPUT][:KEY=VALUE,…]``, or a pointer to one of the user's."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from trtqat.errors import UsageError
+from trtqat.evaluation.metrics.classification import TopK
+from trtqat.evaluation.metrics.detection import MeanAveragePrecision
+from trtqat.evaluation.metrics.metric import Metric
+from trtqat.evaluation.metrics.regression import MeanSquaredError, PeakSignalToNoise
+from trtqat.evaluation.metrics.segmentation import MeanIou
+from trtqat.evaluation.metrics.text import CharacterErrorRate
+from trtqat.evaluation.metrics.user_metric import load_metric, user_metric
+from trtqat.pointers import is_pointer
+
+NAMES = "top1, top5 (any topK), miou, mse, psnr, cer, map, map50 (any overlap) or file.py:function"
+
+# By the letters of the name, the class, and the field of the number behind them.
+_CLASSES: Mapping[str, tuple[type[Metric], str | None]] = {
+    "top": (TopK, "k"),
+    "miou": (MeanIou, None),
+    "mse": (MeanSquaredError, None),
+    "psnr": (PeakSignalToNoise, None),
+    "cer": (CharacterErrorRate, None),
+    "map": (MeanAveragePrecision, "overlap"),
+}
+# An output's name may hold a colon; options begin at the first one with ``key=`` behind it.
+_FORM = re.compile(r"(?P<name>[a-z]+)(?P<number>\d*)(@(?P<output>.+?))?(:(?P<options>\w+=.*))?")
+
+
+def as_metrics(given: Iterable[str | Metric | Callable[..., Any]]) -> tuple[Metric, ...]:
+    """Metrics, each of another name.
+
+    Args:
+        given: As ``--metric`` takes them, made already, or functions of outputs and labels.
+
+    Raises:
+        UsageError: One is none, or two have one name.
+    """
+    found: dict[str, Metric] = {}
+    for each in given:
+        metric = _metric(each)
+        if metric.label in found:
+            raise UsageError(
+                f"The metric {metric.label} is asked for twice.", "Name it once, with all options."
+            )
+        found[metric.label] = metric
+    return tuple(found.values())
+
+
+def parse_metric(text: str) -> Metric:
+    """One metric.
+
+    Args:
+        text: ``top5``, ``miou@mask:classes=5,ignore=255`` or ``file.py:function``.
+
+    Raises:
+        UsageError: There is no such metric, or no such option of it, or its value is none.
+    """
+    form = _FORM.fullmatch(text)
+    kind, field = _CLASSES.get(form["name"] if form else "", (None, None))
+    if form is None or kind is None or (field is None and form["number"]):
+        if is_pointer(text) and not text.endswith(":"):
+            return load_metric(text)
+        raise UsageError(f"There is no metric '{text}'.", f"Use {NAMES}.")
+    if kind is TopK and not form["number"]:
+        raise UsageError(f"'{text}' does not say how many count as an answer.", "Write top5.")
+    options = dict(_option(kind, form["name"], each) for each in _split(form["options"] or ""))
+    if field is not None and form["number"]:
+        options[field] = int(form["number"][:9])
+    return kind(output=form["output"], **options)
+
+
+def parse_drops(texts: Iterable[str]) -> dict[str, float]:
+    """What ``--max-drop`` takes: by a metric's name, how much worse it may be.
+
+    Args:
+        texts: As ``miou:0.5``.
+
+    Raises:
+        UsageError: One has another form, or two are of one metric.
+    """
+    drops: dict[str, float] = {}
+    for text in texts:
+        name, _, points = text.rpartition(":")
+        try:
+            limit = float(points)
+        except ValueError:
+            name, limit = "", 0.0
+        if not name:
+            raise UsageError(
+                f"'{text}' is no gate on a metric.", "Write its name and a number, as map:1."
+            )
+        if name in drops:
+            raise UsageError(f"The metric {name} has two gates.", "Give one --max-drop for it.")
+        drops[name] = limit
+    return drops
+
+
+def _metric(given: str | Metric | Callable[..., Any]) -> Metric:
+    if isinstance(given, str):
+        return parse_metric(given)
+    if isinstance(given, Metric):
+        return given
+    if callable(given) and not isinstance(given, type):
+        name = getattr(given, "__name__", type(given).__name__)
+        return user_metric(name, given, given)
+    raise UsageError(
+        f"{given!r} is no metric.", f"Give {NAMES}, or a function of outputs and labels."
+    )
+
+
+def _split(options: str) -> list[str]:
+    return options.split(",") if options else []
+
+
+def _option(kind: type[Metric], name: str, text: str) -> tuple[str, Any]:
+    key, _, value = text.partition("=")
+    if key not in kind.OPTIONS:
+        known = ", ".join(kind.OPTIONS) or "none"
+        raise UsageError(
+            f"The metric {name} has no option '{key}'.",
+            f"It has {known}; the output that it reads stands before them, as in {name}@output.",
+        )
+    try:
+        return key, kind.OPTIONS[key](value)
+    except ValueError:
+        raise UsageError(
+            f"The option {key} of the metric {name} is '{value}'.", "Give a number."
+        ) from None
