@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, SupportsIndex, TypeAlias
 
 import numpy as np
@@ -59,7 +59,7 @@ class TensorSpec:
 
     def with_batch(self, batch_size: int) -> TensorSpec:
         """The same tensor with its first dimension set to ``batch_size``."""
-        return TensorSpec(self.name, (batch_size, *self.shape[1:]), self.dtype)
+        return replace(self, shape=(batch_size, *self.shape[1:]))
 
     def __str__(self) -> str:
         dims = "x".join("?" if dim == DYNAMIC else str(dim) for dim in self.shape)

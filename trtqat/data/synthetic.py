@@ -10,11 +10,12 @@ import numpy as np
 from trtqat.data.batches import Batch, Shown, check_range
 from trtqat.errors import DataError
 from trtqat.memory import check_fits
+from trtqat.pixels import PixelSpec
 from trtqat.tensors import Array, TensorSpec
 
 
 class Random(Shown):
-    """Standard normal numbers for floating point, 0 or 1 for integers and booleans.
+    """Standard normal numbers for floating point, bytes for images, 0 or 1 for other integers.
 
     A sample depends on the seed and its own index only, so it is the same in a batch of any
     size. Integers stay at 0 and 1 because they are mostly indices or masks, whose bounds the
@@ -78,4 +79,6 @@ class Random(Shown):
         generator = np.random.default_rng((self._seed, place, index))
         if np.dtype(spec.dtype).kind == "f":
             return generator.standard_normal(spec.shape[1:], np.float32).astype(spec.dtype)
+        if isinstance(spec, PixelSpec):
+            return spec.random(spec.shape[1:], generator)
         return generator.integers(0, 2, spec.shape[1:]).astype(spec.dtype)

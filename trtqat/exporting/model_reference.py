@@ -140,7 +140,8 @@ def batches_of_model(
         return [taken(samples, end - n, n) for end, n in zip(ends, counts, strict=True)], []
     notes = notes_on_ranges(inputs, first.amaxes) if options.precision == "fp16" else []
     return [
-        random_batch(each, options.seed + number, first.amaxes) for number, each in enumerate(specs)
+        random_batch(each, options.seed + number, first.amaxes, options.pixels)
+        for number, each in enumerate(specs)
     ], notes
 
 

@@ -15,6 +15,7 @@ from trtqat.host.preflight import Preflight, preflight
 from trtqat.host.tensorrt_library import advice_on_loading, device_memory_bytes, open_device
 from trtqat.host.tensorrt_log import make_logger
 from trtqat.io_names import in_order
+from trtqat.pixels import with_pixels
 from trtqat.plan.profiles import batches_in_words, main_profile
 from trtqat.provenance import Provenance
 from trtqat.runtime.engine_graph import graph_of_plan
@@ -41,7 +42,7 @@ class Engine(Held):
         device: ``"cuda"``.
         runs_concurrently: Always: while one query is copied, another one computes.
         inputs: Inputs, dynamic dimensions as ``-1``; those that arrive as INT8 codes as the
-            floats that a session quantizes.
+            floats that a session quantizes, and bytes of images as a ``PixelSpec``.
         input_scales: Of those, by name.
         outputs: Outputs, dynamic dimensions as ``-1``. Like the inputs they are in the order of the
             exported model, not in TensorRT's.
@@ -159,7 +160,8 @@ class Engine(Held):
         self._quantizers = {
             each: open_quantizer(scale) for each, scale in self.input_scales.items()
         }
-        self.inputs = tuple(with_float_inputs(self._bindings, self.input_scales))
+        described = with_float_inputs(self._bindings, self.input_scales)
+        self.inputs = tuple(with_pixels(described, provenance.pixels))
         self.profiles = make_profiles(read_profiles(self._engine, self.inputs))
         self.batch_range = self.profiles.batch_range
 

@@ -339,7 +339,18 @@ class EngineSession(Held):
             if quantizer is not None and np.issubdtype(inputs[name].dtype, np.floating):
                 quantizer(inputs[name], host)
             else:
-                np.copyto(host, inputs[name], casting="same_kind")
+                self._copy(name, inputs[name], host)
+
+    def _copy(self, name: str, array: Array, host: Array) -> None:
+        try:
+            np.copyto(host, array, casting="same_kind")
+        except TypeError:
+            raise UsageError(
+                f"Input '{name}' of '{self._name}' takes {host.dtype}, and was given "
+                f"{array.dtype}.",
+                "Give it arrays of that type. An engine that takes the bytes of images normalises "
+                "them itself.",
+            ) from None
 
     def _enqueue(self, address: int) -> None:
         # A context that TensorRT could not set up fails here, with False, not before.
