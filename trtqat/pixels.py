@@ -188,9 +188,10 @@ class PixelSpec(TensorSpec):
         last = self.pixels.layout == "nhwc"
         return np.ascontiguousarray(ordered.transpose(0, 2, 3, 1) if last else ordered)
 
-    def random(self, shape: Sequence[int], generator: np.random.Generator) -> Array:
-        """Random bytes."""
-        return generator.integers(0, BYTES, shape, np.uint8)
+    @property
+    def random_below(self) -> int:
+        """Random bytes are all that there are."""
+        return BYTES
 
 
 def parse_pixels(

@@ -57,6 +57,11 @@ class TensorSpec:
         """Whether a dimension is left open."""
         return DYNAMIC in self.shape
 
+    @property
+    def random_below(self) -> int:
+        """Where random integers end: most are indices or masks, whose bounds no model tells."""
+        return 2
+
     def with_batch(self, batch_size: int) -> TensorSpec:
         """The same tensor with its first dimension set to ``batch_size``."""
         return replace(self, shape=(batch_size, *self.shape[1:]))
@@ -72,7 +77,7 @@ def io_in_words(inputs: Iterable[TensorSpec], outputs: Iterable[TensorSpec]) -> 
 
 
 def random_arrays(specs: Iterable[TensorSpec], seed: int) -> dict[str, Array]:
-    """Random inputs: standard normal floats, and 0 or 1 for integers and booleans.
+    """Random inputs: standard normal floats, bytes for images, and 0 or 1 for other integers.
 
     Args:
         specs: Their names, dtypes and shapes, none of them open.
@@ -90,7 +95,7 @@ def random_arrays(specs: Iterable[TensorSpec], seed: int) -> dict[str, Array]:
         array = (
             generator.standard_normal(spec.shape)
             if np.issubdtype(dtype, np.floating)
-            else generator.integers(0, 2, spec.shape)
+            else generator.integers(0, spec.random_below, spec.shape)
         )
         arrays[spec.name] = np.asarray(array, dtype)
     return arrays

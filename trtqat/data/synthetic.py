@@ -10,7 +10,6 @@ import numpy as np
 from trtqat.data.batches import Batch, Shown, check_range
 from trtqat.errors import DataError
 from trtqat.memory import check_fits
-from trtqat.pixels import PixelSpec
 from trtqat.tensors import Array, TensorSpec
 
 
@@ -79,6 +78,4 @@ class Random(Shown):
         generator = np.random.default_rng((self._seed, place, index))
         if np.dtype(spec.dtype).kind == "f":
             return generator.standard_normal(spec.shape[1:], np.float32).astype(spec.dtype)
-        if isinstance(spec, PixelSpec):
-            return spec.random(spec.shape[1:], generator)
-        return generator.integers(0, 2, spec.shape[1:]).astype(spec.dtype)
+        return generator.integers(0, spec.random_below, spec.shape[1:]).astype(spec.dtype)

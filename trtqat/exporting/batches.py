@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from trtqat.data.dataset import open_dataset
-from trtqat.pixels import Pixels, PixelSpec, normalised
+from trtqat.pixels import Pixels, normalised
 from trtqat.tensors import Array, Arrays, TensorSpec, random_arrays
 
 # So many samples of the data are looked at, as many at once as a GPU would not notice.
@@ -87,15 +87,10 @@ def random_batch(
         largest = float(np.abs(arrays[name]).max(initial=0.0))
         if np.issubdtype(arrays[name].dtype, np.floating) and largest > 0:
             arrays[name] = (arrays[name] * (amax / largest)).astype(arrays[name].dtype)
-    generator = np.random.default_rng(seed)
-    for spec in specs:
-        to_come = (pixels or {}).get(spec.name)
-        if isinstance(spec, PixelSpec):
-            arrays[spec.name] = spec.random(spec.shape, generator)
-        elif to_come is not None:
-            images = to_come.of_floats(spec)
-            arrays[spec.name] = to_come.normalise(images.random(images.shape, generator))
-    return arrays
+    to_come = [
+        pixels[spec.name].of_floats(spec) for spec in specs if pixels and spec.name in pixels
+    ]
+    return {**arrays, **normalised(random_arrays(to_come, seed), pixels or {})}
 
 
 def notes_on_ranges(inputs: Sequence[TensorSpec], amaxes: Mapping[str, float]) -> list[str]:

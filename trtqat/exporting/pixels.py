@@ -143,8 +143,8 @@ def with_pixel_inputs(
     before = serialize(model)
     for note in move_pairs(model, to_inputs=True).notes:
         _LOG.info(note)
-    forms = choice_for(options.for_, model.graph.opset_imports[""]).forms
-    taken = take_pixels(model, options.pixels, forms)
+    choice = choice_for(options.for_, model.graph.opset_imports[""])
+    taken = take_pixels(model, options.pixels, choice)
     for note in taken.notes:
         _LOG.warning(note)
     _check_same(before, serialize(model), batches, options)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -152,16 +153,16 @@ class Engine(Held):
             [spec.name for spec in outputs],
             graph=graph,
         )
-        self._bindings = in_order(bindings, self.io.inputs)
         self.outputs = in_order(outputs, self.io.outputs)
         provenance = self.manifest.provenance if self.manifest else Provenance()
+        ordered = in_order(bindings, self.io.inputs)
+        self._bindings = tuple(with_pixels(ordered, provenance.pixels))
         self.input_scales = input_scales(self._bindings, provenance)
         self.quantizers = provenance.quantizers or ()
         self._quantizers = {
             each: open_quantizer(scale) for each, scale in self.input_scales.items()
         }
-        described = with_float_inputs(self._bindings, self.input_scales)
-        self.inputs = tuple(with_pixels(described, provenance.pixels))
+        self.inputs = tuple(with_float_inputs(self._bindings, self.input_scales))
         self.profiles = make_profiles(read_profiles(self._engine, self.inputs))
         self.batch_range = self.profiles.batch_range
 
@@ -251,9 +252,7 @@ class Engine(Held):
                 device=self._device,
                 profile=profile if len(self.profiles.ranges) > 1 else None,
                 # With the types that the engine reads: codes where ``inputs`` says floats.
-                inputs=[
-                    TensorSpec(spec.name, shapes[spec.name], spec.dtype) for spec in self._bindings
-                ],
+                inputs=[replace(spec, shape=shapes[spec.name]) for spec in self._bindings],
                 outputs=list(self.outputs),
                 messages=self._messages,
                 quantizers=self._quantizers,

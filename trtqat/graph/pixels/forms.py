@@ -9,8 +9,8 @@ from trtqat.graph.lenses.targets import is_for_8_6
 from trtqat.graph.pixels.arithmetic import AFFINE, DIVIDE, LAYER, TABLE, Way
 from trtqat.plan.header import Target
 
-# Where NHWC becomes NCHW: the bytes (as floats), or the INT8 codes.
-Transposed = Literal["first", "last"]
+# Where NHWC becomes NCHW: the bytes (as floats), the normalised floats, or the INT8 codes.
+Transposed = Literal["first", "middle", "last"]
 
 
 @dataclass(frozen=True)
@@ -19,8 +19,9 @@ class Form:
 
     Attributes:
         way: What is computed.
-        transposed: Of NHWC bytes, whether they are moved before it is computed, or the codes (the
-            floats, where not a quantizer alone reads the input) behind it.
+        transposed: Of NHWC bytes, whether they are moved before it is computed, the floats behind
+            it, or their codes. Where not a quantizer alone reads the input, there are no codes,
+            and the last are the floats.
     """
 
     way: Way
@@ -32,14 +33,15 @@ class Form:
         return f"{self.way.name}-{self.transposed}"
 
 
-_DIVIDED, _AFFINE, _TABLE = Form(DIVIDE), Form(AFFINE), Form(TABLE)
-
 FORMS = (
-    _DIVIDED,
+    Form(DIVIDE),
+    Form(DIVIDE, "middle"),
     Form(DIVIDE, "last"),
-    _AFFINE,
+    Form(AFFINE),
+    Form(AFFINE, "middle"),
     Form(AFFINE, "last"),
-    _TABLE,
+    Form(TABLE),
+    Form(TABLE, "middle"),
     Form(TABLE, "last"),
     Form(LAYER),
 )
@@ -59,21 +61,25 @@ class Choice:
     floats: Form
     int8_weights: bool
 
-    @property
-    def forms(self) -> tuple[Form, ...]:
-        """In the order in which they are tried."""
-        return (*self.codes, self.floats)
+
+def only(*forms: Form) -> Choice:
+    """These forms alone, to compare them; the last of them where floats are wanted."""
+    return Choice(forms, forms[-1], int8_weights=True)
 
 
-# How each of them fuses is in the room exporting's README. A table can give whatever codes a
-# formula cannot: where bytes fall on ties of the rounding.
+# How each form fuses is in the README of the room exporting. A table can give the codes that no line
+# can: where bytes fall on ties of the rounding.
+_MOVED_FIRST = ((Form(AFFINE), Form(TABLE)), Form(DIVIDE))
+_MOVED_BEHIND = ((Form(AFFINE, "middle"), Form(TABLE, "middle")), Form(DIVIDE, "middle"))
 CHOICES: dict[Target, Choice] = {
-    # 8.6.0 stops at INT8 initializers: a Cast of bytes brings its Myelin compiler in
-    # ("convertMyelinWeightsToFp32 … != kINT8").
-    "8.6": Choice((_AFFINE, _TABLE), _DIVIDED, int8_weights=False),
-    "10": Choice((_AFFINE, _TABLE), _DIVIDED, int8_weights=True),
-    "11": Choice((_AFFINE, _TABLE), _DIVIDED, int8_weights=True),
-    "rtx": Choice((_AFFINE, _TABLE), _DIVIDED, int8_weights=True),
+    # 8.6.0 made one Scale layer of Mul and Add behind the Transpose. It stops at INT8 initializers:
+    # a Cast of bytes brings its Myelin compiler in ("convertMyelinWeightsToFp32 … != kINT8").
+    "8.6": Choice(*_MOVED_FIRST, int8_weights=False),
+    # Not built yet: 10 as its predecessor has it, 11 as the other that is strongly typed.
+    "10": Choice(*_MOVED_FIRST, int8_weights=True),
+    "11": Choice(*_MOVED_BEHIND, int8_weights=True),
+    # Seen in the layers of its plans: one kernel to the codes, and two where the bytes move first.
+    "rtx": Choice(*_MOVED_BEHIND, int8_weights=True),
 }
 
 

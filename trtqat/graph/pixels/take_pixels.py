@@ -20,7 +20,7 @@ from trtqat.graph.editor import Editor
 from trtqat.graph.lenses.pairs import QUANTIZE, Parameters, consumers_of, parameters_of
 from trtqat.graph.pixels.arithmetic import NodeWriter, Write
 from trtqat.graph.pixels.fit import Wanted
-from trtqat.graph.pixels.forms import Form
+from trtqat.graph.pixels.forms import Choice, Form
 from trtqat.pixels import Pixels
 
 _TO_NCHW = (0, 3, 1, 2)
@@ -61,15 +61,13 @@ class TakenPixels:
         return tuple(note for name, taken in self.inputs.items() for note in _notes_on(name, taken))
 
 
-def take_pixels(
-    model: ir.Model, pixels: Mapping[str, Pixels], forms: Sequence[Form]
-) -> TakenPixels:
+def take_pixels(model: ir.Model, pixels: Mapping[str, Pixels], choice: Choice) -> TakenPixels:
     """Lets inputs be bytes, in place.
 
     Args:
         model: FP32, after all other passes.
         pixels: What the bytes of each input mean.
-        forms: The first one that gives what is wanted is taken.
+        choice: Of its forms the first one that gives what is wanted is taken.
 
     Raises:
         GraphError: There is no such input, it is no float image with a known number of channels,
@@ -86,7 +84,7 @@ def take_pixels(
                 "Use one of those names with --pixels.",
             )
         channels = _channels(values[name], each)
-        taken[name] = _take(model.graph, values[name], channels, each, forms)
+        taken[name] = _take(model.graph, values[name], channels, each, choice)
     return TakenPixels(taken)
 
 
@@ -107,12 +105,13 @@ def _channels(value: ir.Value, pixels: Pixels) -> int:
 
 
 def _take(
-    graph: ir.Graph, value: ir.Value, channels: int, pixels: Pixels, forms: Sequence[Form]
+    graph: ir.Graph, value: ir.Value, channels: int, pixels: Pixels, choice: Choice
 ) -> TakenInput:
     readers = consumers_of(value)
     scale = _scale_of_all(readers, is_output=value.is_graph_output())
     wanted = Wanted(pixels.table(channels), scale)
     ordered = Wanted(wanted.values[::-1], scale) if pixels.bgr else wanted
+    forms = (choice.floats,) if scale is None else choice.codes
     form, write = _first_that_can(str(value.name), ordered, pixels, forms)
     is_nhwc = pixels.layout == "nhwc"
     is_moved_first = is_nhwc and (form.transposed == "first" or form.way.needs_nchw)
@@ -127,9 +126,9 @@ def _take(
     if pixels.bgr and not form.way.orders_channels:
         order = writer.constant("order", np.arange(channels, dtype=np.int64)[::-1].copy())
         found = writer.node("Gather", [found, order], ir.DataType.FLOAT, axis=writer.axis)
-    moves_codes = is_nhwc and not is_moved_first
     is_quantized = scale is not None
-    if moves_codes and not is_quantized:
+    moves_codes = is_nhwc and form.transposed == "last" and is_quantized
+    if is_nhwc and not is_moved_first and not moves_codes:
         found = _to_nchw(writer, found, ir.DataType.FLOAT)
     editor = Editor(graph)
     # The new nodes read the bytes, not what they replace.
@@ -138,7 +137,7 @@ def _take(
     editor.replace(value, found)
     if readers:
         editor.insert_before(_earliest(graph, readers), writer.nodes)
-    if moves_codes and is_quantized:
+    if moves_codes:
         _move_codes(editor, graph, str(image.name), readers)
     editor.finish()
     near = wanted.near_borders() if is_quantized and not form.way.is_robust else 0
@@ -149,9 +148,8 @@ def _first_that_can(
     name: str, wanted: Wanted, pixels: Pixels, forms: Sequence[Form]
 ) -> tuple[Form, Write]:
     for form in forms:
-        if form.way.needs_codes and wanted.scale is None:
-            continue
-        write = form.way.prepare(wanted, pixels)
+        can = wanted.scale is not None or not form.way.needs_codes
+        write = form.way.prepare(wanted, pixels) if can else None
         if write is not None:
             return form, write
     tried = ", ".join(form.name for form in forms)
@@ -212,6 +210,8 @@ def _earliest(graph: ir.Graph, nodes: Sequence[ir.Node]) -> ir.Node:
 
 
 def _notes_on(name: str, taken: TakenInput) -> list[str]:
+    if taken.form.way.is_robust:
+        return []
     if not taken.is_quantized:
         return [
             f"Input '{name}' is not quantized as it is, so the graph computes the host's floats by "
