@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import onnx_ir as ir
-from onnx import ModelProto, TensorProto, helper
+from onnx import GraphProto, ModelProto, TensorProto, helper
 
 from trtqat.pixels import Pixels
 from trtqat.tensors import Array
@@ -41,7 +41,7 @@ def every_byte(pixels: Pixels, channels: int = 3) -> Array:
     return image.transpose(0, 2, 3, 1) if pixels.layout == "nhwc" else image
 
 
-def _model(graph: object) -> ir.Model:
+def _model(graph: GraphProto) -> ir.Model:
     proto: ModelProto = helper.make_model(
         graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8
     )

@@ -33,7 +33,7 @@ def test_the_host_normalises_as_users_do() -> None:
 def test_layout_and_order_change_nothing_else(bgr: bool) -> None:
     expected = Pixels("nchw", MEAN, STD).normalise(rgb())
     for layout in ("nchw", "nhwc"):
-        pixels = Pixels(layout, MEAN, STD, bgr=bgr)  # type: ignore[arg-type]
+        pixels = Pixels(layout, MEAN, STD, bgr=bgr)
         spec = pixels.of_floats(TensorSpec("x", (-1, 3, 32, 32)))
         given_bytes = spec.of_rgb(rgb())
         assert given_bytes.shape[1:] == spec.shape[1:]
@@ -73,7 +73,7 @@ def test_specs() -> None:
 def test_arrays_of_the_other_layout_are_transposed() -> None:
     images = rgb()
     for layout in ("nchw", "nhwc"):
-        spec = Pixels(layout, MEAN, STD).of_floats(TensorSpec("x", (-1, 3, 32, 32)))  # type: ignore[arg-type]
+        spec = Pixels(layout, MEAN, STD).of_floats(TensorSpec("x", (-1, 3, 32, 32)))
         for given_images in (images, images.transpose(0, 2, 3, 1)):
             found = spec.in_layout(given_images)
             assert found.flags.c_contiguous

@@ -23,6 +23,7 @@ from trtqat.exporting.pipeline import export_onnx
 from trtqat.exporting.pixels import with_pixel_inputs
 from trtqat.graph.passes.improvements import ImproveOptions
 from trtqat.graph.pixels.arithmetic import AFFINE, DIVIDE
+from trtqat.graph.pixels.take_pixels import take_pixels
 from trtqat.graph_file.reading import read_model
 from trtqat.pixels import Pixels, PixelSpec
 from trtqat.runtime.onnx_model import OnnxModel
@@ -162,10 +163,9 @@ def test_a_graph_that_computes_something_else_is_not_written(
     """As if a form had forgotten the order of the channels."""
     model_path = tmp_path / "m.onnx"
     export_onnx(EXAMPLE.qat(), model_path, ExportOptions(EXAMPLE.inputs))
-    take = room.take_pixels
 
     def forgetful(model: Any, pixels: Any, forms: Any) -> Any:
-        return take(model, {"x": Pixels("nhwc", MEAN, STD)}, forms)
+        return take_pixels(model, {"x": Pixels("nhwc", MEAN, STD)}, forms)
 
     monkeypatch.setattr(room, "take_pixels", forgetful)
     batch = {"x": np.zeros((1, 3, 16, 16), np.float32)}

@@ -14,8 +14,9 @@ from tests.support.pixel_graphs import quantizing_graph
 from trtqat.graph_file.serialized import serialize
 from trtqat.numerics import quantize
 from trtqat.pixels import PixelSpec
+from trtqat.provenance import METADATA_KEY
 from trtqat.runtime.onnx_model import OnnxModel
-from trtqat.tensors import random_arrays
+from trtqat.tensors import TensorSpec, random_arrays
 
 
 def measured(compute_ms: float, *rates: float, megabytes: float) -> dict[str, Any]:
@@ -79,13 +80,13 @@ def test_every_graph_takes_what_its_record_says_and_gives_the_codes(
     tmp_path: Path, monkeypatch: Any
 ) -> None:
     """On a graph of one pair in place of the ResNet's."""
-    monkeypatch.setattr(pixels, "IMAGES", pixels.TensorSpec("x", (1, 3, 16, 16)))
+    monkeypatch.setattr(pixels, "IMAGES", TensorSpec("x", (1, 3, 16, 16)))
     path = tmp_path / "floats.onnx"
     ir.save(quantizing_graph(0.02), path)
     names = []
     for name, model, provenance in pixels.graphs_of(path):
         names.append(name)
-        model.metadata_props[pixels.METADATA_KEY] = provenance.to_json()
+        model.metadata_props[METADATA_KEY] = provenance.to_json()
         with OnnxModel(serialize(model), as_written=True) as loaded:
             (spec,) = loaded.inputs
             assert isinstance(spec, PixelSpec) == (name not in ("floats", "codes"))

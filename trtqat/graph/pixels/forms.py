@@ -67,8 +67,8 @@ def only(*forms: Form) -> Choice:
     return Choice(forms, forms[-1], int8_weights=True)
 
 
-# How each form fuses is in the README of the room exporting. A table can give the codes that no line
-# can: where bytes fall on ties of the rounding.
+# How each form fuses is in the README of the room exporting. A table can give the codes that no
+# line can: where bytes fall on ties of the rounding.
 _MOVED_FIRST = ((Form(AFFINE), Form(TABLE)), Form(DIVIDE))
 _MOVED_BEHIND = ((Form(AFFINE, "middle"), Form(TABLE, "middle")), Form(DIVIDE, "middle"))
 CHOICES: dict[Target, Choice] = {
