@@ -99,7 +99,9 @@ def finish(
     codes = with_quantized_inputs(model, options, verified.batches, verified.codes)
     pixels = with_pixel_inputs(model, options, verified.batches)
     notes = (*verified.notes, *verified.improvements.moves.notes)
-    findings, summary = examine(model, options.for_)
+    found, summary = examine(model, options.for_)
+    target = options.for_
+    findings = tuple(each for each in found if target is None or each.concerns(target))
     provenance = replace(
         verified.provenance,
         quantized_inputs=codes or None,
