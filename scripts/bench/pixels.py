@@ -2,17 +2,18 @@ r"""What it costs that a graph takes bytes of images: each form beside floats an
 
 A ResNet-50 is exported from floats, from codes, and from bytes in every form of
 ``trtqat.graph.pixels``, both layouts. Weights are float, as TensorRT 8.6 takes no others behind
-bytes. Of each graph:
+bytes. Of each graph, on a GPU with TensorRT:
 
-1. The layers before the first convolution, of a plan of TensorRT for RTX, which builds without a
-   GPU.
-2. GPU compute time, in a process that runs nothing else; what the builder refuses is written down.
-3. Request, copies and images a second with several queries in flight, from uint8 host arrays
+1. GPU compute time, in a process that runs nothing else; what the builder refuses is written down.
+2. Request, copies and images a second with several queries in flight, from uint8 host arrays
    beside codes and floats.
 
-``--layers-only`` does the first alone. The others need a GPU and TensorRT.
+``--layers-only`` needs no GPU: it builds with TensorRT for RTX, and says what stands before the
+first convolution. Most of the time is the builder's; ``--only`` names some graphs alone.
 
-    python -m scripts.bench.pixels --output scripts/results/pixels.json
+    python -m scripts.bench.pixels --output scripts/results/pixels.json --only floats codes \
+        nhwc-affine-first nhwc-affine-middle nchw-affine-first nhwc-table-first nhwc-layer-first
+    python -m scripts.bench.pixels --layers-only --with-bgr --output …/pixels-layers.json
 """
 
 from __future__ import annotations
@@ -62,6 +63,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--seconds", type=float, default=1.0)
     parser.add_argument("--layers-only", action="store_true")
+    parser.add_argument("--with-bgr", action="store_true", help="each form from BGR, too")
     parser.add_argument("--only", nargs="*", help="names of graphs, as the tables have them")
     parser.add_argument("--tactic-sources", default="", help="as trtqat build takes them")
     parser.add_argument("--timing-cache", type=Path)
@@ -72,30 +74,30 @@ def main() -> None:
         record["environment"] = asdict(in_own_process(describe_environment, with_gpu=True))
     results: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
-        for name, graph in write_graphs(Path(folder), arguments.only):
-            result: dict[str, Any] = {"rtx": first_layers(graph)}
-            if not arguments.layers_only:
-                result |= measured(graph, arguments)
+        for name, graph in write_graphs(Path(folder), arguments):
+            alone = arguments.layers_only
+            result = {"rtx": first_layers(graph)} if alone else measured(graph, arguments)
             results[name] = result
             arguments.output.write_text(json.dumps({**record, "graphs": results}, indent=1) + "\n")
             print(name, result, flush=True)
-    print(layers_table(results))
-    if not arguments.layers_only:
+    if arguments.layers_only:
+        print(layers_table(results))
+    else:
         print(measured_table(results, arguments.batch_size))
 
 
-def write_graphs(folder: Path, only: list[str] | None) -> Iterator[tuple[str, Path]]:
+def write_graphs(folder: Path, arguments: argparse.Namespace) -> Iterator[tuple[str, Path]]:
     """Exports the model once, and writes its graphs by name.
 
     Args:
         folder: Where to.
-        only: Their names; None for all.
+        arguments: Which of them.
     """
     floats = folder / "floats.onnx"
     improve = ImproveOptions(int8_weights=False)
     export_onnx(resnet.qat(), floats, ExportOptions((IMAGES,), improve=improve))
-    for name, model, provenance in graphs_of(floats):
-        if only and name not in only:
+    for name, model, provenance in graphs_of(floats, with_bgr=arguments.with_bgr):
+        if arguments.only and name not in arguments.only:
             continue
         path = folder / f"{name}.onnx"
         model.metadata_props[METADATA_KEY] = provenance.to_json()
@@ -103,13 +105,13 @@ def write_graphs(folder: Path, only: list[str] | None) -> Iterator[tuple[str, Pa
         yield name, path
 
 
-def graphs_of(floats: Path) -> Iterator[tuple[str, ir.Model, Provenance]]:
+def graphs_of(floats: Path, *, with_bgr: bool) -> Iterator[tuple[str, ir.Model, Provenance]]:
     """The graph from floats, the one from codes, and those from bytes, with what they record."""
     yield "floats", read_model(floats), Provenance()
     codes = read_model(floats)
     yield "codes", codes, Provenance(quantized_inputs=take_codes(codes).scales)
     for layout in LAYOUTS:
-        for bgr in (False, True):
+        for bgr in (False, True) if with_bgr else (False,):
             pixels = Pixels(layout, MEAN, STD, bgr=bgr)
             for form in FORMS:
                 if layout == "nchw" and form.transposed != "first":

@@ -228,8 +228,8 @@ class PyTorchSession(Held):
             source = torch.from_numpy(np.ascontiguousarray(inputs[name]))
             if self._streams is None:
                 # No address must stay, so neither need the shape.
-                read = self._converters[index](source)
-                self._inputs[index] = read.to(self._inputs[index].dtype)
+                dtype = self._inputs[index].dtype
+                self._inputs[index] = self._converters[index](source).to(dtype)
             else:
                 self._pinned[index].copy_(source)
 

@@ -18,7 +18,7 @@ import numpy as np
 from trtqat.checks import closed
 from trtqat.errors import InferenceError, UsageError
 from trtqat.host.tensorrt_log import Messages
-from trtqat.runtime.buffers import Buffer
+from trtqat.runtime.buffers import Buffer, copy_into
 from trtqat.runtime.context_shapes import resolve_outputs, set_shapes
 from trtqat.runtime.cuda_graph import capture
 from trtqat.runtime.event_timer import EventTimer
@@ -339,18 +339,7 @@ class EngineSession(Held):
             if quantizer is not None and np.issubdtype(inputs[name].dtype, np.floating):
                 quantizer(inputs[name], host)
             else:
-                self._copy(name, inputs[name], host)
-
-    def _copy(self, name: str, array: Array, host: Array) -> None:
-        try:
-            np.copyto(host, array, casting="same_kind")
-        except TypeError:
-            raise UsageError(
-                f"Input '{name}' of '{self._name}' takes {host.dtype}, and was given "
-                f"{array.dtype}.",
-                "Give it arrays of that type. An engine that takes the bytes of images normalises "
-                "them itself.",
-            ) from None
+                copy_into(host, inputs[name], f"Input '{name}' of '{self._name}'")
 
     def _enqueue(self, address: int) -> None:
         # A context that TensorRT could not set up fails here, with False, not before.

@@ -84,7 +84,7 @@ def test_every_graph_takes_what_its_record_says_and_gives_the_codes(
     path = tmp_path / "floats.onnx"
     ir.save(quantizing_graph(0.02), path)
     names = []
-    for name, model, provenance in pixels.graphs_of(path):
+    for name, model, provenance in pixels.graphs_of(path, with_bgr=True):
         names.append(name)
         model.metadata_props[METADATA_KEY] = provenance.to_json()
         with OnnxModel(serialize(model), as_written=True) as loaded:
