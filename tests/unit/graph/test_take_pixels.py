@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tests.support.pixel_graphs import every_byte, float_graph, quantizing_graph
 from trtqat.errors import GraphError, UsageError
 from trtqat.graph.lint import lint
+from trtqat.graph.passes.remove_quantization import remove_quantization
 from trtqat.graph.pixels.arithmetic import AFFINE, DIVIDE, LAYER, TABLE
 from trtqat.graph.pixels.fit import Wanted, fit
 from trtqat.graph.pixels.forms import CHOICES, FORMS, Form, choice_for, only
@@ -196,6 +197,18 @@ def test_an_input_that_is_quantized_twice_alike_is_quantized() -> None:
     expected = quantize(pixels.normalise(x), 0.02)
     assert any(np.array_equal(each, expected) for each in codes)
     assert all(each.shape == expected.shape for each in codes)
+
+
+def test_a_float_rival_gets_what_the_model_gets() -> None:
+    """Where the quantizers are removed, the floats are the host's to a hundredth of a code."""
+    pixels, scale = Pixels("nhwc", *IMAGENET), 2.64 / 127
+    x = every_byte(pixels)
+    for form in CHOICES["rtx"].codes[:1] + CHOICES["8.6"].codes[:1]:
+        model = quantizing_graph(scale)
+        taken(model, pixels, form)
+        remove_quantization(model)
+        difference = run(model, x, as_written=True) - pixels.normalise(x)
+        assert 0 < np.abs(difference).max() < 0.01 * scale
 
 
 def test_what_no_bytes_can_feed() -> None:

@@ -165,9 +165,9 @@ def _layer(wanted: Wanted, pixels: Pixels) -> Write | None:
         return None
     count = wanted.channels
     order = np.arange(count)[::-1] if pixels.bgr else np.arange(count)
-    codes = np.zeros((count, count, 1, 1), np.int8)
-    codes[np.arange(count), order, 0, 0] = _LARGEST
     scales = (found.a[order].astype(np.float64) / _LARGEST).astype(np.float32)
+    floats_of_weight = np.zeros((count, count, 1, 1), np.float32)
+    floats_of_weight[np.arange(count), order, 0, 0] = scales * np.float32(_LARGEST)
 
     def write(writer: NodeWriter, x: ir.Value) -> ir.Value:
         floats = writer.as_floats(x)
@@ -179,12 +179,14 @@ def _layer(wanted: Wanted, pixels: Pixels) -> Write | None:
         ]
         quantized = writer.node(QUANTIZE, [bytes_, *one], ir.DataType.INT8)
         data = writer.node(DEQUANTIZE, [quantized, *one], ir.DataType.FLOAT)
-        stored = [
-            writer.constant("weight", codes),
+        each = [
             writer.constant("weight_scale", scales),
             writer.constant("weight_zero", np.zeros(count, np.int8)),
         ]
-        weight = writer.node(DEQUANTIZE, stored, ir.DataType.FLOAT, axis=0)
+        # Float, as TensorRT 8.6 takes no INT8 initializer here.
+        stored = writer.constant("weight", floats_of_weight)
+        codes = writer.node(QUANTIZE, [stored, *each], ir.DataType.INT8, axis=0)
+        weight = writer.node(DEQUANTIZE, [codes, *each], ir.DataType.FLOAT, axis=0)
         bias = writer.constant("bias", found.b[order])
         return writer.node("Conv", [data, weight, bias], ir.DataType.FLOAT, kernel_shape=[1, 1])
 
