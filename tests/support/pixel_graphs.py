@@ -33,6 +33,31 @@ def float_graph(channels: int = 3, *, size: int = 16) -> ir.Model:
     return _model(helper.make_graph([node], "g", [x], [y]))
 
 
+def graph_of_branches() -> ir.Model:
+    """Both branches of an If hand on ``x``; nothing else reads it."""
+    x, y = (
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", 3, 16, 16]) for name in "xy"
+    )
+    branches = {
+        f"{which}_branch": helper.make_graph(
+            [helper.make_node("Identity", ["x"], [f"{which}_y"], name=f"{which}_identity")],
+            which,
+            [],
+            [helper.make_tensor_value_info(f"{which}_y", TensorProto.FLOAT, ["N", 3, 16, 16])],
+        )
+        for which in ("then", "else")
+    }
+    node = helper.make_node("If", ["condition"], ["y"], name="if", **branches)
+    condition = helper.make_tensor("condition", TensorProto.BOOL, [], [True])
+    return _model(helper.make_graph([node], "g", [x], [y], [condition]))
+
+
+def handing_on() -> ir.Model:
+    """``x`` is the output itself."""
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 3, 16, 16])
+    return _model(helper.make_graph([], "g", [x], [x]))
+
+
 def every_byte(pixels: Pixels, channels: int = 3) -> Array:
     """One image in whose channels each byte is once, at another place in each; its layout."""
     generator = np.random.default_rng(0)

@@ -261,7 +261,7 @@ class PyTorchModel(Held):
         )
 
     def _convert(self, sample: torch.Tensor) -> torch.Tensor:
-        """The type that the model reads; the sample itself where nothing is converted."""
+        """Floats in the type that the model reads; the sample itself where nothing changes."""
         if sample.dtype == self._dtype or not sample.is_floating_point():
             return sample
         is_image = self._dtype == torch.float16 and sample.dim() == 4

@@ -8,7 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support.pixel_graphs import every_byte, float_graph, quantizing_graph
+from tests.support.pixel_graphs import (
+    every_byte,
+    float_graph,
+    graph_of_branches,
+    handing_on,
+    quantizing_graph,
+)
 from trtqat.errors import GraphError, UsageError
 from trtqat.graph.lint import lint
 from trtqat.graph.passes.remove_quantization import remove_quantization
@@ -197,6 +203,15 @@ def test_an_input_that_is_quantized_twice_alike_is_quantized() -> None:
     expected = quantize(pixels.normalise(x), 0.02)
     assert any(np.array_equal(each, expected) for each in codes)
     assert all(each.shape == expected.shape for each in codes)
+
+
+def test_an_input_that_a_subgraph_reads_or_that_is_returned() -> None:
+    pixels = Pixels("nhwc", *IMAGENET)
+    x = every_byte(pixels)
+    for model in (graph_of_branches(), handing_on()):
+        found = taken(model, pixels, DIVIDE_FIRST)
+        assert not found.is_quantized
+        np.testing.assert_array_equal(run(model, x, as_written=True), pixels.normalise(x))
 
 
 def test_a_float_rival_gets_what_the_model_gets() -> None:

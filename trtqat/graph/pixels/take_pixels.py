@@ -3,7 +3,7 @@
 1. The float input ``(N, C, H, W)`` becomes a uint8 one, ``(N, H, W, C)`` or ``(N, C, H, W)``.
 2. Nodes behind it compute what the host's normalisation gives: where QuantizeLinear alone reads the
    input, floats of the very codes; anywhere else the very floats. The first form that can is taken.
-3. NHWC is transposed before that, or the codes are behind it.
+3. NHWC is transposed before that, or the floats or their codes are behind it.
 4. Channels that come as BGR are put into the model's order.
 """
 
@@ -135,8 +135,7 @@ def _take(
     graph.inputs[list(graph.inputs).index(value)] = image
     value.name = None
     editor.replace(value, found)
-    if readers:
-        editor.insert_before(_earliest(graph, readers), writer.nodes)
+    _insert_first(editor, graph, writer.nodes)
     if moves_codes:
         _move_codes(editor, graph, str(image.name), readers)
     editor.finish()
@@ -204,9 +203,13 @@ def _move_codes(editor: Editor, graph: ir.Graph, name: str, quantizers: Sequence
         editor.insert_after(quantize, writer.nodes)
 
 
-def _earliest(graph: ir.Graph, nodes: Sequence[ir.Node]) -> ir.Node:
-    wanted = set(nodes)
-    return next(node for node in graph if node in wanted)
+def _insert_first(editor: Editor, graph: ir.Graph, nodes: list[ir.Node]) -> None:
+    # Readers may be in subgraphs; these nodes read inputs and initializers alone.
+    first = next(iter(graph), None)
+    if first is None:
+        graph.extend(nodes)
+    else:
+        editor.insert_before(first, nodes)
 
 
 def _notes_on(name: str, taken: TakenInput) -> list[str]:
