@@ -32,7 +32,7 @@ import onnx_ir as ir
 from scripts.bench.pixels_table import layers_table, measured_table
 from scripts.bench.quiet import in_own_process, quiet_compute_medians_ms, random_inputs
 from scripts.bench.record import describe_run
-from scripts.bench.rtx_layers import first_layers
+from scripts.bench.rtx_layers import first_layers, rtx_version
 from scripts.bench.throughput import throughput
 from scripts.models import resnet
 from trtqat.building.builder import build
@@ -69,8 +69,11 @@ def main() -> None:
     parser.add_argument("--timing-cache", type=Path)
     parser.add_argument("--output", type=Path, required=True)
     arguments = parser.parse_args()
-    record: dict[str, Any] = {**describe_run("pixels"), "batch_size": arguments.batch_size}
-    if not arguments.layers_only:
+    record: dict[str, Any] = describe_run("pixels")
+    if arguments.layers_only:
+        record["tensorrt_rtx"] = rtx_version()
+    else:
+        record["batch_size"] = arguments.batch_size
         record["environment"] = asdict(in_own_process(describe_environment, with_gpu=True))
     results: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:

@@ -18,6 +18,7 @@ from trtqat.building.builder import BuildResult, build
 from trtqat.building.options import BuildOptions
 from trtqat.building.profiles import ProfileOptions
 from trtqat.errors import BuildError
+from trtqat.host.tensorrt_library import load_rtx
 
 BATCH = 8
 # What a generated kernel that computes nothing is named after: casts, moves, copies.
@@ -50,6 +51,15 @@ class Built:
     casts: int = 0
     written_bytes: int = 0
     int8_nodes: frozenset[str] = frozenset()
+
+
+def rtx_version() -> str:
+    """Of the library that is installed.
+
+    Raises:
+        MissingError: None is.
+    """
+    return str(load_rtx("This benchmark").__version__)
 
 
 def first_layers(graph: Path) -> dict[str, Any]:
