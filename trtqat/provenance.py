@@ -7,10 +7,12 @@ import json
 import logging
 import typing
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from trtqat.errors import UsageError
 from trtqat.io_names import NameRecord
+from trtqat.pixels import Pixels
 from trtqat.typed_json import Unbounded, parse_json, read_as
 
 _LOG = logging.getLogger(__name__)
@@ -36,6 +38,7 @@ class Provenance:
         quantizers: Dotted names of the PyTorch quantizers that the Q/DQ pairs were made of, in the
             graph's order.
         quantized_inputs: Scale by name of the inputs that arrive as INT8 codes.
+        pixels: By name of the inputs that arrive as bytes of images, what these mean.
         qdq_pairs: How many Q/DQ pairs the graph has.
         int8_share: Share of the multiply-accumulates between Q/DQ pairs, 0 to 1.
         io_names: Names of inputs and outputs, in the order of the exported model.
@@ -55,6 +58,7 @@ class Provenance:
     exporter: str | None = None
     quantizers: tuple[str, ...] | None = None
     quantized_inputs: Mapping[str, Unbounded] | None = None
+    pixels: Mapping[str, Pixels] | None = None
     qdq_pairs: int | None = None
     int8_share: Unbounded | None = None
     io_names: NameRecord | None = None
@@ -126,7 +130,8 @@ def _read(name: str, value: object) -> Any:  # noqa: ANN401
     """A field of the record; None where it makes no sense."""
     try:
         found = read_as(_types()[name], value)
-    except ValueError:
+    # Pixels check themselves.
+    except (ValueError, UsageError):
         return None
     return None if isinstance(found, NameRecord) and not found.is_sound else found
 
@@ -138,6 +143,10 @@ def _types() -> dict[str, Any]:
 
 
 def _plain(value: object) -> object:
+    if isinstance(value, Mapping):
+        return {
+            name: asdict(each) if isinstance(each, Pixels) else each for name, each in value.items()
+        }
     if isinstance(value, NameRecord):
         return {"inputs": value.inputs, "outputs": value.outputs, "returned": value.returned}
     return value

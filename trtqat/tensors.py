@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, SupportsIndex, TypeAlias
 
 import numpy as np
@@ -57,9 +57,14 @@ class TensorSpec:
         """Whether a dimension is left open."""
         return DYNAMIC in self.shape
 
+    @property
+    def random_below(self) -> int:
+        """Where random integers end: most are indices or masks, whose bounds no model tells."""
+        return 2
+
     def with_batch(self, batch_size: int) -> TensorSpec:
         """The same tensor with its first dimension set to ``batch_size``."""
-        return TensorSpec(self.name, (batch_size, *self.shape[1:]), self.dtype)
+        return replace(self, shape=(batch_size, *self.shape[1:]))
 
     def __str__(self) -> str:
         dims = "x".join("?" if dim == DYNAMIC else str(dim) for dim in self.shape)
@@ -72,7 +77,7 @@ def io_in_words(inputs: Iterable[TensorSpec], outputs: Iterable[TensorSpec]) -> 
 
 
 def random_arrays(specs: Iterable[TensorSpec], seed: int) -> dict[str, Array]:
-    """Random inputs: standard normal floats, and 0 or 1 for integers and booleans.
+    """Random inputs: standard normal floats, bytes for images, and 0 or 1 for other integers.
 
     Args:
         specs: Their names, dtypes and shapes, none of them open.
@@ -90,7 +95,7 @@ def random_arrays(specs: Iterable[TensorSpec], seed: int) -> dict[str, Array]:
         array = (
             generator.standard_normal(spec.shape)
             if np.issubdtype(dtype, np.floating)
-            else generator.integers(0, 2, spec.shape)
+            else generator.integers(0, spec.random_below, spec.shape)
         )
         arrays[spec.name] = np.asarray(array, dtype)
     return arrays

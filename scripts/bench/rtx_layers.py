@@ -5,6 +5,7 @@ Built and inspected, not run.
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 import tempfile
@@ -13,10 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trtqat.building.builder import build
+from trtqat.building.builder import BuildResult, build
 from trtqat.building.options import BuildOptions
 from trtqat.building.profiles import ProfileOptions
 from trtqat.errors import BuildError
+from trtqat.host.tensorrt_library import load_rtx
 
 BATCH = 8
 # What a generated kernel that computes nothing is named after: casts, moves, copies.
@@ -51,18 +53,57 @@ class Built:
     int8_nodes: frozenset[str] = frozenset()
 
 
+def rtx_version() -> str:
+    """Of the library that is installed.
+
+    Raises:
+        MissingError: None is.
+    """
+    return str(load_rtx("This benchmark").__version__)
+
+
+def first_layers(graph: Path) -> dict[str, Any]:
+    """How many layers there are, and which compute something before the model's first one.
+
+    Returns:
+        ``layers``, and ``first`` in the words of the library: what a generated kernel computes, and
+        the convolution that ``--pixels`` may have put there. Or ``refused``.
+
+    Raises:
+        MissingError: The library is not installed.
+    """
+    built = _built(graph)
+    if isinstance(built, str):
+        return {"refused": built}
+    layers = [] if built.layers is None else built.layers["Layers"]
+    first = itertools.takewhile(_is_before, layers)
+    steps = [_steps(each["Name"]) for each in first if each["LayerType"] != "shape_call"]
+    return {"layers": len(layers), "first": steps}
+
+
+def _is_before(layer: Mapping[str, Any]) -> bool:
+    return layer["LayerType"] in ("kgen", "shape_call") or ".pixels." in layer["Name"]
+
+
+def _built(graph: Path) -> BuildResult | str:
+    """The default targets' plan, or why there is none."""
+    options = BuildOptions(profile=ProfileOptions(batch=(1, BATCH, BATCH)), for_="rtx")
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            return build(graph, Path(folder) / "m.engine", options)
+        except BuildError as error:
+            return error.problem
+
+
 def build_layers(graph: Path) -> Built:
     """Builds the default targets' plan and reads the builder's own list of its layers.
 
     Raises:
         MissingError: The library is not installed.
     """
-    options = BuildOptions(profile=ProfileOptions(batch=(1, BATCH, BATCH)), for_="rtx")
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            built = build(graph, Path(folder) / "m.engine", options)
-        except BuildError as error:
-            return Built(error.problem)
+    built = _built(graph)
+    if isinstance(built, str):
+        return Built(built)
     if built.layers is None or built.coverage is None:
         return Built(f"its layers are not known: {built.coverage_error}")
     layers: Sequence[Mapping[str, Any]] = built.layers["Layers"]

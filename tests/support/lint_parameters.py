@@ -164,6 +164,26 @@ def product(operator: str, opset: int = 17) -> ir.Model:
     return model
 
 
+def behind_bytes(*, int8_weight: bool, opset: int = 17) -> ir.Model:
+    """An input of bytes that is cast, quantized and read by a layer."""
+    made = graph()
+    if int8_weight:
+        names = [
+            made.constant("w", np.ones((4, 4, 1, 1), np.int8)),
+            made.constant("s", np.full(4, 0.1, np.float32)),
+            made.constant("z", np.zeros(4, np.int8)),
+        ]
+        floats = made.node("Cast", ["x"], "floats", to=TensorProto.FLOAT)
+        weight = made.node("DequantizeLinear", names, "wd", axis=0)
+        made.node("Conv", [made.pair(floats, 0.1), weight], "y")
+    else:
+        floats = made.node("Cast", ["x"], "floats", to=TensorProto.FLOAT)
+        made.conv(made.pair(floats, 0.1), "y")
+    proto = made.proto("y", opset=opset)
+    proto.graph.input[0].type.tensor_type.elem_type = TensorProto.UINT8
+    return ir.from_proto(proto)
+
+
 def in_domain(domain: str, count: int) -> ir.Model:
     """The first halves of pairs in that domain."""
     made = graph()
@@ -329,6 +349,19 @@ CASES = [
         lambda: product("Gemm"),
     ),
     Case("int8-weight-of-matmul", "/y", lambda: product("MatMul"), lambda: product("MatMul", 19)),
+    Case(
+        "int8-weight-behind-bytes",
+        "x",
+        lambda: behind_bytes(int8_weight=True),
+        lambda: behind_bytes(int8_weight=False),
+        "of layers (1), as of '/y'",
+    ),
+    Case(
+        "int8-weight-behind-bytes",
+        "x",
+        lambda: behind_bytes(int8_weight=True),
+        lambda: behind_bytes(int8_weight=True, opset=19),
+    ),
     Case(
         "quantized-conv-transpose",
         "/y",

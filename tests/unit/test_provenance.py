@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trtqat.io_names import NameRecord
+from trtqat.pixels import Pixels
 from trtqat.provenance import Provenance, provenance_of, read_provenance
 
 SHIPPED = Path(__file__).parents[1] / "data" / "shipped"
@@ -25,6 +26,7 @@ FULL = Provenance(
     exporter="TorchScript exporter",
     quantizers=("features.0", "features.3"),
     quantized_inputs={"x": 0.5},
+    pixels={"images": Pixels("nhwc", (0.485, 0.456, 0.406), (0.229,), 255.0, True)},
     qdq_pairs=2,
     int8_share=1.0,
     io_names=NameRecord(("x",), ("y", "z"), ("first", "second")),

@@ -111,8 +111,8 @@ def advice_on_building(
         )
     if "convertMyelinWeightsToFp32" in log:
         return (
-            "TensorRT 8.6 stops so at an INT8 initializer that a MatMul reads: export the graph "
-            "without --int8-weights."
+            "TensorRT 8.6 stops so at an INT8 initializer that a MatMul reads, or beside an input "
+            "of bytes: export the graph without --int8-weights, and with --for 8.6."
         )
     if "Could not find any implementation" in log:
         if options.optimization_level == 0:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from trtqat.cli.console import command
-from trtqat.cli.export_options import PassesGroup, TracingGroup
+from trtqat.cli.export_options import PassesGroup, PixelsGroup, TracingGroup
 from trtqat.cli.named_files import check_outputs
 from trtqat.cli.option_groups import grouped
 from trtqat.cli.output import print_json, say
@@ -43,6 +43,7 @@ def export(
     model: PyTorchGroup,
     tracing: TracingGroup,
     passes: PassesGroup,
+    images: PixelsGroup,
     data: Annotated[
         str | None,
         typer.Option(
@@ -93,6 +94,12 @@ def export(
             dynamic=tracing.dynamic or (),
             precision=tracing.precision.value,
             **vars(passes),
+            pixels=images.pixels or (),
+            mean=images.mean or (),
+            std=images.std or (),
+            scale=images.scale,
+            bgr=images.bgr,
+            for_=images.for_.value if images.for_ else None,
             min_sqnr_db=min_sqnr_db,
             data=data,
         )

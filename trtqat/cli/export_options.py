@@ -64,6 +64,53 @@ class TracingGroup:
     ] = None
 
 
+class TargetChoice(str, Enum):
+    """Which TensorRT."""
+
+    tensorrt_8_6 = "8.6"
+    tensorrt_10 = "10"
+    tensorrt_11 = "11"
+    rtx = "rtx"
+
+
+@dataclass(frozen=True)
+class PixelsGroup:
+    """What arrives as bytes of images, and how the graph normalises it."""
+
+    pixels: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME:nhwc|nchw",
+            help="Take an input as bytes of images: (byte / scale - mean) / std is computed in the "
+            "graph, with the codes that the host would make; repeatable.",
+        ),
+    ] = None
+    mean: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="0.485,0.456,0.406",
+            help="Of the pixels: one number, or one for each channel of the model; once for all "
+            "--pixels, or once for each.",
+        ),
+    ] = None
+    std: Annotated[
+        list[str] | None,
+        typer.Option(metavar="0.229,0.224,0.225", help="Of the pixels, as --mean."),
+    ] = None
+    scale: Annotated[float, typer.Option(help="What a byte is divided by first.")] = 255.0
+    bgr: Annotated[
+        bool, typer.Option("--bgr", help="The bytes are blue, green, red; the model takes RGB.")
+    ] = False
+    for_: Annotated[
+        TargetChoice | None,
+        typer.Option(
+            "--for",
+            help="The TensorRT that the graph is for, which decides how bytes are normalised. "
+            "Default: each that reads its opset.",
+        ),
+    ] = None
+
+
 @dataclass(frozen=True)
 class PassesGroup:
     """Which passes run on the graph."""

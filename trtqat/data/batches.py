@@ -10,6 +10,7 @@ import numpy as np
 
 from trtqat.data.labels import Labels
 from trtqat.errors import DataError
+from trtqat.pixels import PixelSpec
 from trtqat.tensors import DYNAMIC, Array, Arrays, TensorSpec
 
 
@@ -108,6 +109,9 @@ def check_input(
     Raises:
         DataError: The shape differs where the model fixes it, or the dtype is of another kind.
     """
+    if isinstance(spec, PixelSpec):
+        _check_pixels(source, spec, shape, dtype)
+        return
     expected = spec.shape[1:]
     if len(shape) != len(expected) or any(
         want not in (DYNAMIC, have) for want, have in zip(expected, shape, strict=True)
@@ -123,6 +127,30 @@ def check_input(
             f"{source} holds {dtype}, but input '{spec.name}' takes {wanted}.",
             f"Save it as {wanted}, preprocessed as in training; only conversions within floating "
             "point or within integers are made here.",
+        )
+
+
+def _check_pixels(
+    source: str, spec: PixelSpec, shape: tuple[int, ...], dtype: np.dtype[Any]
+) -> None:
+    """Images for an input that takes their bytes may come in either layout, but as bytes alone."""
+    layouts = (spec.shape[1:], spec.other_layout[1:])
+    if not any(
+        len(shape) == len(each)
+        and all(want in (DYNAMIC, have) for want, have in zip(each, shape, strict=True))
+        for each in layouts
+    ):
+        raise DataError(
+            f"{source} has samples of shape {_dims(shape)}, but input '{spec.name}' takes the "
+            f"bytes of images {_dims(layouts[0])}.",
+            f"Give images of that size, or {_dims(layouts[1])}, which are transposed.",
+        )
+    if _kind(dtype) != "integer":
+        raise DataError(
+            f"{source} holds {dtype}, but input '{spec.name}' takes the bytes of images, which the "
+            "graph normalises itself.",
+            "Save the images as uint8, before any normalisation; or export the model without "
+            "--pixels.",
         )
 
 
@@ -151,6 +179,8 @@ def to_input(source: str, spec: TensorSpec, array: Array, *, start: int = 0) -> 
             )
     with np.errstate(over="ignore"):
         converted = np.ascontiguousarray(array, dtype=wanted)
+    if isinstance(spec, PixelSpec):
+        return spec.in_layout(converted)
     if wanted.kind == "f" and not np.isfinite(converted).all():
         _refuse_not_finite(source, spec, array, converted, start)
     return converted

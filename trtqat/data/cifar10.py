@@ -19,7 +19,8 @@ from trtqat.data.batches import Batch, Shown, check_input, check_range, only_inp
 from trtqat.errors import DataError
 from trtqat.files import check_input as check_path
 from trtqat.files import write_atomically
-from trtqat.tensors import TensorSpec
+from trtqat.pixels import PixelSpec
+from trtqat.tensors import Array, TensorSpec
 
 IMAGE_SHAPE = (3, 32, 32)
 RECORD_BYTES = 3073
@@ -61,16 +62,25 @@ class Cifar10(Shown):
         """
         self.name = f"cifar10:{directory}"
         self._spec = only_input("CIFAR-10", inputs)
-        check_input("CIFAR-10", self._spec, IMAGE_SHAPE, np.dtype(np.float32))
+        given = np.uint8 if isinstance(self._spec, PixelSpec) else np.float32
+        check_input("CIFAR-10", self._spec, IMAGE_SHAPE, np.dtype(given))
         self._images, self._labels = read_split(directory, split)
 
     def __len__(self) -> int:
         return len(self._labels)
 
     def batch(self, start: int, stop: int) -> Batch:
-        """Normalized images of shape ``(B, 3, 32, 32)`` with their labels."""
+        """Images with their labels: normalized, of shape ``(B, 3, 32, 32)``, or their bytes.
+
+        Bytes are for an input that takes such, in its layout.
+        """
         check_range(start, stop, len(self))
-        images = normalize(self._images[start:stop]).astype(self._spec.dtype, copy=False)
+        raw = self._images[start:stop]
+        images: Array
+        if isinstance(self._spec, PixelSpec):
+            images = self._spec.of_rgb(raw)
+        else:
+            images = normalize(raw).astype(self._spec.dtype, copy=False)
         return Batch({self._spec.name: images}, self._labels[start:stop])
 
 

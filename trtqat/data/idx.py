@@ -19,12 +19,13 @@ from typing import BinaryIO, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from trtqat.data.batches import Batch, Shown, check_range, only_input
+from trtqat.data.batches import Batch, Shown, check_input, check_range, only_input
 from trtqat.errors import DataError
 from trtqat.files import check_input as check_path
 from trtqat.files import open_input, why_unreadable
 from trtqat.memory import check_fits
-from trtqat.tensors import DYNAMIC, TensorSpec
+from trtqat.pixels import PixelSpec
+from trtqat.tensors import DYNAMIC, Array, TensorSpec
 
 _PREFIXES = {"train": "train", "test": "t10k"}
 _UNSIGNED_BYTE = 8
@@ -69,9 +70,17 @@ class Idx(Shown):
         return len(self._labels)
 
     def batch(self, start: int, stop: int) -> Batch:
-        """Images from 0 to 1 of shape ``(B, 1, H, W)`` or ``(B, H, W)`` with their labels."""
+        """Images with their labels: from 0 to 1, of shape ``(B, 1, H, W)`` or ``(B, H, W)``.
+
+        Where the input takes the bytes of images, these, in its layout.
+        """
         check_range(start, stop, len(self))
-        images = scale(self._images[start:stop]).astype(self._spec.dtype, copy=False)
+        raw = self._images[start:stop]
+        images: Array
+        if isinstance(self._spec, PixelSpec):
+            images = self._spec.of_rgb(raw)
+        else:
+            images = scale(raw).astype(self._spec.dtype, copy=False)
         return Batch({self._spec.name: images}, self._labels[start:stop])
 
 
@@ -234,6 +243,9 @@ def _sample_shape(source: str, spec: TensorSpec, images: NDArray[np.uint8]) -> t
         DataError: It takes neither, or no floating point.
     """
     _, _, height, width = images.shape
+    if isinstance(spec, PixelSpec):
+        check_input(source, spec, images.shape[1:], images.dtype)
+        return images.shape[1:]
     wanted = spec.shape[1:]
     if np.dtype(spec.dtype).kind != "f":
         raise DataError(

@@ -14,7 +14,7 @@ from trtqat.tensors import Array, TensorSpec
 
 
 class Random(Shown):
-    """Standard normal numbers for floating point, 0 or 1 for integers and booleans.
+    """Standard normal numbers for floating point, bytes for images, 0 or 1 for other integers.
 
     A sample depends on the seed and its own index only, so it is the same in a batch of any
     size. Integers stay at 0 and 1 because they are mostly indices or masks, whose bounds the
@@ -78,4 +78,4 @@ class Random(Shown):
         generator = np.random.default_rng((self._seed, place, index))
         if np.dtype(spec.dtype).kind == "f":
             return generator.standard_normal(spec.shape[1:], np.float32).astype(spec.dtype)
-        return generator.integers(0, 2, spec.shape[1:]).astype(spec.dtype)
+        return generator.integers(0, spec.random_below, spec.shape[1:]).astype(spec.dtype)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from trtqat.data.dataset import open_dataset
+from trtqat.pixels import Pixels, normalised
 from trtqat.tensors import Array, Arrays, TensorSpec, random_arrays
 
 # So many samples of the data are looked at, as many at once as a GPU would not notice.
@@ -14,15 +15,19 @@ _SAMPLES = 64
 _AT_ONCE = 8
 
 
-def read_samples(spec: str | None, inputs: Sequence[TensorSpec]) -> dict[str, Array]:
+def read_samples(
+    spec: str | None, inputs: Sequence[TensorSpec], pixels: Mapping[str, Pixels]
+) -> dict[str, Array]:
     """The first samples of a data set.
 
     Args:
         spec: As ``--data`` names it; None for no data.
         inputs: Of the model.
+        pixels: By input that is to take bytes of images: the data holds these, too.
 
     Returns:
-        Arrays of shape ``(N, …)`` by input, N at most 64; none without data.
+        Arrays of shape ``(N, …)`` by input as the model takes them, N at most 64; none without
+        data.
 
     Raises:
         UsageError: The kind of data is unknown.
@@ -30,10 +35,11 @@ def read_samples(spec: str | None, inputs: Sequence[TensorSpec]) -> dict[str, Ar
     """
     if spec is None:
         return {}
-    dataset = open_dataset(spec, inputs, limit=_SAMPLES)
+    given = [pixels[each.name].of_floats(each) if each.name in pixels else each for each in inputs]
+    dataset = open_dataset(spec, given, limit=_SAMPLES)
     count = len(dataset)
     read = [
-        dataset.batch(start, min(start + _AT_ONCE, count)).inputs
+        normalised(dataset.batch(start, min(start + _AT_ONCE, count)).inputs, pixels)
         for start in range(0, count, _AT_ONCE)
     ]
     return {spec.name: np.concatenate([each[spec.name] for each in read]) for spec in inputs}
@@ -60,23 +66,31 @@ def sized(inputs: Sequence[TensorSpec], batch_size: int | None) -> list[TensorSp
 
 
 def random_batch(
-    specs: Sequence[TensorSpec], seed: int, amaxes: Mapping[str, float] | None = None
+    specs: Sequence[TensorSpec],
+    seed: int,
+    amaxes: Mapping[str, float] | None = None,
+    pixels: Mapping[str, Pixels] | None = None,
 ) -> dict[str, Array]:
     """Random inputs (``tensors.random_arrays``), as large as what quantizes them can write.
 
-    Numbers around 1 say nothing of a model whose input is 0 to 255.
+    Numbers around 1 say nothing of a model whose input is 0 to 255. Images are random bytes,
+    normalised where the model takes floats.
 
     Args:
         specs: Their names, dtypes and shapes, none of them open.
         seed: Same seed, same numbers.
         amaxes: The largest magnitude by input, for those that a quantizer reads.
+        pixels: What bytes mean, by input that will take such.
     """
     arrays = random_arrays(specs, seed)
     for name, amax in (amaxes or {}).items():
         largest = float(np.abs(arrays[name]).max(initial=0.0))
         if np.issubdtype(arrays[name].dtype, np.floating) and largest > 0:
             arrays[name] = (arrays[name] * (amax / largest)).astype(arrays[name].dtype)
-    return arrays
+    to_come = [
+        pixels[spec.name].of_floats(spec) for spec in specs if pixels and spec.name in pixels
+    ]
+    return {**arrays, **normalised(random_arrays(to_come, seed), pixels or {})}
 
 
 def notes_on_ranges(inputs: Sequence[TensorSpec], amaxes: Mapping[str, float]) -> list[str]:

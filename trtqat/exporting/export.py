@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from trtqat.checks import check_kind
 from trtqat.errors import UsageError
@@ -14,12 +14,17 @@ from trtqat.extras import require
 from trtqat.files import check_not_overwritten, check_writable, is_onnx
 from trtqat.graph.lenses.targets import HALF_OPSET, NEWEST_OPSET_OF_8_6
 from trtqat.graph_file.garbage import uncollected
+from trtqat.pixels import Pixels, parse_pixels
 from trtqat.tensors import Precision, TensorSpec, parse_tensor_spec
 
 if TYPE_CHECKING:
     import torch
 
     from trtqat.exporting.options import Exporter, ExportOptions, ExportResult
+    from trtqat.plan.header import Target
+
+# One number, one for each channel, or a list of texts or numbers for each input.
+_Numbers: TypeAlias = str | float | Sequence[str | float | Sequence[float]]
 
 _FROM_GRAPH = ("onnx", "onnx_ir", "onnxruntime")
 _FROM_MODEL = (*_FROM_GRAPH, "torch", "onnxscript")
@@ -42,6 +47,12 @@ def export(
     repair: bool = False,
     precision: Precision = "fp32",
     quantized_input: bool = False,
+    pixels: Sequence[str] | Mapping[str, Pixels] = (),
+    mean: _Numbers = (),
+    std: _Numbers = (),
+    scale: float = 255.0,
+    bgr: bool = False,
+    for_: Target | None = None,
     min_sqnr_db: float = 20.0,
     data: str | None = None,
     seed: int = 0,
@@ -70,6 +81,15 @@ def export(
         repair: Whether Q/DQ placement is repaired where no output bit changes.
         precision: Type of what is not quantized; ``fp16`` for strongly typed TensorRT.
         quantized_input: Whether inputs arrive as INT8 codes.
+        pixels: Inputs that arrive as bytes of images, as ``"images:nhwc"`` or ``"images:nchw"``,
+            which the graph normalises: ``(byte / scale - mean) / std``. Or ``Pixels`` by name.
+        mean: Of the pixels: one number, one for each channel in the model's order, or as text
+            ``"0.485,0.456,0.406"``. Of several inputs a list with one such text for each.
+        std: The same.
+        scale: What a byte is divided by first.
+        bgr: Whether the bytes of a pixel are blue, green, red, and the model takes red first.
+        for_: The TensorRT that the graph is for, which decides how bytes are normalised; None for
+            each that reads its opset.
         min_sqnr_db: Agreement of graph and model end to end, below which every layer must agree
             by itself.
         data: What the graph is verified with and FP16 ranges are measured on, as
@@ -107,6 +127,8 @@ def export(
         improve=ImproveOptions(fold_batch_norm, int8_weights, repair),
         precision=precision,
         quantized_input=quantized_input,
+        pixels=_pixels(pixels, mean, std, scale, bgr=bgr),
+        for_=for_,
         min_sqnr_db=min_sqnr_db,
         data=data,
         seed=seed,
@@ -131,6 +153,34 @@ def _opset(precision: Precision) -> int:
 def _specs(inputs: Sequence[str | TensorSpec]) -> tuple[TensorSpec, ...]:
     check_kind("inputs", inputs, (tuple, list), "['images:1x3x224x224']")
     return tuple(parse_tensor_spec(each) if isinstance(each, str) else each for each in inputs)
+
+
+def _pixels(
+    named: Sequence[str] | Mapping[str, Pixels],
+    mean: _Numbers,
+    std: _Numbers,
+    scale: float,
+    *,
+    bgr: bool,
+) -> dict[str, Pixels]:
+    if isinstance(named, Mapping):
+        if len(_listed(mean)) + len(_listed(std)) or bgr or scale != 255:
+            raise UsageError(
+                "What bytes mean is given twice.", "Leave out mean, std, scale and bgr."
+            )
+        return dict(named)
+    check_kind("pixels", named, (tuple, list), "['images:nhwc']")
+    return parse_pixels(named, _listed(mean), _listed(std), scale=scale, bgr=bgr)
+
+
+def _listed(numbers: _Numbers) -> list[str | float | Sequence[float]]:
+    """One for each input: a number, a text, or numbers alone are of all of them."""
+    if isinstance(numbers, (int, float, str)):
+        return [numbers]
+    check_kind("mean and std", numbers, (tuple, list), "(0.485, 0.456, 0.406)")
+    if numbers and all(isinstance(each, (int, float)) for each in numbers):
+        return [[float(each) for each in numbers if isinstance(each, (int, float))]]
+    return list(numbers)
 
 
 def _export_graph(

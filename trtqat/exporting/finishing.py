@@ -11,6 +11,7 @@ from pathlib import Path
 import onnx_ir as ir
 
 from trtqat.exporting.options import ExportOptions, ExportResult
+from trtqat.exporting.pixels import check_pixels, with_pixel_inputs
 from trtqat.exporting.precision import check_opset, in_precision
 from trtqat.exporting.quantized_input import check_quantized_input, with_quantized_inputs
 from trtqat.exporting.verification.result import Verification
@@ -21,6 +22,7 @@ from trtqat.graph.passes.improvements import Improvements
 from trtqat.graph_file.names import io_names_of
 from trtqat.graph_file.serialized import files_of, is_large, serialized
 from trtqat.io_names import record_of
+from trtqat.pixels import Pixels
 from trtqat.provenance import METADATA_KEY, Provenance
 from trtqat.tensors import Arrays
 from trtqat.version import __version__
@@ -45,6 +47,7 @@ class VerifiedGraph:
         returned: What the model calls its outputs, in the graph's order; empty if that is not
             known, or an earlier export recorded it.
         codes: Scale by input of those that take INT8 codes already.
+        pixels: By input of those that take bytes of images already, what they mean.
     """
 
     model: ir.Model
@@ -59,6 +62,7 @@ class VerifiedGraph:
     notes: Sequence[str]
     returned: Sequence[str] = ()
     codes: Mapping[str, float] = field(default_factory=dict)
+    pixels: Mapping[str, Pixels] = field(default_factory=dict)
 
 
 def check_can_finish(output: Path, options: ExportOptions) -> None:
@@ -71,6 +75,7 @@ def check_can_finish(output: Path, options: ExportOptions) -> None:
     check_writable(output)
     check_opset(options.opset, options.precision)
     check_quantized_input(options)
+    check_pixels(options)
 
 
 def finish(
@@ -92,9 +97,17 @@ def finish(
     """
     model, half = in_precision(verified.model, options, verified.batches)
     codes = with_quantized_inputs(model, options, verified.batches, verified.codes)
+    pixels = with_pixel_inputs(model, options, verified.batches)
     notes = (*verified.notes, *verified.improvements.moves.notes)
-    findings, summary = examine(model)
-    model.metadata_props[METADATA_KEY] = _record(verified, model, summary, codes)
+    found, summary = examine(model, options.for_)
+    target = options.for_
+    findings = tuple(each for each in found if target is None or each.concerns(target))
+    provenance = replace(
+        verified.provenance,
+        quantized_inputs=codes or None,
+        pixels={**verified.pixels, **options.pixels} or None,
+    )
+    model.metadata_props[METADATA_KEY] = _record(verified, model, summary, provenance)
     size_bytes = _write(model, output)
     return ExportResult(
         path=output,
@@ -106,6 +119,7 @@ def finish(
         improvements=verified.improvements,
         half=half,
         quantized_inputs=codes,
+        pixels=pixels,
         summary=summary,
         findings=findings,
         verification=verified.verification,
@@ -116,16 +130,15 @@ def finish(
 
 
 def _record(
-    verified: VerifiedGraph, model: ir.Model, summary: GraphSummary, codes: Mapping[str, float]
+    verified: VerifiedGraph, model: ir.Model, summary: GraphSummary, provenance: Provenance
 ) -> str:
     """What the file says of itself, as JSON."""
     names = io_names_of(model)
     if verified.returned:
         names = replace(names, returned=tuple(verified.returned))
     record = replace(
-        verified.provenance,
-        version=verified.provenance.version or __version__,
-        quantized_inputs=codes or None,
+        provenance,
+        version=provenance.version or __version__,
         qdq_pairs=summary.pairs,
         int8_share=summary.int8_share,
         io_names=record_of(names),

@@ -16,6 +16,7 @@ from trtqat.errors import GraphError, UsageError
 from trtqat.exporting.finishing import VerifiedGraph, check_can_finish, finish
 from trtqat.exporting.graph_batches import batches_of_graph
 from trtqat.exporting.options import ExportOptions, ExportResult
+from trtqat.exporting.pixels import improve_options, notes_on_weights, recorded_pixels
 from trtqat.exporting.quantized_input import codes_of
 from trtqat.exporting.verification.reference import OF_GRAPH, GraphReference
 from trtqat.exporting.verification.verify import verify
@@ -55,14 +56,19 @@ def improve_onnx(source: Path | str, output: Path | str, options: ExportOptions)
     check_can_finish(output, options)
     model = _read(source, output)
     codes = codes_of(model, options)
+    recorded = recorded_pixels(model)
     name_unnamed(model)  # by which the pairs of both graphs are known as the same
     original = serialize(model)
     batches, notes = batches_of_graph(model, options)
     tidy(model)
-    notes += _standardize(model, options.opset)
+    notes += [
+        *_standardize(model, options.opset),
+        *notes_on_weights(options, takes_bytes=bool(recorded)),
+    ]
     pairs = sum(node.op_type == DEQUANTIZE for node in model.graph)
     target = max(model.graph.opset_imports[""], options.opset)
-    improvements = improve(model, options.improve, opset=target)
+    improving = improve_options(options, takes_bytes=bool(recorded))
+    improvements = improve(model, improving, opset=target)
     verification = verify(
         serialize(model),
         GraphReference(original, batches, OF_GRAPH),
@@ -82,6 +88,7 @@ def improve_onnx(source: Path | str, output: Path | str, options: ExportOptions)
         verification=verification,
         notes=notes,
         codes=codes,
+        pixels=recorded,
     )
     return finish(verified, output, options, start=start)
 

@@ -10,8 +10,10 @@ import onnx_ir as ir
 from trtqat.errors import SourceError
 from trtqat.exporting.batches import in_batches, notes_on_ranges, random_batch, read_samples, taken
 from trtqat.exporting.options import ExportOptions
+from trtqat.exporting.pixels import check_inputs, recorded_pixels
 from trtqat.graph.lenses.pairs import QUANTIZE, parameters_of
 from trtqat.graph.lenses.view import GraphView
+from trtqat.pixels import with_pixels
 from trtqat.tensors import DYNAMIC, Array, TensorSpec, specs_by_name
 
 _BATCH_SIZES = (2, 1, 3)
@@ -34,15 +36,17 @@ def batches_of_graph(
     is_dynamic = any(shape[:1] == (None,) for shape in shapes.values())
     sizes = _BATCH_SIZES if is_dynamic else (1,)
     sized = [_specs(model, shapes, size) for size in sizes]
+    check_inputs(sized[0], options.pixels)
     if options.data is not None:
-        samples = read_samples(options.data, _specs(model, shapes, DYNAMIC))
+        samples = read_samples(options.data, _specs(model, shapes, DYNAMIC), options.pixels)
         fixed = None if is_dynamic else sized[0][0].shape[0]
         first = [taken(samples, sum(sizes[:at]), each[0].shape[0]) for at, each in enumerate(sized)]
         return [*first, *in_batches(samples, fixed)], []
     amaxes = _amaxes(model)
     notes = notes_on_ranges(sized[0], amaxes) if options.precision == "fp16" else []
     return [
-        random_batch(each, options.seed + number, amaxes) for number, each in enumerate(sized)
+        random_batch(each, options.seed + number, amaxes, options.pixels)
+        for number, each in enumerate(sized)
     ], notes
 
 
@@ -68,7 +72,7 @@ def _specs(
             shape = tuple(size if dim is None else dim for dim in shapes[str(value.name)])
             dtype = np.dtype(np.float32 if value.dtype is None else value.dtype.numpy())
             specs.append(TensorSpec(str(value.name), shape, dtype.name))
-    return specs
+    return list(with_pixels(specs, recorded_pixels(model)))
 
 
 def _amaxes(model: ir.Model) -> dict[str, float]:

@@ -141,7 +141,7 @@ def batches_of_model(
         for each, size in zip(other_sizes(inputs, options.dynamic), (1, _OTHER_BATCH), strict=False)
     ]
     drawn = [
-        random_batch(each, options.seed + number, first.amaxes)
+        random_batch(each, options.seed + number, first.amaxes, options.pixels)
         for number, each in enumerate(more, len(specs))
     ]
     if samples:
@@ -151,7 +151,8 @@ def batches_of_model(
         return [*of_data, *drawn], []
     notes = notes_on_ranges(inputs, first.amaxes) if options.precision == "fp16" else []
     return [
-        random_batch(each, options.seed + number, first.amaxes) for number, each in enumerate(specs)
+        random_batch(each, options.seed + number, first.amaxes, options.pixels)
+        for number, each in enumerate(specs)
     ] + drawn, notes
 
 

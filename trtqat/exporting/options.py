@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from trtqat.checks import check_choice, check_kind
 from trtqat.errors import UsageError
@@ -19,6 +19,9 @@ from trtqat.graph.lenses.targets import NEWEST_OPSET_OF_8_6
 from trtqat.graph.lint.finding import Finding
 from trtqat.graph.passes.fold_batch_norm import FoldedBatchNorms
 from trtqat.graph.passes.improvements import Improvements, ImproveOptions
+from trtqat.graph.pixels.take_pixels import TakenInput
+from trtqat.pixels import Pixels
+from trtqat.plan.header import Target
 from trtqat.tensors import Precision, TensorSpec
 
 Exporter = Literal["auto", "dynamo", "torchscript"]
@@ -38,6 +41,10 @@ class ExportOptions:
         improve: Which passes run on the canonical graph.
         precision: Type of what is not quantized; ``fp16`` for strongly typed TensorRT.
         quantized_input: Whether inputs arrive as INT8 codes.
+        pixels: What the bytes of images mean, by input that arrives as such. The inputs are the
+            model's all the same, floats ``(N, C, H, W)``.
+        for_: The TensorRT that the graph is for; None for each that reads its opset. It decides
+            how bytes are normalised.
         min_sqnr_db: Agreement with the fake-quantized model end to end, below which the graph
             must agree piece by piece (``exporting.verification.verify``).
         data: What the graph is verified with and FP16 ranges are measured on, as ``--data`` names
@@ -53,6 +60,8 @@ class ExportOptions:
     improve: ImproveOptions = field(default_factory=ImproveOptions)
     precision: Precision = "fp32"
     quantized_input: bool = False
+    pixels: Mapping[str, Pixels] = field(default_factory=dict)
+    for_: Target | None = None
     min_sqnr_db: float = MIN_SQNR_DB
     data: str | None = None
     seed: int = 0
@@ -75,6 +84,10 @@ class ExportOptions:
         if self.seed < 0:
             raise UsageError(f"ExportOptions.seed is {self.seed}.", "Give 0 or more.")
         check_dynamic(self.inputs, self.dynamic)
+        check_kind("ExportOptions.pixels", self.pixels, Mapping, "{'images': Pixels(...)}")
+        for pixels in self.pixels.values():
+            check_kind("Pixels of ExportOptions", pixels, Pixels, "Pixels('nhwc', (0.5,), (0.5,))")
+        check_choice("ExportOptions.for_", self.for_, (None, *get_args(Target)))
         for name in ("static_batch", "quantized_input"):
             check_kind(f"ExportOptions.{name}", getattr(self, name), bool, "True")
 
@@ -106,6 +119,7 @@ class ExportResult:
         improvements: What the passes did.
         half: The FP16 graph that was derived; None for FP32.
         quantized_inputs: Scale by name of the inputs that arrive as INT8 codes.
+        pixels: By name of the inputs that arrive as bytes of images, how they are normalised.
         summary: Layers, and the share of the arithmetic in INT8.
         findings: What lint found in the finished graph.
         verification: How close the graph is to the source.
@@ -123,6 +137,7 @@ class ExportResult:
     improvements: Improvements
     half: HalfResult | None
     quantized_inputs: Mapping[str, float]
+    pixels: Mapping[str, TakenInput]
     summary: GraphSummary
     findings: tuple[Finding, ...]
     verification: Verification

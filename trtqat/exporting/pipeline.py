@@ -26,6 +26,7 @@ from trtqat.exporting.model_reference import (
     run_quantized,
 )
 from trtqat.exporting.options import ExportOptions, ExportResult
+from trtqat.exporting.pixels import check_inputs, improve_options, notes_on_weights
 from trtqat.exporting.samples import order_inputs
 from trtqat.exporting.traced_graph import traced_graph
 from trtqat.exporting.verification.verify import verify
@@ -72,7 +73,8 @@ def export_onnx(
     check_layers(model)
     check_not_converted(model)
     inputs = order_inputs(model, options.inputs)
-    samples = read_samples(options.data, inputs)
+    check_inputs(inputs, options.pixels)
+    samples = read_samples(options.data, inputs, options.pixels)
     with quiet_toolkit(), module_by_module(compiled=True):
         verified = _trace_and_verify(model, inputs, samples, options, provenance or Provenance())
     return finish(verified, output, options, start=start)
@@ -100,9 +102,10 @@ def _trace_and_verify(
             *pairs.notes,
             *mixing,
             *first.notes,
+            *notes_on_weights(options),
             *check_pairs(model, pairs, uses, [*found.idle, *found.active]),
         ]
-        improvements = improve(graph, options.improve, opset=options.opset)
+        improvements = improve(graph, improve_options(options), opset=options.opset)
         reference = ModelReference(model, examples, stand_ins, found.all, pairs)
         verification = verify(serialize(graph), reference, min_sqnr_db=options.min_sqnr_db)
     return VerifiedGraph(

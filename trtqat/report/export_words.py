@@ -12,6 +12,7 @@ from trtqat.report.verification_words import describe_agreement
 
 if TYPE_CHECKING:
     from trtqat.exporting.options import ExportResult
+    from trtqat.graph.pixels.take_pixels import TakenInput
 
 
 def describe_export(result: ExportResult) -> Iterator[str]:
@@ -33,6 +34,8 @@ def describe_export(result: ExportResult) -> Iterator[str]:
         yield f"repairs: {listed} (no output bit changed; -v lists them)"
     for name, scale in result.quantized_inputs.items():
         yield f"input '{name}' arrives as INT8 codes of scale {scale:.9g}, or as floats"
+    for name, taken in result.pixels.items():
+        yield _of_bytes(name, taken)
     if result.half is not None:
         report = result.half.report
         yield (
@@ -59,6 +62,16 @@ def describe_details(result: ExportResult) -> Iterator[str]:
         for node in result.half.report.kept:
             yield f"FP32: {node}"
         yield from result.half.report.notes
+
+
+def _of_bytes(name: str, taken: TakenInput) -> str:
+    way = taken.form.way
+    if taken.is_quantized:
+        return (
+            f"input '{name}' arrives as bytes: {way.what} make the codes that the host would, for "
+            f"all 256 bytes in {taken.channels} channels"
+        )
+    return f"input '{name}' arrives as bytes: {way.what} make the floats that the host would"
 
 
 def _folded(result: ExportResult) -> Iterator[str]:

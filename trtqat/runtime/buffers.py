@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from trtqat.errors import UsageError
 from trtqat.tensors import Array, TensorSpec
 
 
@@ -52,3 +53,23 @@ class Buffer:
         # Not closed: that would take it from under the views.
         del self.host
         self.pinned = None
+
+
+def copy_into(host: Array, array: Array, name: str) -> None:
+    """Copies an input to where a session reads it.
+
+    Args:
+        host: The session's array.
+        array: Of the same shape, and of a type of the same kind.
+        name: The input in words, the subject of a message.
+
+    Raises:
+        UsageError: It has a type of another kind, as floats where bytes are read.
+    """
+    try:
+        np.copyto(host, array, casting="same_kind")
+    except TypeError:
+        raise UsageError(
+            f"{name} takes {host.dtype}, and was given {array.dtype}.",
+            "Give it arrays of that type. What takes the bytes of images normalises them itself.",
+        ) from None

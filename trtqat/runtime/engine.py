@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +15,7 @@ from trtqat.host.flavours import Flavour
 from trtqat.host.preflight import preflight
 from trtqat.host.tensorrt_library import device_memory_bytes
 from trtqat.io_names import in_order
+from trtqat.pixels import with_pixels
 from trtqat.plan.profiles import batches_in_words, main_profile
 from trtqat.provenance import Provenance
 from trtqat.runtime.deserialized import Deserialized, deserialize
@@ -41,7 +43,7 @@ class Engine(Held):
         device: ``"cuda"``.
         runs_concurrently: Always: while one query is copied, another one computes.
         inputs: Inputs, dynamic dimensions as ``-1``; those that arrive as INT8 codes as the
-            floats that a session quantizes.
+            floats that a session quantizes, and bytes of images as a ``PixelSpec``.
         input_scales: Of those, by name.
         outputs: Outputs, dynamic dimensions as ``-1``. Like the inputs they are in the order of the
             exported model, not in TensorRT's.
@@ -152,9 +154,10 @@ class Engine(Held):
             [spec.name for spec in outputs],
             graph=graph,
         )
-        self._bindings = in_order(bindings, self.io.inputs)
         self.outputs = in_order(outputs, self.io.outputs)
         provenance = self.manifest.provenance if self.manifest else Provenance()
+        ordered = in_order(bindings, self.io.inputs)
+        self._bindings = tuple(with_pixels(ordered, provenance.pixels))
         self.input_scales = input_scales(self._bindings, provenance)
         self.quantizers = provenance.quantizers or ()
         self._quantizers = {
@@ -250,9 +253,7 @@ class Engine(Held):
                 device=self._device,
                 profile=profile if len(self.profiles.ranges) > 1 else None,
                 # With the types that the engine reads: codes where ``inputs`` says floats.
-                inputs=[
-                    TensorSpec(spec.name, shapes[spec.name], spec.dtype) for spec in self._bindings
-                ],
+                inputs=[replace(spec, shape=shapes[spec.name]) for spec in self._bindings],
                 outputs=list(self.outputs),
                 messages=self._messages,
                 quantizers=self._quantizers,

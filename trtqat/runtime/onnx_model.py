@@ -16,6 +16,7 @@ from trtqat.errors import GraphError, InferenceError, UsageError, first_line
 from trtqat.extras import require
 from trtqat.files import is_file
 from trtqat.io_names import in_order, names_of_graph
+from trtqat.pixels import with_pixels
 from trtqat.provenance import METADATA_KEY, read_provenance
 from trtqat.runtime.held import Held
 from trtqat.runtime.input_codes import input_scales, quantize_inputs, with_float_inputs
@@ -57,7 +58,7 @@ class OnnxModel(Held):
         runs_concurrently: Never: one query keeps the CPU busy.
         engine: None.
         inputs: The graph's inputs; those that arrive as INT8 codes as the floats that a session
-            quantizes.
+            quantizes, and bytes of images as a ``PixelSpec``.
         outputs: The graph's outputs, like the inputs in the order of the exported model.
         io: Their names.
         batch_range: Smallest and largest batch, equal if it is fixed; None as the upper end
@@ -131,7 +132,8 @@ class OnnxModel(Held):
         self.io = names_of_graph(
             [spec.name for spec in specs], [spec.name for spec in outputs], recorded.io_names
         )
-        self.inputs = in_order(with_float_inputs(specs, self._scales), self.io.inputs)
+        described = with_pixels(with_float_inputs(specs, self._scales), recorded.pixels)
+        self.inputs = in_order(described, self.io.inputs)
         self.outputs = in_order(outputs, self.io.outputs)
         batches = {spec.shape[0] for spec in self.inputs if spec.shape}
         fixed = max(batches, default=1)

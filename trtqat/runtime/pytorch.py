@@ -14,6 +14,7 @@ from trtqat.host.device_memory import needs_device_memory
 from trtqat.quant.toolkits.quantizers import quantizers_of
 from trtqat.runtime.held import Held
 from trtqat.runtime.pytorch_hooks import watched
+from trtqat.runtime.pytorch_inputs import converter
 from trtqat.runtime.pytorch_outputs import name_outputs, to_arrays
 from trtqat.runtime.pytorch_quantizers import RequiredQuantizers
 from trtqat.runtime.pytorch_session import Arithmetic, PyTorchSession, told
@@ -78,7 +79,8 @@ class PyTorchModel(Held):
 
         Args:
             model: Put into eval mode; moved, and converted for fp16.
-            inputs: Inputs in the order of the model's forward.
+            inputs: Inputs in the order of the model's forward. Of one that takes the bytes of
+                images (``PixelSpec``) the model gets the normalised floats.
             device: Where it runs.
             name: For reports.
             precision: Of weights and arithmetic.
@@ -117,6 +119,7 @@ class PyTorchModel(Held):
         if self._streams is not None:
             # Sessions on other streams read what this one has moved and converted.
             self._streams.settle()
+        self._converters = [converter(spec, self._convert, device) for spec in self.inputs]
         self._required = RequiredQuantizers(self._model, self.name, required)
         self._arithmetic = Arithmetic(
             tf32=precision == "tf32", quantized=self._required.any_inside, compiled=compiled
@@ -215,7 +218,8 @@ class PyTorchModel(Held):
             ]
             outputs = to_arrays(
                 name_outputs(
-                    self._model(*map(self._convert, samples)), [spec.name for spec in self.inputs]
+                    self._model(*(f(x) for f, x in zip(self._converters, samples, strict=True))),
+                    [spec.name for spec in self.inputs],
                 )
             )
         observed = {
@@ -236,7 +240,7 @@ class PyTorchModel(Held):
         with needs_device_memory(f"A session of {self.name} at batch {batch_size}"):
             with computing_on(streams):
                 samples = [self._zeros(batch_size, spec) for spec in self.inputs]
-                inputs = [self._convert(sample) for sample in samples]
+                inputs = [f(x) for f, x in zip(self._converters, samples, strict=True)]
                 if self._compiled:
                     self._compile(inputs)
             return PyTorchSession(
@@ -245,6 +249,7 @@ class PyTorchModel(Held):
                 self.inputs,
                 samples,
                 inputs,
+                self._converters,
                 streams=streams,
                 arithmetic=self._arithmetic,
                 quantizers=None if self._compiled else self._required,
@@ -260,7 +265,7 @@ class PyTorchModel(Held):
         )
 
     def _convert(self, sample: torch.Tensor) -> torch.Tensor:
-        """The tensor that the model reads; the sample itself where nothing is converted."""
+        """Floats in the type that the model reads; the sample itself where nothing changes."""
         if sample.dtype == self._dtype or not sample.is_floating_point():
             return sample
         is_image = self._dtype == torch.float16 and sample.dim() == 4

@@ -18,6 +18,7 @@ from trtqat.host.device_memory import needs_device_memory
 from trtqat.io_names import ByPosition
 from trtqat.quant.module_by_module import module_by_module
 from trtqat.runtime.held import Held
+from trtqat.runtime.pytorch_inputs import Converter
 from trtqat.runtime.pytorch_outputs import as_plain_floats, name_outputs, to_arrays
 from trtqat.runtime.pytorch_quantizers import RequiredQuantizers
 from trtqat.runtime.pytorch_streams import PyTorchStreams
@@ -43,6 +44,7 @@ class PyTorchSession(Held):
         specs: Sequence[TensorSpec],
         samples: list[torch.Tensor],
         inputs: list[torch.Tensor],
+        converters: Sequence[Converter],
         *,
         streams: PyTorchStreams | None = None,
         arithmetic: Arithmetic,
@@ -58,6 +60,7 @@ class PyTorchSession(Held):
             specs: Names of the inputs.
             samples: Where host memory is copied to.
             inputs: What the model reads: the same tensors, or those they are converted into.
+            converters: What the model reads, of each sample.
             streams: Where it runs, and where ``samples`` were made; None on a CPU.
             arithmetic: Switches to launch with.
             quantizers: What must run in each query from host memory, and while one is captured.
@@ -72,6 +75,7 @@ class PyTorchSession(Held):
         self._names = [spec.name for spec in specs]
         self._samples = samples
         self._inputs = inputs
+        self._converters = converters
         self._arithmetic = arithmetic
         self._quantizers = quantizers
         self._streams = streams
@@ -224,7 +228,8 @@ class PyTorchSession(Held):
             source = torch.from_numpy(np.ascontiguousarray(inputs[name]))
             if self._streams is None:
                 # No address must stay, so neither need the shape.
-                self._inputs[index] = source.to(self._inputs[index].dtype)
+                dtype = self._inputs[index].dtype
+                self._inputs[index] = self._converters[index](source).to(dtype)
             else:
                 self._pinned[index].copy_(source)
 
@@ -234,9 +239,10 @@ class PyTorchSession(Held):
 
     def _convert(self) -> None:
         """Brings the samples into what the model reads."""
-        for sample, read in zip(self._samples, self._inputs, strict=True):
+        reads = zip(self._samples, self._inputs, self._converters, strict=True)
+        for sample, read, convert in reads:
             if read is not sample:
-                read.copy_(sample)
+                read.copy_(convert(sample))
 
     def _launch(self, *, seen: bool = False) -> None:
         if self._graph is not None:

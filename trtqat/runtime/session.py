@@ -18,7 +18,7 @@ import numpy as np
 from trtqat.checks import closed
 from trtqat.errors import InferenceError, UsageError
 from trtqat.host.tensorrt_log import Messages
-from trtqat.runtime.buffers import Buffer
+from trtqat.runtime.buffers import Buffer, copy_into
 from trtqat.runtime.context_shapes import resolve_outputs, set_shapes
 from trtqat.runtime.cuda_graph import capture
 from trtqat.runtime.event_timer import EventTimer
@@ -339,7 +339,7 @@ class EngineSession(Held):
             if quantizer is not None and np.issubdtype(inputs[name].dtype, np.floating):
                 quantizer(inputs[name], host)
             else:
-                np.copyto(host, inputs[name], casting="same_kind")
+                copy_into(host, inputs[name], f"Input '{name}' of '{self._name}'")
 
     def _enqueue(self, address: int) -> None:
         # A context that TensorRT could not set up fails here, with False, not before.

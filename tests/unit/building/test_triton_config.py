@@ -38,6 +38,14 @@ def warm_up(data_type: str, dims: list[int], *, is_random: bool) -> Any:
 GPU = SCHEMA.ModelInstanceGroup.KIND_GPU
 
 
+def test_bytes_of_images(tmp_path: Path) -> None:
+    images = TensorSpec("images", (-1, 32, 32, 3), "uint8")
+    shapes = ProfileShapes((1, 32, 32, 3), (32, 32, 32, 3), (128, 32, 32, 3))
+    taking_bytes = replace(CLASSIFIER, inputs=(images,), profiles={"images": shapes})
+    found = config_of(taking_bytes, tmp_path / "models")
+    assert list(found.input) == [tensor("ModelInput", "images", "TYPE_UINT8", [32, 32, 3])]
+
+
 def test_classifier(tmp_path: Path) -> None:
     assert config_of(CLASSIFIER, tmp_path / "models") == SCHEMA.ModelConfig(
         name="model",

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from trtqat.data.images.options import ImageOptions
 from trtqat.errors import DataError
+from trtqat.pixels import PixelSpec
 from trtqat.tensors import DYNAMIC, Array, TensorSpec
 
 
@@ -46,7 +47,8 @@ class PixelInput:
         sides = [*spec.shape[1:]]
         self.channels = 1 if self._channel_axis is None else sides.pop(self._channel_axis)
         self.size = tuple(None if side == DYNAMIC else side for side in sides)
-        self._reversed = options.bgr
+        # A graph of bytes says itself in which order it takes channels.
+        self._reversed = options.bgr or (isinstance(spec, PixelSpec) and spec.pixels.bgr)
         _check_belonging(source, self, options)
         self._table = None if dtype == np.uint8 else _table(options, self.channels, dtype)
         if self._table is not None and not np.isfinite(self._table).all():

@@ -131,6 +131,34 @@ def int8_weight_of_matmul(view: GraphView) -> Places:
 
 
 @rule(
+    "int8-weight-behind-bytes",
+    cost="refusal",
+    remedy="Export without --int8-weights and for 8.6: TensorRT 8.6.0 stops at INT8 initializers "
+    "in a network that casts bytes (seen on an H100), and takes float weights there.",
+    example="trtqat export model.onnx --for 8.6 -o mended.onnx",
+)
+def int8_weight_behind_bytes(view: GraphView) -> Places:
+    """INT8 initializers as weights beside an input of bytes, in a graph that 8.6 reads."""
+    stored = [
+        layer.name
+        for layer in _layers_for_8_6(view)
+        if layer.is_weighted
+        and layer.dequantize_weight is not None
+        and quantizer_of(layer.dequantize_weight) is None
+    ]
+    for value in view.graph.inputs if stored else ():
+        if value.dtype is ir.DataType.UINT8 and any(
+            reader.op_type == "Cast" for reader in view.readers(value)
+        ):
+            name = str(value.name)
+            yield (
+                name,
+                f"Input '{name}' takes bytes, and INT8 initializers are the weights of layers "
+                f"({len(stored)}), as of '{stored[0]}'.",
+            )
+
+
+@rule(
     "operands-of-two-types",
     cost="refusal",
     remedy="Quantize both operands of a layer to INT8, with scales of one type: FP16 in an FP16 "
@@ -192,6 +220,7 @@ def _layers_for_8_6(view: GraphView) -> list[Layer]:
 
 RULES = (
     int8_weight_of_matmul,
+    int8_weight_behind_bytes,
     integer_operator,
     foreign_quantizer,
     node_inside_pair,

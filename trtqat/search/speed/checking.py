@@ -21,6 +21,8 @@ from trtqat.graph.passes.take_codes import recorded_scales
 from trtqat.graph_file.reading import external_files
 from trtqat.host.gpu import describe_gpu
 from trtqat.host.tensorrt_library import open_device
+from trtqat.pixels import with_pixels
+from trtqat.provenance import METADATA_KEY, read_provenance
 from trtqat.search.asked_metric import parts_of_key
 from trtqat.search.speed.engines import no_labels
 from trtqat.search.speed.options import TuneOptions
@@ -198,4 +200,5 @@ def inputs_of(model: ir.Model) -> list[TensorSpec]:
         has_type = value.dtype is not None and value.name not in recorded
         dtype = value.dtype.numpy().name if has_type and value.dtype else "float32"
         specs.append(TensorSpec(str(value.name), dims, dtype))
-    return specs
+    record = read_provenance(model.metadata_props.get(METADATA_KEY, "{}"))
+    return list(with_pixels(specs, record.pixels))

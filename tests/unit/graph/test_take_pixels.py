@@ -1,0 +1,253 @@
+"""Bytes of images: the graph makes the codes that the host would, bit for bit."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.support.pixel_graphs import (
+    every_byte,
+    float_graph,
+    graph_of_branches,
+    handing_on,
+    quantizing_graph,
+)
+from trtqat.errors import GraphError, UsageError
+from trtqat.graph.lint import lint
+from trtqat.graph.passes.remove_quantization import remove_quantization
+from trtqat.graph.pixels.arithmetic import AFFINE, DIVIDE, LAYER, TABLE
+from trtqat.graph.pixels.fit import Wanted, fit
+from trtqat.graph.pixels.forms import CHOICES, FORMS, Form, choice_for, only
+from trtqat.graph.pixels.take_pixels import TakenInput, take_pixels
+from trtqat.graph_file.serialized import serialize
+from trtqat.numerics import quantize
+from trtqat.pixels import LAYOUTS, Pixels
+from trtqat.runtime.onnx_model import OnnxModel
+from trtqat.tensors import Array
+
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+AFFINE_FIRST, TABLE_FIRST, DIVIDE_FIRST = Form(AFFINE), Form(TABLE), Form(DIVIDE)
+
+
+def numbers(low: float, high: float) -> st.SearchStrategy[float]:
+    return st.floats(low, high, allow_nan=False)
+
+
+@st.composite
+def any_pixels(draw: st.DrawFn) -> Pixels:
+    scale = draw(st.sampled_from([1.0, 255.0, 256.0, 127.5, 3.7]) | numbers(0.5, 300))
+    # Normalised as models are trained: of the size of 1, whatever the bytes are divided by.
+    size = 255 / scale
+    return Pixels(
+        draw(st.sampled_from(LAYOUTS)),
+        tuple(draw(numbers(-2, 2)) * size for _ in range(draw(st.sampled_from([1, 3])))),
+        tuple(draw(numbers(0.02, 4)) * size for _ in range(draw(st.sampled_from([1, 3])))),
+        scale,
+        draw(st.booleans()),
+    )
+
+
+def run(model: ir.Model, x: Array, *, as_written: bool) -> Array:
+    with OnnxModel(serialize(model), as_written=as_written) as loaded:
+        (y,) = loaded.session(1).run({"x": x}).values()
+    return y
+
+
+def taken(model: ir.Model, pixels: Pixels, *forms: Form) -> TakenInput:
+    return take_pixels(model, {"x": pixels}, only(*forms)).inputs["x"]
+
+
+def warned_of(model: ir.Model) -> set[str]:
+    return {each.rule for each in lint(model) if each.severity == "warning"}
+
+
+@settings(max_examples=150, deadline=None)
+@given(any_pixels(), numbers(0.002, 0.5), st.sampled_from(sorted(CHOICES)))
+def test_codes_are_those_of_the_host(pixels: Pixels, scale: float, target: str) -> None:
+    """Over all bytes, in each channel, whatever mean, std and scales."""
+    x = every_byte(pixels)
+    model = quantizing_graph(scale)
+    choice = CHOICES[target]  # type: ignore[index]
+    found = take_pixels(model, {"x": pixels}, choice).inputs["x"]
+    assert found.form in choice.codes
+    expected = quantize(pixels.normalise(x), scale).astype(np.float32) * np.float32(scale)
+    for as_written in (True, False):
+        np.testing.assert_array_equal(run(model, x, as_written=as_written), expected)
+
+
+@settings(max_examples=150, deadline=None)
+@given(any_pixels(), numbers(0.002, 0.5), st.sampled_from([0, 128]))
+def test_affine_codes_survive_whatever_an_engine_rounds(
+    pixels: Pixels, scale: float, offset: int
+) -> None:
+    wanted = Wanted(pixels.table(3), scale)
+    found = fit(wanted, offset)
+    if found is None:
+        return
+    p, step = np.arange(256, dtype=np.float32) - np.float32(offset), np.float32(scale)
+    a, b = found.a[:, None], found.b[:, None]
+    apart = a * p + b
+    fused = (a.astype(np.float64) * p + b).astype(np.float32)
+    for values in (apart, fused, np.nextafter(apart, np.float32(9)), np.nextafter(fused, -9)):
+        values = values.astype(np.float32)
+        np.testing.assert_array_equal(quantize(values, scale), wanted.codes)
+        reciprocal = np.rint(values * (np.float32(1) / step))
+        np.testing.assert_array_equal(np.clip(reciprocal, -128, 127), wanted.codes)
+        # The quantizer's step melted into the factors, as TensorRT for RTX has it.
+        melted = np.rint((a / step) * p + b / step)
+        np.testing.assert_array_equal(np.clip(melted, -128, 127), wanted.codes)
+
+
+def test_an_affine_form_is_found_nearly_always() -> None:
+    """And where it is not, that is counted: the table is there for it."""
+    generator = np.random.default_rng(7)
+    none = 0
+    for _ in range(300):
+        mean, std = generator.uniform(0, 1, 3), generator.uniform(0.1, 0.5, 3)
+        pixels = Pixels("nchw", tuple(mean), tuple(std))
+        scale = float(np.abs(pixels.table(3)).max() * generator.uniform(0.5, 1.1) / 127)
+        none += fit(Wanted(pixels.table(3), scale)) is None
+    assert none <= 3
+
+
+@pytest.mark.parametrize("form", FORMS, ids=lambda form: form.name)
+@pytest.mark.parametrize("bgr", [False, True], ids=["rgb", "bgr"])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_every_form_gives_the_codes(form: Form, layout: str, bgr: bool) -> None:
+    pixels = Pixels(layout, *IMAGENET, bgr=bgr)  # type: ignore[arg-type]
+    scale, x = 2.64 / 127, every_byte(pixels)
+    model = quantizing_graph(scale)
+    found = taken(model, pixels, form)
+    assert found == TakenInput(form, 3, is_quantized=True, near_borders=found.near_borders)
+    expected = quantize(pixels.normalise(x), scale).astype(np.float32) * np.float32(scale)
+    np.testing.assert_array_equal(run(model, x, as_written=True), expected)
+    (image,) = model.graph.inputs
+    assert image.dtype is ir.DataType.UINT8
+    assert list(image.shape or ())[1:] == list(x.shape[1:])
+    # A reader of the graph finds the pair where it was.
+    assert {"quantize", "dequantize"} <= {node.name for node in model.graph}
+    # Lint warns of what stands between the halves of a pair, as TensorRT 8.6 may.
+    is_inside = layout == "nhwc" and form.transposed == "last"
+    more = warned_of(model) - warned_of(quantizing_graph(scale))
+    assert more == ({"node-inside-pair"} if is_inside else set())
+
+
+def test_only_the_way_that_divides_is_at_the_mercy_of_the_engine() -> None:
+    """A byte that normalises to half a code: 1 / 2 and its reciprocal's product part there."""
+    pixels = Pixels("nchw", (0.0,), (1.0,), scale=3.0)
+    scale = 1 / 3 / 4.5  # 4.5 codes a byte: half of them lie on a border
+    found = taken(quantizing_graph(scale), pixels, DIVIDE_FIRST)
+    assert found.near_borders >= 3 * 10
+    notes = take_pixels(quantizing_graph(scale), {"x": pixels}, only(DIVIDE_FIRST)).notes
+    assert len(notes) == 1
+    assert f"{found.near_borders} of the 768 codes" in notes[0]
+    # What differs where an engine multiplies by reciprocals is among those that were counted.
+    table = pixels.table(1)
+    wanted = Wanted(table, scale)
+    reciprocal = np.arange(256, dtype=np.float32) * (np.float32(1) / np.float32(3))
+    other = np.clip(np.rint(reciprocal * (np.float32(1) / np.float32(scale))), -128, 127)
+    assert (other != wanted.codes).sum() <= wanted.near_borders()
+
+
+@pytest.mark.parametrize("way", [AFFINE, LAYER], ids=lambda way: way.name)
+def test_ties_are_for_a_table(way: object) -> None:
+    """Halves round to even: up, down, up. No line does that, and a table can."""
+    pixels = Pixels("nhwc", (64.0,), (1.0,), scale=1.0)
+    model = quantizing_graph(2.0)
+    with pytest.raises(GraphError, match="No form gives the codes"):
+        taken(quantizing_graph(2.0), pixels, Form(way))  # type: ignore[arg-type]
+    found = taken(model, pixels, Form(way), TABLE_FIRST)  # type: ignore[arg-type]
+    assert (found.form, found.near_borders) == (TABLE_FIRST, 0)
+    x = every_byte(pixels)
+    expected = quantize(pixels.normalise(x), 2.0).astype(np.float32) * 2
+    assert set(np.diff(np.unique(expected))) == {2.0}
+    np.testing.assert_array_equal(run(model, x, as_written=True), expected)
+
+
+@settings(max_examples=60, deadline=None)
+@given(any_pixels(), st.sampled_from([Form(DIVIDE), Form(DIVIDE, "middle"), Form(TABLE, "last")]))
+def test_floats_are_those_of_the_host(pixels: Pixels, form: Form) -> None:
+    """Where no quantizer reads the input, and with ONNX Runtime's own rewriting, too."""
+    x = every_byte(pixels)
+    model = float_graph()
+    found = taken(model, pixels, AFFINE_FIRST, form)
+    assert (found.form, found.is_quantized) == (form, False)
+    for as_written in (True, False):
+        result = run(model, x, as_written=as_written)
+        np.testing.assert_array_equal(result, pixels.normalise(x))
+
+
+def test_of_floats_the_user_hears_what_is_not_certain() -> None:
+    pixels = Pixels("nhwc", *IMAGENET)
+    (note,) = take_pixels(float_graph(), {"x": pixels}, choice_for(None, 17)).notes
+    assert "'x' is not quantized as it is" in note
+
+
+def test_an_input_that_is_quantized_twice_alike_is_quantized() -> None:
+    model = quantizing_graph(0.02)
+    (quantizer,) = [node for node in model.graph if node.op_type == "QuantizeLinear"]
+    again = ir.node("QuantizeLinear", list(quantizer.inputs), name="again")
+    again.outputs[0].name = "more_codes"
+    again.outputs[0].type = ir.TensorType(ir.DataType.INT8)
+    model.graph.append(again)
+    model.graph.outputs.append(again.outputs[0])
+    pixels = Pixels("nhwc", *IMAGENET)
+    x = every_byte(pixels)
+    found = taken(model, pixels, Form(AFFINE, "last"))
+    assert found.is_quantized
+    with OnnxModel(serialize(model), as_written=True) as loaded:
+        codes = list(loaded.session(1).run({"x": x}).values())
+    expected = quantize(pixels.normalise(x), 0.02)
+    assert any(np.array_equal(each, expected) for each in codes)
+    assert all(each.shape == expected.shape for each in codes)
+
+
+def test_an_input_that_a_subgraph_reads_or_that_is_returned() -> None:
+    pixels = Pixels("nhwc", *IMAGENET)
+    x = every_byte(pixels)
+    for model in (graph_of_branches(), handing_on()):
+        found = taken(model, pixels, DIVIDE_FIRST)
+        assert not found.is_quantized
+        np.testing.assert_array_equal(run(model, x, as_written=True), pixels.normalise(x))
+
+
+def test_a_float_rival_gets_what_the_model_gets() -> None:
+    """Where the quantizers are removed, the floats are the host's to a hundredth of a code."""
+    pixels, scale = Pixels("nhwc", *IMAGENET), 2.64 / 127
+    x = every_byte(pixels)
+    for form in CHOICES["rtx"].codes[:1] + CHOICES["8.6"].codes[:1]:
+        model = quantizing_graph(scale)
+        taken(model, pixels, form)
+        remove_quantization(model)
+        difference = run(model, x, as_written=True) - pixels.normalise(x)
+        assert 0 < np.abs(difference).max() < 0.01 * scale
+
+
+def test_what_no_bytes_can_feed() -> None:
+    pixels = Pixels("nhwc", *IMAGENET)
+    with pytest.raises(GraphError, match=r"no input 'images'.*it has x"):
+        take_pixels(quantizing_graph(0.02), {"images": pixels}, only(*FORMS))
+    with pytest.raises(UsageError, match="mean has 3 numbers, but input 'x' has 4"):
+        take_pixels(quantizing_graph(0.02, channels=4), {"x": pixels}, only(*FORMS))
+    with pytest.raises(UsageError, match="--bgr is for three channels"):
+        take_pixels(
+            quantizing_graph(0.02, 1), {"x": Pixels("nchw", (0,), (1,), bgr=True)}, only(*FORMS)
+        )
+    model = quantizing_graph(0.02)
+    taken(model, pixels, AFFINE_FIRST)
+    with pytest.raises(GraphError, match="UINT8 of shape"):
+        taken(model, pixels, AFFINE_FIRST)
+
+
+def test_what_is_chosen_for_whom() -> None:
+    assert choice_for(None, 17) == choice_for("8.6", 17)
+    assert choice_for(None, 19) == choice_for("10", 19)
+    assert {name for name, each in CHOICES.items() if not each.int8_weights} == {"8.6"}
+    for choice in CHOICES.values():
+        # A table can what nothing else can, so it is always the last to be tried for codes.
+        assert choice.codes[-1].way is TABLE
+        assert all(form.way.is_robust for form in choice.codes)
+        assert not choice.floats.way.needs_codes

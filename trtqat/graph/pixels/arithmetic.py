@@ -1,0 +1,208 @@
+"""Ways to compute what a byte becomes: nodes between the bytes and the first QuantizeLinear.
+
+Each takes what is wanted of 256 bytes in every channel, and says whether it can give that: the
+very floats of the host's normalisation or, where a quantizer alone reads the input, floats of the
+very codes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from trtqat.graph.editing import add_initializer
+from trtqat.graph.lenses.pairs import DEQUANTIZE, QUANTIZE
+from trtqat.graph.pixels.fit import Wanted, fit
+from trtqat.pixels import BYTES, Pixels
+from trtqat.tensors import Array
+
+# Bytes are INT8 codes of scale 1 once this is taken from them.
+_HALF = 128
+# The largest code of a weight.
+_LARGEST = 127
+
+
+class NodeWriter:
+    """Writes nodes of one input, one behind the other, each with a name of its own.
+
+    Attributes:
+        graph: The graph, which gets the initializers.
+        axis: Of the channels, in what is computed now.
+        nodes: What was written.
+    """
+
+    def __init__(self, graph: ir.Graph, name: str, axis: int) -> None:
+        self.graph = graph
+        self.axis = axis
+        self.nodes: list[ir.Node] = []
+        self._name = name
+
+    def node(
+        self,
+        op_type: str,
+        inputs: Sequence[ir.Value],
+        dtype: ir.DataType,
+        **attributes: Any,  # noqa: ANN401
+    ) -> ir.Value:
+        """Writes a node, and returns what it makes."""
+        name = f"{self._name}.pixels.{op_type}_{len(self.nodes)}"
+        made = ir.node(op_type, list(inputs), attributes=attributes, name=name)
+        made.outputs[0].name = f"{name}_output"
+        made.outputs[0].type = ir.TensorType(dtype)
+        self.nodes.append(made)
+        return made.outputs[0]
+
+    def constant(self, what: str, array: Array) -> ir.Value:
+        """An initializer."""
+        return add_initializer(self.graph, f"{self._name}.pixels.{what}", array)
+
+    def per_channel(self, what: str, numbers: Array) -> ir.Value:
+        """A number for each channel, of the rank of the image; one alone where all are equal."""
+        if (numbers == numbers[0]).all():
+            return self.constant(what, numbers[:1].reshape(()))
+        shape = [1, 1, 1, 1]
+        shape[self.axis] = len(numbers)
+        return self.constant(what, numbers.reshape(shape))
+
+    def cast(self, value: ir.Value, dtype: ir.DataType) -> ir.Value:
+        """Writes a Cast."""
+        return self.node("Cast", [value], dtype, to=dtype)
+
+    def as_floats(self, value: ir.Value) -> ir.Value:
+        """Writes a Cast of bytes; floats stay as they are."""
+        return value if value.dtype is ir.DataType.FLOAT else self.cast(value, ir.DataType.FLOAT)
+
+    def floats(self, op_type: str, left: ir.Value, right: ir.Value) -> ir.Value:
+        """Writes a node of two floats."""
+        return self.node(op_type, [left, right], ir.DataType.FLOAT)
+
+
+# Writes a way's nodes behind the bytes (cast to floats, or moved), and returns the floats.
+Write = Callable[[NodeWriter, ir.Value], ir.Value]
+
+
+@dataclass(frozen=True)
+class Way:
+    """A way to compute values of bytes.
+
+    Attributes:
+        name: As tables call it.
+        what: Its nodes, in words.
+        needs_codes: Whether it gives the codes alone, not the very floats.
+        is_robust: Whether its codes stay the same whatever an engine rounds or fuses.
+        needs_nchw: Whether it computes in NCHW only.
+        orders_channels: Whether it brings BGR into the model's order by itself.
+        prepare: Given what is wanted (in the order of the bytes' channels) and the pixels, what
+            writes it; None where it cannot give that.
+    """
+
+    name: str
+    what: str
+    prepare: Callable[[Wanted, Pixels], Write | None]
+    needs_codes: bool
+    is_robust: bool
+    needs_nchw: bool = False
+    orders_channels: bool = False
+
+
+def _divide(wanted: Wanted, pixels: Pixels) -> Write:
+    def numbers(given: Sequence[float]) -> Array:
+        each = np.broadcast_to(np.array(given, np.float32), wanted.channels)
+        return each[::-1] if pixels.bgr else each
+
+    def write(writer: NodeWriter, x: ir.Value) -> ir.Value:
+        floats = writer.as_floats(x)
+        scale = writer.constant("scale", np.array(pixels.scale, np.float32))
+        part = writer.floats("Div", floats, scale)
+        less = writer.floats("Sub", part, writer.per_channel("mean", numbers(pixels.mean)))
+        return writer.floats("Div", less, writer.per_channel("std", numbers(pixels.std)))
+
+    return write
+
+
+def _affine(wanted: Wanted, pixels: Pixels) -> Write | None:
+    del pixels
+    found = fit(wanted)
+    if found is None:
+        return None
+
+    def write(writer: NodeWriter, x: ir.Value) -> ir.Value:
+        floats = writer.as_floats(x)
+        product = writer.floats("Mul", floats, writer.per_channel("factor", found.a))
+        return writer.floats("Add", product, writer.per_channel("shift", found.b))
+
+    return write
+
+
+def _table(wanted: Wanted, pixels: Pixels) -> Write:
+    del pixels
+    values = wanted.values
+    if wanted.scale is not None:
+        # In the middle between two borders, where no rounding reaches one.
+        values = wanted.codes.astype(np.float32) * np.float32(wanted.scale)
+    is_one = bool((values == values[0]).all())
+
+    def write(writer: NodeWriter, x: ir.Value) -> ir.Value:
+        # By way of floats: TensorRT 8.6 casts bytes to nothing else.
+        index = writer.cast(writer.as_floats(x), ir.DataType.INT32)
+        if not is_one:
+            starts = np.arange(wanted.channels, dtype=np.int32) * BYTES
+            places = [index, writer.per_channel("starts", starts)]
+            index = writer.node("Add", places, ir.DataType.INT32)
+        table = writer.constant("table", values[0] if is_one else values.reshape(-1))
+        return writer.node("Gather", [table, index], ir.DataType.FLOAT, axis=0)
+
+    return write
+
+
+def _layer(wanted: Wanted, pixels: Pixels) -> Write | None:
+    found = fit(wanted, _HALF)
+    if found is None:
+        return None
+    count = wanted.channels
+    order = np.arange(count)[::-1] if pixels.bgr else np.arange(count)
+    scales = (found.a[order].astype(np.float64) / _LARGEST).astype(np.float32)
+    floats_of_weight = np.zeros((count, count, 1, 1), np.float32)
+    floats_of_weight[np.arange(count), order, 0, 0] = scales * np.float32(_LARGEST)
+
+    def write(writer: NodeWriter, x: ir.Value) -> ir.Value:
+        floats = writer.as_floats(x)
+        half = writer.constant("half", np.array(_HALF, np.float32))
+        bytes_ = writer.floats("Sub", floats, half)
+        one = [
+            writer.constant("one", np.array(1, np.float32)),
+            writer.constant("zero", np.array(0, np.int8)),
+        ]
+        quantized = writer.node(QUANTIZE, [bytes_, *one], ir.DataType.INT8)
+        data = writer.node(DEQUANTIZE, [quantized, *one], ir.DataType.FLOAT)
+        each = [
+            writer.constant("weight_scale", scales),
+            writer.constant("weight_zero", np.zeros(count, np.int8)),
+        ]
+        # Float, as TensorRT 8.6 takes no INT8 initializer here.
+        stored = writer.constant("weight", floats_of_weight)
+        codes = writer.node(QUANTIZE, [stored, *each], ir.DataType.INT8, axis=0)
+        weight = writer.node(DEQUANTIZE, [codes, *each], ir.DataType.FLOAT, axis=0)
+        bias = writer.constant("bias", found.b[order])
+        return writer.node("Conv", [data, weight, bias], ir.DataType.FLOAT, kernel_shape=[1, 1])
+
+    return write
+
+
+DIVIDE = Way("divide", "Cast, Div, Sub, Div", _divide, needs_codes=False, is_robust=False)
+AFFINE = Way("affine", "Cast, Mul, Add", _affine, needs_codes=True, is_robust=True)
+TABLE = Way("table", "Cast, Cast, Add, Gather", _table, needs_codes=False, is_robust=True)
+LAYER = Way(
+    "layer",
+    "Cast, Sub, INT8 Conv 1x1",
+    _layer,
+    needs_codes=True,
+    is_robust=True,
+    needs_nchw=True,
+    orders_channels=True,
+)
+WAYS = (DIVIDE, AFFINE, TABLE, LAYER)

@@ -1,0 +1,94 @@
+"""Which form the bytes are brought into, for which TensorRT."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from trtqat.graph.lenses.targets import is_for_8_6
+from trtqat.graph.pixels.arithmetic import AFFINE, DIVIDE, LAYER, TABLE, Way
+from trtqat.plan.header import Target
+
+# Where NHWC becomes NCHW: the bytes (as floats), the normalised floats, or the INT8 codes.
+Transposed = Literal["first", "middle", "last"]
+
+
+@dataclass(frozen=True)
+class Form:
+    """A way to compute, and where the layout changes.
+
+    Attributes:
+        way: What is computed.
+        transposed: Of NHWC bytes, whether they are moved before it is computed, the floats behind
+            it, or their codes. Where not a quantizer alone reads the input, there are no codes,
+            and the last are the floats.
+    """
+
+    way: Way
+    transposed: Transposed = "first"
+
+    @property
+    def name(self) -> str:
+        """As tables call it."""
+        return f"{self.way.name}-{self.transposed}"
+
+
+FORMS = (
+    Form(DIVIDE),
+    Form(DIVIDE, "middle"),
+    Form(DIVIDE, "last"),
+    Form(AFFINE),
+    Form(AFFINE, "middle"),
+    Form(AFFINE, "last"),
+    Form(TABLE),
+    Form(TABLE, "middle"),
+    Form(TABLE, "last"),
+    Form(LAYER),
+)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What is written for one TensorRT.
+
+    Attributes:
+        codes: Where QuantizeLinear alone reads the input: the first that gives its codes.
+        floats: Where anything else reads it.
+        int8_weights: Whether weights may be INT8 initializers behind a Cast of bytes.
+    """
+
+    codes: tuple[Form, ...]
+    floats: Form
+    int8_weights: bool
+
+
+def only(*forms: Form) -> Choice:
+    """These forms alone, to compare them; the last of them where floats are wanted."""
+    return Choice(forms, forms[-1], int8_weights=True)
+
+
+# How each form fuses is in the README of the room exporting. A table can give the codes that no
+# line can: where bytes fall on ties of the rounding.
+_MOVED_FIRST = ((Form(AFFINE), Form(TABLE)), Form(DIVIDE))
+_MOVED_BEHIND = ((Form(AFFINE, "middle"), Form(TABLE, "middle")), Form(DIVIDE, "middle"))
+CHOICES: dict[Target, Choice] = {
+    # 8.6.0 made one Scale layer of Mul and Add behind the Transpose. It stops at INT8 initializers:
+    # a Cast of bytes brings its Myelin compiler in ("convertMyelinWeightsToFp32 … != kINT8").
+    "8.6": Choice(*_MOVED_FIRST, int8_weights=False),
+    # Not built yet: 10 as its predecessor has it, 11 as the other that is strongly typed.
+    "10": Choice(*_MOVED_FIRST, int8_weights=True),
+    "11": Choice(*_MOVED_BEHIND, int8_weights=True),
+    # Seen in the layers of its plans: one kernel to the codes, and two where the bytes move first.
+    "rtx": Choice(*_MOVED_BEHIND, int8_weights=True),
+}
+
+
+def choice_for(target: Target | None, opset: int) -> Choice:
+    """What is written.
+
+    Args:
+        target: The TensorRT that the graph is for; None for each that reads its opset.
+        opset: Of the graph.
+    """
+    oldest: Target = "8.6" if is_for_8_6(opset) else "10"
+    return CHOICES[target or oldest]
