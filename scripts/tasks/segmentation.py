@@ -1,0 +1,139 @@
+"""Segmentation: which shape each pixel belongs to. A small encoder and decoder with skips.
+
+python -m scripts.tasks.segmentation --output runs/tasks/segmentation.pt
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from scripts.tasks.fitting import fit
+from scripts.tasks.shapes import KINDS, Scenes
+from scripts.training_options import positive
+from trtqat.data.batches import Batch
+
+CLASSES = 1 + len(KINDS)
+TEST_SCENES = 500
+_WIDTHS = (16, 32, 64)
+_BATCH = 32
+
+
+def _block(channels: int, out: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(channels, out, 3, padding=1, bias=False),
+        nn.BatchNorm2d(out),
+        nn.ReLU(),
+        nn.Conv2d(out, out, 3, padding=1, bias=False),
+        nn.BatchNorm2d(out),
+        nn.ReLU(),
+    )
+
+
+class Segmenter(nn.Module):
+    """Three levels down by pooling, two up by the nearest neighbour, each joined with its skip."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        first, second, third = _WIDTHS
+        self.first, self.second, self.third = (
+            _block(3, first),
+            _block(first, second),
+            _block(second, third),
+        )
+        self.pool = nn.MaxPool2d(2)
+        self.larger = nn.Upsample(scale_factor=2, mode="nearest")
+        self.up_second = _block(third + second, second)
+        self.up_first = _block(second + first, first)
+        self.head = nn.Conv2d(first, CLASSES, 1)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """``(N, 3, 64, 64)`` → logits ``(N, 5, 64, 64)``."""
+        first = self.first(images)
+        second = self.second(self.pool(first))
+        third = self.third(self.pool(second))
+        x = self.up_second(torch.cat([self.larger(third), second], dim=1))
+        x = self.up_first(torch.cat([self.larger(x), first], dim=1))
+        logits: torch.Tensor = self.head(x)
+        return logits
+
+
+def fp32() -> nn.Module:
+    """The model, for ``--checkpoint``."""
+    return Segmenter()
+
+
+class _Masked:
+    """Scenes with the class of each pixel."""
+
+    def __init__(self, scenes: Scenes) -> None:
+        self._scenes = scenes
+
+    def __len__(self) -> int:
+        return len(self._scenes)
+
+    def batch(self, start: int, stop: int) -> Batch:
+        masks: NDArray[np.int64] = np.stack([self._scenes[i].mask for i in range(start, stop)])
+        return Batch({"images": self._scenes.images(start, stop)}, masks)
+
+
+def test_data() -> _Masked:
+    """Scenes that no model was trained on, for ``--data``."""
+    return _Masked(Scenes(TEST_SCENES, is_test=True))
+
+
+def training_data() -> _Masked:
+    """The first training scenes, to calibrate on."""
+    return _Masked(Scenes(512))
+
+
+def train(output: Path, *, count: int, epochs: int) -> None:
+    """Trains the model and writes its state dict.
+
+    Args:
+        output: The file.
+        count: Training scenes.
+        epochs: Passes over them.
+    """
+    torch.manual_seed(0)
+    scenes = Scenes(count)
+    images = torch.from_numpy(scenes.images(0, count))
+    masks = torch.from_numpy(np.stack([scenes[index].mask for index in range(count)]))
+    steps = count // _BATCH
+
+    def batches(epoch: int) -> Iterator[tuple[torch.Tensor, object]]:
+        order = torch.randperm(count, generator=torch.Generator().manual_seed(epoch))
+        for chosen in torch.split(order[: steps * _BATCH], _BATCH):
+            mirrored = epoch % 2 == 1
+            x, y = images[chosen], masks[chosen]
+            yield (x.flip(-1), y.flip(-1)) if mirrored else (x, y)
+
+    def loss(logits: object, target: object) -> torch.Tensor:
+        assert isinstance(logits, torch.Tensor)
+        assert isinstance(target, torch.Tensor)
+        return nn.functional.cross_entropy(logits, target)
+
+    model = fp32()
+    fit(model, batches, loss, epochs=epochs, steps=steps, lr=4e-3, title="segmentation")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    torch.save(model.state_dict(), output)
+
+
+def main() -> None:
+    """Trains."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--scenes", type=positive, default=1200)
+    parser.add_argument("--epochs", type=positive, default=5)
+    given = parser.parse_args()
+    train(given.output, count=given.scenes, epochs=given.epochs)
+
+
+if __name__ == "__main__":
+    main()
