@@ -54,8 +54,7 @@ class Engine(Held):
         tensorrt: The TensorRT that runs it.
         plugins: The libraries of plugins that it was opened with.
         size_bytes: Of the plan.
-        quantizers: Dotted names of the PyTorch quantizers that its graph's Q/DQ pairs were made of,
-            as far as the export recorded them.
+        quantizers: Dotted names of the PyTorch quantizers of its Q/DQ pairs, as far as recorded.
     """
 
     device: Literal["cpu", "cuda"] = "cuda"
