@@ -21,13 +21,13 @@ from trtqat.data.batches import Batch
 
 CLASSES = 1 + len(KINDS)
 TEST_SCENES = 500
-_WIDTHS = (16, 32, 64)
+_WIDTHS = (32, 64, 128)
 _BATCH = 32
 
 
-def _block(channels: int, out: int) -> nn.Sequential:
+def _block(channels: int, out: int, stride: int = 1) -> nn.Sequential:
     return nn.Sequential(
-        nn.Conv2d(channels, out, 3, padding=1, bias=False),
+        nn.Conv2d(channels, out, 3, stride, 1, bias=False),
         nn.BatchNorm2d(out),
         nn.ReLU(),
         nn.Conv2d(out, out, 3, padding=1, bias=False),
@@ -37,13 +37,16 @@ def _block(channels: int, out: int) -> nn.Sequential:
 
 
 class Segmenter(nn.Module):
-    """Three levels down by pooling, two up by the nearest neighbour, each joined with its skip."""
+    """Three levels down, two up by the nearest neighbour, each joined with its skip.
+
+    The first level has half of the image's resolution: its head answers for four pixels at once.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         first, second, third = _WIDTHS
         self.first, self.second, self.third = (
-            _block(3, first),
+            _block(3, first, stride=2),
             _block(first, second),
             _block(second, third),
         )
@@ -51,7 +54,8 @@ class Segmenter(nn.Module):
         self.larger = nn.Upsample(scale_factor=2, mode="nearest")
         self.up_second = _block(third + second, second)
         self.up_first = _block(second + first, first)
-        self.head = nn.Conv2d(first, CLASSES, 1)
+        self.head = nn.Conv2d(first, 4 * CLASSES, 1)
+        self.pixels = nn.PixelShuffle(2)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """``(N, 3, 64, 64)`` → logits ``(N, 5, 64, 64)``."""
@@ -60,7 +64,7 @@ class Segmenter(nn.Module):
         third = self.third(self.pool(second))
         x = self.up_second(torch.cat([self.larger(third), second], dim=1))
         x = self.up_first(torch.cat([self.larger(x), first], dim=1))
-        logits: torch.Tensor = self.head(x)
+        logits: torch.Tensor = self.pixels(self.head(x))
         return logits
 
 
@@ -130,7 +134,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--scenes", type=positive, default=1200)
-    parser.add_argument("--epochs", type=positive, default=5)
+    parser.add_argument("--epochs", type=positive, default=6)
     given = parser.parse_args()
     train(given.output, count=given.scenes, epochs=given.epochs)
 
