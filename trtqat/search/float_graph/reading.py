@@ -14,6 +14,7 @@ from trtqat.graph.lenses.basics import name_of
 from trtqat.graph.lenses.finite import check_finite
 from trtqat.graph.lenses.pairs import PAIR
 from trtqat.graph.lenses.targets import NEWEST_OPSET_OF_8_6, is_for_8_6
+from trtqat.graph.passes.fold_constants import fold_constants
 from trtqat.graph.passes.fold_splits import fold_splits
 from trtqat.graph.passes.infer_shapes import infer_shapes
 from trtqat.graph.passes.lower_opset import LOWERABLE_OPSET, lower_opset, write_ir_version
@@ -28,6 +29,7 @@ from trtqat.tensors import DYNAMIC, TensorSpec, specs_by_name
 # QuantizeLinear has an axis, and so a scale for each channel, from this one on.
 _PAIR_OPSET = 13
 _INTEGER_PREFIXES = ("QLinear", "QGemm", "QAttention", "DynamicQuantize", "MatMulInteger")
+_UNKNOWN = "?"
 _OF_PYTORCH = "pytorch"
 
 
@@ -74,7 +76,8 @@ def read_float_graph(
         model.metadata_props.update(metadata)
     else:
         name_unnamed(model)
-    fold_splits(model)
+    run((fold_splits, fold_constants), model)
+    _unname_dimensions(model)
     model, notes = _in_opset_of_pairs(model, for_)
     infer_shapes(model)
     _check_float32(source, model)
@@ -113,6 +116,21 @@ def _in_opset_of_pairs(model: ir.Model, for_: Target | None) -> tuple[ir.Model, 
         f"The graph keeps its opset {present}, which TensorRT 8.6 does not read: only opset "
         f"{LOWERABLE_OPSET} can be lowered, to {NEWEST_OPSET_OF_8_6}."
     ]
+
+
+def _unname_dimensions(model: ir.Model) -> None:
+    """Takes the name "?" off open dimensions, in place: two of that name need not be equal.
+
+    TensorRT for RTX refused a graph whose height and width were both called so, for sizes that
+    differ; PaddlePaddle's converter writes it.
+    """
+    made = (value for node in model.graph.all_nodes() for value in node.outputs)
+    for value in (*model.graph.inputs, *made):
+        dims = list(value.shape or ())
+        # A shape that was read may be frozen, so it is another one.
+        if any(not isinstance(dim, int) and dim.value == _UNKNOWN for dim in dims):
+            known = (dim if isinstance(dim, int) else dim.value for dim in dims)
+            value.shape = ir.Shape([None if dim == _UNKNOWN else dim for dim in known])
 
 
 def _check_float32(source: Path, model: ir.Model) -> None:
