@@ -33,6 +33,8 @@ from trtqat.search.float_graph.groups import Mark, PlannedPair, planned
 
 _POOLS = frozenset({"AveragePool", "GlobalAveragePool", "ReduceMean"})
 _BETWEEN = _POOLS | {"Add", "Concat", "Mul"}
+_OF_SHAPES = frozenset({"Shape", "Size"})
+_REPEATING = frozenset({"Expand", "Tile"})
 # Between a layer and its sum TensorRT folds these into the layer.
 _FOLDED = frozenset({BATCH_NORM, "Add", "Div", "Dropout", "Mul", "Sub"})
 
@@ -76,6 +78,7 @@ class _Planning:
     def __init__(self, view: GraphView, for_: Target | None) -> None:
         self._view = view
         self._for = for_
+        self._data = data_of(view.graph)
         self._others = {each.node: each for each in view.other_arithmetic}
         self._positions = {node: number for number, node in enumerate(view.graph)}
         self._marks: dict[tuple[ir.Node, int], Mark] = {}
@@ -138,21 +141,21 @@ class _Planning:
         first, second = node.inputs[0], node.inputs[1]
         assert first is not None
         assert second is not None
-        computed = [value for value in (first, second) if self._is_computed(value)]
-        if not computed:
+        weights = self._view.weights
+        if first in weights and second in weights:
             return reasons.ON_WEIGHTS
         if not all(map(_is_float, (first, second))):
             return "its operands are not FP32"
         if node.op_type == "ConvTranspose" and self._for in reasons.NO_TRANSPOSED:
             return reasons.NO_TRANSPOSED[self._for]
-        if node.op_type in CONVOLUTIONS and self._is_computed(second):
+        if node.op_type in CONVOLUTIONS and second not in weights:
             return reasons.COMPUTED_WEIGHT
         if min(len(shape_of(first)), len(shape_of(second))) < 2:
             return reasons.VECTOR
         return ""
 
     def _mark_layer(self, node: ir.Node) -> None:
-        constant = [value is not None and not self._is_computed(value) for value in node.inputs[:2]]
+        constant = [value in self._view.weights for value in node.inputs[:2] if value is not None]
         for index in (0, 1):
             value = node.inputs[index]
             assert value is not None
@@ -185,11 +188,13 @@ class _Planning:
 
     def _between(self, node: ir.Node) -> list[int]:
         """Inputs to quantize of a node that is no layer, and whose result is quantized."""
+        if is_roll(node):
+            return []
         count = len(node.inputs) if node.op_type == "Concat" else 1 if node.op_type in _POOLS else 2
         values = [value for value in node.inputs[:count] if value is not None]
         if node.op_type not in _BETWEEN or len(values) < count:
             return []
-        if not all(self._is_computed(value) and _is_float(value) for value in values):
+        if not all(value in self._data and _is_float(value) for value in values):
             return []
         if node.op_type == "Concat" or node.op_type in _POOLS:
             return list(range(count))
@@ -207,19 +212,54 @@ class _Planning:
             maker = value.producer()
             if maker is None or maker in self._fusing:
                 return maker
-            computed = [v for v in maker.inputs if v is not None and self._is_computed(v)]
-            if maker.op_type not in _FOLDED or len(computed) != 1:
+            data = [each for each in maker.inputs if each is not None and each in self._data]
+            if maker.op_type not in _FOLDED or len(data) != 1:
                 return None
-            (value,) = computed
-
-    def _is_computed(self, value: ir.Value) -> bool:
-        return value not in self._view.weights
+            (value,) = data
 
     def _elements(self, value: ir.Value) -> int:
         elements = 1
         for dim in shape_of(value):
             elements *= dim or 1
         return elements
+
+
+def data_of(graph: ir.Graph) -> set[ir.Value]:
+    """The tensors that depend on what the inputs hold; others are weights, or made of shapes.
+
+    The scale of attention's scores is a computed tensor to an exporter that asks the query for its
+    size, and a number to whoever wrote the model. What repeats a weight for every sample, as
+    Expand, is data: no exporter makes it a weight.
+
+    Args:
+        graph: Its nodes in order.
+    """
+    found = set(graph.inputs)
+    computed = set(graph.inputs)
+    for node in graph:
+        read = list(_all_inputs(node))
+        if any(value in computed for value in read):
+            computed.update(node.outputs)
+        is_data = node.op_type not in _OF_SHAPES and any(value in found for value in read)
+        if is_data or (node.op_type in _REPEATING and node.outputs[0] in computed):
+            found.update(node.outputs)
+    return found
+
+
+def _all_inputs(node: ir.Node) -> Iterable[ir.Value]:
+    """What a node reads, in the graphs inside it as well."""
+    yield from (value for value in node.inputs if value is not None)
+    for attribute in node.attributes.values():
+        graphs = (
+            [attribute.as_graph()]
+            if attribute.type is ir.AttributeType.GRAPH
+            else attribute.as_graphs()
+            if attribute.type is ir.AttributeType.GRAPHS
+            else []
+        )
+        for graph in graphs:
+            for inner in graph.all_nodes():
+                yield from (value for value in inner.inputs if value is not None)
 
 
 def _why_other(found: Arithmetic) -> str:
@@ -254,7 +294,21 @@ def _operand(node: ir.Node, index: int) -> str:
 
 def _passes(node: ir.Node) -> bool:
     """Whether a pair behind a node still quantizes what stands before it."""
-    return moves_values(node) or (node.op_type in ACTIVATIONS and node.domain in ONNX_DOMAINS)
+    return (
+        moves_values(node)
+        or is_roll(node)
+        or (node.op_type in ACTIVATIONS and node.domain in ONNX_DOMAINS)
+    )
+
+
+def is_roll(node: ir.Node) -> bool:
+    """Whether a Concat joins the parts of one tensor in another order, as ``torch.roll``."""
+    makers = [None if value is None else value.producer() for value in node.inputs]
+    sources = {
+        maker.inputs[0] if maker is not None and maker.op_type == "Slice" else None
+        for maker in makers
+    }
+    return node.op_type == "Concat" and len(sources) == 1 and None not in sources
 
 
 def _is_float(value: ir.Value) -> bool:

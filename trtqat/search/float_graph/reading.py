@@ -76,8 +76,9 @@ def read_float_graph(
         model.metadata_props.update(metadata)
     else:
         name_unnamed(model)
-    run((fold_splits, fold_constants), model)
     _unname_dimensions(model)
+    # Sizes of what is cut by a size are known only once that is a constant.
+    run((fold_splits, infer_shapes, fold_constants, infer_shapes, fold_constants), model)
     model, notes = _in_opset_of_pairs(model, for_)
     infer_shapes(model)
     _check_float32(source, model)
