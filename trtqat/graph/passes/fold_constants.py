@@ -74,7 +74,8 @@ def _computed(node: ir.Node) -> Array | None:
         # A view of a weight that is mapped into memory would keep its strides.
         return result.copy(order="C")
     if node.op_type == "Concat" and sum(each.size for each in known) <= _FEW:
-        return np.concatenate(known, node.attributes["axis"].as_int())
+        joined: Array = np.concatenate(known, node.attributes["axis"].as_int())
+        return joined
     arithmetic = _ARITHMETIC.get(node.op_type)
     if arithmetic is None or sum(each.size for each in known) > _FEW:
         return None
