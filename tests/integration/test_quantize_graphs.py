@@ -23,6 +23,7 @@ NAMES = (
     "densenet",
     "unet",
     "vit",
+    "vit_einsum",
     "swin",
     "transformer_decoder",
     "two_inputs",

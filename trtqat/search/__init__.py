@@ -8,6 +8,8 @@ sensitivity.py      how much of the output each layer costs when it alone is qua
 accuracy_target.py  the fewest MACs in floating point that keep the accuracy, and the ladder there
 counting.py         right answers of a model, counted on all samples
 saved_search.py     what an interrupted search goes on from
+float_graph/        a float ONNX file becomes an INT8 one
+result.py           what was made
 options.py          what can be asked for
 running.py          one batch through a model, and what is said of the cost beforehand
 """

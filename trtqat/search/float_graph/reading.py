@@ -22,6 +22,7 @@ from trtqat.graph.passes.name_nodes import name_nodes, name_unnamed
 from trtqat.graph.passes.protocol import run
 from trtqat.graph.passes.raise_opset import raise_opset
 from trtqat.graph.passes.tidy import tidy
+from trtqat.graph.passes.write_products import write_products
 from trtqat.graph_file.reading import read_model
 from trtqat.quant.placing.placement import Target
 from trtqat.tensors import DYNAMIC, TensorSpec, specs_by_name
@@ -79,6 +80,7 @@ def read_float_graph(
     _unname_dimensions(model)
     # Sizes of what is cut by a size are known only once that is a constant.
     run((fold_splits, infer_shapes, fold_constants, infer_shapes, fold_constants), model)
+    write_products(model)
     model, notes = _in_opset_of_pairs(model, for_)
     infer_shapes(model)
     _check_float32(source, model)
@@ -115,7 +117,8 @@ def _in_opset_of_pairs(model: ir.Model, for_: Target | None) -> tuple[ir.Model, 
         return model, []
     return model, [
         f"The graph keeps its opset {present}, which TensorRT 8.6 does not read: only opset "
-        f"{LOWERABLE_OPSET} can be lowered, to {NEWEST_OPSET_OF_8_6}."
+        f"{LOWERABLE_OPSET} can be lowered, to {NEWEST_OPSET_OF_8_6}. Export the model in that one "
+        "for 8.6."
     ]
 
 
