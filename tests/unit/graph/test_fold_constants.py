@@ -42,7 +42,7 @@ def test_a_scale_that_is_computed_of_a_fixed_size() -> None:
     graph.node("Shape", ["x"], "shape")
     graph.node("Gather", ["shape", ints(graph, "last", -1)], "size")
     graph.node("Cast", ["size"], "float", to=1)
-    graph.node("Div", [graph.constant("one", np.float32([1])), "float"], "part")
+    graph.node("Div", [graph.constant("one", np.ones(1, np.float32)), "float"], "part")
     graph.node("Mul", ["x", graph.node("Sqrt", ["part"], "root")], "y")
     assert folded(graph, "y") == ({"Mul": 1}, 4)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -10,26 +11,28 @@ import pytest
 
 from tests.support.graphs import Graph, run
 from trtqat.graph.passes.write_products import write_products
+from trtqat.tensors import Array
 
-SIZES = {"b": "N", "h": 3, "q": 4, "k": 5, "d": 6, "f": 7}
+SIZES: dict[str, int | str] = {"b": "N", "h": 3, "q": 4, "k": 5, "d": 6, "f": 7}
 
 
 def graph_of(equation: str) -> Graph:
     left, right = equation.partition("->")[0].split(",")
-    graph = Graph(tuple(SIZES[each] for each in left))  # type: ignore[arg-type]
-    graph.inputs["z"] = tuple(SIZES[each] for each in right)  # type: ignore[assignment]
+    shape: Any = tuple(SIZES[each] for each in left)
+    graph = Graph(shape)
+    graph.inputs["z"] = tuple(SIZES[each] for each in right)
     graph.node("Relu", ["x"], "r")
     graph.node("Einsum", ["r", "z"], "e", equation=equation)
     graph.node("Neg", ["e"], "y")
     return graph
 
 
-def arrays(equation: str) -> dict[str, np.ndarray]:
+def arrays(equation: str) -> dict[str, Array]:
     random = np.random.default_rng(0)
     terms = equation.partition("->")[0].split(",")
     sizes = {**SIZES, "b": 2}
     return {
-        name: random.normal(size=[int(sizes[each]) for each in term]).astype(np.float32)  # type: ignore[call-overload]
+        name: random.normal(size=[int(sizes[each]) for each in term]).astype(np.float32)
         for name, term in zip(("x", "z"), terms, strict=True)
     }
 

@@ -72,7 +72,8 @@ def _computed(node: ir.Node) -> Array | None:
         if result is None or result.nbytes > max(known[0].nbytes, _MAX_GROWN_BYTES):
             return None
         # A view of a weight that is mapped into memory would keep its strides.
-        return result.copy(order="C")
+        stored: Array = result.copy(order="C")
+        return stored
     if node.op_type == "Concat" and sum(each.size for each in known) <= _FEW:
         joined: Array = np.concatenate(known, node.attributes["axis"].as_int())
         return joined

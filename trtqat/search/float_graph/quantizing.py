@@ -75,8 +75,8 @@ def check_options(source: Path, output: Path, options: QuantizeOptions) -> None:
     if options.max_accuracy_drop is not None or options.sensitivity:
         raise UsageError(
             f"'{source}' is an ONNX graph, for which no layer is searched.",
-            "Leave out --max-accuracy-drop and --sensitivity; count with trtqat eval "
-            f"{output} --baseline, and leave layers in floating point with --keep.",
+            "Leave out --max-accuracy-drop and --sensitivity; count right answers of both graphs with "
+            "trtqat eval, and leave layers in floating point with --keep.",
         )
     check_not_overwritten(output, (source, *files_of(options.data)))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -13,6 +14,7 @@ import pytest
 from tests.support.float_graphs import FloatFile, with_data, write_float
 from tests.support.graphs import Graph, batch_norm
 from trtqat.errors import DataError, QuantizerError, SourceError
+from trtqat.runtime.onnx_model import OnnxModel
 from trtqat.search.float_graph import observing
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -82,11 +84,10 @@ def test_portions_and_small_batches_see_the_same(
     # Less than one tensor of one sample: each tensor has runs of its own.
     monkeypatch.setattr(observing, "_BYTES_AT_ONCE", 64)
     runs: list[str] = []
-    original = observing.OnnxModel
 
-    def counted(*args: object, **kwargs: object) -> object:
+    def counted(*args: Any, **kwargs: Any) -> OnnxModel:
         runs.append("run")
-        return original(*args, **kwargs)  # type: ignore[arg-type]
+        return OnnxModel(*args, **kwargs)
 
     monkeypatch.setattr(observing, "OnnxModel", counted)
     apart = file.quantized()
