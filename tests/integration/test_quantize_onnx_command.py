@@ -13,7 +13,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from tests.support.commands import in_process
-from tests.support.float_graphs import FloatFile, write_float
+from tests.support.float_graphs import FloatFile, with_data, write_float
 from tests.support.graphs import Graph
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -103,7 +103,7 @@ REFUSED: tuple[tuple[tuple[object, ...], str, str], ...] = (
     (
         ("--eval-data", "npz:data.npz", "--max-accuracy-drop", 1),
         "for which no layer is searched",
-        "of both graphs with trtqat eval",
+        "of both graphs by trtqat eval",
     ),
     (("--keep", "zz"), "'zz' matches no layer", "/a, /b, /c"),
     (("--keep", "*"), "no layer that would be quantized, of 3", "fewer of them"),
@@ -194,3 +194,41 @@ def test_what_is_no_graph_is_refused(file: FloatFile) -> None:
     done = command(file)
     assert done.returncode == 2
     assert "There is no ONNX file 'float.onnx'" in done.stderr
+
+
+def test_a_detector_whose_nms_is_a_plugin(tmp_path: Path) -> None:
+    graph = net()
+    graph.node("Neg", ["y"], "scores")
+    graph.node("EfficientNMS_TRT", ["sum", "scores"], "count", "boxes", max_output_boxes=4)
+    path = tmp_path / "float.onnx"
+    proto = graph.proto("scores", "count", "boxes")
+    for output, kind in zip(proto.graph.output, (1, 6, 1), strict=True):
+        output.type.tensor_type.elem_type = kind
+    onnx.save(proto, str(path))
+    file = with_data(path, {"x": np.random.default_rng(0).normal(size=(40, 8, 6, 6))})
+    done = command(file, "--images", 24, "--json", "found.json")
+    assert done.returncode == 0, done.stderr
+    assert "does not run '/count' (EfficientNMS_TRT): what these read is compared" in done.stderr
+    found = json.loads((tmp_path / "found.json").read_text())
+    names = ["scores", "/count.input_0", "/count.input_1"]
+    assert [each["name"] for each in found["outputs"]] == names
+    assert all(each["sqnr_db"] > 25 for each in found["outputs"])
+    assert {each["name"] for each in found["layers"] if not each["kept"]} == {"/a", "/b", "/c"}
+    written = onnx.load(str(tmp_path / "int8.onnx")).graph
+    (plugin,) = (node for node in written.node if node.op_type == "EfficientNMS_TRT")
+    # It reads floats, as before.
+    assert list(plugin.input) == ["sum", "scores"]
+    assert [each.name for each in written.output] == ["scores", "count", "boxes"]
+
+
+def test_a_plugin_at_the_inputs_leaves_nothing_to_calibrate(tmp_path: Path) -> None:
+    graph = Graph(("N", 8, 6, 6))  # type: ignore[arg-type]
+    graph.node("Decode_TRT", ["x"], "decoded")
+    graph.conv("decoded", "y", (8, 8), quantized=False)
+    path = tmp_path / "float.onnx"
+    onnx.save(graph.proto("y"), str(path))
+    file = with_data(path, {"x": np.zeros((4, 8, 6, 6))})
+    done = command(file)
+    assert done.returncode == 2, done.stdout
+    assert "reads the graph's inputs" in done.stderr
+    assert "Give the graph without it." in done.stderr

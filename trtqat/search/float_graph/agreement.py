@@ -55,12 +55,12 @@ class _Output:
 
 
 def compare_outputs(
-    source: Path, graph: Serialized, batches: Iterable[Arrays], samples: int
+    source: Path | Serialized, graph: Serialized, batches: Iterable[Arrays], samples: int
 ) -> tuple[OutputAgreement, ...]:
     """Runs both graphs on ONNX Runtime, and compares every output.
 
     Args:
-        source: The file of the float graph.
+        source: The float graph, or its file.
         graph: The INT8 graph, which runs as it is written.
         batches: Inputs by name.
         samples: In all batches together.

@@ -30,6 +30,7 @@ from trtqat.graph_file.serialized import serialize, temporary_graphs
 from trtqat.plan.coverage import int8_share
 from trtqat.provenance import Provenance
 from trtqat.quant.placing.placement import Layer
+from trtqat.quant.placing.reasons import AS_ASKED
 from trtqat.quant.ranges.observing import SeenRange
 from trtqat.search.float_graph.agreement import OutputAgreement, compare_outputs
 from trtqat.search.float_graph.observing import (
@@ -41,6 +42,7 @@ from trtqat.search.float_graph.observing import (
 )
 from trtqat.search.float_graph.placement import PairPlan, plan_pairs, sized
 from trtqat.search.float_graph.reading import FloatGraph, read_float_graph
+from trtqat.search.float_graph.runnable import plugins_of, runnable
 from trtqat.search.float_graph.samples import GraphSamples, choose_samples
 from trtqat.search.options import QuantizeOptions
 from trtqat.search.result import QuantizeResult
@@ -75,8 +77,8 @@ def check_options(source: Path, output: Path, options: QuantizeOptions) -> None:
     if options.max_accuracy_drop is not None or options.sensitivity:
         raise UsageError(
             f"'{source}' is an ONNX graph, for which no layer is searched.",
-            "Leave out --max-accuracy-drop and --sensitivity; count right answers of both graphs with "
-            "trtqat eval, and leave layers in floating point with --keep.",
+            "Leave out --max-accuracy-drop and --sensitivity; count right answers of both graphs "
+            "by trtqat eval, and leave layers in floating point with --keep.",
         )
     check_not_overwritten(output, (source, *files_of(options.data)))
 
@@ -135,6 +137,14 @@ class _Quantizing:
         self._options = options
         self._progress = progress
         self._notes = list(graph.notes)
+        # Passes change the graph; where ONNX Runtime runs it, it is compared as it was given.
+        plugins = plugins_of(graph.model)
+        self._exact = serialize(runnable(graph.model)) if plugins else source
+        if plugins:
+            self._notes.append(
+                f"ONNX Runtime does not run {', '.join(plugins)}: what these read is compared, and "
+                "nothing behind them is quantized."
+            )
 
     def run(self, output: Path, export_options: ExportOptions, began: float) -> QuantizeResult:
         options, model = self._options, self._model
@@ -142,10 +152,12 @@ class _Quantizing:
         plan, ranges = self._ranges(chosen)
         insert_quantizers(model, ranges.quantizers)
         pairs = expand_fake_quantize(model)
-        written = serialize(model)
+        written = serialize(runnable(model))
         improvements = improve(model, export_options.improve, opset=export_options.opset)
         batches = self._verified_batches(chosen)
-        verification = verify(serialize(model), GraphReference(written, batches, OF_GRAPH))
+        verification = verify(
+            serialize(runnable(model)), GraphReference(written, batches, OF_GRAPH)
+        )
         outputs = self._outputs(held)
         self._note_differences(outputs, chosen, held)
         verified = VerifiedGraph(
@@ -205,9 +217,11 @@ class _Quantizing:
 
     def _ranges(self, chosen: GraphSamples) -> tuple[PairPlan, _Ranges]:
         options, model, fixed = self._options, self._model, self._graph.fixed_batch
-        content = serialize(model)
+        seen_graph = runnable(model)
+        content = serialize(seen_graph)
         run = fixed or 1
-        names = [str(value.name) for node in model.graph for value in node.outputs if value.name]
+        made = (value for node in seen_graph.graph for value in node.outputs)
+        names = [str(value.name) for value in made if value.name]
         types = types_of_run(content, names, chosen.batch(chosen.indices[:run]))
         plan = plan_pairs(
             GraphView(sized(model, types).graph), keep=options.keep, for_=options.for_
@@ -238,7 +252,7 @@ class _Quantizing:
             raise QuantizerError(
                 f"'{self._source}' has no layer that would be quantized, of {len(plan.layers)} "
                 "convolutions and products.",
-                "Leave fewer of them in floating point." if plan.layers else "Give another graph.",
+                _way_out(plan),
             )
         if plan.not_counted:
             named = ", ".join(plan.not_counted[:_NAMED])
@@ -266,7 +280,8 @@ class _Quantizing:
                 if self._progress is not None:
                     self._progress(_MEASURING, min(number * size, len(held)), len(held))
 
-        return compare_outputs(self._source, serialize(self._model), batches(), len(held))
+        rounded = serialize(runnable(self._model))
+        return compare_outputs(self._exact, rounded, batches(), len(held))
 
     def _note_differences(
         self, outputs: Sequence[OutputAgreement], chosen: GraphSamples, held: GraphSamples
@@ -299,6 +314,15 @@ class _Quantizing:
             "for": options.for_,
             "outputs": [asdict(each) for each in outputs],
         }
+
+
+def _way_out(plan: PairPlan) -> str:
+    found = dict.fromkeys(layer.kept for layer in plan.layers)
+    if not found:
+        return "Give a graph with convolutions or matrix products."
+    if AS_ASKED in found:
+        return "Leave fewer of them in floating point."
+    return f"They stay in floating point, for {'; '.join(found)}."
 
 
 def _as_written(layers: Sequence[Layer], summary: GraphSummary) -> tuple[Layer, ...]:
