@@ -18,13 +18,13 @@ from trtqat.checks import check_kind
 from trtqat.data.dataset import files_of, open_dataset
 from trtqat.errors import UsageError
 from trtqat.exporting.source import ModelSource
+from trtqat.extras import require
 from trtqat.files import is_file, is_onnx, sha256_of
 from trtqat.quant.placing.placement import Layer, Target
 from trtqat.quant.quantize import Quantized, quantize
 from trtqat.quant.recipe import recipe_of
 from trtqat.search.accuracy_target import Ladder, find_within_target
 from trtqat.search.counting import LabelledSamples
-from trtqat.search.float_graph.quantizing import quantize_graph
 from trtqat.search.float_model import check_files, check_runs, load_float_model
 from trtqat.search.model_inputs import find_inputs
 from trtqat.search.options import QuantizeOptions
@@ -127,6 +127,10 @@ def quantize_source(
     if isinstance(source, (str, os.PathLike)) and is_onnx(source):
         of_model = {"checkpoint": checkpoint, "factory_args": factory_args, "ema": ema}
         _check_only_graph(source, {**of_model, "device": device})
+        for package in ("onnx", "onnx_ir", "onnxruntime"):
+            require(package, extra="onnxruntime", purpose="Quantizing an ONNX file")
+        from trtqat.search.float_graph.quantizing import quantize_graph
+
         return quantize_graph(Path(source), Path(output), options, progress=progress)
     if not isinstance(source, ModelSource):
         source = ModelSource(source, checkpoint, factory_args, ema)
@@ -146,7 +150,7 @@ def _check_only_graph(source: str | os.PathLike[str], given: Mapping[str, object
     """Refuses for an ONNX file what belongs to a PyTorch model."""
     for name, value in given.items():
         # False says something: ema has three values.
-        if value is not None and value != ():
+        if value or value is False:
             raise UsageError(
                 f"'{source}' is an ONNX graph; {name} is for PyTorch models.",
                 f"Leave out {name}, or give the factory of the PyTorch model.",

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from trtqat.graph.lint.finding import Finding
 from trtqat.quant.placing.placement import Layer
 from trtqat.quant.ranges.observing import SeenRange
 from trtqat.search.accuracy_target import Ladder
-from trtqat.search.float_graph.agreement import OutputAgreement
 from trtqat.search.sensitivity import LayerSensitivity
+
+if TYPE_CHECKING:  # a PyTorch model is quantized without onnx
+    from trtqat.graph.lint.finding import Finding
+    from trtqat.search.float_graph.agreement import OutputAgreement
 
 
 @dataclass(frozen=True)
