@@ -92,8 +92,9 @@ def histograms(
     found = {each.name: MagnitudeHistogram() for each in quantizers if not each.is_weight}
     owner = {name: each.name for each in quantizers if not each.is_weight for name in each.tensors}
     proto = parse(graph)
+    inputs = {each.name for each in proto.graph.input}
     for number, names in enumerate(_portions(list(owner), types)):
-        computed = [name for name in names if not _is_input(name, proto.graph.input)]
+        computed = [name for name in names if name not in inputs]
         # Without a tensor to look at, ONNX Runtime has nothing to compute.
         outputs = computed or [proto.graph.output[0].name]
         with OnnxModel(derived(graph, with_outputs(proto, outputs))) as model:
@@ -105,10 +106,6 @@ def histograms(
                 if not number:
                     seen(len(next(iter(batch.values()))))
     return found
-
-
-def _is_input(name: str, inputs: Iterable[object]) -> bool:
-    return any(getattr(each, "name", "") == name for each in inputs)
 
 
 def _portions(names: Sequence[str], types: Types) -> Iterator[list[str]]:

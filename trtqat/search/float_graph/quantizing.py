@@ -153,7 +153,8 @@ class _Quantizing:
         insert_quantizers(model, ranges.quantizers)
         pairs = expand_fake_quantize(model)
         written = serialize(runnable(model))
-        improvements = improve(model, export_options.improve, opset=export_options.opset)
+        opset = max(model.graph.opset_imports[""], export_options.opset)
+        improvements = improve(model, export_options.improve, opset=opset)
         batches = self._verified_batches(chosen)
         verification = verify(
             serialize(runnable(model)), GraphReference(written, batches, OF_GRAPH)

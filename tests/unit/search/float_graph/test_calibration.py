@@ -136,6 +136,18 @@ def test_an_old_opset_is_raised(tmp_path: Path) -> None:
     assert math.isfinite(result.outputs[0].sqnr_db)
 
 
+def test_weights_of_products_are_codes_where_8_6_does_not_read_the_graph(tmp_path: Path) -> None:
+    graph = Graph(("N", 4, 8))  # type: ignore[arg-type]
+    weight = graph.constant("w", np.random.default_rng(0).normal(size=(8, 8)).astype(np.float32))
+    graph.node("MatMul", ["x", weight], "y")
+    for opset, for_, stored in ((17, None, False), (17, "10", True), (20, None, True)):
+        result = write_float(graph, tmp_path, "y", opset=opset).quantized(for_=for_)
+        written = onnx.load(str(result.path)).graph
+        types = {each.name: each.data_type for each in written.initializer}
+        assert ("w.codes" in types) is stored, (opset, for_)
+        assert any("TensorRT 8.6 does not read" in note for note in result.notes) == (opset == 20)
+
+
 def test_height_and_width_of_one_unknown_name_may_differ(tmp_path: Path) -> None:
     graph = net()
     graph.shape = ("N", 8, "?", "?")  # type: ignore[assignment]
