@@ -23,6 +23,7 @@ from trtqat.graph.passes.protocol import run
 from trtqat.graph.passes.raise_opset import raise_opset
 from trtqat.graph.passes.tidy import tidy
 from trtqat.graph.passes.write_products import write_products
+from trtqat.graph.passes.write_sums import write_sums
 from trtqat.graph_file.reading import read_model
 from trtqat.quant.placing.placement import Target
 from trtqat.tensors import DYNAMIC, TensorSpec, specs_by_name
@@ -80,7 +81,7 @@ def read_float_graph(
     _unname_dimensions(model)
     # Sizes of what is cut by a size are known only once that is a constant.
     run((fold_splits, infer_shapes, fold_constants, infer_shapes, fold_constants), model)
-    write_products(model)
+    run((write_products, write_sums), model)
     model, notes = _in_opset_of_pairs(model, for_)
     infer_shapes(model)
     _check_float32(source, model)

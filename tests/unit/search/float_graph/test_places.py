@@ -70,11 +70,12 @@ def test_readers_of_a_tensor_share_its_pair_and_others_read_floats(tmp_path: Pat
     assert [each.name for each in written.output] == ["a", "b", "s", "r"]
 
 
-def test_the_skip_operand_of_a_sum_that_is_quantized_later(tmp_path: Path) -> None:
+@pytest.mark.parametrize("operator", ["Add", "Sum"])
+def test_the_skip_operand_of_a_sum_that_is_quantized_later(operator: str, tmp_path: Path) -> None:
     graph = image()
     conv(graph, "x", "first")
     conv(graph, graph.node("Relu", ["first"], "r"), "second", kernel=3)
-    graph.node("Relu", [graph.node("Add", ["second", "r"], "sum")], "out")
+    graph.node("Relu", [graph.node(operator, ["second", "r"], "sum")], "out")
     conv(graph, "out", "third")
     # Nobody quantizes the second sum, so it rounds nothing.
     graph.node("Add", ["third", "out"], "y")
