@@ -72,7 +72,7 @@ def choose_samples(
     chosen = SpreadSamples(dataset, names, max(count, unit), unit, seed).indices
     others = sorted(set(range(len(dataset))) - set(chosen))
     if len(others) >= unit:
-        held = _spread(others, _MOST_HELD_OUT)
+        held = _spread(others, max(_MOST_HELD_OUT, unit))
     else:
         held = chosen[_ONE_OF // 2 :: _ONE_OF][:_MOST_HELD_OUT] or chosen[-1:]
         held = held if len(held) >= unit else chosen[-unit:]

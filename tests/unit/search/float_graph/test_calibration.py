@@ -76,6 +76,14 @@ def test_a_fixed_batch_is_kept(tmp_path: Path) -> None:
         few(file, 3).quantized()
 
 
+def test_a_fixed_batch_larger_than_what_is_held_out(tmp_path: Path) -> None:
+    file = write_float(net(72), tmp_path, "y")
+    many = with_data(file.graph, {"x": np.concatenate([file.arrays["x"]] * 4)})
+    result = many.quantized(images=72)
+    assert (result.images, result.outputs[0].samples) == (72, 72)
+    assert not any("very samples" in each for each in result.notes)
+
+
 def test_portions_and_small_batches_see_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
