@@ -15,6 +15,9 @@ from onnx import TensorProto, helper
 from tests.support.commands import in_process
 from tests.support.float_graphs import FloatFile, with_data, write_float
 from tests.support.graphs import Graph
+from trtqat.errors import SourceError, UsageError
+from trtqat.exporting.source import ModelSource
+from trtqat.search.quantizing import quantize_source
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -136,6 +139,17 @@ def test_outputs_that_are_refused(file: FloatFile) -> None:
         assert done.returncode == 2
         assert problem in done.stderr
         assert file.graph.read_bytes() == before
+
+
+def test_a_graph_is_no_model_source(file: FloatFile) -> None:
+    output = file.graph.with_name("int8.onnx")
+    with pytest.raises(SourceError, match="is an ONNX graph, and no source") as raised:
+        quantize_source(ModelSource(str(file.graph)), output, data=file.data)
+    assert "quantize_source('model.onnx'" in raised.value.remedy
+    with pytest.raises(UsageError, match="device is for PyTorch models"):
+        quantize_source(file.graph, output, data=file.data, device="cpu")
+    with pytest.raises(UsageError, match="ema is for PyTorch models"):
+        quantize_source(file.graph, output, data=file.data, ema=False)
 
 
 def _pair(graph: onnx.ModelProto) -> None:

@@ -26,7 +26,7 @@ from trtqat.graph.passes.improvements import improve
 from trtqat.graph.passes.insert_quantizers import GraphQuantizer, insert_quantizers
 from trtqat.graph_file.hashing import graph_sha256
 from trtqat.graph_file.reading import external_files
-from trtqat.graph_file.serialized import serialize, temporary_graphs
+from trtqat.graph_file.serialized import serialize, temporary_graphs, weights_beside
 from trtqat.plan.coverage import int8_share
 from trtqat.provenance import Provenance
 from trtqat.quant.placing.placement import Layer
@@ -109,7 +109,8 @@ def quantize_graph(
     export_options = ExportOptions(inputs=(), opset=_opset(options), seed=options.seed)
     check_can_finish(output, export_options)
     graph = read_float_graph(source, options.specs, options.for_)
-    check_not_overwritten(output, external_files(source))
+    for written in (output, weights_beside(output)):
+        check_not_overwritten(written, external_files(source))
     work = _Quantizing(graph, source, options, progress)
     return work.run(output, export_options, began)
 
