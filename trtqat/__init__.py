@@ -82,7 +82,8 @@ if TYPE_CHECKING:
     from trtqat.runtime.onnx_model import OnnxModel
     from trtqat.runtime.opening import open
     from trtqat.runtime.pytorch import PyTorchModel
-    from trtqat.search.quantizing import QuantizeResult, quantize_source
+    from trtqat.search.quantizing import quantize_source
+    from trtqat.search.result import QuantizeResult
     from trtqat.search.speed.options import TuneOptions
     from trtqat.search.speed.tuning import TuneResult, tune
     from trtqat.tensors import TensorSpec
@@ -150,7 +151,7 @@ _HOMES = {
     "ModelSource": "trtqat.exporting.source",
     "OnnxModel": "trtqat.runtime.onnx_model",
     "PyTorchModel": "trtqat.runtime.pytorch",
-    "QuantizeResult": "trtqat.search.quantizing",
+    "QuantizeResult": "trtqat.search.result",
     "Quantized": "trtqat.quant.quantize",
     "Report": "trtqat.report.readable:ReadableReport",
     "TensorSpec": "trtqat.tensors",

@@ -42,6 +42,8 @@ class Provenance:
         qdq_pairs: How many Q/DQ pairs the graph has.
         int8_share: Share of the multiply-accumulates between Q/DQ pairs, 0 to 1.
         io_names: Names of inputs and outputs, in the order of the exported model.
+        calibration: How ``trtqat quantize`` chose the ranges of a graph that it put the pairs into:
+            data, method, samples, and how close the outputs are to the float graph's.
         verification: How closely the graph's outputs are the model's: the export's
             ``Verification`` as JSON has it, which is passed on only.
         others: What was recorded besides or in another form, by a later version, another tool or
@@ -62,6 +64,7 @@ class Provenance:
     qdq_pairs: int | None = None
     int8_share: Unbounded | None = None
     io_names: NameRecord | None = None
+    calibration: Mapping[str, object] | None = None
     verification: Mapping[str, object] | None = None
     others: Mapping[str, object] = field(default_factory=dict)
 

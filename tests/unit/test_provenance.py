@@ -30,6 +30,7 @@ FULL = Provenance(
     qdq_pairs=2,
     int8_share=1.0,
     io_names=NameRecord(("x",), ("y", "z"), ("first", "second")),
+    calibration={"method": "auto", "images": 512},
     verification={"sqnr_db": float("inf"), "batch_sizes": [2, 1, 3]},
 )
 

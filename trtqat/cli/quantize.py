@@ -19,7 +19,7 @@ from trtqat.cli.shared_options import OutputGroup, PyTorchGroup
 from trtqat.report.quantize_words import closing_lines, describe_cost, opening_lines, tables
 
 if TYPE_CHECKING:
-    from trtqat.search.quantizing import QuantizeResult
+    from trtqat.search.result import QuantizeResult
     from trtqat.search.running import Cost
 
 _LOG = logging.getLogger(__name__)
@@ -31,11 +31,17 @@ def quantize(
         str,
         typer.Argument(
             metavar="SOURCE",
-            help="The function that makes the FP32 model: pkg.module:factory or file.py:factory.",
+            help="The function that makes the FP32 model: pkg.module:factory or file.py:factory; "
+            "or an FP32 ONNX file.",
         ),
     ],
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="The file to write: weights and recipe.")
+        Path,
+        typer.Option(
+            "--output",
+            "-o",
+            help="The file to write: weights and recipe; of an ONNX file one with Q/DQ.",
+        ),
     ],
     data: Annotated[
         str,
@@ -51,11 +57,12 @@ def quantize(
     searching: SearchGroup,
     printed: OutputGroup,
 ) -> None:
-    """Quantize an FP32 PyTorch model to INT8, without training it.
+    """Quantize an FP32 PyTorch model, or an ONNX file, to INT8 without training it.
 
     Quantizers are put where TensorRT needs them, and get their ranges from data. With an accuracy
     target, the layers that cost most go back to floating point. trtqat export takes the file as
-    its --checkpoint, with the same SOURCE. An interrupted search goes on where it was.
+    its --checkpoint, with the same SOURCE. An interrupted search goes on where it was. An ONNX
+    file becomes one with explicit Q/DQ, for trtqat build.
 
     Example: trtqat quantize model.py:fp32 --checkpoint fp32.pt --data npz:train.npz -o int8.pt
     """
@@ -122,5 +129,8 @@ def _print(result: QuantizeResult, source: str, model: PyTorchGroup, *, is_verbo
     for title, columns, rows in tables(result, in_full=is_verbose):
         say(f"\n{title}")
         print_table(columns, rows)
+    for finding in result.findings:
+        if finding.severity == "warning":
+            say(f"warning: {finding.problem} [{finding.rule}]", err=True)
     for line in closing_lines(result, source, model.factory_arg or ()):
         say(line)

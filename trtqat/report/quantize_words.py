@@ -7,12 +7,14 @@ from collections.abc import Iterator, Sequence
 from shlex import quote
 from typing import TYPE_CHECKING
 
+from trtqat.files import is_onnx
 from trtqat.report.wording import Table, decibels, percent, share
 
 if TYPE_CHECKING:
     from trtqat.quant.ranges.observing import SeenRange
     from trtqat.search.accuracy_target import Ladder, Rung
-    from trtqat.search.quantizing import QuantizeResult
+    from trtqat.search.float_graph.agreement import OutputAgreement
+    from trtqat.search.result import QuantizeResult
     from trtqat.search.running import Cost
     from trtqat.search.sensitivity import LayerSensitivity
 
@@ -50,9 +52,10 @@ def opening_lines(result: QuantizeResult) -> Iterator[str]:
         f"{result.path}: {result.model} with {len(result.ranges)} quantizers, "
         f"{result.size_bytes / 1e6:.1f} MB, {result.seconds:.1f} s"
     )
+    of_macs = "an unknown share" if result.int8_share is None else percent(result.int8_share)
     yield (
-        f"{quantized} of {len(result.layers)} layers in INT8, {percent(result.int8_share)} of the "
-        f"MACs; ranges by {result.method} on {result.images} images"
+        f"{quantized} of {len(result.layers)} layers in INT8, {of_macs} of the MACs; ranges by "
+        f"{result.method} on {result.images} images"
     )
     kept: dict[str, list[str]] = defaultdict(list)
     for layer in result.layers:
@@ -66,7 +69,7 @@ def opening_lines(result: QuantizeResult) -> Iterator[str]:
 
 
 def tables(result: QuantizeResult, *, in_full: bool) -> Iterator[Table]:
-    """What the quantizers saw, which layers cost most, and the ladder to the target.
+    """What the quantizers saw, which layers cost most, the ladder to the target, and the outputs.
 
     Args:
         result: What was made.
@@ -79,6 +82,8 @@ def tables(result: QuantizeResult, *, in_full: bool) -> Iterator[Table]:
         yield _sensitivity(result.sensitivity[:count], len(result.sensitivity))
     if result.ladder is not None:
         yield _ladder(result.ladder)
+    if result.outputs:
+        yield _outputs(result.outputs)
 
 
 def closing_lines(
@@ -99,6 +104,10 @@ def closing_lines(
             f"({_interval(rung)}), "
             f"{ladder.max_drop_points:g} are allowed: {_kept_in_words(rung)}"
         )
+    if is_onnx(result.path):
+        graph, engine = quote(str(result.path)), quote(str(result.path.with_suffix(".engine")))
+        yield f"next: trtqat build {graph} -o {engine}"
+        return
     inputs = [f"--input {quote(each.removesuffix(':float32'))}" for each in result.inputs]
     arguments = [f"--factory-arg {quote(each)}" for each in factory_args]
     onnx = quote(str(result.path.with_suffix(".onnx")))
@@ -131,6 +140,15 @@ def _sensitivity(found: Sequence[LayerSensitivity], count: int) -> Table:
         for each in found
     ]
     return title, ("layer", "SQNR", "of the MACs"), rows
+
+
+def _outputs(outputs: Sequence[OutputAgreement]) -> Table:
+    title = f"the outputs against the float graph's, on {outputs[0].samples} samples held out"
+    rows = [
+        [each.name, decibels(each.sqnr_db), decibels(each.worst_db), f"{each.worst:.4g}"]
+        for each in outputs
+    ]
+    return title, ("output", "SQNR", "worst sample", "largest difference"), rows
 
 
 def _ladder(ladder: Ladder) -> Table:

@@ -9,6 +9,8 @@ accuracy_target.py  the fewest MACs in floating point that keep the accuracy, an
 counting.py         right answers of a model, counted on all samples
 metric_scores.py    a metric of a model on all samples, instead (asked_metric.py: which)
 saved_search.py     what an interrupted search goes on from
+float_graph/        a float ONNX file becomes an INT8 one
+result.py           what was made
 options.py          what can be asked for
 running.py          one batch through a model, and what is said of the cost beforehand
 """

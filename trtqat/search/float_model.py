@@ -35,10 +35,14 @@ def check_files(source: ModelSource, output: Path, options: QuantizeOptions) -> 
     """
     pointer = str(source.pointer)
     if is_onnx(pointer) or is_file(pointer) or not is_pointer(pointer):
-        kind = "an ONNX graph" if is_onnx(pointer) else "no factory of a PyTorch model"
+        if is_onnx(pointer):
+            raise SourceError(
+                f"'{pointer}' is an ONNX graph, and no source of a PyTorch model.",
+                "Give its name alone: trtqat.quantize_source('model.onnx', 'int8.onnx', data=…).",
+            )
         raise SourceError(
-            f"'{pointer}' is {kind}, into which no quantizers can be put.",
-            "Give the function that makes the FP32 model: file.py:factory.",
+            f"'{pointer}' is no factory of a PyTorch model, into which no quantizers can be put.",
+            "Give the function that makes the FP32 model, file.py:factory, or an ONNX file.",
         )
     check_writable(output)
     if is_onnx(output):

@@ -1,11 +1,14 @@
-"""From an FP32 model's source and its training data to ``int8.pt``: ``trtqat.quantize_source``."""
+"""``trtqat.quantize_source``: from an FP32 model and its training data to ``int8.pt``.
+
+An ONNX file is quantized in ``float_graph``.
+"""
 
 from __future__ import annotations
 
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,10 +19,10 @@ from trtqat.data.dataset import files_of, open_dataset
 from trtqat.errors import UsageError
 from trtqat.evaluation.metrics.metric import Metric
 from trtqat.exporting.source import ModelSource
-from trtqat.files import is_file, sha256_of
+from trtqat.extras import require
+from trtqat.files import is_file, is_onnx, sha256_of
 from trtqat.quant.placing.placement import Layer, Target
 from trtqat.quant.quantize import Quantized, quantize
-from trtqat.quant.ranges.observing import SeenRange
 from trtqat.quant.recipe import recipe_of
 from trtqat.search.accuracy_target import Ladder, find_within_target
 from trtqat.search.asked_metric import asked_metric, parts_of_key
@@ -27,6 +30,7 @@ from trtqat.search.counting import LabelledSamples
 from trtqat.search.float_model import check_files, check_runs, load_float_model
 from trtqat.search.model_inputs import find_inputs
 from trtqat.search.options import QuantizeOptions
+from trtqat.search.result import QuantizeResult
 from trtqat.search.running import Announce, Progress
 from trtqat.search.samples import SpreadSamples, open_training
 from trtqat.search.saved_search import SavedSearch, digest_of, key_of, state_path
@@ -35,57 +39,6 @@ from trtqat.tensors import TensorSpec
 from trtqat.version import __version__
 
 _CALIBRATION = "calibration"
-
-
-@dataclass(frozen=True)
-class QuantizeResult:
-    """What ``quantize_source`` made.
-
-    Attributes:
-        path: The file with state dict and recipe.
-        model: The model's class.
-        inputs: As ``--input`` takes them, ``"images:1x3x224x224:float32"``.
-        images: Samples that ranges were chosen on.
-        method: How they were chosen.
-        for_: The TensorRT that it is for; None for any.
-        int8_share: Share of the MACs in quantized layers, 0 to 1.
-        layers: Every convolution and product, in the order of the run, with why some stay float;
-            then those that did not run, without MACs.
-        ranges: What each quantizer saw, the worst SQNR first.
-        sensitivity: The layers, the worst first; empty if it was not measured.
-        ladder: The way to the accuracy target; None without one.
-        size_bytes: Of the file.
-        seconds: That all of it took, without what an interrupted run had done.
-        notes: Sentences for the user.
-    """
-
-    path: Path
-    model: str
-    inputs: tuple[str, ...]
-    images: int
-    method: str
-    for_: str | None
-    int8_share: float
-    layers: tuple[Layer, ...]
-    ranges: tuple[SeenRange, ...]
-    sensitivity: tuple[LayerSensitivity, ...]
-    ladder: Ladder | None
-    size_bytes: int
-    seconds: float
-    notes: tuple[str, ...]
-
-    def check_target(self) -> None:
-        """Raises where an accuracy target was not reached.
-
-        Raises:
-            GateError: The accuracy drops by more, however many layers stay in floating point.
-        """
-        if self.ladder is not None:
-            self.ladder.check_reached(
-                f"Train it: model = trtqat.load_quantized(fp32, {str(self.path)!r}); "
-                "trtqat.fine_tune(model, batches, epochs=10, teacher=fp32). The file has all "
-                "layers in INT8, which is where training starts."
-            )
 
 
 def quantize_source(
@@ -114,12 +67,16 @@ def quantize_source(
 ) -> QuantizeResult:
     """Quantizes an FP32 model, and finds the layers that must stay in floating point.
 
+    An ONNX file becomes one with explicit Q/DQ, without search: for ``trtqat.build``.
+
     A search that was interrupted goes on from its state, ``int8.pt.search.json`` beside the
     output, if model, ranges, data and options are the same.
 
     Args:
-        source: ``"pkg.module:factory"`` or ``"file.py:factory"`` of the FP32 model.
-        output: The file to write: state dict and recipe.
+        source: ``"pkg.module:factory"`` or ``"file.py:factory"`` of the FP32 model; or an FP32 ONNX
+            file, for which what a model or a search needs is refused: ``checkpoint``,
+            ``factory_args``, ``ema``, ``device``, ``max_accuracy_drop``, ``sensitivity``.
+        output: The file to write: state dict and recipe, or for an ONNX file ``int8.onnx``.
         data: Training data that was not augmented: ``"npz:train.npz"``, ``"images:DIR"``,
             ``"cifar10:DIR"`` or ``"idx:DIR"`` (their training splits), or ``"file.py:factory"``.
         checkpoint: State dict for the factory's model.
@@ -173,6 +130,14 @@ def quantize_source(
         seed=seed,
     )
     check_kind("The output", output, (str, os.PathLike), "'int8.pt'")
+    if isinstance(source, (str, os.PathLike)) and is_onnx(source):
+        of_model = {"checkpoint": checkpoint, "factory_args": factory_args, "ema": ema}
+        _check_only_graph(source, {**of_model, "device": device})
+        for package in ("onnx", "onnx_ir", "onnxruntime"):
+            require(package, extra="onnxruntime", purpose="Quantizing an ONNX file")
+        from trtqat.search.float_graph.quantizing import quantize_graph
+
+        return quantize_graph(Path(source), Path(output), options, progress=progress)
     if not isinstance(source, ModelSource):
         source = ModelSource(source, checkpoint, factory_args, ema)
     elif checkpoint is not None or factory_args or ema is not None:
@@ -186,6 +151,17 @@ def quantize_source(
     specs = find_inputs(model, data, options.specs)
     quantizing = _Quantizing(model, specs, options, asked, announce, progress)
     return quantizing.run(output, began)
+
+
+def _check_only_graph(source: str | os.PathLike[str], given: Mapping[str, object]) -> None:
+    """Refuses for an ONNX file what belongs to a PyTorch model."""
+    for name, value in given.items():
+        # False says something: ema has three values.
+        if value or value is False:
+            raise UsageError(
+                f"'{source}' is an ONNX graph; {name} is for PyTorch models.",
+                f"Leave out {name}, or give the factory of the PyTorch model.",
+            )
 
 
 class _Quantizing:

@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from trtqat.errors import QuantizerError
+from trtqat.quant.placing import reasons
 from trtqat.quant.placing.attention import PROBABILITIES
 from trtqat.quant.placing.interception import Call
 from trtqat.quant.placing.multiplying import RECURRENT
@@ -32,15 +33,10 @@ from trtqat.quant.placing.recording import Recording, Step, Value
 
 Target = Literal["8.6", "10", "11", "rtx"]
 
-_SMALL = 4
-_OTHER = "it multiplies in a way that takes no quantizer"
-_BETWEEN = ("sum", "joining", "pooling", "scaling")
+# A product scales channels where one operand is smaller by this factor at least.
+SMALL = 4
 
-NO_TRANSPOSED: Mapping[str | None, str] = {
-    None: "TensorRT 8.6 builds no quantized transposed convolution",
-    "8.6": "TensorRT 8.6 builds no quantized transposed convolution",
-    "rtx": "TensorRT for RTX runs a quantized transposed convolution in floating point",
-}
+_BETWEEN = ("sum", "joining", "pooling", "scaling")
 
 
 @dataclass(frozen=True)
@@ -157,16 +153,14 @@ def place_quantizers(
         if not reason:
             # Also a layer that is kept: so keeping one changes no place of another.
             fusing.add(step)
-            reason = "as asked" if name in kept else ""
+            reason = reasons.AS_ASKED if name in kept else ""
         if not reason:
             _mark_layer(marks, step)
         key = step.path, step.call, name
         macs = step.macs / recording.batch_size + (layers[key].macs if key in layers else 0)
         layers[key] = Layer(name, step.path, step.call, macs, reason)
     for path in recording.idle:
-        layers[path, None, path] = Layer(
-            path, path, None, 0.0, "it did not run on the first samples"
-        )
+        layers[path, None, path] = Layer(path, path, None, 0.0, reasons.DID_NOT_RUN)
     _mark_between(marks, recording, fusing, kept)
     return Placement(_planned(marks, recording), tuple(layers.values()), recording.counts)
 
@@ -207,19 +201,19 @@ def _with_parents(path: str) -> Iterable[str]:
 
 def _why_float(step: Step, recording: Recording, for_: Target | None) -> str:
     if step.path in recording.unseen:
-        return "it is TorchScript, into which nothing can be put"
+        return reasons.SCRIPTED
     if step.function is None:
-        return "TensorRT has no INT8 for what recurs" if step.name in RECURRENT else _OTHER
+        return reasons.RECURS if step.name in RECURRENT else reasons.OTHER
     operands = [value for values in step.operands.values() for value in values]
     data = [each for each in operands if each.is_computed]
     if not data:
-        return "it computes on weights alone"
-    if step.function.kind == "transposed" and for_ in NO_TRANSPOSED:
-        return NO_TRANSPOSED[for_]
+        return reasons.ON_WEIGHTS
+    if step.function.kind == "transposed" and for_ in reasons.NO_TRANSPOSED:
+        return reasons.NO_TRANSPOSED[for_]
     if step.function.kind in ("convolution", "transposed") and len(data) > 1:
-        return "its weight is computed from the input"
+        return reasons.COMPUTED_WEIGHT
     if min(len(each.shape) for each in operands) < 2:
-        return "one of its operands is a vector"
+        return reasons.VECTOR
     return ""
 
 
@@ -278,7 +272,7 @@ def _between(step: Step, fusing: set[Step]) -> list[str]:
     left, right = step.operands[first][0], step.operands[second][0]
     if kind == "scaling":
         sizes = sorted(math.prod(each.shape) for each in (left, right))
-        return [first, second] if sizes[0] * _SMALL <= sizes[1] else []
+        return [first, second] if sizes[0] * SMALL <= sizes[1] else []
     made_by = {first: _layer_before(left, fusing), second: _layer_before(right, fusing)}
     straight = {name: layer for name, layer in made_by.items() if layer is not None}
     fused = max(straight, key=lambda name: straight[name].index, default=None)

@@ -1,0 +1,45 @@
+"""Float ONNX files that ``trtqat quantize`` made INT8, in TensorRT's engine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.float_graphs import export_float
+from tests.support.workloads import Build
+from trtqat.numerics import difference
+from trtqat.runtime.engine import Engine
+from trtqat.runtime.onnx_model import OnnxModel
+
+# A skip, squeeze-and-excitation, a Concat of skips with ConvTranspose, attention of one operator
+# and of two inputs, rolled windows.
+IN_THE_ENGINE = (
+    "resnet_basic",
+    "mobilenet_v3",
+    "unet",
+    "vit_sdpa",
+    "transformer_decoder",
+    "swin",
+)
+
+
+@pytest.mark.parametrize("name", IN_THE_ENGINE)
+def test_the_engine_computes_what_the_graph_does(
+    name: str, tmp_path: Path, build_engine: Build
+) -> None:
+    file = export_float(name, tmp_path)
+    result = file.quantized(for_="8.6")
+    assert [each for each in result.findings if each.severity == "warning"] == []
+    plan = tmp_path / "int8.engine"
+    built = build_engine(result.path, plan, batch=(1, 8, 8))
+    assert built.coverage is not None
+    assert {layer.name for layer in built.coverage.wanted} == {
+        layer.name for layer in result.layers if not layer.kept
+    }
+    assert built.coverage.missed == ()
+    engine, reference = Engine(plan), OnnxModel(result.path, as_written=True)
+    inputs = {key: array[:8] for key, array in file.arrays.items()}
+    expected = reference.session(8).run(inputs)
+    for output, actual in engine.session(8).run(inputs).items():
+        assert difference(expected[output], actual).sqnr_db > 20, output

@@ -1,0 +1,75 @@
+"""An Einsum of two tensors becomes the MatMul that it is."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+
+from tests.support.graphs import Graph, run
+from trtqat.graph.passes.write_products import write_products
+from trtqat.tensors import Array
+
+SIZES: dict[str, int | str] = {"b": "N", "h": 3, "q": 4, "k": 5, "d": 6, "f": 7}
+
+
+def graph_of(equation: str) -> Graph:
+    left, right = equation.partition("->")[0].split(",")
+    shape: Any = tuple(SIZES[each] for each in left)
+    graph = Graph(shape)
+    graph.inputs["z"] = tuple(SIZES[each] for each in right)
+    graph.node("Relu", ["x"], "r")
+    graph.node("Einsum", ["r", "z"], "e", equation=equation)
+    graph.node("Neg", ["e"], "y")
+    return graph
+
+
+def arrays(equation: str) -> dict[str, Array]:
+    random = np.random.default_rng(0)
+    terms = equation.partition("->")[0].split(",")
+    sizes = {**SIZES, "b": 2}
+    return {
+        name: random.normal(size=[int(sizes[each]) for each in term]).astype(np.float32)
+        for name, term in zip(("x", "z"), terms, strict=True)
+    }
+
+
+def changed(equation: str, *outputs: str) -> tuple[ir.Model, Counter[str]]:
+    model = graph_of(equation).model(*outputs)
+    before = run(model, arrays(equation))
+    write_products(model)
+    for one, other in zip(before, run(model, arrays(equation)), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
+    return model, Counter(node.op_type for node in model.graph)
+
+
+@pytest.mark.parametrize(
+    ("equation", "transposes"),
+    [
+        ("bhqd,bhkd->bhqk", 1),
+        ("bqhd,bkhd->bhqk", 2),
+        ("bhqk,bkhd->bqhd", 2),
+        ("qd,dk->qk", 0),
+        ("bhqd,df->bhqf", 0),
+        ("bhqd,fd->fbhq", 2),
+        ("bqd,bdk->bkq", 1),
+    ],
+)
+def test_a_product(equation: str, transposes: int) -> None:
+    model, operators = changed(equation, "y", "e")
+    assert operators == Counter({"Relu": 1, "Neg": 1, "MatMul": 1, "Transpose": transposes})
+    (product,) = (node for node in model.graph if node.op_type == "MatMul")
+    assert product.name == "/e"
+    assert [value.name for value in model.graph.outputs] == ["y", "e"]
+
+
+@pytest.mark.parametrize(
+    "equation",
+    ["bhqd,bhkd->bqk", "bhqd,bhqd->bhqd", "bhqd,bhqd->bh", "bqd,fd->bq", "bqhd,bkfhd->bqkf"],
+)
+def test_what_is_no_single_product_stays(equation: str) -> None:
+    _, operators = changed(equation, "y")
+    assert operators == Counter({"Relu": 1, "Neg": 1, "Einsum": 1})
