@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import sys
 import time
@@ -101,6 +102,21 @@ class Accuracy:
         return 100.0 * self.correct / self.count
 
 
+@contextlib.contextmanager
+def without_denormals() -> Iterator[None]:
+    """Has the CPU take denormal numbers for 0, also where training ends in an error.
+
+    Once a model has learned, many gradients are such numbers, which are computed some twenty times
+    slower.
+    """
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
+
+
+@without_denormals()
 def fit(model: nn.Module, images: Images, recipe: Recipe, *, title: str) -> Fit:
     """Trains a model in place with random crops, a warm-up and a cosine schedule.
 
@@ -128,9 +144,6 @@ def fit(model: nn.Module, images: Images, recipe: Recipe, *, title: str) -> Fit:
     steps = recipe.epochs * batches
     begin = time.perf_counter()
     loss = math.nan
-    # Once the model has learned, many gradients are denormal numbers, which a CPU computes
-    # some twenty times slower.
-    torch.set_flush_denormal(True)
     for epoch in range(recipe.epochs):
         model.train()
         total = torch.zeros((), device=images.labels.device)
@@ -156,7 +169,6 @@ def fit(model: nn.Module, images: Images, recipe: Recipe, *, title: str) -> Fit:
         )
         if not math.isfinite(loss):
             raise TrtqatError(f"{title} diverged: its loss is {loss}.", "Lower the learning rate.")
-    torch.set_flush_denormal(False)
     model.eval()
     return Fit(time.perf_counter() - begin, loss, _weight_change(model, before, title))
 

@@ -10,12 +10,13 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import nn
 
-from scripts.fitting import scheduled_lr
+from scripts.fitting import scheduled_lr, without_denormals
 from trtqat.errors import TrtqatError
 
 Batches = Callable[[int], Iterator[tuple[torch.Tensor, object]]]
 
 
+@without_denormals()
 def fit(
     model: nn.Module,
     batches: Batches,
@@ -42,7 +43,6 @@ def fit(
     """
     optimizer = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=1e-4)
     begin, step = time.perf_counter(), 0
-    torch.set_flush_denormal(True)
     model.train()
     for epoch in range(epochs):
         total = 0.0
@@ -62,5 +62,4 @@ def fit(
             f"{title}: epoch {epoch + 1} of {epochs}, loss {total / steps:.4f}, {seconds:.1f} s",
             file=sys.stderr,
         )
-    torch.set_flush_denormal(False)
     model.eval()

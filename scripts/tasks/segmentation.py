@@ -134,7 +134,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--scenes", type=positive, default=1200)
-    parser.add_argument("--epochs", type=positive, default=6)
+    parser.add_argument("--epochs", type=positive, default=12)
     given = parser.parse_args()
     train(given.output, count=given.scenes, epochs=given.epochs)
 

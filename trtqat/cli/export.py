@@ -94,12 +94,7 @@ def export(
             dynamic=tracing.dynamic or (),
             precision=tracing.precision.value,
             **vars(passes),
-            pixels=images.pixels or (),
-            mean=images.mean or (),
-            std=images.std or (),
-            scale=images.scale,
-            bgr=images.bgr,
-            for_=images.for_.value if images.for_ else None,
+            **images.keywords(),
             min_sqnr_db=min_sqnr_db,
             data=data,
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -109,6 +109,17 @@ class PixelsGroup:
             "Default: each that reads its opset.",
         ),
     ] = None
+
+    def keywords(self) -> dict[str, Any]:
+        """The arguments of ``trtqat.export`` that they are."""
+        return {
+            "pixels": self.pixels or (),
+            "mean": self.mean or (),
+            "std": self.std or (),
+            "scale": self.scale,
+            "bgr": self.bgr,
+            "for_": self.for_.value if self.for_ else None,
+        }
 
 
 @dataclass(frozen=True)

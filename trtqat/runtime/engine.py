@@ -344,7 +344,7 @@ class Engine(Held):
 
 
 def _reopen(opened: Callable[[], Engine], sizes: Mapping[str, Sequence[int]]) -> Engine:
-    engine = opened()
+    again = opened()
     if sizes:
-        engine.choose_sizes(sizes)
-    return engine
+        again.choose_sizes(sizes)
+    return again

@@ -56,12 +56,12 @@ OBJECTS = {
         "error": "ParserError",
         "flags": "NetworkDefinitionCreationFlag",
     },
-    "runtime/engine.py": {
-        "runtime": "Runtime",
+    "runtime/deserialized.py": {"runtime": "Runtime"},
+    "runtime/engine.py": {"engine": "ICudaEngine", "context": "IExecutionContext"},
+    "runtime/layer_reports.py": {
         "engine": "ICudaEngine",
         "inspector": "EngineInspector",
         "base": "IProfiler",
-        "context": "IExecutionContext",
     },
     "runtime/engine_io.py": {"engine": "ICudaEngine"},
     "runtime/refit.py": {"parser": "OnnxParserRefitter", "refitter": "Refitter"},
