@@ -175,7 +175,7 @@ _INSIDE: dict[str, Callable[[float, float, float], NDArray[np.bool_]]] = {
 @functools.cache
 def _photographs() -> NDArray[Any] | None:
     """Fashion-MNIST's training images ``(N, 28, 28)``; ``FASHION_MNIST`` names another folder."""
-    folder = Path(os.environ.get("FASHION_MNIST", _FASHION_MNIST))
+    folder = Path(os.environ.get("FASHION_MNIST") or _FASHION_MNIST)
     if not folder.is_dir():
         return None
     images, _ = read_split(folder, "train")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +10,10 @@ import pytest
 import torch
 from torch import nn
 
-from scripts.tasks import detection, segmentation, shapes
+from scripts.tasks import detection, recognition, segmentation, shapes
 from scripts.tasks.fitting import fit
 from scripts.tasks.shapes import KINDS, SIZE, Scenes, draw
-from trtqat.errors import TrtqatError
+from trtqat.errors import MissingError, TrtqatError
 
 
 @pytest.fixture(autouse=True)
@@ -68,6 +69,30 @@ def test_batches_have_masks_and_boxes() -> None:
     assert boxes.labels is not None
     assert np.shape(masks.labels) == (4, SIZE, SIZE)
     assert [len(each["boxes"]) > 0 for each in boxes.labels] == [True] * 4
+
+
+def test_lines_of_text_are_drawn_as_the_recognizer_takes_them() -> None:
+    lines, others = recognition.test_data(), recognition.training_data()
+    batch, again = lines.batch(0, 20), lines.batch(0, 20)
+    images = batch.inputs[recognition.INPUT]
+    assert images.shape == (20, 3, recognition.HEIGHT, recognition.WIDTH)
+    assert images.dtype == np.float32
+    assert -1 <= images.min() < images.max() <= 1
+    assert np.array_equal(images, again.inputs[recognition.INPUT])
+    assert batch.labels == again.labels
+    assert batch.labels is not None
+    assert all(1 <= len(text.split()) <= 3 for text in batch.labels)
+    assert set(batch.labels) != set(others.batch(0, 20).labels or ())
+
+
+def test_a_host_without_the_recognizer_is_told_where_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(MissingError, match="not here") as raised:
+        recognition.copy_model(tmp_path)
+    assert "rapidocr" in raised.value.remedy
+    assert list(tmp_path.iterdir()) == []
 
 
 class Perfect(nn.Module):
