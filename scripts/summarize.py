@@ -29,7 +29,16 @@ LISTED = {
 }
 KINDS = ("rule", "operator", "kind", "reason")
 LEFT_OUT = {
-    *("predictions", "inputs", "outputs", "profiles", "more_profiles", "provenance", "io_names"),
+    *(
+        "predictions",
+        "samples",
+        "inputs",
+        "outputs",
+        "profiles",
+        "more_profiles",
+        "provenance",
+        "io_names",
+    ),
     *("plan_sha256", "graph_sha256", "options"),
     *("wrong_positions", "enqueue", "h2d", "d2h", "queries", "turns"),
 }

@@ -39,6 +39,7 @@ FOREIGN = {
     "--install",
     "--ipc",
     "--model-repository",
+    "--no-deps",
     "--rm",
     "--system-site-packages",
     "--useCudaGraph",
