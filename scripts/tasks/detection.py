@@ -9,7 +9,6 @@ the graph, so an engine answers with boxes.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,9 +17,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from scripts.tasks.fitting import fit
+from scripts.tasks.fitting import fit, save, shuffled, train_by_command
 from scripts.tasks.shapes import KINDS, SIZE, Scene, Scenes
-from scripts.training_options import positive
 from trtqat.data.batches import Batch
 
 TEST_SCENES = 500
@@ -185,7 +183,7 @@ def _loss(found: Any, wanted: Any) -> torch.Tensor:  # noqa: ANN401
     return loss
 
 
-def train(output: Path, *, count: int, epochs: int) -> None:
+def train(output: Path, count: int, epochs: int) -> None:
     """Trains the model and writes its state dict.
 
     Args:
@@ -202,26 +200,14 @@ def train(output: Path, *, count: int, epochs: int) -> None:
     steps = count // _BATCH
 
     def batches(epoch: int) -> Iterator[tuple[torch.Tensor, object]]:
-        order = torch.randperm(count, generator=torch.Generator().manual_seed(epoch))
-        for chosen in torch.split(order[: steps * _BATCH], _BATCH):
+        for chosen in shuffled(count, _BATCH, epoch):
             yield images[chosen], (heat[chosen], sides[chosen], has_sides[chosen])
 
     model = Detector()
     fit(model.heads, batches, _loss, epochs=epochs, steps=steps, lr=3e-3, title="detection")
     model.eval()
-    output.parent.mkdir(parents=True, exist_ok=True)
-    torch.save(model.state_dict(), output)
-
-
-def main() -> None:
-    """Trains."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--scenes", type=positive, default=2000)
-    parser.add_argument("--epochs", type=positive, default=8)
-    given = parser.parse_args()
-    train(given.output, count=given.scenes, epochs=given.epochs)
+    save(model, output)
 
 
 if __name__ == "__main__":
-    main()
+    train_by_command(train, (__doc__ or "").splitlines()[0], scenes=2000, epochs=8)

@@ -5,7 +5,6 @@ python -m scripts.tasks.segmentation --output runs/tasks/segmentation.pt
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,9 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from scripts.tasks.fitting import fit
+from scripts.tasks.fitting import fit, save, shuffled, train_by_command
 from scripts.tasks.shapes import KINDS, Scenes
-from scripts.training_options import positive
 from trtqat.data.batches import Batch
 
 CLASSES = 1 + len(KINDS)
@@ -97,7 +95,7 @@ def training_data() -> _Masked:
     return _Masked(Scenes(512))
 
 
-def train(output: Path, *, count: int, epochs: int) -> None:
+def train(output: Path, count: int, epochs: int) -> None:
     """Trains the model and writes its state dict.
 
     Args:
@@ -112,8 +110,7 @@ def train(output: Path, *, count: int, epochs: int) -> None:
     steps = count // _BATCH
 
     def batches(epoch: int) -> Iterator[tuple[torch.Tensor, object]]:
-        order = torch.randperm(count, generator=torch.Generator().manual_seed(epoch))
-        for chosen in torch.split(order[: steps * _BATCH], _BATCH):
+        for chosen in shuffled(count, _BATCH, epoch):
             mirrored = epoch % 2 == 1
             x, y = images[chosen], masks[chosen]
             yield (x.flip(-1), y.flip(-1)) if mirrored else (x, y)
@@ -125,19 +122,8 @@ def train(output: Path, *, count: int, epochs: int) -> None:
 
     model = fp32()
     fit(model, batches, loss, epochs=epochs, steps=steps, lr=4e-3, title="segmentation")
-    output.parent.mkdir(parents=True, exist_ok=True)
-    torch.save(model.state_dict(), output)
-
-
-def main() -> None:
-    """Trains."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--scenes", type=positive, default=1200)
-    parser.add_argument("--epochs", type=positive, default=12)
-    given = parser.parse_args()
-    train(given.output, count=given.scenes, epochs=given.epochs)
+    save(model, output)
 
 
 if __name__ == "__main__":
-    main()
+    train_by_command(train, (__doc__ or "").splitlines()[0], scenes=1200, epochs=12)

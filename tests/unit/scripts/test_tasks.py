@@ -131,7 +131,7 @@ def test_training_lowers_the_loss_and_keeps_the_model(
     task: object, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "new" / "model.pt"
-    task.train(path, count=64, epochs=2)  # type: ignore[attr-defined]
+    task.train(path, 64, 2)  # type: ignore[attr-defined]
     losses = [
         float(line.split("loss ")[1].split(",")[0]) for line in capsys.readouterr().err.splitlines()
     ]
