@@ -179,7 +179,7 @@ def _most_lost(located: Located) -> Iterator[Chart]:
             [
                 bars(
                     [
-                        Bar(each.name, _finite(each.lost_db), _lost(each.lost_db, each.sqnr_db))
+                        Bar(each.name, each.lost_db, _lost(each.lost_db, each.sqnr_db))
                         for each in ranked
                     ]
                 )
@@ -199,7 +199,7 @@ def _most_lost(located: Located) -> Iterator[Chart]:
             [
                 bars(
                     [
-                        Bar(each.label, _finite(found.lost_db), _lost(found.lost_db, found.sqnr_db))
+                        Bar(each.label, found.lost_db, _lost(found.lost_db, found.sqnr_db))
                         for each, found in losses
                     ]
                 )
@@ -211,10 +211,6 @@ def _most_lost(located: Located) -> Iterator[Chart]:
 def _lost(lost_db: float, sqnr_db: float) -> str:
     lost = "all" if lost_db == math.inf else f"{lost_db:.1f} dB"
     return f"{lost}, {decibels(sqnr_db)} left"
-
-
-def _finite(lost_db: float) -> float:
-    return lost_db if math.isfinite(lost_db) else math.inf
 
 
 def _others(report: Report) -> tuple[Measured, ...]:

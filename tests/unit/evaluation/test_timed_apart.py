@@ -173,9 +173,8 @@ def test_an_engine_says_how_it_was_opened(tmp_path: Path, monkeypatch: pytest.Mo
     options = {"cuda_graph": False, "runtime_cache": "none", "graph": tmp_path / "m.onnx"}
     with Engine(tmp_path / "m.engine", **options) as engine:  # type: ignore[arg-type]
         engine.choose_sizes({"x": (3,)})
-        opened, sizes = pickle.loads(pickle.dumps(engine.reopen)).args
+        again, sizes = pickle.loads(pickle.dumps(engine.reopen)).args
     assert sizes == {"x": (3,)}
-    again = opened
     assert (again.func, again.args) == (Engine, (tmp_path / "m.engine",))
     assert options.items() <= again.keywords.items()
     parameters = set(inspect.signature(Engine).parameters)

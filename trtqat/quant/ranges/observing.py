@@ -143,12 +143,39 @@ def _weight(placed: Placed, seen: _Observer, method: ActivationMethod) -> SeenRa
             "Calibrate on batches that reach it, or leave it in floating point.",
         )
     weight = seen.tensor.detach()
+    places = tuple(map(str, placed.places))
+    found, amax = see_weight(placed.name, places, weight, placed.module.axis, method)
+    placed.module.set_range(amax, seen.dim)
+    return found
+
+
+def see_weight(
+    name: str,
+    places: tuple[str, ...],
+    weight: torch.Tensor,
+    axis: int | None,
+    method: ActivationMethod,
+) -> tuple[SeenRange, torch.Tensor]:
+    """The range of a weight, which is known without data.
+
+    Args:
+        name: Of its quantizer.
+        places: What reads it, in words.
+        weight: The weight.
+        axis: Of its output channels; None has one range for all.
+        method: How ranges of activations are chosen; a weight's follow it.
+
+    Returns:
+        What is told of it, and its largest magnitudes, one or one a channel.
+
+    Raises:
+        QuantizerError: The weight is empty, or not finite.
+    """
     of_weights: WeightMethod = "auto" if method in ("auto", "mse") else "max"
-    found = weight_range(weight, placed.module.axis, of_weights, name=placed.name)
-    placed.module.set_range(found.amax, seen.dim)
-    return SeenRange(
-        placed.name,
-        tuple(map(str, placed.places)),
+    found = weight_range(weight, axis, of_weights, name=name)
+    seen = SeenRange(
+        name,
+        places,
         True,
         found.method,
         float(weight.min()),
@@ -157,6 +184,7 @@ def _weight(placed: Placed, seen: _Observer, method: ActivationMethod) -> SeenRa
         found.clipped,
         found.sqnr_db,
     )
+    return seen, found.amax
 
 
 def _size(batch: object) -> int:

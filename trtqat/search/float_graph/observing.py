@@ -17,8 +17,7 @@ from trtqat.quant.fake_quantize import CODE_MAX, CODE_MIN
 from trtqat.quant.int8_quantizer import SMALLEST_AMAX, WEIGHT_CODE_MIN
 from trtqat.quant.ranges.activation_ranges import ActivationMethod, activation_range
 from trtqat.quant.ranges.histogram import MagnitudeHistogram
-from trtqat.quant.ranges.observing import SeenRange
-from trtqat.quant.ranges.weight_ranges import WeightMethod, weight_range
+from trtqat.quant.ranges.observing import SeenRange, see_weight
 from trtqat.runtime.onnx_model import OnnxModel
 from trtqat.search.float_graph.groups import PlannedPair
 from trtqat.tensors import Array, Arrays
@@ -165,20 +164,8 @@ def range_of_weight(
         QuantizerError: The weight is empty, or not finite.
     """
     weight = torch.from_numpy(np.array(_weight(model.graph, planned.tensors[0])))
-    of_weights: WeightMethod = "auto" if method in ("auto", "mse") else "max"
-    found = weight_range(weight, planned.axis, of_weights, name=planned.name)
-    seen = SeenRange(
-        planned.name,
-        planned.places,
-        True,
-        found.method,
-        float(weight.min()),
-        float(weight.max()),
-        float(found.amax.max()),
-        found.clipped,
-        found.sqnr_db,
-    )
-    return seen, _quantizer(planned, found.amax, WEIGHT_CODE_MIN)
+    seen, amax = see_weight(planned.name, planned.places, weight, planned.axis, method)
+    return seen, _quantizer(planned, amax, WEIGHT_CODE_MIN)
 
 
 def _weight(graph: ir.Graph, name: str) -> Array:
