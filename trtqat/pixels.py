@@ -26,6 +26,15 @@ _EXAMPLE = "--pixels images:nhwc --mean 0.485,0.456,0.406 --std 0.229,0.224,0.22
 _Each = TypeVar("_Each")
 
 
+def prefix_of_nodes(name: str) -> str:
+    """What the names of the nodes begin with that make an input's floats of bytes.
+
+    Args:
+        name: Of the input.
+    """
+    return f"{name}.pixels."
+
+
 @dataclass(frozen=True)
 class Pixels:
     """What the bytes of one input mean.

@@ -18,6 +18,7 @@ from trtqat.graph.pixels.forms import FORMS, Form, choice_for, only
 from trtqat.graph.pixels.take_pixels import take_pixels
 from trtqat.numerics import quantize
 from trtqat.pixels import LAYOUTS, Pixels, PixelSpec
+from trtqat.provenance import METADATA_KEY, Provenance
 from trtqat.runtime.engine import Engine
 from trtqat.runtime.onnx_model import OnnxModel
 from trtqat.runtime.pytorch import PyTorchModel
@@ -33,6 +34,8 @@ def differing(form: Form, pixels: Pixels, folder: Path, build_engine: Build) -> 
     model = quantizing_graph(SCALE)
     taken = take_pixels(model, {"x": pixels}, only(form)).inputs["x"]
     graph, plan = folder / f"{form.name}.onnx", folder / f"{form.name}.engine"
+    # By this the builder knows which nodes make codes of bytes.
+    model.metadata_props[METADATA_KEY] = Provenance(pixels={"x": pixels}).to_json()
     ir.save(model, graph)
     build_engine(graph, plan, batch=(1, 1, 1))
     x = every_byte(pixels)

@@ -18,6 +18,7 @@ from trtqat.errors import BuildError, UsageError
 from trtqat.host.plugins import PluginFile, load_plugins
 from trtqat.host.tensorrt_log import Messages, make_logger
 from trtqat.io_names import in_order
+from trtqat.pixels import prefix_of_nodes
 from trtqat.plan.header import LIBRARY_NAMES, Library
 from trtqat.plan.manifest import ProfileShapes
 from trtqat.tensors import TensorSpec
@@ -136,13 +137,16 @@ def configure(
     config = builder.create_builder_config()
     # Layer names, precisions and tactics for the inspector; costs nothing at run time.
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
-    versions.set_precision(
+    allowed = versions.set_precision(
         trt,
         config,
         options.precision,
         fp16=options.fp16,
         strongly_typed=network.source.has_half_scales,
     )
+    if "FP16" in allowed and (pixels := network.source.provenance.pixels):
+        prefixes = tuple(map(prefix_of_nodes, pixels))
+        versions.keep_in_float(trt, config, network.definition, prefixes)
     versions.share_profile(trt, config)
     set_targets(trt, config, options.targets)
     if options.workspace_bytes is not None:

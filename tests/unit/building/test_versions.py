@@ -55,6 +55,8 @@ OBJECTS = {
         "parser": "OnnxParser",
         "error": "ParserError",
         "flags": "NetworkDefinitionCreationFlag",
+        "definition": "INetworkDefinition",
+        "layer": "ILayer",
     },
     "runtime/deserialized.py": {"runtime": "Runtime"},
     "runtime/engine.py": {"engine": "ICudaEngine", "context": "IExecutionContext"},
@@ -96,8 +98,6 @@ ONLY_RTX = {
     "ComputeCapability",
     "IBuilderConfig.num_compute_capabilities",
     "IBuilderConfig.set_compute_capability",
-    "DataType",
-    "DataType.FLOAT",
     "INetworkDefinition.add_identity",
     "INetworkDefinition.add_input",
     "INetworkDefinition.mark_output",
@@ -109,6 +109,11 @@ ONLY_RTX = {
     "EngineValidity.SUBOPTIMAL",
     "EngineInvalidityDiagnostics",
 }
+# Where the graph's types decide there is no FP16 to keep a layer from.
+OF_WEAK_TYPING = (
+    "BuilderFlag.OBEY_PRECISION_CONSTRAINTS",
+    "ILayer.precision",
+)
 # The only names that may be missing: whoever uses them asks for them first.
 GUARDED: dict[str, set[str]] = {
     "8.6.0": {
@@ -131,11 +136,13 @@ GUARDED: dict[str, set[str]] = {
         "NetworkDefinitionCreationFlag.EXPLICIT_BATCH",
         "ICudaEngine.device_memory_size",
         "IPluginRegistry.plugin_creator_list",
+        *OF_WEAK_TYPING,
     },
     RTX: {
         "NetworkDefinitionCreationFlag.EXPLICIT_BATCH",
         "ICudaEngine.device_memory_size",
         "IPluginRegistry.plugin_creator_list",
+        *OF_WEAK_TYPING,
     },
 }
 

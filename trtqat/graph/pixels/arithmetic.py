@@ -17,7 +17,7 @@ import onnx_ir as ir
 from trtqat.graph.editing import add_initializer
 from trtqat.graph.lenses.pairs import DEQUANTIZE, QUANTIZE
 from trtqat.graph.pixels.fit import Wanted, fit
-from trtqat.pixels import BYTES, Pixels
+from trtqat.pixels import BYTES, Pixels, prefix_of_nodes
 from trtqat.tensors import Array
 
 # Bytes are INT8 codes of scale 1 once this is taken from them.
@@ -49,7 +49,7 @@ class NodeWriter:
         **attributes: Any,  # noqa: ANN401
     ) -> ir.Value:
         """Writes a node, and returns what it makes."""
-        name = f"{self._name}.pixels.{op_type}_{len(self.nodes)}"
+        name = f"{prefix_of_nodes(self._name)}{op_type}_{len(self.nodes)}"
         made = ir.node(op_type, list(inputs), attributes=attributes, name=name)
         made.outputs[0].name = f"{name}_output"
         made.outputs[0].type = ir.TensorType(dtype)
@@ -58,7 +58,7 @@ class NodeWriter:
 
     def constant(self, what: str, array: Array) -> ir.Value:
         """An initializer."""
-        return add_initializer(self.graph, f"{self._name}.pixels.{what}", array)
+        return add_initializer(self.graph, f"{prefix_of_nodes(self._name)}{what}", array)
 
     def per_channel(self, what: str, numbers: Array) -> ir.Value:
         """A number for each channel, of the rank of the image; one alone where all are equal."""
