@@ -88,7 +88,7 @@ def test_a_plugin_of_tensorrts_own(graph: Path, tmp_path: Path, build_engine: Bu
     assert [layer.name for layer in built.coverage.not_counted] == ["/nms"]
     assert all(layer.runs_int8 is not True for layer in built.coverage.not_counted)
     # In a process that has registered none.
-    told = json.loads(trtqat("inspect", plan, "--json", "-").stdout)
+    told = json.loads(trtqat("inspect", plan, "--graph", graph, "--json", "-").stdout)
     assert told["coverage"]["layers"]
     boxes = np.sort(np.random.default_rng(1).random((2, _BOXES, 4), np.float32), axis=2)
     with Engine(plan) as engine, engine.session(2) as session:
@@ -106,7 +106,10 @@ def test_a_library_goes_with_the_plan(graph: Path, tmp_path: Path, build_engine:
         Engine(plan)
     with Engine(plan, plugins=[library]) as engine:
         assert engine.plugins == (library,)
-    library.write_bytes(library.read_bytes() + b"\0")
+    # Another file of that name: this process has the first one in its memory.
+    changed = library.read_bytes() + b"\0"
+    library.unlink()
+    library.write_bytes(changed)
     with pytest.raises(PlanError, match="is not the plugin library"):
         Engine(plan, plugins=[library])
 

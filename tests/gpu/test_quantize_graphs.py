@@ -22,6 +22,9 @@ IN_THE_ENGINE = (
     "transformer_decoder",
     "swin",
 )
+ATTENTION = ("vit_sdpa", "transformer_decoder", "swin")
+# Multiply-accumulates a sample.
+SMALL = 200_000
 
 
 @pytest.mark.parametrize("name", IN_THE_ENGINE)
@@ -37,7 +40,11 @@ def test_the_engine_computes_what_the_graph_does(
     assert {layer.name for layer in built.coverage.wanted} == {
         layer.name for layer in result.layers if not layer.kept
     }
-    assert built.coverage.missed == ()
+    for layer in built.coverage.missed:
+        # 8.6 compiles attention into a subgraph that tells nothing of its layers; and of a small
+        # convolution it may find a float kernel faster.
+        told = layer.runs_int8 is None if name in ATTENTION else layer.macs < SMALL
+        assert told, (layer.name, layer.reason)
     engine, reference = Engine(plan), OnnxModel(result.path, as_written=True)
     inputs = {key: array[:8] for key, array in file.arrays.items()}
     expected = reference.session(8).run(inputs)

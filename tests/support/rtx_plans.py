@@ -61,10 +61,11 @@ def make_rtx_manifest(plan: bytes, targets: tuple[str, ...] = UNNAMED, **fields:
 
 
 def write_graph(folder: Path) -> Path:
-    """A graph of two quantized convolutions."""
+    """A graph of two quantized convolutions, as TensorRT 8.6 reads it, too."""
     graph = Graph((1, 8, 8, 8))
-    graph.conv(graph.pair("x", 0.1), "c1", (8, 8), kernel=3)
-    graph.conv(graph.pair(graph.node("Relu", ["c1"], "r1"), 0.1), "y", (8, 8))
+    graph.conv(graph.pair("x", 0.1), "c1", (8, 8), kernel=3, kernel_shape=[3, 3])
+    relu = graph.node("Relu", ["c1"], "r1")
+    graph.conv(graph.pair(relu, 0.1), "y", (8, 8), kernel_shape=[1, 1])
     onnx.save(graph.proto("y"), folder / "m.onnx")
     return folder / "m.onnx"
 
