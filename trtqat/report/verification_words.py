@@ -28,6 +28,11 @@ def describe_agreement(agreement: Verification, reference: str = "the source") -
             f"verified with ONNX Runtime: from the same INT8 activations, each of {pieces.count} "
             f"activations and outputs is that of {reference}, {_or_better(pieces.least_db)}"
         )
+        for left_out in pieces.undecided:
+            yield (
+                f"  {left_out.values} of {left_out.size} values of {left_out.where} were not "
+                "compared: rounding chooses them, as one of two equal scores."
+            )
     batches = ", ".join(map(str, agreement.batch_sizes[:3])) + _on_sizes(agreement)
     begins = "end to end" if pieces is not None else "verified with ONNX Runtime, end to end"
     end = f"{begins}, at batch {batches}: {decibels(agreement.sqnr_db)} SQNR"

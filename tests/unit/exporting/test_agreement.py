@@ -15,6 +15,7 @@ from trtqat.exporting.verification.pieces import FP16, FP32, Tolerance
 from trtqat.exporting.verification.reference import OF_HALF, GraphReference
 from trtqat.exporting.verification.result import Verification
 from trtqat.exporting.verification.verify import verify
+from trtqat.report.verification_words import describe_agreement
 from trtqat.tensors import Array
 
 FLOAT = onnx.TensorProto.FLOAT
@@ -144,3 +145,69 @@ def test_nothing_compared_is_never_verified() -> None:
     constant = serialized(nodes, ones, {"x": SHAPE}, {"y": [3]})
     with pytest.raises(GraphError, match="No output of the graph depends on an input"):
         compared(constant, constant)
+
+
+def choosing(
+    *, reversed_order: bool = False, factor: float = 1.0, quantized: bool = False
+) -> bytes:
+    """Boxes of the best 16 of 64 cells, of which all but a few have the score 0.
+
+    The graph in reversed order meets the last of equal scores first, and is as right.
+    """
+    generator = np.random.default_rng(5)
+    scores = generator.standard_normal((WIDTH, WIDTH)).astype(np.float32)
+    boxes = generator.standard_normal((WIDTH, WIDTH)).astype(np.float32)
+    order = np.arange(WIDTH)[::-1] if reversed_order else np.arange(WIDTH)
+    arrays: dict[str, Array] = {
+        "scale": np.array(STEP, np.float32),
+        "zero": np.array(0, np.int8),
+        "scores": scores[:, order].copy(),
+        "boxes": factor * boxes[:, order].copy(),
+        "least": np.array(8, np.float32),
+        "k": np.array([16]),
+        "size": np.array(0.25, np.float32),
+    }
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "scale", "zero"], ["q"], "Q"),
+        helper.make_node("DequantizeLinear", ["q", "scale", "zero"], ["d"]),
+        helper.make_node("MatMul", ["d", "scores"], ["s"]),
+        helper.make_node("Sub", ["s", "least"], ["above"]),
+        helper.make_node("Relu", ["above"], ["heat"]),
+        helper.make_node("TopK", ["heat", "k"], ["best", "where"], axis=2),
+        helper.make_node("MatMul", ["d", "boxes"], ["all"]),
+        helper.make_node("GatherElements", ["all", "where"], ["chosen"], axis=2),
+    ]
+    boxes_of = "chosen"
+    if quantized:
+        nodes += [
+            helper.make_node("QuantizeLinear", ["chosen", "size", "zero"], ["qc"], "of boxes"),
+            helper.make_node("DequantizeLinear", ["qc", "size", "zero"], ["dc"]),
+            helper.make_node("Abs", ["dc"], ["widths"]),
+        ]
+        boxes_of = "widths"
+    shape: list[int | str] = ["n", ROWS, 16]
+    return serialized(nodes, arrays, {"x": SHAPE}, {boxes_of: shape, "best": shape})
+
+
+def test_what_is_chosen_among_equals_is_no_fault() -> None:
+    found = compared(choosing(), choosing(reversed_order=True))
+    assert found.sqnr_db < 10  # other boxes, of cells with the same score
+    assert found.pieces is not None
+    assert found.pieces.least_db > 100  # of the others, which were compared
+    assert [each.where for each in found.pieces.undecided] == ["output 'chosen'"]
+    (left_out,) = found.pieces.undecided
+    assert 0 < left_out.values < left_out.size
+    assert any("were not compared" in line for line in describe_agreement(found))
+
+
+def test_what_is_wrong_behind_a_choice_is_caught() -> None:
+    with pytest.raises(ExportError, match="output 'chosen'"):
+        compared(choosing(), choosing(reversed_order=True, factor=1.02))
+
+
+def test_codes_of_what_is_chosen() -> None:
+    found = compared(choosing(quantized=True), choosing(quantized=True, reversed_order=True))
+    assert found.pieces is not None
+    assert [each.where for each in found.pieces.undecided] == ["quantizer 'of boxes'"]
+    with pytest.raises(ExportError, match="'of boxes'"):
+        compared(choosing(quantized=True), choosing(quantized=True, factor=1.02))

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from trtqat.exporting.verification.pieces import Pieces
-from trtqat.exporting.verification.result import Verification, VerifiedOutput
+from trtqat.exporting.verification.result import Pieces, Verification, VerifiedOutput
 from trtqat.report.verification_words import describe_agreement
 
 Y = VerifiedOutput("y", (2, 5), 8.6, 0.5)

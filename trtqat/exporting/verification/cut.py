@@ -75,7 +75,7 @@ def computed_tensors(proto: onnx.ModelProto) -> set[str]:
     constants = {each.name for each in proto.graph.initializer}
     computed = {each.name for each in proto.graph.input if each.name not in constants}
     for node in proto.graph.node:
-        if any(name in computed for name in _reads(node)):
+        if any(name in computed for name in reads(node)):
             computed.update(node.output)
     return computed
 
@@ -155,11 +155,11 @@ def behind_other_quantizers(proto: onnx.ModelProto, cuts: Mapping[str, Cut]) -> 
     flipping: set[str] = set()
     own = {each.quantizer for each in cuts.values()}
     for node in proto.graph.node:
-        reads = [name for name in _reads(node) if name in computed]
-        if not reads:
+        read = [name for name in reads(node) if name in computed]
+        if not read:
             continue
         is_cut = node.op_type == QUANTIZE and (node.name or node.output[0]) in own
-        is_behind = any(name in flipping and name not in cuts for name in reads)
+        is_behind = any(name in flipping and name not in cuts for name in read)
         if is_behind or (node.op_type == QUANTIZE and not is_cut):
             flipping.update(node.output)
     return flipping
@@ -197,7 +197,7 @@ def _read_instead(graph: onnx.GraphProto, given: Mapping[str, str]) -> None:
             pending.extend(_subgraphs(node))
 
 
-def _reads(node: onnx.NodeProto) -> Iterator[str]:
+def reads(node: onnx.NodeProto) -> Iterator[str]:
     """What a node reads, those inside of its subgraphs included."""
     pending = [node]
     while pending:

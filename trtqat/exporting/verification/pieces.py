@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trtqat.errors import ExportError
+from trtqat.exporting.verification.choices import behind_choices, shaken_choices
 from trtqat.exporting.verification.cut import (
     Cut,
     along,
@@ -25,6 +26,7 @@ from trtqat.exporting.verification.cut import (
 )
 from trtqat.exporting.verification.example import Example, Passed
 from trtqat.exporting.verification.reference import Words
+from trtqat.exporting.verification.result import Pieces, Undecided
 from trtqat.exporting.verification.rounding import nudged_inputs
 from trtqat.graph_file.serialized import Serialized, derived, parse
 from trtqat.numerics import signal_and_error, sqnr_db
@@ -36,6 +38,10 @@ from trtqat.tensors import Array
 _MARGIN_DB = 6.0
 # By so many roundings everything is moved to see that: sums of hundreds are off by some.
 ROUNDINGS = (1, 8)
+# Of two scores that are nearly equal either may be the larger one, each time.
+_TIMES_BEHIND_CHOICES = 12
+# A value that moved by less of the signal than this above the least SQNR was chosen by no rounding.
+_DECIDED_DB = 10.0
 # Below this nothing can be told from chance.
 _LEAST_DB = 10.0
 # Where a code can flip inside of a piece: one in a small tensor costs as much.
@@ -73,21 +79,6 @@ FP32 = Tolerance(least_db=90.0, codes=1e-3, rounding=2.0**-23, flips=0.02)
 FP16 = Tolerance(least_db=40.0, codes=0.14, rounding=2.0**-11, flips=0.2, is_half=True)
 
 
-@dataclass(frozen=True)
-class Pieces:
-    """What was compared from the same inputs.
-
-    Attributes:
-        count: Number of INT8 activations and outputs that were compared.
-        least_db: The least SQNR of their floats.
-        least_at: Where that is.
-    """
-
-    count: int
-    least_db: float
-    least_at: str
-
-
 def compare_pieces(
     graph: Serialized,
     example: Example,
@@ -122,17 +113,34 @@ def compare_pieces(
     if not cuts:
         return None
     runs = _Runs(graph if rounded is None else rounded, cuts, example, tolerance)
-    flipping = behind_other_quantizers(proto, cuts)
+    flipping, chosen = behind_other_quantizers(proto, cuts), behind_choices(proto, cuts)
     least_db, least_at = math.inf, ""
+    undecided = []
+    decided_of: dict[str, NDArray[np.bool_]] = {}
     for each in _tensors(cuts, example):
-        db = runs.distance_db(each)
-        _check(each, db, runs, words, is_flipping=each.name in flipping)
+        required = _FLIPPED_DB if each.name in flipping else tolerance.least_db
+        db, decided = runs.distance_db(each), None
+        if not db >= required and each.name in chosen and each.has_shape_of(runs.values):
+            decided = decided_of[each.name] = runs.decided(each, required)
+            left_out = int(decided.size - np.count_nonzero(decided))
+            undecided += [Undecided(each.where, left_out, decided.size)] if left_out else []
+            db = runs.distance_db(each, decided)
+        _check(each, db, required, runs, words, decided)
         if db <= least_db:
             least_db, least_at = db, each.where
     for name, each_cut in cuts.items():
         if name not in flipping:
-            _check_codes(each_cut, example.passed[name], runs.values[name], words, tolerance)
-    return Pieces(len(cuts) + len(set(example.outputs) - set(cuts)), least_db, least_at)
+            _check_codes(
+                each_cut,
+                example.passed[name],
+                runs.values[name],
+                words,
+                tolerance,
+                decided_of.get(each_cut.source),
+            )
+    count = len(cuts) + len(set(example.outputs) - set(cuts))
+    count -= sum(each.values == each.size for each in undecided)
+    return Pieces(count, least_db, least_at, tuple(undecided))
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,6 +151,10 @@ class _Tensor:
     where: str
     expected: Array
     smallest: float  # a signal below it does not count
+
+    def has_shape_of(self, values: Mapping[str, Array]) -> bool:
+        """Whether a graph computes it in the shape that is expected."""
+        return values[self.name].shape == self.expected.shape
 
 
 def _tensors(cuts: Mapping[str, Cut], example: Example) -> Iterator[_Tensor]:
@@ -173,21 +185,50 @@ class _Runs:
         self.values = {**example.inputs, **_run(self._graph, self._inputs)}
         self._moved: list[dict[str, Array]] = []
 
-    def distance_db(self, tensor: _Tensor) -> float:
-        """SQNR of a tensor, the reference's as the signal."""
-        return _sqnr_db(tensor.expected, self.values[tensor.name], tensor.smallest)
+    def distance_db(self, tensor: _Tensor, where: NDArray[np.bool_] | None = None) -> float:
+        """SQNR of a tensor, or of some of its values, the reference's as the signal."""
+        actual, expected = self.values[tensor.name], tensor.expected
+        if where is not None:
+            actual, expected = actual[where], expected[where]
+        return _sqnr_db(expected, actual, tensor.smallest)
 
-    def own_db(self, tensor: _Tensor) -> float:
+    def own_db(self, tensor: _Tensor, where: NDArray[np.bool_] | None = None) -> float:
         """How far a tensor moves when what its piece reads changes by a few roundings."""
-        if not self._moved:
-            for seed, count in enumerate(ROUNDINGS):
-                rounding = count * self.tolerance.rounding
-                inputs = nudged_inputs(self._inputs, rounding, seed)
-                graph = derived(self._graph, nudged_scales(parse(self._graph), rounding))
-                moved = _run(graph, inputs)
-                self._moved.append({**inputs, **moved})
+        chosen = ... if where is None else where
+        own = self.values[tensor.name][chosen]
+        moved = self._moves(tensor, len(ROUNDINGS))
+        return min(_sqnr_db(own, each[chosen], tensor.smallest) for each in moved)
+
+    def decided(self, tensor: _Tensor, least_db: float) -> NDArray[np.bool_]:
+        """Which values of a tensor stay where they are, whatever rounding chooses.
+
+        Args:
+            tensor: Behind a choice.
+            least_db: What is asked of it.
+        """
         own = self.values[tensor.name]
-        return min(_sqnr_db(own, moved[tensor.name], tensor.smallest) for moved in self._moved)
+        signal, _ = signal_and_error(own, own)
+        least = tensor.smallest**2
+        rms = math.sqrt(max(float(np.mean(signal**2)), least)) if own.size else 0.0
+        limit = rms * 10 ** ((_DECIDED_DB - least_db) / 20)
+        decided = np.ones(own.shape, bool)
+        for each in self._moves(tensor, _TIMES_BEHIND_CHOICES):
+            _, error = signal_and_error(own, each)
+            decided &= np.abs(error) <= limit
+        return decided
+
+    def _moves(self, tensor: _Tensor, times: int) -> Iterator[Array]:
+        for time in range(times):
+            if time == len(self._moved):
+                self._moved.append(self._move(time))
+            yield self._moved[time][tensor.name]
+
+    def _move(self, seed: int) -> dict[str, Array]:
+        rounding = ROUNDINGS[seed % len(ROUNDINGS)] * self.tolerance.rounding
+        inputs = nudged_inputs(self._inputs, rounding, seed)
+        moved = nudged_scales(parse(self._graph), rounding)
+        graph = derived(self._graph, shaken_choices(moved, rounding, seed))
+        return {**inputs, **_run(graph, inputs)}
 
 
 def _run(graph: Serialized, inputs: Mapping[str, Array]) -> dict[str, Array]:
@@ -203,18 +244,23 @@ def _sqnr_db(expected: Array, actual: Array, smallest: float) -> float:
     return sqnr_db(max(float(np.sum(signal**2)), least), float(np.sum(error**2)))
 
 
-def _check(tensor: _Tensor, db: float, runs: _Runs, words: Words, *, is_flipping: bool) -> None:
-    required = _FLIPPED_DB if is_flipping else runs.tolerance.least_db
+def _check(
+    tensor: _Tensor,
+    db: float,
+    required: float,
+    runs: _Runs,
+    words: Words,
+    where: NDArray[np.bool_] | None,
+) -> None:
     if db >= required:
         return
-    actual = runs.values[tensor.name]
-    if actual.shape != tensor.expected.shape:
+    if not tensor.has_shape_of(runs.values):
         raise ExportError(
-            f"At {tensor.where} {words.inline} has {actual.shape}, and {words.reference} "
-            f"{tensor.expected.shape}.",
+            f"At {tensor.where} {words.inline} has {runs.values[tensor.name].shape}, and "
+            f"{words.reference} {tensor.expected.shape}.",
             words.remedy,
         )
-    own = runs.own_db(tensor)
+    own = runs.own_db(tensor, where)
     required = max(_LEAST_DB, min(required, own - _MARGIN_DB))
     if not db >= required:
         raise ExportError(
@@ -226,9 +272,14 @@ def _check(tensor: _Tensor, db: float, runs: _Runs, words: Words, *, is_flipping
 
 
 def _check_codes(
-    pair: Cut, passed: Passed, actual: Array, words: Words, tolerance: Tolerance
+    pair: Cut,
+    passed: Passed,
+    actual: Array,
+    words: Words,
+    tolerance: Tolerance,
+    decided: NDArray[np.bool_] | None,
 ) -> None:
-    """A pair's own scale: each value is the reference's, or the neighbouring code's."""
+    """A pair's own scale: each decided value is the reference's, or the neighbouring code's."""
     if actual.shape != passed.dequantized.shape:
         raise ExportError(
             f"Quantizer '{pair.quantizer}' makes {actual.shape} in {words.inline}, and "
@@ -237,6 +288,8 @@ def _check_codes(
         )
     # Nearly all values are the same to the last bit. NaN is not, and so is looked at.
     other = passed.dequantized != actual
+    if decided is not None:
+        other &= decided
     _, error = signal_and_error(passed.dequantized[other], actual[other])
     codes = error / pair.scale
     equal = codes <= tolerance.codes

@@ -2,10 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from trtqat.exporting.verification.pieces import Pieces
+
+@dataclass(frozen=True)
+class Undecided:
+    """Values that rounding chooses, as which of two equal scores is taken first.
+
+    Attributes:
+        where: The quantizer or output.
+        values: How many of them; they were not compared.
+        size: How many values it has.
+    """
+
+    where: str
+    values: int
+    size: int
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """What was compared from the same inputs.
+
+    Attributes:
+        count: Number of INT8 activations and outputs that were compared.
+        least_db: The least SQNR of their floats.
+        least_at: Where that is.
+        undecided: What was left out of that.
+    """
+
+    count: int
+    least_db: float
+    least_at: str
+    undecided: tuple[Undecided, ...] = ()
+
+
+def worst_of(batches: Sequence[Pieces]) -> Pieces | None:
+    """The batch that is furthest off, with what was left out in any of them; None of none."""
+    if not batches:
+        return None
+    most: dict[str, Undecided] = {}
+    for each in (each for pieces in batches for each in pieces.undecided):
+        if each.where not in most or each.values > most[each.where].values:
+            most[each.where] = each
+    worst = min(batches, key=lambda pieces: pieces.least_db)
+    count = min(pieces.count for pieces in batches)
+    return replace(worst, count=count, undecided=tuple(most.values()))
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from trtqat.errors import GraphError
+from trtqat.exporting.verification.choices import shaken_choices
 from trtqat.exporting.verification.cut import computed_tensors, nudged_scales
 from trtqat.exporting.verification.end_to_end import EndToEnd, least_of, positions_db
 from trtqat.exporting.verification.example import Example
-from trtqat.exporting.verification.pieces import FP32, ROUNDINGS, Pieces, Tolerance, compare_pieces
+from trtqat.exporting.verification.pieces import FP32, ROUNDINGS, Tolerance, compare_pieces
 from trtqat.exporting.verification.reference import Reference, outputs_of
-from trtqat.exporting.verification.result import Verification
+from trtqat.exporting.verification.result import Pieces, Verification, worst_of
 from trtqat.exporting.verification.rounding import nudged_inputs, round_everywhere
 from trtqat.graph_file.serialized import Serialized, derived, parse
 from trtqat.tensors import Arrays
@@ -76,7 +77,7 @@ def verify(
         for example in examples
         if example in (*_first_of_each_size(examples), *short)
     ]
-    pieces = min((p for p in compared if p is not None), key=lambda p: p.least_db, default=None)
+    pieces = worst_of([each for each in compared if each is not None])
     if rounded is not graph:
         found = list(outputs_of(graph, [each.inputs for each in short]))
     own_db = _own_db(graph, short, found, tolerance) if short else None
@@ -134,7 +135,8 @@ def _own_db(
     for seed, count in enumerate(ROUNDINGS):
         relative = count * tolerance.rounding
         inputs = [nudged_inputs(each.inputs, relative, seed) for each in examples]
-        moved = outputs_of(derived(graph, nudged_scales(parse(graph), relative)), inputs)
+        nudged = shaken_choices(nudged_scales(parse(graph), relative), relative, seed)
+        moved = outputs_of(derived(graph, nudged), inputs)
         for expected, other in zip(outputs, moved, strict=True):
             for name, array in expected.items():
                 distances += positions_db(array, other[name])
