@@ -27,7 +27,8 @@ from trtqat.search.speed.engines import EngineWorkshop
 from trtqat.search.speed.forms import Batches
 from trtqat.search.speed.logged_trials import LoggedTrials
 from trtqat.search.speed.options import TuneOptions, parse_tune_options
-from trtqat.search.speed.strategy import Found, SearchRegion, search
+from trtqat.search.speed.strategy import Found, search
+from trtqat.search.speed.trials import SearchRegion
 from trtqat.search.speed.tune_log import read_log
 from trtqat.search.speed.tuning import TuneResult
 from trtqat.tensors import random_arrays

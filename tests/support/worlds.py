@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from trtqat.search.speed.region_costs import Assignment
-from trtqat.search.speed.strategy import SearchRegion, Tried
+from trtqat.search.speed.trials import SearchRegion, Tried
 
 # The interval of a measured ratio: what is no more than that faster is not faster.
 INTERVAL = 0.005

@@ -17,7 +17,7 @@ from trtqat.evaluation.intervals import Ratio
 from trtqat.search.speed.forms import Candidate, Form
 from trtqat.search.speed.region_costs import Assignment
 from trtqat.search.speed.several_batches import inverse, mean_ratio, mean_regions, mean_time
-from trtqat.search.speed.strategy import Tried
+from trtqat.search.speed.trials import Tried
 from trtqat.search.speed.tune_log import Comparison, Count, Measured, Try, TuneLog, write_log
 from trtqat.search.speed.within_target import Score
 

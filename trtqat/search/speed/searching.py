@@ -13,15 +13,8 @@ from trtqat.search.speed.engines import EngineWorkshop
 from trtqat.search.speed.forms import Batches, Candidate, levers_of
 from trtqat.search.speed.logged_trials import LoggedTrials
 from trtqat.search.speed.options import TuneOptions
-from trtqat.search.speed.strategy import (
-    Found,
-    SearchRegion,
-    Tried,
-    choose_form,
-    choose_graph,
-    pull_levers,
-    search,
-)
+from trtqat.search.speed.strategy import Found, choose_form, choose_graph, pull_levers, search
+from trtqat.search.speed.trials import SearchRegion, Tried
 from trtqat.search.speed.within_target import fastest_within, is_within
 
 

@@ -5,7 +5,8 @@
 1. **Both ends**: everything in INT8, everything in floating point. Often one of them is the answer.
 2. **By the costs of regions**, where TensorRT tells the times of their layers: the assignment that
    is the cheapest by all that was seen is built. It shows what its conversions cost, and so changes
-   what is the cheapest. This goes on until the cheapest one is one that was built.
+   what is the cheapest. This goes on until the cheapest one is one that was built. Regions that
+   tell nothing stay as any of the engines had them: its whole time says what they cost together.
 3. **By kinds of regions**, where it does not (a compiled subgraph is one black box): from the best
    so far, all regions of a kind change sides, the kind with most arithmetic first; then pairs of
    kinds, as a border between two kinds may cost more than either gains.
@@ -25,71 +26,16 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Protocol
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 from trtqat.search.speed.forms import Form, Lever
 from trtqat.search.speed.region_costs import Assignment, RegionCosts
+from trtqat.search.speed.trials import FormTrials, SearchRegion, Trials, Tried
 
 _LOG = logging.getLogger(__name__)
 # An assignment that is expected to gain less than that of the best time is not worth a build.
 _LEAST_GAIN = 0.003
-
-
-@dataclass(frozen=True)
-class SearchRegion:
-    """What the search knows of a region.
-
-    Attributes:
-        kind: The same for regions that compute the same with other weights.
-        share: Of the arithmetic, from 0 to 1.
-        is_quantized: Whether it has pairs: another region has but one state.
-    """
-
-    kind: str
-    share: float
-    is_quantized: bool
-
-
-@dataclass(frozen=True)
-class Tried:
-    """An engine that was built and measured.
-
-    Attributes:
-        assignment: Its regions in floating point.
-        time_ms: Median GPU compute time.
-        region_ms: Time of those regions that its layers tell, by place.
-        form: Of its plan.
-    """
-
-    assignment: Assignment
-    time_ms: float
-    region_ms: Mapping[int, float]
-    form: Form = field(default_factory=Form)
-
-
-class Trials(Protocol):
-    """Builds and measures; without a form all engines have the same one."""
-
-    def may_run(self, assignment: Assignment) -> bool:
-        """Whether the budget allows it, or its figures are there already."""
-
-    def run(self, assignment: Assignment) -> Tried | None:
-        """Builds and measures an assignment; None if TensorRT does not build it."""
-
-    def is_faster(self, one: Tried, other: Tried) -> bool:
-        """Whether one is faster than the other, measured in turns, beyond the interval."""
-
-
-class FormTrials(Trials, Protocol):
-    """Builds and measures in forms."""
-
-    def may_run(self, assignment: Assignment, form: Form | None = None) -> bool:
-        """Whether the budget allows it, or its figures are there already."""
-
-    def run(self, assignment: Assignment, form: Form | None = None) -> Tried | None:
-        """Builds and measures an assignment in a form; None if TensorRT does not build it."""
 
 
 def choose_graph(exported: Form, repaired: Form, trials: FormTrials) -> Form | None:
@@ -304,25 +250,41 @@ class _Search:
         return [place for place in sorted(self.all_float) if not self._costs.is_known(place)]
 
     def _by_costs(self) -> Iterator[Assignment]:
-        while self.best is not None:
-            hidden = self._hidden()
-            if len(hidden) == len(self.all_float):
-                return
-            fixed = {
-                place: place in self.best.assignment
-                for place in range(len(self._regions))
-                if place in hidden or place not in self.all_float
-            }
-            assignment, expected_ms = self._costs.cheapest(fixed)
-            # Not what its own layers told: another engine may tell more of its regions.
-            best_ms = self._costs.sum_ms(self.best.assignment, fixed)
-            gain = (best_ms - expected_ms) / self.best.time_ms
-            if assignment in self._asked or gain < _LEAST_GAIN:
-                return
+        while (found := self._most_promising()) is not None:
+            assignment, gain = found
             _LOG.info(
                 "%d regions in floating point should gain %.1f %%.", len(assignment), 100 * gain
             )
             yield assignment
+
+    def _most_promising(self) -> tuple[Assignment, float] | None:
+        """What the costs of regions say is the fastest, and by which part of the best one's time.
+
+        What is hidden stays as one of the engines had it. Whether all of that is better in INT8
+        or in floating point is known from the whole time of that engine, not of the best one alone:
+        that may be ahead by regions whose costs are told.
+        """
+        hidden = self._hidden()
+        if self.best is None or len(hidden) == len(self.all_float):
+            return None
+        expected: dict[Assignment, float] = {}
+        others = (each for each in self.tried.values() if each is not self.best)
+        for tried in (self.best, *others):
+            fixed = {
+                place: place in tried.assignment
+                for place in range(len(self._regions))
+                if place in hidden or place not in self.all_float
+            }
+            assignment, sum_ms = self._costs.cheapest(fixed)
+            # Not what its own layers told: another engine may tell more of its regions.
+            gained_ms = self._costs.sum_ms(tried.assignment, fixed) - sum_ms
+            if assignment not in self._asked:
+                expected.setdefault(assignment, tried.time_ms - gained_ms)
+        if not expected:
+            return None
+        assignment = min(expected, key=lambda each: expected[each])
+        gain = 1 - expected[assignment] / self.best.time_ms
+        return None if gain < _LEAST_GAIN else (assignment, gain)
 
     def _by_kinds(self, places: Sequence[int]) -> Iterator[Assignment]:
         kinds: dict[str, set[int]] = {}

@@ -33,7 +33,8 @@ from trtqat.search.speed.logged_trials import LoggedTrials
 from trtqat.search.speed.options import TuneOptions, parse_tune_options
 from trtqat.search.speed.searched_graph import read_searched, regions_to_search
 from trtqat.search.speed.searching import Searching
-from trtqat.search.speed.strategy import Found, Tried
+from trtqat.search.speed.strategy import Found
+from trtqat.search.speed.trials import Tried
 from trtqat.search.speed.tune_log import Try
 from trtqat.search.speed.verdict import (
     RegionTimes,

@@ -9,7 +9,7 @@ from trtqat.evaluation.intervals import Ratio
 from trtqat.graph.lenses.regions import Region
 from trtqat.search.speed.forms import Form
 from trtqat.search.speed.logged_trials import LoggedTrials
-from trtqat.search.speed.strategy import Tried
+from trtqat.search.speed.trials import Tried
 from trtqat.search.speed.tune_log import Int8Part, MeasuredTime
 from trtqat.search.speed.within_target import Score
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TypeAlias
 
-from trtqat.search.speed.strategy import Found, Tried
+from trtqat.search.speed.strategy import Found
+from trtqat.search.speed.trials import Tried
 from trtqat.typed_json import Unbounded
 
 

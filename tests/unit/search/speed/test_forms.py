@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from trtqat.search.speed.forms import Form, levers_of
 from trtqat.search.speed.region_costs import Assignment
-from trtqat.search.speed.strategy import Tried, choose_form, pull_levers
+from trtqat.search.speed.strategy import choose_form, pull_levers
+from trtqat.search.speed.trials import Tried
 
 INTERVAL = 0.005
 STATIC, WIDE, SEVERAL = Form(("8",)), Form(("1:8:16",)), Form(("8", "1:8:16"))

@@ -13,7 +13,8 @@ from trtqat.evaluation.intervals import Interval, Ratio
 from trtqat.search.speed.forms import Candidate
 from trtqat.search.speed.logged_trials import LoggedTrials
 from trtqat.search.speed.region_costs import Assignment
-from trtqat.search.speed.strategy import Found, SearchRegion, search
+from trtqat.search.speed.strategy import Found, search
+from trtqat.search.speed.trials import SearchRegion
 from trtqat.search.speed.tune_log import Measured, MeasuredTime, TuneLog, read_log
 from trtqat.search.speed.within_target import Counted
 

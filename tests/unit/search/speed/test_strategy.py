@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from tests.support.worlds import INTERVAL, World
 from trtqat.search.speed.region_costs import Assignment
-from trtqat.search.speed.strategy import SearchRegion, Tried, search
+from trtqat.search.speed.strategy import search
+from trtqat.search.speed.trials import SearchRegion, Tried
 
 costs = st.floats(0.01, 1.0)
 
@@ -90,6 +91,26 @@ def test_one_costly_region_among_many_is_found() -> None:
     assert found is not None
     assert found.best.assignment == {7}
     assert len(world.built) == 3
+
+
+def test_a_region_that_tells_its_cost_beside_a_subgraph_that_does_not() -> None:
+    """As a ViT: floating point wins by the patches alone, and all behind them is one black box."""
+    kinds = ["patches", *["attention", "mlp"] * 12]
+    world = World(
+        [0.245, *[0.061] * 24],
+        [0.099, *[0.065] * 24],
+        border_ms=0.005,
+        kinds=kinds,
+        hidden=frozenset(range(1, 25)),
+    )
+    # The ends, and the answer.
+    world.budget = 3
+    found = search(world.regions(), world)
+    assert found is not None
+    int8, plain = (each.time_ms for each in found.ends)
+    assert plain < int8
+    assert found.best.assignment == {0}
+    assert found.best.time_ms < 0.95 * plain
 
 
 def test_borders_that_cost_more_than_they_gain_leave_an_end() -> None:

@@ -9,7 +9,8 @@ import pytest
 
 from trtqat.search.speed.forms import Candidate, Form
 from trtqat.search.speed.region_costs import Assignment
-from trtqat.search.speed.strategy import Found, Tried
+from trtqat.search.speed.strategy import Found
+from trtqat.search.speed.trials import Tried
 from trtqat.search.speed.tune_log import Count
 from trtqat.search.speed.within_target import Counted, Score, Valued, fastest_within
 from trtqat.typed_json import as_fields, json_text, parse_json, read_as
