@@ -1,7 +1,4 @@
-"""A detector whose suppression is TensorRT's own plugin, and a library that has none.
-
-Written from the recorded API and NVIDIA's description of ``EfficientNMS_TRT``; not run yet.
-"""
+"""A detector whose suppression is TensorRT's own plugin, and a library that has none."""
 
 from __future__ import annotations
 
