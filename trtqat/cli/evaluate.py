@@ -59,7 +59,7 @@ def evaluate(
     ] = None,
     printed: OutputGroup = OutputGroup(),  # noqa: B008
 ) -> None:
-    """Measure accuracy over every image, and latency, beside the PyTorch baseline.
+    """Measure accuracy over every image, and latency, beside a float baseline.
 
     Example: trtqat eval model.engine --data cifar10:data --baseline model.py:fp32
     --checkpoint fp32.pt
@@ -168,13 +168,16 @@ def _options(measuring: MeasureGroup, gates: GateGroup, *, has_file: bool) -> Ev
 
 def _sources(
     contenders: ContenderGroup, pytorch: PyTorchGroup
-) -> tuple[ModelSource | None, ModelSource | None]:
-    """Where the baseline comes from, and the fake-quantized model."""
+) -> tuple[ModelSource | Path | None, ModelSource | None]:
+    """Where the baseline comes from, or which file it is, and the fake-quantized model."""
     from trtqat.exporting.source import ModelSource
 
     arguments = pytorch.factory_arg or ()
-    baseline = fake_quantized = None
-    if contenders.baseline is not None:
+    baseline: ModelSource | Path | None = None
+    fake_quantized = None
+    if contenders.baseline is not None and is_onnx(contenders.baseline):
+        baseline = Path(contenders.baseline)
+    elif contenders.baseline is not None:
         baseline = ModelSource(contenders.baseline, pytorch.checkpoint, arguments, pytorch.ema)
     if contenders.fake_quantized is not None:
         fake_quantized = ModelSource(

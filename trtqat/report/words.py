@@ -61,6 +61,9 @@ def answers(report: Report) -> str:
     lines = []
     if report.subject.accuracy is None and not report.subject.metrics:
         lines.append("The data has no labels, so there is no accuracy.")
+    baseline = report.baseline
+    if report.subject.timings and baseline is not None and not baseline.timings:
+        lines.append(f"{baseline.name} was not timed, so there is no speed-up.")
     if report.latency_budget_ms is not None:
         best = f"batch {report.best_batch}" if report.best_batch else "none of the batch sizes"
         lines.append(f"Best within {report.latency_budget_ms:g} ms for 99 % of requests: {best}")
