@@ -108,7 +108,8 @@ def evaluate(
                 ),
                 progress=progress,
             )
-        _write(replace(report, command=command_line()), printed.json, html)
+        found = replace(report, command=command_line())
+        _write(found, printed.json, html, in_full=printed.verbose)
         report.check_gates()
 
 
@@ -189,7 +190,7 @@ def _sources(
     return baseline, fake_quantized
 
 
-def _write(report: ReadableReport, json: str | None, html: Path | None) -> None:
+def _write(report: ReadableReport, json: str | None, html: Path | None, *, in_full: bool) -> None:
     """Writes files and tables.
 
     Files come before standard output, whose reader may have gone; and one that cannot be written
@@ -199,16 +200,16 @@ def _write(report: ReadableReport, json: str | None, html: Path | None) -> None:
         if json == "-":
             results.callback(print_json, report.to_dict(), json)
         else:
-            results.callback(_print, report)
+            results.callback(_print, report, in_full=in_full)
             results.callback(print_json, report.to_dict(), json)
         if html is not None:
             results.callback(report.html, html)
 
 
-def _print(report: ReadableReport) -> None:
+def _print(report: ReadableReport, *, in_full: bool) -> None:
     from trtqat.report.words import closing_words, report_tables
 
-    for _, columns, rows in report_tables(report):
+    for _, columns, rows in report_tables(report, in_full=in_full):
         print_table(columns, rows)
     for words in closing_words(report):
         say(words)

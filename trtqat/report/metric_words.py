@@ -61,6 +61,25 @@ def metric_tables(report: Report) -> Iterator[Table]:
     yield "Metrics", columns, rows
 
 
+def part_tables(report: Report) -> Iterator[Table]:
+    """Values of parts, as of small boxes, a column for each model; nothing where there are none.
+
+    Args:
+        report: The evaluation.
+    """
+    baseline = [report.baseline] if report.baseline is not None else []
+    sides = [report.subject, *baseline, *report.steps, *report.rivals]
+    rows = []
+    for metric in report.subject.metrics:
+        found = [side.metric(metric.metric) for side in sides]
+        names = dict.fromkeys(part.name for each in found if each for part in each.parts)
+        rows += [
+            [f"{metric.metric}, {name}", *(_part(each, name) for each in found)] for name in names
+        ]
+    if rows:
+        yield "Metrics in parts", ["metric", *(side.name for side in sides)], rows
+
+
 def metric_verdict(figures: Sequence[MetricFigure]) -> Iterator[str]:
     """Clauses of a sentence about the subject.
 
@@ -86,6 +105,14 @@ def value(figure: MetricFigure) -> str:
         figure: Of one model.
     """
     return _with_unit(_number(figure.value.value, figure.unit), figure.unit)
+
+
+def _part(figure: MetricFigure | None, name: str) -> str:
+    """A part's value; empty where there is none."""
+    parts = {part.name: part.value for part in figure.parts} if figure else {}
+    if figure is None or name not in parts:
+        return ""
+    return _with_unit(_number(parts[name], figure.unit), figure.unit)
 
 
 def interval(figure: MetricFigure) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from trtqat.report.locate_words import locate_answers, locate_tables
 from trtqat.report.main_table import main_table
-from trtqat.report.metric_words import metric_tables
+from trtqat.report.metric_words import metric_tables, part_tables
 from trtqat.report.trtexec_words import trtexec_summary
 from trtqat.report.wording import Table, compiled_in, decibels, ratio, share
 
@@ -17,14 +17,16 @@ if TYPE_CHECKING:
     from trtqat.evaluation.report import Report
 
 
-def report_tables(report: Report) -> list[Table]:
+def report_tables(report: Report, *, in_full: bool = False) -> list[Table]:
     """Title, columns and rows of every table.
 
     Args:
         report: The evaluation.
+        in_full: Whether metrics are shown in parts, too.
     """
     tables: list[Table] = [("Accuracy and latency", *main_table(report))]
     tables += metric_tables(report)
+    tables += part_tables(report) if in_full else ()
     if report.way:
         columns = ["step", "top-1", "same as before", "SQNR to before", "lost, gained"]
         rows = [_step(step) for step in report.way]

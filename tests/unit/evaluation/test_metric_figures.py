@@ -268,6 +268,31 @@ def test_a_detector_passes_and_fails(tmp_path: Path) -> None:
     comparison = far.subject.to_baseline
     assert comparison is not None
     assert len(comparison.agreement.outputs) == 4
+    # By area of the boxes, which are all small; a record keeps the figures.
+    for report in (far, again):
+        for side in report.side_by_side:
+            (part,) = side.metrics[0].parts
+            assert part.name == "small"
+            assert part.value == pytest.approx(side.metrics[0].value.value)
+    # Reports from before have no such figures.
+    fields = json.loads((tmp_path / "r.json").read_text())
+    for contender in fields["contenders"]:
+        assert all(figure.pop("parts") for figure in contender["metrics"])
+    (tmp_path / "r.json").write_text(json.dumps(fields))
+    older = evaluate(Detector(scenes, 3), scenes, options, baseline=tmp_path / "r.json")
+    assert older.baseline is not None
+    assert [each.parts for each in older.baseline.metrics] == [(), ()]
+    assert older.subject.metrics == far.subject.metrics
+    titles = [title for title, *_ in report_tables(far)]
+    assert "Metrics in parts" not in titles
+    (table,) = [each for each in report_tables(far, in_full=True) if each[0] == "Metrics in parts"]
+    _, columns, rows = table
+    assert columns == ["metric", "numpy", "numpy"]
+    assert [row[0] for row in rows] == ["map, small", "map50, small"]
+    assert rows[0][1] == f"{far.subject.metrics[0].value.value:.2f} %"
+    assert "Metrics in parts" in render_page(far)
+    without = report_tables(measured(metrics=["mse"]), in_full=True)
+    assert "Metrics in parts" not in [title for title, *_ in without]
 
 
 @pytest.mark.parametrize(
