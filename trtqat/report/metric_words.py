@@ -6,12 +6,17 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from trtqat.report.wording import share
+
 if TYPE_CHECKING:
     from trtqat.evaluation.contenders import Measured
     from trtqat.evaluation.metrics.bootstrap import Estimate
     from trtqat.evaluation.metrics.figures import MetricFigure
     from trtqat.evaluation.report import Report
     from trtqat.report.wording import Table
+
+# Exactly counted, with how many of how many.
+_TOP1 = "top-1"
 
 
 def metric_rows(report: Report) -> Iterator[list[str]]:
@@ -59,6 +64,31 @@ def metric_tables(report: Report) -> Iterator[Table]:
         if (figure := side.metric(metric.metric)) is not None
     ]
     yield "Metrics", columns, rows
+
+
+def asked_columns(report: Report) -> list[str]:
+    """How right a model is, a column each: top-1 where it was counted, and the other metrics.
+
+    Args:
+        report: The evaluation.
+    """
+    is_top1_counted = report.subject.accuracy is not None
+    labels = [figure.metric for figure in report.subject.metrics]
+    others = [label for label in labels if label != "top1" or not is_top1_counted]
+    return [*([_TOP1] if is_top1_counted else []), *others]
+
+
+def asked_values(side: Measured, columns: Sequence[str]) -> list[str]:
+    """What they are of one model; empty where it has none.
+
+    Args:
+        side: One of the contenders.
+        columns: As ``asked_columns`` returns them.
+    """
+    accuracy = side.accuracy
+    counted = {_TOP1: share(accuracy.top1, accuracy.count)} if accuracy else {}
+    figures = {figure.metric: value(figure) for figure in side.metrics}
+    return [{**figures, **counted}.get(column, "") for column in columns]
 
 
 def part_tables(report: Report) -> Iterator[Table]:

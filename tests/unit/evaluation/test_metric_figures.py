@@ -79,6 +79,38 @@ def test_values_and_paired_differences() -> None:
     assert "no accuracy" not in answers(found)
 
 
+@pytest.mark.parametrize(
+    ("data", "metrics", "shown"),
+    [
+        (WISHED, ["mse", "psnr:range=8"], ["mse", "psnr"]),
+        (Samples(X, CLASSES), [], ["top-1"]),
+        (Samples(X, CLASSES), ["top1", "top3"], ["top-1", "top3"]),
+        (Samples(X, CLASSES), ["top3"], ["top3"]),
+        (Samples(X, None), [], []),
+    ],
+)
+def test_rivals_and_steps_are_told_by_what_was_asked(
+    data: Samples, metrics: list[str], shown: list[str]
+) -> None:
+    found = measured(
+        data=data,
+        metrics=metrics,
+        baseline=NumpyModel(doubled),
+        steps=[NumpyModel()],
+        rivals=[NumpyModel(np.negative)],
+    )
+    tables = {title: (columns, rows) for title, columns, rows in report_tables(found)}
+    columns, rows = tables["What might run instead"]
+    assert columns[4:] == [*shown, "same prediction", "size"]
+    steps, _ = tables["Where accuracy changes"]
+    assert steps == ["step", *shown, "same as before", "SQNR to before", "lost, gained"]
+    for row, side in zip(rows, (found.subject, *found.rivals, found.baseline), strict=True):
+        assert side is not None
+        for cell, figure in zip(row[4:], side.metrics, strict=False):
+            number = f"{figure.value.value:.2f}" if figure.unit else f"{figure.value.value:.4g}"
+            assert cell.split()[0] == number
+
+
 @pytest.mark.parametrize("batch_size", [1, 7, 50])
 def test_batches_make_no_difference(batch_size: int) -> None:
     options = EvaluateOptions(batch_size, None, metrics=("mse", "psnr:range=8"))
