@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -69,8 +69,8 @@ def evaluate(
         data: Data that fits the model's inputs, or what names it, as ``"npz:test.npz"``.
         options: What to measure and to demand.
         baseline: What it is compared with: a PyTorch model by its source or pointer, an ONNX file,
-            any opened model of the same kind of device, or the path of a report that an earlier
-            evaluation wrote. An ONNX file is not timed beside an engine.
+            any opened model, or the path of a report that an earlier evaluation wrote. What runs on
+            another kind of device is not timed, nor an ONNX file beside an engine.
         baseline_precision: Arithmetic of a baseline that is given by its source.
         rivals: What a user might run instead, measured in the same turns: opened models, and names
             as ``"fp16,torch-fp16"``.
@@ -114,8 +114,8 @@ def evaluate(
         checked = opener.reference() if reference else ()
         contenders = [
             Contender(opener.subject, "subject"),
-            *_all("rival", [*opened_rivals, *more_rivals]),
-            *_all("step", [*observed, *steps, *checked]),
+            *(opener.beside(each, "rival") for each in (*opened_rivals, *more_rivals)),
+            *(opener.beside(each, "step") for each in (*observed, *steps, *checked)),
             *opener.baseline(against, baseline_precision),
         ]
         where = None
@@ -214,10 +214,14 @@ class _Opener:
             # By the wall clock, which an engine is not timed by.
             return (Contender(graph, "baseline", is_timed=self.subject.device == "cpu"),)
         if not isinstance(given, ModelSource):
-            return (Contender(given, "baseline"),)
+            return (self.beside(given, "baseline"),)
         cuda_graph = self._options.cuda_graph
         opened = open_pytorch(given, self.subject, precision=precision, cuda_graph=cuda_graph)
-        return (Contender(self._held(opened), "baseline"),)
+        return (self.beside(self._held(opened), "baseline"),)
+
+    def beside(self, model: Model, role: Role) -> Contender:
+        """A contender that is timed with the subject, if both are on one kind of device."""
+        return Contender(model, role, is_timed=model.device == self.subject.device)
 
     def _held(self, opened: _Opened) -> _Opened:
         self._stack.callback(opened.close)
@@ -258,7 +262,3 @@ def _parted(rivals: str | Sequence[str | Model]) -> tuple[tuple[str, ...], list[
     check_kind("rivals", rivals, (list, tuple), "'fp16,torch-fp16'")
     names = ",".join(each for each in rivals if isinstance(each, str))
     return parse_rivals(names), [each for each in rivals if not isinstance(each, str)]
-
-
-def _all(role: Role, models: Sequence[Model]) -> Iterator[Contender]:
-    return (Contender(each, role) for each in models)

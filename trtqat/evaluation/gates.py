@@ -81,7 +81,7 @@ def check_can_be_measured(
     untimed = [each for each in contenders if each.role == "baseline" and not each.is_timed]
     if options.min_speedup is not None and untimed:
         raise UsageError(
-            f"'{untimed[0].model.name}' is not timed beside an engine, so there is no speed-up.",
+            f"'{untimed[0].model.name}' is not timed beside the model, so there is no speed-up.",
             "Give a PyTorch --baseline, or leave out --min-speedup.",
         )
     if options.min_speedup is not None and recorded is not None:

@@ -98,8 +98,17 @@ def test_a_batch_that_only_the_engine_takes_is_timed(graph: Path) -> None:
         evaluate(OnGpu(), DATA, batch_size=4, baseline=graph, latency=None)
 
 
+def test_what_was_opened_on_another_device_is_not_timed_either(graph: Path) -> None:
+    with OnnxModel(graph) as opened:
+        found = evaluate(
+            OnGpu(), DATA, batch_size=5, latency=QUICK, baseline=opened, rivals=[opened]
+        )
+    assert [each.timings == () for each in found.contenders] == [False, True, True]
+    assert found.top1_drop_points == pytest.approx(5.0)
+
+
 def test_there_is_no_speedup_to_demand(graph: Path) -> None:
-    with pytest.raises(UsageError, match=r"\(CPU\)' is not timed beside an engine"):
+    with pytest.raises(UsageError, match=r"\(CPU\)' is not timed beside the model"):
         beside(graph, min_speedup=1.0)
 
 
