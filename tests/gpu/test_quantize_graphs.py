@@ -8,6 +8,8 @@ import pytest
 
 from tests.support.float_graphs import export_float
 from tests.support.workloads import Build
+from trtqat.evaluation.evaluate import evaluate
+from trtqat.evaluation.timing import LatencyOptions
 from trtqat.numerics import difference
 from trtqat.runtime.engine import Engine
 from trtqat.runtime.onnx_model import OnnxModel
@@ -50,3 +52,24 @@ def test_the_engine_computes_what_the_graph_does(
     expected = reference.session(8).run(inputs)
     for output, actual in engine.session(8).run(inputs).items():
         assert difference(expected[output], actual).sqnr_db > 20, output
+
+
+def test_the_float_file_is_the_baseline_of_the_engine(tmp_path: Path, build_engine: Build) -> None:
+    """Compared on every output, and not timed beside the engine, whoever runs it."""
+    file = export_float("resnet_basic", tmp_path)
+    result = file.quantized(for_="8.6")
+    plan = tmp_path / "int8.engine"
+    build_engine(result.path, plan, batch=(1, 8, 8))
+    report = evaluate(
+        plan, file.data, batch_size=8, latency=LatencyOptions(50, 0.1), baseline=file.graph
+    )
+    baseline, comparison = report.baseline, report.subject.to_baseline
+    assert baseline is not None
+    assert comparison is not None
+    where = {"cpu": "CPU", "cuda": "CUDA"}[baseline.device]
+    assert baseline.name == f"float.onnx on ONNX Runtime ({where})"
+    assert baseline.timings == ()
+    assert report.speedup is None
+    (timing,) = report.subject.timings
+    assert timing.timing.throughput is not None
+    assert all(each.sqnr_db > 20 for each in comparison.agreement.outputs)

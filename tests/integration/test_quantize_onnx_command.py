@@ -50,7 +50,11 @@ def test_prints_what_was_done_and_what_is_next(file: FloatFile) -> None:
     assert "3 of 3 layers in INT8, 100 % of the MACs; ranges by auto on 24 images" in said
     assert "what the quantizers saw, the worst 6 of 6" in said
     assert "the outputs against the float graph's, on 16 samples held out" in said
-    assert said.rstrip().endswith("next: trtqat build int8.onnx -o int8.engine")
+    assert said.rstrip().endswith(
+        "next: trtqat build int8.onnx -o int8.engine\n"
+        "then, on labelled data that it has not seen: "
+        "trtqat eval int8.engine --data SPEC --baseline float.onnx"
+    )
     assert "warning" not in done.stderr
     found = json.loads((file.graph.parent / "found.json").read_text())
     assert [each["name"] for each in found["layers"]] == ["/a", "/b", "/c"]
@@ -74,7 +78,8 @@ def test_the_file_is_built_inspected_and_evaluated(file: FloatFile) -> None:
     assert inspected.returncode == 0, inspected.stdout
     labels = np.zeros(40, np.int64)
     np.savez(folder / "test.npz", labels=labels, x=file.arrays["x"])
-    evaluated = in_process(folder, "eval", "int8.onnx", "--data", "npz:test.npz", "--duration", 0)
+    words = ("--data", "npz:test.npz", "--baseline", "float.onnx")
+    evaluated = in_process(folder, "eval", "int8.onnx", *words, "--duration", 0)
     assert evaluated.returncode == 0, evaluated.stderr
 
 

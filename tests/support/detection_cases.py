@@ -13,11 +13,20 @@ OVERLAPS = np.linspace(0.5, 0.95, 10)
 
 
 def make_case(
-    seed: int, images: int = 6, *, classes: int = 3, with_crowds: bool = False, ties: bool = True
+    seed: int,
+    images: int = 6,
+    *,
+    classes: int = 3,
+    with_crowds: bool = False,
+    ties: bool = True,
+    scale: int = 1,
+    with_areas: bool = False,
 ) -> tuple[list[Detections], tuple[dict[str, Array], ...]]:
     """Detections near boxes and far from them; boxes repeat, and scores unless ``ties`` is False.
 
-    All numbers of boxes are multiples of 1/4: no arithmetic rounds them.
+    All numbers of boxes are multiples of 1/4: no arithmetic rounds them. All are small; with a
+    ``scale`` of 4 some are medium and large, and some are just between. With areas objects fill
+    their box by a quarter, by half, or wholly.
     """
     random = np.random.default_rng(seed)
     found, labels = [], []
@@ -39,10 +48,13 @@ def make_case(
         scores = random.integers(1, 9, len(all_boxes)) / 8
         if not ties:
             scores = random.random(len(all_boxes))
-        found.append(Detections(all_boxes, scores, np.where(same, own, others)))
-        label: dict[str, Array] = {"boxes": boxes, "classes": names}
+        found.append(Detections(all_boxes * scale, scores, np.where(same, own, others)))
+        label: dict[str, Array] = {"boxes": boxes * scale, "classes": names}
         if with_crowds:
             label["crowd"] = (random.random(count) < 0.3).astype(np.int64)
+        if with_areas:
+            filled = random.choice([0.25, 0.5, 1.0], count)
+            label["area"] = filled * size.prod(axis=1) * scale**2
         labels.append(label)
     return found, tuple(labels)
 

@@ -59,7 +59,7 @@ def evaluate(
     ] = None,
     printed: OutputGroup = OutputGroup(),  # noqa: B008
 ) -> None:
-    """Measure accuracy over every image, and latency, beside the PyTorch baseline.
+    """Measure accuracy over every image, and latency, beside a float baseline.
 
     Example: trtqat eval model.engine --data cifar10:data --baseline model.py:fp32
     --checkpoint fp32.pt
@@ -108,7 +108,8 @@ def evaluate(
                 ),
                 progress=progress,
             )
-        _write(replace(report, command=command_line()), printed.json, html)
+        found = replace(report, command=command_line())
+        _write(found, printed.json, html, in_full=printed.verbose)
         report.check_gates()
 
 
@@ -168,13 +169,16 @@ def _options(measuring: MeasureGroup, gates: GateGroup, *, has_file: bool) -> Ev
 
 def _sources(
     contenders: ContenderGroup, pytorch: PyTorchGroup
-) -> tuple[ModelSource | None, ModelSource | None]:
-    """Where the baseline comes from, and the fake-quantized model."""
+) -> tuple[ModelSource | Path | None, ModelSource | None]:
+    """Where the baseline comes from, or which file it is, and the fake-quantized model."""
     from trtqat.exporting.source import ModelSource
 
     arguments = pytorch.factory_arg or ()
-    baseline = fake_quantized = None
-    if contenders.baseline is not None:
+    baseline: ModelSource | Path | None = None
+    fake_quantized = None
+    if contenders.baseline is not None and is_onnx(contenders.baseline):
+        baseline = Path(contenders.baseline)
+    elif contenders.baseline is not None:
         baseline = ModelSource(contenders.baseline, pytorch.checkpoint, arguments, pytorch.ema)
     if contenders.fake_quantized is not None:
         fake_quantized = ModelSource(
@@ -186,7 +190,7 @@ def _sources(
     return baseline, fake_quantized
 
 
-def _write(report: ReadableReport, json: str | None, html: Path | None) -> None:
+def _write(report: ReadableReport, json: str | None, html: Path | None, *, in_full: bool) -> None:
     """Writes files and tables.
 
     Files come before standard output, whose reader may have gone; and one that cannot be written
@@ -196,16 +200,16 @@ def _write(report: ReadableReport, json: str | None, html: Path | None) -> None:
         if json == "-":
             results.callback(print_json, report.to_dict(), json)
         else:
-            results.callback(_print, report)
+            results.callback(_print, report, in_full=in_full)
             results.callback(print_json, report.to_dict(), json)
         if html is not None:
             results.callback(report.html, html)
 
 
-def _print(report: ReadableReport) -> None:
+def _print(report: ReadableReport, *, in_full: bool) -> None:
     from trtqat.report.words import closing_words, report_tables
 
-    for _, columns, rows in report_tables(report):
+    for _, columns, rows in report_tables(report, in_full=in_full):
         print_table(columns, rows)
     for words in closing_words(report):
         say(words)

@@ -18,6 +18,7 @@ from trtqat.cli.shared_options import (
     WeightsOption,
 )
 from trtqat.errors import UsageError
+from trtqat.files import is_onnx
 
 
 class BaselinePrecision(str, Enum):
@@ -40,7 +41,7 @@ class ContenderGroup:
     """What the model is compared with.
 
     Attributes:
-        baseline: Source of the PyTorch model.
+        baseline: Source of the PyTorch model, or an ONNX file.
         baseline_report: Report that recorded a baseline.
         fake_quantized: Source of the quantization-aware model.
         fake_quantized_checkpoint: Its state dict.
@@ -52,7 +53,11 @@ class ContenderGroup:
 
     baseline: Annotated[
         str | None,
-        typer.Option(metavar="SOURCE", help="The PyTorch model to compare with, as for export."),
+        typer.Option(
+            metavar="SOURCE|FLOAT.onnx",
+            help="What to compare with: the PyTorch model, as for export, or a float ONNX file, "
+            "which ONNX Runtime runs.",
+        ),
     ] = None
     baseline_report: Annotated[
         Path | None,
@@ -293,6 +298,8 @@ def check_belonging(
         UsageError: One of them stands alone.
     """
     baseline, fake_quantized = contenders.baseline, contenders.fake_quantized
+    if baseline is not None and is_onnx(baseline):
+        _check_graph_baseline(baseline, contenders, pytorch, precision)
     checkpoint = contenders.fake_quantized_checkpoint
     needed = (
         ("--checkpoint", pytorch.checkpoint, "--baseline", baseline),
@@ -321,3 +328,20 @@ def check_belonging(
     for option, value, of, other_value in needed:
         if value and not other_value:
             raise UsageError(f"{option} belongs to {of}.", f"Give {of}, too, or leave it out.")
+
+
+def _check_graph_baseline(
+    baseline: str, contenders: ContenderGroup, pytorch: PyTorchGroup, precision: BaselinePrecision
+) -> None:
+    """Refuses options of PyTorch where a graph is the baseline, which would ignore them."""
+    ignored = {
+        "--checkpoint": pytorch.checkpoint is not None,
+        "--factory-arg": bool(pytorch.factory_arg) and contenders.fake_quantized is None,
+        "--baseline-precision": precision is not BaselinePrecision.fp32,
+    }
+    for option, is_given in ignored.items():
+        if is_given:
+            raise UsageError(
+                f"'{baseline}' is a graph; {option} is for a PyTorch --baseline.",
+                f"Leave out {option}.",
+            )

@@ -18,7 +18,7 @@ from trtqat.tensors import Array
 # An array ``(N, …)``, or an object for each of N samples.
 Labels: TypeAlias = Array | tuple[Any, ...]
 
-BOXES, CLASSES, CROWD = "boxes", "classes", "crowd"
+BOXES, CLASSES, CROWD, AREA = "boxes", "classes", "crowd", "area"
 
 
 def as_labels(given: Any) -> Labels:  # noqa: ANN401 - it is the user's
@@ -203,7 +203,10 @@ def _check_objects(source: str, labels: Sequence[Any]) -> tuple[Any, ...]:
 
 
 def _check_boxes(source: str, label: Mapping[str, Array]) -> dict[str, Array]:
-    """Boxes of one sample with the class of each; ``crowd`` marks those that nothing must find."""
+    """Boxes of one sample with the class of each.
+
+    ``crowd`` marks those that nothing must find; ``area`` is that of each object.
+    """
     boxes, count = label[BOXES], len(np.atleast_1d(label[BOXES]))
     if boxes.size == 0:
         boxes, count = boxes.reshape(0, 4), 0
@@ -237,4 +240,13 @@ def _check_boxes(source: str, label: Mapping[str, Array]) -> dict[str, Array]:
                 f"{source} have no {name} for {count} boxes.", "Give one integer for each box."
             )
         found[name] = values.reshape(count).astype(np.int64)
+    areas = found.get(AREA)
+    if areas is not None:
+        if areas.shape != (count,) or not (np.isfinite(areas) & (areas >= 0)).all():
+            raise DataError(
+                f"{source} have areas of shape {areas.shape} for {count} boxes, or one that is "
+                "none.",
+                "Give the area of each object in pixels of the model's input, or none of them.",
+            )
+        found[AREA] = areas.astype(np.float64)
     return found

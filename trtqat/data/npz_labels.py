@@ -11,13 +11,18 @@ from pathlib import Path
 
 import numpy as np
 
-from trtqat.data.labels import BOXES, CLASSES, CROWD, Labels, as_labels, check_labels
+from trtqat.data.labels import AREA, BOXES, CLASSES, CROWD, Labels, as_labels, check_labels
 from trtqat.errors import DataError
 from trtqat.tensors import Array
 
 LABELS = "labels"
 _COUNTS = "labels_counts"
-_PARTS = {BOXES: "labels_boxes", CLASSES: "labels_classes", CROWD: "labels_crowd"}
+_PARTS = {
+    BOXES: "labels_boxes",
+    CLASSES: "labels_classes",
+    CROWD: "labels_crowd",
+    AREA: "labels_area",
+}
 
 # Every name that an array of labels may have.
 NAMES = (LABELS, _COUNTS, *_PARTS.values())
@@ -30,7 +35,7 @@ def read_labels(path: Path, arrays: Mapping[str, Array], count: int) -> Labels |
         path: The file, for messages.
         arrays: Those that were read, by name: ``labels`` of shape ``(N, …)``, or
             ``labels_boxes`` ``(M, 4)``, ``labels_classes`` ``(M,)``, ``labels_counts`` ``(N,)`` and
-            perhaps ``labels_crowd`` ``(M,)``.
+            perhaps ``labels_crowd`` and ``labels_area`` ``(M,)``.
         count: Number of samples.
 
     Returns:

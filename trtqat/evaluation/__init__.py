@@ -13,7 +13,8 @@ Roles are subject, baseline, step and rival. Where is what:
     speed.py       times in turns (latency.py, throughput.py, trtexec.py) of what timed_apart.py
                    opens in processes of their own
     intervals.py   the speed-up of what was timed in turns, and how sure a figure is
-    baseline.py    what a baseline's name means: a report or a PyTorch model (open_pytorch.py)
+    baseline.py    what a baseline's name means: a report, a PyTorch model (open_pytorch.py) or an
+                   ONNX file (open_graph.py)
     recorded.py    a baseline that an earlier report holds (old_reports.py: of schema 2 to 6)
     rivals.py      what might run instead, and the steps between baseline and subject
     open_sizes.py  at which height and width, where an engine leaves them open
@@ -22,6 +23,6 @@ Roles are subject, baseline, step and rival. Where is what:
                    locate_steps.py from step to step, tensor by tensor
     report.py      everything that was found: what is written as JSON, and read again
 
-It measures by ``runtime/protocol.py`` alone; open_pytorch.py, rivals.py and locate_*.py make the
-models. Words, tables and pages are made of a report in the room above.
+It measures by ``runtime/protocol.py`` alone; open_*.py, rivals.py and locate_*.py make the models.
+Words, tables and pages are made of a report in the room above.
 """

@@ -1,4 +1,4 @@
-"""What a baseline is that is given by name: an earlier report, or a PyTorch model."""
+"""What a baseline is that is given by name: a report, a PyTorch model or an ONNX file."""
 
 from __future__ import annotations
 
@@ -11,18 +11,20 @@ from trtqat.errors import UsageError
 from trtqat.evaluation.contenders import Measured
 from trtqat.evaluation.recorded import read_baseline
 from trtqat.exporting.source import ModelSource
+from trtqat.files import is_onnx
 from trtqat.pointers import is_pointer
 from trtqat.runtime.protocol import Model
 
 
 def named_baseline(
     given: Model | ModelSource | Measured | str | Path | None,
-) -> Model | ModelSource | Measured | None:
+) -> Model | ModelSource | Measured | Path | None:
     """Reads a report, or makes a source of what names a PyTorch model.
 
     Args:
         given: A ``.json`` or another file of text is a report; ``file.py:factory``, a TorchScript
-            file and a ``.pt2`` are models. What is no name is returned as it is.
+            file and a ``.pt2`` are models, and an ``.onnx`` is a graph, whose path is returned.
+            What is no name is returned as it is.
 
     Raises:
         UsageError: It names neither, or the report cannot be read.
@@ -35,6 +37,8 @@ def named_baseline(
     path = Path(given)
     if path.suffix.lower() == ".json":
         return read_baseline(path)
+    if is_onnx(path):
+        return path
     # Both forms of a model in a file are archives.
     if path.suffix == ".pt2" or zipfile.is_zipfile(path):
         return ModelSource(given)
@@ -44,5 +48,5 @@ def named_baseline(
         return ModelSource(given)
     raise UsageError(
         f"The baseline '{given}' is neither a file nor the pointer of a PyTorch model.",
-        "Give the report of an earlier evaluation, or trtqat.Torch('model.py:fp32').",
+        "Give the report of an earlier evaluation, trtqat.Torch('model.py:fp32') or an ONNX file.",
     )

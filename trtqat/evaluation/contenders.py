@@ -27,10 +27,13 @@ class Contender:
     Attributes:
         model: Engine, graph or PyTorch model.
         role: What for.
+        is_timed: Whether its times may be compared with the subject's, by one clock on one kind of
+            device; steps are timed in no case.
     """
 
     model: Model
     role: Role
+    is_timed: bool = True
 
 
 class _AsWords:

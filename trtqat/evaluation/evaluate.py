@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -20,6 +20,7 @@ from trtqat.evaluation.contenders import Contender, Measured, Role
 from trtqat.evaluation.locate import LocateOptions
 from trtqat.evaluation.measure import measure
 from trtqat.evaluation.metrics.asked import ask_metrics
+from trtqat.evaluation.open_graph import open_graph_baseline
 from trtqat.evaluation.open_pytorch import OpenOptions, open_pytorch
 from trtqat.evaluation.open_sizes import sizes_for, take_sizes
 from trtqat.evaluation.options import EvaluateOptions, with_fields
@@ -67,9 +68,9 @@ def evaluate(
         model: An engine or a graph, opened or as a path.
         data: Data that fits the model's inputs, or what names it, as ``"npz:test.npz"``.
         options: What to measure and to demand.
-        baseline: What it is compared with: a PyTorch model by its source or pointer, any opened
-            model of the same kind of device, or the path of a report that an earlier evaluation
-            wrote.
+        baseline: What it is compared with: a PyTorch model by its source or pointer, an ONNX file,
+            any opened model, or the path of a report that an earlier evaluation wrote. What runs on
+            another kind of device is not timed, nor an ONNX file beside an engine.
         baseline_precision: Arithmetic of a baseline that is given by its source.
         rivals: What a user might run instead, measured in the same turns: opened models, and names
             as ``"fp16,torch-fp16"``.
@@ -113,9 +114,9 @@ def evaluate(
         checked = opener.reference() if reference else ()
         contenders = [
             Contender(opener.subject, "subject"),
-            *_all("rival", [*opened_rivals, *more_rivals]),
-            *_all("step", [*observed, *steps, *checked]),
-            *_all("baseline", opener.baseline(against, baseline_precision)),
+            *(opener.beside(each, "rival") for each in (*opened_rivals, *more_rivals)),
+            *(opener.beside(each, "step") for each in (*observed, *steps, *checked)),
+            *opener.baseline(against, baseline_precision),
         ]
         where = None
         if graph is not None:
@@ -203,16 +204,24 @@ class _Opener:
         return (self._held(open_reference(self.subject, self._graph)),)
 
     def baseline(
-        self, given: Model | ModelSource | Measured | None, precision: PyTorchPrecision
-    ) -> tuple[Model, ...]:
+        self, given: Model | ModelSource | Measured | Path | None, precision: PyTorchPrecision
+    ) -> tuple[Contender, ...]:
         """What the subject is compared with, unless that is recorded."""
         if given is None or isinstance(given, Measured):
             return ()
+        if isinstance(given, Path):
+            graph = self._held(open_graph_baseline(given, self.subject))
+            # By the wall clock, which an engine is not timed by.
+            return (Contender(graph, "baseline", is_timed=self.subject.device == "cpu"),)
         if not isinstance(given, ModelSource):
-            return (given,)
+            return (self.beside(given, "baseline"),)
         cuda_graph = self._options.cuda_graph
         opened = open_pytorch(given, self.subject, precision=precision, cuda_graph=cuda_graph)
-        return (self._held(opened),)
+        return (self.beside(self._held(opened), "baseline"),)
+
+    def beside(self, model: Model, role: Role) -> Contender:
+        """A contender that is timed with the subject, if both are on one kind of device."""
+        return Contender(model, role, is_timed=model.device == self.subject.device)
 
     def _held(self, opened: _Opened) -> _Opened:
         self._stack.callback(opened.close)
@@ -233,7 +242,7 @@ def _check_opened(
         check_members("The model", model, _OF_MODEL, "'model.engine', or what trtqat.open returns")
     if not isinstance(data, by_name):
         check_members("The data", data, _OF_DATA, "'npz:test.npz', or what open_dataset returns")
-    example = "trtqat.Torch('model.py:fp32'), or the path of a report"
+    example = "trtqat.Torch('model.py:fp32'), or the path of an ONNX file or a report"
     if not (baseline is None or isinstance(baseline, (*by_name, ModelSource, Measured))):
         check_members("The baseline", baseline, _OF_MODEL, example)
     for each in rivals:
@@ -253,7 +262,3 @@ def _parted(rivals: str | Sequence[str | Model]) -> tuple[tuple[str, ...], list[
     check_kind("rivals", rivals, (list, tuple), "'fp16,torch-fp16'")
     names = ",".join(each for each in rivals if isinstance(each, str))
     return parse_rivals(names), [each for each in rivals if not isinstance(each, str)]
-
-
-def _all(role: Role, models: Sequence[Model]) -> Iterator[Contender]:
-    return (Contender(each, role) for each in models)

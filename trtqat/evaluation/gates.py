@@ -78,6 +78,12 @@ def check_can_be_measured(
             "A speed-up needs a baseline and a latency measurement.",
             f"Give a {'--duration' if has_baseline else '--baseline'}, or leave out --min-speedup.",
         )
+    untimed = [each for each in contenders if each.role == "baseline" and not each.is_timed]
+    if options.min_speedup is not None and untimed:
+        raise UsageError(
+            f"'{untimed[0].model.name}' is not timed beside the model, so there is no speed-up.",
+            "Give a PyTorch --baseline, or leave out --min-speedup.",
+        )
     if options.min_speedup is not None and recorded is not None:
         _check_recorded_timing(recorded, options.batch_size)
 

@@ -116,10 +116,10 @@ def _check(
     recorded: Measured | None,
 ) -> None:
     """Refuses what could not be measured, before anything is."""
-    timed = [each.model for each in contenders if each.role != "step"]
-    steps = [each.model for each in contenders if each.role == "step"]
-    check_batch_sizes(timed, options.sizes)
-    check_batch_sizes(steps, {options.batch_size})
+    timed = [each for each in contenders if each.is_timed and each.role != "step"]
+    others = [each.model for each in contenders if each not in timed]
+    check_batch_sizes([each.model for each in timed], options.sizes)
+    check_batch_sizes(others, {options.batch_size})
     if len(dataset) == 0:
         raise DataError(f"'{dataset.name}' has no images.", "Give at least one.")
     check_can_be_measured(contenders, options, dataset, recorded, asked)

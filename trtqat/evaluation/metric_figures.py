@@ -10,7 +10,7 @@ from trtqat.errors import DataError
 from trtqat.evaluation.accuracy import AccuracyRun
 from trtqat.evaluation.contenders import Measured
 from trtqat.evaluation.metrics.bootstrap import Resampled, resample
-from trtqat.evaluation.metrics.figures import MetricFigure
+from trtqat.evaluation.metrics.figures import MetricFigure, MetricPart
 from trtqat.evaluation.metrics.metric import Metric, PerSample
 from trtqat.evaluation.metrics.packing import pack_samples, unpack_samples
 
@@ -77,10 +77,11 @@ def _recorded(metric: Metric, recorded: Measured, mine: PerSample | None) -> Per
         )
         return None
     found = unpack_samples(figure.samples)
-    if mine is not None and found.rows.shape[1] != mine.rows.shape[1]:
+    here = found if mine is None else metric.recorded(mine)
+    if found.rows.shape[1] != here.rows.shape[1]:
         raise DataError(
             f"The baseline was recorded with {found.rows.shape[1]} statistics of "
-            f"{metric.label}, and here there are {mine.rows.shape[1]}.",
+            f"{metric.label}, and here there are {here.rows.shape[1]}.",
             "Give the report of a baseline of this model.",
         )
     return found
@@ -100,6 +101,9 @@ def _figures(
         if kept is None or values is None:
             figures.append(None)
             continue
+        # Those of a record are figures, as it has no more of them.
+        record = side.metric(metric.label)
+        parts = tuple(MetricPart(*each) for each in metric.parts(kept).items())
         is_compared = baseline is not None and side.role != "baseline"
         figures.append(
             MetricFigure(
@@ -111,7 +115,10 @@ def _figures(
                 to_baseline=values.less(baseline) if is_compared and baseline else None,
                 resamples=metric.resamples,
                 # Of a report the baseline is read again, or the subject if there is none.
-                samples=pack_samples(kept) if side.role in ("subject", "baseline") else None,
+                samples=pack_samples(metric.recorded(kept))
+                if side.role in ("subject", "baseline")
+                else None,
+                parts=record.parts if record is not None else parts,
             )
         )
     return figures

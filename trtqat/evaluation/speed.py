@@ -54,7 +54,7 @@ def measure_speed(
     options: EvaluateOptions,
     latency: LatencyOptions,
 ) -> Speed:
-    """Times all contenders but steps.
+    """Times all contenders but steps, and those that may not be timed beside the subject.
 
     Args:
         contenders: One subject, and what it is compared with.
@@ -66,7 +66,8 @@ def measure_speed(
         InferenceError: A runtime failed.
     """
     (subject,) = (each for each in contenders if each.role == "subject")
-    timed = [subject, *(each for each in contenders if each.role not in ("subject", "step"))]
+    others = (each for each in contenders if each.is_timed)
+    timed = [subject, *(each for each in others if each.role not in ("subject", "step"))]
     engine = subject.model.engine
     trtexec: TrtexecTiming | None = None
     layers: tuple[LayerTime, ...] = ()

@@ -6,12 +6,17 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from trtqat.report.wording import share
+
 if TYPE_CHECKING:
     from trtqat.evaluation.contenders import Measured
     from trtqat.evaluation.metrics.bootstrap import Estimate
     from trtqat.evaluation.metrics.figures import MetricFigure
     from trtqat.evaluation.report import Report
     from trtqat.report.wording import Table
+
+# Exactly counted, with how many of how many.
+_TOP1 = "top-1"
 
 
 def metric_rows(report: Report) -> Iterator[list[str]]:
@@ -61,6 +66,50 @@ def metric_tables(report: Report) -> Iterator[Table]:
     yield "Metrics", columns, rows
 
 
+def asked_columns(report: Report) -> list[str]:
+    """How right a model is, a column each: top-1 where it was counted, and the other metrics.
+
+    Args:
+        report: The evaluation.
+    """
+    is_top1_counted = report.subject.accuracy is not None
+    labels = [figure.metric for figure in report.subject.metrics]
+    others = [label for label in labels if label != "top1" or not is_top1_counted]
+    return [*([_TOP1] if is_top1_counted else []), *others]
+
+
+def asked_values(side: Measured, columns: Sequence[str]) -> list[str]:
+    """What they are of one model; empty where it has none.
+
+    Args:
+        side: One of the contenders.
+        columns: As ``asked_columns`` returns them.
+    """
+    accuracy = side.accuracy
+    counted = {_TOP1: share(accuracy.top1, accuracy.count)} if accuracy else {}
+    figures = {figure.metric: value(figure) for figure in side.metrics}
+    return [{**figures, **counted}.get(column, "") for column in columns]
+
+
+def part_tables(report: Report) -> Iterator[Table]:
+    """Values of parts, as of small boxes, a column for each model; nothing where there are none.
+
+    Args:
+        report: The evaluation.
+    """
+    baseline = [report.baseline] if report.baseline is not None else []
+    sides = [report.subject, *baseline, *report.steps, *report.rivals]
+    rows = []
+    for metric in report.subject.metrics:
+        found = [side.metric(metric.metric) for side in sides]
+        names = dict.fromkeys(part.name for each in found if each for part in each.parts)
+        rows += [
+            [f"{metric.metric}, {name}", *(_part(each, name) for each in found)] for name in names
+        ]
+    if rows:
+        yield "Metrics in parts", ["metric", *(side.name for side in sides)], rows
+
+
 def metric_verdict(figures: Sequence[MetricFigure]) -> Iterator[str]:
     """Clauses of a sentence about the subject.
 
@@ -86,6 +135,14 @@ def value(figure: MetricFigure) -> str:
         figure: Of one model.
     """
     return _with_unit(_number(figure.value.value, figure.unit), figure.unit)
+
+
+def _part(figure: MetricFigure | None, name: str) -> str:
+    """A part's value; empty where there is none."""
+    parts = {part.name: part.value for part in figure.parts} if figure else {}
+    if figure is None or name not in parts:
+        return ""
+    return _with_unit(_number(parts[name], figure.unit), figure.unit)
 
 
 def interval(figure: MetricFigure) -> str:

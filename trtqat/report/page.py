@@ -81,7 +81,7 @@ def _folded(table: Table) -> _Folded:
 
 def _tables(report: Report) -> Iterator[Table]:
     """All tables; the subject's column is the first one, as a narrow screen shows few."""
-    (title, columns, rows), *others = report_tables(report)
+    (title, columns, rows), *others = report_tables(report, in_full=True)
     yield title, _subject_first(columns), [_subject_first(row) for row in rows]
     yield from others
 

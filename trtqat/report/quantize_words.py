@@ -89,7 +89,7 @@ def tables(result: QuantizeResult, *, in_full: bool) -> Iterator[Table]:
 def closing_lines(
     result: QuantizeResult, source: str, factory_args: Sequence[str] = ()
 ) -> Iterator[str]:
-    """What the search ended on, and the next command.
+    """What the search ended on, and the next commands.
 
     Args:
         result: What was made.
@@ -107,6 +107,10 @@ def closing_lines(
     if is_onnx(result.path):
         graph, engine = quote(str(result.path)), quote(str(result.path.with_suffix(".engine")))
         yield f"next: trtqat build {graph} -o {engine}"
+        yield (
+            "then, on labelled data that it has not seen: "
+            f"trtqat eval {engine} --data SPEC --baseline {quote(source)}"
+        )
         return
     inputs = [f"--input {quote(each.removesuffix(':float32'))}" for each in result.inputs]
     arguments = [f"--factory-arg {quote(each)}" for each in factory_args]

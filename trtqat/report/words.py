@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from trtqat.report.locate_words import locate_answers, locate_tables
 from trtqat.report.main_table import main_table
-from trtqat.report.metric_words import metric_tables
+from trtqat.report.metric_words import asked_columns, asked_values, metric_tables, part_tables
 from trtqat.report.trtexec_words import trtexec_summary
 from trtqat.report.wording import Table, compiled_in, decibels, ratio, share
 
@@ -17,17 +17,20 @@ if TYPE_CHECKING:
     from trtqat.evaluation.report import Report
 
 
-def report_tables(report: Report) -> list[Table]:
+def report_tables(report: Report, *, in_full: bool = False) -> list[Table]:
     """Title, columns and rows of every table.
 
     Args:
         report: The evaluation.
+        in_full: Whether metrics are shown in parts, too.
     """
     tables: list[Table] = [("Accuracy and latency", *main_table(report))]
     tables += metric_tables(report)
+    tables += part_tables(report) if in_full else ()
+    asked = asked_columns(report)
     if report.way:
-        columns = ["step", "top-1", "same as before", "SQNR to before", "lost, gained"]
-        rows = [_step(step) for step in report.way]
+        columns = ["step", *asked, "same as before", "SQNR to before", "lost, gained"]
+        rows = [_step(step, asked) for step in report.way]
         tables.append(("Where accuracy changes", columns, rows))
     compared = list(_compared(report))
     # Of an only output the other tables say it.
@@ -41,12 +44,13 @@ def report_tables(report: Report) -> list[Table]:
         tables.append(("Every output", columns, rows))
     if report.rivals:
         columns = [
-            "instead", "compute", "the model is", "images/s, in flight", "top-1",
+            "instead", "compute", "the model is", "images/s, in flight", *asked,
             "same prediction", "size",
         ]  # fmt: skip
         sides = [report.subject, *report.rivals]
         sides += [report.baseline] if report.baseline is not None else []
-        tables.append(("What might run instead", columns, [_rival(report, each) for each in sides]))
+        rows = [_rival(report, each, asked) for each in sides]
+        tables.append(("What might run instead", columns, rows))
     if report.sweep:
         tables.append(("Batch sizes", *_sweep(report)))
     return [*tables, *locate_tables(report.located)]
@@ -61,6 +65,9 @@ def answers(report: Report) -> str:
     lines = []
     if report.subject.accuracy is None and not report.subject.metrics:
         lines.append("The data has no labels, so there is no accuracy.")
+    baseline = report.baseline
+    if report.subject.timings and baseline is not None and not baseline.timings:
+        lines.append(f"{baseline.name} was not timed, so there is no speed-up.")
     if report.latency_budget_ms is not None:
         best = f"batch {report.best_batch}" if report.best_batch else "none of the batch sizes"
         lines.append(f"Best within {report.latency_budget_ms:g} ms for 99 % of requests: {best}")
@@ -121,17 +128,18 @@ def _shape(shape: Sequence[int]) -> str:
     return "x".join("N" if length == DYNAMIC else str(length) for length in shape) or "()"
 
 
-def _step(step: Measured) -> list[str]:
+def _step(step: Measured, asked: Sequence[str]) -> list[str]:
     comparison = step.to_step_before
     agreement = comparison.agreement if comparison else None
     paired = comparison.paired if comparison else None
     changed = ""
     if paired:
         changed = f"{paired.lost}, {paired.gained} (p = {paired.p_value:.2g})"
-    return [step.name, _top1(step), _same(agreement), _decibels(agreement), changed]
+    found = asked_values(step, asked)
+    return [step.name, *found, _same(agreement), _decibels(agreement), changed]
 
 
-def _rival(report: Report, side: Measured) -> list[str]:
+def _rival(report: Report, side: Measured, asked: Sequence[str]) -> list[str]:
     at = side.at(report.batch_size)
     rate = at.timing.throughput if at else None
     return [
@@ -139,7 +147,7 @@ def _rival(report: Report, side: Measured) -> list[str]:
         f"{at.timing.compute.median_ms:.3f} ms" if at else "",
         f"{ratio(at.speedup)} as fast{_doubt(report, at)}" if at and at.speedup else "",
         f"{rate.images_per_second:,.0f} ({rate.in_flight})" if rate else "",
-        _top1(side),
+        *asked_values(side, asked),
         _same(side.to_baseline.agreement if side.to_baseline else None),
         _size(side.size_bytes),
     ]
@@ -150,10 +158,6 @@ def _doubt(report: Report, at: BatchTiming) -> str:
     subject = report.subject.at(at.batch_size)
     unstable = at.timing.is_unstable or (subject is not None and subject.timing.is_unstable)
     return " (unstable)" if unstable else ""
-
-
-def _top1(side: Measured) -> str:
-    return share(side.accuracy.top1, side.accuracy.count) if side.accuracy else ""
 
 
 def _same(agreement: Agreement | None) -> str:

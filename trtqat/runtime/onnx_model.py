@@ -1,4 +1,4 @@
-"""ONNX Runtime on the CPU: the reference for every graph."""
+"""ONNX Runtime: on the CPU the reference for every graph, on a GPU a baseline alone."""
 
 from __future__ import annotations
 
@@ -12,22 +12,30 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from trtqat.checks import closed
-from trtqat.errors import GraphError, InferenceError, UsageError, first_line
+from trtqat.errors import GraphError, InferenceError, MissingError, UsageError, first_line
 from trtqat.extras import require
 from trtqat.files import is_file
 from trtqat.io_names import in_order, names_of_graph
 from trtqat.pixels import with_pixels
 from trtqat.provenance import METADATA_KEY, read_provenance
+from trtqat.runtime.graph_inputs import Feeder, feed, make_feeders
 from trtqat.runtime.held import Held
 from trtqat.runtime.input_codes import input_scales, quantize_inputs, with_float_inputs
 from trtqat.tensors import DYNAMIC, Array, Arrays, TensorSpec, io_in_words
 
 if TYPE_CHECKING:
     from trtqat.graph_file.serialized import Serialized
+    from trtqat.runtime.protocol import Model
 
 # Where ONNX Runtime looks for the weights of a graph that is not in a file.
 _FOLDER_OF_WEIGHTS = "session.model_external_initializers_file_folder_path"
 _LARGE_BYTES = 2**28
+# By default CUDA's provider multiplies in TF32 where a GPU has it.
+_CUDA = ("CUDAExecutionProvider", {"use_tf32": "0"})
+_PROVIDERS: dict[str, list[Any]] = {
+    "cpu": ["CPUExecutionProvider"],
+    "cuda": [_CUDA, "CPUExecutionProvider"],
+}
 _DTYPES = {
     "tensor(float)": "float32",
     "tensor(float16)": "float16",
@@ -54,7 +62,7 @@ class OnnxModel(Held):
     Attributes:
         name: For reports.
         path: Its file; None for a serialized model.
-        device: ``"cpu"``.
+        device: ``"cpu"``, or ``"cuda"`` where that was asked for.
         runs_concurrently: Never: one query keeps the CPU busy.
         engine: None.
         inputs: The graph's inputs; those that arrive as INT8 codes as the floats that a session
@@ -68,14 +76,18 @@ class OnnxModel(Held):
             far as the export recorded them.
     """
 
-    device: Literal["cpu", "cuda"] = "cpu"
     runs_concurrently = False
     engine: None = None
-    # Nothing but a GPU is timed in another process.
+    # What is timed on a GPU, by events, is timed in another process: this is by the wall clock.
     reopen: None = None
 
     def __init__(
-        self, graph: Path | str | Serialized, *, as_written: bool = False, name: str | None = None
+        self,
+        graph: Path | str | Serialized,
+        *,
+        as_written: bool = False,
+        name: str | None = None,
+        device: Literal["cpu", "cuda"] = "cpu",
     ) -> None:
         """Loads a graph.
 
@@ -85,10 +97,12 @@ class OnnxModel(Held):
             as_written: Switches ONNX Runtime's own rewriting off. It fuses Q/DQ into
                 integer kernels, which round otherwise than the float model under test.
             name: For reports; None takes the file's.
+            device: Whether the CPU runs it, or CUDA, without TF32. What CUDA has no kernel for
+                runs on the CPU then. This was never run on a GPU.
 
         Raises:
             GraphError: It is no ONNX file, damaged, or ONNX Runtime does not accept it.
-            MissingError: ONNX Runtime is not installed.
+            MissingError: ONNX Runtime is not installed, or has no CUDA provider that works here.
         """
         runtime = require("onnxruntime", extra="onnxruntime", purpose="Running a graph on the CPU")
         graph = Path(graph) if isinstance(graph, str) else graph
@@ -113,7 +127,7 @@ class OnnxModel(Held):
                 self._session: Any = runtime.InferenceSession(
                     argument,
                     options,
-                    providers=["CPUExecutionProvider"],
+                    providers=_PROVIDERS[device],
                     # Else it says on standard output that it tries the same once more.
                     enable_fallback=0,
                 )
@@ -122,6 +136,14 @@ class OnnxModel(Held):
                 f"ONNX Runtime does not accept '{file_name}': {first_line(error)}.",
                 _PLUGINS_RUN_IT if _UNKNOWN_OPERATOR in str(error) else _CHECK_FILE,
             ) from error
+        # Where its libraries are missing, ONNX Runtime goes on without a provider.
+        if device == "cuda" and _CUDA[0] not in self._session.get_providers():
+            raise MissingError(
+                "ONNX Runtime's CUDA provider does not load here.",
+                "It needs onnxruntime-gpu, and the CUDA and cuDNN that it was built with.",
+            )
+        self.device: Literal["cpu", "cuda"] = device
+        self._feeders: dict[str, Feeder] | None = None
         self.size_bytes = _size_of(graph)
         metadata = self._session.get_modelmeta().custom_metadata_map
         recorded = read_provenance(metadata.get(METADATA_KEY, "{}"))
@@ -176,7 +198,18 @@ class OnnxModel(Held):
         if self._session is None:
             raise closed(self.name, "model")
         del batch_size  # ONNX Runtime takes any shape that the graph allows.
-        return OnnxSession(self._session, self.name, self._scales)
+        return OnnxSession(self._session, self.name, self._scales, self.device, self._feeders)
+
+    def take_inputs_of(self, other: Model) -> None:
+        """Lets its sessions take the arrays that another model takes.
+
+        Args:
+            other: The model whose baseline this is.
+
+        Raises:
+            GraphError: The two do not take the same inputs.
+        """
+        self._feeders = make_feeders(self.inputs, other.inputs, graph=self.name, other=other.name)
 
     def session_on_own_stream(self, batch_size: int) -> OnnxSession:
         """A session as any other: a CPU has no streams."""
@@ -221,9 +254,8 @@ def _size_of(graph: Path | Serialized) -> int:
 
 
 class OnnxSession(Held):
-    """Runs a graph on the CPU, one query at a time, and times it by the wall clock."""
+    """Runs a graph, one query at a time, and times it by the wall clock."""
 
-    mode = "ONNX Runtime, CPU, wall clock"
     enqueue_times_ms: tuple[float, ...] = ()
 
     def __init__(
@@ -231,10 +263,14 @@ class OnnxSession(Held):
         session: Any,  # noqa: ANN401
         name: str,
         scales: Mapping[str, float],
+        device: Literal["cpu", "cuda"] = "cpu",
+        feeders: Mapping[str, Feeder] | None = None,
     ) -> None:
         self._session: Any = session
         self._name = name
         self._scales = scales
+        self._feeders = feeders
+        self.mode = f"ONNX Runtime, {device.upper()}, wall clock"
         self._loaded: dict[str, Array] = {}
 
     def run(self, inputs: Arrays) -> dict[str, Array]:
@@ -248,11 +284,12 @@ class OnnxSession(Held):
 
         Raises:
             InferenceError: ONNX Runtime failed.
+            DataError: A number does not fit an input that is narrower than another model's.
             UsageError: The session is closed.
         """
-        session = self._open()
+        session, fed = self._open(), self._fed(inputs)
         try:
-            results = session.run(None, quantize_inputs(inputs, self._scales))
+            results = session.run(None, fed)
         except Exception as error:
             raise InferenceError(
                 f"ONNX Runtime failed on '{self._name}': {first_line(error)}.",
@@ -264,7 +301,7 @@ class OnnxSession(Held):
     def load(self, inputs: Arrays) -> None:
         """Keeps the inputs that ``compute_times_ms`` runs on."""
         self._open()
-        self._loaded = quantize_inputs(inputs, self._scales)
+        self._loaded = self._fed(inputs)
 
     def compute_times_ms(self, count: int) -> list[float]:
         """Wall-clock time of each of ``count`` runs on the loaded inputs, in ms."""
@@ -285,6 +322,10 @@ class OnnxSession(Held):
         """Lets go of the graph, which owns the memory."""
         self._session = None
         self._loaded = {}
+
+    def _fed(self, inputs: Arrays) -> dict[str, Array]:
+        taken = inputs if self._feeders is None else feed(inputs, self._feeders)
+        return quantize_inputs(taken, self._scales)
 
     def _open(self) -> Any:  # noqa: ANN401
         if self._session is None:

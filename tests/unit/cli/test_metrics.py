@@ -116,3 +116,33 @@ def test_wrong_usage(
 ) -> None:
     assert run(folder, text, monkeypatch) == 2
     assert message in " ".join(capsys.readouterr().err.split())
+
+
+def test_verbose_tells_map_by_area(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    infos = [helper.make_tensor_value_info(name, FLOATS, ["N", 2, 6]) for name in ("x", "found")]
+    node = helper.make_node("Identity", ["x"], ["found"])
+    graph = helper.make_graph([node], "detector", infos[:1], infos[1:])
+    opset = [helper.make_opsetid("", 17)]
+    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=8), tmp_path / "d.onnx")
+    # The small one is found, and nothing is where the large one is.
+    boxes = np.array([[0, 0, 10, 10], [100, 100, 300, 300]], float)
+    away = np.array([[0], [300]])
+    found = np.concatenate([boxes + away, [[0.9, 0], [0.8, 0]]], axis=1)
+    np.savez(
+        tmp_path / "data.npz",
+        x=np.stack([found] * 4).astype(np.float32),
+        labels_boxes=np.concatenate([boxes] * 4),
+        labels_classes=np.zeros(8, int),
+        labels_counts=np.full(4, 2),
+    )
+    assert run(tmp_path, "d.onnx --metric map --json r.json", monkeypatch) == 0
+    assert "small" not in capsys.readouterr().out
+    (figure,) = json.loads((tmp_path / "r.json").read_text())["contenders"][0]["metrics"]
+    parts = {each["name"]: each["value"] for each in figure["parts"]}
+    assert parts == pytest.approx({"small": 100.0, "large": 0.0})
+    assert run(tmp_path, "d.onnx --metric map -v", monkeypatch) == 0
+    rows = [line.split("|") for line in capsys.readouterr().out.splitlines() if "map, " in line]
+    cells = {row[1].strip(): row[2].strip() for row in rows}
+    assert cells == {"map, small": "100.00 %", "map, large": "0.00 %"}

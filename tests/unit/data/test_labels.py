@@ -59,16 +59,22 @@ def test_boxes(tmp_path: Path) -> None:
         labels_classes=classes,
         labels_counts=[2, 0, 1],
         labels_crowd=[0, 1, 0],
+        labels_area=[2, 0.5, 9],
     )
     made = from_factory(
         tmp_path,
         f"""BOXES, CLASSES, CROWD = {boxes.tolist()}, {classes.tolist()}, [0, 1, 0]
+AREA = [2, 0.5, 9]
 
 
 def make():
     parts = [slice(0, 2), slice(2, 2), slice(2, 3)]
     return [
-        (np.ones(4), {{"boxes": BOXES[i], "labels": CLASSES[i], "crowd": CROWD[i]}}) for i in parts
+        (
+            np.ones(4),
+            {{"boxes": BOXES[i], "labels": CLASSES[i], "crowd": CROWD[i], "area": AREA[i]}},
+        )
+        for i in parts
     ]
 """,
     )
@@ -77,6 +83,7 @@ def make():
         np.testing.assert_array_equal(np.concatenate([each["boxes"] for each in labels]), boxes)
         np.testing.assert_array_equal(np.concatenate([each["classes"] for each in labels]), classes)
         assert np.concatenate([each["crowd"] for each in labels]).tolist() == [0, 1, 0]
+        assert np.concatenate([each["area"] for each in labels]).tolist() == [2, 0.5, 9]
 
 
 @pytest.mark.parametrize(
@@ -116,6 +123,15 @@ def make():
         (
             {"labels_boxes": np.ones((1, 4)), "labels_classes": [0.5], "labels_counts": [0, 1, 0]},
             "classes of float64",
+        ),
+        (
+            {
+                "labels_boxes": np.ones((1, 4)),
+                "labels_classes": [1],
+                "labels_counts": [0, 1, 0],
+                "labels_area": [-1.0],
+            },
+            r"at sample 1 have areas of shape \(1,\) for 1 boxes, or one that is none",
         ),
     ],
 )

@@ -79,6 +79,38 @@ def test_values_and_paired_differences() -> None:
     assert "no accuracy" not in answers(found)
 
 
+@pytest.mark.parametrize(
+    ("data", "metrics", "shown"),
+    [
+        (WISHED, ["mse", "psnr:range=8"], ["mse", "psnr"]),
+        (Samples(X, CLASSES), [], ["top-1"]),
+        (Samples(X, CLASSES), ["top1", "top3"], ["top-1", "top3"]),
+        (Samples(X, CLASSES), ["top3"], ["top3"]),
+        (Samples(X, None), [], []),
+    ],
+)
+def test_rivals_and_steps_are_told_by_what_was_asked(
+    data: Samples, metrics: list[str], shown: list[str]
+) -> None:
+    found = measured(
+        data=data,
+        metrics=metrics,
+        baseline=NumpyModel(doubled),
+        steps=[NumpyModel()],
+        rivals=[NumpyModel(np.negative)],
+    )
+    tables = {title: (columns, rows) for title, columns, rows in report_tables(found)}
+    columns, rows = tables["What might run instead"]
+    assert columns[4:] == [*shown, "same prediction", "size"]
+    steps, _ = tables["Where accuracy changes"]
+    assert steps == ["step", *shown, "same as before", "SQNR to before", "lost, gained"]
+    for row, side in zip(rows, (found.subject, *found.rivals, found.baseline), strict=True):
+        assert side is not None
+        for cell, figure in zip(row[4:], side.metrics, strict=False):
+            number = f"{figure.value.value:.2f}" if figure.unit else f"{figure.value.value:.4g}"
+            assert cell.split()[0] == number
+
+
 @pytest.mark.parametrize("batch_size", [1, 7, 50])
 def test_batches_make_no_difference(batch_size: int) -> None:
     options = EvaluateOptions(batch_size, None, metrics=("mse", "psnr:range=8"))
@@ -268,6 +300,31 @@ def test_a_detector_passes_and_fails(tmp_path: Path) -> None:
     comparison = far.subject.to_baseline
     assert comparison is not None
     assert len(comparison.agreement.outputs) == 4
+    # By area of the boxes, which are all small; a record keeps the figures.
+    for report in (far, again):
+        for side in report.side_by_side:
+            (part,) = side.metrics[0].parts
+            assert part.name == "small"
+            assert part.value == pytest.approx(side.metrics[0].value.value)
+    # Reports from before have no such figures.
+    fields = json.loads((tmp_path / "r.json").read_text())
+    for contender in fields["contenders"]:
+        assert all(figure.pop("parts") for figure in contender["metrics"])
+    (tmp_path / "r.json").write_text(json.dumps(fields))
+    older = evaluate(Detector(scenes, 3), scenes, options, baseline=tmp_path / "r.json")
+    assert older.baseline is not None
+    assert [each.parts for each in older.baseline.metrics] == [(), ()]
+    assert older.subject.metrics == far.subject.metrics
+    titles = [title for title, *_ in report_tables(far)]
+    assert "Metrics in parts" not in titles
+    (table,) = [each for each in report_tables(far, in_full=True) if each[0] == "Metrics in parts"]
+    _, columns, rows = table
+    assert columns == ["metric", "numpy", "numpy"]
+    assert [row[0] for row in rows] == ["map, small", "map50, small"]
+    assert rows[0][1] == f"{far.subject.metrics[0].value.value:.2f} %"
+    assert "Metrics in parts" in render_page(far)
+    without = report_tables(measured(metrics=["mse"]), in_full=True)
+    assert "Metrics in parts" not in [title for title, *_ in without]
 
 
 @pytest.mark.parametrize(

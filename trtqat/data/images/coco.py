@@ -30,8 +30,9 @@ class CocoDetection(Shown):
     Labels of a batch are a tuple of a dict for each image: ``boxes`` float64 ``(K, 4)`` (left, top,
     right and bottom, 0 being the left or upper edge of the first pixel), ``classes`` int64 ``(K,)``
     from 0 on in the order of COCO's categories, ``crowd`` int64 ``(K,)``, 1 for what nothing must
-    find, and ``image_id`` int64 ``()``. Boxes are resized and moved as the image is. Those that a
-    crop cuts end at its edge, and those outside are left out.
+    find, ``area`` float64 ``(K,)``, of the object if the file says it, and ``image_id`` int64
+    ``()``. Boxes are resized and moved as the image is. Those that a crop cuts end at its edge, of
+    whose area as large a share is left as of the box, and those outside are left out.
 
     With ``masks`` labels are an array int64 ``(N, H, W)`` instead (``coco_masks.class_map``).
     """
@@ -181,14 +182,19 @@ def _with_places(
 def _objects(image: CocoImage, placement: Placement) -> dict[str, Array]:
     """The label of one image."""
     corners = placement.points(boxes_of(image).reshape(-1, 2, 2))
+    areas = np.array(image.areas) * placement.area_scale
     kept = np.arange(len(corners))
     if placement.cuts:
+        whole = corners
         corners = corners.clip(0, placement.canvas)
         kept = np.flatnonzero((corners[:, 1] > corners[:, 0]).all(axis=1))
+        before, left = (np.diff(each, axis=1).prod(axis=(1, 2)) for each in (whole, corners))
+        areas = np.where(left > 0, areas * left / np.where(left > 0, before, 1), 0)
     return {
         "boxes": corners.reshape(-1, 4)[kept],
         "classes": np.array(image.classes, np.int64)[kept],
         "crowd": np.array(image.crowd, np.int64)[kept],
+        "area": areas[kept],
         "image_id": np.array(image.image_id, np.int64),
     }
 

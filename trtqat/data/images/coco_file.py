@@ -35,6 +35,7 @@ class CocoImage:
         classes: Its class, from 0 on in the order of COCO's categories.
         crowd: Whether it is a crowd, which nothing must find.
         segmentations: As the file has them.
+        areas: Of each object, in pixels; where the file has none, that of the box.
     """
 
     file: Path
@@ -44,6 +45,7 @@ class CocoImage:
     classes: list[int] = field(default_factory=list)
     crowd: list[bool] = field(default_factory=list)
     segmentations: list[Any] = field(default_factory=list)
+    areas: list[float] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -211,10 +213,15 @@ def _add(
     left, top, width, height = map(float, box)
     if min(width, height) < 0:
         raise _wrong(file, "annotations", number, f"has the bbox {box!r}")
+    area = entry.get("area")
+    area = width * height if area is None else area
+    if not _is_number(area) or not 0 <= area < 2**62:
+        raise _wrong(file, "annotations", number, f"has the area {area!r}")
     image = images[entry["image_id"]]
     image.boxes.append((left, top, left + width, top + height))
     image.classes.append(numbers[entry["category_id"]])
     image.crowd.append(bool(entry.get("iscrowd", 0)))
+    image.areas.append(float(area))
     image.segmentations.append(entry.get("segmentation"))
 
 
@@ -223,8 +230,11 @@ def _is_integer(value: Any) -> TypeGuard[int]:  # noqa: ANN401
 
 
 def _is_length(value: Any) -> bool:  # noqa: ANN401
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return is_number and abs(value) < 2**31
+    return _is_number(value) and abs(value) < 2**31
+
+
+def _is_number(value: Any) -> TypeGuard[float]:  # noqa: ANN401
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _wrong(file: Path, name: str, number: int, what: str) -> DataError:

@@ -42,6 +42,11 @@ class Placement:
         right, bottom = self.left + self.resized[0], self.top + self.resized[1]
         return min(self.left, self.top) < 0 or right > self.canvas[0] or bottom > self.canvas[1]
 
+    @property
+    def area_scale(self) -> float:
+        """How many times as large an area is behind the resizing."""
+        return float(np.prod(np.array(self.resized) / np.array(self.stored)))
+
     def points(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
         """Points ``(…, 2)``, x and y in the image as it was, in the result.
 

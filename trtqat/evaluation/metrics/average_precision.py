@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from trtqat.evaluation.metrics.matching import CLASS, IGNORED, IS_DETECTION, RIGHT, SCORE
+from trtqat.evaluation.metrics.matching import CLASS, IS_DETECTION, OF_ALL, SCORE, Columns
 from trtqat.evaluation.metrics.metric import PerSample, ratios
 from trtqat.tensors import Array
 
@@ -21,13 +21,16 @@ _RECALLS = np.linspace(0.0, 1.0, 101)
 _MOST_AT_ONCE = 4_000_000
 
 
-def average_precisions(found: PerSample, weights: Array, thresholds: int) -> Array:
+def average_precisions(
+    found: PerSample, weights: Array, thresholds: int, columns: Columns = OF_ALL
+) -> Array:
     """Mean over classes and thresholds, of each resample.
 
     Args:
         found: Rows of ``match``.
         weights: float64 ``(R, N)``: how often each image counts.
         thresholds: How many of them the rows have bits for.
+        columns: Of all boxes, or of those of one range of areas.
 
     Returns:
         From 0 to 1 ``(R,)``; NaN where no image that counts has a box.
@@ -38,7 +41,7 @@ def average_precisions(found: PerSample, weights: Array, thresholds: int) -> Arr
         of_class = rows[:, CLASS] == name
         detected = np.flatnonzero(of_class & (rows[:, IS_DETECTION] == 1))
         counted = np.flatnonzero(of_class & (rows[:, IS_DETECTION] == 0))
-        wanted = weights[:, images[counted]] @ rows[counted, SCORE]
+        wanted = weights[:, images[counted]] @ rows[counted, columns.count]
         # Stable, as in COCO: of equal scores the earlier image comes first.
         order = detected[np.argsort(-rows[detected, SCORE], kind="stable")]
         sums = np.zeros(len(weights))
@@ -46,7 +49,8 @@ def average_precisions(found: PerSample, weights: Array, thresholds: int) -> Arr
         for start in range(0, len(weights), size):
             part = slice(start, start + size)
             of_images = weights[part][:, images[order]]
-            sums[part] = _of_class(rows[order], of_images, wanted[part], thresholds)
+            taken = rows[order][:, [columns.right, columns.ignored]].astype(np.int64)
+            sums[part] = _of_class(taken, of_images, wanted[part], thresholds)
         total += sums
         classes += wanted > 0
     return ratios(total, classes * thresholds)
@@ -56,12 +60,13 @@ def _of_class(detected: Array, weights: Array, wanted: Array, thresholds: int) -
     """The sum over thresholds of a class's average precision, by resample.
 
     Args:
-        detected: Rows of its detections, the surest first.
+        detected: Bits of its detections, the surest first: where they are right, and where they do
+            not count, int64 ``(D, 2)``.
         weights: Of their images: ``(R, D)``.
         wanted: How many boxes the labels have: ``(R,)``.
         thresholds: How many.
     """
-    right, ignored = (detected[:, column].astype(np.int64) for column in (RIGHT, IGNORED))
+    right, ignored = detected.T
     answers = np.cumsum(weights, axis=1)
     sums = np.zeros(len(weights))
     for bit in range(thresholds):

@@ -7,6 +7,7 @@ each recall has to be found again. pycocotools, which counts no image twice, tak
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -27,7 +28,7 @@ from trtqat.evaluation.metrics.detections import (
     read_detections,
     suppress,
 )
-from trtqat.evaluation.metrics.matching import match
+from trtqat.evaluation.metrics.matching import COLUMNS, COLUMNS_OF_ALL, OF_AREAS, match
 from trtqat.evaluation.metrics.metric import Metric, PerSample
 from trtqat.tensors import Array, Arrays
 
@@ -129,6 +130,21 @@ class MeanAveragePrecision(Metric):
     def values(self, found: PerSample, weights: Array) -> Array:
         """In percent; NaN where a resample has no box."""
         return 100 * average_precisions(found, weights, len(self.thresholds))
+
+    def parts(self, found: PerSample) -> dict[str, float]:
+        """Of small, medium and large boxes; a record does not have them."""
+        if found.rows.shape[1] < COLUMNS:
+            return {}
+        ones, thresholds = np.ones((1, len(found))), len(self.thresholds)
+        values = {
+            name: 100 * float(average_precisions(found, ones, thresholds, columns)[0])
+            for name, columns in OF_AREAS.items()
+        }
+        return {name: value for name, value in values.items() if not math.isnan(value)}
+
+    def recorded(self, found: PerSample) -> PerSample:
+        """Without what is of areas, whose values have no interval."""
+        return PerSample(found.rows[:, :COLUMNS_OF_ALL], found.lengths)
 
     def _detections(self, outputs: Arrays, count: int) -> list[Detections]:
         if self.decode is not None:

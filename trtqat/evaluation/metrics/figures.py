@@ -8,6 +8,19 @@ from trtqat.evaluation.metrics.bootstrap import Estimate
 from trtqat.evaluation.metrics.packing import PackedSamples
 
 
+@dataclass(frozen=True)
+class MetricPart:
+    """A metric's value of a part of what is asked for.
+
+    Attributes:
+        name: Of the part: ``small``, ``medium`` or ``large`` boxes of ``map``.
+        value: In the metric's unit.
+    """
+
+    name: str
+    value: float
+
+
 @dataclass(frozen=True, kw_only=True)
 class MetricFigure:
     """A metric of one model.
@@ -23,6 +36,8 @@ class MetricFigure:
         resamples: Of which the intervals are made.
         samples: What it kept of every sample, for a comparison on another host; None of models that
             no other one is compared with.
+        parts: Its values of parts, without intervals; empty unless the metric has such. A part of
+            which the labels have nothing is left out.
     """
 
     metric: str
@@ -33,6 +48,7 @@ class MetricFigure:
     to_baseline: Estimate | None
     resamples: int
     samples: PackedSamples | None
+    parts: tuple[MetricPart, ...] = ()
 
     @property
     def drop(self) -> Estimate | None:

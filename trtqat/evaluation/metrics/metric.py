@@ -106,6 +106,26 @@ class Metric(ABC):
             float64 ``(R,)``.
         """
 
+    def parts(self, found: PerSample) -> Mapping[str, float]:
+        """Values of a part of what is asked for each, by name, as of small boxes alone.
+
+        Args:
+            found: Of all samples.
+
+        Returns:
+            Empty unless the metric has such. A part of which the labels have nothing is left out.
+        """
+        del found
+        return {}
+
+    def recorded(self, found: PerSample) -> PerSample:
+        """What of it a report keeps: enough for the value of any weighting.
+
+        Args:
+            found: Of all samples.
+        """
+        return found
+
     @property
     def reads_first(self) -> bool:
         """Whether it has to know which output is the first one."""

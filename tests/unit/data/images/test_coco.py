@@ -53,27 +53,33 @@ def test_images_by_id_with_their_objects(tmp_path: Path) -> None:
     assert labels[2]["crowd"].tolist() == [0, 0]
     dtypes = {name: array.dtype for name, array in labels[2].items()}
     assert dtypes == {
-        "boxes": "float64",
+        **dict.fromkeys(("boxes", "area"), "float64"),
         **dict.fromkeys(("classes", "crowd", "image_id"), "int64"),
     }
 
 
 @pytest.mark.parametrize(
-    ("options", "boxes"),
+    ("options", "boxes", "areas"),
     [
-        (",resize=48x32", [[8, 4, 16, 12], [24, 40, 32, 48]]),
+        ("", [[8, 2, 16, 6], [24, 20, 32, 24]], [20, 32]),
+        (",resize=48x32", [[8, 4, 16, 12], [24, 40, 32, 48]], [40, 64]),
         # The shorter side twice as long.
-        (",resize=48", [[16, 4, 32, 12], [48, 40, 64, 48]]),
-        # By 4 on each side: one box is cut, and one is gone.
-        (",crop=16x24", [[4, 0, 12, 2]]),
+        (",resize=48", [[16, 4, 32, 12], [48, 40, 64, 48]], [80, 128]),
+        # By 4 on each side: one box is cut by half, and one is gone.
+        (",crop=16x24", [[4, 0, 12, 2]], [10]),
         # By half, with 4 rows above.
-        (",letterbox=20x16", [[4, 5, 8, 7], [12, 14, 16, 16]]),
+        (",letterbox=20x16", [[4, 5, 8, 7], [12, 14, 16, 16]], [5, 8]),
     ],
 )
-def test_boxes_go_where_the_pixels_go(tmp_path: Path, options: str, boxes: Any) -> None:
-    write_coco(tmp_path, [entry(10, 3, [8, 2, 8, 4]), entry(10, 7, [24, 20, 8, 4])], count=1)
+def test_boxes_go_where_the_pixels_go(
+    tmp_path: Path, options: str, boxes: Any, areas: list[float]
+) -> None:
+    # Of the second one the file says no area, so its box has it.
+    objects = [entry(10, 3, [8, 2, 8, 4], area=20), entry(10, 7, [24, 20, 8, 4])]
+    write_coco(tmp_path, objects, count=1)
     (label,) = labels_of(tmp_path, options, OPEN)
     np.testing.assert_allclose(label["boxes"], boxes)
+    np.testing.assert_allclose(label["area"], areas)
     assert len(label["classes"]) == len(boxes)
 
 
@@ -218,6 +224,8 @@ def test_an_image_of_another_size_than_its_annotations(tmp_path: Path) -> None:
         ({"annotations": [{"image_id": 10, "category_id": 3}]}, "has the bbox None"),
         ({"annotations": [{**entry(10, 3, [0] * 4), "bbox": [0, 0, 1, "1"]}]}, "has the bbox"),
         ({"annotations": [{**entry(10, 3, [0] * 4), "bbox": [0, 0, 1, 1e99]}]}, "has the bbox"),
+        ({"annotations": [entry(10, 3, [0, 0, 1, 1], area=-1)]}, "has the area -1"),
+        ({"annotations": [entry(10, 3, [0, 0, 1, 1], area="2")]}, "has the area '2'"),
     ],
 )
 def test_what_is_no_file_of_annotations(tmp_path: Path, changed: Any, message: str) -> None:

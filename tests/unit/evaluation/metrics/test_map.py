@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import io
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from trtqat.errors import DataError, UsageError
 from trtqat.evaluation.metrics.bootstrap import resample
 from trtqat.evaluation.metrics.detection import MeanAveragePrecision
 from trtqat.evaluation.metrics.detections import Detections
+from trtqat.evaluation.metrics.matching import AREAS
 from trtqat.evaluation.metrics.metric import PerSample, joined
 from trtqat.evaluation.metrics.named import parse_metric
 from trtqat.evaluation.metrics.packing import pack_samples, unpack_samples
@@ -64,12 +66,47 @@ def test_a_weight_is_how_often_an_image_is_there(seed: int, images: int) -> None
 
 @pytest.mark.parametrize("case", json.loads(RECORDED.read_text()), ids=lambda case: case["seed"])
 def test_it_is_what_pycocotools_found(case: dict[str, Any]) -> None:
-    found, labels = make_case(case["seed"], case["images"], with_crowds=case["with_crowds"])
+    more = {name: case[name] for name in ("scale", "with_areas") if name in case}
+    found, labels = make_case(case["seed"], case["images"], with_crowds=case["with_crowds"], **more)
     for name in ("map", "map50", "map75"):
         metric = parse_metric(name)
         assert isinstance(metric, MeanAveragePrecision)
         kept = metric.per_sample(as_outputs(found), labels)
         assert value_of(kept, metric) == pytest.approx(case[name], abs=1e-9)
+    if more:
+        kept = MeanAveragePrecision().per_sample(as_outputs(found), labels)
+        wanted = {name: case[name] for name in AREAS}
+        assert MeanAveragePrecision().parts(kept) == pytest.approx(wanted, abs=1e-9)
+
+
+@given(st.integers(0, 10**6), st.integers(1, 8), st.booleans(), st.booleans())
+def test_areas_are_those_of_pycocotools(
+    seed: int, images: int, with_crowds: bool, with_areas: bool
+) -> None:
+    pytest.importorskip("pycocotools", reason="the cases that it recorded are compared always")
+    found, labels = make_case(seed, images, with_crowds=with_crowds, scale=4, with_areas=with_areas)
+    metric = MeanAveragePrecision()
+    kept = metric.per_sample(as_outputs(found), labels)
+    expected = by_pycocotools(found, labels)
+    wanted = {name: expected[name] for name in AREAS if not math.isnan(expected[name])}
+    assert metric.parts(kept) == pytest.approx(wanted, abs=1e-9)
+    assert value_of(kept) == pytest.approx(expected["map"], abs=1e-9, nan_ok=True)
+    # A record has the value alone.
+    record = unpack_samples(pack_samples(metric.recorded(kept)))
+    assert value_of(record) == pytest.approx(expected["map"], abs=1e-9, nan_ok=True)
+    assert metric.parts(record) == {}
+
+
+def test_a_box_on_the_border_is_of_both_areas() -> None:
+    box = np.array([[0.0, 0, 32, 32]])
+    found = Detections(box, np.array([0.9]), np.array([0]))
+    metric = MeanAveragePrecision()
+    label = {"boxes": box, "classes": np.array([0])}
+    kept = metric.per_sample(as_outputs([found]), (label,))
+    assert metric.parts(kept) == pytest.approx({"small": 100, "medium": 100})
+    # What the label says of the object counts, and not its box.
+    kept = metric.per_sample(as_outputs([found]), ({**label, "area": np.array([9217.0])},))
+    assert metric.parts(kept) == pytest.approx({"large": 100})
 
 
 @given(st.integers(0, 10**6), st.integers(1, 8), st.booleans())
@@ -82,7 +119,7 @@ def test_it_is_that_of_pycocotools(seed: int, images: int, with_crowds: bool) ->
 
 
 def by_pycocotools(found: list[Detections], labels: tuple[dict[str, Any], ...]) -> dict[str, float]:
-    """Its three averages in percent; NaN where no image has a box."""
+    """Its averages in percent, all and by area; NaN where no image has a box."""
     coco_type = importlib.import_module("pycocotools.coco").COCO
     evaluation_type = importlib.import_module("pycocotools.cocoeval").COCOeval
 
@@ -93,7 +130,10 @@ def by_pycocotools(found: list[Detections], labels: tuple[dict[str, Any], ...]) 
     answers: list[dict[str, Any]] = []
     for image, (each, label) in enumerate(zip(found, labels, strict=True), start=1):
         crowds = label.get("crowd", np.zeros(len(label["classes"]), int))
-        for box, name, crowd in zip(label["boxes"], label["classes"], crowds, strict=True):
+        sides = label["boxes"][:, 2:] - label["boxes"][:, :2]
+        areas = label.get("area", sides.prod(axis=1))
+        every = zip(label["boxes"], label["classes"], crowds, areas, strict=True)
+        for box, name, crowd, area in every:
             xywh = corner(box)
             truth.append(
                 {
@@ -101,7 +141,7 @@ def by_pycocotools(found: list[Detections], labels: tuple[dict[str, Any], ...]) 
                     "image_id": image,
                     "category_id": int(name) + 1,
                     "bbox": xywh,
-                    "area": xywh[2] * xywh[3],
+                    "area": float(area),
                     "iscrowd": int(crowd),
                 }
             )
@@ -128,8 +168,11 @@ def by_pycocotools(found: list[Detections], labels: tuple[dict[str, Any], ...]) 
         evaluation = evaluation_type(coco, results, "bbox")
         evaluation.evaluate()
         evaluation.accumulate()
-    precision = evaluation.eval["precision"][:, :, :, 0, 2]
+    # By threshold, recall, class, area and number of detections.
+    by_area = evaluation.eval["precision"][..., 2]
+    precision = by_area[..., 0]
     parts = {"map": precision, "map50": precision[:1], "map75": precision[5:6]}
+    parts.update({name: by_area[..., place] for place, name in enumerate(AREAS, start=1)})
     return {
         name: 100 * float(part[part > -1].mean()) if (part > -1).any() else float("nan")
         for name, part in parts.items()
