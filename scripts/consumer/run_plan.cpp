@@ -168,6 +168,8 @@ void run(const Arguments& given) {
     throw UsageError("The plan needs the plugin library '" + manifest.plugins[0] +
                      "', which this program does not load.");
   }
+  // Before TensorRT: on a host without a GPU, 8.6.0 reads a null pointer in createInferRuntime.
+  const Stream stream;
   Logger logger;
   const std::unique_ptr<nvinfer1::IRuntime> runtime(nvinfer1::createInferRuntime(logger));
   check(runtime != nullptr, "TensorRT does not start.");
@@ -178,7 +180,6 @@ void run(const Arguments& given) {
   const std::unique_ptr<nvinfer1::IExecutionContext> context(engine->createExecutionContext());
   check(context != nullptr, "TensorRT makes no execution context.");
 
-  const Stream stream;
   std::map<std::string, std::unique_ptr<Buffer>> buffers;
   const auto bind = [&](const Tensor& tensor) -> Buffer& {
     const nvinfer1::Dims dims = context->getTensorShape(tensor.name.c_str());

@@ -3,7 +3,9 @@
 // A plan that does not begin as one is refused.
 
 #include "NvInferRuntime.h"
+#include "cuda_runtime_api.h"
 
+#include <cstdlib>
 #include <cstring>
 #include <map>
 #include <string>
@@ -54,6 +56,8 @@ ICudaEngine* IRuntime::deserializeCudaEngine(void const* blob, std::size_t size)
 
 IRuntime* createInferRuntime(ILogger& logger) noexcept {
   log_of = &logger;
+  // 8.6.0 ends here with a segmentation fault.
+  if (!cuda_has_a_device()) std::abort();
   return new IRuntime;
 }
 

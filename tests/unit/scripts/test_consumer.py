@@ -56,9 +56,9 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run(program: Path, *words: object) -> subprocess.CompletedProcess[str]:
+def run(program: Path, *words: object, **variables: str) -> subprocess.CompletedProcess[str]:
     # The stand-in's runtime is held until the process ends.
-    environment = {**os.environ, "ASAN_OPTIONS": "detect_leaks=0"}
+    environment = {**os.environ, "ASAN_OPTIONS": "detect_leaks=0", **variables}
     return subprocess.run(
         [program, *map(str, words)], capture_output=True, text=True, check=False, env=environment
     )
@@ -190,6 +190,43 @@ def test_what_tensorrt_refuses_is_its_own_failure(programs: Path, tmp_path: Path
     done = run(programs / "run_plan", plan, 1, tmp_path)
     assert done.returncode == 1
     assert done.stderr.startswith("TensorRT: no plan\nerror: TensorRT refuses the plan")
+
+
+def test_a_host_without_a_gpu_is_told_before_tensorrt_starts(
+    programs: Path, tmp_path: Path
+) -> None:
+    plan = write_plan(tmp_path, **NAMED)
+    done = run(programs / "run_plan", plan, 1, tmp_path, STAND_IN_WITHOUT_GPU="1")
+    assert done.returncode == 1
+    assert done.stderr == "error: cudaStreamCreate: no CUDA-capable device is detected\n"
+
+
+@pytest.mark.parametrize("libraries", ["lib", "lib64"])
+def test_the_script_finds_the_libraries(libraries: str, tmp_path: Path) -> None:
+    """A toolkit has ``lib64`` alone, and a wheel ``lib``, where TensorRT's has no headers."""
+    assert COMPILER is not None
+    tensorrt, cuda, consumer = (tmp_path / name for name in ("tensorrt", "cuda", "consumer"))
+    for root, folder in ((tensorrt, "lib"), (cuda, libraries)):
+        (root / folder).mkdir(parents=True)
+        (root / "include").symlink_to(STAND_IN / "include")
+    environment = {**os.environ, "TENSORRT": str(tensorrt), "CUDA": str(cuda)}
+    command = [CONSUMER / "compile", consumer]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 1
+    assert f"there is none of: {cuda}/lib64/libcudart.so*" in done.stderr
+    shared = [COMPILER, "-shared", "-fPIC", "-o"]
+    subprocess.run(
+        [*shared, cuda / libraries / "libcudart.so.12", "-xc++", "/dev/null"], check=True
+    )
+    library = tensorrt / "lib" / "libnvinfer.so.8"
+    if libraries == "lib":
+        library = tmp_path / library.name
+        environment["TENSORRT_LIBRARY"] = str(library)
+    sources: list[str | Path] = [STAND_IN / "stand_in.cpp", "-I", STAND_IN / "include"]
+    subprocess.run([*shared, library, *sources], check=True)
+    subprocess.run(command, check=True, env=environment)
+    plan = write_plan(tmp_path, **NAMED)
+    assert "no file for input 'a'" in run(consumer / "run_plan", plan, 1, tmp_path).stderr
 
 
 def test_the_script_compiles_what_needs_no_tensorrt(tmp_path: Path) -> None:

@@ -7,10 +7,13 @@
 
 struct CUstream_st {};
 typedef CUstream_st* cudaStream_t;
-enum cudaError_t { cudaSuccess, cudaErrorMemoryAllocation = 2 };
+enum cudaError_t { cudaSuccess, cudaErrorMemoryAllocation = 2, cudaErrorNoDevice = 100 };
 enum cudaMemcpyKind { cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost };
 
-inline char const* cudaGetErrorString(cudaError_t) { return "out of memory"; }
+inline char const* cudaGetErrorString(cudaError_t error) {
+  return error == cudaErrorNoDevice ? "no CUDA-capable device is detected" : "out of memory";
+}
+inline bool cuda_has_a_device() { return std::getenv("STAND_IN_WITHOUT_GPU") == nullptr; }
 inline cudaError_t cudaMalloc(void** address, std::size_t bytes) {
   *address = std::malloc(bytes);
   return *address == nullptr ? cudaErrorMemoryAllocation : cudaSuccess;
@@ -20,6 +23,7 @@ inline cudaError_t cudaFree(void* address) {
   return cudaSuccess;
 }
 inline cudaError_t cudaStreamCreate(cudaStream_t* stream) {
+  if (!cuda_has_a_device()) return cudaErrorNoDevice;
   *stream = new CUstream_st;
   return cudaSuccess;
 }
