@@ -136,8 +136,8 @@ def cover_profiles(
     Args:
         graph: What the engine was built from.
         profiles: Layers of the engine, by the index of their profile: of all or some.
-        batches: Of every profile that the engine has, as ``--batch`` takes them; where they are not
-            known, what to call the profiles.
+        batches: Of every profile that the engine has, as ``--batch`` takes them, or ``--shapes``
+            where sizes differ; where they are not known, what to call the profiles.
         times_ms: Time by layer of one profile, if it was measured.
         main: The index of that profile, whose kernels and other layers are told, too.
 

@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from trtqat.inspection.profiles import profiles_in_words
+
 if TYPE_CHECKING:
     from trtqat.graph.lenses.macs import GraphSummary
     from trtqat.graph.lint.finding import Finding
@@ -134,7 +136,7 @@ def describe_coverage(coverage: Coverage) -> str:
     ]
     if coverage.profiles:
         batches, count = ", ".join(coverage.profiles), len(coverage.profiles)
-        batches = f"batch {batches}" if batches[:1].isdigit() else batches
+        batches = profiles_in_words(batches)
         each = f"in each of {count} profiles ({batches})"
         lines[0] += f", {each if count > 1 else f'in the profile for {batches} alone'}"
     if not coverage.has_kernels:
