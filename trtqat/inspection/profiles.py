@@ -15,13 +15,13 @@ from dataclasses import replace
 
 from trtqat.errors import GraphError
 from trtqat.inspection.inspector import EngineLayer
+from trtqat.inspection.words import profiles_in_words
 from trtqat.plan.coverage import Coverage, LayerCoverage
 
 # What TensorRT writes behind the names of layers and tensors of any profile but the first.
 MARK = re.compile(r" \[profile (\d{1,4})\]")
-# What a profile is called where its shapes are not known, and where batches are all of it.
+# What a profile is called where its shapes are not known.
 _NUMBER = re.compile(r"profile \d")
-_BATCHES = re.compile(r"[\d:, ]+")
 _SUBGRAPH = re.compile(r"_myl(\d+)_\d+$")
 
 
@@ -105,15 +105,6 @@ def join_profiles(
         ),
         profiles=tuple(batches[index] for index in coverages),
     )
-
-
-def profiles_in_words(names: str) -> str:
-    """The names of profiles, with "batch" before them where that is what they are.
-
-    Args:
-        names: As ``--batch`` takes them, or as ``--shapes``, with commas between.
-    """
-    return f"batch {names}" if _BATCHES.fullmatch(names) else names
 
 
 def _join(layers: Mapping[int, LayerCoverage], batches: Sequence[str], main: int) -> LayerCoverage:

@@ -85,18 +85,16 @@ def _parts(given: GivenShapes) -> Iterator[tuple[str, list[tuple[int, int, int]]
         match = _PART.fullmatch(part)
         if match is None:
             raise _no_shape(part)
-        dims = [[int(number) for number in each.split(":")] for each in match[2].split("x")]
-        yield match[1], [_ascending(each, part) for each in dims]
+        ranges = [[int(number) for number in each.split(":")] for each in match[2].split("x")]
+        yield match[1], [_ascending(each, part) for each in ranges]
 
 
 def _ascending(given: object, where: str) -> tuple[int, int, int]:
-    numbers = list(given) if isinstance(given, (tuple, list)) else [given]
-    if len(numbers) == 1:
-        numbers *= 3
-    are_integers = all(isinstance(each, int) and not isinstance(each, bool) for each in numbers)
-    if len(numbers) != 3 or not are_integers or min(numbers) < 0:
+    said = list(given) if isinstance(given, (tuple, list)) else [given]
+    numbers = [each for each in said if isinstance(each, int) and not isinstance(each, bool)]
+    if len(numbers) != len(said) or len(numbers) not in (1, 3) or min(numbers) < 0:
         raise _no_shape(where)
-    low, best, high = numbers
+    low, best, high = numbers if len(numbers) > 1 else numbers * 3
     if not low <= best <= high:
         raise UsageError(f"{low}:{best}:{high} of '{where}' does not ascend.", "Give MIN:OPT:MAX.")
     return low, best, high
