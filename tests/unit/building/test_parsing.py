@@ -82,21 +82,23 @@ def test_several_batches_have_no_shapes_besides() -> None:
 
 
 def test_whole_profiles() -> None:
-    bounds = [{"x": (1, 48, 160)}, {"x": (8, 48, 160)}, {"x": (32, 48, 160)}]
-    range_of_batches = ProfileOptions(None, *bounds, others=(1, 8, 32))
+    low, best, high = ({"x": (batch, 48, 160)} for batch in (1, 8, 32))
+    range_of_batches = ProfileOptions(None, low, best, high, others=(1, 8, 32))
     size = {"x": (8, 48, 640)}
     expected = replace(
         range_of_batches, more=(ProfileOptions(None, size, size, size, others=(8, 8, 8)),)
     )
-    for given in (
+    several: list[Any] = [
         ["x:1:8:32x48x160", "x:8x48x640"],
         ("x:1:8:32x48x160", {"x": (8, 48, 640)}),
         [{"x": ((1, 8, 32), 48, 160)}, {"x": [8, 48, (640, 640, 640)]}],
-    ):
-        assert parse_profiles(None, {}, given) == expected  # type: ignore[arg-type]
-        assert parse_options("m.engine", shapes=given).profile == expected  # type: ignore[typeddict-item]
-    for one in ("x:1:8:32x48x160", {"x": ((1, 8, 32), 48, 160)}, ["x:1:8:32x48x160"]):
-        assert parse_options("m.engine", shapes=one).profile == range_of_batches  # type: ignore[typeddict-item]
+    ]
+    for given in several:
+        assert parse_profiles(None, {}, given) == expected
+        assert parse_options("m.engine", shapes=given).profile == expected
+    alone: list[Any] = ["x:1:8:32x48x160", {"x": ((1, 8, 32), 48, 160)}, ["x:1:8:32x48x160"]]
+    for one in alone:
+        assert parse_options("m.engine", shapes=one).profile == range_of_batches
     batched = parse_profiles("2", {}, "x:1:8:32x48x160")
     assert batched == replace(range_of_batches, batch=(2, 2, 2))
 
@@ -107,7 +109,7 @@ def test_whole_profiles_are_told_in_one_way() -> None:
     with pytest.raises(UsageError, match="is a profile, and --batch has several"):
         parse_options("m.engine", shapes="x:8x3", batch="1,8")
     with pytest.raises(UsageError, match="The shapes is 3, a int"):
-        parse_options("m.engine", shapes=3)  # type: ignore[typeddict-item]
+        parse_options("m.engine", shapes=3)  # type: ignore[arg-type]
 
 
 def test_shapes() -> None:
