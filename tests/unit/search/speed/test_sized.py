@@ -119,6 +119,13 @@ def test_each_size_is_measured_and_the_plan_takes_all(
     assert (written.batches, written.shapes, written.schema_version) == ((), tuple(RANGES), 2)
 
 
+def test_few_builds_are_enough(graph: Path, tmp_path: Path, card: Card) -> None:
+    result = tune(graph, tmp_path / "tuned.onnx", shapes=RANGES, most_builds=4)
+    assert {"INT8 as exported", "FP16"} <= {each.name for each in result.verdict}
+    assert not result.is_complete
+    assert set(RANGES) <= set(result.tuned.form.shapes)
+
+
 def test_where_ranges_cost_each_size_gets_a_profile_beside(
     graph: Path, tmp_path: Path, card: Card
 ) -> None:
