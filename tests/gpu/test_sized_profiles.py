@@ -109,6 +109,18 @@ def test_an_evaluation_is_at_the_size_of_its_data(
     assert json.loads(done.stdout)["images"] == batch + 1
 
 
+def test_locating_is_at_the_size_of_the_data(
+    plan: Path, tmp_path: Path, timing_cache: Path
+) -> None:
+    """The engine that is built again, with its INT8 tensors as outputs, has the same profiles."""
+    np.savez(tmp_path / "d.npz", **images(4, 64, 128))
+    done = command(
+        *("eval", plan, "--data", f"npz:{tmp_path / 'd.npz'}", "--batch-size", "4"),
+        *("--duration", "0", "--locate", "--timing-cache", timing_cache),
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_size_in_no_profile_is_refused_with_all_of_them(
     plan: Path, engine: Engine, tmp_path: Path
 ) -> None:
