@@ -16,8 +16,6 @@ from trtqat.host.preflight import preflight
 from trtqat.host.tensorrt_library import device_memory_bytes
 from trtqat.io_names import in_order
 from trtqat.pixels import with_pixels
-from trtqat.plan.profiles import batches_in_words
-from trtqat.plan.sizes import Sizes
 from trtqat.provenance import Provenance
 from trtqat.runtime.deserialized import Deserialized, deserialize
 from trtqat.runtime.engine_graph import graph_of_plan
@@ -165,13 +163,8 @@ class Engine(Held):
         self.profiles = make_profiles(read_profiles(self._engine, self.inputs))
 
     def __repr__(self) -> str:
-        several = self.profiles.has_sizes and len(self.profiles.names) > 1
-        taken = (
-            ", ".join(self.profiles.names)
-            if several
-            else f"batch {batches_in_words(self.profiles.ranges)}"
-        )
-        return f"Engine({self.name!r}, {io_in_words(self.inputs, self.outputs)}, {taken})"
+        io = io_in_words(self.inputs, self.outputs)
+        return f"Engine({self.name!r}, {io}, {self.profiles.in_words})"
 
     @property
     def batch_range(self) -> tuple[int, int]:
@@ -191,12 +184,11 @@ class Engine(Held):
 
         Args:
             batch_size: One that a profile holds.
-            sizes: Shape of one sample by input, as ``{"images": (3, 48, 160)}``, where the engine
-                leaves more open than the batch. None takes those of ``choose_sizes``, or else what
-                it is tuned for.
+            sizes: Shape of one sample by input, as ``{"images": (3, 48, 160)}``, of what is open.
+                None takes those of ``choose_sizes``, or else what the engine is tuned for.
             cuda_graph: Whether to capture one; None as the engine was opened.
-            profile: The index of the profile; None takes the narrowest one that holds the batch
-                and the sizes, of equally narrow ones that whose optimum is nearest.
+            profile: The index of the profile; None takes the narrowest one that holds batch and
+                sizes, of equally narrow ones that whose optimum is nearest.
             own_stream: Whether its kernels run beside those of other sessions instead of behind
                 them, which gains where they do not fill the GPU.
 
@@ -352,8 +344,7 @@ class Engine(Held):
         self._engine = self._loaded = None
 
 
-def _reopen(opened: Callable[[], Engine], sizes: Sizes) -> Engine:
+def _reopen(opened: Callable[[], Engine], sizes: Mapping[str, Sequence[int]]) -> Engine:
     again = opened()
-    if sizes:
-        again.choose_sizes(sizes)
+    again.choose_sizes(sizes)
     return again

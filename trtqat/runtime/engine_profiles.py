@@ -56,6 +56,13 @@ class EngineProfiles:
         return profile_names(self.shapes)
 
     @property
+    def in_words(self) -> str:
+        """What it takes: ``"batch 1, 4 and 8"``, or the names of several that differ in sizes."""
+        if self.has_sizes and len(self.shapes) > 1:
+            return ", ".join(self.names)
+        return f"batch {batches_in_words(self.ranges)}"
+
+    @property
     def has_sizes(self) -> bool:
         """Whether profiles differ in more than their batches."""
         return bool(sized_inputs(self.shapes))
