@@ -1,8 +1,10 @@
 // Which shape profile of a plan takes a batch of a size, as trtqat's own sessions choose.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdlib>
+#include <limits>
 #include <map>
 #include <string>
 #include <utility>
@@ -20,6 +22,25 @@ struct Chosen {
   std::int32_t profile;
   std::map<std::string, std::vector<std::int64_t>> shapes;
 };
+
+// NAME:3x48x320; false if it is something else.
+inline bool read_size(const std::string& word, Sizes& sizes) {
+  const std::size_t split = word.rfind(':');
+  if (split == word.npos || split == 0) return false;
+  std::vector<std::int64_t> size;
+  std::size_t at = split;
+  while (at != word.npos) {
+    const std::size_t end = word.find('x', at + 1);
+    const std::string dim = word.substr(at + 1, end == word.npos ? end : end - at - 1);
+    const bool is_number = !dim.empty() && dim.size() < 10 &&
+                           dim.find_first_not_of("0123456789") == dim.npos;
+    if (!is_number) return false;
+    size.push_back(std::stoll(dim));
+    at = end;
+  }
+  sizes[word.substr(0, split)] = size;
+  return true;
+}
 
 // The shape of an input: its batch, and what else is open as it is said, or else the optimum.
 inline std::vector<std::int64_t> shape_of(const std::string& name, const Range& range,
@@ -53,16 +74,21 @@ struct Fit {
   }
 };
 
-// How a profile fits; nothing is said of one that does not hold the shapes.
+// How a profile fits; nothing is said of one that does not hold the shapes. All inputs have one batch.
 inline Fit fit_of(const Profile& profile, const Chosen& chosen) {
   Fit fit;
+  std::int64_t low = 1, high = std::numeric_limits<std::int64_t>::max();
   for (const auto& [name, range] : profile) {
     const std::vector<std::int64_t>& shape = chosen.shapes.at(name);
     for (std::size_t at = 0; at < shape.size(); ++at) {
-      fit.shapes *= static_cast<double>(range.largest[at] - range.smallest[at] + 1);
       fit.distance += std::llabs(range.best[at] - shape[at]);
+      if (at > 0) fit.shapes *= static_cast<double>(range.largest[at] - range.smallest[at] + 1);
     }
+    if (shape.empty()) continue;
+    low = std::max(low, range.smallest[0]);
+    high = std::min(high, range.largest[0]);
   }
+  fit.shapes *= static_cast<double>(high - low) + 1;
   return fit;
 }
 

@@ -130,25 +130,6 @@ struct Arguments {
   consumer::Sizes sizes;
 };
 
-// NAME:3x48x320; false if it is something else.
-bool read_size(const std::string& word, consumer::Sizes& sizes) {
-  const std::size_t split = word.rfind(':');
-  if (split == word.npos || split == 0) return false;
-  std::vector<std::int64_t> size;
-  std::size_t at = split;
-  while (at != word.npos) {
-    const std::size_t end = word.find('x', at + 1);
-    const std::string dim = word.substr(at + 1, end == word.npos ? end : end - at - 1);
-    const bool is_number = !dim.empty() && dim.size() < 10 &&
-                           dim.find_first_not_of("0123456789") == dim.npos;
-    if (!is_number) return false;
-    size.push_back(std::stoll(dim));
-    at = end;
-  }
-  sizes[word.substr(0, split)] = size;
-  return true;
-}
-
 Arguments parse(int count, char** words) {
   if (count < 4) throw UsageError("Usage: run_plan model.engine BATCH OUTPUT_DIR NAME=input.bin … "
                                   "[NAME:3x48x320 …]");
@@ -159,7 +140,7 @@ Arguments parse(int count, char** words) {
     // A name may hold an equals sign; a file behind the last one rarely does.
     const std::size_t split = word.rfind('=');
     if (split == word.npos) {
-      if (read_size(word, found.sizes)) continue;
+      if (consumer::read_size(word, found.sizes)) continue;
       throw UsageError("'" + word + "' is no NAME=FILE, and no NAME:3x48x320.");
     }
     found.inputs[word.substr(0, split)] = word.substr(split + 1);

@@ -90,7 +90,7 @@ def choose_sized(
     """The index of the narrowest profile that holds a batch of a size; None if none does.
 
     Of equally narrow ones it is the one whose optimum is nearest, and of those the first: the sum
-    of the differences of all dimensions is the least, by which Triton chooses, too.
+    of the differences of all dimensions of all inputs is the least, by which Triton chooses, too.
 
     Args:
         profiles: All of a plan.
@@ -109,7 +109,7 @@ def choose_sized(
         holding,
         key=lambda index: (
             count_shapes(profiles[index]),
-            abs(ranges[index].opt - batch_size) + _distance(profiles[index], sizes),
+            _distance(profiles[index], batch_size, sizes),
         ),
         default=None,
     )
@@ -143,8 +143,9 @@ def _ends(profiles: Sequence[Profile], name: str) -> set[tuple[int, ...]]:
     return {end[1:] for each in profiles for end in (each[name].min, each[name].max)}
 
 
-def _distance(profile: Profile, sizes: Sizes) -> int:
-    return sum(
+def _distance(profile: Profile, batch_size: int, sizes: Sizes) -> int:
+    batches = sum(abs(each.opt[0] - batch_size) for each in profile.values() if each.opt)
+    return batches + sum(
         abs(best - each)
         for name, size in sizes.items()
         for best, each in zip(profile[name].opt[1:], size, strict=True)

@@ -18,6 +18,8 @@ import pytest
 from tests.support.plans import make_manifest, make_plan
 from trtqat.plan.manifest import Manifest, ProfileShapes, manifest_path
 from trtqat.plan.plugins import PluginLibrary, RecordedPlugins
+from trtqat.plan.profiles import batches_of
+from trtqat.plan.sizes import Profile, choose_sized
 from trtqat.tensors import TensorSpec
 
 ROOT = Path(__file__).parents[3]
@@ -181,6 +183,45 @@ def test_the_profile_is_that_of_the_size(
     done = run(programs / "run_plan", plan, batch, tmp_path, *words)
     assert done.returncode == 0, done.stderr
     np.testing.assert_array_equal(np.fromfile(tmp_path / "1.bin", np.float32), 2 * array.ravel())
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_both_choose_the_same_profile(seed: int, programs: Path, tmp_path: Path) -> None:
+    """Of profiles that overlap, by C++ and by what trtqat's sessions choose by."""
+    generator = np.random.default_rng(seed)
+
+    def drawn(least: int) -> tuple[int, int, int]:
+        low, best, high = sorted(map(int, generator.integers(least, 9, 3)))
+        return low, best, high
+
+    profiles: list[Profile] = []
+    for _ in range(5):
+        (low, best, high), widths = drawn(1), {name: drawn(3) for name in "ab"}
+        profiles.append(
+            {
+                name: ProfileShapes(*zip((low, best, high), widths[name], strict=True))
+                for name in "ab"
+            }
+        )
+    first, *more = profiles
+    changes = {"profiles": first, "more_profiles": tuple(more), "schema_version": 2}
+    plan = write_plan(tmp_path, **{**SIZED, **changes})
+    ranges = [batches_of(each) for each in profiles]
+    chosen = []
+    for _ in range(12):
+        batch, *width = map(int, generator.integers(3, 8, 3))
+        sizes = {name: (each,) for name, each in zip("ab", width, strict=True)}
+        expected = choose_sized(profiles, ranges, batch, sizes)
+        said = [f"{name}:{size[0]}" for name, size in sizes.items()]
+        done = run(programs / "check_plan", plan, batch, *said)
+        if expected is None:
+            assert done.returncode == 2
+            assert "No profile of the engine takes" in done.stderr
+        else:
+            shapes = " ".join(f"{name} {batch}x{size[0]}" for name, size in sizes.items())
+            assert done.stdout.splitlines()[-1] == f"profile {expected} {shapes}"
+        chosen.append(expected)
+    assert len(set(chosen)) > 1
 
 
 def test_of_ranges_the_nearest_optimum_is_taken(programs: Path, tmp_path: Path) -> None:
