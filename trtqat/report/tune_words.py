@@ -35,7 +35,7 @@ def verdict_table(result: TuneResult) -> Table:
     rows = [
         [
             each.name,
-            ",".join(each.form.profiles) or "fixed",
+            (", " if each.form.shapes else ",").join(each.form.profiles) or "fixed",
             str(batch),
             _time(time),
             ratio(each.speed_ups[batch]) if batch in each.speed_ups else "",
