@@ -275,7 +275,7 @@ def query_of(plan: Path, batch_size: int) -> Query:
             plan,
             random_inputs(engine, batch_size),
             frozenset(spec.name for spec in engine.inputs if DYNAMIC in spec.shape),
-            engine.profiles.choose(batch_size, engine.name),
+            engine.profiles.choose(batch_size, engine.name).profile,
         )
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from trtqat.runtime.engine import Engine
+from trtqat.search.speed.points import Point, batch_of, sizes_of
 from trtqat.tensors import Arrays, random_arrays
 
 
@@ -27,15 +28,20 @@ def main() -> int:
     parser.add_argument("plan", type=Path)
     parser.add_argument("--program", type=Path, required=True, help="run_plan, compiled.")
     parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--shapes", help="Of a plan of several sizes, as images:4x3x48x320.")
     given = parser.parse_args()
+    point: Point = given.shapes or given.batch
+    sizes = sizes_of(point)
     with Engine(given.plan) as engine:
         if engine.input_scales:
             parser.error("Give an engine whose inputs are no codes: run_plan takes them as files.")
-        with engine.session(given.batch) as session:
+        with engine.session(batch_of(point), sizes=sizes or None) as session:
             inputs = random_arrays(session.input_specs, seed=0)
             expected = session.run(inputs)
         outputs = [each.name for each in engine.outputs]
-    found = run_program(given.program, given.plan, given.batch, inputs, outputs, expected)
+    said = [f"{name}:{'x'.join(map(str, size))}" for name, size in sizes.items()]
+    program = [str(given.program), str(given.plan), str(batch_of(point))]
+    found = run_program(program, said, inputs, outputs, expected)
     differing = {name: int((found[name] != expected[name]).sum()) for name in outputs}
     for name, count in differing.items():
         sys.stdout.write(f"{name}: {count} of {expected[name].size} numbers differ\n")
@@ -43,14 +49,13 @@ def main() -> int:
 
 
 def run_program(
-    program: Path, plan: Path, batch: int, inputs: Arrays, outputs: list[str], like: Arrays
+    program: list[str], sizes: list[str], inputs: Arrays, outputs: list[str], like: Arrays
 ) -> dict[str, np.ndarray]:
     """What ``run_plan`` writes.
 
     Args:
-        program: The program.
-        plan: The plan.
-        batch: The batch size.
+        program: The program, the plan and the batch size.
+        sizes: Of one sample, as ``images:3x48x320``, where the plan has several.
         inputs: Arrays of shape ``(N, …)`` by name.
         outputs: Names in the order of the manifest.
         like: Arrays by name, whose types and shapes the outputs have.
@@ -62,7 +67,7 @@ def run_program(
             path = folder / f"input-{number}"
             np.ascontiguousarray(array).tofile(path)
             words.append(f"{key}={path}")
-        subprocess.run([program, plan, str(batch), folder, *words], check=True)
+        subprocess.run([*program, str(folder), *words, *sizes], check=True)
         return {
             key: np.fromfile(folder / f"{number}.bin", like[key].dtype).reshape(like[key].shape)
             for number, key in enumerate(outputs)

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <fstream>
 #include <iterator>
+#include <map>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -31,11 +32,14 @@ struct Range {
   std::vector<std::int64_t> smallest, best, largest;
 };
 
+// By name of the input.
+using Profile = std::map<std::string, Range>;
+
 struct Manifest {
   std::string plan_sha256, library, tensorrt;
   std::vector<Tensor> inputs, outputs;
-  // By name of the input, of the first profile.
-  std::map<std::string, Range> profile;
+  // In TensorRT's order, at least one.
+  std::vector<Profile> profiles;
   // Files of plugin libraries that it needs.
   std::vector<std::string> plugins;
 };
@@ -70,6 +74,19 @@ inline std::vector<Tensor> read_tensors(const Json& manifest, const std::string&
   return found;
 }
 
+inline Profile read_profile(const Json& profile) {
+  Profile found;
+  for (const auto& [name, shapes] : profile.as<JsonObject>("profiles")) {
+    const Range range{read_shape(shapes.at("min"), name), read_shape(shapes.at("opt"), name),
+                      read_shape(shapes.at("max"), name)};
+    if (range.smallest.size() != range.best.size() || range.largest.size() != range.best.size()) {
+      throw std::runtime_error("'" + name + "' has shapes of several lengths");
+    }
+    found[name] = range;
+  }
+  return found;
+}
+
 inline Manifest read_manifest(const std::string& text) {
   const Json json = JsonReader(text).read();
   Manifest found;
@@ -79,9 +96,19 @@ inline Manifest read_manifest(const std::string& text) {
   found.library = json.has("library") ? json.at("library").as<std::string>("library") : "tensorrt";
   found.inputs = read_tensors(json, "inputs");
   found.outputs = read_tensors(json, "outputs");
-  for (const auto& [name, shapes] : json.at("profiles").as<JsonObject>("profiles")) {
-    found.profile[name] = {read_shape(shapes.at("min"), name), read_shape(shapes.at("opt"), name),
-                           read_shape(shapes.at("max"), name)};
+  found.profiles.push_back(read_profile(json.at("profiles")));
+  if (json.has("more_profiles")) {
+    for (const Json& each : json.at("more_profiles").as<JsonList>("more_profiles")) {
+      found.profiles.push_back(read_profile(each));
+      for (const auto& named : found.profiles[0]) {
+        if (!found.profiles.back().count(named.first)) {
+          throw std::runtime_error("a profile is without '" + named.first + "'");
+        }
+      }
+      if (found.profiles.back().size() != found.profiles[0].size()) {
+        throw std::runtime_error("profiles are of different inputs");
+      }
+    }
   }
   if (json.has("plugins") && !json.at("plugins").is_null()) {
     for (const Json& each : json.at("plugins").at("libraries").as<JsonList>("libraries")) {

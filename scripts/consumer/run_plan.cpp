@@ -1,9 +1,10 @@
 // Runs a plan of TensorRT once, through TensorRT's C++ API alone.
 //
-//   run_plan model.engine BATCH OUTPUT_DIRECTORY NAME=input.bin …
+//   run_plan model.engine BATCH OUTPUT_DIRECTORY NAME=input.bin … [NAME:3x48x320 …]
 //
 // Inputs are raw arrays in C order, of the types that the manifest names; each output is written in
-// the same way. Exit codes: 0 done, 1 TensorRT or CUDA failed, 2 wrong usage or input.
+// the same way. NAME:3x48x320 is the size of one sample, where a plan leaves more open than the batch.
+// Exit codes: 0 done, 1 TensorRT or CUDA failed, 2 wrong usage or input.
 
 #include <NvInferRuntime.h>
 #include <cuda_runtime_api.h>
@@ -14,11 +15,11 @@
 #include <memory>
 
 #include "manifest.hpp"
+#include "profiles.hpp"
 
 namespace {
 
 using consumer::Manifest;
-using consumer::Range;
 using consumer::Tensor;
 using consumer::UsageError;
 
@@ -101,22 +102,6 @@ void check_names(const nvinfer1::ICudaEngine& engine, const Manifest& manifest) 
   }
 }
 
-// The shape of an input: its batch, and for what else is open the optimum of the profile.
-std::vector<std::int64_t> shape_of(const Tensor& input, const Manifest& manifest,
-                                   std::int64_t batch) {
-  const auto found = manifest.profile.find(input.name);
-  if (found == manifest.profile.end()) return input.shape;
-  const Range& range = found->second;
-  std::vector<std::int64_t> shape = range.best;
-  if (shape.empty()) return shape;
-  if (batch < range.smallest[0] || batch > range.largest[0]) {
-    throw UsageError("The engine takes batches from " + std::to_string(range.smallest[0]) + " to " +
-                     std::to_string(range.largest[0]) + ", and not " + std::to_string(batch) + ".");
-  }
-  shape[0] = batch;
-  return shape;
-}
-
 nvinfer1::Dims dims_of(const std::vector<std::int64_t>& shape) {
   nvinfer1::Dims dims{};
   if (shape.size() > static_cast<std::size_t>(nvinfer1::Dims::MAX_DIMS)) {
@@ -142,17 +127,22 @@ struct Arguments {
   std::string plan, output;
   std::int64_t batch;
   std::map<std::string, std::string> inputs;
+  consumer::Sizes sizes;
 };
 
 Arguments parse(int count, char** words) {
-  if (count < 4) throw UsageError("Usage: run_plan model.engine BATCH OUTPUT_DIR NAME=input.bin …");
-  Arguments found{words[1], words[3], std::strtoll(words[2], nullptr, 10), {}};
+  if (count < 4) throw UsageError("Usage: run_plan model.engine BATCH OUTPUT_DIR NAME=input.bin … "
+                                  "[NAME:3x48x320 …]");
+  Arguments found{words[1], words[3], std::strtoll(words[2], nullptr, 10), {}, {}};
   if (found.batch < 1) throw UsageError("'" + std::string(words[2]) + "' is no batch size.");
   for (int at = 4; at < count; ++at) {
     const std::string word = words[at];
     // A name may hold an equals sign; a file behind the last one rarely does.
     const std::size_t split = word.rfind('=');
-    if (split == word.npos) throw UsageError("'" + word + "' is no NAME=FILE.");
+    if (split == word.npos) {
+      if (consumer::read_size(word, found.sizes)) continue;
+      throw UsageError("'" + word + "' is no NAME=FILE, and no NAME:3x48x320.");
+    }
     found.inputs[word.substr(0, split)] = word.substr(split + 1);
   }
   return found;
@@ -190,9 +180,17 @@ void run(const Arguments& given) {
     return *buffer;
   };
   std::vector<std::vector<unsigned char>> arrays;
+  const consumer::Chosen chosen = consumer::choose_profile(manifest, given.batch, given.sizes);
+  if (manifest.profiles.size() > 1) {
+    // Before the shapes, which are those of a profile; a context has the first one.
+    check(context->setOptimizationProfileAsync(chosen.profile, stream.handle()),
+          "TensorRT refuses profile " + std::to_string(chosen.profile) + ".");
+  }
   for (const Tensor& input : manifest.inputs) {
-    check(context->setInputShape(input.name.c_str(),
-                                 dims_of(shape_of(input, manifest, given.batch))),
+    const auto shape = chosen.shapes.find(input.name);
+    check(context->setInputShape(input.name.c_str(), dims_of(shape == chosen.shapes.end()
+                                                                 ? input.shape
+                                                                 : shape->second)),
           "TensorRT takes no such shape for '" + input.name + "'.");
   }
   for (const Tensor& input : manifest.inputs) {

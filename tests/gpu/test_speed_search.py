@@ -27,6 +27,7 @@ from trtqat.search.speed.engines import EngineWorkshop
 from trtqat.search.speed.forms import Batches
 from trtqat.search.speed.logged_trials import LoggedTrials
 from trtqat.search.speed.options import TuneOptions, parse_tune_options
+from trtqat.search.speed.points import batch_of
 from trtqat.search.speed.strategy import Found, search
 from trtqat.search.speed.trials import SearchRegion
 from trtqat.search.speed.tune_log import read_log
@@ -169,7 +170,8 @@ def test_the_plan_takes_every_batch_and_is_as_fast_as_the_verdict_says(
         for size in taken:
             with engine.session(size) as session:
                 session.run(random_arrays(session.input_specs, seed=size))
-        for size, said in result.tuned.times.items():
+        for point, said in result.tuned.times.items():
+            size = batch_of(point)
             inputs = random_arrays(
                 [spec.with_batch(size) for spec in engine.session_inputs], seed=0
             )

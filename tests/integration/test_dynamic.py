@@ -15,8 +15,12 @@ from torch import nn
 
 from tests.support.commands import in_process
 from tests.support.segments import Segments, quantized
+from trtqat.building.options import options_again
+from trtqat.building.profiles import resolve_profiles
 from trtqat.errors import ExportError
 from trtqat.exporting.export import export
+from trtqat.plan.manifest import read_manifest
+from trtqat.plan.sizes import profile_names
 
 
 class Positions(nn.Module):
@@ -103,6 +107,33 @@ def test_rtx_builds_it_for_the_sizes_that_are_asked_for(exported: Any, tmp_path:
         "images": {name: list(map(int, shape.split("x"))) for name, shape in shapes.items()}
     }
     assert manifest["inputs"][0]["shape"] == [-1, 3, -1, -1]
+
+
+WIDTHS = tuple(f"images:1:4:8x3x32x{width}" for width in (64, 128, 256))
+
+
+def test_rtx_builds_a_profile_for_each_size(exported: Any, tmp_path: Path) -> None:
+    path, _, _ = exported
+    command = ("build", path, "-o", "m.engine", "--for", "rtx", "--targets", "sm89")
+    wide = "images:1:4:8x3x32:64:256x32:128:512"
+    asked = [each for shape in (wide, *WIDTHS) for each in ("--shapes", shape)]
+    done = in_process(tmp_path, *command, *asked, "--require-int8")
+    assert done.returncode == 0, done.stderr
+    # The narrowest first, whatever was asked for first.
+    names = (*WIDTHS, wide)
+    assert f"shapes of 4 profiles, for {', '.join(names)}" in done.stdout
+    assert f"3 of 3 quantized layers, in each of 4 profiles ({', '.join(names)})" in done.stdout
+    manifest = read_manifest(tmp_path / "m.engine")
+    assert manifest is not None
+    assert manifest.schema_version == 2
+    assert profile_names(manifest.all_profiles) == names
+    assert manifest.coverage is not None
+    assert manifest.coverage.profiles == names
+    # Another engine like it has all of them.
+    again = options_again(manifest, "m.engine", "fp32").profile
+    assert resolve_profiles(manifest.inputs, again) == manifest.all_profiles
+    done = in_process(tmp_path, "inspect", "m.engine")
+    assert f"in each of 4 profiles ({', '.join(names)})" in done.stdout
 
 
 def test_a_model_of_one_size(tmp_path: Path) -> None:

@@ -85,8 +85,8 @@ class Context:
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
         self.calls.append(f"shape {shape[0]}")
         self.shape = shape
-        low, _, high = self.card.profiles[self.profile]
-        return low <= shape[0] <= high
+        low, _, high = self.card.get_tensor_profile_shape(name, self.profile)
+        return all(a <= each <= b for a, each, b in zip(low, shape, high, strict=True))
 
     def get_tensor_shape(self, name: str) -> tuple[int, ...]:
         return self.shape
@@ -167,7 +167,8 @@ class Card:
         verbosity: With which a plan was built: ``details``, ``names`` or ``none``.
         profiles: Smallest, best and largest batch of each shape profile.
         takes_profiles: Whether a context may be given one.
-        widths: Smallest, best and largest of a dimension that is open besides the batch.
+        widths: Smallest, best and largest of a dimension that is open besides the batch; of each
+            profile where they are a list.
     """
 
     num_io_tensors = 2
@@ -181,7 +182,7 @@ class Card:
         self.verbosity = "details"
         self.profiles = [(1, 4, 8)]
         self.takes_profiles = True
-        self.widths = (3, 3, 3)
+        self.widths: tuple[int, int, int] | list[tuple[int, int, int]] = (3, 3, 3)
         strategies = {"WHOLE_GRAPH_CAPTURE": "WHOLE_GRAPH_CAPTURE", "DISABLED": "DISABLED"}
         self.trt = SimpleNamespace(
             IRuntimeCache=Cache,
@@ -249,7 +250,8 @@ class Card:
         return len(self.profiles)
 
     def get_tensor_profile_shape(self, name: str, profile: int) -> list[tuple[int, ...]]:
-        return list(zip(self.profiles[profile], self.widths, strict=True))
+        widths = self.widths[profile] if isinstance(self.widths, list) else self.widths
+        return list(zip(self.profiles[profile], widths, strict=True))
 
 
 def damage(path: Path) -> None:

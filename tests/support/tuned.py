@@ -22,6 +22,7 @@ from trtqat.search.speed import tuning
 from trtqat.search.speed.checking import TuneHost
 from trtqat.search.speed.engines import EngineWorkshop
 from trtqat.search.speed.forms import Candidate, Form
+from trtqat.search.speed.points import Point
 from trtqat.search.speed.tune_log import Int8Part, Measured, MeasuredTime
 from trtqat.search.speed.within_target import Counted
 
@@ -32,7 +33,8 @@ class Card:
     Attributes:
         killed_at: After so many builds the process is killed.
         made: What was built.
-        at_batch: What the other regions cost by batch in INT8; in floating point they take 2 ms.
+        at_batch: What the other regions cost by batch, or shapes, in INT8; in floating point they
+            take 2 ms.
         wide: By how much a profile for several batches alone slows a plan down, by whether it has
             INT8 regions.
         lever: How much faster a plan is by a form's options.
@@ -44,7 +46,7 @@ class Card:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.killed_at: int | None = None
         self.made: list[Candidate] = []
-        self.at_batch: dict[int, float] = {}
+        self.at_batch: dict[Point, float] = {}
         self.wide = {True: 1.0, False: 1.0}
         self.several = {True: 1.0, False: 1.0}
         self.lever: Callable[[Form], float] = lambda form: 1.0
@@ -59,7 +61,7 @@ class Card:
             method = getattr(self, name)
             monkeypatch.setattr(EngineWorkshop, name, lambda *given, method=method: method(*given))
 
-    def costs(self, made: EngineWorkshop, one: Candidate, batch: int) -> dict[int, float]:
+    def costs(self, made: EngineWorkshop, one: Candidate, batch: Point) -> dict[int, float]:
         regions = made.regions_of(one.form)
         count = len(regions)
         quantized = [at for at in range(count) if regions[at].is_quantized]
@@ -67,10 +69,10 @@ class Card:
         has_int8 = not set(quantized) <= set(one.floats)
         if one.form.is_repaired and has_int8:
             slower *= self.repaired
-        alone = str(batch) in one.form.batches
-        if one.form.batches and not alone:
+        alone = str(batch) in one.form.profiles
+        if one.form.profiles and not alone:
             slower *= self.wide[has_int8]
-        elif any(":" in each for each in one.form.batches):
+        elif any(map(is_range, one.form.profiles)):
             slower *= self.several[has_int8]
         int8 = self.at_batch.get(batch, 1.0)
         costs = {at: (2.0 if at in one.floats else int8) * slower for at in range(count)}
@@ -78,7 +80,7 @@ class Card:
             costs[0] = (1.0 if 0 in one.floats else 2.0) * slower
         return costs
 
-    def times(self, made: EngineWorkshop, one: Candidate) -> dict[int, float]:
+    def times(self, made: EngineWorkshop, one: Candidate) -> dict[Point, float]:
         return {batch: sum(self.costs(made, one, batch).values()) for batch in made.batches}
 
     def make(self, made: EngineWorkshop, one: Candidate) -> Measured:
@@ -87,14 +89,14 @@ class Card:
         self.made.append(one)
         if self.refuses(one):
             raise BuildError("TensorRT refuses the graph.", "Change it.")
-        times = {
+        times: dict[Point, MeasuredTime] = {
             batch: MeasuredTime(time_ms, Interval(time_ms * 0.999, time_ms * 1.001))
             for batch, time_ms in self.times(made, one).items()
         }
         costs = {batch: self.costs(made, one, batch) for batch in made.batches}
         return Measured(times, costs, Int8Part(3, 5, 0, 0.625))
 
-    def compare(self, made: EngineWorkshop, one: Candidate, other: Candidate) -> dict[int, Ratio]:
+    def compare(self, made: EngineWorkshop, one: Candidate, other: Candidate) -> dict[Point, Ratio]:
         mine, others = self.times(made, one), self.times(made, other)
         values = {batch: others[batch] / mine[batch] for batch in made.batches}
         return {
@@ -104,6 +106,11 @@ class Card:
 
     def count(self, made: EngineWorkshop, one: Candidate) -> Counted:
         return Counted({(0,): 80, (): 88}.get(one.floats, 90), 100)
+
+
+def is_range(profile: str) -> bool:
+    """Whether a profile is for more than one batch; of shapes each input has one colon."""
+    return profile.count(":") > ("x" in profile)
 
 
 def data_for(name: str, folder: Path, *, labels: bool) -> str:

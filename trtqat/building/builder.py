@@ -38,7 +38,6 @@ from trtqat.host.tensorrt_library import open_device
 from trtqat.plan.coverage import Coverage
 from trtqat.plan.header import LIBRARY_NAMES
 from trtqat.plan.manifest import Manifest, manifest_path
-from trtqat.plan.profiles import batches_of
 from trtqat.plan.signature import make_signature, read_private_key
 
 if TYPE_CHECKING:
@@ -187,8 +186,8 @@ def build(
     if not is_asked or built.proof is not None:
         return built
     weights = built.graph if options.strip_weights else None
-    ranges = [batches_of(each) for each in built.manifest.all_profiles]
-    proof = prove_by_inspector(built.path, built.graph, weights, ranges, plugins=options.plugins)
+    profiles = built.manifest.all_profiles
+    proof = prove_by_inspector(built.path, built.graph, weights, profiles, plugins=options.plugins)
     if tuned is None:
         # What was measured is known better.
         warn_of_wide_profile(built.path, built.manifest, proof)

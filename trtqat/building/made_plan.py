@@ -21,7 +21,6 @@ from trtqat.errors import BuildError
 from trtqat.host.plugins import PluginFile
 from trtqat.host.tensorrt_library import advice_on_loading, device_memory_bytes
 from trtqat.plan.manifest import Manifest, ProfileShapes
-from trtqat.plan.profiles import batches_of
 
 _LOG = logging.getLogger(__name__)
 
@@ -104,8 +103,7 @@ def _proven(
         )
     if options.precision != "int8":
         return MadePlan(content, manifest, Proof())
-    ranges = [batches_of(each) for each in manifest.all_profiles]
-    proof = prove_by_log(network, ranges)
+    proof = prove_by_log(network, manifest.all_profiles)
     return MadePlan(content, replace(manifest, coverage=proof.coverage), proof)
 
 

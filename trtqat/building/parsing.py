@@ -17,6 +17,7 @@ from trtqat.building.triton.repository import TritonTarget
 from trtqat.checks import check_kind, check_known
 from trtqat.errors import UsageError
 from trtqat.plan.header import Target
+from trtqat.plan.profile_text import GivenShapes, parse_profile
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -29,6 +30,8 @@ class BuildKeywords(TypedDict, total=False):
         batch: ``"MIN:OPT:MAX"``, one number for all three, or three of them in a tuple. Several
             with commas, as ``"1,8,32"`` or ``"1:32:128,8,32"``, or in a list, make as many
             profiles of one plan.
+        shapes: One profile, or a list of them: ``"images:1:8:32x3x48x160"``, each dimension a
+            number or MIN:OPT:MAX, or ``{"images": ((1, 8, 32), 3, 48, 160)}``.
         min_shapes: ``"NAME:1x3x224x224,OTHER:1x10"``, or shapes by input name.
         opt_shapes: Shapes to tune for, in the same form.
         max_shapes: Largest shapes, in the same form.
@@ -53,6 +56,7 @@ class BuildKeywords(TypedDict, total=False):
     """
 
     batch: str | int | tuple[int, int, int] | list[Any] | None
+    shapes: GivenShapes | Sequence[GivenShapes] | None
     min_shapes: str | Shapes
     opt_shapes: str | Shapes
     max_shapes: str | Shapes
@@ -90,7 +94,9 @@ def parse_options(plan: Path | str, **keywords: Unpack[BuildKeywords]) -> BuildO
     # An option of the command line that is empty says nothing.
     given: dict[str, Any] = {name: value for name, value in keywords.items() if value != ""}
     profile = parse_profiles(
-        given.pop("batch", None), {name: parse_shapes(given.pop(name, {})) for name in _SHAPES}
+        given.pop("batch", None),
+        {name: parse_shapes(given.pop(name, {})) for name in _SHAPES},
+        given.pop("shapes", None),
     )
     if given.get("timing_cache") == "none":
         del given["timing_cache"]
@@ -109,18 +115,25 @@ def parse_options(plan: Path | str, **keywords: Unpack[BuildKeywords]) -> BuildO
 
 
 def parse_profiles(
-    batch: str | int | Sequence[Any] | None, shapes: Mapping[str, Shapes]
+    batch: str | int | Sequence[Any] | None,
+    shapes: Mapping[str, Shapes],
+    profiles: GivenShapes | Sequence[GivenShapes] | None = None,
 ) -> ProfileOptions:
     """Reads the batches of one profile or of several, and trtexec-style shapes.
 
     Args:
         batch: A range, or several with commas or in a list.
         shapes: By ``min_shapes``, ``opt_shapes`` and ``max_shapes``.
+        profiles: The shapes of a profile, or of each of several.
 
     Raises:
-        UsageError: A range has another form, or there are several and shapes besides.
+        UsageError: One has another form, or profiles are told in two ways.
     """
     several = batch.split(",") if isinstance(batch, str) else batch
+    whole = [profiles] if isinstance(profiles, (str, Mapping)) else profiles or ()
+    check_kind("The shapes", whole, (list, tuple), "['images:1:8:32x3x48x160']")
+    if whole:
+        return _of_whole_profiles(whole, several, shapes)
     if not isinstance(several, list):
         return ProfileOptions(batch=parse_batch(several), **shapes)  # type: ignore[arg-type]
     if None in several or not several:
@@ -136,6 +149,40 @@ def parse_profiles(
                 "Give --batch one range, or leave out the shapes.",
             )
     return replace(first, more=tuple(more))
+
+
+def _of_whole_profiles(
+    profiles: Sequence[GivenShapes], batch: object, shapes: Mapping[str, Shapes]
+) -> ProfileOptions:
+    """What ``--shapes`` says, once for each profile."""
+    for name, given in shapes.items():
+        if given:
+            option = f"--{name.replace('_', '-')}"
+            raise UsageError(
+                f"--shapes is a whole profile, and {option} is there, too.",
+                f"Give --shapes alone, or {option} without it.",
+            )
+    if isinstance(batch, list) and len(batch) != 1:
+        raise UsageError(
+            "Each --shapes is a profile, and --batch has several, too.",
+            "Give the batches in --shapes, as in images:1:8:32x3x48x160, or --batch one range.",
+        )
+    of_others = parse_batch(batch[0] if isinstance(batch, list) else batch)  # type: ignore[arg-type]
+    first, *more = (_whole_profile(each, of_others) for each in profiles)
+    return replace(first, more=tuple(more))
+
+
+def _whole_profile(given: GivenShapes, batch: tuple[int, int, int] | None) -> ProfileOptions:
+    profile = parse_profile(given)
+    named = next(iter(profile.values()))
+    return ProfileOptions(
+        batch,
+        {name: each.min for name, each in profile.items()},
+        {name: each.opt for name, each in profile.items()},
+        {name: each.max for name, each in profile.items()},
+        # An input that is not named has the batch of those that are.
+        others=(named.min[0], named.opt[0], named.max[0]),
+    )
 
 
 def parse_batch(batch: str | int | tuple[int, int, int] | None) -> tuple[int, int, int] | None:

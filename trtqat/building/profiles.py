@@ -8,12 +8,15 @@ from dataclasses import dataclass, field
 
 from trtqat.errors import UsageError
 from trtqat.plan.manifest import ProfileShapes
-from trtqat.plan.profiles import BatchRange, batches_of
+from trtqat.plan.profile_text import profile_text
+from trtqat.plan.profiles import batches_of
+from trtqat.plan.sizes import count_shapes
 from trtqat.tensors import DYNAMIC, TensorSpec
 
 Shapes = Mapping[str, tuple[int, ...]]
 # Of a graph whose only dynamic dimension is the batch, where nobody says more.
 DEFAULT_BATCH = (1, 32, 32)
+_BOUNDS = ("min", "opt", "max")
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,8 @@ class ProfileOptions:
         min_shapes: Smallest shapes by input name, each ``(N, …)``.
         opt_shapes: Shapes to tune for.
         max_shapes: Largest shapes.
+        others: ``(min, opt, max)`` of the first dimension of inputs without shapes, where ``batch``
+            does not tell it and it is open.
         more: Further profiles for the same plan, each said alike.
     """
 
@@ -32,6 +37,7 @@ class ProfileOptions:
     min_shapes: Shapes = field(default_factory=dict)
     opt_shapes: Shapes = field(default_factory=dict)
     max_shapes: Shapes = field(default_factory=dict)
+    others: tuple[int, int, int] | None = None
     more: tuple[ProfileOptions, ...] = ()
 
 
@@ -46,7 +52,7 @@ def resolve_profiles(
 
     Returns:
         The profiles, the narrowest first. Triton takes the one whose optimum is nearest, and of
-        equals the first; of sizes and one range it so takes the one that a session takes.
+        equals the first; of fixed shapes and one range it so takes the one that a session takes.
 
     Raises:
         UsageError: As ``resolve_profile``, or two profiles are the same.
@@ -54,11 +60,11 @@ def resolve_profiles(
     profiles = [resolve_profile(inputs, each) for each in (options, *options.more)]
     for one, other in itertools.combinations(profiles, 2):
         if one == other:
-            raise UsageError(
-                f"Two profiles are the same: {batches_of(one).as_option}.",
-                "Name each batch of --batch once.",
-            )
-    return tuple(sorted(profiles, key=lambda each: _width(batches_of(each))))
+            shown, option = batches_of(one).as_option, "batch of --batch"
+            if options.opt_shapes:
+                shown, option = profile_text(one, options.opt_shapes), "profile by --shapes"
+            raise UsageError(f"Two profiles are the same: {shown}.", f"Name each {option} once.")
+    return tuple(sorted(profiles, key=count_shapes))
 
 
 def resolve_profile(
@@ -81,7 +87,7 @@ def resolve_profile(
     _check_names(inputs, options)
     profile = {}
     for spec in inputs:
-        shapes = [_shape(spec, options, which) for which in ("min", "opt", "max")]
+        shapes = [_shape(spec, options, which) for which in _BOUNDS]
         for low, high in itertools.pairwise(shapes):
             if any(a > b for a, b in zip(low, high, strict=True)):
                 raise UsageError(
@@ -91,10 +97,6 @@ def resolve_profile(
                 )
         profile[spec.name] = ProfileShapes(*shapes)
     return profile
-
-
-def _width(batches: BatchRange) -> int:
-    return batches.max - batches.min
 
 
 def _shape(spec: TensorSpec, options: ProfileOptions, which: str) -> tuple[int, ...]:
@@ -112,7 +114,8 @@ def _shape(spec: TensorSpec, options: ProfileOptions, which: str) -> tuple[int, 
                 "Only dimensions shown as ? can be chosen.",
             )
         return shape
-    batch = dict(zip(("min", "opt", "max"), options.batch or DEFAULT_BATCH, strict=True))[which]
+    triple = options.batch or options.others or DEFAULT_BATCH
+    batch = dict(zip(_BOUNDS, triple, strict=True))[which]
     if spec.shape and spec.shape[0] == DYNAMIC:
         shape = (batch, *spec.shape[1:])
     elif options.batch and spec.shape and spec.shape[0] != batch:
@@ -125,21 +128,32 @@ def _shape(spec: TensorSpec, options: ProfileOptions, which: str) -> tuple[int, 
     if DYNAMIC in shape:
         raise UsageError(
             f"Input '{spec.name}' has dynamic dimensions besides the batch: {_dims(spec.shape)}.",
-            f"{'Give --batch one range; and ' if options.more else 'Give '}--min-shapes, "
-            f"--opt-shapes and --max-shapes {spec.name}:… for it.",
+            f"{'Give --batch one range; and ' if options.more else 'Give '}--shapes "
+            f"{_example(spec)} for it, once for each size that the plan is tuned for.",
         )
     return shape
 
 
 def _check_names(inputs: Sequence[TensorSpec], options: ProfileOptions) -> None:
     names = [spec.name for spec in inputs]
-    for which in ("min", "opt", "max"):
-        for name in getattr(options, f"{which}_shapes"):
+    given = {f"--{which}-shapes": getattr(options, f"{which}_shapes") for which in _BOUNDS}
+    for option, shapes in given.items():
+        for name in shapes:
             if name not in names:
+                # Only --shapes says what goes for the others.
+                said = option if options.others is None else "--shapes"
                 raise UsageError(
-                    f"--{which}-shapes names '{name}', which is no input of the graph.",
+                    f"{said} names '{name}', which is no input of the graph.",
                     f"Its inputs are {', '.join(names)}.",
                 )
+
+
+def _example(spec: TensorSpec) -> str:
+    """Shapes that fit an input, as an option takes them."""
+    batch, *others = spec.shape
+    first = ":".join(map(str, DEFAULT_BATCH)) if batch == DYNAMIC else str(batch)
+    sizes = ["640" if dim == DYNAMIC else str(dim) for dim in others]
+    return f"{spec.name}:{'x'.join([first, *sizes])}"
 
 
 def _dims(shape: tuple[int, ...]) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trtqat.errors import BuildError, TrtqatError
-from trtqat.plan.profiles import BatchRange, main_profile
+from trtqat.plan.sizes import Profile, largest_profile, profile_names
 
 if TYPE_CHECKING:
     from trtqat.building.network import Network
@@ -39,12 +39,12 @@ class Proof:
     layers: Mapping[str, Any] | None = field(default=None, repr=False)
 
 
-def prove_by_log(network: Network, ranges: Sequence[BatchRange]) -> Proof:
+def prove_by_log(network: Network, profiles: Sequence[Profile]) -> Proof:
     """Reads the list of layers that the builder of TensorRT for RTX has logged, of all profiles.
 
     Args:
         network: What was built.
-        ranges: The batches of each profile.
+        profiles: Shapes by input name, of each profile.
     """
     from trtqat.inspection.inspector import parse_information
     from trtqat.inspection.profiles import split_profiles
@@ -53,17 +53,17 @@ def prove_by_log(network: Network, ranges: Sequence[BatchRange]) -> Proof:
         listed = read_logged_layers(network)
         name = network.source.path.name
         return _Found(
-            listed, lambda: split_profiles(parse_information(listed, name), len(ranges), name)
+            listed, lambda: split_profiles(parse_information(listed, name), len(profiles), name)
         )
 
-    return _prove(network.source.path, find, ranges)
+    return _prove(network.source.path, find, profiles)
 
 
 def prove_by_inspector(
     plan: Path,
     graph: Path,
     weights: Path | None,
-    ranges: Sequence[BatchRange],
+    profiles: Sequence[Profile],
     *,
     plugins: Sequence[Path | str] = (),
 ) -> Proof:
@@ -73,10 +73,10 @@ def prove_by_inspector(
         plan: The plan.
         graph: What it was built from.
         weights: The graph again, if it was built without its weights.
-        ranges: The batches of each profile.
+        profiles: Shapes by input name, of each profile.
         plugins: The libraries that it was built with.
     """
-    return _prove(graph, lambda: _inspected_layers(plan, weights, ranges, plugins), ranges)
+    return _prove(graph, lambda: _inspected_layers(plan, weights, profiles, plugins), profiles)
 
 
 @dataclass(frozen=True)
@@ -87,17 +87,16 @@ class _Found:
     by_profile: Callable[[], Sequence[tuple[EngineLayer, ...]]]
 
 
-def _prove(graph: Path, find_layers: Callable[[], _Found], ranges: Sequence[BatchRange]) -> Proof:
+def _prove(graph: Path, find_layers: Callable[[], _Found], profiles: Sequence[Profile]) -> Proof:
     from trtqat.inspection.engine_layers import cover_profiles
 
     layers = None
     try:
         found = find_layers()
         layers = found.information
-        main = main_profile(ranges)
-        batches = [each.as_option for each in ranges]
-        profiles = dict(enumerate(found.by_profile()))
-        coverage = cover_profiles(graph, profiles, batches, main=main)
+        by_profile = dict(enumerate(found.by_profile()))
+        main = largest_profile(profiles)
+        coverage = cover_profiles(graph, by_profile, profile_names(profiles), main=main)
     except TrtqatError as error:
         # The plan is built; not to know its layers is no failed build.
         _LOG.warning("Which layers run in INT8 is not known: %s", error)
@@ -127,7 +126,7 @@ def read_logged_layers(network: Network) -> Mapping[str, Any]:
 def _inspected_layers(
     plan: Path,
     weights: Path | None,
-    ranges: Sequence[BatchRange],
+    profiles: Sequence[Profile],
     plugins: Sequence[Path | str],
 ) -> _Found:
     from trtqat.inspection.engine_layers import ask_inspector
@@ -138,12 +137,12 @@ def _inspected_layers(
     # It is what was built here a moment ago, so it may bring code.
     engine = Engine(plan, allow_engine_code=True, flavour="full", weights=weights, plugins=plugins)
     with closing(engine):
-        told = [ask_inspector(engine, index) for index in range(len(ranges))]
+        told = [ask_inspector(engine, index) for index in range(len(profiles))]
 
     def by_profile() -> list[tuple[EngineLayer, ...]]:
         return [
-            layers_of_profile(parse_information(each, plan.name), index, len(ranges), plan.name)
+            layers_of_profile(parse_information(each, plan.name), index, len(profiles), plan.name)
             for index, each in enumerate(told)
         ]
 
-    return _Found(told[main_profile(ranges)], by_profile)
+    return _Found(told[largest_profile(profiles)], by_profile)

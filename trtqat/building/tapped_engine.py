@@ -92,6 +92,8 @@ def tapped_engine(
             plugins=engine.plugins,
         )
     try:
+        if engine.profiles.sizes:
+            tapped.choose_sizes(engine.profiles.sizes)
         # Reformats come and go with the formats that kernels ask for.
         kernels, again = (
             {

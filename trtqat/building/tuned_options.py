@@ -21,12 +21,13 @@ from trtqat.typed_json import as_fields, json_text, parse_json, read_as, schema_
 
 _LOG = logging.getLogger(__name__)
 
-# The newest that is read.
-SCHEMA_VERSION = 1
+# The newest that is read; options without shapes are written as schema 1.
+SCHEMA_VERSION = 2
+_FIRST_WITH_SHAPES = 2
 _MOST_BYTES = 1 << 20
 _SHA256 = re.compile("[0-9a-f]{64}")
 _MOST_LEVEL = 5
-_SHAPES = ("min_shapes", "opt_shapes", "max_shapes")
+_SHAPES = ("shapes", "min_shapes", "opt_shapes", "max_shapes")
 # Keyword of a build → as the command line spells it.
 _SPELLED = {
     "batch": "--batch",
@@ -48,11 +49,14 @@ class TunedOptions:
         tensorrt: Version of the TensorRT that built there.
         trtqat: Version that wrote this.
         precision: ``int8``, or ``fp16`` of a graph without Q/DQ, whose engine has no INT8 layer.
-        batches: As ``--batch`` takes them, each of a profile; empty of a graph with a fixed batch.
+        batches: As ``--batch`` takes them, each of a profile; empty of a graph with a fixed batch,
+            and where there are shapes.
         fp16: Whether layers that are not INT8 may be FP16.
         optimization_level: 0 to 5; None is TensorRT's default.
         workspace_bytes: Ceiling for scratch memory; None is TensorRT's default.
         tactic_sources: Changes as trtexec spells them.
+        shapes: As ``--shapes`` takes them, each of a profile; empty unless sizes are open. Only
+            schema 2 has any.
         schema_version: Of this file.
     """
 
@@ -67,16 +71,21 @@ class TunedOptions:
     optimization_level: int | None = None
     workspace_bytes: int | None = None
     tactic_sources: str = ""
-    schema_version: int = SCHEMA_VERSION
+    shapes: tuple[str, ...] = ()
+    schema_version: int = 1
 
     def to_json(self) -> str:
-        """The content of the file."""
-        return json_text(as_fields(self)) + "\n"
+        """The content of the file, without what a newer version added and is empty."""
+        fields = as_fields(self)
+        if not self.shapes:
+            del fields["shapes"]
+        return json_text(fields) + "\n"
 
     @property
     def keywords(self) -> dict[str, Any]:
         """What of it ``trtqat build`` takes, by keyword; None is TensorRT's default."""
         return {
+            **({"shapes": list(self.shapes)} if self.shapes else {}),
             "batch": ",".join(self.batches) or None,
             "fp16": self.fp16,
             "optimization_level": self.optimization_level,
@@ -177,10 +186,17 @@ def with_keywords(tuned: TunedOptions, path: Path, given: Mapping[str, Any]) -> 
         The keywords for ``parse_options``. What wins over the file is logged as a warning: it is
         no longer what was tuned.
     """
-    wins = {name: value for name, value in given.items() if value not in (None, "", {})}
+    wins = {name: value for name, value in given.items() if value not in (None, "", {}, [])}
     taken = tuned.keywords
-    if any(name in wins for name in _SHAPES):
-        _say_what_wins("--min-shapes, --opt-shapes or --max-shapes", taken.pop("batch"), path)
+    said = [f"--{name.replace('_', '-')}" for name in _SHAPES if name in wins]
+    if tuned.shapes and not said and "batch" in wins:
+        said = [f"--batch {wins['batch']}"]
+    if said:
+        # The profiles of the file go as a whole.
+        of_file = {name: taken.pop(name) for name in ("batch", "shapes") if name in taken}
+        if said != ["--shapes"] or wins["shapes"] != of_file.get("shapes"):
+            profiles = ", ".join(tuned.shapes or tuned.batches)
+            _say_what_wins(" with ".join(said), profiles, path)
     for name, spelled in _SPELLED.items():
         if name in wins and name in taken and wins[name] != taken[name]:
             _say_what_wins(f"{spelled} {wins[name]}", taken[name], path)
@@ -211,10 +227,17 @@ def _check_values(tuned: TunedOptions) -> None:
         raise ValueError(f"'optimization_level' is not 0 to {_MOST_LEVEL}")
     if tuned.workspace_bytes is not None and tuned.workspace_bytes < 1:
         raise ValueError("'workspace_bytes' is not 1 or more")
+    if tuned.shapes and tuned.schema_version < _FIRST_WITH_SHAPES:
+        raise ValueError("'shapes' is not empty, which it is in schema 1")
+    _check_profiles("batches", list(tuned.batches) or None, ())
+    _check_profiles("shapes", None, tuned.shapes)
+
+
+def _check_profiles(name: str, batches: list[str] | None, shapes: tuple[str, ...]) -> None:
     try:
-        parse_profiles(list(tuned.batches) or None, {})
+        parse_profiles(batches, {}, shapes)
     except UsageError as error:
-        raise ValueError(f"'batches': {error.problem.rstrip('.')}") from error
+        raise ValueError(f"'{name}': {error.problem.rstrip('.')}") from error
 
 
 def _unreadable(path: Path, why: str) -> UsageError:

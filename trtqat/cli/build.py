@@ -25,7 +25,7 @@ def build(
     graph: Annotated[Path, typer.Argument(metavar="MODEL.ONNX", help="ONNX file with Q/DQ.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The plan to write.")],
     *,
-    shapes: ShapeGroup,
+    profiles: ShapeGroup,
     builder: BuilderGroup,
     options: Annotated[
         Path | None,
@@ -81,7 +81,7 @@ def build(
             )
         choose_gpu(device)
         built = build_engine(
-            graph, output, options, **vars(shapes), **vars(builder), **vars(triton), sign=sign
+            graph, output, options, **vars(profiles), **vars(builder), **vars(triton), sign=sign
         )
         if export_layer_info is not None:
             built.write_layers(export_layer_info)
@@ -92,7 +92,7 @@ def build(
 
 
 def _print(built: BuildResult, *, verbose: bool) -> None:
-    from trtqat.plan.profiles import batches_of
+    from trtqat.plan.sizes import profile_names, sized_inputs
 
     manifest = built.manifest
     shapes = ", ".join(
@@ -100,8 +100,9 @@ def _print(built: BuildResult, *, verbose: bool) -> None:
         for name, p in manifest.profiles.items()
     )
     if manifest.more_profiles:
-        batches = ", ".join(batches_of(each).as_option for each in manifest.all_profiles)
-        shapes = f"of {len(manifest.all_profiles)} profiles, for batch {batches}"
+        every = manifest.all_profiles
+        what = "" if sized_inputs(every) else "batch "
+        shapes = f"of {len(every)} profiles, for {what}{', '.join(profile_names(every))}"
     say(
         f"{built.path}: {manifest.plan_bytes / 1e6:.1f} MB, built in "
         f"{manifest.build_seconds:.1f} s by {manifest.built_by} for {manifest.built_for}\n"

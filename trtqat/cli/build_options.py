@@ -24,6 +24,16 @@ class ShapeGroup:
             "Default: 1:32:32.",
         ),
     ] = None
+    shapes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--shapes",
+            metavar="NAME:1:8:32x3x48x160,…",
+            help="Shapes of a graph that leaves more open than the batch, each dimension a number "
+            "or MIN:OPT:MAX. Repeat it: each is a profile of one plan, which a session chooses "
+            "from by batch and size.",
+        ),
+    ] = None
     min_shapes: Annotated[
         str, typer.Option(metavar="NAME:1x3x224x224,…", help="Smallest shapes, as trtexec.")
     ] = ""

@@ -49,6 +49,13 @@ class LayersGroup:
     batch_size: Annotated[
         int | None, typer.Option(min=1, help="Engines: default is the one it was tuned for.")
     ] = None
+    shapes: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME:8x3x48x160,…",
+            help="Engines that leave more open than the batch: for which batch and size.",
+        ),
+    ] = None
     passes: Annotated[
         int, typer.Option(min=0, help="Engines: passes of TensorRT's profiler; 0 times nothing.")
     ] = 50

@@ -34,6 +34,15 @@ class SearchGroup:
             "with commas: each is, and their geometric mean counts. Default: 1:32:32.",
         ),
     ] = None
+    shapes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--shapes",
+            metavar="NAME:1:8:32x3x48x160,…",
+            help="Shapes that the plan must take, of a graph that leaves more open than the batch, "
+            "as for trtqat build. Repeat it for several sizes: the optimum of each is measured.",
+        ),
+    ] = None
     budget: Annotated[
         str, typer.Option(metavar="10m", help="What building and measuring may take: 90s, 10m, 1h.")
     ] = "10m"

@@ -6,6 +6,7 @@ What is given by name is opened here, and closed again; what the caller opened s
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,11 +33,14 @@ from trtqat.evaluation.rivals import (
     parse_rivals,
 )
 from trtqat.exporting.source import ModelSource
+from trtqat.plan.sizes import sizes_in_words
 from trtqat.runtime.opening import open as open_model
 from trtqat.runtime.protocol import Model, ObservableModel
 
 if TYPE_CHECKING:
     from trtqat.runtime.pytorch import PyTorchPrecision
+
+_LOG = logging.getLogger(__name__)
 
 # What tells an opened model, and a data set, from anything else.
 _OF_MODEL = ("session", "batch_range")
@@ -180,6 +184,7 @@ class _Opener:
         if engine is not None and self._sizes:
             # The caller's engine is left as it was.
             self._stack.callback(setattr, engine, "profiles", engine.profiles)
+            _LOG.info("'%s' runs at %s.", engine.name, sizes_in_words(self._sizes))
         take_sizes(self.subject, self._sizes)
         return opened
 

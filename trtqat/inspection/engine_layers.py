@@ -6,7 +6,7 @@ import json
 import statistics
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from trtqat.inspection.inspector import EngineLayer, parse_information
 from trtqat.inspection.layer_times import LayerTimes, measure_layers
 from trtqat.inspection.profiles import join_profiles, layers_of_profile
 from trtqat.plan.coverage import Coverage
+from trtqat.plan.sizes import Sizes, sized_inputs
 from trtqat.runtime.engine import Engine
 from trtqat.tensors import random_arrays
 
@@ -35,6 +36,7 @@ class Inspection:
             measured.
         mode: How that was enqueued; empty if no times were measured.
         profile: The index of the engine's profile that this batch size ran by.
+        sizes: Shape of one sample by input, of those whose size the engine leaves open.
     """
 
     information: Mapping[str, Any]
@@ -44,6 +46,7 @@ class Inspection:
     compute_ms: float | None
     mode: str
     profile: int = 0
+    sizes: Sizes = field(default_factory=dict)
 
 
 def inspect_engine(
@@ -71,6 +74,8 @@ def inspect_engine(
         batch_size = engine.optimal_batch if profile is None else ranges[profile].opt
     with closing(engine.session(batch_size, profile=profile)) as session:
         profile = session.profile
+        opened = sized_inputs(engine.profiles.shapes)
+        sizes = {each.name: each.shape[1:] for each in session.input_specs if each.name in opened}
         inputs = random_arrays(session.input_specs, seed=0)
         session.load(inputs)
         # Formats of tensors are known only to a context whose shapes are set.
@@ -87,7 +92,7 @@ def inspect_engine(
     layers = layers_of_profile(
         parse_information(information, engine.name), profile, len(ranges), engine.name
     )
-    return Inspection(information, layers, batch_size, times, compute_ms, mode, profile)
+    return Inspection(information, layers, batch_size, times, compute_ms, mode, profile, sizes)
 
 
 def ask_inspector(engine: Engine, profile: int) -> Mapping[str, Any]:
@@ -136,8 +141,8 @@ def cover_profiles(
     Args:
         graph: What the engine was built from.
         profiles: Layers of the engine, by the index of their profile: of all or some.
-        batches: Of every profile that the engine has, as ``--batch`` takes them; where they are not
-            known, what to call the profiles.
+        batches: Of every profile that the engine has, as ``--batch`` takes them, or ``--shapes``
+            where sizes differ; where they are not known, what to call the profiles.
         times_ms: Time by layer of one profile, if it was measured.
         main: The index of that profile, whose kernels and other layers are told, too.
 

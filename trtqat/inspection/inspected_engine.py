@@ -23,6 +23,7 @@ from trtqat.inspection.roofline_words import describe_roofline
 from trtqat.inspection.words import describe_coverage
 from trtqat.plan.coverage import Coverage
 from trtqat.plan.header import library_of
+from trtqat.plan.sizes import sizes_in_words
 from trtqat.runtime.engine import Engine
 from trtqat.runtime.engine_graph import graph_beside
 from trtqat.text import visible
@@ -60,7 +61,8 @@ class InspectedEngine:
     def describe(self) -> str:
         """Its time and which layers run in INT8, in words."""
         found = self.found
-        lines = [f"{self.path}: {len(found.layers)} engine layers, batch {found.batch_size}"]
+        at = f" at {sizes_in_words(found.sizes)}" if found.sizes else ""
+        lines = [f"{self.path}: {len(found.layers)} engine layers, batch {found.batch_size}{at}"]
         if found.times is not None:
             lines.append(
                 f"GPU time {found.compute_ms:.3f} ms ({found.mode}); under the profiler the layers "
@@ -79,6 +81,7 @@ class InspectedEngine:
         return {
             "layers": [asdict(layer) for layer in found.layers],
             "batch_size": found.batch_size,
+            "sizes": found.sizes,
             "layer_times_ms": found.times.median_ms if found.times else None,
             "layer_times_sum_ms": found.times.sum_ms if found.times else None,
             "compute_ms": found.compute_ms,
@@ -130,10 +133,12 @@ def inspect_plan(path: Path, options: InspectOptions) -> InspectedEngine:
         graph = options.path("graph") or graph_beside(path, engine.manifest)
         if graph is None and (options.needs_coverage or options.has_roofline):
             raise _no_graph(path)
-        found = inspect_engine(engine, batch_size=options.batch_size, passes=options.passes)
-        ranges = engine.profiles.ranges
+        if options.shapes is not None:
+            engine.choose_sizes(options.sizes_asked)
+        found = inspect_engine(engine, batch_size=options.batch_asked, passes=options.passes)
+        names = engine.profiles.names
         # Who names a batch size asks about its profile alone.
-        every = range(len(ranges)) if options.batch_size is None else (found.profile,)
+        every = range(len(names)) if options.batch_asked is None else (found.profile,)
         inspected = {found.profile: found} | {
             index: inspect_engine(engine, profile=index)
             for index in every
@@ -145,7 +150,7 @@ def inspect_plan(path: Path, options: InspectOptions) -> InspectedEngine:
     coverage = cover_profiles(
         graph,
         {index: each.layers for index, each in sorted(inspected.items())},
-        [each.as_option for each in ranges],
+        names,
         found.times.median_ms if found.times else None,
         main=found.profile,
     )

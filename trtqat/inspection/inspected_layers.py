@@ -145,6 +145,7 @@ def _check_is_for_layer_files(path: Path, options: InspectOptions) -> None:
         "--weights": options.weights,
         "--allow-engine-code": options.allow_engine_code,
         "--plugins": bool(options.plugins),
+        "--shapes": options.shapes,
     }
     for option, value in ignored.items():
         if value:

@@ -109,6 +109,7 @@ def recorded_plan(path: Path, options: InspectOptions) -> InspectedPlan | None:
         ("--export-profile", options.export_profile),
         ("--weights", options.weights),
         ("--batch-size", options.batch_size),
+        ("--shapes", options.shapes),
     ):
         if value is not None:
             raise UsageError(

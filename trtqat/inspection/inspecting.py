@@ -72,9 +72,9 @@ def inspect(
     )
     if options != about_graphs:
         raise UsageError(
-            f"'{path}' is a graph; --graph, --require-int8, --trust, --weights, --plugins, "
-            "--allow-engine-code, --roofline, --ceilings, --profile, --export-layer-info and "
-            "--export-profile are for engines.",
+            f"'{path}' is a graph; --graph, --shapes, --require-int8, --trust, --weights, "
+            "--plugins, --allow-engine-code, --roofline, --ceilings, --profile, "
+            "--export-layer-info and --export-profile are for engines.",
             "Give model.engine, or LAYERS.json from trtexec --exportLayerInfo=layers.json.",
         )
     return lint(path, options.for_)

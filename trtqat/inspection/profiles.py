@@ -15,10 +15,13 @@ from dataclasses import replace
 
 from trtqat.errors import GraphError
 from trtqat.inspection.inspector import EngineLayer
+from trtqat.inspection.words import profiles_in_words
 from trtqat.plan.coverage import Coverage, LayerCoverage
 
 # What TensorRT writes behind the names of layers and tensors of any profile but the first.
 MARK = re.compile(r" \[profile (\d{1,4})\]")
+# What a profile is called where its shapes are not known.
+_NUMBER = re.compile(r"profile \d")
 _SUBGRAPH = re.compile(r"_myl(\d+)_\d+$")
 
 
@@ -90,7 +93,8 @@ def join_profiles(
 
     Args:
         coverages: The same graph's, by the index of the profile.
-        batches: Of every profile, as ``--batch`` takes them, or what to call it.
+        batches: Of every profile, as ``--batch`` takes them or with their sizes as ``--shapes``, or
+            what to call it.
         main: The index of the one whose kernels, times and other layers are told.
     """
     by_layer = zip(*(each.layers for each in coverages.values()), strict=True)
@@ -116,7 +120,7 @@ def _join(layers: Mapping[int, LayerCoverage], batches: Sequence[str], main: int
                 return found
             which = ", ".join(batches[index] for index in missed)
             reason = found.reason or "it is not INT8"
-            where = f"the profile for batch {which}" if which[:1].isdigit() else which
+            where = which if _NUMBER.match(which) else f"the profile for {profiles_in_words(which)}"
             return replace(found, reason=f"in {where}: {reason}")
     return layers[main]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,8 @@ _NAMES = 3
 _REASONS = 5
 # How many characters of a kernel's or engine layer's name stand in a table.
 _WIDEST = 40
+# Profiles that differ in their batches alone.
+_BATCHES = re.compile(r"[\d:, ]+")
 _COSTS = {
     "refusal": "TensorRT refuses it",
     "accuracy": "costs accuracy",
@@ -134,7 +137,7 @@ def describe_coverage(coverage: Coverage) -> str:
     ]
     if coverage.profiles:
         batches, count = ", ".join(coverage.profiles), len(coverage.profiles)
-        batches = f"batch {batches}" if batches[:1].isdigit() else batches
+        batches = profiles_in_words(batches)
         each = f"in each of {count} profiles ({batches})"
         lines[0] += f", {each if count > 1 else f'in the profile for {batches} alone'}"
     if not coverage.has_kernels:
@@ -169,6 +172,15 @@ def describe_coverage(coverage: Coverage) -> str:
     )
     lines.append("besides: " + ", ".join(_kind(coverage, *each) for each in rest))
     return "\n".join(lines)
+
+
+def profiles_in_words(names: str) -> str:
+    """The names of profiles, with "batch" before them where that is what they are.
+
+    Args:
+        names: As ``--batch`` takes them, or as ``--shapes``, with commas between.
+    """
+    return f"batch {names}" if _BATCHES.fullmatch(names) else names
 
 
 def coverage_table(coverage: Coverage) -> tuple[Sequence[str], list[list[str]]]:

@@ -88,8 +88,8 @@ class Coverage:
             are compiled where it is loaded, so it shows which inputs and weights are INT8.
         costs: What such a plan does besides.
         profiles: Of a plan of several shape profiles, the batches of those that were looked at, as
-            ``"8"`` or ``"1:32:128"``: a layer is INT8 if it is in each of them. Empty of a plan of
-            one.
+            ``"8"`` or ``"1:32:128"``, or where their sizes differ ``"images:1:8:32x3x48x160"``: a
+            layer is INT8 if it is in each of them. Empty of a plan of one.
     """
 
     layers: tuple[LayerCoverage, ...]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from trtqat.report.wording import Table, percent, ratio
 
 if TYPE_CHECKING:
+    from trtqat.search.speed.points import Point
     from trtqat.search.speed.tune_log import Int8Part, MeasuredTime
     from trtqat.search.speed.tuning import TuneResult
     from trtqat.search.speed.verdict import RegionTimes
@@ -27,13 +28,14 @@ def verdict_table(result: TuneResult) -> Table:
     """
     # All of them were counted, or none.
     counted = next((each.counted for each in result.verdict if each.counted), None)
-    columns = ["engine", "profiles", "batch", "ms", "tuned is faster by", "layers in INT8"]
+    where = "shapes" if result.batches.has_sizes else "batch"
+    columns = ["engine", "profiles", where, "ms", "tuned is faster by", "layers in INT8"]
     columns += ["of the arithmetic", "regions in float"]
     columns += [] if counted is None else [counted.metric]
     rows = [
         [
             each.name,
-            ",".join(each.form.batches) or "fixed",
+            (", " if each.form.shapes else ",").join(each.form.profiles) or "fixed",
             str(batch),
             _time(time),
             ratio(each.speed_ups[batch]) if batch in each.speed_ups else "",
@@ -56,7 +58,7 @@ def region_table(result: TuneResult) -> Table | None:
     told = [each for each in result.regions if _gain(each) is not None]
     if not told:
         return None
-    batch = max(result.batches.measured)
+    point = _point(result.batches.measured[-1])
     rows = [
         [
             each.name,
@@ -68,7 +70,7 @@ def region_table(result: TuneResult) -> Table | None:
         for each in told[:_ROWS]
     ]
     columns = ["region", "tuned is", "INT8 ms", "float ms", "gained ms"]
-    return f"Regions at batch {batch}, those first that differ most", columns, rows
+    return f"Regions at {point}, those first that differ most", columns, rows
 
 
 def closing_lines(result: TuneResult) -> Iterator[str]:
@@ -151,16 +153,17 @@ def _on_repairs(result: TuneResult) -> Iterator[str]:
 def _on_form(result: TuneResult) -> Iterator[str]:
     """Which batches the plan takes, and what else it is built with."""
     form = result.tuned.form
-    if form.batches:
-        count = len(form.batches)
+    if form.profiles:
+        count = len(form.profiles)
         profiles = "a profile" if count == 1 else f"{count} profiles"
-        yield f"its plan has {profiles}, for batch {', '.join(form.batches)}"
+        what = "" if form.shapes else "batch "
+        yield f"its plan has {profiles}, for {what}{', '.join(form.profiles)}"
     if form.optimization_level is not None:
         yield f"it is built with --builder-optimization-level {form.optimization_level}"
     if not form.fp16:
         yield "it is built with --no-fp16: layers that are not INT8 are faster in FP32"
     if result.static is not None:
-        sizes = " or ".join(f"batch {size} alone" for size in result.batches.measured)
+        sizes = " or ".join(f"{_point(each)} alone" for each in result.batches.measured)
         times = ", ".join(_time(each) for each in result.static.times.values())
         yield f"for {sizes} it would take {times} ms: give --batch that size where it is all"
 
@@ -169,15 +172,24 @@ def _on_batches(result: TuneResult) -> Iterator[str]:
     """Where the answer is the best over several batches, and not at each of them."""
     if len(result.batches.measured) < 2:
         return
-    yield "over several batches the geometric mean of the times decides"
+    several = "shapes" if result.batches.has_sizes else "batches"
+    yield f"over several {several} the geometric mean of the times decides"
     for batch in result.batches.measured:
         for each in result.verdict:
             found = each.speed_ups.get(batch)
             if found is not None and found.interval.high < 1:
                 yield (
-                    f"at batch {batch} {each.name} is faster: {_time(each.times[batch])} ms; tune "
-                    f"for it alone with --batch {batch}"
+                    f"at {_point(batch)} {each.name} is faster: {_time(each.times[batch])} ms; "
+                    f"tune for it alone with {_option(batch)}"
                 )
+
+
+def _point(point: Point) -> str:
+    return f"batch {point}" if isinstance(point, int) else point
+
+
+def _option(point: Point) -> str:
+    return f"--batch {point}" if isinstance(point, int) else f"--shapes {quote(point)}"
 
 
 def _points(score: Score | None) -> str:

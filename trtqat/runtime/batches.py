@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from trtqat.plan.profiles import batches_in_words, joined
+from trtqat.plan.sizes import sizes_in_words
 from trtqat.runtime.protocol import Model
 
 
@@ -40,7 +41,9 @@ def largest_batch(models: Sequence[Model], wanted: int) -> int:
 def batches_of_model(model: Model) -> str:
     """Which batches a model takes, in words: ``"1 to any"``, or ``"1, 8 and 32"``."""
     if model.engine is not None and len(model.engine.profiles.ranges) > 1:
-        return batches_in_words(model.engine.profiles.ranges)
+        profiles = model.engine.profiles
+        at = f" at {sizes_in_words(profiles.tuned_sizes)}" if profiles.has_sizes else ""
+        return f"{batches_in_words(profiles.held)}{at}"
     low, high = model.batch_range
     return f"{low}" if low == high else f"{low} to {high or 'any'}"
 
@@ -52,5 +55,5 @@ def batch_spans(model: Model) -> tuple[tuple[int, int | None], ...]:
         model: The model.
     """
     if model.engine is not None and len(model.engine.profiles.ranges) > 1:
-        return joined(model.engine.profiles.ranges)
+        return joined(model.engine.profiles.held)
     return (model.batch_range,)

@@ -16,13 +16,12 @@ from trtqat.host.preflight import preflight
 from trtqat.host.tensorrt_library import device_memory_bytes
 from trtqat.io_names import in_order
 from trtqat.pixels import with_pixels
-from trtqat.plan.profiles import batches_in_words, main_profile
 from trtqat.provenance import Provenance
 from trtqat.runtime.deserialized import Deserialized, deserialize
 from trtqat.runtime.engine_graph import graph_of_plan
 from trtqat.runtime.engine_io import read_profiles, read_tensors
 from trtqat.runtime.engine_names import names_of_engine
-from trtqat.runtime.engine_profiles import make_profiles
+from trtqat.runtime.engine_profiles import Chosen, make_profiles
 from trtqat.runtime.held import Held
 from trtqat.runtime.host_quantizer import HostQuantizer, open_quantizer
 from trtqat.runtime.input_codes import input_scales, with_float_inputs
@@ -49,7 +48,6 @@ class Engine(Held):
             exported model, not in TensorRT's.
         io: Their names, and whether their order is known.
         profiles: Its shape profiles, as TensorRT tells them.
-        batch_range: Smallest and largest batch; of several profiles, some between may be in none.
         manifest: The manifest beside the plan, or None.
         tensorrt: The TensorRT that runs it.
         plugins: The libraries of plugins that it was opened with.
@@ -130,7 +128,6 @@ class Engine(Held):
         self._loaded: Deserialized | None = None
         self._contexts: RtxContexts | None = None
         self._quantizers: dict[str, HostQuantizer] = {}
-        self._sizes: Mapping[str, Sequence[int]] = {}
         try:
             self._loaded = deserialize(found, path, weights)
             self._trt, self._device = self._loaded.trt, self._loaded.device
@@ -164,42 +161,46 @@ class Engine(Held):
         }
         self.inputs = tuple(with_float_inputs(self._bindings, self.input_scales))
         self.profiles = make_profiles(read_profiles(self._engine, self.inputs))
-        self.batch_range = self.profiles.batch_range
 
     def __repr__(self) -> str:
-        return (
-            f"Engine({self.name!r}, {io_in_words(self.inputs, self.outputs)}, "
-            f"batch {batches_in_words(self.profiles.ranges)})"
-        )
+        io = io_in_words(self.inputs, self.outputs)
+        return f"Engine({self.name!r}, {io}, {self.profiles.in_words})"
+
+    @property
+    def batch_range(self) -> tuple[int, int]:
+        """Smallest and largest batch of its sizes; of several profiles, some may be in none."""
+        return self.profiles.batch_range
 
     def session(
         self,
         batch_size: int,
         *,
         cuda_graph: bool | None = None,
+        sizes: Mapping[str, Sequence[int]] | None = None,
         profile: int | None = None,
         own_stream: bool = False,
     ) -> EngineSession:
         """Binds the engine to one batch size: buffers and, if it captures, a CUDA graph.
 
-        Dimensions other than the first take the profile's optimum where they are dynamic.
-
         Args:
             batch_size: One that a profile holds.
+            sizes: Shape of one sample by input, as ``{"images": (3, 48, 160)}``, of what is open.
+                None takes those of ``choose_sizes``, or else what the engine is tuned for.
             cuda_graph: Whether to capture one; None as the engine was opened.
-            profile: The index of the profile; None takes the narrowest one that holds the batch,
-                of equally narrow ones that whose optimum is nearest.
+            profile: The index of the profile; None takes the narrowest one that holds batch and
+                sizes, of equally narrow ones that whose optimum is nearest.
             own_stream: Whether its kernels run beside those of other sessions instead of behind
                 them, which gains where they do not fill the GPU.
 
         Raises:
-            UsageError: No profile holds the batch size, or this one does not.
+            UsageError: No profile holds the batch size and the sizes, or this one does not.
             InferenceError: TensorRT makes no execution context, its enqueue fails, or device
                 memory is short.
         """
         if self._engine is None:
             raise closed(self.name, "engine")
-        chosen = self.profiles.choose(batch_size, self.name, profile)
+        profiles = self.profiles if sizes is None else self.profiles.at_sizes(sizes, self.name)
+        chosen = profiles.choose(batch_size, self.name, profile)
         wanted = self._cuda_graph if cuda_graph is None else cuda_graph
         bind = partial(self._bind, batch_size, chosen, own_stream=own_stream)
         if self._contexts is None:
@@ -208,6 +209,7 @@ class Engine(Held):
             batch_size,
             lambda context, graph: bind(context, library_graph=graph),
             cuda_graph=wanted,
+            sizes=chosen.sizes,
         )
 
     def session_on_own_stream(self, batch_size: int) -> EngineSession:
@@ -222,7 +224,7 @@ class Engine(Held):
     def _bind(
         self,
         batch_size: int,
-        profile: int,
+        chosen: Chosen,
         context: Any,  # noqa: ANN401
         *,
         graph: bool = False,
@@ -243,14 +245,14 @@ class Engine(Held):
             context.nvtx_verbosity = verbosity.LAYER_NAMES_ONLY
         shapes = {
             spec.name: (batch_size, *spec.shape[1:]) if spec.shape[:1] == (DYNAMIC,) else spec.shape
-            for spec in self.profiles.inputs(self.inputs, profile)
+            for spec in self.profiles.inputs(self.inputs, chosen)
         }
         with needs_device_memory(f"A session of '{self.name}' at batch {batch_size}"):
             return EngineSession(
                 name=self.name,
                 context=context,
                 device=self._device,
-                profile=profile if len(self.profiles.ranges) > 1 else None,
+                profile=chosen.profile if len(self.profiles.ranges) > 1 else None,
                 # With the types that the engine reads: codes where ``inputs`` says floats.
                 inputs=[replace(spec, shape=shapes[spec.name]) for spec in self._bindings],
                 outputs=list(self.outputs),
@@ -269,12 +271,12 @@ class Engine(Held):
     @property
     def reopen(self) -> Callable[[], Engine]:
         """Opens it once more, for the same sizes; in another process, too: it can be pickled."""
-        return partial(_reopen, self._opened, self._sizes)
+        return partial(_reopen, self._opened, self.profiles.sizes)
 
     @property
     def session_inputs(self) -> tuple[TensorSpec, ...]:
-        """Inputs whose open dimensions, but the first, are the optimum of what it is tuned for."""
-        return self.profiles.inputs(self.inputs, main_profile(self.profiles.ranges))
+        """Inputs whose open dimensions, but the first, are those that its sessions are made for."""
+        return self.profiles.inputs(self.inputs, self.profiles.session_sizes)
 
     def choose_sizes(self, sizes: Mapping[str, Sequence[int]]) -> None:
         """Makes sessions from now on for other sizes than those that the engine was tuned for.
@@ -283,10 +285,9 @@ class Engine(Held):
             sizes: Shape of one sample by input, as ``{"images": (3, 480, 640)}``.
 
         Raises:
-            UsageError: A profile does not hold a size.
+            UsageError: No profile holds the sizes.
         """
         self.profiles = self.profiles.at_sizes(sizes, self.name)
-        self._sizes = dict(sizes)
 
     def source_graph(self, given: Path | None = None) -> Path:
         """The ONNX file that the engine was built from.
@@ -345,6 +346,5 @@ class Engine(Held):
 
 def _reopen(opened: Callable[[], Engine], sizes: Mapping[str, Sequence[int]]) -> Engine:
     again = opened()
-    if sizes:
-        again.choose_sizes(sizes)
+    again.choose_sizes(sizes)
     return again

@@ -19,10 +19,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 from typing import Any
 
 from trtqat.errors import InferenceError, UsageError
+from trtqat.plan.sizes import Sizes
 from trtqat.runtime.runtime_cache import (
     choose_runtime_cache,
     keep_runtime_cache,
@@ -102,7 +103,7 @@ class RtxContexts:
 
     Attributes:
         compilations: How long kernels took to compile, by batch size in the order of their first
-            sessions.
+            sessions; where sizes are open, one for each that was opened.
     """
 
     def __init__(self, trt: ModuleType, engine: Any, name: str, cache: Path | None) -> None:  # noqa: ANN401
@@ -118,6 +119,7 @@ class RtxContexts:
             InferenceError: TensorRT for RTX makes no configuration.
         """
         self.compilations: tuple[Compilation, ...] = ()
+        self._compiled: set[object] = set()
         self._trt, self._engine, self._name, self._path = trt, engine, name, cache
         # A context may refer to its configuration for as long as it lives.
         self._configs: list[Any] = []
@@ -132,14 +134,16 @@ class RtxContexts:
         bind: Callable[[Any, bool], EngineSession],
         *,
         cuda_graph: bool,
+        sizes: Sizes = MappingProxyType({}),
     ) -> EngineSession:
-        """A session whose kernels are compiled on the way; the first of a batch size is timed.
+        """A session whose kernels are compiled on the way; the first of a shape is timed.
 
         Args:
             batch_size: Of the session.
             bind: Makes it of an execution context, or of None, and of whether the library replays
                 a CUDA graph.
             cuda_graph: Whether the library is to do that; where it cannot, queries are enqueued.
+            sizes: Shape of one sample by input, where more is open than the batch.
 
         Raises:
             InferenceError: TensorRT for RTX makes no context, or its enqueue fails.
@@ -154,8 +158,10 @@ class RtxContexts:
             if not cuda_graph:
                 raise
             _LOG.warning("No CUDA graph for '%s' (%s): plain enqueue.", self._name, error)
-            return self.session(batch_size, bind, cuda_graph=False)
-        if all(each.batch_size != batch_size for each in self.compilations):
+            return self.session(batch_size, bind, cuda_graph=False, sizes=sizes)
+        shape = batch_size, tuple(sizes.items())
+        if shape not in self._compiled:
+            self._compiled.add(shape)
             seconds += session.preparing_s
             self.compilations += (Compilation(batch_size, seconds, self._is_warm),)
             # At once: a process may end without closing anything.

@@ -1,6 +1,6 @@
-// Stands for TensorRT's library in tests: an engine of two inputs (N, 3) and two outputs (N, 3), listed
+// Stands for TensorRT's library in tests: an engine of two inputs (N, W) and two outputs (N, W), listed
 // in another order than the manifest has them. sum is their sum, twice is the first one doubled.
-// A plan that does not begin as one is refused.
+// Its profiles 0, 1 and 2 are for W = 3, 6 and 9. A plan that does not begin as one is refused.
 
 #include "NvInferRuntime.h"
 #include "cuda_runtime_api.h"
@@ -16,6 +16,7 @@ namespace {
 
 char const* const kNames[] = {"twice", "b", "sum", "a"};
 Dims shape{2, {-1, 3}};
+std::int32_t profile = 0;
 std::map<std::string, float*> addresses;
 ILogger* log_of = nullptr;
 
@@ -23,9 +24,13 @@ bool is_input(char const* name) { return std::strlen(name) == 1; }
 
 }  // namespace
 
+bool IExecutionContext::setOptimizationProfileAsync(std::int32_t index, cudaStream_t) noexcept {
+  profile = index;
+  return index >= 0 && index < 3;
+}
 bool IExecutionContext::setInputShape(char const* name, Dims const& dims) noexcept {
   shape = dims;
-  return is_input(name) && dims.nbDims == 2 && dims.d[1] == 3;
+  return is_input(name) && dims.nbDims == 2 && dims.d[1] == 3 * (profile + 1);
 }
 Dims IExecutionContext::getTensorShape(char const*) const noexcept { return shape; }
 bool IExecutionContext::setTensorAddress(char const* name, void* address) noexcept {

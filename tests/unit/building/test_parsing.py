@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,37 @@ def test_wrong_batches(batch: Any) -> None:
 def test_several_batches_have_no_shapes_besides() -> None:
     with pytest.raises(UsageError, match="made of --batch alone, and --max-shapes is there"):
         parse_options("m.engine", batch="1,8", max_shapes="x:8x7")
+
+
+def test_whole_profiles() -> None:
+    low, best, high = ({"x": (batch, 48, 160)} for batch in (1, 8, 32))
+    range_of_batches = ProfileOptions(None, low, best, high, others=(1, 8, 32))
+    size = {"x": (8, 48, 640)}
+    expected = replace(
+        range_of_batches, more=(ProfileOptions(None, size, size, size, others=(8, 8, 8)),)
+    )
+    several: list[Any] = [
+        ["x:1:8:32x48x160", "x:8x48x640"],
+        ("x:1:8:32x48x160", {"x": (8, 48, 640)}),
+        [{"x": ((1, 8, 32), 48, 160)}, {"x": [8, 48, (640, 640, 640)]}],
+    ]
+    for given in several:
+        assert parse_profiles(None, {}, given) == expected
+        assert parse_options("m.engine", shapes=given).profile == expected
+    alone: list[Any] = ["x:1:8:32x48x160", {"x": ((1, 8, 32), 48, 160)}, ["x:1:8:32x48x160"]]
+    for one in alone:
+        assert parse_options("m.engine", shapes=one).profile == range_of_batches
+    batched = parse_profiles("2", {}, "x:1:8:32x48x160")
+    assert batched == replace(range_of_batches, batch=(2, 2, 2))
+
+
+def test_whole_profiles_are_told_in_one_way() -> None:
+    with pytest.raises(UsageError, match="a whole profile, and --max-shapes is there"):
+        parse_options("m.engine", shapes="x:8x3", max_shapes="x:8x7")
+    with pytest.raises(UsageError, match="is a profile, and --batch has several"):
+        parse_options("m.engine", shapes="x:8x3", batch="1,8")
+    with pytest.raises(UsageError, match="The shapes is 3, a int"):
+        parse_options("m.engine", shapes=3)  # type: ignore[arg-type]
 
 
 def test_shapes() -> None:

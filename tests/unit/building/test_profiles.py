@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trtqat.building.parsing import parse_profiles
 from trtqat.building.profiles import ProfileOptions, resolve_profile, resolve_profiles
 from trtqat.errors import UsageError
 from trtqat.plan.manifest import ProfileShapes
@@ -16,6 +17,7 @@ IMAGE = TensorSpec("image", (-1, 3, 8, 8))
 MASK = TensorSpec("mask", (-1, 8))
 FIXED = TensorSpec("fixed", (4, 8))
 TEXT = TensorSpec("text", (-1, -1))
+LINES = TensorSpec("lines", (-1, 3, 48, -1))
 
 
 def test_default_is_1_32_32_and_fixed_inputs_keep_their_shape() -> None:
@@ -129,3 +131,43 @@ def test_profiles_that_there_cannot_be() -> None:
         resolve_profiles([TEXT], several((1, 1, 1), (8, 8, 8)))
     with pytest.raises(UsageError, match="fixed batch of 4, not 8"):
         resolve_profiles([FIXED], several((4, 4, 4), (8, 8, 8)))
+
+
+def sized(*shapes: str, batch: str | None = None) -> ProfileOptions:
+    return parse_profiles(batch, {}, list(shapes))
+
+
+def test_each_shape_is_a_profile_and_the_narrowest_is_first() -> None:
+    made = resolve_profiles(
+        [LINES],
+        sized("lines:1:8:32x3x48x32:320:640", "lines:1:8:32x3x48x160", "lines:8x3x48x640"),
+    )
+    assert [each["lines"] for each in made] == [
+        ProfileShapes(*[(8, 3, 48, 640)] * 3),
+        ProfileShapes((1, 3, 48, 160), (8, 3, 48, 160), (32, 3, 48, 160)),
+        ProfileShapes((1, 3, 48, 32), (8, 3, 48, 320), (32, 3, 48, 640)),
+    ]
+
+
+def test_inputs_that_a_shape_does_not_name_have_its_batch() -> None:
+    options = sized("lines:1:8:32x3x48x160", "lines:4x3x48x320")
+    four, many = resolve_profiles([LINES, MASK], options)
+    assert many["mask"] == ProfileShapes((1, 8), (8, 8), (32, 8))
+    assert four["mask"] == ProfileShapes(*[(4, 8)] * 3)
+    for each in resolve_profiles([LINES, FIXED], options):
+        assert each["fixed"] == ProfileShapes(*[(4, 8)] * 3)
+    (told,) = resolve_profiles([LINES, MASK], sized("lines:1:8:32x3x48x160", batch="1:2:4"))
+    assert told["mask"] == ProfileShapes((1, 8), (2, 8), (4, 8))
+
+
+def test_shapes_that_there_cannot_be() -> None:
+    twice = sized("lines:8x3x48x160", "lines:8:8:8x3x48x160")
+    with pytest.raises(UsageError, match=r"are the same: lines:8x3x48x160\..*by --shapes once"):
+        resolve_profiles([LINES], twice)
+    with pytest.raises(UsageError, match="--shapes names 'liens', which is no input"):
+        resolve_profiles([LINES], sized("liens:8x3x48x160"))
+    with pytest.raises(UsageError, match=r"The shape 8x1x48x160 does not fit input 'lines'"):
+        resolve_profiles([LINES], sized("lines:8x1x48x160"))
+    # What is open needs to be said, and an example says how.
+    with pytest.raises(UsageError, match=r"Give --shapes lines:1:32:32x3x48x640 for it"):
+        resolve_profiles([LINES], ProfileOptions())

@@ -261,6 +261,53 @@ def test_several_profiles(tmp_path: Path) -> None:
     assert {tuple(each.inputs["images"].dims) for each in config.model_warmup} == {(3, 32, 32)}
 
 
+LINES = engine(
+    [TensorSpec("lines", (-1, 3, 48, -1))],
+    [TensorSpec("characters", (-1, -1, 97))],
+    batches(1, 8, 32, 3, 48, 160),
+)
+
+
+def of_widths(*shapes: ProfileShapes) -> Manifest:
+    first, *more = ({"lines": each} for each in shapes)
+    return replace(LINES, profiles=first, more_profiles=tuple(more), schema_version=2)
+
+
+def test_profiles_of_several_sizes(tmp_path: Path) -> None:
+    widths = (160, 320, 640)
+    config = config_of(of_widths(*(batches(1, 8, 32, 3, 48, each) for each in widths)), tmp_path)
+    assert config.max_batch_size == 32
+    assert list(config.input) == [tensor("ModelInput", "lines", "TYPE_FP32", [3, 48, -1])]
+    assert list(config.instance_group[0].profile) == ["0", "1", "2"]
+    assert list(config.dynamic_batching.preferred_batch_size) == [8]
+    warmed = {each.name: each for each in config.model_warmup}
+    assert set(warmed) == {f"batch 8 at lines 3x48x{width}" for width in widths}
+    for width in widths:
+        found = warmed[f"batch 8 at lines 3x48x{width}"]
+        assert found.batch_size == 8
+        assert list(found.inputs["lines"].dims) == [3, 48, width]
+
+
+@pytest.mark.usefixtures("here")
+def test_batches_that_one_size_lacks() -> None:
+    refused(
+        of_widths(batches(1, 8, 32, 3, 48, 160), batches(8, 8, 8, 3, 48, 640)),
+        r"takes 8 at lines 3x48x640\..*--shapes lines:1:8:32x3x48x160 --shapes "
+        r"lines:1:8:32x3x48x640$",
+    )
+    # A range of sizes makes up for it where it holds that size.
+    wide = ProfileShapes((1, 3, 48, 32), (8, 3, 48, 320), (32, 3, 48, 640))
+    check_batches = of_widths(batches(8, 8, 8, 3, 48, 640), wide)
+    text = config_text(
+        check_batches.inputs,
+        check_batches.outputs,
+        check_batches.profiles,
+        OPTIONS,
+        check_batches.more_profiles,
+    )
+    assert "max_batch_size: 32" in text
+
+
 @pytest.mark.usefixtures("here")
 def test_batches_between_profiles_that_triton_would_send() -> None:
     refused(

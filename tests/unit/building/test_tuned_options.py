@@ -54,7 +54,13 @@ def test_it_is_read_as_it_was_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
-        ({"schema_version": 2}, "has schema 2|have schema 2"),
+        ({"schema_version": 3}, "have schema 3"),
+        ({"schema_version": 1, "shapes": ["x:8x3"]}, "'shapes' is not empty, which it is in"),
+        ({"schema_version": 2, "shapes": ["x:8x"]}, "'shapes': 'x:8x' is no shape"),
+        (
+            {"schema_version": 2, "shapes": ["x:8x3,x:8x3"]},
+            "'shapes': .* names the input 'x' twice",
+        ),
         ({"schema_version": 0}, "'schema_version' is not 1 or more"),
         ({"graph_sha256": "abc"}, "'graph_sha256' is not a SHA-256"),
         ({"graph_sha256": None}, "'graph_sha256' is null, not text"),
@@ -129,6 +135,44 @@ def test_keywords_win_and_that_is_said(tmp_path: Path, caplog: pytest.LogCapture
     shaped = with_keywords(TUNED, path, {"opt_shapes": "x:8x3"})
     assert "batch" not in shaped
     assert shaped["opt_shapes"] == "x:8x3"
+    assert "--opt-shapes wins over 32, 1:32:128 of" in caplog.text
+
+
+SIZED = replace(TUNED, batches=(), shapes=("x:1:8:32x3x160", "x:1:8:32x3x320"), schema_version=2)
+
+
+def test_shapes_are_those_of_a_newer_schema(tmp_path: Path) -> None:
+    assert read_tuned(written(tmp_path, SIZED)) == SIZED
+    # What has none is written as earlier versions read it.
+    assert "shapes" not in json.loads(TUNED.to_json())
+    assert json.loads(TUNED.to_json())["schema_version"] == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({}, ""),
+        ({"shapes": []}, ""),
+        ({"shapes": list(SIZED.shapes)}, ""),
+        ({"shapes": ["x:8x3x160"]}, "--shapes wins over x:1:8:32x3x160, x:1:8:32x3x320 of"),
+        ({"batch": "8"}, "--batch 8 wins over x:1:8:32x3x160, x:1:8:32x3x320 of"),
+        (
+            {"opt_shapes": "x:8x3x160", "max_shapes": "x:9x3x160"},
+            "--opt-shapes with --max-shapes wins over x:1:8:32x3x160, x:1:8:32x3x320 of",
+        ),
+    ],
+)
+def test_what_wins_over_shapes(
+    given: dict[str, Any], message: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        found = with_keywords(SIZED, tmp_path / "tuned.json", given)
+    assert message in caplog.text
+    assert bool(caplog.text) == bool(message)
+    named = {name: each for name, each in found.items() if "shapes" in name or name == "batch"}
+    wins = {name: each for name, each in given.items() if each}
+    expected = wins if message else {"shapes": list(SIZED.shapes)}
+    assert {name: each for name, each in named.items() if each} == expected
 
 
 def test_the_cache_beside_is_taken_if_there_is_one(tmp_path: Path) -> None:

@@ -14,6 +14,8 @@ from trtqat.building.wide_profile import warn_of_wide_profile
 from trtqat.errors import BuildError
 from trtqat.plan.coverage import Coverage, LayerCoverage
 from trtqat.plan.manifest import Manifest, ProfileShapes
+from trtqat.plan.profile_text import parse_profile
+from trtqat.tensors import TensorSpec
 
 PLAN = Path("m.engine")
 STATIC = {"x": ProfileShapes((8, 3), (8, 3), (8, 3))}
@@ -68,6 +70,25 @@ def test_what_loses_nothing(caplog: pytest.LogCaptureFixture) -> None:
     )
     for manifest in others:
         assert not warned(TRANSFORMER, caplog, manifest)
+
+
+def test_open_sizes(caplog: pytest.LogCaptureFixture) -> None:
+    def of_widths(*shapes: str) -> Manifest:
+        first, *more = map(parse_profile, shapes)
+        inputs = (TensorSpec("x", (-1, 3, -1)),)
+        wide = make_manifest(b"")
+        return replace(
+            wide, inputs=inputs, profiles=first, more_profiles=tuple(more), schema_version=2
+        )
+
+    assert warned(TRANSFORMER, caplog, of_widths("x:1:2:4x3x160", "x:1:2:4x3x320"))
+    assert "1 to 4 of each size" in caplog.text
+    assert "alone at each size that counts, as --shapes x:2x3x320." in caplog.text
+    assert warned(TRANSFORMER, caplog, of_widths("x:1:2:4x3x32:160:320"))
+    assert "alone at each size that counts, as --shapes x:2x3x160." in caplog.text
+    # Nobody knows what a range of sizes costs, and who has a profile for one batch has chosen.
+    assert not warned(TRANSFORMER, caplog, of_widths("x:2x3x32:160:320"))
+    assert not warned(TRANSFORMER, caplog, of_widths("x:2x3x320", "x:1:2:4x3x320"))
 
 
 def test_a_convolutional_network(caplog: pytest.LogCaptureFixture) -> None:

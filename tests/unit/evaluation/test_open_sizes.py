@@ -5,6 +5,7 @@ The engine is a stand-in that doubles its input; TensorRT is for tests/gpu.
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -73,6 +74,30 @@ def test_an_evaluation_is_at_that_size(
         assert report.images == 5
         assert {context.shape[1] for context in card.contexts} == {width}
         assert [spec.shape for spec in engine.session_inputs] == [(-1, 4)]
+
+
+@pytest.mark.parametrize(
+    ("data", "width", "batches"), [("npz:d.npz", 6, {4, 1}), ("random:5", 8, {2})]
+)
+def test_an_evaluation_runs_by_the_profile_of_its_size(
+    card: Card,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    data: str,
+    width: int,
+    batches: set[int],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    np.savez("d.npz", x=np.ones((5, 6), np.float32))
+    card.profiles, card.widths = [(1, 2, 4), (2, 2, 2)], [(6, 6, 6), (8, 8, 8)]
+    with Engine(tmp_path / "m.engine") as engine, caplog.at_level(logging.INFO):
+        report = evaluate(engine, data, batch_size=max(batches), latency=None)
+        assert f"'m.engine' runs at x {width}." in caplog.text
+        assert report.images == 5
+        assert {context.shape for context in card.contexts} == {(each, width) for each in batches}
+        # The caller's engine is left as it was.
+        assert [spec.shape for spec in engine.session_inputs] == [(-1, 8)]
 
 
 def test_an_evaluation_of_a_size_that_it_was_not_built_for(

@@ -38,6 +38,9 @@ class Opened:
         self.arguments: dict[str, Any] = {}
         self.ask: Any = None
 
+    def choose_sizes(self, sizes: dict[str, tuple[int, ...]]) -> None:
+        self.profiles = self.profiles.at_sizes(sizes, "m.engine")
+
     def close(self) -> None:
         self.is_closed = True
 
@@ -154,6 +157,58 @@ def test_every_profile_is_looked_at(
         in (str(found))
     )
     found.check_int8()
+
+
+def test_a_profile_is_named_by_its_shapes(
+    engine: Opened, graph: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two widths: the one of an asked shape, or both, each at its own."""
+    shapes = [ProfileShapes((1, width), (8, width), (8, width)) for width in (160, 320)]
+    engine.profiles = make_profiles([{"images": each} for each in shapes])
+    asked: list[Any] = []
+
+    def ask_about(
+        opened: Any, *, batch_size: int | None = None, passes: int = 0, profile: int | None = None
+    ) -> Inspection:
+        chosen = opened.profiles.choose(batch_size or 8, "m.engine", profile)
+        asked.append((batch_size, chosen.profile, dict(chosen.sizes)))
+        found: Inspection = engine.ask(
+            opened, batch_size=batch_size, passes=passes, profile=chosen.profile
+        )
+        return replace(found, sizes=chosen.sizes)
+
+    monkeypatch.setattr(inspected_engine, "inspect_engine", ask_about)
+    found = trtqat.inspect("m.engine", graph=graph, shapes="images:4x160")
+    assert asked == [(4, 0, {"images": (160,)})]
+    assert isinstance(found, trtqat.InspectedEngine)
+    assert "engine layers, batch 4 at images 160" in str(found)
+    assert "in the profile for images:1:8:8x160 alone" in str(found)
+    assert found.to_dict()["sizes"] == {"images": (160,)}
+    asked.clear()
+    engine.is_closed = False
+    engine.profiles = replace(engine.profiles, sizes={})
+    found = trtqat.inspect("m.engine", graph=graph)
+    assert asked == [(None, 1, {"images": (320,)}), (None, 0, {"images": (160,)})]
+    assert "in each of 2 profiles (images:1:8:8x160, images:1:8:8x320)" in str(found)
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"shapes": "images:8x160", "batch_size": 8}, "--batch-size is there, too"),
+        ({"shapes": "images:1:8:8x160"}, "is a range, and an engine is described for one shape"),
+        ({"shapes": "images:8x160,scale:4x2"}, "has several batch sizes"),
+        ({"shapes": "images"}, "is no shape"),
+        ({"shapes": "images:8x200"}, r"images 200 is in no profile .* profile 1 for images:8x320"),
+    ],
+)
+def test_shapes_that_name_no_profile(
+    engine: Opened, graph: Path, asked: dict[str, Any], message: str
+) -> None:
+    shapes = [ProfileShapes(*[(8, width)] * 3) for width in (160, 320)]
+    engine.profiles = make_profiles([{"images": each} for each in shapes])
+    with pytest.raises(UsageError, match=message):
+        trtqat.inspect("m.engine", graph=graph, **asked)
 
 
 def test_without_its_graph(engine: Opened) -> None:

@@ -164,3 +164,17 @@ def test_a_layer_that_is_not_seen_in_one_profile_is_not_int8() -> None:
     assert missed.reason.startswith("in the profile for batch 8: TensorRT chose")
     (missed,) = covered(floats, floats).missed
     assert missed.reason.startswith("TensorRT chose")
+
+
+def test_profiles_of_several_sizes_are_named_by_their_shapes() -> None:
+    shapes = ["images:8x3x48x160", "images:8x3x48x320"]
+    good = [layer("/a"), layer("/b")]
+    bad = [layer("/a"), layer("/b", dtype="float16")]
+    alone = {index: covered(each) for index, each in enumerate((good, bad))}
+    found = join_profiles(alone, shapes)
+    (missed,) = found.missed
+    assert missed.reason.startswith("in the profile for images:8x3x48x320: TensorRT chose")
+    assert f"in each of 2 profiles ({', '.join(shapes)})" in describe_coverage(found)
+    # What a layer file calls them, of which no shape is known.
+    (missed,) = join_profiles(alone, ["profile 0", "profile 1"]).missed
+    assert missed.reason.startswith("in profile 1: TensorRT chose")

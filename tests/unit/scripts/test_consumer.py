@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 import os
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,8 @@ import pytest
 from tests.support.plans import make_manifest, make_plan
 from trtqat.plan.manifest import Manifest, ProfileShapes, manifest_path
 from trtqat.plan.plugins import PluginLibrary, RecordedPlugins
+from trtqat.plan.profiles import batches_of
+from trtqat.plan.sizes import Profile, choose_sized
 from trtqat.tensors import TensorSpec
 
 ROOT = Path(__file__).parents[3]
@@ -152,6 +156,123 @@ def test_inputs_and_outputs_are_found_by_name(programs: Path, tmp_path: Path) ->
     assert done.stdout.startswith(f"output sum float32 {tmp_path}/0.bin\n")
 
 
+def of_width(*widths: int, low: int = 1, high: int = 4) -> dict[str, ProfileShapes]:
+    """A profile of both inputs, of one width or from one to another."""
+    ends = ((low, widths[0]), (high // 2, widths[-1]), (high, widths[-1]))
+    return {name: ProfileShapes(*ends) for name in "ab"}
+
+
+SIZED: dict[str, Any] = {
+    "inputs": (TensorSpec("a", (-1, -1)), TensorSpec("b", (-1, -1))),
+    "outputs": (TensorSpec("sum", (-1, -1)), TensorSpec("twice", (-1, -1))),
+    "profiles": of_width(3),
+    "more_profiles": (of_width(6), of_width(3, 9, low=2, high=2)),
+    "schema_version": 2,
+}
+
+
+@pytest.mark.parametrize(("batch", "width"), [(4, 3), (1, 6), (2, 6), (2, 9)])
+def test_the_profile_is_that_of_the_size(
+    batch: int, width: int, programs: Path, tmp_path: Path
+) -> None:
+    """The stand-in takes a width by its own profile alone; the last one holds all widths."""
+    plan = write_plan(tmp_path, **SIZED)
+    array = np.random.default_rng(width).random((batch, width), np.float32)
+    array.tofile(tmp_path / "a.bin")
+    words = [f"{name}={tmp_path}/a.bin" for name in "ab"] + [f"{name}:{width}" for name in "ab"]
+    done = run(programs / "run_plan", plan, batch, tmp_path, *words)
+    assert done.returncode == 0, done.stderr
+    np.testing.assert_array_equal(np.fromfile(tmp_path / "1.bin", np.float32), 2 * array.ravel())
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_both_choose_the_same_profile(seed: int, programs: Path, tmp_path: Path) -> None:
+    """Of profiles that overlap, by C++ and by what trtqat's sessions choose by."""
+    generator = np.random.default_rng(seed)
+
+    def drawn(least: int) -> tuple[int, int, int]:
+        low, best, high = sorted(map(int, generator.integers(least, 9, 3)))
+        return low, best, high
+
+    profiles: list[Profile] = []
+    for _ in range(5):
+        (low, best, high), widths = drawn(1), {name: drawn(3) for name in "ab"}
+        profiles.append(
+            {
+                name: ProfileShapes(*zip((low, best, high), widths[name], strict=True))
+                for name in "ab"
+            }
+        )
+    first, *more = profiles
+    changes = {"profiles": first, "more_profiles": tuple(more), "schema_version": 2}
+    plan = write_plan(tmp_path, **{**SIZED, **changes})
+    ranges = [batches_of(each) for each in profiles]
+    chosen = []
+    for _ in range(12):
+        batch, *width = map(int, generator.integers(3, 8, 3))
+        sizes = {name: (each,) for name, each in zip("ab", width, strict=True)}
+        expected = choose_sized(profiles, ranges, batch, sizes)
+        said = [f"{name}:{size[0]}" for name, size in sizes.items()]
+        done = run(programs / "check_plan", plan, batch, *said)
+        if expected is None:
+            assert done.returncode == 2
+            assert "No profile of the engine takes" in done.stderr
+        else:
+            shapes = " ".join(f"{name} {batch}x{size[0]}" for name, size in sizes.items())
+            assert done.stdout.splitlines()[-1] == f"profile {expected} {shapes}"
+        chosen.append(expected)
+    assert len(set(chosen)) > 1
+
+
+def test_of_ranges_the_nearest_optimum_is_taken(programs: Path, tmp_path: Path) -> None:
+    """Both hold width 6 at batch 2; profile 1 is tuned for it."""
+    both = {
+        "profiles": {name: ProfileShapes((1, 3), (2, 3), (4, 9)) for name in "ab"},
+        "more_profiles": ({name: ProfileShapes((1, 3), (2, 7), (4, 9)) for name in "ab"},),
+    }
+    plan = write_plan(tmp_path, **{**SIZED, **both})
+    np.ones((2, 6), np.float32).tofile(tmp_path / "a.bin")
+    words = [f"{name}={tmp_path}/a.bin" for name in "ab"] + [f"{name}:6" for name in "ab"]
+    done = run(programs / "run_plan", plan, 2, tmp_path, *words)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_size_that_no_profile_takes(programs: Path, tmp_path: Path) -> None:
+    file = f"={tmp_path}/a.bin"
+    both = (f"a{file}", f"b{file}")
+    several = refused(programs, tmp_path, 2, tmp_path, *both, **SIZED)
+    assert "profiles of several sizes: say which, as a:3x48x320." in several
+    said = refused(programs, tmp_path, 4, tmp_path, *both, "a:9", "b:9", **SIZED)
+    assert "takes a batch of 4 at a 9 at b 9. It has a 1x3 to 4x3, b 1x3 to 4x3; a 1x6" in said
+    assert "no tensor 'c'" in refused(programs, tmp_path, 2, tmp_path, *both, "c:9", **SIZED)
+    for wrong in ("a:", ":9", "a:9x", "a:x9", "a:9y", "a:99999999999"):
+        assert "and no NAME:3x48x320" in refused(programs, tmp_path, 2, tmp_path, wrong, **SIZED)
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda fields: fields["more_profiles"][0].pop("b"), "a profile is without 'b'"),
+        (
+            lambda fields: fields["more_profiles"][0].update(c=fields["profiles"]["a"]),
+            "profiles are of different inputs",
+        ),
+        (lambda fields: fields["profiles"]["a"]["min"].pop(), "'a' has shapes of several lengths"),
+        (lambda fields: fields.update(more_profiles={}), "'more_profiles' has another type"),
+    ],
+)
+def test_profiles_that_are_none(
+    damage: Callable[[dict[str, Any]], object], said: str, programs: Path, tmp_path: Path
+) -> None:
+    plan = write_plan(tmp_path, **SIZED)
+    fields = json.loads(manifest_path(plan).read_text())
+    damage(fields)
+    manifest_path(plan).write_text(json.dumps(fields))
+    done = run(programs / "check_plan", plan)
+    assert done.returncode == 2
+    assert said in done.stderr
+
+
 def refused(programs: Path, folder: Path, *words: object, **changes: object) -> str:
     plan = write_plan(folder, **{**NAMED, **changes})
     (folder / "a.bin").write_bytes(bytes(12))
@@ -164,7 +285,9 @@ def test_what_does_not_fit_is_one_sentence(programs: Path, tmp_path: Path) -> No
     file = f"={tmp_path}/a.bin"
     both = (f"a{file}", f"b{file}")
     assert "no file for input 'b'" in refused(programs, tmp_path)
-    assert "batches from 1 to 4, and not 5" in refused(programs, tmp_path, 5, tmp_path, *both)
+    assert "No profile of the engine takes a batch of 5. It has a 1x3 to 4x3, b 1x3 to 4x3" in (
+        refused(programs, tmp_path, 5, tmp_path, *both)
+    )
     assert "has 12 bytes, and 'a' takes 24" in refused(programs, tmp_path, 2, tmp_path, *both)
     assert "is no batch size" in refused(programs, tmp_path, "none", tmp_path)
     assert "is no NAME=FILE" in refused(programs, tmp_path, 1, tmp_path, "a")

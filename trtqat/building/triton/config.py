@@ -15,7 +15,9 @@ from pathlib import Path
 
 from trtqat.errors import UsageError
 from trtqat.plan.manifest import ProfileShapes
+from trtqat.plan.profile_text import profile_text
 from trtqat.plan.profiles import BatchRange, batches_in_words, batches_of, joined, main_profile
+from trtqat.plan.sizes import Sizes, holds_sizes, optimal_sizes, sized_inputs, sizes_in_words
 from trtqat.tensors import DYNAMIC, TensorSpec
 
 PLAN_FILE = "model.plan"
@@ -111,15 +113,16 @@ def batch_range(
         more_profiles: The others.
 
     Raises:
-        UsageError: The smallest batch is above 1 or one up to the largest is in no profile, or two
-            inputs take different batches.
+        UsageError: The smallest batch is above 1, one up to the largest is in no profile of one of
+            the sizes, or two inputs take different batches.
     """
     # Triton batches along the first dimension of every tensor, or not at all.
     if not inputs or any(spec.shape[:1] != (DYNAMIC,) for spec in (*inputs, *outputs)):
         return None
-    ranges = [_of_all_inputs(each, inputs[0].name) for each in (profiles, *more_profiles)]
+    every = (profiles, *more_profiles)
+    ranges = [_of_all_inputs(each, inputs[0].name) for each in every]
     if len(ranges) > 1:
-        return _without_gaps(ranges)
+        return _at_every_size(every, ranges) if sized_inputs(every) else _without_gaps(ranges)
     (batch,) = ranges
     if batch.min > 1:
         raise UsageError(
@@ -154,6 +157,53 @@ def _without_gaps(ranges: Sequence[BatchRange]) -> BatchRange:
             f"Add a range for those between: --batch {listed},1:{largest}:{largest}.",
         )
     return BatchRange(1, ranges[main_profile(ranges)].opt, largest)
+
+
+def _at_every_size(
+    profiles: Sequence[Mapping[str, ProfileShapes]], ranges: Sequence[BatchRange]
+) -> BatchRange:
+    """What several profiles take together, which must be all from 1 on at each of their sizes."""
+    largest = max(each.max for each in ranges)
+    names = sized_inputs(profiles)
+    for ends in (end for each in profiles for end in _ends_of(each, names)):
+        held = [
+            batches
+            for profile, batches in zip(profiles, ranges, strict=True)
+            if holds_sizes(profile, ends)
+        ]
+        if joined(held) != ((1, largest),):
+            raise UsageError(
+                f"Triton sends any batch from 1 to {largest} of any size, but the engine takes "
+                f"{batches_in_words(held)} at {sizes_in_words(ends)}.",
+                "Build it with the same batches for each size, as "
+                f"{_with_batch(profiles, names, largest)}",
+            )
+    return BatchRange(1, ranges[main_profile(ranges)].opt, largest)
+
+
+def _ends_of(profile: Mapping[str, ProfileShapes], names: Sequence[str]) -> list[Sizes]:
+    """The smallest, best and largest sizes of a profile."""
+    ends = [(each.min, each.opt, each.max) for each in map(profile.__getitem__, names)]
+    return [
+        {name: shape[1:] for name, shape in zip(names, shapes, strict=True)}
+        for shapes in zip(*ends, strict=True)
+    ]
+
+
+def _with_batch(
+    profiles: Sequence[Mapping[str, ProfileShapes]], names: Sequence[str], largest: int
+) -> str:
+    """The options for the same sizes, each with all batches."""
+    texts = []
+    for profile in profiles:
+        widened = {
+            name: ProfileShapes(
+                (1, *profile[name].min[1:]), profile[name].opt, (largest, *profile[name].max[1:])
+            )
+            for name in names
+        }
+        texts.append(f"--shapes {profile_text(widened, names)}")
+    return " ".join(dict.fromkeys(texts))
 
 
 def _named(profiles: Sequence[Mapping[str, ProfileShapes]]) -> list[str]:
@@ -226,10 +276,14 @@ def _warm_ups(
     """One for each profile, of its optimum."""
     if len(profiles) == 1:
         return [_warm_up(inputs, profiles[0], batch, "optimum")]
-    by_batch = {batches_of(each).opt: each for each in profiles}
+    by_name: dict[tuple[int, str], Mapping[str, ProfileShapes]] = {}
+    for each in profiles:
+        opt, sizes = batches_of(each).opt, optimal_sizes(each, sized_inputs(profiles))
+        at = f" at {sizes_in_words(sizes)}" if sizes else ""
+        by_name[opt, f"batch {opt}{at}"] = each
     return [
-        _warm_up(inputs, each, batch and BatchRange(opt, opt, opt), f"batch {opt}")
-        for opt, each in sorted(by_batch.items())
+        _warm_up(inputs, each, batch and BatchRange(opt, opt, opt), name)
+        for (opt, name), each in sorted(by_name.items(), key=lambda item: item[0])
     ]
 
 

@@ -26,6 +26,7 @@ from trtqat.provenance import METADATA_KEY, read_provenance
 from trtqat.search.asked_metric import parts_of_key
 from trtqat.search.speed.engines import no_labels
 from trtqat.search.speed.options import TuneOptions
+from trtqat.search.speed.points import Point, at_point, is_random, points_for
 from trtqat.tensors import DYNAMIC, TensorSpec
 
 if TYPE_CHECKING:
@@ -91,18 +92,24 @@ def _check_options(output: Path) -> None:
             ) from error
 
 
-def check_data(options: TuneOptions, inputs: Sequence[TensorSpec]) -> None:
+def check_data(options: TuneOptions, inputs: Sequence[TensorSpec], points: Sequence[Point]) -> None:
     """Refuses data that does not fit, or has no labels where accuracy is to be counted.
 
     Args:
         options: With the data.
         inputs: Of the graph.
+        points: Where engines are measured.
 
     Raises:
         UsageError: The kind of data is unknown.
-        DataError: It is missing or damaged, does not fit, or has no labels.
+        DataError: It is missing or damaged, does not fit, is of a size at which nothing is
+            measured, or has no labels.
     """
+    if is_random(options.data):
+        open_dataset(options.data, at_point(inputs, points[-1])).batch(0, 1)
+        return
     dataset = open_dataset(options.data, inputs)
+    points_for(dataset, inputs, points)
     labels = dataset.batch(0, 1).labels
     if options.max_drop_points is None:
         return

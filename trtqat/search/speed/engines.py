@@ -22,6 +22,7 @@ from trtqat.evaluation.contenders import Contender
 from trtqat.evaluation.intervals import Ratio
 from trtqat.evaluation.latency import time_in_turns
 from trtqat.evaluation.metrics.metric import Metric
+from trtqat.evaluation.open_sizes import take_sizes
 from trtqat.evaluation.timed_apart import TimingPlaces
 from trtqat.evaluation.timing import LatencyOptions, Timing
 from trtqat.files import write_together
@@ -38,11 +39,20 @@ from trtqat.plan.coverage import int8_share
 from trtqat.provenance import METADATA_KEY, read_provenance
 from trtqat.runtime.engine import Engine
 from trtqat.search.speed.forms import Candidate, Form
+from trtqat.search.speed.points import (
+    Point,
+    at_point,
+    batch_of,
+    is_random,
+    largest,
+    points_for,
+    sizes_of,
+)
 from trtqat.search.speed.region_times import region_times_ms
 from trtqat.search.speed.searched_graph import nodes_of, read_searched
 from trtqat.search.speed.tune_log import Int8Part, Measured, MeasuredTime
 from trtqat.search.speed.within_target import Counted, Score, Valued
-from trtqat.tensors import Arrays
+from trtqat.tensors import Arrays, random_arrays
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -59,8 +69,9 @@ class EngineWorkshop:
         graph: The Q/DQ graph as it was exported.
         regions: Of it.
         options: How to build all of them; the timing cache among them.
-        batches: The batch sizes that are measured.
-        data: Specification of the data: times are of its first batch, accuracy of all of it.
+        batches: Where they are measured: at batch sizes, or at batches of a size.
+        data: Specification of the data: times are of its first batch, accuracy of all of it. At
+            other sizes than its own times are of random numbers.
         latency: How long to measure.
         folder: Where graphs and engines go. What is there is taken.
         repaired: Regions of the graph with exact repairs; empty where nothing is to be repaired.
@@ -70,7 +81,7 @@ class EngineWorkshop:
     graph: Path
     regions: Sequence[Region]
     options: BuildOptions
-    batches: Sequence[int]
+    batches: Sequence[Point]
     data: str
     latency: LatencyOptions
     folder: Path
@@ -88,8 +99,8 @@ class EngineWorkshop:
             BuildError: TensorRT does not build it.
             TrtqatError: It cannot be loaded, or run on the data.
         """
-        times: dict[int, MeasuredTime] = {}
-        told: dict[int, dict[int, float]] = {}
+        times: dict[Point, MeasuredTime] = {}
+        told: dict[Point, dict[int, float]] = {}
         layers: tuple[EngineLayer, ...] = ()
         with self._open(candidate) as engine:
             for batch in self.batches:
@@ -97,7 +108,7 @@ class EngineWorkshop:
                 times[batch] = MeasuredTime(compute.median_ms, compute.interval_ms)
                 told[batch] = {}
                 try:
-                    found = inspect_engine(engine, batch_size=batch, passes=_PASSES)
+                    found = inspect_engine(engine, batch_size=batch_of(batch), passes=_PASSES)
                 except GraphError as error:
                     # Of several profiles; its time is known all the same.
                     _LOG.warning("%s", first_line(error))
@@ -128,7 +139,7 @@ class EngineWorkshop:
         )
         return Int8Part(runs.count(True), len(runs), unknown, None if unknown else share)
 
-    def compare(self, one: Candidate, other: Candidate) -> dict[int, Ratio]:
+    def compare(self, one: Candidate, other: Candidate) -> dict[Point, Ratio]:
         """How many times one engine is as fast as another at each batch, measured in turns.
 
         Raises:
@@ -141,16 +152,20 @@ class EngineWorkshop:
                 (ratios[batch],) = self._timed(engines, batch)[1]
         return ratios
 
-    def _timed(self, engines: Sequence[Engine], batch: int) -> tuple[list[Timing], list[Ratio]]:
+    def _timed(self, engines: Sequence[Engine], point: Point) -> tuple[list[Timing], list[Ratio]]:
         """Times engines in turns, each in a process that has run nothing before."""
+        # Where they are opened again it is at this size.
+        for each in engines:
+            take_sizes(each, sizes_of(point))
+        inputs = self._inputs(engines[0], point)
         with (
             TimingPlaces(engines) as places,
-            places.open(self._inputs(engines[0], batch), batch, wanted=1) as timed,
+            places.open(inputs, batch_of(point), wanted=1) as timed,
         ):
             return time_in_turns(timed, self.latency)
 
     def count(self, candidate: Candidate) -> Score:
-        """Right answers of an engine, or a metric, on all of the data, at the largest batch.
+        """Right answers of an engine, or a metric, on all of the data, at its largest batch.
 
         Raises:
             DataError: The data has no labels, or does not fit.
@@ -158,10 +173,12 @@ class EngineWorkshop:
         """
         with self._open(candidate) as engine:
             dataset = open_dataset(self.data, engine.inputs)
+            point = largest(points_for(dataset, engine.inputs, self.batches))
+            take_sizes(engine, sizes_of(point))
             run = measure_accuracy(
                 [Contender(engine, "subject")],
                 dataset,
-                batch_size=max(self.batches),
+                batch_size=batch_of(point),
                 in_flight=2,
                 metrics=(self.metric,) if self.metric else (),
                 counts_classes=self.metric is None,
@@ -223,8 +240,15 @@ class EngineWorkshop:
     def _graph_of(self, candidate: Candidate) -> Path:
         return self.graph_of(candidate.floats, candidate.form)
 
-    def _inputs(self, engine: Engine, batch: int) -> Arrays:
-        return full_batch(open_dataset(self.data, engine.inputs), batch)
+    def _inputs(self, engine: Engine, point: Point) -> Arrays:
+        """The first batch of the data; where it is of another size, random numbers."""
+        batch, specs = batch_of(point), at_point(engine.inputs, point)
+        if is_random(self.data):
+            return full_batch(open_dataset(self.data, specs), batch)
+        dataset = open_dataset(self.data, engine.inputs)
+        if point in points_for(dataset, engine.inputs, self.batches):
+            return full_batch(dataset, batch)
+        return random_arrays([spec.with_batch(batch) for spec in specs], seed=0)
 
 
 def _record_what_is_left(model: ir.Model) -> None:

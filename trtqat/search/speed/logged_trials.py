@@ -15,6 +15,7 @@ from typing import Protocol
 from trtqat.errors import BuildError, InferenceError, first_line
 from trtqat.evaluation.intervals import Ratio
 from trtqat.search.speed.forms import Candidate, Form
+from trtqat.search.speed.points import Point, read_point
 from trtqat.search.speed.region_costs import Assignment
 from trtqat.search.speed.several_batches import inverse, mean_ratio, mean_regions, mean_time
 from trtqat.search.speed.trials import Tried
@@ -35,7 +36,7 @@ class Workshop(Protocol):
             InferenceError: It cannot be run.
         """
 
-    def compare(self, one: Candidate, other: Candidate) -> Mapping[int, Ratio]:
+    def compare(self, one: Candidate, other: Candidate) -> Mapping[Point, Ratio]:
         """How many times one engine is as fast as another at each batch, measured in turns."""
 
     def count(self, candidate: Candidate) -> Score:
@@ -76,7 +77,7 @@ class LoggedTrials:
     def may_run(self, assignment: Assignment, form: Form | None = None) -> bool:
         """Whether the budget allows it, or it stands in the log: what was done is no cost."""
         candidate = Candidate.of(assignment, form or self.searched)
-        is_searched = candidate.form.batches == self.searched.batches
+        is_searched = candidate.form.profiles == self.searched.profiles
         reserved = self.reserved if is_searched else 0
         return not self._is_over(reserved) or self.known(candidate) is not None
 
@@ -117,7 +118,7 @@ class LoggedTrials:
         """
         return mean_ratio(self.ratios(one, other))
 
-    def ratios(self, one: Tried, other: Tried) -> dict[int, Ratio]:
+    def ratios(self, one: Tried, other: Tried) -> dict[Point, Ratio]:
         """How many times one is as fast as another, by batch.
 
         Raises:
@@ -126,9 +127,9 @@ class LoggedTrials:
         names = _candidate(one), _candidate(other)
         for each in self.log.comparisons:
             if (each.one, each.other) == names:
-                return {int(batch): ratio for batch, ratio in each.ratios.items()}
+                return {read_point(batch): ratio for batch, ratio in each.ratios.items()}
             if (each.other, each.one) == names:
-                return {int(batch): inverse(ratio) for batch, ratio in each.ratios.items()}
+                return {read_point(batch): inverse(ratio) for batch, ratio in each.ratios.items()}
         begin = self.clock()
         ratios = self.workshop.compare(*names)
         named = {str(batch): ratio for batch, ratio in ratios.items()}

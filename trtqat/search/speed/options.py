@@ -15,6 +15,7 @@ from trtqat.checks import check_kind, check_known, check_least
 from trtqat.errors import UsageError
 from trtqat.evaluation.metrics.metric import Metric
 from trtqat.evaluation.timing import LatencyOptions
+from trtqat.plan.profile_text import GivenShapes
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -27,8 +28,8 @@ class TuneOptions:
     """How to search for the fastest engine.
 
     Attributes:
-        build: How every engine is built. The optimum of each of its batch ranges is measured, and
-            the plan that is found takes all of them.
+        build: How every engine is built. The optimum of each of its profiles is measured, and the
+            plan that is found takes all of them.
         budget_s: What building and measuring may take; what has begun is finished.
         most_builds: How many engines may be built.
         data: Of its first batch times are taken.
@@ -73,12 +74,6 @@ class TuneOptions:
                 "Random data has no labels, so there is no accuracy to hold.",
                 "Give labelled data with --data, as npz:val.npz.",
             )
-        profile = self.build.profile
-        if profile.min_shapes or profile.opt_shapes or profile.max_shapes:
-            raise UsageError(
-                "Tuning takes a batch size and no other shapes.",
-                "Give batch=, and export the graph with all other dimensions fixed.",
-            )
         if self.build.for_ == "rtx":
             raise UsageError(
                 "What a plan of TensorRT for RTX costs shows only on its card, after it is built.",
@@ -92,6 +87,8 @@ class TuneKeywords(TypedDict, total=False):
     Attributes:
         batch: As for ``trtqat.build``: what the plan must take. Of each range the optimum is
             measured, of several ranges the geometric mean counts.
+        shapes: The same for a graph that leaves more open than the batch, as for ``trtqat.build``:
+            ``["images:1:8:32x3x48x160", "images:1:8:32x3x48x320"]``.
         budget: What building and measuring may take: ``"10m"``, or seconds.
         most_builds: Engines that may be built.
         data: Of its first batch times are taken, of all of it accuracy: ``"npz:val.npz"``.
@@ -106,6 +103,7 @@ class TuneKeywords(TypedDict, total=False):
     """
 
     batch: str | int | tuple[int, int, int] | list[Any] | None
+    shapes: GivenShapes | Sequence[GivenShapes] | None
     budget: str | float
     most_builds: int
     data: str
@@ -134,8 +132,9 @@ def parse_tune_options(**keywords: Unpack[TuneKeywords]) -> TuneOptions:
             "A search needs a timing cache: with it a build takes the kernels that were measured.",
             "Leave out --timing-cache, or name a file.",
         )
-    names = ("batch", "timing_cache", "workspace", "optimization_level", "tactic_sources")
-    built = {name: given.pop(name) for name in (*names, "plugins") if name in given}
+    names = ("batch", "shapes", "timing_cache", "workspace", "optimization_level")
+    more = ("tactic_sources", "plugins")
+    built = {name: given.pop(name) for name in (*names, *more) if name in given}
     if "budget" in given:
         given["budget_s"] = parse_seconds(given.pop("budget"))
     if "max_accuracy_drop" in given:

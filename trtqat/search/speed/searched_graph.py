@@ -6,7 +6,7 @@ before a pool make other kernels. So either may be the faster one.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import onnx_ir as ir
@@ -44,20 +44,32 @@ def read_searched(path: Path, *, is_repaired: bool) -> tuple[ir.Model, tuple[Rep
     return model, made
 
 
-def regions_to_search(model: ir.Model) -> tuple[Region, ...]:
+def regions_to_search(
+    model: ir.Model, sizes: Mapping[str, Sequence[int]] | None = None
+) -> tuple[Region, ...]:
     """The regions of a graph that was read; all of them can be in floating point.
 
     Args:
         model: The graph, which is of no more use then.
+        sizes: Shape of one sample by input, where the graph leaves more open than the batch: by
+            these the arithmetic of regions is known.
 
     Raises:
         GraphError: Codes are computed otherwise than by QuantizeLinear.
     """
+    _fix_sizes(model, sizes or {})
     infer_shapes(model)
     regions = regions_of(model)
     # Said here, not when one engine is built already.
     keep_float(model, nodes_of(regions))
     return regions
+
+
+def _fix_sizes(model: ir.Model, sizes: Mapping[str, Sequence[int]]) -> None:
+    for value in model.graph.inputs:
+        size = sizes.get(str(value.name))
+        if size is not None and value.shape is not None:
+            value.shape = ir.Shape([value.shape[0], *size])
 
 
 def nodes_of(regions: Collection[Region]) -> set[str]:

@@ -1,6 +1,6 @@
-"""Several batches of an engine as one figure.
+"""Several batches of an engine, or batches of several sizes, as one figure.
 
-Where several batches are asked for, one graph serves them all, though each may have a fastest of
+Where several of them are asked for, one graph serves them all, though each may have a fastest of
 its own. What counts is the geometric mean of the times: 10 % faster at one batch outweighs 9 %
 slower at another, whatever the times are. The report tells each batch by itself, and where another
 engine is faster at one of them.
@@ -11,11 +11,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from statistics import geometric_mean
+from typing import TypeVar
 
 from trtqat.evaluation.intervals import Interval, Ratio
 
+# Where engines are measured: a batch, or a batch of a size.
+At = TypeVar("At")
 
-def mean_time(times_ms: Mapping[int, float]) -> float:
+
+def mean_time(times_ms: Mapping[At, float]) -> float:
     """The geometric mean of the times at several batches.
 
     Args:
@@ -25,7 +29,7 @@ def mean_time(times_ms: Mapping[int, float]) -> float:
 
 
 def mean_regions(
-    region_ms: Mapping[int, Mapping[int, float]], reference_ms: Mapping[int, float]
+    region_ms: Mapping[At, Mapping[int, float]], reference_ms: Mapping[At, float]
 ) -> dict[int, float]:
     """Times of regions at several batches as one time each, whose sum follows the mean time.
 
@@ -48,7 +52,7 @@ def mean_regions(
     }
 
 
-def mean_ratio(ratios: Mapping[int, Ratio]) -> Ratio:
+def mean_ratio(ratios: Mapping[At, Ratio]) -> Ratio:
     """How many times one engine is as fast as another over several batches.
 
     Args:

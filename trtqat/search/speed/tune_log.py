@@ -15,6 +15,7 @@ from trtqat.evaluation.intervals import Interval, Ratio
 from trtqat.files import is_file, read_input, write_atomically
 from trtqat.graph.repair import Repair
 from trtqat.search.speed.forms import Candidate, Form
+from trtqat.search.speed.points import Point, read_point
 from trtqat.search.speed.within_target import Score
 from trtqat.typed_json import as_fields, json_text, parse_json, read_as
 
@@ -57,8 +58,8 @@ class Measured:
         int8: What of it is INT8; None if that was not asked.
     """
 
-    times: Mapping[int, MeasuredTime]
-    region_ms: Mapping[int, Mapping[int, float]]
+    times: Mapping[Point, MeasuredTime]
+    region_ms: Mapping[Point, Mapping[int, float]]
     int8: Int8Part | None = None
 
 
@@ -92,15 +93,15 @@ class Try:
         return Candidate(self.floats, self.form)
 
     @property
-    def times_ms(self) -> dict[int, float]:
+    def times_ms(self) -> dict[Point, float]:
         """Median GPU compute time by batch."""
-        return {int(batch): each.median_ms for batch, each in self.times.items()}
+        return {read_point(batch): each.median_ms for batch, each in self.times.items()}
 
     @property
-    def places_ms(self) -> dict[int, dict[int, float]]:
+    def places_ms(self) -> dict[Point, dict[int, float]]:
         """Time of regions, by batch and place."""
         return {
-            int(batch): {int(place): time_ms for place, time_ms in told.items()}
+            read_point(batch): {int(place): time_ms for place, time_ms in told.items()}
             for batch, told in self.region_ms.items()
         }
 

@@ -7,7 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trtqat.building.tuned_options import TunedOptions, cache_path, options_path
+from trtqat.building.tuned_options import (
+    SCHEMA_VERSION,
+    TunedOptions,
+    cache_path,
+    options_path,
+)
 from trtqat.checks import check_kind
 from trtqat.errors import UsageError
 from trtqat.files import write_atomically, write_together
@@ -31,6 +36,7 @@ from trtqat.search.speed.folder import LOG, opened_folder, remove_folder
 from trtqat.search.speed.forms import Batches, Candidate, batches_for
 from trtqat.search.speed.logged_trials import LoggedTrials
 from trtqat.search.speed.options import TuneOptions, parse_tune_options
+from trtqat.search.speed.points import sizes_of
 from trtqat.search.speed.searched_graph import read_searched, regions_to_search
 from trtqat.search.speed.searching import Searching
 from trtqat.search.speed.strategy import Found
@@ -125,7 +131,8 @@ def tune(
     Raises:
         GraphError: The file is not ONNX, or has no Q/DQ.
         UsageError: It is an FP16 graph, has no INT8 layer or other dynamic dimensions than the
-            batch, an option has a wrong form, or the output or its folder cannot be written.
+            batch whose sizes are not given, an option has a wrong form, or the output or its folder
+            cannot be written.
         DataError: The data does not fit, or has no labels to count accuracy by.
         BuildError: TensorRT builds neither end.
         MissingError: There is no TensorRT, or no GPU.
@@ -178,7 +185,7 @@ def _result(searching: Searching, found: Found, best: Tried) -> TuneResult:
 def _static(searching: Searching, found: Found, best: Tried) -> TunedEngine | None:
     """The same regions with each measured batch alone, if that is faster."""
     same = next((each for each in found.tried if each.assignment == best.assignment), None)
-    if same is None or best.form.batches == same.form.batches:
+    if same is None or best.form.profiles == same.form.profiles:
         return None
     if best.form.is_repaired != same.form.is_repaired:
         return None
@@ -198,11 +205,12 @@ def _open(graph: Path, output: Path, options: TuneOptions, held: ExitStack) -> S
     model, _ = read_searched(graph, is_repaired=False)
     inputs = inputs_of(model)
     batches = batches_for(inputs, options.build.profile)
-    check_data(options, inputs)
-    regions = regions_to_search(model)
+    check_data(options, inputs, batches.measured)
+    sizes = sizes_of(batches.measured[-1])
+    regions = regions_to_search(model, sizes)
     check_regions(regions, graph)
     other, repairs = read_searched(graph, is_repaired=True)
-    repaired = regions_to_search(other) if repairs else ()
+    repaired = regions_to_search(other, sizes) if repairs else ()
     check_host()
     host = describe_host()
     folder = output.with_name(f"{output.name}.tune")
@@ -247,10 +255,12 @@ def _write(searching: Searching, best: Tried) -> None:
         trtqat=__version__,
         precision=searching.workshop.precision_of(Candidate.of(best.assignment, best.form)),
         batches=best.form.batches,
+        shapes=best.form.shapes,
         fp16=best.form.fp16,
         optimization_level=best.form.optimization_level,
         workspace_bytes=build.workspace_bytes,
         tactic_sources=build.tactic_sources,
+        schema_version=SCHEMA_VERSION if best.form.shapes else 1,
     )
     write_atomically(options_path(output), tuned.to_json().encode())
 

@@ -9,6 +9,7 @@ from trtqat.evaluation.intervals import Ratio
 from trtqat.graph.lenses.regions import Region
 from trtqat.search.speed.forms import Form
 from trtqat.search.speed.logged_trials import LoggedTrials
+from trtqat.search.speed.points import Point, largest, read_point
 from trtqat.search.speed.trials import Tried
 from trtqat.search.speed.tune_log import Int8Part, MeasuredTime
 from trtqat.search.speed.within_target import Score
@@ -33,8 +34,8 @@ class TunedEngine:
 
     name: str
     form: Form
-    times: Mapping[int, MeasuredTime]
-    speed_ups: Mapping[int, Ratio]
+    times: Mapping[Point, MeasuredTime]
+    speed_ups: Mapping[Point, Ratio]
     floats: tuple[str, ...]
     int8: Int8Part | None
     counted: Score | None
@@ -83,7 +84,7 @@ def engines_of(
             TunedEngine(
                 name,
                 tried.form,
-                {int(batch): each for batch, each in known.times.items()},
+                {read_point(batch): each for batch, each in known.times.items()},
                 {} if is_answer else trials.ratios(answer, tried),
                 tuple(regions[place].name for place in sorted(tried.assignment)),
                 known.int8,
@@ -118,7 +119,7 @@ def regions_in(
     told: dict[bool, Mapping[int, float]] = {False: {}, True: {}}
     for tried in ends:
         places_ms = trials.try_of(tried).places_ms
-        told[bool(tried.assignment)] = places_ms[max(places_ms)]
+        told[bool(tried.assignment)] = places_ms[largest(places_ms)]
     found = [
         RegionTimes(
             region.name,

@@ -29,6 +29,7 @@ class ILogger {
 class IExecutionContext {
  public:
   virtual ~IExecutionContext() noexcept = default;
+  bool setOptimizationProfileAsync(std::int32_t index, cudaStream_t stream) noexcept;
   bool setInputShape(char const* name, Dims const& dims) noexcept;
   Dims getTensorShape(char const* name) const noexcept;
   bool setTensorAddress(char const* name, void* address) noexcept;

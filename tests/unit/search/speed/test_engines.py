@@ -8,16 +8,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 
 from tests.support.examples import exported
+from tests.support.segments import Segments, quantized
 from trtqat.building.options import BuildOptions
 from trtqat.errors import GraphError
 from trtqat.evaluation.metrics.named import parse_metric
+from trtqat.evaluation.timed_apart import TimingPlaces
 from trtqat.evaluation.timing import LatencyOptions
+from trtqat.exporting.export import export
 from trtqat.graph.lenses.regions import regions_of
 from trtqat.graph.passes.infer_shapes import infer_shapes
 from trtqat.graph_file.reading import read_model
@@ -25,10 +28,14 @@ from trtqat.inspection.engine_layers import Inspection
 from trtqat.inspection.inspector import EngineLayer, EngineTensor
 from trtqat.inspection.layer_times import LayerTimes
 from trtqat.runtime.onnx_model import OnnxModel
+from trtqat.search.asked_metric import asked_metric
 from trtqat.search.speed import engines as module
 from trtqat.search.speed.engines import EngineWorkshop
 from trtqat.search.speed.forms import Candidate, Form
+from trtqat.search.speed.points import batch_of
+from trtqat.search.speed.searched_graph import read_searched, regions_to_search
 from trtqat.search.speed.within_target import Counted, Valued
+from trtqat.tensors import Arrays
 
 FORM = Form(("2", "4"))
 
@@ -154,3 +161,67 @@ def test_right_answers_are_counted_on_all_of_the_data(bench: Bench, tmp_path: Pa
     assert isinstance(found, Valued)
     assert (found.metric, found.unit, found.higher_is_better) == (f"mse@{name}", "", False)
     assert found.value == pytest.approx(9 / 22, rel=1e-3)
+
+
+class Places(TimingPlaces):
+    """Keeps the shapes at which engines are timed."""
+
+    shapes: ClassVar[list[tuple[int, ...]]] = []
+
+    def open(
+        self, inputs: Arrays, batch_size: int, wanted: int, *, own_streams: bool = False
+    ) -> Any:
+        assert {len(each) for each in inputs.values()} == {batch_size}
+        self.shapes.extend(each.shape for each in inputs.values())
+        return super().open(inputs, batch_size, wanted, own_streams=own_streams)
+
+
+NARROW, WIDE = "images:2x3x32x64", "images:4x3x32x128"
+
+
+@pytest.mark.parametrize("data", ["random:8", "npz"])
+def test_each_size_is_measured(
+    data: str, bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By ONNX Runtime, which takes every size; the data has one of them."""
+    graph = tmp_path / "m.onnx"
+    export(
+        quantized(Segments),
+        graph,
+        inputs=["images:1x3x32x64"],
+        dynamic=["images:2,3"],
+        exporter="torchscript",
+    )
+    if data == "npz":
+        images = np.ones((3, 3, 32, 128), np.float32)
+        np.savez(tmp_path / "d.npz", images=images, labels=np.zeros((3, 32, 128), np.int64))
+        data = f"npz:{tmp_path / 'd.npz'}"
+    Places.shapes.clear()
+    monkeypatch.setattr(module, "TimingPlaces", Places)
+    model, _ = read_searched(graph, is_repaired=False)
+    regions = regions_to_search(model, {"images": (3, 32, 128)})
+    made = EngineWorkshop(
+        graph,
+        regions,
+        BuildOptions(),
+        (NARROW, WIDE),
+        data,
+        LatencyOptions(warm_up_ms=0, duration_s=0),
+        tmp_path,
+        metric=asked_metric("miou@classes"),
+    )
+    candidate = Candidate((), Form(shapes=(NARROW, WIDE)))
+    found = made.make(candidate)
+    assert set(found.times) == set(found.region_ms) == {NARROW, WIDE}
+    assert Places.shapes == [(2, 3, 32, 64), (4, 3, 32, 128)]
+    assert {batch_of(point): set(told) for point, told in found.region_ms.items()} == {
+        2: {0, 1, 2},
+        4: {0, 1, 2},
+    }
+    (options,) = bench.options
+    assert options.profile == candidate.form.profile
+    assert set(made.compare(candidate, candidate)) == {NARROW, WIDE}
+    if not data.startswith("random"):
+        counted = made.count(candidate)
+        assert isinstance(counted, Valued)
+        assert 0 <= counted.value <= 100

@@ -12,6 +12,7 @@ from trtqat.errors import BuildError, InferenceError, TrtqatError
 from trtqat.evaluation.intervals import Interval, Ratio
 from trtqat.search.speed.forms import Candidate
 from trtqat.search.speed.logged_trials import LoggedTrials
+from trtqat.search.speed.points import Point
 from trtqat.search.speed.region_costs import Assignment
 from trtqat.search.speed.strategy import Found, search
 from trtqat.search.speed.trials import SearchRegion
@@ -55,7 +56,7 @@ class Bench:
         time_ms = sum(costs.values())
         return Measured({8: MeasuredTime(time_ms, Interval(time_ms, time_ms))}, {8: costs})
 
-    def compare(self, one: Candidate, other: Candidate) -> dict[int, Ratio]:
+    def compare(self, one: Candidate, other: Candidate) -> dict[Point, Ratio]:
         self.compared += 1
         self.now += 1
         times = [sum(self.costs(frozenset(each.floats)).values()) for each in (one, other)]
