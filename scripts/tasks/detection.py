@@ -88,6 +88,9 @@ class Heads(nn.Module):
 class Detector(nn.Module):
     """The heads, and the boxes of the most likely centres."""
 
+    centres: torch.Tensor
+    signs: torch.Tensor
+
     def __init__(self) -> None:
         super().__init__()
         self.heads = Heads()
