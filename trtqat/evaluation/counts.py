@@ -158,7 +158,8 @@ class Counter:
             raise DataError(
                 f"The data has labels, but the first output of '{self._name}' has the shape "
                 f"{logits.shape} instead of (N, classes).",
-                "Let the model return its logits first, or give data without labels.",
+                "Name what measures such outputs by these labels (--metric), let the model return "
+                "its logits first, or give data without labels.",
             )
         self.classes = logits.shape[1]
         wrong = labels[(labels < 0) | (labels >= self.classes)]
