@@ -227,7 +227,12 @@ def parse_pixels(
         UsageError: Something has another form, or does not fit together.
     """
     if not named:
-        for option, given in (("--mean", bool(means)), ("--std", bool(stds)), ("--bgr", bgr)):
+        for option, given in {
+            "--mean": bool(means),
+            "--std": bool(stds),
+            "--scale": scale != Pixels.scale,
+            "--bgr": bgr,
+        }.items():
             if given:
                 raise UsageError(
                     f"{option} is of an input that takes bytes.",

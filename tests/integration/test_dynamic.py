@@ -36,6 +36,14 @@ class Positions(nn.Module):
         return y
 
 
+class Shrinks(nn.Sequential):
+    """Halves its images three times."""
+
+    def __init__(self) -> None:
+        steps = [nn.Conv2d(each, 8, 3, 2, 1) for each in (3, 8, 8)]
+        super().__init__(*(layer for step in steps for layer in (step, nn.SiLU())))
+
+
 @pytest.fixture(scope="module", params=["dynamo", "torchscript"])
 def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
     path = tmp_path_factory.mktemp(request.param) / "m.onnx"
@@ -134,6 +142,20 @@ def test_rtx_builds_a_profile_for_each_size(exported: Any, tmp_path: Path) -> No
     assert resolve_profiles(manifest.inputs, again) == manifest.all_profiles
     done = in_process(tmp_path, "inspect", "m.engine")
     assert f"in each of 4 profiles ({', '.join(names)})" in done.stdout
+
+
+def test_sizes_behind_strides_are_not_the_same(tmp_path: Path) -> None:
+    result = export(
+        quantized(Shrinks),
+        tmp_path / "m.onnx",
+        inputs=["input:1x3x64x64"],
+        dynamic=["input:2,3"],
+        exporter="torchscript",
+    )
+    assert len(result.verification.sizes) == 3
+    session = onnxruntime.InferenceSession(str(tmp_path / "m.onnx"))
+    (found,) = session.run(None, {"input": np.zeros((1, 3, 40, 24), np.float32)})
+    assert found.shape == (1, 8, 5, 3)
 
 
 def test_a_model_of_one_size(tmp_path: Path) -> None:

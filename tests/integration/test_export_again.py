@@ -15,12 +15,13 @@ from tests.support.user_folder import fill_folder
 from trtqat.plan.header import Target
 
 EXPORT = "export model.py:fp32 --checkpoint int8.pt --input images:1x3x224x224"
+PIXELS = "--pixels images:nhwc --mean=-0.1,0.456,0.406 --std=0.229,0.224,0.225 --scale=128.0 --bgr"
 QUANTIZE = "quantize model.py:fp32 --checkpoint fp32.pt --data npz:train.npz -o int8.pt"
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model quantized, and exported in FP32, in FP16 and with inputs that are codes."""
+    """A model quantized, and exported in FP32, in FP16, with inputs that are codes, and bytes."""
     path = tmp_path_factory.mktemp("again")
     fill_folder(path)
     for line in (
@@ -28,6 +29,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         f"{EXPORT} -o full.onnx",
         f"{EXPORT} --precision fp16 --opset 19 -o half.onnx",
         f"{EXPORT} --quantized-input -o codes.onnx",
+        f"{EXPORT} {PIXELS} --precision fp16 --opset 19 --for rtx -o bytes.onnx",
     ):
         done = in_process(path, *shlex.split(line))
         assert done.returncode == 0, (line, done.stderr)
@@ -75,8 +77,34 @@ def test_codes_cannot_be_fp16(folder: Path) -> None:
     assert command == f"trtqat {EXPORT} --precision fp16 --opset 19 -o codes-11.onnx"
 
 
-def test_what_the_passes_mend_is_exported_from_the_graph(tmp_path: Path) -> None:
-    case = next(case for case in CASES if case.rule == "int8-weight-of-matmul")
+def test_bytes_are_bytes_again(folder: Path) -> None:
+    command = type_again(folder, "bytes.onnx", "8.6")
+    assert command == f"trtqat {EXPORT} {PIXELS} --opset 17 -o bytes-8.6.onnx"
+    given, again = (ir.load(folder / name) for name in ("bytes.onnx", "bytes-8.6.onnx"))
+    assert given.graph.inputs[0].shape == again.graph.inputs[0].shape
+    assert given.graph.inputs[0].dtype == again.graph.inputs[0].dtype
+
+
+def test_a_graph_without_pairs_is_quantized(tmp_path: Path) -> None:
+    text = """<ir_version: 8, opset_import: ["": {opset}]>
+        agraph (float[N, 3] images) => (float[N, 3] y)
+        <float[3, 3] w = {{1, 0, 0, 0, 1, 0, 0, 0, 1}}> {{ y = MatMul(images, w) }}"""
+    file = tmp_path / "float.onnx"
+    ir.save(ir.from_onnx_text(text.format(opset=17)), file)
+    # It runs as it is; that it is not quantized is a finding.
+    assert package.lint(file, "11").again is None
+    ir.save(ir.from_onnx_text(text.format(opset=19)), file)
+    again = package.lint(file, "8.6").again
+    assert again is not None
+    assert str(again).startswith("Quantize it: it has no Q/DQ pairs. TensorRT 8.6 refuses it")
+    output = tmp_path / "float-8.6.onnx"
+    assert again.command == f"trtqat quantize {file} --data SPEC --for 8.6 -o {output}"
+    assert "as npz:train.npz" in again.note
+
+
+@pytest.mark.parametrize("rule", ["int8-weight-of-matmul", "int8-weight-behind-bytes"])
+def test_what_the_passes_mend_is_exported_from_the_graph(tmp_path: Path, rule: str) -> None:
+    case = next(case for case in CASES if case.rule == rule)
     ir.save(case.faulty(), tmp_path / "product.onnx")
     command = type_again(tmp_path, "product.onnx", "8.6")
     assert command == "trtqat export product.onnx --opset 17 -o product-8.6.onnx"

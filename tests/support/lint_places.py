@@ -192,6 +192,17 @@ def channels(outputs: int, inputs: int, *, image: bool = False) -> Callable[[], 
     return make
 
 
+def normalised_image() -> ir.Model:
+    """Three channels, normalised in the graph."""
+    made = Graph((2, 3, 8, 8))
+    made.constants.update(
+        {"std": np.full((3, 1, 1), 0.2, np.float32), "one": np.array(1, np.float32)}
+    )
+    value = made.node("Add", [made.node("Mul", ["x", "std"], "scaled"), "one"], "normal")
+    made.conv(made.pair(value, 0.1), "y", (32, 3))
+    return made.model("y")
+
+
 def constant_product() -> ir.Model:
     """Both operands are constants: TensorRT computes it while it builds."""
     made = graph()
@@ -375,6 +386,7 @@ CASES = [
     Case("repeated-pair", "x", fork(0.1), fork(None), "2 times"),
     Case("channels-unaligned", "/y", channels(33, 32), channels(64, 32), "94%"),
     Case("channels-unaligned", "/y", channels(32, 3), channels(32, 3, image=True), "33%"),
+    Case("channels-unaligned", "/y", channels(32, 3), normalised_image, "33%"),
     Case("layer-not-quantized", "/y", one_operand(False, False), one_operand(True, True), "100.0%"),
     Case("layer-not-quantized", "/y", one_operand(False, False), constant_product),
     Case(

@@ -103,6 +103,7 @@ def test_parse() -> None:
         (lambda: parse_pixels(["x:nhwc"], ["a,b"], ["1"]), "'a,b' of --mean are no numbers"),
         (lambda: parse_pixels([], ["0"], []), "--mean is of an input that takes bytes"),
         (lambda: parse_pixels([], [], [], bgr=True), "--bgr is of an input"),
+        (lambda: parse_pixels([], [], [], scale=1), "--scale is of an input"),
         (lambda: Pixels("nhwc", (0,), (0.0,)), "The std of the pixels is 0"),
         (lambda: Pixels("nhwc", (0,), (1e-60,)), "The std of the pixels is 1e-60"),
         (lambda: Pixels("nhwc", (0,), (1e-40,)), "a byte becomes infinite"),

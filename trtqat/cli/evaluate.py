@@ -42,8 +42,8 @@ def evaluate(
         str,
         typer.Option(
             metavar="SPEC",
-            help="images:DIR[,resize=256,crop=224,…], cifar10:DIR, idx:DIR, npz:FILE, "
-            "file.py:factory, random or random:COUNT.",
+            help="images:DIR[,resize=256,crop=224,…], coco:DIR[,…], cifar10:DIR, idx:DIR, "
+            "npz:FILE, file.py:factory, random or random:COUNT.",
         ),
     ],
     contenders: ContenderGroup,

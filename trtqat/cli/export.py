@@ -49,8 +49,8 @@ def export(
         typer.Option(
             metavar="SPEC",
             help="Samples to verify the graph with, and to find what FP16 can hold: "
-            "images:DIR, cifar10:DIR, idx:DIR, npz:FILE or file.py:factory. Random numbers if not "
-            "given.",
+            "images:DIR, coco:DIR, cifar10:DIR, idx:DIR, npz:FILE or file.py:factory. Random "
+            "numbers if not given.",
         ),
     ] = None,
     strict: Annotated[

@@ -47,8 +47,8 @@ def quantize(
         str,
         typer.Option(
             metavar="SPEC",
-            help="Training data to choose ranges on, without labels too: images:DIR, npz:FILE, "
-            "cifar10:DIR or idx:DIR (their training splits), or file.py:factory.",
+            help="Training data to choose ranges on, without labels too: images:DIR, coco:DIR, "
+            "npz:FILE, cifar10:DIR or idx:DIR (their training splits), or file.py:factory.",
         ),
     ],
     *,

@@ -18,9 +18,11 @@ from trtqat.typed_json import Unbounded
 
 _TOP = 5
 # A position of the batch counts as wrong if its SQNR is below the first, as of another image's
-# result, and below that of the median position by the second.
+# result, and below that of the median position by the second; and if each image at it is. One
+# image alone may be far off, where rounding gives a TopK another order.
 _WRONG_DB = 5.0
 _APART_DB = 10.0
+_IMAGES_OF_A_WRONG_POSITION = 2
 
 
 @dataclass(frozen=True)
@@ -76,8 +78,8 @@ class Agreement:
         sqnr_db: Of the first output, as ``OutputAgreement`` has it; None if only the other one's
             predictions are known, or which output is the first one is not.
         worst: Largest absolute difference of the first output; None where ``sqnr_db`` is.
-        wrong_positions: Positions in the batch at which an output is far from the other one's,
-            while it is not at most others.
+        wrong_positions: Positions in the batch at which an output is far from the other one's for
+            each image, two at least, while it is not at most others.
         outputs: Every output, in the order of the exported model; empty if only the predictions
             are known.
     """
@@ -156,7 +158,8 @@ class Counter:
             raise DataError(
                 f"The data has labels, but the first output of '{self._name}' has the shape "
                 f"{logits.shape} instead of (N, classes).",
-                "Let the model return its logits first, or give data without labels.",
+                "Name what measures such outputs by these labels (--metric), let the model return "
+                "its logits first, or give data without labels.",
             )
         self.classes = logits.shape[1]
         wrong = labels[(labels < 0) | (labels >= self.classes)]
@@ -248,6 +251,8 @@ class _OutputComparison:
         # By position in the batch.
         self._signals = np.zeros(0)
         self._noises = np.zeros(0)
+        self._images = np.zeros(0)
+        self._far = np.zeros(0)
 
     def add(self, expected: Array, actual: Array) -> None:
         """Compares a batch of ``(N, …)`` with one of the same shape."""
@@ -258,6 +263,8 @@ class _OutputComparison:
         known = np.isfinite(signals)
         self._signals = _add(self._signals, np.where(known, signals, 0.0))
         self._noises = _add(self._noises, np.where(known, noises, 0.0))
+        self._images = _add(self._images, known.astype(float))
+        self._far = _add(self._far, (known & _is_far(signals, noises)).astype(float))
         self._worst = float(np.maximum(self._worst, error.max(initial=0.0)))
         self._is_classifier = self._is_classifier and _is_classifier(expected)
         if self._is_classifier:
@@ -289,12 +296,19 @@ class _OutputComparison:
         found = np.nan_to_num(each, nan=-np.inf, posinf=np.inf, neginf=-np.inf)
         usual = float(np.median(found)) if len(found) else 0.0
         limit = min(_WRONG_DB, usual - _APART_DB)
-        return tuple(int(position) for position in np.flatnonzero(found < limit))
+        always = (self._far == self._images) & (self._images >= _IMAGES_OF_A_WRONG_POSITION)
+        return tuple(int(position) for position in np.flatnonzero((found < limit) & always))
 
 
 def _is_classifier(output: Array) -> bool:
     """Whether it is ``(N, classes)``, with one class at least."""
     return output.ndim == 2 and output.shape[1] > 0
+
+
+def _is_far(signals: Array, noises: Array) -> NDArray[np.bool_]:
+    """Which images ``(N,)`` are as far off as another image's result; NaN is."""
+    far: NDArray[np.bool_] = ~(noises < signals / 10 ** (_WRONG_DB / 10)) & (noises != 0)
+    return far
 
 
 def _row_sums(values: Array) -> Array:

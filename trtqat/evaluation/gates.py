@@ -106,9 +106,12 @@ def _check_metrics(
                 "Give --baseline or --baseline-report, or leave out --max-drop.",
             )
         if recorded is not None and recorded.metric(label) is None:
+            counted = label == "top1" and recorded.accuracy is not None
             raise UsageError(
                 f"The report of '{recorded.name}' has no {label}, so there is no drop.",
-                f"Record the baseline with --metric {label}, or leave out --max-drop.",
+                f"Write --max-accuracy-drop {points:g}: it has the counts for that."
+                if counted
+                else f"Record the baseline with --metric {label}, or leave out --max-drop.",
             )
     if recorded is not None:
         check_recorded_metrics(asked.metrics, recorded)

@@ -63,11 +63,11 @@ def improve_onnx(source: Path | str, output: Path | str, options: ExportOptions)
     tidy(model)
     notes += [
         *_standardize(model, options.opset),
-        *notes_on_weights(options, takes_bytes=bool(recorded)),
+        *notes_on_weights(options, model.graph),
     ]
     pairs = sum(node.op_type == DEQUANTIZE for node in model.graph)
     target = max(model.graph.opset_imports[""], options.opset)
-    improving = improve_options(options, takes_bytes=bool(recorded))
+    improving = improve_options(options, model.graph)
     improvements = improve(model, improving, opset=target)
     verification = verify(
         serialize(model),

@@ -102,10 +102,10 @@ def _trace_and_verify(
             *pairs.notes,
             *mixing,
             *first.notes,
-            *notes_on_weights(options),
+            *notes_on_weights(options, graph.graph),
             *check_pairs(model, pairs, uses, [*found.idle, *found.active]),
         ]
-        improvements = improve(graph, improve_options(options), opset=options.opset)
+        improvements = improve(graph, improve_options(options, graph.graph), opset=options.opset)
         reference = ModelReference(model, examples, stand_ins, found.all, pairs)
         verification = verify(serialize(graph), reference, min_sqnr_db=options.min_sqnr_db)
     return VerifiedGraph(

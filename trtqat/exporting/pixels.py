@@ -12,7 +12,7 @@ import onnx_ir as ir
 from trtqat.errors import ExportError, SourceError, UsageError
 from trtqat.exporting.options import ExportOptions
 from trtqat.exporting.verification.reference import outputs_of
-from trtqat.graph.lenses.targets import NEWEST_OPSETS
+from trtqat.graph.lenses.targets import NEWEST_OPSETS, inputs_of_bytes
 from trtqat.graph.passes.improvements import ImproveOptions
 from trtqat.graph.pixels.forms import choice_for
 from trtqat.graph.pixels.take_pixels import TakenInput, take_pixels
@@ -73,27 +73,27 @@ def check_inputs(inputs: Sequence[TensorSpec], pixels: Mapping[str, Pixels]) -> 
         each.check_channels(name, spec.shape[1])
 
 
-def improve_options(options: ExportOptions, *, takes_bytes: bool = False) -> ImproveOptions:
+def improve_options(options: ExportOptions, graph: ir.Graph) -> ImproveOptions:
     """Which passes run: weights stay float where a TensorRT takes no others behind bytes.
 
     Args:
         options: Of the export.
-        takes_bytes: Whether an input of the graph takes bytes already.
+        graph: Before it takes what ``--pixels`` names; an input may take bytes already.
     """
     wanted = options.improve
-    if wanted.int8_weights is not None or not _needs_float_weights(options, takes_bytes):
+    if wanted.int8_weights is not None or not _needs_float_weights(options, graph):
         return wanted
     return replace(wanted, int8_weights=False)
 
 
-def notes_on_weights(options: ExportOptions, *, takes_bytes: bool = False) -> list[str]:
+def notes_on_weights(options: ExportOptions, graph: ir.Graph) -> list[str]:
     """What the user should know of weights behind bytes.
 
     Args:
         options: Of the export.
-        takes_bytes: Whether an input of the graph takes bytes already.
+        graph: Before it takes what ``--pixels`` names; an input may take bytes already.
     """
-    if not _needs_float_weights(options, takes_bytes):
+    if not _needs_float_weights(options, graph):
         return []
     if options.improve.int8_weights is None:
         return [
@@ -105,8 +105,8 @@ def notes_on_weights(options: ExportOptions, *, takes_bytes: bool = False) -> li
     return []
 
 
-def _needs_float_weights(options: ExportOptions, takes_bytes: bool) -> bool:
-    has_bytes = takes_bytes or bool(options.pixels)
+def _needs_float_weights(options: ExportOptions, graph: ir.Graph) -> bool:
+    has_bytes = bool(options.pixels or inputs_of_bytes(graph))
     return has_bytes and not choice_for(options.for_, options.opset).int8_weights
 
 

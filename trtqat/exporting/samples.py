@@ -62,8 +62,8 @@ def random_samples(inputs: Sequence[TensorSpec], batch_size: int | None, seed: i
 
 
 def as_tensors(arrays: Mapping[str, Array]) -> Samples:
-    """The same batch for PyTorch."""
-    return {name: torch.from_numpy(array) for name, array in arrays.items()}
+    """A copy of the batch for PyTorch: a model may work in place on what it is given."""
+    return {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
 
 
 def run_model(model: torch.nn.Module, samples: Samples) -> dict[str, Array]:

@@ -1,18 +1,20 @@
 """The command line that exports a graph again, for a TensorRT that refuses it or makes it slow.
 
 Where the passes of ``trtqat export`` mend what is refused, the graph itself is exported. What only
-the model can change is exported from the model, as far as the graph says which one it was.
+the model can change is exported from the model, as far as the graph says which one it was. A graph
+without Q/DQ pairs is no graph to export: ``trtqat quantize`` puts them in.
 """
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trtqat.files import is_onnx
+from trtqat.pixels import Pixels
 from trtqat.plan.header import Target
 from trtqat.provenance import METADATA_KEY, Provenance, read_provenance
 
@@ -27,6 +29,7 @@ _STRONGLY_TYPED = ("11",)
 # What stands for a model that the graph does not name.
 _UNKNOWN_SOURCE = "model.py:factory"
 _EXPORTS_GRAPH = "trtqat export model.onnx"
+_SPEC = "SPEC names training data, as npz:train.npz."
 
 
 @dataclass(frozen=True)
@@ -37,14 +40,16 @@ class ExportAgain:
         why: What is refused or costs time, as a sentence.
         command: The command line.
         note: What to know of it, as a sentence; empty if it can be typed as it is.
+        lead: What it does, as a sentence.
     """
 
     why: str
     command: str
     note: str = ""
+    lead: str = "Export it again."
 
     def __str__(self) -> str:
-        lines = [f"Export it again. {self.why}", f"  {self.command}"]
+        lines = [f"{self.lead} {self.why}", f"  {self.command}"]
         return "\n".join([*lines, f"  {self.note}"] if self.note else lines)
 
 
@@ -68,7 +73,8 @@ def export_again(
 
     refused = {each.rule: each for each in findings if each.targets.get(target) == "refused"}
     takes_codes = _takes_codes(model)
-    wants_half = target in _STRONGLY_TYPED and not _has_half_scales(model)
+    has_pairs = _has_pairs(model)
+    wants_half = target in _STRONGLY_TYPED and has_pairs and not _has_half_scales(model)
     if not refused and not wants_half:
         return None
     is_lowerable = target == "8.6" and model.graph.opset_imports.get("") == LOWERABLE_OPSET
@@ -87,6 +93,14 @@ def export_again(
             "FP32."
         )
     output = path.with_name(f"{path.stem}-{target}.onnx")
+    if not has_pairs:
+        words = ["trtqat", "quantize", str(path), "--data", "SPEC", "--for", target]
+        return ExportAgain(
+            " ".join(why),
+            shlex.join([*words, "-o", str(output)]),
+            f"Change first what {', '.join(in_model)} names. {_SPEC}" if in_model else _SPEC,
+            "Quantize it: it has no Q/DQ pairs.",
+        )
     # Passes read FP32 graphs, and inputs that are codes cannot be FP16.
     if not in_model and not _has_half_scales(model) and not (takes_codes and wants_half):
         words = ["trtqat", "export", str(path), *options, "-o", str(output)]
@@ -127,6 +141,7 @@ def _arguments(found: Provenance) -> Iterator[str]:
 def _inputs(model: ir.Model) -> Iterator[str]:
     """``--input`` for each input; a dimension that is open keeps its name, to be filled in."""
     codes = _takes_codes(model)
+    pixels = read_provenance(model.metadata_props.get(METADATA_KEY, "{}")).pixels or {}
     has_fixed_batch = False
     for value in model.graph.inputs:
         if value.shape is None or value.name is None:
@@ -135,18 +150,42 @@ def _inputs(model: ir.Model) -> Iterator[str]:
             1
         ]
         has_fixed_batch |= isinstance(first, int)
+        if value.name in pixels and len(others) == 3 and pixels[value.name].layout == "nhwc":
+            others = [others[2], *others[:2]]
         dims = "x".join(map(str, [first if isinstance(first, int) else 1, *others]))
-        dtype = "" if value.dtype is None or value.name in codes else value.dtype.name.lower()
+        is_float = value.name in codes or value.name in pixels
+        dtype = "" if is_float or value.dtype is None else value.dtype.name.lower()
         kind = "" if dtype in ("", "float", "float16") else f":{dtype}"
         yield from ("--input", f"{value.name}:{dims}{kind}")
     if has_fixed_batch:
         yield "--static-batch"
+    yield from _pixels(pixels)
+
+
+def _pixels(pixels: Mapping[str, Pixels]) -> Iterator[str]:
+    """What the bytes of each input mean; scale and order of channels are those of all."""
+    for name, each in pixels.items():
+        yield from ("--pixels", f"{name}:{each.layout}")
+        # With the sign of a mean below zero it would be read as an option.
+        yield f"--mean={','.join(map(repr, each.mean))}"
+        yield f"--std={','.join(map(repr, each.std))}"
+    for each in list(pixels.values())[:1]:
+        if each.scale != Pixels.scale:
+            yield f"--scale={each.scale!r}"
+        if each.bgr:
+            yield "--bgr"
 
 
 def _takes_codes(model: ir.Model) -> frozenset[str]:
     from trtqat.graph.passes.take_codes import recorded_scales
 
     return frozenset(recorded_scales(model))
+
+
+def _has_pairs(model: ir.Model) -> bool:
+    from trtqat.graph.lenses.pairs import PAIR
+
+    return any(node.op_type in PAIR for node in model.graph.all_nodes())
 
 
 def _has_half_scales(model: ir.Model) -> bool:

@@ -27,7 +27,9 @@ def told(batches: Iterable[Any]) -> Iterator[Any]:
 
 
 def arguments_of(batch: object, device: torch.device) -> Arguments:
-    """The arguments that a batch is for forward.
+    """The arguments that a batch is for forward, as copies that it may write into.
+
+    Batches are given more than once, and to several models.
 
     Args:
         batch: A tensor, a tuple or list of positional arguments, or a dict of keyword arguments.
@@ -35,7 +37,7 @@ def arguments_of(batch: object, device: torch.device) -> Arguments:
     """
 
     def move(value: object) -> object:
-        return value.to(device) if isinstance(value, torch.Tensor) else value
+        return value.to(device, copy=True) if isinstance(value, torch.Tensor) else value
 
     if isinstance(batch, Mapping):
         return (), {name: move(value) for name, value in batch.items()}

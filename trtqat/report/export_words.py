@@ -69,7 +69,7 @@ def _of_bytes(name: str, taken: TakenInput) -> str:
     if taken.is_quantized:
         return (
             f"input '{name}' arrives as bytes: {way.what} make the codes that the host would, for "
-            f"all 256 bytes in {taken.channels} channels"
+            f"all 256 bytes in {taken.channels} channel{'' if taken.channels == 1 else 's'}"
         )
     return f"input '{name}' arrives as bytes: {way.what} make the floats that the host would"
 

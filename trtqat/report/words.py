@@ -31,7 +31,7 @@ def report_tables(report: Report, *, in_full: bool = False) -> list[Table]:
     if report.way:
         columns = ["step", *asked, "same as before", "SQNR to before", "lost, gained"]
         rows = [_step(step, asked) for step in report.way]
-        tables.append(("Where accuracy changes", columns, rows))
+        tables.append(("Where accuracy changes", *_filled(columns, rows)))
     compared = list(_compared(report))
     # Of an only output the other tables say it.
     if any(len(comparison.agreement.outputs) > 1 for _, comparison in compared):
@@ -126,6 +126,12 @@ def _shape(shape: Sequence[int]) -> str:
     from trtqat.tensors import DYNAMIC
 
     return "x".join("N" if length == DYNAMIC else str(length) for length in shape) or "()"
+
+
+def _filled(columns: list[str], rows: list[list[str]]) -> tuple[list[str], list[list[str]]]:
+    """Without the columns in which nobody has anything, as top-1 of a detector."""
+    kept = [0, *(at for at in range(1, len(columns)) if any(row[at] for row in rows))]
+    return [columns[at] for at in kept], [[row[at] for at in kept] for row in rows]
 
 
 def _step(step: Measured, asked: Sequence[str]) -> list[str]:

@@ -213,7 +213,7 @@ class PyTorchModel(Held):
             watched(watch, seen),
         ):
             samples = [
-                torch.from_numpy(np.ascontiguousarray(inputs[spec.name])).to(self.device)
+                torch.from_numpy(np.array(inputs[spec.name], order="C")).to(self.device)
                 for spec in self.inputs
             ]
             outputs = to_arrays(

@@ -225,8 +225,13 @@ class PyTorchSession(Held):
     def _fill(self, inputs: Arrays) -> None:
         """Puts inputs into pinned memory, or on a CPU where the model reads them."""
         for index, name in enumerate(self._names):
-            source = torch.from_numpy(np.ascontiguousarray(inputs[name]))
-            if self._streams is None:
+            # Copied on a CPU, too: a model may work in place, and others read the same arrays.
+            given = inputs[name]
+            is_host = self._streams is None
+            source = torch.from_numpy(
+                np.array(given, order="C") if is_host else np.ascontiguousarray(given)
+            )
+            if is_host:
                 # No address must stay, so neither need the shape.
                 dtype = self._inputs[index].dtype
                 self._inputs[index] = self._converters[index](source).to(dtype)

@@ -210,6 +210,21 @@ def test_nan_at_one_position() -> None:
     assert found.wrong_positions == (7,)
 
 
+@pytest.mark.parametrize("count", [8, 32])
+def test_one_image_that_rounds_to_another_order_makes_no_position_wrong(count: int) -> None:
+    """As where TopK gives the indices of two equal scores in another order."""
+    x, _ = make_samples(count)
+
+    def reordered(given: Array) -> Array:
+        return np.where((given == x[5]).all(axis=1, keepdims=True), given[:, ::-1], given)
+
+    contenders = lined_up(NumpyModel(reordered), NumpyModel())
+    found = agreement(measure_accuracy(contenders, Samples(x, None), batch_size=8))
+    assert found is not None
+    assert found.worst
+    assert found.wrong_positions == ()
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_one_image_without_numbers_makes_no_position_wrong(value: float) -> None:
     """A broken image: the baseline passes it on, and the model's quantizer swallows it."""

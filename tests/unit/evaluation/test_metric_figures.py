@@ -74,8 +74,11 @@ def test_values_and_paired_differences() -> None:
     assert comparison is not None
     assert [each.name for each in comparison.agreement.outputs] == ["logits"]
     assert comparison.agreement.sqnr_db > 20  # type: ignore[operator]
-    titles = [title for title, *_ in report_tables(found)]
-    assert "Metrics" in titles
+    columns = {title: columns for title, columns, _ in report_tables(found)}
+    assert "Metrics" in columns
+    # Without those of right answers, which nobody has.
+    steps = ["step", "mse", "same as before", "SQNR to before"]
+    assert columns["Where accuracy changes"] == steps
     assert "no accuracy" not in answers(found)
 
 
@@ -103,7 +106,8 @@ def test_rivals_and_steps_are_told_by_what_was_asked(
     columns, rows = tables["What might run instead"]
     assert columns[4:] == [*shown, "same prediction", "size"]
     steps, _ = tables["Where accuracy changes"]
-    assert steps == ["step", *shown, "same as before", "SQNR to before", "lost, gained"]
+    of_top1 = ["lost, gained"] if "top-1" in shown else []
+    assert steps == ["step", *shown, "same as before", "SQNR to before", *of_top1]
     for row, side in zip(rows, (found.subject, *found.rivals, found.baseline), strict=True):
         assert side is not None
         for cell, figure in zip(row[4:], side.metrics, strict=False):
@@ -227,8 +231,14 @@ def test_a_record_of_something_else(tmp_path: Path) -> None:
     path = recorded(tmp_path, metrics=["psnr:range=4"])
     with pytest.raises(DataError, match=r"recorded with the metric psnr:range=4.0, and psnr:range"):
         measured(baseline=path, metrics=["psnr"])
-    with pytest.raises(UsageError, match="has no mse, so there is no drop"):
+    counted = recorded(tmp_path, data=Samples(X, CLASSES))
+    with pytest.raises(UsageError, match="has no top1, so there is no drop") as raised:
+        measured(data=Samples(X, CLASSES), baseline=counted, max_drop={"top1": 0.5})
+    assert "Write --max-accuracy-drop 0.5" in raised.value.remedy
+    path = recorded(tmp_path, metrics=["psnr:range=4"])
+    with pytest.raises(UsageError, match="has no mse, so there is no drop") as raised:
         measured(baseline=path, max_drop={"mse": 1})
+    assert "Record the baseline with --metric mse" in raised.value.remedy
     found = measured(baseline=path, metrics=["mse"])
     assert found.subject.metrics[0].to_baseline is None
     fields = json.loads(path.read_text())

@@ -68,6 +68,10 @@ def test_unequal_scales_and_float_readers() -> None:
     assert exits(graph, "last", "soft")["/first"] == (
         "'/soft' (Softmax) reads it in floating point as well"
     )
+    graph = chain()
+    for index, tensor in enumerate(("first", "relu")):  # of any type
+        graph.node("Shape", [tensor], f"shape{index}")
+    assert exits(graph, "last", "shape0", "shape1") == {"/last": ""}
 
 
 def test_of_exported_models(tmp_path: Path) -> None:

@@ -121,7 +121,10 @@ def test_every_form_gives_the_codes(form: Form, layout: str, bgr: bool) -> None:
     scale, x = 2.64 / 127, every_byte(pixels)
     model = quantizing_graph(scale)
     found = taken(model, pixels, form)
-    assert found == TakenInput(form, 3, is_quantized=True, near_borders=found.near_borders)
+    assert found == TakenInput(form, 3, True, found.near_borders, found.fewest_codes)
+    assert found.fewest_codes == min(
+        len(np.unique(quantize(each, scale))) for each in pixels.table(3)
+    )
     expected = quantize(pixels.normalise(x), scale).astype(np.float32) * np.float32(scale)
     np.testing.assert_array_equal(run(model, x, as_written=True), expected)
     (image,) = model.graph.inputs
@@ -178,6 +181,24 @@ def test_floats_are_those_of_the_host(pixels: Pixels, form: Form) -> None:
     for as_written in (True, False):
         result = run(model, x, as_written=as_written)
         np.testing.assert_array_equal(result, pixels.normalise(x))
+
+
+@pytest.mark.parametrize(
+    ("mean", "std", "scale", "is_usual"),
+    [
+        (0.485, 0.229, 255.0, True),
+        (123.7, 58.4, 1.0, True),
+        (123.7, 58.4, 255.0, False),
+        (0.485, 0.229, 1.0, False),
+    ],
+)
+def test_a_normalisation_that_leaves_little_of_an_image(
+    mean: float, std: float, scale: float, is_usual: bool
+) -> None:
+    pixels = Pixels("nchw", (mean,), (std,), scale)
+    notes = take_pixels(quantizing_graph(2.64 / 127), {"x": pixels}, choice_for("rtx", 19)).notes
+    assert len(notes) == (0 if is_usual else 1)
+    assert all("goes --scale 1" in note and "'x'" in note for note in notes)
 
 
 def test_of_floats_the_user_hears_what_is_not_certain() -> None:

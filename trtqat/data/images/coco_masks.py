@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,7 @@ def class_map(image: CocoImage, placement: Placement) -> NDArray[np.int64]:
         placement: Where its pixels go.
 
     Raises:
-        DataError: A mask is of another size than the image.
+        DataError: A mask is of another size than the image, or its run lengths are none.
     """
     width, height = placement.canvas
     found = np.zeros((height, width), np.int64)
@@ -41,7 +42,7 @@ def class_map(image: CocoImage, placement: Placement) -> NDArray[np.int64]:
                 f"{placement.stored[1]}x{placement.stored[0]} (height x width).",
                 "Give the images that were annotated.",
             )
-    masks = [_mask(each, placement) for each in image.segmentations]
+    masks = [_mask(each, placement, image.file) for each in image.segmentations]
     by_size = sorted(range(len(masks)), key=lambda index: -int(masks[index].sum()))
     for index in by_size:
         value = IGNORED if image.crowd[index] else image.classes[index] + 1
@@ -75,7 +76,11 @@ def check_masks(source: str, images: Sequence[CocoImage]) -> None:
                 )
 
 
-def _mask(segmentation: Any, placement: Placement) -> NDArray[np.bool_]:  # noqa: ANN401
+def _mask(
+    segmentation: Any,  # noqa: ANN401
+    placement: Placement,
+    file: Path,
+) -> NDArray[np.bool_]:
     """Which pixels of the input an object covers."""
     from PIL import Image
 
@@ -84,7 +89,7 @@ def _mask(segmentation: Any, placement: Placement) -> NDArray[np.bool_]:  # noqa
         for polygon in segmentation:
             drawn |= _inside(placement.points(np.reshape(polygon, (-1, 2))), placement.canvas)
         return drawn
-    stored = _packed(segmentation) if _are_packed(segmentation) else _runs(segmentation)
+    stored = _packed(segmentation, file) if _are_packed(segmentation) else _runs(segmentation)
     image = Image.fromarray(stored.astype(np.uint8))
     image = image.resize(placement.resized, Image.Resampling.NEAREST)
     covered: NDArray[np.bool_] = lay(image, placement, 0)[..., 0] > 0
@@ -114,10 +119,16 @@ def _inside(points: NDArray[np.float64], canvas: tuple[int, int]) -> NDArray[np.
     return inside
 
 
-def _packed(segmentation: Any) -> NDArray[np.uint8]:  # noqa: ANN401
+def _packed(segmentation: Any, file: Path) -> NDArray[np.uint8]:  # noqa: ANN401
     from pycocotools import mask
 
-    decoded: NDArray[np.uint8] = mask.decode(segmentation)
+    try:
+        decoded: NDArray[np.uint8] = mask.decode(segmentation)
+    except ValueError as error:
+        raise DataError(
+            f"The packed run lengths of a mask of '{file}' are none: {error}.",
+            "Pack them with pycocotools, or give polygons or plain run lengths.",
+        ) from error
     return decoded
 
 

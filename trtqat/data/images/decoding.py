@@ -41,10 +41,10 @@ _TURNING = {
 class BrokenImageError(DataError):
     """A file is no image, or a damaged one; ``why`` says which, as the end of a sentence."""
 
-    def __init__(self, path: Path, why: str) -> None:
+    def __init__(self, path: Path, why: str, remedy: str = "Copy it again") -> None:
         super().__init__(
             f"'{path}' cannot be decoded: {why}.",
-            "Copy it again, or leave out such images: add ',skip-broken' to the data.",
+            f"{remedy}, or leave out such images: add ',skip-broken' to the data.",
         )
         self.path = path
         self.why = why
@@ -152,13 +152,14 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     """An image whose header is read.
 
     Raises:
-        ValueError: It has more than 8 bits per channel.
+        BrokenImageError: It has more than 8 bits per channel.
     """
     from PIL import Image
 
     with open_input(path) as file, Image.open(file) as image:
         if image.mode in _MORE_THAN_8_BITS:
-            raise ValueError(f"it has more than 8 bits per channel (Pillow's '{image.mode}')")
+            why = f"it has more than 8 bits per channel (Pillow's '{image.mode}')"
+            raise BrokenImageError(path, why, "Save it with 8 bits per channel")
         yield image
 
 

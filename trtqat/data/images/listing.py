@@ -111,8 +111,21 @@ def _by_class(folder: Path, classes: Sequence[str]) -> Listing:
 
 def _images_under(folder: Path) -> Iterator[Path]:
     """The images of a folder and of those in it, in ImageFolder's order."""
-    for root, _, names in sorted(os.walk(folder, followlinks=True)):
+    found = []
+    for root, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = [each for each in folders if not _leads_back(Path(root) / each)]
+        found.append((root, names))
+    for root, names in sorted(found):
         yield from (Path(root) / name for name in sorted(names) if _is_image(name))
+
+
+def _leads_back(folder: Path) -> bool:
+    """Whether a link leads to a folder that it stands in, and so there again and again."""
+    if not folder.is_symlink():
+        return False
+    target = folder.resolve()
+    above = folder.parent.absolute()
+    return any(target == each.resolve() for each in (above, *above.parents))
 
 
 def _is_image(name: str) -> bool:

@@ -41,7 +41,7 @@ class Decoder:
             DataError: It raised, or returned something else than one thing for each sample.
         """
         with user_code(self._pointer, DataError, REMEDY, when=" when it decoded a batch"):
-            found = self._function(outputs)
+            found = self._function(own_copy(outputs))
             things = None if isinstance(found, (str, Mapping)) else list(found)
         if things is None or len(things) != count:
             what = returned(found) if things is None else f"{len(things)} of them"
@@ -50,6 +50,21 @@ class Decoder:
                 "Return a list with one thing for each sample.",
             )
         return things
+
+
+def own_copy(things: Any) -> Any:  # noqa: ANN401
+    """Outputs or labels of a batch, for code that may write into them, as ``boxes[:, 2:] += …``.
+
+    The comparison of the outputs, and other metrics, read the same arrays.
+
+    Args:
+        things: Arrays, and dicts and tuples of them; a text stays what it is.
+    """
+    if isinstance(things, np.ndarray):
+        return things.copy()
+    if isinstance(things, Mapping):
+        return {name: own_copy(each) for name, each in things.items()}
+    return tuple(own_copy(each) for each in things) if isinstance(things, tuple) else things
 
 
 def as_arrays(thing: Mapping[str, Any]) -> dict[str, Array]:

@@ -38,8 +38,8 @@ _OVERLAPS = tuple(np.linspace(0.5, 0.95, 10).tolist())
 
 def _scale(text: str) -> tuple[float, float]:
     """``640`` or ``640x480``."""
-    x, _, y = text.partition("x")
-    return float(x), float(y or x)
+    x, by, y = text.partition("x")
+    return float(x), float(y if by else x)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -181,7 +181,7 @@ def _one(outputs: Arrays, name: str | None, usual: Sequence[str]) -> Array | Non
     if name is None:
         return next((outputs[each] for each in usual if each in outputs), None)
     if name not in outputs:
-        raise _unknown(outputs, f"an output '{name}'")
+        raise _unknown(outputs, f"output '{name}'")
     return outputs[name]
 
 

@@ -63,6 +63,7 @@ def parse_metric(text: str) -> Metric:
     form = _FORM.fullmatch(text)
     kind, field = _CLASSES.get(form["name"] if form else "", (None, None))
     if form is None or kind is None or (field is None and form["number"]):
+        _check_value(text)
         if is_pointer(text) and not text.endswith(":"):
             return load_metric(text)
         raise UsageError(f"There is no metric '{text}'.", f"Use {NAMES}.")
@@ -111,6 +112,17 @@ def _metric(given: str | Metric | Callable[..., Any]) -> Metric:
     raise UsageError(
         f"{given!r} is no metric.", f"Give {NAMES}, or a function of outputs and labels."
     )
+
+
+def _check_value(text: str) -> None:
+    """Refuses ``miou:ignore``, which would be looked for in a module 'miou'."""
+    name, _, option = text.partition(":")
+    form = _FORM.fullmatch(name)
+    kind, _ = _CLASSES.get(form["name"] if form else "", (None, None))
+    if kind is not None and option in kind.OPTIONS:
+        raise UsageError(
+            f"The option {option} of the metric {name} has no value.", f"Write {text}=VALUE."
+        )
 
 
 def _split(options: str) -> list[str]:

@@ -19,7 +19,7 @@ import numpy as np
 
 from trtqat.data.labels import Labels
 from trtqat.errors import DataError, UsageError
-from trtqat.evaluation.metrics.decoding import REMEDY
+from trtqat.evaluation.metrics.decoding import REMEDY, own_copy
 from trtqat.evaluation.metrics.metric import Metric, PerSample, SumMetric, ratios
 from trtqat.pointers import load_pointer
 from trtqat.tensors import Array, Arrays
@@ -65,7 +65,7 @@ class UserMetric(SumMetric):
         """What the function returned, with 1 behind it where it is a number alone."""
         count = len(labels)
         with user_code(self.pointer, DataError, REMEDY, when=" when it measured a batch"):
-            given = self.function(outputs, labels)
+            given = self.function(own_copy(outputs), own_copy(labels))
             found = None if given is None else np.asarray(given)
         if found is None or found.dtype.kind not in "biuf" or found.ndim not in (1, 2):
             what = returned(given) if found is None else f"{found.dtype} of shape {found.shape}"
@@ -124,7 +124,7 @@ class ForeignMetric(Metric):
     def per_sample(self, outputs: Arrays, labels: Labels) -> PerSample:
         """As the user has it."""
         with user_code(self.pointer, DataError, REMEDY, when=" when it measured a batch"):
-            found = self.own.per_sample(outputs, labels)
+            found = self.own.per_sample(own_copy(outputs), own_copy(labels))
             is_sound = isinstance(found, PerSample) and len(found) == len(labels)
             if is_sound:
                 # A copy: outputs may lie in memory that the next batch is written to.

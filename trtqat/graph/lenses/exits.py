@@ -10,6 +10,9 @@ from trtqat.graph.lenses.layers import Layer
 from trtqat.graph.lenses.pairs import QUANTIZE, consumers_of, parameters_of
 from trtqat.graph.lenses.view import ACTIVATIONS, GraphView
 
+# They read how large a tensor is, whatever type it has.
+_OF_THE_SHAPE = ("Shape", "Size")
+
 
 def float_exits(model: ir.Model) -> dict[str, str]:
     """Looks behind every quantized layer, through what TensorRT fuses with it.
@@ -30,7 +33,7 @@ def float_exits(model: ir.Model) -> dict[str, str]:
 
 def _reason(view: GraphView, layer: Layer) -> str | None:
     output = fused_output(layer.node.outputs[0])
-    readers = view.readers(output, activations=True)
+    readers = _data_readers(view, output)
     additions = [node for node in readers if node.op_type == "Add" and _computed(node) == 2]
     if additions:
         addition = additions[0]
@@ -41,7 +44,7 @@ def _reason(view: GraphView, layer: Layer) -> str | None:
                 return f"the float residual operand of '{addition.name}' keeps it so"
             return f"'{addition.name}' reads it as a float residual operand"
         output = fused_output(addition.outputs[0])
-        readers = view.readers(output, activations=True)
+        readers = _data_readers(view, output)
     quantizers = [node for node in readers if node.op_type == QUANTIZE]
     floats = [node for node in readers if node.op_type != QUANTIZE]
     if not quantizers:
@@ -57,6 +60,11 @@ def _reason(view: GraphView, layer: Layer) -> str | None:
     return None
 
 
+def _data_readers(view: GraphView, value: ir.Value) -> list[ir.Node]:
+    readers = view.readers(value, activations=True)
+    return [node for node in readers if node.op_type not in _OF_THE_SHAPE]
+
+
 def fused_output(value: ir.Value) -> ir.Value:
     """The tensor behind bias, BatchNorm and activation, as long as nothing else reads it.
 
@@ -64,7 +72,7 @@ def fused_output(value: ir.Value) -> ir.Value:
         value: What a layer's node computes.
     """
     while True:
-        readers = consumers_of(value)
+        readers = [node for node in consumers_of(value) if node.op_type not in _OF_THE_SHAPE]
         if len(readers) != 1 or value.is_graph_output():
             return value
         node = readers[0]

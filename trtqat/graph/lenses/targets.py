@@ -39,3 +39,18 @@ def needs_float_weight_on_8_6(graph: ir.Graph) -> Callable[[ir.Node], bool]:
     has_product = any(node.op_type == "MatMul" for node in graph.all_nodes())
     operators = ("Gemm", "MatMul") if has_product else ()
     return lambda consumer: consumer.op_type in operators
+
+
+def inputs_of_bytes(graph: ir.Graph) -> tuple[str, ...]:
+    """The inputs that arrive as bytes and are cast, behind which 8.6.0 stops at INT8 weights.
+
+    Args:
+        graph: Written by ``trtqat export --pixels``, or by whoever casts images in the model.
+    """
+    return tuple(
+        str(value.name)
+        for value in graph.inputs
+        if value.dtype is not None
+        and value.dtype.name == "UINT8"
+        and any(use.node.op_type == "Cast" for use in value.uses())
+    )

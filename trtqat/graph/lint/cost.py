@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from trtqat.graph.lenses.basics import is_constant
 from trtqat.graph.lenses.layers import Layer
 from trtqat.graph.lenses.macs import macs_of
 from trtqat.graph.lenses.pairs import quantized_tensor
@@ -13,6 +14,8 @@ _VECTOR = 4
 _TENSOR_CORE = 32
 # Padding below this share of the graph's arithmetic is not worth a word.
 _WORTH_MENTIONING = 0.01
+# What makes of the bytes of an image what a model takes, each channel by itself.
+_NORMALISES = frozenset({"Cast", "Mul", "Add", "Sub", "Div", "Transpose", "Gather"})
 _ON_PRODUCTS = Advice(
     "A product of two activations needs a quantizer on each of them, if accuracy allows; it runs "
     "in FP16 or FP32 as it is.",
@@ -86,8 +89,14 @@ def layer_not_quantized(view: GraphView) -> Places:
 
 
 def _reads_input(layer: Layer, view: GraphView) -> bool:
+    """Whether it reads an input of the graph, as it is or normalised in the graph."""
     dequantize = view.dequantize_before(layer.data)
     source = layer.data if dequantize is None else quantized_tensor(dequantize)
+    while source is not None and (node := source.producer()) is not None:
+        computed = [value for value in node.inputs if value is not None and not is_constant(value)]
+        if node.op_type not in _NORMALISES or len(computed) != 1:
+            return False
+        source = computed[0]
     return source is not None and source.is_graph_input()
 
 

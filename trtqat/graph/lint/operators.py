@@ -14,7 +14,12 @@ from trtqat.graph.lenses.pairs import (
     has_constant_codes,
     quantizer_of,
 )
-from trtqat.graph.lenses.targets import NEWEST_OPSETS, is_for_8_6, needs_float_weight_on_8_6
+from trtqat.graph.lenses.targets import (
+    NEWEST_OPSETS,
+    inputs_of_bytes,
+    is_for_8_6,
+    needs_float_weight_on_8_6,
+)
 from trtqat.graph.lenses.view import GraphView
 from trtqat.graph.lint.finding import Places, rule
 
@@ -146,16 +151,12 @@ def int8_weight_behind_bytes(view: GraphView) -> Places:
         and layer.dequantize_weight is not None
         and quantizer_of(layer.dequantize_weight) is None
     ]
-    for value in view.graph.inputs if stored else ():
-        if value.dtype is ir.DataType.UINT8 and any(
-            reader.op_type == "Cast" for reader in view.readers(value)
-        ):
-            name = str(value.name)
-            yield (
-                name,
-                f"Input '{name}' takes bytes, and INT8 initializers are the weights of layers "
-                f"({len(stored)}), as of '{stored[0]}'.",
-            )
+    for name in inputs_of_bytes(view.graph) if stored else ():
+        yield (
+            name,
+            f"Input '{name}' takes bytes, and INT8 initializers are the weights of layers "
+            f"({len(stored)}), as of '{stored[0]}'.",
+        )
 
 
 @rule(

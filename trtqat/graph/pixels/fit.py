@@ -56,6 +56,12 @@ class Wanted:
         codes: NDArray[np.int8] = quantize(self.values, self.scale)
         return codes
 
+    def fewest_codes(self) -> int | None:
+        """How many codes are made in the channel with the fewest; None without a quantizer."""
+        if self.scale is None:
+            return None
+        return min(len(np.unique(each)) for each in self.codes)
+
     def near_borders(self) -> int:
         """How many bytes of all channels lie so near a border that a rounding may cross it.
 

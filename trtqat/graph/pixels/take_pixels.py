@@ -25,6 +25,10 @@ from trtqat.pixels import Pixels
 
 _TO_NCHW = (0, 3, 1, 2)
 
+# Usual normalisations of images leave 50 and more. Those for pixels up to 255, of pixels up to 1,
+# and the other way round, leave one to three.
+_FEW_CODES = 16
+
 
 @dataclass(frozen=True)
 class TakenInput:
@@ -37,12 +41,15 @@ class TakenInput:
             host's.
         near_borders: How many of the ``256 · channels`` codes lie so near a border that the
             formula, computed as it is written, may give the neighbour on an engine.
+        fewest_codes: How many codes the 256 bytes become in the channel that has the fewest; None
+            where they are no codes.
     """
 
     form: Form
     channels: int
     is_quantized: bool
     near_borders: int
+    fewest_codes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -57,7 +64,7 @@ class TakenPixels:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What is not certain on an engine."""
+        """What is not certain on an engine, and normalisations that leave little of an image."""
         return tuple(note for name, taken in self.inputs.items() for note in _notes_on(name, taken))
 
 
@@ -140,7 +147,7 @@ def _take(
         _move_codes(editor, graph, str(image.name), readers)
     editor.finish()
     near = wanted.near_borders() if is_quantized and not form.way.is_robust else 0
-    return TakenInput(form, channels, is_quantized, near)
+    return TakenInput(form, channels, is_quantized, near, wanted.fewest_codes())
 
 
 def _first_that_can(
@@ -213,6 +220,18 @@ def _insert_first(editor: Editor, graph: ir.Graph, nodes: list[ir.Node]) -> None
 
 
 def _notes_on(name: str, taken: TakenInput) -> list[str]:
+    few = taken.fewest_codes
+    if few is None or few > _FEW_CODES:
+        return _notes_on_codes(name, taken)
+    return [
+        f"The 256 bytes of a channel of input '{name}' become no more than {few} of its "
+        "quantizer's codes. Check that --mean, --std and --scale are those of the training: with "
+        "--mean and --std of pixels up to 255 goes --scale 1.",
+        *_notes_on_codes(name, taken),
+    ]
+
+
+def _notes_on_codes(name: str, taken: TakenInput) -> list[str]:
     if taken.form.way.is_robust:
         return []
     if not taken.is_quantized:

@@ -15,6 +15,7 @@ from trtqat.data.dataset import files_of
 from trtqat.errors import QuantizerError, UsageError
 from trtqat.exporting.finishing import VerifiedGraph, check_can_finish, finish
 from trtqat.exporting.options import ExportOptions
+from trtqat.exporting.pixels import improve_options, notes_on_weights
 from trtqat.exporting.verification.reference import OF_GRAPH, GraphReference
 from trtqat.exporting.verification.verify import verify
 from trtqat.files import check_not_overwritten, is_onnx
@@ -106,7 +107,9 @@ def quantize_graph(
     """
     began = time.monotonic()
     check_options(source, output, options)
-    export_options = ExportOptions(inputs=(), opset=_opset(options), seed=options.seed)
+    export_options = ExportOptions(
+        inputs=(), opset=_opset(options), for_=options.for_, seed=options.seed
+    )
     check_can_finish(output, export_options)
     graph = read_float_graph(source, options.specs, options.for_)
     for written in (output, weights_beside(output)):
@@ -155,7 +158,9 @@ class _Quantizing:
         pairs = expand_fake_quantize(model)
         written = serialize(runnable(model))
         opset = max(model.graph.opset_imports[""], export_options.opset)
-        improvements = improve(model, export_options.improve, opset=opset)
+        self._notes += notes_on_weights(export_options, model.graph)
+        improving = improve_options(export_options, model.graph)
+        improvements = improve(model, improving, opset=opset)
         batches = self._verified_batches(chosen)
         verification = verify(
             serialize(runnable(model)), GraphReference(written, batches, OF_GRAPH)

@@ -277,6 +277,14 @@ def test_packed_masks_need_pycocotools(tmp_path: Path, monkeypatch: pytest.Monke
     assert ".[coco]" in raised.value.remedy
 
 
+def test_packed_masks_that_are_damaged(tmp_path: Path) -> None:
+    pytest.importorskip("pycocotools")
+    packed = {"size": [HEIGHT, WIDTH], "counts": "bad"}
+    write_coco(tmp_path, [entry(10, 3, [0, 0, 1, 1], segmentation=packed)])
+    with pytest.raises(DataError, match=r"packed run lengths of a mask of '.*' are none"):
+        labels_of(tmp_path, ",masks")
+
+
 def test_missing_folders(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="does not exist"):
         labels_of(tmp_path / "nowhere")

@@ -165,6 +165,7 @@ def test_a_broken_image_is_named(tmp_path: Path) -> None:
         with pytest.raises(DataError, match=message) as raised:
             dataset.batch(index, index + 1)
         assert "skip-broken" in raised.value.remedy
+        assert ("Save it with 8 bits" in raised.value.remedy) == ("8 bits" in message)
     (tmp_path / "ants" / "001.png").unlink()
     with pytest.raises(DataError, match=r"001\.png' cannot be decoded: No such file"):
         dataset.batch(1, 2)

@@ -27,6 +27,20 @@ def test_classes_are_numbered_by_their_names(tmp_path: Path) -> None:
     assert listing.labels.tolist() == [0, 1, 2, 2, 2]
 
 
+def test_a_link_that_leads_back_is_followed_once(tmp_path: Path) -> None:
+    touch(tmp_path, "a/x.jpg", "b/y.jpg", "elsewhere/in/z.jpg")
+    data = tmp_path / "data"
+    data.mkdir()
+    for name in ("a", "b"):
+        (tmp_path / name).rename(data / name)
+        # Twice: 2 ** 40 paths until the system gives up.
+        for number in range(2):
+            (data / name / f"up{number}").symlink_to(data, target_is_directory=True)
+    (data / "b" / "other").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    names = [each.relative_to(data).as_posix() for each in list_images(data).files]
+    assert names == ["a/x.jpg", "b/y.jpg", "b/other/in/z.jpg"]
+
+
 def test_images_without_classes(tmp_path: Path) -> None:
     touch(tmp_path, "b.png", "a.png", "readme.md")
     listing = list_images(tmp_path)

@@ -306,7 +306,7 @@ def test_a_function_of_the_users_decodes(tmp_path: Path) -> None:
     ("name", "outputs", "message"),
     [
         ("map", {"y": np.ones((20, 3))}, r"no boxes and scores among the outputs 'y' \(20, 3\)"),
-        ("map:scores=s", {"y": np.ones((20, 3))}, "no an output 's' among"),
+        ("map:scores=s", {"y": np.ones((20, 3))}, "finds no output 's' among"),
         ("map", {"boxes": np.ones((20, 3, 5)), "scores": np.ones((20, 3))}, r"no boxes \(N, K, 4"),
         ("map", {"boxes": np.ones((20, 3, 4)), "scores": np.ones((20, 3))}, "no a class for each"),
         ("map", {"boxes": np.ones((20, 3, 4)), "scores": np.ones((20, 4))}, "no scores for boxes"),

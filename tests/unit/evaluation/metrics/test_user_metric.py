@@ -131,6 +131,24 @@ def words(outputs, labels):
 
 def fails(outputs, labels):
     return outputs["other"]
+
+
+def writes(outputs, labels):
+    outputs["z"] *= 0
+    outputs["new"] = outputs.pop("y")
+    labels[0]["boxes"] += 7
+    return np.ones(len(labels))
+
+
+class Writes(Largest):
+    def per_sample(self, outputs, labels):
+        writes(outputs, labels)
+        return super().per_sample(outputs, labels)
+
+
+def writing_decoder(outputs):
+    outputs["z"] *= 0
+    return ["a", "b", "c"]
 """
 
 
@@ -186,6 +204,19 @@ def test_a_function_in_python() -> None:
         as_metrics([last, "top1", last])
     with pytest.raises(UsageError, match="5 is no metric"):
         as_metrics([5])  # type: ignore[list-item]
+
+
+@pytest.mark.parametrize("name", ["writes", "Writes", "cer:decode=writing_decoder"])
+def test_what_a_function_writes_into_others_do_not_read(file: Path, name: str) -> None:
+    outputs = {name: array.copy() for name, array in OUTPUTS.items()}
+    is_text = name.startswith("cer")
+    pointer = f"cer:decode={file}:writing_decoder" if is_text else f"{file}:{name}"
+    labels = ("a", "b", "c") if is_text else tuple({"boxes": np.ones((2, 4))} for _ in range(3))
+    parse_metric(pointer).per_sample(outputs, labels)
+    assert list(outputs) == ["y", "z"]
+    for key, array in OUTPUTS.items():
+        np.testing.assert_array_equal(outputs[key], array)
+    assert all(isinstance(each, str) or (each["boxes"] == 1).all() for each in labels)
 
 
 @pytest.mark.parametrize("name", ["mean_of_z", "Largest", "second"])

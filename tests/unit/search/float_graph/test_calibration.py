@@ -55,6 +55,26 @@ def test_a_batch_norm_goes_into_the_codes_that_were_chosen_before_it(tmp_path: P
     assert result.outputs[0].sqnr_db > 25
 
 
+@pytest.mark.parametrize("target", [None, "8.6", "10", "rtx"])
+def test_weights_behind_bytes_are_float_where_8_6_may_read_it(
+    tmp_path: Path, target: str | None
+) -> None:
+    graph = Graph(("N", 3, 6, 6))  # type: ignore[arg-type]
+    graph.node("Cast", ["x"], "floats", to=onnx.TensorProto.FLOAT)
+    graph.conv("floats", "y", (4, 3), quantized=False)
+    proto = graph.proto("y")
+    proto.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.UINT8
+    onnx.save(proto, str(tmp_path / "float.onnx"))
+    images = np.random.default_rng(0).integers(0, 256, (40, 3, 6, 6), np.uint8)
+    result = with_data(tmp_path / "float.onnx", {"x": images}).quantized(for_=target)
+    is_float = target in (None, "8.6")
+    weights = [each for each in onnx.load(str(result.path)).graph.initializer if len(each.dims) > 1]
+    expected = onnx.TensorProto.FLOAT if is_float else onnx.TensorProto.INT8
+    assert [each.data_type for each in weights] == [expected]
+    assert any("Weights are float" in note for note in result.notes) is is_float
+    assert [each for each in result.findings if each.severity == "warning"] == []
+
+
 def test_one_sample_is_both_and_that_is_said(tmp_path: Path) -> None:
     result = few(write_float(net(), tmp_path, "y"), 1).quantized(images=512)
     assert (result.images, result.outputs[0].samples) == (1, 1)
