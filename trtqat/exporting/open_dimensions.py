@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from trtqat.checks import check_kind
 from trtqat.errors import ExportError, UsageError
 from trtqat.tensors import Arrays, TensorSpec
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
 
 # By name of an input or output, in ascending order.
 Dimensions: TypeAlias = Mapping[str, tuple[int, ...]]
@@ -131,3 +134,24 @@ def _changed(spec: TensorSpec, dimensions: Sequence[int], *, grows: bool) -> Ten
         # What cannot shrink grows further than the larger size.
         shape[each] = size - by if not grows and size > by else size + (by if grows else 3 * by)
     return replace(spec, shape=tuple(shape))
+
+
+def forget_other_names(traced: ir.Model, ours: Collection[str]) -> None:
+    """Takes away the names of sizes that the TorchScript exporter made up.
+
+    It calls the sides of an image alike before and behind a convolution with a stride, and ONNX
+    Runtime writes the one into the other's memory.
+
+    Args:
+        traced: Changed in place.
+        ours: The names that it was given.
+    """
+    import onnx_ir as ir
+
+    for node in traced.graph.all_nodes():
+        for value in node.outputs:
+            if value.shape is not None:
+                value.shape = ir.Shape(
+                    size if isinstance(size, int) or str(size) in ours else None
+                    for size in value.shape
+                )

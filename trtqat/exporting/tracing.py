@@ -13,7 +13,7 @@ import io
 import logging
 import tempfile
 import warnings
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ import torch
 
 from trtqat.errors import ExportError, TrtqatError, UsageError, first_line
 from trtqat.exporting.decomposing import decomposed_by_node
-from trtqat.exporting.open_dimensions import Dimensions
+from trtqat.exporting.open_dimensions import Dimensions, forget_other_names
 from trtqat.exporting.options import Exporter
 from trtqat.exporting.samples import Samples
 from trtqat.exporting.script_outputs import is_dict_script, restore_paths, returning_values
@@ -262,27 +262,8 @@ def _torchscript(
         ) from error
     if is_dict:
         restore_paths(traced.graph)
-    _forget_sizes(traced, {name for axes in open_axes.values() for name in axes.values()})
+    forget_other_names(traced, {name for axes in open_axes.values() for name in axes.values()})
     return _check_outputs(traced, outputs)
-
-
-def _forget_sizes(traced: ir.Model, ours: Collection[str]) -> None:
-    """Takes away the names of sizes that the TorchScript exporter made up.
-
-    It calls the sides of an image alike before and behind a convolution with a stride, and ONNX
-    Runtime writes the one into the other's memory.
-
-    Args:
-        traced: Changed in place.
-        ours: The names that it was given.
-    """
-    for node in traced.graph.all_nodes():
-        for value in node.outputs:
-            if value.shape is not None:
-                value.shape = ir.Shape(
-                    size if isinstance(size, int) or str(size) in ours else None
-                    for size in value.shape
-                )
 
 
 def _onnxscript_translation() -> Any:  # noqa: ANN401

@@ -13,11 +13,12 @@ from trtqat.errors import MissingError, TrtqatError, UsageError, first_line
 from trtqat.host.device_memory import needs_device_memory
 from trtqat.quant.toolkits.quantizers import quantizers_of
 from trtqat.runtime.held import Held
+from trtqat.runtime.pytorch_arithmetic import Arithmetic
 from trtqat.runtime.pytorch_hooks import watched
 from trtqat.runtime.pytorch_inputs import converter
 from trtqat.runtime.pytorch_outputs import name_outputs, to_arrays
 from trtqat.runtime.pytorch_quantizers import RequiredQuantizers
-from trtqat.runtime.pytorch_session import Arithmetic, PyTorchSession, told
+from trtqat.runtime.pytorch_session import PyTorchSession, told
 from trtqat.runtime.pytorch_streams import (
     PyTorchStreams,
     computing_on,

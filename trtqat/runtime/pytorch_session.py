@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,8 +15,8 @@ from trtqat.checks import closed
 from trtqat.errors import InferenceError, TrtqatError, first_line
 from trtqat.host.device_memory import needs_device_memory
 from trtqat.io_names import ByPosition
-from trtqat.quant.module_by_module import module_by_module
 from trtqat.runtime.held import Held
+from trtqat.runtime.pytorch_arithmetic import Arithmetic
 from trtqat.runtime.pytorch_inputs import Converter
 from trtqat.runtime.pytorch_outputs import as_plain_floats, name_outputs, to_arrays
 from trtqat.runtime.pytorch_quantizers import RequiredQuantizers
@@ -316,42 +315,3 @@ def _reason(error: Exception) -> str:
         last = str(error).strip().splitlines()[-1]
         return last.removeprefix(f"{type(error).__name__}: ").rstrip(".")
     return first
-
-
-class Arithmetic:
-    """PyTorch's process-wide switches for matrix products, as a model wants them while it launches.
-
-    Models of several precisions may launch from several threads, so one launches at a time.
-    """
-
-    _lock = threading.RLock()
-    _saved: ClassVar[list[tuple[bool, bool, bool]]] = []
-    _scopes: ClassVar[list[contextlib.ExitStack]] = []
-
-    def __init__(self, *, tf32: bool, quantized: bool = False, compiled: bool = False) -> None:
-        """Keeps the choices.
-
-        Args:
-            tf32: Whether it may multiply in TF32.
-            quantized: Whether the model has quantizers, each of which must be called.
-            compiled: Whether ``torch.compile`` runs it.
-        """
-        self._tf32 = tf32
-        self._quantized = quantized
-        self._compiled = compiled
-
-    def __enter__(self) -> None:
-        self._lock.acquire()
-        matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
-        self._saved.append((matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark))
-        matmul.allow_tf32 = cudnn.allow_tf32 = self._tf32
-        cudnn.benchmark = True
-        self._scopes.append(contextlib.ExitStack())
-        if self._quantized:
-            self._scopes[-1].enter_context(module_by_module(compiled=self._compiled))
-
-    def __exit__(self, *_: object) -> None:
-        matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
-        self._scopes.pop().close()
-        matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark = self._saved.pop()
-        self._lock.release()

@@ -1,9 +1,9 @@
 """An engine bound to shapes, buffers and streams.
 
-A session has fixed shapes and fixed addresses, which is what a captured CUDA graph needs;
-another batch size is another session, and so is another query in flight. Memory and streams come
-from cuda.core, and TensorRT enqueues into them. The kernels of all sessions run on one stream
-(``streams``): one query behind the other, and copies beside them.
+A session has fixed shapes and addresses, as a captured CUDA graph needs; another batch size is
+another session, and so is another query in flight. Memory and streams come from cuda.core, and
+TensorRT enqueues into them. The kernels of all sessions run on one stream (``streams``): one query
+behind the other, and copies beside them.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from torch import nn
 
 from trtqat.errors import InferenceError, MissingError
 from trtqat.runtime.pytorch import PyTorchModel
-from trtqat.runtime.pytorch_session import Arithmetic
+from trtqat.runtime.pytorch_arithmetic import Arithmetic
 from trtqat.tensors import TensorSpec
 
 
