@@ -210,6 +210,17 @@ def test_what_is_no_graph_is_refused(file: FloatFile) -> None:
     assert "There is no ONNX file 'float.onnx'" in done.stderr
 
 
+def test_nodes_of_one_name_are_told(file: FloatFile) -> None:
+    proto = onnx.load(str(file.graph))
+    for node in proto.graph.node[:2]:
+        node.name = "conv"
+    onnx.save(proto, str(file.graph))
+    done = command(file)
+    assert done.returncode == 2
+    assert "two nodes with same node name (conv)" in done.stderr
+    assert "Give each node a name of its own" in done.stderr
+
+
 def test_a_detector_whose_nms_is_a_plugin(tmp_path: Path) -> None:
     graph = net()
     graph.node("Neg", ["y"], "scores")
