@@ -157,8 +157,8 @@ def test_inspect_in_python(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("good.onnx", {"trust": "key.pem"}, "is a graph; --graph, --require-int8"),
-        ("good.onnx", {"roofline": True}, "is a graph; --graph, --require-int8"),
+        ("good.onnx", {"trust": "key.pem"}, "is a graph; --graph, --shapes, --require-int8"),
+        ("good.onnx", {"roofline": True}, "is a graph; --graph, --shapes, --require-int8"),
         ("p.engine", {"profile": "p.json"}, "is an engine, whose times are measured"),
         ("p.engine", {"passes": 0, "export_profile": "p.json"}, "There are no times to export"),
         ("p.engine", {"passes": 0, "ceilings": "c.json"}, "There are no times for a roofline"),

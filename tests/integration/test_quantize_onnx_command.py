@@ -215,6 +215,17 @@ def test_what_is_no_graph_is_refused(file: FloatFile) -> None:
     assert "There is no ONNX file 'float.onnx'" in done.stderr
 
 
+def test_nodes_of_one_name_are_told(file: FloatFile) -> None:
+    proto = onnx.load(str(file.graph))
+    for node in proto.graph.node[:2]:
+        node.name = "conv"
+    onnx.save(proto, str(file.graph))
+    done = command(file)
+    assert done.returncode == 2
+    assert "two nodes with same node name (conv)" in done.stderr
+    assert "Give each node a name of its own" in done.stderr
+
+
 def test_a_detector_whose_nms_is_a_plugin(tmp_path: Path) -> None:
     graph = net()
     graph.node("Neg", ["y"], "scores")
@@ -238,6 +249,18 @@ def test_a_detector_whose_nms_is_a_plugin(tmp_path: Path) -> None:
     # It reads floats, as before.
     assert list(plugin.input) == ["sum", "scores"]
     assert [each.name for each in written.output] == ["scores", "count", "boxes"]
+
+
+def test_a_layer_behind_a_plugin_says_why_it_is_float(tmp_path: Path) -> None:
+    graph = net()
+    graph.node("Decode_TRT", ["y"], "decoded")
+    graph.conv("decoded", "last", (8, 8), quantized=False)
+    path = tmp_path / "float.onnx"
+    onnx.save(graph.proto("last"), str(path))
+    file = with_data(path, {"x": np.random.default_rng(0).normal(size=(40, 8, 6, 6))})
+    done = command(file, "--images", 24)
+    assert done.returncode == 0, done.stderr
+    assert "it reads what a plugin computes, which did not run: /last" in done.stdout
 
 
 def test_a_plugin_at_the_inputs_leaves_nothing_to_calibrate(tmp_path: Path) -> None:

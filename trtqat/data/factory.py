@@ -92,16 +92,18 @@ class FactoryDataset(Shown):
                 f"{start} to {stop - 1}.",
                 "Return a trtqat.data.batches.Batch, or what has inputs and labels as it does.",
             )
-        return batch.inputs, batch.labels
+        return _kept(batch.inputs), _kept(batch.labels)
 
     def _read_samples(self, start: int, stop: int) -> tuple[Any, Any]:
-        samples = [self._samples[index] for index in range(start, stop)]
-        for index, sample in enumerate(samples, start):
+        samples = []
+        for index in range(start, stop):
+            sample = self._samples[index]
             if not isinstance(sample, Sequence) or len(sample) != 2:
                 raise DataError(
                     f"Sample {index} of {self.name} is not (inputs, label).",
                     "Return pairs; the label may be None.",
                 )
+            samples.append((_kept(sample[0]), _kept(sample[1])))
         labels = [sample[1] for sample in samples]
         if any(label is None for label in labels):
             if any(label is not None for label in labels):
@@ -153,3 +155,18 @@ class FactoryDataset(Shown):
     def _user_code(self, when: str) -> contextlib.AbstractContextManager[None]:
         remedy = "Mend the function, or try it in Python first."
         return user_code(self.name, DataError, remedy, when=f" when {when}")
+
+
+def _kept(given: Any) -> Any:  # noqa: ANN401 - it is the user's
+    """Copies of arrays, and of those in a dict or a list.
+
+    Whoever gives them may write the next sample or batch into the same memory, while this one is
+    on its way through a model or waits for others to be chosen with it.
+    """
+    if isinstance(given, Mapping):
+        return {name: _kept(each) for name, each in given.items()}
+    if isinstance(given, (list, tuple)):
+        return [_kept(each) for each in given]
+    # A number, or a text, of NumPy's lies in no memory of others.
+    is_array = hasattr(given, "__array__") and not isinstance(given, np.generic)
+    return np.array(given) if is_array else given

@@ -212,7 +212,8 @@ class AgreementCounter:
                 raise DataError(
                     f"'{model}' returns {actual[name].shape} for output '{name}', where "
                     f"'{baseline}' returns {array.shape}.",
-                    "Give the baseline of the same model.",
+                    "Give the baseline of the same model; where the size of an output depends on "
+                    "the data, let it have one size, the rest filled up.",
                 )
             self._outputs.setdefault(name, _OutputComparison()).add(array, actual[name])
         self._count += len(next(iter(expected.values())))
@@ -307,8 +308,8 @@ def _is_classifier(output: Array) -> bool:
 
 def _is_far(signals: Array, noises: Array) -> NDArray[np.bool_]:
     """Which images ``(N,)`` are as far off as another image's result; NaN is."""
-    far: NDArray[np.bool_] = ~(noises < signals / 10 ** (_WRONG_DB / 10)) & (noises != 0)
-    return far
+    found: NDArray[np.bool_] = ~(noises < signals / 10 ** (_WRONG_DB / 10)) & (noises != 0)
+    return found
 
 
 def _row_sums(values: Array) -> Array:

@@ -154,7 +154,7 @@ def _inputs(model: ir.Model) -> Iterator[str]:
             others = [others[2], *others[:2]]
         dims = "x".join(map(str, [first if isinstance(first, int) else 1, *others]))
         is_float = value.name in codes or value.name in pixels
-        dtype = "" if is_float or value.dtype is None else value.dtype.name.lower()
+        dtype = "" if value.dtype is None or is_float else value.dtype.name.lower()
         kind = "" if dtype in ("", "float", "float16") else f":{dtype}"
         yield from ("--input", f"{value.name}:{dims}{kind}")
     if has_fixed_batch:

@@ -259,7 +259,7 @@ def _not_counted(layers: Sequence[tuple[str, str]]) -> str:
         return ""
     listed = ", ".join(f"'{name}' ({operator})" for name, operator in layers[:_NAMES])
     more = f" and {len(layers) - _NAMES} more" if len(layers) > _NAMES else ""
-    return f"\nnot counted: {listed}{more}"
+    return f"\narithmetic not counted: {listed}{more}"
 
 
 def _kind(coverage: Coverage, names: Sequence[str], what: str, which: str) -> str:

@@ -48,12 +48,13 @@ _DTYPES = {
 }
 
 _CHECK_FILE = "Check that it is an ONNX file, whole, and of an opset that this version reads."
-# Seen with 1.32: "my.ops:Twice(-1) is not a registered function/op".
-_UNKNOWN_OPERATOR = "is not a registered function/op"
-_PLUGINS_RUN_IT = (
-    "That operator is none of ONNX's. TensorRT alone runs it, as a plugin: trtqat build --plugins "
-    "lib.so"
-)
+# By what ONNX Runtime says; seen with 1.32: "my.ops:Twice(-1) is not a registered function/op",
+# "two nodes with same node name (conv)".
+_WAYS_OUT = {
+    "is not a registered function/op": "That operator is none of ONNX's. TensorRT alone runs it, "
+    "as a plugin: trtqat build --plugins lib.so",
+    "two nodes with same node name": "Give each node a name of its own, or none at all.",
+}
 
 
 class OnnxModel(Held):
@@ -134,7 +135,7 @@ class OnnxModel(Held):
         except Exception as error:
             raise GraphError(
                 f"ONNX Runtime does not accept '{file_name}': {first_line(error)}.",
-                _PLUGINS_RUN_IT if _UNKNOWN_OPERATOR in str(error) else _CHECK_FILE,
+                next((way for said, way in _WAYS_OUT.items() if said in str(error)), _CHECK_FILE),
             ) from error
         # Where its libraries are missing, ONNX Runtime goes on without a provider.
         if device == "cuda" and _CUDA[0] not in self._session.get_providers():

@@ -64,6 +64,42 @@ def test_an_object_with_batches(tmp_path: Path) -> None:
     assert batch.labels.tolist() == [5, 6]
 
 
+@pytest.mark.parametrize("by", ["batch", "sample"])
+def test_memory_that_is_used_again(tmp_path: Path, by: str) -> None:
+    """A reader that writes each batch, or each sample, into the same arrays."""
+    spec = write(
+        tmp_path,
+        "from trtqat.data.dataset import Batch\n"
+        "class Mine:\n"
+        "    x, boxes = np.zeros((8, 2), np.float32), np.zeros((8, 1, 4))\n"
+        "    def __len__(self):\n        return 8\n"
+        "    def write(self, at, index):\n"
+        "        self.x[at], self.boxes[at] = index, [0, 0, index, index]\n"
+        "        return {'boxes': self.boxes[at], 'classes': np.array([0])}\n"
+        f"    def {'batch' if by == 'batch' else 'unused'}(self, start, stop):\n"
+        "        labels = [self.write(at, at + start) for at in range(stop - start)]\n"
+        "        return Batch({'x': self.x[: stop - start]}, tuple(labels))\n"
+        "    def __getitem__(self, index):\n"
+        "        label = self.write(0, index)\n"
+        "        return self.x[0], label\n"
+        "make = Mine\n",
+    )
+    dataset = open_dataset(spec, [INPUT])
+    batches = [dataset.batch(start, start + 4) for start in (0, 4)]
+    found = np.concatenate([each.inputs["x"] for each in batches])
+    assert found[:, 0].tolist() == list(range(8))
+    ends = [each["boxes"][0, 2] for batch in batches for each in batch.labels or ()]
+    assert ends == list(range(8))
+
+
+def test_texts_of_numpy_stay_texts(tmp_path: Path) -> None:
+    spec = write(
+        tmp_path,
+        "def make():\n    return [(np.zeros(2), text) for text in np.array(['a', 'bc'])]\n",
+    )
+    assert open_dataset(spec, [INPUT]).batch(0, 2).labels == ("a", "bc")
+
+
 @pytest.mark.parametrize(
     ("body", "message"),
     [

@@ -120,8 +120,10 @@ def flat_twin() -> NumpyModel:
 
 def test_baseline_of_another_model() -> None:
     x, _ = make_samples(4)
-    with pytest.raises(DataError, match=r"\(4, 7\) for output 'logits', where .* \(4,\)"):
+    with pytest.raises(DataError, match=r"\(4, 7\) for output 'logits', where .* \(4,\)") as raised:
         measure_accuracy(lined_up(NumpyModel(), flat_twin()), Samples(x, None), batch_size=4)
+    # As of a detector that returns what it has found, and no more.
+    assert "where the size of an output depends on the data" in raised.value.remedy
 
 
 def test_outputs_not_known_before_it_runs() -> None:

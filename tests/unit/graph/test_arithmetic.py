@@ -82,7 +82,7 @@ def test_recurrence_of_open_length_takes_the_share_away() -> None:
     assert summary.int8_share is None
     words = describe_summary(summary)
     assert "%" not in words
-    assert "not counted: '/hidden' (LSTM)" in words
+    assert "\narithmetic not counted: '/hidden' (LSTM)" in words
 
 
 EINSUMS = [

@@ -144,6 +144,8 @@ class _Planning:
         weights = self._view.weights
         if first in weights and second in weights:
             return reasons.ON_WEIGHTS
+        if first.dtype is None or second.dtype is None:
+            return "it reads what a plugin computes, which did not run"
         if not all(map(_is_float, (first, second))):
             return "its operands are not FP32"
         if node.op_type == "ConvTranspose" and self._for in reasons.NO_TRANSPOSED:
