@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import onnx_ir as ir
 import pytest
+import torch
+from torch import nn
 
+import trtqat
 from tests.support.half_graphs import check_promises, serialize, verify_half
 from tests.support.models import EXAMPLES
 from trtqat.exporting.options import ExportOptions
@@ -15,6 +19,7 @@ from trtqat.exporting.verification.ranges import measure_largest
 from trtqat.graph.half.derive import derive_half
 from trtqat.graph.passes.improvements import ImproveOptions
 from trtqat.graph.passes.raise_opset import newest_opset, raise_opset
+from trtqat.quant.quantize import quantize
 from trtqat.runtime.onnx_model import OnnxModel
 from trtqat.tensors import Array
 
@@ -32,6 +37,41 @@ def batches(name: str, *seeds: int) -> list[dict[str, Array]]:
         }
         for seed in seeds
     ]
+
+
+class Peaks(nn.Module):
+    """The best of cells that are hardly told apart, and what is gathered there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(3, 16, 3, 2, 1), nn.ReLU())
+        self.heat, self.sides = nn.Conv2d(16, 4, 1), nn.Conv2d(16, 4, 1)
+
+    def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+        x = self.body(images)
+        scores, where = self.heat(x).sigmoid().flatten(1).topk(8, dim=1)
+        at = (where % (x.shape[2] * x.shape[3])).unsqueeze(1).expand(-1, 4, -1)
+        return {"boxes": self.sides(x).flatten(2).gather(2, at), "scores": scores}
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_scores_that_fp16_does_not_tell_apart_are_no_fault(seed: int, tmp_path: Path) -> None:
+    torch.manual_seed(seed)
+    model = quantize(Peaks().eval(), [torch.randn(8, 3, 32, 32)]).model
+    images = np.random.default_rng(seed).normal(size=(4, 3, 32, 32)).astype(np.float32)
+    np.savez(tmp_path / "some.npz", images=images)
+    result = trtqat.export(
+        model,
+        tmp_path / "m.onnx",
+        inputs=["images:1x3x32x32"],
+        precision="fp16",
+        data=f"npz:{tmp_path / 'some.npz'}",
+    )
+    assert result.half is not None
+    pieces = result.half.agreement.pieces
+    assert pieces is not None
+    assert pieces.least_db > 40
+    assert all(each.where == "output 'boxes'" for each in pieces.undecided)
 
 
 @pytest.mark.parametrize(("written", "wanted"), [(19, 19), (17, 21), (23, 23)])

@@ -21,8 +21,11 @@ _JUMPING = {
     *("Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual"),
     *("Ceil", "Floor", "Hardmax", "NonZero", "Round", "Sign", "Unique"),
 }
-# Zeros stay equal where they are multiplied; this moves nothing else.
-_TINY = 1e-30
+# Scores that are nearly equal are to change places now and then, so they are moved by more than
+# what a rounding moves them by.
+_APART = 4
+# Zeros stay equal where they are multiplied; this moves nothing else. By element type.
+_TINY: dict[int, float] = {onnx.TensorProto.FLOAT: 1e-30, onnx.TensorProto.FLOAT16: 1e-6}
 
 
 def behind_choices(proto: onnx.ModelProto, cuts: Mapping[str, Cut]) -> set[str]:
@@ -47,48 +50,55 @@ def shaken_choices(proto: onnx.ModelProto, relative: float, seed: int) -> onnx.M
 
     Args:
         proto: The graph; it is not changed.
-        relative: By up to so much of itself.
+        relative: How large a rounding is; it is moved by up to four.
         seed: Same seed, same choices.
     """
     if not any(node.op_type in _CHOOSING for node in proto.graph.node):
         return proto
     made = onnx.ModelProto()
     made.CopyFrom(proto)
-    is_float = _float_tensors(made)
+    types = _float_types(made)
     nodes = list(made.graph.node)
     del made.graph.node[:]
     for number, node in enumerate(nodes):
         place = _CHOOSING.get(node.op_type)
-        if place is not None and node.input[place] in is_float:
+        if place is not None and node.input[place] in types:
             name, shaken = node.input[place], f"{node.input[place]}/shaken/{number}"
-            made.graph.node.extend(_shake(name, shaken, relative, seed + number))
+            elem_type = types[name]
+            made.graph.node.extend(
+                _shake(name, shaken, elem_type, _APART * relative, seed + number)
+            )
             node.input[place] = shaken
         made.graph.node.append(node)
     return made
 
 
-def _shake(name: str, shaken: str, relative: float, seed: int) -> list[onnx.NodeProto]:
-    """``x * u + v``, u within a rounding of 1 and v of 0."""
-    factor, shift = f"{shaken}/factor", f"{shaken}/shift"
+def _shake(
+    name: str, shaken: str, elem_type: int, relative: float, seed: int
+) -> list[onnx.NodeProto]:
+    """``x * u + v``, u near 1 and v near 0, in FP32; then in the type that it had."""
+    wide, factor, shift = (f"{shaken}/{part}" for part in ("wide", "factor", "shift"))
     return [
+        helper.make_node("Cast", [name], [wide], to=onnx.TensorProto.FLOAT),
         helper.make_node(
-            *("RandomUniformLike", [name], [factor]),
-            low=1 - relative, high=1 + relative, seed=float(seed),
+            *("RandomUniformLike", [wide], [factor]),
+            low=1 - _APART * relative, high=1 + _APART * relative, seed=float(seed),
         ),
         helper.make_node(
-            *("RandomUniformLike", [name], [shift]), low=-_TINY, high=_TINY, seed=seed + 0.5
+            *("RandomUniformLike", [wide], [shift]),
+            low=-_TINY[elem_type], high=_TINY[elem_type], seed=seed + 0.5,
         ),
-        helper.make_node("Mul", [name, factor], [f"{shaken}/product"]),
-        helper.make_node("Add", [f"{shaken}/product", shift], [shaken]),
+        helper.make_node("Mul", [wide, factor], [f"{shaken}/product"]),
+        helper.make_node("Add", [f"{shaken}/product", shift], [f"{shaken}/sum"]),
+        helper.make_node("Cast", [f"{shaken}/sum"], [shaken], to=elem_type),
     ]  # fmt: skip
 
 
-def _float_tensors(proto: onnx.ModelProto) -> set[str]:
-    """Names of the FP32 tensors, as far as ONNX infers types."""
-    inferred = onnx.shape_inference.infer_shapes(proto)
-    graph = inferred.graph
+def _float_types(proto: onnx.ModelProto) -> dict[str, int]:
+    """Element types of the FP32 and FP16 tensors by name, as far as ONNX infers types."""
+    graph = onnx.shape_inference.infer_shapes(proto).graph
     return {
-        each.name
+        each.name: each.type.tensor_type.elem_type
         for each in (*graph.input, *graph.value_info, *graph.output)
-        if each.type.tensor_type.elem_type == onnx.TensorProto.FLOAT
+        if each.type.tensor_type.elem_type in _TINY
     }
