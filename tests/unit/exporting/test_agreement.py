@@ -211,3 +211,9 @@ def test_codes_of_what_is_chosen() -> None:
     assert [each.where for each in found.pieces.undecided] == ["quantizer 'of boxes'"]
     with pytest.raises(ExportError, match="'of boxes'"):
         compared(choosing(quantized=True), choosing(quantized=True, factor=1.02))
+
+
+def test_nan_behind_a_choice_is_caught() -> None:
+    """Its code is 0, so that no output shows it."""
+    with pytest.raises(ExportError, match="'of boxes'"):
+        compared(choosing(quantized=True), choosing(quantized=True, factor=float("nan")))

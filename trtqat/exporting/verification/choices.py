@@ -64,10 +64,7 @@ def shaken_choices(proto: onnx.ModelProto, relative: float, seed: int) -> onnx.M
         place = _CHOOSING.get(node.op_type)
         if place is not None and node.input[place] in types:
             name, shaken = node.input[place], f"{node.input[place]}/shaken/{number}"
-            elem_type = types[name]
-            made.graph.node.extend(
-                _shake(name, shaken, elem_type, _APART * relative, seed + number)
-            )
+            made.graph.node.extend(_shake(name, shaken, types[name], relative, seed + number))
             node.input[place] = shaken
         made.graph.node.append(node)
     return made

@@ -214,7 +214,8 @@ class _Runs:
         decided = np.ones(own.shape, bool)
         for each in self._moves(tensor, _TIMES_BEHIND_CHOICES):
             _, error = signal_and_error(own, each)
-            decided &= np.abs(error) <= limit
+            # NaN is no choice: it is compared, and refused.
+            decided &= ~(np.abs(error) > limit)
         return decided
 
     def _moves(self, tensor: _Tensor, times: int) -> Iterator[Array]:
