@@ -28,8 +28,24 @@ from trtqat.user_code import returned, user_code
 _RETURN = "Return an array with a number for each sample, or with a numerator and a denominator."
 
 
+class _Pointed:
+    """Called by what points to it."""
+
+    pointer: str
+
+    @property
+    def name(self) -> str:
+        """The function's or class's own name."""
+        return self.pointer.rpartition(":")[2]
+
+    @property
+    def spec(self) -> str:
+        """The pointer, without the folder that the file is in."""
+        return self.pointer.replace("\\", "/").rpartition("/")[2]
+
+
 @dataclass(frozen=True, kw_only=True)
-class UserMetric(SumMetric):
+class UserMetric(_Pointed, SumMetric):
     """What a function or a class of the user's computes.
 
     Attributes:
@@ -45,16 +61,6 @@ class UserMetric(SumMetric):
     pointer: str
     function: Callable[[Arrays, Labels], Any]
     of_sums: Callable[[Array], Any] | None = None
-
-    @property
-    def name(self) -> str:
-        """The function's own name."""
-        return self.pointer.rpartition(":")[2]
-
-    @property
-    def spec(self) -> str:
-        """The pointer, without the folder that the file is in."""
-        return self.pointer.replace("\\", "/").rpartition("/")[2]
 
     @property
     def reads_first(self) -> bool:
@@ -91,7 +97,7 @@ class UserMetric(SumMetric):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ForeignMetric(Metric):
+class ForeignMetric(_Pointed, Metric):
     """A ``Metric`` of the user's: whatever it raises is a sentence.
 
     Attributes:
@@ -105,16 +111,6 @@ class ForeignMetric(Metric):
     is_optimistic: bool = False
     pointer: str
     own: Metric
-
-    @property
-    def name(self) -> str:
-        """The class's own name."""
-        return self.pointer.rpartition(":")[2]
-
-    @property
-    def spec(self) -> str:
-        """The pointer, without the folder that the file is in."""
-        return self.pointer.replace("\\", "/").rpartition("/")[2]
 
     @property
     def reads_first(self) -> bool:
