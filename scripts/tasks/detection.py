@@ -9,17 +9,17 @@ the graph, so an engine answers with boxes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from scripts.tasks.fitting import fit, save, shuffled, train_by_command
-from scripts.tasks.shapes import KINDS, SIZE, Scene, Scenes
-from trtqat.data.batches import Batch
+from scripts.tasks.shapes import KINDS, SIZE, LabelledScenes, Scene, Scenes
 
 TEST_SCENES = 500
 # Of so many boxes the best ones are returned.
@@ -129,29 +129,18 @@ def fp32() -> nn.Module:
     return Detector()
 
 
-class _Boxed:
-    """Scenes with the boxes and classes of their shapes."""
-
-    def __init__(self, scenes: Scenes) -> None:
-        self._scenes = scenes
-
-    def __len__(self) -> int:
-        return len(self._scenes)
-
-    def batch(self, start: int, stop: int) -> Batch:
-        scenes = [self._scenes[index] for index in range(start, stop)]
-        labels = tuple({"boxes": each.boxes, "classes": each.classes} for each in scenes)
-        return Batch({"images": self._scenes.images(start, stop)}, labels)
+def _boxes(scenes: Sequence[Scene]) -> tuple[dict[str, NDArray[Any]], ...]:
+    return tuple({"boxes": each.boxes, "classes": each.classes} for each in scenes)
 
 
-def test_data() -> _Boxed:
+def test_data() -> LabelledScenes:
     """Scenes that no model was trained on, for ``--data``."""
-    return _Boxed(Scenes(TEST_SCENES, is_test=True))
+    return LabelledScenes(Scenes(TEST_SCENES, is_test=True), _boxes)
 
 
-def training_data() -> _Boxed:
+def training_data() -> LabelledScenes:
     """The first training scenes, to calibrate on."""
-    return _Boxed(Scenes(512))
+    return LabelledScenes(Scenes(512), _boxes)
 
 
 def targets(scene: Scene) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

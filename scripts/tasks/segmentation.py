@@ -5,7 +5,7 @@ python -m scripts.tasks.segmentation --output runs/tasks/segmentation.pt
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from scripts.tasks.fitting import fit, save, shuffled, train_by_command
-from scripts.tasks.shapes import KINDS, Scenes
-from trtqat.data.batches import Batch
+from scripts.tasks.shapes import KINDS, LabelledScenes, Scene, Scenes
 
 CLASSES = 1 + len(KINDS)
 TEST_SCENES = 500
@@ -71,28 +70,18 @@ def fp32() -> nn.Module:
     return Segmenter()
 
 
-class _Masked:
-    """Scenes with the class of each pixel."""
-
-    def __init__(self, scenes: Scenes) -> None:
-        self._scenes = scenes
-
-    def __len__(self) -> int:
-        return len(self._scenes)
-
-    def batch(self, start: int, stop: int) -> Batch:
-        masks: NDArray[np.int64] = np.stack([self._scenes[i].mask for i in range(start, stop)])
-        return Batch({"images": self._scenes.images(start, stop)}, masks)
+def _masks(scenes: Sequence[Scene]) -> NDArray[np.int64]:
+    return np.stack([each.mask for each in scenes])
 
 
-def test_data() -> _Masked:
+def test_data() -> LabelledScenes:
     """Scenes that no model was trained on, for ``--data``."""
-    return _Masked(Scenes(TEST_SCENES, is_test=True))
+    return LabelledScenes(Scenes(TEST_SCENES, is_test=True), _masks)
 
 
-def training_data() -> _Masked:
+def training_data() -> LabelledScenes:
     """The first training scenes, to calibrate on."""
-    return _Masked(Scenes(512))
+    return LabelledScenes(Scenes(512), _masks)
 
 
 def train(output: Path, count: int, epochs: int) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from trtqat.data.batches import Batch
 from trtqat.data.idx import read_split
+from trtqat.data.labels import Labels
 
 SIZE = 64
 KINDS = ("disc", "square", "triangle", "ring")
@@ -76,6 +78,27 @@ class Scenes:
     def images(self, start: int, stop: int) -> NDArray[np.float32]:
         """Images ``(N, 3, 64, 64)``."""
         return np.stack([self[index].image for index in range(start, stop)])
+
+
+class LabelledScenes:
+    """Scenes with a label of each, for ``--data``."""
+
+    def __init__(self, scenes: Scenes, label: Callable[[Sequence[Scene]], Labels]) -> None:
+        """Keeps both.
+
+        Args:
+            scenes: To be read by batches.
+            label: The labels of some of them.
+        """
+        self._scenes, self._label = scenes, label
+
+    def __len__(self) -> int:
+        return len(self._scenes)
+
+    def batch(self, start: int, stop: int) -> Batch:
+        """Images ``(N, 3, 64, 64)`` and what the task knows of them."""
+        scenes = [self._scenes[index] for index in range(start, stop)]
+        return Batch({"images": self._scenes.images(start, stop)}, self._label(scenes))
 
 
 def draw(number: int) -> Scene:
