@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import onnx
 from onnx import helper
 
-from trtqat.exporting.verification.cut import Cut, computed_tensors, reads
+from trtqat.exporting.verification.cut import Cut, behind
 
 # Operators by the input whose largest or smallest values they choose.
 _CHOOSING = {"TopK": 0, "ArgMax": 0, "ArgMin": 0, "NonMaxSuppression": 1}
@@ -35,14 +35,8 @@ def behind_choices(proto: onnx.ModelProto, cuts: Mapping[str, Cut]) -> set[str]:
         proto: The graph before it was cut.
         cuts: Where it is cut, by the tensor that is dequantized.
     """
-    computed = computed_tensors(proto)
-    chosen: set[str] = set()
-    for node in proto.graph.node:
-        read = [name for name in reads(node) if name in computed]
-        is_behind = any(name in chosen and name not in cuts for name in read)
-        if is_behind or (read and node.op_type in (*_CHOOSING, *_JUMPING)):
-            chosen.update(node.output)
-    return chosen
+    decides = {*_CHOOSING, *_JUMPING}
+    return behind(proto, cuts, lambda node: node.op_type in decides)
 
 
 def shaken_choices(proto: onnx.ModelProto, relative: float, seed: int) -> onnx.ModelProto:

@@ -7,7 +7,7 @@ scale, axis or order stands out by 60 dB and more, however deep the network is.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -75,7 +75,7 @@ def computed_tensors(proto: onnx.ModelProto) -> set[str]:
     constants = {each.name for each in proto.graph.initializer}
     computed = {each.name for each in proto.graph.input if each.name not in constants}
     for node in proto.graph.node:
-        if any(name in computed for name in reads(node)):
+        if any(name in computed for name in _reads(node)):
             computed.update(node.output)
     return computed
 
@@ -151,18 +151,32 @@ def behind_other_quantizers(proto: onnx.ModelProto, cuts: Mapping[str, Cut]) -> 
         proto: The graph before it was cut.
         cuts: Where it is cut, by the tensor that is dequantized.
     """
-    computed = computed_tensors(proto)
-    flipping: set[str] = set()
     own = {each.quantizer for each in cuts.values()}
+
+    def is_not_cut(node: onnx.NodeProto) -> bool:
+        return node.op_type == QUANTIZE and (node.name or node.output[0]) not in own
+
+    return behind(proto, cuts, is_not_cut)
+
+
+def behind(
+    proto: onnx.ModelProto, cuts: Mapping[str, Cut], begins: Callable[[onnx.NodeProto], bool]
+) -> set[str]:
+    """Tensors of a cut graph that are computed by some nodes, or from what these write.
+
+    Args:
+        proto: The graph before it was cut.
+        cuts: Where it is cut, by the tensor that is dequantized.
+        begins: Whether it is one of these nodes; those that no input reaches are not asked.
+    """
+    computed = computed_tensors(proto)
+    found: set[str] = set()
     for node in proto.graph.node:
-        read = [name for name in reads(node) if name in computed]
-        if not read:
-            continue
-        is_cut = node.op_type == QUANTIZE and (node.name or node.output[0]) in own
-        is_behind = any(name in flipping and name not in cuts for name in read)
-        if is_behind or (node.op_type == QUANTIZE and not is_cut):
-            flipping.update(node.output)
-    return flipping
+        read = [name for name in _reads(node) if name in computed]
+        is_behind = any(name in found and name not in cuts for name in read)
+        if is_behind or (read and begins(node)):
+            found.update(node.output)
+    return found
 
 
 def along(cuts: Iterable[Cut], values: Mapping[str, Array]) -> dict[str, Array]:
@@ -197,7 +211,7 @@ def _read_instead(graph: onnx.GraphProto, given: Mapping[str, str]) -> None:
             pending.extend(_subgraphs(node))
 
 
-def reads(node: onnx.NodeProto) -> Iterator[str]:
+def _reads(node: onnx.NodeProto) -> Iterator[str]:
     """What a node reads, those inside of its subgraphs included."""
     pending = [node]
     while pending:
