@@ -3,6 +3,7 @@
     TrtqatError            1  it failed
     ├── UsageError         2  wrong usage or input
     │   ├── SourceError       the model: factory, checkpoint, TorchScript file
+    │   │   └── ForwardError      its forward raises
     │   ├── QuantizerError    a quantizer that cannot become a Q/DQ pair
     │   ├── GraphError        the ONNX file
     │   ├── PlanError         the plan file or its manifest
@@ -47,6 +48,10 @@ class UsageError(TrtqatError):
 
 class SourceError(UsageError):
     """The model's source is missing, raises, or does not fit its checkpoint."""
+
+
+class ForwardError(SourceError):
+    """The model's forward raises on the samples that it was given."""
 
 
 class QuantizerError(UsageError):

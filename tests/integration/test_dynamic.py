@@ -17,7 +17,7 @@ from tests.support.commands import in_process
 from tests.support.segments import Segments, quantized
 from trtqat.building.options import options_again
 from trtqat.building.profiles import resolve_profiles
-from trtqat.errors import ExportError
+from trtqat.errors import ForwardError
 from trtqat.exporting.export import export
 from trtqat.plan.manifest import read_manifest
 from trtqat.plan.sizes import profile_names
@@ -159,7 +159,7 @@ def test_sizes_behind_strides_are_not_the_same(tmp_path: Path) -> None:
 
 
 def test_a_model_of_one_size(tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match="The model raised RuntimeError on images") as raised:
+    with pytest.raises(ForwardError, match="The model raised RuntimeError on images") as raised:
         export(
             quantized(Positions),
             tmp_path / "m.onnx",

@@ -14,7 +14,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from trtqat.errors import ExportError, SourceError
+from trtqat.errors import ForwardError, SourceError
 from trtqat.exporting.samples import Samples, random_samples, run_model
 from trtqat.tensors import Array, TensorSpec
 
@@ -51,12 +51,12 @@ def check_batch_first(
 
     Raises:
         SourceError: The batch of an input is another dimension.
-        ExportError: The model raises on the samples, wherever the batch is.
+        ForwardError: The model raises on the samples, wherever the batch is.
     """
     batch = random_samples(inputs, BATCH, seed)
     try:
         expected = run_model(model, batch) if expected is None else expected
-    except ExportError:
+    except ForwardError:
         _refuse_where_it_runs(model, inputs, seed)
         raise
     other = random_samples(inputs, BATCH, seed + 1)
@@ -94,7 +94,7 @@ def _refuse_where_it_runs(model: torch.nn.Module, inputs: Sequence[TensorSpec], 
                     for spec, dimension in zip(inputs, dimensions, strict=True)
                 ]
                 run_model(model, random_samples(specs, None, seed))
-        except ExportError:
+        except ForwardError:
             continue
         at = {spec.name: each for spec, each in zip(inputs, dimensions, strict=True)}
         name = next(each for each, dimension in at.items() if dimension)

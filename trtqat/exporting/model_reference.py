@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
-from trtqat.errors import ExportError
+from trtqat.errors import ForwardError
 from trtqat.exporting.batch_dimension import BATCH, check_batch_first
 from trtqat.exporting.batches import notes_on_ranges, random_batch, sized, taken
 from trtqat.exporting.find_quantizers import FoundQuantizers
@@ -100,7 +100,7 @@ def first_run(
     Raises:
         SourceError: The batch of an input is another dimension, or the model returns something
             else than tensors.
-        ExportError: The model raises.
+        ForwardError: The model raises.
     """
     size = None if options.static_batch else BATCH
     arrays: Arrays = random_batch(sized(inputs, size), options.seed)
@@ -109,7 +109,7 @@ def first_run(
     try:
         with input_amaxes(model, quantizers.all, arrays) as amaxes:
             outputs, notes = run_and_note(model, as_tensors(arrays))
-    except ExportError:
+    except ForwardError:
         if not options.static_batch:
             # It may know why.
             check_batch_first(model, inputs, options.seed)
@@ -170,7 +170,8 @@ def run_quantized(
         Both for each batch.
 
     Raises:
-        ExportError: A quantizer makes other codes than what was read of it, or the model raises.
+        ExportError: A quantizer makes other codes than what was read of it.
+        ForwardError: The model raises.
         SourceError: The model returns something else than tensors.
     """
     modules = {name: model.get_submodule(name) for name in quantizers.active}
@@ -179,7 +180,7 @@ def run_quantized(
         for number, batch in enumerate(batches):
             try:
                 runs.append(_run(model, modules, batch))
-            except ExportError as error:
+            except ForwardError as error:
                 raise _at_other_sizes(error, batches, number) from error
     return [example for example, _ in runs], [uses for _, uses in runs]
 
@@ -192,14 +193,14 @@ def _run(
     return Example(batch, outputs), uses
 
 
-def _at_other_sizes(error: ExportError, batches: Sequence[Arrays], number: int) -> ExportError:
+def _at_other_sizes(error: ForwardError, batches: Sequence[Arrays], number: int) -> ForwardError:
     """The error of a batch, with the way out where only its size is another one."""
     first, other = (
         [array.shape[1:] for array in each.values()] for each in (batches[0], batches[number])
     )
     if first == other:
         return error
-    return ExportError(
+    return ForwardError(
         error.problem,
         "--dynamic says that the model takes other sizes than that of --input: leave out the "
         "dimensions that must have one size.",

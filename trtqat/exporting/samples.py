@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from trtqat.errors import ExportError, SourceError, TrtqatError, first_line
+from trtqat.errors import ForwardError, SourceError, TrtqatError, first_line
 from trtqat.exporting.batches import random_batch, sized
 from trtqat.quant.module_by_module import module_by_module
 from trtqat.runtime.pytorch_hooks import watched
@@ -72,7 +72,7 @@ def run_model(model: torch.nn.Module, samples: Samples) -> dict[str, Array]:
     Every quantizer on the way is called, also where PyTorch has a fused form of a layer.
 
     Raises:
-        ExportError: The model raises on the samples.
+        ForwardError: The model raises on the samples.
         SourceError: It returns something else than tensors, or ends the program.
     """
     try:
@@ -87,7 +87,7 @@ def run_model(model: torch.nn.Module, samples: Samples) -> dict[str, Array]:
         raise
     except Exception as error:
         shapes = ", ".join(f"{name} {tuple(x.shape)}" for name, x in samples.items())
-        raise ExportError(
+        raise ForwardError(
             f"The model raised {type(error).__name__} on {shapes}: {first_line(error)}.",
             "Check --input: shape, dtype and order of the dimensions.",
         ) from error
@@ -105,7 +105,7 @@ def run_and_note(model: torch.nn.Module, samples: Samples) -> tuple[dict[str, Ar
         The model's outputs by name, and a sentence for each that the graph calls otherwise.
 
     Raises:
-        ExportError: The model raises on the samples.
+        ForwardError: The model raises on the samples.
         SourceError: It returns something else than tensors, or ends the program.
     """
     if isinstance(model, torch.jit.ScriptModule):
@@ -133,7 +133,7 @@ def observe(
         The model's outputs by name.
 
     Raises:
-        ExportError: The model raises on the samples.
+        ForwardError: The model raises on the samples.
         SourceError: It returns something else than tensors.
     """
     with watched(modules, seen):
