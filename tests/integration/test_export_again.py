@@ -5,11 +5,13 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
+import onnx
 import onnx_ir as ir
 import pytest
 
 import trtqat as package
 from tests.support.commands import in_process
+from tests.support.graphs import Graph
 from tests.support.lint_parameters import CASES
 from tests.support.user_folder import fill_folder
 from trtqat.plan.header import Target
@@ -108,6 +110,26 @@ def test_what_the_passes_mend_is_exported_from_the_graph(tmp_path: Path, rule: s
     ir.save(case.faulty(), tmp_path / "product.onnx")
     command = type_again(tmp_path, "product.onnx", "8.6")
     assert command == "trtqat export product.onnx --opset 17 -o product-8.6.onnx"
+
+
+def test_a_plugin_stays_where_it_is(tmp_path: Path) -> None:
+    """ONNX Runtime does not run it: what it reads is compared, and floats as before."""
+    graph = Graph(("N", 8, 6, 6))  # type: ignore[arg-type]
+    graph.conv("x", "boxes", (8, 8))
+    graph.node("Sigmoid", [graph.node("Flatten", ["boxes"], "flat")], "scores")
+    graph.node("EfficientNMS_TRT", ["boxes", "scores"], "found", max_output_boxes=4)
+    proto = graph.proto("scores", "found")
+    onnx.save(proto, str(tmp_path / "m.onnx"))
+    command = type_again(tmp_path, "m.onnx", "11")
+    assert command == "trtqat export m.onnx --precision fp16 --opset 19 -o m-11.onnx"
+    written = ir.load(tmp_path / "m-11.onnx")
+    (plugin,) = (node for node in written.graph if node.op_type == "EfficientNMS_TRT")
+    assert (plugin.domain, plugin.attributes["max_output_boxes"].as_int()) == ("", 4)
+    assert [value.dtype for value in plugin.inputs if value] == [ir.DataType.FLOAT] * 2
+    assert dict(written.graph.opset_imports) == {"": 19}
+    done = in_process(tmp_path, "export", "m.onnx", "-o", "again.onnx")
+    assert "does not run '/found' (EfficientNMS_TRT)" in done.stderr
+    assert "output '/found.input_0'" in done.stdout
 
 
 def test_what_the_model_must_change_is_named(tmp_path: Path) -> None:

@@ -29,9 +29,10 @@ from trtqat.graph.passes.name_nodes import name_unnamed
 from trtqat.graph.passes.protocol import run
 from trtqat.graph.passes.standard_pairs import standardize_pairs
 from trtqat.graph.passes.tidy import tidy
+from trtqat.graph.runnable import plugins_of, serialize_runnable
 from trtqat.graph_file.hashing import graph_sha256
 from trtqat.graph_file.reading import external_files, read_model
-from trtqat.graph_file.serialized import serialize, temporary_graphs, weights_beside
+from trtqat.graph_file.serialized import temporary_graphs, weights_beside
 from trtqat.provenance import Provenance
 
 
@@ -58,10 +59,11 @@ def improve_onnx(source: Path | str, output: Path | str, options: ExportOptions)
     codes = codes_of(model, options)
     recorded = recorded_pixels(model)
     name_unnamed(model)  # by which the pairs of both graphs are known as the same
-    original = serialize(model)
+    original = serialize_runnable(model)
     batches, notes = batches_of_graph(model, options)
     tidy(model)
     notes += [
+        *_notes_on_plugins(model),
         *_standardize(model, options.opset),
         *notes_on_weights(options, model.graph),
     ]
@@ -70,7 +72,7 @@ def improve_onnx(source: Path | str, output: Path | str, options: ExportOptions)
     improving = improve_options(options, model.graph)
     improvements = improve(model, improving, opset=target)
     verification = verify(
-        serialize(model),
+        serialize_runnable(model),
         GraphReference(original, batches, OF_GRAPH),
         min_sqnr_db=options.min_sqnr_db,
     )
@@ -105,6 +107,16 @@ def _read(source: Path, output: Path) -> ir.Model:
     _check_float32(source, model)
     check_finite(source, model.graph)
     return model
+
+
+def _notes_on_plugins(model: ir.Model) -> list[str]:
+    plugins = plugins_of(model)
+    if not plugins:
+        return []
+    return [
+        f"ONNX Runtime does not run {', '.join(plugins)}: what these read is compared, and nothing "
+        "behind them."
+    ]
 
 
 def _standardize(model: ir.Model, opset: int) -> list[str]:

@@ -17,7 +17,8 @@ from trtqat.graph.passes.improvements import ImproveOptions
 from trtqat.graph.pixels.forms import choice_for
 from trtqat.graph.pixels.take_pixels import TakenInput, take_pixels
 from trtqat.graph.repair.move_pairs import move_pairs
-from trtqat.graph_file.serialized import Serialized, serialize
+from trtqat.graph.runnable import serialize_runnable
+from trtqat.graph_file.serialized import Serialized
 from trtqat.pixels import BYTES, Pixels, PixelSpec, normalised, pixels_of, with_pixels
 from trtqat.provenance import METADATA_KEY, read_provenance
 from trtqat.tensors import Array, Arrays, TensorSpec
@@ -140,14 +141,14 @@ def with_pixel_inputs(
     """
     if not options.pixels:
         return {}
-    before = serialize(model)
+    before = serialize_runnable(model)
     for note in move_pairs(model, to_inputs=True).notes:
         _LOG.info(note)
     choice = choice_for(options.for_, model.graph.opset_imports[""])
     taken = take_pixels(model, options.pixels, choice)
     for note in taken.notes:
         _LOG.warning(note)
-    _check_same(before, serialize(model), batches, options)
+    _check_same(before, serialize_runnable(model), batches, options)
     return taken.inputs
 
 

@@ -15,7 +15,7 @@ from trtqat.exporting.verification.verify import verify
 from trtqat.graph.half.derive import derive_half
 from trtqat.graph.lenses.targets import HALF_OPSET, is_for_8_6
 from trtqat.graph.passes.raise_opset import newest_opset, raise_opset
-from trtqat.graph_file.serialized import serialize
+from trtqat.graph.runnable import serialize_runnable
 from trtqat.tensors import Arrays, Precision
 
 # Every onnx and ONNX Runtime that the extras allow writes and runs this one.
@@ -59,11 +59,11 @@ def in_precision(
         model = raise_opset(model, options.opset)
     if options.precision == "fp32":
         return model, None
-    full = serialize(model)
+    full = serialize_runnable(model)
     half = model.clone()
     report = derive_half(half, measure_with_ranges(full, batches))
     verification = verify(
-        serialize(half),
+        serialize_runnable(half),
         GraphReference(full, batches, OF_HALF),
         tolerance=FP16,
         min_sqnr_db=options.min_sqnr_db,

@@ -13,7 +13,8 @@ from trtqat.exporting.options import ExportOptions
 from trtqat.exporting.verification.reference import outputs_of
 from trtqat.graph.passes.take_codes import recorded_scales, take_codes
 from trtqat.graph.repair.move_pairs import move_pairs
-from trtqat.graph_file.serialized import Serialized, serialize
+from trtqat.graph.runnable import serialize_runnable
+from trtqat.graph_file.serialized import Serialized
 from trtqat.numerics import quantize
 from trtqat.tensors import Arrays
 
@@ -70,7 +71,7 @@ def with_quantized_inputs(
     """
     if not options.quantized_input:
         return dict(codes)
-    before = serialize(model)
+    before = serialize_runnable(model)
     for note in move_pairs(model, to_inputs=True).notes:
         _LOG.info(note)
     try:
@@ -80,7 +81,7 @@ def with_quantized_inputs(
         if not codes:
             raise
         scales = {}
-    _check_same(before, serialize(model), batches, scales)
+    _check_same(before, serialize_runnable(model), batches, scales)
     return {**codes, **scales}
 
 

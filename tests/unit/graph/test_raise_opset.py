@@ -73,6 +73,14 @@ def test_what_the_converter_leaves_out_is_there() -> None:
     assert list(reduced.graph.initializers) == ["/y_input_1"]
 
 
+def test_a_plugin_in_the_domain_of_onnx_stays_as_it_is() -> None:
+    plugin = node("Decode_TRT", ["y"], ["z"], level=3)
+    raised = raise_opset(model([NODES[0][0], plugin], opset=17), 19)
+    (found,) = (each for each in raised.graph if each.op_type == "Decode_TRT")
+    assert (found.domain, found.attributes["level"].as_int()) == ("", 3)
+    assert set(raised.graph.opset_imports) == {"", "trtqat"}
+
+
 def test_newer_graphs_stay_and_unknown_opsets_are_refused() -> None:
     built = model(NODES[1], opset=19)
     assert raise_opset(built, 17) is built

@@ -9,6 +9,8 @@ fails downwards is in ``lower_opset``). Around it:
 2. The IR version rises to the one that came with the opset; the converter leaves it.
 3. Constants that it made are initializers, as everywhere in the canonical graph, named
    after the node that reads them.
+4. Plugins of TensorRT stand in ONNX's own domain, where the converter looks for their schema. It
+   leaves nodes of other domains as they are, so plugins are in one meanwhile.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from __future__ import annotations
 import onnx
 import onnx_ir as ir
 from onnx import TensorProto, helper, version_converter
+from onnx.defs import has
 from onnx_ir.passes import common
 
 from trtqat.errors import ExportError, GraphError, first_line
@@ -26,13 +29,15 @@ from trtqat.graph_file.garbage import uncollected
 from trtqat.graph_file.serialized import proto_for_onnx, restore_weights
 from trtqat.runtime.onnx_model import OnnxModel
 
+_PLUGINS = "trtqat.plugins"
+
 
 @uncollected()
 def raise_opset(model: ir.Model, opset: int) -> ir.Model:
     """Rewrites a graph in a newer opset.
 
     Args:
-        model: Without functions and custom operators; it is not changed.
+        model: Without functions; it is not changed.
         opset: The opset wanted.
 
     Returns:
@@ -45,6 +50,11 @@ def raise_opset(model: ir.Model, opset: int) -> ir.Model:
     if present >= opset:
         return model
     proto = proto_for_onnx(model)
+    plugins = [each for each in proto.graph.node if not (each.domain or has(each.op_type))]
+    for each in plugins:
+        each.domain = _PLUGINS
+    if plugins:
+        proto.opset_import.append(helper.make_opsetid(_PLUGINS, 1))
     try:
         converted = version_converter.convert_version(proto, opset)
     except Exception as error:
@@ -56,6 +66,10 @@ def raise_opset(model: ir.Model, opset: int) -> ir.Model:
     needed = helper.find_min_ir_version_for(list(converted.opset_import), ignore_unknown=True)
     converted.ir_version = max(proto.ir_version, needed)
     raised: ir.Model = ir.from_proto(converted)
+    for node in raised.graph:
+        if node.domain == _PLUGINS:
+            node.domain = ""
+    raised.graph.opset_imports.pop(_PLUGINS, None)
     restore_weights(raised, model)
     _name_constants(raised)
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(raised)

@@ -2,7 +2,6 @@
 
 quantizing.py  the door: from the file and its data to a file with explicit Q/DQ
 reading.py     what is refused, and the form that quantizers are put into
-runnable.py    the graph without plugins, which ONNX Runtime does not run
 placement.py   where they stand
 groups.py      which of them share a range
 samples.py     on which samples ranges are chosen, and on which others the result is measured

@@ -25,6 +25,7 @@ from trtqat.graph.lenses.view import GraphView
 from trtqat.graph.passes.expand_fake_quantize import expand_fake_quantize
 from trtqat.graph.passes.improvements import improve
 from trtqat.graph.passes.insert_quantizers import GraphQuantizer, insert_quantizers
+from trtqat.graph.runnable import plugins_of, runnable, serialize_runnable
 from trtqat.graph_file.hashing import graph_sha256
 from trtqat.graph_file.reading import external_files
 from trtqat.graph_file.serialized import serialize, temporary_graphs, weights_beside
@@ -43,7 +44,6 @@ from trtqat.search.float_graph.observing import (
 )
 from trtqat.search.float_graph.placement import PairPlan, plan_pairs, sized
 from trtqat.search.float_graph.reading import FloatGraph, read_float_graph
-from trtqat.search.float_graph.runnable import plugins_of, runnable
 from trtqat.search.float_graph.samples import GraphSamples, choose_samples
 from trtqat.search.options import QuantizeOptions
 from trtqat.search.result import QuantizeResult
@@ -143,7 +143,7 @@ class _Quantizing:
         self._notes = list(graph.notes)
         # Passes change the graph; where ONNX Runtime runs it, it is compared as it was given.
         plugins = plugins_of(graph.model)
-        self._exact = serialize(runnable(graph.model)) if plugins else source
+        self._exact = serialize_runnable(graph.model) if plugins else source
         if plugins:
             self._notes.append(
                 f"ONNX Runtime does not run {', '.join(plugins)}: what these read is compared, and "
@@ -156,15 +156,13 @@ class _Quantizing:
         plan, ranges = self._ranges(chosen)
         insert_quantizers(model, ranges.quantizers)
         pairs = expand_fake_quantize(model)
-        written = serialize(runnable(model))
+        written = serialize_runnable(model)
         opset = max(model.graph.opset_imports[""], export_options.opset)
         self._notes += notes_on_weights(export_options, model.graph)
         improving = improve_options(export_options, model.graph)
         improvements = improve(model, improving, opset=opset)
         batches = self._verified_batches(chosen)
-        verification = verify(
-            serialize(runnable(model)), GraphReference(written, batches, OF_GRAPH)
-        )
+        verification = verify(serialize_runnable(model), GraphReference(written, batches, OF_GRAPH))
         outputs = self._outputs(held)
         self._note_differences(outputs, chosen, held)
         verified = VerifiedGraph(
@@ -287,7 +285,7 @@ class _Quantizing:
                 if self._progress is not None:
                     self._progress(_MEASURING, min(number * size, len(held)), len(held))
 
-        rounded = serialize(runnable(self._model))
+        rounded = serialize_runnable(self._model)
         return compare_outputs(self._exact, rounded, batches(), len(held))
 
     def _note_differences(

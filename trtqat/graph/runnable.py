@@ -14,6 +14,7 @@ from trtqat.graph.editing import remove_unused
 from trtqat.graph.lenses.basics import name_of
 from trtqat.graph.lenses.mac_formulas import MICROSOFT, operator_of
 from trtqat.graph.lenses.moves import ONNX_DOMAINS
+from trtqat.graph_file.serialized import Serialized, serialize
 
 # Of ONNX's own operators and those of ONNX Runtime.
 _RUN = (MICROSOFT, "ai.onnx.ml", "ai.onnx.preview.training", "com.microsoft.nchwc")
@@ -23,6 +24,11 @@ def plugins_of(model: ir.Model) -> tuple[str, ...]:
     """The nodes that ONNX Runtime does not run, as ``"'/nms' (EfficientNMS_TRT)"``."""
     nodes = filter(_is_plugin, model.graph)
     return tuple(f"'{name_of(node)}' ({operator_of(node)})" for node in nodes)
+
+
+def serialize_runnable(model: ir.Model) -> Serialized:
+    """What ONNX Runtime is given of a graph: ``runnable``, as ``serialize`` writes it."""
+    return serialize(runnable(model))
 
 
 def runnable(model: ir.Model) -> ir.Model:
@@ -70,7 +76,7 @@ def runnable(model: ir.Model) -> ir.Model:
     if not graph.outputs:
         raise GraphError(
             f"The plugin {plugins_of(model)[0]} reads the graph's inputs, and ONNX Runtime does "
-            "not run it, so nothing before it can be calibrated.",
+            "not run it, so nothing is left to run.",
             "Give the graph without it.",
         )
     return copy
