@@ -1,6 +1,6 @@
 """A plan with a profile for each of several sizes: which of them runs, and what it computes.
 
-Written before it was run. What TensorRT 8.6 makes of one profile for many sizes is in
+What TensorRT 8.6 makes of one profile for many sizes is in
 ``test_dynamic.py``.
 """
 
