@@ -1,0 +1,119 @@
+"""What ``lanes`` runs, in its order, with about the seconds that each takes on an H200."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+from scripts.bench.lane_schedule import Job
+
+# Of the README's table, with the seconds that their engines and their measuring take.
+TABLE = {"vit": (420, 110), "resnet50": (330, 170), "vgg16": (260, 130), "mobilenet": (280, 90)}
+# Seconds of a search within its budget; the last builds come on top.
+BUDGETS_S = {"vit": 460, "mobilenet": 330, "resnet50": 330, "efficientnet": 270, "unet": 330}
+_LAST_BUILDS_S = 90
+# Seconds of the tests of a file. The files of ten and more tests come first.
+TEST_SECONDS = {"streams": 290, "offline": 290, "sized_profiles": 400, "quantize_graphs": 400}
+_TEST_SECONDS = 240
+# Files whose tests compare times.
+MEASURING = ("streams", "speed_search", "evaluation", "offline")
+_VGG = "runs/vgg16/qat.pt"
+
+
+def jobs_of(tactic_sources: str = "") -> tuple[Job, ...]:
+    """All jobs: the table first, then searches, bytes, tasks and tests.
+
+    Args:
+        tactic_sources: As ``trtqat build`` takes them.
+    """
+    option = f"--tactic-sources={tactic_sources}" if tactic_sources else ""
+    parts = (_table, _searches, _figures, _tests, _alone_at_last)
+    return tuple(job for part in parts for job in part(option))
+
+
+def _run(stages: str, models: str, option: str = "", **variables: str) -> str:
+    given = {"STAGES": stages, "MODELS": models, **variables}
+    words = " ".join(f"{name}={shlex.quote(each)}" for name, each in given.items())
+    return f"{words} scripts/bench/run {option}".rstrip()
+
+
+def _table(option: str) -> Iterator[Job]:
+    """Engines on all GPUs, then each measured alone and on the first one: of one card."""
+    for name, (seconds, _) in TABLE.items():
+        prepare = _train_vgg() if name == "vgg16" else ""
+        stages = "graphs engines"
+        yield Job(
+            f"engines-{name}", f"{prepare}{_run(stages, name, option)}", seconds, prepares=True
+        )
+    engines = tuple(f"engines-{name}" for name in TABLE)
+    for name, (_, seconds) in TABLE.items():
+        yield Job(f"measure-{name}", _run("measure", name), seconds, engines, alone=True)
+    measured = tuple(f"measure-{name}" for name in TABLE)
+    reports = " ".join(f'"$RESULTS/eval-{name}.json"' for name in TABLE)
+    yield Job("table", f'"$PYTHON" -m scripts.bench.gains {reports}', 5, measured, alone=True)
+
+
+def _train_vgg() -> str:
+    """As scripts/test-gpu does."""
+    data = '"$PYTHON" -m scripts.vgg16_cifar10.prepare_data runs/data'
+    train = (
+        '"$PYTHON" -m scripts.vgg16_cifar10.train --data runs/data --output runs/vgg16 '
+        "--epochs 12 --qat-epochs 3 --device cuda"
+    )
+    return f"[ -f {_VGG} ] || {{ {data}; {train}; }}\n"
+
+
+def _searches(option: str) -> Iterator[Job]:
+    for name, budget in BUDGETS_S.items():
+        graph = f"[ -f runs/bench/{name}.onnx ] || {_run('graphs', name)}"
+        search = _run("tune", name, option, BUDGET=f"{budget}s")
+        yield Job(f"tune-{name}", f"{graph}\n{search}", budget + _LAST_BUILDS_S)
+
+
+def _figures(option: str) -> Iterator[Job]:
+    cache = '--timing-cache "$TIMING_CACHE"'
+    names = (
+        "floats codes nchw-table-first nhwc-table-last nchw-affine-first nhwc-affine-last "
+        "nhwc-affine-first nhwc-table-first"
+    )
+    pixels = f'--output "$RESULTS/pixels.json" --seconds 0.5 {option} {cache} --only {names}'
+    yield Job("pixels", f'"$PYTHON" -m scripts.bench.pixels {pixels}', 700)
+    build = shlex.quote(f"{option} --timing-cache ") + '"$TIMING_CACHE"'
+    for task in ("detection", "segmentation", "recognition"):
+        yield Job(
+            f"task-{task}",
+            f"TRTQAT_BUILD_OPTIONS={build} scripts/tasks/run {task} --no-rtx\n"
+            f'"$PYTHON" -m scripts.summarize runs/tasks/{task}.json '
+            f'--output "$RESULTS/task-{task}.json"',
+            150,
+        )
+
+
+def _alone_at_last(option: str) -> Iterator[Job]:
+    engines = tuple(f"engines-{name}" for name in TABLE)
+    explain = _run("explain", " ".join(TABLE))
+    yield Job("explain", explain, 200, ("table", *engines), alone=True)
+    offline = (
+        "runs/bench/resnet50-codes.onnx --batch 32,64,128,256,512,1024 --beside-mlperf "
+        '--json "$RESULTS/offline-resnet50.json"'
+    )
+    cache = '--timing-cache "$TIMING_CACHE"'
+    command = f'"$PYTHON" -m scripts.bench.offline {offline} {option} {cache}'
+    yield Job("offline", command, 400, ("engines-resnet50",), alone=True)
+
+
+def _tests(option: str) -> Iterator[Job]:
+    """Of tests/gpu, a job for each file; those that need the trained VGG-16 come after it."""
+    pytest = '"$PYTHON" -m pytest -v --require-gpu'
+    cache = '--timing-cache "$RESULTS/tests.cache"'
+    for file in sorted((Path(__file__).parents[2] / "tests" / "gpu").glob("test_*.py")):
+        name = file.stem.removeprefix("test_")
+        yield Job(
+            f"tests-{name}",
+            f"{pytest} tests/gpu/{file.name} {option} {cache}",
+            TEST_SECONDS.get(name, _TEST_SECONDS),
+            ("engines-vgg16",),
+            all_gpus=name == "device",
+            shares=name not in MEASURING,
+        )
