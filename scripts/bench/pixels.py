@@ -43,7 +43,7 @@ from trtqat.exporting.options import ExportOptions
 from trtqat.exporting.pipeline import export_onnx
 from trtqat.graph.passes.improvements import ImproveOptions
 from trtqat.graph.passes.take_codes import take_codes
-from trtqat.graph.pixels.forms import FORMS, only
+from trtqat.graph.pixels.forms import forms_for, only
 from trtqat.graph.pixels.take_pixels import take_pixels
 from trtqat.graph_file.reading import read_model
 from trtqat.host.environment import describe_environment
@@ -116,9 +116,7 @@ def graphs_of(floats: Path, *, with_bgr: bool) -> Iterator[tuple[str, ir.Model, 
     for layout in LAYOUTS:
         for bgr in (False, True) if with_bgr else (False,):
             pixels = Pixels(layout, MEAN, STD, bgr=bgr)
-            for form in FORMS:
-                if layout == "nchw" and form.transposed != "first":
-                    continue  # nothing is transposed
+            for form in forms_for(layout):
                 model = read_model(floats)
                 take_pixels(model, {IMAGES.name: pixels}, only(form))
                 name = f"{layout}{'-bgr' if bgr else ''}-{form.name}"
