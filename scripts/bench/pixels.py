@@ -9,120 +9,125 @@ bytes. Of each graph, on a GPU with TensorRT:
    beside codes and floats.
 
 ``--layers-only`` needs no GPU: it builds with TensorRT for RTX, and says what stands before the
-first convolution. Most of the time is the builder's; ``--only`` names some graphs alone.
+first convolution. Most of the time is the builder's; ``--only`` names some graphs alone, and is the
+order in which they are measured. The names are ``floats``, ``codes``, and layout and form, as
+``nhwc-affine-first``, ``nhwc-channels``, ``nhwc-bgr-table-last``.
+
+The file is written after each graph. A run that was cut off goes on when it is started again with
+the same options; where there is no git, ``COMMIT=…`` has to say of which commit it is.
 
     python -m scripts.bench.pixels --output scripts/results/pixels.json --only floats codes \
         nhwc-affine-first nhwc-affine-middle nchw-affine-first nhwc-table-first nhwc-layer-first
     python -m scripts.bench.pixels --layers-only --with-bgr --output …/pixels-layers.json
+
+The export can be made before, on another host, and be given with ``--graph``:
+
+    trtqat export scripts/models/resnet.py:qat --input images:1x3x224x224 --float-weights \
+        -o floats.onnx
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
+import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import onnx_ir as ir
-
+from scripts.bench.pixels_graphs import check_floats, chosen_graphs, export_floats, write_graph
 from scripts.bench.pixels_table import layers_table, measured_table
 from scripts.bench.quiet import in_own_process, quiet_compute_medians_ms, random_inputs
 from scripts.bench.record import describe_run
+from scripts.bench.resuming import go_on
 from scripts.bench.rtx_layers import first_layers, rtx_version
 from scripts.bench.throughput import throughput
-from scripts.models import resnet
 from trtqat.building.builder import build
 from trtqat.building.options import BuildOptions
 from trtqat.building.profiles import ProfileOptions
-from trtqat.errors import BuildError
-from trtqat.exporting.options import ExportOptions
-from trtqat.exporting.pipeline import export_onnx
-from trtqat.graph.passes.improvements import ImproveOptions
-from trtqat.graph.passes.take_codes import take_codes
-from trtqat.graph.pixels.forms import FORMS, only
-from trtqat.graph.pixels.take_pixels import take_pixels
-from trtqat.graph_file.reading import read_model
+from trtqat.errors import BuildError, TrtqatError
+from trtqat.files import check_writable, sha256_of, write_atomically
 from trtqat.host.environment import describe_environment
-from trtqat.pixels import LAYOUTS, Pixels
-from trtqat.provenance import METADATA_KEY, Provenance
 from trtqat.runtime.engine import Engine
-from trtqat.tensors import TensorSpec
+from trtqat.typed_json import json_text
 
-IMAGES = TensorSpec("images", (1, 3, 224, 224))
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 TURNS = 5
 
 
-def main() -> None:
-    """Builds and measures all, writes the file after each, and prints the tables."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--batch-size", type=int, default=32)
-    parser.add_argument("--seconds", type=float, default=1.0)
-    parser.add_argument("--layers-only", action="store_true")
-    parser.add_argument("--with-bgr", action="store_true", help="each form from BGR, too")
-    parser.add_argument("--only", nargs="*", help="names of graphs, as the tables have them")
-    parser.add_argument("--tactic-sources", default="", help="as trtqat build takes them")
-    parser.add_argument("--timing-cache", type=Path)
-    parser.add_argument("--output", type=Path, required=True)
-    arguments = parser.parse_args()
-    record: dict[str, Any] = describe_run("pixels")
-    if arguments.layers_only:
-        record["tensorrt_rtx"] = rtx_version()
-    else:
-        record["batch_size"] = arguments.batch_size
-        record["environment"] = asdict(in_own_process(describe_environment, with_gpu=True))
-    results: dict[str, Any] = {}
-    with tempfile.TemporaryDirectory() as folder:
-        for name, graph in write_graphs(Path(folder), arguments):
-            alone = arguments.layers_only
-            result = {"rtx": first_layers(graph)} if alone else measured(graph, arguments)
-            results[name] = result
-            arguments.output.write_text(json.dumps({**record, "graphs": results}, indent=1) + "\n")
-            print(name, result, flush=True)
+def main(given: Sequence[str] | None = None) -> int:
+    """Builds and measures all, writes the file after each, and prints the tables.
+
+    Args:
+        given: The command line; None takes the process's own.
+
+    Returns:
+        0, or the exit code of what went wrong; what was measured before it is written.
+    """
+    arguments = _parser().parse_args(given)
+    try:
+        results = _measure_all(arguments)
+    except TrtqatError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
     if arguments.layers_only:
         print(layers_table(results))
     else:
         print(measured_table(results, arguments.batch_size))
+    return 0
 
 
-def write_graphs(folder: Path, arguments: argparse.Namespace) -> Iterator[tuple[str, Path]]:
-    """Exports the model once, and writes its graphs by name.
+def _measure_all(arguments: argparse.Namespace) -> Mapping[str, Mapping[str, Any]]:
+    """All results of the file, those of earlier runs among them."""
+    names = chosen_graphs(arguments.only, with_bgr=arguments.with_bgr)
+    check_writable(arguments.output)
+    if arguments.graph is not None:
+        check_floats(arguments.graph)
+    record = go_on(arguments.output, _describe(arguments), anew=arguments.anew)
+    results: dict[str, Any] = record["graphs"]
+    left = [name for name in names if not is_done(results.get(name, {}), arguments.throughput)]
+    print(f"{len(names) - len(left)} of {len(names)} graphs are done", file=sys.stderr)
+    if not left:
+        return results
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        floats = arguments.graph or folder / "exported.onnx"
+        if arguments.graph is None:
+            export_floats(floats)
+        for name in left:
+            graph = write_graph(name, floats, folder)
+            alone = arguments.layers_only
+            results[name] = {"rtx": first_layers(graph)} if alone else measured(graph, arguments)
+            write_atomically(arguments.output, (json_text(record) + "\n").encode())
+            print(name, results[name], file=sys.stderr, flush=True)
+    return results
+
+
+def is_done(result: Mapping[str, Any], with_throughput: bool) -> bool:
+    """Whether a result has all that a run wants of its graph.
 
     Args:
-        folder: Where to.
-        arguments: Which of them.
+        result: Of the file; empty if it has none.
+        with_throughput: Whether queries in flight are wanted, too.
     """
-    floats = folder / "floats.onnx"
-    improve = ImproveOptions(int8_weights=False)
-    export_onnx(resnet.qat(), floats, ExportOptions((IMAGES,), improve=improve))
-    for name, model, provenance in graphs_of(floats, with_bgr=arguments.with_bgr):
-        if arguments.only and name not in arguments.only:
-            continue
-        path = folder / f"{name}.onnx"
-        model.metadata_props[METADATA_KEY] = provenance.to_json()
-        ir.save(model, path)
-        yield name, path
+    if "rtx" in result or "refused" in result:
+        return True
+    return "compute_ms" in result and ("throughput" in result or not with_throughput)
 
 
-def graphs_of(floats: Path, *, with_bgr: bool) -> Iterator[tuple[str, ir.Model, Provenance]]:
-    """The graph from floats, the one from codes, and those from bytes, with what they record."""
-    yield "floats", read_model(floats), Provenance()
-    codes = read_model(floats)
-    yield "codes", codes, Provenance(quantized_inputs=take_codes(codes).scales)
-    for layout in LAYOUTS:
-        for bgr in (False, True) if with_bgr else (False,):
-            pixels = Pixels(layout, MEAN, STD, bgr=bgr)
-            for form in FORMS:
-                if layout == "nchw" and form.transposed != "first":
-                    continue  # nothing is transposed
-                model = read_model(floats)
-                take_pixels(model, {IMAGES.name: pixels}, only(form))
-                name = f"{layout}{'-bgr' if bgr else ''}-{form.name}"
-                yield name, model, Provenance(pixels={IMAGES.name: pixels})
+def _describe(arguments: argparse.Namespace) -> dict[str, Any]:
+    record: dict[str, Any] = describe_run("pixels")
+    if arguments.graph is not None:
+        record["graph"] = {"name": arguments.graph.name, "sha256": sha256_of(arguments.graph)}
+    if arguments.layers_only:
+        record["tensorrt_rtx"] = rtx_version()
+    else:
+        record["batch_size"] = arguments.batch_size
+        record["seconds"] = arguments.seconds
+        record["tactic_sources"] = arguments.tactic_sources
+        record["environment"] = asdict(in_own_process(describe_environment, with_gpu=True))
+    return {**record, "graphs": {}}
 
 
 def measured(graph: Path, arguments: argparse.Namespace) -> dict[str, Any]:
@@ -139,13 +144,15 @@ def measured(graph: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     except BuildError as error:
         return {"refused": error.problem}
     medians = quiet_compute_medians_ms(plan, size, TURNS, arguments.seconds)
-    return {
+    result = {
         **built,
         "compute_medians_ms": medians,
         "compute_ms": statistics.median(medians),
         "input_bytes": in_own_process(_input_bytes, plan, size),
-        "throughput": in_own_process(_throughput, plan, size, arguments.seconds),
     }
+    if arguments.throughput:
+        result["throughput"] = in_own_process(_throughput, plan, size, arguments.seconds)
+    return result
 
 
 def _build(graph: Path, plan: Path, options: BuildOptions) -> dict[str, Any]:
@@ -164,5 +171,41 @@ def _throughput(plan: Path, batch_size: int, seconds: float) -> dict[str, Any]:
         return throughput(engine, batch_size, random_inputs(engine, batch_size), seconds)
 
 
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m scripts.bench.pixels", description=(__doc__ or "").splitlines()[0]
+    )
+    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--seconds", type=float, default=1.0)
+    parser.add_argument("--layers-only", action="store_true")
+    parser.add_argument("--with-bgr", action="store_true", help="each form from BGR, too")
+    parser.add_argument(
+        "--only", nargs="+", metavar="NAME", help="these graphs, in this order; default: all"
+    )
+    parser.add_argument(
+        "--no-throughput",
+        action="store_false",
+        dest="throughput",
+        help="GPU compute time alone, no queries in flight",
+    )
+    parser.add_argument(
+        "--graph",
+        type=Path,
+        metavar="FILE",
+        help="the graph from floats, with float weights; default: it is exported, which takes long",
+    )
+    parser.add_argument("--tactic-sources", default="", help="as trtqat build takes them")
+    parser.add_argument("--timing-cache", type=Path)
+    parser.add_argument(
+        "--output",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="goes on from what the file holds, if that is of the same commit, batch size and GPU",
+    )
+    parser.add_argument("--anew", action="store_true", help="overwrites what the file holds")
+    return parser
+
+
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -40,16 +40,16 @@ def measured_table(results: Mapping[str, Mapping[str, Any]], batch_size: int) ->
         if "refused" in result:
             lines.append([name, f"refused: {result['refused']}", *[NONE] * (len(heads) - 1)])
             continue
-        rate, found = _best(result), result["throughput"]
+        rate, found = _best(result), result.get("throughput", {})
         lines.append(
             [
                 name,
                 f"{result['compute_ms']:.4f}",
                 _ratio(result["compute_ms"], floats_ms),
-                f"{found['request_ms']:.3f}",
-                NONE if found["h2d_ms"] is None else f"{found['h2d_ms']:.3f}",
+                _ms(found.get("request_ms")),
+                _ms(found.get("h2d_ms")),
                 f"{result['input_bytes'] / 1e6:.1f}",
-                f"{rate:,.0f}",
+                NONE if rate is None else f"{rate:,.0f}",
                 _ratio(rate, codes_rate),
             ]
         )
@@ -62,6 +62,10 @@ def _best(result: Mapping[str, Any]) -> float | None:
         return None
     in_flight = result["throughput"]["in_flight"].values()
     return max(float(each["images_per_second"]) for each in in_flight)
+
+
+def _ms(value: float | None) -> str:
+    return NONE if value is None else f"{value:.3f}"
 
 
 def _ratio(value: float | None, other: float | None) -> str:

@@ -14,10 +14,10 @@ from tests.support.workloads import Build
 from trtqat.errors import BuildError, UsageError
 from trtqat.exporting.options import ExportOptions
 from trtqat.exporting.pipeline import export_onnx
-from trtqat.graph.pixels.forms import FORMS, Form, choice_for, only
+from trtqat.graph.pixels.forms import Form, choice_for, forms_for, only
 from trtqat.graph.pixels.take_pixels import take_pixels
 from trtqat.numerics import quantize
-from trtqat.pixels import LAYOUTS, Pixels, PixelSpec
+from trtqat.pixels import LAYOUTS, Layout, Pixels, PixelSpec
 from trtqat.provenance import METADATA_KEY, Provenance
 from trtqat.runtime.engine import Engine
 from trtqat.runtime.onnx_model import OnnxModel
@@ -46,13 +46,11 @@ def differing(form: Form, pixels: Pixels, folder: Path, build_engine: Build) -> 
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_codes_are_those_of_the_host(layout: str, tmp_path: Path, build_engine: Build) -> None:
+def test_codes_are_those_of_the_host(layout: Layout, tmp_path: Path, build_engine: Build) -> None:
     """Of each form that this TensorRT builds; what it refuses is for the benchmark to say."""
-    pixels = Pixels(layout, MEAN, STD)  # type: ignore[arg-type]
+    pixels = Pixels(layout, MEAN, STD)
     built = set()
-    for form in FORMS:
-        if layout == "nchw" and form.transposed != "first":
-            continue
+    for form in forms_for(layout):
         try:
             wrong, may_be_wrong = differing(form, pixels, tmp_path, build_engine)
         except BuildError:

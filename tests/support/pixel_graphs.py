@@ -10,10 +10,16 @@ from trtqat.pixels import Pixels
 from trtqat.tensors import Array
 
 
-def quantizing_graph(scale: float, channels: int = 3, *, size: int = 16) -> ir.Model:
-    """``x`` of ``(N, channels, size, size)`` through QuantizeLinear and DequantizeLinear."""
-    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", channels, size, size])
-    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", channels, size, size])
+def quantizing_graph(
+    scale: float, channels: int = 3, *, size: int | None = 16, opset: int = 17
+) -> ir.Model:
+    """``x`` of ``(N, channels, size, size)`` through QuantizeLinear and DequantizeLinear.
+
+    Height and width are open where there is no size.
+    """
+    image = ["H", "W"] if size is None else [size, size]
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", channels, *image])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", channels, *image])
     constants = [
         helper.make_tensor("scale", TensorProto.FLOAT, [], [scale]),
         helper.make_tensor("zero", TensorProto.INT8, [], [0]),
@@ -22,7 +28,7 @@ def quantizing_graph(scale: float, channels: int = 3, *, size: int = 16) -> ir.M
         helper.make_node("QuantizeLinear", ["x", "scale", "zero"], ["codes"], name="quantize"),
         helper.make_node("DequantizeLinear", ["codes", "scale", "zero"], ["y"], name="dequantize"),
     ]
-    return _model(helper.make_graph(nodes, "g", [x], [y], constants))
+    return _model(helper.make_graph(nodes, "g", [x], [y], constants), opset)
 
 
 def float_graph(channels: int = 3, *, size: int = 16) -> ir.Model:
@@ -66,8 +72,8 @@ def every_byte(pixels: Pixels, channels: int = 3) -> Array:
     return image.transpose(0, 2, 3, 1) if pixels.layout == "nhwc" else image
 
 
-def _model(graph: GraphProto) -> ir.Model:
+def _model(graph: GraphProto, opset: int = 17) -> ir.Model:
     proto: ModelProto = helper.make_model(
-        graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8
+        graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8
     )
     return ir.from_proto(proto)

@@ -18,18 +18,20 @@ from tests.support.pixel_graphs import (
 from trtqat.errors import GraphError, UsageError
 from trtqat.graph.lint import lint
 from trtqat.graph.passes.remove_quantization import remove_quantization
-from trtqat.graph.pixels.arithmetic import AFFINE, DIVIDE, LAYER, TABLE
+from trtqat.graph.pixels.arithmetic import AFFINE, CHANNELS, DIVIDE, LAYER, TABLE, Way
 from trtqat.graph.pixels.fit import Wanted, fit
-from trtqat.graph.pixels.forms import CHOICES, FORMS, Form, choice_for, only
+from trtqat.graph.pixels.forms import CHOICES, FORMS, Form, choice_for, forms_for, only
 from trtqat.graph.pixels.take_pixels import TakenInput, take_pixels
 from trtqat.graph_file.serialized import serialize
 from trtqat.numerics import quantize
-from trtqat.pixels import LAYOUTS, Pixels
+from trtqat.pixels import LAYOUTS, Layout, Pixels
 from trtqat.runtime.onnx_model import OnnxModel
 from trtqat.tensors import Array
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 AFFINE_FIRST, TABLE_FIRST, DIVIDE_FIRST = Form(AFFINE), Form(TABLE), Form(DIVIDE)
+BY_CHANNELS = Form(CHANNELS)
+TAKEN = [(form, layout) for form in FORMS for layout in LAYOUTS if form.takes(layout)]
 
 
 def numbers(low: float, high: float) -> st.SearchStrategy[float]:
@@ -37,17 +39,23 @@ def numbers(low: float, high: float) -> st.SearchStrategy[float]:
 
 
 @st.composite
-def any_pixels(draw: st.DrawFn) -> Pixels:
+def any_pixels(draw: st.DrawFn, layouts: tuple[Layout, ...] = LAYOUTS) -> Pixels:
     scale = draw(st.sampled_from([1.0, 255.0, 256.0, 127.5, 3.7]) | numbers(0.5, 300))
     # Normalised as models are trained: of the size of 1, whatever the bytes are divided by.
     size = 255 / scale
     return Pixels(
-        draw(st.sampled_from(LAYOUTS)),
+        draw(st.sampled_from(layouts)),
         tuple(draw(numbers(-2, 2)) * size for _ in range(draw(st.sampled_from([1, 3])))),
         tuple(draw(numbers(0.02, 4)) * size for _ in range(draw(st.sampled_from([1, 3])))),
         scale,
         draw(st.booleans()),
     )
+
+
+def values_of(pixels: Pixels, scale: float, is_quantized: bool) -> Array:
+    """What each byte becomes in each channel: codes, or floats."""
+    table = pixels.table(3)
+    return quantize(table, scale) if is_quantized else table
 
 
 def run(model: ir.Model, x: Array, *, as_written: bool) -> Array:
@@ -113,11 +121,10 @@ def test_an_affine_form_is_found_nearly_always() -> None:
     assert none <= 3
 
 
-@pytest.mark.parametrize("form", FORMS, ids=lambda form: form.name)
 @pytest.mark.parametrize("bgr", [False, True], ids=["rgb", "bgr"])
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_every_form_gives_the_codes(form: Form, layout: str, bgr: bool) -> None:
-    pixels = Pixels(layout, *IMAGENET, bgr=bgr)  # type: ignore[arg-type]
+@pytest.mark.parametrize(("form", "layout"), TAKEN, ids=lambda it: getattr(it, "name", it))
+def test_every_form_gives_the_codes(form: Form, layout: Layout, bgr: bool) -> None:
+    pixels = Pixels(layout, *IMAGENET, bgr=bgr)
     scale, x = 2.64 / 127, every_byte(pixels)
     model = quantizing_graph(scale)
     found = taken(model, pixels, form)
@@ -138,6 +145,75 @@ def test_every_form_gives_the_codes(form: Form, layout: str, bgr: bool) -> None:
     assert more == ({"node-inside-pair"} if is_inside else set())
 
 
+@pytest.mark.parametrize(("form", "layout"), TAKEN, ids=lambda it: getattr(it, "name", it))
+def test_open_sizes_stay_open(form: Form, layout: Layout) -> None:
+    """One graph for every number of images, height and width."""
+    pixels = Pixels(layout, *IMAGENET, bgr=True)
+    model = quantizing_graph(0.02, size=None)
+    taken(model, pixels, form)
+    with OnnxModel(serialize(model), as_written=True) as loaded:
+        for count, height, width in ((1, 16, 16), (3, 5, 7)):
+            x = every_byte(pixels).repeat(count, axis=0)
+            x = x[:, :height, :width] if layout == "nhwc" else x[:, :, :height, :width]
+            (found,) = loaded.session(count).run({"x": x}).values()
+            codes = quantize(pixels.normalise(x), 0.02)
+            np.testing.assert_array_equal(found, codes.astype(np.float32) * np.float32(0.02))
+
+
+@settings(max_examples=60, deadline=None)
+@given(any_pixels(("nhwc",)), numbers(0.002, 0.5), st.booleans())
+def test_channel_by_channel_in_nchw(pixels: Pixels, scale: float, is_quantized: bool) -> None:
+    """Codes or floats, in the model's order, with nothing transposed and no Gather for BGR."""
+    x = every_byte(pixels)
+    model = quantizing_graph(scale) if is_quantized else float_graph()
+    assert taken(model, pixels, BY_CHANNELS).form == BY_CHANNELS
+    operators = [node.op_type for node in model.graph]
+    assert "Transpose" not in operators
+    assert operators.count("Gather") == 2 * 3
+    tables = [name for name in model.graph.initializers if name.startswith("x.pixels.table")]
+    assert len(tables) == (
+        1 if len({*map(bytes, values_of(pixels, scale, is_quantized))}) == 1 else 3
+    )
+    expected = pixels.normalise(x)
+    if is_quantized:
+        expected = quantize(expected, scale).astype(np.float32) * np.float32(scale)
+    for as_written in (True, False):
+        np.testing.assert_array_equal(run(model, x, as_written=as_written), expected)
+
+
+def test_nchw_is_for_the_next_form() -> None:
+    """What makes NCHW of NHWC has nothing to do there."""
+    pixels = Pixels("nchw", *IMAGENET)
+    found = taken(quantizing_graph(0.02), pixels, BY_CHANNELS, AFFINE_FIRST)
+    assert found.form == AFFINE_FIRST
+    with pytest.raises(GraphError, match=r"of NCHW bytes \(channels\)"):
+        taken(quantizing_graph(0.02), pixels, BY_CHANNELS)
+
+
+def test_which_forms_differ_in_a_layout() -> None:
+    assert forms_for("nhwc") == FORMS
+    assert {form.name for form in forms_for("nchw")} == {
+        *("divide-first", "affine-first", "table-first", "layer-first"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("form", "layout"),
+    # The weight of a layer of its own has a scale for each channel, which opset 13 brought.
+    [(form, layout) for form, layout in TAKEN if form.way is not LAYER],
+    ids=lambda it: getattr(it, "name", it),
+)
+def test_older_opsets(form: Form, layout: Layout) -> None:
+    """As graphs of other tools have them; 10 is the first with QuantizeLinear."""
+    pixels = Pixels(layout, *IMAGENET, bgr=True)
+    model = quantizing_graph(0.02, opset=10)
+    taken(model, pixels, form)
+    x = every_byte(pixels)
+    codes = quantize(pixels.normalise(x), 0.02)
+    found = run(model, x, as_written=True)
+    np.testing.assert_array_equal(found, codes.astype(np.float32) * np.float32(0.02))
+
+
 def test_only_the_way_that_divides_is_at_the_mercy_of_the_engine() -> None:
     """A byte that normalises to half a code: 1 / 2 and its reciprocal's product part there."""
     pixels = Pixels("nchw", (0.0,), (1.0,), scale=3.0)
@@ -156,14 +232,15 @@ def test_only_the_way_that_divides_is_at_the_mercy_of_the_engine() -> None:
 
 
 @pytest.mark.parametrize("way", [AFFINE, LAYER], ids=lambda way: way.name)
-def test_ties_are_for_a_table(way: object) -> None:
+@pytest.mark.parametrize("table", [TABLE_FIRST, BY_CHANNELS], ids=lambda form: form.name)
+def test_ties_are_for_a_table(way: Way, table: Form) -> None:
     """Halves round to even: up, down, up. No line does that, and a table can."""
     pixels = Pixels("nhwc", (64.0,), (1.0,), scale=1.0)
     model = quantizing_graph(2.0)
     with pytest.raises(GraphError, match="No form gives the codes"):
-        taken(quantizing_graph(2.0), pixels, Form(way))  # type: ignore[arg-type]
-    found = taken(model, pixels, Form(way), TABLE_FIRST)  # type: ignore[arg-type]
-    assert (found.form, found.near_borders) == (TABLE_FIRST, 0)
+        taken(quantizing_graph(2.0), pixels, Form(way))
+    found = taken(model, pixels, Form(way), table)
+    assert (found.form, found.near_borders) == (table, 0)
     x = every_byte(pixels)
     expected = quantize(pixels.normalise(x), 2.0).astype(np.float32) * 2
     assert set(np.diff(np.unique(expected))) == {2.0}

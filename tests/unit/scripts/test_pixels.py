@@ -1,20 +1,26 @@
-"""scripts.bench.pixels: the graphs that it compares, and what its tables say."""
+"""scripts.bench.pixels: the graphs that it compares, what its tables say, and how it goes on."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
+import pytest
 
-from scripts.bench import pixels
+from scripts.bench import pixels, pixels_graphs
+from scripts.bench.pixels_graphs import check_floats, chosen_graphs, write_graph
 from scripts.bench.pixels_table import NONE, layers_table, measured_table
-from tests.support.pixel_graphs import quantizing_graph
-from trtqat.graph_file.serialized import serialize
+from tests.support.pixel_graphs import float_graph, quantizing_graph
+from trtqat.errors import GraphError, UsageError
+from trtqat.graph.editing import add_initializer
+from trtqat.host.environment import Environment, describe_environment
+from trtqat.host.gpu import Gpu
 from trtqat.numerics import quantize
 from trtqat.pixels import PixelSpec
-from trtqat.provenance import METADATA_KEY
 from trtqat.runtime.onnx_model import OnnxModel
 from trtqat.tensors import TensorSpec, random_arrays
 
@@ -76,26 +82,209 @@ def test_layers() -> None:
     assert refused == ["nhwc-affine-last", NONE, "refused: no Transpose"]
 
 
-def test_every_graph_takes_what_its_record_says_and_gives_the_codes(
-    tmp_path: Path, monkeypatch: Any
-) -> None:
-    """On a graph of one pair in place of the ResNet's."""
-    monkeypatch.setattr(pixels, "IMAGES", TensorSpec("x", (1, 3, 16, 16)))
-    path = tmp_path / "floats.onnx"
+def test_without_queries_in_flight_there_is_the_gpu_time() -> None:
+    alone = {"compute_ms": 0.7, "input_bytes": 4.8e6}
+    *_, row = cells(measured_table({"floats": alone}, 1))
+    assert row == ["floats", "0.7000", "1.000", NONE, NONE, "4.8", NONE, NONE]
+
+
+@pytest.fixture
+def floats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A graph of one pair in place of the ResNet's."""
+    monkeypatch.setattr(pixels_graphs, "IMAGES", TensorSpec("x", (1, 3, 16, 16)))
+    path = tmp_path / "given.onnx"
     ir.save(quantizing_graph(0.02), path)
-    names = []
-    for name, model, provenance in pixels.graphs_of(path, with_bgr=True):
-        names.append(name)
-        model.metadata_props[METADATA_KEY] = provenance.to_json()
-        with OnnxModel(serialize(model), as_written=True) as loaded:
+    return path
+
+
+def test_every_graph_takes_what_its_record_says_and_gives_the_codes(
+    tmp_path: Path, floats: Path
+) -> None:
+    names = chosen_graphs(None, with_bgr=True)
+    for name in names:
+        with OnnxModel(write_graph(name, floats, tmp_path), as_written=True) as loaded:
             (spec,) = loaded.inputs
             assert isinstance(spec, PixelSpec) == (name not in ("floats", "codes"))
             inputs = random_arrays([spec.with_batch(2)], seed=0)
             (found,) = loaded.session(2).run(inputs).values()
-        floats = inputs["x"]
+        wanted = inputs["x"]
         if isinstance(spec, PixelSpec):
-            floats = spec.pixels.normalise(inputs["x"])
-        expected = quantize(floats, 0.02).astype(np.float32) * np.float32(0.02)
+            assert spec.pixels.bgr == ("-bgr-" in name)
+            wanted = spec.pixels.normalise(inputs["x"])
+        expected = quantize(wanted, 0.02).astype(np.float32) * np.float32(0.02)
         np.testing.assert_array_equal(found, expected)
-    assert names[:2] == ["floats", "codes"]
-    assert len(names) == len(set(names)) == 2 + 2 * 10 + 2 * 4
+    assert names[:2] == ("floats", "codes")
+    assert {"nhwc-channels", "nhwc-bgr-channels"} <= set(names)
+    assert len(names) == len(set(names)) == 2 + 2 * 11 + 2 * 4
+
+
+def test_graphs_are_measured_in_the_order_that_is_asked_for() -> None:
+    asked = ["nhwc-channels", "nhwc-bgr-table-last", "floats", "nhwc-channels"]
+    assert chosen_graphs(asked, with_bgr=False) == tuple(asked[:3])
+    everything = chosen_graphs(None, with_bgr=False)
+    assert len(everything) == 2 + 11 + 4
+    assert not [name for name in everything if "bgr" in name]
+    with pytest.raises(UsageError, match=r"no graph 'nchw-channels'\. --only takes floats, codes,"):
+        chosen_graphs(["floats", "nchw-channels"], with_bgr=False)
+
+
+class TestAGivenGraph:
+    def test_int8_initializers_are_refused(self, floats: Path) -> None:
+        model = quantizing_graph(0.02)
+        (dequantize,) = [node for node in model.graph if node.op_type == "DequantizeLinear"]
+        codes = add_initializer(model.graph, "codes_of_weight", np.ones((3, 4), np.int8))
+        weight = ir.node("DequantizeLinear", [codes, *dequantize.inputs[1:]], name="weight")
+        weight.outputs[0].name = "dequantized_weight"
+        model.graph.append(weight)
+        ir.save(model, floats)
+        with pytest.raises(GraphError, match=r"\(1, as of 'weight'\).* --float-weights"):
+            check_floats(floats)
+
+    def test_what_is_not_from_floats_is_refused(self, tmp_path: Path, floats: Path) -> None:
+        check_floats(floats)
+        for name in ("codes", "nhwc-affine-first"):
+            with pytest.raises(GraphError, match="no float input 'x' that is quantized first"):
+                check_floats(write_graph(name, floats, tmp_path))
+        ir.save(float_graph(), floats)
+        with pytest.raises(GraphError, match="no float input 'x'"):
+            check_floats(floats)
+
+
+class TestTheCommand:
+    @pytest.fixture
+    def run(self, floats: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+        """Runs it with a host and an engine in its place; returns what it built and its file."""
+        output = floats.with_name("figures.json")
+        built: list[str] = []
+        stops_at: list[str] = []
+
+        def build(graph: Path) -> dict[str, Any]:
+            if graph.stem in stops_at:
+                raise KeyboardInterrupt
+            built.append(graph.stem)
+            return {"layers": []}
+
+        def in_its_place(function: Callable[..., Any], *args: Any, **_: Any) -> object:
+            if function is describe_environment:
+                gpu = Gpu("H200", "9.0", "580", "13.0")
+                return Environment("Linux", "3.10", "Xeon", {"tensorrt": "8.6.0"}, gpu)
+            if function.__name__ == "_build":
+                return build(args[0])
+            whole = function.__name__ == "_throughput"
+            return RESULTS["codes"]["throughput"] if whole else 4_800_000
+
+        monkeypatch.setenv("COMMIT", "abc")
+        monkeypatch.setattr(pixels, "in_own_process", in_its_place)
+        monkeypatch.setattr(pixels, "quiet_compute_medians_ms", lambda *_: [0.7, 0.9, 0.8])
+        monkeypatch.setattr(pixels, "rtx_version", lambda: "1.7")
+        monkeypatch.setattr(
+            pixels, "first_layers", lambda graph: {"layers": len(build(graph)), "first": []}
+        )
+
+        def run(*more: str, stop: str = "", code: int = 0) -> tuple[list[str], dict[str, Any]]:
+            built.clear()
+            stops_at[:] = [stop]
+            command = ["--graph", str(floats), "--output", str(output), *more]
+            if stop:
+                with pytest.raises(KeyboardInterrupt):
+                    pixels.main(command)
+            else:
+                assert pixels.main(command) == code
+            return [*built], json.loads(output.read_text())
+
+        return run
+
+    def test_a_run_that_was_cut_off_goes_on(self, run: Callable[..., Any]) -> None:
+        only = ("--only", "nhwc-channels", "codes", "floats")
+        built, record = run(*only, stop="floats")
+        assert built == [*record["graphs"]] == ["nhwc-channels", "codes"]
+        assert "resumed" not in record
+        built, record = run(*only)
+        assert built == ["floats"]
+        assert [*record["graphs"]] == ["nhwc-channels", "codes", "floats"]
+        assert [each["date"] for each in record["resumed"]] == [record["date"]]
+        # Nothing is left, and one more graph is one more.
+        assert run(*only) == ([], record)
+        built, record = run("--only", "floats", "nchw-table-first")
+        assert built == ["nchw-table-first"]
+        assert len(record["graphs"]) == 4
+        assert len(record["resumed"]) == 2
+
+    def test_gpu_time_alone_is_not_all(
+        self, run: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        only = ("--only", "codes", "floats")
+        built, record = run(*only, "--no-throughput")
+        assert built == ["codes", "floats"]
+        assert not [row for row in record["graphs"].values() if "throughput" in row]
+        assert "| codes | 0.8000 | 1.000 | - |" in capsys.readouterr().out
+        built, record = run(*only)
+        assert built == ["codes", "floats"]
+        assert all("throughput" in row for row in record["graphs"].values())
+        assert run(*only, "--no-throughput") == ([], record)
+
+    def test_layers_alone(self, run: Callable[..., Any]) -> None:
+        built, record = run("--layers-only", "--only", "nhwc-bgr-channels", "floats")
+        assert built == ["nhwc-bgr-channels", "floats"]
+        assert record["graphs"]["floats"] == {"rtx": {"layers": 1, "first": []}}
+        assert (record["commit"], record["tensorrt_rtx"]) == ("abc", "1.7")
+        assert run("--layers-only", "--only", "floats") == ([], record)
+
+    @pytest.mark.parametrize(
+        ("more", "commit", "said"),
+        [
+            ((), "def", "its commit is 'abc', and here it is 'def'"),
+            (("--batch-size", "8"), "abc", "its batch size is '32', and here it is '8'"),
+            (("--layers-only",), "abc", "its GPU is 'H200', and here it is none"),
+        ],
+    )
+    def test_rows_of_another_run_stay(
+        self,
+        run: Callable[..., Any],
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+        more: tuple[str, ...],
+        commit: str,
+        said: str,
+    ) -> None:
+        _, record = run("--only", "floats", "codes")
+        monkeypatch.setenv("COMMIT", commit)
+        assert run("--only", "floats", *more, code=2) == ([], record)
+        told = capsys.readouterr().err
+        assert "holds 2 graphs of another run" in told
+        assert said in told
+        built, record = run("--only", "floats", *more, "--anew")
+        assert built == [*record["graphs"]] == ["floats"]
+        assert record["commit"] == commit
+
+    def test_an_exchanged_graph_is_another_run(
+        self, run: Callable[..., Any], floats: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        _, record = run("--only", "floats")
+        ir.save(quantizing_graph(0.03), floats)
+        assert run("--only", "codes", code=2) == ([], record)
+        assert "its --graph is" in capsys.readouterr().err
+
+    @pytest.mark.parametrize("commit", ["abc-dirty", "unknown"])
+    def test_a_commit_that_says_nothing(
+        self,
+        run: Callable[..., Any],
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+        commit: str,
+    ) -> None:
+        monkeypatch.setenv("COMMIT", commit)
+        _, record = run("--only", "floats")
+        assert run("--only", "codes", code=2) == ([], record)
+        assert f"commit '{commit}', which does not say of what code" in capsys.readouterr().err
+
+    @pytest.mark.parametrize("text", ["", "[]", '{"graphs": 3}'])
+    def test_another_file_stays(
+        self, floats: Path, monkeypatch: pytest.MonkeyPatch, text: str
+    ) -> None:
+        monkeypatch.setattr(pixels, "rtx_version", lambda: "1.7")
+        output = floats.with_name("figures.json")
+        output.write_text(text)
+        command = ["--layers-only", "--graph", str(floats), "--output", str(output)]
+        assert pixels.main(command) == 2
+        assert output.read_text() == text

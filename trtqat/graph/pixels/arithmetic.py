@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import onnx_ir as ir
+from numpy.typing import NDArray
 
 from trtqat.graph.editing import add_initializer
 from trtqat.graph.lenses.pairs import DEQUANTIZE, QUANTIZE
@@ -24,6 +25,8 @@ from trtqat.tensors import Array
 _HALF = 128
 # The largest code of a weight.
 _LARGEST = 127
+# The first opset in which Unsqueeze reads its axes.
+_AXES_ARE_INPUTS = 13
 
 
 class NodeWriter:
@@ -76,9 +79,21 @@ class NodeWriter:
         """Writes a Cast of bytes; floats stay as they are."""
         return value if value.dtype is ir.DataType.FLOAT else self.cast(value, ir.DataType.FLOAT)
 
+    def as_index(self, value: ir.Value) -> ir.Value:
+        """Writes what makes INT32 of bytes."""
+        # By way of floats: TensorRT 8.6 casts bytes to nothing else.
+        return self.cast(self.as_floats(value), ir.DataType.INT32)
+
     def floats(self, op_type: str, left: ir.Value, right: ir.Value) -> ir.Value:
         """Writes a node of two floats."""
         return self.node(op_type, [left, right], ir.DataType.FLOAT)
+
+    def unsqueezed(self, value: ir.Value, axis: int) -> ir.Value:
+        """Writes an Unsqueeze of floats."""
+        if self.graph.opset_imports[""] < _AXES_ARE_INPUTS:
+            return self.node("Unsqueeze", [value], ir.DataType.FLOAT, axes=[axis])
+        axes = self.constant("axes", np.array([axis], np.int64))
+        return self.node("Unsqueeze", [value, axes], ir.DataType.FLOAT)
 
 
 # Writes a way's nodes behind the bytes (cast to floats, or moved), and returns the floats.
@@ -95,6 +110,7 @@ class Way:
         needs_codes: Whether it gives the codes alone, not the very floats.
         is_robust: Whether its codes stay the same whatever an engine rounds or fuses.
         needs_nchw: Whether it computes in NCHW only.
+        makes_nchw: Whether it reads NHWC only and makes NCHW of it, so that nothing is transposed.
         orders_channels: Whether it brings BGR into the model's order by itself.
         prepare: Given what is wanted (in the order of the bytes' channels) and the pixels, what
             writes it; None where it cannot give that.
@@ -106,6 +122,7 @@ class Way:
     needs_codes: bool
     is_robust: bool
     needs_nchw: bool = False
+    makes_nchw: bool = False
     orders_channels: bool = False
 
 
@@ -140,15 +157,10 @@ def _affine(wanted: Wanted, pixels: Pixels) -> Write | None:
 
 def _table(wanted: Wanted, pixels: Pixels) -> Write:
     del pixels
-    values = wanted.values
-    if wanted.scale is not None:
-        # In the middle between two borders, where no rounding reaches one.
-        values = wanted.codes.astype(np.float32) * np.float32(wanted.scale)
-    is_one = bool((values == values[0]).all())
+    values, is_one = _table_of(wanted)
 
     def write(writer: NodeWriter, x: ir.Value) -> ir.Value:
-        # By way of floats: TensorRT 8.6 casts bytes to nothing else.
-        index = writer.cast(writer.as_floats(x), ir.DataType.INT32)
+        index = writer.as_index(x)
         if not is_one:
             starts = np.arange(wanted.channels, dtype=np.int32) * BYTES
             places = [index, writer.per_channel("starts", starts)]
@@ -159,12 +171,48 @@ def _table(wanted: Wanted, pixels: Pixels) -> Write:
     return write
 
 
+def _channels(wanted: Wanted, pixels: Pixels) -> Write:
+    values, is_one = _table_of(wanted)
+
+    def write(writer: NodeWriter, x: ir.Value) -> ir.Value:
+        index = writer.as_index(x)
+        planes = []
+        for channel in _in_order_of_model(wanted, pixels):
+            place = writer.constant(f"channel_{channel}", np.array(channel, np.int64))
+            # One place, not a list of one: the channels' axis is gone, and no Squeeze needed.
+            plane = writer.node("Gather", [index, place], ir.DataType.INT32, axis=writer.axis)
+            table = writer.constant("table" if is_one else f"table_{channel}", values[channel])
+            floats = writer.node("Gather", [table, plane], ir.DataType.FLOAT, axis=0)
+            planes.append(writer.unsqueezed(floats, 1))
+        writer.axis = 1
+        return writer.node("Concat", planes, ir.DataType.FLOAT, axis=1)
+
+    return write
+
+
+def _table_of(wanted: Wanted) -> tuple[NDArray[np.float32], bool]:
+    """A float for each byte of each channel, ``(C, 256)``, and whether all channels have the same.
+
+    Of a quantized input they are in the middle between two borders, where no rounding reaches one.
+    """
+    values = wanted.values
+    if wanted.scale is not None:
+        values = wanted.codes.astype(np.float32) * np.float32(wanted.scale)
+    return values, bool((values == values[0]).all())
+
+
+def _in_order_of_model(wanted: Wanted, pixels: Pixels) -> NDArray[np.intp]:
+    """Which of the bytes' channels each of the model's is."""
+    order = np.arange(wanted.channels)
+    return order[::-1] if pixels.bgr else order
+
+
 def _layer(wanted: Wanted, pixels: Pixels) -> Write | None:
     found = fit(wanted, _HALF)
     if found is None:
         return None
     count = wanted.channels
-    order = np.arange(count)[::-1] if pixels.bgr else np.arange(count)
+    order = _in_order_of_model(wanted, pixels)
     scales = (found.a[order].astype(np.float64) / _LARGEST).astype(np.float32)
     floats_of_weight = np.zeros((count, count, 1, 1), np.float32)
     floats_of_weight[np.arange(count), order, 0, 0] = scales * np.float32(_LARGEST)
@@ -196,6 +244,15 @@ def _layer(wanted: Wanted, pixels: Pixels) -> Write | None:
 DIVIDE = Way("divide", "Cast, Div, Sub, Div", _divide, needs_codes=False, is_robust=False)
 AFFINE = Way("affine", "Cast, Mul, Add", _affine, needs_codes=True, is_robust=True)
 TABLE = Way("table", "Cast, Cast, Add, Gather", _table, needs_codes=False, is_robust=True)
+CHANNELS = Way(
+    "channels",
+    "Cast, Cast, for each channel Gather, Gather, Unsqueeze, and Concat",
+    _channels,
+    needs_codes=False,
+    is_robust=True,
+    makes_nchw=True,
+    orders_channels=True,
+)
 LAYER = Way(
     "layer",
     "Cast, Sub, INT8 Conv 1x1",
@@ -205,4 +262,4 @@ LAYER = Way(
     needs_nchw=True,
     orders_channels=True,
 )
-WAYS = (DIVIDE, AFFINE, TABLE, LAYER)
+WAYS = (DIVIDE, AFFINE, TABLE, CHANNELS, LAYER)

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from trtqat.graph.lenses.targets import is_for_8_6
-from trtqat.graph.pixels.arithmetic import AFFINE, DIVIDE, LAYER, TABLE, Way
+from trtqat.graph.pixels.arithmetic import AFFINE, CHANNELS, DIVIDE, LAYER, TABLE, Way
+from trtqat.pixels import Layout
 from trtqat.plan.header import Target
 
 # Where NHWC becomes NCHW: the bytes (as floats), the normalised floats, or the INT8 codes.
@@ -21,7 +22,7 @@ class Form:
         way: What is computed.
         transposed: Of NHWC bytes, whether they are moved before it is computed, the floats behind
             it, or their codes. Where not a quantizer alone reads the input, there are no codes,
-            and the last are the floats.
+            and the last are the floats. Of no meaning to a way that makes NCHW by itself.
     """
 
     way: Way
@@ -30,7 +31,17 @@ class Form:
     @property
     def name(self) -> str:
         """As tables call it."""
-        return f"{self.way.name}-{self.transposed}"
+        return self.way.name if self.way.makes_nchw else f"{self.way.name}-{self.transposed}"
+
+    def takes(self, layout: Layout) -> bool:
+        """Whether it computes anything of bytes in that layout."""
+        return layout == "nhwc" or not self.way.makes_nchw
+
+    def transposed_in(self, layout: Layout) -> Transposed | None:
+        """Where bytes in that layout are transposed; None where they are not."""
+        if layout == "nchw" or self.way.makes_nchw:
+            return None
+        return "first" if self.way.needs_nchw else self.transposed
 
 
 FORMS = (
@@ -43,8 +54,16 @@ FORMS = (
     Form(TABLE),
     Form(TABLE, "middle"),
     Form(TABLE, "last"),
+    Form(CHANNELS),
     Form(LAYER),
 )
+
+
+def forms_for(layout: Layout) -> tuple[Form, ...]:
+    """Those of all forms that differ for bytes in that layout: NCHW is transposed nowhere."""
+    if layout == "nhwc":
+        return FORMS
+    return tuple(form for form in FORMS if form.takes(layout) and form.transposed == "first")
 
 
 @dataclass(frozen=True)

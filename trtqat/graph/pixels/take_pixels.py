@@ -3,7 +3,8 @@
 1. The float input ``(N, C, H, W)`` becomes a uint8 one, ``(N, H, W, C)`` or ``(N, C, H, W)``.
 2. Nodes behind it compute what the host's normalisation gives: where QuantizeLinear alone reads the
    input, floats of the very codes; anywhere else the very floats. The first form that can is taken.
-3. NHWC is transposed before that, or the floats or their codes are behind it.
+3. NHWC is transposed before that, or the floats or their codes are behind it. The form that makes
+   NCHW channel by channel transposes nothing.
 4. Channels that come as BGR are put into the model's order.
 """
 
@@ -120,13 +121,12 @@ def _take(
     ordered = Wanted(wanted.values[::-1], scale) if pixels.bgr else wanted
     forms = (choice.floats,) if scale is None else choice.codes
     form, write = _first_that_can(str(value.name), ordered, pixels, forms)
-    is_nhwc = pixels.layout == "nhwc"
-    is_moved_first = is_nhwc and (form.transposed == "first" or form.way.needs_nchw)
-    writer = NodeWriter(graph, str(value.name), 3 if is_nhwc and not is_moved_first else 1)
+    transposed = form.transposed_in(pixels.layout)
+    writer = NodeWriter(graph, str(value.name), 3 if pixels.layout == "nhwc" else 1)
     image = ir.Value(name=value.name, shape=_shape(value, pixels))
     image.type = ir.TensorType(ir.DataType.UINT8)
     found = image
-    if is_moved_first:
+    if transposed == "first":
         # TensorRT moves no bytes: they are for inputs and outputs of a network alone.
         found = _to_nchw(writer, writer.as_floats(found), ir.DataType.FLOAT)
     found = write(writer, found)
@@ -134,8 +134,8 @@ def _take(
         order = writer.constant("order", np.arange(channels, dtype=np.int64)[::-1].copy())
         found = writer.node("Gather", [found, order], ir.DataType.FLOAT, axis=writer.axis)
     is_quantized = scale is not None
-    moves_codes = is_nhwc and form.transposed == "last" and is_quantized
-    if is_nhwc and not is_moved_first and not moves_codes:
+    moves_codes = transposed == "last" and is_quantized
+    if transposed in ("middle", "last") and not moves_codes:
         found = _to_nchw(writer, found, ir.DataType.FLOAT)
     editor = Editor(graph)
     # The new nodes read the bytes, not what they replace.
@@ -154,13 +154,15 @@ def _first_that_can(
     name: str, wanted: Wanted, pixels: Pixels, forms: Sequence[Form]
 ) -> tuple[Form, Write]:
     for form in forms:
-        can = wanted.scale is not None or not form.way.needs_codes
+        has_what = wanted.scale is not None or not form.way.needs_codes
+        can = has_what and form.takes(pixels.layout)
         write = form.way.prepare(wanted, pixels) if can else None
         if write is not None:
             return form, write
     tried = ", ".join(form.name for form in forms)
     raise GraphError(
-        f"No form gives the codes of input '{name}' that the host would make ({tried}).",
+        f"No form gives the codes of input '{name}' that the host would make of "
+        f"{pixels.layout.upper()} bytes ({tried}).",
         "Add the table of codes to the forms, which always can.",
     )
 
