@@ -74,8 +74,8 @@ def _searches(option: str) -> Iterator[Job]:
 def _figures(option: str) -> Iterator[Job]:
     cache = '--timing-cache "$TIMING_CACHE"'
     names = (
-        "floats codes nchw-table-first nhwc-table-last nchw-affine-first nhwc-affine-last "
-        "nhwc-affine-first nhwc-table-first"
+        "floats codes nchw-table-first nhwc-channels nhwc-table-last nchw-affine-first "
+        "nhwc-affine-last nhwc-affine-first nhwc-table-first"
     )
     pixels = f'--output "$RESULTS/pixels.json" --seconds 0.5 {option} {cache} --only {names}'
     yield Job("pixels", f'"$PYTHON" -m scripts.bench.pixels {pixels}', 700)
