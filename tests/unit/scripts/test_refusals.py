@@ -53,6 +53,17 @@ def test_the_detectors_end_computes_with_floats_alone_and_scales_none(tmp_path: 
     assert computing == ["Sigmoid", "MaxPool", "Sub", "Sign", "Sub", "Relu", "TopK", "TopK", "Add"]
 
 
+@pytest.mark.parametrize(("name", "quantized"), [("second end", 4), ("second end, float heads", 2)])
+def test_heads_are_quantized_unless_they_are_kept(
+    name: str, quantized: int, tmp_path: Path
+) -> None:
+    refusals.write_graph(name, tmp_path / "m.onnx")
+    nodes = onnx.load(tmp_path / "m.onnx").graph.node
+    codes = {node.output[0] for node in nodes if node.op_type == "DequantizeLinear"}
+    read = [codes.issuperset(node.input[:2]) for node in nodes if node.op_type == "Conv"]
+    assert (len(read), sum(read)) == (4, quantized)
+
+
 def run(folder: Path, monkeypatch: pytest.MonkeyPatch, *words: str) -> dict[str, Any]:
     output = folder / "new" / "refusals.json"
     monkeypatch.setattr(sys, "argv", ["refusals", "--output", str(output), *words])
