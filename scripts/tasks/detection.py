@@ -77,7 +77,10 @@ class Heads(nn.Module):
         nn.init.constant_(last.bias, -3.0)
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """``(N, 3, 64, 64)`` → logits ``(N, 4, 16, 16)`` and sides in cells ``(N, 4, 16, 16)``."""
+        """``(N, 3, 64, 64)`` → logits and sides ``(N, 4, 16, 16)``.
+
+        The sides are left, top, right and bottom in pixels, from the middle of the cell.
+        """
         near = self.near(images)
         x = self.joined(torch.cat([near, self.larger(self.far(near))], dim=1))
         heat: torch.Tensor = self.heat(x)
@@ -89,18 +92,16 @@ class Detector(nn.Module):
     """The heads, and the boxes of the most likely centres."""
 
     centres: torch.Tensor
-    signs: torch.Tensor
+    class_of: torch.Tensor
 
     def __init__(self) -> None:
         super().__init__()
         self.heads = Heads()
-        self.peaks = nn.MaxPool2d(3, stride=1, padding=1)
-        rows, columns = torch.meshgrid(
-            torch.arange(_CELLS) + 0.5, torch.arange(_CELLS) + 0.5, indexing="ij"
-        )
-        centres = torch.stack([columns, rows, columns, rows]).float()
+        self.pooled = nn.MaxPool2d(3, stride=1, padding=1)
+        rows, columns = torch.from_numpy(_centres())
+        centres = torch.stack([columns, rows, columns, rows], dim=2).reshape(-1, 4)
         self.register_buffer("centres", centres)
-        self.register_buffer("signs", torch.tensor([-1.0, -1.0, 1.0, 1.0]).reshape(4, 1, 1))
+        self.register_buffer("class_of", torch.arange(len(KINDS)).repeat_interleave(BOXES))
 
     def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
         """``(N, 3, 64, 64)`` → the 16 best boxes, best first.
@@ -110,18 +111,37 @@ class Detector(nn.Module):
             from 0 to 1; ``classes`` ``(N, 16)``.
         """
         logits, sides = self.heads(images)
+        return self.decode(logits, sides)
+
+    def decode(self, logits: torch.Tensor, sides: torch.Tensor) -> dict[str, torch.Tensor]:
+        """The best boxes of what the heads say.
+
+        TensorRT 8.6.0 refused two forms of it that compared, divided indices, and both multiplied
+        and added constants; which of that it was it does not say (``scripts.bench.refusals``). So
+        here nothing is compared, no integer is computed with, and nothing is multiplied.
+
+        Args:
+            logits: ``(N, 4, 16, 16)``.
+            sides: ``(N, 4, 16, 16)``.
+        """
         heat = logits.sigmoid()
-        # A cell beside a more likely one is the same centre.
-        heat = torch.where(self.peaks(heat) == heat, heat, torch.zeros_like(heat))
-        scores, where = heat.flatten(1).topk(BOXES, dim=1)
-        cells = _CELLS * _CELLS
-        classes = where // cells
-        # Of the best alone: TensorRT 8.6.0 does not build constant + constant * convolution.
-        at = where % cells
-        chosen = sides.flatten(2).gather(2, at.unsqueeze(1).expand(-1, 4, -1)).transpose(1, 2)
-        centres = self.centres.flatten(1).t()[at]
-        boxes = _STRIDE * (centres + self.signs.flatten() * chosen)
+        # A cell beside a more likely one is the same centre: less 1 it is below 0.
+        heat = torch.relu(heat - torch.sign(self.pooled(heat) - heat))
+        # The best of each class, and of these the best: a division would tell class and cell, too.
+        candidates, candidate_cells = heat.flatten(2).topk(BOXES, dim=2)
+        scores, best = candidates.flatten(1).topk(BOXES, dim=1)
+        cells = candidate_cells.flatten(1).gather(1, best)
+        index = cells.unsqueeze(1).expand(-1, 4, -1)
+        chosen = sides.flatten(2).gather(2, index).transpose(1, 2)
+        boxes = nn.functional.embedding(cells, self.centres) + chosen
+        classes = nn.functional.embedding(best, self.class_of.unsqueeze(1)).squeeze(2)
         return {"boxes": boxes, "scores": scores, "classes": classes}
+
+
+def _centres() -> NDArray[np.float32]:
+    """Rows and columns of the middles of cells ``(2, 16, 16)``, in pixels."""
+    middles = (np.arange(_CELLS, dtype=np.float32) + 0.5) * _STRIDE
+    return np.stack(np.meshgrid(middles, middles, indexing="ij"))
 
 
 def fp32() -> nn.Module:
@@ -144,26 +164,26 @@ def training_data() -> LabelledScenes:
 
 
 def targets(scene: Scene) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Heatmaps ``(4, 16, 16)``, sides in cells ``(4, 16, 16)``, and which cells have some."""
+    """What the heads should say of a scene, ``(4, 16, 16)`` both, and which cells have sides."""
     heat = np.zeros((len(KINDS), _CELLS, _CELLS), np.float32)
     sides = np.zeros((4, _CELLS, _CELLS), np.float32)
     has_sides = np.zeros((_CELLS, _CELLS), np.float32)
-    rows, columns = np.mgrid[:_CELLS, :_CELLS] + 0.5
-    for box, kind in zip(scene.boxes / _STRIDE, scene.classes, strict=True):
+    rows, columns = _centres()
+    for box, kind in zip(scene.boxes, scene.classes, strict=True):
         left, top, right, bottom = box
         down, along = rows - (top + bottom) / 2, columns - (left + right) / 2
-        far = (down**2 + along**2) / (2 * _SPREAD**2)
+        far = (down**2 + along**2) / (2 * (_STRIDE * _SPREAD) ** 2)
         blob = np.where(far == far.min(), 1.0, np.exp(-far))
         heat[kind] = np.maximum(heat[kind], blob)
         near = far <= max(0.5, float(far.min()))
         has_sides[near] = 1
-        for place, each in enumerate((columns - left, rows - top, right - columns, bottom - rows)):
+        for place, each in enumerate((left - columns, top - rows, right - columns, bottom - rows)):
             sides[place][near] = each[near]
     return torch.from_numpy(heat), torch.from_numpy(sides), torch.from_numpy(has_sides)
 
 
 def _loss(found: Any, wanted: Any) -> torch.Tensor:  # noqa: ANN401
-    """Focal loss of the heatmaps, and the mean distance of the sides."""
+    """Focal loss of the heatmaps, and the mean distance of the sides in cells."""
     logits, sides = found
     heat, true_sides, has_sides = wanted
     chance = logits.sigmoid().clamp(1e-4, 1 - 1e-4)
@@ -172,7 +192,7 @@ def _loss(found: Any, wanted: Any) -> torch.Tensor:  # noqa: ANN401
     invented = -((1 - heat) ** 4) * chance**2 * (1 - chance).log()
     centres = is_centre.sum().clamp(min=1)
     focal = torch.where(is_centre, missed, invented).sum() / centres
-    far = (sides - true_sides).abs().sum(dim=1)
+    far = (sides - true_sides).abs().sum(dim=1) / _STRIDE
     loss: torch.Tensor = focal + (far * has_sides).sum() / has_sides.sum().clamp(min=1)
     return loss
 
