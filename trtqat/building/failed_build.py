@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from shlex import quote
@@ -132,7 +133,31 @@ def advice_on_building(
             "Most often device memory is short (nvidia-smi lists who has it): free it, or lower "
             "--workspace or the largest batch."
         )
+    if name := last_named(messages, [name for name, _ in source.nodes]):
+        return (
+            f"The last layer that TensorRT's log names before is '{name}': that one, or what "
+            "stands around it, may be what to change in the model."
+        )
     return "Run it with -v to see TensorRT's log."
+
+
+def last_named(messages: Messages, names: Sequence[str]) -> str:
+    """The node that the log named last before its first error; empty if it named none.
+
+    Args:
+        messages: What TensorRT logged.
+        names: Of the graph's nodes.
+    """
+    known = set(filter(None, names))
+    for line in reversed(messages.before_error):
+        words = reversed(_BETWEEN_NAMES.split(line))
+        if found := next((word for word in words if word in known), ""):
+            return found
+    return ""
+
+
+# What TensorRT puts around names of nodes, also of several that it fused or compiled together.
+_BETWEEN_NAMES = re.compile(r"[\s,;+()\[\]{}'\"]+|\.{3}")
 
 
 def _advice_on_rtx(messages: Messages, source: SourceGraph, options: BuildOptions) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import weakref
+from collections import deque
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
@@ -16,6 +17,8 @@ _LOG = logging.getLogger("tensorrt")
 
 # What the list of a plan's layers begins with, which the builder of TensorRT for RTX logs.
 LAYER_LIST = "Layers:\n"
+# A builder of a large network logs many thousands.
+_LINES_BEFORE = 40
 
 
 @dataclass(eq=False)
@@ -26,12 +29,14 @@ class Messages:
         errors: Errors.
         warnings: Warnings.
         latest: The line that came last, of whatever severity.
+        before_error: The last lines before the first error, of whatever severity.
         layers: The list of the plan's layers, where the builder logs one; else empty.
     """
 
     errors: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     latest: str = ""
+    before_error: deque[str] = field(default_factory=lambda: deque(maxlen=_LINES_BEFORE))
     layers: str = ""
 
     def reason(self, default: str = "TensorRT gave no reason") -> str:
@@ -82,6 +87,8 @@ def _collecting_logger(trt: ModuleType) -> Any:  # noqa: ANN401
             if messages is None:
                 return
             messages.latest = message
+            if not messages.errors and severity not in bad:
+                messages.before_error.append(message)
             if severity in bad:
                 messages.errors.append(message)
             elif severity == severity_of.WARNING:

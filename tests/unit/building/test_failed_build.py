@@ -46,6 +46,25 @@ def test_way_out_of_a_failed_build(errors: list[str], words: str) -> None:
     assert words in advice_on_building(Messages(errors=errors), GRAPH, BuildOptions())
 
 
+@pytest.mark.parametrize(
+    ("lines", "name"),
+    [
+        (["PointWiseFusion: Fusing /Mul with /Add", "Running: ConstShuffleFusion on ones"], "/Add"),
+        (["Fusing /Mul", "/Multiply", "x/Add"], "/Mul"),
+        (["computing costs for {ForeignNode[/Add.../Mul]}"], "/Mul"),
+        (["a + b", ""], ""),
+        ([], ""),
+    ],
+)
+def test_the_layer_that_the_log_names_last_is_told(lines: list[str], name: str) -> None:
+    graph = replace(GRAPH, nodes=(("/Mul", "Mul"), ("/Add", "Add"), ("", "Relu")))
+    messages = Messages(errors=["2: [graphOptimizer.cpp] (Assertion failed.)"])
+    messages.before_error.extend(lines)
+    advice = advice_on_building(messages, graph, BuildOptions())
+    assert ("-v" in advice) == (name == "")
+    assert (f"log names before is '{name}'" in advice) == (name != "")
+
+
 def test_a_kernel_that_is_not_there() -> None:
     """Pairs are not to blame in a float graph, and nothing is at the lowest level."""
     messages = Messages(errors=["10: Could not find any implementation for node /pool/MaxPool"])

@@ -40,6 +40,19 @@ def test_what_is_kept(trt: Any, caplog: pytest.LogCaptureFixture) -> None:
     assert "Name: a" not in caplog.text
 
 
+def test_the_last_lines_before_the_first_error_are_kept(trt: Any) -> None:
+    severity = trt.ILogger.Severity
+    logger, messages = make_logger(trt)
+    lines = [f"Fusing {number}" for number in range(1000)]
+    for line in lines:
+        logger.log(severity.VERBOSE, line)
+    logger.log(severity.ERROR, "2: failed")
+    logger.log(severity.VERBOSE, "later")
+    kept = list(messages.before_error)
+    assert kept == lines[-len(kept) :]
+    assert 0 < len(kept) < 100
+
+
 def test_the_newest_listener_hears_it_while_it_lives(trt: Any) -> None:
     severity = trt.ILogger.Severity
     logger, engine = make_logger(trt)
