@@ -29,11 +29,12 @@ from trtqat.graph.passes.name_nodes import name_unnamed
 from trtqat.graph.passes.protocol import run
 from trtqat.graph.passes.standard_pairs import standardize_pairs
 from trtqat.graph.passes.tidy import tidy
-from trtqat.graph.runnable import plugins_of, serialize_runnable
+from trtqat.graph.runnable import inline_plugins, plugins_of, serialize_runnable
 from trtqat.graph_file.hashing import graph_sha256
 from trtqat.graph_file.reading import external_files, read_model
 from trtqat.graph_file.serialized import temporary_graphs, weights_beside
 from trtqat.provenance import Provenance
+from trtqat.tensors import Precision
 
 
 @temporary_graphs()
@@ -58,12 +59,13 @@ def improve_onnx(source: Path | str, output: Path | str, options: ExportOptions)
     model = _read(source, output)
     codes = codes_of(model, options)
     recorded = recorded_pixels(model)
+    inline_plugins(model)
     name_unnamed(model)  # by which the pairs of both graphs are known as the same
     original = serialize_runnable(model)
     batches, notes = batches_of_graph(model, options)
     tidy(model)
     notes += [
-        *_notes_on_plugins(model),
+        *_notes_on_plugins(model, options.precision),
         *_standardize(model, options.opset),
         *notes_on_weights(options, model.graph),
     ]
@@ -109,13 +111,14 @@ def _read(source: Path, output: Path) -> ir.Model:
     return model
 
 
-def _notes_on_plugins(model: ir.Model) -> list[str]:
+def _notes_on_plugins(model: ir.Model, precision: Precision) -> list[str]:
     plugins = plugins_of(model)
     if not plugins:
         return []
+    floats = ", where nothing becomes FP16" if precision == "fp16" else ""
     return [
         f"ONNX Runtime does not run {', '.join(plugins)}: what these read is compared, and nothing "
-        "behind them."
+        f"behind them{floats}."
     ]
 
 
