@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import onnx_ir as ir
 import pytest
 
 import trtqat as package
+from tests.support.commands import in_process
 from trtqat.errors import GraphError
 from trtqat.tensors import Precision
 
@@ -108,3 +110,19 @@ def test_a_plugin_that_reads_the_input_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(GraphError, match=r"'/Boxes_TRT' \(Boxes_TRT\) reads the graph's inputs"):
         package.export(source, tmp_path / "o.onnx")
     assert not (tmp_path / "o.onnx").exists()
+
+
+def test_the_commands_beside_it_say_what_runs_it(tmp_path: Path) -> None:
+    """ONNX Runtime runs neither file, so no baseline is named; an engine is."""
+    text = f"""{HEAD} => (float[N, 4] y) <float[4, 4] w = {{{WEIGHT}}}> {{
+        p = MatMul(x, w)
+        y = Boxes_TRT(p)
+    }}"""
+    write(text, tmp_path / "m.onnx")
+    np.savez(tmp_path / "d.npz", x=np.random.default_rng(0).normal(size=(40, 4)).astype("f4"))
+    done = in_process(tmp_path, "quantize", "m.onnx", "--data", "npz:d.npz", "-o", "q.onnx")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.rstrip().endswith("trtqat eval q.engine --data SPEC")
+    done = in_process(tmp_path, "eval", "q.onnx", "--data", "npz:d.npz", "--duration", "0")
+    assert done.returncode == 2
+    assert "Where TensorRT has it, as a plugin, measure an engine: trtqat build" in done.stderr
