@@ -61,6 +61,22 @@ FIRST = f"""{HEAD} => (float[N, 4] y) {SCALES} {{
 }}"""
 
 
+NORMALIZED_BEHIND = """<ir_version: 8, opset_import: ["": 17]>
+agraph (float[N, 2, 4, 4] x) => (float[N, 2, 4, 4] y)
+<float s = {0.05}, int8 z = {0}, float[2, 2, 1, 1] w = {1, 2, 3, 4}, float[2] g = {2, 3},
+ float[2] b = {0, 1}>
+{
+    r = Relu(x)
+    n = Boxes_TRT(r)
+    q = QuantizeLinear(n, s, z)
+    d = DequantizeLinear(q, s, z)
+    wq = QuantizeLinear(w, s, z)
+    wd = DequantizeLinear(wq, s, z)
+    p = Conv(d, wd)
+    y = BatchNormalization(p, g, b, b, g)
+}"""
+
+
 def write(text: str, path: Path) -> Path:
     """A graph as text, in which a name may be quoted, as a file."""
     ir.save(ir.from_onnx_text(text.replace('"/Boxes_TRT.input_0"', "boxes")), path)
@@ -79,6 +95,7 @@ def write(text: str, path: Path) -> Path:
         pytest.param(READ_BY_A_BRANCH, {"/Boxes_TRT.input_0", "/If.input_0"}, id="before a branch"),
         pytest.param(IN_A_BRANCH, {"/If.input_0", "/If.input_1"}, id="in a branch"),
         pytest.param(IN_A_FUNCTION, {"node_2.input_0"}, id="in a function"),
+        pytest.param(NORMALIZED_BEHIND, {"/Boxes_TRT.input_0"}, id="before a BatchNorm"),
         pytest.param(ONE_NAME_TWICE, {"/Boxes_TRT.input_0_"}, id="one name twice"),
     ],
 )

@@ -59,8 +59,8 @@ def runnable(model: ir.Model) -> ir.Model:
         model: Is not changed; its nodes have names of their own, and its functions no plugins.
 
     Returns:
-        A graph with the outputs that depend on no plugin, and all computed tensors that are read
-        by plugins and by what stands behind them, by the names ``NODE.input_N``.
+        A graph with the outputs that depend on no plugin, and all tensors computed of its inputs
+        that are read by plugins and by what stands behind them, by the names ``NODE.input_N``.
 
     Raises:
         GraphError: Nothing is left: the plugins read the graph's inputs.
@@ -92,7 +92,7 @@ def runnable(model: ir.Model) -> ir.Model:
     kept = {node.domain for node in graph.all_nodes()} | {key[0] for key in copy.functions}
     for domain in {node.domain for node in gone} - kept - {""}:
         graph.opset_imports.pop(domain, None)
-    if not _has_computed_output(graph):
+    if not graph.outputs:
         raise GraphError(
             f"The plugin {plugins_of(model)[0]} reads the graph's inputs, and ONNX Runtime does "
             "not run it, so nothing is left to run.",
@@ -102,8 +102,13 @@ def runnable(model: ir.Model) -> ir.Model:
 
 
 def _without(graph: ir.Graph, functions: _Functions) -> tuple[list[ir.Node], dict[str, ir.Value]]:
-    """Plugins and all that depends on them, and by name the computed tensors that these read."""
+    """Plugins and all that depends on them, and by name the computed tensors that these read.
+
+    What is computed of constants is none of them: weights become others where a BatchNorm behind
+    them is folded.
+    """
     lost: set[ir.Value] = set()
+    computed: set[ir.Value] = set()
     gone: list[ir.Node] = []
     read: dict[str, ir.Value] = {}
     for node in graph:
@@ -111,11 +116,13 @@ def _without(graph: ir.Graph, functions: _Functions) -> tuple[list[ir.Node], dic
         values = _read_by(node, inside, graph)
         is_plugin = any(_is_plugin(each, functions) for each in (node, *inside))
         if not is_plugin and not lost.intersection(values):
+            if any(value in computed or value.is_graph_input() for value in values if value):
+                computed.update(node.outputs)
             continue
         gone.append(node)
         lost.update(node.outputs)
         for index, value in enumerate(values):
-            if value is not None and value not in lost and value.producer() is not None:
+            if value in computed:
                 read[f"{name_of(node)}.input_{index}"] = value
     return gone, read
 
@@ -126,14 +133,6 @@ def _read_by(node: ir.Node, inside: Sequence[ir.Node], graph: ir.Graph) -> list[
     captured = (value for inner in inside for value in inner.inputs)
     others = {value: None for value in captured if value is not None and value.graph is graph}
     return [*given, *(value for value in others if value not in given)]
-
-
-def _has_computed_output(graph: ir.Graph) -> bool:
-    computed = set(graph.inputs)
-    for node in graph:
-        if computed.intersection(_read_by(node, list(nodes_inside(node)), graph)):
-            computed.update(node.outputs)
-    return any(value in computed for value in graph.outputs)
 
 
 def _is_plugin(node: ir.Node, functions: _Functions) -> bool:
