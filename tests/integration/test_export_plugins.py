@@ -121,6 +121,13 @@ def test_a_function_is_no_plugin(tmp_path: Path) -> None:
     assert done.notes == ()
 
 
+def test_pairs_inside_functions_are_pairs(tmp_path: Path) -> None:
+    text = f"""{HEAD} => (float[N, 4] y) {SCALES} {{ y = local.Layer(x, w, s, z) }}
+    <domain: "local", opset_import: ["": 17]> Layer (x, w, s, z) => (p) {{ {PRODUCT} }}"""
+    done = package.export(write(text, tmp_path / "m.onnx"), tmp_path / "o.onnx")
+    assert done.pairs == 2
+
+
 def test_a_plugin_that_reads_the_input_leaves_nothing(tmp_path: Path) -> None:
     """Weights behind it are all that ONNX Runtime could compute."""
     source = write(FIRST, tmp_path / "m.onnx")

@@ -101,10 +101,12 @@ def _read(source: Path, output: Path) -> ir.Model:
     """Reads a graph that the passes can work on."""
     model = read_model(source)
     _check_not_read(source, output)
-    if not any(node.op_type in PAIR for node in model.graph):
+    inside = (node for function in model.functions.values() for node in function)
+    if not any(node.op_type in PAIR for node in (*model.graph, *inside)):
         raise GraphError(
             f"'{source}' has no QuantizeLinear and DequantizeLinear nodes.",
-            "Give a graph with explicit Q/DQ, or the fake-quantized PyTorch model.",
+            "Give a graph with explicit Q/DQ, as trtqat quantize makes of a float one, or the "
+            "fake-quantized PyTorch model.",
         )
     _check_float32(source, model)
     check_finite(source, model.graph)
