@@ -112,6 +112,20 @@ def test_what_the_passes_mend_is_exported_from_the_graph(tmp_path: Path, rule: s
     assert command == "trtqat export product.onnx --opset 17 -o product-8.6.onnx"
 
 
+def test_sizes_that_the_graph_leaves_open_are_asked_for(tmp_path: Path) -> None:
+    """Without --input an export cannot run such a graph; a size without a name has a place."""
+    graph = Graph(("N", 8, "H", None))  # type: ignore[arg-type]
+    graph.conv("x", "y", (8, 8))
+    onnx.save(graph.proto("y"), str(tmp_path / "m.onnx"))
+    again = package.lint(tmp_path / "m.onnx", "11").again
+    assert again is not None
+    assert "--input x:1x8xHxDIM3 --precision fp16" in again.command
+    assert again.note == "Give the sizes of a sample for those that the graph leaves open."
+    _, *words = shlex.split(again.command.replace("HxDIM3", "6x7"))
+    done = in_process(tmp_path, *words)
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_plugin_stays_where_it_is(tmp_path: Path) -> None:
     """ONNX Runtime does not run it: what it reads is compared, and floats as before."""
     graph = Graph(("N", 8, 6, 6))  # type: ignore[arg-type]

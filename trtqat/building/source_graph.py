@@ -62,12 +62,14 @@ def read_source_graph(path: Path, *, quantized: bool = True) -> SourceGraph:
     from trtqat.graph_file.reading import read_proto
 
     model = read_proto(path)
-    pairs = sum(node.op_type == "DequantizeLinear" for node in model.graph.node)
+    inside = (node for function in model.functions for node in function.node)
+    pairs = sum(node.op_type == "DequantizeLinear" for node in (*model.graph.node, *inside))
     if quantized and pairs == 0:
         raise GraphError(
             f"'{path}' has no QuantizeLinear and DequantizeLinear nodes, so nothing would run in "
             "INT8.",
-            "Export the fake-quantized model with: trtqat export",
+            "Export the fake-quantized model with trtqat export, or quantize a float graph with: "
+            "trtqat quantize model.onnx",
         )
     metadata = {prop.key: prop.value for prop in model.metadata_props}
     nodes = tuple((node.name, node.op_type) for node in model.graph.node)

@@ -29,11 +29,12 @@ from trtqat.graph.passes.name_nodes import name_unnamed
 from trtqat.graph.passes.protocol import run
 from trtqat.graph.passes.standard_pairs import standardize_pairs
 from trtqat.graph.passes.tidy import tidy
-from trtqat.graph.runnable import plugins_of, serialize_runnable
+from trtqat.graph.runnable import inline_plugins, plugins_of, serialize_runnable
 from trtqat.graph_file.hashing import graph_sha256
 from trtqat.graph_file.reading import external_files, read_model
 from trtqat.graph_file.serialized import temporary_graphs, weights_beside
 from trtqat.provenance import Provenance
+from trtqat.tensors import Precision
 
 
 @temporary_graphs()
@@ -58,12 +59,13 @@ def improve_onnx(source: Path | str, output: Path | str, options: ExportOptions)
     model = _read(source, output)
     codes = codes_of(model, options)
     recorded = recorded_pixels(model)
+    inline_plugins(model)
     name_unnamed(model)  # by which the pairs of both graphs are known as the same
     original = serialize_runnable(model)
     batches, notes = batches_of_graph(model, options)
     tidy(model)
     notes += [
-        *_notes_on_plugins(model),
+        *_notes_on_plugins(model, options.precision),
         *_standardize(model, options.opset),
         *notes_on_weights(options, model.graph),
     ]
@@ -99,23 +101,26 @@ def _read(source: Path, output: Path) -> ir.Model:
     """Reads a graph that the passes can work on."""
     model = read_model(source)
     _check_not_read(source, output)
-    if not any(node.op_type in PAIR for node in model.graph):
+    inside = (node for function in model.functions.values() for node in function)
+    if not any(node.op_type in PAIR for node in (*model.graph, *inside)):
         raise GraphError(
             f"'{source}' has no QuantizeLinear and DequantizeLinear nodes.",
-            "Give a graph with explicit Q/DQ, or the fake-quantized PyTorch model.",
+            "Give a graph with explicit Q/DQ, as trtqat quantize makes of a float one, or the "
+            "fake-quantized PyTorch model.",
         )
     _check_float32(source, model)
     check_finite(source, model.graph)
     return model
 
 
-def _notes_on_plugins(model: ir.Model) -> list[str]:
+def _notes_on_plugins(model: ir.Model, precision: Precision) -> list[str]:
     plugins = plugins_of(model)
     if not plugins:
         return []
+    floats = ", where nothing becomes FP16" if precision == "fp16" else ""
     return [
         f"ONNX Runtime does not run {', '.join(plugins)}: what these read is compared, and nothing "
-        "behind them."
+        f"behind them{floats}."
     ]
 
 

@@ -29,9 +29,10 @@ def batches_of_graph(
         options: Of the export: its inputs give the dimensions that the graph leaves open.
 
     Raises:
-        SourceError: A shape is not known, or an input does not exist.
+        SourceError: A shape is not known, an input does not exist, or one is no tensor.
         DataError: The data does not fit the inputs.
     """
+    check_tensors(model.graph)
     shapes = _input_shapes(model, options)
     is_dynamic = any(shape[:1] == (None,) for shape in shapes.values())
     sizes = _BATCH_SIZES if is_dynamic else (1,)
@@ -48,6 +49,26 @@ def batches_of_graph(
         random_batch(each, options.seed + number, amaxes, options.pixels)
         for number, each in enumerate(sized)
     ], notes
+
+
+def check_tensors(graph: ir.Graph) -> None:
+    """Refuses what is no tensor of numbers where a graph begins or ends.
+
+    Raises:
+        SourceError: An input is a sequence or an optional one, or an input or output holds strings.
+    """
+    for role, values in (("input", graph.inputs), ("output", graph.outputs)):
+        for value in values:
+            if value.dtype == ir.DataType.STRING:
+                what = "holds strings"
+            elif role == "input" and isinstance(value.type, ir.SequenceType | ir.OptionalType):
+                what = "is no tensor"
+            else:
+                continue
+            raise SourceError(
+                f"The {role} '{value.name}' {what}, which TensorRT does not take.",
+                "Cut the graph there: onnx.utils.extract_model",
+            )
 
 
 def _input_shapes(model: ir.Model, options: ExportOptions) -> dict[str, tuple[int | None, ...]]:

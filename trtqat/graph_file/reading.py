@@ -34,12 +34,18 @@ def read_model(path: Path) -> ir.Model:
         A graph that passes may rely on: ``graph_file.border`` has checked it.
 
     Raises:
-        GraphError: It is missing, damaged or not ONNX.
+        GraphError: It is missing, damaged or not ONNX, or has sparse initializers.
     """
     import onnx_ir as ir
     from onnx_ir.passes import common
 
     proto = read_proto(path)
+    if proto.graph.sparse_initializer:
+        raise GraphError(
+            f"'{path}' has the sparse initializer '{proto.graph.sparse_initializer[0].values.name}'"
+            ", which TensorRT does not read.",
+            "Write it as a dense one.",
+        )
     try:
         model: ir.Model = ir.from_proto(proto)
         _map_external_data(model, path.parent)

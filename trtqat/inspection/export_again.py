@@ -29,6 +29,7 @@ _STRONGLY_TYPED = ("11",)
 # What stands for a model that the graph does not name.
 _UNKNOWN_SOURCE = "model.py:factory"
 _EXPORTS_GRAPH = "trtqat export model.onnx"
+_SIZES = "Give the sizes of a sample for those that the graph leaves open."
 _SPEC = "SPEC names training data, as npz:train.npz."
 
 
@@ -103,8 +104,9 @@ def export_again(
         )
     # Passes read FP32 graphs, and inputs that are codes cannot be FP16.
     if not in_model and not _has_half_scales(model) and not (takes_codes and wants_half):
-        words = ["trtqat", "export", str(path), *options, "-o", str(output)]
-        return ExportAgain(" ".join(why), shlex.join(words))
+        opened = list(_open_inputs(model))
+        words = ["trtqat", "export", str(path), *opened, *options, "-o", str(output)]
+        return ExportAgain(" ".join(why), shlex.join(words), _SIZES if opened else "")
     words, note = _from_model(model)
     note = f"Change first what {', '.join(in_model)} names. {note}" if in_model else note
     command = shlex.join([*words, *options, "-o", str(output)])
@@ -146,9 +148,7 @@ def _inputs(model: ir.Model) -> Iterator[str]:
     for value in model.graph.inputs:
         if value.shape is None or value.name is None:
             continue
-        first, *others = [each if isinstance(each, int) else str(each) for each in value.shape] or [
-            1
-        ]
+        first, *others = _sizes(value.shape) or [1]
         has_fixed_batch |= isinstance(first, int)
         if value.name in pixels and len(others) == 3 and pixels[value.name].layout == "nhwc":
             others = [others[2], *others[:2]]
@@ -160,6 +160,21 @@ def _inputs(model: ir.Model) -> Iterator[str]:
     if has_fixed_batch:
         yield "--static-batch"
     yield from _pixels(pixels)
+
+
+def _open_inputs(model: ir.Model) -> Iterator[str]:
+    """``--input`` for each input with open dimensions besides the batch, which the graph lacks."""
+    for value in model.graph.inputs:
+        sizes = [1, "SHAPE"] if value.shape is None else _sizes(value.shape)
+        if any(isinstance(each, str) for each in sizes[1:]):
+            yield from ("--input", f"{value.name}:{'x'.join(map(str, [1, *sizes[1:]]))}")
+
+
+def _sizes(shape: ir.Shape) -> list[int | str]:
+    """Dimensions; an open one is its name, or its place where it has none."""
+    return [
+        each if isinstance(each, int) else each.value or f"DIM{at}" for at, each in enumerate(shape)
+    ]
 
 
 def _pixels(pixels: Mapping[str, Pixels]) -> Iterator[str]:

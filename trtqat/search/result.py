@@ -41,6 +41,7 @@ class QuantizeResult:
         outputs: How close a graph's outputs are to the float graph's on samples held out; empty
             for a PyTorch model.
         findings: What lint found in a graph; empty for a PyTorch model.
+        plugins: What of a graph ONNX Runtime does not run, ``"'/nms' (EfficientNMS_TRT)"``.
     """
 
     path: Path
@@ -59,6 +60,7 @@ class QuantizeResult:
     notes: tuple[str, ...]
     outputs: tuple[OutputAgreement, ...] = ()
     findings: tuple[Finding, ...] = ()
+    plugins: tuple[str, ...] = ()
 
     def check_target(self) -> None:
         """Raises where an accuracy target was not reached.

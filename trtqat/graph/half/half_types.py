@@ -9,6 +9,7 @@ import onnx
 import onnx_ir as ir
 
 from trtqat.errors import GraphError, first_line
+from trtqat.graph.lenses.mac_formulas import operator_of
 from trtqat.graph.lenses.pairs import QUANTIZE
 from trtqat.graph_file.serialized import proto_for_onnx
 
@@ -54,7 +55,7 @@ def half_positions(node: ir.Node, opset: int) -> HalfPositions | str:
     try:
         schema = onnx.defs.get_schema(node.op_type, opset, node.domain)
     except onnx.defs.SchemaError:
-        return f"the operator {node.domain}::{node.op_type} is not known"
+        return f"the operator {operator_of(node)} is not known"
     typed = node.op_type != QUANTIZE and _TYPED_BY_ATTRIBUTE & set(node.attributes)
     if typed or node.op_type in _WINDOWS:
         return f"{node.op_type} gives its output a type of its own"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import onnx_ir as ir
 
 from trtqat.tensors import Array
@@ -21,6 +23,16 @@ def is_constant(value: ir.Value) -> bool:
 def name_of(node: ir.Node) -> str:
     """What to call a node: its name, or that of the tensor it makes, as not all are named."""
     return str(node.name or node.outputs[0].name)
+
+
+def nodes_inside(node: ir.Node) -> Iterator[ir.Node]:
+    """The nodes of the graphs that an If, a Loop or a Scan holds, at any depth."""
+    for attribute in node.attributes.values():
+        if attribute.type is ir.AttributeType.GRAPH:
+            yield from attribute.as_graph().all_nodes()
+        elif attribute.type is ir.AttributeType.GRAPHS:
+            for graph in attribute.as_graphs():
+                yield from graph.all_nodes()
 
 
 class Readers:

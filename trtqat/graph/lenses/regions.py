@@ -23,7 +23,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from trtqat.graph.lenses.basics import is_constant, name_of
+from trtqat.graph.lenses.basics import is_constant, name_of, nodes_inside
 from trtqat.graph.lenses.macs import macs_of
 from trtqat.graph.lenses.moves import moves_values
 from trtqat.graph.lenses.pairs import DEQUANTIZE, PAIR, is_dequantized, producer_of, quantizer_of
@@ -92,7 +92,7 @@ class _Line:
         self._int8 = {layer.node for layer in view.layers if view.is_int8(layer)}
         self._inputs = set(view.graph.inputs)
         computing = [node for node in view.graph if node.op_type not in (*PAIR, "Constant")]
-        self._outer = {inner: node for node in computing for inner in _nodes_inside(node)}
+        self._outer = {inner: node for node in computing for inner in nodes_inside(node)}
         made_of_constants = _made_of_constants(view.graph)
         self._nodes = [node for node in computing if node not in made_of_constants]
         self._places = {node: place for place, node in enumerate(self._nodes)}
@@ -236,13 +236,6 @@ class _Line:
         return any(pair is not None and pair.inputs[0] not in self._inputs for pair in pairs)
 
 
-def _nodes_inside(node: ir.Node) -> Iterator[ir.Node]:
-    """The nodes of the graphs that an If or a Loop holds, at any depth."""
-    for attribute in node.attributes.values():
-        if attribute.type == ir.AttributeType.GRAPH:
-            yield from attribute.as_graph().all_nodes()
-
-
 def _made_of_constants(graph: ir.Graph) -> dict[ir.Node, None]:
     """The nodes that read constants alone, pairs among them, in the order of the graph."""
     found: dict[ir.Node, None] = {}
@@ -251,7 +244,7 @@ def _made_of_constants(graph: ir.Graph) -> dict[ir.Node, None]:
             node.op_type != "Constant"
             and any(value is not None for value in node.inputs)
             and not any(value.is_graph_output() for value in node.outputs)
-            and next(_nodes_inside(node), None) is None
+            and next(nodes_inside(node), None) is None
             and all(
                 value is None or is_constant(value) or value.producer() in found
                 for value in node.inputs

@@ -15,6 +15,8 @@ fails downwards is in ``lower_opset``). Around it:
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import onnx
 import onnx_ir as ir
 from onnx import TensorProto, helper, version_converter
@@ -50,7 +52,7 @@ def raise_opset(model: ir.Model, opset: int) -> ir.Model:
     if present >= opset:
         return model
     proto = proto_for_onnx(model)
-    plugins = [each for each in proto.graph.node if not (each.domain or has(each.op_type))]
+    plugins = [each for each in _nodes_of(proto.graph) if not (each.domain or has(each.op_type))]
     for each in plugins:
         each.domain = _PLUGINS
     if plugins:
@@ -66,7 +68,7 @@ def raise_opset(model: ir.Model, opset: int) -> ir.Model:
     needed = helper.find_min_ir_version_for(list(converted.opset_import), ignore_unknown=True)
     converted.ir_version = max(proto.ir_version, needed)
     raised: ir.Model = ir.from_proto(converted)
-    for node in raised.graph:
+    for node in raised.graph.all_nodes():
         if node.domain == _PLUGINS:
             node.domain = ""
     raised.graph.opset_imports.pop(_PLUGINS, None)
@@ -123,6 +125,17 @@ def _probe(opset: int) -> bytes:
     model = helper.make_model(graph, opset_imports=opsets, ir_version=8)
     serialized: bytes = model.SerializeToString()
     return serialized
+
+
+def _nodes_of(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    """The nodes of a graph, and of the branches and bodies in it."""
+    graphs = [graph]
+    for each in graphs:
+        for node in each.node:
+            yield node
+            for attribute in node.attribute:
+                graphs += [attribute.g] if attribute.HasField("g") else []
+                graphs += attribute.graphs
 
 
 def _name_constants(model: ir.Model) -> None:

@@ -142,12 +142,13 @@ class _Quantizing:
         self._progress = progress
         self._notes = list(graph.notes)
         # Passes change the graph; where ONNX Runtime runs it, it is compared as it was given.
-        plugins = plugins_of(graph.model)
-        self._exact = serialize_runnable(graph.model) if plugins else source
-        if plugins:
+        self._plugins = plugins_of(graph.model)
+        self._exact = serialize_runnable(graph.model) if self._plugins else source
+        if self._plugins:
+            named = ", ".join(self._plugins)
             self._notes.append(
-                f"ONNX Runtime does not run {', '.join(plugins)}: what these read is compared, and "
-                "nothing behind them is quantized."
+                f"ONNX Runtime does not run {named}: what these read is compared, and nothing "
+                "behind them is quantized."
             )
 
     def run(self, output: Path, export_options: ExportOptions, began: float) -> QuantizeResult:
@@ -202,6 +203,7 @@ class _Quantizing:
             notes=tuple(done.notes),
             outputs=outputs,
             findings=done.findings,
+            plugins=self._plugins,
         )
 
     def _samples(self) -> tuple[GraphSamples, GraphSamples]:

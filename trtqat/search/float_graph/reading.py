@@ -10,6 +10,7 @@ import numpy as np
 import onnx_ir as ir
 
 from trtqat.errors import GraphError, SourceError
+from trtqat.exporting.graph_batches import check_tensors
 from trtqat.graph.lenses.basics import name_of
 from trtqat.graph.lenses.finite import check_finite
 from trtqat.graph.lenses.pairs import PAIR
@@ -64,7 +65,7 @@ def read_float_graph(
 
     Raises:
         GraphError: It is not ONNX, is quantized already, is not in FP32 or holds NaN.
-        SourceError: It has no such input, or that has another shape.
+        SourceError: It has no such input, that has another shape, or one is no tensor of numbers.
         ExportError: A node has no form in an opset with pairs.
     """
     model = read_model(source)
@@ -85,6 +86,7 @@ def read_float_graph(
     model, notes = _in_opset_of_pairs(model, for_)
     infer_shapes(model)
     _check_float32(source, model)
+    check_tensors(model.graph)
     specs = _specs(model.graph, specs_by_name(inputs))
     return FloatGraph(model, specs, _fixed_batch(specs), tuple(notes))
 

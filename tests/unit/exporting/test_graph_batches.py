@@ -1,0 +1,74 @@
+"""What stands at the ends of a graph and is no tensor of numbers, and what is stored as none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+import trtqat as package
+from tests.support.graphs import Graph
+from trtqat.errors import GraphError, SourceError
+
+STRINGS = helper.make_tensor_value_info("name", TensorProto.STRING, ["N"])
+SEQUENCE = helper.make_tensor_sequence_value_info("name", TensorProto.FLOAT, None)
+
+
+def graph(*, quantized: bool) -> onnx.ModelProto:
+    built = Graph(("N", 4, 6, 6))  # type: ignore[arg-type]
+    built.conv("x", "y", (4, 4), quantized=quantized)
+    return built.proto("y")
+
+
+@pytest.mark.parametrize("quantized", [True, False])
+@pytest.mark.parametrize(
+    ("given", "operator", "problem"),
+    [
+        (STRINGS, "Identity", "The input 'name' holds strings"),
+        (SEQUENCE, "SequenceLength", "The input 'name' is no tensor"),
+    ],
+)
+def test_inputs_that_tensorrt_does_not_take_are_named(
+    given: onnx.ValueInfoProto, operator: str, problem: str, quantized: bool, tmp_path: Path
+) -> None:
+    proto = graph(quantized=quantized)
+    proto.graph.input.append(given)
+    proto.graph.node.append(helper.make_node(operator, ["name"], ["out"]))
+    proto.graph.output.append(helper.make_empty_tensor_value_info("out"))
+    onnx.save(proto, str(tmp_path / "m.onnx"))
+    np.savez(tmp_path / "d.npz", x=np.zeros((4, 4, 6, 6), np.float32))
+    source, output = str(tmp_path / "m.onnx"), tmp_path / "o.onnx"
+    make: Callable[[], object] = partial(package.export, source, output)
+    if not quantized:
+        make = partial(package.quantize_source, source, output, data=f"npz:{tmp_path / 'd.npz'}")
+    with pytest.raises(SourceError, match=problem):
+        make()
+
+
+def test_strings_that_come_out_are_named(tmp_path: Path) -> None:
+    proto = graph(quantized=True)
+    proto.graph.node.append(helper.make_node("Cast", ["y"], ["text"], to=TensorProto.STRING))
+    text = helper.make_tensor_value_info("text", TensorProto.STRING, ["N", 4, 6, 6])
+    proto.graph.output.append(text)
+    onnx.save(proto, str(tmp_path / "m.onnx"))
+    with pytest.raises(SourceError, match="The output 'text' holds strings"):
+        package.export(tmp_path / "m.onnx", tmp_path / "o.onnx")
+
+
+def test_a_sparse_initializer_is_named(tmp_path: Path) -> None:
+    """TensorRT for RTX 1.7.1 refuses it, as an input that is nowhere; lint found nothing."""
+    proto = graph(quantized=True)
+    values = helper.make_tensor("offset", TensorProto.FLOAT, [1], [1.0])
+    places = helper.make_tensor("places", TensorProto.INT64, [1], [2])
+    sparse = helper.make_sparse_tensor(values, places, [4, 1, 1])
+    proto.graph.sparse_initializer.append(sparse)
+    proto.graph.node.append(helper.make_node("Add", ["y", "offset"], ["sum"]))
+    proto.graph.output.append(helper.make_empty_tensor_value_info("sum"))
+    onnx.save(proto, str(tmp_path / "m.onnx"))
+    with pytest.raises(GraphError, match="has the sparse initializer 'offset'"):
+        package.lint(tmp_path / "m.onnx")
