@@ -14,6 +14,7 @@ from trtqat.exporting.source import ModelSource
 from trtqat.files import check_not_overwritten, check_writable, is_file, is_onnx
 from trtqat.pointers import is_pointer
 from trtqat.quant.placing.placed import placed_quantizers
+from trtqat.quant.recipe import unwrapped
 from trtqat.quant.toolkits.quantizers import quantizers_of
 from trtqat.search.options import QuantizeOptions
 from trtqat.search.running import outputs_of
@@ -83,7 +84,7 @@ def load_float_model(source: ModelSource, options: QuantizeOptions) -> torch.nn.
         SourceError: It cannot be made, is TorchScript, or has quantizers already.
     """
     device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    model = load_model(source, device=device)
+    model = unwrapped(load_model(source, device=device))
     if isinstance(model, torch.jit.ScriptModule):
         raise SourceError(
             f"The factory '{source.pointer}' returned a TorchScript module, into which no "
