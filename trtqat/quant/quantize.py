@@ -34,6 +34,7 @@ from trtqat.quant.placing.placed import (
     take_quantizers_off,
 )
 from trtqat.quant.placing.placement import Layer, Placement, Target, place_quantizers
+from trtqat.quant.placing.reasons import AS_ASKED
 from trtqat.quant.placing.recording import Recording, record
 from trtqat.quant.ranges.activation_ranges import ActivationMethod
 from trtqat.quant.ranges.observing import SeenRange, calibrated
@@ -292,8 +293,12 @@ def _check_any(model: nn.Module, recording: Recording, placement: Placement) -> 
             f"'{name or 'the model'}' is TorchScript ({kind}), into which nothing can be put.",
             "Quantize the PyTorch model that it was made of.",
         )
+    kept = next((layer for layer in placement.layers if layer.kept != AS_ASKED), None)
+    reason = f": '{kept.name}' stays in floating point, as {kept.kept}" if kept else ""
     raise QuantizerError(
         f"{type(model).__name__} has no layer that would be quantized, of "
-        f"{len(placement.layers)} convolutions and products.",
-        "Leave fewer of them in floating point." if placement.layers else "Give another model.",
+        f"{len(placement.layers)} convolutions and products{reason}.",
+        "Leave fewer of them in floating point."
+        if placement.layers and kept is None
+        else "Give another model, made of convolutions, linear layers or products of activations.",
     )

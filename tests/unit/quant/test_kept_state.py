@@ -142,6 +142,14 @@ def test_a_factory_may_wrap_its_model(name: str, tmp_path: Path) -> None:
         exporter="torchscript",
     )
     assert done.pairs == 2
+    report = trtqat.evaluate(
+        tmp_path / "m.onnx",
+        "random:4",
+        baseline=source,
+        fake_quantized=trtqat.Torch(source, checkpoint=int8),
+        latency=None,
+    )
+    assert len(report.contenders) == 3
 
 
 def test_inference_mode_is_no_hindrance() -> None:
@@ -177,3 +185,11 @@ def test_a_model_without_numbers_is_told_so() -> None:
     lazy = nn.Sequential(nn.LazyConv2d(4, 3))
     with pytest.raises(QuantizerError, match=r"'0\.weight' has no shape yet.*Run the model once"):
         quantize(lazy, [_images()])
+
+
+def test_nothing_to_quantize_has_a_reason() -> None:
+    images = torch.randn(2, 4, 4, 4)
+    with pytest.raises(QuantizerError, match=r"as TensorRT 8\.6 builds no .*Give another model"):
+        quantize(nn.ConvTranspose2d(4, 4, 2), [images])
+    with pytest.raises(QuantizerError, match=r"1 convolutions and products\. Leave fewer"):
+        quantize(nn.Sequential(nn.Conv2d(4, 4, 2)), [images], keep=["0"])
