@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import trtqat
-from trtqat.errors import QuantizerError
+from trtqat.errors import QuantizerError, SourceError
 from trtqat.quant.kept_state import buffers_kept, evaluated
 from trtqat.quant.quantize import quantize
 
@@ -126,6 +126,9 @@ def parallel():
 
 def compiled():
     return torch.compile(Net(), backend="eager")
+
+def short():
+    return Net().bfloat16()
 """
 
 
@@ -150,6 +153,15 @@ def test_a_factory_may_wrap_its_model(name: str, tmp_path: Path) -> None:
         latency=None,
     )
     assert len(report.contenders) == 3
+
+
+def test_a_model_of_other_floats_is_told_so_not_its_data(tmp_path: Path) -> None:
+    (tmp_path / "wrapping.py").write_text(_WRAPPING)
+    source = f"{tmp_path / 'wrapping.py'}:short"
+    with pytest.raises(SourceError, match=r"'conv\.weight' is bfloat16.*\.float\(\)"):
+        trtqat.quantize_source(
+            source, tmp_path / "int8.pt", data="random:4", inputs=["images:1x3x8x8"]
+        )
 
 
 def test_inference_mode_is_no_hindrance() -> None:
