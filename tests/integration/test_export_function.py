@@ -109,7 +109,7 @@ def test_fp16_takes_the_opset_that_it_needs(tmp_path: Path) -> None:
         ("net.py:qat", {"inputs": ["x"]}, "'x' is not an input specification"),
         ("net.py:qat", {"inputs": [3]}, "An input of ExportOptions is 3"),
         ("net.py:qat", {"ema": True}, "A choice of averaged or raw weights"),
-        (qat(), {"opset": 0, "precision": "fp16"}, "Opset 0 has no FP16"),
+        (qat(), {"opset": 13, "precision": "fp16"}, "Opset 13 has no FP16"),
         (3, {}, "The source is 3, a int"),
     ],
 )
@@ -135,3 +135,8 @@ def test_the_source_is_never_overwritten(factory: Path) -> None:
     with pytest.raises(SourceError, match="which function"):
         trtqat.export(factory, factory.with_suffix(".onnx"), inputs=[INPUT])
     assert factory.read_bytes() == before
+
+
+def test_an_opset_without_channels(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"ExportOptions\.opset is 12\. Give 13 or more"):
+        trtqat.export(torch.nn.Linear(2, 2), tmp_path / "m.onnx", opset=12)

@@ -46,22 +46,7 @@ class FactoryDataset(Shown):
         """
         self.name = pointer
         self._inputs = tuple(inputs)
-        function = load_pointer(pointer)
-        with self._user_code("it was called"):
-            self._samples = function()
-            is_dataset = hasattr(self._samples, "__len__") and (
-                hasattr(self._samples, "batch") or hasattr(self._samples, "__getitem__")
-            )
-        if not is_dataset:
-            raise DataError(
-                f"{pointer} returned {returned(self._samples)}.",
-                "Return an object with __len__ and either batch(start, stop) or samples "
-                "(inputs, label) by index.",
-            )
-        with self._user_code("it was asked for its length"):
-            self._length = len(self._samples)
-        if not self._length:
-            raise DataError(f"{pointer} returned no sample.", "Return at least one.")
+        self._samples, self._length = made_samples(pointer)
         self.batch(0, 1)
 
     def __len__(self) -> int:
@@ -95,15 +80,10 @@ class FactoryDataset(Shown):
         return _kept(batch.inputs), _kept(batch.labels)
 
     def _read_samples(self, start: int, stop: int) -> tuple[Any, Any]:
-        samples = []
-        for index in range(start, stop):
-            sample = self._samples[index]
-            if not isinstance(sample, Sequence) or len(sample) != 2:
-                raise DataError(
-                    f"Sample {index} of {self.name} is not (inputs, label).",
-                    "Return pairs; the label may be None.",
-                )
-            samples.append((_kept(sample[0]), _kept(sample[1])))
+        samples = [
+            tuple(map(_kept, pair_at(self.name, self._samples, index)))
+            for index in range(start, stop)
+        ]
         labels = [sample[1] for sample in samples]
         if any(label is None for label in labels):
             if any(label is not None for label in labels):
@@ -153,8 +133,71 @@ class FactoryDataset(Shown):
         return Batch(checked, check_labels(f"The labels of {self.name}", labels, count))
 
     def _user_code(self, when: str) -> contextlib.AbstractContextManager[None]:
-        remedy = "Mend the function, or try it in Python first."
-        return user_code(self.name, DataError, remedy, when=f" when {when}")
+        return _told(self.name, when)
+
+
+def made_samples(pointer: str) -> tuple[Any, int]:
+    """What a function makes that gives data, and how many samples that has.
+
+    Args:
+        pointer: ``file.py:function`` or ``pkg.module:function``.
+
+    Raises:
+        UsageError: The pointer leads nowhere.
+        DataError: The function raised, or returned something else, or no sample.
+    """
+    function = load_pointer(pointer)
+    with _told(pointer, "it was called"):
+        samples = function()
+        has_length = hasattr(samples, "__len__")
+        is_dataset = has_length and (hasattr(samples, "batch") or hasattr(samples, "__getitem__"))
+        is_loader = not is_dataset and hasattr(samples, "dataset")
+    if not is_dataset:
+        raise DataError(
+            f"{pointer} returned {returned(samples)}.",
+            "Return its dataset alone; what reads it makes the batches."
+            if is_loader
+            else "Return an object with __len__ and either batch(start, stop) or samples "
+            "(inputs, label) by index.",
+        )
+    with _told(pointer, "it was asked for its length"):
+        length = len(samples)
+    if not length:
+        raise DataError(f"{pointer} returned no sample.", "Return at least one.")
+    return samples, length
+
+
+def pair_at(name: str, samples: Any, index: int) -> tuple[Any, Any]:  # noqa: ANN401
+    """The inputs and the label of a sample.
+
+    Raises:
+        DataError: It is no such pair.
+    """
+    sample = samples[index]
+    if not isinstance(sample, Sequence) or len(sample) != 2:
+        raise DataError(
+            f"Sample {index} of {name} is not (inputs, label).",
+            "Return pairs; the label may be None.",
+        )
+    return sample[0], sample[1]
+
+
+def as_array(given: object) -> Array:
+    """A copy of an array, or of a tensor on any device, with or without a gradient.
+
+    NumPy has no bfloat16: such numbers become float32, which holds them all.
+    """
+    # What PyTorch makes is known by its methods: this room does not import it.
+    if hasattr(given, "detach"):
+        tensor: Any = given
+        tensor = tensor.detach().cpu()
+        given = (tensor.float() if str(tensor.dtype) == "torch.bfloat16" else tensor).numpy()
+    return np.array(given)
+
+
+def _told(pointer: str, when: str) -> contextlib.AbstractContextManager[None]:
+    remedy = "Mend the function, or try it in Python first."
+    return user_code(pointer, DataError, remedy, when=f" when {when}")
 
 
 def _kept(given: Any) -> Any:  # noqa: ANN401 - it is the user's
@@ -169,4 +212,4 @@ def _kept(given: Any) -> Any:  # noqa: ANN401 - it is the user's
         return [_kept(each) for each in given]
     # A number, or a text, of NumPy's lies in no memory of others.
     is_array = hasattr(given, "__array__") and not isinstance(given, np.generic)
-    return np.array(given) if is_array else given
+    return as_array(given) if is_array else given

@@ -6,17 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from trtqat.data.cifar10 import IMAGE_SHAPE
 from trtqat.data.dataset import no_kind
+from trtqat.data.factory import as_array, made_samples, pair_at
 from trtqat.data.idx import read_split
 from trtqat.data.images.coco import shape_of_coco
 from trtqat.data.images.dataset import shape_of_images
 from trtqat.data.npz import IMAGES
 from trtqat.data.npz_file import read_arrays
 from trtqat.errors import DataError
-from trtqat.pointers import load_pointer
 from trtqat.tensors import DYNAMIC, Array, TensorSpec
 from trtqat.user_code import user_code
 
@@ -104,14 +102,13 @@ def _dtype(array: Array) -> str:
 
 def _first_sample(pointer: str) -> dict[str, Array] | Array:
     """The first sample of what a function of the user's makes, as arrays ``(1, …)``."""
-    function = load_pointer(pointer)
+    samples, _ = made_samples(pointer)
     with user_code(pointer, DataError, "Return samples (inputs, label), or what has batch()."):
-        samples = function()
-        inputs = samples.batch(0, 1).inputs if hasattr(samples, "batch") else samples[0][0]
         is_batch = hasattr(samples, "batch")
+        inputs = samples.batch(0, 1).inputs if is_batch else pair_at(pointer, samples, 0)[0]
 
         def array(value: object) -> Array:
-            return np.asarray(value) if is_batch else np.asarray(value)[None]
+            return as_array(value) if is_batch else as_array(value)[None]
 
         if isinstance(inputs, Mapping):
             return {str(name): array(each) for name, each in inputs.items()}

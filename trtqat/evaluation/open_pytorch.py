@@ -104,6 +104,7 @@ def open_pytorch(
         )
     from trtqat.exporting.loading import load_model
     from trtqat.exporting.samples import order_inputs
+    from trtqat.quant.recipe import unwrapped
     from trtqat.quant.toolkits.absence import check_not_converted
     from trtqat.quant.toolkits.quantizers import read_quantizers
     from trtqat.runtime.pytorch import PyTorchModel
@@ -114,8 +115,9 @@ def open_pytorch(
             "Give file.py:factory, a TorchScript file or a .pt2.",
         )
     if has_quantizers and not Path(source.pointer).exists():
-        # A factory's: read on the CPU, as for an export; PyTorchModel moves it.
-        module = load_model(source)
+        # A factory's: read on the CPU, as for an export, without what wraps it; PyTorchModel
+        # moves it.
+        module = unwrapped(load_model(source))
         check_not_converted(module)
         # What has no pair in the graph may be as it likes, where it is known what has.
         required = model.quantizers

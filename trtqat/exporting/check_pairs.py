@@ -27,7 +27,7 @@ def check_pairs(
     if pairs.count == 0:
         raise SourceError(
             "The model has no active quantizer, so its engine would not be INT8.",
-            "Insert quantizers, calibrate and fine-tune first: trtqat.quant.training does it.",
+            "Quantize it first, with trtqat quantize or trtqat.quantize.",
         )
     if isinstance(model, torch.jit.ScriptModule):
         kinds = [node.kind() for node in model.inlined_graph.nodes()]

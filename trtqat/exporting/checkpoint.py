@@ -16,7 +16,7 @@ from trtqat.checks import check_kind
 from trtqat.errors import SourceError
 from trtqat.exporting.state_dicts import Candidate, Search, Wanted, find_state_dicts, is_same
 from trtqat.files import is_file
-from trtqat.quant.recipe import apply_recipe, find_recipe
+from trtqat.quant.recipe import apply_recipe, find_recipe, unwrapped
 from trtqat.quant.toolkits.quantizers import quantizers_of
 from trtqat.quant.toolkits.range_buffers import fit_to_checkpoint, optional_buffers
 from trtqat.quant.toolkits.silence import quiet_toolkit
@@ -53,6 +53,8 @@ def load_state(model: torch.nn.Module, path: Path | str, *, ema: bool | None = N
     loaded = _read(path)
     recipe = find_recipe(loaded, path)
     if recipe is not None:
+        # Recipes are of the model inside, as save_quantized writes them.
+        model = unwrapped(model)
         apply_recipe(model, recipe, path)
     optional = optional_buffers(model)
     expected = model.state_dict()

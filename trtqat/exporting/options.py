@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
 
-from trtqat.checks import check_choice, check_kind
+from trtqat.checks import check_choice, check_kind, check_least
 from trtqat.errors import UsageError
 from trtqat.exporting.open_dimensions import Dimensions, check_dynamic
 from trtqat.exporting.verification.result import Verification
@@ -25,6 +25,8 @@ from trtqat.plan.header import Target
 from trtqat.tensors import Precision, TensorSpec
 
 Exporter = Literal["auto", "dynamo", "torchscript"]
+# The first in which QuantizeLinear has an axis: ranges for each channel of a weight.
+_OLDEST_OPSET = 13
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,7 @@ class ExportOptions:
         # A list is as good, and frozen options hold nothing that changes.
         object.__setattr__(self, "inputs", tuple(self.inputs))
         check_kind("ExportOptions.opset", self.opset, int, str(NEWEST_OPSET_OF_8_6))
+        check_least("ExportOptions.opset", self.opset, _OLDEST_OPSET)
         check_choice("ExportOptions.exporter", self.exporter, ("auto", "dynamo", "torchscript"))
         check_kind("ExportOptions.improve", self.improve, ImproveOptions, "ImproveOptions()")
         check_choice("ExportOptions.precision", self.precision, ("fp32", "fp16"))

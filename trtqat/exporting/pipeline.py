@@ -7,6 +7,7 @@ read the quantizers → run the model (what to expect) → put FakeQuantize in t
 
 from __future__ import annotations
 
+import contextlib
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -33,7 +34,9 @@ from trtqat.exporting.verification.verify import verify
 from trtqat.graph.passes.improvements import improve
 from trtqat.graph_file.serialized import serialize, temporary_graphs
 from trtqat.provenance import Provenance
+from trtqat.quant.kept_state import buffers_kept, evaluated
 from trtqat.quant.module_by_module import module_by_module
+from trtqat.quant.recipe import unwrapped
 from trtqat.quant.toolkits.absence import check_has_active, check_not_converted
 from trtqat.quant.toolkits.replacement import replaced_quantizers
 from trtqat.quant.toolkits.silence import quiet_toolkit
@@ -52,8 +55,9 @@ def export_onnx(
     """Exports a fake-quantized model as ONNX with explicit Q/DQ.
 
     Args:
-        model: Calibrated and fine-tuned, on the CPU in float32; put into eval mode. Its
-            quantizers are replaced while it is traced and restored afterwards.
+        model: Calibrated and fine-tuned, on the CPU in float32. It runs in eval mode with its
+            quantizers replaced, and is afterwards as it was, buffers and modes too. Of a
+            DataParallel, AveragedModel or compiled model the one inside is exported.
         output: The file to write.
         options: What to write, and for which inputs.
         provenance: Kept in the file's metadata, from where the manifest of an engine takes it.
@@ -67,15 +71,18 @@ def export_onnx(
     start = time.monotonic()
     output = Path(output)
     check_can_finish(output, options)
-    with user_code("The model", SourceError, "It must be one that can be put into eval mode."):
-        model.eval()
-    check_float32(model)
-    check_layers(model)
-    check_not_converted(model)
-    inputs = order_inputs(model, options.inputs)
-    check_inputs(inputs, options.pixels)
-    samples = read_samples(options.data, inputs, options.pixels)
-    with quiet_toolkit(), module_by_module(compiled=True):
+    model = unwrapped(model)
+    with contextlib.ExitStack() as stack:
+        with user_code("The model", SourceError, "It must be one that can be put into eval mode."):
+            stack.enter_context(evaluated(model))
+        check_float32(model)
+        check_layers(model)
+        check_not_converted(model)
+        inputs = order_inputs(model, options.inputs)
+        check_inputs(inputs, options.pixels)
+        samples = read_samples(options.data, inputs, options.pixels)
+        for context in (quiet_toolkit(), module_by_module(compiled=True), buffers_kept(model)):
+            stack.enter_context(context)
         verified = _trace_and_verify(model, inputs, samples, options, provenance or Provenance())
     return finish(verified, output, options, start=start)
 

@@ -11,6 +11,7 @@ import torch
 from trtqat.errors import ForwardError, SourceError, TrtqatError, first_line
 from trtqat.exporting.batches import random_batch, sized
 from trtqat.quant.module_by_module import module_by_module
+from trtqat.quant.recipe import unwrapped
 from trtqat.runtime.pytorch_hooks import watched
 from trtqat.runtime.pytorch_outputs import name_outputs, notes_on_names
 from trtqat.tensors import Array, TensorSpec, specs_by_name
@@ -147,5 +148,6 @@ def forward_parameters(model: torch.nn.Module) -> dict[str, bool]:
         arguments = forward.schema.arguments[1:]
         return {argument.name: not argument.has_default_value() for argument in arguments}
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    parameters = inspect.signature(model.forward).parameters.values()
+    # A wrapper hands on what it is given.
+    parameters = inspect.signature(unwrapped(model).forward).parameters.values()
     return {p.name: p.default is p.empty for p in parameters if p.kind in kinds}

@@ -32,18 +32,40 @@ def arguments_of(batch: object, device: torch.device) -> Arguments:
     Batches are given more than once, and to several models.
 
     Args:
-        batch: A tensor, a tuple or list of positional arguments, or a dict of keyword arguments.
+        batch: A tensor, a tuple or list of positional arguments, or a dict of keyword arguments;
+            an argument may hold its tensors in dicts, lists and tuples.
         device: Where its tensors go.
     """
 
-    def move(value: object) -> object:
-        return value.to(device, copy=True) if isinstance(value, torch.Tensor) else value
+    def move(tensor: torch.Tensor) -> torch.Tensor:
+        return tensor.to(device, copy=True)
 
     if isinstance(batch, Mapping):
-        return (), {name: move(value) for name, value in batch.items()}
+        return (), {name: on_tensors(move, value) for name, value in batch.items()}
     if isinstance(batch, (tuple, list)):
-        return tuple(map(move, batch)), {}
-    return (move(batch),), {}
+        return tuple(on_tensors(move, value) for value in batch), {}
+    return (on_tensors(move, batch),), {}
+
+
+def on_tensors(function: Callable[[torch.Tensor], object], value: object) -> object:
+    """A value with another one for each tensor in it.
+
+    Args:
+        function: Makes the other one.
+        value: A tensor, or dicts, lists and tuples of such; all else stays.
+    """
+    if isinstance(value, torch.Tensor):
+        return function(value)
+    if type(value) is dict:
+        return {name: on_tensors(function, each) for name, each in value.items()}
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        make: Callable[..., object] = type(value)
+        return make(*(on_tensors(function, each) for each in value))
+    if type(value) is tuple:
+        return tuple(on_tensors(function, each) for each in value)
+    if type(value) is list:
+        return [on_tensors(function, each) for each in value]
+    return value
 
 
 def run_batch(model: Callable[..., object], batch: object, device: torch.device) -> object:

@@ -19,11 +19,13 @@ from typing import Any, get_args
 
 import torch
 from torch import nn
+from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 from trtqat.checks import check_choice, check_kind, check_names
 from trtqat.errors import QuantizerError, UsageError, first_line
-from trtqat.quant.feeding import Arguments, arguments_of, device_of, told
+from trtqat.quant.feeding import Arguments, arguments_of, device_of, on_tensors, told
 from trtqat.quant.int8_quantizer import Int8Quantizer
+from trtqat.quant.kept_state import buffers_kept
 from trtqat.quant.module_by_module import module_by_module
 from trtqat.quant.placing.placed import (
     copied,
@@ -32,6 +34,7 @@ from trtqat.quant.placing.placed import (
     take_quantizers_off,
 )
 from trtqat.quant.placing.placement import Layer, Placement, Target, place_quantizers
+from trtqat.quant.placing.reasons import AS_ASKED
 from trtqat.quant.placing.recording import Recording, record
 from trtqat.quant.ranges.activation_ranges import ActivationMethod
 from trtqat.quant.ranges.observing import SeenRange, calibrated
@@ -131,19 +134,44 @@ def quantize(
     first = next(batches, None)
     if first is None:
         raise QuantizerError("There was no batch to calibrate on.", "Give at least one.")
-    model = _copied(unwrapped(model)).eval()
-    recording = recorded(model, first)
-    placement = place_quantizers(recording, keep=keep, for_=for_)
-    _check_any(model, recording, placement)
-    quantizers = {
-        planned: Int8Quantizer(planned.axis, is_weight=planned.is_weight)
-        for planned in placement.quantizers
-    }
-    put_quantizers(model, quantizers, placement.counts)
-    ranges, images = calibrated(model, itertools.chain([first], batches), method, progress)
+    model = unwrapped(model)
+    _check_has_values(model)
+    # What is made in inference mode can neither be trained nor told apart after a change.
+    with torch.inference_mode(mode=False):
+        model = _copied(model).eval()
+        with buffers_kept(model):
+            recording = recorded(model, first)
+            placement = place_quantizers(recording, keep=keep, for_=for_)
+            _check_any(model, recording, placement)
+            quantizers = {
+                planned: Int8Quantizer(planned.axis, is_weight=planned.is_weight)
+                for planned in placement.quantizers
+            }
+            put_quantizers(model, quantizers, placement.counts)
+            batches = itertools.chain([first], batches)
+            ranges, images = calibrated(model, batches, method, progress)
     methods = {each.name: each.method for each in ranges}
     remember(model, Recipe.of(model, methods, keep=tuple(keep), for_=for_, images=images))
     return Quantized(model, placement.layers, ranges, images, recording)
+
+
+def _check_has_values(model: nn.Module) -> None:
+    """Refuses parameters without numbers.
+
+    Raises:
+        QuantizerError: One has none, which the message names.
+    """
+    for name, tensor in itertools.chain(model.named_parameters(), model.named_buffers()):
+        if isinstance(tensor, (UninitializedParameter, UninitializedBuffer)):
+            raise QuantizerError(
+                f"Parameter '{name}' has no shape yet: its layer is lazy.",
+                "Run the model once on a batch, or load its checkpoint, before it is quantized.",
+            )
+        if tensor.is_meta:
+            raise QuantizerError(
+                f"Parameter '{name}' is on the meta device, without numbers.",
+                "Give it memory with model.to_empty(device='cpu'), and load its checkpoint.",
+            )
 
 
 def _check_batches(batches: object) -> None:
@@ -247,11 +275,12 @@ def _copied(model: nn.Module) -> nn.Module:
 
 
 def _first_samples(arguments: Arguments) -> Arguments:
-    def cut(value: object) -> object:
-        return value[:_RECORDED] if isinstance(value, torch.Tensor) and value.dim() else value
+    def cut(tensor: torch.Tensor) -> torch.Tensor:
+        return tensor[:_RECORDED] if tensor.dim() else tensor
 
     args, kwargs = arguments
-    return tuple(map(cut, args)), {name: cut(value) for name, value in kwargs.items()}
+    cut_kwargs = {name: on_tensors(cut, value) for name, value in kwargs.items()}
+    return tuple(on_tensors(cut, value) for value in args), cut_kwargs
 
 
 def _check_any(model: nn.Module, recording: Recording, placement: Placement) -> None:
@@ -264,8 +293,12 @@ def _check_any(model: nn.Module, recording: Recording, placement: Placement) -> 
             f"'{name or 'the model'}' is TorchScript ({kind}), into which nothing can be put.",
             "Quantize the PyTorch model that it was made of.",
         )
+    kept = next((layer for layer in placement.layers if layer.kept != AS_ASKED), None)
+    reason = f": '{kept.name}' stays in floating point, as {kept.kept}" if kept else ""
     raise QuantizerError(
         f"{type(model).__name__} has no layer that would be quantized, of "
-        f"{len(placement.layers)} convolutions and products.",
-        "Leave fewer of them in floating point." if placement.layers else "Give another model.",
+        f"{len(placement.layers)} convolutions and products{reason}.",
+        "Leave fewer of them in floating point."
+        if placement.layers and kept is None
+        else "Give another model, made of convolutions, linear layers or products of activations.",
     )

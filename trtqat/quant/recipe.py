@@ -174,7 +174,7 @@ def save_quantized(
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
-    """The model inside of DistributedDataParallel, an average, and what torch.compile returns."""
+    """The model inside of (Distributed)DataParallel, an average, and what torch.compile returns."""
     while isinstance(model, _WRAPPERS) or "_orig_mod" in model._modules:
         model = next(model.children())
     return model

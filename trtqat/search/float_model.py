@@ -9,11 +9,13 @@ import torch
 
 from trtqat.data.dataset import files_of
 from trtqat.errors import DataError, SourceError, TrtqatError, UsageError, first_line
+from trtqat.exporting.check_model import check_float32
 from trtqat.exporting.loading import load_model
 from trtqat.exporting.source import ModelSource
 from trtqat.files import check_not_overwritten, check_writable, is_file, is_onnx
 from trtqat.pointers import is_pointer
 from trtqat.quant.placing.placed import placed_quantizers
+from trtqat.quant.recipe import unwrapped
 from trtqat.quant.toolkits.quantizers import quantizers_of
 from trtqat.search.options import QuantizeOptions
 from trtqat.search.running import outputs_of
@@ -80,10 +82,10 @@ def load_float_model(source: ModelSource, options: QuantizeOptions) -> torch.nn.
         options: On which device.
 
     Raises:
-        SourceError: It cannot be made, is TorchScript, or has quantizers already.
+        SourceError: It cannot be made, is TorchScript, not in float32, or has quantizers already.
     """
     device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    model = load_model(source, device=device)
+    model = unwrapped(load_model(source, device=device))
     if isinstance(model, torch.jit.ScriptModule):
         raise SourceError(
             f"The factory '{source.pointer}' returned a TorchScript module, into which no "
@@ -103,6 +105,8 @@ def load_float_model(source: ModelSource, options: QuantizeOptions) -> torch.nn.
             f"The factory '{source.pointer}' makes a model with quantizers already.",
             "Give the factory of the FP32 model, or take this one to trtqat export as it is.",
         )
+    # Before the data is read: of other floats it would be called wrong.
+    check_float32(model)
     # The faster layout of convolutions, on a CPU as well.
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 

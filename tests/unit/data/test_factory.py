@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from trtqat.data.dataset import open_dataset
+from trtqat.data.shapes import specs_from_data
 from trtqat.errors import DataError, UsageError
 from trtqat.tensors import TensorSpec
 
@@ -119,6 +120,47 @@ def test_errors_name_file_and_function(tmp_path: Path, body: str, message: str) 
     with pytest.raises(DataError, match=message) as caught:
         open_dataset(write(tmp_path, body), [INPUT])
     assert "data.py:make" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("def make():\n    pass\n", "returned nothing"),
+        ("def make():\n    return []\n", "returned no sample"),
+        ("def make():\n    return (x for x in [])\n", "returned a generator"),
+        (
+            "class Loader:\n    dataset = []\n    def __len__(self):\n        return 1\n"
+            "make = Loader\n",
+            "returned an? Loader.*Return its dataset alone",
+        ),
+        ("def make():\n    return [np.zeros((3, 2))]\n", r"Sample 0 of .* not \(inputs, label\)"),
+        ("def make():\n    return [{'x': np.zeros(2)}]\n", r"Sample 0 of .* not \(inputs, label\)"),
+    ],
+)
+def test_the_same_is_said_where_the_data_tells_the_shapes(
+    tmp_path: Path, body: str, message: str
+) -> None:
+    spec = write(tmp_path, body)
+    for read in (
+        lambda: specs_from_data(spec, {"x": True}),
+        lambda: open_dataset(spec, [INPUT]),
+    ):
+        with pytest.raises(DataError, match=message) as caught:
+            read()
+        assert "data.py:make" in str(caught.value)
+
+
+def test_tensors_with_a_gradient_and_in_bfloat16(tmp_path: Path) -> None:
+    spec = write(
+        tmp_path,
+        "import torch\n"
+        "def make():\n"
+        "    numbers = torch.full((2,), 1.5)\n"
+        "    return [(numbers.bfloat16(), 0), (numbers.requires_grad_(), 1)]\n",
+    )
+    assert [str(each) for each in specs_from_data(spec, {"x": True})] == [str(INPUT)]
+    batch = open_dataset(spec, [INPUT]).batch(0, 2)
+    np.testing.assert_array_equal(batch.inputs["x"], np.full((2, 2), 1.5, np.float32))
 
 
 def test_one_array_for_two_inputs(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from trtqat.errors import QuantizerError
-from trtqat.quant.feeding import arguments_of, device_of, run_batch
+from trtqat.quant.feeding import arguments_of, device_of, on_tensors, run_batch
 from trtqat.quant.int8_quantizer import Int8Quantizer
 from trtqat.quant.module_by_module import module_by_module
 from trtqat.quant.placing.placed import Placed, placed_quantizers
@@ -188,6 +188,6 @@ def see_weight(
 
 
 def _size(batch: object) -> int:
-    args, kwargs = arguments_of(batch, torch.device("cpu"))
-    tensors = [each for each in (*args, *kwargs.values()) if isinstance(each, torch.Tensor)]
-    return next((each.shape[0] for each in tensors if each.dim()), 1)
+    sizes: list[int] = []
+    on_tensors(lambda each: sizes.extend(each.shape[:1]), arguments_of(batch, torch.device("cpu")))
+    return next(iter(sizes), 1)

@@ -73,7 +73,7 @@ def check_has_active(model: torch.nn.Module, quantizers: Mapping[str, Quantizer 
         )
     raise SourceError(
         "The model has no active quantizer, so its engine would not be INT8.",
-        "Insert quantizers, calibrate and fine-tune first: trtqat.quant.training does it.",
+        "Quantize it first, with trtqat quantize or trtqat.quantize.",
     )
 
 

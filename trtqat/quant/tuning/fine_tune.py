@@ -154,7 +154,13 @@ def fine_tune(
     path = Path(checkpoint) if checkpoint is not None else None
     if path is not None:
         check_writable(path)
-    with _Training(model, objective, chosen) as training, without_denormals(training.device):
+    with (
+        # Callers may have switched gradients off, for themselves.
+        torch.inference_mode(mode=False),
+        torch.enable_grad(),
+        _Training(model, objective, chosen) as training,
+        without_denormals(training.device),
+    ):
         run = identity_of(training.network, chosen, teacher, loss)
         generator = generator_of(batches)
         saved = read_state(path, run) if path is not None else None
@@ -248,6 +254,12 @@ class _Training:
         with torch.autocast(self.device.type, kind, enabled=self.options.amp is not None):
             outputs = outputs_of(self.model, inputs)
             loss = self._objective(outputs, moved(labels, self.device), inputs)
+        if not loss.requires_grad:
+            raise UsageError(
+                "The loss depends on nothing that is trained.",
+                "Compute it from the outputs, without detach() or no_grad(), and let some "
+                "parameters require gradients.",
+            )
         self.model.zero_grad(set_to_none=True)
         self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         if self._ranges is not None:

@@ -109,7 +109,8 @@ def pair_of(batch: object) -> tuple[object, object]:
 def moved(value: Any, device: torch.device) -> Any:  # noqa: ANN401
     """Labels with all their tensors on a device."""
     if isinstance(value, torch.Tensor):
-        return value.to(device)
+        # No gradient goes through what inference mode made, but through a copy of it.
+        return value.to(device, copy=value.is_inference())
     if isinstance(value, Mapping):
         return {name: moved(each, device) for name, each in value.items()}
     if isinstance(value, (list, tuple)):

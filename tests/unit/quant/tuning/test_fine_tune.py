@@ -594,6 +594,25 @@ class TestBadInput:
 seen: list[int] = []
 
 
+@pytest.mark.parametrize("without_gradients", [torch.no_grad, torch.inference_mode])
+def test_gradients_that_the_caller_has_switched_off(
+    quantized: nn.Module, without_gradients: Callable[[], Any]
+) -> None:
+    again = copy.deepcopy(quantized)
+    torch.manual_seed(1)
+    fine_tune(quantized, plain(), epochs=1)
+    torch.manual_seed(1)
+    with without_gradients():
+        fine_tune(again, plain(), epochs=1)
+        assert not torch.is_grad_enabled()
+    assert is_same(again, quantized)
+
+
+def test_a_loss_of_nothing_that_is_trained(quantized: nn.Module) -> None:
+    with pytest.raises(UsageError, match="The loss depends on nothing that is trained"):
+        fine_tune(quantized, plain(), epochs=1, loss=lambda y, _: y.detach().sum())
+
+
 def test_schedule() -> None:
     """Half a cosine after an even rise, from the step alone."""
     shares = [scheduled_share(step / 100, 10, 100, 0.1) for step in range(1000)]

@@ -1,0 +1,57 @@
+"""What a run in eval mode may change of a model, put back afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+
+@contextmanager
+def buffers_kept(model: nn.Module) -> Iterator[None]:
+    """Puts the buffers that are there back, whatever forward writes into them.
+
+    A counter of calls or a running mean of one's own changes in eval mode, too. Runs that only
+    look at a model must leave no trace of how often they ran. Buffers that are added stay as they
+    are, as do those of quantizers that are put into the model meanwhile.
+
+    Args:
+        model: Any; of a TorchScript module nothing but the values is put back.
+    """
+    before = [
+        (module, name, buffer, buffer.detach().clone())
+        for module in model.modules()
+        for name, buffer in module.named_buffers(recurse=False)
+        if buffer.layout is torch.strided and not buffer.is_meta and not buffer.is_quantized
+    ]
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for module, name, buffer, value in before:
+                if isinstance(module, torch.jit.ScriptModule):
+                    buffer = getattr(module, name)
+                elif name in module._buffers:
+                    module._buffers[name] = buffer
+                if not torch.equal(buffer, value):
+                    buffer.copy_(value)
+
+
+@contextmanager
+def evaluated(model: nn.Module) -> Iterator[None]:
+    """Puts a model into eval mode, and each of its modules back into the mode that it was in.
+
+    Args:
+        model: Any; a TorchScript module stays in eval mode.
+    """
+    is_script = isinstance(model, torch.jit.ScriptModule)
+    modes = [] if is_script else [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            # Not train(), which would set the mode of all below, too.
+            module.training = training
