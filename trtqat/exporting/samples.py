@@ -10,6 +10,7 @@ import torch
 
 from trtqat.errors import ForwardError, SourceError, TrtqatError, first_line
 from trtqat.exporting.batches import random_batch, sized
+from trtqat.quant.kept_state import buffers_kept
 from trtqat.quant.module_by_module import module_by_module
 from trtqat.quant.recipe import unwrapped
 from trtqat.runtime.pytorch_hooks import watched
@@ -70,18 +71,25 @@ def as_tensors(arrays: Mapping[str, Array]) -> Samples:
 def run_model(model: torch.nn.Module, samples: Samples) -> dict[str, Array]:
     """Runs the model and names its outputs (``runtime.pytorch_outputs.name_outputs``).
 
-    Every quantizer on the way is called, also where PyTorch has a fused form of a layer.
+    Every quantizer on the way is called, also where PyTorch has a fused form of a layer. What
+    forward writes into buffers is put back: a graph keeps nothing from run to run.
 
     Raises:
         ForwardError: The model raises on the samples.
         SourceError: It returns something else than tensors, or ends the program.
     """
+    return _run(model, samples)[0]
+
+
+def _run(model: torch.nn.Module, samples: Samples) -> tuple[dict[str, Array], list[str]]:
+    """The outputs, and names of the buffers that were written and put back."""
     try:
         with (
             torch.no_grad(),
             module_by_module(),
             printing_aside(),
             exits_told("The model's forward"),
+            buffers_kept(model) as written,
         ):
             result = model(*samples.values())
     except TrtqatError:
@@ -92,7 +100,8 @@ def run_model(model: torch.nn.Module, samples: Samples) -> dict[str, Array]:
             f"The model raised {type(error).__name__} on {shapes}: {first_line(error)}.",
             "Check --input: shape, dtype and order of the dimensions.",
         ) from error
-    return {name: tensor.detach().numpy() for name, tensor in name_outputs(result, samples).items()}
+    outputs = name_outputs(result, samples)
+    return {name: tensor.detach().numpy() for name, tensor in outputs.items()}, written
 
 
 def run_and_note(model: torch.nn.Module, samples: Samples) -> tuple[dict[str, Array], list[str]]:
@@ -103,17 +112,23 @@ def run_and_note(model: torch.nn.Module, samples: Samples) -> tuple[dict[str, Ar
         samples: Its inputs.
 
     Returns:
-        The model's outputs by name, and a sentence for each that the graph calls otherwise.
+        The model's outputs by name, and a sentence for each that the graph calls otherwise, and for
+        each buffer that forward writes.
 
     Raises:
         ForwardError: The model raises on the samples.
         SourceError: It returns something else than tensors, or ends the program.
     """
-    if isinstance(model, torch.jit.ScriptModule):
-        return run_model(model, samples), []
     notes: list[str] = []
-    with watched({"": model}, lambda _, y: notes.extend(notes_on_names(y, samples))):
-        return run_model(model, samples), notes
+    seen = {} if isinstance(model, torch.jit.ScriptModule) else {"": model}
+    with watched(seen, lambda _, y: notes.extend(notes_on_names(y, samples))):
+        outputs, written = _run(model, samples)
+    notes += [
+        f"The model's forward writes its buffer '{name}': the graph begins every run with what it "
+        "holds now."
+        for name in written
+    ]
+    return outputs, notes
 
 
 def observe(

@@ -34,6 +34,7 @@ from trtqat.graph.lenses.targets import NEWEST_OPSET_OF_8_6
 from trtqat.graph.passes.expand_fake_quantize import DOMAIN, OP_TYPE
 from trtqat.graph_file.garbage import uncollected
 from trtqat.graph_file.reading import load_traced
+from trtqat.quant.kept_state import buffers_kept
 from trtqat.user_code import exits_told
 
 _LOG = logging.getLogger(__name__)
@@ -236,6 +237,7 @@ def _torchscript(
             registered_symbolics(opset, tensors),
             tempfile.TemporaryDirectory() as folder,
             exits_told("The model's forward, while it was traced,"),
+            buffers_kept(exported) as changed,
         ):
             # A file, as the weights of a model above 2 GiB are written beside it.
             path = Path(folder) / "traced.onnx"
@@ -251,6 +253,12 @@ def _torchscript(
                 custom_opsets={DOMAIN: 1},
             )
             traced = load_traced(path)
+        for name in changed:
+            _LOG.warning(
+                "The TorchScript exporter runs forward, and the graph has what that wrote into "
+                "buffer '%s'. The other exporter takes what the model holds.",
+                name,
+            )
     except TrtqatError:
         raise
     except Exception as error:

@@ -10,7 +10,7 @@ from torch import nn
 
 
 @contextmanager
-def buffers_kept(model: nn.Module) -> Iterator[None]:
+def buffers_kept(model: nn.Module) -> Iterator[list[str]]:
     """Puts the buffers that are there back, whatever forward writes into them.
 
     A counter of calls or a running mean of one's own changes in eval mode, too. Runs that only
@@ -19,23 +19,34 @@ def buffers_kept(model: nn.Module) -> Iterator[None]:
 
     Args:
         model: Any; of a TorchScript module nothing but the values is put back.
+
+    Yields:
+        Names of the buffers that were written, once this is over.
     """
     before = [
-        (module, name, buffer, buffer.detach().clone())
-        for module in model.modules()
+        (path, module, name, buffer, buffer.detach().clone())
+        for path, module in model.named_modules()
         for name, buffer in module.named_buffers(recurse=False)
         if buffer.layout is torch.strided and not buffer.is_meta and not buffer.is_quantized
     ]
+    written: list[str] = []
     try:
-        yield
+        yield written
     finally:
         with torch.no_grad():
-            for module, name, buffer, value in before:
+            for path, module, name, buffer, value in before:
                 if isinstance(module, torch.jit.ScriptModule):
                     buffer = getattr(module, name)
-                elif name in module._buffers:
-                    module._buffers[name] = buffer
-                if not torch.equal(buffer, value):
+                    is_other = False
+                else:
+                    is_other = module._buffers.get(name, buffer) is not buffer
+                    if name in module._buffers:
+                        module._buffers[name] = buffer
+                if buffer.grad_fn is not None:
+                    # Written while gradients were on, as PyTorch's TorchScript exporter traces.
+                    buffer.detach_()
+                if is_other or not torch.equal(buffer, value):
+                    written.append(f"{path}.{name}" if path else name)
                     buffer.copy_(value)
 
 

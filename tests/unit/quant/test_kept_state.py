@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -13,6 +14,7 @@ import trtqat
 from trtqat.errors import QuantizerError, SourceError
 from trtqat.quant.kept_state import buffers_kept, evaluated
 from trtqat.quant.quantize import quantize
+from trtqat.runtime.onnx_model import OnnxModel
 
 
 class Counting(nn.Module):
@@ -46,6 +48,50 @@ def _images() -> torch.Tensor:
 
 def _buffers(model: nn.Module) -> list[float]:
     return [float(model.get_buffer(name).detach().sum()) for name in ("calls", "largest", "mean")]
+
+
+class Centred(nn.Module):
+    """Takes a running mean of its own away, which it moves in eval mode, too."""
+
+    mean: torch.Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3)
+        self.register_buffer("mean", torch.zeros(8))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        y: torch.Tensor = self.conv(images)
+        self.mean.mul_(0.5).add_(y.mean((0, 2, 3)), alpha=0.5)
+        return y - self.mean[:, None, None]
+
+
+def test_a_graph_begins_with_what_the_model_holds(tmp_path: Path) -> None:
+    """However often the export ran it meanwhile."""
+    torch.manual_seed(0)
+    images = _images()
+    model = quantize(Centred(), [images]).model
+    model.get_buffer("mean").fill_(0.25)
+    result = trtqat.export(model, tmp_path / "m.onnx", inputs=["images:1x3x8x8"])
+    assert any("writes its buffer 'mean'" in note for note in result.notes)
+    assert model.get_buffer("mean").unique().tolist() == [0.25]
+    with OnnxModel(tmp_path / "m.onnx", as_written=True) as graph, graph.session(4) as session:
+        for _ in range(2):
+            (found,) = session.run({"images": images.numpy()}).values()
+            with buffers_kept(model), torch.no_grad():
+                expected = model(images)
+            np.testing.assert_allclose(found, expected.numpy(), atol=1e-5)
+
+
+def test_the_torchscript_exporter_says_what_its_run_wrote(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    torch.manual_seed(0)
+    model = quantize(Centred(), [_images()]).model
+    trtqat.export(model, tmp_path / "m.onnx", inputs=["images:1x3x8x8"], exporter="torchscript")
+    assert "what that wrote into buffer 'mean'" in caplog.text
+    assert not model.get_buffer("mean").requires_grad
+    assert not model.get_buffer("mean").any()
 
 
 def test_a_block_leaves_buffers_as_they_were() -> None:
