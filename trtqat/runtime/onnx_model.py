@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import importlib.util
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from trtqat.checks import closed
-from trtqat.errors import GraphError, InferenceError, MissingError, UsageError, first_line
+from trtqat.errors import GraphError, InferenceError, UsageError, first_line
 from trtqat.extras import require
 from trtqat.files import is_file
 from trtqat.io_names import in_order, names_of_graph
@@ -21,22 +19,13 @@ from trtqat.provenance import METADATA_KEY, read_provenance
 from trtqat.runtime.graph_inputs import Feeder, feed, make_feeders
 from trtqat.runtime.held import Held
 from trtqat.runtime.input_codes import input_scales, quantize_inputs, with_float_inputs
+from trtqat.runtime.onnx_opening import open_session
 from trtqat.tensors import DYNAMIC, Array, Arrays, TensorSpec, io_in_words
 
 if TYPE_CHECKING:
     from trtqat.graph_file.serialized import Serialized
     from trtqat.runtime.protocol import Model
 
-_EXACT_SUMS = "session.x64quantprecision"
-# Where ONNX Runtime looks for the weights of a graph that is not in a file.
-_FOLDER_OF_WEIGHTS = "session.model_external_initializers_file_folder_path"
-_LARGE_BYTES = 2**28
-# By default CUDA's provider multiplies in TF32 where a GPU has it.
-_CUDA = ("CUDAExecutionProvider", {"use_tf32": "0"})
-_PROVIDERS: dict[str, list[Any]] = {
-    "cpu": ["CPUExecutionProvider"],
-    "cuda": [_CUDA, "CPUExecutionProvider"],
-}
 _DTYPES = {
     "tensor(float)": "float32",
     "tensor(float16)": "float16",
@@ -46,22 +35,6 @@ _DTYPES = {
     "tensor(int8)": "int8",
     "tensor(uint8)": "uint8",
     "tensor(bool)": "bool",
-}
-
-_CHECK_FILE = "Check that it is an ONNX file, whole, and of an opset that this version reads."
-_NO_OPERATOR = (
-    "ONNX Runtime has no such operator. Where TensorRT has it, as a plugin, measure an engine: "
-    "trtqat build"
-)
-# By what ONNX Runtime says; seen with 1.32: "my.ops:Twice(-1) is not a registered function/op",
-# "two nodes with same node name (conv)", "No Op registered for NMS_TRT with domain_version of 17",
-# "Could not find an implementation for EfficientNMS_TRT(1) node with name 'nms'".
-_WAYS_OUT = {
-    "is not a registered function/op": "That operator is none of ONNX's. TensorRT alone runs it, "
-    "as a plugin: trtqat build --plugins lib.so",
-    "No Op registered for": _NO_OPERATOR,
-    "Could not find an implementation for": _NO_OPERATOR,
-    "two nodes with same node name": "Give each node a name of its own, or none at all.",
 }
 
 
@@ -120,40 +93,9 @@ class OnnxModel(Held):
         self.name = name or file_name
         if isinstance(graph, Path) and not is_file(graph):
             raise GraphError(f"There is no ONNX file '{graph}'.", "Check the path.")
-        options = runtime.SessionOptions()
-        options.log_severity_level = 4
-        # By default CPUs without VNNI add products of bytes in 16 bits, which overflow: seen in
-        # ONNX Runtime 1.32, where of 24 answers of a classifier 14 were others.
-        options.add_session_config_entry(_EXACT_SUMS, "1")
-        if as_written:
-            options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
-        content, folder = _as_it_runs(graph) if isinstance(graph, Path) else (graph, None)
-        if _is_large(content):
-            # Its arena would keep what each weight becomes while it is dequantized.
-            options.enable_cpu_mem_arena = False
-            options.enable_mem_pattern = False
-        if folder is not None:
-            options.add_session_config_entry(_FOLDER_OF_WEIGHTS, str(folder))
-        try:
-            with _argument(content) as argument:
-                self._session: Any = runtime.InferenceSession(
-                    argument,
-                    options,
-                    providers=_PROVIDERS[device],
-                    # Else it says on standard output that it tries the same once more.
-                    enable_fallback=0,
-                )
-        except Exception as error:
-            raise GraphError(
-                f"ONNX Runtime does not accept '{file_name}': {first_line(error)}.",
-                next((way for said, way in _WAYS_OUT.items() if said in str(error)), _CHECK_FILE),
-            ) from error
-        # Where its libraries are missing, ONNX Runtime goes on without a provider.
-        if device == "cuda" and _CUDA[0] not in self._session.get_providers():
-            raise MissingError(
-                "ONNX Runtime's CUDA provider does not load here.",
-                "It needs onnxruntime-gpu, and the CUDA and cuDNN that it was built with.",
-            )
+        self._session: Any = open_session(
+            runtime, graph, file_name, as_written=as_written, device=device
+        )
         self.device: Literal["cpu", "cuda"] = device
         self._feeders: dict[str, Feeder] | None = None
         self.size_bytes = _size_of(graph)
@@ -230,33 +172,6 @@ class OnnxModel(Held):
     def close(self) -> None:
         """Frees the session."""
         self._session = None
-
-
-def _as_it_runs(path: Path) -> tuple[Path | bytes, Path | None]:
-    """A file or, where it declares dimensions that are none, what is meant, and its folder."""
-    # With ONNX Runtime alone there is nothing to read it with.
-    if any(importlib.util.find_spec(package) is None for package in ("onnx", "onnx_ir")):
-        return path, None
-    from trtqat.graph_file.reading import read_checked
-
-    proto, is_changed = read_checked(path)
-    return (proto.SerializeToString(), path.parent) if is_changed else (path, None)
-
-
-@contextlib.contextmanager
-def _argument(graph: Path | Serialized) -> Iterator[str | bytes]:
-    """A graph as ONNX Runtime takes it, for as long as it reads it."""
-    if isinstance(graph, (Path, bytes)):
-        yield str(graph) if isinstance(graph, Path) else graph
-    else:
-        with graph.file() as path:
-            yield str(path)
-
-
-def _is_large(graph: Path | Serialized) -> bool:
-    if isinstance(graph, Path):
-        return False
-    return not isinstance(graph, bytes) or len(graph) > _LARGE_BYTES
 
 
 def _size_of(graph: Path | Serialized) -> int:
