@@ -1,9 +1,8 @@
 """An engine bound to shapes, buffers and streams.
 
 A session has fixed shapes and addresses, as a captured CUDA graph needs; another batch size is
-another session, and so is another query in flight. Memory and streams come from cuda.core, and
-TensorRT enqueues into them. The kernels of all sessions run on one stream (``streams``): one query
-behind the other, and copies beside them.
+another session, and so is another query in flight. Memory and streams come from cuda.core. The
+kernels of all sessions run on one stream, one query behind the other (``streams``).
 """
 
 from __future__ import annotations

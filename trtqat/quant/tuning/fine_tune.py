@@ -83,8 +83,7 @@ class FineTuned:
 
     Attributes:
         epochs: All of them, also those before it was resumed.
-        weight_change: By layer, the L2 norm of the change of its weight over that of the weight
-            before.
+        weight_change: By layer, the L2 norm of its weight's change over that of the weight before.
         range_change: By quantizer, the factor by which a range of it changed most, as log2; empty
             where ranges were fixed.
         resumed_at: The epoch, from 0, at which this call went on.
