@@ -155,7 +155,7 @@ def test_factories_tell_the_inputs(tmp_path: Path) -> None:
     assert find_inputs(Two(), f"{path}:named") == (IMAGES, TOKENS)
     with pytest.raises(DataError, match="one array without a name"):
         find_inputs(Two(), f"{path}:pairs")
-    with pytest.raises(DataError, match="raised RuntimeError: no disk"):
+    with pytest.raises(DataError, match="raised RuntimeError when it was called: no disk"):
         find_inputs(One(), f"{path}:broken")
 
 
