@@ -21,8 +21,8 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +33,9 @@ from scripts.bench.offline_figures import (
     make_table,
 )
 from scripts.bench.offline_measuring import Effort, batch_ranges, measure
-from scripts.bench.quiet import in_own_process
+from scripts.bench.quiet import exit_code_of, in_own_process
 from scripts.bench.record import describe_run
-from trtqat.errors import InferenceError, TrtqatError, UsageError
+from trtqat.errors import UsageError
 from trtqat.files import check_writable, write_atomically
 from trtqat.host.environment import describe_environment
 from trtqat.plan.profiles import BatchRange, batches_in_words, choose_profile
@@ -55,16 +55,7 @@ def main(given: Sequence[str] | None = None) -> int:
         0, or the exit code of what went wrong; what was measured before it is written.
     """
     arguments = _parser().parse_args(given)
-    try:
-        _measure_all(arguments)
-    except TrtqatError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
-    except BrokenProcessPool:
-        # TensorRT ends a process where it does not know what to do.
-        print(f"The process that ran '{arguments.model}' died.", file=sys.stderr)
-        return InferenceError.exit_code
-    return 0
+    return exit_code_of(partial(_measure_all, arguments), arguments.model)
 
 
 def _measure_all(arguments: argparse.Namespace) -> None:

@@ -34,12 +34,18 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from scripts.bench.pixels_graphs import check_floats, chosen_graphs, export_floats, write_graph
 from scripts.bench.pixels_table import layers_table, measured_table
-from scripts.bench.quiet import in_own_process, quiet_compute_medians_ms, random_inputs
+from scripts.bench.quiet import (
+    exit_code_of,
+    in_own_process,
+    quiet_compute_medians_ms,
+    random_inputs,
+)
 from scripts.bench.record import describe_run
 from scripts.bench.resuming import go_on
 from scripts.bench.rtx_layers import first_layers, rtx_version
@@ -47,7 +53,7 @@ from scripts.bench.throughput import throughput
 from trtqat.building.builder import build
 from trtqat.building.options import BuildOptions
 from trtqat.building.profiles import ProfileOptions
-from trtqat.errors import BuildError, TrtqatError
+from trtqat.errors import BuildError
 from trtqat.files import check_writable, sha256_of, write_atomically
 from trtqat.host.environment import describe_environment
 from trtqat.runtime.engine import Engine
@@ -66,16 +72,15 @@ def main(given: Sequence[str] | None = None) -> int:
         0, or the exit code of what went wrong; what was measured before it is written.
     """
     arguments = _parser().parse_args(given)
-    try:
-        results = _measure_all(arguments)
-    except TrtqatError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
+    return exit_code_of(partial(_measure_and_show, arguments), "a graph of these")
+
+
+def _measure_and_show(arguments: argparse.Namespace) -> None:
+    results = _measure_all(arguments)
     if arguments.layers_only:
         print(layers_table(results))
     else:
         print(measured_table(results, arguments.batch_size))
-    return 0
 
 
 def _measure_all(arguments: argparse.Namespace) -> Mapping[str, Mapping[str, Any]]:

@@ -8,14 +8,17 @@ session and does nothing else.
 from __future__ import annotations
 
 import statistics
+import sys
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 import numpy as np
 
+from trtqat.errors import InferenceError, TrtqatError
 from trtqat.runtime.engine import Engine
 from trtqat.runtime.input_codes import quantize_inputs
 from trtqat.runtime.session import EngineSession
@@ -38,6 +41,28 @@ def in_own_process(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) 
     """
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         return pool.submit(function, *args, **kwargs).result()
+
+
+def exit_code_of(measure: Callable[[], object], what: object) -> int:
+    """Measures, and says in a sentence what went wrong.
+
+    Args:
+        measure: What ``in_own_process`` is called in.
+        what: Which runs there, for the sentence.
+
+    Returns:
+        0, or the exit code of what went wrong.
+    """
+    try:
+        measure()
+    except TrtqatError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    except BrokenProcessPool:
+        # TensorRT ends a process where it does not know what to do.
+        print(f"The process that ran '{what}' died.", file=sys.stderr)
+        return InferenceError.exit_code
+    return 0
 
 
 def random_inputs(engine: Engine, batch_size: int) -> dict[str, np.ndarray]:
