@@ -133,7 +133,7 @@ def advice_on_building(
             "Most often device memory is short (nvidia-smi lists who has it): free it, or lower "
             "--workspace or the largest batch."
         )
-    if name := last_named(messages, [name for name, _ in source.nodes]):
+    if name := _last_named(messages, [name for name, _ in source.nodes]):
         return (
             f"The last layer that TensorRT's log names before is '{name}': that one, or what "
             "stands around it, may be what to change in the model."
@@ -141,7 +141,7 @@ def advice_on_building(
     return "Run it with -v to see TensorRT's log."
 
 
-def last_named(messages: Messages, names: Sequence[str]) -> str:
+def _last_named(messages: Messages, names: Sequence[str]) -> str:
     """The node that the log named last before its first error; empty if it named none.
 
     Args:

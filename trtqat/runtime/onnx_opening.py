@@ -76,27 +76,25 @@ def open_session(
     ways = [entries]
     if not as_written:
         ways = [{**entries, each: "1"} for each in (_EXACT_SUMS, _NO_INTEGER_KERNELS)]
-    session: Any = None
-    refusal: Exception = RuntimeError()
     for way in ways:
         options = _options(runtime, content, way, as_written=as_written)
         try:
             session = _session(runtime, content, options, device)
-            break
         except Exception as error:
-            refusal = error
-    if session is None:
-        raise GraphError(
-            f"ONNX Runtime does not accept '{name}': {first_line(refusal)}.",
-            next((way for said, way in _WAYS_OUT.items() if said in str(refusal)), _CHECK_FILE),
-        ) from refusal
-    # Where its libraries are missing, ONNX Runtime goes on without a provider.
-    if device == "cuda" and _CUDA[0] not in session.get_providers():
-        raise MissingError(
-            "ONNX Runtime's CUDA provider does not load here.",
-            "It needs onnxruntime-gpu, and the CUDA and cuDNN that it was built with.",
-        )
-    return session
+            if way is not ways[-1]:
+                continue
+            raise GraphError(
+                f"ONNX Runtime does not accept '{name}': {first_line(error)}.",
+                next((way for said, way in _WAYS_OUT.items() if said in str(error)), _CHECK_FILE),
+            ) from error
+        # Where its libraries are missing, ONNX Runtime goes on without a provider.
+        if device == "cuda" and _CUDA[0] not in session.get_providers():
+            raise MissingError(
+                "ONNX Runtime's CUDA provider does not load here.",
+                "It needs onnxruntime-gpu, and the CUDA and cuDNN that it was built with.",
+            )
+        return session
+    raise AssertionError("the last way returns or raises")
 
 
 def _options(
