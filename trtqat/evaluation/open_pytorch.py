@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from trtqat.errors import SourceError, UsageError
 from trtqat.host.flavours import Flavour
@@ -102,11 +102,6 @@ def open_pytorch(
             f"{_PURPOSE} needs a GPU, and this PyTorch sees none.",
             "Install a CUDA build of PyTorch, or leave out --baseline.",
         )
-    from trtqat.exporting.loading import load_model
-    from trtqat.exporting.samples import order_inputs
-    from trtqat.quant.recipe import unwrapped
-    from trtqat.quant.toolkits.absence import check_not_converted
-    from trtqat.quant.toolkits.quantizers import read_quantizers
     from trtqat.runtime.pytorch import PyTorchModel
 
     if not source.pointer:
@@ -114,32 +109,10 @@ def open_pytorch(
             f"The source of the model '{name}' is empty.",
             "Give file.py:factory, a TorchScript file or a .pt2.",
         )
-    if has_quantizers and not Path(source.pointer).exists():
-        # A factory's: read on the CPU, as for an export, without what wraps it; PyTorchModel
-        # moves it.
-        module = unwrapped(load_model(source))
-        check_not_converted(module)
-        # What has no pair in the graph may be as it likes, where it is known what has.
-        required = model.quantizers
-        found = read_quantizers(module, lambda each: bool(required) and each not in required)
-        _check_has(str(source.pointer), found, required)
-    else:
-        # A TorchScript file or a program has operators instead, which have their scales, and
-        # constants that only loading moves.
-        module = load_model(source, device=model.device)
-    # The names must be those of forward; a TorchScript file may have lost them.
-    inputs = model.session_inputs
-    if len(inputs) > 1:
-        try:
-            inputs = tuple(order_inputs(module, list(inputs)))
-        except SourceError as error:
-            raise SourceError(
-                f"'{name}' does not take the inputs of '{model.name}': {error.problem}",
-                "Give the PyTorch model that was exported, or one with the same inputs.",
-            ) from error
+    module = _loaded(source, model, has_quantizers=has_quantizers)
     return PyTorchModel(
         module,
-        inputs,
+        _in_order_of_forward(module, name, model),
         device=model.device,
         name=name,
         precision=precision,
@@ -157,6 +130,46 @@ def open_pytorch(
             has_quantizers=has_quantizers,
         ),
     )
+
+
+def _loaded(source: ModelSource, model: Model | Counterpart, *, has_quantizers: bool) -> Any:  # noqa: ANN401 - a torch.nn.Module, which this room does not import
+    from trtqat.exporting.loading import load_model
+    from trtqat.quant.recipe import unwrapped
+    from trtqat.quant.toolkits.absence import check_not_converted
+    from trtqat.quant.toolkits.quantizers import read_quantizers
+
+    if not has_quantizers or Path(source.pointer).exists():
+        # A TorchScript file or a program has operators instead of quantizers, which have their
+        # scales, and constants that only loading moves.
+        return load_model(source, device=model.device)
+    # A factory's: read on the CPU, as for an export, without what wraps it; PyTorchModel moves it.
+    module = unwrapped(load_model(source))
+    check_not_converted(module)
+    # What has no pair in the graph may be as it likes, where it is known what has.
+    required = model.quantizers
+    found = read_quantizers(module, lambda each: bool(required) and each not in required)
+    _check_has(str(source.pointer), found, required)
+    return module
+
+
+def _in_order_of_forward(
+    module: Any,  # noqa: ANN401
+    name: str,
+    model: Model | Counterpart,
+) -> tuple[TensorSpec, ...]:
+    """The inputs by the names of forward; a TorchScript file may have lost those, if it has one."""
+    from trtqat.exporting.samples import order_inputs
+
+    inputs = model.session_inputs
+    if len(inputs) < 2:
+        return inputs
+    try:
+        return tuple(order_inputs(module, list(inputs)))
+    except SourceError as error:
+        raise SourceError(
+            f"'{name}' does not take the inputs of '{model.name}': {error.problem}",
+            "Give the PyTorch model that was exported, or one with the same inputs.",
+        ) from error
 
 
 def _check_has(source: str, found: Mapping[str, Quantizer | None], required: Sequence[str]) -> None:
