@@ -29,12 +29,16 @@ from trtqat.graph.passes.name_nodes import name_unnamed
 from trtqat.graph.passes.protocol import run
 from trtqat.graph.passes.standard_pairs import standardize_pairs
 from trtqat.graph.passes.tidy import tidy
-from trtqat.graph.runnable import inline_plugins, plugins_of, serialize_runnable
+from trtqat.graph.runnable import (
+    inline_plugins,
+    notes_on_plugins,
+    plugins_of,
+    serialize_runnable,
+)
 from trtqat.graph_file.hashing import graph_sha256
 from trtqat.graph_file.reading import external_files, read_model
 from trtqat.graph_file.serialized import temporary_graphs, weights_beside
 from trtqat.provenance import Provenance
-from trtqat.tensors import Precision
 
 
 @temporary_graphs()
@@ -64,8 +68,9 @@ def improve_onnx(source: Path | str, output: Path | str, options: ExportOptions)
     original = serialize_runnable(model)
     batches, notes = batches_of_graph(model, options)
     tidy(model)
+    floats = ", where nothing becomes FP16" if options.precision == "fp16" else ""
     notes += [
-        *_notes_on_plugins(model, options.precision),
+        *notes_on_plugins(plugins_of(model), floats),
         *_standardize(model, options.opset),
         *notes_on_weights(options, model.graph),
     ]
@@ -111,17 +116,6 @@ def _read(source: Path, output: Path) -> ir.Model:
     _check_float32(source, model)
     check_finite(source, model.graph)
     return model
-
-
-def _notes_on_plugins(model: ir.Model, precision: Precision) -> list[str]:
-    plugins = plugins_of(model)
-    if not plugins:
-        return []
-    floats = ", where nothing becomes FP16" if precision == "fp16" else ""
-    return [
-        f"ONNX Runtime does not run {', '.join(plugins)}: what these read is compared, and nothing "
-        f"behind them{floats}."
-    ]
 
 
 def _standardize(model: ir.Model, opset: int) -> list[str]:

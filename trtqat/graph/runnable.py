@@ -33,6 +33,21 @@ def plugins_of(model: ir.Model) -> tuple[str, ...]:
     return tuple(f"'{name_of(node)}' ({operator_of(node)})" for node in nodes)
 
 
+def notes_on_plugins(plugins: Sequence[str], more: str = "") -> list[str]:
+    """What a user should know of a graph with plugins; nothing without them.
+
+    Args:
+        plugins: As ``plugins_of`` names them.
+        more: What else is said of all that stands behind them.
+    """
+    if not plugins:
+        return []
+    return [
+        f"ONNX Runtime does not run {', '.join(plugins)}: what these read is compared, and nothing "
+        f"behind them{more}."
+    ]
+
+
 def inline_plugins(model: ir.Model) -> None:
     """Writes functions in place of their calls, in place, where one has a plugin inside.
 

@@ -25,7 +25,12 @@ from trtqat.graph.lenses.view import GraphView
 from trtqat.graph.passes.expand_fake_quantize import expand_fake_quantize
 from trtqat.graph.passes.improvements import improve
 from trtqat.graph.passes.insert_quantizers import GraphQuantizer, insert_quantizers
-from trtqat.graph.runnable import plugins_of, runnable, serialize_runnable
+from trtqat.graph.runnable import (
+    notes_on_plugins,
+    plugins_of,
+    runnable,
+    serialize_runnable,
+)
 from trtqat.graph_file.hashing import graph_sha256
 from trtqat.graph_file.reading import external_files
 from trtqat.graph_file.serialized import serialize, temporary_graphs, weights_beside
@@ -144,12 +149,7 @@ class _Quantizing:
         # Passes change the graph; where ONNX Runtime runs it, it is compared as it was given.
         self._plugins = plugins_of(graph.model)
         self._exact = serialize_runnable(graph.model) if self._plugins else source
-        if self._plugins:
-            named = ", ".join(self._plugins)
-            self._notes.append(
-                f"ONNX Runtime does not run {named}: what these read is compared, and nothing "
-                "behind them is quantized."
-            )
+        self._notes += notes_on_plugins(self._plugins, " is quantized")
 
     def run(self, output: Path, export_options: ExportOptions, began: float) -> QuantizeResult:
         options, model = self._options, self._model
