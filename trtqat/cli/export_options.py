@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from trtqat.cli.shared_options import TargetChoice
+
 
 class ExporterChoice(str, Enum):
     """Which of PyTorch's exporters."""
@@ -62,15 +64,6 @@ class TracingGroup:
             "The graph is verified at the size of --input and at others.",
         ),
     ] = None
-
-
-class TargetChoice(str, Enum):
-    """Which TensorRT."""
-
-    tensorrt_8_6 = "8.6"
-    tensorrt_10 = "10"
-    tensorrt_11 = "11"
-    rtx = "rtx"
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from trtqat.cli.shared_options import TargetChoice
+
 
 class MethodChoice(str, Enum):
     """How ranges are chosen."""
@@ -17,15 +19,6 @@ class MethodChoice(str, Enum):
     percentile = "percentile"
     mse = "mse"
     entropy = "entropy"
-
-
-class TargetChoice(str, Enum):
-    """Which TensorRT."""
-
-    tensorrt_8_6 = "8.6"
-    tensorrt_10 = "10"
-    tensorrt_11 = "11"
-    rtx = "rtx"
 
 
 @dataclass(frozen=True)

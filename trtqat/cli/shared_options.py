@@ -27,6 +27,15 @@ class Flavour(str, Enum):
     rtx = "rtx"
 
 
+class TargetChoice(str, Enum):
+    """Which TensorRT."""
+
+    tensorrt_8_6 = "8.6"
+    tensorrt_10 = "10"
+    tensorrt_11 = "11"
+    rtx = "rtx"
+
+
 LintForOption = Annotated[
     str | None,
     typer.Option(

@@ -104,19 +104,6 @@ class MagnitudeHistogram:
         whole = flat.numel() < 2 * SAMPLE
         self._add_counts(_counts(flat) if whole else _sampled_counts(flat))
 
-    def merge(self, other: MagnitudeHistogram) -> None:
-        """Takes in what another histogram has seen.
-
-        Args:
-            other: Is not changed.
-        """
-        self.minimum = min(self.minimum, other.minimum)
-        self.maximum = max(self.maximum, other.maximum)
-        self.count += other.count
-        self.not_finite += other.not_finite
-        self._zeros += other._zeros
-        self._add_octaves(other._first_octave, other._counts)
-
     def bins(self) -> Bins:
         """The bins, from the first to the last that hold values; no bins if all were zeros."""
         flat = self._counts.flatten()

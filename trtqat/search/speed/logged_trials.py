@@ -69,11 +69,6 @@ class LoggedTrials:
     reserved: int = 0
     clock: Callable[[], float] = field(default=time.monotonic)
 
-    @property
-    def is_over(self) -> bool:
-        """Whether the budget is spent."""
-        return self._is_over(0)
-
     def may_run(self, assignment: Assignment, form: Form | None = None) -> bool:
         """Whether the budget allows it, or it stands in the log: what was done is no cost."""
         candidate = Candidate.of(assignment, form or self.searched)
