@@ -6,13 +6,11 @@ import threading
 import time
 from typing import Literal
 
+from tests.support.hanging import HUNG_S
 from tests.support.measured import PlainModel
 from trtqat.errors import InferenceError
 from trtqat.runtime.protocol import Session
 from trtqat.tensors import Array, Arrays, TensorSpec
-
-# No test waits so long, unless what it tests never lets its queries meet.
-HUNG_S = 300
 
 
 class SlowModel(PlainModel):

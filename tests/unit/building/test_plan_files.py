@@ -6,10 +6,12 @@ import json
 import os
 import tempfile
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from tests.support.hanging import HUNG_S
 from tests.support.plans import make_manifest, make_plan
 from trtqat.building.plan_files import write_plan
 from trtqat.errors import UsageError
@@ -34,18 +36,15 @@ def test_all_files_are_the_later_builds(tmp_path: Path) -> None:
 
 def test_many_builds_into_one_file_at_once(tmp_path: Path) -> None:
     path = tmp_path / "m.engine"
-    start = threading.Barrier(8)
+    start = threading.Barrier(8, timeout=HUNG_S)
 
     def build(number: int) -> None:
         for turn in range(10):
             start.wait()
             write(path, f"{number} {turn}".encode() * 1000)
 
-    builders = [threading.Thread(target=build, args=(number,)) for number in range(8)]
-    for each in builders:
-        each.start()
-    for each in builders:
-        each.join()
+    with ThreadPoolExecutor(8) as builders:
+        list(builders.map(build, range(8)))
     # The plan and the manifest of one and the same build.
     assert check_plan(path.read_bytes(), path) is not None
     assert sorted(os.listdir(tmp_path)) == ["m.engine", "m.engine.json"]
@@ -112,21 +111,19 @@ def test_a_locked_directory_lets_one_in_and_keeps_no_file(tmp_path: Path) -> Non
         with locked(tmp_path):
             inside.append("first")
             entered.set()
-            leave.wait()
+            assert leave.wait(HUNG_S)
             inside.append("first leaves")
 
     def second() -> None:
-        entered.wait()
+        assert entered.wait(HUNG_S)
         with locked(tmp_path):
             inside.append("second")
 
-    threads = [threading.Thread(target=each) for each in (first, second)]
-    for each in threads:
-        each.start()
-    entered.wait()
-    leave.set()
-    for each in threads:
-        each.join()
+    with ThreadPoolExecutor(2) as threads:
+        both = [threads.submit(each) for each in (first, second)]
+        assert entered.wait(HUNG_S)
+        leave.set()
+    assert [each.result() for each in both] == [None, None]
     assert inside == ["first", "first leaves", "second"]
     assert os.listdir(tmp_path) == []
 

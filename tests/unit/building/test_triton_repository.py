@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.hanging import HUNG_S
 from tests.support.plans import make_plan
 from tests.support.triton_engines import (
     CLASSIFIER,
@@ -168,7 +169,7 @@ def test_writers_at_once(has_locks: bool, tmp_path: Path, monkeypatch: pytest.Mo
     if not has_locks:
         monkeypatch.setattr(triton, "locked", lambda _: contextlib.nullcontext())
     count = 8
-    start = threading.Barrier(count)
+    start = threading.Barrier(count, timeout=HUNG_S)
 
     def write(index: int) -> tuple[int, bytes]:
         plan = make_plan(body=bytes([index]) * 10)
@@ -187,7 +188,7 @@ def test_writers_at_once(has_locks: bool, tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_writers_of_different_engines_at_once(tmp_path: Path) -> None:
     count = 8
-    start = threading.Barrier(count)
+    start = threading.Barrier(count, timeout=HUNG_S)
 
     def write(index: int) -> tuple[int, int]:
         manifest = replace(CLASSIFIER, outputs=(TensorSpec("logits", (-1, 10 + index)),))

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.clock import Clock
+from tests.support.hanging import HUNG_S
 from tests.support.measured import NumpyModel, Samples, agreement, lined_up, make_samples
-from tests.support.slow_model import HUNG_S, SlowModel, SlowSession
+from tests.support.slow_model import SlowModel, SlowSession
 from trtqat.data.batches import Batch
 from trtqat.errors import DataError, InferenceError
 from trtqat.evaluation.accuracy import measure_accuracy

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from tests.support.hanging import HUNG_S
 from trtqat.errors import InferenceError, QuantizerError
 from trtqat.quant.module_by_module import module_by_module
 from trtqat.quant.toolkits.quantizers import quantizers_of, read_quantizers
@@ -128,12 +129,12 @@ def test_switch_is_restored_by_the_last_of_several_threads() -> None:
     def other() -> None:
         with module_by_module():
             inside.set()
-            leave.wait()
+            leave.wait(HUNG_S)
 
     thread = threading.Thread(target=other)
     with module_by_module():
         thread.start()
-        inside.wait()
+        assert inside.wait(HUNG_S)
     assert not mha.get_fastpath_enabled()
     leave.set()
     thread.join()

@@ -24,6 +24,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.support.cuda_streams import Device, Stream, open_session
+from tests.support.hanging import HUNG_S
 from trtqat.errors import InferenceError, UsageError
 from trtqat.runtime.buffers import Buffer
 from trtqat.runtime.session import EngineSession
@@ -241,7 +242,7 @@ def test_closed_in_any_order(
 def test_threads_give_what_one_gives(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
     with ExitStack() as stack:
         sessions = [stack.enter_context(open_session(monkeypatch, device)) for _ in range(4)]
-        meeting = threading.Barrier(4, timeout=300)
+        meeting = threading.Barrier(4, timeout=HUNG_S)
 
         def ask(lane: int) -> bool:
             meeting.wait()

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
+from tests.support.hanging import HUNG_S
 from tests.support.image_files import drawn, write_classes, write_image
 from trtqat.data.dataset import files_of, open_dataset
 from trtqat.data.images.ahead import Ahead
@@ -258,11 +259,11 @@ def test_what_comes_next_is_made_beforehand() -> None:
     assert list(ahead.results(2, 4)) == [20, 30]
     # Two batches more, without anybody asking for them.
     for _ in range(8):
-        begun.acquire()
+        assert begun.acquire(timeout=HUNG_S)
     assert sorted(calls) == list(range(8))
     assert list(ahead.results(4, 6)) == [40, 50]
     for _ in range(2):
-        begun.acquire()
+        assert begun.acquire(timeout=HUNG_S)
     assert sorted(calls) == list(range(10))
     # Here and there nothing is made in vain.
     assert list(ahead.results(9, 10)) == [90]

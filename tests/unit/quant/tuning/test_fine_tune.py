@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 import trtqat
 from tests.support.architectures import ARCHITECTURES, batches, by_name, trained_like
-from tests.support.slow_model import HUNG_S
+from tests.support.hanging import HUNG_S
 from trtqat.apart import call_apart
 from trtqat.errors import QuantizerError, SourceError, TrtqatError, UsageError
 from trtqat.quant.int8_quantizer import Int8Quantizer
