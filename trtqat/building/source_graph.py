@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from trtqat.errors import GraphError
@@ -15,6 +16,8 @@ from trtqat.provenance import METADATA_KEY, Provenance, read_provenance
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto
 
+# How a node names ONNX's own operators.
+_ONNX = ("", "ai.onnx")
 _FLOAT16 = 10  # onnx.TensorProto.FLOAT16; onnx is imported only where a file is read
 
 
@@ -26,7 +29,7 @@ class SourceGraph:
         path: Where it is.
         sha256: Of the file.
         nodes: Name and operator of every node, in the order of the graph.
-        qdq_pairs: Number of DequantizeLinear nodes.
+        qdq_pairs: Number of ONNX's DequantizeLinear nodes.
         has_half_scales: Whether the scales are FP16: a graph for strongly typed networks.
         provenance: What ``trtqat export`` recorded; empty for other files.
         io: Names of its inputs and outputs.
@@ -53,7 +56,7 @@ def read_source_graph(path: Path, *, quantized: bool = True) -> SourceGraph:
         quantized: Whether it must have Q/DQ.
 
     Raises:
-        GraphError: It is missing, not ONNX, or has no Q/DQ.
+        GraphError: It is missing, not ONNX, or has no Q/DQ of ONNX.
         MissingError: The package onnx is not installed.
     """
     for package in ("onnx", "onnx_ir"):
@@ -63,7 +66,15 @@ def read_source_graph(path: Path, *, quantized: bool = True) -> SourceGraph:
 
     model = read_proto(path)
     inside = (node for function in model.functions for node in function.node)
-    pairs = sum(node.op_type == "DequantizeLinear" for node in (*model.graph.node, *inside))
+    dequantizers = [n for n in (*model.graph.node, *inside) if n.op_type == "DequantizeLinear"]
+    pairs = sum(node.domain in _ONNX for node in dequantizers)
+    if quantized and dequantizers and pairs == 0:
+        raise GraphError(
+            f"The Q/DQ of '{path}' is of the domain '{dequantizers[0].domain}', and none is ONNX's "
+            "own.",
+            "Where it computes the same, it is rewritten by: trtqat export "
+            f"{quote(str(path))} -o standard.onnx",
+        )
     if quantized and pairs == 0:
         raise GraphError(
             f"'{path}' has no QuantizeLinear and DequantizeLinear nodes, so nothing would run in "
@@ -99,7 +110,7 @@ def _foreign_operators(model: ModelProto) -> tuple[str, ...]:
     found: dict[str, None] = {}
     while graphs:
         for node in graphs.pop().node:
-            domain = "" if node.domain == "ai.onnx" else node.domain
+            domain = "" if node.domain in _ONNX else node.domain
             is_known = onnx.defs.has(node.op_type, domain=domain)
             if not is_known and (node.domain, node.op_type) not in functions:
                 found[node.op_type] = None

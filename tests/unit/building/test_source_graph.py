@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 from pathlib import Path
 
 import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from tests.support.commands import in_process
 from trtqat.building.source_graph import read_source_graph
 from trtqat.errors import GraphError
 from trtqat.provenance import METADATA_KEY, Provenance
@@ -60,6 +62,22 @@ def test_no_qdq(tmp_path: Path) -> None:
     write_graph(tmp_path / "model.onnx", quantized=False)
     with pytest.raises(GraphError, match="has no QuantizeLinear and DequantizeLinear"):
         read_source_graph(tmp_path / "model.onnx")
+
+
+def test_what_has_only_pairs_of_onnx_runtime_is_to_be_exported(tmp_path: Path) -> None:
+    """A builder may take them, but nothing here would count a layer behind them as quantized."""
+    path = tmp_path / "model.onnx"
+    write_graph(path, quantized=True)
+    model = onnx.load(path)
+    for node in model.graph.node:
+        node.domain = "com.microsoft"
+    model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    onnx.save(model, path)
+    with pytest.raises(GraphError, match=r"is of the domain 'com\.microsoft'") as error:
+        read_source_graph(path)
+    done = in_process(tmp_path, *shlex.split(error.value.remedy.partition("trtqat ")[2]))
+    assert done.returncode == 0, done.stderr
+    assert read_source_graph(tmp_path / "standard.onnx").qdq_pairs == 1
 
 
 @pytest.mark.parametrize("content", [b"", b"garbage, not ONNX", b"ftrt" + bytes(60), b"\xff" * 99])
