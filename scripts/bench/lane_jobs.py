@@ -75,12 +75,12 @@ def _figures(option: str) -> Iterator[Job]:
     cache = '--timing-cache "$TIMING_CACHE"'
     names = (
         "floats codes nchw-table-first nhwc-channels nhwc-table-last nchw-affine-first "
-        "nhwc-affine-last nhwc-affine-first nhwc-table-first"
+        "nhwc-affine-last"
     )
     pixels = f'--output "$RESULTS/pixels.json" --seconds 0.5 {option} {cache} --only {names}'
     refusals = f'--output "$RESULTS/refusals.json" {option}'
     yield Job("refusals", f'"$PYTHON" -m scripts.bench.refusals {refusals}', 300)
-    yield Job("pixels", f'"$PYTHON" -m scripts.bench.pixels {pixels}', 700)
+    yield Job("pixels", f'"$PYTHON" -m scripts.bench.pixels {pixels}', 560)
     build = shlex.quote(f"{option} --timing-cache ") + '"$TIMING_CACHE"'
     for task in ("detection", "segmentation", "recognition"):
         yield Job(

@@ -118,23 +118,27 @@ def chosen(
 
     Args:
         jobs: All there are.
-        names: Of those that are wanted.
+        names: Of those that are wanted, the most urgent first; None for all, as they are listed.
         done: Names of those that need not run.
 
     Returns:
-        In their order. What prepares others is among them only if one of these is.
+        As they were asked for, each behind what it comes after. What prepares others is among them
+        only if one of these is.
 
     Raises:
         SystemExit: There is no such job.
     """
     by_name = {job.name: job for job in jobs}
-    wanted = set[str]()
-    open_names = [job.name for job in jobs if not job.prepares] if names is None else list(names)
-    while open_names:
-        name = open_names.pop()
+    found: dict[str, Job] = {}
+
+    def choose(name: str) -> None:
         if name not in by_name:
             raise SystemExit(f"There is no job '{name}'. There are: {', '.join(by_name)}.")
-        if name not in wanted and name not in done:
-            wanted.add(name)
-            open_names += by_name[name].after
-    return tuple(job for job in jobs if job.name in wanted)
+        if name not in done:
+            for each in by_name[name].after:
+                choose(each)
+            found.setdefault(name, by_name[name])
+
+    for name in [job.name for job in jobs if not job.prepares] if names is None else names:
+        choose(name)
+    return tuple(found.values())

@@ -1,13 +1,15 @@
 """Everything that needs a GPU, on all GPUs of one host and within a time (``lane_jobs``).
 
-A lane is a GPU with its share of the cores. Each runs a job at a time, in the order of the list. A
-job that measures what a neighbour disturbs runs alone: no other one starts that would not be over
-before its turn. What was done for the same commit is not done again. So where a host goes away,
-another one goes on with the results of the first; engines are built again if they are needed.
+A lane is a GPU with its share of the cores. Each runs a job at a time, in the order of the list, or
+of ``--only``. A job that measures what a neighbour disturbs runs alone: no other one starts that
+would not be over before its turn. So all is over sooner where the table is asked for last, whose
+engines others are built beside; asked for first, it is there soonest. What was done for the same
+commit is not done again. So where a host goes away, another one goes on with the results of the
+first; engines are built again if they are needed.
 
     python -m scripts.bench.lanes results --until 1500 --tactic-sources=-cublas,-cublas-lt,-cudnn
     python -m scripts.bench.lanes --list
-    python -m scripts.bench.lanes results --only table tune-vit
+    python -m scripts.bench.lanes results --only tune-vit table
 
 ``results/lanes.json`` says what ran, for how long and with which exit code; ``results/status.txt``
 the same for reading, while it goes on. A name of a job in ``results/stop`` ends it, or lets it not
@@ -73,7 +75,9 @@ def main(given: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("results", type=Path, nargs="?", default=Path("runs/lanes"))
     parser.add_argument("--until", type=float, default=float("inf"), help="seconds from now")
-    parser.add_argument("--only", nargs="*", metavar="JOB", help="and what these need")
+    parser.add_argument(
+        "--only", nargs="*", metavar="JOB", help="in this order; and before each what it needs"
+    )
     parser.add_argument("--gpus", type=int, help="default: all of this host")
     parser.add_argument("--tactic-sources", default="", help="as trtqat build takes them")
     parser.add_argument("--list", action="store_true", help="says what there is, and runs nothing")

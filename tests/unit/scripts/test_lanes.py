@@ -111,6 +111,7 @@ def test_what_prepares_others_runs_only_for_them() -> None:
     assert [job.name for job in chosen(jobs, None)] == ["a", "b", "c"]
     assert [job.name for job in chosen(jobs, None, done={"b"})] == ["c"]
     assert [job.name for job in chosen(jobs, ["b"])] == ["a", "b"]
+    assert [job.name for job in chosen(jobs, ["c", "b", "a", "c"])] == ["c", "a", "b"]
     with pytest.raises(SystemExit, match="There is no job 'x'"):
         chosen(jobs, ["x"])
 
