@@ -12,7 +12,7 @@ import pytest
 import trtqat as package
 from tests.support.commands import in_process
 from tests.support.graphs import Graph
-from tests.support.lint_parameters import CASES
+from tests.support.lint_cases import CASES
 from tests.support.user_folder import fill_folder
 from trtqat.plan.header import Target
 

@@ -14,7 +14,7 @@ import pytest
 import trtqat as package
 from tests.support.commands import in_process
 from tests.support.graphs import Graph
-from tests.support.lint_parameters import CASES
+from tests.support.lint_cases import CASES
 from tests.support.plans import make_plan
 from trtqat.errors import GateError, GraphError, UsageError
 from trtqat.graph.lint import RULES

@@ -14,7 +14,7 @@ import onnx_ir as ir
 import pytest
 
 import trtqat as package
-from tests.support import lint_parameters, lint_places, lint_values
+from tests.support.lint_cases import CASES
 from tests.support.linting import Case, graph
 from trtqat.errors import BuildError
 from trtqat.graph.lint import lint
@@ -23,7 +23,6 @@ from trtqat.plan.coverage import Coverage
 
 pytest.importorskip("tensorrt_rtx_bindings", reason="TensorRT for RTX is not installed")
 
-CASES = (*lint_parameters.CASES, *lint_places.CASES, *lint_values.CASES)
 BUILT = [rule for rule, verdicts in VERDICTS.items() if verdicts["rtx"].known == "run"]
 REFUSALS = {case.rule for case in CASES if VERDICTS[case.rule]["rtx"].outcome == "refused"}
 

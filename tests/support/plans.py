@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 
+from trtqat.plan.coverage import LayerCoverage
 from trtqat.plan.manifest import Manifest, ProfileShapes, RecordedOptions
 from trtqat.provenance import Provenance
 from trtqat.tensors import TensorSpec
@@ -40,3 +41,20 @@ def make_manifest(plan: bytes) -> Manifest:
         build_seconds=1.5,
         created="2025-01-01T00:00:00+00:00",
     )
+
+
+# The plan of most tests, and a layer that a build may have recorded of it.
+PLAN = make_plan()
+LAYER = LayerCoverage(
+    name="/conv",
+    operator="Conv",
+    wants_int8=True,
+    runs_int8=True,
+    macs=10,
+    engine_layer="conv",
+    tactic="t",
+    fused_with=("/relu",),
+    output_dtype="int8",
+    time_ms=None,
+    reason="",
+)

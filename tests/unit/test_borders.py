@@ -178,6 +178,17 @@ def test_tests_share_by_support_alone() -> None:
     assert not shared
 
 
+def test_no_python_file_is_longer_than_350_lines() -> None:
+    root = Path(__file__).parents[2]
+    lengths = {
+        str(path.relative_to(root)): len(path.read_text(encoding="utf-8").splitlines())
+        for room in ("trtqat", "tests", "scripts")
+        for path in sorted((root / room).rglob("*.py"))
+    }
+    assert lengths
+    assert {path: lines for path, lines in lengths.items() if lines > 350} == {}
+
+
 def test_help_imports_nothing_heavy() -> None:
     code = (
         "import sys; sys.argv = ['trtqat', '--help']\n"

@@ -2,7 +2,7 @@
 
 Capability is asked by name: enum values move between majors. What was run is 8.6.0; the
 branches for 10 and 11 follow their Python bindings (tests/data/tensorrt_api.json holds the
-names and signatures that are relied on, and tests/unit/building/test_versions.py compares).
+names and signatures that are relied on, and tests/unit/building/test_recorded_names.py compares).
 """
 
 from __future__ import annotations

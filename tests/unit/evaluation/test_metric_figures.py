@@ -2,48 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import math
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.support.detection_cases import as_outputs, make_case
-from tests.support.measured import NumpyModel, Samples, make_samples
-from trtqat.data.batches import Batch
+from tests.support.measured import NumpyModel, Samples
+from tests.support.measured_figures import CLASSES, OPTIONS, WISHED, X, doubled, measured, noisy
 from trtqat.errors import DataError, GateError, UsageError
 from trtqat.evaluation.evaluate import evaluate
 from trtqat.evaluation.metrics.bootstrap import resample
 from trtqat.evaluation.metrics.classification import TopK
 from trtqat.evaluation.metrics.regression import MeanSquaredError
 from trtqat.evaluation.options import EvaluateOptions
-from trtqat.evaluation.recorded import read_baseline
-from trtqat.evaluation.report import Report
 from trtqat.report.page import render_page
 from trtqat.report.verdict import verdict
 from trtqat.report.words import answers, report_tables
-from trtqat.tensors import Array
-
-X, CLASSES = make_samples(50, seed=3)
-WISHED = Samples(X, X * 2)
-# Nothing is timed.
-OPTIONS = EvaluateOptions(8, None)
-
-
-def doubled(x: Array) -> Array:
-    return np.asarray(x * 2.02)
-
-
-def noisy(x: Array) -> Array:
-    return np.asarray(x * 2 + 0.1 * np.sin(40 * x))
-
-
-def measured(
-    *, data: Any = WISHED, baseline: Any = None, options: EvaluateOptions = OPTIONS, **fields: Any
-) -> Report:
-    return evaluate(NumpyModel(noisy), data, options, baseline=baseline, **fields)
 
 
 def test_values_and_paired_differences() -> None:
@@ -195,146 +170,6 @@ def test_a_gate_on_what_is_no_number_fails() -> None:
         "The mse of model or baseline is no number, so nobody knows how it changed.",
     )
     assert "mse no number" in verdict(found)
-
-
-def recorded(folder: Path, **fields: Any) -> Path:
-    path = folder / "report.json"
-    measured(baseline=NumpyModel(doubled), **fields).save(path)
-    return path
-
-
-def test_a_recorded_baseline_is_paired_as_one_that_is_here(tmp_path: Path) -> None:
-    here = measured(baseline=NumpyModel(doubled), metrics=["mse"])
-    path = recorded(tmp_path, metrics=["mse", "psnr"])
-    there = measured(baseline=path, rivals=[NumpyModel()], metrics=["mse"])
-    assert there.subject.metrics == here.subject.metrics
-    assert there.baseline is not None
-    assert there.baseline.metrics == here.baseline.metrics  # type: ignore[union-attr]
-    assert there.rivals[0].metrics[0].to_baseline is not None
-    # What was compared with a record is a record in turn.
-    there.save(tmp_path / "again.json")
-    again = measured(baseline=tmp_path / "again.json", metrics=["mse"])
-    assert again.subject.metrics == here.subject.metrics
-    gated = measured(baseline=path, max_drop={"psnr": 0.001})
-    assert len(gated.failed_gates) == 1
-
-
-def test_a_report_without_baseline_is_one_itself(tmp_path: Path) -> None:
-    measured(metrics=["mse"]).save(tmp_path / "r.json")
-    found = measured(baseline=tmp_path / "r.json", metrics=["mse"])
-    figure = found.subject.metrics[0]
-    assert figure.to_baseline is not None
-    assert (figure.to_baseline.value, figure.to_baseline.low, figure.to_baseline.high) == (0, 0, 0)
-
-
-def test_a_record_of_something_else(tmp_path: Path) -> None:
-    path = recorded(tmp_path, metrics=["psnr:range=4"])
-    with pytest.raises(DataError, match=r"recorded with the metric psnr:range=4.0, and psnr:range"):
-        measured(baseline=path, metrics=["psnr"])
-    counted = recorded(tmp_path, data=Samples(X, CLASSES))
-    with pytest.raises(UsageError, match="has no top1, so there is no drop") as raised:
-        measured(data=Samples(X, CLASSES), baseline=counted, max_drop={"top1": 0.5})
-    assert "Write --max-accuracy-drop 0.5" in raised.value.remedy
-    path = recorded(tmp_path, metrics=["psnr:range=4"])
-    with pytest.raises(UsageError, match="has no mse, so there is no drop") as raised:
-        measured(baseline=path, max_drop={"mse": 1})
-    assert "Record the baseline with --metric mse" in raised.value.remedy
-    found = measured(baseline=path, metrics=["mse"])
-    assert found.subject.metrics[0].to_baseline is None
-    fields = json.loads(path.read_text())
-    kept = fields["contenders"][1]["metrics"][0]["samples"]["rows"]
-    for change, message in (({"rows": 49}, "another length"), ({"type": "int64"}, "'int64'")):
-        path.write_text(json.dumps(fields))
-        kept.update(change)
-        (tmp_path / "damaged.json").write_text(json.dumps(fields))
-        with pytest.raises(UsageError, match=message):
-            read_baseline(tmp_path / "damaged.json")
-
-
-class Scenes:
-    """Images of which a detector's outputs are known."""
-
-    name = "scenes"
-
-    def __init__(self) -> None:
-        self.found, self.labels = make_case(1, 40, ties=False)
-
-    def __len__(self) -> int:
-        return 40
-
-    def batch(self, start: int, stop: int) -> Batch:
-        index = np.arange(start, stop, dtype=np.float32)
-        return Batch({"x": np.repeat(index[:, None], 7, axis=1)}, self.labels[start:stop])
-
-
-class Detector(NumpyModel):
-    """What the scenes know, moved by a few pixels."""
-
-    outputs = ()
-
-    def __init__(self, scenes: Scenes, moved: float) -> None:
-        super().__init__(outputs=())
-        self.known, self.moved = as_outputs(scenes.found), moved
-
-    def session(self, batch_size: int) -> Any:
-        session = super().session(batch_size)
-
-        def run(inputs: Any) -> dict[str, Array]:
-            index = inputs["x"][:, 0].astype(int)
-            outputs = {name: array[index] for name, array in self.known.items()}
-            outputs["detection_boxes"] = outputs["detection_boxes"] + self.moved
-            return outputs
-
-        session.run = run  # type: ignore[method-assign]
-        return session
-
-
-def test_a_detector_passes_and_fails(tmp_path: Path) -> None:
-    scenes = Scenes()
-    options = EvaluateOptions(8, None, metrics=("map", "map50"), max_drop={"map50": 1})
-    close, far = (
-        evaluate(Detector(scenes, moved), scenes, options, baseline=Detector(scenes, 0))
-        for moved in (0.0, 3.0)
-    )
-    assert close.failed_gates == ()
-    (gate,) = far.failed_gates
-    assert gate.startswith("The map50 drops by")
-    figure = far.subject.metrics[0]
-    assert figure.resamples == 200
-    assert figure.to_baseline is not None
-    assert figure.to_baseline.high < 0
-    assert "significantly worse" in verdict(far)
-    far.save(tmp_path / "r.json")
-    again = evaluate(Detector(scenes, 3), scenes, options, baseline=tmp_path / "r.json")
-    assert again.subject.metrics == far.subject.metrics
-    comparison = far.subject.to_baseline
-    assert comparison is not None
-    assert len(comparison.agreement.outputs) == 4
-    # By area of the boxes, which are all small; a record keeps the figures.
-    for report in (far, again):
-        for side in report.side_by_side:
-            (part,) = side.metrics[0].parts
-            assert part.name == "small"
-            assert part.value == pytest.approx(side.metrics[0].value.value)
-    # Reports from before have no such figures.
-    fields = json.loads((tmp_path / "r.json").read_text())
-    for contender in fields["contenders"]:
-        assert all(figure.pop("parts") for figure in contender["metrics"])
-    (tmp_path / "r.json").write_text(json.dumps(fields))
-    older = evaluate(Detector(scenes, 3), scenes, options, baseline=tmp_path / "r.json")
-    assert older.baseline is not None
-    assert [each.parts for each in older.baseline.metrics] == [(), ()]
-    assert older.subject.metrics == far.subject.metrics
-    titles = [title for title, *_ in report_tables(far)]
-    assert "Metrics in parts" not in titles
-    (table,) = [each for each in report_tables(far, in_full=True) if each[0] == "Metrics in parts"]
-    _, columns, rows = table
-    assert columns == ["metric", "numpy", "numpy"]
-    assert [row[0] for row in rows] == ["map, small", "map50, small"]
-    assert rows[0][1] == f"{far.subject.metrics[0].value.value:.2f} %"
-    assert "Metrics in parts" in render_page(far)
-    without = report_tables(measured(metrics=["mse"]), in_full=True)
-    assert "Metrics in parts" not in [title for title, *_ in without]
 
 
 @pytest.mark.parametrize(

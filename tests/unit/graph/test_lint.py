@@ -10,14 +10,12 @@ import onnx_ir as ir
 import pytest
 from onnx import helper
 
-from tests.support import lint_parameters, lint_places, lint_values
 from tests.support.graphs import Graph
+from tests.support.lint_cases import CASES
 from tests.support.linting import SHAPE, Case, block, found, graph
 from trtqat.graph.lint import RULES, lint
 from trtqat.graph.lint.finding import Rule
 from trtqat.graph.passes.improvements import ImproveOptions, improve
-
-CASES = (*lint_parameters.CASES, *lint_places.CASES, *lint_values.CASES)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.rule)

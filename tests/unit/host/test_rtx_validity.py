@@ -10,11 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.rtx_library import (
-    AnsweringLibrary,
-    EngineInvalidityDiagnostics,
-    EngineValidity,
-)
+from tests.support.recorded_api import API
+from tests.support.rtx_library import AnsweringLibrary, EngineInvalidityDiagnostics, EngineValidity
 from tests.support.rtx_plans import host_with, make_rtx_manifest, make_rtx_plan
 from trtqat.cli.main import main
 from trtqat.host.check import Check
@@ -24,7 +21,6 @@ from trtqat.host.preflight import Preflight, preflight
 from trtqat.plan.manifest import manifest_path
 
 VALID, SUBOPTIMAL, INVALID = EngineValidity
-API = json.loads((Path(__file__).parents[2] / "data" / "tensorrt_api.json").read_text())
 
 
 @pytest.fixture

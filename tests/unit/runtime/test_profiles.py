@@ -1,7 +1,7 @@
 """Which profile a session takes, on an engine that tells its profiles itself.
 
 The engine is a stand-in, without a manifest. That the names which the code uses are TensorRT's is
-for tests/unit/building/test_versions.py, and what TensorRT does with them for tests/gpu.
+for tests/unit/building/test_recorded_names.py, and what TensorRT does with them for tests/gpu.
 """
 
 from __future__ import annotations

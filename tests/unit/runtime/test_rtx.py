@@ -1,7 +1,7 @@
 """Running a plan of TensorRT for RTX: what is compiled when, kept where, and timed apart.
 
 The library is a stand-in. That the names which the code uses are the library's is for
-tests/unit/building/test_versions.py, and what it does with them for an RTX card: tests/gpu.
+tests/unit/building/test_recorded_names.py, and what it does with them for an RTX card: tests/gpu.
 """
 
 from __future__ import annotations

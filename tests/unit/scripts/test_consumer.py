@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -15,23 +14,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.support.plans import make_manifest, make_plan
+from tests.support.consumer import COMPILER, CONSUMER, NAMED, ROOT, STAND_IN, run, write_plan
+from tests.support.plans import make_manifest
 from trtqat.plan.manifest import Manifest, ProfileShapes, manifest_path
 from trtqat.plan.plugins import PluginLibrary, RecordedPlugins
 from trtqat.plan.profiles import batches_of
 from trtqat.plan.sizes import Profile, choose_sized
 from trtqat.tensors import TensorSpec
 
-ROOT = Path(__file__).parents[3]
-CONSUMER = ROOT / "scripts" / "consumer"
-STAND_IN = ROOT / "tests" / "data" / "tensorrt_stand_in"
+pytestmark = pytest.mark.skipif(COMPILER is None, reason="there is no C++ compiler")
+
 SHIPPED = ROOT / "tests" / "data" / "shipped"
-COMPILER = shutil.which("g++")
 STRICT = ("-std=c++17", "-Wall", "-Wextra", "-Wconversion", "-Werror", "-I", str(CONSUMER))
 # What reads beyond its memory ends at once.
 WATCHED = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
-
-pytestmark = pytest.mark.skipif(COMPILER is None, reason="there is no C++ compiler")
 
 
 @pytest.fixture(scope="module")
@@ -58,23 +54,6 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         started.append(subprocess.Popen(words))
     assert [each.wait() for each in started] == [0, 0]
     return folder
-
-
-def run(program: Path, *words: object, **variables: str) -> subprocess.CompletedProcess[str]:
-    # The stand-in's runtime is held until the process ends.
-    environment = {**os.environ, "ASAN_OPTIONS": "detect_leaks=0", **variables}
-    return subprocess.run(
-        [program, *map(str, words)], capture_output=True, text=True, check=False, env=environment
-    )
-
-
-def write_plan(folder: Path, body: bytes = b"weights", **changes: object) -> Path:
-    plan = folder / "m.engine"
-    content = make_plan(body=body)
-    plan.write_bytes(content)
-    manifest = dataclasses.replace(make_manifest(content), **changes)  # type: ignore[arg-type]
-    manifest_path(plan).write_text(manifest.to_json())
-    return plan
 
 
 @pytest.mark.parametrize("size", [0, 1, 26, 27, 28, 35, 36, 37, 91, 99, 100, 1000, 70_001])
@@ -133,13 +112,6 @@ def test_a_manifest_that_is_cut_off_is_refused(programs: Path, tmp_path: Path) -
     assert "'plan_sha256' has another type" in run(programs / "check_plan", plan).stderr
     manifest_path(plan).unlink()
     assert "cannot be read" in run(programs / "check_plan", plan).stderr
-
-
-NAMED: dict[str, Any] = {
-    "inputs": (TensorSpec("a", (-1, 3)), TensorSpec("b", (-1, 3))),
-    "outputs": (TensorSpec("sum", (-1, 3)), TensorSpec("twice", (-1, 3))),
-    "profiles": {name: ProfileShapes((1, 3), (2, 3), (4, 3)) for name in "ab"},
-}
 
 
 def test_inputs_and_outputs_are_found_by_name(programs: Path, tmp_path: Path) -> None:
@@ -322,37 +294,3 @@ def test_a_host_without_a_gpu_is_told_before_tensorrt_starts(
     done = run(programs / "run_plan", plan, 1, tmp_path, STAND_IN_WITHOUT_GPU="1")
     assert done.returncode == 1
     assert done.stderr == "error: cudaStreamCreate: no CUDA-capable device is detected\n"
-
-
-@pytest.mark.parametrize("libraries", ["lib", "lib64"])
-def test_the_script_finds_the_libraries(libraries: str, tmp_path: Path) -> None:
-    """A toolkit has ``lib64`` alone, and a wheel ``lib``, where TensorRT's has no headers."""
-    assert COMPILER is not None
-    tensorrt, cuda, consumer = (tmp_path / name for name in ("tensorrt", "cuda", "consumer"))
-    for root, folder in ((tensorrt, "lib"), (cuda, libraries)):
-        (root / folder).mkdir(parents=True)
-        (root / "include").symlink_to(STAND_IN / "include")
-    environment = {**os.environ, "TENSORRT": str(tensorrt), "CUDA": str(cuda)}
-    command = [CONSUMER / "compile", consumer]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-    assert done.returncode == 1
-    assert f"there is none of: {cuda}/lib64/libcudart.so*" in done.stderr
-    shared = [COMPILER, "-shared", "-fPIC", "-o"]
-    subprocess.run(
-        [*shared, cuda / libraries / "libcudart.so.12", "-xc++", "/dev/null"], check=True
-    )
-    library = tensorrt / "lib" / "libnvinfer.so.8"
-    if libraries == "lib":
-        library = tmp_path / library.name
-        environment["TENSORRT_LIBRARY"] = str(library)
-    sources: list[str | Path] = [STAND_IN / "stand_in.cpp", "-I", STAND_IN / "include"]
-    subprocess.run([*shared, library, *sources], check=True)
-    subprocess.run(command, check=True, env=environment)
-    plan = write_plan(tmp_path, **NAMED)
-    assert "no file for input 'a'" in run(consumer / "run_plan", plan, 1, tmp_path).stderr
-
-
-def test_the_script_compiles_what_needs_no_tensorrt(tmp_path: Path) -> None:
-    environment = {key: value for key, value in os.environ.items() if key != "TENSORRT"}
-    subprocess.run([CONSUMER / "compile", tmp_path], check=True, env=environment)
-    assert run(tmp_path / "check_plan", write_plan(tmp_path)).returncode == 0

@@ -1,4 +1,4 @@
-"""What ``trtqat.tune`` refuses before it builds anything, and the graphs that it builds from."""
+"""What ``trtqat.tune`` refuses before it builds anything, what it writes, and how it goes on."""
 
 from __future__ import annotations
 
@@ -13,90 +13,17 @@ import onnx
 import pytest
 from typer.testing import CliRunner
 
-import trtqat
 from tests.support.examples import exported
 from tests.support.tuned import Card, asked, data_for, first_region, graph_pairs
-from trtqat.building.options import BuildOptions
-from trtqat.building.parsing import parse_profiles
-from trtqat.building.profiles import ProfileOptions
 from trtqat.cli.app import app
-from trtqat.errors import DataError, GraphError, MissingError, UsageError
-from trtqat.evaluation.timing import LatencyOptions
-from trtqat.graph.lenses.regions import regions_of
-from trtqat.graph.passes.infer_shapes import infer_shapes
-from trtqat.graph_file.reading import read_model
-from trtqat.host.tensorrt_library import load_rtx
-from trtqat.plan.manifest import read_manifest
-from trtqat.plan.profiles import batches_of
+from trtqat.errors import DataError, GraphError, UsageError
 from trtqat.report.tune_words import closing_lines, region_table, verdict_table
 from trtqat.search.speed.engines import EngineWorkshop
-from trtqat.search.speed.folder import is_ours
-from trtqat.search.speed.forms import Batches, Candidate, Form, batches_for
-from trtqat.search.speed.options import TuneOptions, parse_seconds
+from trtqat.search.speed.forms import Candidate
+from trtqat.search.speed.options import TuneOptions
 from trtqat.search.speed.tuning import tune
 from trtqat.search.speed.within_target import Counted, Valued
-from trtqat.tensors import TensorSpec
 from trtqat.typed_json import as_fields, json_text
-
-
-def workshop(name: str, folder: Path) -> EngineWorkshop:
-    path, _ = exported(name, folder)
-    model = read_model(path)
-    infer_shapes(model)
-    options = BuildOptions(for_="rtx")
-    return EngineWorkshop(path, regions_of(model), options, [1], "random", LatencyOptions(), folder)
-
-
-@pytest.mark.parametrize("name", ["residual", "depthwise", "attention"])
-def test_the_builder_sees_a_region_in_float_and_all_others_in_int8(
-    name: str, tmp_path: Path
-) -> None:
-    """TensorRT for RTX really builds them, without running them."""
-    try:
-        load_rtx("This test")
-    except MissingError as error:
-        pytest.skip(str(error))
-    made = workshop(name, tmp_path)
-    everything = {layer for region in made.regions for layer in region.layers}
-    for place, region in enumerate(made.regions):
-        if set(region.layers) == everything:
-            continue
-        graph = made.graph_of(frozenset({place}))
-        built = trtqat.build(graph, tmp_path / "m.engine", for_="rtx")
-        assert built.coverage is not None
-        assert {layer.name for layer in built.coverage.wanted} == everything - set(region.layers)
-        assert built.coverage.missed == ()
-
-
-def test_a_form_is_what_the_plan_is_built_in(tmp_path: Path) -> None:
-    """TensorRT for RTX really builds them, without running them."""
-    try:
-        load_rtx("This test")
-    except MissingError as error:
-        pytest.skip(str(error))
-    made = workshop("residual", tmp_path)
-    forms = [Form(("2",)), Form(("2", "1:2:4"), optimization_level=2)]
-    plans = [made.plan_of(Candidate((0,), form)) for form in forms]
-    for plan, form in zip(plans, forms, strict=True):
-        manifest = read_manifest(plan)
-        assert manifest is not None
-        found = tuple(batches_of(each).as_option for each in manifest.all_profiles)
-        assert (found, manifest.options.optimization_level) == (
-            form.batches,
-            form.optimization_level,
-        )
-    before = [plan.stat().st_mtime_ns for plan in plans]
-    assert [made.plan_of(Candidate((0,), form)) for form in forms] == plans
-    assert [plan.stat().st_mtime_ns for plan in plans] == before
-    assert all(is_ours(path) for path in tmp_path.iterdir() if path.name != "residual.onnx")
-
-
-def test_graphs_of_assignments_are_files_of_their_own(tmp_path: Path) -> None:
-    made = workshop("residual", tmp_path)
-    places = [frozenset[int](), frozenset({0}), frozenset({1}), frozenset({0, 1})]
-    files = [made.graph_of(each) for each in places]
-    assert len(set(files)) == len(places)
-    assert [made.graph_of(each) for each in places] == files
 
 
 def test_only_a_quantized_graph_can_be_tuned(tmp_path: Path) -> None:
@@ -108,80 +35,6 @@ def test_only_a_quantized_graph_can_be_tuned(tmp_path: Path) -> None:
         tune(path, path, TuneOptions())
     with pytest.raises(UsageError, match="missing"):
         tune(path, tmp_path / "missing" / "tuned.onnx", TuneOptions())
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"), [("10m", 600), ("90s", 90), ("1.5h", 5400), ("7", 7), (30, 30)]
-)
-def test_a_budget_is_a_time(text: str, seconds: float) -> None:
-    assert parse_seconds(text) == seconds
-
-
-@pytest.mark.parametrize("text", ["", "0", "-3", "10 minutes", "m", "1e3", "nan"])
-def test_what_is_no_time_is_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="is no time"):
-        parse_seconds(text)
-
-
-def test_options_that_do_not_fit_are_refused() -> None:
-    with pytest.raises(UsageError, match="only on its card"):
-        TuneOptions(build=BuildOptions(for_="rtx"))
-    with pytest.raises(UsageError, match="most_builds"):
-        TuneOptions(most_builds=1)
-    with pytest.raises(UsageError, match="budget"):
-        TuneOptions(budget_s=float("inf"))
-    with pytest.raises(UsageError, match="may not drop"):
-        TuneOptions(data="npz:val.npz", max_drop_points=-0.1)
-    with pytest.raises(UsageError, match="no labels"):
-        TuneOptions(max_drop_points=0.1)
-
-
-def images(batch: int, *others: int) -> TensorSpec:
-    return TensorSpec("x", (batch, *(others or (3, 8, 8))))
-
-
-def batches(*inputs: TensorSpec, batch: str | None = None) -> Batches:
-    return batches_for(inputs, parse_profiles(batch, {}))
-
-
-def test_of_a_batch_range_the_optimum_is_measured() -> None:
-    found = batches(images(-1), batch="1:16:64")
-    assert (found.measured, found.asked) == ((16,), ("1:16:64",))
-    assert found.searched(None) == Form(("16",))
-    assert found.final(Form(("16",))) == (Form(("1:16:64",)), Form(("16", "1:16:64")))
-    # As a build takes it that is not told.
-    found = batches(images(-1))
-    assert (found.measured, found.asked) == ((32,), ("1:32:32",))
-
-
-def test_of_several_ranges_each_optimum_is_measured() -> None:
-    found = batches(images(-1), batch="32,1")
-    assert (found.measured, set(found.asked)) == ((1, 32), {"1", "32"})
-    assert found.final(found.searched(5)) == ()
-    found = batches(images(-1), batch="1:32:128,1,32")
-    assert found.measured == (1, 32)
-    (form,) = found.final(found.searched(5))
-    assert (form.batches, form.optimization_level) == (("1", "32", "1:32:128"), 5)
-
-
-def test_a_fixed_batch_is_measured_as_it_is() -> None:
-    for batch in (None, "8"):
-        found = batches(images(8), batch=batch)
-        assert found == Batches((8,), ())
-        assert found.final(found.searched(None)) == ()
-        assert found.searched(None).profile == ProfileOptions()
-    for batch in ("16", "1:8:32"):
-        with pytest.raises(UsageError, match="fixed batch of 8, not 1"):
-            batches(images(8), batch=batch)
-
-
-def test_other_dynamic_dimensions_are_refused() -> None:
-    with pytest.raises(UsageError, match=r"besides the batch.*--shapes x:1:32:32x3x640x640 for it"):
-        batches(images(-1, 3, -1, -1))
-    with pytest.raises(UsageError, match=r"besides the batch.*--shapes x:1:32:32x3x640x640 for it"):
-        batches(images(-1, 3, -1, -1), batch="1:8:32")
-    with pytest.raises(UsageError, match="fixed batch"):
-        batches(images(-1), TensorSpec("mask", (4, 4)))
 
 
 def test_the_fastest_graph_is_written_and_the_folder_goes(tmp_path: Path, card: Card) -> None:

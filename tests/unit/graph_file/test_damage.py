@@ -1,8 +1,7 @@
-"""What is checked where an ONNX file is read, so that no pass has to."""
+"""A damaged ONNX file is refused where it is read, in a sentence, so that no pass has to look."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,23 +11,11 @@ import onnx
 import pytest
 from onnx import AttributeProto, TensorProto, helper, numpy_helper
 
-from tests.support.graphs import Graph, batch_norm, run
-from trtqat.errors import GraphError
-from trtqat.graph.lenses.macs import summarize
-from trtqat.graph.lint import lint
+from tests.support.read_graphs import assert_refused, convolution, initializer, saved
 from trtqat.graph_file.reading import read_model
 from trtqat.runtime.onnx_model import OnnxModel
 
 Damage = Callable[[onnx.ModelProto], None]
-
-
-def convolution(shape: tuple[int, ...] = (2, 4, 5, 5)) -> Graph:
-    graph = Graph(shape)
-    graph.conv(graph.pair("x", 0.05), "conv", kernel=3)
-    graph.batch_norm("conv", batch_norm(4), "norm")
-    graph.node("MaxPool", ["norm"], "pool", kernel_shape=[1, 1])
-    graph.node("Relu", ["pool"], "y")
-    return graph
 
 
 def with_branches() -> onnx.ModelProto:
@@ -80,20 +67,9 @@ def _untyped(name: str) -> onnx.ValueInfoProto:
     return onnx.ValueInfoProto(name=name)
 
 
-def saved(proto: onnx.ModelProto, folder: Path) -> Path:
-    path = folder / "m.onnx"
-    path.write_bytes(proto.SerializeToString())
-    return path
-
-
 def node(proto: onnx.ModelProto, name: str) -> onnx.NodeProto:
     functions = [each for function in proto.functions for each in function.node]
     found: onnx.NodeProto = next(n for n in (*proto.graph.node, *functions) if n.name == name)
-    return found
-
-
-def initializer(proto: onnx.ModelProto, name: str) -> onnx.TensorProto:
-    found: onnx.TensorProto = next(t for t in proto.graph.initializer if t.name == name)
     return found
 
 
@@ -286,7 +262,7 @@ def test_damage_is_one_sentence(name: str, tmp_path: Path) -> None:
     proto = convolution().proto("y")
     damage, expected = PLAIN[name]
     damage(proto)
-    _is_refused(saved(proto, tmp_path), expected)
+    assert_refused(saved(proto, tmp_path), expected)
 
 
 @pytest.mark.parametrize("name", BRANCHES)
@@ -294,23 +270,13 @@ def test_damage_in_branches_and_functions(name: str, tmp_path: Path) -> None:
     proto = with_branches()
     damage, expected = BRANCHES[name]
     damage(proto)
-    _is_refused(saved(proto, tmp_path), expected)
+    assert_refused(saved(proto, tmp_path), expected)
 
 
 @pytest.mark.parametrize("text", [b"conv.weight", b"/norm", b"epsilon", b"Relu", b"graph"])
 def test_texts_that_are_not_utf8(text: bytes, tmp_path: Path) -> None:
     proto = not_utf8(convolution().proto("y"), text)
-    _is_refused(saved(proto, tmp_path), r"\\xff.* is not UTF-8")
-
-
-def _is_refused(path: Path, expected: str) -> None:
-    """By all that reads a file, and without a word on standard error."""
-    for read in (read_model, OnnxModel):
-        with pytest.raises(GraphError, match=expected) as refused:
-            read(path)
-        assert str(path) in refused.value.problem
-        assert refused.value.exit_code == 2
-        assert refused.value.remedy
+    assert_refused(saved(proto, tmp_path), r"\\xff.* is not UTF-8")
 
 
 def test_what_is_right_passes(tmp_path: Path) -> None:
@@ -318,124 +284,3 @@ def test_what_is_right_passes(tmp_path: Path) -> None:
         path = saved(proto, tmp_path)
         assert len(read_model(path).graph) == len(proto.graph.node)
         OnnxModel(path).close()
-
-
-def test_nodes_in_another_order_are_sorted(tmp_path: Path) -> None:
-    proto = convolution().proto("y")
-    expected = [each.name for each in proto.graph.node]
-    x = np.random.default_rng(0).normal(size=(2, 4, 5, 5)).astype(np.float32)
-    before = run(read_model(saved(proto, tmp_path)), x)
-    nodes = [onnx.NodeProto.FromString(each.SerializeToString()) for each in proto.graph.node]
-    del proto.graph.node[:]
-    proto.graph.node.extend(reversed(nodes))
-    model = read_model(saved(proto, tmp_path))
-    found = [each.name for each in model.graph]
-    assert sorted(map(str, found)) == sorted(expected)
-    assert found[-1] == "/y"
-    np.testing.assert_array_equal(run(model, x)[0], before[0])
-
-
-def test_ten_thousand_nodes_backwards(tmp_path: Path) -> None:
-    graph = Graph((1, 4))
-    tensor = graph.pair("x", 0.1)
-    for index in range(10_000):
-        tensor = graph.node("Relu", [tensor], f"r{index}")
-    proto = graph.proto(tensor)
-    nodes = [onnx.NodeProto.FromString(each.SerializeToString()) for each in proto.graph.node]
-    del proto.graph.node[:]
-    proto.graph.node.extend(reversed(nodes))
-    assert [each.name for each in read_model(saved(proto, tmp_path)).graph][-1] == "/r9999"
-
-
-def test_stale_shapes_are_inferred_again(tmp_path: Path) -> None:
-    """As after the input's size was changed by hand: the tensors' declared ones are left."""
-    proto = convolution().proto("y")
-    for dim in proto.graph.input[0].type.tensor_type.shape.dim[2:]:
-        dim.dim_value = 60_000
-    model = read_model(saved(proto, tmp_path))
-    lint(model)
-    (layer,) = summarize(model).layers
-    assert layer.macs == 4 * 4 * 9 * 60_000**2
-    assert model.graph.outputs[0].shape == (2, 4, 60_000, 60_000)
-
-
-@pytest.mark.parametrize("declared", [0, -1])
-def test_a_batch_that_is_none_is_open(declared: int, tmp_path: Path) -> None:
-    proto = convolution((2, 4, 5, 5)).proto("y")
-    for value in (*proto.graph.input, *proto.graph.output, *proto.graph.value_info):
-        value.type.tensor_type.shape.dim[0].dim_value = declared
-    path = saved(proto, tmp_path)
-    model = read_model(path)
-    assert [str(dim) for dim in model.graph.inputs[0].shape or ()] == ["batch", "4", "5", "5"]
-    reference = OnnxModel(path)
-    assert reference.batch_range == (1, None)
-    x = np.random.default_rng(0).normal(size=(3, 4, 5, 5)).astype(np.float32)
-    assert reference.session(3).run({"x": x})["y"].shape == (3, 4, 5, 5)
-
-
-def test_operators_of_other_domains_are_not_checked(tmp_path: Path) -> None:
-    graph = Graph((1, 4))
-    graph.node("Plugin", [graph.pair("x", 0.1)], "p", domain="own", anything=3)
-    graph.node("Relu", ["p"], "y")
-    assert len(read_model(saved(graph.proto("y"), tmp_path)).graph) == 4
-
-
-# --- weights in other files -----------------------------------------------------------------------
-
-
-def external(proto: onnx.ModelProto, folder: Path, **changes: str) -> Path:
-    """Moves the weight of the convolution into ``w.bin``, 64 bytes from its start."""
-    tensor = initializer(proto, "conv.weight")
-    (folder / "w.bin").write_bytes(bytes(64) + tensor.raw_data)
-    fields = {"location": "w.bin", "offset": "64", "length": "576", **changes}
-    tensor.ClearField("raw_data")
-    tensor.data_location = TensorProto.EXTERNAL
-    for key, value in fields.items():
-        tensor.external_data.add(key=key, value=value)
-    return saved(proto, folder)
-
-
-def test_external_data_is_read(tmp_path: Path) -> None:
-    proto = convolution().proto("y")
-    weight = numpy_helper.to_array(initializer(proto, "conv.weight"))
-    model = read_model(external(proto, tmp_path))
-    value = model.graph.initializers["conv.weight"].const_value
-    assert value is not None
-    np.testing.assert_array_equal(value.numpy(), weight)
-    assert run(model, np.ones((2, 4, 5, 5), np.float32))[0].shape == (2, 4, 5, 5)
-
-
-@pytest.mark.parametrize(
-    ("changes", "expected"),
-    [
-        ({"location": "gone.bin"}, "'gone.bin', which cannot be read: No such file"),
-        ({"location": ""}, "not a file beside the graph"),
-        ({"location": "."}, "not a file beside the graph"),
-        ({"location": "../secret"}, "not a file beside the graph"),
-        ({"location": "/etc/passwd"}, "not a file beside the graph"),
-        ({"location": "a\0b"}, "not a file beside the graph"),
-        ({"location": "link"}, "not a file beside the graph"),
-        ({"location": "pipe"}, "not a file that can be read"),
-        ({"location": "n" * 5000}, "which cannot be read"),
-        ({"offset": "65"}, "takes the bytes 65 to 641 of 'w.bin', which has 640"),
-        ({"offset": "-1"}, "the offset '-1'"),
-        ({"offset": "9" * 30}, "the offset '9+'"),
-        ({"length": "575"}, "takes 576 bytes; 575 are declared"),
-        ({"length": "x"}, "the length 'x'"),
-    ],
-)
-def test_damaged_external_data(changes: dict[str, str], expected: str, tmp_path: Path) -> None:
-    (tmp_path / "secret").write_bytes(bytes(1000))
-    folder = tmp_path / "model"
-    folder.mkdir()
-    (folder / "link").symlink_to("../secret")
-    os.mkfifo(folder / "pipe")
-    path = external(convolution().proto("y"), folder, **changes)
-    _is_refused(path, expected)
-
-
-def test_external_data_of_a_terabyte_is_refused_before_it_is_allocated(tmp_path: Path) -> None:
-    proto = convolution().proto("y")
-    path = external(proto, tmp_path, length=str(2**34 * 4 * 9 * 4))
-    initializer(proto, "conv.weight").dims[0] = 2**34
-    _is_refused(saved(proto, path.parent), "which has 640")

@@ -1,0 +1,121 @@
+"""What ``trtqat build --for rtx`` refuses, and what it says where its library is missing."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+import trtqat as package
+from tests.support.commands import in_process
+from tests.support.rtx_graphs import saved, two_layers, two_layers_in
+from trtqat.cli.app import app
+from trtqat.errors import UsageError
+
+
+@pytest.fixture
+def graph(tmp_path: Path) -> Path:
+    return two_layers_in(tmp_path)
+
+
+WITHOUT = """
+import sys
+for name in {names!r}:
+    sys.modules[name] = None
+sys.argv = ["trtqat", *{arguments!r}]
+from trtqat.cli.main import main
+main()
+"""
+
+
+def without(names: list[str], cwd: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """The command on a host that lacks these modules."""
+    code = WITHOUT.format(names=names, arguments=[str(each) for each in arguments])
+    return subprocess.run(
+        [sys.executable, "-c", code], cwd=cwd, capture_output=True, text=True, check=False
+    )
+
+
+RTX = ["tensorrt_rtx", "tensorrt_rtx_bindings"]
+
+
+def test_no_library(graph: Path, tmp_path: Path) -> None:
+    done = without(RTX, tmp_path, "build", graph, "-o", "m.engine", "--for", "rtx")
+    assert done.returncode == 4
+    assert "needs TensorRT for RTX" in done.stderr
+    assert "pip install -e '.[rtx]'" in done.stderr
+    assert "Traceback" not in done.stderr
+    both = without([*RTX, "tensorrt"], tmp_path, "build", graph, "-o", "m.engine")
+    assert both.returncode == 4
+    assert "needs TensorRT, which" in both.stderr
+    assert "pip install -e '.[rtx]'" in both.stderr
+    assert not (tmp_path / "m.engine").exists()
+
+
+def test_where_only_this_one_is_installed(graph: Path, tmp_path: Path) -> None:
+    done = without(["tensorrt"], tmp_path, "build", graph, "-o", "m.engine")
+    assert done.returncode == 0, done.stderr
+    assert "TensorRT is not installed here, so TensorRT for RTX builds." in done.stderr
+    assert "by TensorRT for RTX" in done.stdout
+
+
+def test_another_version_is_asked_for(graph: Path, tmp_path: Path) -> None:
+    done = without(["tensorrt"], tmp_path, "build", graph, "-o", "m.engine", "--for", "10")
+    assert done.returncode == 4
+    assert "Building with TensorRT 10 needs TensorRT" in done.stderr
+    unknown = in_process(tmp_path, "build", graph, "-o", "m.engine", "--for", "9")
+    assert unknown.returncode == 2
+    assert "'8.6', '10', '11', 'rtx'" in unknown.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--targets", "sm90"), "does not build for compute capability 9.0"),
+        (("--targets", "rtx4090"), "'rtx4090' is no compute capability. Write sm89 for 8.9."),
+        (("--targets", "current"), "'current' is no compute capability"),
+        (("--timing-cache", "t.cache"), "--timing-cache is not for TensorRT for RTX"),
+        (("--tactic-sources", "-cudnn"), "--tactic-sources is not for TensorRT for RTX"),
+        (("--version-compatible",), "--version-compatible is not for TensorRT for RTX"),
+        (("--strip-weights",), "--strip-weights is not for TensorRT for RTX"),
+        (("--hardware-compatibility", "ampere+"), "--hardware-compatibility is not for TensorRT"),
+        (("--triton-repository", "models"), "--triton-repository is not for TensorRT for RTX"),
+    ],
+)
+def test_options_that_it_does_not_take(
+    arguments: tuple[str, ...], says: str, graph: Path, tmp_path: Path
+) -> None:
+    plan = str(tmp_path / "m.engine")
+    done = CliRunner().invoke(app, ["build", str(graph), "-o", plan, "--for", "rtx", *arguments])
+    assert done.exit_code == 2
+    assert says in " ".join(done.stderr.split())
+    assert sorted(os.listdir(tmp_path)) == ["m.onnx"]
+
+
+def test_the_targets_that_there_are(graph: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError) as caught:
+        package.build(graph, tmp_path / "m.engine", for_="rtx", targets="sm90")
+    assert caught.value.remedy == "It builds for sm75, sm80, sm86, sm89, sm120, sm121."
+
+
+def test_a_graph_that_its_parser_refuses(tmp_path: Path) -> None:
+    made = two_layers()
+    made.node("Unheard", ["second"], "y", domain="of.nobody")
+    path = saved(made.proto("y"), tmp_path / "m.onnx")
+    done = in_process(tmp_path, "build", path, "-o", "m.engine", "--for", "rtx")
+    assert done.returncode == 1
+    assert "TensorRT for RTX 1." in done.stderr
+    assert "node '/y' (Unheard)" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert sorted(os.listdir(tmp_path)) == ["m.onnx"]
+
+
+def test_targets_of_another_type(graph: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="The targets"):
+        package.build(graph, tmp_path / "m.engine", for_="rtx", targets=89)  # type: ignore[arg-type]
+    default = package.build(graph, tmp_path / "m.engine", for_="rtx", targets=None)
+    assert default.manifest.targets == ("8.0", "8.6", "8.9", "12.0+")

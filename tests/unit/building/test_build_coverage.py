@@ -1,0 +1,231 @@
+"""What a build says of INT8: it asks once all is written, and keeps a plan that cannot tell."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from tests.support.builder_host import Host
+from trtqat.building import builder as module
+from trtqat.building.builder import build
+from trtqat.building.options import BuildOptions
+from trtqat.building.tuned_options import TunedOptions
+from trtqat.cli.app import app
+from trtqat.errors import BuildError, GateError, GraphError, InferenceError, TrtqatError, UsageError
+from trtqat.files import sha256_of
+from trtqat.graph.passes.remove_quantization import remove_quantization
+from trtqat.graph_file.reading import read_model
+from trtqat.graph_file.serialized import save
+from trtqat.host.gpu import Gpu
+from trtqat.inspection import engine_layers
+from trtqat.inspection.words import describe_coverage
+from trtqat.plan.manifest import read_manifest
+from trtqat.plan.profiles import batches_of
+from trtqat.runtime import engine as runtime
+from trtqat.typed_json import json_text
+
+
+def record_logs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Has what a command does to the logs undone after the test."""
+    # A command turns the logs to its standard error, which is gone after it.
+    for name in ("trtqat", "tensorrt"):
+        for attribute in ("handlers", "level", "propagate"):
+            logger = logging.getLogger(name)
+            monkeypatch.setattr(logger, attribute, getattr(logger, attribute))
+
+
+class Asked:
+    """What a build asks which layers run in INT8, once everything is written."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.folder = folder
+        self.opened = self.closed = 0
+        self.problem: TrtqatError | None = None
+        self.profiles: list[int] = []
+        self.layers: list[Any] = []
+        monkeypatch.setattr(runtime, "Engine", self.open)
+        monkeypatch.setattr(engine_layers, "ask_inspector", self.inspect)
+
+    def open(
+        self,
+        plan: Path,
+        *,
+        allow_engine_code: bool,
+        flavour: str,
+        weights: None,
+        plugins: tuple[Path, ...],
+    ) -> Asked:
+        assert plugins == ()
+        assert (allow_engine_code, flavour) == (True, "full")
+        assert plan.read_bytes() == b"plan"
+        assert read_manifest(plan) is not None
+        assert (self.folder / "models" / "m" / "1" / "model.plan").exists()
+        self.opened += 1
+        return self
+
+    def inspect(self, engine: Asked, profile: int) -> Any:
+        assert engine is self
+        self.profiles.append(profile)
+        if self.problem is not None:
+            raise self.problem
+        return {"Layers": self.layers}
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+@pytest.fixture
+def asked(host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Asked:
+    return Asked(tmp_path, monkeypatch)
+
+
+def test_what_runs_in_int8_is_asked_when_all_is_written(
+    asked: Asked, graph: Path, tmp_path: Path
+) -> None:
+    result = build(graph, tmp_path / "m.engine", triton_repository=tmp_path / "models")
+    assert (asked.opened, asked.closed) == (1, 1)
+    assert result.coverage is not None
+    assert result.coverage_error is None
+    wanted = len(result.coverage.wanted)
+    assert wanted > 1
+    with pytest.raises(GateError, match=f"{wanted} of {wanted} quantized layers are not seen"):
+        result.check_int8()
+    record = json.loads(json_text(result.to_dict()))
+    assert record["coverage"]["missed"] == wanted
+    assert record["manifest"]["plan_bytes"] == 4
+
+
+def test_every_profile_is_asked(asked: Asked, graph: Path, tmp_path: Path) -> None:
+    asked.layers = ["a", "b", "a [profile 1]", "b [profile 1]", "a [profile 2]"]
+    result = build(
+        graph, tmp_path / "m.engine", batch="1,4,1:8:8", triton_repository=tmp_path / "models"
+    )
+    assert asked.profiles == [0, 1, 2]
+    assert result.coverage is not None
+    assert result.coverage.profiles == ("1", "4", "1:8:8")
+    manifest = read_manifest(tmp_path / "m.engine")
+    assert manifest is not None
+    assert manifest.coverage == result.coverage
+
+
+def test_profiles_that_are_not_told_apart(
+    asked: Asked, graph: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked.layers = ["a", "a"]
+    repository = tmp_path / "models"
+    result = build(graph, tmp_path / "m.engine", batch="1,1:4:4", triton_repository=repository)
+    assert "does not tell its 2 profiles apart" in caplog.text
+    with pytest.raises(GraphError, match="does not tell its 2 profiles apart"):
+        result.check_int8()
+    # What TensorRT said can be read all the same.
+    result.write_layers(tmp_path / "layers.json")
+    assert json.loads((tmp_path / "layers.json").read_text()) == {"Layers": ["a", "a"]}
+
+
+SUBGRAPH = {"Name": "{ForeignNode[/conv1/Conv.../fc/Gemm]}", "LayerType": "Myelin"}
+
+
+def test_a_wide_profile_of_a_compiled_subgraph(
+    asked: Asked, graph: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked.layers = [SUBGRAPH]
+    build(graph, tmp_path / "m.engine", batch="1:4:8", triton_repository=tmp_path / "models")
+    (told,) = [each for each in caplog.messages if "one profile for batches 1 to 8" in each]
+    assert "2.730 ms at batch 32 with --batch 1:32:32, and 1.848 ms" in told
+    assert "Build it with --batch 1,4,8,1:4:8:" in told
+
+
+@pytest.mark.parametrize(
+    "problem",
+    [InferenceError("No context.", "Free memory."), BuildError("Nor that.", "Leave it.")],
+)
+def test_a_plan_whose_layers_are_not_known(
+    asked: Asked,
+    graph: Path,
+    tmp_path: Path,
+    problem: TrtqatError,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    asked.problem = problem
+    result = build(graph, tmp_path / "m.engine", triton_repository=tmp_path / "models")
+    assert (asked.opened, asked.closed) == (1, 1)
+    assert result.path.read_bytes() == b"plan"
+    assert (result.coverage, result.coverage_error) == (None, problem)
+    assert f"Which layers run in INT8 is not known: {problem}" in caplog.text
+    assert result.to_dict()["coverage"] is None
+    with pytest.raises(type(problem)) as raised:
+        result.check_int8()
+    assert raised.value is problem
+
+
+@pytest.mark.parametrize(("options", "code"), [((), 0), (("--require-int8",), 1)])
+def test_the_command_keeps_a_plan_whose_layers_are_not_known(
+    asked: Asked,
+    graph: Path,
+    tmp_path: Path,
+    options: tuple[str, ...],
+    code: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked.problem = InferenceError("No context.", "Free memory.")
+    plan, models_folder = tmp_path / "m.engine", tmp_path / "models"
+    record_logs(monkeypatch)
+    triton = ("--triton-repository", str(models_folder))
+    done = CliRunner().invoke(app, ["build", str(graph), "-o", str(plan), *triton, *options])
+    assert done.exit_code == code
+    assert plan.read_bytes() == b"plan"
+    assert "Which layers run in INT8 is not known: No context. Free memory." in done.output
+    assert ("error: No context." in done.output) is bool(code)
+
+
+def test_a_float_engine_is_not_asked_for_int8(asked: Asked, graph: Path, tmp_path: Path) -> None:
+    result = build(graph, tmp_path / "m.engine", BuildOptions(precision="fp16"))
+    assert (result.coverage, result.coverage_error, asked.opened) == (None, None, 0)
+    with pytest.raises(UsageError, match="was built without INT8"):
+        result.check_int8()
+
+
+def test_a_tuned_graph_without_pairs_is_fp16_and_says_so(
+    asked: Asked, host: Host, graph: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "describe_gpu", lambda: Gpu("A GPU", "9.0", "580", "13.0"))
+    tuned = tmp_path / "tuned.onnx"
+    model = read_model(graph)
+    remove_quantization(model)
+    save(model, tuned)
+    options = tmp_path / "tuned.json"
+    fields = TunedOptions(
+        "tuned.onnx", sha256_of(tuned), "A GPU", "8.6.0", "0.1.0", "fp16", ("8", "1:8:16")
+    )
+    options.write_text(fields.to_json())
+    plan = tmp_path / "m.engine"
+    with pytest.raises(GraphError, match="no QuantizeLinear"):
+        build(tuned, plan)
+    result = build(tuned, plan, options, triton_repository=tmp_path / "models")
+    assert host.configs[-1].flags == ["FP16"]
+    manifest = read_manifest(plan)
+    assert manifest is not None
+    assert manifest.options.precision == "fp16"
+    assert [batches_of(each).as_option for each in manifest.all_profiles] == ["8", "1:8:16"]
+    assert asked.profiles == [0, 1]
+    assert manifest.coverage is not None
+    assert len(manifest.coverage.layers) > 1
+    assert manifest.coverage.wanted == ()
+    assert not any(layer.runs_int8 for layer in manifest.coverage.layers)
+    count = len(manifest.coverage.layers)
+    assert f"INT8: 0 of {count} layers, as the graph" in describe_coverage(manifest.coverage)
+    with pytest.raises(GateError, match=f"0 of {count} layers are INT8"):
+        result.check_int8()
+    record_logs(monkeypatch)
+    triton = ("--triton-repository", str(tmp_path / "models"))
+    command = ["build", str(tuned), "-o", str(plan), "--options", str(options), *triton]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 0, done.output
+    assert "FP16: no Q/DQ pair in the graph" in done.output
+    assert f"INT8: 0 of {count} layers" in done.output
+    assert CliRunner().invoke(app, [*command, "--require-int8"]).exit_code == 3

@@ -1,0 +1,68 @@
+"""Metrics that are paired with those of a recorded baseline."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.measured import NumpyModel, Samples
+from tests.support.measured_figures import CLASSES, X, doubled, measured
+from trtqat.errors import DataError, UsageError
+from trtqat.evaluation.recorded import read_baseline
+
+
+def recorded(folder: Path, **fields: Any) -> Path:
+    path = folder / "report.json"
+    measured(baseline=NumpyModel(doubled), **fields).save(path)
+    return path
+
+
+def test_a_recorded_baseline_is_paired_as_one_that_is_here(tmp_path: Path) -> None:
+    here = measured(baseline=NumpyModel(doubled), metrics=["mse"])
+    path = recorded(tmp_path, metrics=["mse", "psnr"])
+    there = measured(baseline=path, rivals=[NumpyModel()], metrics=["mse"])
+    assert there.subject.metrics == here.subject.metrics
+    assert there.baseline is not None
+    assert there.baseline.metrics == here.baseline.metrics  # type: ignore[union-attr]
+    assert there.rivals[0].metrics[0].to_baseline is not None
+    # What was compared with a record is a record in turn.
+    there.save(tmp_path / "again.json")
+    again = measured(baseline=tmp_path / "again.json", metrics=["mse"])
+    assert again.subject.metrics == here.subject.metrics
+    gated = measured(baseline=path, max_drop={"psnr": 0.001})
+    assert len(gated.failed_gates) == 1
+
+
+def test_a_report_without_baseline_is_one_itself(tmp_path: Path) -> None:
+    measured(metrics=["mse"]).save(tmp_path / "r.json")
+    found = measured(baseline=tmp_path / "r.json", metrics=["mse"])
+    figure = found.subject.metrics[0]
+    assert figure.to_baseline is not None
+    assert (figure.to_baseline.value, figure.to_baseline.low, figure.to_baseline.high) == (0, 0, 0)
+
+
+def test_a_record_of_something_else(tmp_path: Path) -> None:
+    path = recorded(tmp_path, metrics=["psnr:range=4"])
+    with pytest.raises(DataError, match=r"recorded with the metric psnr:range=4.0, and psnr:range"):
+        measured(baseline=path, metrics=["psnr"])
+    counted = recorded(tmp_path, data=Samples(X, CLASSES))
+    with pytest.raises(UsageError, match="has no top1, so there is no drop") as raised:
+        measured(data=Samples(X, CLASSES), baseline=counted, max_drop={"top1": 0.5})
+    assert "Write --max-accuracy-drop 0.5" in raised.value.remedy
+    path = recorded(tmp_path, metrics=["psnr:range=4"])
+    with pytest.raises(UsageError, match="has no mse, so there is no drop") as raised:
+        measured(baseline=path, max_drop={"mse": 1})
+    assert "Record the baseline with --metric mse" in raised.value.remedy
+    found = measured(baseline=path, metrics=["mse"])
+    assert found.subject.metrics[0].to_baseline is None
+    fields = json.loads(path.read_text())
+    kept = fields["contenders"][1]["metrics"][0]["samples"]["rows"]
+    for change, message in (({"rows": 49}, "another length"), ({"type": "int64"}, "'int64'")):
+        path.write_text(json.dumps(fields))
+        kept.update(change)
+        (tmp_path / "damaged.json").write_text(json.dumps(fields))
+        with pytest.raises(UsageError, match=message):
+            read_baseline(tmp_path / "damaged.json")
