@@ -5,17 +5,13 @@ The GPU is a simulation of what CUDA promises of streams and events, and of noth
 
 from __future__ import annotations
 
-import ctypes
 import itertools
-import sys
 import threading
-import weakref
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from random import Random
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -26,10 +22,9 @@ from hypothesis import strategies as st
 from tests.support.cuda_streams import Device, Stream, open_session
 from tests.support.hanging import HUNG_S
 from trtqat.errors import InferenceError, UsageError
-from trtqat.runtime.buffers import Buffer
 from trtqat.runtime.session import EngineSession
 from trtqat.runtime.streams import shared_streams
-from trtqat.tensors import Array, TensorSpec
+from trtqat.tensors import Array
 
 # Streams are kept by the number of their device: each test has a device of its own.
 NUMBERS = itertools.count(5000)
@@ -295,41 +290,6 @@ def test_one_query_at_a_time(device: Device, monkeypatch: pytest.MonkeyPatch) ->
                 call()
         session.collect()
         assert answer(session, 1)
-
-
-class Pinned:
-    """Pinned memory, which is gone with the last that refers to it."""
-
-    def __init__(self, size: int) -> None:
-        self.memory = ctypes.create_string_buffer(size)
-        self.handle = ctypes.addressof(self.memory)
-
-
-def test_pinned_memory_stays_as_long_as_a_view_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    made: list[weakref.ref[Pinned]] = []
-
-    def allocate(size: int) -> Pinned:
-        pinned = Pinned(size)
-        made.append(weakref.ref(pinned))
-        return pinned
-
-    resource = SimpleNamespace(allocate=allocate)
-    core = SimpleNamespace(LegacyPinnedMemoryResource=lambda: resource)
-    monkeypatch.setitem(sys.modules, "cuda", SimpleNamespace(core=core))
-    monkeypatch.setitem(sys.modules, "cuda.core", core)
-    freed: list[str] = []
-    on_device = SimpleNamespace(close=lambda stream: freed.append(stream))
-    buffer = Buffer(
-        SimpleNamespace(allocate=lambda size, stream: on_device), "s", TensorSpec("x", (2, 3))
-    )
-    assert (buffer.host.shape, buffer.host.flags.writeable) == ((2, 3), True)
-    view = buffer.host[1:]
-    buffer.close("s")
-    assert freed == ["s"]
-    view[...] = 1
-    assert made[0]() is not None
-    del view
-    assert made[0]() is None
 
 
 @given(st.lists(st.booleans(), max_size=60))
