@@ -52,6 +52,13 @@ _FEW = 2
 # Below this part of what a piece reads, its output is rounding noise.
 _NOISE = 1e-6
 
+_WRONG = "A scale, an axis or an order is wrong between it and the quantizers before it."
+_TOO_FEW_BITS = (
+    "FP16 has too few bits for what stands between it and the quantizers before it, as for a "
+    "variance that is the difference of two large numbers; or a scale, an axis or an order is "
+    "wrong there."
+)
+
 
 @dataclass(frozen=True)
 class Tolerance:
@@ -274,8 +281,7 @@ def _check(
         raise ExportError(
             f"{words.graph} computes something else than {words.reference} before {tensor.where}: "
             f"{db:.1f} dB SQNR from the same inputs, where rounding leaves {required:.1f} dB.",
-            "A scale, an axis or an order is wrong between it and the quantizers before it. "
-            f"{words.remedy}",
+            f"{_TOO_FEW_BITS if runs.tolerance.is_half else _WRONG} {words.remedy}",
         )
 
 
