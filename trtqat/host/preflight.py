@@ -293,7 +293,7 @@ def _gpu(manifest: Manifest | None, host: Host) -> Check:
         return Check(
             "GPU",
             "missing",
-            f"There is none here: {host.gpu_problem}.",
+            f"There is no GPU here: {host.gpu_problem}.",
             how_to_reach_gpu(host)
             or "Run it on a host with an NVIDIA GPU; nvidia-smi must list it.",
         )

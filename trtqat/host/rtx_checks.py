@@ -79,7 +79,7 @@ def _gpu(targets: tuple[str, ...], host: Host) -> Check:
         return Check(
             "GPU",
             "missing",
-            f"There is none here: {host.gpu_problem}.",
+            f"There is no GPU here: {host.gpu_problem}.",
             "Run it on a host with an RTX GPU; nvidia-smi must list it.",
         )
     gpu = host.gpus[0]

@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal
 
 from trtqat.errors import GraphError, MissingError, first_line
+from trtqat.runtime.onnx_biases import QUANTIZES_BIASES, keeps_biases
 
 if TYPE_CHECKING:
     from trtqat.graph_file.serialized import Serialized
@@ -76,10 +77,11 @@ def open_session(
     ways = [entries]
     if not as_written:
         ways = [{**entries, each: "1"} for each in (_EXACT_SUMS, _NO_INTEGER_KERNELS)]
+    left_out = [] if as_written or keeps_biases(content, folder) else [QUANTIZES_BIASES]
     for way in ways:
         options = _options(runtime, content, way, as_written=as_written)
         try:
-            session = _session(runtime, content, options, device)
+            session = _session(runtime, content, options, device, left_out)
         except Exception as error:
             if way is not ways[-1]:
                 continue
@@ -118,12 +120,14 @@ def _session(
     content: Path | Serialized,
     options: Any,  # noqa: ANN401
     device: Literal["cpu", "cuda"],
+    left_out: list[str],
 ) -> Any:  # noqa: ANN401
     with _argument(content) as argument:
         return runtime.InferenceSession(
             argument,
             options,
             providers=_PROVIDERS[device],
+            disabled_optimizers=left_out or None,
             # Else it says on standard output that it tries the same once more.
             enable_fallback=0,
         )

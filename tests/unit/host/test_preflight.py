@@ -231,7 +231,7 @@ def test_what_an_engine_does_with_the_checks(
     with caplog.at_level("WARNING"):
         preflight(path, dataclasses.replace(HOST, gpus=(other,))).require(path)
     assert "is another model" in caplog.text
-    with pytest.raises(MissingError, match="There is none here: no driver"):
+    with pytest.raises(MissingError, match="There is no GPU here: no driver"):
         preflight(path, dataclasses.replace(HOST, gpus=(), gpu_problem="no driver")).require(path)
     arm = dataclasses.replace(HOST, platform="Linux-aarch64", gpus=(), gpu_problem="no driver")
     with pytest.raises(PlanError, match="this is Linux-aarch64") as caught:
@@ -282,7 +282,7 @@ def test_it_is_printed_a_line_for_each_check(plan: Path) -> None:
     found = preflight(str(plan), dataclasses.replace(HOST, gpus=(), gpu_problem="no driver"))
     lines = str(found).splitlines()
     assert lines[0] == "passed   plan         0.0 MB, plain, TensorRT 8.6.0."
-    at = lines.index("missing  GPU          There is none here: no driver.")
+    at = lines.index("missing  GPU          There is no GPU here: no driver.")
     assert lines[at + 1].split() == finding(found, "GPU").remedy.split()
     # The plan itself is nothing to print.
     assert "weightsweights" not in repr(found)

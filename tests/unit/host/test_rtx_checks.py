@@ -180,7 +180,7 @@ def test_a_host_without_a_gpu(tmp_path: Path) -> None:
     found = preflight(path, host_with("8.9", gpus=(), gpu_problem="no driver", driver="", cuda=""))
     assert found.exit_code == 4
     assert check(found, "driver").status == check(found, "memory").status == "unknown"
-    with pytest.raises(MissingError, match="There is none here: no driver"):
+    with pytest.raises(MissingError, match="There is no GPU here: no driver"):
         found.require(path)
 
 

@@ -20,6 +20,7 @@ from trtqat.errors import DataError
 from trtqat.files import check_input, read_input, why_unreadable
 
 _REMEDY = "Give a file of object detection as COCO's instances_val2017.json is."
+_BOX = "it is left, top, width and height, neither below 0"
 _FOLDERS = ("images", ".")
 
 
@@ -206,13 +207,14 @@ def _add(
     for name, known in (("image_id", images), ("category_id", numbers)):
         value = entry.get(name)
         if not _is_integer(value) or value not in known:
-            raise _wrong(file, "annotations", number, f"has the {name} {value!r}")
+            lists = name.removesuffix("_id")
+            what = f"has the {name} {value!r}, which is the id of no {lists} in the file"
+            raise _wrong(file, "annotations", number, what)
     box = entry.get("bbox")
-    if not isinstance(box, list) or len(box) != 4 or not all(map(_is_length, box)):
-        raise _wrong(file, "annotations", number, f"has the bbox {box!r}")
+    if not _is_box(box):
+        what = "has no bbox" if box is None else f"has the bbox {box!r}"
+        raise _wrong(file, "annotations", number, f"{what}: {_BOX}")
     left, top, width, height = map(float, box)
-    if min(width, height) < 0:
-        raise _wrong(file, "annotations", number, f"has the bbox {box!r}")
     area = entry.get("area")
     area = width * height if area is None else area
     if not _is_number(area) or not 0 <= area < 2**62:
@@ -227,6 +229,16 @@ def _add(
 
 def _is_integer(value: Any) -> TypeGuard[int]:  # noqa: ANN401
     return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63
+
+
+def _is_box(value: Any) -> TypeGuard[list[float]]:  # noqa: ANN401
+    """Whether it is left, top, width and height, neither below 0."""
+    return (
+        isinstance(value, list)
+        and len(value) == 4
+        and all(map(_is_length, value))
+        and min(value[2:]) >= 0
+    )
 
 
 def _is_length(value: Any) -> bool:  # noqa: ANN401

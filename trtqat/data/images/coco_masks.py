@@ -71,7 +71,8 @@ def check_masks(source: str, images: Sequence[CocoImage]) -> None:
                 require("pycocotools.mask", extra="coco", purpose="Reading COCO's packed masks")
             if not (_are_polygons(each) or _are_packed(each) or _are_runs(each)):
                 raise DataError(
-                    f"{source} has no segmentation for an object in '{image.file}'.",
+                    f"{source} has no segmentation that can be drawn for an object in "
+                    f"'{image.file}'.",
                     "Leave out ',masks', or give annotations with polygons or run lengths.",
                 )
 

@@ -152,7 +152,7 @@ class ImageReader:
         for index, each in enumerate(decoded):
             have = self._input.shape(each.pixels)
             if have != out.shape[1:]:
-                other = f"as {have}, where {out.shape[1:]} is to be filled"
+                other = self._unlike(decoded[0], out.shape[1:], given=arrays is not None)
                 raise self._unfit(start + index, each, other)
             self._input.write(each.pixels, out[index])
         return {name: out}, decoded
@@ -164,6 +164,13 @@ class ImageReader:
             want not in (None, side) for want, side in zip(self._input.size, have, strict=False)
         ):
             raise self._unfit(index, decoded, f"but the model takes {self._input.spec}")
+
+    def _unlike(self, first: Decoded, shape: tuple[int, ...], *, given: bool) -> str:
+        """What an image of another size than its batch is said to be unlike."""
+        if given:
+            return f"but the array that is to be filled holds {shape}"
+        width, height = first.placement.canvas
+        return f"but the first one of its batch makes {height}x{width}: a batch has one size"
 
     def _unfit(self, index: int, decoded: Decoded, but: str) -> DataError:
         width, height = decoded.placement.canvas

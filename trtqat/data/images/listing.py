@@ -22,6 +22,7 @@ _LOG = logging.getLogger(__name__)
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 LABELS = "labels.csv"
 _HEADER = ("file", "label")
+_NAMES = f"Names of images end in {', '.join(EXTENSIONS)}"
 _REMEDY = "Its first line is file,label; each other one names a file and its class, as cat.jpg,3."
 
 
@@ -60,8 +61,9 @@ def list_images(directory: str | Path) -> Listing:
     check_input(directory)
     folder = Path(directory)
     if not folder.is_dir():
+        what = "is a file" if folder.is_file() else "does not exist"
         raise DataError(
-            f"The directory '{folder}' does not exist.",
+            f"The directory '{folder}' {what}.",
             f"Give a folder with one folder of images for each class, or with {LABELS}.",
         )
     if (folder / LABELS).is_file():
@@ -70,7 +72,7 @@ def list_images(directory: str | Path) -> Listing:
     loose = sorted(each.name for each in folder.iterdir() if _is_image(each.name))
     if not classes:
         if not loose:
-            raise DataError(f"'{folder}' holds no image.", f"Names end in {', '.join(EXTENSIONS)}.")
+            raise DataError(f"'{folder}' holds no image.", f"{_NAMES}.")
         return Listing(tuple(folder / name for name in loose))
     if loose:
         _LOG.warning(
@@ -100,9 +102,12 @@ def _by_class(folder: Path, classes: Sequence[str]) -> Listing:
     for number, name in enumerate(classes):
         found = list(_images_under(folder / name))
         if not found:
+            others = next(iter(_files_under(folder / name)), None)
+            but = "" if others is None else f" but others as '{others.name}'"
             raise DataError(
-                f"'{name}' in '{folder}' has no image, but would be the class {number}.",
-                f"Remove the folder if it is no class; else name images and classes in {LABELS}.",
+                f"'{name}' in '{folder}' would be the class {number}, and holds no image{but}.",
+                f"{_NAMES}. Remove the folder if it is no class, or name images and classes in "
+                f"{LABELS}.",
             )
         files += found
         labels += [number] * len(found)
@@ -111,12 +116,17 @@ def _by_class(folder: Path, classes: Sequence[str]) -> Listing:
 
 def _images_under(folder: Path) -> Iterator[Path]:
     """The images of a folder and of those in it, in ImageFolder's order."""
+    yield from (each for each in _files_under(folder) if _is_image(each.name))
+
+
+def _files_under(folder: Path) -> Iterator[Path]:
+    """The files of a folder and of those in it, in ImageFolder's order."""
     found = []
     for root, folders, names in os.walk(folder, followlinks=True):
         folders[:] = [each for each in folders if not _leads_back(Path(root) / each)]
         found.append((root, names))
     for root, names in sorted(found):
-        yield from (Path(root) / name for name in sorted(names) if _is_image(name))
+        yield from (Path(root) / name for name in sorted(names))
 
 
 def _leads_back(folder: Path) -> bool:

@@ -69,7 +69,8 @@ def parse_metric(text: str) -> Metric:
         raise UsageError(f"There is no metric '{text}'.", f"Use {NAMES}.")
     if kind is TopK and not form["number"]:
         raise UsageError(f"'{text}' does not say how many count as an answer.", "Write top5.")
-    options = dict(_option(kind, form["name"], each) for each in _split(form["options"] or ""))
+    name = f"{form['name']}{form['number']}"
+    options = dict(_option(kind, name, each) for each in _split(form["options"] or ""))
     if field is not None and form["number"]:
         options[field] = int(form["number"][:9])
     return kind(output=form["output"], **options)

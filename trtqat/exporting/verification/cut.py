@@ -27,6 +27,7 @@ class Cut:
     Attributes:
         quantizer: Name of its QuantizeLinear, or of what that writes where it has none.
         source: The float tensor that it quantizes.
+        codes: What its QuantizeLinear writes.
         dequantized: What its DequantizeLinear writes.
         scale: Float32, of shape ``()``.
         elem_type: ONNX element type of ``dequantized``: that of the scale.
@@ -34,6 +35,7 @@ class Cut:
 
     quantizer: str
     source: str
+    codes: str
     dequantized: str
     scale: float
     elem_type: int
@@ -65,9 +67,32 @@ def cuts_of(proto: onnx.ModelProto) -> dict[str, Cut]:
             if scale is not None and array.size == 1:
                 name = quantize.name or quantize.output[0]
                 found[node.output[0]] = Cut(
-                    name, quantize.input[0], node.output[0], float(array.item()), scale.data_type
+                    *(name, quantize.input[0], node.input[0], node.output[0]),
+                    float(array.item()),
+                    scale.data_type,
                 )
     return found
+
+
+def second_cuts(every: Mapping[str, Cut], cuts: Mapping[str, Cut]) -> dict[str, tuple[Cut, str]]:
+    """Further DequantizeLinear nodes of quantizers that are cut.
+
+    An FP16 graph has two behind a quantizer that FP16 and FP32 nodes read. Where only one is cut,
+    a code that flips before the quantizer reaches the next piece through the other.
+
+    Args:
+        every: What ``cuts_of`` found in a graph.
+        cuts: Some of them.
+
+    Returns:
+        The others that read the codes of one of these, each with the name of that one.
+    """
+    first = {each.codes: name for name, each in cuts.items()}
+    return {
+        name: (each, first[each.codes])
+        for name, each in every.items()
+        if name not in cuts and each.codes in first
+    }
 
 
 def computed_tensors(proto: onnx.ModelProto) -> set[str]:

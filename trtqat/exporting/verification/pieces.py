@@ -23,6 +23,7 @@ from trtqat.exporting.verification.cut import (
     cut,
     cuts_of,
     nudged_scales,
+    second_cuts,
 )
 from trtqat.exporting.verification.example import Example, Passed
 from trtqat.exporting.verification.reference import Words
@@ -50,6 +51,13 @@ _FLIPPED_DB = 20.0
 _FEW = 2
 # Below this part of what a piece reads, its output is rounding noise.
 _NOISE = 1e-6
+
+_WRONG = "A scale, an axis or an order is wrong between it and the quantizers before it."
+_TOO_FEW_BITS = (
+    "FP16 has too few bits for what stands between it and the quantizers before it, as for a "
+    "variance that is the difference of two large numbers; or a scale, an axis or an order is "
+    "wrong there."
+)
 
 
 @dataclass(frozen=True)
@@ -105,14 +113,16 @@ def compare_pieces(
         InferenceError: ONNX Runtime failed.
     """
     proto = parse(graph)
+    every = cuts_of(proto)
     cuts = {
         name: each
-        for name, each in cuts_of(proto).items()
+        for name, each in every.items()
         if name in example.passed and example.passed[name].pair == each.quantizer
     }
     if not cuts:
         return None
-    runs = _Runs(graph if rounded is None else rounded, cuts, example, tolerance)
+    seconds = second_cuts(every, cuts)
+    runs = _Runs(graph if rounded is None else rounded, cuts, seconds, example, tolerance)
     flipping, chosen = behind_other_quantizers(proto, cuts), behind_choices(proto, cuts)
     least_db, least_at = math.inf, ""
     undecided = []
@@ -128,12 +138,13 @@ def compare_pieces(
         _check(each, db, required, runs, words, decided)
         if db <= least_db:
             least_db, least_at = db, each.where
-    for name, each_cut in cuts.items():
-        if name not in flipping:
+    checked = [(each, name) for name, each in cuts.items()]
+    for each_cut, first in (*checked, *seconds.values()):
+        if first not in flipping:
             _check_codes(
                 each_cut,
-                example.passed[name],
-                runs.values[name],
+                example.passed[first],
+                runs.values[each_cut.dequantized],
                 words,
                 tolerance,
                 decided_of.get(each_cut.source),
@@ -175,12 +186,15 @@ class _Runs:
         self,
         graph: Serialized,
         cuts: Mapping[str, Cut],
+        seconds: Mapping[str, tuple[Cut, str]],
         example: Example,
         tolerance: Tolerance,
     ) -> None:
-        dequantized = {name: example.passed[name].dequantized for name in cuts}
-        self._graph = derived(graph, cut(parse(graph), cuts.values()))
-        self._inputs = {**example.inputs, **along(cuts.values(), dequantized)}
+        first_of = {**{name: name for name in cuts}, **{n: each[1] for n, each in seconds.items()}}
+        dequantized = {n: example.passed[first].dequantized for n, first in first_of.items()}
+        all_cuts = [*cuts.values(), *(each for each, _ in seconds.values())]
+        self._graph = derived(graph, cut(parse(graph), all_cuts))
+        self._inputs = {**example.inputs, **along(all_cuts, dequantized)}
         self.tolerance = tolerance
         self.values = {**example.inputs, **_run(self._graph, self._inputs)}
         self._moved: list[dict[str, Array]] = []
@@ -267,8 +281,7 @@ def _check(
         raise ExportError(
             f"{words.graph} computes something else than {words.reference} before {tensor.where}: "
             f"{db:.1f} dB SQNR from the same inputs, where rounding leaves {required:.1f} dB.",
-            "A scale, an axis or an order is wrong between it and the quantizers before it. "
-            f"{words.remedy}",
+            f"{_TOO_FEW_BITS if runs.tolerance.is_half else _WRONG} {words.remedy}",
         )
 
 

@@ -41,8 +41,22 @@ class GraphSamples:
             yield self.batch(self.indices[start : start + size])
 
     def batch(self, indices: Sequence[int]) -> dict[str, Array]:
-        """Some samples of the data set as one batch."""
+        """Some samples of the data set as one batch.
+
+        Raises:
+            DataError: They have several sizes, as images may where the graph leaves sizes open.
+        """
         samples = [self.dataset.batch(index, index + 1).inputs for index in indices]
+        for name in self.names:
+            first = samples[0][name].shape
+            for index, each in zip(indices, samples, strict=True):
+                if each[name].shape != first:
+                    raise DataError(
+                        f"'{self.dataset.name}' gives input '{name}' {first[1:]} at sample "
+                        f"{indices[0]} and {each[name].shape[1:]} at sample {index}; a batch has "
+                        "one size.",
+                        "Bring all to one size, as by images:DIR,resize=480x640.",
+                    )
         return {name: np.concatenate([each[name] for each in samples]) for name in self.names}
 
 

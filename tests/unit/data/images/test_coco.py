@@ -217,11 +217,15 @@ def test_an_image_of_another_size_than_its_annotations(tmp_path: Path) -> None:
         ({"images": [{"id": 1, "file_name": "x.png"}]}, "names 'x.png', which is no file"),
         ({"categories": [{"id": "car"}]}, "Entry 0 of 'categories' .* no id of its own"),
         ({"categories": [{"id": 1}, {"id": 1}]}, "Entry 1 of 'categories'"),
-        ({"annotations": [entry(77, 3, [0, 0, 1, 1])]}, "has the image_id 77"),
-        ({"annotations": [entry(10, 4, [0, 0, 1, 1])]}, "has the category_id 4"),
+        ({"annotations": [entry(77, 3, [0, 0, 1, 1])]}, "image_id 77, which is the id of no image"),
+        (
+            {"annotations": [entry(10, 4, [0, 0, 1, 1])]},
+            "category_id 4, .* of no category",
+        ),
         ({"annotations": [{**entry(10, 3, [0, 0, 1, 1]), "image_id": [1]}]}, "has the image_id"),
-        ({"annotations": [entry(10, 3, [0, 0, -1, 1])]}, "has the bbox"),
-        ({"annotations": [{"image_id": 10, "category_id": 3}]}, "has the bbox None"),
+        ({"annotations": [entry(10, 3, [0, 0, -1, 1])]}, "width and height, neither below 0"),
+        ({"annotations": [{**entry(10, 3, [0] * 4), "bbox": "0123"}]}, "has the bbox '0123'"),
+        ({"annotations": [{"image_id": 10, "category_id": 3}]}, "has no bbox: it is left, top"),
         ({"annotations": [{**entry(10, 3, [0] * 4), "bbox": [0, 0, 1, "1"]}]}, "has the bbox"),
         ({"annotations": [{**entry(10, 3, [0] * 4), "bbox": [0, 0, 1, 1e99]}]}, "has the bbox"),
         ({"annotations": [entry(10, 3, [0, 0, 1, 1], area=-1)]}, "has the area -1"),
@@ -256,7 +260,7 @@ def test_what_is_no_json(tmp_path: Path, content: bytes) -> None:
 def test_masks_that_are_none(tmp_path: Path, segmentation: Any) -> None:
     write_coco(tmp_path, [entry(10, 3, [0, 0, 1, 1], segmentation=segmentation)])
     assert len(labels_of(tmp_path)) == 3
-    with pytest.raises(DataError, match="no segmentation for an object"):
+    with pytest.raises(DataError, match="no segmentation that can be drawn"):
         labels_of(tmp_path, ",masks")
 
 

@@ -228,6 +228,17 @@ def test_reading_into_arrays_that_are_there(tmp_path: Path, spec: TensorSpec) ->
         dataset.read_into(0, 2, {"x": np.empty((2, 3, 24, 24), spec.dtype)})
 
 
+def test_images_of_several_sizes_where_the_input_leaves_them_open(tmp_path: Path) -> None:
+    write_image(tmp_path / "a.png", drawn(0, 24, 32))
+    write_image(tmp_path / "b.png", drawn(1, 20, 30))
+    dataset = open_dataset(f"images:{tmp_path}", [TensorSpec("x", (-1, 3, -1, -1), "float32")])
+    message = "b.png' makes an input of 20x30 .* the first one of its batch makes 24x32"
+    with pytest.raises(DataError, match=message) as raised:
+        dataset.batch(0, 2)
+    assert "resize=" in raised.value.remedy
+    assert dataset.batch(1, 2).inputs["x"].shape == (1, 3, 20, 30)
+
+
 def test_without_pillow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_classes(tmp_path)
     for name in ("PIL", "PIL.Image"):

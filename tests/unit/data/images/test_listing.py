@@ -59,7 +59,7 @@ def test_images_beside_classes_are_not_read_silently(
 
 def test_a_class_without_images_would_shift_the_others(tmp_path: Path) -> None:
     touch(tmp_path, "b/1.png", ".cache/x.txt")
-    with pytest.raises(DataError, match=r"'\.cache' in .* has no image"):
+    with pytest.raises(DataError, match=r"'\.cache' in .* holds no image but others"):
         list_images(tmp_path)
 
 
@@ -114,6 +114,18 @@ def test_folders_that_hold_nothing(tmp_path: Path) -> None:
         list_images(tmp_path / "nowhere")
     with pytest.raises(DataError, match="holds no image"):
         list_images(tmp_path)
+    (tmp_path / "list.txt").touch()
+    with pytest.raises(DataError, match=r"list\.txt' is a file"):
+        list_images(tmp_path / "list.txt")
+
+
+def test_a_class_that_holds_files_of_other_names(tmp_path: Path) -> None:
+    write_image(tmp_path / "ants" / "a.png", drawn(0))
+    write_image(tmp_path / "bees" / "more" / "b.gif", drawn(0))
+    message = "'bees' in '.*' would be the class 1, and holds no image but others as 'b.gif'"
+    with pytest.raises(DataError, match=message) as raised:
+        list_images(tmp_path)
+    assert ".jpeg, .png" in raised.value.remedy
 
 
 def test_files_by_class(tmp_path: Path) -> None:

@@ -192,6 +192,7 @@ def test_outputs_and_labels_that_do_not_fit(
         ("miou:classes=1", "classes of miou is 1"),
         ("miou:", "no metric 'miou:'"),
         ("miou:ignore", "option ignore of the metric miou has no value"),
+        ("top1:k=3", "top1 has no option 'k'.*as in top1@output"),
         ("mse:range=1", "mse has no option 'range'.*It has none"),
         ("psnr:range=0", "range of psnr is 0"),
         ("cer", "has to know which character"),
