@@ -1,0 +1,58 @@
+"""What the commands make of kinds of models that people bring."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner, Result
+
+from trtqat.cli.app import app
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+_MODELS = """
+import torch
+from torch import nn
+
+
+class Clip(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.frame = nn.Conv2d(3, 8, 3)
+        self.time = nn.Conv3d(8, 8, (3, 1, 1))
+
+    def forward(self, clip):
+        frames = torch.relu(self.frame(clip.transpose(1, 2).flatten(0, 1)))
+        return self.time(frames.unflatten(0, (clip.shape[0], -1)).transpose(1, 2))
+
+
+def clip():
+    torch.manual_seed(0)
+    return Clip()
+"""
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(app, list(map(str, arguments)))
+
+
+def quantize(
+    folder: Path, factory: str, *arguments: object, **arrays: np.ndarray[Any, Any]
+) -> Result:
+    (folder / "models.py").write_text(_MODELS)
+    np.savez(folder / "train.npz", **arrays)  # type: ignore[arg-type]
+    source, data = f"{folder / 'models.py'}:{factory}", f"npz:{folder / 'train.npz'}"
+    return run("quantize", source, "--data", data, "-o", folder / "int8.pt", *arguments)
+
+
+def test_a_net_of_3d_convolutions_is_quantized(tmp_path: Path) -> None:
+    clips = np.random.default_rng(0).standard_normal((4, 3, 4, 8, 8), np.float32)
+    done = quantize(tmp_path, "clip", "--json", tmp_path / "found.json", clip=clips)
+    assert done.exit_code == 0, done.output
+    layers = json.loads((tmp_path / "found.json").read_text())["layers"]
+    assert [each["name"] for each in layers] == ["frame", "time"]
+    assert not any(each["kept"] for each in layers)
