@@ -33,6 +33,24 @@ class Clip(nn.Module):
 def clip():
     torch.manual_seed(0)
     return Clip()
+
+
+class TwoHeads(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Linear(4, 8)
+        self.returned = nn.Linear(8, 8)
+        self.in_training = nn.Linear(8, 8)
+
+    def forward(self, x):
+        x = torch.relu(self.body(x))
+        heads = [self.returned(x), self.in_training(x)]
+        return heads if self.training else heads[0]
+
+
+def two_heads():
+    torch.manual_seed(0)
+    return TwoHeads()
 """
 
 
@@ -49,6 +67,11 @@ def quantize(
     return run("quantize", source, "--data", data, "-o", folder / "int8.pt", *arguments)
 
 
+def export(folder: Path, factory: str, *arguments: object) -> Result:
+    source, weights = f"{folder / 'models.py'}:{factory}", folder / "int8.pt"
+    return run("export", source, "--checkpoint", weights, "-o", folder / "model.onnx", *arguments)
+
+
 def test_a_net_of_3d_convolutions_is_quantized(tmp_path: Path) -> None:
     clips = np.random.default_rng(0).standard_normal((4, 3, 4, 8, 8), np.float32)
     done = quantize(tmp_path, "clip", "--json", tmp_path / "found.json", clip=clips)
@@ -56,3 +79,14 @@ def test_a_net_of_3d_convolutions_is_quantized(tmp_path: Path) -> None:
     layers = json.loads((tmp_path / "found.json").read_text())["layers"]
     assert [each["name"] for each in layers] == ["frame", "time"]
     assert not any(each["kept"] for each in layers)
+
+
+def test_a_head_that_is_not_returned_has_no_pairs(tmp_path: Path) -> None:
+    xs = np.random.default_rng(0).standard_normal((8, 4), np.float32)
+    assert quantize(tmp_path, "two_heads", x=xs).exit_code == 0
+    done = export(tmp_path, "two_heads", "--input", "x:1x4", "--json", tmp_path / "found.json")
+    assert done.exit_code == 0, done.output
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert found["pairs"] == 4
+    (note,) = found["notes"]
+    assert note.startswith("1 quantizers run for no output, as 'in_training.int8.weight'")

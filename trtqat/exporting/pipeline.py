@@ -28,7 +28,8 @@ from trtqat.exporting.model_reference import (
 )
 from trtqat.exporting.options import ExportOptions, ExportResult
 from trtqat.exporting.pixels import check_inputs, improve_options, notes_on_weights
-from trtqat.exporting.samples import order_inputs
+from trtqat.exporting.quantizer_calls import is_read
+from trtqat.exporting.samples import as_tensors, order_inputs
 from trtqat.exporting.traced_graph import traced_graph
 from trtqat.exporting.verification.verify import verify
 from trtqat.graph.passes.improvements import improve
@@ -110,7 +111,13 @@ def _trace_and_verify(
             *mixing,
             *first.notes,
             *notes_on_weights(options, graph.graph),
-            *check_pairs(model, pairs, uses, [*found.idle, *found.active]),
+            *check_pairs(
+                model,
+                pairs,
+                uses,
+                [*found.idle, *found.active],
+                lambda names: is_read(model, names, as_tensors(examples[0].inputs)),
+            ),
         ]
         improvements = improve(graph, improve_options(options, graph.graph), opset=options.opset)
         reference = ModelReference(model, examples, stand_ins, found.all, pairs)
