@@ -51,6 +51,22 @@ class TwoHeads(nn.Module):
 def two_heads():
     torch.manual_seed(0)
     return TwoHeads()
+
+
+class Masked(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(6, 6)
+
+    def forward(self, x, cache=None, mask=None, *, scale=None):
+        if cache is not None:
+            raise ValueError("the mask came as the cache")
+        return self.linear(x * mask) * scale
+
+
+def masked():
+    torch.manual_seed(0)
+    return Masked()
 """
 
 
@@ -90,3 +106,20 @@ def test_a_head_that_is_not_returned_has_no_pairs(tmp_path: Path) -> None:
     assert found["pairs"] == 4
     (note,) = found["notes"]
     assert note.startswith("1 quantizers run for no output, as 'in_training.int8.weight'")
+
+
+@pytest.mark.parametrize("exporter", ["dynamo", "torchscript"])
+def test_inputs_need_not_be_the_first_ones(tmp_path: Path, exporter: str) -> None:
+    drawn = np.random.default_rng(0)
+    names = ("x", "mask", "scale")
+    arrays = {name: drawn.standard_normal((8, 6), np.float32) for name in names}
+    made = quantize(tmp_path, "masked", **arrays)
+    assert made.exit_code == 0, made.output
+    inputs = [each for name in reversed(names) for each in ("--input", f"{name}:1x6")]
+    done = export(tmp_path, "masked", *inputs, "--exporter", exporter)
+    assert done.exit_code == 0, done.output
+    graph, data = tmp_path / "model.onnx", f"npz:{tmp_path / 'train.npz'}"
+    source = f"{tmp_path / 'models.py'}:masked"
+    weights = ("--fake-quantized-checkpoint", tmp_path / "int8.pt", "--duration", 0)
+    told = run("eval", graph, "--data", data, "--fake-quantized", source, *weights)
+    assert told.exit_code == 0, told.output
