@@ -11,6 +11,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from trtqat.cli.app import app
+from trtqat.errors import GraphError
+from trtqat.exporting import pipeline
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -67,6 +69,24 @@ class Masked(nn.Module):
 def masked():
     torch.manual_seed(0)
     return Masked()
+
+
+def generator():
+    return nn.Sequential(nn.ConvTranspose2d(4, 4, 2, 2), nn.ReLU(), nn.ConvTranspose2d(4, 3, 2, 2))
+
+
+class LogOfMask(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(6, 6)
+
+    def forward(self, x):
+        return self.linear(torch.log(x))
+
+
+def log_of_mask():
+    torch.manual_seed(0)
+    return LogOfMask()
 """
 
 
@@ -123,3 +143,47 @@ def test_inputs_need_not_be_the_first_ones(tmp_path: Path, exporter: str) -> Non
     weights = ("--fake-quantized-checkpoint", tmp_path / "int8.pt", "--duration", 0)
     told = run("eval", graph, "--data", data, "--fake-quantized", source, *weights)
     assert told.exit_code == 0, told.output
+
+
+def test_a_net_of_transposed_convolutions_alone_names_who_builds_one(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).standard_normal((8, 4, 2, 2), np.float32)
+    refused = quantize(tmp_path, "generator", input=noise)
+    assert refused.exit_code == 2
+    assert (
+        "TensorRT 10 and 11 build one: give --for 10, and export with --opset 19." in refused.stderr
+    )
+    assert quantize(tmp_path, "generator", "--for", 10, input=noise).exit_code == 0
+    done = export(tmp_path, "generator", "--input", "input:1x4x2x2", "--opset", 19)
+    assert done.exit_code == 0, done.output
+
+
+def test_data_is_the_way_out_where_random_samples_make_nan(tmp_path: Path) -> None:
+    xs = np.random.default_rng(0).uniform(1, 2, (8, 6)).astype(np.float32)
+    assert quantize(tmp_path, "log_of_mask", x=xs).exit_code == 0
+    refused = export(tmp_path, "log_of_mask", "--input", "x:1x6")
+    assert refused.exit_code == 1
+    assert "itself returns NaN" in refused.stderr
+    assert "Give --data, if only random samples make it" in refused.stderr
+    data = f"npz:{tmp_path / 'train.npz'}"
+    done = export(tmp_path, "log_of_mask", "--input", "x:1x6", "--data", data)
+    assert done.exit_code == 0, done.output
+
+
+@pytest.mark.parametrize(
+    ("exporter", "way_out"),
+    [("dynamo", "Try --exporter torchscript."), ("torchscript", "try --static-batch")],
+)
+def test_a_graph_that_does_not_run_is_not_the_users_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exporter: str, way_out: str
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise GraphError("ONNX Runtime does not accept 'graph': a Loop.", "Check that it is whole.")
+
+    monkeypatch.setattr(pipeline, "verify", fail)
+    xs = np.random.default_rng(0).standard_normal((8, 4), np.float32)
+    assert quantize(tmp_path, "two_heads", x=xs).exit_code == 0
+    failed = export(tmp_path, "two_heads", "--input", "x:1x4", "--exporter", exporter)
+    assert failed.exit_code == 1
+    assert "a Loop." in failed.stderr
+    assert way_out in failed.stderr
+    assert "whole" not in failed.stderr

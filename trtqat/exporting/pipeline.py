@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from trtqat.errors import SourceError
+from trtqat.errors import ExportError, GraphError, InferenceError, SourceError
 from trtqat.exporting.batches import in_batches, read_samples
 from trtqat.exporting.check_model import check_finite_parameters, check_float32, check_layers
 from trtqat.exporting.check_pairs import check_pairs
@@ -123,7 +123,10 @@ def _trace_and_verify(
         ]
         improvements = improve(graph, improve_options(options, graph.graph), opset=options.opset)
         reference = ModelReference(model, examples, stand_ins, found.all, pairs)
-        verification = verify(serialize(graph), reference, min_sqnr_db=options.min_sqnr_db)
+        try:
+            verification = verify(serialize(graph), reference, min_sqnr_db=options.min_sqnr_db)
+        except (GraphError, InferenceError) as error:
+            raise ExportError(error.problem, _way_out(exporter)) from error
     return VerifiedGraph(
         graph,
         batches=[*batches, *in_batches(samples, examples[0].batch_size if static else None)],
@@ -136,4 +139,14 @@ def _trace_and_verify(
         verification=verification,
         notes=notes,
         returned=list(examples[0].outputs),
+    )
+
+
+def _way_out(exporter: str) -> str:
+    """What to try where a traced graph does not run."""
+    if not exporter.startswith("TorchScript"):
+        return "Try --exporter torchscript."
+    return (
+        "A traced graph does for every batch what forward did for one: try --static-batch, or "
+        "leave out of forward what depends on values, as the choice of boxes in a detector."
     )
