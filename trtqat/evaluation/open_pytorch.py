@@ -158,18 +158,21 @@ def _in_order_of_forward(
     model: Model | Counterpart,
 ) -> tuple[TensorSpec, ...]:
     """The inputs by the names of forward; a TorchScript file may have lost those, if it has one."""
-    from trtqat.exporting.samples import order_inputs
+    from trtqat.exporting.given_inputs import take_given
+    from trtqat.exporting.samples import forward_parameters, order_inputs
 
     inputs = model.session_inputs
-    if len(inputs) < 2:
+    if len(inputs) < 2 and not forward_parameters(module).keys() >= {each.name for each in inputs}:
         return inputs
     try:
-        return tuple(order_inputs(module, list(inputs)))
+        ordered = order_inputs(module, list(inputs))
     except SourceError as error:
         raise SourceError(
             f"'{name}' does not take the inputs of '{model.name}': {error.problem}",
             "Give the PyTorch model that was exported, or one with the same inputs.",
         ) from error
+    take_given(module, [each.name for each in ordered])
+    return tuple(ordered)
 
 
 def _check_has(source: str, found: Mapping[str, Quantizer | None], required: Sequence[str]) -> None:

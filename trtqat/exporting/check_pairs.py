@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 
 import torch
 
@@ -11,18 +12,27 @@ from trtqat.graph.passes.expand_fake_quantize import ExpandedPairs
 
 
 def check_pairs(
-    model: torch.nn.Module, pairs: ExpandedPairs, runs: list[Counter[str]], names: list[str]
+    model: torch.nn.Module,
+    pairs: ExpandedPairs,
+    runs: list[Counter[str]],
+    names: list[str],
+    is_read: Callable[[list[str]], bool],
 ) -> list[str]:
     """Every quantizer that ran became its Q/DQ pairs, and none has pairs that did not run.
 
     Fewer pairs than uses are right where two uses are one computation: both exporters merge
-    them, as for the weight of a layer that runs twice.
+    them, as for the weight of a layer that runs twice. None are right where no output depends on
+    a quantizer, as in a head that runs but is not returned.
 
     Args:
         model: Module or ScriptModule.
         pairs: What the graph has.
         runs: How often each quantizer ran in each run that the graph is compared with.
         names: Every quantizer that is not disabled.
+        is_read: Whether an output depends on some quantizers.
+
+    Returns:
+        Sentences on quantizers without a pair.
     """
     if pairs.count == 0:
         raise SourceError(
@@ -38,13 +48,19 @@ def check_pairs(
             f"{operators} fake-quantize operators became {pairs.count} Q/DQ pairs: equal and "
             "unused ones are left out."
         ]
+    unread = [name for name in names if runs[0][name] and not pairs.uses.get(name, 0)]
+    if unread and is_read(unread):
+        unread = []
     for uses in runs:
         for name in names:
-            _check_uses(name, uses[name], runs[0][name], pairs.uses.get(name, 0))
-    unused = [name for name in names if not runs[0][name]]
-    if unused:
-        return [f"{len(unused)} quantizers never run, as '{unused[0]}': no Q/DQ pair for them."]
-    return []
+            if name not in unread:
+                _check_uses(name, uses[name], runs[0][name], pairs.uses.get(name, 0))
+    idle = [name for name in names if not runs[0][name]]
+    return [
+        f"{len(found)} quantizers {what}, as '{found[0]}': no Q/DQ pair for them."
+        for found, what in ((idle, "never run"), (unread, "run for no output"))
+        if found
+    ]
 
 
 def _check_uses(name: str, uses: int, uses_traced: int, pairs: int) -> None:
@@ -65,5 +81,5 @@ def _check_uses(name: str, uses: int, uses_traced: int, pairs: int) -> None:
     if uses and not 1 <= pairs <= uses:
         raise ExportError(
             f"Quantizer '{name}' runs {uses} times, but became {pairs} Q/DQ pairs.",
-            "Its result may be unused; try the other --exporter, or disable it.",
+            "Try the other --exporter, or disable it; trtqat quantize --keep leaves its layer out.",
         )

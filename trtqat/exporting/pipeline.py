@@ -14,12 +14,13 @@ from pathlib import Path
 
 import torch
 
-from trtqat.errors import SourceError
+from trtqat.errors import ExportError, GraphError, InferenceError, SourceError
 from trtqat.exporting.batches import in_batches, read_samples
 from trtqat.exporting.check_model import check_finite_parameters, check_float32, check_layers
 from trtqat.exporting.check_pairs import check_pairs
 from trtqat.exporting.find_quantizers import find_quantizers
 from trtqat.exporting.finishing import VerifiedGraph, check_can_finish, finish
+from trtqat.exporting.given_inputs import given_taken
 from trtqat.exporting.model_reference import (
     ModelReference,
     batches_of_model,
@@ -28,7 +29,8 @@ from trtqat.exporting.model_reference import (
 )
 from trtqat.exporting.options import ExportOptions, ExportResult
 from trtqat.exporting.pixels import check_inputs, improve_options, notes_on_weights
-from trtqat.exporting.samples import order_inputs
+from trtqat.exporting.quantizer_calls import is_read
+from trtqat.exporting.samples import as_tensors, order_inputs
 from trtqat.exporting.traced_graph import traced_graph
 from trtqat.exporting.verification.verify import verify
 from trtqat.graph.passes.improvements import improve
@@ -79,6 +81,7 @@ def export_onnx(
         check_layers(model)
         check_not_converted(model)
         inputs = order_inputs(model, options.inputs)
+        stack.enter_context(given_taken(model, [each.name for each in inputs]))
         check_inputs(inputs, options.pixels)
         samples = read_samples(options.data, inputs, options.pixels)
         for context in (quiet_toolkit(), module_by_module(compiled=True), buffers_kept(model)):
@@ -110,11 +113,20 @@ def _trace_and_verify(
             *mixing,
             *first.notes,
             *notes_on_weights(options, graph.graph),
-            *check_pairs(model, pairs, uses, [*found.idle, *found.active]),
+            *check_pairs(
+                model,
+                pairs,
+                uses,
+                [*found.idle, *found.active],
+                lambda names: is_read(model, names, as_tensors(examples[0].inputs)),
+            ),
         ]
         improvements = improve(graph, improve_options(options, graph.graph), opset=options.opset)
         reference = ModelReference(model, examples, stand_ins, found.all, pairs)
-        verification = verify(serialize(graph), reference, min_sqnr_db=options.min_sqnr_db)
+        try:
+            verification = verify(serialize(graph), reference, min_sqnr_db=options.min_sqnr_db)
+        except (GraphError, InferenceError) as error:
+            raise ExportError(error.problem, _way_out(exporter)) from error
     return VerifiedGraph(
         graph,
         batches=[*batches, *in_batches(samples, examples[0].batch_size if static else None)],
@@ -127,4 +139,14 @@ def _trace_and_verify(
         verification=verification,
         notes=notes,
         returned=list(examples[0].outputs),
+    )
+
+
+def _way_out(exporter: str) -> str:
+    """What to try where a traced graph does not run."""
+    if not exporter.startswith("TorchScript"):
+        return "Try --exporter torchscript."
+    return (
+        "A traced graph does for every batch what forward did for one: try --static-batch, or "
+        "leave out of forward what depends on values, as the choice of boxes in a detector."
     )

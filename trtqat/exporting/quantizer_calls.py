@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 
-from trtqat.errors import ExportError
+from trtqat.errors import ExportError, ForwardError
+from trtqat.exporting.samples import Samples, run_model
 from trtqat.exporting.verification.example import Passed
 from trtqat.graph.passes.expand_fake_quantize import ExpandedPairs
 from trtqat.quant.toolkits.quantizers import Quantizer
@@ -112,6 +115,35 @@ def checked_quantizers(
 
     with wrapped_forwards({name: model.get_submodule(name) for name in active}, checking):
         yield
+
+
+def is_read(model: torch.nn.Module, names: Iterable[str], samples: Samples) -> bool:
+    """Whether an output depends on what some quantizers return.
+
+    NaN in its place would reach every output that does.
+
+    Args:
+        model: In eval mode, with its toolkit's quantizers, or with stand-ins for them.
+        names: Dotted names of the quantizers.
+        samples: Inputs of the model.
+    """
+
+    def spoiling(_: str, forward: Forward) -> Forward:
+        @functools.wraps(forward)
+        def run(*args: Any, **options: Any) -> torch.Tensor:  # noqa: ANN401
+            return torch.full_like(forward(*args, **options), math.nan)
+
+        return run
+
+    expected = run_model(model, samples)
+    try:
+        with wrapped_forwards({name: model.get_submodule(name) for name in names}, spoiling):
+            found = run_model(model, samples)
+    except ForwardError:
+        return True
+    return found.keys() != expected.keys() or any(
+        not np.array_equal(found[name], array, equal_nan=True) for name, array in expected.items()
+    )
 
 
 def _compare_codes(quantizer: Quantizer, expected: torch.Tensor, actual: torch.Tensor) -> None:

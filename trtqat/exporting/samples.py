@@ -10,6 +10,7 @@ import torch
 
 from trtqat.errors import ForwardError, SourceError, TrtqatError, first_line
 from trtqat.exporting.batches import random_batch, sized
+from trtqat.exporting.given_inputs import leaves_a_gap
 from trtqat.quant.kept_state import buffers_kept
 from trtqat.quant.module_by_module import module_by_module
 from trtqat.quant.recipe import unwrapped
@@ -23,6 +24,8 @@ Samples = dict[str, torch.Tensor]
 
 def order_inputs(model: torch.nn.Module, inputs: Sequence[TensorSpec]) -> list[TensorSpec]:
     """Brings the inputs into the order of the model's forward.
+
+    Where they are not its first parameters, ``given_inputs`` lets it be called with them.
 
     Args:
         model: Module or ScriptModule.
@@ -49,8 +52,11 @@ def order_inputs(model: torch.nn.Module, inputs: Sequence[TensorSpec]) -> list[T
         )
     ordered = [given[name] for name in parameters if name in given]
     lacking = [name for name, required in parameters.items() if required and name not in given]
-    if lacking or list(parameters)[: len(ordered)] != [spec.name for spec in ordered]:
-        absent = (lacking or [name for name in parameters if name not in given])[0]
+    is_script = isinstance(model, torch.jit.ScriptModule)
+    if is_script and leaves_a_gap([*parameters], [spec.name for spec in ordered]):
+        lacking += [name for name in parameters if name not in given]
+    if lacking:
+        absent = lacking[0]
         raise SourceError(
             f"The model's input '{absent}' has no shape; its forward takes ({names}).",
             f"Add --input {absent}:SHAPE.",
@@ -162,7 +168,7 @@ def forward_parameters(model: torch.nn.Module) -> dict[str, bool]:
         forward: Any = model.forward
         arguments = forward.schema.arguments[1:]
         return {argument.name: not argument.has_default_value() for argument in arguments}
-    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    others = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     # A wrapper hands on what it is given.
     parameters = inspect.signature(unwrapped(model).forward).parameters.values()
-    return {p.name: p.default is p.empty for p in parameters if p.kind in kinds}
+    return {p.name: p.default is p.empty for p in parameters if p.kind not in others}

@@ -34,7 +34,7 @@ from trtqat.quant.placing.placed import (
     take_quantizers_off,
 )
 from trtqat.quant.placing.placement import Layer, Placement, Target, place_quantizers
-from trtqat.quant.placing.reasons import AS_ASKED
+from trtqat.quant.placing.reasons import AS_ASKED, NO_TRANSPOSED
 from trtqat.quant.placing.recording import Recording, record
 from trtqat.quant.ranges.activation_ranges import ActivationMethod
 from trtqat.quant.ranges.observing import SeenRange, calibrated
@@ -295,10 +295,13 @@ def _check_any(model: nn.Module, recording: Recording, placement: Placement) -> 
         )
     kept = next((layer for layer in placement.layers if layer.kept != AS_ASKED), None)
     reason = f": '{kept.name}' stays in floating point, as {kept.kept}" if kept else ""
+    remedy = "Give another model, made of convolutions, linear layers or products of activations."
+    if placement.layers and kept is None:
+        remedy = "Leave fewer of them in floating point."
+    elif any(layer.kept in NO_TRANSPOSED.values() for layer in placement.layers):
+        remedy = "TensorRT 10 and 11 build one: give --for 10, and export with --opset 19."
     raise QuantizerError(
         f"{type(model).__name__} has no layer that would be quantized, of "
         f"{len(placement.layers)} convolutions and products{reason}.",
-        "Leave fewer of them in floating point."
-        if placement.layers and kept is None
-        else "Give another model, made of convolutions, linear layers or products of activations.",
+        remedy,
     )

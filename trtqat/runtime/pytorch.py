@@ -16,6 +16,7 @@ from trtqat.runtime.held import Held
 from trtqat.runtime.pytorch_arithmetic import Arithmetic
 from trtqat.runtime.pytorch_hooks import watched
 from trtqat.runtime.pytorch_inputs import converter
+from trtqat.runtime.pytorch_layout import channels_last
 from trtqat.runtime.pytorch_outputs import name_outputs, to_arrays
 from trtqat.runtime.pytorch_quantizers import RequiredQuantizers
 from trtqat.runtime.pytorch_session import PyTorchSession, told
@@ -115,8 +116,7 @@ class PyTorchModel(Held):
         with computing_on(self._streams):
             self._model = model.eval().to(device)
             if precision == "fp16":
-                # Module.to takes it, the type stubs do not know.
-                self._model = self._model.half().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+                self._model = channels_last(self._model.half())
         if self._streams is not None:
             # Sessions on other streams read what this one has moved and converted.
             self._streams.settle()

@@ -248,7 +248,7 @@ def test_a_model_without_numbers_is_told_so() -> None:
 
 def test_nothing_to_quantize_has_a_reason() -> None:
     images = torch.randn(2, 4, 4, 4)
-    with pytest.raises(QuantizerError, match=r"as TensorRT 8\.6 builds no .*Give another model"):
+    with pytest.raises(QuantizerError, match=r"as TensorRT 8\.6 builds no .*give --for 10"):
         quantize(nn.ConvTranspose2d(4, 4, 2), [images])
     with pytest.raises(QuantizerError, match=r"1 convolutions and products\. Leave fewer"):
         quantize(nn.Sequential(nn.Conv2d(4, 4, 2)), [images], keep=["0"])

@@ -91,14 +91,15 @@ class EndToEnd:
         if expected.size == 0:
             raise ExportError(
                 f"At {where} there is no value to compare: its shape is {expected.shape}.",
-                "Give --input a shape for which every output has values, or leave that output out.",
+                "Give --data samples, or --input a shape, for which every output has values; or "
+                "leave that output out.",
             )
         if np.issubdtype(expected.dtype, np.floating) and np.isnan(expected).any():
             raise ExportError(
                 f"{begun(words.reference)} itself returns NaN at {where}; nothing can be compared "
                 "with it.",
-                "Look for a division by zero (torch.ao's fused convolutions divide by γ), or "
-                "a logarithm or root of the random samples.",
+                "Give --data, if only random samples make it, as by a mask or a logarithm; or "
+                "look for a division by zero (torch.ao's fused convolutions divide by γ).",
             )
 
 

@@ -255,8 +255,15 @@ def _mark_between(marks: _Marks, recording: Recording, fusing: set[Step], kept: 
             for name, values in step.operands.items():
                 if marks.has(step, name):
                     later.update(values)
-        if is_later and step.inputs and step.name in (ACTIVATIONS | MOVING):
+        if is_later and step.inputs and _passes(step):
             later.add(step.inputs[0])
+
+
+def _passes(step: Step) -> bool:
+    """Whether a quantizer behind a step quantizes what stands before it."""
+    # diffusers divides each of its sums by a factor that is 1; exporters leave that out.
+    is_one = step.name in ("mul", "div") and step.scalars in ({1: 1}, {"other": 1})
+    return is_one or step.name in (ACTIVATIONS | MOVING)
 
 
 def _between(step: Step, fusing: set[Step]) -> list[str]:

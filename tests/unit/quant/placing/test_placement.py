@@ -59,6 +59,13 @@ def test_a_sum_that_nobody_quantizes_stays_float(compute: Any) -> None:
     assert not {place for place in places(quantized(compute)) if place.startswith("add")}
 
 
+@pytest.mark.parametrize("factor", [1, 1.0, 2.0])
+def test_a_sum_is_seen_through_a_factor_of_one(factor: float) -> None:
+    found = quantized(lambda m, x: m.last((x + m.first(x)) / factor))
+    skip = {place for place in places(found) if place.startswith("add")}
+    assert skip == ({"add.left"} if factor == 1 else set())
+
+
 def test_a_sum_with_a_parameter_or_a_number_has_no_operand_to_quantize() -> None:
     found = quantized(lambda m, x: m.last(m.first(x) + m.position + 1.0))
     assert not {place for place in places(found) if place.startswith("add")}
