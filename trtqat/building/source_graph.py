@@ -105,16 +105,15 @@ def _foreign_operators(model: ModelProto) -> tuple[str, ...]:
     """Operators that ONNX does not define, and no function of the model either, in any graph."""
     import onnx
 
+    from trtqat.graph_file.serialized import graphs_of
+
     functions = {(each.domain, each.name) for each in model.functions}
-    graphs = [model.graph]
     found: dict[str, None] = {}
-    while graphs:
-        for node in graphs.pop().node:
-            domain = "" if node.domain in _ONNX else node.domain
-            is_known = onnx.defs.has(node.op_type, domain=domain)
-            if not is_known and (node.domain, node.op_type) not in functions:
-                found[node.op_type] = None
-            graphs += [each.g for each in node.attribute if each.HasField("g")]
+    for node in (node for graph in graphs_of(model) for node in graph.node):
+        domain = "" if node.domain in _ONNX else node.domain
+        is_known = onnx.defs.has(node.op_type, domain=domain)
+        if not is_known and (node.domain, node.op_type) not in functions:
+            found[node.op_type] = None
     return tuple(found)
 
 

@@ -124,6 +124,18 @@ def derived(graph: Serialized, proto: onnx.ModelProto) -> Serialized:
     return StoredGraph(content, graph.folder) if isinstance(graph, StoredGraph) else content
 
 
+def graphs_of(model: onnx.ModelProto) -> Iterator[onnx.GraphProto]:
+    """The graph of a model, and those inside of its nodes."""
+    pending = [model.graph]
+    while pending:
+        graph = pending.pop()
+        yield graph
+        for attribute in (attribute for node in graph.node for attribute in node.attribute):
+            if attribute.HasField("g"):
+                pending.append(attribute.g)
+            pending.extend(attribute.graphs)
+
+
 def with_outputs(proto: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:
     """A copy of a graph with these tensors as its only outputs; ONNX Runtime infers their types.
 

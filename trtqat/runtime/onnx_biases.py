@@ -9,7 +9,6 @@ each one whose code is above 65504 did, as the codes are in FP16 on the way.
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,7 +49,9 @@ def keeps_biases(content: Path | Serialized, folder: Path | None) -> bool:
 
 
 def _keeps_biases(proto: onnx.ModelProto, base: str) -> bool:
-    graphs = list(_graphs(proto.graph))
+    from trtqat.graph_file.serialized import graphs_of
+
+    graphs = list(graphs_of(proto))
     constants = {each.name: each for graph in graphs for each in graph.initializer}
     dequantizers = {
         node.output[0]: node
@@ -101,15 +102,3 @@ def _read(content: Path | Serialized, folder: Path | None) -> tuple[onnx.ModelPr
     if isinstance(content, bytes):
         return onnx.load_from_string(content), str(folder or "")
     return onnx.load_from_string(content.content), str(content.folder.path)
-
-
-def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
-    """The graph, and those inside of its nodes."""
-    pending = [graph]
-    while pending:
-        each = pending.pop()
-        yield each
-        for attribute in (attribute for node in each.node for attribute in node.attribute):
-            if attribute.HasField("g"):
-                pending.append(attribute.g)
-            pending.extend(attribute.graphs)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from trtqat.errors import GraphError, MissingError, first_line
 from trtqat.runtime.onnx_biases import QUANTIZES_BIASES, keeps_biases
+from trtqat.runtime.onnx_half import quantized_in_float, rounds_half
 
 if TYPE_CHECKING:
     from trtqat.graph_file.serialized import Serialized
@@ -73,6 +74,8 @@ def open_session(
         MissingError: ONNX Runtime has no CUDA provider that works here.
     """
     content, folder = _as_it_runs(graph) if isinstance(graph, Path) else (graph, None)
+    if not rounds_half(runtime):
+        content, folder = quantized_in_float(content, folder)
     entries = {} if folder is None else {_FOLDER_OF_WEIGHTS: str(folder)}
     ways = [entries]
     if not as_written:
