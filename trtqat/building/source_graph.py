@@ -16,8 +16,6 @@ from trtqat.provenance import METADATA_KEY, Provenance, read_provenance
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto
 
-# How a node names ONNX's own operators.
-_ONNX = ("", "ai.onnx")
 _FLOAT16 = 10  # onnx.TensorProto.FLOAT16; onnx is imported only where a file is read
 
 
@@ -67,7 +65,7 @@ def read_source_graph(path: Path, *, quantized: bool = True) -> SourceGraph:
     model = read_proto(path)
     inside = (node for function in model.functions for node in function.node)
     dequantizers = [n for n in (*model.graph.node, *inside) if n.op_type == "DequantizeLinear"]
-    pairs = sum(node.domain in _ONNX for node in dequantizers)
+    pairs = sum(not node.domain for node in dequantizers)
     if quantized and dequantizers and pairs == 0:
         raise GraphError(
             f"The Q/DQ of '{path}' is of the domain '{dequantizers[0].domain}', and none is ONNX's "
@@ -110,8 +108,7 @@ def _foreign_operators(model: ModelProto) -> tuple[str, ...]:
     functions = {(each.domain, each.name) for each in model.functions}
     found: dict[str, None] = {}
     for node in (node for graph in graphs_of(model) for node in graph.node):
-        domain = "" if node.domain in _ONNX else node.domain
-        is_known = onnx.defs.has(node.op_type, domain=domain)
+        is_known = onnx.defs.has(node.op_type, domain=node.domain)
         if not is_known and (node.domain, node.op_type) not in functions:
             found[node.op_type] = None
     return tuple(found)

@@ -97,8 +97,9 @@ def _read(content: Path | Serialized, folder: Path | None) -> tuple[onnx.ModelPr
     """The message, and where its weights lie."""
     import onnx
 
+    from trtqat.graph_file.serialized import parse
+
     if isinstance(content, Path):
         return onnx.load(content, load_external_data=False), str(content.parent)
-    if isinstance(content, bytes):
-        return onnx.load_from_string(content), str(folder or "")
-    return onnx.load_from_string(content.content), str(content.folder.path)
+    base = (folder or "") if isinstance(content, bytes) else content.folder.path
+    return parse(content), str(base)

@@ -1,23 +1,19 @@
 """Graphs that quantize FP16, for versions of ONNX Runtime that do not round there.
 
 Up to 1.29 the CPU's QuantizeLinear of FP16 drops what stands behind the point: of 64 numbers 34
-had a code that is one too small. The operator rounds to the nearest, ties to even.
+had a code that is one nearer to 0. The operator rounds to the nearest, ties to even.
 https://github.com/microsoft/onnxruntime/pull/32452
 """
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import onnx
-
-    from trtqat.graph_file.serialized import Serialized
 
 _FIRST_THAT_ROUNDS = (1, 30)
 _FLOAT, _FLOAT16 = 1, 10  # onnx.TensorProto has them; onnx is imported only where it is needed
@@ -28,41 +24,15 @@ def rounds_half(runtime: ModuleType) -> bool:
     return tuple(map(int, re.findall(r"\d+", runtime.__version__)[:2])) >= _FIRST_THAT_ROUNDS
 
 
-def quantized_in_float(
-    content: Path | Serialized, folder: Path | None
-) -> tuple[Path | Serialized, Path | None]:
-    """The same graph with FP16 made FP32 before it is quantized, which gives the codes of rounding.
+def quantize_in_float(proto: onnx.ModelProto) -> bool:
+    """Makes FP16 FP32 before it is quantized, which gives the codes of rounding.
 
     Args:
-        content: The graph.
-        folder: Where weights of a graph lie that is not in a file.
+        proto: The graph, which is changed in place.
 
     Returns:
-        Both for the changed graph; as they are where nothing of FP16 is quantized, the file is
-        damaged, or onnx is missing.
+        Whether anything of FP16 is quantized there.
     """
-    if importlib.util.find_spec("onnx") is None:
-        return content, folder
-    import onnx
-
-    from trtqat.graph_file.serialized import derived, parse
-
-    try:
-        if isinstance(content, Path):
-            proto = onnx.load(content, load_external_data=False)
-        else:
-            proto = parse(content)
-    except Exception:
-        return content, folder  # ONNX Runtime will say what is wrong with it
-    if not _quantize_in_float(proto):
-        return content, folder
-    if isinstance(content, Path):
-        return proto.SerializeToString(), content.parent
-    return derived(content, proto), folder
-
-
-def _quantize_in_float(proto: onnx.ModelProto) -> bool:
-    """Whether something was changed, in place."""
     from trtqat.graph_file.serialized import graphs_of
 
     graphs = list(graphs_of(proto))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from trtqat.errors import GraphError, MissingError, first_line
 from trtqat.runtime.onnx_biases import QUANTIZES_BIASES, keeps_biases
-from trtqat.runtime.onnx_half import quantized_in_float, rounds_half
+from trtqat.runtime.onnx_half import quantize_in_float, rounds_half
 
 if TYPE_CHECKING:
     from trtqat.graph_file.serialized import Serialized
@@ -73,9 +73,7 @@ def open_session(
         GraphError: It is no ONNX file, damaged, or ONNX Runtime does not accept it.
         MissingError: ONNX Runtime has no CUDA provider that works here.
     """
-    content, folder = _as_it_runs(graph) if isinstance(graph, Path) else (graph, None)
-    if not rounds_half(runtime):
-        content, folder = quantized_in_float(content, folder)
+    content, folder = _as_it_runs(graph, rounds=rounds_half(runtime))
     entries = {} if folder is None else {_FOLDER_OF_WEIGHTS: str(folder)}
     ways = [entries]
     if not as_written:
@@ -136,15 +134,31 @@ def _session(
         )
 
 
-def _as_it_runs(path: Path) -> tuple[Path | bytes, Path | None]:
-    """A file or, where it declares dimensions that are none, what is meant, and its folder."""
+def _as_it_runs(graph: Path | Serialized, *, rounds: bool) -> tuple[Path | Serialized, Path | None]:
+    """What ONNX Runtime is given, and the folder of the weights that a changed file leaves.
+
+    Dimensions that are none are declared as they are meant, and FP16 is rounded where it is
+    quantized.
+    """
     # With ONNX Runtime alone there is nothing to read it with.
     if any(importlib.util.find_spec(package) is None for package in ("onnx", "onnx_ir")):
-        return path, None
-    from trtqat.graph_file.reading import read_checked
+        return graph, None
+    if isinstance(graph, Path):
+        from trtqat.graph_file.reading import read_checked
 
-    proto, is_changed = read_checked(path)
-    return (proto.SerializeToString(), path.parent) if is_changed else (path, None)
+        proto, is_changed = read_checked(graph)
+        if not rounds:
+            is_changed |= quantize_in_float(proto)
+        return (proto.SerializeToString(), graph.parent) if is_changed else (graph, None)
+    if rounds:
+        return graph, None
+    from trtqat.graph_file.serialized import derived, parse
+
+    try:
+        proto = parse(graph)
+    except Exception:
+        return graph, None  # ONNX Runtime will say what is wrong with it
+    return (derived(graph, proto) if quantize_in_float(proto) else graph), None
 
 
 @contextlib.contextmanager

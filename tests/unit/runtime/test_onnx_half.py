@@ -12,9 +12,9 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from trtqat.errors import GraphError
 from trtqat.graph_file.serialized import graphs_of, parse
-from trtqat.runtime import onnx_opening
-from trtqat.runtime.onnx_half import quantized_in_float, rounds_half
+from trtqat.runtime.onnx_half import rounds_half
 from trtqat.runtime.onnx_model import OnnxModel
 from trtqat.tensors import Array
 
@@ -62,18 +62,35 @@ def codes(graph: Path | bytes) -> Array:
     return found
 
 
-def operators(proto: onnx.ModelProto) -> list[str]:
-    return [node.op_type for node in proto.graph.node]
+@pytest.fixture
+def given(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What ONNX Runtime is given, which says that it is one that truncates."""
+    return recorded(monkeypatch, "1.29.0")
+
+
+def recorded(monkeypatch: pytest.MonkeyPatch, version: str) -> list[Any]:
+    really, seen = onnxruntime.InferenceSession, []
+
+    def session(graph: Any, *arguments: Any, **options: Any) -> Any:
+        seen.append(graph)
+        return really(graph, *arguments, **options)
+
+    monkeypatch.setattr(onnxruntime, "__version__", version)
+    monkeypatch.setattr(onnxruntime, "InferenceSession", session)
+    return seen
 
 
 @pytest.mark.parametrize("form", [{}, {"constant": True}, {"branch": True}])
-def test_codes_are_those_of_rounding(form: dict[str, bool], tmp_path: Path) -> None:
+def test_codes_are_those_of_rounding(
+    form: dict[str, bool], tmp_path: Path, given: list[Any]
+) -> None:
     proto = quantizing(**form)
     onnx.save(proto, tmp_path / "m.onnx")
     rounded = np.rint(X.astype(np.float32) / np.float32(SCALE)) + 3
     expected = np.clip(rounded, -128, 127)
     for graph in (tmp_path / "m.onnx", proto.SerializeToString()):
-        changed, _ = quantized_in_float(graph, None)
+        assert np.array_equal(codes(graph), expected)
+        changed = given.pop()
         assert isinstance(changed, bytes)
         assert changed != proto.SerializeToString()
         # So no kernel of FP16 is asked, whatever it would do.
@@ -81,26 +98,34 @@ def test_codes_are_those_of_rounding(form: dict[str, bool], tmp_path: Path) -> N
             casts = {each.output[0] for each in inside.node if each.op_type == "Cast"}
             quantizers = [each for each in inside.node if each.op_type == "QuantizeLinear"]
             assert all(casts.issuperset(each.input[:2]) for each in quantizers)
-        assert np.array_equal(codes(changed), expected)
 
 
-def test_what_quantizes_no_half_stays(tmp_path: Path) -> None:
+def test_what_quantizes_no_half_stays(tmp_path: Path, given: list[Any]) -> None:
     proto = quantizing()
+    proto.graph.node.insert(0, helper.make_node("Cast", ["x"], ["float"], to=TensorProto.FLOAT))
+    proto.graph.node[1].input[0] = "float"
     proto.graph.initializer[-1].CopyFrom(numpy_helper.from_array(np.float32(SCALE), "s"))
     onnx.save(proto, tmp_path / "m.onnx")
-    assert quantized_in_float(tmp_path / "m.onnx", None) == (tmp_path / "m.onnx", None)
+    codes(tmp_path / "m.onnx")
+    assert given.pop() == str(tmp_path / "m.onnx")
+    codes(proto.SerializeToString())
+    assert given.pop() == proto.SerializeToString()
+
+
+def test_what_is_damaged_is_one_sentence(tmp_path: Path, given: list[Any]) -> None:
     (tmp_path / "damaged.onnx").write_bytes(b"no graph")
     for damaged in (tmp_path / "damaged.onnx", b"no graph"):
-        assert quantized_in_float(damaged, None) == (damaged, None)
+        with pytest.raises(GraphError):
+            codes(damaged)
+    assert given == [b"no graph"]
 
 
-def test_weights_in_a_file_stay_there(tmp_path: Path) -> None:
+def test_weights_in_a_file_stay_there(tmp_path: Path, given: list[Any]) -> None:
     proto = quantizing()
     onnx.save(proto, tmp_path / "m.onnx", save_as_external_data=True, size_threshold=0)
-    changed, folder = quantized_in_float(tmp_path / "m.onnx", None)
-    assert folder == tmp_path
-    assert isinstance(changed, bytes)
-    assert operators(parse(changed)) == ["Cast", "Cast", "QuantizeLinear", "Cast"]
+    codes(tmp_path / "m.onnx")
+    operators = [node.op_type for node in parse(given.pop()).graph.node]
+    assert operators == ["Cast", "Cast", "QuantizeLinear", "Cast"]
 
 
 @pytest.mark.parametrize(
@@ -112,18 +137,11 @@ def test_versions(version: str, rounds: bool) -> None:
     assert rounds_half(module) is rounds
 
 
-@pytest.mark.parametrize(("version", "times"), [("1.29.0", 1), ("1.30.0", 0)])
+@pytest.mark.parametrize(("version", "changes"), [("1.29.0", True), ("1.30.0", False)])
 def test_only_those_that_truncate_get_another_graph(
-    version: str, times: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    version: str, changes: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     onnx.save(quantizing(), tmp_path / "m.onnx")
-    calls = []
-
-    def noted(content: Any, folder: Path | None) -> Any:
-        calls.append(content)
-        return quantized_in_float(content, folder)
-
-    monkeypatch.setattr(onnxruntime, "__version__", version)
-    monkeypatch.setattr(onnx_opening, "quantized_in_float", noted)
+    given = recorded(monkeypatch, version)
     codes(tmp_path / "m.onnx")
-    assert len(calls) == times
+    assert (given != [str(tmp_path / "m.onnx")]) is changes
