@@ -7,7 +7,7 @@ scale, axis or order stands out by 60 dB and more, however deep the network is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -74,25 +74,27 @@ def cuts_of(proto: onnx.ModelProto) -> dict[str, Cut]:
     return found
 
 
-def second_cuts(every: Mapping[str, Cut], cuts: Mapping[str, Cut]) -> dict[str, tuple[Cut, str]]:
-    """Further DequantizeLinear nodes of quantizers that are cut.
+def with_second_cuts(
+    cuts: Mapping[str, Cut], every: Mapping[str, Cut]
+) -> Sequence[tuple[Cut, str]]:
+    """Some cuts, and behind them the further DequantizeLinear nodes of their quantizers.
 
     An FP16 graph has two behind a quantizer that FP16 and FP32 nodes read. Where only one is cut,
     a code that flips before the quantizer reaches the next piece through the other.
 
     Args:
-        every: What ``cuts_of`` found in a graph.
-        cuts: Some of them.
+        cuts: By the tensor that is cut.
+        every: What ``cuts_of`` found in the graph.
 
     Returns:
-        The others that read the codes of one of these, each with the name of that one.
+        Each with the tensor of the first one that reads the same codes: its own, if it is that.
     """
     first = {each.codes: name for name, each in cuts.items()}
-    return {
-        name: (each, first[each.codes])
-        for name, each in every.items()
-        if name not in cuts and each.codes in first
-    }
+    seconds = [each for name, each in every.items() if name not in cuts and each.codes in first]
+    return [
+        *((each, name) for name, each in cuts.items()),
+        *((each, first[each.codes]) for each in seconds),
+    ]
 
 
 def computed_tensors(proto: onnx.ModelProto) -> set[str]:

@@ -8,7 +8,7 @@ had there, so the distance at the next cut is that of one piece alone: sums in a
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,7 +23,7 @@ from trtqat.exporting.verification.cut import (
     cut,
     cuts_of,
     nudged_scales,
-    second_cuts,
+    with_second_cuts,
 )
 from trtqat.exporting.verification.example import Example, Passed
 from trtqat.exporting.verification.reference import Words
@@ -121,8 +121,8 @@ def compare_pieces(
     }
     if not cuts:
         return None
-    seconds = second_cuts(every, cuts)
-    runs = _Runs(graph if rounded is None else rounded, cuts, seconds, example, tolerance)
+    all_cuts = with_second_cuts(cuts, every)
+    runs = _Runs(graph if rounded is None else rounded, all_cuts, example, tolerance)
     flipping, chosen = behind_other_quantizers(proto, cuts), behind_choices(proto, cuts)
     least_db, least_at = math.inf, ""
     undecided = []
@@ -138,8 +138,7 @@ def compare_pieces(
         _check(each, db, required, runs, words, decided)
         if db <= least_db:
             least_db, least_at = db, each.where
-    checked = [(each, name) for name, each in cuts.items()]
-    for each_cut, first in (*checked, *seconds.values()):
+    for each_cut, first in all_cuts:
         if first not in flipping:
             _check_codes(
                 each_cut,
@@ -185,16 +184,14 @@ class _Runs:
     def __init__(
         self,
         graph: Serialized,
-        cuts: Mapping[str, Cut],
-        seconds: Mapping[str, tuple[Cut, str]],
+        cuts: Sequence[tuple[Cut, str]],
         example: Example,
         tolerance: Tolerance,
     ) -> None:
-        first_of = {**{name: name for name in cuts}, **{n: each[1] for n, each in seconds.items()}}
-        dequantized = {n: example.passed[first].dequantized for n, first in first_of.items()}
-        all_cuts = [*cuts.values(), *(each for each, _ in seconds.values())]
-        self._graph = derived(graph, cut(parse(graph), all_cuts))
-        self._inputs = {**example.inputs, **along(all_cuts, dequantized)}
+        dequantized = {each.dequantized: example.passed[first].dequantized for each, first in cuts}
+        places = [each for each, _ in cuts]
+        self._graph = derived(graph, cut(parse(graph), places))
+        self._inputs = {**example.inputs, **along(places, dequantized)}
         self.tolerance = tolerance
         self.values = {**example.inputs, **_run(self._graph, self._inputs)}
         self._moved: list[dict[str, Array]] = []
