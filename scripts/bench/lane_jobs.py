@@ -74,8 +74,8 @@ def _searches(option: str) -> Iterator[Job]:
 def _figures(option: str) -> Iterator[Job]:
     cache = '--timing-cache "$TIMING_CACHE"'
     names = (
-        "floats codes nchw-table-first nhwc-channels nhwc-table-last nchw-affine-first "
-        "nhwc-affine-last"
+        "floats codes nchw-affine-first-signed nhwc-affine-middle-signed nhwc-affine-last-signed "
+        "nchw-affine-first nhwc-table-last nhwc-affine-last"
     )
     pixels = f'--output "$RESULTS/pixels.json" --seconds 0.5 {option} {cache} --only {names}'
     refusals = f'--output "$RESULTS/refusals.json" {option}'

@@ -12,9 +12,9 @@ import onnx_ir as ir
 import pytest
 
 from scripts.bench import pixels, pixels_graphs
-from scripts.bench.pixels_graphs import check_floats, chosen_graphs, write_graph
+from scripts.bench.pixels_graphs import SIGNED, check_floats, chosen_graphs, write_graph
 from scripts.bench.pixels_table import NONE, layers_table, measured_table
-from tests.support.pixel_graphs import float_graph, quantizing_graph
+from tests.support.pixel_graphs import every_byte, float_graph, quantizing_graph
 from trtqat.errors import GraphError, UsageError
 from trtqat.graph.editing import add_initializer
 from trtqat.host.environment import Environment, describe_environment
@@ -116,6 +116,22 @@ def test_every_graph_takes_what_its_record_says_and_gives_the_codes(
     assert names[:2] == ("floats", "codes")
     assert {"nhwc-channels", "nhwc-bgr-channels"} <= set(names)
     assert len(names) == len(set(names)) == 2 + 2 * 11 + 2 * 4
+
+
+def test_bytes_as_int8_give_the_same_codes(tmp_path: Path, floats: Path) -> None:
+    names = [name for name in pixels_graphs.all_graphs() if name.endswith(SIGNED)]
+    assert {"nchw-affine-first-signed", "nhwc-bgr-affine-last-signed"} <= set(names)
+    for name in names:
+        unsigned = write_graph(name.removesuffix(SIGNED), floats, tmp_path)
+        with OnnxModel(unsigned, as_written=True) as loaded:
+            (spec,) = loaded.inputs
+            assert isinstance(spec, PixelSpec)
+            x = every_byte(spec.pixels)
+            (expected,) = loaded.session(1).run({"x": x}).values()
+        with OnnxModel(write_graph(name, floats, tmp_path), as_written=True) as loaded:
+            assert loaded.inputs[0].dtype == "int8"
+            (found,) = loaded.session(1).run({"x": x.view(np.int8)}).values()
+        np.testing.assert_array_equal(found, expected)
 
 
 def test_graphs_are_measured_in_the_order_that_is_asked_for() -> None:
