@@ -19,6 +19,11 @@ _TEST_SECONDS = 240
 # Files whose tests compare times.
 MEASURING = ("streams", "speed_search", "evaluation", "offline")
 _VGG = "runs/vgg16/qat.pt"
+# The detector of scripts/tasks, untrained. 8.6.0 names no layer of it that it refuses.
+_WRITE_DETECTOR = (
+    "from pathlib import Path; from scripts.bench.refusals import write_graph; "
+    'write_graph("the task", Path("runs/detector.onnx"))'
+)
 
 
 def jobs_of(tactic_sources: str = "") -> tuple[Job, ...]:
@@ -80,6 +85,9 @@ def _figures(option: str) -> Iterator[Job]:
     pixels = f'--output "$RESULTS/pixels.json" --seconds 0.5 {option} {cache} --only {names}'
     refusals = f'--output "$RESULTS/refusals.json" {option}'
     yield Job("refusals", f'"$PYTHON" -m scripts.bench.refusals {refusals}', 300)
+    write = f'mkdir -p runs; "$PYTHON" -c {shlex.quote(_WRITE_DETECTOR)}'
+    search = f'"$PYTHON" -m scripts.bench.first_refused runs/detector.onnx {option}'
+    yield Job("first-refused", f"{write}\n{search}", 300)
     yield Job("pixels", f'"$PYTHON" -m scripts.bench.pixels {pixels}', 560)
     build = shlex.quote(f"{option} --timing-cache ") + '"$TIMING_CACHE"'
     for task in ("detection", "segmentation", "recognition"):
