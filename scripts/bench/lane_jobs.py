@@ -79,8 +79,8 @@ def _searches(option: str) -> Iterator[Job]:
 def _figures(option: str) -> Iterator[Job]:
     cache = '--timing-cache "$TIMING_CACHE"'
     names = (
-        "floats codes nchw-affine-first-signed nhwc-affine-middle-signed nhwc-affine-last-signed "
-        "nchw-affine-first nhwc-table-last nhwc-affine-last"
+        "nchw-affine-first floats codes nchw-affine-first-signed nhwc-affine-last-signed "
+        "nhwc-affine-first nchw-affine-first-unheld nhwc-affine-last nhwc-table-last"
     )
     pixels = f'--output "$RESULTS/pixels.json" --seconds 0.5 {option} {cache} --only {names}'
     refusals = f'--output "$RESULTS/refusals.json" {option}'
@@ -88,7 +88,7 @@ def _figures(option: str) -> Iterator[Job]:
     write = f'mkdir -p runs; "$PYTHON" -c {shlex.quote(_WRITE_DETECTOR)}'
     search = f'"$PYTHON" -m scripts.bench.first_refused runs/detector.onnx {option}'
     yield Job("first-refused", f"{write}\n{search}", 300)
-    yield Job("pixels", f'"$PYTHON" -m scripts.bench.pixels {pixels}', 560)
+    yield Job("pixels", f'"$PYTHON" -m scripts.bench.pixels {pixels}', 640)
     build = shlex.quote(f"{option} --timing-cache ") + '"$TIMING_CACHE"'
     for task in ("detection", "segmentation", "recognition"):
         yield Job(

@@ -1,6 +1,7 @@
 """The graphs of ``pixels.py`` by name: from floats, from codes, and from bytes in every form.
 
-Affine forms are there with the bytes as an INT8 input, too, which ``export`` does not write.
+Affine forms are there in two more kinds, which ``export`` does not write: with the bytes as an INT8
+input, and without the record by which ``build`` holds them to FP32.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ from trtqat.provenance import METADATA_KEY, Provenance
 from trtqat.tensors import TensorSpec
 
 IMAGES = TensorSpec("images", (1, 3, 224, 224))
-# What names of graphs with such an input end in.
-SIGNED = "-signed"
+# What the names of such graphs end in.
+SIGNED, UNHELD = "-signed", "-unheld"
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 # Changes the graph from floats, in place, and returns what is to be recorded of it.
@@ -49,6 +50,7 @@ def all_graphs() -> dict[str, Make]:
                 found[name] = partial(_from_bytes, pixels=pixels, form=form)
                 if form.way is AFFINE:
                     found[f"{name}{SIGNED}"] = partial(_from_signed, pixels=pixels, form=form)
+                    found[f"{name}{UNHELD}"] = partial(_without_record, pixels=pixels, form=form)
     return found
 
 
@@ -64,7 +66,7 @@ def chosen_graphs(asked: Sequence[str] | None, *, with_bgr: bool) -> tuple[str, 
     """
     known = all_graphs()
     if asked is None:
-        written = [name for name in known if not name.endswith(SIGNED)]
+        written = [name for name in known if not name.endswith((SIGNED, UNHELD))]
         return tuple(name for name in written if with_bgr or "-bgr-" not in name)
     unknown = [name for name in asked if name not in known]
     if unknown:
@@ -139,6 +141,11 @@ def _from_codes(model: ir.Model) -> Provenance:
 def _from_bytes(model: ir.Model, *, pixels: Pixels, form: Form) -> Provenance:
     take_pixels(model, {IMAGES.name: pixels}, only(form))
     return Provenance(pixels={IMAGES.name: pixels})
+
+
+def _without_record(model: ir.Model, *, pixels: Pixels, form: Form) -> Provenance:
+    _from_bytes(model, pixels=pixels, form=form)
+    return Provenance()
 
 
 def _from_signed(model: ir.Model, *, pixels: Pixels, form: Form) -> Provenance:
