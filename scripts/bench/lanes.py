@@ -172,7 +172,8 @@ class Lanes:
             "COMMIT": self._commit,
             "PYTHON": sys.executable,
             "RESULTS": str(self._folder),
-            "TIMING_CACHE": str(self._folder / "timing.cache"),
+            # 8.6.0 cannot read what another graph's compiled subgraphs left in one.
+            "TIMING_CACHE": str(self._folder / f"{each.job.name}.cache"),
         }
         if each.job.all_gpus:
             environment.pop("CUDA_VISIBLE_DEVICES")

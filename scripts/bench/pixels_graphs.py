@@ -1,4 +1,8 @@
-"""The graphs of ``pixels.py`` by name: from floats, from codes, and from bytes in every form."""
+"""The graphs of ``pixels.py`` by name: from floats, from codes, and from bytes in every form.
+
+Affine forms are there in two more kinds, which ``export`` does not write: with the bytes as an INT8
+input, and without the record by which ``build`` holds them to FP32.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +10,19 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import onnx_ir as ir
 
 from scripts.models import resnet
 from trtqat.errors import GraphError, UsageError
 from trtqat.exporting.options import ExportOptions
 from trtqat.exporting.pipeline import export_onnx
+from trtqat.graph.editor import Editor
 from trtqat.graph.lenses.basics import constant_array, name_of
 from trtqat.graph.lenses.pairs import DEQUANTIZE, QUANTIZE, consumers_of
 from trtqat.graph.passes.improvements import ImproveOptions
 from trtqat.graph.passes.take_codes import take_codes
+from trtqat.graph.pixels.arithmetic import AFFINE, NodeWriter
 from trtqat.graph.pixels.forms import Form, forms_for, only
 from trtqat.graph.pixels.take_pixels import take_pixels
 from trtqat.graph_file.reading import read_model
@@ -24,6 +31,8 @@ from trtqat.provenance import METADATA_KEY, Provenance
 from trtqat.tensors import TensorSpec
 
 IMAGES = TensorSpec("images", (1, 3, 224, 224))
+# What the names of such graphs end in.
+SIGNED, UNHELD = "-signed", "-unheld"
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 # Changes the graph from floats, in place, and returns what is to be recorded of it.
@@ -39,6 +48,9 @@ def all_graphs() -> dict[str, Make]:
             for form in forms_for(layout):
                 name = f"{layout}{'-bgr' if bgr else ''}-{form.name}"
                 found[name] = partial(_from_bytes, pixels=pixels, form=form)
+                if form.way is AFFINE:
+                    found[f"{name}{SIGNED}"] = partial(_from_signed, pixels=pixels, form=form)
+                    found[f"{name}{UNHELD}"] = partial(_without_record, pixels=pixels, form=form)
     return found
 
 
@@ -46,7 +58,7 @@ def chosen_graphs(asked: Sequence[str] | None, *, with_bgr: bool) -> tuple[str, 
     """Names of graphs, in the order in which they are measured.
 
     Args:
-        asked: By the user, in their order; None takes all.
+        asked: By the user, in their order; None takes all that ``export`` can write.
         with_bgr: Whether all are those from BGR, too.
 
     Raises:
@@ -54,7 +66,8 @@ def chosen_graphs(asked: Sequence[str] | None, *, with_bgr: bool) -> tuple[str, 
     """
     known = all_graphs()
     if asked is None:
-        return tuple(name for name in known if with_bgr or "-bgr-" not in name)
+        written = [name for name in known if not name.endswith((SIGNED, UNHELD))]
+        return tuple(name for name in written if with_bgr or "-bgr-" not in name)
     unknown = [name for name in asked if name not in known]
     if unknown:
         raise UsageError(
@@ -128,6 +141,43 @@ def _from_codes(model: ir.Model) -> Provenance:
 def _from_bytes(model: ir.Model, *, pixels: Pixels, form: Form) -> Provenance:
     take_pixels(model, {IMAGES.name: pixels}, only(form))
     return Provenance(pixels={IMAGES.name: pixels})
+
+
+def _without_record(model: ir.Model, *, pixels: Pixels, form: Form) -> Provenance:
+    _from_bytes(model, pixels=pixels, form=form)
+    return Provenance()
+
+
+def _from_signed(model: ir.Model, *, pixels: Pixels, form: Form) -> Provenance:
+    """The same bytes as an INT8 input: those from 128 on are 256 less there.
+
+    TensorRT 8.6 compiles a Cast of bytes by Myelin, in a kernel of its own that writes floats; it
+    may fuse what dequantizes. A session would hand over the same memory.
+    """
+    take_pixels(model, {IMAGES.name: pixels}, only(form))
+    graph = model.graph
+    (image,) = (each for each in graph.inputs if each.name == IMAGES.name)
+    (cast,) = consumers_of(image)
+    image.type = ir.TensorType(ir.DataType.INT8)
+    writer = NodeWriter(graph, "signed", 1)
+
+    def number(what: str, value: float) -> ir.Value:
+        return writer.constant(what, np.array(value, np.float32))
+
+    scale, zero = number("scale", 1.0), writer.constant("zero_point", np.array(0, np.int8))
+    signed = writer.node(DEQUANTIZE, [image, scale, zero], ir.DataType.FLOAT)
+    # No whole number becomes 0, whose sign is neither.
+    off_zero = writer.floats("Add", signed, number("half", 0.5))
+    sign = writer.node("Sign", [off_zero], ir.DataType.FLOAT)
+    less = writer.floats("Mul", sign, number("middle", 128.0))
+    middle = writer.floats("Sub", signed, less)
+    unsigned = writer.floats("Add", middle, number("offset", 128.0))
+    editor = Editor(graph)
+    editor.insert_before(cast, writer.nodes)
+    editor.replace(cast.outputs[0], unsigned)
+    editor.remove(cast)
+    editor.finish()
+    return Provenance()
 
 
 def _reads_constant(dequantize: ir.Node) -> bool:

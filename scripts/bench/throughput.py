@@ -162,7 +162,10 @@ def polygraphy(plan: Path, batch_size: int, seconds: float) -> dict[str, Any]:
 
     with Engine(plan) as engine:
         inputs = random_inputs(engine, batch_size)
-    with TrtRunner(EngineFromBytes(BytesFromPath(str(plan)))) as runner:
+        profile = engine.profiles.choose(batch_size, engine.name).profile
+    # Without one it takes the first, whatever batch that is for.
+    engine_bytes = EngineFromBytes(BytesFromPath(str(plan)))
+    with TrtRunner(engine_bytes, optimization_profile=profile) as runner:
         for _ in range(20):
             runner.infer(inputs)
         times = []

@@ -47,7 +47,7 @@ class Host:
     """A host whose TensorRT has the names that a build uses, and writes a plan of four bytes."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.messages = Messages(warnings=["a warning"])
+        self.messages = Messages()
         self.configs: list[Config] = []
         self.failures: list[str] = []
         self.parses = self.loads = True
@@ -86,8 +86,12 @@ class Host:
         )
         monkeypatch.setattr(module, "load_builder", lambda _: self.module)
         monkeypatch.setattr(module, "open_device", lambda _: None)
-        monkeypatch.setattr(network, "make_logger", lambda _: (None, self.messages))
+        monkeypatch.setattr(network, "make_logger", lambda _: (None, self.listen()))
         monkeypatch.setattr(plan_files, "describe_gpu", lambda: Gpu("A GPU", "9.0", "580", "13.0"))
+
+    def listen(self) -> Messages:
+        self.messages = Messages(warnings=["a warning"])
+        return self.messages
 
     def configure(self) -> Config:
         self.configs.append(Config())

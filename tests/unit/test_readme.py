@@ -8,13 +8,13 @@ import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import typer.main
 from typer.core import TyperGroup
 
 import trtqat
+from scripts.bench.gains import gpu_of, table_of
 from trtqat.cli.app import app
 from trtqat.graph.lint import RULES
 from trtqat.graph.lint.targets import VERDICTS
@@ -49,13 +49,8 @@ FOREIGN = {
 NOT_OURS = {"file.py", "model.py"}
 NOT_OURS |= {"scripts/bench_export.py", "scripts/bench_NAME.py", "bench_eval.py"}
 MOST_BYTES = 9_000
-# Where the figures of the first page's rows stand.
-MEASURED = {
-    "ResNet-50": ("eval-resnet50.json",),
-    "VGG-16 (32²)": ("eval-vgg16.json",),
-    "MobileNetV2": ("graphs.json",),
-    "ViT-S/16": ("layers-vit-int8.json", "layers-vit-fp16.json"),
-}
+# Where the figures of the first page's table stand.
+MEASURED = ("eval-resnet50.json", "eval-vgg16.json", "eval-mobilenet.json", "eval-vit.json")
 
 
 def read(page: Path) -> str:
@@ -109,32 +104,11 @@ def test_the_first_page_is_short() -> None:
     assert len((ROOT / "README.md").read_bytes()) <= MOST_BYTES
 
 
-def compute_times(value: Any, key: str = "") -> Iterator[str]:
-    """Medians of GPU compute times, wherever they stand in a file of results."""
-    if isinstance(value, dict):
-        for name, each in value.items():
-            if name == "compute":
-                yield f"{each['median_ms']:.3f}"
-            elif name not in ("request", "enqueue"):
-                yield from compute_times(each, name)
-    elif isinstance(value, list):
-        for each in value:
-            yield from compute_times(each, key)
-    elif key in ("gpu_ms", "compute_ms"):
-        yield f"{value:.3f}"
-
-
-def test_the_first_page_has_no_figure_of_its_own() -> None:
-    rows = re.findall(
-        r"^\| ([^|]+), \d+ \|([^\n]+)\| H\d00, [\d-]+ \|$",
-        read(ROOT / "README.md"),
-        flags=re.MULTILINE,
-    )
-    assert {model for model, _ in rows} == set(MEASURED)
-    for model, cells in rows:
-        files = [ROOT / "scripts" / "results" / name for name in MEASURED[model]]
-        known = {time for file in files for time in compute_times(json.loads(read(file)))}
-        assert set(re.findall(r"\d+\.\d+", cells)) <= known, model
+def test_the_first_page_has_the_table_of_one_run() -> None:
+    files = [ROOT / "scripts" / "results" / name for name in MEASURED]
+    reports = [json.loads(read(file)) for file in files]
+    assert len({(gpu_of(each), each["commit"], each["date"]) for each in reports}) == 1
+    assert f"\n{table_of(reports)}\n" in read(ROOT / "README.md")
 
 
 def test_every_room_has_a_door_that_the_map_shows() -> None:

@@ -16,10 +16,12 @@ from trtqat.plan.header import Library
 
 
 def is_refused_cache(messages: Messages, cache: Path | None) -> bool:
-    """Whether a build failed because of what another build left in the timing cache.
+    """Whether a build may have failed because of what another one left in the timing cache.
 
     Seen with 8.6.0: a cache with entries of convolutional networks fails the build of a vision
-    transformer ("myelinCache.h::deserializeFromBuffer: Myelin error from unknown graph").
+    transformer ("myelinCache.h::deserializeFromBuffer: Myelin error from unknown graph"). It says
+    so in builds that succeed, too, so the reason may be another one: only a build without the cache
+    tells.
     """
     return cache is not None and is_file(cache) and "myelinCache" in " ".join(messages.errors)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from trtqat.building.failed_build import advice_on_building, is_refused_cache
-from trtqat.building.network import Network, configure
+from trtqat.building.network import Network, configure, parse_network
 from trtqat.building.options import BuildOptions
 from trtqat.building.plan_files import make_manifest
 from trtqat.building.progress import build_watched
@@ -60,16 +60,19 @@ def make_plan(
         MissingError: This TensorRT lacks an option.
     """
     path = None if options.timing_cache is None else Path(options.timing_cache)
+    start = time.monotonic()
     config = configure(network, profiles, options)
     cache = load_timing_cache(config, path)
-    start = time.monotonic()
     content, reason = _serialize(network, config)
     if content is None and is_refused_cache(network.messages, path):
         _LOG.warning(
-            "TensorRT %s cannot use the timing cache '%s' for this graph: building without it.",
-            network.trt.__version__,
+            "%s refuses the timing cache '%s' or the graph: building without the cache.",
+            network.builder_name,
             path,
         )
+        # What it says of a cache is no reason for what it says of the graph, and the builder may
+        # keep what it read.
+        network = parse_network(network.trt, network.source, plugins)
         config, cache = configure(network, profiles, options), None
         content, reason = _serialize(network, config)
     if content is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from shlex import quote
 from typing import TYPE_CHECKING
@@ -89,18 +90,25 @@ def closing_lines(result: TuneResult) -> Iterator[str]:
             "regions were told apart by builds."
         )
     built = f"{result.builds} engines were built in {result.seconds:.0f} s."
-    if result.is_complete:
-        yield built
-    else:
-        yield (
-            "The budget ended the search: a longer one (--budget) may find a faster engine. "
-            f"{built}"
-        )
+    yield built if result.is_complete else f"{_on_budget(result)} {built}"
     yield (
         f"{result.options}: the build options that go with it; {result.timing_cache}: the timing "
         "cache, with which a build takes the kernels that were measured"
     )
     yield f"next: {_next(result)}"
+
+
+def _on_budget(result: TuneResult) -> str:
+    """What a longer search might find."""
+    if result.promised_gain is None:
+        return "The budget ended the search: a longer one (--budget) may find a faster engine."
+    # That build, and one more from what it shows.
+    enough_s = result.seconds + 2 * max(each.seconds for each in result.tries)
+    return (
+        "The budget ended the search before an engine was built that should take "
+        f"{100 * result.promised_gain:.1f} % less: --budget {math.ceil(enough_s / 60)}m has room "
+        "for it."
+    )
 
 
 def _next(result: TuneResult) -> str:

@@ -12,15 +12,17 @@ import onnx_ir as ir
 import pytest
 
 from scripts.bench import pixels, pixels_graphs
-from scripts.bench.pixels_graphs import check_floats, chosen_graphs, write_graph
+from scripts.bench.pixels_graphs import SIGNED, UNHELD, check_floats, chosen_graphs, write_graph
 from scripts.bench.pixels_table import NONE, layers_table, measured_table
-from tests.support.pixel_graphs import float_graph, quantizing_graph
+from tests.support.pixel_graphs import every_byte, float_graph, quantizing_graph
 from trtqat.errors import GraphError, UsageError
 from trtqat.graph.editing import add_initializer
+from trtqat.graph_file.reading import read_model
 from trtqat.host.environment import Environment, describe_environment
 from trtqat.host.gpu import Gpu
 from trtqat.numerics import quantize
 from trtqat.pixels import PixelSpec
+from trtqat.provenance import METADATA_KEY, read_provenance
 from trtqat.runtime.onnx_model import OnnxModel
 from trtqat.tensors import TensorSpec, random_arrays
 
@@ -116,6 +118,32 @@ def test_every_graph_takes_what_its_record_says_and_gives_the_codes(
     assert names[:2] == ("floats", "codes")
     assert {"nhwc-channels", "nhwc-bgr-channels"} <= set(names)
     assert len(names) == len(set(names)) == 2 + 2 * 11 + 2 * 4
+
+
+def test_bytes_as_int8_give_the_same_codes(tmp_path: Path, floats: Path) -> None:
+    names = [name for name in pixels_graphs.all_graphs() if name.endswith(SIGNED)]
+    assert {"nchw-affine-first-signed", "nhwc-bgr-affine-last-signed"} <= set(names)
+    for name in names:
+        unsigned = write_graph(name.removesuffix(SIGNED), floats, tmp_path)
+        with OnnxModel(unsigned, as_written=True) as loaded:
+            (spec,) = loaded.inputs
+            assert isinstance(spec, PixelSpec)
+            x = every_byte(spec.pixels)
+            (expected,) = loaded.session(1).run({"x": x}).values()
+        with OnnxModel(write_graph(name, floats, tmp_path), as_written=True) as loaded:
+            assert loaded.inputs[0].dtype == "int8"
+            (found,) = loaded.session(1).run({"x": x.view(np.int8)}).values()
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_what_build_does_not_hold_has_no_record(tmp_path: Path, floats: Path) -> None:
+    name = "nhwc-affine-first"
+    held, unheld = (
+        read_model(write_graph(f"{name}{end}", floats, tmp_path)) for end in ("", UNHELD)
+    )
+    assert [node.name for node in held.graph] == [node.name for node in unheld.graph]
+    records = [read_provenance(each.metadata_props[METADATA_KEY]) for each in (held, unheld)]
+    assert [sorted(each.pixels or ()) for each in records] == [["x"], []]
 
 
 def test_graphs_are_measured_in_the_order_that_is_asked_for() -> None:

@@ -31,6 +31,8 @@ class Searching:
         workshop: Builds and measures.
         trials: Does nothing twice.
         is_complete: Whether the budget has left nothing out so far.
+        promised_gain: What the costs of regions promised for what the budget left out, as a part of
+            the time; None if nothing.
     """
 
     graph: Path
@@ -41,6 +43,7 @@ class Searching:
     workshop: EngineWorkshop
     trials: LoggedTrials
     is_complete: bool = True
+    promised_gain: float | None = None
 
     @property
     def regions(self) -> tuple[Region, ...]:
@@ -64,6 +67,7 @@ class Searching:
                 f"See why in '{self.trials.path}'.",
             )
         self.is_complete &= found.is_complete
+        self.promised_gain = found.promised_gain
         return found
 
     def finish(self, found: Found) -> Tried:

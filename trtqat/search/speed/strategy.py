@@ -64,12 +64,15 @@ class Found:
         ends: Everything in INT8, and everything in floating point, as far as they were built.
         tried: All, in their order.
         is_complete: Whether the search ended by itself, not by its budget.
+        promised_gain: Which part of the best one's time the costs of regions promised for what the
+            budget left out first; None if nothing was promised, or left out.
     """
 
     best: Tried
     ends: tuple[Tried, ...]
     tried: tuple[Tried, ...]
     is_complete: bool
+    promised_gain: float | None = None
 
 
 def search(regions: Sequence[SearchRegion], trials: Trials) -> Found | None:
@@ -87,15 +90,15 @@ def search(regions: Sequence[SearchRegion], trials: Trials) -> Found | None:
     built = tuple(each for each in ends if each is not None)
     if not built:
         return None
-    is_complete = True
+    is_complete, promised = True, None
     for assignment in state.steps():
         if not trials.may_run(assignment):
-            is_complete = False
+            is_complete, promised = False, state.promised.get(assignment)
             break
         state.run(assignment)
     state.check_best()
     assert state.best is not None
-    return Found(state.best, built, tuple(state.tried.values()), is_complete)
+    return Found(state.best, built, tuple(state.tried.values()), is_complete, promised)
 
 
 @dataclass(frozen=True)
@@ -211,6 +214,7 @@ class _Search:
         self._trials = trials
         self._costs = RegionCosts([region.kind for region in regions])
         self._asked: set[Assignment] = set()
+        self.promised: dict[Assignment, float] = {}
         self.tried: dict[Assignment, Tried] = {}
         self.best: Tried | None = None
         self.all_float = frozenset(
@@ -252,9 +256,9 @@ class _Search:
     def _by_costs(self) -> Iterator[Assignment]:
         while (found := self._most_promising()) is not None:
             assignment, gain = found
-            _LOG.info(
-                "%d regions in floating point should gain %.1f %%.", len(assignment), 100 * gain
-            )
+            self.promised[assignment] = gain
+            regions = "1 region" if len(assignment) == 1 else f"{len(assignment)} regions"
+            _LOG.info("%s in floating point should gain %.1f %%.", regions, 100 * gain)
             yield assignment
 
     def _most_promising(self) -> tuple[Assignment, float] | None:

@@ -78,6 +78,8 @@ class TuneResult:
         builds: How many engines were built, in this and interrupted runs.
         seconds: What building and measuring took, in all of these runs.
         is_complete: Whether the search ended by itself, not by its budget.
+        promised_gain: Which part of the time the costs of regions promised for an engine that the
+            budget left out; None if for none.
         max_drop_points: What the accuracy was allowed to drop; None if it was not asked for.
         tries: All engines, in their order; regions by their place among those of the graph.
     """
@@ -95,6 +97,7 @@ class TuneResult:
     builds: int
     seconds: float
     is_complete: bool
+    promised_gain: float | None
     max_drop_points: float | None
     tries: tuple[Try, ...]
 
@@ -177,6 +180,7 @@ def _result(searching: Searching, found: Found, best: Tried) -> TuneResult:
         builds=len(trials.log.tries),
         seconds=trials.log.seconds,
         is_complete=searching.is_complete,
+        promised_gain=searching.promised_gain,
         max_drop_points=options.max_drop_points,
         tries=trials.log.tries,
     )

@@ -7,6 +7,7 @@ the two costs. It shows what the strategy does with what it is told, and nothing
 from __future__ import annotations
 
 import random as random_module
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -111,6 +112,12 @@ def test_a_region_that_tells_its_cost_beside_a_subgraph_that_does_not() -> None:
     assert plain < int8
     assert found.best.assignment == {0}
     assert found.best.time_ms < 0.95 * plain
+    # Without room for the answer, what it promised is told.
+    again = replace(world, budget=2, built=[])
+    short = search(again.regions(), again)
+    assert short is not None
+    assert not short.is_complete
+    assert short.promised_gain == pytest.approx(1 - found.best.time_ms / plain, abs=0.01)
 
 
 def test_borders_that_cost_more_than_they_gain_leave_an_end() -> None:

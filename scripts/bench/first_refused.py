@@ -1,0 +1,148 @@
+"""The first node with which TensorRT no longer builds a graph, found by building parts of it.
+
+Where a build fails, 8.6.0 often names no layer. The graph is cut behind a node, all tensors that
+the rest reads become outputs, and the part is built in a process of its own, without a timing
+cache. By halves the place is found where a part is refused and the part one node shorter is built.
+A part may be refused for another reason than the whole, as its outputs are others: both reasons are
+printed.
+
+    python -m scripts.bench.first_refused model.onnx [--tactic-sources=-cublas] [--for rtx]
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx_ir as ir
+
+from trtqat.building.apart import build_plan_apart
+from trtqat.building.options import BuildOptions
+from trtqat.errors import BuildError, GraphError
+from trtqat.graph.lenses.basics import name_of
+from trtqat.graph.passes.infer_shapes import infer_shapes
+from trtqat.graph_file.reading import read_model
+
+# Builds a part of so many nodes, and says why it is refused; empty where it is built.
+Reason = Callable[[int], str]
+
+
+@dataclass(frozen=True)
+class FirstRefused:
+    """What was found.
+
+    Attributes:
+        node: Name and operator of the first node with which it is refused; empty if the whole graph
+            is built.
+        number: Which one it is, from 1.
+        nodes: How many the graph has.
+        reason: Why the part that ends with it is refused.
+        whole: Why the whole graph is refused.
+    """
+
+    node: str
+    number: int
+    nodes: int
+    reason: str
+    whole: str
+
+    def __str__(self) -> str:
+        if not self.node:
+            return f"The whole graph of {self.nodes} nodes is built."
+        return (
+            f"Refused from node {self.number} of {self.nodes} on, {self.node}: {self.reason}\n"
+            f"The whole graph: {self.whole}"
+        )
+
+
+def main(given: list[str] | None = None) -> None:
+    """Prints what it finds.
+
+    Args:
+        given: The command line; None takes the process's own.
+    """
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("graph", type=Path)
+    parser.add_argument("--tactic-sources", default="", help="as trtqat build takes them")
+    parser.add_argument("--for", dest="for_", choices=["8.6", "10", "11", "rtx"])
+    arguments = parser.parse_args(given)
+    options = BuildOptions(tactic_sources=arguments.tactic_sources, for_=arguments.for_)
+    print(first_refused(arguments.graph, options))
+
+
+def first_refused(graph: Path, options: BuildOptions) -> FirstRefused:
+    """Searches by halves.
+
+    Args:
+        graph: The ONNX file, with Q/DQ.
+        options: How its parts are built.
+
+    Raises:
+        TrtqatError: The file cannot be read, or there is nothing to build with.
+    """
+    nodes = [f"'{name_of(node)}' ({node.op_type})" for node in read_model(graph).graph]
+    with tempfile.TemporaryDirectory() as folder:
+        part, plan = Path(folder, "part.onnx"), Path(folder, "part.engine")
+
+        def reason(count: int) -> str:
+            write_part(graph, count, part)
+            try:
+                build_plan_apart(part, plan, options)
+                why = ""
+            except BuildError as error:
+                why = error.problem
+            except GraphError:
+                # It has no pairs yet.
+                why = ""
+            print(f"{count} nodes: {why or 'built'}", file=sys.stderr, flush=True)
+            return why
+
+        return _search(nodes, reason)
+
+
+def _search(nodes: list[str], reason: Reason) -> FirstRefused:
+    whole = reason(len(nodes))
+    if not whole:
+        return FirstRefused("", 0, len(nodes), "", "")
+    built, refused, why = 0, len(nodes), whole
+    while refused - built > 1:
+        middle = (built + refused) // 2
+        if found := reason(middle):
+            refused, why = middle, found
+        else:
+            built = middle
+    return FirstRefused(nodes[refused - 1], refused, len(nodes), why, whole)
+
+
+def write_part(graph: Path, count: int, part: Path) -> None:
+    """Writes the first nodes of a graph as a graph.
+
+    Args:
+        graph: The ONNX file.
+        count: How many nodes; all leaves its outputs as they are.
+        part: Where to. What its nodes make and none of them reads is an output, as is what was one.
+    """
+    model = read_model(graph)
+    nodes = list(model.graph)
+    kept, rest = nodes[:count], nodes[count:]
+    if rest:
+        infer_shapes(model)
+        outputs = set(model.graph.outputs)
+        open_ends = [
+            value
+            for node in kept
+            for value in node.outputs
+            if value in outputs or not set(value.consumers()) <= set(kept)
+        ]
+        model.graph.outputs.clear()
+        model.graph.outputs.extend(open_ends)
+        model.graph.remove(rest, safe=True)
+    ir.save(model, part)
+
+
+if __name__ == "__main__":
+    main()
