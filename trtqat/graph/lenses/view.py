@@ -30,6 +30,7 @@ from trtqat.graph.lenses.pairs import (
     quantizer_of,
 )
 from trtqat.graph.lenses.paths import follow, gather
+from trtqat.graph.lenses.shortcuts import Shortcuts
 from trtqat.graph.lenses.weights import Weights
 
 ACTIVATIONS = frozenset(
@@ -146,16 +147,15 @@ class GraphView:
         """BatchNorms behind a quantized layer, with why they are there, if that is their fault.
 
         It is that of a pair before them, or of Identity nodes before their parameters, where these
-        are; and in a network of pre-activations a residual Add or a Concat reads what they do.
+        are; and in a network of pre-activations a shortcut reads what they do.
         """
-        joins = [node for node in self.graph.all_nodes() if node.op_type in ("Add", "Concat")]
-        joined = {value for node in joins for value in node.inputs}
+        shortcuts = Shortcuts(self.graph)
         found = [
             why_kept(node, self.counted, self.weights)
             for node in self.graph
             if node.op_type == BATCH_NORM
             and not is_dequantized(node.inputs[0])
-            and node.inputs[0] not in joined
+            and not shortcuts.leave_beside(node)
             and not has_hidden_parameters(node)
         ]
         return [kept for kept in found if kept.behind]
