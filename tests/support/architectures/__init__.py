@@ -181,6 +181,7 @@ ARCHITECTURES: dict[str, Architecture] = {
     ),
     "defaults": Architecture(unusual.Defaults, _IMAGE, 2),
     "repvgg": Architecture(further.RepVgg, _IMAGE, 4),
+    "lraspp": Architecture(further.Lraspp, _IMAGE, 6),
     "deeplab": Architecture(further.DeepLab, _IMAGE, 7),
     "super_resolution": Architecture(
         further.SuperResolution, (TensorSpec("image", (1, 3, 16, 16)),), 7
