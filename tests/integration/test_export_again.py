@@ -157,3 +157,71 @@ def test_what_the_model_must_change_is_named(tmp_path: Path) -> None:
     assert "--precision fp16 --opset 19" in again.command
     shown = in_process(tmp_path, "lint", "m.onnx", "--for", "11", "--json", "-").stdout
     assert '"export_again": {' in shown
+
+
+FIRST = """<ir_version: 8, opset_import: ["": 17]>
+agraph (float[N, 4] x{more}) => (float[N, 4] y)
+<float s = {{0.1}}, int8 z = {{0}},
+ float[4, 4] w = {{1, 2, 3, 4, 5, 6, 7, 8, 9, 8, 7, 6, 5, 4, 3, 2}}>
+{{
+    {first}
+    q = QuantizeLinear(n, s, z)
+    d = DequantizeLinear(q, s, z)
+    wq = QuantizeLinear(w, s, z)
+    wd = DequantizeLinear(wq, s, z)
+    y = MatMul(d, wd)
+}}"""
+
+
+@pytest.mark.parametrize(
+    ("first", "more", "problem", "way_out"),
+    [
+        (
+            "n = Boxes_TRT(x)",
+            "",
+            "'n' (Boxes_TRT) reads the graph's inputs",
+            "an input of the graph",
+        ),
+        ("n = Relu(x)", ", string[N] words", "The input 'words' holds strings", "Cut the graph"),
+        ("n = Relu(x)", ", seq(float[N]) words", "The input 'words' is no tensor", "Cut the graph"),
+    ],
+    ids=["plugin", "strings", "sequence"],
+)
+def test_where_no_command_takes_a_graph_there_is_none(
+    first: str, more: str, problem: str, way_out: str, tmp_path: Path
+) -> None:
+    """Nor does the export that lint said to type before."""
+    file = tmp_path / "m.onnx"
+    ir.save(ir.from_onnx_text(FIRST.format(first=first, more=more)), file)
+    shown = in_process(tmp_path, "lint", "m.onnx", "--for", "11")
+    assert "No command exports it again as it is. TensorRT 11 takes every type" in shown.stdout
+    assert problem in shown.stdout
+    assert way_out in shown.stdout
+    assert "trtqat export m.onnx" not in shown.stdout
+    assert package.lint(file, "11").to_dict()["export_again"]["command"] == ""
+    done = in_process(tmp_path, "export", "m.onnx", "-o", "o.onnx")
+    assert done.returncode != 0
+    # Without the first node, and the other input, there is a command.
+    model = ir.from_onnx_text(FIRST.format(first="n = Relu(x)", more=""))
+    ir.save(model, file)
+    assert type_again(tmp_path, "m.onnx", "11").startswith("trtqat export m.onnx ")
+
+
+def test_a_graph_without_pairs_that_no_command_takes(tmp_path: Path) -> None:
+    text = """<ir_version: 8, opset_import: ["": 19]>
+        agraph (float[N, 3] images, string[N] words) => (float[N, 3] y)
+        <float[3, 3] w = {1, 0, 0, 0, 1, 0, 0, 0, 1}> { y = MatMul(images, w) }"""
+    ir.save(ir.from_onnx_text(text), tmp_path / "m.onnx")
+    again = package.lint(tmp_path / "m.onnx", "8.6").again
+    assert again is not None
+    assert str(again).startswith("No command quantizes it as it is. TensorRT 8.6 refuses it")
+    assert "'words' holds strings" in again.note
+
+
+def test_weights_that_are_no_numbers_are_changed_first(tmp_path: Path) -> None:
+    case = next(case for case in CASES if case.rule == "weight-not-finite")
+    ir.save(case.faulty(), tmp_path / "m.onnx")
+    again = package.lint(tmp_path / "m.onnx", "11").again
+    assert again is not None
+    assert again.note.startswith("Change first what weight-not-finite names.")
+    assert again.command.startswith("trtqat export model.py:factory --input ")

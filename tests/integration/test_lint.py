@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from tests.support.lint_cases import CASES
 from tests.support.plans import make_plan
 from trtqat.errors import GateError, GraphError, UsageError
 from trtqat.graph.lint import RULES
+from trtqat.graph.lint.targets import TARGET_NAMES
+from trtqat.plan.header import Target
 
 INSPECTOR = Path(__file__).parents[1] / "data/inspector-8.6"
 
@@ -237,3 +240,23 @@ def test_a_graph_that_one_tensorrt_alone_does_not_read_or_runs_in_float(folder: 
         package.lint(folder / "transposed.onnx", "rtx")
     )
     assert "TensorRT 10 may refuse it" in str(package.lint(folder / "transposed.onnx", "10"))
+
+
+@pytest.mark.parametrize("target", [None, *TARGET_NAMES])
+@pytest.mark.parametrize("kind", ["faulty", "sound"])
+def test_advice_on_a_transposed_convolution_is_for_the_tensorrt_asked_for(
+    folder: Path, kind: str, target: Target | None
+) -> None:
+    case = next(case for case in CASES if case.rule == "quantized-conv-transpose")
+    ir.save(getattr(case, kind)(), folder / f"{kind}.onnx")
+    rule = "quantized-conv-transpose" if kind == "faulty" else "layer-not-quantized"
+    findings = package.lint(folder / f"{kind}.onnx", target).findings
+    (finding,) = (each for each in findings if each.rule == rule)
+    named = {name for name in TARGET_NAMES.values() if re.search(rf"{name}\b", finding.remedy)}
+    assert named == (
+        {TARGET_NAMES[target]} if target else {*TARGET_NAMES.values()} - {"TensorRT 11"}
+    )
+    # The line quantizes such a layer for those TensorRTs alone that may have INT8 for it.
+    asked = re.search(r"--for (\S+)", finding.example)
+    quantizes = asked is not None and asked[1] in ("10", "11")
+    assert quantizes == (kind == "sound" and target in (None, "10", "11"))

@@ -16,7 +16,8 @@ from trtqat.numerics import difference
 from trtqat.search.result import QuantizeResult
 
 # One of each kind: residual, depthwise with squeeze-and-excitation, Concat, transposed, attention
-# of two operators and of one, rolled windows, two inputs, several outputs, what recurs.
+# of two operators and of one, rolled windows, a bilinear Resize, two inputs, several outputs, what
+# recurs.
 NAMES = (
     "resnet_basic",
     "mobilenet_v3",
@@ -25,6 +26,7 @@ NAMES = (
     "vit",
     "vit_einsum",
     "swin",
+    "lraspp",
     "transformer_decoder",
     "two_inputs",
     "high_resolution",

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import onnx
 import pytest
 from typer.testing import CliRunner
 
@@ -15,6 +16,7 @@ from tests.support.commands import in_process
 from tests.support.rtx_graphs import saved, two_layers, two_layers_in
 from trtqat.cli.app import app
 from trtqat.errors import UsageError
+from trtqat.plan.manifest import read_manifest
 
 
 @pytest.fixture
@@ -112,6 +114,31 @@ def test_a_graph_that_its_parser_refuses(tmp_path: Path) -> None:
     assert "node '/y' (Unheard)" in done.stderr
     assert "Traceback" not in done.stderr
     assert sorted(os.listdir(tmp_path)) == ["m.onnx"]
+
+
+def test_an_output_that_is_an_input(tmp_path: Path) -> None:
+    """Its parser would call the input '__x'; both ways out keep the names."""
+    proto = two_layers().proto("second", "x")
+    proto.graph.output[1].CopyFrom(proto.graph.input[0])
+    path = saved(proto, tmp_path / "m.onnx")
+    done = in_process(tmp_path, "build", path, "-o", "m.engine", "--for", "rtx")
+    assert done.returncode != 0
+    assert "The output 'x'" in done.stderr
+    assert "would be called '__x'" in done.stderr
+    assert sorted(os.listdir(tmp_path)) == ["m.onnx"]
+
+    onnx.utils.extract_model(str(path), str(tmp_path / "less.onnx"), ["x"], ["second"])
+    made = two_layers()
+    made.node("Identity", ["x"], "same")
+    saved(made.proto("second", "same"), tmp_path / "more.onnx")
+    for name, outputs in (("less", ["second"]), ("more", ["second", "same"])):
+        options = ("--for", "rtx", "--shapes", "x:2x4x6x6")
+        done = in_process(tmp_path, "build", f"{name}.onnx", "-o", f"{name}.engine", *options)
+        assert done.returncode == 0, done.stderr
+        manifest = read_manifest(tmp_path / f"{name}.engine")
+        assert manifest is not None
+        assert [each.name for each in manifest.inputs] == ["x"]
+        assert [each.name for each in manifest.outputs] == outputs
 
 
 def test_targets_of_another_type(graph: Path, tmp_path: Path) -> None:

@@ -205,6 +205,14 @@ def test_commands_end_with_2(tmp_path: Path) -> None:
         assert "SystemExit" in done.stderr
         assert "f.py, line 4" in done.stderr
         assert "Traceback" not in done.stderr
+    (tmp_path / "g.py").write_text(
+        "from torch import nn\nclass Raises(nn.Module):\n    def forward(self, x):\n"
+        "        raise ValueError('not like this')\n"
+    )
+    forward = ("eval", "m.onnx", "--data", "random:4", "--baseline", "g.py:Raises", "--json")
+    done = in_process(tmp_path, *forward, "r.json")
+    assert (done.returncode, done.stdout) == (2, ""), done.stderr
+    assert "error: 'PyTorch FP32' raised ValueError: not like this." in done.stderr
     assert not list(tmp_path.glob("*.json")) + list(tmp_path.glob("n.onnx"))
 
 

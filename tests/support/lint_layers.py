@@ -25,6 +25,29 @@ def normalized(*, fold: bool = False, shared: str = "", quantized: bool = True) 
     return made.model("y", made.node(shared, [layer, "y"] if shared == "Add" else [layer], "z"))
 
 
+def beside(*nodes: str) -> Callable[[], ir.Model]:
+    """A BatchNorm behind a layer, and a way around it of the named nodes, from the same tensor."""
+
+    def make() -> ir.Model:
+        made = graph()
+        layer = way = made.conv(made.pair("x", 0.1), "layer")
+        value = made.pair(made.batch_norm(layer, batch_norm(4), "norm"), 0.1)
+        value = made.conv(value, "inner", kernel=3)
+        for number, name in enumerate(nodes):
+            if name == "pair":
+                way = made.pair(way, 0.1)
+            elif name == "conv":
+                way = made.conv(made.pair(way, 0.1), f"conv{number}")
+            elif name.endswith("Pool"):
+                pooled = {"kernel_shape": [3, 3], "pads": [1] * 4}
+                way = made.node(name, [way], f"{name}{number}", **pooled)
+            else:
+                way = made.node(name, [way, value] if name == "Add" else [way], f"{name}{number}")
+        return made.model(way, value)
+
+    return make
+
+
 def channels(outputs: int, inputs: int, *, image: bool = False) -> Callable[[], ir.Model]:
     def make() -> ir.Model:
         made = Graph((2, inputs, 8, 8))
@@ -156,6 +179,23 @@ CASES = [
         lambda: normalized(shared="Neg"),
         # A pre-activation: the BatchNorm belongs to the layer behind it.
         lambda: normalized(shared="Add"),
+    ),
+    # MaxViT: what the BatchNorm reads is pooled, and projected, around the block.
+    *(
+        Case(
+            "batch-norm-not-foldable",
+            "/norm",
+            beside("conv", "Relu", "conv", "Add"),
+            beside(*nodes, "Add"),
+            "before it is also read by /layer.q.",
+        )
+        for nodes in (("pair", "AveragePool", "conv"), ("MaxPool", "conv"), ("pair",), ("conv",))
+    ),
+    Case(
+        "batch-norm-not-foldable",
+        "/norm",
+        beside("pair", "AveragePool", "conv", "conv"),
+        beside("pair", "AveragePool", "pair", "Add"),
     ),
     Case("parameters-behind-identity", "/y", hidden_parameters, lambda: hidden_parameters(False)),
     Case("channels-unaligned", "/y", channels(33, 32), channels(64, 32), "94%"),

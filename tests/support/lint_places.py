@@ -68,6 +68,10 @@ def pooled(behind: str, *, operator: str = "AveragePool") -> Callable[[], ir.Mod
         if behind == "activations":
             clip = made.node("Clip", [made.node("Relu", [value], "r2")], "clip")
             return made.conv(made.pair(clip, 0.1), "y")
+        if behind == "resized":
+            large = made.constant("sizes", np.array([1, 1, 2, 2], np.float32))
+            value = made.node("Resize", [value, "", large], "large", mode="linear")
+            return made.conv(made.pair(value, 0.1), "y")
         if behind == "layer":
             return made.conv(value, "y")
         if behind == "output":
@@ -205,6 +209,7 @@ CASES = [
     Case("float-output", "/op", pooled("softmax"), pooled("pair"), "AveragePool"),
     Case("float-output", "/op", pooled("softmax"), pooled("activations")),
     Case("float-output", "/op", pooled("softmax"), pooled("output")),
+    Case("float-output", "/op", pooled("softmax"), pooled("resized", operator="Mul")),
     Case("float-output", "/op", pooled("softmax", operator="Mul"), pooled("pair", operator="Mul")),
     Case("idle-pair", "/x.q", idle("Softmax"), idle("layer"), "quantizes for Softmax"),
     Case("idle-pair", "/x.q", idle("Flatten"), idle("slices"), "for the graph's output"),

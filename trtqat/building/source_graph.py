@@ -54,7 +54,7 @@ def read_source_graph(path: Path, *, quantized: bool = True) -> SourceGraph:
         quantized: Whether it must have Q/DQ.
 
     Raises:
-        GraphError: It is missing, not ONNX, or has no Q/DQ of ONNX.
+        GraphError: It is missing, not ONNX, or has no Q/DQ of ONNX; or an output is an input.
         MissingError: The package onnx is not installed.
     """
     for package in ("onnx", "onnx_ir"):
@@ -80,6 +80,8 @@ def read_source_graph(path: Path, *, quantized: bool = True) -> SourceGraph:
             "Export the fake-quantized model with trtqat export, or quantize a float graph with: "
             "trtqat quantize model.onnx",
         )
+    io = io_names_of_proto(model)
+    _check_names(path, io)
     metadata = {prop.key: prop.value for prop in model.metadata_props}
     nodes = tuple((node.name, node.op_type) for node in model.graph.node)
     half = {i.name for i in model.graph.initializer if i.data_type == _FLOAT16}
@@ -93,10 +95,25 @@ def read_source_graph(path: Path, *, quantized: bool = True) -> SourceGraph:
         pairs,
         has_half_scales,
         read_provenance(metadata.get(METADATA_KEY, "{}")),
-        io_names_of_proto(model),
+        io,
         _computed_scales(model.graph),
         _foreign_operators(model),
     )
+
+
+def _check_names(path: Path, io: IoNames) -> None:
+    """Refuses an output that is an input: TensorRT's parser renames the input then.
+
+    It says nothing of that, and no data, profile or baseline has the new name.
+    """
+    for name in io.outputs:
+        if name in io.inputs:
+            raise GraphError(
+                f"The output '{name}' of '{path}' is an input, too, and in an engine the input "
+                f"would be called '__{name}'.",
+                "Leave the output out by onnx.utils.extract_model, as whoever gives the input has "
+                "it; or return it through an Identity, under another name.",
+            )
 
 
 def _foreign_operators(model: ModelProto) -> tuple[str, ...]:

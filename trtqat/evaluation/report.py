@@ -109,7 +109,11 @@ class Report(Lineup):
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What spoils the timings, with the name of the model, and outputs that are wrong."""
+        """What spoils the timings, with the name of the model, and outputs that are wrong.
+
+        A baseline that is another model is among them, as one whose checkpoint was forgotten: gates
+        pass beside a poor one.
+        """
         found = [
             f"{name}: {warning}" for name, timing in self._timings() for warning in timing.warnings
         ]
@@ -129,8 +133,26 @@ class Report(Lineup):
                     f"{side.name}: the outputs at position {where} of the batch are wrong, while "
                     "those at others are not."
                 )
+        found += self._on_another_model()
         # The subject may be wrong beside the baseline and beside the last step.
         return tuple(dict.fromkeys(found))
+
+    def _on_another_model(self) -> Iterator[str]:
+        """Whether no output has to do with the baseline's.
+
+        A model that is quantized to any use is well above 0 dB, which zeros have.
+        """
+        comparison = self.subject.to_baseline
+        if comparison is None or not comparison.agreement.outputs:
+            return
+        best_db = max(each.sqnr_db for each in comparison.agreement.outputs)
+        # False for NaN as well.
+        if best_db <= 0:
+            yield (
+                f"{self.subject.name}: no output is nearer to that of {comparison.against} than "
+                f"zeros would be (SQNR {best_db:.1f} dB at best). That is another model, as where "
+                "--checkpoint was forgotten, or quantization has destroyed this one."
+            )
 
     def _timings(self) -> Iterator[tuple[str, Timing]]:
         """Every timing, and whose it is; at other batch sizes with these."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Protocol, TypeVar
 
-from trtqat.errors import InferenceError
+from trtqat.errors import ForwardError, InferenceError
 from trtqat.runtime.protocol import Model, Session
 
 _LOG = logging.getLogger(__name__)
@@ -64,7 +64,7 @@ def open_in_turns(openers: Sequence[Callable[[], Opened]], wanted: int) -> list[
         try:
             for opener, opened in zip(openers, found, strict=True):
                 opened.append(opener())
-        except InferenceError as error:
+        except (ForwardError, InferenceError) as error:
             for opened in found:
                 for each in opened[count:]:
                     each.close()

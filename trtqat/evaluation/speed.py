@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from trtqat.data.batches import Dataset, full_batch
-from trtqat.errors import InferenceError
+from trtqat.errors import ForwardError, InferenceError
 from trtqat.evaluation.contenders import BatchTiming, Contender
 from trtqat.evaluation.intervals import Ratio
 from trtqat.evaluation.latency import time_in_turns
@@ -153,7 +153,7 @@ class _Timer:
                 several = rate_in_turns(
                     models, batch_size, self._latency, between=self._look, own_streams=True
                 )
-        except InferenceError as error:
+        except (ForwardError, InferenceError) as error:
             # Everything else is measured by now, and must not be lost.
             _LOG.warning("Several streams at batch %d were not timed: %s", batch_size, error)
             return timings

@@ -8,6 +8,7 @@ import os
 import re
 import shlex
 import warnings
+from collections import OrderedDict
 from pathlib import Path
 
 import torch
@@ -71,7 +72,11 @@ def load_state(model: torch.nn.Module, path: Path | str, *, ema: bool | None = N
     subject = f"Loading checkpoint '{path}' into the model"
     with quiet_toolkit(), user_code(subject, SourceError, "See what its class does at loading."):
         fit_to_checkpoint(model, found.state)
-        model.load_state_dict(dict(found.state))
+        state = OrderedDict(found.state)
+        if found.metadata:
+            # Where PyTorch keeps the modules' versions, which their loading may ask for.
+            state._metadata = found.metadata  # type: ignore[attr-defined]
+        model.load_state_dict(state)
 
 
 def _read(path: Path) -> object:

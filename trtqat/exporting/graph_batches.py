@@ -12,6 +12,7 @@ from trtqat.exporting.batches import in_batches, notes_on_ranges, random_batch, 
 from trtqat.exporting.options import ExportOptions
 from trtqat.exporting.pixels import check_inputs, recorded_pixels
 from trtqat.graph.lenses.pairs import QUANTIZE, parameters_of
+from trtqat.graph.lenses.targets import CUT, not_taken
 from trtqat.graph.lenses.view import GraphView
 from trtqat.pixels import with_pixels
 from trtqat.tensors import DYNAMIC, Array, TensorSpec, specs_by_name
@@ -57,18 +58,9 @@ def check_tensors(graph: ir.Graph) -> None:
     Raises:
         SourceError: An input is a sequence or an optional one, or an input or output holds strings.
     """
-    for role, values in (("input", graph.inputs), ("output", graph.outputs)):
-        for value in values:
-            if value.dtype == ir.DataType.STRING:
-                what = "holds strings"
-            elif role == "input" and isinstance(value.type, ir.SequenceType | ir.OptionalType):
-                what = "is no tensor"
-            else:
-                continue
-            raise SourceError(
-                f"The {role} '{value.name}' {what}, which TensorRT does not take.",
-                "Cut the graph there: onnx.utils.extract_model",
-            )
+    problem = not_taken(graph)
+    if problem:
+        raise SourceError(problem, CUT)
 
 
 def _input_shapes(model: ir.Model, options: ExportOptions) -> dict[str, tuple[int | None, ...]]:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 
@@ -57,6 +58,8 @@ class Candidate:
         missing: Keys of the model that it lacks.
         unexpected: Keys that the model lacks.
         differing: Keys of another shape.
+        metadata: Versions of the modules, by the model's names of them; empty where the keys are
+            not the file's with a prefix taken off, or the file has none.
     """
 
     path: tuple[str, ...]
@@ -67,6 +70,7 @@ class Candidate:
     missing: tuple[str, ...]
     unexpected: tuple[str, ...]
     differing: tuple[str, ...]
+    metadata: Mapping[str, dict[str, Any]] = field(default_factory=dict)
 
     @property
     def fits(self) -> bool:
@@ -111,11 +115,11 @@ def find_state_dicts(loaded: object, wanted: Wanted) -> Search:
     closest: Candidate | None = None
     other_average = False
     by_lightning = isinstance(loaded, Mapping) and loaded.keys() >= _LIGHTNING
-    for path, tensors in _mappings(loaded):
+    for path, tensors, metadata in _mappings(loaded):
         is_averaged = any(map(_says_averaged, path)) or (by_lightning and path == ("state_dict",))
         found = _fitted(path, tensors, wanted, is_averaged=is_averaged)
         fits = [each for each in found if each.fits]
-        fitting += fits
+        fitting += [replace(each, metadata=_versions(each, tensors, metadata)) for each in fits]
         if not fits:
             other_average |= is_averaged and any(tensor.dim() for tensor in tensors.values())
             for each in found:
@@ -127,8 +131,8 @@ def find_state_dicts(loaded: object, wanted: Wanted) -> Search:
     return Search(tuple(_without_repetitions(fitting)), closest, other_average)
 
 
-def _mappings(loaded: object) -> Iterator[tuple[tuple[str, ...], Tensors]]:
-    """Every mapping with tensors by name, and the way to it."""
+def _mappings(loaded: object) -> Iterator[tuple[tuple[str, ...], Tensors, object]]:
+    """Every mapping with tensors by name, the way to it, and what PyTorch noted beside it."""
     for path, value in _containers(loaded):
         if not isinstance(value, Mapping) or any(map(_OPTIMIZER.search, path)):
             continue
@@ -138,7 +142,22 @@ def _mappings(loaded: object) -> Iterator[tuple[tuple[str, ...], Tensors]]:
             if isinstance(key, str) and isinstance(tensor, torch.Tensor)
         }
         if tensors:
-            yield path, tensors
+            yield path, tensors, getattr(value, "_metadata", None)
+
+
+def _versions(found: Candidate, tensors: Tensors, metadata: object) -> dict[str, dict[str, Any]]:
+    """``_metadata`` of a state dict, whose keys are paths of modules, with the prefix taken off."""
+    taken = found.prefix
+    as_they_were = all(tensors.get(taken + key) is value for key, value in found.state.items())
+    if not as_they_were or not isinstance(metadata, Mapping):
+        return {}
+    return {
+        f"{name}."[len(taken) :].removesuffix("."): dict(noted)
+        for name, noted in metadata.items()
+        if isinstance(name, str) and isinstance(noted, Mapping)
+        # The model itself has the empty path.
+        if not taken or f"{name}.".startswith(taken)
+    }
 
 
 def _has_nameless_average(loaded: object) -> bool:

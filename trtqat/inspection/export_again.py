@@ -2,7 +2,8 @@
 
 Where the passes of ``trtqat export`` mend what is refused, the graph itself is exported. What only
 the model can change is exported from the model, as far as the graph says which one it was. A graph
-without Q/DQ pairs is no graph to export: ``trtqat quantize`` puts them in.
+without Q/DQ pairs is no graph to export: ``trtqat quantize`` puts them in. Both run a graph on ONNX
+Runtime: where that runs none of it, there is no command.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from trtqat.errors import GraphError
 from trtqat.files import is_onnx
 from trtqat.pixels import Pixels
 from trtqat.plan.header import Target
@@ -26,10 +28,16 @@ if TYPE_CHECKING:  # whoever inspects engines alone need not have it
 # Where the graph's types are all that counts. So they are for TensorRT for RTX: there the build
 # says what an FP16 graph would gain, by the layers that it has made.
 _STRONGLY_TYPED = ("11",)
+# What TensorRT may take, and no command of ours.
+_REFUSED_BY_EXPORT = ("weight-not-finite",)
 # What stands for a model that the graph does not name.
 _UNKNOWN_SOURCE = "model.py:factory"
 _EXPORTS_GRAPH = "trtqat export model.onnx"
 _SIZES = "Give the sizes of a sample for those that the graph leaves open."
+_BEHIND_PLUGIN = (
+    "Make what it gives an input of the graph, lint that, and put it in front again when the graph "
+    "is exported."
+)
 _SPEC = "SPEC names training data, as npz:train.npz."
 
 
@@ -39,7 +47,7 @@ class ExportAgain:
 
     Attributes:
         why: What is refused or costs time, as a sentence.
-        command: The command line.
+        command: The command line; empty if there is none.
         note: What to know of it, as a sentence; empty if it can be typed as it is.
         lead: What it does, as a sentence.
     """
@@ -50,8 +58,8 @@ class ExportAgain:
     lead: str = "Export it again."
 
     def __str__(self) -> str:
-        lines = [f"{self.lead} {self.why}", f"  {self.command}"]
-        return "\n".join([*lines, f"  {self.note}"] if self.note else lines)
+        indented = (f"  {each}" for each in (self.command, self.note) if each)
+        return "\n".join([f"{self.lead} {self.why}", *indented])
 
 
 def export_again(
@@ -84,6 +92,7 @@ def export_again(
         for rule, finding in refused.items()
         if not _is_mended(finding) and not (rule == "opset-not-read" and is_lowerable)
     ]
+    in_model += dict.fromkeys(each.rule for each in findings if each.rule in _REFUSED_BY_EXPORT)
     options = ["--precision", "fp16", "--opset", "19"] if target in _STRONGLY_TYPED else []
     if target == "8.6":
         options = ["--opset", str(NEWEST_OPSET_OF_8_6)]
@@ -93,6 +102,10 @@ def export_again(
             f"{TARGET_NAMES[target]} takes every type from the graph, so what is not INT8 runs in "
             "FP32."
         )
+    obstacle = _obstacle(model)
+    if obstacle:
+        verb = "exports it again" if has_pairs else "quantizes it"
+        return ExportAgain(" ".join(why), "", obstacle, f"No command {verb} as it is.")
     output = path.with_name(f"{path.stem}-{target}.onnx")
     if not has_pairs:
         words = ["trtqat", "quantize", str(path), "--data", "SPEC", "--for", target]
@@ -111,6 +124,21 @@ def export_again(
     note = f"Change first what {', '.join(in_model)} names. {note}" if in_model else note
     command = shlex.join([*words, *options, "-o", str(output)])
     return ExportAgain(" ".join(why), command, note)
+
+
+def _obstacle(model: ir.Model) -> str:
+    """Why no command takes a graph, and the way out; empty if nothing stands in the way."""
+    from trtqat.graph.lenses.targets import CUT, not_taken
+    from trtqat.graph.runnable import runnable
+
+    problem = not_taken(model.graph)
+    if problem:
+        return f"{problem} {CUT}, and lint what is left."
+    try:
+        runnable(model)
+    except GraphError as error:
+        return f"{error.problem} {_BEHIND_PLUGIN}"
+    return ""
 
 
 def _is_mended(finding: Finding) -> bool:

@@ -192,8 +192,8 @@ class PyTorchModel(Held):
             are all of a TorchScript file or a program.
 
         Raises:
-            InferenceError: The model raised, a quantizer that is required did not run, or device
-                memory is short.
+            ForwardError: The model raised.
+            InferenceError: A quantizer that is required did not run, or device memory is short.
         """
         wanted = set(quantizers)
         inside = quantizers_of(self._model)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -12,7 +13,7 @@ import numpy as np
 import torch
 
 from trtqat.checks import closed
-from trtqat.errors import InferenceError, TrtqatError, first_line
+from trtqat.errors import ForwardError, InferenceError, TrtqatError, first_line
 from trtqat.host.device_memory import needs_device_memory
 from trtqat.io_names import ByPosition
 from trtqat.runtime.buffers import copy_into
@@ -29,6 +30,8 @@ _LOG = logging.getLogger(__name__)
 
 # As in runtime/session.py: queries between two synchronisations.
 _WINDOW = 32
+# What is wrong is the GPU's, or one of NVIDIA's libraries', whatever class PyTorch has for it.
+_OF_DEVICE = re.compile(r"\b(CUDA|cuDNN|CUBLAS|cuBLAS)")
 
 
 class PyTorchSession(Held):
@@ -68,7 +71,8 @@ class PyTorchSession(Held):
             cuda_graph: Whether to capture a CUDA graph.
 
         Raises:
-            InferenceError: The model raised, or device memory is short.
+            ForwardError: The model raised.
+            InferenceError: The device failed, or its memory is short.
         """
         self._name = name
         self._model = model
@@ -103,7 +107,8 @@ class PyTorchSession(Held):
             Arrays by output name; ``ByPosition`` where the model names none.
 
         Raises:
-            InferenceError: The model raised.
+            ForwardError: The model raised.
+            InferenceError: The device failed, or its memory is short.
         """
         self._check_open()
         with told(self._name):
@@ -293,8 +298,8 @@ def told(name: str) -> Iterator[None]:
     """Turns what a model raises into a sentence with its name.
 
     Raises:
-        InferenceError: The model raised, or device memory is short.
-        SourceError: The model ended the program.
+        InferenceError: The device failed, or its memory is short.
+        SourceError: The model raised (``ForwardError``), or ended the program.
     """
     with needs_device_memory(f"A query of '{name}'"):
         try:
@@ -303,9 +308,11 @@ def told(name: str) -> Iterator[None]:
         except (TrtqatError, torch.OutOfMemoryError):
             raise
         except Exception as error:
-            raise InferenceError(
-                f"'{name}' raised {type(error).__name__}: {_reason(error)}.",
-                "Check that it takes the same inputs as the graph, in the same order.",
+            problem = f"'{name}' raised {type(error).__name__}: {_reason(error)}."
+            if _OF_DEVICE.search(str(error)):
+                raise InferenceError(problem, "Run nvidia-smi: is the GPU in order?") from error
+            raise ForwardError(
+                problem, "Check that it takes the same inputs as the graph, in the same order."
             ) from error
 
 

@@ -133,6 +133,7 @@ ARCHITECTURES: dict[str, Architecture] = {
     "mobilenet_v2": Architecture(mobile.MobileNetV2, _IMAGE, 12),
     "mobilenet_v3": Architecture(mobile.MobileNetV3, _IMAGE, 15),
     "efficientnet": Architecture(mobile.EfficientNet, _IMAGE, 17),
+    "maxvit": Architecture(mobile.MaxVit, _IMAGE, 14),
     "shufflenet_v2": Architecture(mobile.ShuffleNetV2, _IMAGE, 14),
     "densenet": Architecture(branches.DenseNet, _IMAGE, 11),
     "googlenet": Architecture(branches.GoogLeNet, _IMAGE, 14),
@@ -180,6 +181,7 @@ ARCHITECTURES: dict[str, Architecture] = {
     ),
     "defaults": Architecture(unusual.Defaults, _IMAGE, 2),
     "repvgg": Architecture(further.RepVgg, _IMAGE, 4),
+    "lraspp": Architecture(further.Lraspp, _IMAGE, 6),
     "deeplab": Architecture(further.DeepLab, _IMAGE, 7),
     "super_resolution": Architecture(
         further.SuperResolution, (TensorSpec("image", (1, 3, 16, 16)),), 7

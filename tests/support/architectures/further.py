@@ -58,6 +58,31 @@ class DeepLab(nn.Module):
         )
 
 
+class Lraspp(nn.Module):
+    """Torchvision's small segmentation head: channels are scaled, then enlarged bilinearly."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.low = nn.Sequential(nn.Conv2d(3, 16, 3, 2, 1, bias=False), nn.BatchNorm2d(16))
+        self.high = nn.Sequential(nn.Conv2d(16, 32, 3, 2, 1, bias=False), nn.BatchNorm2d(32))
+        self.cbr = nn.Sequential(nn.Conv2d(32, 32, 1, bias=False), nn.BatchNorm2d(32), nn.ReLU())
+        self.scale = nn.Sequential(
+            nn.AdaptiveAvgPool2d(1), nn.Conv2d(32, 32, 1, bias=False), nn.Sigmoid()
+        )
+        self.low_classifier = nn.Conv2d(16, 4, 1)
+        self.high_classifier = nn.Conv2d(32, 4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        low = functional.relu(self.low(x))
+        high = functional.relu(self.high(low))
+        high = self.cbr(high) * self.scale(high)
+        high = functional.interpolate(
+            high, size=low.shape[-2:], mode="bilinear", align_corners=False
+        )
+        y = self.low_classifier(low) + self.high_classifier(high)
+        return functional.interpolate(y, size=x.shape[-2:], mode="bilinear", align_corners=False)
+
+
 class SuperResolution(nn.Module):
     """A long skip over scaled residual blocks, PReLU, and a pixel shuffle."""
 

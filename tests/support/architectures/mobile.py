@@ -199,6 +199,43 @@ class EfficientNet(nn.Module):
         return logits
 
 
+class PreNormMBConv(nn.Module):
+    """MaxViT's block: a BatchNorm before it, and a shortcut that pools and projects."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        projection = [nn.Conv2d(inputs, outputs, 1)] if inputs != outputs or stride > 1 else []
+        pool = [nn.AvgPool2d(3, stride, 1)] if stride > 1 else []
+        self.proj = nn.Sequential(*pool, *projection)
+        self.layers = nn.Sequential(
+            nn.BatchNorm2d(inputs),
+            ConvNormActivation(inputs, 2 * outputs, activation=nn.GELU),
+            ConvNormActivation(2 * outputs, 2 * outputs, 3, stride, 2 * outputs, nn.GELU),
+            SqueezeExcitation(2 * outputs, 8, nn.SiLU(), nn.Sigmoid()),
+            nn.Conv2d(2 * outputs, outputs, 1),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.proj(x) + self.layers(x)
+        return y
+
+
+class MaxVit(nn.Module):
+    """MaxViT without its attention: a stem that ends in a convolution, and two blocks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(
+            ConvNormActivation(3, 16, 3, 2, activation=nn.GELU), nn.Conv2d(16, 16, 3, 1, 1)
+        )
+        self.blocks = nn.Sequential(PreNormMBConv(16, 16, 2), PreNormMBConv(16, 16, 1))
+        self.classifier = nn.Linear(16, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.classifier(self.blocks(self.stem(x)).mean([2, 3]))
+        return logits
+
+
 def channel_shuffle(x: Tensor, groups: int) -> Tensor:
     """Mixes the channels of ``(N, C, H, W)`` between groups."""
     batch, channels, height, width = x.size()

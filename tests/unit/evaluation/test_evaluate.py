@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -177,3 +178,22 @@ def test_outputs_that_are_no_number_are_told() -> None:
     (warning,) = [each for each in found.warnings if "NaN" in each]
     assert "the output for 1 of 20 images holds NaN" in warning
     assert not evaluate(NumpyModel(), DATA, options, baseline=NumpyModel()).warnings
+
+
+@pytest.mark.parametrize(
+    ("baseline", "is_another"),
+    [
+        # As a model of random weights: as large, and of another direction.
+        (lambda x: np.roll(x, 1, axis=1), True),
+        (lambda x: -x, True),
+        (lambda x: x + 0.5 * np.roll(x, 1, axis=1), False),
+    ],
+)
+def test_a_baseline_that_is_another_model_is_told(
+    baseline: Callable[[Array], Array], is_another: bool
+) -> None:
+    options = EvaluateOptions(8, None, max_accuracy_drop=100.0)
+    found = evaluate(NumpyModel(), DATA, options, baseline=NumpyModel(baseline))
+    assert found.failed_gates == ()
+    told = [each for each in found.warnings if "--checkpoint was forgotten" in each]
+    assert len(told) == is_another

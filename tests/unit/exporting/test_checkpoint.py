@@ -314,3 +314,31 @@ def test_source_takes_strings_and_paths(trained: Net, tmp_path: Path) -> None:
         model = trtqat.load_model(source)
         assert torch.equal(model.get_parameter("fc.weight"), trained.fc.weight)
         assert source.describe().checkpoint == "qat.pt"
+
+
+class Versioned(nn.Linear):
+    """Refuses what its first version saved."""
+
+    _version = 2
+
+    def _load_from_state_dict(
+        self, state_dict: Any, prefix: str, local_metadata: Any, *others: Any
+    ) -> None:
+        if local_metadata.get("version") != 2:
+            raise ValueError("version 1 has another form")
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, *others)
+
+
+@pytest.mark.parametrize("wrap", [nn.Identity, nn.DataParallel])
+@pytest.mark.parametrize("make", [lambda: Versioned(3, 2), lambda: nn.Sequential(Versioned(3, 2))])
+def test_versions_of_modules_are_passed_on(wrap: Any, make: Any, tmp_path: Path) -> None:
+    saved = make()
+    wrapped = saved if wrap is nn.Identity else wrap(saved)
+    torch.save({"model": wrapped.state_dict()}, tmp_path / "saved.pt")
+    model = make()
+    trtqat.load_state(model, tmp_path / "saved.pt")
+    for key, value in saved.state_dict().items():
+        torch.testing.assert_close(model.state_dict()[key], value, rtol=0, atol=0)
+    torch.save(dict(saved.state_dict()), tmp_path / "without.pt")
+    with pytest.raises(SourceError, match="version 1"):
+        trtqat.load_state(make(), tmp_path / "without.pt")

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from trtqat.errors import InferenceError, MissingError
+from trtqat.errors import ForwardError, InferenceError, MissingError
 from trtqat.runtime.pytorch import PyTorchModel
 from trtqat.runtime.pytorch_arithmetic import Arithmetic
 from trtqat.tensors import TensorSpec
@@ -69,8 +69,18 @@ def test_a_model_that_raises() -> None:
 
     session = PyTorchModel(Raises(), [TensorSpec("x", (-1, 7))], device="cpu").session(1)
     with pytest.raises(
-        InferenceError, match=r"'PyTorch FP32' raised ValueError: not like this\. Check"
+        ForwardError, match=r"'PyTorch FP32' raised ValueError: not like this\. Check"
     ):
+        session.run({"x": np.zeros((1, 7), np.float32)})
+
+
+def test_a_device_that_fails_is_no_fault_of_the_model() -> None:
+    class Raises(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    session = PyTorchModel(Raises(), [TensorSpec("x", (-1, 7))], device="cpu").session(1)
+    with pytest.raises(InferenceError, match=r"illegal memory access was encountered\. Run nvidia"):
         session.run({"x": np.zeros((1, 7), np.float32)})
 
 
@@ -78,7 +88,7 @@ def test_a_model_that_raises() -> None:
 def test_what_went_wrong_in_torchscript_stands_last() -> None:
     script = torch.jit.script(nn.Linear(3, 2).eval())
     session = PyTorchModel(script, [TensorSpec("x", (-1, 7))], device="cpu").session(1)
-    with pytest.raises(InferenceError, match=r"raised RuntimeError: mat1 and mat2 shapes"):
+    with pytest.raises(ForwardError, match=r"raised RuntimeError: mat1 and mat2 shapes"):
         session.run({"x": np.zeros((1, 7), np.float32)})
 
 

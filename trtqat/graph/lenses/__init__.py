@@ -10,6 +10,7 @@ A noun each. What a node or tensor is:
     affine         nodes that multiply and shift each channel: BatchNorm and its kin
     grids          on which grid of numbers a tensor lies
     paths          the way back from a tensor
+    shortcuts      which tensors go around a residual block, up to its sum
 
 What a graph amounts to:
 

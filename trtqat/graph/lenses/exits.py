@@ -8,7 +8,7 @@ from trtqat.graph.lenses.affine import BATCH_NORM
 from trtqat.graph.lenses.basics import is_constant
 from trtqat.graph.lenses.layers import Layer
 from trtqat.graph.lenses.pairs import QUANTIZE, consumers_of, parameters_of
-from trtqat.graph.lenses.view import ACTIVATIONS, GraphView
+from trtqat.graph.lenses.view import ACTIVATIONS, GraphView, fuses
 
 # They read how large a tensor is, whatever type it has.
 _OF_THE_SHAPE = ("Shape", "Size")
@@ -61,7 +61,7 @@ def _reason(view: GraphView, layer: Layer) -> str | None:
 
 
 def _data_readers(view: GraphView, value: ir.Value) -> list[ir.Node]:
-    readers = view.readers(value, activations=True)
+    readers = view.readers(value, fuses)
     return [node for node in readers if node.op_type not in _OF_THE_SHAPE]
 
 

@@ -118,7 +118,7 @@ def _chain_before(node: ir.Node, readers: Readers, weights: Weights) -> tuple[La
         layer = layer_of(producer, weights)
         if layer is not None:
             _check_layer(layer, weights)
-            _check_unshared(value, layer.name, readers)
+            _check_unshared(value, chain[-1], layer.name, readers)
             return layer, chain[::-1]
         if producer.op_type == DEQUANTIZE:
             raise CannotFoldError(
@@ -126,7 +126,7 @@ def _chain_before(node: ir.Node, readers: Readers, weights: Weights) -> tuple[La
             )
         if producer.op_type not in ("Add", "Sub", "Mul", "Div"):
             raise CannotFoldError(f"it stands behind {producer.op_type}, not behind a layer")
-        _check_unshared(value, "", readers)
+        _check_unshared(value, chain[-1], "", readers)
         chain.append(producer)
         computed = [v for v in producer.inputs if v is not None and not is_constant(v)]
         if len(computed) != 1:
@@ -176,17 +176,15 @@ def _check_layer(layer: Layer, weights: Weights) -> None:
         )
 
 
-def _check_unshared(value: ir.Value, behind: str, readers: Readers) -> None:
+def _check_unshared(value: ir.Value, reader: ir.Node, behind: str, readers: Readers) -> None:
     if value.is_graph_output():
         raise CannotFoldError(
             f"'{value.name}' before it is an output of the graph", behind, "shared"
         )
-    first = readers.first(value, 3)
-    if len(first) > 1:
-        others = ", ".join(name_of(node) for node in first[1:])
-        raise CannotFoldError(
-            f"'{value.name}' before it is also read by {others}", behind, "shared"
-        )
+    others = [node for node in readers.first(value, 3) if node is not reader][:2]
+    if others:
+        names = ", ".join(map(name_of, others))
+        raise CannotFoldError(f"'{value.name}' before it is also read by {names}", behind, "shared")
 
 
 def _plan(layer: Layer, chain: list[ir.Node]) -> FoldPlan:

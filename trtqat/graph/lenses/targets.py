@@ -18,6 +18,8 @@ NEWEST_OPSET_OF_8_6 = 17
 NEWEST_OPSETS = {"8.6": NEWEST_OPSET_OF_8_6, "10": 24, "11": 25, "rtx": 25}
 # The first opset whose QuantizeLinear and DequantizeLinear take FP16.
 HALF_OPSET = 19
+# The way out where a graph begins or ends with what TensorRT does not take.
+CUT = "Cut the graph there: onnx.utils.extract_model"
 
 
 def is_for_8_6(opset: int) -> bool:
@@ -54,3 +56,22 @@ def inputs_of_bytes(graph: ir.Graph) -> tuple[str, ...]:
         and value.dtype.name == "UINT8"
         and any(use.node.op_type == "Cast" for use in value.uses())
     )
+
+
+def not_taken(graph: ir.Graph) -> str:
+    """What no TensorRT takes where a graph begins or ends, as a sentence; empty if it takes all.
+
+    Args:
+        graph: Any; an input may be a sequence or an optional one, and strings go in and out.
+    """
+    for role, values in (("input", graph.inputs), ("output", graph.outputs)):
+        for value in values:
+            kind = type(value.type).__name__
+            if value.dtype is not None and value.dtype.name == "STRING":
+                what = "holds strings"
+            elif role == "input" and kind in ("SequenceType", "OptionalType"):
+                what = "is no tensor"
+            else:
+                continue
+            return f"The {role} '{value.name}' {what}, which TensorRT does not take."
+    return ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 
 import onnx_ir as ir
@@ -14,7 +15,7 @@ from trtqat.graph.lenses.fold_plan import KeptBatchNorm, why_kept
 from trtqat.graph.lenses.grids import Grids
 from trtqat.graph.lenses.layers import Layer, bias_of, layers_of, move_of_weight
 from trtqat.graph.lenses.mac_formulas import macs_of_node
-from trtqat.graph.lenses.moves import moves_values
+from trtqat.graph.lenses.moves import ONNX_DOMAINS, moves_values
 from trtqat.graph.lenses.pairs import (
     DEQUANTIZE,
     PAIR,
@@ -30,6 +31,7 @@ from trtqat.graph.lenses.pairs import (
     quantizer_of,
 )
 from trtqat.graph.lenses.paths import follow, gather
+from trtqat.graph.lenses.shortcuts import Shortcuts
 from trtqat.graph.lenses.weights import Weights
 
 ACTIVATIONS = frozenset(
@@ -38,6 +40,21 @@ ACTIVATIONS = frozenset(
 # What TensorRT can run on INT8 tensors besides the weighted layers (facts of its
 # documentation, "Explicit Quantization: Q/DQ layer-placement recommendations").
 TAKES_INT8 = frozenset({"Add", "Mul", "Concat", "AveragePool", "GlobalAveragePool", "ReduceMean"})
+
+
+def passes_on(node: ir.Node) -> bool:
+    """Whether a pair behind a node still quantizes what stands before the node.
+
+    Besides what moves values these are activations, and a Resize of any mode: TensorRT for RTX was
+    seen to compute a product, a bilinear Resize and the codes in one kernel.
+    """
+    changes = node.op_type in ACTIVATIONS or node.op_type == "Resize"
+    return moves_values(node) or (changes and node.domain in ONNX_DOMAINS)
+
+
+def fuses(node: ir.Node) -> bool:
+    """Whether a node moves values, or is an activation, which TensorRT fuses with a layer."""
+    return moves_values(node) or node.op_type in ACTIVATIONS
 
 
 def has_hidden_parameters(batch_norm: ir.Node) -> bool:
@@ -146,16 +163,15 @@ class GraphView:
         """BatchNorms behind a quantized layer, with why they are there, if that is their fault.
 
         It is that of a pair before them, or of Identity nodes before their parameters, where these
-        are; and in a network of pre-activations a residual Add or a Concat reads what they do.
+        are; and in a network of pre-activations a shortcut reads what they do.
         """
-        joins = [node for node in self.graph.all_nodes() if node.op_type in ("Add", "Concat")]
-        joined = {value for node in joins for value in node.inputs}
+        shortcuts = Shortcuts(self.graph)
         found = [
             why_kept(node, self.counted, self.weights)
             for node in self.graph
             if node.op_type == BATCH_NORM
             and not is_dequantized(node.inputs[0])
-            and node.inputs[0] not in joined
+            and not shortcuts.leave_beside(node)
             and not has_hidden_parameters(node)
         ]
         return [kept for kept in found if kept.behind]
@@ -215,35 +231,38 @@ class GraphView:
             self._last_layer_before,
         )
 
-    def forms(self, value: ir.Value, *, activations: bool = False) -> list[ir.Value]:
-        """A tensor and what the nodes that only move its values make of it.
+    def forms(
+        self, value: ir.Value, through: Callable[[ir.Node], bool] = moves_values
+    ) -> list[ir.Value]:
+        """A tensor and what some nodes make of it.
 
         Args:
             value: The tensor.
-            activations: What activations make of it as well.
+            through: Which nodes are looked through; those that only move values if not given.
         """
         found = [value]
         for form in found:
             for node in consumers_of(form):
-                is_activation = activations and node.op_type in ACTIVATIONS
-                if node.inputs[0] is form and (moves_values(node) or is_activation):
+                if node.inputs[0] is form and through(node):
                     found.extend(node.outputs if node.op_type == "Split" else node.outputs[:1])
         return found
 
-    def readers(self, value: ir.Value, *, activations: bool = False) -> list[ir.Node]:
-        """The nodes that read a tensor and do not only move its values, each once."""
-        forms = self.forms(value, activations=activations)
+    def readers(
+        self, value: ir.Value, through: Callable[[ir.Node], bool] = moves_values
+    ) -> list[ir.Node]:
+        """The nodes that read a tensor and are not looked through, each once."""
+        forms = self.forms(value, through)
         passed = {form.producer() for form in forms[1:]}
         nodes = dict.fromkeys(node for form in forms for node in consumers_of(form))
         return [node for node in nodes if node not in passed]
 
     def is_quantized_later(self, value: ir.Value) -> bool:
-        """Whether a pair stands behind a tensor, or behind activations of it."""
-        return any(node.op_type == QUANTIZE for node in self.readers(value, activations=True))
+        """Whether a pair behind a tensor, or behind what passes it on, quantizes it."""
+        return any(node.op_type == QUANTIZE for node in self.readers(value, passes_on))
 
     def is_output(self, value: ir.Value) -> bool:
-        """Whether a tensor, or an activation of it, leaves the graph."""
-        return any(form.is_graph_output() for form in self.forms(value, activations=True))
+        """Whether a tensor, or what passes it on, leaves the graph."""
+        return any(form.is_graph_output() for form in self.forms(value, passes_on))
 
     def takes_int8(self, node: ir.Node) -> bool:
         """Whether a node computes on INT8 tensors; a sum or product with a constant does not."""

@@ -10,7 +10,8 @@ One function per rule, in the file of its subject:
     values.py       weights that are no numbers
     arithmetic.py   what multiplies besides layers: recurrences, attention, subgraphs, plugins
 
-What each TensorRT does where a rule finds its fault stands in targets.py.
+Advice that depends on the writer or the TensorRT stands in writers.py and transposed.py, what each
+TensorRT does where a rule finds its fault in targets.py.
 
 A fault is one finding of one rule: where two rules could speak, the more specific one does.
 """

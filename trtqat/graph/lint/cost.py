@@ -8,6 +8,7 @@ from trtqat.graph.lenses.macs import macs_of
 from trtqat.graph.lenses.pairs import quantized_tensor
 from trtqat.graph.lenses.view import GraphView
 from trtqat.graph.lint.finding import Advice, Places, rule
+from trtqat.graph.lint.transposed import advice_on_float
 
 # INT8 tensors are stored in vectors of 4 (dp4a) or 32 (tensor cores) channels.
 _VECTOR = 4
@@ -20,11 +21,6 @@ _ON_PRODUCTS = Advice(
     "A product of two activations needs a quantizer on each of them, if accuracy allows; it runs "
     "in FP16 or FP32 as it is.",
     "scores = self.query_quantizer(q) @ self.key_quantizer(k).transpose(-2, -1)",
-)
-_ON_CONV_TRANSPOSE = Advice(
-    "Leave it in floating point for TensorRT 8.6, which builds no quantized one. For TensorRT 10 "
-    "and later quantize it, and export with --opset 19.",
-    "trtqat quantize model.py:fp32 --data npz:train.npz --for 10 -o int8.pt",
 )
 
 
@@ -83,7 +79,7 @@ def layer_not_quantized(view: GraphView) -> Places:
         if not layer.is_weighted:
             yield layer.name, problem, _ON_PRODUCTS
         elif layer.node.op_type == "ConvTranspose":
-            yield layer.name, problem, _ON_CONV_TRANSPOSE
+            yield layer.name, problem, advice_on_float(view.target)
         else:
             yield layer.name, problem
 

@@ -22,6 +22,7 @@ from trtqat.graph.lenses.targets import (
 )
 from trtqat.graph.lenses.view import GraphView
 from trtqat.graph.lint.finding import Places, rule
+from trtqat.graph.lint.transposed import ON_QUANTIZED, advice_on_quantized
 
 _INTEGER = frozenset(
     {"QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger", "DynamicQuantizeLinear"}
@@ -105,17 +106,15 @@ def bias_dequantized(view: GraphView) -> Places:
 @rule(
     "quantized-conv-transpose",
     cost="refusal",
-    remedy="Leave transposed convolutions in floating point for TensorRT 8.6.0, which builds no "
-    "quantized one (seen on an H200 in five variants): trtqat quantize does so by itself. For "
-    "TensorRT 10 and later export with --opset 19, which says that 8.6 is not meant. TensorRT for "
-    "RTX 1.7 builds it in floating point.",
-    example="trtqat quantize model.py:fp32 --data npz:train.npz --for 8.6 -o int8.pt",
+    remedy=ON_QUANTIZED.remedy,
+    example=ON_QUANTIZED.example,
 )
 def quantized_conv_transpose(view: GraphView) -> Places:
     """A ConvTranspose between Q/DQ, for TensorRT 8.6, and for RTX where that is asked for."""
+    advice = advice_on_quantized(view.target)
     for layer in view.layers if view.target == "rtx" else _layers_for_8_6(view):
         if layer.node.op_type == "ConvTranspose" and view.is_quantized(layer):
-            yield layer.name, f"'{layer.name}' is a quantized ConvTranspose."
+            yield layer.name, f"'{layer.name}' is a quantized ConvTranspose.", advice
 
 
 @rule(

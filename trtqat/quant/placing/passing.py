@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-# Behind these a pair still quantizes what stands before them (graph/lenses/view.py).
+# Behind these, and behind what moves values, a pair still quantizes what stands before them: in a
+# graph passes_on of graph/lenses/view.py says so.
 ACTIVATIONS = frozenset(
     (
         "relu",

@@ -25,8 +25,8 @@ from trtqat.graph.lenses.arithmetic import RECURRENT, Arithmetic, is_layer
 from trtqat.graph.lenses.basics import name_of
 from trtqat.graph.lenses.layers import CONVOLUTIONS, channel_axis
 from trtqat.graph.lenses.mac_formulas import macs_of_node, shape_of
-from trtqat.graph.lenses.moves import ONNX_DOMAINS, commutes, moves_values
-from trtqat.graph.lenses.view import ACTIVATIONS, GraphView
+from trtqat.graph.lenses.moves import ONNX_DOMAINS, commutes
+from trtqat.graph.lenses.view import GraphView, passes_on
 from trtqat.quant.placing import reasons
 from trtqat.quant.placing.placement import SMALL, Layer, Target
 from trtqat.search.float_graph.groups import Mark, PlannedPair, planned
@@ -185,7 +185,7 @@ class _Planning:
                 if (mark := self._marks.get((node, index))) is not None
             )
             source = node.inputs[0] if node.inputs else None
-            if is_later and source is not None and _passes(node):
+            if is_later and source is not None and (passes_on(node) or is_roll(node)):
                 later.add(source)
 
     def _between(self, node: ir.Node) -> list[int]:
@@ -292,15 +292,6 @@ def _operand(node: ir.Node, index: int) -> str:
     if node.op_type == "Concat":
         return f"input_{index}"
     return "input" if node.op_type in _POOLS else ("left", "right")[index]
-
-
-def _passes(node: ir.Node) -> bool:
-    """Whether a pair behind a node still quantizes what stands before it."""
-    return (
-        moves_values(node)
-        or is_roll(node)
-        or (node.op_type in ACTIVATIONS and node.domain in ONNX_DOMAINS)
-    )
 
 
 def is_roll(node: ir.Node) -> bool:
