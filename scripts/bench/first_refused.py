@@ -20,10 +20,12 @@ from pathlib import Path
 
 import onnx_ir as ir
 
+from scripts.bench.quiet import exit_code_of
 from trtqat.building.apart import build_plan_apart
 from trtqat.building.options import BuildOptions
-from trtqat.errors import BuildError, GraphError
-from trtqat.graph.lenses.basics import name_of
+from trtqat.building.source_graph import read_source_graph
+from trtqat.errors import BuildError
+from trtqat.graph.lenses.pairs import DEQUANTIZE
 from trtqat.graph.passes.infer_shapes import infer_shapes
 from trtqat.graph_file.reading import read_model
 
@@ -59,11 +61,14 @@ class FirstRefused:
         )
 
 
-def main(given: list[str] | None = None) -> None:
+def main(given: list[str] | None = None) -> int:
     """Prints what it finds.
 
     Args:
         given: The command line; None takes the process's own.
+
+    Returns:
+        0, or the exit code of what went wrong.
     """
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("graph", type=Path)
@@ -71,7 +76,7 @@ def main(given: list[str] | None = None) -> None:
     parser.add_argument("--for", dest="for_", choices=["8.6", "10", "11", "rtx"])
     arguments = parser.parse_args(given)
     options = BuildOptions(tactic_sources=arguments.tactic_sources, for_=arguments.for_)
-    print(first_refused(arguments.graph, options))
+    return exit_code_of(lambda: print(first_refused(arguments.graph, options)), arguments.graph)
 
 
 def first_refused(graph: Path, options: BuildOptions) -> FirstRefused:
@@ -82,33 +87,33 @@ def first_refused(graph: Path, options: BuildOptions) -> FirstRefused:
         options: How its parts are built.
 
     Raises:
-        TrtqatError: The file cannot be read, or there is nothing to build with.
+        TrtqatError: The file cannot be read or has no Q/DQ, or there is nothing to build with.
     """
-    nodes = [f"'{name_of(node)}' ({node.op_type})" for node in read_model(graph).graph]
+    nodes = read_source_graph(graph).nodes
+    names = [f"'{name}' ({operator})" for name, operator in nodes]
+    # Shorter parts have no pair, and so are no graphs to build.
+    unpaired = [operator for _, operator in nodes].index(DEQUANTIZE)
     with tempfile.TemporaryDirectory() as folder:
         part, plan = Path(folder, "part.onnx"), Path(folder, "part.engine")
 
         def reason(count: int) -> str:
             write_part(graph, count, part)
+            why = ""
             try:
                 build_plan_apart(part, plan, options)
-                why = ""
             except BuildError as error:
                 why = error.problem
-            except GraphError:
-                # It has no pairs yet.
-                why = ""
             print(f"{count} nodes: {why or 'built'}", file=sys.stderr, flush=True)
             return why
 
-        return _search(nodes, reason)
+        return _search(names, unpaired, reason)
 
 
-def _search(nodes: list[str], reason: Reason) -> FirstRefused:
+def _search(nodes: list[str], unpaired: int, reason: Reason) -> FirstRefused:
     whole = reason(len(nodes))
     if not whole:
         return FirstRefused("", 0, len(nodes), "", "")
-    built, refused, why = 0, len(nodes), whole
+    built, refused, why = unpaired, len(nodes), whole
     while refused - built > 1:
         middle = (built + refused) // 2
         if found := reason(middle):
@@ -145,4 +150,4 @@ def write_part(graph: Path, count: int, part: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

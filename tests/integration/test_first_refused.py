@@ -9,6 +9,7 @@ import pytest
 
 from scripts.bench.first_refused import first_refused, main, write_part
 from tests.support.lint_cases import CASES
+from tests.support.pixel_graphs import float_graph
 from trtqat.building.options import BuildOptions
 from trtqat.graph_file.reading import read_model
 
@@ -47,6 +48,16 @@ def test_a_graph_that_is_built_has_none(
     assert "is built" in capsys.readouterr().out
     main([str(refused), "--for", "rtx"])
     assert "'/y' (Gemm): " in capsys.readouterr().out
+
+
+def test_a_wrong_file_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(tmp_path / "absent.onnx"), "--for", "rtx"]) == 2
+    assert "absent.onnx" in capsys.readouterr().err
+    ir.save(float_graph(), tmp_path / "plain.onnx")
+    assert main([str(tmp_path / "plain.onnx"), "--for", "rtx"]) == 2
+    said = capsys.readouterr().err
+    assert str(tmp_path / "plain.onnx") in said
+    assert "has no QuantizeLinear" in said
 
 
 def test_a_part_has_what_the_rest_reads_as_outputs(refused: Path, tmp_path: Path) -> None:
