@@ -154,7 +154,7 @@ def _from_signed(model: ir.Model, *, pixels: Pixels, form: Form) -> Provenance:
     TensorRT 8.6 compiles a Cast of bytes by Myelin, in a kernel of its own that writes floats; it
     may fuse what dequantizes. A session would hand over the same memory.
     """
-    take_pixels(model, {IMAGES.name: pixels}, only(form))
+    _from_bytes(model, pixels=pixels, form=form)
     graph = model.graph
     (image,) = (each for each in graph.inputs if each.name == IMAGES.name)
     (cast,) = consumers_of(image)

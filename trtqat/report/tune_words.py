@@ -106,8 +106,8 @@ def _on_budget(result: TuneResult) -> str:
     enough_s = result.seconds + 2 * max(each.seconds for each in result.tries)
     return (
         "The budget ended the search before an engine was built that should take "
-        f"{100 * result.promised_gain:.1f} % less: --budget {math.ceil(enough_s / 60)}m has room "
-        "for it."
+        f"{100 * result.promised_gain:.1f} % less: --budget {math.floor(enough_s / 60) + 1}m has "
+        "room for it."
     )
 
 
