@@ -9,7 +9,7 @@ from pathlib import Path
 from scripts.bench.lane_schedule import Job
 
 # Of the README's table, with the seconds that their engines and their measuring take.
-TABLE = {"vit": (540, 75), "resnet50": (375, 100), "vgg16": (305, 100), "mobilenet": (310, 85)}
+TABLE = {"vit": (540, 75), "resnet50": (375, 100), "vgg16": (275, 100), "mobilenet": (310, 85)}
 # Seconds of a search within its budget; the last builds come on top.
 BUDGETS_S = {"vit": 800, "mobilenet": 330, "resnet50": 330, "efficientnet": 270, "unet": 330}
 _LAST_BUILDS_S = 150
@@ -18,7 +18,8 @@ TEST_SECONDS = {"streams": 290, "offline": 290, "sized_profiles": 400, "quantize
 _TEST_SECONDS = 240
 # Files whose tests compare times.
 MEASURING = ("streams", "speed_search", "evaluation", "offline")
-_VGG = "runs/vgg16/qat.pt"
+# The job that trains the VGG-16 of the tests and of the table.
+TRAINING = "train-vgg16"
 # The detector of scripts/tasks, untrained. 8.6.0 names no layer of it that it refuses.
 _WRITE_DETECTOR = (
     "from pathlib import Path; from scripts.bench.refusals import write_graph; "
@@ -33,7 +34,7 @@ def jobs_of(tactic_sources: str = "") -> tuple[Job, ...]:
         tactic_sources: As ``trtqat build`` takes them.
     """
     option = f"--tactic-sources={tactic_sources}" if tactic_sources else ""
-    parts = (_table, _searches, _figures, _tests, _alone_at_last)
+    parts = (_training, _table, _searches, _figures, _tests, _alone_at_last)
     return tuple(job for part in parts for job in part(option))
 
 
@@ -43,30 +44,28 @@ def _run(stages: str, models: str, option: str = "", **variables: str) -> str:
     return f"{words} scripts/bench/run {option}".rstrip()
 
 
-def _table(option: str) -> Iterator[Job]:
-    """Engines on all GPUs, then each measured alone and on the first one: of one card."""
-    for name, (seconds, _) in TABLE.items():
-        prepare = _train_vgg() if name == "vgg16" else ""
-        stages = "graphs engines"
-        yield Job(
-            f"engines-{name}", f"{prepare}{_run(stages, name, option)}", seconds, prepares=True
-        )
-    engines = tuple(f"engines-{name}" for name in TABLE)
-    for name, (_, seconds) in TABLE.items():
-        yield Job(f"measure-{name}", _run("measure", name), seconds, engines, alone=True)
-    measured = tuple(f"measure-{name}" for name in TABLE)
-    reports = " ".join(f'"$RESULTS/eval-{name}.json"' for name in TABLE)
-    yield Job("table", f'"$PYTHON" -m scripts.bench.gains {reports}', 5, measured, alone=True)
-
-
-def _train_vgg() -> str:
+def _training(_option: str) -> Iterator[Job]:
     """As scripts/test-gpu does."""
     data = '"$PYTHON" -m scripts.vgg16_cifar10.prepare_data runs/data'
     train = (
         '"$PYTHON" -m scripts.vgg16_cifar10.train --data runs/data --output runs/vgg16 '
         "--epochs 12 --qat-epochs 3 --device cuda"
     )
-    return f"[ -f {_VGG} ] || {{ {data}; {train}; }}\n"
+    yield Job(TRAINING, f"{data}; {train}", 30, prepares=True, shares=True)
+
+
+def _table(option: str) -> Iterator[Job]:
+    """Engines on all GPUs, then each measured alone and on the first one: of one card."""
+    for name, (seconds, _) in TABLE.items():
+        trained = (TRAINING,) if name == "vgg16" else ()
+        command = _run("graphs engines", name, option)
+        yield Job(f"engines-{name}", command, seconds, trained, prepares=True)
+    engines = tuple(f"engines-{name}" for name in TABLE)
+    for name, (_, seconds) in TABLE.items():
+        yield Job(f"measure-{name}", _run("measure", name), seconds, engines, alone=True)
+    measured = tuple(f"measure-{name}" for name in TABLE)
+    reports = " ".join(f'"$RESULTS/eval-{name}.json"' for name in TABLE)
+    yield Job("table", f'"$PYTHON" -m scripts.bench.gains {reports}', 5, measured, alone=True)
 
 
 def _searches(option: str) -> Iterator[Job]:
@@ -79,16 +78,16 @@ def _searches(option: str) -> Iterator[Job]:
 def _figures(option: str) -> Iterator[Job]:
     cache = '--timing-cache "$TIMING_CACHE"'
     names = (
-        "nchw-affine-first floats codes nchw-affine-first-signed nhwc-affine-last-signed "
-        "nhwc-affine-first nchw-affine-first-unheld nhwc-affine-last nhwc-table-last"
+        "floats codes nchw-affine-first-signed nhwc-affine-last-signed nhwc-affine-first-signed "
+        "nchw-affine-first-unheld nchw-affine-first nhwc-table-last"
     )
     pixels = f'--output "$RESULTS/pixels.json" --seconds 0.5 {option} {cache} --only {names}'
     refusals = f'--output "$RESULTS/refusals.json" {option}'
     yield Job("refusals", f'"$PYTHON" -m scripts.bench.refusals {refusals}', 300)
     write = f'mkdir -p runs; "$PYTHON" -c {shlex.quote(_WRITE_DETECTOR)}'
     search = f'"$PYTHON" -m scripts.bench.first_refused runs/detector.onnx {option}'
-    yield Job("first-refused", f"{write}\n{search}", 300)
-    yield Job("pixels", f'"$PYTHON" -m scripts.bench.pixels {pixels}', 640)
+    yield Job("first-refused", f"{write}\n{search}", 300, shares=True)
+    yield Job("pixels", f'"$PYTHON" -m scripts.bench.pixels {pixels}', 580)
     build = shlex.quote(f"{option} --timing-cache ") + '"$TIMING_CACHE"'
     for task in ("detection", "segmentation", "recognition"):
         yield Job(
@@ -126,7 +125,7 @@ def _tests(option: str) -> Iterator[Job]:
             f"tests-{name}",
             f"{pytest} tests/gpu/{file.name} {option} {cache}",
             TEST_SECONDS.get(name, _TEST_SECONDS),
-            ("engines-vgg16",),
+            (TRAINING,),
             all_gpus=name == "device",
             shares=name not in MEASURING,
         )

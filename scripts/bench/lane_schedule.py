@@ -6,7 +6,7 @@ from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
 # So many jobs that share run on one GPU.
-SHARING = 3
+SHARING = 4
 
 
 @dataclass(frozen=True)
