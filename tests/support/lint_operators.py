@@ -29,6 +29,25 @@ def integer_convolution() -> ir.Model:
     return made.model("y")
 
 
+def two_heads(*, kernels: tuple[int, int] = (3, 3), opset: int = 17, floats: int = 0) -> ir.Model:
+    """Two quantized convolutions with Relu of one pair, and a layer behind each.
+
+    Args:
+        kernels: Of the two.
+        opset: Of the graph.
+        floats: So many of the layers behind have no pair on their data.
+    """
+    made = graph()
+    data = made.pair("x", 0.1)
+    for number, kernel in enumerate(kernels):
+        head = made.conv(data, f"c{number}", kernel=kernel)
+        head = made.node("Relu", [head], f"r{number}")
+        is_float = number < floats
+        head = head if is_float else made.pair(head, 0.1 + 0.1 * number)
+        made.conv(head, f"y{number}", quantized=not is_float)
+    return made.model("y0", "y1", opset=opset)
+
+
 def foreign_addition() -> ir.Model:
     made = graph()
     made.constants.update({"s": np.array(0.1, np.float32), "z": np.array(0, np.int8)})
@@ -177,6 +196,15 @@ CASES = [
         lambda: transposed_convolution(quantized=True),
         lambda: transposed_convolution(quantized=False),
     ),
+    Case(
+        "sibling-convolutions",
+        "/c1",
+        two_heads,
+        lambda: two_heads(kernels=(3, 1)),
+        "the same codes as '/c0'",
+    ),
+    Case("sibling-convolutions", "/c1", two_heads, lambda: two_heads(opset=19)),
+    Case("sibling-convolutions", "/c1", two_heads, lambda: two_heads(floats=1)),
     Case(
         "foreign-quantizer",
         "/x.q",

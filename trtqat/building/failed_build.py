@@ -117,6 +117,12 @@ def advice_on_building(
             "TensorRT 8.6 stops so at an INT8 initializer that a MatMul reads, or beside an input "
             "of bytes: export the graph without --int8-weights, and with --for 8.6."
         )
+    if "chooseHigherPrecision" in log:
+        return (
+            "TensorRT 8.6.0 stops so at equal convolutions that read one quantized tensor, as the "
+            f"heads of a detector. trtqat lint {quote(str(source.path))} --for 8.6 names them, and "
+            "trtqat export parts them."
+        )
     if "Could not find any implementation" in log:
         if options.optimization_level == 0:
             # Seen with 8.6.0: MaxPool in FP16 has no kernel then, and has one at level 3.

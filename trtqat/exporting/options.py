@@ -121,6 +121,8 @@ class ExportResult:
         pairs: Number of Q/DQ pairs made for them, before repairs.
         improvements: What the passes did.
         half: The FP16 graph that was derived; None for FP32.
+        parted: Names of the convolutions that got a Clip, as TensorRT 8.6.0 refuses them beside
+            equal ones.
         quantized_inputs: Scale by name of the inputs that arrive as INT8 codes.
         pixels: By name of the inputs that arrive as bytes of images, how they are normalised.
         summary: Layers, and the share of the arithmetic in INT8.
@@ -139,6 +141,7 @@ class ExportResult:
     pairs: int
     improvements: Improvements
     half: HalfResult | None
+    parted: tuple[str, ...]
     quantized_inputs: Mapping[str, float]
     pixels: Mapping[str, TakenInput]
     summary: GraphSummary

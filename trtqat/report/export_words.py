@@ -32,6 +32,13 @@ def describe_export(result: ExportResult) -> Iterator[str]:
     if repairs:
         listed = ", ".join(f"{count} by {name}" for name, count in repairs.items())
         yield f"repairs: {listed} (no output bit changed; -v lists them)"
+    parted = result.parted
+    if parted:
+        more = f" and {len(parted) - 1} more" if len(parted) > 1 else ""
+        yield (
+            f"for TensorRT 8.6: a Clip behind '{parted[0]}'{more}, which it refuses beside an "
+            "equal one (codes unchanged)"
+        )
     for name, scale in result.quantized_inputs.items():
         yield f"input '{name}' arrives as INT8 codes of scale {scale:.9g}, or as floats"
     for name, taken in result.pixels.items():

@@ -38,6 +38,7 @@ def test_the_first_error_in_words_is_the_reason() -> None:
         (["1: "], "device memory"),
         (["2: [virtualMemoryBuffer.cpp] OutOfMemory (requested 1 bytes)"], "device memory"),
         (["10: Could not find any implementation for node conv"], "--workspace"),
+        (["2: [graphOptimizer.cpp::chooseHigherPrecision::7079]"], "trtqat lint m.onnx --for 8.6"),
         (["3: scale of zero"], "calibrate"),
         (["4: something else"], "-v"),
     ],

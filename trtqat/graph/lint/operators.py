@@ -14,6 +14,7 @@ from trtqat.graph.lenses.pairs import (
     has_constant_codes,
     quantizer_of,
 )
+from trtqat.graph.lenses.siblings import siblings
 from trtqat.graph.lenses.targets import (
     NEWEST_OPSETS,
     inputs_of_bytes,
@@ -159,6 +160,25 @@ def int8_weight_behind_bytes(view: GraphView) -> Places:
 
 
 @rule(
+    "sibling-convolutions",
+    cost="refusal",
+    remedy="trtqat export gives all but one of them a Clip where their quantizer saturates, so the "
+    "codes stay: TensorRT 8.6.0 merges such convolutions, and refuses what it gets (seen on an "
+    "H200 with kernels of 1x1 and 3x3).",
+    example="trtqat export model.onnx --for 8.6 -o mended.onnx",
+)
+def sibling_convolutions(view: GraphView) -> Places:
+    """Equal convolutions of one quantized tensor, INT8 out, in a graph that 8.6 reads."""
+    for first, *others in siblings(view) if is_for_8_6(view.opset) else ():
+        for other in others:
+            yield (
+                other.layer.name,
+                f"'{other.layer.name}' reads the same codes as '{first.layer.name}', with an equal "
+                "kernel, and both outputs are INT8.",
+            )
+
+
+@rule(
     "operands-of-two-types",
     cost="refusal",
     remedy="Quantize both operands of a layer to INT8, with scales of one type: FP16 in an FP16 "
@@ -226,6 +246,7 @@ RULES = (
     node_inside_pair,
     bias_dequantized,
     quantized_conv_transpose,
+    sibling_convolutions,
     operands_of_two_types,
     opset_not_read,
 )
