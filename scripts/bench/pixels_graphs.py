@@ -1,7 +1,8 @@
 """The graphs of ``pixels.py`` by name: from floats, from codes, and from bytes in every form.
 
-Affine forms are there in two more kinds, which ``export`` does not write: with the bytes as an INT8
-input, and without the record by which ``build`` holds them to FP32.
+Affine forms are there in three more kinds, which ``export`` does not write: with the bytes as an
+INT8 input, with arithmetic that TensorRT 8.6 compiles together with the Cast, and without the
+record by which ``build`` holds them to FP32.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from trtqat.tensors import TensorSpec
 
 IMAGES = TensorSpec("images", (1, 3, 224, 224))
 # What the names of such graphs end in.
-SIGNED, UNHELD = "-signed", "-unheld"
+SIGNED, JOINED, UNHELD = "-signed", "-joined", "-unheld"
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 # Changes the graph from floats, in place, and returns what is to be recorded of it.
@@ -50,7 +51,10 @@ def all_graphs() -> dict[str, Make]:
                 found[name] = partial(_from_bytes, pixels=pixels, form=form)
                 if form.way is AFFINE:
                     found[f"{name}{SIGNED}"] = partial(_from_signed, pixels=pixels, form=form)
-                    found[f"{name}{UNHELD}"] = partial(_without_record, pixels=pixels, form=form)
+                    joined: Make = partial(_joined, pixels=pixels, form=form)
+                    found[f"{name}{JOINED}"] = joined
+                    found[f"{name}{UNHELD}"] = partial(_unrecorded, make=found[name])
+                    found[f"{name}{JOINED}{UNHELD}"] = partial(_unrecorded, make=joined)
     return found
 
 
@@ -66,7 +70,7 @@ def chosen_graphs(asked: Sequence[str] | None, *, with_bgr: bool) -> tuple[str, 
     """
     known = all_graphs()
     if asked is None:
-        written = [name for name in known if not name.endswith((SIGNED, UNHELD))]
+        written = [name for name in known if not name.endswith((SIGNED, JOINED, UNHELD))]
         return tuple(name for name in written if with_bgr or "-bgr-" not in name)
     unknown = [name for name in asked if name not in known]
     if unknown:
@@ -143,21 +147,21 @@ def _from_bytes(model: ir.Model, *, pixels: Pixels, form: Form) -> Provenance:
     return Provenance(pixels={IMAGES.name: pixels})
 
 
-def _without_record(model: ir.Model, *, pixels: Pixels, form: Form) -> Provenance:
-    _from_bytes(model, pixels=pixels, form=form)
+def _unrecorded(model: ir.Model, *, make: Make) -> Provenance:
+    make(model)
     return Provenance()
 
 
 def _from_signed(model: ir.Model, *, pixels: Pixels, form: Form) -> Provenance:
     """The same bytes as an INT8 input: those from 128 on are 256 less there.
 
-    TensorRT 8.6 compiles a Cast of bytes by Myelin, in a kernel of its own that writes floats; it
-    may fuse what dequantizes. A session would hand over the same memory.
+    TensorRT 8.6 compiles a Cast of bytes by Myelin, in a kernel of its own that writes floats. A
+    DequantizeLinear it fuses with what follows, unless that is Myelin's, as a Sign is. A session
+    would hand over the same memory.
     """
     _from_bytes(model, pixels=pixels, form=form)
     graph = model.graph
-    (image,) = (each for each in graph.inputs if each.name == IMAGES.name)
-    (cast,) = consumers_of(image)
+    image, cast = _image_and_cast(graph)
     image.type = ir.TensorType(ir.DataType.INT8)
     writer = NodeWriter(graph, "signed", 1)
 
@@ -166,18 +170,42 @@ def _from_signed(model: ir.Model, *, pixels: Pixels, form: Form) -> Provenance:
 
     scale, zero = number("scale", 1.0), writer.constant("zero_point", np.array(0, np.int8))
     signed = writer.node(DEQUANTIZE, [image, scale, zero], ir.DataType.FLOAT)
-    # No whole number becomes 0, whose sign is neither.
-    off_zero = writer.floats("Add", signed, number("half", 0.5))
-    sign = writer.node("Sign", [off_zero], ir.DataType.FLOAT)
-    less = writer.floats("Mul", sign, number("middle", 128.0))
-    middle = writer.floats("Sub", signed, less)
-    unsigned = writer.floats("Add", middle, number("offset", 128.0))
+    far_below = writer.floats("Mul", signed, number("minus", -256.0))
+    limits = [number("none", 0.0), number("most", 256.0)]
+    more = writer.node("Clip", [far_below, *limits], ir.DataType.FLOAT)
+    _replace(graph, cast, writer, writer.floats("Add", signed, more))
+    return Provenance()
+
+
+def _joined(model: ir.Model, *, pixels: Pixels, form: Form) -> Provenance:
+    """With a product by 1 behind the Cast that no engine knows to be 1: the sign of byte and half.
+
+    TensorRT 8.6 gives a Sign to Myelin, and with it the arithmetic around it, so that all of it may
+    be one kernel with the Cast.
+    """
+    _from_bytes(model, pixels=pixels, form=form)
+    graph = model.graph
+    image, cast = _image_and_cast(graph)
+    writer = NodeWriter(graph, f"{IMAGES.name}.joined", 1)
+    floats = writer.cast(image, ir.DataType.FLOAT)
+    half = writer.constant("half", np.array(0.5, np.float32))
+    sign = writer.node("Sign", [writer.floats("Add", floats, half)], ir.DataType.FLOAT)
+    _replace(graph, cast, writer, writer.floats("Mul", floats, sign))
+    return Provenance(pixels={IMAGES.name: pixels})
+
+
+def _image_and_cast(graph: ir.Graph) -> tuple[ir.Value, ir.Node]:
+    (image,) = (each for each in graph.inputs if each.name == IMAGES.name)
+    (cast,) = consumers_of(image)
+    return image, cast
+
+
+def _replace(graph: ir.Graph, cast: ir.Node, writer: NodeWriter, floats: ir.Value) -> None:
     editor = Editor(graph)
     editor.insert_before(cast, writer.nodes)
-    editor.replace(cast.outputs[0], unsigned)
+    editor.replace(cast.outputs[0], floats)
     editor.remove(cast)
     editor.finish()
-    return Provenance()
 
 
 def _reads_constant(dequantize: ir.Node) -> bool:

@@ -12,7 +12,14 @@ import onnx_ir as ir
 import pytest
 
 from scripts.bench import pixels, pixels_graphs
-from scripts.bench.pixels_graphs import SIGNED, UNHELD, check_floats, chosen_graphs, write_graph
+from scripts.bench.pixels_graphs import (
+    JOINED,
+    SIGNED,
+    UNHELD,
+    check_floats,
+    chosen_graphs,
+    write_graph,
+)
 from scripts.bench.pixels_table import NONE, layers_table, measured_table
 from tests.support.pixel_graphs import every_byte, float_graph, quantizing_graph
 from trtqat.errors import GraphError, UsageError
@@ -24,7 +31,7 @@ from trtqat.numerics import quantize
 from trtqat.pixels import PixelSpec
 from trtqat.provenance import METADATA_KEY, read_provenance
 from trtqat.runtime.onnx_model import OnnxModel
-from trtqat.tensors import TensorSpec, random_arrays
+from trtqat.tensors import Array, TensorSpec, random_arrays
 
 
 def measured(compute_ms: float, *rates: float, megabytes: float) -> dict[str, Any]:
@@ -136,8 +143,24 @@ def test_bytes_as_int8_give_the_same_codes(tmp_path: Path, floats: Path) -> None
         np.testing.assert_array_equal(found, expected)
 
 
-def test_what_build_does_not_hold_has_no_record(tmp_path: Path, floats: Path) -> None:
-    name = "nhwc-affine-first"
+def test_what_is_to_be_compiled_with_the_cast_gives_the_same_codes(
+    tmp_path: Path, floats: Path
+) -> None:
+    names = [name for name in pixels_graphs.all_graphs() if name.endswith(JOINED)]
+    assert {"nchw-affine-first-joined", "nhwc-bgr-affine-last-joined"} <= set(names)
+    for name in names:
+        codes: list[Array] = []
+        for each in (name, name.removesuffix(JOINED)):
+            with OnnxModel(write_graph(each, floats, tmp_path), as_written=True) as loaded:
+                (spec,) = loaded.inputs
+                assert isinstance(spec, PixelSpec)
+                codes.append(*loaded.session(1).run({"x": every_byte(spec.pixels)}).values())
+        found, expected = codes
+        np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("name", ["nhwc-affine-first", "nhwc-affine-first-joined"])
+def test_what_build_does_not_hold_has_no_record(name: str, tmp_path: Path, floats: Path) -> None:
     held, unheld = (
         read_model(write_graph(f"{name}{end}", floats, tmp_path)) for end in ("", UNHELD)
     )
