@@ -123,6 +123,11 @@ def advice_on_building(
             f"heads of a detector. trtqat lint {quote(str(source.path))} --for 8.6 names them, and "
             "trtqat export parts them."
         )
+    if "candidateRequirements" in log and source.provenance.pixels:
+        return (
+            "TensorRT 8.6.0 refused so a Mul and an Add of bytes that were held to FP32: export "
+            "the graph again with --for 8.6, which writes a table instead."
+        )
     if "Could not find any implementation" in log:
         if options.optimization_level == 0:
             # Seen with 8.6.0: MaxPool in FP16 has no kernel then, and has one at level 3.

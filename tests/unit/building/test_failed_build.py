@@ -12,6 +12,7 @@ from trtqat.building.options import BuildOptions
 from trtqat.building.source_graph import SourceGraph
 from trtqat.host.tensorrt_log import Messages
 from trtqat.io_names import IoNames
+from trtqat.pixels import Pixels
 from trtqat.provenance import Provenance
 
 GRAPH = SourceGraph(
@@ -45,6 +46,14 @@ def test_the_first_error_in_words_is_the_reason() -> None:
 )
 def test_way_out_of_a_failed_build(errors: list[str], words: str) -> None:
     assert words in advice_on_building(Messages(errors=errors), GRAPH, BuildOptions())
+
+
+def test_bytes_that_were_held_to_fp32() -> None:
+    messages = Messages(errors=["2: Assertion !n->candidateRequirements.empty() failed."])
+    pixels = {"x": Pixels("nhwc", (0.5,), (0.25,))}
+    of_bytes = replace(GRAPH, provenance=Provenance(pixels=pixels))
+    assert "--for 8.6" in advice_on_building(messages, of_bytes, BuildOptions())
+    assert "-v" in advice_on_building(messages, GRAPH, BuildOptions())
 
 
 @pytest.mark.parametrize(

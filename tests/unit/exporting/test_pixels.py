@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from trtqat.exporting.options import ExportOptions, ExportResult
 from trtqat.exporting.pipeline import export_onnx
 from trtqat.exporting.pixels import with_pixel_inputs
 from trtqat.graph.passes.improvements import ImproveOptions
-from trtqat.graph.pixels.arithmetic import AFFINE, DIVIDE
+from trtqat.graph.pixels.arithmetic import DIVIDE, TABLE
 from trtqat.graph.pixels.take_pixels import take_pixels
 from trtqat.graph_file.reading import read_model
 from trtqat.pixels import Pixels, PixelSpec
@@ -65,7 +65,7 @@ def images(count: int = 3, size: int = 16) -> Array:
 def test_the_graph_is_what_the_model_makes_of_the_floats(pixels: Pixels, tmp_path: Path) -> None:
     result = exported(tmp_path, pixels)
     assert result.pixels["x"].is_quantized
-    assert result.pixels["x"].form.way is AFFINE
+    assert result.pixels["x"].form.way is TABLE
     x = images() if pixels.layout == "nhwc" else images().transpose(0, 3, 1, 2).copy()
     floats = pixels.normalise(x)
     with torch.no_grad():
@@ -151,10 +151,11 @@ class FloatFirst(models.Residual):
 def test_an_input_that_no_quantizer_reads(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     example = models.Example(FloatFirst, EXAMPLE.inputs, pairs=10)
     made = ExportOptions(example.inputs, pixels={"x": BGR})
-    result = export_onnx(example.qat(), tmp_path / "m.onnx", made)
-    assert not result.pixels["x"].is_quantized
-    assert result.pixels["x"].form.way is DIVIDE
-    assert "'x' is not quantized as it is" in caplog.text
+    for options, way in ((made, TABLE), (replace(made, for_="rtx"), DIVIDE)):
+        result = export_onnx(example.qat(), tmp_path / "m.onnx", options)
+        assert not result.pixels["x"].is_quantized
+        assert result.pixels["x"].form.way is way
+        assert ("'x' is not quantized as it is" in caplog.text) == (way is DIVIDE)
 
 
 def test_a_graph_that_computes_something_else_is_not_written(

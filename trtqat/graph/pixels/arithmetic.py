@@ -23,8 +23,10 @@ from trtqat.tensors import Array
 
 # Bytes are INT8 codes of scale 1 once this is taken from them.
 _HALF = 128
-# The largest code of a weight.
-_LARGEST = 127
+# The last codes.
+_LOWEST, _LARGEST = -128, 127
+# So far from its code, in codes, a float of a table may lie.
+_WITHIN = 0.4
 # The first opset in which Unsqueeze reads its axes.
 _AXES_ARE_INPUTS = 13
 
@@ -193,11 +195,15 @@ def _channels(wanted: Wanted, pixels: Pixels) -> Write:
 def _table_of(wanted: Wanted) -> tuple[NDArray[np.float32], bool]:
     """A float for each byte of each channel, ``(C, 256)``, and whether all channels have the same.
 
-    Of a quantized input they are in the middle between two borders, where no rounding reaches one.
+    Of a quantized input it is the host's where that lies well within its code; else it is moved
+    away from the border, as FP16 moves the largest ones by a 16th of a code.
     """
     values = wanted.values
     if wanted.scale is not None:
-        values = wanted.codes.astype(np.float32) * np.float32(wanted.scale)
+        codes, scale = wanted.codes.astype(np.float64), np.float64(wanted.scale)
+        lower = np.where(codes == _LOWEST, -np.inf, codes - _WITHIN)
+        upper = np.where(codes == _LARGEST, np.inf, codes + _WITHIN)
+        values = (np.clip(values / scale, lower, upper) * scale).astype(np.float32)
     return values, bool((values == values[0]).all())
 
 
