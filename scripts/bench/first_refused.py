@@ -2,9 +2,10 @@
 
 Where a build fails, 8.6.0 often names no layer. The graph is cut behind a node, all tensors that
 the rest reads become outputs, and the part is built in a process of its own, without a timing
-cache. By halves the place is found where a part is refused and the part one node shorter is built.
-A part may be refused for another reason than the whole, as its outputs are others: both reasons are
-printed.
+cache. By halves the place is found where a part is refused for the whole's reason and the part one
+node shorter is not. A part may be refused for another reason, as its outputs are others: 8.6.0 did
+so of parts that end with codes, or inside of what it would fuse. Such a part says nothing of the
+whole, so it counts as one that is built, and is told.
 
     python -m scripts.bench.first_refused model.onnx [--tactic-sources=-cublas] [--for rtx]
 """
@@ -12,9 +13,10 @@ printed.
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +31,8 @@ from trtqat.graph.lenses.pairs import DEQUANTIZE
 from trtqat.graph.passes.infer_shapes import infer_shapes
 from trtqat.graph_file.reading import read_model
 
+# How TensorRT names what it compiles together: by the first and the last node.
+_OF_SEVERAL = re.compile(r"\{ForeignNode\[.*?\]\}")
 # Builds a part of so many nodes, and says why it is refused; empty where it is built.
 Reason = Callable[[int], str]
 
@@ -42,23 +46,24 @@ class FirstRefused:
             is built.
         number: Which one it is, from 1.
         nodes: How many the graph has.
-        reason: Why the part that ends with it is refused.
-        whole: Why the whole graph is refused.
+        reason: Why the part that ends with it is refused, as the whole is.
+        others: Numbers of nodes of the parts that were refused for other reasons.
     """
 
     node: str
     number: int
     nodes: int
     reason: str
-    whole: str
+    others: tuple[int, ...]
 
     def __str__(self) -> str:
         if not self.node:
             return f"The whole graph of {self.nodes} nodes is built."
-        return (
-            f"Refused from node {self.number} of {self.nodes} on, {self.node}: {self.reason}\n"
-            f"The whole graph: {self.whole}"
-        )
+        found = f"Refused from node {self.number} of {self.nodes} on, {self.node}: {self.reason}"
+        if not self.others:
+            return found
+        numbers = ", ".join(map(str, self.others))
+        return f"{found}\nRefused for other reasons, which say nothing of it: parts of {numbers}."
 
 
 def main(given: list[str] | None = None) -> int:
@@ -90,7 +95,6 @@ def first_refused(graph: Path, options: BuildOptions) -> FirstRefused:
         TrtqatError: The file cannot be read or has no Q/DQ, or there is nothing to build with.
     """
     nodes = read_source_graph(graph).nodes
-    names = [f"'{name}' ({operator})" for name, operator in nodes]
     # Shorter parts have no pair, and so are no graphs to build.
     unpaired = [operator for _, operator in nodes].index(DEQUANTIZE)
     with tempfile.TemporaryDirectory() as folder:
@@ -106,21 +110,34 @@ def first_refused(graph: Path, options: BuildOptions) -> FirstRefused:
             print(f"{count} nodes: {why or 'built'}", file=sys.stderr, flush=True)
             return why
 
-        return _search(names, unpaired, reason)
+        return _search(nodes, unpaired, reason)
 
 
-def _search(nodes: list[str], unpaired: int, reason: Reason) -> FirstRefused:
+def _search(nodes: Sequence[tuple[str, str]], unpaired: int, reason: Reason) -> FirstRefused:
     whole = reason(len(nodes))
     if not whole:
-        return FirstRefused("", 0, len(nodes), "", "")
+        return FirstRefused("", 0, len(nodes), "", ())
+    names = sorted((name for name, _ in nodes if name), key=len, reverse=True)
+    wanted, others = _kind(whole, names), list[int]()
     built, refused, why = unpaired, len(nodes), whole
     while refused - built > 1:
         middle = (built + refused) // 2
-        if found := reason(middle):
+        found = reason(middle)
+        if found and _kind(found, names) == wanted:
             refused, why = middle, found
         else:
             built = middle
-    return FirstRefused(nodes[refused - 1], refused, len(nodes), why, whole)
+            others += [middle] if found else []
+    name, operator = nodes[refused - 1]
+    node = f"'{name}' ({operator})"
+    return FirstRefused(node, refused, len(nodes), why, tuple(others))
+
+
+def _kind(reason: str, names: Sequence[str]) -> str:
+    """A reason without the names of nodes, which may differ where the fault is the same."""
+    for name in names:
+        reason = reason.replace(name, "")
+    return _OF_SEVERAL.sub("", reason)
 
 
 def write_part(graph: Path, count: int, part: Path) -> None:

@@ -7,10 +7,12 @@ from pathlib import Path
 import onnx_ir as ir
 import pytest
 
+from scripts.bench import first_refused as module
 from scripts.bench.first_refused import first_refused, main, write_part
 from tests.support.lint_cases import CASES
 from tests.support.pixel_graphs import float_graph
 from trtqat.building.options import BuildOptions
+from trtqat.errors import BuildError
 from trtqat.graph_file.reading import read_model
 
 CASE = next(each for each in CASES if each.rule == "operands-of-two-types")
@@ -36,7 +38,24 @@ def test_the_node_that_is_refused_is_found(refused: Path) -> None:
     found = first_refused(refused, OPTIONS)
     assert (found.node, found.number, found.nodes) == ("'/y' (Gemm)", 4, 5)
     assert "same type" in found.reason
-    assert "same type" in found.whole
+    assert found.others == ()
+
+
+def test_a_part_that_is_refused_for_another_reason_says_nothing_of_the_whole(
+    refused: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if a builder refused what ends with the third node for itself."""
+    said = {3: "No kernel for '/w.dq'.", 4: "Stops at '/y'.", 5: "Stops at 'behind'."}
+
+    def build(part: Path, *_: object) -> None:
+        reason = said.get(len(list(read_model(part).graph)))
+        if reason:
+            raise BuildError(reason, "Change it.")
+
+    monkeypatch.setattr(module, "build_plan_apart", build)
+    found = first_refused(refused, OPTIONS)
+    assert (found.number, found.reason, found.others) == (4, "Stops at '/y'.", (3,))
+    assert "for other reasons, which say nothing of it: parts of 3." in str(found)
 
 
 def test_a_graph_that_is_built_has_none(
