@@ -73,7 +73,12 @@ def _input_shapes(model: ir.Model, options: ExportOptions) -> dict[str, tuple[in
             f"{', '.join(str(value.name) for value in inputs)}.",
             "Use those names.",
         )
-    return {str(value.name): _shape(value, given.get(str(value.name))) for value in inputs}
+    # Random data has no size of its own.
+    has_sizes = options.data is not None and options.data.partition(":")[0] != "random"
+    return {
+        str(value.name): _shape(value, given.get(str(value.name)), has_sizes=has_sizes)
+        for value in inputs
+    }
 
 
 def _specs(
@@ -101,8 +106,11 @@ def _amaxes(model: ir.Model) -> dict[str, float]:
     return found
 
 
-def _shape(value: ir.Value, given: TensorSpec | None) -> tuple[int | None, ...]:
-    """The shape of an input, None for an open batch; other open dimensions come from a spec."""
+def _shape(value: ir.Value, given: TensorSpec | None, *, has_sizes: bool) -> tuple[int | None, ...]:
+    """The shape of an input, None for an open batch.
+
+    Other open dimensions come from a spec; where none is given and data has sizes, they stay open.
+    """
     dims = [dim if isinstance(dim, int) else None for dim in value.shape or ()]
     if given is not None and value.shape is None:
         return (None, *given.shape[1:])
@@ -116,6 +124,8 @@ def _shape(value: ir.Value, given: TensorSpec | None) -> tuple[int | None, ...]:
         dims = [
             dim if dim is not None or at == 0 else given.shape[at] for at, dim in enumerate(dims)
         ]
+    if has_sizes and dims:
+        dims[1:] = [DYNAMIC if dim is None else dim for dim in dims[1:]]
     if value.shape is None or any(dim is None for dim in dims[1:]):
         raise SourceError(
             f"The shape of input '{value.name}' is not known: {value.shape}.",

@@ -72,3 +72,28 @@ def test_a_sparse_initializer_is_named(tmp_path: Path) -> None:
     onnx.save(proto, str(tmp_path / "m.onnx"))
     with pytest.raises(GraphError, match="has the sparse initializer 'offset'"):
         package.lint(tmp_path / "m.onnx")
+
+
+@pytest.mark.parametrize("takes_bytes", [False, True])
+def test_open_sizes_are_those_of_the_data(takes_bytes: bool, tmp_path: Path) -> None:
+    built = Graph(("N", 4, "H", "W"))  # type: ignore[arg-type]
+    built.conv(built.pair("x", 0.05), "y", kernel=3)
+    onnx.save(built.proto("y"), str(tmp_path / "m.onnx"))
+    floats = np.random.default_rng(0).normal(size=(5, 4, 6, 10))
+    images = (np.abs(floats) * 60).astype(np.uint8).transpose(0, 2, 3, 1)
+    np.savez(tmp_path / "d.npz", x=images if takes_bytes else floats.astype(np.float32))
+    pixels = {"pixels": ["x:nhwc"], "mean": (0.5,), "std": (0.5,)} if takes_bytes else {}
+    output, data = tmp_path / "o.onnx", f"npz:{tmp_path / 'd.npz'}"
+    package.export(str(tmp_path / "m.onnx"), output, data=data, **pixels)  # type: ignore[arg-type]
+    dims = onnx.load(str(output)).graph.input[0].type.tensor_type.shape.dim
+    names = ["N", "H", "W", ""] if takes_bytes else ["N", "", "H", "W"]
+    assert [dim.dim_param for dim in dims] == names
+
+
+def test_random_data_has_no_sizes(tmp_path: Path) -> None:
+    built = Graph(("N", 4, "H", "W"))  # type: ignore[arg-type]
+    built.conv(built.pair("x", 0.05), "y", kernel=3)
+    onnx.save(built.proto("y"), str(tmp_path / "m.onnx"))
+    for data in (None, "random:4"):
+        with pytest.raises(SourceError, match=r"Give it: --input x:1x3x224x224"):
+            package.export(str(tmp_path / "m.onnx"), tmp_path / "o.onnx", data=data)
