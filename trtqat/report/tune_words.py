@@ -100,14 +100,16 @@ def closing_lines(result: TuneResult) -> Iterator[str]:
 
 def _on_budget(result: TuneResult) -> str:
     """What a longer search might find."""
+    option = "--most-builds" if result.is_out_of_builds else "--budget"
+    ended = "The number of engines" if result.is_out_of_builds else "The budget"
     if result.promised_gain is None:
-        return "The budget ended the search: a longer one (--budget) may find a faster engine."
+        return f"{ended} ended the search: a longer one ({option}) may find a faster engine."
     # That build, and one more from what it shows.
     enough_s = result.seconds + 2 * max(each.seconds for each in result.tries)
+    enough = result.builds + 2 if result.is_out_of_builds else f"{math.floor(enough_s / 60) + 1}m"
     return (
-        "The budget ended the search before an engine was built that should take "
-        f"{100 * result.promised_gain:.1f} % less: --budget {math.floor(enough_s / 60) + 1}m has "
-        "room for it."
+        f"{ended} ended the search before an engine was built that should take "
+        f"{100 * result.promised_gain:.1f} % less: {option} {enough} has room for it."
     )
 
 

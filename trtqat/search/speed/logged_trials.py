@@ -158,10 +158,18 @@ class LoggedTrials:
         assert found is not None
         return found
 
+    @property
+    def is_out_of_builds(self) -> bool:
+        """Whether no more engines of the search may be built, whatever time is left."""
+        return self._has_no_build(self.reserved)
+
     def _is_over(self, reserved: int) -> bool:
         kept_s = reserved * max((each.seconds for each in self.log.tries), default=0.0)
         is_late = self.log.seconds + kept_s >= self.budget_s
-        return is_late or len(self.log.tries) + reserved >= self.most_builds
+        return is_late or self._has_no_build(reserved)
+
+    def _has_no_build(self, reserved: int) -> bool:
+        return len(self.log.tries) + reserved >= self.most_builds
 
     def _make(self, candidate: Candidate) -> Try:
         begin = self.clock()

@@ -80,6 +80,8 @@ class TuneResult:
         is_complete: Whether the search ended by itself, not by its budget.
         promised_gain: Which part of the time the costs of regions promised for an engine that the
             budget left out; None if for none.
+        is_out_of_builds: Whether it is the number of engines (``most_builds``) that ended an
+            incomplete search, not its time.
         max_drop_points: What the accuracy was allowed to drop; None if it was not asked for.
         tries: All engines, in their order; regions by their place among those of the graph.
     """
@@ -98,6 +100,7 @@ class TuneResult:
     seconds: float
     is_complete: bool
     promised_gain: float | None
+    is_out_of_builds: bool
     max_drop_points: float | None
     tries: tuple[Try, ...]
 
@@ -181,6 +184,7 @@ def _result(searching: Searching, found: Found, best: Tried) -> TuneResult:
         seconds=trials.log.seconds,
         is_complete=searching.is_complete,
         promised_gain=searching.promised_gain,
+        is_out_of_builds=not searching.is_complete and trials.is_out_of_builds,
         max_drop_points=options.max_drop_points,
         tries=trials.log.tries,
     )

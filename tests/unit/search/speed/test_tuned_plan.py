@@ -161,10 +161,17 @@ def test_the_budget_leaves_room_for_the_plan_that_is_handed_out(tmp_path: Path, 
     assert (result.builds, result.is_complete) == (4, False)
     assert [each.form.batches for each in card.made[2:]] == [("8", "1:8:16"), ("1:8:16",)]
     assert result.promised_gain is not None
-    promised = f"should take {100 * result.promised_gain:.1f} % less: --budget 6m has room for it."
-    assert promised in " ".join(closing_lines(replace(result, seconds=311.0)))
-    others = " ".join(closing_lines(replace(result, promised_gain=None)))
+    promised = f"should take {100 * result.promised_gain:.1f} % less: "
+    assert f"{promised}--most-builds 6 has room for it." in " ".join(closing_lines(result))
+    late = replace(result, seconds=311.0, is_out_of_builds=False)
+    assert f"{promised}--budget 6m has room for it." in " ".join(closing_lines(late))
+    others = " ".join(closing_lines(replace(late, promised_gain=None)))
     assert "The budget ended the search: a longer one" in others
+    made = list(card.made)
+    # That many have room for it.
+    more = tune(path, tmp_path / "more.onnx", replace(options, most_builds=6))
+    assert more.promised_gain != result.promised_gain
+    card.made[:] = made
     # With less than that the safest form is built all the same.
     card.made.clear()
     spent = tune(path, output, replace(options, most_builds=2))
