@@ -33,6 +33,8 @@ from trtqat.graph_file.reading import read_model
 
 # How TensorRT names what it compiles together: by the first and the last node.
 _OF_SEVERAL = re.compile(r"\{ForeignNode\[.*?\]\}")
+# What the parser adds is numbered, so the same one has another number in a part.
+_UNNAMED = re.compile(r"\(Unnamed Layer\* \d+\)")
 # Builds a part of so many nodes, and says why it is refused; empty where it is built.
 Reason = Callable[[int], str]
 
@@ -137,7 +139,7 @@ def _kind(reason: str, names: Sequence[str]) -> str:
     """A reason without the names of nodes, which may differ where the fault is the same."""
     for name in names:
         reason = reason.replace(name, "")
-    return _OF_SEVERAL.sub("", reason)
+    return _UNNAMED.sub("", _OF_SEVERAL.sub("", reason))
 
 
 def write_part(graph: Path, count: int, part: Path) -> None:

@@ -45,7 +45,11 @@ def test_a_part_that_is_refused_for_another_reason_says_nothing_of_the_whole(
     refused: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As if a builder refused what ends with the third node for itself."""
-    said = {3: "No kernel for '/w.dq'.", 4: "Stops at '/y'.", 5: "Stops at 'behind'."}
+    said = {
+        3: "No kernel for '/w.dq'.",
+        4: "Stops at '/y' + (Unnamed Layer* 4) [Shuffle].",
+        5: "Stops at 'behind' + (Unnamed Layer* 6) [Shuffle].",
+    }
 
     def build(part: Path, *_: object) -> None:
         reason = said.get(len(list(read_model(part).graph)))
@@ -54,7 +58,7 @@ def test_a_part_that_is_refused_for_another_reason_says_nothing_of_the_whole(
 
     monkeypatch.setattr(module, "build_plan_apart", build)
     found = first_refused(refused, OPTIONS)
-    assert (found.number, found.reason, found.others) == (4, "Stops at '/y'.", (3,))
+    assert (found.number, found.reason, found.others) == (4, said[4], (3,))
     assert "for other reasons, which say nothing of it: parts of 3." in str(found)
 
 

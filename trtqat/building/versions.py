@@ -96,8 +96,8 @@ def keep_in_float(
 
     A graph's codes are those of float32. 8.6.0 took FP16 for a Mul and an Add in some builds and
     not in others, and then 28 of 768 codes were their neighbours. What adds whole numbers to find a
-    place in a table is no arithmetic of floats, and the table's own floats are in the middle
-    between two borders: FP16 leads to the same codes.
+    place in a table is no arithmetic of floats, and the table's own floats lie so far from the
+    borders of their codes that FP16 leads to the same codes.
 
     Args:
         trt: The imported module.

@@ -95,6 +95,29 @@ def identities(scale: float, *, relu: bool) -> ir.Model:
     return made.model("y0", "y1")
 
 
+@pytest.mark.parametrize("relu", [True, False])
+def test_names_that_the_graph_has_already(relu: bool) -> None:
+    model = heads((0.8, 0.3), relu=relu)
+    infer_shapes(model)
+    last = "r1" if relu else "c1"
+    first, second, *_ = model.graph
+    first.name = f"/{last}_clipped"
+    first.outputs[0].name = f"/{last}_clipped_1.upper"
+    second.outputs[0].name = f"{last}_unclipped"
+    x = np.random.default_rng(0).normal(scale=8, size=SHAPE).astype(np.float32)
+    expected = run(model, x)
+    assert part_siblings(model).parted == ("/c1",)
+    nodes = list(model.graph)
+    tensors = [value.name for node in nodes for value in node.outputs]
+    tensors += model.graph.initializers
+    assert len({node.name for node in nodes}) == len(nodes)
+    assert len(set(tensors)) == len(tensors)
+    (clip,) = (node for node in nodes if node.op_type == "Clip")
+    assert (clip.name, clip.outputs[0].name) == (f"/{last}_clipped_2", last)
+    for before, after in zip(expected, run(model, x), strict=True):
+        np.testing.assert_array_equal(before, after)
+
+
 def test_no_bound_beyond_float32() -> None:
     model = heads((0.1, 3e36))
     assert parted(model) == ()

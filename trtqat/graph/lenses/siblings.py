@@ -27,6 +27,8 @@ from trtqat.graph.lenses.pairs import (
 )
 from trtqat.graph.lenses.view import GraphView
 
+# What the names of the Clips have by which the pass parts siblings.
+CLIPPED = "_clipped"
 # They read how large a tensor is, whatever type it has.
 _OF_THE_SHAPE = ("Shape", "Size")
 
@@ -67,16 +69,49 @@ def siblings(view: GraphView) -> list[list[Sibling]]:
     return [group for group in groups.values() if len(group) > 1]
 
 
+def parts_siblings(node: ir.Node) -> bool:
+    """Whether a node is a Clip of the pass ``part_siblings``, by the names that it gives."""
+    name = str(node.name)
+    if node.op_type != "Clip" or CLIPPED not in name or len(node.inputs) != 3:
+        return False
+    lower, upper = node.inputs[1:]
+    return (
+        lower is not None
+        and upper is not None
+        and (lower.name, upper.name) == names_of_bounds(name)
+    )
+
+
+def names_of_bounds(clip: str) -> tuple[str, str]:
+    """What the bounds of such a Clip are called.
+
+    Args:
+        clip: Its name.
+    """
+    return f"{clip}.lower", f"{clip}.upper"
+
+
+def quantizers_alone(view: GraphView, output: ir.Value) -> list[ir.Node]:
+    """What quantizes a tensor, or what moves its values; empty if anything else reads it.
+
+    Args:
+        view: Of its graph.
+        output: The tensor.
+    """
+    readers = [node for node in view.readers(output) if node.op_type not in _OF_THE_SHAPE]
+    if any(node.op_type != QUANTIZE for node in readers):
+        return []
+    return [] if any(form.is_graph_output() for form in view.forms(output)) else readers
+
+
 def _with_int8_output(view: GraphView, layer: Layer) -> Sibling | None:
     """With what quantizes its output; None where that stays in floating point."""
     relu = _relu_behind(layer.node.outputs[0])
     output = layer.node.outputs[0] if relu is None else relu.outputs[0]
-    readers = [node for node in view.readers(output) if node.op_type not in _OF_THE_SHAPE]
-    if not readers or any(node.op_type != QUANTIZE for node in readers):
+    quantizers = quantizers_alone(view, output)
+    if not quantizers:
         return None
-    if any(form.is_graph_output() for form in view.forms(output)):
-        return None
-    first, *others = map(parameters_of, readers)
+    first, *others = map(parameters_of, quantizers)
     if not (first.is_int8 and first.is_usable) or not all(first.equals(each) for each in others):
         return None
     assert first.scale is not None

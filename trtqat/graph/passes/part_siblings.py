@@ -5,6 +5,7 @@
    Relu a Clip with such a bound on both sides comes behind it. QuantizeLinear saturates there
    anyway, so every code is what it was. That the bound has the last code is computed.
 3. All bounds of a group differ.
+4. The Clip makes a tensor of the old name, and no other name is given twice.
 
 On an H200, 8.6.0 built what it had refused before, a whole detector among them. Each convolution
 was still one kernel with its activation, from INT8 to INT8.
@@ -21,7 +22,7 @@ import onnx_ir as ir
 from trtqat.graph.editing import add_initializer
 from trtqat.graph.editor import Editor
 from trtqat.graph.lenses.basics import name_of
-from trtqat.graph.lenses.siblings import Sibling, siblings
+from trtqat.graph.lenses.siblings import CLIPPED, Sibling, names_of_bounds, siblings
 from trtqat.graph.lenses.view import GraphView
 from trtqat.tensors import Array
 
@@ -56,14 +57,16 @@ def part_siblings(model: ir.Model) -> PartedSiblings:
     graph = model.graph
     editor = Editor(graph)
     parted = []
-    for group in siblings(GraphView(graph)):
+    groups = siblings(GraphView(graph))
+    taken = _names(graph) if groups else set()
+    for group in groups:
         used: set[float] = set()
         for sibling in group[1:]:
             bounds = next((each for each in _bounds(sibling) if each[1] not in used), None)
             if bounds is None:
                 continue
             used.add(bounds[1])
-            _clip(graph, editor, sibling, bounds)
+            _clip(graph, editor, sibling, bounds, taken)
             parted.append(sibling.layer.name)
     editor.finish()
     return PartedSiblings(tuple(parted))
@@ -82,25 +85,52 @@ def _bounds(sibling: Sibling) -> Iterator[tuple[float, float]]:
                 yield float(lower), float(upper)
 
 
-def _clip(graph: ir.Graph, editor: Editor, sibling: Sibling, bounds: tuple[float, float]) -> None:
+def _clip(
+    graph: ir.Graph,
+    editor: Editor,
+    sibling: Sibling,
+    bounds: tuple[float, float],
+    taken: set[str],
+) -> None:
     last = sibling.last
     source, output = sibling.layer.node.outputs[0], last.outputs[0]
-    name = f"{name_of(last)}_clipped"
+    name = _free(f"{name_of(last)}{CLIPPED}", taken)
     limits = [
-        add_initializer(graph, f"{name}.{what}", _number(bound))
-        for what, bound in zip(("lower", "upper"), bounds, strict=True)
+        add_initializer(graph, what, _number(bound))
+        for what, bound in zip(names_of_bounds(name), bounds, strict=True)
     ]
     clip = ir.Node("", "Clip", [None, *limits], name=name)
     made = clip.outputs[0]
-    made.name, made.type, made.shape = f"{output.name}_clipped", output.type, output.shape
+    made.type, made.shape = output.type, output.shape
     editor.replace(output, made)
     editor.insert_after(last, [clip])
     # Now, as all that read the output before read what the Clip makes.
     editor.replace_input(clip, 0, source)
-    if sibling.relu is not None:
-        # Whoever looks for the tensor behind the activation finds it.
-        made.name, output.name = output.name, None
+    # Whoever looks for the tensor behind the layer finds it.
+    made.name = output.name
+    if sibling.relu is None:
+        output.name = _free(f"{output.name}_unclipped", taken)
+    else:
+        output.name = None
         editor.remove(sibling.relu)
+
+
+def _names(graph: ir.Graph) -> set[str]:
+    """All names of nodes and tensors."""
+    nodes = list(graph.all_nodes())
+    values = [*graph.inputs, *graph.initializers.values()]
+    values += [value for node in nodes for value in node.outputs]
+    return {str(node.name) for node in nodes} | {str(value.name) for value in values}
+
+
+def _free(wanted: str, taken: set[str]) -> str:
+    """The name, numbered where it or one of its bounds' is taken."""
+    name, number = wanted, 0
+    while not taken.isdisjoint((name, *names_of_bounds(name))):
+        number += 1
+        name = f"{wanted}_{number}"
+    taken.update((name, *names_of_bounds(name)))
+    return name
 
 
 def _number(bound: float) -> Array:
