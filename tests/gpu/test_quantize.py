@@ -51,6 +51,8 @@ def test_the_engine_computes_what_was_quantized(
     # it has few in INT8.
     told = [each for each in built.coverage.missed if each.runs_int8 is not None]
     assert {each.name for each in told} <= depthwise(graph)
+    is_compiled = name in ("vit_sdpa", "transformer_encoder")
+    assert is_compiled or any(each.runs_int8 for each in built.coverage.wanted)
     engine, reference = Engine(plan), OnnxModel(graph, as_written=True)
     inputs = open_dataset("random:8", engine.inputs).batch(0, 8).inputs
     expected = reference.session(8).run(inputs)

@@ -125,8 +125,8 @@ def advice_on_building(
         )
     if "candidateRequirements" in log and source.provenance.pixels:
         return (
-            "TensorRT 8.6.0 refused so a Mul and an Add of bytes that were held to FP32: export "
-            "the graph again with --for 8.6, which writes a table instead."
+            "TensorRT 8.6.0 was seen to refuse so what makes codes of bytes, as a Mul and an Add "
+            "that were held to FP32: export the graph again with --for 8.6, which writes a table."
         )
     if "Could not find any implementation" in log:
         if options.optimization_level == 0:

@@ -36,8 +36,8 @@ def describe_export(result: ExportResult) -> Iterator[str]:
     if parted:
         more = f" and {len(parted) - 1} more" if len(parted) > 1 else ""
         yield (
-            f"for TensorRT 8.6: a Clip behind '{parted[0]}'{more}, which it refuses beside an "
-            "equal one (codes unchanged)"
+            f"a Clip behind '{parted[0]}'{more}, as TensorRT 8.6 refuses equal convolutions of one "
+            "tensor (codes unchanged)"
         )
     for name, scale in result.quantized_inputs.items():
         yield f"input '{name}' arrives as INT8 codes of scale {scale:.9g}, or as floats"
