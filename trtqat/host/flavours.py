@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib
 import re
 import shlex
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -128,14 +129,25 @@ def find_flavours(
 def rtx_cuda() -> str:
     """The CUDA major that the installed TensorRT for RTX was made for; empty if it is unknown.
 
-    The library does not tell, but the names of its packages do ("tensorrt-rtx-cu12-bindings"). To
-    find them, the files of all packages are looked through once.
+    The library does not tell, but the names of its packages do ("tensorrt-rtx-cu12-bindings").
     """
-    for package in packages_distributions().get("tensorrt_rtx_bindings", ()):
+    for package in _rtx_packages():
         match = re.search(r"[-_]cu(\d+)[-_]", package)
         if match is not None:
             return match[1]
     return ""
+
+
+def _rtx_packages() -> Sequence[str]:
+    """Names of packages with the bindings of TensorRT for RTX, also as their folders have them."""
+    # Folders of the wheels tell in no time; else the files of all packages are looked through.
+    wheels = (
+        found.name
+        for place in sys.path
+        for found in Path(place).glob("tensorrt_rtx_cu*_bindings-*.dist-info")
+    )
+    first = next(wheels, None)
+    return [first] if first else packages_distributions().get("tensorrt_rtx_bindings", ())
 
 
 def choose_flavour(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 from collections.abc import Iterable
-from contextlib import suppress
+from functools import cache
 
 
 def platform_name() -> str:
@@ -34,8 +34,14 @@ def installed_versions(packages: Iterable[str]) -> dict[str, str]:
     Args:
         packages: Names of distributions, as pip has them.
     """
-    versions = {}
-    for package in packages:
-        with suppress(importlib.metadata.PackageNotFoundError):
-            versions[package] = importlib.metadata.version(package)
-    return versions
+    found = {package: _version(package) for package in packages}
+    return {package: version for package, version in found.items() if version is not None}
+
+
+@cache
+def _version(package: str) -> str | None:
+    """Read once: a process goes on with what it imported, and a package's page may be long."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None

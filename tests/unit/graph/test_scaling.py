@@ -41,11 +41,12 @@ from trtqat.graph.passes.tap import tap
 from trtqat.graph.passes.tidy import inline_functions
 from trtqat.graph_file.reading import read_model
 
-# The cost of a node more in a graph that is twice as large; 2 where the whole is a square.
+# The cost of a node more in a graph that is larger; 4 where the whole is a square: the slopes are
+# those between the first two sizes and between the last two.
 _MOST = 1.1
-_SIZES = (60, 120, 240)
+_SIZES = (20, 40, 190)
 _WARM_UP = 20
-_DEPTH = 2000
+_DEPTH = 1200  # a recursion ends at 1000
 
 
 @dataclass

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from trtqat.errors import MissingError, PlanError
-from trtqat.host.flavours import TensorRTFlavour, choose_flavour, find_flavours
+from trtqat.host.flavours import TensorRTFlavour, choose_flavour, find_flavours, rtx_cuda
 from trtqat.plan.header import PlanHeader
 
 FULL_8 = TensorRTFlavour("full", "tensorrt", "8.6.0", "")
@@ -100,3 +100,19 @@ def test_wheels_without_the_metapackage(tmp_path: Path, monkeypatch: pytest.Monk
 
     assert builtins._trtqat_order == ["libs", "bindings"]  # type: ignore[attr-defined]
     assert problems == ("tensorrt_dispatch: libnvinfer_dispatch.so.8: cannot open",)
+
+
+def test_packages_tell_the_cuda_of_tensorrt_for_rtx(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    cuda = rtx_cuda.__wrapped__  # what another test found is kept
+    assert cuda() == ""
+    # One that pip did not install says so in its files alone.
+    other = tmp_path / "tensorrt_rtx_cu14_bindings-1.0.egg-info"
+    other.mkdir()
+    (other / "PKG-INFO").write_text("Metadata-Version: 2.1\nName: tensorrt-rtx-cu14-bindings\n")
+    (other / "top_level.txt").write_text("tensorrt_rtx_bindings\n")
+    assert cuda() == "14"
+    (tmp_path / "tensorrt_rtx_cu13_bindings-1.0.dist-info").mkdir()
+    assert cuda() == "13"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any, get_args
 
@@ -234,10 +235,12 @@ def slow_divergences(counts: np.ndarray[Any, Any]) -> list[float]:
         reference[-1] += counts[kept:].sum()
         level = np.arange(kept) * LEVELS // kept
         rival = np.zeros(kept)
-        for each in range(LEVELS):
-            held = (level == each) & (counts[:kept] > 0)
+        bounds = np.searchsorted(level, np.arange(LEVELS + 1)).tolist()
+        for first, last in itertools.pairwise(bounds):
+            merged = counts[first:last]
+            held = merged > 0
             if held.any():
-                rival[held] = counts[:kept][level == each].sum() / held.sum()
+                rival[first:last][held] = merged.sum() / held.sum()
         if (rival[reference > 0] == 0).any():
             found.append(math.inf)
             continue
