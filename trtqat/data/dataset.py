@@ -94,6 +94,15 @@ def first(dataset: Dataset, limit: int) -> Dataset:
     return dataset if limit >= len(dataset) else _First(dataset, limit)
 
 
+def is_random(data: str) -> bool:
+    """Whether data is random numbers, which have no size of their own.
+
+    Args:
+        data: Its specification.
+    """
+    return data.partition(":")[0] == "random"
+
+
 def _open(
     spec: str,
     inputs: Sequence[TensorSpec],

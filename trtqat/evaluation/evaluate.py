@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from trtqat.checks import check_choice, check_kind, check_members
 from trtqat.data.batches import Dataset
-from trtqat.data.dataset import first, open_dataset
+from trtqat.data.dataset import first, is_random, open_dataset
 from trtqat.evaluation.accuracy import Progress
 from trtqat.evaluation.baseline import named_baseline
 from trtqat.evaluation.contenders import Contender, Measured, Role
@@ -174,8 +174,8 @@ class _Opener:
         """Data that fits the subject."""
         if isinstance(data, (str, os.PathLike)):
             # Random data has no size of its own.
-            is_random = str(data).partition(":")[0] == "random"
-            inputs = self.subject.session_inputs if is_random else self.subject.inputs
+            is_made = is_random(str(data))
+            inputs = self.subject.session_inputs if is_made else self.subject.inputs
             opened = open_dataset(data, inputs, limit=limit, progress=progress)
         else:
             opened = data if limit is None else first(data, limit)

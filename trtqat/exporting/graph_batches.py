@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import onnx_ir as ir
 
+from trtqat.data.dataset import is_random
 from trtqat.errors import SourceError
 from trtqat.exporting.batches import in_batches, notes_on_ranges, random_batch, read_samples, taken
 from trtqat.exporting.options import ExportOptions
@@ -74,7 +75,7 @@ def _input_shapes(model: ir.Model, options: ExportOptions) -> dict[str, tuple[in
             "Use those names.",
         )
     # Random data has no size of its own.
-    has_sizes = options.data is not None and options.data.partition(":")[0] != "random"
+    has_sizes = options.data is not None and not is_random(options.data)
     return {
         str(value.name): _shape(value, given.get(str(value.name)), has_sizes=has_sizes)
         for value in inputs

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import torch
 
 from trtqat.checks import check_kind
-from trtqat.data.dataset import files_of, open_dataset
+from trtqat.data.dataset import files_of, is_random, open_dataset
 from trtqat.errors import UsageError
 from trtqat.evaluation.metrics.metric import Metric
 from trtqat.exporting.source import ModelSource
@@ -248,7 +248,7 @@ class _Quantizing:
                 f"'{dataset.name}' has {len(dataset)} samples, fewer than the {options.images} "
                 "asked for; ranges are chosen on all of them."
             )
-        if options.data.partition(":")[0] == "random":
+        if is_random(options.data):
             self._notes.append(
                 "Ranges are chosen on random numbers: the model is good for measuring speed alone."
             )

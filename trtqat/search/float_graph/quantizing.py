@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from trtqat.data.dataset import files_of
+from trtqat.data.dataset import files_of, is_random
 from trtqat.errors import QuantizerError, UsageError
 from trtqat.exporting.finishing import VerifiedGraph, check_can_finish, finish
 from trtqat.exporting.options import ExportOptions
@@ -215,7 +215,7 @@ class _Quantizing:
                 f"'{dataset.name}' has {len(dataset)} samples, fewer than the {options.images} "
                 "asked for."
             )
-        if options.data.partition(":")[0] == "random":
+        if is_random(options.data):
             self._notes.append(
                 "Ranges are chosen on random numbers: the graph is good for measuring speed alone."
             )

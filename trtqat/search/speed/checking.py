@@ -12,7 +12,7 @@ from trtqat.building.library import load_builder
 from trtqat.building.rtx import is_rtx
 from trtqat.building.source_graph import SourceGraph, read_source_graph
 from trtqat.building.tuned_options import options_path, read_tuned
-from trtqat.data.dataset import files_of, open_dataset
+from trtqat.data.dataset import files_of, is_random, open_dataset
 from trtqat.data.labels import class_numbers
 from trtqat.errors import MissingError, UsageError
 from trtqat.files import check_not_overwritten, check_writable, is_file, sha256_of
@@ -26,7 +26,7 @@ from trtqat.provenance import METADATA_KEY, read_provenance
 from trtqat.search.asked_metric import parts_of_key
 from trtqat.search.speed.engines import no_labels
 from trtqat.search.speed.options import TuneOptions
-from trtqat.search.speed.points import Point, at_point, is_random, points_for
+from trtqat.search.speed.points import Point, at_point, points_for
 from trtqat.tensors import DYNAMIC, TensorSpec
 
 if TYPE_CHECKING:

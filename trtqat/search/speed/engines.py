@@ -15,7 +15,7 @@ import numpy as np
 from trtqat.building.apart import build_plan_apart
 from trtqat.building.options import BuildOptions
 from trtqat.data.batches import full_batch
-from trtqat.data.dataset import open_dataset
+from trtqat.data.dataset import is_random, open_dataset
 from trtqat.errors import DataError, GraphError, first_line
 from trtqat.evaluation.accuracy import AccuracyRun, measure_accuracy
 from trtqat.evaluation.contenders import Contender
@@ -43,7 +43,6 @@ from trtqat.search.speed.points import (
     Point,
     at_point,
     batch_of,
-    is_random,
     largest,
     points_for,
     sizes_of,

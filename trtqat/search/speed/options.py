@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from trtqat.building.options import BuildOptions
 from trtqat.building.parsing import parse_options
 from trtqat.checks import check_kind, check_known, check_least
+from trtqat.data.dataset import is_random
 from trtqat.errors import UsageError
 from trtqat.evaluation.metrics.metric import Metric
 from trtqat.evaluation.timing import LatencyOptions
@@ -69,7 +70,7 @@ class TuneOptions:
                 f"The accuracy may not drop by {self.max_drop_points} points.",
                 "Give percentage points from 0 to 100, as 0.2.",
             )
-        if self.max_drop_points is not None and self.data.partition(":")[0] == "random":
+        if self.max_drop_points is not None and is_random(self.data):
             raise UsageError(
                 "Random data has no labels, so there is no accuracy to hold.",
                 "Give labelled data with --data, as npz:val.npz.",

@@ -74,15 +74,6 @@ def at_point(inputs: Iterable[TensorSpec], point: Point) -> list[TensorSpec]:
     ]
 
 
-def is_random(data: str) -> bool:
-    """Whether data is random numbers, which have no size of their own.
-
-    Args:
-        data: Its specification.
-    """
-    return data.partition(":")[0] == "random"
-
-
 def points_for(
     dataset: Dataset, inputs: Sequence[TensorSpec], points: Sequence[Point]
 ) -> list[Point]:
