@@ -8,10 +8,7 @@ from trtqat.graph.lenses.affine import BATCH_NORM
 from trtqat.graph.lenses.basics import is_constant
 from trtqat.graph.lenses.layers import Layer
 from trtqat.graph.lenses.pairs import QUANTIZE, consumers_of, parameters_of
-from trtqat.graph.lenses.view import ACTIVATIONS, GraphView, fuses
-
-# They read how large a tensor is, whatever type it has.
-_OF_THE_SHAPE = ("Shape", "Size")
+from trtqat.graph.lenses.view import ACTIVATIONS, GraphView, fuses, reads_data
 
 
 def float_exits(model: ir.Model) -> dict[str, str]:
@@ -61,8 +58,7 @@ def _reason(view: GraphView, layer: Layer) -> str | None:
 
 
 def _data_readers(view: GraphView, value: ir.Value) -> list[ir.Node]:
-    readers = view.readers(value, fuses)
-    return [node for node in readers if node.op_type not in _OF_THE_SHAPE]
+    return list(filter(reads_data, view.readers(value, fuses)))
 
 
 def fused_output(value: ir.Value) -> ir.Value:
@@ -72,7 +68,7 @@ def fused_output(value: ir.Value) -> ir.Value:
         value: What a layer's node computes.
     """
     while True:
-        readers = [node for node in consumers_of(value) if node.op_type not in _OF_THE_SHAPE]
+        readers = list(filter(reads_data, consumers_of(value)))
         if len(readers) != 1 or value.is_graph_output():
             return value
         node = readers[0]

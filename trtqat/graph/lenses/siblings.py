@@ -25,12 +25,10 @@ from trtqat.graph.lenses.pairs import (
     producer_of,
     quantized_tensor,
 )
-from trtqat.graph.lenses.view import GraphView
+from trtqat.graph.lenses.view import GraphView, reads_data
 
 # What the names of the Clips have by which the pass parts siblings.
 CLIPPED = "_clipped"
-# They read how large a tensor is, whatever type it has.
-_OF_THE_SHAPE = ("Shape", "Size")
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +96,7 @@ def quantizers_alone(view: GraphView, output: ir.Value) -> list[ir.Node]:
         view: Of its graph.
         output: The tensor.
     """
-    readers = [node for node in view.readers(output) if node.op_type not in _OF_THE_SHAPE]
+    readers = list(filter(reads_data, view.readers(output)))
     if any(node.op_type != QUANTIZE for node in readers):
         return []
     return [] if any(form.is_graph_output() for form in view.forms(output)) else readers
@@ -119,7 +117,7 @@ def _with_int8_output(view: GraphView, layer: Layer) -> Sibling | None:
 
 
 def _relu_behind(output: ir.Value) -> ir.Node | None:
-    readers = [node for node in consumers_of(output) if node.op_type not in _OF_THE_SHAPE]
+    readers = list(filter(reads_data, consumers_of(output)))
     if len(readers) != 1 or output.is_graph_output():
         return None
     (node,) = readers

@@ -42,6 +42,11 @@ ACTIVATIONS = frozenset(
 TAKES_INT8 = frozenset({"Add", "Mul", "Concat", "AveragePool", "GlobalAveragePool", "ReduceMean"})
 
 
+def reads_data(node: ir.Node) -> bool:
+    """Whether a node reads a tensor's numbers, not how large it is, whatever type it has."""
+    return node.op_type not in ("Shape", "Size")
+
+
 def passes_on(node: ir.Node) -> bool:
     """Whether a pair behind a node still quantizes what stands before the node.
 
