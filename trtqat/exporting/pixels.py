@@ -11,7 +11,7 @@ import onnx_ir as ir
 
 from trtqat.errors import ExportError, SourceError, UsageError
 from trtqat.exporting.options import ExportOptions
-from trtqat.exporting.verification.reference import outputs_of
+from trtqat.exporting.verification.reference import other_output
 from trtqat.graph.lenses.targets import NEWEST_OPSETS, inputs_of_bytes
 from trtqat.graph.passes.improvements import ImproveOptions
 from trtqat.graph.pixels.forms import choice_for
@@ -171,15 +171,12 @@ def _check_same(
         for batch, each in zip(batches, images, strict=True)
     ]
     given = [{**batch, **each} for batch, each in zip(batches, images, strict=True)]
-    runs = zip(outputs_of(before, floats), outputs_of(after, given), strict=True)
-    for expected, found in runs:
-        for name, array in expected.items():
-            if not np.array_equal(array, found[name], equal_nan=True):
-                raise ExportError(
-                    f"Of bytes the graph computes another '{name}' than of the floats that the "
-                    "host makes of them.",
-                    "Leave out --pixels, and report the graph.",
-                )
+    if name := other_output(before, floats, after, given):
+        raise ExportError(
+            f"Of bytes the graph computes another '{name}' than of the floats that the host makes "
+            "of them.",
+            "Leave out --pixels, and report the graph.",
+        )
 
 
 def _all_bytes(spec: PixelSpec, seed: int) -> Array:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import onnx_ir as ir
 
 from trtqat.errors import ExportError
 from trtqat.exporting.options import ExportOptions
-from trtqat.exporting.verification.reference import outputs_of
+from trtqat.exporting.verification.reference import other_output
 from trtqat.graph.lenses.siblings import siblings
 from trtqat.graph.lenses.targets import is_for_8_6
 from trtqat.graph.lenses.view import GraphView
@@ -43,14 +42,9 @@ def with_parted_siblings(
         return ()
     before = serialize_runnable(model)
     parted = part_siblings(model).parted
-    runs = zip(
-        outputs_of(before, batches), outputs_of(serialize_runnable(model), batches), strict=True
-    )
-    for expected, found in runs:
-        for name, array in expected.items():
-            if not np.array_equal(array, found[name], equal_nan=True):
-                raise ExportError(
-                    f"With a Clip behind '{parted[0]}' the graph computes another '{name}'.",
-                    "Export with --opset 19, which is not for TensorRT 8.6, and report the graph.",
-                )
+    if name := other_output(before, batches, serialize_runnable(model)):
+        raise ExportError(
+            f"With a Clip behind '{parted[0]}' the graph computes another '{name}'.",
+            "Export with --opset 19, which is not for TensorRT 8.6, and report the graph.",
+        )
     return parted

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Protocol
 
+import numpy as np
+
 from trtqat.exporting.verification.cut import cuts_of, tapped
 from trtqat.exporting.verification.example import Example, Passed
 from trtqat.graph_file.serialized import Serialized, derived, parse
@@ -116,3 +118,25 @@ def outputs_of(graph: Serialized, batches: Sequence[Arrays]) -> Iterator[dict[st
     with OnnxModel(graph, as_written=True) as model:
         for batch in batches:
             yield model.session(1).run(batch)
+
+
+def other_output(
+    before: Serialized,
+    batches: Sequence[Arrays],
+    after: Serialized,
+    given: Sequence[Arrays] | None = None,
+) -> str:
+    """The first output of which a changed graph computes another bit; empty if it computes none.
+
+    Args:
+        before: The graph as it was.
+        batches: Its inputs.
+        after: The changed graph.
+        given: Its inputs, where they are others.
+    """
+    others = outputs_of(after, batches if given is None else given)
+    for expected, found in zip(outputs_of(before, batches), others, strict=True):
+        for name, array in expected.items():
+            if not np.array_equal(array, found[name], equal_nan=True):
+                return name
+    return ""
