@@ -97,7 +97,7 @@ def finish(
         UsageError: The file cannot be written.
     """
     model, half = in_precision(verified.model, options, verified.batches)
-    parted = with_parted_siblings(model, options, verified.batches)
+    siblings = with_parted_siblings(model, options, verified.batches)
     codes = with_quantized_inputs(model, options, verified.batches, verified.codes)
     pixels = with_pixel_inputs(model, options, verified.batches)
     notes = (*verified.notes, *verified.improvements.moves.notes)
@@ -120,7 +120,7 @@ def finish(
         pairs=verified.pairs,
         improvements=verified.improvements,
         half=half,
-        parted=parted,
+        siblings=siblings,
         quantized_inputs=codes,
         pixels=pixels,
         summary=summary,

@@ -12,14 +12,14 @@ from trtqat.exporting.verification.reference import other_output
 from trtqat.graph.lenses.siblings import siblings
 from trtqat.graph.lenses.targets import is_for_8_6
 from trtqat.graph.lenses.view import GraphView
-from trtqat.graph.passes.part_siblings import part_siblings
+from trtqat.graph.passes.part_siblings import PartedSiblings, part_siblings
 from trtqat.graph.runnable import serialize_runnable
 from trtqat.tensors import Arrays
 
 
 def with_parted_siblings(
     model: ir.Model, options: ExportOptions, batches: Sequence[Arrays]
-) -> tuple[str, ...]:
+) -> PartedSiblings:
     """Changes a verified graph that 8.6 may read, and compares every bit with what it was.
 
     The floats before a quantizer differ where it saturates. So this is no pass of those that
@@ -31,7 +31,7 @@ def with_parted_siblings(
         batches: Inputs of shape ``(N, …)`` by name.
 
     Returns:
-        Names of the convolutions that got a Clip.
+        Which convolutions got a Clip.
 
     Raises:
         ExportError: The changed graph computes something else.
@@ -39,12 +39,12 @@ def with_parted_siblings(
     # TensorRT for RTX was seen to build them as they are; of 10 and 11 nobody knows it.
     is_meant = options.for_ != "rtx" and is_for_8_6(model.graph.opset_imports[""])
     if not is_meant or not siblings(GraphView(model.graph)):
-        return ()
+        return PartedSiblings(())
     before = serialize_runnable(model)
-    parted = part_siblings(model).parted
+    done = part_siblings(model)
     if name := other_output(before, batches, serialize_runnable(model)):
         raise ExportError(
-            f"With a Clip behind '{parted[0]}' the graph computes another '{name}'.",
+            f"With a Clip behind '{done.parted[0]}' the graph computes another '{name}'.",
             "Export with --opset 19, which is not for TensorRT 8.6, and report the graph.",
         )
-    return parted
+    return done

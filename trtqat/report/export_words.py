@@ -32,13 +32,7 @@ def describe_export(result: ExportResult) -> Iterator[str]:
     if repairs:
         listed = ", ".join(f"{count} by {name}" for name, count in repairs.items())
         yield f"repairs: {listed} (no output bit changed; -v lists them)"
-    parted = result.parted
-    if parted:
-        more = f" and {len(parted) - 1} more" if len(parted) > 1 else ""
-        yield (
-            f"a Clip behind '{parted[0]}'{more}, as TensorRT 8.6 refuses equal convolutions of one "
-            "tensor (codes unchanged)"
-        )
+    yield from result.siblings.notes
     for name, scale in result.quantized_inputs.items():
         yield f"input '{name}' arrives as INT8 codes of scale {scale:.9g}, or as floats"
     for name, taken in result.pixels.items():

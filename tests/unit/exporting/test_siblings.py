@@ -16,9 +16,12 @@ from tests.support.float_graphs import write_float
 from tests.support.graphs import Graph
 from tests.support.lint_operators import two_heads
 from tests.support.linting import SHAPE
+from trtqat.errors import ExportError
+from trtqat.exporting import siblings as room
 from trtqat.exporting.from_onnx import improve_onnx
 from trtqat.exporting.options import ExportOptions
 from trtqat.graph.lint import lint
+from trtqat.graph.passes.part_siblings import PartedSiblings, part_siblings
 from trtqat.graph_file.reading import read_model
 from trtqat.plan.header import Target
 from trtqat.report.export_words import describe_export
@@ -71,6 +74,25 @@ def test_the_file_computes_what_the_given_one_does_where_codes_saturate(tmp_path
             runs.append(session.run(x))
     for name, expected in runs[0].items():
         np.testing.assert_array_equal(expected, runs[1][name])
+
+
+def test_a_graph_that_computes_something_else_is_not_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if a bound cut off codes."""
+
+    def cutting(model: ir.Model) -> PartedSiblings:
+        done = part_siblings(model)
+        upper = model.graph.initializers["/r1_clipped.upper"]
+        upper.const_value = ir.tensor(np.array(0.3, np.float32), name=upper.name)
+        return done
+
+    monkeypatch.setattr(room, "part_siblings", cutting)
+    given, graph = tmp_path / "given.onnx", tmp_path / "m.onnx"
+    ir.save(two_heads(), given)
+    with pytest.raises(ExportError, match=r"behind '/c1' the graph computes another 'y1'"):
+        improve_onnx(given, graph, ExportOptions(()))
+    assert not graph.exists()
 
 
 def test_a_model_in_pytorch(tmp_path: Path) -> None:

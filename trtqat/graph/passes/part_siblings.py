@@ -42,13 +42,13 @@ class PartedSiblings:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """A sentence for the user."""
+        """A line for the user."""
         if not self.parted:
             return ()
+        more = f" and {len(self.parted) - 1} more" if len(self.parted) > 1 else ""
         return (
-            f"{len(self.parted)} convolutions, first '{self.parted[0]}', got a Clip where their "
-            "quantizer saturates. TensorRT 8.6.0 refuses them beside equal ones of the same "
-            "tensor. The codes are the same.",
+            f"a Clip behind '{self.parted[0]}'{more}, as TensorRT 8.6 refuses equal convolutions "
+            "of one tensor (codes unchanged)",
         )
 
 
