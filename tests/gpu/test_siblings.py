@@ -1,4 +1,4 @@
-"""Equal convolutions of one tensor: 8.6.0 refuses them, and builds what export makes of them."""
+"""Equal convolutions of one tensor: 8.6.0 refuses their INT8 initializers, and merges floats."""
 
 from __future__ import annotations
 
@@ -28,8 +28,7 @@ def test_what_export_makes_of_them_is_built(
 ) -> None:
     given, graph, plan = (tmp_path / name for name in ("given.onnx", "m.onnx", "m.engine"))
     ir.save(two_heads(kernels=(kernel, kernel)), given)
-    parted = improve_onnx(given, graph, ExportOptions(())).parted
-    assert parted == ("/c1",)
+    improve_onnx(given, graph, ExportOptions(()))
     built = build_engine(graph, plan, batch=(BATCH, BATCH, BATCH))
     assert built.coverage is not None
     assert built.coverage.missed == ()

@@ -9,6 +9,8 @@ from onnx import TensorProto, helper
 from tests.support.graphs import Graph
 from tests.support.lint_parameters import SQUARE, activation, both
 from tests.support.linting import Case, graph
+from trtqat.graph.passes.quantize_weights import quantize_weights
+from trtqat.graph.passes.write_kernel_shapes import write_kernel_shapes
 
 
 def dynamic_quantization() -> ir.Model:
@@ -29,13 +31,16 @@ def integer_convolution() -> ir.Model:
     return made.model("y")
 
 
-def two_heads(*, kernels: tuple[int, int] = (3, 3), opset: int = 17, floats: int = 0) -> ir.Model:
+def two_heads(
+    *, kernels: tuple[int, int] = (3, 3), opset: int = 17, floats: int = 0, stored: bool = True
+) -> ir.Model:
     """Two quantized convolutions with Relu of one pair, and a layer behind each.
 
     Args:
         kernels: Of the two.
         opset: Of the graph.
         floats: So many of the layers behind have no pair on their data.
+        stored: Whether weights are INT8 initializers.
     """
     made = graph()
     data = made.pair("x", 0.1)
@@ -45,7 +50,12 @@ def two_heads(*, kernels: tuple[int, int] = (3, 3), opset: int = 17, floats: int
         is_float = number < floats
         head = head if is_float else made.pair(head, 0.1 + 0.1 * number)
         made.conv(head, f"y{number}", quantized=not is_float)
-    return made.model("y0", "y1", opset=opset)
+    model = made.model("y0", "y1", opset=opset)
+    # Without it TensorRT 8.6 reads no convolution whose weight is dequantized.
+    write_kernel_shapes(model)
+    if stored:
+        quantize_weights(model)
+    return model
 
 
 def foreign_addition() -> ir.Model:
@@ -197,14 +207,15 @@ CASES = [
         lambda: transposed_convolution(quantized=False),
     ),
     Case(
-        "sibling-convolutions",
-        "/c1",
+        "int8-weights-of-siblings",
+        "/c0",
         two_heads,
         lambda: two_heads(kernels=(3, 1)),
-        "the same codes as '/c0'",
+        "'/c1' reads the same codes",
     ),
-    Case("sibling-convolutions", "/c1", two_heads, lambda: two_heads(opset=19)),
-    Case("sibling-convolutions", "/c1", two_heads, lambda: two_heads(floats=1)),
+    Case("int8-weights-of-siblings", "/c0", two_heads, lambda: two_heads(opset=19)),
+    Case("int8-weights-of-siblings", "/c0", two_heads, lambda: two_heads(floats=1)),
+    Case("int8-weights-of-siblings", "/c0", two_heads, lambda: two_heads(stored=False)),
     Case(
         "foreign-quantizer",
         "/x.q",

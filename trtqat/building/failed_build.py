@@ -119,9 +119,9 @@ def advice_on_building(
         )
     if "chooseHigherPrecision" in log:
         return (
-            "TensorRT 8.6.0 stops so at equal convolutions that read one quantized tensor, as the "
-            f"heads of a detector. trtqat lint {quote(str(source.path))} --for 8.6 names them, and "
-            "trtqat export parts them."
+            "TensorRT 8.6.0 stops so at INT8 initializers of equal layers that read one quantized "
+            f"tensor, as the heads of a detector. trtqat lint {quote(str(source.path))} --for 8.6 "
+            "names them; trtqat export keeps their weights float."
         )
     if "candidateRequirements" in log and source.provenance.pixels:
         return (

@@ -14,7 +14,6 @@ from trtqat.exporting.options import ExportOptions, ExportResult
 from trtqat.exporting.pixels import check_pixels, with_pixel_inputs
 from trtqat.exporting.precision import check_opset, in_precision
 from trtqat.exporting.quantized_input import check_quantized_input, with_quantized_inputs
-from trtqat.exporting.siblings import with_parted_siblings
 from trtqat.exporting.verification.result import Verification
 from trtqat.files import check_writable, write_atomically, write_together
 from trtqat.graph.lenses.macs import GraphSummary
@@ -97,7 +96,6 @@ def finish(
         UsageError: The file cannot be written.
     """
     model, half = in_precision(verified.model, options, verified.batches)
-    siblings = with_parted_siblings(model, options, verified.batches)
     codes = with_quantized_inputs(model, options, verified.batches, verified.codes)
     pixels = with_pixel_inputs(model, options, verified.batches)
     notes = (*verified.notes, *verified.improvements.moves.notes)
@@ -120,7 +118,6 @@ def finish(
         pairs=verified.pairs,
         improvements=verified.improvements,
         half=half,
-        siblings=siblings,
         quantized_inputs=codes,
         pixels=pixels,
         summary=summary,

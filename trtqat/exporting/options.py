@@ -19,7 +19,6 @@ from trtqat.graph.lenses.targets import NEWEST_OPSET_OF_8_6
 from trtqat.graph.lint.finding import Finding
 from trtqat.graph.passes.fold_batch_norm import FoldedBatchNorms
 from trtqat.graph.passes.improvements import Improvements, ImproveOptions
-from trtqat.graph.passes.part_siblings import PartedSiblings
 from trtqat.graph.pixels.take_pixels import TakenInput
 from trtqat.pixels import Pixels
 from trtqat.plan.header import Target
@@ -122,7 +121,6 @@ class ExportResult:
         pairs: Number of Q/DQ pairs made for them, before repairs.
         improvements: What the passes did.
         half: The FP16 graph that was derived; None for FP32.
-        siblings: What became of equal convolutions of one tensor, which TensorRT 8.6.0 refuses.
         quantized_inputs: Scale by name of the inputs that arrive as INT8 codes.
         pixels: By name of the inputs that arrive as bytes of images, how they are normalised.
         summary: Layers, and the share of the arithmetic in INT8.
@@ -141,7 +139,6 @@ class ExportResult:
     pairs: int
     improvements: Improvements
     half: HalfResult | None
-    siblings: PartedSiblings
     quantized_inputs: Mapping[str, float]
     pixels: Mapping[str, TakenInput]
     summary: GraphSummary
@@ -156,11 +153,6 @@ class ExportResult:
             f"ExportResult('{self.path}', {self.pairs} Q/DQ pairs, opset {self.opset}, "
             f"SQNR {self.verification.sqnr_db:.1f} dB, {len(self.findings)} findings)"
         )
-
-    @property
-    def parted(self) -> tuple[str, ...]:
-        """Names of the convolutions that got a Clip."""
-        return self.siblings.parted
 
     @property
     def batch_norms(self) -> FoldedBatchNorms | None:

@@ -32,7 +32,6 @@ def describe_export(result: ExportResult) -> Iterator[str]:
     if repairs:
         listed = ", ".join(f"{count} by {name}" for name, count in repairs.items())
         yield f"repairs: {listed} (no output bit changed; -v lists them)"
-    yield from result.siblings.notes
     for name, scale in result.quantized_inputs.items():
         yield f"input '{name}' arrives as INT8 codes of scale {scale:.9g}, or as floats"
     for name, taken in result.pixels.items():

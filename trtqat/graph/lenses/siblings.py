@@ -1,22 +1,25 @@
-"""Siblings: quantized convolutions of one tensor that TensorRT 8.6.0 would merge, and then stops.
+"""Siblings: quantized layers of one tensor that TensorRT 8.6.0 would merge.
 
-TensorRT merges convolutions of one kernel that read the same tensor. Where two of them write INT8,
-8.6.0 ends with "Assertion dt1 == DataType::kFLOAT || dt1 == DataType::kHALF failed"
-(chooseHigherPrecision), and names no layer. Seen on an H200 with kernels of 1x1 and 3x3, two and
-three of them, of equal and of unequal scales, with Relu and without. It built those whose kernels
-or activations differ, and those of which all but one write floats. So the heads of detectors are
-refused, as they read one tensor side by side.
+TensorRT merges convolutions of one kernel and one activation that read the same tensor. Where the
+weight of one of them is an INT8 initializer, 8.6.0 ends with "Assertion dt1 == DataType::kFLOAT ||
+dt1 == DataType::kHALF failed" (chooseHigherPrecision), and names no layer. With float weights and
+QuantizeLinear it makes one INT8 kernel of them. So the heads of detectors are refused, and what
+stands side by side before a Concat.
+
+Seen on an H200 with kernels of 1x1 and 3x3, two and three of them, of equal and of unequal scales
+and channels, with Relu and without, before layers of their own, a Concat and a sum. It built those
+whose kernels differ, those with another activation, and those of which all but one write floats.
+Two MatMuls were refused, too, whose weights stay float anyway; of Gemm nobody knows it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
-from dataclasses import dataclass
 
 import onnx_ir as ir
 
 from trtqat.graph.lenses.layers import Layer
-from trtqat.graph.lenses.moves import ONNX_DOMAINS
+from trtqat.graph.lenses.moves import ONNX_DOMAINS, moves_values
 from trtqat.graph.lenses.pairs import (
     DEQUANTIZE,
     QUANTIZE,
@@ -27,93 +30,42 @@ from trtqat.graph.lenses.pairs import (
 )
 from trtqat.graph.lenses.view import GraphView, reads_data
 
-# What the names of the Clips have by which the pass parts siblings.
-CLIPPED = "_clipped"
 
-
-@dataclass(frozen=True, eq=False)
-class Sibling:
-    """One of them.
-
-    Attributes:
-        layer: The convolution.
-        relu: The Relu that alone reads it; None if there is none.
-        scale: By which its output is quantized.
-    """
-
-    layer: Layer
-    relu: ir.Node | None
-    scale: float
-
-    @property
-    def last(self) -> ir.Node:
-        """The node whose output is quantized."""
-        return self.layer.node if self.relu is None else self.relu
-
-
-def siblings(view: GraphView) -> list[list[Sibling]]:
+def siblings(view: GraphView) -> list[list[Layer]]:
     """All groups of two and more that TensorRT 8.6.0 would merge, in the graph's order.
 
     Args:
         view: Of a graph with Q/DQ.
     """
-    groups: dict[Hashable, list[Sibling]] = {}
+    groups: dict[Hashable, list[Layer]] = {}
     for layer in view.layers:
-        if layer.node.op_type == "Conv" and view.is_int8(layer):
-            sibling = _with_int8_output(view, layer)
-            if sibling is not None:
-                key = (_source(layer), *_geometry(layer), sibling.relu is None)
-                groups.setdefault(key, []).append(sibling)
+        if layer.node.op_type in ("Conv", "Gemm") and view.is_int8(layer):
+            output = layer.node.outputs[0]
+            relu = _relu_behind(output)
+            if _becomes_int8(output if relu is None else relu.outputs[0]):
+                key = (_source(layer), layer.node.op_type, *_geometry(layer), relu is None)
+                groups.setdefault(key, []).append(layer)
     return [group for group in groups.values() if len(group) > 1]
 
 
-def parts_siblings(node: ir.Node) -> bool:
-    """Whether a node is a Clip of the pass ``part_siblings``, by the names that it gives."""
-    name = str(node.name)
-    if node.op_type != "Clip" or CLIPPED not in name or len(node.inputs) != 3:
-        return False
-    lower, upper = node.inputs[1:]
-    return (
-        lower is not None
-        and upper is not None
-        and (lower.name, upper.name) == names_of_bounds(name)
-    )
-
-
-def names_of_bounds(clip: str) -> tuple[str, str]:
-    """What the bounds of such a Clip are called.
-
-    Args:
-        clip: Its name.
-    """
-    return f"{clip}.lower", f"{clip}.upper"
-
-
-def quantizers_alone(view: GraphView, output: ir.Value) -> list[ir.Node]:
-    """What quantizes a tensor, or what moves its values; empty if anything else reads it.
-
-    Args:
-        view: Of its graph.
-        output: The tensor.
-    """
-    readers = list(filter(reads_data, view.readers(output)))
-    if any(node.op_type != QUANTIZE for node in readers):
-        return []
-    return [] if any(form.is_graph_output() for form in view.forms(output)) else readers
-
-
-def _with_int8_output(view: GraphView, layer: Layer) -> Sibling | None:
-    """With what quantizes its output; None where that stays in floating point."""
-    relu = _relu_behind(layer.node.outputs[0])
-    output = layer.node.outputs[0] if relu is None else relu.outputs[0]
-    quantizers = quantizers_alone(view, output)
-    if not quantizers:
-        return None
-    first, *others = map(parameters_of, quantizers)
-    if not (first.is_int8 and first.is_usable) or not all(first.equals(each) for each in others):
-        return None
-    assert first.scale is not None
-    return Sibling(layer, relu, float(first.scale)) if first.scale.ndim == 0 else None
+def _becomes_int8(output: ir.Value) -> bool:
+    """Whether quantizers alone read a tensor, seen through what moves values and joins tensors."""
+    waiting, seen = [output], {output}
+    while waiting:
+        value = waiting.pop()
+        readers = list(filter(reads_data, consumers_of(value)))
+        if value.is_graph_output() or not readers:
+            return False
+        for node in readers:
+            if node.op_type == QUANTIZE:
+                if not parameters_of(node).is_int8:
+                    return False
+            elif node.op_type == "Concat" or moves_values(node):
+                waiting += [each for each in node.outputs if each not in seen]
+                seen.update(node.outputs)
+            else:
+                return False
+    return True
 
 
 def _relu_behind(output: ir.Value) -> ir.Node | None:

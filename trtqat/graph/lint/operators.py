@@ -129,9 +129,7 @@ def int8_weight_of_matmul(view: GraphView) -> Places:
     """An INT8 initializer for a MatMul, or a Gemm beside one, in a graph that 8.6 reads."""
     needs_float = needs_float_weight_on_8_6(view.graph)
     for layer in _layers_for_8_6(view):
-        if layer.dequantize_weight is None or not needs_float(layer.node):
-            continue
-        if layer.is_weighted and quantizer_of(layer.dequantize_weight) is None:
+        if needs_float(layer.node) and _is_stored(layer):
             yield layer.name, f"The weight of '{layer.name}' is an INT8 initializer."
 
 
@@ -144,13 +142,7 @@ def int8_weight_of_matmul(view: GraphView) -> Places:
 )
 def int8_weight_behind_bytes(view: GraphView) -> Places:
     """INT8 initializers as weights beside an input of bytes, in a graph that 8.6 reads."""
-    stored = [
-        layer.name
-        for layer in _layers_for_8_6(view)
-        if layer.is_weighted
-        and layer.dequantize_weight is not None
-        and quantizer_of(layer.dequantize_weight) is None
-    ]
+    stored = [layer.name for layer in filter(_is_stored, _layers_for_8_6(view))]
     for name in inputs_of_bytes(view.graph) if stored else ():
         yield (
             name,
@@ -160,21 +152,22 @@ def int8_weight_behind_bytes(view: GraphView) -> Places:
 
 
 @rule(
-    "sibling-convolutions",
+    "int8-weights-of-siblings",
     cost="refusal",
-    remedy="trtqat export gives all but one of them a Clip where their quantizer saturates, so the "
-    "codes stay: TensorRT 8.6.0 merges such convolutions, and refuses what it gets (seen on an "
-    "H200 with kernels of 1x1 and 3x3).",
+    remedy="Export without --int8-weights, which writes float weights there: TensorRT 8.6.0 merges "
+    "such layers, and takes no INT8 initializers then (seen of convolutions on an H200).",
     example="trtqat export model.onnx --for 8.6 -o mended.onnx",
 )
-def sibling_convolutions(view: GraphView) -> Places:
-    """Equal convolutions of one quantized tensor, INT8 out, in a graph that 8.6 reads."""
-    for first, *others in siblings(view) if is_for_8_6(view.opset) else ():
-        for other in others:
+def int8_weights_of_siblings(view: GraphView) -> Places:
+    """INT8 initializers of equal layers of one tensor, in a graph that 8.6 reads."""
+    for group in siblings(view) if is_for_8_6(view.opset) else ():
+        stored = next(filter(_is_stored, group), None)
+        if stored is not None:
+            other = group[1] if stored is group[0] else group[0]
             yield (
-                other.layer.name,
-                f"'{other.layer.name}' reads the same codes as '{first.layer.name}', with an equal "
-                "kernel, and both outputs are INT8.",
+                stored.name,
+                f"The weight of '{stored.name}' is an INT8 initializer, and '{other.name}' reads "
+                "the same codes with an equal kernel. Both outputs are INT8.",
             )
 
 
@@ -233,6 +226,12 @@ def _is_on_integers(node: ir.Node) -> bool:
     return node.op_type in _INTEGER or (is_foreign and node.op_type.startswith(_FOREIGN_PREFIXES))
 
 
+def _is_stored(layer: Layer) -> bool:
+    """Whether a layer's weight is an INT8 initializer."""
+    dequantize = layer.dequantize_weight
+    return layer.is_weighted and dequantize is not None and quantizer_of(dequantize) is None
+
+
 def _layers_for_8_6(view: GraphView) -> list[Layer]:
     """The layers of a graph that TensorRT 8.6 reads; of another one none."""
     return view.layers if is_for_8_6(view.opset) else []
@@ -246,7 +245,7 @@ RULES = (
     node_inside_pair,
     bias_dequantized,
     quantized_conv_transpose,
-    sibling_convolutions,
+    int8_weights_of_siblings,
     operands_of_two_types,
     opset_not_read,
 )

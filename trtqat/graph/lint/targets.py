@@ -96,7 +96,7 @@ VERDICTS: dict[str, dict[Target, Verdict]] = {
         _REFUSED_READ, _UNKNOWN, _UNKNOWN, Verdict("refused", "run", ("INT8",))
     ),
     "quantized-conv-transpose": _row(_REFUSED, _UNKNOWN, _UNKNOWN, _FLOAT),
-    "sibling-convolutions": _row(_REFUSED, _UNKNOWN, _UNKNOWN, _INT8),
+    "int8-weights-of-siblings": _row(_REFUSED, _UNKNOWN, _UNKNOWN, _INT8),
     "operands-of-two-types": _unknown_but(_REFUSED),
     "opset-not-read": _refused_by_all(_UNKNOWN),
     "weight-not-finite": _unknown_but(_INT8),

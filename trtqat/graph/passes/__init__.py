@@ -16,8 +16,6 @@ that are run by themselves:
     name_outputs          the names that the PyTorch model gives its outputs
     take_codes            inputs arrive as INT8 codes
     remove_quantization   the float graph, to compare with
-    part_siblings         equal convolutions of one tensor differ, for TensorRT 8.6
-    join_siblings         and no longer, where floats are read behind them
 
 Two stand here because they make a graph another one, and are in no list because they do not keep
 to the protocol, as what they are called for is not what they did:

@@ -6,7 +6,6 @@
    floats then. Where another node reads the same codes behind them, each has its own.
 3. Pairs that nothing reads any more go; those that other nodes read as well stay for these.
 4. An input that arrives as codes stays one.
-5. A Clip that parts siblings goes where floats are read behind it (``join_siblings``).
 """
 
 from __future__ import annotations
@@ -20,7 +19,6 @@ from trtqat.graph.editor import Editor
 from trtqat.graph.lenses.basics import name_of
 from trtqat.graph.lenses.moves import moves_values
 from trtqat.graph.lenses.pairs import DEQUANTIZE, PAIR, quantizer_of
-from trtqat.graph.passes.join_siblings import join_siblings
 from trtqat.graph.passes.protocol import Changed
 from trtqat.graph.passes.remove_quantization import float_weight
 from trtqat.graph_file.garbage import uncollected
@@ -51,7 +49,6 @@ def keep_float(model: ir.Model, nodes: Collection[str]) -> Changed:
                 floats.editor.replace_input(node, index, plain)
                 count += 1
     floats.editor.finish()
-    join_siblings(model)
     remove_unused(graph)
     return Changed(count)
 

@@ -1,8 +1,8 @@
 """Pass: INT8 initializers become float ones and QuantizeLinear.
 
 For tools that want QuantizeLinear on weights, and for TensorRT 8.6.0, which stops at an INT8
-initializer of a MatMul. Code times scale in FP32 quantizes to the same code again, which
-is asserted.
+initializer of a MatMul, and at those of convolutions that it would merge. Code times scale in FP32
+quantizes to the same code again, which is asserted.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ from trtqat.graph.lenses.pairs import (
     quantize_array,
     values_of,
 )
+from trtqat.graph.lenses.siblings import siblings
 from trtqat.graph.lenses.targets import needs_float_weight_on_8_6
+from trtqat.graph.lenses.view import GraphView
 from trtqat.graph.passes.protocol import Changed
 from trtqat.tensors import Array
 
@@ -34,7 +36,9 @@ def make_weights_float_for_8_6(model: ir.Model) -> Changed:
     Raises:
         ExportError: A weight would not quantize to its codes again.
     """
-    return make_weights_float(model, only_for=needs_float_weight_on_8_6(model.graph))
+    needs_float = needs_float_weight_on_8_6(model.graph)
+    merged = {layer.node for group in siblings(GraphView(model.graph)) for layer in group}
+    return make_weights_float(model, only_for=lambda node: node in merged or needs_float(node))
 
 
 def make_weights_float(

@@ -5,7 +5,6 @@
    QuantizeLinear read where the graph still has it.
 3. An input that ``trtqat export --quantized-input`` made INT8 is a float one again. Another one
    stays refused: what its codes mean is known to whoever feeds them.
-4. A Clip that parts siblings goes as well (``join_siblings``): it saturates where codes did.
 """
 
 from __future__ import annotations
@@ -19,7 +18,6 @@ from trtqat.graph.editing import add_initializer, remove_unused
 from trtqat.graph.editor import Editor
 from trtqat.graph.lenses.basics import constant_array
 from trtqat.graph.lenses.pairs import DEQUANTIZE, parameters_of, quantizer_of, values_of
-from trtqat.graph.passes.join_siblings import join_siblings
 from trtqat.graph.passes.protocol import Changed
 from trtqat.graph.passes.take_codes import recorded_scales
 from trtqat.graph_file.garbage import uncollected
@@ -54,7 +52,6 @@ def remove_quantization(model: ir.Model) -> Changed:
         editor.remove(node)
         count += 1
     editor.finish()
-    join_siblings(model)
     remove_unused(graph)
     return Changed(count)
 
