@@ -10,6 +10,7 @@ from pathlib import Path
 
 import onnx_ir as ir
 
+from trtqat.exporting.convolutions import with_convolutions
 from trtqat.exporting.options import ExportOptions, ExportResult
 from trtqat.exporting.pixels import check_pixels, with_pixel_inputs
 from trtqat.exporting.precision import check_opset, in_precision
@@ -96,9 +97,10 @@ def finish(
         UsageError: The file cannot be written.
     """
     model, half = in_precision(verified.model, options, verified.batches)
+    convolved = with_convolutions(model, options, verified.batches)
     codes = with_quantized_inputs(model, options, verified.batches, verified.codes)
     pixels = with_pixel_inputs(model, options, verified.batches)
-    notes = (*verified.notes, *verified.improvements.moves.notes)
+    notes = (*verified.notes, *verified.improvements.moves.notes, *convolved)
     found, summary = examine(model, options.for_)
     target = options.for_
     findings = tuple(each for each in found if target is None or each.concerns(target))

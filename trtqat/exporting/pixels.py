@@ -14,7 +14,7 @@ from trtqat.exporting.options import ExportOptions
 from trtqat.exporting.verification.reference import other_output
 from trtqat.graph.lenses.targets import NEWEST_OPSETS, inputs_of_bytes
 from trtqat.graph.passes.improvements import ImproveOptions
-from trtqat.graph.pixels.forms import choice_for
+from trtqat.graph.pixels.forms import Choice, choice_for
 from trtqat.graph.pixels.take_pixels import TakenInput, take_pixels
 from trtqat.graph.repair.move_pairs import move_pairs
 from trtqat.graph.runnable import serialize_runnable
@@ -106,9 +106,20 @@ def notes_on_weights(options: ExportOptions, graph: ir.Graph) -> list[str]:
     return []
 
 
-def _needs_float_weights(options: ExportOptions, graph: ir.Graph) -> bool:
+def choice_behind_bytes(options: ExportOptions, graph: ir.Graph) -> Choice | None:
+    """What is written for the TensorRT that a graph is for; None where no input takes bytes.
+
+    Args:
+        options: Of the export.
+        graph: Before it takes what ``--pixels`` names; an input may take bytes already.
+    """
     has_bytes = bool(options.pixels or inputs_of_bytes(graph))
-    return has_bytes and not choice_for(options.for_, options.opset).int8_weights
+    return choice_for(options.for_, options.opset) if has_bytes else None
+
+
+def _needs_float_weights(options: ExportOptions, graph: ir.Graph) -> bool:
+    choice = choice_behind_bytes(options, graph)
+    return choice is not None and not choice.int8_weights
 
 
 def recorded_pixels(model: ir.Model) -> dict[str, Pixels]:

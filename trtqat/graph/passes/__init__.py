@@ -14,6 +14,7 @@ Three lists run them, each a tuple in a file of its own:
 that are run by themselves:
 
     name_outputs          the names that the PyTorch model gives its outputs
+    write_convolutions    linear layers as convolutions, behind bytes for TensorRT 8.6
     take_codes            inputs arrive as INT8 codes
     remove_quantization   the float graph, to compare with
 

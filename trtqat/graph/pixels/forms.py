@@ -74,16 +74,18 @@ class Choice:
         codes: Where QuantizeLinear alone reads the input: the first that gives its codes.
         floats: Where anything else reads it.
         int8_weights: Whether weights may be INT8 initializers behind a Cast of bytes.
+        convolve: Whether linear layers and means are convolutions and pools behind such a Cast.
     """
 
     codes: tuple[Form, ...]
     floats: Form
-    int8_weights: bool
+    int8_weights: bool = True
+    convolve: bool = False
 
 
 def only(*forms: Form) -> Choice:
     """These forms alone, to compare them; the last of them where floats are wanted."""
-    return Choice(forms, forms[-1], int8_weights=True)
+    return Choice(forms, forms[-1])
 
 
 # How each form fuses is in the README of the room exporting. A table can give the codes that no
@@ -95,12 +97,12 @@ CHOICES: dict[Target, Choice] = {
     # and Add were held to FP32. In FP16, too, what a table holds becomes the host's codes; it took
     # 0.811 ms where that took 0.807. 8.6.0 stops at INT8 initializers: a Cast of bytes brings its
     # Myelin compiler in ("convertMyelinWeightsToFp32 … != kINT8").
-    "8.6": Choice(*_BY_TABLE, int8_weights=False),
+    "8.6": Choice(*_BY_TABLE, int8_weights=False, convolve=True),
     # Not built yet: 10 as its predecessor has it, 11 as the other that is strongly typed.
-    "10": Choice(*_BY_TABLE, int8_weights=True),
-    "11": Choice(*_MOVED_BEHIND, int8_weights=True),
+    "10": Choice(*_BY_TABLE),
+    "11": Choice(*_MOVED_BEHIND),
     # Seen in the layers of its plans: one kernel to the codes, and two where the bytes move first.
-    "rtx": Choice(*_MOVED_BEHIND, int8_weights=True),
+    "rtx": Choice(*_MOVED_BEHIND),
 }
 
 

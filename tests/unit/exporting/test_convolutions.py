@@ -1,0 +1,104 @@
+"""What ``export`` makes of linear layers behind bytes, and for whom."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+import torch
+from torch import nn
+
+import trtqat
+from trtqat.errors import ExportError
+from trtqat.exporting import convolutions as room
+from trtqat.exporting.from_onnx import improve_onnx
+from trtqat.exporting.options import ExportOptions, ExportResult
+from trtqat.graph.passes.protocol import Changed
+from trtqat.graph.passes.write_convolutions import write_convolutions
+from trtqat.pixels import Pixels
+from trtqat.plan.header import Target
+from trtqat.runtime.onnx_model import OnnxModel
+
+PIXELS = Pixels("nhwc", (0.5, 0.4, 0.3), (0.25,))
+INPUTS = (trtqat.TensorSpec("x", (1, 3, 16, 16)),)
+
+
+class Classifier(nn.Module):
+    """A mean over the image, and two linear layers behind it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1))
+        self.head = nn.Sequential(nn.Flatten(), nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 4))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y: torch.Tensor = self.head(self.body(x))
+        return y
+
+
+@pytest.fixture(scope="module")
+def quantized() -> nn.Module:
+    torch.manual_seed(0)
+    return trtqat.quantize(Classifier().eval(), [torch.rand(8, 3, 16, 16)], for_="8.6").model
+
+
+def exported(
+    model: nn.Module, path: Path, *, bytes_: bool = True, for_: Target | None = None
+) -> ExportResult:
+    pixels = {"x": PIXELS} if bytes_ else {}
+    return trtqat.export_onnx(model, path, ExportOptions(INPUTS, pixels=pixels, for_=for_))
+
+
+def linears(path: Path) -> list[str]:
+    operators = [node.op_type for node in onnx.load(path).graph.node]
+    return [each for each in operators if each in ("Gemm", "MatMul", "ReduceMean")]
+
+
+@pytest.mark.parametrize("for_", [None, "8.6"])
+def test_behind_bytes_for_8_6(quantized: nn.Module, tmp_path: Path, for_: Target | None) -> None:
+    plain, path = tmp_path / "plain.onnx", tmp_path / "m.onnx"
+    result = exported(quantized, path, for_=for_)
+    assert linears(path) == []
+    assert any(note.startswith("3 layers are written as convolutions") for note in result.notes)
+    assert result.warnings == ()
+    exported(quantized, plain, bytes_=False)
+    assert linears(plain) == ["ReduceMean", "Gemm", "Gemm"]
+    images = np.random.default_rng(0).integers(0, 256, (4, 16, 16, 3), dtype=np.uint8)
+    with OnnxModel(plain, as_written=True) as model, model.session(4) as session:
+        (expected,) = session.run({"x": PIXELS.normalise(images)}).values()
+    with OnnxModel(path, as_written=True) as model, model.session(4) as session:
+        (found,) = session.run({"x": images}).values()
+    # One code of the last layer's data, at most, where the sums were rounded otherwise.
+    assert np.abs(found - expected).max() < 0.02 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("for_", ["10", "rtx"])
+def test_others_need_none(quantized: nn.Module, tmp_path: Path, for_: Target) -> None:
+    result = exported(quantized, tmp_path / "m.onnx", for_=for_)
+    assert linears(tmp_path / "m.onnx") == ["ReduceMean", "Gemm", "Gemm"]
+    assert not any("convolutions" in note for note in result.notes)
+
+
+def test_a_file_that_takes_bytes_already(quantized: nn.Module, tmp_path: Path) -> None:
+    given, path = tmp_path / "given.onnx", tmp_path / "m.onnx"
+    exported(quantized, given, for_="10")
+    improve_onnx(given, path, ExportOptions((), for_="8.6"))
+    assert linears(path) == []
+
+
+def test_a_graph_that_computes_something_else_is_not_written(
+    quantized: nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wrong(model: ir.Model) -> Changed:
+        done = write_convolutions(model)
+        bias = model.graph.initializers["head.3.bias"]
+        bias.const_value = ir.tensor(np.ones(4, np.float32), name=bias.name)
+        return done
+
+    monkeypatch.setattr(room, "write_convolutions", wrong)
+    with pytest.raises(ExportError, match="convolutions in place of linear layers"):
+        exported(quantized, tmp_path / "m.onnx")
+    assert not (tmp_path / "m.onnx").exists()
