@@ -89,8 +89,8 @@ def _searches(option: str) -> Iterator[Job]:
 def _figures(option: str) -> Iterator[Job]:
     cache = '--timing-cache "$TIMING_CACHE"'
     names = (
-        "floats codes nchw-affine-first-joined nhwc-affine-middle-joined nchw-affine-first-signed "
-        "nchw-affine-first-joined-unheld nchw-table-first nhwc-table-first"
+        "floats codes nchw-planes nhwc-planes nchw-table-first nhwc-table-first nchw-planes-paired "
+        "nhwc-planes-paired nhwc-planes-unheld nhwc-table-first-gemm"
     )
     pixels = f'--output "$RESULTS/pixels.json" --seconds 0.5 {option} {cache} --only {names}'
     refusals = f'--output "$RESULTS/refusals.json" {option}'

@@ -1,8 +1,8 @@
 """The graphs of ``pixels.py`` by name: from floats, from codes, and from bytes in every form.
 
-Affine forms are there in three more kinds, which ``export`` does not write: with the bytes as an
-INT8 input, with arithmetic that TensorRT 8.6 compiles together with the Cast, and without the
-record by which ``build`` holds them to FP32.
+Three more kinds are there, which ``export`` does not write for TensorRT 8.6: with the network's end
+as it was, without the record by which ``build`` holds nodes to FP32, and with a pair for each
+channel where channels are computed apart.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import onnx_ir as ir
 
 from scripts.models import resnet
@@ -23,17 +22,18 @@ from trtqat.graph.lenses.basics import constant_array, name_of
 from trtqat.graph.lenses.pairs import DEQUANTIZE, QUANTIZE, consumers_of
 from trtqat.graph.passes.improvements import ImproveOptions
 from trtqat.graph.passes.take_codes import take_codes
-from trtqat.graph.pixels.arithmetic import AFFINE, NodeWriter
+from trtqat.graph.passes.write_convolutions import write_convolutions
+from trtqat.graph.pixels.arithmetic import AFFINE, PLANES, NodeWriter
 from trtqat.graph.pixels.forms import Form, forms_for, only
 from trtqat.graph.pixels.take_pixels import take_pixels
 from trtqat.graph_file.reading import read_model
-from trtqat.pixels import LAYOUTS, Pixels
+from trtqat.pixels import LAYOUTS, Pixels, prefix_of_nodes
 from trtqat.provenance import METADATA_KEY, Provenance
 from trtqat.tensors import TensorSpec
 
 IMAGES = TensorSpec("images", (1, 3, 224, 224))
 # What the names of such graphs end in.
-SIGNED, JOINED, UNHELD = "-signed", "-joined", "-unheld"
+GEMM, UNHELD, PAIRED = "-gemm", "-unheld", "-paired"
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 # Changes the graph from floats, in place, and returns what is to be recorded of it.
@@ -48,13 +48,13 @@ def all_graphs() -> dict[str, Make]:
             pixels = Pixels(layout, MEAN, STD, bgr=bgr)
             for form in forms_for(layout):
                 name = f"{layout}{'-bgr' if bgr else ''}-{form.name}"
-                found[name] = partial(_from_bytes, pixels=pixels, form=form)
-                if form.way is AFFINE:
-                    found[f"{name}{SIGNED}"] = partial(_from_signed, pixels=pixels, form=form)
-                    joined: Make = partial(_joined, pixels=pixels, form=form)
-                    found[f"{name}{JOINED}"] = joined
+                plain: Make = partial(_from_bytes, pixels=pixels, form=form)
+                found |= {name: partial(_convolved, make=plain), f"{name}{GEMM}": plain}
+                if form.way in (AFFINE, PLANES):
                     found[f"{name}{UNHELD}"] = partial(_unrecorded, make=found[name])
-                    found[f"{name}{JOINED}{UNHELD}"] = partial(_unrecorded, make=joined)
+                if form.way is PLANES:
+                    paired: Make = partial(_paired, pixels=pixels, form=form)
+                    found[f"{name}{PAIRED}"] = partial(_convolved, make=paired)
     return found
 
 
@@ -70,7 +70,7 @@ def chosen_graphs(asked: Sequence[str] | None, *, with_bgr: bool) -> tuple[str, 
     """
     known = all_graphs()
     if asked is None:
-        written = [name for name in known if not name.endswith((SIGNED, JOINED, UNHELD))]
+        written = [name for name in known if not name.endswith((GEMM, UNHELD, PAIRED))]
         return tuple(name for name in written if with_bgr or "-bgr-" not in name)
     unknown = [name for name in asked if name not in known]
     if unknown:
@@ -147,65 +147,37 @@ def _from_bytes(model: ir.Model, *, pixels: Pixels, form: Form) -> Provenance:
     return Provenance(pixels={IMAGES.name: pixels})
 
 
+def _convolved(model: ir.Model, *, make: Make) -> Provenance:
+    write_convolutions(model)
+    return make(model)
+
+
 def _unrecorded(model: ir.Model, *, make: Make) -> Provenance:
     make(model)
     return Provenance()
 
 
-def _from_signed(model: ir.Model, *, pixels: Pixels, form: Form) -> Provenance:
-    """The same bytes as an INT8 input: those from 128 on are 256 less there.
-
-    TensorRT 8.6 compiles a Cast of bytes by Myelin, in a kernel of its own that writes floats. A
-    DequantizeLinear it fuses with what follows, unless that is Myelin's, as a Sign is. A session
-    would hand over the same memory.
-    """
-    _from_bytes(model, pixels=pixels, form=form)
+def _paired(model: ir.Model, *, pixels: Pixels, form: Form) -> Provenance:
+    """With a pair of its own for each channel, of the scale of the one behind their Concat."""
+    made = _from_bytes(model, pixels=pixels, form=form)
     graph = model.graph
-    image, cast = _image_and_cast(graph)
-    image.type = ir.TensorType(ir.DataType.INT8)
-    writer = NodeWriter(graph, "signed", 1)
-
-    def number(what: str, value: float) -> ir.Value:
-        return writer.constant(what, np.array(value, np.float32))
-
-    scale, zero = number("scale", 1.0), writer.constant("zero_point", np.array(0, np.int8))
-    signed = writer.node(DEQUANTIZE, [image, scale, zero], ir.DataType.FLOAT)
-    far_below = writer.floats("Mul", signed, number("minus", -256.0))
-    limits = [number("none", 0.0), number("most", 256.0)]
-    more = writer.node("Clip", [far_below, *limits], ir.DataType.FLOAT)
-    _replace(graph, cast, writer, writer.floats("Add", signed, more))
-    return Provenance()
-
-
-def _joined(model: ir.Model, *, pixels: Pixels, form: Form) -> Provenance:
-    """With a product by 1 behind the Cast that no engine knows to be 1: the sign of byte and half.
-
-    TensorRT 8.6 gives a Sign to Myelin, and with it the arithmetic around it, so that all of it may
-    be one kernel with the Cast.
-    """
-    _from_bytes(model, pixels=pixels, form=form)
-    graph = model.graph
-    image, cast = _image_and_cast(graph)
-    writer = NodeWriter(graph, f"{IMAGES.name}.joined", 1)
-    floats = writer.cast(image, ir.DataType.FLOAT)
-    half = writer.constant("half", np.array(0.5, np.float32))
-    sign = writer.node("Sign", [writer.floats("Add", floats, half)], ir.DataType.FLOAT)
-    _replace(graph, cast, writer, writer.floats("Mul", floats, sign))
-    return Provenance(pixels={IMAGES.name: pixels})
-
-
-def _image_and_cast(graph: ir.Graph) -> tuple[ir.Value, ir.Node]:
-    (image,) = (each for each in graph.inputs if each.name == IMAGES.name)
-    (cast,) = consumers_of(image)
-    return image, cast
-
-
-def _replace(graph: ir.Graph, cast: ir.Node, writer: NodeWriter, floats: ir.Value) -> None:
+    name = f"{prefix_of_nodes(IMAGES.name)}Concat"
+    (concat,) = (node for node in graph if name_of(node).startswith(name))
+    quantize = next(node for node in consumers_of(concat.outputs[0]) if node.op_type == QUANTIZE)
     editor = Editor(graph)
-    editor.insert_before(cast, writer.nodes)
-    editor.replace(cast.outputs[0], floats)
-    editor.remove(cast)
+    for number, plane in enumerate(concat.inputs):
+        assert plane is not None
+        writer = NodeWriter(graph, f"{IMAGES.name}.plane_{number}", 1)
+        codes = writer.node(QUANTIZE, [plane, *_parameters(quantize)], ir.DataType.INT8)
+        floats = writer.node(DEQUANTIZE, [codes, *_parameters(quantize)], ir.DataType.FLOAT)
+        editor.insert_before(concat, writer.nodes)
+        editor.replace_input(concat, number, floats)
     editor.finish()
+    return made
+
+
+def _parameters(quantize: ir.Node) -> list[ir.Value]:
+    return [value for value in quantize.inputs[1:] if value is not None]
 
 
 def _reads_constant(dequantize: ir.Node) -> bool:

@@ -85,7 +85,7 @@ def test_nchw_is_for_the_next_form() -> None:
 def test_which_forms_differ_in_a_layout() -> None:
     assert forms_for("nhwc") == FORMS
     assert {form.name for form in forms_for("nchw")} == {
-        *("divide-first", "affine-first", "table-first", "layer-first"),
+        *("divide-first", "affine-first", "table-first", "planes", "layer-first"),
     }
 
 

@@ -15,7 +15,15 @@ from tests.support.pixel_graphs import (
     handing_on,
     quantizing_graph,
 )
-from tests.support.taken_pixels import AFFINE_FIRST, BY_CHANNELS, DIVIDE_FIRST, IMAGENET, run, taken
+from tests.support.taken_pixels import (
+    AFFINE_FIRST,
+    BY_CHANNELS,
+    BY_PLANES,
+    DIVIDE_FIRST,
+    IMAGENET,
+    run,
+    taken,
+)
 from trtqat.graph.passes.remove_quantization import remove_quantization
 from trtqat.graph.pixels.arithmetic import AFFINE, DIVIDE, TABLE
 from trtqat.graph.pixels.fit import Wanted, fit
@@ -125,6 +133,23 @@ def test_channel_by_channel_in_nchw(pixels: Pixels, scale: float, is_quantized: 
     expected = pixels.normalise(x)
     if is_quantized:
         expected = quantize(expected, scale).astype(np.float32) * np.float32(scale)
+    for as_written in (True, False):
+        np.testing.assert_array_equal(run(model, x, as_written=as_written), expected)
+
+
+@settings(max_examples=60, deadline=None)
+@given(any_pixels(), numbers(0.002, 0.5))
+def test_channels_apart_in_either_layout(pixels: Pixels, scale: float) -> None:
+    """A line of numbers of its own for each channel; nothing is transposed or gathered."""
+    model = quantizing_graph(scale)
+    if fit(Wanted(pixels.table(3), scale)) is None:
+        return
+    assert taken(model, pixels, BY_PLANES).form == BY_PLANES
+    operators = [node.op_type for node in model.graph]
+    assert {"Transpose", "Gather"}.isdisjoint(operators)
+    assert [operators.count(each) for each in ("Split", "Mul", "Add", "Concat")] == [1, 3, 3, 1]
+    x = every_byte(pixels)
+    expected = quantize(pixels.normalise(x), scale).astype(np.float32) * np.float32(scale)
     for as_written in (True, False):
         np.testing.assert_array_equal(run(model, x, as_written=as_written), expected)
 

@@ -13,14 +13,15 @@ import pytest
 
 from scripts.bench import pixels, pixels_graphs
 from scripts.bench.pixels_graphs import (
-    JOINED,
-    SIGNED,
+    GEMM,
+    PAIRED,
     UNHELD,
     check_floats,
     chosen_graphs,
     write_graph,
 )
 from scripts.bench.pixels_table import NONE, layers_table, measured_table
+from tests.support.graphs import Graph, operators
 from tests.support.pixel_graphs import every_byte, float_graph, quantizing_graph
 from trtqat.errors import GraphError, UsageError
 from trtqat.graph.editing import add_initializer
@@ -124,34 +125,21 @@ def test_every_graph_takes_what_its_record_says_and_gives_the_codes(
         np.testing.assert_array_equal(found, expected)
     assert names[:2] == ("floats", "codes")
     assert {"nhwc-channels", "nhwc-bgr-channels"} <= set(names)
-    assert len(names) == len(set(names)) == 2 + 2 * 11 + 2 * 4
+    assert len(names) == len(set(names)) == 2 + 2 * 12 + 2 * 5
 
 
-def test_bytes_as_int8_give_the_same_codes(tmp_path: Path, floats: Path) -> None:
-    names = [name for name in pixels_graphs.all_graphs() if name.endswith(SIGNED)]
-    assert {"nchw-affine-first-signed", "nhwc-bgr-affine-last-signed"} <= set(names)
-    for name in names:
-        unsigned = write_graph(name.removesuffix(SIGNED), floats, tmp_path)
-        with OnnxModel(unsigned, as_written=True) as loaded:
-            (spec,) = loaded.inputs
-            assert isinstance(spec, PixelSpec)
-            x = every_byte(spec.pixels)
-            (expected,) = loaded.session(1).run({"x": x}).values()
-        with OnnxModel(write_graph(name, floats, tmp_path), as_written=True) as loaded:
-            assert loaded.inputs[0].dtype == "int8"
-            (found,) = loaded.session(1).run({"x": x.view(np.int8)}).values()
-        np.testing.assert_array_equal(found, expected)
-
-
-def test_what_is_to_be_compiled_with_the_cast_gives_the_same_codes(
-    tmp_path: Path, floats: Path
-) -> None:
-    names = [name for name in pixels_graphs.all_graphs() if name.endswith(JOINED)]
-    assert {"nchw-affine-first-joined", "nhwc-bgr-affine-last-joined"} <= set(names)
+def test_a_pair_for_each_channel_gives_the_same_codes(tmp_path: Path, floats: Path) -> None:
+    names = [name for name in pixels_graphs.all_graphs() if name.endswith(PAIRED)]
+    assert set(names) == {
+        f"{layout}{bgr}-planes-paired" for layout in ("nchw", "nhwc") for bgr in ("", "-bgr")
+    }
     for name in names:
         codes: list[Array] = []
-        for each in (name, name.removesuffix(JOINED)):
-            with OnnxModel(write_graph(each, floats, tmp_path), as_written=True) as loaded:
+        for each in (name, name.removesuffix(PAIRED)):
+            path = write_graph(each, floats, tmp_path)
+            pairs = 4 if each == name else 1
+            assert operators(read_model(path)).count("QuantizeLinear") == pairs
+            with OnnxModel(path, as_written=True) as loaded:
                 (spec,) = loaded.inputs
                 assert isinstance(spec, PixelSpec)
                 codes.append(*loaded.session(1).run({"x": every_byte(spec.pixels)}).values())
@@ -159,7 +147,18 @@ def test_what_is_to_be_compiled_with_the_cast_gives_the_same_codes(
         np.testing.assert_array_equal(found, expected)
 
 
-@pytest.mark.parametrize("name", ["nhwc-affine-first", "nhwc-affine-first-joined"])
+def test_what_stands_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pixels_graphs, "IMAGES", TensorSpec("x", (1, 3, 16, 16)))
+    made = Graph((1, 3, 16, 16))
+    data = made.node("Flatten", [made.pair("x", 0.02)], "flat")
+    made.node("Gemm", [data, made.constant("w", np.ones((768, 2), np.float32))], "y")
+    ir.save(made.model("y"), tmp_path / "given.onnx")
+    for end, operator in (("", "Conv"), (GEMM, "Gemm")):
+        path = write_graph(f"nhwc-table-first{end}", tmp_path / "given.onnx", tmp_path)
+        assert {"Conv", "Gemm"}.intersection(operators(read_model(path))) == {operator}
+
+
+@pytest.mark.parametrize("name", ["nhwc-affine-first", "nhwc-planes"])
 def test_what_build_does_not_hold_has_no_record(name: str, tmp_path: Path, floats: Path) -> None:
     held, unheld = (
         read_model(write_graph(f"{name}{end}", floats, tmp_path)) for end in ("", UNHELD)
@@ -173,7 +172,7 @@ def test_graphs_are_measured_in_the_order_that_is_asked_for() -> None:
     asked = ["nhwc-channels", "nhwc-bgr-table-last", "floats", "nhwc-channels"]
     assert chosen_graphs(asked, with_bgr=False) == tuple(asked[:3])
     everything = chosen_graphs(None, with_bgr=False)
-    assert len(everything) == 2 + 11 + 4
+    assert len(everything) == 2 + 12 + 5
     assert not [name for name in everything if "bgr" in name]
     with pytest.raises(UsageError, match=r"no graph 'nchw-channels'\. --only takes floats, codes,"):
         chosen_graphs(["floats", "nchw-channels"], with_bgr=False)

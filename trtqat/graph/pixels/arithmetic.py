@@ -29,6 +29,8 @@ _LOWEST, _LARGEST = -128, 127
 _WITHIN = 0.4
 # The first opset in which Unsqueeze reads its axes.
 _AXES_ARE_INPUTS = 13
+# And the first in which Split is told into how many parts.
+_SPLIT_COUNTS = 18
 
 
 class NodeWriter:
@@ -51,13 +53,15 @@ class NodeWriter:
         op_type: str,
         inputs: Sequence[ir.Value],
         dtype: ir.DataType,
+        outputs: int = 1,
         **attributes: Any,  # noqa: ANN401
     ) -> ir.Value:
-        """Writes a node, and returns what it makes."""
+        """Writes a node, and returns the first of what it makes."""
         name = f"{prefix_of_nodes(self._name)}{op_type}_{len(self.nodes)}"
-        made = ir.node(op_type, list(inputs), attributes=attributes, name=name)
-        made.outputs[0].name = f"{name}_output"
-        made.outputs[0].type = ir.TensorType(dtype)
+        made = ir.node(op_type, list(inputs), attributes=attributes, num_outputs=outputs, name=name)
+        for number, each in enumerate(made.outputs):
+            each.name = f"{name}_output{f'_{number}' if number else ''}"
+            each.type = ir.TensorType(dtype)
         self.nodes.append(made)
         return made.outputs[0]
 
@@ -90,12 +94,26 @@ class NodeWriter:
         """Writes a node of two floats."""
         return self.node(op_type, [left, right], ir.DataType.FLOAT)
 
-    def unsqueezed(self, value: ir.Value, axis: int) -> ir.Value:
-        """Writes an Unsqueeze of floats."""
+    def along(self, op_type: str, value: ir.Value, axis: int) -> ir.Value:
+        """Writes a Squeeze or an Unsqueeze of floats."""
         if self.graph.opset_imports[""] < _AXES_ARE_INPUTS:
-            return self.node("Unsqueeze", [value], ir.DataType.FLOAT, axes=[axis])
-        axes = self.constant("axes", np.array([axis], np.int64))
-        return self.node("Unsqueeze", [value, axes], ir.DataType.FLOAT)
+            return self.node(op_type, [value], ir.DataType.FLOAT, axes=[axis])
+        axes = self.constant(f"axis_{axis}", np.array([axis], np.int64))
+        return self.node(op_type, [value, axes], ir.DataType.FLOAT)
+
+    def planes(self, value: ir.Value, channels: int) -> list[ir.Value]:
+        """Writes a Split of floats into images of one channel, each ``(N, 1, H, W)``."""
+        planes = [value]
+        if channels > 1:
+            counted = self.graph.opset_imports[""] >= _SPLIT_COUNTS
+            attributes = {"num_outputs": channels} if counted else {}
+            self.node("Split", [value], ir.DataType.FLOAT, channels, axis=self.axis, **attributes)
+            planes = list(self.nodes[-1].outputs)
+        if self.axis == 1:
+            return planes
+        # Sizes may be open; a Transpose of one channel would say the same.
+        flat = [self.along("Squeeze", plane, self.axis) for plane in planes]
+        return [self.along("Unsqueeze", plane, 1) for plane in flat]
 
 
 # Writes a way's nodes behind the bytes (cast to floats, or moved), and returns the floats.
@@ -112,7 +130,8 @@ class Way:
         needs_codes: Whether it gives the codes alone, not the very floats.
         is_robust: Whether its codes stay the same whatever an engine rounds or fuses.
         needs_nchw: Whether it computes in NCHW only.
-        makes_nchw: Whether it reads NHWC only and makes NCHW of it, so that nothing is transposed.
+        makes_nchw: Whether it makes NCHW of NHWC by itself, so that nothing is transposed.
+        takes_nchw: Whether such a one reads NCHW, too.
         orders_channels: Whether it brings BGR into the model's order by itself.
         prepare: Given what is wanted (in the order of the bytes' channels) and the pixels, what
             writes it; None where it cannot give that.
@@ -125,6 +144,7 @@ class Way:
     is_robust: bool
     needs_nchw: bool = False
     makes_nchw: bool = False
+    takes_nchw: bool = False
     orders_channels: bool = False
 
 
@@ -157,6 +177,25 @@ def _affine(wanted: Wanted, pixels: Pixels) -> Write | None:
     return write
 
 
+def _planes(wanted: Wanted, pixels: Pixels) -> Write | None:
+    found = fit(wanted)
+    if found is None:
+        return None
+
+    def write(writer: NodeWriter, x: ir.Value) -> ir.Value:
+        planes = writer.planes(writer.as_floats(x), wanted.channels)
+        done = []
+        for channel in _in_order_of_model(wanted, pixels):
+            factor = writer.constant(f"factor_{channel}", found.a[channel])
+            shift = writer.constant(f"shift_{channel}", found.b[channel])
+            product = writer.floats("Mul", planes[channel], factor)
+            done.append(writer.floats("Add", product, shift))
+        writer.axis = 1
+        return done[0] if len(done) == 1 else writer.node("Concat", done, ir.DataType.FLOAT, axis=1)
+
+    return write
+
+
 def _table(wanted: Wanted, pixels: Pixels) -> Write:
     del pixels
     values, is_one = _table_of(wanted)
@@ -185,7 +224,7 @@ def _channels(wanted: Wanted, pixels: Pixels) -> Write:
             plane = writer.node("Gather", [index, place], ir.DataType.INT32, axis=writer.axis)
             table = writer.constant("table" if is_one else f"table_{channel}", values[channel])
             floats = writer.node("Gather", [table, plane], ir.DataType.FLOAT, axis=0)
-            planes.append(writer.unsqueezed(floats, 1))
+            planes.append(writer.along("Unsqueeze", floats, 1))
         writer.axis = 1
         return writer.node("Concat", planes, ir.DataType.FLOAT, axis=1)
 
@@ -259,6 +298,16 @@ CHANNELS = Way(
     makes_nchw=True,
     orders_channels=True,
 )
+PLANES = Way(
+    "planes",
+    "Cast, Split, for each channel Mul and Add, and Concat",
+    _planes,
+    needs_codes=True,
+    is_robust=True,
+    makes_nchw=True,
+    takes_nchw=True,
+    orders_channels=True,
+)
 LAYER = Way(
     "layer",
     "Cast, Sub, INT8 Conv 1x1",
@@ -268,4 +317,4 @@ LAYER = Way(
     needs_nchw=True,
     orders_channels=True,
 )
-WAYS = (DIVIDE, AFFINE, TABLE, CHANNELS, LAYER)
+WAYS = (DIVIDE, AFFINE, TABLE, CHANNELS, PLANES, LAYER)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from trtqat.graph.lenses.targets import is_for_8_6
-from trtqat.graph.pixels.arithmetic import AFFINE, CHANNELS, DIVIDE, LAYER, TABLE, Way
+from trtqat.graph.pixels.arithmetic import AFFINE, CHANNELS, DIVIDE, LAYER, PLANES, TABLE, Way
 from trtqat.pixels import Layout
 from trtqat.plan.header import Target
 
@@ -35,7 +35,7 @@ class Form:
 
     def takes(self, layout: Layout) -> bool:
         """Whether it computes anything of bytes in that layout."""
-        return layout == "nhwc" or not self.way.makes_nchw
+        return layout == "nhwc" or self.way.takes_nchw or not self.way.makes_nchw
 
     def transposed_in(self, layout: Layout) -> Transposed | None:
         """Where bytes in that layout are transposed; None where they are not."""
@@ -55,6 +55,7 @@ FORMS = (
     Form(TABLE, "middle"),
     Form(TABLE, "last"),
     Form(CHANNELS),
+    Form(PLANES),
     Form(LAYER),
 )
 
