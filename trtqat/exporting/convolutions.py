@@ -3,63 +3,75 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import onnx_ir as ir
 
-from trtqat.errors import ExportError
 from trtqat.exporting.options import ExportOptions
 from trtqat.exporting.pixels import choice_behind_bytes
-from trtqat.exporting.verification.reference import outputs_of
-from trtqat.graph.passes.write_convolutions import write_convolutions
+from trtqat.exporting.verification.example import Example, Passed
+from trtqat.exporting.verification.reference import GraphReference, Words
+from trtqat.exporting.verification.verify import verify
+from trtqat.graph.passes.write_convolutions import WrittenConvolutions, write_convolutions
 from trtqat.graph.runnable import serialize_runnable
 from trtqat.graph_file.serialized import Serialized
-from trtqat.numerics import difference
-from trtqat.tensors import Arrays
+from trtqat.tensors import Array, Arrays
+
+_WORDS = Words(
+    "The graph with convolutions",
+    "the graph with linear layers",
+    "Export with --for 10, 11 or rtx, which need no convolutions, and report the graph.",
+)
 
 
 def with_convolutions(
     model: ir.Model, options: ExportOptions, batches: Sequence[Arrays]
-) -> tuple[str, ...]:
-    """Changes a verified graph where that is needed, and compares its outputs with what they were.
-
-    The tensors inside have other shapes then. So this is no pass of those that verification
-    compares tensor by tensor.
+) -> WrittenConvolutions:
+    """Changes a verified graph where that is needed, and verifies it against what it was.
 
     Args:
         model: Before it takes bytes; changed in place.
         options: Of the export.
         batches: Inputs of shape ``(N, …)`` by name.
 
-    Returns:
-        A sentence for the user; none where nothing was changed.
-
     Raises:
         ExportError: The changed graph computes something else.
     """
     choice = choice_behind_bytes(options, model.graph)
     if choice is None or not choice.convolve:
-        return ()
+        return WrittenConvolutions(0)
     before = serialize_runnable(model)
-    count = write_convolutions(model).count
-    if not count:
-        return ()
-    if name := _far(before, serialize_runnable(model), batches, options.min_sqnr_db):
-        raise ExportError(
-            f"With convolutions in place of linear layers the graph computes another '{name}'.",
-            "Export with --for 10, 11 or rtx, which need none, and report the graph.",
-        )
-    what = "1 layer is" if count == 1 else f"{count} layers are"
-    return (
-        f"{what} written as convolutions and pools, as TensorRT 8.6 would compute them and what "
-        "stands before them in floating point behind bytes. --for 10, 11 or rtx changes nothing.",
-    )
+    done = write_convolutions(model)
+    if done.count:
+        reference = _WithImages(before, batches, _WORDS, frozenset(done.images))
+        verify(serialize_runnable(model), reference, min_sqnr_db=options.min_sqnr_db)
+    return done
 
 
-def _far(before: Serialized, after: Serialized, batches: Sequence[Arrays], least_db: float) -> str:
-    """The first output whose SQNR is below the least; empty if there is none."""
-    found = zip(outputs_of(before, batches), outputs_of(after, batches), strict=True)
-    for expected, actual in found:
-        for name, array in expected.items():
-            if difference(array, actual[name]).sqnr_db < least_db:
-                return name
-    return ""
+@dataclass(frozen=True, eq=False)
+class _WithImages(GraphReference):
+    """A graph, of which some tensors are compared as images of one pixel.
+
+    Attributes:
+        images: Names of dequantized tensors ``(N, K)``.
+    """
+
+    images: frozenset[str]
+
+    def complete(self, example: Example, graph: Serialized) -> Example:
+        """The example with what passes the pairs, in the shapes of the other graph."""
+        complete = super().complete(example, graph)
+        passed = {
+            name: _as_image(each) if name in self.images else each
+            for name, each in complete.passed.items()
+        }
+        return replace(complete, passed=passed)
+
+
+def _as_image(passed: Passed) -> Passed:
+    source = None if passed.source is None else _of_one_pixel(passed.source)
+    return replace(passed, source=source, dequantized=_of_one_pixel(passed.dequantized))
+
+
+def _of_one_pixel(array: Array) -> Array:
+    return array[:, :, None, None]

@@ -100,7 +100,7 @@ def finish(
     convolved = with_convolutions(model, options, verified.batches)
     codes = with_quantized_inputs(model, options, verified.batches, verified.codes)
     pixels = with_pixel_inputs(model, options, verified.batches)
-    notes = (*verified.notes, *verified.improvements.moves.notes, *convolved)
+    notes = (*verified.notes, *verified.improvements.moves.notes, *convolved.notes)
     found, summary = examine(model, options.for_)
     target = options.for_
     findings = tuple(each for each in found if target is None or each.concerns(target))

@@ -16,8 +16,7 @@ from trtqat.errors import ExportError
 from trtqat.exporting import convolutions as room
 from trtqat.exporting.from_onnx import improve_onnx
 from trtqat.exporting.options import ExportOptions, ExportResult
-from trtqat.graph.passes.protocol import Changed
-from trtqat.graph.passes.write_convolutions import write_convolutions
+from trtqat.graph.passes.write_convolutions import WrittenConvolutions, write_convolutions
 from trtqat.pixels import Pixels
 from trtqat.plan.header import Target
 from trtqat.runtime.onnx_model import OnnxModel
@@ -92,13 +91,13 @@ def test_a_file_that_takes_bytes_already(quantized: nn.Module, tmp_path: Path) -
 def test_a_graph_that_computes_something_else_is_not_written(
     quantized: nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def wrong(model: ir.Model) -> Changed:
+    def wrong(model: ir.Model) -> WrittenConvolutions:
         done = write_convolutions(model)
         bias = model.graph.initializers["head.3.bias"]
         bias.const_value = ir.tensor(np.ones(4, np.float32), name=bias.name)
         return done
 
     monkeypatch.setattr(room, "write_convolutions", wrong)
-    with pytest.raises(ExportError, match="convolutions in place of linear layers"):
+    with pytest.raises(ExportError, match="than the graph with linear layers"):
         exported(quantized, tmp_path / "m.onnx")
     assert not (tmp_path / "m.onnx").exists()

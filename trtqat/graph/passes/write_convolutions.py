@@ -28,7 +28,6 @@ from trtqat.graph.editor import Editor
 from trtqat.graph.lenses.basics import constant_array, name_of
 from trtqat.graph.lenses.pairs import DEQUANTIZE, PAIR, parameters_of, producer_of, quantizer_of
 from trtqat.graph.lenses.view import ACTIVATIONS
-from trtqat.graph.passes.protocol import Changed
 from trtqat.tensors import Array
 
 _IMAGE = (2, 3)
@@ -36,6 +35,30 @@ _RANK = 4
 _FLATTENING = ("Reshape", "Flatten", "Squeeze")
 # The first opset in which Unsqueeze reads its axes.
 _AXES_ARE_INPUTS = 13
+
+
+@dataclass(frozen=True)
+class WrittenConvolutions:
+    """What the pass did.
+
+    Attributes:
+        count: Linear layers and means that are others now.
+        images: Names of dequantized tensors that were ``(N, K)`` and are ``(N, K, 1, 1)``.
+    """
+
+    count: int
+    images: tuple[str, ...] = ()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """A line for the user."""
+        if not self.count:
+            return ()
+        what = "1 layer is" if self.count == 1 else f"{self.count} layers are"
+        return (
+            f"{what} written as convolutions and pools, as TensorRT 8.6 would compute them, and "
+            "what stands before them, in floating point behind bytes.",
+        )
 
 
 @dataclass(frozen=True)
@@ -55,15 +78,15 @@ class _Linear:
     kernel: Array
 
 
-def write_convolutions(model: ir.Model) -> Changed:
-    """Replaces them, in place; counts them.
+def write_convolutions(model: ir.Model) -> WrittenConvolutions:
+    """Replaces them, in place.
 
     Args:
         model: Its nodes have names of their own, and its shapes are inferred.
     """
     graph = model.graph
     if any(node.op_type == "MatMul" for node in graph.all_nodes()):
-        return Changed(0)
+        return WrittenConvolutions(0)
     writer = _Writer(graph)
     count = 0
     for node in list(graph):
@@ -75,7 +98,7 @@ def write_convolutions(model: ir.Model) -> Changed:
             count += 1
     writer.editor.finish()
     remove_unused(graph)
-    return Changed(count)
+    return WrittenConvolutions(count, tuple(writer.images))
 
 
 def _is_mean_of_image(node: ir.Node) -> bool:
@@ -89,6 +112,7 @@ def _is_mean_of_image(node: ir.Node) -> bool:
 class _Writer:
     def __init__(self, graph: ir.Graph) -> None:
         self.editor = Editor(graph)
+        self.images: list[str] = []
         self._graph = graph
 
     def pool(self, mean: ir.Node) -> None:
@@ -145,6 +169,7 @@ class _Writer:
         self.editor.replace_input(quantize, 0, self._as_image(source, quantize, channels))
         for node in (quantize, dequantize):
             node.outputs[0].shape = None
+        self.images.append(str(dequantize.outputs[0].name))
         return dequantize.outputs[0]
 
     def _are_its_own(self, quantize: ir.Node, dequantize: ir.Node) -> bool:
