@@ -17,12 +17,15 @@ _LAST_BUILDS_S = 150
 TEST_SECONDS = {
     "agreement": 720,
     "build": 620,
+    "detection": 150,
     "locate": 320,
     "offline": 290,
+    "pixels": 180,
     "profiles": 470,
     "quantize": 490,
     "quantize_graphs": 400,
     "shipping": 620,
+    "siblings": 60,
     "sized_profiles": 700,
     "streams": 290,
 }
