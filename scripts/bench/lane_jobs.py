@@ -27,6 +27,7 @@ TEST_SECONDS = {
     "shipping": 620,
     "siblings": 60,
     "sized_profiles": 700,
+    "speed_search": 600,
     "streams": 290,
 }
 _TEST_SECONDS = 240
@@ -93,7 +94,7 @@ def _figures(option: str) -> Iterator[Job]:
     cache = '--timing-cache "$TIMING_CACHE"'
     names = (
         "floats codes nchw-planes nhwc-planes nchw-table-first nhwc-table-first nchw-planes-paired "
-        "nhwc-planes-paired nhwc-planes-unheld nhwc-table-first-gemm"
+        "nhwc-planes-paired nhwc-planes-unheld nchw-table-first-stored nhwc-table-first-gemm"
     )
     pixels = f'--output "$RESULTS/pixels.json" --seconds 0.5 {option} {cache} --only {names}'
     refusals = f'--output "$RESULTS/refusals.json" {option}'

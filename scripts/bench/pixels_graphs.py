@@ -1,8 +1,8 @@
 """The graphs of ``pixels.py`` by name: from floats, from codes, and from bytes in every form.
 
-Three more kinds are there, which ``export`` does not write for TensorRT 8.6: with the network's end
-as it was, without the record by which ``build`` holds nodes to FP32, and with a pair for each
-channel where channels are computed apart.
+More kinds are there, which ``export`` does not write for TensorRT 8.6: with the network's end as it
+was, with INT8 initializers as weights, without the record by which ``build`` holds nodes to FP32,
+and with a pair for each channel where channels are computed apart.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from trtqat.graph.editor import Editor
 from trtqat.graph.lenses.basics import constant_array, name_of
 from trtqat.graph.lenses.pairs import DEQUANTIZE, QUANTIZE, consumers_of
 from trtqat.graph.passes.improvements import ImproveOptions
+from trtqat.graph.passes.quantize_weights import quantize_weights
 from trtqat.graph.passes.take_codes import take_codes
 from trtqat.graph.passes.write_convolutions import write_convolutions
 from trtqat.graph.pixels.arithmetic import AFFINE, PLANES, NodeWriter
@@ -33,7 +34,7 @@ from trtqat.tensors import TensorSpec
 
 IMAGES = TensorSpec("images", (1, 3, 224, 224))
 # What the names of such graphs end in.
-GEMM, UNHELD, PAIRED = "-gemm", "-unheld", "-paired"
+GEMM, STORED, UNHELD, PAIRED = "-gemm", "-stored", "-unheld", "-paired"
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 # Changes the graph from floats, in place, and returns what is to be recorded of it.
@@ -50,6 +51,7 @@ def all_graphs() -> dict[str, Make]:
                 name = f"{layout}{'-bgr' if bgr else ''}-{form.name}"
                 plain: Make = partial(_from_bytes, pixels=pixels, form=form)
                 found |= {name: partial(_convolved, make=plain), f"{name}{GEMM}": plain}
+                found[f"{name}{STORED}"] = partial(_stored, make=found[name])
                 if form.way in (AFFINE, PLANES):
                     found[f"{name}{UNHELD}"] = partial(_unrecorded, make=found[name])
                 if form.way is PLANES:
@@ -70,7 +72,7 @@ def chosen_graphs(asked: Sequence[str] | None, *, with_bgr: bool) -> tuple[str, 
     """
     known = all_graphs()
     if asked is None:
-        written = [name for name in known if not name.endswith((GEMM, UNHELD, PAIRED))]
+        written = [name for name in known if not name.endswith((GEMM, STORED, UNHELD, PAIRED))]
         return tuple(name for name in written if with_bgr or "-bgr-" not in name)
     unknown = [name for name in asked if name not in known]
     if unknown:
@@ -149,6 +151,11 @@ def _from_bytes(model: ir.Model, *, pixels: Pixels, form: Form) -> Provenance:
 
 def _convolved(model: ir.Model, *, make: Make) -> Provenance:
     write_convolutions(model)
+    return make(model)
+
+
+def _stored(model: ir.Model, *, make: Make) -> Provenance:
+    quantize_weights(model)
     return make(model)
 
 

@@ -15,6 +15,7 @@ from scripts.bench import pixels, pixels_graphs
 from scripts.bench.pixels_graphs import (
     GEMM,
     PAIRED,
+    STORED,
     UNHELD,
     check_floats,
     chosen_graphs,
@@ -151,11 +152,16 @@ def test_what_stands_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(pixels_graphs, "IMAGES", TensorSpec("x", (1, 3, 16, 16)))
     made = Graph((1, 3, 16, 16))
     data = made.node("Flatten", [made.pair("x", 0.02)], "flat")
-    made.node("Gemm", [data, made.constant("w", np.ones((768, 2), np.float32))], "y")
+    weight = made.pair(made.constant("w", np.ones((768, 2), np.float32)), 0.01)
+    made.node("Gemm", [data, weight], "y")
     ir.save(made.model("y"), tmp_path / "given.onnx")
     for end, operator in (("", "Conv"), (GEMM, "Gemm")):
         path = write_graph(f"nhwc-table-first{end}", tmp_path / "given.onnx", tmp_path)
-        assert {"Conv", "Gemm"}.intersection(operators(read_model(path))) == {operator}
+        found = operators(read_model(path))
+        assert {"Conv", "Gemm"}.intersection(found) == {operator}
+        assert found.count("QuantizeLinear") == 2
+    path = write_graph(f"nhwc-table-first{STORED}", tmp_path / "given.onnx", tmp_path)
+    assert operators(read_model(path)).count("QuantizeLinear") == 1
 
 
 @pytest.mark.parametrize("name", ["nhwc-affine-first", "nhwc-planes"])
