@@ -25,7 +25,7 @@ TEST_SECONDS = {
     "quantize": 490,
     "quantize_graphs": 400,
     "shipping": 620,
-    "siblings": 60,
+    "siblings": 150,
     "sized_profiles": 700,
     "speed_search": 600,
     "streams": 290,
