@@ -149,6 +149,29 @@ def test_the_same_is_computed(name: str, stored: bool) -> None:
     assert {each.rule for each in lint(model)} <= found
 
 
+def names_are_taken() -> ir.Model:
+    """What the pass would call its nodes and tensors is there already, as output or inside."""
+    made = Network((2, 4))
+    made.linear("x", "y", (4, 3), pair="none")
+    made.node("Mul", ["y", made.constant("/y_image.axes", np.ones(3, np.float32))], "y_flat")
+    made.node("Neg", ["y_flat"], "/y_image_output_0")
+    made.node("Relu", ["/y_image_output_0"], "y_image")
+    return made.model("y", "y_image")
+
+
+def test_no_name_is_given_twice() -> None:
+    model = names_are_taken()
+    infer_shapes(model)
+    x = np.random.default_rng(0).normal(size=(2, 4)).astype(np.float32)
+    before = run(model, x)
+    assert write_convolutions(model).count == 1
+    for one, other in zip(before, run(model, x), strict=True):
+        np.testing.assert_allclose(other, one, rtol=1e-5, atol=1e-6)
+    nodes = [node.name for node in model.graph]
+    assert len(set(nodes)) == len(nodes)
+    assert [value.name for value in model.graph.outputs] == ["y", "y_image"]
+
+
 def count_of(model: ir.Model, operator: str) -> int:
     return operators(model).count(operator)
 

@@ -19,6 +19,7 @@ Products are summed in another order, so the last bits may differ.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import onnx_ir as ir
@@ -158,14 +159,15 @@ class _Writer:
         dims = None if source is None or source.shape is None else tuple(source.shape)
         if source is not None and dims is not None and dims[1:] == (channels, 1, 1):
             return source
-        name = f"{name_of(reader)}_image"
+        name = self._free(f"{name_of(reader)}_image")
         if self._graph.opset_imports[""] < _AXES_ARE_INPUTS:
             axes = ir.AttrInt64s("axes", _IMAGE)
             unsqueeze = ir.Node("", "Unsqueeze", [flat], [axes], name=name)
         else:
-            axes_value = add_initializer(self._graph, f"{name}.axes", np.array(_IMAGE, np.int64))
+            axes_name = self._free(f"{name}.axes")
+            axes_value = add_initializer(self._graph, axes_name, np.array(_IMAGE, np.int64))
             unsqueeze = ir.Node("", "Unsqueeze", [flat, axes_value], name=name)
-        unsqueeze.outputs[0].name = f"{name}_output_0"
+        unsqueeze.outputs[0].name = self._free(f"{name}_output_0")
         unsqueeze.outputs[0].type = flat.type
         self.editor.insert_before(reader, [unsqueeze])
         return unsqueeze.outputs[0]
@@ -192,14 +194,14 @@ class _Writer:
             last.shape = image
         node = last.producer()
         assert node is not None
-        flatten = ir.Node("", "Flatten", [last], name=f"{name_of(node)}_flat")
+        flatten = ir.Node("", "Flatten", [last], name=self._free(f"{name_of(node)}_flat"))
         flat = flatten.outputs[0]
         flat.type, flat.shape = last.type, shape
         self.editor.replace(last, flat)
         self.editor.insert_after(node, [flatten])
         # Now, as all that read the tensor before read what is flat.
         self.editor.replace_input(flatten, 0, last)
-        flat.name, last.name = last.name, f"{last.name}_image"
+        flat.name, last.name = last.name, self._free(f"{last.name}_image")
 
     def _activation_behind(self, value: ir.Value) -> ir.Node | None:
         """The activation that alone reads a tensor."""
@@ -208,6 +210,24 @@ class _Writer:
         (node,) = self.editor.first(value, 1)
         is_of_numbers = node.inputs[0] is value and node.op_type in ACTIVATIONS - {"PRelu"}
         return node if is_of_numbers else None
+
+    def _free(self, wanted: str) -> str:
+        """The name, numbered where a node or a tensor has it."""
+        name, number = wanted, 0
+        while name in self._names:
+            number += 1
+            name = f"{wanted}_{number}"
+        self._names.add(name)
+        return name
+
+    @cached_property
+    def _names(self) -> set[str]:
+        """Those of all nodes and tensors, of graphs inside as well."""
+        graph = self._graph
+        nodes = list(graph.all_nodes())
+        values = {*graph.inputs, *graph.initializers.values()}
+        values.update(value for node in nodes for value in (*node.inputs, *node.outputs) if value)
+        return {str(node.name) for node in nodes} | {str(value.name) for value in values}
 
 
 def _is_plain(gemm: ir.Node) -> bool:
