@@ -190,6 +190,18 @@ def beside_a_matmul() -> ir.Model:
     return made.model("y")
 
 
+def weight_that_is_an_output() -> ir.Model:
+    made = Network((2, 4))
+    made.linear("x", "y")
+    return made.model("y", "y.weight.dq")
+
+
+def codes_that_are_an_output() -> ir.Model:
+    made = Network((2, 4))
+    made.linear("x", "y")
+    return made.model("y", "y.weight.q")
+
+
 def computed_weight() -> ir.Model:
     made = Network((4, 4))
     made.node("Gemm", ["x", made.node("Relu", ["x"], "r")], "y")
@@ -205,6 +217,8 @@ def mean_over_channels() -> ir.Model:
 KEPT: dict[str, Callable[[], ir.Model]] = {
     "shared weight": shared_weight,
     "beside a MatMul": beside_a_matmul,
+    "weight that is an output": weight_that_is_an_output,
+    "codes that are an output": codes_that_are_an_output,
     "computed weight": computed_weight,
     "alpha": lambda: head(alpha=0.5),
     "beta": lambda: head(beta=2.0),

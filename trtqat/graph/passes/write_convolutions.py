@@ -105,15 +105,14 @@ class _Writer:
         axis = 0 if _integer(gemm, "transB", 0) else 1
         pair: list[ir.Node] = []
         while (node := weight.producer()) is not None:
-            if node.op_type not in PAIR or self.editor.count(weight) != 1 or node.inputs[0] is None:
+            if node.op_type not in PAIR or self._is_shared(weight) or node.inputs[0] is None:
                 return None
             if parameters_of(node).axis not in (None, axis, axis - 2):
                 return None
             pair.append(node)
             weight = node.inputs[0]
         array = constant_array(weight)
-        is_shared = self.editor.count(weight) != 1 or weight.is_graph_output()
-        if array is None or array.ndim != len(_IMAGE) or is_shared:
+        if array is None or array.ndim != len(_IMAGE) or self._is_shared(weight):
             return None
         channels = array.shape[axis]
         if not all(_has_shape(each, (channels,)) for each in bias):
@@ -150,8 +149,11 @@ class _Writer:
 
     def _are_its_own(self, quantize: ir.Node, dequantize: ir.Node) -> bool:
         """Whether nothing else reads what the pair of a Gemm's data makes."""
-        values = (quantize.outputs[0], dequantize.outputs[0])
-        return not any(each.is_graph_output() or self.editor.count(each) != 1 for each in values)
+        return not (self._is_shared(quantize.outputs[0]) or self._is_shared(dequantize.outputs[0]))
+
+    def _is_shared(self, value: ir.Value) -> bool:
+        """Whether more than one node reads a tensor, or whoever runs the graph."""
+        return value.is_graph_output() or self.editor.count(value) != 1
 
     def _as_image(self, flat: ir.Value, reader: ir.Node, channels: int) -> ir.Value:
         move = flat.producer()
@@ -205,7 +207,7 @@ class _Writer:
 
     def _activation_behind(self, value: ir.Value) -> ir.Node | None:
         """The activation that alone reads a tensor."""
-        if value.is_graph_output() or self.editor.count(value) != 1:
+        if self._is_shared(value):
             return None
         (node,) = self.editor.first(value, 1)
         is_of_numbers = node.inputs[0] is value and node.op_type in ACTIVATIONS - {"PRelu"}
