@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import onnx_ir as ir
 import pytest
+from onnx import TensorProto, helper
 
 from tests.support.graphs import Graph, operators, run
 from trtqat.graph.lenses.view import GraphView
@@ -90,6 +91,24 @@ def result_that_is_read_twice() -> ir.Model:
     return made.model("y", "z")
 
 
+def activation_in_a_branch() -> ir.Model:
+    """Of the Gemm's result, which nothing else reads."""
+    made = Network(IMAGES)
+    made.linear(made.flat(made.mean("x", "pooled"), "flat"), "h")
+    made.constant("w", np.ones((2, 3), np.float32))
+    branches = {
+        name: helper.make_graph(
+            [helper.make_node(operator, [source], [name], name=f"/{name}")],
+            name,
+            [],
+            [helper.make_tensor_value_info(name, TensorProto.FLOAT, (2, 3))],
+        )
+        for name, operator, source in (("then_branch", "Relu", "h"), ("else_branch", "Neg", "w"))
+    }
+    made.node("If", [made.constant("condition", np.array(True))], "y", **branches)
+    return made.model("y")
+
+
 def older_opset() -> ir.Model:
     made = Network((2, 4))
     made.linear(made.node("Relu", ["x"], "r"), "y", pair="none")
@@ -120,6 +139,10 @@ WRITTEN: dict[str, tuple[Callable[[], ir.Model], list[str]]] = {
     "read twice": (
         result_that_is_read_twice,
         ["GlobalAveragePool", "Conv", "Flatten", "Softmax"],
+    ),
+    "activation in a branch": (
+        activation_in_a_branch,
+        ["GlobalAveragePool", "Conv", "Flatten", "If"],
     ),
     "opset 12": (older_opset, ["Relu", "Unsqueeze", "Conv", "Flatten"]),
 }

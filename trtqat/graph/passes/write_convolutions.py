@@ -211,7 +211,7 @@ class _Writer:
             return None
         (node,) = self.editor.first(value, 1)
         is_of_numbers = node.inputs[0] is value and node.op_type in ACTIVATIONS - {"PRelu"}
-        return node if is_of_numbers else None
+        return node if is_of_numbers and node.graph is self._graph else None
 
     def _free(self, wanted: str) -> str:
         """The name, numbered where a node or a tensor has it."""
