@@ -237,6 +237,13 @@ def mean_over_channels() -> ir.Model:
     return made.model("y")
 
 
+def mean_of_integers() -> ir.Model:
+    made = Network(IMAGES)
+    made.mean(made.node("Cast", ["x"], "whole", to=TensorProto.INT32), "pooled")
+    made.node("Cast", ["pooled"], "y", to=TensorProto.FLOAT)
+    return made.model("y")
+
+
 KEPT: dict[str, Callable[[], ir.Model]] = {
     "shared weight": shared_weight,
     "beside a MatMul": beside_a_matmul,
@@ -246,10 +253,11 @@ KEPT: dict[str, Callable[[], ir.Model]] = {
     "alpha": lambda: head(alpha=0.5),
     "beta": lambda: head(beta=2.0),
     "mean over channels": mean_over_channels,
+    "mean of integers": mean_of_integers,
 }
 
 
-KEPT_MEANS = ("mean over channels",)
+KEPT_MEANS = ("mean over channels", "mean of integers")
 
 
 @pytest.mark.parametrize("name", KEPT)

@@ -81,10 +81,12 @@ def write_convolutions(model: ir.Model) -> Changed:
 
 def _is_mean_of_image(node: ir.Node) -> bool:
     axes = node.attributes.get("axes")
-    shape = None if not node.inputs or node.inputs[0] is None else node.inputs[0].shape
-    if node.op_type != "ReduceMean" or axes is None or shape is None or len(shape) != _RANK:
+    image = node.inputs[0] if node.inputs else None
+    if node.op_type != "ReduceMean" or axes is None or image is None or image.shape is None:
         return False
-    return tuple(sorted(axis % _RANK for axis in axes.as_ints())) == _IMAGE
+    # A pool takes floats alone.
+    is_image = len(image.shape) == _RANK and image.dtype is ir.DataType.FLOAT
+    return is_image and tuple(sorted(axis % _RANK for axis in axes.as_ints())) == _IMAGE
 
 
 class _Writer:
