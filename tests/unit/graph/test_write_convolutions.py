@@ -84,6 +84,14 @@ def two_of_one_pair() -> ir.Model:
     return made.model("y", "z")
 
 
+def scales_of_the_last_axis() -> ir.Model:
+    """For each channel of the data, which is no last axis of an image."""
+    made = Network(IMAGES)
+    flat = made.flat(made.mean("x", "pooled"), "flat")
+    made.linear(made.pair(flat, np.array([0.02, 0.03, 0.04, 0.05]), -1), "y")
+    return made.model("y")
+
+
 def result_that_is_read_twice() -> ir.Model:
     made = Network(IMAGES)
     made.linear(made.flat(made.mean("x", "pooled"), "flat"), "y")
@@ -135,6 +143,10 @@ WRITTEN: dict[str, tuple[Callable[[], ir.Model], list[str]]] = {
     "two of one pair": (
         two_of_one_pair,
         ["GlobalAveragePool", "Flatten", *(2 * ["Unsqueeze", "Conv", "Flatten"])],
+    ),
+    "scales of the last axis": (
+        scales_of_the_last_axis,
+        ["GlobalAveragePool", "Conv", "Flatten"],
     ),
     "read twice": (
         result_that_is_read_twice,

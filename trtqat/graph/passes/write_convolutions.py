@@ -146,6 +146,9 @@ class _Writer:
         assert source is not None
         self.editor.replace_input(quantize, 0, self._as_image(source, quantize, channels))
         for node in (quantize, dequantize):
+            # The last axis of what is flat is not that of an image.
+            if (axis := parameters_of(node).axis) is not None:
+                node.attributes["axis"] = ir.AttrInt64("axis", axis % len(_IMAGE))
             node.outputs[0].shape = None
         return dequantize.outputs[0]
 
