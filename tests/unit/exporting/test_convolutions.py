@@ -89,6 +89,14 @@ def test_a_file_that_takes_bytes_already(quantized: nn.Module, tmp_path: Path) -
     assert linears(path) == []
 
 
+def test_a_file_of_an_opset_that_8_6_does_not_read(quantized: nn.Module, tmp_path: Path) -> None:
+    given, path = tmp_path / "given.onnx", tmp_path / "m.onnx"
+    trtqat.export_onnx(quantized, given, ExportOptions(INPUTS, opset=19))
+    result = improve_onnx(given, path, ExportOptions((), pixels={"x": PIXELS}))
+    assert linears(path) == ["ReduceMean", "Gemm", "Gemm"]
+    assert not any("8.6" in note for note in result.notes)
+
+
 @pytest.mark.parametrize("least_db", [200, float("inf")])
 def test_roundings_are_no_fault_however_close_it_is_to_be(
     quantized: nn.Module, tmp_path: Path, least_db: float
