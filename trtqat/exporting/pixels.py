@@ -113,8 +113,10 @@ def choice_behind_bytes(options: ExportOptions, graph: ir.Graph) -> Choice | Non
         options: Of the export.
         graph: Before it takes what ``--pixels`` names; an input may take bytes already.
     """
-    has_bytes = bool(options.pixels or inputs_of_bytes(graph))
-    return choice_for(options.for_, options.opset) if has_bytes else None
+    if not options.pixels and not inputs_of_bytes(graph):
+        return None
+    # A graph from elsewhere may keep a newer opset than what is asked for.
+    return choice_for(options.for_, max(options.opset, graph.opset_imports[""]))
 
 
 def _needs_float_weights(options: ExportOptions, graph: ir.Graph) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import onnx_ir as ir
 import pytest
+from onnx import TensorProto, helper
 
 from tests.support.graphs import Graph, operators, run
 from trtqat.graph.lenses.view import GraphView
@@ -83,11 +84,37 @@ def two_of_one_pair() -> ir.Model:
     return made.model("y", "z")
 
 
+def scales_of_the_last_axis() -> ir.Model:
+    """For each channel of the data, which is no last axis of an image."""
+    made = Network(IMAGES)
+    flat = made.flat(made.mean("x", "pooled"), "flat")
+    made.linear(made.pair(flat, np.array([0.02, 0.03, 0.04, 0.05]), -1), "y")
+    return made.model("y")
+
+
 def result_that_is_read_twice() -> ir.Model:
     made = Network(IMAGES)
     made.linear(made.flat(made.mean("x", "pooled"), "flat"), "y")
     made.node("Softmax", ["y"], "z", axis=-1)
     return made.model("y", "z")
+
+
+def activation_in_a_branch() -> ir.Model:
+    """Of the Gemm's result, which nothing else reads."""
+    made = Network(IMAGES)
+    made.linear(made.flat(made.mean("x", "pooled"), "flat"), "h")
+    made.constant("w", np.ones((2, 3), np.float32))
+    branches = {
+        name: helper.make_graph(
+            [helper.make_node(operator, [source], [name], name=f"/{name}")],
+            name,
+            [],
+            [helper.make_tensor_value_info(name, TensorProto.FLOAT, (2, 3))],
+        )
+        for name, operator, source in (("then_branch", "Relu", "h"), ("else_branch", "Neg", "w"))
+    }
+    made.node("If", [made.constant("condition", np.array(True))], "y", **branches)
+    return made.model("y")
 
 
 def older_opset() -> ir.Model:
@@ -117,9 +144,17 @@ WRITTEN: dict[str, tuple[Callable[[], ir.Model], list[str]]] = {
         two_of_one_pair,
         ["GlobalAveragePool", "Flatten", *(2 * ["Unsqueeze", "Conv", "Flatten"])],
     ),
+    "scales of the last axis": (
+        scales_of_the_last_axis,
+        ["GlobalAveragePool", "Conv", "Flatten"],
+    ),
     "read twice": (
         result_that_is_read_twice,
         ["GlobalAveragePool", "Conv", "Flatten", "Softmax"],
+    ),
+    "activation in a branch": (
+        activation_in_a_branch,
+        ["GlobalAveragePool", "Conv", "Flatten", "If"],
     ),
     "opset 12": (older_opset, ["Relu", "Unsqueeze", "Conv", "Flatten"]),
 }
@@ -149,6 +184,29 @@ def test_the_same_is_computed(name: str, stored: bool) -> None:
     assert {each.rule for each in lint(model)} <= found
 
 
+def names_are_taken() -> ir.Model:
+    """What the pass would call its nodes and tensors is there already, as output or inside."""
+    made = Network((2, 4))
+    made.linear("x", "y", (4, 3), pair="none")
+    made.node("Mul", ["y", made.constant("/y_image.axes", np.ones(3, np.float32))], "y_flat")
+    made.node("Neg", ["y_flat"], "/y_image_output_0")
+    made.node("Relu", ["/y_image_output_0"], "y_image")
+    return made.model("y", "y_image")
+
+
+def test_no_name_is_given_twice() -> None:
+    model = names_are_taken()
+    infer_shapes(model)
+    x = np.random.default_rng(0).normal(size=(2, 4)).astype(np.float32)
+    before = run(model, x)
+    assert write_convolutions(model).count == 1
+    for one, other in zip(before, run(model, x), strict=True):
+        np.testing.assert_allclose(other, one, rtol=1e-5, atol=1e-6)
+    nodes = [node.name for node in model.graph]
+    assert len(set(nodes)) == len(nodes)
+    assert [value.name for value in model.graph.outputs] == ["y", "y_image"]
+
+
 def count_of(model: ir.Model, operator: str) -> int:
     return operators(model).count(operator)
 
@@ -167,6 +225,18 @@ def beside_a_matmul() -> ir.Model:
     return made.model("y")
 
 
+def weight_that_is_an_output() -> ir.Model:
+    made = Network((2, 4))
+    made.linear("x", "y")
+    return made.model("y", "y.weight.dq")
+
+
+def codes_that_are_an_output() -> ir.Model:
+    made = Network((2, 4))
+    made.linear("x", "y")
+    return made.model("y", "y.weight.q")
+
+
 def computed_weight() -> ir.Model:
     made = Network((4, 4))
     made.node("Gemm", ["x", made.node("Relu", ["x"], "r")], "y")
@@ -179,17 +249,27 @@ def mean_over_channels() -> ir.Model:
     return made.model("y")
 
 
+def mean_of_integers() -> ir.Model:
+    made = Network(IMAGES)
+    made.mean(made.node("Cast", ["x"], "whole", to=TensorProto.INT32), "pooled")
+    made.node("Cast", ["pooled"], "y", to=TensorProto.FLOAT)
+    return made.model("y")
+
+
 KEPT: dict[str, Callable[[], ir.Model]] = {
     "shared weight": shared_weight,
     "beside a MatMul": beside_a_matmul,
+    "weight that is an output": weight_that_is_an_output,
+    "codes that are an output": codes_that_are_an_output,
     "computed weight": computed_weight,
     "alpha": lambda: head(alpha=0.5),
     "beta": lambda: head(beta=2.0),
     "mean over channels": mean_over_channels,
+    "mean of integers": mean_of_integers,
 }
 
 
-KEPT_MEANS = ("mean over channels",)
+KEPT_MEANS = ("mean over channels", "mean of integers")
 
 
 @pytest.mark.parametrize("name", KEPT)

@@ -19,6 +19,7 @@ Products are summed in another order, so the last bits may differ.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import onnx_ir as ir
@@ -103,10 +104,12 @@ def write_convolutions(model: ir.Model) -> WrittenConvolutions:
 
 def _is_mean_of_image(node: ir.Node) -> bool:
     axes = node.attributes.get("axes")
-    shape = None if not node.inputs or node.inputs[0] is None else node.inputs[0].shape
-    if node.op_type != "ReduceMean" or axes is None or shape is None or len(shape) != _RANK:
+    image = node.inputs[0] if node.inputs else None
+    if node.op_type != "ReduceMean" or axes is None or image is None or image.shape is None:
         return False
-    return tuple(sorted(axis % _RANK for axis in axes.as_ints())) == _IMAGE
+    # A pool takes floats alone.
+    is_image = len(image.shape) == _RANK and image.dtype is ir.DataType.FLOAT
+    return is_image and tuple(sorted(axis % _RANK for axis in axes.as_ints())) == _IMAGE
 
 
 class _Writer:
@@ -128,15 +131,14 @@ class _Writer:
         axis = 0 if _integer(gemm, "transB", 0) else 1
         pair: list[ir.Node] = []
         while (node := weight.producer()) is not None:
-            if node.op_type not in PAIR or self.editor.count(weight) != 1 or node.inputs[0] is None:
+            if node.op_type not in PAIR or self._is_shared(weight) or node.inputs[0] is None:
                 return None
             if parameters_of(node).axis not in (None, axis, axis - 2):
                 return None
             pair.append(node)
             weight = node.inputs[0]
         array = constant_array(weight)
-        is_shared = self.editor.count(weight) != 1 or weight.is_graph_output()
-        if array is None or array.ndim != len(_IMAGE) or is_shared:
+        if array is None or array.ndim != len(_IMAGE) or self._is_shared(weight):
             return None
         channels = array.shape[axis]
         if not all(_has_shape(each, (channels,)) for each in bias):
@@ -168,14 +170,20 @@ class _Writer:
         assert source is not None
         self.editor.replace_input(quantize, 0, self._as_image(source, quantize, channels))
         for node in (quantize, dequantize):
+            # The last axis of what is flat is not that of an image.
+            if (axis := parameters_of(node).axis) is not None:
+                node.attributes["axis"] = ir.AttrInt64("axis", axis % len(_IMAGE))
             node.outputs[0].shape = None
         self.images.append(str(dequantize.outputs[0].name))
         return dequantize.outputs[0]
 
     def _are_its_own(self, quantize: ir.Node, dequantize: ir.Node) -> bool:
         """Whether nothing else reads what the pair of a Gemm's data makes."""
-        values = (quantize.outputs[0], dequantize.outputs[0])
-        return not any(each.is_graph_output() or self.editor.count(each) != 1 for each in values)
+        return not (self._is_shared(quantize.outputs[0]) or self._is_shared(dequantize.outputs[0]))
+
+    def _is_shared(self, value: ir.Value) -> bool:
+        """Whether more than one node reads a tensor, or whoever runs the graph."""
+        return value.is_graph_output() or self.editor.count(value) != 1
 
     def _as_image(self, flat: ir.Value, reader: ir.Node, channels: int) -> ir.Value:
         move = flat.producer()
@@ -183,14 +191,15 @@ class _Writer:
         dims = None if source is None or source.shape is None else tuple(source.shape)
         if source is not None and dims is not None and dims[1:] == (channels, 1, 1):
             return source
-        name = f"{name_of(reader)}_image"
+        name = self._free(f"{name_of(reader)}_image")
         if self._graph.opset_imports[""] < _AXES_ARE_INPUTS:
             axes = ir.AttrInt64s("axes", _IMAGE)
             unsqueeze = ir.Node("", "Unsqueeze", [flat], [axes], name=name)
         else:
-            axes_value = add_initializer(self._graph, f"{name}.axes", np.array(_IMAGE, np.int64))
+            axes_name = self._free(f"{name}.axes")
+            axes_value = add_initializer(self._graph, axes_name, np.array(_IMAGE, np.int64))
             unsqueeze = ir.Node("", "Unsqueeze", [flat, axes_value], name=name)
-        unsqueeze.outputs[0].name = f"{name}_output_0"
+        unsqueeze.outputs[0].name = self._free(f"{name}_output_0")
         unsqueeze.outputs[0].type = flat.type
         self.editor.insert_before(reader, [unsqueeze])
         return unsqueeze.outputs[0]
@@ -217,22 +226,40 @@ class _Writer:
             last.shape = image
         node = last.producer()
         assert node is not None
-        flatten = ir.Node("", "Flatten", [last], name=f"{name_of(node)}_flat")
+        flatten = ir.Node("", "Flatten", [last], name=self._free(f"{name_of(node)}_flat"))
         flat = flatten.outputs[0]
         flat.type, flat.shape = last.type, shape
         self.editor.replace(last, flat)
         self.editor.insert_after(node, [flatten])
         # Now, as all that read the tensor before read what is flat.
         self.editor.replace_input(flatten, 0, last)
-        flat.name, last.name = last.name, f"{last.name}_image"
+        flat.name, last.name = last.name, self._free(f"{last.name}_image")
 
     def _activation_behind(self, value: ir.Value) -> ir.Node | None:
         """The activation that alone reads a tensor."""
-        if value.is_graph_output() or self.editor.count(value) != 1:
+        if self._is_shared(value):
             return None
         (node,) = self.editor.first(value, 1)
         is_of_numbers = node.inputs[0] is value and node.op_type in ACTIVATIONS - {"PRelu"}
-        return node if is_of_numbers else None
+        return node if is_of_numbers and node.graph is self._graph else None
+
+    def _free(self, wanted: str) -> str:
+        """The name, numbered where a node or a tensor has it."""
+        name, number = wanted, 0
+        while name in self._names:
+            number += 1
+            name = f"{wanted}_{number}"
+        self._names.add(name)
+        return name
+
+    @cached_property
+    def _names(self) -> set[str]:
+        """Those of all nodes and tensors, of graphs inside as well."""
+        graph = self._graph
+        nodes = list(graph.all_nodes())
+        values = {*graph.inputs, *graph.initializers.values()}
+        values.update(value for node in nodes for value in (*node.inputs, *node.outputs) if value)
+        return {str(node.name) for node in nodes} | {str(value.name) for value in values}
 
 
 def _is_plain(gemm: ir.Node) -> bool:
