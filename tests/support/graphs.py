@@ -104,6 +104,15 @@ class Graph:
     def model(self, *outputs: str, opset: int = 17) -> ir.Model:
         return ir.from_proto(self.proto(*outputs, opset=opset))
 
+    def model_of_bytes(self, *outputs: str, opset: int = 17) -> ir.Model:
+        """The same with bytes as the input ``x``."""
+        proto = self.proto(*outputs, opset=opset)
+        proto.graph.input[0].type.tensor_type.elem_type = TensorProto.UINT8
+        del proto.graph.value_info[:]
+        for each in proto.graph.output:
+            each.ClearField("type")
+        return ir.from_proto(onnx.shape_inference.infer_shapes(proto))
+
 
 @dataclass
 class BatchNorm:

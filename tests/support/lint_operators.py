@@ -129,6 +129,17 @@ def behind_bytes(*, int8_weight: bool, opset: int = 17) -> ir.Model:
     return ir.from_proto(proto)
 
 
+def moved_bytes(*, cast_first: bool) -> ir.Model:
+    """A layer that reads images in NHWC as bytes."""
+    made = Graph((2, 6, 6, 4))
+    image = made.node("Cast", ["x"], "floats", to=TensorProto.FLOAT) if cast_first else "x"
+    image = made.node("Transpose", [image], "moved", perm=[0, 3, 1, 2])
+    if not cast_first:
+        image = made.node("Cast", [image], "floats", to=TensorProto.FLOAT)
+    made.conv(made.pair(image, 0.1), "y")
+    return made.model_of_bytes("y")
+
+
 def in_domain(domain: str, count: int) -> ir.Model:
     """The first halves of pairs in that domain."""
     made = graph()
@@ -199,6 +210,13 @@ CASES = [
         "x",
         lambda: behind_bytes(int8_weight=True),
         lambda: behind_bytes(int8_weight=True, opset=19),
+    ),
+    Case(
+        "bytes-not-cast-first",
+        "/moved",
+        lambda: moved_bytes(cast_first=False),
+        lambda: moved_bytes(cast_first=True),
+        "(Transpose) moves the bytes of input 'x'",
     ),
     Case(
         "quantized-conv-transpose",

@@ -47,6 +47,10 @@ def advice_on_reading(
     return "Change that operation in the model, or use a newer TensorRT."
 
 
+_BYTES = (
+    "TensorRT takes bytes as an input alone, for a Cast to read: trtqat export model.onnx -o "
+    "mended.onnx casts them before they are moved."
+)
 # What the parser of TensorRT for RTX 1.7.1.116 said of graphs that break a rule of lint, and what
 # 8.6.0's says of a kernel whose shape is not written.
 _READING = {
@@ -54,6 +58,9 @@ _READING = {
         "A convolution does not write its kernel_shape: trtqat export model.onnx -o mended.onnx "
         "does."
     ),
+    "does not support UINT8 types for intermediate": _BYTES,
+    "unsupported input type of UINT8": _BYTES,
+    "has type UInt8 but must": _BYTES,
     "Scale coefficients must all be positive": (
         "A quantizer's scale is zero, negative or NaN: calibrate the model again."
     ),

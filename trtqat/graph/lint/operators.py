@@ -6,11 +6,12 @@ import onnx_ir as ir
 
 from trtqat.graph.lenses.basics import name_of
 from trtqat.graph.lenses.layers import Layer
-from trtqat.graph.lenses.moves import ONNX_DOMAINS
+from trtqat.graph.lenses.moves import ONNX_DOMAINS, is_move
 from trtqat.graph.lenses.pairs import (
     CODE_TYPES,
     DEQUANTIZE,
     QUANTIZE,
+    consumers_of,
     has_constant_codes,
     quantizer_of,
 )
@@ -33,6 +34,24 @@ _FOREIGN_PREFIXES = (
     "QLinear", "QGemm", "QAttention", "QEmbedLayerNormalization", "QMoE",
     "DynamicQuantize", "MatMulInteger", "ConvInteger", "MatMulNBits",
 )  # fmt: skip
+
+
+@rule(
+    "bytes-not-cast-first",
+    cost="refusal",
+    remedy="Cast bytes first, and move floats: TensorRT takes bytes as an input alone, for a Cast "
+    "to read (seen of 8.6.0 and of TensorRT for RTX).",
+    example="trtqat export model.onnx -o mended.onnx",
+)
+def bytes_not_cast_first(view: GraphView) -> Places:
+    """An input of bytes that a node moves before they are cast."""
+    for value in view.graph.inputs:
+        if value.dtype is ir.DataType.UINT8:
+            for node in filter(is_move, consumers_of(value)):
+                yield (
+                    name_of(node),
+                    f"'{name_of(node)}' ({node.op_type}) moves the bytes of input '{value.name}'.",
+                )
 
 
 @rule(
@@ -240,6 +259,7 @@ def _layers_for_8_6(view: GraphView) -> list[Layer]:
 RULES = (
     int8_weight_of_matmul,
     int8_weight_behind_bytes,
+    bytes_not_cast_first,
     integer_operator,
     foreign_quantizer,
     node_inside_pair,

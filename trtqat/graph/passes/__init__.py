@@ -10,8 +10,8 @@ Three lists run them, each a tuple in a file of its own:
     improvements      of both, after that: infer_shapes, fold_constant_moves, quantize_weights,
                       fold_weight_moves, fold_batch_norm, the repairs, make_weights_float
 
-``tidy`` is a list inside the first one; a file from another tool goes through it as well. Passes
-that are run by themselves:
+``tidy`` is a list inside the first one, with remove_identities and cast_bytes_first; a file from
+another tool goes through it as well. Passes that are run by themselves:
 
     name_outputs          the names that the PyTorch model gives its outputs
     write_convolutions    linear layers as convolutions, behind bytes for TensorRT 8.6

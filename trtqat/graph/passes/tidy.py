@@ -7,6 +7,7 @@ from functools import partial
 import onnx_ir as ir
 from onnx_ir.passes import common
 
+from trtqat.graph.passes.cast_bytes_first import cast_bytes_first
 from trtqat.graph.passes.protocol import Changed, Pass, Results, of_library, run
 from trtqat.graph.passes.remove_identities import remove_identities
 from trtqat.graph_file.garbage import uncollected
@@ -16,6 +17,7 @@ _TIDY: tuple[Pass, ...] = (
     of_library(common.InlinePass),
     of_library(_LIFT),
     remove_identities,
+    cast_bytes_first,
     of_library(common.RemoveUnusedNodesPass),
 )
 
@@ -23,6 +25,8 @@ _TIDY: tuple[Pass, ...] = (
 @uncollected()
 def tidy(model: ir.Model) -> Results:
     """Inlines functions, makes constants initializers, drops Identity and unused nodes, in place.
+
+    Bytes are cast before they are moved.
 
     Parameters behind an Identity are no constants to TensorRT: it then computes their
     BatchNorm, or dequantizes their weight, while the engine runs.
