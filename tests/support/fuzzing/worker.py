@@ -1,9 +1,9 @@
 """A process that reads one damaged file after the other, with limits on memory and CPU time.
 
-    python -m tests.support.fuzzing.worker KIND FIRST LAST
+    python -m tests.support.fuzzing.worker KIND FIRST LAST [KIND FIRST LAST ...]
 
 It says ``begin NUMBER`` before each, so that whoever started it knows what killed it, and
-``fault NUMBER WHAT`` where anything but a TrtqatError came out.
+``fault NUMBER WHAT`` where anything but a TrtqatError came out; ``done`` when a kind is.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import sys
 import tempfile
 import traceback
 from pathlib import Path
+from typing import TextIO
 
 from tests.support.fuzzing.kinds import KINDS, Kind
 from trtqat.errors import TrtqatError
@@ -30,49 +31,53 @@ _WAITING_SECONDS = 600
 
 
 def main() -> None:
-    name, first, last = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-    kind = KINDS[name]
     answers, errors = os.fdopen(os.dup(1), "w"), os.fdopen(os.dup(2), "w")
     # What is wrong with the worker itself must not be lost with what libraries print.
     sys.excepthook = lambda *error: traceback.print_exception(*error, file=errors)
-    sound = kind.make()
+    # A crash is seen by its signal; its image of memory would be written somewhere.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
-        log = place / "log"
-        handle = os.open(log, os.O_RDWR | os.O_CREAT | os.O_APPEND)
+        handle = os.open(place / "log", os.O_RDWR | os.O_CREAT | os.O_APPEND)
         # Where libraries print what they think of a file.
         os.dup2(handle, 1)
         os.dup2(handle, 2)
-        for number in range(len(kind.readers)):
-            if fault := _try(kind, number, sound, place):
-                answers.write(f"fault sound {fault}\n")
-        _limit()
-        for number in range(first, last):
-            answers.write(f"begin {number}\n")
-            answers.flush()
-            os.ftruncate(handle, 0)
-            signal.setitimer(signal.ITIMER_PROF, _CPU_SECONDS)
-            signal.alarm(_WAITING_SECONDS)
-            fault = _try(kind, number, kind.mutate(number, sound, name), place)
-            if not fault and b"Traceback" in (printed := log.read_bytes()):
-                lines = printed.decode(errors="replace").splitlines()
-                said = [line for line in lines if _ERROR.match(line)]
-                fault = f"prints a traceback: {said[-1][:200] if said else lines[-1]}"
-            if fault:
-                answers.write(f"fault {number} {fault}\n")
-        answers.write("done\n")
+        for name, first, last in zip(*[iter(sys.argv[1:])] * 3, strict=True):
+            _read_all(name, range(int(first), int(last)), place, answers)
+
+
+def _read_all(name: str, numbers: range, place: Path, answers: TextIO) -> None:
+    kind, log = KINDS[name], place / "log"
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
+    sound = kind.make()
+    for number in range(len(kind.readers)):
+        if fault := _try(kind, number, sound, place):
+            answers.write(f"fault sound {fault}\n")
+    resource.setrlimit(resource.RLIMIT_AS, (_used_bytes() + _MEMORY_BYTES, hard))
+    for number in numbers:
+        answers.write(f"begin {number}\n")
         answers.flush()
-        signal.alarm(0)
-        signal.setitimer(signal.ITIMER_PROF, 0)
+        os.truncate(log, 0)
+        signal.setitimer(signal.ITIMER_PROF, _CPU_SECONDS)
+        signal.alarm(_WAITING_SECONDS)
+        fault = _try(kind, number, kind.mutate(number, sound, name), place)
+        if not fault and b"Traceback" in (printed := log.read_bytes()):
+            lines = printed.decode(errors="replace").splitlines()
+            said = [line for line in lines if _ERROR.match(line)]
+            fault = f"prints a traceback: {said[-1][:200] if said else lines[-1]}"
+        if fault:
+            answers.write(f"fault {number} {fault}\n")
+    signal.alarm(0)
+    signal.setitimer(signal.ITIMER_PROF, 0)
+    answers.write("done\n")
+    answers.flush()
 
 
-def _limit() -> None:
+def _used_bytes() -> int:
     status = Path("/proc/self/status").read_text()
     used = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmSize"))
-    most = used * 1024 + _MEMORY_BYTES
-    resource.setrlimit(resource.RLIMIT_AS, (most, most))
-    # A crash is seen by its signal; its image of memory would be written somewhere.
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    return used * 1024
 
 
 def _try(kind: Kind, number: int, content: bytes, place: Path) -> str:
