@@ -76,20 +76,15 @@ def two_behind_each_other() -> ir.Model:
     return made.model("y")
 
 
-def two_of_one_pair() -> ir.Model:
+def two_of_one_pair(*, added: bool = False) -> ir.Model:
+    """Two heads, and what reads the floats of their data as well, if asked for."""
     made = Network(IMAGES)
     data = made.pair(made.flat(made.mean("x", "pooled"), "flat"), 0.05)
     for name in ("y", "z"):
         made.linear(data, name)
-    return made.model("y", "z")
-
-
-def scales_of_the_last_axis() -> ir.Model:
-    """For each channel of the data, which is no last axis of an image."""
-    made = Network(IMAGES)
-    flat = made.flat(made.mean("x", "pooled"), "flat")
-    made.linear(made.pair(flat, np.array([0.02, 0.03, 0.04, 0.05]), -1), "y")
-    return made.model("y")
+    if added:
+        made.node("Add", [data, data], "more")
+    return made.model("y", "z", *(["more"] if added else []))
 
 
 def result_that_is_read_twice() -> ir.Model:
@@ -142,11 +137,11 @@ WRITTEN: dict[str, tuple[Callable[[], ir.Model], list[str]]] = {
     ),
     "two of one pair": (
         two_of_one_pair,
-        ["GlobalAveragePool", "Flatten", *(2 * ["Unsqueeze", "Conv", "Flatten"])],
+        ["GlobalAveragePool", "Conv", "Flatten", "Conv", "Flatten"],
     ),
-    "scales of the last axis": (
-        scales_of_the_last_axis,
-        ["GlobalAveragePool", "Conv", "Flatten"],
+    "pair that an Add reads, too": (
+        lambda: two_of_one_pair(added=True),
+        ["GlobalAveragePool", "Flatten", *(2 * ["Unsqueeze", "Conv", "Flatten"]), "Add"],
     ),
     "read twice": (
         result_that_is_read_twice,

@@ -148,13 +148,14 @@ class _Writer:
 
     def convolve(self, linear: _Linear) -> None:
         gemm, stored, shape = linear.node, linear.stored, ir.Shape(linear.kernel.shape)
+        # Asks of other linear layers, and so of their weights, before this one's is another.
+        inputs = [self._image_of(gemm, linear.kernel.shape[1]), *gemm.inputs[1:]]
         stored.const_value = ir.tensor(linear.kernel, name=stored.name)
         stored.shape = shape
         for node in linear.pair:
             if "axis" in node.attributes:
                 node.attributes["axis"] = ir.AttrInt64("axis", 0)
             node.outputs[0].shape = shape
-        inputs = [self._image_of(gemm, linear.kernel.shape[1]), *gemm.inputs[1:]]
         size = ir.AttrInt64s("kernel_shape", [1, 1])
         self._put(gemm, ir.Node("", "Conv", inputs, [size], name=gemm.name), is_flat=True)
 
@@ -164,7 +165,9 @@ class _Writer:
         assert data is not None
         dequantize = producer_of(data, DEQUANTIZE)
         quantize = None if dequantize is None else quantizer_of(dequantize)
-        if dequantize is None or quantize is None or not self._are_its_own(quantize, dequantize):
+        if dequantize is not None and str(data.name) in self.images:
+            return data  # of a linear layer before, with the same pair
+        if dequantize is None or quantize is None or not self._serve_linear(quantize, dequantize):
             return self._as_image(data, gemm, channels)
         source = quantize.inputs[0]
         assert source is not None
@@ -177,9 +180,15 @@ class _Writer:
         self.images.append(str(dequantize.outputs[0].name))
         return dequantize.outputs[0]
 
-    def _are_its_own(self, quantize: ir.Node, dequantize: ir.Node) -> bool:
-        """Whether nothing else reads what the pair of a Gemm's data makes."""
-        return not (self._is_shared(quantize.outputs[0]) or self._is_shared(dequantize.outputs[0]))
+    def _serve_linear(self, quantize: ir.Node, dequantize: ir.Node) -> bool:
+        """Whether what a pair makes is data of linear layers alone that become convolutions."""
+        data = dequantize.outputs[0]
+        readers = self.editor.first(data, self.editor.count(data))
+        return (
+            not self._is_shared(quantize.outputs[0])
+            and not data.is_graph_output()
+            and all(node.op_type == "Gemm" and self.read(node) is not None for node in readers)
+        )
 
     def _is_shared(self, value: ir.Value) -> bool:
         """Whether more than one node reads a tensor, or whoever runs the graph."""
