@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import onnx_ir as ir
 
@@ -10,6 +13,8 @@ from trtqat.tensors import Array
 
 # Under this key a graph keeps, by name, the last number that was given to an initializer of it.
 _NUMBERS = "trtqat.numbers"
+# The first opset in which Squeeze and Unsqueeze read their axes.
+_AXES_ARE_INPUTS = 13
 
 
 def remove_unused(graph: ir.Graph) -> None:
@@ -50,6 +55,24 @@ def add_initializer(graph: ir.Graph, name: str, array: Array) -> ir.Value:
     )
     graph.register_initializer(value)
     return value
+
+
+def written_axes(
+    graph: ir.Graph, name: str, axes: Sequence[int]
+) -> tuple[list[ir.Value], dict[str, Any]]:
+    """The axes of a Squeeze or an Unsqueeze, as the graph's opset has them.
+
+    Args:
+        graph: The graph.
+        name: Of the initializer, if there is to be one.
+        axes: Which.
+
+    Returns:
+        Inputs behind the tensor, and attributes.
+    """
+    if graph.opset_imports[""] < _AXES_ARE_INPUTS:
+        return [], {"axes": axes}
+    return [add_initializer(graph, name, np.array(axes, np.int64))], {}
 
 
 def _free_name(graph: ir.Graph, wanted: str) -> str:

@@ -25,6 +25,12 @@ def name_of(node: ir.Node) -> str:
     return str(node.name or node.outputs[0].name)
 
 
+def integer_of(node: ir.Node, name: str, default: int) -> int:
+    """An attribute that is an integer; ONNX's default where it is not written."""
+    attribute = node.attributes.get(name)
+    return default if attribute is None else attribute.as_int()
+
+
 def nodes_inside(node: ir.Node) -> Iterator[ir.Node]:
     """The nodes of the graphs that an If, a Loop or a Scan holds, at any depth."""
     for attribute in node.attributes.values():

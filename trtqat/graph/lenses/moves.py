@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from trtqat.graph.lenses.basics import constant_array
+from trtqat.graph.lenses.basics import constant_array, integer_of
 from trtqat.graph.lenses.pairs import consumers_of
 from trtqat.tensors import Array
 
@@ -129,7 +129,7 @@ _Others = Sequence[Array | None]
 
 def _reshape(node: ir.Node, array: Array, others: _Others) -> Array:
     wanted = [int(size) for size in _needed(others, 0)]
-    if not _integer(node, "allowzero", 0):
+    if not integer_of(node, "allowzero", 0):
         # ONNX: 0 keeps the dimension of that place.
         wanted = [size or array.shape[at] for at, size in enumerate(wanted)]
     reshaped: Array = array.reshape(wanted)
@@ -137,7 +137,7 @@ def _reshape(node: ir.Node, array: Array, others: _Others) -> Array:
 
 
 def _flatten(node: ir.Node, array: Array, others: _Others) -> Array:
-    axis = _integer(node, "axis", 1)
+    axis = integer_of(node, "axis", 1)
     axis += array.ndim if axis < 0 else 0
     flat: Array = array.reshape(math.prod(array.shape[:axis]), math.prod(array.shape[axis:]))
     return flat
@@ -186,7 +186,7 @@ def _expand(node: ir.Node, array: Array, others: _Others) -> Array:
 
 
 def _gather(node: ir.Node, array: Array, others: _Others) -> Array:
-    indices, axis = _needed(others, 0), _integer(node, "axis", 0)
+    indices, axis = _needed(others, 0), integer_of(node, "axis", 0)
     if indices.size * array.size > _MAX_ELEMENTS * array.shape[axis]:
         raise ValueError("too large")
     return np.take(array, indices.astype(np.int64), axis=axis)
@@ -197,11 +197,6 @@ def _needed(others: _Others, index: int) -> Array:
     if array is None:
         raise ValueError("an input is missing")
     return array
-
-
-def _integer(node: ir.Node, name: str, default: int) -> int:
-    attribute = node.attributes.get(name)
-    return default if attribute is None else attribute.as_int()
 
 
 def _integers(node: ir.Node, name: str, others: _Others, index: int) -> list[int] | None:

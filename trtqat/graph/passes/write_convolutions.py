@@ -19,14 +19,14 @@ Products are summed in another order, so the last bits may differ.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import onnx_ir as ir
+from onnx_ir.passes import common
 
-from trtqat.graph.editing import add_initializer, remove_unused
+from trtqat.graph.editing import remove_unused, written_axes
 from trtqat.graph.editor import Editor
-from trtqat.graph.lenses.basics import constant_array, name_of
+from trtqat.graph.lenses.basics import constant_array, integer_of, name_of
 from trtqat.graph.lenses.pairs import DEQUANTIZE, PAIR, parameters_of, producer_of, quantizer_of
 from trtqat.graph.lenses.view import ACTIVATIONS
 from trtqat.tensors import Array
@@ -34,8 +34,6 @@ from trtqat.tensors import Array
 _IMAGE = (2, 3)
 _RANK = 4
 _FLATTENING = ("Reshape", "Flatten", "Squeeze")
-# The first opset in which Unsqueeze reads its axes.
-_AXES_ARE_INPUTS = 13
 
 
 @dataclass(frozen=True)
@@ -99,7 +97,9 @@ def write_convolutions(model: ir.Model) -> WrittenConvolutions:
             count += 1
     writer.editor.finish()
     remove_unused(graph)
-    return WrittenConvolutions(count, tuple(writer.images))
+    # Names that were chosen may be those of other tensors.
+    common.NameFixPass()(model)
+    return WrittenConvolutions(count, tuple(str(each.name) for each in writer.images))
 
 
 def _is_mean_of_image(node: ir.Node) -> bool:
@@ -115,7 +115,7 @@ def _is_mean_of_image(node: ir.Node) -> bool:
 class _Writer:
     def __init__(self, graph: ir.Graph) -> None:
         self.editor = Editor(graph)
-        self.images: list[str] = []
+        self.images: list[ir.Value] = []
         self._graph = graph
 
     def pool(self, mean: ir.Node) -> None:
@@ -128,7 +128,7 @@ class _Writer:
         weight, *bias = gemm.inputs[1:]
         if weight is None or not _is_plain(gemm):
             return None
-        axis = 0 if _integer(gemm, "transB", 0) else 1
+        axis = 0 if integer_of(gemm, "transB", 0) else 1
         pair: list[ir.Node] = []
         while (node := weight.producer()) is not None:
             if node.op_type not in PAIR or self._is_shared(weight) or node.inputs[0] is None:
@@ -165,7 +165,7 @@ class _Writer:
         assert data is not None
         dequantize = producer_of(data, DEQUANTIZE)
         quantize = None if dequantize is None else quantizer_of(dequantize)
-        if dequantize is not None and str(data.name) in self.images:
+        if data in self.images:
             return data  # of a linear layer before, with the same pair
         if dequantize is None or quantize is None or not self._serve_linear(quantize, dequantize):
             return self._as_image(data, gemm, channels)
@@ -177,7 +177,7 @@ class _Writer:
             if (axis := parameters_of(node).axis) is not None:
                 node.attributes["axis"] = ir.AttrInt64("axis", axis % len(_IMAGE))
             node.outputs[0].shape = None
-        self.images.append(str(dequantize.outputs[0].name))
+        self.images.append(dequantize.outputs[0])
         return dequantize.outputs[0]
 
     def _serve_linear(self, quantize: ir.Node, dequantize: ir.Node) -> bool:
@@ -200,15 +200,10 @@ class _Writer:
         dims = None if source is None or source.shape is None else tuple(source.shape)
         if source is not None and dims is not None and dims[1:] == (channels, 1, 1):
             return source
-        name = self._free(f"{name_of(reader)}_image")
-        if self._graph.opset_imports[""] < _AXES_ARE_INPUTS:
-            axes = ir.AttrInt64s("axes", _IMAGE)
-            unsqueeze = ir.Node("", "Unsqueeze", [flat], [axes], name=name)
-        else:
-            axes_name = self._free(f"{name}.axes")
-            axes_value = add_initializer(self._graph, axes_name, np.array(_IMAGE, np.int64))
-            unsqueeze = ir.Node("", "Unsqueeze", [flat, axes_value], name=name)
-        unsqueeze.outputs[0].name = self._free(f"{name}_output_0")
+        name = f"{name_of(reader)}_image"
+        inputs, attributes = written_axes(self._graph, f"{name}.axes", _IMAGE)
+        unsqueeze = ir.node("Unsqueeze", [flat, *inputs], attributes, name=name)
+        unsqueeze.outputs[0].name = f"{name}_output_0"
         unsqueeze.outputs[0].type = flat.type
         self.editor.insert_before(reader, [unsqueeze])
         return unsqueeze.outputs[0]
@@ -235,14 +230,14 @@ class _Writer:
             last.shape = image
         node = last.producer()
         assert node is not None
-        flatten = ir.Node("", "Flatten", [last], name=self._free(f"{name_of(node)}_flat"))
+        flatten = ir.Node("", "Flatten", [last], name=f"{name_of(node)}_flat")
         flat = flatten.outputs[0]
         flat.type, flat.shape = last.type, shape
         self.editor.replace(last, flat)
         self.editor.insert_after(node, [flatten])
         # Now, as all that read the tensor before read what is flat.
         self.editor.replace_input(flatten, 0, last)
-        flat.name, last.name = last.name, self._free(f"{last.name}_image")
+        flat.name, last.name = last.name, f"{last.name}_image"
 
     def _activation_behind(self, value: ir.Value) -> ir.Node | None:
         """The activation that alone reads a tensor."""
@@ -252,36 +247,13 @@ class _Writer:
         is_of_numbers = node.inputs[0] is value and node.op_type in ACTIVATIONS - {"PRelu"}
         return node if is_of_numbers and node.graph is self._graph else None
 
-    def _free(self, wanted: str) -> str:
-        """The name, numbered where a node or a tensor has it."""
-        name, number = wanted, 0
-        while name in self._names:
-            number += 1
-            name = f"{wanted}_{number}"
-        self._names.add(name)
-        return name
-
-    @cached_property
-    def _names(self) -> set[str]:
-        """Those of all nodes and tensors, of graphs inside as well."""
-        graph = self._graph
-        nodes = list(graph.all_nodes())
-        values = {*graph.inputs, *graph.initializers.values()}
-        values.update(value for node in nodes for value in (*node.inputs, *node.outputs) if value)
-        return {str(node.name) for node in nodes} | {str(value.name) for value in values}
-
 
 def _is_plain(gemm: ir.Node) -> bool:
     factors = (gemm.attributes.get(name) for name in ("alpha", "beta"))
     is_scaled = any(each is not None and each.as_float() != 1 for each in factors)
-    return not is_scaled and not _integer(gemm, "transA", 0)
+    return not is_scaled and not integer_of(gemm, "transA", 0)
 
 
 def _has_shape(bias: ir.Value | None, shape: tuple[int, ...]) -> bool:
     array = None if bias is None else constant_array(bias)
     return array is not None and array.shape == shape
-
-
-def _integer(node: ir.Node, name: str, default: int) -> int:
-    attribute = node.attributes.get(name)
-    return default if attribute is None else attribute.as_int()

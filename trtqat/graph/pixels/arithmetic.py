@@ -15,7 +15,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from trtqat.graph.editing import add_initializer
+from trtqat.graph.editing import add_initializer, written_axes
 from trtqat.graph.lenses.pairs import DEQUANTIZE, QUANTIZE
 from trtqat.graph.pixels.fit import Wanted, fit
 from trtqat.pixels import BYTES, Pixels, prefix_of_nodes
@@ -27,9 +27,7 @@ _HALF = 128
 _LOWEST, _LARGEST = -128, 127
 # So far from its code, in codes, a float of a table may lie.
 _WITHIN = 0.4
-# The first opset in which Unsqueeze reads its axes.
-_AXES_ARE_INPUTS = 13
-# And the first in which Split is told into how many parts.
+# The first opset in which Split is told into how many parts.
 _SPLIT_COUNTS = 18
 
 
@@ -96,10 +94,9 @@ class NodeWriter:
 
     def along(self, op_type: str, value: ir.Value, axis: int) -> ir.Value:
         """Writes a Squeeze or an Unsqueeze of floats."""
-        if self.graph.opset_imports[""] < _AXES_ARE_INPUTS:
-            return self.node(op_type, [value], ir.DataType.FLOAT, axes=[axis])
-        axes = self.constant(f"axis_{axis}", np.array([axis], np.int64))
-        return self.node(op_type, [value, axes], ir.DataType.FLOAT)
+        name = f"{prefix_of_nodes(self._name)}axis_{axis}"
+        inputs, attributes = written_axes(self.graph, name, [axis])
+        return self.node(op_type, [value, *inputs], ir.DataType.FLOAT, **attributes)
 
     def planes(self, value: ir.Value, channels: int) -> list[ir.Value]:
         """Writes a Split of floats into images of one channel, each ``(N, 1, H, W)``."""
@@ -131,7 +128,7 @@ class Way:
         is_robust: Whether its codes stay the same whatever an engine rounds or fuses.
         needs_nchw: Whether it computes in NCHW only.
         makes_nchw: Whether it makes NCHW of NHWC by itself, so that nothing is transposed.
-        takes_nchw: Whether such a one reads NCHW, too.
+        is_for_nhwc: Whether it reads NHWC only.
         orders_channels: Whether it brings BGR into the model's order by itself.
         prepare: Given what is wanted (in the order of the bytes' channels) and the pixels, what
             writes it; None where it cannot give that.
@@ -144,7 +141,7 @@ class Way:
     is_robust: bool
     needs_nchw: bool = False
     makes_nchw: bool = False
-    takes_nchw: bool = False
+    is_for_nhwc: bool = False
     orders_channels: bool = False
 
 
@@ -296,6 +293,7 @@ CHANNELS = Way(
     needs_codes=False,
     is_robust=True,
     makes_nchw=True,
+    is_for_nhwc=True,
     orders_channels=True,
 )
 PLANES = Way(
@@ -305,7 +303,6 @@ PLANES = Way(
     needs_codes=True,
     is_robust=True,
     makes_nchw=True,
-    takes_nchw=True,
     orders_channels=True,
 )
 LAYER = Way(

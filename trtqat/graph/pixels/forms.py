@@ -35,7 +35,7 @@ class Form:
 
     def takes(self, layout: Layout) -> bool:
         """Whether it computes anything of bytes in that layout."""
-        return layout == "nhwc" or self.way.takes_nchw or not self.way.makes_nchw
+        return layout == "nhwc" or not self.way.is_for_nhwc
 
     def transposed_in(self, layout: Layout) -> Transposed | None:
         """Where bytes in that layout are transposed; None where they are not."""
