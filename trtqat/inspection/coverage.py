@@ -96,7 +96,8 @@ def _find_layers(
 ) -> dict[str, tuple[EngineLayer, ...]]:
     """The engine layers that run each layer of the graph.
 
-    Where kinds say what multiplies, what only prepares or finishes a product names it as well.
+    What only prepares or finishes a product, or shapes its output, names it as well. So those count
+    whose kind says that they multiply, or else those that hold weights.
     """
     naming: dict[str, list[EngineLayer]] = {}
     for layer in engine:
@@ -105,7 +106,8 @@ def _find_layers(
     found = {}
     for name, layers in naming.items():
         products = [layer for layer in layers if layer.is_product]
-        found[name] = tuple(products or layers[-1:])
+        weighted = [layer for layer in layers if layer.weight_dtype]
+        found[name] = tuple(products or weighted or layers[-1:])
     return found
 
 

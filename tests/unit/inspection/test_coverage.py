@@ -99,6 +99,27 @@ def test_a_layer_that_is_not_int8_is_missed() -> None:
     assert cover(graph(VGG, is_int8=False), parse_layers(content)).missed == ()
 
 
+def test_what_shapes_the_output_of_a_linear_layer_is_not_that_layer() -> None:
+    """A NoOp, ``reshape_after_/y0``, names the Gemm as well, and reads what that one wrote."""
+    content = json.loads((DATA / "two-linears.json").read_text())["Layers"]
+    linears = [LayerSummary(name, "Gemm", True, 4096) for name in ("/c0", "/y0")]
+    coverage = cover(linears, parse_layers(content))
+    assert coverage.missed == ()
+    assert [each.engine_layer for each in coverage.layers] == [
+        "c0.weight.codes + transpose_before_/c0 + /c0",
+        "y0.weight.codes + transpose_before_/y0 + /y0",
+    ]
+    assert coverage.layers[1].output_dtype == "float32"
+    kernel, shaped = (
+        next(each for each in content if each["Name"].startswith(name))
+        for name in ("y0.weight", "reshape_after_")
+    )
+    kernel["Weights"]["Type"] = "Half"
+    shaped["Inputs"][0]["Format/Datatype"] = "Row major Int8 format"
+    (missed,) = cover(linears, parse_layers(content)).missed
+    assert missed.name == "/y0"
+
+
 def test_products_of_activations_go_by_their_inputs() -> None:
     def product(*types: str) -> bool | None:
         inputs = [{"Name": "x", "Format/Datatype": each} for each in types]
