@@ -8,7 +8,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from tests.support.sibling_graphs import MERGED, shape_of
+from tests.support.sibling_graphs import MERGED, NOT_MERGED, shape_of
 from tests.support.workloads import Build
 from trtqat.errors import BuildError
 from trtqat.exporting.from_onnx import improve_onnx
@@ -24,10 +24,13 @@ BATCHES = (2, 2, 2)
 LEVEL = 1
 
 
-@pytest.mark.parametrize("name", MERGED)
+BOTH = MERGED | NOT_MERGED
+
+
+@pytest.mark.parametrize("name", BOTH)
 def test_what_export_makes_of_them_is_built(name: str, tmp_path: Path, build_engine: Build) -> None:
     given, graph, plan = (tmp_path / file for file in ("given.onnx", "m.onnx", "m.engine"))
-    ir.save(MERGED[name](), given)
+    ir.save(BOTH[name](), given)
     improve_onnx(given, graph, ExportOptions(()))
     built = build_engine(graph, plan, batch=BATCHES, optimization_level=LEVEL)
     assert built.coverage is not None
@@ -40,9 +43,8 @@ def test_what_export_makes_of_them_is_built(name: str, tmp_path: Path, build_eng
             assert difference(expected[output], actual).sqnr_db > 30, output
 
 
-# Of two Gemms nobody knows it.
-@pytest.mark.parametrize("name", [name for name in MERGED if name != "linears"])
-def test_int8_initializers_of_convolutions_are_refused(
+@pytest.mark.parametrize("name", MERGED)
+def test_their_int8_initializers_are_refused(
     name: str, tmp_path: Path, build_engine: Build
 ) -> None:
     if load_tensorrt("This test").__version__ != "8.6.0":

@@ -73,17 +73,22 @@ def before_a_sum() -> ir.Model:
     return finished(made, "y")
 
 
-def linears() -> ir.Model:
+def linears(*, relus: bool = False) -> ir.Model:
     made = Graph((2, 4))
     data = made.pair("x", 0.1)
     for number in range(2):
         random = np.random.default_rng(number)
-        for name, source in (("c", data), ("y", "")):
+
+        def linear(source: str, name: str, random: np.random.Generator = random) -> str:
             weight = random.normal(size=(4, 4)).astype(np.float32)
-            weight_name = made.constant(f"{name}{number}.weight", weight)
+            weight_name = made.constant(f"{name}.weight", weight)
             quantized = made.pair(weight_name, np.abs(weight).max(axis=1) / 127, 0)
-            source = source or made.pair(f"c{number}", 0.1)
-            made.node("Gemm", [source, quantized], f"{name}{number}", transB=1)
+            return made.node("Gemm", [source, quantized], name, transB=1)
+
+        head = linear(data, f"c{number}")
+        if relus:
+            head = made.node("Relu", [head], f"h{number}")
+        linear(made.pair(head, 0.1), f"y{number}")
     return finished(made, "y0", "y1")
 
 
@@ -117,9 +122,10 @@ NOT_MERGED: dict[str, Callable[[], ir.Model]] = {
     "one relu": lambda: with_layers(pair_of(relus=(True, False))),
     "one is an output": one_is_an_output,
     "two tensors": of_two_tensors,
+    "linears with relus": lambda: linears(relus=True),
 }
 
 
 def shape_of(name: str) -> tuple[int, ...]:
     """Of the input ``x`` of one of them."""
-    return (2, 4) if name == "linears" else SHAPE
+    return (2, 4) if name.startswith("linears") else SHAPE

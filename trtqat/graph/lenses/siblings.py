@@ -9,7 +9,8 @@ stands side by side before a Concat.
 Seen on an H200 with kernels of 1x1 and 3x3, two and three of them, of equal and of unequal scales
 and channels, with Relu and without, before layers of their own, a Concat and a sum. It built those
 whose kernels differ, those with another activation, and those of which all but one write floats.
-Two MatMuls were refused, too, whose weights stay float anyway; of Gemm nobody knows it.
+Two Gemms were refused, too, of 4, 64 and 256 channels, but not with a Relu behind each. So were two
+MatMuls, whose weights stay float anyway.
 """
 
 from __future__ import annotations
@@ -42,7 +43,9 @@ def siblings(view: GraphView) -> list[list[Layer]]:
         if layer.node.op_type in ("Conv", "Gemm") and view.is_int8(layer):
             output = layer.node.outputs[0]
             relu = _relu_behind(output)
-            if _becomes_int8(output if relu is None else relu.outputs[0]):
+            # A Gemm with a Relu is not merged.
+            alone = layer.node.op_type == "Gemm" and relu is not None
+            if not alone and _becomes_int8(output if relu is None else relu.outputs[0]):
                 key = (_source(layer), layer.node.op_type, *_geometry(layer), relu is None)
                 groups.setdefault(key, []).append(layer)
     return [group for group in groups.values() if len(group) > 1]
