@@ -133,7 +133,8 @@ def advice_on_building(
     if "candidateRequirements" in log and source.provenance.pixels:
         return (
             "TensorRT 8.6.0 was seen to refuse so what makes codes of bytes, as a Mul and an Add "
-            "that were held to FP32: export the graph again with --for 8.6, which writes a table."
+            "of all channels that are held to FP32: export the graph again with --for 8.6, which "
+            "writes them for each channel."
         )
     if "Could not find any implementation" in log:
         if options.optimization_level == 0:

@@ -155,8 +155,9 @@ def int8_weight_of_matmul(view: GraphView) -> Places:
 @rule(
     "int8-weight-behind-bytes",
     cost="refusal",
-    remedy="Export without --int8-weights and for 8.6: TensorRT 8.6.0 stops at INT8 initializers "
-    "in a network that casts bytes (seen on an H100), and takes float weights there.",
+    remedy="Export without --int8-weights and for 8.6: TensorRT 8.6.0 stopped at INT8 initializers "
+    "in a network that casts bytes and ends in a Gemm (H100), and takes float weights there. It "
+    "built one that ends in convolutions (H200).",
     example="trtqat export model.onnx --for 8.6 -o mended.onnx",
 )
 def int8_weight_behind_bytes(view: GraphView) -> Places:

@@ -88,7 +88,9 @@ VERDICTS: dict[str, dict[Target, Verdict]] = {
     ),
     "wrong-axis": _refused_by_all(Verdict("refused", "run", ("float", "INT8"))),
     "int8-weight-of-matmul": _row(_REFUSED, _INT8_READ, _INT8_READ, _INT8),
-    "int8-weight-behind-bytes": _row(_REFUSED, _UNKNOWN, _UNKNOWN, _INT8),
+    "int8-weight-behind-bytes": _row(
+        Verdict("refused", "run", ("INT8",)), _UNKNOWN, _UNKNOWN, _INT8
+    ),
     "bytes-not-cast-first": _row(_REFUSED, _UNKNOWN, _UNKNOWN, _REFUSED),
     "integer-operator": _row(_REFUSED_READ, _UNKNOWN, _UNKNOWN, _REFUSED),
     "foreign-quantizer": _unknown_but(_INT8),

@@ -89,16 +89,16 @@ def only(*forms: Form) -> Choice:
     return Choice(forms, forms[-1])
 
 
-# How each form fuses is in the README of the room exporting. A table can give the codes that no
-# line can: where bytes fall on ties of the rounding.
+# How each form fuses, and what it takes, is in the README of the room exporting. A table can give
+# the codes that no line can: where bytes fall on ties of the rounding.
 _BY_TABLE = ((Form(TABLE),), Form(TABLE))
 _MOVED_BEHIND = ((Form(AFFINE, "middle"), Form(TABLE, "middle")), Form(DIVIDE, "middle"))
 CHOICES: dict[Target, Choice] = {
-    # Weakly typed, it takes FP16 for floats where it likes, and refused a ResNet-50 in which Mul
-    # and Add were held to FP32. In FP16, too, what a table holds becomes the host's codes; it took
-    # 0.811 ms where that took 0.807. 8.6.0 stops at INT8 initializers: a Cast of bytes brings its
-    # Myelin compiler in ("convertMyelinWeightsToFp32 … != kINT8").
-    "8.6": Choice(*_BY_TABLE, int8_weights=False, convolve=True),
+    # Weakly typed, it takes FP16 for floats where it likes. Where Mul and Add of all channels are
+    # held to FP32, it refuses a ResNet-50; not so where each channel has its own. 8.6.0 stops at
+    # INT8 initializers: a Cast of bytes brings its Myelin compiler in ("convertMyelinWeightsToFp32
+    # … != kINT8").
+    "8.6": Choice((Form(PLANES), Form(TABLE)), Form(TABLE), int8_weights=False, convolve=True),
     # Not built yet: 10 as its predecessor has it, 11 as the other that is strongly typed.
     "10": Choice(*_BY_TABLE),
     "11": Choice(*_MOVED_BEHIND),
