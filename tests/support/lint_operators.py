@@ -129,6 +129,21 @@ def behind_bytes(*, int8_weight: bool, opset: int = 17) -> ir.Model:
     return ir.from_proto(proto)
 
 
+def ending_in(product: str, *, of_bytes: bool = True, opset: int = 17) -> ir.Model:
+    """An image, a convolution, its mean, and a linear layer; or the mean alone."""
+    made = graph()
+    floats = made.node("Cast", ["x"], "floats", to=TensorProto.FLOAT)
+    head = made.conv(made.pair(floats, 0.1), "conv")
+    if product == "ReduceMean":
+        made.node(product, [head], "y", axes=[2, 3])
+    else:
+        flat = made.node("Flatten", [made.node("GlobalAveragePool", [head], "pooled")], "flat")
+        weight = made.pair(made.constant("w", np.ones((4, 4), np.float32)), np.full(4, 0.1), 1)
+        made.node(product, [made.pair(flat, 0.1), weight], "y")
+    model = made.model_of_bytes if of_bytes else made.model
+    return model("y", opset=opset)
+
+
 def moved_bytes(*, cast_first: bool) -> ir.Model:
     """A layer that reads images in NHWC as bytes."""
     made = Graph((2, 6, 6, 4))
@@ -217,6 +232,23 @@ CASES = [
         lambda: moved_bytes(cast_first=False),
         lambda: moved_bytes(cast_first=True),
         "(Transpose) moves the bytes of input 'x'",
+    ),
+    Case(
+        "linear-behind-bytes",
+        "/y",
+        lambda: ending_in("Gemm"),
+        lambda: ending_in("Gemm", of_bytes=False),
+        "'/y' (Gemm) is in a network that casts the bytes of input 'x'",
+    ),
+    Case(
+        "linear-behind-bytes",
+        "/y",
+        lambda: ending_in("ReduceMean"),
+        lambda: ending_in("ReduceMean", of_bytes=False),
+    ),
+    Case("linear-behind-bytes", "/y", lambda: ending_in("Gemm"), lambda: ending_in("MatMul")),
+    Case(
+        "linear-behind-bytes", "/y", lambda: ending_in("Gemm"), lambda: ending_in("Gemm", opset=19)
     ),
     Case(
         "quantized-conv-transpose",

@@ -128,6 +128,7 @@ VERDICTS: dict[str, dict[Target, Verdict]] = {
     "product-in-float": _unknown_but(_UNKNOWN),
     "subgraph-in-float": _unknown_but(_UNKNOWN),
     "not-counted": _unknown_but(_UNKNOWN),
+    "linear-behind-bytes": _row(Verdict("slow", "run"), _UNKNOWN, _UNKNOWN, _INT8),
 }
 
 

@@ -77,6 +77,22 @@ class _Linear:
     kernel: Array
 
 
+def layers_to_convolve(graph: ir.Graph) -> list[ir.Node]:
+    """The linear layers and means that ``write_convolutions`` would replace, in the graph's order.
+
+    Args:
+        graph: With inferred shapes; it is not changed.
+    """
+    if any(node.op_type == "MatMul" for node in graph.all_nodes()):
+        return []
+    writer = _Writer(graph)
+    return [
+        node
+        for node in graph
+        if _is_mean_of_image(node) or (node.op_type == "Gemm" and writer.read(node) is not None)
+    ]
+
+
 def write_convolutions(model: ir.Model) -> WrittenConvolutions:
     """Replaces them, in place.
 
