@@ -25,7 +25,7 @@ from tests.support.taken_pixels import (
     taken,
 )
 from trtqat.graph.passes.remove_quantization import remove_quantization
-from trtqat.graph.pixels.arithmetic import AFFINE, DIVIDE, TABLE
+from trtqat.graph.pixels.arithmetic import AFFINE, DIVIDE, PLANES, TABLE, Way
 from trtqat.graph.pixels.fit import Wanted, fit
 from trtqat.graph.pixels.forms import CHOICES, Form, choice_for
 from trtqat.graph.pixels.take_pixels import take_pixels
@@ -152,6 +152,17 @@ def test_channels_apart_in_either_layout(pixels: Pixels, scale: float) -> None:
     expected = quantize(pixels.normalise(x), scale).astype(np.float32) * np.float32(scale)
     for as_written in (True, False):
         np.testing.assert_array_equal(run(model, x, as_written=as_written), expected)
+
+
+@pytest.mark.parametrize(("channels", "way"), [(1, PLANES), (4, PLANES), (5, TABLE)])
+def test_many_channels_are_computed_together(channels: int, way: Way) -> None:
+    model = quantizing_graph(0.02, channels)
+    pixels = Pixels("nhwc", tuple(np.linspace(0.3, 0.6, channels).tolist()), (0.25,))
+    found = take_pixels(model, {"x": pixels}, CHOICES["8.6"]).inputs["x"]
+    assert found.form.way is way
+    x = every_byte(pixels, channels)
+    expected = quantize(pixels.normalise(x), 0.02).astype(np.float32) * np.float32(0.02)
+    np.testing.assert_array_equal(run(model, x, as_written=True), expected)
 
 
 @settings(max_examples=60, deadline=None)

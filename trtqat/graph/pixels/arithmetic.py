@@ -27,6 +27,8 @@ _HALF = 128
 _LOWEST, _LARGEST = -128, 127
 # So far from its code, in codes, a float of a table may lie.
 _WITHIN = 0.4
+# Each channel that is computed apart is a kernel or more: for colours and alpha, not for bands.
+_MOST_PLANES = 4
 # The first opset in which Split is told into how many parts.
 _SPLIT_COUNTS = 18
 
@@ -175,7 +177,7 @@ def _affine(wanted: Wanted, pixels: Pixels) -> Write | None:
 
 
 def _planes(wanted: Wanted, pixels: Pixels) -> Write | None:
-    found = fit(wanted)
+    found = fit(wanted) if wanted.channels <= _MOST_PLANES else None
     if found is None:
         return None
 
