@@ -13,11 +13,12 @@ TABLE = {"vit": (540, 75), "resnet50": (375, 100), "vgg16": (275, 100), "mobilen
 # Seconds of a search within its budget; the last builds come on top.
 BUDGETS_S = {"vit": 800, "mobilenet": 330, "resnet50": 330, "efficientnet": 270, "unet": 330}
 _LAST_BUILDS_S = 150
-# Seconds of the tests of a file, with four files on a GPU.
+# Seconds of the tests of a file, with four files on a GPU; alone on one where times are compared.
 TEST_SECONDS = {
     "agreement": 720,
     "build": 620,
     "detection": 150,
+    "evaluation": 320,
     "locate": 320,
     "offline": 290,
     "pixels": 180,
@@ -27,7 +28,7 @@ TEST_SECONDS = {
     "shipping": 620,
     "siblings": 150,
     "sized_profiles": 700,
-    "speed_search": 600,
+    "speed_search": 1200,
     "streams": 290,
 }
 _TEST_SECONDS = 240
@@ -92,17 +93,14 @@ def _searches(option: str) -> Iterator[Job]:
 
 def _figures(option: str) -> Iterator[Job]:
     cache = '--timing-cache "$TIMING_CACHE"'
-    names = (
-        "floats codes nchw-planes nhwc-planes nchw-table-first nhwc-table-first nchw-planes-paired "
-        "nhwc-planes-paired nhwc-planes-unheld nchw-table-first-stored nhwc-table-first-gemm"
-    )
+    names = "floats codes nchw-planes nhwc-planes nchw-table-first nhwc-table-first"
     pixels = f'--output "$RESULTS/pixels.json" --seconds 0.5 {option} {cache} --only {names}'
     refusals = f'--output "$RESULTS/refusals.json" {option}'
     yield Job("refusals", f'"$PYTHON" -m scripts.bench.refusals {refusals}', 300)
     write = f'mkdir -p runs; "$PYTHON" -c {shlex.quote(_WRITE_DETECTOR)}'
     search = f'"$PYTHON" -m scripts.bench.first_refused runs/detector.onnx {option}'
     yield Job("first-refused", f"{write}\n{search}", 300, shares=True)
-    yield Job("pixels", f'"$PYTHON" -m scripts.bench.pixels {pixels}', 580)
+    yield Job("pixels", f'"$PYTHON" -m scripts.bench.pixels {pixels}', 500)
     build = shlex.quote(f"{option} --timing-cache ") + '"$TIMING_CACHE"'
     for task in ("detection", "segmentation", "recognition"):
         yield Job(
@@ -110,7 +108,7 @@ def _figures(option: str) -> Iterator[Job]:
             f"TRTQAT_BUILD_OPTIONS={build} scripts/tasks/run {task} --no-rtx\n"
             f'"$PYTHON" -m scripts.summarize runs/tasks/{task}.json '
             f'--output "$RESULTS/task-{task}.json"',
-            150,
+            220,
         )
 
 
