@@ -97,10 +97,13 @@ def _find_layers(
     """The engine layers that run each layer of the graph.
 
     What only prepares or finishes a product, or shapes its output, names it as well. So those count
-    whose kind says that they multiply, or else those that hold weights.
+    whose kind says that they multiply, or else those that hold weights. What only moves its output
+    never counts, not even if nothing else names it: what it reads says nothing of the product.
     """
     naming: dict[str, list[EngineLayer]] = {}
     for layer in engine:
+        if layer.only_moves:
+            continue
         for name in _graph_layers(layer, names):
             naming.setdefault(name, []).append(layer)
     found = {}

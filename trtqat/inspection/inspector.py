@@ -89,7 +89,14 @@ class EngineLayer:
     @property
     def is_reformat(self) -> bool:
         """Whether it only converts a format or a type, which kernels beside it ask for."""
-        return self.kind in ("Reformat", "MyelinReformat")
+        # Where names alone were recorded, one is called after the kernel that it is for.
+        is_called_so = not self.kind and self.name.startswith("Reformatting CopyNode ")
+        return is_called_so or self.kind in ("Reformat", "MyelinReformat")
+
+    @property
+    def only_moves(self) -> bool:
+        """Whether it computes nothing: what it reads is there again, elsewhere or otherwise."""
+        return self.is_reformat or self.kind in ("NoOp", "Shuffle")
 
 
 def read_layers(path: Path) -> tuple[EngineLayer, ...]:

@@ -120,6 +120,41 @@ def test_what_shapes_the_output_of_a_linear_layer_is_not_that_layer() -> None:
     assert missed.name == "/y0"
 
 
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("reshape_after_/qk/MatMul", "NoOp"),
+        ("Reformatting CopyNode for Output Tensor 0 to /scale + /qk/MatMul", "Reformat"),
+        ("Reformatting CopyNode for Output Tensor 0 to /scale + /qk/MatMul", ""),
+        ("shuffle_between_/qk/MatMul_and_/out", "Shuffle"),
+    ],
+)
+@pytest.mark.parametrize("reads", ["Int8", "FP16"])
+def test_what_only_moves_an_output_says_nothing_of_its_product(
+    name: str, kind: str, reads: str
+) -> None:
+    """Without weights nothing else tells a MatMul from what stands behind it."""
+    node = "" if name.startswith("Reformatting") else "[ONNX Layer: /qk/MatMul]"
+    moved = {
+        "Name": name,
+        "LayerType": kind,
+        "Inputs": [{"Name": "y", "Format/Datatype": f"Row major {reads} format"}],
+        "Metadata": node,
+    }
+    other = "FP16" if reads == "Int8" else "Int8"
+    product = {
+        "Name": "/qk/MatMul",
+        "LayerType": "MatrixMultiply",
+        "Inputs": [{"Name": "x", "Format/Datatype": f"Row major {other} format"}] * 2,
+        "Metadata": "[ONNX Layer: /qk/MatMul]",
+    }
+    (found,) = cover(graph(["/qk/MatMul"]), parse_layers([product, moved])).layers
+    assert (found.engine_layer, found.runs_int8) == ("/qk/MatMul", other == "Int8")
+    # A compiled subgraph runs the product, say.
+    (found,) = cover(graph(["/qk/MatMul"]), parse_layers([moved])).layers
+    assert (found.engine_layer, found.runs_int8) == ("", None)
+
+
 def test_products_of_activations_go_by_their_inputs() -> None:
     def product(*types: str) -> bool | None:
         inputs = [{"Name": "x", "Format/Datatype": each} for each in types]
