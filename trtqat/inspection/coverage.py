@@ -73,7 +73,7 @@ def cover(
             each.name for each in rest if each.name not in reformats and each.name not in quantizers
         ),
         times_ms,
-        has_kernels=not any(each.tactic == _STUB for each in engine),
+        has_kernels=not any(each.tactic == _STUB or each.is_late_product for each in engine),
         costs=find_costs(graph, found, exits or {}),
     )
 
@@ -109,6 +109,7 @@ def _find_layers(
     found = {}
     for name, layers in naming.items():
         products = [layer for layer in layers if layer.is_product]
+        products = products or [layer for layer in layers if layer.is_late_product]
         weighted = [layer for layer in layers if layer.weight_dtype]
         found[name] = tuple(products or weighted or layers[-1:])
     return found
@@ -206,6 +207,8 @@ def _runs_int8(engine: EngineLayer, reading_codes: Collection[str]) -> bool | No
         if engine.name in reading_codes and engine.weight_dtype in ("", _INT8):
             return True
         return dtypes | ({engine.weight_dtype} - {""}) == {_INT8} if dtypes else None
+    if engine.is_late_product:
+        return False if engine.casts_first or dtypes - {"", _INT8} else None
     if engine.kind == _GENERATED:
         return None
     if engine.weight_dtype:
@@ -243,5 +246,8 @@ def _reason(
         weights = f" and {engine.weight_dtype} weights" if engine.weight_dtype else ""
         why = hint or _NO_INT8.get(engine.kind, "")
         return f"in the plan it reads {reads}{weights}" + (f": {why} (inferred)" if why else "")
+    if engine.casts_first:
+        why = f": {hint}" if hint else ""
+        return f"in the plan its codes become floats before they are multiplied{why} (inferred)"
     kernel = engine.tactic or "a kernel without a name"
     return f"TensorRT chose {kernel}: {hint or 'no INT8 one fits, or none is faster'} (inferred)"

@@ -35,6 +35,10 @@ _ONNX_LAYER = re.compile(r"\[ONNX Layer: ([^\]]+)\]")
 # ("kgen") there, whose products stand in its name alone, as "_gemm_mha_v2_0x80374e45".
 _PRODUCTS = ("correlation", "gemm", "deconv")
 _FUSED_PRODUCT = re.compile(r"(?:^|_)(gemm|mha|conv)_")
+# What is compiled where the plan is loaded has no tactic there. Its name tells its steps in their
+# order, as "__myl_CastMulFc_myl0_1": codes become floats, which are scaled and then multiplied.
+_RUNTIME_FUSION = "runtime_fusion"
+_STEPS_OF_PRODUCT = re.compile(r"__myl_((?:[A-Z][a-z]*)*?)Fc(?![a-z])")
 _WAY_OUT = "Write one with TensorRT's engine inspector, or trtexec --exportLayerInfo=layers.json."
 
 
@@ -85,6 +89,17 @@ class EngineLayer:
         """Whether its kind says that it multiplies, as TensorRT's newer compiler has it."""
         is_fused = self.kind == "kgen" and _FUSED_PRODUCT.search(self.tactic)
         return self.kind in _PRODUCTS or bool(is_fused)
+
+    @property
+    def is_late_product(self) -> bool:
+        """Whether it is a product of TensorRT for RTX that the GPU's compiler fuses with others."""
+        return self.kind == _RUNTIME_FUSION and bool(_STEPS_OF_PRODUCT.match(self.name))
+
+    @property
+    def casts_first(self) -> bool:
+        """Whether such a product turns the codes that it reads into floats first."""
+        steps = _STEPS_OF_PRODUCT.match(self.name)
+        return self.is_late_product and steps is not None and "Cast" in steps[1]
 
     @property
     def is_reformat(self) -> bool:

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from trtqat.errors import GraphError
 from trtqat.graph.lenses.macs import LayerSummary
+from trtqat.inspection.builder_log import read_layer_list
 from trtqat.inspection.coverage import cover
-from trtqat.inspection.inspector import EngineLayer, EngineTensor, parse_layers, read_layers
+from trtqat.inspection.inspector import (
+    EngineLayer,
+    EngineTensor,
+    parse_information,
+    parse_layers,
+    read_layers,
+)
 from trtqat.plan.coverage import Coverage
 
 DATA = Path(__file__).parents[2] / "data/inspector-8.6"
@@ -153,6 +161,37 @@ def test_what_only_moves_an_output_says_nothing_of_its_product(
     # A compiled subgraph runs the product, say.
     (found,) = cover(graph(["/qk/MatMul"]), parse_layers([moved])).layers
     assert (found.engine_layer, found.runs_int8) == ("", None)
+
+
+def test_a_product_that_casts_its_codes_is_not_int8() -> None:
+    """TensorRT for RTX reads codes there, and multiplies floats: no kind of layer says so.
+
+    ``/a`` has a scale for each of its inputs, ``/b`` a float weight and a bias behind it.
+    """
+    text = (DATA.with_name("rtx-1.7") / "layers-casting.txt").read_text()
+    engine = parse_information(read_layer_list(text), "casting")
+    linears = [
+        LayerSummary("/a", "MatMul", is_int8=True, macs=256),
+        LayerSummary("/b", "Gemm", is_int8=False, macs=256),
+        LayerSummary("/c", "MatMul", is_int8=True, macs=256),
+    ]
+    coverage = cover(linears, engine)
+    assert [layer.runs_int8 for layer in coverage.layers] == [False, False, True]
+    assert [layer.engine_layer for layer in coverage.layers] == [
+        "__myl_CastMulCastCastMulFc_myl0_1",
+        "__myl_CastMulFc_myl0_3",
+        "/c_myl0_5",
+    ]
+    assert coverage.int8_share == 1 / 3
+    (missed,) = coverage.missed
+    assert "become floats before they are multiplied" in missed.reason
+    # What is compiled only where the plan is loaded is no kernel yet.
+    assert not cover(linears[:2], engine[:-1]).has_kernels
+    # Of one that casts nothing first, the list does not say in which type it multiplies.
+    other = replace(engine[1], name="__myl_FcAdd_myl0_1")
+    assert cover(linears[:1], [other]).layers[0].runs_int8 is None
+    floats = replace(other, inputs=(replace(other.inputs[0], dtype="float32"),))
+    assert cover(linears[:1], [floats]).layers[0].runs_int8 is False
 
 
 def test_products_of_activations_go_by_their_inputs() -> None:
