@@ -30,7 +30,8 @@ _DTYPES = (
     (re.compile(r"\bbool\b", re.IGNORECASE), "bool"),
 )
 _MOST_BYTES = 2**30
-_ONNX_LAYER = re.compile(r"\[ONNX Layer: ([^\]]+)\]")
+# A name may hold brackets: it ends where the next one begins, behind a control character in 8.6.
+_ONNX_LAYER = re.compile(r"\[ONNX Layer: (.+?)\](?=[^\w\]]*(?:\[ONNX Layer: |$))", re.DOTALL)
 # Kinds of layers that multiply, in lists of TensorRT for RTX. Attention is a generated kernel
 # ("kgen") there, whose products stand in its name alone, as "_gemm_mha_v2_0x80374e45".
 _PRODUCTS = ("correlation", "gemm", "deconv")

@@ -219,6 +219,14 @@ def test_the_layout_of_tensorrt_11() -> None:
     assert (found.weight_dtype, found.onnx_nodes) == ("int8", ("/conv/Conv",))
 
 
+@pytest.mark.parametrize("between", ["", "\x1e", " ", ", "])
+def test_names_may_hold_brackets(between: str) -> None:
+    names = ("layers[0]/conv", "layers[1].conv", "[2]", "/relu", "a[0][1]")
+    metadata = between.join(f"[ONNX Layer: {name}]" for name in names)
+    (layer,) = parse_layers([{"Name": "kernel", "Metadata": metadata}])
+    assert layer.onnx_nodes == names
+
+
 @pytest.mark.parametrize(
     ("content", "problem"),
     [("", "is not JSON"), ("[1, 2]", "no list of Layers"), ('{"Layers": 3}', "no list of Layers")],
