@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import onnx
 
 import trtqat as package
@@ -42,3 +43,50 @@ def test_brackets(tmp_path: Path) -> None:
         ("b, (1) + c", True),
     ]
     assert len({layer.engine_layer for layer in coverage.layers}) == 3
+
+
+def test_nodes_without_a_name(tmp_path: Path) -> None:
+    """TensorRT calls them after what they write; another node may be called like that."""
+    proto = chain("", "y0", quantized=(True, False))
+    for node in proto.graph.node:
+        node.name = "" if "Linear" in node.op_type else node.name
+    coverage = built(proto, tmp_path)
+    assert [(layer.name, layer.runs_int8) for layer in coverage.layers] == [
+        ("y0", True),
+        ("y0", False),
+    ]
+    unnamed = coverage.layers[0]
+    assert unnamed.engine_layer.startswith("node_of_y0")
+    assert "node_of_y0" not in unnamed.fused_with
+
+
+def test_attention_without_names(tmp_path: Path) -> None:
+    """Its one kernel is INT8 if it runs the DequantizeLinear nodes of its operands."""
+    made = Graph((2, 16, 64))
+    made.inputs["x"] = ("N", 16, 64)
+    apart = made.constant("apart", np.array([0, 0, 4, 16], np.int64))
+    together = made.constant("together", np.array([0, 0, 64], np.int64))
+
+    def linear(tensor: str, name: str) -> str:
+        weight = made.constant(f"{name}.weight", np.eye(64, dtype=np.float32))
+        return made.node("MatMul", [tensor, made.pair(weight, 0.1)], name)
+
+    def heads(name: str, order: list[int]) -> str:
+        parts = made.node("Reshape", [linear(tokens, name), apart], f"{name}.parts")
+        return made.pair(made.node("Transpose", [parts], f"{name}.heads", perm=order), 0.1)
+
+    tokens = made.pair("x", 0.1)
+    query, key, value = heads("q", [0, 2, 1, 3]), heads("k", [0, 2, 3, 1]), heads("v", [0, 2, 1, 3])
+    scores = made.node("MatMul", [query, key], "scores")
+    scaled = made.node("Mul", [scores, made.constant("scale", np.float32(0.25))], "scaled")
+    weights = made.pair(made.node("Softmax", [scaled], "softmax", axis=-1), 1 / 127)
+    mixed = made.node("MatMul", [weights, value], "mixed")
+    beside = made.node("Transpose", [mixed], "beside", perm=[0, 2, 1, 3])
+    joined = made.node("Reshape", [beside, together], "joined")
+    proto = made.proto(linear(made.pair(joined, 0.1), "out"))
+    for node in proto.graph.node:
+        node.name = ""
+    coverage = built(proto, tmp_path)
+    assert [layer.name for layer in coverage.layers] == ["q", "k", "v", "scores", "mixed", "out"]
+    assert coverage.missed == ()
+    assert len({layer.engine_layer for layer in coverage.layers[3:5]}) == 1

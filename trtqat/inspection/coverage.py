@@ -45,7 +45,7 @@ def cover(
         hints: By layer of the graph, what may keep it from INT8.
         exits: ``graph.lenses.exits.float_exits(model)``.
     """
-    found = _find_layers({layer.name for layer in graph}, engine)
+    found = _find_layers({layer.name_in_engine for layer in graph}, engine)
     used = {each.name for layers in found.values() for each in layers}
     # A NoOp is a name for memory that is already right.
     rest = [layer for layer in engine if layer.name not in used and layer.kind != "NoOp"]
@@ -58,7 +58,7 @@ def cover(
         tuple(
             _cover(
                 layer,
-                found.get(layer.name, ()),
+                found.get(layer.name_in_engine, ()),
                 times_ms,
                 is_compiled,
                 (hints or {}).get(layer.name, ""),
@@ -153,7 +153,7 @@ def _cover(
         macs=layer.macs,
         engine_layer="" if engine is None else engine.name,
         tactic="" if engine is None else engine.tactic,
-        fused_with=tuple(node for node in nodes if node != layer.name),
+        fused_with=tuple(node for node in nodes if node != layer.name_in_engine),
         output_dtype=written,
         time_ms=None if engine is None else times_ms.get(engine.name),
         reason=reason,
@@ -175,7 +175,7 @@ def _reading_codes(
     layers: dict[str, list[LayerSummary]] = {}
     kernels: dict[str, EngineLayer] = {}
     for layer in graph:
-        for engine in found.get(layer.name, ()):
+        for engine in found.get(layer.name_in_engine, ()):
             layers.setdefault(engine.name, []).append(layer)
             kernels[engine.name] = engine
     return {

@@ -25,6 +25,11 @@ def name_of(node: ir.Node) -> str:
     return str(node.name or node.outputs[0].name)
 
 
+def name_in_engine(node: ir.Node) -> str:
+    """What TensorRT's parser calls a node, and its engines: they have a name for all of them."""
+    return str(node.name or f"node_of_{node.outputs[0].name}")
+
+
 def integer_of(node: ir.Node, name: str, default: int) -> int:
     """An attribute that is an integer; ONNX's default where it is not written."""
     attribute = node.attributes.get(name)
