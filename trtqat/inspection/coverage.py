@@ -133,8 +133,7 @@ def _cover(
     exit_reason: str | None,
     reading_codes: Collection[str],
 ) -> LayerCoverage:
-    engine = running[0] if running else None
-    runs = _run_int8(running, reading_codes)
+    engine, runs = _run_int8(running, reading_codes)
     if runs and layer.operator not in _INT8_OPERATORS:
         runs = None  # one of the many engine layers that a recurrence, say, becomes
     nodes = () if engine is None else engine.onnx_nodes
@@ -189,12 +188,20 @@ def _reading_codes(
     }
 
 
-def _run_int8(running: Sequence[EngineLayer], reading_codes: Collection[str]) -> bool | None:
-    """Whether all of them run in INT8; None if that is not known of all."""
-    if not running:
-        return None
-    known = [_runs_int8(engine, reading_codes) for engine in running]
-    return False if False in known else None if None in known else True
+def _run_int8(
+    running: Sequence[EngineLayer], reading_codes: Collection[str]
+) -> tuple[EngineLayer | None, bool | None]:
+    """Whether all of them run in INT8; None if that is not known of all.
+
+    Returns:
+        The first one that decides it, too: what is said of the layer is said of that one.
+    """
+    known = [(engine, _runs_int8(engine, reading_codes)) for engine in running]
+    for state in (False, None, True):
+        deciding = [engine for engine, runs in known if runs is state]
+        if deciding:
+            return deciding[0], state
+    return None, None
 
 
 def _runs_int8(engine: EngineLayer, reading_codes: Collection[str]) -> bool | None:

@@ -163,6 +163,19 @@ def test_what_only_moves_an_output_says_nothing_of_its_product(
     assert (found.engine_layer, found.runs_int8) == ("", None)
 
 
+def test_the_kernel_that_is_not_int8_is_told() -> None:
+    """Of two products that name one node the second decides, so its types are the reason."""
+    codes = {"Name": "x", "Datatype": "Int8"}
+    halves = {"Name": "y", "Datatype": "Half"}
+    engine = [
+        {"Name": name, "LayerType": "gemm", "Inputs": inputs, "Metadata": "[ONNX Layer: /m]"}
+        for name, inputs in (("/m_0", [codes, codes]), ("/m_1", [codes, halves]))
+    ]
+    (found,) = cover(graph(["/m"]), parse_layers(engine), {"/m_0": 1.0, "/m_1": 2.0}).layers
+    assert (found.runs_int8, found.engine_layer, found.time_ms) == (False, "/m_1", 2.0)
+    assert found.reason == "in the plan it reads int8, float16"
+
+
 def test_a_product_that_casts_its_codes_is_not_int8() -> None:
     """TensorRT for RTX reads codes there, and multiplies floats: no kind of layer says so.
 
