@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import pytest
 
 import trtqat as package
 from tests.support.graphs import Graph
@@ -43,6 +44,35 @@ def test_brackets(tmp_path: Path) -> None:
         ("b, (1) + c", True),
     ]
     assert len({layer.engine_layer for layer in coverage.layers}) == 3
+
+
+@pytest.mark.parametrize("quantized", [(True, False), (False, True)])
+def test_nodes_of_one_name(quantized: tuple[bool, bool], tmp_path: Path) -> None:
+    """Nothing tells which kernel is whose, so none is said to be INT8 unless all are."""
+    first, second = built(chain("a", "a", quantized=quantized), tmp_path).layers
+    assert (first.runs_int8, second.runs_int8) == (None, None)
+    assert (first.engine_layer, second.engine_layer) == ("", "")
+    wanted = first if first.wants_int8 else second
+    assert wanted.reason == "2 nodes of the graph have its name"
+
+
+def test_quantized_nodes_of_one_name(tmp_path: Path) -> None:
+    coverage = built(chain("a", "a", quantized=(True, True)), tmp_path)
+    assert [layer.runs_int8 for layer in coverage.layers] == [True, True]
+
+
+def test_the_products_of_one_name_may_be_of_other_kinds(tmp_path: Path) -> None:
+    """The float one is fused where the plan is loaded, and is in the list as another kind."""
+    made = Graph((2, 16, 16))
+    weight = made.constant("weight", np.eye(16, dtype=np.float32))
+    product = made.node("MatMul", [made.pair("x", 0.1), made.pair(weight, 0.1)], "product")
+    made.node("MatMul", [made.pair(product, 0.1), weight], "last")
+    proto = made.proto("last")
+    for node in proto.graph.node:
+        node.name = "product" if node.op_type == "MatMul" else node.name
+    coverage = built(proto, tmp_path)
+    assert [layer.runs_int8 for layer in coverage.layers] == [None, None]
+    assert coverage.int8_share == 0
 
 
 def test_nodes_without_a_name(tmp_path: Path) -> None:

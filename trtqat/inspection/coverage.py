@@ -7,6 +7,7 @@ metadata of an engine layer, or else inside its name.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -52,6 +53,7 @@ def cover(
     quantizers = [each.name for each in rest if re.search("QuantizeLinear", each.name)]
     reformats = [each.name for each in rest if each.is_reformat and each.name not in quantizers]
     times_ms = times_ms or {}
+    called = Counter(layer.name_in_engine for layer in graph)
     reading_codes = _reading_codes(graph, found)
     is_compiled = has_compiled_subgraph(engine)
     return Coverage(
@@ -64,6 +66,7 @@ def cover(
                 (hints or {}).get(layer.name, ""),
                 (exits or {}).get(layer.name),
                 reading_codes,
+                called[layer.name_in_engine],
             )
             for layer in graph
         ),
@@ -132,8 +135,13 @@ def _cover(
     hint: str,
     exit_reason: str | None,
     reading_codes: Collection[str],
+    called_so: int,
 ) -> LayerCoverage:
     engine, runs = _run_int8(running, reading_codes)
+    # Of several nodes of one name, nothing tells which kernel is whose.
+    is_told = called_so == 1 or (runs is True and len(running) >= called_so)
+    if not is_told:
+        engine, runs = None, None
     if runs and layer.operator not in _INT8_OPERATORS:
         runs = None  # one of the many engine layers that a recurrence, say, becomes
     nodes = () if engine is None else engine.onnx_nodes
@@ -142,6 +150,8 @@ def _cover(
         # TensorRT for RTX always has another kernel quantize: that is a cost of its own.
         tells = not (engine and engine.is_product) or exit_reason is not None
         reason = _exit(written, exit_reason) if tells else ""
+    elif not is_told:
+        reason = f"{called_so} nodes of the graph have its name" if layer.is_int8 else ""
     else:
         reason = _reason(layer, engine, runs, is_compiled, hint)
     return LayerCoverage(
