@@ -160,9 +160,8 @@ def describe_coverage(coverage: Coverage) -> str:
         lines.append(f"  … and {len(exits) - _REASONS} more such places; --json has them")
     lines += [_COSTS_OF_PLANS[cost.kind](cost) for cost in coverage.costs]
     if not coverage.has_kernels:
-        lines.append(
-            f"besides: {_count(len(coverage.others), 'layer')} of the plan that multiply nothing"
-        )
+        # Some may multiply: a recurrence is many kernels, of which one is told.
+        lines.append(f"besides: {_count(len(coverage.others), 'other layer')} of the plan")
         lines.append(f"{NOT_RUN}: the GPU that loads the plan compiles its kernels")
         return "\n".join(lines)
     rest = (
