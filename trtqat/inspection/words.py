@@ -133,7 +133,7 @@ def describe_coverage(coverage: Coverage) -> str:
             if wanted
             else f"INT8: 0 of {len(coverage.layers)} layers, as the graph quantizes none"
         )
-        + (f", {_percent(share)} of the arithmetic" if share is not None else "")
+        + (f", {_least(coverage)}{_percent(share)} of the arithmetic" if share is not None else "")
     ]
     if coverage.profiles:
         batches, count = ", ".join(coverage.profiles), len(coverage.profiles)
@@ -245,6 +245,13 @@ _COSTS_OF_PLANS = {
 
 def _bytes(number: int) -> str:
     return f"{number / 1e6:.3g} MB" if number >= 1e5 else f"{number / 1e3:.3g} kB"
+
+
+def _least(coverage: Coverage) -> str:
+    """Before a share that may be larger: INT8 was not seen everywhere, or not all is counted."""
+    share = coverage.int8_share
+    is_open = any(layer.runs_int8 is None or layer.macs is None for layer in coverage.wanted)
+    return "at least " if is_open and share != 1 else ""
 
 
 def _percent(share: float) -> str:

@@ -20,6 +20,7 @@ from trtqat.inspection.inspector import (
     parse_layers,
     read_layers,
 )
+from trtqat.inspection.words import describe_coverage
 from trtqat.plan.coverage import Coverage
 
 DATA = Path(__file__).parents[2] / "data/inspector-8.6"
@@ -270,6 +271,20 @@ def test_a_compiled_subgraph_is_told_apart() -> None:
     # Without such a subgraph nothing excuses a layer that no engine layer names.
     (other,) = cover(graph(["/nowhere/Conv"]), layers("vgg16")).layers
     assert "no engine layer names it" in other.reason
+
+
+def test_a_share_is_the_least_where_something_is_not_known() -> None:
+    engine = layers("vit")
+    # What runs inside the subgraph may be INT8: half of the arithmetic is seen to be.
+    hidden = cover(graph(["/patches/Conv", "/head/Gemm"]), engine)
+    assert "INT8: 1 of 2 quantized layers, at least 50.0% of" in describe_coverage(hidden)
+    # An INT8 layer that cannot be counted is in no share.
+    patches = LayerSummary("/patches/Conv", "Conv", is_int8=True, macs=None)
+    floats = LayerSummary("/head/Gemm", "Gemm", is_int8=False, macs=1000)
+    uncounted = cover([patches, floats], engine)
+    assert ", at least 0.0% of the arithmetic" in describe_coverage(uncounted)
+    (all_of_it,) = describe_coverage(cover(graph(["/patches/Conv"]), engine)).splitlines()[:1]
+    assert all_of_it == "INT8: 1 of 1 quantized layers, 100.0% of the arithmetic"
 
 
 def test_times_of_engine_layers() -> None:
