@@ -145,6 +145,7 @@ def draw_roofline(
     Raises:
         UsageError: The layers have no shapes.
     """
+    network_bytes = _network_bytes(layers)
     # A NoOp is a name for memory that is already right.
     layers = [layer for layer in layers if layer.kind != "NoOp"]
     if not any(tensor.shape for layer in layers for tensor in layer.outputs):
@@ -164,7 +165,7 @@ def draw_roofline(
         ceilings,
         roofs,
         batch_size,
-        max(arithmetic_ms, 1e3 * _network_bytes(layers) / ceilings.bytes_per_s),
+        max(arithmetic_ms, 1e3 * network_bytes / ceilings.bytes_per_s),
         compute_ms,
         tuple(layer.name for layer in coverage.layers if layer.name not in counted),
     )
@@ -279,7 +280,11 @@ def _roof(
 
 
 def _network_bytes(layers: Sequence[EngineLayer]) -> int:
-    """Inputs and outputs of the whole engine, and all weights."""
+    """Inputs and outputs of the whole engine, and all weights.
+
+    Args:
+        layers: With NoOps: without, what one renames would be an output and an input.
+    """
     written = {tensor.name for layer in layers for tensor in layer.outputs}
     read = {tensor.name for layer in layers for tensor in layer.inputs}
     ends = {

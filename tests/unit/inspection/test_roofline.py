@@ -70,6 +70,13 @@ def test_the_whole_network_keeps_what_lies_between_its_layers() -> None:
     assert found.share == pytest.approx(found.floor_ms)
 
 
+def test_what_a_noop_renames_is_no_end_of_the_network() -> None:
+    layers = read_layers(DATA / "two-linears.json")
+    found = draw_roofline(layers, Coverage((), (), (), ()), LIMITS, batch_size=2)
+    # 2x64 floats in, as many out, and two weights of 64x64 codes.
+    assert found.network_floor_ms == pytest.approx((2 * 2 * 64 * 4 + 2 * 64 * 64) / 1e8)
+
+
 def test_largest_gaps() -> None:
     layers = [conv(name) for name in "abcdefg"]
     times = {name: 1.0 + index for index, name in enumerate("abcdefg")}
