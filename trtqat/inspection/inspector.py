@@ -21,6 +21,7 @@ from trtqat.typed_json import parse_json
 # Each version spells types in words of its own, inside longer descriptions.
 _DTYPES = (
     (re.compile(r"\bint8\b", re.IGNORECASE), "int8"),
+    (re.compile(r"\buint8\b", re.IGNORECASE), "uint8"),
     (re.compile(r"\b(fp16|half)\b", re.IGNORECASE), "float16"),
     (re.compile(r"\b(fp32|float)\b", re.IGNORECASE), "float32"),
     (re.compile(r"\b(bf16|bfloat16)\b", re.IGNORECASE), "bfloat16"),

@@ -27,8 +27,10 @@ from trtqat.inspection.inspector import EngineLayer, EngineTensor
 from trtqat.plan.coverage import Coverage, LayerCoverage
 from trtqat.runtime.pytorch_devices import require_cuda
 
+# Of a type that is not among them, none is counted.
 _ITEM_BYTES = {
     "int8": 1,
+    "uint8": 1,
     "bool": 1,
     "float8": 1,
     "float16": 2,
@@ -297,8 +299,8 @@ def _network_bytes(layers: Sequence[EngineLayer]) -> int:
 
 
 def _bytes(tensor: EngineTensor) -> int:
-    return math.prod(tensor.shape) * _ITEM_BYTES.get(tensor.dtype, 4) if tensor.shape else 0
+    return math.prod(tensor.shape) * _ITEM_BYTES.get(tensor.dtype, 0) if tensor.shape else 0
 
 
 def _weight_bytes(layer: EngineLayer) -> int:
-    return layer.weight_count * _ITEM_BYTES.get(layer.weight_dtype, 4)
+    return layer.weight_count * _ITEM_BYTES.get(layer.weight_dtype, 0)

@@ -14,7 +14,7 @@ from trtqat.errors import InferenceError, MissingError, UsageError
 from trtqat.graph.lenses.macs import LayerSummary
 from trtqat.host.ceilings import Ceilings, read_ceilings
 from trtqat.inspection.coverage import cover
-from trtqat.inspection.inspector import EngineLayer, EngineTensor, read_layers
+from trtqat.inspection.inspector import EngineLayer, EngineTensor, parse_layers, read_layers
 from trtqat.inspection.roofline import Roofline, batch_size_of, draw_roofline, find_ceilings
 from trtqat.plan.coverage import Coverage, LayerCoverage
 
@@ -58,6 +58,19 @@ def test_bound_by_memory() -> None:
     assert layer.floor_ms == pytest.approx(6900 / 1e8)
     (layer,) = draw([conv("a", "float32")], 1000).layers
     assert layer.traffic_bytes == 4 * 6900
+
+
+@pytest.mark.parametrize(("spelled", "count"), [("UInt8", 3200), ("Int4", 0)])
+def test_bytes_and_what_has_no_known_size(spelled: str, count: int) -> None:
+    """Pixels are one byte each, and what is not known does not make the floor higher."""
+    tensor = {"Name": "x", "Datatype": spelled, "Dimensions": [2, 16, 10, 10]}
+    layers = parse_layers(
+        [{"Name": "cast", "LayerType": "kgen", "Inputs": [], "Outputs": [tensor]}]
+    )
+    (layer,) = draw_roofline(layers, Coverage((), (), (), ()), LIMITS, batch_size=2).layers
+    assert layer.traffic_bytes == count
+    weights = replace(conv("a"), weight_dtype="")
+    assert draw([weights], 1000).layers[0].traffic_bytes == 6400
 
 
 def test_the_whole_network_keeps_what_lies_between_its_layers() -> None:
