@@ -226,7 +226,8 @@ def _runs_int8(engine: EngineLayer, reading_codes: Collection[str]) -> bool | No
         return dtypes | ({engine.weight_dtype} - {""}) == {_INT8} if dtypes else None
     if engine.is_late_product:
         return False if engine.casts_first or dtypes - {"", _INT8} else None
-    if engine.kind == _GENERATED:
+    # What a subgraph reads says nothing of the many layers inside.
+    if engine.kind == _GENERATED or is_compiled_subgraph(engine):
         return None
     if engine.weight_dtype:
         return engine.weight_dtype == _INT8

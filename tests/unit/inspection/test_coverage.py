@@ -273,6 +273,24 @@ def test_a_compiled_subgraph_is_told_apart() -> None:
     assert "no engine layer names it" in other.reason
 
 
+@pytest.mark.parametrize("reads", ["Int8", "FP16"])
+@pytest.mark.parametrize(
+    ("name", "metadata"),
+    [
+        ("{ForeignNode[/a/MatMul.../b/Gemm]}", "[ONNX Layer: /a/MatMul]\x1e[ONNX Layer: /b/Gemm]"),
+        ("{ForeignNode[a.weight + /a/MatMul + /r...b.weight + /b/Gemm + /s]}", ""),
+    ],
+)
+def test_the_input_of_a_compiled_subgraph_is_not_that_of_its_layers(
+    name: str, metadata: str, reads: str
+) -> None:
+    tensor = {"Name": "x", "Format/Datatype": f"Row major {reads} format"}
+    subgraph = {"Name": name, "LayerType": "Myelin", "Inputs": [tensor], "Metadata": metadata}
+    coverage = cover(graph(["/a/MatMul", "/b/Gemm"]), parse_layers([subgraph]))
+    assert [layer.runs_int8 for layer in coverage.layers] == [None, None]
+    assert len(coverage.missed) == 2
+
+
 def test_a_share_is_the_least_where_something_is_not_known() -> None:
     engine = layers("vit")
     # What runs inside the subgraph may be INT8: half of the arithmetic is seen to be.
