@@ -50,7 +50,7 @@ def cover(
     used = {each.name for layers in found.values() for each in layers}
     # A NoOp is a name for memory that is already right.
     rest = [layer for layer in engine if layer.name not in used and layer.kind != "NoOp"]
-    quantizers = [each.name for each in rest if re.search("QuantizeLinear", each.name)]
+    quantizers = [each.name for each in rest if each.is_quantizer]
     reformats = [each.name for each in rest if each.is_reformat and each.name not in quantizers]
     times_ms = times_ms or {}
     called = Counter(layer.name_in_engine for layer in graph)

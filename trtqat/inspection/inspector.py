@@ -75,6 +75,8 @@ class EngineLayer:
         weight_dtype: Type of its weights; empty if it has none, or they are not described.
         tactic: Name of its kernel; empty if it has none.
         weight_count: How many weights it has.
+        origin: What a reformat of 8.6 is for: ``"QDQ"``, ``"REFORMAT"`` or ``"CAST"``; empty if
+            the inspector does not say.
     """
 
     name: str
@@ -85,6 +87,7 @@ class EngineLayer:
     weight_dtype: str
     tactic: str
     weight_count: int = 0
+    origin: str = ""
 
     @property
     def is_product(self) -> bool:
@@ -109,6 +112,14 @@ class EngineLayer:
         # Where names alone were recorded, one is called after the kernel that it is for.
         is_called_so = not self.kind and self.name.startswith("Reformatting CopyNode ")
         return is_called_so or self.kind in ("Reformat", "MyelinReformat")
+
+    @property
+    def is_quantizer(self) -> bool:
+        """Whether it is what a QuantizeLinear or DequantizeLinear node became on its own."""
+        if self.origin:
+            return self.origin == "QDQ"
+        is_named_so = re.search("quantizelinear", self.name, re.IGNORECASE)
+        return bool(is_named_so) and not self.weight_dtype
 
     @property
     def only_moves(self) -> bool:
@@ -184,6 +195,7 @@ def _layer(layer: Mapping[str, Any]) -> EngineLayer:
             if isinstance(each, Mapping) and isinstance(each.get("Count"), int)
         )
         or constant.count,
+        origin=str(layer.get("Origin", "")),
     )
 
 

@@ -80,6 +80,35 @@ def test_types_of_tensors_and_reformats() -> None:
     assert len(coverage.reformats) > 20
 
 
+@pytest.mark.parametrize(
+    ("name", "nodes", "quantizers"),
+    [
+        # Of any name, as those of another exporter.
+        ("two-linears", ("/c0", "/y0"), ("/x.q",)),
+        (
+            "resnet50-static",
+            (),
+            (
+                "/0/_input_quantizer/QuantizeLinear",
+                "/19/rq/DequantizeLinear",
+                "/22/_input_quantizer/QuantizeLinear",
+            ),
+        ),
+    ],
+)
+def test_what_quantizes_is_no_reformat(
+    name: str, nodes: tuple[str, ...], quantizers: tuple[str, ...]
+) -> None:
+    coverage = cover(graph(list(nodes)), layers(name))
+    assert coverage.quantizers == quantizers
+    assert not set(quantizers) & set(coverage.reformats)
+    # An inspector that does not say what a reformat is for leaves its name.
+    bare = [replace(each, origin="") for each in layers(name)]
+    assert cover(graph(list(nodes)), bare).quantizers == tuple(
+        each for each in quantizers if "Linear" in each
+    )
+
+
 def test_names_serve_where_there_is_no_metadata() -> None:
     engine = [
         EngineLayer(e.name, e.kind, (), e.inputs, e.outputs, e.weight_dtype, e.tactic)
