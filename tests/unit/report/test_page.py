@@ -152,6 +152,19 @@ def test_layers_of_a_real_engine_and_rivals() -> None:
     assert "What might run instead" in reader.text
 
 
+def test_a_layer_that_reads_codes_and_floats_is_not_shown_as_int8() -> None:
+    product = {
+        "Name": "/m",
+        "LayerType": "MatrixMultiply",
+        "Inputs": [{"Name": each, "Datatype": each} for each in ("Int8", "Half")],
+        "Outputs": [{"Name": "y", "Datatype": "Int8"}],
+    }
+    layers = parse_information({"Layers": [product]}, "m")
+    times = LayerTimes(({"/m": 0.5},))
+    (found,) = layer_times(Inspection({}, layers, 1, times, 1.0, "CUDA graph"))
+    assert found.precision == "int8, float16 → int8"
+
+
 def test_pictures_come_first_and_long_tables_are_folded() -> None:
     report = evaluate(
         NumpyModel(one_of_twenty_wrong, compute_ms=10.0),
