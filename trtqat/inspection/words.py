@@ -270,7 +270,11 @@ def _not_counted(layers: Sequence[tuple[str, str]]) -> str:
 
 def _kind(coverage: Coverage, names: Sequence[str], what: str, which: str) -> str:
     time_ms = coverage.time_ms(names)
-    return _count(len(names), what) + which + (f" ({time_ms:.3f} ms)" if time_ms else "")
+    if not time_ms:
+        return _count(len(names), what) + which
+    timed = sum(name in coverage.times_ms for name in names)
+    part = "" if timed == len(names) else f" for {timed} of them"
+    return _count(len(names), what) + which + f" ({time_ms:.3f} ms{part})"
 
 
 def _scaled(number: int) -> str:

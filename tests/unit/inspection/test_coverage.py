@@ -262,6 +262,15 @@ def test_the_layout_of_tensorrt_11() -> None:
     assert (found.weight_dtype, found.onnx_nodes) == ("int8", ("/conv/Conv",))
 
 
+def test_times_of_some_are_not_those_of_all() -> None:
+    engine = layers("vgg16")
+    pools = [layer.name for layer in engine if layer.name.endswith("MaxPool")]
+    whole = cover(graph(VGG), engine, dict.fromkeys((layer.name for layer in engine), 0.5))
+    assert "5 others (2.500 ms)" in describe_coverage(whole)
+    part = cover(graph(VGG), engine, {pools[0]: 0.5})
+    assert "5 others (0.500 ms for 1 of them)" in describe_coverage(part)
+
+
 @pytest.mark.parametrize("between", ["", "\x1e", " ", ", "])
 def test_names_may_hold_brackets(between: str) -> None:
     names = ("layers[0]/conv", "layers[1].conv", "[2]", "/relu", "a[0][1]")
