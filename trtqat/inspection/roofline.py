@@ -39,6 +39,8 @@ _ITEM_BYTES = {
     "int32": 4,
     "int64": 8,
 }
+# These become many engine layers, of which the one that names the node does a part of the work.
+_LOOPS = ("LSTM", "GRU", "RNN", "If", "Loop", "Scan")
 
 
 @dataclass(frozen=True)
@@ -246,7 +248,8 @@ def _place(
     placed: dict[str, tuple[LayerCoverage, ...]] = {}
     for layer in coverage.layers:
         name = layer.engine_layer or rest
-        if name in names and layer.macs is not None:
+        is_told = layer.operator not in _LOOPS or name in subgraphs
+        if name in names and is_told and layer.macs is not None:
             placed[name] = (*placed.get(name, ()), layer)
     return placed
 

@@ -193,6 +193,18 @@ def test_what_no_engine_layer_runs_is_in_neither_floor() -> None:
     assert (found.floor_ms, found.network_floor_ms) == (lone.floor_ms, lone.network_floor_ms)
 
 
+def test_the_work_of_a_loop_is_not_that_of_its_last_kernel() -> None:
+    """TensorRT for RTX names the LSTM's node at the last of its kernels alone."""
+    kernels = [replace(conv("step"), onnx_nodes=()), conv("lstm")]
+    graph = [LayerSummary("lstm", "LSTM", False, 10**9)]
+    found = draw_roofline(kernels, cover(graph, kernels), LIMITS, batch_size=2)
+    assert [each.bound for each in found.layers] == ["memory", "memory"]
+    assert found.uncounted == ("lstm",)
+    # A subgraph runs all of it.
+    whole = [replace(conv("{ForeignNode[lstm]}"), onnx_nodes=())]
+    assert draw_roofline(whole, cover(graph, whole), LIMITS, batch_size=2).uncounted == ()
+
+
 @given(
     st.lists(
         st.tuples(
