@@ -179,7 +179,8 @@ def _reading_codes(
     A kernel of attention reads a mask and a scale in floating point besides. Its products read
     codes if it runs the DequantizeLinear nodes of all their operands itself, and has an INT8 input
     for each operand that it does not compute: one more than products, of which each but the first
-    reads what the one before it made.
+    reads what the one before it made. A convolution reads a float residual operand besides, and its
+    weights are one of the two.
     """
     layers: dict[str, list[LayerSummary]] = {}
     kernels: dict[str, EngineLayer] = {}
@@ -194,7 +195,8 @@ def _reading_codes(
             layer.is_int8 and set(layer.dequantizers) <= set(engine.onnx_nodes)
             for layer in layers[name]
         )
-        and sum(tensor.dtype == _INT8 for tensor in engine.inputs) > len(layers[name])
+        and [*(tensor.dtype for tensor in engine.inputs), engine.weight_dtype].count(_INT8)
+        > len(layers[name])
     }
 
 
