@@ -52,3 +52,12 @@ def test_a_float_convolution_is_not_int8_by_what_it_adds(tmp_path: Path) -> None
     first = made.node("Conv", ["x", weight(made, "w")], "first", pads=[1] * 4)
     (found,) = built(made, made.node("Add", [first, data], "out"), tmp_path).layers
     assert found.runs_int8 is False
+
+
+def test_weights_that_are_computed_are_no_scales(tmp_path: Path) -> None:
+    made = image()
+    made.inputs["y"] = (16, 16, 3, 3)
+    output = made.node("Conv", [made.pair("x", 0.1), made.pair("y", 0.1)], "out", pads=[1] * 4)
+    (found,) = built(made, output, tmp_path).layers
+    assert (found.input_dtypes, found.weight_dtype) == (("int8", "int8"), "")
+    assert found.runs_int8 is True

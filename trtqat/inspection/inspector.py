@@ -218,7 +218,11 @@ def _constant_weights(layer: Mapping[str, Any]) -> _Weights:
     dims = first.get("Dimensions") if isinstance(first, Mapping) else None
     if not isinstance(dims, list) or len(dims) < 2 or not all(type(dim) is int for dim in dims):
         return nothing
-    return _Weights(_dtype(str(first.get("Datatype", ""))), math.prod(dims))
+    found = _Weights(_dtype(str(first.get("Datatype", ""))), math.prod(dims))
+    # Where another kernel quantizes the weights they are an input, and scales come first.
+    read = [tensor.dtype for tensor in _tensors(layer.get("Inputs"))]
+    is_scale = found.dtype != "int8" and len(read) > 1 and set(read) == {"int8"}
+    return nothing if is_scale else found
 
 
 def _onnx_nodes(metadata: str) -> tuple[str, ...]:
