@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from onnx import helper
 
 import trtqat as package
 from tests.support.graphs import Graph
@@ -120,3 +121,28 @@ def test_attention_without_names(tmp_path: Path) -> None:
     assert [layer.name for layer in coverage.layers] == ["q", "k", "v", "scores", "mixed", "out"]
     assert coverage.missed == ()
     assert len({layer.engine_layer for layer in coverage.layers[3:5]}) == 1
+
+
+def test_nodes_inside_functions(tmp_path: Path) -> None:
+    """TensorRT names the calls behind the node, and those without a name after what they write."""
+    made = Graph((2, 16, 6, 6))
+    weight = made.pair(made.constant("weight", np.ones((16, 16, 1, 1), np.float32)), 0.1)
+    made.node("Outer", [made.pair("x", 0.1), weight], "first", domain="mine")
+    made.node("Outer", [made.pair("first", 0.1), weight], "second", domain="mine")
+    proto = made.proto("second")
+    proto.graph.node[-1].name = ""
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("mine", 1)]
+    for name, body in (
+        ("Inner", helper.make_node("Conv", ["a", "b"], ["c"])),
+        ("Outer", helper.make_node("Inner", ["a", "b"], ["c"], name="call", domain="mine")),
+    ):
+        proto.functions.append(
+            helper.make_function("mine", name, ["a", "b"], ["c"], [body], opsets)
+        )
+    proto.graph.output[0].CopyFrom(
+        helper.make_tensor_value_info("second", onnx.TensorProto.FLOAT, (2, 16, 6, 6))
+    )
+    coverage = built(proto, tmp_path)
+    assert len(coverage.wanted) == 2
+    assert coverage.missed == ()
+    assert len({layer.engine_layer for layer in coverage.layers}) == 2

@@ -150,7 +150,8 @@ def _dequantizers(view: GraphView, layer: Layer) -> tuple[str, ...]:
 
 
 def _other_name(node: ir.Node) -> str:
-    return "" if node.name else name_in_engine(node)
+    name = name_in_engine(node)
+    return "" if name == node.name else name
 
 
 def macs_of(layer: Layer, batch: Batch) -> int | None:
