@@ -25,8 +25,8 @@ class LayerTime:
 
     Attributes:
         name: TensorRT's.
-        precision: Type of its weights, or else of what it reads; of a layer that only converts,
-            both ends.
+        precision: Type of its weights, or else all of what it reads; where it writes others, both
+            ends.
         time_ms: Median under TensorRT's profiler, which makes every layer slower.
     """
 
@@ -73,8 +73,9 @@ def layer_times(inspection: Inspection) -> tuple[LayerTime, ...]:
 def _precision(layer: EngineLayer) -> str:
     if layer.weight_dtype:
         return layer.weight_dtype
+    # A product may read codes and floats, and then it is not INT8.
     ends = [
-        next((tensor.dtype for tensor in side if tensor.dtype), _NOT_SAID)
+        ", ".join(dict.fromkeys(tensor.dtype or _NOT_SAID for tensor in side)) or _NOT_SAID
         for side in (layer.inputs, layer.outputs)
     ]
     return " → ".join(dict.fromkeys(ends))

@@ -7,6 +7,7 @@ metadata of an engine layer, or else inside its name.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -45,25 +46,27 @@ def cover(
         hints: By layer of the graph, what may keep it from INT8.
         exits: ``graph.lenses.exits.float_exits(model)``.
     """
-    found = _find_layers({layer.name for layer in graph}, engine)
+    found = _find_layers({layer.name_in_engine for layer in graph}, engine)
     used = {each.name for layers in found.values() for each in layers}
     # A NoOp is a name for memory that is already right.
     rest = [layer for layer in engine if layer.name not in used and layer.kind != "NoOp"]
-    quantizers = [each.name for each in rest if re.search("QuantizeLinear", each.name)]
+    quantizers = [each.name for each in rest if each.is_quantizer]
     reformats = [each.name for each in rest if each.is_reformat and each.name not in quantizers]
     times_ms = times_ms or {}
+    called = Counter(layer.name_in_engine for layer in graph)
     reading_codes = _reading_codes(graph, found)
     is_compiled = has_compiled_subgraph(engine)
     return Coverage(
         tuple(
             _cover(
                 layer,
-                found.get(layer.name, ()),
+                found.get(layer.name_in_engine, ()),
                 times_ms,
                 is_compiled,
                 (hints or {}).get(layer.name, ""),
                 (exits or {}).get(layer.name),
                 reading_codes,
+                called[layer.name_in_engine],
             )
             for layer in graph
         ),
@@ -73,7 +76,7 @@ def cover(
             each.name for each in rest if each.name not in reformats and each.name not in quantizers
         ),
         times_ms,
-        has_kernels=not any(each.tactic == _STUB for each in engine),
+        has_kernels=not any(each.tactic == _STUB or each.is_late_product for each in engine),
         costs=find_costs(graph, found, exits or {}),
     )
 
@@ -97,15 +100,19 @@ def _find_layers(
     """The engine layers that run each layer of the graph.
 
     What only prepares or finishes a product, or shapes its output, names it as well. So those count
-    whose kind says that they multiply, or else those that hold weights.
+    whose kind says that they multiply, or else those that hold weights. What only moves its output
+    never counts, not even if nothing else names it: what it reads says nothing of the product.
     """
     naming: dict[str, list[EngineLayer]] = {}
     for layer in engine:
+        if layer.only_moves:
+            continue
         for name in _graph_layers(layer, names):
             naming.setdefault(name, []).append(layer)
     found = {}
     for name, layers in naming.items():
         products = [layer for layer in layers if layer.is_product]
+        products = products or [layer for layer in layers if layer.is_late_product]
         weighted = [layer for layer in layers if layer.weight_dtype]
         found[name] = tuple(products or weighted or layers[-1:])
     return found
@@ -128,9 +135,13 @@ def _cover(
     hint: str,
     exit_reason: str | None,
     reading_codes: Collection[str],
+    called_so: int,
 ) -> LayerCoverage:
-    engine = running[0] if running else None
-    runs = _run_int8(running, reading_codes)
+    engine, runs = _run_int8(running, reading_codes)
+    # Of several nodes of one name, nothing tells which kernel is whose.
+    is_told = called_so == 1 or (runs is True and len(running) >= called_so)
+    if not is_told:
+        engine, runs = None, None
     if runs and layer.operator not in _INT8_OPERATORS:
         runs = None  # one of the many engine layers that a recurrence, say, becomes
     nodes = () if engine is None else engine.onnx_nodes
@@ -139,6 +150,8 @@ def _cover(
         # TensorRT for RTX always has another kernel quantize: that is a cost of its own.
         tells = not (engine and engine.is_product) or exit_reason is not None
         reason = _exit(written, exit_reason) if tells else ""
+    elif not is_told:
+        reason = f"{called_so} nodes of the graph have its name" if layer.is_int8 else ""
     else:
         reason = _reason(layer, engine, runs, is_compiled, hint)
     return LayerCoverage(
@@ -149,7 +162,7 @@ def _cover(
         macs=layer.macs,
         engine_layer="" if engine is None else engine.name,
         tactic="" if engine is None else engine.tactic,
-        fused_with=tuple(node for node in nodes if node != layer.name),
+        fused_with=tuple(node for node in nodes if node != layer.name_in_engine),
         output_dtype=written,
         time_ms=None if engine is None else times_ms.get(engine.name),
         reason=reason,
@@ -166,12 +179,13 @@ def _reading_codes(
     A kernel of attention reads a mask and a scale in floating point besides. Its products read
     codes if it runs the DequantizeLinear nodes of all their operands itself, and has an INT8 input
     for each operand that it does not compute: one more than products, of which each but the first
-    reads what the one before it made.
+    reads what the one before it made. A convolution reads a float residual operand besides, and its
+    weights are one of the two.
     """
     layers: dict[str, list[LayerSummary]] = {}
     kernels: dict[str, EngineLayer] = {}
     for layer in graph:
-        for engine in found.get(layer.name, ()):
+        for engine in found.get(layer.name_in_engine, ()):
             layers.setdefault(engine.name, []).append(layer)
             kernels[engine.name] = engine
     return {
@@ -181,16 +195,25 @@ def _reading_codes(
             layer.is_int8 and set(layer.dequantizers) <= set(engine.onnx_nodes)
             for layer in layers[name]
         )
-        and sum(tensor.dtype == _INT8 for tensor in engine.inputs) > len(layers[name])
+        and [*(tensor.dtype for tensor in engine.inputs), engine.weight_dtype].count(_INT8)
+        > len(layers[name])
     }
 
 
-def _run_int8(running: Sequence[EngineLayer], reading_codes: Collection[str]) -> bool | None:
-    """Whether all of them run in INT8; None if that is not known of all."""
-    if not running:
-        return None
-    known = [_runs_int8(engine, reading_codes) for engine in running]
-    return False if False in known else None if None in known else True
+def _run_int8(
+    running: Sequence[EngineLayer], reading_codes: Collection[str]
+) -> tuple[EngineLayer | None, bool | None]:
+    """Whether all of them run in INT8; None if that is not known of all.
+
+    Returns:
+        The first one that decides it, too: what is said of the layer is said of that one.
+    """
+    known = [(engine, _runs_int8(engine, reading_codes)) for engine in running]
+    for state in (False, None, True):
+        deciding = [engine for engine, runs in known if runs is state]
+        if deciding:
+            return deciding[0], state
+    return None, None
 
 
 def _runs_int8(engine: EngineLayer, reading_codes: Collection[str]) -> bool | None:
@@ -203,7 +226,10 @@ def _runs_int8(engine: EngineLayer, reading_codes: Collection[str]) -> bool | No
         if engine.name in reading_codes and engine.weight_dtype in ("", _INT8):
             return True
         return dtypes | ({engine.weight_dtype} - {""}) == {_INT8} if dtypes else None
-    if engine.kind == _GENERATED:
+    if engine.is_late_product:
+        return False if engine.casts_first or dtypes - {"", _INT8} else None
+    # What a subgraph reads says nothing of the many layers inside.
+    if engine.kind == _GENERATED or is_compiled_subgraph(engine):
         return None
     if engine.weight_dtype:
         return engine.weight_dtype == _INT8
@@ -240,5 +266,8 @@ def _reason(
         weights = f" and {engine.weight_dtype} weights" if engine.weight_dtype else ""
         why = hint or _NO_INT8.get(engine.kind, "")
         return f"in the plan it reads {reads}{weights}" + (f": {why} (inferred)" if why else "")
+    if engine.casts_first:
+        why = f": {hint}" if hint else ""
+        return f"in the plan its codes become floats before they are multiplied{why} (inferred)"
     kernel = engine.tactic or "a kernel without a name"
     return f"TensorRT chose {kernel}: {hint or 'no INT8 one fits, or none is faster'} (inferred)"

@@ -21,6 +21,7 @@ from trtqat.typed_json import parse_json
 # Each version spells types in words of its own, inside longer descriptions.
 _DTYPES = (
     (re.compile(r"\bint8\b", re.IGNORECASE), "int8"),
+    (re.compile(r"\buint8\b", re.IGNORECASE), "uint8"),
     (re.compile(r"\b(fp16|half)\b", re.IGNORECASE), "float16"),
     (re.compile(r"\b(fp32|float)\b", re.IGNORECASE), "float32"),
     (re.compile(r"\b(bf16|bfloat16)\b", re.IGNORECASE), "bfloat16"),
@@ -30,11 +31,16 @@ _DTYPES = (
     (re.compile(r"\bbool\b", re.IGNORECASE), "bool"),
 )
 _MOST_BYTES = 2**30
-_ONNX_LAYER = re.compile(r"\[ONNX Layer: ([^\]]+)\]")
+# A name may hold brackets: it ends where the next one begins, behind a control character in 8.6.
+_ONNX_LAYER = re.compile(r"\[ONNX Layer: (.+?)\](?=[^\w\]]*(?:\[ONNX Layer: |$))", re.DOTALL)
 # Kinds of layers that multiply, in lists of TensorRT for RTX. Attention is a generated kernel
 # ("kgen") there, whose products stand in its name alone, as "_gemm_mha_v2_0x80374e45".
 _PRODUCTS = ("correlation", "gemm", "deconv")
 _FUSED_PRODUCT = re.compile(r"(?:^|_)(gemm|mha|conv)_")
+# What is compiled where the plan is loaded has no tactic there. Its name tells its steps in their
+# order, as "__myl_CastMulFc_myl0_1": codes become floats, which are scaled and then multiplied.
+_RUNTIME_FUSION = "runtime_fusion"
+_STEPS_OF_PRODUCT = re.compile(r"__myl_((?:[A-Z][a-z]*)*?)Fc(?![a-z])")
 _WAY_OUT = "Write one with TensorRT's engine inspector, or trtexec --exportLayerInfo=layers.json."
 
 
@@ -69,6 +75,8 @@ class EngineLayer:
         weight_dtype: Type of its weights; empty if it has none, or they are not described.
         tactic: Name of its kernel; empty if it has none.
         weight_count: How many weights it has.
+        origin: What a reformat of 8.6 is for: ``"QDQ"``, ``"REFORMAT"`` or ``"CAST"``; empty if
+            the inspector does not say.
     """
 
     name: str
@@ -79,6 +87,7 @@ class EngineLayer:
     weight_dtype: str
     tactic: str
     weight_count: int = 0
+    origin: str = ""
 
     @property
     def is_product(self) -> bool:
@@ -87,9 +96,35 @@ class EngineLayer:
         return self.kind in _PRODUCTS or bool(is_fused)
 
     @property
+    def is_late_product(self) -> bool:
+        """Whether it is a product of TensorRT for RTX that the GPU's compiler fuses with others."""
+        return self.kind == _RUNTIME_FUSION and bool(_STEPS_OF_PRODUCT.match(self.name))
+
+    @property
+    def casts_first(self) -> bool:
+        """Whether such a product turns the codes that it reads into floats first."""
+        steps = _STEPS_OF_PRODUCT.match(self.name)
+        return self.is_late_product and steps is not None and "Cast" in steps[1]
+
+    @property
     def is_reformat(self) -> bool:
         """Whether it only converts a format or a type, which kernels beside it ask for."""
-        return self.kind in ("Reformat", "MyelinReformat")
+        # Where names alone were recorded, one is called after the kernel that it is for.
+        is_called_so = not self.kind and self.name.startswith("Reformatting CopyNode ")
+        return is_called_so or self.kind in ("Reformat", "MyelinReformat")
+
+    @property
+    def is_quantizer(self) -> bool:
+        """Whether it is what a QuantizeLinear or DequantizeLinear node became on its own."""
+        if self.origin:
+            return self.origin == "QDQ"
+        is_named_so = re.search("quantizelinear", self.name, re.IGNORECASE)
+        return bool(is_named_so) and not self.weight_dtype
+
+    @property
+    def only_moves(self) -> bool:
+        """Whether it computes nothing: what it reads is there again, elsewhere or otherwise."""
+        return self.is_reformat or self.kind in ("NoOp", "Shuffle")
 
 
 def read_layers(path: Path) -> tuple[EngineLayer, ...]:
@@ -160,6 +195,7 @@ def _layer(layer: Mapping[str, Any]) -> EngineLayer:
             if isinstance(each, Mapping) and isinstance(each.get("Count"), int)
         )
         or constant.count,
+        origin=str(layer.get("Origin", "")),
     )
 
 
@@ -182,7 +218,11 @@ def _constant_weights(layer: Mapping[str, Any]) -> _Weights:
     dims = first.get("Dimensions") if isinstance(first, Mapping) else None
     if not isinstance(dims, list) or len(dims) < 2 or not all(type(dim) is int for dim in dims):
         return nothing
-    return _Weights(_dtype(str(first.get("Datatype", ""))), math.prod(dims))
+    found = _Weights(_dtype(str(first.get("Datatype", ""))), math.prod(dims))
+    # Where another kernel quantizes the weights they are an input, and scales come first.
+    read = [tensor.dtype for tensor in _tensors(layer.get("Inputs"))]
+    is_scale = found.dtype != "int8" and len(read) > 1 and set(read) == {"int8"}
+    return nothing if is_scale else found
 
 
 def _onnx_nodes(metadata: str) -> tuple[str, ...]:

@@ -29,13 +29,13 @@ def find_costs(
 
     Args:
         graph: The graph's layers.
-        running: By layer of the graph, the engine layers that run it.
+        running: By what TensorRT calls a layer of the graph, the engine layers that run it.
         exits: ``graph.lenses.exits.float_exits(model)``: what the graph itself keeps float.
     """
     products = [
-        (layer, running[layer.name][0])
+        (layer, running[layer.name_in_engine][0])
         for layer in graph
-        if layer.name in running and running[layer.name][0].is_product
+        if layer.name_in_engine in running and running[layer.name_in_engine][0].is_product
     ]
     costs = (_widened(products), _float_outputs(products, exits), _float32(products))
     return tuple(cost for cost in costs if cost.layers)

@@ -27,8 +27,10 @@ from trtqat.inspection.inspector import EngineLayer, EngineTensor
 from trtqat.plan.coverage import Coverage, LayerCoverage
 from trtqat.runtime.pytorch_devices import require_cuda
 
+# Of a type that is not among them, none is counted.
 _ITEM_BYTES = {
     "int8": 1,
+    "uint8": 1,
     "bool": 1,
     "float8": 1,
     "float16": 2,
@@ -37,6 +39,8 @@ _ITEM_BYTES = {
     "int32": 4,
     "int64": 8,
 }
+# These become many engine layers, of which the one that names the node does a part of the work.
+_LOOPS = ("LSTM", "GRU", "RNN", "If", "Loop", "Scan")
 
 
 @dataclass(frozen=True)
@@ -145,6 +149,7 @@ def draw_roofline(
     Raises:
         UsageError: The layers have no shapes.
     """
+    network_bytes = _network_bytes(layers)
     # A NoOp is a name for memory that is already right.
     layers = [layer for layer in layers if layer.kind != "NoOp"]
     if not any(tensor.shape for layer in layers for tensor in layer.outputs):
@@ -164,7 +169,7 @@ def draw_roofline(
         ceilings,
         roofs,
         batch_size,
-        max(arithmetic_ms, 1e3 * _network_bytes(layers) / ceilings.bytes_per_s),
+        max(arithmetic_ms, 1e3 * network_bytes / ceilings.bytes_per_s),
         compute_ms,
         tuple(layer.name for layer in coverage.layers if layer.name not in counted),
     )
@@ -243,7 +248,8 @@ def _place(
     placed: dict[str, tuple[LayerCoverage, ...]] = {}
     for layer in coverage.layers:
         name = layer.engine_layer or rest
-        if name in names and layer.macs is not None:
+        is_told = layer.operator not in _LOOPS or name in subgraphs
+        if name in names and is_told and layer.macs is not None:
             placed[name] = (*placed.get(name, ()), layer)
     return placed
 
@@ -279,7 +285,11 @@ def _roof(
 
 
 def _network_bytes(layers: Sequence[EngineLayer]) -> int:
-    """Inputs and outputs of the whole engine, and all weights."""
+    """Inputs and outputs of the whole engine, and all weights.
+
+    Args:
+        layers: With NoOps: without, what one renames would be an output and an input.
+    """
     written = {tensor.name for layer in layers for tensor in layer.outputs}
     read = {tensor.name for layer in layers for tensor in layer.inputs}
     ends = {
@@ -292,8 +302,8 @@ def _network_bytes(layers: Sequence[EngineLayer]) -> int:
 
 
 def _bytes(tensor: EngineTensor) -> int:
-    return math.prod(tensor.shape) * _ITEM_BYTES.get(tensor.dtype, 4) if tensor.shape else 0
+    return math.prod(tensor.shape) * _ITEM_BYTES.get(tensor.dtype, 0) if tensor.shape else 0
 
 
 def _weight_bytes(layer: EngineLayer) -> int:
-    return layer.weight_count * _ITEM_BYTES.get(layer.weight_dtype, 4)
+    return layer.weight_count * _ITEM_BYTES.get(layer.weight_dtype, 0)

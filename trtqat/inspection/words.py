@@ -133,7 +133,7 @@ def describe_coverage(coverage: Coverage) -> str:
             if wanted
             else f"INT8: 0 of {len(coverage.layers)} layers, as the graph quantizes none"
         )
-        + (f", {_percent(share)} of the arithmetic" if share is not None else "")
+        + (f", {_least(coverage)}{_percent(share)} of the arithmetic" if share is not None else "")
     ]
     if coverage.profiles:
         batches, count = ", ".join(coverage.profiles), len(coverage.profiles)
@@ -160,9 +160,8 @@ def describe_coverage(coverage: Coverage) -> str:
         lines.append(f"  … and {len(exits) - _REASONS} more such places; --json has them")
     lines += [_COSTS_OF_PLANS[cost.kind](cost) for cost in coverage.costs]
     if not coverage.has_kernels:
-        lines.append(
-            f"besides: {_count(len(coverage.others), 'layer')} of the plan that multiply nothing"
-        )
+        # Some may multiply: a recurrence is many kernels, of which one is told.
+        lines.append(f"besides: {_count(len(coverage.others), 'other layer')} of the plan")
         lines.append(f"{NOT_RUN}: the GPU that loads the plan compiles its kernels")
         return "\n".join(lines)
     rest = (
@@ -248,6 +247,13 @@ def _bytes(number: int) -> str:
     return f"{number / 1e6:.3g} MB" if number >= 1e5 else f"{number / 1e3:.3g} kB"
 
 
+def _least(coverage: Coverage) -> str:
+    """Before a share that may be larger: INT8 was not seen everywhere, or not all is counted."""
+    share = coverage.int8_share
+    is_open = any(layer.runs_int8 is None or layer.macs is None for layer in coverage.wanted)
+    return "at least " if is_open and share != 1 else ""
+
+
 def _percent(share: float) -> str:
     """Rounded down: all of it is all of it."""
     return f"{math.floor(share * 1000) / 10:.1f}%"
@@ -264,7 +270,11 @@ def _not_counted(layers: Sequence[tuple[str, str]]) -> str:
 
 def _kind(coverage: Coverage, names: Sequence[str], what: str, which: str) -> str:
     time_ms = coverage.time_ms(names)
-    return _count(len(names), what) + which + (f" ({time_ms:.3f} ms)" if time_ms else "")
+    if not time_ms:
+        return _count(len(names), what) + which
+    timed = sum(name in coverage.times_ms for name in names)
+    part = "" if timed == len(names) else f" for {timed} of them"
+    return _count(len(names), what) + which + f" ({time_ms:.3f} ms{part})"
 
 
 def _scaled(number: int) -> str:

@@ -28,7 +28,11 @@ def verdict(report: Report) -> str:
         elif high < 1:
             parts.append(f"computes slower than {report.baseline.name} ({ratio.value:.2f} times)")
         else:
-            parts.append(f"computes no faster and no slower than {report.baseline.name}")
+            # Not seen is not equal: the interval says how far apart they may be.
+            parts.append(
+                f"shows no difference in speed from {report.baseline.name} ({low:.2f} to "
+                f"{high:.2f} times as fast)"
+            )
         if report.is_unstable:
             parts[-1] += " (unstable)"
     elif (timing := report.timing(report.subject)) is not None:

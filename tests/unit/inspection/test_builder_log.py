@@ -26,7 +26,7 @@ def layers_of(name: str) -> dict[str, EngineLayer]:
 
 
 @pytest.mark.parametrize(
-    ("name", "count"), [("depthwise", 9), ("attention", 10), ("transposed", 9)]
+    ("name", "count"), [("depthwise", 9), ("attention", 10), ("transposed", 9), ("casting", 6)]
 )
 def test_every_line_is_read(name: str, count: int) -> None:
     information = read_layer_list(text_of(name))

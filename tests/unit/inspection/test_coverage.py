@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,13 @@ import pytest
 from trtqat.errors import GraphError
 from trtqat.graph.lenses.macs import LayerSummary
 from trtqat.inspection.coverage import cover
-from trtqat.inspection.inspector import EngineLayer, EngineTensor, parse_layers, read_layers
+from trtqat.inspection.inspector import (
+    EngineLayer,
+    EngineTensor,
+    parse_layers,
+    read_layers,
+)
+from trtqat.inspection.words import describe_coverage
 from trtqat.plan.coverage import Coverage
 
 DATA = Path(__file__).parents[2] / "data/inspector-8.6"
@@ -71,6 +78,35 @@ def test_types_of_tensors_and_reformats() -> None:
     assert len(coverage.reformats) > 20
 
 
+@pytest.mark.parametrize(
+    ("name", "nodes", "quantizers"),
+    [
+        # Of any name, as those of another exporter.
+        ("two-linears", ("/c0", "/y0"), ("/x.q",)),
+        (
+            "resnet50-static",
+            (),
+            (
+                "/0/_input_quantizer/QuantizeLinear",
+                "/19/rq/DequantizeLinear",
+                "/22/_input_quantizer/QuantizeLinear",
+            ),
+        ),
+    ],
+)
+def test_what_quantizes_is_no_reformat(
+    name: str, nodes: tuple[str, ...], quantizers: tuple[str, ...]
+) -> None:
+    coverage = cover(graph(list(nodes)), layers(name))
+    assert coverage.quantizers == quantizers
+    assert not set(quantizers) & set(coverage.reformats)
+    # An inspector that does not say what a reformat is for leaves its name.
+    bare = [replace(each, origin="") for each in layers(name)]
+    assert cover(graph(list(nodes)), bare).quantizers == tuple(
+        each for each in quantizers if "Linear" in each
+    )
+
+
 def test_names_serve_where_there_is_no_metadata() -> None:
     engine = [
         EngineLayer(e.name, e.kind, (), e.inputs, e.outputs, e.weight_dtype, e.tactic)
@@ -99,27 +135,6 @@ def test_a_layer_that_is_not_int8_is_missed() -> None:
     assert cover(graph(VGG, is_int8=False), parse_layers(content)).missed == ()
 
 
-def test_what_shapes_the_output_of_a_linear_layer_is_not_that_layer() -> None:
-    """A NoOp, ``reshape_after_/y0``, names the Gemm as well, and reads what that one wrote."""
-    content = json.loads((DATA / "two-linears.json").read_text())["Layers"]
-    linears = [LayerSummary(name, "Gemm", True, 4096) for name in ("/c0", "/y0")]
-    coverage = cover(linears, parse_layers(content))
-    assert coverage.missed == ()
-    assert [each.engine_layer for each in coverage.layers] == [
-        "c0.weight.codes + transpose_before_/c0 + /c0",
-        "y0.weight.codes + transpose_before_/y0 + /y0",
-    ]
-    assert coverage.layers[1].output_dtype == "float32"
-    kernel, shaped = (
-        next(each for each in content if each["Name"].startswith(name))
-        for name in ("y0.weight", "reshape_after_")
-    )
-    kernel["Weights"]["Type"] = "Half"
-    shaped["Inputs"][0]["Format/Datatype"] = "Row major Int8 format"
-    (missed,) = cover(linears, parse_layers(content)).missed
-    assert missed.name == "/y0"
-
-
 def test_products_of_activations_go_by_their_inputs() -> None:
     def product(*types: str) -> bool | None:
         inputs = [{"Name": "x", "Format/Datatype": each} for each in types]
@@ -143,6 +158,23 @@ def test_the_layout_of_tensorrt_11() -> None:
     (found,) = parse_layers([layer])
     assert (found.inputs[0].dtype, found.outputs[0].dtype) == ("int8", "float16")
     assert (found.weight_dtype, found.onnx_nodes) == ("int8", ("/conv/Conv",))
+
+
+def test_times_of_some_are_not_those_of_all() -> None:
+    engine = layers("vgg16")
+    pools = [layer.name for layer in engine if layer.name.endswith("MaxPool")]
+    whole = cover(graph(VGG), engine, dict.fromkeys((layer.name for layer in engine), 0.5))
+    assert "5 others (2.500 ms)" in describe_coverage(whole)
+    part = cover(graph(VGG), engine, {pools[0]: 0.5})
+    assert "5 others (0.500 ms for 1 of them)" in describe_coverage(part)
+
+
+@pytest.mark.parametrize("between", ["", "\x1e", " ", ", "])
+def test_names_may_hold_brackets(between: str) -> None:
+    names = ("layers[0]/conv", "layers[1].conv", "[2]", "/relu", "a[0][1]")
+    metadata = between.join(f"[ONNX Layer: {name}]" for name in names)
+    (layer,) = parse_layers([{"Name": "kernel", "Metadata": metadata}])
+    assert layer.onnx_nodes == names
 
 
 @pytest.mark.parametrize(
@@ -175,6 +207,20 @@ def test_a_compiled_subgraph_is_told_apart() -> None:
     # Without such a subgraph nothing excuses a layer that no engine layer names.
     (other,) = cover(graph(["/nowhere/Conv"]), layers("vgg16")).layers
     assert "no engine layer names it" in other.reason
+
+
+def test_a_share_is_the_least_where_something_is_not_known() -> None:
+    engine = layers("vit")
+    # What runs inside the subgraph may be INT8: half of the arithmetic is seen to be.
+    hidden = cover(graph(["/patches/Conv", "/head/Gemm"]), engine)
+    assert "INT8: 1 of 2 quantized layers, at least 50.0% of" in describe_coverage(hidden)
+    # An INT8 layer that cannot be counted is in no share.
+    patches = LayerSummary("/patches/Conv", "Conv", is_int8=True, macs=None)
+    floats = LayerSummary("/head/Gemm", "Gemm", is_int8=False, macs=1000)
+    uncounted = cover([patches, floats], engine)
+    assert ", at least 0.0% of the arithmetic" in describe_coverage(uncounted)
+    (all_of_it,) = describe_coverage(cover(graph(["/patches/Conv"]), engine)).splitlines()[:1]
+    assert all_of_it == "INT8: 1 of 1 quantized layers, 100.0% of the arithmetic"
 
 
 def test_times_of_engine_layers() -> None:

@@ -91,6 +91,13 @@ def test_the_words() -> None:
     assert [row[3:6] for row in rows] == [["int8", "int8", "float32"]] * 3
 
 
+def test_nothing_is_said_of_what_no_layer_of_the_graph_names() -> None:
+    """As the loop of an LSTM: its kernels multiply, and name no node."""
+    found = covered("depthwise", *DEPTHWISE[:2])
+    assert "/layers/6/Conv_myl0_6" in found.others
+    assert "besides: 7 other layers of the plan\n" in describe_coverage(found)
+
+
 def test_a_layer_that_only_preparing_kernels_name_is_not_counted() -> None:
     """The kernel that pads an image for the first convolution reads floats, and names it too."""
     text = (DATA / "layers-depthwise.txt").read_text()

@@ -14,7 +14,7 @@ from trtqat.errors import InferenceError, MissingError, UsageError
 from trtqat.graph.lenses.macs import LayerSummary
 from trtqat.host.ceilings import Ceilings, read_ceilings
 from trtqat.inspection.coverage import cover
-from trtqat.inspection.inspector import EngineLayer, EngineTensor, read_layers
+from trtqat.inspection.inspector import EngineLayer, EngineTensor, parse_layers, read_layers
 from trtqat.inspection.roofline import Roofline, batch_size_of, draw_roofline, find_ceilings
 from trtqat.plan.coverage import Coverage, LayerCoverage
 
@@ -60,6 +60,19 @@ def test_bound_by_memory() -> None:
     assert layer.traffic_bytes == 4 * 6900
 
 
+@pytest.mark.parametrize(("spelled", "count"), [("UInt8", 3200), ("Int4", 0)])
+def test_bytes_and_what_has_no_known_size(spelled: str, count: int) -> None:
+    """Pixels are one byte each, and what is not known does not make the floor higher."""
+    tensor = {"Name": "x", "Datatype": spelled, "Dimensions": [2, 16, 10, 10]}
+    layers = parse_layers(
+        [{"Name": "cast", "LayerType": "kgen", "Inputs": [], "Outputs": [tensor]}]
+    )
+    (layer,) = draw_roofline(layers, Coverage((), (), (), ()), LIMITS, batch_size=2).layers
+    assert layer.traffic_bytes == count
+    weights = replace(conv("a"), weight_dtype="")
+    assert draw([weights], 1000).layers[0].traffic_bytes == 6400
+
+
 def test_the_whole_network_keeps_what_lies_between_its_layers() -> None:
     first, second = conv("a"), conv("b")
     between = EngineTensor("a.out", "int8", "", (2, 16, 10, 10))
@@ -68,6 +81,13 @@ def test_the_whole_network_keeps_what_lies_between_its_layers() -> None:
     assert found.floor_ms == pytest.approx(2 * 6900 / 1e8)
     assert found.network_floor_ms == pytest.approx((2 * 3200 + 2 * 500) / 1e8)
     assert found.share == pytest.approx(found.floor_ms)
+
+
+def test_what_a_noop_renames_is_no_end_of_the_network() -> None:
+    layers = read_layers(DATA / "two-linears.json")
+    found = draw_roofline(layers, Coverage((), (), (), ()), LIMITS, batch_size=2)
+    # 2x64 floats in, as many out, and two weights of 64x64 codes.
+    assert found.network_floor_ms == pytest.approx((2 * 2 * 64 * 4 + 2 * 64 * 64) / 1e8)
 
 
 def test_largest_gaps() -> None:
@@ -171,6 +191,18 @@ def test_what_no_engine_layer_runs_is_in_neither_floor() -> None:
     found = draw_roofline(layers, cover(graph, layers), LIMITS, batch_size=2)
     assert found.uncounted == ("removed",)
     assert (found.floor_ms, found.network_floor_ms) == (lone.floor_ms, lone.network_floor_ms)
+
+
+def test_the_work_of_a_loop_is_not_that_of_its_last_kernel() -> None:
+    """TensorRT for RTX names the LSTM's node at the last of its kernels alone."""
+    kernels = [replace(conv("step"), onnx_nodes=()), conv("lstm")]
+    graph = [LayerSummary("lstm", "LSTM", False, 10**9)]
+    found = draw_roofline(kernels, cover(graph, kernels), LIMITS, batch_size=2)
+    assert [each.bound for each in found.layers] == ["memory", "memory"]
+    assert found.uncounted == ("lstm",)
+    # A subgraph runs all of it.
+    whole = [replace(conv("{ForeignNode[lstm]}"), onnx_nodes=())]
+    assert draw_roofline(whole, cover(graph, whole), LIMITS, batch_size=2).uncounted == ()
 
 
 @given(

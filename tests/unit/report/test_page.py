@@ -14,6 +14,7 @@ import pytest
 
 from tests.support.measured import QUICK, NumpyModel, Samples, make_samples, one_of_twenty_wrong
 from trtqat.evaluation.evaluate import evaluate
+from trtqat.evaluation.intervals import Interval, Ratio
 from trtqat.evaluation.layers import layer_times
 from trtqat.evaluation.locate import Located
 from trtqat.evaluation.locate_differences import StepLoss
@@ -151,6 +152,19 @@ def test_layers_of_a_real_engine_and_rivals() -> None:
     assert "What might run instead" in reader.text
 
 
+def test_a_layer_that_reads_codes_and_floats_is_not_shown_as_int8() -> None:
+    product = {
+        "Name": "/m",
+        "LayerType": "MatrixMultiply",
+        "Inputs": [{"Name": each, "Datatype": each} for each in ("Int8", "Half")],
+        "Outputs": [{"Name": "y", "Datatype": "Int8"}],
+    }
+    layers = parse_information({"Layers": [product]}, "m")
+    times = LayerTimes(({"/m": 0.5},))
+    (found,) = layer_times(Inspection({}, layers, 1, times, 1.0, "CUDA graph"))
+    assert found.precision == "int8, float16 → int8"
+
+
 def test_pictures_come_first_and_long_tables_are_folded() -> None:
     report = evaluate(
         NumpyModel(one_of_twenty_wrong, compute_ms=10.0),
@@ -254,7 +268,7 @@ def test_names_are_shown_and_not_obeyed() -> None:
     [
         (10.0, "computes 2.00 times as fast as numpy"),
         (40.0, "computes slower than numpy (0.50 times)"),
-        (20.0, "computes no faster and no slower than numpy"),
+        (20.0, "shows no difference in speed from numpy (1.00 to 1.00 times as fast)"),
     ],
 )
 def test_verdict_on_speed(model_ms: float, says: str) -> None:
@@ -271,6 +285,17 @@ def test_verdict_on_speed(model_ms: float, says: str) -> None:
     for each, doubt in ((report, False), (unstable, True)):
         (row,) = [cells for cells in main_table(each)[1] if cells[0].startswith("speed-up")]
         assert row[-1].endswith(" (unstable)") is doubt
+
+
+def test_what_is_not_seen_to_differ_may_still_differ() -> None:
+    """Of a noisy measurement nothing follows, and certainly not that both are equal."""
+    report = measured(model_ms=20.0)
+    assert report.baseline is not None
+    wide = Ratio(1.0, Interval(0.5, 2.0), 3)
+    timings = tuple(replace(each, speedup=wide) for each in report.baseline.timings)
+    baseline = replace(report.baseline, timings=timings)
+    said = verdict(replace(report, contenders=(report.subject, baseline)))
+    assert "shows no difference in speed from numpy (0.50 to 2.00 times as fast)" in said
 
 
 def varying(latency: Latency) -> Latency:

@@ -20,9 +20,18 @@ def is_constant(value: ir.Value) -> bool:
     return ir.convenience.get_const_tensor(value) is not None
 
 
+# Where a node keeps what TensorRT calls it, if it came out of a function.
+NAME_IN_ENGINE = "trtqat.name_in_engine"
+
+
 def name_of(node: ir.Node) -> str:
     """What to call a node: its name, or that of the tensor it makes, as not all are named."""
     return str(node.name or node.outputs[0].name)
+
+
+def name_in_engine(node: ir.Node) -> str:
+    """What TensorRT's parser calls a node, and its engines: they have a name for all of them."""
+    return str(node.meta.get(NAME_IN_ENGINE) or node.name or f"node_of_{node.outputs[0].name}")
 
 
 def integer_of(node: ir.Node, name: str, default: int) -> int:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from trtqat.graph.lenses.affine import BATCH_NORM
+from trtqat.graph.lenses.basics import name_in_engine
 from trtqat.graph.lenses.batch import Batch
 from trtqat.graph.lenses.layers import Layer
 from trtqat.graph.lenses.mac_formulas import macs_of_node
@@ -28,7 +29,8 @@ class LayerSummary:
         is_understood: Whether it is known what the operator computes.
         weight_elements: Size of its weight; None without one, or if its shape is not known.
         output_elements: What it writes for one sample; None if that is not known.
-        dequantizers: Names of the DequantizeLinear nodes that its operands come from.
+        dequantizers: Names of the DequantizeLinear nodes that its operands come from, in an engine.
+        other_name: What TensorRT calls it; empty if that is ``name``.
     """
 
     name: str
@@ -39,6 +41,12 @@ class LayerSummary:
     weight_elements: int | None = None
     output_elements: int | None = None
     dequantizers: tuple[str, ...] = ()
+    other_name: str = ""
+
+    @property
+    def name_in_engine(self) -> str:
+        """What TensorRT calls its node."""
+        return self.other_name or self.name
 
 
 @dataclass(frozen=True)
@@ -111,12 +119,20 @@ def summary_of(view: GraphView) -> GraphSummary:
             weight_elements=_elements(layer.weight) if layer.is_weighted else None,
             output_elements=view.batch.elements_per_sample(layer.node.outputs[0]),
             dequantizers=_dequantizers(view, layer),
+            other_name=_other_name(layer.node),
         )
         for layer in view.layers
     }
     for each in view.other_arithmetic:
         is_understood = each.kind != "unknown"
-        found[each.node] = LayerSummary(each.name, each.operator, False, each.macs, is_understood)
+        found[each.node] = LayerSummary(
+            each.name,
+            each.operator,
+            False,
+            each.macs,
+            is_understood,
+            other_name=_other_name(each.node),
+        )
     return GraphSummary(
         graph.opset_imports.get("", 0),
         operators.count(DEQUANTIZE),
@@ -130,7 +146,12 @@ def _dequantizers(view: GraphView, layer: Layer) -> tuple[str, ...]:
         view.dequantize_before(layer.data),
         layer.dequantize_weight or view.dequantize_before(layer.weight),
     )
-    return tuple(str(node.name) for node in nodes if node is not None)
+    return tuple(name_in_engine(node) for node in nodes if node is not None)
+
+
+def _other_name(node: ir.Node) -> str:
+    name = name_in_engine(node)
+    return "" if name == node.name else name
 
 
 def macs_of(layer: Layer, batch: Batch) -> int | None:

@@ -49,7 +49,8 @@ def region_times_ms(
         products = [node for node in nodes if node in layers]
         if nodes:
             sums[places[(products or nodes)[-1]]] += times_ms[each.name]
-            named.update(products)
+            # What only moves a product's output tells nothing of the product.
+            named.update(() if each.only_moves else products)
             seen.update(places[node] for node in nodes)
     return {
         place: sums[place]

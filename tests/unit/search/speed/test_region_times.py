@@ -76,6 +76,17 @@ def test_a_region_is_told_only_if_all_of_its_layers_are() -> None:
     assert region_times_ms([whole], [layer("/a/Conv", "/a/Conv")], {"/a/Conv": 1.0}) == {}
 
 
+@pytest.mark.parametrize("kind", ["NoOp", "Shuffle", "Reformat"])
+def test_what_moves_an_output_does_not_tell_its_product(kind: str) -> None:
+    """The Gemm itself is inside the subgraph, whose time is nobody's."""
+    engine = [
+        layer("{ForeignNode[/a/MatMul.../b/Gemm]}", kind="Myelin"),
+        layer("reshape_after_/b/Gemm", "/b/Gemm", kind=kind),
+    ]
+    times = {each.name: 1.0 for each in engine}
+    assert region_times_ms([region("/b/Gemm")], engine, times) == {}
+
+
 def test_a_sum_inside_another_kernel_takes_no_time() -> None:
     """A residual sum is a region of its own, and the convolution before it adds it up."""
     regions = [region("/a/Conv"), Region("/a/Add", "sum", ("/a/Add", "/a/Relu"), (), 0.0, True)]

@@ -1,0 +1,63 @@
+"""Which products of what TensorRT for RTX builds are said to be INT8: real plans, not run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import trtqat as package
+from tests.support.graphs import Graph
+from tests.support.rtx_graphs import saved
+from trtqat.plan.coverage import Coverage
+
+pytest.importorskip("tensorrt_rtx_bindings", reason="TensorRT for RTX is not installed")
+
+
+def built(made: Graph, output: str, folder: Path) -> Coverage:
+    graph = saved(made.proto(output), folder / "m.onnx")
+    found = package.build(graph, folder / "m.engine", for_="rtx", targets="sm89").coverage
+    assert found is not None
+    return found
+
+
+def image() -> Graph:
+    return Graph((2, 16, 6, 6))
+
+
+def weight(made: Graph, name: str) -> str:
+    """A pair on 3x3 weights, with one scale for all of them."""
+    random = np.random.default_rng(0)
+    return made.constant(name, random.normal(size=(16, 16, 3, 3)).astype(np.float32))
+
+
+@pytest.mark.parametrize("batch", [2, "N"])
+def test_a_residual_sum_does_not_make_a_convolution_float(batch: int | str, tmp_path: Path) -> None:
+    """With one scale for all weights its kernel adds up the float tensor itself."""
+    made = image()
+    made.inputs["x"] = (batch, 16, 6, 6)
+    codes = made.pair(weight(made, "w"), 0.02)
+    first = made.node("Conv", [made.pair("x", 0.1), codes], "first", pads=[1] * 4)
+    added = made.node("Relu", [made.node("Add", [first, "x"], "added")], "relu")
+    second = made.node("Conv", [made.pair(added, 0.1), codes], "second", pads=[1] * 4)
+    coverage = built(made, made.node("Add", [second, added], "out"), tmp_path)
+    assert all(layer.input_dtypes == ("int8", "float32") for layer in coverage.layers)
+    assert coverage.missed == ()
+
+
+def test_a_float_convolution_is_not_int8_by_what_it_adds(tmp_path: Path) -> None:
+    made = image()
+    data = made.pair("x", 0.1)
+    first = made.node("Conv", ["x", weight(made, "w")], "first", pads=[1] * 4)
+    (found,) = built(made, made.node("Add", [first, data], "out"), tmp_path).layers
+    assert found.runs_int8 is False
+
+
+def test_weights_that_are_computed_are_no_scales(tmp_path: Path) -> None:
+    made = image()
+    made.inputs["y"] = (16, 16, 3, 3)
+    output = made.node("Conv", [made.pair("x", 0.1), made.pair("y", 0.1)], "out", pads=[1] * 4)
+    (found,) = built(made, output, tmp_path).layers
+    assert (found.input_dtypes, found.weight_dtype) == (("int8", "int8"), "")
+    assert found.runs_int8 is True
