@@ -9,6 +9,7 @@ from pathlib import Path
 
 import onnx
 import pytest
+from onnx import TensorProto, helper
 from typer.testing import CliRunner
 
 import trtqat as package
@@ -146,3 +147,17 @@ def test_targets_of_another_type(graph: Path, tmp_path: Path) -> None:
         package.build(graph, tmp_path / "m.engine", for_="rtx", targets=89)  # type: ignore[arg-type]
     default = package.build(graph, tmp_path / "m.engine", for_="rtx", targets=None)
     assert default.manifest.targets == ("8.0", "8.6", "8.9", "12.0+")
+
+
+def test_types_that_numpy_lacks(tmp_path: Path) -> None:
+    given, made = two_layers().proto("second"), two_layers()
+    given.graph.node.insert(0, helper.make_node("Cast", ["b"], ["x"], to=TensorProto.FLOAT))
+    given.graph.input[0].name = "b"
+    given.graph.input[0].type.tensor_type.elem_type = TensorProto.BFLOAT16
+    made.node("Cast", ["second"], "y", to=TensorProto.BFLOAT16)
+    for proto, says in ((given, "Input 'b'"), (made.proto("y"), "Output 'y'")):
+        path = saved(proto, tmp_path / "m.onnx")
+        done = in_process(tmp_path, "build", path, "-o", "m.engine", "--for", "rtx")
+        assert done.returncode == 2
+        assert f"{says} has a type that NumPy lacks (BF16)." in done.stderr
+        assert sorted(os.listdir(tmp_path)) == ["m.onnx"]

@@ -14,7 +14,7 @@ from trtqat.building.failed_build import advice_on_reading
 from trtqat.building.options import BuildOptions
 from trtqat.building.rtx import check_scales, is_rtx, set_targets
 from trtqat.building.source_graph import SourceGraph
-from trtqat.errors import BuildError, UsageError
+from trtqat.errors import BuildError, GraphError, UsageError
 from trtqat.host.plugins import PluginFile, load_plugins
 from trtqat.host.tensorrt_log import Messages, make_logger
 from trtqat.io_names import in_order
@@ -82,6 +82,7 @@ def parse_network(
 
     Raises:
         UsageError: A library of plugins cannot be loaded.
+        GraphError: NumPy lacks the type of an input or output.
         BuildError: TensorRT cannot read it; the message names the node.
         MissingError: It is an FP16 graph, and this TensorRT builds none.
     """
@@ -185,6 +186,15 @@ def _add_profile(builder: Any, config: Any, profile: Mapping[str, ProfileShapes]
 
 
 def _specs(trt: ModuleType, tensors: list[Any]) -> tuple[TensorSpec, ...]:
-    return tuple(
-        TensorSpec(t.name, tuple(t.shape), np.dtype(trt.nptype(t.dtype)).name) for t in tensors
-    )
+    return tuple(TensorSpec(t.name, tuple(t.shape), _numpy_name(trt, t)) for t in tensors)
+
+
+def _numpy_name(trt: ModuleType, tensor: Any) -> str:  # noqa: ANN401
+    try:
+        return str(np.dtype(trt.nptype(tensor.dtype)))
+    except TypeError as error:
+        what = "Input" if tensor.is_network_input else "Output"
+        raise GraphError(
+            f"{what} '{tensor.name}' has a type that NumPy lacks ({tensor.dtype.name}).",
+            "Make it float32, and put a Cast beside it in the graph.",
+        ) from error
