@@ -153,7 +153,8 @@ def _on_repairs(result: TuneResult) -> Iterator[str]:
     if result.tuned.form.is_repaired:
         yield f"its pairs are repaired, which changes no output bit: {said}"
     elif any(each.form.is_repaired for each in result.verdict):
-        yield f"repairs that change no output bit made it no faster, and are left out: {said}"
+        what = "repairs that change no output bit were not seen to make it faster"
+        yield f"{what}, and are left out: {said}"
     elif any(each.form.is_repaired for each in result.tries):
         yield f"with repairs that change no output bit TensorRT does not build it: {said}"
     else:
