@@ -60,7 +60,8 @@ class Differences:
         for name, tap in self._taps.items():
             if name not in expected or name not in found:
                 continue
-            one, other = tap.in_codes(expected[name]), tap.in_codes(found[name])
+            one = tap.in_codes(_in_shape_of(found[name], expected[name]))
+            other = tap.in_codes(found[name])
             # Of a graph that is not this model's.
             if one.shape != other.shape:
                 continue
@@ -105,6 +106,12 @@ class Differences:
             return StepLoss(own, lost, None, None)
         largest = int(total.largest) if math.isfinite(total.largest) else None
         return StepLoss(own, lost, total.differing / total.count, largest)
+
+
+def _in_shape_of(image: Array, flat: Array) -> Array:
+    """Data of a linear layer as images of one pixel, where a graph has a convolution for it."""
+    is_image = flat.ndim == 2 and image.shape == (*flat.shape, 1, 1)
+    return flat.reshape(image.shape) if is_image else flat
 
 
 @dataclass

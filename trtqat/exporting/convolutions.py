@@ -11,6 +11,7 @@ from trtqat.exporting.options import ExportOptions
 from trtqat.exporting.pixels import choice_behind_bytes
 from trtqat.exporting.verification.example import Example, Passed
 from trtqat.exporting.verification.reference import GraphReference, Words
+from trtqat.exporting.verification.result import Verification
 from trtqat.exporting.verification.verify import verify
 from trtqat.graph.passes.write_convolutions import WrittenConvolutions, write_convolutions
 from trtqat.graph.runnable import serialize_runnable
@@ -26,7 +27,7 @@ _WORDS = Words(
 
 def with_convolutions(
     model: ir.Model, options: ExportOptions, batches: Sequence[Arrays]
-) -> WrittenConvolutions:
+) -> tuple[WrittenConvolutions, Verification | None]:
     """Changes a verified graph where that is needed, and verifies it against what it was.
 
     Args:
@@ -34,18 +35,22 @@ def with_convolutions(
         options: Of the export.
         batches: Inputs of shape ``(N, …)`` by name.
 
+    Returns:
+        What was done, and how close the changed graph is to the one with linear layers; None where
+        it stays that one.
+
     Raises:
         ExportError: The changed graph computes something else.
     """
     choice = choice_behind_bytes(options, model.graph)
     if choice is None or not choice.convolve:
-        return WrittenConvolutions(0)
+        return WrittenConvolutions(0), None
     before = serialize_runnable(model)
     done = write_convolutions(model)
-    if done.count:
-        reference = _WithImages(before, batches, _WORDS, frozenset(done.images))
-        verify(serialize_runnable(model), reference, min_sqnr_db=options.min_sqnr_db)
-    return done
+    if not done.count:
+        return done, None
+    reference = _WithImages(before, batches, _WORDS, frozenset(done.images))
+    return done, verify(serialize_runnable(model), reference, min_sqnr_db=options.min_sqnr_db)
 
 
 @dataclass(frozen=True, eq=False)

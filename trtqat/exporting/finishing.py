@@ -97,10 +97,10 @@ def finish(
         UsageError: The file cannot be written.
     """
     model, half = in_precision(verified.model, options, verified.batches)
-    convolved = with_convolutions(model, options, verified.batches)
+    written, convolved = with_convolutions(model, options, verified.batches)
     codes = with_quantized_inputs(model, options, verified.batches, verified.codes)
     pixels = with_pixel_inputs(model, options, verified.batches)
-    notes = (*verified.notes, *verified.improvements.moves.notes, *convolved.notes)
+    notes = (*verified.notes, *verified.improvements.moves.notes, *written.notes)
     found, summary = examine(model, options.for_)
     target = options.for_
     findings = tuple(each for each in found if target is None or each.concerns(target))
@@ -125,6 +125,7 @@ def finish(
         summary=summary,
         findings=findings,
         verification=verified.verification,
+        convolved=convolved,
         size_bytes=size_bytes,
         seconds=time.monotonic() - start,
         notes=notes,

@@ -126,6 +126,8 @@ class ExportResult:
         summary: Layers, and the share of the arithmetic in INT8.
         findings: What lint found in the finished graph.
         verification: How close the graph is to the source.
+        convolved: How close the graph with convolutions, which is written, is to the one with
+            linear layers, which ``verification`` is of; None where these stay.
         size_bytes: Size of the file.
         seconds: Wall-clock time.
         notes: What the user should know, one sentence each.
@@ -144,6 +146,7 @@ class ExportResult:
     summary: GraphSummary
     findings: tuple[Finding, ...]
     verification: Verification
+    convolved: Verification | None
     size_bytes: int
     seconds: float
     notes: tuple[str, ...]

@@ -44,7 +44,14 @@ def describe_export(result: ExportResult) -> Iterator[str]:
         for line in describe_agreement(result.half.agreement, "the FP32 graph"):
             yield f"  {line}"
     yield describe_summary(result.summary)
-    yield from describe_agreement(result.verification)
+    if result.convolved is None:
+        yield from describe_agreement(result.verification)
+    else:
+        yield "with linear layers, before they were written as convolutions:"
+        yield from (f"  {line}" for line in describe_agreement(result.verification))
+        yield "as it is written:"
+        lines = describe_agreement(result.convolved, "the graph with linear layers")
+        yield from (f"  {line}" for line in lines)
     yield describe_findings(result.findings)
     if result.findings:
         yield f"what they cost and how to mend them: trtqat lint {quote(str(result.path))}"

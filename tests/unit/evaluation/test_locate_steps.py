@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 import torch
 from hypothesis import given
@@ -30,6 +31,8 @@ from trtqat.evaluation.locate_steps import (
 from trtqat.exporting.options import ExportOptions
 from trtqat.exporting.pipeline import export_onnx
 from trtqat.graph.passes.improvements import ImproveOptions
+from trtqat.graph.passes.write_convolutions import write_convolutions
+from trtqat.graph_file.reading import read_model
 from trtqat.report.locate_words import locate_answers
 from trtqat.runtime.pytorch import PyTorchModel
 from trtqat.tensors import TensorSpec
@@ -229,6 +232,19 @@ def test_a_pair_that_was_moved_is_no_quantizer_s_output(tmp_path: Path, *, repai
     for name, loss in compared.items():
         assert (loss is None) == name.endswith("_moved"), name
         assert loss is None or loss.sqnr_db > 40
+
+
+def test_a_linear_layer_that_is_written_as_a_convolution_is_compared(tmp_path: Path) -> None:
+    """Its data are images of one pixel then, as ``export`` writes them behind bytes for 8.6."""
+    path, images = exported("residual", tmp_path)
+    model = ir.passes.common.ShapeInferencePass()(read_model(path)).model
+    assert write_convolutions(model).images
+    ir.save(model, path)
+    found = compared("residual", path, images, None)
+    (data,) = (each for each in found.tensors if each.label == "/fc/_input_quantizer")
+    assert data.reference is not None
+    assert data.reference.sqnr_db > 40
+    assert all(each.reference is not None for each in found.tensors)
 
 
 def test_a_model_of_other_outputs_is_refused(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from trtqat.exporting.options import ExportOptions, ExportResult
 from trtqat.graph.passes.write_convolutions import WrittenConvolutions, write_convolutions
 from trtqat.pixels import Pixels
 from trtqat.plan.header import Target
+from trtqat.report.export_words import describe_export
 from trtqat.runtime.onnx_model import OnnxModel
 
 PIXELS = Pixels("nhwc", (0.5, 0.4, 0.3), (0.25,))
@@ -72,6 +74,26 @@ def test_behind_bytes_for_8_6(quantized: nn.Module, tmp_path: Path, for_: Target
         (found,) = session.run({"x": images}).values()
     # One code of the last layer's data, at most, where the sums were rounded otherwise.
     assert np.abs(found - expected).max() < 0.02 * np.abs(expected).max()
+
+
+def test_what_was_compared_is_told_of_the_file_that_is_written(
+    quantized: nn.Module, tmp_path: Path
+) -> None:
+    """The graph before is its source bit for bit, which the file with convolutions is not."""
+    plain = tmp_path / "plain.onnx"
+    exported(quantized, plain, bytes_=False)
+    options = ExportOptions((), pixels={"x": PIXELS}, for_="8.6")
+    result = improve_onnx(plain, tmp_path / "m.onnx", options)
+    assert result.verification.sqnr_db == np.inf
+    assert result.convolved is not None
+    assert 100 < result.convolved.sqnr_db < np.inf
+    lines = list(describe_export(result))
+    end = [line for line in lines if "end to end" in line]
+    assert ["all" in line for line in end] == [True, False]
+    assert lines.index("as it is written:") < lines.index(end[1])
+    others = improve_onnx(plain, tmp_path / "m.onnx", replace(options, for_="rtx"))
+    assert others.convolved is None
+    assert "as it is written:" not in list(describe_export(others))
 
 
 @pytest.mark.parametrize("for_", ["10", "rtx"])

@@ -26,6 +26,7 @@ from trtqat.graph.pixels.arithmetic import DIVIDE, PLANES, TABLE
 from trtqat.graph.pixels.take_pixels import take_pixels
 from trtqat.graph_file.reading import read_model
 from trtqat.pixels import Pixels, PixelSpec
+from trtqat.plan.header import Target
 from trtqat.runtime.onnx_model import OnnxModel
 from trtqat.tensors import Array
 
@@ -53,6 +54,18 @@ def weight_types(path: Path) -> set[int]:
         for each in onnx.load(str(path)).graph.initializer
         if len(each.dims) == 4 and "pixels" not in each.name
     }
+
+
+@pytest.mark.parametrize("for_", ["10", "11"])
+def test_where_int8_weights_were_not_tried_the_way_out_keeps_to_that_tensorrt(
+    tmp_path: Path, for_: Target
+) -> None:
+    (found,) = exported(tmp_path, for_=for_).warnings
+    assert found.rule == "int8-weight-behind-bytes"
+    assert found.targets[for_] == "unknown"
+    assert "For 10 and 11" in found.remedy
+    assert "--float-weights" in found.remedy
+    assert not exported(tmp_path, for_=for_, improve=ImproveOptions(int8_weights=False)).warnings
 
 
 def images(count: int = 3, size: int = 16) -> Array:

@@ -95,6 +95,19 @@ def test_the_same_numbers_come_out(name: str) -> None:
     assert not [each for each in lint(model) if each.rule == "bytes-not-cast-first"]
 
 
+def test_a_file_that_tells_no_types(caplog: pytest.LogCaptureFixture) -> None:
+    """As PyTorch's TorchScript exporter writes it; onnx_ir logs each tensor of no known type."""
+    model = several_moves()
+    for node in model.graph:
+        if not node.outputs[0].is_graph_output():
+            node.outputs[0].type = None
+    assert cast_bytes_first(model).count == 1
+    cast = next(iter(model.graph))
+    assert cast.outputs[0].dtype is ir.DataType.FLOAT
+    ir.to_proto(model)
+    assert not caplog.messages
+
+
 @pytest.mark.parametrize("name", KEPT)
 def test_what_stays(name: str) -> None:
     model = KEPT[name]()

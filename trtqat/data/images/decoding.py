@@ -165,7 +165,10 @@ def _opened(path: Path) -> Iterator[Image.Image]:
 
 def _orientation(image: Image.Image, options: ImageOptions) -> int:
     """EXIF's number of how to turn an image; 1 is as it is."""
-    return 1 if options.as_stored else int(image.getexif().get(_ORIENTATION, 1))
+    # Pillow turns a TIFF itself as it loads it, and tells the turned size before.
+    if options.as_stored or image.format == "TIFF":
+        return 1
+    return int(image.getexif().get(_ORIENTATION, 1))
 
 
 def _upright(image: Image.Image, options: ImageOptions) -> Image.Image:

@@ -157,7 +157,8 @@ def int8_weight_of_matmul(view: GraphView) -> Places:
     cost="refusal",
     remedy="Export without --int8-weights and for 8.6: TensorRT 8.6.0 stopped at INT8 initializers "
     "in a network that casts bytes and ends in a Gemm (H100), and takes float weights there. It "
-    "built one that ends in convolutions (H200).",
+    "built one that ends in convolutions (H200). For 10 and 11, which were not tried, export with "
+    "--float-weights if they refuse it.",
     example="trtqat export model.onnx --for 8.6 -o mended.onnx",
 )
 def int8_weight_behind_bytes(view: GraphView) -> Places:

@@ -79,7 +79,9 @@ def _is_moving(node: ir.Node, tensor: ir.Value) -> bool:
 
 def _cast_first(graph: ir.Graph, value: ir.Value, moved: _Moved) -> None:
     editor = Editor(graph)
-    first, dtype = moved.casts[0], moved.casts[0].outputs[0].type
+    first = moved.casts[0]
+    # The file may say it of no tensor.
+    dtype = ir.TensorType(ir.DataType(first.attributes["to"].as_int()))
     cast = ir.Node("", "Cast", [value], [first.attributes["to"]], name=first.name)
     floats = cast.outputs[0]
     floats.name, floats.type = f"{value.name}_cast", dtype

@@ -95,6 +95,18 @@ def test_images_are_turned_as_their_exif_says(tmp_path: Path, orientation: int) 
     assert found.shape == (-1, 3, *turned.shape[:2])
 
 
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_tiff_is_turned_once(tmp_path: Path, orientation: int) -> None:
+    """Pillow turns it as it loads it, for torchvision's ImageFolder as well."""
+    path = write_image(tmp_path / "one.tif", drawn(0), orientation=orientation)
+    turned = np.asarray(ImageOps.exif_transpose(Image.open(path)))
+    spec = TensorSpec("x", (-1, -1, -1, 3), "uint8")
+    np.testing.assert_array_equal(only(tmp_path, spec), turned)
+    np.testing.assert_array_equal(only(tmp_path, spec, ",as-stored"), turned)
+    (found,) = specs_from_data(f"images:{tmp_path}", {"x": True})
+    assert found.shape == (-1, 3, *turned.shape[:2])
+
+
 def test_shapes_from_the_data(tmp_path: Path) -> None:
     write_classes(tmp_path)
     spec = f"images:{tmp_path},resize=20,crop=16x12"
