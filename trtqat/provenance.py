@@ -45,7 +45,8 @@ class Provenance:
         calibration: How ``trtqat quantize`` chose the ranges of a graph that it put the pairs into:
             data, method, samples, and how close the outputs are to the float graph's.
         verification: How closely the graph's outputs are the model's: the export's
-            ``Verification`` as JSON has it, which is passed on only.
+            ``Verification`` as JSON has it, which is passed on only. Where the graph was changed
+            behind that, ``"fp16"`` and ``"convolutions"`` in it say the same of each change.
         others: What was recorded besides or in another form, by a later version, another tool or
             an editor: written again as it was.
     """

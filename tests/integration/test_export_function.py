@@ -94,6 +94,17 @@ def test_fp16_takes_the_opset_that_it_needs(tmp_path: Path) -> None:
     )
     assert result.opset == 19
     assert result.half is not None
+    record = metadata(result.path)["verification"]
+    assert record["fp16"]["sqnr_db"] == pytest.approx(result.half.agreement.sqnr_db)
+
+
+def test_fp16_for_a_tensorrt_that_takes_it_by_itself(tmp_path: Path) -> None:
+    """No opset is both FP16's and one that 8.6 reads."""
+    with pytest.raises(UsageError, match=r"not for TensorRT 8\.6") as caught:
+        trtqat.export(qat(), tmp_path / "m.onnx", inputs=[INPUT], precision="fp16", for_="8.6")
+    assert "--opset" not in caught.value.remedy
+    assert "Leave out --precision fp16" in caught.value.remedy
+    assert not (tmp_path / "m.onnx").exists()
 
 
 @pytest.mark.parametrize(

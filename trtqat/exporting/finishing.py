@@ -109,7 +109,8 @@ def finish(
         quantized_inputs=codes or None,
         pixels={**verified.pixels, **options.pixels} or None,
     )
-    model.metadata_props[METADATA_KEY] = _record(verified, model, summary, provenance)
+    changes = {"fp16": half.agreement if half else None, "convolutions": convolved}
+    model.metadata_props[METADATA_KEY] = _record(verified, model, summary, provenance, changes)
     size_bytes = _write(model, output)
     return ExportResult(
         path=output,
@@ -133,9 +134,21 @@ def finish(
 
 
 def _record(
-    verified: VerifiedGraph, model: ir.Model, summary: GraphSummary, provenance: Provenance
+    verified: VerifiedGraph,
+    model: ir.Model,
+    summary: GraphSummary,
+    provenance: Provenance,
+    changes: Mapping[str, Verification | None],
 ) -> str:
-    """What the file says of itself, as JSON."""
+    """What the file says of itself, as JSON.
+
+    Args:
+        verified: The graph, before it was changed for one precision or TensorRT.
+        model: The finished graph.
+        summary: Of it.
+        provenance: Where it comes from.
+        changes: By what changed it since, how close it was before and behind.
+    """
     names = io_names_of(model)
     if verified.returned:
         names = replace(names, returned=tuple(verified.returned))
@@ -145,7 +158,8 @@ def _record(
         qdq_pairs=summary.pairs,
         int8_share=summary.int8_share,
         io_names=record_of(names),
-        verification=asdict(verified.verification),
+        verification=asdict(verified.verification)
+        | {name: asdict(each) for name, each in changes.items() if each is not None},
     )
     return record.to_json()
 

@@ -12,7 +12,7 @@ import onnx_ir as ir
 from trtqat.errors import ExportError, SourceError, UsageError
 from trtqat.exporting.options import ExportOptions
 from trtqat.exporting.verification.reference import other_output
-from trtqat.graph.lenses.targets import NEWEST_OPSETS, inputs_of_bytes
+from trtqat.graph.lenses.targets import HALF_OPSET, NEWEST_OPSETS, inputs_of_bytes
 from trtqat.graph.passes.improvements import ImproveOptions
 from trtqat.graph.pixels.forms import Choice, choice_for
 from trtqat.graph.pixels.take_pixels import TakenInput, take_pixels
@@ -34,11 +34,16 @@ def check_pixels(options: ExportOptions) -> None:
     """
     if options.for_ is not None and options.opset > NEWEST_OPSETS[options.for_]:
         newest = NEWEST_OPSETS[options.for_]
+        way_out = f"Give --opset {newest}, or leave out --for."
+        if options.precision == "fp16" and newest < HALF_OPSET:
+            way_out = (
+                f"Leave out --precision fp16: TensorRT {options.for_} takes FP16 by itself where "
+                "that is faster. Or leave out --for."
+            )
         raise UsageError(
             f"A graph of opset {options.opset} is not for TensorRT {options.for_}, which reads "
             f"opsets up to {newest}.",
-            f"Give --opset {newest}, or leave out --for"
-            f"{' or --precision fp16' if options.precision == 'fp16' else ''}.",
+            way_out,
         )
     if options.pixels and options.quantized_input:
         raise UsageError(

@@ -20,6 +20,7 @@ from trtqat.exporting.options import ExportOptions, ExportResult
 from trtqat.graph.passes.write_convolutions import WrittenConvolutions, write_convolutions
 from trtqat.pixels import Pixels
 from trtqat.plan.header import Target
+from trtqat.provenance import METADATA_KEY, read_provenance
 from trtqat.report.export_words import describe_export
 from trtqat.runtime.onnx_model import OnnxModel
 
@@ -91,6 +92,13 @@ def test_what_was_compared_is_told_of_the_file_that_is_written(
     end = [line for line in lines if "end to end" in line]
     assert ["all" in line for line in end] == [True, False]
     assert lines.index("as it is written:") < lines.index(end[1])
+    # The file itself says both, too.
+    record = read_provenance(ir.load(result.path).metadata_props[METADATA_KEY]).verification
+    assert record is not None
+    assert record["sqnr_db"] == np.inf
+    changed = record["convolutions"]
+    assert isinstance(changed, dict)
+    assert changed["sqnr_db"] == pytest.approx(result.convolved.sqnr_db)
     others = improve_onnx(plain, tmp_path / "m.onnx", replace(options, for_="rtx"))
     assert others.convolved is None
     assert "as it is written:" not in list(describe_export(others))
