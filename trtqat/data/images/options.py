@@ -103,7 +103,8 @@ def parse_image_spec(rest: str, *, kind: str = "images", more: tuple[str, ...] =
     last = ""
     for part in parts:
         name, equals, value = part.partition("=")
-        if not equals and last and name not in (*_FLAGS, *more):
+        is_one_number = last in _VALUES and last not in _LISTS
+        if not equals and last and not is_one_number and name not in (*_FLAGS, *more):
             given[last] += f",{name}"
             continue
         if name in given:
@@ -165,6 +166,8 @@ _VALUES: Mapping[str, Callable[[str], object]] = {
     "mean": _numbers,
     "std": _numbers,
 }
+# Of several numbers, with commas between them as well.
+_LISTS = ("mean", "std")
 _FLAGS = {"bgr": "bgr", "as-stored": "as_stored", "skip-broken": "skip_broken"}
 _EXAMPLES = {
     "resize": "resize=256 or resize=480x640",

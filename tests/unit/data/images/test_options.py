@@ -56,6 +56,8 @@ def test_one(text: str, field: str, value: Any) -> None:
         ("resize=big", "gives resize as 'big'"),
         ("resize=2x3x4", "gives resize as '2x3x4'"),
         ("mean=0.1,red", "gives mean as '0.1,red'"),
+        ("crop=48,skipbroken", "'skipbroken', which is no option"),
+        ("resize=256,0.5", "'0.5', which is no option"),
         ("crop=1,crop=2", "says 'crop' twice"),
         ("crop=0", "crop is 0"),
         ("resize=-1", "resize is -1"),
