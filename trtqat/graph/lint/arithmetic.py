@@ -81,7 +81,8 @@ def not_counted(view: GraphView) -> Places:
 )
 def linear_behind_bytes(view: GraphView) -> Places:
     """Linear layers and means over images beside an input of bytes, in a graph that 8.6 reads."""
-    inputs = inputs_of_bytes(view.graph) if is_for_8_6(view.opset) else ()
+    is_meant = view.target in ("", "8.6") and is_for_8_6(view.opset)
+    inputs = inputs_of_bytes(view.graph) if is_meant else ()
     for node in layers_to_convolve(view.graph) if inputs else ():
         yield (
             name_of(node),
