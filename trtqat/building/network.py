@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-import numpy as np
-
 from trtqat.building import versions
 from trtqat.building.failed_build import advice_on_reading
 from trtqat.building.options import BuildOptions
@@ -16,6 +14,7 @@ from trtqat.building.rtx import check_scales, is_rtx, set_targets
 from trtqat.building.source_graph import SourceGraph
 from trtqat.errors import BuildError, GraphError, UsageError
 from trtqat.host.plugins import PluginFile, load_plugins
+from trtqat.host.tensorrt_library import numpy_type
 from trtqat.host.tensorrt_log import Messages, make_logger
 from trtqat.io_names import in_order
 from trtqat.pixels import prefix_of_nodes
@@ -186,15 +185,14 @@ def _add_profile(builder: Any, config: Any, profile: Mapping[str, ProfileShapes]
 
 
 def _specs(trt: ModuleType, tensors: list[Any]) -> tuple[TensorSpec, ...]:
-    return tuple(TensorSpec(t.name, tuple(t.shape), _numpy_name(trt, t)) for t in tensors)
-
-
-def _numpy_name(trt: ModuleType, tensor: Any) -> str:  # noqa: ANN401
-    try:
-        return str(np.dtype(trt.nptype(tensor.dtype)))
-    except TypeError as error:
-        what = "Input" if tensor.is_network_input else "Output"
-        raise GraphError(
-            f"{what} '{tensor.name}' has a type that NumPy lacks ({tensor.dtype.name}).",
-            "Make it float32, and put a Cast beside it in the graph.",
-        ) from error
+    specs = []
+    for tensor in tensors:
+        dtype = numpy_type(trt, tensor.dtype)
+        if dtype is None:
+            what = "Input" if tensor.is_network_input else "Output"
+            raise GraphError(
+                f"{what} '{tensor.name}' has a type that NumPy lacks ({tensor.dtype.name}).",
+                "Make it float32, and put a Cast beside it in the graph.",
+            )
+        specs.append(TensorSpec(tensor.name, tuple(tensor.shape), dtype))
+    return tuple(specs)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Any
 
+import numpy as np
+
 from trtqat.errors import InferenceError, MissingError, first_line
 from trtqat.extras import install, require
 from trtqat.host.chosen_gpu import chosen_gpu
@@ -65,6 +67,14 @@ def advice_on_loading(messages: Messages) -> str:
     if "version" in log:
         return "Build it here again from its ONNX file, or install the TensorRT that built it."
     return "Build it on a GPU of this kind, from its ONNX file."
+
+
+def numpy_type(trt: ModuleType, dtype: Any) -> str | None:  # noqa: ANN401
+    """NumPy's name of a ``tensorrt.DataType``; None if it has no such type, as of BF16."""
+    try:
+        return str(np.dtype(trt.nptype(dtype)))
+    except TypeError:
+        return None
 
 
 def device_memory_bytes(engine: Any) -> int:  # noqa: ANN401

@@ -96,15 +96,19 @@ class EngineLayer:
         return self.kind in _PRODUCTS or bool(is_fused)
 
     @property
+    def _steps_before_product(self) -> str | None:
+        found = _STEPS_OF_PRODUCT.match(self.name) if self.kind == _RUNTIME_FUSION else None
+        return None if found is None else found[1]
+
+    @property
     def is_late_product(self) -> bool:
         """Whether it is a product of TensorRT for RTX that the GPU's compiler fuses with others."""
-        return self.kind == _RUNTIME_FUSION and bool(_STEPS_OF_PRODUCT.match(self.name))
+        return self._steps_before_product is not None
 
     @property
     def casts_first(self) -> bool:
         """Whether such a product turns the codes that it reads into floats first."""
-        steps = _STEPS_OF_PRODUCT.match(self.name)
-        return self.is_late_product and steps is not None and "Cast" in steps[1]
+        return "Cast" in (self._steps_before_product or "")
 
     @property
     def is_reformat(self) -> bool:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from trtqat.errors import PlanError
+from trtqat.host.tensorrt_library import numpy_type
 from trtqat.plan.manifest import ProfileShapes
 from trtqat.tensors import DYNAMIC, TensorSpec
 
@@ -25,13 +24,12 @@ def read_tensors(trt: Any, engine: Any) -> tuple[tuple[TensorSpec, ...], tuple[T
     outputs: list[TensorSpec] = []
     for index in range(engine.num_io_tensors):
         name = engine.get_tensor_name(index)
-        try:
-            dtype = np.dtype(trt.nptype(engine.get_tensor_dtype(name))).name
-        except TypeError as error:
+        dtype = numpy_type(trt, engine.get_tensor_dtype(name))
+        if dtype is None:
             raise PlanError(
                 f"Tensor '{name}' has a type that NumPy lacks ({engine.get_tensor_dtype(name)}).",
                 "Build the engine with FP32 or FP16 inputs and outputs.",
-            ) from error
+            )
         spec = TensorSpec(name, tuple(engine.get_tensor_shape(name)), dtype)
         is_input = engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT
         (inputs if is_input else outputs).append(spec)

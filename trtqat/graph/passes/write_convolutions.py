@@ -18,6 +18,7 @@ Products are summed in another order, so the last bits may differ.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -83,14 +84,7 @@ def layers_to_convolve(graph: ir.Graph) -> list[ir.Node]:
     Args:
         graph: With inferred shapes; it is not changed.
     """
-    if any(node.op_type == "MatMul" for node in graph.all_nodes()):
-        return []
-    writer = _Writer(graph)
-    return [
-        node
-        for node in graph
-        if _is_mean_of_image(node) or (node.op_type == "Gemm" and writer.read(node) is not None)
-    ]
+    return [node for node, _ in _layers(graph, _Writer(graph))]
 
 
 def write_convolutions(model: ir.Model) -> WrittenConvolutions:
@@ -100,22 +94,35 @@ def write_convolutions(model: ir.Model) -> WrittenConvolutions:
         model: Its nodes have names of their own, and its shapes are inferred.
     """
     graph = model.graph
-    if any(node.op_type == "MatMul" for node in graph.all_nodes()):
-        return WrittenConvolutions(0)
     writer = _Writer(graph)
     count = 0
-    for node in list(graph):
-        if _is_mean_of_image(node):
+    for node, linear in _layers(graph, writer):
+        if linear is None:
             writer.pool(node)
-            count += 1
-        elif node.op_type == "Gemm" and (linear := writer.read(node)) is not None:
+        else:
             writer.convolve(linear)
-            count += 1
+        count += 1
+    if not count:
+        return WrittenConvolutions(0)
     writer.editor.finish()
     remove_unused(graph)
     # Names that were chosen may be those of other tensors.
     common.NameFixPass()(model)
     return WrittenConvolutions(count, tuple(str(each.name) for each in writer.images))
+
+
+def _layers(graph: ir.Graph, writer: _Writer) -> Iterator[tuple[ir.Node, _Linear | None]]:
+    """Means over images, and linear layers with what is needed of them.
+
+    Each is read when it is asked for, behind what was written before it.
+    """
+    if any(node.op_type == "MatMul" for node in graph.all_nodes()):
+        return
+    for node in list(graph):
+        if _is_mean_of_image(node):
+            yield node, None
+        elif node.op_type == "Gemm" and (linear := writer.read(node)) is not None:
+            yield node, linear
 
 
 def _is_mean_of_image(node: ir.Node) -> bool:
