@@ -103,11 +103,14 @@ def notes_on_weights(options: ExportOptions, graph: ir.Graph) -> list[str]:
         return []
     if options.improve.int8_weights is None:
         return [
-            "Weights are float, as TensorRT 8.6 takes no INT8 ones behind bytes; the file is four "
-            "times as large. --for 10, 11 or rtx writes INT8 ones."
+            "Weights are float, as TensorRT 8.6 may refuse INT8 ones behind bytes; the file is "
+            "four times as large. --for 10, 11 or rtx writes INT8 ones."
         ]
     if options.improve.int8_weights:
-        return ["TensorRT 8.6 takes no INT8 weights behind bytes; leave out --int8-weights for it."]
+        return [
+            "TensorRT 8.6 takes no INT8 weights behind bytes where its Myelin compiler gets them, "
+            "as those of a Gemm; leave out --int8-weights for it."
+        ]
     return []
 
 
