@@ -13,6 +13,8 @@ import argparse
 import functools
 import importlib.util
 import shutil
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -140,12 +142,24 @@ def _fonts() -> list[ImageFont.FreeTypeFont]:
     return [own, *(ImageFont.truetype(str(each), 30) for each in files)]
 
 
-def main() -> None:
-    """Copies the model."""
+def main(given: Sequence[str] | None = None) -> int:
+    """Copies the model.
+
+    Args:
+        given: The command line; None takes the process's own.
+
+    Returns:
+        The exit code.
+    """
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--output", type=Path, required=True)
-    copy_model(parser.parse_args().output)
+    try:
+        copy_model(parser.parse_args(given).output)
+    except MissingError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

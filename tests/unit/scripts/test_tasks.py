@@ -86,12 +86,14 @@ def test_lines_of_text_are_drawn_as_the_recognizer_takes_them() -> None:
 
 
 def test_a_host_without_the_recognizer_is_told_where_it_is(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(MissingError, match="not here") as raised:
         recognition.copy_model(tmp_path)
     assert "rapidocr" in raised.value.remedy
+    assert recognition.main(["--output", str(tmp_path)]) == MissingError.exit_code
+    assert capsys.readouterr().err == f"Error: {raised.value}\n"
     assert list(tmp_path.iterdir()) == []
 
 
