@@ -101,18 +101,22 @@ class NodeWriter:
         return self.node(op_type, [value, *inputs], ir.DataType.FLOAT, **attributes)
 
     def planes(self, value: ir.Value, channels: int) -> list[ir.Value]:
-        """Writes a Split of floats into images of one channel, each ``(N, 1, H, W)``."""
-        planes = [value]
-        if channels > 1:
-            counted = self.graph.opset_imports[""] >= _SPLIT_COUNTS
-            attributes = {"num_outputs": channels} if counted else {}
-            self.node("Split", [value], ir.DataType.FLOAT, channels, axis=self.axis, **attributes)
-            planes = list(self.nodes[-1].outputs)
-        if self.axis == 1:
-            return planes
-        # Sizes may be open; a Transpose of one channel would say the same.
-        flat = [self.along("Squeeze", plane, self.axis) for plane in planes]
-        return [self.along("Unsqueeze", plane, 1) for plane in flat]
+        """Writes what takes floats apart into images of one channel, each ``(N, 1, H, W)``."""
+        if self.axis != 1:
+            return [self.along("Unsqueeze", self.pick(value, k), 1) for k in range(channels)]
+        if channels == 1:
+            return [value]
+        counted = self.graph.opset_imports[""] >= _SPLIT_COUNTS
+        attributes = {"num_outputs": channels} if counted else {}
+        self.node("Split", [value], ir.DataType.FLOAT, channels, axis=self.axis, **attributes)
+        return list(self.nodes[-1].outputs)
+
+    def pick(self, value: ir.Value, channel: int) -> ir.Value:
+        """Writes a Gather of one channel, whose axis is gone."""
+        # One place, not a list of one: so no Squeeze is needed.
+        place = self.constant(f"channel_{channel}", np.array(channel, np.int64))
+        assert value.dtype is not None
+        return self.node("Gather", [value, place], value.dtype, axis=self.axis)
 
 
 # Writes a way's nodes behind the bytes (cast to floats, or moved), and returns the floats.
@@ -218,9 +222,7 @@ def _channels(wanted: Wanted, pixels: Pixels) -> Write:
         index = writer.as_index(x)
         planes = []
         for channel in _in_order_of_model(wanted, pixels):
-            place = writer.constant(f"channel_{channel}", np.array(channel, np.int64))
-            # One place, not a list of one: the channels' axis is gone, and no Squeeze needed.
-            plane = writer.node("Gather", [index, place], ir.DataType.INT32, axis=writer.axis)
+            plane = writer.pick(index, channel)
             table = writer.constant("table" if is_one else f"table_{channel}", values[channel])
             floats = writer.node("Gather", [table, plane], ir.DataType.FLOAT, axis=0)
             planes.append(writer.along("Unsqueeze", floats, 1))
@@ -300,7 +302,7 @@ CHANNELS = Way(
 )
 PLANES = Way(
     "planes",
-    "Cast, Split, for each channel Mul and Add, and Concat",
+    "Cast, Split (of NHWC Gather, Unsqueeze), for each channel Mul and Add, and Concat",
     _planes,
     needs_codes=True,
     is_robust=True,
