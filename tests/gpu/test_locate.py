@@ -65,8 +65,10 @@ def test_locate_in_trained_vgg16(
         for step in ("reference", "engine"):
             # "inf" for what is identical.
             assert float(each[step]["sqnr_db"]) > 25, each
-            if each["tensor"] != "output":
-                assert each[step]["differing"] < 0.1
+        if each["tensor"] != "output":
+            # PyTorch sums in another order: an eighth of its codes was another one in some training.
+            assert each["engine"]["differing"] < 0.1
+            assert each["reference"]["differing"] < 0.3
     assert "the engine against the ONNX reference" in (tmp_path / "located.html").read_text()
     assert sorted(each.name for each in tmp_path.iterdir()) == [
         "located.html", "located.json", "m.engine", "m.engine.json", "m.onnx",

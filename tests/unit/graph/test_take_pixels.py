@@ -167,6 +167,19 @@ def test_many_channels_are_computed_together(channels: int, way: Way) -> None:
     np.testing.assert_array_equal(run(model, x, as_written=True), expected)
 
 
+@pytest.mark.parametrize(
+    ("operator", "layout", "way"),
+    [("MatMul", "nhwc", TABLE), ("Gemm", "nchw", TABLE), ("Add", "nhwc", PLANES)],
+)
+def test_where_linear_layers_stay_8_6_gets_a_table(operator: str, layout: Layout, way: Way) -> None:
+    """It refuses Mul and Add of bytes from NHWC where its Myelin compiler gets the end, too."""
+    model = quantizing_graph(0.02)
+    y = model.graph.outputs[0]
+    model.graph.append(ir.node(operator, [y, y], name="end"))
+    pixels = Pixels(layout, *IMAGENET)
+    assert take_pixels(model, {"x": pixels}, CHOICES["8.6"]).inputs["x"].form.way is way
+
+
 @settings(max_examples=60, deadline=None)
 @given(any_pixels(), st.sampled_from([Form(DIVIDE), Form(DIVIDE, "middle"), Form(TABLE, "last")]))
 def test_floats_are_those_of_the_host(pixels: Pixels, form: Form) -> None:

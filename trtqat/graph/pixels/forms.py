@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from trtqat.graph.lenses.targets import is_for_8_6
 from trtqat.graph.pixels.arithmetic import AFFINE, CHANNELS, DIVIDE, LAYER, PLANES, TABLE, Way
 from trtqat.pixels import Layout
 from trtqat.plan.header import Target
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+_LINEAR = ("Gemm", "MatMul")
 
 # Where NHWC becomes NCHW: the bytes (as floats), the normalised floats, or the INT8 codes.
 Transposed = Literal["first", "middle", "last"]
@@ -76,12 +81,21 @@ class Choice:
         floats: Where anything else reads it.
         int8_weights: Whether weights may be INT8 initializers behind a Cast of bytes.
         convolve: Whether linear layers and means are convolutions and pools behind such a Cast.
+        codes_beside_linear: As ``codes``, for a graph that keeps linear layers; None for the same.
     """
 
     codes: tuple[Form, ...]
     floats: Form
     int8_weights: bool = True
     convolve: bool = False
+    codes_beside_linear: tuple[Form, ...] | None = None
+
+    def codes_in(self, graph: ir.Graph) -> tuple[Form, ...]:
+        """Which forms of codes are for a graph, as it is when it takes bytes."""
+        if self.codes_beside_linear is None:
+            return self.codes
+        keeps_linear = any(node.op_type in _LINEAR for node in graph.all_nodes())
+        return self.codes_beside_linear if keeps_linear else self.codes
 
 
 def only(*forms: Form) -> Choice:
@@ -95,11 +109,18 @@ _BY_TABLE = ((Form(TABLE),), Form(TABLE))
 _MOVED_BEHIND = ((Form(AFFINE, "middle"), Form(TABLE, "middle")), Form(DIVIDE, "middle"))
 CHOICES: dict[Target, Choice] = {
     # Weakly typed, it takes FP16 for floats where it likes. Where Mul and Add of all channels are
-    # held to FP32, it refuses a ResNet-50; not so where each channel has its own. 8.6.0 stops at
-    # INT8 initializers that its Myelin compiler gets, which a Cast of bytes brings in
-    # ("convertMyelinWeightsToFp32 … != kINT8"). A ResNet-50 with convolutions at its end was built
-    # with them, 0.738 ms beside 0.739; other networks were not tried.
-    "8.6": Choice((Form(PLANES), Form(TABLE)), Form(TABLE), int8_weights=False, convolve=True),
+    # held to FP32, it refuses a ResNet-50; not so where each channel has its own, unless its Gemm
+    # is one: then it builds a table alone. 8.6.0 stops at INT8 initializers that its Myelin
+    # compiler gets, which a Cast of bytes brings in ("convertMyelinWeightsToFp32 … != kINT8"). A
+    # ResNet-50 with convolutions at its end was built with them, 0.738 ms beside 0.739; other
+    # networks were not tried.
+    "8.6": Choice(
+        (Form(PLANES), Form(TABLE)),
+        Form(TABLE),
+        int8_weights=False,
+        convolve=True,
+        codes_beside_linear=(Form(TABLE),),
+    ),
     # Not built yet: 10 as its predecessor has it, 11 as the other that is strongly typed.
     "10": Choice(*_BY_TABLE),
     "11": Choice(*_MOVED_BEHIND),

@@ -119,7 +119,7 @@ def _take(
     scale = _scale_of_all(readers, is_output=value.is_graph_output())
     wanted = Wanted(pixels.table(channels), scale)
     ordered = Wanted(wanted.values[::-1], scale) if pixels.bgr else wanted
-    forms = (choice.floats,) if scale is None else choice.codes
+    forms = (choice.floats,) if scale is None else choice.codes_in(graph)
     form, write = _first_that_can(str(value.name), ordered, pixels, forms)
     transposed = form.transposed_in(pixels.layout)
     writer = NodeWriter(graph, str(value.name), 3 if pixels.layout == "nhwc" else 1)
