@@ -66,7 +66,7 @@ def test_locate_in_trained_vgg16(
             # "inf" for what is identical.
             assert float(each[step]["sqnr_db"]) > 25, each
         if each["tensor"] != "output":
-            # PyTorch sums in another order: an eighth of its codes was another one in some training.
+            # PyTorch sums in another order: an eighth of the codes was another in some training.
             assert each["engine"]["differing"] < 0.1
             assert each["reference"]["differing"] < 0.3
     assert "the engine against the ONNX reference" in (tmp_path / "located.html").read_text()

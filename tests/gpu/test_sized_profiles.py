@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-import trtqat
 from tests.support.segments import Segments, quantized
 from tests.support.workloads import trtqat as command
 from trtqat.errors import UsageError
@@ -165,9 +164,7 @@ def test_tuning_measures_each_size(
     for each in result.verdict:
         assert set(each.times) == points
         assert all(time.median_ms > 0 for time in each.times.values())
-    plan = tmp_path / "tuned.engine"
-    trtqat.build(result.output, plan, result.options, timing_cache=timing_cache)
-    with Engine(plan) as engine:
+    with Engine(result.plan) as engine:
         for batch, width in ((1, 64), (8, 128)):
             with engine.session(batch, sizes={"images": (3, 64, width)}) as session:
                 session.run(images(batch, 64, width))

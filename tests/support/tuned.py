@@ -33,6 +33,7 @@ class Card:
     Attributes:
         killed_at: After so many builds the process is killed.
         made: What was built.
+        handed_out: Whose plan was written beside the graph.
         at_batch: What the other regions cost by batch, or shapes, in INT8; in floating point they
             take 2 ms.
         wide: By how much a profile for several batches alone slows a plan down, by whether it has
@@ -46,6 +47,7 @@ class Card:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.killed_at: int | None = None
         self.made: list[Candidate] = []
+        self.handed_out: Candidate | None = None
         self.at_batch: dict[Point, float] = {}
         self.wide = {True: 1.0, False: 1.0}
         self.several = {True: 1.0, False: 1.0}
@@ -57,7 +59,7 @@ class Card:
         host = TuneHost("A GPU", "580", "8.6.0")
         monkeypatch.setattr(tuning, "describe_host", lambda: host)
         # Functions, so that they are the workshop's own methods.
-        for name in ("make", "compare", "count"):
+        for name in ("make", "compare", "count", "hand_out"):
             method = getattr(self, name)
             monkeypatch.setattr(EngineWorkshop, name, lambda *given, method=method: method(*given))
 
@@ -103,6 +105,11 @@ class Card:
             batch: Ratio(value, Interval(value * 0.999, value * 1.001), 9)
             for batch, value in values.items()
         }
+
+    def hand_out(self, made: EngineWorkshop, one: Candidate, graph: Path, plan: Path) -> None:
+        self.handed_out = one
+        assert graph.exists()
+        plan.write_bytes(b"a plan")
 
     def count(self, made: EngineWorkshop, one: Candidate) -> Counted:
         return Counted({(0,): 80, (): 88}.get(one.floats, 90), 100)

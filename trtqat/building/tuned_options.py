@@ -100,6 +100,11 @@ def options_path(graph: Path) -> Path:
     return graph.with_suffix(".json") if graph.name else graph / "tuned.json"
 
 
+def plan_path(graph: Path) -> Path:
+    """The measured plan beside: ``tuned.onnx`` → ``tuned.engine``."""
+    return graph.with_suffix(".engine") if graph.name else graph / "tuned.engine"
+
+
 def cache_path(options: Path) -> Path:
     """The timing cache beside: ``tuned.json`` → ``tuned.cache``."""
     return options.with_suffix(".cache")

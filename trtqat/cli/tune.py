@@ -101,7 +101,7 @@ def tune(
         typer.Option(
             "--output",
             "-o",
-            help="The ONNX file to write; beside it goes a .json with the options to build it.",
+            help="The ONNX file to write; its plan and build options go beside it.",
         ),
     ],
     *,
@@ -114,18 +114,19 @@ def tune(
 
     Builds the INT8 engine and the one in floating point, looks for the regions where Q/DQ costs
     more than it gains, and for the profiles and options that are the fastest. Writes the graph
-    without those pairs, and the options that trtqat build --options takes. It is never slower than
-    the better of both. An interrupted search goes on where it was.
+    without those pairs, the plan that was measured, and the options that trtqat build --options
+    takes. It is never slower than the better of both. An interrupted search goes on where it was.
 
     Example: trtqat tune model.onnx -o tuned.onnx --batch 1:32:128 --budget 10m
     """
     with command(quiet=printed.quiet, verbose=printed.verbose):
-        from trtqat.building.tuned_options import options_path
+        from trtqat.building.tuned_options import options_path, plan_path
 
         check_outputs(
             {
                 "--json": printed.json,
                 "--output": output,
+                "The plan beside --output": plan_path(output),
                 "The options beside --output": options_path(output),
                 "--timing-cache": engines.timing_cache,
             },

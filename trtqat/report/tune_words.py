@@ -91,11 +91,12 @@ def closing_lines(result: TuneResult) -> Iterator[str]:
         )
     built = f"{result.builds} engines were built in {result.seconds:.0f} s."
     yield built if result.is_complete else f"{_on_budget(result)} {built}"
+    yield f"{result.plan}: the plan that was measured, for this GPU and this TensorRT"
     yield (
-        f"{result.options}: the build options that go with it; {result.timing_cache}: the timing "
-        "cache, with which a build takes the kernels that were measured"
+        f"{result.options}: the options to build it again, which may choose other kernels; "
+        f"{result.timing_cache}: the timing cache that goes with them"
     )
-    yield f"next: {_next(result)}"
+    yield f"to build it again: {_build_again(result)}"
 
 
 def _on_budget(result: TuneResult) -> str:
@@ -113,10 +114,9 @@ def _on_budget(result: TuneResult) -> str:
     )
 
 
-def _next(result: TuneResult) -> str:
-    plan = result.output.with_suffix(".engine")
+def _build_again(result: TuneResult) -> str:
     line = (
-        f"trtqat build {quote(str(result.output))} -o {quote(str(plan))} --options "
+        f"trtqat build {quote(str(result.output))} -o {quote(str(result.plan))} --options "
         f"{quote(str(result.options))}"
     )
     if result.timing_cache != result.options.with_suffix(".cache"):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from trtqat.building.library import load_builder
 from trtqat.building.rtx import is_rtx
 from trtqat.building.source_graph import SourceGraph, read_source_graph
-from trtqat.building.tuned_options import options_path, read_tuned
+from trtqat.building.tuned_options import options_path, plan_path, read_tuned
 from trtqat.data.dataset import files_of, is_random, open_dataset
 from trtqat.data.labels import class_numbers
 from trtqat.errors import MissingError, UsageError
@@ -22,6 +22,7 @@ from trtqat.graph_file.reading import external_files
 from trtqat.host.gpu import describe_gpu
 from trtqat.host.tensorrt_library import open_device
 from trtqat.pixels import with_pixels
+from trtqat.plan.manifest import manifest_path
 from trtqat.provenance import METADATA_KEY, read_provenance
 from trtqat.search.asked_metric import parts_of_key
 from trtqat.search.speed.engines import no_labels
@@ -47,7 +48,7 @@ def check_files(graph: Path, output: Path, data: str, cache: Path) -> SourceGrap
 
     Args:
         graph: What is to be tuned.
-        output: The graph to write; its options go beside it.
+        output: The graph to write; its plan and its options go beside it.
         data: Its specification.
         cache: The timing cache, which is written as well.
 
@@ -68,20 +69,22 @@ def check_files(graph: Path, output: Path, data: str, cache: Path) -> SourceGrap
     if output.exists() and not is_file(output):
         raise UsageError(f"'{output}' is no file.", "Give the name of a file with -o.")
     read = [graph, *external_files(graph), *filter(is_file, files_of(data))]
-    for each in (output, options_path(output), cache):
+    plan = plan_path(output)
+    for each in (output, plan, manifest_path(plan), options_path(output), cache):
         check_not_overwritten(each, read)
-    _check_options(output)
+    _check_beside(output)
     return source
 
 
-def _check_options(output: Path) -> None:
-    """Refuses to write over a file that holds no options of a tuned graph."""
-    path = options_path(output)
-    if path == output:
-        raise UsageError(
-            f"'{output}' is where the build options go.", "Give the graph a name that ends in .onnx"
-        )
-    check_writable(path)
+def _check_beside(output: Path) -> None:
+    """Refuses a name for which nothing can go beside, and to write over other files than ours."""
+    plan, path = plan_path(output), options_path(output)
+    for each, goes in ((plan, "plan goes"), (path, "build options go")):
+        if each == output:
+            raise UsageError(
+                f"'{output}' is where the {goes}.", "Give the graph a name that ends in .onnx."
+            )
+        check_writable(each)
     if is_file(path):
         try:
             read_tuned(path)

@@ -14,6 +14,8 @@ import numpy as np
 
 from trtqat.building.apart import build_plan_apart
 from trtqat.building.options import BuildOptions
+from trtqat.building.plan_files import write_plan
+from trtqat.building.proof import prove_by_inspector
 from trtqat.data.batches import full_batch
 from trtqat.data.dataset import is_random, open_dataset
 from trtqat.errors import DataError, GraphError, first_line
@@ -31,11 +33,13 @@ from trtqat.graph.lenses.pairs import DEQUANTIZE
 from trtqat.graph.lenses.regions import Region
 from trtqat.graph.passes.infer_shapes import infer_shapes
 from trtqat.graph.passes.keep_float import keep_float
+from trtqat.graph_file.hashing import graph_sha256
 from trtqat.graph_file.reading import read_model
 from trtqat.graph_file.serialized import files_of
 from trtqat.inspection.engine_layers import Inspection, cover_graph, inspect_engine
 from trtqat.inspection.inspector import EngineLayer
 from trtqat.plan.coverage import int8_share
+from trtqat.plan.manifest import read_manifest
 from trtqat.provenance import METADATA_KEY, read_provenance
 from trtqat.runtime.engine import Engine
 from trtqat.search.speed.forms import Candidate, Form
@@ -232,6 +236,31 @@ class EngineWorkshop:
             )
             build_plan_apart(self._graph_of(candidate), path, options)
         return path
+
+    def hand_out(self, candidate: Candidate, graph: Path, plan: Path) -> None:
+        """Writes the plan that was measured, as one of the graph that is handed out.
+
+        A build of the same graph may choose other kernels: inside of compiled subgraphs, which no
+        timing cache holds, and where two take about the same time.
+
+        Args:
+            candidate: Whose plan it is.
+            graph: What is written as the candidate's graph.
+            plan: The file to write; its manifest goes beside it.
+
+        Raises:
+            BuildError: It is gone and cannot be built again.
+            UsageError: It cannot be written.
+        """
+        measured = self.plan_of(candidate)
+        manifest = read_manifest(measured)
+        assert manifest is not None
+        manifest = replace(manifest, graph=graph.name, graph_sha256=graph_sha256(graph))
+        if manifest.coverage is None:
+            profiles, plugins = manifest.all_profiles, self.options.plugins
+            proof = prove_by_inspector(measured, graph, None, profiles, plugins=plugins)
+            manifest = replace(manifest, coverage=proof.coverage)
+        write_plan(plan, measured.read_bytes(), manifest)
 
     def _open(self, candidate: Candidate) -> Engine:
         return Engine(self.plan_of(candidate), plugins=self.options.plugins)

@@ -12,6 +12,7 @@ from trtqat.building.tuned_options import (
     TunedOptions,
     cache_path,
     options_path,
+    plan_path,
 )
 from trtqat.checks import check_kind
 from trtqat.errors import UsageError
@@ -64,7 +65,8 @@ class TuneResult:
     Attributes:
         graph: What was tuned.
         output: The graph of the fastest engine.
-        options: The build options that go with it, for ``trtqat build --options``.
+        plan: The fastest engine itself, as it was measured, with its manifest.
+        options: The build options that go with the graph, for ``trtqat build --options``.
         timing_cache: The timings of all builds; with it a build takes the kernels that were
             measured.
         host: What all times are of.
@@ -88,6 +90,7 @@ class TuneResult:
 
     graph: Path
     output: Path
+    plan: Path
     options: Path
     timing_cache: Path
     host: TuneHost
@@ -121,16 +124,17 @@ def tune(
 ) -> TuneResult:
     """Searches which regions of a graph are INT8 in the fastest engine, on this GPU.
 
-    Writes the graph, without the pairs that cost more than they gain, and beside it the options to
-    build it with: ``tuned.onnx`` and ``tuned.json``. Its plan takes every batch that was asked for.
-    It is never slower than the better of INT8 and FP16 throughout. An interrupted search goes on
-    where it was, from the folder ``tuned.onnx.tune``. The timing cache ``tuned.cache`` stays.
+    Writes the graph, without the pairs that cost more than they gain, and beside it the plan that
+    was measured and the options to build it again: ``tuned.onnx``, ``tuned.engine`` and
+    ``tuned.json``. The plan takes every batch that was asked for. It is never slower than the
+    better of INT8 and FP16 throughout. An interrupted search goes on where it was, from the folder
+    ``tuned.onnx.tune``. The timing cache ``tuned.cache`` stays.
 
     Example: ``trtqat.tune("model.onnx", "tuned.onnx", batch="1:32:128", budget="10m")``
 
     Args:
         graph: ONNX file with explicit Q/DQ.
-        output: The ONNX file to write.
+        output: The ONNX file to write; the other files have its name with other suffixes.
         options: How to search; or else keywords say so.
         **keywords: The options of ``trtqat tune``, as ``TuneKeywords`` lists them.
 
@@ -172,6 +176,7 @@ def _result(searching: Searching, found: Found, best: Tried) -> TuneResult:
     return TuneResult(
         graph=searching.graph,
         output=output,
+        plan=plan_path(output),
         options=options_path(output),
         timing_cache=_cache_of(output, options),
         host=searching.host,
@@ -250,8 +255,9 @@ def _open(graph: Path, output: Path, options: TuneOptions, held: ExitStack) -> S
 
 
 def _write(searching: Searching, best: Tried) -> None:
-    """Writes the graph, and the options that go with it."""
+    """Writes the graph, the options that go with it, and its plan."""
     output, build = searching.output, searching.options.build
+    candidate = Candidate.of(best.assignment, best.form)
     made = searching.workshop.graph_of(best.assignment, best.form)
     write_together(files_of(read_model(made), output))
     host = searching.host
@@ -261,7 +267,7 @@ def _write(searching: Searching, best: Tried) -> None:
         gpu=host.gpu,
         tensorrt=host.tensorrt,
         trtqat=__version__,
-        precision=searching.workshop.precision_of(Candidate.of(best.assignment, best.form)),
+        precision=searching.workshop.precision_of(candidate),
         batches=best.form.batches,
         shapes=best.form.shapes,
         fp16=best.form.fp16,
@@ -271,6 +277,7 @@ def _write(searching: Searching, best: Tried) -> None:
         schema_version=SCHEMA_VERSION if best.form.shapes else 1,
     )
     write_atomically(options_path(output), tuned.to_json().encode())
+    searching.workshop.hand_out(candidate, output, plan_path(output))
 
 
 def _cache_of(output: Path, options: TuneOptions) -> Path:

@@ -11,9 +11,11 @@ from tests.support.examples import exported
 from trtqat.building.options import BuildOptions
 from trtqat.errors import MissingError
 from trtqat.evaluation.timing import LatencyOptions
+from trtqat.files import sha256_of, write_together
 from trtqat.graph.lenses.regions import regions_of
 from trtqat.graph.passes.infer_shapes import infer_shapes
 from trtqat.graph_file.reading import read_model
+from trtqat.graph_file.serialized import files_of
 from trtqat.host.tensorrt_library import load_rtx
 from trtqat.plan.manifest import read_manifest
 from trtqat.plan.profiles import batches_of
@@ -72,6 +74,33 @@ def test_a_form_is_what_the_plan_is_built_in(tmp_path: Path) -> None:
     assert [made.plan_of(Candidate((0,), form)) for form in forms] == plans
     assert [plan.stat().st_mtime_ns for plan in plans] == before
     assert all(is_ours(path) for path in tmp_path.iterdir() if path.name != "residual.onnx")
+
+
+def test_the_plan_that_was_measured_is_handed_out(tmp_path: Path) -> None:
+    """With the name and the hash of the graph that goes with it, and what runs in INT8."""
+    try:
+        load_rtx("This test")
+    except MissingError as error:
+        pytest.skip(str(error))
+    made = workshop("residual", tmp_path)
+    candidate = Candidate((0,), Form(("2",)))
+    graph, plan = tmp_path / "out" / "tuned.onnx", tmp_path / "out" / "tuned.engine"
+    graph.parent.mkdir()
+    measured = made.plan_of(candidate)
+    write_together(files_of(read_model(made.graph_of(candidate.floats, candidate.form)), graph))
+    made.hand_out(candidate, graph, plan)
+    assert plan.read_bytes() == measured.read_bytes()
+    manifest, before = read_manifest(plan), read_manifest(measured)
+    assert manifest is not None
+    assert before is not None
+    assert (manifest.graph, manifest.graph_sha256) == ("tuned.onnx", sha256_of(graph))
+    assert manifest.options == before.options
+    assert manifest.coverage is not None
+    assert manifest.coverage.wanted
+    assert manifest.coverage.missed == ()
+    assert sorted(each.name for each in graph.parent.iterdir()) == [
+        *("tuned.engine", "tuned.engine.json", "tuned.onnx")
+    ]
 
 
 def test_graphs_of_assignments_are_files_of_their_own(tmp_path: Path) -> None:

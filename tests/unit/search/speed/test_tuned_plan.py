@@ -11,7 +11,7 @@ import pytest
 
 import trtqat
 from tests.support.examples import exported
-from tests.support.tuned import Card, asked, graph_pairs, options_of
+from tests.support.tuned import Card, asked, first_region, graph_pairs, options_of
 from trtqat.errors import UsageError
 from trtqat.files import sha256_of
 from trtqat.graph_file.reading import read_model
@@ -27,6 +27,11 @@ def test_the_options_that_go_with_the_graph_are_written(tmp_path: Path, card: Ca
     result = trtqat.tune(path, output, batch="8", tactic_sources="-cudnn")
     tuned = options_of(output)
     assert result.options == tmp_path / "tuned.json"
+    assert result.plan == tmp_path / "tuned.engine"
+    assert result.plan.exists()
+    assert card.handed_out is not None
+    assert (card.handed_out.floats, card.handed_out.form) == ((0,), result.tuned.form)
+    assert result.tuned.floats == (first_region(path),)
     assert tuned.graph_sha256 == sha256_of(output)
     assert (tuned.gpu, tuned.tensorrt, tuned.graph) == ("A GPU", "8.6.0", "tuned.onnx")
     # One batch alone is one static profile, and no other form is tried but the levers.

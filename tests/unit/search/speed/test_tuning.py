@@ -166,6 +166,15 @@ def test_another_file_where_the_options_go_is_not_overwritten(tmp_path: Path, ca
     assert card.made == []
 
 
+def test_a_name_that_is_the_plan_s_is_refused(tmp_path: Path, card: Card) -> None:
+    path, _ = exported("residual", tmp_path)
+    with pytest.raises(UsageError, match="is where the plan goes"):
+        tune(path, tmp_path / "tuned.engine", TuneOptions())
+    with pytest.raises(UsageError, match="would overwrite an input"):
+        tune(path.rename(tmp_path / "tuned.engine"), tmp_path / "tuned.onnx", TuneOptions())
+    assert card.made == []
+
+
 def test_other_data_of_the_same_name_is_another_search(tmp_path: Path, card: Card) -> None:
     path, _ = exported("residual", tmp_path)
     options = TuneOptions(data=data_for("residual", tmp_path, labels=True))
@@ -190,7 +199,8 @@ def test_the_command_prints_and_logs(tmp_path: Path, card: Card) -> None:
     assert re.search(r"\| INT8 as exported \| +1:8:16 \|", done.output)
     assert "3 of 5 |" in done.output.replace("  ", " ")
     assert "62 %" in done.output
-    assert "next: trtqat build" in done.output
+    assert "tuned.engine: the plan that was measured" in done.output
+    assert "to build it again: trtqat build" in done.output
     done = CliRunner().invoke(app, [*command, "--json", str(log)])
     assert done.exit_code == 0, done.output
     record = json.loads(log.read_text())
