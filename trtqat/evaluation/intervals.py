@@ -5,14 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from trtqat.tensors import Array
-
-if TYPE_CHECKING:
-    from trtqat.evaluation.timing import Latency
 
 # Quantile of the normal distribution for 95 %.
 _Z = 1.959963984540054
@@ -107,22 +103,6 @@ def median_ratio(
     ratios = np.median(upper[drawn], axis=1) / np.median(lower[drawn], axis=1)
     value = float(np.median(upper) / np.median(lower))
     return Ratio(value, _percentiles(ratios), len(upper))
-
-
-def record_ratio(recorded: Latency, here: Latency) -> Ratio:
-    """The speed-up over a record: the ratio of two medians that were not measured in turns.
-
-    The interval is the widest that the intervals of the two medians allow.
-
-    Args:
-        recorded: Times of the other one, of another run and perhaps another host.
-        here: Times of the subject.
-    """
-    interval = Interval(
-        recorded.interval_ms.low / here.interval_ms.high,
-        recorded.interval_ms.high / here.interval_ms.low,
-    )
-    return Ratio(recorded.median_ms / here.median_ms, interval, turns=None)
 
 
 def share_interval(hits: int, count: int) -> Interval:

@@ -15,11 +15,10 @@ from trtqat.errors import DataError, UsageError
 from trtqat.evaluation.accuracy import AccuracyRun
 from trtqat.evaluation.contenders import Comparison, Lineup, Measured, sorted_by_role
 from trtqat.evaluation.counts import Agreement, pair
-from trtqat.evaluation.intervals import record_ratio
 from trtqat.evaluation.metrics.packing import unpack_samples
 from trtqat.evaluation.old_reports import OLDEST_LINEUP, OLDEST_SCHEMA, read_old_report
 from trtqat.evaluation.report import SCHEMA_VERSION, Report
-from trtqat.evaluation.timing import Timing
+from trtqat.evaluation.timing import Timing, record_ratio
 from trtqat.files import read_input, why_unreadable
 from trtqat.typed_json import parse_json, read_as, schema_version_of
 

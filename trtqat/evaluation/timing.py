@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from trtqat.checks import check_kind
 from trtqat.errors import UsageError
-from trtqat.evaluation.intervals import Interval
+from trtqat.evaluation.intervals import Interval, Ratio
 
 # Above this trtexec warns.
 _UNSTABLE_PERCENT = 2.5
@@ -132,3 +132,19 @@ class Timing:
         if self.throughput is not None:
             return self.throughput.images_per_second
         return self.requested_per_second(batch_size)
+
+
+def record_ratio(recorded: Latency, here: Latency) -> Ratio:
+    """The speed-up over a record: the ratio of two medians that were not measured in turns.
+
+    The interval is the widest that the intervals of the two medians allow.
+
+    Args:
+        recorded: Times of the other one, of another run and perhaps another host.
+        here: Times of the subject.
+    """
+    interval = Interval(
+        recorded.interval_ms.low / here.interval_ms.high,
+        recorded.interval_ms.high / here.interval_ms.low,
+    )
+    return Ratio(recorded.median_ms / here.median_ms, interval, turns=None)
