@@ -16,11 +16,10 @@ from numpy.typing import NDArray
 
 from trtqat.checks import check_choice, check_kind
 from trtqat.errors import UsageError
-from trtqat.tensors import DYNAMIC, Array, Arrays, TensorSpec
+from trtqat.tensors import BYTES, DYNAMIC, Array, Arrays, TensorSpec
 
 Layout = Literal["nhwc", "nchw"]
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
-BYTES = 256
 
 _EXAMPLE = "--pixels images:nhwc --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225"
 _Each = TypeVar("_Each")

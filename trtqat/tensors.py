@@ -22,6 +22,10 @@ Arrays: TypeAlias = Mapping[str, Array]
 Precision: TypeAlias = Literal["fp32", "fp16"]
 
 DYNAMIC = -1
+# How many bytes there are.
+BYTES = 256
+# ``(N, C, H, W)`` or ``(N, H, W, C)``, of so many channels.
+_IMAGE_RANK, _COLOURS = 4, frozenset({3, 4})
 
 _INPUT_DTYPES = ("float32", "float16", "int64", "int32", "int8", "uint8", "bool")
 
@@ -59,8 +63,13 @@ class TensorSpec:
 
     @property
     def random_below(self) -> int:
-        """Where random integers end: most are indices or masks, whose bounds no model tells."""
-        return 2
+        """Where random integers end: all bytes of a colour image; other integers are 0 or 1.
+
+        Most of those are indices or masks, whose bounds no model tells.
+        """
+        is_image = self.dtype == "uint8" and len(self.shape) == _IMAGE_RANK
+        has_colours = is_image and not _COLOURS.isdisjoint((self.shape[1], self.shape[3]))
+        return BYTES if has_colours else 2
 
     def with_batch(self, batch_size: int) -> TensorSpec:
         """The same tensor with its first dimension set to ``batch_size``."""
@@ -77,7 +86,7 @@ def io_in_words(inputs: Iterable[TensorSpec], outputs: Iterable[TensorSpec]) -> 
 
 
 def random_arrays(specs: Iterable[TensorSpec], seed: int) -> dict[str, Array]:
-    """Random inputs: standard normal floats, bytes for images, and 0 or 1 for other integers.
+    """Random inputs: standard normal floats, all bytes of colour images, else 0 or 1.
 
     Args:
         specs: Their names, dtypes and shapes, none of them open.

@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trtqat.data.dataset import open_dataset
 from trtqat.errors import UsageError
-from trtqat.tensors import TensorSpec, parse_tensor_spec
+from trtqat.tensors import TensorSpec, parse_tensor_spec, random_arrays
 
 
 @pytest.mark.parametrize(
@@ -51,3 +52,23 @@ def test_dynamic_dimensions() -> None:
     assert spec.with_batch(4) == TensorSpec("x", (4, 3))
     assert not spec.with_batch(4).is_dynamic
     assert TensorSpec("i", (-1,), "int64").with_batch(2) == TensorSpec("i", (2,), "int64")
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "most"),
+    [
+        ((8, 3, 16, 16), "uint8", 255),
+        ((8, 16, 16, 4), "uint8", 255),
+        ((8, 1, 16, 16), "uint8", 1),
+        ((8, 300), "uint8", 1),
+        ((8, 3, 16, 16), "int64", 1),
+    ],
+)
+def test_random_integers_are_all_bytes_of_colours_alone(
+    shape: tuple[int, ...], dtype: str, most: int
+) -> None:
+    """Others may be indices or masks: a larger one is none of what a model knows."""
+    drawn = random_arrays([TensorSpec("x", shape, dtype)], seed=0)["x"]
+    assert (str(drawn.dtype), drawn.min(), drawn.max()) == (dtype, 0, most)
+    samples = open_dataset("random:64", [TensorSpec("x", shape, dtype)]).batch(0, 64).inputs["x"]
+    assert (str(samples.dtype), samples.min(), samples.max()) == (dtype, 0, most)

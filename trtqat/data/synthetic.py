@@ -14,7 +14,7 @@ from trtqat.tensors import Array, TensorSpec
 
 
 class Random(Shown):
-    """Standard normal numbers for floating point, bytes for images, 0 or 1 for other integers.
+    """Standard normal numbers for floating point, all bytes of colour images, else 0 or 1.
 
     A sample depends on the seed and its own index only, so it is the same in a batch of any
     size. Integers stay at 0 and 1 because they are mostly indices or masks, whose bounds the

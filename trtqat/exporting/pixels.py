@@ -19,9 +19,9 @@ from trtqat.graph.pixels.take_pixels import TakenInput, take_pixels
 from trtqat.graph.repair.move_pairs import move_pairs
 from trtqat.graph.runnable import serialize_runnable
 from trtqat.graph_file.serialized import Serialized
-from trtqat.pixels import BYTES, Pixels, PixelSpec, normalised, pixels_of, with_pixels
+from trtqat.pixels import Pixels, PixelSpec, normalised, pixels_of, with_pixels
 from trtqat.provenance import METADATA_KEY, read_provenance
-from trtqat.tensors import Array, Arrays, TensorSpec
+from trtqat.tensors import BYTES, Array, Arrays, TensorSpec
 
 _LOG = logging.getLogger(__name__)
 

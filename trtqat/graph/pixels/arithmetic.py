@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from trtqat.graph.editing import add_initializer, written_axes
 from trtqat.graph.lenses.pairs import DEQUANTIZE, QUANTIZE
 from trtqat.graph.pixels.fit import Wanted, fit
-from trtqat.pixels import BYTES, Pixels, prefix_of_nodes
-from trtqat.tensors import Array
+from trtqat.pixels import Pixels, prefix_of_nodes
+from trtqat.tensors import BYTES, Array
 
 # Bytes are INT8 codes of scale 1 once this is taken from them.
 _HALF = 128

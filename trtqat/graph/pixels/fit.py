@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trtqat.numerics import quantize
-from trtqat.pixels import BYTES
+from trtqat.tensors import BYTES
 
 _Doubles = NDArray[np.float64]
 
