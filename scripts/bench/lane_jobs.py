@@ -132,15 +132,18 @@ def _alone_at_last(option: str) -> Iterator[Job]:
 
 
 def _tests(option: str) -> Iterator[Job]:
-    """Of tests/gpu, a job for each file; those that need the trained VGG-16 come after it."""
+    """Of tests/gpu, a job for each file, the longest first; all come after the trained VGG-16."""
     pytest = '"$PYTHON" -m pytest -v --require-gpu'
     cache = '--timing-cache "$TIMING_CACHE"'
-    for file in sorted((Path(__file__).parents[2] / "tests" / "gpu").glob("test_*.py")):
-        name = file.stem.removeprefix("test_")
+    files = (Path(__file__).parents[2] / "tests" / "gpu").glob("test_*.py")
+    names = sorted(each.stem.removeprefix("test_") for each in files)
+    seconds = {name: TEST_SECONDS.get(name, _TEST_SECONDS) for name in names}
+    # One that is started last would be waited for.
+    for name in sorted(names, key=lambda name: -seconds[name]):
         yield Job(
             f"tests-{name}",
-            f"{pytest} tests/gpu/{file.name} {option} {cache}",
-            TEST_SECONDS.get(name, _TEST_SECONDS),
+            f"{pytest} tests/gpu/test_{name}.py {option} {cache}",
+            seconds[name],
             (TRAINING,),
             all_gpus=name == "device",
             shares=name not in MEASURING,
