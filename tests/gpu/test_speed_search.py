@@ -8,15 +8,12 @@ import onnx
 import pytest
 
 import trtqat
-from tests.support.architectures import ARCHITECTURES, batches, trained_like
+from tests.support.exported_architectures import export_architecture
 from tests.support.planted import LOSERS, planted
 from trtqat.building.options import BuildOptions
-from trtqat.building.tuned_options import TunedOptions, read_tuned
+from trtqat.building.tuned_options import TunedOptions
 from trtqat.errors import GateError
-from trtqat.evaluation.latency import time_in_turns
-from trtqat.evaluation.timed_apart import TimingPlaces
 from trtqat.evaluation.timing import LatencyOptions
-from trtqat.exporting.options import ExportOptions
 from trtqat.files import sha256_of
 from trtqat.graph.lenses.regions import Region, regions_of
 from trtqat.graph.passes.infer_shapes import infer_shapes
@@ -26,26 +23,12 @@ from trtqat.plan.manifest import read_manifest
 from trtqat.search.speed.engines import EngineWorkshop
 from trtqat.search.speed.forms import Batches
 from trtqat.search.speed.logged_trials import LoggedTrials
-from trtqat.search.speed.options import TuneOptions, parse_tune_options
-from trtqat.search.speed.points import batch_of
 from trtqat.search.speed.strategy import Found, search
 from trtqat.search.speed.trials import SearchRegion
 from trtqat.search.speed.tune_log import read_log
-from trtqat.search.speed.tuning import TuneResult
-from trtqat.tensors import random_arrays
 
 BATCH = 8
 PLANTED_BATCH = 32
-# What the plan may be slower than the verdict says, where it is measured again.
-AGAIN = 1.03
-
-
-def exported(name: str, folder: Path) -> Path:
-    architecture = ARCHITECTURES[name]
-    graph = folder / "model.onnx"
-    quantized = trtqat.quantize(trained_like(name), batches(architecture, 3, 8), for_="8.6").model
-    trtqat.export_onnx(quantized, graph, ExportOptions(architecture.inputs))
-    return graph
 
 
 def regions_in(graph: Path) -> tuple[Region, ...]:
@@ -75,7 +58,7 @@ def searched(trials: LoggedTrials, regions: tuple[Region, ...]) -> Found:
 def test_the_best_is_no_slower_than_either_end(
     name: str, tmp_path: Path, tactic_sources: str, timing_cache: Path
 ) -> None:
-    graph = exported(name, tmp_path)
+    graph = export_architecture(name, tmp_path)
     regions = regions_in(graph)
     options = BuildOptions(tactic_sources=tactic_sources, timing_cache=timing_cache)
     latency = LatencyOptions(warm_up_ms=50, duration_s=0.3)
@@ -123,75 +106,11 @@ def test_planted_losers_are_found_and_both_ends_beaten(
         assert kind in floats, said
 
 
-def tuned(graph: Path, batch: str, tactic_sources: str, timing_cache: Path) -> TuneResult:
-    options = parse_tune_options(
-        batch=batch,
-        budget="3m",
-        # Both ends, one more, the two forms, what a plain build makes, and FP16 left out.
-        most_builds=7,
-        optimization_level=3,
-        tactic_sources=tactic_sources,
-        timing_cache=timing_cache,
-    )
-    # Long enough for an interval of a hundredth.
-    short = LatencyOptions(warm_up_ms=100, duration_s=0.3)
-    options = TuneOptions(options.build, options.budget_s, options.most_builds, latency=short)
-    return trtqat.tune(graph, graph.with_name("tuned.onnx"), options)
-
-
-def built_again(result: TuneResult) -> trtqat.BuildResult:
-    plan = result.output.with_name("again.engine")
-    return trtqat.build(result.output, plan, result.options, timing_cache=result.timing_cache)
-
-
-@pytest.mark.parametrize(
-    ("name", "batch", "taken"),
-    [
-        ("resnet_basic", "1:8:16", (1, 3, 8, 16)),
-        ("vit_sdpa", "1:8:16", (1, 3, 8, 16)),
-        ("resnet_basic", "1,8", (1, 8)),
-    ],
-)
-def test_the_plan_takes_every_batch_and_is_as_fast_as_the_verdict_says(
-    name: str,
-    batch: str,
-    taken: tuple[int, ...],
-    tmp_path: Path,
-    tactic_sources: str,
-    timing_cache: Path,
-) -> None:
-    result = tuned(exported(name, tmp_path), batch, tactic_sources, timing_cache)
-    ends = {each.name: each for each in result.verdict[:-1]}
-    assert {"FP16", "INT8 as exported"} <= set(ends)
-    built = built_again(result)
-    assert built.manifest.options.precision == read_tuned(result.options).precision
-    manifest = read_manifest(result.plan)
-    assert manifest is not None
-    assert manifest.graph_sha256 == built.manifest.graph_sha256
-    assert manifest.coverage is not None
-    for plan in (built.path, result.plan):
-        with trtqat.Engine(plan) as engine:
-            for size in taken:
-                with engine.session(size) as session:
-                    session.run(random_arrays(session.input_specs, seed=size))
-    with trtqat.Engine(result.plan) as engine:
-        for point, said in result.tuned.times.items():
-            size = batch_of(point)
-            inputs = random_arrays(
-                [spec.with_batch(size) for spec in engine.session_inputs], seed=0
-            )
-            options = LatencyOptions(warm_up_ms=200, duration_s=1.0)
-            with TimingPlaces([engine]) as places, places.open(inputs, size, 1) as timed:
-                (timing,), _ = time_in_turns(timed, options)
-            found = timing.compute.median_ms
-            assert found <= AGAIN * said.median_ms, (size, found, said)
-
-
 def test_a_graph_that_lost_all_pairs_is_fp16_and_says_so(
     tmp_path: Path, tactic_sources: str, timing_cache: Path
 ) -> None:
     """As where FP16 wins everywhere, which no graph of ours is sure to do."""
-    graph = exported("resnet_basic", tmp_path)
+    graph = export_architecture("resnet_basic", tmp_path)
     options = BuildOptions(tactic_sources=tactic_sources, timing_cache=timing_cache)
     sizes = Batches((BATCH,), (str(BATCH),))
     trials = open_trials(graph, options, sizes, LatencyOptions(), 2)
