@@ -32,7 +32,7 @@ _STRONGLY_TYPED = ("11",)
 _REFUSED_BY_EXPORT = ("weight-not-finite",)
 # What stands for a model that the graph does not name.
 _UNKNOWN_SOURCE = "model.py:factory"
-_EXPORTS_GRAPH = "trtqat export model.onnx"
+_TAKES_GRAPH = ("trtqat export model.onnx", "trtqat quantize model.onnx")
 _SIZES = "Give the sizes of a sample for those that the graph leaves open."
 _BEHIND_PLUGIN = (
     "Make what it gives an input of the graph, lint that, and put it in front again when the graph "
@@ -142,8 +142,9 @@ def _obstacle(model: ir.Model) -> str:
 
 
 def _is_mended(finding: Finding) -> bool:
-    """Whether an export of the graph itself does it: the rule says so."""
-    return bool(finding.repair) or _EXPORTS_GRAPH in f"{finding.remedy} {finding.example}"
+    """Whether an export of the graph itself does it, or quantizing it: the rule says so."""
+    said = f"{finding.remedy} {finding.example}"
+    return bool(finding.repair) or any(command in said for command in _TAKES_GRAPH)
 
 
 def _from_model(model: ir.Model) -> tuple[list[str], str]:

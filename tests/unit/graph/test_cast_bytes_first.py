@@ -95,6 +95,21 @@ def test_the_same_numbers_come_out(name: str) -> None:
     assert not [each for each in lint(model) if each.rule == "bytes-not-cast-first"]
 
 
+def test_without_pairs_the_command_is_one_that_takes_the_graph(tmp_path: Path) -> None:
+    """trtqat export refuses it, and trtqat quantize casts first as well."""
+    made = Graph(SHAPE)
+    made.node("Transpose", ["x"], "t", perm=[0, 3, 1, 2])
+    made.node("Cast", ["t"], "f", to=TensorProto.FLOAT)
+    weight = np.ones((4, 4, 1, 1), np.float32)
+    made.node("Conv", ["f", made.constant("w", weight)], "y", kernel_shape=[1, 1])
+    source, mended = tmp_path / "model.onnx", tmp_path / "mended.onnx"
+    ir.save(made.model_of_bytes("y"), source)
+    (finding,) = (each for each in lint(ir.load(source)) if each.rule == "bytes-not-cast-first")
+    assert finding.example == "trtqat quantize model.onnx --data SPEC -o mended.onnx"
+    trtqat.quantize_source(source, mended, data="random:16")
+    assert not [each for each in lint(ir.load(mended)) if each.rule == "bytes-not-cast-first"]
+
+
 def test_a_file_that_tells_no_types(caplog: pytest.LogCaptureFixture) -> None:
     """As PyTorch's TorchScript exporter writes it; onnx_ir logs each tensor of no known type."""
     model = several_moves()

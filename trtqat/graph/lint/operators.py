@@ -10,6 +10,7 @@ from trtqat.graph.lenses.moves import ONNX_DOMAINS, is_move
 from trtqat.graph.lenses.pairs import (
     CODE_TYPES,
     DEQUANTIZE,
+    PAIR,
     QUANTIZE,
     consumers_of,
     has_constant_codes,
@@ -23,7 +24,7 @@ from trtqat.graph.lenses.targets import (
     needs_float_weight_on_8_6,
 )
 from trtqat.graph.lenses.view import GraphView
-from trtqat.graph.lint.finding import Places, rule
+from trtqat.graph.lint.finding import Advice, Places, rule
 from trtqat.graph.lint.transposed import ON_QUANTIZED, advice_on_quantized
 
 _INTEGER = frozenset(
@@ -36,21 +37,31 @@ _FOREIGN_PREFIXES = (
 )  # fmt: skip
 
 
+_CAST_FIRST = (
+    "Cast bytes first, and move floats: TensorRT takes bytes as an input alone, for a Cast to read "
+    "(seen of 8.6.0 and of TensorRT for RTX)."
+)
+
+
 @rule(
     "bytes-not-cast-first",
     cost="refusal",
-    remedy="Cast bytes first, and move floats: TensorRT takes bytes as an input alone, for a Cast "
-    "to read (seen of 8.6.0 and of TensorRT for RTX).",
+    remedy=_CAST_FIRST,
     example="trtqat export model.onnx -o mended.onnx",
 )
 def bytes_not_cast_first(view: GraphView) -> Places:
     """An input of bytes that a node moves before they are cast."""
+    # A graph without pairs is none to export, and quantizing casts first, too.
+    has_pairs = any(node.op_type in PAIR for node in view.graph.all_nodes())
+    command = "export model.onnx" if has_pairs else "quantize model.onnx --data SPEC"
+    advice = Advice(_CAST_FIRST, f"trtqat {command} -o mended.onnx")
     for value in view.graph.inputs:
         if value.dtype is ir.DataType.UINT8:
             for node in filter(is_move, consumers_of(value)):
                 yield (
                     name_of(node),
                     f"'{name_of(node)}' ({node.op_type}) moves the bytes of input '{value.name}'.",
+                    advice,
                 )
 
 
