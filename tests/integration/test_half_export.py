@@ -66,6 +66,7 @@ def test_scores_that_fp16_does_not_tell_apart_are_no_fault(seed: int, tmp_path: 
         inputs=["images:1x3x32x32"],
         precision="fp16",
         data=f"npz:{tmp_path / 'some.npz'}",
+        exporter="torchscript",
     )
     assert result.half is not None
     pieces = result.half.agreement.pieces
@@ -79,7 +80,9 @@ def test_scores_that_fp16_does_not_tell_apart_are_no_fault(seed: int, tmp_path: 
 def test_exported_model_in_fp16(name: str, written: int, wanted: int, tmp_path: Path) -> None:
     example = EXAMPLES[name]
     path = tmp_path / "model.onnx"
-    export_onnx(example.qat(), path, ExportOptions(example.inputs, opset=written))
+    export_onnx(
+        example.qat(), path, ExportOptions(example.inputs, opset=written, exporter="torchscript")
+    )
     model = raise_opset(ir.load(path), wanted)
     full = serialize(model)
     # The pipeline's graph itself, in the older opset, computes the same.
@@ -127,7 +130,8 @@ def test_activations_that_overflow_in_an_exported_model(tmp_path: Path) -> None:
         state[key].mul_(factor)
     path = tmp_path / "model.onnx"
     keep = ImproveOptions(fold_batch_norm=False)
-    export_onnx(model, path, ExportOptions(example.inputs, opset=19, improve=keep))
+    options = ExportOptions(example.inputs, opset=19, improve=keep, exporter="torchscript")
+    export_onnx(model, path, options)
     graph = ir.load(path)
     full = serialize(graph)
     report = derive_half(graph, measure_largest(full, batches("residual", 1, 2, 3)))

@@ -24,7 +24,7 @@ def example(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     """A graph whose batch is open."""
     made = models.EXAMPLES[request.param]
     path = tmp_path_factory.mktemp("open") / "m.onnx"
-    export_onnx(made.qat(), path, ExportOptions(made.inputs))
+    export_onnx(made.qat(), path, ExportOptions(made.inputs, exporter="torchscript"))
     return path
 
 

@@ -72,7 +72,8 @@ def verified(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pipeline, "verify", spy)
         path: Path = tmp_path_factory.mktemp("graph") / "model.onnx"
-        result = export_onnx(example.qat(), path, ExportOptions(example.inputs))
+        options = ExportOptions(example.inputs, exporter="torchscript")
+        result = export_onnx(example.qat(), path, options)
     return Verified(seen[0], seen[1], result.verification)
 
 

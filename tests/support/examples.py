@@ -42,6 +42,9 @@ def _graph(name: str, quantized_input: bool) -> bytes:
     example = models.EXAMPLES[name]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"{name}.onnx"
-        options = ExportOptions(example.inputs, quantized_input=quantized_input)
+        # It takes a third of the time of the other exporter.
+        options = ExportOptions(
+            example.inputs, exporter="torchscript", quantized_input=quantized_input
+        )
         export_onnx(example.qat(), path, options)
         return path.read_bytes()

@@ -144,14 +144,15 @@ ARCHITECTURES: dict[str, Architecture] = {
     ),
     "yolo": Architecture(branches.Yolo, (TensorSpec("images", (1, 3, 32, 32)),), 17),
     "convnext": Architecture(attention.ConvNeXt, _IMAGE, 9),
-    "vit": Architecture(partial(_VIT, attention.Attention), _IMAGE, 14),
-    "vit_multihead": Architecture(partial(_VIT, attention.MultiheadAttention), _IMAGE, 14),
-    "vit_sdpa": Architecture(partial(_VIT, attention.FusedAttention), _IMAGE, 18),
-    "vit_einsum": Architecture(partial(_VIT, attention.EinsumAttention), _IMAGE, 14),
+    # What is between two blocks is in the first of each kind; the others differ within a block.
+    "vit": Architecture(partial(_VIT, attention.Attention, depth=2), _IMAGE, 14),
+    "vit_multihead": Architecture(partial(_VIT, attention.MultiheadAttention), _IMAGE, 8),
+    "vit_sdpa": Architecture(partial(_VIT, attention.FusedAttention), _IMAGE, 10),
+    "vit_einsum": Architecture(partial(_VIT, attention.EinsumAttention), _IMAGE, 8),
     "swin": Architecture(attention.Swin, _IMAGE, 15),
-    "transformer_encoder": Architecture(sequences.Encoder, _STEPS, 14),
+    "transformer_encoder": Architecture(partial(sequences.Encoder, 2), _STEPS, 14),
     "transformer_encoder_norm_first": Architecture(
-        partial(sequences.Encoder, norm_first=True), _STEPS, 14
+        partial(sequences.Encoder, 1, norm_first=True), _STEPS, 8
     ),
     "transformer_decoder": Architecture(
         sequences.Decoder, (_WORDS, TensorSpec("memory", (1, 9, 32))), 12

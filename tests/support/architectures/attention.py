@@ -166,14 +166,14 @@ class Block(nn.Module):
 
 
 class VisionTransformer(nn.Module):
-    """Patches, a class token, positions, two blocks, a head on the class token."""
+    """Patches, a class token, positions, blocks, a head on the class token."""
 
-    def __init__(self, attention: type[nn.Module], width: int = 32) -> None:
+    def __init__(self, attention: type[nn.Module], width: int = 32, depth: int = 1) -> None:
         super().__init__()
         self.patch_embed = nn.Conv2d(3, width, kernel_size=8, stride=8)
         self.cls_token = nn.Parameter(0.5 * torch.randn(1, 1, width))
         self.pos_embed = nn.Parameter(0.5 * torch.randn(1, 17, width))
-        self.blocks = nn.Sequential(*(Block(width, attention) for _ in range(2)))
+        self.blocks = nn.Sequential(*(Block(width, attention) for _ in range(depth)))
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, 10)
 

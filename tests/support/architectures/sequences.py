@@ -17,7 +17,7 @@ LENGTH = 12
 class Encoder(nn.Module):
     """``nn.TransformerEncoder`` as it comes, or with its norms first; the mean is classified."""
 
-    def __init__(self, width: int = 32, norm_first: bool = False) -> None:
+    def __init__(self, depth: int, width: int = 32, norm_first: bool = False) -> None:
         super().__init__()
         self.embed = nn.Linear(16, width)
         self.position = nn.Parameter(0.3 * torch.randn(LENGTH, width))
@@ -25,7 +25,7 @@ class Encoder(nn.Module):
             width, 2, 64, activation="gelu", batch_first=True, norm_first=norm_first
         )
         # Layers with norms first can have no nested tensors.
-        self.encoder = nn.TransformerEncoder(layer, 2, enable_nested_tensor=not norm_first)
+        self.encoder = nn.TransformerEncoder(layer, depth, enable_nested_tensor=not norm_first)
         self.fc = nn.Linear(width, 8)
 
     def forward(self, steps: Tensor) -> Tensor:

@@ -290,10 +290,10 @@ def read_times(file: Path, folder: Path) -> None:
 _OF_GRAPHS = (inspect_graph, export_graph, evaluate_graph)
 
 KINDS = {
-    "residual graph": Kind(".onnx", residual, _OF_GRAPHS, (change_graph,), 500),
-    "graph of products": Kind(".onnx", products, _OF_GRAPHS, (change_graph,), 600),
-    "graph with two sides": Kind(".onnx", two_sides, _OF_GRAPHS, (change_graph,), 520),
-    "npz": Kind(".npz", arrays, (evaluate_arrays,), (change_members, change_array_header), 500),
+    "residual graph": Kind(".onnx", residual, _OF_GRAPHS, (change_graph,), 400),
+    "graph of products": Kind(".onnx", products, _OF_GRAPHS, (change_graph,), 500),
+    "graph with two sides": Kind(".onnx", two_sides, _OF_GRAPHS, (change_graph,), 450),
+    "npz": Kind(".npz", arrays, (evaluate_arrays,), (change_members, change_array_header), 450),
     "checkpoint": Kind(".pt", checkpoint, (load_checkpoint,), (change_members, change_state), 600),
     "manifest": Kind(".json", manifest, (doctor_manifest,), (change_json,), 400),
     "manifest of an RTX plan": Kind(

@@ -31,7 +31,8 @@ SHAPES = ProfileShapes((1, 3, 16, 16), (4, 3, 16, 16), (8, 3, 16, 16))
 
 def export(path: Path, **options: Any) -> bytes:
     example = models.EXAMPLES["residual"]
-    export_onnx(example.qat(), path, ExportOptions(example.inputs, **options))
+    made = ExportOptions(example.inputs, exporter="torchscript", **options)
+    export_onnx(example.qat(), path, made)
     return path.read_bytes()
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
@@ -98,7 +98,6 @@ def test_a_wrapped_model_takes_a_plain_checkpoint(trained: Net, tmp_path: Path) 
 NAMES = st.text("abmodule_.", min_size=1, max_size=8).map(lambda text: text.strip(".") or "a")
 
 
-@settings(deadline=None, max_examples=60)
 @given(
     keys=st.sets(st.lists(NAMES, min_size=1, max_size=3).map(".".join), min_size=1, max_size=6),
     stack=st.lists(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.graphs import BatchNorm, Graph, batch_norm, run
@@ -107,7 +107,6 @@ def cases(draw: st.DrawFn) -> Case:
     return Case(kind, weight, scale, axis, norm, bias, x)
 
 
-@settings(max_examples=120, deadline=None)
 @given(cases())
 def test_codes_stay_and_outputs_are_equal_to_fp32_rounding(case: Case) -> None:
     _, model = case.graph()

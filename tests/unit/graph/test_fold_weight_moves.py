@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.graphs import Graph, batch_norm, operators, run
@@ -143,7 +143,6 @@ def test_batch_norm_behind_it_folds_with_the_same_codes(name: str) -> None:
 
 
 @given(data=st.data())
-@settings(deadline=None, max_examples=60)
 def test_any_permutation_and_reshape(data: st.DataObject) -> None:
     rank = data.draw(st.integers(2, 4))
     shape = tuple(data.draw(st.lists(st.integers(1, 4), min_size=rank, max_size=rank)))

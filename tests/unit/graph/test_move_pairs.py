@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
@@ -27,7 +27,6 @@ def moving(chain: list[str], scale: float, start: str = "Relu") -> Graph:
     return graph
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_moved_pair_changes_no_bit(data: st.DataObject) -> None:
     chain = data.draw(st.lists(st.sampled_from(sorted(MOVERS)), min_size=1, max_size=3))

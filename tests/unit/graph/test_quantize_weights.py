@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.graphs import Graph, operators, run
@@ -53,7 +53,6 @@ def weights(draw: st.DrawFn) -> tuple[Array, Array, int | None]:
     return weight.astype(np.float32), scale, axis
 
 
-@settings(max_examples=200, deadline=None)
 @given(weights())
 def test_codes_are_those_of_onnx_runtime(case: tuple[Array, Array, int | None]) -> None:
     graph = weight_graph(*case)
@@ -70,7 +69,6 @@ def test_codes_are_those_of_onnx_runtime(case: tuple[Array, Array, int | None]) 
     assert run(model, NOTHING)[0].tobytes() == before.tobytes()
 
 
-@settings(max_examples=100, deadline=None)
 @given(weights())
 def test_float_weights_are_the_way_back(case: tuple[Array, Array, int | None]) -> None:
     model = weight_graph(*case).model("y")

@@ -29,7 +29,6 @@ def twice(chain: list[str], first: float, second: float, start: Array | None = N
     return graph
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_removed_pair_changes_no_bit(data: st.DataObject) -> None:
     chain = data.draw(st.lists(st.sampled_from(sorted(MOVERS)), max_size=3))

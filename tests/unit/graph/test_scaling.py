@@ -43,8 +43,8 @@ from trtqat.graph_file.reading import read_model
 
 # The cost of a node more in a graph that is larger; 4 where the whole is a square: the slopes are
 # those between the first two sizes and between the last two.
-_MOST = 1.1
-_SIZES = (20, 40, 190)
+_MOST = 1.07
+_SIZES = (20, 40, 100)
 _WARM_UP = 20
 _DEPTH = 1200  # a recursion ends at 1000
 

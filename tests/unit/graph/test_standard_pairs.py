@@ -149,7 +149,6 @@ def test_clip_with_bounds_of_another_node_stays_and_is_named() -> None:
     low=st.integers(-400, 400),
     spread=st.integers(0, 300),
 )
-@settings(deadline=None, max_examples=60)
 def test_constant_codes_become_int8_where_the_differences_fit(
     dtype: type[np.integer], zero: int, low: int, spread: int
 ) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.pixel_graphs import (
@@ -61,7 +61,6 @@ def values_of(pixels: Pixels, scale: float, is_quantized: bool) -> Array:
     return quantize(table, scale) if is_quantized else table
 
 
-@settings(max_examples=150, deadline=None)
 @given(any_pixels(), numbers(0.002, 0.5), st.sampled_from(sorted(CHOICES)))
 def test_codes_are_those_of_the_host(pixels: Pixels, scale: float, target: str) -> None:
     """Over all bytes, in each channel, whatever mean, std and scales."""
@@ -75,7 +74,6 @@ def test_codes_are_those_of_the_host(pixels: Pixels, scale: float, target: str) 
         np.testing.assert_array_equal(run(model, x, as_written=as_written), expected)
 
 
-@settings(max_examples=150, deadline=None)
 @given(any_pixels(), numbers(0.002, 0.5), st.sampled_from([0, 128]))
 def test_affine_codes_survive_whatever_an_engine_rounds(
     pixels: Pixels, scale: float, offset: int
@@ -110,7 +108,6 @@ def test_an_affine_form_is_found_nearly_always() -> None:
     assert none <= 3
 
 
-@settings(max_examples=60, deadline=None)
 @given(any_pixels(("nhwc",)), numbers(0.002, 0.5), st.booleans())
 def test_channel_by_channel_in_nchw(pixels: Pixels, scale: float, is_quantized: bool) -> None:
     """Codes or floats, in the model's order, with nothing transposed and no Gather for BGR."""
@@ -137,7 +134,6 @@ def test_channel_by_channel_in_nchw(pixels: Pixels, scale: float, is_quantized: 
         np.testing.assert_array_equal(run(model, x, as_written=as_written), expected)
 
 
-@settings(max_examples=60, deadline=None)
 @given(any_pixels(), numbers(0.002, 0.5))
 def test_channels_apart_in_either_layout(pixels: Pixels, scale: float) -> None:
     """A line of numbers of its own for each channel; nothing is transposed."""
@@ -180,7 +176,6 @@ def test_where_linear_layers_stay_8_6_gets_a_table(operator: str, layout: Layout
     assert take_pixels(model, {"x": pixels}, CHOICES["8.6"]).inputs["x"].form.way is way
 
 
-@settings(max_examples=60, deadline=None)
 @given(any_pixels(), st.sampled_from([Form(DIVIDE), Form(DIVIDE, "middle"), Form(TABLE, "last")]))
 def test_floats_are_those_of_the_host(pixels: Pixels, form: Form) -> None:
     """Where no quantizer reads the input, and with ONNX Runtime's own rewriting, too."""
@@ -260,7 +255,6 @@ def test_a_float_rival_gets_what_the_model_gets(target: Target, codes: float) ->
     assert floats.max() > 128 * scale
 
 
-@settings(max_examples=60, deadline=None)
 @given(any_pixels(), numbers(0.002, 0.5))
 def test_a_table_has_the_same_codes_in_fp16(pixels: Pixels, scale: float) -> None:
     """8.6 takes FP16 where it likes, and nothing of a table is held to FP32."""

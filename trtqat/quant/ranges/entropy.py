@@ -65,13 +65,21 @@ def divergences(counts: torch.Tensor) -> torch.Tensor:
     held_below = _running((counts > 0).double())
     total, inside, last = count_below[-1], count_below[kept], counts[kept - 1]
     outliers = total - inside
-    group_edges = _group_edges()
-    sums = count_below[group_edges].diff(dim=1)
-    means = sums / held_below[group_edges].diff(dim=1).clamp(min=1)
+    # In place where it can be: the tables of a quarter of a million numbers are what costs.
+    sums = _between_edges(count_below)
+    held = _between_edges(held_below).clamp_(min=1)
+    means = torch.div(sums, held, out=held)
     reference = log_below[kept - 1] + torch.xlogy(last + outliers, last + outliers)
-    rival = torch.xlogy(sums, means).sum(1) + torch.xlogy(outliers, means[:, -1])
+    clipped = torch.xlogy(outliers, means[:, -1])
+    rival = sums.xlogy_(means).sum(1) + clipped
     divergence = (reference - rival) / total + torch.log(inside / total)
     return divergence.masked_fill((last == 0) & (outliers > 0), torch.inf)
+
+
+def _between_edges(below: torch.Tensor) -> torch.Tensor:
+    """The sums of each level's bins, for each candidate: ``(N, LEVELS)``."""
+    edges = _group_edges()
+    return below.index_select(0, edges.flatten()).view(edges.shape).diff(dim=1)
 
 
 @functools.lru_cache(maxsize=1)

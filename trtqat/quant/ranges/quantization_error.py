@@ -85,7 +85,7 @@ def _integral(edges: torch.Tensor, amaxes: torch.Tensor) -> torch.Tensor:
     step = amaxes / LEVELS
     units = (edges / step).clamp_(max=LEVELS)
     code = units.round()
-    rounding = (units - code).pow_(3).mul_(4).add_(code).mul_(step**3 / 12)
+    rounding = units.sub_(code).pow_(3).mul_(4).add_(code).mul_(step**3 / 12)
     return rounding.add_((edges - amaxes).clamp_(min=0).pow_(3).div_(3))
 
 

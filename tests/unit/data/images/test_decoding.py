@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -29,7 +29,6 @@ def encoded(kind: str) -> bytes:
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
-@settings(max_examples=60)
 @given(data=st.data())
 def test_a_changed_file_is_an_image_or_broken(
     kind: str, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory

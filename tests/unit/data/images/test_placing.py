@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
@@ -53,7 +53,6 @@ def normalized(image: Any, mean: tuple[float, ...], std: tuple[float, ...]) -> t
     return tensor.sub(mean_of).div(std_of)
 
 
-@settings(max_examples=60)
 @given(
     height=SIDES,
     width=SIDES,
