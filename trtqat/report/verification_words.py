@@ -35,11 +35,14 @@ def describe_agreement(agreement: Verification, reference: str = "the source") -
             )
     batches = ", ".join(map(str, agreement.batch_sizes[:3])) + _on_sizes(agreement)
     begins = "end to end" if pieces is not None else "verified with ONNX Runtime, end to end"
-    end = f"{begins}, at batch {batches}: {decibels(agreement.sqnr_db)} SQNR"
     if agreement.sqnr_db == math.inf:
         yield f"{begins}, at batch {batches}: all {agreement.values} values are equal"
     else:
-        yield f"{end}, worst difference {agreement.worst:.3g} ({agreement.worst_at})"
+        # The largest difference may be another output's.
+        yield (
+            f"{begins}, at batch {batches}: {decibels(agreement.sqnr_db)} SQNR "
+            f"({agreement.worst_at}), worst difference {agreement.worst:.3g}"
+        )
     if agreement.own_db is not None:
         yield f"  {_on_amplification(agreement.sqnr_db, agreement.own_db)}"
     if len(agreement.outputs) > 1:
