@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from trtqat.report.wording import decibels
 
 if TYPE_CHECKING:
-    from trtqat.exporting.verification.result import Verification
+    from trtqat.exporting.verification.result import Pieces, Verification
 
 # A model that amplifies rounding is about as far from itself; chance is worth a factor of two.
 _SIMILAR_DB = 6.0
@@ -25,8 +25,9 @@ def describe_agreement(agreement: Verification, reference: str = "the source") -
     pieces = agreement.pieces
     if pieces is not None:
         yield (
-            f"verified with ONNX Runtime: from the same INT8 activations, each of {pieces.count} "
-            f"activations and outputs is that of {reference}, {_or_better(pieces.least_db)}"
+            f"verified with ONNX Runtime: from the same INT8 activations, {_of_batches(pieces)}"
+            f"each of {pieces.count} activations and outputs is that of {reference}, "
+            f"{_or_better(pieces.least_db)}{_but_for(pieces.flipped)}"
         )
         for left_out in pieces.undecided:
             yield (
@@ -48,6 +49,21 @@ def describe_agreement(agreement: Verification, reference: str = "the source") -
     if len(agreement.outputs) > 1:
         for each in agreement.outputs:
             yield f"  output '{each.name}' {each.shape}: {decibels(each.sqnr_db)}"
+
+
+def _of_batches(pieces: Pieces) -> str:
+    """Which were compared, which is not all of those end to end."""
+    sizes = dict.fromkeys(pieces.batch_sizes)
+    return f"at batch {', '.join(map(str, sizes))}, " if sizes else ""
+
+
+def _but_for(flipped: int) -> str:
+    if not flipped:
+        return ""
+    codes = "INT8 code, which is the neighbouring one"
+    if flipped > 1:
+        codes = "INT8 codes, which are the neighbouring ones"
+    return f", but for {flipped} {codes}"
 
 
 def _on_sizes(agreement: Verification) -> str:
