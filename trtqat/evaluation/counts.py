@@ -302,8 +302,8 @@ class _OutputComparison:
 
 
 def _is_classifier(output: Array) -> bool:
-    """Whether it is ``(N, classes)``, with one class at least."""
-    return output.ndim == 2 and output.shape[1] > 0
+    """Whether it is ``(N, classes)``: of one number the largest is no prediction."""
+    return output.ndim == 2 and output.shape[1] > 1
 
 
 def _is_far(signals: Array, noises: Array) -> NDArray[np.bool_]:
