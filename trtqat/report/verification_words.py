@@ -25,9 +25,9 @@ def describe_agreement(agreement: Verification, reference: str = "the source") -
     pieces = agreement.pieces
     if pieces is not None:
         yield (
-            f"verified with ONNX Runtime: from the same INT8 activations, {_of_batches(pieces)}"
-            f"each of {pieces.count} activations and outputs is that of {reference}, "
-            f"{_or_better(pieces.least_db)}{_but_for(pieces.flipped)}"
+            "verified with ONNX Runtime: from the same quantized activations, "
+            f"{_of_batches(pieces)}each of {pieces.count} activations and outputs is that of "
+            f"{reference}, {_or_better(pieces.least_db)}{_but_for(pieces.flipped)}"
         )
         for left_out in pieces.undecided:
             yield (
@@ -60,9 +60,9 @@ def _of_batches(pieces: Pieces) -> str:
 def _but_for(flipped: int) -> str:
     if not flipped:
         return ""
-    codes = "INT8 code, which is the neighbouring one"
+    codes = "code, which is the neighbouring one"
     if flipped > 1:
-        codes = "INT8 codes, which are the neighbouring ones"
+        codes = "codes, which are the neighbouring ones"
     return f", but for {flipped} {codes}"
 
 

@@ -146,7 +146,7 @@ def test_codes_that_are_the_neighbouring_ones_are_told() -> None:
     assert found.pieces.flipped == 3
     (said, *_) = describe_agreement(found)
     assert "at batch 1, each of 2 activations and outputs" in said
-    assert said.endswith("but for 3 INT8 codes, which are the neighbouring ones")
+    assert said.endswith("but for 3 codes, which are the neighbouring ones")
 
 
 def test_a_fault_that_hardly_shows_end_to_end_is_caught() -> None:
