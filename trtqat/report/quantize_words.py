@@ -83,7 +83,7 @@ def tables(result: QuantizeResult, *, in_full: bool) -> Iterator[Table]:
     if result.ladder is not None:
         yield _ladder(result.ladder)
     if result.outputs:
-        yield _outputs(result.outputs)
+        yield _outputs(result.outputs, are_held_out=result.are_held_out)
 
 
 def closing_lines(
@@ -148,8 +148,10 @@ def _sensitivity(found: Sequence[LayerSensitivity], count: int) -> Table:
     return title, ("layer", "SQNR", "of the MACs"), rows
 
 
-def _outputs(outputs: Sequence[OutputAgreement]) -> Table:
-    title = f"the outputs against the float graph's, on {outputs[0].samples} samples held out"
+def _outputs(outputs: Sequence[OutputAgreement], *, are_held_out: bool) -> Table:
+    count = outputs[0].samples
+    where = f"{count} samples held out" if are_held_out else f"the {count} samples of the ranges"
+    title = f"the outputs against the float graph's, on {where}"
     rows = [
         [each.name, decibels(each.sqnr_db), decibels(each.worst_db), f"{each.worst:.4g}"]
         for each in outputs
