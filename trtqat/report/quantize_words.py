@@ -66,6 +66,8 @@ def opening_lines(result: QuantizeResult) -> Iterator[str]:
         macs = sum(layer.macs for layer in result.layers if layer.kept == reason)
         of_all = f", {percent(macs / total)} of the MACs" if macs else ""
         yield f"in floating point, {reason}{of_all}: {', '.join(names)}"
+    if empty := [each.places[0] for each in result.ranges if _saw_zeros(each)]:
+        yield f"saw zeros alone, so their ranges say nothing: {', '.join(empty)}"
 
 
 def tables(result: QuantizeResult, *, in_full: bool) -> Iterator[Table]:
@@ -129,14 +131,20 @@ def _ranges(ranges: Sequence[SeenRange], count: int) -> Table:
             each.places[0],
             f"{each.minimum:.4g}",
             f"{each.maximum:.4g}",
-            f"{each.amax:.4g}",
+            # Not "-0" where there was nothing.
+            f"{each.amax + 0.0:.4g}",
             percent(each.clipped) if each.clipped else "0",
-            decibels(each.sqnr_db),
+            "no signal" if _saw_zeros(each) else decibels(each.sqnr_db),
             each.method,
         ]
         for each in ranges
     ]
     return title, columns, rows
+
+
+def _saw_zeros(seen: SeenRange) -> bool:
+    """Whether there was no value to choose a range by."""
+    return seen.minimum == 0 == seen.maximum
 
 
 def _sensitivity(found: Sequence[LayerSensitivity], count: int) -> Table:
