@@ -15,7 +15,7 @@ from torch import nn
 
 from tests.support.outputs import Outputs
 from tests.support.toolkits import ao, ao_deprecated, ao_model, modelopt
-from trtqat.errors import SourceError
+from trtqat.errors import ExportError, SourceError
 from trtqat.evaluation.open_pytorch import open_pytorch
 from trtqat.exporting.batch_dimension import check_batch_first
 from trtqat.exporting.loading import load_model
@@ -70,6 +70,21 @@ def test_outputs(name: str, exporter: Exporter, tmp_path: Path) -> None:
         np.testing.assert_allclose(actual[each], array, rtol=0, atol=1e-5)
     renamed = [note for note in result.notes if "is called" in note]
     assert len(renamed) == {"named like the input": 1, "nested": 1}.get(name, 0)
+
+
+def test_a_model_that_is_random_is_called_so(tmp_path: Path) -> None:
+    class Dropping(Outputs):
+        def forward(self, x: torch.Tensor) -> Any:
+            # It drops in eval mode, too, unless it is told whether the model trains.
+            return super().forward(nn.functional.dropout(x, 0.5))
+
+    model = Dropping(lambda x, z, y, m: {"same": x.sum(1) * 0, "y": y})
+    insert_quantizers(model)
+    calibrate(model, [torch.randn(4, 3, 8, 8)])
+    message = r"returns other values .* output 'y' is at -?[\d.]+ dB from the run before"
+    with pytest.raises(ExportError, match=message) as raised:
+        export_onnx(model, tmp_path / "m.onnx", ExportOptions((X,)))
+    assert "training=self.training" in raised.value.remedy
 
 
 def test_an_output_that_is_no_tensor_is_named(tmp_path: Path) -> None:

@@ -155,9 +155,10 @@ class Counter:
         if labels is None:
             return
         if not is_classifier:
+            dtype = f" of {logits.dtype}" if _are_answers(logits) else ""
             raise DataError(
                 f"The data has labels, but the first output of '{self._name}' has the shape "
-                f"{logits.shape} instead of (N, classes).",
+                f"{logits.shape}{dtype} instead of (N, classes).",
                 "Name what measures such outputs by these labels (--metric), let the model return "
                 "its logits first, or give data without labels.",
             )
@@ -302,8 +303,15 @@ class _OutputComparison:
 
 
 def _is_classifier(output: Array) -> bool:
-    """Whether it is ``(N, classes)``, with one class at least."""
-    return output.ndim == 2 and output.shape[1] > 0
+    """Whether it is scores ``(N, classes)``: of one number the largest is no prediction.
+
+    Integers and booleans are answers already, as the class at each place of a text.
+    """
+    return output.ndim == 2 and output.shape[1] > 1 and not _are_answers(output)
+
+
+def _are_answers(output: Array) -> bool:
+    return output.dtype.kind in "iub"
 
 
 def _is_far(signals: Array, noises: Array) -> NDArray[np.bool_]:

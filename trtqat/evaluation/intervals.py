@@ -14,6 +14,8 @@ from trtqat.tensors import Array
 _Z = 1.959963984540054
 _LEFT_OUT = 0.05
 _RESAMPLES = 400
+# Of a limit: above what rounding makes of a difference of percentages, below one image of millions.
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -158,6 +160,16 @@ def paired_interval(lost: int, gained: int, count: int) -> Interval:
     variance = (lost + gained + 1 - (lost - gained) ** 2 / total) / total**2
     half = _Z * math.sqrt(variance)
     return Interval(max(-1.0, difference - half), min(1.0, difference + half))
+
+
+def exceeds(drop: float, allowed: float) -> bool:
+    """Whether a drop is more than what is allowed; one of as much is not, NaN is never.
+
+    Args:
+        drop: The difference of two figures, which is rounded: 0.4 - 0.3 is above 0.1.
+        allowed: As it was written.
+    """
+    return drop > allowed and not math.isclose(drop, allowed, rel_tol=_ROUNDING)
 
 
 def _percentiles(values: Array) -> Interval:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 
-from trtqat.errors import ForwardError
+from trtqat.errors import ExportError, ForwardError
 from trtqat.exporting.batch_dimension import BATCH, check_batch_first
 from trtqat.exporting.batches import notes_on_ranges, random_batch, sized, taken
 from trtqat.exporting.find_quantizers import FoundQuantizers
@@ -23,9 +24,11 @@ from trtqat.exporting.quantizer_calls import (
 )
 from trtqat.exporting.samples import as_tensors, observe, run_and_note, run_model
 from trtqat.exporting.verification.example import Example
+from trtqat.exporting.verification.pieces import FP32
 from trtqat.exporting.verification.reference import OF_MODEL, Words
 from trtqat.graph.passes.expand_fake_quantize import ExpandedPairs
 from trtqat.graph_file.serialized import Serialized
+from trtqat.numerics import difference
 from trtqat.quant.toolkits.quantizers import Quantizer
 from trtqat.tensors import Array, Arrays, TensorSpec
 
@@ -183,6 +186,30 @@ def run_quantized(
             except ForwardError as error:
                 raise _at_other_sizes(error, batches, number) from error
     return [example for example, _ in runs], [uses for _, uses in runs]
+
+
+def check_repeats(model: torch.nn.Module, inputs: Arrays) -> None:
+    """Refuses a model that is random: no graph computes what it does.
+
+    Args:
+        model: That a graph was found to differ from.
+        inputs: Of a batch.
+
+    Raises:
+        ExportError: It returns other values when it runs again.
+    """
+    first, second = (run_model(model, as_tensors(inputs)) for _ in range(2))
+    for name, array in first.items():
+        other = second[name]
+        found = difference(array, other).sqnr_db if array.shape == other.shape else -math.inf
+        # Sums may be rounded in another order from run to run.
+        if found < FP32.least_db:
+            raise ExportError(
+                "The model returns other values each time that it runs on the same batch: output "
+                f"'{name}' is at {found:.1f} dB from the run before.",
+                "Leave out what is random in eval mode: F.dropout drops unless it is given "
+                "training=self.training.",
+            )
 
 
 def _run(

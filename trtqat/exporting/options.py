@@ -153,7 +153,7 @@ class ExportResult:
 
     def __repr__(self) -> str:
         return (
-            f"ExportResult('{self.path}', {self.pairs} Q/DQ pairs, opset {self.opset}, "
+            f"ExportResult('{self.path}', {self.summary.pairs} Q/DQ pairs, opset {self.opset}, "
             f"SQNR {self.verification.sqnr_db:.1f} dB, {len(self.findings)} findings)"
         )
 

@@ -24,6 +24,7 @@ from trtqat.exporting.given_inputs import given_taken
 from trtqat.exporting.model_reference import (
     ModelReference,
     batches_of_model,
+    check_repeats,
     first_run,
     run_quantized,
 )
@@ -127,6 +128,9 @@ def _trace_and_verify(
             verification = verify(serialize(graph), reference, min_sqnr_db=options.min_sqnr_db)
         except (GraphError, InferenceError) as error:
             raise ExportError(error.problem, _way_out(exporter)) from error
+        except ExportError:
+            check_repeats(model, examples[0].inputs)
+            raise
     return VerifiedGraph(
         graph,
         batches=[*batches, *in_batches(samples, examples[0].batch_size if static else None)],

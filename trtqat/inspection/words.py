@@ -35,11 +35,13 @@ def describe_summary(summary: GraphSummary) -> str:
     """How much of the graph is INT8, and what is not counted, in one line each."""
     share, missing = summary.int8_share, summary.not_counted
     text = f"INT8: {summary.int8_layers} of {summary.understood_layers} layers"
-    if share is not None:
-        least = "at least " if missing else ""
+    if share is not None and missing:
         text += (
-            f", {least}{_percent(share)} of {_scaled(summary.macs)} multiply-accumulates a sample"
+            f", {'' if share == 1 else 'at least '}{_percent(share)} of the multiply-accumulates a "
+            f"sample, of which {_scaled(summary.macs)} are counted"
         )
+    elif share is not None:
+        text += f", {_percent(share)} of {_scaled(summary.macs)} multiply-accumulates a sample"
     elif summary.macs:
         text += (
             f", {_scaled(summary.int8_macs)} of {_scaled(summary.macs)} multiply-accumulates a "

@@ -23,7 +23,8 @@ def describe_export(result: ExportResult) -> Iterator[str]:
     """
     disabled = f" ({result.disabled} disabled)" if result.disabled else ""
     yield (
-        f"{result.path}: {result.pairs} Q/DQ pairs for {result.quantizers} quantizers{disabled}, "
+        f"{result.path}: {result.summary.pairs} Q/DQ pairs for {result.quantizers} "
+        f"quantizers{disabled}, "
         f"opset {result.opset}, {result.size_bytes / 1e6:.1f} MB, {result.seconds:.1f} s"
     )
     yield f"made by the {result.exporter}"

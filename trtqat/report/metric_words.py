@@ -120,7 +120,9 @@ def metric_verdict(figures: Sequence[MetricFigure]) -> Iterator[str]:
         text = f"has {figure.metric} {value(figure)}"
         drop = figure.drop
         if drop is not None and not math.isnan(drop.value):
-            if drop.low <= 0 <= drop.high:
+            if math.isnan(drop.low):
+                text += f" ({_points(figure)})"
+            elif drop.low <= 0 <= drop.high:
                 text += f", which is no significant difference ({_points(figure)})"
             else:
                 text += f", significantly {'worse' if drop.value > 0 else 'better'}"

@@ -66,6 +66,8 @@ def opening_lines(result: QuantizeResult) -> Iterator[str]:
         macs = sum(layer.macs for layer in result.layers if layer.kept == reason)
         of_all = f", {percent(macs / total)} of the MACs" if macs else ""
         yield f"in floating point, {reason}{of_all}: {', '.join(names)}"
+    if empty := [each.places[0] for each in result.ranges if _saw_zeros(each)]:
+        yield f"saw zeros alone, so their ranges say nothing: {', '.join(empty)}"
 
 
 def tables(result: QuantizeResult, *, in_full: bool) -> Iterator[Table]:
@@ -83,7 +85,7 @@ def tables(result: QuantizeResult, *, in_full: bool) -> Iterator[Table]:
     if result.ladder is not None:
         yield _ladder(result.ladder)
     if result.outputs:
-        yield _outputs(result.outputs)
+        yield _outputs(result.outputs, are_held_out=result.are_held_out)
 
 
 def closing_lines(
@@ -129,14 +131,20 @@ def _ranges(ranges: Sequence[SeenRange], count: int) -> Table:
             each.places[0],
             f"{each.minimum:.4g}",
             f"{each.maximum:.4g}",
-            f"{each.amax:.4g}",
+            # Not "-0" where there was nothing.
+            f"{each.amax + 0.0:.4g}",
             percent(each.clipped) if each.clipped else "0",
-            decibels(each.sqnr_db),
+            "no signal" if _saw_zeros(each) else decibels(each.sqnr_db),
             each.method,
         ]
         for each in ranges
     ]
     return title, columns, rows
+
+
+def _saw_zeros(seen: SeenRange) -> bool:
+    """Whether there was no value to choose a range by."""
+    return seen.minimum == 0 == seen.maximum
 
 
 def _sensitivity(found: Sequence[LayerSensitivity], count: int) -> Table:
@@ -148,8 +156,10 @@ def _sensitivity(found: Sequence[LayerSensitivity], count: int) -> Table:
     return title, ("layer", "SQNR", "of the MACs"), rows
 
 
-def _outputs(outputs: Sequence[OutputAgreement]) -> Table:
-    title = f"the outputs against the float graph's, on {outputs[0].samples} samples held out"
+def _outputs(outputs: Sequence[OutputAgreement], *, are_held_out: bool) -> Table:
+    count = outputs[0].samples
+    where = f"{count} samples held out" if are_held_out else f"the {count} samples of the ranges"
+    title = f"the outputs against the float graph's, on {where}"
     rows = [
         [each.name, decibels(each.sqnr_db), decibels(each.worst_db), f"{each.worst:.4g}"]
         for each in outputs

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from trtqat.report.wording import decibels
 
 if TYPE_CHECKING:
-    from trtqat.exporting.verification.result import Verification
+    from trtqat.exporting.verification.result import Pieces, Verification
 
 # A model that amplifies rounding is about as far from itself; chance is worth a factor of two.
 _SIMILAR_DB = 6.0
@@ -25,8 +25,9 @@ def describe_agreement(agreement: Verification, reference: str = "the source") -
     pieces = agreement.pieces
     if pieces is not None:
         yield (
-            f"verified with ONNX Runtime: from the same INT8 activations, each of {pieces.count} "
-            f"activations and outputs is that of {reference}, {_or_better(pieces.least_db)}"
+            "verified with ONNX Runtime: from the same quantized activations, "
+            f"{_of_batches(pieces)}each of {pieces.count} activations and outputs is that of "
+            f"{reference}, {_or_better(pieces.least_db)}{_but_for(pieces.flipped)}"
         )
         for left_out in pieces.undecided:
             yield (
@@ -35,16 +36,34 @@ def describe_agreement(agreement: Verification, reference: str = "the source") -
             )
     batches = ", ".join(map(str, agreement.batch_sizes[:3])) + _on_sizes(agreement)
     begins = "end to end" if pieces is not None else "verified with ONNX Runtime, end to end"
-    end = f"{begins}, at batch {batches}: {decibels(agreement.sqnr_db)} SQNR"
     if agreement.sqnr_db == math.inf:
         yield f"{begins}, at batch {batches}: all {agreement.values} values are equal"
     else:
-        yield f"{end}, worst difference {agreement.worst:.3g} ({agreement.worst_at})"
+        # The largest difference may be another output's.
+        yield (
+            f"{begins}, at batch {batches}: {decibels(agreement.sqnr_db)} SQNR "
+            f"({agreement.worst_at}), worst difference {agreement.worst:.3g}"
+        )
     if agreement.own_db is not None:
         yield f"  {_on_amplification(agreement.sqnr_db, agreement.own_db)}"
     if len(agreement.outputs) > 1:
         for each in agreement.outputs:
             yield f"  output '{each.name}' {each.shape}: {decibels(each.sqnr_db)}"
+
+
+def _of_batches(pieces: Pieces) -> str:
+    """Which were compared, which is not all of those end to end."""
+    sizes = dict.fromkeys(pieces.batch_sizes)
+    return f"at batch {', '.join(map(str, sizes))}, " if sizes else ""
+
+
+def _but_for(flipped: int) -> str:
+    if not flipped:
+        return ""
+    codes = "code, which is the neighbouring one"
+    if flipped > 1:
+        codes = "codes, which are the neighbouring ones"
+    return f", but for {flipped} {codes}"
 
 
 def _on_sizes(agreement: Verification) -> str:

@@ -28,12 +28,14 @@ def decibels(value: float) -> str:
 
 
 def percent(part: float) -> str:
-    """A share to two digits: ``0.012 %``, ``1.2 %``, ``12 %``, ``100 %``.
+    """A share to two digits: ``0.012 %``, ``1.2 %``, ``12 %``; ``100 %`` is all of it.
 
     Args:
         part: From 0 to 1.
     """
     value = 100 * part
+    if 99.5 <= value < 100:
+        return f"{math.floor(10 * value) / 10:.1f} %"
     # Of 100, two digits would be "1e+02".
     return f"{value:.2g} %" if value < 10 else f"{value:.0f} %"
 

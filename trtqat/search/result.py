@@ -40,6 +40,7 @@ class QuantizeResult:
         notes: Sentences for the user.
         outputs: How close a graph's outputs are to the float graph's on samples held out; empty
             for a PyTorch model.
+        are_held_out: Whether no range was chosen on these samples; a single one is both.
         findings: What lint found in a graph; empty for a PyTorch model.
         plugins: What of a graph ONNX Runtime does not run, ``"'/nms' (EfficientNMS_TRT)"``.
     """
@@ -59,6 +60,7 @@ class QuantizeResult:
     seconds: float
     notes: tuple[str, ...]
     outputs: tuple[OutputAgreement, ...] = ()
+    are_held_out: bool = True
     findings: tuple[Finding, ...] = ()
     plugins: tuple[str, ...] = ()
 

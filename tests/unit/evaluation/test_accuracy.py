@@ -114,6 +114,30 @@ def test_outputs_that_are_no_logits() -> None:
     assert found == Agreement(None, 4, math.inf, 0.0, outputs=(same,))
 
 
+def test_one_number_is_no_prediction() -> None:
+    # As of a regression: the largest of one number is always the same.
+    x, _ = make_samples(4)
+    column, negative = NumpyModel(lambda x: x[:, :1]), NumpyModel(lambda x: -x[:, :1])
+    result = measure_accuracy(lined_up(column, negative), Samples(x, None), batch_size=4)
+    found = agreement(result)
+    assert found is not None
+    assert found.same_top1 is None
+    with pytest.raises(DataError, match=r"shape \(4, 1\) instead of \(N, classes\)"):
+        measure_accuracy(lined_up(column), Samples(x, np.zeros(4, np.int64)), batch_size=4)
+
+
+def test_class_numbers_are_no_scores() -> None:
+    # As of a recognizer that returns a class for each place: the largest number is no prediction.
+    x, labels = make_samples(4)
+    ranks = NumpyModel(lambda x: x.argsort(axis=1))
+    others = NumpyModel(lambda x: (-x).argsort(axis=1))
+    found = agreement(measure_accuracy(lined_up(ranks, others), Samples(x, None), batch_size=4))
+    assert found is not None
+    assert found.same_top1 is None
+    with pytest.raises(DataError, match=r"shape \(4, 7\) of int64 instead of \(N, classes\)"):
+        measure_accuracy(lined_up(ranks), Samples(x, labels), batch_size=4)
+
+
 def flat_twin() -> NumpyModel:
     return NumpyModel(lambda x: x[:, 0])
 

@@ -111,6 +111,22 @@ def test_gates(drop: float | None, speedup: float | None, failed: list[str]) -> 
             found.check_gates()
 
 
+def test_a_drop_of_as_much_as_is_allowed_passes() -> None:
+    # 4 and 3 of 1000: in floats 0.4 - 0.3 points are 0.10000000000000003.
+    x = np.tile(np.arange(7, dtype=np.float32), (1000, 1))
+    x[0, 0] = 9
+    labels = np.where(np.arange(1000) < 4, x.argmax(axis=1), 1)
+    found = evaluate(
+        NumpyModel(lambda images: np.where(images == 9, 0, images)),
+        Samples(x, labels),
+        EvaluateOptions(1000, None, max_accuracy_drop=0.1),
+        baseline=NumpyModel(),
+        max_drop={"top1": 0.1},
+    )
+    assert found.top1_drop_points == pytest.approx(0.1)
+    assert found.failed_gates == ()
+
+
 def test_a_gain_is_no_drop() -> None:
     found = evaluate(
         NumpyModel(),

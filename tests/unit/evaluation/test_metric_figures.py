@@ -57,6 +57,26 @@ def test_values_and_paired_differences() -> None:
     assert "no accuracy" not in answers(found)
 
 
+def test_one_sample_has_no_interval_and_shows_nothing() -> None:
+    found = evaluate(
+        NumpyModel(noisy),
+        Samples(X[:1], X[:1] * 2),
+        OPTIONS,
+        baseline=NumpyModel(doubled),
+        metrics=["mse"],
+    )
+    figure = found.subject.metric("mse")
+    assert figure is not None
+    assert figure.to_baseline is not None
+    assert figure.to_baseline.value > 0
+    assert math.isnan(figure.value.low)
+    assert math.isnan(figure.to_baseline.high)
+    rows = {row[0]: row[1:] for row in report_tables(found)[0][2]}
+    assert "95 % interval" not in rows
+    assert rows["mse less the baseline's"][1].startswith("+")
+    assert "significant" not in verdict(found)
+
+
 @pytest.mark.parametrize(
     ("data", "metrics", "shown"),
     [

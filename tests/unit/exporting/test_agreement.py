@@ -112,6 +112,43 @@ def test_equal_graphs_say_so() -> None:
     assert found.values == 6 * ROWS * WIDTH
 
 
+def one_pair(scale: float) -> bytes:
+    """An input that is quantized, and no more."""
+    arrays: dict[str, Array] = {
+        "scale": np.array(scale, np.float32),
+        "zero": np.array(0, np.int8),
+    }
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "scale", "zero"], ["q"], "Q"),
+        helper.make_node("DequantizeLinear", ["q", "scale", "zero"], ["d"]),
+        helper.make_node("Neg", ["d"], ["y"]),
+    ]
+    return serialized(nodes, arrays, {"x": SHAPE}, {"y": SHAPE})
+
+
+def test_another_last_bit_of_a_scale_is_not_bit_for_bit() -> None:
+    moved = float(np.nextafter(np.float32(STEP), np.float32(1)))
+    found = compared(one_pair(STEP), one_pair(moved))
+    assert found.sqnr_db < math.inf
+    assert found.pieces is not None
+    assert 120 < found.pieces.least_db < math.inf
+    assert "bit for bit" not in "\n".join(describe_agreement(found))
+
+
+def test_codes_that_are_the_neighbouring_ones_are_told() -> None:
+    # Half a code lies at the border: a scale that is a last bit larger rounds it down.
+    scale = float(np.nextafter(np.float32(1), np.float32(2)))
+    x = np.zeros((1, ROWS, WIDTH), np.float32)
+    x[0, :3, 0] = 1.5
+    graphs = GraphReference(one_pair(1.0), [{"x": x}], OF_HALF)
+    found = verify(one_pair(scale), graphs)
+    assert found.pieces is not None
+    assert found.pieces.flipped == 3
+    (said, *_) = describe_agreement(found)
+    assert "at batch 1, each of 2 activations and outputs" in said
+    assert said.endswith("but for 3 codes, which are the neighbouring ones")
+
+
 def test_a_fault_that_hardly_shows_end_to_end_is_caught() -> None:
     """A residual branch of a thousandth of the signal, quantized with half its scale."""
 

@@ -249,3 +249,23 @@ def test_engine_with_arithmetic_that_is_not_known_has_no_share() -> None:
     coverage = cover(summary_of(made, "layer", "z").layers, [engine_layer("/layer", "int8")])
     assert coverage.int8_share is None
     assert "not counted: '/z' (my.plugins::Whatever)" in describe_coverage(coverage)
+
+
+def test_what_is_counted_is_not_all_where_something_is_not() -> None:
+    # As convolutions whose height and width are open, before a linear layer.
+    layers = tuple(
+        LayerSummary(name, operator, is_int8, macs)
+        for name, operator, is_int8, macs in (
+            ("/c", "Conv", True, None),
+            ("/l", "Gemm", True, 30),
+            ("/m", "MatMul", False, 10),
+        )
+    )
+    mixed, all_int8 = GraphSummary(17, 3, 0, layers), GraphSummary(17, 3, 0, layers[:2])
+    assert describe_summary(mixed).splitlines()[0] == (
+        "INT8: 2 of 3 layers, at least 75.0% of the multiply-accumulates a sample, of which 40 are "
+        "counted"
+    )
+    assert describe_summary(all_int8).splitlines()[0] == (
+        "INT8: 2 of 2 layers, 100.0% of the multiply-accumulates a sample, of which 30 are counted"
+    )

@@ -38,6 +38,12 @@ def test_what_was_made(made: ExportResult) -> None:
     assert list(describe_details(made)) == []
 
 
+def test_pairs_that_a_repair_removed_are_not_in_the_file(made: ExportResult) -> None:
+    fewer = replace(made, summary=replace(made.summary, pairs=made.pairs - 1))
+    (first, *_) = describe_export(fewer)
+    assert f": {made.pairs - 1} Q/DQ pairs for {made.quantizers} quantizers, " in first
+
+
 def test_what_is_there_only_sometimes(made: ExportResult) -> None:
     finding = Finding("a-rule", "warning", "speed", "here", "It is slow.", "Mend it.", "y = x")
     other = replace(made, disabled=2, quantized_inputs={"x": 0.5}, findings=(finding,))

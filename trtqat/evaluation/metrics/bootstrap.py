@@ -3,7 +3,7 @@
 Samples are drawn with replacement, as many as there are, and the same for all models: what makes
 some samples hard is the same on both sides of a difference, and cancels (Efron and Tibshirani, An
 Introduction to the Bootstrap, 1993, chapter 13). The interval is that of the percentiles. It has no
-width where all samples are alike, as with no error in any of them.
+width where all samples are alike, as with no error in any of them. One sample has none.
 
 Of a metric that is optimistic the percentiles are reflected at the value: resamples are as much
 above it as it is above the truth. Of 60 sets of 100 images with random boxes, that held the mAP of
@@ -48,7 +48,8 @@ class Resampled:
 
     Attributes:
         value: Of the samples as they are.
-        values: ``(R,)``: the same resamples for all models.
+        values: ``(R,)``: the same resamples for all models; NaN of one sample, which says nothing
+            of others.
         is_reflected: Whether percentiles are reflected at the value.
     """
 
@@ -94,9 +95,12 @@ def resample(metric: Metric, found: Sequence[PerSample], *, seed: int = 0) -> li
         for each, of_model in zip(found, values, strict=True):
             of_model.append(metric.values(each, weights))
     ones = np.ones((1, count))
+    known = 1.0 if count > 1 else math.nan
     return [
         Resampled(
-            float(metric.values(each, ones)[0]), np.concatenate(of_model), metric.is_optimistic
+            float(metric.values(each, ones)[0]),
+            known * np.concatenate(of_model),
+            metric.is_optimistic,
         )
         for each, of_model in zip(found, values, strict=True)
     ]

@@ -138,19 +138,25 @@ def compare_pieces(
         _check(each, db, required, runs, words, decided)
         if db <= least_db:
             least_db, least_at = db, each.where
+    flipped = 0
     for each_cut, first in all_cuts:
-        if first not in flipping:
-            _check_codes(
-                each_cut,
-                example.passed[first],
-                runs.values[each_cut.dequantized],
-                words,
-                tolerance,
-                decided_of.get(each_cut.source),
-            )
+        if first in flipping:
+            continue
+        flips, db = _check_codes(
+            each_cut,
+            example.passed[first],
+            runs.values[each_cut.dequantized],
+            words,
+            tolerance,
+            decided_of.get(each_cut.source),
+        )
+        flipped += flips
+        if db < least_db:
+            least_db, least_at = db, f"quantizer '{each_cut.quantizer}'"
     count = len(cuts) + len(set(example.outputs) - set(cuts))
     count -= sum(each.values == each.size for each in undecided)
-    return Pieces(count, least_db, least_at, tuple(undecided))
+    sizes = (example.batch_size,)
+    return Pieces(count, least_db, least_at, tuple(undecided), flipped=flipped, batch_sizes=sizes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -289,8 +295,12 @@ def _check_codes(
     words: Words,
     tolerance: Tolerance,
     decided: NDArray[np.bool_] | None,
-) -> None:
-    """A pair's own scale: each decided value is the reference's, or the neighbouring code's."""
+) -> tuple[int, float]:
+    """A pair's own scale: each decided value is the reference's, or the neighbouring code's.
+
+    Returns:
+        How many are the neighbouring code's, and the SQNR of the others in dB.
+    """
     if actual.shape != passed.dequantized.shape:
         raise ExportError(
             f"Quantizer '{pair.quantizer}' makes {actual.shape} in {words.inline}, and "
@@ -315,6 +325,12 @@ def _check_codes(
             f"{words.reference}: {wrong + flips} of {actual.size} values differ.",
             f"Its scale, range or rounding is another one. {words.remedy}",
         )
+    noise, signal = float(np.sum(error[equal] ** 2)), 0.0
+    if noise:
+        is_same = np.ones(actual.shape, bool) if decided is None else decided.copy()
+        is_same[other] = equal
+        signal = float(np.sum(passed.dequantized[is_same].astype(np.float64) ** 2))
+    return int(np.count_nonzero(flipped & ~equal)), sqnr_db(signal, noise)
 
 
 def _at_borders(

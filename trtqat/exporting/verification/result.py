@@ -27,15 +27,19 @@ class Pieces:
 
     Attributes:
         count: Number of INT8 activations and outputs that were compared.
-        least_db: The least SQNR of their floats.
+        least_db: The least SQNR of their floats, and of what pairs make but for ``flipped``.
         least_at: Where that is.
         undecided: What was left out of that.
+        flipped: How many INT8 codes are the neighbouring ones.
+        batch_sizes: The batches of which it was compared.
     """
 
     count: int
     least_db: float
     least_at: str
     undecided: tuple[Undecided, ...] = ()
+    flipped: int = 0
+    batch_sizes: tuple[int, ...] = ()
 
 
 def worst_of(batches: Sequence[Pieces]) -> Pieces | None:
@@ -48,7 +52,13 @@ def worst_of(batches: Sequence[Pieces]) -> Pieces | None:
             most[each.where] = each
     worst = min(batches, key=lambda pieces: pieces.least_db)
     count = min(pieces.count for pieces in batches)
-    return replace(worst, count=count, undecided=tuple(most.values()))
+    return replace(
+        worst,
+        count=count,
+        undecided=tuple(most.values()),
+        flipped=sum(pieces.flipped for pieces in batches),
+        batch_sizes=tuple(size for pieces in batches for size in pieces.batch_sizes),
+    )
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from trtqat.graph_file.serialized import Serialized
 from trtqat.numerics import Noise, difference, signal_and_error, worst_db
 from trtqat.runtime.onnx_model import OnnxModel
@@ -22,7 +24,7 @@ class OutputAgreement:
         sqnr_db: Over all samples, in dB; infinite if every value was equal, NaN where a value is
             none or the shapes differ.
         worst_db: Of the worst sample.
-        worst: Largest absolute difference.
+        worst: Largest absolute difference; NaN where a value is none.
         samples: That were compared.
         has_other_shapes: Whether the INT8 graph gave another shape, as where the data decides it.
     """
@@ -51,7 +53,8 @@ class _Output:
         for one, other in rows:
             found = difference(one, other)
             self.worst_db = worst_db([self.worst_db, found.sqnr_db])
-            self.worst = max(self.worst, found.worst)
+            # ``max`` would drop a NaN.
+            self.worst = float(np.maximum(self.worst, found.worst))
 
 
 def compare_outputs(

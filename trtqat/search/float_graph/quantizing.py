@@ -202,6 +202,7 @@ class _Quantizing:
             seconds=time.monotonic() - began,
             notes=tuple(done.notes),
             outputs=outputs,
+            are_held_out=not set(chosen.indices) & set(held.indices),
             findings=done.findings,
             plugins=self._plugins,
         )

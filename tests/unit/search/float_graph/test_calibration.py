@@ -14,6 +14,7 @@ import pytest
 from tests.support.float_graphs import FloatFile, with_data, write_float
 from tests.support.graphs import Graph, batch_norm
 from trtqat.errors import DataError, QuantizerError, SourceError
+from trtqat.report.quantize_words import opening_lines, tables
 from trtqat.runtime.onnx_model import OnnxModel
 from trtqat.search.float_graph import observing
 
@@ -80,9 +81,24 @@ def test_one_sample_is_both_and_that_is_said(tmp_path: Path) -> None:
     assert (result.images, result.outputs[0].samples) == (1, 1)
     assert any("on the very samples that ranges were chosen on" in each for each in result.notes)
     assert any("has 1 samples, fewer than the 512" in each for each in result.notes)
+    titles = [title for title, _, _ in tables(result, in_full=False)]
+    assert titles[-1] == "the outputs against the float graph's, on the 1 samples of the ranges"
     several = few(write_float(net(), tmp_path, "y"), 2).quantized()
     assert (several.images, several.outputs[0].samples) == (1, 1)
     assert not any("very samples" in each for each in several.notes)
+    titles = [title for title, _, _ in tables(several, in_full=False)]
+    assert titles[-1] == "the outputs against the float graph's, on 1 samples held out"
+
+
+def test_a_quantizer_that_saw_zeros_alone_is_told(tmp_path: Path) -> None:
+    file = write_float(net(), tmp_path, "y")
+    told = "saw zeros alone, so their ranges say nothing: "
+    assert not any(told in line for line in opening_lines(file.quantized()))
+    zeros = with_data(file.graph, {name: 0 * each for name, each in file.arrays.items()})
+    result = zeros.quantized()
+    assert any(line.startswith(f"{told}a.input") for line in opening_lines(result))
+    rows = {row[0]: row for row in next(iter(tables(result, in_full=True)))[2]}
+    assert rows["a.input"][3:6] == ["0", "0", "no signal"]
 
 
 def test_a_fixed_batch_is_kept(tmp_path: Path) -> None:
