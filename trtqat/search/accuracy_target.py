@@ -103,15 +103,16 @@ class Ladder:
         return f"The {self.metric or 'accuracy'}"
 
     def drop_in_words(self, drop: float) -> str:
-        """What became of it: ``drops by 0.50 points``, ``gets worse by 0.012``.
+        """What became of it: ``drops by 0.50 points``, ``gets better by 0.012``.
 
         Args:
-            drop: Of a rung.
+            drop: Of a rung; below zero it is a gain.
         """
-        if self.unit == "%":
-            verb = "drops" if self.metric is None else "gets worse"
-            return f"{verb} by {drop:.2f} points"
-        return f"gets worse by {drop:.4g} {self.unit}".rstrip()
+        is_worse = drop >= 0
+        if self.unit == "%" and self.metric is None:
+            return f"{'drops' if is_worse else 'rises'} by {abs(drop):.2f} points"
+        by = f"{abs(drop):.2f} points" if self.unit == "%" else f"{abs(drop):.4g} {self.unit}"
+        return f"gets {'worse' if is_worse else 'better'} by {by}".rstrip()
 
     @property
     def chosen(self) -> Rung | None:

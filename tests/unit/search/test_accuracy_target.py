@@ -159,6 +159,21 @@ def test_a_target_out_of_reach(
     assert (raised.value.exit_code, raised.value.remedy) == (3, "Train it.")
 
 
+@pytest.mark.parametrize(
+    ("metric", "unit", "drop", "words"),
+    [
+        (None, "%", 0.5, "drops by 0.50 points"),
+        (None, "%", -1.4, "rises by 1.40 points"),
+        ("miou", "%", -0.25, "gets better by 0.25 points"),
+        ("mse", "", 0.0123, "gets worse by 0.0123"),
+        ("psnr", "dB", -2.0, "gets better by 2 dB"),
+    ],
+)
+def test_a_gain_is_no_drop(metric: str | None, unit: str, drop: float, words: str) -> None:
+    ladder = Ladder(1.0, None, 100, (), None, metric, unit)
+    assert ladder.drop_in_words(drop) == words
+
+
 @pytest.mark.parametrize("after", [1, 6, 9, 14])
 def test_goes_on_where_it_was_interrupted(
     files: Files,
