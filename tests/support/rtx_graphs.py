@@ -5,8 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 
 import onnx
+import pytest
 
 from tests.support.graphs import Graph
+from trtqat.errors import MissingError
+from trtqat.host.tensorrt_library import load_rtx
+
+
+def rtx_or_skip() -> None:
+    """Skips the test where TensorRT for RTX is not installed."""
+    try:
+        load_rtx("This test")
+    except MissingError as error:
+        pytest.skip(str(error))
 
 
 def two_layers() -> Graph:

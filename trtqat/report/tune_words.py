@@ -115,8 +115,10 @@ def _on_budget(result: TuneResult) -> str:
 
 
 def _build_again(result: TuneResult) -> str:
+    # Beside the plan that was measured, not over it.
+    plan = result.plan.with_name(f"{result.plan.stem}-again.engine")
     line = (
-        f"trtqat build {quote(str(result.output))} -o {quote(str(result.plan))} --options "
+        f"trtqat build {quote(str(result.output))} -o {quote(str(plan))} --options "
         f"{quote(str(result.options))}"
     )
     if result.timing_cache != result.options.with_suffix(".cache"):

@@ -12,6 +12,7 @@ import pytest
 
 import trtqat
 from tests.support.examples import exported
+from tests.support.rtx_graphs import rtx_or_skip
 from trtqat.building.tuned_options import (
     TunedOptions,
     cache_path,
@@ -21,9 +22,8 @@ from trtqat.building.tuned_options import (
     warn_of_other_host,
     with_keywords,
 )
-from trtqat.errors import MissingError, UsageError
+from trtqat.errors import UsageError
 from trtqat.graph_file.hashing import graph_sha256
-from trtqat.host.tensorrt_library import load_rtx
 
 TUNED = TunedOptions(
     graph="tuned.onnx",
@@ -186,10 +186,7 @@ def test_the_cache_beside_is_taken_if_there_is_one(tmp_path: Path) -> None:
 
 def test_a_build_takes_them(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """By TensorRT for RTX, which is not the one that they were found with."""
-    try:
-        load_rtx("This test")
-    except MissingError as error:
-        pytest.skip(str(error))
+    rtx_or_skip()
     graph, _ = exported("residual", tmp_path)
     path = written(tmp_path, graph_sha256=graph_sha256(graph), batches=["2", "1:2:4"])
     # Of the other library, which tuned there; this one takes none.

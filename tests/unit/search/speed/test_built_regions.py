@@ -8,15 +8,14 @@ import pytest
 
 import trtqat
 from tests.support.examples import exported
+from tests.support.rtx_graphs import rtx_or_skip
 from trtqat.building.options import BuildOptions
-from trtqat.errors import MissingError
 from trtqat.evaluation.timing import LatencyOptions
 from trtqat.files import sha256_of, write_together
 from trtqat.graph.lenses.regions import regions_of
 from trtqat.graph.passes.infer_shapes import infer_shapes
 from trtqat.graph_file.reading import read_model
 from trtqat.graph_file.serialized import files_of
-from trtqat.host.tensorrt_library import load_rtx
 from trtqat.plan.manifest import read_manifest
 from trtqat.plan.profiles import batches_of
 from trtqat.search.speed.engines import EngineWorkshop
@@ -37,10 +36,7 @@ def test_the_builder_sees_a_region_in_float_and_all_others_in_int8(
     name: str, tmp_path: Path
 ) -> None:
     """TensorRT for RTX really builds them, without running them."""
-    try:
-        load_rtx("This test")
-    except MissingError as error:
-        pytest.skip(str(error))
+    rtx_or_skip()
     made = workshop(name, tmp_path)
     everything = {layer for region in made.regions for layer in region.layers}
     for place, region in enumerate(made.regions):
@@ -55,10 +51,7 @@ def test_the_builder_sees_a_region_in_float_and_all_others_in_int8(
 
 def test_a_form_is_what_the_plan_is_built_in(tmp_path: Path) -> None:
     """TensorRT for RTX really builds them, without running them."""
-    try:
-        load_rtx("This test")
-    except MissingError as error:
-        pytest.skip(str(error))
+    rtx_or_skip()
     made = workshop("residual", tmp_path)
     forms = [Form(("2",)), Form(("2", "1:2:4"), optimization_level=2)]
     plans = [made.plan_of(Candidate((0,), form)) for form in forms]
@@ -78,10 +71,7 @@ def test_a_form_is_what_the_plan_is_built_in(tmp_path: Path) -> None:
 
 def test_the_plan_that_was_measured_is_handed_out(tmp_path: Path) -> None:
     """With the name and the hash of the graph that goes with it, and what runs in INT8."""
-    try:
-        load_rtx("This test")
-    except MissingError as error:
-        pytest.skip(str(error))
+    rtx_or_skip()
     made = workshop("residual", tmp_path)
     candidate = Candidate((0,), Form(("2",)))
     graph, plan = tmp_path / "out" / "tuned.onnx", tmp_path / "out" / "tuned.engine"

@@ -11,14 +11,13 @@ import pytest
 
 import trtqat
 from tests.support.planted import LOSERS, REPEATS, planted
+from tests.support.rtx_graphs import rtx_or_skip
 from trtqat.building.options import BuildOptions
-from trtqat.errors import MissingError
 from trtqat.evaluation.timing import LatencyOptions
 from trtqat.graph.lenses.pairs import DEQUANTIZE
 from trtqat.graph.lenses.regions import Region, regions_of
 from trtqat.graph.passes.infer_shapes import infer_shapes
 from trtqat.graph_file.reading import read_model
-from trtqat.host.tensorrt_library import load_rtx
 from trtqat.search.speed.engines import EngineWorkshop
 
 # Of no use for timing, but the same regions.
@@ -73,10 +72,7 @@ def test_losers_are_regions_of_kinds_of_their_own(workshop: EngineWorkshop) -> N
 
 def test_both_ends_and_the_answer_are_built(workshop: EngineWorkshop) -> None:
     """By TensorRT for RTX, without running them; it takes no FP16 from a graph of FP32."""
-    try:
-        load_rtx("This test")
-    except MissingError as error:
-        pytest.skip(str(error))
+    rtx_or_skip()
     regions = tuple(workshop.regions)
     everything = frozenset(range(len(regions)))
     losers = frozenset[int]().union(*losers_of(regions).values())

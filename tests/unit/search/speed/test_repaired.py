@@ -15,14 +15,13 @@ from typer.testing import CliRunner
 import trtqat
 from tests.support.examples import exported
 from tests.support.graphs import Graph, run
+from tests.support.rtx_graphs import rtx_or_skip
 from tests.support.tuned import Card, asked, data_for, graph_pairs, options_of
 from trtqat.building.options import BuildOptions
 from trtqat.cli.app import app
-from trtqat.errors import MissingError
 from trtqat.evaluation.timing import LatencyOptions
 from trtqat.graph.passes.remove_quantization import remove_quantization
 from trtqat.graph_file.reading import read_model
-from trtqat.host.tensorrt_library import load_rtx
 from trtqat.report.tune_words import closing_lines, verdict_table
 from trtqat.search.speed.engines import EngineWorkshop
 from trtqat.search.speed.folder import is_ours
@@ -232,10 +231,7 @@ def test_the_command_names_both_and_logs_what_was_repaired(tmp_path: Path, card:
 @pytest.mark.parametrize("name", ["residual", "attention", "pool"])
 def test_the_builder_sees_all_of_the_repaired_graph_in_int8(name: str, tmp_path: Path) -> None:
     """TensorRT for RTX really builds it, without running it."""
-    try:
-        load_rtx("This test")
-    except MissingError as error:
-        pytest.skip(str(error))
+    rtx_or_skip()
     path = behind_a_pool(tmp_path) if name == "pool" else exported(name, tmp_path)[0]
     regions = regions_to_search(read_searched(path, is_repaired=False)[0])
     model, repairs = read_searched(path, is_repaired=True)

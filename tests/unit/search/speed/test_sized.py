@@ -12,14 +12,14 @@ import pytest
 from typer.testing import CliRunner
 
 import trtqat
+from tests.support.rtx_graphs import rtx_or_skip
 from tests.support.segments import Segments, quantized
 from tests.support.tuned import Card, options_of
 from trtqat.building.options import BuildOptions
 from trtqat.cli.app import app
-from trtqat.errors import DataError, MissingError, UsageError
+from trtqat.errors import DataError, UsageError
 from trtqat.evaluation.timing import LatencyOptions
 from trtqat.exporting.export import export
-from trtqat.host.tensorrt_library import load_rtx
 from trtqat.plan.manifest import read_manifest
 from trtqat.plan.sizes import profile_names
 from trtqat.search.speed.engines import EngineWorkshop
@@ -210,13 +210,6 @@ def test_the_command(graph: Path, tmp_path: Path, card: Card) -> None:
     record = json.loads(done.stdout)
     assert record["batches"]["measured"] == [NARROW, WIDE]
     assert set(record["verdict"][-1]["times"]) == {NARROW, WIDE}
-
-
-def rtx_or_skip() -> None:
-    try:
-        load_rtx("This test")
-    except MissingError as error:
-        pytest.skip(str(error))
 
 
 def test_the_builder_makes_all_forms_and_the_tuned_plan(

@@ -201,6 +201,7 @@ def test_the_command_prints_and_logs(tmp_path: Path, card: Card) -> None:
     assert "62 %" in done.output
     assert "tuned.engine: the plan that was measured" in done.output
     assert "to build it again: trtqat build" in done.output
+    assert " -o " + str(tmp_path / "tuned-again.engine") in done.output
     done = CliRunner().invoke(app, [*command, "--json", str(log)])
     assert done.exit_code == 0, done.output
     record = json.loads(log.read_text())
