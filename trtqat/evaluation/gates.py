@@ -11,7 +11,7 @@ from trtqat.data.batches import Dataset
 from trtqat.data.labels import class_numbers
 from trtqat.errors import UsageError
 from trtqat.evaluation.contenders import Contender, Lineup, Measured
-from trtqat.evaluation.intervals import exceeds
+from trtqat.evaluation.intervals import is_allowed
 from trtqat.evaluation.metric_figures import check_recorded_metrics
 from trtqat.evaluation.metrics.asked import NOTHING_ASKED, AskedMetrics
 from trtqat.evaluation.options import EvaluateOptions
@@ -172,7 +172,7 @@ def failed_gates(
     """
     failed = []
     drop, allowed = top1_drop_points(lineup), options.max_accuracy_drop
-    if drop is not None and allowed is not None and exceeds(drop, allowed):
+    if drop is not None and allowed is not None and not is_allowed(drop, allowed):
         failed.append(f"Top-1 drops by {drop:.2f} points, more than {allowed:g}.")
     for label, points in max_drop.items():
         failed += _dropped(lineup.subject, label, points)
@@ -191,7 +191,7 @@ def _dropped(subject: Measured, label: str, allowed: float) -> Iterator[str]:
     drop = figure.drop if figure else None
     if figure is None or drop is None or math.isnan(drop.value):
         yield f"The {label} of model or baseline is no number, so nobody knows how it changed."
-    elif exceeds(drop.value, allowed):
+    elif not is_allowed(drop.value, allowed):
         unit = "points" if figure.unit == "%" else figure.unit
         verb = "drops" if figure.higher_is_better else "rises"
         by = f"{drop.value:.3g} {unit}".rstrip()

@@ -162,14 +162,14 @@ def paired_interval(lost: int, gained: int, count: int) -> Interval:
     return Interval(max(-1.0, difference - half), min(1.0, difference + half))
 
 
-def exceeds(drop: float, allowed: float) -> bool:
-    """Whether a drop is more than what is allowed; one of as much is not, NaN is never.
+def is_allowed(drop: float, allowed: float) -> bool:
+    """Whether a drop is at most what is allowed; one that is no number is not.
 
     Args:
         drop: The difference of two figures, which is rounded: 0.4 - 0.3 is above 0.1.
         allowed: As it was written.
     """
-    return drop > allowed and not math.isclose(drop, allowed, rel_tol=_ROUNDING)
+    return drop <= allowed or math.isclose(drop, allowed, rel_tol=_ROUNDING)
 
 
 def _percentiles(values: Array) -> Interval:

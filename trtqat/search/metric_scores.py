@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from trtqat.errors import DataError
-from trtqat.evaluation.intervals import Interval, exceeds
+from trtqat.evaluation.intervals import Interval, is_allowed
 from trtqat.evaluation.metrics.bootstrap import Estimate, resample
 from trtqat.evaluation.metrics.metric import Metric, PerSample, joined
 from trtqat.evaluation.metrics.packing import Packed, PackedSamples, pack_samples, unpack_samples
@@ -92,8 +92,7 @@ class MetricScores(Runs):
             # Zero without a sign.
             drop=dropped + 0.0,
             interval=Interval(low + 0.0, high + 0.0),
-            # One that is no number holds nothing.
-            holds=not (math.isnan(dropped) or exceeds(dropped, self._allowed)),
+            holds=is_allowed(dropped, self._allowed),
             value=value,
         )
 

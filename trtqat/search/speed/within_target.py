@@ -7,13 +7,12 @@ counted from the fastest on, until one is within.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import TypeAlias
 
-from trtqat.evaluation.intervals import exceeds
+from trtqat.evaluation.intervals import is_allowed
 from trtqat.search.speed.strategy import Found
 from trtqat.search.speed.trials import Tried
 from trtqat.typed_json import Unbounded
@@ -117,8 +116,7 @@ def is_within(counted: Score, reference: Score, max_drop_points: float) -> bool:
     if isinstance(counted, Valued) or isinstance(reference, Valued):
         assert isinstance(counted, Valued)
         assert isinstance(reference, Valued)
-        drop = counted.drop_from(reference)
-        return not (math.isnan(drop) or exceeds(drop, max_drop_points))
+        return is_allowed(counted.drop_from(reference), max_drop_points)
     # As it was written: 0.29 of 100 points of 10,000 samples are 29.
     allowed = Fraction(str(max_drop_points)) / 100 * reference.count
     return reference.right - counted.right <= allowed
