@@ -302,7 +302,7 @@ CHANNELS = Way(
 )
 PLANES = Way(
     "planes",
-    "Cast, Split (of NHWC Gather, Unsqueeze), for each channel Mul and Add, and Concat",
+    "Cast, Split or Gather of the channels, for each Mul and Add, and Concat",
     _planes,
     needs_codes=True,
     is_robust=True,
