@@ -7,7 +7,9 @@ from dataclasses import replace
 from trtqat.host.recipes.recipe import BY_TEST, Step
 
 PARSED = "as far as a CPU goes: the command line was parsed"
-_BY_8_6 = "on an H100 with TensorRT 8.6.0 and models of ours, with --tactic-sources besides"
+_BY_8_6 = (
+    "on an H100 and an H200 with TensorRT 8.6.0 and models of ours, with --tactic-sources besides"
+)
 
 
 def elsewhere(step: Step) -> Step:
@@ -55,7 +57,7 @@ EVALUATE = Step(
     "trtqat eval model.engine --data npz:test.npz --baseline model.py:fp32 --checkpoint fp32.pt "
     "--html report.html",
     "run",
-    f"{_BY_8_6} (scripts/results/eval-resnet50.json)",
+    f"{_BY_8_6} (scripts/results/test-gpu.txt, eval-resnet50.json)",
 )
 DOCTOR = Step("See what this host has.", "trtqat doctor", "run", BY_TEST)
 SHIP = Step(
