@@ -2,12 +2,13 @@
 
 More kinds are there, which ``export`` does not write for TensorRT 8.6: with the network's end as it
 was, with INT8 initializers as weights, without the record by which ``build`` holds nodes to FP32,
-and with a pair for each channel where channels are computed apart.
+and, where channels are computed apart, with a pair for each channel, or with NHWC made NCHW first.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -34,7 +35,7 @@ from trtqat.tensors import TensorSpec
 
 IMAGES = TensorSpec("images", (1, 3, 224, 224))
 # What the names of such graphs end in.
-GEMM, STORED, UNHELD, PAIRED = "-gemm", "-stored", "-unheld", "-paired"
+GEMM, STORED, UNHELD, PAIRED, MOVED = "-gemm", "-stored", "-unheld", "-paired", "-moved"
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 # Changes the graph from floats, in place, and returns what is to be recorded of it.
@@ -57,6 +58,9 @@ def all_graphs() -> dict[str, Make]:
                 if form.way is PLANES:
                     paired: Make = partial(_paired, pixels=pixels, form=form)
                     found[f"{name}{PAIRED}"] = partial(_convolved, make=paired)
+                    if layout == "nhwc":
+                        moved: Make = partial(_moved, pixels=pixels, form=form)
+                        found[f"{name}{MOVED}"] = partial(_convolved, make=moved)
     return found
 
 
@@ -72,7 +76,8 @@ def chosen_graphs(asked: Sequence[str] | None, *, with_bgr: bool) -> tuple[str, 
     """
     known = all_graphs()
     if asked is None:
-        written = [name for name in known if not name.endswith((GEMM, STORED, UNHELD, PAIRED))]
+        others = (GEMM, STORED, UNHELD, PAIRED, MOVED)
+        written = [name for name in known if not name.endswith(others)]
         return tuple(name for name in written if with_bgr or "-bgr-" not in name)
     unknown = [name for name in asked if name not in known]
     if unknown:
@@ -181,6 +186,28 @@ def _paired(model: ir.Model, *, pixels: Pixels, form: Form) -> Provenance:
         editor.replace_input(concat, number, floats)
     editor.finish()
     return made
+
+
+def _moved(model: ir.Model, *, pixels: Pixels, form: Form) -> Provenance:
+    """The form for NCHW, behind a Gather of each channel and their Concat."""
+    _from_bytes(model, pixels=replace(pixels, layout="nchw"), form=form)
+    graph = model.graph
+    image = next(value for value in graph.inputs if value.name == IMAGES.name)
+    (cast,) = consumers_of(image)
+    (floats,) = cast.outputs
+    assert image.shape is not None
+    n, c, h, w = image.shape
+    image.shape = ir.Shape([n, h, w, c])
+    writer = NodeWriter(graph, f"{IMAGES.name}.moved", 3)
+    planes = writer.planes(floats, len(pixels.mean))
+    nchw = writer.node("Concat", planes, ir.DataType.FLOAT, axis=1)
+    editor = Editor(graph)
+    for reader in list(consumers_of(floats)):
+        if reader not in writer.nodes:
+            editor.replace_input(reader, 0, nchw)
+    editor.insert_after(cast, writer.nodes)
+    editor.finish()
+    return Provenance(pixels={IMAGES.name: pixels})
 
 
 def _parameters(quantize: ir.Node) -> list[ir.Value]:

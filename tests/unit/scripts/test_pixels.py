@@ -14,6 +14,7 @@ import pytest
 from scripts.bench import pixels, pixels_graphs
 from scripts.bench.pixels_graphs import (
     GEMM,
+    MOVED,
     PAIRED,
     STORED,
     UNHELD,
@@ -129,17 +130,20 @@ def test_every_graph_takes_what_its_record_says_and_gives_the_codes(
     assert len(names) == len(set(names)) == 2 + 2 * 12 + 2 * 5
 
 
-def test_a_pair_for_each_channel_gives_the_same_codes(tmp_path: Path, floats: Path) -> None:
-    names = [name for name in pixels_graphs.all_graphs() if name.endswith(PAIRED)]
-    assert set(names) == {
-        f"{layout}{bgr}-planes-paired" for layout in ("nchw", "nhwc") for bgr in ("", "-bgr")
-    }
+@pytest.mark.parametrize(
+    ("end", "layouts", "operator", "count"),
+    [(PAIRED, ("nchw", "nhwc"), "QuantizeLinear", 4), (MOVED, ("nhwc",), "Concat", 2)],
+)
+def test_channels_apart_give_the_same_codes(
+    end: str, layouts: tuple[str, ...], operator: str, count: int, tmp_path: Path, floats: Path
+) -> None:
+    names = {name for name in pixels_graphs.all_graphs() if name.endswith(end)}
+    assert names == {f"{each}{bgr}-planes{end}" for each in layouts for bgr in ("", "-bgr")}
     for name in names:
         codes: list[Array] = []
-        for each in (name, name.removesuffix(PAIRED)):
+        for each in (name, name.removesuffix(end)):
             path = write_graph(each, floats, tmp_path)
-            pairs = 4 if each == name else 1
-            assert operators(read_model(path)).count("QuantizeLinear") == pairs
+            assert operators(read_model(path)).count(operator) == (count if each == name else 1)
             with OnnxModel(path, as_written=True) as loaded:
                 (spec,) = loaded.inputs
                 assert isinstance(spec, PixelSpec)
