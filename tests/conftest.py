@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import importlib.util
 import signal
 from collections.abc import Iterator
@@ -24,6 +25,10 @@ if importlib.util.find_spec("hypothesis") is not None:  # the tests of a GPU nee
     settings.load_profile("any host")
 
 
+# By how many objects, and how often then, Python's collector of cycles runs.
+_SELDOM = (20_000, 20, 20)
+
+
 @pytest.fixture(scope="module")
 def one_thread() -> Iterator[None]:
     """Threads of models this small mostly wait for each other, above all on a busy host."""
@@ -40,6 +45,14 @@ def pytest_configure() -> None:
     # the tests interrupt.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_finish() -> None:
+    # PyTorch and 8,000 tests are some million objects that stay. The collector would look at all
+    # of them again and again, for a tenth of the time of the tests.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*_SELDOM)
 
 
 def pytest_runtest_setup() -> None:
