@@ -74,7 +74,7 @@ def test_others_read_the_same_arrays() -> None:
 
 def test_a_step_behind_the_baseline_gets_the_images(tmp_path: Path) -> None:
     quantized = quantize(model(), [torch.from_numpy(images())])
-    options = ExportOptions((SPEC.with_batch(1),))
+    options = ExportOptions((SPEC.with_batch(1),), exporter="torchscript")
     export_onnx(quantized.model, tmp_path / "m.onnx", options)
     np.savez(tmp_path / "d.npz", x=images())
     report = trtqat.evaluate(

@@ -71,7 +71,9 @@ def test_a_static_batch_that_the_images_do_not_fill(tmp_path: Path) -> None:
     example = models.EXAMPLES["depthwise"]
     path = tmp_path / "static.onnx"
     fixed = tuple(spec.with_batch(5) for spec in example.inputs)
-    export_onnx(example.qat(), path, ExportOptions(fixed, static_batch=True))
+    export_onnx(
+        example.qat(), path, ExportOptions(fixed, static_batch=True, exporter="torchscript")
+    )
     dynamic, images = exported("depthwise", tmp_path)
     found = locate_in_layers(path, images, batch_size=5)
     for one, other in zip(found, locate_in_layers(dynamic, images, batch_size=5), strict=True):

@@ -98,7 +98,7 @@ def test_a_torchscript_model_cannot_be_looked_into(tmp_path: Path) -> None:
 
 def test_the_rounding_of_an_fp16_graph_is_no_loss(tmp_path: Path) -> None:
     example, path = models.EXAMPLES["residual"], tmp_path / "m.onnx"
-    options = ExportOptions(example.inputs, precision="fp16", opset=19)
+    options = ExportOptions(example.inputs, precision="fp16", opset=19, exporter="torchscript")
     export_onnx(example.qat(), path, options)
     found = compared("residual", path, Images(example, 24), None)
     for each in found.tensors:
@@ -140,7 +140,7 @@ class Inline(nn.Module):
 def test_only_what_a_quantizer_returned_is_compared(tmp_path: Path) -> None:
     example = models.Example(Blocks, (TensorSpec("x", (1, 3, 16, 16)),), pairs=0)
     model, path = example.qat(), tmp_path / "m.onnx"
-    export_onnx(model, path, ExportOptions(example.inputs))
+    export_onnx(model, path, ExportOptions(example.inputs, exporter="torchscript"))
     fake_quantized = PyTorchModel(model, example.inputs, device="cpu")
     found = locate_in_steps(path, Images(example, 11), fake_quantized=fake_quantized)
     compared = {each.tensor: each.reference for each in found.tensors}
@@ -172,7 +172,9 @@ def test_tensors_that_do_not_lead_with_the_batch(tmp_path: Path, *, static: bool
     spec = TensorSpec("x", (5 if static else 1, 9, 16))
     example = models.Example(Tokens, (spec,), pairs=0)
     model, path = example.qat(), tmp_path / "m.onnx"
-    export_onnx(model, path, ExportOptions(example.inputs, static_batch=static))
+    export_onnx(
+        model, path, ExportOptions(example.inputs, static_batch=static, exporter="torchscript")
+    )
     fake_quantized = PyTorchModel(model, example.inputs, device="cpu")
     found = locate_in_steps(path, Images(example, 12), fake_quantized=fake_quantized)
     for each in found.tensors:
@@ -224,7 +226,7 @@ def test_a_pair_that_was_moved_is_no_quantizer_s_output(tmp_path: Path, *, repai
     example = models.Example(Moved, (TensorSpec("x", (1, 3, 16, 16)),), pairs=4)
     model, path = example.qat(), tmp_path / "m.onnx"
     improve = ImproveOptions(repair=repair)
-    export_onnx(model, path, ExportOptions(example.inputs, improve=improve))
+    export_onnx(model, path, ExportOptions(example.inputs, improve=improve, exporter="torchscript"))
     fake_quantized = PyTorchModel(model, example.inputs, device="cpu")
     found = locate_in_steps(path, Images(example, 8), fake_quantized=fake_quantized)
     compared = {each.label: each.reference for each in found.tensors}

@@ -126,7 +126,7 @@ def test_fp16_around_it(tmp_path: Path) -> None:
 
 
 def test_one_of_two_inputs(tmp_path: Path) -> None:
-    made = ExportOptions(TWO_INPUTS.inputs, pixels={"image": BGR})
+    made = ExportOptions(TWO_INPUTS.inputs, pixels={"image": BGR}, exporter="torchscript")
     result = export_onnx(TWO_INPUTS.qat(), tmp_path / "m.onnx", made)
     assert result.pixels.keys() == {"image"}
     with OnnxModel(result.path) as model:
@@ -139,7 +139,7 @@ def test_one_of_two_inputs(tmp_path: Path) -> None:
 def test_a_graph_from_elsewhere_and_once_more(tmp_path: Path) -> None:
     """What an earlier export said of its bytes stays."""
     plain, first, second = (tmp_path / f"{name}.onnx" for name in ("plain", "first", "second"))
-    export_onnx(EXAMPLE.qat(), plain, ExportOptions(EXAMPLE.inputs))
+    export_onnx(EXAMPLE.qat(), plain, ExportOptions(EXAMPLE.inputs, exporter="torchscript"))
     improve_onnx(plain, first, ExportOptions((), pixels={"x": BGR}))
     assert weight_types(first) == {TensorProto.FLOAT}
     result = improve_onnx(first, second, ExportOptions(()))
@@ -179,7 +179,7 @@ def test_a_graph_that_computes_something_else_is_not_written(
 ) -> None:
     """As if a form had forgotten the order of the channels."""
     model_path = tmp_path / "m.onnx"
-    export_onnx(EXAMPLE.qat(), model_path, ExportOptions(EXAMPLE.inputs))
+    export_onnx(EXAMPLE.qat(), model_path, ExportOptions(EXAMPLE.inputs, exporter="torchscript"))
 
     def forgetful(model: Any, pixels: Any, forms: Any) -> Any:
         return take_pixels(model, {"x": Pixels("nhwc", MEAN, STD)}, forms)
