@@ -99,7 +99,8 @@ def _figures(option: str) -> Iterator[Job]:
     cache = '--timing-cache "$TIMING_CACHE"'
     # It compares numbers and times nothing, so others may run beside it.
     yield Job("locate", _run("locate", "vgg16"), 70, ("engines-vgg16",))
-    names = "floats codes nchw-planes nhwc-planes nhwc-planes-moved nhwc-channels"
+    planes = "nchw-planes nhwc-planes nhwc-planes-moved nhwc-planes-paired"
+    names = f"floats codes {planes} nhwc-channels"
     pixels = f'--output "$RESULTS/pixels.json" --seconds 0.5 {option} {cache} --only {names}'
     refusals = f'--output "$RESULTS/refusals.json" {option}'
     yield Job("refusals", f'"$PYTHON" -m scripts.bench.refusals {refusals}', 300)
