@@ -67,6 +67,11 @@ def check_can_be_measured(
             "An accuracy drop needs labelled data and a baseline.",
             "Give both, or leave out --max-accuracy-drop.",
         )
+    if options.max_accuracy_drop is not None and recorded is not None and not recorded.accuracy:
+        raise UsageError(
+            f"The report of '{recorded.name}' has no count of right answers, so there is no drop.",
+            "Record the baseline with --metric top1, or leave out --max-accuracy-drop.",
+        )
     if options.min_sqnr_db is not None and not roles & {"baseline", "step"}:
         had = "a recorded one has predictions alone" if recorded else "there is none"
         raise UsageError(
