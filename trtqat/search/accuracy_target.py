@@ -19,7 +19,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from trtqat.errors import GateError
-from trtqat.evaluation.intervals import Interval
+from trtqat.evaluation.intervals import Interval, beside_limit
 from trtqat.evaluation.metrics.metric import Metric
 from trtqat.quant.quantize import Quantized, keeping
 from trtqat.search.counting import Counts, LabelledSamples, Runs
@@ -109,9 +109,11 @@ class Ladder:
             drop: Of a rung; below zero it is a gain.
         """
         is_worse = drop >= 0
+        form = ".2f" if self.unit == "%" else ".4g"
+        by = beside_limit(drop, self.max_drop_points, form) if is_worse else f"{-drop:{form}}"
         if self.unit == "%" and self.metric is None:
-            return f"{'drops' if is_worse else 'rises'} by {abs(drop):.2f} points"
-        by = f"{abs(drop):.2f} points" if self.unit == "%" else f"{abs(drop):.4g} {self.unit}"
+            return f"{'drops' if is_worse else 'rises'} by {by} points"
+        by += " points" if self.unit == "%" else f" {self.unit}"
         return f"gets {'worse' if is_worse else 'better'} by {by}".rstrip()
 
     @property

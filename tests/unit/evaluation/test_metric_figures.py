@@ -160,6 +160,24 @@ def test_gates(drops: dict[str, float], failed: tuple[str, ...]) -> None:
             found.check_gates()
 
 
+def test_a_failed_gate_shows_on_which_side_of_its_limit_the_figure_is() -> None:
+    x = np.eye(3, dtype=np.float32)[np.zeros(300, int)]
+    first_wrong = NumpyModel(lambda x: np.where(np.arange(len(x))[:, None] == 0, x[:, ::-1], x))
+    found = evaluate(
+        first_wrong,
+        Samples(x, np.zeros(300, np.int64)),
+        EvaluateOptions(300, None, max_accuracy_drop=0.333, min_sqnr_db=21.8),
+        baseline=NumpyModel(),
+        max_drop={"top1": 0.3333},
+    )
+    # A third of a point is lost, and a 150th of the signal is noise: 21.76 dB.
+    assert found.failed_gates == (
+        "Top-1 drops by 0.3333 points, more than 0.333.",
+        "The top1 drops by 0.33333 points, more than 0.3333.",
+        "The SQNR of the output 'logits' is 21.76 dB, less than 21.8.",
+    )
+
+
 def test_the_page_draws_each_metric_with_its_interval() -> None:
     found = measured(
         baseline=NumpyModel(doubled), rivals=[NumpyModel()], metrics=["mse", "psnr:range=8"]

@@ -163,6 +163,10 @@ def test_a_target_out_of_reach(
     ("metric", "unit", "drop", "words"),
     [
         (None, "%", 0.5, "drops by 0.50 points"),
+        (None, "%", 1.004, "drops by 1.004 points"),
+        (None, "%", 1.0, "drops by 1.00 points"),
+        (None, "%", 0.996, "drops by 0.996 points"),
+        ("mse", "", 1.00004, "gets worse by 1.00004"),
         (None, "%", -1.4, "rises by 1.40 points"),
         ("miou", "%", -0.25, "gets better by 0.25 points"),
         ("mse", "", 0.0123, "gets worse by 0.0123"),
