@@ -196,6 +196,15 @@ def test_the_page_draws_each_metric_with_its_interval() -> None:
     assert "The metric top1" not in page
 
 
+def test_models_without_any_error_pass_a_gate() -> None:
+    found = evaluate(
+        NumpyModel(), Samples(X, X), OPTIONS, baseline=NumpyModel(), max_drop={"psnr": 0}
+    )
+    assert found.failed_gates == ()
+    rows = {row[0]: row[1:] for row in report_tables(found)[0][2]}
+    assert rows["psnr less the baseline's"][1] == "0.00 dB (0.00 … 0.00)"
+
+
 def test_a_gate_on_what_is_no_number_fails() -> None:
     found = evaluate(
         NumpyModel(lambda x: np.where(x > 2, np.nan, x)),

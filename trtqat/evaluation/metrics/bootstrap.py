@@ -67,10 +67,8 @@ class Resampled:
         Args:
             other: Of another model, on the same samples.
         """
-        # What is infinite on both sides has no difference.
-        with np.errstate(invalid="ignore"):
-            values = self.values - other.values
-            value = float(np.float64(self.value) - np.float64(other.value))
+        value = float(_difference(np.float64(self.value), np.float64(other.value)))
+        values = _difference(self.values, other.values)
         return _estimate(value, values, is_reflected=self.is_reflected)
 
 
@@ -104,6 +102,12 @@ def resample(metric: Metric, found: Sequence[PerSample], *, seed: int = 0) -> li
         )
         for each, of_model in zip(found, values, strict=True)
     ]
+
+
+def _difference(one: Array | np.float64, other: Array | np.float64) -> Array:
+    # What is equally infinite, as the dB of two models without any error, does not differ.
+    with np.errstate(invalid="ignore"):
+        return np.where(one == other, 0.0, one - other)
 
 
 def _estimate(value: float, values: Array, *, is_reflected: bool) -> Estimate:
