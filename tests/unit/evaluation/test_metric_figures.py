@@ -234,6 +234,12 @@ def test_a_gate_on_what_is_no_number_fails() -> None:
         (CLASSES, {"metrics": ["miou"]}, DataError, "miou reads masks"),
         (X, {"metrics": ["nonsense"]}, UsageError, "no metric 'nonsense'"),
         (X, {"metrics": ["mse"], "max_drop": {"psnr:range=0": 1}}, UsageError, "range of psnr"),
+        (
+            X,
+            {"metrics": ["psnr:range=4"], "max_drop": {"psnr:range=8": 1}},
+            UsageError,
+            r"gate is on psnr:range=8.0, but psnr:range=4.0 is measured",
+        ),
     ],
 )
 def test_what_cannot_be_measured(

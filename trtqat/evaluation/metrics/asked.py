@@ -44,7 +44,7 @@ def ask_metrics(
             measured, too.
 
     Raises:
-        UsageError: There is no such metric, or it is named twice.
+        UsageError: There is no such metric, or it is named twice or with other options.
     """
     metrics = {each.label: each for each in as_metrics(given)}
     drops: dict[str, float] = {}
@@ -53,7 +53,12 @@ def ask_metrics(
         if name not in metrics:
             metric = parse_metric(name)
             label = metric.label
-            metrics.setdefault(label, metric)
+            asked = metrics.setdefault(label, metric)
+            if asked.spec != metric.spec:
+                raise UsageError(
+                    f"The gate is on {metric.spec}, but {asked.spec} is measured.",
+                    f"Write --max-drop {label}:{points:g}, which is on what is measured.",
+                )
         if label in drops:
             raise UsageError(f"The metric {label} has two gates.", "Give one --max-drop for it.")
         drops[label] = points
