@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trtqat.errors import UsageError
+from trtqat.evaluation.metrics.classification import COUNTED
 from trtqat.evaluation.metrics.metric import Metric
 from trtqat.evaluation.metrics.named import as_metrics, parse_metric
 
@@ -27,7 +28,7 @@ class AskedMetrics:
     @property
     def counts_classes(self) -> bool:
         """Whether right answers are counted exactly: where nothing is asked, or just that."""
-        return not self.metrics or any(each.label in ("top1", "top5") for each in self.metrics)
+        return not self.metrics or any(each.label in COUNTED for each in self.metrics)
 
 
 NOTHING_ASKED = AskedMetrics()
