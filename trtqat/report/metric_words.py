@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 # Exactly counted, with how many of how many.
 _TOP1 = "top-1"
+# Samples that can show a difference at 5 %: of five, all are worse by chance in 2 of 2**5 cases.
+_FEWEST = 6
 
 
 def metric_rows(report: Report) -> Iterator[list[str]]:
@@ -110,17 +112,18 @@ def part_tables(report: Report) -> Iterator[Table]:
         yield "Metrics in parts", ["metric", *(side.name for side in sides)], rows
 
 
-def metric_verdict(figures: Sequence[MetricFigure]) -> Iterator[str]:
+def metric_verdict(figures: Sequence[MetricFigure], samples: int) -> Iterator[str]:
     """Clauses of a sentence about the subject.
 
     Args:
         figures: Its own.
+        samples: Of how many they are.
     """
     for figure in figures:
         text = f"has {figure.metric} {value(figure)}"
         drop = figure.drop
         if drop is not None and not math.isnan(drop.value):
-            if math.isnan(drop.low):
+            if math.isnan(drop.low) or samples < _FEWEST:
                 text += f" ({_points(figure)})"
             elif drop.low <= 0 <= drop.high:
                 text += f", which is no significant difference ({_points(figure)})"

@@ -53,5 +53,6 @@ def verdict(report: Report) -> str:
             parts.append(f"gets {right}, significantly {word} ({points})")
     # What was counted has been said.
     said = ("top1",) if accuracy is not None else ()
-    parts += metric_verdict([each for each in report.subject.metrics if each.metric not in said])
+    others = [each for each in report.subject.metrics if each.metric not in said]
+    parts += metric_verdict(others, report.images)
     return f"{name} {' and '.join(parts) or 'was run on ' + str(report.images) + ' images'}."

@@ -75,6 +75,23 @@ def test_one_sample_has_no_interval_and_shows_nothing() -> None:
     assert "95 % interval" not in rows
     assert rows["mse less the baseline's"][1].startswith("+")
     assert "significant" not in verdict(found)
+    page = render_page(found)
+    assert "mse; less is better." in page
+    assert "95 % interval" not in page
+
+
+@pytest.mark.parametrize(("count", "is_told"), [(2, False), (5, False), (6, True)])
+def test_a_few_samples_show_no_significance(count: int, is_told: bool) -> None:
+    # All of them are worse: by chance that is one of 16 cases of five samples, one of 32 of six.
+    found = evaluate(
+        NumpyModel(lambda x: x * 0),
+        Samples(X[:count], X[:count]),
+        OPTIONS,
+        baseline=NumpyModel(),
+        metrics=["mse"],
+    )
+    assert ("significantly worse" in verdict(found)) == is_told
+    assert ("significant" in verdict(found)) == is_told
 
 
 @pytest.mark.parametrize(
