@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from trtqat.report.wording import share
+from trtqat.report.wording import hundredths, share, signed
 
 if TYPE_CHECKING:
     from trtqat.evaluation.contenders import Measured
@@ -171,14 +171,14 @@ def difference(figure: MetricFigure) -> str:
         return ""
     if math.isnan(found.low):
         return _points(figure)
-    low, high = (_number(each, figure.unit, signed=True) for each in (found.low, found.high))
+    low, high = (_number(each, figure.unit, is_difference=True) for each in (found.low, found.high))
     return f"{_points(figure)} ({low} … {high})"
 
 
 def _points(figure: MetricFigure) -> str:
     found: Estimate | None = figure.to_baseline
     unit = "points" if figure.unit == "%" else figure.unit
-    number = _number(found.value if found else math.nan, figure.unit, signed=True)
+    number = _number(found.value if found else math.nan, figure.unit, is_difference=True)
     return _with_unit(number, unit)
 
 
@@ -195,13 +195,16 @@ def is_counted(side: Measured, label: str) -> bool:
     return label == "top1" or (label == "top5" and accuracy.top5 is not None)
 
 
-def _number(found: float, unit: str, *, signed: bool = False) -> str:
+def _number(found: float, unit: str, *, is_difference: bool = False) -> str:
     if math.isnan(found):
         return "no number"
-    # Not "-0.00" where nothing changed.
-    found = round(found, 2) + 0.0 if unit in ("%", "dB") else found + 0.0
-    sign = "+" if signed and found else ""
-    return f"{found:{sign}.2f}" if unit in ("%", "dB") else f"{found:{sign}.4g}"
+    if unit in ("%", "dB"):
+        if is_difference:
+            return signed(found)
+        return hundredths(found, most=100 if unit == "%" else math.inf)
+    # Not "-0" where nothing changed.
+    found += 0.0
+    return f"{found:{'+' if is_difference and found else ''}.4g}"
 
 
 def _with_unit(text: str, unit: str) -> str:
