@@ -15,6 +15,7 @@ quantized layers, besides the first one and FP32's own.
 from __future__ import annotations
 
 import glob
+import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -132,7 +133,10 @@ class Ladder:
         """
         if self.best is not None:
             return
-        least = min(self.rungs, key=lambda each: each.drop_points)
+        known = [each for each in self.rungs if not math.isnan(each.drop_points)]
+        if not known:
+            raise GateError(f"{self.subject} is no number, however many MACs are in INT8.", remedy)
+        least = min(known, key=lambda each: each.drop_points)
         raise GateError(
             f"{self.subject} {self.drop_in_words(least.drop_points)} at least, with "
             f"{least.int8_share:.1%} of the MACs in INT8; {self.max_drop_points:g} are allowed.",
