@@ -51,15 +51,17 @@ class Resampled:
         values: ``(R,)``: the same resamples for all models; NaN of one sample, which says nothing
             of others.
         is_reflected: Whether percentiles are reflected at the value.
+        bounds: What an interval cannot leave.
     """
 
     value: float
     values: Array
     is_reflected: bool = False
+    bounds: tuple[float, float] = (-math.inf, math.inf)
 
     def estimate(self) -> Estimate:
         """The value."""
-        return _estimate(self.value, self.values, is_reflected=self.is_reflected)
+        return _estimate(self.value, self.values, self.bounds, is_reflected=self.is_reflected)
 
     def less(self, other: Resampled) -> Estimate:
         """The difference: this value less the other one's.
@@ -69,7 +71,8 @@ class Resampled:
         """
         value = float(_difference(np.float64(self.value), np.float64(other.value)))
         values = _difference(self.values, other.values)
-        return _estimate(value, values, is_reflected=self.is_reflected)
+        most = self.bounds[1] - self.bounds[0]
+        return _estimate(value, values, (-most, most), is_reflected=self.is_reflected)
 
 
 def resample(metric: Metric, found: Sequence[PerSample], *, seed: int = 0) -> list[Resampled]:
@@ -99,6 +102,7 @@ def resample(metric: Metric, found: Sequence[PerSample], *, seed: int = 0) -> li
             float(metric.values(each, ones)[0]),
             known * np.concatenate(of_model),
             metric.is_optimistic,
+            metric.bounds,
         )
         for each, of_model in zip(found, values, strict=True)
     ]
@@ -110,7 +114,9 @@ def _difference(one: Array | np.float64, other: Array | np.float64) -> Array:
         return np.where(one == other, 0.0, one - other)
 
 
-def _estimate(value: float, values: Array, *, is_reflected: bool) -> Estimate:
+def _estimate(
+    value: float, values: Array, bounds: tuple[float, float], *, is_reflected: bool
+) -> Estimate:
     # A resample without any pixel, box or character that counts has no value.
     ordered = np.sort(values[~np.isnan(values)])
     if math.isnan(value) or not ordered.size:
@@ -120,4 +126,5 @@ def _estimate(value: float, values: Array, *, is_reflected: bool) -> Estimate:
     low, high = ordered[math.floor(_OUTSIDE * last)], ordered[math.ceil((1 - _OUTSIDE) * last)]
     if is_reflected:
         low, high = 2 * value - high, 2 * value - low
-    return Estimate(value, float(low), float(high))
+    least, most = bounds
+    return Estimate(value, max(least, float(low)), min(most, float(high)))
