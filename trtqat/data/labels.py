@@ -19,6 +19,8 @@ from trtqat.tensors import Array
 Labels: TypeAlias = Array | tuple[Any, ...]
 
 BOXES, CLASSES, CROWD, AREA = "boxes", "classes", "crowd", "area"
+# As torchvision's targets call them.
+_OF_TORCHVISION = {CLASSES: "labels", CROWD: "iscrowd"}
 
 
 def as_labels(given: Any) -> Labels:  # noqa: ANN401 - it is the user's
@@ -223,9 +225,9 @@ def _check_boxes(source: str, label: Mapping[str, Array]) -> dict[str, Array]:
             "Write boxes as x1, y1, x2, y2, not with a width and a height.",
         )
     found = {**label, BOXES: boxes.astype(np.float64)}
-    # As torchvision's data sets call them.
-    if CLASSES not in found and "labels" in found:
-        found[CLASSES] = found.pop("labels")
+    for name, other in _OF_TORCHVISION.items():
+        if name not in found and other in found:
+            found[name] = found.pop(other)
     for name in (CLASSES, CROWD):
         values = found.get(name)
         if values is None:
