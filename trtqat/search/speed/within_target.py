@@ -73,6 +73,9 @@ class Valued:
         Args:
             reference: The same metric of another engine.
         """
+        if self.value == reference.value:
+            # Infinite dB, too, which two engines without any error have.
+            return 0.0
         difference = self.value - reference.value
         return -difference if self.higher_is_better else difference
 
