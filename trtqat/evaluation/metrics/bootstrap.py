@@ -52,12 +52,14 @@ class Resampled:
             of others.
         is_reflected: Whether percentiles are reflected at the value.
         bounds: What an interval cannot leave.
+        best: Which infinity says that nothing is wrong.
     """
 
     value: float
     values: Array
     is_reflected: bool = False
     bounds: tuple[float, float] = (-math.inf, math.inf)
+    best: float = math.inf
 
     def estimate(self) -> Estimate:
         """The value."""
@@ -69,10 +71,15 @@ class Resampled:
         Args:
             other: Of another model, on the same samples.
         """
-        value = float(_difference(np.float64(self.value), np.float64(other.value)))
-        values = _difference(self.values, other.values)
+        value = float(self._from(np.float64(self.value), np.float64(other.value)))
+        values = self._from(self.values, other.values)
         most = self.bounds[1] - self.bounds[0]
         return _estimate(value, values, (-most, most), is_reflected=self.is_reflected)
+
+    def _from(self, mine: Array | np.float64, theirs: Array | np.float64) -> Array:
+        # Two models without any error do not differ, as in dB. What is infinitely bad may.
+        with np.errstate(invalid="ignore"):
+            return np.where((mine == theirs) & (mine == self.best), 0.0, mine - theirs)
 
 
 def resample(metric: Metric, found: Sequence[PerSample], *, seed: int = 0) -> list[Resampled]:
@@ -103,15 +110,10 @@ def resample(metric: Metric, found: Sequence[PerSample], *, seed: int = 0) -> li
             known * np.concatenate(of_model),
             metric.is_optimistic,
             metric.bounds,
+            math.inf if metric.higher_is_better else -math.inf,
         )
         for each, of_model in zip(found, values, strict=True)
     ]
-
-
-def _difference(one: Array | np.float64, other: Array | np.float64) -> Array:
-    # What is equally infinite, as the dB of two models without any error, does not differ.
-    with np.errstate(invalid="ignore"):
-        return np.where(one == other, 0.0, one - other)
 
 
 def _estimate(

@@ -89,7 +89,7 @@ def test_what_has_no_value_has_no_interval() -> None:
         assert math.isnan(estimate.low)
 
 
-def test_what_is_infinite_on_both_sides_is_no_difference() -> None:
+def test_two_models_without_any_error_do_not_differ() -> None:
     metric = PeakSignalToNoise()
     labels = np.zeros((4, 2))
     one_off, half_off = labels.copy(), labels.copy()
@@ -105,3 +105,11 @@ def test_what_is_infinite_on_both_sides_is_no_difference() -> None:
     assert found.value == pytest.approx(-20 * math.log10(2))
     assert found.low == pytest.approx(found.value)
     assert found.high == 0
+
+
+def test_what_is_infinitely_bad_on_both_sides_may_differ() -> None:
+    labels = np.zeros((4, 2))
+    for metric in (MeanSquaredError(), PeakSignalToNoise()):
+        (found,) = resample(metric, [metric.per_sample({"y": labels + math.inf}, labels)])
+        assert math.isinf(found.value)
+        assert math.isnan(found.less(found).value)

@@ -114,3 +114,5 @@ def test_the_target_is_taken_as_it_was_written() -> None:
 def test_engines_without_any_error_are_within() -> None:
     exact = Valued("psnr", math.inf, "dB", higher_is_better=True)
     assert fastest_within(found(SOME), PLAIN, 0.0, lambda _: exact) == SOME
+    wrong = Valued("mse", math.inf, "", higher_is_better=False)
+    assert fastest_within(found(SOME), PLAIN, 0.0, lambda _: wrong) == PLAIN
