@@ -175,7 +175,7 @@ def is_allowed(drop: float, allowed: float) -> bool:
 
 
 def beside_limit(value: float, limit: float, form: str) -> str:
-    """A figure, in as many digits as it takes to see on which side of a limit it is.
+    """A figure, in as many digits as it takes to tell it from a limit, and from zero.
 
     Args:
         value: What was found.
@@ -186,7 +186,8 @@ def beside_limit(value: float, limit: float, form: str) -> str:
     if not math.isclose(value, limit, rel_tol=_ROUNDING):
         while digits < _MOST_DIGITS:
             shown = float(f"{value:.{digits}{kind}}")
-            if (shown > limit) == (value > limit) and (shown < limit) == (value < limit):
+            on_its_side = (shown > limit) == (value > limit) and (shown < limit) == (value < limit)
+            if on_its_side and (shown or abs(value) < _ROUNDING):
                 break
             digits += 1
     return f"{value:.{digits}{kind}}"

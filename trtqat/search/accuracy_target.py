@@ -111,7 +111,7 @@ class Ladder:
         """
         is_worse = drop >= 0
         form = ".2f" if self.unit == "%" else ".4g"
-        by = beside_limit(drop, self.max_drop_points, form) if is_worse else f"{-drop:{form}}"
+        by = beside_limit(abs(drop), self.max_drop_points, form)
         if self.unit == "%" and self.metric is None:
             return f"{'drops' if is_worse else 'rises'} by {by} points"
         by += " points" if self.unit == "%" else f" {self.unit}"
