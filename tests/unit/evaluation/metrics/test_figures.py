@@ -181,6 +181,8 @@ FLOATS = np.zeros((2, 3, 4, 4), "f4")
         ("miou:classes=4", FLOATS, np.zeros((2, 4, 4), int), "counts 4 classes, but .* of 3"),
         ("miou", FLOATS[:, 0], np.zeros((2, 4, 4), int), "classes there are is not known.*miou:"),
         ("mse", FLOATS, np.zeros((2, 3, 4)), r"labels have the shape \(2, 3, 4\), but"),
+        ("mse", FLOATS, FLOATS + np.nan, "labels hold nan, so there is no mse"),
+        ("psnr@y", FLOATS, FLOATS - np.inf, "labels hold -inf, so there is no psnr@y"),
         ("psnr", FLOATS, ("a", "b"), "psnr reads arrays of numbers, but the labels are texts"),
         ("cer", FLOATS, np.zeros(2, int), "cer reads texts"),
         ("cer", FLOATS, ("a", "b"), r"reads \(N, T, classes\) or \(N, T\)"),
