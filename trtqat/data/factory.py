@@ -130,7 +130,8 @@ class FactoryDataset(Shown):
             checked[spec.name] = to_input(self.name, spec, array, start=start)
         if labels is None:
             return Batch(checked)
-        return Batch(checked, check_labels(f"The labels of {self.name}", labels, count))
+        source = f"The labels of {self.name}"
+        return Batch(checked, check_labels(source, labels, count, start=start))
 
     def _user_code(self, when: str) -> contextlib.AbstractContextManager[None]:
         return _told(self.name, when)

@@ -19,6 +19,8 @@ from trtqat.tensors import Array
 Labels: TypeAlias = Array | tuple[Any, ...]
 
 BOXES, CLASSES, CROWD, AREA = "boxes", "classes", "crowd", "area"
+# As torchvision's targets call them.
+_OF_TORCHVISION = {CLASSES: "labels", CROWD: "iscrowd"}
 
 
 def as_labels(given: Any) -> Labels:  # noqa: ANN401 - it is the user's
@@ -51,7 +53,7 @@ def _as_object(item: Any) -> Any:  # noqa: ANN401
     return item
 
 
-def check_labels(source: str, labels: Labels, count: int) -> Labels:
+def check_labels(source: str, labels: Labels, count: int, *, start: int = 0) -> Labels:
     """Checks labels, and converts class numbers to int64.
 
     Args:
@@ -59,6 +61,7 @@ def check_labels(source: str, labels: Labels, count: int) -> Labels:
         labels: As ``as_labels`` makes them. Integers of shape ``(count,)`` are class numbers, none
             of them negative.
         count: Number of samples.
+        start: Index of the first one.
 
     Returns:
         The same; where they are dicts with ``boxes``, these are float64 ``(K, 4)`` and ``classes``
@@ -68,7 +71,7 @@ def check_labels(source: str, labels: Labels, count: int) -> Labels:
         DataError: They are of another number, or what no label can be.
     """
     if isinstance(labels, np.ndarray):
-        _check_values(source, labels)
+        _check_values(source, labels, start)
     if len(labels) != count:
         raise DataError(
             f"{source} are {len(labels)}, but there are {count} samples.",
@@ -76,7 +79,7 @@ def check_labels(source: str, labels: Labels, count: int) -> Labels:
         )
     if isinstance(labels, np.ndarray):
         return labels.astype(np.int64) if _are_integers(labels) else labels
-    return _check_objects(source, labels)
+    return _check_objects(source, labels, start)
 
 
 def class_numbers(source: str, labels: Labels) -> NDArray[np.int64]:
@@ -136,13 +139,13 @@ def _are_integers(labels: Array) -> bool:
     return labels.ndim == 1 and labels.dtype.kind in "iu"
 
 
-def _check_values(source: str, labels: Array) -> None:
+def _check_values(source: str, labels: Array, start: int) -> None:
     """Refuses what no label can be, and class numbers that are none."""
     unfit = _first_unfit(labels) if labels.ndim == 1 else None
     if unfit is not None:
         what = "number" if labels.dtype.kind == "f" else "integer of 64 bits"
         raise DataError(
-            f"{source} hold {labels[unfit]} at sample {unfit}, which is no {what}.",
+            f"{source} hold {labels[unfit]} at sample {start + unfit}, which is no {what}.",
             "Class indices start at 0 and are below the number of classes; leave out samples "
             "without a class.",
         )
@@ -155,7 +158,7 @@ def _check_values(source: str, labels: Array) -> None:
     negative = np.flatnonzero(labels < 0) if _are_integers(labels) else labels[:0]
     if negative.size:
         raise DataError(
-            f"{source} hold {labels[negative[0]]} at sample {negative[0]}.",
+            f"{source} hold {labels[negative[0]]} at sample {start + negative[0]}.",
             "Class indices start at 0; leave out samples without a class, and save numbers that "
             "are no classes as floats.",
         )
@@ -178,10 +181,10 @@ def _first_unfit(labels: Array) -> int | None:
     return int(found[0]) if found.size else None
 
 
-def _check_objects(source: str, labels: Sequence[Any]) -> tuple[Any, ...]:
+def _check_objects(source: str, labels: Sequence[Any], start: int) -> tuple[Any, ...]:
     kinds = {str: "a text", dict: "a dict", np.ndarray: "an array"}
     first = next((kind for kind in kinds if labels and isinstance(labels[0], kind)), None)
-    for index, label in enumerate(labels):
+    for index, label in enumerate(labels, start):
         if first is None or not isinstance(label, first):
             wanted = f"not {kinds[first]} as the first one" if first else "which no label can be"
             raise DataError(
@@ -198,7 +201,7 @@ def _check_objects(source: str, labels: Sequence[Any]) -> tuple[Any, ...]:
         _check_boxes(f"{source} at sample {index}", label)
         if isinstance(label, dict) and BOXES in label
         else label
-        for index, label in enumerate(labels)
+        for index, label in enumerate(labels, start)
     )
 
 
@@ -222,9 +225,9 @@ def _check_boxes(source: str, label: Mapping[str, Array]) -> dict[str, Array]:
             "Write boxes as x1, y1, x2, y2, not with a width and a height.",
         )
     found = {**label, BOXES: boxes.astype(np.float64)}
-    # As torchvision's data sets call them.
-    if CLASSES not in found and "labels" in found:
-        found[CLASSES] = found.pop("labels")
+    for name, other in _OF_TORCHVISION.items():
+        if name not in found and other in found:
+            found[name] = found.pop(other)
     for name in (CLASSES, CROWD):
         values = found.get(name)
         if values is None:

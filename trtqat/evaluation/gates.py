@@ -11,7 +11,7 @@ from trtqat.data.batches import Dataset
 from trtqat.data.labels import class_numbers
 from trtqat.errors import UsageError
 from trtqat.evaluation.contenders import Contender, Lineup, Measured
-from trtqat.evaluation.intervals import is_allowed
+from trtqat.evaluation.intervals import beside_limit, is_allowed
 from trtqat.evaluation.metric_figures import check_recorded_metrics
 from trtqat.evaluation.metrics.asked import NOTHING_ASKED, AskedMetrics
 from trtqat.evaluation.options import EvaluateOptions
@@ -66,6 +66,11 @@ def check_can_be_measured(
         raise UsageError(
             "An accuracy drop needs labelled data and a baseline.",
             "Give both, or leave out --max-accuracy-drop.",
+        )
+    if options.max_accuracy_drop is not None and recorded is not None and not recorded.accuracy:
+        raise UsageError(
+            f"The report of '{recorded.name}' has no count of right answers, so there is no drop.",
+            "Record the baseline with --metric top1, or leave out --max-accuracy-drop.",
         )
     if options.min_sqnr_db is not None and not roles & {"baseline", "step"}:
         had = "a recorded one has predictions alone" if recorded else "there is none"
@@ -173,7 +178,8 @@ def failed_gates(
     failed = []
     drop, allowed = top1_drop_points(lineup), options.max_accuracy_drop
     if drop is not None and allowed is not None and not is_allowed(drop, allowed):
-        failed.append(f"Top-1 drops by {drop:.2f} points, more than {allowed:g}.")
+        by = beside_limit(drop, allowed, ".2f")
+        failed.append(f"Top-1 drops by {by} points, more than {allowed:g}.")
     for label, points in max_drop.items():
         failed += _dropped(lineup.subject, label, points)
     if options.min_sqnr_db is not None:
@@ -181,7 +187,8 @@ def failed_gates(
     at = lineup.baseline.at(options.batch_size) if lineup.baseline is not None else None
     wanted, speedup = options.min_speedup, at.speedup if at else None
     if wanted is not None and speedup is not None and speedup.value < wanted:
-        failed.append(f"The speed-up is {speedup.value:.2f}, less than {wanted:g}.")
+        found = beside_limit(speedup.value, wanted, ".2f")
+        failed.append(f"The speed-up is {found}, less than {wanted:g}.")
     return tuple(failed)
 
 
@@ -194,7 +201,7 @@ def _dropped(subject: Measured, label: str, allowed: float) -> Iterator[str]:
     elif not is_allowed(drop.value, allowed):
         unit = "points" if figure.unit == "%" else figure.unit
         verb = "drops" if figure.higher_is_better else "rises"
-        by = f"{drop.value:.3g} {unit}".rstrip()
+        by = f"{beside_limit(drop.value, allowed, '.3g')} {unit}".rstrip()
         yield f"The {label} {verb} by {by}, more than {allowed:g}."
 
 
@@ -215,8 +222,8 @@ def _short_outputs(min_sqnr_db: float, subject: Measured, outputs: Sequence[str]
                 "element."
             )
         elif compared[name].sqnr_db < min_sqnr_db:
-            found = compared[name].sqnr_db
-            yield f"The SQNR of the output '{name}' is {found:.1f} dB, less than {min_sqnr_db:g}."
+            found = beside_limit(compared[name].sqnr_db, min_sqnr_db, ".1f")
+            yield f"The SQNR of the output '{name}' is {found} dB, less than {min_sqnr_db:g}."
 
 
 def _check_recorded_timing(recorded: Measured, batch_size: int) -> None:

@@ -16,6 +16,8 @@ _LEFT_OUT = 0.05
 _RESAMPLES = 400
 # Of a limit: above what rounding makes of a difference of percentages, below one image of millions.
 _ROUNDING = 1e-9
+# Of a float of 64 bits.
+_MOST_DIGITS = 17
 
 
 @dataclass(frozen=True)
@@ -170,6 +172,25 @@ def is_allowed(drop: float, allowed: float) -> bool:
         allowed: As it was written.
     """
     return drop <= allowed or math.isclose(drop, allowed, rel_tol=_ROUNDING)
+
+
+def beside_limit(value: float, limit: float, form: str) -> str:
+    """A figure, in as many digits as it takes to tell it from a limit, and from zero.
+
+    Args:
+        value: What was found.
+        limit: What was asked for.
+        form: The fewest digits, as ``.2f`` or ``.3g``.
+    """
+    digits, kind = int(form[1:-1]), form[-1]
+    if not math.isclose(value, limit, rel_tol=_ROUNDING):
+        while digits < _MOST_DIGITS:
+            shown = float(f"{value:.{digits}{kind}}")
+            on_its_side = (shown > limit) == (value > limit) and (shown < limit) == (value < limit)
+            if on_its_side and (shown or abs(value) < _ROUNDING):
+                break
+            digits += 1
+    return f"{value:.{digits}{kind}}"
 
 
 def _percentiles(values: Array) -> Interval:

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 _ROUND = (1.0, 2.0, 2.5, 5.0, 10.0)
 # About so many marks.
 _MARKS = 5
-_MOST_DECIMALS = 9
+_MOST_DECIMALS = 30
+_MANY_DECIMALS = 9
 _SAME = 1e-9
 # So wide a range of a logarithmic axis, in powers of ten, has marks at these.
 _OF_EACH_DECADE = ((1.0, (1, 2, 5)), (2.5, (1, 3)), (math.inf, (1,)))
@@ -54,7 +55,12 @@ class Axis:
         """Place and label of each line of the grid."""
         if self.decimals is None:
             return [(self.at(each), number(each)) for each in self.marked]
-        return [(self.at(each), f"{each or 0.0:,.{self.decimals}f}") for each in self.marked]
+        form = f",.{self.decimals}f"
+        if self.decimals > _MANY_DECIMALS:
+            # As many digits, without the zeros in front.
+            largest = max(map(abs, self.marked))
+            form = f".{max(1, self.decimals + 1 + math.floor(math.log10(largest)))}g"
+        return [(self.at(each), f"{each or 0.0:{form}}") for each in self.marked]
 
 
 def linear(
@@ -71,7 +77,7 @@ def linear(
         to_marks: Whether it is widened to the next marks.
     """
     # Values that only rounding tells apart are one.
-    if not high - low > _SAME * max(1.0, abs(low), abs(high)):
+    if not high - low > _SAME * max(abs(low), abs(high)):
         low, high = low - 0.5, high + 0.5
     step = _round_step(low, high)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)

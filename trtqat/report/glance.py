@@ -109,7 +109,9 @@ def _metrics(report: Report) -> Iterator[Chart]:
         if found:
             better = "more" if metric.higher_is_better else "less"
             unit = f" in {metric.unit}" if metric.unit else ""
-            note = f"{metric.metric}{unit}, with its 95 % interval; {better} is better."
+            # One sample has none.
+            sure = ", with its 95 % interval" if any(each.interval for each in found) else ""
+            note = f"{metric.metric}{unit}{sure}; {better} is better."
             yield Chart(f"The metric {metric.metric}", [dots(found)], note)
 
 

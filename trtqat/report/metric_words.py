@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from trtqat.report.wording import share
+from trtqat.report.wording import hundredths, share, signed
 
 if TYPE_CHECKING:
     from trtqat.evaluation.contenders import Measured
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 # Exactly counted, with how many of how many.
 _TOP1 = "top-1"
+# Samples that can show a difference at 5 %: of five, all are worse by chance in 2 of 2**5 cases.
+_FEWEST = 6
 
 
 def metric_rows(report: Report) -> Iterator[list[str]]:
@@ -110,17 +112,18 @@ def part_tables(report: Report) -> Iterator[Table]:
         yield "Metrics in parts", ["metric", *(side.name for side in sides)], rows
 
 
-def metric_verdict(figures: Sequence[MetricFigure]) -> Iterator[str]:
+def metric_verdict(figures: Sequence[MetricFigure], samples: int) -> Iterator[str]:
     """Clauses of a sentence about the subject.
 
     Args:
         figures: Its own.
+        samples: Of how many they are.
     """
     for figure in figures:
         text = f"has {figure.metric} {value(figure)}"
         drop = figure.drop
         if drop is not None and not math.isnan(drop.value):
-            if math.isnan(drop.low):
+            if math.isnan(drop.low) or samples < _FEWEST:
                 text += f" ({_points(figure)})"
             elif drop.low <= 0 <= drop.high:
                 text += f", which is no significant difference ({_points(figure)})"
@@ -168,14 +171,14 @@ def difference(figure: MetricFigure) -> str:
         return ""
     if math.isnan(found.low):
         return _points(figure)
-    low, high = (_number(each, figure.unit, signed=True) for each in (found.low, found.high))
+    low, high = (_number(each, figure.unit, is_difference=True) for each in (found.low, found.high))
     return f"{_points(figure)} ({low} … {high})"
 
 
 def _points(figure: MetricFigure) -> str:
     found: Estimate | None = figure.to_baseline
     unit = "points" if figure.unit == "%" else figure.unit
-    number = _number(found.value if found else math.nan, figure.unit, signed=True)
+    number = _number(found.value if found else math.nan, figure.unit, is_difference=True)
     return _with_unit(number, unit)
 
 
@@ -192,13 +195,16 @@ def is_counted(side: Measured, label: str) -> bool:
     return label == "top1" or (label == "top5" and accuracy.top5 is not None)
 
 
-def _number(found: float, unit: str, *, signed: bool = False) -> str:
+def _number(found: float, unit: str, *, is_difference: bool = False) -> str:
     if math.isnan(found):
         return "no number"
-    # Not "-0.00" where nothing changed.
-    found = round(found, 2) + 0.0 if unit in ("%", "dB") else found + 0.0
-    sign = "+" if signed and found else ""
-    return f"{found:{sign}.2f}" if unit in ("%", "dB") else f"{found:{sign}.4g}"
+    if unit in ("%", "dB"):
+        if is_difference:
+            return signed(found)
+        return hundredths(found, most=100 if unit == "%" else math.inf)
+    # Not "-0" where nothing changed.
+    found += 0.0
+    return f"{found:{'+' if is_difference and found else ''}.4g}"
 
 
 def _with_unit(text: str, unit: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from trtqat.report.metric_words import metric_verdict
+from trtqat.report.wording import signed
 
 if TYPE_CHECKING:
     from trtqat.evaluation.report import Report
@@ -40,8 +41,7 @@ def verdict(report: Report) -> str:
     accuracy, comparison = report.subject.accuracy, report.subject.to_baseline
     paired = comparison.paired if comparison else None
     drop = report.top1_drop_points
-    # Not "-0.00" where nothing changed.
-    points = f"{0.0 - drop:+.2f} points" if drop else "0 points"
+    points = f"{signed(-drop)} points" if drop else "0 points"
     if accuracy is not None:
         right = f"{accuracy.top1} of {accuracy.count} images right"
         if drop is None or paired is None:
@@ -53,5 +53,6 @@ def verdict(report: Report) -> str:
             parts.append(f"gets {right}, significantly {word} ({points})")
     # What was counted has been said.
     said = ("top1",) if accuracy is not None else ()
-    parts += metric_verdict([each for each in report.subject.metrics if each.metric not in said])
+    others = [each for each in report.subject.metrics if each.metric not in said]
+    parts += metric_verdict(others, report.images)
     return f"{name} {' and '.join(parts) or 'was run on ' + str(report.images) + ' images'}."

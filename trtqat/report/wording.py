@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from trtqat.evaluation.intervals import Ratio
     from trtqat.runtime.rtx import Compilation
 
+# What rounding makes of percentages that are the same.
+_DUST = 1e-9
 # Title, columns, and rows of cells.
 Table = tuple[str, Sequence[str], list[list[str]]]
 
@@ -47,7 +49,31 @@ def share(hits: int | None, count: int) -> str:
         hits: Of them.
         count: All.
     """
-    return "" if hits is None else f"{100 * hits / count:.2f} % ({hits}/{count})"
+    return "" if hits is None else f"{hundredths(100 * hits / count)} % ({hits}/{count})"
+
+
+def hundredths(value: float, *, most: float = 100.0) -> str:
+    """A figure to two decimals; in percent, what is not all of it is not ``100.00``.
+
+    Args:
+        value: In percent, or of another unit.
+        most: What is all of it.
+    """
+    if most - 0.005 <= value < most - _DUST:
+        return f"{most - 0.01:.2f}"
+    # Not "-0.00", which an interval's end may be.
+    return f"{round(value, 2) + 0.0:.2f}"
+
+
+def signed(difference: float) -> str:
+    """A difference to two decimals with its sign; what is none is not zero.
+
+    Args:
+        difference: Of two figures.
+    """
+    if abs(difference) < _DUST:
+        return "0.00"
+    return f"{difference:+.2f}" if abs(difference) >= 0.005 else f"{difference:+.1g}"
 
 
 def ratio(found: Ratio) -> str:

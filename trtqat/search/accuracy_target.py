@@ -15,11 +15,12 @@ quantized layers, besides the first one and FP32's own.
 from __future__ import annotations
 
 import glob
+import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from trtqat.errors import GateError
-from trtqat.evaluation.intervals import Interval
+from trtqat.evaluation.intervals import Interval, beside_limit
 from trtqat.evaluation.metrics.metric import Metric
 from trtqat.quant.quantize import Quantized, keeping
 from trtqat.search.counting import Counts, LabelledSamples, Runs
@@ -109,9 +110,11 @@ class Ladder:
             drop: Of a rung; below zero it is a gain.
         """
         is_worse = drop >= 0
+        form = ".2f" if self.unit == "%" else ".4g"
+        by = beside_limit(abs(drop), self.max_drop_points, form)
         if self.unit == "%" and self.metric is None:
-            return f"{'drops' if is_worse else 'rises'} by {abs(drop):.2f} points"
-        by = f"{abs(drop):.2f} points" if self.unit == "%" else f"{abs(drop):.4g} {self.unit}"
+            return f"{'drops' if is_worse else 'rises'} by {by} points"
+        by += " points" if self.unit == "%" else f" {self.unit}"
         return f"gets {'worse' if is_worse else 'better'} by {by}".rstrip()
 
     @property
@@ -130,7 +133,10 @@ class Ladder:
         """
         if self.best is not None:
             return
-        least = min(self.rungs, key=lambda each: each.drop_points)
+        known = [each for each in self.rungs if not math.isnan(each.drop_points)]
+        if not known:
+            raise GateError(f"{self.subject} is no number, however many MACs are in INT8.", remedy)
+        least = min(known, key=lambda each: each.drop_points)
         raise GateError(
             f"{self.subject} {self.drop_in_words(least.drop_points)} at least, with "
             f"{least.int8_share:.1%} of the MACs in INT8; {self.max_drop_points:g} are allowed.",

@@ -226,3 +226,21 @@ def test_labels_of_no_class(tmp_path: Path, label: str, message: str) -> None:
     spec = write(tmp_path, f"def make():\n    return [([1.0, 2.0], {label})] * 3\n")
     with pytest.raises(DataError, match=message):
         open_dataset(spec, [INPUT])
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ("[0, 1, 2, -1]", "-1 at sample 3"),
+        ("[0.5, 1.5, 2.5, float('nan')]", "nan at sample 3"),
+        ("['a', 'b', 'c', {}]", "a dict at sample 3"),
+        ("[{'boxes': [[2, 1, side, 2]], 'classes': [0]} for side in (3, 3, 3, 1)]", "at sample 3"),
+    ],
+)
+def test_a_label_is_named_by_its_sample_not_by_its_place(
+    tmp_path: Path, labels: str, message: str
+) -> None:
+    spec = write(tmp_path, f"def make():\n    return [([1.0, 2.0], each) for each in {labels}]\n")
+    dataset = open_dataset(spec, [INPUT])
+    with pytest.raises(DataError, match=message):
+        dataset.batch(2, 4)

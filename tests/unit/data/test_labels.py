@@ -72,7 +72,7 @@ def make():
     return [
         (
             np.ones(4),
-            {{"boxes": BOXES[i], "labels": CLASSES[i], "crowd": CROWD[i], "area": AREA[i]}},
+            {{"boxes": BOXES[i], "labels": CLASSES[i], "iscrowd": CROWD[i], "area": AREA[i]}},
         )
         for i in parts
     ]

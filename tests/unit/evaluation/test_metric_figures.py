@@ -75,6 +75,23 @@ def test_one_sample_has_no_interval_and_shows_nothing() -> None:
     assert "95 % interval" not in rows
     assert rows["mse less the baseline's"][1].startswith("+")
     assert "significant" not in verdict(found)
+    page = render_page(found)
+    assert "mse; less is better." in page
+    assert "95 % interval" not in page
+
+
+@pytest.mark.parametrize(("count", "is_told"), [(2, False), (5, False), (6, True)])
+def test_a_few_samples_show_no_significance(count: int, is_told: bool) -> None:
+    # All of them are worse: by chance that is one of 16 cases of five samples, one of 32 of six.
+    found = evaluate(
+        NumpyModel(lambda x: x * 0),
+        Samples(X[:count], X[:count]),
+        OPTIONS,
+        baseline=NumpyModel(),
+        metrics=["mse"],
+    )
+    assert ("significantly worse" in verdict(found)) == is_told
+    assert ("significant" in verdict(found)) == is_told
 
 
 @pytest.mark.parametrize(
@@ -160,6 +177,24 @@ def test_gates(drops: dict[str, float], failed: tuple[str, ...]) -> None:
             found.check_gates()
 
 
+def test_a_failed_gate_shows_on_which_side_of_its_limit_the_figure_is() -> None:
+    x = np.eye(3, dtype=np.float32)[np.zeros(300, int)]
+    first_wrong = NumpyModel(lambda x: np.where(np.arange(len(x))[:, None] == 0, x[:, ::-1], x))
+    found = evaluate(
+        first_wrong,
+        Samples(x, np.zeros(300, np.int64)),
+        EvaluateOptions(300, None, max_accuracy_drop=0.333, min_sqnr_db=21.8),
+        baseline=NumpyModel(),
+        max_drop={"top1": 0.3333},
+    )
+    # A third of a point is lost, and a 150th of the signal is noise: 21.76 dB.
+    assert found.failed_gates == (
+        "Top-1 drops by 0.3333 points, more than 0.333.",
+        "The top1 drops by 0.33333 points, more than 0.3333.",
+        "The SQNR of the output 'logits' is 21.76 dB, less than 21.8.",
+    )
+
+
 def test_the_page_draws_each_metric_with_its_interval() -> None:
     found = measured(
         baseline=NumpyModel(doubled), rivals=[NumpyModel()], metrics=["mse", "psnr:range=8"]
@@ -176,6 +211,15 @@ def test_the_page_draws_each_metric_with_its_interval() -> None:
     page = render_page(counted)
     assert "The metric top3" in page
     assert "The metric top1" not in page
+
+
+def test_models_without_any_error_pass_a_gate() -> None:
+    found = evaluate(
+        NumpyModel(), Samples(X, X), OPTIONS, baseline=NumpyModel(), max_drop={"psnr": 0}
+    )
+    assert found.failed_gates == ()
+    rows = {row[0]: row[1:] for row in report_tables(found)[0][2]}
+    assert rows["psnr less the baseline's"][1] == "0.00 dB (0.00 … 0.00)"
 
 
 def test_a_gate_on_what_is_no_number_fails() -> None:
@@ -207,6 +251,12 @@ def test_a_gate_on_what_is_no_number_fails() -> None:
         (CLASSES, {"metrics": ["miou"]}, DataError, "miou reads masks"),
         (X, {"metrics": ["nonsense"]}, UsageError, "no metric 'nonsense'"),
         (X, {"metrics": ["mse"], "max_drop": {"psnr:range=0": 1}}, UsageError, "range of psnr"),
+        (
+            X,
+            {"metrics": ["psnr:range=4"], "max_drop": {"psnr:range=8": 1}},
+            UsageError,
+            r"gate is on psnr:range=8.0, but psnr:range=4.0 is measured",
+        ),
     ],
 )
 def test_what_cannot_be_measured(

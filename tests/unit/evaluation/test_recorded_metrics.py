@@ -44,6 +44,17 @@ def test_a_report_without_baseline_is_one_itself(tmp_path: Path) -> None:
     assert (figure.to_baseline.value, figure.to_baseline.low, figure.to_baseline.high) == (0, 0, 0)
 
 
+def test_a_record_without_right_answers_has_no_accuracy_to_drop(tmp_path: Path) -> None:
+    data = Samples(X, CLASSES)
+    path = recorded(tmp_path, data=data, metrics=["top3"])
+    with pytest.raises(UsageError, match="has no count of right answers") as raised:
+        measured(data=data, baseline=path, max_accuracy_drop=0.5)
+    assert "--metric top1" in raised.value.remedy
+    counted = recorded(tmp_path, data=data, metrics=["top1", "top3"])
+    found = measured(data=data, baseline=counted, max_accuracy_drop=0.5)
+    assert found.top1_drop_points is not None
+
+
 def test_a_record_of_something_else(tmp_path: Path) -> None:
     path = recorded(tmp_path, metrics=["psnr:range=4"])
     with pytest.raises(DataError, match=r"recorded with the metric psnr:range=4.0, and psnr:range"):

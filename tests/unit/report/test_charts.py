@@ -94,6 +94,18 @@ def test_marks_are_round_and_inside(one: float, other: float) -> None:
             assert axis.high >= high - pixel
 
 
+def test_small_values_are_told_apart() -> None:
+    # As mean squared errors are of a model that is nearly exact.
+    axis = linear("", 3e-10, 5e-10, 0, 100, to_marks=True)
+    assert axis.at(3e-10) == pytest.approx(0)
+    assert axis.at(5e-10) == pytest.approx(100)
+    assert [label for _, label in axis.marks][::4] == ["3e-10", "5e-10"]
+    for low in (1e-9, 1.0):
+        labels = [label for _, label in linear("", low, low + 2.2e-9, 0, 100).marks]
+        assert len(labels) > 3
+        assert len(set(labels)) == len(labels)
+
+
 @given(st.floats(1e-4, 1e7), st.floats(1, 1e6))
 def test_logarithmic_marks_hold_the_values(low: float, ratio: float) -> None:
     axis = logarithmic("", low, low * ratio, 100, 0)

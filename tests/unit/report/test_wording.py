@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from trtqat.report.wording import percent
+from trtqat.report.wording import hundredths, percent, share, signed
 
 
 @pytest.mark.parametrize(
@@ -23,3 +23,28 @@ from trtqat.report.wording import percent
 )
 def test_a_share_is_all_where_it_is_all(part: float, said: str) -> None:
     assert percent(part) == said
+
+
+def test_a_count_is_all_where_it_is_all() -> None:
+    assert share(49_999, 50_000) == "99.99 % (49999/50000)"
+    assert share(50_000, 50_000) == "100.00 % (50000/50000)"
+    assert (hundredths(99.996), hundredths(99.994), hundredths(100.004)) == (
+        "99.99",
+        "99.99",
+        "100.00",
+    )
+
+
+@pytest.mark.parametrize(
+    ("difference", "said"),
+    [
+        (0.0, "0.00"),
+        (1e-15, "0.00"),
+        (-0.25, "-0.25"),
+        # What is a difference is not zero.
+        (-0.002, "-0.002"),
+        (0.00456, "+0.005"),
+    ],
+)
+def test_a_difference_is_zero_where_it_is_zero(difference: float, said: str) -> None:
+    assert signed(difference) == said

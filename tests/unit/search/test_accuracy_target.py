@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,12 +17,12 @@ from tests.support.uneven import Files, write_files
 from trtqat.data.batches import Batch as DataBatch
 from trtqat.data.dataset import open_dataset
 from trtqat.errors import DataError, GateError
-from trtqat.evaluation.intervals import paired_interval, paired_p_value
+from trtqat.evaluation.intervals import Interval, paired_interval, paired_p_value
 from trtqat.exporting.loading import load_model
 from trtqat.exporting.source import ModelSource
 from trtqat.quant.quantize import Quantized, keeping
 from trtqat.search import counting
-from trtqat.search.accuracy_target import Ladder, by_noise_per_mac, find_within_target
+from trtqat.search.accuracy_target import Ladder, Rung, by_noise_per_mac, find_within_target
 from trtqat.search.counting import LabelledSamples
 from trtqat.search.running import Batch, Cost
 from trtqat.search.saved_search import SavedSearch
@@ -163,7 +165,14 @@ def test_a_target_out_of_reach(
     ("metric", "unit", "drop", "words"),
     [
         (None, "%", 0.5, "drops by 0.50 points"),
+        (None, "%", 1.004, "drops by 1.004 points"),
+        (None, "%", 1.0, "drops by 1.00 points"),
+        (None, "%", 0.996, "drops by 0.996 points"),
+        ("mse", "", 1.00004, "gets worse by 1.00004"),
+        (None, "%", 0.002, "drops by 0.002 points"),
+        (None, "%", 0.0, "drops by 0.00 points"),
         (None, "%", -1.4, "rises by 1.40 points"),
+        (None, "%", -0.002, "rises by 0.002 points"),
         ("miou", "%", -0.25, "gets better by 0.25 points"),
         ("mse", "", 0.0123, "gets worse by 0.0123"),
         ("psnr", "dB", -2.0, "gets better by 2 dB"),
@@ -172,6 +181,23 @@ def test_a_target_out_of_reach(
 def test_a_gain_is_no_drop(metric: str | None, unit: str, drop: float, words: str) -> None:
     ladder = Ladder(1.0, None, 100, (), None, metric, unit)
     assert ladder.drop_in_words(drop) == words
+
+
+@pytest.mark.parametrize(
+    ("drops", "words"),
+    [
+        ((math.nan, 2.0), "The mse gets worse by 2 at least, with 50.0% of"),
+        ((math.nan, math.nan), "The mse is no number, however many MACs are in INT8."),
+    ],
+)
+def test_what_is_no_number_is_not_the_least_drop(drops: Sequence[float], words: str) -> None:
+    rungs = tuple(
+        Rung((), 0.5, None, 10, None, None, each, Interval(each, each), None, False, each)
+        for each in drops
+    )
+    with pytest.raises(GateError) as raised:
+        Ladder(1.0, None, 10, rungs, None, "mse", "").check_reached("Train it.")
+    assert str(raised.value).startswith(words)
 
 
 @pytest.mark.parametrize("after", [1, 6, 9, 14])

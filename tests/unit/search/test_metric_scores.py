@@ -171,11 +171,10 @@ def test_a_target_out_of_reach(
 def test_fp32_without_a_value(
     files: Files, quantized: Quantized, ranking: tuple[LayerSensitivity, ...]
 ) -> None:
-    arrays = np.load(files.folder / "logits.npz")
-    nothing = np.full_like(arrays["labels"], np.nan)
-    np.savez(files.folder / "nan.npz", images=arrays["images"], labels=nothing)
-    with pytest.raises(DataError, match="The mse of the FP32 model is nan, so there is no drop"):
-        find(quantized, ranking, f"npz:{files.folder / 'nan.npz'}", 1.0, "mse")
+    own = files.folder / "nothing.py"
+    own.write_text("def none(outputs, labels):\n    return [float('nan')] * len(labels)\n")
+    with pytest.raises(DataError, match="The none of the FP32 model is nan, so there is no drop"):
+        find(quantized, ranking, f"npz:{files.folder / 'logits.npz'}", 1.0, f"{own}:none")
 
 
 def test_from_source_to_file_and_words(files: Files, tmp_path: Path) -> None:

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 Pixels = NDArray[np.uint8]
 
-# What Pillow makes 8 bits of by cutting off, which is not what the image shows.
+# What Pillow makes 8 bits of by cutting off, which is not what the image shows. Of colours of 16
+# bits it reads the upper 8 itself.
 _MORE_THAN_8_BITS = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 
 # EXIF's tag, and what its values ask for; those from 5 on swap width and height.
@@ -84,7 +85,7 @@ def decode(path: Path, options: ImageOptions, channels: int) -> Decoded:
         channels: 3 for colours, 1 for grey.
 
     Raises:
-        BrokenImageError: It is no image, or a damaged one, or has more than 8 bits per channel.
+        BrokenImageError: It is no image, or a damaged one, or grey of more than 8 bits.
     """
     from PIL import Image
 
@@ -152,7 +153,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     """An image whose header is read.
 
     Raises:
-        BrokenImageError: It has more than 8 bits per channel.
+        BrokenImageError: It is grey of more than 8 bits.
     """
     from PIL import Image
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trtqat.errors import UsageError
+from trtqat.evaluation.metrics.classification import COUNTED
 from trtqat.evaluation.metrics.metric import Metric
 from trtqat.evaluation.metrics.named import as_metrics, parse_metric
 
@@ -27,7 +28,7 @@ class AskedMetrics:
     @property
     def counts_classes(self) -> bool:
         """Whether right answers are counted exactly: where nothing is asked, or just that."""
-        return not self.metrics or any(each.label in ("top1", "top5") for each in self.metrics)
+        return not self.metrics or any(each.label in COUNTED for each in self.metrics)
 
 
 NOTHING_ASKED = AskedMetrics()
@@ -44,7 +45,7 @@ def ask_metrics(
             measured, too.
 
     Raises:
-        UsageError: There is no such metric, or it is named twice.
+        UsageError: There is no such metric, or it is named twice or with other options.
     """
     metrics = {each.label: each for each in as_metrics(given)}
     drops: dict[str, float] = {}
@@ -53,7 +54,12 @@ def ask_metrics(
         if name not in metrics:
             metric = parse_metric(name)
             label = metric.label
-            metrics.setdefault(label, metric)
+            asked = metrics.setdefault(label, metric)
+            if asked.spec != metric.spec:
+                raise UsageError(
+                    f"The gate is on {metric.spec}, but {asked.spec} is measured.",
+                    f"Write --max-drop {label}:{points:g}, which is on what is measured.",
+                )
         if label in drops:
             raise UsageError(f"The metric {label} has two gates.", "Give one --max-drop for it.")
         drops[label] = points

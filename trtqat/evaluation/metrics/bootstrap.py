@@ -51,15 +51,19 @@ class Resampled:
         values: ``(R,)``: the same resamples for all models; NaN of one sample, which says nothing
             of others.
         is_reflected: Whether percentiles are reflected at the value.
+        bounds: What an interval cannot leave.
+        best: Which infinity says that nothing is wrong.
     """
 
     value: float
     values: Array
     is_reflected: bool = False
+    bounds: tuple[float, float] = (-math.inf, math.inf)
+    best: float = math.inf
 
     def estimate(self) -> Estimate:
         """The value."""
-        return _estimate(self.value, self.values, is_reflected=self.is_reflected)
+        return _estimate(self.value, self.values, self.bounds, is_reflected=self.is_reflected)
 
     def less(self, other: Resampled) -> Estimate:
         """The difference: this value less the other one's.
@@ -67,11 +71,15 @@ class Resampled:
         Args:
             other: Of another model, on the same samples.
         """
-        # What is infinite on both sides has no difference.
+        value = float(self._from(np.float64(self.value), np.float64(other.value)))
+        values = self._from(self.values, other.values)
+        most = self.bounds[1] - self.bounds[0]
+        return _estimate(value, values, (-most, most), is_reflected=self.is_reflected)
+
+    def _from(self, mine: Array | np.float64, theirs: Array | np.float64) -> Array:
+        # Two models without any error do not differ, as in dB. What is infinitely bad may.
         with np.errstate(invalid="ignore"):
-            values = self.values - other.values
-            value = float(np.float64(self.value) - np.float64(other.value))
-        return _estimate(value, values, is_reflected=self.is_reflected)
+            return np.where((mine == theirs) & (mine == self.best), 0.0, mine - theirs)
 
 
 def resample(metric: Metric, found: Sequence[PerSample], *, seed: int = 0) -> list[Resampled]:
@@ -101,12 +109,16 @@ def resample(metric: Metric, found: Sequence[PerSample], *, seed: int = 0) -> li
             float(metric.values(each, ones)[0]),
             known * np.concatenate(of_model),
             metric.is_optimistic,
+            metric.bounds,
+            math.inf if metric.higher_is_better else -math.inf,
         )
         for each, of_model in zip(found, values, strict=True)
     ]
 
 
-def _estimate(value: float, values: Array, *, is_reflected: bool) -> Estimate:
+def _estimate(
+    value: float, values: Array, bounds: tuple[float, float], *, is_reflected: bool
+) -> Estimate:
     # A resample without any pixel, box or character that counts has no value.
     ordered = np.sort(values[~np.isnan(values)])
     if math.isnan(value) or not ordered.size:
@@ -116,4 +128,5 @@ def _estimate(value: float, values: Array, *, is_reflected: bool) -> Estimate:
     low, high = ordered[math.floor(_OUTSIDE * last)], ordered[math.ceil((1 - _OUTSIDE) * last)]
     if is_reflected:
         low, high = 2 * value - high, 2 * value - low
-    return Estimate(value, float(low), float(high))
+    least, most = bounds
+    return Estimate(value, max(least, float(low)), min(most, float(high)))

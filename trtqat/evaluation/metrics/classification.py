@@ -12,6 +12,9 @@ from trtqat.errors import DataError
 from trtqat.evaluation.metrics.metric import SumMetric, ratios
 from trtqat.tensors import Array, Arrays
 
+# What is counted exactly where it is asked for, as an evaluation does without any metric.
+COUNTED = ("top1", "top5")
+
 
 @dataclass(frozen=True, kw_only=True)
 class TopK(SumMetric):

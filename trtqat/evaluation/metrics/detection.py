@@ -77,6 +77,7 @@ class MeanAveragePrecision(Metric):
     resamples: int = field(default=200, init=False)
     # The best precision at a recall or a higher one gains by chance.
     is_optimistic: bool = field(default=True, init=False)
+    bounds: tuple[float, float] = field(default=(0.0, 100.0), init=False)
     overlap: int | None = None
     boxes: str | None = None
     scores: str | None = None

@@ -7,6 +7,7 @@ weight for each sample, how often it was drawn, and two models are compared on t
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -66,6 +67,7 @@ class Metric(ABC):
         resamples: Of which an interval is made.
         is_optimistic: Whether few samples give too high a value, and resamples of them a higher one
             again.
+        bounds: The least and the most that a value can be, where percentiles would leave that.
     """
 
     # What is written behind the name as ``key=value``, and what makes a field of it.
@@ -76,6 +78,7 @@ class Metric(ABC):
     higher_is_better: bool = field(default=True, init=False)
     resamples: int = field(default=1000, init=False)
     is_optimistic: bool = field(default=False, init=False)
+    bounds: tuple[float, float] = field(default=(-math.inf, math.inf), init=False)
 
     @property
     @abstractmethod

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from trtqat.errors import UsageError
-from trtqat.evaluation.metrics.classification import TopK
+from trtqat.evaluation.metrics.classification import COUNTED, TopK
 from trtqat.evaluation.metrics.detection import MeanAveragePrecision
 from trtqat.evaluation.metrics.metric import Metric
 from trtqat.evaluation.metrics.regression import MeanSquaredError, PeakSignalToNoise
@@ -65,7 +65,7 @@ def parse_metric(text: str) -> Metric:
     if form is None or kind is None or (field is None and form["number"]):
         _check_value(text)
         if is_pointer(text) and not text.endswith(":"):
-            return load_metric(text)
+            return _of_the_users(load_metric(text))
         raise UsageError(f"There is no metric '{text}'.", f"Use {NAMES}.")
     if kind is TopK and not form["number"]:
         raise UsageError(f"'{text}' does not say how many count as an answer.", "Write top5.")
@@ -106,13 +106,24 @@ def _metric(given: str | Metric | Callable[..., Any]) -> Metric:
     if isinstance(given, str):
         return parse_metric(given)
     if isinstance(given, Metric):
-        return given
+        return _of_the_users(given)
     if callable(given) and not isinstance(given, type):
         name = getattr(given, "__name__", type(given).__name__)
-        return user_metric(name, given, given)
+        return _of_the_users(user_metric(name, given, given))
     raise UsageError(
         f"{given!r} is no metric.", f"Give {NAMES}, or a function of outputs and labels."
     )
+
+
+def _of_the_users(metric: Metric) -> Metric:
+    """Refuses what tables would show the count of right answers for."""
+    if metric.label in COUNTED and not isinstance(metric, TopK):
+        raise UsageError(
+            f"'{metric.spec}' is a metric of yours, but {metric.label} is what trtqat counts "
+            "itself.",
+            "Give it another name.",
+        )
+    return metric
 
 
 def _check_value(text: str) -> None:

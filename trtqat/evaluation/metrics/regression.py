@@ -29,6 +29,13 @@ class _OfSquares(SumMetric):
                 f"The labels have the shape {labels.shape}, but {what} has {output.shape}.",
                 "Give labels of the output's shape.",
             )
+        unsound = labels[~np.isfinite(labels)]
+        if unsound.size:
+            raise DataError(
+                f"The labels hold {unsound[0]:g}, so there is no {self.label}.",
+                "Leave out such samples, or measure the known numbers by a function of yours, "
+                "--metric file.py:function.",
+            )
         count = len(output)
         difference = output.reshape(count, -1).astype(np.float64) - labels.reshape(count, -1)
         squares = np.square(difference).sum(axis=1)

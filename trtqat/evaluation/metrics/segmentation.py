@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -65,7 +65,9 @@ class MeanIou(SumMetric):
         """Class numbers of the masks' pixels, -1 where the output is NaN; and how many classes."""
         count, *lengths = output.shape
         is_float = output.dtype.kind == "f"
-        if is_float and labels.shape in ((count, *lengths[1:]), (count, 1, *lengths[1:])):
+        # More classes than a sign tells apart: of a single channel these are class numbers.
+        is_scored = is_float and (lengths[:1] != [1] or self.classes in (None, 2))
+        if is_scored and labels.shape in ((count, *lengths[1:]), (count, 1, *lengths[1:])):
             return self._largest(what, output)
         if _without_channel(output.shape) != _without_channel(labels.shape):
             raise DataError(
@@ -77,7 +79,7 @@ class MeanIou(SumMetric):
             raise DataError(
                 f"How many classes there are is not known: {what} has the shape {output.shape} "
                 f"for masks of {labels.shape}.",
-                "Say it, as in miou:classes=5.",
+                f"Say it, as in {replace(self, classes=5).spec}.",
             )
         sound = np.isfinite(output) if is_float else True
         return np.where(sound, output, -1).astype(np.int64), self.classes
@@ -97,9 +99,12 @@ class MeanIou(SumMetric):
     def _check_masks(self, labels: Array, classes: int) -> None:
         unknown = labels[(labels < 0) | (labels >= classes)] if labels.size else labels
         if unknown.size:
+            found = int(unknown.flat[0])
             raise DataError(
-                f"The masks hold {unknown.flat[0]}, but there are {classes} classes.",
-                f"If such pixels do not count, say so: {self.name}:ignore={unknown.flat[0]}",
+                f"The masks hold {found}, but there are {classes} classes.",
+                f"If such pixels do not count, say so: {replace(self, ignore=found).spec}"
+                if self.ignore is None
+                else f"Write {self.ignore} into them if they do not count, as into others.",
             )
 
 

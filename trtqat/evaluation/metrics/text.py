@@ -108,10 +108,10 @@ class CharacterErrorRate(SumMetric):
                 f"shape {output.shape}.",
                 "Give cer:decode=file.py:function for other outputs.",
             )
-        classes = output.astype(np.int64) if output.ndim == 2 else output.argmax(axis=2)
-        if output.ndim == 3:
-            # What is no number is no character.
-            classes[np.isnan(output).any(axis=2)] = alphabet.index("")
+        # What is no number is no character.
+        unsound = ~np.isfinite(output) if output.ndim == 2 else np.isnan(output).any(axis=2)
+        given = np.where(unsound, 0, output) if output.ndim == 2 else output.argmax(axis=2)
+        classes = np.where(unsound, alphabet.index(""), given.astype(np.int64))
         unknown = classes[(classes < 0) | (classes >= len(alphabet))]
         if unknown.size:
             raise DataError(

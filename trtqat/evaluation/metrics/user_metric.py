@@ -11,6 +11,7 @@ A class has a method ``statistics(outputs, labels)`` that returns ``(N, k)`` and
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -109,6 +110,7 @@ class ForeignMetric(_Pointed, Metric):
     higher_is_better: bool = True
     resamples: int = 1000
     is_optimistic: bool = False
+    bounds: tuple[float, float] = (-math.inf, math.inf)
     pointer: str
     own: Metric
 
@@ -169,6 +171,7 @@ def load_metric(pointer: str) -> Metric:
             higher_is_better=made.higher_is_better,
             resamples=made.resamples,
             is_optimistic=made.is_optimistic,
+            bounds=made.bounds,
         )
     if not hasattr(made, "statistics") or not hasattr(made, "value"):
         raise UsageError(

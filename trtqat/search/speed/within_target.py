@@ -7,6 +7,7 @@ counted from the fastest on, until one is within.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -73,6 +74,10 @@ class Valued:
         Args:
             reference: The same metric of another engine.
         """
+        best = math.inf if self.higher_is_better else -math.inf
+        if self.value == reference.value == best:
+            # Two engines without any error do not differ, as in dB.
+            return 0.0
         difference = self.value - reference.value
         return -difference if self.higher_is_better else difference
 

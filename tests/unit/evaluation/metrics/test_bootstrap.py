@@ -84,6 +84,32 @@ def test_what_has_no_value_has_no_interval() -> None:
     )
     found = identical.estimate()
     assert (found.value, found.low, found.high) == (math.inf,) * 3
-    for estimate in (unknown.estimate(), identical.less(identical), identical.less(unknown)):
+    for estimate in (unknown.estimate(), identical.less(unknown)):
         assert math.isnan(estimate.value)
         assert math.isnan(estimate.low)
+
+
+def test_two_models_without_any_error_do_not_differ() -> None:
+    metric = PeakSignalToNoise()
+    labels = np.zeros((4, 2))
+    one_off, half_off = labels.copy(), labels.copy()
+    one_off[0], half_off[0] = 1.0, 0.5
+    exact, off, less_off = resample(
+        metric, [metric.per_sample({"y": x}, labels) for x in (labels, one_off, half_off)]
+    )
+    same = exact.less(exact)
+    assert (same.value, same.low, same.high) == (0, 0, 0)
+    assert (exact.less(off).value, off.less(exact).value) == (math.inf, -math.inf)
+    # Where the sample that is off is not drawn, both are infinite.
+    found = off.less(less_off)
+    assert found.value == pytest.approx(-20 * math.log10(2))
+    assert found.low == pytest.approx(found.value)
+    assert found.high == 0
+
+
+def test_what_is_infinitely_bad_on_both_sides_may_differ() -> None:
+    labels = np.zeros((4, 2))
+    for metric in (MeanSquaredError(), PeakSignalToNoise()):
+        (found,) = resample(metric, [metric.per_sample({"y": labels + math.inf}, labels)])
+        assert math.isinf(found.value)
+        assert math.isnan(found.less(found).value)

@@ -53,7 +53,7 @@ def naive_miou(predicted: Array, labels: Array, classes: int, ignore: int | None
     st.integers(2, 5),
     st.integers(0, 30),
     st.sampled_from([None, 255, 0]),
-    st.sampled_from(["numbers", "logits", "channel"]),
+    st.sampled_from(["numbers", "logits", "channel", "floats"]),
 )
 def test_miou_is_that_of_a_loop_over_pixels(
     classes: int, seed: int, ignore: int | None, form: str
@@ -64,7 +64,8 @@ def test_miou_is_that_of_a_loop_over_pixels(
     if ignore == 255:
         labels[random.random(labels.shape) < 0.3] = 255
     numbers = logits.argmax(axis=1)
-    output = {"numbers": numbers.astype("i4"), "logits": logits, "channel": numbers[:, None]}[form]
+    forms = {"numbers": numbers.astype("i4"), "logits": logits, "channel": numbers[:, None]}
+    output = {**forms, "floats": numbers[:, None].astype("f4")}[form]
     metric = MeanIou(classes=None if form == "logits" else classes, ignore=ignore)
     expected = naive_miou(numbers, labels, classes, ignore)
     batches = [(output[:3], labels[:3]), (output[3:], labels[3:])]
@@ -126,7 +127,10 @@ def test_cer_of_a_recognizer_with_blanks(characters: Path, blank: int) -> None:
         # One replaced, one deleted, of eight.
         assert value_of(metric, (output, ("aaa", "ä \u2028ab"))) == pytest.approx(100 * 3 / 8)
     logits[1] = np.nan
-    assert value_of(metric, (logits, ("aab", "ä \u2028"))) == pytest.approx(100 * 3 / 6)
+    numbers = classes.astype("f4")
+    numbers[1] = np.nan
+    for output in (logits, numbers):
+        assert value_of(metric, (output, ("aab", "ä \u2028"))) == pytest.approx(100 * 3 / 6)
 
 
 @given(st.integers(0, 20), st.sampled_from(["mse", "psnr", "psnr:range=255"]))
@@ -158,11 +162,27 @@ FLOATS = np.zeros((2, 3, 4, 4), "f4")
         ("top1", FLOATS[:, :, 0, 0], np.full(2, 3), "label 3, but the output 'y' has 3 classes"),
         ("top1@z", FLOATS, np.zeros(2, int), "top1@z reads an output 'z', and the model has 'y'"),
         ("miou", FLOATS, np.zeros(2, int), r"miou reads masks .* int64 of shape \(N,\)"),
+        ("miou", FLOATS[:, 0, 0, 0], np.zeros((2, 4, 5), int), r"but the output 'y' has \(2,\)"),
         ("miou", FLOATS, np.zeros((2, 4, 5), int), r"masks of the data .* \(2, 4, 5\), but"),
         ("miou", FLOATS, np.full((2, 4, 4), 7), "masks hold 7, but there are 3 classes.*ignore=7"),
+        (
+            "miou@y:classes=8,ignore=9",
+            FLOATS[:, 0],
+            np.full((2, 4, 4), 8),
+            "hold 8, but there are 8 classes.*Write 9 into them",
+        ),
+        (
+            "miou@y:classes=8",
+            FLOATS[:, 0],
+            np.full((2, 4, 4), 8),
+            "say so: miou@y:classes=8,ignore=8",
+        ),
+        ("miou@y", FLOATS[:, 0], np.zeros((2, 4, 4), int), "as in miou@y:classes=5"),
         ("miou:classes=4", FLOATS, np.zeros((2, 4, 4), int), "counts 4 classes, but .* of 3"),
         ("miou", FLOATS[:, 0], np.zeros((2, 4, 4), int), "classes there are is not known.*miou:"),
         ("mse", FLOATS, np.zeros((2, 3, 4)), r"labels have the shape \(2, 3, 4\), but"),
+        ("mse", FLOATS, FLOATS + np.nan, "labels hold nan, so there is no mse"),
+        ("psnr@y", FLOATS, FLOATS - np.inf, "labels hold -inf, so there is no psnr@y"),
         ("psnr", FLOATS, ("a", "b"), "psnr reads arrays of numbers, but the labels are texts"),
         ("cer", FLOATS, np.zeros(2, int), "cer reads texts"),
         ("cer", FLOATS, ("a", "b"), r"reads \(N, T, classes\) or \(N, T\)"),

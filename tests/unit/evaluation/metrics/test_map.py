@@ -217,6 +217,25 @@ def test_the_interval_holds_the_map_of_many_images() -> None:
     assert held / 40 >= 0.85 > plain / 40
 
 
+def test_no_interval_leaves_what_a_map_may_be() -> None:
+    box, count = np.array([[0.0, 0, 20, 20]]), 12
+    labels = tuple({"boxes": box, "classes": np.array([0])} for _ in range(count))
+
+    def missed(images: int) -> PerSample:
+        boxes = np.tile(box, (count, 1, 1))
+        boxes[:images] += 100
+        scores = np.linspace(0.9, 0.1, count)[:, None]
+        outputs = {"boxes": boxes, "scores": scores, "classes": np.zeros((count, 1), int)}
+        return metric.per_sample(outputs, labels)
+
+    metric = MeanAveragePrecision()
+    good, poor = resample(metric, [missed(1), missed(11)])
+    # Reflected at the value, the percentiles would end above 100 % and below 0.
+    assert good.estimate().low < good.value < good.estimate().high == 100
+    assert 0 == poor.estimate().low < poor.value < poor.estimate().high
+    assert -100 == poor.less(good).low < poor.less(good).high < 0
+
+
 def test_forms_of_outputs() -> None:
     found, labels = make_case(5, 30)
     usual = as_outputs(found)

@@ -109,6 +109,10 @@ def wrong_unit(outputs, labels):
 wrong_unit.higher_is_better = "no"
 
 
+def top1(outputs, labels):
+    return labels
+
+
 def alone(outputs, labels):
     return 0.5
 
@@ -202,6 +206,9 @@ def test_a_function_in_python() -> None:
     assert (metric.label, metric.spec) == ("last", "last")
     with pytest.raises(UsageError, match="last is asked for twice"):
         as_metrics([last, "top1", last])
+    last.__name__ = "top5"
+    with pytest.raises(UsageError, match="top5 is what trtqat counts itself"):
+        as_metrics([last])
     with pytest.raises(UsageError, match="5 is no metric"):
         as_metrics([5])  # type: ignore[list-item]
 
@@ -258,6 +265,7 @@ def test_what_a_function_may_not_return(file: Path, name: str, message: str) -> 
         ("Demanding", "Demanding raised TypeError when it was made"),
         ("wrong_unit", "higher_is_better 'no'"),
         ("missing", "There is no 'missing'"),
+        ("top1", "'mine.py:top1' is a metric of yours, but top1 is what trtqat counts"),
     ],
 )
 def test_what_is_no_metric(file: Path, name: str, message: str) -> None:

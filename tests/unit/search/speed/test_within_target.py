@@ -109,3 +109,10 @@ def test_the_target_is_taken_as_it_was_written() -> None:
     """29 of 10,000 are 0.29 points, though not in binary."""
     counts = {SOME.assignment: Counted(7971, 10_000), ALL: Counted(8000, 10_000)}
     assert fastest_within(found(SOME), PLAIN, 0.29, lambda each: counts[each.assignment]) == SOME
+
+
+def test_engines_without_any_error_are_within() -> None:
+    exact = Valued("psnr", math.inf, "dB", higher_is_better=True)
+    assert fastest_within(found(SOME), PLAIN, 0.0, lambda _: exact) == SOME
+    wrong = Valued("mse", math.inf, "", higher_is_better=False)
+    assert fastest_within(found(SOME), PLAIN, 0.0, lambda _: wrong) == PLAIN
