@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,7 +56,11 @@ def prove_by_log(network: Network, profiles: Sequence[Profile]) -> Proof:
             listed, lambda: split_profiles(parse_information(listed, name), len(profiles), name)
         )
 
-    return _prove(network.source.path, find, profiles)
+    proof = _prove(network.source.path, find, profiles)
+    if proof.coverage is None:
+        return proof
+    # Whatever the list tells of: a plan without products has no kernels yet, either.
+    return replace(proof, coverage=replace(proof.coverage, has_kernels=False))
 
 
 def prove_by_inspector(

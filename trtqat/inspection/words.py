@@ -161,9 +161,11 @@ def describe_coverage(coverage: Coverage) -> str:
     if len(exits) > _REASONS:
         lines.append(f"  … and {len(exits) - _REASONS} more such places; --json has them")
     lines += [_COSTS_OF_PLANS[cost.kind](cost) for cost in coverage.costs]
+    # What no layer of the graph is was read of one profile.
+    besides = "besides" + (", in one of these profiles" if len(coverage.profiles) > 1 else "")
     if not coverage.has_kernels:
         # Some may multiply: a recurrence is many kernels, of which one is told.
-        lines.append(f"besides: {_count(len(coverage.others), 'other layer')} of the plan")
+        lines.append(f"{besides}: {_count(len(coverage.others), 'other layer')} of the plan")
         lines.append(f"{NOT_RUN}: the GPU that loads the plan compiles its kernels")
         return "\n".join(lines)
     rest = (
@@ -171,7 +173,7 @@ def describe_coverage(coverage: Coverage) -> str:
         (coverage.reformats, "reformat", ""),
         (coverage.others, "other", ""),
     )
-    lines.append("besides: " + ", ".join(_kind(coverage, *each) for each in rest))
+    lines.append(f"{besides}: " + ", ".join(_kind(coverage, *each) for each in rest))
     return "\n".join(lines)
 
 
