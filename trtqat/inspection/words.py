@@ -53,12 +53,12 @@ def describe_summary(summary: GraphSummary) -> str:
 def describe_findings(findings: Sequence[Finding]) -> str:
     """How many of each severity, in one line."""
     warnings = sum(finding.severity == "warning" for finding in findings)
-    return f"lint: {_count(warnings, 'warning')}, {_count(len(findings) - warnings, 'note')}"
+    return f"lint: {counted(warnings, 'warning')}, {counted(len(findings) - warnings, 'note')}"
 
 
 def describe_gate(warnings: Sequence[Finding]) -> str:
     """Why the gate ``--strict`` is not met: how many warnings, and where the first one is."""
-    return f"Lint warns {_count(len(warnings), 'time')}, first of '{warnings[0].where}'."
+    return f"Lint warns {counted(len(warnings), 'time')}, first of '{warnings[0].where}'."
 
 
 def describe_cost(finding: Finding, for_: Target | None = None) -> str:
@@ -114,7 +114,7 @@ def explain(findings: Sequence[Finding], *, places: int, for_: Target | None = N
         first = same[0]
         lines = [
             f"{first.severity}: {first.rule} ({describe_cost(first, for_)}, "
-            f"{_count(len(same), 'place')})"
+            f"{counted(len(same), 'place')})"
         ]
         lines += [f"  {finding.problem}" for finding in same[:places]]
         if len(same) > places:
@@ -140,7 +140,7 @@ def describe_coverage(coverage: Coverage) -> str:
     if coverage.profiles:
         batches, count = ", ".join(coverage.profiles), len(coverage.profiles)
         batches = profiles_in_words(batches)
-        each = f"in each of {count} profiles ({batches})"
+        each = f"counted if so in each of {count} profiles ({batches})"
         lines[0] += f", {each if count > 1 else f'in the profile for {batches} alone'}"
     if not coverage.has_kernels:
         lines[0] += f": {IN_THE_PLAN}" if len(missed) < len(wanted) else ""
@@ -165,7 +165,7 @@ def describe_coverage(coverage: Coverage) -> str:
     besides = "besides" + (", in one of these profiles" if len(coverage.profiles) > 1 else "")
     if not coverage.has_kernels:
         # Some may multiply: a recurrence is many kernels, of which one is told.
-        lines.append(f"{besides}: {_count(len(coverage.others), 'other layer')} of the plan")
+        lines.append(f"{besides}: {counted(len(coverage.others), 'other layer')} of the plan")
         lines.append(f"{NOT_RUN}: the GPU that loads the plan compiles its kernels")
         return "\n".join(lines)
     rest = (
@@ -219,7 +219,7 @@ def coverage_table(coverage: Coverage) -> tuple[Sequence[str], list[list[str]]]:
 
 def _describe_widened(cost: PlanCost) -> str:
     return (
-        f"  {_count(len(cost.layers), 'convolution')} widened to full groups of channels, first "
+        f"  {counted(len(cost.layers), 'convolution')} widened to full groups of channels, first "
         f"{cost.layers[0]}: {_scaled(cost.amount)} instead of {_scaled(cost.least)} "
         "multiply-accumulates a sample"
     )
@@ -227,7 +227,7 @@ def _describe_widened(cost: PlanCost) -> str:
 
 def _describe_float_output(cost: PlanCost) -> str:
     return (
-        f"  {_count(len(cost.layers), 'layer')}, first {cost.layers[0]}: {_bytes(cost.amount)} of "
+        f"  {counted(len(cost.layers), 'layer')}, first {cost.layers[0]}: {_bytes(cost.amount)} of "
         f"floating point a sample that another kernel quantizes; INT8 is {_bytes(cost.least)}"
     )
 
@@ -235,7 +235,7 @@ def _describe_float_output(cost: PlanCost) -> str:
 def _describe_float32(cost: PlanCost) -> str:
     return (
         f"  FP16 (trtqat export --precision fp16 --opset 19) would halve {_bytes(cost.amount)} of "
-        f"FP32 a sample behind {_count(len(cost.layers), 'layer')}, first {cost.layers[0]}; "
+        f"FP32 a sample behind {counted(len(cost.layers), 'layer')}, first {cost.layers[0]}; "
         "INT8 convolutions write FP32 there too"
     )
 
@@ -248,7 +248,9 @@ _COSTS_OF_PLANS = {
 
 
 def _bytes(number: int) -> str:
-    return f"{number / 1e6:.3g} MB" if number >= 1e5 else f"{number / 1e3:.3g} kB"
+    if number < 1e5:
+        return f"{number / 1e3:.3g} kB"
+    return f"{number / 1e6:.3g} MB" if number < 999.5e6 else f"{number / 1e9:.3g} GB"
 
 
 def _least(coverage: Coverage) -> str:
@@ -275,18 +277,27 @@ def _not_counted(layers: Sequence[tuple[str, str]]) -> str:
 def _kind(coverage: Coverage, names: Sequence[str], what: str, which: str) -> str:
     time_ms = coverage.time_ms(names)
     if not time_ms:
-        return _count(len(names), what) + which
+        return counted(len(names), what) + which
     timed = sum(name in coverage.times_ms for name in names)
     part = "" if timed == len(names) else f" for {timed} of them"
-    return _count(len(names), what) + which + f" ({time_ms:.3f} ms{part})"
+    return counted(len(names), what) + which + f" ({time_ms:.3f} ms{part})"
 
 
 def _scaled(number: int) -> str:
+    # What rounds to a thousand of a word is one of the next.
     for size, word in ((1e9, "billion"), (1e6, "million"), (1e3, "thousand")):
-        if number >= size:
-            return f"{number / size:.3g} {word}"
+        if number >= 0.9995 * size and number >= 1000:
+            # Python would write 1.5e+04 of so many billions.
+            part = number / size
+            return f"{part:,.0f} {word}" if part >= 999.5 else f"{part:.3g} {word}"
     return str(number)
 
 
-def _count(number: int, what: str) -> str:
+def counted(number: int, what: str) -> str:
+    """``1 pair``, ``2 pairs``.
+
+    Args:
+        number: How many.
+        what: What one of them is called.
+    """
     return f"{number} {what}{'' if number == 1 else 's'}"
