@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from trtqat.host.check import Check
 from trtqat.host.description import Host
 from trtqat.host.flavours import TensorRTFlavour
+from trtqat.host.host_checks import WITHOUT_GPU
 from trtqat.host.version_rules import version_tuple
 from trtqat.plan.header import PlanHeader
 from trtqat.plan.manifest import Manifest
@@ -115,7 +116,7 @@ def _plan_for(capability: str) -> str:
 
 def _driver(cuda: str, host: Host) -> Check:
     if not host.gpus:
-        return Check("driver", "unknown", "There is no driver here.")
+        return Check("driver", "unknown", WITHOUT_GPU)
     oldest = _OLDEST_DRIVER.get(cuda)
     if oldest is None:
         return Check(
