@@ -153,6 +153,8 @@ def test_options_that_do_not_go_together(folder: Path) -> None:
         ((LAYERS, "--graph", "m.onnx", "--export-profile", "p.json"), "--export-profile is not"),
         ((LAYERS, "--graph", "m.onnx", "--trust", "key.pem"), "--trust is not for those"),
         ((LAYERS, "--graph", "m.onnx", "--strict"), "--strict is not for those"),
+        ((LAYERS, "--graph", "m.onnx", "--device", 0), "--device is not for those"),
+        ((LAYERS, "--graph", "m.onnx", "--batch-size", 32), "--batch-size is for --roofline"),
     ):
         done = in_process(folder, "inspect", *arguments)
         assert (done.returncode, done.stdout) == (2, "")

@@ -143,7 +143,7 @@ def preflight(
         _check_header(header, manifest, plan)
     except PlanError as error:
         return Preflight((*checks, _refused("manifest", error)))
-    checks.append(_WITHOUT_MANIFEST if manifest is None else _WITH_MANIFEST)
+    checks.append(_without_manifest(header) if manifest is None else _WITH_MANIFEST)
     if key is not None:
         checks.append(Check("signature", "passed", f"The manifest is signed with {trust}."))
     is_here = host is None if is_here is None else is_here
@@ -168,13 +168,17 @@ def preflight(
 
 
 _WITH_MANIFEST = Check("manifest", "passed", "The plan's SHA-256 is the recorded one.")
-_WITHOUT_MANIFEST = Check(
-    "manifest",
-    "warning",
-    "There is no manifest beside the plan, so a damaged plan goes unnoticed: TensorRT loads one "
-    "with a changed byte.",
-    "Copy the .json that the build wrote beside it.",
-)
+
+
+def _without_manifest(header: PlanHeader) -> Check:
+    # Seen of TensorRT alone.
+    seen = ": TensorRT loads one with a changed byte" if header.library == "tensorrt" else ""
+    return Check(
+        "manifest",
+        "warning",
+        f"There is no manifest beside the plan, so a damaged plan may go unnoticed{seen}.",
+        "Copy the .json that trtqat build wrote beside it; no other builder writes one.",
+    )
 
 
 def _of(path: Path, check: Check) -> str:

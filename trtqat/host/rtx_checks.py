@@ -60,8 +60,8 @@ def check_rtx(
     yield Check(
         "run",
         "unknown",
-        "It was built and inspected, not run: trtqat was never tried on an RTX card.",
-        "Measure it on this GPU with trtqat eval before you rely on it.",
+        "trtqat was never tried on an RTX card: plans for it were built and inspected, not run.",
+        "Measure it on the card with trtqat eval before you rely on it.",
     )
 
 

@@ -153,6 +153,11 @@ def _check_is_for_layer_files(path: Path, options: InspectOptions) -> None:
             raise UsageError(
                 f"'{path}' is a layer file, and {option} is not for those.", "Leave it out."
             )
+    if options.batch_size is not None and not options.has_roofline:
+        raise UsageError(
+            f"'{path}' is a layer file, where --batch-size is for --roofline alone.",
+            "Leave it out, or add --roofline.",
+        )
 
 
 def _ceilings(path: Path, ceilings: Path | None) -> Ceilings:
