@@ -145,7 +145,13 @@ def preflight(
         return Preflight((*checks, _refused("manifest", error)))
     checks.append(_without_manifest(header) if manifest is None else _WITH_MANIFEST)
     if key is not None:
-        checks.append(Check("signature", "passed", f"The manifest is signed with {trust}."))
+        checks.append(
+            Check(
+                "signature",
+                "passed",
+                f"The manifest is signed by the key that '{trust}' belongs to.",
+            )
+        )
     is_here = host is None if is_here is None else is_here
     host = describe_host() if host is None else host
     chosen, check = _tensorrt(header, manifest, host, flavour)

@@ -261,8 +261,12 @@ def _least(coverage: Coverage) -> str:
 
 
 def _percent(share: float) -> str:
-    """Rounded down: all of it is all of it."""
-    return f"{math.floor(share * 1000) / 10:.1f}%"
+    """Rounded down: all of it is all of it. What is more than nothing is not 0."""
+    if 0 < share < 0.001:
+        step = 10.0 ** math.floor(math.log10(share))
+        return f"{100 * step * math.floor(share / step):.1g}%"
+    # Of 57 % floats may make 569.99… thousandths.
+    return f"{math.floor(round(share * 1000, 6)) / 10:.1f}%"
 
 
 def _not_counted(layers: Sequence[tuple[str, str]]) -> str:

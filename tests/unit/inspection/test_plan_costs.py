@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 import pytest
 
+from tests.support.plans import LAYER
 from trtqat.graph.lenses.macs import LayerSummary
 from trtqat.inspection.builder_log import read_layer_list
 from trtqat.inspection.coverage import cover
@@ -141,3 +143,21 @@ def test_large_figures_are_written_out(
 ) -> None:
     cost = PlanCost(kind, ("/a",), amount, least)
     assert words in describe_coverage(Coverage((), (), (), (), costs=(cost,)))
+
+
+@pytest.mark.parametrize(
+    ("int8", "plain", "words"),
+    [
+        (57, 43, "57.0% of"),
+        (99_999, 1, "99.9% of"),
+        (1, 10**4, "0.009% of"),
+        (96, 10**5 - 96, "0.09% of"),
+        (1, 0, "100.0% of"),
+        (0, 1, "0.0% of"),
+    ],
+)
+def test_a_share_is_neither_all_nor_nothing_by_rounding(int8: int, plain: int, words: str) -> None:
+    layers = (replace(LAYER, macs=int8), replace(LAYER, macs=plain, runs_int8=False))
+    assert f" quantized layers, {words} the arithmetic" in describe_coverage(
+        Coverage(layers, (), (), ())
+    )
