@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from trtqat.text import visible_line
+
 if TYPE_CHECKING:
     from trtqat.inspection.roofline import Roofline
 
@@ -44,7 +46,7 @@ def describe_roofline(roofline: Roofline) -> str:
             f"{_percent(roofline.profiled_floor_ms / roofline.profiled_ms)} of the limit is reached"
         )
     if roofline.uncounted:
-        first, *more = roofline.uncounted
+        first, *more = map(visible_line, roofline.uncounted)
         named = f"{len(more) + 1} layers of the graph, first {first}" if more else first
         lines.append(
             f"The floors leave out the arithmetic of {named}: nothing tells "

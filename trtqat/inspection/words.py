@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from trtqat.text import visible_line
 
 if TYPE_CHECKING:
     from trtqat.graph.lenses.macs import GraphSummary
@@ -116,7 +119,7 @@ def explain(findings: Sequence[Finding], *, places: int, for_: Target | None = N
             f"{first.severity}: {first.rule} ({describe_cost(first, for_)}, "
             f"{counted(len(same), 'place')})"
         ]
-        lines += [f"  {finding.problem}" for finding in same[:places]]
+        lines += [f"  {visible_line(finding.problem)}" for finding in same[:places]]
         if len(same) > places:
             lines.append(f"  … and {len(same) - places} more; -v lists them")
         lines.append(f"  → {first.remedy}")
@@ -127,6 +130,7 @@ def explain(findings: Sequence[Finding], *, places: int, for_: Target | None = N
 
 def describe_coverage(coverage: Coverage) -> str:
     """How many of the quantized layers run in INT8, why the others do not, and what is left."""
+    coverage = _on_one_line(coverage)
     wanted, missed = coverage.wanted, coverage.missed
     share = coverage.int8_share
     lines = [
@@ -175,6 +179,20 @@ def describe_coverage(coverage: Coverage) -> str:
     )
     lines.append(f"{besides}: " + ", ".join(_kind(coverage, *each) for each in rest))
     return "\n".join(lines)
+
+
+def _on_one_line(coverage: Coverage) -> Coverage:
+    """The same, with names that begin no line: anybody's could say what is INT8 there."""
+    return replace(
+        coverage,
+        layers=tuple(
+            replace(layer, name=visible_line(layer.name), reason=visible_line(layer.reason))
+            for layer in coverage.layers
+        ),
+        costs=tuple(
+            replace(cost, layers=tuple(map(visible_line, cost.layers))) for cost in coverage.costs
+        ),
+    )
 
 
 def profiles_in_words(names: str) -> str:
@@ -273,7 +291,8 @@ def _not_counted(layers: Sequence[tuple[str, str]]) -> str:
     """A line that names them, by name and operator; nothing if there are none."""
     if not layers:
         return ""
-    listed = ", ".join(f"'{name}' ({operator})" for name, operator in layers[:_NAMES])
+    named = [f"'{name}' ({operator})" for name, operator in layers[:_NAMES]]
+    listed = ", ".join(map(visible_line, named))
     more = f" and {len(layers) - _NAMES} more" if len(layers) > _NAMES else ""
     return f"\narithmetic not counted: {listed}{more}"
 
