@@ -9,7 +9,7 @@ import pytest
 
 import trtqat as package
 from tests.support.graphs import Graph
-from tests.support.rtx_graphs import saved
+from tests.support.rtx_graphs import saved, two_layers_in
 from trtqat.inspection.words import describe_coverage
 from trtqat.plan.coverage import Coverage
 
@@ -92,6 +92,14 @@ def test_a_transposed_convolution_in_half_has_no_kernel_yet(tmp_path: Path) -> N
         "besides: 3 other layers of the plan\n"
         "built and inspected, not run: the GPU that loads the plan compiles its kernels"
     )
+
+
+def test_a_convolution_for_turing_has_no_kernel_that_was_chosen(tmp_path: Path) -> None:
+    graph, half = two_layers_in(tmp_path), tmp_path / "half.onnx"
+    package.export(graph, half, precision="fp16", opset=19)
+    found = package.build(half, tmp_path / "m.engine", for_="rtx", targets="sm75").coverage
+    assert found is not None
+    assert [layer.reason for layer in found.missed] == ["in the plan it reads float16, float16"] * 2
 
 
 def test_a_transposed_output_is_written_in_fp32_by_an_fp16_graph_too(tmp_path: Path) -> None:

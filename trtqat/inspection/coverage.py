@@ -264,7 +264,8 @@ def _reason(
     if engine.casts_first:
         why = f": {hint}" if hint else ""
         return f"in the plan its codes become floats before they are multiplied{why} (inferred)"
-    if engine.is_product or engine.is_late_product:
+    # What is compiled late has no kernel that was chosen.
+    if engine.is_product or engine.is_compiled_late:
         reads = ", ".join(tensor.dtype or "?" for tensor in engine.inputs) or "nothing"
         weights = f" and {engine.weight_dtype} weights" if engine.weight_dtype else ""
         why = hint or (_NO_INT8 if engine.is_transposed else "")

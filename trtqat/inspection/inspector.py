@@ -41,7 +41,7 @@ _FUSED_PRODUCT = re.compile(r"(?:^|_)(gemm|mha|conv)_")
 # What is compiled where the plan is loaded has no tactic there. Its name tells its steps in their
 # order, as "__myl_CastMulFc_myl0_1": codes become floats, which are scaled and then multiplied.
 _RUNTIME_FUSION = "runtime_fusion"
-_STEPS_OF_PRODUCT = re.compile(r"__myl_((?:[A-Z][a-z]*)*?)(Fc|Deco)(?![a-z])")
+_STEPS_OF_PRODUCT = re.compile(r"__myl_((?:[A-Z][a-z]*)*?)(Fc|Corr|Deco)(?![a-z])")
 _WAY_OUT = "Write one with TensorRT's engine inspector, or trtexec --exportLayerInfo=layers.json."
 
 
