@@ -15,6 +15,8 @@ from trtqat.plan.coverage import Coverage
 
 pytest.importorskip("tensorrt_rtx_bindings", reason="TensorRT for RTX is not installed")
 
+TURING = "no convolution is INT8 where sm75 (Turing) is a target"
+
 
 def built(made: Graph, output: str, folder: Path) -> Coverage:
     graph = saved(made.proto(output), folder / "m.onnx")
@@ -99,7 +101,25 @@ def test_a_convolution_for_turing_has_no_kernel_that_was_chosen(tmp_path: Path) 
     package.export(graph, half, precision="fp16", opset=19)
     found = package.build(half, tmp_path / "m.engine", for_="rtx", targets="sm75").coverage
     assert found is not None
-    assert [layer.reason for layer in found.missed] == ["in the plan it reads float16, float16"] * 2
+    assert [layer.reason for layer in found.missed] == [
+        f"in the plan it reads float16, float16: {TURING}"
+    ] * 2
+
+
+def test_channels_are_no_reason_on_turing(tmp_path: Path) -> None:
+    """Elsewhere a convolution of as many channels is INT8."""
+    made = Graph((2, 3, 6, 6))
+    made.conv(made.pair("x", 0.1), "first", (24, 3), kernel=3)
+    graph = saved(made.proto("first"), tmp_path / "m.onnx")
+    reasons = []
+    for target in ("sm75", "sm89"):
+        found = package.build(graph, tmp_path / "m.engine", for_="rtx", targets=target).coverage
+        assert found is not None
+        reasons.append([layer.reason for layer in found.missed])
+    assert reasons == [
+        [f"in the plan it reads float32, float32: {TURING}"],
+        [],
+    ]
 
 
 def test_a_transposed_output_is_written_in_fp32_by_an_fp16_graph_too(tmp_path: Path) -> None:

@@ -55,6 +55,9 @@ def test_the_last_layer_of_an_fp16_graph_leaves_nothing_either() -> None:
     # What reads it besides is something else.
     graph.conv("out", "more", quantized=False)
     assert "no QuantizeLinear" in exits(graph, "out", "more")["/last"]
+    graph.node("Exp", ["last"], "exp")
+    graph.node("Sin", ["last"], "sin")
+    assert "(Cast, Exp, Sin read it)" in exits(graph, "out", "exp", "sin")["/last"]
 
 
 def test_nothing_quantizes_the_output() -> None:

@@ -47,8 +47,9 @@ def _reason(view: GraphView, layer: Layer) -> str | None:
     if not quantizers:
         if view.is_output(output) or _is_cast_to_output(view, floats):
             return ""
-        names = ", ".join(sorted({node.op_type for node in floats})) or "nothing"
-        return f"there is no QuantizeLinear behind it ({names} reads it)"
+        names = sorted({node.op_type for node in floats}) or ["nothing"]
+        read = "reads" if len(names) == 1 else "read"
+        return f"there is no QuantizeLinear behind it ({', '.join(names)} {read} it)"
     if floats:
         return f"'{floats[0].name}' ({floats[0].op_type}) reads it in floating point as well"
     scales = [parameters_of(node) for node in quantizers]
