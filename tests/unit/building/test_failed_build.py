@@ -38,7 +38,7 @@ def test_the_first_error_in_words_is_the_reason() -> None:
     [
         (["1: "], "device memory"),
         (["2: [virtualMemoryBuffer.cpp] OutOfMemory (requested 1 bytes)"], "device memory"),
-        (["10: Could not find any implementation for node conv"], "--workspace"),
+        (["10: Could not find any implementation for node conv"], "The Q/DQ pairs around"),
         (["2: [graphOptimizer.cpp::chooseHigherPrecision::7079]"], "trtqat lint m.onnx --for 8.6"),
         (["3: scale of zero"], "calibrate"),
         (["4: something else"], "-v"),
@@ -46,6 +46,17 @@ def test_the_first_error_in_words_is_the_reason() -> None:
 )
 def test_way_out_of_a_failed_build(errors: list[str], words: str) -> None:
     assert words in advice_on_building(Messages(errors=errors), GRAPH, BuildOptions())
+
+
+@pytest.mark.parametrize(("workspace", "is_said"), [(None, False), (1 << 20, True)])
+@pytest.mark.parametrize("pairs", [0, 1])
+def test_a_limit_is_raised_where_there_is_one(
+    workspace: int | None, is_said: bool, pairs: int
+) -> None:
+    messages = Messages(errors=["10: Could not find any implementation for node conv"])
+    graph = replace(GRAPH, qdq_pairs=pairs)
+    advice = advice_on_building(messages, graph, BuildOptions(workspace_bytes=workspace))
+    assert ("--workspace" in advice) is is_said
 
 
 def test_bytes_that_were_held_to_fp32() -> None:
