@@ -25,9 +25,10 @@ def load_tensorrt(purpose: str) -> ModuleType:
     """
     try:
         import tensorrt
-    except (ImportError, OSError) as error:
+    # A missing library surfaces as any of them, depending on the wheel.
+    except (ImportError, OSError, RuntimeError) as error:
         raise MissingError(
-            f"{purpose} needs TensorRT, which cannot be imported here ({error}).",
+            f"{purpose} needs TensorRT, which cannot be imported here ({first_line(error)}).",
             f"In the checkout: {install('tensorrt-cu12')} or -cu13 (their wheels fetch the "
             f"libraries from NVIDIA's own index), {install('tensorrt8')} on Python 3.10 (complete "
             "on PyPI); or take NVIDIA's tar file or container.",
