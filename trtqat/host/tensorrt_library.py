@@ -62,7 +62,10 @@ def advice_on_loading(messages: Messages) -> str:
     if "memory" in log:
         return "Free device memory: nvidia-smi lists who has it."
     if "hostcodeallowed" in log.replace("_", ""):
-        return "It carries a library: allow it with --allow-engine-code, or sign it."
+        return (
+            "It carries a library: allow it with --allow-engine-code or, if it is signed, with "
+            "--trust."
+        )
     if "plugin" in log and ("creator" in log or "registry" in log):
         return "It needs a plugin that is not here: name its library with --plugins lib.so."
     if "version" in log:

@@ -10,6 +10,7 @@ import pytest
 from trtqat.building.failed_build import advice_on_building, advice_on_reading
 from trtqat.building.options import BuildOptions
 from trtqat.building.source_graph import SourceGraph
+from trtqat.host.tensorrt_library import advice_on_loading
 from trtqat.host.tensorrt_log import Messages
 from trtqat.io_names import IoNames
 from trtqat.pixels import Pixels
@@ -46,6 +47,11 @@ def test_the_first_error_in_words_is_the_reason() -> None:
 )
 def test_way_out_of_a_failed_build(errors: list[str], words: str) -> None:
     assert words in advice_on_building(Messages(errors=errors), GRAPH, BuildOptions())
+
+
+def test_a_signature_is_a_permission_where_its_key_is_named() -> None:
+    messages = Messages(errors=["The plan needs engine_host_code_allowed."])
+    assert "--trust" in advice_on_loading(messages)
 
 
 @pytest.mark.parametrize(("workspace", "is_said"), [(None, False), (1 << 20, True)])
