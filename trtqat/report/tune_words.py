@@ -250,7 +250,8 @@ def _score(score: Score) -> str:
 def _time(time: MeasuredTime) -> str:
     interval = time.interval
     half = max(interval.high - time.median_ms, time.median_ms - interval.low)
-    return f"{time.median_ms:.3f} ±{half:.3f}"
+    # Rounded up: what was measured is never known without any doubt.
+    return f"{time.median_ms:.3f} ±{math.ceil(round(1000 * half, 6)) / 1000:.3f}"
 
 
 def _int8(part: Int8Part | None) -> tuple[str, str]:

@@ -13,11 +13,13 @@ import trtqat
 from tests.support.examples import exported
 from tests.support.tuned import Card, asked, first_region, graph_pairs, options_of
 from trtqat.errors import UsageError
+from trtqat.evaluation.intervals import Interval
 from trtqat.files import sha256_of
 from trtqat.graph_file.reading import read_model
 from trtqat.report.tune_words import closing_lines, verdict_table
 from trtqat.search.speed.forms import Batches, Form
 from trtqat.search.speed.options import TuneOptions
+from trtqat.search.speed.tune_log import MeasuredTime
 from trtqat.search.speed.tuning import tune
 
 
@@ -233,6 +235,16 @@ def test_the_way_to_one_size_is_an_option_that_takes_it(tmp_path: Path, card: Ca
     sized = replace(result, batches=Batches(sizes, sizes))
     lines = " ".join(closing_lines(sized))
     assert "give --shapes x:4x3x8x16 --shapes x:4x3x16x8 where that is all" in lines
+
+
+def test_an_interval_is_not_rounded_away(tmp_path: Path, card: Card) -> None:
+    path, _ = exported("residual", tmp_path)
+    result = tune(path, tmp_path / "tuned.onnx", TuneOptions(build=asked("8")))
+    exact = MeasuredTime(0.25, Interval(0.2499, 0.2501))
+    first, *others = result.verdict
+    told = replace(result, verdict=(replace(first, times={8: exact}), *others))
+    _, columns, rows = verdict_table(told)
+    assert rows[0][columns.index("ms")] == "0.250 ±0.001"
 
 
 def test_what_builds_it_again_has_its_plugins(tmp_path: Path, card: Card) -> None:
