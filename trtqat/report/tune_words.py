@@ -243,6 +243,8 @@ def _points(score: Score | None) -> str:
 
 
 def _score(score: Score) -> str:
+    if score.unit == "%" and 99.99 <= score.value < 100:
+        return "99.99 %"
     form = ".2f" if score.unit else ".4g"
     return f"{score.value:{form}} {score.unit}".rstrip()
 

@@ -21,6 +21,7 @@ from trtqat.search.speed.forms import Batches, Form
 from trtqat.search.speed.options import TuneOptions
 from trtqat.search.speed.tune_log import MeasuredTime
 from trtqat.search.speed.tuning import tune
+from trtqat.search.speed.within_target import Counted
 
 
 def test_the_options_that_go_with_the_graph_are_written(tmp_path: Path, card: Card) -> None:
@@ -245,6 +246,15 @@ def test_an_interval_is_not_rounded_away(tmp_path: Path, card: Card) -> None:
     told = replace(result, verdict=(replace(first, times={8: exact}), *others))
     _, columns, rows = verdict_table(told)
     assert rows[0][columns.index("ms")] == "0.250 ±0.001"
+
+
+@pytest.mark.parametrize(("right", "words"), [(99_996, "99.99 %"), (100_000, "100.00 %")])
+def test_all_but_a_few_are_not_all(right: int, words: str, tmp_path: Path, card: Card) -> None:
+    path, _ = exported("residual", tmp_path)
+    result = tune(path, tmp_path / "tuned.onnx", TuneOptions(build=asked("8")))
+    counted = tuple(replace(each, counted=Counted(right, 100_000)) for each in result.verdict)
+    _, columns, rows = verdict_table(replace(result, verdict=counted))
+    assert rows[0][columns.index("top-1")] == words
 
 
 def test_what_builds_it_again_has_its_plugins(tmp_path: Path, card: Card) -> None:
