@@ -71,6 +71,8 @@ def test_turing_is_built_for_by_name(
     assert result.coverage is not None
     assert len(result.coverage.missed) == len(result.coverage.wanted) == 2
     assert "For sm75 (Turing) TensorRT for RTX has no INT8 convolution" in caplog.text
+    # A plan of its own it has where nothing else is named.
+    assert ("plan of its own" in caplog.text) == (len(result.manifest.targets) > 1)
 
 
 def test_any_host_sees_the_layers_later(graph: Path, tmp_path: Path) -> None:

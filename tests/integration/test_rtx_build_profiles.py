@@ -39,6 +39,7 @@ def test_several_profiles_in_one_plan(example: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "shapes of 3 profiles, for batch 1, 4, 1:4:8" in done.stdout
     assert "in each of 3 profiles (batch 1, 4, 1:4:8)" in done.stdout
+    assert "\nbesides, in one of these profiles: " in done.stdout
     manifest = read_manifest(tmp_path / "m.engine")
     assert manifest is not None
     assert (manifest.schema_version, len(manifest.all_profiles)) == (2, 3)

@@ -9,10 +9,13 @@ import pytest
 
 import trtqat as package
 from tests.support.graphs import Graph
-from tests.support.rtx_graphs import saved
+from tests.support.rtx_graphs import saved, two_layers_in
+from trtqat.inspection.words import describe_coverage
 from trtqat.plan.coverage import Coverage
 
 pytest.importorskip("tensorrt_rtx_bindings", reason="TensorRT for RTX is not installed")
+
+TURING = "no convolution is INT8 where sm75 (Turing) is a target"
 
 
 def built(made: Graph, output: str, folder: Path) -> Coverage:
@@ -61,3 +64,74 @@ def test_weights_that_are_computed_are_no_scales(tmp_path: Path) -> None:
     (found,) = built(made, output, tmp_path).layers
     assert (found.input_dtypes, found.weight_dtype) == (("int8", "int8"), "")
     assert found.runs_int8 is True
+
+
+def transposed() -> Graph:
+    """One quantized transposed convolution, the last layer."""
+    made = image()
+    random = np.random.default_rng(0)
+    name = made.constant("w", random.normal(size=(16, 16, 2, 2)).astype(np.float32))
+    codes = made.pair(name, np.full(16, 0.02), 1)
+    made.node("ConvTranspose", [made.pair("x", 0.1), codes], "up", strides=[2, 2])
+    return made
+
+
+def test_a_transposed_convolution_in_half_has_no_kernel_yet(tmp_path: Path) -> None:
+    """It is fused with the Cast behind it where the plan is loaded, so nothing chose a kernel."""
+    graph = saved(transposed().proto("up"), tmp_path / "m.onnx")
+    half = tmp_path / "half.onnx"
+    package.export(graph, half, precision="fp16", opset=19)
+    built = package.build(half, tmp_path / "m.engine", for_="rtx", targets="sm89")
+    assert built.coverage is not None
+    assert built.manifest.coverage == built.coverage
+    assert not built.coverage.has_kernels
+    (missed,) = built.coverage.missed
+    assert missed.reason == (
+        "in the plan it reads float16, float16: TensorRT for RTX has no INT8 transposed "
+        "convolution (inferred)"
+    )
+    assert describe_coverage(built.coverage).endswith(
+        "besides: 3 other layers of the plan\n"
+        "built and inspected, not run: the GPU that loads the plan compiles its kernels"
+    )
+
+
+def test_a_convolution_for_turing_has_no_kernel_that_was_chosen(tmp_path: Path) -> None:
+    graph, half = two_layers_in(tmp_path), tmp_path / "half.onnx"
+    package.export(graph, half, precision="fp16", opset=19)
+    found = package.build(half, tmp_path / "m.engine", for_="rtx", targets="sm75").coverage
+    assert found is not None
+    assert [layer.reason for layer in found.missed] == [
+        f"in the plan it reads float16, float16: {TURING}"
+    ] * 2
+
+
+def test_channels_are_no_reason_on_turing(tmp_path: Path) -> None:
+    """Elsewhere a convolution of as many channels is INT8."""
+    made = Graph((2, 3, 6, 6))
+    made.conv(made.pair("x", 0.1), "first", (24, 3), kernel=3)
+    graph = saved(made.proto("first"), tmp_path / "m.onnx")
+    reasons = []
+    for target in ("sm75", "sm89"):
+        found = package.build(graph, tmp_path / "m.engine", for_="rtx", targets=target).coverage
+        assert found is not None
+        reasons.append([layer.reason for layer in found.missed])
+    assert reasons == [
+        [f"in the plan it reads float32, float32: {TURING}"],
+        [],
+    ]
+
+
+def test_a_transposed_output_is_written_in_fp32_by_an_fp16_graph_too(tmp_path: Path) -> None:
+    assert built(transposed(), "up", tmp_path).costs == ()
+
+
+def test_a_plan_without_products_has_no_kernels_either(tmp_path: Path) -> None:
+    made = image()
+    found = built(made, made.node("Relu", [made.pair("x", 0.1)], "relu"), tmp_path)
+    assert not found.has_kernels
+    assert describe_coverage(found) == (
+        "INT8: 0 of 0 layers, as the graph quantizes none\n"
+        "besides: 1 other layer of the plan\n"
+        "built and inspected, not run: the GPU that loads the plan compiles its kernels"
+    )

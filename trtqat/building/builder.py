@@ -206,13 +206,15 @@ def _tuned_options(
     check_not_overwritten(manifest_path(plan), [path])
     tuned = read_tuned(path)
     check_graph(tuned, path, graph)
-    options = parse_options(plan, **with_keywords(tuned, path, keywords))
-    trt = load_builder(options.for_)
-    library = library_of_module(trt)
-    gpu = "" if is_rtx(trt) else _gpu_name()
-    builder = f"{LIBRARY_NAMES[library]} {trt.__version__}"
+    trt = load_builder(parse_options(plan, **keywords).for_)
+    for_rtx = is_rtx(trt)
+    options = parse_options(plan, **with_keywords(tuned, path, keywords, for_rtx=for_rtx))
+    gpu = "" if for_rtx else _gpu_name()
+    builder = f"{LIBRARY_NAMES[library_of_module(trt)]} {trt.__version__}"
     warn_of_other_host(tuned, path, gpu=gpu, builder=builder)
-    return tuned, replace(options, precision=tuned.precision)
+    # Named, so that it is not said again which one builds.
+    for_ = "rtx" if for_rtx else options.for_
+    return tuned, replace(options, precision=tuned.precision, for_=for_)
 
 
 def _gpu_name() -> str:

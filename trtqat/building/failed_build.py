@@ -140,11 +140,13 @@ def advice_on_building(
         if options.optimization_level == 0:
             # Seen with 8.6.0: MaxPool in FP16 has no kernel then, and has one at level 3.
             return "Raise --builder-optimization-level: 0 leaves out most kernels."
+        # The default is all of the device's memory.
+        is_limited = options.workspace_bytes is not None
         if source.qdq_pairs == 0:
-            return "Raise --workspace, or use a newer TensorRT."
+            return f"{'Raise --workspace, or use' if is_limited else 'Use'} a newer TensorRT."
         return (
-            "Raise --workspace; if it stays, the Q/DQ pairs around the named layer are placed "
-            "where TensorRT has no INT8 kernel."
+            f"{'Raise --workspace; if it stays, the' if is_limited else 'The'} Q/DQ pairs around "
+            "the named layer may be placed where TensorRT has no INT8 kernel."
         )
     if "scale" in log.lower():
         return "A quantizer's scale is zero or not finite: calibrate the model again."

@@ -46,5 +46,10 @@ def _load_installed() -> ModuleType:
         if not found:
             remedy = f"{error.remedy} Or for RTX cards, without a GPU here: {install('rtx')}."
             raise MissingError(error.problem, remedy) from error
-    _LOG.info("TensorRT is not installed here, so TensorRT for RTX builds.")
+        cause = error.__cause__
+        if isinstance(cause, ModuleNotFoundError) and cause.name == "tensorrt":
+            _LOG.info("TensorRT is not installed here, so TensorRT for RTX builds.")
+        else:
+            # Whoever has installed it expects a plan of it.
+            _LOG.warning("%s So TensorRT for RTX builds.", error.problem)
     return found[0].load()

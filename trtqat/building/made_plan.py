@@ -106,7 +106,7 @@ def _proven(
         )
     if options.precision != "int8":
         return MadePlan(content, manifest, Proof())
-    proof = prove_by_log(network, manifest.all_profiles)
+    proof = prove_by_log(network, manifest.all_profiles, manifest.targets)
     return MadePlan(content, replace(manifest, coverage=proof.coverage), proof)
 
 

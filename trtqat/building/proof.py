@@ -9,17 +9,18 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trtqat.errors import BuildError, TrtqatError
 from trtqat.plan.sizes import Profile, largest_profile, profile_names
+from trtqat.plan.targets import TURING
 
 if TYPE_CHECKING:
     from trtqat.building.network import Network
     from trtqat.inspection.inspector import EngineLayer
-    from trtqat.plan.coverage import Coverage
+    from trtqat.plan.coverage import Coverage, LayerCoverage
 
 _LOG = logging.getLogger(__name__)
 
@@ -39,12 +40,15 @@ class Proof:
     layers: Mapping[str, Any] | None = field(default=None, repr=False)
 
 
-def prove_by_log(network: Network, profiles: Sequence[Profile]) -> Proof:
+def prove_by_log(
+    network: Network, profiles: Sequence[Profile], targets: Sequence[str] = ()
+) -> Proof:
     """Reads the list of layers that the builder of TensorRT for RTX has logged, of all profiles.
 
     Args:
         network: What was built.
         profiles: Shapes by input name, of each profile.
+        targets: The compute capabilities that the plan is for; none are the library's own.
     """
     from trtqat.inspection.inspector import parse_information
     from trtqat.inspection.profiles import split_profiles
@@ -56,7 +60,22 @@ def prove_by_log(network: Network, profiles: Sequence[Profile]) -> Proof:
             listed, lambda: split_profiles(parse_information(listed, name), len(profiles), name)
         )
 
-    return _prove(network.source.path, find, profiles)
+    proof = _prove(network.source.path, find, profiles)
+    if proof.coverage is None:
+        return proof
+    layers = proof.coverage.layers
+    if TURING in targets:
+        layers = tuple(map(_on_turing, layers))
+    # Whatever the list tells of: a plan without products has no kernels yet, either.
+    return replace(proof, coverage=replace(proof.coverage, layers=layers, has_kernels=False))
+
+
+def _on_turing(layer: LayerCoverage) -> LayerCoverage:
+    """The same, where it is a convolution with the reason that all of them have there."""
+    if layer.operator != "Conv" or not layer.wants_int8 or layer.runs_int8 is not False:
+        return layer
+    what, _, _ = layer.reason.partition(f": '{layer.name}'")
+    return replace(layer, reason=f"{what}: no convolution is INT8 where sm75 (Turing) is a target")
 
 
 def prove_by_inspector(

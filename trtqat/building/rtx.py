@@ -86,11 +86,12 @@ def check_options(trt: ModuleType, options: BuildOptions) -> None:
         if is_given:
             raise UsageError(f"{option} is not for TensorRT for RTX: {why}.", "Leave it out.")
     if TURING in options.targets:
-        shared = ", for the other GPUs of this plan neither" if len(options.targets) > 1 else ""
+        shared = len(options.targets) > 1
         _LOG.warning(
-            "For sm75 (Turing) TensorRT for RTX has no INT8 convolution%s: give it a plan of its "
-            "own, or build with TensorRT on that card.",
-            shared,
+            "For sm75 (Turing) TensorRT for RTX has no INT8 convolution%s: %sbuild with TensorRT "
+            "on that card.",
+            ", for the other GPUs of this plan neither" if shared else "",
+            "give it a plan of its own, or " if shared else "",
         )
 
 

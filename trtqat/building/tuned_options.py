@@ -9,11 +9,11 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from trtqat.building.parsing import parse_profiles
+from trtqat.building.parsing import parse_bytes, parse_profiles
 from trtqat.errors import UsageError
 from trtqat.files import is_file, read_input, why_unreadable
 from trtqat.graph_file.hashing import graph_sha256
@@ -34,8 +34,9 @@ _SPELLED = {
     "workspace": "--workspace",
     "optimization_level": "--builder-optimization-level",
     "tactic_sources": "--tactic-sources",
-    "fp16": "--fp16 or --no-fp16",
 }
+# What TensorRT for RTX refuses, as it neither times nor chooses kernels, and takes a graph's types.
+_NOT_OF_RTX = ("tactic_sources", "fp16")
 
 
 @dataclass(frozen=True)
@@ -168,24 +169,33 @@ def warn_of_other_host(tuned: TunedOptions, path: Path, *, gpu: str, builder: st
     there = f"TensorRT {tuned.tensorrt}"
     if gpu == tuned.gpu and builder == there:
         return
-    _LOG.warning(
-        "The options '%s' were found on %s with %s, and here is %s with %s: something else may be "
-        "the fastest. Tune here: trtqat tune",
-        path,
-        tuned.gpu,
-        there,
-        gpu or "no GPU",
-        builder,
-    )
+    found = f"The options '{path}' were found on {tuned.gpu} with {there}, and"
+    if gpu:
+        _LOG.warning(
+            "%s here is %s with %s: something else may be the fastest. Tune here: trtqat tune",
+            found,
+            gpu,
+            builder,
+        )
+    else:
+        _LOG.warning(
+            "%s %s builds without looking at a GPU: something else may be the fastest, which "
+            "trtqat tune does not find for it.",
+            found,
+            builder,
+        )
 
 
-def with_keywords(tuned: TunedOptions, path: Path, given: Mapping[str, Any]) -> dict[str, Any]:
+def with_keywords(
+    tuned: TunedOptions, path: Path, given: Mapping[str, Any], *, for_rtx: bool = False
+) -> dict[str, Any]:
     """The keywords of a build: those that were given, and for all others the file's.
 
     Args:
         tuned: The options.
         path: Their file; the timing cache beside it is taken if none was given.
         given: The keywords; what is None or empty was not given.
+        for_rtx: Whether TensorRT for RTX builds, which is asked for nothing that it refuses.
 
     Returns:
         The keywords for ``parse_options``. What wins over the file is logged as a warning: it is
@@ -193,23 +203,47 @@ def with_keywords(tuned: TunedOptions, path: Path, given: Mapping[str, Any]) -> 
     """
     wins = {name: value for name, value in given.items() if value not in (None, "", {}, [])}
     taken = tuned.keywords
+    if for_rtx:
+        taken = {name: value for name, value in taken.items() if name not in _NOT_OF_RTX}
     said = [f"--{name.replace('_', '-')}" for name in _SHAPES if name in wins]
     if tuned.shapes and not said and "batch" in wins:
         said = [f"--batch {wins['batch']}"]
     if said:
         # The profiles of the file go as a whole.
         of_file = {name: taken.pop(name) for name in ("batch", "shapes") if name in taken}
-        if said != ["--shapes"] or wins["shapes"] != of_file.get("shapes"):
+        if said != ["--shapes"] or not _is_same("shapes", wins["shapes"], of_file.get("shapes")):
             profiles = ", ".join(tuned.shapes or tuned.batches)
             _say_what_wins(" with ".join(said), profiles, path)
     for name, spelled in _SPELLED.items():
-        if name in wins and name in taken and wins[name] != taken[name]:
+        if name in wins and name in taken and not _is_same(name, wins[name], taken[name]):
             _say_what_wins(f"{spelled} {wins[name]}", taken[name], path)
+    if "fp16" in taken and wins.get("fp16", taken["fp16"]) is not taken["fp16"]:
+        _say_what_wins(_FP16[wins["fp16"]], _FP16[taken["fp16"]], path)
     cache = cache_path(path)
     # TensorRT for RTX takes none, and nobody has asked for this one.
-    if is_file(cache) and given.get("for_") != "rtx":
+    if is_file(cache) and not for_rtx:
         taken["timing_cache"] = cache
     return {**taken, **wins}
+
+
+_FP16 = {True: "--fp16", False: "--no-fp16"}
+
+
+def _is_same(name: str, given: Any, of_file: Any) -> bool:  # noqa: ANN401
+    """Whether an option says what the file says, maybe in another way."""
+    if of_file is None or name == "optimization_level":
+        return bool(given == of_file)
+    if name == "workspace":
+        return bool(parse_bytes(given) == of_file)
+    if name == "tactic_sources":
+        return set(given.split(",")) == set(of_file.split(","))
+    if name == "shapes":
+        profiles = [parse_profiles(None, {}, each) for each in (given, of_file)]
+    else:
+        profiles = [parse_profiles(each, {}, None) for each in (given, of_file)]
+    # A plan has its profiles in an order of its own.
+    one, other = (sorted(map(str, (replace(each, more=()), *each.more))) for each in profiles)
+    return one == other
 
 
 def _say_what_wins(given: str, of_file: object, path: Path) -> None:

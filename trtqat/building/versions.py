@@ -70,13 +70,13 @@ def set_precision(
         raise MissingError(
             f"{'TensorRT for RTX' if is_rtx(trt) else 'TensorRT'} {trt.__version__} takes the "
             "types of the graph, so it is not for the build to leave out FP16.",
-            "Leave out --no-fp16.",
+            "Leave out --no-fp16, or give --fp16 where --options says otherwise.",
         )
     if precision == "fp16" and not strongly_typed and not hasattr(trt.BuilderFlag, "FP16"):
         raise MissingError(
             f"{'TensorRT for RTX' if is_rtx(trt) else 'TensorRT'} {trt.__version__} builds no FP16 "
             "engine from an FP32 graph: the types of the graph decide.",
-            "Leave fp16 out of --compare, or build on a TensorRT up to 10.",
+            "Build it on a TensorRT up to 10; for eval, leave fp16 out of --compare.",
         )
     int8 = ("INT8", "FP16") if fp16 else ("INT8",)
     wanted = {"int8": int8, "fp16": ("FP16",), "fp32": ()}[precision]

@@ -14,7 +14,8 @@ from trtqat.cli.option_groups import grouped
 from trtqat.cli.output import print_json, print_table, say
 from trtqat.cli.shared_options import DeviceOption, OutputGroup
 from trtqat.errors import UsageError
-from trtqat.inspection.words import coverage_table, describe_coverage
+from trtqat.inspection.words import counted, coverage_table, describe_coverage
+from trtqat.text import visible_line
 
 if TYPE_CHECKING:
     from trtqat.building.builder import BuildResult
@@ -96,7 +97,7 @@ def _print(built: BuildResult, *, verbose: bool) -> None:
 
     manifest = built.manifest
     shapes = ", ".join(
-        f"{name} {'x'.join(map(str, p.min))} … {'x'.join(map(str, p.max))}"
+        f"{visible_line(name)} {'x'.join(map(str, p.min))} … {'x'.join(map(str, p.max))}"
         for name, p in manifest.profiles.items()
     )
     if manifest.more_profiles:
@@ -118,5 +119,5 @@ def _print(built: BuildResult, *, verbose: bool) -> None:
 
 def _describe_graph(built: BuildResult) -> str:
     if built.manifest.options.precision == "int8":
-        return f"{built.qdq_pairs} Q/DQ pairs in the graph"
+        return f"{counted(built.qdq_pairs, 'Q/DQ pair')} in the graph"
     return f"{built.manifest.options.precision.upper()}: no Q/DQ pair in the graph"

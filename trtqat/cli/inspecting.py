@@ -153,6 +153,10 @@ def inspect(
             _check_is_graph(file)
         if is_onnx(file):
             refuse_for_graphs(file, {"--device": device is not None})
+        elif file.suffix == ".json" and device is not None:
+            raise UsageError(
+                f"'{file}' is a layer file, and --device is not for those.", "Leave it out."
+            )
         choose_gpu(device)
         found = inspect_file(file, options)
         if isinstance(found, InspectedGraph):

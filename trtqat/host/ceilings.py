@@ -57,7 +57,8 @@ def read_ceilings(path: Path, *, gpu: str | None) -> Ceilings:
         why = why_unreadable(error) if isinstance(error, OSError) else error
         raise UsageError(
             f"'{path}' holds no ceilings of a GPU: {why}.",
-            "Remove it, and inspect --roofline measures and writes them again.",
+            "Give a file that trtqat inspect --roofline wrote on that GPU; on it, one that is not "
+            "there yet is written.",
         ) from error
     if gpu is not None and found.gpu != gpu:
         raise UsageError(

@@ -176,11 +176,13 @@ def choose_flavour(
         candidates = [each for each in candidates if each.library == header.library]
     if not candidates:
         what = _WORDS[wanted] if wanted else LIBRARY_NAMES[header.library]
-        because = f": {problems[0]}" if problems else ""
+        mine = [each for each in problems if _is_of(each.partition(":")[0], header, wanted)]
+        because = f": {mine[0]}" if mine else ""
         others = "; ".join(f"{each.version} ({each.flavour})" for each in installed)
         but = f"; {others} runs other plans" if others and not wanted else ""
         raise MissingError(
-            f"No {what} can be imported here{because or but}.", how_to_get(header, wanted)
+            f"No {what} can be imported here{because or but}.",
+            _way_out(header, installed, wanted, lean_excluded=lean_excluded),
         )
     refused = []
     for each in candidates:
@@ -189,18 +191,36 @@ def choose_flavour(
             return each
         refused.append(f"{each.version} ({each.flavour}): {reason}")
     raise PlanError(
-        f"It was built by {header.built_by}; {'; '.join(refused)}.", how_to_get(header, wanted)
+        f"It was built by {header.built_by}; {'; '.join(refused)}.",
+        _way_out(header, installed, wanted, lean_excluded=lean_excluded),
     )
 
 
-def how_to_get(header: PlanHeader, wanted: Flavour | None = None) -> str:
-    """The way to a TensorRT that runs a plan, as a sentence.
+def _is_of(module: str, header: PlanHeader, wanted: Flavour | None) -> bool:
+    """Whether a module is of the runtime that was looked for."""
+    flavours = [flavour for flavour, name, _ in _MODULES if name == module]
+    if wanted is not None:
+        return wanted in flavours
+    return ("rtx" in flavours) == (header.library == "rtx")
 
-    Args:
-        header: Of the plan.
-        wanted: What was asked for; a lean runtime is no remedy where it must be the full one.
-    """
+
+def _way_out(
+    header: PlanHeader,
+    installed: Sequence[TensorRTFlavour],
+    wanted: Flavour | None,
+    *,
+    lean_excluded: bool,
+) -> str:
+    """The way to a TensorRT that runs a plan, as a sentence."""
+    # Nobody but a user asks for these two.
+    for each in installed if wanted in ("lean", "dispatch") else ():
+        if not why_not(header, each.version, flavour=each.flavour, lean_excluded=lean_excluded):
+            return f"Leave out --runtime: {each.version} ({each.flavour}) runs it."
     written = ".".join(map(str, header.version))
+    if lean_excluded:
+        return (
+            f"Install TensorRT {written}, or build the plan again without --exclude-lean-runtime."
+        )
     if header.library == "rtx":
         # Every release since 1.4 stays on PyPI, and the libraries' package must be the bindings'.
         packages = [f"tensorrt-rtx-cu12-{part}=={written}.*" for part in ("libs", "bindings")]

@@ -16,6 +16,8 @@ _NEEDED = (
     ("onnxruntime", "export, and eval of a graph, need", "onnxruntime"),
     ("cuda-core", "eval of an engine needs", "cuda12"),
 )
+# A driver may be here all the same: it may list no GPU, or the environment hides them all.
+WITHOUT_GPU = "It is not asked where there is no GPU."
 _WITHOUT_GPU = "export, lint, inspect, eval of a graph, and build --for rtx work without."
 
 
@@ -90,7 +92,7 @@ def _of_jetson(host: Host) -> Iterator[Check]:
 def _of_tensorrt(host: Host) -> Iterator[Check]:
     """Which libraries are here, and what each is good for."""
     for each in host.tensorrt:
-        use = ": build --for rtx works here, without a GPU" if each.flavour == "rtx" else ""
+        use = ": for build --for rtx, which needs no GPU" if each.flavour == "rtx" else ""
         yield Check("TensorRT", "passed", f"{each.version} ({each.flavour}), {each.path}{use}.")
     for problem in host.tensorrt_problems:
         yield Check("TensorRT", "warning", f"One does not import: {problem}.")

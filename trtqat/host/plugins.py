@@ -103,7 +103,7 @@ def check_plugins(
         )
         status = "warning" if has_manifest else "unknown"
         checks.append(
-            Check("plugins", status, f"'{name}' is loaded, and {told}")  # type: ignore[arg-type]
+            Check("plugins", status, f"'{name}' is given, and {told}")  # type: ignore[arg-type]
         )
     return checks
 

@@ -2,15 +2,16 @@
 
 plan → manifest → TensorRT → platform → GPU → driver → memory → plugins → code in the plan
 
-For TensorRT for RTX the checks of the host are others (``rtx_checks``), and at the end the library
-itself is asked about the header, if all before passed.
+For TensorRT the checks of the host stand in ``tensorrt_checks``; for TensorRT for RTX they are
+others (``rtx_checks``), and at the end the library itself is asked about the header, if all before
+passed.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import get_args
@@ -20,11 +21,10 @@ from trtqat.errors import MissingError, PlanError
 from trtqat.host.check import Check
 from trtqat.host.description import Host, describe_host
 from trtqat.host.flavours import Flavour, TensorRTFlavour, choose_flavour
-from trtqat.host.host_checks import how_to_reach_gpu
 from trtqat.host.plugins import PluginFile, check_plugins, read_plugins
 from trtqat.host.rtx_checks import check_rtx
 from trtqat.host.rtx_validity import check_validity
-from trtqat.host.version_rules import version_tuple
+from trtqat.host.tensorrt_checks import check_tensorrt
 from trtqat.plan.header import LIBRARY_NAMES, PlanHeader, read_plan
 from trtqat.plan.manifest import Manifest, check_plan
 from trtqat.plan.signature import read_public_key
@@ -143,9 +143,15 @@ def preflight(
         _check_header(header, manifest, plan)
     except PlanError as error:
         return Preflight((*checks, _refused("manifest", error)))
-    checks.append(_WITHOUT_MANIFEST if manifest is None else _WITH_MANIFEST)
+    checks.append(_without_manifest(header) if manifest is None else _WITH_MANIFEST)
     if key is not None:
-        checks.append(Check("signature", "passed", f"The manifest is signed with {trust}."))
+        checks.append(
+            Check(
+                "signature",
+                "passed",
+                f"The manifest is signed by the key that '{trust}' belongs to.",
+            )
+        )
     is_here = host is None if is_here is None else is_here
     host = describe_host() if host is None else host
     chosen, check = _tensorrt(header, manifest, host, flavour)
@@ -153,7 +159,7 @@ def preflight(
     if header.library == "rtx":
         checks += check_rtx(header, manifest, host, chosen, len(content))
     else:
-        checks += [*_host_against(manifest, host), _memory(len(content), manifest, host)]
+        checks += check_tensorrt(manifest, host, len(content))
     recorded = None if manifest is None else manifest.plugins
     checks += check_plugins(recorded, given, has_manifest=manifest is not None)
     # Our own refusal comes first: nothing of a plan that failed reaches the library.
@@ -167,15 +173,18 @@ def preflight(
     )
 
 
-_NO_DRIVER = "There is no driver here."
 _WITH_MANIFEST = Check("manifest", "passed", "The plan's SHA-256 is the recorded one.")
-_WITHOUT_MANIFEST = Check(
-    "manifest",
-    "warning",
-    "There is no manifest beside the plan, so a damaged plan goes unnoticed: TensorRT loads one "
-    "with a changed byte.",
-    "Copy the .json that the build wrote beside it.",
-)
+
+
+def _without_manifest(header: PlanHeader) -> Check:
+    # Seen of TensorRT alone.
+    seen = ": TensorRT loads one with a changed byte" if header.library == "tensorrt" else ""
+    return Check(
+        "manifest",
+        "warning",
+        f"There is no manifest beside the plan, so a damaged plan may go unnoticed{seen}.",
+        "Copy the .json that trtqat build wrote beside it; no other builder writes one.",
+    )
 
 
 def _of(path: Path, check: Check) -> str:
@@ -247,98 +256,12 @@ def _code(manifest: Manifest | None, allowed: bool | None) -> Check:
         return Check("trust", "passed", "It was built without a library of its own.")
     if allowed:
         return Check("trust", "passed", "The library that it may carry is allowed to run.")
+    # Whoever has not been asked has no such option.
+    to_whom = "to eval or inspect " if allowed is None else ""
     return Check(
         "trust",
         "warning" if allowed is None else "failed",
         "A version-compatible plan may carry a library that TensorRT loads and runs.",
-        "If you built it or trust its origin, say so with --allow-engine-code or, if it is "
-        "signed, with --trust.",
+        f"If you built it or trust its origin, say so {to_whom}with --allow-engine-code or, if it "
+        "is signed, with --trust.",
     )
-
-
-def _host_against(manifest: Manifest | None, host: Host) -> Iterator[Check]:
-    """This host against what a manifest says of the build host: platform, GPU, driver."""
-    unknown = "The plan does not tell without its manifest."
-    built_for = manifest.platform if manifest else ""
-    if not built_for:
-        yield Check("platform", "unknown", unknown)
-    elif built_for == host.platform:
-        yield Check("platform", "passed", f"{built_for}.")
-    else:
-        yield Check(
-            "platform",
-            "failed",
-            f"It was built on {built_for}; this is {host.platform}.",
-            "Build it on a host of this platform: plans do not move between them.",
-        )
-    yield _gpu(manifest, host)
-    driver = manifest.driver if manifest else ""
-    if not host.gpus or not driver or not host.driver:
-        is_there = bool(host.gpus) or host.kind == "jetson"
-        here = "NVIDIA's driver does not tell its version." if is_there else _NO_DRIVER
-        yield Check("driver", "unknown", here if driver else unknown)
-    elif version_tuple(host.driver) >= version_tuple(driver):
-        yield Check("driver", "passed", f"{host.driver}; built with {driver}.")
-    else:
-        yield Check(
-            "driver",
-            "warning",
-            f"{host.driver} is older than {driver}, with which the plan was built.",
-            "Upgrade the driver if loading fails with a CUDA error.",
-        )
-
-
-def _gpu(manifest: Manifest | None, host: Host) -> Check:
-    if not host.gpus:
-        return Check(
-            "GPU",
-            "missing",
-            f"There is no GPU here: {host.gpu_problem}.",
-            how_to_reach_gpu(host)
-            or "Run it on a host with an NVIDIA GPU; nvidia-smi must list it.",
-        )
-    gpu = host.gpus[0]
-    if manifest is None or not manifest.compute_capability:
-        return Check("GPU", "unknown", f"{gpu.name}; for which GPU the plan is, it does not tell.")
-    capability = manifest.compute_capability
-    level = manifest.options.hardware_compatibility
-    built = f"{manifest.gpu} ({capability})"
-    here = f"{gpu.name} ({gpu.compute_capability})"
-    fits = gpu.compute_capability == capability
-    if level == "ampere+":
-        fits = version_tuple(gpu.compute_capability) >= (8, 0, 0)
-    if not fits:
-        return Check(
-            "GPU",
-            "failed",
-            f"It was built for {built}"
-            + (f" with hardware compatibility {level}" if level != "none" else "")
-            + f"; this is {here}.",
-            "Build it on a GPU of this kind, or with --hardware-compatibility ampere+.",
-        )
-    if gpu.name == manifest.gpu:
-        return Check("GPU", "passed", f"{here}, as at the build.")
-    if level != "none":
-        return Check("GPU", "passed", f"{here}; built for {built} and compatible ones ({level}).")
-    return Check(
-        "GPU",
-        "warning",
-        f"{here} has the compute capability of {built}, but is another model.",
-        "It runs, maybe slower than a plan that was built on this model.",
-    )
-
-
-def _memory(plan_bytes: int, manifest: Manifest | None, host: Host) -> Check:
-    free = host.gpus[0].free_bytes if host.gpus else None
-    if free is None:
-        what = "This GPU does not tell its free memory." if host.gpus else "There is no GPU to ask."
-        return Check("memory", "unknown", what)
-    scratch = (manifest.device_memory_bytes if manifest else None) or 0
-    needed = plan_bytes + scratch
-    what = "weights and one execution context" if scratch else "the weights alone"
-    finding = f"{free / 2**20:,.0f} MiB free; {what} need about {needed / 2**20:,.0f} MiB."
-    if free < needed:
-        return Check(
-            "memory", "failed", finding, "Free device memory: nvidia-smi lists who has it."
-        )
-    return Check("memory", "passed", finding)

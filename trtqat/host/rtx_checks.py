@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from trtqat.host.check import Check
 from trtqat.host.description import Host
 from trtqat.host.flavours import TensorRTFlavour
+from trtqat.host.host_checks import WITHOUT_GPU
 from trtqat.host.version_rules import version_tuple
 from trtqat.plan.header import PlanHeader
 from trtqat.plan.manifest import Manifest
@@ -59,8 +60,8 @@ def check_rtx(
     yield Check(
         "run",
         "unknown",
-        "It was built and inspected, not run: trtqat was never tried on an RTX card.",
-        "Measure it on this GPU with trtqat eval before you rely on it.",
+        "trtqat was never tried on an RTX card: plans for it were built and inspected, not run.",
+        "Measure it on the card with trtqat eval before you rely on it.",
     )
 
 
@@ -115,7 +116,7 @@ def _plan_for(capability: str) -> str:
 
 def _driver(cuda: str, host: Host) -> Check:
     if not host.gpus:
-        return Check("driver", "unknown", "There is no driver here.")
+        return Check("driver", "unknown", WITHOUT_GPU)
     oldest = _OLDEST_DRIVER.get(cuda)
     if oldest is None:
         return Check(

@@ -25,9 +25,10 @@ def load_tensorrt(purpose: str) -> ModuleType:
     """
     try:
         import tensorrt
-    except (ImportError, OSError) as error:
+    # A missing library surfaces as any of them, depending on the wheel.
+    except (ImportError, OSError, RuntimeError) as error:
         raise MissingError(
-            f"{purpose} needs TensorRT, which cannot be imported here ({error}).",
+            f"{purpose} needs TensorRT, which cannot be imported here ({first_line(error)}).",
             f"In the checkout: {install('tensorrt-cu12')} or -cu13 (their wheels fetch the "
             f"libraries from NVIDIA's own index), {install('tensorrt8')} on Python 3.10 (complete "
             "on PyPI); or take NVIDIA's tar file or container.",
@@ -61,7 +62,10 @@ def advice_on_loading(messages: Messages) -> str:
     if "memory" in log:
         return "Free device memory: nvidia-smi lists who has it."
     if "hostcodeallowed" in log.replace("_", ""):
-        return "It carries a library: allow it with --allow-engine-code, or sign it."
+        return (
+            "It carries a library: allow it with --allow-engine-code or, if it is signed, with "
+            "--trust."
+        )
     if "plugin" in log and ("creator" in log or "registry" in log):
         return "It needs a plugin that is not here: name its library with --plugins lib.so."
     if "version" in log:

@@ -22,8 +22,8 @@ if TYPE_CHECKING:  # onnx_ir is behind it, which build must be able to miss with
 _INT8 = "int8"
 # A kernel that the compiler wrote; it may as well only prepare what another one multiplies.
 _GENERATED = "kgen"
-# Kinds of layers that were never seen in INT8 in a plan of TensorRT for RTX.
-_NO_INT8 = {"deconv": "TensorRT for RTX has no INT8 transposed convolution"}
+# It was never seen in INT8 in a plan of TensorRT for RTX.
+_NO_INT8 = "TensorRT for RTX has no INT8 transposed convolution"
 # Stands for a kernel that the GPU's compiler makes where the plan is loaded.
 _STUB = "__myelin_CASK_STUB"
 _INT8_OPERATORS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
@@ -76,7 +76,7 @@ def cover(
             each.name for each in rest if each.name not in reformats and each.name not in quantizers
         ),
         times_ms,
-        has_kernels=not any(each.tactic == _STUB or each.is_late_product for each in engine),
+        has_kernels=not any(each.tactic == _STUB or each.is_compiled_late for each in engine),
         costs=find_costs(graph, found, exits or {}),
     )
 
@@ -261,13 +261,14 @@ def _reason(
         return "no engine layer names it: TensorRT may have computed or removed it (inferred)"
     if runs is None:
         return "the file does not say in which type it runs"
-    if engine.is_product:
-        reads = ", ".join(tensor.dtype or "?" for tensor in engine.inputs) or "nothing"
-        weights = f" and {engine.weight_dtype} weights" if engine.weight_dtype else ""
-        why = hint or _NO_INT8.get(engine.kind, "")
-        return f"in the plan it reads {reads}{weights}" + (f": {why} (inferred)" if why else "")
     if engine.casts_first:
         why = f": {hint}" if hint else ""
         return f"in the plan its codes become floats before they are multiplied{why} (inferred)"
+    # What is compiled late has no kernel that was chosen.
+    if engine.is_product or engine.is_compiled_late:
+        reads = ", ".join(tensor.dtype or "?" for tensor in engine.inputs) or "nothing"
+        weights = f" and {engine.weight_dtype} weights" if engine.weight_dtype else ""
+        why = hint or (_NO_INT8 if engine.is_transposed else "")
+        return f"in the plan it reads {reads}{weights}" + (f": {why} (inferred)" if why else "")
     kernel = engine.tactic or "a kernel without a name"
     return f"TensorRT chose {kernel}: {hint or 'no INT8 one fits, or none is faster'} (inferred)"

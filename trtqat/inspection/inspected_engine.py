@@ -20,12 +20,12 @@ from trtqat.inspection.engine_layers import (
 from trtqat.inspection.options import InspectOptions
 from trtqat.inspection.roofline import Roofline, draw_roofline, find_ceilings
 from trtqat.inspection.roofline_words import describe_roofline
-from trtqat.inspection.words import describe_coverage
+from trtqat.inspection.words import counted, describe_coverage
 from trtqat.plan.coverage import Coverage
 from trtqat.plan.header import library_of
 from trtqat.plan.sizes import sizes_in_words
 from trtqat.runtime.engine import Engine
-from trtqat.runtime.engine_graph import graph_beside
+from trtqat.runtime.engine_graph import graph_beside, warn_of_other_graph
 from trtqat.text import visible
 
 
@@ -62,15 +62,18 @@ class InspectedEngine:
         """Its time and which layers run in INT8, in words."""
         found = self.found
         at = f" at {sizes_in_words(found.sizes)}" if found.sizes else ""
-        lines = [f"{self.path}: {len(found.layers)} engine layers, batch {found.batch_size}{at}"]
+        layers = counted(len(found.layers), "engine layer")
+        lines = [f"{self.path}: {layers}, batch {found.batch_size}{at}"]
         if found.times is not None:
             lines.append(
                 f"GPU time {found.compute_ms:.3f} ms ({found.mode}); under the profiler the layers "
-                f"sum up to {found.times.sum_ms:.3f} ms (medians of {len(found.times.passes)} "
-                "passes)"
+                f"sum up to {found.times.sum_ms:.3f} ms ("
+                f"{_passes(len(found.times.passes))})"
             )
         if self.coverage is None:
-            lines.append("Without the graph it was built from (--graph) nothing says what is INT8.")
+            lines.append(
+                "Without the graph it was built from (--graph) nobody can say here what is INT8."
+            )
         else:
             lines.append(describe_coverage(self.coverage))
         return "\n".join(lines)
@@ -130,7 +133,11 @@ def inspect_plan(path: Path, options: InspectOptions) -> InspectedEngine:
         plugins=options.plugins,
     )
     with closing(engine):
-        graph = options.path("graph") or graph_beside(path, engine.manifest)
+        graph = options.path("graph")
+        if graph is None:
+            graph = graph_beside(path, engine.manifest)
+        else:
+            warn_of_other_graph(graph, path, engine.manifest)
         if graph is None and (options.needs_coverage or options.has_roofline):
             raise _no_graph(path)
         if options.shapes is not None:
@@ -175,9 +182,13 @@ def _export(found: Inspection, layer_info: Path | None, profile: Path | None) ->
         write_atomically(profile, json.dumps(found.times.trtexec(), indent=1).encode())
 
 
+def _passes(number: int) -> str:
+    return "one pass" if number == 1 else f"medians of {number} passes"
+
+
 def _no_graph(path: Path) -> UsageError:
     return UsageError(
-        f"What '{path}' should run, and in INT8, is not known: the graph that its manifest "
-        "names is not beside it.",
+        f"What '{path}' should run, and in INT8, is not known: no graph that a manifest of it "
+        "names is beside it.",
         "Give the graph that it was built from: --graph model.onnx",
     )

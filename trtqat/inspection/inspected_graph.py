@@ -13,7 +13,13 @@ from trtqat.errors import GateError, UsageError
 from trtqat.extras import require
 from trtqat.files import is_plan
 from trtqat.inspection.export_again import ExportAgain, export_again
-from trtqat.inspection.words import describe_findings, describe_gate, describe_summary, explain
+from trtqat.inspection.words import (
+    counted,
+    describe_findings,
+    describe_gate,
+    describe_summary,
+    explain,
+)
 from trtqat.text import visible
 
 if TYPE_CHECKING:  # onnx_ir is behind them, which may be missing
@@ -72,8 +78,8 @@ class InspectedGraph:
         """
         summary = self.summary
         text = (
-            f"{self.path}: opset {summary.opset}, {summary.pairs} Q/DQ pairs, "
-            f"{summary.batch_norms} BatchNorms\n"
+            f"{self.path}: opset {summary.opset}, {counted(summary.pairs, 'Q/DQ pair')}, "
+            f"{counted(summary.batch_norms, 'BatchNorm')}\n"
             f"{describe_summary(summary)}\n{describe_findings(self.findings)}"
         )
         if self.left_out:

@@ -17,7 +17,7 @@ from trtqat.inspection.options import InspectOptions
 from trtqat.inspection.profiles import count_profiles, split_profiles
 from trtqat.inspection.roofline import Roofline, batch_size_of, draw_roofline
 from trtqat.inspection.roofline_words import describe_roofline
-from trtqat.inspection.words import describe_coverage
+from trtqat.inspection.words import counted, describe_coverage
 from trtqat.plan.coverage import Coverage
 from trtqat.text import visible
 
@@ -50,7 +50,8 @@ class InspectedLayers:
 
     def describe(self) -> str:
         """How many layers there are and which run in INT8, in words."""
-        return f"{self.path}: {len(self.layers)} engine layers\n{describe_coverage(self.coverage)}"
+        layers = counted(len(self.layers), "engine layer")
+        return f"{self.path}: {layers}\n{describe_coverage(self.coverage)}"
 
     def to_dict(self) -> dict[str, Any]:
         """The same as plain data, as ``--json`` writes it."""
@@ -152,6 +153,11 @@ def _check_is_for_layer_files(path: Path, options: InspectOptions) -> None:
             raise UsageError(
                 f"'{path}' is a layer file, and {option} is not for those.", "Leave it out."
             )
+    if options.batch_size is not None and not options.has_roofline:
+        raise UsageError(
+            f"'{path}' is a layer file, where --batch-size is for --roofline alone.",
+            "Leave it out, or add --roofline.",
+        )
 
 
 def _ceilings(path: Path, ceilings: Path | None) -> Ceilings:

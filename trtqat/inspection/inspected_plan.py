@@ -39,7 +39,10 @@ class InspectedPlan:
     @property
     def graph(self) -> Path:
         """What it was built from, by the name that its manifest gives."""
-        return self.path.with_name(self.manifest.graph)
+        name = self.manifest.graph
+        # A manifest is anybody's: what leads elsewhere is shown, and not looked for beside.
+        is_name = bool(name) and Path(name).name == name
+        return self.path.with_name(name) if is_name else Path(name)
 
     def check_int8(self) -> None:
         """The gate ``--require-int8``.

@@ -35,12 +35,13 @@ _MOST_BYTES = 2**30
 _ONNX_LAYER = re.compile(r"\[ONNX Layer: (.+?)\](?=[^\w\]]*(?:\[ONNX Layer: |$))", re.DOTALL)
 # Kinds of layers that multiply, in lists of TensorRT for RTX. Attention is a generated kernel
 # ("kgen") there, whose products stand in its name alone, as "_gemm_mha_v2_0x80374e45".
-_PRODUCTS = ("correlation", "gemm", "deconv")
+_TRANSPOSED = "deconv"
+_PRODUCTS = ("correlation", "gemm", _TRANSPOSED)
 _FUSED_PRODUCT = re.compile(r"(?:^|_)(gemm|mha|conv)_")
 # What is compiled where the plan is loaded has no tactic there. Its name tells its steps in their
 # order, as "__myl_CastMulFc_myl0_1": codes become floats, which are scaled and then multiplied.
 _RUNTIME_FUSION = "runtime_fusion"
-_STEPS_OF_PRODUCT = re.compile(r"__myl_((?:[A-Z][a-z]*)*?)Fc(?![a-z])")
+_STEPS_OF_PRODUCT = re.compile(r"__myl_((?:[A-Z][a-z]*)*?)(Fc|Corr|Deco)(?![a-z])")
 _WAY_OUT = "Write one with TensorRT's engine inspector, or trtexec --exportLayerInfo=layers.json."
 
 
@@ -96,19 +97,29 @@ class EngineLayer:
         return self.kind in _PRODUCTS or bool(is_fused)
 
     @property
-    def _steps_before_product(self) -> str | None:
-        found = _STEPS_OF_PRODUCT.match(self.name) if self.kind == _RUNTIME_FUSION else None
-        return None if found is None else found[1]
+    def is_compiled_late(self) -> bool:
+        """Whether TensorRT for RTX leaves it to the GPU's compiler, where the plan is loaded."""
+        return self.kind == _RUNTIME_FUSION
+
+    @property
+    def _late_product(self) -> re.Match[str] | None:
+        return _STEPS_OF_PRODUCT.match(self.name) if self.is_compiled_late else None
 
     @property
     def is_late_product(self) -> bool:
         """Whether it is a product of TensorRT for RTX that the GPU's compiler fuses with others."""
-        return self._steps_before_product is not None
+        return self._late_product is not None
 
     @property
     def casts_first(self) -> bool:
         """Whether such a product turns the codes that it reads into floats first."""
-        return "Cast" in (self._steps_before_product or "")
+        return self._late_product is not None and "Cast" in self._late_product[1]
+
+    @property
+    def is_transposed(self) -> bool:
+        """Whether TensorRT for RTX says that it is a transposed convolution."""
+        late = self._late_product
+        return self.kind == _TRANSPOSED or (late is not None and late[2] == "Deco")
 
     @property
     def is_reformat(self) -> bool:

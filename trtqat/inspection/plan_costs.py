@@ -37,7 +37,7 @@ def find_costs(
         for layer in graph
         if layer.name_in_engine in running and running[layer.name_in_engine][0].is_product
     ]
-    costs = (_widened(products), _float_outputs(products, exits), _float32(products))
+    costs = (_widened(products), _float_outputs(products, exits), _float32(products, exits))
     return tuple(cost for cost in costs if cost.layers)
 
 
@@ -78,7 +78,9 @@ def _float_outputs(
     )
 
 
-def _float32(products: Sequence[tuple[LayerSummary, EngineLayer]]) -> PlanCost:
+def _float32(
+    products: Sequence[tuple[LayerSummary, EngineLayer]], exits: Mapping[str, str]
+) -> PlanCost:
     """What writes FP32 and would write FP16 in a graph with FP16 around INT8."""
     found = [
         (layer.name, layer.output_elements)
@@ -86,6 +88,9 @@ def _float32(products: Sequence[tuple[LayerSummary, EngineLayer]]) -> PlanCost:
         if layer.output_elements
         and 4 in _written(engine)
         and not (layer.is_int8 and layer.operator == "Conv")
+        # An output of the graph stays FP32: a transposed convolution writes it itself, any other
+        # product leaves it to another kernel.
+        and not (engine.is_transposed and exits.get(layer.name) == "")
     ]
     elements = sum(count for _, count in found)
     return PlanCost("float32", tuple(name for name, _ in found), 4 * elements, 2 * elements)

@@ -143,5 +143,6 @@ def _marks(layer: EngineLayer) -> set[int]:
 def _not_told(name: str, count: int) -> GraphError:
     return GraphError(
         f"The list of the layers of '{name}' does not tell its {count} profiles apart.",
-        "Build it with one range in --batch to see which layers are INT8.",
+        "Build it with one profile, a range in --batch or one --shapes, to see which layers are "
+        "INT8.",
     )

@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from trtqat.text import visible_line
 
 if TYPE_CHECKING:
     from trtqat.graph.lenses.macs import GraphSummary
@@ -53,12 +56,12 @@ def describe_summary(summary: GraphSummary) -> str:
 def describe_findings(findings: Sequence[Finding]) -> str:
     """How many of each severity, in one line."""
     warnings = sum(finding.severity == "warning" for finding in findings)
-    return f"lint: {_count(warnings, 'warning')}, {_count(len(findings) - warnings, 'note')}"
+    return f"lint: {counted(warnings, 'warning')}, {counted(len(findings) - warnings, 'note')}"
 
 
 def describe_gate(warnings: Sequence[Finding]) -> str:
     """Why the gate ``--strict`` is not met: how many warnings, and where the first one is."""
-    return f"Lint warns {_count(len(warnings), 'time')}, first of '{warnings[0].where}'."
+    return f"Lint warns {counted(len(warnings), 'time')}, first of '{warnings[0].where}'."
 
 
 def describe_cost(finding: Finding, for_: Target | None = None) -> str:
@@ -114,9 +117,9 @@ def explain(findings: Sequence[Finding], *, places: int, for_: Target | None = N
         first = same[0]
         lines = [
             f"{first.severity}: {first.rule} ({describe_cost(first, for_)}, "
-            f"{_count(len(same), 'place')})"
+            f"{counted(len(same), 'place')})"
         ]
-        lines += [f"  {finding.problem}" for finding in same[:places]]
+        lines += [f"  {visible_line(finding.problem)}" for finding in same[:places]]
         if len(same) > places:
             lines.append(f"  … and {len(same) - places} more; -v lists them")
         lines.append(f"  → {first.remedy}")
@@ -127,6 +130,7 @@ def explain(findings: Sequence[Finding], *, places: int, for_: Target | None = N
 
 def describe_coverage(coverage: Coverage) -> str:
     """How many of the quantized layers run in INT8, why the others do not, and what is left."""
+    coverage = _on_one_line(coverage)
     wanted, missed = coverage.wanted, coverage.missed
     share = coverage.int8_share
     lines = [
@@ -140,7 +144,7 @@ def describe_coverage(coverage: Coverage) -> str:
     if coverage.profiles:
         batches, count = ", ".join(coverage.profiles), len(coverage.profiles)
         batches = profiles_in_words(batches)
-        each = f"in each of {count} profiles ({batches})"
+        each = f"counted if so in each of {count} profiles ({batches})"
         lines[0] += f", {each if count > 1 else f'in the profile for {batches} alone'}"
     if not coverage.has_kernels:
         lines[0] += f": {IN_THE_PLAN}" if len(missed) < len(wanted) else ""
@@ -161,9 +165,11 @@ def describe_coverage(coverage: Coverage) -> str:
     if len(exits) > _REASONS:
         lines.append(f"  … and {len(exits) - _REASONS} more such places; --json has them")
     lines += [_COSTS_OF_PLANS[cost.kind](cost) for cost in coverage.costs]
+    # What no layer of the graph is was read of one profile.
+    besides = "besides" + (", in one of these profiles" if len(coverage.profiles) > 1 else "")
     if not coverage.has_kernels:
         # Some may multiply: a recurrence is many kernels, of which one is told.
-        lines.append(f"besides: {_count(len(coverage.others), 'other layer')} of the plan")
+        lines.append(f"{besides}: {counted(len(coverage.others), 'other layer')} of the plan")
         lines.append(f"{NOT_RUN}: the GPU that loads the plan compiles its kernels")
         return "\n".join(lines)
     rest = (
@@ -171,8 +177,22 @@ def describe_coverage(coverage: Coverage) -> str:
         (coverage.reformats, "reformat", ""),
         (coverage.others, "other", ""),
     )
-    lines.append("besides: " + ", ".join(_kind(coverage, *each) for each in rest))
+    lines.append(f"{besides}: " + ", ".join(_kind(coverage, *each) for each in rest))
     return "\n".join(lines)
+
+
+def _on_one_line(coverage: Coverage) -> Coverage:
+    """The same, with names that begin no line: anybody's could say what is INT8 there."""
+    return replace(
+        coverage,
+        layers=tuple(
+            replace(layer, name=visible_line(layer.name), reason=visible_line(layer.reason))
+            for layer in coverage.layers
+        ),
+        costs=tuple(
+            replace(cost, layers=tuple(map(visible_line, cost.layers))) for cost in coverage.costs
+        ),
+    )
 
 
 def profiles_in_words(names: str) -> str:
@@ -217,7 +237,7 @@ def coverage_table(coverage: Coverage) -> tuple[Sequence[str], list[list[str]]]:
 
 def _describe_widened(cost: PlanCost) -> str:
     return (
-        f"  {_count(len(cost.layers), 'convolution')} widened to full groups of channels, first "
+        f"  {counted(len(cost.layers), 'convolution')} widened to full groups of channels, first "
         f"{cost.layers[0]}: {_scaled(cost.amount)} instead of {_scaled(cost.least)} "
         "multiply-accumulates a sample"
     )
@@ -225,7 +245,7 @@ def _describe_widened(cost: PlanCost) -> str:
 
 def _describe_float_output(cost: PlanCost) -> str:
     return (
-        f"  {_count(len(cost.layers), 'layer')}, first {cost.layers[0]}: {_bytes(cost.amount)} of "
+        f"  {counted(len(cost.layers), 'layer')}, first {cost.layers[0]}: {_bytes(cost.amount)} of "
         f"floating point a sample that another kernel quantizes; INT8 is {_bytes(cost.least)}"
     )
 
@@ -233,7 +253,7 @@ def _describe_float_output(cost: PlanCost) -> str:
 def _describe_float32(cost: PlanCost) -> str:
     return (
         f"  FP16 (trtqat export --precision fp16 --opset 19) would halve {_bytes(cost.amount)} of "
-        f"FP32 a sample behind {_count(len(cost.layers), 'layer')}, first {cost.layers[0]}; "
+        f"FP32 a sample behind {counted(len(cost.layers), 'layer')}, first {cost.layers[0]}; "
         "INT8 convolutions write FP32 there too"
     )
 
@@ -246,7 +266,9 @@ _COSTS_OF_PLANS = {
 
 
 def _bytes(number: int) -> str:
-    return f"{number / 1e6:.3g} MB" if number >= 1e5 else f"{number / 1e3:.3g} kB"
+    if number < 1e5:
+        return f"{number / 1e3:.3g} kB"
+    return f"{number / 1e6:.3g} MB" if number < 999.5e6 else f"{number / 1e9:.3g} GB"
 
 
 def _least(coverage: Coverage) -> str:
@@ -257,15 +279,20 @@ def _least(coverage: Coverage) -> str:
 
 
 def _percent(share: float) -> str:
-    """Rounded down: all of it is all of it."""
-    return f"{math.floor(share * 1000) / 10:.1f}%"
+    """Rounded down: all of it is all of it. What is more than nothing is not 0."""
+    if 0 < share < 0.001:
+        step = 10.0 ** math.floor(math.log10(share))
+        return f"{100 * step * math.floor(share / step):.1g}%"
+    # Of 57 % floats may make 569.99… thousandths.
+    return f"{math.floor(round(share * 1000, 6)) / 10:.1f}%"
 
 
 def _not_counted(layers: Sequence[tuple[str, str]]) -> str:
     """A line that names them, by name and operator; nothing if there are none."""
     if not layers:
         return ""
-    listed = ", ".join(f"'{name}' ({operator})" for name, operator in layers[:_NAMES])
+    named = [f"'{name}' ({operator})" for name, operator in layers[:_NAMES]]
+    listed = ", ".join(map(visible_line, named))
     more = f" and {len(layers) - _NAMES} more" if len(layers) > _NAMES else ""
     return f"\narithmetic not counted: {listed}{more}"
 
@@ -273,18 +300,27 @@ def _not_counted(layers: Sequence[tuple[str, str]]) -> str:
 def _kind(coverage: Coverage, names: Sequence[str], what: str, which: str) -> str:
     time_ms = coverage.time_ms(names)
     if not time_ms:
-        return _count(len(names), what) + which
+        return counted(len(names), what) + which
     timed = sum(name in coverage.times_ms for name in names)
     part = "" if timed == len(names) else f" for {timed} of them"
-    return _count(len(names), what) + which + f" ({time_ms:.3f} ms{part})"
+    return counted(len(names), what) + which + f" ({time_ms:.3f} ms{part})"
 
 
 def _scaled(number: int) -> str:
+    # What rounds to a thousand of a word is one of the next.
     for size, word in ((1e9, "billion"), (1e6, "million"), (1e3, "thousand")):
-        if number >= size:
-            return f"{number / size:.3g} {word}"
+        if number >= 0.9995 * size and number >= 1000:
+            # Python would write 1.5e+04 of so many billions.
+            part = number / size
+            return f"{part:,.0f} {word}" if part >= 999.5 else f"{part:.3g} {word}"
     return str(number)
 
 
-def _count(number: int, what: str) -> str:
+def counted(number: int, what: str) -> str:
+    """``1 pair``, ``2 pairs``.
+
+    Args:
+        number: How many.
+        what: What one of them is called.
+    """
     return f"{number} {what}{'' if number == 1 else 's'}"

@@ -9,6 +9,7 @@ from shlex import quote
 from typing import Any, Literal
 
 from trtqat.errors import GateError
+from trtqat.files import is_file
 
 _INT8 = "int8"
 
@@ -152,14 +153,19 @@ class Coverage:
         if not wanted:
             raise GateError(
                 f"0 of {len(self.layers)} layers are INT8: '{graph}' quantizes none.",
-                "Build a graph with Q/DQ, as trtqat export writes it; where trtqat tune found "
-                "FP16 to be faster, leave out --require-int8.",
+                "Build a graph with Q/DQ at both operands of its layers, as trtqat export writes "
+                "it; where trtqat tune found FP16 to be faster, leave out --require-int8.",
             )
         if missed:
             raise GateError(
                 f"{len(missed)} of {len(wanted)} quantized layers are not seen in INT8, first "
                 f"'{missed[0].name}'.",
-                f"Look for their findings with: trtqat lint {quote(str(graph))}",
+                "The reason of each stands in the result; what in the graph may be behind it "
+                + (
+                    f"is found by: trtqat lint {quote(str(graph))}"
+                    if is_file(graph)
+                    else f"is found by trtqat lint where '{graph}' is."
+                ),
             )
 
     def to_dict(self) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from trtqat.plan.coverage import Coverage
 from trtqat.plan.header import LIBRARY_NAMES, Library
 from trtqat.plan.plugins import RecordedPlugins
 from trtqat.plan.signature import check_signature
-from trtqat.plan.targets import targets_in_words
+from trtqat.plan.targets import OTHER_GPUS, targets_in_words
 from trtqat.provenance import Provenance
 from trtqat.tensors import DYNAMIC, TensorSpec
 from trtqat.typed_json import parse_json, read_as, schema_version_of
@@ -158,7 +158,8 @@ class Manifest:
     def built_for(self) -> str:
         """The GPU that it was built on, or the compute capabilities that it is for, in words."""
         if self.library == "tensorrt":
-            return f"{self.gpu} ({self.compute_capability})"
+            others = OTHER_GPUS.get(self.options.hardware_compatibility, "")
+            return f"{self.gpu} ({self.compute_capability}){others}"
         return f"compute capability {targets_in_words(self.targets)}"
 
     def to_json(self) -> str:

@@ -1,4 +1,4 @@
-"""The GPUs that a plan of TensorRT for RTX is for: in its header, in words, and for one GPU."""
+"""The GPUs that a plan is for, of TensorRT for RTX in its header, too; in words, and for one."""
 
 from __future__ import annotations
 
@@ -13,6 +13,11 @@ TURING = TARGETS[0]
 # What a plan without targets runs on, as the library's refusal on another GPU lists it
 # ("8.0 8.6 8.9 12.0 12.1 >12.0"). None of them is Turing (7.5).
 DEFAULT_TARGETS = ("8.0", "8.6", "8.9", "12.0+")
+# What a plan of TensorRT is for besides the GPU that built it, by its hardware compatibility.
+OTHER_GPUS = {
+    "ampere+": " and GPUs from Ampere on",
+    "same-cc": " and GPUs of that compute capability",
+}
 # This one is set in a plan without named targets alone, which runs on what is newer, too.
 _NEWER = 1 << len(TARGETS)
 _BLACKWELL = ("12.0", "12.1")

@@ -59,7 +59,9 @@ def region_table(result: TuneResult) -> Table | None:
     told = [each for each in result.regions if _gain(each) is not None]
     if not told:
         return None
-    point = _point(result.batches.measured[-1])
+    from trtqat.search.speed.points import largest
+
+    point = _point(largest(result.batches.measured))
     rows = [
         [
             each.name,
@@ -85,11 +87,8 @@ def closing_lines(result: TuneResult) -> Iterator[str]:
     yield from _on_form(result)
     yield from _on_batches(result)
     if region_table(result) is None:
-        yield (
-            "TensorRT tells no times of regions here, as inside compiled subgraphs, so kinds of "
-            "regions were told apart by builds."
-        )
-    built = f"{result.builds} engines were built in {result.seconds:.0f} s."
+        yield f"No region has a time both in INT8 and in floating point: {_why_untold(result)}."
+    built = _on_builds(result)
     yield built if result.is_complete else f"{_on_budget(result)} {built}"
     yield f"{result.plan}: the plan that was measured, for this GPU and this TensorRT"
     yield (
@@ -97,6 +96,30 @@ def closing_lines(result: TuneResult) -> Iterator[str]:
         f"{result.timing_cache}: the timing cache that goes with them"
     )
     yield f"to build it again: {_build_again(result)}"
+
+
+def _why_untold(result: TuneResult) -> str:
+    # The help of a command imports nothing heavy, and onnx_ir is behind it.
+    from trtqat.search.speed.verdict import FP16, INT8, REPAIRED
+
+    names = {each.name for each in result.verdict}
+    if FP16 not in names:
+        return "no engine in FP16 was built"
+    if not names & {INT8, REPAIRED}:
+        return "no engine in INT8 was built"
+    why = "TensorRT does not tell them, as inside compiled subgraphs"
+    if any(0 < len(each.floats) < len(result.regions) for each in result.tries):
+        why += ", so kinds of regions were told apart by builds"
+    return why
+
+
+def _on_builds(result: TuneResult) -> str:
+    """How many engines there were; those that TensorRT refused are none."""
+    refused = sum(each.time_ms is None for each in result.tries)
+    count = result.builds - refused
+    engines = "1 engine was" if count == 1 else f"{count} engines were"
+    text = f"{engines} built and measured in {result.seconds:.0f} s."
+    return text + (f" TensorRT did not build or run {refused} more." if refused else "")
 
 
 def _on_budget(result: TuneResult) -> str:
@@ -123,6 +146,7 @@ def _build_again(result: TuneResult) -> str:
     )
     if result.timing_cache != result.options.with_suffix(".cache"):
         line += f" --timing-cache {quote(str(result.timing_cache))}"
+    line += "".join(f" --plugins {quote(str(each))}" for each in result.plugins)
     return line
 
 
@@ -152,15 +176,17 @@ def _on_repairs(result: TuneResult) -> Iterator[str]:
     said = " ".join(each.what for each in result.repairs[:_NAMED])
     more = len(result.repairs) - _NAMED
     said += f" And {more} more." if more > 0 else ""
+    if len(result.tuned.floats) == len(result.regions):
+        return
     if result.tuned.form.is_repaired:
         yield f"its pairs are repaired, which changes no output bit: {said}"
     elif any(each.form.is_repaired for each in result.verdict):
         what = "repairs that change no output bit were not seen to make it faster"
         yield f"{what}, and are left out: {said}"
     elif any(each.form.is_repaired for each in result.tries):
-        yield f"with repairs that change no output bit TensorRT does not build it: {said}"
+        yield f"with repairs that change no output bit TensorRT does not build or run it: {said}"
     else:
-        yield f"the budget left no build for repairs that change no output bit: {said}"
+        yield f"no build was left for repairs that change no output bit: {said}"
 
 
 def _on_form(result: TuneResult) -> Iterator[str]:
@@ -178,7 +204,11 @@ def _on_form(result: TuneResult) -> Iterator[str]:
     if result.static is not None:
         sizes = " or ".join(f"{_point(each)} alone" for each in result.batches.measured)
         times = ", ".join(_time(each) for each in result.static.times.values())
-        yield f"for {sizes} it would take {times} ms: give --batch that size where it is all"
+        points = result.batches.measured
+        option = f"--batch {','.join(map(str, points))}"
+        if result.batches.has_sizes:
+            option = " ".join(map(_option, points))
+        yield f"for {sizes} it would take {times} ms: give {option} where that is all"
 
 
 def _on_batches(result: TuneResult) -> Iterator[str]:
@@ -213,6 +243,8 @@ def _points(score: Score | None) -> str:
 
 
 def _score(score: Score) -> str:
+    if score.unit == "%" and 99.99 <= score.value < 100:
+        return "99.99 %"
     form = ".2f" if score.unit else ".4g"
     return f"{score.value:{form}} {score.unit}".rstrip()
 
@@ -220,7 +252,8 @@ def _score(score: Score) -> str:
 def _time(time: MeasuredTime) -> str:
     interval = time.interval
     half = max(interval.high - time.median_ms, time.median_ms - interval.low)
-    return f"{time.median_ms:.3f} ±{half:.3f}"
+    # Rounded up: what was measured is never known without any doubt.
+    return f"{time.median_ms:.3f} ±{math.ceil(round(1000 * half, 6)) / 1000:.3f}"
 
 
 def _int8(part: Int8Part | None) -> tuple[str, str]:

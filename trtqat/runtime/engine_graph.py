@@ -46,12 +46,33 @@ def check_graph(graph: Path, plan: Path, manifest: Manifest | None) -> None:
     Raises:
         UsageError: It is another one.
     """
-    recorded = manifest.graph_sha256 if manifest else None
-    if recorded and is_file(graph) and graph_sha256(graph) != recorded:
+    if _is_other(graph, manifest):
         raise UsageError(
             f"'{graph}' is not the graph that '{plan}' was built from: its SHA-256 differs.",
             "Give that graph, or build the engine of this one.",
         )
+
+
+def warn_of_other_graph(graph: Path, plan: Path, manifest: Manifest | None) -> None:
+    """Warns of a graph that is not the one that a manifest records, for who wants to compare.
+
+    Args:
+        graph: What a user gave; a file that is not there is not this function's to refuse.
+        plan: The plan file.
+        manifest: Its manifest, if it has one.
+    """
+    if _is_other(graph, manifest):
+        _LOG.warning(
+            "'%s' is not the graph that '%s' was built from: its SHA-256 differs. What is said of "
+            "its layers holds where their names are those of the engine.",
+            graph,
+            plan,
+        )
+
+
+def _is_other(graph: Path, manifest: Manifest | None) -> bool:
+    recorded = manifest.graph_sha256 if manifest else None
+    return bool(recorded) and is_file(graph) and graph_sha256(graph) != recorded
 
 
 def graph_beside(plan: Path, manifest: Manifest | None) -> Path | None:

@@ -119,7 +119,7 @@ def test_a_timing_cache_that_tensorrt_cannot_use(
 def test_a_build_that_fails_leaves_nothing(host: Host, graph: Path, tmp_path: Path) -> None:
     plan = tmp_path / "m.engine"
     host.failures.append("10: Could not find any implementation for node conv")
-    with pytest.raises(BuildError, match=r"could not build the engine: 10: Could not.*--workspace"):
+    with pytest.raises(BuildError, match=r"could not build the engine: 10: Could not"):
         build(graph, plan)
     host.loads = False
     with pytest.raises(BuildError, match="a plan that it cannot load"):

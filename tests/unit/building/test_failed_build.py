@@ -10,6 +10,7 @@ import pytest
 from trtqat.building.failed_build import advice_on_building, advice_on_reading
 from trtqat.building.options import BuildOptions
 from trtqat.building.source_graph import SourceGraph
+from trtqat.host.tensorrt_library import advice_on_loading
 from trtqat.host.tensorrt_log import Messages
 from trtqat.io_names import IoNames
 from trtqat.pixels import Pixels
@@ -38,7 +39,7 @@ def test_the_first_error_in_words_is_the_reason() -> None:
     [
         (["1: "], "device memory"),
         (["2: [virtualMemoryBuffer.cpp] OutOfMemory (requested 1 bytes)"], "device memory"),
-        (["10: Could not find any implementation for node conv"], "--workspace"),
+        (["10: Could not find any implementation for node conv"], "The Q/DQ pairs around"),
         (["2: [graphOptimizer.cpp::chooseHigherPrecision::7079]"], "trtqat lint m.onnx --for 8.6"),
         (["3: scale of zero"], "calibrate"),
         (["4: something else"], "-v"),
@@ -46,6 +47,22 @@ def test_the_first_error_in_words_is_the_reason() -> None:
 )
 def test_way_out_of_a_failed_build(errors: list[str], words: str) -> None:
     assert words in advice_on_building(Messages(errors=errors), GRAPH, BuildOptions())
+
+
+def test_a_signature_is_a_permission_where_its_key_is_named() -> None:
+    messages = Messages(errors=["The plan needs engine_host_code_allowed."])
+    assert "--trust" in advice_on_loading(messages)
+
+
+@pytest.mark.parametrize(("workspace", "is_said"), [(None, False), (1 << 20, True)])
+@pytest.mark.parametrize("pairs", [0, 1])
+def test_a_limit_is_raised_where_there_is_one(
+    workspace: int | None, is_said: bool, pairs: int
+) -> None:
+    messages = Messages(errors=["10: Could not find any implementation for node conv"])
+    graph = replace(GRAPH, qdq_pairs=pairs)
+    advice = advice_on_building(messages, graph, BuildOptions(workspace_bytes=workspace))
+    assert ("--workspace" in advice) is is_said
 
 
 def test_bytes_that_were_held_to_fp32() -> None:

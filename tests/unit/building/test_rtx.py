@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,9 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.rtx_graphs import rtx_or_skip
+from trtqat.building.library import load_builder
 from trtqat.building.options import BuildOptions
 from trtqat.building.parsing import parse_options
-from trtqat.building.rtx import check_options, parse_targets, targets_of_plan
+from trtqat.building.rtx import check_options, is_rtx, parse_targets, targets_of_plan
 from trtqat.errors import UsageError
 from trtqat.plan.targets import DEFAULT_TARGETS
 
@@ -57,3 +61,19 @@ def test_the_keywords_of_a_build() -> None:
     assert (options.for_, options.targets) == ("rtx", ("8.9", "12.0"))
     with pytest.raises(UsageError, match=r"--for is '12'.*'8\.6', '10', '11', 'rtx'"):
         parse_options("m.engine", for_="12")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("error", ["ImportError", "OSError", "RuntimeError"])
+def test_a_tensorrt_that_does_not_import_is_not_called_missing(
+    error: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    rtx_or_skip()
+    (tmp_path / "tensorrt.py").write_text(f"raise {error}('no libnvinfer.so.10')")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "tensorrt", raising=False)
+    assert is_rtx(load_builder(None))
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert "cannot be imported here (no libnvinfer.so.10). So TensorRT for RTX builds." in (
+        record.getMessage()
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ import pytest
 
 import trtqat
 from tests.support.examples import exported
-from tests.support.rtx_graphs import rtx_or_skip
+from tests.support.graphs import Graph
+from tests.support.rtx_graphs import rtx_or_skip, saved, two_layers_in
 from trtqat.building.tuned_options import (
     TunedOptions,
     cache_path,
@@ -22,7 +24,7 @@ from trtqat.building.tuned_options import (
     warn_of_other_host,
     with_keywords,
 )
-from trtqat.errors import UsageError
+from trtqat.errors import MissingError, UsageError
 from trtqat.graph_file.hashing import graph_sha256
 
 TUNED = TunedOptions(
@@ -131,7 +133,7 @@ def test_keywords_win_and_that_is_said(tmp_path: Path, caplog: pytest.LogCapture
     assert {name: found[name] for name in given} == given
     assert "--batch 8 wins over 32,1:32:128" in caplog.text
     assert "--builder-optimization-level 3 wins over 5" in caplog.text
-    assert "--fp16 or --no-fp16 False wins over True" in caplog.text
+    assert "--no-fp16 wins over --fp16 of" in caplog.text
     shaped = with_keywords(TUNED, path, {"opt_shapes": "x:8x3"})
     assert "batch" not in shaped
     assert shaped["opt_shapes"] == "x:8x3"
@@ -181,7 +183,7 @@ def test_the_cache_beside_is_taken_if_there_is_one(tmp_path: Path) -> None:
     cache_path(path).write_bytes(b"kernels")
     assert with_keywords(TUNED, path, {})["timing_cache"] == tmp_path / "tuned.cache"
     assert with_keywords(TUNED, path, {"timing_cache": "none"})["timing_cache"] == "none"
-    assert "timing_cache" not in with_keywords(TUNED, path, {"for_": "rtx"})
+    assert "timing_cache" not in with_keywords(TUNED, path, {}, for_rtx=True)
 
 
 def test_a_build_takes_them(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -189,15 +191,65 @@ def test_a_build_takes_them(tmp_path: Path, caplog: pytest.LogCaptureFixture) ->
     rtx_or_skip()
     graph, _ = exported("residual", tmp_path)
     path = written(tmp_path, graph_sha256=graph_sha256(graph), batches=["2", "1:2:4"])
-    # Of the other library, which tuned there; this one takes none.
-    cache_path(path).write_bytes(b"kernels")
     built = trtqat.build(graph, tmp_path / "m.engine", str(path), for_="rtx", optimization_level=3)
     profiles = [each["x"].opt[0] for each in built.manifest.all_profiles]
     assert profiles == [2, 2]
     assert built.manifest.options.optimization_level == 3
-    assert "here is no GPU with TensorRT for RTX" in caplog.text
+    assert "TensorRT for RTX 1.7.1.116 builds without looking at a GPU" in caplog.text
+    assert "Tune here" not in caplog.text
     with pytest.raises(UsageError, match="another graph"):
         trtqat.build(graph, tmp_path / "m.engine", written(tmp_path), for_="rtx")
+
+
+def test_what_the_other_library_refuses_is_not_asked_of_it(tmp_path: Path) -> None:
+    """Whoever has given none of these cannot leave them out."""
+    rtx_or_skip()
+    graph = two_layers_in(tmp_path)
+    path = written(
+        tmp_path,
+        graph_sha256=graph_sha256(graph),
+        batches=[],
+        tactic_sources="-cublas",
+        fp16=False,
+    )
+    cache_path(path).write_bytes(b"kernels")
+    # Where TensorRT is installed, nothing named is that one.
+    for for_ in ("rtx",) if find_spec("tensorrt") else (None, "rtx"):
+        options = trtqat.build(graph, tmp_path / "m.engine", path, for_=for_).manifest.options
+        assert (options.timing_cache, options.tactic_sources) == (False, "")
+    with pytest.raises(UsageError, match="--tactic-sources is not for TensorRT for RTX"):
+        trtqat.build(graph, tmp_path / "m.engine", path, for_="rtx", tactic_sources="-cudnn")
+
+
+def test_a_graph_without_pairs_is_for_a_tensorrt_that_chooses_types(tmp_path: Path) -> None:
+    rtx_or_skip()
+    made = Graph((2, 4, 6, 6))
+    made.conv("x", "y", quantized=False)
+    graph = saved(made.proto("y"), tmp_path / "m.onnx")
+    path = written(tmp_path, graph_sha256=graph_sha256(graph), batches=[], precision="fp16")
+    with pytest.raises(MissingError, match="builds no FP16 engine") as caught:
+        trtqat.build(graph, tmp_path / "m.engine", path, for_="rtx")
+    assert caught.value.remedy.startswith("Build it on a TensorRT up to 10")
+
+
+@pytest.mark.parametrize(
+    ("tuned", "given"),
+    [
+        ({"workspace_bytes": 1 << 30}, {"workspace": "1GiB"}),
+        ({}, {"batch": "1:32:128,32:32:32"}),
+        ({"batches": ("8",)}, {"batch": 8}),
+        ({"tactic_sources": "-cublas,-cudnn"}, {"tactic_sources": "-cudnn,-cublas"}),
+        (
+            {"batches": (), "shapes": ("x:8x3x160", "x:1:8:8x3x320"), "schema_version": 2},
+            {"shapes": ["x:1:8:8x3x320", "x:8:8:8x3x160"]},
+        ),
+    ],
+)
+def test_the_same_in_other_words_wins_over_nothing(
+    tuned: dict[str, Any], given: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    with_keywords(replace(TUNED, **tuned), Path("tuned.json"), given)
+    assert caplog.text == ""
 
 
 def test_a_manifest_never_replaces_the_options(tmp_path: Path) -> None:

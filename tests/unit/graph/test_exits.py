@@ -47,6 +47,19 @@ def test_int8_goes_on_through_batch_norm_and_activation() -> None:
         assert exits(chain(norm=norm)) == {"/last": ""}
 
 
+def test_the_last_layer_of_an_fp16_graph_leaves_nothing_either() -> None:
+    """Its output stays FP32, by a Cast."""
+    graph = chain()
+    graph.node("Cast", ["last"], "out", to=1)
+    assert exits(graph, "out") == {"/last": ""}
+    # What reads it besides is something else.
+    graph.conv("out", "more", quantized=False)
+    assert "no QuantizeLinear" in exits(graph, "out", "more")["/last"]
+    graph.node("Exp", ["last"], "exp")
+    graph.node("Sin", ["last"], "sin")
+    assert "(Cast, Exp, Sin read it)" in exits(graph, "out", "exp", "sin")["/last"]
+
+
 def test_nothing_quantizes_the_output() -> None:
     found = exits(chain(quantized=False))
     assert found["/first"] == "there is no QuantizeLinear behind it (Conv reads it)"

@@ -43,8 +43,34 @@ def test_a_wanted_one_is_the_only_one() -> None:
     with pytest.raises(PlanError, match="the lean runtime runs version-compatible plans only"):
         choose_flavour(PLAIN, [FULL_8, LEAN_8], wanted="lean")
     with pytest.raises(MissingError, match="No dispatch TensorRT can be imported here") as caught:
-        choose_flavour(COMPATIBLE, [FULL_8], wanted="dispatch")
+        choose_flavour(COMPATIBLE, [], wanted="dispatch")
     assert "pip install -e '.[lean]'" in caught.value.remedy
+
+
+def test_the_way_out_of_a_wish_is_to_leave_it_out() -> None:
+    for header, wanted in ((PLAIN, "lean"), (COMPATIBLE, "dispatch")):
+        with pytest.raises((PlanError, MissingError)) as caught:
+            choose_flavour(header, [FULL_8, LEAN_8], wanted=wanted)  # type: ignore[arg-type]
+        assert caught.value.remedy == "Leave out --runtime: 8.6.0 (full) runs it."
+
+
+def test_a_lean_runtime_of_another_version_is_no_way_out_of_one_left_out() -> None:
+    with pytest.raises(PlanError, match="without its lean runtime") as caught:
+        choose_flavour(COMPATIBLE, [LEAN_10], lean_excluded=True)
+    assert caught.value.remedy == (
+        "Install TensorRT 8.6.0, or build the plan again without --exclude-lean-runtime."
+    )
+
+
+def test_what_another_library_lacks_is_no_reason() -> None:
+    problems = ["tensorrt: no libnvinfer.so.10", "tensorrt_rtx_bindings: no libcudart"]
+    rtx = PlanHeader((1, 7, 1), False, 0, "rtx")
+    with pytest.raises(MissingError, match="RTX can be imported here: tensorrt_rtx_bindings: no"):
+        choose_flavour(rtx, [], problems)
+    with pytest.raises(MissingError, match=r"No TensorRT for RTX can be imported here\."):
+        choose_flavour(rtx, [], problems[:1])
+    with pytest.raises(MissingError, match="No lean TensorRT can be imported here"):
+        choose_flavour(COMPATIBLE, [], problems, wanted="lean")
 
 
 def test_none() -> None:

@@ -267,7 +267,7 @@ def test_what_a_host_without_tensorrt_can_build() -> None:
     assert "build --for rtx work without" in gpu_check.remedy
     here, full, lean = of_tensorrt(bare)
     assert "1.7.1.116 (rtx)" in here
-    assert "build --for rtx works here, without a GPU" in here
+    assert here.endswith(": for build --for rtx, which needs no GPU.")
     assert full.startswith("missing")
     assert "build, but for RTX" in full
     assert "version-compatible engine needs a lean runtime" in lean
@@ -275,3 +275,10 @@ def test_what_a_host_without_tensorrt_can_build() -> None:
     assert "pip install -e '.[rtx]'" in nothing[-1]
     both = of_tensorrt(dataclasses.replace(bare, tensorrt=(FULL, FLAVOUR)))
     assert all(line.startswith("passed") for line in both)
+
+
+def test_nothing_is_said_of_a_damaged_plan_that_was_not_seen(tmp_path: Path) -> None:
+    path = tmp_path / "model.engine"
+    path.write_bytes(make_rtx_plan())
+    found = check(preflight(path, host_with("8.9")), "manifest")
+    assert found.finding.endswith("so a damaged plan may go unnoticed.")

@@ -13,14 +13,16 @@ import pytest
 
 import trtqat
 from tests.support.graphs import Graph
+from tests.support.plans import make_manifest
 from trtqat.errors import GateError, GraphError, UsageError
+from trtqat.graph_file.hashing import graph_sha256
 from trtqat.host.ceilings import Ceilings
 from trtqat.inspection import inspected_engine, inspected_plan
 from trtqat.inspection.engine_layers import Inspection
 from trtqat.inspection.inspector import parse_information
 from trtqat.inspection.layer_times import LayerTimes, read_profile
 from trtqat.inspection.roofline import find_ceilings
-from trtqat.plan.manifest import ProfileShapes
+from trtqat.plan.manifest import Manifest, ProfileShapes
 from trtqat.runtime.engine_profiles import make_profiles
 
 VGG = Path(__file__).parents[2] / "data/inspector-8.6/vgg16-shapes.json"
@@ -32,7 +34,7 @@ class Opened:
     """Stands for an engine of which only its inspection is asked."""
 
     def __init__(self) -> None:
-        self.manifest = None
+        self.manifest: Manifest | None = None
         self.profiles = make_profiles([{"images": ProfileShapes((1,), (32,), (32,))}])
         self.is_closed = False
         self.arguments: dict[str, Any] = {}
@@ -142,9 +144,9 @@ def test_every_profile_is_looked_at(
     assert isinstance(found, trtqat.InspectedEngine)
     assert found.coverage is not None
     assert found.coverage.profiles == ("1", "8")
-    assert "INT8: 0 of 2 quantized layers, 0.0% of the arithmetic, in each of 2 profiles" in str(
-        found
-    )
+    assert (
+        "INT8: 0 of 2 quantized layers, 0.0% of the arithmetic, counted if so in each of 2 profiles"
+    ) in str(found)
     assert "in the profile for batch 1: TensorRT chose" in str(found)
     # Who names a batch size asks about its profile alone.
     asked.clear()
@@ -215,17 +217,37 @@ def test_without_its_graph(engine: Opened) -> None:
     found = trtqat.inspect("m.engine", passes=0)
     assert isinstance(found, trtqat.InspectedEngine)
     assert "GPU time" not in str(found)
-    assert str(found).endswith("Without the graph it was built from (--graph) nothing says what "
-                               "is INT8.")  # fmt: skip
+    assert str(found).endswith(
+        "Without the graph it was built from (--graph) nobody can say here what is INT8."
+    )
     assert found.to_dict()["coverage"] is None
-    with pytest.raises(UsageError, match="names is not beside it"):
+    with pytest.raises(UsageError, match="no graph that a manifest of it names is beside it"):
         found.check_int8()
     gates: tuple[dict[str, Any], ...] = ({"needs_coverage": True}, {"roofline": True})
     for gate in gates:
         engine.is_closed = False
-        with pytest.raises(UsageError, match="names is not beside it"):
+        with pytest.raises(UsageError, match="no graph that a manifest of it names is beside it"):
             trtqat.inspect("m.engine", **gate)
         assert engine.is_closed
+
+
+def test_a_graph_of_another_engine_is_a_warning(
+    engine: Opened, graph: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Layers of one name are in both, so only the recorded SHA-256 tells them apart."""
+    engine.manifest = make_manifest(b"")
+    trtqat.inspect("m.engine", graph=graph)
+    assert "is not the graph that 'm.engine' was built from: its SHA-256 differs" in caplog.text
+    caplog.clear()
+    engine.is_closed = False
+    engine.manifest = replace(engine.manifest, graph_sha256=graph_sha256(graph))
+    trtqat.inspect("m.engine", graph=graph)
+    assert caplog.text == ""
+
+
+@pytest.mark.usefixtures("engine")
+def test_one_pass_has_no_median(graph: Path) -> None:
+    assert "ms (one pass)" in str(trtqat.inspect("m.engine", graph=graph, passes=1))
 
 
 @pytest.mark.usefixtures("engine")
@@ -268,5 +290,5 @@ def test_roofline(
     share = found.roofline.share
     assert share is not None
     assert found.roofline.compute_ms == 1.5
-    assert f"The engine takes 1.500 ms: {100 * share:.0f} % of the limit" in str(found)
+    assert f"The engine takes 1.500 ms: {int(100 * share)} % of the limit" in str(found)
     assert found.to_dict()["roofline"]["share"] == share

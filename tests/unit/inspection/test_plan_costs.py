@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
+import pytest
+
+from tests.support.plans import LAYER
 from trtqat.graph.lenses.macs import LayerSummary
 from trtqat.inspection.builder_log import read_layer_list
 from trtqat.inspection.coverage import cover
 from trtqat.inspection.inspector import parse_information
 from trtqat.inspection.words import coverage_table, describe_coverage
-from trtqat.plan.coverage import Coverage
+from trtqat.plan.coverage import Coverage, PlanCost
 
 DATA = Path(__file__).parents[2] / "data" / "rtx-1.7"
 
@@ -123,3 +128,36 @@ def test_transposed_convolutions_name_their_reason() -> None:
     (missed,) = covered("transposed", up).missed
     assert missed.runs_int8 is False
     assert "no INT8 transposed convolution (inferred)" in missed.reason
+
+
+@pytest.mark.parametrize(
+    ("kind", "amount", "least", "words"),
+    [
+        ("widened", 1_999_600, 999_600, "2 million instead of 1 million multiply-accumulates"),
+        ("widened", 2 * 10**13, 999_400, "20,000 billion instead of 999 thousand multiply"),
+        ("float-output", 1_500_000_000, 99_000, "1.5 GB of floating point a sample"),
+    ],
+)
+def test_large_figures_are_written_out(
+    kind: Literal["widened", "float-output"], amount: int, least: int, words: str
+) -> None:
+    cost = PlanCost(kind, ("/a",), amount, least)
+    assert words in describe_coverage(Coverage((), (), (), (), costs=(cost,)))
+
+
+@pytest.mark.parametrize(
+    ("int8", "plain", "words"),
+    [
+        (57, 43, "57.0% of"),
+        (99_999, 1, "99.9% of"),
+        (1, 10**4, "0.009% of"),
+        (96, 10**5 - 96, "0.09% of"),
+        (1, 0, "100.0% of"),
+        (0, 1, "0.0% of"),
+    ],
+)
+def test_a_share_is_neither_all_nor_nothing_by_rounding(int8: int, plain: int, words: str) -> None:
+    layers = (replace(LAYER, macs=int8), replace(LAYER, macs=plain, runs_int8=False))
+    assert f" quantized layers, {words} the arithmetic" in describe_coverage(
+        Coverage(layers, (), (), ())
+    )

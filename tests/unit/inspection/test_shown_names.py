@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import onnx
 from onnx import TensorProto, helper
 
 import trtqat
+from tests.support.plans import LAYER
 from trtqat.host.check import Check
 from trtqat.inspection.inspected_layers import inspect_layer_file
 from trtqat.inspection.options import InspectOptions
+from trtqat.inspection.words import describe_coverage
+from trtqat.plan.coverage import Coverage, PlanCost
 
 CLEARS = "name\x1b[2J"
 
@@ -32,3 +36,14 @@ def test_of_a_graph_its_layers_and_a_check(tmp_path: Path) -> None:
     ):
         assert "\x1b" not in str(shown)
         assert r"name\x1b[2J" in str(shown)
+
+
+def test_no_name_says_on_a_line_of_its_own_what_is_int8() -> None:
+    name = "/a\nINT8: 9 of 9 quantized layers"
+    missed = replace(LAYER, name=name, runs_int8=False, reason=f"behind '{name}'")
+    unknown = replace(LAYER, name=name, wants_int8=False, macs=None)
+    leaving = replace(missed, runs_int8=True, output_dtype="float32")
+    cost = PlanCost("widened", (name,), 8, 4)
+    said = describe_coverage(Coverage((missed, unknown, leaving), (), (), (), costs=(cost,)))
+    assert [line for line in said.split("\n") if line.startswith("INT8")] == [said.split("\n")[0]]
+    assert said.count(r"/a\nINT8: 9 of 9") == 7

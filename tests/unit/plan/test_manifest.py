@@ -16,7 +16,13 @@ from tests.support.rtx_plans import make_rtx_manifest, make_rtx_plan
 from trtqat.errors import PlanError
 from trtqat.plan.coverage import Coverage
 from trtqat.plan.header import read_plan
-from trtqat.plan.manifest import SCHEMA_VERSION, ProfileShapes, check_plan, manifest_path
+from trtqat.plan.manifest import (
+    SCHEMA_VERSION,
+    ProfileShapes,
+    RecordedOptions,
+    check_plan,
+    manifest_path,
+)
 from trtqat.provenance import provenance_of
 
 
@@ -120,3 +126,16 @@ def test_what_lies_in_the_place_of_a_file(tmp_path: Path) -> None:
     for name, says in (("x" * 5000, "File name too long"), ("a\0b", "null character")):
         with pytest.raises(PlanError, match=says):
             read_plan(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("level", "words"),
+    [
+        ("none", "A GPU (9.0)"),
+        ("ampere+", "A GPU (9.0) and GPUs from Ampere on"),
+        ("same-cc", "A GPU (9.0) and GPUs of that compute capability"),
+    ],
+)
+def test_what_a_plan_is_for(level: str, words: str) -> None:
+    options = RecordedOptions(hardware_compatibility=level)
+    assert replace(make_manifest(b""), options=options).built_for == words

@@ -45,10 +45,11 @@ def _reason(view: GraphView, layer: Layer) -> str | None:
     quantizers = [node for node in readers if node.op_type == QUANTIZE]
     floats = [node for node in readers if node.op_type != QUANTIZE]
     if not quantizers:
-        if view.is_output(output):
+        if view.is_output(output) or _is_cast_to_output(view, floats):
             return ""
-        names = ", ".join(sorted({node.op_type for node in floats})) or "nothing"
-        return f"there is no QuantizeLinear behind it ({names} reads it)"
+        names = sorted({node.op_type for node in floats}) or ["nothing"]
+        read = "reads" if len(names) == 1 else "read"
+        return f"there is no QuantizeLinear behind it ({', '.join(names)} {read} it)"
     if floats:
         return f"'{floats[0].name}' ({floats[0].op_type}) reads it in floating point as well"
     scales = [parameters_of(node) for node in quantizers]
@@ -59,6 +60,15 @@ def _reason(view: GraphView, layer: Layer) -> str | None:
 
 def _data_readers(view: GraphView, value: ir.Value) -> list[ir.Node]:
     return list(filter(reads_data, view.readers(value, fuses)))
+
+
+def _is_cast_to_output(view: GraphView, readers: list[ir.Node]) -> bool:
+    """Whether a Cast alone reads it, to an output of the graph, as FP16 graphs have them."""
+    return len(readers) == 1 and (
+        readers[0].op_type == "Cast"
+        and view.is_output(readers[0].outputs[0])
+        and not view.readers(readers[0].outputs[0])
+    )
 
 
 def fused_output(value: ir.Value) -> ir.Value:

@@ -66,6 +66,11 @@ class TuneOptions:
                 )
         most = 100 if self.metric is None else math.inf
         if self.max_drop_points is not None and not 0 <= self.max_drop_points <= most:
+            if self.metric is not None:
+                raise UsageError(
+                    f"{self.max_drop_points} is no drop of a metric.",
+                    "Give 0 or more, in the metric's own unit.",
+                )
             raise UsageError(
                 f"The accuracy may not drop by {self.max_drop_points} points.",
                 "Give percentage points from 0 to 100, as 0.2.",

@@ -52,12 +52,12 @@ def point_at_optimum(profile: Profile, names: Sequence[str]) -> str:
 
 def ascending(points: Iterable[Point]) -> tuple[Point, ...]:
     """Points without repetition, by their number of elements."""
-    return tuple(sorted(dict.fromkeys(points), key=_elements))
+    return tuple(sorted(dict.fromkeys(points), key=_order))
 
 
 def largest(points: Iterable[Point]) -> Point:
     """The point of the most elements, by which most of the work is done."""
-    return max(points, key=_elements)
+    return max(points, key=_order)
 
 
 def at_point(inputs: Iterable[TensorSpec], point: Point) -> list[TensorSpec]:
@@ -100,6 +100,11 @@ def points_for(
             "Give data of one of these sizes, or a --shapes whose optimum is that of the data.",
         )
     return found
+
+
+def _order(point: Point) -> tuple[int, str]:
+    """One order of all: points of as many elements are not taken for each other."""
+    return _elements(point), str(point)
 
 
 def _elements(point: Point) -> int:

@@ -189,5 +189,5 @@ def read_log(path: Path, key: str) -> TuneLog:
     if found.key != key:
         _LOG.info("'%s' is of another graph, host or options; the search begins anew.", path)
         return TuneLog(key)
-    _LOG.info("The search goes on from '%s': %d engines were built.", path, len(found.tries))
+    _LOG.info("The search goes on from '%s', behind %d builds.", path, len(found.tries))
     return found

@@ -77,7 +77,9 @@ class TuneResult:
             beyond the interval than what takes all batches; else None.
         repairs: What exact repairs change in the graph; the tuned engine's form says whether it has
             them.
-        builds: How many engines were built, in this and interrupted runs.
+        plugins: The libraries that every engine was built with, and needs again.
+        builds: How many engines were asked for, in this and interrupted runs; those that TensorRT
+            refused are among them.
         seconds: What building and measuring took, in all of these runs.
         is_complete: Whether the search ended by itself, not by its budget.
         promised_gain: Which part of the time the costs of regions promised for an engine that the
@@ -99,6 +101,7 @@ class TuneResult:
     verdict: tuple[TunedEngine, ...]
     static: TunedEngine | None
     repairs: tuple[Repair, ...]
+    plugins: tuple[Path | str, ...]
     builds: int
     seconds: float
     is_complete: bool
@@ -185,6 +188,7 @@ def _result(searching: Searching, found: Found, best: Tried) -> TuneResult:
         verdict=engines_of(named, best, trials, searching.regions, is_counted=is_counted),
         static=_static(searching, found, best),
         repairs=trials.log.repairs,
+        plugins=options.build.plugins,
         builds=len(trials.log.tries),
         seconds=trials.log.seconds,
         is_complete=searching.is_complete,

@@ -35,6 +35,9 @@ def test_options_that_do_not_fit_are_refused() -> None:
         TuneOptions(budget_s=float("inf"))
     with pytest.raises(UsageError, match="may not drop"):
         TuneOptions(data="npz:val.npz", max_drop_points=-0.1)
+    with pytest.raises(UsageError, match="is no drop of a metric") as caught:
+        TuneOptions(data="npz:val.npz", metric="psnr", max_drop_points=-0.1)
+    assert "own unit" in caught.value.remedy
     with pytest.raises(UsageError, match="no labels"):
         TuneOptions(max_drop_points=0.1)
 

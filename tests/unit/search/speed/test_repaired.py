@@ -130,6 +130,9 @@ def test_floating_point_throughout_is_the_same_of_both_graphs(tmp_path: Path, ca
         result = tune(path, output, TuneOptions())
         assert graph_pairs(output) == 0
         assert len(result.tuned.floats) == len(result.regions)
+        # Nothing is left that could have been repaired.
+        assert result.repairs
+        assert "repair" not in lines_of(result)
         plain = read_model(path)
         remove_quantization(plain)
         onnx.save(ir.to_proto(plain), tmp_path / "plain.onnx")
@@ -157,7 +160,7 @@ def test_a_repaired_graph_that_is_not_built_is_left_out(tmp_path: Path, card: Ca
     path, _ = exported("residual", tmp_path)
     result = tune(path, tmp_path / "tuned.onnx", TuneOptions(build=asked("8")))
     assert not result.tuned.form.is_repaired
-    assert "TensorRT does not build it" in lines_of(result)
+    assert "TensorRT does not build or run it" in lines_of(result)
     card.refuses = lambda one: not one.form.is_repaired
     other = tune(path, tmp_path / "other.onnx", TuneOptions(build=asked("8")))
     assert other.tuned.form.is_repaired
@@ -169,7 +172,7 @@ def test_the_budget_is_kept(tmp_path: Path, card: Card) -> None:
     options = TuneOptions(build=asked("8"), most_builds=2)
     result = tune(path, tmp_path / "tuned.onnx", options)
     assert (result.builds, result.is_complete) == (2, False)
-    assert "the budget left no build for repairs" in lines_of(result)
+    assert "no build was left for repairs" in lines_of(result)
     card.repaired = 0.5
     result = tune(path, tmp_path / "tuned.onnx", replace(options, most_builds=3))
     assert result.builds == 3

@@ -25,7 +25,15 @@ from trtqat.plan.sizes import profile_names
 from trtqat.search.speed.engines import EngineWorkshop
 from trtqat.search.speed.forms import Batches, Candidate, Form, batches_for
 from trtqat.search.speed.options import parse_tune_options
-from trtqat.search.speed.points import at_point, batch_of, points_for, read_point, sizes_of
+from trtqat.search.speed.points import (
+    ascending,
+    at_point,
+    batch_of,
+    largest,
+    points_for,
+    read_point,
+    sizes_of,
+)
 from trtqat.search.speed.searched_graph import read_searched, regions_to_search
 from trtqat.search.speed.tuning import tune
 from trtqat.tensors import TensorSpec
@@ -234,3 +242,10 @@ def test_the_builder_makes_all_forms_and_the_tuned_plan(
     result = tune(graph, tmp_path / "tuned.onnx", shapes=RANGES)
     built = trtqat.build(result.output, tmp_path / "tuned.engine", result.options, for_="rtx")
     assert profile_names(built.manifest.all_profiles) == tuple(RANGES)
+
+
+def test_shapes_of_as_many_elements_are_told_apart() -> None:
+    """What regions take is said of the shape at which it was measured."""
+    tall, flat = "images:4x3x64x32", NARROW
+    for points in ((tall, flat), (flat, tall)):
+        assert largest(points) == ascending(points)[-1] == tall

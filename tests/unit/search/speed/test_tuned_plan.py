@@ -13,12 +13,15 @@ import trtqat
 from tests.support.examples import exported
 from tests.support.tuned import Card, asked, first_region, graph_pairs, options_of
 from trtqat.errors import UsageError
+from trtqat.evaluation.intervals import Interval
 from trtqat.files import sha256_of
 from trtqat.graph_file.reading import read_model
 from trtqat.report.tune_words import closing_lines, verdict_table
-from trtqat.search.speed.forms import Form
+from trtqat.search.speed.forms import Batches, Form
 from trtqat.search.speed.options import TuneOptions
+from trtqat.search.speed.tune_log import MeasuredTime
 from trtqat.search.speed.tuning import tune
+from trtqat.search.speed.within_target import Counted
 
 
 def test_the_options_that_go_with_the_graph_are_written(tmp_path: Path, card: Card) -> None:
@@ -208,3 +211,55 @@ def test_a_second_search_of_the_same_output_is_refused(tmp_path: Path, card: Car
 def test_a_search_without_a_timing_cache_is_refused(none: Path | str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="needs a timing cache"):
         trtqat.tune(tmp_path / "m.onnx", tmp_path / "t.onnx", timing_cache=none)
+
+
+def test_only_what_was_built_is_counted_as_built(tmp_path: Path, card: Card) -> None:
+    """TensorRT refuses FP16: no region has two times, and that is why."""
+    card.refuses = lambda one: bool(one.floats)
+    path, _ = exported("residual", tmp_path)
+    result = tune(path, tmp_path / "tuned.onnx", TuneOptions(build=asked("8")))
+    refused = [each for each in result.tries if each.time_ms is None]
+    assert refused
+    lines = " ".join(closing_lines(result))
+    assert f"{result.builds - len(refused)} engines were built and measured in " in lines
+    assert f"TensorRT did not build or run {len(refused)} more." in lines
+    assert "in floating point: no engine in FP16 was built." in lines
+
+
+def test_the_way_to_one_size_is_an_option_that_takes_it(tmp_path: Path, card: Card) -> None:
+    card.wide = {True: 1.5, False: 1.5}
+    card.several = {True: 1.1, False: 1.1}
+    path, _ = exported("residual", tmp_path)
+    result = tune(path, tmp_path / "tuned.onnx", TuneOptions(build=asked("1:8:16,1:4:16")))
+    assert "ms: give --batch 4,8 where that is all" in " ".join(closing_lines(result))
+    sizes = ("x:4x3x8x16", "x:4x3x16x8")
+    sized = replace(result, batches=Batches(sizes, sizes))
+    lines = " ".join(closing_lines(sized))
+    assert "give --shapes x:4x3x8x16 --shapes x:4x3x16x8 where that is all" in lines
+
+
+def test_an_interval_is_not_rounded_away(tmp_path: Path, card: Card) -> None:
+    path, _ = exported("residual", tmp_path)
+    result = tune(path, tmp_path / "tuned.onnx", TuneOptions(build=asked("8")))
+    exact = MeasuredTime(0.25, Interval(0.2499, 0.2501))
+    first, *others = result.verdict
+    told = replace(result, verdict=(replace(first, times={8: exact}), *others))
+    _, columns, rows = verdict_table(told)
+    assert rows[0][columns.index("ms")] == "0.250 ±0.001"
+
+
+@pytest.mark.parametrize(("right", "words"), [(99_996, "99.99 %"), (100_000, "100.00 %")])
+def test_all_but_a_few_are_not_all(right: int, words: str, tmp_path: Path, card: Card) -> None:
+    path, _ = exported("residual", tmp_path)
+    result = tune(path, tmp_path / "tuned.onnx", TuneOptions(build=asked("8")))
+    counted = tuple(replace(each, counted=Counted(right, 100_000)) for each in result.verdict)
+    _, columns, rows = verdict_table(replace(result, verdict=counted))
+    assert rows[0][columns.index("top-1")] == words
+
+
+def test_what_builds_it_again_has_its_plugins(tmp_path: Path, card: Card) -> None:
+    path, _ = exported("residual", tmp_path)
+    library = tmp_path / "lib plugins.so"
+    library.write_bytes(b"a library")
+    result = trtqat.tune(path, tmp_path / "tuned.onnx", batch="8", plugins=[library])
+    assert list(closing_lines(result))[-1].endswith(f" --plugins '{library}'")
