@@ -130,10 +130,7 @@ def test_rtx_builds_a_profile_for_each_size(exported: Any, tmp_path: Path) -> No
     # The narrowest first, whatever was asked for first.
     names = (*WIDTHS, wide)
     assert f"shapes of 4 profiles, for {', '.join(names)}" in done.stdout
-    assert (
-        f"3 of 3 quantized layers, counted if so in each of 4 profiles ({', '.join(names)})"
-        in done.stdout
-    )
+    assert f"3 of 3 quantized layers, in each of 4 profiles ({', '.join(names)})" in done.stdout
     manifest = read_manifest(tmp_path / "m.engine")
     assert manifest is not None
     assert manifest.schema_version == 2

@@ -144,7 +144,9 @@ def describe_coverage(coverage: Coverage) -> str:
     if coverage.profiles:
         batches, count = ", ".join(coverage.profiles), len(coverage.profiles)
         batches = profiles_in_words(batches)
-        each = f"counted if so in each of {count} profiles ({batches})"
+        # Of two profiles each may have in INT8 what the other one has not.
+        if_so = "counted if so " if missed else ""
+        each = f"{if_so}in each of {count} profiles ({batches})"
         lines[0] += f", {each if count > 1 else f'in the profile for {batches} alone'}"
     if not coverage.has_kernels:
         lines[0] += f": {IN_THE_PLAN}" if len(missed) < len(wanted) else ""

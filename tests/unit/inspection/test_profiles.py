@@ -134,8 +134,7 @@ def test_int8_in_all_profiles() -> None:
         "w + /b [profile 1]",
     ]
     assert (
-        "2 of 2 quantized layers, 100.0% of the arithmetic, counted if so in each of 2 profiles "
-        "(batch 1, 8)"
+        "2 of 2 quantized layers, 100.0% of the arithmetic, in each of 2 profiles (batch 1, 8)"
     ) in describe_coverage(found)
 
 
