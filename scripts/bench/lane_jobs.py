@@ -98,7 +98,7 @@ def _searches(option: str) -> Iterator[Job]:
 def _figures(option: str) -> Iterator[Job]:
     cache = '--timing-cache "$TIMING_CACHE"'
     # It compares numbers and times nothing, so others may run beside it.
-    yield Job("locate", _run("locate", "vgg16"), 70, ("engines-vgg16",))
+    yield Job("locate", _run("locate", "vgg16"), 160, ("engines-vgg16",))
     planes = "nchw-planes nhwc-planes nhwc-planes-moved nhwc-planes-paired"
     names = f"floats codes {planes} nhwc-channels"
     pixels = f'--output "$RESULTS/pixels.json" --seconds 0.5 {option} {cache} --only {names}'
@@ -122,7 +122,7 @@ def _figures(option: str) -> Iterator[Job]:
 def _alone_at_last(option: str) -> Iterator[Job]:
     for stage, models, seconds in (
         ("throughput", ("resnet50", "vgg16"), 150),
-        ("explain", ("resnet50", "vgg16", "vit"), 130),
+        ("explain", ("resnet50", "vgg16", "vit"), 200),
     ):
         engines = tuple(f"engines-{name}" for name in models)
         yield Job(stage, _run(stage, " ".join(models)), seconds, engines, alone=True)

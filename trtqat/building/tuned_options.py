@@ -35,6 +35,7 @@ _SPELLED = {
     "optimization_level": "--builder-optimization-level",
     "tactic_sources": "--tactic-sources",
 }
+_FP16 = {True: "--fp16", False: "--no-fp16"}
 # What TensorRT for RTX refuses, as it neither times nor chooses kernels, and takes a graph's types.
 _NOT_OF_RTX = ("tactic_sources", "fp16")
 
@@ -224,9 +225,6 @@ def with_keywords(
     if is_file(cache) and not for_rtx:
         taken["timing_cache"] = cache
     return {**taken, **wins}
-
-
-_FP16 = {True: "--fp16", False: "--no-fp16"}
 
 
 def _is_same(name: str, given: Any, of_file: Any) -> bool:  # noqa: ANN401

@@ -164,6 +164,22 @@ def paired_interval(lost: int, gained: int, count: int) -> Interval:
     return Interval(max(-1.0, difference - half), min(1.0, difference + half))
 
 
+def difference_of(mine: Array | float, theirs: Array | float, *, higher_is_better: bool) -> Array:
+    """One figure of a metric less another one.
+
+    Two without any error, as in dB, do not differ. What is infinitely bad may: that is NaN.
+
+    Args:
+        mine: Any shape.
+        theirs: The same.
+        higher_is_better: Which infinity says that nothing is wrong.
+    """
+    best = math.inf if higher_is_better else -math.inf
+    mine, theirs = np.asarray(mine, np.float64), np.asarray(theirs, np.float64)
+    with np.errstate(invalid="ignore"):
+        return np.where((mine == theirs) & (mine == best), 0.0, mine - theirs)
+
+
 def is_allowed(drop: float, allowed: float) -> bool:
     """Whether a drop is at most what is allowed; one that is no number is not.
 

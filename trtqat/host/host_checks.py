@@ -17,7 +17,7 @@ _NEEDED = (
     ("cuda-core", "eval of an engine needs", "cuda12"),
 )
 # A driver may be here all the same: it may list no GPU, or the environment hides them all.
-WITHOUT_GPU = "It is not asked where there is no GPU."
+DRIVER_NOT_ASKED = "It is not asked where there is no GPU."
 _WITHOUT_GPU = "export, lint, inspect, eval of a graph, and build --for rtx work without."
 
 

@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from trtqat.host.check import Check
 from trtqat.host.description import Host
 from trtqat.host.flavours import TensorRTFlavour
-from trtqat.host.host_checks import WITHOUT_GPU
+from trtqat.host.host_checks import DRIVER_NOT_ASKED
 from trtqat.host.version_rules import version_tuple
 from trtqat.plan.header import PlanHeader
 from trtqat.plan.manifest import Manifest
@@ -116,7 +116,7 @@ def _plan_for(capability: str) -> str:
 
 def _driver(cuda: str, host: Host) -> Check:
     if not host.gpus:
-        return Check("driver", "unknown", WITHOUT_GPU)
+        return Check("driver", "unknown", DRIVER_NOT_ASKED)
     oldest = _OLDEST_DRIVER.get(cuda)
     if oldest is None:
         return Check(

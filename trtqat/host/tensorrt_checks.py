@@ -12,7 +12,7 @@ from shlex import quote
 from trtqat.host.check import Check
 from trtqat.host.description import Host
 from trtqat.host.gpu import UNKNOWN
-from trtqat.host.host_checks import WITHOUT_GPU, how_to_reach_gpu
+from trtqat.host.host_checks import DRIVER_NOT_ASKED, how_to_reach_gpu
 from trtqat.host.version_rules import version_tuple
 from trtqat.plan.manifest import Manifest
 
@@ -61,7 +61,7 @@ def _host_against(manifest: Manifest | None, host: Host) -> Iterator[Check]:
     driver = "" if driver == UNKNOWN else driver
     if not host.gpus or not driver or not host.driver:
         is_there = bool(host.gpus) or host.kind == "jetson"
-        here = "NVIDIA's driver does not tell its version." if is_there else WITHOUT_GPU
+        here = "NVIDIA's driver does not tell its version." if is_there else DRIVER_NOT_ASKED
         yield Check("driver", "unknown", here if driver else unknown)
     elif version_tuple(host.driver) >= version_tuple(driver):
         yield Check("driver", "passed", f"{host.driver}; built with {driver}.")

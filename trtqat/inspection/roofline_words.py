@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from trtqat.inspection.words import counted
 from trtqat.text import visible_line
 
 if TYPE_CHECKING:
@@ -34,10 +35,7 @@ def describe_roofline(roofline: Roofline) -> str:
         whose = "the layers"
         if untimed:
             timed = len(roofline.layers) - untimed
-            whose = (
-                f"{timed} {'layer' if timed == 1 else 'layers'}, floor "
-                f"{roofline.profiled_floor_ms:.3f} ms,"
-            )
+            whose = f"{counted(timed, 'layer')}, floor {roofline.profiled_floor_ms:.3f} ms,"
             lines.append(
                 f"Without a time in the profile: {untimed} of {len(roofline.layers)} layers"
             )

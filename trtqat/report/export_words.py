@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from shlex import quote
 from typing import TYPE_CHECKING
 
-from trtqat.inspection.words import describe_findings, describe_summary
+from trtqat.inspection.words import counted, describe_findings, describe_summary
 from trtqat.report.verification_words import describe_agreement
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def _of_bytes(name: str, taken: TakenInput) -> str:
     if taken.is_quantized:
         return (
             f"input '{name}' arrives as bytes: {way.what} make the codes that the host would, for "
-            f"all 256 bytes in {taken.channels} channel{'' if taken.channels == 1 else 's'}"
+            f"all 256 bytes in {counted(taken.channels, 'channel')}"
         )
     return f"input '{name}' arrives as bytes: {way.what} make the floats that the host would"
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from shlex import quote
 from typing import TYPE_CHECKING
 
-from trtqat.report.wording import Table, percent, ratio
+from trtqat.report.wording import Table, hundredths, percent, ratio
 
 if TYPE_CHECKING:
     from trtqat.search.speed.points import Point
@@ -59,9 +59,7 @@ def region_table(result: TuneResult) -> Table | None:
     told = [each for each in result.regions if _gain(each) is not None]
     if not told:
         return None
-    from trtqat.search.speed.points import largest
-
-    point = _point(largest(result.batches.measured))
+    point = _point(result.batches.measured[-1])
     rows = [
         [
             each.name,
@@ -171,13 +169,12 @@ def _as_one(result: TuneResult) -> str:
 
 def _on_repairs(result: TuneResult) -> Iterator[str]:
     """What exact repairs have to do with it, where there are any."""
-    if not result.repairs:
+    is_float = len(result.tuned.floats) == len(result.regions)
+    if not result.repairs or is_float:
         return
     said = " ".join(each.what for each in result.repairs[:_NAMED])
     more = len(result.repairs) - _NAMED
     said += f" And {more} more." if more > 0 else ""
-    if len(result.tuned.floats) == len(result.regions):
-        return
     if result.tuned.form.is_repaired:
         yield f"its pairs are repaired, which changes no output bit: {said}"
     elif any(each.form.is_repaired for each in result.verdict):
@@ -243,8 +240,8 @@ def _points(score: Score | None) -> str:
 
 
 def _score(score: Score) -> str:
-    if score.unit == "%" and 99.99 <= score.value < 100:
-        return "99.99 %"
+    if score.unit == "%":
+        return f"{hundredths(score.value)} %"
     form = ".2f" if score.unit else ".4g"
     return f"{score.value:{form}} {score.unit}".rstrip()
 

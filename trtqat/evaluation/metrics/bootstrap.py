@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from trtqat.evaluation.intervals import difference_of
 from trtqat.evaluation.metrics.metric import Metric, PerSample
 from trtqat.tensors import Array
 from trtqat.typed_json import Unbounded
@@ -50,20 +51,16 @@ class Resampled:
         value: Of the samples as they are.
         values: ``(R,)``: the same resamples for all models; NaN of one sample, which says nothing
             of others.
-        is_reflected: Whether percentiles are reflected at the value.
-        bounds: What an interval cannot leave.
-        best: Which infinity says that nothing is wrong.
+        metric: Whose they are.
     """
 
     value: float
     values: Array
-    is_reflected: bool = False
-    bounds: tuple[float, float] = (-math.inf, math.inf)
-    best: float = math.inf
+    metric: Metric
 
     def estimate(self) -> Estimate:
         """The value."""
-        return _estimate(self.value, self.values, self.bounds, is_reflected=self.is_reflected)
+        return self._estimate(self.value, self.values, self.metric.bounds)
 
     def less(self, other: Resampled) -> Estimate:
         """The difference: this value less the other one's.
@@ -71,15 +68,24 @@ class Resampled:
         Args:
             other: Of another model, on the same samples.
         """
-        value = float(self._from(np.float64(self.value), np.float64(other.value)))
-        values = self._from(self.values, other.values)
-        most = self.bounds[1] - self.bounds[0]
-        return _estimate(value, values, (-most, most), is_reflected=self.is_reflected)
+        higher = self.metric.higher_is_better
+        value = float(difference_of(self.value, other.value, higher_is_better=higher))
+        values = difference_of(self.values, other.values, higher_is_better=higher)
+        least, most = self.metric.bounds
+        return self._estimate(value, values, (least - most, most - least))
 
-    def _from(self, mine: Array | np.float64, theirs: Array | np.float64) -> Array:
-        # Two models without any error do not differ, as in dB. What is infinitely bad may.
-        with np.errstate(invalid="ignore"):
-            return np.where((mine == theirs) & (mine == self.best), 0.0, mine - theirs)
+    def _estimate(self, value: float, values: Array, bounds: tuple[float, float]) -> Estimate:
+        # A resample without any pixel, box or character that counts has no value.
+        ordered = np.sort(values[~np.isnan(values)])
+        if math.isnan(value) or not ordered.size:
+            return Estimate(value, math.nan, math.nan)
+        # Not between two of them, which may both be infinite.
+        last = len(ordered) - 1
+        low, high = ordered[math.floor(_OUTSIDE * last)], ordered[math.ceil((1 - _OUTSIDE) * last)]
+        if self.metric.is_optimistic:
+            low, high = 2 * value - high, 2 * value - low
+        least, most = bounds
+        return Estimate(value, max(least, float(low)), min(most, float(high)))
 
 
 def resample(metric: Metric, found: Sequence[PerSample], *, seed: int = 0) -> list[Resampled]:
@@ -108,25 +114,7 @@ def resample(metric: Metric, found: Sequence[PerSample], *, seed: int = 0) -> li
         Resampled(
             float(metric.values(each, ones)[0]),
             known * np.concatenate(of_model),
-            metric.is_optimistic,
-            metric.bounds,
-            math.inf if metric.higher_is_better else -math.inf,
+            metric,
         )
         for each, of_model in zip(found, values, strict=True)
     ]
-
-
-def _estimate(
-    value: float, values: Array, bounds: tuple[float, float], *, is_reflected: bool
-) -> Estimate:
-    # A resample without any pixel, box or character that counts has no value.
-    ordered = np.sort(values[~np.isnan(values)])
-    if math.isnan(value) or not ordered.size:
-        return Estimate(value, math.nan, math.nan)
-    # Not between two of them, which may both be infinite.
-    last = len(ordered) - 1
-    low, high = ordered[math.floor(_OUTSIDE * last)], ordered[math.ceil((1 - _OUTSIDE) * last)]
-    if is_reflected:
-        low, high = 2 * value - high, 2 * value - low
-    least, most = bounds
-    return Estimate(value, max(least, float(low)), min(most, float(high)))

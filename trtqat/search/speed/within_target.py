@@ -7,13 +7,12 @@ counted from the fastest on, until one is within.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import TypeAlias
 
-from trtqat.evaluation.intervals import is_allowed
+from trtqat.evaluation.intervals import difference_of, is_allowed
 from trtqat.search.speed.strategy import Found
 from trtqat.search.speed.trials import Tried
 from trtqat.typed_json import Unbounded
@@ -74,12 +73,9 @@ class Valued:
         Args:
             reference: The same metric of another engine.
         """
-        best = math.inf if self.higher_is_better else -math.inf
-        if self.value == reference.value == best:
-            # Two engines without any error do not differ, as in dB.
-            return 0.0
-        difference = self.value - reference.value
-        return -difference if self.higher_is_better else difference
+        higher = self.higher_is_better
+        difference = float(difference_of(self.value, reference.value, higher_is_better=higher))
+        return -difference if higher else difference
 
 
 Score: TypeAlias = Counted | Valued
