@@ -34,6 +34,15 @@ def prefix_of_nodes(name: str) -> str:
     return f"{name}.pixels."
 
 
+def prefix_of_half_nodes(name: str) -> str:
+    """What those of them begin with whose codes are the same in FP16.
+
+    Args:
+        name: Of the input.
+    """
+    return f"{prefix_of_nodes(name)}half."
+
+
 @dataclass(frozen=True)
 class Pixels:
     """What the bytes of one input mean.

@@ -99,8 +99,7 @@ def _figures(option: str) -> Iterator[Job]:
     cache = '--timing-cache "$TIMING_CACHE"'
     # It compares numbers and times nothing, so others may run beside it.
     yield Job("locate", _run("locate", "vgg16"), 160, ("engines-vgg16",))
-    planes = "nchw-planes nhwc-planes nhwc-planes-moved nhwc-planes-paired"
-    names = f"floats codes {planes} nhwc-channels"
+    names = "floats codes nchw-planes nhwc-half nhwc-bgr-half nhwc-planes nhwc-table-first"
     pixels = f'--output "$RESULTS/pixels.json" --seconds 0.5 {option} {cache} --only {names}'
     refusals = f'--output "$RESULTS/refusals.json" {option}'
     yield Job("refusals", f'"$PYTHON" -m scripts.bench.refusals {refusals}', 300)

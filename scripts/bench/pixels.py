@@ -7,6 +7,8 @@ bytes. Of each graph, on a GPU with TensorRT:
 1. GPU compute time, in a process that runs nothing else; what the builder refuses is written down.
 2. Request, copies and images a second with several queries in flight, from uint8 host arrays
    beside codes and floats.
+3. What it computes of the same images, whatever their layout, as a hash: where two forms have the
+   same outputs bit for bit, they made the same codes.
 
 ``--layers-only`` needs no GPU: it builds with TensorRT for RTX, and says what stands before the
 first convolution. Most of the time is the builder's; ``--only`` names some graphs alone, and is the
@@ -35,8 +37,11 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from scripts.bench.pixels_graphs import check_floats, chosen_graphs, export_floats, write_graph
 from scripts.bench.pixels_table import layers_table, measured_table
@@ -56,7 +61,9 @@ from trtqat.building.profiles import ProfileOptions
 from trtqat.errors import BuildError
 from trtqat.files import check_writable, sha256_of, write_atomically
 from trtqat.host.environment import describe_environment
+from trtqat.pixels import PixelSpec
 from trtqat.runtime.engine import Engine
+from trtqat.tensors import BYTES
 from trtqat.typed_json import json_text
 
 TURNS = 5
@@ -154,6 +161,7 @@ def measured(graph: Path, arguments: argparse.Namespace) -> dict[str, Any]:
         "compute_medians_ms": medians,
         "compute_ms": statistics.median(medians),
         "input_bytes": in_own_process(_input_bytes, plan, size),
+        "outputs": in_own_process(_hash_of_outputs, plan, size),
     }
     if arguments.throughput:
         result["throughput"] = in_own_process(_throughput, plan, size, arguments.seconds)
@@ -169,6 +177,17 @@ def _build(graph: Path, plan: Path, options: BuildOptions) -> dict[str, Any]:
 def _input_bytes(plan: Path, batch_size: int) -> int:
     with Engine(plan) as engine:
         return sum(each.nbytes for each in random_inputs(engine, batch_size).values())
+
+
+def _hash_of_outputs(plan: Path, batch_size: int) -> str | None:
+    """Of what an engine that takes bytes makes of random images; None of another one."""
+    with Engine(plan) as engine, engine.session(batch_size) as session:
+        (spec,) = session.input_specs
+        if not isinstance(spec, PixelSpec):
+            return None
+        rgb = np.random.default_rng(0).integers(0, BYTES, spec.floats.shape).astype(np.uint8)
+        outputs = session.run({spec.name: spec.of_rgb(rgb)})
+        return sha256(b"".join(outputs[name].tobytes() for name in sorted(outputs))).hexdigest()
 
 
 def _throughput(plan: Path, batch_size: int, seconds: float) -> dict[str, Any]:

@@ -2,13 +2,12 @@
 
 More kinds are there, which ``export`` does not write for TensorRT 8.6: with the network's end as it
 was, with INT8 initializers as weights, without the record by which ``build`` holds nodes to FP32,
-and, where channels are computed apart, with a pair for each channel, or with NHWC made NCHW first.
+and, where channels are computed apart, with a pair for each channel.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -25,8 +24,9 @@ from trtqat.graph.passes.improvements import ImproveOptions
 from trtqat.graph.passes.quantize_weights import quantize_weights
 from trtqat.graph.passes.take_codes import take_codes
 from trtqat.graph.passes.write_convolutions import write_convolutions
-from trtqat.graph.pixels.arithmetic import AFFINE, PLANES, NodeWriter
+from trtqat.graph.pixels.arithmetic import AFFINE, PLANES
 from trtqat.graph.pixels.forms import Form, forms_for, only
+from trtqat.graph.pixels.node_writer import NodeWriter
 from trtqat.graph.pixels.take_pixels import take_pixels
 from trtqat.graph_file.reading import read_model
 from trtqat.pixels import LAYOUTS, Pixels, prefix_of_nodes
@@ -35,7 +35,7 @@ from trtqat.tensors import TensorSpec
 
 IMAGES = TensorSpec("images", (1, 3, 224, 224))
 # What the names of such graphs end in.
-GEMM, STORED, UNHELD, PAIRED, MOVED = "-gemm", "-stored", "-unheld", "-paired", "-moved"
+GEMM, STORED, UNHELD, PAIRED = "-gemm", "-stored", "-unheld", "-paired"
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 # Changes the graph from floats, in place, and returns what is to be recorded of it.
@@ -58,9 +58,6 @@ def all_graphs() -> dict[str, Make]:
                 if form.way is PLANES:
                     paired: Make = partial(_paired, pixels=pixels, form=form)
                     found[f"{name}{PAIRED}"] = partial(_convolved, make=paired)
-                    if layout == "nhwc":
-                        moved: Make = partial(_moved, pixels=pixels, form=form)
-                        found[f"{name}{MOVED}"] = partial(_convolved, make=moved)
     return found
 
 
@@ -76,7 +73,7 @@ def chosen_graphs(asked: Sequence[str] | None, *, with_bgr: bool) -> tuple[str, 
     """
     known = all_graphs()
     if asked is None:
-        others = (GEMM, STORED, UNHELD, PAIRED, MOVED)
+        others = (GEMM, STORED, UNHELD, PAIRED)
         written = [name for name in known if not name.endswith(others)]
         return tuple(name for name in written if with_bgr or "-bgr-" not in name)
     unknown = [name for name in asked if name not in known]
@@ -186,28 +183,6 @@ def _paired(model: ir.Model, *, pixels: Pixels, form: Form) -> Provenance:
         editor.replace_input(concat, number, floats)
     editor.finish()
     return made
-
-
-def _moved(model: ir.Model, *, pixels: Pixels, form: Form) -> Provenance:
-    """The form for NCHW, behind a Gather of each channel and their Concat."""
-    _from_bytes(model, pixels=replace(pixels, layout="nchw"), form=form)
-    graph = model.graph
-    image = next(value for value in graph.inputs if value.name == IMAGES.name)
-    (cast,) = consumers_of(image)
-    (floats,) = cast.outputs
-    assert image.shape is not None
-    n, c, h, w = image.shape
-    image.shape = ir.Shape([n, h, w, c])
-    writer = NodeWriter(graph, f"{IMAGES.name}.moved", 3)
-    planes = writer.planes(floats, len(pixels.mean))
-    nchw = writer.node("Concat", planes, ir.DataType.FLOAT, axis=1)
-    editor = Editor(graph)
-    for reader in list(consumers_of(floats)):
-        if reader not in writer.nodes:
-            editor.replace_input(reader, 0, nchw)
-    editor.insert_after(cast, writer.nodes)
-    editor.finish()
-    return Provenance(pixels={IMAGES.name: pixels})
 
 
 def _parameters(quantize: ir.Node) -> list[ir.Value]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from string import ascii_uppercase
 from typing import Any
 
 NONE = "-"
@@ -28,6 +29,8 @@ def layers_table(results: Mapping[str, Mapping[str, Any]]) -> str:
 def measured_table(results: Mapping[str, Mapping[str, Any]], batch_size: int) -> str:
     """GPU time, request and images a second of each graph, beside floats and codes, as Markdown.
 
+    Graphs with the same letter have the same outputs of the same images.
+
     Args:
         results: By graph; ``floats`` and ``codes`` are what the others stand beside.
         batch_size: Images a query.
@@ -35,12 +38,18 @@ def measured_table(results: Mapping[str, Mapping[str, Any]], batch_size: int) ->
     floats_ms = results.get("floats", {}).get("compute_ms")
     codes_rate = _best(results.get("codes", {}))
     heads = ["graph", "GPU ms", "of floats", "request ms", "H2D ms", "MB", "images/s in flight"]
-    lines = [[*heads, "of codes"], ["---", *["---:"] * len(heads)]]
+    heads += ["of codes", "outputs"]
+    lines = [heads, ["---", *["---:"] * (len(heads) - 1)]]
+    letters = iter(ascii_uppercase)
+    letter_of: dict[str | None, str] = {None: NONE}
     for name, result in results.items():
         if "refused" in result:
-            lines.append([name, f"refused: {result['refused']}", *[NONE] * (len(heads) - 1)])
+            lines.append([name, f"refused: {result['refused']}", *[NONE] * (len(heads) - 2)])
             continue
         rate, found = _best(result), result.get("throughput", {})
+        outputs = result.get("outputs")
+        if outputs not in letter_of:
+            letter_of[outputs] = next(letters, "other")
         lines.append(
             [
                 name,
@@ -51,6 +60,7 @@ def measured_table(results: Mapping[str, Mapping[str, Any]], batch_size: int) ->
                 f"{result['input_bytes'] / 1e6:.1f}",
                 NONE if rate is None else f"{rate:,.0f}",
                 _ratio(rate, codes_rate),
+                letter_of[outputs],
             ]
         )
     return f"Batch {batch_size}.\n\n{_markdown(lines)}"

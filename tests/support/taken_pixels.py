@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from trtqat.graph.pixels.arithmetic import AFFINE, CHANNELS, DIVIDE, PLANES, TABLE
+from trtqat.graph.pixels.arithmetic import AFFINE, CHANNELS, DIVIDE, HALF, PLANES, TABLE
 from trtqat.graph.pixels.forms import Form, only
 from trtqat.graph.pixels.take_pixels import TakenInput, take_pixels
 from trtqat.graph_file.serialized import serialize
@@ -14,7 +14,7 @@ from trtqat.tensors import Array
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 AFFINE_FIRST, TABLE_FIRST, DIVIDE_FIRST = Form(AFFINE), Form(TABLE), Form(DIVIDE)
-BY_CHANNELS, BY_PLANES = Form(CHANNELS), Form(PLANES)
+BY_CHANNELS, BY_PLANES, BY_HALVES = Form(CHANNELS), Form(PLANES), Form(HALF)
 
 
 def run(model: ir.Model, x: Array, *, as_written: bool) -> Array:

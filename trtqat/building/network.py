@@ -17,7 +17,6 @@ from trtqat.host.plugins import PluginFile, load_plugins
 from trtqat.host.tensorrt_library import numpy_type
 from trtqat.host.tensorrt_log import Messages, make_logger
 from trtqat.io_names import in_order
-from trtqat.pixels import prefix_of_nodes
 from trtqat.plan.header import LIBRARY_NAMES, Library
 from trtqat.plan.manifest import ProfileShapes
 from trtqat.tensors import TensorSpec
@@ -145,8 +144,7 @@ def configure(
         strongly_typed=network.source.has_half_scales,
     )
     if "FP16" in allowed and (pixels := network.source.provenance.pixels):
-        prefixes = tuple(map(prefix_of_nodes, pixels))
-        versions.keep_in_float(trt, config, network.definition, prefixes)
+        versions.keep_codes(trt, config, network.definition, pixels)
     versions.share_profile(trt, config)
     set_targets(trt, config, options.targets)
     if options.workspace_bytes is not None:

@@ -7,12 +7,13 @@ names and signatures that are relied on, and tests/unit/building/test_recorded_n
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from types import ModuleType
 from typing import Any
 
 from trtqat.building.rtx import is_rtx
 from trtqat.errors import MissingError, UsageError
+from trtqat.pixels import prefix_of_half_nodes, prefix_of_nodes
 
 
 def network_flags(trt: ModuleType, *, strongly_typed: bool = False) -> int:
@@ -86,31 +87,40 @@ def set_precision(
     return tuple(names)
 
 
-def keep_in_float(
+def keep_codes(
     trt: ModuleType,
     config: Any,  # noqa: ANN401
     definition: Any,  # noqa: ANN401
-    prefixes: tuple[str, ...],
+    inputs: Iterable[str],
 ) -> None:
-    """Lets what is computed of bytes run in FP32, where TensorRT may take FP16.
+    """Holds what is computed of bytes to FP32 or FP16, as its codes need it.
 
     A graph's codes are those of float32. 8.6.0 took FP16 for a Mul and an Add in some builds and
-    not in others, and then 28 of 768 codes were their neighbours. What adds whole numbers to find a
-    place in a table is no arithmetic of floats, and the table's own floats lie so far from the
-    borders of their codes that FP16 leads to the same codes.
+    not in others, and then 28 of 768 codes were their neighbours. It took FP16 for a Concat of them
+    where they were held to FP32, too. What adds whole numbers to find a place in a table is no
+    arithmetic of floats, and the table's own floats lie so far from the borders of their codes that
+    FP16 leads to the same codes. So it does where whole numbers are computed, and there half as
+    much goes through memory.
 
     Args:
         trt: The imported module.
-        config: The builder's configuration, of a weakly typed network.
+        config: The builder's configuration, of a weakly typed network that may take FP16.
         definition: The network.
-        prefixes: What the names of those layers begin with.
+        inputs: Names of those that take bytes.
     """
+    names = tuple(inputs)
+    prefixes = tuple(map(prefix_of_nodes, names))
+    halves = tuple(map(prefix_of_half_nodes, names))
     for index in range(definition.num_layers):
         layer = definition.get_layer(index)
-        if layer.type != trt.LayerType.ELEMENTWISE or not layer.name.startswith(prefixes):
+        if not layer.name.startswith(prefixes) or layer.get_output(0).dtype != trt.DataType.FLOAT:
             continue
-        if layer.get_output(0).dtype == trt.DataType.FLOAT:
-            layer.precision = trt.DataType.FLOAT
+        joins = layer.type == trt.LayerType.CONCATENATION
+        is_half = layer.name.startswith(halves)
+        if joins or (layer.type == trt.LayerType.ELEMENTWISE and not is_half):
+            dtype = trt.DataType.HALF if is_half else trt.DataType.FLOAT
+            layer.precision = dtype
+            layer.set_output_type(0, dtype)
             config.set_flag(trt.BuilderFlag.OBEY_PRECISION_CONSTRAINTS)
 
 

@@ -105,6 +105,7 @@ ONLY_RTX = {
 OF_WEAK_TYPING = (
     "BuilderFlag.OBEY_PRECISION_CONSTRAINTS",
     "ILayer.precision",
+    "ILayer.set_output_type",
 )
 # The only names that may be missing: whoever uses them asks for them first.
 GUARDED: dict[str, set[str]] = {

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import onnx_ir as ir
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.any_pixels import any_pixels, numbers
 from tests.support.pixel_graphs import (
     every_byte,
     float_graph,
@@ -24,35 +27,18 @@ from tests.support.taken_pixels import (
     run,
     taken,
 )
+from trtqat.graph.passes.keep_float import keep_float
 from trtqat.graph.passes.remove_quantization import remove_quantization
-from trtqat.graph.pixels.arithmetic import AFFINE, DIVIDE, PLANES, TABLE, Way
+from trtqat.graph.pixels.arithmetic import AFFINE, DIVIDE, HALF, PLANES, TABLE, Way
 from trtqat.graph.pixels.fit import Wanted, fit
 from trtqat.graph.pixels.forms import CHOICES, Form, choice_for
 from trtqat.graph.pixels.take_pixels import take_pixels
 from trtqat.graph_file.serialized import serialize
 from trtqat.numerics import quantize
-from trtqat.pixels import LAYOUTS, Layout, Pixels
+from trtqat.pixels import Layout, Pixels
 from trtqat.plan.header import Target
 from trtqat.runtime.onnx_model import OnnxModel
 from trtqat.tensors import Array
-
-
-def numbers(low: float, high: float) -> st.SearchStrategy[float]:
-    return st.floats(low, high, allow_nan=False)
-
-
-@st.composite
-def any_pixels(draw: st.DrawFn, layouts: tuple[Layout, ...] = LAYOUTS) -> Pixels:
-    scale = draw(st.sampled_from([1.0, 255.0, 256.0, 127.5, 3.7]) | numbers(0.5, 300))
-    # Normalised as models are trained: of the size of 1, whatever the bytes are divided by.
-    size = 255 / scale
-    return Pixels(
-        draw(st.sampled_from(layouts)),
-        tuple(draw(numbers(-2, 2)) * size for _ in range(draw(st.sampled_from([1, 3])))),
-        tuple(draw(numbers(0.02, 4)) * size for _ in range(draw(st.sampled_from([1, 3])))),
-        scale,
-        draw(st.booleans()),
-    )
 
 
 def values_of(pixels: Pixels, scale: float, is_quantized: bool) -> Array:
@@ -152,10 +138,14 @@ def test_channels_apart_in_either_layout(pixels: Pixels, scale: float) -> None:
         np.testing.assert_array_equal(run(model, x, as_written=as_written), expected)
 
 
-@pytest.mark.parametrize(("channels", "way"), [(1, PLANES), (4, PLANES), (5, TABLE)])
-def test_many_channels_are_computed_together(channels: int, way: Way) -> None:
+@pytest.mark.parametrize(
+    ("channels", "layout", "way"),
+    [(1, "nchw", PLANES), (1, "nhwc", HALF), (4, "nchw", PLANES), (4, "nhwc", HALF),
+     (5, "nchw", TABLE), (5, "nhwc", TABLE)],
+)  # fmt: skip
+def test_many_channels_are_computed_together(channels: int, layout: Layout, way: Way) -> None:
     model = quantizing_graph(0.02, channels)
-    pixels = Pixels("nhwc", tuple(np.linspace(0.3, 0.6, channels).tolist()), (0.25,))
+    pixels = Pixels(layout, tuple(np.linspace(0.3, 0.6, channels).tolist()), (0.25,))
     found = take_pixels(model, {"x": pixels}, CHOICES["8.6"]).inputs["x"]
     assert found.form.way is way
     x = every_byte(pixels, channels)
@@ -165,7 +155,12 @@ def test_many_channels_are_computed_together(channels: int, way: Way) -> None:
 
 @pytest.mark.parametrize(
     ("operator", "layout", "way"),
-    [("MatMul", "nhwc", TABLE), ("Gemm", "nchw", TABLE), ("Add", "nhwc", PLANES)],
+    [
+        ("MatMul", "nhwc", TABLE),
+        ("Gemm", "nchw", TABLE),
+        ("Add", "nhwc", HALF),
+        ("Add", "nchw", PLANES),
+    ],
 )
 def test_where_linear_layers_stay_8_6_gets_a_table(operator: str, layout: Layout, way: Way) -> None:
     """It refuses Mul and Add of bytes from NHWC where its Myelin compiler gets the end, too."""
@@ -240,16 +235,30 @@ def test_an_input_that_a_subgraph_reads_or_that_is_returned() -> None:
         np.testing.assert_array_equal(run(model, x, as_written=True), pixels.normalise(x))
 
 
+def without_the_pair(model: ir.Model) -> None:
+    keep_float(model, {"negated"})
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("without", [remove_quantization, without_the_pair])
 @pytest.mark.parametrize(("target", "codes"), [("rtx", 0.01), ("8.6", 0.11)])
-def test_a_float_rival_gets_what_the_model_gets(target: Target, codes: float) -> None:
+def test_a_float_rival_gets_what_the_model_gets(
+    target: Target, codes: float, without: Callable[[ir.Model], object], channels: int
+) -> None:
     """Where the quantizers are removed, the floats are the host's to a part of a code."""
-    pixels, scale = Pixels("nhwc", *IMAGENET), 2.0 / 127
-    x = every_byte(pixels)
+    pixels, scale = Pixels("nhwc", (0.45,), (0.226,), bgr=channels == 3), 2.0 / 127
+    x = every_byte(pixels, channels)
     floats = pixels.normalise(x)
-    model = quantizing_graph(scale)
+    model = quantizing_graph(scale, channels)
+    (y,) = model.graph.outputs
+    end = ir.node("Neg", [y], name="negated")
+    model.graph.append(end)
+    end.outputs[0].name, end.outputs[0].type = "negative", y.type
+    model.graph.outputs[0] = end.outputs[0]
     taken(model, pixels, CHOICES[target].codes[0])
-    remove_quantization(model)
-    difference = run(model, x, as_written=True) - floats
+    without(model)
+    assert not {"QuantizeLinear", "Round"}.intersection(node.op_type for node in model.graph)
+    difference = -run(model, x, as_written=True) - floats
     assert 0 < np.abs(difference).max() < codes * scale
     # Some are beyond the last code, and stay so.
     assert floats.max() > 128 * scale

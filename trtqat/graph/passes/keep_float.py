@@ -5,7 +5,8 @@
 2. Nodes between a pair and its reader that only move values (a Reshape, a weight's Transpose) move
    floats then. Where another node reads the same codes behind them, each has its own.
 3. Pairs that nothing reads any more go; those that other nodes read as well stay for these.
-4. An input that arrives as codes stays one.
+4. An input that arrives as codes stays one. Bytes that become whole codes in the graph become
+   floats there once nothing quantizes them.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from trtqat.graph.lenses.moves import moves_values
 from trtqat.graph.lenses.pairs import DEQUANTIZE, PAIR, quantizer_of
 from trtqat.graph.passes.protocol import Changed
 from trtqat.graph.passes.remove_quantization import float_weight
+from trtqat.graph.pixels.give_floats import give_floats
 from trtqat.graph_file.garbage import uncollected
 
 
@@ -50,6 +52,7 @@ def keep_float(model: ir.Model, nodes: Collection[str]) -> Changed:
                 count += 1
     floats.editor.finish()
     remove_unused(graph)
+    give_floats(graph)
     return Changed(count)
 
 

@@ -5,6 +5,7 @@
    QuantizeLinear read where the graph still has it.
 3. An input that ``trtqat export --quantized-input`` made INT8 is a float one again. Another one
    stays refused: what its codes mean is known to whoever feeds them.
+4. Bytes that became whole codes in the graph become floats there.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from trtqat.graph.lenses.basics import constant_array
 from trtqat.graph.lenses.pairs import DEQUANTIZE, parameters_of, quantizer_of, values_of
 from trtqat.graph.passes.protocol import Changed
 from trtqat.graph.passes.take_codes import recorded_scales
+from trtqat.graph.pixels.give_floats import give_floats
 from trtqat.graph_file.garbage import uncollected
 
 
@@ -53,6 +55,7 @@ def remove_quantization(model: ir.Model) -> Changed:
         count += 1
     editor.finish()
     remove_unused(graph)
+    give_floats(graph)
     return Changed(count)
 
 

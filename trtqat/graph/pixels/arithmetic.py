@@ -9,115 +9,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from trtqat.graph.editing import add_initializer, written_axes
 from trtqat.graph.lenses.pairs import DEQUANTIZE, QUANTIZE
 from trtqat.graph.pixels.fit import Wanted, fit
-from trtqat.pixels import Pixels, prefix_of_nodes
+from trtqat.graph.pixels.fit_half import MIDDLE, HalfLine, fit_half
+from trtqat.graph.pixels.node_writer import NodeWriter
+from trtqat.pixels import Pixels, prefix_of_half_nodes
 from trtqat.tensors import BYTES, Array
 
-# Bytes are INT8 codes of scale 1 once this is taken from them.
-_HALF = 128
 # The last codes.
 _LOWEST, _LARGEST = -128, 127
 # So far from its code, in codes, a float of a table may lie.
 _WITHIN = 0.4
+# Round came with this opset, and scales by channel with that.
+_ROUND_OPSET, _CHANNEL_SCALE_OPSET = 11, 13
 # Each channel that is computed apart is a kernel or more: for colours and alpha, not for bands.
 _MOST_PLANES = 4
-# The first opset in which Split is told into how many parts.
-_SPLIT_COUNTS = 18
-
-
-class NodeWriter:
-    """Writes nodes of one input, one behind the other, each with a name of its own.
-
-    Attributes:
-        graph: The graph, which gets the initializers.
-        axis: Of the channels, in what is computed now.
-        nodes: What was written.
-    """
-
-    def __init__(self, graph: ir.Graph, name: str, axis: int) -> None:
-        self.graph = graph
-        self.axis = axis
-        self.nodes: list[ir.Node] = []
-        self._name = name
-
-    def node(
-        self,
-        op_type: str,
-        inputs: Sequence[ir.Value],
-        dtype: ir.DataType,
-        outputs: int = 1,
-        **attributes: Any,  # noqa: ANN401
-    ) -> ir.Value:
-        """Writes a node, and returns the first of what it makes."""
-        name = f"{prefix_of_nodes(self._name)}{op_type}_{len(self.nodes)}"
-        made = ir.node(op_type, list(inputs), attributes=attributes, num_outputs=outputs, name=name)
-        for number, each in enumerate(made.outputs):
-            each.name = f"{name}_output{f'_{number}' if number else ''}"
-            each.type = ir.TensorType(dtype)
-        self.nodes.append(made)
-        return made.outputs[0]
-
-    def constant(self, what: str, array: Array) -> ir.Value:
-        """An initializer."""
-        return add_initializer(self.graph, f"{prefix_of_nodes(self._name)}{what}", array)
-
-    def per_channel(self, what: str, numbers: Array) -> ir.Value:
-        """A number for each channel, of the rank of the image; one alone where all are equal."""
-        if (numbers == numbers[0]).all():
-            return self.constant(what, numbers[:1].reshape(()))
-        shape = [1, 1, 1, 1]
-        shape[self.axis] = len(numbers)
-        return self.constant(what, numbers.reshape(shape))
-
-    def cast(self, value: ir.Value, dtype: ir.DataType) -> ir.Value:
-        """Writes a Cast."""
-        return self.node("Cast", [value], dtype, to=dtype)
-
-    def as_floats(self, value: ir.Value) -> ir.Value:
-        """Writes a Cast of bytes; floats stay as they are."""
-        return value if value.dtype is ir.DataType.FLOAT else self.cast(value, ir.DataType.FLOAT)
-
-    def as_index(self, value: ir.Value) -> ir.Value:
-        """Writes what makes INT32 of bytes."""
-        # By way of floats: TensorRT 8.6 casts bytes to nothing else.
-        return self.cast(self.as_floats(value), ir.DataType.INT32)
-
-    def floats(self, op_type: str, left: ir.Value, right: ir.Value) -> ir.Value:
-        """Writes a node of two floats."""
-        return self.node(op_type, [left, right], ir.DataType.FLOAT)
-
-    def along(self, op_type: str, value: ir.Value, axis: int) -> ir.Value:
-        """Writes a Squeeze or an Unsqueeze of floats."""
-        name = f"{prefix_of_nodes(self._name)}axis_{axis}"
-        inputs, attributes = written_axes(self.graph, name, [axis])
-        return self.node(op_type, [value, *inputs], ir.DataType.FLOAT, **attributes)
-
-    def planes(self, value: ir.Value, channels: int) -> list[ir.Value]:
-        """Writes what takes floats apart into images of one channel, each ``(N, 1, H, W)``."""
-        if self.axis != 1:
-            return [self.along("Unsqueeze", self.pick(value, k), 1) for k in range(channels)]
-        if channels == 1:
-            return [value]
-        counted = self.graph.opset_imports[""] >= _SPLIT_COUNTS
-        attributes = {"num_outputs": channels} if counted else {}
-        self.node("Split", [value], ir.DataType.FLOAT, channels, axis=self.axis, **attributes)
-        return list(self.nodes[-1].outputs)
-
-    def pick(self, value: ir.Value, channel: int) -> ir.Value:
-        """Writes a Gather of one channel, whose axis is gone."""
-        # One place, not a list of one: so no Squeeze is needed.
-        place = self.constant(f"channel_{channel}", np.array(channel, np.int64))
-        assert value.dtype is not None
-        return self.node("Gather", [value, place], value.dtype, axis=self.axis)
-
 
 # Writes a way's nodes behind the bytes (cast to floats, or moved), and returns the floats.
 Write = Callable[[NodeWriter, ir.Value], ir.Value]
@@ -136,6 +48,7 @@ class Way:
         makes_nchw: Whether it makes NCHW of NHWC by itself, so that nothing is transposed.
         is_for_nhwc: Whether it reads NHWC only.
         orders_channels: Whether it brings BGR into the model's order by itself.
+        opset: The first that has all of its operators.
         prepare: Given what is wanted (in the order of the bytes' channels) and the pixels, what
             writes it; None where it cannot give that.
     """
@@ -149,6 +62,7 @@ class Way:
     makes_nchw: bool = False
     is_for_nhwc: bool = False
     orders_channels: bool = False
+    opset: int = 1
 
 
 def _divide(wanted: Wanted, pixels: Pixels) -> Write:
@@ -185,18 +99,62 @@ def _planes(wanted: Wanted, pixels: Pixels) -> Write | None:
     if found is None:
         return None
 
+    def line(writer: NodeWriter, plane: ir.Value, channel: int) -> ir.Value:
+        factor = writer.constant(f"factor_{channel}", found.a[channel])
+        shift = writer.constant(f"shift_{channel}", found.b[channel])
+        return writer.floats("Add", writer.floats("Mul", plane, factor), shift)
+
+    return partial(_each_plane, line=line, order=_in_order_of_model(wanted, pixels))
+
+
+def _half(wanted: Wanted, pixels: Pixels) -> Write | None:
+    lines = fit_half(wanted) if wanted.channels <= _MOST_PLANES else None
+    if lines is None:
+        return None
+
+    scale = np.array(wanted.scale, np.float32)
+
+    def line(writer: NodeWriter, plane: ir.Value, channel: int) -> ir.Value:
+        code = _code(writer, plane, channel, lines[channel])
+        return writer.floats("Mul", code, writer.constant("step", scale))
+
     def write(writer: NodeWriter, x: ir.Value) -> ir.Value:
-        planes = writer.planes(writer.as_floats(x), wanted.channels)
-        done = []
-        for channel in _in_order_of_model(wanted, pixels):
-            factor = writer.constant(f"factor_{channel}", found.a[channel])
-            shift = writer.constant(f"shift_{channel}", found.b[channel])
-            product = writer.floats("Mul", planes[channel], factor)
-            done.append(writer.floats("Add", product, shift))
-        writer.axis = 1
-        return done[0] if len(done) == 1 else writer.node("Concat", done, ir.DataType.FLOAT, axis=1)
+        # By their names the builder lets these be FP16.
+        writer.prefix = prefix_of_half_nodes(writer.name)
+        return _each_plane(writer, x, line, _in_order_of_model(wanted, pixels))
 
     return write
+
+
+def _code(writer: NodeWriter, plane: ir.Value, channel: int, line: HalfLine) -> ir.Value:
+    """The formula of ``fit_half``."""
+
+    def constant(what: str, number: float) -> ir.Value:
+        return writer.constant(f"{what}_{channel}", np.array(number, np.float32))
+
+    q = writer.floats("Sub", plane, constant("middle", MIDDLE))
+    part = writer.floats("Mul", q, constant("high", line.high))
+    rounded = writer.node("Round", [part], ir.DataType.FLOAT)
+    left = writer.floats("Sub", part, rounded)
+    product = writer.floats("Mul", q, constant("low", line.low))
+    shifted = writer.floats("Add", product, constant("shift", line.shift))
+    rest = writer.node("Round", [writer.floats("Add", shifted, left)], ir.DataType.FLOAT)
+    last = writer.floats("Add", rest, constant("whole", line.whole))
+    first = q if line.times == 1 else writer.floats("Mul", q, constant("times", line.times))
+    return writer.floats("Add", last, writer.floats("Add", first, rounded))
+
+
+def _each_plane(
+    writer: NodeWriter,
+    x: ir.Value,
+    line: Callable[[NodeWriter, ir.Value, int], ir.Value],
+    order: Sequence[int],
+) -> ir.Value:
+    """Writes a line for each channel, and what joins them in the model's order."""
+    planes = writer.planes(writer.as_floats(x), len(order))
+    done = [line(writer, planes[channel], channel) for channel in order]
+    writer.axis = 1
+    return done[0] if len(done) == 1 else writer.node("Concat", done, ir.DataType.FLOAT, axis=1)
 
 
 def _table(wanted: Wanted, pixels: Pixels) -> Write:
@@ -247,26 +205,26 @@ def _table_of(wanted: Wanted) -> tuple[NDArray[np.float32], bool]:
     return values, bool((values == values[0]).all())
 
 
-def _in_order_of_model(wanted: Wanted, pixels: Pixels) -> NDArray[np.intp]:
+def _in_order_of_model(wanted: Wanted, pixels: Pixels) -> Sequence[int]:
     """Which of the bytes' channels each of the model's is."""
-    order = np.arange(wanted.channels)
+    order = range(wanted.channels)
     return order[::-1] if pixels.bgr else order
 
 
 def _layer(wanted: Wanted, pixels: Pixels) -> Write | None:
-    found = fit(wanted, _HALF)
+    found = fit(wanted, MIDDLE)
     if found is None:
         return None
     count = wanted.channels
-    order = _in_order_of_model(wanted, pixels)
+    order = np.array(_in_order_of_model(wanted, pixels))
     scales = (found.a[order].astype(np.float64) / _LARGEST).astype(np.float32)
     floats_of_weight = np.zeros((count, count, 1, 1), np.float32)
     floats_of_weight[np.arange(count), order, 0, 0] = scales * np.float32(_LARGEST)
 
     def write(writer: NodeWriter, x: ir.Value) -> ir.Value:
         floats = writer.as_floats(x)
-        half = writer.constant("half", np.array(_HALF, np.float32))
-        bytes_ = writer.floats("Sub", floats, half)
+        middle = writer.constant("middle", np.array(MIDDLE, np.float32))
+        bytes_ = writer.floats("Sub", floats, middle)
         one = [
             writer.constant("one", np.array(1, np.float32)),
             writer.constant("zero", np.array(0, np.int8)),
@@ -309,6 +267,17 @@ PLANES = Way(
     makes_nchw=True,
     orders_channels=True,
 )
+HALF = Way(
+    "half",
+    "Cast, Gather of the channels, for each whole numbers that FP16 holds, and Concat",
+    _half,
+    needs_codes=True,
+    is_robust=True,
+    makes_nchw=True,
+    is_for_nhwc=True,
+    orders_channels=True,
+    opset=_ROUND_OPSET,
+)
 LAYER = Way(
     "layer",
     "Cast, Sub, INT8 Conv 1x1",
@@ -317,5 +286,6 @@ LAYER = Way(
     is_robust=True,
     needs_nchw=True,
     orders_channels=True,
+    opset=_CHANNEL_SCALE_OPSET,
 )
-WAYS = (DIVIDE, AFFINE, TABLE, CHANNELS, PLANES, LAYER)
+WAYS = (DIVIDE, AFFINE, TABLE, CHANNELS, PLANES, HALF, LAYER)

@@ -126,7 +126,7 @@ def _lines(ends: _Doubles, codes: _Doubles) -> _Doubles:
     first, last = (each.ravel() for each in np.meshgrid(moves, moves))
     part = np.arange(BYTES) / (BYTES - 1)
     line = ends[0] + (ends[1] - ends[0]) * part
-    low, high = _borders(codes)
+    low, high = borders(codes)
     # Bytes that no move brings near a border need not be looked at for each of the moves.
     near = np.minimum(line - low, high - line) < (_SEARCHED + 2) * room
     moved = line[near] + first[:, None] * (1 - part[near]) + last[:, None] * part[near]
@@ -144,13 +144,17 @@ def _passes(line: tuple[np.float32, np.float32], p: _Doubles, step: float, codes
     """Whether the numbers as they are stored keep their distance from the borders."""
     a, b = map(float, line)
     values = (a * p + b) / step
-    low, high = _borders(np.asarray(codes, np.float64))
+    low, high = borders(np.asarray(codes, np.float64))
     largest = max(np.abs(a * p).max() / step, abs(b) / step, np.abs(values).max())
     return bool((np.minimum(values - low, high - values) >= _room(largest)).all())
 
 
-def _borders(codes: _Doubles) -> tuple[_Doubles, _Doubles]:
-    """Between which values, in codes, a code lies; saturated ones have none beyond."""
+def borders(codes: _Doubles) -> tuple[_Doubles, _Doubles]:
+    """Between which values, in codes, each code lies; saturated ones have none beyond.
+
+    Args:
+        codes: Whole numbers of any shape, which both of what is returned have.
+    """
     low = np.where(codes <= _LOW, -np.inf, codes - 0.5)
     high = np.where(codes >= _HIGH, np.inf, codes + 0.5)
     return low, high

@@ -6,7 +6,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from trtqat.graph.lenses.targets import is_for_8_6
-from trtqat.graph.pixels.arithmetic import AFFINE, CHANNELS, DIVIDE, LAYER, PLANES, TABLE, Way
+from trtqat.graph.pixels.arithmetic import (
+    AFFINE,
+    CHANNELS,
+    DIVIDE,
+    HALF,
+    LAYER,
+    PLANES,
+    TABLE,
+    Way,
+)
 from trtqat.pixels import Layout
 from trtqat.plan.header import Target
 
@@ -61,6 +70,7 @@ FORMS = (
     Form(TABLE, "last"),
     Form(CHANNELS),
     Form(PLANES),
+    Form(HALF),
     Form(LAYER),
 )
 
@@ -115,7 +125,7 @@ CHOICES: dict[Target, Choice] = {
     # ("convertMyelinWeightsToFp32 … != kINT8"). A ResNet-50 with convolutions at its end was built
     # with them, 0.738 ms beside 0.739; other networks were not tried.
     "8.6": Choice(
-        (Form(PLANES), Form(TABLE)),
+        (Form(HALF), Form(PLANES), Form(TABLE)),
         Form(TABLE),
         int8_weights=False,
         convolve=True,

@@ -19,9 +19,10 @@ import onnx_ir as ir
 from trtqat.errors import GraphError
 from trtqat.graph.editor import Editor
 from trtqat.graph.lenses.pairs import QUANTIZE, Parameters, consumers_of, parameters_of
-from trtqat.graph.pixels.arithmetic import NodeWriter, Write
+from trtqat.graph.pixels.arithmetic import Write
 from trtqat.graph.pixels.fit import Wanted
 from trtqat.graph.pixels.forms import Choice, Form
+from trtqat.graph.pixels.node_writer import NodeWriter
 from trtqat.pixels import Pixels
 
 _TO_NCHW = (0, 3, 1, 2)
@@ -120,7 +121,8 @@ def _take(
     wanted = Wanted(pixels.table(channels), scale)
     ordered = Wanted(wanted.values[::-1], scale) if pixels.bgr else wanted
     forms = (choice.floats,) if scale is None else choice.codes_in(graph)
-    form, write = _first_that_can(str(value.name), ordered, pixels, forms)
+    opset = graph.opset_imports[""]
+    form, write = _first_that_can(str(value.name), ordered, pixels, forms, opset)
     transposed = form.transposed_in(pixels.layout)
     writer = NodeWriter(graph, str(value.name), 3 if pixels.layout == "nhwc" else 1)
     image = ir.Value(name=value.name, shape=_shape(value, pixels))
@@ -151,11 +153,11 @@ def _take(
 
 
 def _first_that_can(
-    name: str, wanted: Wanted, pixels: Pixels, forms: Sequence[Form]
+    name: str, wanted: Wanted, pixels: Pixels, forms: Sequence[Form], opset: int
 ) -> tuple[Form, Write]:
     for form in forms:
         has_what = wanted.scale is not None or not form.way.needs_codes
-        can = has_what and form.takes(pixels.layout)
+        can = has_what and form.takes(pixels.layout) and form.way.opset <= opset
         write = form.way.prepare(wanted, pixels) if can else None
         if write is not None:
             return form, write

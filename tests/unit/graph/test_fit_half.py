@@ -1,0 +1,147 @@
+"""Codes that stay the host's, whatever of their arithmetic an engine does in FP16."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterable
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.support.any_pixels import any_pixels, numbers
+from tests.support.pixel_graphs import every_byte, quantizing_graph
+from tests.support.taken_pixels import BY_HALVES, BY_PLANES, IMAGENET, run, taken
+from trtqat.graph.lenses.basics import constant_array, name_of
+from trtqat.graph.pixels.fit import Wanted
+from trtqat.graph.pixels.fit_half import fit_half
+from trtqat.graph.pixels.forms import CHOICES
+from trtqat.graph.pixels.take_pixels import take_pixels
+from trtqat.numerics import quantize
+from trtqat.pixels import Pixels, prefix_of_half_nodes
+from trtqat.tensors import Array
+
+# What a node's result is rounded to; not at all, where it is one with the node that reads it.
+ROUNDED = (np.float16, np.float32, np.float64)
+OPERATORS: dict[str, Callable[..., Array]] = {
+    "Sub": operator.sub, "Mul": operator.mul, "Add": operator.add, "Round": np.rint,
+}  # fmt: skip
+
+
+def floats_of_codes(model: ir.Model, dtypes: Iterable[type]) -> list[Array]:
+    """What each channel's nodes make of all bytes, each node rounded to a dtype of its own."""
+    done: dict[str, Array] = {}
+    kinds = iter(dtypes)
+
+    def given_to(node: ir.Node, kind: type) -> list[Array]:
+        found = []
+        for value in node.inputs:
+            assert value is not None
+            constant = constant_array(value)
+            # In the precision of its node.
+            array = done[str(value.name)] if constant is None else constant.astype(kind)
+            found.append(array.astype(np.float64))
+        return found
+
+    for node in model.graph:
+        (made,) = node.outputs
+        if node.op_type == "Gather":
+            done[str(made.name)] = np.arange(256, dtype=np.float64)
+        elif node.op_type == "Unsqueeze":
+            (done[str(made.name)], *_) = given_to(node, np.int64)
+        elif node.op_type in OPERATORS:
+            kind = next(kinds)
+            done[str(made.name)] = OPERATORS[node.op_type](*given_to(node, kind)).astype(kind)
+        elif node.op_type == "Concat":
+            return given_to(node, np.float64)
+    raise AssertionError("no Concat")
+
+
+@given(
+    any_pixels(("nhwc",)),
+    numbers(0.002, 0.5),
+    st.lists(st.sampled_from(ROUNDED), min_size=40, max_size=40),
+)
+def test_codes_survive_whatever_is_rounded_to_fp16(
+    pixels: Pixels, scale: float, dtypes: list[type]
+) -> None:
+    expected = quantize(pixels.table(3), scale)
+    if fit_half(Wanted(pixels.table(3), scale)) is None:
+        return
+    model = quantizing_graph(scale)
+    assert taken(model, pixels, BY_HALVES).form == BY_HALVES
+    for kinds in (dtypes, [np.float16] * 40):
+        for found, codes in zip(floats_of_codes(model, kinds), expected, strict=True):
+            np.testing.assert_array_equal(quantize(found.astype(np.float32), scale), codes)
+
+
+@given(any_pixels(("nhwc",)), numbers(0.002, 0.5))
+def test_onnx_runtime_computes_the_codes_of_the_host(pixels: Pixels, scale: float) -> None:
+    if fit_half(Wanted(pixels.table(3), scale)) is None:
+        return
+    model = quantizing_graph(scale)
+    taken(model, pixels, BY_HALVES)
+    x = every_byte(pixels)
+    expected = quantize(pixels.normalise(x), scale).astype(np.float32) * np.float32(scale)
+    for as_written in (True, False):
+        np.testing.assert_array_equal(run(model, x, as_written=as_written), expected)
+
+
+def test_usual_normalisations_have_such_a_form() -> None:
+    """And where one has not, FP32 is held to."""
+    generator = np.random.default_rng(7)
+    none = 0
+    for _ in range(200):
+        mean, std = generator.uniform(0.3, 0.6, 3), generator.uniform(0.15, 0.35, 3)
+        table = Pixels("nhwc", tuple(mean), tuple(std)).table(3)
+        scale = float(np.abs(table).max() * generator.uniform(0.5, 1.1) / 127)
+        none += fit_half(Wanted(table, scale)) is None
+    assert none <= 6
+
+
+def test_plain_arithmetic_in_fp16_has_other_codes() -> None:
+    """What the form is there for."""
+    table = Pixels("nhwc", *IMAGENET).table(3)
+    scale = 2.64 / 127
+    slope, shift = np.float16((table[:, 255:] - table[:, :1]) / 255), np.float16(table[:, :1])
+    plain = np.arange(256, dtype=np.float16) * slope + shift
+    assert plain.dtype == np.float16
+    assert (quantize(plain.astype(np.float32), scale) != quantize(table, scale)).sum() > 9
+    assert fit_half(Wanted(table, scale)) is not None
+
+
+@pytest.mark.parametrize(
+    ("pixels", "scale"),
+    [
+        # Halves round to even: up, down, up.
+        (Pixels("nhwc", (64.0,), (1.0,), scale=1.0), 2.0),
+        # A 127th part of it is none of FP16's full numbers.
+        (Pixels("nhwc", (0.5,), (2000.0,)), 2e-6),
+        # Sums that are no whole numbers of FP16.
+        (Pixels("nhwc", (0.0,), (0.01,)), 0.002),
+    ],
+    ids=["ties", "small scale", "many codes a byte"],
+)
+def test_where_fp16_does_not_hold_it_planes_are_next(pixels: Pixels, scale: float) -> None:
+    assert fit_half(Wanted(pixels.table(3), scale)) is None
+    found = take_pixels(quantizing_graph(scale), {"x": pixels}, CHOICES["8.6"]).inputs["x"]
+    assert found.form != BY_HALVES
+
+
+def test_an_older_graph_gets_planes() -> None:
+    """It has no Round."""
+    pixels = Pixels("nhwc", *IMAGENET)
+    for opset, form in ((10, BY_PLANES), (11, BY_HALVES)):
+        model = quantizing_graph(0.02, opset=opset)
+        assert taken(model, pixels, BY_HALVES, BY_PLANES).form == form
+
+
+def test_the_builder_knows_its_nodes_by_their_names() -> None:
+    model = quantizing_graph(0.02)
+    before = {name_of(node) for node in model.graph}
+    taken(model, Pixels("nhwc", *IMAGENET), BY_HALVES)
+    more = [name_of(node) for node in model.graph if name_of(node) not in before]
+    assert len(more) > 30
+    assert all(name.startswith(prefix_of_half_nodes("x")) for name in more)

@@ -1,0 +1,133 @@
+"""Numbers of a form whose codes are the host's whatever an engine rounds to FP16.
+
+FP16 has 11 bits. ``a·p + b`` of a byte is off by up to a 16th of a code in it, and so becomes a
+neighbouring code now and then. Whole numbers up to 2048 are exact in it, so a code is put together
+of whole numbers, of which one alone is rounded from what FP16 does not hold::
+
+    q    = p - 128
+    part = high·q
+    code = times·q + Round(part) + Round(low·q + shift + (part - Round(part))) + whole
+
+``times + high + low`` is the slope: a whole number, four bits of what is left, and the rest. A byte
+less 128 has seven bits, so all is exact but ``low·q + shift``, which is small enough to be rounded
+to some 2000th of a code. Every byte has to keep more than that from the borders.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trtqat.graph.pixels.fit import Wanted, borders
+from trtqat.tensors import BYTES
+
+# What is taken from a byte, so that seven bits and a sign are left.
+MIDDLE = 128
+# Of the numbers that stand beside a byte's seven: together they have the eleven of FP16.
+_BITS = 4
+# Up to this every whole number is one of FP16.
+_WHOLE = 2048.0
+# Between these a code times its scale has all of FP16's bits, and is finite.
+_SMALLEST_SCALE, _LARGEST_SCALE = 2.0**-13, 2.0**4
+# How many of FP16's neighbours of the slope's rest are tried, on each side.
+_SEARCHED = 24
+
+_Doubles = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class HalfLine:
+    """Of one channel, by the names of the module's formula; each is a number of FP16.
+
+    Attributes:
+        times: Whole codes a byte.
+        high: Of the rest the first four bits.
+        low: What is left of the slope.
+        shift: Codes, at most a half.
+        whole: Whole codes.
+    """
+
+    times: float
+    high: float
+    low: float
+    shift: float
+    whole: float
+
+
+def fit_half(wanted: Wanted) -> tuple[HalfLine, ...] | None:
+    """Finds the numbers of each channel.
+
+    Args:
+        wanted: Of a quantized input.
+
+    Returns:
+        A line for each channel; None where one has none that keeps its distance, or where FP16
+        does not hold what is to be handed on.
+    """
+    assert wanted.scale is not None
+    step = float(np.float32(wanted.scale))
+    if not _SMALLEST_SCALE <= step <= _LARGEST_SCALE:
+        return None
+    lines = []
+    for values, codes in zip(wanted.values.astype(np.float64), wanted.codes, strict=True):
+        slope = float(values[-1] - values[0]) / (BYTES - 1) / step
+        line = _line(slope, codes.astype(np.float64))
+        if line is None:
+            return None
+        lines.append(line)
+    return tuple(lines)
+
+
+def _line(slope: float, codes: _Doubles) -> HalfLine | None:
+    """The line whose byte that is nearest to a border is farthest from it."""
+    q = np.arange(BYTES, dtype=np.float64) - MIDDLE
+    times = float(np.rint(slope))
+    high = _first_bits(slope - times)
+    part = high * q
+    exact = times * q + np.rint(part)
+    below, above = (each - exact - (part - np.rint(part)) for each in borders(codes))
+    best, most = None, 0.0
+    for low in _near(slope - times - high):
+        lowest, highest = (below - low * q).max(), (above - low * q).min()
+        if not (lowest < highest and np.isfinite(lowest + highest)):
+            continue
+        whole = float(np.rint((lowest + highest) / 2))
+        line = HalfLine(times, high, low, float(np.float16((lowest + highest) / 2 - whole)), whole)
+        room = _room(line, q, part)
+        rounded = low * q + line.shift
+        kept = np.minimum(rounded + whole - below, above - rounded - whole) - room
+        is_whole = np.abs(exact).max() + abs(whole) + np.abs(rounded).max() < _WHOLE
+        if is_whole and kept.min() > most:
+            best, most = line, float(kept.min())
+    return best
+
+
+def _first_bits(number: float) -> float:
+    """The number with so many bits as may stand beside a byte's."""
+    if not number:
+        return 0.0
+    unit = 2.0 ** (np.floor(np.log2(abs(number))) - _BITS + 1)
+    return float(np.rint(number / unit) * unit)
+
+
+def _near(number: float) -> list[float]:
+    """Numbers of FP16, the nearest first."""
+    spacing = float(np.spacing(np.float16(abs(number))))
+    steps = sorted(range(-_SEARCHED, _SEARCHED + 1), key=abs)
+    return [float(np.float16(number + each * spacing)) for each in steps]
+
+
+def _room(line: HalfLine, q: _Doubles, part: _Doubles) -> _Doubles:
+    """How far FP16 may be off: the product, its sum with ``shift``, and the sum with what is left.
+
+    An engine that rounds less, as to FP32 or once for a product and a sum, is nearer.
+    """
+    product = np.abs(line.low * q)
+    shifted = product + abs(line.shift)
+    most = np.stack([product, shifted, shifted + np.abs(part - np.rint(part))])
+    # By the next number, as what is rounded may lie a bit higher.
+    spacing = np.spacing((most * 1.001).astype(np.float16)).astype(np.float64)
+    room: _Doubles = spacing.sum(axis=0) / 2
+    return room
