@@ -132,9 +132,8 @@ def advice_on_building(
         )
     if "candidateRequirements" in log and source.provenance.pixels:
         return (
-            "TensorRT 8.6.0 was seen to refuse so what makes codes of bytes, as a Mul and an Add "
-            "of all channels that are held to FP32: export the graph again with --for 8.6, which "
-            "writes them for each channel or as a table."
+            "TensorRT 8.6.0 was seen to refuse so what makes codes of bytes: export the graph "
+            "again with --for 8.6. Where it was, leave out --pixels, and normalise on the host."
         )
     if "Could not find any implementation" in log:
         if options.optimization_level == 0:
