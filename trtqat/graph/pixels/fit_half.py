@@ -11,7 +11,8 @@ of whole numbers, of which one alone is rounded from what FP16 does not hold::
 ``times + high + low`` is the slope: a whole number, four bits of what is left, and the rest. A byte
 less 128 has seven bits, so all is exact but ``low·q + shift``, which is small enough to be rounded
 to some 2000th of a code. Every byte has to keep more than that from the borders. Sums may be added
-in any order, and what is too small to have all of FP16's bits may become 0.
+in any order, and what is too small to have all of FP16's bits may become 0. A product may not be
+multiplied out: ``high·p`` has a bit more than FP16.
 """
 
 from __future__ import annotations

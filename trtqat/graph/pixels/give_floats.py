@@ -77,11 +77,12 @@ def _line_of(node: ir.Node, lines: Mapping[ir.Value, _Line]) -> _Line:
     if not others:
         return first
     (second,) = others
+    plane = first.plane or second.plane
     if node.op_type == "Mul":
         # A byte with a number, never with another byte.
-        return _Line(first.plane, first.a * second.b, first.b * second.b)
+        return _Line(plane, first.a * second.b + first.b * second.a, first.b * second.b)
     sign = -1 if node.op_type == "Sub" else 1
-    return _Line(first.plane or second.plane, first.a + sign * second.a, first.b + sign * second.b)
+    return _Line(plane, first.a + sign * second.a, first.b + sign * second.b)
 
 
 def _read(value: ir.Value | None, lines: Mapping[ir.Value, _Line]) -> _Line:
