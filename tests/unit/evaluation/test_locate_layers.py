@@ -11,7 +11,7 @@ import pytest
 from onnx import numpy_helper
 
 from tests.support import models
-from tests.support.examples import exported
+from tests.support.examples import Images, exported
 from trtqat.errors import GraphError
 from trtqat.evaluation.locate_layers import LayerLoss, first_layer_below, locate_in_layers
 from trtqat.exporting.options import ExportOptions
@@ -54,6 +54,15 @@ def test_a_sound_graph_loses_little_everywhere(name: str, tmp_path: Path) -> Non
     assert first_layer_below(losses) is None
     assert all(each.sqnr_db > 20 for each in losses)
     assert seen[-1] == (len(losses), len(losses))
+
+
+def test_an_fp16_graph_is_looked_into(tmp_path: Path) -> None:
+    """Its input is float32, so its first pair goes from one type to the other."""
+    example, path = models.EXAMPLES["residual"], tmp_path / "m.onnx"
+    options = ExportOptions(example.inputs, precision="fp16", opset=19, exporter="torchscript")
+    export_onnx(example.qat(), path, options)
+    losses = locate_in_layers(path, Images(example, 24))
+    assert all(20 < each.sqnr_db < 80 for each in losses)
 
 
 def test_batches_do_not_matter(tmp_path: Path) -> None:

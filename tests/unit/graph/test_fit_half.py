@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from itertools import permutations, product
 
 import numpy as np
 import onnx_ir as ir
@@ -16,7 +18,7 @@ from tests.support.pixel_graphs import every_byte, quantizing_graph
 from tests.support.taken_pixels import BY_HALVES, BY_PLANES, IMAGENET, run, taken
 from trtqat.graph.lenses.basics import constant_array, name_of
 from trtqat.graph.pixels.fit import Wanted
-from trtqat.graph.pixels.fit_half import fit_half
+from trtqat.graph.pixels.fit_half import MIDDLE, HalfLine, fit_half
 from trtqat.graph.pixels.forms import CHOICES
 from trtqat.graph.pixels.take_pixels import take_pixels
 from trtqat.numerics import quantize
@@ -87,6 +89,51 @@ def test_onnx_runtime_computes_the_codes_of_the_host(pixels: Pixels, scale: floa
     expected = quantize(pixels.normalise(x), scale).astype(np.float32) * np.float32(scale)
     for as_written in (True, False):
         np.testing.assert_array_equal(run(model, x, as_written=as_written), expected)
+
+
+def in_fp16(value: Array | float, *, flushes: bool) -> Array:
+    """Rounded to FP16; 0 where an engine flushes what has not all of its bits."""
+    half = np.asarray(value).astype(np.float16)
+    return np.where(np.abs(half) < 2.0**-14, 0, half) if flushes else half
+
+
+def codes_in_another_order(
+    line: HalfLine, order: Sequence[int], *, fuses: bool, flushes: bool
+) -> Array:
+    """The formula in FP16, with the terms of both sums in that order."""
+    half = partial(in_fp16, flushes=flushes)
+    q = half(np.arange(256) - float(MIDDLE))
+    part = half(q * half(line.high))
+    rounded = np.rint(part)
+    product = q.astype(np.float64) * half(line.low)
+    terms = [product if fuses else half(product), half(line.shift), half(part - rounded)]
+    first, second, third = (terms[place].astype(np.float64) for place in order if place < 3)
+    rest = np.rint(half(half(first + second) + third.astype(np.float16)))
+    whole = [half(q * half(line.times)), rounded, rest, half(line.whole)]
+    a, b, c, d = (whole[place] for place in order)
+    return half(half(half(a + b) + c) + d)
+
+
+# One fell below FP16's full numbers, where it may become 0, another one in the order of a sum.
+NEAR = [
+    (Pixels("nhwc", (1.2481861,), (2.5096212,), 256.0), 0.056977868),
+    (Pixels("nhwc", (0.38301779,), (0.47862016,), 255.0), 0.0082133169),
+    (Pixels("nhwc", (0.26555419,), (0.4403469,), 255.0), 0.0044485666),
+    (Pixels("nhwc", (136.52292,), (64.588712,), 3.7), 0.15906764),
+    (Pixels("nhwc", (0.43521906,), (0.13659182,), 255.0), 0.2298426),
+]
+
+
+@pytest.mark.parametrize(("pixels", "scale"), NEAR)
+def test_codes_survive_whatever_is_added_first_fused_or_flushed(
+    pixels: Pixels, scale: float
+) -> None:
+    wanted = Wanted(pixels.table(1), scale)
+    lines = fit_half(wanted)
+    assert lines is not None
+    for order, fuses, flushes in product(permutations(range(4)), (False, True), (False, True)):
+        codes = codes_in_another_order(lines[0], order, fuses=fuses, flushes=flushes)
+        np.testing.assert_array_equal(np.clip(codes, -128, 127), wanted.codes[0])
 
 
 def test_usual_normalisations_have_such_a_form() -> None:

@@ -27,6 +27,8 @@ from tests.support.taken_pixels import (
     run,
     taken,
 )
+from trtqat.graph.editing import add_initializer
+from trtqat.graph.half.derive import derive_half
 from trtqat.graph.passes.keep_float import keep_float
 from trtqat.graph.passes.remove_quantization import remove_quantization
 from trtqat.graph.pixels.arithmetic import AFFINE, DIVIDE, HALF, PLANES, TABLE, Way
@@ -235,6 +237,18 @@ def test_an_input_that_a_subgraph_reads_or_that_is_returned() -> None:
         np.testing.assert_array_equal(run(model, x, as_written=True), pixels.normalise(x))
 
 
+def negated_graph(scale: float, channels: int = 3, *, opset: int = 17) -> ir.Model:
+    """What is quantized is negated then, by a layer."""
+    model = quantizing_graph(scale, channels, opset=opset)
+    (y,) = model.graph.outputs
+    minus = add_initializer(model.graph, "minus", -np.eye(16, dtype=np.float32))
+    end = ir.node("MatMul", [y, minus], name="negated")
+    model.graph.append(end)
+    end.outputs[0].name, end.outputs[0].type = "negative", y.type
+    model.graph.outputs[0] = end.outputs[0]
+    return model
+
+
 def without_the_pair(model: ir.Model) -> None:
     keep_float(model, {"negated"})
 
@@ -249,12 +263,7 @@ def test_a_float_rival_gets_what_the_model_gets(
     pixels, scale = Pixels("nhwc", (0.45,), (0.226,), bgr=channels == 3), 2.0 / 127
     x = every_byte(pixels, channels)
     floats = pixels.normalise(x)
-    model = quantizing_graph(scale, channels)
-    (y,) = model.graph.outputs
-    end = ir.node("Neg", [y], name="negated")
-    model.graph.append(end)
-    end.outputs[0].name, end.outputs[0].type = "negative", y.type
-    model.graph.outputs[0] = end.outputs[0]
+    model = negated_graph(scale, channels)
     taken(model, pixels, CHOICES[target].codes[0])
     without(model)
     assert not {"QuantizeLinear", "Round"}.intersection(node.op_type for node in model.graph)
@@ -262,6 +271,33 @@ def test_a_float_rival_gets_what_the_model_gets(
     assert 0 < np.abs(difference).max() < codes * scale
     # Some are beyond the last code, and stay so.
     assert floats.max() > 128 * scale
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_of_a_graph_that_reads_floats_already_a_rival_is_made_too(channels: int) -> None:
+    """As of what tune wrote, with the first layer in floating point."""
+    pixels = Pixels("nhwc", (0.45,), (0.226,))
+    x, model = every_byte(pixels, channels), negated_graph(0.02, channels)
+    taken(model, pixels, Form(HALF))
+    without_the_pair(model)
+    before = run(model, x, as_written=True)
+    for again in (without_the_pair, remove_quantization):
+        again(model)
+        np.testing.assert_array_equal(run(model, x, as_written=True), before)
+
+
+def test_floats_of_an_fp16_graph_are_fp16() -> None:
+    pixels, scale = Pixels("nhwc", *IMAGENET), 2.64 / 127
+    x, model = every_byte(pixels), negated_graph(scale, opset=19)
+    taken(model, pixels, Form(HALF))
+    made = [str(value.name) for node in model.graph for value in node.outputs]
+    assert not derive_half(model, dict.fromkeys(["x", *made], 300.0)).kept
+    step = np.float32(np.float16(scale))
+    codes = np.rint(-run(model, x, as_written=True) / step)
+    np.testing.assert_array_equal(codes, quantize(pixels.normalise(x), scale))
+    remove_quantization(model)
+    difference = run(model, x, as_written=True) + pixels.normalise(x)
+    assert 0 < np.abs(difference).max() < 0.2 * scale
 
 
 @given(any_pixels(), numbers(0.002, 0.5))

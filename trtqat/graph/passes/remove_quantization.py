@@ -1,6 +1,7 @@
 """Pass: the float graph behind a Q/DQ graph, to compare the INT8 engine with.
 
-1. A pair on an activation goes.
+1. A pair on an activation goes. Where its scales are of two types, as at the border of an FP16
+   graph, a Cast stays.
 2. A weight's DequantizeLinear becomes the float weight: code times scale, or what
    QuantizeLinear read where the graph still has it.
 3. An input that ``trtqat export --quantized-input`` made INT8 is a float one again. Another one
@@ -50,6 +51,8 @@ def remove_quantization(model: ir.Model) -> Changed:
         else:
             source = float_weight(graph, node, taken)
         assert source is not None
+        if quantize is not None and _scale_type(quantize) != _scale_type(node):
+            source = _cast_instead(editor, node, source)
         editor.replace(node.outputs[0], source)
         editor.remove(node)
         count += 1
@@ -57,6 +60,22 @@ def remove_quantization(model: ir.Model) -> Changed:
     remove_unused(graph)
     give_floats(graph)
     return Changed(count)
+
+
+def _scale_type(node: ir.Node) -> ir.DataType | None:
+    scale = parameters_of(node).scale
+    return None if scale is None else ir.DataType.from_numpy(scale.dtype)
+
+
+def _cast_instead(editor: Editor, dequantize: ir.Node, source: ir.Value) -> ir.Value:
+    """Writes a Cast to the type of a DequantizeLinear that goes, whose names it takes."""
+    dtype, made = _scale_type(dequantize), dequantize.outputs[0]
+    assert dtype is not None
+    output = ir.Value(name=made.name, shape=made.shape, type=ir.TensorType(dtype))
+    attributes = {"to": dtype}
+    cast = ir.node("Cast", [source], attributes, outputs=[output], name=dequantize.name)
+    editor.insert_after(dequantize, [cast])
+    return output
 
 
 def float_weight(graph: ir.Graph, dequantize: ir.Node, taken: Collection[str]) -> ir.Value:
@@ -82,4 +101,6 @@ def float_weight(graph: ir.Graph, dequantize: ir.Node, taken: Collection[str]) -
     while name in taken:
         # A layer may be called as its weight: "conv" and "conv.codes".
         name += ".float"
-    return add_initializer(graph, name, values_of(codes, parameters))
+    # What reads it is in the type of the scales: FP16 in an FP16 graph.
+    weight = values_of(codes, parameters).astype(parameters.scale.dtype)
+    return add_initializer(graph, name, weight)

@@ -10,7 +10,9 @@ of whole numbers, of which one alone is rounded from what FP16 does not hold::
 
 ``times + high + low`` is the slope: a whole number, four bits of what is left, and the rest. A byte
 less 128 has seven bits, so all is exact but ``low·q + shift``, which is small enough to be rounded
-to some 2000th of a code. Every byte has to keep more than that from the borders.
+to some 2000th of a code. Every byte has to keep more than that from the borders. Sums may be added
+in any order, and what is too small to have all of FP16's bits may become 0. A product may not be
+multiplied out: ``high·p`` has a bit more than FP16.
 """
 
 from __future__ import annotations
@@ -29,10 +31,12 @@ MIDDLE = 128
 _BITS = 4
 # Up to this every whole number is one of FP16.
 _WHOLE = 2048.0
+# The smallest number that has all of FP16's bits; an engine may take smaller ones for 0.
+_SMALLEST = 2.0**-14
 # Between these a code times its scale has all of FP16's bits, and is finite.
 _SMALLEST_SCALE, _LARGEST_SCALE = 2.0**-13, 2.0**4
-# How many of FP16's neighbours of the slope's rest are tried, on each side.
-_SEARCHED = 24
+# How many neighbours of the slope's rest are tried, on each side, and the least distance of them.
+_SEARCHED, _LEAST_STEP = 24, 2.0**-17
 
 _Doubles = NDArray[np.float64]
 
@@ -94,19 +98,27 @@ def _line(slope: float, codes: _Doubles) -> HalfLine | None:
         if not (lowest < highest and np.isfinite(lowest + highest)):
             continue
         whole = float(np.rint((lowest + highest) / 2))
-        line = HalfLine(times, high, low, float(np.float16((lowest + highest) / 2 - whole)), whole)
+        line = HalfLine(times, high, low, _half((lowest + highest) / 2 - whole), whole)
         room = _room(line, q, part)
         rounded = low * q + line.shift
         kept = np.minimum(rounded + whole - below, above - rounded - whole) - room
-        is_whole = np.abs(exact).max() + abs(whole) + np.abs(rounded).max() < _WHOLE
+        terms = (times * q, np.rint(part), rounded)
+        is_whole = sum(np.abs(each).max() for each in terms) + abs(whole) < _WHOLE
         if is_whole and kept.min() > most:
             best, most = line, float(kept.min())
     return best
 
 
+def _half(number: float) -> float:
+    """The nearest number that has all of FP16's bits, or 0."""
+    if abs(number) < _SMALLEST:
+        return float(np.rint(number / _SMALLEST)) * _SMALLEST
+    return float(np.float16(number))
+
+
 def _first_bits(number: float) -> float:
     """The number with so many bits as may stand beside a byte's."""
-    if not number:
+    if abs(number) < _SMALLEST:
         return 0.0
     unit = 2.0 ** (np.floor(np.log2(abs(number))) - _BITS + 1)
     return float(np.rint(number / unit) * unit)
@@ -114,20 +126,21 @@ def _first_bits(number: float) -> float:
 
 def _near(number: float) -> list[float]:
     """Numbers of FP16, the nearest first."""
-    spacing = float(np.spacing(np.float16(abs(number))))
+    step = max(float(np.spacing(np.float16(abs(number)))), _LEAST_STEP)
     steps = sorted(range(-_SEARCHED, _SEARCHED + 1), key=abs)
-    return [float(np.float16(number + each * spacing)) for each in steps]
+    return list(dict.fromkeys(_half(number + each * step) for each in steps))
 
 
 def _room(line: HalfLine, q: _Doubles, part: _Doubles) -> _Doubles:
-    """How far FP16 may be off: the product, its sum with ``shift``, and the sum with what is left.
+    """How far FP16 may be off: the product, and the two sums with ``shift`` and with what is left.
 
     An engine that rounds less, as to FP32 or once for a product and a sum, is nearer.
     """
-    product = np.abs(line.low * q)
-    shifted = product + abs(line.shift)
-    most = np.stack([product, shifted, shifted + np.abs(part - np.rint(part))])
+    terms = np.abs([line.low * q, np.full_like(q, line.shift), part - np.rint(part)])
+    # Whichever two of them an engine adds first.
+    most = np.stack([terms[0], terms.sum(axis=0) - terms.min(axis=0), terms.sum(axis=0)])
     # By the next number, as what is rounded may lie a bit higher.
-    spacing = np.spacing((most * 1.001).astype(np.float16)).astype(np.float64)
-    room: _Doubles = spacing.sum(axis=0) / 2
+    halves = np.spacing((most * 1.001).astype(np.float16)).astype(np.float64) / 2
+    # Two that cancel each other may leave less than FP16 holds in full.
+    room: _Doubles = halves.sum(axis=0) + _SMALLEST
     return room
