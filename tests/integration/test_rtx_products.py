@@ -128,10 +128,18 @@ def test_a_transposed_output_is_written_in_fp32_by_an_fp16_graph_too(tmp_path: P
 
 def test_a_plan_without_products_has_no_kernels_either(tmp_path: Path) -> None:
     made = image()
-    found = built(made, made.node("Relu", [made.pair("x", 0.1)], "relu"), tmp_path)
+    graph = saved(made.proto(made.node("Relu", [made.pair("x", 0.1)], "relu")), tmp_path / "m.onnx")
+    result = package.build(graph, tmp_path / "m.engine", for_="rtx", targets="sm89")
+    found = result.coverage
+    assert found is not None
     assert not found.has_kernels
     assert describe_coverage(found) == (
         "INT8: 0 of 0 layers, as the graph quantizes none\n"
         "besides: 1 other layer of the plan\n"
         "built and inspected, not run: the GPU that loads the plan compiles its kernels"
     )
+    # Its one kernel quantizes, too, which its file of layers does not tell.
+    layers = tmp_path / "layers.json"
+    result.write_layers(layers)
+    said = package.inspect(layers, graph=graph).describe()
+    assert said.endswith("as the graph quantizes none\nbesides: 1 other")
