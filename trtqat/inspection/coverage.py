@@ -23,7 +23,7 @@ _INT8 = "int8"
 # A kernel that the compiler wrote; it may as well only prepare what another one multiplies.
 _GENERATED = "kgen"
 # It was never seen in INT8 in a plan of TensorRT for RTX.
-_NO_INT8 = "TensorRT for RTX has no INT8 transposed convolution"
+_NO_INT8 = "TensorRT for RTX has no INT8 transposed convolution (inferred)"
 # Stands for a kernel that the GPU's compiler makes where the plan is loaded.
 _STUB = "__myelin_CASK_STUB"
 _INT8_OPERATORS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
@@ -43,7 +43,7 @@ def cover(
         graph: ``graph.lenses.macs.summarize(model).layers``.
         engine: ``inspection.inspector.read_layers``.
         times_ms: Time by engine layer, if it was measured.
-        hints: By layer of the graph, what may keep it from INT8.
+        hints: By layer of the graph, what keeps it from INT8, with "(inferred)" if it only may.
         exits: ``graph.lenses.exits.float_exits(model)``.
     """
     found = _find_layers({layer.name_in_engine for layer in graph}, engine)
@@ -262,13 +262,13 @@ def _reason(
     if runs is None:
         return "the file does not say in which type it runs"
     if engine.casts_first:
-        why = f": {hint}" if hint else ""
-        return f"in the plan its codes become floats before they are multiplied{why} (inferred)"
+        why = f": {hint}" if hint else " (inferred)"
+        return f"in the plan its codes become floats before they are multiplied{why}"
     # What is compiled late has no kernel that was chosen.
     if engine.is_product or engine.is_compiled_late:
         reads = ", ".join(tensor.dtype or "?" for tensor in engine.inputs) or "nothing"
         weights = f" and {engine.weight_dtype} weights" if engine.weight_dtype else ""
         why = hint or (_NO_INT8 if engine.is_transposed else "")
-        return f"in the plan it reads {reads}{weights}" + (f": {why} (inferred)" if why else "")
+        return f"in the plan it reads {reads}{weights}" + (f": {why}" if why else "")
     kernel = engine.tactic or "a kernel without a name"
-    return f"TensorRT chose {kernel}: {hint or 'no INT8 one fits, or none is faster'} (inferred)"
+    return f"TensorRT chose {kernel}: {hint or 'no INT8 one fits, or none is faster (inferred)'}"
