@@ -20,7 +20,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Literal
 
-from trtqat.errors import MissingError, PlanError
+from trtqat.errors import MissingError, PlanError, first_line
 from trtqat.extras import install
 from trtqat.host.version_rules import why_not
 from trtqat.plan.header import LIBRARY_NAMES, Library, PlanHeader
@@ -138,11 +138,11 @@ def find_flavours(
             module = importlib.import_module(name)
         except ModuleNotFoundError as error:
             if error.name not in (name, libraries):
-                problems.append(BrokenFlavour(flavour, name, str(error)))
+                problems.append(BrokenFlavour(flavour, name, first_line(error)))
             continue
         # A missing or foreign shared library surfaces as either, depending on the wheel.
         except (ImportError, OSError, RuntimeError) as error:
-            problems.append(BrokenFlavour(flavour, name, str(error).splitlines()[0]))
+            problems.append(BrokenFlavour(flavour, name, first_line(error)))
             continue
         path = str(Path(module.__file__).parent) if module.__file__ else ""
         version = str(getattr(module, "__version__", "unknown"))

@@ -121,6 +121,7 @@ def test_wheels_without_the_metapackage(tmp_path: Path, monkeypatch: pytest.Monk
         ("tensorrt_lean_libs", f"{order} + ['libs']"),
         ("tensorrt_lean_bindings", f"{order} + ['bindings']\n__version__ = '10.16.1.11'"),
         ("tensorrt_dispatch", "raise OSError('libnvinfer_dispatch.so.8: cannot open')"),
+        ("tensorrt_dispatch_libs", "raise ImportError"),
     ):
         (tmp_path / package).mkdir()
         (tmp_path / package / "__init__.py").write_text(line)
@@ -135,7 +136,10 @@ def test_wheels_without_the_metapackage(tmp_path: Path, monkeypatch: pytest.Monk
 
     assert builtins._trtqat_order == ["libs", "bindings"]  # type: ignore[attr-defined]
     reason = "libnvinfer_dispatch.so.8: cannot open"
-    assert problems == (BrokenFlavour("dispatch", "tensorrt_dispatch", reason),)
+    assert problems == (
+        BrokenFlavour("dispatch", "tensorrt_dispatch", reason),
+        BrokenFlavour("dispatch", "tensorrt_dispatch_bindings", "ImportError"),
+    )
     assert str(problems[0]) == f"tensorrt_dispatch: {reason}"
 
 
