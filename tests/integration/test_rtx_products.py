@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 
 import trtqat as package
+from tests.support.counted_graphs import quantized_branch
 from tests.support.graphs import Graph
 from tests.support.rtx_graphs import saved, two_layers_in
+from trtqat.errors import GateError
+from trtqat.inspection.inspected_layers import InspectedLayers
 from trtqat.inspection.words import describe_coverage
 from trtqat.plan.coverage import Coverage
 
@@ -120,6 +123,26 @@ def test_channels_are_no_reason_on_turing(tmp_path: Path) -> None:
         [f"in the plan it reads float32, float32: {TURING}"],
         [],
     ]
+
+
+def test_a_quantized_layer_in_a_branch_is_not_counted_as_int8(tmp_path: Path) -> None:
+    """What TensorRT runs inside has names of its own."""
+    graph = saved(quantized_branch().proto("z"), tmp_path / "m.onnx")
+    result = package.build(graph, tmp_path / "m.engine", for_="rtx", batch=1)
+    assert result.qdq_pairs == 4
+    result.write_layers(tmp_path / "layers.json")
+    inspected = package.inspect(tmp_path / "layers.json", graph=graph)
+    assert isinstance(inspected, InspectedLayers)
+    for found in (result, inspected):
+        assert found.coverage is not None
+        assert describe_coverage(found.coverage).startswith(
+            "INT8: 1 of 2 quantized layers, at least 50.0% of the arithmetic: inputs and weights "
+            "are INT8 in the built plan\n"
+            "  /z is not seen in INT8: what it runs inside, first '/inner', is not counted as "
+            "INT8\n"
+        )
+        with pytest.raises(GateError, match="1 of 2 quantized layers are not seen in INT8"):
+            found.check_int8()
 
 
 def test_a_transposed_output_is_written_in_fp32_by_an_fp16_graph_too(tmp_path: Path) -> None:

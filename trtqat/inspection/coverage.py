@@ -142,7 +142,7 @@ def _cover(
     is_told = called_so == 1 or (runs is True and len(running) >= called_so)
     if not is_told:
         engine, runs = None, None
-    if runs and layer.operator not in _INT8_OPERATORS:
+    if (runs and layer.operator not in _INT8_OPERATORS) or layer.quantized_inside:
         runs = None  # one of the many engine layers that a recurrence, say, becomes
     nodes = () if engine is None else engine.onnx_nodes
     written = engine.outputs[0].dtype if engine is not None and engine.outputs else ""
@@ -151,13 +151,13 @@ def _cover(
         tells = not (engine and engine.is_product) or exit_reason is not None
         reason = _exit(written, exit_reason) if tells else ""
     elif not is_told:
-        reason = f"{called_so} nodes of the graph have its name" if layer.is_int8 else ""
+        reason = f"{called_so} nodes of the graph have its name" if layer.wants_int8 else ""
     else:
         reason = _reason(layer, engine, runs, is_compiled, hint)
     return LayerCoverage(
         name=layer.name,
         operator=layer.operator,
-        wants_int8=layer.is_int8,
+        wants_int8=layer.wants_int8,
         runs_int8=runs,
         macs=layer.macs,
         engine_layer="" if engine is None else engine.name,
@@ -250,6 +250,8 @@ def _reason(
     is_compiled: bool,
     hint: str,
 ) -> str:
+    if layer.quantized_inside:
+        return f"what it runs inside, first '{layer.quantized_inside[0]}', is not counted as INT8"
     if not layer.is_int8:
         return ""
     if engine is None:
