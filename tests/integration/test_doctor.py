@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -32,12 +33,17 @@ def plan(tmp_path: Path) -> Path:
     return path
 
 
-def test_host_alone() -> None:
+def test_host_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "tensorrt_dispatch.py").write_text("raise OSError('no libnvinfer_dispatch.so.8')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    problem = "tensorrt_dispatch: no libnvinfer_dispatch.so.8"
     done = doctor()
     assert done.returncode == 0, done.stderr
     assert "onnxruntime" in done.stdout
+    assert f"One does not import: {problem}." in done.stdout
     result = json.loads(doctor("--json", "-").stdout)
     assert result["exit_code"] == 0
+    assert result["host"]["tensorrt_problems"] == [problem]
     assert result["host"]["platform"] == describe_host().platform
 
 

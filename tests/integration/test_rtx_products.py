@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 
 import trtqat as package
+from tests.support.counted_graphs import quantized_branch
 from tests.support.graphs import Graph
 from tests.support.rtx_graphs import saved, two_layers_in
+from trtqat.errors import GateError
+from trtqat.inspection.inspected_layers import InspectedLayers
 from trtqat.inspection.words import describe_coverage
 from trtqat.plan.coverage import Coverage
 
@@ -122,16 +125,44 @@ def test_channels_are_no_reason_on_turing(tmp_path: Path) -> None:
     ]
 
 
+def test_a_quantized_layer_in_a_branch_is_not_counted_as_int8(tmp_path: Path) -> None:
+    """What TensorRT runs inside has names of its own."""
+    graph = saved(quantized_branch().proto("z"), tmp_path / "m.onnx")
+    result = package.build(graph, tmp_path / "m.engine", for_="rtx", batch=1)
+    assert result.qdq_pairs == 4
+    result.write_layers(tmp_path / "layers.json")
+    inspected = package.inspect(tmp_path / "layers.json", graph=graph)
+    assert isinstance(inspected, InspectedLayers)
+    for found in (result, inspected):
+        assert found.coverage is not None
+        assert describe_coverage(found.coverage).startswith(
+            "INT8: 1 of 2 quantized layers, at least 50.0% of the arithmetic: inputs and weights "
+            "are INT8 in the built plan\n"
+            "  /z is not seen in INT8: what it runs inside, first '/inner', is not counted as "
+            "INT8\n"
+        )
+        with pytest.raises(GateError, match="1 of 2 quantized layers are not seen in INT8"):
+            found.check_int8()
+
+
 def test_a_transposed_output_is_written_in_fp32_by_an_fp16_graph_too(tmp_path: Path) -> None:
     assert built(transposed(), "up", tmp_path).costs == ()
 
 
 def test_a_plan_without_products_has_no_kernels_either(tmp_path: Path) -> None:
     made = image()
-    found = built(made, made.node("Relu", [made.pair("x", 0.1)], "relu"), tmp_path)
+    graph = saved(made.proto(made.node("Relu", [made.pair("x", 0.1)], "relu")), tmp_path / "m.onnx")
+    result = package.build(graph, tmp_path / "m.engine", for_="rtx", targets="sm89")
+    found = result.coverage
+    assert found is not None
     assert not found.has_kernels
     assert describe_coverage(found) == (
         "INT8: 0 of 0 layers, as the graph quantizes none\n"
         "besides: 1 other layer of the plan\n"
         "built and inspected, not run: the GPU that loads the plan compiles its kernels"
     )
+    # Its one kernel quantizes, too, which its file of layers does not tell.
+    layers = tmp_path / "layers.json"
+    result.write_layers(layers)
+    said = package.inspect(layers, graph=graph).describe()
+    assert said.endswith("as the graph quantizes none\nbesides: 1 other")

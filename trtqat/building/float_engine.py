@@ -132,5 +132,10 @@ def _is_current(
         and found.all_profiles == manifest.all_profiles
         and found.plugins == manifest.plugins
         and all(getattr(found, name) == value for name, value in here.items())
-        and all(getattr(found.options, name) == getattr(options, name) for name in SHARED)
+        # In a float engine FP16 is a matter of its precision, not of that option.
+        and all(
+            getattr(found.options, name) == getattr(options, name)
+            for name in SHARED
+            if name != "fp16"
+        )
     )

@@ -61,7 +61,7 @@ def make_plan(
     """
     path = None if options.timing_cache is None else Path(options.timing_cache)
     start = time.monotonic()
-    config = configure(network, profiles, options)
+    config, fp16 = configure(network, profiles, options)
     cache = load_timing_cache(config, path)
     content, reason = _serialize(network, config)
     if content is None and is_refused_cache(network.messages, path):
@@ -73,7 +73,8 @@ def make_plan(
         # What it says of a cache is no reason for what it says of the graph, and the builder may
         # keep what it read.
         network = parse_network(network.trt, network.source, plugins)
-        config, cache = configure(network, profiles, options), None
+        config, _ = configure(network, profiles, options)
+        cache = None
         content, reason = _serialize(network, config)
     if content is None:
         advice = advice_on_building(network.messages, network.source, options, network.library)
@@ -83,6 +84,7 @@ def make_plan(
         content,
         network.source,
         options,
+        fp16=fp16,
         tensorrt=network.trt.__version__,
         library=network.library,
         targets=targets_of_plan(network.trt, options.targets),

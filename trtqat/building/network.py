@@ -119,13 +119,16 @@ def parse_network(
 
 def configure(
     network: Network, profiles: Sequence[Mapping[str, ProfileShapes]], options: BuildOptions
-) -> Any:  # noqa: ANN401
-    """An ``IBuilderConfig`` with every option but the timing cache.
+) -> tuple[Any, bool | None]:
+    """An ``IBuilderConfig`` with every option but the timing cache, and whether it allows FP16.
 
     Args:
         network: What is to be built.
         profiles: Shapes by input name, of each profile.
         options: How.
+
+    Returns:
+        The second is None where the graph's types decide.
 
     Raises:
         UsageError: An option is not one of this TensorRT's, or fits no other one.
@@ -143,7 +146,8 @@ def configure(
         fp16=options.fp16,
         strongly_typed=network.source.has_half_scales,
     )
-    if "FP16" in allowed and (pixels := network.source.provenance.pixels):
+    fp16 = None if allowed is None else "FP16" in allowed
+    if fp16 and (pixels := network.source.provenance.pixels):
         versions.keep_codes(trt, config, network.definition, pixels)
     versions.share_profile(trt, config)
     set_targets(trt, config, options.targets)
@@ -166,7 +170,7 @@ def configure(
     versions.set_hardware_compatibility(trt, config, options.hardware_compatibility)
     for profile in profiles:
         _add_profile(builder, config, profile)
-    return config
+    return config, fp16
 
 
 def _add_profile(builder: Any, config: Any, profile: Mapping[str, ProfileShapes]) -> None:  # noqa: ANN401

@@ -131,7 +131,8 @@ def options_again(
         )
         for profile in manifest.all_profiles
     )
-    recorded = manifest.options
+    # What is None was left to TensorRT or to the graph.
+    recorded = {name: getattr(manifest.options, name) for name in SHARED}
     is_rtx = manifest.library == "rtx"
     return BuildOptions(
         profile=replace(first, more=tuple(more)),
@@ -140,5 +141,5 @@ def options_again(
         for_="rtx" if is_rtx else None,
         targets=() if manifest.targets == DEFAULT_TARGETS else manifest.targets,
         plugins=tuple(plugins),
-        **{name: getattr(recorded, name) for name in SHARED},
+        **{name: value for name, value in recorded.items() if value is not None},
     )

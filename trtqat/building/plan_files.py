@@ -40,6 +40,7 @@ def make_manifest(
     source: SourceGraph,
     options: BuildOptions,
     *,
+    fp16: bool | None,
     tensorrt: str,
     library: Library,
     targets: tuple[str, ...],
@@ -55,6 +56,7 @@ def make_manifest(
         plan: The plan.
         source: The graph.
         options: How it was built.
+        fp16: Whether FP16 was allowed; None where the graph's types decided.
         tensorrt: Version string of the builder.
         library: Which library that is.
         targets: The GPUs that a plan of TensorRT for RTX is for; it was built without one.
@@ -80,7 +82,7 @@ def make_manifest(
         inputs=inputs,
         outputs=outputs,
         profiles=profiles[0],
-        options=_recorded(options),
+        options=_recorded(options, fp16),
         provenance=source.provenance,
         io_names=record_of(source.io),
         build_seconds=round(build_seconds, 3),
@@ -100,11 +102,11 @@ def _recorded_plugins(source: SourceGraph, plugins: Sequence[PluginFile]) -> Rec
     return RecordedPlugins(tuple(each.library for each in plugins), source.foreign_operators)
 
 
-def _recorded(options: BuildOptions) -> RecordedOptions:
+def _recorded(options: BuildOptions, fp16: bool | None) -> RecordedOptions:
     """The options that the manifest keeps; what became of ``profile`` stands in its profiles."""
     return RecordedOptions(
         precision=options.precision,
-        fp16=options.fp16,
+        fp16=fp16,
         workspace_bytes=options.workspace_bytes,
         optimization_level=options.optimization_level,
         timing_cache=options.timing_cache is not None,

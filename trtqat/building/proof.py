@@ -15,12 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 from trtqat.errors import BuildError, TrtqatError
 from trtqat.plan.sizes import Profile, largest_profile, profile_names
-from trtqat.plan.targets import TURING
 
 if TYPE_CHECKING:
     from trtqat.building.network import Network
     from trtqat.inspection.inspector import EngineLayer
-    from trtqat.plan.coverage import Coverage, LayerCoverage
+    from trtqat.plan.coverage import Coverage
 
 _LOG = logging.getLogger(__name__)
 
@@ -60,22 +59,11 @@ def prove_by_log(
             listed, lambda: split_profiles(parse_information(listed, name), len(profiles), name)
         )
 
-    proof = _prove(network.source.path, find, profiles)
+    proof = _prove(network.source.path, find, profiles, targets)
     if proof.coverage is None:
         return proof
-    layers = proof.coverage.layers
-    if TURING in targets:
-        layers = tuple(map(_on_turing, layers))
     # Whatever the list tells of: a plan without products has no kernels yet, either.
-    return replace(proof, coverage=replace(proof.coverage, layers=layers, has_kernels=False))
-
-
-def _on_turing(layer: LayerCoverage) -> LayerCoverage:
-    """The same, where it is a convolution with the reason that all of them have there."""
-    if layer.operator != "Conv" or not layer.wants_int8 or layer.runs_int8 is not False:
-        return layer
-    what, _, _ = layer.reason.partition(f": '{layer.name}'")
-    return replace(layer, reason=f"{what}: no convolution is INT8 where sm75 (Turing) is a target")
+    return replace(proof, coverage=replace(proof.coverage, has_kernels=False))
 
 
 def prove_by_inspector(
@@ -106,7 +94,12 @@ class _Found:
     by_profile: Callable[[], Sequence[tuple[EngineLayer, ...]]]
 
 
-def _prove(graph: Path, find_layers: Callable[[], _Found], profiles: Sequence[Profile]) -> Proof:
+def _prove(
+    graph: Path,
+    find_layers: Callable[[], _Found],
+    profiles: Sequence[Profile],
+    targets: Sequence[str] = (),
+) -> Proof:
     from trtqat.inspection.engine_layers import cover_profiles
 
     layers = None
@@ -114,8 +107,13 @@ def _prove(graph: Path, find_layers: Callable[[], _Found], profiles: Sequence[Pr
         found = find_layers()
         layers = found.information
         by_profile = dict(enumerate(found.by_profile()))
-        main = largest_profile(profiles)
-        coverage = cover_profiles(graph, by_profile, profile_names(profiles), main=main)
+        coverage = cover_profiles(
+            graph,
+            by_profile,
+            profile_names(profiles),
+            main=largest_profile(profiles),
+            targets=targets,
+        )
     except TrtqatError as error:
         # The plan is built; not to know its layers is no failed build.
         _LOG.warning("Which layers run in INT8 is not known: %s", error)

@@ -27,7 +27,7 @@ class SourceGraph:
         path: Where it is.
         sha256: Of the file.
         nodes: Name and operator of every node, in the order of the graph.
-        qdq_pairs: Number of ONNX's DequantizeLinear nodes.
+        qdq_pairs: Number of ONNX's DequantizeLinear nodes, those inside of other nodes included.
         has_half_scales: Whether the scales are FP16: a graph for strongly typed networks.
         provenance: What ``trtqat export`` recorded; empty for other files.
         io: Names of its inputs and outputs.
@@ -61,10 +61,12 @@ def read_source_graph(path: Path, *, quantized: bool = True) -> SourceGraph:
         require(package, extra="cuda12", purpose="Building an engine")
     from trtqat.graph_file.names import io_names_of_proto
     from trtqat.graph_file.reading import read_proto
+    from trtqat.graph_file.serialized import graphs_of
 
     model = read_proto(path)
-    inside = (node for function in model.functions for node in function.node)
-    dequantizers = [n for n in (*model.graph.node, *inside) if n.op_type == "DequantizeLinear"]
+    graphs = list(graphs_of(model))
+    bodies = (*graphs, *model.functions)
+    dequantizers = [n for body in bodies for n in body.node if n.op_type == "DequantizeLinear"]
     pairs = sum(not node.domain for node in dequantizers)
     if quantized and dequantizers and pairs == 0:
         raise GraphError(
@@ -84,9 +86,11 @@ def read_source_graph(path: Path, *, quantized: bool = True) -> SourceGraph:
     _check_names(path, io)
     metadata = {prop.key: prop.value for prop in model.metadata_props}
     nodes = tuple((node.name, node.op_type) for node in model.graph.node)
-    half = {i.name for i in model.graph.initializer if i.data_type == _FLOAT16}
+    half = {i.name for graph in graphs for i in graph.initializer if i.data_type == _FLOAT16}
     has_half_scales = any(
-        node.op_type == "DequantizeLinear" and node.input[1] in half for node in model.graph.node
+        node.op_type == "DequantizeLinear" and node.input[1] in half
+        for graph in graphs
+        for node in graph.node
     )
     return SourceGraph(
         path,

@@ -49,7 +49,7 @@ def set_precision(
     *,
     fp16: bool = True,
     strongly_typed: bool = False,
-) -> tuple[str, ...]:
+) -> tuple[str, ...] | None:
     """Allows INT8 and FP16 kernels where the network is weakly typed.
 
     Args:
@@ -60,7 +60,7 @@ def set_precision(
         strongly_typed: Whether the network is; then the flags are refused.
 
     Returns:
-        The flags that were set; none where the graph's types decide, as always in TensorRT 11.
+        The flags that were set; None where the graph's types decide, as always in TensorRT 11.
 
     Raises:
         MissingError: An FP16 engine of an FP32 graph, or one without FP16, from a TensorRT where
@@ -79,12 +79,13 @@ def set_precision(
             "engine from an FP32 graph: the types of the graph decide.",
             "Build it on a TensorRT up to 10; for eval, leave fp16 out of --compare.",
         )
+    if decides:
+        return None
     int8 = ("INT8", "FP16") if fp16 else ("INT8",)
     wanted = {"int8": int8, "fp16": ("FP16",), "fp32": ()}[precision]
-    names = [name for name in wanted if hasattr(trt.BuilderFlag, name) and not strongly_typed]
-    for name in names:
+    for name in wanted:
         config.set_flag(getattr(trt.BuilderFlag, name))
-    return tuple(names)
+    return wanted
 
 
 def keep_codes(

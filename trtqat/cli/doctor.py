@@ -64,8 +64,9 @@ def doctor(
         else:
             checks, code = check_host(host), 0
         recipe = recipe_for(host.kind)
+        problems = [str(each) for each in host.tensorrt_problems]
         result = {
-            "host": asdict(host),
+            "host": {**asdict(host), "tensorrt_problems": problems},
             "checks": [check.to_dict() for check in checks],
             "exit_code": code,
             "kind": host.kind,

@@ -27,7 +27,7 @@ class Npz(Shown):
         Args:
             path: As ``numpy.savez`` writes it: arrays of shape ``(N, ...)`` named like the
                 inputs, or ``images`` for an only input; optionally labels, as ``npz_labels.py``
-                has them.
+                has them, unless an input is called so.
             inputs: The model's inputs.
 
         Raises:
@@ -66,7 +66,16 @@ class Npz(Shown):
             )
             for spec in inputs
         }
-        self._labels = read_labels(path, arrays, self._length)
+        given = [name for name in names.values() if name in NAMES]
+        for name in given:
+            _LOG.warning(
+                "'%s': '%s' is an input of the model, and no label; a function for --data gives "
+                "both.",
+                path,
+                name,
+            )
+        labels = {name: array for name, array in arrays.items() if name not in given}
+        self._labels = read_labels(path, labels, self._length)
 
     def __len__(self) -> int:
         return self._length

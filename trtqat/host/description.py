@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from trtqat.host.flavours import TensorRTFlavour, find_flavours
+from trtqat.host.flavours import BrokenFlavour, TensorRTFlavour, find_flavours
 from trtqat.host.gpu import UNKNOWN, Gpu, describe_gpus
 from trtqat.host.surroundings import HostKind, Surroundings, find_kind, read_surroundings
 from trtqat.host.system import installed_versions, platform_name, python_version
@@ -37,7 +37,7 @@ class Host:
     gpus: tuple[Gpu, ...]
     gpu_problem: str
     tensorrt: tuple[TensorRTFlavour, ...]
-    tensorrt_problems: tuple[str, ...]
+    tensorrt_problems: tuple[BrokenFlavour, ...]
     packages: dict[str, str]
     surroundings: Surroundings = field(default_factory=Surroundings)
 

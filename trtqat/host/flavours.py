@@ -20,7 +20,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Literal
 
-from trtqat.errors import MissingError, PlanError
+from trtqat.errors import MissingError, PlanError, first_line
 from trtqat.extras import install
 from trtqat.host.version_rules import why_not
 from trtqat.plan.header import LIBRARY_NAMES, Library, PlanHeader
@@ -71,7 +71,7 @@ class TensorRTFlavour:
     @property
     def library(self) -> Library:
         """The library whose plans it runs."""
-        return "rtx" if self.flavour == "rtx" else "tensorrt"
+        return _library_of(self.flavour)
 
     @property
     def has_inspector(self) -> bool:
@@ -89,17 +89,43 @@ class TensorRTFlavour:
         return importlib.import_module(self.module)
 
 
+@dataclass(frozen=True)
+class BrokenFlavour:
+    """A TensorRT runtime that is installed but cannot be imported. ``str`` is a sentence's end.
+
+    Attributes:
+        flavour: Which one it would be.
+        module: What does not import.
+        reason: Why, as Python says it.
+    """
+
+    flavour: Flavour
+    module: str
+    reason: str
+
+    @property
+    def library(self) -> Library:
+        """The library whose plans it would run."""
+        return _library_of(self.flavour)
+
+    def __str__(self) -> str:
+        return f"{self.module}: {self.reason}"
+
+
+def _library_of(flavour: Flavour) -> Library:
+    return "rtx" if flavour == "rtx" else "tensorrt"
+
+
 def find_flavours(
     only: Flavour | None = None,
-) -> tuple[tuple[TensorRTFlavour, ...], tuple[str, ...]]:
+) -> tuple[tuple[TensorRTFlavour, ...], tuple[BrokenFlavour, ...]]:
     """Imports every runtime that is installed.
 
     Args:
         only: Looks for this one alone.
 
     Returns:
-        The runtimes in the order of preference, and a sentence for each that is installed but
-        does not import.
+        The runtimes in the order of preference, and each that is installed but does not import.
     """
     found: dict[Flavour, TensorRTFlavour] = {}
     problems = []
@@ -112,11 +138,11 @@ def find_flavours(
             module = importlib.import_module(name)
         except ModuleNotFoundError as error:
             if error.name not in (name, libraries):
-                problems.append(f"{name}: {error}")
+                problems.append(BrokenFlavour(flavour, name, first_line(error)))
             continue
         # A missing or foreign shared library surfaces as either, depending on the wheel.
         except (ImportError, OSError, RuntimeError) as error:
-            problems.append(f"{name}: {str(error).splitlines()[0]}")
+            problems.append(BrokenFlavour(flavour, name, first_line(error)))
             continue
         path = str(Path(module.__file__).parent) if module.__file__ else ""
         version = str(getattr(module, "__version__", "unknown"))
@@ -153,7 +179,7 @@ def _rtx_packages() -> Sequence[str]:
 def choose_flavour(
     header: PlanHeader,
     installed: Sequence[TensorRTFlavour],
-    problems: Sequence[str] = (),
+    problems: Sequence[BrokenFlavour] = (),
     *,
     wanted: Flavour | None = None,
     lean_excluded: bool = False,
@@ -163,7 +189,7 @@ def choose_flavour(
     Args:
         header: Of the plan.
         installed: In the order of preference.
-        problems: Why others do not import.
+        problems: Those that do not import.
         wanted: Only this one.
         lean_excluded: Whether the plan was built without its lean runtime.
 
@@ -171,12 +197,14 @@ def choose_flavour(
         MissingError: None of the plan's library is installed, or not the wanted one.
         PlanError: The installed ones may not run it; with the rule for each.
     """
-    candidates = [each for each in installed if each.flavour == (wanted or each.flavour)]
-    if wanted is None:
-        candidates = [each for each in candidates if each.library == header.library]
+
+    def may_serve(each: TensorRTFlavour | BrokenFlavour) -> bool:
+        return each.flavour == wanted if wanted else each.library == header.library
+
+    candidates = list(filter(may_serve, installed))
     if not candidates:
         what = _WORDS[wanted] if wanted else LIBRARY_NAMES[header.library]
-        mine = [each for each in problems if _is_of(each.partition(":")[0], header, wanted)]
+        mine = list(filter(may_serve, problems))
         because = f": {mine[0]}" if mine else ""
         others = "; ".join(f"{each.version} ({each.flavour})" for each in installed)
         but = f"; {others} runs other plans" if others and not wanted else ""
@@ -194,14 +222,6 @@ def choose_flavour(
         f"It was built by {header.built_by}; {'; '.join(refused)}.",
         _way_out(header, installed, wanted, lean_excluded=lean_excluded),
     )
-
-
-def _is_of(module: str, header: PlanHeader, wanted: Flavour | None) -> bool:
-    """Whether a module is of the runtime that was looked for."""
-    flavours = [flavour for flavour, name, _ in _MODULES if name == module]
-    if wanted is not None:
-        return wanted in flavours
-    return ("rtx" in flavours) == (header.library == "rtx")
 
 
 def _way_out(

@@ -23,7 +23,7 @@ _INT8 = "int8"
 # A kernel that the compiler wrote; it may as well only prepare what another one multiplies.
 _GENERATED = "kgen"
 # It was never seen in INT8 in a plan of TensorRT for RTX.
-_NO_INT8 = "TensorRT for RTX has no INT8 transposed convolution"
+_NO_INT8 = "TensorRT for RTX has no INT8 transposed convolution (inferred)"
 # Stands for a kernel that the GPU's compiler makes where the plan is loaded.
 _STUB = "__myelin_CASK_STUB"
 _INT8_OPERATORS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
@@ -43,7 +43,7 @@ def cover(
         graph: ``graph.lenses.macs.summarize(model).layers``.
         engine: ``inspection.inspector.read_layers``.
         times_ms: Time by engine layer, if it was measured.
-        hints: By layer of the graph, what may keep it from INT8.
+        hints: By layer of the graph, what keeps it from INT8, with "(inferred)" if it only may.
         exits: ``graph.lenses.exits.float_exits(model)``.
     """
     found = _find_layers({layer.name_in_engine for layer in graph}, engine)
@@ -142,7 +142,7 @@ def _cover(
     is_told = called_so == 1 or (runs is True and len(running) >= called_so)
     if not is_told:
         engine, runs = None, None
-    if runs and layer.operator not in _INT8_OPERATORS:
+    if (runs and layer.operator not in _INT8_OPERATORS) or layer.quantized_inside:
         runs = None  # one of the many engine layers that a recurrence, say, becomes
     nodes = () if engine is None else engine.onnx_nodes
     written = engine.outputs[0].dtype if engine is not None and engine.outputs else ""
@@ -151,13 +151,13 @@ def _cover(
         tells = not (engine and engine.is_product) or exit_reason is not None
         reason = _exit(written, exit_reason) if tells else ""
     elif not is_told:
-        reason = f"{called_so} nodes of the graph have its name" if layer.is_int8 else ""
+        reason = f"{called_so} nodes of the graph have its name" if layer.wants_int8 else ""
     else:
         reason = _reason(layer, engine, runs, is_compiled, hint)
     return LayerCoverage(
         name=layer.name,
         operator=layer.operator,
-        wants_int8=layer.is_int8,
+        wants_int8=layer.wants_int8,
         runs_int8=runs,
         macs=layer.macs,
         engine_layer="" if engine is None else engine.name,
@@ -250,6 +250,8 @@ def _reason(
     is_compiled: bool,
     hint: str,
 ) -> str:
+    if layer.quantized_inside:
+        return f"what it runs inside, first '{layer.quantized_inside[0]}', is not counted as INT8"
     if not layer.is_int8:
         return ""
     if engine is None:
@@ -262,13 +264,13 @@ def _reason(
     if runs is None:
         return "the file does not say in which type it runs"
     if engine.casts_first:
-        why = f": {hint}" if hint else ""
-        return f"in the plan its codes become floats before they are multiplied{why} (inferred)"
+        why = f": {hint}" if hint else " (inferred)"
+        return f"in the plan its codes become floats before they are multiplied{why}"
     # What is compiled late has no kernel that was chosen.
     if engine.is_product or engine.is_compiled_late:
         reads = ", ".join(tensor.dtype or "?" for tensor in engine.inputs) or "nothing"
         weights = f" and {engine.weight_dtype} weights" if engine.weight_dtype else ""
         why = hint or (_NO_INT8 if engine.is_transposed else "")
-        return f"in the plan it reads {reads}{weights}" + (f": {why} (inferred)" if why else "")
+        return f"in the plan it reads {reads}{weights}" + (f": {why}" if why else "")
     kernel = engine.tactic or "a kernel without a name"
-    return f"TensorRT chose {kernel}: {hint or 'no INT8 one fits, or none is faster'} (inferred)"
+    return f"TensorRT chose {kernel}: {hint or 'no INT8 one fits, or none is faster (inferred)'}"

@@ -17,10 +17,15 @@ from trtqat.inspection.layer_times import LayerTimes, measure_layers
 from trtqat.inspection.profiles import join_profiles, layers_of_profile
 from trtqat.plan.coverage import Coverage
 from trtqat.plan.sizes import Sizes, sized_inputs
+from trtqat.plan.targets import TURING
 from trtqat.runtime.engine import Engine
 from trtqat.tensors import random_arrays
 
 _QUERIES = 200
+# Engines name what runs inside of these, and not always the node itself.
+_WITH_GRAPHS = ("If", "Loop", "Scan")
+# Elsewhere the same convolution may be INT8, whatever lint finds at it.
+_ON_TURING = "no convolution is INT8 where sm75 (Turing) is a target"
 
 
 @dataclass(frozen=True)
@@ -135,6 +140,7 @@ def cover_profiles(
     times_ms: Mapping[str, float] | None = None,
     *,
     main: int = 0,
+    targets: Sequence[str] = (),
 ) -> Coverage:
     """Joins the layers of an ONNX file with those of each profile of its engine.
 
@@ -145,6 +151,7 @@ def cover_profiles(
             where sizes differ; where they are not known, what to call the profiles.
         times_ms: Time by layer of one profile, if it was measured.
         main: The index of that profile, whose kernels and other layers are told, too.
+        targets: The compute capabilities that a plan of TensorRT for RTX is for, as ``"8.9"``.
 
     Returns:
         A layer is INT8 there if it is in each of these profiles.
@@ -161,10 +168,12 @@ def cover_profiles(
     inline_functions(model)
     findings, summary = examine(model)
     hints = {
-        finding.where: finding.problem.rstrip(".")
+        finding.where: f"{finding.problem.rstrip('.')} (inferred)"
         for finding in findings
         if finding.rule in ("channels-unaligned", "one-sided")
     }
+    if TURING in targets:
+        hints |= {each.name: _ON_TURING for each in summary.layers if each.operator == "Conv"}
     exits = float_exits(model)
     coverages = {
         index: cover(
@@ -194,7 +203,8 @@ def check_same_graph(
         GraphError: No engine layer names a layer of the graph, though some might.
     """
     named = any(layer.engine_layer for layer in coverage.layers)
-    if coverage.layers and not named and not has_compiled_subgraph(layers):
+    nameable = any(layer.operator not in _WITH_GRAPHS for layer in coverage.layers)
+    if nameable and not named and not has_compiled_subgraph(layers):
         raise GraphError(
             f"No layer of '{name}' names a layer of '{graph}'.",
             "Give the graph that this very engine was built from, and build it with detailed "

@@ -179,8 +179,9 @@ def describe_coverage(coverage: Coverage) -> str:
         (coverage.reformats, "reformat", ""),
         (coverage.others, "other", ""),
     )
-    lines.append(f"{besides}: " + ", ".join(_kind(coverage, *each) for each in rest))
-    return "\n".join(lines)
+    # A compiler's kernel may quantize, too, and nothing says so: none named is not none.
+    there = [_kind(coverage, *each) for each in rest if each[0]]
+    return "\n".join([*lines, f"{besides}: {', '.join(there)}"] if there else lines)
 
 
 def _on_one_line(coverage: Coverage) -> Coverage:

@@ -21,7 +21,8 @@ class LayerCoverage:
     Attributes:
         name: The layer of the graph.
         operator: Its ONNX operator.
-        wants_int8: Whether both its operands come from DequantizeLinear.
+        wants_int8: Whether both its operands come from DequantizeLinear, or those of a layer inside
+            of it.
         runs_int8: Whether the engine runs it in INT8; None if the file does not say.
         macs: Multiply-accumulates for one sample; None if a shape is not known.
         engine_layer: Name of the engine layer that runs it; empty if none was found.

@@ -55,7 +55,7 @@ class RecordedOptions:
 
     Attributes:
         precision: ``int8`` of a graph with Q/DQ; ``fp16`` or ``fp32`` of a float graph.
-        fp16: Whether layers of an INT8 engine that are not INT8 may be FP16.
+        fp16: Whether layers that are not INT8 may be FP16; None where the graph's types decide.
         workspace_bytes: Ceiling for the scratch memory of any layer; None is TensorRT's default.
         optimization_level: 0 (fast build) to 5 (fast engine); None is TensorRT's default.
         timing_cache: Whether there was a timing cache.
@@ -67,7 +67,7 @@ class RecordedOptions:
     """
 
     precision: str = "int8"
-    fp16: bool = True
+    fp16: bool | None = True
     workspace_bytes: int | None = None
     optimization_level: int | None = None
     timing_cache: bool = False

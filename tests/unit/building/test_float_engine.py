@@ -13,7 +13,7 @@ from tests.support.plans import make_manifest
 from trtqat.building import float_engine as module
 from trtqat.building.builder import build
 from trtqat.building.float_engine import FloatEngine, float_engine
-from trtqat.building.options import SHARED, BuildOptions
+from trtqat.building.options import SHARED, BuildOptions, options_again
 from trtqat.errors import MissingError, UsageError
 from trtqat.exporting.options import ExportOptions
 from trtqat.exporting.pipeline import export_onnx
@@ -164,9 +164,12 @@ def test_an_rtx_plan_is_compared_with_one_for_the_same_targets(rtx_plan: Path) -
     described = read_manifest(first.path)
     assert described is not None
     assert (described.library, described.targets) == ("rtx", ("8.6", "8.9"))
+    # The graph's types decide, in the INT8 one as well; so that is no option of the next build.
+    assert manifest is not None
+    assert (described.options.fp16, manifest.options.fp16) == (None, None)
+    assert options_again(manifest, "m.engine", "int8").fp16
     assert not float_engine(rtx_plan, manifest, graph, "fp32").is_new
     # Of other targets it is another one.
-    assert manifest is not None
     elsewhere = replace(manifest, targets=("8.9",))
     assert float_engine(rtx_plan, elsewhere, graph, "fp32").is_new
 

@@ -4,11 +4,13 @@ import hashlib
 import shlex
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from tests.support.commands import in_process
+from tests.support.counted_graphs import quantized_branch
 from trtqat.building.source_graph import read_source_graph
 from trtqat.errors import GraphError
 from trtqat.provenance import METADATA_KEY, Provenance
@@ -62,6 +64,21 @@ def test_no_qdq(tmp_path: Path) -> None:
     write_graph(tmp_path / "model.onnx", quantized=False)
     with pytest.raises(GraphError, match="has no QuantizeLinear and DequantizeLinear"):
         read_source_graph(tmp_path / "model.onnx")
+
+
+def test_pairs_inside_of_nodes_are_pairs(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    proto = quantized_branch().proto("z")
+    onnx.save(proto, path)
+    found = read_source_graph(path)
+    assert (found.qdq_pairs, found.has_half_scales) == (4, False)
+    # Those of the branch alone are FP16.
+    for each in proto.graph.initializer:
+        if each.name in ("layer.scale", "inner.weight.scale"):
+            half = numpy_helper.to_array(each).astype(np.float16)
+            each.CopyFrom(numpy_helper.from_array(half, each.name))
+    onnx.save(proto, path)
+    assert read_source_graph(path).has_half_scales
 
 
 def test_what_has_only_pairs_of_onnx_runtime_is_to_be_exported(tmp_path: Path) -> None:

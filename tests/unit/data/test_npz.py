@@ -46,6 +46,24 @@ def test_images_stand_for_the_only_input(tmp_path: Path) -> None:
         open_dataset(spec, [INPUT, IDS])
 
 
+def test_an_input_called_labels_is_no_label(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    given = TensorSpec("labels", (-1,), "int64")
+    x, classes = np.ones((3, 4), np.float32), np.array([2, 0, 1])
+    batch = open_dataset(save(tmp_path / "d.npz", x=x, labels=classes), [INPUT, given]).batch(0, 3)
+    np.testing.assert_array_equal(batch.inputs["labels"], classes)
+    assert batch.labels is None
+    assert "'labels' is an input of the model, and no label; a function for" in caplog.text
+    caplog.clear()
+    # Those of another name are labels as ever.
+    boxes = {"labels_boxes": np.ones((3, 4)), "labels_classes": classes}
+    spec = save(tmp_path / "d.npz", x=x, labels=classes, labels_counts=np.ones(3, int), **boxes)
+    assert open_dataset(spec, [INPUT, given]).batch(1, 3).labels is not None
+    spec = save(tmp_path / "d.npz", images=x, labels=classes)
+    assert open_dataset(spec, [TensorSpec("labels", (-1,), "int64")]).batch(0, 3).labels is None
+
+
 def test_missing_array_lists_what_is_there(tmp_path: Path) -> None:
     spec = save(tmp_path / "d.npz", pixels=np.ones((3, 4)), labels=np.zeros(3, int))
     with pytest.raises(DataError, match=r"input 'x'; it holds 'pixels', 'labels'"):

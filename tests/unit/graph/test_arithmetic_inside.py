@@ -9,7 +9,13 @@ import onnx
 import onnx_ir as ir
 from onnx import TensorProto, helper
 
-from tests.support.counted_graphs import LAYER_MACS, beside_a_layer, floats, summary_of
+from tests.support.counted_graphs import (
+    LAYER_MACS,
+    beside_a_layer,
+    floats,
+    quantized_branch,
+    summary_of,
+)
 from tests.support.graphs import Graph
 from trtqat.graph.lenses.macs import summarize
 from trtqat.graph.passes.infer_shapes import infer_shapes
@@ -99,6 +105,15 @@ def test_branches_count_as_the_larger_one() -> None:
     assert [(s.operator, s.is_int8, s.macs) for s in summary.layers[1:]] == [
         ("If", False, 2 * LAYER_MACS)
     ]
+
+
+def test_pairs_in_branches_are_counted_and_their_layers_are_not_int8() -> None:
+    summary = summary_of(quantized_branch(), "z")
+    assert (summary.pairs, summary.int8_layers, summary.int8_share) == (4, 1, 0.5)
+    inside = summary.layers[1]
+    assert (inside.operator, inside.is_int8, inside.quantized_inside) == ("If", False, ("/inner",))
+    floats = summary_of(convolution_in_branches(), "layer", "z")
+    assert (floats.pairs, floats.layers[1].quantized_inside) == (2, ())
 
 
 def test_loops_count_as_often_as_they_run() -> None:

@@ -127,7 +127,7 @@ def test_reasons_of_an_engine() -> None:
     coverage = cover(
         [LayerSummary(name, "Conv", True, 1) for name in names],
         engine,
-        hints={"/e": "'/e' has 3 input and 90 output channels"},
+        hints={"/e": "'/e' has 3 input and 90 output channels (inferred)"},
         exits={"/a": "nothing", "/b": "there is no QuantizeLinear behind it", "/d": ""},
     )
     assert {each.name: each.reason for each in coverage.layers} == {

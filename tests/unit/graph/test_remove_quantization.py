@@ -8,6 +8,8 @@ import onnx_ir as ir
 import pytest
 from onnx import helper, numpy_helper
 
+from tests.support.counted_graphs import quantized_branch
+from trtqat.errors import GraphError
 from trtqat.graph.passes.remove_quantization import remove_quantization
 from trtqat.runtime.onnx_model import OnnxModel
 
@@ -40,3 +42,8 @@ def test_a_weight_takes_no_name_of_another_tensor(product: str) -> None:
     x = np.array([[1, 2], [-1, 0.5]], np.float32)
     result = OnnxModel(proto.SerializeToString(), as_written=True).session(2).run({"x": x})
     assert np.array_equal(result["result"], np.maximum(x @ (codes * np.float32(0.5)), 0))
+
+
+def test_what_is_quantized_in_a_branch_is_not_said_to_be_float() -> None:
+    with pytest.raises(GraphError, match=r"^'/z' \(If\) has Q/DQ pairs inside"):
+        remove_quantization(quantized_branch().model("z"))

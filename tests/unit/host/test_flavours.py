@@ -8,7 +8,13 @@ from pathlib import Path
 import pytest
 
 from trtqat.errors import MissingError, PlanError
-from trtqat.host.flavours import TensorRTFlavour, choose_flavour, find_flavours, rtx_cuda
+from trtqat.host.flavours import (
+    BrokenFlavour,
+    TensorRTFlavour,
+    choose_flavour,
+    find_flavours,
+    rtx_cuda,
+)
 from trtqat.plan.header import PlanHeader
 
 FULL_8 = TensorRTFlavour("full", "tensorrt", "8.6.0", "")
@@ -63,7 +69,10 @@ def test_a_lean_runtime_of_another_version_is_no_way_out_of_one_left_out() -> No
 
 
 def test_what_another_library_lacks_is_no_reason() -> None:
-    problems = ["tensorrt: no libnvinfer.so.10", "tensorrt_rtx_bindings: no libcudart"]
+    problems = [
+        BrokenFlavour("full", "tensorrt", "no libnvinfer.so.10"),
+        BrokenFlavour("rtx", "tensorrt_rtx_bindings", "no libcudart"),
+    ]
     rtx = PlanHeader((1, 7, 1), False, 0, "rtx")
     with pytest.raises(MissingError, match="RTX can be imported here: tensorrt_rtx_bindings: no"):
         choose_flavour(rtx, [], problems)
@@ -75,7 +84,7 @@ def test_what_another_library_lacks_is_no_reason() -> None:
 
 def test_none() -> None:
     with pytest.raises(MissingError, match=r"No TensorRT .* here: tensorrt: libcudnn is missing"):
-        choose_flavour(PLAIN, [], ["tensorrt: libcudnn is missing"])
+        choose_flavour(PLAIN, [], [BrokenFlavour("full", "tensorrt", "libcudnn is missing")])
     with pytest.raises(PlanError) as caught:
         choose_flavour(COMPATIBLE, [LEAN_11])
     assert "11.4.0.106 (lean): a version-compatible plan of TensorRT 8 runs up to" in str(
@@ -112,6 +121,7 @@ def test_wheels_without_the_metapackage(tmp_path: Path, monkeypatch: pytest.Monk
         ("tensorrt_lean_libs", f"{order} + ['libs']"),
         ("tensorrt_lean_bindings", f"{order} + ['bindings']\n__version__ = '10.16.1.11'"),
         ("tensorrt_dispatch", "raise OSError('libnvinfer_dispatch.so.8: cannot open')"),
+        ("tensorrt_dispatch_libs", "raise ImportError"),
     ):
         (tmp_path / package).mkdir()
         (tmp_path / package / "__init__.py").write_text(line)
@@ -125,7 +135,12 @@ def test_wheels_without_the_metapackage(tmp_path: Path, monkeypatch: pytest.Monk
     import builtins
 
     assert builtins._trtqat_order == ["libs", "bindings"]  # type: ignore[attr-defined]
-    assert problems == ("tensorrt_dispatch: libnvinfer_dispatch.so.8: cannot open",)
+    reason = "libnvinfer_dispatch.so.8: cannot open"
+    assert problems == (
+        BrokenFlavour("dispatch", "tensorrt_dispatch", reason),
+        BrokenFlavour("dispatch", "tensorrt_dispatch_bindings", "ImportError"),
+    )
+    assert str(problems[0]) == f"tensorrt_dispatch: {reason}"
 
 
 def test_packages_tell_the_cuda_of_tensorrt_for_rtx(

@@ -114,7 +114,10 @@ def test_a_product_that_casts_its_codes_is_not_int8() -> None:
     ]
     assert coverage.int8_share == 1 / 3
     (missed,) = coverage.missed
-    assert "become floats before they are multiplied" in missed.reason
+    what = "in the plan its codes become floats before they are multiplied"
+    assert missed.reason == f"{what} (inferred)"
+    (missed,) = cover(linears, engine, hints={"/a": "it is known why"}).missed
+    assert missed.reason == f"{what}: it is known why"
     # What is compiled only where the plan is loaded is no kernel yet.
     assert not cover(linears[:2], engine[:-1]).has_kernels
     # Of one that casts nothing first, the list does not say in which type it multiplies.

@@ -9,8 +9,12 @@ from pathlib import Path
 import pytest
 
 from tests.support.plans import make_manifest, make_plan
-from trtqat.errors import PlanError, UsageError
+from trtqat.errors import GraphError, PlanError, UsageError
 from trtqat.files import sha256_of
+from trtqat.graph.lenses.macs import LayerSummary
+from trtqat.inspection.coverage import cover
+from trtqat.inspection.engine_layers import check_same_graph
+from trtqat.inspection.inspector import parse_layers
 from trtqat.inspection.layer_times import LayerTimes, read_profile
 from trtqat.runtime.engine import Engine
 from trtqat.runtime.engine_graph import graph_beside
@@ -80,3 +84,13 @@ def test_a_version_compatible_plan_is_not_run_without_permission(tmp_path: Path)
     path.write_bytes(make_plan(kind=2))
     with pytest.raises(PlanError, match="--allow-engine-code"):
         Engine(path)
+
+
+def test_a_graph_whose_layers_stand_inside_of_a_loop_is_not_another_one() -> None:
+    """An engine names what runs inside."""
+    engine = parse_layers(["/inner"])
+    loop = LayerSummary("/loop", "Loop", False, 1)
+    check_same_graph(cover([loop], engine), engine, Path("m.onnx"), "layers.json")
+    coverage = cover([LayerSummary("/conv", "Conv", True, 1), loop], engine)
+    with pytest.raises(GraphError, match=r"No layer of 'layers\.json' names a layer of"):
+        check_same_graph(coverage, engine, Path("m.onnx"), "layers.json")

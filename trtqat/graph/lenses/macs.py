@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from trtqat.graph.lenses.affine import BATCH_NORM
-from trtqat.graph.lenses.basics import name_in_engine
+from trtqat.graph.lenses.basics import name_in_engine, nodes_inside
 from trtqat.graph.lenses.batch import Batch
-from trtqat.graph.lenses.layers import Layer
+from trtqat.graph.lenses.layers import Layer, layer_of
 from trtqat.graph.lenses.mac_formulas import macs_of_node
 from trtqat.graph.lenses.pairs import DEQUANTIZE
 from trtqat.graph.lenses.view import GraphView
@@ -31,6 +31,8 @@ class LayerSummary:
         output_elements: What it writes for one sample; None if that is not known.
         dequantizers: Names of the DequantizeLinear nodes that its operands come from, in an engine.
         other_name: What TensorRT calls it; empty if that is ``name``.
+        quantized_inside: Of an If, a Loop or a Scan, the layers in its graphs whose operands come
+            from INT8. They are not counted as INT8: what an engine runs there is not told.
     """
 
     name: str
@@ -42,6 +44,12 @@ class LayerSummary:
     output_elements: int | None = None
     dequantizers: tuple[str, ...] = ()
     other_name: str = ""
+    quantized_inside: tuple[str, ...] = ()
+
+    @property
+    def wants_int8(self) -> bool:
+        """Whether it is quantized, or a layer inside."""
+        return self.is_int8 or bool(self.quantized_inside)
 
     @property
     def name_in_engine(self) -> str:
@@ -55,8 +63,8 @@ class GraphSummary:
 
     Attributes:
         opset: Its opset.
-        pairs: Number of DequantizeLinear nodes.
-        batch_norms: BatchNormalization nodes that it still has.
+        pairs: Number of DequantizeLinear nodes, those inside of other nodes included.
+        batch_norms: BatchNormalization nodes that it still has, inside of nodes, too.
         layers: All that multiplies, in order; operators of which nobody says what they compute
             are among them.
     """
@@ -109,7 +117,7 @@ def summarize(model: ir.Model) -> GraphSummary:
 def summary_of(view: GraphView) -> GraphSummary:
     """The summary of a graph, from what its view has found already."""
     graph = view.graph
-    operators = [node.op_type for node in graph]
+    operators = [node.op_type for node in graph.all_nodes()]
     found = {
         layer.node: LayerSummary(
             layer.name,
@@ -132,6 +140,7 @@ def summary_of(view: GraphView) -> GraphSummary:
             each.macs,
             is_understood,
             other_name=_other_name(each.node),
+            quantized_inside=_quantized_inside(view, each.node),
         )
     return GraphSummary(
         graph.opset_imports.get("", 0),
@@ -147,6 +156,11 @@ def _dequantizers(view: GraphView, layer: Layer) -> tuple[str, ...]:
         layer.dequantize_weight or view.dequantize_before(layer.weight),
     )
     return tuple(name_in_engine(node) for node in nodes if node is not None)
+
+
+def _quantized_inside(view: GraphView, node: ir.Node) -> tuple[str, ...]:
+    layers = (layer_of(each, view.weights) for each in nodes_inside(node))
+    return tuple(each.name for each in layers if each is not None and view.is_int8(each))
 
 
 def _other_name(node: ir.Node) -> str:

@@ -18,7 +18,7 @@ import onnx_ir as ir
 from trtqat.errors import GraphError
 from trtqat.graph.editing import add_initializer, remove_unused
 from trtqat.graph.editor import Editor
-from trtqat.graph.lenses.basics import constant_array
+from trtqat.graph.lenses.basics import constant_array, name_of, nodes_inside
 from trtqat.graph.lenses.pairs import DEQUANTIZE, parameters_of, quantizer_of, values_of
 from trtqat.graph.passes.protocol import Changed
 from trtqat.graph.passes.take_codes import recorded_scales
@@ -31,8 +31,10 @@ def remove_quantization(model: ir.Model) -> Changed:
     """Removes every Q/DQ pair, in place; counts them.
 
     Raises:
-        GraphError: A DequantizeLinear reads codes that are computed otherwise.
+        GraphError: A DequantizeLinear reads codes that are computed otherwise, or stands inside of
+            another node.
     """
+    _check_nothing_inside(model.graph)
     graph, editor = model.graph, Editor(model.graph)
     recorded = recorded_scales(model)
     count = 0
@@ -60,6 +62,16 @@ def remove_quantization(model: ir.Model) -> Changed:
     remove_unused(graph)
     give_floats(graph)
     return Changed(count)
+
+
+def _check_nothing_inside(graph: ir.Graph) -> None:
+    for node in graph:
+        if any(each.op_type == DEQUANTIZE for each in nodes_inside(node)):
+            raise GraphError(
+                f"'{name_of(node)}' ({node.op_type}) has Q/DQ pairs inside, and what is in there "
+                "cannot be made float.",
+                "Write the model without the branch or loop; or leave out --compare and --locate.",
+            )
 
 
 def _scale_type(node: ir.Node) -> ir.DataType | None:
