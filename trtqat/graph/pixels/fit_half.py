@@ -89,31 +89,32 @@ def _line(slope: float, codes: _Doubles) -> HalfLine | None:
     q = np.arange(BYTES, dtype=np.float64) - MIDDLE
     times = float(np.rint(slope))
     high = _first_bits(slope - times)
-    part = high * q
-    exact = times * q + np.rint(part)
-    below, above = (each - exact - (part - np.rint(part)) for each in borders(codes))
-    best, most = None, 0.0
-    for low in _near(slope - times - high):
-        lowest, highest = (below - low * q).max(), (above - low * q).min()
-        if not (lowest < highest and np.isfinite(lowest + highest)):
-            continue
-        whole = float(np.rint((lowest + highest) / 2))
-        line = HalfLine(times, high, low, _half((lowest + highest) / 2 - whole), whole)
-        room = _room(line, q, part)
-        rounded = low * q + line.shift
-        kept = np.minimum(rounded + whole - below, above - rounded - whole) - room
-        terms = (times * q, np.rint(part), rounded)
-        is_whole = sum(np.abs(each).max() for each in terms) + abs(whole) < _WHOLE
-        if is_whole and kept.min() > most:
-            best, most = line, float(kept.min())
-    return best
+    first, left = np.rint(high * q), high * q - np.rint(high * q)
+    below, above = (each - times * q - first - left for each in borders(codes))
+    # A row for each line that is tried.
+    lows = _near(slope - times - high)
+    products = lows[:, None] * q
+    lowest, highest = (below - products).max(axis=1), (above - products).min(axis=1)
+    middles = (lowest + highest) / 2
+    is_line = (lowest < highest) & np.isfinite(middles)
+    lows, products, middles = lows[is_line], products[is_line], middles[is_line]
+    wholes = np.rint(middles)
+    shifts = _halves(middles - wholes)
+    rounded = products + shifts[:, None]
+    values = rounded + wholes[:, None]
+    kept = np.minimum(values - below, above - values) - _room(products, shifts[:, None], left)
+    largest = np.abs(times * q).max() + np.abs(first).max() + np.abs(rounded).max(axis=1)
+    least = np.where(largest + np.abs(wholes) < _WHOLE, kept.min(axis=1), 0)
+    if not (least > 0).any():
+        return None
+    best = least.argmax()
+    return HalfLine(times, high, *(float(each[best]) for each in (lows, shifts, wholes)))
 
 
-def _half(number: float) -> float:
-    """The nearest number that has all of FP16's bits, or 0."""
-    if abs(number) < _SMALLEST:
-        return float(np.rint(number / _SMALLEST)) * _SMALLEST
-    return float(np.float16(number))
+def _halves(numbers: _Doubles) -> _Doubles:
+    """The nearest numbers that have all of FP16's bits, or 0."""
+    small = np.rint(numbers / _SMALLEST) * _SMALLEST
+    return np.where(np.abs(numbers) < _SMALLEST, small, numbers.astype(np.float16))
 
 
 def _first_bits(number: float) -> float:
@@ -124,19 +125,19 @@ def _first_bits(number: float) -> float:
     return float(np.rint(number / unit) * unit)
 
 
-def _near(number: float) -> list[float]:
-    """Numbers of FP16, the nearest first."""
+def _near(number: float) -> _Doubles:
+    """Numbers of FP16 around it."""
     step = max(float(np.spacing(np.float16(abs(number)))), _LEAST_STEP)
-    steps = sorted(range(-_SEARCHED, _SEARCHED + 1), key=abs)
-    return list(dict.fromkeys(_half(number + each * step) for each in steps))
+    steps = np.arange(-_SEARCHED, _SEARCHED + 1, dtype=np.float64)
+    return _halves(number + steps * step)
 
 
-def _room(line: HalfLine, q: _Doubles, part: _Doubles) -> _Doubles:
+def _room(products: _Doubles, shifts: _Doubles, left: _Doubles) -> _Doubles:
     """How far FP16 may be off: the product, and the two sums with ``shift`` and with what is left.
 
     An engine that rounds less, as to FP32 or once for a product and a sum, is nearer.
     """
-    terms = np.abs([line.low * q, np.full_like(q, line.shift), part - np.rint(part)])
+    terms = np.abs(np.stack(np.broadcast_arrays(products, shifts, left)))
     # Whichever two of them an engine adds first.
     most = np.stack([terms[0], terms.sum(axis=0) - terms.min(axis=0), terms.sum(axis=0)])
     # By the next number, as what is rounded may lie a bit higher.
