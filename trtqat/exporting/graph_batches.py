@@ -130,6 +130,14 @@ def _shape(value: ir.Value, given: TensorSpec | None, *, has_sizes: bool) -> tup
     if value.shape is None or any(dim is None for dim in dims[1:]):
         raise SourceError(
             f"The shape of input '{value.name}' is not known: {value.shape}.",
-            f"Give it: --input {value.name}:1x3x224x224",
+            f"Give it: --input {value.name}:{_example(value.shape)}",
         )
     return tuple(dims)
+
+
+def _example(shape: ir.Shape | None) -> str:
+    """Sizes that fit an input, as ``--input`` takes them."""
+    if shape is None:
+        return "1x3x224x224"
+    known = (str(dim) if isinstance(dim, int) else "224" for dim in list(shape)[1:])
+    return "x".join(["1", *known])

@@ -95,5 +95,5 @@ def test_random_data_has_no_sizes(tmp_path: Path) -> None:
     built.conv(built.pair("x", 0.05), "y", kernel=3)
     onnx.save(built.proto("y"), str(tmp_path / "m.onnx"))
     for data in (None, "random:4"):
-        with pytest.raises(SourceError, match=r"Give it: --input x:1x3x224x224"):
+        with pytest.raises(SourceError, match=r"Give it: --input x:1x4x224x224"):
             package.export(str(tmp_path / "m.onnx"), tmp_path / "o.onnx", data=data)
