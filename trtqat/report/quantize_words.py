@@ -110,8 +110,9 @@ def closing_lines(
         graph, engine = quote(str(result.path)), quote(str(result.path.with_suffix(".engine")))
         shapes = ",".join(map(_profile, filter(_is_open, result.inputs)))
         lead = "next, with a size for each ?" if shapes else "next"
-        option = f" --shapes {quote(shapes)}" if shapes else ""
-        yield f"{lead}: trtqat build {graph} -o {engine}{option}"
+        options = f" --shapes {quote(shapes)}" if shapes else ""
+        options += f" --for {result.for_}" if result.for_ else ""
+        yield f"{lead}: trtqat build {graph} -o {engine}{options}"
         # ONNX Runtime does not run the file either where it has plugins.
         baseline = "" if result.plugins else f" --baseline {quote(source)}"
         yield (
