@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, SupportsIndex, TypeAlias
@@ -27,6 +28,8 @@ BYTES = 256
 # ``(N, C, H, W)`` or ``(N, H, W, C)``, of so many channels.
 _IMAGE_RANK, _COLOURS = 4, frozenset({3, 4})
 
+# As much as can be is the name: TensorFlow's hold colons, as x:0.
+_SPEC = re.compile(r"(?P<name>.+):(?P<dims>\d+(?:x\d+)*)(?::(?P<dtype>.*))?", re.DOTALL)
 _INPUT_DTYPES = ("float32", "float16", "int64", "int32", "int8", "uint8", "bool")
 
 
@@ -114,29 +117,26 @@ def parse_tensor_spec(text: str) -> TensorSpec:
     """Parses ``NAME:1x3x32x32[:dtype]``, as ``--input`` takes it.
 
     Args:
-        text: The specification; the dtype is float32 if not given.
+        text: The specification; the dtype is float32 if not given. A name may hold colons, as
+            TensorFlow's do.
 
     Raises:
         UsageError: It has another form, a dimension below 1 or an unknown dtype.
     """
-    name, _, rest = text.partition(":")
-    dims, _, dtype = rest.partition(":")
-    dtype = dtype or "float32"
-    try:
-        shape = tuple(int(dim) for dim in dims.split("x"))
-    except ValueError:
-        shape = ()
-    if not name or not shape or min(shape) < 1:
+    form = _SPEC.fullmatch(text)
+    shape = tuple(map(int, form["dims"].split("x"))) if form else ()
+    if form is None or min(shape) < 1:
         raise UsageError(
             f"'{text}' is not an input specification.",
             "Write NAME:1x3x32x32, or NAME:1x128:int64 where the dtype is not float32.",
         )
+    dtype = form["dtype"] or "float32"
     if dtype not in _INPUT_DTYPES:
         raise UsageError(
             f"'{text}' names the dtype '{dtype}', which no input can have.",
             f"Use one of {', '.join(_INPUT_DTYPES)}.",
         )
-    return TensorSpec(name, shape, dtype)
+    return TensorSpec(form["name"], shape, dtype)
 
 
 def specs_by_name(specs: Iterable[TensorSpec]) -> dict[str, TensorSpec]:

@@ -196,3 +196,4 @@ def test_by_the_command_line(tmp_path: Path) -> None:
     assert "Dimension 0 of 'input' is the batch" in done.stderr
     done = in_process(tmp_path, "export", "m.onnx", "-o", "n.onnx", "--dynamic", "input:2")
     assert done.returncode == 2
+    assert "Leave out --dynamic" in done.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,21 @@ def test_prints_what_was_done_and_what_is_next(file: FloatFile) -> None:
     assert found["int8_share"] == 1
     assert found["outputs"][0]["name"] == "y"
     assert {each["method"] for each in found["ranges"]} <= {"max", "mse", "percentile", "entropy"}
+
+
+def test_what_is_next_for_a_graph_with_open_sizes(tmp_path: Path) -> None:
+    graph = net()
+    graph.shape = ("N", 8, "H", "W")  # type: ignore[assignment]
+    path = tmp_path / "float.onnx"
+    onnx.save(graph.proto("y"), str(path))
+    file = with_data(path, {"x": np.ones((8, 8, 6, 6), np.float32)})
+    done = command(file, "--images", 4, "--for", "rtx")
+    assert done.returncode == 0, done.stderr
+    lead, _, line = done.stdout.splitlines()[-2].partition(": trtqat ")
+    assert lead == "next, with a size for each ?"
+    assert line.endswith(" --for rtx")
+    built = in_process(tmp_path, *shlex.split(line.replace("x?", "x6")))
+    assert built.returncode == 0, built.stderr
 
 
 def test_the_file_is_built_inspected_and_evaluated(file: FloatFile) -> None:

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 import trtqat as package
 from tests.support.commands import in_process
+from tests.support.graphs import Graph
 from tests.support.rtx_graphs import saved, two_layers, two_layers_in
 from trtqat.cli.app import app
 from trtqat.errors import UsageError
@@ -114,6 +115,19 @@ def test_a_graph_that_its_parser_refuses(tmp_path: Path) -> None:
     assert "TensorRT for RTX 1." in done.stderr
     assert "node '/y' (Unheard)" in done.stderr
     assert "Traceback" not in done.stderr
+    assert sorted(os.listdir(tmp_path)) == ["m.onnx"]
+
+
+@pytest.mark.parametrize("batch", ["1:8:16", "8"])
+def test_two_batches_of_one_name(batch: str, tmp_path: Path) -> None:
+    made = Graph(("N", 4, 6, 6), inputs={"other": ("N", 4, 6, 6)})  # type: ignore[arg-type]
+    for name in ("x", "other"):
+        made.conv(made.pair(name, 0.1), f"of_{name}")
+    path = saved(made.proto("of_x", "of_other"), tmp_path / "m.onnx")
+    shapes = ("--shapes", "x:1:2:4x4x6x6", "--batch", batch)
+    done = in_process(tmp_path, "build", path, "-o", "m.engine", "--for", "rtx", *shapes)
+    assert done.returncode == 1
+    assert "give both the same one in --shapes, and leave out --batch" in done.stderr
     assert sorted(os.listdir(tmp_path)) == ["m.onnx"]
 
 

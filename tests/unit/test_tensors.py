@@ -16,6 +16,8 @@ from trtqat.tensors import TensorSpec, parse_tensor_spec, random_arrays
         ("ids:2x128:int64", TensorSpec("ids", (2, 128), "int64")),
         ("x:5:float16", TensorSpec("x", (5,), "float16")),
         ("x:5:", TensorSpec("x", (5,), "float32")),
+        ("input:0:1x3x8x8", TensorSpec("input:0", (1, 3, 8, 8), "float32")),
+        ("ids:0:2x128:int64", TensorSpec("ids:0", (2, 128), "int64")),
     ],
 )
 def test_parse(text: str, spec: TensorSpec) -> None:

@@ -197,7 +197,13 @@ def _advice_on_rtx(messages: Messages, source: SourceGraph, options: BuildOption
             "The operands of a layer have codes of different types: quantize both to INT8. It is "
             f"named by: trtqat lint {quote(str(source.path))} --for rtx"
         )
-    if "memory" in log.lower():
+    if "kOPT values are not self-consistent" in log or "contradictory IOptimizationProfile" in log:
+        return (
+            "Two inputs have a dimension of one name, and different sizes there: give both the "
+            "same one in --shapes, and leave out --batch."
+        )
+    # Not a source file that the log names, as memoryComputation.cpp.
+    if re.search(r"memory\b", log, re.IGNORECASE):
         return "Memory of the host is short: free it, or lower --workspace or the largest batch."
     if options.workspace_bytes is not None:
         return "Raise --workspace, and run it with -v to see the builder's log."

@@ -43,7 +43,7 @@ def read_baseline(path: Path | str) -> Measured:
     try:
         fields = parse_json(read_input(path, most_bytes=_MOST_BYTES), with_nan=True)
         schema = schema_version_of(fields)
-        _check_schema(schema, path)
+        _check_schema(schema, path, fields)
         if schema < OLDEST_LINEUP:
             baseline, images = read_old_report(fields)
         else:
@@ -65,9 +65,12 @@ def read_baseline(path: Path | str) -> Measured:
     return replace(baseline, name=f"{baseline.name.removesuffix(where)}{where}")
 
 
-def _check_schema(schema: int, path: Path | str) -> None:
+def _check_schema(schema: int, path: Path | str, fields: object) -> None:
     if schema < 1:
         raise ValueError(f"'schema_version' is {schema}")
+    # A manifest and the options of a build are of schema 1, too.
+    if schema < OLDEST_LINEUP and not (isinstance(fields, dict) and "model" in fields):
+        raise ValueError("'model' is missing")
     if schema < OLDEST_SCHEMA:
         raise UsageError(
             f"'{path}' is a report of schema {schema}, which has no predictions.",

@@ -118,6 +118,11 @@ def export(
         from trtqat.exporting.options import ExportOptions
         from trtqat.graph.passes.improvements import ImproveOptions
 
+    if graph is not None and dynamic:
+        raise UsageError(
+            f"'{graph}' is an ONNX file; its dimensions are as open as it says.",
+            "Leave out --dynamic, or export its PyTorch model with it.",
+        )
     options = ExportOptions(
         inputs=_specs(inputs),
         opset=_opset(precision) if opset is None else opset,
@@ -190,11 +195,6 @@ def _export_graph(
         raise UsageError(
             f"'{source}' is an ONNX file; it brings its weights and takes no arguments.",
             "Leave out --checkpoint, --ema and --factory-arg.",
-        )
-    if options.dynamic:
-        raise UsageError(
-            f"'{source}' is an ONNX file; its dimensions are as open as it says.",
-            "Leave out --dynamic, or export its PyTorch model with it.",
         )
     if options.static_batch or options.exporter != "auto":
         raise UsageError(

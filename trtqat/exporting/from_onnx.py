@@ -126,8 +126,12 @@ def _standardize(model: ir.Model, opset: int) -> list[str]:
 
 def _check_not_read(source: Path, output: Path) -> None:
     """Refuses to write weights over those that are read, which another graph may need too."""
-    weights = weights_beside(Path(os.path.realpath(output)))
-    if weights.exists() and any(weights.samefile(each) for each in external_files(source)):
+    weights, read = weights_beside(Path(os.path.realpath(output))), external_files(source)
+    if output.exists() and any(output.samefile(each) for each in read):
+        raise UsageError(
+            f"'{output}' holds weights of '{source}'.", "Choose another name for the output."
+        )
+    if weights.exists() and any(weights.samefile(each) for each in read):
         raise UsageError(
             f"'{weights}' holds the weights of '{source}', and '{output}' may need that name for "
             "its own.",

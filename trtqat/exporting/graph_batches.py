@@ -15,7 +15,9 @@ from trtqat.exporting.pixels import check_inputs, recorded_pixels
 from trtqat.graph.lenses.pairs import QUANTIZE, parameters_of
 from trtqat.graph.lenses.targets import CUT, not_taken
 from trtqat.graph.lenses.view import GraphView
+from trtqat.graph.passes.take_codes import recorded_scales
 from trtqat.pixels import with_pixels
+from trtqat.runtime.input_codes import quantize_inputs, with_float_inputs
 from trtqat.tensors import DYNAMIC, Array, TensorSpec, specs_by_name
 
 _BATCH_SIZES = (2, 1, 3)
@@ -41,7 +43,10 @@ def batches_of_graph(
     sized = [_specs(model, shapes, size) for size in sizes]
     check_inputs(sized[0], options.pixels)
     if options.data is not None:
-        samples = read_samples(options.data, _specs(model, shapes, DYNAMIC), options.pixels)
+        # What arrives as codes is given as floats, as to eval.
+        scales = recorded_scales(model)
+        specs = [*with_float_inputs(_specs(model, shapes, DYNAMIC), scales)]
+        samples = quantize_inputs(read_samples(options.data, specs, options.pixels), scales)
         fixed = None if is_dynamic else sized[0][0].shape[0]
         first = [taken(samples, sum(sizes[:at]), each[0].shape[0]) for at, each in enumerate(sized)]
         return [*first, *in_batches(samples, fixed)], []
@@ -130,6 +135,14 @@ def _shape(value: ir.Value, given: TensorSpec | None, *, has_sizes: bool) -> tup
     if value.shape is None or any(dim is None for dim in dims[1:]):
         raise SourceError(
             f"The shape of input '{value.name}' is not known: {value.shape}.",
-            f"Give it: --input {value.name}:1x3x224x224",
+            f"Give it: --input {value.name}:{_example(value.shape)}",
         )
     return tuple(dims)
+
+
+def _example(shape: ir.Shape | None) -> str:
+    """Sizes that fit an input, as ``--input`` takes them."""
+    if shape is None:
+        return "1x3x224x224"
+    known = (str(dim) if isinstance(dim, int) else "224" for dim in list(shape)[1:])
+    return "x".join(["1", *known])

@@ -17,7 +17,7 @@ from trtqat.errors import SourceError, UsageError
 from trtqat.exporting.checkpoint import load_state
 from trtqat.exporting.program import load_program, program_module
 from trtqat.exporting.source import ModelSource
-from trtqat.files import is_file
+from trtqat.files import is_file, is_onnx, is_plan
 from trtqat.pointers import is_pointer, load_pointer
 from trtqat.quant.placing.placed import copied, placed_quantizers
 from trtqat.quant.toolkits.silence import quiet_toolkit
@@ -142,6 +142,13 @@ def _from_file(path: Path, source: ModelSource, device: str) -> torch.nn.Module:
             f"There is no model file '{path}'.",
             "Give a TorchScript file, a torch.export program (.pt2), or a factory as "
             "pkg.module:factory or file.py:factory.",
+        )
+    if is_onnx(path) or is_plan(path):
+        raise SourceError(
+            f"'{path}' is {'an ONNX file' if is_onnx(path) else 'an engine'}, and no PyTorch "
+            "model.",
+            "Give the model that it was made of. What trtqat eval --json says of an engine goes "
+            "to --baseline-report.",
         )
     kind = "torch.export program" if path.suffix == ".pt2" else "TorchScript file"
     if source.checkpoint is not None or source.factory_args:

@@ -159,7 +159,8 @@ class _ShapeCheck:
             f"Export it with dynamic_shapes, {{'{name}': {{0: torch.export.Dim('batch')}}}}, or "
             "keep to that size: --static-batch and --input for export, --batch-size for eval."
             if axis == 0
-            else "Give --input the size that it was exported with.",
+            else "Export it with that dimension in dynamic_shapes, or keep to that size: --input "
+            "without --dynamic for export, data of that size for eval.",
         )
 
 

@@ -12,7 +12,7 @@ from trtqat.errors import GraphError, first_line
 from trtqat.files import is_file
 from trtqat.graph_file.border import Damage, check_file
 from trtqat.graph_file.border.contents import read_contents
-from trtqat.graph_file.border.tensors import external_data, is_external
+from trtqat.graph_file.border.tensors import byte_count, external_data, is_external
 from trtqat.graph_file.garbage import uncollected
 
 if TYPE_CHECKING:
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 # Protocol buffers end there.
 MAX_BYTES = 2**31 - 1
+# What onnx.save leaves in the graph, where nobody says otherwise.
+_SMALL_BYTES = 1024
 _MAKE_ONE = "Make one with: trtqat export SOURCE -o model.onnx"
 
 
@@ -102,6 +104,26 @@ def external_files(path: Path) -> list[Path]:
     tensors = (tensor for tensor, _ in read_contents(read_proto(path)).tensors)
     places = {external_data(each, path.parent).path for each in tensors if is_external(each)}
     return sorted(places)
+
+
+def embed_small(proto: onnx.ModelProto, folder: Path) -> bool:
+    """Puts small tensors that lie in other files into a checked graph, in place.
+
+    ONNX Runtime refuses shapes and axes there, where ``onnx.save(…, size_threshold=0)`` puts them.
+
+    Returns:
+        Whether there was one.
+    """
+    tensors = [tensor for tensor, _ in read_contents(proto).tensors if is_external(tensor)]
+    small = [each for each in tensors if byte_count(each) <= _SMALL_BYTES]
+    for tensor in small:
+        place = external_data(tensor, folder)
+        with place.path.open("rb") as file:
+            file.seek(place.offset)
+            tensor.raw_data = file.read(place.length)
+        del tensor.external_data[:]
+        tensor.data_location = onnx.TensorProto.DEFAULT
+    return bool(small)
 
 
 def _parse(path: Path) -> onnx.ModelProto:

@@ -137,16 +137,17 @@ def _session(
 def _as_it_runs(graph: Path | Serialized, *, rounds: bool) -> tuple[Path | Serialized, Path | None]:
     """What ONNX Runtime is given, and the folder of the weights that a changed file leaves.
 
-    Dimensions that are none are declared as they are meant, and FP16 is rounded where it is
-    quantized.
+    Dimensions that are none are declared as they are meant, small tensors are no files beside it,
+    and FP16 is rounded where it is quantized.
     """
     # With ONNX Runtime alone there is nothing to read it with.
     if any(importlib.util.find_spec(package) is None for package in ("onnx", "onnx_ir")):
         return graph, None
     if isinstance(graph, Path):
-        from trtqat.graph_file.reading import read_checked
+        from trtqat.graph_file.reading import embed_small, read_checked
 
         proto, is_changed = read_checked(graph)
+        is_changed |= embed_small(proto, graph.parent)
         if not rounds:
             is_changed |= quantize_in_float(proto)
         return (proto.SerializeToString(), graph.parent) if is_changed else (graph, None)

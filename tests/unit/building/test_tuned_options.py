@@ -82,7 +82,7 @@ def test_what_it_cannot_be_is_a_sentence(changes: dict[str, Any], why: str, tmp_
 
 def test_another_file_is_a_sentence(tmp_path: Path) -> None:
     path = tmp_path / "log.json"
-    for content in (b"", b"[]", b'{"tries": []}', b"\xff"):
+    for content in (b"", b"[]", b'{"tries": []}', b'{"schema_version": 8}', b"\xff"):
         path.write_bytes(content)
         with pytest.raises(UsageError, match="holds no options of a build"):
             read_tuned(path)

@@ -167,7 +167,8 @@ def test_a_report_without_baseline_is_one_itself(tmp_path: Path) -> None:
     [
         ("", "no report of trtqat eval"),
         ("[]", "no report of trtqat eval"),
-        ('{"schema_version": 1}', "schema 1, which has no predictions"),
+        ('{"schema_version": 1, "model": {}}', "schema 1, which has no predictions"),
+        ('{"schema_version": 1, "graph": "m.onnx"}', "no report of trtqat eval"),
         ('{"schema_version": 2, "baseline": null, "model": {}}', "no report of trtqat eval"),
     ],
 )

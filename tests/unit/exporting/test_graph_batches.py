@@ -90,10 +90,22 @@ def test_open_sizes_are_those_of_the_data(takes_bytes: bool, tmp_path: Path) -> 
     assert [dim.dim_param for dim in dims] == names
 
 
+def test_floats_for_an_input_of_codes(tmp_path: Path) -> None:
+    built = Graph(("N", 4, 6, 6))  # type: ignore[arg-type]
+    built.conv(built.pair("x", 0.05), "y", kernel=3)
+    onnx.save(built.proto("y"), str(tmp_path / "m.onnx"))
+    package.export(tmp_path / "m.onnx", tmp_path / "codes.onnx", quantized_input=True)
+    floats = np.random.default_rng(0).normal(size=(5, 4, 6, 6))
+    np.savez(tmp_path / "d.npz", x=floats.astype(np.float32))
+    data = f"npz:{tmp_path / 'd.npz'}"
+    again = package.export(tmp_path / "codes.onnx", tmp_path / "o.onnx", data=data)
+    assert again.quantized_inputs == {"x": np.float32(0.05)}
+
+
 def test_random_data_has_no_sizes(tmp_path: Path) -> None:
     built = Graph(("N", 4, "H", "W"))  # type: ignore[arg-type]
     built.conv(built.pair("x", 0.05), "y", kernel=3)
     onnx.save(built.proto("y"), str(tmp_path / "m.onnx"))
     for data in (None, "random:4"):
-        with pytest.raises(SourceError, match=r"Give it: --input x:1x3x224x224"):
+        with pytest.raises(SourceError, match=r"Give it: --input x:1x4x224x224"):
             package.export(str(tmp_path / "m.onnx"), tmp_path / "o.onnx", data=data)

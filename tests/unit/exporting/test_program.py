@@ -273,6 +273,13 @@ def test_files_that_are_no_program(
         load_model(ModelSource(str(tmp_path / "whole.pt2"), checkpoint=tmp_path / "x.pt"))
 
 
+@pytest.mark.parametrize(("name", "kind"), [("m.onnx", "an ONNX file"), ("m.plan", "an engine")])
+def test_what_is_made_of_a_model_is_none(name: str, kind: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(b"ftrt")
+    with pytest.raises(SourceError, match=f"is {kind}, and no PyTorch model"):
+        load_model(ModelSource(str(tmp_path / name)))
+
+
 def test_shapes_that_it_was_not_exported_for() -> None:
     batch = torch.export.Dim("batch", min=2, max=8)
     layer = nn.Linear(3, 2)
@@ -283,5 +290,7 @@ def test_shapes_that_it_was_not_exported_for() -> None:
         SourceError, match="dimension 0 of its input 'input' from 2 to 8, and got 9"
     ):
         module(torch.randn(9, 3))
-    with pytest.raises(SourceError, match="dimension 1 of its input 'input' fixed to 3, and got 5"):
+    fixed = "dimension 1 of its input 'input' fixed to 3, and got 5"
+    with pytest.raises(SourceError, match=fixed) as raised:
         module(torch.randn(4, 5))
+    assert "without --dynamic" in raised.value.remedy

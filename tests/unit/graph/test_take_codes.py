@@ -17,8 +17,10 @@ from hypothesis.extra import numpy as arrays
 from onnx import TensorProto, helper
 from torch import nn
 
+import trtqat as package
 from tests.support import models
 from tests.support.examples import exported
+from tests.support.graphs import Graph
 from trtqat.errors import GraphError, UsageError
 from trtqat.exporting.from_onnx import improve_onnx
 from trtqat.exporting.options import ExportOptions
@@ -295,3 +297,22 @@ def test_only_inputs_that_are_int8_have_a_scale() -> None:
     specs = [TensorSpec("x", (1,), "int8"), TensorSpec("y", (1,), "float32")]
     recorded = Provenance(quantized_inputs={"x": 0.5, "y": 0.5, "z": 0.5})
     assert input_scales(specs, recorded) == {"x": 0.5}
+
+
+def test_a_shape_is_read_behind_the_pair(tmp_path: Path) -> None:
+    """As a vision transformer repeats its class token for each sample."""
+    graph = Graph(("N", 3, 6, 6))  # type: ignore[arg-type]
+    axis, first, last = (graph.constant(f"at{n}", np.array([n], np.int64)) for n in (0, 0, 1))
+    batch = graph.node("Slice", [graph.node("Shape", ["x"], "shape"), first, last, axis], "batch")
+    token = graph.constant("token", np.ones((1, 4, 6, 6), np.float32))
+    sizes = graph.constant("sizes", np.array([4, 6, 6], np.int64))
+    repeated = graph.node("Concat", [batch, sizes], "repeated", axis=0)
+    convolved = graph.conv(graph.pair("x", 0.05), "convolved", (4, 3))
+    graph.node("Add", [convolved, graph.node("Expand", [token, repeated], "tokens")], "y")
+    onnx.save(graph.proto("y"), str(tmp_path / "m.onnx"))
+
+    codes = package.export(tmp_path / "m.onnx", tmp_path / "codes.onnx", quantized_input=True)
+    assert codes.quantized_inputs == {"x": np.float32(0.05)}
+    pixels = {"pixels": ["x:nhwc"], "mean": (0.5,), "std": (0.25,), "for_": "rtx"}
+    taken = package.export(tmp_path / "m.onnx", tmp_path / "bytes.onnx", **pixels)  # type: ignore[arg-type]
+    assert taken.pixels["x"].is_quantized

@@ -134,6 +134,8 @@ def test_weights_that_are_read_are_not_written_over(tmp_path: Path) -> None:
     (tmp_path / "w.lnk").symlink_to("out.onnx.data")
     with pytest.raises(UsageError, match=r"out.onnx.data' holds the weights of .*source.onnx"):
         improve_onnx(path, tmp_path / "out.onnx", ExportOptions(()))
+    with pytest.raises(UsageError, match=r"w.lnk' holds weights of .*source.onnx"):
+        improve_onnx(path, tmp_path / "w.lnk", ExportOptions(()))
 
 
 @pytest.mark.usefixtures("temporary")

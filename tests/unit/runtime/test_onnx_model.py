@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
+import onnx
 
 from tests.support.graphs import Graph
 from trtqat.runtime.onnx_model import OnnxModel
@@ -34,3 +37,17 @@ def test_sums_of_large_codes_do_not_overflow() -> None:
             found.append(session.run(feed)["y"])
     np.testing.assert_array_equal(found[0], found[1])
     assert found[0].mean() > 900
+
+
+def test_a_shape_in_a_file_beside_the_graph(tmp_path: Path) -> None:
+    graph = Graph((2, 4, 8, 8))
+    convolved = graph.conv("x", "c", (16, 4), kernel=3, quantized=False)
+    shape = graph.constant("shape", np.array([2, -1], np.int64))
+    graph.node("Reshape", [convolved, shape], "y")
+    feed = {"x": np.random.default_rng(0).normal(size=(2, 4, 8, 8)).astype(np.float32)}
+    proto, path = graph.proto("y"), tmp_path / "m.onnx"
+    with OnnxModel(proto.SerializeToString()) as model, model.session(2) as session:
+        expected = session.run(feed)["y"].copy()
+    onnx.save(proto, str(path), save_as_external_data=True, size_threshold=0)
+    with OnnxModel(path) as model, model.session(2) as session:
+        np.testing.assert_array_equal(session.run(feed)["y"], expected)

@@ -9,6 +9,8 @@ can fuse, and the MaxPool or reshape moves INT8 codes instead of floats.
    the codes.
 3. The tensor before them is made by a layer or its BatchNorm, by an activation of these, or by
    a residual Add of them.
+4. Towards an input, a Shape that reads it besides reads it behind the pair, where it is the same.
+   So the pair alone reads the input of a vision transformer that repeats a token for each sample.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ def move_pairs(model: ir.Model, *, to_inputs: bool = False) -> Repairs:
 
     Args:
         model: The graph.
-        to_inputs: Moves those that an input reaches instead, up to that.
+        to_inputs: Moves those that an input reaches instead, up to that, and shapes behind them.
     """
     graph = model.graph
     view, editor = GraphView(graph), Editor(graph)
@@ -65,9 +67,26 @@ def move_pairs(model: ir.Model, *, to_inputs: bool = False) -> Repairs:
                 f"'{source.name}' is made.",
             )
         )
-    if made:
-        graph.sort()  # a scale may be a Constant node behind the new place
+    shapes_moved = to_inputs and _read_shapes_behind(graph, editor)
+    if made or shapes_moved:
+        graph.sort()  # a scale may be a Constant node behind the new place, and a Shape before it
     return Repairs(tuple(made))
+
+
+def _read_shapes_behind(graph: ir.Graph, editor: Editor) -> bool:
+    """Lets the pair alone read an input that Shapes read besides; whether there was one."""
+    moved = False
+    for value in graph.inputs:
+        readers = consumers_of(value)
+        shapes = [node for node in readers if node.op_type == "Shape" and node.graph is graph]
+        pairs = [node for node in readers if node.op_type == QUANTIZE]
+        behind = next(filter(None, map(_other_half, pairs)), None)
+        if behind is None or len(shapes) + len(pairs) < len(readers):
+            continue
+        for node in shapes:
+            editor.replace_input(node, 0, behind.outputs[0])
+        moved = moved or bool(shapes)
+    return moved
 
 
 def _other_half(quantize: ir.Node) -> ir.Node | None:
