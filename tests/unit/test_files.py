@@ -269,16 +269,17 @@ def test_outputs_never_overwrite_inputs_or_each_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    for name in ("m.onnx", "net.py", "data.npz"):
+    for name in (given := ["data.npz", "m.onnx", "m.onnx.data", "net.py"]):
         (tmp_path / name).write_bytes(b"")
     inputs = (Path("m.onnx"), "net.py:qat", *files_of("npz:data.npz"), "random:8", None)
-    for name in ("m.onnx", "net.py", "data.npz", str(tmp_path / "m.onnx"), "./net.py"):
-        with pytest.raises(UsageError, match=r"--json '.*' would overwrite an input"):
+    for name in (*given, str(tmp_path / "m.onnx"), "./net.py"):
+        taken = "the weights of 'm.onnx'" if name.endswith(".data") else "an input"
+        with pytest.raises(UsageError, match=rf"--json '.*' would overwrite {taken}"):
             check_outputs({"--json": name}, inputs)
     with pytest.raises(UsageError, match=r"'\./a' would overwrite what --html writes"):
         check_outputs({"--html": Path("a"), "--json": "./a"})
     check_outputs({"--html": Path("a"), "--json": "b", "--output": None}, inputs)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["data.npz", "m.onnx", "net.py"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == given
 
 
 def test_tables_are_not_cut_and_take_brackets(capsys: pytest.CaptureFixture[str]) -> None:
