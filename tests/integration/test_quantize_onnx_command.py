@@ -65,16 +65,21 @@ def test_prints_what_was_done_and_what_is_next(file: FloatFile) -> None:
     assert {each["method"] for each in found["ranges"]} <= {"max", "mse", "percentile", "entropy"}
 
 
-def test_what_is_next_for_a_graph_with_open_sizes(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("batch", "options"), [("N", ()), (4, ()), (1, ()), ("N", ("--input", "x:1x8x6x6"))]
+)
+def test_what_is_next_for_a_graph_with_open_sizes(
+    batch: int | str, options: tuple[str, ...], tmp_path: Path
+) -> None:
     graph = net()
-    graph.shape = ("N", 8, "H", "W")  # type: ignore[assignment]
+    graph.shape = (batch, 8, "H", "W")  # type: ignore[assignment]
     path = tmp_path / "float.onnx"
     onnx.save(graph.proto("y"), str(path))
     file = with_data(path, {"x": np.ones((8, 8, 6, 6), np.float32)})
-    done = command(file, "--images", 4, "--for", "rtx")
+    done = command(file, "--images", 4, "--for", "rtx", *options)
     assert done.returncode == 0, done.stderr
     lead, _, line = done.stdout.splitlines()[-2].partition(": trtqat ")
-    assert lead == "next, with a size for each ?"
+    assert lead == ("next" if options else "next, with a size for each ?")
     assert line.endswith(" --for rtx")
     built = in_process(tmp_path, *shlex.split(line.replace("x?", "x6")))
     assert built.returncode == 0, built.stderr

@@ -8,14 +8,12 @@ from dataclasses import dataclass, field
 
 from trtqat.errors import UsageError
 from trtqat.plan.manifest import ProfileShapes
-from trtqat.plan.profile_text import profile_text
+from trtqat.plan.profile_text import DEFAULT_BATCH, profile_example, profile_text
 from trtqat.plan.profiles import batches_of
 from trtqat.plan.sizes import count_shapes
 from trtqat.tensors import DYNAMIC, TensorSpec
 
 Shapes = Mapping[str, tuple[int, ...]]
-# Of a graph whose only dynamic dimension is the batch, where nobody says more.
-DEFAULT_BATCH = (1, 32, 32)
 _BOUNDS = ("min", "opt", "max")
 
 
@@ -129,7 +127,8 @@ def _shape(spec: TensorSpec, options: ProfileOptions, which: str) -> tuple[int, 
         raise UsageError(
             f"Input '{spec.name}' has dynamic dimensions besides the batch: {_dims(spec.shape)}.",
             f"{'Give --batch one range; and ' if options.more else 'Give '}--shapes "
-            f"{_example(spec)} for it, once for each size that the plan is tuned for.",
+            f"{profile_example(spec, '640')} for it, once for each size that the plan is tuned "
+            "for.",
         )
     return shape
 
@@ -146,14 +145,6 @@ def _check_names(inputs: Sequence[TensorSpec], options: ProfileOptions) -> None:
                     f"{said} names '{name}', which is no input of the graph.",
                     f"Its inputs are {', '.join(names)}.",
                 )
-
-
-def _example(spec: TensorSpec) -> str:
-    """Shapes that fit an input, as an option takes them."""
-    batch, *others = spec.shape
-    first = ":".join(map(str, DEFAULT_BATCH)) if batch == DYNAMIC else str(batch)
-    sizes = ["640" if dim == DYNAMIC else str(dim) for dim in others]
-    return f"{spec.name}:{'x'.join([first, *sizes])}"
 
 
 def _dims(shape: tuple[int, ...]) -> str:

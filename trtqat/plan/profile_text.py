@@ -12,7 +12,10 @@ from typing import TypeAlias
 from trtqat.checks import check_kind
 from trtqat.errors import UsageError
 from trtqat.plan.manifest import ProfileShapes
+from trtqat.tensors import DYNAMIC, TensorSpec
 
+# Of a graph whose only dynamic dimension is the batch, where nobody says more.
+DEFAULT_BATCH = (1, 32, 32)
 # A number, or smallest, best and largest.
 Dimension: TypeAlias = int | tuple[int, int, int]
 # As text, or dimensions by input name.
@@ -70,6 +73,19 @@ def shape_text(shapes: ProfileShapes) -> str:
     return "x".join(
         str(best) if low == high else f"{low}:{best}:{high}" for low, best, high in triples
     )
+
+
+def profile_example(spec: TensorSpec, size: str) -> str:
+    """Shapes that fit an input, of each batch that a profile takes where nobody says more.
+
+    Args:
+        spec: The input; its shape has a batch.
+        size: What stands for each other dimension that is open.
+    """
+    batch, *others = spec.shape
+    first = ":".join(map(str, DEFAULT_BATCH)) if batch == DYNAMIC else str(batch)
+    sizes = [size if dim == DYNAMIC else str(dim) for dim in others]
+    return f"{spec.name}:{'x'.join([first, *sizes])}"
 
 
 def _parts(given: GivenShapes) -> Iterator[tuple[str, list[tuple[int, int, int]]]]:

@@ -108,9 +108,8 @@ def closing_lines(
         )
     if is_onnx(result.path):
         graph, engine = quote(str(result.path)), quote(str(result.path.with_suffix(".engine")))
-        shapes = ",".join(map(_profile, filter(_is_open, result.inputs)))
-        lead = "next, with a size for each ?" if shapes else "next"
-        options = f" --shapes {quote(shapes)}" if shapes else ""
+        lead = "next, with a size for each ?" if "?" in result.shapes else "next"
+        options = f" --shapes {quote(result.shapes)}" if result.shapes else ""
         options += f" --for {result.for_}" if result.for_ else ""
         yield f"{lead}: trtqat build {graph} -o {engine}{options}"
         # ONNX Runtime does not run the file either where it has plugins.
@@ -125,17 +124,6 @@ def closing_lines(
     onnx = quote(str(result.path.with_suffix(".onnx")))
     parts = [quote(source), f"--checkpoint {quote(str(result.path))}", *arguments, *inputs]
     yield f"next: trtqat export {' '.join(parts)} -o {onnx}"
-
-
-def _is_open(given: str) -> bool:
-    """Whether a graph's input leaves more open than the batch: ``"x:1x3x?x?:float32"``."""
-    return "?" in given.rsplit(":", 2)[1]
-
-
-def _profile(given: str) -> str:
-    """Such an input as ``--shapes`` takes it, but for its sizes."""
-    name, dims, _ = given.rsplit(":", 2)
-    return f"{name}:1:32:32{dims.removeprefix('1')}"
 
 
 def _ranges(ranges: Sequence[SeenRange], count: int) -> Table:

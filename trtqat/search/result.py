@@ -43,6 +43,8 @@ class QuantizeResult:
         are_held_out: Whether no range was chosen on these samples; a single one is both.
         findings: What lint found in a graph; empty for a PyTorch model.
         plugins: What of a graph ONNX Runtime does not run, ``"'/nms' (EfficientNMS_TRT)"``.
+        shapes: Of a graph that leaves more open than the batch, what ``trtqat build --shapes`` is
+            to be given, with ``?`` for each size that is to be chosen.
     """
 
     path: Path
@@ -63,6 +65,7 @@ class QuantizeResult:
     are_held_out: bool = True
     findings: tuple[Finding, ...] = ()
     plugins: tuple[str, ...] = ()
+    shapes: str = ""
 
     def check_target(self) -> None:
         """Raises where an accuracy target was not reached.

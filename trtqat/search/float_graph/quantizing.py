@@ -205,6 +205,7 @@ class _Quantizing:
             are_held_out=not set(chosen.indices) & set(held.indices),
             findings=done.findings,
             plugins=self._plugins,
+            shapes=self._graph.open_shapes,
         )
 
     def _samples(self) -> tuple[GraphSamples, GraphSamples]:

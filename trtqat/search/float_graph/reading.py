@@ -26,6 +26,7 @@ from trtqat.graph.passes.tidy import tidy
 from trtqat.graph.passes.write_products import write_products
 from trtqat.graph.passes.write_sums import write_sums
 from trtqat.graph_file.reading import read_model
+from trtqat.plan.profile_text import profile_example
 from trtqat.quant.placing.placement import Target
 from trtqat.tensors import DYNAMIC, TensorSpec, specs_by_name
 
@@ -51,6 +52,16 @@ class FloatGraph:
     specs: tuple[TensorSpec, ...]
     fixed_batch: int | None
     notes: tuple[str, ...]
+
+    @property
+    def open_shapes(self) -> str:
+        """Its inputs that leave more open than the batch, as ``trtqat build --shapes`` takes them.
+
+        The sizes are those that the user named, and ``?`` where that is for them to choose.
+        """
+        pairs = zip(self.model.graph.inputs, self.specs, strict=True)
+        is_open = (spec for value, spec in pairs if DYNAMIC in _dims(value)[1:])
+        return ",".join(profile_example(spec, "?") for spec in is_open)
 
 
 def read_float_graph(
@@ -171,8 +182,7 @@ def _spec(value: ir.Value, given: TensorSpec | None) -> TensorSpec:
                 f"Give it: --input {value.name}:1x3x224x224",
             )
         return TensorSpec(str(value.name), (DYNAMIC, *given.shape[1:]), dtype)
-    # Some writers mean an open dimension by 0 or -1.
-    dims = [dim if isinstance(dim, int) and dim > 0 else DYNAMIC for dim in value.shape]
+    dims = _dims(value)
     if given is None:
         return TensorSpec(str(value.name), tuple(dims), dtype)
     wished = zip(dims[1:], given.shape[1:], strict=False)
@@ -182,6 +192,12 @@ def _spec(value: ir.Value, given: TensorSpec | None) -> TensorSpec:
             "An ONNX file brings its shapes; give only dimensions that it leaves open.",
         )
     return TensorSpec(str(value.name), (*dims[:1], *given.shape[1:]), dtype)
+
+
+def _dims(value: ir.Value) -> list[int]:
+    """Of an input, -1 where one is open; some writers mean that by 0 or -1."""
+    dims = value.shape or ()
+    return [dim if isinstance(dim, int) and dim > 0 else DYNAMIC for dim in dims]
 
 
 def _fixed_batch(specs: Sequence[TensorSpec]) -> int | None:

@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from trtqat.building.parsing import parse_profiles
-from trtqat.building.profiles import DEFAULT_BATCH, ProfileOptions, resolve_profiles
-from trtqat.plan.profile_text import profile_text
+from trtqat.building.profiles import ProfileOptions, resolve_profiles
+from trtqat.plan.profile_text import DEFAULT_BATCH, profile_text
 from trtqat.plan.profiles import batches_of
 from trtqat.search.speed.points import Point, ascending, point_at_optimum
 from trtqat.search.speed.region_costs import Assignment
