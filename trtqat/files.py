@@ -272,6 +272,11 @@ def is_onnx(path: Path | str) -> bool:
     return str(path).lower().endswith(".onnx")
 
 
+def weights_beside(path: Path) -> Path:
+    """Where the weights of a graph lie that is larger than an ONNX file can be."""
+    return path.with_name(f"{path.name}.data")
+
+
 # What a plan of TensorRT begins with, and one of TensorRT for RTX.
 PLAN_TAGS = (b"ftrt", b"vtrt")
 

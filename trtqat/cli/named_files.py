@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from trtqat.errors import UsageError
-from trtqat.files import check_input, check_writable, is_file, is_onnx
+from trtqat.files import check_input, check_writable, is_file, is_onnx, weights_beside
 
 
 def check_outputs(
@@ -32,7 +32,7 @@ def check_outputs(
     for name in named:
         check_input(name)
     taken = {_real(name): "an input of this command" for name in named if is_file(name)}
-    beside = [(name, f"{name}.data") for name in named if is_onnx(name)]
+    beside = [(name, weights_beside(Path(name))) for name in named if is_onnx(name)]
     taken |= {_real(file): f"the weights of '{name}'" for name, file in beside if is_file(file)}
     # "." has no name, and is no plan.
     if plan is not None and plan.name:

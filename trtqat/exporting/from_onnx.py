@@ -20,6 +20,7 @@ from trtqat.exporting.pixels import improve_options, notes_on_weights, recorded_
 from trtqat.exporting.quantized_input import codes_of
 from trtqat.exporting.verification.reference import OF_GRAPH, GraphReference
 from trtqat.exporting.verification.verify import verify
+from trtqat.files import weights_beside
 from trtqat.graph.lenses.finite import check_finite
 from trtqat.graph.lenses.pairs import DEQUANTIZE, PAIR
 from trtqat.graph.lenses.targets import NEWEST_OPSET_OF_8_6, is_for_8_6
@@ -37,7 +38,7 @@ from trtqat.graph.runnable import (
 )
 from trtqat.graph_file.hashing import graph_sha256
 from trtqat.graph_file.reading import external_files, read_model
-from trtqat.graph_file.serialized import temporary_graphs, weights_beside
+from trtqat.graph_file.serialized import temporary_graphs
 from trtqat.provenance import Provenance
 
 

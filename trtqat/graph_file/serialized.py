@@ -21,6 +21,7 @@ import onnx
 import onnx_ir as ir
 
 from trtqat.errors import ExportError, UsageError
+from trtqat.files import weights_beside
 from trtqat.graph_file.reading import MAX_BYTES
 
 # With less of weights there is room for the nodes.
@@ -179,11 +180,6 @@ def save(model: ir.Model, path: Path) -> None:
     for name, content in files_of(model, path).items():
         with name.open("wb") as file:
             file.writelines([content] if isinstance(content, bytes) else content or [])
-
-
-def weights_beside(path: Path) -> Path:
-    """Where the weights of a graph lie that is larger than an ONNX file can be."""
-    return path.with_name(f"{path.name}.data")
 
 
 def weight_blocks(model: ir.Model) -> Iterator[bytes | memoryview]:

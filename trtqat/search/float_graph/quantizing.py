@@ -18,7 +18,7 @@ from trtqat.exporting.options import ExportOptions
 from trtqat.exporting.pixels import improve_options, notes_on_weights
 from trtqat.exporting.verification.reference import OF_GRAPH, GraphReference
 from trtqat.exporting.verification.verify import verify
-from trtqat.files import check_not_overwritten, is_onnx
+from trtqat.files import check_not_overwritten, is_onnx, weights_beside
 from trtqat.graph.lenses.macs import GraphSummary
 from trtqat.graph.lenses.targets import HALF_OPSET, NEWEST_OPSET_OF_8_6
 from trtqat.graph.lenses.view import GraphView
@@ -33,7 +33,7 @@ from trtqat.graph.runnable import (
 )
 from trtqat.graph_file.hashing import graph_sha256
 from trtqat.graph_file.reading import external_files
-from trtqat.graph_file.serialized import serialize, temporary_graphs, weights_beside
+from trtqat.graph_file.serialized import serialize, temporary_graphs
 from trtqat.plan.coverage import int8_share
 from trtqat.provenance import Provenance
 from trtqat.quant.placing.placement import Layer
