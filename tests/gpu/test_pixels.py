@@ -68,7 +68,7 @@ def test_codes_are_those_of_the_host(layout: Layout, tmp_path: Path, build_engin
 def test_a_network_behind_bytes_gets_the_codes_of_the_host(
     name: str, layout: Layout, tmp_path: Path, build_engine: Build
 ) -> None:
-    """A neighbouring code of one byte in forty takes a UNet from 142 dB to 26."""
+    """A UNet whose Concat of channels was FP16 was at 26 dB, and at 142 in FP32."""
     architecture = ARCHITECTURES[name]
     (spec,) = architecture.inputs
     samples = batches(architecture, 3, 8)

@@ -118,12 +118,12 @@ def only(*forms: Form) -> Choice:
 _BY_TABLE = ((Form(TABLE),), Form(TABLE))
 _MOVED_BEHIND = ((Form(AFFINE, "middle"), Form(TABLE, "middle")), Form(DIVIDE, "middle"))
 CHOICES: dict[Target, Choice] = {
-    # Weakly typed, it takes FP16 for floats where it likes. Where Mul and Add of all channels are
-    # held to FP32, it refuses a ResNet-50; not so where each channel has its own and the end is
-    # convolutions. With its Gemm, that was refused from NHWC, too, and a table was built. 8.6.0
-    # stops at INT8 initializers that its Myelin compiler gets, which a Cast of bytes brings in
-    # ("convertMyelinWeightsToFp32 … != kINT8"). A ResNet-50 with convolutions at its end was built
-    # with them, 0.738 ms beside 0.739; other networks were not tried.
+    # Weakly typed, it takes FP16 for floats where it likes, and half is right in it. Where Mul and
+    # Add of all channels are held to FP32, it refuses a ResNet-50; not so where each channel has
+    # its own and the end is convolutions. With its Gemm, that was refused from NHWC, too, and a
+    # table was built. 8.6.0 stops at INT8 initializers that its Myelin compiler gets, which a Cast
+    # of bytes brings in ("convertMyelinWeightsToFp32 … != kINT8"). A ResNet-50 with convolutions at
+    # its end was built with them, 0.738 ms beside 0.739; other networks were not tried.
     "8.6": Choice(
         (Form(HALF), Form(PLANES), Form(TABLE)),
         Form(TABLE),
