@@ -106,7 +106,7 @@ def _figures(option: str) -> Iterator[Job]:
     write = f'mkdir -p runs; "$PYTHON" -c {shlex.quote(_WRITE_DETECTOR)}'
     search = f'"$PYTHON" -m scripts.bench.first_refused runs/detector.onnx {option}'
     yield Job("first-refused", f"{write}\n{search}", 300, shares=True)
-    yield Job("pixels", f'"$PYTHON" -m scripts.bench.pixels {pixels}', 500)
+    yield Job("pixels", f'"$PYTHON" -m scripts.bench.pixels {pixels}', 680)
     build = shlex.quote(f"{option} --timing-cache ") + '"$TIMING_CACHE"'
     for task in ("detection", "segmentation", "recognition"):
         yield Job(
@@ -120,7 +120,7 @@ def _figures(option: str) -> Iterator[Job]:
 
 def _alone_at_last(option: str) -> Iterator[Job]:
     for stage, models, seconds in (
-        ("throughput", ("resnet50", "vgg16"), 150),
+        ("throughput", ("resnet50", "vgg16"), 280),
         ("explain", ("resnet50", "vgg16", "vit"), 200),
     ):
         engines = tuple(f"engines-{name}" for name in models)

@@ -43,6 +43,7 @@ from typing import Any
 
 import numpy as np
 
+from scripts.bench.in_flight import throughput
 from scripts.bench.pixels_graphs import check_floats, chosen_graphs, export_floats, write_graph
 from scripts.bench.pixels_table import layers_table, measured_table
 from scripts.bench.quiet import (
@@ -54,7 +55,6 @@ from scripts.bench.quiet import (
 from scripts.bench.record import describe_run
 from scripts.bench.resuming import go_on
 from scripts.bench.rtx_layers import first_layers, rtx_version
-from scripts.bench.throughput import throughput
 from trtqat.building.builder import build
 from trtqat.building.options import BuildOptions
 from trtqat.building.profiles import ProfileOptions
@@ -164,7 +164,7 @@ def measured(graph: Path, arguments: argparse.Namespace) -> dict[str, Any]:
         "outputs": in_own_process(_hash_of_outputs, plan, size),
     }
     if arguments.throughput:
-        result["throughput"] = in_own_process(_throughput, plan, size, arguments.seconds)
+        result["throughput"] = throughput(plan, size, arguments.seconds)
     return result
 
 
@@ -188,11 +188,6 @@ def _hash_of_outputs(plan: Path, batch_size: int) -> str | None:
         rgb = np.random.default_rng(0).integers(0, BYTES, spec.floats.shape).astype(np.uint8)
         outputs = session.run({spec.name: spec.of_rgb(rgb)})
         return sha256(b"".join(outputs[name].tobytes() for name in sorted(outputs))).hexdigest()
-
-
-def _throughput(plan: Path, batch_size: int, seconds: float) -> dict[str, Any]:
-    with Engine(plan) as engine:
-        return throughput(engine, batch_size, random_inputs(engine, batch_size), seconds)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -8,10 +8,10 @@ r"""How far ``eval``'s figures can be trusted, and what keeping several queries 
 4. Images a second from host arrays: Polygraphy's runner, one query at a time, several in flight.
    An engine that takes INT8 codes is given codes, and then floats, which the host quantizes.
 
-PyTorch's timing, Polygraphy and the rest have a process each: what one has made may slow the
-launches of the next. Needs a GPU, TensorRT, PyTorch and Polygraphy; writes one JSON
-file. Give the engine that takes floats and the one that takes codes, for both to stand beside
-Polygraphy from floats:
+PyTorch's timing, Polygraphy, the repeats and each number of queries in flight have a process each:
+what one has made may slow the launches of the next. Needs a GPU, TensorRT, PyTorch and Polygraphy;
+writes one JSON file. Give the engine that takes floats and the one that takes codes, for both to
+stand beside Polygraphy from floats:
 
     python -m scripts.bench.throughput runs/bench/resnet50.engine runs/bench/resnet50-codes.engine \
         --output scripts/results/throughput-resnet50.json
@@ -30,19 +30,18 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from scripts.bench.in_flight import in_flight, throughput
 from scripts.bench.quiet import in_own_process, quiet_compute_medians_ms, random_inputs
 from scripts.bench.record import describe_run
 from scripts.bench.throughput_table import lines_of, table_of
 from scripts.bench.trtexec import Query, TrtexecError, beside_trtexec
 from trtqat.evaluation.latency import measure_latency
-from trtqat.evaluation.sessions import open_sessions
-from trtqat.evaluation.throughput import measure_throughput
 from trtqat.evaluation.timing import LatencyOptions
 from trtqat.host.environment import describe_environment
 from trtqat.host.telemetry import watch_gpu
 from trtqat.runtime import host_quantizer
 from trtqat.runtime.engine import Engine
-from trtqat.tensors import DYNAMIC, Arrays, random_arrays
+from trtqat.tensors import DYNAMIC, Arrays
 
 REPLAYS = 500
 TURNS = 5
@@ -69,7 +68,7 @@ def main() -> None:
             "quiet": quiet(plan, size, seconds),
             "independent": in_own_process(independent, plan, size),
             "polygraphy": in_own_process(polygraphy, plan, size, seconds),
-            **in_own_process(ours, plan, size, seconds),
+            **ours(plan, size, seconds),
         }
         if arguments.trtexec is not None:
             busy_ms = statistics.median(result["repeated"]["medians_ms"])
@@ -179,24 +178,26 @@ def polygraphy(plan: Path, batch_size: int, seconds: float) -> dict[str, Any]:
 
 def ours(plan: Path, batch_size: int, seconds: float) -> dict[str, Any]:
     """How far medians are apart, and images a second from host arrays."""
+    result: dict[str, Any] = in_own_process(_repeated_of, plan, batch_size, seconds)
+    result["throughput"] = throughput(plan, batch_size, seconds)
+    if "quantizer" in result:
+        result["in_flight_from_floats"] = in_flight(plan, batch_size, seconds, from_floats=True)
+    result["throughput"]["in_flight_on_own_streams"] = in_flight(
+        plan, batch_size, seconds, own_streams=True
+    )
+    return result
+
+
+def _repeated_of(plan: Path, batch_size: int, seconds: float) -> dict[str, Any]:
+    """The repeats, the clocks meanwhile, and what quantizes floats where codes are wanted."""
     with Engine(plan) as engine, watch_gpu() as watch:
         inputs = random_inputs(engine, batch_size)
         result: dict[str, Any] = {"repeated": repeated(engine, batch_size, inputs, seconds)}
         if watch:
             watch.look()
-        result["throughput"] = throughput(engine, batch_size, inputs, seconds)
-        if engine.input_scales:
-            drawn = [spec.with_batch(batch_size) for spec in engine.session_inputs]
-            floats = random_arrays(drawn, seed=0)
-            result["quantizer"] = name_quantizer()
-            result["in_flight_from_floats"] = in_flight(engine, batch_size, floats, seconds)
-        # Last, as further sessions may make every later launch slower.
-        result["throughput"]["in_flight_on_own_streams"] = in_flight(
-            engine, batch_size, inputs, seconds, own_streams=True
-        )
-        if watch:
-            watch.look()
         telemetry = watch.result() if watch else None
+        if engine.input_scales:
+            result["quantizer"] = name_quantizer()
     result["telemetry"] = asdict(telemetry) if telemetry else {}
     return result
 
@@ -211,43 +212,6 @@ def repeated(engine: Engine, batch_size: int, inputs: Arrays, seconds: float) ->
         session.close()
     spread = 100 * (max(medians) - min(medians)) / statistics.median(medians)
     return {"medians_ms": medians, "spread_percent": spread}
-
-
-def throughput(engine: Engine, batch_size: int, inputs: Arrays, seconds: float) -> dict[str, Any]:
-    """Images a second from host arrays, several ways."""
-    session = engine.session(batch_size)
-    timing = measure_latency(session, inputs, LatencyOptions(200, seconds))
-    session.close()
-    return {
-        "gpu_alone": timing.computed_per_second(batch_size),
-        "one_at_a_time": timing.requested_per_second(batch_size),
-        "compute_ms": timing.compute.median_ms,
-        "request_ms": timing.request.median_ms,
-        "h2d_ms": timing.h2d.median_ms if timing.h2d else None,
-        "d2h_ms": timing.d2h.median_ms if timing.d2h else None,
-        "in_flight": in_flight(engine, batch_size, inputs, seconds),
-    }
-
-
-def in_flight(
-    engine: Engine,
-    batch_size: int,
-    inputs: Arrays,
-    seconds: float,
-    *,
-    own_streams: bool = False,
-) -> dict[int, dict[str, Any]]:
-    """Images a second by the number of queries at once."""
-    found = {}
-    for count in (1, 2, 4, 6, 8, 12):
-        (sessions,) = open_sessions([engine], batch_size, count, own_streams=own_streams)
-        (each,) = measure_throughput(
-            [sessions], inputs, LatencyOptions(200, seconds), own_streams=own_streams
-        )
-        found[count] = asdict(each)
-        for one in sessions:
-            one.close()
-    return found
 
 
 def name_quantizer() -> str:
