@@ -177,3 +177,18 @@ def test_a_pipe_that_nobody_writes_to(folder: Path, command: str) -> None:
     assert done.returncode in (1, 2)
     assert "Traceback" not in done.stderr
     assert "p" in done.stdout + done.stderr
+
+
+def test_nothing_is_collected_at_the_end(folder: Path) -> None:
+    """Python would look through all of PyTorch for cycles as it ends, which took two seconds."""
+    code = (
+        "import atexit, gc, sys\n"
+        "from trtqat.cli.main import main\n"
+        "atexit.register(lambda: print(gc.get_freeze_count() > 0, len(gc.get_objects()) < 1000))\n"
+        "sys.argv = ['trtqat', '--version']\n"
+        "main()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=folder
+    )
+    assert done.stdout.splitlines()[-1] == "True True"
