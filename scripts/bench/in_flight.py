@@ -17,9 +17,8 @@ from trtqat.evaluation.sessions import open_sessions
 from trtqat.evaluation.throughput import measure_throughput
 from trtqat.evaluation.timing import LatencyOptions
 from trtqat.runtime.engine import Engine
-from trtqat.tensors import random_arrays
 
-COUNTS = (1, 2, 4, 6, 8, 12)
+_COUNTS = (1, 2, 4, 6, 8, 12)
 _WARM_UP_MS = 200
 
 
@@ -54,7 +53,7 @@ def in_flight(
     """
     return {
         count: in_own_process(_at_once, plan, batch_size, count, seconds, from_floats, own_streams)
-        for count in COUNTS
+        for count in _COUNTS
     }
 
 
@@ -82,11 +81,7 @@ def _at_once(
 ) -> dict[str, Any]:
     options = LatencyOptions(_WARM_UP_MS, seconds)
     with Engine(plan) as engine:
-        if from_floats:
-            drawn = [spec.with_batch(batch_size) for spec in engine.session_inputs]
-            inputs = random_arrays(drawn, seed=0)
-        else:
-            inputs = random_inputs(engine, batch_size)
+        inputs = random_inputs(engine, batch_size, from_floats=from_floats)
         (sessions,) = open_sessions([engine], batch_size, count, own_streams=own_streams)
         (found,) = measure_throughput([sessions], inputs, options, own_streams=own_streams)
         for each in sessions:

@@ -65,15 +65,19 @@ def exit_code_of(measure: Callable[[], object], what: object) -> int:
     return 0
 
 
-def random_inputs(engine: Engine, batch_size: int) -> dict[str, np.ndarray]:
+def random_inputs(
+    engine: Engine, batch_size: int, *, from_floats: bool = False
+) -> dict[str, np.ndarray]:
     """Random inputs ``(N, …)`` by name, as the plan takes them: codes where it takes codes.
 
     Args:
         engine: Whose other open dimensions take the optimum of what it is tuned for.
         batch_size: N.
+        from_floats: Whether a session is to make the codes of floats.
     """
     drawn = [spec.with_batch(min(batch_size, _DRAWN)) for spec in engine.session_inputs]
-    inputs = quantize_inputs(random_arrays(drawn, seed=0), engine.input_scales)
+    scales = {} if from_floats else engine.input_scales
+    inputs = quantize_inputs(random_arrays(drawn, seed=0), scales)
     return {name: np.resize(each, (batch_size, *each.shape[1:])) for name, each in inputs.items()}
 
 

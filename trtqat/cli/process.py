@@ -49,8 +49,8 @@ def run_command(run: Callable[[], None]) -> None:
             code = code or _FAILED
             # typer may not be imported.
             print(_describe(output.lost), file=sys.stderr)  # noqa: T201
-    # Python would look through all that PyTorch has made for cycles, two seconds long, to free what
-    # the system takes back a moment later.
+    # Python would look through all that PyTorch has made for cycles, behind an export two seconds
+    # long, to free what the system takes back a moment later.
     gc.freeze()
     raise SystemExit(code)
 
