@@ -18,7 +18,7 @@ from typing import ParamSpec, TypeVar
 
 import numpy as np
 
-from trtqat.errors import InferenceError, TrtqatError
+from trtqat.errors import InferenceError, MissingError, TrtqatError
 from trtqat.runtime.engine import Engine
 from trtqat.runtime.input_codes import quantize_inputs
 from trtqat.runtime.session import EngineSession
@@ -58,6 +58,14 @@ def exit_code_of(measure: Callable[[], object], what: object) -> int:
     except TrtqatError as error:
         print(error, file=sys.stderr)
         return error.exit_code
+    except ImportError as error:
+        print(
+            f"'{what}' is not measured here: {error}.\n"
+            "Install TensorRT and CUDA's bindings on a host with a GPU: pip install -e "
+            "'.[tensorrt8]'",
+            file=sys.stderr,
+        )
+        return MissingError.exit_code
     except BrokenProcessPool:
         # TensorRT ends a process where it does not know what to do.
         print(f"The process that ran '{what}' died.", file=sys.stderr)

@@ -25,18 +25,25 @@ import logging
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from scripts.bench.in_flight import in_flight, throughput
-from scripts.bench.quiet import in_own_process, quiet_compute_medians_ms, random_inputs
+from scripts.bench.quiet import (
+    exit_code_of,
+    in_own_process,
+    quiet_compute_medians_ms,
+    random_inputs,
+)
 from scripts.bench.record import describe_run
 from scripts.bench.throughput_table import lines_of, table_of
 from scripts.bench.trtexec import Query, TrtexecError, beside_trtexec
 from trtqat.evaluation.latency import measure_latency
 from trtqat.evaluation.timing import LatencyOptions
+from trtqat.files import check_writable, write_atomically
 from trtqat.host.environment import describe_environment
 from trtqat.host.telemetry import watch_gpu
 from trtqat.runtime import host_quantizer
@@ -47,15 +54,28 @@ REPLAYS = 500
 TURNS = 5
 
 
-def main() -> None:
-    """Measures, writes the file after each engine, and prints a table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def main(given: Sequence[str] | None = None) -> int:
+    """Measures, writes the file after each engine, and prints a table.
+
+    Args:
+        given: The command line; None takes the process's own.
+
+    Returns:
+        0, or the exit code of what went wrong; what was measured before it is written.
+    """
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("engines", type=Path, nargs="+")
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--seconds", type=float, default=1.5)
     parser.add_argument("--trtexec", type=Path, metavar="PATH", help="NVIDIA's, to stand beside")
     parser.add_argument("--output", type=Path, required=True)
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(given)
+    names = ", ".join(map(str, arguments.engines))
+    return exit_code_of(partial(_measure_and_show, arguments), names)
+
+
+def _measure_and_show(arguments: argparse.Namespace) -> None:
+    check_writable(arguments.output)
     size, seconds = arguments.batch_size, arguments.seconds
     record: dict[str, Any] = {
         **describe_run("throughput"),
@@ -77,7 +97,8 @@ def main() -> None:
             except TrtexecError as error:
                 print(f"{error} The comparison is left out.", file=sys.stderr)
         results[plan.stem] = result
-        arguments.output.write_text(json.dumps({**record, **results}, indent=1) + "\n")
+        text = json.dumps({**record, **results}, indent=1) + "\n"
+        write_atomically(arguments.output, text.encode())
         print(lines_of(plan.stem, result), flush=True)
     print(table_of(results))
 
@@ -275,4 +296,4 @@ def with_trtexec(
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+import scripts.bench.throughput
 from scripts.bench import in_flight as module
 from scripts.bench.in_flight import in_flight, throughput
 
@@ -40,3 +41,17 @@ def test_one_query_at_a_time_has_another_one(calls: list[tuple[Any, ...]]) -> No
     assert found["of"] == (PLAN, 8, 0.5)
     assert [*found["in_flight"]] == [call[3] for call in calls[1:]]
     assert len({call[0] for call in calls}) == 2
+
+
+def test_where_something_is_not_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def missing(*_: Any, **__: Any) -> Any:
+        raise ModuleNotFoundError("No module named 'cuda'")
+
+    monkeypatch.setenv("COMMIT", "abc")
+    monkeypatch.setattr(scripts.bench.throughput, "in_own_process", missing)
+    output = tmp_path / "o.json"
+    assert scripts.bench.throughput.main(["m.engine", "--output", str(output)]) == 4
+    assert "'m.engine' is not measured here: No module named 'cuda'." in capsys.readouterr().err
+    assert not output.exists()
