@@ -7,6 +7,7 @@ query: behind others, that were opened before and closed, every replay may take 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -22,22 +23,26 @@ _COUNTS = (1, 2, 4, 6, 8, 12)
 _WARM_UP_MS = 200
 
 
-def throughput(plan: Path, batch_size: int, seconds: float) -> dict[str, Any]:
+def throughput(
+    plan: Path, batch_size: int, seconds: float, counts: Sequence[int] = _COUNTS
+) -> dict[str, Any]:
     """Images a second from random inputs as the plan takes them, several ways.
 
     Args:
         plan: The plan.
         batch_size: One that it takes.
         seconds: How long each way is measured.
+        counts: Numbers of queries at once.
     """
     alone = in_own_process(_one_at_a_time, plan, batch_size, seconds)
-    return {**alone, "in_flight": in_flight(plan, batch_size, seconds)}
+    return {**alone, "in_flight": in_flight(plan, batch_size, seconds, counts)}
 
 
 def in_flight(
     plan: Path,
     batch_size: int,
     seconds: float,
+    counts: Sequence[int] = _COUNTS,
     *,
     from_floats: bool = False,
     own_streams: bool = False,
@@ -48,12 +53,13 @@ def in_flight(
         plan: The plan.
         batch_size: One that it takes.
         seconds: How long each number is measured.
+        counts: The numbers.
         from_floats: Whether the host makes codes of floats, for a plan that takes codes.
         own_streams: Whether each query has a compute stream of its own.
     """
     return {
         count: in_own_process(_at_once, plan, batch_size, count, seconds, from_floats, own_streams)
-        for count in _COUNTS
+        for count in counts
     }
 
 

@@ -5,18 +5,19 @@ A ResNet-50 is exported from floats, from codes, and from bytes in every form of
 bytes. Of each graph, on a GPU with TensorRT:
 
 1. GPU compute time, in a process that runs nothing else; what the builder refuses is written down.
-2. Request, copies and images a second with several queries in flight, from uint8 host arrays
-   beside codes and floats.
-3. What it computes of the same images, whatever their layout, as a hash: where two forms have the
+2. What it computes of the same images, whatever their layout, as a hash: where two forms have the
    same outputs bit for bit, they made the same codes.
+3. Request, copies and images a second with several queries in flight, from uint8 host arrays
+   beside codes and floats. All graphs take turns, so that what else the host does hits all.
 
 ``--layers-only`` needs no GPU: it builds with TensorRT for RTX, and says what stands before the
 first convolution. Most of the time is the builder's; ``--only`` names some graphs alone, and is the
 order in which they are measured. The names are ``floats``, ``codes``, and layout and form, as
 ``nhwc-affine-first``, ``nhwc-channels``, ``nhwc-bgr-table-last``.
 
-The file is written after each graph. A run that was cut off goes on when it is started again with
-the same options; where there is no git, ``COMMIT=…`` has to say of which commit it is.
+The file is written after each graph, and after each turn of all. A run that was cut off goes on
+when it is started again with the same options; turns, of which only one's figures are comparable,
+are then taken anew. Where there is no git, ``COMMIT=…`` has to say of which commit it is.
 
     python -m scripts.bench.pixels --output scripts/results/pixels.json --only floats codes \
         nhwc-affine-first nhwc-affine-middle nchw-affine-first nhwc-table-first nhwc-layer-first
@@ -34,7 +35,7 @@ import argparse
 import statistics
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from hashlib import sha256
@@ -66,7 +67,9 @@ from trtqat.runtime.engine import Engine
 from trtqat.tensors import BYTES
 from trtqat.typed_json import json_text
 
-TURNS = 5
+_MEDIANS = 5
+# A few queries keep the GPU busy; more of them are no faster.
+_AT_ONCE = (2, 4, 6)
 
 
 def main(given: Sequence[str] | None = None) -> int:
@@ -98,34 +101,77 @@ def _measure_all(arguments: argparse.Namespace) -> Mapping[str, Mapping[str, Any
         check_floats(arguments.graph)
     record = go_on(arguments.output, _describe(arguments), anew=arguments.anew)
     results: dict[str, Any] = record["graphs"]
-    left = [name for name in names if not is_done(results.get(name, {}), arguments.throughput)]
-    print(f"{len(names) - len(left)} of {len(names)} graphs are done", file=sys.stderr)
-    if not left:
+    done = sum(is_done(results.get(name, {}), arguments.turns) for name in names)
+    print(f"{done} of {len(names)} graphs are done", file=sys.stderr)
+    if done == len(names):
         return results
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         floats = arguments.graph or folder / "exported.onnx"
         if arguments.graph is None:
             export_floats(floats)
-        for name in left:
-            graph = write_graph(name, floats, folder)
-            alone = arguments.layers_only
-            results[name] = {"rtx": first_layers(graph)} if alone else measured(graph, arguments)
-            write_atomically(arguments.output, (json_text(record) + "\n").encode())
-            print(name, results[name], file=sys.stderr, flush=True)
+        _measure_each(names, record, arguments, partial(write_graph, floats=floats, folder=folder))
     return results
 
 
-def is_done(result: Mapping[str, Any], with_throughput: bool) -> bool:
+def is_done(result: Mapping[str, Any], turns: int) -> bool:
     """Whether a result has all that a run wants of its graph.
 
     Args:
         result: Of the file; empty if it has none.
-        with_throughput: Whether queries in flight are wanted, too.
+        turns: How often queries in flight are measured.
     """
     if "rtx" in result or "refused" in result:
         return True
-    return "compute_ms" in result and ("throughput" in result or not with_throughput)
+    return "compute_ms" in result and len(result.get("throughput", [])) >= turns
+
+
+def _measure_each(
+    names: Sequence[str],
+    record: Mapping[str, Any],
+    arguments: argparse.Namespace,
+    write: Callable[[str], Path],
+) -> None:
+    """Adds to a record what it lacks of some graphs, and turns of all that it has.
+
+    Args:
+        names: Of the graphs.
+        record: Written after each graph and each turn.
+        arguments: The command line.
+        write: Writes the graph of a name; its plan is built beside it.
+    """
+    results = record["graphs"]
+    plans: dict[str, Path] = {}
+    for name in names:
+        if not is_done(results.get(name, {}), turns=0):
+            graph = write(name)
+            alone = arguments.layers_only
+            results[name] = {"rtx": first_layers(graph)} if alone else measured(graph, arguments)
+            plans[name] = _plan_of(graph)
+            _write(record, arguments.output)
+            print(name, results[name], file=sys.stderr, flush=True)
+    built = [name for name, result in results.items() if "compute_ms" in result]
+    if all(is_done(results[name], arguments.turns) for name in built):
+        return
+    for name in built:
+        if name not in plans:
+            graph = write(name)
+            _build_plan(graph, arguments)
+            plans[name] = _plan_of(graph)
+    for turn in range(arguments.turns):
+        for name in built:
+            found = throughput(plans[name], arguments.batch_size, arguments.seconds, _AT_ONCE)
+            results[name]["throughput"] = [*results[name].get("throughput", [])[:turn], found]
+            print(turn, name, found, file=sys.stderr, flush=True)
+        _write(record, arguments.output)
+
+
+def _plan_of(graph: Path) -> Path:
+    return graph.with_suffix(".engine")
+
+
+def _write(record: Mapping[str, Any], output: Path) -> None:
+    write_atomically(output, (json_text(record) + "\n").encode())
 
 
 def _describe(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -145,27 +191,30 @@ def _describe(arguments: argparse.Namespace) -> dict[str, Any]:
 def measured(graph: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     """What an engine of a graph takes on the GPU, or why there is none."""
     size = arguments.batch_size
-    plan = graph.with_suffix(".engine")
-    options = BuildOptions(
-        profile=ProfileOptions(batch=(size, size, size)),
-        tactic_sources=arguments.tactic_sources,
-        timing_cache=arguments.timing_cache,
-    )
+    plan = _plan_of(graph)
     try:
-        built = in_own_process(_build, graph, plan, options)
+        built = _build_plan(graph, arguments)
     except BuildError as error:
         return {"refused": error.problem}
-    medians = quiet_compute_medians_ms(plan, size, TURNS, arguments.seconds)
-    result = {
+    medians = quiet_compute_medians_ms(plan, size, _MEDIANS, arguments.seconds)
+    return {
         **built,
         "compute_medians_ms": medians,
         "compute_ms": statistics.median(medians),
         "input_bytes": in_own_process(_input_bytes, plan, size),
         "outputs": in_own_process(_hash_of_outputs, plan, size),
     }
-    if arguments.throughput:
-        result["throughput"] = throughput(plan, size, arguments.seconds)
-    return result
+
+
+def _build_plan(graph: Path, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Builds the plan that stands beside a graph, and returns what it is of."""
+    size = arguments.batch_size
+    options = BuildOptions(
+        profile=ProfileOptions(batch=(size, size, size)),
+        tactic_sources=arguments.tactic_sources,
+        timing_cache=arguments.timing_cache,
+    )
+    return in_own_process(_build, graph, _plan_of(graph), options)
 
 
 def _build(graph: Path, plan: Path, options: BuildOptions) -> dict[str, Any]:
@@ -202,10 +251,10 @@ def _parser() -> argparse.ArgumentParser:
         "--only", nargs="+", metavar="NAME", help="these graphs, in this order; default: all"
     )
     parser.add_argument(
-        "--no-throughput",
-        action="store_false",
-        dest="throughput",
-        help="GPU compute time alone, no queries in flight",
+        "--turns",
+        type=int,
+        default=4,
+        help="how often queries in flight are measured; 0: GPU compute time alone",
     )
     parser.add_argument(
         "--graph",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from statistics import median
 from string import ascii_uppercase
 from typing import Any
 
@@ -29,16 +30,18 @@ def layers_table(results: Mapping[str, Mapping[str, Any]]) -> str:
 def measured_table(results: Mapping[str, Mapping[str, Any]], batch_size: int) -> str:
     """GPU time, request and images a second of each graph, beside floats and codes, as Markdown.
 
-    Graphs with the same letter have the same outputs of the same images.
+    Graphs with the same letter have the same outputs of the same images. What was measured in turns
+    is the median of them.
 
     Args:
         results: By graph; ``floats`` and ``codes`` are what the others stand beside.
         batch_size: Images a query.
     """
     floats_ms = results.get("floats", {}).get("compute_ms")
+    codes_ms = _median(results.get("codes", {}), "request_ms")
     codes_rate = _best(results.get("codes", {}))
-    heads = ["graph", "GPU ms", "of floats", "request ms", "H2D ms", "MB", "images/s in flight"]
-    heads += ["of codes", "outputs"]
+    heads = ["graph", "GPU ms", "of floats", "request ms", "of codes", "H2D ms", "MB"]
+    heads += ["images/s in flight", "of codes", "outputs"]
     lines = [heads, ["---", *["---:"] * (len(heads) - 1)]]
     letters = iter(ascii_uppercase)
     letter_of: dict[str | None, str] = {None: NONE}
@@ -46,7 +49,7 @@ def measured_table(results: Mapping[str, Mapping[str, Any]], batch_size: int) ->
         if "refused" in result:
             lines.append([name, f"refused: {result['refused']}", *[NONE] * (len(heads) - 2)])
             continue
-        rate, found = _best(result), result.get("throughput", {})
+        rate, request_ms = _best(result), _median(result, "request_ms")
         outputs = result.get("outputs")
         if outputs not in letter_of:
             letter_of[outputs] = next(letters, "other")
@@ -55,8 +58,9 @@ def measured_table(results: Mapping[str, Mapping[str, Any]], batch_size: int) ->
                 name,
                 f"{result['compute_ms']:.4f}",
                 _ratio(result["compute_ms"], floats_ms),
-                _ms(found.get("request_ms")),
-                _ms(found.get("h2d_ms")),
+                _ms(request_ms),
+                _ratio(codes_ms, request_ms),
+                _ms(_median(result, "h2d_ms")),
                 f"{result['input_bytes'] / 1e6:.1f}",
                 NONE if rate is None else f"{rate:,.0f}",
                 _ratio(rate, codes_rate),
@@ -67,11 +71,18 @@ def measured_table(results: Mapping[str, Mapping[str, Any]], batch_size: int) ->
 
 
 def _best(result: Mapping[str, Any]) -> float | None:
-    """The most images a second, of all numbers of queries in flight."""
-    if "throughput" not in result:
-        return None
-    in_flight = result["throughput"]["in_flight"].values()
-    return max(float(each["images_per_second"]) for each in in_flight)
+    """The most images a second by number of queries in flight, of each the median of its turns."""
+    by_count: dict[str | int, list[float]] = {}
+    for turn in result.get("throughput", []):
+        for count, each in turn["in_flight"].items():
+            by_count.setdefault(count, []).append(each["images_per_second"])
+    return max(map(median, by_count.values()), default=None)
+
+
+def _median(result: Mapping[str, Any], figure: str) -> float | None:
+    """Of a figure of one query at a time, over all turns."""
+    found = [turn[figure] for turn in result.get("throughput", []) if turn[figure] is not None]
+    return median(found) if found else None
 
 
 def _ms(value: float | None) -> str:

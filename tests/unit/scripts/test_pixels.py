@@ -1,4 +1,4 @@
-"""scripts.bench.pixels: the graphs that it compares, what its tables say, and how it goes on."""
+"""scripts.bench.pixels: the graphs that it compares, and how it goes on."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ from scripts.bench.pixels_graphs import (
     chosen_graphs,
     write_graph,
 )
-from scripts.bench.pixels_table import NONE, layers_table, measured_table
 from tests.support.graphs import Graph, operators
 from tests.support.pixel_graphs import every_byte, float_graph, quantizing_graph
 from trtqat.errors import GraphError, UsageError
@@ -36,68 +35,7 @@ from trtqat.provenance import METADATA_KEY, read_provenance
 from trtqat.runtime.onnx_model import OnnxModel
 from trtqat.tensors import Array, TensorSpec, random_arrays
 
-
-def measured(compute_ms: float, *rates: float, megabytes: float) -> dict[str, Any]:
-    return {
-        "rtx": {"layers": 7, "first": ["CastMul", "Tran"]},
-        "compute_ms": compute_ms,
-        "input_bytes": megabytes * 1e6,
-        "throughput": {
-            "request_ms": 1.5,
-            "h2d_ms": 0.25,
-            "in_flight": {n: {"images_per_second": rate} for n, rate in enumerate(rates)},
-        },
-    }
-
-
-RESULTS = {
-    "floats": measured(0.8, 30_000.0, 40_000.0, megabytes=19.3),
-    "codes": measured(0.75, 50_000.0, 45_000.0, megabytes=4.8),
-    "nhwc-affine-first": measured(0.824, 48_500.0, megabytes=4.8),
-    "nhwc-affine-last": {"rtx": {"refused": "no Transpose"}, "refused": "no kernel"},
-}
-
-
-def cells(table: str) -> list[list[str]]:
-    lines = [line for line in table.splitlines() if line.startswith("|")]
-    assert len({line.count("|") for line in lines}) == 1
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
-
-
-def test_what_is_measured_stands_beside_floats_and_codes() -> None:
-    table = measured_table(RESULTS, 32)
-    assert table.startswith("Batch 32.")
-    _, _, floats, codes, affine, refused = cells(table)
-    assert floats[:6] == ["floats", "0.8000", "1.000", "1.500", "0.250", "19.3"]
-    assert floats[6:] == ["40,000", "0.800", NONE]
-    assert codes[-3:] == ["50,000", "1.000", NONE]
-    assert affine[:6] == ["nhwc-affine-first", "0.8240", "1.030", "1.500", "0.250", "4.8"]
-    assert affine[6:] == ["48,500", "0.970", NONE]
-    assert refused[1:3] == ["refused: no kernel", NONE]
-
-
-def test_graphs_with_the_same_outputs_have_the_same_letter() -> None:
-    codes = RESULTS["codes"]
-    rows = {name: {**codes, "outputs": digest} for name, digest in zip("wxyz", "abab", strict=True)}
-    found = cells(measured_table({**rows, "codes": codes}, 1))
-    assert [row[-1] for row in found[2:]] == ["A", "B", "A", "B", NONE]
-
-
-def test_without_the_others_there_are_no_ratios() -> None:
-    *_, (_, _, of_floats, *_, of_codes, _) = cells(measured_table({"x": RESULTS["codes"]}, 1))
-    assert of_floats == of_codes == NONE
-
-
-def test_layers() -> None:
-    _, _, floats, _, _, refused = cells(layers_table(RESULTS))
-    assert floats == ["floats", "7", "`CastMul`, `Tran`"]
-    assert refused == ["nhwc-affine-last", NONE, "refused: no Transpose"]
-
-
-def test_without_queries_in_flight_there_is_the_gpu_time() -> None:
-    alone = {"compute_ms": 0.7, "input_bytes": 4.8e6}
-    *_, row = cells(measured_table({"floats": alone}, 1))
-    assert row == ["floats", "0.7000", "1.000", NONE, NONE, "4.8", NONE, NONE, NONE]
+TURN = {"request_ms": 1.5, "h2d_ms": 0.25, "in_flight": {4: {"images_per_second": 5e4}}}
 
 
 @pytest.fixture
@@ -205,6 +143,8 @@ class TestAGivenGraph:
 
 
 class TestTheCommand:
+    """With a host and an engine in their place."""
+
     @pytest.fixture
     def run(self, floats: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
         """Runs it with a host and an engine in its place; returns what it built and its file."""
@@ -218,6 +158,12 @@ class TestTheCommand:
             built.append(graph.stem)
             return {"layers": []}
 
+        def take_turn(name: str) -> dict[str, Any]:
+            if f"turn of {name}" in stops_at:
+                raise KeyboardInterrupt
+            built.append(f"turn of {name}")
+            return {**TURN}
+
         def in_its_place(function: Callable[..., Any], *args: Any, **_: Any) -> object:
             if function is describe_environment:
                 gpu = Gpu("H200", "9.0", "580", "13.0")
@@ -228,7 +174,7 @@ class TestTheCommand:
 
         monkeypatch.setenv("COMMIT", "abc")
         monkeypatch.setattr(pixels, "in_own_process", in_its_place)
-        monkeypatch.setattr(pixels, "throughput", lambda *_: RESULTS["codes"]["throughput"])
+        monkeypatch.setattr(pixels, "throughput", lambda plan, *_: take_turn(plan.stem))
         monkeypatch.setattr(pixels, "quiet_compute_medians_ms", lambda *_: [0.7, 0.9, 0.8])
         monkeypatch.setattr(pixels, "rtx_version", lambda: "1.7")
         monkeypatch.setattr(
@@ -249,7 +195,7 @@ class TestTheCommand:
         return run
 
     def test_a_run_that_was_cut_off_goes_on(self, run: Callable[..., Any]) -> None:
-        only = ("--only", "nhwc-channels", "codes", "floats")
+        only = ("--only", "nhwc-channels", "codes", "floats", "--turns", "0")
         built, record = run(*only, stop="floats")
         assert built == [*record["graphs"]] == ["nhwc-channels", "codes"]
         assert "resumed" not in record
@@ -259,23 +205,36 @@ class TestTheCommand:
         assert [each["date"] for each in record["resumed"]] == [record["date"]]
         # Nothing is left, and one more graph is one more.
         assert run(*only) == ([], record)
-        built, record = run("--only", "floats", "nchw-table-first")
+        built, record = run("--only", "floats", "nchw-table-first", "--turns", "0")
         assert built == ["nchw-table-first"]
         assert len(record["graphs"]) == 4
         assert len(record["resumed"]) == 2
 
+    def test_all_graphs_take_turns(
+        self, run: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        turns = ["turn of codes", "turn of floats"]
+        built, record = run("--only", "codes", "floats", "--turns", "3")
+        assert built == ["codes", "floats", *3 * turns]
+        assert [len(row["throughput"]) for row in record["graphs"].values()] == [3, 3]
+        assert "| codes | 0.8000 | 1.000 | 1.500 | 1.000 |" in capsys.readouterr().out
+        assert run("--only", "codes", "floats", "--turns", "3") == ([], record)
+        # One more graph stands beside the others in the same turns.
+        built, record = run("--only", "nhwc-channels", "--turns", "2")
+        assert built == ["nhwc-channels", "codes", "floats", *2 * [*turns, "turn of nhwc-channels"]]
+        assert [len(row["throughput"]) for row in record["graphs"].values()] == [2, 2, 2]
+
     def test_gpu_time_alone_is_not_all(
         self, run: Callable[..., Any], capsys: pytest.CaptureFixture[str]
     ) -> None:
-        only = ("--only", "codes", "floats")
-        built, record = run(*only, "--no-throughput")
-        assert built == ["codes", "floats"]
-        assert not [row for row in record["graphs"].values() if "throughput" in row]
-        assert "| codes | 0.8000 | 1.000 | - |" in capsys.readouterr().out
-        built, record = run(*only)
-        assert built == ["codes", "floats"]
-        assert all("throughput" in row for row in record["graphs"].values())
-        assert run(*only, "--no-throughput") == ([], record)
+        only = ("--only", "codes")
+        built, record = run(*only, "--turns", "0")
+        assert built == ["codes"]
+        assert "| codes | 0.8000 | - | - |" in capsys.readouterr().out
+        built, record = run(*only, stop="turn of codes")
+        assert built == ["codes"]
+        assert "throughput" not in record["graphs"]["codes"]
+        assert run(*only)[0] == ["codes", *4 * ["turn of codes"]]
 
     def test_layers_alone(self, run: Callable[..., Any]) -> None:
         built, record = run("--layers-only", "--only", "nhwc-bgr-channels", "floats")
@@ -301,14 +260,15 @@ class TestTheCommand:
         commit: str,
         said: str,
     ) -> None:
-        _, record = run("--only", "floats", "codes")
+        _, record = run("--only", "floats", "codes", "--turns", "0")
         monkeypatch.setenv("COMMIT", commit)
         assert run("--only", "floats", *more, code=2) == ([], record)
         told = capsys.readouterr().err
         assert "holds 2 graphs of another run" in told
         assert said in told
         built, record = run("--only", "floats", *more, "--anew")
-        assert built == [*record["graphs"]] == ["floats"]
+        assert built[0] == "floats"
+        assert [*record["graphs"]] == ["floats"]
         assert record["commit"] == commit
 
     def test_an_exchanged_graph_is_another_run(
