@@ -99,14 +99,14 @@ def _figures(option: str) -> Iterator[Job]:
     cache = '--timing-cache "$TIMING_CACHE"'
     # It compares numbers and times nothing, so others may run beside it.
     yield Job("locate", _run("locate", "vgg16"), 160, ("engines-vgg16",))
-    names = "floats codes nchw-planes nhwc-half nhwc-bgr-half nhwc-planes nhwc-table-first"
+    names = "floats codes nchw-planes nhwc-half nhwc-bgr-half"
     pixels = f'--output "$RESULTS/pixels.json" --seconds 0.5 {option} {cache} --only {names}'
     refusals = f'--output "$RESULTS/refusals.json" {option}'
     yield Job("refusals", f'"$PYTHON" -m scripts.bench.refusals {refusals}', 300)
     write = f'mkdir -p runs; "$PYTHON" -c {shlex.quote(_WRITE_DETECTOR)}'
     search = f'"$PYTHON" -m scripts.bench.first_refused runs/detector.onnx {option}'
     yield Job("first-refused", f"{write}\n{search}", 300, shares=True)
-    yield Job("pixels", f'"$PYTHON" -m scripts.bench.pixels {pixels}', 680)
+    yield Job("pixels", f'"$PYTHON" -m scripts.bench.pixels {pixels}', 850)
     build = shlex.quote(f"{option} --timing-cache ") + '"$TIMING_CACHE"'
     for task in ("detection", "segmentation", "recognition"):
         yield Job(
