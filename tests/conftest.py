@@ -81,8 +81,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    folder = Path(__file__).parent / "gpu"
     for item in items:
-        if Path(__file__).parent / "gpu" in item.path.parents:
+        if folder in item.path.parents:
             item.add_marker(pytest.mark.gpu)
 
 
