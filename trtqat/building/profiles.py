@@ -80,7 +80,7 @@ def resolve_profile(
 
     Raises:
         UsageError: A name is not an input, a shape does not fit the input, the three shapes
-            are not ascending, or a dynamic dimension is left open.
+            are not ascending, a dynamic dimension is left open, or no input is left for the batch.
     """
     _check_names(inputs, options)
     profile = {}
@@ -145,6 +145,11 @@ def _check_names(inputs: Sequence[TensorSpec], options: ProfileOptions) -> None:
                     f"{said} names '{name}', which is no input of the graph.",
                     f"Its inputs are {', '.join(names)}.",
                 )
+    if options.batch is not None and names and set(names) <= set().union(*given.values()):
+        raise UsageError(
+            "--batch says nothing here: the shapes of every input are given, batches among them.",
+            "Leave out --batch, or the shapes of the inputs that it is for.",
+        )
 
 
 def _dims(shape: tuple[int, ...]) -> str:

@@ -160,6 +160,17 @@ def test_inputs_that_a_shape_does_not_name_have_its_batch() -> None:
     assert told["mask"] == ProfileShapes((1, 8), (2, 8), (4, 8))
 
 
+def test_a_batch_of_no_input_is_refused() -> None:
+    """It would be left out without a word."""
+    whole = sized("lines:1:8:32x3x48x160,mask:1:8:32x8", batch="1:2:4")
+    by_bounds = ProfileOptions((1, 2, 4), opt_shapes={"lines": (2, 3, 48, 160), "mask": (2, 8)})
+    for options in (whole, by_bounds):
+        with pytest.raises(UsageError, match=r"--batch says nothing here.* Leave out --batch"):
+            resolve_profiles([LINES, MASK], options)
+        # It is for an input that has no shapes.
+        assert resolve_profiles([LINES, MASK, IMAGE], options)[0]["image"].max == (4, 3, 8, 8)
+
+
 def test_shapes_that_there_cannot_be() -> None:
     twice = sized("lines:8x3x48x160", "lines:8:8:8x3x48x160")
     with pytest.raises(UsageError, match=r"are the same: lines:8x3x48x160\..*by --shapes once"):
