@@ -75,6 +75,7 @@ if TYPE_CHECKING:
     from trtqat.inspection.inspected_plan import InspectedPlan
     from trtqat.inspection.inspecting import inspect
     from trtqat.inspection.options import InspectOptions
+    from trtqat.pixels import Pixels
     from trtqat.quant.quantize import Quantized, quantize
     from trtqat.quant.recipe import save_quantized
     from trtqat.report.readable import ReadableReport, evaluate
@@ -106,6 +107,7 @@ __all__ = [
     "LatencyOptions",
     "ModelSource",
     "OnnxModel",
+    "Pixels",
     "PyTorchModel",
     "QuantizeResult",
     "Quantized",
@@ -150,6 +152,7 @@ _HOMES = {
     "LatencyOptions": "trtqat.evaluation.timing",
     "ModelSource": "trtqat.exporting.source",
     "OnnxModel": "trtqat.runtime.onnx_model",
+    "Pixels": "trtqat.pixels",
     "PyTorchModel": "trtqat.runtime.pytorch",
     "QuantizeResult": "trtqat.search.result",
     "Quantized": "trtqat.quant.quantize",

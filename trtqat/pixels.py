@@ -120,7 +120,8 @@ class Pixels:
         if self.bgr and channels != 3:
             raise UsageError(
                 f"--bgr is for three channels, but input '{name}' has {channels}.",
-                "Leave out --bgr.",
+                "Leave out --bgr. Where another input has BGR bytes, say it of that one in Python, "
+                "as in pixels={'NAME': trtqat.Pixels('nhwc', mean, std, bgr=True)}.",
             )
 
     def fits(self, channels: int) -> bool:

@@ -47,6 +47,7 @@ PUBLIC = {
     *("load_model", "load_state", "open_dataset"),
     *("quantize", "quantize_source", "load_quantized", "save_quantized"),  # from FP32 to INT8
     *("Quantized", "QuantizeResult"),
+    "Pixels",  # what the bytes of each input mean, where --mean and --bgr are not of all
     *("tune", "TuneOptions", "TuneResult"),  # which regions are INT8 in the fastest engine
 }
 

@@ -12,7 +12,9 @@ import onnx
 import pytest
 import torch
 from onnx import TensorProto
+from torch import nn
 
+import trtqat
 from tests.support import models
 from trtqat.errors import DataError, ExportError, SourceError, UsageError
 from trtqat.exporting import pixels as room
@@ -221,6 +223,37 @@ def test_an_input_that_is_no_image(tmp_path: Path) -> None:
             mean=0,
             std=1,
         )
+
+
+class WithDepth(nn.Module):
+    """An image in colour, and one of a channel beside it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.image, self.depth = nn.Conv2d(3, 4, 3), nn.Conv2d(1, 4, 3)
+
+    def forward(self, image: torch.Tensor, depth: torch.Tensor) -> torch.Tensor:
+        y: torch.Tensor = self.image(image) + self.depth(depth)
+        return y
+
+
+def test_one_of_two_inputs_is_bgr(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    samples = torch.rand(4, 3, 8, 8), torch.rand(4, 1, 8, 8)
+    model, path = trtqat.quantize(WithDepth().eval(), [samples]).model, tmp_path / "m.onnx"
+    inputs = ["image:1x3x8x8", "depth:1x1x8x8"]
+    both = {"pixels": ["image:nhwc", "depth:nhwc"], "mean": 0.5, "std": 0.25}
+    # Its way out is what comes next.
+    with pytest.raises(UsageError, match=r"input 'depth' has 1\..* bgr=True\)"):
+        trtqat.export(model, path, inputs=inputs, bgr=True, **both)
+    one = {
+        "image": trtqat.Pixels("nhwc", (0.5,), (0.25,), bgr=True),
+        "depth": trtqat.Pixels("nhwc", (0.5,), (0.25,)),
+    }
+    trtqat.export(model, path, inputs=inputs, pixels=one, exporter="torchscript")
+    with OnnxModel(path) as graph:
+        found = {each.name: each for each in graph.inputs}
+    assert [found[name].pixels.bgr for name in one] == [True, False]  # type: ignore[attr-defined]
 
 
 def test_numbers_in_whatever_form(tmp_path: Path) -> None:
