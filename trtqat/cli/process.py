@@ -23,6 +23,10 @@ from typing import TextIO
 
 _FAILED = 1
 _INTERRUPTED = 130
+# By how many objects, and how often then, Python looks for cycles. Its default is for programs that
+# have few; PyTorch and a graph are a million that stay, and looking at them again and again is a
+# second of an export.
+_SELDOM = (20_000, 20, 20)
 
 
 def run_command(run: Callable[[], None]) -> None:
@@ -34,6 +38,7 @@ def run_command(run: Callable[[], None]) -> None:
     Raises:
         SystemExit: Always.
     """
+    gc.set_threshold(*_SELDOM)
     _open_standard_handles()
     # Imports turn KeyboardInterrupt into other exceptions, or print it and go on.
     if _is_set_by_nobody():
