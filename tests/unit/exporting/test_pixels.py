@@ -242,7 +242,7 @@ def test_one_of_two_inputs_is_bgr(tmp_path: Path) -> None:
     samples = torch.rand(4, 3, 8, 8), torch.rand(4, 1, 8, 8)
     model, path = trtqat.quantize(WithDepth().eval(), [samples]).model, tmp_path / "m.onnx"
     inputs = ["image:1x3x8x8", "depth:1x1x8x8"]
-    both = {"pixels": ["image:nhwc", "depth:nhwc"], "mean": 0.5, "std": 0.25}
+    both: dict[str, Any] = {"pixels": ["image:nhwc", "depth:nhwc"], "mean": 0.5, "std": 0.25}
     # Its way out is what comes next.
     with pytest.raises(UsageError, match=r"input 'depth' has 1\..* bgr=True\)"):
         trtqat.export(model, path, inputs=inputs, bgr=True, **both)
