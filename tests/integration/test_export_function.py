@@ -114,7 +114,11 @@ def test_fp16_for_a_tensorrt_that_takes_it_by_itself(tmp_path: Path) -> None:
         ("m.onnx", {"factory_args": ["a=1"]}, "'m.onnx' is an ONNX file; it brings its weights"),
         ("m.onnx", {"static_batch": True}, "its batch stays as it is"),
         ("m.onnx", {"exporter": "dynamo"}, "its batch stays as it is"),
-        (torch.nn.Linear(2, 2), {"checkpoint": "qat.pt"}, "A model that is there already takes"),
+        (
+            torch.nn.Linear(2, 2),
+            {"checkpoint": "qat.pt"},
+            "A model that is there already takes no checkpoint",
+        ),
         (trtqat.ModelSource("a.py:f"), {"ema": True}, "A model that is there already"),
         ("net.py:qat", {"inputs": INPUT}, "inputs is 'x:2x3x8x8', a str"),
         ("net.py:qat", {"inputs": ["x"]}, "'x' is not an input specification"),

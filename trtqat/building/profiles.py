@@ -82,7 +82,7 @@ def resolve_profile(
         UsageError: A name is not an input, a shape does not fit the input, the three shapes
             are not ascending, a dynamic dimension is left open, or no input is left for the batch.
     """
-    _check_names(inputs, options)
+    _check_inputs(inputs, options)
     profile = {}
     for spec in inputs:
         shapes = [_shape(spec, options, which) for which in _BOUNDS]
@@ -133,7 +133,7 @@ def _shape(spec: TensorSpec, options: ProfileOptions, which: str) -> tuple[int, 
     return shape
 
 
-def _check_names(inputs: Sequence[TensorSpec], options: ProfileOptions) -> None:
+def _check_inputs(inputs: Sequence[TensorSpec], options: ProfileOptions) -> None:
     names = [spec.name for spec in inputs]
     given = {f"--{which}-shapes": getattr(options, f"{which}_shapes") for which in _BOUNDS}
     for option, shapes in given.items():

@@ -227,14 +227,18 @@ class TestTheCommand:
     def test_gpu_time_alone_is_not_all(
         self, run: Callable[..., Any], capsys: pytest.CaptureFixture[str]
     ) -> None:
-        only = ("--only", "codes")
+        only = ("--only", "codes", "floats")
         built, record = run(*only, "--turns", "0")
-        assert built == ["codes"]
-        assert "| codes | 0.8000 | - | - |" in capsys.readouterr().out
+        assert built == ["codes", "floats"]
+        assert not [row for row in record["graphs"].values() if "throughput" in row]
+        assert "| codes | 0.8000 | 1.000 | - |" in capsys.readouterr().out
         built, record = run(*only, stop="turn of codes")
-        assert built == ["codes"]
+        assert built == ["codes", "floats"]
         assert "throughput" not in record["graphs"]["codes"]
-        assert run(*only)[0] == ["codes", *4 * ["turn of codes"]]
+        built, record = run(*only)
+        assert built == ["codes", "floats", *4 * ["turn of codes", "turn of floats"]]
+        assert all("throughput" in row for row in record["graphs"].values())
+        assert run(*only, "--turns", "0") == ([], record)
 
     def test_layers_alone(self, run: Callable[..., Any]) -> None:
         built, record = run("--layers-only", "--only", "nhwc-bgr-channels", "floats")
@@ -266,9 +270,8 @@ class TestTheCommand:
         told = capsys.readouterr().err
         assert "holds 2 graphs of another run" in told
         assert said in told
-        built, record = run("--only", "floats", *more, "--anew")
-        assert built[0] == "floats"
-        assert [*record["graphs"]] == ["floats"]
+        built, record = run("--only", "floats", *more, "--turns", "0", "--anew")
+        assert built == [*record["graphs"]] == ["floats"]
         assert record["commit"] == commit
 
     def test_an_exchanged_graph_is_another_run(
