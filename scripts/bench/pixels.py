@@ -16,8 +16,9 @@ order in which they are measured. The names are ``floats``, ``codes``, and layou
 ``nhwc-affine-first``, ``nhwc-channels``, ``nhwc-bgr-table-last``.
 
 The file is written after each graph, and after each turn of all. A run that was cut off goes on
-when it is started again with the same options; turns, of which only one's figures are comparable,
-are then taken anew. Where there is no git, ``COMMIT=…`` has to say of which commit it is.
+when it is started again with the same options. Then all graphs take their turns anew, as figures
+are compared within a turn alone. Where there is no git, ``COMMIT=…`` has to say of which commit it
+is.
 
     python -m scripts.bench.pixels --output scripts/results/pixels.json --only floats codes \
         nhwc-affine-first nhwc-affine-middle nchw-affine-first nhwc-table-first nhwc-layer-first
@@ -132,7 +133,7 @@ def _measure_each(
     arguments: argparse.Namespace,
     write: Callable[[str], Path],
 ) -> None:
-    """Adds to a record what it lacks of some graphs, and turns of all that it has.
+    """Adds to a record what it lacks of some graphs, and lets all that it has take turns.
 
     Args:
         names: Of the graphs.
@@ -150,8 +151,8 @@ def _measure_each(
             plans[name] = _plan_of(graph)
             _write(record, arguments.output)
             print(name, results[name], file=sys.stderr, flush=True)
-    built = [name for name, result in results.items() if "compute_ms" in result]
-    if all(is_done(results[name], arguments.turns) for name in built):
+    built = {name: result for name, result in results.items() if "compute_ms" in result}
+    if all(is_done(result, arguments.turns) for result in built.values()):
         return
     for name in built:
         if name not in plans:
@@ -159,9 +160,9 @@ def _measure_each(
             _build_plan(graph, arguments)
             plans[name] = _plan_of(graph)
     for turn in range(arguments.turns):
-        for name in built:
+        for name, result in built.items():
             found = throughput(plans[name], arguments.batch_size, arguments.seconds, _AT_ONCE)
-            results[name]["throughput"] = [*results[name].get("throughput", [])[:turn], found]
+            result["throughput"] = [*result.get("throughput", [])[:turn], found]
             print(turn, name, found, file=sys.stderr, flush=True)
         _write(record, arguments.output)
 
