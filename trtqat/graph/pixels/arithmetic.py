@@ -133,15 +133,20 @@ def _code(writer: NodeWriter, plane: ir.Value, channel: int, line: HalfLine) -> 
         return writer.constant(f"{what}_{channel}", np.array(number, np.float32))
 
     q = writer.floats("Sub", plane, constant("middle", MIDDLE))
-    part = writer.floats("Mul", q, constant("high", line.high))
+    product = writer.floats("Mul", q, constant("high", line.high))
+    part = writer.floats("Add", product, constant("base", line.base))
     rounded = writer.node("Round", [part], ir.DataType.FLOAT)
     left = writer.floats("Sub", part, rounded)
     product = writer.floats("Mul", q, constant("low", line.low))
     shifted = writer.floats("Add", product, constant("shift", line.shift))
     rest = writer.node("Round", [writer.floats("Add", shifted, left)], ir.DataType.FLOAT)
-    last = writer.floats("Add", rest, constant("whole", line.whole))
-    first = q if line.times == 1 else writer.floats("Mul", q, constant("times", line.times))
-    return writer.floats("Add", last, writer.floats("Add", first, rounded))
+    code = writer.floats("Add", rounded, rest)
+    if line.times:
+        times = q if line.times == 1 else writer.floats("Mul", q, constant("times", line.times))
+        code = writer.floats("Add", code, times)
+    if line.whole:
+        code = writer.floats("Add", code, constant("whole", line.whole))
+    return code
 
 
 def _each_plane(
