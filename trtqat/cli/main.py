@@ -11,6 +11,9 @@ def main() -> None:
 
 
 def _run() -> None:
+    from trtqat.cli.lazily import import_lazily
+
+    import_lazily()
     from trtqat.cli.app import app
 
     app()
