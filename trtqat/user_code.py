@@ -12,8 +12,9 @@ import sys
 import sysconfig
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from types import FrameType
 from typing import TextIO
 
 from trtqat.errors import SourceError, TrtqatError, UsageError, message_of
@@ -117,8 +118,18 @@ def in_words(error: BaseException, when: str = "") -> str:
 
 def place_of(error: BaseException) -> str:
     """The innermost line of the user's that was running, as ``net.py, line 7``, or nothing."""
+    return _innermost(traceback.walk_tb(error.__traceback__))
+
+
+def place_now() -> str:
+    """The innermost line of the user's that is running, as ``net.py, line 7``, or nothing."""
+    return _innermost(reversed(list(traceback.walk_stack(None))))
+
+
+def _innermost(frames: Iterable[tuple[FrameType, int]]) -> str:
+    """The last line of the user's, of frames from the outermost on."""
     place = ""
-    for frame, line in traceback.walk_tb(error.__traceback__):
+    for frame, line in frames:
         path = Path(frame.f_code.co_filename)
         is_installed = _INSTALLED.intersection(path.parts)
         is_foreign = is_installed or any(each in path.parents for each in _NOT_THE_USERS)

@@ -24,6 +24,7 @@ import torch
 
 from trtqat.errors import ExportError, TrtqatError, UsageError, first_line
 from trtqat.exporting.decomposing import decomposed_by_node
+from trtqat.exporting.frozen_values import watching_values
 from trtqat.exporting.open_dimensions import Dimensions, forget_other_names
 from trtqat.exporting.options import Exporter
 from trtqat.exporting.samples import Samples
@@ -238,6 +239,7 @@ def _torchscript(
             tempfile.TemporaryDirectory() as folder,
             exits_told("The model's forward, while it was traced,"),
             buffers_kept(exported) as changed,
+            watching_values(len(samples)) as places,
         ):
             # A file, as the weights of a model above 2 GiB are written beside it.
             path = Path(folder) / "traced.onnx"
@@ -253,6 +255,12 @@ def _torchscript(
                 custom_opsets={DOMAIN: 1},
             )
             traced = load_traced(path)
+        for place in places:
+            _LOG.warning(
+                "The model's forward reads values of its inputs (%s). The graph has what they were "
+                "for the sample that was traced, and is right only where that stays so.",
+                place,
+            )
         for name in changed:
             _LOG.warning(
                 "The TorchScript exporter runs forward, and the graph has what that wrote into "
