@@ -71,6 +71,34 @@ def test_a_factory_that_returns_nothing(tmp_path: Path) -> None:
         load_model(f"{tmp_path / 'f.py'}:qat")
 
 
+@pytest.mark.parametrize(
+    ("made", "said"),
+    [
+        ("LazyConv2d(4, 3)", "'weight' has no shape yet"),
+        ("Linear(2, 2).to('meta')", "'weight' is on"),
+    ],
+)
+def test_a_model_without_numbers(made: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "f.py").write_text(f"from torch import nn\ndef qat():\n    return nn.{made}\n")
+    with pytest.raises(SourceError, match=said):
+        load_model(f"{tmp_path / 'f.py'}:qat")
+
+
+def test_a_forward_that_names_nothing(tmp_path: Path) -> None:
+    (tmp_path / "f.py").write_text(
+        "from torch import nn\nclass Net(nn.Conv2d):\n"
+        "    def forward(self, *images):\n        return super().forward(images[0])\n"
+        "def net():\n    return Net(3, 4, 3)\n"
+    )
+    np.savez(tmp_path / "d.npz", images=np.zeros((4, 3, 6, 6), np.float32))
+    words = ["quantize", "f.py:net", "--data", "npz:d.npz", "-o", "f.pt"]
+    for given in ([], ["--input", "x:1x3x6x6"]):
+        done = in_process(tmp_path, *words, *given)
+        assert done.returncode == 2
+        assert "The model's forward names no parameters" in done.stderr
+        assert "as in forward(self, images)" in done.stderr
+
+
 def test_errors_of_ours_and_a_real_interrupt_pass(tmp_path: Path) -> None:
     (tmp_path / "f.py").write_text(
         "from trtqat.errors import GateError\n"

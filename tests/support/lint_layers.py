@@ -11,6 +11,9 @@ from onnx import TensorProto, helper
 from tests.support.graphs import Graph, batch_norm
 from tests.support.lint_places import one_operand
 from tests.support.linting import Case, graph
+from trtqat.graph.pixels.forms import CHOICES
+from trtqat.graph.pixels.take_pixels import take_pixels
+from trtqat.pixels import Layout, Pixels
 
 
 def normalized(*, fold: bool = False, shared: str = "", quantized: bool = True) -> ir.Model:
@@ -67,6 +70,13 @@ def normalised_image() -> ir.Model:
     value = made.node("Add", [made.node("Mul", ["x", "std"], "scaled"), "one"], "normal")
     made.conv(made.pair(value, 0.1), "y", (32, 3))
     return made.model("y")
+
+
+def image_of_bytes(layout: Layout) -> ir.Model:
+    """Three channels of bytes, each of them normalised apart."""
+    model = channels(32, 3, image=True)()
+    take_pixels(model, {"x": Pixels(layout, (0.5,), (0.25,))}, CHOICES["8.6"])
+    return model
 
 
 def constant_product() -> ir.Model:
@@ -201,6 +211,8 @@ CASES = [
     Case("channels-unaligned", "/y", channels(33, 32), channels(64, 32), "94%"),
     Case("channels-unaligned", "/y", channels(32, 3), channels(32, 3, image=True), "33%"),
     Case("channels-unaligned", "/y", channels(32, 3), normalised_image, "33%"),
+    Case("channels-unaligned", "/y", channels(32, 3), lambda: image_of_bytes("nhwc"), "33%"),
+    Case("channels-unaligned", "/y", channels(32, 3), lambda: image_of_bytes("nchw"), "33%"),
     Case("layer-not-quantized", "/y", one_operand(False, False), one_operand(True, True), "100.0%"),
     Case("layer-not-quantized", "/y", one_operand(False, False), constant_product),
     Case(

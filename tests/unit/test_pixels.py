@@ -112,6 +112,7 @@ def test_parse() -> None:
         (lambda: Pixels("nhwc", (), (1,)), "The mean has no number"),
         (lambda: Pixels("nhwc", (1, 2), (1, 2, 3)), "The mean has 2 numbers, and the std 3"),
         (lambda: Pixels("nhwc", (1, 2), (1,), bgr=True), "BGR bytes have three channels"),
+        (lambda: Pixels("nhwc", (1, 2, 3, 4), (1,), bgr=True), "Leave out --bgr for an image of"),
         (lambda: Pixels("hwcn", (0,), (1,)), "Pixels.layout is 'hwcn'"),  # type: ignore[arg-type]
         (lambda: Pixels("nhwc", "0", (1,)), "Pixels.mean is '0'"),  # type: ignore[arg-type]
     ],

@@ -84,6 +84,11 @@ class BuildOptions:
         for name in ("workspace_bytes", "optimization_level"):
             if getattr(self, name) is not None:
                 check_kind(f"BuildOptions.{name}", getattr(self, name), int, "3")
+        if self.optimization_level is not None and not 0 <= self.optimization_level <= 5:
+            raise UsageError(
+                f"BuildOptions.optimization_level is {self.optimization_level}.",
+                "Give 0 (fast build) to 5 (fast engine).",
+            )
         for name, example in (("timing_cache", "'timing.cache'"), ("sign", "'key.pem'")):
             path = getattr(self, name)
             if path is not None:

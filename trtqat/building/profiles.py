@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -15,6 +16,8 @@ from trtqat.tensors import DYNAMIC, TensorSpec
 
 Shapes = Mapping[str, tuple[int, ...]]
 _BOUNDS = ("min", "opt", "max")
+# Of a tensor, by TensorRT's documentation. TensorRT for RTX took more, and crashed as it built.
+_MOST_NUMBERS = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,8 @@ def resolve_profile(
 
     Raises:
         UsageError: A name is not an input, a shape does not fit the input, the three shapes
-            are not ascending, a dynamic dimension is left open, or no input is left for the batch.
+            are not ascending, a dynamic dimension is left open, no input is left for the batch, or
+            an input is larger than a tensor can be.
     """
     _check_inputs(inputs, options)
     profile = {}
@@ -93,8 +97,19 @@ def resolve_profile(
                     f"{', '.join(map(_dims, shapes))}.",
                     "Give shapes with min ≤ opt ≤ max in every dimension.",
                 )
+        _check_volume(spec.name, shapes[-1])
         profile[spec.name] = ProfileShapes(*shapes)
     return profile
+
+
+def _check_volume(name: str, largest: tuple[int, ...]) -> None:
+    count = math.prod(largest)
+    if count > _MOST_NUMBERS:
+        raise UsageError(
+            f"Input '{name}' would hold {count} numbers at {_dims(largest)}, and a tensor of "
+            f"TensorRT {_MOST_NUMBERS} at most.",
+            "Give a smaller batch or size.",
+        )
 
 
 def _shape(spec: TensorSpec, options: ProfileOptions, which: str) -> tuple[int, ...]:

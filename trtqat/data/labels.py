@@ -96,8 +96,7 @@ def class_numbers(source: str, labels: Labels) -> NDArray[np.int64]:
         return labels
     raise DataError(
         f"{source} must be one integer per sample, but are {labels_in_words(labels)}.",
-        "Save class indices, for example with one_hot.argmax(axis=1), or name a metric that reads "
-        "such labels (--metric).",
+        "Save class indices of shape (N,), or name a metric that reads such labels (--metric).",
     )
 
 

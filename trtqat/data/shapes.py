@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from trtqat.data.cifar10 import IMAGE_SHAPE
 from trtqat.data.dataset import no_kind
 from trtqat.data.factory import as_array, made_samples, pair_at
@@ -22,7 +24,7 @@ from trtqat.user_code import user_code
 def specs_from_data(spec: str, parameters: Mapping[str, bool]) -> list[TensorSpec]:
     """The inputs of a model, by what its data holds for them.
 
-    Floating-point arrays are for float32 inputs, integers for int64.
+    Floating-point arrays are for float32 inputs, bytes for uint8, other integers for int64.
 
     Args:
         spec: As ``open_dataset`` reads it.
@@ -97,6 +99,8 @@ def _of_arrays(
 
 
 def _dtype(array: Array) -> str:
+    if array.dtype == np.uint8:
+        return "uint8"
     return {"i": "int64", "u": "int64", "b": "bool"}.get(array.dtype.kind, "float32")
 
 

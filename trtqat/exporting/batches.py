@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -93,12 +93,17 @@ def random_batch(
     return {**arrays, **normalised(random_arrays(to_come, seed), pixels or {})}
 
 
-def notes_on_ranges(inputs: Sequence[TensorSpec], amaxes: Mapping[str, float]) -> list[str]:
-    """What the user should know where FP16 depends on random numbers."""
+def notes_on_ranges(inputs: Sequence[TensorSpec], known: Container[str]) -> list[str]:
+    """What the user should know where FP16 depends on random numbers.
+
+    Args:
+        inputs: Of the model.
+        known: Names of those of which it is known how large they are.
+    """
     return [
         f"Input '{spec.name}' is not quantized as it is: how large its values are is not known, so "
         "what fits FP16 before the first quantizer was found on random numbers around 1. Give "
         "--data for certainty."
         for spec in inputs
-        if spec.name not in amaxes and np.issubdtype(np.dtype(spec.dtype), np.floating)
+        if spec.name not in known and np.issubdtype(np.dtype(spec.dtype), np.floating)
     ]

@@ -171,7 +171,9 @@ def _pixels(
     if isinstance(named, Mapping):
         if len(_listed(mean)) + len(_listed(std)) or bgr or scale != 255:
             raise UsageError(
-                "What bytes mean is given twice.", "Leave out mean, std, scale and bgr."
+                "pixels says by itself what bytes mean, and mean, std, scale or bgr say it, too.",
+                "Leave these out, and give pixels={'images': trtqat.Pixels('nhwc', mean, std)}; or "
+                "give them with pixels=['images:nhwc'].",
             )
         return dict(named)
     check_kind("pixels", named, (tuple, list), "['images:nhwc']")

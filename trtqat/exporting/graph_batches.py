@@ -51,7 +51,8 @@ def batches_of_graph(
         first = [taken(samples, sum(sizes[:at]), each[0].shape[0]) for at, each in enumerate(sized)]
         return [*first, *in_batches(samples, fixed)], []
     amaxes = _amaxes(model)
-    notes = notes_on_ranges(sized[0], amaxes) if options.precision == "fp16" else []
+    known = {*amaxes, *options.pixels}
+    notes = notes_on_ranges(sized[0], known) if options.precision == "fp16" else []
     return [
         random_batch(each, options.seed + number, amaxes, options.pixels)
         for number, each in enumerate(sized)

@@ -19,6 +19,7 @@ from trtqat.exporting.program import load_program, program_module
 from trtqat.exporting.source import ModelSource
 from trtqat.files import is_file, is_onnx, is_plan
 from trtqat.pointers import is_pointer, load_pointer
+from trtqat.quant.has_values import check_has_values
 from trtqat.quant.placing.placed import copied, placed_quantizers
 from trtqat.quant.toolkits.silence import quiet_toolkit
 from trtqat.user_code import returned, user_code
@@ -119,6 +120,7 @@ def _from_factory(source: ModelSource, device: str) -> torch.nn.Module:
                 f"{subject} returned {returned(model)}, not a model.",
                 "It must return a torch.nn.Module, or a torch.export program.",
             )
+        check_has_values(model, SourceError)
         model = model.cpu()
         if source.checkpoint is not None:
             load_state(model, source.checkpoint, ema=source.ema)

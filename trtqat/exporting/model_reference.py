@@ -152,7 +152,8 @@ def batches_of_model(
         ends = list(itertools.accumulate(counts))
         of_data = [taken(samples, end - n, n) for end, n in zip(ends, counts, strict=True)]
         return [*of_data, *drawn], []
-    notes = notes_on_ranges(inputs, first.amaxes) if options.precision == "fp16" else []
+    known = {*first.amaxes, *options.pixels}
+    notes = notes_on_ranges(inputs, known) if options.precision == "fp16" else []
     return [
         random_batch(each, options.seed + number, first.amaxes, options.pixels)
         for number, each in enumerate(specs)

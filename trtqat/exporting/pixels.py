@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 import onnx_ir as ir
 
-from trtqat.errors import ExportError, SourceError, UsageError
+from trtqat.errors import ExportError, GraphError, SourceError, UsageError
 from trtqat.exporting.options import ExportOptions
 from trtqat.exporting.verification.reference import other_output
 from trtqat.graph.lenses.targets import HALF_OPSET, NEWEST_OPSETS, inputs_of_bytes
@@ -162,6 +162,7 @@ def with_pixel_inputs(
     """
     if not options.pixels:
         return {}
+    _check_outputs(model.graph, options.pixels)
     before = serialize_runnable(model)
     for note in move_pairs(model, to_inputs=True).notes:
         _LOG.info(note)
@@ -171,6 +172,17 @@ def with_pixel_inputs(
         _LOG.warning(note)
     _check_same(before, serialize_runnable(model), batches, options)
     return taken.inputs
+
+
+def _check_outputs(graph: ir.Graph, names: Container[str]) -> None:
+    for value in graph.inputs:
+        if value.name in names and value.is_graph_output():
+            raise GraphError(
+                f"Input '{value.name}' is an output, too, which cannot be floats where the input "
+                "of that name is bytes.",
+                "Leave the output out by onnx.utils.extract_model, as whoever gives the input has "
+                "it; or return it through an Identity, under another name.",
+            )
 
 
 def _check_same(

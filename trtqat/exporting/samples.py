@@ -32,10 +32,16 @@ def order_inputs(model: torch.nn.Module, inputs: Sequence[TensorSpec]) -> list[T
         inputs: Specifications whose names are parameters of forward.
 
     Raises:
-        SourceError: None is given, a name is not a parameter, or a required one is missing.
+        SourceError: None is given, a name is not a parameter, a required one is missing, or
+            forward names none.
         UsageError: A name is there twice.
     """
     parameters = forward_parameters(model)
+    if not parameters:
+        raise SourceError(
+            "The model's forward names no parameters, and an engine's inputs have names.",
+            "Name them, as in forward(self, images), or wrap the model in one whose forward does.",
+        )
     names = ", ".join(parameters)
     example = f"--input {next(iter(parameters), 'x')}:1x3x224x224"
     if not inputs:

@@ -232,8 +232,9 @@ def _way_out(
     lean_excluded: bool,
 ) -> str:
     """The way to a TensorRT that runs a plan, as a sentence."""
-    # Nobody but a user asks for these two.
-    for each in installed if wanted in ("lean", "dispatch") else ():
+    # Nobody but a user asks for these two, or for the full one of a plan of another library.
+    is_asked = wanted in ("lean", "dispatch") or (wanted == "full" and header.library == "rtx")
+    for each in installed if is_asked else ():
         if not why_not(header, each.version, flavour=each.flavour, lean_excluded=lean_excluded):
             return f"Leave out --runtime: {each.version} ({each.flavour}) runs it."
     written = ".".join(map(str, header.version))

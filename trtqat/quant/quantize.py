@@ -19,11 +19,11 @@ from typing import Any, get_args
 
 import torch
 from torch import nn
-from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 from trtqat.checks import check_choice, check_kind, check_names
 from trtqat.errors import QuantizerError, UsageError, first_line
 from trtqat.quant.feeding import Arguments, arguments_of, device_of, on_tensors, told
+from trtqat.quant.has_values import check_has_values
 from trtqat.quant.int8_quantizer import Int8Quantizer
 from trtqat.quant.kept_state import buffers_kept
 from trtqat.quant.module_by_module import module_by_module
@@ -135,7 +135,7 @@ def quantize(
     if first is None:
         raise QuantizerError("There was no batch to calibrate on.", "Give at least one.")
     model = unwrapped(model)
-    _check_has_values(model)
+    check_has_values(model, QuantizerError)
     # What is made in inference mode can neither be trained nor told apart after a change.
     with torch.inference_mode(mode=False):
         model = _copied(model).eval()
@@ -153,25 +153,6 @@ def quantize(
     methods = {each.name: each.method for each in ranges}
     remember(model, Recipe.of(model, methods, keep=tuple(keep), for_=for_, images=images))
     return Quantized(model, placement.layers, ranges, images, recording)
-
-
-def _check_has_values(model: nn.Module) -> None:
-    """Refuses parameters without numbers.
-
-    Raises:
-        QuantizerError: One has none, which the message names.
-    """
-    for name, tensor in itertools.chain(model.named_parameters(), model.named_buffers()):
-        if isinstance(tensor, (UninitializedParameter, UninitializedBuffer)):
-            raise QuantizerError(
-                f"Parameter '{name}' has no shape yet: its layer is lazy.",
-                "Run the model once on a batch, or load its checkpoint, before it is quantized.",
-            )
-        if tensor.is_meta:
-            raise QuantizerError(
-                f"Parameter '{name}' is on the meta device, without numbers.",
-                "Give it memory with model.to_empty(device='cpu'), and load its checkpoint.",
-            )
 
 
 def _check_batches(batches: object) -> None:

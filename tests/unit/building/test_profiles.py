@@ -43,6 +43,14 @@ def test_a_batch_that_does_not_ascend_is_refused(batch: list[int]) -> None:
         resolve_profile([IMAGE], ProfileOptions(batch=(batch[0], batch[1], batch[2])))
 
 
+@pytest.mark.parametrize("largest", [11184811, 2**31, 2**33, 3 * 10**9, 10**20])
+def test_an_input_that_no_tensor_holds_is_refused(largest: int) -> None:
+    """TensorRT for RTX crashed, built a profile that it warned of, or raised a RuntimeError."""
+    with pytest.raises(UsageError, match=rf"Input 'image' would hold {192 * largest} numbers"):
+        resolve_profile([IMAGE], ProfileOptions(batch=(1, 1, largest)))
+    resolve_profile([IMAGE], ProfileOptions(batch=(1, 1, 11184810)))
+
+
 def test_the_optimum_stands_for_missing_shapes() -> None:
     only_opt = ProfileOptions(opt_shapes={"text": (4, 16)})
     assert resolve_profile([TEXT], only_opt)["text"] == ProfileShapes((4, 16), (4, 16), (4, 16))

@@ -16,7 +16,8 @@ from torch import nn
 
 import trtqat
 from tests.support import models
-from trtqat.errors import DataError, ExportError, SourceError, UsageError
+from tests.support.graphs import Graph
+from trtqat.errors import DataError, ExportError, GraphError, SourceError, UsageError
 from trtqat.exporting import pixels as room
 from trtqat.exporting.export import export
 from trtqat.exporting.from_onnx import improve_onnx
@@ -176,6 +177,36 @@ def test_an_input_that_no_quantizer_reads(tmp_path: Path, caplog: pytest.LogCapt
         assert ("'x' is not quantized as it is" in caplog.text) == (way is DIVIDE)
 
 
+def test_an_input_that_is_an_output_too_is_refused(tmp_path: Path) -> None:
+    graph = Graph((2, 3, 8, 8))
+    graph.conv(graph.pair("x", 0.1), "y", (32, 3))
+    path = tmp_path / "model.onnx"
+    proto = graph.proto("y", "x")
+    proto.graph.output[1].CopyFrom(proto.graph.input[0])
+    onnx.save(proto, path)
+    with pytest.raises(GraphError, match="Input 'x' is an output, too") as caught:
+        trtqat.export(path, tmp_path / "m.onnx", pixels=["x:nhwc"], mean=0.5, std=0.25)
+    assert "extract_model" in caught.value.remedy
+    assert not (tmp_path / "m.onnx").exists()
+
+
+@pytest.mark.parametrize("source", ["a model", "a graph"])
+def test_how_large_bytes_are_is_known(source: str, tmp_path: Path) -> None:
+    """So no note asks for data, where the graph becomes FP16."""
+    example = models.Example(FloatFirst, EXAMPLE.inputs, pairs=10)
+    options = ExportOptions(example.inputs, opset=19, precision="fp16", for_="10")
+    notes = []
+    for pixels in ({}, {"x": BGR}):
+        made = replace(options, pixels=pixels)
+        if source == "a model":
+            notes.append(export_onnx(example.qat(), tmp_path / "m.onnx", made).notes)
+            continue
+        export_onnx(example.qat(), tmp_path / "from.onnx", ExportOptions(example.inputs))
+        notes.append(improve_onnx(tmp_path / "from.onnx", tmp_path / "m.onnx", made).notes)
+    asking = [["Give --data" in " ".join(each)] for each in notes]
+    assert asking == [[True], [False]]
+
+
 def test_a_graph_that_computes_something_else_is_not_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -202,7 +233,7 @@ def test_a_graph_that_computes_something_else_is_not_written(
         ({"quantized_input": True}, "or the codes that the caller made"),
         ({"for_": "8.6", "opset": 19}, "opset 19 is not for TensorRT 8.6"),
         ({"for_": "9"}, "for_ is '9', which is no choice"),
-        ({"pixels": {"x": BGR}}, "What bytes mean is given twice"),
+        ({"pixels": {"x": BGR}}, "pixels says by itself what bytes mean"),
         ({"pixels": {"x": "nhwc"}, "mean": (), "std": ()}, "Pixels of ExportOptions is 'nhwc'"),
     ],
 )

@@ -60,6 +60,15 @@ def test_the_way_out_of_a_wish_is_to_leave_it_out() -> None:
         assert caught.value.remedy == "Leave out --runtime: 8.6.0 (full) runs it."
 
 
+def test_a_plan_for_rtx_has_no_full_runtime() -> None:
+    header = PlanHeader((1, 7, 1), False, 0, "rtx")
+    here = TensorRTFlavour("rtx", "tensorrt_rtx", "1.7.1.116", "")
+    for wanted in ("full", "lean", "dispatch"):
+        with pytest.raises((PlanError, MissingError)) as caught:
+            choose_flavour(header, [here], wanted=wanted)
+        assert caught.value.remedy == "Leave out --runtime: 1.7.1.116 (rtx) runs it."
+
+
 def test_a_lean_runtime_of_another_version_is_no_way_out_of_one_left_out() -> None:
     with pytest.raises(PlanError, match="without its lean runtime") as caught:
         choose_flavour(COMPATIBLE, [LEAN_10], lean_excluded=True)

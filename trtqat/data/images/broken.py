@@ -54,5 +54,14 @@ def find_whole(
             *(name, len(broken), len(broken) + len(whole), ", ".join(broken[:_NAMED]), others),
         )
     if not whole:
-        raise DataError(f"'{name}' has no image that can be decoded.", "Copy them again.")
+        raise no_whole(name)
     return whole, f" ({len(broken)} broken left out)" if broken else ""
+
+
+def no_whole(name: str) -> DataError:
+    """For data of broken images alone.
+
+    Args:
+        name: The data, as the user wrote it.
+    """
+    return DataError(f"'{name}' has no image that can be decoded.", "Copy them again.")

@@ -127,7 +127,14 @@ def parse_image_spec(rest: str, *, kind: str = "images", more: tuple[str, ...] =
         elif name in _FLAGS:
             values[_FLAGS[name]] = True
     own = {name: value for name, value in given.items() if name in more or f"{name}=" in more}
-    return ImageSpec(directory, ImageOptions(**values), own)
+    options = ImageOptions(**values)
+    for name, what, needs in _NEEDS:
+        if name in given and not any(each in given for each in needs):
+            raise UsageError(
+                f"'{kind}:{rest}' says '{name}', but no image is {what}.",
+                f"Leave it out, or add {' or '.join(_EXAMPLES[each] for each in needs)}.",
+            )
+    return ImageSpec(directory, options, own)
 
 
 def _unknown(spec: str, part: str, more: tuple[str, ...]) -> UsageError:
@@ -168,6 +175,11 @@ _VALUES: Mapping[str, Callable[[str], object]] = {
 }
 # Of several numbers, with commas between them as well.
 _LISTS = ("mean", "std")
+# Options that say how something is done: what that is, and which options have it done.
+_NEEDS = (
+    ("fill", "put into a letterbox", ("letterbox",)),
+    ("interpolation", "resized", ("resize", "letterbox")),
+)
 _FLAGS = {"bgr": "bgr", "as-stored": "as_stored", "skip-broken": "skip_broken"}
 _EXAMPLES = {
     "resize": "resize=256 or resize=480x640",

@@ -83,7 +83,7 @@ def parse_drops(texts: Iterable[str]) -> dict[str, float]:
         texts: As ``miou:0.5``.
 
     Raises:
-        UsageError: One has another form, or two are of one metric.
+        UsageError: One has another form or is below 0, or two are of one metric.
     """
     drops: dict[str, float] = {}
     for text in texts:
@@ -95,6 +95,11 @@ def parse_drops(texts: Iterable[str]) -> dict[str, float]:
         if not name:
             raise UsageError(
                 f"'{text}' is no gate on a metric.", "Write its name and a number, as map:1."
+            )
+        if limit < 0:
+            raise UsageError(
+                f"--max-drop {name} is {limit:g}.",
+                "Give how much worse than the baseline's it may be, 0 or more.",
             )
         if name in drops:
             raise UsageError(f"The metric {name} has two gates.", "Give one --max-drop for it.")

@@ -16,7 +16,12 @@ _TENSOR_CORE = 32
 # Padding below this share of the graph's arithmetic is not worth a word.
 _WORTH_MENTIONING = 0.01
 # What makes of the bytes of an image what a model takes, each channel by itself.
-_NORMALISES = frozenset({"Cast", "Mul", "Add", "Sub", "Div", "Transpose", "Gather"})
+_NORMALISES = frozenset(
+    (
+        *("Cast", "Mul", "Add", "Sub", "Div", "Round"),
+        *("Transpose", "Gather", "Split", "Unsqueeze", "Concat"),
+    )
+)
 _ON_PRODUCTS = Advice(
     "A product of two activations needs a quantizer on each of them, if accuracy allows; it runs "
     "in FP16 or FP32 as it is.",
@@ -87,13 +92,23 @@ def layer_not_quantized(view: GraphView) -> Places:
 def _reads_input(layer: Layer, view: GraphView) -> bool:
     """Whether it reads an input of the graph, as it is or normalised in the graph."""
     dequantize = view.dequantize_before(layer.data)
-    source = layer.data if dequantize is None else quantized_tensor(dequantize)
-    while source is not None and (node := source.producer()) is not None:
-        computed = [value for value in node.inputs if value is not None and not is_constant(value)]
-        if node.op_type not in _NORMALISES or len(computed) != 1:
+    found = layer.data if dequantize is None else quantized_tensor(dequantize)
+    waiting = [] if found is None else [found]
+    # Channels may be computed apart, and each from its byte in several ways.
+    seen = set(waiting)
+    read = set()
+    while waiting:
+        source = waiting.pop()
+        node = source.producer()
+        if node is None:
+            read.add(source)
+            continue
+        if node.op_type not in _NORMALISES:
             return False
-        source = computed[0]
-    return source is not None and source.is_graph_input()
+        computed = [value for value in node.inputs if value is not None and not is_constant(value)]
+        waiting += [value for value in computed if value not in seen]
+        seen.update(computed)
+    return len(read) == 1 and all(source.is_graph_input() for source in read)
 
 
 def _channels(layer: Layer) -> tuple[int, int] | None:

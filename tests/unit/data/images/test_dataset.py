@@ -204,6 +204,20 @@ def test_broken_images_are_left_out_named_and_counted(
     np.testing.assert_array_equal(batch.inputs["x"][3] * 255, drawn(6).transpose(2, 0, 1))
 
 
+def test_the_shape_is_that_of_the_first_whole_image(tmp_path: Path) -> None:
+    write_classes(tmp_path)
+    shape = specs_from_data(f"images:{tmp_path}", {"x": True})
+    (tmp_path / "ants" / "000.png").write_bytes(b"no image")
+    with pytest.raises(DataError, match="cannot be decoded") as raised:
+        specs_from_data(f"images:{tmp_path}", {"x": True})
+    assert "skip-broken" in raised.value.remedy
+    assert specs_from_data(f"images:{tmp_path},skip-broken", {"x": True}) == shape
+    for path in tmp_path.rglob("*.png"):
+        path.write_bytes(b"no image")
+    with pytest.raises(DataError, match="has no image that can be decoded"):
+        specs_from_data(f"images:{tmp_path},skip-broken", {"x": True})
+
+
 def test_a_limit_is_of_whole_images(tmp_path: Path) -> None:
     broken(tmp_path)
     seen: list[int] = []

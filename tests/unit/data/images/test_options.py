@@ -54,6 +54,8 @@ def test_one(text: str, field: str, value: Any) -> None:
         ("bgr=1", "'bgr=1', which is no option"),
         ("resize", "'resize', which is no option"),
         ("resize=big", "gives resize as 'big'"),
+        ("resize=8,crop=16,fill=255", "says 'fill', but no image is put into a letterbox"),
+        ("crop=16,interpolation=nearest", "says 'interpolation', but no image is resized"),
         ("resize=2x3x4", "gives resize as '2x3x4'"),
         ("mean=0.1,red", "gives mean as '0.1,red'"),
         ("crop=48,skipbroken", "'skipbroken', which is no option"),
