@@ -10,9 +10,10 @@ import pytest
 from onnx import TensorProto
 
 from tests.support.graphs import Graph, batch_norm
-from trtqat.errors import SourceError
+from trtqat.errors import ExportError, SourceError
 from trtqat.exporting.from_onnx import improve_onnx
 from trtqat.exporting.options import ExportOptions, ExportResult
+from trtqat.numerics import difference
 from trtqat.runtime.onnx_model import OnnxModel
 from trtqat.tensors import TensorSpec
 
@@ -95,3 +96,46 @@ def test_weights_are_stored_for_the_opset_that_is_written(
 def test_shapes_that_the_file_does_not_have_are_refused(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="not x:2x4x9x9"):
         improve(folds().proto("norm"), tmp_path, TensorSpec("x", (2, 4, 9, 9)))
+
+
+RAISED = [
+    ExportOptions((), opset=19),
+    ExportOptions((), opset=19, precision="fp16"),
+    ExportOptions((), opset=19, for_="rtx"),
+]
+
+
+def before_opset_11(folder: Path, operator: str, *inputs: str, **attributes: int | str) -> Path:
+    """A layer of opset 10, and an operator behind it."""
+    graph = Graph((2, 3, 8, 8))
+    weight = np.random.default_rng(1).standard_normal((4, 3, 3, 3)).astype(np.float32)
+    # No scales by channel yet.
+    weights = graph.pair(graph.constant("w", weight), 0.02)
+    layer = graph.node("Conv", [graph.pair("x", 0.02), weights], "layer", kernel_shape=[3, 3])
+    graph.constant("by", np.array([1, 1, 2, 2], np.float32))
+    graph.node(operator, [layer, *inputs], "y", **attributes)
+    path = folder / "source.onnx"
+    onnx.save(graph.proto("y", opset=10), path)
+    return path
+
+
+@pytest.mark.parametrize("options", RAISED, ids=["fp32", "fp16", "rtx"])
+def test_an_older_resize_stays_what_it_was(options: ExportOptions, tmp_path: Path) -> None:
+    source, written = before_opset_11(tmp_path, "Resize", "by", mode="linear"), tmp_path / "w.onnx"
+    improve_onnx(source, written, options)
+    x = np.random.default_rng(0).standard_normal((2, 3, 8, 8)).astype(np.float32)
+    expected, found = (
+        OnnxModel(path, as_written=True).session(2).run({"x": x})["y"] for path in (source, written)
+    )
+    least_db = 40 if options.precision == "fp16" else 100
+    assert difference(expected, found).sqnr_db > least_db
+
+
+@pytest.mark.parametrize("options", RAISED, ids=["fp32", "fp16", "rtx"])
+def test_what_the_converter_makes_another_of_is_refused(
+    options: ExportOptions, tmp_path: Path
+) -> None:
+    source = before_opset_11(tmp_path, "Hardmax", axis=1)
+    with pytest.raises(ExportError, match=r"in opset 19 .* in opset 10"):
+        improve_onnx(source, tmp_path / "w.onnx", options)
+    assert not (tmp_path / "w.onnx").exists()

@@ -10,7 +10,12 @@ from trtqat.errors import UsageError
 from trtqat.exporting.options import ExportOptions, HalfResult
 from trtqat.exporting.verification.pieces import FP16
 from trtqat.exporting.verification.ranges import measure_with_ranges
-from trtqat.exporting.verification.reference import OF_HALF, GraphReference
+from trtqat.exporting.verification.reference import (
+    OF_HALF,
+    GraphReference,
+    Words,
+    other_output,
+)
 from trtqat.exporting.verification.verify import verify
 from trtqat.graph.half.derive import derive_half
 from trtqat.graph.lenses.targets import HALF_OPSET, is_for_8_6
@@ -56,7 +61,7 @@ def in_precision(
         ExportError: The opset cannot be written, or the FP16 graph computes something else.
     """
     if not is_for_8_6(options.opset):
-        model = raise_opset(model, options.opset)
+        model = _raised(model, options, batches)
     if options.precision == "fp32":
         return model, None
     full = serialize_runnable(model)
@@ -69,3 +74,19 @@ def in_precision(
         min_sqnr_db=options.min_sqnr_db,
     )
     return half, HalfResult(report, verification)
+
+
+def _raised(model: ir.Model, options: ExportOptions, batches: Sequence[Arrays]) -> ir.Model:
+    raised = raise_opset(model, options.opset)
+    if raised is model:
+        return model
+    before, after = serialize_runnable(model), serialize_runnable(raised)
+    if other_output(before, batches, after):
+        present = model.graph.opset_imports[""]
+        words = Words(
+            f"The graph in opset {options.opset}",
+            f"the one in opset {present}",
+            "Have the model's own framework write it in that opset.",
+        )
+        verify(after, GraphReference(before, batches, words), min_sqnr_db=options.min_sqnr_db)
+    return raised

@@ -102,6 +102,39 @@ def test_a_weight_that_is_split_is_stored_in_pieces(
         np.testing.assert_array_equal(before, after)
 
 
+def test_sizes_may_be_an_attribute() -> None:
+    """As up to opset 12."""
+    nodes = [
+        helper.make_node("Split", ["w"], ["a", "b"], name="split", split=[1, 3]),
+        helper.make_node("ReduceSum", ["a"], ["first"], name="sum", keepdims=0),
+        helper.make_node("Add", ["x", "first"], ["y"], name="add"),
+    ]
+    built = model(nodes, {"w": np.arange(16, dtype=np.float32).reshape(4, 4)}, opset=12)
+    x = np.random.default_rng(0).standard_normal(SHAPE).astype(np.float32)
+    expected = run(built, x)
+    assert fold_splits(built).count == 1
+    np.testing.assert_array_equal(run(built, x)[0], expected[0])
+
+
+@pytest.mark.parametrize("keeps", [None, 0, 1])
+@pytest.mark.parametrize("is_given", [False, True])
+def test_no_axes_are_all_of_them_or_none(keeps: int | None, is_given: bool) -> None:
+    attributes: dict[str, Any] = {} if keeps is None else {"noop_with_empty_axes": keeps}
+    inputs = ["x", "none"] if is_given else ["x"]
+    nodes = [helper.make_node("ReduceMean", inputs, ["y"], name="mean", **attributes)]
+    constants: dict[str, Array] = {"none": np.zeros(0, np.int64)} if is_given else {}
+    built = model(nodes, constants)
+    x = np.random.default_rng(0).standard_normal(SHAPE).astype(np.float32)
+    (expected,) = run(built, x)
+    if keeps:
+        np.testing.assert_array_equal(expected, x)
+        with pytest.raises(ExportError, match="it keeps all axes"):
+            lower_opset(built)
+        return
+    lower_opset(built)
+    np.testing.assert_array_equal(run(built, x)[0], expected)
+
+
 @pytest.mark.parametrize(
     ("node", "reason"),
     [

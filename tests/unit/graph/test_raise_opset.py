@@ -66,6 +66,41 @@ def test_raised_graph_computes_the_same(nodes: list[onnx.NodeProto], opset: int)
         np.testing.assert_array_equal(before, after)
 
 
+OLD = [
+    (10, "Resize", "linear", [1, 2, 2]),
+    (10, "Resize", "linear", [1, 0.5, 0.7]),
+    (10, "Resize", "nearest", [1, 2.5, 1.7]),
+    (10, "Resize", "nearest", [1, 0.5, 0.4]),
+    (9, "Upsample", "linear", [1, 2, 2]),
+    (9, "Upsample", "nearest", [1, 1.33, 2.7]),
+]
+
+
+@pytest.mark.parametrize("to", [13, 19])
+@pytest.mark.parametrize(("opset", "operator", "mode", "scales"), OLD)
+def test_an_older_resize_measures_from_where_it_did(
+    opset: int, operator: str, mode: str, scales: list[float], to: int
+) -> None:
+    """The converter writes nothing, which means another place from opset 11 on."""
+    resize = node(operator, ["x", "by"], ["y"], mode=mode)
+    shape = (1, 1, 7, 6)
+    by = np.array([1, *scales], np.float32)
+    built = model([resize], {"by": by}, opset=opset, shape=shape)
+    x = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+    raised = raise_opset(built, to)
+    np.testing.assert_allclose(run(raised, x)[0], run(built, x)[0], rtol=1e-6, atol=1e-6)
+
+
+def test_parts_are_counted_where_that_can_be_written() -> None:
+    built = model([node("Split", ["x"], ["y", "z1"], axis=1)], opset=11)
+    x = np.random.default_rng(0).standard_normal(SHAPE).astype(np.float32)
+    for opset in (13, 17, 19):
+        raised = raise_opset(built, opset)
+        assert ("num_outputs" in next(iter(raised.graph)).attributes) == (opset >= 18)
+        for before, after in zip(run(built, x), run(raised, x), strict=True):
+            np.testing.assert_array_equal(before, after)
+
+
 def test_what_the_converter_leaves_out_is_there() -> None:
     split = next(iter(raise_opset(model(NODES[3], opset=17), 19).graph))
     assert split.attributes["num_outputs"].as_int() == 2

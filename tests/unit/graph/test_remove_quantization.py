@@ -9,6 +9,7 @@ import pytest
 from onnx import helper, numpy_helper
 
 from tests.support.counted_graphs import quantized_branch
+from tests.support.graphs import Graph
 from trtqat.errors import GraphError
 from trtqat.graph.passes.remove_quantization import remove_quantization
 from trtqat.runtime.onnx_model import OnnxModel
@@ -47,3 +48,21 @@ def test_a_weight_takes_no_name_of_another_tensor(product: str) -> None:
 def test_what_is_quantized_in_a_branch_is_not_said_to_be_float() -> None:
     with pytest.raises(GraphError, match=r"^'/z' \(If\) has Q/DQ pairs inside"):
         remove_quantization(quantized_branch().model("z"))
+
+
+def test_an_output_that_is_quantized_keeps_its_name() -> None:
+    """Also where the tensor before its pair is an output, too."""
+    graph = Graph((2, 3))
+    graph.node("Relu", ["x"], "inner")
+    graph.pair("inner", 0.1, name="logits")
+    x = np.array([[1, -2, 0.34], [3, 4, 5]], np.float32)
+    for outputs in (("logits.dq",), ("inner", "logits.dq"), ("logits.dq", "inner")):
+        model = graph.model(*outputs)
+        assert remove_quantization(model).count == 1
+        assert tuple(str(value.name) for value in model.graph.outputs) == outputs
+        proto = ir.to_proto(model)
+        onnx.checker.check_model(proto, full_check=True)
+        found = OnnxModel(proto.SerializeToString(), as_written=True).session(2).run({"x": x})
+        assert list(found) == list(outputs)
+        for each in found.values():
+            np.testing.assert_array_equal(each, np.maximum(x, 0))

@@ -123,6 +123,20 @@ def test_shared_pair_changes_no_bit(data: st.DataObject) -> None:
     assert operators(model).count("DequantizeLinear") == len(set(scales))
 
 
+def test_pairs_of_which_one_saturates_are_not_shared() -> None:
+    """FP8 codes may leave their type's limits, and are NaN then."""
+    graph = Graph(SHAPE)
+    graph.constants.update(
+        {"s": np.float32(0.5), "z": np.zeros((), ir.DataType.FLOAT8E4M3FN.numpy())}
+    )
+    for number in (0, 1):
+        graph.node("QuantizeLinear", ["x", "s", "z"], f"q{number}", saturate=number)
+        graph.node("DequantizeLinear", [f"q{number}", "s", "z"], f"y{number}")
+    model = graph.model("y0", "y1", opset=19)
+    share_pairs(model)
+    assert operators(model).count("QuantizeLinear") == 2
+
+
 def test_shared_pair_is_made_before_its_first_reader() -> None:
     """The node that stays may stand behind one that now reads it."""
     graph = fork([0.1, 0.1])

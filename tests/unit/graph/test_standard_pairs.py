@@ -132,6 +132,36 @@ def test_clip_of_a_tensor_that_is_never_negative_needs_no_lower_bound() -> None:
     assert "Clip" not in [node.op_type for node in model.graph]
 
 
+def test_clip_behind_a_scale_of_one_number_in_a_list_moves() -> None:
+    made = foreign(dtype=np.uint8, zero_point=128, clip=(70, 180))
+    made.node("Neg", [made.codes("x", 0.02)], "y")
+    for name in ("x.scale", "x.zero"):
+        made.constants[name] = made.constants[name].reshape(1)
+    model = made.model("y")
+    (expected,) = run(model, inputs())
+    assert len(remove_code_clips(model).moved) == 1
+    np.testing.assert_array_equal(run(model, inputs())[0], expected)
+
+
+def test_a_computed_scale_gets_no_zero_point_of_a_shape_that_nobody_knows() -> None:
+    made = Graph((2, 4))
+    made.constants.update(
+        {
+            "codes": np.arange(-8, 8, dtype=np.int8).reshape(4, 4),
+            "bytes": np.array([1, 2, 3, 4], np.int8),
+            "step": np.float32(0.1),
+        }
+    )
+    made.node("DequantizeLinear", ["bytes", "step"], "scales")
+    made.node("DequantizeLinear", ["codes", "scales"], "weight", axis=0)
+    made.node("MatMul", ["x", "weight"], "y")
+    model = made.model("y")
+    x = np.ones((2, 4), np.float32)
+    (expected,) = run(model, {"x": x})
+    make_codes_signed(model)
+    np.testing.assert_array_equal(run(model, {"x": x})[0], expected)
+
+
 def test_clip_with_bounds_of_another_node_stays_and_is_named() -> None:
     made = foreign(clip=(-127, 127))
     made.node("Neg", [made.codes("x", 0.02)], "y")

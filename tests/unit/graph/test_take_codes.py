@@ -280,6 +280,38 @@ def test_an_input_that_a_float_layer_reads(tmp_path: Path) -> None:
     assert "--quantized-input" in error.value.remedy
 
 
+def test_codes_that_are_an_output_stay() -> None:
+    graph = Graph((2, 3))
+    graph.node("Relu", [graph.pair("x", 0.1)], "y")
+    with pytest.raises(GraphError, match="the codes of 'x' are an output, too"):
+        take_codes(graph.model("y", "x.q"))
+
+
+def test_an_input_that_a_branch_quantizes_stays_float() -> None:
+    graph = Graph((2, 3))
+    graph.node("Relu", [graph.pair("x", 0.1)], "y")
+    graph.constant("condition", np.array(True))
+    branches = {
+        f"{which}_branch": helper.make_graph(
+            [
+                helper.make_node(
+                    "QuantizeLinear", ["x", "x.scale", "x.zero_point"], [f"{which}.q"]
+                ),
+                helper.make_node(
+                    "DequantizeLinear", [f"{which}.q", "x.scale", "x.zero_point"], [which]
+                ),
+            ],
+            which,
+            [],
+            [helper.make_tensor_value_info(which, TensorProto.FLOAT, (2, 3))],
+        )
+        for which in ("then", "else")
+    }
+    graph.node("If", ["condition"], "z", **branches)
+    with pytest.raises(GraphError, match="'x' is quantized inside of a branch or loop"):
+        take_codes(graph.model("y", "z"))
+
+
 def test_half_precision_has_no_codes(tmp_path: Path) -> None:
     example = models.EXAMPLES["residual"]
     options = ExportOptions(example.inputs, opset=19, precision="fp16", quantized_input=True)

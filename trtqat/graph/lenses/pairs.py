@@ -34,6 +34,7 @@ class Parameters:
             per tensor. A node without the attribute has ONNX's default, 1.
         has_axis: Whether the node writes its axis.
         dtype: Of the codes; None if it is not known.
+        saturates: Whether codes stay within their type's limits, which FP8 may leave.
     """
 
     scale: Array | None
@@ -41,6 +42,7 @@ class Parameters:
     axis: int | None
     has_axis: bool
     dtype: np.dtype[np.generic] | None
+    saturates: bool = True
 
     def equals(self, other: Parameters) -> bool:
         """Whether both are known to map the same numbers to the same codes."""
@@ -50,6 +52,7 @@ class Parameters:
             np.array_equal(self.scale, other.scale, equal_nan=True)
             and self.dtype is not None
             and self.dtype == other.dtype
+            and self.saturates == other.saturates
             and np.array_equal(_or_zero(self.zero_point), _or_zero(other.zero_point))
         )
 
@@ -62,7 +65,8 @@ class Parameters:
         scale = self.scale.astype(np.float64) + 0.0
         scale = np.where(np.isnan(scale), np.nan, scale)
         zero_point = _or_zero(self.zero_point).astype(np.float64) + 0.0
-        return self.axis, self.dtype, scale.shape, scale.tobytes(), zero_point.tobytes()
+        numbers = scale.shape, scale.tobytes(), zero_point.tobytes()
+        return self.axis, self.dtype, self.saturates, *numbers
 
     def fits(self, array: Array) -> bool:
         """Whether an array can be quantized with the scale."""
@@ -99,7 +103,10 @@ def parameters_of(node: ir.Node) -> Parameters:
     if axis is not None and axis < 0 and source is not None and source.shape is not None:
         axis += len(source.shape)
     zero_point = _constant_input(node, 2)
-    return Parameters(scale, zero_point, axis, has_axis, _dtype_of_codes(node, zero_point))
+    dtype = _dtype_of_codes(node, zero_point)
+    saturate = node.attributes.get("saturate")
+    saturates = saturate is None or saturate.as_int() != 0
+    return Parameters(scale, zero_point, axis, has_axis, dtype, saturates)
 
 
 def is_dequantized(value: ir.Value | None) -> bool:

@@ -41,6 +41,8 @@ def fold_splits(model: ir.Model) -> Changed:
 
 def _sizes(node: ir.Node) -> list[int] | None:
     """How large the pieces are; None if that is computed."""
+    if "split" in node.attributes:  # up to opset 12
+        return list(node.attributes["split"].as_ints())
     if len(node.inputs) > 1 and node.inputs[1] is not None:
         given = constant_array(node.inputs[1])
         return None if given is None else [int(size) for size in given]

@@ -104,13 +104,14 @@ def write_ir_version(model: ir.Model) -> Changed:
 def _reduce(graph: ir.Graph, node: ir.Node) -> bool:
     keep_all = node.attributes.pop("noop_with_empty_axes", None)
     axes = node.inputs[1] if len(node.inputs) > 1 else None
-    if axes is None:
+    constant = None if axes is None else constant_array(axes)
+    if axes is not None and constant is None:
+        raise _impossible(node, "its axes are computed while the model runs")
+    if constant is None or not constant.size:
         if keep_all is not None and keep_all.as_int() == 1:
             raise _impossible(node, "it keeps all axes (noop_with_empty_axes)")
-        return keep_all is not None
-    constant = constant_array(axes)
-    if constant is None:
-        raise _impossible(node, "its axes are computed while the model runs")
+        node.resize_inputs(1)
+        return keep_all is not None or axes is not None
     node.attributes["axes"] = ir.AttrInt64s("axes", [int(axis) for axis in constant.flatten()])
     node.resize_inputs(1)
     return True

@@ -153,7 +153,8 @@ def _write_zero_point(graph: ir.Graph, node: ir.Node) -> bool:
     is_int8 = parameters_of(node).is_int8
     if is_int8 and "output_dtype" in node.attributes and node.op_type == QUANTIZE:
         del node.attributes["output_dtype"]
-    if has_zero_point or not is_int8:
+    # The zero-point of a scale that is computed has a shape that nobody knows.
+    if has_zero_point or not is_int8 or parameters_of(node).scale is None:
         return False
     _set_zero_point(graph, node)
     return True

@@ -1,15 +1,17 @@
-"""Makes of a canonical graph of opset 17 or 18 another one, of a newer opset.
+"""Makes of a graph another one, of a newer opset.
 
 QuantizeLinear and DequantizeLinear take FP16 from opset 19 on, so the FP16 graph needs it.
-``onnx.version_converter`` knows what changed between two opsets and is right upwards (what
-fails downwards is in ``lower_opset``). Around it:
+``onnx.version_converter`` knows what changed between two opsets (what fails downwards is in
+``lower_opset``), but not all of it upwards: whoever calls this compares. Around it:
 
 1. Split without sizes says its number of parts (``num_outputs``): required from 18 on,
    left out by the converter, accepted without it by ONNX Runtime all the same.
 2. The IR version rises to the one that came with the opset; the converter leaves it.
 3. Constants that it made are initializers, as everywhere in the canonical graph, named
    after the node that reads them.
-4. Plugins of TensorRT stand in ONNX's own domain, where the converter looks for their schema. It
+4. Resize of opset 10, and Upsample, measure from the corners of pixels, Resize of newer ones from
+   their middles unless it says otherwise, which the converter does not write.
+5. Plugins of TensorRT stand in ONNX's own domain, where the converter looks for their schema. It
    leaves nodes of other domains as they are, so plugins are in one meanwhile.
 """
 
@@ -25,6 +27,7 @@ from onnx_ir.passes import common
 
 from trtqat.errors import ExportError, GraphError, first_line
 from trtqat.extras import install
+from trtqat.graph.lenses.basics import constant_array
 from trtqat.graph.lenses.pairs import DEQUANTIZE, QUANTIZE
 from trtqat.graph.lenses.targets import NEWEST_OPSET_OF_8_6
 from trtqat.graph_file.garbage import uncollected
@@ -32,6 +35,9 @@ from trtqat.graph_file.serialized import proto_for_onnx, restore_weights
 from trtqat.runtime.onnx_model import OnnxModel
 
 _PLUGINS = "trtqat.plugins"
+_NUMBER_OF_PARTS_OPSET = 18
+# From this one on Resize says where it measures from.
+_COORDINATES_OPSET = 11
 
 
 @uncollected()
@@ -76,11 +82,32 @@ def raise_opset(model: ir.Model, opset: int) -> ir.Model:
     _name_constants(raised)
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(raised)
     for node in raised.graph.all_nodes():
-        sizes = node.inputs[1] if len(node.inputs) > 1 else None
-        if node.op_type == "Split" and sizes is None and "num_outputs" not in node.attributes:
-            node.attributes["num_outputs"] = ir.AttrInt64("num_outputs", len(node.outputs))
+        if node.op_type == "Split" and opset >= _NUMBER_OF_PARTS_OPSET:
+            _write_number_of_parts(node)
+        elif node.op_type == "Resize" and present < _COORDINATES_OPSET <= opset:
+            _write_coordinates(node)
     raised.metadata_props.update(model.metadata_props)
     return raised
+
+
+def _write_number_of_parts(split: ir.Node) -> None:
+    sizes = split.inputs[1] if len(split.inputs) > 1 else None
+    if sizes is None and "num_outputs" not in split.attributes:
+        split.attributes["num_outputs"] = ir.AttrInt64("num_outputs", len(split.outputs))
+
+
+def _write_coordinates(resize: ir.Node) -> None:
+    def write(name: str, value: str) -> None:
+        resize.attributes[name] = ir.AttrString(name, value)
+
+    write("coordinate_transformation_mode", "asymmetric")
+    mode = resize.attributes.get("mode")
+    if mode is None or mode.as_string() == "nearest":
+        value = resize.inputs[2] if len(resize.inputs) > 2 else None
+        scales = None if value is None else constant_array(value)
+        # ONNX Runtime takes the pixel before where an image grows, and the next where it shrinks.
+        shrinks = scales is not None and bool((scales <= 1).all() and (scales < 1).any())
+        write("nearest_mode", "ceil" if shrinks else "floor")
 
 
 def newest_opset() -> int:

@@ -177,7 +177,7 @@ def _move(
             continue
         limit = np.asarray(np.float32(bound - zero) * scale, np.float32)
         codes = codes_of(limit, parameters)
-        if codes is None or int(codes) != bound or not np.isfinite(limit):
+        if codes is None or codes.item() != bound or not np.isfinite(limit):
             return False
         name = f"{name_of(clip)}.{'lower' if not limits else 'upper'}"
         limits.append(add_initializer(graph, name, limit))

@@ -54,7 +54,10 @@ def remove_quantization(model: ir.Model) -> Changed:
             source = float_weight(graph, node, taken)
         assert source is not None
         if quantize is not None and _scale_type(quantize) != _scale_type(node):
-            source = _cast_instead(editor, node, source)
+            source = _instead(editor, node, "Cast", source, to=_scale_type(node))
+        elif node.outputs[0].is_graph_output():
+            # The output keeps its name, and the tensor stays one of its own.
+            source = _instead(editor, node, "Identity", source)
         editor.replace(node.outputs[0], source)
         editor.remove(node)
         count += 1
@@ -79,14 +82,18 @@ def _scale_type(node: ir.Node) -> ir.DataType | None:
     return None if scale is None else ir.DataType.from_numpy(scale.dtype)
 
 
-def _cast_instead(editor: Editor, dequantize: ir.Node, source: ir.Value) -> ir.Value:
-    """Writes a Cast to the type of a DequantizeLinear that goes, whose names it takes."""
-    dtype, made = _scale_type(dequantize), dequantize.outputs[0]
-    assert dtype is not None
+def _instead(
+    editor: Editor,
+    dequantize: ir.Node,
+    op_type: str,
+    source: ir.Value,
+    **attributes: ir.DataType | None,
+) -> ir.Value:
+    """Writes a node in the place of a DequantizeLinear that goes, whose names and type it takes."""
+    dtype, made = _scale_type(dequantize) or ir.DataType.FLOAT, dequantize.outputs[0]
     output = ir.Value(name=made.name, shape=made.shape, type=ir.TensorType(dtype))
-    attributes = {"to": dtype}
-    cast = ir.node("Cast", [source], attributes, outputs=[output], name=dequantize.name)
-    editor.insert_after(dequantize, [cast])
+    node = ir.node(op_type, [source], attributes, outputs=[output], name=dequantize.name)
+    editor.insert_after(dequantize, [node])
     return output
 
 

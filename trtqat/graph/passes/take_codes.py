@@ -54,6 +54,12 @@ def take_codes(model: ir.Model) -> TakenCodes:
             reader = "nothing" if other is None else f"'{name_of(other)}' ({other.op_type})"
             reasons.append(f"'{value.name}' is read by {reader}")
             continue
+        if any(node.graph is not model.graph for node in quantizers):
+            reasons.append(f"'{value.name}' is quantized inside of a branch or loop")
+            continue
+        if any(node.outputs[0].is_graph_output() for node in quantizers):
+            reasons.append(f"the codes of '{value.name}' are an output, too")
+            continue
         if not _is_plain(parameters[0]) or not all(parameters[0].equals(p) for p in parameters):
             reasons.append(f"'{value.name}' is quantized in several ways, or not to plain INT8")
             continue

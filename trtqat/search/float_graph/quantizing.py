@@ -39,7 +39,7 @@ from trtqat.provenance import Provenance
 from trtqat.quant.placing.placement import Layer
 from trtqat.quant.placing.reasons import AS_ASKED
 from trtqat.quant.ranges.observing import SeenRange
-from trtqat.search.float_graph.agreement import OutputAgreement, compare_outputs
+from trtqat.search.float_graph.agreement import OutputAgreement, check_read, compare_outputs
 from trtqat.search.float_graph.observing import (
     histograms,
     range_of,
@@ -154,6 +154,9 @@ class _Quantizing:
     def run(self, output: Path, export_options: ExportOptions, began: float) -> QuantizeResult:
         options, model = self._options, self._model
         chosen, held = self._samples()
+        if not self._plugins:
+            first = chosen.batch(chosen.indices[: self._graph.fixed_batch or 1])
+            check_read(self._source, serialize_runnable(model), first)
         plan, ranges = self._ranges(chosen)
         insert_quantizers(model, ranges.quantizers)
         pairs = expand_fake_quantize(model)
