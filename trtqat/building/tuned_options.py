@@ -203,7 +203,7 @@ def with_keywords(
         The keywords for ``parse_options``. What wins over the file is logged as a warning: it is
         no longer what was tuned.
     """
-    wins = {name: value for name, value in given.items() if value not in (None, "", {}, [])}
+    wins = {name: value for name, value in given.items() if value not in (None, "", {}, [], ())}
     taken = tuned.keywords
     if for_rtx:
         taken = {name: value for name, value in taken.items() if name not in _NOT_OF_RTX}

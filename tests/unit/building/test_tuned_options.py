@@ -118,7 +118,14 @@ def test_another_host_is_a_warning(
 def test_keywords_win_and_that_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = tmp_path / "tuned.json"
     with caplog.at_level(logging.WARNING):
-        same = with_keywords(TUNED, path, {"batch": None, "tactic_sources": "", "fp16": None})
+        nothing: dict[str, Any] = {
+            "batch": None,
+            "tactic_sources": "",
+            "fp16": None,
+            "shapes": (),
+            "plugins": [],
+        }
+        same = with_keywords(TUNED, path, nothing)
     assert same == {
         "batch": "32,1:32:128",
         "fp16": True,

@@ -24,6 +24,20 @@ if TYPE_CHECKING:
 _UNITS = {"s": 1, "m": 60, "h": 3600}
 
 
+# What of a build is chosen by the search, or does not stand in the file of options.
+_NOT_CARRIED = (
+    "precision",
+    "fp16",
+    "version_compatible",
+    "exclude_lean_runtime",
+    "strip_weights",
+    "hardware_compatibility",
+    "sign",
+    "targets",
+    "triton",
+)
+
+
 @dataclass(frozen=True)
 class TuneOptions:
     """How to search for the fastest engine.
@@ -80,11 +94,23 @@ class TuneOptions:
                 "Random data has no labels, so there is no accuracy to hold.",
                 "Give labelled data with --data, as npz:val.npz.",
             )
+        self._check_carried()
         if self.build.for_ == "rtx":
             raise UsageError(
                 "What a plan of TensorRT for RTX costs shows only on its card, after it is built.",
                 "Tune with TensorRT on the GPU that will run the engine.",
             )
+
+    def _check_carried(self) -> None:
+        """Refuses what neither the search nor the file of options carries."""
+        plain = BuildOptions()
+        for name in _NOT_CARRIED:
+            if getattr(self.build, name) != getattr(plain, name):
+                raise UsageError(
+                    f"tune does not carry {name}={getattr(self.build, name)!r} to the plan.",
+                    "Tune without it, and build the tuned graph with it: "
+                    f"trtqat.build('tuned.onnx', 'tuned.engine', 'tuned.json', {name}=…).",
+                )
 
 
 class TuneKeywords(TypedDict, total=False):

@@ -56,12 +56,15 @@ class RegionCosts:
         """Whether a region was seen in INT8 and in floating point."""
         return all((place, state) in self._by_state for state in _STATES)
 
-    def cheapest(self, fixed: Mapping[int, bool]) -> tuple[Assignment, float]:
+    def cheapest(
+        self, fixed: Mapping[int, bool], hidden: Collection[int]
+    ) -> tuple[Assignment, float]:
         """The assignment with the least sum of costs, and that sum in ms.
 
         Args:
             fixed: Regions whose state is given, as True for floating point: those that were not
-                seen in both. They cost nothing here.
+                seen in both. Those without pairs cost what their neighbours make of them.
+            hidden: Regions that cost nothing here, as nothing tells.
         """
         count = len(self._kinds)
         options = [(fixed[place],) if place in fixed else _STATES for place in range(count)]
@@ -76,7 +79,7 @@ class RegionCosts:
             for ((before, state), (sum_ms, way)), behind in itertools.product(
                 best.items(), following
             ):
-                total = sum_ms + self._cost(place - 1, (state, before, behind), fixed)
+                total = sum_ms + self._cost(place - 1, (state, before, behind), hidden)
                 if behind is None:
                     ends.append((total, way))
                 elif (state, behind) not in longer or total < longer[state, behind][0]:
@@ -85,15 +88,15 @@ class RegionCosts:
         total, way = min(ends)
         return frozenset(place for place, state in enumerate(way) if state is _FLOAT), total
 
-    def sum_ms(self, assignment: Assignment, fixed: Collection[int]) -> float:
+    def sum_ms(self, assignment: Assignment, hidden: Collection[int]) -> float:
         """What the regions of an assignment cost together, in ms, by all that was seen.
 
         Args:
             assignment: Its regions in floating point.
-            fixed: Regions that cost nothing here.
+            hidden: Regions that cost nothing here.
         """
         return sum(
-            self._cost(place, self._context(place, assignment), fixed)
+            self._cost(place, self._context(place, assignment), hidden)
             for place in range(len(self._kinds))
         )
 
@@ -102,8 +105,10 @@ class RegionCosts:
         behind = None if place == len(self._kinds) - 1 else place + 1 in assignment
         return place in assignment, before, behind
 
-    def _cost(self, place: int, context: _Context, fixed: Collection[int]) -> float:
-        if place in fixed:
+    def _cost(self, place: int, context: _Context, hidden: Collection[int]) -> float:
+        if place in hidden:
             return 0.0
         seen = self._seen.get((place, context)) or self._by_kind.get((self._kinds[place], context))
-        return statistics.median(seen) if seen else min(self._by_state[place, context[0]])
+        if seen:
+            return statistics.median(seen)
+        return min(self._by_state.get((place, context[0]), ()), default=0.0)

@@ -279,9 +279,9 @@ class _Search:
                 for place in range(len(self._regions))
                 if place in hidden or place not in self.all_float
             }
-            assignment, sum_ms = self._costs.cheapest(fixed)
+            assignment, sum_ms = self._costs.cheapest(fixed, hidden)
             # Not what its own layers told: another engine may tell more of its regions.
-            gained_ms = self._costs.sum_ms(tried.assignment, fixed) - sum_ms
+            gained_ms = self._costs.sum_ms(tried.assignment, hidden) - sum_ms
             if assignment not in self._asked:
                 expected.setdefault(assignment, tried.time_ms - gained_ms)
         if not expected:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from trtqat.building.options import BuildOptions
@@ -40,6 +42,25 @@ def test_options_that_do_not_fit_are_refused() -> None:
     assert "own unit" in caught.value.remedy
     with pytest.raises(UsageError, match="no labels"):
         TuneOptions(max_drop_points=0.1)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"precision": "fp16"},
+        {"fp16": False},
+        {"version_compatible": True},
+        {"strip_weights": True},
+        {"hardware_compatibility": "ampere+"},
+        {"sign": "key.pem"},
+    ],
+    ids=lambda options: next(iter(options)),
+)
+def test_what_is_not_carried_to_the_plan_is_refused(options: dict[str, Any]) -> None:
+    (name,) = options
+    with pytest.raises(UsageError, match=f"tune does not carry {name}=") as caught:
+        TuneOptions(build=BuildOptions(**options))
+    assert f"{name}=" in caught.value.remedy
 
 
 def images(batch: int, *others: int) -> TensorSpec:

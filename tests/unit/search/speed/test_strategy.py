@@ -156,6 +156,28 @@ def test_regions_without_int8_layers_stay_as_they_are() -> None:
     assert found.best.assignment == {0, 2}
 
 
+def test_what_a_region_without_int8_layers_costs_beside_others_counts() -> None:
+    """The one in the middle makes floats of codes, beside a first one in INT8 alone."""
+
+    class Converting(World):
+        def run(self, assignment: Assignment) -> Tried | None:
+            self.built.append(assignment)
+            first = 1.2 if 0 in assignment else 1.0
+            middle = 1.0 if 0 in assignment else 1.5
+            told = {0: first, 1: middle, 2: 2.0 if 2 in assignment else 0.5}
+            return Tried(assignment, sum(told.values()), told)
+
+        def is_faster(self, one: Tried, other: Tried) -> bool:
+            return one.time_ms < other.time_ms
+
+    world = Converting([1.0] * 3, [1.0] * 3)
+    regions = [SearchRegion(name, 1 / 3, name != "middle") for name in ("first", "middle", "last")]
+    found = search(regions, world)
+    assert found is not None
+    assert found.best.assignment == {0}
+    assert len(world.built) == 3
+
+
 @given(worlds(visible=True), st.randoms(use_true_random=False))
 def test_noise_does_not_lose_to_an_end_and_ends_soon(
     world: World, random: random_module.Random
