@@ -6,7 +6,7 @@ import json
 import re
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import onnx
 import onnx_ir as ir
@@ -16,6 +16,7 @@ import trtqat as package
 from tests.support.commands import in_process
 from tests.support.graphs import Graph
 from tests.support.lint_cases import CASES
+from tests.support.lint_operators import ending_in
 from tests.support.plans import make_plan
 from trtqat.errors import GateError, GraphError, UsageError
 from trtqat.graph.lint import RULES
@@ -211,9 +212,22 @@ def test_only_what_concerns_one_tensorrt(product: Path) -> None:
     wrong = in_process(product.parent, "lint", product.name, "--for", "9")
     assert wrong.returncode == 2
     assert "Write one of 8.6, 10, 11, rtx." in wrong.stderr
+    with pytest.raises(UsageError, match="is 10, a int"):
+        package.lint(product, for_=10)  # type: ignore[arg-type]
     assert package.inspect(product, for_="rtx") == package.lint(product, for_="rtx")
     with pytest.raises(UsageError, match="--for is for graphs"):
         package.inspect(product.parent / "p.engine", for_="rtx")
+
+
+def test_what_is_so_of_one_tensorrt_alone_is_counted(tmp_path: Path) -> None:
+    ir.save(ending_in("Gemm"), tmp_path / "m.onnx")
+    everywhere = package.lint(tmp_path / "m.onnx")
+    (own,) = (each for each in everywhere.findings if each.only_for is not None)
+    assert (own.rule, own.only_for) == ("linear-behind-bytes", "8.6")
+    for target in get_args(Target):
+        found = package.lint(tmp_path / "m.onnx", for_=target)
+        assert (own in found.findings) == (target == "8.6")
+        assert len(found.findings) + found.left_out == len(everywhere.findings)
 
 
 def test_json_says_what_each_tensorrt_does(product: Path) -> None:

@@ -295,3 +295,31 @@ def test_a_plugin_at_the_inputs_leaves_nothing_to_calibrate(tmp_path: Path) -> N
     assert done.returncode == 2, done.stdout
     assert "reads the graph's inputs" in done.stderr
     assert "Give the graph without it." in done.stderr
+
+
+def without_rank(path: Path) -> None:
+    """Takes the shapes of inputs, and all that follow from them, out of a file."""
+    proto = onnx.load(str(path))
+    for value in (*proto.graph.input, *proto.graph.output, *proto.graph.value_info):
+        value.type.tensor_type.ClearField("shape")
+    onnx.save(proto, path)
+
+
+def input_dims(path: Path) -> list[int]:
+    """Of the only input, 0 where one is open."""
+    (value,) = onnx.load(str(path)).graph.input
+    return [each.dim_value for each in value.type.tensor_type.shape.dim]
+
+
+def test_an_input_without_a_rank_has_the_one_that_was_given(tmp_path: Path) -> None:
+    """A builder, and an evaluation, know no other."""
+    file = write_float(net(), tmp_path, "y")
+    without_rank(file.graph)
+    done = command(file, "--input", "x:1x8x6x6")
+    assert done.returncode == 0, done.stderr
+    assert input_dims(tmp_path / "int8.onnx") == [0, 8, 6, 6]
+    without_rank(tmp_path / "int8.onnx")
+    words = ("export", "int8.onnx", "--input", "x:1x8x6x6", "-o", "again.onnx")
+    done = in_process(tmp_path, *words)
+    assert done.returncode == 0, done.stderr
+    assert input_dims(tmp_path / "again.onnx") == [0, 8, 6, 6]

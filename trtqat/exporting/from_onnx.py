@@ -21,6 +21,7 @@ from trtqat.exporting.quantized_input import codes_of
 from trtqat.exporting.verification.reference import OF_GRAPH, GraphReference
 from trtqat.exporting.verification.verify import verify
 from trtqat.files import weights_beside
+from trtqat.graph.editing import write_ranks
 from trtqat.graph.lenses.finite import check_finite
 from trtqat.graph.lenses.pairs import DEQUANTIZE, PAIR
 from trtqat.graph.lenses.targets import NEWEST_OPSET_OF_8_6, is_for_8_6
@@ -40,6 +41,7 @@ from trtqat.graph_file.hashing import graph_sha256
 from trtqat.graph_file.reading import external_files, read_model
 from trtqat.graph_file.serialized import temporary_graphs
 from trtqat.provenance import Provenance
+from trtqat.tensors import specs_by_name
 
 
 @temporary_graphs()
@@ -68,6 +70,7 @@ def improve_onnx(source: Path | str, output: Path | str, options: ExportOptions)
     name_unnamed(model)  # by which the pairs of both graphs are known as the same
     original = serialize_runnable(model)
     batches, notes = batches_of_graph(model, options)
+    write_ranks(model.graph, specs_by_name(options.inputs))
     tidy(model)
     floats = ", where nothing becomes FP16" if options.precision == "fp16" else ""
     notes += [

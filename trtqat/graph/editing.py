@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
 from trtqat.graph.lenses.basics import constant_array
-from trtqat.tensors import Array
+from trtqat.tensors import Array, TensorSpec
 
 # Under this key a graph keeps, by name, the last number that was given to an initializer of it.
 _NUMBERS = "trtqat.numbers"
@@ -85,3 +85,17 @@ def _free_name(graph: ir.Graph, wanted: str) -> str:
         name = f"{wanted}_{number}"
     numbers[wanted] = number
     return name
+
+
+def write_ranks(graph: ir.Graph, given: Mapping[str, TensorSpec]) -> None:
+    """Gives inputs without a rank the shapes that the user named, with an open batch, in place.
+
+    No builder reads a graph without them.
+
+    Args:
+        graph: Any.
+        given: What the user named, by input.
+    """
+    for value in graph.inputs:
+        if value.shape is None and (spec := given.get(str(value.name))) is not None:
+            value.shape = ir.Shape([None, *spec.shape[1:]])

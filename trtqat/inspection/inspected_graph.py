@@ -8,7 +8,7 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
-from trtqat.checks import check_choice, check_kind
+from trtqat.checks import check_kind
 from trtqat.errors import GateError, UsageError
 from trtqat.extras import require
 from trtqat.files import is_plan
@@ -134,7 +134,11 @@ def lint(graph: Path | str, for_: Target | None = None) -> InspectedGraph:
 
     path = Path(graph)
     if for_ is not None:
-        check_choice("The TensorRT to lint for", for_, TARGETS)
+        check_kind("The TensorRT to lint for", for_, str, "'10'")
+        if for_ not in TARGETS:
+            raise UsageError(
+                f"'{for_}' is no TensorRT that lint knows.", f"Write one of {', '.join(TARGETS)}."
+            )
     if is_plan(path):
         raise UsageError(
             f"'{path}' is an engine, and lint is for graphs.",

@@ -78,11 +78,11 @@ def not_counted(view: GraphView) -> Places:
     remedy="Nothing in the model: trtqat export writes convolutions and pools for 8.6, which 8.6.0 "
     "keeps from its Myelin compiler (a ResNet-50 on an H200: 0.765 ms instead of 0.814).",
     example="trtqat export model.onnx --for 8.6 -o mended.onnx",
+    only_for="8.6",
 )
 def linear_behind_bytes(view: GraphView) -> Places:
     """Linear layers and means over images beside an input of bytes, in a graph that 8.6 reads."""
-    is_meant = view.target in ("", "8.6") and is_for_8_6(view.opset)
-    inputs = inputs_of_bytes(view.graph) if is_meant else ()
+    inputs = inputs_of_bytes(view.graph) if is_for_8_6(view.opset) else ()
     for node in layers_to_convolve(view.graph) if inputs else ():
         yield (
             name_of(node),

@@ -47,6 +47,7 @@ class Finding:
         repair: Which exact repair of ``trtqat export`` does it; empty if none does.
         targets: What each TensorRT (``8.6``, ``10``, ``11``, ``rtx``) does with a graph that
             breaks the rule: ``refused``, ``float``, ``INT8``, ``slow``, ``built`` or ``unknown``.
+        only_for: The one TensorRT of which it is so; None where it is so of all.
     """
 
     rule: str
@@ -58,13 +59,16 @@ class Finding:
     example: str
     repair: str = ""
     targets: Mapping[str, Outcome] = field(default_factory=dict, hash=False)
+    only_for: Target | None = None
 
     def concerns(self, target: Target) -> bool:
         """Whether it is worth a word to whoever builds with that TensorRT.
 
-        What it costs in accuracy or speed always is. What others refuse is not, where this
-        TensorRT is known to take it and to run the layer in INT8.
+        What it costs in accuracy or speed is, unless another one alone makes it so. What others
+        refuse is not, where this TensorRT is known to take it and to run the layer in INT8.
         """
+        if self.only_for not in (None, target):
+            return False
         return self.cost != "refusal" or self.targets.get(target) != "INT8"
 
 
@@ -80,6 +84,7 @@ class Rule:
         remedy: What to change in the PyTorch model.
         example: That change as a line of code.
         repair: Which exact repair of ``trtqat export`` does it; empty if none does.
+        only_for: The one TensorRT of which it is so; None where it is so of all.
     """
 
     identifier: str
@@ -89,6 +94,7 @@ class Rule:
     remedy: str
     example: str
     repair: str = ""
+    only_for: Target | None = None
 
     def findings(self, view: GraphView) -> Iterator[Finding]:
         """Runs the check."""
@@ -112,6 +118,7 @@ class Rule:
                 advice.example,
                 self.repair,
                 targets,
+                self.only_for,
             )
 
 
@@ -123,10 +130,11 @@ def rule(
     example: str,
     severity: Severity = "warning",
     repair: str = "",
+    only_for: Target | None = None,
 ) -> Callable[[Callable[[GraphView], Places]], Rule]:
     """Makes a rule of the function below it."""
 
     def make(check: Callable[[GraphView], Places]) -> Rule:
-        return Rule(identifier, check, cost, severity, remedy, example, repair)
+        return Rule(identifier, check, cost, severity, remedy, example, repair, only_for)
 
     return make

@@ -11,6 +11,7 @@ import onnx_ir as ir
 
 from trtqat.errors import GraphError, SourceError
 from trtqat.exporting.graph_batches import check_tensors
+from trtqat.graph.editing import write_ranks
 from trtqat.graph.lenses.basics import name_of
 from trtqat.graph.lenses.finite import check_finite
 from trtqat.graph.lenses.pairs import PAIR
@@ -95,10 +96,12 @@ def read_float_graph(
     run((fold_splits, infer_shapes, fold_constants, infer_shapes, fold_constants), model)
     run((write_products, write_sums), model)
     model, notes = _in_opset_of_pairs(model, for_)
+    given = specs_by_name(inputs)
+    write_ranks(model.graph, given)
     infer_shapes(model)
     _check_float32(source, model)
     check_tensors(model.graph)
-    specs = _specs(model.graph, specs_by_name(inputs))
+    specs = _specs(model.graph, given)
     return FloatGraph(model, specs, _fixed_batch(specs), tuple(notes))
 
 
