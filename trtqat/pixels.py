@@ -218,16 +218,16 @@ def parse_pixels(
     means: Sequence[str | float | Sequence[float]],
     stds: Sequence[str | float | Sequence[float]],
     *,
-    scale: float = 255.0,
+    scale: float | Sequence[float] = 255.0,
     bgr: bool = False,
 ) -> dict[str, Pixels]:
-    """Reads what ``--pixels``, ``--mean`` and ``--std`` say.
+    """Reads what ``--pixels``, ``--mean``, ``--std`` and ``--scale`` say.
 
     Args:
         named: ``"images:nhwc"`` for each input.
         means: One for all, or one for each input: ``"0.485,0.456,0.406"``, or the numbers.
         stds: The same.
-        scale: Of all.
+        scale: Of all, or one for each input.
         bgr: Of all.
 
     Returns:
@@ -254,12 +254,17 @@ def parse_pixels(
     twice = next((name for name in known if known.count(name) > 1), None)
     if twice is not None:
         raise UsageError(f"Input '{twice}' is given twice.", "Give one --pixels for each input.")
-    pairs = zip(
-        names, _one_each("--mean", means, names), _one_each("--std", stds, names), strict=True
+    scales = scale if isinstance(scale, (tuple, list)) else [scale]
+    each = zip(
+        names,
+        _one_each("--mean", means, names),
+        _one_each("--std", stds, names),
+        _one_each("--scale", scales, names),
+        strict=True,
     )
     return {
         name: Pixels(layout, _numbers("--mean", mean), _numbers("--std", std), scale, bgr)
-        for (name, layout), mean, std in pairs
+        for (name, layout), mean, std, scale in each
     }
 
 

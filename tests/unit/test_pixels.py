@@ -86,6 +86,8 @@ def test_parse() -> None:
         "a": Pixels("nhwc", (0.5,), (0.25,), 1.0, True),
         "b": Pixels("nchw", (1.0, 2.0, 3.0), (0.25,), 1.0, True),
     }
+    found = parse_pixels(["a:nhwc", "b:nchw"], ["0.5"], [0.25], scale=[1, 255])
+    assert [each.scale for each in found.values()] == [1, 255]
     assert parse_pixels([], [], []) == {}
     # A name of PyTorch's may hold a colon; the layout is behind the last one.
     assert list(parse_pixels(["a:0:NHWC"], ["0"], ["1"])) == ["a:0"]
@@ -104,6 +106,7 @@ def test_parse() -> None:
         (lambda: parse_pixels([], ["0"], []), "--mean is of an input that takes bytes"),
         (lambda: parse_pixels([], [], [], bgr=True), "--bgr is of an input"),
         (lambda: parse_pixels([], [], [], scale=1), "--scale is of an input"),
+        (lambda: parse_pixels(["x:nhwc"], [0], [1], scale=[1, 255]), "There are 2 times --scale"),
         (lambda: Pixels("nhwc", (0,), (0.0,)), "The std of the pixels is 0"),
         (lambda: Pixels("nhwc", (0,), (1e-60,)), "The std of the pixels is 1e-60"),
         (lambda: Pixels("nhwc", (0,), (1e-40,)), "a byte becomes infinite"),

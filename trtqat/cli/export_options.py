@@ -90,7 +90,14 @@ class PixelsGroup:
         list[str] | None,
         typer.Option(metavar="0.229,0.224,0.225", help="Of the pixels, as --mean."),
     ] = None
-    scale: Annotated[float, typer.Option(help="What a byte is divided by first.")] = 255.0
+    scale: Annotated[
+        list[float] | None,
+        typer.Option(
+            metavar="<float>",
+            help="What a byte is divided by first; once for all --pixels, or once for each. "
+            "Default: 255.",
+        ),
+    ] = None
     bgr: Annotated[
         bool, typer.Option("--bgr", help="The bytes are blue, green, red; the model takes RGB.")
     ] = False
@@ -109,7 +116,7 @@ class PixelsGroup:
             "pixels": self.pixels or (),
             "mean": self.mean or (),
             "std": self.std or (),
-            "scale": self.scale,
+            "scale": self.scale or 255.0,
             "bgr": self.bgr,
             "for_": self.for_.value if self.for_ else None,
         }

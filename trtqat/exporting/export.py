@@ -50,7 +50,7 @@ def export(
     pixels: Sequence[str] | Mapping[str, Pixels] = (),
     mean: _Numbers = (),
     std: _Numbers = (),
-    scale: float = 255.0,
+    scale: float | Sequence[float] = 255.0,
     bgr: bool = False,
     for_: Target | None = None,
     min_sqnr_db: float = 20.0,
@@ -86,7 +86,7 @@ def export(
         mean: Of the pixels: one number, one for each channel in the model's order, or as text
             ``"0.485,0.456,0.406"``. Of several inputs a list with one such text for each.
         std: The same.
-        scale: What a byte is divided by first.
+        scale: What a byte is divided by first; of several inputs a list with one for each.
         bgr: Whether the bytes of a pixel are blue, green, red, and the model takes red first.
         for_: The TensorRT that the graph is for, which decides how bytes are normalised; None for
             each that reads its opset.
@@ -164,7 +164,7 @@ def _pixels(
     named: Sequence[str] | Mapping[str, Pixels],
     mean: _Numbers,
     std: _Numbers,
-    scale: float,
+    scale: float | Sequence[float],
     *,
     bgr: bool,
 ) -> dict[str, Pixels]:
