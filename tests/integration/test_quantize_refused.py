@@ -39,7 +39,7 @@ def bad(files: Files) -> Iterator[tuple[tuple[object, ...], str, str]]:
     yield ("--data", f"npz:{folder / 'none.npz'}"), "cannot be read", "Check the path"
     yield ("--data", "pictures:x"), "names no kind of data", "npz:FILE"
     yield ("--data", "random:64"), "shape of the model's input is not known", "--input images:"
-    yield ("--data", f"npz:{folder / 'bytes.npz'}"), "on the data, int64 (2, 3, 6, 6)", "floating"
+    yield ("--data", f"npz:{folder / 'bytes.npz'}"), "on the data, uint8 (2, 3, 6, 6)", "floating"
     yield ("--data", f"npz:{folder / 'small.npz'}"), "float32 (2, 2, 6, 6)", "Give data as"
     yield ("--data", f"npz:{folder / 'nan.npz'}"), "holds nan in sample 3", "mend it"
     yield ("--input", "pixels:1x3x6x6"), "no input 'pixels'", "--input images:"

@@ -38,7 +38,7 @@ QUANT_ORDER = (
     ("placing", "toolkits"),
     ("int8_quantizer",),
     ("state",),
-    ("fake_quantize", "feeding", "kept_state", "module_by_module"),
+    ("fake_quantize", "feeding", "has_values", "kept_state", "module_by_module"),
 )
 QUANT_DEPTH = {part: depth for depth, parts in enumerate(QUANT_ORDER) for part in parts}
 
