@@ -91,8 +91,7 @@ class Pixels:
         if self.bgr and max(len(self.mean), len(self.std)) not in (1, 3):
             raise UsageError(
                 "BGR bytes have three channels, but mean or std has another number of values.",
-                "Give one number or three, in the order of the model's channels: red first. Leave "
-                "out --bgr for an image of other channels.",
+                "Give one or three, red first. Leave out --bgr for an image of other channels.",
             )
         table = self._normalised(np.arange(BYTES, dtype=np.uint8)[:, None])
         if not np.isfinite(table).all():
