@@ -134,7 +134,7 @@ def _shape(spec: TensorSpec, options: ProfileOptions, which: str) -> tuple[int, 
     elif options.batch and spec.shape and spec.shape[0] != batch:
         raise UsageError(
             f"Input '{spec.name}' has a fixed batch of {spec.shape[0]}, not {batch}.",
-            "Export it without --static-batch, or leave out --batch.",
+            "Export it without --static-batch, or say the batch of the others by --shapes instead.",
         )
     else:
         shape = spec.shape
