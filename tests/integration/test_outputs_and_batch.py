@@ -87,6 +87,26 @@ def test_a_model_that_is_random_is_called_so(tmp_path: Path) -> None:
     assert "training=self.training" in raised.value.remedy
 
 
+@pytest.mark.parametrize("exporter", ["dynamo", "torchscript"])
+def test_a_model_that_counts_its_runs_is_called_so(exporter: Exporter, tmp_path: Path) -> None:
+    """Where the pieces are those of one run, the difference looks like rounding."""
+
+    class Counting(Outputs):
+        runs = 0
+
+        def forward(self, x: torch.Tensor) -> Any:
+            self.runs += 1
+            y = super().forward(x)["y"]
+            return {"y": torch.relu(y) * (1 + 0.5 * self.runs)}
+
+    model = Counting(lambda x, z, y, m: {"y": y})
+    insert_quantizers(model)
+    calibrate(model, [torch.randn(4, 3, 8, 8)])
+    with pytest.raises(ExportError, match="returns other values"):
+        export_onnx(model, tmp_path / "m.onnx", ExportOptions((X,), exporter=exporter))
+    assert not (tmp_path / "m.onnx").exists()
+
+
 def test_an_output_that_is_no_tensor_is_named(tmp_path: Path) -> None:
     model = Outputs(lambda x, z, y, m: {"y": y, "sizes": [3]})
     insert_quantizers(model)

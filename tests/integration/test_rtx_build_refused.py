@@ -9,6 +9,8 @@ from pathlib import Path
 
 import onnx
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from onnx import TensorProto, helper
 from typer.testing import CliRunner
 
@@ -175,3 +177,28 @@ def test_types_that_numpy_lacks(tmp_path: Path) -> None:
         assert done.returncode == 2
         assert f"{says} has a type that NumPy lacks (BF16)." in done.stderr
         assert sorted(os.listdir(tmp_path)) == ["m.onnx"]
+
+
+@pytest.mark.parametrize("name", ["p.sig", "p.json", "p", "p.runtime-cache"])
+def test_a_key_that_the_plan_would_take_the_place_of_is_kept(
+    name: str, graph: Path, tmp_path: Path
+) -> None:
+    key = tmp_path / name
+    private = Ed25519PrivateKey.generate()
+    key.write_bytes(private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    before = key.read_bytes()
+    with pytest.raises(UsageError, match="would overwrite an input"):
+        package.build(graph, tmp_path / "p", for_="rtx", sign=key)
+    assert key.read_bytes() == before
+
+
+def test_a_graph_and_its_weights_are_kept(graph: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="would overwrite an input"):
+        package.build(graph, graph, for_="rtx")
+    model = onnx.load(str(graph))
+    apart = tmp_path / "apart.onnx"
+    onnx.save(model, apart, save_as_external_data=True, location="p.json", size_threshold=0)
+    before = (tmp_path / "p.json").read_bytes()
+    with pytest.raises(UsageError, match=r"would overwrite an input, '.*p\.json'"):
+        package.build(apart, tmp_path / "p", for_="rtx")
+    assert (tmp_path / "p.json").read_bytes() == before

@@ -15,7 +15,7 @@ from trtqat.building.made_plan import make_plan
 from trtqat.building.network import library_of_module, parse_network
 from trtqat.building.options import BuildOptions
 from trtqat.building.parsing import BuildKeywords, parse_options
-from trtqat.building.plan_files import write_manifest, write_plan
+from trtqat.building.plan_files import check_kept, write_manifest, write_plan
 from trtqat.building.profiles import resolve_profiles
 from trtqat.building.proof import Proof, prove_by_inspector
 from trtqat.building.rtx import check_options, is_rtx
@@ -251,6 +251,7 @@ def _build(
 ) -> BuildResult:
     check_writable(plan)
     source = read_source_graph(graph, quantized=options.precision == "int8")
+    check_kept(plan, graph, (options.sign, *options.plugins))
     trt = load_builder(options.for_)
     check_options(trt, options)
     if not is_rtx(trt):

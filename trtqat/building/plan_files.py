@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import logging
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 
 from trtqat.building.options import BuildOptions
 from trtqat.building.source_graph import SourceGraph
 from trtqat.errors import UsageError
-from trtqat.files import write_together
+from trtqat.files import check_not_overwritten, write_together
 from trtqat.host.chosen_gpu import chosen_gpu
 from trtqat.host.flavours import rtx_cuda
 from trtqat.host.gpu import Gpu, describe_gpu
@@ -116,6 +116,24 @@ def _recorded(options: BuildOptions, fp16: bool | None) -> RecordedOptions:
         strip_weights=options.strip_weights,
         hardware_compatibility=options.hardware_compatibility,
     )
+
+
+def check_kept(plan: Path, graph: Path, others: Iterable[Path | str | None]) -> None:
+    """Refuses a plan whose files would take the place of what the build reads.
+
+    Args:
+        plan: The plan file; its manifest and signature go beside it.
+        graph: The ONNX file, which may have weights in others.
+        others: More files that are read; empty names are passed over.
+
+    Raises:
+        UsageError: One is among the plan's files.
+    """
+    from trtqat.graph_file.reading import external_files
+
+    read = [graph, *external_files(graph), *others]
+    for written in (plan, manifest_path(plan), signature_path(plan), runtime_cache_path(plan)):
+        check_not_overwritten(written, read)
 
 
 def write_plan(

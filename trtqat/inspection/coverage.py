@@ -232,8 +232,13 @@ def _runs_int8(engine: EngineLayer, reading_codes: Collection[str]) -> bool | No
     if engine.kind == _GENERATED or is_compiled_subgraph(engine):
         return None
     if engine.weight_dtype:
-        return engine.weight_dtype == _INT8
-    return dtypes - {""} == {_INT8} if dtypes - {""} else None
+        # What is added to a product may be floats: its data come first.
+        data = engine.inputs[0].dtype if engine.inputs else ""
+        return engine.weight_dtype == _INT8 and data in ("", _INT8)
+    if "" in dtypes:
+        # Beside others, one that is not understood may be anything.
+        return False if dtypes - {"", _INT8} else None
+    return dtypes == {_INT8} if dtypes else None
 
 
 def _exit(written: str, exit_reason: str | None) -> str:

@@ -202,7 +202,8 @@ def _layer(layer: Mapping[str, Any]) -> EngineLayer:
         onnx_nodes=_onnx_nodes(str(layer.get("Metadata", ""))),
         inputs=_tensors(layer.get("Inputs")),
         outputs=_tensors(layer.get("Outputs")),
-        weight_dtype=_dtype(types[0]) if types else constant.dtype,
+        # A type that is not known here is one, and not INT8.
+        weight_dtype=(_dtype(types[0]) or types[0].lower()) if types else constant.dtype,
         tactic=str(layer.get("TacticName", "")),
         weight_count=sum(
             int(each["Count"])

@@ -11,7 +11,7 @@ import pytest
 from trtqat.graph.lenses.macs import LayerSummary
 from trtqat.inspection.builder_log import read_layer_list
 from trtqat.inspection.coverage import cover
-from trtqat.inspection.inspector import parse_information, parse_layers
+from trtqat.inspection.inspector import parse_information, parse_layers, read_layers
 
 DATA = Path(__file__).parents[2] / "data/inspector-8.6"
 
@@ -39,6 +39,37 @@ def test_what_shapes_the_output_of_a_linear_layer_is_not_that_layer() -> None:
     shaped["Inputs"][0]["Format/Datatype"] = "Row major Int8 format"
     (missed,) = cover(linears, parse_layers(content)).missed
     assert missed.name == "/y0"
+
+
+@pytest.mark.parametrize("weights", ["E4M3", "Int4", "FP4"])
+def test_weights_of_a_type_that_nobody_knows_are_not_int8(weights: str) -> None:
+    content = json.loads((DATA / "two-linears.json").read_text())["Layers"]
+    linears = [LayerSummary(name, "Gemm", True, 4096) for name in ("/c0", "/y0")]
+    kernel = next(each for each in content if each["Name"].startswith("y0.weight"))
+    kernel["Weights"]["Type"] = weights
+    (missed,) = cover(linears, parse_layers(content)).missed
+    assert (missed.name, missed.runs_int8, missed.weight_dtype) == ("/y0", False, weights.lower())
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_a_layer_that_reads_floats_is_not_int8_whatever_its_weights_are(dtype: str) -> None:
+    """Its data come first; what is added to a product may be floats."""
+    engine = read_layers(DATA / "resnet50-static.json")
+    sums = [each for each in engine if each.weight_dtype and len(each.inputs) > 1]
+    nodes = [node for each in sums for node in each.onnx_nodes if "Conv" in node]
+    assert nodes
+
+    def missed(number: int) -> int:
+        changed = []
+        for layer in engine:
+            inputs = list(layer.inputs)
+            if layer in sums:
+                inputs[number] = replace(inputs[number], dtype=dtype)
+            changed.append(replace(layer, inputs=tuple(inputs)))
+        return len(cover(graph(nodes), changed).missed)
+
+    assert missed(1) == 0
+    assert missed(0) == len(nodes)
 
 
 @pytest.mark.parametrize(
