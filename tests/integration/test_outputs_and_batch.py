@@ -87,21 +87,26 @@ def test_a_model_that_is_random_is_called_so(tmp_path: Path) -> None:
     assert "training=self.training" in raised.value.remedy
 
 
+class Counting(nn.Module):
+    """Multiplies by the number of its runs, before a layer that is quantized."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.second = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3)
+        self.last, self.runs = nn.Linear(8, 5), 0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.runs += 1
+        y = torch.relu(self.second(torch.relu(self.first(x)))) * (1 + 0.5 * self.runs)
+        last: torch.Tensor = self.last(y.mean((2, 3)))
+        return last
+
+
 @pytest.mark.parametrize("exporter", ["dynamo", "torchscript"])
 def test_a_model_that_counts_its_runs_is_called_so(exporter: Exporter, tmp_path: Path) -> None:
     """Where the pieces are those of one run, the difference looks like rounding."""
-
-    class Counting(Outputs):
-        runs = 0
-
-        def forward(self, x: torch.Tensor) -> Any:
-            self.runs += 1
-            y = super().forward(x)["y"]
-            return {"y": torch.relu(y) * (1 + 0.5 * self.runs)}
-
-    model = Counting(lambda x, z, y, m: {"y": y})
-    insert_quantizers(model)
-    calibrate(model, [torch.randn(4, 3, 8, 8)])
+    model = quantize(Counting(), [torch.randn(8, 3, 8, 8) for _ in range(3)]).model
     with pytest.raises(ExportError, match="returns other values"):
         export_onnx(model, tmp_path / "m.onnx", ExportOptions((X,), exporter=exporter))
     assert not (tmp_path / "m.onnx").exists()

@@ -17,6 +17,7 @@ from trtqat.quant.placing.functions import Arguments, Function
 from trtqat.quant.placing.instrumented import watched_run
 from trtqat.quant.placing.interception import Call, current_path
 from trtqat.quant.placing.multiplying import RECURRENT, Operators, operator_macs, recurrent_macs
+from trtqat.quant.placing.written import changed_by, storage_of
 
 # What they make has the batch's size, so no exporter makes it a weight.
 _REPEATING = frozenset({"expand", "expand_as", "repeat", "tile", "repeat_interleave"})
@@ -239,6 +240,12 @@ class _Recorder:
         self._values[id(tensor)] = value
         return value
 
+    def _of_one_storage(self, tensor: torch.Tensor) -> list[torch.Tensor]:
+        """The known tensors that share a tensor's memory."""
+        place = storage_of(tensor)
+        known = {id(each): each for each in self._kept}
+        return [] if place is None else [e for e in known.values() if storage_of(e) == place]
+
     def readers(self, parameter: torch.Tensor) -> list[Step]:
         """The steps that read a parameter."""
         value = self._values.get(id(parameter))
@@ -268,7 +275,7 @@ class _Recorder:
         args, kwargs = given
         multiplied, self._multiplied, self._is_calling = self._multiplied, 0, False
         inputs = [self.known(each) for each in _tensors([args, kwargs])]
-        changed = _changed(name, args, kwargs)
+        changed = changed_by(name, args, kwargs)
         returned = list(dict.fromkeys(_tensors(result), None)) if changed is None else [changed]
         if not returned:
             return
@@ -284,6 +291,9 @@ class _Recorder:
         # What returns its argument itself, as contiguous() may, makes nothing.
         if changed is None:
             returned = [each for each in returned if id(each) not in self._values]
+        elif is_computed:
+            # What is written through a view is in what it is a view of, and in its other views.
+            returned += [each for each in self._of_one_storage(changed) if each is not changed]
         if not returned:
             return
         outputs = [self._new(each, is_computed=is_computed) for each in returned]
@@ -319,16 +329,6 @@ class _Recorder:
             value.readers.append(step)
         for value in outputs:
             value.maker = step
-
-
-def _changed(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> torch.Tensor | None:
-    """The tensor that a call works on in place, or writes to."""
-    if isinstance(out := kwargs.get("out"), torch.Tensor):
-        return out
-    in_place = name == "__setitem__" or (name.endswith("_") and not name.endswith("__"))
-    if in_place and args and isinstance(args[0], torch.Tensor):
-        return args[0]
-    return None
 
 
 def _tensors(tree: object) -> Iterator[torch.Tensor]:
