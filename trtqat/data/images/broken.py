@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from trtqat.data.images.ahead import in_threads
@@ -54,14 +54,25 @@ def find_whole(
             *(name, len(broken), len(broken) + len(whole), ", ".join(broken[:_NAMED]), others),
         )
     if not whole:
-        raise no_whole(name)
+        raise _none_whole(name)
     return whole, f" ({len(broken)} broken left out)" if broken else ""
 
 
-def no_whole(name: str) -> DataError:
-    """For data of broken images alone.
+def first_whole(name: str, files: Iterable[Path]) -> Path:
+    """The first image that can be decoded; no more are looked at.
 
     Args:
-        name: The data, as the user wrote it.
+        name: The data, for messages.
+        files: Images.
+
+    Raises:
+        DataError: None can be decoded.
     """
+    for file in files:
+        if why_broken(file) is None:
+            return file
+    raise _none_whole(name)
+
+
+def _none_whole(name: str) -> DataError:
     return DataError(f"'{name}' has no image that can be decoded.", "Copy them again.")

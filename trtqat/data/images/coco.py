@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from trtqat.data.batches import Batch, Shown, check_range, only_input
-from trtqat.data.images.broken import Progress, find_whole
+from trtqat.data.images.broken import Progress, find_whole, first_whole
 from trtqat.data.images.coco_file import CocoImage, boxes_of, find_coco, read_coco
 from trtqat.data.images.coco_masks import check_masks, class_map
 from trtqat.data.images.dataset import ImageReader
@@ -160,6 +160,8 @@ def files_of_coco(rest: str) -> list[Path]:
 def shape_of_coco(rest: str) -> tuple[int, int, int]:
     """The shape ``(3, H, W)`` of the first image, resized and cropped.
 
+    It is the first one that is whole, where broken ones are left out.
+
     Args:
         rest: What follows ``coco:``.
 
@@ -168,7 +170,8 @@ def shape_of_coco(rest: str) -> tuple[int, int, int]:
     """
     spec = parse_coco_spec(rest)
     require_pillow()
-    first = read_coco(*files_in(spec)).images[0].file
+    files = [image.file for image in read_coco(*files_in(spec)).images]
+    first = first_whole(f"coco:{rest}", files) if spec.options.skip_broken else files[0]
     width, height = place(*size_of(first, spec.options), spec.options).canvas
     return 3, height, width
 

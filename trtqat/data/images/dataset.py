@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,8 +10,8 @@ from numpy.typing import NDArray
 
 from trtqat.data.batches import Batch, Shown, check_range, only_input
 from trtqat.data.images.ahead import Ahead
-from trtqat.data.images.broken import Progress, find_whole, no_whole
-from trtqat.data.images.decoding import Decoded, decode, require_pillow, size_of, why_broken
+from trtqat.data.images.broken import Progress, find_whole, first_whole
+from trtqat.data.images.decoding import Decoded, decode, require_pillow, size_of
 from trtqat.data.images.listing import list_images
 from trtqat.data.images.options import ImageOptions, parse_image_spec
 from trtqat.data.images.placing import place
@@ -195,9 +194,6 @@ def shape_of_images(spec: str) -> tuple[int, int, int]:
     parsed = parse_image_spec(spec)
     require_pillow()
     files = list_images(parsed.directory).files
-    are_whole = (not parsed.options.skip_broken or why_broken(each) is None for each in files)
-    first = next(itertools.compress(files, are_whole), None)
-    if first is None:
-        raise no_whole(f"images:{spec}")
+    first = first_whole(f"images:{spec}", files) if parsed.options.skip_broken else files[0]
     width, height = place(*size_of(first, parsed.options), parsed.options).canvas
     return 3, height, width

@@ -185,6 +185,19 @@ def test_broken_images_are_left_out(tmp_path: Path) -> None:
     assert [each["image_id"].item() for each in labels] == [8, 10]
 
 
+def test_the_shape_is_that_of_the_first_whole_image(tmp_path: Path) -> None:
+    write_coco(tmp_path, [])
+    shape = specs_from_data(f"coco:{tmp_path}", {"x": True})
+    (tmp_path / "val" / "2.png").write_bytes(b"nothing")
+    with pytest.raises(DataError, match="cannot be decoded"):
+        specs_from_data(f"coco:{tmp_path}", {"x": True})
+    assert specs_from_data(f"coco:{tmp_path},skip-broken", {"x": True}) == shape
+    for path in (tmp_path / "val").iterdir():
+        path.write_bytes(b"nothing")
+    with pytest.raises(DataError, match="has no image that can be decoded"):
+        specs_from_data(f"coco:{tmp_path},skip-broken", {"x": True})
+
+
 def test_reading_into_arrays_that_are_there(tmp_path: Path) -> None:
     write_coco(tmp_path, [])
     dataset = open_dataset(f"coco:{tmp_path}", [INPUT])
