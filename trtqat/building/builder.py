@@ -251,7 +251,7 @@ def _build(
 ) -> BuildResult:
     check_writable(plan)
     source = read_source_graph(graph, quantized=options.precision == "int8")
-    check_kept(plan, graph, (options.sign, *options.plugins))
+    check_kept(plan, (graph, *source.weights, options.sign, *options.plugins))
     trt = load_builder(options.for_)
     check_options(trt, options)
     if not is_rtx(trt):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -118,20 +118,16 @@ def _recorded(options: BuildOptions, fp16: bool | None) -> RecordedOptions:
     )
 
 
-def check_kept(plan: Path, graph: Path, others: Iterable[Path | str | None]) -> None:
+def check_kept(plan: Path, read: Sequence[Path | str | None]) -> None:
     """Refuses a plan whose files would take the place of what the build reads.
 
     Args:
         plan: The plan file; its manifest and signature go beside it.
-        graph: The ONNX file, which may have weights in others.
-        others: More files that are read; empty names are passed over.
+        read: Names of files that are read; empty ones are passed over.
 
     Raises:
         UsageError: One is among the plan's files.
     """
-    from trtqat.graph_file.reading import external_files
-
-    read = [graph, *external_files(graph), *others]
     for written in (plan, manifest_path(plan), signature_path(plan), runtime_cache_path(plan)):
         check_not_overwritten(written, read)
 

@@ -16,7 +16,8 @@ from trtqat.tensors import DYNAMIC, TensorSpec
 
 Shapes = Mapping[str, tuple[int, ...]]
 _BOUNDS = ("min", "opt", "max")
-# Of a tensor, by TensorRT's documentation. TensorRT for RTX took more, and crashed as it built.
+# Of a tensor, as users found (NVIDIA/TensorRT, issue 3815). TensorRT for RTX took more in a
+# profile, and crashed as it built.
 _MOST_NUMBERS = 2**31 - 1
 
 

@@ -33,6 +33,7 @@ class SourceGraph:
         io: Names of its inputs and outputs.
         computed_scales: Names of the nodes with Q/DQ whose scale depends on an input.
         foreign_operators: Operators that are none of ONNX's, each once.
+        weights: The files beside it that hold weights.
     """
 
     path: Path
@@ -44,6 +45,7 @@ class SourceGraph:
     io: IoNames
     computed_scales: tuple[str, ...] = ()
     foreign_operators: tuple[str, ...] = ()
+    weights: tuple[Path, ...] = ()
 
 
 def read_source_graph(path: Path, *, quantized: bool = True) -> SourceGraph:
@@ -60,7 +62,7 @@ def read_source_graph(path: Path, *, quantized: bool = True) -> SourceGraph:
     for package in ("onnx", "onnx_ir"):
         require(package, extra="cuda12", purpose="Building an engine")
     from trtqat.graph_file.names import io_names_of_proto
-    from trtqat.graph_file.reading import read_proto
+    from trtqat.graph_file.reading import external_files_of, read_proto
     from trtqat.graph_file.serialized import graphs_of
 
     model = read_proto(path)
@@ -102,6 +104,7 @@ def read_source_graph(path: Path, *, quantized: bool = True) -> SourceGraph:
         io,
         _computed_scales(model.graph),
         _foreign_operators(model),
+        tuple(external_files_of(model, path.parent)),
     )
 
 

@@ -101,8 +101,18 @@ def external_files(path: Path) -> list[Path]:
     Raises:
         GraphError: It is missing, damaged or not ONNX.
     """
-    tensors = (tensor for tensor, _ in read_contents(read_proto(path)).tensors)
-    places = {external_data(each, path.parent).path for each in tensors if is_external(each)}
+    return external_files_of(read_proto(path), path.parent)
+
+
+def external_files_of(proto: onnx.ModelProto, folder: Path) -> list[Path]:
+    """The same of a graph that was read.
+
+    Args:
+        proto: A checked graph.
+        folder: Where its file lies.
+    """
+    tensors = (tensor for tensor, _ in read_contents(proto).tensors)
+    places = {external_data(each, folder).path for each in tensors if is_external(each)}
     return sorted(places)
 
 
