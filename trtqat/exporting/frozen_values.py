@@ -19,7 +19,10 @@ from trtqat.user_code import place_now
 
 # What hands a tensor's values to Python.
 _READS = frozenset(
-    ("__bool__", "__int__", "__float__", "__complex__", "__index__", "item", "tolist", "numpy")
+    (
+        *("__bool__", "__int__", "__float__", "__complex__", "__index__", "__contains__"),
+        *("__array__", "item", "tolist", "numpy", "equal", "allclose", "is_nonzero"),
+    )
 )
 # Their first input gives them its shape, not its values.
 _OF_SHAPE = frozenset(
@@ -52,8 +55,9 @@ class _Watching(TorchFunctionMode):
     ) -> Any:  # noqa: ANN401
         del types
         reads = getattr(func, "__name__", "") in _READS
-        is_traced = reads and torch._C._get_tracing_state() is not None
-        if is_traced and _follows_from_inputs(args[0], self._inputs):
+        read = args if reads and torch._C._get_tracing_state() is not None else ()
+        tensors = [each for each in read if isinstance(each, torch.Tensor)]
+        if any(_follows_from_inputs(each, self._inputs) for each in tensors):
             self.places[place_now() or "an installed package"] = None
         return func(*args, **(kwargs or {}))
 

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -40,6 +41,10 @@ BY_VALUES = {
     "a float": lambda model, x, y: float(x.max()) > 9,
     "a list": lambda model, x, y: y.detach()[0].tolist()[0] > 7,
     "an array": lambda model, x, y: x.detach().numpy().max() > 7,
+    "what NumPy asks": lambda model, x, y: np.asarray(x.detach()).max() > 7,
+    "one of the values": lambda model, x, y: 7.5 in y,
+    "equal tensors": lambda model, x, y: torch.equal(y, torch.zeros_like(y)),
+    "the second of two": lambda model, x, y: torch.allclose(torch.zeros(2), y[0]),
     "behind layers": lambda model, x, y: int(model.conv(x).sum()) > 5,
 }
 FIXED = {
