@@ -220,7 +220,7 @@ class _Recorder:
         self.steps: list[Step] = []
         self.counts: dict[str, dict[str, int]] = {}
         self._values: dict[int, Value] = {}
-        self._kept: list[torch.Tensor] = []
+        self._kept: dict[int, torch.Tensor] = {}
         self._modules = {name: type(module) for name, module in model.named_modules()}
         self.entered_paths: set[str] = set()
         self._numbers: Counter[tuple[str, str]] = Counter()
@@ -235,7 +235,7 @@ class _Recorder:
         return value
 
     def _new(self, tensor: torch.Tensor, *, is_computed: bool) -> Value:
-        self._kept.append(tensor)
+        self._kept[id(tensor)] = tensor
         value = Value(tuple(tensor.shape), is_computed, tensor.is_floating_point())
         self._values[id(tensor)] = value
         return value
@@ -243,8 +243,9 @@ class _Recorder:
     def _of_one_storage(self, tensor: torch.Tensor) -> list[torch.Tensor]:
         """The known tensors that share a tensor's memory."""
         place = storage_of(tensor)
-        known = {id(each): each for each in self._kept}
-        return [] if place is None else [e for e in known.values() if storage_of(e) == place]
+        if place is None:
+            return []
+        return [each for each in self._kept.values() if storage_of(each) == place]
 
     def readers(self, parameter: torch.Tensor) -> list[Step]:
         """The steps that read a parameter."""
