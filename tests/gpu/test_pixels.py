@@ -60,7 +60,10 @@ def test_codes_are_those_of_the_host(layout: Layout, tmp_path: Path, build_engin
         built.add(form)
         assert wrong <= may_be_wrong, form.name
         assert may_be_wrong == 0 or not form.way.is_robust, form.name
-    assert set(choice_for(None, 17).codes) <= built
+    # Half is a form of NHWC alone.
+    written = {form for form in choice_for(None, 17).codes if form.takes(layout)}
+    assert written
+    assert written <= built
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
