@@ -35,7 +35,7 @@ rooms, each of which imports from those below it alone:
     plan/        what a plan file is: header, manifest, signature
     graph_file/  what an ONNX file is: reading, checking, hashing
     quant/       quantizers: placed, given ranges, trained, and read, of any toolkit
-    data/        labelled batches: CIFAR-10, MNIST's family, .npz, a factory, random
+    data/        labelled batches: CIFAR-10, MNIST's family, images, COCO, .npz, a factory, random
 
 Where is
 
@@ -53,6 +53,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from trtqat.errors import MissingError
+from trtqat.extras import install
 from trtqat.version import __version__ as __version__
 
 if TYPE_CHECKING:
@@ -181,12 +183,24 @@ _HOMES = {
     "tune": "trtqat.search.speed.tuning",
 }
 
+# The extra with each package that some of these modules import at their top.
+_EXTRAS = {"onnx": "onnx", "onnx_ir": "onnx", "torch": "export"}
+
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401
     if name not in _HOMES:
         raise AttributeError(f"module 'trtqat' has no attribute {name!r}")
     module, _, full_name = _HOMES[name].partition(":")
-    value = getattr(importlib.import_module(module), full_name or name)
+    try:
+        home = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name not in _EXTRAS:
+            raise
+        raise MissingError(
+            f"trtqat.{name} needs {error.name}, which is not installed here.",
+            f"Install it in the checkout of trtqat: {install(_EXTRAS[error.name])}",
+        ) from error
+    value = getattr(home, full_name or name)
     globals()[name] = value
     return value
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -190,3 +192,16 @@ def test_a_closed_session_says_so(exported: ExportResult) -> None:
 
 def test_install_hints_work_in_a_shell() -> None:
     assert install("export", "--upgrade") == "pip install --upgrade -e '.[export]'"
+
+
+@pytest.mark.parametrize(
+    ("package", "name", "extra"), [("torch", "quantize", "export"), ("onnx_ir", "tune", "onnx")]
+)
+def test_a_package_that_is_missing_is_named_with_its_extra(
+    package: str, name: str, extra: str
+) -> None:
+    """In a process of its own, as what was imported once is not imported again."""
+    program = f"import sys; sys.modules[{package!r}] = None; import trtqat; trtqat.{name}"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert f"MissingError: trtqat.{name} needs {package}" in done.stderr
+    assert f"pip install -e '.[{extra}]'" in done.stderr
