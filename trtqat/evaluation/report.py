@@ -183,7 +183,7 @@ class Report(Lineup):
             path: The file; one that is there is replaced.
 
         Raises:
-            OSError: It cannot be written.
+            UsageError: The file cannot be written.
         """
         write_atomically(Path(path), (json_text(self.to_dict()) + "\n").encode())
 

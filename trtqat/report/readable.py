@@ -42,7 +42,7 @@ class ReadableReport(Report):
             path: The file; one that is there is replaced.
 
         Raises:
-            OSError: It cannot be written.
+            UsageError: The file cannot be written.
         """
         write_atomically(Path(path), self._repr_html_().encode())
 
