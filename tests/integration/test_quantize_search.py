@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -101,6 +102,25 @@ def test_goes_on_where_it_was_ended(files: Files, tmp_path: Path) -> None:
     one, other = (json.loads((tmp_path / f"{n}.json").read_text()) for n in ("whole", "int8"))
     for key in ("ladder", "sensitivity", "ranges", "layers"):
         assert one[key] == other[key], key
+
+
+def test_a_search_of_another_forward_begins_anew(files: Files, tmp_path: Path) -> None:
+    """Its weights and ranges are the same, and what was counted with the old one is not."""
+    shutil.copy(files.folder / "val.npz", tmp_path)
+    (tmp_path / "samples.py").write_text(FACTORY)
+    wanted = ("--eval-data", f"{tmp_path / 'samples.py'}:Samples", "--max-accuracy-drop", 2)
+    (tmp_path / "limit").write_text("505")
+    assert quantize(files, tmp_path / "int8.pt", *wanted).exit_code == 2
+    assert (tmp_path / "int8.pt.search.json").is_file()
+    (tmp_path / "limit").unlink()
+    text = (files.folder / "model.py").read_text()
+    changed = text.replace("return self.fc(x.mean((2, 3)))", "return 2 * self.fc(x.mean((2, 3)))")
+    assert changed != text
+    (tmp_path / "changed.py").write_text(changed)
+    other = replace(files, source=f"{tmp_path / 'changed.py'}:fp32")
+    done = quantize(other, tmp_path / "int8.pt", *wanted)
+    assert done.exit_code == 0, done.output
+    assert "of a search with another model, data or options" in done.stderr
 
 
 def test_another_search_begins_anew(files: Files, tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ from trtqat.search.float_model import check_files, check_runs, load_float_model
 from trtqat.search.model_inputs import find_inputs
 from trtqat.search.options import QuantizeOptions
 from trtqat.search.result import QuantizeResult
-from trtqat.search.running import Announce, Progress
+from trtqat.search.running import Announce, Progress, outputs_of
 from trtqat.search.samples import SpreadSamples, open_training
 from trtqat.search.saved_search import SavedSearch, digest_of, key_of, state_path
 from trtqat.search.sensitivity import LayerSensitivity, measure_sensitivity
@@ -70,7 +70,8 @@ def quantize_source(
     An ONNX file becomes one with explicit Q/DQ, without search: for ``trtqat.build``.
 
     A search that was interrupted goes on from its state, ``int8.pt.search.json`` beside the
-    output, if model, ranges, data and options are the same.
+    output, if model, ranges, data and options are the same. A model is the same if it computes the
+    same of the same samples.
 
     Args:
         source: ``"pkg.module:factory"`` or ``"file.py:factory"`` of the FP32 model; or an FP32 ONNX
@@ -293,10 +294,16 @@ class _Quantizing:
             files = [sha256_of(each) for each in files_of(options.eval_data) if is_file(each)]
             metric = parts_of_key(options.metric)
             evaluated = (options.eval_data, len(labelled), files, *metric)
+        computed: object = None
+        if options.sensitivity or labelled is not None:
+            # A forward that was changed has the same weights.
+            outputs = outputs_of(quantized.model, few[0])
+            computed = digest_of([map(torch.from_numpy, outputs.values())])
         return key_of(
             quantized.model,
             places,
             digest_of(few),
+            computed,
             evaluated,
             (options.batch_size, options.seed, options.device),
             (__version__, str(torch.__version__)),
