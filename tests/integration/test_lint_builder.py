@@ -15,6 +15,7 @@ import pytest
 
 import trtqat as package
 from tests.support.lint_cases import CASES
+from tests.support.lint_places import around, two_parts
 from tests.support.linting import Case, graph
 from trtqat.errors import BuildError
 from trtqat.graph.lint import lint
@@ -58,6 +59,15 @@ def test_builder_does_what_the_table_says(rule: str, tmp_path: Path) -> None:
             assert all(each.severity == "warning" and each.concerns("rtx") for each in findings)
             assert findings
     assert seen == {verdict.outcome, *verdict.also}
+
+
+@pytest.mark.parametrize("make", [around(0), two_parts(0.1)], ids=["zeros around", "two parts"])
+def test_a_layer_behind_what_keeps_codes_is_int8(
+    make: Callable[[], ir.Model], tmp_path: Path
+) -> None:
+    assert what_becomes(make, tmp_path / "m.onnx") == "INT8"
+    findings = lint(make(), "rtx")
+    assert [each.rule for each in findings if each.severity == "warning"] == []
 
 
 @pytest.mark.parametrize("case", [c for c in CASES if c.rule in REFUSALS], ids=lambda c: c.rule)

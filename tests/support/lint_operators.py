@@ -174,6 +174,20 @@ def codes_through(operator: str) -> ir.Model:
     return made.model("y")
 
 
+def moved_codes(operator: str) -> ir.Model:
+    """Constant codes of a weight that a Reshape or Transpose brings into its shape."""
+    made = Graph((2, 4))
+    made.constants["codes"] = np.full((16,) if operator == "Reshape" else (4, 4), 7, np.int8)
+    made.constant("s", np.array(0.1, np.float32))
+    if operator == "Reshape":
+        moved = made.node(operator, ["codes", made.constant("shape", np.array([4, 4]))], "moved")
+    else:
+        moved = made.node(operator, ["codes"], "moved", perm=[1, 0])
+    weight = made.node("DequantizeLinear", [moved, "s", made.constant("z", np.int8(0))], "w")
+    made.node("Gemm", [made.pair("x", 0.1), weight], "y")
+    return made.model("y")
+
+
 def codes_of_weight(name: str) -> ir.Model:
     """A product of INT8 and of a weight with codes of that ONNX type."""
     made = Graph((2, 4))
@@ -281,6 +295,8 @@ CASES = [
     ),
     Case("node-inside-pair", "/x.dq", lambda: codes_through("Clip"), both, "'/inside' (Clip)"),
     Case("node-inside-pair", "/x.dq", lambda: codes_through("Neg"), both, "'/x.dq'"),
+    Case("node-inside-pair", "/w", lambda: moved_codes("Reshape"), both, "'/moved' (Reshape)"),
+    Case("node-inside-pair", "/w", lambda: moved_codes("Transpose"), both, "(Transpose)"),
     Case(
         "operands-of-two-types",
         "/y",

@@ -91,12 +91,34 @@ def idle(reader: str) -> Callable[[], ir.Model]:
             value = made.node("Slice", [value, names[0], names[2], names[1]], "slice")
             large = made.constant("sizes", np.array([1, 1, 2, 2], np.float32))
             return made.conv(made.node("Resize", [value, "", large], "large"), "y", (4, 2))
+        if reader == "zeros":
+            return made.conv(padded(made, value, 0), "y")
         if reader == "linear":
             large = made.constant("sizes", np.array([1, 1, 2, 2], np.float32))
             return made.node("Resize", [value, "", large], "y", mode="linear")
         if reader == "constant":
             return made.node("Mul", [value, made.constant("c", np.array(2, np.float32))], "y")
         return made.node(reader, [value], "y")
+
+    return built(build)
+
+
+def padded(made: Graph, value: str, number: float) -> str:
+    sides = made.constant("sides", np.array([0, 0, 1, 1, 0, 0, 1, 1], np.int64))
+    return made.node("Pad", [value, sides, made.constant("number", np.float32(number))], "padded")
+
+
+def around(number: float) -> Callable[[], ir.Model]:
+    """A quantized tensor with a number around it, before a layer."""
+    return built(lambda made: made.conv(padded(made, made.pair("x", 0.1), number), "y"))
+
+
+def two_parts(scale: float) -> Callable[[], ir.Model]:
+    """A layer behind a Concat of a tensor of scale 0.1 and one of another scale."""
+
+    def build(made: Graph) -> str:
+        parts = [made.pair("x", 0.1), made.pair(made.node("Relu", ["x"], "r"), scale)]
+        return made.conv(made.node("Concat", parts, "parts", axis=1), "y", (4, 8))
 
     return built(build)
 
@@ -215,6 +237,8 @@ CASES = [
     Case("idle-pair", "/x.q", idle("Flatten"), idle("slices"), "for the graph's output"),
     Case("idle-pair", "/x.q", idle("linear"), idle("slices"), "for Resize"),
     Case("idle-pair", "/x.q", idle("constant"), idle("layer"), "for Mul"),
+    Case("idle-pair", "/x.q", idle("Flatten"), idle("zeros")),
+    Case("one-sided", "/y", two_parts(0.2), two_parts(0.1), for_="rtx"),
     Case("redundant-pair", "/p0.q", again(0.1), again(0.1, joined=True)),
     Case("requantized", "/x.dq", again(0.2), again(0.2, joined=True), "'/p0.q'"),
     Case(

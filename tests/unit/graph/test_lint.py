@@ -12,6 +12,7 @@ from onnx import helper
 
 from tests.support.graphs import Graph
 from tests.support.lint_cases import CASES
+from tests.support.lint_places import around, two_parts
 from tests.support.linting import SHAPE, Case, block, found, graph
 from trtqat.graph.lint import RULES, lint
 from trtqat.graph.lint.finding import Rule
@@ -28,6 +29,17 @@ def test_fault_is_one_finding_of_one_rule(case: Case) -> None:
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.rule)
 def test_what_is_nearly_a_fault_is_none(case: Case) -> None:
     assert found(case.sound(), case.rule, case.for_) == []
+
+
+def test_zeros_around_a_tensor_are_codes_and_other_numbers_are_not() -> None:
+    assert found(around(0)()) == []
+    assert "one-sided" in {each.rule for each in found(around(1)())}
+
+
+def test_a_concat_of_equal_pairs_is_float_where_nobody_saw_otherwise() -> None:
+    for target in ("8.6", "10", "11"):
+        (finding,) = found(two_parts(0.1)(), for_=target)
+        assert (finding.rule, finding.where) == ("float-output", "/parts")
 
 
 def test_every_rule_has_a_case_and_a_name_of_its_own() -> None:

@@ -61,6 +61,20 @@ def moves_values(node: ir.Node) -> bool:
     return commutes(node) or node.op_type in _SELECT_OR_REPEAT or is_nearest
 
 
+def pads_with_zero(node: ir.Node) -> bool:
+    """Whether a node puts zeros around its first input, which every INT8 scale has a code for."""
+    mode = node.attributes.get("mode")
+    if node.op_type != "Pad" or (mode is not None and mode.as_string() != "constant"):
+        return False
+    # Before opset 11 the number is an attribute.
+    attribute = node.attributes.get("value")
+    if attribute is not None:
+        return attribute.as_float() == 0
+    value = node.inputs[2] if len(node.inputs) > 2 else None
+    padding = None if value is None else constant_array(value)
+    return value is None or (padding is not None and not padding.any())
+
+
 def readers_through(value: ir.Value, operators: Collection[str]) -> Iterator[ir.Node]:
     """The nodes that read a tensor, and, behind those that only move it, their readers.
 

@@ -15,7 +15,7 @@ from trtqat.graph.lenses.fold_plan import KeptBatchNorm, why_kept
 from trtqat.graph.lenses.grids import Grids
 from trtqat.graph.lenses.layers import Layer, bias_of, layers_of, move_of_weight
 from trtqat.graph.lenses.mac_formulas import macs_of_node
-from trtqat.graph.lenses.moves import ONNX_DOMAINS, moves_values
+from trtqat.graph.lenses.moves import ONNX_DOMAINS, moves_values, pads_with_zero
 from trtqat.graph.lenses.pairs import (
     DEQUANTIZE,
     PAIR,
@@ -193,15 +193,28 @@ class GraphView:
         return value is not None and value not in self.weights
 
     def dequantize_before(self, value: ir.Value | None) -> ir.Node | None:
-        """The DequantizeLinear that a tensor comes from, seen through commuting nodes."""
+        """The DequantizeLinear that a tensor comes from, seen through commuting nodes.
+
+        A Pad with zeros is among them, and a Concat of what comes directly out of equal pairs:
+        TensorRT for RTX was seen to run the layer behind either in INT8.
+        """
 
         def step(current: ir.Value) -> tuple[ir.Node | None, ir.Value | None]:
             node = current.producer()
             if node is None or node.op_type == DEQUANTIZE:
                 return node, None
-            return None, node.inputs[0] if moves_values(node) else None
+            passes = moves_values(node) or pads_with_zero(node) or self._joins_equal(node)
+            return None, node.inputs[0] if passes else None
 
         return follow(value, step, self._dequantize_before)
+
+    def _joins_equal(self, node: ir.Node) -> bool:
+        """Whether a Concat joins tensors of equal pairs, so that the whole has their codes."""
+        if node.op_type != "Concat":
+            return False
+        pairs = [producer_of(value, DEQUANTIZE) for value in node.inputs]
+        keys = {None if pair is None else self.parameters(pair).key for pair in pairs}
+        return len(keys) == 1 and None not in keys
 
     def layer_before(self, value: ir.Value | None, *, activations: bool = False) -> Layer | None:
         """The layer that makes a tensor, seen through its bias and BatchNorm.

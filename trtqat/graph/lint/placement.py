@@ -11,6 +11,7 @@ import onnx_ir as ir
 from trtqat.graph.lenses.affine import BATCH_NORM
 from trtqat.graph.lenses.basics import is_constant, name_of
 from trtqat.graph.lenses.layers import CONVOLUTIONS, PRODUCTS, layer_of, move_of_weight
+from trtqat.graph.lenses.moves import moves_values, pads_with_zero
 from trtqat.graph.lenses.pairs import QUANTIZE
 from trtqat.graph.lenses.view import ACTIVATIONS, GraphView, has_hidden_parameters
 from trtqat.graph.lint.finding import Advice, Places, rule
@@ -157,6 +158,9 @@ def float_output(view: GraphView) -> Places:
         if not view.takes_int8(node) or any(not view.dequantize_before(v) for v in operands):
             continue
         output = node.outputs[0]
+        # A Concat of equal pairs keeps their codes, and this builder was seen to do so.
+        if view.target == "rtx" and view.dequantize_before(output) is not None:
+            continue
         # Where the output is the one float operand of a layer, one-sided says it.
         behind = [layer_of(reader, view.weights) for reader in view.readers(output)]
         if any(layer is not None and view.is_one_sided(layer) for layer in behind):
@@ -181,7 +185,7 @@ def idle_pair(view: GraphView) -> Places:
     for quantize, dequantize in view.activation_pairs:
         if view.grids.changes_nothing(dequantize):
             continue
-        readers = view.readers(dequantize.outputs[0])
+        readers = view.readers(dequantize.outputs[0], _keeps_codes)
         inside = view.layer_before(quantize.inputs[0]) is not None and any(
             map(_belongs_to_layer, readers)
         )
@@ -207,6 +211,11 @@ def redundant_pair(view: GraphView) -> Places:
     for quantize, dequantize in view.activation_pairs:
         if view.grids.changes_nothing(dequantize):
             yield name_of(quantize), f"'{name_of(quantize)}' quantizes INT8 values once more."
+
+
+def _keeps_codes(node: ir.Node) -> bool:
+    """Whether a node moves values, or puts zeros around them."""
+    return moves_values(node) or pads_with_zero(node)
 
 
 def _belongs_to_layer(reader: ir.Node) -> bool:

@@ -94,7 +94,8 @@ VERDICTS: dict[str, dict[Target, Verdict]] = {
     "bytes-not-cast-first": _row(_REFUSED, _UNKNOWN, _UNKNOWN, _REFUSED),
     "integer-operator": _row(_REFUSED_READ, _UNKNOWN, _UNKNOWN, _REFUSED),
     "foreign-quantizer": _unknown_but(_INT8),
-    "node-inside-pair": _unknown_but(_INT8),
+    # Refused where constant codes are moved, which export mends.
+    "node-inside-pair": _unknown_but(Verdict("refused", "run", ("INT8",))),
     "bias-dequantized": _row(
         _REFUSED_READ, _UNKNOWN, _UNKNOWN, Verdict("refused", "run", ("INT8",))
     ),
