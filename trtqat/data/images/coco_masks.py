@@ -31,7 +31,7 @@ def class_map(image: CocoImage, placement: Placement) -> NDArray[np.int64]:
         placement: Where its pixels go.
 
     Raises:
-        DataError: A mask is of another size than the image, or its run lengths are none.
+        DataError: A mask is of another size than the image.
     """
     width, height = placement.canvas
     found = np.zeros((height, width), np.int64)
@@ -42,7 +42,7 @@ def class_map(image: CocoImage, placement: Placement) -> NDArray[np.int64]:
                 f"{placement.stored[1]}x{placement.stored[0]} (height x width).",
                 "Give the images that were annotated.",
             )
-    masks = [_mask(each, placement, image.file) for each in image.segmentations]
+    masks = [_mask(each, placement) for each in image.segmentations]
     by_size = sorted(range(len(masks)), key=lambda index: -int(masks[index].sum()))
     for index in by_size:
         value = IGNORED if image.crowd[index] else image.classes[index] + 1
@@ -69,6 +69,7 @@ def check_masks(source: str, images: Sequence[CocoImage]) -> None:
         for each in image.segmentations:
             if _are_packed(each):
                 require("pycocotools.mask", extra="coco", purpose="Reading COCO's packed masks")
+                _check_packed(each, image.file)
             if not (_are_polygons(each) or _are_packed(each) or _are_runs(each)):
                 raise DataError(
                     f"{source} has no segmentation that can be drawn for an object in "
@@ -80,7 +81,6 @@ def check_masks(source: str, images: Sequence[CocoImage]) -> None:
 def _mask(
     segmentation: Any,  # noqa: ANN401
     placement: Placement,
-    file: Path,
 ) -> NDArray[np.bool_]:
     """Which pixels of the input an object covers."""
     from PIL import Image
@@ -90,7 +90,7 @@ def _mask(
         for polygon in segmentation:
             drawn |= _inside(placement.points(np.reshape(polygon, (-1, 2))), placement.canvas)
         return drawn
-    stored = _packed(segmentation, file) if _are_packed(segmentation) else _runs(segmentation)
+    stored = _packed(segmentation) if _are_packed(segmentation) else _runs(segmentation)
     image = Image.fromarray(stored.astype(np.uint8))
     image = image.resize(placement.resized, Image.Resampling.NEAREST)
     covered: NDArray[np.bool_] = lay(image, placement, 0)[..., 0] > 0
@@ -120,17 +120,53 @@ def _inside(points: NDArray[np.float64], canvas: tuple[int, int]) -> NDArray[np.
     return inside
 
 
-def _packed(segmentation: Any, file: Path) -> NDArray[np.uint8]:  # noqa: ANN401
+def _packed(segmentation: Any) -> NDArray[np.uint8]:  # noqa: ANN401
     from pycocotools import mask
 
-    try:
-        decoded: NDArray[np.uint8] = mask.decode(segmentation)
-    except ValueError as error:
-        raise DataError(
-            f"The packed run lengths of a mask of '{file}' are none: {error}.",
-            "Pack them with pycocotools, or give polygons or plain run lengths.",
-        ) from error
+    decoded: NDArray[np.uint8] = mask.decode(segmentation)
     return decoded
+
+
+def _check_packed(segmentation: Any, file: Path) -> None:  # noqa: ANN401
+    """Refuses run lengths that are damaged, or do not cover the mask.
+
+    pycocotools decodes those too: what they do not reach is whatever stood in memory.
+    """
+    height, width = segmentation["size"]
+    runs = _unpacked(segmentation["counts"])
+    if runs is None or min(runs, default=0) < 0:
+        why = "they are damaged"
+    elif sum(runs) != height * width:
+        why = f"they cover {sum(runs)} pixels of {height}x{width}"
+    else:
+        return
+    raise DataError(
+        f"The packed run lengths of a mask of '{file}' are none: {why}.",
+        "Pack them with pycocotools, or give polygons or plain run lengths.",
+    )
+
+
+def _unpacked(text: str) -> list[int] | None:
+    """The run lengths of COCO's packed text; None if it is none.
+
+    A character has five bits of a number, the lowest ones first, and a sixth if more follow. From
+    the fourth number on each is how much longer the run is than the one two before it.
+    """
+    runs: list[int] = []
+    value = shift = 0
+    for character in text:
+        bits = ord(character) - 48
+        if not 0 <= bits < 64:
+            return None
+        value |= (bits & 31) << shift
+        shift += 5
+        if bits & 32:
+            continue
+        if bits & 16:
+            value -= 1 << shift
+        runs.append(value + (runs[-2] if len(runs) > 2 else 0))
+        value = shift = 0
+    return None if shift else runs
 
 
 def _runs(segmentation: Any) -> NDArray[np.uint8]:  # noqa: ANN401

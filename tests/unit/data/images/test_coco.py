@@ -302,6 +302,36 @@ def test_packed_masks_that_are_damaged(tmp_path: Path) -> None:
         labels_of(tmp_path, ",masks")
 
 
+@pytest.mark.parametrize(
+    ("counts", "why"),
+    [
+        ("0192", "cover 13 pixels of 24x32"),
+        ("", "cover 0 pixels of 24x32"),
+        ("zzzz", "are damaged"),
+        ("0l", "are damaged"),
+        ("0O", "are damaged"),
+    ],
+)
+def test_packed_masks_that_do_not_cover_the_image(tmp_path: Path, counts: str, why: str) -> None:
+    pytest.importorskip("pycocotools")
+    packed = {"size": [HEIGHT, WIDTH], "counts": counts}
+    write_coco(tmp_path, [entry(10, 3, [0, 0, 1, 1], segmentation=packed)])
+    with pytest.raises(DataError, match=rf"run lengths of a mask of '.*' are none: they {why}"):
+        labels_of(tmp_path, ",masks")
+
+
+# pycocotools makes arrays in a way that NumPy 2 takes with a warning.
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+@pytest.mark.parametrize("share", [0, 0.02, 0.5, 1])
+def test_packed_masks_are_drawn(tmp_path: Path, share: float) -> None:
+    coco = pytest.importorskip("pycocotools.mask")
+    mask = (np.random.default_rng(0).random((HEIGHT, WIDTH)) < share).astype(np.uint8)
+    packed = coco.encode(np.asfortranarray(mask))
+    packed["counts"] = packed["counts"].decode()
+    write_coco(tmp_path, [entry(10, 3, [0, 0, 1, 1], segmentation=packed)], count=1)
+    np.testing.assert_array_equal(labels_of(tmp_path, ",masks")[0], mask)
+
+
 def test_missing_folders(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="does not exist"):
         labels_of(tmp_path / "nowhere")
