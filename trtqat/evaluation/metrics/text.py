@@ -139,8 +139,9 @@ class CharacterErrorRate(SumMetric):
             raise UsageError(
                 f"The characters '{path}' are no UTF-8 at byte {error.start}.", "Save them so."
             ) from error
-        # Not by splitlines: several of Unicode's line ends are characters of such files.
-        lines = text.replace("\r\n", "\n").removesuffix("\n").split("\n")
+        # Editors put a mark first, which is no character. Not by splitlines: several of Unicode's
+        # line ends are characters of such files.
+        lines = text.removeprefix("\ufeff").replace("\r\n", "\n").removesuffix("\n").split("\n")
         place = blank if blank >= 0 else len(lines) + 1 + blank
         if not 0 <= place <= len(lines):
             raise UsageError(

@@ -114,6 +114,12 @@ def characters(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def test_cer_passes_over_the_mark_that_editors_put_first(tmp_path: Path) -> None:
+    (tmp_path / "abc.txt").write_text("a\nb\n", encoding="utf-8-sig")
+    metric = parse_metric(f"cer:characters={tmp_path / 'abc.txt'}")
+    assert value_of(metric, (np.array([[1, 0, 2]]), ("ab",))) == 0
+
+
 @pytest.mark.parametrize("blank", [0, -1, 2])
 def test_cer_of_a_recognizer_with_blanks(characters: Path, blank: int) -> None:
     alphabet = ["a", "b", "ä", "\u2028", " "]
