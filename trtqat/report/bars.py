@@ -29,7 +29,7 @@ class Bar:
 
     Attributes:
         label: Whose value it is.
-        value: Not negative where it is a bar.
+        value: Of a bar nothing is seen below 0.
         words: The value as it is read, with its unit.
         kind: A class of ``page.css``: ``subject``, ``baseline``, ``rival`` or ``step``.
         interval: In which the value is, if that is known.
@@ -58,10 +58,10 @@ def bars(values: Sequence[Bar]) -> Markup:
     """Bars from 0 on, the longest as long as the track.
 
     Args:
-        values: Infinity fills the track, NaN has no bar.
+        values: Infinity fills the track; NaN and what is below 0 have no bar.
     """
     ends = [each.interval.high if each.interval else each.value for each in values]
-    longest = max(filter(math.isfinite, ends), default=1.0) or 1.0
+    longest = max((each for each in ends if 0 < each < math.inf), default=1.0)
 
     def place(value: float) -> float:
         return 0.0 if math.isnan(value) else 100 * min(max(value / longest, 0.0), 1.0)

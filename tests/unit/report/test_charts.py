@@ -146,6 +146,20 @@ def test_bars_have_their_whole_names_and_lengths() -> None:
     assert root[0].attrib["class"] == "subject"
 
 
+@pytest.mark.parametrize(
+    ("values", "widths"),
+    [
+        ((-3.0, -9.0, -math.inf), ("0.0", "0.0", "0.0")),
+        ((-3.0, math.nan, 0.0), ("0.0", "0.0", "0.0")),
+        ((-3.0, 5.0, math.inf), ("0.0", "100.0", "100.0")),
+    ],
+)
+def test_what_is_below_zero_has_no_bar(values: tuple[float, ...], widths: tuple[str, ...]) -> None:
+    """As a signal that is weaker than its noise, in dB."""
+    drawn = bars([Bar("a", each, f"{each} dB") for each in values])
+    assert tuple(re.findall('class="fill" style="width: ([0-9.]+)%"', drawn)) == widths
+
+
 @given(st.lists(st.tuples(FINITE, st.floats(0, 100)), min_size=1, max_size=6))
 def test_dots_and_whiskers_are_on_the_track(values: list[tuple[float, float]]) -> None:
     drawn = dots(
