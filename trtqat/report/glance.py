@@ -15,7 +15,7 @@ from trtqat.evaluation.intervals import Interval
 from trtqat.evaluation.timing import Timing
 from trtqat.report.bars import Bar, bars, dots
 from trtqat.report.metric_words import is_counted, value
-from trtqat.report.wording import decibels, share
+from trtqat.report.wording import decibels, percent, share
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -163,7 +163,7 @@ def _changes(report: Report) -> Iterator[Chart]:
         if agreement is None or agreement.same_top1 is None:
             continue
         changed = agreement.count - agreement.same_top1
-        words = f"{changed} of {agreement.count} ({100 * changed / agreement.count:.2g} %)"
+        words = f"{changed} of {agreement.count} ({percent(changed / agreement.count)})"
         found.append(Bar(label_of(side, report), changed, words, side.role))
     if found:
         yield Chart(

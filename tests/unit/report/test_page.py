@@ -194,6 +194,17 @@ def test_pictures_come_first_and_long_tables_are_folded() -> None:
     assert "details::details-content" in page[page.index("@media print") :]
 
 
+def test_a_step_may_change_every_answer() -> None:
+    report = evaluate(
+        NumpyModel(),
+        DATA,
+        EvaluateOptions(8, None),
+        baseline=NumpyModel(),
+        steps=[NumpyModel(np.negative)],
+    )
+    assert "200 of 200 (100 %)" in read(render_page(report)).text
+
+
 def test_a_narrow_screen_sees_the_subject_first() -> None:
     report = measured()
     assert report.baseline is not None
