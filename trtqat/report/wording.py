@@ -53,7 +53,7 @@ def share(hits: int | None, count: int) -> str:
 
 
 def hundredths(value: float, *, most: float = 100.0) -> str:
-    """A figure to two decimals; in percent, what is not all of it is not ``100.00``.
+    """A figure to two decimals; what is something is not ``0.00``, nor in percent all ``100.00``.
 
     Args:
         value: In percent, or of another unit.
@@ -61,6 +61,8 @@ def hundredths(value: float, *, most: float = 100.0) -> str:
     """
     if most - 0.005 <= value < most - _DUST:
         return f"{most - 0.01:.2f}"
+    if _DUST < abs(value) < 0.005:
+        return f"{value:.2g}"
     # Not "-0.00", which an interval's end may be.
     return f"{round(value, 2) + 0.0:.2f}"
 

@@ -28,11 +28,29 @@ def test_a_share_is_all_where_it_is_all(part: float, said: str) -> None:
 def test_a_count_is_all_where_it_is_all() -> None:
     assert share(49_999, 50_000) == "99.99 % (49999/50000)"
     assert share(50_000, 50_000) == "100.00 % (50000/50000)"
+    assert share(1, 50_000) == "0.002 % (1/50000)"
+    assert share(0, 50_000) == "0.00 % (0/50000)"
     assert (hundredths(99.996), hundredths(99.994), hundredths(100.004)) == (
         "99.99",
         "99.99",
         "100.00",
     )
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (0.0, "0.00"),
+        (-1e-15, "0.00"),
+        # As one wrong character of 30,000.
+        (0.003_333, "0.0033"),
+        (-0.000_12, "-0.00012"),
+        (0.004_999, "0.005"),
+        (0.005_1, "0.01"),
+    ],
+)
+def test_a_figure_is_zero_where_it_is_zero(value: float, said: str) -> None:
+    assert hundredths(value) == said
 
 
 @pytest.mark.parametrize(
