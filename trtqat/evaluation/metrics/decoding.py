@@ -67,10 +67,22 @@ def own_copy(things: Any) -> Any:  # noqa: ANN401
     return tuple(own_copy(each) for each in things) if isinstance(things, tuple) else things
 
 
-def as_arrays(thing: Mapping[str, Any]) -> dict[str, Array]:
-    """What a function returned for a sample, as arrays.
+def as_numbers(pointer: str, thing: Mapping[str, Any], name: str) -> Array:
+    """One of the things that a function returned for a sample, as an array of numbers.
 
     Args:
+        pointer: The function.
         thing: By name, what NumPy makes arrays of.
+        name: Which of them.
+
+    Raises:
+        DataError: NumPy makes no numbers of it.
     """
-    return {str(name): np.asarray(value) for name, value in thing.items()}
+    with user_code(pointer, DataError, REMEDY, when=f" when its {name} became an array"):
+        found = np.asarray(thing[name])
+    if found.dtype.kind not in "biuf":
+        raise DataError(
+            f"{pointer} returned {name} of {found.dtype} for a sample.",
+            "Return numbers; a class is its number in the labels.",
+        )
+    return found

@@ -19,7 +19,7 @@ from trtqat.checks import check_choice
 from trtqat.data.labels import BOXES, CLASSES, Labels
 from trtqat.errors import DataError, UsageError
 from trtqat.evaluation.metrics.average_precision import average_precisions
-from trtqat.evaluation.metrics.decoding import Decoder, as_arrays
+from trtqat.evaluation.metrics.decoding import Decoder, as_numbers
 from trtqat.evaluation.metrics.detections import (
     Detections,
     Form,
@@ -162,14 +162,13 @@ class MeanAveragePrecision(Metric):
 
     def _decoded(self, thing: Any) -> Detections:  # noqa: ANN401 - it is the user's
         wanted = ("boxes", "scores", "classes")
-        arrays = as_arrays(thing) if isinstance(thing, Mapping) else {}
-        if not all(name in arrays for name in wanted):
+        if not isinstance(thing, Mapping) or not all(name in thing for name in wanted):
             raise DataError(
                 f"{self.decode} returned a {type(thing).__name__} for a sample, or one that lacks "
                 "something.",
                 "Return a list with a dict of boxes, scores and classes for each sample.",
             )
-        boxes, scores, classes = (arrays[name] for name in wanted)
+        boxes, scores, classes = (as_numbers(str(self.decode), thing, name) for name in wanted)
         count = scores.size
         if boxes.size != 4 * count or classes.size != count or not np.isfinite(classes).all():
             raise DataError(

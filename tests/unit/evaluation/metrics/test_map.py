@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.detection_cases import OVERLAPS, as_outputs, make_case, naive_map
-from trtqat.errors import DataError, UsageError
+from trtqat.errors import DataError
 from trtqat.evaluation.metrics.bootstrap import resample
 from trtqat.evaluation.metrics.detection import MeanAveragePrecision
 from trtqat.evaluation.metrics.detections import Detections
@@ -280,45 +280,6 @@ def test_the_surer_of_two_boxes_stays() -> None:
     assert kept.rows[kept.rows[:, 0] == 1][:, 3].tolist() == [1, 1, 1]
     kept = parse_metric("map50").per_sample(outputs, labels)
     assert sorted(kept.rows[kept.rows[:, 0] == 1][:, 3].tolist()) == [0, 1, 1, 1]
-
-
-def test_a_function_of_the_users_decodes(tmp_path: Path) -> None:
-    found, labels = make_case(7, 20)
-    (tmp_path / "heads.py").write_text(
-        "def decode(outputs):\n"
-        "    rows = outputs['raw']\n"
-        "    return [\n"
-        "        {'boxes': row[:n, :4], 'scores': row[:n, 4], 'classes': row[:n, 5]}\n"
-        "        for row, n in zip(rows, outputs['n'])\n"
-        "    ]\n"
-        "def one(outputs):\n    return {'boxes': 1}\n"
-        "def short(outputs):\n    return []\n"
-        "def other(outputs):\n    return [1] * 20\n"
-        "def apart(outputs):\n    return [{'boxes': 1, 'scores': [1, 2], 'classes': [1]}] * 20\n"
-        "def fails(outputs):\n    return outputs['z']\n"
-    )
-    usual = as_outputs(found)
-    columns = [usual[f"detection_{name}"] for name in ("scores", "classes")]
-    raw = np.concatenate([usual["detection_boxes"], *(each[..., None] for each in columns)], axis=2)
-    outputs = {"raw": raw, "n": usual["num_detections"][:, 0]}
-    expected = value_of(MeanAveragePrecision().per_sample(usual, labels))
-    metric = parse_metric(f"map:decode={tmp_path / 'heads.py'}:decode")
-    assert float(metric.values(metric.per_sample(outputs, labels), np.ones((1, 20)))[0]) == (
-        pytest.approx(expected)
-    )
-    assert metric.spec == "map:decode=heads.py:decode"
-    for name, message in {
-        "one": "returned a dict for 20 samples",
-        "short": "returned 0 of them for 20 samples",
-        "other": "returned a int for a sample",
-        "apart": r"boxes of \(\), scores of \(2,\)",
-        "fails": "raised KeyError when it decoded a batch",
-    }.items():
-        metric = parse_metric(f"map:decode={tmp_path / 'heads.py'}:{name}")
-        with pytest.raises(DataError, match=message):
-            metric.per_sample(outputs, labels)
-    with pytest.raises(UsageError, match="There is no 'missing'"):
-        parse_metric(f"map:decode={tmp_path / 'heads.py'}:missing")
 
 
 @pytest.mark.parametrize(
