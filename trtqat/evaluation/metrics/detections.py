@@ -82,7 +82,7 @@ def read_detections(outputs: Arrays, names: OutputNames) -> list[Detections]:
         scores = scores.max(axis=2)
     assert classes is not None
     places = np.arange(boxes.shape[1])
-    ends = np.full(len(boxes), len(places)) if counts is None else counts.reshape(len(boxes))
+    ends = np.full(len(boxes), len(places)) if counts is None else counts
     found = []
     for box, score, label, end in zip(boxes, scores, classes, ends, strict=True):
         is_one = (places < end) & np.isfinite(score) & np.isfinite(box).all(axis=1)
@@ -163,7 +163,7 @@ def _found(
         boxes = next(iter(outputs.values())) if boxes is None and len(outputs) == 1 else boxes
         if boxes is None or boxes.ndim != 3 or boxes.shape[2] != 6:
             raise _unknown(outputs, "boxes and scores")
-        return boxes, None, None, _one(outputs, names.counts, _COUNTS)
+        return boxes, None, None, _per_image(outputs, names.counts, len(boxes))
     if boxes is None or boxes.ndim != 3 or boxes.shape[2] != 4:
         raise _unknown(outputs, "boxes (N, K, 4)")
     classes = _one(outputs, names.classes, _CLASSES)
@@ -174,7 +174,17 @@ def _found(
     if scores.ndim == 2 and (classes is None or classes.size != scores.size):
         raise _unknown(outputs, f"a class for each of the scores {scores.shape}")
     classes = None if classes is None or scores.ndim == 3 else classes.reshape(scores.shape)
-    return boxes, scores, classes, _one(outputs, names.counts, _COUNTS)
+    return boxes, scores, classes, _per_image(outputs, names.counts, len(boxes))
+
+
+def _per_image(outputs: Arrays, name: str | None, images: int) -> Array | None:
+    """How many boxes of each image are detections: ``(N,)``; None if all are."""
+    counts = _one(outputs, name, _COUNTS)
+    if counts is None:
+        return None
+    if counts.size != images:
+        raise _unknown(outputs, "count of detections for each image")
+    return counts.reshape(images)
 
 
 def _one(outputs: Arrays, name: str | None, usual: Sequence[str]) -> Array | None:

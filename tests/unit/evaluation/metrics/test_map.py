@@ -291,6 +291,16 @@ def test_the_surer_of_two_boxes_stays() -> None:
         ("map", {"boxes": np.ones((20, 3, 4)), "scores": np.ones((20, 3))}, "no a class for each"),
         ("map", {"boxes": np.ones((20, 3, 4)), "scores": np.ones((20, 4))}, "no scores for boxes"),
         ("map@z", {"y": np.ones((20, 3, 6))}, "map@z reads an output 'z'"),
+        (
+            "map:boxes=y,counts=n",
+            {"y": np.ones((20, 3, 4)), "scores": np.ones((20, 3, 2)), "n": np.ones((20, 3))},
+            "no count of detections for each image",
+        ),
+        (
+            "map:counts=n",
+            {"n": np.ones((20, 3)), "boxes": np.ones((20, 3, 6))},
+            "no count of detections for each image",
+        ),
     ],
 )
 def test_outputs_that_are_no_detections(name: str, outputs: dict[str, Any], message: str) -> None:
