@@ -165,11 +165,16 @@ def _opened(path: Path) -> Iterator[Image.Image]:
 
 
 def _orientation(image: Image.Image, options: ImageOptions) -> int:
-    """EXIF's number of how to turn an image; 1 is as it is."""
+    """EXIF's number of how to turn an image; 1 is as it is, also where EXIF says nothing sound."""
     # Pillow turns a TIFF itself as it loads it, and tells the turned size before.
     if options.as_stored or image.format == "TIFF":
         return 1
-    return int(image.getexif().get(_ORIENTATION, 1))
+    try:
+        found = image.getexif().get(_ORIENTATION)
+    # EXIF with another beginning than that of a TIFF; the image itself may be sound.
+    except SyntaxError:
+        return 1
+    return next((each for each in _TURNING if each == found), 1)
 
 
 def _upright(image: Image.Image, options: ImageOptions) -> Image.Image:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import io
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tests.support.image_files import drawn
-from trtqat.data.images.decoding import BrokenImageError, Decoded, decode, why_broken
+from trtqat.data.images.decoding import BrokenImageError, Decoded, decode, size_of, why_broken
 from trtqat.data.images.options import ImageOptions
 
 OPTIONS = ImageOptions(resize=8, crop=(8, 8))
@@ -48,6 +49,35 @@ def test_a_changed_file_is_an_image_or_broken(
     else:
         assert found.pixels.shape == (8, 8, 3)
         assert found.pixels.dtype == np.uint8
+
+
+def orientation(kind: int, value: bytes) -> bytes:
+    """EXIF with one entry, the orientation, of one of TIFF's types."""
+    return struct.pack("<2sHIHHHI4sI", b"II", 42, 8, 1, 0x0112, kind, 1, value, 0)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+@pytest.mark.parametrize(
+    ("exif", "is_turned"),
+    [
+        (orientation(3, b"\6\0\0\0"), True),
+        (orientation(3, b"\x09\0\0\0"), False),
+        (orientation(4, b"\xff\xff\xff\xff"), False),
+        (orientation(2, b"a\0\0\0"), False),
+        (orientation(7, b"\6\0\0\0"), False),
+        # NaN.
+        (orientation(11, b"\0\0\xc0\x7f"), False),
+        (b"no EXIF", False),
+    ],
+)
+def test_an_orientation_that_is_none_turns_nothing(
+    exif: bytes, is_turned: bool, kind: str, tmp_path: Path
+) -> None:
+    pixels = drawn(0, 8, 12)
+    Image.fromarray(pixels).save(tmp_path / "x", kind, exif=exif, lossless=True)
+    found = decode(tmp_path / "x", ImageOptions(), 3).pixels
+    np.testing.assert_array_equal(found, np.rot90(pixels, -1) if is_turned else pixels)
+    assert size_of(tmp_path / "x", ImageOptions()) == ((8, 12) if is_turned else (12, 8))
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
