@@ -78,7 +78,9 @@ def linear(
     """
     # Values that only rounding tells apart are one.
     if not high - low > _SAME * max(abs(low), abs(high)):
-        low, high = low - 0.5, high + 0.5
+        # Beside 1e16 a half is nothing.
+        wide = max(0.5, 1e-6 * abs(low))
+        low, high = low - wide, high + wide
     step = _round_step(low, high)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     marked = [index * step for index in range(first, last + 1)]

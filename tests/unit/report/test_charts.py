@@ -106,6 +106,15 @@ def test_small_values_are_told_apart() -> None:
         assert len(set(labels)) == len(labels)
 
 
+@pytest.mark.parametrize("value", [0.0, 99.5, -1e9, 1e16, -1e17, 1e300])
+def test_an_axis_of_one_value(value: float) -> None:
+    axis = linear("", value, value, 0, 100, to_marks=True)
+    assert axis.low < value < axis.high
+    assert 40 <= axis.at(value) <= 60
+    labels = [label for _, label in axis.marks]
+    assert len(set(labels)) == len(labels) >= 3
+
+
 @given(st.floats(1e-4, 1e7), st.floats(1, 1e6))
 def test_logarithmic_marks_hold_the_values(low: float, ratio: float) -> None:
     axis = logarithmic("", low, low * ratio, 100, 0)
