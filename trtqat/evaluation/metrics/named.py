@@ -13,7 +13,12 @@ from trtqat.evaluation.metrics.metric import Metric
 from trtqat.evaluation.metrics.regression import MeanSquaredError, PeakSignalToNoise
 from trtqat.evaluation.metrics.segmentation import MeanIou
 from trtqat.evaluation.metrics.text import CharacterErrorRate
-from trtqat.evaluation.metrics.user_metric import load_metric, user_metric
+from trtqat.evaluation.metrics.user_metric import (
+    ForeignMetric,
+    UserMetric,
+    load_metric,
+    user_metric,
+)
 from trtqat.pointers import is_pointer
 
 NAMES = "top1, top5 (any topK), miou, mse, psnr, cer, map, map50 (any overlap) or file.py:function"
@@ -44,9 +49,7 @@ def as_metrics(given: Iterable[str | Metric | Callable[..., Any]]) -> tuple[Metr
     for each in given:
         metric = _metric(each)
         if metric.label in found:
-            raise UsageError(
-                f"The metric {metric.label} is asked for twice.", "Name it once, with all options."
-            )
+            raise _twice(found[metric.label], metric)
         found[metric.label] = metric
     return tuple(found.values())
 
@@ -117,6 +120,22 @@ def _metric(given: str | Metric | Callable[..., Any]) -> Metric:
         return _of_the_users(user_metric(name, given, given))
     raise UsageError(
         f"{given!r} is no metric.", f"Give {NAMES}, or a function of outputs and labels."
+    )
+
+
+def _twice(one: Metric, other: Metric) -> UsageError:
+    """The error that two metrics have one name."""
+    first, second = (
+        each.pointer if isinstance(each, (UserMetric, ForeignMetric)) else each.label
+        for each in (one, other)
+    )
+    if first != second:
+        return UsageError(
+            f"The metrics '{first}' and '{second}' are both called {other.label}.",
+            "Rename one of the functions.",
+        )
+    return UsageError(
+        f"The metric {other.label} is asked for twice.", "Name it once, with all options."
     )
 
 

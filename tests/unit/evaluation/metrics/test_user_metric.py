@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -211,6 +212,21 @@ def test_a_function_in_python() -> None:
         as_metrics([last])
     with pytest.raises(UsageError, match="5 is no metric"):
         as_metrics([5])  # type: ignore[list-item]
+
+
+def test_two_functions_of_one_name_are_no_metric_twice(tmp_path: Path) -> None:
+    text = "def miou(outputs, labels):\n    return [1.0] * len(labels)\n"
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.py").write_text(text)
+    first, second = (f"{tmp_path / name}.py:miou" for name in ("a", "b"))
+    for given, named in (((first, second), f"'{first}' and '{second}'"), (("miou", first), "miou")):
+        with pytest.raises(
+            UsageError, match=f"{re.escape(named)}.* are both called miou"
+        ) as raised:
+            as_metrics(given)
+        assert raised.value.remedy == "Rename one of the functions."
+    with pytest.raises(UsageError, match="miou is asked for twice"):
+        as_metrics([first, first])
 
 
 @pytest.mark.parametrize("name", ["writes", "Writes", "cer:decode=writing_decoder"])
