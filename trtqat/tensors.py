@@ -83,6 +83,11 @@ class TensorSpec:
         return f"{self.name}:{dims}:{self.dtype}"
 
 
+def are_texts(array: Array) -> bool:
+    """Whether an output holds texts, as a graph on ONNX Runtime may: nothing can be computed."""
+    return array.dtype.kind in "OUS"
+
+
 def io_in_words(inputs: Iterable[TensorSpec], outputs: Iterable[TensorSpec]) -> str:
     """Inputs and outputs on one line: ``x:?x3x32x32:float32 → output:?x10:float32``."""
     return " → ".join(", ".join(map(str, specs)) for specs in (inputs, outputs) if specs)

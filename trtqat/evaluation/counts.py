@@ -13,7 +13,7 @@ from trtqat.errors import DataError
 from trtqat.evaluation.intervals import Interval, paired_p_value, share_interval
 from trtqat.evaluation.metrics.classification import label_ranks
 from trtqat.numerics import Noise, signal_and_error, sqnr_db
-from trtqat.tensors import Array, Arrays
+from trtqat.tensors import Array, Arrays, are_texts
 from trtqat.typed_json import Unbounded
 
 _TOP = 5
@@ -206,9 +206,15 @@ class AgreementCounter:
             baseline: Whose the former are.
 
         Raises:
-            DataError: The shapes differ.
+            DataError: The shapes differ, or an output holds texts.
         """
         for name, array in expected.items():
+            if are_texts(array) or are_texts(actual[name]):
+                raise DataError(
+                    f"The output '{name}' of '{model}' holds texts, so there is no distance to "
+                    f"that of '{baseline}'.",
+                    "Leave it out of the graph, or evaluate the model alone.",
+                )
             if array.shape != actual[name].shape:
                 raise DataError(
                     f"'{model}' returns {actual[name].shape} for output '{name}', where "
@@ -305,13 +311,13 @@ class _OutputComparison:
 def _is_classifier(output: Array) -> bool:
     """Whether it is scores ``(N, classes)``: of one number the largest is no prediction.
 
-    Integers and booleans are answers already, as the class at each place of a text.
+    Integers, booleans and texts are answers already, as the class at each place of a text.
     """
     return output.ndim == 2 and output.shape[1] > 1 and not _are_answers(output)
 
 
 def _are_answers(output: Array) -> bool:
-    return output.dtype.kind in "iub"
+    return output.dtype.kind in "iub" or are_texts(output)
 
 
 def _is_far(signals: Array, noises: Array) -> NDArray[np.bool_]:

@@ -57,6 +57,21 @@ def test_padded_rows_are_dropped() -> None:
     assert (result.baseline, agreement(result)) == (None, None)
 
 
+def test_texts_are_no_scores_and_at_no_distance() -> None:
+    def as_text(x: Array) -> Array:
+        return x.astype(str).astype(object)
+
+    x, labels = make_samples(8)
+    alone = measure_accuracy(lined_up(NumpyModel(as_text)), Samples(x, None), batch_size=4)
+    assert alone.subject.predictions.classes == ()
+    with pytest.raises(DataError, match=r"\(4, 7\) of object instead of \(N, classes\)"):
+        measure_accuracy(lined_up(NumpyModel(as_text)), Samples(x, labels), batch_size=4)
+    both = lined_up(NumpyModel(as_text), NumpyModel(as_text))
+    with pytest.raises(DataError, match="'logits' of 'numpy' holds texts") as raised:
+        measure_accuracy(both, Samples(x, None), batch_size=4)
+    assert "evaluate the model alone" in raised.value.remedy
+
+
 def test_a_wrong_row_in_the_middle_of_a_batch_shows() -> None:
     def wrong_at_1(x: Array) -> Array:
         sign: Array = np.ones((len(x), 1), x.dtype)

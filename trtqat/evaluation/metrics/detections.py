@@ -13,7 +13,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from trtqat.errors import DataError
-from trtqat.tensors import Array, Arrays
+from trtqat.tensors import Array, Arrays, are_texts
 
 Form: TypeAlias = Literal["xyxy", "xywh", "cxcywh"]
 
@@ -189,9 +189,13 @@ def _per_image(outputs: Arrays, name: str | None, images: int) -> Array | None:
 
 def _one(outputs: Arrays, name: str | None, usual: Sequence[str]) -> Array | None:
     if name is None:
-        return next((outputs[each] for each in usual if each in outputs), None)
+        name = next((each for each in usual if each in outputs), None)
+        if name is None:
+            return None
     if name not in outputs:
         raise _unknown(outputs, f"output '{name}'")
+    if are_texts(outputs[name]):
+        raise _unknown(outputs, f"numbers in '{name}'")
     return outputs[name]
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from trtqat.data.labels import Labels, labels_in_words
 from trtqat.errors import DataError
 from trtqat.pointers import is_pointer
-from trtqat.tensors import Array, Arrays
+from trtqat.tensors import Array, Arrays, are_texts
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,7 +153,7 @@ class Metric(ABC):
             outputs: By name, in the order of the exported model.
 
         Raises:
-            DataError: There is none of this name.
+            DataError: There is none of this name, or it holds texts.
         """
         name = next(iter(outputs)) if self.output is None else self.output
         return f"the output '{name}'", self.named(outputs, name)
@@ -162,13 +162,18 @@ class Metric(ABC):
         """An output by its name.
 
         Raises:
-            DataError: There is none of this name.
+            DataError: There is none of this name, or it holds texts.
         """
         if name not in outputs:
             raise DataError(
                 f"The metric {self.label} reads an output '{name}', and the model has "
                 f"{', '.join(map(repr, outputs))}.",
                 "Name one of them.",
+            )
+        if are_texts(outputs[name]):
+            raise DataError(
+                f"The metric {self.label} reads numbers, but the output '{name}' holds texts.",
+                f"Name another output, as in {self.name}@OUTPUT, or give a metric of yours.",
             )
         return outputs[name]
 

@@ -190,6 +190,7 @@ FLOATS = np.zeros((2, 3, 4, 4), "f4")
         ("mse", FLOATS, FLOATS + np.nan, "labels hold nan, so there is no mse"),
         ("psnr@y", FLOATS, FLOATS - np.inf, "labels hold -inf, so there is no psnr@y"),
         ("psnr", FLOATS, ("a", "b"), "psnr reads arrays of numbers, but the labels are texts"),
+        ("mse@y", FLOATS.astype(str), FLOATS, "mse@y reads numbers, but the output 'y' holds text"),
         ("cer", FLOATS, np.zeros(2, int), "cer reads texts"),
         ("cer", FLOATS, ("a", "b"), r"reads \(N, T, classes\) or \(N, T\)"),
         ("cer", FLOATS[..., 0], ("a", "b"), r"'y' has the shape .* the blank makes 6 classes"),

@@ -292,6 +292,15 @@ def test_the_surer_of_two_boxes_stays() -> None:
         ("map", {"boxes": np.ones((20, 3, 4)), "scores": np.ones((20, 4))}, "no scores for boxes"),
         ("map@z", {"y": np.ones((20, 3, 6))}, "map@z reads an output 'z'"),
         (
+            "map",
+            {
+                "boxes": np.ones((20, 3, 4)),
+                "scores": np.ones((20, 3)),
+                "labels": np.full((20, 3), "cat"),
+            },
+            "no numbers in 'labels' among",
+        ),
+        (
             "map:boxes=y,counts=n",
             {"y": np.ones((20, 3, 4)), "scores": np.ones((20, 3, 2)), "n": np.ones((20, 3))},
             "no count of detections for each image",
