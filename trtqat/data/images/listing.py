@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 import io
 import logging
 import os
@@ -159,13 +160,18 @@ def _of_table(path: Path) -> Listing:
         raise DataError(f"'{path}' is no text in UTF-8.", "Save it as UTF-8.") from error
     rows = csv.reader(io.StringIO(text, newline=""), strict=True)
     files: dict[Path, int] = {}
+    named: set[Path] = set()
+    resolved = functools.cache(Path.resolve)
     try:
         file_at, label_at = _columns(path, next(rows, []))
         for row in rows:
             if row:
                 file, label = _entry(path, rows.line_num, row, file_at, label_at)
-                if file in files:
+                # One file by two ways, as sub/../a.png; a link to an image is one of its own.
+                place = resolved(file.parent) / file.name
+                if place in named:
                     raise _wrong(path, rows.line_num, f"names '{row[file_at]}' again")
+                named.add(place)
                 files[file] = label
     except csv.Error as error:
         raise _wrong(path, rows.line_num, f"is no line of a table ({error})") from error

@@ -103,6 +103,21 @@ def test_what_is_no_table(tmp_path: Path, text: str, message: str) -> None:
     assert raised.value.remedy
 
 
+def test_a_table_names_no_file_in_two_ways(tmp_path: Path) -> None:
+    touch(tmp_path, "a.png", "sub/a.png", "elsewhere/a.png", "elsewhere/in/b.png")
+    (tmp_path / "b.png").symlink_to("a.png")
+    (tmp_path / "link").symlink_to("elsewhere/in")
+    # The last one is beside the folder that the link leads to.
+    apart = ["a.png", "b.png", "sub/a.png", "link/b.png", "link/../a.png"]
+    for again in ("sub/../a.png", "elsewhere/../sub/./a.png", "elsewhere/in/b.png"):
+        lines = ["file,label", *(f"{each},1" for each in (*apart, again))]
+        (tmp_path / "labels.csv").write_text("\n".join(lines[:-1]))
+        assert len(list_images(tmp_path).files) == 5
+        (tmp_path / "labels.csv").write_text("\n".join(lines))
+        with pytest.raises(DataError, match=f"Line 7 of .* names '{again}' again"):
+            list_images(tmp_path)
+
+
 def test_a_table_in_another_encoding(tmp_path: Path) -> None:
     (tmp_path / "labels.csv").write_bytes("file,label\nä.png,1\n".encode("latin-1"))
     with pytest.raises(DataError, match="no text in UTF-8"):
