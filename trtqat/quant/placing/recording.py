@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -221,6 +221,7 @@ class _Recorder:
         self.counts: dict[str, dict[str, int]] = {}
         self._values: dict[int, Value] = {}
         self._kept: dict[int, torch.Tensor] = {}
+        self._by_storage: defaultdict[int | None, list[torch.Tensor]] = defaultdict(list)
         self._modules = {name: type(module) for name, module in model.named_modules()}
         self.entered_paths: set[str] = set()
         self._numbers: Counter[tuple[str, str]] = Counter()
@@ -231,11 +232,15 @@ class _Recorder:
         """The value that a tensor holds now."""
         value = self._values.get(id(tensor))
         if value is None:
-            value = self._new(tensor, is_computed=is_computed)
+            # Nobody sees how NumPy's view of a tensor is made.
+            shared = (self._values[id(each)] for each in self._of_one_storage(tensor))
+            value = self._new(tensor, is_computed=is_computed or any(v.is_computed for v in shared))
         return value
 
     def _new(self, tensor: torch.Tensor, *, is_computed: bool) -> Value:
-        self._kept[id(tensor)] = tensor
+        if id(tensor) not in self._kept:
+            self._kept[id(tensor)] = tensor
+            self._by_storage[storage_of(tensor)].append(tensor)
         value = Value(tuple(tensor.shape), is_computed, tensor.is_floating_point())
         self._values[id(tensor)] = value
         return value
@@ -243,9 +248,7 @@ class _Recorder:
     def _of_one_storage(self, tensor: torch.Tensor) -> list[torch.Tensor]:
         """The known tensors that share a tensor's memory."""
         place = storage_of(tensor)
-        if place is None:
-            return []
-        return [each for each in self._kept.values() if storage_of(each) == place]
+        return [] if place is None else self._by_storage[place]
 
     def readers(self, parameter: torch.Tensor) -> list[Step]:
         """The steps that read a parameter."""

@@ -74,6 +74,8 @@ def calibrated(
     with _observing([each.module for each in placed]) as seen, torch.no_grad(), module_by_module():
         for batch in batches:
             run_batch(model, batch, device)
+            for observer in seen.values():
+                observer.ends_batch()
             images += _size(batch)
             if progress is not None:
                 progress(images)
@@ -106,6 +108,10 @@ class _Observer:
         self._last = [each for each in self._last if each[0]() is not None]
         self._last.append((weakref.ref(x), x._version))
         self.histogram.add(x)
+
+    def ends_batch(self) -> None:
+        """Of the next batch a tensor is another one, also one that was written to unseen."""
+        self._last.clear()
 
 
 @contextmanager

@@ -32,6 +32,27 @@ def by_view(x: Tensor) -> Tensor:
     return made
 
 
+def by_numpy(x: Tensor) -> Tensor:
+    return torch.from_numpy(x.numpy()).transpose(1, 2)
+
+
+class Named(Tensor):
+    """A class of a user's, as torchvision's images are."""
+
+
+def by_subclass(x: Tensor) -> Tensor:
+    return x.transpose(1, 2).as_subclass(Named)
+
+
+KEPT = torch.zeros(8, 16, 6)
+
+
+def by_data(x: Tensor) -> Tensor:
+    """What is written to ``data`` is not counted as a version of the tensor."""
+    KEPT.data.copy_(x.transpose(1, 2))
+    return KEPT
+
+
 class Product(nn.Module):
     """A layer, and a product with what is made of the input."""
 
@@ -44,7 +65,7 @@ class Product(nn.Module):
         return torch.relu(torch.relu(self.layer(x)) @ self.make(x))
 
 
-@pytest.mark.parametrize("make", [by_copies, by_image, by_view])
+@pytest.mark.parametrize("make", [by_copies, by_image, by_view, by_numpy, by_subclass, by_data])
 def test_what_is_written_through_a_view_is_seen_in_all_batches(
     make: Callable[[Tensor], Tensor],
 ) -> None:
