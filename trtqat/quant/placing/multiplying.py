@@ -11,7 +11,10 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
+from torch._ops import HigherOrderOperator
 from torch.utils._python_dispatch import TorchDispatchMode
+
+from trtqat.errors import QuantizerError
 
 # Told of every operator: its name, arguments and result.
 Told = Callable[[str, tuple[tuple[Any, ...], dict[str, Any]], object], None]
@@ -29,6 +32,9 @@ RECURRENT = frozenset(
 class Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Tells of every operator that PyTorch runs in this thread."""
 
+    # Else PyTorch itself refuses torch.cond, and speaks of this class.
+    supports_higher_order_operators = True
+
     def __init__(self, told: Told) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._told = told
@@ -41,6 +47,11 @@ class Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
         kwargs: dict[str, Any] | None = None,
     ) -> Any:  # noqa: ANN401
         kwargs = kwargs or {}
+        if isinstance(func, HigherOrderOperator):
+            raise QuantizerError(
+                f"The model's forward calls torch's '{func.__name__}', which hides what it runs.",
+                "Compute both ways and choose by torch.where, or leave it outside of the model.",
+            )
         name, _, _overload = func.__name__.partition(".")
         # Else a mode above sees the operator, and the shapes that are asked for, as calls.
         with torch._C.DisableTorchFunction():

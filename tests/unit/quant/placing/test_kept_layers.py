@@ -183,6 +183,21 @@ def test_torchscript_inside_is_named_and_hides_nothing_behind_it() -> None:
     assert not torch.equal(found.model(IMAGES), model.eval()(IMAGES))
 
 
+def test_a_branch_that_pytorch_hides_is_named() -> None:
+    class Branching(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Conv2d(8, 8, 1)
+
+        def forward(self, x: Tensor) -> Any:
+            y = self.layer(x)
+            return torch.cond(y.mean() > 0, torch.relu, torch.abs, (y,))
+
+    with pytest.raises(QuantizerError, match="calls torch's 'cond'") as caught:
+        quantize(Branching().eval(), [IMAGES])
+    assert "torch.where" in caught.value.remedy
+
+
 @pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
 def test_what_cannot_be_quantized_is_refused_with_a_sentence() -> None:
     class Scripted(nn.Module):
