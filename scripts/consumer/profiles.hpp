@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <limits>
 #include <map>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -42,9 +43,25 @@ inline bool read_size(const std::string& word, Sizes& sizes) {
   return true;
 }
 
+// The inputs that take the batch: those that leave it open. A table of anchors keeps its own first
+// dimension beside them. Where all are fixed, the smallest is as good as any.
+inline std::set<std::string> batched_inputs(const std::vector<Tensor>& inputs) {
+  // An open one is -1, and so smaller than any fixed one.
+  std::int64_t first = std::numeric_limits<std::int64_t>::max();
+  for (const Tensor& each : inputs) {
+    if (!each.shape.empty()) first = std::min(first, each.shape[0]);
+  }
+  std::set<std::string> names;
+  for (const Tensor& each : inputs) {
+    if (!each.shape.empty() && each.shape[0] == first) names.insert(each.name);
+  }
+  return names;
+}
+
 // The shape of an input: its batch, and what else is open as it is said, or else the optimum.
 inline std::vector<std::int64_t> shape_of(const std::string& name, const Range& range,
-                                          std::int64_t batch, const Sizes& sizes) {
+                                          std::int64_t batch, const Sizes& sizes,
+                                          const std::set<std::string>& batched) {
   std::vector<std::int64_t> shape = range.best;
   if (shape.empty()) return shape;
   const auto size = sizes.find(name);
@@ -52,7 +69,7 @@ inline std::vector<std::int64_t> shape_of(const std::string& name, const Range& 
     shape.resize(1);
     shape.insert(shape.end(), size->second.begin(), size->second.end());
   }
-  shape[0] = batch;
+  if (batched.count(name)) shape[0] = batch;
   return shape;
 }
 
@@ -74,8 +91,10 @@ struct Fit {
   }
 };
 
-// How a profile fits; nothing is said of one that does not hold the shapes. All inputs have one batch.
-inline Fit fit_of(const Profile& profile, const Chosen& chosen) {
+// How a profile fits; nothing is said of one that does not hold the shapes. All inputs that take the
+// batch have one.
+inline Fit fit_of(const Profile& profile, const Chosen& chosen,
+                  const std::set<std::string>& batched) {
   Fit fit;
   std::int64_t low = 1, high = std::numeric_limits<std::int64_t>::max();
   for (const auto& [name, range] : profile) {
@@ -84,7 +103,7 @@ inline Fit fit_of(const Profile& profile, const Chosen& chosen) {
       fit.distance += std::llabs(range.best[at] - shape[at]);
       if (at > 0) fit.shapes *= static_cast<double>(range.largest[at] - range.smallest[at] + 1);
     }
-    if (shape.empty()) continue;
+    if (shape.empty() || !batched.count(name)) continue;
     low = std::max(low, range.smallest[0]);
     high = std::min(high, range.largest[0]);
   }
@@ -127,6 +146,7 @@ inline Chosen choose_profile(const Manifest& manifest, std::int64_t batch, const
     throw UsageError("The engine has profiles of several sizes: say which, as " +
                      manifest.inputs[0].name + ":3x48x320.");
   }
+  const std::set<std::string> batched = batched_inputs(manifest.inputs);
   bool is_found = false;
   Chosen best{};
   Fit best_fit;
@@ -134,11 +154,11 @@ inline Chosen choose_profile(const Manifest& manifest, std::int64_t batch, const
     Chosen chosen{static_cast<std::int32_t>(index), {}};
     bool is_held = true;
     for (const auto& [name, range] : profiles[index]) {
-      chosen.shapes[name] = shape_of(name, range, batch, sizes);
+      chosen.shapes[name] = shape_of(name, range, batch, sizes, batched);
       is_held = is_held && holds(range, chosen.shapes[name]);
     }
     if (!is_held) continue;
-    const Fit fit = fit_of(profiles[index], chosen);
+    const Fit fit = fit_of(profiles[index], chosen, batched);
     if (!is_found || fit < best_fit) {
       best = chosen;
       best_fit = fit;

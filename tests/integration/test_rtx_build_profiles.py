@@ -10,6 +10,8 @@ import pytest
 import trtqat as package
 from tests.support import models
 from tests.support.commands import in_process
+from tests.support.graphs import Graph
+from tests.support.rtx_graphs import saved
 from trtqat.building import proof
 from trtqat.errors import GateError
 from trtqat.exporting.options import ExportOptions
@@ -17,6 +19,7 @@ from trtqat.exporting.pipeline import export_onnx
 from trtqat.inspection.inspector import parse_information, read_layers
 from trtqat.inspection.profiles import split_profiles
 from trtqat.plan.manifest import read_manifest
+from trtqat.runtime.engine_profiles import make_profiles
 
 
 @pytest.fixture(scope="module", params=["residual", "attention"])
@@ -66,6 +69,25 @@ def test_several_profiles_in_one_plan(example: Path, tmp_path: Path) -> None:
 def sizes(batch: int | None) -> set[int]:
     """What a product may have for its first dimension besides the batch: nine tokens a sample."""
     return set() if batch is None else {9 * batch}
+
+
+def test_a_table_of_fixed_size_beside_an_open_batch(tmp_path: Path) -> None:
+    """It is built, called and opened by the batch of the images."""
+    made = Graph(("N", 4, 6, 6), inputs={"anchors": (100, 4)})  # type: ignore[arg-type]
+    made.node("ReduceMean", ["anchors"], "mean", keepdims=0)
+    made.node("Add", [made.conv(made.pair("x", 0.1), "convolved"), "mean"], "y")
+    path = saved(made.proto("y"), tmp_path / "m.onnx")
+    shapes = ("--shapes", "x:1:8:32x4x6x6", "--shapes", "x:8x4x6x6")
+    done = in_process(tmp_path, "build", path, "-o", "m.engine", "--for", "rtx", *shapes)
+    assert done.returncode == 0, done.stderr
+    assert "shapes of 2 profiles, for batch 8, 1:8:32" in done.stdout
+    manifest = read_manifest(tmp_path / "m.engine")
+    assert manifest is not None
+    assert manifest.coverage is not None
+    assert manifest.coverage.profiles == ("8", "1:8:32")
+    profiles = make_profiles(manifest.all_profiles, manifest.inputs)
+    assert (profiles.batch_range, profiles.optimal_batch) == ((1, 32), 8)
+    assert [profiles.choose(size, "m.engine").profile for size in (8, 9)] == [0, 1]
 
 
 def test_a_layer_that_one_profile_lacks_is_not_int8(

@@ -83,6 +83,8 @@ class Context:
         return self.card.takes_profiles
 
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
+        if name == "anchors":
+            return shape == self.card.anchors
         self.calls.append(f"shape {shape[0]}")
         self.shape = shape
         low, _, high = self.card.get_tensor_profile_shape(name, self.profile)
@@ -169,9 +171,8 @@ class Card:
         takes_profiles: Whether a context may be given one.
         widths: Smallest, best and largest of a dimension that is open besides the batch; of each
             profile where they are a list.
+        anchors: The shape of a second input, which no output needs; empty if there is none.
     """
-
-    num_io_tensors = 2
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.clock = Clock()
@@ -183,6 +184,7 @@ class Card:
         self.profiles = [(1, 4, 8)]
         self.takes_profiles = True
         self.widths: tuple[int, int, int] | list[tuple[int, int, int]] = (3, 3, 3)
+        self.anchors: tuple[int, ...] = ()
         strategies = {"WHOLE_GRAPH_CAPTURE": "WHOLE_GRAPH_CAPTURE", "DISABLED": "DISABLED"}
         self.trt = SimpleNamespace(
             IRuntimeCache=Cache,
@@ -233,23 +235,31 @@ class Card:
         self.contexts.append(Context(self, config))
         return self.contexts[-1]
 
+    @property
+    def num_io_tensors(self) -> int:
+        return 3 if self.anchors else 2
+
     def get_tensor_name(self, index: int) -> str:
-        return "xy"[index]
+        return ("x", "y", "anchors")[index]
 
     def get_tensor_dtype(self, name: str) -> type:
         return np.float32
 
     def get_tensor_shape(self, name: str) -> tuple[int, ...]:
+        if name == "anchors":
+            return self.anchors
         return (-1, 3) if self.widths == (3, 3, 3) else (-1, -1)
 
     def get_tensor_mode(self, name: str) -> str:
-        return {"x": "input", "y": "output"}[name]
+        return "output" if name == "y" else "input"
 
     @property
     def num_optimization_profiles(self) -> int:
         return len(self.profiles)
 
     def get_tensor_profile_shape(self, name: str, profile: int) -> list[tuple[int, ...]]:
+        if name == "anchors":
+            return [self.anchors] * 3
         widths = self.widths[profile] if isinstance(self.widths, list) else self.widths
         return list(zip(self.profiles[profile], widths, strict=True))
 

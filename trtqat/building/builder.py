@@ -186,8 +186,9 @@ def build(
     if not is_asked or built.proof is not None:
         return built
     weights = built.graph if options.strip_weights else None
-    profiles = built.manifest.all_profiles
-    proof = prove_by_inspector(built.path, built.graph, weights, profiles, plugins=options.plugins)
+    proof = prove_by_inspector(
+        built.path, built.graph, weights, built.manifest, plugins=options.plugins
+    )
     if tuned is None:
         # What was measured is known better.
         warn_of_wide_profile(built.path, built.manifest, proof)

@@ -108,7 +108,7 @@ def _proven(
         )
     if options.precision != "int8":
         return MadePlan(content, manifest, Proof())
-    proof = prove_by_log(network, manifest.all_profiles, manifest.targets)
+    proof = prove_by_log(network, manifest)
     return MadePlan(content, replace(manifest, coverage=proof.coverage), proof)
 
 

@@ -62,11 +62,11 @@ def resolve_profiles(
     profiles = [resolve_profile(inputs, each) for each in (options, *options.more)]
     for one, other in itertools.combinations(profiles, 2):
         if one == other:
-            shown, option = batches_of(one).as_option, "batch of --batch"
+            shown, option = batches_of(one, inputs).as_option, "batch of --batch"
             if options.opt_shapes:
                 shown, option = profile_text(one, options.opt_shapes), "profile by --shapes"
             raise UsageError(f"Two profiles are the same: {shown}.", f"Name each {option} once.")
-    return tuple(sorted(profiles, key=count_shapes))
+    return tuple(sorted(profiles, key=lambda each: count_shapes(each, inputs)))
 
 
 def resolve_profile(

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from trtqat.building.network import Network
     from trtqat.inspection.inspector import EngineLayer
     from trtqat.plan.coverage import Coverage
+    from trtqat.plan.manifest import Manifest
 
 _LOG = logging.getLogger(__name__)
 
@@ -39,27 +40,22 @@ class Proof:
     layers: Mapping[str, Any] | None = field(default=None, repr=False)
 
 
-def prove_by_log(
-    network: Network, profiles: Sequence[Profile], targets: Sequence[str] = ()
-) -> Proof:
+def prove_by_log(network: Network, manifest: Manifest) -> Proof:
     """Reads the list of layers that the builder of TensorRT for RTX has logged, of all profiles.
 
     Args:
         network: What was built.
-        profiles: Shapes by input name, of each profile.
-        targets: The compute capabilities that the plan is for; none are the library's own.
+        manifest: Of the plan.
     """
     from trtqat.inspection.inspector import parse_information
     from trtqat.inspection.profiles import split_profiles
 
     def find() -> _Found:
         listed = read_logged_layers(network)
-        name = network.source.path.name
-        return _Found(
-            listed, lambda: split_profiles(parse_information(listed, name), len(profiles), name)
-        )
+        name, count = network.source.path.name, len(manifest.all_profiles)
+        return _Found(listed, lambda: split_profiles(parse_information(listed, name), count, name))
 
-    proof = _prove(network.source.path, find, profiles, targets)
+    proof = _prove(network.source.path, find, manifest)
     if proof.coverage is None:
         return proof
     # Whatever the list tells of: a plan without products has no kernels yet, either.
@@ -70,7 +66,7 @@ def prove_by_inspector(
     plan: Path,
     graph: Path,
     weights: Path | None,
-    profiles: Sequence[Profile],
+    manifest: Manifest,
     *,
     plugins: Sequence[Path | str] = (),
 ) -> Proof:
@@ -80,10 +76,11 @@ def prove_by_inspector(
         plan: The plan.
         graph: What it was built from.
         weights: The graph again, if it was built without its weights.
-        profiles: Shapes by input name, of each profile.
+        manifest: Of the plan.
         plugins: The libraries that it was built with.
     """
-    return _prove(graph, lambda: _inspected_layers(plan, weights, profiles, plugins), profiles)
+    profiles = manifest.all_profiles
+    return _prove(graph, lambda: _inspected_layers(plan, weights, profiles, plugins), manifest)
 
 
 @dataclass(frozen=True)
@@ -94,15 +91,11 @@ class _Found:
     by_profile: Callable[[], Sequence[tuple[EngineLayer, ...]]]
 
 
-def _prove(
-    graph: Path,
-    find_layers: Callable[[], _Found],
-    profiles: Sequence[Profile],
-    targets: Sequence[str] = (),
-) -> Proof:
+def _prove(graph: Path, find_layers: Callable[[], _Found], manifest: Manifest) -> Proof:
     from trtqat.inspection.engine_layers import cover_profiles
 
     layers = None
+    profiles = manifest.all_profiles
     try:
         found = find_layers()
         layers = found.information
@@ -110,9 +103,9 @@ def _prove(
         coverage = cover_profiles(
             graph,
             by_profile,
-            profile_names(profiles),
+            profile_names(profiles, manifest.inputs),
             main=largest_profile(profiles),
-            targets=targets,
+            targets=manifest.targets,
         )
     except TrtqatError as error:
         # The plan is built; not to know its layers is no failed build.

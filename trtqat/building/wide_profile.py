@@ -38,11 +38,11 @@ def warn_of_wide_profile(plan: Path, manifest: Manifest, proof: Proof) -> None:
         proof: Its layers, as far as they are known.
     """
     profiles = manifest.all_profiles
-    batches = batches_of(profiles[largest_profile(profiles)])
+    batches = batches_of(profiles[largest_profile(profiles)], manifest.inputs)
     has_sizes = any(DYNAMIC in spec.shape[1:] for spec in manifest.inputs)
     # Who has asked for several batches of one size has chosen.
     is_chosen = len(profiles) > 1 and (
-        not has_sizes or any(batches_of(each).is_static for each in profiles)
+        not has_sizes or any(batches_of(each, manifest.inputs).is_static for each in profiles)
     )
     is_known = manifest.library == "tensorrt" and manifest.tensorrt.startswith(_VERSION)
     if is_chosen or batches.is_static or not is_known or not _is_compiled(proof):

@@ -103,7 +103,8 @@ def _print(built: BuildResult, *, verbose: bool) -> None:
     if manifest.more_profiles:
         every = manifest.all_profiles
         what = "" if sized_inputs(every) else "batch "
-        shapes = f"of {len(every)} profiles, for {what}{', '.join(profile_names(every))}"
+        names = ", ".join(profile_names(every, manifest.inputs))
+        shapes = f"of {len(every)} profiles, for {what}{names}"
     say(
         f"{built.path}: {manifest.plan_bytes / 1e6:.1f} MB, built in "
         f"{manifest.build_seconds:.1f} s by {manifest.built_by} for {manifest.built_for}\n"

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from trtqat.plan.manifest import ProfileShapes
+from trtqat.tensors import TensorSpec
 
 
 @dataclass(frozen=True)
@@ -30,13 +31,22 @@ class BatchRange:
         return str(self.opt) if self.is_static else str(self)
 
 
-def batches_of(profile: Mapping[str, ProfileShapes]) -> BatchRange:
-    """The batches that all inputs of a profile take.
+def batches_of(
+    profile: Mapping[str, ProfileShapes], inputs: Sequence[TensorSpec] = ()
+) -> BatchRange:
+    """The batches that a profile takes: those of all inputs whose batch is open.
+
+    An input with a fixed first dimension, as a table of anchors, has no say beside one of these.
+    Where all are fixed, the smallest is as good as any.
 
     Args:
         profile: Shapes by input name.
+        inputs: Of the plan, dynamic dimensions as -1; where none are said, all have a say.
     """
-    shapes = [each for each in profile.values() if each.min]
+    # An open one is -1, and so smaller than any fixed one.
+    first = min((spec.shape[:1] for spec in inputs if spec.shape), default=())
+    batched = [profile[spec.name] for spec in inputs if spec.shape[:1] == first]
+    shapes = [each for each in batched or profile.values() if each.min]
     low = max((each.min[0] for each in shapes), default=1)
     high = min((each.max[0] for each in shapes), default=1)
     opt = min(max(shapes[0].opt[0], low), high) if shapes else low

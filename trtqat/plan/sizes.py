@@ -13,6 +13,7 @@ from typing import TypeAlias
 from trtqat.plan.manifest import ProfileShapes
 from trtqat.plan.profile_text import profile_text
 from trtqat.plan.profiles import BatchRange, batches_of, choose_profile
+from trtqat.tensors import TensorSpec
 
 Profile: TypeAlias = Mapping[str, ProfileShapes]
 # Shape of one sample by input, as {"images": (3, 48, 160)}.
@@ -28,15 +29,18 @@ def sized_inputs(profiles: Sequence[Profile]) -> tuple[str, ...]:
     return tuple(name for name in profiles[0] if len(_ends(profiles, name)) > 1)
 
 
-def profile_names(profiles: Sequence[Profile]) -> tuple[str, ...]:
+def profile_names(
+    profiles: Sequence[Profile], inputs: Sequence[TensorSpec] = ()
+) -> tuple[str, ...]:
     """What to call each profile: as ``--batch`` takes it, or ``--shapes`` where sizes differ.
 
     Args:
         profiles: All of a plan.
+        inputs: Of the plan, as ``batches_of`` takes them.
     """
     names = sized_inputs(profiles)
     if not names:
-        return tuple(batches_of(each).as_option for each in profiles)
+        return tuple(batches_of(each, inputs).as_option for each in profiles)
     return tuple(profile_text(each, names) for each in profiles)
 
 
@@ -69,9 +73,17 @@ def holds_sizes(profile: Profile, sizes: Sizes) -> bool:
     )
 
 
-def count_shapes(profile: Profile) -> int:
-    """How many shapes a profile holds: the fewer, the narrower it is."""
-    batches = batches_of(profile)
+def count_shapes(profile: Profile, inputs: Sequence[TensorSpec] = ()) -> int:
+    """How many shapes a profile holds: the fewer, the narrower it is.
+
+    Args:
+        profile: Shapes by input name.
+        inputs: Of the plan, as ``batches_of`` takes them.
+    """
+    return _count_shapes(profile, batches_of(profile, inputs))
+
+
+def _count_shapes(profile: Profile, batches: BatchRange) -> int:
     return (batches.max - batches.min + 1) * count_sizes(profile)
 
 
@@ -108,7 +120,7 @@ def choose_sized(
     return min(
         holding,
         key=lambda index: (
-            count_shapes(profiles[index]),
+            _count_shapes(profiles[index], ranges[index]),
             _distance(profiles[index], batch_size, sizes),
         ),
         default=None,

@@ -160,7 +160,7 @@ class Engine(Held):
             each: open_quantizer(scale) for each, scale in self.input_scales.items()
         }
         self.inputs = tuple(with_float_inputs(self._bindings, self.input_scales))
-        self.profiles = make_profiles(read_profiles(self._engine, self.inputs))
+        self.profiles = make_profiles(read_profiles(self._engine, self.inputs), self.inputs)
 
     def __repr__(self) -> str:
         io = io_in_words(self.inputs, self.outputs)

@@ -42,18 +42,15 @@ class EngineProfiles:
     Attributes:
         shapes: By input name, of each profile in TensorRT's order.
         ranges: The batches of each.
+        names: What each is called: as ``--batch`` takes it, or ``--shapes`` where sizes differ.
         sizes: Shape of one sample by input that sessions are made for; where it is empty, what the
             engine is tuned for.
     """
 
     shapes: tuple[Mapping[str, ProfileShapes], ...]
     ranges: tuple[BatchRange, ...]
+    names: tuple[str, ...]
     sizes: Sizes = field(default_factory=dict)
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """What each is called: as ``--batch`` takes it, or ``--shapes`` where sizes differ."""
-        return profile_names(self.shapes)
 
     @property
     def in_words(self) -> str:
@@ -224,10 +221,15 @@ class EngineProfiles:
         return Chosen(index, self.tuned_sizes)
 
 
-def make_profiles(shapes: Sequence[Mapping[str, ProfileShapes]]) -> EngineProfiles:
+def make_profiles(
+    shapes: Sequence[Mapping[str, ProfileShapes]], inputs: Sequence[TensorSpec] = ()
+) -> EngineProfiles:
     """The profiles of an engine.
 
     Args:
         shapes: By input name, of each profile in TensorRT's order; at least one.
+        inputs: Inputs of the engine, dynamic dimensions as -1; where none are said, all have an
+            open batch.
     """
-    return EngineProfiles(tuple(shapes), tuple(batches_of(each) for each in shapes))
+    ranges = tuple(batches_of(each, inputs) for each in shapes)
+    return EngineProfiles(tuple(shapes), ranges, profile_names(shapes, inputs))

@@ -288,6 +288,19 @@ def test_profiles_of_several_sizes(tmp_path: Path) -> None:
         assert list(found.inputs["lines"].dims) == [3, 48, width]
 
 
+def test_warm_ups_beside_a_table_of_fixed_size(tmp_path: Path) -> None:
+    anchors, x = TensorSpec("anchors", (100, 4)), TensorSpec("x", (-1, 3))
+    table = ProfileShapes((100, 4), (100, 4), (100, 4))
+    manifest = replace(
+        engine([anchors, x], [TensorSpec("y", (-1, 2))], table, batches(1, 4, 8, 3)),
+        more_profiles=({"anchors": table, "x": batches(9, 9, 9, 3)},),
+        schema_version=2,
+    )
+    config = config_of(manifest, tmp_path)
+    warmed = {each.name: list(each.inputs["x"].dims) for each in config.model_warmup}
+    assert warmed == {"batch 4": [4, 3], "batch 9": [9, 3]}
+
+
 @pytest.mark.usefixtures("here")
 def test_batches_that_one_size_lacks() -> None:
     refused(

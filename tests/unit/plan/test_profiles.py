@@ -14,6 +14,7 @@ from trtqat.plan.profiles import (
     choose_profile,
     main_profile,
 )
+from trtqat.tensors import TensorSpec
 
 
 def ranges(text: str) -> list[BatchRange]:
@@ -81,3 +82,18 @@ def test_batches_of_a_profile() -> None:
     assert batches_of({"x": image, "y": other}) == BatchRange(2, 4, 6)
     assert batches_of({"x": image, "scale": ProfileShapes((), (), ())}) == BatchRange(1, 4, 8)
     assert batches_of({}) == BatchRange(1, 1, 1)
+
+
+def test_an_input_of_a_fixed_batch_has_no_say_beside_an_open_one() -> None:
+    profile = {
+        "anchors": ProfileShapes((100, 4), (100, 4), (100, 4)),
+        "x": ProfileShapes((1, 3), (4, 3), (8, 3)),
+    }
+    anchors, scale = TensorSpec("anchors", (100, 4)), TensorSpec("scale", ())
+    assert batches_of(profile, [anchors, TensorSpec("x", (-1, 3))]) == BatchRange(1, 4, 8)
+    # One static profile of the same plan tells by its numbers alone nothing of that.
+    static = {**profile, "x": ProfileShapes((8, 3), (8, 3), (8, 3))}
+    assert batches_of(static, [anchors, TensorSpec("x", (-1, 3))]) == BatchRange(8, 8, 8)
+    fixed = [anchors, TensorSpec("x", (8, 3))]
+    assert batches_of(static, fixed) == batches_of(static, fixed[::-1]) == BatchRange(8, 8, 8)
+    assert batches_of({"scale": ProfileShapes((), (), ())}, [scale]) == BatchRange(1, 1, 1)

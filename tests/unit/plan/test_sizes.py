@@ -16,6 +16,7 @@ from trtqat.plan.sizes import (
     profile_names,
     sized_inputs,
 )
+from trtqat.tensors import TensorSpec
 
 WIDTHS = ["x:1:8:32x3x160", "x:1:8:32x3x320", "x:1:8:32x3x640"]
 
@@ -78,3 +79,7 @@ def test_what_profiles_are_called() -> None:
     assert largest_profile(profiles(*WIDTHS)) == 2
     # What one profile of one size is called was ever its batch.
     assert profile_names(profiles("x:1:8:32x3x160")) == ("1:8:32",)
+    anchored = profiles("anchors:100x4,x:8x3", "anchors:100x4,x:1:8:32x3")
+    inputs = [TensorSpec("anchors", (100, 4)), TensorSpec("x", (-1, 3))]
+    assert profile_names(anchored, inputs) == ("8", "1:8:32")
+    assert [count_shapes(each, inputs) for each in anchored] == [1, 32]

@@ -62,6 +62,21 @@ def test_an_engine_of_one_profile_is_told_nothing(card: Card, plan: Path) -> Non
             engine.session(9)
 
 
+@pytest.mark.parametrize("profiles", [[(1, 4, 8)], [(4, 4, 4), (1, 4, 8)]])
+def test_an_input_of_a_fixed_batch_keeps_it(
+    card: Card, plan: Path, profiles: list[tuple[int, int, int]]
+) -> None:
+    card.profiles, card.anchors = profiles, (100, 4)
+    with Engine(plan) as engine:
+        assert (engine.batch_range, engine.optimal_batch) == ((1, 8), 4)
+        assert engine.profiles.names == ("4", "1:4:8")[-len(profiles) :]
+        for size in (1, 4, 8):
+            with engine.session(size) as session:
+                found = session.run({"x": images(size), "anchors": np.ones((100, 4), np.float32)})
+                np.testing.assert_array_equal(found["y"], 2 * images(size))
+                assert session.inputs["anchors"].shape == (100, 4)
+
+
 @pytest.mark.parametrize(("built", "run"), [("details", "names"), ("none", "none")])
 def test_profilers_get_names_at_most(card: Card, plan: Path, built: str, run: str) -> None:
     card.verbosity = built

@@ -196,6 +196,43 @@ def test_both_choose_the_same_profile(seed: int, programs: Path, tmp_path: Path)
     assert len(set(chosen)) > 1
 
 
+def anchored(anchors: int, *batches: tuple[int, int, int]) -> dict[str, Any]:
+    """A plan of a table of fixed size beside inputs of these batches, each of a profile."""
+    table = ProfileShapes(*[(anchors, 4)] * 3)
+    first, *more = (
+        {"anchors": table, "x": ProfileShapes(*((each, 3) for each in triple))}
+        for triple in batches
+    )
+    inputs = (TensorSpec("anchors", (anchors, 4)), TensorSpec("x", (-1, 3)))
+    version = {"more_profiles": tuple(more), "schema_version": 2} if more else {}
+    return {"inputs": inputs, "profiles": first, **version}
+
+
+@pytest.mark.parametrize(
+    ("batch", "profile"), [(1, 0), (2, 0), (5, 1), (8, 1), (9, None), (100, None)]
+)
+def test_an_input_of_a_fixed_batch_keeps_it(
+    batch: int, profile: int | None, programs: Path, tmp_path: Path
+) -> None:
+    """A table of 100 rows has no say in which profile is chosen, and keeps its rows."""
+    plan = write_plan(tmp_path, **anchored(100, (1, 2, 4), (1, 4, 8)))
+    done = run(programs / "check_plan", plan, batch)
+    if profile is None:
+        assert done.returncode == 2
+        assert f"No profile of the engine takes a batch of {batch}" in done.stderr
+        return
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == f"profile {profile} anchors 100x4 x {batch}x3"
+
+
+def test_where_all_batches_are_fixed_the_smallest_counts(programs: Path, tmp_path: Path) -> None:
+    inputs = (TensorSpec("anchors", (100, 4)), TensorSpec("x", (8, 3)))
+    plan = write_plan(tmp_path, **{**anchored(100, (8, 8, 8)), "inputs": inputs})
+    done = run(programs / "check_plan", plan, 8)
+    assert done.stdout.splitlines()[-1] == "profile 0 anchors 100x4 x 8x3"
+    assert run(programs / "check_plan", plan, 100).returncode == 2
+
+
 def test_of_ranges_the_nearest_optimum_is_taken(programs: Path, tmp_path: Path) -> None:
     """Both hold width 6 at batch 2; profile 1 is tuned for it."""
     both = {

@@ -71,7 +71,7 @@ def config_text(
     _check_options(options)
     batch = batch_range(inputs, outputs, profiles, more_profiles)
     every = (profiles, *more_profiles)
-    optima = sorted({batches_of(each).opt for each in every})
+    optima = sorted({batches_of(each, inputs).opt for each in every})
     blocks = [
         "# Written by trtqat for the first version of the model; later builds keep this file.",
         f"name: {_quote(options.name)}",
@@ -278,7 +278,8 @@ def _warm_ups(
         return [_warm_up(inputs, profiles[0], batch, "optimum")]
     by_name: dict[tuple[int, str], Mapping[str, ProfileShapes]] = {}
     for each in profiles:
-        opt, sizes = batches_of(each).opt, optimal_sizes(each, sized_inputs(profiles))
+        opt = batches_of(each, inputs).opt
+        sizes = optimal_sizes(each, sized_inputs(profiles))
         at = f" at {sizes_in_words(sizes)}" if sizes else ""
         by_name[opt, f"batch {opt}{at}"] = each
     return [

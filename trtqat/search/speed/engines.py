@@ -257,8 +257,8 @@ class EngineWorkshop:
         assert manifest is not None
         manifest = replace(manifest, graph=graph.name, graph_sha256=graph_sha256(graph))
         if manifest.coverage is None:
-            profiles, plugins = manifest.all_profiles, self.options.plugins
-            proof = prove_by_inspector(measured, graph, None, profiles, plugins=plugins)
+            plugins = self.options.plugins
+            proof = prove_by_inspector(measured, graph, None, manifest, plugins=plugins)
             manifest = replace(manifest, coverage=proof.coverage)
         write_plan(plan, measured.read_bytes(), manifest)
 
