@@ -118,6 +118,28 @@ def random_arrays(specs: Iterable[TensorSpec], seed: int) -> dict[str, Array]:
     return arrays
 
 
+def as_dtype(array: Array, dtype: np.dtype[Any]) -> Array:
+    """The same numbers in another type of their kind; floats may be rounded.
+
+    Args:
+        array: Floats or integers; what has the type already is not copied.
+        dtype: The type.
+
+    Raises:
+        OverflowError: A finite number does not fit; that is its message.
+    """
+    if array.dtype == dtype:
+        return array
+    with np.errstate(over="ignore"):
+        converted = array.astype(dtype)
+    if not np.can_cast(array.dtype, dtype):
+        is_float = dtype.kind == "f"
+        fits = np.isfinite(converted) | ~np.isfinite(array) if is_float else converted == array
+        if not fits.all():
+            raise OverflowError(str(array[~fits].flat[0]))
+    return converted
+
+
 def parse_tensor_spec(text: str) -> TensorSpec:
     """Parses ``NAME:1x3x32x32[:dtype]``, as ``--input`` takes it.
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import ctypes
 import math
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
 from trtqat.errors import UsageError
-from trtqat.tensors import Array, TensorSpec
+from trtqat.runtime.host_quantizer import HostQuantizer
+from trtqat.tensors import Array, Arrays, TensorSpec, as_dtype
 
 
 class Buffer:
@@ -55,6 +57,54 @@ class Buffer:
         self.pinned = None
 
 
+def fill(
+    hosts: Mapping[str, Array],
+    inputs: Arrays,
+    quantizers: Mapping[str, HostQuantizer],
+    name: str,
+) -> None:
+    """Copies inputs to where a session reads them, floats as codes where it reads these.
+
+    Args:
+        hosts: The session's arrays, by input name.
+        inputs: Of the same shapes, by name.
+        quantizers: Of the inputs that are codes.
+        name: Of the session's model, for messages.
+
+    Raises:
+        UsageError: One is missing, or is not such an array (``copy_into``).
+    """
+    check_given(hosts, inputs, name)
+    for each, host in hosts.items():
+        given, subject = np.asarray(inputs[each]), f"Input '{each}' of '{name}'"
+        quantizer = quantizers.get(each)
+        if quantizer is not None and np.issubdtype(given.dtype, np.floating):
+            _check_shape(host, given, subject)
+            quantizer(given, host)
+        else:
+            copy_into(host, given, subject)
+
+
+def check_given(names: Iterable[str], inputs: Arrays, name: str) -> None:
+    """Refuses a query that lacks an input, before any of it is copied.
+
+    Args:
+        names: Of the inputs that are read.
+        inputs: Arrays by name.
+        name: Of the session's model, for messages.
+
+    Raises:
+        UsageError: One is missing.
+    """
+    for each in names:
+        if each not in inputs:
+            given = ", ".join(f"'{other}'" for other in inputs) or "none"
+            raise UsageError(
+                f"'{name}' takes an input '{each}', and was given {given}.",
+                "Give an array for each input, by its name.",
+            )
+
+
 def copy_into(host: Array, array: Array, name: str) -> None:
     """Copies an input to where a session reads it.
 
@@ -64,12 +114,35 @@ def copy_into(host: Array, array: Array, name: str) -> None:
         name: The input in words, the subject of a message.
 
     Raises:
-        UsageError: It has a type of another kind, as floats where bytes are read.
+        UsageError: It has another shape, a type of another kind, as floats where bytes are read,
+            or holds a number that does not fit.
     """
-    try:
-        np.copyto(host, array, casting="same_kind")
-    except TypeError:
+    array = np.asarray(array)
+    _check_shape(host, array, name)
+    if array.dtype != host.dtype:
+        array = _in_type(host.dtype, array, name)
+    np.copyto(host, array)
+
+
+def _in_type(dtype: np.dtype[Any], array: Array, name: str) -> Array:
+    if not np.can_cast(array.dtype, dtype, "same_kind"):
         raise UsageError(
-            f"{name} takes {host.dtype}, and was given {array.dtype}.",
+            f"{name} takes {dtype}, and was given {array.dtype}.",
             "Give it arrays of that type. What takes the bytes of images normalises them itself.",
+        )
+    try:
+        return as_dtype(array, dtype)
+    except OverflowError as error:
+        raise UsageError(
+            f"{name} takes {dtype}, which {error} does not fit.",
+            f"Give it numbers that {dtype} has.",
         ) from None
+
+
+def _check_shape(host: Array, array: Array, name: str) -> None:
+    # NumPy would repeat one image for all of a batch.
+    if array.shape != host.shape:
+        raise UsageError(
+            f"{name} takes the shape {host.shape}, and was given {array.shape}.",
+            "Give it an array of that shape, or make a session for that batch and size.",
+        )

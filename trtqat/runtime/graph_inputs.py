@@ -19,7 +19,7 @@ import numpy as np
 
 from trtqat.errors import DataError, GraphError
 from trtqat.pixels import PixelSpec
-from trtqat.tensors import DYNAMIC, Array, Arrays, TensorSpec
+from trtqat.tensors import DYNAMIC, Array, Arrays, TensorSpec, as_dtype
 
 Feeder = Callable[[Array], Array]
 
@@ -105,21 +105,14 @@ def _as_type(spec: TensorSpec, array: Array) -> Array:
     Raises:
         DataError: A number does not fit.
     """
-    wanted = np.dtype(spec.dtype)
-    if array.dtype == wanted:
-        return array
-    with np.errstate(over="ignore"):
-        converted = array.astype(wanted)
-    if not np.can_cast(array.dtype, wanted):
-        is_float = wanted.kind == "f"
-        fits = np.isfinite(converted) | ~np.isfinite(array) if is_float else converted == array
-        if not fits.all():
-            raise DataError(
-                f"The data holds {array[~fits].flat[0]} for the input '{spec.name}', which does "
-                f"not fit the {wanted} of the baseline.",
-                "Give a baseline whose input is as wide as the model's.",
-            )
-    return converted
+    try:
+        return as_dtype(array, np.dtype(spec.dtype))
+    except OverflowError as error:
+        raise DataError(
+            f"The data holds {error} for the input '{spec.name}', which does not fit the "
+            f"{spec.dtype} of the baseline.",
+            "Give a baseline whose input is as wide as the model's.",
+        ) from None
 
 
 def _as_pixels(own: PixelSpec, given: PixelSpec, array: Array) -> Array:

@@ -16,7 +16,7 @@ from trtqat.checks import closed
 from trtqat.errors import ForwardError, InferenceError, TrtqatError, first_line
 from trtqat.host.device_memory import needs_device_memory
 from trtqat.io_names import ByPosition
-from trtqat.runtime.buffers import copy_into
+from trtqat.runtime.buffers import check_given, copy_into
 from trtqat.runtime.held import Held
 from trtqat.runtime.pytorch_arithmetic import Arithmetic
 from trtqat.runtime.pytorch_inputs import Converter
@@ -229,6 +229,7 @@ class PyTorchSession(Held):
 
     def _fill(self, inputs: Arrays) -> None:
         """Puts inputs into pinned memory, or on a CPU where the model reads them."""
+        check_given(self._names, inputs, self._name)
         for index, name in enumerate(self._names):
             # Copied on a CPU, too: a model may work in place, and others read the same arrays.
             given = inputs[name]

@@ -12,12 +12,10 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-import numpy as np
-
 from trtqat.checks import closed
 from trtqat.errors import InferenceError, UsageError
 from trtqat.host.tensorrt_log import Messages
-from trtqat.runtime.buffers import Buffer, copy_into
+from trtqat.runtime.buffers import Buffer, fill
 from trtqat.runtime.context_shapes import resolve_outputs, set_shapes
 from trtqat.runtime.cuda_graph import capture
 from trtqat.runtime.event_timer import EventTimer
@@ -160,7 +158,8 @@ class EngineSession(Held):
             Arrays by output name, copies of their own.
 
         Raises:
-            UsageError: A query was submitted and not collected.
+            UsageError: A query was submitted and not collected, or an input is missing, has another
+                shape or kind of numbers, or holds one that does not fit.
             InferenceError: TensorRT's enqueue failed.
         """
         self._check_idle()
@@ -195,7 +194,11 @@ class EngineSession(Held):
         return {name: each.host.copy() for name, each in self._outputs.items()}
 
     def load(self, inputs: Arrays) -> None:
-        """Puts inputs on the device, for ``compute_times_ms``."""
+        """Puts inputs on the device, for ``compute_times_ms``.
+
+        Raises:
+            UsageError: As ``run``.
+        """
         self._check_idle()
         self._fill(inputs)
         with self.streams.lock:
@@ -333,12 +336,7 @@ class EngineSession(Held):
 
     def _fill(self, inputs: Arrays) -> None:
         """Copies inputs into pinned memory, floats as codes where the engine takes these."""
-        for name, host in self.inputs.items():
-            quantizer = self._quantizers.get(name)
-            if quantizer is not None and np.issubdtype(inputs[name].dtype, np.floating):
-                quantizer(inputs[name], host)
-            else:
-                copy_into(host, inputs[name], f"Input '{name}' of '{self._name}'")
+        fill(self.inputs, inputs, self._quantizers, self._name)
 
     def _enqueue(self, address: int) -> None:
         # A context that TensorRT could not set up fails here, with False, not before.
