@@ -8,7 +8,7 @@ import hashlib
 import os
 import secrets
 import stat
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
@@ -130,7 +130,11 @@ def write_atomically(path: Path, data: bytes) -> None:
     write_together({_destination(path): data})
 
 
-def write_together(files: Mapping[Path, bytes | Iterable[bytes | memoryview] | None]) -> None:
+def write_together(
+    files: Mapping[Path, bytes | Iterable[bytes | memoryview] | None],
+    *,
+    only_if: Callable[[], bool] = lambda: True,
+) -> bool:
     """Writes files that belong together: all of them or, where one cannot be written, none.
 
     They are written beside their destinations and renamed in their order, while no other
@@ -139,6 +143,11 @@ def write_together(files: Mapping[Path, bytes | Iterable[bytes | memoryview] | N
     Args:
         files: Content by destination, whole or in blocks, all in one directory; None removes the
             file. A link is replaced: it would lead one away from the others.
+        only_if: Asked when all is ready, while no other one renames there; False leaves what is
+            there as it is.
+
+    Returns:
+        Whether they were written.
 
     Raises:
         UsageError: The directory does not exist, is read-only, or the disk is full.
@@ -160,11 +169,14 @@ def write_together(files: Mapping[Path, bytes | Iterable[bytes | memoryview] | N
         # One rename is atomic as it is; and whoever holds the lock may write one file.
         together = len(files) > 1
         with locked(path.parent) if together else contextlib.nullcontext():
+            if not only_if():
+                return False
             for path, data in files.items():
                 if path in temporary:
                     temporary[path].replace(path)
                 elif data is None:
                     path.unlink(missing_ok=True)
+            return True
     except OSError as error:
         raise _cannot_be_written(path, error) from error
     finally:

@@ -194,8 +194,11 @@ def build(
         warn_of_wide_profile(built.path, built.manifest, proof)
     manifest = replace(built.manifest, coverage=proof.coverage)
     if proof.coverage is not None:
-        # The plan stays as it is; what any host may ask for stands beside it now.
-        write_manifest(built.path, manifest, _sign(manifest, key))
+        # The plans stay as they are; what any host may ask for stands beside them now.
+        signature = _sign(manifest, key)
+        write_manifest(built.path, manifest, signature)
+        if built.served is not None:
+            write_manifest(built.served.plan, manifest, signature)
     return replace(built, manifest=manifest, proof=proof)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import tempfile
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from trtqat.building.options import BuildOptions
 from trtqat.building.source_graph import SourceGraph
-from trtqat.errors import UsageError
+from trtqat.errors import PlanError, UsageError
 from trtqat.files import check_not_overwritten, write_together
 from trtqat.host.chosen_gpu import chosen_gpu
 from trtqat.host.flavours import rtx_cuda
@@ -26,6 +27,7 @@ from trtqat.plan.manifest import (
     ProfileShapes,
     RecordedOptions,
     manifest_path,
+    read_manifest,
 )
 from trtqat.plan.plugins import RecordedPlugins
 from trtqat.plan.signature import signature_path
@@ -168,6 +170,8 @@ def write_plan(
 def write_manifest(plan: Path, manifest: Manifest, signature: bytes | None = None) -> None:
     """Writes the manifest of a plan that is written already, and its signature.
 
+    Where another build has written the file since, its own manifest stays.
+
     Args:
         plan: The plan file.
         manifest: Its manifest.
@@ -176,8 +180,21 @@ def write_manifest(plan: Path, manifest: Manifest, signature: bytes | None = Non
     Raises:
         UsageError: They cannot be written; what was there before is still there.
     """
+
+    def is_ours() -> bool:
+        with contextlib.suppress(PlanError):
+            found = read_manifest(plan)
+            return found is not None and found.plan_sha256 == manifest.plan_sha256
+        return False
+
     content = manifest.to_json().encode()
-    write_together({manifest_path(plan): content, signature_path(plan): signature})
+    files = {manifest_path(plan): content, signature_path(plan): signature}
+    if not write_together(files, only_if=is_ours):
+        _LOG.warning(
+            "The manifest beside '%s' is no longer this build's, so it is not told there what "
+            "runs in INT8. Give each build a file of its own.",
+            plan,
+        )
 
 
 def _rescue(files: Mapping[str, bytes]) -> Path | None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trtqat.errors import BuildError, TrtqatError
-from trtqat.plan.sizes import Profile, largest_profile, profile_names
+from trtqat.plan.sizes import largest_profile, profile_names
 
 if TYPE_CHECKING:
     from trtqat.building.network import Network
@@ -79,8 +79,7 @@ def prove_by_inspector(
         manifest: Of the plan.
         plugins: The libraries that it was built with.
     """
-    profiles = manifest.all_profiles
-    return _prove(graph, lambda: _inspected_layers(plan, weights, profiles, plugins), manifest)
+    return _prove(graph, lambda: _inspected_layers(plan, weights, manifest, plugins), manifest)
 
 
 @dataclass(frozen=True)
@@ -136,7 +135,7 @@ def read_logged_layers(network: Network) -> Mapping[str, Any]:
 def _inspected_layers(
     plan: Path,
     weights: Path | None,
-    profiles: Sequence[Profile],
+    manifest: Manifest,
     plugins: Sequence[Path | str],
 ) -> _Found:
     from trtqat.inspection.engine_layers import ask_inspector
@@ -146,7 +145,12 @@ def _inspected_layers(
 
     # It is what was built here a moment ago, so it may bring code.
     engine = Engine(plan, allow_engine_code=True, flavour="full", weights=weights, plugins=plugins)
+    profiles = manifest.all_profiles
     with closing(engine):
+        if engine.manifest is None or engine.manifest.plan_sha256 != manifest.plan_sha256:
+            raise BuildError(
+                f"'{plan}' is another build's by now.", "Give each build a file of its own."
+            )
         told = [ask_inspector(engine, index) for index in range(len(profiles))]
 
     def by_profile() -> list[tuple[EngineLayer, ...]]:

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
+import os
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from typer.testing import CliRunner
 
 from tests.support.builder_host import Host
 from trtqat.building import builder as module
 from trtqat.building.builder import build
 from trtqat.building.options import BuildOptions
+from trtqat.building.plan_files import write_plan
 from trtqat.building.tuned_options import TunedOptions
 from trtqat.cli.app import app
 from trtqat.errors import BuildError, GateError, GraphError, InferenceError, TrtqatError, UsageError
@@ -24,8 +31,9 @@ from trtqat.graph_file.serialized import save
 from trtqat.host.gpu import Gpu
 from trtqat.inspection import engine_layers
 from trtqat.inspection.words import describe_coverage
-from trtqat.plan.manifest import read_manifest
+from trtqat.plan.manifest import Manifest, check_plan, manifest_path, read_manifest
 from trtqat.plan.profiles import batches_of
+from trtqat.plan.signature import signature_path
 from trtqat.runtime import engine as runtime
 from trtqat.typed_json import json_text
 
@@ -47,6 +55,10 @@ class Asked:
         self.opened = self.closed = 0
         self.problem: TrtqatError | None = None
         self.profiles: list[int] = []
+        self.manifest: Manifest | None = None
+        # What others do before the engine is opened, and before it is closed.
+        self.meanwhile: Callable[[Path], object] = lambda plan: None
+        self.at_close: Callable[[], object] = lambda: None
         self.layers: list[Any] = []
         monkeypatch.setattr(runtime, "Engine", self.open)
         monkeypatch.setattr(engine_layers, "ask_inspector", self.inspect)
@@ -64,6 +76,8 @@ class Asked:
         assert (allow_engine_code, flavour) == (True, "full")
         assert plan.read_bytes() == b"plan"
         assert read_manifest(plan) is not None
+        self.meanwhile(plan)
+        self.manifest = read_manifest(plan)
         assert (self.folder / "models" / "m" / "1" / "model.plan").exists()
         self.opened += 1
         return self
@@ -76,6 +90,7 @@ class Asked:
         return {"Layers": self.layers}
 
     def close(self) -> None:
+        self.at_close()
         self.closed += 1
 
 
@@ -98,6 +113,77 @@ def test_what_runs_in_int8_is_asked_when_all_is_written(
     record = json.loads(json_text(result.to_dict()))
     assert record["coverage"]["missed"] == wanted
     assert record["manifest"]["plan_bytes"] == 4
+
+
+def write_another(plan: Path) -> None:
+    """What a second build into the same file does."""
+    mine, content = read_manifest(plan), b"another plan"
+    assert mine is not None
+    sha256 = hashlib.sha256(content).hexdigest()
+    theirs = replace(mine, plan_sha256=sha256, plan_bytes=len(content))
+    write_plan(plan, content, theirs, b"signed by another")
+
+
+def test_another_builds_plan_is_no_proof_of_this_one(
+    asked: Asked, graph: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    plan, asked.meanwhile = tmp_path / "m.engine", write_another
+    result = build(graph, plan, triton_repository=tmp_path / "models")
+    assert (asked.closed, asked.profiles) == (1, [])
+    with pytest.raises(BuildError, match=r"m\.engine' is another build's by now\. Give each"):
+        result.check_int8()
+    assert f"'{plan}' is another build's by now" in caplog.text
+    assert check_plan(plan.read_bytes(), plan) is not None
+
+
+def test_another_build_meanwhile_keeps_its_manifest(
+    asked: Asked, graph: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    plan = tmp_path / "m.engine"
+    asked.at_close = lambda: write_another(plan)
+    result = build(graph, plan, triton_repository=tmp_path / "models")
+    assert result.coverage is not None
+    assert f"The manifest beside '{plan}' is no longer this build's" in caplog.text
+    theirs = check_plan(plan.read_bytes(), plan)
+    assert theirs is not None
+    assert theirs.coverage is None
+    assert signature_path(plan).read_bytes() == b"signed by another"
+    assert sorted(os.listdir(tmp_path)) == ["m.engine", "m.engine.json", "m.engine.sig", "models"]
+    # What Triton got is this build's all the same.
+    served = tmp_path / "models" / "m" / "1" / "model.plan"
+    mine = check_plan(served.read_bytes(), served)
+    assert mine is not None
+    assert mine.coverage == result.coverage
+
+
+def test_a_manifest_that_is_none_by_now_is_left_alone(
+    asked: Asked, graph: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    plan = tmp_path / "m.engine"
+    asked.at_close = lambda: manifest_path(plan).write_text("{}")
+    build(graph, plan, triton_repository=tmp_path / "models")
+    assert manifest_path(plan).read_text() == "{}"
+    assert f"The manifest beside '{plan}' is no longer this build's" in caplog.text
+
+
+def test_what_triton_gets_is_signed_with_its_coverage(
+    asked: Asked, graph: Path, tmp_path: Path
+) -> None:
+    key = Ed25519PrivateKey.generate()
+    private = tmp_path / "key.pem"
+    private.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    repository = tmp_path / "models"
+    result = build(graph, tmp_path / "m.engine", triton_repository=repository, sign=private)
+    assert result.served is not None
+    for plan in (result.path, result.served.plan):
+        found = read_manifest(plan, trust=key.public_key())
+        assert found is not None
+        assert found.coverage == result.coverage
+    assert sorted(os.listdir(result.served.plan.parent)) == [
+        "model.plan",
+        "model.plan.json",
+        "model.plan.sig",
+    ]
 
 
 def test_every_profile_is_asked(asked: Asked, graph: Path, tmp_path: Path) -> None:

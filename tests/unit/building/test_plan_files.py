@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import tempfile
@@ -101,6 +102,24 @@ def test_together_replaces_and_removes(tmp_path: Path) -> None:
     # What is not there need not be removed.
     write_together({old: None, new: b"3"})
     assert new.read_bytes() == b"3"
+
+
+def test_whether_to_write_is_asked_while_no_other_one_renames(tmp_path: Path) -> None:
+    one, other = tmp_path / "one", tmp_path / "other"
+    one.write_bytes(b"1")
+    handle = os.open(tmp_path, os.O_RDONLY)
+
+    def refuse() -> bool:
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return False
+
+    try:
+        assert not write_together({one: None, other: b"2"}, only_if=refuse)
+    finally:
+        os.close(handle)
+    assert (os.listdir(tmp_path), one.read_bytes()) == (["one"], b"1")
+    assert write_together({one: b"2", other: b"2"}, only_if=lambda: True)
 
 
 def test_a_locked_directory_lets_one_in_and_keeps_no_file(tmp_path: Path) -> None:
