@@ -21,7 +21,7 @@ from tests.support.triton_engines import (
     text_format,
 )
 from trtqat.building.triton.config import TritonOptions, config_text
-from trtqat.plan.manifest import Manifest, ProfileShapes
+from trtqat.plan.manifest import ProfileShapes
 from trtqat.tensors import TensorSpec
 
 
@@ -235,97 +235,3 @@ def test_tensor_names_arrive_as_they_are(names: list[str]) -> None:
     assert [spec.name for spec in config.input] == names
     assert [spec.name for spec in config.output] == names
     assert set(config.model_warmup[0].inputs) == set(names)
-
-
-STATIC = [{"images": batches(size, size, size, 3, 32, 32)} for size in (1, 8, 32)]
-RANGE = {"images": batches(1, 32, 128, 3, 32, 32)}
-
-
-def with_profiles(first: Any, *more: Any) -> Manifest:
-    return replace(CLASSIFIER, profiles=first, more_profiles=more, schema_version=2)
-
-
-def test_several_profiles(tmp_path: Path) -> None:
-    """Triton takes one alone unless all are named, and of those the one of the nearest optimum."""
-    config = config_of(with_profiles(*STATIC, RANGE), tmp_path)
-    assert config.max_batch_size == 128
-    assert list(config.instance_group[0].profile) == ["0", "1", "2", "3"]
-    # It captures a CUDA graph for each of these, besides 1 and the maximum.
-    assert list(config.dynamic_batching.preferred_batch_size) == [1, 8, 32]
-    assert config.optimization.cuda.graphs
-    assert [(each.name, each.batch_size) for each in config.model_warmup] == [
-        ("batch 1", 1),
-        ("batch 8", 8),
-        ("batch 32", 32),
-    ]
-    assert {tuple(each.inputs["images"].dims) for each in config.model_warmup} == {(3, 32, 32)}
-
-
-LINES = engine(
-    [TensorSpec("lines", (-1, 3, 48, -1))],
-    [TensorSpec("characters", (-1, -1, 97))],
-    batches(1, 8, 32, 3, 48, 160),
-)
-
-
-def of_widths(*shapes: ProfileShapes) -> Manifest:
-    first, *more = ({"lines": each} for each in shapes)
-    return replace(LINES, profiles=first, more_profiles=tuple(more), schema_version=2)
-
-
-def test_profiles_of_several_sizes(tmp_path: Path) -> None:
-    widths = (160, 320, 640)
-    config = config_of(of_widths(*(batches(1, 8, 32, 3, 48, each) for each in widths)), tmp_path)
-    assert config.max_batch_size == 32
-    assert list(config.input) == [tensor("ModelInput", "lines", "TYPE_FP32", [3, 48, -1])]
-    assert list(config.instance_group[0].profile) == ["0", "1", "2"]
-    assert list(config.dynamic_batching.preferred_batch_size) == [8]
-    warmed = {each.name: each for each in config.model_warmup}
-    assert set(warmed) == {f"batch 8 at lines 3x48x{width}" for width in widths}
-    for width in widths:
-        found = warmed[f"batch 8 at lines 3x48x{width}"]
-        assert found.batch_size == 8
-        assert list(found.inputs["lines"].dims) == [3, 48, width]
-
-
-def test_warm_ups_beside_a_table_of_fixed_size(tmp_path: Path) -> None:
-    anchors, x = TensorSpec("anchors", (100, 4)), TensorSpec("x", (-1, 3))
-    table = ProfileShapes((100, 4), (100, 4), (100, 4))
-    manifest = replace(
-        engine([anchors, x], [TensorSpec("y", (-1, 2))], table, batches(1, 4, 8, 3)),
-        more_profiles=({"anchors": table, "x": batches(9, 9, 9, 3)},),
-        schema_version=2,
-    )
-    config = config_of(manifest, tmp_path)
-    warmed = {each.name: list(each.inputs["x"].dims) for each in config.model_warmup}
-    assert warmed == {"batch 4": [4, 3], "batch 9": [9, 3]}
-
-
-@pytest.mark.usefixtures("here")
-def test_batches_that_one_size_lacks() -> None:
-    refused(
-        of_widths(batches(1, 8, 32, 3, 48, 160), batches(8, 8, 8, 3, 48, 640)),
-        r"takes 8 at lines 3x48x640\..*--shapes lines:1:8:32x3x48x160 --shapes "
-        r"lines:1:8:32x3x48x640$",
-    )
-    # A range of sizes makes up for it where it holds that size.
-    wide = ProfileShapes((1, 3, 48, 32), (8, 3, 48, 320), (32, 3, 48, 640))
-    check_batches = of_widths(batches(8, 8, 8, 3, 48, 640), wide)
-    text = config_text(
-        check_batches.inputs,
-        check_batches.outputs,
-        check_batches.profiles,
-        OPTIONS,
-        check_batches.more_profiles,
-    )
-    assert "max_batch_size: 32" in text
-
-
-@pytest.mark.usefixtures("here")
-def test_batches_between_profiles_that_triton_would_send() -> None:
-    refused(
-        with_profiles(*STATIC),
-        r"any batch from 1 to 32, but the engine takes 1, 8 and 32\. "
-        r".*--batch 1,8,32,1:32:32\.",
-    )
-    refused(with_profiles(STATIC[1], {"images": batches(4, 8, 16, 3, 32, 32)}), "takes 4 to 16")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from trtqat.errors import UsageError
 from trtqat.plan.manifest import ProfileShapes
 from trtqat.plan.profile_text import profile_text
 from trtqat.plan.profiles import BatchRange, batches_in_words, batches_of, joined, main_profile
-from trtqat.plan.sizes import Sizes, holds_sizes, optimal_sizes, sized_inputs, sizes_in_words
+from trtqat.plan.sizes import Sizes, optimal_sizes, sized_inputs, sizes_in_words
 from trtqat.tensors import DYNAMIC, TensorSpec
 
 PLAN_FILE = "model.plan"
@@ -165,29 +165,44 @@ def _at_every_size(
     """What several profiles take together, which must be all from 1 on at each of their sizes."""
     largest = max(each.max for each in ranges)
     names = sized_inputs(profiles)
-    for ends in (end for each in profiles for end in _ends_of(each, names)):
-        held = [
-            batches
-            for profile, batches in zip(profiles, ranges, strict=True)
-            if holds_sizes(profile, ends)
-        ]
+    for sizes, holding in (part for each in profiles for part in _parts(each, profiles, names)):
+        held = [ranges[index] for index in sorted(holding)]
         if joined(held) != ((1, largest),):
             raise UsageError(
                 f"Triton sends any batch from 1 to {largest} of any size, but the engine takes "
-                f"{batches_in_words(held)} at {sizes_in_words(ends)}.",
+                f"{batches_in_words(held)} at {sizes_in_words(sizes)}.",
                 "Build it with the same batches for each size, as "
                 f"{_with_batch(profiles, names, largest)}",
             )
     return BatchRange(1, ranges[main_profile(ranges)].opt, largest)
 
 
-def _ends_of(profile: Mapping[str, ProfileShapes], names: Sequence[str]) -> list[Sizes]:
-    """The smallest, best and largest sizes of a profile."""
-    ends = [(each.min, each.opt, each.max) for each in map(profile.__getitem__, names)]
-    return [
-        {name: shape[1:] for name, shape in zip(names, shapes, strict=True)}
-        for shapes in zip(*ends, strict=True)
-    ]
+def _parts(
+    profile: Mapping[str, ProfileShapes],
+    profiles: Sequence[Mapping[str, ProfileShapes]],
+    names: Sequence[str],
+) -> Iterator[tuple[Sizes, frozenset[int]]]:
+    """The smallest of the sizes of a profile that the same profiles hold, and these, by index.
+
+    Each dimension is cut where another profile begins or ends. Parts that the same profiles hold
+    are one part, so there are few of them, however many dimensions there are.
+    """
+    parts: dict[frozenset[int], Sizes] = {frozenset(range(len(profiles))): {}}
+    places = [(each, axis) for each in names for axis in range(1, len(profile[each].min))]
+    for name, axis in places:
+        spans = [(each[name].min[axis], each[name].max[axis]) for each in profiles]
+        low, high = profile[name].min[axis], profile[name].max[axis]
+        smaller: dict[frozenset[int], Sizes] = {}
+        for holding, sizes in parts.items():
+            cuts = {cut for index in holding for cut in (spans[index][0], spans[index][1] + 1)}
+            for cut in sorted({low, *(cut for cut in cuts if low < cut <= high)}):
+                inside = frozenset(
+                    index for index in holding if spans[index][0] <= cut <= spans[index][1]
+                )
+                smaller.setdefault(inside, {**sizes, name: (*sizes.get(name, ()), cut)})
+        parts = smaller
+    for holding, sizes in parts.items():
+        yield sizes, holding
 
 
 def _with_batch(
