@@ -151,13 +151,18 @@ class RtxContexts:
         start = time.perf_counter()
         context = self._make(cuda_graph=cuda_graph)
         seconds = time.perf_counter() - start
+        session, failure = None, ""
         try:
             session = bind(context, cuda_graph)
         # Whatever a graph fails with, plain enqueue may still work.
         except InferenceError as error:
             if not cuda_graph:
                 raise
-            _LOG.warning("No CUDA graph for '%s' (%s): plain enqueue.", self._name, error)
+            failure = str(error)
+        if session is None:
+            # Behind the handler: in it, the error's traceback keeps the failed session's memory.
+            context = None
+            _LOG.warning("No CUDA graph for '%s' (%s): plain enqueue.", self._name, failure)
             return self.session(batch_size, bind, cuda_graph=False, sizes=sizes)
         shape = batch_size, tuple(sizes.items())
         if shape not in self._compiled:

@@ -7,17 +7,21 @@ tests/unit/building/test_recorded_names.py, and what it does with them for an RT
 from __future__ import annotations
 
 import os
+import weakref
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from tests.support.rtx_card import CONTEXT_S, QUERY_S, SHAPE_S, Card, damage
 from trtqat.errors import InferenceError, UsageError
+from trtqat.runtime import engine as engine_module
 from trtqat.runtime.engine import Engine
 from trtqat.runtime.opening import open as open_model
 from trtqat.runtime.rtx import Compilation
+from trtqat.runtime.session import EngineSession
 
 X = np.arange(12, dtype=np.float32).reshape(4, 3)
 COMPILED_S = CONTEXT_S + SHAPE_S
@@ -179,6 +183,30 @@ def test_a_graph_that_fails_is_a_note(
         np.testing.assert_array_equal(session.run({"x": X})["y"], 2 * X)
         assert len(engine.compilations) == 1
     assert any("No CUDA graph for 'm.engine'" in each for each in caplog.messages)
+
+
+def test_a_session_whose_graph_fails_is_gone_before_the_next_one(
+    card: Card, plan: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both at once may not fit into the memory of the GPU."""
+    made: list[weakref.ref[EngineSession]] = []
+    living: list[int] = []
+
+    class Watched(EngineSession):
+        def __init__(self, **arguments: Any) -> None:
+            made.append(weakref.ref(self))
+            super().__init__(**arguments)
+
+    def create(config: Any) -> Any:
+        living.append(sum(each() is not None for each in made))
+        return Card.create_execution_context(card, config)
+
+    monkeypatch.setattr(engine_module, "EngineSession", Watched)
+    monkeypatch.setattr(card, "create_execution_context", create)
+    card.refuses_graphs = "enqueue"
+    with Engine(plan) as engine, engine.session(4) as session:
+        assert (len(made), living) == (2, [0, 0])
+        np.testing.assert_array_equal(session.run({"x": X})["y"], 2 * X)
 
 
 def test_an_enqueue_that_fails_without_a_graph_is_an_error(
