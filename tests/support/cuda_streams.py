@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 from trtqat.errors import InferenceError
-from trtqat.host.tensorrt_log import Messages
+from trtqat.host.tensorrt_log import Messages, Reasons
 from trtqat.runtime import session
 from trtqat.runtime.session import EngineSession
 from trtqat.tensors import Array, TensorSpec
@@ -226,6 +226,7 @@ def open_session(
     *,
     cuda_graph: bool = True,
     own_stream: bool = False,
+    messages: Messages | None = None,
 ) -> EngineSession:
     """A session of four floats ``x`` → their squares ``y``.
 
@@ -240,7 +241,7 @@ def open_session(
         device=device,
         inputs=[spec],
         outputs=[TensorSpec("y", (4,))],
-        messages=Messages(),
+        reasons=Reasons(messages or Messages()),
         quantizers={},
         cuda_graph=cuda_graph,
         own_stream=own_stream,

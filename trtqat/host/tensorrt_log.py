@@ -39,13 +39,43 @@ class Messages:
     before_error: deque[str] = field(default_factory=lambda: deque(maxlen=_LINES_BEFORE))
     layers: str = ""
 
-    def reason(self, default: str = "TensorRT gave no reason") -> str:
+    def reason(self, default: str = "TensorRT gave no reason", *, since: int = 0) -> str:
         """The first error in words, which names the cause; later ones follow from it.
 
         Out of device memory TensorRT 8.6.0 can log the bare error code ("1:").
+
+        Args:
+            default: What to say where there is none.
+            since: How many errors were there before what failed.
         """
-        told = (error.strip().rstrip(".") for error in self.errors)
+        told = (error.strip().rstrip(".") for error in self.errors[since:])
         return next((error for error in told if any(map(str.isalpha, error))), default)
+
+
+class Reasons:
+    """Why what begins now fails.
+
+    An engine has one log for as long as it lives. What an earlier session met there, as a capture
+    that was refused, is no reason why a later one fails.
+    """
+
+    def __init__(self, messages: Messages) -> None:
+        """Notes what is there.
+
+        Args:
+            messages: What TensorRT's logger collects.
+        """
+        self._messages = messages
+        self._start = self.count
+
+    @property
+    def count(self) -> int:
+        """How many errors there are by now, those from before included."""
+        return len(self._messages.errors)
+
+    def reason(self, since: int = 0) -> str:
+        """The first error since the beginning, or since a later count."""
+        return self._messages.reason(since=max(since, self._start))
 
 
 def make_logger(trt: ModuleType) -> tuple[Any, Messages]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from trtqat.errors import InferenceError
-from trtqat.host.tensorrt_log import Messages
+from trtqat.host.tensorrt_log import Reasons
 from trtqat.runtime.streams import Streams
 from trtqat.tensors import DYNAMIC, TensorSpec
 
@@ -18,7 +18,7 @@ def set_shapes(
     profile: int | None,
     streams: Streams,
     name: str,
-    messages: Messages,
+    reasons: Reasons,
 ) -> None:
     """Sets the profile, and then the shapes.
 
@@ -28,7 +28,7 @@ def set_shapes(
         profile: The index of the shape profile; None for the only one, which a context has.
         streams: On whose compute stream it will run.
         name: Of the engine, for messages.
-        messages: What TensorRT's logger collected.
+        reasons: Why TensorRT refuses, since the context was made.
 
     Raises:
         InferenceError: TensorRT refuses the profile or a shape.
@@ -38,7 +38,7 @@ def set_shapes(
             is_set = context.set_optimization_profile_async(profile, streams.address)
         if not is_set:
             raise InferenceError(
-                f"TensorRT refuses profile {profile} of '{name}': {messages.reason()}.",
+                f"TensorRT refuses profile {profile} of '{name}': {reasons.reason()}.",
                 "Close other sessions of that profile, or build the engine with trtqat build, "
                 "whose profiles several sessions share.",
             )
@@ -48,7 +48,7 @@ def set_shapes(
         if not context.set_input_shape(spec.name, spec.shape):
             raise InferenceError(
                 f"TensorRT refuses the shape {spec.shape} for input '{spec.name}' of "
-                f"'{name}': {messages.reason()}.",
+                f"'{name}': {reasons.reason()}.",
                 "Build the engine for that shape.",
             )
 

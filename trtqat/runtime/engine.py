@@ -14,6 +14,7 @@ from trtqat.host.device_memory import needs_device_memory
 from trtqat.host.flavours import Flavour
 from trtqat.host.preflight import preflight
 from trtqat.host.tensorrt_library import device_memory_bytes
+from trtqat.host.tensorrt_log import Reasons
 from trtqat.io_names import in_order
 from trtqat.pixels import with_pixels
 from trtqat.provenance import Provenance
@@ -25,7 +26,7 @@ from trtqat.runtime.engine_profiles import Chosen, make_profiles
 from trtqat.runtime.held import Held
 from trtqat.runtime.host_quantizer import HostQuantizer, open_quantizer
 from trtqat.runtime.input_codes import input_scales, with_float_inputs
-from trtqat.runtime.layer_reports import ask_inspector, make_profiler
+from trtqat.runtime.layer_reports import ask_inspector, make_profiler, tell_names_alone
 from trtqat.runtime.rtx import Compilation, RtxContexts, open_contexts
 from trtqat.runtime.session import EngineSession
 from trtqat.tensors import DYNAMIC, TensorSpec, io_in_words
@@ -131,9 +132,9 @@ class Engine(Held):
         try:
             self._loaded = deserialize(found, path, weights)
             self._trt, self._device = self._loaded.trt, self._loaded.device
-            self._messages, self._engine = self._loaded.messages, self._loaded.engine
+            self._engine = self._loaded.engine
             self._contexts = open_contexts(
-                self._trt, self._engine, path, runtime_cache, signed_only=trust is not None
+                self._loaded, path, runtime_cache, signed_only=trust is not None
             )
             self._describe(graph or weights)
         except BaseException:
@@ -197,17 +198,18 @@ class Engine(Held):
             InferenceError: TensorRT makes no execution context, its enqueue fails, or device
                 memory is short.
         """
-        if self._engine is None:
+        if self._engine is None or self._loaded is None:
             raise closed(self.name, "engine")
         profiles = self.profiles if sizes is None else self.profiles.at_sizes(sizes, self.name)
         chosen = profiles.choose(batch_size, self.name, profile)
         wanted = self._cuda_graph if cuda_graph is None else cuda_graph
         bind = partial(self._bind, batch_size, chosen, own_stream=own_stream)
         if self._contexts is None:
-            return bind(self._engine.create_execution_context(), graph=wanted)
+            reasons = Reasons(self._loaded.messages)
+            return bind(self._engine.create_execution_context(), reasons, graph=wanted)
         return self._contexts.session(
             batch_size,
-            lambda context, graph: bind(context, library_graph=graph),
+            lambda context, reasons, graph: bind(context, reasons, library_graph=graph),
             cuda_graph=wanted,
             sizes=chosen.sizes,
         )
@@ -226,6 +228,7 @@ class Engine(Held):
         batch_size: int,
         chosen: Chosen,
         context: Any,  # noqa: ANN401
+        reasons: Reasons,
         *,
         graph: bool = False,
         library_graph: bool = False,
@@ -234,15 +237,10 @@ class Engine(Held):
         """A session of an execution context."""
         if context is None:
             raise InferenceError(
-                f"TensorRT made no execution context for '{self.name}': {self._messages.reason()}.",
+                f"TensorRT made no execution context for '{self.name}': {reasons.reason()}.",
                 "Free device memory, or build with a smaller --workspace.",
             )
-        # Our plans have each layer's details for the inspector, which does not go by this. NVIDIA's
-        # reference says that they generally make each enqueue slower, as ranges for profilers
-        # (NVTX). Names alone are trtexec's default; a plan that has less refuses to have more.
-        verbosity = self._trt.ProfilingVerbosity
-        if context.nvtx_verbosity == verbosity.DETAILED:
-            context.nvtx_verbosity = verbosity.LAYER_NAMES_ONLY
+        tell_names_alone(self._trt, context)
         shapes = {
             spec.name: (batch_size, *spec.shape[1:]) if spec.shape[:1] == (DYNAMIC,) else spec.shape
             for spec in self.profiles.inputs(self.inputs, chosen)
@@ -256,7 +254,7 @@ class Engine(Held):
                 # With the types that the engine reads: codes where ``inputs`` says floats.
                 inputs=[replace(spec, shape=shapes[spec.name]) for spec in self._bindings],
                 outputs=list(self.outputs),
-                messages=self._messages,
+                reasons=reasons,
                 quantizers=self._quantizers,
                 cuda_graph=graph,
                 library_graph=library_graph,

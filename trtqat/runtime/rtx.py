@@ -23,7 +23,9 @@ from types import MappingProxyType, ModuleType
 from typing import Any
 
 from trtqat.errors import InferenceError, UsageError
+from trtqat.host.tensorrt_log import Reasons
 from trtqat.plan.sizes import Sizes
+from trtqat.runtime.deserialized import Deserialized
 from trtqat.runtime.runtime_cache import (
     choose_runtime_cache,
     keep_runtime_cache,
@@ -59,8 +61,7 @@ def compiles_kernels(trt: ModuleType) -> bool:
 
 
 def open_contexts(
-    trt: ModuleType,
-    engine: Any,  # noqa: ANN401
+    loaded: Deserialized,
     plan: Path,
     runtime_cache: Path | str | None,
     *,
@@ -69,8 +70,7 @@ def open_contexts(
     """What makes an engine's execution contexts, where its kernels are compiled on this host.
 
     Args:
-        trt: The imported module.
-        engine: ``ICudaEngine``; a CUDA context must be current.
+        loaded: What TensorRT made of the plan; a CUDA context must be current.
         plan: The plan file.
         runtime_cache: What the user says that it is: a file, or ``"none"``.
         signed_only: Whether the plan must be signed.
@@ -82,7 +82,7 @@ def open_contexts(
         UsageError: There is nothing to keep in ``runtime_cache``, or it is no such file.
         InferenceError: TensorRT for RTX makes no configuration.
     """
-    if not compiles_kernels(trt):
+    if not compiles_kernels(loaded.trt):
         if runtime_cache is not None:
             raise UsageError(
                 f"--runtime-cache is for plans of TensorRT for RTX; '{plan}' brings its kernels.",
@@ -95,7 +95,7 @@ def open_contexts(
         plan,
     )
     cache = choose_runtime_cache(plan, runtime_cache, signed_only=signed_only)
-    return RtxContexts(trt, engine, plan.name, cache)
+    return RtxContexts(loaded, plan.name, cache)
 
 
 class RtxContexts:
@@ -106,12 +106,11 @@ class RtxContexts:
             sessions; where sizes are open, one for each that was opened.
     """
 
-    def __init__(self, trt: ModuleType, engine: Any, name: str, cache: Path | None) -> None:  # noqa: ANN401
+    def __init__(self, loaded: Deserialized, name: str, cache: Path | None) -> None:
         """Reads the runtime cache.
 
         Args:
-            trt: The imported module.
-            engine: ``ICudaEngine``; a CUDA context must be current.
+            loaded: What TensorRT made of the plan; a CUDA context must be current.
             name: Of the engine, for messages.
             cache: The file of the cache; None keeps compiled kernels in memory alone.
 
@@ -120,7 +119,8 @@ class RtxContexts:
         """
         self.compilations: tuple[Compilation, ...] = ()
         self._compiled: set[object] = set()
-        self._trt, self._engine, self._name, self._path = trt, engine, name, cache
+        self._trt, self._messages, self._name, self._path = loaded.trt, loaded.messages, name, cache
+        self._engine = loaded.engine
         # A context may refer to its configuration for as long as it lives.
         self._configs: list[Any] = []
         config = self._new_config()
@@ -131,7 +131,7 @@ class RtxContexts:
     def session(
         self,
         batch_size: int,
-        bind: Callable[[Any, bool], EngineSession],
+        bind: Callable[[Any, Reasons, bool], EngineSession],
         *,
         cuda_graph: bool,
         sizes: Sizes = MappingProxyType({}),
@@ -140,20 +140,21 @@ class RtxContexts:
 
         Args:
             batch_size: Of the session.
-            bind: Makes it of an execution context, or of None, and of whether the library replays
-                a CUDA graph.
+            bind: Makes it of an execution context, or of None, of why that may fail, and of
+                whether the library replays a CUDA graph.
             cuda_graph: Whether the library is to do that; where it cannot, queries are enqueued.
             sizes: Shape of one sample by input, where more is open than the batch.
 
         Raises:
             InferenceError: TensorRT for RTX makes no context, or its enqueue fails.
         """
+        reasons = Reasons(self._messages)
         start = time.perf_counter()
         context = self._make(cuda_graph=cuda_graph)
         seconds = time.perf_counter() - start
         session, failure = None, ""
         try:
-            session = bind(context, cuda_graph)
+            session = bind(context, reasons, cuda_graph)
         # Whatever a graph fails with, plain enqueue may still work.
         except InferenceError as error:
             if not cuda_graph:

@@ -14,7 +14,7 @@ from typing import Any
 
 from trtqat.checks import closed
 from trtqat.errors import InferenceError, UsageError
-from trtqat.host.tensorrt_log import Messages
+from trtqat.host.tensorrt_log import Reasons
 from trtqat.runtime.buffers import Buffer, fill
 from trtqat.runtime.context_shapes import resolve_outputs, set_shapes
 from trtqat.runtime.cuda_graph import capture
@@ -59,7 +59,7 @@ class EngineSession(Held):
         device: Any,  # noqa: ANN401
         inputs: Sequence[TensorSpec],
         outputs: Sequence[TensorSpec],
-        messages: Messages,
+        reasons: Reasons,
         quantizers: Mapping[str, HostQuantizer],
         cuda_graph: bool,
         library_graph: bool = False,
@@ -74,7 +74,7 @@ class EngineSession(Held):
             device: A current ``cuda.core.Device``.
             inputs: Inputs with their final shapes.
             outputs: Outputs; their shapes follow from the inputs'.
-            messages: What TensorRT's logger collected.
+            reasons: Why something fails, since just before the context was made.
             quantizers: Of the inputs that arrive as INT8 codes, for floats.
             cuda_graph: Whether to capture a CUDA graph.
             library_graph: Whether the context was made to capture and replay one itself.
@@ -89,7 +89,7 @@ class EngineSession(Held):
         # Looked up once: it stands in every enqueue.
         self._execute = context.execute_async_v3
         self.input_specs, self.device = tuple(inputs), device
-        self._messages, self._quantizers = messages, quantizers
+        self._reasons, self._quantizers = reasons, quantizers
         self._has_own_stream = own_stream
         self.streams = own_streams(device) if own_stream else shared_streams(device)
         start = time.perf_counter()
@@ -100,7 +100,7 @@ class EngineSession(Held):
             profile=profile,
             streams=self.streams,
             name=name,
-            messages=messages,
+            reasons=reasons,
         )
         self.preparing_s = time.perf_counter() - start
         stream = self.streams.compute
@@ -114,11 +114,12 @@ class EngineSession(Held):
         self._views = MappingProxyType({name: each.host for name, each in self._inputs.items()})
         # The inputs were read by the copy; the kernels ran; the outputs are in host memory.
         self._copied, self._computed, self._done = (device.create_event() for _ in range(3))
-        self.is_pending = False
+        self.is_pending = self._is_set_up = False
         self._graph: Any = None
         start = time.perf_counter()
         # TensorRT wants one plain enqueue after a change of shape before a capture.
         self.enqueue()
+        self._is_set_up = True
         if library_graph:
             # The library captures once the kernels of this shape are there: the first query waits
             # for these, and no query that is timed shall be the one that is captured.
@@ -340,9 +341,10 @@ class EngineSession(Held):
 
     def _enqueue(self, address: int) -> None:
         # A context that TensorRT could not set up fails here, with False, not before.
+        before = self._reasons.count if self._is_set_up else 0
         if not self._execute(address):
             raise InferenceError(
-                f"TensorRT could not enqueue '{self._name}': {self._messages.reason()}.",
+                f"TensorRT could not enqueue '{self._name}': {self._reasons.reason(before)}.",
                 "If the message names cuBLAS or cuDNN, install them or build with "
                 "--tactic-sources -cublas,-cublas-lt,-cudnn.",
             )

@@ -51,8 +51,9 @@ OBJECTS = {
         "layer": "ILayer",
     },
     "runtime/deserialized.py": {"runtime": "Runtime"},
-    "runtime/engine.py": {"engine": "ICudaEngine", "context": "IExecutionContext"},
+    "runtime/engine.py": {"engine": "ICudaEngine"},
     "runtime/layer_reports.py": {
+        "context": "IExecutionContext",
         "engine": "ICudaEngine",
         "inspector": "EngineInspector",
         "base": "IProfiler",

@@ -17,6 +17,8 @@ import pytest
 
 from tests.support.rtx_card import CONTEXT_S, QUERY_S, SHAPE_S, Card, damage
 from trtqat.errors import InferenceError, UsageError
+from trtqat.host.tensorrt_log import Messages
+from trtqat.runtime import deserialized
 from trtqat.runtime import engine as engine_module
 from trtqat.runtime.engine import Engine
 from trtqat.runtime.opening import open as open_model
@@ -215,6 +217,30 @@ def test_an_enqueue_that_fails_without_a_graph_is_an_error(
     monkeypatch.setattr("tests.support.rtx_card.Context.execute_async_v3", lambda *_: False)
     with Engine(plan) as engine, pytest.raises(InferenceError, match="could not enqueue"):
         engine.session(4)
+
+
+def test_the_reason_is_of_what_failed(
+    card: Card, plan: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An engine has one log for all its sessions, and for the second try of one without a graph."""
+    messages = Messages()
+    monkeypatch.setattr(deserialized, "make_logger", lambda trt: (None, messages))
+    reasons = ["the graph is refused.", "no memory.", ""]
+
+    def create(config: Any) -> None:
+        reason = reasons.pop(0)
+        if reason:
+            messages.errors += [reason, "what follows from it."]
+
+    with Engine(plan) as engine:
+        engine.session(4).close()
+        messages.errors.append("an earlier session's.")
+        monkeypatch.setattr(card, "create_execution_context", create)
+        with pytest.raises(InferenceError, match=r"no execution context for 'm\.engine': no mem"):
+            engine.session(4)
+        assert "for 'm.engine': the graph is refused. Free" in caplog.text
+        with pytest.raises(InferenceError, match=r"'m\.engine': TensorRT gave no reason\."):
+            engine.session(4, cuda_graph=False)
 
 
 def test_it_says_that_nobody_has_run_such_plans(

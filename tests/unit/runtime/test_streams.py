@@ -19,9 +19,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.support.cuda_streams import Device, Stream, open_session
+from tests.support.cuda_streams import Context, Device, Stream, open_session
 from tests.support.hanging import HUNG_S
 from trtqat.errors import InferenceError, UsageError
+from trtqat.host.tensorrt_log import Messages
 from trtqat.runtime.session import EngineSession
 from trtqat.runtime.streams import shared_streams
 from trtqat.tensors import Array
@@ -271,6 +272,42 @@ def test_an_enqueue_that_fails_is_not_in_flight(
         assert answer(other, 2)
         broken.context.refuses = False
         assert answer(broken, 3)
+
+
+def test_an_enqueue_fails_for_what_is_logged_there(
+    device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    messages = Messages(errors=["an earlier session's capture failed."])
+    with open_session(monkeypatch, device, cuda_graph=False, messages=messages) as session:
+        session.context.refuses = True
+        messages.errors.append("another session's shape was refused.")
+        with pytest.raises(InferenceError, match=r"'m\.engine': TensorRT gave no reason\."):
+            session.submit()
+        execute = session.context.execute_async_v3
+
+        def log_and_refuse(address: int) -> bool:
+            messages.errors += ["1:", "cuBLAS failed.", "The enqueue failed."]
+            return bool(execute(address))
+
+        monkeypatch.setattr(session, "_execute", log_and_refuse)
+        with pytest.raises(InferenceError, match=r"'m\.engine': cuBLAS failed\."):
+            session.submit()
+
+
+def test_a_context_that_was_not_set_up_says_why_at_its_first_enqueue(
+    device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    messages = Messages(errors=["an earlier session's capture failed."])
+
+    def log(context: Context, name: str, shape: tuple[int, ...]) -> bool:
+        messages.errors.append("no memory for the context.")
+        return True
+
+    monkeypatch.setattr(Context, "set_input_shape", log)
+    monkeypatch.setattr(Context, "get_tensor_shape", lambda context, name: (4,))
+    monkeypatch.setattr(Context, "execute_async_v3", lambda context, handle: False)
+    with pytest.raises(InferenceError, match=r"'m\.engine': no memory for the context\."):
+        open_session(monkeypatch, device, messages=messages)
 
 
 def test_one_query_at_a_time(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
