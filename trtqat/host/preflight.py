@@ -25,6 +25,7 @@ from trtqat.host.plugins import PluginFile, check_plugins, read_plugins
 from trtqat.host.rtx_checks import check_rtx
 from trtqat.host.rtx_validity import check_validity
 from trtqat.host.tensorrt_checks import check_tensorrt
+from trtqat.host.version_rules import version_tuple
 from trtqat.plan.header import LIBRARY_NAMES, PlanHeader, read_plan
 from trtqat.plan.manifest import Manifest, check_plan
 from trtqat.plan.signature import read_public_key
@@ -140,7 +141,7 @@ def preflight(
     checks = [_described(content, header)]
     try:
         manifest = check_plan(content, plan, trust=key)
-        _check_header(header, manifest, plan)
+        _check_header(header, len(content), manifest, plan)
     except PlanError as error:
         return Preflight((*checks, _refused("manifest", error)))
     checks.append(_without_manifest(header) if manifest is None else _WITH_MANIFEST)
@@ -197,22 +198,29 @@ def _all_well(checks: list[Check]) -> bool:
     return not {"failed", "missing"} & {check.status for check in checks}
 
 
-def _check_header(header: PlanHeader, manifest: Manifest | None, path: Path) -> None:
-    """Compares what header and manifest both tell.
+def _check_header(
+    header: PlanHeader, plan_bytes: int, manifest: Manifest | None, path: Path
+) -> None:
+    """Compares what the plan file and its manifest both tell.
 
     Raises:
         PlanError: They contradict each other.
     """
     if manifest is None:
         return
-    told = f"built by {LIBRARY_NAMES[manifest.library]}"
-    sound = manifest.library == header.library
-    if sound and header.targets and manifest.targets:
-        told = f"for compute capability {targets_in_words(manifest.targets)}"
-        sound = set(manifest.targets) == set(header.targets)
-    if not sound:
+    told = ""
+    if manifest.library != header.library:
+        told = f"built by {LIBRARY_NAMES[manifest.library]}; its header"
+    elif version_tuple(manifest.tensorrt) != header.version:
+        told = f"built by {manifest.built_by}; its header"
+    # A header of a later release may leave its targets to the manifest.
+    elif header.targets and set(manifest.targets) != set(header.targets):
+        told = f"for compute capability {targets_in_words(manifest.targets) or 'none'}; its header"
+    elif manifest.plan_bytes != plan_bytes:
+        told = f"of {manifest.plan_bytes:,} bytes; its size"
+    if told:
         raise PlanError(
-            f"The manifest of '{path}' says that the plan is {told}; its header says otherwise.",
+            f"The manifest of '{path}' says that the plan is {told} says otherwise.",
             "Copy plan and manifest again from the build host, together.",
         )
 

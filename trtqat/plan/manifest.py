@@ -333,6 +333,7 @@ def _check_coverage(coverage: Coverage) -> None:
     for index, cost in enumerate(coverage.costs):
         sound = cost.amount >= 0 and cost.least >= 0
         _require(sound, f"coverage.costs[{index}]", "0 or more")
+        _require(bool(cost.layers), f"coverage.costs[{index}].layers", "a list of any layers")
     sound = all(time_ms >= 0 for time_ms in coverage.times_ms.values())
     _require(sound, "coverage.times_ms", "0 or more for each layer")
 

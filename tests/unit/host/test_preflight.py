@@ -169,6 +169,27 @@ def test_wrong_manifests(plan: Path) -> None:
     assert statuses(preflight(plan, HOST))["manifest"] == "passed"
 
 
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"tensorrt": "9.9.9"}, "is built by TensorRT 9.9.9; its header says otherwise"),
+        ({"tensorrt": ""}, "its header says otherwise"),
+        ({"plan_bytes": 5_000_000}, "is of 5,000,000 bytes; its size says otherwise"),
+    ],
+)
+def test_a_manifest_that_contradicts_its_plan(
+    fields: dict[str, Any], says: str, tmp_path: Path
+) -> None:
+    found = preflight(write(tmp_path, **fields), HOST)
+    assert found.checks[-1].status == "failed"
+    assert says in found.checks[-1].finding
+
+
+def test_a_manifest_may_tell_the_version_in_more_or_fewer_numbers(tmp_path: Path) -> None:
+    assert statuses(preflight(write(tmp_path, tensorrt="8.6.0.12"), HOST))["manifest"] == "passed"
+    assert statuses(preflight(write(tmp_path, tensorrt="8.6"), HOST))["manifest"] == "passed"
+
+
 def test_this_host_is_described() -> None:
     host = describe_host()
     assert host.python.count(".") == 2

@@ -225,7 +225,15 @@ def test_a_plan_of_tensorrt_where_only_the_other_library_is(tmp_path: Path) -> N
     assert "a plan of TensorRT runs on that alone" in check(wanted, "TensorRT").finding
 
 
-@pytest.mark.parametrize("fields", [{"library": "tensorrt", "targets": ()}, {"targets": ("8.6",)}])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"library": "tensorrt", "targets": ()},
+        {"targets": ("8.6",)},
+        {"targets": ()},
+        {"tensorrt": "1.6.1.120"},
+    ],
+)
 def test_a_manifest_that_contradicts_the_header(fields: dict[str, Any], tmp_path: Path) -> None:
     path = write(tmp_path)
     manifest = dataclasses.replace(make_rtx_manifest(path.read_bytes()), **fields)

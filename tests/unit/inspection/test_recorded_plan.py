@@ -20,7 +20,8 @@ def recorded(folder: Path, graph: str) -> trtqat.InspectedPlan:
     path = folder / "m.engine"
     path.write_bytes(content)
     coverage = Coverage((replace(LAYER, runs_int8=False, reason="no kernel fits"),), (), (), ())
-    manifest = replace(make_manifest(content), graph=graph, coverage=coverage)
+    made = make_manifest(content)
+    manifest = replace(made, tensorrt="8.4.3", graph=graph, coverage=coverage)
     manifest_path(path).write_text(manifest.to_json())
     found = trtqat.inspect(path)
     assert isinstance(found, trtqat.InspectedPlan)

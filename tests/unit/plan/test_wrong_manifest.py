@@ -124,6 +124,10 @@ def with_layer(**changes: object) -> dict[str, object]:
         ({"coverage": {**COVERAGE, "times_ms": {"x": -1.0}}}, "'coverage.times_ms' is not 0 or"),
         ({"coverage": {**COVERAGE, "costs": [{**COST, "least": -1}]}}, r"'coverage.costs\[0\]' is"),
         (
+            {"coverage": {**COVERAGE, "costs": [{**COST, "layers": []}]}},
+            r"'coverage.costs\[0\].layers' is not a list of any layers",
+        ),
+        (
             {"coverage": {**COVERAGE, "costs": [{**COST, "kind": "x"}]}},
             r"'coverage.costs\[0\].kind",
         ),
