@@ -5,6 +5,10 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+from trtqat.errors import GraphError
+from trtqat.extras import require
+from trtqat.files import why_unreadable
+
 # The key that every external tensor has in the file, as the bytes of a protocol buffer.
 _EXTERNAL = b"location"
 _BLOCK = 1 << 20
@@ -17,14 +21,22 @@ def graph_sha256(path: Path) -> str:
     be some.
 
     Raises:
-        GraphError: The file seems to have external data and is damaged.
+        GraphError: A file of it cannot be read, or it seems to have external data and is damaged.
+        MissingError: It seems to have external data, and onnx is not installed.
     """
     digest = hashlib.sha256()
-    if _add(digest, path):
-        from trtqat.graph_file.reading import external_files
+    try:
+        if _add(digest, path):
+            require("onnx", extra="cuda12", purpose="Finding the weights beside a graph")
+            from trtqat.graph_file.reading import external_files
 
-        for file in external_files(path):
-            _add(digest, file)
+            for file in external_files(path):
+                _add(digest, file)
+    except OSError as error:
+        raise GraphError(
+            f"'{error.filename or path}' cannot be read: {why_unreadable(error)}.",
+            "Check its path and permissions.",
+        ) from error
     return digest.hexdigest()
 
 

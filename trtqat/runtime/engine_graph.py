@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from trtqat.errors import UsageError
+from trtqat.errors import TrtqatError, UsageError
 from trtqat.files import is_file
 from trtqat.graph_file.hashing import graph_sha256
 from trtqat.plan.manifest import Manifest
@@ -78,6 +78,8 @@ def _is_other(graph: Path, manifest: Manifest | None) -> bool:
 def graph_beside(plan: Path, manifest: Manifest | None) -> Path | None:
     """The ONNX file that a plan was built from, if it lies beside the plan unchanged.
 
+    Nobody named that file. So one that cannot be read is worth a warning, not an error.
+
     Args:
         plan: The plan file.
         manifest: Its manifest, if it has one.
@@ -88,7 +90,12 @@ def graph_beside(plan: Path, manifest: Manifest | None) -> Path | None:
     path = plan.with_name(manifest.graph)
     if not is_file(path):
         return None
-    if graph_sha256(path) != manifest.graph_sha256:
+    try:
+        is_same = graph_sha256(path) == manifest.graph_sha256
+    except TrtqatError as error:
+        _LOG.warning("'%s' is not used as the graph of '%s': %s", path, plan, error)
+        return None
+    if not is_same:
         _LOG.warning("'%s' is not the graph that '%s' was built from: it changed.", path, plan)
         return None
     return path

@@ -8,11 +8,9 @@ from pathlib import Path
 
 from trtqat.errors import TrtqatError
 from trtqat.extras import require
-from trtqat.files import is_file
-from trtqat.graph_file.hashing import graph_sha256
 from trtqat.io_names import IoNames, NameRecord, record_of
 from trtqat.plan.manifest import Manifest
-from trtqat.runtime.engine_graph import check_graph
+from trtqat.runtime.engine_graph import check_graph, graph_beside
 
 _LOG = logging.getLogger(__name__)
 
@@ -57,10 +55,11 @@ def _of_graph_file(
     plan: Path, manifest: Manifest | None, given: Path | str | None
 ) -> NameRecord | None:
     """Those of the graph that an engine was built from; None if there is none that is known."""
-    path = Path(given) if given else _beside(plan, manifest)
+    if given:
+        check_graph(Path(given), plan, manifest)
+    path = Path(given) if given else graph_beside(plan, manifest)
     if path is None:
         return None
-    check_graph(path, plan, manifest)
     try:
         require("onnx", extra="cuda12", purpose="Reading a graph")
         from trtqat.graph_file.names import read_io_names
@@ -69,11 +68,3 @@ def _of_graph_file(
     except TrtqatError as error:
         _LOG.warning("The order of the outputs of '%s' is not known: %s", plan, error)
         return None
-
-
-def _beside(plan: Path, manifest: Manifest | None) -> Path | None:
-    # A manifest from elsewhere must not lead out of the directory.
-    if manifest is None or not manifest.graph or Path(manifest.graph).name != manifest.graph:
-        return None
-    path = plan.with_name(manifest.graph)
-    return path if is_file(path) and graph_sha256(path) == manifest.graph_sha256 else None

@@ -14,7 +14,7 @@ import torch
 
 from tests.support.graphs import Graph, batch_norm
 from trtqat.building.source_graph import read_source_graph
-from trtqat.errors import ExportError, UsageError
+from trtqat.errors import ExportError, GraphError, UsageError
 from trtqat.exporting.from_onnx import improve_onnx
 from trtqat.exporting.options import ExportOptions
 from trtqat.exporting.pipeline import export_onnx
@@ -177,6 +177,12 @@ def test_the_hash_of_one_file_is_that_of_the_file(tmp_path: Path) -> None:
     graph.node("Relu", [graph.pair("x", 0.1, name="location")], "y")
     path.write_bytes(graph.proto("y").SerializeToString())
     assert graph_sha256(path) == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_the_hash_of_what_cannot_be_read_is_an_error_with_its_name(tmp_path: Path) -> None:
+    with pytest.raises(GraphError, match="cannot be read: Is a directory") as caught:
+        graph_sha256(tmp_path)
+    assert f"'{tmp_path}'" in caught.value.problem
 
 
 def test_files_are_written_in_blocks(tmp_path: Path) -> None:

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import onnx
 import pytest
 
+from tests.support.graphs import Graph
 from tests.support.plans import make_manifest, make_plan
 from trtqat.errors import GraphError, PlanError, UsageError
 from trtqat.files import sha256_of
 from trtqat.graph.lenses.macs import LayerSummary
+from trtqat.graph_file.hashing import graph_sha256
 from trtqat.inspection.coverage import cover
 from trtqat.inspection.engine_layers import check_same_graph
 from trtqat.inspection.inspector import parse_layers
 from trtqat.inspection.layer_times import LayerTimes, read_profile
 from trtqat.runtime.engine import Engine
 from trtqat.runtime.engine_graph import graph_beside
+from trtqat.runtime.engine_names import names_of_engine
 
 
 def test_layer_times() -> None:
@@ -77,6 +82,34 @@ def test_graph_beside_a_plan(tmp_path: Path, caplog: pytest.LogCaptureFixture) -
     graph.write_bytes(b"another graph")
     assert graph_beside(plan, manifest) is None
     assert "changed" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        (lambda graph: (graph.parent / "w.bin").unlink(), "Copy 'w.bin' beside the graph"),
+        (lambda graph: graph.write_bytes(b"garbage, location, garbage"), "is not an ONNX file"),
+    ],
+)
+def test_a_graph_beside_that_cannot_be_read_stops_nobody(
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    spoil: Callable[[Path], object],
+    says: str,
+) -> None:
+    plan, graph = tmp_path / "m.engine", tmp_path / "m.onnx"
+    made = Graph((1, 4))
+    made.node("Relu", [made.pair("x", 0.1)], "y")
+    onnx.save(
+        made.proto("y"), graph, save_as_external_data=True, location="w.bin", size_threshold=0
+    )
+    manifest = replace(make_manifest(b""), graph="m.onnx", graph_sha256=graph_sha256(graph))
+    assert graph_beside(plan, manifest) == graph
+    spoil(graph)
+    assert graph_beside(plan, manifest) is None
+    assert says in caplog.text
+    # Nothing else tells the order of these.
+    assert not names_of_engine(plan, manifest, ["x"], ["y", "z"]).is_ordered
 
 
 def test_a_version_compatible_plan_is_not_run_without_permission(tmp_path: Path) -> None:
