@@ -26,7 +26,7 @@ void print_profile(const consumer::Manifest& manifest, int count, char** argumen
     if (consumer::read_size(arguments[at], sizes)) continue;
     throw consumer::UsageError("'" + std::string(arguments[at]) + "' is no NAME:3x48x320.");
   }
-  const std::int64_t batch = std::strtoll(arguments[2], nullptr, 10);
+  const std::int64_t batch = consumer::read_batch(arguments[2]);
   const consumer::Chosen chosen = consumer::choose_profile(manifest, batch, sizes);
   std::cout << "profile " << chosen.profile;
   for (const auto& [name, shape] : chosen.shapes) {

@@ -2,12 +2,15 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <map>
 #include <stdexcept>
 #include <string>
+#include <system_error>
 #include <vector>
 
 #include "json.hpp"
@@ -51,15 +54,29 @@ struct Plan {
 };
 
 inline std::vector<unsigned char> read_file(const std::string& path) {
+  // A directory can be opened, and opening a pipe waits for who writes.
+  std::error_code unused;
+  if (!std::filesystem::is_regular_file(path, unused)) {
+    throw UsageError("'" + path + "' cannot be read: it is no file.");
+  }
   std::ifstream file(path, std::ios::binary);
   if (!file) throw UsageError("'" + path + "' cannot be read.");
   return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
 }
 
+// A dimension or a schema: what is no such number must not be converted.
+inline std::int64_t read_whole(const Json& number, const std::string& name) {
+  const double found = number.as<double>(name);
+  if (!(found >= -1 && found < 2147483648.0 && found == std::trunc(found))) {
+    throw std::runtime_error("'" + name + "' has a number that is beyond what it can be");
+  }
+  return static_cast<std::int64_t>(found);
+}
+
 inline std::vector<std::int64_t> read_shape(const Json& shape, const std::string& name) {
   std::vector<std::int64_t> found;
   for (const Json& each : shape.as<JsonList>(name)) {
-    found.push_back(static_cast<std::int64_t>(each.as<double>(name)));
+    found.push_back(read_whole(each, name));
   }
   return found;
 }
@@ -91,6 +108,10 @@ inline Manifest read_manifest(const std::string& text) {
   const Json json = JsonReader(text).read();
   Manifest found;
   found.plan_sha256 = json.at("plan_sha256").as<std::string>("plan_sha256");
+  const std::int64_t schema = read_whole(json.at("schema_version"), "schema_version");
+  if (schema < 1 || schema > 2) {
+    throw std::runtime_error("it has schema " + std::to_string(schema) + ", and 1 and 2 are known");
+  }
   found.tensorrt = json.at("tensorrt").as<std::string>("tensorrt");
   // Manifests of before 0.2 are of TensorRT alone, and do not say so.
   found.library = json.has("library") ? json.at("library").as<std::string>("library") : "tensorrt";
@@ -99,6 +120,7 @@ inline Manifest read_manifest(const std::string& text) {
   found.profiles.push_back(read_profile(json.at("profiles")));
   if (json.has("more_profiles")) {
     for (const Json& each : json.at("more_profiles").as<JsonList>("more_profiles")) {
+      if (schema < 2) throw std::runtime_error("schema 1 has no 'more_profiles'");
       found.profiles.push_back(read_profile(each));
       for (const auto& named : found.profiles[0]) {
         if (!found.profiles.back().count(named.first)) {

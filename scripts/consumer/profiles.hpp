@@ -24,6 +24,19 @@ struct Chosen {
   std::map<std::string, std::vector<std::int64_t>> shapes;
 };
 
+// A number of at most nine digits; -1 if a word is something else.
+inline std::int64_t read_number(const std::string& word) {
+  const bool is_number = !word.empty() && word.size() < 10 &&
+                         word.find_first_not_of("0123456789") == word.npos;
+  return is_number ? std::stoll(word) : -1;
+}
+
+inline std::int64_t read_batch(const std::string& word) {
+  const std::int64_t batch = read_number(word);
+  if (batch < 1) throw UsageError("'" + word + "' is no batch size.");
+  return batch;
+}
+
 // NAME:3x48x320; false if it is something else.
 inline bool read_size(const std::string& word, Sizes& sizes) {
   const std::size_t split = word.rfind(':');
@@ -32,11 +45,10 @@ inline bool read_size(const std::string& word, Sizes& sizes) {
   std::size_t at = split;
   while (at != word.npos) {
     const std::size_t end = word.find('x', at + 1);
-    const std::string dim = word.substr(at + 1, end == word.npos ? end : end - at - 1);
-    const bool is_number = !dim.empty() && dim.size() < 10 &&
-                           dim.find_first_not_of("0123456789") == dim.npos;
-    if (!is_number) return false;
-    size.push_back(std::stoll(dim));
+    const std::int64_t dim =
+        read_number(word.substr(at + 1, end == word.npos ? end : end - at - 1));
+    if (dim < 0) return false;
+    size.push_back(dim);
     at = end;
   }
   sizes[word.substr(0, split)] = size;
@@ -142,6 +154,8 @@ inline bool have_sizes(const std::vector<Profile>& profiles) {
 inline Chosen choose_profile(const Manifest& manifest, std::int64_t batch, const Sizes& sizes) {
   for (const auto& said : sizes) find_tensor(manifest.inputs, said.first);
   const std::vector<Profile>& profiles = manifest.profiles;
+  // All profiles name the same inputs.
+  for (const auto& named : profiles[0]) find_tensor(manifest.inputs, named.first);
   if (sizes.empty() && have_sizes(profiles)) {
     throw UsageError("The engine has profiles of several sizes: say which, as " +
                      manifest.inputs[0].name + ":3x48x320.");

@@ -133,8 +133,7 @@ struct Arguments {
 Arguments parse(int count, char** words) {
   if (count < 4) throw UsageError("Usage: run_plan model.engine BATCH OUTPUT_DIR NAME=input.bin … "
                                   "[NAME:3x48x320 …]");
-  Arguments found{words[1], words[3], std::strtoll(words[2], nullptr, 10), {}, {}};
-  if (found.batch < 1) throw UsageError("'" + std::string(words[2]) + "' is no batch size.");
+  Arguments found{words[1], words[3], consumer::read_batch(words[2]), {}, {}};
   for (int at = 4; at < count; ++at) {
     const std::string word = words[at];
     // A name may hold an equals sign; a file behind the last one rarely does.

@@ -268,6 +268,17 @@ def test_a_size_that_no_profile_takes(programs: Path, tmp_path: Path) -> None:
         ),
         (lambda fields: fields["profiles"]["a"]["min"].pop(), "'a' has shapes of several lengths"),
         (lambda fields: fields.update(more_profiles={}), "'more_profiles' has another type"),
+        (lambda fields: fields.update(schema_version=1), "schema 1 has no 'more_profiles'"),
+        (lambda fields: fields.update(schema_version=99), "it has schema 99, and 1 and 2 are"),
+        (lambda fields: fields.update(schema_version=0), "it has schema 0, and 1 and 2 are"),
+        (lambda fields: fields.pop("schema_version"), "'schema_version' is missing"),
+        *(
+            (
+                lambda fields, dim=dim: fields["profiles"]["a"].update(max=[dim, 3]),
+                "'a' has a number that is beyond what it can be",
+            )
+            for dim in (1e300, 9e18, -2, 2.5, 2**31, float("nan"))
+        ),
     ],
 )
 def test_profiles_that_are_none(
@@ -280,6 +291,32 @@ def test_profiles_that_are_none(
     done = run(programs / "check_plan", plan)
     assert done.returncode == 2
     assert said in done.stderr
+
+
+def test_profiles_of_no_input_are_not_chosen_from(programs: Path, tmp_path: Path) -> None:
+    plan = write_plan(tmp_path, **{**SIZED, "inputs": ()})
+    assert run(programs / "check_plan", plan).returncode == 0
+    done = run(programs / "check_plan", plan, 2)
+    assert done.returncode == 2
+    assert done.stderr == "error: The manifest has no tensor 'a'.\n"
+
+
+@pytest.mark.parametrize("word", ["2abc", "0", "-1", "", " 2", "2.0", "9" * 30])
+def test_what_is_no_batch_size(word: str, programs: Path, tmp_path: Path) -> None:
+    plan = write_plan(tmp_path, **NAMED)
+    for program, words in (("check_plan", ()), ("run_plan", (tmp_path,))):
+        done = run(programs / program, plan, word, *words)
+        assert done.returncode == 2
+        assert done.stderr == f"error: '{word}' is no batch size.\n"
+
+
+def test_a_plan_that_is_no_file(programs: Path, tmp_path: Path) -> None:
+    """A device stands for a pipe, which would be waited for."""
+    for path in (tmp_path, "/dev/null", tmp_path / "none"):
+        for program, words in (("check_plan", ()), ("run_plan", (1, tmp_path))):
+            done = run(programs / program, path, *words)
+            assert done.returncode == 2
+            assert done.stderr == f"error: '{path}' cannot be read: it is no file.\n"
 
 
 def refused(programs: Path, folder: Path, *words: object, **changes: object) -> str:
