@@ -23,6 +23,8 @@ Arrays: TypeAlias = Mapping[str, Array]
 Precision: TypeAlias = Literal["fp32", "fp16"]
 
 DYNAMIC = -1
+# A tensor of TensorRT holds no more numbers, so no dimension is larger.
+LARGEST_DIM = 2**31 - 1
 # How many bytes there are.
 BYTES = 256
 # ``(N, C, H, W)`` or ``(N, H, W, C)``, of so many channels.

@@ -51,8 +51,8 @@ def read_ceilings(path: Path, *, gpu: str | None) -> Ceilings:
     try:
         found = read_as(Ceilings, parse_json(read_input(path, most_bytes=2**20)))
         rates = (found.int8_ops_per_s, found.fp16_ops_per_s, found.bytes_per_s)
-        if not all(rate > 0 for rate in rates):
-            raise ValueError("a rate is not positive")
+        if not all(rate >= 1 for rate in rates):
+            raise ValueError("a rate is below 1 a second")
     except (OSError, ValueError) as error:
         why = why_unreadable(error) if isinstance(error, OSError) else error
         raise UsageError(

@@ -16,6 +16,7 @@ from typing import Any
 
 from trtqat.errors import GraphError
 from trtqat.files import read_input, why_unreadable
+from trtqat.tensors import LARGEST_DIM
 from trtqat.typed_json import parse_json
 
 # Each version spells types in words of its own, inside longer descriptions.
@@ -31,6 +32,8 @@ _DTYPES = (
     (re.compile(r"\bbool\b", re.IGNORECASE), "bool"),
 )
 _MOST_BYTES = 2**30
+# Twice what TensorRT's own tensors have.
+_MOST_DIMS = 16
 # A name may hold brackets: it ends where the next one begins, behind a control character in 8.6.
 _ONNX_LAYER = re.compile(r"\[ONNX Layer: (.+?)\](?=[^\w\]]*(?:\[ONNX Layer: |$))", re.DOTALL)
 # Kinds of layers that multiply, in lists of TensorRT for RTX. Attention is a generated kernel
@@ -206,9 +209,9 @@ def _layer(layer: Mapping[str, Any]) -> EngineLayer:
         weight_dtype=(_dtype(types[0]) or types[0].lower()) if types else constant.dtype,
         tactic=str(layer.get("TacticName", "")),
         weight_count=sum(
-            int(each["Count"])
+            each["Count"]
             for each in weights
-            if isinstance(each, Mapping) and isinstance(each.get("Count"), int)
+            if isinstance(each, Mapping) and _is_size(each.get("Count"))
         )
         or constant.count,
         origin=str(layer.get("Origin", "")),
@@ -231,8 +234,8 @@ def _constant_weights(layer: Mapping[str, Any]) -> _Weights:
     if layer.get("LayerType") not in _PRODUCTS or not isinstance(constants, list) or not constants:
         return nothing
     first = constants[0]
-    dims = first.get("Dimensions") if isinstance(first, Mapping) else None
-    if not isinstance(dims, list) or len(dims) < 2 or not all(type(dim) is int for dim in dims):
+    dims = _shape(first.get("Dimensions")) if isinstance(first, Mapping) else ()
+    if len(dims) < 2:
         return nothing
     found = _Weights(_dtype(str(first.get("Datatype", ""))), math.prod(dims))
     # Where another kernel quantizes the weights they are an input, and scales come first.
@@ -255,11 +258,20 @@ def _tensors(tensors: object) -> tuple[EngineTensor, ...]:
             continue
         description = str(tensor.get("Format/Datatype") or tensor.get("Format", ""))
         dtype = str(tensor.get("Datatype", "")) or description
-        dims = tensor.get("Dimensions")
-        known = isinstance(dims, list) and all(isinstance(d, int) and d >= 0 for d in dims)
-        shape = tuple(dims) if known and isinstance(dims, list) else ()
+        shape = _shape(tensor.get("Dimensions"))
         found.append(EngineTensor(str(tensor.get("Name", "")), _dtype(dtype), description, shape))
     return tuple(found)
+
+
+def _shape(dims: object) -> tuple[int, ...]:
+    """Dimensions that the inspector lists; empty where one is open, or no tensor has them."""
+    if not isinstance(dims, list) or len(dims) > _MOST_DIMS or not all(map(_is_size, dims)):
+        return ()
+    return tuple(dims)
+
+
+def _is_size(value: object) -> bool:
+    return type(value) is int and 0 <= value <= LARGEST_DIM
 
 
 def _dtype(description: str) -> str:

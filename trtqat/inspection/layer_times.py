@@ -18,6 +18,8 @@ from trtqat.runtime.engine import Engine
 from trtqat.runtime.session import EngineSession
 from trtqat.typed_json import parse_json, read_as
 
+# A picosecond, and thirty years: what lies beyond is no time of a layer, unless it is 0.
+_SHORTEST_MS, _LONGEST_MS = 1e-9, 1e12
 _WAY_OUT = (
     "Write one with trtqat inspect --export-profile, or trtexec --exportProfile=profile.json."
 )
@@ -124,7 +126,7 @@ def read_profile(path: Path) -> dict[str, float]:
                 continue
             # Older versions of trtexec write no medians.
             time_ms = row.averageMs if row.medianMs is None else row.medianMs
-            if time_ms is None or time_ms < 0:
+            if time_ms is None or not (time_ms == 0 or _SHORTEST_MS <= time_ms <= _LONGEST_MS):
                 raise ValueError(f"{row.name[:40]!r} has no time")
             times[row.name] += time_ms
     except OSError as error:

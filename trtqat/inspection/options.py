@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from trtqat.checks import check_kind
 from trtqat.errors import UsageError
 from trtqat.plan.profile_text import GivenShapes, parse_profile
+from trtqat.tensors import LARGEST_DIM
 
 if TYPE_CHECKING:  # onnx_ir is behind it, which may be missing
     from trtqat.plan.header import Target
@@ -67,6 +68,11 @@ class InspectOptions:
                 check_kind(f"InspectOptions.{name}", getattr(self, name), kinds, "'model.onnx'")
         if self.batch_size is not None:
             check_kind("InspectOptions.batch_size", self.batch_size, int, "32")
+            if self.batch_size > LARGEST_DIM:
+                raise UsageError(
+                    "--batch-size is larger than a dimension of a tensor can be.",
+                    f"Give {LARGEST_DIM} or less.",
+                )
         if self.shapes is not None:
             self._check_shapes()
         check_kind("InspectOptions.passes", self.passes, int, "50")

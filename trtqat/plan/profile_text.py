@@ -21,12 +21,14 @@ Dimension: TypeAlias = int | tuple[int, int, int]
 # As text, or dimensions by input name.
 GivenShapes: TypeAlias = str | Mapping[str, tuple[Dimension, ...]]
 
-_DIMENSION = r"[0-9]+(?::[0-9]+:[0-9]+)?"
+# Longer ones are no dimensions, and from 4,300 digits on no numbers to Python.
+_NUMBER = "[0-9]{1,18}"
+_DIMENSION = rf"{_NUMBER}(?::{_NUMBER}:{_NUMBER})?"
 # A name may hold colons: the shape is all that reads as one at the end.
 _PART = re.compile(rf"(.+?):({_DIMENSION}(?:x{_DIMENSION})*)")
 _HINT = (
-    "Write NAME:1:8:32x3x48x160, each dimension as a number or as MIN:OPT:MAX, with commas between "
-    "inputs."
+    "Write NAME:1:8:32x3x48x160, each dimension as a number from 1 on or as MIN:OPT:MAX, with "
+    "commas between inputs."
 )
 
 
@@ -108,7 +110,7 @@ def _parts(given: GivenShapes) -> Iterator[tuple[str, list[tuple[int, int, int]]
 def _ascending(given: object, where: str) -> tuple[int, int, int]:
     said = list(given) if isinstance(given, (tuple, list)) else [given]
     numbers = [each for each in said if isinstance(each, int) and not isinstance(each, bool)]
-    if len(numbers) != len(said) or len(numbers) not in (1, 3) or min(numbers) < 0:
+    if len(numbers) != len(said) or len(numbers) not in (1, 3) or min(numbers) < 1:
         raise _no_shape(where)
     low, best, high = numbers if len(numbers) > 1 else numbers * 3
     if not low <= best <= high:

@@ -59,7 +59,8 @@ def test_times_from_a_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "content",
     ["", "7", "{}", '{"name": 1}', "[]", '[{"count": 3}]', '[{"name": "a"}]', '[{"name": "a", '
-     '"medianMs": "long"}]'],
+     '"medianMs": "long"}]', '[{"name": "a", "medianMs": 5e-324}]',
+     '[{"name": "a", "medianMs": 1e308}]', '[{"name": "a", "medianMs": -1}]'],
 )  # fmt: skip
 def test_files_that_hold_no_times(content: str, tmp_path: Path) -> None:
     path = tmp_path / "profile.json"

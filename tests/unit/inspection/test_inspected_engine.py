@@ -21,6 +21,7 @@ from trtqat.inspection import inspected_engine, inspected_plan
 from trtqat.inspection.engine_layers import Inspection
 from trtqat.inspection.inspector import parse_information
 from trtqat.inspection.layer_times import LayerTimes, read_profile
+from trtqat.inspection.options import InspectOptions
 from trtqat.inspection.roofline import find_ceilings
 from trtqat.plan.manifest import Manifest, ProfileShapes
 from trtqat.runtime.engine_profiles import make_profiles
@@ -211,6 +212,12 @@ def test_shapes_that_name_no_profile(
     engine.profiles = make_profiles([{"images": each} for each in shapes])
     with pytest.raises(UsageError, match=message):
         trtqat.inspect("m.engine", graph=graph, **asked)
+
+
+def test_a_batch_size_that_no_tensor_has() -> None:
+    with pytest.raises(UsageError, match="larger than a dimension of a tensor can be"):
+        InspectOptions(batch_size=10**400)
+    assert InspectOptions(batch_size=2**31 - 1).batch_asked == 2**31 - 1
 
 
 def test_without_its_graph(engine: Opened) -> None:

@@ -152,6 +152,18 @@ def test_the_batch_size_of_inputs_that_begin_differently() -> None:
     assert batch_size_of(dynamic, 8) == 8
 
 
+@pytest.mark.parametrize("dims", [[1, 10**200, 10**200], [2**31], [True, 8], [1] * 99, [-1, 8]])
+def test_dimensions_of_no_tensor_are_not_known(dims: list[int]) -> None:
+    tensor = {"Name": "y", "Dimensions": dims, "Format/Datatype": "Int8"}
+    weights = {"Type": "Int8", "Count": 10**299}
+    listed = {"Name": "a", "Outputs": [tensor], "Inputs": [tensor], "Weights": weights}
+    (layer,) = parse_layers([listed])
+    assert (layer.inputs[0].shape, layer.outputs[0].shape) == ((), ())
+    assert layer.weight_count == 0
+    (known,) = parse_layers([{**listed, "Outputs": [{**tensor, "Dimensions": [2, 2**31 - 1]}]}])
+    assert draw([known], 1000).layers[0].traffic_bytes == 2 * (2**31 - 1)
+
+
 def test_layers_without_shapes() -> None:
     bare = EngineLayer("a", "", (), (), (), "", "")
     with pytest.raises(UsageError, match="have no shapes"):
@@ -243,7 +255,12 @@ def test_ceilings_in_a_file(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="were measured on A GPU, and this is Another"):
         read_ceilings(path, gpu="Another")
     fields = json.loads(path.read_text())
-    for bad in ("text", json.dumps({"gpu": "A GPU"}), json.dumps({**fields, "bytes_per_s": 0})):
+    for bad in (
+        "text",
+        json.dumps({"gpu": "A GPU"}),
+        json.dumps({**fields, "bytes_per_s": 0}),
+        json.dumps({**fields, "int8_ops_per_s": 5e-324}),
+    ):
         path.write_text(bad)
         with pytest.raises(UsageError, match="holds no ceilings"):
             read_ceilings(path, gpu="A GPU")

@@ -35,7 +35,8 @@ def test_the_shape_is_all_that_reads_as_one() -> None:
 @pytest.mark.parametrize(
     "wrong",
     ["x", "x:", ":1x3", "x:1x", "x:1x-3", "x:axb", "x:1x3,y", {"x": ()}, {"x": (1.5,)},
-     {"x": ((1, 2),)}, {"": (1,)}, {"x": (-1, 3)}, {"x": (True,)}],
+     {"x": ((1, 2),)}, {"": (1,)}, {"x": (-1, 3)}, {"x": (True,)}, "x:0x64", "x:0:8:32x3",
+     {"x": (0, 64)}, f"x:{'9' * 5000}x3", f"x:1:8:{'9' * 5000}x3"],
 )  # fmt: skip
 def test_what_is_no_shape(wrong: Any) -> None:
     with pytest.raises(UsageError, match=r"is no shape\. Write NAME:1:8:32x3x48x160"):
