@@ -8,6 +8,7 @@ first one for everything in this process, and in those that it starts.
 from __future__ import annotations
 
 import os
+from itertools import takewhile
 from typing import Any
 
 from trtqat.checks import check_kind, check_least
@@ -48,13 +49,18 @@ def choose_gpu(ordinal: int | None) -> None:
             )
         return
     visible = os.environ.get(_VARIABLE)
-    named = [] if visible is None else visible.replace(" ", "").split(",")
+    listed = [] if visible is None else visible.replace(" ", "").split(",")
+    # CUDA hides what follows a name that is none.
+    named = list(takewhile(lambda name: name not in HIDES_ALL, listed))
     found = _gpus(visible)
     if found is not None:
         names, are_named = found
         if ordinal >= len(names):
             raise _no_such(ordinal, names, visible)
         named = named if are_named else []
+    elif visible is not None and ordinal >= len(named):
+        # The variable alone tells what CUDA may use.
+        raise _no_such(ordinal, tuple(named), visible)
     os.environ[_VARIABLE] = named[ordinal] if ordinal < len(named) else str(ordinal)
     _chosen = ordinal
 

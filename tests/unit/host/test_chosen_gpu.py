@@ -117,6 +117,24 @@ def test_without_nvml_cuda_is_to_say(
     assert os.environ[VARIABLE] == shown
 
 
+@pytest.mark.parametrize(
+    ("visible", "message", "remedy"),
+    [
+        ("3,1", r"there are 2 here within CUDA_VISIBLE_DEVICES=3,1 \(0: 3, 1: 1\)", "Give 0 to 1."),
+        ("3,-1,1", "there is 1 here", "Give 0."),
+    ],
+)
+def test_without_nvml_no_gpu_is_used_that_the_variable_hides(
+    monkeypatch: pytest.MonkeyPatch, nvml: list[Any], visible: str, message: str, remedy: str
+) -> None:
+    nvml.clear()
+    monkeypatch.setenv(VARIABLE, visible)
+    with pytest.raises(UsageError, match=message) as raised:
+        choose_gpu(2)
+    assert raised.value.remedy == remedy
+    assert (os.environ[VARIABLE], chosen_gpu()) == (visible, None)
+
+
 def test_a_gpu_that_hides_its_name(nvml: list[Any]) -> None:
     nvml[:] = [RecordedNvml(name=None)]
     with pytest.raises(UsageError, match=r"\(0: unknown, 1: unknown\)"):
