@@ -45,8 +45,11 @@ def read_layer_list(message: str) -> dict[str, Any]:
 
 
 def _read_line(line: str) -> dict[str, Any] | str:
+    # First, as the expression tries every way in which such a line can be read.
+    if any(line.count(f", {key}: ") != 1 for key in _KEYS):
+        return line
     match = _LINE.fullmatch(line)
-    if match is None or any(line.count(f", {key}: ") != 1 for key in _KEYS):
+    if match is None:
         return line
     tensors = {key: _read_tensors(match[key]) for key in ("Inputs", "Constants", "Outputs")}
     if None in tensors.values():

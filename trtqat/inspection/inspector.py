@@ -34,8 +34,7 @@ _DTYPES = (
 _MOST_BYTES = 2**30
 # Twice what TensorRT's own tensors have.
 _MOST_DIMS = 16
-# A name may hold brackets: it ends where the next one begins, behind a control character in 8.6.
-_ONNX_LAYER = re.compile(r"\[ONNX Layer: (.+?)\](?=[^\w\]]*(?:\[ONNX Layer: |$))", re.DOTALL)
+_ONNX_LAYER = "[ONNX Layer: "
 # Kinds of layers that multiply, in lists of TensorRT for RTX. Attention is a generated kernel
 # ("kgen") there, whose products stand in its name alone, as "_gemm_mha_v2_0x80374e45".
 _TRANSPOSED = "deconv"
@@ -245,7 +244,11 @@ def _constant_weights(layer: Mapping[str, Any]) -> _Weights:
 
 
 def _onnx_nodes(metadata: str) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(_ONNX_LAYER.findall(metadata)))
+    _, *parts = metadata.split(_ONNX_LAYER)
+    # A name may hold brackets: it ends at the last one before the next name, which 8.6 writes
+    # behind a control character.
+    names = (part.rpartition("]")[0] for part in parts)
+    return tuple(dict.fromkeys(name for name in names if name))
 
 
 def _tensors(tensors: object) -> tuple[EngineTensor, ...]:

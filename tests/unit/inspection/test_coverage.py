@@ -177,6 +177,19 @@ def test_names_may_hold_brackets(between: str) -> None:
     assert layer.onnx_nodes == names
 
 
+def test_names_are_found_in_a_time_that_grows_with_the_text_alone() -> None:
+    """Where each way to read it is tried, the long one takes hours."""
+    for metadata, names in (
+        ("[ONNX Layer: /a] of [ONNX Layer: /b]", ("/a", "/b")),
+        ("[ONNX Layer: " * 100_000, ()),
+        ("[ONNX Layer: /a" + "]" * 100_000, ("/a" + "]" * 99_999,)),
+        ("", ()),
+        ("no names]", ()),
+    ):
+        (layer,) = parse_layers([{"Name": "kernel", "Metadata": metadata}])
+        assert layer.onnx_nodes == names
+
+
 @pytest.mark.parametrize(
     ("content", "problem"),
     [("", "is not JSON"), ("[1, 2]", "no list of Layers"), ('{"Layers": 3}', "no list of Layers")],
