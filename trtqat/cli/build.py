@@ -103,7 +103,7 @@ def _print(built: BuildResult, *, verbose: bool) -> None:
     if manifest.more_profiles:
         every = manifest.all_profiles
         what = "" if sized_inputs(every) else "batch "
-        names = ", ".join(profile_names(every, manifest.inputs))
+        names = visible_line(", ".join(profile_names(every, manifest.inputs)))
         shapes = f"of {len(every)} profiles, for {what}{names}"
     say(
         f"{built.path}: {manifest.plan_bytes / 1e6:.1f} MB, built in "

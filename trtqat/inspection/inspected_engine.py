@@ -26,7 +26,7 @@ from trtqat.plan.header import library_of
 from trtqat.plan.sizes import sizes_in_words
 from trtqat.runtime.engine import Engine
 from trtqat.runtime.engine_graph import graph_beside, warn_of_other_graph
-from trtqat.text import visible
+from trtqat.text import visible, visible_line
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class InspectedEngine:
         found = self.found
         at = f" at {sizes_in_words(found.sizes)}" if found.sizes else ""
         layers = counted(len(found.layers), "engine layer")
-        lines = [f"{self.path}: {layers}, batch {found.batch_size}{at}"]
+        lines = [f"{self.path}: {layers}, batch {found.batch_size}{visible_line(at)}"]
         if found.times is not None:
             lines.append(
                 f"GPU time {found.compute_ms:.3f} ms ({found.mode}); under the profiler the layers "

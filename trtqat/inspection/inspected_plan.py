@@ -12,7 +12,7 @@ from trtqat.inspection.options import InspectOptions
 from trtqat.inspection.words import describe_coverage
 from trtqat.plan.coverage import Coverage
 from trtqat.plan.manifest import Manifest
-from trtqat.text import visible
+from trtqat.text import visible, visible_line
 
 
 @dataclass(frozen=True)
@@ -55,12 +55,15 @@ class InspectedPlan:
     def describe(self) -> str:
         """By what and for what it was built, and which layers run in INT8, in words."""
         manifest = self.manifest
+        origin = (
+            f"{manifest.plan_bytes / 1e6:.1f} MB, by {manifest.built_by} for {manifest.built_for}; "
+            f"as its build recorded it on {manifest.created[:10]}"
+        )
         return "\n".join(
             [
-                f"{self.path}: {manifest.plan_bytes / 1e6:.1f} MB, by {manifest.built_by} for "
-                f"{manifest.built_for}; as its build recorded it on {manifest.created[:10]}",
+                f"{self.path}: {visible_line(origin)}",
                 describe_coverage(self.coverage),
-                f"not loaded here: {self.not_loaded}",
+                f"not loaded here: {visible_line(self.not_loaded)}",
             ]
         )
 

@@ -189,12 +189,18 @@ def _on_one_line(coverage: Coverage) -> Coverage:
     return replace(
         coverage,
         layers=tuple(
-            replace(layer, name=visible_line(layer.name), reason=visible_line(layer.reason))
+            replace(
+                layer,
+                name=visible_line(layer.name),
+                operator=visible_line(layer.operator),
+                reason=visible_line(layer.reason),
+            )
             for layer in coverage.layers
         ),
         costs=tuple(
             replace(cost, layers=tuple(map(visible_line, cost.layers))) for cost in coverage.costs
         ),
+        profiles=tuple(map(visible_line, coverage.profiles)),
     )
 
 

@@ -31,7 +31,13 @@ from trtqat.graph_file.serialized import save
 from trtqat.host.gpu import Gpu
 from trtqat.inspection import engine_layers
 from trtqat.inspection.words import describe_coverage
-from trtqat.plan.manifest import Manifest, check_plan, manifest_path, read_manifest
+from trtqat.plan.manifest import (
+    Manifest,
+    ProfileShapes,
+    check_plan,
+    manifest_path,
+    read_manifest,
+)
 from trtqat.plan.profiles import batches_of
 from trtqat.plan.signature import signature_path
 from trtqat.runtime import engine as runtime
@@ -267,6 +273,21 @@ def test_the_command_keeps_a_plan_whose_layers_are_not_known(
     assert plan.read_bytes() == b"plan"
     assert "Which layers run in INT8 is not known: No context. Free memory." in done.output
     assert ("error: No context." in done.output) is bool(code)
+
+
+def test_no_name_of_an_input_begins_a_line_of_what_is_said(
+    asked: Asked, graph: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = build(graph, tmp_path / "m.engine", triton_repository=tmp_path / "models")
+    name = "x\nINT8: 9 of 9 quantized layers"
+    first, second = ({name: ProfileShapes(*[(8, width)] * 3)} for width in (160, 320))
+    manifest = replace(result.manifest, profiles=first, more_profiles=(second,))
+    monkeypatch.setattr(module, "build", lambda *_, **__: replace(result, manifest=manifest))
+    record_logs(monkeypatch)
+    done = CliRunner().invoke(app, ["build", str(graph), "-o", str(tmp_path / "m.engine")])
+    assert done.exit_code == 0
+    assert r"of 2 profiles, for x\nINT8: 9 of 9 quantized layers:8x160, x\nINT8" in done.output
+    assert "\nINT8: 9" not in done.output
 
 
 def test_a_float_engine_is_not_asked_for_int8(asked: Asked, graph: Path, tmp_path: Path) -> None:
