@@ -102,7 +102,7 @@ class BuildResult:
             )
         self.coverage.check_int8(self.graph)
 
-    def write_layers(self, path: Path) -> None:
+    def write_layers(self, path: Path | str) -> None:
         """Writes the layers as TensorRT's inspector and ``trtexec --exportLayerInfo`` do.
 
         Args:
@@ -117,7 +117,7 @@ class BuildResult:
                 f"'{self.path}' was built without INT8, so its layers were not asked for.",
                 "Build it with precision='int8'.",
             )
-        write_atomically(path, json.dumps(self.layers, indent=1).encode())
+        write_atomically(Path(path), json.dumps(self.layers, indent=1).encode())
 
     def to_dict(self) -> dict[str, Any]:
         """The same as plain data, as ``--json`` writes it."""

@@ -14,12 +14,13 @@ from __future__ import annotations
 import ctypes
 import logging
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from trtqat.checks import check_kind
 from trtqat.errors import UsageError, first_line
 from trtqat.files import sha256_of, why_unreadable
 from trtqat.host.check import Check
@@ -48,15 +49,18 @@ class PluginFile:
     library: PluginLibrary
 
 
-def read_plugins(paths: Iterable[Path | str]) -> tuple[PluginFile, ...]:
+def read_plugins(paths: Sequence[Path | str]) -> tuple[PluginFile, ...]:
     """Looks at the files that a user names; nothing is loaded.
 
     Args:
         paths: The libraries.
 
     Raises:
-        UsageError: One is no file that can be read, or two have one name.
+        UsageError: They are no list, one is no file that can be read, or two have one name.
     """
+    check_kind("The plugin libraries", paths, (list, tuple), "['libplugins.so']")
+    for path in paths:
+        check_kind("A plugin library", path, (str, os.PathLike), "'libplugins.so'")
     found: dict[str, PluginFile] = {}
     for each in map(Path, paths):
         try:

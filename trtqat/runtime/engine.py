@@ -111,7 +111,7 @@ class Engine(Held):
             weights=weights,
             graph=graph,
             runtime_cache=runtime_cache,
-            plugins=tuple(plugins),
+            plugins=plugins,
         )
         found = preflight(
             path, trust=trust, allow_engine_code=allow_engine_code, flavour=flavour, plugins=plugins

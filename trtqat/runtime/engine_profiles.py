@@ -99,7 +99,7 @@ class EngineProfiles:
             asked: The index of the only profile that may be chosen.
 
         Raises:
-            UsageError: No profile holds it, or the only one does not.
+            UsageError: No profile holds it, or the only one does not or is not there.
         """
         if asked is not None:
             self._check_asked(batch_size, name, asked)
@@ -116,7 +116,13 @@ class EngineProfiles:
         return optimal_sizes(self.shapes[index], sized_inputs(self.shapes))
 
     def _check_asked(self, batch_size: int, name: str, asked: int) -> None:
-        batches, way_out = self.ranges[asked], "the session takes the narrowest one that holds it."
+        way_out = "the session takes the narrowest one that holds it."
+        if not 0 <= asked < len(self.ranges):
+            raise UsageError(
+                f"'{name}' has no profile {asked}; its last one is {len(self.ranges) - 1}.",
+                f"Leave out the profile, and {way_out}",
+            )
+        batches = self.ranges[asked]
         if not batches.min <= batch_size <= batches.max:
             raise UsageError(
                 f"Batch size {batch_size} is not in profile {asked} of '{name}', which is for "

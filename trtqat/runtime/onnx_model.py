@@ -215,13 +215,7 @@ class OnnxSession(Held):
             UsageError: The session is closed.
         """
         session, fed = self._open(), self._fed(inputs)
-        try:
-            results = session.run(None, fed)
-        except Exception as error:
-            raise InferenceError(
-                f"ONNX Runtime failed on '{self._name}': {first_line(error)}.",
-                "Check the shapes and dtypes of the inputs.",
-            ) from error
+        results = self._compute(session, fed)
         names = [output.name for output in session.get_outputs()]
         return dict(zip(names, map(np.asarray, results), strict=True))
 
@@ -231,11 +225,16 @@ class OnnxSession(Held):
         self._loaded = self._fed(inputs)
 
     def compute_times_ms(self, count: int) -> list[float]:
-        """Wall-clock time of each of ``count`` runs on the loaded inputs, in ms."""
+        """Wall-clock time of each of ``count`` runs on the loaded inputs, in ms.
+
+        Raises:
+            InferenceError: ONNX Runtime failed.
+            UsageError: The session is closed.
+        """
         session, times = self._open(), []
         for _ in range(count):
             start = time.perf_counter()
-            session.run(None, self._loaded)
+            self._compute(session, self._loaded)
             times.append((time.perf_counter() - start) * 1e3)
         return times
 
@@ -253,6 +252,16 @@ class OnnxSession(Held):
     def _fed(self, inputs: Arrays) -> dict[str, Array]:
         taken = inputs if self._feeders is None else feed(inputs, self._feeders)
         return quantize_inputs(taken, self._scales)
+
+    def _compute(self, session: Any, fed: Arrays) -> list[Any]:  # noqa: ANN401
+        try:
+            results: list[Any] = session.run(None, fed)
+        except Exception as error:
+            raise InferenceError(
+                f"ONNX Runtime failed on '{self._name}': {first_line(error)}.",
+                "Check the shapes and dtypes of the inputs.",
+            ) from error
+        return results
 
     def _open(self) -> Any:  # noqa: ANN401
         if self._session is None:

@@ -217,6 +217,8 @@ def test_profiles_that_are_not_told_apart(
     # What TensorRT said can be read all the same.
     result.write_layers(tmp_path / "layers.json")
     assert json.loads((tmp_path / "layers.json").read_text()) == {"Layers": ["a", "a"]}
+    result.write_layers(str(tmp_path / "again.json"))
+    assert (tmp_path / "again.json").read_text() == (tmp_path / "layers.json").read_text()
 
 
 SUBGRAPH = {"Name": "{ForeignNode[/conv1/Conv.../fc/Gemm]}", "LayerType": "Myelin"}

@@ -212,10 +212,15 @@ def test_engines_that_triton_cannot_serve() -> None:
 
 @pytest.mark.usefixtures("here")
 @pytest.mark.parametrize(
-    "name", ["", ".", "..", ".hidden", "a/b", "a\\b", "a b", "ä", "a\n", "-a", 'a"b', "a%20b"]
+    "name",
+    ["", ".", "..", ".hidden", "a/b", "a\\b", "a b", "ä", "a\n", "-a", 'a"b', "a%20b", "a" * 256],
 )
 def test_names_that_clients_cannot_ask_for(name: str) -> None:
     refused(CLASSIFIER, "no name for a Triton model", TritonOptions(name))
+
+
+def test_a_name_as_long_as_that_of_a_directory_can_be(tmp_path: Path) -> None:
+    assert config_of(CLASSIFIER, tmp_path, TritonOptions("a" * 255)).name == "a" * 255
 
 
 @pytest.mark.usefixtures("here")

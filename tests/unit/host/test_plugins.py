@@ -7,9 +7,11 @@ import hashlib
 import json
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
+import trtqat
 from tests.support.commands import in_process
 from tests.support.plans import make_manifest, make_plan
 from tests.support.plugin_libraries import Registry, make_library, needs_compiler, was_loaded
@@ -56,6 +58,22 @@ def test_a_plan_says_which_library_it_needs(tmp_path: Path, library: Path) -> No
     assert "--plugins libnms.so" in check.remedy
     (check,) = of_plugins(preflight(plan, plugins=[library]))
     assert check.status == "passed"
+
+
+@pytest.mark.parametrize(
+    ("plugins", "message"),
+    [
+        ("lib.so", r"libraries is 'lib.so', a str. Give a value as \['libplugins.so'\]"),
+        (Path("lib.so"), "The plugin libraries is "),
+        (3, "The plugin libraries is 3, a int"),
+        ([3], "A plugin library is 3, a int"),
+    ],
+)
+def test_what_is_no_list_of_libraries(tmp_path: Path, plugins: Any, message: str) -> None:
+    plan = write_plan(tmp_path, None)
+    for call in (preflight, trtqat.open, trtqat.inspect):
+        with pytest.raises(UsageError, match=message):
+            call(plan, plugins=plugins)
 
 
 def test_another_library_is_refused(tmp_path: Path, library: Path) -> None:

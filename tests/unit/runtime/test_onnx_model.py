@@ -6,8 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import pytest
 
 from tests.support.graphs import Graph
+from trtqat.errors import InferenceError
 from trtqat.runtime.onnx_model import OnnxModel
 
 
@@ -51,3 +53,16 @@ def test_a_shape_in_a_file_beside_the_graph(tmp_path: Path) -> None:
     onnx.save(proto, str(path), save_as_external_data=True, size_threshold=0)
     with OnnxModel(path) as model, model.session(2) as session:
         np.testing.assert_array_equal(session.run(feed)["y"], expected)
+
+
+def test_loaded_inputs_that_do_not_fit_are_told_as_those_of_a_run() -> None:
+    graph = Graph((1, 8))
+    graph.node("Relu", ["x"], "y")
+    wrong = {"x": np.ones((1, 9), np.float32)}
+    with OnnxModel(graph.proto("y").SerializeToString()) as model, model.session(1) as session:
+        session.load(wrong)
+        with pytest.raises(InferenceError, match="Got invalid dimensions for input: x") as timed:
+            session.compute_times_ms(1)
+        with pytest.raises(InferenceError) as run:
+            session.run(wrong)
+    assert str(timed.value) == str(run.value)

@@ -118,6 +118,10 @@ def test_the_narrowest_profile_and_an_asked_one(card: Card, plan: Path) -> None:
             assert session.profile == 0
         with pytest.raises(UsageError, match=r"Batch size 5 is not in profile 1 .* is for 4\."):
             engine.session(5, profile=1)
+        for profile in (2, -1):
+            with pytest.raises(UsageError, match=f"no profile {profile}; its last one is 1") as no:
+                engine.session(4, profile=profile)
+            assert no.value.remedy.startswith("Leave out the profile")
 
 
 def test_a_profile_that_tensorrt_refuses(card: Card, plan: Path) -> None:

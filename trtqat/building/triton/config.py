@@ -241,10 +241,10 @@ _TYPES = {
 def _check_options(options: TritonOptions) -> None:
     # The name is a directory and a part of the HTTP address. Clients percent-encode all but these
     # characters there, and the server looks for a model of the name as it is encoded.
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", options.name):
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}", options.name):
         raise UsageError(
             f"'{options.name}' is no name for a Triton model.",
-            "Give a --triton-name of letters, digits, dots, hyphens and underscores.",
+            "Give a --triton-name of letters, digits, dots, hyphens and underscores, 255 at most.",
         )
     if options.instances < 1:
         raise UsageError(f"{options.instances} instances serve nothing.", "Give 1 or more.")
