@@ -94,6 +94,29 @@ def test_a_few_samples_show_no_significance(count: int, is_told: bool) -> None:
     assert ("significant" in verdict(found)) == is_told
 
 
+@pytest.mark.parametrize("metric", ["top3", "mse"])
+@pytest.mark.parametrize(("worse", "is_told"), [(5, False), (6, True)])
+def test_few_samples_that_changed_show_no_significance(
+    metric: str, worse: int, is_told: bool
+) -> None:
+    """Of however many: 4 of 1000 worse were called significantly worse."""
+    x = np.tile(np.arange(7, dtype=np.float32), (200, 1))
+    x[:, 0] = np.arange(200)
+    labels = np.full(200, 6) if metric == "top3" else x.copy()
+    found = evaluate(
+        NumpyModel(lambda x: np.where(x[:, :1] < worse, -x, x)),
+        Samples(x, labels),
+        OPTIONS,
+        baseline=NumpyModel(),
+        metrics=[metric],
+    )
+    assert ("significantly worse" in verdict(found)) == is_told
+    assert ("no significant difference" in verdict(found)) != is_told
+    difference = found.subject.metrics[0].to_baseline
+    assert difference is not None
+    assert (difference.low <= 0 <= difference.high) != is_told
+
+
 @pytest.mark.parametrize(
     ("data", "metrics", "shown"),
     [

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from trtqat.checks import check_least
 from trtqat.data.labels import Labels
 from trtqat.errors import DataError
-from trtqat.evaluation.metrics.metric import SumMetric, ratios
+from trtqat.evaluation.metrics.metric import PerSample, SumMetric, ratios
 from trtqat.tensors import Array, Arrays
 
 # What is counted exactly where it is asked for, as an evaluation does without any metric.
@@ -63,6 +64,11 @@ class TopK(SumMetric):
     def value(self, sums: Array) -> Array:
         """In percent."""
         return 100 * ratios(sums[:, 0], sums[:, 1])
+
+    def right(self, found: PerSample) -> NDArray[np.bool_]:
+        """Those whose label is among the K largest."""
+        right: NDArray[np.bool_] = found.rows[:, 0] == 1
+        return right
 
 
 def label_ranks(logits: Array, labels: Array) -> Array:

@@ -15,6 +15,7 @@ from pathlib import PurePath
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from trtqat.data.labels import Labels, labels_in_words
 from trtqat.errors import DataError
@@ -54,6 +55,22 @@ def joined(parts: Iterable[PerSample]) -> PerSample:
         np.concatenate([each.rows for each in parts]),
         np.concatenate([each.lengths for each in parts]),
     )
+
+
+def differing_samples(one: PerSample, other: PerSample) -> int:
+    """How many samples have other rows in one than in the other; NaN is like NaN.
+
+    Args:
+        one: Of N samples, with rows of k numbers.
+        other: The same.
+    """
+    differs = one.lengths != other.lengths
+    # Of samples with as many rows each has its counterpart.
+    owners = one.samples[~differs[one.samples]]
+    mine, theirs = (each.rows[~differs[each.samples]] for each in (one, other))
+    is_other = (mine != theirs) & ~(np.isnan(mine) & np.isnan(theirs))
+    differs[owners[is_other.any(axis=1)]] = True
+    return int(differs.sum())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,6 +145,18 @@ class Metric(ABC):
             found: Of all samples.
         """
         return found
+
+    def right(self, found: PerSample) -> NDArray[np.bool_] | None:
+        """Which samples are right, where the value is their share in percent.
+
+        Args:
+            found: Of N samples.
+
+        Returns:
+            ``(N,)``; None where samples are not just right or wrong.
+        """
+        del found
+        return None
 
     @property
     def reads_first(self) -> bool:

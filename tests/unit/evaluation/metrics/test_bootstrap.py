@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trtqat.evaluation.intervals import paired_interval, paired_p_value
 from trtqat.evaluation.metrics.bootstrap import resample
 from trtqat.evaluation.metrics.classification import TopK
-from trtqat.evaluation.metrics.metric import joined
+from trtqat.evaluation.metrics.metric import Metric, PerSample, differing_samples, joined
 from trtqat.evaluation.metrics.regression import MeanSquaredError, PeakSignalToNoise
 from trtqat.tensors import Array
 
@@ -45,22 +46,82 @@ def test_resamples_are_those_of_samples_drawn(count: int, batch: int, seed: int)
     np.testing.assert_allclose(values, 100 * right[draws(count)].mean(axis=1))
 
 
-@given(st.integers(5, 60), st.integers(0, 9))
+@given(st.integers(6, 60), st.integers(0, 9))
 def test_differences_are_paired_by_sample(count: int, seed: int) -> None:
     random = np.random.default_rng(seed)
-    labels = random.integers(0, 3, count)
-    one, other = random.normal(size=(2, count, 3))
-    metric = TopK()
+    labels = random.normal(size=(count, 1))
+    one, other = random.normal(size=(2, count, 1))
+    metric = MeanSquaredError()
     mine, theirs = resample(metric, [metric.per_sample({"y": x}, labels) for x in (one, other)])
     # The metric of one minus the other, sample by sample, is a mean itself.
-    apart = (one.argmax(1) == labels).astype(float) - (other.argmax(1) == labels)
-    each = sorted(100 * apart[draws(count)].mean(axis=1))
+    apart = ((one - labels) ** 2 - (other - labels) ** 2)[:, 0]
+    each = sorted(apart[draws(count)].mean(axis=1))
     found = mine.less(theirs)
-    assert found.value == pytest.approx(100 * apart.mean())
+    assert found.value == pytest.approx(apart.mean())
     assert found.low == pytest.approx(each[24])
     assert found.high == pytest.approx(each[975])
     same = mine.less(mine)
     assert (same.value, same.low, same.high) == (0, 0, 0)
+
+
+def answered(metric: Metric, right: Array) -> PerSample:
+    """What a metric keeps of answers: right ones, and errors of 1, 2 and so on."""
+    count = len(right)
+    if isinstance(metric, TopK):
+        return metric.per_sample({"y": np.eye(2)[1 - right.astype(int)]}, np.zeros(count, int))
+    return metric.per_sample(
+        {"y": np.arange(count)[:, None] * ~right[:, None]}, np.zeros((count, 1))
+    )
+
+
+@pytest.mark.parametrize("changed", range(13))
+def test_a_difference_of_right_answers_is_shown_where_the_exact_test_shows_it(changed: int) -> None:
+    metric = TopK()
+    for lost in range(changed + 1):
+        mine, theirs = np.ones((2, 100), bool)
+        mine[:lost], theirs[lost:changed] = False, False
+        one, other = resample(metric, [answered(metric, each) for each in (mine, theirs)])
+        found = one.less(other)
+        assert found.value == pytest.approx(changed - 2 * lost)
+        counted = paired_interval(changed - lost, lost, 100)
+        assert min(found.low, 0) == pytest.approx(min(100 * counted.low, 0))
+        assert max(found.high, 0) == pytest.approx(max(100 * counted.high, 0))
+        shows = paired_p_value(lost, changed - lost) < 0.05
+        assert (found.low <= 0 <= found.high) != shows
+
+
+@pytest.mark.parametrize(("changed", "shows"), [(0, False), (5, False), (6, True), (7, True)])
+def test_a_few_samples_that_changed_show_nothing(changed: int, shows: bool) -> None:
+    metric = MeanSquaredError()
+    worse, better = np.ones((2, 1000), bool)
+    worse[1 : changed + 1] = False
+    one, other = resample(metric, [answered(metric, each) for each in (worse, better)])
+    found, back = one.less(other), other.less(one)
+    assert (found.low > 0) == shows
+    assert (back.high < 0) == shows
+    assert found.high >= found.value
+
+
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=9), st.integers(0, 50))
+def test_samples_that_differ_are_those_of_a_loop(lengths: list[int], seed: int) -> None:
+    random = np.random.default_rng(seed)
+
+    def drawn() -> list[Array]:
+        of_each = [random.choice(lengths) if random.random() < 0.3 else each for each in lengths]
+        return [
+            random.choice([0.0, 1.0, math.nan], (each, 2), p=[0.8, 0.1, 0.1]) for each in of_each
+        ]
+
+    one, other = drawn(), drawn()
+    expected = sum(
+        not np.array_equal(mine, theirs, equal_nan=True)
+        for mine, theirs in zip(one, other, strict=True)
+    )
+    kept = [
+        PerSample(np.concatenate(rows), np.array([len(each) for each in rows], np.int64))
+        for rows in (one, other)
+    ]
+    assert differing_samples(*kept) == expected
 
 
 def test_an_interval_of_95_percent_holds_what_is_true_about_so_often() -> None:
