@@ -25,6 +25,7 @@ from trtqat.evaluation.counts import AgreementCounter, Counter, pair
 from trtqat.evaluation.metrics.metric import Metric, PerSample, joined
 from trtqat.evaluation.running import Answers, names_of, run_models
 from trtqat.runtime.protocol import Model
+from trtqat.tensors import Arrays
 
 Progress = Callable[[int, int], None]
 
@@ -118,6 +119,7 @@ class _Tally:
             if each.model not in self.models:
                 self.models.append(each.model)
         self._counters = [Counter(model.name) for model in self.models]
+        self._nans = [_NanCounter() for _ in self.models]
         self._kept: list[list[list[PerSample]]] = [[[] for _ in metrics] for _ in self.models]
         pairs = [*_to_baseline(contenders), *_to_step_before(contenders)]
         self._agreements = {
@@ -131,6 +133,8 @@ class _Tally:
         """Counts a batch; its predictions are those of the output ``prediction``."""
         batch, outputs = answers.batch, answers.outputs
         self._shapes = self._shapes or dict(answers.shapes)
+        for nans, output in zip(self._nans, outputs, strict=True):
+            nans.add(output)
         classes = None
         if batch.labels is not None and self._counted is not None:
             classes = class_numbers(self._counted, batch.labels)
@@ -157,7 +161,8 @@ class _Tally:
         to_step_before = dict(_to_step_before(self._contenders))
         measured = []
         for each in self._contenders:
-            counter = self._counters[self._index(each)]
+            index = self._index(each)
+            counter, nans = self._counters[index], self._nans[index]
             predictions = Predictions(
                 tuple(counter.predicted), prediction, self._digest.hexdigest()
             )
@@ -172,6 +177,8 @@ class _Tally:
                     to_baseline=self._compared(each, to_baseline.get(each), prediction),
                     to_step_before=self._compared(each, to_step_before.get(each), prediction),
                     predictions=predictions,
+                    nan_images=nans.images,
+                    nan_outputs=nans.outputs,
                 )
             )
         kept = [tuple(map(joined, self._kept[self._index(each)])) for each in self._contenders]
@@ -193,6 +200,31 @@ class _Tally:
 
     def _index(self, contender: Contender) -> int:
         return self.models.index(contender.model)
+
+
+class _NanCounter:
+    """Finds what is no number in the outputs of one model, batch by batch."""
+
+    def __init__(self) -> None:
+        self.images = 0
+        self._is_nan: dict[str, bool] = {}
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of those that held nothing but NaN."""
+        return tuple(name for name, is_nan in self._is_nan.items() if is_nan)
+
+    def add(self, outputs: Arrays) -> None:
+        """Looks into a batch: arrays ``(N, …)`` by name."""
+        found = {
+            name: np.isnan(array).reshape(len(array), -1)
+            for name, array in outputs.items()
+            if array.dtype.kind == "f" and array.size
+        }
+        for name, is_nan in found.items():
+            self._is_nan[name] = self._is_nan.get(name, True) and bool(is_nan.all())
+        if found:
+            self.images += int(np.any([each.any(axis=1) for each in found.values()], axis=0).sum())
 
 
 def _to_baseline(contenders: Sequence[Contender]) -> Iterator[tuple[Contender, Contender]]:

@@ -128,6 +128,8 @@ class Measured:
         compilations: How long its kernels took to compile here, by batch size; empty where they
             were compiled before, as by the build of a TensorRT plan. No time contains that.
         metrics: What was asked for by ``--metric``, in that order.
+        nan_images: Images for which an output holds NaN; None in reports that do not tell.
+        nan_outputs: Names of the outputs that held nothing but NaN, for all images.
     """
 
     name: str
@@ -143,6 +145,8 @@ class Measured:
     library: str | None = None
     compilations: tuple[Compilation, ...] = ()
     metrics: tuple[MetricFigure, ...] = ()
+    nan_images: int | None = None
+    nan_outputs: tuple[str, ...] = ()
 
     def compilation(self, batch_size: int) -> Compilation | None:
         """How long its kernels took to compile for a batch size; None if they did not.

@@ -175,12 +175,15 @@ def failed_gates(
         outputs: Names of the subject's outputs.
         max_drop: By the label of a metric, how much worse than the baseline's it may be.
     """
-    failed = []
+    failed: list[str] = []
     drop, allowed = top1_drop_points(lineup), options.max_accuracy_drop
-    if drop is not None and allowed is not None and not is_allowed(drop, allowed):
-        by = beside_limit(drop, allowed, ".2f")
-        failed.append(f"Top-1 drops by {by} points, more than {allowed:g}.")
+    if drop is not None and allowed is not None:
+        failed += _compared_with_nan(lineup.baseline, "top-1")
+        if not is_allowed(drop, allowed):
+            by = beside_limit(drop, allowed, ".2f")
+            failed.append(f"Top-1 drops by {by} points, more than {allowed:g}.")
     for label, points in max_drop.items():
+        failed += _compared_with_nan(lineup.baseline, label)
         failed += _dropped(lineup.subject, label, points)
     if options.min_sqnr_db is not None:
         failed += _short_outputs(options.min_sqnr_db, lineup.subject, outputs)
@@ -190,6 +193,17 @@ def failed_gates(
         found = beside_limit(speedup.value, wanted, ".2f")
         failed.append(f"The speed-up is {found}, less than {wanted:g}.")
     return tuple(failed)
+
+
+def _compared_with_nan(baseline: Measured | None, label: str) -> Iterator[str]:
+    """A sentence for an output of which a baseline says nothing: beside NaN no model is worse."""
+    if baseline is None:
+        return
+    for name in baseline.nan_outputs:
+        yield (
+            f"The output '{name}' of '{baseline.name}' is NaN for every image, so nobody knows how "
+            f"the {label} changed."
+        )
 
 
 def _dropped(subject: Measured, label: str, allowed: float) -> Iterator[str]:

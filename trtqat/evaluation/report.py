@@ -119,8 +119,11 @@ class Report(Lineup):
         ]
         found += self.telemetry.warnings if self.telemetry else ()
         found += [f"{side.name}: {_FIRST_FIGURES}" for side in self.contenders if side.compilations]
-        for side in (self.subject, *([self.baseline] if self.baseline else [])):
-            if count := side.predictions.classes.count(-1):
+        for side in self.contenders:
+            count = side.nan_images
+            if count is None:
+                count = side.predictions.classes.count(-1)
+            if count:
                 found.append(
                     f"{side.name}: the output for {count} of {self.images} images holds NaN."
                 )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,7 @@ from trtqat.evaluation.options import EvaluateOptions
 from trtqat.report.page import render_page
 from trtqat.report.verdict import verdict
 from trtqat.report.words import answers, report_tables
+from trtqat.tensors import Array
 
 
 def test_values_and_paired_differences() -> None:
@@ -257,6 +260,62 @@ def test_a_gate_on_what_is_no_number_fails() -> None:
         "The mse of model or baseline is no number, so nobody knows how it changed.",
     )
     assert "mse no number" in verdict(found)
+
+
+def all_nan(x: Array) -> Array:
+    return np.full_like(x, np.nan)
+
+
+@pytest.mark.parametrize("is_recorded", [False, True])
+@pytest.mark.parametrize(
+    ("data", "gate"),
+    [
+        (Samples(X[:, :, None], np.zeros((50, 1), int)), {"max_drop": {"miou": 0.5}}),
+        (Samples(X, CLASSES), {"max_drop": {"top3": 0.5}}),
+        (Samples(X, CLASSES), {"max_accuracy_drop": 0.5}),
+    ],
+)
+def test_no_gate_passes_beside_a_baseline_of_nan(
+    data: Samples, gate: dict[str, Any], is_recorded: bool, tmp_path: Path
+) -> None:
+    """Nothing is worse than that."""
+    baseline: Any = NumpyModel(all_nan)
+    if is_recorded:
+        path = tmp_path / "report.json"
+        evaluate(baseline, data, OPTIONS, metrics=list(gate.get("max_drop", ["top1"]))).save(path)
+        baseline = path
+    found = evaluate(NumpyModel(), data, OPTIONS, baseline=baseline, **gate)
+    (sentence,) = found.failed_gates
+    assert sentence.startswith("The output 'logits' of 'numpy")
+    name = "top-1" if "max_accuracy_drop" in gate else next(iter(gate["max_drop"]))
+    assert sentence.endswith(f"is NaN for every image, so nobody knows how the {name} changed.")
+    assert found.baseline is not None
+    assert f"{found.baseline.name}: the output for 50 of 50 images holds NaN." in found.warnings
+
+
+def test_nan_in_any_contender_and_any_output_is_told() -> None:
+    def some(x: Array) -> Array:
+        return np.where(np.arange(len(x))[:, None] == 2, np.nan, x)
+
+    found = evaluate(
+        NumpyModel(),
+        Samples(X[:, :, None], np.zeros((50, 1), int)),
+        OPTIONS,
+        baseline=NumpyModel(),
+        rivals=[Renamed(lambda x: some(x[..., 0])[..., None], "rival")],
+        max_drop={"miou": 0.5},
+    )
+    assert found.failed_gates == ()
+    # At the third place of seven batches; the last one has two.
+    assert found.rivals[0].nan_images == 6
+    assert "rival: the output for 6 of 50 images holds NaN." in found.warnings
+    assert (found.subject.nan_images, found.subject.nan_outputs) == (0, ())
+
+
+class Renamed(NumpyModel):
+    def __init__(self, function: Callable[[Array], Array], name: str) -> None:
+        super().__init__(function)
+        self.name = name
 
 
 @pytest.mark.parametrize(
