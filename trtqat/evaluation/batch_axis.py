@@ -1,4 +1,8 @@
-"""Which dimension of an output is the batch, and a row for each image from it."""
+"""Which dimension of an output is the batch, and a row for each image from it.
+
+Lengths alone do not tell, where a model of a fixed batch of 4 has 4 tokens of each image. What
+tells is a second query with the images moved by one: along the batch the output moves as they do.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from trtqat.numerics import signal_and_error
 from trtqat.tensors import DYNAMIC, Array
+
+# Moved along the batch an output is the same but for rounding; along another dimension it is as far
+# off as other images' results are.
+_SAME = 0.01
 
 
 def find_batch_axis(
@@ -25,16 +34,48 @@ def find_batch_axis(
         The axis, whose length is the batch size or a multiple, as where each image has several
         tokens; None for what is of no single image, as a mean over the batch.
     """
+    return next(iter(possible_batch_axes(shape, batch_size, declared)), None)
+
+
+def possible_batch_axes(
+    shape: Sequence[int], batch_size: int, declared: Sequence[int] | None
+) -> tuple[int, ...]:
+    """Every dimension that may hold the images of a batch, the likeliest first.
+
+    Args:
+        shape: Of an output, as it was computed.
+        batch_size: What it was computed of.
+        declared: As for ``find_batch_axis``.
+    """
     known = declared if declared is not None and len(declared) == len(shape) else ()
     opened = [axis for axis, length in enumerate(known) if length == DYNAMIC]
-    if len(opened) != 1:
-        for axis in opened or range(len(shape)):
-            if shape[axis] == batch_size:
-                return axis
-    for axis in opened or range(len(shape))[:1]:
-        if _fits(shape[axis], batch_size):
-            return axis
-    return None
+    exact = [axis for axis in opened or range(len(shape)) if shape[axis] == batch_size]
+    several = [axis for axis in opened or range(len(shape))[:1] if _fits(shape[axis], batch_size)]
+    return tuple(dict.fromkeys([*exact, *several]))
+
+
+def moved_axis(before: Array, after: Array, axes: Sequence[int], batch_size: int) -> int | None:
+    """The dimension along which an output moved by one image.
+
+    Args:
+        before: The output.
+        after: The same of the images in another order: the last one, then the others.
+        axes: Dimensions that may be the batch, at least two.
+        batch_size: How many images there are.
+
+    Returns:
+        One of these, the first where it makes no difference; None where the output moved along
+        several of them or none, as a table of images by images, or is of no numbers.
+    """
+    if before.dtype.kind not in "biuf":
+        return None
+    apart = [
+        _squares(np.roll(before, before.shape[axis] // batch_size, axis), after) for axis in axes
+    ]
+    if not any(apart):
+        return axes[0]
+    best, second, *_ = np.argsort(apart)
+    return axes[best] if apart[best] < _SAME * apart[second] else None
 
 
 def first_images(array: Array, axis: int | None, count: int, batch_size: int) -> Array:
@@ -64,6 +105,13 @@ def by_image(array: Array, axis: int | None, count: int) -> Array:
         return np.broadcast_to(array, (count, *array.shape))
     rows = np.moveaxis(array, axis, 0)
     return rows if len(rows) == count else rows.reshape(count, -1, *rows.shape[1:])
+
+
+def _squares(one: Array, other: Array) -> float:
+    """The sum of squared differences; what is no number on both sides is alike."""
+    _, error = signal_and_error(one, other)
+    error[np.isnan(one) & np.isnan(other)] = 0
+    return float(np.square(np.nan_to_num(error, nan=np.inf)).sum())
 
 
 def _fits(length: int, batch_size: int) -> bool:

@@ -15,15 +15,12 @@ from dataclasses import dataclass, replace
 from queue import SimpleQueue
 from typing import TypeVar
 
-import numpy as np
-
 from trtqat.data.batches import Batch, Dataset, some_labels
-from trtqat.evaluation.batch_axis import by_image, find_batch_axis, first_images
+from trtqat.evaluation.batch_runner import BatchRunner, declared_outputs
 from trtqat.evaluation.sessions import open_sessions
-from trtqat.io_names import IoNames, match_outputs
-from trtqat.runtime.batches import next_batch
-from trtqat.runtime.protocol import Model, Session
-from trtqat.tensors import DYNAMIC, Array, Arrays, TensorSpec
+from trtqat.io_names import IoNames
+from trtqat.runtime.protocol import Model
+from trtqat.tensors import Array, Arrays
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -76,7 +73,7 @@ def run_models(
     rest = len(whole) * batch_size
     opened = open_sessions(models, batch_size, min(in_flight, len(whole)))
     # A dataset that fills no batch has one lane, which opens its sessions when it runs.
-    lent = next((_declared(model) for model in models if _declared(model)), ())
+    lent = next((declared_outputs(model) for model in models if declared_outputs(model)), ())
     lanes = [
         [BatchRunner(*each, batch_size, lent=lent) for each in zip(models, sessions, strict=True)]
         for sessions in zip(*opened, strict=True)
@@ -181,100 +178,6 @@ def in_order(
                 each.cancel()
 
 
-class BatchRunner:
-    """Runs batches of any size, one session at a time: an engine may allow no second one."""
-
-    def __init__(
-        self,
-        model: Model,
-        session: Session | None = None,
-        size: int = 0,
-        *,
-        lent: Sequence[TensorSpec] = (),
-    ) -> None:
-        """Takes a session that is open already, or none.
-
-        Args:
-            model: Whose session it is.
-            session: The first one; it is closed as all others are.
-            size: Its batch size.
-            lent: What another model declares of the outputs, where this one declares none.
-        """
-        self._model = model
-        self._session = session
-        self._size = size
-        specs = _declared(model) if model.outputs else lent
-        self._declared = {spec.name: spec.shape for spec in specs}
-        self._axes: dict[str, int | None] = {}
-        self.shapes: dict[str, tuple[int, ...]] = {}
-
-    def outputs_by_image(
-        self, inputs: Arrays, size: int, names: IoNames | None = None
-    ) -> dict[str, Array]:
-        """The outputs of ``run``, a row for each image: ``(size, …)``.
-
-        Args:
-            inputs: Arrays ``(size, …)`` by input name.
-            size: At most the model's largest batch.
-            names: Of the outputs, in their order; None takes the model's own.
-
-        Raises:
-            DataError: They are not the outputs of this model.
-        """
-        outputs = self.run(inputs, size, names)
-        return {name: by_image(array, self._axes[name], size) for name, array in outputs.items()}
-
-    def run(self, inputs: Arrays, size: int, names: IoNames | None = None) -> dict[str, Array]:
-        """All outputs, ``(size, …)``; rows are repeated where the model takes no fewer.
-
-        Args:
-            inputs: Arrays ``(size, …)`` by input name.
-            size: At most the model's largest batch.
-            names: As for ``outputs_by_image``.
-
-        Raises:
-            DataError: As ``outputs_by_image``.
-        """
-        session = self.open(size)
-        if self._size > size:
-            rows = np.arange(self._size) % size
-            inputs = {name: array[rows] for name, array in inputs.items()}
-        found: Mapping[str, Array] = session.run(inputs)
-        if self._model.outputs:
-            found = {spec.name: found[spec.name] for spec in self._model.outputs}
-        if names is not None:
-            found = match_outputs(found, names, model=self._model.name)
-            if self._declared and not self._axes:
-                self._declared = match_outputs(self._declared, names, model=self._model.name)
-        for name, array in found.items():
-            # Once, in the first batch: the last one may be as long as another dimension.
-            if name not in self._axes:
-                declared = self._declared.get(name)
-                axis = find_batch_axis(array.shape, self._size, declared)
-                self._axes[name] = axis
-                self.shapes[name] = tuple(
-                    DYNAMIC if index == axis else length for index, length in enumerate(array.shape)
-                )
-        return {
-            name: first_images(array, self._axes[name], size, self._size)
-            for name, array in found.items()
-        }
-
-    def open(self, size: int) -> Session:
-        """The session for batches of a size, opened if it is not the one that is open."""
-        padded = next_batch(self._model, size) or size
-        if self._session is None or padded != self._size:
-            self.close()
-            self._session, self._size = self._model.session(padded), padded
-        return self._session
-
-    def close(self) -> None:
-        """Frees the session, not the model."""
-        if self._session is not None:
-            self._session.close()
-        self._session = None
-
-
 class _Reader:
     """Reads batches from one thread at a time."""
 
@@ -296,12 +199,6 @@ class _Reader:
                 raise some_labels(self._dataset.name, 0, len(self._dataset))
             self._has_labels = has_labels
         return batch
-
-
-def _declared(model: Model) -> tuple[TensorSpec, ...]:
-    """Outputs whose open dimension is the batch; of a fixed batch it is another one."""
-    low, high = model.batch_range
-    return () if low == high else model.outputs
 
 
 def _close(lane: Sequence[BatchRunner]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from trtqat.evaluation.batch_axis import by_image, find_batch_axis, first_images
+from trtqat.evaluation.batch_axis import by_image, find_batch_axis, first_images, moved_axis
 
 
 @pytest.mark.parametrize(
@@ -59,3 +59,39 @@ def test_what_is_of_no_image_is_of_every_one() -> None:
     # As long as the first batch, but not as the last one.
     np.testing.assert_array_equal(by_image(mean, 0, 2), [mean, mean])
     assert first_images(mean, 0, 1, 2) is mean
+
+
+def moved(images: np.ndarray, axis: int, *, noise: float = 0.0) -> int | None:
+    """What is found of four images, each with as many rows as tokens, along this axis."""
+    random = np.random.default_rng(0)
+    other = np.roll(images, 1, axis=0) + noise * random.normal(size=images.shape)
+    before, after = (np.moveaxis(each, 0, axis) for each in (images, other))
+    return moved_axis(before, after, (0, 1), 4)
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_the_batch_is_what_moves_with_the_images(axis: int) -> None:
+    images = np.random.default_rng(1).normal(size=(4, 4, 3))
+    assert moved(images, axis) == axis
+    # Rounded otherwise at another place of the batch.
+    assert moved(images, axis, noise=1e-3) == axis
+    assert moved(images, axis, noise=1.0) is None
+    images[1, 2] = np.nan
+    assert moved(images, axis) == axis
+    # As wherever all images are repetitions of one.
+    assert moved(np.repeat(images[:1], 4, axis=0), axis) == axis
+
+
+def test_texts_do_not_tell() -> None:
+    texts = np.array([["a", "b"], ["c", "d"]])
+    assert moved_axis(texts, texts[::-1], (0, 1), 2) is None
+
+
+def test_what_moves_along_none_or_not_at_all() -> None:
+    table = np.random.default_rng(2).normal(size=(4, 4))
+    assert moved_axis(table, np.roll(table, (1, 1), (0, 1)), (0, 1), 4) is None
+    constant = np.ones((4, 4))
+    assert moved_axis(constant, constant, (1, 0), 4) == 1
+    # Two rows of each of four images, of four numbers.
+    rows = np.random.default_rng(3).normal(size=(8, 4))
+    assert moved_axis(rows, np.roll(rows, 2, axis=0), (1, 0), 4) == 0

@@ -17,7 +17,8 @@ from tests.support.slow_model import SlowModel, SlowSession
 from trtqat.data.batches import Batch
 from trtqat.errors import DataError, InferenceError
 from trtqat.evaluation.accuracy import measure_accuracy
-from trtqat.evaluation.running import BatchRunner, in_order, run_models
+from trtqat.evaluation.batch_runner import BatchRunner
+from trtqat.evaluation.running import in_order, run_models
 from trtqat.evaluation.sessions import open_sessions
 from trtqat.evaluation.throughput import measure_throughput
 from trtqat.evaluation.timing import LatencyOptions

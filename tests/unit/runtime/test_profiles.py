@@ -15,8 +15,9 @@ import pytest
 from tests.support.rtx_card import Card
 from trtqat.data.batches import Batch
 from trtqat.errors import InferenceError, UsageError
+from trtqat.evaluation.batch_runner import BatchRunner
 from trtqat.evaluation.gates import check_batch_sizes
-from trtqat.evaluation.running import BatchRunner, run_models
+from trtqat.evaluation.running import run_models
 from trtqat.runtime.batches import batches_of_model, largest_batch, next_batch
 from trtqat.runtime.engine import Engine
 from trtqat.runtime.session import EngineSession
