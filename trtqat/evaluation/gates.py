@@ -91,7 +91,8 @@ def check_can_be_measured(
             "Give a PyTorch --baseline, or leave out --min-speedup.",
         )
     if options.min_speedup is not None and recorded is not None:
-        _check_recorded_timing(recorded, options.batch_size)
+        (subject,) = (each.model for each in contenders if each.role == "subject")
+        _check_recorded_timing(recorded, subject, options.batch_size)
 
 
 def _check_metrics(
@@ -240,11 +241,17 @@ def _short_outputs(min_sqnr_db: float, subject: Measured, outputs: Sequence[str]
             yield f"The SQNR of the output '{name}' is {found} dB, less than {min_sqnr_db:g}."
 
 
-def _check_recorded_timing(recorded: Measured, batch_size: int) -> None:
+def _check_recorded_timing(recorded: Measured, subject: Model, batch_size: int) -> None:
     if not recorded.timings:
         raise UsageError(
             "The recorded baseline has no latency, so there is no speed-up.",
             "Record one with --duration, or leave out --min-speedup.",
+        )
+    if recorded.device != subject.device:
+        raise UsageError(
+            f"'{recorded.name}' was timed on another kind of device than '{subject.name}', so "
+            "there is no speed-up.",
+            "Record it on the same kind, or leave out --min-speedup.",
         )
     if recorded.at(batch_size) is None:
         sizes = ", ".join(str(each.batch_size) for each in recorded.timings)

@@ -200,12 +200,13 @@ def join_baseline(
         lineup: Without a baseline.
         recorded: The baseline.
         comparison: Of the subject with it.
-        sizes: Batch sizes that are asked for; times at others are left out.
+        sizes: Batch sizes that are asked for; times at others are left out. So are all of another
+            kind of device: a CPU is none of a GPU's rivals.
     """
     subject = replace(lineup.subject, to_baseline=comparison)
     timings = []
     for each in recorded.timings:
-        if each.batch_size in sizes:
+        if each.batch_size in sizes and recorded.device == subject.device:
             here = subject.at(each.batch_size)
             speedup = record_ratio(each.timing.compute, here.timing.compute) if here else None
             timings.append(replace(each, speedup=speedup))

@@ -67,7 +67,9 @@ def answers(report: Report) -> str:
         lines.append("The data has no labels, so there is no accuracy.")
     baseline = report.baseline
     if report.subject.timings and baseline is not None and not baseline.timings:
-        lines.append(f"{baseline.name} was not timed, so there is no speed-up.")
+        is_other = baseline.recorded_on is not None and baseline.device != report.subject.device
+        how = "is of another kind of device" if is_other else "was not timed"
+        lines.append(f"{baseline.name} {how}, so there is no speed-up.")
     if report.latency_budget_ms is not None:
         best = f"batch {report.best_batch}" if report.best_batch else "none of the batch sizes"
         lines.append(f"Best within {report.latency_budget_ms:g} ms for 99 % of requests: {best}")

@@ -112,6 +112,24 @@ def test_there_is_no_speedup_to_demand(graph: Path) -> None:
         beside(graph, min_speedup=1.0)
 
 
+def test_a_record_of_a_cpu_has_no_speedup_either(tmp_path: Path) -> None:
+    path = tmp_path / "report.json"
+    evaluate(NumpyModel(), DATA, batch_size=5, latency=QUICK).save(path)
+    found = evaluate(OnGpu(), DATA, batch_size=5, latency=QUICK, baseline=path)
+    baseline = found.baseline
+    assert baseline is not None
+    assert (found.speedup, baseline.timings, baseline.device) == (None, (), "cpu")
+    assert found.top1_drop_points == pytest.approx(5.0)
+    # Its times would stand beside those of a GPU.
+    (_, _, rows), *_ = report_tables(found)
+    (times,) = [row for row in rows if row[0] == "GPU compute time, median"]
+    assert times[1:] == ["", "1.000 ms"]
+    told = f"{baseline.name} is of another kind of device, so there is no speed-up."
+    assert told in answers(found)
+    with pytest.raises(UsageError, match=r"timed on another kind of device than 'm\.engine'"):
+        evaluate(OnGpu(), DATA, batch_size=5, latency=QUICK, baseline=path, min_speedup=1.0)
+
+
 def test_what_is_no_graph(graph: Path) -> None:
     with pytest.raises(GraphError, match=r"There is no ONNX file 'none\.onnx'"):
         beside(Path("none.onnx"))
