@@ -162,9 +162,17 @@ def compare_predictions(run: AccuracyRun, recorded: Measured) -> Comparison | No
             "The recorded baseline was measured on other data: labels or first image differ.",
             "Give the same --data and --limit as there.",
         )
+    # Of data without labels the hash is of the first image alone.
+    counts = len(theirs.classes), len(mine.classes)
+    if all(counts) and counts[0] != counts[1]:
+        raise DataError(
+            f"The recorded baseline was measured on other data: of {counts[0]} samples, and here "
+            f"there are {counts[1]}.",
+            "Give the same --data and --limit as there.",
+        )
     if len(run.outputs) > 1 and mine.classes:
         _check_output(recorded, mine.output, run.outputs)
-    if not mine.classes or len(mine.classes) != len(theirs.classes):
+    if not all(counts):
         return None
     both = zip(mine.classes, theirs.classes, strict=True)
     same = sum(one == other != -1 for one, other in both)

@@ -97,6 +97,16 @@ def test_other_data_are_refused(recorded: Path) -> None:
             against(recorded, data)
 
 
+@pytest.mark.parametrize("count", [8, 19])
+def test_fewer_samples_without_labels_are_other_data(count: int, tmp_path: Path) -> None:
+    path = tmp_path / "report.json"
+    evaluate(NumpyModel(), Samples(X, None), EvaluateOptions(8, None)).save(path)
+    found = against(path, Samples(X, None))
+    assert found.subject.to_baseline is not None
+    with pytest.raises(DataError, match=f"other data: of 20 samples, and here there are {count}"):
+        against(path, Samples(X[:count], None))
+
+
 def test_another_batch_size_has_no_speedup(recorded: Path) -> None:
     found = against(recorded, batch_size=4)
     assert found.speedup is None
