@@ -47,14 +47,14 @@ def measure_metrics(
 
 
 def check_recorded_metrics(metrics: Sequence[Metric], recorded: Measured) -> None:
-    """Refuses a record of metrics with other options, before anything is measured.
+    """Refuses a record of other metrics of the same name, before anything is measured.
 
     Args:
         metrics: What is asked for.
         recorded: The baseline.
 
     Raises:
-        DataError: One of its metrics has the name of one of these, and other options.
+        DataError: One of its metrics has the name of one of these, and other options or files.
     """
     for metric in metrics:
         figure = recorded.metric(metric.label)
@@ -63,6 +63,12 @@ def check_recorded_metrics(metrics: Sequence[Metric], recorded: Measured) -> Non
                 f"The baseline was recorded with the metric {figure.spec}, and {metric.spec} is "
                 "asked for.",
                 "Ask for the same, or record the baseline again.",
+            )
+        if figure is not None and figure.files_sha256 not in ((), metric.files_sha256):
+            raise DataError(
+                f"The baseline was recorded with another {metric.spec}: something else stood in "
+                "that file.",
+                "Give the file that was there then, or record the baseline again.",
             )
 
 
@@ -119,6 +125,7 @@ def _figures(
                 if side.role in ("subject", "baseline")
                 else None,
                 parts=record.parts if record is not None else parts,
+                files_sha256=metric.files_sha256,
             )
         )
     return figures

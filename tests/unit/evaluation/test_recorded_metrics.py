@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,9 @@ import pytest
 from tests.support.measured import NumpyModel, Samples
 from tests.support.measured_figures import CLASSES, X, doubled, measured
 from trtqat.errors import DataError, UsageError
+from trtqat.evaluation.metrics.named import parse_metric
 from trtqat.evaluation.recorded import read_baseline
+from trtqat.search.asked_metric import parts_of_key
 
 
 def recorded(folder: Path, **fields: Any) -> Path:
@@ -53,6 +56,49 @@ def test_a_record_without_right_answers_has_no_accuracy_to_drop(tmp_path: Path) 
     counted = recorded(tmp_path, data=data, metrics=["top1", "top3"])
     found = measured(data=data, baseline=counted, max_accuracy_drop=0.5)
     assert found.top1_drop_points is not None
+
+
+SCORE = "import numpy as np\n\ndef score(outputs, labels):\n    return np.full(len(labels), {})\n"
+
+
+def test_a_record_of_another_file_of_that_name(tmp_path: Path) -> None:
+    pointers = []
+    for folder, value in (("there", 1), ("here", 1), ("other", 2)):
+        file = tmp_path / folder / "a.py"
+        file.parent.mkdir()
+        file.write_text(SCORE.format(value))
+        pointers.append(f"{file}:score")
+    there, here, other = pointers
+    path = recorded(tmp_path, metrics=[there])
+    assert measured(baseline=path, metrics=[here]).subject.metrics[0].to_baseline is not None
+    with pytest.raises(DataError, match=r"recorded with another a\.py:score: something else"):
+        measured(baseline=path, metrics=[other])
+    # A report from before that was written down.
+    fields = json.loads(path.read_text())
+    for each in fields["contenders"]:
+        assert len(each["metrics"][0].pop("files_sha256")) == 1
+    path.write_text(json.dumps(fields))
+    assert measured(baseline=path, metrics=[other]).subject.metrics[0].to_baseline is not None
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("cer:characters={}", "a\nb\n"), ("cer:decode={}:read", "def read(outputs):\n    pass\n")],
+)
+def test_files_that_an_option_names_are_part_of_a_metric(
+    name: str, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "boxes").write_text("No option of map names a file but decode.")
+    assert parse_metric("map:boxes=boxes").files_sha256 == ()
+    file = tmp_path / "a.py"
+    file.write_text(text)
+    metric = parse_metric(name.format(file))
+    assert metric.files_sha256 == (hashlib.sha256(text.encode()).hexdigest(),)
+    # A search that was interrupted does not go on with other characters either.
+    key = parts_of_key(metric)
+    file.write_text(f"{text}\n")
+    assert parts_of_key(metric) != key
 
 
 def test_a_record_of_something_else(tmp_path: Path) -> None:

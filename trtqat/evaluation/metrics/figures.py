@@ -38,6 +38,8 @@ class MetricFigure:
             no other one is compared with.
         parts: Its values of parts, without intervals; empty unless the metric has such. A part of
             which the labels have nothing is left out.
+        files_sha256: Of the files that it is made of, as of a function or of characters; empty if
+            there are none, and in reports that do not tell.
     """
 
     metric: str
@@ -49,6 +51,7 @@ class MetricFigure:
     resamples: int
     samples: PackedSamples | None
     parts: tuple[MetricPart, ...] = ()
+    files_sha256: tuple[str, ...] = ()
 
     @property
     def drop(self) -> Estimate | None:

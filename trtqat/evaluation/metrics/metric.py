@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any, ClassVar
 
 import numpy as np
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from trtqat.data.labels import Labels, labels_in_words
 from trtqat.errors import DataError
+from trtqat.files import is_file, sha256_of
 from trtqat.pointers import is_pointer
 from trtqat.tensors import Array, Arrays, are_texts
 
@@ -175,6 +176,11 @@ class Metric(ABC):
         shown = [f"{key}={_portable(value)}" for key, value in given.items() if value is not None]
         return f"{self.label}:{','.join(shown)}" if shown else self.label
 
+    @property
+    def files_sha256(self) -> tuple[str, ...]:
+        """Of each file that an option names: what stands in it decides what is measured."""
+        return hashes([getattr(self, key) for key in self.OPTIONS])
+
     def chosen(self, outputs: Arrays) -> tuple[str, Array]:
         """The output that it reads, in words and as an array.
 
@@ -260,6 +266,18 @@ def ratios(numerators: Array, denominators: Array) -> Array:
     with np.errstate(invalid="ignore", divide="ignore"):
         found = np.asarray(numerators, np.float64) / denominators
     return np.where(np.asarray(denominators) == 0, np.nan, found)
+
+
+def hashes(values: Sequence[object]) -> tuple[str, ...]:
+    """SHA-256 of the files among the values of options: paths, and pointers into a file.
+
+    Args:
+        values: Of any type; what names no file, as a name of an output, is passed over.
+    """
+    files = [each for each in values if isinstance(each, Path)]
+    pointers = [each for each in values if isinstance(each, str) and is_pointer(each)]
+    files += [Path(each.rpartition(":")[0]) for each in pointers]
+    return tuple(sha256_of(each) for each in files if is_file(each))
 
 
 def _portable(value: object) -> str:

@@ -21,7 +21,7 @@ import numpy as np
 from trtqat.data.labels import Labels
 from trtqat.errors import DataError, UsageError
 from trtqat.evaluation.metrics.decoding import REMEDY, own_copy
-from trtqat.evaluation.metrics.metric import Metric, PerSample, SumMetric, ratios
+from trtqat.evaluation.metrics.metric import Metric, PerSample, SumMetric, hashes, ratios
 from trtqat.pointers import load_pointer
 from trtqat.tensors import Array, Arrays
 from trtqat.user_code import returned, user_code
@@ -43,6 +43,11 @@ class _Pointed:
     def spec(self) -> str:
         """The pointer, without the folder that the file is in."""
         return self.pointer.replace("\\", "/").rpartition("/")[2]
+
+    @property
+    def files_sha256(self) -> tuple[str, ...]:
+        """Of the file that the pointer leads into."""
+        return hashes([self.pointer])
 
 
 @dataclass(frozen=True, kw_only=True)
