@@ -70,6 +70,34 @@ def median_interval(times_ms: Sequence[float], *, seed: int = 0) -> Interval:
     return _percentiles(np.concatenate(medians))
 
 
+def turns_interval(turns: Sequence[Sequence[float]], *, seed: int = 0) -> Interval:
+    """Interval for the median of times that were measured in turns.
+
+    What slows a host down lasts for whole turns, so these are drawn with all of their times: blocks
+    of a few queries would make thousands of independent times of what changed ten times. Of one
+    turn it is ``median_interval``.
+
+    Args:
+        turns: Times by turn, at least one in each.
+        seed: Same seed, same interval.
+    """
+    if len(turns) == 1:
+        return median_interval(turns[0], seed=seed)
+    times = np.concatenate([np.asarray(each, np.float64) for each in turns])
+    order = np.argsort(times)
+    owners = np.repeat(np.arange(len(turns)), [len(each) for each in turns])[order]
+    drawn = np.random.default_rng(seed).integers(0, len(turns), (_RESAMPLES, len(turns)))
+    often = np.stack([np.bincount(each, minlength=len(turns)) for each in drawn])
+    medians = []
+    for rows in np.array_split(often, min(_RESAMPLES, 1 + _RESAMPLES * len(times) // 2**18)):
+        # How many of the drawn times are at most so long; the median is where half of them are.
+        until = np.cumsum(rows[:, owners], axis=1)
+        half = until[:, -1:] / 2
+        middle = times[order[[(until < half).sum(axis=1), (until <= half).sum(axis=1)]]]
+        medians.append(middle.mean(axis=0))
+    return _percentiles(np.concatenate(medians))
+
+
 def few_interval(values: Sequence[float]) -> Interval:
     """Interval for the median of a few independent values, whatever their distribution.
 

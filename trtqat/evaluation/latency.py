@@ -9,7 +9,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from trtqat.evaluation.intervals import Ratio, median_interval, median_ratio
+from trtqat.evaluation.intervals import (
+    Interval,
+    Ratio,
+    median_interval,
+    median_ratio,
+    turns_interval,
+)
 from trtqat.evaluation.timed import Timed, TimedSessions
 from trtqat.evaluation.timing import Latency, LatencyOptions, Timing
 from trtqat.runtime.protocol import Session
@@ -74,10 +80,11 @@ def time_in_turns(
     """
     for each in models:
         each.load()
-    enqueued: list[list[float]] = [[] for _ in models]
+    enqueued: list[list[Sequence[float]]] = [[] for _ in models]
 
     def counted(index: int) -> None:
-        enqueued[index].extend(models[index].enqueue_times_ms)
+        if launches := tuple(models[index].enqueue_times_ms):
+            enqueued[index].append(launches)
         between()
 
     computed = _in_turns([each.compute_times_ms for each in models], options, counted)
@@ -86,7 +93,7 @@ def time_in_turns(
     )
     transfers = [each.transfer_times_ms(_TRANSFERS) for each in models]
     timings = [
-        _timing(each, _flat(mine), _flat(requests), enqueues, copies)
+        _timing(each, mine, requests, enqueues, copies)
         for each, mine, requests, enqueues, copies in zip(
             models, computed, requested, enqueued, transfers, strict=True
         )
@@ -100,6 +107,14 @@ def summarize(times_ms: Sequence[float]) -> Latency:
     Args:
         times_ms: In ms, in the order in which they were measured.
     """
+    return _summarized(times_ms, median_interval(times_ms))
+
+
+def _summarized_turns(turns: Sequence[Sequence[float]]) -> Latency:
+    return _summarized(_flat(turns), turns_interval(turns))
+
+
+def _summarized(times_ms: Sequence[float], interval_ms: Interval) -> Latency:
     ordered = sorted(times_ms)
     count = len(ordered)
     mean = math.fsum(ordered) / count
@@ -112,7 +127,7 @@ def summarize(times_ms: Sequence[float]) -> Latency:
         p95_ms=_percentile(ordered, 95),
         p99_ms=_percentile(ordered, 99),
         max_ms=ordered[-1],
-        interval_ms=median_interval(times_ms),
+        interval_ms=interval_ms,
         variation_percent=100 * float(np.std(ordered)) / mean if mean else 0.0,
         # To the nanosecond: events and clocks tell no more.
         quantiles_ms=tuple(np.quantile(ordered, np.linspace(0, 1, _QUANTILES)).round(6).tolist()),
@@ -160,29 +175,28 @@ def _warm_up(measure: Callable[[int], list[float]], options: LatencyOptions) -> 
 
 
 def _is_stable(turns: list[list[float]]) -> bool:
-    times = _flat(turns)
-    interval = median_interval(times)
-    return interval.high - interval.low <= 2 * _STABLE * float(np.median(times))
+    interval = turns_interval(turns)
+    return interval.high - interval.low <= 2 * _STABLE * float(np.median(_flat(turns)))
 
 
-def _flat(turns: list[list[float]]) -> list[float]:
+def _flat(turns: Sequence[Sequence[float]]) -> list[float]:
     return [time_ms for each in turns for time_ms in each]
 
 
 def _timing(
     model: Timed,
-    computed: list[float],
-    requested: list[float],
-    enqueued: list[float],
+    computed: Sequence[Sequence[float]],
+    requested: Sequence[Sequence[float]],
+    enqueued: Sequence[Sequence[float]],
     transfers: tuple[list[float], list[float]],
 ) -> Timing:
     h2d, d2h = (summarize(times) if times else None for times in transfers)
     timing = Timing(
         mode=model.mode,
         own_process=model.own_process,
-        compute=summarize(computed),
-        request=summarize(requested),
-        enqueue=summarize(enqueued) if enqueued else None,
+        compute=_summarized_turns(computed),
+        request=_summarized_turns(requested),
+        enqueue=_summarized_turns(enqueued) if enqueued else None,
         h2d=h2d,
         d2h=d2h,
     )

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.clock import Clock
+from trtqat.evaluation.intervals import Interval
 from trtqat.evaluation.latency import measure_in_turns, measure_latency, summarize
 from trtqat.evaluation.timing import LatencyOptions
 from trtqat.tensors import Array, Arrays
@@ -223,6 +224,31 @@ def test_what_does_not_become_stable_takes_twice_the_time(clock: Clock) -> None:
     ]
     # At 5 ms a query.
     assert counts == [40, 80]
+
+
+class Wandering(RealSession):
+    """Takes another time in each turn."""
+
+    def __init__(self, clock: Clock, levels_ms: list[float]) -> None:
+        super().__init__(clock, levels_ms[0])
+        self._levels_ms = levels_ms
+
+    def compute_times_ms(self, count: int) -> list[float]:
+        self._first_ms = self._levels_ms[len(self.chunks) % len(self._levels_ms)]
+        return super().compute_times_ms(count)
+
+
+def test_a_median_is_as_sure_as_its_turns_are_alike(clock: Clock) -> None:
+    """Of one turn its twenty queries say nothing of what the next one is like."""
+    options = LatencyOptions(warm_up_ms=40, duration_s=1)
+    wandering, steady = (
+        measure_latency(Wandering(clock, levels), INPUTS, options).compute
+        for levels in ([4.9, 5.0, 5.1], [5.0])
+    )
+    assert (steady.count, steady.interval_ms) == (200, Interval(5.0, 5.0))
+    # Not known to a hundredth in a second, and not in two.
+    assert wandering.count >= 2 * steady.count
+    assert wandering.interval_ms.high - wandering.interval_ms.low > 0.1
 
 
 class _Slow:
