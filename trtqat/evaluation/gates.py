@@ -179,12 +179,12 @@ def failed_gates(
     failed: list[str] = []
     drop, allowed = top1_drop_points(lineup), options.max_accuracy_drop
     if drop is not None and allowed is not None:
-        failed += _compared_with_nan(lineup.baseline, "top-1")
+        failed += _compared_with_nan(lineup, "top-1", lineup.subject.predictions.output)
         if not is_allowed(drop, allowed):
             by = beside_limit(drop, allowed, ".2f")
             failed.append(f"Top-1 drops by {by} points, more than {allowed:g}.")
     for label, points in max_drop.items():
-        failed += _compared_with_nan(lineup.baseline, label)
+        failed += _compared_with_nan(lineup, label, label.partition("@")[2])
         failed += _dropped(lineup.subject, label, points)
     if options.min_sqnr_db is not None:
         failed += _short_outputs(options.min_sqnr_db, lineup.subject, outputs)
@@ -196,15 +196,20 @@ def failed_gates(
     return tuple(failed)
 
 
-def _compared_with_nan(baseline: Measured | None, label: str) -> Iterator[str]:
-    """A sentence for an output of which a baseline says nothing: beside NaN no model is worse."""
+def _compared_with_nan(lineup: Lineup, label: str, output: str | None) -> Iterator[str]:
+    """A sentence for an output of which a baseline says nothing: beside NaN no model is worse.
+
+    A metric of which nobody knows what it reads may read each of them.
+    """
+    baseline = lineup.baseline
     if baseline is None:
         return
     for name in baseline.nan_outputs:
-        yield (
-            f"The output '{name}' of '{baseline.name}' is NaN for every image, so nobody knows how "
-            f"the {label} changed."
-        )
+        if not output or name == output:
+            yield (
+                f"The output '{name}' of '{baseline.name}' is NaN for every image, so nobody knows "
+                f"how the {label} changed."
+            )
 
 
 def _dropped(subject: Measured, label: str, allowed: float) -> Iterator[str]:
