@@ -87,7 +87,7 @@ def test_another_version_is_asked_for(graph: Path, tmp_path: Path) -> None:
         (("--timing-cache", "t.cache"), "--timing-cache is not for TensorRT for RTX"),
         (("--tactic-sources", "-cudnn"), "--tactic-sources is not for TensorRT for RTX"),
         (("--version-compatible",), "--version-compatible is not for TensorRT for RTX"),
-        (("--no-fp16",), "it is not for the build to leave out FP16"),
+        (("--no-fp16",), "--no-fp16 is not for TensorRT for RTX: the types of the graph decide"),
         (("--strip-weights",), "--strip-weights is not for TensorRT for RTX"),
         (("--hardware-compatibility", "ampere+"), "--hardware-compatibility is not for TensorRT"),
         (("--triton-repository", "models"), "--triton-repository is not for TensorRT for RTX"),

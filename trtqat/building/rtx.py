@@ -81,6 +81,11 @@ def check_options(trt: ModuleType, options: BuildOptions) -> None:
         ),
         # Seen without a driver, with 1.7.1.116: its compiler stops at both STRIP_PLAN and REFIT.
         ("--strip-weights", options.strip_weights, "without a GPU it fails at that"),
+        (
+            "--no-fp16",
+            options.precision == "int8" and not options.fp16,
+            "the types of the graph decide (--fp16 takes it back where --options has it)",
+        ),
         ("--triton-repository", options.triton is not None, "Triton has no backend for its plans"),
     ):
         if is_given:

@@ -63,12 +63,12 @@ def set_precision(
         The flags that were set; None where the graph's types decide, as always in TensorRT 11.
 
     Raises:
-        MissingError: An FP16 engine of an FP32 graph, from a TensorRT where its types decide.
-        UsageError: An engine without FP16 from such a TensorRT.
+        MissingError: An FP16 engine of an FP32 graph, or one without FP16, from a TensorRT where
+            the graph's types decide.
     """
     decides = strongly_typed or not hasattr(trt.BuilderFlag, "FP16")
     if precision == "int8" and not fp16 and decides:
-        raise UsageError(
+        raise MissingError(
             f"{'TensorRT for RTX' if is_rtx(trt) else 'TensorRT'} {trt.__version__} takes the "
             "types of the graph, so it is not for the build to leave out FP16.",
             "Leave out --no-fp16, or give --fp16 where --options says otherwise.",
