@@ -44,3 +44,39 @@ NAMED: dict[str, Any] = {
     "outputs": (TensorSpec("sum", (-1, 3)), TensorSpec("twice", (-1, 3))),
     "profiles": {name: ProfileShapes((1, 3), (2, 3), (4, 3)) for name in "ab"},
 }
+
+
+def refused(programs: Path, folder: Path, *words: object, **changes: object) -> str:
+    """What ``run_plan`` says of words that it refuses."""
+    plan = write_plan(folder, **{**NAMED, **changes})
+    (folder / "a.bin").write_bytes(bytes(12))
+    done = run(programs / "run_plan", plan, *(words or (1, folder, f"a={folder}/a.bin")))
+    assert done.returncode == 2, done.stderr
+    return done.stderr
+
+
+def of_width(*widths: int, low: int = 1, high: int = 4) -> dict[str, ProfileShapes]:
+    """A profile of both inputs, of one width or from one to another."""
+    ends = ((low, widths[0]), (high // 2, widths[-1]), (high, widths[-1]))
+    return {name: ProfileShapes(*ends) for name in "ab"}
+
+
+SIZED: dict[str, Any] = {
+    "inputs": (TensorSpec("a", (-1, -1)), TensorSpec("b", (-1, -1))),
+    "outputs": (TensorSpec("sum", (-1, -1)), TensorSpec("twice", (-1, -1))),
+    "profiles": of_width(3),
+    "more_profiles": (of_width(6), of_width(3, 9, low=2, high=2)),
+    "schema_version": 2,
+}
+
+
+def anchored(anchors: int, *batches: tuple[int, int, int]) -> dict[str, Any]:
+    """A plan of a table of fixed size beside inputs of these batches, each of a profile."""
+    table = ProfileShapes(*[(anchors, 4)] * 3)
+    first, *more = (
+        {"anchors": table, "x": ProfileShapes(*((each, 3) for each in triple))}
+        for triple in batches
+    )
+    inputs = (TensorSpec("anchors", (anchors, 4)), TensorSpec("x", (-1, 3)))
+    version = {"more_profiles": tuple(more), "schema_version": 2} if more else {}
+    return {"inputs": inputs, "profiles": first, **version}

@@ -14,7 +14,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.support.consumer import COMPILER, CONSUMER, NAMED, ROOT, STAND_IN, run, write_plan
+from tests.support.consumer import (
+    COMPILER,
+    CONSUMER,
+    NAMED,
+    ROOT,
+    SIZED,
+    STAND_IN,
+    anchored,
+    refused,
+    run,
+    write_plan,
+)
 from tests.support.plans import make_manifest
 from trtqat.plan.manifest import Manifest, ProfileShapes, manifest_path
 from trtqat.plan.plugins import PluginLibrary, RecordedPlugins
@@ -128,21 +139,6 @@ def test_inputs_and_outputs_are_found_by_name(programs: Path, tmp_path: Path) ->
     assert done.stdout.startswith(f"output sum float32 {tmp_path}/0.bin\n")
 
 
-def of_width(*widths: int, low: int = 1, high: int = 4) -> dict[str, ProfileShapes]:
-    """A profile of both inputs, of one width or from one to another."""
-    ends = ((low, widths[0]), (high // 2, widths[-1]), (high, widths[-1]))
-    return {name: ProfileShapes(*ends) for name in "ab"}
-
-
-SIZED: dict[str, Any] = {
-    "inputs": (TensorSpec("a", (-1, -1)), TensorSpec("b", (-1, -1))),
-    "outputs": (TensorSpec("sum", (-1, -1)), TensorSpec("twice", (-1, -1))),
-    "profiles": of_width(3),
-    "more_profiles": (of_width(6), of_width(3, 9, low=2, high=2)),
-    "schema_version": 2,
-}
-
-
 @pytest.mark.parametrize(("batch", "width"), [(4, 3), (1, 6), (2, 6), (2, 9)])
 def test_the_profile_is_that_of_the_size(
     batch: int, width: int, programs: Path, tmp_path: Path
@@ -194,18 +190,6 @@ def test_both_choose_the_same_profile(seed: int, programs: Path, tmp_path: Path)
             assert done.stdout.splitlines()[-1] == f"profile {expected} {shapes}"
         chosen.append(expected)
     assert len(set(chosen)) > 1
-
-
-def anchored(anchors: int, *batches: tuple[int, int, int]) -> dict[str, Any]:
-    """A plan of a table of fixed size beside inputs of these batches, each of a profile."""
-    table = ProfileShapes(*[(anchors, 4)] * 3)
-    first, *more = (
-        {"anchors": table, "x": ProfileShapes(*((each, 3) for each in triple))}
-        for triple in batches
-    )
-    inputs = (TensorSpec("anchors", (anchors, 4)), TensorSpec("x", (-1, 3)))
-    version = {"more_profiles": tuple(more), "schema_version": 2} if more else {}
-    return {"inputs": inputs, "profiles": first, **version}
 
 
 @pytest.mark.parametrize(
@@ -317,14 +301,6 @@ def test_a_plan_that_is_no_file(programs: Path, tmp_path: Path) -> None:
             done = run(programs / program, path, *words)
             assert done.returncode == 2
             assert done.stderr == f"error: '{path}' cannot be read: it is no file.\n"
-
-
-def refused(programs: Path, folder: Path, *words: object, **changes: object) -> str:
-    plan = write_plan(folder, **{**NAMED, **changes})
-    (folder / "a.bin").write_bytes(bytes(12))
-    done = run(programs / "run_plan", plan, *(words or (1, folder, f"a={folder}/a.bin")))
-    assert done.returncode == 2, done.stderr
-    return done.stderr
 
 
 def test_what_does_not_fit_is_one_sentence(programs: Path, tmp_path: Path) -> None:
