@@ -47,7 +47,7 @@ def open_dataset(
         progress: Called with samples read and their number, where all are read beforehand.
 
     Raises:
-        UsageError: The kind is unknown, or a count is below 1.
+        UsageError: The kind is unknown, a count is below 1, or there is no such function.
         MissingError: A package that such data needs is not installed.
         DataError: The data is missing or damaged, or does not fit the inputs.
     """

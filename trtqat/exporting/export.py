@@ -102,7 +102,9 @@ def export(
     Raises:
         UsageError: An argument is wrong, does not belong to this kind of source, or the output
             cannot be written.
-        SourceError: The model cannot be loaded, or the inputs do not fit it.
+        SourceError: The model cannot be loaded, the inputs do not fit it, or it has no active
+            quantizer.
+        DataError: The data is missing or damaged, or does not fit the inputs.
         QuantizerError: A quantizer has no exact Q/DQ equivalent.
         GraphError: The ONNX file cannot be read, or has no Q/DQ.
         ExportError: The model cannot be traced, or the graph does not compute the same.

@@ -37,6 +37,7 @@ def load_model(source: ModelSource | str | Path, *, device: str = "cpu") -> torc
         The module; a ``torch.jit.ScriptModule`` for a TorchScript file.
 
     Raises:
+        UsageError: An argument is of another type.
         SourceError: The source is missing, raises, is no model, or does not fit the checkpoint.
         QuantizerError: A quantizer in a program is no symmetric INT8, or the factory could not
             insert or calibrate its own.
@@ -72,6 +73,7 @@ def load_quantized(
         The model with its quantizers, in eval mode, on the device of the FP32 model.
 
     Raises:
+        UsageError: An argument is of another type.
         SourceError: The file cannot be read, has no recipe, or is of another model.
         QuantizerError: The model has quantizers already.
     """

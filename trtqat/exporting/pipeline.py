@@ -67,10 +67,12 @@ def export_onnx(
         provenance: Kept in the file's metadata, from where the manifest of an engine takes it.
 
     Raises:
-        SourceError: The inputs do not fit the model, or it is not in float32.
+        SourceError: The inputs do not fit the model, or it is not in float32 or has no active
+            quantizer.
+        DataError: The data is missing or damaged, or does not fit the inputs.
         QuantizerError: A quantizer has no exact Q/DQ equivalent.
         ExportError: The model cannot be traced, or the graph does not compute the same.
-        UsageError: The file cannot be written.
+        UsageError: An option is wrong, or the file cannot be written.
     """
     start = time.monotonic()
     output = Path(output)

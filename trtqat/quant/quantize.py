@@ -122,7 +122,7 @@ def quantize(
     Raises:
         QuantizerError: A pattern matches nothing, there is nothing to quantize, a batch does not
             fit, or a quantizer saw nothing or values that are not finite.
-        UsageError: An argument is none of those.
+        UsageError: An argument has a wrong type or value.
     """
     check_kind("The model", model, nn.Module, "torch.nn.Module")
     check_choice("method", method, METHODS)

@@ -110,6 +110,8 @@ def quantize_source(
         UsageError: An argument is wrong, or the output cannot be written.
         SourceError: The source is no factory of a PyTorch model, or is quantized already.
         DataError: The data is missing or damaged, does not fit the model, or lacks labels.
+        GraphError: The ONNX file is damaged or quantized already.
+        MissingError: A package that an ONNX file needs is not installed.
         QuantizerError: A pattern matches nothing, there is nothing to quantize, or a quantizer saw
             nothing or values that are not finite.
     """

@@ -132,8 +132,8 @@ def fine_tune(
         What was done.
 
     Raises:
-        UsageError: An argument is wrong, a batch does not fit, the model has no quantizer, or the
-            checkpoint is of another run.
+        UsageError: An argument is wrong, a batch does not fit, or the model has no quantizer.
+        SourceError: The checkpoint is damaged, or of another run.
         TrtqatError: The loss is not finite, or a weight did not move.
     """
     check_kind("The model", model, nn.Module, "torch.nn.Module")
