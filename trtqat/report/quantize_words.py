@@ -13,7 +13,6 @@ from trtqat.report.wording import Table, decibels, percent, share
 if TYPE_CHECKING:
     from trtqat.quant.ranges.observing import SeenRange
     from trtqat.search.accuracy_target import Ladder, Rung
-    from trtqat.search.float_graph.agreement import OutputAgreement
     from trtqat.search.result import QuantizeResult
     from trtqat.search.running import Cost
     from trtqat.search.sensitivity import LayerSensitivity
@@ -85,7 +84,7 @@ def tables(result: QuantizeResult, *, in_full: bool) -> Iterator[Table]:
     if result.ladder is not None:
         yield _ladder(result.ladder)
     if result.outputs:
-        yield _outputs(result.outputs, are_held_out=result.are_held_out)
+        yield _outputs(result)
 
 
 def closing_lines(
@@ -159,13 +158,17 @@ def _sensitivity(found: Sequence[LayerSensitivity], count: int) -> Table:
     return title, ("layer", "SQNR", "of the MACs"), rows
 
 
-def _outputs(outputs: Sequence[OutputAgreement], *, are_held_out: bool) -> Table:
-    count = outputs[0].samples
-    where = f"{count} samples held out" if are_held_out else f"the {count} samples of the ranges"
-    title = f"the outputs against the float graph's, on {where}"
+def _outputs(result: QuantizeResult) -> Table:
+    count = result.outputs[0].samples
+    where = f"{count} samples held out"
+    if not result.are_held_out:
+        of_all = f"{count} of the" if count < result.images else f"the {count}"
+        where = f"{of_all} samples of the ranges"
+    whose = "graph" if is_onnx(result.path) else "model"
+    title = f"the outputs against the float {whose}'s, on {where}"
     rows = [
         [each.name, decibels(each.sqnr_db), decibels(each.worst_db), f"{each.worst:.4g}"]
-        for each in outputs
+        for each in result.outputs
     ]
     return title, ("output", "SQNR", "worst sample", "largest difference"), rows
 

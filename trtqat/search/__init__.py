@@ -8,6 +8,7 @@ sensitivity.py      how much of the output each layer costs when it alone is qua
 accuracy_target.py  the fewest MACs in floating point that keep the accuracy, and the ladder there
 counting.py         right answers of a model, counted on all samples
 metric_scores.py    a metric of a model on all samples, instead (asked_metric.py: which)
+agreement.py        how close the outputs are to the float model's, on samples held out
 saved_search.py     what an interrupted search goes on from
 float_graph/        a float ONNX file becomes an INT8 one
 result.py           what was made

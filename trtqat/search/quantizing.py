@@ -25,6 +25,7 @@ from trtqat.quant.placing.placement import Layer, Target
 from trtqat.quant.quantize import Quantized, quantize
 from trtqat.quant.recipe import recipe_of
 from trtqat.search.accuracy_target import Ladder, find_within_target
+from trtqat.search.agreement import compare_models, notes_on_outputs
 from trtqat.search.asked_metric import asked_metric, parts_of_key
 from trtqat.search.counting import LabelledSamples
 from trtqat.search.float_model import check_files, check_runs, load_float_model
@@ -39,6 +40,10 @@ from trtqat.tensors import TensorSpec
 from trtqat.version import __version__
 
 _CALIBRATION = "calibration"
+_WHERE_FAR_OFF = (
+    "See which layers cost most with --sensitivity, and leave them in floating point with --keep; "
+    "or let --eval-data and --max-accuracy-drop choose them."
+)
 
 
 def quantize_source(
@@ -223,6 +228,14 @@ class _Quantizing:
                     saved=saved,
                 )
                 best = found or quantized
+            held = chosen.others()
+            outputs = compare_models(self._model, best.model, held, self._progress)
+        are_held_out = not set(chosen.indices) & set(held.indices)
+        # An accuracy that was counted says more than an SQNR.
+        is_told = ladder is not None or is_random(options.data)
+        self._notes += notes_on_outputs(
+            outputs, are_held_out=are_held_out, way_out=None if is_told else _WHERE_FAR_OFF
+        )
         best.model.to("cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload]
         best.save(output)
         saved.remove()
@@ -241,6 +254,8 @@ class _Quantizing:
             size_bytes=output.stat().st_size,
             seconds=time.monotonic() - began,
             notes=tuple(self._notes),
+            outputs=outputs,
+            are_held_out=are_held_out,
         )
 
     def _samples(self) -> SpreadSamples:

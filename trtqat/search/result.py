@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 from trtqat.quant.placing.placement import Layer
 from trtqat.quant.ranges.observing import SeenRange
 from trtqat.search.accuracy_target import Ladder
+from trtqat.search.agreement import OutputAgreement
 from trtqat.search.sensitivity import LayerSensitivity
 
 if TYPE_CHECKING:  # a PyTorch model is quantized without onnx
     from trtqat.graph.lint.finding import Finding
-    from trtqat.search.float_graph.agreement import OutputAgreement
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,9 @@ class QuantizeResult:
         size_bytes: Of the file.
         seconds: That all of it took, without what an interrupted run had done.
         notes: Sentences for the user.
-        outputs: How close a graph's outputs are to the float graph's on samples held out; empty
-            for a PyTorch model.
-        are_held_out: Whether no range was chosen on these samples; a single one is both.
+        outputs: How close the outputs are to the float model's on samples held out.
+        are_held_out: Whether no range was chosen on these samples; where there are no others, they
+            are some of those.
         findings: What lint found in a graph; empty for a PyTorch model.
         plugins: What of a graph ONNX Runtime does not run, ``"'/nms' (EfficientNMS_TRT)"``.
         shapes: Of a graph that leaves more open than the batch, what ``trtqat build --shapes`` is

@@ -17,6 +17,8 @@ from trtqat.tensors import TensorSpec
 
 # Whose data has a split to train on and one to test on, by the kind of data.
 _SPLITS: Mapping[str, type[Cifar10] | type[Idx]] = {"cifar10": Cifar10, "idx": Idx}
+# More tell little more of an SQNR, and cost as much as the calibration.
+MOST_HELD_OUT = 64
 
 
 def has_splits(data: str) -> bool:
@@ -40,6 +42,12 @@ def open_training(data: str, inputs: Sequence[TensorSpec], seed: int) -> Dataset
     if kind in _SPLITS and rest:
         return _SPLITS[kind](rest, inputs, split="train")
     return open_dataset(data, inputs, seed=seed)
+
+
+def spread(indices: Sequence[int], count: int) -> list[int]:
+    """So many of some samples, evenly spread; all of them where there are no more."""
+    at = np.linspace(0, len(indices) - 1, min(count, len(indices)))
+    return [indices[int(each)] for each in at]
 
 
 class SpreadSamples(Sequence[Batch]):
@@ -75,9 +83,22 @@ class SpreadSamples(Sequence[Batch]):
     def some(self, count: int) -> SpreadSamples:
         """So many of these samples, evenly spread as well; all of them where there are no more."""
         fewer = SpreadSamples(self._dataset, self._inputs, 1, self._size, 0)
-        at = np.linspace(0, len(self.indices) - 1, min(count, len(self.indices)))
-        fewer.indices = [self.indices[int(each)] for each in at]
+        fewer.indices = spread(self.indices, count)
         return fewer
+
+    def others(self) -> SpreadSamples:
+        """Samples of the data that are none of these, to measure on what was chosen on these.
+
+        They make whole batches, as a model may take one size alone. Where the data has too few
+        others, they are some of these.
+        """
+        size = min(self._size, len(self.indices))
+        left = sorted(set(range(len(self._dataset))) - set(self.indices))
+        pool = left if len(left) >= size else self.indices
+        most = min(max(MOST_HELD_OUT, size), len(pool))
+        found = self.some(1)
+        found.indices = spread(pool, most // size * size)
+        return found
 
     def __len__(self) -> int:
         return -(-len(self.indices) // self._size)

@@ -6,5 +6,5 @@ placement.py   where they stand
 groups.py      which of them share a range
 samples.py     on which samples ranges are chosen, and on which others the result is measured
 observing.py   what tensors are on the data, and the ranges for that
-agreement.py   how close the outputs are to the float graph's
+agreement.py   both graphs run, to compare the outputs
 """

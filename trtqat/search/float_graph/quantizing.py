@@ -39,7 +39,8 @@ from trtqat.provenance import Provenance
 from trtqat.quant.placing.placement import Layer
 from trtqat.quant.placing.reasons import AS_ASKED
 from trtqat.quant.ranges.observing import SeenRange
-from trtqat.search.float_graph.agreement import OutputAgreement, check_read, compare_outputs
+from trtqat.search.agreement import TASK, OutputAgreement, notes_on_outputs
+from trtqat.search.float_graph.agreement import check_read, compare_outputs
 from trtqat.search.float_graph.observing import (
     histograms,
     range_of,
@@ -57,10 +58,13 @@ from trtqat.search.samples import open_training
 from trtqat.tensors import Array
 
 _CALIBRATION = "calibration"
-_MEASURING = "agreement"
 _VERIFIED_SIZES = (2, 1, 3)
 _MEASURED_AT_ONCE = 8
 _NAMED = 8
+_WHERE_FAR_OFF = (
+    "Count the right answers of both graphs by trtqat eval, and leave layers in floating point "
+    "with --keep."
+)
 _NOT_INT8 = "TensorRT would not take its pairs for INT8"
 
 
@@ -168,7 +172,12 @@ class _Quantizing:
         batches = self._verified_batches(chosen)
         verification = verify(serialize_runnable(model), GraphReference(written, batches, OF_GRAPH))
         outputs = self._outputs(held)
-        self._note_differences(outputs, chosen, held)
+        are_held_out = not set(chosen.indices) & set(held.indices)
+        self._notes += notes_on_outputs(
+            outputs,
+            are_held_out=are_held_out,
+            way_out=None if is_random(options.data) else _WHERE_FAR_OFF,
+        )
         verified = VerifiedGraph(
             model,
             batches=batches,
@@ -205,7 +214,7 @@ class _Quantizing:
             seconds=time.monotonic() - began,
             notes=tuple(done.notes),
             outputs=outputs,
-            are_held_out=not set(chosen.indices) & set(held.indices),
+            are_held_out=are_held_out,
             findings=done.findings,
             plugins=self._plugins,
             shapes=self._graph.open_shapes,
@@ -290,25 +299,10 @@ class _Quantizing:
             for number, batch in enumerate(held.batches(size), 1):
                 yield batch
                 if self._progress is not None:
-                    self._progress(_MEASURING, min(number * size, len(held)), len(held))
+                    self._progress(TASK, min(number * size, len(held)), len(held))
 
         rounded = serialize_runnable(self._model)
         return compare_outputs(self._exact, rounded, batches(), len(held))
-
-    def _note_differences(
-        self, outputs: Sequence[OutputAgreement], chosen: GraphSamples, held: GraphSamples
-    ) -> None:
-        if set(chosen.indices) & set(held.indices):
-            self._notes.append(
-                "Outputs are compared on the very samples that ranges were chosen on, as there are "
-                "no others."
-            )
-        self._notes += [
-            f"Output '{each.name}' has a shape that depends on the data, and another one in INT8: "
-            "its values are not compared."
-            for each in outputs
-            if each.has_other_shapes
-        ]
 
     def _record(
         self, chosen: GraphSamples, outputs: Sequence[OutputAgreement]

@@ -9,11 +9,9 @@ import numpy as np
 
 from trtqat.data.batches import Dataset
 from trtqat.errors import DataError
-from trtqat.search.samples import SpreadSamples
+from trtqat.search.samples import MOST_HELD_OUT, SpreadSamples, spread
 from trtqat.tensors import Array
 
-# More tell little more of an SQNR, and cost as much as the calibration.
-_MOST_HELD_OUT = 64
 # Where all samples would be taken, one of so many is not.
 _ONE_OF = 8
 
@@ -86,17 +84,12 @@ def choose_samples(
     chosen = SpreadSamples(dataset, names, max(count, unit), unit, seed).indices
     others = sorted(set(range(len(dataset))) - set(chosen))
     if len(others) >= unit:
-        held = _spread(others, max(_MOST_HELD_OUT, unit))
+        held = spread(others, max(MOST_HELD_OUT, unit))
     else:
-        held = chosen[_ONE_OF // 2 :: _ONE_OF][:_MOST_HELD_OUT] or chosen[-1:]
+        held = chosen[_ONE_OF // 2 :: _ONE_OF][:MOST_HELD_OUT] or chosen[-1:]
         held = held if len(held) >= unit else chosen[-unit:]
         chosen = [each for each in chosen if each not in set(held)]
     chosen, held = (each[: len(each) // unit * unit] for each in (chosen, held))
     return tuple(  # type: ignore[return-value]
         GraphSamples(dataset, tuple(names), tuple(each)) for each in (chosen or held, held)
     )
-
-
-def _spread(indices: Sequence[int], most: int) -> list[int]:
-    at = np.linspace(0, len(indices) - 1, min(most, len(indices)))
-    return [indices[int(each)] for each in at]

@@ -1,0 +1,139 @@
+"""How close an INT8 PyTorch model's outputs are to the FP32 model's, and what is said of it."""
+
+from __future__ import annotations
+
+import json
+import math
+import runpy
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import trtqat
+from tests.support.quantize_command import quantize, target
+from tests.support.uneven import Files, write_files
+from trtqat.numerics import difference
+from trtqat.search.agreement import Agreements, compare_models, notes_on_outputs
+from trtqat.search.samples import SpreadSamples, open_training
+from trtqat.tensors import TensorSpec
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+FAR_OFF = "answers may differ from the float model's."
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
+    return write_files(tmp_path_factory.mktemp("uneven"))
+
+
+def samples(data: str, count: int, size: int) -> SpreadSamples:
+    dataset = open_training(data, [TensorSpec("images", (-1, 3, 6, 6))], 0)
+    return SpreadSamples(dataset, ["images"], count, size, 0)
+
+
+def test_the_command_tells_it_on_samples_that_no_range_was_chosen_on(
+    files: Files, tmp_path: Path
+) -> None:
+    done = quantize(files, tmp_path / "m.pt", "--images", 32)
+    assert done.exit_code == 0, done.output
+    assert "the outputs against the float model's, on 64 samples held out" in done.stdout
+    quantize(files, tmp_path / "m.pt", "--images", 32, "--json", tmp_path / "m.json")
+    result = json.loads((tmp_path / "m.json").read_text())
+    (output,) = result["outputs"]
+    assert (output["name"], output["samples"], result["are_held_out"]) == ("output", 64, True)
+    chosen = samples(files.data, 32, 32).indices
+    images = np.load(files.folder / "train.npz")["images"]
+    held = torch.from_numpy(np.delete(images, chosen, axis=0))
+    exact = runpy.run_path(str(files.folder / "model.py"))["fp32"]().eval()
+    rounded = trtqat.load_quantized(files.source, tmp_path / "m.pt").eval()
+    with torch.no_grad():
+        found = difference(exact(held).numpy(), rounded(held).numpy())
+    assert output["sqnr_db"] == pytest.approx(found.sqnr_db, abs=0.01)
+    assert output["worst"] == pytest.approx(found.worst, rel=1e-3)
+    assert output["worst_db"] < output["sqnr_db"] < 20
+
+
+def test_outputs_that_are_far_off_have_a_way_out(files: Files, tmp_path: Path) -> None:
+    done = quantize(files, tmp_path / "m.pt", "--images", 32)
+    assert "note: Output 'output' has an SQNR of " in done.stderr
+    assert f"{FAR_OFF} See which layers cost most with --sensitivity" in done.stderr
+    # Where the way out was taken, nothing is left to say.
+    keep = [each for name in ("even", "hard", "harder", "fc") for each in ("--keep", name)]
+    kept = quantize(files, tmp_path / "m.pt", *keep)
+    assert kept.exit_code == 0, kept.output
+    assert FAR_OFF not in kept.stderr
+    counted = quantize(files, tmp_path / "m.pt", "--images", 32, *target(files, 100))
+    assert counted.exit_code == 0, counted.output
+    assert FAR_OFF not in counted.stderr
+    assert FAR_OFF not in quantize(files, tmp_path / "m.pt", "--data", "random:64").stderr
+
+
+def test_data_without_others_is_measured_on_as_it_is(files: Files, tmp_path: Path) -> None:
+    """The ranges are chosen on all of it, as before."""
+    done = quantize(files, tmp_path / "m.pt")
+    assert "ranges by auto on 96 images" in done.stdout
+    assert "the float model's, on 64 of the samples of the ranges" in done.stdout
+    assert "on the very samples that ranges were chosen on, as the data has too few" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("count", "size", "expected", "are_others"),
+    [(32, 32, 64, True), (32, 24, 48, True), (80, 8, 16, True), (80, 20, 60, False)],
+)
+def test_samples_to_measure_on_make_whole_batches(
+    files: Files, count: int, size: int, expected: int, *, are_others: bool
+) -> None:
+    """A model may take one size alone."""
+    chosen = samples(files.data, count, size)
+    held = chosen.others()
+    assert len(set(held.indices)) == expected
+    assert {len(batch[0]) for batch in held} == {size}
+    assert bool(set(held.indices) & set(chosen.indices)) is not are_others
+
+
+class Counting(nn.Module):
+    """Counts its calls in eval mode, too."""
+
+    calls: torch.Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("calls", torch.zeros((), dtype=torch.int64))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        return images
+
+
+def test_models_stay_as_they_were(files: Files) -> None:
+    one, other = Counting(), Counting()
+    told: list[tuple[str, int, int]] = []
+    held = samples(files.data, 32, 16)
+    (found,) = compare_models(one, other, held, lambda *each: told.append(each))
+    assert found.sqnr_db == math.inf
+    assert int(one.calls) == int(other.calls) == 0
+    assert told == [("agreement", 16, 32), ("agreement", 32, 32)]
+
+
+def test_what_is_no_real_number_has_no_note_of_its_distance() -> None:
+    one = np.array([[1.0, 2.0]], np.float32)
+    other = np.full((1, 2), np.nan, np.float32)
+    compared = Agreements()
+    compared.add(
+        {"a": one, "class": np.array([0]), "boxes": one, "more": one, "wave": one + 0j},
+        {"a": other, "class": np.array([7]), "boxes": one[:, :1]},
+    )
+    outputs = {each.name: each for each in compared.result(1)}
+    assert list(outputs) == ["a", "class", "boxes", "more"]
+    assert [each.has_other_shapes for each in outputs.values()] == [False, False, True, True]
+    notes = notes_on_outputs(list(outputs.values()), are_held_out=True, way_out="Train it.")
+    assert [each.partition("has ")[0] for each in notes] == [
+        "Output 'boxes' ",
+        "Output 'more' ",
+        "Output 'a' ",
+    ]
+    assert notes[-1] == f"Output 'a' has values that are no numbers: {FAR_OFF} Train it."
