@@ -73,3 +73,39 @@ def test_a_product(equation: str, transposes: int) -> None:
 def test_what_is_no_single_product_stays(equation: str) -> None:
     _, operators = changed(equation, "y")
     assert operators == Counter({"Relu": 1, "Neg": 1, "Einsum": 1})
+
+
+@pytest.mark.parametrize(
+    ("equation", "operators"),
+    [
+        # Stacked experts, and so in the orders in which they may be written.
+        ("bqd,hdf->bqhf", {"Reshape": 1}),
+        ("bqd,hfd->bhfq", {"Reshape": 1, "Transpose": 1}),
+        ("dbq,hdf->bqfh", {"Reshape": 1, "Transpose": 2}),
+        # One stack of products, whose weights have two dimensions more.
+        ("hbd,hdfk->hbfk", {"Reshape": 1}),
+        # The heads of attention, joined.
+        ("bqhd,hdf->bqf", {"Reshape": 1}),
+        ("bhqd,hdf->bqf", {"Reshape": 1, "Transpose": 1}),
+        ("bhqd,hdfk->bqkf", {"Reshape": 2, "Transpose": 2}),
+    ],
+)
+def test_a_product_with_a_constant_of_more_dimensions(
+    equation: str, operators: dict[str, int]
+) -> None:
+    """Its sizes are known, whatever those of the other operand are."""
+    given = arrays(equation)
+    weight = given.pop("z")
+    graph = graph_of(equation)
+    del graph.inputs["z"]
+    graph.constant("z", weight)
+    model = graph.model("y", "e")
+    before = run(model, given)
+    assert write_products(model).count == 1
+    for one, other in zip(before, run(model, given), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
+    found = Counter(node.op_type for node in model.graph)
+    assert found == Counter({"Relu": 1, "Neg": 1, "MatMul": 1, **operators})
+    # The weight is there once, in the form that MatMul reads.
+    sizes = [value.const_value.size for value in model.graph.initializers.values()]  # type: ignore[union-attr]
+    assert sizes.count(weight.size) == 1
