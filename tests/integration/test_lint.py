@@ -274,3 +274,12 @@ def test_advice_on_a_transposed_convolution_is_for_the_tensorrt_asked_for(
     asked = re.search(r"--for (\S+)", finding.example)
     quantizes = asked is not None and asked[1] in ("10", "11")
     assert quantizes == (kind == "sound" and target in (None, "10", "11"))
+
+
+@pytest.mark.parametrize("target", ["8.6", "rtx"])
+def test_where_nothing_is_to_be_done_no_command_stands(folder: Path, target: Target) -> None:
+    case = next(case for case in CASES if case.rule == "quantized-conv-transpose")
+    ir.save(case.sound(), folder / "sound.onnx")
+    said = in_process(folder, "lint", "sound.onnx", "--for", target).stdout
+    assert "  → Nothing: TensorRT " in said
+    assert "trtqat quantize" not in said

@@ -123,7 +123,8 @@ def explain(findings: Sequence[Finding], *, places: int, for_: Target | None = N
         if len(same) > places:
             lines.append(f"  … and {len(same) - places} more; -v lists them")
         lines.append(f"  → {first.remedy}")
-        lines.append(f"    {first.example}")
+        if first.example:
+            lines.append(f"    {first.example}")
         paragraphs.append("\n".join(lines))
     return "\n\n".join(paragraphs)
 

@@ -25,7 +25,7 @@ class Advice:
     """
 
     remedy: str
-    example: str
+    example: str = ""
 
 
 # Name of the layer or tensor, a sentence on what is wrong with it, and advice if not the rule's.
@@ -43,7 +43,7 @@ class Finding:
         where: Name of the layer or tensor.
         problem: What is wrong there, in one sentence.
         remedy: What to change in the PyTorch model.
-        example: That change as a line of code.
+        example: That change as a line of code; empty where there is nothing to change.
         repair: Which exact repair of ``trtqat export`` does it; empty if none does.
         targets: What each TensorRT (``8.6``, ``10``, ``11``, ``rtx``) does with a graph that
             breaks the rule: ``refused``, ``float``, ``INT8``, ``slow``, ``built`` or ``unknown``.

@@ -63,12 +63,10 @@ def advice_on_float(target: str) -> Advice:
     if not target:
         return _ON_FLOAT
     if target == "8.6":
-        return Advice(
-            "Nothing: TensorRT 8.6.0 builds no quantized transposed convolution.", _FOR_8_6
-        )
+        return Advice("Nothing: TensorRT 8.6.0 builds no quantized transposed convolution.")
     if target == "rtx":
         return Advice(
-            "Nothing: TensorRT for RTX 1.7 builds a quantized one in floating point, too.", _FOR_RTX
+            "Nothing: TensorRT for RTX 1.7 builds a quantized one in floating point, too."
         )
     return Advice(
         f"Quantize it, if accuracy allows: trtqat quantize --for {target} does. Whether "
