@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import trtqat as package
+from tests.support.commands import in_process
 from tests.support.counted_graphs import quantized_branch
 from tests.support.graphs import Graph
 from tests.support.rtx_graphs import saved, two_layers_in
@@ -147,6 +148,43 @@ def test_a_quantized_layer_in_a_branch_is_not_counted_as_int8(tmp_path: Path) ->
 
 def test_a_transposed_output_is_written_in_fp32_by_an_fp16_graph_too(tmp_path: Path) -> None:
     assert built(transposed(), "up", tmp_path).costs == ()
+
+
+def single_query() -> Graph:
+    """Attention of one query, as that of a class token."""
+    made = Graph((2, 4, 8, 16))
+    made.inputs["query"] = (2, 4, 1, 16)
+    tokens = made.pair("x", 0.1)
+    keys = made.node("Transpose", [tokens], "keys", perm=[0, 1, 3, 2])
+    made.node("MatMul", [made.pair("query", 0.1), keys], "scores")
+    weights = made.pair(made.node("Softmax", ["scores"], "softmax", axis=-1), 1 / 127)
+    made.node("MatMul", [weights, tokens], "y")
+    return made
+
+
+def test_products_of_one_float_kernel_are_int8_in_an_fp16_graph(tmp_path: Path) -> None:
+    """So the gate says it, not to look for a fault of the graph, which has none."""
+    graph = saved(single_query().proto("y"), tmp_path / "m.onnx")
+    asked = ("--for", "rtx", "--require-int8", "-o", "m.engine")
+    done = in_process(tmp_path, "build", graph, *asked)
+    assert done.returncode == 3
+    assert "2 of 2 quantized layers are not seen in INT8, first '/scores'" in done.stderr
+    assert "One kernel that reads float32 runs '/scores' with other products." in done.stderr
+    assert "trtqat lint" not in done.stderr
+    named = "trtqat export --precision fp16 --opset 19"
+    assert named in done.stderr
+    options = named.removeprefix("trtqat export ").split()
+    assert in_process(tmp_path, "export", graph, *options, "-o", "half.onnx").returncode == 0
+    assert in_process(tmp_path, "build", "half.onnx", *asked).returncode == 0
+
+
+def test_a_layer_that_is_float_by_itself_sends_to_lint(tmp_path: Path) -> None:
+    graph = saved(transposed().proto("up"), tmp_path / "m.onnx")
+    asked = ("--for", "rtx", "--require-int8", "-o", "m.engine")
+    done = in_process(tmp_path, "build", graph, *asked)
+    assert done.returncode == 3
+    assert f"is found by: trtqat lint {graph}" in done.stderr
+    assert "fp16" not in done.stderr
 
 
 def test_a_plan_without_products_has_no_kernels_either(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -161,13 +162,45 @@ class Coverage:
             raise GateError(
                 f"{len(missed)} of {len(wanted)} quantized layers are not seen in INT8, first "
                 f"'{missed[0].name}'.",
+                self._way_out(graph),
+            )
+
+    def _way_out(self, graph: Path | str) -> str:
+        """What to do about layers that are not seen in INT8."""
+        fused = self._fused_in_float32
+        ways = []
+        if fused:
+            ways.append(
+                f"One kernel that reads float32 runs '{fused[0].name}' with other products. "
+                "TensorRT for RTX may have INT8 for them in an FP16 graph: trtqat export "
+                "--precision fp16 --opset 19."
+            )
+        if len(fused) < len(self.missed):
+            ways.append(
                 "The reason of each stands in the result; what in the graph may be behind it "
                 + (
                     f"is found by: trtqat lint {quote(str(graph))}"
                     if is_file(graph)
                     else f"is found by trtqat lint where '{graph}' is."
-                ),
+                )
             )
+        return " ".join(ways)
+
+    @property
+    def _fused_in_float32(self) -> tuple[LayerCoverage, ...]:
+        """Products of an FP32 graph that one kernel of TensorRT for RTX runs together, not in INT8.
+
+        So it runs attention of a single query in FP32 graphs, and in FP16 ones product by product.
+        """
+        dtypes = {dtype for layer in self.layers for dtype in layer.input_dtypes}
+        if self.has_kernels or "float16" in dtypes:
+            return ()
+        runs = Counter(layer.engine_layer for layer in self.wanted)
+        return tuple(
+            layer
+            for layer in self.missed
+            if "float32" in layer.input_dtypes and runs[layer.engine_layer] > 1
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """The same as plain data, as ``--json`` writes it."""
