@@ -7,13 +7,10 @@ attributes axis, low, high and quantizer. The TorchScript exporter does so also 
 
 from __future__ import annotations
 
-import contextlib
 import importlib
-import io
 import logging
 import tempfile
-import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +24,7 @@ from trtqat.exporting.decomposing import decomposed_by_node
 from trtqat.exporting.frozen_values import watching_values
 from trtqat.exporting.open_dimensions import Dimensions, forget_other_names
 from trtqat.exporting.options import Exporter
+from trtqat.exporting.quiet_exporters import quiet
 from trtqat.exporting.samples import Samples
 from trtqat.exporting.script_outputs import is_dict_script, restore_paths, returning_values
 from trtqat.exporting.symbolics import registered_symbolics
@@ -44,17 +42,6 @@ _DYNAMO_OLDEST_OPSET = 18
 # From 23 on it writes scaled_dot_product_attention as one Attention node, which hides two
 # products and the softmax from the passes, and whose broadcast mask ONNX Runtime (1.32) refuses.
 _DYNAMO_NEWEST_OPSET = 22
-# What they log, tracebacks and whole programs, is in the error that they raise.
-_NOISY = (
-    "torch.onnx",
-    "torch.export",
-    "torch._export",
-    "torch._dynamo",
-    "torch._subclasses",
-    "torch.fx",
-    "onnxscript",
-    "onnx_ir",
-)
 # What the TorchScript exporter writes above is young and ends at 20; raise_opset goes on from here.
 _TORCHSCRIPT_NEWEST_OPSET = NEWEST_OPSET_OF_8_6
 
@@ -183,7 +170,7 @@ def _dynamo(
     importlib.import_module("torch._dynamo")
     try:
         with (
-            _quiet(),
+            quiet(),
             decomposed_by_node(),
             unparsed_functions(),
             exits_told("The model's forward, while it was traced,"),
@@ -230,11 +217,11 @@ def _torchscript(
     opset = min(opset, _TORCHSCRIPT_NEWEST_OPSET)
     is_dict = is_dict_script(model)
     try:
-        with _quiet():
+        with quiet():
             exported = returning_values(model, samples) if is_dict else model
         tensors = {**dict(exported.named_parameters()), **dict(exported.named_buffers())}
         with (
-            _quiet(),
+            quiet(),
             registered_symbolics(opset, tensors),
             tempfile.TemporaryDirectory() as folder,
             exits_told("The model's forward, while it was traced,"),
@@ -314,33 +301,6 @@ def _onnxscript_translation() -> Any:  # noqa: ANN401
         return operator(x, scale, axis=axis, low=low, high=high, quantizer=quantizer)
 
     return translate
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keeps the exporters' deprecation warnings and progress lines from the user."""
-    loggers = [logging.getLogger(name) for name in _NOISY]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.CRITICAL)
-    # Past redirect_stdout, C++ prints the whole graph of what the TorchScript exporter cannot
-    # export. Its own switch is no help: setup_onnx_logging always turns it on (PyTorch 2.13).
-    internals: Any = torch._C
-    log = internals._jit_onnx_log
-    internals._jit_onnx_log = lambda *_: None
-    try:
-        # A program that torch.export cannot trace is printed whole, to standard error.
-        with (
-            warnings.catch_warnings(),
-            contextlib.redirect_stdout(io.StringIO()),
-            contextlib.redirect_stderr(io.StringIO()),
-        ):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        internals._jit_onnx_log = log
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
 
 
 def _root_cause(error: BaseException) -> str:
