@@ -14,8 +14,9 @@ from torch import nn
 
 from tests.support.models import EXAMPLES
 from trtqat.errors import ExportError
-from trtqat.exporting.options import ExportOptions
+from trtqat.exporting.options import Exporter, ExportOptions
 from trtqat.exporting.pipeline import export_onnx
+from trtqat.quant.quantize import quantize
 from trtqat.quant.toolkits.silence import load_toolkit, quiet_toolkit
 from trtqat.quant.training import calibrate, insert_quantizers
 from trtqat.runtime.onnx_model import OnnxModel
@@ -135,6 +136,54 @@ def test_auto_falls_back_and_says_so(tmp_path: Path) -> None:
     assert result.exporter == "TorchScript exporter (the torch.export-based one failed)"
     with pytest.raises(ExportError, match=r"torch\.export-based exporter failed"):
         export_onnx(model, tmp_path / "m.onnx", ExportOptions((X,), exporter="dynamo"))
+
+
+class Paired(nn.Module):
+    """Halves what it joined: two samples, or two of each, to torch.export the same number."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 1)
+
+    def forward(self, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+        left, right = torch.chunk(self.conv(torch.cat([left, right])), 2)
+        return left - right
+
+
+class Counted(nn.Module):
+    """Asks for the length of its input, a number to both exporters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y: torch.Tensor = self.conv(x)
+        return y.view(len(x) * 2, 2, -1)
+
+
+def test_auto_falls_back_where_the_batch_would_be_fixed(tmp_path: Path) -> None:
+    sides = (TensorSpec("left", X.shape), TensorSpec("right", X.shape))
+    model = quantize(Paired(), [(torch.randn(4, 3, 16, 16), torch.randn(4, 3, 16, 16))]).model
+    result = export_onnx(model, tmp_path / "m.onnx", ExportOptions(sides))
+    assert result.exporter == "TorchScript exporter (the torch.export-based one failed)"
+    assert result.verification.batch_sizes == (2, 1, 3)
+    with pytest.raises(ExportError, match="forward fixes the batch of input 'left' to 2"):
+        export_onnx(model, tmp_path / "m.onnx", ExportOptions(sides, exporter="dynamo"))
+
+
+@pytest.mark.parametrize("exporter", ["auto", "torchscript", "dynamo"])
+def test_a_batch_that_none_leaves_open_names_the_ways_out(
+    exporter: Exporter, tmp_path: Path
+) -> None:
+    model = quantize(Counted(), [torch.randn(4, 3, 16, 16)]).model
+    with pytest.raises(ExportError) as caught:
+        export_onnx(model, tmp_path / "m.onnx", ExportOptions((X,), exporter=exporter))
+    assert "x.shape[0] for len(x)" in caught.value.remedy
+    assert "--static-batch" in caught.value.remedy
+    export_onnx(
+        model, tmp_path / "m.onnx", ExportOptions((X,), exporter=exporter, static_batch=True)
+    )
 
 
 def test_exporter_that_fails_prints_nothing(

@@ -124,6 +124,26 @@ def open_outputs(runs: Sequence[Arrays]) -> dict[str, tuple[int, ...]]:
     return {name: dimensions for name, dimensions in found.items() if dimensions}
 
 
+def check_batch_open(graph: ir.Graph) -> None:
+    """Refuses a graph that the torch.export-based exporter wrote with one size of the batch.
+
+    Where forward fixes it, ``torch.onnx.export`` follows the advice of ``torch.export`` and does
+    so as well, without a word. Of other dimensions it raises.
+
+    Raises:
+        ExportError: The first dimension of an input is a number.
+    """
+    for value in graph.inputs:
+        size = value.shape[0] if value.shape else None
+        if isinstance(size, int):
+            raise ExportError(
+                "To the torch.export-based exporter, forward fixes the batch of input "
+                f"'{value.name}' to {size}.",
+                "Write x.shape[0] for len(x) and other sizes that are numbers, try --exporter "
+                "torchscript, or export with --static-batch.",
+            )
+
+
 def _changed(spec: TensorSpec, dimensions: Sequence[int], *, grows: bool) -> TensorSpec:
     shape = list(spec.shape)
     for place, each in enumerate(dimensions, 1):

@@ -22,7 +22,7 @@ import torch
 from trtqat.errors import ExportError, TrtqatError, UsageError, first_line
 from trtqat.exporting.decomposing import decomposed_by_node
 from trtqat.exporting.frozen_values import watching_values
-from trtqat.exporting.open_dimensions import Dimensions, forget_other_names
+from trtqat.exporting.open_dimensions import Dimensions, check_batch_open, forget_other_names
 from trtqat.exporting.options import Exporter
 from trtqat.exporting.quiet_exporters import quiet
 from trtqat.exporting.samples import Samples
@@ -196,6 +196,8 @@ def _dynamo(
             "Try --exporter torchscript.",
         ) from error
     assert program is not None
+    if opened.batch:
+        check_batch_open(program.model.graph)
     return _check_outputs(program.model, outputs)
 
 

@@ -83,10 +83,11 @@ class EndToEnd:
         words = self._words
         if actual is None or actual.shape != expected.shape or actual.dtype != expected.dtype:
             found = "nothing" if actual is None else f"{actual.dtype} {actual.shape}"
+            is_of_shape = actual is not None and actual.shape != expected.shape
             raise ExportError(
                 f"{words.graph} returns {found} for {where} in place of {expected.dtype} "
                 f"{expected.shape}.",
-                words.remedy,
+                (words.of_shapes if is_of_shape else "") or words.remedy,
             )
         if expected.size == 0:
             raise ExportError(

@@ -24,11 +24,13 @@ class Words:
         graph: Begins a sentence, as ``"The FP16 graph"``.
         reference: What it is compared with, as ``"the graph that it was made of"``.
         remedy: Where the graph computes something else.
+        of_shapes: Where it computes something of another shape, if that is another way out.
     """
 
     graph: str
     reference: str
     remedy: str
+    of_shapes: str = ""
 
     @property
     def inline(self) -> str:
@@ -46,6 +48,8 @@ OF_MODEL = Words(
     "the fake-quantized model",
     "Try the other --exporter; if that differs too, switch passes off: --keep-batch-norm, "
     "--float-weights, no --repair.",
+    "Write x.shape[0] for len(x) and other sizes that are numbers, export with --static-batch, or "
+    "try the other --exporter.",
 )
 OF_GRAPH = Words(
     "The improved graph",
