@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from typer.testing import CliRunner, Result
 
@@ -87,6 +89,23 @@ class LogOfMask(nn.Module):
 def log_of_mask():
     torch.manual_seed(0)
     return LogOfMask()
+
+
+class Biased(nn.Module):
+    # As Swin V2's attention: a network of a table of positions makes a bias.
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Linear(8, 100), nn.Linear(100, 8)
+        self.of_table = nn.Sequential(nn.Linear(2, 512), nn.ReLU(), nn.Linear(512, 4, bias=False))
+        self.register_buffer("table", torch.rand(5, 5, 2))
+
+    def forward(self, x):
+        return self.last(self.first(x) + self.of_table(self.table).flatten())
+
+
+def biased():
+    torch.manual_seed(0)
+    return Biased()
 """
 
 
@@ -143,6 +162,19 @@ def test_inputs_need_not_be_the_first_ones(tmp_path: Path, exporter: str) -> Non
     weights = ("--fake-quantized-checkpoint", tmp_path / "int8.pt", "--duration", 0)
     told = run("eval", graph, "--data", data, "--fake-quantized", source, *weights)
     assert told.exit_code == 0, told.output
+
+
+@pytest.mark.parametrize("exporter", ["dynamo", "torchscript"])
+def test_layers_of_constants_alone_are_not_in_the_graph(tmp_path: Path, exporter: str) -> None:
+    xs = np.random.default_rng(0).standard_normal((8, 8), np.float32)
+    assert quantize(tmp_path, "biased", x=xs).exit_code == 0
+    done = export(tmp_path, "biased", "--input", "x:1x8", "--exporter", exporter)
+    assert done.exit_code == 0, done.output
+    assert "INT8: 2 of 2 layers, 100.0%" in done.output
+    assert "lint: 0 warnings" in done.output
+    operators = Counter(node.op_type for node in onnx.load(tmp_path / "model.onnx").graph.node)
+    pairs = {"QuantizeLinear": 2, "DequantizeLinear": 4}
+    assert operators == {**pairs, "Gemm": 2, "Add": 1}
 
 
 def test_a_net_of_transposed_convolutions_alone_names_who_builds_one(tmp_path: Path) -> None:

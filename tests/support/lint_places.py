@@ -8,7 +8,7 @@ import numpy as np
 import onnx_ir as ir
 
 from tests.support.graphs import Graph, batch_norm
-from tests.support.linting import Case, block, graph
+from tests.support.linting import SHAPE, Case, block, graph
 
 
 def built(build: Callable[[Graph], str]) -> Callable[[], ir.Model]:
@@ -140,13 +140,19 @@ def again(scale: float, *, readers: int = 1, joined: bool = False) -> Callable[[
 def residual(
     skip: str = "", main: str = "", *, projection: bool = False, later: bool = True
 ) -> Callable[[], ir.Model]:
-    """A residual block: what stands on its skip and its main operand, ``pair`` or nothing."""
+    """A residual block: what stands on its skip and its main operand, ``pair`` or nothing.
+
+    In place of the skip operand stands what is computed of a ``table``, if that is asked for.
+    """
 
     def build(made: Graph) -> str:
         value = block(made, made.pair("x", 0.1), "stem")
         entry = made.pair(value, 0.1)
         left = made.conv(entry, "projection") if projection else value
-        if skip:
+        if skip == "table":
+            table = made.constant("table", np.ones((1, SHAPE[1], 1, 1), np.float32))
+            left = made.node("Sigmoid", [table], "positions")
+        elif skip:
             left = made.pair(left, 0.1) if projection else entry
         right = made.conv(made.pair(block(made, entry, "first"), 0.1), "last")
         right = made.pair(right, 0.1) if main else right
@@ -253,6 +259,7 @@ CASES = [
         "'/last'",
     ),
     Case("float-residual", "/sum", residual(), residual(later=False)),
+    Case("float-residual", "/sum", residual(), residual("table")),
     Case("pair-before-add", "/last.q", residual("pair", "pair"), residual("pair"), "'/last'"),
     # On the wrong branch: the skip operand has none.
     Case("pair-before-add", "/last.q", residual("", "pair"), residual("pair")),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from trtqat.graph.lenses.basics import is_constant, name_of
+from trtqat.graph.lenses.basics import name_of
 from trtqat.graph.lenses.pairs import (
     DEQUANTIZE,
     QUANTIZE,
@@ -161,10 +161,10 @@ def _is_known_to_differ(one: Parameters, other: Parameters) -> bool:
 
 
 def _additions(view: GraphView) -> list[tuple[ir.Node, list[ir.Value]]]:
-    """Every Add of two computed tensors."""
+    """Every Add of two tensors that depend on an input."""
     found = []
     for node in view.graph:
-        operands = [v for v in node.inputs if v is not None and not is_constant(v)]
+        operands = [v for v in node.inputs if v is not None and v not in view.weights]
         if node.op_type == "Add" and len(operands) == 2:
             found.append((node, operands))
     return found

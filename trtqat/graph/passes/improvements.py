@@ -13,6 +13,7 @@ from onnx_ir.passes import common
 from trtqat.checks import check_kind
 from trtqat.graph.lenses.targets import is_for_8_6
 from trtqat.graph.passes.fold_batch_norm import FoldedBatchNorms, fold_batch_norm
+from trtqat.graph.passes.fold_constant_layers import fold_constant_layers
 from trtqat.graph.passes.fold_constant_moves import fold_constant_moves
 from trtqat.graph.passes.fold_weight_moves import FoldedMoves, fold_weight_moves
 from trtqat.graph.passes.infer_shapes import infer_shapes
@@ -78,6 +79,7 @@ def improvements(options: ImproveOptions, *, opset: int) -> tuple[Pass, ...]:
         fold_constant_moves,
         quantize_weights,
         fold_weight_moves,
+        fold_constant_layers,
         *only_if(options.fold_batch_norm, fold_batch_norm),
         *only_if(options.repair, *EXACT_REPAIRS),
         *only_if(options.int8_weights is False, make_weights_float),
