@@ -23,13 +23,12 @@ from trtqat.exporting.options import ExportOptions
 from trtqat.quant.quantize import Quantized, quantize
 
 NAMES = list(ARCHITECTURES)
-# The TorchScript exporter has no operator for the power iteration of spectral_norm, cannot call a
-# forward that has arguments by name only, and writes padding="same" of a dilated convolution in a
-# form that ONNX Runtime does not run.
-BY_DYNAMO = ("parametrized", "defaults", "padded")
-# Attention goes through the torch.export-based exporter as well, which takes seconds; those above
-# are convolutions.
-BOTH = ("vit_sdpa", "transformer_encoder")
+# The TorchScript exporter cannot call a forward that has arguments by name only, and writes
+# padding="same" of a dilated convolution in a form that ONNX Runtime does not run.
+BY_DYNAMO = ("defaults", "padded")
+# Attention and parametrizations go through the torch.export-based exporter as well, which takes
+# seconds; those above are convolutions.
+BOTH = ("vit_sdpa", "transformer_encoder", "parametrized")
 FORMS = [(name, "dynamo" if name in BY_DYNAMO else "torchscript") for name in NAMES]
 FORMS += [(name, "dynamo") for name in BOTH]
 # Weights here are drawn, not trained: their outputs are harder to keep than those of real ones.

@@ -18,6 +18,7 @@ from trtqat.errors import ExportError, GraphError, InferenceError, SourceError
 from trtqat.exporting.batches import in_batches, read_samples
 from trtqat.exporting.check_model import check_finite_parameters, check_float32, check_layers
 from trtqat.exporting.check_pairs import check_pairs
+from trtqat.exporting.computed_weights import computed_weights
 from trtqat.exporting.find_quantizers import find_quantizers
 from trtqat.exporting.finishing import VerifiedGraph, check_can_finish, finish
 from trtqat.exporting.given_inputs import given_taken
@@ -110,7 +111,8 @@ def _trace_and_verify(
     batches, notes = batches_of_model(inputs, first, samples, options)
     examples, uses = run_quantized(model, found, batches)
     with replaced_quantizers(model, found.all) as stand_ins:
-        graph, exporter, pairs = traced_graph(model, examples, options)
+        with computed_weights(model):
+            graph, exporter, pairs = traced_graph(model, examples, options)
         notes += [
             *found.notes,
             *pairs.notes,

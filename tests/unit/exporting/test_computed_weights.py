@@ -1,0 +1,72 @@
+"""What is computed of weights alone is in the graph as what it is: a constant."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import onnx
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import orthogonal, spectral_norm, weight_norm
+from torch.nn.utils.parametrize import register_parametrization
+
+import trtqat
+from tests.support.toolkits import ao_activation, ao_deprecated, ao_weight
+from trtqat.exporting.options import Exporter, ExportOptions
+from trtqat.quant.quantize import quantize
+from trtqat.tensors import TensorSpec
+
+X = TensorSpec("input", (1, 8))
+EXPORTERS: tuple[Exporter, ...] = ("dynamo", "torchscript")
+
+
+def exported(model: nn.Module, path: Path, exporter: Exporter) -> onnx.GraphProto:
+    """The graph, once it is verified."""
+    result = trtqat.export_onnx(model, path, ExportOptions((X,), exporter=exporter))
+    assert result.verification.pieces is not None
+    assert result.verification.pieces.least_db > 110
+    return onnx.load(path).graph
+
+
+@pytest.mark.parametrize("exporter", EXPORTERS)
+def test_parametrizations(exporter: Exporter, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    norms = (orthogonal, spectral_norm, weight_norm)
+    made = nn.Sequential(*(each(nn.Linear(8, 8)) for each in norms))
+    model = quantize(made, [torch.randn(16, 8)]).model
+    names, classes = list(model.state_dict()), [type(each) for each in model.modules()]
+    graph = exported(model, tmp_path / "m.onnx", exporter)
+    pairs = {"QuantizeLinear": 3, "DequantizeLinear": 6}
+    assert Counter(node.op_type for node in graph.node) == {**pairs, "Gemm": 3}
+    codes = {each.name for each in graph.initializer if each.data_type == onnx.TensorProto.INT8}
+    assert {f"{number}.weight.codes" for number in range(3)} <= codes
+    # The model is as it was.
+    assert list(model.state_dict()) == names
+    assert [type(each) for each in model.modules()] == classes
+
+
+class Quantizes(nn.Module):
+    """A quantizer in front of a layer, and one that is a parametrization of its weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(8, 8)
+        with ao_deprecated():
+            self.of_input, of_weight = ao_activation()(), ao_weight()()
+        register_parametrization(self.linear, "weight", of_weight)
+        for each in (self.of_input, of_weight):
+            each(torch.randn(8, 8))
+            each.disable_observer()
+
+    def forward(self, input: Tensor) -> Tensor:
+        y: Tensor = self.linear(self.of_input(input))
+        return y
+
+
+@pytest.mark.parametrize("exporter", EXPORTERS)
+def test_a_quantizer_inside_stays_one(exporter: Exporter, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    graph = exported(Quantizes().eval(), tmp_path / "m.onnx", exporter)
+    assert Counter(node.op_type for node in graph.node)["DequantizeLinear"] == 2

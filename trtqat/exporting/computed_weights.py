@@ -1,0 +1,84 @@
+"""Weights that a model computes of others, as ``torch.nn.utils.parametrizations`` has them.
+
+What is computed of weights alone is the same for every input. It needs no operator in ONNX, which
+has none for the matrix exponential of ``orthogonal``, nor, from TorchScript, for the power
+iteration of ``spectral_norm``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch.nn.utils.parametrize import is_parametrized
+from torch.utils._python_dispatch import TorchDispatchMode
+
+
+@contextlib.contextmanager
+def computed_weights(model: torch.nn.Module) -> Iterator[None]:
+    """Has a model hold the weights behind its parametrizations as parameters, until exit.
+
+    One with a quantizer inside is computed by each run, as before: a trace is to see the quantizer.
+    ``torch.nn.utils.parametrize.cached`` would not do, as it lets nothing be traced by TorchScript.
+
+    Args:
+        model: In eval mode, its quantizers replaced.
+    """
+    held: list[tuple[torch.nn.Module, type[torch.nn.Module], Iterable[str]]] = []
+    try:
+        for module in model.modules():
+            weights = _weights_of(module)
+            if weights:
+                held.append((module, type(module), weights))
+                module._parameters.update(weights)
+                module.__class__ = _subclass(type(module), weights)
+        yield
+    finally:
+        for module, kind, names in held:
+            module.__class__ = kind
+            for name in names:
+                del module._parameters[name]
+
+
+def _weights_of(module: torch.nn.Module) -> Mapping[str, torch.nn.Parameter]:
+    found = {}
+    names: Any = module.parametrizations if is_parametrized(module) else ()
+    for name in names:
+        with torch.no_grad(), _Watching() as watching:
+            weight = getattr(module, name)
+        if not watching.quantizes:
+            found[name] = torch.nn.Parameter(weight, requires_grad=False)
+    return found
+
+
+def _subclass(kind: type[torch.nn.Module], names: Iterable[str]) -> type[torch.nn.Module]:
+    """A class of the same name, in which these are parameters and no properties."""
+    members: dict[str, Any] = {name: _parameter(name) for name in names}
+    for name in ("__module__", "__qualname__", "__doc__"):
+        members[name] = getattr(kind, name)
+    return type(kind.__name__, (kind,), members)
+
+
+def _parameter(name: str) -> property:
+    return property(lambda module: module._parameters[name])
+
+
+class _Watching(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Sees whether something is quantized."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.quantizes = False
+
+    def __torch_dispatch__(
+        self,
+        func: Any,  # noqa: ANN401
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:  # noqa: ANN401
+        del types
+        self.quantizes |= "quantize" in str(func)
+        return func(*args, **(kwargs or {}))
