@@ -54,6 +54,26 @@ class Pair(nn.Module):
 
     def forward(self, x, tokens, scale=None):
         return self.mix(torch.cat([x, self.embedding(tokens).mean(1)], 1)), x.argmax(1)
+
+
+class Viewed(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.fc = nn.Conv2d(3, 6, 3), nn.Linear(6 * 6 * 6, 3)
+
+    def forward(self, x):
+        return self.fc(self.conv(x).view(-1, 6 * 6 * 6))
+
+
+class Spectral(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.last = nn.Conv2d(3, 6, 3), nn.Conv2d(6, 3, 1)
+        self.filter = nn.Parameter(torch.randn(6, 6, 4, 2))
+
+    def forward(self, x):
+        spectrum = torch.fft.rfft2(self.conv(x)) * torch.view_as_complex(self.filter)
+        return self.last(torch.fft.irfft2(spectrum, s=(6, 6)))
 """
 
 
@@ -65,6 +85,8 @@ def odd(tmp_path_factory: pytest.TempPathFactory) -> Path:
     x = random.standard_normal((40, 4)).astype(np.float32)
     tokens = random.integers(0, 7, (40, 5)).astype(np.int32)
     np.savez(folder / "x.npz", x=x, labels=random.integers(0, 3, 40))
+    images = random.standard_normal((8, 3, 8, 8)).astype(np.float32)
+    np.savez(folder / "images.npz", x=images, labels=np.zeros(8, int))
     np.savez(folder / "both.npz", x=x, tokens=tokens, labels=random.integers(0, 3, 40))
     np.savez(folder / "beyond.npz", x=x[:9], tokens=tokens[:9], labels=np.arange(9))
     return folder
@@ -90,6 +112,13 @@ def test_a_model_that_cannot_be_calibrated(
     assert done.exit_code == 2, done.output
     assert said in done.stderr
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["Viewed", "Spectral"])
+def test_a_model_that_runs_with_channels_first_alone(odd: Path, tmp_path: Path, name: str) -> None:
+    done = odd_model(odd, name, "images", tmp_path / "m.pt")
+    assert done.exit_code == 0, done.output
+    assert "2 of 2 layers in INT8" in done.stdout
 
 
 def test_layers_without_a_quantizer_are_listed(odd: Path, tmp_path: Path) -> None:

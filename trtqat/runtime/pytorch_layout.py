@@ -16,7 +16,20 @@ def channels_last(model: torch.nn.Module) -> torch.nn.Module:
     Returns:
         The model.
     """
+    return _laid(model, torch.channels_last)
+
+
+def channels_first(model: torch.nn.Module) -> torch.nn.Module:
+    """Takes back what ``channels_last`` did, in place.
+
+    Returns:
+        The model.
+    """
+    return _laid(model, torch.contiguous_format)
+
+
+def _laid(model: torch.nn.Module, layout: torch.memory_format) -> torch.nn.Module:
     for tensor in itertools.chain(model.parameters(), model.buffers()):
         if tensor.dim() == 4:
-            tensor.data = tensor.data.contiguous(memory_format=torch.channels_last)
+            tensor.data = tensor.data.contiguous(memory_format=layout)
     return model
