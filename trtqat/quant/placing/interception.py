@@ -119,6 +119,8 @@ class Frame:
 
     path: str
     quantizers: PlacedQuantizers | None
+    # Tells whose run it is: torch.export runs proxies, which have a module's own ``_modules``.
+    children: object = None
     # No Counter: torch.compile traces through it, and knows dicts alone.
     counts: dict[str, int] = field(default_factory=dict)
     has_gradient: bool = field(default_factory=torch.is_grad_enabled)
@@ -254,11 +256,17 @@ def current_path() -> str:
     return mode.frames[-1].path if mode is not None else ""
 
 
+def are_running(children: object) -> bool:
+    """Whether this thread runs the forward of the module whose ``_modules`` these are."""
+    mode = ACTIVE.mode
+    return mode is not None and any(frame.children is children for frame in mode.frames)
+
+
 @contextmanager
 def running(module: nn.Module) -> Iterator[None]:
     """Around the forward of an instrumented module."""
     paths = ACTIVE.paths or {}
-    frame = Frame(paths.get(module, ""), quantizers_in(module))
+    frame = Frame(paths.get(module, ""), quantizers_in(module), module.__dict__["_modules"])
     if ACTIVE.watcher is not None:
         ACTIVE.watcher.entered(frame.path)
     mode = ACTIVE.mode

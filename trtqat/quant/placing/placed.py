@@ -13,15 +13,17 @@ from torch import nn
 from trtqat.errors import QuantizerError
 from trtqat.quant.feeding import device_of
 from trtqat.quant.int8_quantizer import Int8Quantizer
+from trtqat.quant.placing.children import Children
 from trtqat.quant.placing.instrumented import instrument, is_instrumented, restore_class
 from trtqat.quant.placing.interception import CHILD, Call, PlacedQuantizers, quantizers_in
 from trtqat.quant.placing.placement import Place, PlannedQuantizer
 
 # Files of PyTorch whose modules call nothing that can be quantized: their calls need no counting.
+# A container calls what the hooks of its children do.
 _CALLS_NOTHING = frozenset(
     f"torch.nn.modules.{name}"
     for name in (
-        *("activation", "batchnorm", "channelshuffle", "container", "distance", "dropout"),
+        *("activation", "batchnorm", "channelshuffle", "distance", "dropout"),
         *("flatten", "fold", "instancenorm", "normalization", "padding", "pixelshuffle"),
         *("rnn", "sparse", "upsampling"),
     )
@@ -87,6 +89,7 @@ def put_quantizers(
             child = quantizers_in(module)
             if child is None:
                 child = PlacedQuantizers(counts.get(place.path, {}))
+                module._modules = Children(module._modules)
                 module.add_module(CHILD, child.train(module.training))
             child.place(place.call, place.operand, quantizer)
 
@@ -162,6 +165,7 @@ def take_quantizers_off(model: nn.Module) -> None:
     for module in list(model.modules()):
         if quantizers_in(module) is not None:
             del module._modules[CHILD]
+            module._modules = dict(module._modules)
         if is_instrumented(module):
             restore_class(module)
 
