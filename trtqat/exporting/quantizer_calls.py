@@ -108,7 +108,7 @@ def checked_quantizers(
                 compared[call] = x
             expected = stand_ins[name](x)
             output = forward(x, *others, **options)
-            _compare_codes(active[name], expected, output)
+            _compare_codes(active[name], x.dtype, expected, output)
             return output
 
         return run
@@ -146,7 +146,9 @@ def is_read(model: torch.nn.Module, names: Iterable[str], samples: Samples) -> b
     )
 
 
-def _compare_codes(quantizer: Quantizer, expected: torch.Tensor, actual: torch.Tensor) -> None:
+def _compare_codes(
+    quantizer: Quantizer, dtype: torch.dtype, expected: torch.Tensor, actual: torch.Tensor
+) -> None:
     shape = [1] * expected.dim()
     if quantizer.axis is not None:
         shape[quantizer.axis] = -1
@@ -158,11 +160,17 @@ def _compare_codes(quantizer: Quantizer, expected: torch.Tensor, actual: torch.T
     wrong = int((codes > 1 + _CODES).sum())
     flipped = int((codes > _CODES).sum()) - wrong
     if wrong or flipped > max(_FEW, _SHARE * codes.numel()):
-        raise ExportError(
-            f"Quantizer '{quantizer.name}' makes other codes than its scale says: "
-            f"{wrong + flipped} of {codes.numel()} values differ.",
+        floats = str(dtype).removeprefix("torch.")
+        remedy = (
             "Calibrate it again; if that does not help, this toolkit's quantizer is read wrongly: "
-            "report it.",
+            "report it."
+        )
+        if dtype != torch.float32:
+            remedy = "Leave torch.autocast and other casts out of forward, and calibrate again."
+        raise ExportError(
+            f"Quantizer '{quantizer.name}' makes other codes of {floats} than its scale says: "
+            f"{wrong + flipped} of {codes.numel()} values differ.",
+            remedy,
         )
 
 

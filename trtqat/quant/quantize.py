@@ -121,7 +121,8 @@ def quantize(
 
     Raises:
         QuantizerError: A pattern matches nothing, there is nothing to quantize, a batch does not
-            fit, or a quantizer saw nothing or values that are not finite.
+            fit, forward casts what would be quantized to another float type, or a quantizer saw
+            nothing or values that are not finite.
         UsageError: An argument has a wrong type or value.
     """
     check_kind("The model", model, nn.Module, "torch.nn.Module")
@@ -143,6 +144,7 @@ def quantize(
             recording = recorded(model, first)
             placement = place_quantizers(recording, keep=keep, for_=for_)
             _check_any(model, recording, placement)
+            _check_types(model, recording, placement)
             quantizers = {
                 planned: Int8Quantizer(planned.axis, is_weight=planned.is_weight)
                 for planned in placement.quantizers
@@ -286,3 +288,24 @@ def _check_any(model: nn.Module, recording: Recording, placement: Placement) -> 
         f"{len(placement.layers)} convolutions and products{reason}.",
         remedy,
     )
+
+
+def _check_types(model: nn.Module, recording: Recording, placement: Placement) -> None:
+    """Refuses what a forward computes in another float type than the model has.
+
+    A graph in float32 has other codes than such numbers, and a layer of others is not INT8 in it.
+    """
+    known = {torch.float32, *(each.dtype for each in model.parameters())}
+    quantized = {(place.path, place.call) for q in placement.quantizers for place in q.places}
+    for step in recording.calls:
+        if (step.path, step.call) not in quantized:
+            continue
+        values = itertools.chain(*step.operands.values(), step.outputs)
+        other = next((each.dtype for each in values if each.dtype not in known), None)
+        if other is not None:
+            raise QuantizerError(
+                f"'{step.layer}' computes in {str(other).removeprefix('torch.')}, and INT8 is made "
+                "of float32.",
+                "Leave torch.autocast and other casts out of forward; trtqat export --precision "
+                "fp16 makes FP16 of what is not INT8.",
+            )

@@ -225,7 +225,8 @@ def _mark_layer(marks: _Marks, step: Step) -> None:
             axis = _weight_axis(step, name, values[0])
         marks.add(step, name, values, axis)
     if step.function.kind == "attention":
-        marks.add(step, PROBABILITIES, [Value((0,) * 4, is_computed=True, is_float=True)], None)
+        query = step.operands["query"][0]
+        marks.add(step, PROBABILITIES, [Value((0,) * 4, is_computed=True, dtype=query.dtype)], None)
 
 
 def _weight_axis(step: Step, operand: str, weight: Value) -> int | None:

@@ -45,7 +45,7 @@ class Value:
         shape: As it was in the run.
         is_computed: Whether it depends on the model's inputs or their number; else it is a weight,
             or made of weights alone.
-        is_float: Whether it is a floating-point tensor.
+        dtype: As it was in the run.
         maker: The step that returned it; None for inputs, parameters and buffers.
         readers: The steps that take it, in order, each as often as it does.
         is_output: Whether the model returns it.
@@ -53,7 +53,7 @@ class Value:
 
     shape: tuple[int, ...]
     is_computed: bool
-    is_float: bool
+    dtype: torch.dtype
     maker: Step | None = None
     readers: list[Step] = field(default_factory=list)
     is_output: bool = False
@@ -241,7 +241,7 @@ class _Recorder:
         if id(tensor) not in self._kept:
             self._kept[id(tensor)] = tensor
             self._by_storage[storage_of(tensor)].append(tensor)
-        value = Value(tuple(tensor.shape), is_computed, tensor.is_floating_point())
+        value = Value(tuple(tensor.shape), is_computed, tensor.dtype)
         self._values[id(tensor)] = value
         return value
 
