@@ -35,7 +35,8 @@ from trtqat.quant.placing.placed import (
 )
 from trtqat.quant.placing.placement import Layer, Placement, Target, place_quantizers
 from trtqat.quant.placing.reasons import AS_ASKED, NO_TRANSPOSED
-from trtqat.quant.placing.recording import Recording, record
+from trtqat.quant.placing.recording import record
+from trtqat.quant.placing.steps import Recording
 from trtqat.quant.ranges.activation_ranges import ActivationMethod
 from trtqat.quant.ranges.observing import SeenRange, calibrated
 from trtqat.quant.recipe import Recipe, recipe_of, remember, save_quantized, unwrapped

@@ -29,7 +29,7 @@ from trtqat.quant.placing.attention import PROBABILITIES
 from trtqat.quant.placing.interception import Call
 from trtqat.quant.placing.multiplying import RECURRENT
 from trtqat.quant.placing.passing import ACTIVATIONS, FOLDED, MOVING, REARRANGING
-from trtqat.quant.placing.recording import Recording, Step, Value
+from trtqat.quant.placing.steps import Recording, Step, Value
 
 Target = Literal["8.6", "10", "11", "rtx"]
 
