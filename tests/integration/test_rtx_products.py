@@ -183,7 +183,7 @@ def test_a_layer_that_is_float_by_itself_sends_to_lint(tmp_path: Path) -> None:
     asked = ("--for", "rtx", "--require-int8", "-o", "m.engine")
     done = in_process(tmp_path, "build", graph, *asked)
     assert done.returncode == 3
-    assert f"is found by: trtqat lint {graph}" in done.stderr
+    assert f"is found by: trtqat lint {graph} --for rtx" in done.stderr
     assert "fp16" not in done.stderr
 
 

@@ -201,6 +201,27 @@ def fork(second: float | None, *, weight: bool = False) -> Callable[[], ir.Model
     return built(build)
 
 
+def resized(*steps: str) -> Callable[[], ir.Model]:
+    """A layer on a tensor that is quantized, enlarged and cut, in that order."""
+
+    def build(made: Graph) -> str:
+        value = "x"
+        for step in steps:
+            if step == "pair":
+                value = made.pair(value, 0.1)
+            elif step == "resize":
+                scales = made.constant("scales", np.array([1, 1, 2, 2], np.float32))
+                value = made.node("Resize", [value, "", scales], f"{value}.large", mode="nearest")
+            else:
+                bounds = [made.constant(name, np.array([at])) for name, at in (("a", 1), ("b", 5))]
+                value = made.node(
+                    "Slice", [value, *bounds, made.constant("axis", np.array([2]))], "part"
+                )
+        return made.conv(value, "y")
+
+    return built(build)
+
+
 CASES = [
     Case("one-sided", "/y", one_operand(True, False), one_operand(True, True), "float input"),
     Case("one-sided", "/y", one_operand(False, True), one_operand(False, False), "float weight"),
@@ -239,6 +260,23 @@ CASES = [
     Case("float-output", "/op", pooled("softmax"), pooled("output")),
     Case("float-output", "/op", pooled("softmax"), pooled("resized", operator="Mul")),
     Case("float-output", "/op", pooled("softmax", operator="Mul"), pooled("pair", operator="Mul")),
+    Case(
+        "resize-behind-pair",
+        "/y",
+        resized("pair", "resize"),
+        resized("resize", "pair"),
+        "'/x.dq.large' (Resize) stands between '/y' and its pair",
+        for_="rtx",
+    ),
+    # What only moves codes is no fault, and two of them are one.
+    Case(
+        "resize-behind-pair",
+        "/y",
+        resized("pair", "resize", "resize", "slice"),
+        resized("resize", "pair", "slice"),
+        "'/x.dq.large.large' (Resize)",
+        for_="rtx",
+    ),
     Case("idle-pair", "/x.q", idle("Softmax"), idle("layer"), "quantizes for Softmax"),
     Case("idle-pair", "/x.q", idle("Flatten"), idle("slices"), "for the graph's output"),
     Case("idle-pair", "/x.q", idle("linear"), idle("slices"), "for Resize"),

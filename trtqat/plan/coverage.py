@@ -176,12 +176,14 @@ class Coverage:
                 "--precision fp16 --opset 19."
             )
         if len(fused) < len(self.missed):
+            # Only a plan of TensorRT for RTX has no kernels.
+            target = "" if self.has_kernels else " --for rtx"
             ways.append(
                 "The reason of each stands in the result; what in the graph may be behind it "
                 + (
-                    f"is found by: trtqat lint {quote(str(graph))}"
+                    f"is found by: trtqat lint {quote(str(graph))}{target}"
                     if is_file(graph)
-                    else f"is found by trtqat lint where '{graph}' is."
+                    else f"is found by trtqat lint{target} where '{graph}' is."
                 )
             )
         return " ".join(ways)

@@ -11,7 +11,7 @@ import onnx_ir as ir
 from trtqat.graph.lenses.affine import BATCH_NORM
 from trtqat.graph.lenses.basics import is_constant, name_of
 from trtqat.graph.lenses.layers import CONVOLUTIONS, PRODUCTS, layer_of, move_of_weight
-from trtqat.graph.lenses.moves import moves_values, pads_with_zero
+from trtqat.graph.lenses.moves import ONNX_DOMAINS, moves_values, pads_with_zero
 from trtqat.graph.lenses.pairs import QUANTIZE
 from trtqat.graph.lenses.view import ACTIVATIONS, GraphView, has_hidden_parameters
 from trtqat.graph.lint.finding import Advice, Places, rule
@@ -199,6 +199,33 @@ def idle_pair(view: GraphView) -> Places:
 
 
 @rule(
+    "resize-behind-pair",
+    cost="speed",
+    only_for="rtx",
+    remedy="Quantize what the Resize makes, directly before the layer: TensorRT for RTX computes a "
+    "Resize in floating point, and no pair behind it tells the layer to read codes.",
+    example="y = conv(quantizer(F.interpolate(x)))  # not conv(F.interpolate(quantizer(x)))",
+)
+def resize_behind_pair(view: GraphView) -> Places:
+    """A Resize between a pair and its layer, where the graph is for TensorRT for RTX."""
+    if view.target != "rtx":
+        return
+    resizes = {
+        reader: name_of(node)
+        for node in view.graph
+        if _is_resize(node) and view.dequantize_before(node.inputs[0]) is not None
+        for reader in view.readers(node.outputs[0], _keeps_codes_but_resize)
+    }
+    for layer in view.layers:
+        if layer.node in resizes and view.is_quantized(layer):
+            problem = (
+                f"'{resizes[layer.node]}' (Resize) stands between '{layer.name}' and its pair: the "
+                "layer runs in floating point."
+            )
+            yield layer.name, problem
+
+
+@rule(
     "redundant-pair",
     cost="speed",
     repair="remove-pairs",
@@ -218,6 +245,15 @@ def _keeps_codes(node: ir.Node) -> bool:
     return moves_values(node) or pads_with_zero(node)
 
 
+def _keeps_codes_but_resize(node: ir.Node) -> bool:
+    """The same for all but a Resize, behind which the layers are its own."""
+    return _keeps_codes(node) and not _is_resize(node)
+
+
+def _is_resize(node: ir.Node) -> bool:
+    return node.op_type == "Resize" and node.domain in ONNX_DOMAINS
+
+
 def _belongs_to_layer(reader: ir.Node) -> bool:
     """Whether TensorRT runs a node in the kernel of the layer before it."""
     return reader.op_type == BATCH_NORM or reader.op_type in ACTIVATIONS
@@ -232,5 +268,6 @@ RULES = (
     parameters_behind_identity,
     float_output,
     idle_pair,
+    resize_behind_pair,
     redundant_pair,
 )

@@ -117,6 +117,7 @@ VERDICTS: dict[str, dict[Target, Verdict]] = {
     "parameters-behind-identity": _row(Verdict("slow", "run"), _UNKNOWN, _UNKNOWN, _UNKNOWN),
     "float-output": _slow_and(_BUILT),
     "idle-pair": _slow_and(_BUILT),
+    "resize-behind-pair": _unknown_but(_FLOAT),
     "redundant-pair": _unknown_but(_INT8),
     "float-residual": _slow_and(_INT8),
     "pair-before-add": _slow_and(_INT8),
