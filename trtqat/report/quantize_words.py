@@ -70,7 +70,7 @@ def opening_lines(result: QuantizeResult) -> Iterator[str]:
 
 
 def tables(result: QuantizeResult, *, in_full: bool) -> Iterator[Table]:
-    """What the quantizers saw, which layers cost most, the ladder to the target, and the outputs.
+    """What the quantizers saw, which layers cost most, the outputs, and the ladder to the target.
 
     Args:
         result: What was made.
@@ -81,10 +81,10 @@ def tables(result: QuantizeResult, *, in_full: bool) -> Iterator[Table]:
     if result.sensitivity:
         count = len(result.sensitivity) if in_full else _WORST
         yield _sensitivity(result.sensitivity[:count], len(result.sensitivity))
-    if result.ladder is not None:
-        yield _ladder(result.ladder)
     if result.outputs:
         yield _outputs(result)
+    if result.ladder is not None:
+        yield _ladder(result.ladder)
 
 
 def closing_lines(

@@ -99,8 +99,7 @@ def compare_models(
         progress: Called after every batch.
 
     Raises:
-        DataError: A sample is damaged.
-        QuantizerError: A model does not take a batch.
+        Exception: Whatever forward raises, or who gives the samples.
     """
     found, done, samples = Agreements(), 0, len(batches.indices)
     with buffers_kept(exact), buffers_kept(rounded):
@@ -123,7 +122,7 @@ def notes_on_outputs(
         way_out: A sentence on what to do about outputs that are far off; None says nothing of them.
     """
     notes = []
-    if not are_held_out:
+    if outputs and not are_held_out:
         notes.append(
             "Outputs are compared on the very samples that ranges were chosen on, as the data has "
             "too few others."

@@ -16,7 +16,7 @@ import torch
 
 from trtqat.checks import check_kind
 from trtqat.data.dataset import files_of, is_random, open_dataset
-from trtqat.errors import UsageError
+from trtqat.errors import TrtqatError, UsageError
 from trtqat.evaluation.metrics.metric import Metric
 from trtqat.exporting.source import ModelSource
 from trtqat.extras import require
@@ -25,7 +25,7 @@ from trtqat.quant.placing.placement import Layer, Target
 from trtqat.quant.quantize import Quantized, quantize
 from trtqat.quant.recipe import recipe_of
 from trtqat.search.accuracy_target import Ladder, find_within_target
-from trtqat.search.agreement import compare_models, notes_on_outputs
+from trtqat.search.agreement import OutputAgreement, compare_models, notes_on_outputs
 from trtqat.search.asked_metric import asked_metric, parts_of_key
 from trtqat.search.counting import LabelledSamples
 from trtqat.search.float_model import check_files, check_runs, load_float_model
@@ -37,6 +37,7 @@ from trtqat.search.samples import SpreadSamples, open_training
 from trtqat.search.saved_search import SavedSearch, digest_of, key_of, state_path
 from trtqat.search.sensitivity import LayerSensitivity, measure_sensitivity
 from trtqat.tensors import TensorSpec
+from trtqat.user_code import in_words
 from trtqat.version import __version__
 
 _CALIBRATION = "calibration"
@@ -229,7 +230,7 @@ class _Quantizing:
                 )
                 best = found or quantized
             held = chosen.others()
-            outputs = compare_models(self._model, best.model, held, self._progress)
+            outputs = self._outputs(best, held)
         are_held_out = not set(chosen.indices) & set(held.indices)
         # An accuracy that was counted says more than an SQNR.
         is_told = ladder is not None or is_random(options.data)
@@ -297,6 +298,15 @@ class _Quantizing:
             for_=options.for_,
             progress=seen,
         )
+
+    def _outputs(self, best: Quantized, held: SpreadSamples) -> tuple[OutputAgreement, ...]:
+        """How close the outputs are; a sample that nobody chose does not cost what was made."""
+        try:
+            return compare_models(self._model, best.model, held, self._progress)
+        except Exception as error:
+            said = error.problem if isinstance(error, TrtqatError) else f"{in_words(error)}."
+            self._notes.append(f"Outputs on samples held out are not compared: {said}")
+            return ()
 
     def _key(
         self,

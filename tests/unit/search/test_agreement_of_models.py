@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 import trtqat
-from tests.support.quantize_command import quantize, target
+from tests.support.quantize_command import quantize, run, target
 from tests.support.uneven import Files, write_files
 from trtqat.numerics import difference
 from trtqat.search.agreement import Agreements, compare_models, notes_on_outputs
@@ -22,6 +22,7 @@ from trtqat.tensors import TensorSpec
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
+IMAGES = TensorSpec("images", (-1, 3, 6, 6))
 FAR_OFF = "answers may differ from the float model's."
 
 
@@ -30,9 +31,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
     return write_files(tmp_path_factory.mktemp("uneven"))
 
 
-def samples(data: str, count: int, size: int) -> SpreadSamples:
-    dataset = open_training(data, [TensorSpec("images", (-1, 3, 6, 6))], 0)
-    return SpreadSamples(dataset, ["images"], count, size, 0)
+def samples(data: str, count: int, size: int, spec: TensorSpec = IMAGES) -> SpreadSamples:
+    return SpreadSamples(open_training(data, [spec], 0), [spec.name], count, size, 0)
 
 
 def test_the_command_tells_it_on_samples_that_no_range_was_chosen_on(
@@ -93,6 +93,30 @@ def test_samples_to_measure_on_make_whole_batches(
     assert len(set(held.indices)) == expected
     assert {len(batch[0]) for batch in held} == {size}
     assert bool(set(held.indices) & set(chosen.indices)) is not are_others
+
+
+LOOKUP = """
+import torch
+
+
+def net():
+    torch.manual_seed(0)
+    return torch.nn.Sequential(torch.nn.Embedding(10, 4), torch.nn.Linear(4, 3))
+"""
+
+
+def test_a_sample_that_was_not_chosen_does_not_cost_the_model(tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text(LOOKUP)
+    spec, data = TensorSpec("input", (-1, 3), "int64"), tmp_path / "train.npz"
+    tokens = np.full((20, 3), 10)
+    np.savez(data, input=tokens)
+    tokens[samples(f"npz:{data}", 8, 4, spec).indices] = 1
+    np.savez(data, input=tokens)
+    given = (f"{tmp_path}/net.py:net", "--data", f"npz:{data}", "-o", tmp_path / "m.pt")
+    done = run("quantize", *given, "--images", 8, "--batch-size", 4)
+    assert done.exit_code == 0, done.output
+    assert "Outputs on samples held out are not compared: IndexError: index out" in done.stderr
+    assert (tmp_path / "m.pt").is_file()
 
 
 class Counting(nn.Module):
