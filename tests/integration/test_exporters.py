@@ -186,6 +186,30 @@ def test_a_batch_that_none_leaves_open_names_the_ways_out(
     )
 
 
+class Scaled(nn.Module):
+    """Its forward has defaults, one by name only."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(4, 4)
+
+    def forward(
+        self, x: torch.Tensor, scale: float = 2.0, *, mask: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        y: torch.Tensor = self.linear(x) * scale
+        return y if mask is None else y * mask
+
+
+@pytest.mark.parametrize("exporter", ["torchscript", "dynamo"])
+def test_defaults_are_no_inputs(exporter: Exporter, tmp_path: Path) -> None:
+    model = quantize(Scaled(), [torch.randn(8, 4)]).model
+    kind = type(model)
+    options = ExportOptions((TensorSpec("x", (1, 4)),), exporter=exporter)
+    result = export_onnx(model, tmp_path / "m.onnx", options)
+    assert [each.name for each in onnx.load(str(result.path)).graph.input] == ["x"]
+    assert type(model) is kind
+
+
 def test_exporter_that_fails_prints_nothing(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -23,12 +23,11 @@ from trtqat.exporting.options import ExportOptions
 from trtqat.quant.quantize import Quantized, quantize
 
 NAMES = list(ARCHITECTURES)
-# The TorchScript exporter cannot call a forward that has arguments by name only, and writes
-# padding="same" of a dilated convolution in a form that ONNX Runtime does not run.
-BY_DYNAMO = ("defaults", "padded")
-# Attention and parametrizations go through the torch.export-based exporter as well, which takes
-# seconds; those above are convolutions.
-BOTH = ("vit_sdpa", "transformer_encoder", "parametrized")
+# The TorchScript exporter writes padding="same" of a dilated convolution in a form that ONNX
+# Runtime does not run.
+BY_DYNAMO = ("padded",)
+# These go through the torch.export-based exporter as well, which takes seconds.
+BOTH = ("vit_sdpa", "transformer_encoder", "parametrized", "defaults")
 FORMS = [(name, "dynamo" if name in BY_DYNAMO else "torchscript") for name in NAMES]
 FORMS += [(name, "dynamo") for name in BOTH]
 # Weights here are drawn, not trained: their outputs are harder to keep than those of real ones.

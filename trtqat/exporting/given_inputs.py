@@ -28,25 +28,39 @@ def take_given(model: torch.nn.Module, names: Sequence[str]) -> None:
         names: The parameters that are given, in the order of forward. The others have defaults.
     """
     model = unwrapped(model)
-    if isinstance(model, torch.jit.ScriptModule):
-        return
-    parameters = inspect.signature(model.forward).parameters.values()
+    parameters = _parameters(model)
     by_position = [each.name for each in parameters if each.kind is not each.KEYWORD_ONLY]
-    if leaves_a_gap(by_position, names):
+    if parameters and leaves_a_gap(by_position, names):
         model.__class__ = _subclass(type(model), tuple(names))
 
 
 @contextlib.contextmanager
-def given_taken(model: torch.nn.Module, names: Sequence[str]) -> Iterator[None]:
-    """As ``take_given``, until exit."""
+def given_alone(model: torch.nn.Module, names: Sequence[str]) -> Iterator[None]:
+    """As ``take_given``, until exit, and hides from the exporters what is not given.
+
+    TorchScript's gives forward all its defaults by position, also those that it takes by name only,
+    and makes inputs of the numbers among them.
+    """
     model = unwrapped(model)
     kind = type(model)
-    take_given(model, names)
+    others = [each for each in _parameters(model) if each.name not in names]
+    defaults = [each for each in others if each.default is not each.empty]
+    if any(each.kind is each.KEYWORD_ONLY or each.default is not None for each in defaults):
+        model.__class__ = _subclass(kind, tuple(names))
+    else:
+        take_given(model, names)
     try:
         yield
     finally:
         if type(model) is not kind:
             model.__class__ = kind
+
+
+def _parameters(model: torch.nn.Module) -> Sequence[inspect.Parameter]:
+    """Those of forward; none of a ScriptModule, as no subclass of it can have another forward."""
+    if isinstance(model, torch.jit.ScriptModule):
+        return ()
+    return tuple(inspect.signature(model.forward).parameters.values())
 
 
 def _subclass(kind: type[torch.nn.Module], names: tuple[str, ...]) -> type[torch.nn.Module]:

@@ -21,7 +21,7 @@ from trtqat.exporting.check_pairs import check_pairs
 from trtqat.exporting.computed_weights import computed_weights
 from trtqat.exporting.find_quantizers import find_quantizers
 from trtqat.exporting.finishing import VerifiedGraph, check_can_finish, finish
-from trtqat.exporting.given_inputs import given_taken
+from trtqat.exporting.given_inputs import given_alone
 from trtqat.exporting.model_reference import (
     ModelReference,
     batches_of_model,
@@ -86,7 +86,7 @@ def export_onnx(
         check_layers(model)
         check_not_converted(model)
         inputs = order_inputs(model, options.inputs)
-        stack.enter_context(given_taken(model, [each.name for each in inputs]))
+        stack.enter_context(given_alone(model, [each.name for each in inputs]))
         check_inputs(inputs, options.pixels)
         samples = read_samples(options.data, inputs, options.pixels)
         for context in (quiet_toolkit(), module_by_module(compiled=True), buffers_kept(model)):
