@@ -47,6 +47,13 @@ def arguments_of(batch: object, device: torch.device) -> Arguments:
     return (on_tensors(move, batch),), {}
 
 
+def on_arguments(function: Callable[[torch.Tensor], object], arguments: Arguments) -> Arguments:
+    """``on_tensors`` of each argument."""
+    args, kwargs = arguments
+    changed = {name: on_tensors(function, each) for name, each in kwargs.items()}
+    return tuple(on_tensors(function, each) for each in args), changed
+
+
 def on_tensors(function: Callable[[torch.Tensor], object], value: object) -> object:
     """A value with another one for each tensor in it.
 

@@ -22,7 +22,7 @@ from torch import nn
 
 from trtqat.checks import check_choice, check_kind, check_names
 from trtqat.errors import QuantizerError, UsageError, first_line
-from trtqat.quant.feeding import Arguments, arguments_of, device_of, on_tensors, told
+from trtqat.quant.feeding import Arguments, arguments_of, device_of, on_arguments, told
 from trtqat.quant.has_values import check_has_values
 from trtqat.quant.int8_quantizer import Int8Quantizer
 from trtqat.quant.kept_state import buffers_kept
@@ -262,9 +262,7 @@ def _first_samples(arguments: Arguments) -> Arguments:
     def cut(tensor: torch.Tensor) -> torch.Tensor:
         return tensor[:_RECORDED] if tensor.dim() else tensor
 
-    args, kwargs = arguments
-    cut_kwargs = {name: on_tensors(cut, value) for name, value in kwargs.items()}
-    return tuple(on_tensors(cut, value) for value in args), cut_kwargs
+    return on_arguments(cut, arguments)
 
 
 def _check_any(model: nn.Module, recording: Recording, placement: Placement) -> None:

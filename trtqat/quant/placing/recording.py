@@ -1,16 +1,19 @@
-"""Records what a model computes while it runs once."""
+"""Records what a model computes while it runs."""
 
 from __future__ import annotations
 
 import itertools
+import logging
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import nn
 
+from trtqat.errors import first_line
+from trtqat.quant.feeding import on_arguments
 from trtqat.quant.placing.functions import Arguments, Function
 from trtqat.quant.placing.instrumented import watched_run
 from trtqat.quant.placing.interception import Call, current_path
@@ -18,7 +21,9 @@ from trtqat.quant.placing.multiplying import RECURRENT, Operators, operator_macs
 from trtqat.quant.placing.steps import Recording, Step, Value
 from trtqat.quant.placing.written import changed_by, storage_of
 
-# What they make has the batch's size, so no exporter makes it a weight.
+_LOG = logging.getLogger(__name__)
+
+# What they make of a weight may have the batch's size; then no exporter makes it a weight.
 _REPEATING = frozenset({"expand", "expand_as", "repeat", "tile", "repeat_interleave"})
 _MODULES = frozenset(
     getattr(nn, f"{name}{n}d")
@@ -37,27 +42,64 @@ _LAYERS = (
 
 
 def record(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Recording:
-    """Runs a model once, in eval mode and without gradients, and records what it calls.
+    """Runs a model in eval mode and without gradients, and records what it calls.
+
+    Once; where it repeats what no input reaches, once more on a single sample. What is as large
+    then is a weight, and the model is recorded again with that known.
 
     Args:
         model: In eval mode; without quantizers of ``trtqat.quantize`` that quantize.
         args: Positional arguments of forward; tensors of shape ``(N, …)``.
         kwargs: Keyword arguments.
     """
-    recorder = _Recorder(model)
-    for tensor in _tensors([args, dict(kwargs)]):
-        recorder.known(tensor, is_computed=True)
-    with torch.no_grad(), watched_run(model, recorder), Operators(recorder.ran):
-        result = model(*args, **kwargs)
-    for tensor in _tensors(result):
-        recorder.known(tensor).is_output = True
     size = next((each.shape[0] for each in _tensors([args, dict(kwargs)]) if each.dim()), 1)
+    # A forward may write into what it is given.
+    spare = on_arguments(torch.clone, (args, dict(kwargs)))
+    recorder = _run(model, (args, dict(kwargs)))
+    if recorder.doubtful:
+        fixed = _not_of_batch(model, spare, size, recorder.repeats)
+        if fixed & recorder.doubtful:
+            recorder = _run(model, spare, fixed)
     unseen = {
         name: type(module).__name__
         for name, module in model.named_modules()
         if isinstance(module, torch.jit.ScriptModule)
     }
     return Recording(recorder.steps, size, recorder.counts, unseen, tuple(_idle(model, recorder)))
+
+
+def _run(model: nn.Module, given: Arguments, fixed: Collection[int] = ()) -> _Recorder:
+    args, kwargs = given
+    recorder = _Recorder(model, fixed)
+    for tensor in _tensors(given):
+        recorder.known(tensor, is_computed=True)
+    with torch.no_grad(), watched_run(model, recorder), Operators(recorder.ran):
+        result = model(*args, **kwargs)
+    for tensor in _tensors(result):
+        recorder.known(tensor).is_output = True
+    return recorder
+
+
+def _not_of_batch(
+    model: nn.Module, given: Arguments, size: int, repeats: list[torch.Size]
+) -> frozenset[int]:
+    """Which of the repeats in a run are as large for one sample; none where that is not known."""
+
+    def first(tensor: torch.Tensor) -> torch.Tensor:
+        return (tensor[:1] if tensor.dim() and tensor.shape[0] == size else tensor).clone()
+
+    if size < 2:
+        return frozenset()
+    try:
+        single = _run(model, on_arguments(first, given)).repeats
+    # A model may be made for one batch size.
+    except Exception as error:
+        _LOG.debug("Recording one sample failed: %s", first_line(error))
+        return frozenset()
+    if len(single) != len(repeats):
+        return frozenset()
+    both = enumerate(zip(repeats, single, strict=True))
+    return frozenset(index for index, (one, other) in both if one == other)
 
 
 def _idle(model: nn.Module, recorder: _Recorder) -> Iterator[str]:
@@ -84,9 +126,23 @@ def _reads_its_own(reader: nn.Module, layer: nn.Module) -> bool:
 
 
 class _Recorder:
-    """Watches a run. It keeps every tensor, so that no two have the same identity."""
+    """Watches a run. It keeps every tensor, so that no two have the same identity.
 
-    def __init__(self, model: nn.Module) -> None:
+    Attributes:
+        repeats: What each call of those in ``_REPEATING`` made, in order.
+        doubtful: The numbers of those whose operands no input reaches.
+    """
+
+    def __init__(self, model: nn.Module, fixed: Collection[int]) -> None:
+        """Begins with nothing.
+
+        Args:
+            model: That will run.
+            fixed: Numbers of the repeats that are known not to depend on the batch.
+        """
+        self.repeats: list[torch.Size] = []
+        self.doubtful: set[int] = set()
+        self._fixed = fixed
         self.steps: list[Step] = []
         self.counts: dict[str, dict[str, int]] = {}
         self._values: dict[int, Value] = {}
@@ -161,7 +217,12 @@ class _Recorder:
                 ]
             counts = self.counts.setdefault(path, {})
             counts[function.name] = max(counts.get(function.name, 0), call.index + 1)
-        is_computed = name in _REPEATING or any(each.is_computed for each in inputs)
+        is_computed = any(each.is_computed for each in inputs)
+        if name in _REPEATING:
+            if not is_computed:
+                self.doubtful.add(len(self.repeats))
+                is_computed = len(self.repeats) not in self._fixed
+            self.repeats.append(returned[0].shape)
         # What returns its argument itself, as contiguous() may, makes nothing.
         if changed is None:
             returned = [each for each in returned if id(each) not in self._values]
