@@ -119,6 +119,18 @@ def test_a_sample_that_was_not_chosen_does_not_cost_the_model(tmp_path: Path) ->
     assert (tmp_path / "m.pt").is_file()
 
 
+def test_a_chosen_sample_that_the_model_does_not_take_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text(LOOKUP)
+    tokens = np.full((20, 3), 1)
+    tokens[9] = 10
+    np.savez(tmp_path / "train.npz", input=tokens)
+    given = (f"{tmp_path}/net.py:net", "--data", f"npz:{tmp_path}/train.npz")
+    done = run("quantize", *given, "-o", tmp_path / "m.pt", "--batch-size", 4)
+    assert done.exit_code == 2, done.output
+    assert "raised IndexError on batch 3 of the calibration: index out of range" in done.stderr
+    assert "Leave out samples" in done.stderr
+
+
 class Counting(nn.Module):
     """Counts its calls in eval mode, too."""
 

@@ -19,6 +19,9 @@ from trtqat.quant.placing.placed import Placed, placed_quantizers
 from trtqat.quant.ranges.activation_ranges import ActivationMethod, activation_range
 from trtqat.quant.ranges.histogram import MagnitudeHistogram
 from trtqat.quant.ranges.weight_ranges import WeightMethod, weight_range
+from trtqat.user_code import user_code
+
+_WAY_OUT = "Leave out samples that the model does not take, as an index beyond its table."
 
 
 @dataclass(frozen=True)
@@ -66,14 +69,16 @@ def calibrated(
         What each saw, the worst first, and the number of samples.
 
     Raises:
-        QuantizerError: A quantizer saw nothing, or values that are not finite.
+        QuantizerError: A quantizer saw nothing, or values that are not finite, or forward raises.
     """
     placed = placed_quantizers(model)
     device = device_of(model)
     images = 0
     with _observing([each.module for each in placed]) as seen, torch.no_grad(), module_by_module():
-        for batch in batches:
-            run_batch(model, batch, device)
+        for number, batch in enumerate(batches, 1):
+            when = f" on batch {number} of the calibration"
+            with user_code("The model's forward", QuantizerError, _WAY_OUT, when=when):
+                run_batch(model, batch, device)
             for observer in seen.values():
                 observer.ends_batch()
             images += _size(batch)
