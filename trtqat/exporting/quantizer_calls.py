@@ -90,8 +90,8 @@ def checked_quantizers(
         quantizers: As ``read_quantizers`` returned them.
 
     Raises:
-        ExportError: A quantizer made something else. Codes at a rounding border may be the
-            neighbouring ones: toolkits multiply by 1 / scale.
+        ExportError: A quantizer read other floats than float32, or made something else. Codes at
+            a rounding border may be the neighbouring ones: toolkits multiply by 1 / scale.
     """
     active = {name: each for name, each in quantizers.items() if each is not None}
     stand_ins = {name: each.stand_in() for name, each in active.items()}
@@ -106,9 +106,10 @@ def checked_quantizers(
                 if call in compared:
                     return forward(x, *others, **options)
                 compared[call] = x
+            _check_type(name, x)
             expected = stand_ins[name](x)
             output = forward(x, *others, **options)
-            _compare_codes(active[name], x.dtype, expected, output)
+            _compare_codes(active[name], expected, output)
             return output
 
         return run
@@ -146,9 +147,16 @@ def is_read(model: torch.nn.Module, names: Iterable[str], samples: Samples) -> b
     )
 
 
-def _compare_codes(
-    quantizer: Quantizer, dtype: torch.dtype, expected: torch.Tensor, actual: torch.Tensor
-) -> None:
+def _check_type(name: str, x: torch.Tensor) -> None:
+    if x.dtype != torch.float32:
+        raise ExportError(
+            f"Quantizer '{name}' reads {str(x.dtype).removeprefix('torch.')} in forward; the graph "
+            "is written in float32, and would have other codes.",
+            "Leave torch.autocast and other casts out of forward, and calibrate again.",
+        )
+
+
+def _compare_codes(quantizer: Quantizer, expected: torch.Tensor, actual: torch.Tensor) -> None:
     shape = [1] * expected.dim()
     if quantizer.axis is not None:
         shape[quantizer.axis] = -1
@@ -160,17 +168,11 @@ def _compare_codes(
     wrong = int((codes > 1 + _CODES).sum())
     flipped = int((codes > _CODES).sum()) - wrong
     if wrong or flipped > max(_FEW, _SHARE * codes.numel()):
-        floats = str(dtype).removeprefix("torch.")
-        remedy = (
-            "Calibrate it again; if that does not help, this toolkit's quantizer is read wrongly: "
-            "report it."
-        )
-        if dtype != torch.float32:
-            remedy = "Leave torch.autocast and other casts out of forward, and calibrate again."
         raise ExportError(
-            f"Quantizer '{quantizer.name}' makes other codes of {floats} than its scale says: "
+            f"Quantizer '{quantizer.name}' makes other codes than its scale says: "
             f"{wrong + flipped} of {codes.numel()} values differ.",
-            remedy,
+            "Calibrate it again; if that does not help, this toolkit's quantizer is read wrongly: "
+            "report it.",
         )
 
 

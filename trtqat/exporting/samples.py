@@ -88,7 +88,8 @@ def run_model(model: torch.nn.Module, samples: Samples) -> dict[str, Array]:
 
     Raises:
         ForwardError: The model raises on the samples.
-        SourceError: It returns something else than tensors, or ends the program.
+        SourceError: It returns something else than tensors, or one that NumPy cannot hold, or ends
+            the program.
     """
     return _run(model, samples)[0]
 
@@ -113,7 +114,19 @@ def _run(model: torch.nn.Module, samples: Samples) -> tuple[dict[str, Array], li
             "Check --input: shape, dtype and order of the dimensions.",
         ) from error
     outputs = name_outputs(result, samples)
-    return {name: tensor.detach().numpy() for name, tensor in outputs.items()}, written
+    return {name: _array_of(name, tensor) for name, tensor in outputs.items()}, written
+
+
+def _array_of(name: str, output: torch.Tensor) -> Array:
+    try:
+        array: Array = output.detach().numpy()
+    # NumPy has no bfloat16, and nothing sparse.
+    except TypeError as error:
+        raise SourceError(
+            f"The model's output '{name}' cannot become an array: {first_line(error)}.",
+            "Return a dense tensor in float32, as .float() makes one.",
+        ) from error
+    return array
 
 
 def run_and_note(model: torch.nn.Module, samples: Samples) -> tuple[dict[str, Array], list[str]]:

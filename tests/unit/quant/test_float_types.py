@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import trtqat
-from trtqat.errors import ExportError, QuantizerError
+from trtqat.errors import ExportError, QuantizerError, SourceError
 from trtqat.quant.quantize import quantize
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -80,6 +80,17 @@ def test_export_names_what_its_forward_casts(tmp_path: Path) -> None:
                 scores: Tensor = self.inside(x).float()
             return scores
 
-    with pytest.raises(ExportError, match="makes other codes of bfloat16") as raised:
+    with pytest.raises(ExportError, match=r"'inside\..*int8\.input' reads bfloat16") as raised:
         trtqat.export(Cast(), tmp_path / "int8.onnx", inputs=["x:1x3x12x12"])
     assert "torch.autocast" in raised.value.remedy
+
+
+def test_an_output_in_bfloat16_is_refused(tmp_path: Path) -> None:
+    class Short(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x).bfloat16()
+
+    model = quantize(Short(4, 4), [torch.randn(8, 4)]).model
+    with pytest.raises(SourceError, match=r"output 'output' cannot .*BFloat16") as raised:
+        trtqat.export(model, tmp_path / "int8.onnx", inputs=["x:1x4"])
+    assert ".float()" in raised.value.remedy
