@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Iterable, Iterator, Sequence
 
 from trtqat.data.batches import Dataset
 from trtqat.data.labels import class_numbers
@@ -166,7 +165,7 @@ def failed_gates(
     options: EvaluateOptions,
     lineup: Lineup,
     outputs: Sequence[str],
-    max_drop: Mapping[str, float] = MappingProxyType({}),
+    asked: AskedMetrics = NOTHING_ASKED,
 ) -> tuple[str, ...]:
     """A sentence for every gate that was not met.
 
@@ -174,17 +173,20 @@ def failed_gates(
         options: With the gates.
         lineup: What was measured.
         outputs: Names of the subject's outputs.
-        max_drop: By the label of a metric, how much worse than the baseline's it may be.
+        asked: Metrics, and how much worse than the baseline's they may be.
     """
     failed: list[str] = []
     drop, allowed = top1_drop_points(lineup), options.max_accuracy_drop
+    first = lineup.subject.predictions.output
     if drop is not None and allowed is not None:
-        failed += _compared_with_nan(lineup, "top-1", lineup.subject.predictions.output)
+        failed += _compared_with_nan(lineup, "top-1", first)
         if not is_allowed(drop, allowed):
             by = beside_limit(drop, allowed, ".2f")
             failed.append(f"Top-1 drops by {by} points, more than {allowed:g}.")
-    for label, points in max_drop.items():
-        failed += _compared_with_nan(lineup, label, label.partition("@")[2])
+    for label, points in asked.max_drop.items():
+        named = label.partition("@")[2]
+        read = first if label in asked.of_first_output else named
+        failed += _compared_with_nan(lineup, label, read)
         failed += _dropped(lineup.subject, label, points)
     if options.min_sqnr_db is not None:
         failed += _short_outputs(options.min_sqnr_db, lineup.subject, outputs)

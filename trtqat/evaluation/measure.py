@@ -98,7 +98,7 @@ def measure(
         batch_size=options.batch_size,
         top1_drop_points=top1_drop_points(lineup),
         environment=describe_environment(with_gpu=subject.device == "cuda"),
-        failed_gates=failed_gates(options, lineup, run.outputs, asked.max_drop),
+        failed_gates=failed_gates(options, lineup, run.outputs, asked),
         telemetry=speed.telemetry,
         trtexec=speed.trtexec,
         latency_budget_ms=budget,

@@ -11,6 +11,7 @@ from tests.support.measured import NumpyModel, Samples
 from trtqat.evaluation.contenders import Lineup
 from trtqat.evaluation.evaluate import evaluate
 from trtqat.evaluation.gates import failed_gates
+from trtqat.evaluation.metrics.asked import AskedMetrics, ask_metrics
 from trtqat.evaluation.options import EvaluateOptions
 from trtqat.evaluation.timing import LatencyOptions
 
@@ -33,7 +34,7 @@ def lineup() -> Lineup:
 
 @pytest.mark.parametrize("label", ["miou@aux", "metric.py:own"])
 def test_a_metric_that_may_read_the_output(lineup: Lineup, label: str) -> None:
-    first, *_ = failed_gates(OPTIONS, lineup, ["logits", "aux"], {label: 1})
+    first, *_ = failed_gates(OPTIONS, lineup, ["logits", "aux"], AskedMetrics((), {label: 1}))
     assert first.startswith("The output 'aux' of 'numpy")
     assert first.endswith(f"is NaN for every image, so nobody knows how the {label} changed.")
 
@@ -41,5 +42,10 @@ def test_a_metric_that_may_read_the_output(lineup: Lineup, label: str) -> None:
 def test_what_goes_by_another_output_says_nothing_of_it(lineup: Lineup) -> None:
     top1 = replace(OPTIONS, max_accuracy_drop=1)
     assert failed_gates(top1, lineup, ["logits", "aux"]) == ()
-    (sentence,) = failed_gates(OPTIONS, lineup, ["logits", "aux"], {"miou@logits": 1})
-    assert "is NaN" not in sentence
+    for asked in (
+        AskedMetrics((), {"miou@logits": 1}),
+        ask_metrics((), {"top1": 1}),
+        ask_metrics((), {"miou": 1}),
+    ):
+        (sentence,) = failed_gates(OPTIONS, lineup, ["logits", "aux"], asked)
+        assert "is NaN" not in sentence
