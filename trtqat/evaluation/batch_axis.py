@@ -78,6 +78,23 @@ def moved_axis(before: Array, after: Array, axes: Sequence[int], batch_size: int
     return axes[best] if apart[best] < _SAME * apart[second] else None
 
 
+def is_of_no_image(before: Array, after: Array, axes: Sequence[int], batch_size: int) -> bool:
+    """Whether an output stayed as it was while the images moved, as a prior or a grid does.
+
+    Args:
+        before: The output.
+        after: The same of the images in another order, as for ``moved_axis``.
+        axes: Dimensions that may be the batch.
+        batch_size: How many images there are.
+    """
+    if before.dtype.kind not in "biuf":
+        return False
+    apart = min(
+        _squares(np.roll(before, before.shape[axis] // batch_size, axis), after) for axis in axes
+    )
+    return _squares(before, after) < _SAME * apart
+
+
 def first_images(array: Array, axis: int | None, count: int, batch_size: int) -> Array:
     """What an output says of the first images of a batch.
 

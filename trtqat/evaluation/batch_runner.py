@@ -12,6 +12,7 @@ from trtqat.evaluation.batch_axis import (
     by_image,
     find_batch_axis,
     first_images,
+    is_of_no_image,
     moved_axis,
     possible_batch_axes,
 )
@@ -125,6 +126,9 @@ class BatchRunner:
         for name, array in found.items():
             axis = find_batch_axis(array.shape, self._size, self._declared.get(name))
             if moved and len(possible[name]) > 1:
+                if is_of_no_image(array, moved[name], possible[name], self._size):
+                    self._keep_axis(name, array, None)
+                    continue
                 evident = moved_axis(array, moved[name], possible[name], self._size)
                 if evident is None:
                     self._in_doubt.add(name)
@@ -138,11 +142,14 @@ class BatchRunner:
                     )
                 else:
                     axis = evident
-            self._axes[name] = axis
-            self.shapes[name] = tuple(
-                DYNAMIC if index == axis else length for index, length in enumerate(array.shape)
-            )
+            self._keep_axis(name, array, axis)
         return found
+
+    def _keep_axis(self, name: str, array: Array, axis: int | None) -> None:
+        self._axes[name] = axis
+        self.shapes[name] = tuple(
+            DYNAMIC if index == axis else length for index, length in enumerate(array.shape)
+        )
 
     def _check_axes(self, found: Arrays, size: int) -> None:
         """Refuses to take the rows of some images where nobody knows which these are.

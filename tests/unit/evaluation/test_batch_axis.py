@@ -5,7 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from trtqat.evaluation.batch_axis import by_image, find_batch_axis, first_images, moved_axis
+from trtqat.evaluation.batch_axis import (
+    by_image,
+    find_batch_axis,
+    first_images,
+    is_of_no_image,
+    moved_axis,
+)
 
 
 @pytest.mark.parametrize(
@@ -80,6 +86,15 @@ def test_the_batch_is_what_moves_with_the_images(axis: int) -> None:
     assert moved(images, axis) == axis
     # As wherever all images are repetitions of one.
     assert moved(np.repeat(images[:1], 4, axis=0), axis) == axis
+
+
+def test_what_stays_is_of_no_image() -> None:
+    prior = np.random.default_rng(4).normal(size=(4, 4))
+    assert is_of_no_image(prior, prior + 1e-9, (0, 1), 4)
+    assert not is_of_no_image(prior, np.roll(prior, 1, axis=0), (0, 1), 4)
+    # Of images that are all the same nobody knows.
+    same = np.ones((4, 4))
+    assert not is_of_no_image(same, same, (0, 1), 4)
 
 
 def test_texts_do_not_tell() -> None:

@@ -46,6 +46,19 @@ def test_the_batch_is_what_moves_with_the_images(
         np.testing.assert_allclose(output, [each * token for token in range(1, shape[0] + 1)])
 
 
+def test_an_output_that_no_image_changes_is_of_all_of_them(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A prior of as many numbers as images; the last two of ten fill no batch."""
+    x, _ = make_samples(10)
+    prior = np.arange(16.0).reshape(4, 4)
+    model = NumpyModel(lambda _: prior, batch_range=(4, 4), outputs=(TensorSpec("logits", (4, 4)),))
+    for answers in run_models([model], Samples(x, None), batch_size=4):
+        for found in only(answers.outputs[0]):
+            np.testing.assert_array_equal(found, prior)
+    assert not caplog.text
+
+
 def test_images_that_are_not_told_from_each_other_are_refused(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
