@@ -134,12 +134,28 @@ def as_dtype(array: Array, dtype: np.dtype[Any]) -> Array:
         return array
     with np.errstate(over="ignore"):
         converted = array.astype(dtype)
-    if not np.can_cast(array.dtype, dtype):
-        is_float = dtype.kind == "f"
-        fits = np.isfinite(converted) | ~np.isfinite(array) if is_float else converted == array
-        if not fits.all():
-            raise OverflowError(str(array[~fits].flat[0]))
+    check_numbers(array, converted)
     return converted
+
+
+def check_numbers(array: Array, converted: Array) -> None:
+    """Compares numbers with what another type of their kind holds of them.
+
+    Args:
+        array: Floats or integers.
+        converted: The same in the other type.
+
+    Raises:
+        OverflowError: A finite number does not fit; that is its message.
+    """
+    if np.can_cast(array.dtype, converted.dtype):
+        return
+    is_float = converted.dtype.kind == "f"
+    fits = np.isfinite(converted) if is_float else converted == array
+    if not fits.all():
+        fits |= is_float & ~np.isfinite(array)
+    if not fits.all():
+        raise OverflowError(str(array[~fits].flat[0]))
 
 
 def parse_tensor_spec(text: str) -> TensorSpec:

@@ -66,12 +66,9 @@ class Reasons:
             messages: What TensorRT's logger collects.
         """
         self._messages = messages
-        self._start = self.count
-
-    @property
-    def count(self) -> int:
-        """How many errors there are by now, those from before included."""
-        return len(self._messages.errors)
+        # All of the log, in which those from before are first.
+        self.errors = messages.errors
+        self._start = len(self.errors)
 
     def reason(self, since: int = 0) -> str:
         """The first error since the beginning, or since a later count."""

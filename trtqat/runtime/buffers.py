@@ -11,7 +11,7 @@ import numpy as np
 
 from trtqat.errors import UsageError
 from trtqat.runtime.host_quantizer import HostQuantizer
-from trtqat.tensors import Array, Arrays, TensorSpec, as_dtype
+from trtqat.tensors import Array, Arrays, TensorSpec, check_numbers
 
 
 class Buffer:
@@ -119,23 +119,19 @@ def copy_into(host: Array, array: Array, name: str) -> None:
     """
     array = np.asarray(array)
     _check_shape(host, array, name)
-    if array.dtype != host.dtype:
-        array = _in_type(host.dtype, array, name)
-    np.copyto(host, array)
-
-
-def _in_type(dtype: np.dtype[Any], array: Array, name: str) -> Array:
-    if not np.can_cast(array.dtype, dtype, "same_kind"):
+    if not np.can_cast(array.dtype, host.dtype, "same_kind"):
         raise UsageError(
-            f"{name} takes {dtype}, and was given {array.dtype}.",
+            f"{name} takes {host.dtype}, and was given {array.dtype}.",
             "Give it arrays of that type. What takes the bytes of images normalises them itself.",
         )
+    with np.errstate(over="ignore"):
+        np.copyto(host, array, casting="same_kind")
     try:
-        return as_dtype(array, dtype)
+        check_numbers(array, host)
     except OverflowError as error:
         raise UsageError(
-            f"{name} takes {dtype}, which {error} does not fit.",
-            f"Give it numbers that {dtype} has.",
+            f"{name} takes {host.dtype}, which {error} does not fit.",
+            f"Give it numbers that {host.dtype} has.",
         ) from None
 
 

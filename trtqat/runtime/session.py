@@ -89,7 +89,7 @@ class EngineSession(Held):
         # Looked up once: it stands in every enqueue.
         self._execute = context.execute_async_v3
         self.input_specs, self.device = tuple(inputs), device
-        self._reasons, self._quantizers = reasons, quantizers
+        self._reasons, self._errors, self._quantizers = reasons, reasons.errors, quantizers
         self._has_own_stream = own_stream
         self.streams = own_streams(device) if own_stream else shared_streams(device)
         start = time.perf_counter()
@@ -341,7 +341,7 @@ class EngineSession(Held):
 
     def _enqueue(self, address: int) -> None:
         # A context that TensorRT could not set up fails here, with False, not before.
-        before = self._reasons.count if self._is_set_up else 0
+        before = len(self._errors) if self._is_set_up else 0
         if not self._execute(address):
             raise InferenceError(
                 f"TensorRT could not enqueue '{self._name}': {self._reasons.reason(before)}.",

@@ -51,6 +51,13 @@ def test_an_input_that_no_tensor_holds_is_refused(largest: int) -> None:
     resolve_profile([IMAGE], ProfileOptions(batch=(1, 1, 11184810)))
 
 
+def test_a_table_of_fixed_size_has_no_say_in_which_profile_is_narrower() -> None:
+    table = TensorSpec("anchors", (100, 4))
+    for shapes in (("1:8:32", "32"), ("32", "1:8:32")):
+        found = resolve_profiles([IMAGE, table], sized(*(f"image:{each}x3x8x8" for each in shapes)))
+        assert [each["image"].min[0] for each in found] == [32, 1]
+
+
 def test_the_optimum_stands_for_missing_shapes() -> None:
     only_opt = ProfileOptions(opt_shapes={"text": (4, 16)})
     assert resolve_profile([TEXT], only_opt)["text"] == ProfileShapes((4, 16), (4, 16), (4, 16))

@@ -192,6 +192,7 @@ def test_a_session_whose_graph_fails_is_gone_before_the_next_one(
 ) -> None:
     """Both at once may not fit into the memory of the GPU."""
     made: list[weakref.ref[EngineSession]] = []
+    contexts: list[weakref.ref[Any]] = []
     living: list[int] = []
 
     class Watched(EngineSession):
@@ -200,8 +201,12 @@ def test_a_session_whose_graph_fails_is_gone_before_the_next_one(
             super().__init__(**arguments)
 
     def create(config: Any) -> Any:
-        living.append(sum(each() is not None for each in made))
-        return Card.create_execution_context(card, config)
+        living.append(sum(each() is not None for each in (*made, *contexts)))
+        context = Card.create_execution_context(card, config)
+        contexts.append(weakref.ref(context))
+        # The card has a list of its own.
+        card.contexts.clear()
+        return context
 
     monkeypatch.setattr(engine_module, "EngineSession", Watched)
     monkeypatch.setattr(card, "create_execution_context", create)
