@@ -73,7 +73,7 @@ class Agreements:
         return tuple(
             OutputAgreement(
                 name,
-                math.nan if each.has_other_shapes else each.noise.sqnr_db,
+                math.nan if each.has_other_shapes else each.sqnr_db,
                 math.nan if each.has_other_shapes else each.worst_db,
                 each.worst,
                 samples,
@@ -155,6 +155,11 @@ class _Output:
     worst_db: float = math.inf
     worst: float = 0.0
     has_other_shapes: bool = False
+
+    @property
+    def sqnr_db(self) -> float:
+        # Where no sample has any element, as no box, none was unequal.
+        return self.noise.sqnr_db if self.noise.count else math.inf
 
     def add(self, expected: Array, actual: Array | None) -> None:
         # A list of outputs may be as long as the data decides.

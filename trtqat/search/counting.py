@@ -16,6 +16,7 @@ from trtqat.data.labels import Labels, class_numbers
 from trtqat.errors import DataError
 from trtqat.evaluation.counts import Counter, pair
 from trtqat.evaluation.intervals import Interval, paired_interval, paired_p_value
+from trtqat.quant.kept_state import buffers_kept
 from trtqat.quant.placing.placed import only_calls
 from trtqat.quant.quantize import Quantized
 from trtqat.search.running import Announce, Cost, Progress, outputs_of
@@ -111,7 +112,9 @@ class LabelledSamples:
                     "Give every sample a label.",
                 )
             tensors = tuple(torch.from_numpy(batch.inputs[name]) for name in self._inputs)
-            yield outputs_of(model, tensors), batch.labels
+            with buffers_kept(model):
+                outputs = outputs_of(model, tensors)
+            yield outputs, batch.labels
             if counted is not None:
                 counted(start + len(batch), time.monotonic() - began)
 

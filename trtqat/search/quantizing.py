@@ -21,6 +21,7 @@ from trtqat.evaluation.metrics.metric import Metric
 from trtqat.exporting.source import ModelSource
 from trtqat.extras import require
 from trtqat.files import is_file, is_onnx, sha256_of
+from trtqat.quant.kept_state import buffers_kept
 from trtqat.quant.placing.placement import Layer, Target
 from trtqat.quant.quantize import Quantized, quantize
 from trtqat.quant.recipe import recipe_of
@@ -324,7 +325,8 @@ class _Quantizing:
         computed: object = None
         if options.sensitivity or labelled is not None:
             # A forward that was changed has the same weights.
-            outputs = outputs_of(quantized.model, few[0])
+            with buffers_kept(quantized.model):
+                outputs = outputs_of(quantized.model, few[0])
             computed = digest_of([map(torch.from_numpy, outputs.values())])
         return key_of(
             quantized.model,

@@ -96,7 +96,7 @@ class SpreadSamples(Sequence[Batch]):
         left = sorted(set(range(len(self._dataset))) - set(self.indices))
         pool = left if len(left) >= size else self.indices
         most = min(max(MOST_HELD_OUT, size), len(pool))
-        found = self.some(1)
+        found = SpreadSamples(self._dataset, self._inputs, 1, size, 0)
         found.indices = spread(pool, most // size * size)
         return found
 

@@ -20,6 +20,7 @@ from typing import Any
 
 from trtqat.errors import DataError
 from trtqat.numerics import Noise, signal_and_error, worst_db
+from trtqat.quant.kept_state import buffers_kept
 from trtqat.quant.placing.placed import only_calls
 from trtqat.quant.placing.placement import Layer
 from trtqat.quant.quantize import Quantized
@@ -87,24 +88,25 @@ def measure_sensitivity(
     images = sum(len(batch[0]) for batch in batches)
     total = images * (len(layers) + 1)
     done = sums.forwards_done(batches)
-    for number, batch in enumerate(batches):
-        if number < sums.batch:
-            continue
-        began = time.monotonic()
-        with only_calls(quantized.model, ()):
-            reference = _compared(outputs_of(quantized.model, batch))
-        if announce is not None:
-            left = (total - done) / len(batch[0])
-            announce(Cost(TASK, len(layers) + 1, images, (time.monotonic() - began) * left))
-            announce = None
-        done += len(batch[0])
-        for layer in layers[sums.layer :]:
-            with only_calls(quantized.model, {(layer.path, layer.call)}):
-                sums.add(reference, outputs_of(quantized.model, batch))
+    with buffers_kept(quantized.model):
+        for number, batch in enumerate(batches):
+            if number < sums.batch:
+                continue
+            began = time.monotonic()
+            with only_calls(quantized.model, ()):
+                reference = _compared(outputs_of(quantized.model, batch))
+            if announce is not None:
+                left = (total - done) / len(batch[0])
+                announce(Cost(TASK, len(layers) + 1, images, (time.monotonic() - began) * left))
+                announce = None
             done += len(batch[0])
-            if progress is not None:
-                progress(TASK, done, total)
-        sums.next_batch()
+            for layer in layers[sums.layer :]:
+                with only_calls(quantized.model, {(layer.path, layer.call)}):
+                    sums.add(reference, outputs_of(quantized.model, batch))
+                done += len(batch[0])
+                if progress is not None:
+                    progress(TASK, done, total)
+            sums.next_batch()
     return sums.result(sum(layer.macs for layer in quantized.layers))
 
 

@@ -131,6 +131,40 @@ def test_a_chosen_sample_that_the_model_does_not_take_is_a_sentence(tmp_path: Pa
     assert "Leave out samples" in done.stderr
 
 
+def test_a_fixed_batch_gets_batches_of_its_size(files: Files, tmp_path: Path) -> None:
+    model = """
+import torch
+
+
+class Net(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Linear(108, 4)
+
+    def forward(self, images):
+        return self.layer(images.reshape(1, 108))
+
+
+def net():
+    torch.manual_seed(0)
+    return Net()
+"""
+    (tmp_path / "net.py").write_text(model)
+    given = (f"{tmp_path}/net.py:net", "--data", files.data, "--images", 1)
+    done = run("quantize", *given, "-o", tmp_path / "m.pt")
+    assert done.exit_code == 0, done.output
+    assert "are not compared" not in done.stderr
+    assert "on 64 samples held out" in done.stdout
+
+
+def test_an_output_without_elements_is_as_it_was() -> None:
+    found = Agreements()
+    found.add({"boxes": np.zeros((0, 4), np.float32)}, {"boxes": np.zeros((0, 4), np.float32)})
+    outputs = found.result(3)
+    assert outputs[0].sqnr_db == math.inf
+    assert notes_on_outputs(outputs, are_held_out=True, way_out="Mend it.") == []
+
+
 class Counting(nn.Module):
     """Counts its calls in eval mode, too."""
 
@@ -153,6 +187,38 @@ def test_models_stay_as_they_were(files: Files) -> None:
     assert found.sqnr_db == math.inf
     assert int(one.calls) == int(other.calls) == 0
     assert told == [("agreement", 16, 32), ("agreement", 32, 32)]
+
+
+def test_a_search_leaves_no_trace_in_what_forward_counts(files: Files, tmp_path: Path) -> None:
+    model = """
+import torch
+
+
+class Net(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Conv2d(3, 4, 3)
+        self.register_buffer("calls", torch.zeros((), dtype=torch.int64))
+
+    def forward(self, images):
+        self.calls += 1
+        return self.layer(images)
+
+
+def net():
+    torch.manual_seed(0)
+    return Net()
+"""
+    (tmp_path / "net.py").write_text(model)
+    given = (f"{tmp_path}/net.py:net", "--data", files.data, "--images", 8)
+    for name, more in (("plain", ()), ("searched", ("--sensitivity",))):
+        done = run("quantize", *given, "-o", tmp_path / f"{name}.pt", *more)
+        assert done.exit_code == 0, done.output
+    plain, searched = (
+        trtqat.load_quantized(given[0], tmp_path / f"{name}.pt").state_dict()["calls"]
+        for name in ("plain", "searched")
+    )
+    assert int(searched) == int(plain)
 
 
 def test_what_is_no_real_number_has_no_note_of_its_distance() -> None:
