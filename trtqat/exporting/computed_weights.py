@@ -8,7 +8,7 @@ iteration of ``spectral_norm``.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -17,19 +17,24 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 
 @contextlib.contextmanager
-def computed_weights(model: torch.nn.Module) -> Iterator[None]:
+def computed_weights(model: torch.nn.Module, run: Callable[[], object]) -> Iterator[None]:
     """Has a model hold the weights behind its parametrizations as parameters, until exit.
 
     One with a quantizer inside is computed by each run, as before: a trace is to see the quantizer.
+    So is one that is another after a run, as it reads what forward has set.
     ``torch.nn.utils.parametrize.cached`` would not do, as it lets nothing be traced by TorchScript.
 
     Args:
         model: In eval mode, its quantizers replaced.
+        run: Runs it on other samples than those that it ran on last.
     """
     held: list[tuple[torch.nn.Module, type[torch.nn.Module], Iterable[str]]] = []
     try:
-        for module in model.modules():
-            weights = _weights_of(module)
+        before = {module: _weights_of(module) for module in model.modules()}
+        if any(before.values()):
+            run()
+        for module, found in before.items():
+            weights = _still_so(module, found)
             if weights:
                 held.append((module, type(module), weights))
                 module._parameters.update(weights)
@@ -51,6 +56,17 @@ def _weights_of(module: torch.nn.Module) -> Mapping[str, torch.nn.Parameter]:
         if not watching.quantizes:
             found[name] = torch.nn.Parameter(weight, requires_grad=False)
     return found
+
+
+def _still_so(
+    module: torch.nn.Module, found: Mapping[str, torch.nn.Parameter]
+) -> Mapping[str, torch.nn.Parameter]:
+    with torch.no_grad():
+        return {
+            name: weight
+            for name, weight in found.items()
+            if torch.equal(getattr(module, name), weight)
+        }
 
 
 def _subclass(kind: type[torch.nn.Module], names: Iterable[str]) -> type[torch.nn.Module]:

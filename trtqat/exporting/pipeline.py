@@ -32,7 +32,7 @@ from trtqat.exporting.model_reference import (
 from trtqat.exporting.options import ExportOptions, ExportResult
 from trtqat.exporting.pixels import check_inputs, improve_options, notes_on_weights
 from trtqat.exporting.quantizer_calls import is_read
-from trtqat.exporting.samples import as_tensors, order_inputs
+from trtqat.exporting.samples import as_tensors, order_inputs, run_model
 from trtqat.exporting.traced_graph import traced_graph
 from trtqat.exporting.verification.pieces import FP32
 from trtqat.exporting.verification.verify import verify
@@ -111,7 +111,7 @@ def _trace_and_verify(
     batches, notes = batches_of_model(inputs, first, samples, options)
     examples, uses = run_quantized(model, found, batches)
     with replaced_quantizers(model, found.all) as stand_ins:
-        with computed_weights(model):
+        with computed_weights(model, lambda: run_model(model, as_tensors(examples[0].inputs))):
             graph, exporter, pairs = traced_graph(model, examples, options)
         notes += [
             *found.notes,

@@ -47,6 +47,38 @@ def test_parametrizations(exporter: Exporter, tmp_path: Path) -> None:
     assert [type(each) for each in model.modules()] == classes
 
 
+class Gate(nn.Module):
+    """A parametrization that reads what forward has set."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = torch.ones(())
+
+    def forward(self, weight: Tensor) -> Tensor:
+        return weight * self.gate
+
+
+class Gated(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(8, 8)
+        self.gate = Gate()
+        register_parametrization(self.linear, "weight", self.gate)
+
+    def forward(self, input: Tensor) -> Tensor:
+        self.gate.gate = torch.sigmoid(input.mean())
+        y: Tensor = self.linear(input)
+        return y
+
+
+@pytest.mark.parametrize("exporter", EXPORTERS)
+def test_what_forward_sets_is_no_constant(exporter: Exporter, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = quantize(Gated().eval(), [torch.randn(16, 8)]).model
+    graph = exported(model, tmp_path / "m.onnx", exporter)
+    assert "Sigmoid" in {node.op_type for node in graph.node}
+
+
 class Quantizes(nn.Module):
     """A quantizer in front of a layer, and one that is a parametrization of its weight."""
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import Counter
 
 import numpy as np
+import onnx
 import onnx_ir as ir
+from onnx import TensorProto
 
 from tests.support.graphs import Graph, run
 from trtqat.graph.passes.fold_constant_layers import fold_constant_layers
@@ -70,6 +72,32 @@ def test_random_numbers_stay_random() -> None:
     model = graph.model("y")
     assert fold_constant_layers(model).count == 1
     assert {"RandomNormalLike", "ReduceSum", "Add"} == {node.op_type for node in model.graph}
+
+
+def test_what_numpy_does_not_hold_stays() -> None:
+    """The product becomes an initializer; bfloat16 and a sequence of it do not."""
+    graph, numbers = network()
+    rounded = graph.node("Cast", [numbers], "rounded", to=int(TensorProto.BFLOAT16))
+    graph.node("Add", ["x", graph.node("ReduceSum", [back(graph, rounded)], "total")], "y")
+    parts = graph.node("SplitToSequence", [numbers], "parts", axis=0)
+    graph.node("Add", ["x", graph.node("SequenceAt", [parts, index_of(graph)], "part")], "z")
+    model = graph.model("y", "z")
+    fold_constant_layers(model)
+    left = {node.op_type for node in model.graph}
+    assert {"Cast", "SplitToSequence", "SequenceAt"} <= left
+    assert "MatMul" not in left
+    onnx.checker.check_model(ir.to_proto(model))
+
+
+def back(graph: Graph, rounded: str) -> str:
+    return graph.node("Cast", [rounded], "back", to=int(TensorProto.FLOAT))
+
+
+def index_of(graph: Graph) -> str:
+    """A place that the input decides."""
+    total = graph.node("ReduceSum", ["x"], "sum", keepdims=0)
+    zero = graph.node("Mul", [total, graph.constant("zero", np.float32(0))], "none")
+    return graph.node("Cast", [zero], "place", to=int(TensorProto.INT64))
 
 
 def unchanged(graph: Graph, *outputs: str) -> bool:

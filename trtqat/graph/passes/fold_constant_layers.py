@@ -27,6 +27,10 @@ from trtqat.graph.passes.evaluate_weight import evaluate_constants
 from trtqat.graph.passes.protocol import Changed
 
 _MAX_GROWN_BYTES = 2**14
+_NUMPY_TYPES = frozenset(
+    [ir.DataType.BOOL, ir.DataType.FLOAT16, ir.DataType.FLOAT, ir.DataType.DOUBLE]
+    + [ir.DataType[f"{sign}INT{bits}"] for sign in ("", "U") for bits in (8, 16, 32, 64)]
+)
 # What makes other numbers each time.
 _RANDOM = ("Bernoulli", "Dropout", "Multinomial", "Random")
 
@@ -107,4 +111,12 @@ def _is_computable(node: ir.Node) -> bool:
         and node.op_type not in PAIR
         and not node.op_type.startswith(_RANDOM)
         and not any(nodes_inside(node))
+        and all(map(_is_array, node.outputs))
     )
+
+
+def _is_array(value: ir.Value) -> bool:
+    """Whether NumPy may hold it: no sequence, and none of the types that are ONNX's alone."""
+    if value.type is None:
+        return True
+    return isinstance(value.type, ir.TensorType) and value.type.dtype in _NUMPY_TYPES
