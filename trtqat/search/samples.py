@@ -19,6 +19,9 @@ from trtqat.tensors import TensorSpec
 _SPLITS: Mapping[str, type[Cifar10] | type[Idx]] = {"cifar10": Cifar10, "idx": Idx}
 # More tell little more of an SQNR, and cost as much as the calibration.
 MOST_HELD_OUT = 64
+_LEAST_HELD_OUT = 8
+# Two models run on them, so one of so many costs a quarter of the calibration.
+_ONE_OF = 8
 
 
 def has_splits(data: str) -> bool:
@@ -89,15 +92,15 @@ class SpreadSamples(Sequence[Batch]):
     def others(self) -> SpreadSamples:
         """Samples of the data that are none of these, to measure on what was chosen on these.
 
-        They make whole batches, as a model may take one size alone. Where the data has too few
-        others, they are some of these.
+        An eighth as many, from 8 to 64, in batches that are no larger than those of these. Where
+        the data has too few others, they are some of these.
         """
-        size = min(self._size, len(self.indices))
+        count = min(max(len(self.indices) // _ONE_OF, _LEAST_HELD_OUT), MOST_HELD_OUT)
+        size = min(self._size, len(self.indices), count)
         left = sorted(set(range(len(self._dataset))) - set(self.indices))
         pool = left if len(left) >= size else self.indices
-        most = min(max(MOST_HELD_OUT, size), len(pool))
         found = SpreadSamples(self._dataset, self._inputs, 1, size, 0)
-        found.indices = spread(pool, most // size * size)
+        found.indices = spread(pool, min(count, len(pool)) // size * size)
         return found
 
     def __len__(self) -> int:

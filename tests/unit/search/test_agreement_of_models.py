@@ -40,14 +40,14 @@ def test_the_command_tells_it_on_samples_that_no_range_was_chosen_on(
 ) -> None:
     done = quantize(files, tmp_path / "m.pt", "--images", 32)
     assert done.exit_code == 0, done.output
-    assert "the outputs against the float model's, on 64 samples held out" in done.stdout
+    assert "the outputs against the float model's, on 8 samples held out" in done.stdout
     quantize(files, tmp_path / "m.pt", "--images", 32, "--json", tmp_path / "m.json")
     result = json.loads((tmp_path / "m.json").read_text())
     (output,) = result["outputs"]
-    assert (output["name"], output["samples"], result["are_held_out"]) == ("output", 64, True)
-    chosen = samples(files.data, 32, 32).indices
-    images = np.load(files.folder / "train.npz")["images"]
-    held = torch.from_numpy(np.delete(images, chosen, axis=0))
+    assert (output["name"], output["samples"], result["are_held_out"]) == ("output", 8, True)
+    chosen = samples(files.data, 32, 32)
+    assert not set(chosen.indices) & set(chosen.others().indices)
+    (held,) = chosen.others()[0]
     exact = runpy.run_path(str(files.folder / "model.py"))["fp32"]().eval()
     rounded = trtqat.load_quantized(files.source, tmp_path / "m.pt").eval()
     with torch.no_grad():
@@ -76,13 +76,13 @@ def test_data_without_others_is_measured_on_as_it_is(files: Files, tmp_path: Pat
     """The ranges are chosen on all of it, as before."""
     done = quantize(files, tmp_path / "m.pt")
     assert "ranges by auto on 96 images" in done.stdout
-    assert "the float model's, on 64 of the samples of the ranges" in done.stdout
+    assert "the float model's, on 12 of the samples of the ranges" in done.stdout
     assert "on the very samples that ranges were chosen on, as the data has too few" in done.stderr
 
 
 @pytest.mark.parametrize(
     ("count", "size", "expected", "are_others"),
-    [(32, 32, 64, True), (32, 24, 48, True), (80, 8, 16, True), (80, 20, 60, False)],
+    [(32, 32, 8, True), (1, 32, 8, True), (80, 4, 8, True), (80, 32, 10, True), (94, 8, 8, False)],
 )
 def test_samples_to_measure_on_make_whole_batches(
     files: Files, count: int, size: int, expected: int, *, are_others: bool
@@ -91,7 +91,7 @@ def test_samples_to_measure_on_make_whole_batches(
     chosen = samples(files.data, count, size)
     held = chosen.others()
     assert len(set(held.indices)) == expected
-    assert {len(batch[0]) for batch in held} == {size}
+    assert {len(batch[0]) for batch in held} == {min(size, count, expected)}
     assert bool(set(held.indices) & set(chosen.indices)) is not are_others
 
 
@@ -154,7 +154,7 @@ def net():
     done = run("quantize", *given, "-o", tmp_path / "m.pt")
     assert done.exit_code == 0, done.output
     assert "are not compared" not in done.stderr
-    assert "on 64 samples held out" in done.stdout
+    assert "on 8 samples held out" in done.stdout
 
 
 def test_an_output_without_elements_is_as_it_was() -> None:
