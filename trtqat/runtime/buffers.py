@@ -119,6 +119,9 @@ def copy_into(host: Array, array: Array, name: str) -> None:
     """
     array = np.asarray(array)
     _check_shape(host, array, name)
+    if array.dtype == host.dtype:
+        np.copyto(host, array)
+        return
     if not np.can_cast(array.dtype, host.dtype, "same_kind"):
         raise UsageError(
             f"{name} takes {host.dtype}, and was given {array.dtype}.",
