@@ -103,20 +103,19 @@ class LabelledSamples:
         Raises:
             DataError: Some samples have no label.
         """
-        for start in range(0, len(self), self._size):
-            began = time.monotonic()
-            batch = self._dataset.batch(start, min(start + self._size, len(self)))
-            if batch.labels is None:
-                raise DataError(
-                    f"'{self._dataset.name}' has no labels from sample {start} on.",
-                    "Give every sample a label.",
-                )
-            tensors = tuple(torch.from_numpy(batch.inputs[name]) for name in self._inputs)
-            with buffers_kept(model):
-                outputs = outputs_of(model, tensors)
-            yield outputs, batch.labels
-            if counted is not None:
-                counted(start + len(batch), time.monotonic() - began)
+        with buffers_kept(model):
+            for start in range(0, len(self), self._size):
+                began = time.monotonic()
+                batch = self._dataset.batch(start, min(start + self._size, len(self)))
+                if batch.labels is None:
+                    raise DataError(
+                        f"'{self._dataset.name}' has no labels from sample {start} on.",
+                        "Give every sample a label.",
+                    )
+                tensors = tuple(torch.from_numpy(batch.inputs[name]) for name in self._inputs)
+                yield outputs_of(model, tensors), batch.labels
+                if counted is not None:
+                    counted(start + len(batch), time.monotonic() - began)
 
 
 @dataclass(frozen=True, kw_only=True)
