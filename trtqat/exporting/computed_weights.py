@@ -8,12 +8,13 @@ iteration of ``spectral_norm``.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
 from torch.nn.utils.parametrize import is_parametrized
-from torch.utils._python_dispatch import TorchDispatchMode
+
+from trtqat.quant.placing.multiplying import Operators
 
 
 @contextlib.contextmanager
@@ -51,11 +52,18 @@ def _weights_of(module: torch.nn.Module) -> Mapping[str, torch.nn.Parameter]:
     found = {}
     names: Any = module.parametrizations if is_parametrized(module) else ()
     for name in names:
-        with torch.no_grad(), _Watching() as watching:
-            weight = getattr(module, name)
-        if not watching.quantizes:
+        weight, quantizes = _computed(module, name)
+        if not quantizes:
             found[name] = torch.nn.Parameter(weight, requires_grad=False)
     return found
+
+
+def _computed(module: torch.nn.Module, name: str) -> tuple[torch.Tensor, bool]:
+    """A weight, and whether something is quantized for it."""
+    operators: list[str] = []
+    with torch.no_grad(), Operators(lambda ran, *_: operators.append(ran)):
+        weight = getattr(module, name)
+    return weight, any("quantize" in each for each in operators)
 
 
 def _still_so(
@@ -79,22 +87,3 @@ def _subclass(kind: type[torch.nn.Module], names: Iterable[str]) -> type[torch.n
 
 def _parameter(name: str) -> property:
     return property(lambda module: module._parameters[name])
-
-
-class _Watching(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Sees whether something is quantized."""
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.quantizes = False
-
-    def __torch_dispatch__(
-        self,
-        func: Any,  # noqa: ANN401
-        types: Sequence[type],
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:  # noqa: ANN401
-        del types
-        self.quantizes |= "quantize" in str(func)
-        return func(*args, **(kwargs or {}))
