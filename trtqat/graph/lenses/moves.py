@@ -75,6 +75,11 @@ def pads_with_zero(node: ir.Node) -> bool:
     return value is None or (padding is not None and not padding.any())
 
 
+def keeps_codes(node: ir.Node) -> bool:
+    """Whether a node moves values, or puts zeros around them."""
+    return moves_values(node) or pads_with_zero(node)
+
+
 def readers_through(value: ir.Value, operators: Collection[str]) -> Iterator[ir.Node]:
     """The nodes that read a tensor, and, behind those that only move it, their readers.
 

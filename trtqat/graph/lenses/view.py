@@ -15,7 +15,7 @@ from trtqat.graph.lenses.fold_plan import KeptBatchNorm, why_kept
 from trtqat.graph.lenses.grids import Grids
 from trtqat.graph.lenses.layers import Layer, bias_of, layers_of, move_of_weight
 from trtqat.graph.lenses.mac_formulas import macs_of_node
-from trtqat.graph.lenses.moves import ONNX_DOMAINS, moves_values, pads_with_zero
+from trtqat.graph.lenses.moves import ONNX_DOMAINS, keeps_codes, moves_values
 from trtqat.graph.lenses.pairs import (
     DEQUANTIZE,
     PAIR,
@@ -203,7 +203,7 @@ class GraphView:
             node = current.producer()
             if node is None or node.op_type == DEQUANTIZE:
                 return node, None
-            passes = moves_values(node) or pads_with_zero(node) or self._joins_equal(node)
+            passes = keeps_codes(node) or self._joins_equal(node)
             return None, node.inputs[0] if passes else None
 
         return follow(value, step, self._dequantize_before)

@@ -11,7 +11,7 @@ import onnx_ir as ir
 from trtqat.graph.lenses.affine import BATCH_NORM
 from trtqat.graph.lenses.basics import is_constant, name_of
 from trtqat.graph.lenses.layers import CONVOLUTIONS, PRODUCTS, layer_of, move_of_weight
-from trtqat.graph.lenses.moves import ONNX_DOMAINS, moves_values, pads_with_zero
+from trtqat.graph.lenses.moves import ONNX_DOMAINS, keeps_codes
 from trtqat.graph.lenses.pairs import QUANTIZE
 from trtqat.graph.lenses.view import ACTIVATIONS, GraphView, has_hidden_parameters
 from trtqat.graph.lint.finding import Advice, Places, rule
@@ -185,7 +185,7 @@ def idle_pair(view: GraphView) -> Places:
     for quantize, dequantize in view.activation_pairs:
         if view.grids.changes_nothing(dequantize):
             continue
-        readers = view.readers(dequantize.outputs[0], _keeps_codes)
+        readers = view.readers(dequantize.outputs[0], keeps_codes)
         inside = view.layer_before(quantize.inputs[0]) is not None and any(
             map(_belongs_to_layer, readers)
         )
@@ -240,14 +240,9 @@ def redundant_pair(view: GraphView) -> Places:
             yield name_of(quantize), f"'{name_of(quantize)}' quantizes INT8 values once more."
 
 
-def _keeps_codes(node: ir.Node) -> bool:
-    """Whether a node moves values, or puts zeros around them."""
-    return moves_values(node) or pads_with_zero(node)
-
-
 def _keeps_codes_but_resize(node: ir.Node) -> bool:
     """The same for all but a Resize, behind which the layers are its own."""
-    return _keeps_codes(node) and not _is_resize(node)
+    return keeps_codes(node) and not _is_resize(node)
 
 
 def _is_resize(node: ir.Node) -> bool:
