@@ -53,8 +53,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from trtqat.errors import MissingError
-from trtqat.extras import install
+from trtqat.extras import require
 from trtqat.version import __version__ as __version__
 
 if TYPE_CHECKING:
@@ -194,12 +193,9 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401
     try:
         home = importlib.import_module(module)
     except ModuleNotFoundError as error:
-        if error.name not in _EXTRAS:
-            raise
-        raise MissingError(
-            f"trtqat.{name} needs {error.name}, which is not installed here.",
-            f"Install it in the checkout of trtqat: {install(_EXTRAS[error.name])}",
-        ) from error
+        if error.name in _EXTRAS:
+            require(error.name, extra=_EXTRAS[error.name], purpose=f"trtqat.{name}")
+        raise
     value = getattr(home, full_name or name)
     globals()[name] = value
     return value
