@@ -69,9 +69,7 @@ def moved_axis(before: Array, after: Array, axes: Sequence[int], batch_size: int
     """
     if before.dtype.kind not in "biuf":
         return None
-    apart = [
-        _squares(np.roll(before, before.shape[axis] // batch_size, axis), after) for axis in axes
-    ]
+    apart = _apart(before, after, axes, batch_size)
     if not any(apart):
         return axes[0]
     best, second, *_ = np.argsort(apart)
@@ -89,10 +87,7 @@ def is_of_no_image(before: Array, after: Array, axes: Sequence[int], batch_size:
     """
     if before.dtype.kind not in "biuf":
         return False
-    apart = min(
-        _squares(np.roll(before, before.shape[axis] // batch_size, axis), after) for axis in axes
-    )
-    return _squares(before, after) < _SAME * apart
+    return _squares(before, after) < _SAME * min(_apart(before, after, axes, batch_size))
 
 
 def first_images(array: Array, axis: int | None, count: int, batch_size: int) -> Array:
@@ -122,6 +117,13 @@ def by_image(array: Array, axis: int | None, count: int) -> Array:
         return np.broadcast_to(array, (count, *array.shape))
     rows = np.moveaxis(array, axis, 0)
     return rows if len(rows) == count else rows.reshape(count, -1, *rows.shape[1:])
+
+
+def _apart(before: Array, after: Array, axes: Sequence[int], batch_size: int) -> list[float]:
+    """How far an output is from itself, moved by one image along each of some dimensions."""
+    return [
+        _squares(np.roll(before, before.shape[axis] // batch_size, axis), after) for axis in axes
+    ]
 
 
 def _squares(one: Array, other: Array) -> float:

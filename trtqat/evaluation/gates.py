@@ -183,10 +183,9 @@ def failed_gates(
         if not is_allowed(drop, allowed):
             by = beside_limit(drop, allowed, ".2f")
             failed.append(f"Top-1 drops by {by} points, more than {allowed:g}.")
+    read = {each.label: first if each.reads_first else each.output for each in asked.metrics}
     for label, points in asked.max_drop.items():
-        named = label.partition("@")[2]
-        read = first if label in asked.of_first_output else named
-        failed += _compared_with_nan(lineup, label, read)
+        failed += _compared_with_nan(lineup, label, read.get(label))
         failed += _dropped(lineup.subject, label, points)
     if options.min_sqnr_db is not None:
         failed += _short_outputs(options.min_sqnr_db, lineup.subject, outputs)

@@ -30,11 +30,6 @@ class AskedMetrics:
         """Whether right answers are counted exactly: where nothing is asked, or just that."""
         return not self.metrics or any(each.label in COUNTED for each in self.metrics)
 
-    @property
-    def of_first_output(self) -> frozenset[str]:
-        """Labels of the metrics that read the first output, and no other one."""
-        return frozenset(each.label for each in self.metrics if each.reads_first)
-
 
 NOTHING_ASKED = AskedMetrics()
 
