@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from tests.support import models
 from tests.support.workloads import VGG, Artefacts, Build, trtqat
@@ -24,7 +26,8 @@ from trtqat.exporting.source import ModelSource
 from trtqat.numerics import difference, quantize
 from trtqat.runtime.engine import Engine
 from trtqat.runtime.onnx_model import OnnxModel
-from trtqat.runtime.pytorch import PyTorchModel
+from trtqat.runtime.pytorch import PyTorchModel, PyTorchPrecision
+from trtqat.tensors import TensorSpec
 
 
 def test_in_flight_gives_the_same_bytes(vgg: Artefacts, vgg_data: str) -> None:
@@ -57,6 +60,25 @@ def test_in_flight_gives_the_same_bytes(vgg: Artefacts, vgg_data: str) -> None:
             different.extend(np.any(ours[1] != theirs[1], axis=1))
     # Of all images, not of a batch: 7 of 32 were seen in one batch.
     assert np.mean(different or [0]) < 0.2
+
+
+def test_a_model_that_takes_channels_first_alone_is_a_baseline_in_fp16() -> None:
+    class Viewed(torch.nn.Sequential):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            logits: torch.Tensor = self[1](self[0](x).view(len(x), -1))
+            return logits
+
+    torch.manual_seed(0)
+    model = Viewed(torch.nn.Conv2d(3, 8, 3), torch.nn.Linear(8 * 6 * 6, 4))
+    specs = [TensorSpec("x", (-1, 3, 8, 8), "float32")]
+    inputs = {"x": np.random.default_rng(0).normal(size=(4, 3, 8, 8)).astype(np.float32)}
+    outputs = []
+    precisions: tuple[PyTorchPrecision, ...] = ("fp32", "fp16")
+    for precision in precisions:
+        baseline = PyTorchModel(copy.deepcopy(model), specs, device="cuda", precision=precision)
+        with baseline.session(4) as session:
+            outputs.append(next(iter(session.run(inputs).values())))
+    assert difference(*outputs).sqnr_db > 40
 
 
 def test_an_engine_without_profile_sharing_runs_all_the_same(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -16,7 +17,7 @@ from trtqat.runtime.held import Held
 from trtqat.runtime.pytorch_arithmetic import Arithmetic
 from trtqat.runtime.pytorch_hooks import watched
 from trtqat.runtime.pytorch_inputs import converter
-from trtqat.runtime.pytorch_layout import channels_last
+from trtqat.runtime.pytorch_layout import channels_last, layout_that_runs
 from trtqat.runtime.pytorch_outputs import name_outputs, to_arrays
 from trtqat.runtime.pytorch_quantizers import RequiredQuantizers
 from trtqat.runtime.pytorch_session import PyTorchSession, told
@@ -31,6 +32,7 @@ from trtqat.user_code import exits_told
 
 # How a GPU computes; TF32 keeps numbers in FP32, and multiplies them with fewer bits.
 PyTorchPrecision = Literal["fp32", "tf32", "fp16"]
+_LOG = logging.getLogger(__name__)
 # More batch sizes than anybody asks for.
 _SHAPES = 1000
 
@@ -39,9 +41,10 @@ class PyTorchModel(Held):
     """A module as a baseline.
 
     FP32 means IEEE FP32, without TF32; TF32 allows it in matrix products and convolutions. FP16
-    means ``.half()`` and channels-last memory, what a user would reach for first. All let
-    cuDNN time its algorithms (``cudnn.benchmark``), as TensorRT does while it builds. On a GPU its
-    kernels run on the stream that engines run on.
+    means ``.half()`` and channels-last memory, what a user would reach for first; with channels
+    first, and a warning, if the model takes nothing else. All let cuDNN time its algorithms
+    (``cudnn.benchmark``), as TensorRT does while it builds. On a GPU its kernels run on the stream
+    that engines run on.
 
     Attributes:
         name: For reports.
@@ -117,6 +120,8 @@ class PyTorchModel(Held):
             self._model = model.eval().to(device)
             if precision == "fp16":
                 self._model = channels_last(self._model.half())
+        self._layout = torch.channels_last  # of images in FP16
+        self._layout_is_chosen = precision != "fp16"
         if self._streams is not None:
             # Sessions on other streams read what this one has moved and converted.
             self._streams.settle()
@@ -205,6 +210,12 @@ class PyTorchModel(Held):
             kept = output.detach().to("cpu", torch.float32, copy=True)
             calls.setdefault(name, []).append(kept)
 
+        with told(self.name), computing_on(self._streams):
+            samples = [
+                torch.from_numpy(np.array(inputs[spec.name], order="C")).to(self.device)
+                for spec in self.inputs
+            ]
+            self._choose_layout(samples)
         with (
             told(self.name),
             computing_on(self._streams),
@@ -213,10 +224,6 @@ class PyTorchModel(Held):
             self._required.seen(),
             watched(watch, seen),
         ):
-            samples = [
-                torch.from_numpy(np.array(inputs[spec.name], order="C")).to(self.device)
-                for spec in self.inputs
-            ]
             outputs = to_arrays(
                 name_outputs(
                     self._model(*(f(x) for f, x in zip(self._converters, samples, strict=True))),
@@ -241,6 +248,7 @@ class PyTorchModel(Held):
         with needs_device_memory(f"A session of {self.name} at batch {batch_size}"):
             with computing_on(streams):
                 samples = [self._zeros(batch_size, spec) for spec in self.inputs]
+                self._choose_layout(samples)
                 inputs = [f(x) for f, x in zip(self._converters, samples, strict=True)]
                 if self._compiled:
                     self._compile(inputs)
@@ -270,8 +278,23 @@ class PyTorchModel(Held):
         if sample.dtype == self._dtype or not sample.is_floating_point():
             return sample
         is_image = self._dtype == torch.float16 and sample.dim() == 4
-        layout = torch.channels_last if is_image else torch.contiguous_format
+        layout = self._layout if is_image else torch.contiguous_format
         return sample.to(self._dtype, memory_format=layout)
+
+    def _choose_layout(self, samples: list[torch.Tensor]) -> None:
+        """Once, before anything is measured or captured."""
+        if self._layout_is_chosen:
+            return
+
+        def run(layout: torch.memory_format) -> None:
+            self._layout = layout
+            self._model(*(f(x) for f, x in zip(self._converters, samples, strict=True)))
+
+        with told(self.name), self._arithmetic, torch.no_grad():
+            self._layout = layout_that_runs(self._model, run)
+        self._layout_is_chosen = True
+        if self._layout != torch.channels_last:
+            _LOG.warning("'%s' runs with channels first alone, which can be slower.", self.name)
 
     def _compile(self, inputs: list[torch.Tensor]) -> None:
         # PyTorch compiles eight shapes, and then runs further ones as they are without a word.
