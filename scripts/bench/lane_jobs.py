@@ -22,6 +22,7 @@ TEST_SECONDS = {
     "evaluation": 390,
     "inspection": 400,
     "locate": 420,
+    "networks": 1200,
     "offline": 80,
     "output_order": 370,
     "pixels": 540,

@@ -1,0 +1,40 @@
+"""Networks of every kind, as ``trtqat quantize`` and ``export`` make them: right in the engine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import trtqat
+from tests.support.architectures import ARCHITECTURES, batches, trained_like
+from tests.support.workloads import Build
+from trtqat.exporting.options import ExportOptions
+from trtqat.numerics import difference
+from trtqat.runtime.engine import Engine
+from trtqat.runtime.onnx_model import OnnxModel
+from trtqat.tensors import random_arrays
+
+BATCH = 4
+# test_quantize has these.
+ELSEWHERE = {"resnet_basic", "mobilenet_v3", "unet", "vit_sdpa", "transformer_encoder"}
+
+
+@pytest.mark.parametrize("name", sorted(set(ARCHITECTURES) - ELSEWHERE))
+def test_the_engine_computes_what_the_graph_does(
+    name: str, tmp_path: Path, build_engine: Build
+) -> None:
+    architecture = ARCHITECTURES[name]
+    graph, plan = tmp_path / "model.onnx", tmp_path / "model.engine"
+    quantized = trtqat.quantize(trained_like(name), batches(architecture, 3, 8), for_="8.6")
+    trtqat.export_onnx(quantized.model, graph, ExportOptions(architecture.inputs, for_="8.6"))
+    build_engine(graph, plan, batch=(BATCH, BATCH, BATCH))
+    with OnnxModel(graph, as_written=True) as reference, Engine(plan) as engine:
+        inputs = random_arrays([each.with_batch(BATCH) for each in reference.inputs], seed=0)
+        with reference.session(BATCH) as session:
+            expected = session.run(inputs)
+        with engine.session(BATCH) as session:
+            found = session.run(inputs)
+    assert set(found) == set(expected)
+    for output, actual in found.items():
+        assert difference(expected[output], actual).sqnr_db > 20, output
