@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.any_pixels import any_pixels, numbers
+from tests.support.graphs import Graph
 from tests.support.pixel_graphs import (
     every_byte,
     float_graph,
@@ -160,17 +161,29 @@ def test_many_channels_are_computed_together(channels: int, layout: Layout, way:
     [
         ("MatMul", "nhwc", TABLE),
         ("Gemm", "nchw", TABLE),
-        ("Add", "nhwc", HALF),
-        ("Add", "nchw", PLANES),
+        ("Erf", "nhwc", TABLE),
+        ("Sigmoid", "nchw", TABLE),
+        ("Relu", "nhwc", HALF),
+        ("Relu", "nchw", PLANES),
     ],
 )
-def test_where_linear_layers_stay_8_6_gets_a_table(operator: str, layout: Layout, way: Way) -> None:
-    """It refuses Mul and Add of bytes from NHWC where its Myelin compiler gets the end, too."""
+def test_8_6_gets_a_table_beside_what_it_may_refuse(
+    operator: str, layout: Layout, way: Way
+) -> None:
+    """It was seen to refuse the other forms where its Myelin compiler gets more of the network."""
     model = quantizing_graph(0.02)
-    y = model.graph.outputs[0]
-    model.graph.append(ir.node(operator, [y, y], name="end"))
+    reads = [model.graph.outputs[0]] * (2 if operator in ("MatMul", "Gemm") else 1)
+    model.graph.append(ir.node(operator, reads, name="end"))
     pixels = Pixels(layout, *IMAGENET)
     assert take_pixels(model, {"x": pixels}, CHOICES["8.6"]).inputs["x"].form.way is way
+
+
+def test_two_inputs_of_one_kind_get_the_same_form() -> None:
+    graph = Graph((1, 3, 4, 4), inputs={"other": (1, 3, 4, 4)})
+    total = graph.node("Add", [graph.pair("x", 0.02), graph.pair("other", 0.02)], "y")
+    pixels = dict.fromkeys(("x", "other"), Pixels("nhwc", *IMAGENET))
+    found = take_pixels(graph.model(total), pixels, CHOICES["8.6"]).inputs
+    assert [each.form.way for each in found.values()] == [HALF, HALF]
 
 
 @given(any_pixels(), st.sampled_from([Form(DIVIDE), Form(DIVIDE, "middle"), Form(TABLE, "last")]))

@@ -22,7 +22,14 @@ from trtqat.plan.header import Target
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-_LINEAR = ("Gemm", "MatMul")
+# What else was in the graphs behind half or planes that 8.6.0 built: a ResNet, a MobileNetV2, a
+# UNet, a DenseNet, a feature pyramid. With a Gemm, and with a gelu and a sigmoid (a MaxViT), it
+# refused them, and built a table.
+_SEEN_BUILT = {
+    *("Conv", "ConvTranspose", "BatchNormalization", "Relu", "Clip", "Add", "Concat", "Resize"),
+    *("MaxPool", "AveragePool", "GlobalAveragePool", "QuantizeLinear", "DequantizeLinear"),
+    *("Constant", "Identity", "Flatten", "Shape", "Slice"),
+}
 
 # Where NHWC becomes NCHW: the bytes (as floats), the normalised floats, or the INT8 codes.
 Transposed = Literal["first", "middle", "last"]
@@ -91,21 +98,22 @@ class Choice:
         floats: Where anything else reads it.
         int8_weights: Whether weights may be INT8 initializers behind a Cast of bytes.
         convolve: Whether linear layers and means are convolutions and pools behind such a Cast.
-        codes_beside_linear: As ``codes``, for a graph that keeps linear layers; None for the same.
+        codes_beside_others: As ``codes``, for a graph with operators beside which those were not
+            seen to be built; None for the same.
     """
 
     codes: tuple[Form, ...]
     floats: Form
     int8_weights: bool = True
     convolve: bool = False
-    codes_beside_linear: tuple[Form, ...] | None = None
+    codes_beside_others: tuple[Form, ...] | None = None
 
     def codes_in(self, graph: ir.Graph) -> tuple[Form, ...]:
         """Which forms of codes are for a graph, as it is when it takes bytes."""
-        if self.codes_beside_linear is None:
+        if self.codes_beside_others is None:
             return self.codes
-        keeps_linear = any(node.op_type in _LINEAR for node in graph.all_nodes())
-        return self.codes_beside_linear if keeps_linear else self.codes
+        is_seen = all(node.op_type in _SEEN_BUILT for node in graph.all_nodes())
+        return self.codes if is_seen else self.codes_beside_others
 
 
 def only(*forms: Form) -> Choice:
@@ -129,7 +137,7 @@ CHOICES: dict[Target, Choice] = {
         Form(TABLE),
         int8_weights=False,
         convolve=True,
-        codes_beside_linear=(Form(TABLE),),
+        codes_beside_others=(Form(TABLE),),
     ),
     # Not built yet: 10 as its predecessor has it, 11 as the other that is strongly typed.
     "10": Choice(*_BY_TABLE),

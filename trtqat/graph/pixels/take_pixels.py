@@ -84,6 +84,8 @@ def take_pixels(model: ir.Model, pixels: Mapping[str, Pixels], choice: Choice) -
         UsageError: Mean or std has another number of channels.
     """
     values = {str(value.name): value for value in model.graph.inputs}
+    # Before what the first of them needs is there.
+    codes = choice.codes_in(model.graph)
     taken = {}
     for name, each in pixels.items():
         if name not in values:
@@ -93,7 +95,7 @@ def take_pixels(model: ir.Model, pixels: Mapping[str, Pixels], choice: Choice) -
                 "Use one of those names with --pixels.",
             )
         channels = _channels(values[name], each)
-        taken[name] = _take(model.graph, values[name], channels, each, choice)
+        taken[name] = _take(model.graph, values[name], channels, each, codes, choice.floats)
     return TakenPixels(taken)
 
 
@@ -114,13 +116,18 @@ def _channels(value: ir.Value, pixels: Pixels) -> int:
 
 
 def _take(
-    graph: ir.Graph, value: ir.Value, channels: int, pixels: Pixels, choice: Choice
+    graph: ir.Graph,
+    value: ir.Value,
+    channels: int,
+    pixels: Pixels,
+    codes: tuple[Form, ...],
+    floats: Form,
 ) -> TakenInput:
     readers = consumers_of(value)
     scale = _scale_of_all(readers, is_output=value.is_graph_output())
     wanted = Wanted(pixels.table(channels), scale)
     ordered = Wanted(wanted.values[::-1], scale) if pixels.bgr else wanted
-    forms = (choice.floats,) if scale is None else choice.codes_in(graph)
+    forms = (floats,) if scale is None else codes
     opset = graph.opset_imports[""]
     form, write = _first_that_can(str(value.name), ordered, pixels, forms, opset)
     transposed = form.transposed_in(pixels.layout)
