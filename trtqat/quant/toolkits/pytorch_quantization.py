@@ -41,13 +41,20 @@ def read(name: str, module: torch.nn.Module) -> QuantizerState | None:
             "Call load_calib_amax(), disable_calib() and enable_quant() on it first.",
         )
     if not quantizer._if_quant:
+        if quantizer._if_clip:
+            raise QuantizerError(
+                f"Quantizer '{name}' clips to its learned range, but does not quantize.",
+                "Call enable_quant() on it, or disable() to leave its layer in floating point.",
+            )
         return None
     if not quantizer._fake_quant:
         raise QuantizerError(
             f"Quantizer '{name}' returns codes instead of fake-quantized values.",
             "Set fake_quant=True in its descriptor.",
         )
-    low, high = (-127.0, 127.0) if quantizer._narrow_range else (-128.0, 127.0)
+    # PyTorch's operator, which this switch puts in, knows no narrow range.
+    is_narrow = quantizer._narrow_range and not type(quantizer).use_fb_fake_quant
+    low, high = (-127.0, 127.0) if is_narrow else (-128.0, 127.0)
     if quantizer._learn_amax:
         lower = quantizer.clip.clip_value_min.detach()
         upper = quantizer.clip.clip_value_max.detach()

@@ -37,6 +37,12 @@ def state(**changes: object) -> Any:
     return quantizer
 
 
+def clipping_alone() -> Any:
+    quantizer = toolkit_quantizer(None, learn_amax=True)
+    quantizer.disable_quant()
+    return quantizer
+
+
 @pytest.mark.parametrize(
     ("quantizer", "message"),
     [
@@ -51,6 +57,7 @@ def state(**changes: object) -> Any:
         (lambda: toolkit_quantizer(torch.ones(4)), r"shape \(4,\)"),
         (lambda: state(_if_calib=True), "calibration mode"),
         (lambda: state(_fake_quant=False), "codes instead of"),
+        (lambda: clipping_alone(), "clips to its learned range, but does not quantize"),
     ],
 )
 def test_refused_by_name_with_a_way_out(quantizer: Any, message: str) -> None:
@@ -84,6 +91,20 @@ def test_zero_amax_gets_a_floor_and_a_note() -> None:
     # What the toolkit makes zero stays below its own epsilon.
     stand_in = FakeQuantize("q", found.scale, found.axis, found.low, found.high)
     assert stand_in(torch.full((2, 3), 5.0))[0].abs().max() <= AMAX_FLOOR * 1.01
+
+
+@pytest.mark.parametrize("by_operator", [False, True])
+def test_narrow_range_is_what_the_toolkit_makes_of_it(
+    by_operator: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(load_toolkit().nn.TensorQuantizer, "use_fb_fake_quant", by_operator)
+    quantizer = toolkit_quantizer(1.27, narrow_range=True)
+    found = read(quantizer)
+    assert found is not None
+    x = torch.tensor([-2.0, -1.27, 2.0])
+    with quiet_toolkit():
+        expected = quantizer(x)
+    torch.testing.assert_close(found.stand_in()(x), expected)
 
 
 def test_scaled_amax() -> None:
