@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 from collections.abc import Iterable, Iterator, Mapping
@@ -11,8 +12,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.utils.hooks import RemovableHandle
 
-from trtqat.errors import ExportError, ForwardError
+from trtqat.errors import ExportError, ForwardError, QuantizerError
 from trtqat.exporting.samples import Samples, run_model
 from trtqat.exporting.verification.example import Passed
 from trtqat.graph.passes.expand_fake_quantize import ExpandedPairs
@@ -92,6 +94,7 @@ def checked_quantizers(
     Raises:
         ExportError: A quantizer read other floats than float32, or made something else. Codes at
             a rounding border may be the neighbouring ones: toolkits multiply by 1 / scale.
+        QuantizerError: One does more than its forward.
     """
     active = {name: each for name, each in quantizers.items() if each is not None}
     stand_ins = {name: each.stand_in() for name, each in active.items()}
@@ -114,8 +117,49 @@ def checked_quantizers(
 
         return run
 
-    with wrapped_forwards({name: model.get_submodule(name) for name in active}, checking):
+    with (
+        _checked_hooks({name: model.get_submodule(name) for name in quantizers}),
+        wrapped_forwards({name: model.get_submodule(name) for name in active}, checking),
+    ):
         yield
+
+
+@contextmanager
+def _checked_hooks(quantizers: Mapping[str, torch.nn.Module]) -> Iterator[None]:
+    """Refuses quantizers that are more than their forward: what stands in for one has no hooks."""
+    with contextlib.ExitStack() as stack:
+        for name, module in quantizers.items():
+            if type(module).__call__ is not torch.nn.Module.__call__:
+                raise _surrounded(name, "a class with a __call__ of its own")
+            if module._forward_pre_hooks or module._forward_hooks:
+                for handle in _check_hooks(name, module, module.forward):
+                    stack.callback(handle.remove)
+        yield
+
+
+def _check_hooks(name: str, module: torch.nn.Module, forward: Forward) -> Iterator[RemovableHandle]:
+    expected: list[torch.Tensor] = []
+
+    def before(_: torch.nn.Module, args: tuple[Any, ...], options: dict[str, Any]) -> None:
+        # A copy, as hooks may write into either tensor.
+        expected.append(forward(*args, **options).clone())
+
+    def after(_: torch.nn.Module, __: tuple[Any, ...], output: torch.Tensor) -> None:
+        wanted = expected.pop()
+        if wanted.shape != output.shape or not torch.allclose(
+            wanted, output, rtol=0, atol=0, equal_nan=True
+        ):
+            raise _surrounded(name, "a hook that changes what it reads or returns")
+
+    yield module.register_forward_pre_hook(before, prepend=True, with_kwargs=True)
+    yield module.register_forward_hook(after)
+
+
+def _surrounded(name: str, what: str) -> QuantizerError:
+    return QuantizerError(
+        f"Quantizer '{name}' has {what}, but its Q/DQ pair stands for its forward alone.",
+        "Do that in the forward of its layer.",
+    )
 
 
 def is_read(model: torch.nn.Module, names: Iterable[str], samples: Samples) -> bool:
