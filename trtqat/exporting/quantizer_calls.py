@@ -18,7 +18,8 @@ from trtqat.errors import ExportError, ForwardError, QuantizerError
 from trtqat.exporting.samples import Samples, run_model
 from trtqat.exporting.verification.example import Passed
 from trtqat.graph.passes.expand_fake_quantize import ExpandedPairs
-from trtqat.quant.toolkits.quantizers import Quantizer
+from trtqat.quant.fake_quantize import CODE_MAX
+from trtqat.quant.toolkits.quantizers import AMAX_FLOOR, Quantizer
 from trtqat.runtime.pytorch_hooks import Forward, wrapped_forwards
 from trtqat.tensors import Array
 
@@ -112,7 +113,7 @@ def checked_quantizers(
             _check_type(name, x)
             expected = stand_ins[name](x)
             output = forward(x, *others, **options)
-            _compare_codes(active[name], expected, output)
+            _compare_codes(active[name], x, expected, output)
             return output
 
         return run
@@ -200,24 +201,45 @@ def _check_type(name: str, x: torch.Tensor) -> None:
         )
 
 
-def _compare_codes(quantizer: Quantizer, expected: torch.Tensor, actual: torch.Tensor) -> None:
+def _compare_codes(
+    quantizer: Quantizer, source: torch.Tensor, expected: torch.Tensor, actual: torch.Tensor
+) -> None:
     shape = [1] * expected.dim()
     if quantizer.axis is not None:
         shape[quantizer.axis] = -1
-    codes = ((actual - expected) / quantizer.scale.reshape(shape)).abs_()
+    step = quantizer.scale.reshape(shape)
+    codes = ((actual - expected) / step).abs_()
     # Nearly always; NaN is not below anything.
     if not codes.numel() or bool(codes.max() <= _CODES):
         return
     # A bound of a range that is no whole code is met by the same float, in both.
-    wrong = int((codes > 1 + _CODES).sum())
-    flipped = int((codes > _CODES).sum()) - wrong
-    if wrong or flipped > max(_FEW, _SHARE * codes.numel()):
-        raise ExportError(
-            f"Quantizer '{quantizer.name}' makes other codes than its scale says: "
-            f"{wrong + flipped} of {codes.numel()} values differ.",
-            "Calibrate it again; if that does not help, this toolkit's quantizer is read wrongly: "
-            "report it.",
+    wrong = codes > 1 + _CODES
+    position = (source if quantizer.multiplier is None else source * quantizer.multiplier) / step
+    is_tie = (position - position.floor() - 0.5).abs_() < _CODES
+    # Bytes of images may all lie on ties.
+    flipped = (codes > _CODES) & ~wrong & ~is_tie
+    if wrong.any() or int(flipped.sum()) > max(_FEW, _SHARE * codes.numel()):
+        raise _other_codes(quantizer, wrong | flipped, step)
+
+
+def _other_codes(quantizer: Quantizer, differing: torch.Tensor, step: torch.Tensor) -> ExportError:
+    is_zero = step <= AMAX_FLOOR / CODE_MAX
+    if not (differing & ~is_zero).any():
+        channels = (
+            f" in {int(is_zero.sum())} of {step.numel()} channels" if step.numel() > 1 else ""
         )
+        return ExportError(
+            f"Quantizer '{quantizer.name}' has an amax of 0{channels}, but reads other numbers "
+            "there: it makes zeros of them, which a Q/DQ pair does not.",
+            "Calibrate it again with the weights as they are now, on data that reaches it; or set "
+            "to 0 what was to be 0.",
+        )
+    return ExportError(
+        f"Quantizer '{quantizer.name}' makes other codes than its scale says: "
+        f"{int(differing.sum())} of {differing.numel()} values differ.",
+        "Calibrate it again, and do around it what a class of your own adds to it; if that does "
+        "not help, this toolkit's quantizer is read wrongly: report it.",
+    )
 
 
 def passed_at(

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from trtqat.errors import QuantizerError
+from trtqat.errors import ExportError, QuantizerError
 from trtqat.exporting.quantizer_calls import checked_quantizers
 from trtqat.quant.toolkits.quantizers import read_quantizers
 from trtqat.quant.toolkits.silence import load_toolkit, quiet_toolkit
@@ -83,3 +83,28 @@ def test_a_class_with_a_call_of_its_own_is_refused() -> None:
     quantizer.__class__ = Shifted
     with pytest.raises(QuantizerError, match="'0' has a class with a __call__ of its own"):
         run_checked(quantizer, X)
+
+
+def test_any_number_of_values_may_lie_on_ties() -> None:
+    """Bytes of images over 255, with the range of the brightest pixel but white."""
+    run_checked(toolkit_quantizer(254 / 255), torch.arange(255) / 255)
+
+
+def test_a_wrong_scale_is_no_tie() -> None:
+    quantizer = toolkit_quantizer(254 / 255)
+    model = nn.Sequential(quantizer)
+    found = read_quantizers(model)
+    quantizer._amax.mul_(1.002)
+    with (
+        pytest.raises(ExportError, match="makes other codes than its scale says"),
+        checked_quantizers(model, found),
+    ):
+        model(torch.rand(200, generator=torch.Generator().manual_seed(0)))
+
+
+def test_zeros_of_a_range_of_zero_are_named() -> None:
+    """A channel that was zero at calibration and has been trained since."""
+    quantizer = toolkit_quantizer(torch.tensor([1.0, 0.0, 1.0]).reshape(3, 1))
+    with pytest.raises(ExportError, match="an amax of 0 in 1 of 3 channels, but reads other"):
+        run_checked(quantizer, torch.full((3, 2), 0.5))
+    run_checked(quantizer, torch.tensor([[0.5], [0.0], [0.5]]))
