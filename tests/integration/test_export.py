@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -261,3 +262,16 @@ def test_quantizers_that_never_run_are_noted(toolkit: str, tmp_path: Path) -> No
     model.both = True  # type: ignore[assignment]
     with pytest.raises(QuantizerError, match=r"'other\._?input_quantizer' has no amax"):
         export_onnx(model, tmp_path / "both.onnx", options)
+
+
+@pytest.mark.parametrize("disabled", [False, True])
+def test_a_range_that_nothing_reads_may_be_nan(disabled: bool, tmp_path: Path) -> None:
+    """As pytorch-quantization's load_calib_amax(strict=False) leaves what did not run."""
+    model = branches("pytorch-quantization")
+    unread: Any = model.get_submodule("other._input_quantizer")
+    unread.register_buffer("_amax", torch.tensor(torch.nan))
+    if disabled:
+        unread.disable()
+    options = ExportOptions((TensorSpec("x", (1, 8)),), exporter="torchscript")
+    result = export_onnx(model, tmp_path / "m.onnx", options)
+    assert (result.pairs, result.disabled) == (2, int(disabled))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 
 from trtqat.errors import SourceError
@@ -45,19 +47,23 @@ def check_layers(model: torch.nn.Module) -> None:
             )
 
 
-def check_finite_parameters(model: torch.nn.Module) -> None:
+def check_finite_parameters(model: torch.nn.Module, unused: Iterable[str] = ()) -> None:
     """Refuses a model that has diverged.
 
     Args:
         model: Its parameters must be finite. Its buffers must not be NaN; infinite ones may be
             masks, but not the statistics of a BatchNorm.
+        unused: Names of quantizers that are disabled or never run, whose ranges may be NaN.
 
     Raises:
         SourceError: One is not, which the message names.
     """
     tensors: list[tuple[str, str, torch.Tensor]] = []
     tensors += [("Parameter", *each) for each in model.named_parameters()]
-    tensors += [("Buffer", *each) for each in model.named_buffers()]
+    ranges = tuple(f"{name}." for name in unused)
+    tensors += [
+        ("Buffer", *each) for each in model.named_buffers() if not each[0].startswith(ranges)
+    ]
     for kind, name, tensor in tensors:
         if not tensor.is_floating_point() or tensor.is_meta or bool(tensor.isfinite().all()):
             continue

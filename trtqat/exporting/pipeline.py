@@ -104,7 +104,7 @@ def _trace_and_verify(
 ) -> VerifiedGraph:
     static = options.static_batch
     found = find_quantizers(model, inputs, static_batch=static, seed=options.seed)
-    check_finite_parameters(model)
+    check_finite_parameters(model, [name for name, each in found.all.items() if each is None])
     if not isinstance(model, torch.jit.ScriptModule):
         check_has_active(model, found.all)
     first, mixing = first_run(model, inputs, found, samples, options)
