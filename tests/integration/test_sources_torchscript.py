@@ -13,7 +13,7 @@ from torch import nn
 
 from tests.support.toolkits import ao_activation, ao_model, ao_weight
 from tests.support.verified_exports import FUSED, X86, Operators, assert_scales, export
-from trtqat.errors import QuantizerError
+from trtqat.errors import QuantizerError, SourceError
 from trtqat.exporting.loading import load_model
 from trtqat.exporting.source import ModelSource
 
@@ -70,3 +70,24 @@ def test_torchscript_of_bare_operators(form: str, tmp_path: Path) -> None:
     assert result.verification.sqnr_db > 40
     scales = [float(v) for k, v in constants.items() if k.endswith(".scale") and not v.ndim]
     assert sorted(scales) == [np.float32(0.02), np.float32(0.03)]
+
+
+def test_a_module_of_bare_operators_is_told_to_be_traced(tmp_path: Path) -> None:
+    model = Operators("plain").eval()
+    with pytest.raises(SourceError, match="no active quantizer that is known") as caught:
+        export(model, tmp_path)
+    assert "torch.jit.trace(model.eval(), x).save('model.ts')" in caught.value.remedy
+    jit_trace(model).save(str(tmp_path / "model.ts"))
+    result, _ = export(load_model(ModelSource(str(tmp_path / "model.ts"))), tmp_path)
+    assert result.pairs
+    assert result.verification.sqnr_db > 60
+
+
+def test_rounding_of_your_own_is_told_what_is_seen(tmp_path: Path) -> None:
+    class Rounded(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return (x / 0.05).round().clamp(-128, 127) * 0.05
+
+    with pytest.raises(SourceError, match="no active quantizer that is known") as caught:
+        export(jit_trace(Rounded()), tmp_path)
+    assert "torch.fake_quantize_per_tensor_affine" in caught.value.remedy

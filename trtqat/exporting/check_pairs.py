@@ -36,8 +36,9 @@ def check_pairs(
     """
     if pairs.count == 0:
         raise SourceError(
-            "The model has no active quantizer, so its engine would not be INT8.",
-            "Quantize it first, with trtqat quantize or trtqat.quantize.",
+            "The model has no active quantizer that is known, so its engine would not be INT8.",
+            "Quantize it first, with trtqat quantize or trtqat.quantize; your own quantizers are "
+            "seen where they call torch.fake_quantize_per_tensor_affine or …_per_channel_affine.",
         )
     if isinstance(model, torch.jit.ScriptModule):
         kinds = [node.kind() for node in model.inlined_graph.nodes()]

@@ -72,8 +72,10 @@ def check_has_active(model: torch.nn.Module, quantizers: Mapping[str, Quantizer 
             f"Enable them after the calibration: {_enabling(model)}.",
         )
     raise SourceError(
-        "The model has no active quantizer, so its engine would not be INT8.",
-        "Quantize it first, with trtqat quantize or trtqat.quantize.",
+        "The model has no active quantizer that is known, so its engine would not be INT8.",
+        "Quantize it first, with trtqat quantize or trtqat.quantize; what calls "
+        "torch.fake_quantize_per_tensor_affine or …_per_channel_affine itself is seen in "
+        "TorchScript: torch.jit.trace(model.eval(), x).save('model.ts').",
     )
 
 
