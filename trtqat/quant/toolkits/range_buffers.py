@@ -53,7 +53,9 @@ def _fit_buffer(
         return  # loading says so
     current = getattr(owner, key, None)
     if current is None or current.shape != saved.shape:
-        owner.register_buffer(key, torch.zeros_like(saved, device=device))
+        # Loading makes float32 of the weights beside it, too.
+        dtype = torch.float32 if saved.is_floating_point() else saved.dtype
+        owner.register_buffer(key, torch.zeros_like(saved, dtype=dtype, device=device))
 
 
 def _owner(module: torch.nn.Module, buffer: str) -> torch.nn.Module | None:
