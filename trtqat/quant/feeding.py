@@ -7,10 +7,29 @@ from typing import Any
 
 import torch
 
-from trtqat.errors import QuantizerError, first_line
+from trtqat.errors import QuantizerError, UsageError, first_line
 from trtqat.user_code import exits_told
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
+
+
+def check_batches(batches: object) -> None:
+    """Refuses what would be iterated over something else than batches.
+
+    Raises:
+        UsageError: It is one batch, or cannot be iterated.
+    """
+    kind = type(batches).__name__
+    if isinstance(batches, (torch.Tensor, Mapping, str)):
+        raise UsageError(
+            f"The batches are a single {kind}.",
+            "Give a list of batches, as [images], or what yields them.",
+        )
+    if not isinstance(batches, Iterable) and not hasattr(batches, "__getitem__"):
+        raise UsageError(
+            f"The batches are a {kind}, which cannot be iterated.",
+            "Give a DataLoader without labels, or a list.",
+        )
 
 
 def told(batches: Iterable[Any]) -> Iterator[Any]:

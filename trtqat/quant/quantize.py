@@ -12,7 +12,7 @@ from __future__ import annotations
 import copy
 import itertools
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -21,8 +21,15 @@ import torch
 from torch import nn
 
 from trtqat.checks import check_choice, check_kind, check_names
-from trtqat.errors import QuantizerError, UsageError, first_line
-from trtqat.quant.feeding import Arguments, arguments_of, device_of, on_arguments, told
+from trtqat.errors import QuantizerError, first_line
+from trtqat.quant.feeding import (
+    Arguments,
+    arguments_of,
+    check_batches,
+    device_of,
+    on_arguments,
+    told,
+)
 from trtqat.quant.has_values import check_has_values
 from trtqat.quant.int8_quantizer import Int8Quantizer
 from trtqat.quant.kept_state import buffers_kept
@@ -131,7 +138,7 @@ def quantize(
     check_names("keep", keep, "keep=['fc', 'layer1.*']")
     if for_ is not None:
         check_choice("for_", for_, TARGETS)
-    _check_batches(batches)
+    check_batches(batches)
     batches = iter(told(batches))
     first = next(batches, None)
     if first is None:
@@ -156,25 +163,6 @@ def quantize(
     methods = {each.name: each.method for each in ranges}
     remember(model, Recipe.of(model, methods, keep=tuple(keep), for_=for_, images=images))
     return Quantized(model, placement.layers, ranges, images, recording)
-
-
-def _check_batches(batches: object) -> None:
-    """Refuses what would be iterated over something else than batches.
-
-    Raises:
-        UsageError: It is one batch, or cannot be iterated.
-    """
-    kind = type(batches).__name__
-    if isinstance(batches, (torch.Tensor, Mapping, str)):
-        raise UsageError(
-            f"The batches are a single {kind}.",
-            "Give a list of batches, as [images], or what yields them.",
-        )
-    if not isinstance(batches, Iterable) and not hasattr(batches, "__getitem__"):
-        raise UsageError(
-            f"The batches are a {kind}, which cannot be iterated.",
-            "Give a DataLoader without labels, or a list.",
-        )
 
 
 def keeping(quantized: Quantized, keep: Sequence[str]) -> Quantized:

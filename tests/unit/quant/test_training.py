@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from trtqat.errors import QuantizerError
+from trtqat.errors import QuantizerError, UsageError
 from trtqat.quant.toolkits.pytorch_quantization import is_quantizer
 from trtqat.quant.toolkits.quantizers import read_quantizers
 from trtqat.quant.toolkits.range_buffers import fit_to_checkpoint
@@ -320,6 +320,17 @@ class TestCalibrate:
         assert float((model(x) - x).abs().max()) <= 0.5001 * step
         assert float((model(100 * x) / step).max()) == pytest.approx(127, abs=1e-3)
         assert float((model(100 * x) / step).min()) == pytest.approx(-128, abs=1e-3)
+
+
+@pytest.mark.parametrize("calibrator", ["max", "histogram"])
+@pytest.mark.parametrize("batch", [torch.full((1, 3, 4, 4), torch.nan), torch.ones(1, 2, 4, 4)])
+def test_a_batch_that_forward_cannot_take_is_told(batch: torch.Tensor, calibrator: Any) -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 1))
+    insert(model, calibrator=calibrator)
+    with pytest.raises(QuantizerError, match=r"not finite|on batch 1 of the calibration"):
+        calibrate(model, [batch])
+    with pytest.raises(UsageError, match="The batches are a single Tensor"):
+        calibrate(model, batch)
 
 
 def test_calibration_batches_with_labels_are_named() -> None:

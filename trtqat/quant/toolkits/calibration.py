@@ -10,14 +10,16 @@ import torch
 from torch import nn
 
 from trtqat.errors import QuantizerError
-from trtqat.quant.feeding import device_of, run_batch, told
+from trtqat.quant.feeding import check_batches, device_of, run_batch, told
 from trtqat.quant.module_by_module import module_by_module
 from trtqat.quant.toolkits.pytorch_quantization import is_quantizer
 from trtqat.quant.toolkits.silence import quiet_toolkit
+from trtqat.user_code import user_code
 
 # What the histogram calibrator keeps inside amax, in percent of the values: the toolkit's
 # default. Its other two methods are no choice here: "mse" needs a GPU, "entropy" takes minutes.
 HISTOGRAM_PERCENTILE = 99.99
+_WAY_OUT = "Give batches as forward takes them, of finite numbers."
 
 
 def calibrate(model: nn.Module, batches: Iterable[Any]) -> None:
@@ -34,8 +36,10 @@ def calibrate(model: nn.Module, batches: Iterable[Any]) -> None:
 
     Raises:
         QuantizerError: The model has no quantizer to calibrate, there was no batch, a quantizer
-            saw no data, or it saw values that are not finite.
+            saw no data, or it saw values that are not finite, or forward raises.
+        UsageError: The batches are a single one, or cannot be iterated.
     """
+    check_batches(batches)
     quantizers: dict[str, Any] = {
         name: module
         for name, module in model.named_modules()
@@ -53,10 +57,13 @@ def calibrate(model: nn.Module, batches: Iterable[Any]) -> None:
         _calibration_mode(model, quantizers),
     ):
         count = 0
-        for batch in told(batches):
-            with _zero_width_explained(quantizers):
+        for count, batch in enumerate(told(batches), start=1):
+            when = f" on batch {count} of the calibration"
+            with (
+                user_code("The model's forward", QuantizerError, _WAY_OUT, when=when),
+                _zero_width_explained(quantizers),
+            ):
                 run_batch(model, batch, device)
-            count += 1
         if not count:
             raise QuantizerError("There was no batch to calibrate on.", "Give at least one.")
         amaxes = {name: _computed_amax(name, each) for name, each in quantizers.items()}
