@@ -39,6 +39,11 @@ def advice_on_reading(
         plugins: The libraries of plugins that were loaded.
     """
     said = " ".join(reasons)
+    if on_codes := _ON_CODES.search(said):
+        return (
+            f"{on_codes[1]} computes on codes, where TensorRT takes Q/DQ pairs: quantize with "
+            "quant_format=QuantFormat.QDQ, or export the model before it is converted."
+        )
     if _NO_PLUGIN in said:
         return _advice_on_plugins(foreign_operators, plugins, said)
     for words, advice in _READING.items():
@@ -77,6 +82,8 @@ _READING = {
     ),
 }
 _NO_PLUGIN = "Plugin not found"
+# Of ONNX, and of ONNX Runtime's domain.
+_ON_CODES = re.compile(r"\((QLinear\w+|QGemm|ConvInteger|MatMulInteger\w*|DynamicQuantize\w+)\)")
 
 
 def _advice_on_plugins(operators: Sequence[str], plugins: Sequence[PluginFile], said: str) -> str:
