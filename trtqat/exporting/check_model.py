@@ -47,6 +47,7 @@ def check_layers(model: torch.nn.Module) -> None:
             )
 
 
+@torch.no_grad()
 def check_finite_parameters(model: torch.nn.Module, unused: Iterable[str] = ()) -> None:
     """Refuses a model that has diverged.
 

@@ -45,9 +45,16 @@ def buffers_kept(model: nn.Module) -> Iterator[list[str]]:
                 if buffer.grad_fn is not None:
                     # Written while gradients were on, as PyTorch's TorchScript exporter traces.
                     buffer.detach_()
-                if is_other or not torch.equal(buffer, value):
+                if is_other or not _is_same(buffer, value):
                     written.append(f"{path}.{name}" if path else name)
                     buffer.copy_(value)
+
+
+def _is_same(buffer: torch.Tensor, value: torch.Tensor) -> bool:
+    """Whether all numbers are those that they were; a NaN is one, as of a range not yet there."""
+    if torch.equal(buffer, value) or buffer.shape != value.shape:
+        return buffer.shape == value.shape
+    return bool(((buffer == value) | ((buffer != buffer) & (value != value))).all())
 
 
 @contextmanager

@@ -83,3 +83,9 @@ def test_parameters_of_a_model(name: str, value: float, expected: str | None) ->
         return
     with pytest.raises(SourceError, match=expected):
         check_finite_parameters(model)
+
+
+def test_parameters_that_were_made_in_inference_mode() -> None:
+    with torch.inference_mode():
+        model = torch.nn.Sequential(torch.nn.Linear(3, 4))
+    check_finite_parameters(model)

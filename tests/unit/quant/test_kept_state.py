@@ -107,6 +107,15 @@ def test_a_block_leaves_buffers_as_they_were() -> None:
     assert model.get_buffer("added") == 1
 
 
+def test_a_buffer_of_nan_that_nobody_writes_is_not_written() -> None:
+    """As the range of a quantizer that saw no data."""
+    model = Counting()
+    model.largest.fill_(torch.nan)
+    with buffers_kept(model) as written:
+        model.calls += 1
+    assert written == ["calls"]
+
+
 def test_each_module_goes_back_into_its_mode() -> None:
     model = Counting().train()
     model.norm.eval()
