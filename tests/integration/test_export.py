@@ -275,3 +275,28 @@ def test_a_range_that_nothing_reads_may_be_nan(disabled: bool, tmp_path: Path) -
     options = ExportOptions((TensorSpec("x", (1, 8)),), exporter="torchscript")
     result = export_onnx(model, tmp_path / "m.onnx", options)
     assert (result.pairs, result.disabled) == (2, int(disabled))
+
+
+class Asking(nn.Module):
+    """Its forward looks at what its quantizer is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.on_input = quantizer()
+        self.fc = nn.Linear(8, 8)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if type(self.on_input).__name__ == "TensorQuantizer":
+            x = 2 * self.on_input(x)
+        y: torch.Tensor = self.fc(x)
+        return y
+
+
+def test_a_model_that_takes_another_way_while_it_is_traced_is_refused(tmp_path: Path) -> None:
+    model = Asking()
+    insert_quantizers(model)
+    calibrate(model, [torch.randn(8, 8)])
+    options = ExportOptions((TensorSpec("x", (1, 8)),), exporter="torchscript")
+    with pytest.raises(ExportError, match="something else while its quantizers are replaced"):
+        export_onnx(model, tmp_path / "m.onnx", options)
+    assert list(tmp_path.iterdir()) == []

@@ -30,6 +30,7 @@ from trtqat.graph.passes.expand_fake_quantize import ExpandedPairs
 from trtqat.graph_file.serialized import Serialized
 from trtqat.numerics import difference
 from trtqat.quant.toolkits.quantizers import Quantizer
+from trtqat.runtime.pytorch_hooks import wrapped_forwards
 from trtqat.tensors import Array, Arrays, TensorSpec
 
 # The batch for tracing and the second one for verifying; 1 is verified as well.
@@ -201,8 +202,7 @@ def check_repeats(model: torch.nn.Module, inputs: Arrays) -> None:
     """
     first, second = (run_model(model, as_tensors(inputs)) for _ in range(2))
     for name, array in first.items():
-        other = second[name]
-        found = difference(array, other).sqnr_db if array.shape == other.shape else -math.inf
+        found = _sqnr_db(array, second[name])
         # Sums may be rounded in another order from run to run.
         if found < FP32.least_db:
             raise ExportError(
@@ -211,6 +211,42 @@ def check_repeats(model: torch.nn.Module, inputs: Arrays) -> None:
                 "Leave out what is random in eval mode: F.dropout drops unless it is given "
                 "training=self.training.",
             )
+
+
+def check_replaced(
+    model: torch.nn.Module,
+    quantizers: Mapping[str, Quantizer | None],
+    inputs: Arrays,
+    replaced: Arrays,
+) -> None:
+    """Refuses a model whose forward takes another way while its quantizers are replaced.
+
+    Args:
+        model: With its toolkit's quantizers.
+        quantizers: Of the model.
+        inputs: Of a batch.
+        replaced: What it returned for them with stand-ins.
+
+    Raises:
+        ExportError: It returns something else with its own quantizers, and codes by the stand-ins.
+    """
+    stand_ins = {name: each.stand_in() for name, each in quantizers.items() if each is not None}
+    modules = {name: model.get_submodule(name) for name in stand_ins}
+    with wrapped_forwards(modules, lambda name, _: stand_ins[name]):
+        expected = run_model(model, as_tensors(inputs))
+    for name, array in expected.items():
+        found = _sqnr_db(array, replaced[name]) if name in replaced else -math.inf
+        if found < FP32.least_db:
+            raise ExportError(
+                "The model computes something else while its quantizers are replaced, as a trace "
+                f"needs: output '{name}' is at {found:.1f} dB from what it was.",
+                "Let forward call its quantizers alone, and ask nothing of them, as isinstance "
+                "does.",
+            )
+
+
+def _sqnr_db(array: Array, other: Array) -> float:
+    return difference(array, other).sqnr_db if array.shape == other.shape else -math.inf
 
 
 def _run(
