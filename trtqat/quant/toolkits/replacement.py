@@ -39,7 +39,9 @@ def replaced_quantizers(
             if quantizer is not None:
                 stand_in = quantizer.stand_in()
             originals.append((module, type(module), module.__dict__))
+            before = _same_as(module)
             _become(module, stand_in.eval())
+            module.__dict__["_before"] = (before,)
             if isinstance(module, FakeQuantize):
                 stand_ins[name] = module
         yield stand_ins
@@ -48,15 +50,48 @@ def replaced_quantizers(
             module.__class__, module.__dict__ = kind, state
 
 
+def _same_as(module: torch.nn.Module) -> torch.nn.Module:
+    """Another object of the same class and state."""
+    same = object.__new__(type(module))
+    same.__dict__ = module.__dict__
+    return same
+
+
+class _Asked(torch.nn.Module):
+    """Answers as the quantizer that it was: forward may ask one for its range, or whether it is on.
+
+    Attributes:
+        _before: That quantizer, in a tuple so that it is no module of the model.
+    """
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            if "_before" not in self.__dict__:
+                raise
+        return getattr(self.__dict__["_before"][0], name)
+
+
+class _FakeQuantize(_Asked, FakeQuantize):
+    pass
+
+
+class _Identity(_Asked, torch.nn.Identity):
+    pass
+
+
 def _become(module: torch.nn.Module, stand_in: torch.nn.Module) -> None:
     """Gives an object class and state of another one."""
-    kind = type(stand_in)
+    kind = _FakeQuantize if isinstance(stand_in, FakeQuantize) else _Identity
     try:
         module.__class__ = kind
     except TypeError:
         # Python lays objects of abstract classes out otherwise, as those of torch.ao are: a class
         # derived from both has the layout of the first and does what the second does.
-        own = {**vars(torch.nn.Module), **vars(kind)}
+        own: dict[str, Any] = {}
+        for base in reversed(kind.__mro__[:-1]):
+            own.update(vars(base))
         for descriptor in ("__dict__", "__weakref__"):
             own.pop(descriptor, None)
         module.__class__ = type(kind.__name__, (type(module), kind), own)

@@ -148,6 +148,15 @@ def test_stand_in_gives_the_codes_of_the_toolkit(
     assert (actual - expected).abs().max() <= 1
 
 
+def test_stand_ins_answer_what_forward_may_ask() -> None:
+    model: Any = nn.Sequential(toolkit_quantizer(3.0), state(_disabled=True))
+    with replaced_quantizers(model, read_quantizers(model)):
+        assert [each._disabled for each in model] == [False, True]
+        assert [float(each.amax) for each in model] == [3.0, 3.0]
+        assert not hasattr(model[0], "no_such_thing")
+        assert list(dict(model.named_modules())) == ["", "0", "1"]
+
+
 def test_stand_ins_are_taken_out_again() -> None:
     model = nn.Sequential(toolkit_quantizer(), nn.ReLU(), state(_disabled=True))
     before = list(model)
