@@ -8,9 +8,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from trtqat.errors import UsageError, first_line
+from trtqat.errors import QuantizerError, UsageError, first_line
 from trtqat.quant.feeding import Arguments
 from trtqat.quant.int8_quantizer import Int8Quantizer, read
+from trtqat.quant.state import Reader, UncalibratedError
+from trtqat.quant.toolkits import torch_ao
 from trtqat.quant.toolkits.quantizers import quantizers_of
 from trtqat.quant.tuning.options import FineTuneOptions
 
@@ -22,7 +24,7 @@ def check_model(model: nn.Module, options: FineTuneOptions) -> None:
 
     Raises:
         UsageError: It has none, or some where ``ranges`` is None.
-        QuantizerError: One of ours has no range.
+        QuantizerError: One of ours has no range, or none of a toolkit that calibrates has one.
     """
     found = list(quantizers_of(model))
     if options.ranges is not None and not found:
@@ -40,6 +42,21 @@ def check_model(model: nn.Module, options: FineTuneOptions) -> None:
     for name, module, _ in found:
         if isinstance(module, Int8Quantizer):
             read(name, module)
+    # One that never runs may lack a range, and those of torch.ao get theirs in training.
+    missing = [_missing_range(*each) for each in found if each[2] is not torch_ao]
+    errors = [each for each in missing if each is not None]
+    if errors and len(errors) == len(missing):
+        raise errors[0]
+
+
+def _missing_range(name: str, module: nn.Module, reader: Reader) -> UncalibratedError | None:
+    try:
+        reader.read(name, module)
+    except UncalibratedError as error:
+        return error
+    except QuantizerError:
+        pass
+    return None
 
 
 def check_repeatable(batches: Batches, epochs: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from tests.support.architectures import ARCHITECTURES, batches, trained_like
 from tests.support.bars import Batch, Net, plain, samples, state_of
 from trtqat.errors import QuantizerError, TrtqatError, UsageError
 from trtqat.quant.quantize import quantize
+from trtqat.quant.training import insert_quantizers
 from trtqat.quant.tuning.fine_tune import fine_tune
 from trtqat.quant.tuning.options import FineTuneKeywords, FineTuneOptions
 
@@ -35,6 +37,12 @@ class TestBadInput:
         quantized.get_submodule("conv2.int8.input").amax.fill_(float("nan"))  # type: ignore[operator]
         with pytest.raises(QuantizerError, match=r"'conv2\.int8\.input' has no range"):
             fine_tune(quantized, plain(), epochs=1)
+
+    def test_toolkits_quantizers_that_were_not_calibrated(self, float_model: Net) -> None:
+        model = copy.deepcopy(float_model)
+        insert_quantizers(model)
+        with pytest.raises(QuantizerError, match=r"'conv1\._input_quantizer' has no amax"):
+            fine_tune(model, plain(), epochs=1)
 
     def test_infinite_loss(self, quantized: nn.Module) -> None:
         def loss(outputs: Tensor, labels: Tensor) -> Tensor:
