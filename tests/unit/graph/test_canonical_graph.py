@@ -204,6 +204,21 @@ def test_weights_are_clipped_themselves_and_activations_by_a_node() -> None:
     assert run(built, np.full(SHAPE, -1e3, np.float32))[0].min() == -63.5
 
 
+@pytest.mark.parametrize("names", [["a.q"] * 3, ["a.q", "b.q", "c.q", "d.q"]])
+def test_clips_of_many_quantizers_are_one_note(names: list[str]) -> None:
+    tensors = ["x", *(f"t{number}" for number in range(1, len(names))), "y"]
+    nodes = []
+    for name, read, written in zip(names, tensors[:-1], tensors[1:], strict=True):
+        node = fake_quantize(inputs=[read, "s"], low=-127.0, quantizer=name)
+        node.output[0] = written
+        nodes.append(node)
+    pairs = canonicalize(model(nodes, {"s": np.float32(0.5)}), opset=17)
+    (note,) = pairs.notes
+    assert "'a.q' clips to the codes [-127, 127]" in note
+    assert note.endswith("So it is with 3 others.") == (len(set(names)) > 1)
+
+
+
 @pytest.mark.parametrize(
     ("node", "message"),
     [

@@ -29,6 +29,7 @@ from trtqat.tensors import Array
 
 DOMAIN = "trtqat"
 OP_TYPE = "FakeQuantize"
+_FEW = 2
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ def expand_fake_quantize(model: ir.Model) -> ExpandedPairs:
             a constant.
     """
     pairs: dict[str, tuple[MadePair, ...]] = {}
-    notes: list[str] = []
+    clips: dict[str, str] = {}
     editor, weights = Editor(model.graph), Weights()
     for node in list(model.graph):
         if node.domain != DOMAIN or node.op_type != OP_TYPE:
@@ -90,10 +91,17 @@ def expand_fake_quantize(model: ir.Model) -> ExpandedPairs:
         quantize, output, note = _expand(model.graph, editor, weights, node, name, len(made) + 1)
         pairs[name] = (*made, MadePair(quantize, output, is_clipped=bool(note)))
         if note:
-            notes.append(note)
+            clips[name] = note
     editor.finish()
     model.graph.opset_imports.pop(DOMAIN, None)
-    return ExpandedPairs(pairs, tuple(notes))
+    return ExpandedPairs(pairs, _told(list(clips.values())))
+
+
+def _told(notes: list[str]) -> tuple[str, ...]:
+    """A narrow range is most often that of all quantizers, which one sentence says."""
+    if len(notes) <= _FEW:
+        return tuple(notes)
+    return (f"{notes[0]} So it is with {len(notes) - 1} others.",)
 
 
 def _expand(
