@@ -124,6 +124,42 @@ def test_the_kernel_that_is_not_int8_is_told() -> None:
     assert found.reason == "in the plan it reads int8, float16"
 
 
+@pytest.mark.parametrize("dequantizers", [(), ("/dq",)])
+@pytest.mark.parametrize(
+    ("weights", "is_int8"), [("", True), ("Int8", True), ("Half", False), ("E4M3", False)]
+)
+def test_inputs_of_codes_do_not_make_weights_int8(
+    weights: str, is_int8: bool, dequantizers: tuple[str, ...]
+) -> None:
+    """However many a kernel reads: of a convolution the second one is added to the product."""
+    kernel: dict[str, object] = {
+        "Name": "/c",
+        "LayerType": "correlation",
+        "Inputs": [{"Name": name, "Datatype": "Int8"} for name in ("x", "y")],
+        "Metadata": "[ONNX Layer: /c]",
+    }
+    if weights:
+        kernel["Weights"] = {"Type": weights, "Count": 9}
+    layer = LayerSummary("/c", "Conv", is_int8=True, macs=1000, dequantizers=dequantizers)
+    assert cover([layer], parse_layers([kernel])).layers[0].runs_int8 is is_int8
+
+
+@pytest.mark.parametrize("kernels", [1, 2])
+def test_kernels_that_are_fewer_than_the_nodes_of_their_name_are_none_of_these(
+    kernels: int,
+) -> None:
+    """The other node may have become anything; two INT8 kernels are both nodes."""
+    codes = [{"Name": name, "Datatype": "Int8"} for name in ("x", "y")]
+    engine = [
+        {"Name": f"/a_{at}", "LayerType": "gemm", "Inputs": codes, "Metadata": "[ONNX Layer: /a]"}
+        for at in range(kernels)
+    ]
+    nodes = [LayerSummary(name, "MatMul", True, 1000, other_name="/a") for name in ("/0", "/1")]
+    coverage = cover(nodes, parse_layers(engine))
+    assert [layer.runs_int8 for layer in coverage.layers] == [True if kernels == 2 else None] * 2
+    assert len(coverage.missed) == 2 * (kernels == 1)
+
+
 def test_a_product_that_casts_its_codes_is_not_int8() -> None:
     """TensorRT for RTX reads codes there, and multiplies floats: no kind of layer says so.
 

@@ -78,7 +78,9 @@ def test_what_fp16_would_halve() -> None:
 
 def test_sizes_that_are_not_known_cost_nothing() -> None:
     unknown = LayerSummary("/layers/3/Conv", "Conv", True, None)
-    assert covered("depthwise", unknown).costs == ()
+    for weights in (None, 216):
+        layers = replace(unknown, weight_elements=weights)
+        assert covered("depthwise", layers).costs == ()
 
 
 def test_the_words() -> None:
