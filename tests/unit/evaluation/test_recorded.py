@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from trtqat.evaluation.options import EvaluateOptions
 from trtqat.evaluation.recorded import read_baseline
 from trtqat.evaluation.report import Report
 from trtqat.report.words import report_tables
+from trtqat.tensors import Array
 
 X, _ = make_samples(20)
 LABELS = X.argmax(axis=1)
@@ -89,12 +91,37 @@ def test_gates_hold_against_it(recorded: Path) -> None:
         against(recorded, min_speedup=3.1).check_gates()
 
 
+@pytest.mark.parametrize(("step", "failed"), [(np.copy, 0), (np.zeros_like, 1)])
+def test_a_record_has_no_outputs_and_the_step_before_has(
+    step: Callable[[Array], Array], failed: int, recorded: Path
+) -> None:
+    """An SQNR is that of the subject beside the step then."""
+    found = evaluate(
+        NumpyModel(),
+        DATA,
+        EvaluateOptions(8, None, min_sqnr_db=20.0),
+        baseline=recorded,
+        steps=[NumpyModel(step)],
+    )
+    assert len(found.failed_gates) == failed
+    assert all("'logits' is" in sentence for sentence in found.failed_gates)
+
+
 def test_other_data_are_refused(recorded: Path) -> None:
     moved = LABELS.copy()
     moved[7] = (moved[7] + 1) % 7
     for data in (Samples(X, moved), Samples(X + 1, LABELS), Samples(X[:19], LABELS[:19])):
         with pytest.raises(DataError, match="other data"):
             against(recorded, data)
+
+
+def test_no_answer_here_and_there_is_not_the_same_one(tmp_path: Path) -> None:
+    path = tmp_path / "report.json"
+    model = NumpyModel(lambda x: np.where((x == X[3]).all(axis=1, keepdims=True), np.nan, x))
+    evaluate(model, DATA, EvaluateOptions(8, None)).save(path)
+    comparison = evaluate(model, DATA, EvaluateOptions(8, None), baseline=path).subject.to_baseline
+    assert comparison is not None
+    assert (comparison.agreement.same_top1, comparison.agreement.count) == (19, 20)
 
 
 @pytest.mark.parametrize("count", [8, 19])
@@ -236,6 +263,8 @@ CLASSES = (*BASELINE, "predictions", "classes")
         ((*TIMING, "compute", "median_ms"), "inf", "median_ms' is 'inf', not a number"),
         ((*TIMING, "compute", "median_ms"), 0, "median compute time is not positive"),
         ((*TIMING, "request", "min_ms"), -1.0, "a latency is negative"),
+        ((*TIMING, "compute", "count"), 0, "was measured in no query"),
+        ((*TIMING, "compute", "interval_ms"), {"low": 2.0, "high": 1.0}, "a latency is negative"),
         ((*TIMING, "warnings"), "text", "warnings' is 'text', not a list"),
         ((*BASELINE, "predictions"), None, r"\[1\].predictions' is null"),
         (CLASSES, [1], r"\[1\].predictions.classes' is a list, not text"),

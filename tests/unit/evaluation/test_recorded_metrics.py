@@ -7,14 +7,18 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.support.measured import NumpyModel, Samples
-from tests.support.measured_figures import CLASSES, X, doubled, measured
+from tests.support.measured_figures import CLASSES, OPTIONS, X, doubled, measured
 from trtqat.errors import DataError, UsageError
+from trtqat.evaluation.evaluate import evaluate
 from trtqat.evaluation.metrics.named import parse_metric
 from trtqat.evaluation.recorded import read_baseline
+from trtqat.evaluation.report import Report
 from trtqat.search.asked_metric import parts_of_key
+from trtqat.tensors import Array
 
 
 def recorded(folder: Path, **fields: Any) -> Path:
@@ -99,6 +103,33 @@ def test_files_that_an_option_names_are_part_of_a_metric(
     key = parts_of_key(metric)
     file.write_text(f"{text}\n")
     assert parts_of_key(metric) != key
+
+
+def test_a_record_with_more_classes(tmp_path: Path) -> None:
+    """Its statistics are others, and no difference of the two means anything."""
+    masks = Samples(X, CLASSES[:, None, None])
+    path = tmp_path / "report.json"
+
+    def found(classes: int, baseline: Path | None = None) -> Report:
+        def scores(x: Array) -> Array:
+            return np.pad(x, [(0, 0), (0, classes - 7)])[:, :, None, None]
+
+        return evaluate(NumpyModel(scores), masks, OPTIONS, metrics=["miou"], baseline=baseline)
+
+    found(9).save(path)
+    assert found(9, path).subject.metrics[0].to_baseline is not None
+    with pytest.raises(DataError, match=r"recorded with .* of miou, and here there are"):
+        found(8, path)
+
+
+def test_a_record_of_fewer_samples_than_it_says(tmp_path: Path) -> None:
+    path = recorded(tmp_path, metrics=["psnr"])
+    fields = json.loads(path.read_text())
+    fields["images"] += 1
+    fields["contenders"][1]["predictions"]["classes"] = ""
+    path.write_text(json.dumps(fields))
+    with pytest.raises(UsageError, match="the psnr is not of 51 images"):
+        read_baseline(path)
 
 
 def test_a_record_of_something_else(tmp_path: Path) -> None:

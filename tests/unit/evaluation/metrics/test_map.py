@@ -320,10 +320,12 @@ def test_outputs_that_are_no_detections(name: str, outputs: dict[str, Any], mess
 
 
 def test_labels_that_are_no_boxes() -> None:
-    outputs = as_outputs(make_case(7, 2)[0])
+    detected, boxes = make_case(7, 2)
+    outputs, no_classes = as_outputs(detected), {"boxes": np.zeros((0, 4))}
     no_boxes: list[tuple[Any, str]] = [
         (np.zeros(2, int), "int64"),
-        (({"boxes": np.zeros((0, 4))},) * 2, "dicts with 'boxes'"),
+        ((no_classes, no_classes), "dicts with 'boxes'"),
+        ((boxes[0], no_classes), "dicts with 'boxes'"),
     ]
     for labels, message in no_boxes:
         with pytest.raises(DataError, match=f"map reads dicts .* but the labels are {message}"):
