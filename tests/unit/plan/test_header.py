@@ -39,7 +39,7 @@ def test_targets_in_the_header(targets: tuple[str, ...]) -> None:
     assert parse_header(make_rtx_plan(targets), "p").targets == targets
 
 
-@pytest.mark.parametrize("mask", [0, 0x40, 0x42, 0x50, 0x60, 0x80, 0x17E, 2**63])
+@pytest.mark.parametrize("mask", [0, 0x40, 0x42, 0x50, 0x60, 0x80, 0x88, 0x17E, 2**63])
 def test_bits_that_no_plan_was_seen_with_tell_no_targets(mask: int) -> None:
     assert parse_header(make_rtx_plan(mask=mask), "p").targets == ()
 

@@ -67,6 +67,7 @@ def with_layer(**changes: object) -> dict[str, object]:
         ({"options": None}, "'options' is null, not an object"),
         ({"options": {"strip_weights": 1}}, "'options.strip_weights' is a whole number"),
         ({"options": {"hardware_compatibility": ["none"]}}, "'options.hardware_compatibility'"),
+        ({"device": -1}, "'device' is not 0 or more"),
         ({"device_memory_bytes": "8 GiB"}, "'device_memory_bytes' is '8 GiB'"),
         ({"device_memory_bytes": -1}, "'device_memory_bytes' is not 0 or more"),
         ({"device_memory_bytes": 2**63}, "is too large"),
