@@ -6,9 +6,10 @@ import numpy as np
 import onnx
 import pytest
 
+from tests.support.graphs import Graph
 from tests.support.half_graphs import FLOAT, HALF, graph, node, serialize, verify_half
 from trtqat.errors import ExportError, GraphError
-from trtqat.exporting.verification.ranges import measure_largest
+from trtqat.exporting.verification.ranges import measure_largest, measure_with_ranges
 from trtqat.exporting.verification.rounding import round_everywhere
 from trtqat.runtime.onnx_model import OnnxModel
 from trtqat.tensors import Array
@@ -44,6 +45,46 @@ def test_infinities_do_not_count_and_nan_is_never_small() -> None:
         largest = measure_largest(chain(), batches)
         assert np.isnan(largest["x"])
         assert np.isnan(largest["y"])
+
+
+@pytest.mark.parametrize(
+    ("rows", "up", "down", "apart"),
+    [
+        ([0.5, -0.5, 0.25, -0.25], 4.0, 3.0, 2.0),
+        # Nowhere below 0, as behind a ReLU, which it stays.
+        ([0.5, 0.5, 0.25, 0.25], 4.0, 0.0, 0.0),
+        ([0.0, 0.0, 0.0, 0.0], 4.0, 0.0, 0.0),
+    ],
+)
+def test_activations_fill_their_range_whatever_the_samples_reach(
+    rows: list[float], up: float, down: float, apart: float
+) -> None:
+    """Of sums over each sign and of a difference, in ranges: FP16 must hold each sample's."""
+    made = Graph((1, 4))
+    read = made.pair("x", 0.01)
+    negative = made.node("Neg", [read], "negative")
+    for name, tensor in (("up", read), ("down", negative)):
+        made.node("ReduceL1", [made.node("Relu", [tensor], f"{name}.part")], name, keepdims=0)
+    first_less_second = made.constant("w", np.array([1, -1, 0, 0], np.float32))
+    made.node("MatMul", [read, first_less_second], "apart")
+    proto = made.proto("up", "down", "apart").SerializeToString()
+    x = np.array([rows], np.float32)
+    largest = measure_with_ranges(proto, [{"x": x}])
+    full = 1.27
+    assert largest["up"] == pytest.approx(up * full)
+    assert largest["down"] == pytest.approx(down * full)
+    assert largest["apart"] == pytest.approx(apart * full)
+    # What a graph is given is as the samples have it.
+    assert largest["x"] == np.abs(x).max()
+
+
+def test_samples_may_reach_further_than_quantized_ranges() -> None:
+    made = Graph((1, 4))
+    read = made.pair("x", 0.01)
+    made.node("Add", [read, made.node("Mul", ["x", "x"], "square")], "y")
+    largest = measure_with_ranges(made.proto("y").SerializeToString(), [batch(30)])
+    assert largest["square"] == 900
+    assert largest["y"] == pytest.approx(901.27)
 
 
 def test_empty_batches_are_refused() -> None:
