@@ -218,7 +218,6 @@ def test_clips_of_many_quantizers_are_one_note(names: list[str]) -> None:
     assert note.endswith("So it is with 3 others.") == (len(set(names)) > 1)
 
 
-
 @pytest.mark.parametrize(
     ("node", "message"),
     [
