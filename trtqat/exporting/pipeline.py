@@ -8,6 +8,7 @@ read the quantizers → run the model (what to expect) → put FakeQuantize in t
 from __future__ import annotations
 
 import contextlib
+import functools
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from trtqat.exporting.computed_weights import computed_weights
 from trtqat.exporting.find_quantizers import find_quantizers
 from trtqat.exporting.finishing import VerifiedGraph, check_can_finish, finish
 from trtqat.exporting.given_inputs import given_alone
+from trtqat.exporting.held_weights import held_weights
 from trtqat.exporting.model_reference import (
     ModelReference,
     batches_of_model,
@@ -112,8 +114,12 @@ def _trace_and_verify(
     batches, notes = batches_of_model(inputs, first, samples, options)
     examples, uses = run_quantized(model, found, batches)
     with replaced_quantizers(model, found.all) as stand_ins:
-        with computed_weights(model, lambda: run_model(model, as_tensors(examples[0].inputs))):
+        run_again = functools.partial(run_model, model, as_tensors(examples[0].inputs))
+        with computed_weights(model, run_again):
             graph, exporter, pairs = traced_graph(model, examples, options)
+            with held_weights(graph, pairs, model, stand_ins, run_again) as are_held:
+                if are_held:
+                    graph, exporter, pairs = traced_graph(model, examples, options)
         notes += [
             *found.notes,
             *pairs.notes,
@@ -143,7 +149,7 @@ def _trace_and_verify(
             # a model that returns something else each time.
             check_repeats(model, examples[0].inputs)
         is_asked = is_far and bool(found.active)
-        replaced = run_model(model, as_tensors(examples[0].inputs)) if is_asked else {}
+        replaced = run_again() if is_asked else {}
     if replaced:
         # Or one that takes another way where it sees stand-ins, as the graph does then.
         check_replaced(model, found.all, examples[0].inputs, replaced)

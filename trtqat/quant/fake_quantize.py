@@ -60,11 +60,13 @@ class FakeQuantize(torch.nn.Module):
     """A quantizer with constant scale: what stands in for a toolkit's own while tracing.
 
     Attributes:
+        held: What it quantizes instead of what it is given; None for that.
         num_bits: 8. ModelOpt's Conv3d asks its quantizers for it, to find those of FP4.
     """
 
     scale: torch.Tensor
     multiplier: torch.Tensor | None
+    held: torch.nn.Parameter | None
     num_bits = 8
 
     def __init__(
@@ -79,6 +81,7 @@ class FakeQuantize(torch.nn.Module):
         super().__init__()
         self.register_buffer("scale", scale, persistent=False)
         self.register_buffer("multiplier", multiplier, persistent=False)
+        self.register_parameter("held", None)
         self.name = name
         self.axis = PER_TENSOR if axis is None else axis
         self.low = low
@@ -86,6 +89,8 @@ class FakeQuantize(torch.nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Multiplies, where there is a multiplier, and applies ``trtqat::fake_quantize``."""
+        if self.held is not None:
+            x = self.held
         if self.multiplier is not None:
             x = x * self.multiplier
         y: torch.Tensor = torch.ops.trtqat.fake_quantize(

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import onnx
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.nn.utils.parametrizations import orthogonal, spectral_norm, weight_norm
 from torch.nn.utils.parametrize import register_parametrization
 
@@ -45,6 +49,41 @@ def test_parametrizations(exporter: Exporter, tmp_path: Path) -> None:
     # The model is as it was.
     assert list(model.state_dict()) == names
     assert [type(each) for each in model.modules()] == classes
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")
+@pytest.mark.parametrize("exporter", EXPORTERS)
+def test_weights_that_hooks_compute(exporter: Exporter, tmp_path: Path) -> None:
+    """So many that one of them had another code where ONNX's operators computed it again."""
+    torch.manual_seed(0)
+    wide = nn.utils.weight_norm(nn.Linear(4096, 64))
+    made = nn.Sequential(wide, nn.ReLU(), nn.utils.spectral_norm(nn.Linear(64, 8)))
+    model = quantize(made.eval(), [torch.randn(16, 4096)]).model
+    state, x = (
+        {name: each.clone() for name, each in model.state_dict().items()},
+        torch.ones(1, 4096),
+    )
+    expected = model(x)
+    options = ExportOptions((TensorSpec("input", (1, 4096)),), exporter=exporter)
+    trtqat.export_onnx(model, tmp_path / "m.onnx", options)
+    graph = onnx.load(tmp_path / "m.onnx").graph
+    assert {node.op_type for node in graph.node} == {
+        "QuantizeLinear",
+        "DequantizeLinear",
+        "Gemm",
+        "Relu",
+    }
+    # The model is as it was, and computes its weights again.
+    assert list(model.state_dict()) == list(state)
+    assert torch.equal(model(x), expected)
+    with torch.no_grad():
+        wide_of(model).weight_g.mul_(2)
+    assert not torch.equal(model(x), expected)
+
+
+def wide_of(model: nn.Module) -> Any:
+    """Its first layer; what a hook has put there is not declared."""
+    return model[0]  # type: ignore[index]
 
 
 class Gate(nn.Module):
@@ -102,3 +141,38 @@ def test_a_quantizer_inside_stays_one(exporter: Exporter, tmp_path: Path) -> Non
     torch.manual_seed(0)
     graph = exported(Quantizes().eval(), tmp_path / "m.onnx", exporter)
     assert Counter(node.op_type for node in graph.node)["DequantizeLinear"] == 2
+
+
+class Standardised(nn.Conv2d):
+    """Computes its weight in forward, as the convolutions of NFNet do."""
+
+    def __init__(self) -> None:
+        super().__init__(256, 256, 3)
+        self.gain = nn.Parameter(torch.rand(256) + 0.5)
+
+    def standardised(self) -> Tensor:
+        flat = self.weight.reshape(1, self.out_channels, -1)
+        norm = functional.batch_norm(flat, None, None, self.gain, training=True, eps=1e-6)
+        return norm.reshape_as(self.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.conv2d(x, self.standardised(), self.bias)
+
+
+@pytest.mark.parametrize("static", [False, True])
+@pytest.mark.parametrize("exporter", EXPORTERS)
+def test_weights_that_forward_computes_have_the_codes_of_pytorch(
+    exporter: Exporter, static: bool, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    conv = Standardised()
+    model = quantize(nn.Sequential(conv).eval(), [torch.randn(2, 256, 3, 3)]).model
+    options = ExportOptions((TensorSpec("input", (1, 256, 3, 3)),), exporter=exporter)
+    trtqat.export_onnx(model, tmp_path / "m.onnx", replace(options, static_batch=static))
+    graph = onnx.load(tmp_path / "m.onnx").graph
+    constants = {each.name: onnx.numpy_helper.to_array(each) for each in graph.initializer}
+    (node,) = (each for each in graph.node if each.name.endswith("weight/DequantizeLinear"))
+    codes, scale = (constants[name] for name in node.input[:2])
+    with torch.no_grad():
+        expected = model.get_submodule("0.int8.weight")(conv.standardised()).numpy()
+    assert np.array_equal(codes, np.round(expected / scale.reshape(-1, 1, 1, 1)))

@@ -97,6 +97,11 @@ def expand_fake_quantize(model: ir.Model) -> ExpandedPairs:
     return ExpandedPairs(pairs, _told(list(clips.values())))
 
 
+def clipped_name(quantizer: str) -> str:
+    """What a weight within a narrow range is called that is not the quantizer's own."""
+    return f"{quantizer}.clipped"
+
+
 def _told(notes: list[str]) -> tuple[str, ...]:
     """A narrow range is most often that of all quantizers, which one sentence says."""
     if len(notes) <= _FEW:
@@ -203,7 +208,8 @@ def _clip(
     bounds = np.float32(low * scale), np.float32(high * scale)
     is_own = source.is_initializer() and editor.count(source) == 1
     if axis is not None or is_own:
-        return _clipped_weight(graph, source, bounds, axis, "" if is_own else name), ""
+        new = "" if is_own else clipped_name(name)
+        return _clipped_weight(graph, source, bounds, axis, new), ""
     values = [
         add_initializer(graph, f"{name}.{end}", np.asarray(bound))
         for end, bound in zip(("low", "high"), bounds, strict=True)
@@ -236,4 +242,4 @@ def _clipped_weight(
     if not name:
         source.const_value = ir.tensor(clipped, name=source.name)
         return source
-    return add_initializer(graph, f"{name}.clipped", clipped)
+    return add_initializer(graph, name, clipped)

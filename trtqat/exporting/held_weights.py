@@ -1,0 +1,105 @@
+"""Weights that forward computes of others: a graph has them as PyTorch computes them.
+
+Convolutions that standardise their weights, as those of NFNet, NF-ResNet and BiT, compute them in
+every forward, and so does the hook of the older ``weight_norm``. Computed once more for the graph,
+with sums in another order, a weight of many lies on the other side of a rounding, and its code is
+the neighbouring one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import onnx_ir as ir
+import torch
+
+from trtqat.graph.lenses.moves import is_move
+from trtqat.graph.lenses.weights import Weights
+from trtqat.graph.passes.expand_fake_quantize import ExpandedPairs, clipped_name
+from trtqat.quant.fake_quantize import FakeQuantize
+from trtqat.runtime.pytorch_hooks import Forward, wrapped_forwards
+
+
+@contextlib.contextmanager
+def held_weights(
+    graph: ir.Model,
+    pairs: ExpandedPairs,
+    model: torch.nn.Module,
+    stand_ins: Mapping[str, FakeQuantize],
+    run: Callable[[], object],
+) -> Iterator[bool]:
+    """Has quantizers hold what forward computes for them of weights alone, until exit.
+
+    Args:
+        graph: What a first trace made; it tells what depends on no input.
+        pairs: That it has.
+        model: In eval mode, its quantizers replaced.
+        stand_ins: What they were replaced by, by name.
+        run: Runs the model.
+
+    Yields:
+        Whether any holds one, so that another trace makes another graph.
+    """
+    computed = {
+        name: stand_ins[name] for name in _of_weights_alone(graph.graph, pairs) if name in stand_ins
+    }
+    found = _weights_in(model, computed, run) if computed else {}
+    for name, weight in found.items():
+        stand_ins[name].held = torch.nn.Parameter(weight, requires_grad=False)
+    try:
+        yield bool(found)
+    finally:
+        for name in found:
+            stand_ins[name].held = None
+
+
+def _of_weights_alone(graph: ir.Graph, pairs: ExpandedPairs) -> Iterator[str]:
+    """Names of quantizers of what is computed of initializers, or may be."""
+    nodes, weights = {node.name: node for node in graph}, Weights()
+
+    def may_be_computed(name: str, source: ir.Value | None) -> bool:
+        if source is None or source not in weights:
+            return False
+        # A narrow range may have made an initializer of what was computed.
+        return source.name == clipped_name(name) or not _is_moved(source)
+
+    for name, made in pairs.pairs.items():
+        if any(may_be_computed(name, nodes[each.quantize].inputs[0]) for each in made):
+            yield name
+
+
+def _is_moved(value: ir.Value) -> bool:
+    """Whether a weight is an initializer, at most moved."""
+    waiting = [value]
+    while waiting:
+        node = waiting.pop().producer()
+        if node is not None and not is_move(node):
+            return False
+        waiting += [] if node is None else [each for each in node.inputs if each is not None]
+    return True
+
+
+def _weights_in(
+    model: torch.nn.Module, stand_ins: Mapping[str, FakeQuantize], run: Callable[[], object]
+) -> Mapping[str, torch.Tensor]:
+    """What some quantizers are given, if it is the same in each call and no parameter itself."""
+    found: dict[str, torch.Tensor] = {}
+    unlike: set[str] = set()
+    own = {each.untyped_storage().data_ptr() for each in model.state_dict(keep_vars=True).values()}
+
+    def looking(name: str, forward: Forward) -> Forward:
+        @functools.wraps(forward)
+        def look(x: torch.Tensor, *others: Any, **options: Any) -> torch.Tensor:  # noqa: ANN401
+            is_own = x.untyped_storage().data_ptr() in own
+            if is_own or not torch.equal(found.setdefault(name, x.detach().clone()), x):
+                unlike.add(name)
+            return forward(x, *others, **options)
+
+        return look
+
+    with wrapped_forwards(stand_ins, looking):
+        run()
+    return {name: weight for name, weight in found.items() if name not in unlike}
