@@ -68,7 +68,11 @@ def test_a_product(equation: str, transposes: int) -> None:
 
 @pytest.mark.parametrize(
     "equation",
-    ["bhqd,bhkd->bqk", "bhqd,bhqd->bhqd", "bhqd,bhqd->bh", "bqd,fd->bq", "bqhd,bkfhd->bqkf"],
+    [
+        *("bhqd,bhkd->bqk", "bhqd,bhqd->bhqd", "bhqd,bhqd->bh", "bqd,fd->bq", "bqhd,bkfhd->bqkf"),
+        # A diagonal, and a result that is not written down.
+        *("qqd,dk->qk", "qd,dk"),
+    ],
 )
 def test_what_is_no_single_product_stays(equation: str) -> None:
     _, operators = changed(equation, "y")
