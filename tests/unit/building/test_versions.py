@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
@@ -37,6 +38,52 @@ class Config:
 
     def set_preview_feature(self, feature: int, enable: bool) -> None:
         self.features.append((feature, enable))
+
+
+@dataclass
+class NetworkLayer:
+    """Notes in which type it is held."""
+
+    name: str
+    type: int
+    dtype: int
+    precision: int | None = None
+    output: int | None = None
+
+    def get_output(self, index: int) -> Any:
+        assert index == 0
+        return SimpleNamespace(dtype=self.dtype)
+
+    def set_output_type(self, index: int, dtype: int) -> None:
+        assert index == 0
+        self.output = dtype
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "dtype", "held"),
+    [
+        ("x.pixels.scaled", "ELEMENTWISE", "FLOAT", "FLOAT"),
+        ("x.pixels.joined", "CONCATENATION", "FLOAT", "FLOAT"),
+        ("x.pixels.half.joined", "CONCATENATION", "FLOAT", "HALF"),
+        # FP16 leads to the same codes, a place in a table is no float, and all else is free.
+        ("x.pixels.half.scaled", "ELEMENTWISE", "FLOAT", None),
+        ("x.pixels.place", "ELEMENTWISE", "INT32", None),
+        ("x.pixels.table", "GATHER", "FLOAT", None),
+        ("y.pixels.scaled", "ELEMENTWISE", "FLOAT", None),
+        ("x.scaled", "ELEMENTWISE", "FLOAT", None),
+    ],
+)
+def test_what_becomes_of_bytes_is_held_to_its_type(
+    name: str, kind: str, dtype: str, held: str | None
+) -> None:
+    trt, config = module("8.6.0"), Config()
+    layer = NetworkLayer(name, getattr(trt.LayerType, kind), getattr(trt.DataType, dtype))
+    network = SimpleNamespace(num_layers=1, get_layer=lambda index: [layer][index])
+    versions.keep_codes(trt, config, network, ["x"])
+    wanted = None if held is None else getattr(trt.DataType, held)
+    assert (layer.precision, layer.output) == (wanted, wanted)
+    obeyed = [] if held is None else [trt.BuilderFlag.OBEY_PRECISION_CONSTRAINTS]
+    assert config.flags == obeyed
 
 
 @pytest.mark.parametrize("version", VERSIONS)
