@@ -138,11 +138,17 @@ def again(scale: float, *, readers: int = 1, joined: bool = False) -> Callable[[
 
 
 def residual(
-    skip: str = "", main: str = "", *, projection: bool = False, later: bool = True
+    skip: str = "",
+    main: str = "",
+    *,
+    projection: bool = False,
+    later: bool = True,
+    quantized: bool = True,
 ) -> Callable[[], ir.Model]:
     """A residual block: what stands on its skip and its main operand, ``pair`` or nothing.
 
-    In place of the skip operand stands what is computed of a ``table``, if that is asked for.
+    In place of the skip operand stands what is computed of a ``table``, if that is asked for. The
+    layer before the sum may be none that is ``quantized``.
     """
 
     def build(made: Graph) -> str:
@@ -154,7 +160,9 @@ def residual(
             left = made.node("Sigmoid", [table], "positions")
         elif skip:
             left = made.pair(left, 0.1) if projection else entry
-        right = made.conv(made.pair(block(made, entry, "first"), 0.1), "last")
+        last = block(made, entry, "first")
+        last = made.pair(last, 0.1) if quantized else last
+        right = made.conv(last, "last", quantized=quantized)
         right = made.pair(right, 0.1) if main else right
         total = made.node("Relu", [made.node("Add", [left, right], "sum")], "relu")
         return (
@@ -298,6 +306,7 @@ CASES = [
     ),
     Case("float-residual", "/sum", residual(), residual(later=False)),
     Case("float-residual", "/sum", residual(), residual("table")),
+    Case("float-residual", "/sum", residual(), residual(quantized=False)),
     Case("pair-before-add", "/last.q", residual("pair", "pair"), residual("pair"), "'/last'"),
     # On the wrong branch: the skip operand has none.
     Case("pair-before-add", "/last.q", residual("", "pair"), residual("pair")),
