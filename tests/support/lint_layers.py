@@ -16,13 +16,17 @@ from trtqat.graph.pixels.take_pixels import take_pixels
 from trtqat.pixels import Layout, Pixels
 
 
-def normalized(*, fold: bool = False, shared: str = "", quantized: bool = True) -> ir.Model:
+def normalized(
+    *, fold: bool = False, shared: str = "", quantized: bool = True, tiny: bool = False
+) -> ir.Model:
     made = graph()
+    norm = batch_norm(4)
+    norm.gamma[1] = 1e-37 if tiny else norm.gamma[1]
     layer = made.conv(made.pair("x", 0.1) if quantized else "x", "layer", quantized=quantized)
     if fold:
         made.node("Relu", [layer], "y")
     else:
-        made.batch_norm(layer, batch_norm(4), "y")
+        made.batch_norm(layer, norm, "y")
     if not shared:
         return made.model("y")
     return made.model("y", made.node(shared, [layer, "y"] if shared == "Add" else [layer], "z"))
@@ -189,6 +193,14 @@ CASES = [
         lambda: normalized(shared="Neg"),
         # A pre-activation: the BatchNorm belongs to the layer behind it.
         lambda: normalized(shared="Add"),
+    ),
+    # No advice of its own stands beside what is rare.
+    Case(
+        "batch-norm-not-foldable",
+        "/y",
+        lambda: normalized(tiny=True),
+        lambda: normalized(tiny=True, quantized=False),
+        "a scale of /layer would leave FP32's normal range",
     ),
     # MaxViT: what the BatchNorm reads is pooled, and projected, around the block.
     *(
