@@ -29,7 +29,6 @@ from trtqat.tensors import Array
 
 DOMAIN = "trtqat"
 OP_TYPE = "FakeQuantize"
-_FEW = 2
 
 
 @dataclass(frozen=True)
@@ -94,7 +93,7 @@ def expand_fake_quantize(model: ir.Model) -> ExpandedPairs:
             clips[name] = note
     editor.finish()
     model.graph.opset_imports.pop(DOMAIN, None)
-    return ExpandedPairs(pairs, _told(list(clips.values())))
+    return ExpandedPairs(pairs, _told(clips))
 
 
 def clipped_name(quantizer: str) -> str:
@@ -102,11 +101,15 @@ def clipped_name(quantizer: str) -> str:
     return f"{quantizer}.clipped"
 
 
-def _told(notes: list[str]) -> tuple[str, ...]:
-    """A narrow range is most often that of all quantizers, which one sentence says."""
-    if len(notes) <= _FEW:
-        return tuple(notes)
-    return (f"{notes[0]} So it is with {len(notes) - 1} others.",)
+def _told(clips: dict[str, str]) -> tuple[str, ...]:
+    """One sentence for quantizers with the same codes, as a narrow range is that of all."""
+    alike: dict[str, list[str]] = {}
+    for name, note in clips.items():
+        alike.setdefault(note.replace(f"'{name}'", ""), []).append(note)
+    return tuple(
+        first + (f" So it is with {len(others)} more." if others else "")
+        for first, *others in alike.values()
+    )
 
 
 def _expand(
