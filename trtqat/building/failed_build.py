@@ -77,6 +77,10 @@ _READING = {
     "must be of same type": (
         "Let both operands of the layer have scales of one type: export the model again."
     ),
+    "Failed to import initializer": (
+        "TensorRT does not read numbers of that type: codes are INT8, and trtqat lint model.onnx "
+        "names those that are not."
+    ),
     "Could not create the plugin": (
         "The plugin is there, and refuses what the node gives it, or this host: -v shows its log."
     ),

@@ -117,3 +117,14 @@ def test_operators_on_codes_are_no_plugins(operator: str) -> None:
     advice = advice_on_reading([reason], [operator])
     assert f"{operator} computes on codes" in advice
     assert "QuantFormat.QDQ" in advice
+
+
+def test_codes_of_another_type_are_named_by_lint() -> None:
+    """What TensorRT for RTX says of a zero-point in INT16."""
+    reason = (
+        "Failed to import initializer: In node -1 with name:  and operator:  (importInitializers): "
+        "UNSUPPORTED_NODE: Assertion failed: … Failed to import initializer: x_zero_point."
+    )
+    advice = advice_on_reading([reason])
+    assert "codes are INT8" in advice
+    assert "trtqat lint model.onnx" in advice
