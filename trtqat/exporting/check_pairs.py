@@ -9,6 +9,7 @@ import torch
 
 from trtqat.errors import ExportError, SourceError
 from trtqat.graph.passes.expand_fake_quantize import ExpandedPairs
+from trtqat.quant.toolkits.absence import NO_QUANTIZER, OWN_QUANTIZERS
 
 
 def check_pairs(
@@ -35,11 +36,7 @@ def check_pairs(
         Sentences on quantizers without a pair.
     """
     if pairs.count == 0:
-        raise SourceError(
-            "The model has no active quantizer that is known, so its engine would not be INT8.",
-            "Quantize it first, with trtqat quantize or trtqat.quantize; your own quantizers are "
-            "seen where they call torch.fake_quantize_per_tensor_affine or …_per_channel_affine.",
-        )
+        raise SourceError(NO_QUANTIZER, OWN_QUANTIZERS)
     if isinstance(model, torch.jit.ScriptModule):
         kinds = [node.kind() for node in model.inlined_graph.nodes()]
         operators = sum("fake_quant" in kind for kind in kinds)

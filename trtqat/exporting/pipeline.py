@@ -108,8 +108,7 @@ def _trace_and_verify(
     static = options.static_batch
     found = find_quantizers(model, inputs, static_batch=static, seed=options.seed)
     check_finite_parameters(model, [name for name, each in found.all.items() if each is None])
-    if not isinstance(model, torch.jit.ScriptModule):
-        check_has_active(model, found.all)
+    check_has_active(model, found.all)
     first, mixing = first_run(model, inputs, found, samples, options)
     batches, notes = batches_of_model(inputs, first, samples, options)
     examples, uses = run_quantized(model, found, batches)

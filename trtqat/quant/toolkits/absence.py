@@ -24,6 +24,12 @@ _FLOAT = ("FloatFunctional", "FXFloatFunctional")
 # PyTorch's fused attention, in a file that was traced through it.
 _FUSED = ("_transformer_encoder_layer_fwd", "_native_multi_head_attention")
 
+NO_QUANTIZER = "The model has no active quantizer that is known, so its engine would not be INT8."
+OWN_QUANTIZERS = (
+    "Quantize it first, with trtqat quantize or trtqat.quantize; your own quantizers are seen "
+    "where they call torch.fake_quantize_per_tensor_affine or …_per_channel_affine."
+)
+
 
 def check_not_converted(model: torch.nn.Module) -> None:
     """Refuses a model whose fake quantization has become something else.
@@ -54,10 +60,10 @@ def check_not_converted(model: torch.nn.Module) -> None:
 
 
 def check_has_active(model: torch.nn.Module, quantizers: Mapping[str, Quantizer | None]) -> None:
-    """Refuses a module without a quantizer that is on.
+    """Refuses a model without a quantizer that is on.
 
     Args:
-        model: Module that is no ScriptModule, whose quantizers are operators.
+        model: Module. The quantizers of a ScriptModule are operators, which may all be off.
         quantizers: As ``read_quantizers`` returns them.
 
     Raises:
@@ -65,6 +71,10 @@ def check_has_active(model: torch.nn.Module, quantizers: Mapping[str, Quantizer 
     """
     if any(each is not None for each in quantizers.values()):
         return
+    if isinstance(model, torch.jit.ScriptModule):
+        if any("fake_quant" in each for each in _operators(model)):
+            return
+        raise SourceError(NO_QUANTIZER, OWN_QUANTIZERS)
     if quantizers:
         raise SourceError(
             f"All {len(quantizers)} quantizers of the model are disabled, as "
@@ -72,7 +82,7 @@ def check_has_active(model: torch.nn.Module, quantizers: Mapping[str, Quantizer 
             f"Enable them after the calibration: {_enabling(model)}.",
         )
     raise SourceError(
-        "The model has no active quantizer that is known, so its engine would not be INT8.",
+        NO_QUANTIZER,
         "Quantize it first, with trtqat quantize or trtqat.quantize; what calls "
         "torch.fake_quantize_per_tensor_affine or …_per_channel_affine itself is seen in "
         "TorchScript: torch.jit.trace(model.eval(), x).save('model.ts').",
