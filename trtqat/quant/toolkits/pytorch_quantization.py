@@ -70,6 +70,12 @@ def read(name: str, module: torch.nn.Module) -> QuantizerState | None:
             "new range from every batch.",
             "Calibrate it, or disable it with .disable() to leave its layer in floating point.",
         )
+    elif not isinstance(quantizer._amax, torch.Tensor):
+        raise QuantizerError(
+            f"Quantizer '{name}' has a {type(quantizer._amax).__name__} for its amax, with which "
+            "its toolkit cannot quantize.",
+            "Make a buffer of it: del quantizer._amax, and then quantizer.amax = 2.5.",
+        )
     else:
         amax = quantizer._amax.detach()
         if quantizer._scale_amax is not None:

@@ -37,6 +37,12 @@ def state(**changes: object) -> Any:
     return quantizer
 
 
+def with_number() -> Any:
+    quantizer = toolkit_quantizer(None)
+    quantizer._amax = 2.5
+    return quantizer
+
+
 def clipping_alone() -> Any:
     quantizer = toolkit_quantizer(None, learn_amax=True)
     quantizer.disable_quant()
@@ -57,6 +63,7 @@ def clipping_alone() -> Any:
         (lambda: toolkit_quantizer(torch.ones(4)), r"shape \(4,\)"),
         (lambda: state(_if_calib=True), "calibration mode"),
         (lambda: state(_fake_quant=False), "codes instead of"),
+        (lambda: with_number(), "a float for its amax"),
         (lambda: clipping_alone(), "clips to its learned range, but does not quantize"),
     ],
 )
