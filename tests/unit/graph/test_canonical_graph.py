@@ -237,6 +237,29 @@ def test_refused_quantizers(node: onnx.NodeProto, message: str) -> None:
     assert "'a.q'" in caught.value.problem
 
 
+@pytest.mark.parametrize(
+    ("scales", "zeros", "message"),
+    [
+        ([0.01, 0.02], [0, 3], "zero-point other than 0"),
+        ([0.01, 0.0], [0, 0], "not a positive number"),
+        ([0.01, np.nan], [0, 0], "not a positive number"),
+    ],
+)
+def test_one_channel_is_enough_to_refuse_a_weight(
+    scales: list[float], zeros: list[int], message: str
+) -> None:
+    on_weights = fake_quantize(inputs=["w", "s", "zero"], axis=0)
+    on_weights.output[0] = "wq"
+    constants = {
+        "w": np.ones((2, 2), np.float32),
+        "s": np.array(scales, np.float32),
+        "zero": np.array(zeros, np.int32),
+    }
+    product = helper.make_node("MatMul", ["x", "wq"], ["y"])
+    with pytest.raises(QuantizerError, match=message):
+        canonicalize(model([on_weights, product], constants, shape=(1, 2)), opset=17)
+
+
 def test_names_of_both_exporters_become_the_same() -> None:
     nodes = [
         helper.make_node("Relu", ["x"], ["a"], name="node_relu"),
