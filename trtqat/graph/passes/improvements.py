@@ -16,6 +16,7 @@ from trtqat.graph.passes.fold_batch_norm import FoldedBatchNorms, fold_batch_nor
 from trtqat.graph.passes.fold_constant_layers import fold_constant_layers
 from trtqat.graph.passes.fold_constant_moves import fold_constant_moves
 from trtqat.graph.passes.fold_weight_moves import FoldedMoves, fold_weight_moves
+from trtqat.graph.passes.fold_zeros import fold_zeros
 from trtqat.graph.passes.infer_shapes import infer_shapes
 from trtqat.graph.passes.make_weights_float import make_weights_float, make_weights_float_for_8_6
 from trtqat.graph.passes.protocol import Pass, of_library, only_if, run
@@ -81,6 +82,7 @@ def improvements(options: ImproveOptions, *, opset: int) -> tuple[Pass, ...]:
         fold_weight_moves,
         fold_constant_layers,
         *only_if(options.fold_batch_norm, fold_batch_norm),
+        fold_zeros,
         *only_if(options.repair, *EXACT_REPAIRS),
         *only_if(options.int8_weights is False, make_weights_float),
         *only_if(float_for_8_6, make_weights_float_for_8_6),

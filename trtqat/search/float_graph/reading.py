@@ -18,6 +18,7 @@ from trtqat.graph.lenses.pairs import PAIR
 from trtqat.graph.lenses.targets import NEWEST_OPSET_OF_8_6, is_for_8_6
 from trtqat.graph.passes.fold_constants import fold_constants
 from trtqat.graph.passes.fold_splits import fold_splits
+from trtqat.graph.passes.fold_zeros import fold_zeros
 from trtqat.graph.passes.infer_shapes import infer_shapes
 from trtqat.graph.passes.lower_opset import LOWERABLE_OPSET, lower_opset, write_ir_version
 from trtqat.graph.passes.name_nodes import name_nodes, name_unnamed
@@ -94,7 +95,7 @@ def read_float_graph(
     _unname_dimensions(model)
     # Sizes of what is cut by a size are known only once that is a constant.
     run((fold_splits, infer_shapes, fold_constants, infer_shapes, fold_constants), model)
-    run((write_products, write_sums), model)
+    run((write_products, write_sums, fold_zeros), model)
     model, notes = _in_opset_of_pairs(model, for_)
     given = specs_by_name(inputs)
     write_ranks(model.graph, given)
