@@ -22,7 +22,13 @@ from trtqat.exporting.quantizer_calls import (
     passed_at,
     recorded_calls,
 )
-from trtqat.exporting.samples import as_tensors, observe, run_and_note, run_model
+from trtqat.exporting.samples import (
+    as_tensors,
+    fill_what_is_kept,
+    observe,
+    run_and_note,
+    run_model,
+)
 from trtqat.exporting.verification.example import Example
 from trtqat.exporting.verification.pieces import FP32
 from trtqat.exporting.verification.reference import OF_MODEL, Words
@@ -111,6 +117,7 @@ def first_run(
     if options.static_batch and samples:
         arrays = taken(samples, 0, inputs[0].shape[0])
     try:
+        fill_what_is_kept(model, as_tensors(arrays))
         with input_amaxes(model, quantizers.all, arrays) as amaxes:
             outputs, notes = run_and_note(model, as_tensors(arrays))
     except ForwardError:

@@ -299,5 +299,6 @@ def _check_counts(frame: Frame, module: nn.Module) -> None:
                 f"The forward of {type(module).__name__} called '{function}' {actual} times, but "
                 f"{expected} times when it was quantized, so its quantizers would stand elsewhere.",
                 "Let the same calls run in training and evaluation: put what runs sometimes only "
-                "into a module of its own.",
+                "into a module of its own. One that keeps a grid from its first run has to run "
+                "before it gets its quantizers.",
             )

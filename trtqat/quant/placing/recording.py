@@ -46,7 +46,8 @@ _LAYERS = (
 def record(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Recording:
     """Runs a model in eval mode and without gradients, and records what it calls.
 
-    Once; where it repeats what no input reaches, once more on a single sample. What is as large
+    Once, behind a run that fills what forward keeps for the next one, as a grid of its input's
+    size. Where it repeats what no input reaches, once more on a single sample: what is as large
     then is a weight, and the model is recorded again with that known.
 
     Args:
@@ -56,7 +57,9 @@ def record(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -
     """
     size = next((each.shape[0] for each in _tensors([args, dict(kwargs)]) if each.dim()), 1)
     # A forward may write into what it is given.
-    spare = on_arguments(torch.clone, (args, dict(kwargs)))
+    spare, first = (on_arguments(torch.clone, (args, dict(kwargs))) for _ in range(2))
+    with torch.no_grad():
+        model(*first[0], **first[1])
     recorder = _run(model, (args, dict(kwargs)))
     if recorder.doubtful:
         fixed = _not_of_batch(model, spare, size, recorder.repeats)
