@@ -7,6 +7,7 @@ from collections import Counter
 import numpy as np
 import onnx
 import onnx_ir as ir
+import pytest
 from onnx import TensorProto
 
 from tests.support.graphs import Graph, run
@@ -115,6 +116,22 @@ def test_a_pair_stays() -> None:
     graph.node("Add", ["x", graph.node("ReduceSum", [table], "total")], "s")
     graph.node("MatMul", ["s", graph.node("MatMul", [table, weight], "product")], "y")
     assert unchanged(graph, "y")
+
+
+@pytest.mark.parametrize("is_turned", [False, True])
+def test_the_run_on_a_table_of_a_layer_that_runs_on_data_is_computed(is_turned: bool) -> None:
+    graph = Graph(("N", 4, 5))  # type: ignore[arg-type]
+    table, weight = (graph.pair(floats(graph, name, 5, 5), 0.02) for name in ("table", "w"))
+    if is_turned:
+        weight = graph.node("Transpose", [weight], "weight", perm=[1, 0])
+    positions = graph.node("MatMul", [table, weight], "positions")
+    words = graph.node("MatMul", [graph.pair("x", 0.02), weight], "words")
+    turned = graph.node("Transpose", [positions], "turned", perm=[1, 0])
+    graph.node("MatMul", [words, turned], "y")
+    left = {"QuantizeLinear": 2, "DequantizeLinear": 2, "MatMul": 2}
+    if is_turned:
+        left["Transpose"] = 1
+    assert folded(graph, "y") == (left, 1)
 
 
 def test_other_graphs_stay_as_they_are_to_the_byte() -> None:

@@ -7,7 +7,9 @@ of two activations. What only moves constants stays: a builder does that by itse
 1. From a layer on, the last tensors that depend on no input become initializers.
 2. What is larger than all constants that it is made of stays, where it is more than a few
    kilobytes; what it reads becomes one.
-3. Nothing is done across a pair: that is the quantizer of a layer, which a user asked for.
+3. Nothing is done across a pair: that is the quantizer of a layer, which a user asked for. Only
+   where the layer's weight is also that of one that reads data, as a projection of words runs on
+   a table of positions as well, the user asked for the other run.
 """
 
 from __future__ import annotations
@@ -21,8 +23,9 @@ from trtqat.graph.editing import add_initializer, remove_unused
 from trtqat.graph.lenses.arithmetic import is_layer
 from trtqat.graph.lenses.basics import nodes_inside
 from trtqat.graph.lenses.mac_formulas import is_counted
-from trtqat.graph.lenses.moves import ONNX_DOMAINS
+from trtqat.graph.lenses.moves import ONNX_DOMAINS, is_move
 from trtqat.graph.lenses.pairs import PAIR
+from trtqat.graph.lenses.weights import Weights
 from trtqat.graph.passes.evaluate_weight import evaluate_constants
 from trtqat.graph.passes.protocol import Changed
 
@@ -42,10 +45,12 @@ class _Origin:
     Attributes:
         of_layer: Whether a layer is among it.
         most_bytes: Size of the largest constant.
+        in_pair: Whether a pair made it, or a move of that: of it a layer alone may be computed.
     """
 
     of_layer: bool
     most_bytes: int
+    in_pair: bool = False
 
 
 def fold_constant_layers(model: ir.Model) -> Changed:
@@ -54,7 +59,7 @@ def fold_constant_layers(model: ir.Model) -> Changed:
     made = {
         value: origin
         for value, origin in _origins(graph).items()
-        if origin.of_layer and (value.uses() or value.is_graph_output())
+        if origin.of_layer and not origin.in_pair and (value.uses() or value.is_graph_output())
     }
     if not made:
         return Changed(0)
@@ -85,15 +90,34 @@ def fold_constant_layers(model: ir.Model) -> Changed:
 def _origins(graph: ir.Graph) -> dict[ir.Value, _Origin]:
     """What each tensor is made of that depends on no input, and on no pair."""
     found: dict[ir.Value, _Origin] = {}
+    weights = Weights()
     for node in graph:
         given = [_origin(value, found) for value in node.inputs if value is not None]
         known = [each for each in given if each is not None]
         if not known or len(known) < len(given) or not _is_computable(node):
             continue
+        in_pair = node.op_type in PAIR or any(each.in_pair for each in known)
+        if in_pair and node.op_type not in PAIR and not is_move(node):
+            if not _runs_on_data(node, weights):
+                continue
+            in_pair = False
         of_layer = is_layer(node) or is_counted(node) or any(each.of_layer for each in known)
-        origin = _Origin(of_layer, max(each.most_bytes for each in known))
+        origin = _Origin(of_layer, max(each.most_bytes for each in known), in_pair)
         found.update(dict.fromkeys(node.outputs, origin))
     return found
+
+
+def _runs_on_data(node: ir.Node, weights: Weights) -> bool:
+    """Whether another layer reads a layer's weight, and an input of the graph besides."""
+    weight = node.inputs[1] if is_layer(node) else None
+    readers = () if weight is None else weight.uses()
+    return any(
+        use.node.op_type == node.op_type
+        and use.idx == 1
+        and (data := use.node.inputs[0]) is not None
+        and data not in weights
+        for use in readers
+    )
 
 
 def _origin(value: ir.Value, found: dict[ir.Value, _Origin]) -> _Origin | None:
@@ -108,7 +132,6 @@ def _is_computable(node: ir.Node) -> bool:
     return (
         node.domain in ONNX_DOMAINS
         and onnx.defs.has(node.op_type)  # some plugins of TensorRT stand in that domain
-        and node.op_type not in PAIR
         and not node.op_type.startswith(_RANDOM)
         and not any(nodes_inside(node))
         and all(map(_is_array, node.outputs))

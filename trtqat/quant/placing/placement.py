@@ -157,8 +157,10 @@ def place_quantizers(
         if not reason:
             _mark_layer(marks, step)
         key = step.path, step.call, name
-        macs = step.macs / recording.batch_size + (layers[key].macs if key in layers else 0)
-        layers[key] = Layer(name, step.path, step.call, macs, reason)
+        # One that runs on a table of weights as well is INT8 where it runs on data.
+        before = layers.get(key) or Layer(name, step.path, step.call, 0.0, reason)
+        macs = before.macs + step.macs / recording.batch_size
+        layers[key] = Layer(name, step.path, step.call, macs, reason and before.kept)
     for path in recording.idle:
         layers[path, None, path] = Layer(path, path, None, 0.0, reasons.DID_NOT_RUN)
     _mark_between(marks, recording, fusing, kept)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from trtqat.exporting.options import ExportOptions
+from trtqat.exporting.pipeline import export_onnx
 from trtqat.quant.quantize import Quantized, quantize
+from trtqat.tensors import TensorSpec
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -102,3 +107,26 @@ def test_a_weight_that_is_standardised_has_a_range_for_each_channel() -> None:
     found = quantize(nn.Sequential(Standardised(CHANNELS, 5, 1)), [images()])
     assert places(found) == {"0.conv2d.input": False, "0.conv2d.weight": True}
     assert found.model.get_buffer("0.int8.weight.amax").numel() == 5
+
+
+class Shared(nn.Module):
+    """A projection of words that is one of a table of positions as well, as DeBERTa V3 has it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.key, self.last = nn.Linear(CHANNELS, CHANNELS), nn.Linear(4, 3)
+        self.positions = nn.Parameter(torch.randn(4, CHANNELS))
+
+    def forward(self, x: Tensor) -> Tensor:
+        words = self.key(x.flatten(2).transpose(1, 2))
+        y: Tensor = self.last(words @ self.key(self.positions).transpose(0, 1))
+        return y
+
+
+def test_a_layer_that_runs_on_data_and_on_weights_is_no_float_layer(tmp_path: Path) -> None:
+    model = quantize(Shared().eval(), [images()])
+    assert [layer.kept for layer in model.layers] == ["", "", ""]
+    options = ExportOptions((TensorSpec("x", (1, CHANNELS, 2, 2)),), exporter="torchscript")
+    layers = export_onnx(model.model, tmp_path / "m.onnx", options).summary.layers
+    assert [layer.is_int8 for layer in layers] == [True] * 3
