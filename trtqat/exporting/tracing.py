@@ -126,7 +126,7 @@ def trace(
         except ExportError as other:
             raise ExportError(
                 other.problem,
-                "Rewrite the operation that it names. It was tried because "
+                f"{_way_out(other.problem)}. It was tried because "
                 f"{error.problem[0].lower()}{error.problem[1:]}",
             ) from other
         return graph, "TorchScript exporter (the torch.export-based one failed)"
@@ -259,16 +259,26 @@ def _torchscript(
     except TrtqatError:
         raise
     except Exception as error:
-        remedy = "Rewrite the operation that it names, or try --exporter dynamo, with --opset 18."
+        problem = f"The TorchScript exporter failed: {_root_cause(error)}"
+        remedy = f"{_way_out(problem)}, or try --exporter dynamo, with --opset 18."
         if is_dict:
             remedy = "Rewrite the operation that it names; a dict is read that one literal makes."
-        raise ExportError(
-            f"The TorchScript exporter failed: {_root_cause(error)}", remedy
-        ) from error
+        raise ExportError(problem, remedy) from error
     if is_dict:
         restore_paths(traced.graph)
     forget_other_names(traced, {name for axes in open_axes.values() for name in axes.values()})
     return _check_outputs(traced, outputs)
+
+
+def _way_out(problem: str) -> str:
+    """What to do about an operation that an exporter has no form of, without a full stop."""
+    if "ONNX export of convolution for kernel of unknown shape" in problem:
+        # Weights made of an input, for each sample its own: the batch is the number of groups.
+        return (
+            "ONNX has a number for the groups of a convolution: fix the batch by --static-batch, "
+            "if they follow it"
+        )
+    return "Rewrite the operation that it names"
 
 
 def _onnxscript_translation() -> Any:  # noqa: ANN401
