@@ -56,6 +56,10 @@ def changed(equation: str, *outputs: str) -> tuple[ir.Model, Counter[str]]:
         ("bhqd,df->bhqf", 0),
         ("bhqd,fd->fbhq", 2),
         ("bqd,bdk->bkq", 1),
+        # Each expert on what it was given: the experts of all samples are the same.
+        ("bhqd,hdf->bhqf", 0),
+        ("bqhd,hdf->bqhf", 2),
+        ("bqkhd,hfd->hbqkf", 3),
     ],
 )
 def test_a_product(equation: str, transposes: int) -> None:
@@ -92,6 +96,8 @@ def test_what_is_no_single_product_stays(equation: str) -> None:
         ("bqhd,hdf->bqf", {"Reshape": 1}),
         ("bhqd,hdf->bqf", {"Reshape": 1, "Transpose": 1}),
         ("bhqd,hdfk->bqkf", {"Reshape": 2, "Transpose": 2}),
+        # Experts with weights of two dimensions more, on what each was given.
+        ("bqhd,hdfk->bqhfk", {"Reshape": 1, "Transpose": 2}),
     ],
 )
 def test_a_product_with_a_constant_of_more_dimensions(

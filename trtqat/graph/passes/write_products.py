@@ -2,8 +2,9 @@
 
 TensorRT has no INT8 for Einsum, and has it for MatMul: attention is often written so.
 
-1. One index is summed over, one is of each operand alone, the others are in both: a stack of
-   products. Without others the first operand may have several of its own.
+1. One index is summed over, one is of the second operand alone, others are in both: a stack of
+   products. Of several that are the first operand's own MatMul repeats the second one for all but
+   the last.
 2. Several indices that are summed over, or of the second operand alone, are one for MatMul where
    that operand is constant: its sizes are known, and Reshapes stand around. Stacked experts are
    written so, and the heads of attention that are joined.
@@ -91,9 +92,9 @@ def _product(equation: str) -> _Product | None:
     # What is in one operand alone and not in the result is summed before the product.
     is_product = set(out) == {*both, *rows, *columns}
     has_all = rows and summed and columns
-    if not is_product or not has_all or (len(rows) > 1 and both):
+    if not is_product or not has_all:
         return None
-    stack = both + rows
+    stack = rows[:-1] + both + rows[-1]
     return _Product(
         stack + summed, both + summed + columns, stack + columns, len(summed), len(columns)
     )
