@@ -15,6 +15,7 @@ import torch
 from torch.nn import functional
 
 from trtqat.quant.placing.einsum import is_product
+from trtqat.quant.placing.written import is_wrapped
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
@@ -84,7 +85,10 @@ class Function:
 
 
 def _is_float(value: object) -> bool:
-    return isinstance(value, torch.Tensor) and value.is_floating_point()
+    """Of what torch.vmap wraps a quantizer has no range, and an exporter no form of it."""
+    if not isinstance(value, torch.Tensor) or not value.is_floating_point():
+        return False
+    return not is_wrapped(value)
 
 
 _INPUT = Operand("input", 0, ("input",))

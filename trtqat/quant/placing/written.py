@@ -24,8 +24,15 @@ def changed_by(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> t
     return None
 
 
+def is_wrapped(tensor: torch.Tensor) -> bool:
+    """Whether ``torch.vmap`` and its like show a function less than there is of a tensor."""
+    return bool(torch._C._functorch.is_functorch_wrapped_tensor(tensor))
+
+
 def storage_of(tensor: torch.Tensor) -> int | None:
     """Where a tensor's memory lies, which its views share; None of one that has none of its own."""
+    while is_wrapped(tensor):
+        tensor = torch._C._functorch.get_unwrapped(tensor)
     try:
         return tensor.untyped_storage().data_ptr() or None
     except (NotImplementedError, RuntimeError):
