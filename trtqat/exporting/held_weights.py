@@ -60,14 +60,16 @@ def _of_weights_alone(graph: ir.Graph, pairs: ExpandedPairs) -> Iterator[str]:
     """Names of quantizers of what is computed of initializers, or may be."""
     nodes, weights = {node.name: node for node in graph}, Weights()
 
-    def may_be_computed(name: str, source: ir.Value | None) -> bool:
+    def may_be_computed(name: str, quantize: str) -> bool:
+        # What reads a constant alone is computed by then.
+        source = nodes[quantize].inputs[0] if quantize in nodes else None
         if source is None or source not in weights:
             return False
         # A narrow range may have made an initializer of what was computed.
         return source.name == clipped_name(name) or not _is_moved(source)
 
     for name, made in pairs.pairs.items():
-        if any(may_be_computed(name, nodes[each.quantize].inputs[0]) for each in made):
+        if any(may_be_computed(name, each.quantize) for each in made):
             yield name
 
 
