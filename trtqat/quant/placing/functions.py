@@ -88,7 +88,8 @@ def _is_float(value: object) -> bool:
     """Of what torch.vmap wraps a quantizer has no range, and an exporter no form of it."""
     if not isinstance(value, torch.Tensor) or not value.is_floating_point():
         return False
-    return not is_wrapped(value)
+    # The compiler cannot look into that function, and wraps nothing itself.
+    return torch.compiler.is_compiling() or not is_wrapped(value)
 
 
 _INPUT = Operand("input", 0, ("input",))
