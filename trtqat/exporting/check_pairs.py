@@ -55,8 +55,13 @@ def check_pairs(
                 _check_uses(name, uses[name], runs[0][name], pairs.uses.get(name, 0))
     idle = [name for name in names if not runs[0][name]]
     return [
-        f"{len(found)} quantizers {what}, as '{found[0]}': no Q/DQ pair for them."
-        for found, what in ((idle, "never run"), (unread, "run for no output"))
+        f"Quantizer '{found[0]}' {one}: no Q/DQ pair for it."
+        if len(found) == 1
+        else f"{len(found)} quantizers {several}, as '{found[0]}': no Q/DQ pair for them."
+        for found, one, several in (
+            (idle, "never runs", "never run"),
+            (unread, "runs for no output", "run for no output"),
+        )
         if found
     ]
 
