@@ -8,6 +8,7 @@ factory, and nobody writes a second one.
 from __future__ import annotations
 
 import io
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -169,7 +170,11 @@ def save_quantized(
     model = unwrapped(model)
     recipe = asdict(recipe_of(model))
     buffer = io.BytesIO()
-    torch.save({KEY: recipe, STATE: dict(model.state_dict() if state is None else state)}, buffer)
+    own = model.state_dict()
+    saved: OrderedDict[str, torch.Tensor] = OrderedDict(own if state is None else state)
+    # The modules' versions, which their loading may ask for, as torchvision's MNASNet does.
+    saved._metadata = getattr(own, "_metadata", {})  # type: ignore[attr-defined]
+    torch.save({KEY: recipe, STATE: saved}, buffer)
     write_atomically(Path(path), buffer.getvalue())
 
 

@@ -84,3 +84,27 @@ def test_a_recipe_of_calls_that_there_are_not_is_refused(
     torch.save(loaded, path)
     with pytest.raises(SourceError, match="is damaged"):
         trtqat.load_quantized(fp32, path)
+
+
+class Versioned(nn.Linear):
+    """Asks for its version at loading, as torchvision's MNASNet does."""
+
+    _version = 2
+
+    def _load_from_state_dict(
+        self, state_dict: Any, prefix: str, local_metadata: Any, *others: Any
+    ) -> None:
+        if local_metadata.get("version") != 2:
+            raise ValueError("there is no version")
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, *others)
+
+
+@pytest.mark.parametrize("average", [False, True])
+def test_versions_of_modules_are_saved(average: bool, tmp_path: Path) -> None:
+    features, path = torch.ones(4, 3), tmp_path / "int8.pt"
+    fp32 = nn.Sequential(Versioned(3, 2)).eval()
+    model = quantize(fp32, [features]).model
+    state = {key: value.clone() for key, value in model.state_dict().items()}
+    save_quantized(model, path, state=state if average else None)
+    with torch.no_grad():
+        assert torch.equal(trtqat.load_quantized(fp32, path)(features), model(features))
