@@ -232,3 +232,26 @@ def test_attention_in_a_new_opset(tmp_path: Path) -> None:
     result = export_onnx(model, tmp_path / "model.onnx", options)
     operators = Counter(node.op_type for node in onnx.load(str(result.path)).graph.node)
     assert (result.opset, operators["MatMul"], operators["Attention"]) == (23, 3, 0)
+
+
+class Rotated(nn.Module):
+    """Casts a sum to the type that it has, as the rotary embedding of timm does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.last = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 2, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.first(x)
+        result: torch.Tensor = self.last((y + y.roll(1, dims=1)).to(x.dtype))
+        return result
+
+
+@pytest.mark.parametrize("exporter", ["dynamo", "torchscript"])
+def test_a_cast_to_the_same_type_goes(exporter: Exporter, tmp_path: Path) -> None:
+    model = quantize(Rotated().eval(), [torch.randn(2, 3, 16, 16)]).model
+    result = export_onnx(model, tmp_path / "m.onnx", ExportOptions((X,), exporter=exporter))
+    graph = onnx.load(str(tmp_path / "m.onnx")).graph
+    assert "Cast" not in {node.op_type for node in graph.node}
+    assert "float-output" not in {each.rule for each in result.findings}

@@ -7,8 +7,9 @@ Three lists run them, each a tuple in a file of its own:
     standard_pairs    of a file from another tool: use_standard_domain, fold_constant_moves,
                       remove_code_clips, make_codes_signed, write_axes, write_kernel_shapes,
                       make_biases_float
-    improvements      of both, after that: infer_shapes, fold_constant_moves, quantize_weights,
-                      fold_weight_moves, fold_batch_norm, the repairs, make_weights_float
+    improvements      of both, after that: infer_shapes, remove_identities, fold_constant_moves,
+                      quantize_weights, fold_weight_moves, fold_batch_norm, the repairs,
+                      make_weights_float
 
 ``tidy`` is a list inside the first one, with remove_identities and cast_bytes_first; a file from
 another tool goes through it as well. Passes that are run by themselves:

@@ -21,6 +21,7 @@ from trtqat.graph.passes.infer_shapes import infer_shapes
 from trtqat.graph.passes.make_weights_float import make_weights_float, make_weights_float_for_8_6
 from trtqat.graph.passes.protocol import Pass, of_library, only_if, run
 from trtqat.graph.passes.quantize_weights import QuantizedWeights, quantize_weights
+from trtqat.graph.passes.remove_identities import remove_identities
 from trtqat.graph.repair import Repair, Repairs
 from trtqat.graph.repair.exact_repairs import EXACT_REPAIRS
 from trtqat.graph_file.garbage import uncollected
@@ -76,6 +77,8 @@ def improvements(options: ImproveOptions, *, opset: int) -> tuple[Pass, ...]:
     float_for_8_6 = options.int8_weights is None and is_for_8_6(opset)
     return (
         infer_shapes,
+        # Casts that do nothing, now that the types are known.
+        remove_identities,
         # Codes of the trained weights come first: everything after works on them.
         fold_constant_moves,
         quantize_weights,

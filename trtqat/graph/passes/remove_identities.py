@@ -1,6 +1,6 @@
 """Pass: nodes that hand on what they get go, where no name is lost by it.
 
-1. ``y = Identity(x)`` goes, and what reads y reads x.
+1. ``y = Identity(x)`` goes, and what reads y reads x. So does a Cast to the type that x has.
 2. Where y is an output of the graph, x gets its name.
 3. It stays where x cannot: it is an input or an initializer, an output with a name of its own,
    or a tensor of an outer graph. So one tensor that a model returns twice keeps both names.
@@ -18,11 +18,11 @@ from trtqat.graph.passes.protocol import Changed
 
 
 def remove_identities(model: ir.Model) -> Changed:
-    """Removes Identity nodes, in place, those of subgraphs included; counts them."""
+    """Removes Identity nodes and idle Casts, in place, also in subgraphs; counts them."""
     outputs = _Outputs()
     removed: dict[ir.Graph | ir.Function, list[ir.Node]] = {}
     for node in ir.traversal.RecursiveGraphIterator(model.graph):
-        if node.op_type != "Identity" or node.domain or len(node.inputs) != 1:
+        if not _hands_on(node):
             continue
         source, result = node.inputs[0], node.outputs[0]
         if source is None or (result.is_graph_output() and not _may_be_renamed(source, node)):
@@ -41,6 +41,18 @@ def remove_identities(model: ir.Model) -> Changed:
     for graph, nodes in removed.items():
         graph.remove(nodes, safe=True)
     return Changed(sum(map(len, removed.values())))
+
+
+def _hands_on(node: ir.Node) -> bool:
+    """Whether a node computes nothing, as far as the types of tensors are known."""
+    if node.domain or len(node.inputs) != 1:
+        return False
+    if node.op_type != "Cast":
+        return node.op_type == "Identity"
+    # ``x.to(y.dtype)`` becomes one; a sum before it would not be fused with the pair behind.
+    source = node.inputs[0]
+    wanted = node.attributes.get_int("to", None)
+    return source is not None and source.dtype is not None and source.dtype.value == wanted
 
 
 class _Outputs:
