@@ -255,3 +255,25 @@ def test_a_cast_to_the_same_type_goes(exporter: Exporter, tmp_path: Path) -> Non
     graph = onnx.load(str(tmp_path / "m.onnx")).graph
     assert "Cast" not in {node.op_type for node in graph.node}
     assert "float-output" not in {each.rule for each in result.findings}
+
+
+class Positioned(nn.Module):
+    """Computes positions for as many samples as there are, as timm's EdgeNeXt does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.position, self.last = nn.Conv2d(3, 3, 1), nn.Conv2d(3, 4, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        result: torch.Tensor = self.last(x + self.position(torch.ones(x.shape[0], 3, 16, 16)))
+        return result
+
+
+def test_lint_does_not_promise_what_quantize_left(tmp_path: Path) -> None:
+    quantized = quantize(Positioned().eval(), [torch.randn(2, 3, 16, 16)])
+    assert {each.name: each.kept for each in quantized.layers}["position"]
+    options = ExportOptions((X,), exporter="torchscript")
+    findings = export_onnx(quantized.model, tmp_path / "m.onnx", options).findings
+    (found,) = (each for each in findings if each.rule == "layer-not-quantized")
+    assert found.where == "/position/Conv"
+    assert "trtqat quantize does, or says why not." in found.remedy

@@ -67,8 +67,8 @@ def channels_unaligned(view: GraphView) -> Places:
     cost="speed",
     severity="note",
     remedy="Quantize it, if accuracy allows; it runs in FP16 or FP32 as it is. trtqat quantize "
-    "does, unless --keep or an accuracy target leaves it. insert_quantizers quantizes modules: a "
-    "layer that is a call, as F.linear(x, w), becomes one.",
+    "does, or says why not. insert_quantizers quantizes modules: a layer that is a call, as "
+    "F.linear(x, w), becomes one.",
     example="quantized = trtqat.quantize(model, batches)",
 )
 def layer_not_quantized(view: GraphView) -> Places:
