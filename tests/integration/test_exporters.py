@@ -11,6 +11,7 @@ import onnx
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 
 from tests.support.models import EXAMPLES
 from trtqat.errors import ExportError
@@ -277,3 +278,29 @@ def test_lint_does_not_promise_what_quantize_left(tmp_path: Path) -> None:
     (found,) = (each for each in findings if each.rule == "layer-not-quantized")
     assert found.where == "/position/Conv"
     assert "trtqat quantize does, or says why not." in found.remedy
+
+
+class Resampled(nn.Module):
+    """Fits a grid of positions to its image, as ViTs for any size do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.patches, self.last = nn.Conv2d(3, 128, 4, 4), nn.Conv2d(128, 2, 1)
+        self.positions = nn.Parameter(torch.randn(1, 128, 24, 24))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.patches(x)
+        grid = functional.interpolate(
+            self.positions, size=y.shape[-2:], mode="bicubic", antialias=True
+        )
+        result: torch.Tensor = self.last(y + grid)
+        return result
+
+
+def test_a_table_that_is_resized_needs_no_operator(tmp_path: Path) -> None:
+    """Antialiasing is of opset 18, and 17 the newest that TensorRT 8.6 reads."""
+    model = quantize(Resampled().eval(), [torch.randn(2, 3, 16, 16)]).model
+    result = export_onnx(model, tmp_path / "m.onnx", ExportOptions((X,)))
+    operators = Counter(node.op_type for node in onnx.load(str(result.path)).graph.node)
+    assert (result.opset, operators["Resize"], operators["Add"]) == (17, 0, 1)

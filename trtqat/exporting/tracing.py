@@ -260,7 +260,7 @@ def _torchscript(
         raise
     except Exception as error:
         problem = f"The TorchScript exporter failed: {_root_cause(error)}"
-        remedy = f"{_way_out(problem)}, or try --exporter dynamo, with --opset 18."
+        remedy = f"{_way_out(problem)}, or try --exporter dynamo."
         if is_dict:
             remedy = "Rewrite the operation that it names; a dict is read that one literal makes."
         raise ExportError(problem, remedy) from error

@@ -11,7 +11,9 @@ Runtime then refuses. What changed between 17 and 18 is little
 4. Resize: ``antialias``, ``axes``, ``keep_aspect_ratio_policy``; only the defaults exist in 17.
 5. ScatterElements, ScatterND: ``reduction`` max and min do not exist in 17.
 6. Operators new in 18 do not exist in 17.
-7. Shape: ``start`` and ``end`` are in 17, but TensorRT 8.6.0 takes the whole shape (seen: a Resize
+7. What 4 and 6 have no form of is computed where it depends on no input, as position embeddings
+   that are resized to a fixed grid.
+8. Shape: ``start`` and ``end`` are in 17, but TensorRT 8.6.0 takes the whole shape (seen: a Resize
    was given six sizes for four axes). A Slice cuts it.
 
 TensorRT 8.6 does not refuse rule 1's new form, it reduces over every axis.
@@ -25,9 +27,12 @@ import numpy as np
 import onnx_ir as ir
 
 from trtqat.errors import ExportError
-from trtqat.graph.editing import add_initializer
+from trtqat.graph.editing import add_initializer, remove_unused
 from trtqat.graph.lenses.basics import constant_array
+from trtqat.graph.lenses.moves import ONNX_DOMAINS
 from trtqat.graph.lenses.targets import NEWEST_OPSET_OF_8_6, is_for_8_6
+from trtqat.graph.lenses.weights import Weights
+from trtqat.graph.passes.evaluate_weight import evaluate_constants
 from trtqat.graph.passes.protocol import Changed
 
 _REDUCTIONS = {
@@ -78,9 +83,9 @@ def lower_opset(model: ir.Model) -> Changed:
             f"Export it with --opset {NEWEST_OPSET_OF_8_6}, or with the opset that you need and a "
             "newer TensorRT.",
         )
-    changed = 0
+    changed = _compute_constants(model.graph)
     for node in list(model.graph.all_nodes()):
-        if node.domain not in ("", "ai.onnx"):
+        if node.domain not in ONNX_DOMAINS:
             continue
         if node.op_type in _NEW_IN_18:
             raise _impossible(node, f"{node.op_type} is new in opset 18")
@@ -89,6 +94,32 @@ def lower_opset(model: ir.Model) -> Changed:
         node.version = NEWEST_OPSET_OF_8_6
     model.graph.opset_imports[""] = NEWEST_OPSET_OF_8_6
     return Changed(changed)
+
+
+def _compute_constants(graph: ir.Graph) -> int:
+    """Before anything is lowered: opset 18 is what ONNX Runtime computes here."""
+    weights = Weights()
+    made = [
+        node.outputs[0]
+        for node in graph
+        if node.domain in ONNX_DOMAINS
+        and len(node.outputs) == 1
+        and (node.op_type in _NEW_IN_18 or _is_new_resize(node))
+        and node.outputs[0] in weights
+        and not node.outputs[0].is_graph_output()
+    ]
+    if made:
+        for value, array in evaluate_constants(graph, made).items():
+            value.replace_all_uses_with(add_initializer(graph, f"{value.name}.folded", array))
+        remove_unused(graph)
+    return len(made)
+
+
+def _is_new_resize(node: ir.Node) -> bool:
+    given = {name: node.attributes.get(name) for name in _RESIZE_DEFAULTS}
+    return node.op_type == "Resize" and any(
+        each is not None and each.value != _RESIZE_DEFAULTS[name] for name, each in given.items()
+    )
 
 
 def write_ir_version(model: ir.Model) -> Changed:
