@@ -92,6 +92,10 @@ def _folded(result: ExportResult) -> Iterator[str]:
     )
     # Lint says of the others why they stay, and what that costs.
     found = {finding.where for finding in result.findings}
+    by_reason: dict[str, list[str]] = {}
     for batch_norm in folded.kept:
         if batch_norm.name not in found:
-            yield f"  {batch_norm.name} stays: {batch_norm.reason}"
+            by_reason.setdefault(batch_norm.reason, []).append(batch_norm.name)
+    for reason, (first, *others) in by_reason.items():
+        stays = f"and {len(others)} more stay" if others else "stays"
+        yield f"  {first} {stays}: {reason}"

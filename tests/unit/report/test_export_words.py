@@ -9,6 +9,7 @@ import pytest
 from tests.support import models
 from trtqat.exporting.options import ExportOptions, ExportResult
 from trtqat.exporting.pipeline import export_onnx
+from trtqat.graph.lenses.fold_plan import KeptBatchNorm
 from trtqat.graph.lint.finding import Finding
 from trtqat.report.export_words import describe_details, describe_export
 
@@ -52,3 +53,15 @@ def test_what_is_there_only_sometimes(made: ExportResult) -> None:
     assert "input 'x' arrives as INT8 codes of scale 0.5, or as floats" in lines
     assert lines[-2] == "lint: 1 warning, 0 notes"
     assert lines[-1].endswith(f"how to mend them: trtqat lint '{made.path}'")
+
+
+def test_batch_norms_that_stay_for_one_reason_are_one_line(made: ExportResult) -> None:
+    assert made.batch_norms is not None
+    names = {"/a": "an output", "/b": "a Reshape", "/c": "an output", "/d": "an output"}
+    kept = [KeptBatchNorm(name, f"it stands behind {what}", what) for name, what in names.items()]
+    folded = replace(made.batch_norms, kept=tuple(kept))
+    other = replace(made, improvements=replace(made.improvements, batch_norms=folded))
+    assert [line for line in describe_export(other) if "stands behind" in line] == [
+        "  /a and 2 more stay: it stands behind an output",
+        "  /b stays: it stands behind a Reshape",
+    ]
