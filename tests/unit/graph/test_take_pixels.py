@@ -165,6 +165,8 @@ def test_many_channels_are_computed_together(channels: int, layout: Layout, way:
         ("Sigmoid", "nchw", TABLE),
         ("Relu", "nhwc", HALF),
         ("Relu", "nchw", PLANES),
+        ("Transpose", "nhwc", HALF),
+        ("com.acme::Relu", "nhwc", TABLE),
     ],
 )
 def test_8_6_gets_a_table_beside_what_it_may_refuse(
@@ -173,7 +175,8 @@ def test_8_6_gets_a_table_beside_what_it_may_refuse(
     """It was seen to refuse the other forms where its Myelin compiler gets more of the network."""
     model = quantizing_graph(0.02)
     reads = [model.graph.outputs[0]] * (2 if operator in ("MatMul", "Gemm") else 1)
-    model.graph.append(ir.node(operator, reads, name="end"))
+    domain, _, kind = operator.rpartition("::")
+    model.graph.append(ir.Node(domain, kind, reads, name="end"))
     pixels = Pixels(layout, *IMAGENET)
     assert take_pixels(model, {"x": pixels}, CHOICES["8.6"]).inputs["x"].form.way is way
 

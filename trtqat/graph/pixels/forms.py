@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from trtqat.graph.lenses.moves import ONNX_DOMAINS, is_move
 from trtqat.graph.lenses.targets import is_for_8_6
 from trtqat.graph.pixels.arithmetic import (
     AFFINE,
@@ -22,13 +23,13 @@ from trtqat.plan.header import Target
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-# What else was in the graphs behind half or planes that 8.6.0 built: a ResNet, a MobileNetV2, a
+# What computes in the graphs behind half or planes that 8.6.0 built: a ResNet, a MobileNetV2, a
 # UNet, a DenseNet, a feature pyramid. With a Gemm, and with a gelu and a sigmoid (a MaxViT), it
-# refused them, and built a table.
+# refused them, and built a table. What only moves values is taken for harmless.
 _SEEN_BUILT = {
     *("Conv", "ConvTranspose", "BatchNormalization", "Relu", "Clip", "Add", "Concat", "Resize"),
     *("MaxPool", "AveragePool", "GlobalAveragePool", "QuantizeLinear", "DequantizeLinear"),
-    *("Constant", "Identity", "Flatten", "Shape", "Slice"),
+    *("Constant", "ConstantOfShape", "Shape"),
 }
 
 # Where NHWC becomes NCHW: the bytes (as floats), the normalised floats, or the INT8 codes.
@@ -112,8 +113,12 @@ class Choice:
         """Which forms of codes are for a graph, as it is when it takes bytes."""
         if self.codes_beside_others is None:
             return self.codes
-        is_seen = all(node.op_type in _SEEN_BUILT for node in graph.all_nodes())
+        is_seen = all(map(_was_built, graph.all_nodes()))
         return self.codes if is_seen else self.codes_beside_others
+
+
+def _was_built(node: ir.Node) -> bool:
+    return (node.op_type in _SEEN_BUILT and node.domain in ONNX_DOMAINS) or is_move(node)
 
 
 def only(*forms: Form) -> Choice:
