@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -20,6 +22,7 @@ from trtqat.graph.lenses.moves import is_move
 from trtqat.graph.lenses.weights import Weights
 from trtqat.graph.passes.expand_fake_quantize import ExpandedPairs, clipped_name
 from trtqat.quant.fake_quantize import FakeQuantize
+from trtqat.quant.placing.written import storage_of
 from trtqat.runtime.pytorch_hooks import Forward, wrapped_forwards
 
 
@@ -46,7 +49,7 @@ def held_weights(
     computed = {
         name: stand_ins[name] for name in _of_weights_alone(graph.graph, pairs) if name in stand_ins
     }
-    found = _weights_in(model, computed, run) if computed else {}
+    found = _weights_in(model, computed, pairs.uses, run) if computed else {}
     for name, weight in found.items():
         stand_ins[name].held = torch.nn.Parameter(weight, requires_grad=False)
     try:
@@ -57,19 +60,16 @@ def held_weights(
 
 
 def _of_weights_alone(graph: ir.Graph, pairs: ExpandedPairs) -> Iterator[str]:
-    """Names of quantizers of what is computed of initializers, or may be."""
+    """Names of quantizers all of whose pairs are of initializers, and one of what they become."""
     nodes, weights = {node.name: node for node in graph}, Weights()
-
-    def may_be_computed(name: str, quantize: str) -> bool:
-        # What reads a constant alone is computed by then.
-        source = nodes[quantize].inputs[0] if quantize in nodes else None
-        if source is None or source not in weights:
-            return False
-        # A narrow range may have made an initializer of what was computed.
-        return source.name == clipped_name(name) or not _is_moved(source)
-
     for name, made in pairs.pairs.items():
-        if any(may_be_computed(name, each.quantize) for each in made):
+        # What is there no more was computed with its layer.
+        sources = [nodes[each.quantize].inputs[0] for each in made if each.quantize in nodes]
+        if all(each is not None and each in weights for each in sources) and any(
+            # A narrow range may have made an initializer of what was computed.
+            each is not None and (each.name == clipped_name(name) or not _is_moved(each))
+            for each in sources
+        ):
             yield name
 
 
@@ -85,18 +85,24 @@ def _is_moved(value: ir.Value) -> bool:
 
 
 def _weights_in(
-    model: torch.nn.Module, stand_ins: Mapping[str, FakeQuantize], run: Callable[[], object]
+    model: torch.nn.Module,
+    stand_ins: Mapping[str, FakeQuantize],
+    uses: Mapping[str, int],
+    run: Callable[[], object],
 ) -> Mapping[str, torch.Tensor]:
     """What some quantizers are given, if it is the same in each call and no parameter itself."""
     found: dict[str, torch.Tensor] = {}
     unlike: set[str] = set()
-    own = {each.untyped_storage().data_ptr() for each in model.state_dict(keep_vars=True).values()}
+    calls: Counter[str] = Counter()
+    own = {storage_of(each) for each in itertools.chain(model.parameters(), model.buffers())}
 
     def looking(name: str, forward: Forward) -> Forward:
         @functools.wraps(forward)
         def look(x: torch.Tensor, *others: Any, **options: Any) -> torch.Tensor:  # noqa: ANN401
-            is_own = x.untyped_storage().data_ptr() in own
-            if is_own or not torch.equal(found.setdefault(name, x.detach().clone()), x):
+            calls[name] += 1
+            if storage_of(x) in own or not torch.equal(
+                found.setdefault(name, x.detach().clone()), x
+            ):
                 unlike.add(name)
             return forward(x, *others, **options)
 
@@ -104,4 +110,9 @@ def _weights_in(
 
     with wrapped_forwards(stand_ins, looking):
         run()
-    return {name: weight for name, weight in found.items() if name not in unlike}
+    # A call without a pair was traced to something else.
+    return {
+        name: weight
+        for name, weight in found.items()
+        if name not in unlike and calls[name] == uses[name]
+    }

@@ -17,9 +17,11 @@ from torch.nn.utils.parametrizations import orthogonal, spectral_norm, weight_no
 from torch.nn.utils.parametrize import register_parametrization
 
 import trtqat
+from tests.support.models import quantizer
 from tests.support.toolkits import ao_activation, ao_deprecated, ao_weight
 from trtqat.exporting.options import Exporter, ExportOptions
 from trtqat.quant.quantize import quantize
+from trtqat.runtime.onnx_model import OnnxModel
 from trtqat.tensors import TensorSpec
 
 X = TensorSpec("input", (1, 8))
@@ -176,3 +178,50 @@ def test_weights_that_forward_computes_have_the_codes_of_pytorch(
     with torch.no_grad():
         expected = model.get_submodule("0.int8.weight")(conv.standardised()).numpy()
     assert np.array_equal(codes, np.round(expected / scale.reshape(-1, 1, 1, 1)))
+
+
+class OpenFor(nn.Module):
+    """One quantizer for a weight that forward computes, and for what the input makes of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(8, 8))
+        self.on_weights = quantizer()
+        self.on_weights.register_buffer("_amax", torch.tensor(3.0))
+
+    def forward(self, input: Tensor) -> Tensor:
+        centred = self.weight - self.weight.mean(1, keepdim=True)
+        gate = (input.mean() < 5).to(input.dtype)
+        closed = self.on_weights(centred * gate)
+        y: Tensor = input @ self.on_weights(centred) + input @ closed
+        return y
+
+
+@pytest.mark.parametrize("exporter", EXPORTERS)
+def test_a_weight_that_depends_on_the_input_stays_so(exporter: Exporter, tmp_path: Path) -> None:
+    """Though it is that of the other call for every sample that the graph is made and tried of."""
+    torch.manual_seed(0)
+    model, path = OpenFor().eval(), tmp_path / "m.onnx"
+    trtqat.export_onnx(model, path, ExportOptions((X,), exporter=exporter, static_batch=True))
+    x = torch.randn(1, 8) + 10
+    with OnnxModel(path, as_written=True) as graph, graph.session(1) as session:
+        (found,) = session.run({"input": x.numpy()}).values()
+    with torch.no_grad():
+        assert np.allclose(found, model(x).numpy(), atol=1e-4)
+
+
+class Noted(Standardised):
+    """Saves something besides tensors."""
+
+    def get_extra_state(self) -> dict[str, int]:
+        return {"version": 1}
+
+    def set_extra_state(self, state: object) -> None:
+        pass
+
+
+def test_what_a_model_saves_besides_tensors_is_no_weight(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = quantize(nn.Sequential(Noted()).eval(), [torch.randn(2, 256, 3, 3)]).model
+    options = ExportOptions((TensorSpec("input", (1, 256, 3, 3)),), exporter="dynamo")
+    assert trtqat.export_onnx(model, tmp_path / "m.onnx", options).pairs == 2
