@@ -71,7 +71,28 @@ def test_a_layer_without_a_bias_makes_zeros_again() -> None:
     graph = batched(5)
     hidden = graph.node("MatMul", [state(graph, 3), floats(graph, "u", 3, 2)], "hidden")
     step(graph, graph.node("MatMul", [hidden, floats(graph, "v", 2, 4)], "again"))
-    assert folded(graph, "y", sizes=(5,)) == ({"Gemm": 1, "Add": 1, "Tanh": 1}, 2)
+    assert folded(graph, "y", sizes=(5,)) == ({"Gemm": 1, "Tanh": 1}, 2)
+
+
+def test_a_sum_that_is_an_output_stays() -> None:
+    graph = batched(4)
+    hidden = graph.node("MatMul", [state(graph, 3), floats(graph, "u", 3, 4)], "hidden")
+    graph.node("Add", [hidden, graph.node("Relu", ["x"], "given")], "y")
+    assert folded(graph, "y", sizes=(4,)) == ({"Relu": 1, "Add": 1}, 1)
+
+
+def test_a_size_that_may_be_one_is_made_larger_by_zeros() -> None:
+    graph = batched("L", 4)  # type: ignore[arg-type]
+    zeros = graph.constant("zeros", np.zeros((1, 1, 1), np.float32))
+    sizes = graph.constant("sizes", np.array([1, 5, 4], np.int64))
+    total = graph.node("Add", ["x", graph.node("Expand", [zeros, sizes], "wide")], "total")
+    graph.node("Relu", [total], "y")
+    model = graph.model("y")
+    infer_shapes(model)
+    x = np.ones((2, 1, 4), np.float32)
+    assert run(model, x)[0].shape == (2, 5, 4)
+    assert fold_zeros(model).count == 0
+    assert run(model, x)[0].shape == (2, 5, 4)
 
 
 @pytest.mark.parametrize("kernel", [1, 3])

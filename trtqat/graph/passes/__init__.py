@@ -8,8 +8,8 @@ Three lists run them, each a tuple in a file of its own:
                       remove_code_clips, make_codes_signed, write_axes, write_kernel_shapes,
                       make_biases_float
     improvements      of both, after that: infer_shapes, remove_identities, fold_constant_moves,
-                      quantize_weights, fold_weight_moves, fold_batch_norm, the repairs,
-                      make_weights_float
+                      quantize_weights, fold_weight_moves, fold_constant_layers, fold_batch_norm,
+                      fold_zeros, the repairs, make_weights_float
 
 ``tidy`` is a list inside the first one, with remove_identities and cast_bytes_first; a file from
 another tool goes through it as well. Passes that are run by themselves:

@@ -5,7 +5,8 @@ first step multiplies by them no input reaches: TensorRT computes it while it bu
 of the plan is that layer, be it quantized or not.
 
 1. Zeros are what ConstantOfShape or Expand fills with them, what moves of it, and a pair of it.
-2. What adds a Conv, Gemm or MatMul of zeros and a weight to a tensor as large adds its bias.
+2. What adds a Conv, Gemm or MatMul of zeros and a weight to a tensor as large adds its bias, or
+   goes where it has none.
 3. Whatever else reads the layer reads an Expand of its bias. Where it has none, that makes zeros
    again.
 4. A sum of zeros and a tensor as large is that tensor.
@@ -25,6 +26,7 @@ from trtqat.graph.lenses.moves import ONNX_DOMAINS, is_move
 from trtqat.graph.lenses.pairs import PAIR, parameters_of
 from trtqat.graph.lenses.weights import Weights
 from trtqat.graph.passes.protocol import Changed
+from trtqat.tensors import Array
 
 _LAYERS = ("Conv", "Gemm", "MatMul")
 
@@ -57,24 +59,34 @@ def fold_zeros(model: ir.Model) -> Changed:
         elif _is_pair_of_zero(node):
             zeros[made] = zeros[source]
         elif node.op_type in _LAYERS and not made.is_graph_output():
-            row, tail = _row(graph, node, weights), _sizes_behind_batch(node)
-            if row is None or tail is None:
+            tail, numbers = _sizes_behind_batch(node), _row(node, weights)
+            if tail is None or numbers is None:
                 continue
-            for use in made.uses():
-                others = [value for value in use.node.inputs if value is not made]
-                if use.node.op_type != "Add" or not others or others[0] is None:
-                    continue
-                if _is_as_large(others[0], made, weights):
-                    use.node.replace_input_with(use.idx, row)
+            row = add_initializer(graph, f"{name_of(node)}.row", numbers)
+            is_zero = not numbers.any()
+            _put_in_sums(made, row, weights, is_zero=is_zero)
             if made.uses():
                 result = _expanded(graph, node, zeros[source], row, tail)
                 made.replace_all_uses_with(result)
-                if bias_of(node) is None:
+                if is_zero:
                     zeros[result] = result
             count += 1
     if count:
         remove_unused(graph)
     return Changed(count)
+
+
+def _put_in_sums(made: ir.Value, row: ir.Value, weights: Weights, *, is_zero: bool) -> None:
+    """Lets what adds a layer of zeros to a tensor as large add its bias, or go if that is zero."""
+    for use in list(made.uses()):
+        others = [value for value in use.node.inputs if value is not made]
+        if use.node.op_type != "Add" or not others or others[0] is None:
+            continue
+        if _is_as_large(others[0], made, weights):
+            total = use.node.outputs[0]
+            if is_zero and not total.is_graph_output():
+                total.replace_all_uses_with(others[0])
+            use.node.replace_input_with(use.idx, row)
 
 
 def _is_fill(node: ir.Node) -> bool:
@@ -95,15 +107,17 @@ def _is_pair_of_zero(node: ir.Node) -> bool:
     return zero_point is not None and not zero_point.any()
 
 
-def _row(graph: ir.Graph, node: ir.Node, weights: Weights) -> ir.Value | None:
-    """What a layer makes of zeros, for one position; None if that is computed."""
+def _row(node: ir.Node, weights: Weights) -> Array | None:
+    """What a layer makes of zeros, for one position; None if that is computed, or no float32."""
     bias, weight = bias_of(node), node.inputs[1]
     numbers = np.zeros(1, np.float32) if bias is None else constant_array(bias)
     if weight is None or weight not in weights or weight.shape is None or numbers is None:
         return None
+    if numbers.dtype != np.float32 or weight.dtype not in (None, ir.DataType.FLOAT):
+        return None
     if node.op_type == "Conv":
         numbers = numbers.reshape(-1, *[1] * (len(weight.shape) - 2))
-    return add_initializer(graph, f"{name_of(node)}.row", numbers)
+    return numbers
 
 
 def _sizes_behind_batch(node: ir.Node) -> list[int] | None:
@@ -123,15 +137,20 @@ def _sizes_behind_batch(node: ir.Node) -> list[int] | None:
 
 
 def _is_as_large(value: ir.Value, other: ir.Value, weights: Weights) -> bool:
-    """Whether a tensor that is no weight has the sizes of another one, as far as they are known."""
+    """Whether a tensor that is no weight has the sizes of another one.
+
+    A size of 1 makes no sum larger. Open batches are taken for one.
+    """
     sizes, known = value.shape, other.shape
-    return (
-        value not in weights
-        and sizes is not None
-        and known is not None
-        and len(sizes) == len(known)
-        and all(one == another or one != 1 for one, another in zip(sizes, known, strict=True))
-    )
+    if value in weights or sizes is None or known is None or len(sizes) != len(known):
+        return False
+
+    def is_same(axis: int, one: int | ir.SymbolicDim, another: int | ir.SymbolicDim) -> bool:
+        if isinstance(one, int) or isinstance(another, int):
+            return one == another or another == 1
+        return axis == 0 or (one.value is not None and one == another)
+
+    return all(is_same(axis, *pair) for axis, pair in enumerate(zip(sizes, known, strict=True)))
 
 
 def _expanded(
