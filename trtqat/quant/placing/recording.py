@@ -25,7 +25,7 @@ _LOG = logging.getLogger(__name__)
 
 # What they make of a weight may have the batch's size; then no exporter makes it a weight.
 _REPEATING = frozenset({"expand", "expand_as", "repeat", "tile", "repeat_interleave"})
-# What they make is as large as what they are given, and no number of that is in it.
+# What they make is as large as what they are given first, and no number of that is in it.
 _FILLING = frozenset({"full_like", "new_full", "new_ones", "new_zeros", "ones_like", "zeros_like"})
 _MODULES = frozenset(
     getattr(nn, f"{name}{n}d")
@@ -222,7 +222,7 @@ class _Recorder:
                 ]
             counts = self.counts.setdefault(path, {})
             counts[function.name] = max(counts.get(function.name, 0), call.index + 1)
-        is_computed = name not in _FILLING and any(each.is_computed for each in inputs)
+        is_computed = any(each.is_computed for each in inputs[name in _FILLING :])
         if name in _REPEATING:
             if not is_computed:
                 self.doubtful.add(len(self.repeats))

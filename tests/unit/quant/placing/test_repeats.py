@@ -130,3 +130,25 @@ def test_a_layer_that_runs_on_data_and_on_weights_is_no_float_layer(tmp_path: Pa
     options = ExportOptions((TensorSpec("x", (1, CHANNELS, 2, 2)),), exporter="torchscript")
     layers = export_onnx(model.model, tmp_path / "m.onnx", options).summary.layers
     assert [layer.is_int8 for layer in layers] == [True] * 3
+
+
+class Filled(nn.Module):
+    """What its last layer reads is one number of the input, in every place."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(CHANNELS, CHANNELS), nn.Linear(CHANNELS, 3)
+        self.kind = kind
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.first(x)
+        mean = y.mean()
+        filled = torch.full_like(y, mean) if self.kind == "full_like" else y.new_full(y.shape, mean)
+        result: Tensor = self.last(filled)
+        return result
+
+
+@pytest.mark.parametrize("kind", ["full_like", "new_full"])
+def test_what_is_filled_with_a_number_of_the_input_depends_on_it(kind: str) -> None:
+    result = quantize(Filled(kind).eval(), [torch.randn(4, CHANNELS)])
+    assert {layer.name: layer.kept for layer in result.layers} == {"first": "", "last": ""}
