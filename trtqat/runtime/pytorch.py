@@ -288,7 +288,9 @@ class PyTorchModel(Held):
 
         def run(layout: torch.memory_format) -> None:
             self._layout = layout
-            self._model(*(f(x) for f, x in zip(self._converters, samples, strict=True)))
+            # Copies, as a model may write into what it is given.
+            given = [each.clone() for each in samples]
+            self._model(*(f(x) for f, x in zip(self._converters, given, strict=True)))
 
         with told(self.name), self._arithmetic, torch.no_grad():
             self._layout = layout_that_runs(self._model, run)

@@ -50,10 +50,12 @@ def layout_that_runs(
         run(torch.channels_last)
     except torch.OutOfMemoryError:
         raise
-    except RuntimeError:
+    except Exception:
         channels_first(model)
         try:
             run(torch.contiguous_format)
+        except torch.OutOfMemoryError:
+            raise
         except Exception:
             channels_last(model)
         else:
