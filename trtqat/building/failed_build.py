@@ -41,8 +41,9 @@ def advice_on_reading(
     said = " ".join(reasons)
     if on_codes := _ON_CODES.search(said):
         return (
-            f"{on_codes[1]} computes on codes, where TensorRT takes Q/DQ pairs: quantize with "
-            "quant_format=QuantFormat.QDQ, or export the model before it is converted."
+            f"{on_codes[1]} computes on codes, where TensorRT takes Q/DQ pairs: use ONNX Runtime's "
+            "quantize_static with quant_format=QuantFormat.QDQ, or trtqat quantize on the float "
+            "file."
         )
     if _NO_PLUGIN in said:
         return _advice_on_plugins(foreign_operators, plugins, said)

@@ -94,7 +94,9 @@ def first_run(
     samples: Arrays,
     options: ExportOptions,
 ) -> tuple[FirstRun, list[str]]:
-    """Runs a model once, and checks that its batch is the first dimension.
+    """Runs a model on one batch, and checks that its batch is the first dimension.
+
+    A run before fills what its forward keeps for the next one.
 
     Args:
         model: In eval mode, with its toolkit's quantizers.
@@ -247,8 +249,8 @@ def check_replaced(
             raise ExportError(
                 "The model computes something else while its quantizers are replaced, as a trace "
                 f"needs: output '{name}' is at {found:.1f} dB from what it was.",
-                "Let forward call its quantizers alone, and ask nothing of them, as isinstance "
-                "does.",
+                "Let forward call its quantizers alone, and not ask of what class they are, as "
+                "isinstance does.",
             )
 
 

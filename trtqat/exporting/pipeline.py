@@ -172,6 +172,7 @@ def _way_out(exporter: str) -> str:
     if not exporter.startswith("TorchScript"):
         return "Try --exporter torchscript."
     return (
-        "A traced graph does for every batch what forward did for one: try --static-batch, or "
-        "leave out of forward what depends on values, as the choice of boxes in a detector."
+        "A traced graph does for every batch what forward did for one: write x.shape[0] for "
+        "len(x), try --static-batch, or leave out of forward what depends on values, as the choice "
+        "of boxes in a detector."
     )

@@ -112,7 +112,7 @@ def test_a_kernel_whose_shape_is_not_written_has_its_way_out() -> None:
 
 @pytest.mark.parametrize("operator", ["QLinearConv", "QLinearAdd", "QGemm", "MatMulInteger"])
 def test_operators_on_codes_are_no_plugins(operator: str) -> None:
-    """What ONNX Runtime's quantize_static writes with the format QOperator."""
+    """What ONNX Runtime writes in the format QOperator, and for ranges of each query."""
     reason = f"node 'add' ({operator}): creator && \"Plugin not found, are the plugin name …?\""
     advice = advice_on_reading([reason], [operator])
     assert f"{operator} computes on codes" in advice
