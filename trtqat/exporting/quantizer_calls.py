@@ -19,6 +19,7 @@ from trtqat.exporting.samples import Samples, run_model
 from trtqat.exporting.verification.example import Passed
 from trtqat.graph.passes.expand_fake_quantize import ExpandedPairs
 from trtqat.quant.fake_quantize import CODE_MAX
+from trtqat.quant.kept_state import same_numbers
 from trtqat.quant.toolkits.quantizers import AMAX_FLOOR, Quantizer
 from trtqat.runtime.pytorch_hooks import Forward, wrapped_forwards
 from trtqat.tensors import Array
@@ -146,10 +147,7 @@ def _check_hooks(name: str, module: torch.nn.Module, forward: Forward) -> Iterat
         expected.append(forward(*args, **options).clone())
 
     def after(_: torch.nn.Module, __: tuple[Any, ...], output: torch.Tensor) -> None:
-        wanted = expected.pop()
-        if wanted.shape != output.shape or not torch.allclose(
-            wanted, output, rtol=0, atol=0, equal_nan=True
-        ):
+        if not same_numbers(expected.pop(), output):
             raise _surrounded(name, "a hook that changes what it reads or returns")
 
     yield module.register_forward_pre_hook(before, prepend=True, with_kwargs=True)

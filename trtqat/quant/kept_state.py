@@ -45,16 +45,19 @@ def buffers_kept(model: nn.Module) -> Iterator[list[str]]:
                 if buffer.grad_fn is not None:
                     # Written while gradients were on, as PyTorch's TorchScript exporter traces.
                     buffer.detach_()
-                if is_other or not _is_same(buffer, value):
+                if is_other or not same_numbers(buffer, value):
                     written.append(f"{path}.{name}" if path else name)
                     buffer.copy_(value)
 
 
-def _is_same(buffer: torch.Tensor, value: torch.Tensor) -> bool:
-    """Whether all numbers are those that they were; a NaN is one, as of a range not yet there."""
-    if torch.equal(buffer, value) or buffer.shape != value.shape:
-        return buffer.shape == value.shape
-    return bool(((buffer == value) | ((buffer != buffer) & (value != value))).all())
+def same_numbers(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Whether two tensors are the same; a NaN is like another, as of a range not yet there."""
+    if one.shape != other.shape or one.dtype != other.dtype:
+        return False
+    # The first alone nearly always, and it makes no tensor.
+    return torch.equal(one, other) or bool(
+        ((one == other) | ((one != one) & (other != other))).all()
+    )
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import torch
 
 from trtqat.errors import MissingError, TrtqatError, UsageError, first_line
 from trtqat.host.device_memory import needs_device_memory
+from trtqat.quant.kept_state import same_numbers
 from trtqat.quant.toolkits.quantizers import quantizers_of
 from trtqat.runtime.held import Held
 from trtqat.runtime.pytorch_arithmetic import Arithmetic
@@ -233,7 +234,7 @@ class PyTorchModel(Held):
         observed = {
             name: tensors[0].numpy()
             for name, tensors in calls.items()
-            if all(_is_same(tensors[0], other) for other in tensors[1:])
+            if all(same_numbers(tensors[0], other) for other in tensors[1:])
         }
         return outputs, observed
 
@@ -318,7 +319,3 @@ class PyTorchModel(Held):
                 f"{first_line(error)}).",
                 "It needs Triton on a GPU and a C++ compiler on a CPU; leave it out of --compare.",
             ) from error
-
-
-def _is_same(one: torch.Tensor, other: torch.Tensor) -> bool:
-    return one.shape == other.shape and torch.allclose(one, other, 0, 0, equal_nan=True)
