@@ -17,7 +17,7 @@ from trtqat.pointers import is_pointer
 from trtqat.quant.placing.placed import placed_quantizers
 from trtqat.quant.recipe import unwrapped
 from trtqat.quant.toolkits.quantizers import quantizers_of
-from trtqat.runtime.pytorch_layout import channels_first, channels_last
+from trtqat.runtime.pytorch_layout import channels_last, layout_that_runs
 from trtqat.search.options import QuantizeOptions
 from trtqat.search.running import outputs_of
 from trtqat.search.samples import SpreadSamples, has_splits
@@ -124,11 +124,7 @@ def check_runs(model: torch.nn.Module, chosen: SpreadSamples) -> None:
     """
     first = chosen.some(2)[0]
     try:
-        try:
-            outputs_of(model, first)
-        except RuntimeError:
-            # What view() and view_as_complex() take depends on how the numbers lie.
-            outputs_of(channels_first(model), first)
+        layout_that_runs(model, lambda _: outputs_of(model, first))
     except TrtqatError:
         raise
     except Exception as error:
