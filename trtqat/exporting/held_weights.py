@@ -19,6 +19,7 @@ import onnx_ir as ir
 import torch
 
 from trtqat.graph.lenses.moves import is_move
+from trtqat.graph.lenses.pairs import QUANTIZE
 from trtqat.graph.lenses.weights import Weights
 from trtqat.graph.passes.expand_fake_quantize import ExpandedPairs, clipped_name
 from trtqat.quant.fake_quantize import FakeQuantize
@@ -61,13 +62,14 @@ def held_weights(
 
 def _of_weights_alone(graph: ir.Graph, pairs: ExpandedPairs) -> Iterator[str]:
     """Names of quantizers all of whose pairs are of initializers, and one of what they become."""
-    nodes, weights = {node.name: node for node in graph}, Weights()
+    # What is there no more was computed with its layer.
+    read = {node.name: node.inputs[0] for node in graph if node.op_type == QUANTIZE}
+    weights = Weights()
     for name, made in pairs.pairs.items():
-        # What is there no more was computed with its layer.
-        sources = [nodes[each.quantize].inputs[0] for each in made if each.quantize in nodes]
-        if all(each is not None and each in weights for each in sources) and any(
+        sources = [value for each in made if (value := read.get(each.quantize)) is not None]
+        if all(each in weights for each in sources) and any(
             # A narrow range may have made an initializer of what was computed.
-            each is not None and (each.name == clipped_name(name) or not _is_moved(each))
+            each.name == clipped_name(name) or not _is_moved(each)
             for each in sources
         ):
             yield name

@@ -36,6 +36,7 @@ from trtqat.graph.passes.expand_fake_quantize import ExpandedPairs
 from trtqat.graph_file.serialized import Serialized
 from trtqat.numerics import difference
 from trtqat.quant.toolkits.quantizers import Quantizer
+from trtqat.quant.toolkits.replacement import replaced_quantizers
 from trtqat.runtime.pytorch_hooks import wrapped_forwards
 from trtqat.tensors import Array, Arrays, TensorSpec
 
@@ -226,7 +227,6 @@ def check_replaced(
     model: torch.nn.Module,
     quantizers: Mapping[str, Quantizer | None],
     inputs: Arrays,
-    replaced: Arrays,
 ) -> None:
     """Refuses a model whose forward takes another way while its quantizers are replaced.
 
@@ -234,7 +234,6 @@ def check_replaced(
         model: With its toolkit's quantizers.
         quantizers: Of the model.
         inputs: Of a batch.
-        replaced: What it returned for them with stand-ins.
 
     Raises:
         ExportError: It returns something else with its own quantizers, and codes by the stand-ins.
@@ -243,6 +242,8 @@ def check_replaced(
     modules = {name: model.get_submodule(name) for name in stand_ins}
     with wrapped_forwards(modules, lambda name, _: stand_ins[name]):
         expected = run_model(model, as_tensors(inputs))
+    with replaced_quantizers(model, quantizers):
+        replaced = run_model(model, as_tensors(inputs))
     for name, array in expected.items():
         found = _sqnr_db(array, replaced[name]) if name in replaced else -math.inf
         if found < FP32.least_db:
