@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pytest
 
-import trtqat
-from tests.support.architectures import ARCHITECTURES, batches, trained_like
+from tests.support.architectures import ARCHITECTURES
+from tests.support.exported_architectures import export_architecture
 from tests.support.workloads import Build
-from trtqat.exporting.options import ExportOptions
 from trtqat.numerics import difference
 from trtqat.runtime.engine import Engine
 from trtqat.runtime.onnx_model import OnnxModel
@@ -24,10 +23,7 @@ ELSEWHERE = {"resnet_basic", "mobilenet_v3", "unet", "vit_sdpa", "transformer_en
 def test_the_engine_computes_what_the_graph_does(
     name: str, tmp_path: Path, build_engine: Build
 ) -> None:
-    architecture = ARCHITECTURES[name]
-    graph, plan = tmp_path / "model.onnx", tmp_path / "model.engine"
-    quantized = trtqat.quantize(trained_like(name), batches(architecture, 3, 8), for_="8.6")
-    trtqat.export_onnx(quantized.model, graph, ExportOptions(architecture.inputs, for_="8.6"))
+    graph, plan = export_architecture(name, tmp_path), tmp_path / "model.engine"
     build_engine(graph, plan, batch=(BATCH, BATCH, BATCH))
     with OnnxModel(graph, as_written=True) as reference, Engine(plan) as engine:
         inputs = random_arrays([each.with_batch(BATCH) for each in reference.inputs], seed=0)

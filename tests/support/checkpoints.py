@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -27,3 +29,16 @@ def qat(seed: int = 0, *, calibrated: bool = True) -> Net:
     if calibrated:
         calibrate(model, [torch.randn(2, 3, 8, 8)])
     return model.eval()
+
+
+class Versioned(nn.Linear):
+    """Refuses what its first version saved."""
+
+    _version = 2
+
+    def _load_from_state_dict(
+        self, state_dict: Any, prefix: str, local_metadata: Any, *others: Any
+    ) -> None:
+        if local_metadata.get("version") != 2:
+            raise ValueError("version 1 has another form")
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, *others)

@@ -18,7 +18,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 import trtqat
-from tests.support.checkpoints import Net, qat
+from tests.support.checkpoints import Net, Versioned, qat
 from tests.support.measured import NumpyModel
 from trtqat.errors import SourceError, UsageError
 from trtqat.evaluation.open_pytorch import open_pytorch
@@ -313,19 +313,6 @@ def test_source_takes_strings_and_paths(trained: Net, tmp_path: Path) -> None:
         model = trtqat.load_model(source)
         assert torch.equal(model.get_parameter("fc.weight"), trained.fc.weight)
         assert source.describe().checkpoint == "qat.pt"
-
-
-class Versioned(nn.Linear):
-    """Refuses what its first version saved."""
-
-    _version = 2
-
-    def _load_from_state_dict(
-        self, state_dict: Any, prefix: str, local_metadata: Any, *others: Any
-    ) -> None:
-        if local_metadata.get("version") != 2:
-            raise ValueError("version 1 has another form")
-        super()._load_from_state_dict(state_dict, prefix, local_metadata, *others)
 
 
 @pytest.mark.parametrize("wrap", [nn.Identity, nn.DataParallel])

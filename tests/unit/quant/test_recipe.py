@@ -13,6 +13,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 import trtqat
+from tests.support.checkpoints import Versioned
 from trtqat.errors import SourceError, UsageError
 from trtqat.quant.quantize import quantize
 from trtqat.quant.recipe import recipe_of, save_quantized
@@ -84,19 +85,6 @@ def test_a_recipe_of_calls_that_there_are_not_is_refused(
     torch.save(loaded, path)
     with pytest.raises(SourceError, match="is damaged"):
         trtqat.load_quantized(fp32, path)
-
-
-class Versioned(nn.Linear):
-    """Asks for its version at loading, as torchvision's MNASNet does."""
-
-    _version = 2
-
-    def _load_from_state_dict(
-        self, state_dict: Any, prefix: str, local_metadata: Any, *others: Any
-    ) -> None:
-        if local_metadata.get("version") != 2:
-            raise ValueError("there is no version")
-        super()._load_from_state_dict(state_dict, prefix, local_metadata, *others)
 
 
 @pytest.mark.parametrize("average", [False, True])
