@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trtqat.building.agreement import warn_of_wrong_outputs
 from trtqat.building.library import load_builder
 from trtqat.building.made_plan import make_plan
 from trtqat.building.network import library_of_module, parse_network
@@ -43,6 +44,8 @@ from trtqat.plan.signature import make_signature, read_private_key
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from typing_extensions import Unpack
+
+    from trtqat.building.agreement import Agreement
 
 # There is one logger for each TensorRT, and what it logs must be of one build alone.
 _ONE_BUILD = threading.Lock()
@@ -79,6 +82,11 @@ class BuildResult:
     def coverage_error(self) -> TrtqatError | None:
         """Why that is not known; None if it is, or if nobody asks for INT8."""
         return None if self.proof is None else self.proof.error
+
+    @property
+    def agreement(self) -> Agreement | None:
+        """The engine beside its graph, on random samples; None if it was not run."""
+        return None if self.proof is None else self.proof.agreement
 
     @property
     def layers(self) -> Mapping[str, Any] | None:
@@ -128,6 +136,7 @@ class BuildResult:
             "warnings": self.warnings,
             "served": None if self.served is None else asdict(self.served),
             "coverage": None if self.coverage is None else self.coverage.to_dict(),
+            "agreement": None if self.agreement is None else self.agreement.to_dict(),
         }
 
     def __repr__(self) -> str:
@@ -144,6 +153,9 @@ def build(
     **keywords: Unpack[BuildKeywords],
 ) -> BuildResult:
     """Builds an INT8 engine and asks which layers run in INT8, or a float one to compare it with.
+
+    An engine of TensorRT runs once beside its graph on ONNX Runtime, where that is installed, on
+    random samples: a wrong one is a warning, and ``agreement`` has the figures.
 
     Plan, manifest and what Triton gets are written before the engine is asked. Where it does not
     answer, they stay: the log says why, and so does ``coverage_error``.
@@ -189,6 +201,7 @@ def build(
     proof = prove_by_inspector(
         built.path, built.graph, weights, built.manifest, plugins=options.plugins
     )
+    warn_of_wrong_outputs(built.path, proof.agreement)
     if tuned is None:
         # What was measured is known better.
         warn_of_wide_profile(built.path, built.manifest, proof)

@@ -1,7 +1,7 @@
 """Which layers of what was built run in INT8: by the builder's own list, or by the inspector.
 
 The builder of TensorRT for RTX lists the layers of a plan while it builds. TensorRT's inspector
-lists those of a loaded engine.
+lists those of a loaded engine, which is compared with its graph, too.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from trtqat.errors import BuildError, TrtqatError
 from trtqat.plan.sizes import largest_profile, profile_names
 
 if TYPE_CHECKING:
+    from trtqat.building.agreement import Agreement
     from trtqat.building.network import Network
     from trtqat.inspection.inspector import EngineLayer
     from trtqat.plan.coverage import Coverage
@@ -27,17 +28,19 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Proof:
-    """What a plan runs in INT8, or why that is not known.
+    """What a plan runs in INT8, or why that is not known; and whether it computes its graph.
 
     Attributes:
         coverage: The graph's layers as the plan runs them; None if that is not known.
         error: Why it is not.
         layers: The plan's layers, as TensorRT's inspector writes them; None if they are not known.
+        agreement: The engine beside its graph; None if it was not loaded.
     """
 
     coverage: Coverage | None = None
     error: TrtqatError | None = field(default=None, repr=False, compare=False)
     layers: Mapping[str, Any] | None = field(default=None, repr=False)
+    agreement: Agreement | None = field(default=None, repr=False)
 
 
 def prove_by_log(network: Network, manifest: Manifest) -> Proof:
@@ -70,7 +73,7 @@ def prove_by_inspector(
     *,
     plugins: Sequence[Path | str] = (),
 ) -> Proof:
-    """Loads a plan that was just built, and asks TensorRT's inspector about each profile.
+    """Loads a plan that was just built, asks TensorRT's inspector about each profile, and runs it.
 
     Args:
         plan: The plan.
@@ -79,25 +82,26 @@ def prove_by_inspector(
         manifest: Of the plan.
         plugins: The libraries that it was built with.
     """
-    return _prove(graph, lambda: _inspected_layers(plan, weights, manifest, plugins), manifest)
+    return _prove(graph, lambda: _of_engine(plan, graph, weights, manifest, plugins), manifest)
 
 
 @dataclass(frozen=True)
 class _Found:
-    """Layers as TensorRT writes them, and what reads them by profile."""
+    """Layers as TensorRT writes them, what reads them by profile, and what running them told."""
 
     information: Mapping[str, Any]
     by_profile: Callable[[], Sequence[tuple[EngineLayer, ...]]]
+    agreement: Agreement | None = None
 
 
 def _prove(graph: Path, find_layers: Callable[[], _Found], manifest: Manifest) -> Proof:
     from trtqat.inspection.engine_layers import cover_profiles
 
-    layers = None
+    layers = agreement = None
     profiles = manifest.all_profiles
     try:
         found = find_layers()
-        layers = found.information
+        layers, agreement = found.information, found.agreement
         by_profile = dict(enumerate(found.by_profile()))
         coverage = cover_profiles(
             graph,
@@ -109,8 +113,8 @@ def _prove(graph: Path, find_layers: Callable[[], _Found], manifest: Manifest) -
     except TrtqatError as error:
         # The plan is built; not to know its layers is no failed build.
         _LOG.warning("Which layers run in INT8 is not known: %s", error)
-        return Proof(None, error, layers)
-    return Proof(coverage, None, layers)
+        return Proof(None, error, layers, agreement)
+    return Proof(coverage, None, layers, agreement)
 
 
 def read_logged_layers(network: Network) -> Mapping[str, Any]:
@@ -132,12 +136,14 @@ def read_logged_layers(network: Network) -> Mapping[str, Any]:
     return read_layer_list(network.messages.layers)
 
 
-def _inspected_layers(
+def _of_engine(
     plan: Path,
+    graph: Path,
     weights: Path | None,
     manifest: Manifest,
     plugins: Sequence[Path | str],
 ) -> _Found:
+    from trtqat.building.agreement import compare_with_graph
     from trtqat.inspection.engine_layers import ask_inspector
     from trtqat.inspection.inspector import parse_information
     from trtqat.inspection.profiles import layers_of_profile
@@ -152,6 +158,7 @@ def _inspected_layers(
                 f"'{plan}' is another build's by now.", "Give each build a file of its own."
             )
         told = [ask_inspector(engine, index) for index in range(len(profiles))]
+        agreement = compare_with_graph(engine, graph)
 
     def by_profile() -> list[tuple[EngineLayer, ...]]:
         return [
@@ -159,4 +166,4 @@ def _inspected_layers(
             for index, each in enumerate(told)
         ]
 
-    return _Found(told[largest_profile(profiles)], by_profile)
+    return _Found(told[largest_profile(profiles)], by_profile, agreement)

@@ -18,6 +18,7 @@ from trtqat.inspection.words import counted, coverage_table, describe_coverage
 from trtqat.text import visible_line
 
 if TYPE_CHECKING:
+    from trtqat.building.agreement import Agreement
     from trtqat.building.builder import BuildResult
 
 
@@ -54,7 +55,8 @@ def build(
     """Build an INT8 TensorRT engine from an ONNX file with explicit Q/DQ.
 
     Writes the pure plan and, beside it, a manifest (MODEL.ENGINE.json) that says what it was
-    built from and for; then asks TensorRT's inspector which quantized layers run in INT8.
+    built from and for; then asks TensorRT's inspector which quantized layers run in INT8, and
+    compares the engine with its graph on random samples.
 
     A graph that trtqat tune wrote is built with --options; where FP16 was the fastest, the engine
     is FP16 without any INT8 layer, and says so.
@@ -116,6 +118,16 @@ def _print(built: BuildResult, *, verbose: bool) -> None:
         say(describe_coverage(built.coverage))
         if verbose:
             print_table(*coverage_table(built.coverage))
+    if built.agreement is not None:
+        say(_describe_agreement(built.agreement))
+
+
+def _describe_agreement(agreement: Agreement) -> str:
+    if agreement.reason:
+        return f"Not compared with its graph: {visible_line(agreement.reason)}"
+    least = agreement.outputs[agreement.worst].sqnr_db
+    of_several = f", {visible_line(agreement.worst)}" * (len(agreement.outputs) > 1)
+    return f"SQNR beside its graph on ONNX Runtime, on random samples{of_several}: {least:.1f} dB"
 
 
 def _describe_graph(built: BuildResult) -> str:

@@ -17,7 +17,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from typer.testing import CliRunner
 
 from tests.support.builder_host import Host
+from trtqat.building import agreement
 from trtqat.building import builder as module
+from trtqat.building.agreement import Agreement, OutputAgreement
 from trtqat.building.builder import build
 from trtqat.building.options import BuildOptions
 from trtqat.building.plan_files import write_plan
@@ -68,6 +70,8 @@ class Asked:
         self.layers: list[Any] = []
         monkeypatch.setattr(runtime, "Engine", self.open)
         monkeypatch.setattr(engine_layers, "ask_inspector", self.inspect)
+        self.agreement = Agreement({"y": OutputAgreement(45.0, 20.0)})
+        monkeypatch.setattr(agreement, "compare_with_graph", lambda *_: self.agreement)
 
     def open(
         self,
@@ -119,6 +123,7 @@ def test_what_runs_in_int8_is_asked_when_all_is_written(
     record = json.loads(json_text(result.to_dict()))
     assert record["coverage"]["missed"] == wanted
     assert record["manifest"]["plan_bytes"] == 4
+    assert record["agreement"]["outputs"] == {"y": {"sqnr_db": 45.0, "least_db": 20.0}}
 
 
 def write_another(plan: Path) -> None:

@@ -13,9 +13,8 @@ import onnx
 from onnx import helper
 
 from trtqat.exporting.verification.cut import Cut, behind
+from trtqat.graph.lenses.choices import CHOOSING
 
-# Operators by the input whose largest or smallest values they choose.
-_CHOOSING = {"TopK": 0, "ArgMax": 0, "ArgMin": 0, "NonMaxSuppression": 1}
 # What jumps where its input crosses a border.
 _JUMPING = {
     *("Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual"),
@@ -35,7 +34,7 @@ def behind_choices(proto: onnx.ModelProto, cuts: Mapping[str, Cut]) -> set[str]:
         proto: The graph before it was cut.
         cuts: Where it is cut, by the tensor that is dequantized.
     """
-    decides = {*_CHOOSING, *_JUMPING}
+    decides = {*CHOOSING, *_JUMPING}
     return behind(proto, cuts, lambda node: node.op_type in decides)
 
 
@@ -47,7 +46,7 @@ def shaken_choices(proto: onnx.ModelProto, relative: float, seed: int) -> onnx.M
         relative: How large a rounding is; it is moved by up to four.
         seed: Same seed, same choices.
     """
-    if not any(node.op_type in _CHOOSING for node in proto.graph.node):
+    if not any(node.op_type in CHOOSING for node in proto.graph.node):
         return proto
     made = onnx.ModelProto()
     made.CopyFrom(proto)
@@ -55,7 +54,7 @@ def shaken_choices(proto: onnx.ModelProto, relative: float, seed: int) -> onnx.M
     nodes = list(made.graph.node)
     del made.graph.node[:]
     for number, node in enumerate(nodes):
-        place = _CHOOSING.get(node.op_type)
+        place = CHOOSING.get(node.op_type)
         if place is not None and node.input[place] in types:
             name, shaken = node.input[place], f"{node.input[place]}/shaken/{number}"
             made.graph.node.extend(_shake(name, shaken, types[name], relative, seed + number))

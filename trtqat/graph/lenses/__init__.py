@@ -20,6 +20,7 @@ What a graph amounts to:
     arithmetic     what multiplies besides layers
     batch, sizes   how much of a tensor belongs to one sample
     exits          where INT8 ends in floating point
+    choices        which outputs depend on what is chosen by size
     siblings       equal convolutions of one tensor, which TensorRT 8.6.0 refuses
     finite         weights that are no numbers
     targets        which TensorRT a graph is for

@@ -1,0 +1,202 @@
+"""Engines beside their graphs: what is wrong, what is rounding, and what nobody can tell.
+
+Another graph on ONNX Runtime stands for the engine.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from trtqat.building.agreement import (
+    Agreement,
+    OutputAgreement,
+    compare_outputs,
+    warn_of_wrong_outputs,
+)
+from trtqat.errors import UsageError
+from trtqat.graph.lenses.choices import outputs_of_choices
+from trtqat.graph_file.reading import read_model
+from trtqat.runtime.onnx_model import OnnxModel
+from trtqat.tensors import Arrays
+
+Run = Callable[[Arrays], Arrays]
+
+
+def write(
+    path: Path,
+    nodes: list[onnx.NodeProto],
+    outputs: Sequence[tuple[str, int]],
+    *,
+    batch: int | str = "N",
+    dtype: int = TensorProto.FLOAT,
+    weight: float = 1.0,
+) -> Path:
+    """A graph of one input ``x`` ``(N, 4)`` and a constant ``w`` ``(4, 3)``."""
+    generator = np.random.default_rng(0)
+    floats = (weight * generator.standard_normal((4, 3))).astype(np.float32)
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", dtype, [batch, 4])],
+        [helper.make_tensor_value_info(name, kind, None) for name, kind in outputs],
+        [numpy_helper.from_array(floats, "w")],
+    )
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(onnx.shape_inference.infer_shapes(made), path)
+    return path
+
+
+PRODUCT = [helper.make_node("MatMul", ["x", "w"], ["y"], name="product")]
+FLOAT_OUTPUT: list[tuple[str, int]] = [("y", TensorProto.FLOAT)]
+
+
+def compare(graph: Path, engine: Run, batch_size: int) -> dict[str, OutputAgreement]:
+    with OnnxModel(graph, as_written=True) as reference:
+        return compare_outputs(reference, {"x": (batch_size, 4)}, engine, batch_size)
+
+
+def running(graph: Path, change: Callable[[np.ndarray], np.ndarray] = lambda y: y) -> Run:
+    """Runs a graph, and changes its outputs."""
+
+    def run(inputs: Arrays) -> Arrays:
+        with OnnxModel(graph, as_written=True) as model, model.session(1) as session:
+            return {name: change(each) for name, each in session.run(inputs).items()}
+
+    return run
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 7, 8])
+def test_the_same_numbers_are_right_at_any_batch(tmp_path: Path, batch_size: int) -> None:
+    graph = write(tmp_path / "m.onnx", PRODUCT, FLOAT_OUTPUT)
+    found = compare(graph, running(graph), batch_size)
+    assert found == {"y": OutputAgreement(math.inf, 20.0)}
+    assert not found["y"].is_wrong
+
+
+def test_few_samples_fill_a_batch(tmp_path: Path) -> None:
+    graph = write(tmp_path / "m.onnx", PRODUCT, FLOAT_OUTPUT)
+    seen: list[np.ndarray] = []
+
+    def run(inputs: Arrays) -> Arrays:
+        seen.append(inputs["x"])
+        return running(graph)(inputs)
+
+    compare(graph, run, 6)
+    (filled,) = seen
+    assert filled.shape == (6, 4)
+    assert len(np.unique(filled, axis=0)) == 2
+    assert (filled[:2] == filled[2:4]).all()
+
+
+@pytest.mark.parametrize(
+    ("change", "is_wrong"),
+    [
+        (lambda y: y + 0.01 * np.abs(y), False),
+        (lambda y: y[:, ::-1], True),
+        # The second sample alone is another one.
+        (lambda y: np.concatenate([y[:1], y[:-1]]), True),
+        (lambda y: np.where(np.arange(3) == 1, np.nan, y), True),
+        (np.zeros_like, True),
+    ],
+)
+def test_what_rounding_does_not_explain_is_wrong(
+    tmp_path: Path, change: Callable[[np.ndarray], np.ndarray], is_wrong: bool
+) -> None:
+    graph = write(tmp_path / "m.onnx", PRODUCT, FLOAT_OUTPUT)
+    assert compare(graph, running(graph, change), 4)["y"].is_wrong is is_wrong
+
+
+def test_a_network_that_makes_much_of_a_rounding_is_forgiven_as_much(tmp_path: Path) -> None:
+    # A sine of a hundred turns: FP16 of its input leaves a twentieth of a turn.
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["p"], name="product")]
+    nodes.append(helper.make_node("Sin", ["p"], ["y"], name="sine"))
+    graph = write(tmp_path / "m.onnx", nodes, FLOAT_OUTPUT, weight=600.0)
+
+    def half(inputs: Arrays) -> Arrays:
+        rounded = {
+            name: each.astype(np.float16).astype(np.float32) for name, each in inputs.items()
+        }
+        return running(graph)(rounded)
+
+    found = compare(graph, half, 2)["y"]
+    assert found.sqnr_db < 20
+    assert not found.is_wrong
+    assert compare(graph, running(graph, np.negative), 2)["y"].is_wrong
+
+
+def test_without_floats_that_come_in_less_is_asked(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Cast", ["x"], ["f"], to=TensorProto.FLOAT, name="cast"),
+        helper.make_node("MatMul", ["f", "w"], ["y"], name="product"),
+    ]
+    graph = write(tmp_path / "m.onnx", nodes, FLOAT_OUTPUT, dtype=TensorProto.INT64)
+    seen: list[np.dtype[np.int64]] = []
+
+    def run(inputs: Arrays) -> Arrays:
+        seen.append(inputs["x"].dtype)
+        return running(graph)(inputs)
+
+    assert compare(graph, run, 2)["y"].least_db == 10
+    # The graph's type; an engine of TensorRT 8.6 says that it reads INT32, and takes both.
+    assert seen == [np.int64]
+
+
+def test_what_has_no_numbers_is_not_compared(tmp_path: Path) -> None:
+    nodes = [
+        *PRODUCT,
+        helper.make_node("Log", ["y"], ["not all are numbers"], name="log"),
+        helper.make_node("Sub", ["y", "y"], ["zeros"], name="zeros"),
+        helper.make_node("ArgMax", ["y"], ["indices"], axis=1, name="indices"),
+    ]
+    names = ("not all are numbers", "zeros")
+    outputs = [*((name, TensorProto.FLOAT) for name in names), ("indices", TensorProto.INT64)]
+    graph = write(tmp_path / "m.onnx", nodes, [*FLOAT_OUTPUT, *outputs])
+    assert set(compare(graph, running(graph), 2)) == {"y"}
+
+
+def test_a_fixed_batch_runs_as_it_is(tmp_path: Path) -> None:
+    graph = write(tmp_path / "m.onnx", PRODUCT, FLOAT_OUTPUT, batch=3)
+    assert compare(graph, running(graph), 3)["y"].sqnr_db == math.inf
+    graph = write(tmp_path / "m.onnx", PRODUCT, FLOAT_OUTPUT, batch=100)
+    with pytest.raises(UsageError, match="has a fixed batch of 100"):
+        compare(graph, running(graph), 100)
+
+
+def test_outputs_behind_what_chooses(tmp_path: Path) -> None:
+    nodes = [
+        *PRODUCT,
+        helper.make_node("TopK", ["y", "k"], ["best", "places"], name="best"),
+        helper.make_node("Relu", ["best"], ["scores"], name="scores"),
+        helper.make_node("Relu", ["y"], ["all"], name="all"),
+    ]
+    outputs = [("scores", TensorProto.FLOAT), ("all", TensorProto.FLOAT)]
+    path = write(tmp_path / "m.onnx", nodes, outputs)
+    model = onnx.load(path)
+    model.graph.initializer.append(numpy_helper.from_array(np.array([2]), "k"))
+    onnx.save(model, path)
+    assert outputs_of_choices(read_model(path)) == {"scores"}
+
+
+def test_a_wrong_engine_is_warned_of_by_its_worst_output(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    plan = tmp_path / "m.engine"
+    right, off = OutputAgreement(45.0, 20.0), OutputAgreement(5.6, 20.0)
+    warn_of_wrong_outputs(plan, None)
+    warn_of_wrong_outputs(plan, Agreement(reason="ONNX Runtime is not here."))
+    warn_of_wrong_outputs(plan, Agreement({"boxes": right}))
+    assert not caplog.records
+    warn_of_wrong_outputs(plan, Agreement({"boxes": right, "logits": off}))
+    assert f"'{plan}' does not compute what its graph says" in caplog.text
+    assert "output 'logits' is at 5.6 dB beside the graph" in caplog.text
+    caplog.clear()
+    lost = OutputAgreement(math.nan, 20.0)
+    warn_of_wrong_outputs(plan, Agreement({"logits": off, "boxes": lost}))
+    assert "output 'boxes' and 1 more is at nan dB" in caplog.text
