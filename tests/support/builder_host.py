@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -51,6 +52,7 @@ class Host:
         self.configs: list[Config] = []
         self.failures: list[str] = []
         self.parses = self.loads = True
+        self.graphs: list[bytes] = []
         tensor = {"x": (-1, 3, 16, 16), "output": (-1, 10)}
         tensors = [SimpleNamespace(name=n, shape=s, dtype="float") for n, s in tensor.items()]
         definition = SimpleNamespace(
@@ -75,9 +77,7 @@ class Host:
                 create_optimization_profile=Profile,
                 build_serialized_network=self.serialize,
             ),
-            OnnxParser=lambda *_: SimpleNamespace(
-                parse_from_file=lambda _: self.parses, num_errors=0
-            ),
+            OnnxParser=lambda *_: SimpleNamespace(parse_from_file=self.parse, num_errors=0),
             Runtime=lambda _: SimpleNamespace(
                 deserialize_cuda_engine=lambda _: (
                     SimpleNamespace(device_memory_size=12) if self.loads else None
@@ -92,6 +92,10 @@ class Host:
     def listen(self) -> Messages:
         self.messages = Messages(warnings=["a warning"])
         return self.messages
+
+    def parse(self, path: str) -> bool:
+        self.graphs.append(Path(path).read_bytes())
+        return self.parses
 
     def configure(self) -> Config:
         self.configs.append(Config())

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from trtqat.building.failed_build import advice_on_building, is_refused_cache
+from trtqat.building.float_weights import parse_with_float_weights, stops_at_codes
 from trtqat.building.network import Network, configure, parse_network
 from trtqat.building.options import BuildOptions
 from trtqat.building.plan_files import make_manifest
@@ -20,6 +21,7 @@ from trtqat.building.timing_cache import load_timing_cache, save_timing_cache
 from trtqat.errors import BuildError
 from trtqat.host.plugins import PluginFile
 from trtqat.host.tensorrt_library import advice_on_loading, device_memory_bytes
+from trtqat.host.tensorrt_log import Messages
 from trtqat.plan.manifest import Manifest, ProfileShapes
 
 _LOG = logging.getLogger(__name__)
@@ -61,10 +63,8 @@ def make_plan(
     """
     path = None if options.timing_cache is None else Path(options.timing_cache)
     start = time.monotonic()
-    config, fp16 = configure(network, profiles, options)
-    cache = load_timing_cache(config, path)
-    content, reason = _serialize(network, config)
-    if content is None and is_refused_cache(network.messages, path):
+    tried = _try(network, profiles, options, path)
+    if tried.content is None and is_refused_cache(tried.messages, path):
         _LOG.warning(
             "%s refuses the timing cache '%s' or the graph: building without the cache.",
             network.builder_name,
@@ -72,19 +72,23 @@ def make_plan(
         )
         # What it says of a cache is no reason for what it says of the graph, and the builder may
         # keep what it read.
-        network = parse_network(network.trt, network.source, plugins)
-        config, _ = configure(network, profiles, options)
-        cache = None
-        content, reason = _serialize(network, config)
-    if content is None:
-        advice = advice_on_building(network.messages, network.source, options, network.library)
-        forget_failure(network.trt, network.logger)
-        raise BuildError(f"{network.builder_name} could not build the engine: {reason}.", advice)
+        again = parse_network(network.trt, network.source, plugins)
+        tried = _try(again, profiles, options, None)
+    if tried.content is None and stops_at_codes(tried.messages):
+        in_float = parse_with_float_weights(tried.network, plugins)
+        if in_float is not None:
+            tried = _try(in_float, profiles, options, path if tried.has_cache else None)
+    if tried.content is None:
+        advice = advice_on_building(tried.messages, network.source, options, network.library)
+        forget_failure(network.trt, tried.network.logger)
+        raise BuildError(
+            f"{network.builder_name} could not build the engine: {tried.reason}.", advice
+        )
     manifest = make_manifest(
-        content,
+        tried.content,
         network.source,
         options,
-        fp16=fp16,
+        fp16=tried.fp16,
         tensorrt=network.trt.__version__,
         library=network.library,
         targets=targets_of_plan(network.trt, options.targets),
@@ -95,8 +99,42 @@ def make_plan(
         build_seconds=time.monotonic() - start,
     )
     # Before the plan: with it the next build is fast, should the plan not fit onto the disk.
-    save_timing_cache(config, cache, path)
-    return _proven(content, manifest, network, options)
+    save_timing_cache(tried.config, tried.cache, path)
+    return _proven(tried.content, manifest, tried.network, options)
+
+
+@dataclass(frozen=True)
+class _Tried:
+    """One try: what was built and how, and the plan or why there is none."""
+
+    network: Network
+    config: Any
+    fp16: bool | None
+    cache: Any
+    content: bytes | None
+    reason: str
+
+    @property
+    def messages(self) -> Messages:
+        return self.network.messages
+
+    @property
+    def has_cache(self) -> bool:
+        return self.cache is not None
+
+
+def _try(
+    network: Network,
+    profiles: Sequence[Mapping[str, ProfileShapes]],
+    options: BuildOptions,
+    cache_path: Path | None,
+) -> _Tried:
+    config, fp16 = configure(network, profiles, options)
+    cache = load_timing_cache(config, cache_path)
+    content, reason = build_watched(
+        network.trt, network.builder, network.definition, config, network.messages
+    )
+    return _Tried(network, config, fp16, cache, content, reason)
 
 
 def _proven(
@@ -110,10 +148,6 @@ def _proven(
         return MadePlan(content, manifest, Proof())
     proof = prove_by_log(network, manifest)
     return MadePlan(content, replace(manifest, coverage=proof.coverage), proof)
-
-
-def _serialize(network: Network, config: Any) -> tuple[bytes | None, str]:  # noqa: ANN401
-    return build_watched(network.trt, network.builder, network.definition, config, network.messages)
 
 
 def _load_once(network: Network, plan: bytes) -> int:

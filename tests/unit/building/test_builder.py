@@ -7,6 +7,7 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
+import onnx
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -17,9 +18,14 @@ from trtqat.building.builder import build, build_plan
 from trtqat.building.options import BuildOptions, options_again
 from trtqat.errors import BuildError, MissingError, UsageError
 from trtqat.files import sha256_of
+from trtqat.graph.passes.make_weights_float import make_weights_float
+from trtqat.graph_file.reading import read_model
+from trtqat.graph_file.serialized import save, serialized
 from trtqat.plan.manifest import ProfileShapes, read_manifest
 from trtqat.plan.profiles import batches_of
 from trtqat.plan.signature import signature_path
+from trtqat.runtime.onnx_model import OnnxModel
+from trtqat.tensors import random_arrays
 
 
 def test_plan_and_manifest(host: Host, graph: Path, tmp_path: Path) -> None:
@@ -114,6 +120,46 @@ def test_a_timing_cache_that_tensorrt_cannot_use(
     host.failures += ["myelinCache.h: unknown graph", "10: Could not find any implementation"]
     with pytest.raises(BuildError, match=r"could not build the engine: 10: Could not find"):
         build(graph, tmp_path / "other.engine", options)
+
+
+@pytest.mark.parametrize("words", ["convertMyelinWeightsToFp32", "chooseHigherPrecision"])
+def test_weights_are_float_where_tensorrt_stops_at_codes(
+    host: Host, graph: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, words: str
+) -> None:
+    cache = tmp_path / "kernels.cache"
+    host.failures.append(f"2: [graphOptimizer.cpp::{words}::7903] Error Code 2")
+    built = build(graph, tmp_path / "m.engine", BuildOptions(timing_cache=cache))
+    assert "TensorRT 8.6.0 stops at INT8 initializers of 'm.onnx'" in caplog.text
+    assert cache.read_bytes() == b"kernels"
+    assert built.manifest.graph_sha256 == sha256_of(graph)
+    as_it_is, in_float = map(onnx.load_model_from_string, host.graphs)
+    assert as_it_is == onnx.load(graph)
+    types = [
+        {weight.data_type for weight in each.graph.initializer if len(weight.dims) > 1}
+        for each in (as_it_is, in_float)
+    ]
+    assert types == [{onnx.TensorProto.INT8}, {onnx.TensorProto.FLOAT}]
+    with OnnxModel(graph) as before, OnnxModel(serialized(in_float)) as after:
+        inputs = random_arrays([each.with_batch(2) for each in before.inputs], seed=0)
+        expected, found = before.session(2).run(inputs), after.session(2).run(inputs)
+    assert (expected["output"] == found["output"]).all()
+
+
+def test_a_build_that_fails_with_float_weights_too_says_why(
+    host: Host, graph: Path, tmp_path: Path
+) -> None:
+    host.failures += ["convertMyelinWeightsToFp32", "10: Could not find any implementation"]
+    with pytest.raises(BuildError, match=r"could not build the engine: 10: Could not find"):
+        build(graph, tmp_path / "m.engine")
+    # Nothing is tried again where no weight is an initializer of codes.
+    in_float = tmp_path / "float.onnx"
+    model = read_model(graph)
+    make_weights_float(model)
+    save(model, in_float)
+    host.failures, host.graphs = ["convertMyelinWeightsToFp32"], []
+    with pytest.raises(BuildError, match="could not build the engine: convertMyelin"):
+        build(in_float, tmp_path / "m.engine")
+    assert len(host.graphs) == 1
 
 
 def test_a_build_that_fails_leaves_nothing(host: Host, graph: Path, tmp_path: Path) -> None:
