@@ -31,6 +31,26 @@ def integer_convolution() -> ir.Model:
     return made.model("y")
 
 
+def grouped(groups: int, made: int, *, opset: int = 17, quantized: bool = True) -> ir.Model:
+    """A convolution of four channels in groups, and one behind it.
+
+    Args:
+        groups: How many.
+        made: Output channels of each.
+        opset: Of the graph.
+        quantized: Whether the one behind has a pair on its data, so that the output is INT8.
+    """
+    made_graph = graph()
+    data = made_graph.pair("x", 0.1)
+    shape = (groups * made, 4 // groups)
+    output = made_graph.conv(data, "c", shape, kernel=3, group=groups)
+    output = made_graph.pair(output, 0.2) if quantized else output
+    made_graph.conv(output, "y", (4, shape[0]), quantized=quantized)
+    model = made_graph.model("y", opset=opset)
+    write_kernel_shapes(model)
+    return model
+
+
 def two_heads(
     *, kernels: tuple[int, int] = (3, 3), opset: int = 17, floats: int = 0, stored: bool = True
 ) -> ir.Model:
@@ -286,6 +306,22 @@ CASES = [
     Case("int8-weights-of-siblings", "/c0", two_heads, lambda: two_heads(opset=19)),
     Case("int8-weights-of-siblings", "/c0", two_heads, lambda: two_heads(floats=1)),
     Case("int8-weights-of-siblings", "/c0", two_heads, lambda: two_heads(stored=False)),
+    Case(
+        "groups-of-few-channels",
+        "/c",
+        lambda: grouped(4, 2),
+        lambda: grouped(4, 1),
+        "4 groups, each of which makes 2 channels of 1",
+    ),
+    Case("groups-of-few-channels", "/c", lambda: grouped(2, 4), lambda: grouped(1, 8)),
+    Case("groups-of-few-channels", "/c", lambda: grouped(4, 3), lambda: grouped(2, 2)),
+    Case("groups-of-few-channels", "/c", lambda: grouped(4, 2), lambda: grouped(4, 2, opset=19)),
+    Case(
+        "groups-of-few-channels",
+        "/c",
+        lambda: grouped(4, 2),
+        lambda: grouped(4, 2, quantized=False),
+    ),
     Case(
         "foreign-quantizer",
         "/x.q",

@@ -7,6 +7,7 @@ A noun each. What a node or tensor is:
     layers         Conv, ConvTranspose, Gemm, MatMul with data, weight, channels
     weights        what depends on initializers only
     moves          nodes that only move values, and what they make of a constant
+    groups         how many channels each group of a convolution takes and makes
     affine         nodes that multiply and shift each channel: BatchNorm and its kin
     grids          on which grid of numbers a tensor lies
     paths          the way back from a tensor

@@ -41,18 +41,23 @@ def siblings(view: GraphView) -> list[list[Layer]]:
     groups: dict[Hashable, list[Layer]] = {}
     for layer in view.layers:
         if layer.node.op_type in ("Conv", "Gemm") and view.is_int8(layer):
-            output = layer.node.outputs[0]
-            relu = _relu_behind(output)
+            relu = _relu_behind(layer.node.outputs[0])
             # A Gemm with a Relu is not merged.
             alone = layer.node.op_type == "Gemm" and relu is not None
-            if not alone and _becomes_int8(output if relu is None else relu.outputs[0]):
+            if not alone and becomes_int8(layer):
                 key = (_source(layer), layer.node.op_type, *_geometry(layer), relu is None)
                 groups.setdefault(key, []).append(layer)
     return [group for group in groups.values() if len(group) > 1]
 
 
-def _becomes_int8(output: ir.Value) -> bool:
-    """Whether quantizers alone read a tensor, seen through what moves values and joins tensors."""
+def becomes_int8(layer: Layer) -> bool:
+    """Whether quantizers alone read an output, seen through a Relu, moves of values and a Concat.
+
+    Args:
+        layer: Any layer.
+    """
+    relu = _relu_behind(layer.node.outputs[0])
+    output = layer.node.outputs[0] if relu is None else relu.outputs[0]
     waiting, seen = [output], {output}
     while waiting:
         value = waiting.pop()

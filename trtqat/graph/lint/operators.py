@@ -5,6 +5,7 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from trtqat.graph.lenses.basics import name_of
+from trtqat.graph.lenses.groups import groups_of
 from trtqat.graph.lenses.layers import Layer
 from trtqat.graph.lenses.moves import ONNX_DOMAINS, is_move
 from trtqat.graph.lenses.pairs import (
@@ -16,7 +17,7 @@ from trtqat.graph.lenses.pairs import (
     has_constant_codes,
     quantizer_of,
 )
-from trtqat.graph.lenses.siblings import siblings
+from trtqat.graph.lenses.siblings import becomes_int8, siblings
 from trtqat.graph.lenses.targets import (
     NEWEST_OPSETS,
     inputs_of_bytes,
@@ -26,6 +27,7 @@ from trtqat.graph.lenses.targets import (
 from trtqat.graph.lenses.view import GraphView
 from trtqat.graph.lint.finding import Advice, Places, rule
 from trtqat.graph.lint.transposed import ON_QUANTIZED, advice_on_quantized
+from trtqat.quant.placing import reasons
 
 _INTEGER = frozenset(
     {"QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger", "DynamicQuantizeLinear"}
@@ -204,6 +206,28 @@ def int8_weights_of_siblings(view: GraphView) -> Places:
 
 
 @rule(
+    "groups-of-few-channels",
+    cost="refusal",
+    remedy="Leave it in floating point for TensorRT 8.6.0, which has no INT8 kernel for it (seen "
+    "on an H200): trtqat quantize does so by itself. For TensorRT 10 and later export with "
+    "--opset 19, which says that 8.6 is not meant.",
+    example="trtqat quantize model.py:fp32 --data npz:train.npz --for 8.6 -o int8.pt",
+)
+def groups_of_few_channels(view: GraphView) -> Places:
+    """A quantized convolution of groups that take fewer than four channels and make more."""
+    for layer in _layers_for_8_6(view):
+        groups = groups_of(layer.node)
+        if groups and reasons.of_convolution("8.6", *groups) and view.is_int8(layer):
+            count, taken, made = groups
+            if becomes_int8(layer):
+                yield (
+                    layer.name,
+                    f"'{layer.name}' has {count} groups, each of which makes {made} channels of "
+                    f"{taken}, and its output is INT8.",
+                )
+
+
+@rule(
     "operands-of-two-types",
     cost="refusal",
     remedy="Quantize both operands of a layer to INT8, with scales of one type: FP16 in an FP16 "
@@ -279,6 +303,7 @@ RULES = (
     bias_dequantized,
     quantized_conv_transpose,
     int8_weights_of_siblings,
+    groups_of_few_channels,
     operands_of_two_types,
     opset_not_read,
 )

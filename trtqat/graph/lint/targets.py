@@ -101,6 +101,7 @@ VERDICTS: dict[str, dict[Target, Verdict]] = {
     ),
     "quantized-conv-transpose": _row(_REFUSED, _UNKNOWN, _UNKNOWN, _FLOAT),
     "int8-weights-of-siblings": _row(_REFUSED, _UNKNOWN, _UNKNOWN, _INT8),
+    "groups-of-few-channels": _row(_REFUSED, _UNKNOWN, _UNKNOWN, _INT8),
     "operands-of-two-types": _unknown_but(_REFUSED),
     "opset-not-read": _refused_by_all(_UNKNOWN),
     "weight-not-finite": _unknown_but(_INT8),

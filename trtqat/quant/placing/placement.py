@@ -216,7 +216,7 @@ def _why_float(step: Step, recording: Recording, for_: Target | None) -> str:
         return reasons.COMPUTED_WEIGHT
     if min(len(each.shape) for each in operands) < 2:
         return reasons.VECTOR
-    return ""
+    return reasons.of_convolution(for_, *step.groups) if step.groups else ""
 
 
 def _mark_layer(marks: _Marks, step: Step) -> None:

@@ -89,6 +89,16 @@ class Step:
         return f"{self.path}.{own}" if self.path else own
 
     @property
+    def groups(self) -> tuple[int, int, int] | None:
+        """Of a convolution the number of groups, and input and output channels of each."""
+        if self.function is None or self.function.kind != "convolution":
+            return None
+        data, weight = (each[0].shape for each in self.operands.values())
+        # A single sample has no axis of samples.
+        groups = data[1 - len(weight)] // weight[1]
+        return groups, weight[1], weight[0] // groups
+
+    @property
     def macs(self) -> int:
         """Multiply-accumulates, for the batch of the run."""
         if self.function is None:

@@ -23,6 +23,7 @@ from trtqat.errors import QuantizerError
 from trtqat.graph.lenses.affine import BATCH_NORM
 from trtqat.graph.lenses.arithmetic import RECURRENT, Arithmetic, is_layer
 from trtqat.graph.lenses.basics import name_of
+from trtqat.graph.lenses.groups import groups_of
 from trtqat.graph.lenses.layers import CONVOLUTIONS, channel_axis
 from trtqat.graph.lenses.mac_formulas import macs_of_node, shape_of
 from trtqat.graph.lenses.moves import ONNX_DOMAINS, commutes
@@ -154,7 +155,8 @@ class _Planning:
             return reasons.COMPUTED_WEIGHT
         if min(len(shape_of(first)), len(shape_of(second))) < 2:
             return reasons.VECTOR
-        return ""
+        groups = groups_of(node)
+        return reasons.of_convolution(self._for, *groups) if groups else ""
 
     def _mark_layer(self, node: ir.Node) -> None:
         constant = [value in self._view.weights for value in node.inputs[:2] if value is not None]

@@ -30,6 +30,25 @@ def test_transposed_convolutions_are_quantized_where_tensorrt_runs_them_in_int8(
         assert found.model.get_submodule("up.int8.weight").amax.shape == (1, 8, 1, 1)
 
 
+@pytest.mark.parametrize("for_", [None, "8.6", "rtx", "10", "11"])
+@pytest.mark.parametrize(
+    ("channels", "count", "is_refused"),
+    [
+        *(((8, 16), 8, True), ((8, 24), 8, True), ((8, 16), 4, True)),
+        *(((8, 8), 8, False), ((8, 8), 4, False), ((8, 16), 2, False), ((3, 8), 1, False)),
+    ],
+)
+def test_groups_of_few_channels_are_quantized_where_tensorrt_has_kernels(
+    for_: Any, channels: tuple[int, int], count: int, is_refused: bool
+) -> None:
+    first = nn.Conv2d(3, channels[0], 1)
+    model = nn.Sequential(first, nn.ReLU(), nn.Conv2d(*channels, 3, groups=count))
+    found = quantize(model, [torch.randn(2, 3, 8, 8)], for_=for_)
+    layer = found.layers[-1]
+    assert bool(layer.kept) == (is_refused and for_ in (None, "8.6"))
+    assert not layer.kept or "groups of fewer than four channels" in layer.kept
+
+
 def test_layers_stay_float_as_asked_with_what_served_them_alone() -> None:
     def residual(m: Computing, x: Tensor) -> Tensor:
         y = torch.relu(m.first(x))

@@ -202,6 +202,14 @@ def test_what_stays_float_is_listed_with_its_reason(tmp_path: Path) -> None:
     }
 
 
+def test_groups_of_few_channels_are_quantized_for_a_newer_tensorrt(tmp_path: Path) -> None:
+    graph = image()
+    weight = np.random.default_rng(2).normal(size=(16, 1, 3, 3)).astype(np.float32)
+    graph.node("Conv", [conv(graph, "x", "a"), graph.constant("w", weight)], "many", group=8)
+    assert "groups of fewer than four" in reasons(quantize(graph, tmp_path, "many"))["/many"]
+    assert reasons(quantize(graph, tmp_path, "many", for_="10"))["/many"] == ""
+
+
 def test_for_a_newer_tensorrt_transposed_convolutions_are_quantized(tmp_path: Path) -> None:
     graph = image()
     up = graph.constant("up.weight", np.ones((8, 8, 2, 2), np.float32))
