@@ -3,7 +3,8 @@
 Three lists run them, each a tuple in a file of its own:
 
     canonical_graph   of a traced PyTorch model: tidy, name_nodes, expand_fake_quantize (where a
-                      Q/DQ pair is made), lower_opset, write_ir_version, and what is unused goes
+                      Q/DQ pair is made), lower_opset, write_ir_version, write_trilu, and what is
+                      unused goes
     standard_pairs    of a file from another tool: use_standard_domain, fold_constant_moves,
                       remove_code_clips, make_codes_signed, write_axes, write_kernel_shapes,
                       make_biases_float

@@ -16,6 +16,7 @@ from trtqat.graph.passes.lower_opset import lower_opset, write_ir_version
 from trtqat.graph.passes.name_nodes import name_nodes
 from trtqat.graph.passes.protocol import Pass, of_library, only_if, run
 from trtqat.graph.passes.tidy import tidy
+from trtqat.graph.passes.write_trilu import write_trilu
 
 
 def canonical_graph(*, opset: int) -> tuple[Pass, ...]:
@@ -25,7 +26,7 @@ def canonical_graph(*, opset: int) -> tuple[Pass, ...]:
         fold_splits,
         name_nodes,
         expand_fake_quantize,  # where a Q/DQ pair is made
-        *only_if(is_for_8_6(opset), lower_opset, write_ir_version),
+        *only_if(is_for_8_6(opset), lower_opset, write_ir_version, write_trilu),
         of_library(common.RemoveUnusedNodesPass),
         of_library(common.RemoveUnusedFunctionsPass),
         of_library(common.RemoveUnusedOpsetsPass),
