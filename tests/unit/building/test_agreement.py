@@ -169,6 +169,24 @@ def test_a_fixed_batch_runs_as_it_is(tmp_path: Path) -> None:
         compare(graph, running(graph), 100)
 
 
+def test_what_is_computed_of_a_whole_batch_is_not_compared_with_few_samples(
+    tmp_path: Path,
+) -> None:
+    nodes = [*PRODUCT, helper.make_node("ReduceSum", ["y"], ["sum"], keepdims=0, name="sum")]
+    graph = write(tmp_path / "m.onnx", nodes, [*FLOAT_OUTPUT, ("sum", TensorProto.FLOAT)])
+    assert set(compare(graph, running(graph), 8)) == {"y"}
+    assert set(compare(graph, running(graph), 2)) == {"y", "sum"}
+
+
+def test_an_input_that_the_engine_has_not_is_named(tmp_path: Path) -> None:
+    graph = write(tmp_path / "m.onnx", PRODUCT, FLOAT_OUTPUT)
+    with (
+        OnnxModel(graph, as_written=True) as reference,
+        pytest.raises(UsageError, match="no input 'x'"),
+    ):
+        compare_outputs(reference, {}, running(graph), 2)
+
+
 def test_outputs_behind_what_chooses(tmp_path: Path) -> None:
     nodes = [
         *PRODUCT,
