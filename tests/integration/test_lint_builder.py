@@ -118,6 +118,17 @@ def test_operands_of_two_types_are_sent_to_lint(tmp_path: Path) -> None:
     assert caught.value.remedy.endswith(f"trtqat lint {tmp_path / 'm.onnx'} --for rtx")
 
 
+def test_codes_of_a_number_are_sent_to_export_which_mends_them(tmp_path: Path) -> None:
+    case = next(each for each in CASES if each.rule == "codes-of-number")
+    source, mended = tmp_path / "m.onnx", tmp_path / "mended.onnx"
+    ir.save(case.faulty(), source)
+    with pytest.raises(BuildError, match="only allowed before DQ") as caught:
+        package.build(source, tmp_path / "m.engine", for_="rtx")
+    assert "trtqat export model.onnx -o mended.onnx" in caught.value.remedy
+    package.export(source, mended)
+    assert what_becomes(lambda: ir.load(mended), tmp_path / "built.onnx") == "INT8"
+
+
 def test_scale_of_constants_is_none_that_the_graph_computes(tmp_path: Path) -> None:
     made = graph()
     half = made.constant("half", np.array(0.05, np.float32))

@@ -104,6 +104,15 @@ def blocks(dtype: type) -> ir.Model:
     return made.model("y", opset=21)
 
 
+def divided(shape: tuple[int, ...]) -> ir.Model:
+    """A layer whose output is divided by a number, or a list of one, that is kept in codes."""
+    made = graph()
+    made.constants.update({"codes": np.full(shape, 20, np.int8), **SCALE, **ZERO})
+    number = made.node("DequantizeLinear", ["codes", "s", "z"], "number")
+    made.node("Div", [made.conv(made.pair("x", 0.1), "c"), number], "y")
+    return made.model("y")
+
+
 CASES = [
     Case("scale-computed", "/q", computed_scale, scale_that_is_a_constant_node),
     Case("scale-not-positive", "x.scale", lambda: activation(0.0), activation, "is 0."),
@@ -202,6 +211,7 @@ CASES = [
         lambda: layer_with_weight(SPREAD, np.abs(SPREAD).max() / 127, transB=1),
         lambda: layer_with_weight(SPREAD, np.abs(SPREAD).max(1) / 127, 0, transB=1),
     ),
+    Case("codes-of-number", "/number", lambda: divided(()), lambda: divided((1,)), "single"),
     Case("scale-per-block", "/x.q", lambda: activation(np.full((1, 4, 1, 1), 0.1)), both, "block"),
     Case("scale-per-block", "/w.dq", lambda: blocks(np.int8), both, "each block"),
 ]

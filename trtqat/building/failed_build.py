@@ -209,6 +209,11 @@ def _advice_on_rtx(messages: Messages, source: SourceGraph, options: BuildOption
             "The operands of a layer have codes of different types: quantize both to INT8. It is "
             f"named by: trtqat lint {quote(str(source.path))} --for rtx"
         )
+    if "is only allowed before DQ" in log:
+        return (
+            "Codes stand there where TensorRT takes none, as those of a single number or a Clip's "
+            "bounds: trtqat export model.onnx -o mended.onnx rewrites what has an equal."
+        )
     if "kOPT values are not self-consistent" in log or "contradictory IOptimizationProfile" in log:
         return (
             "Two inputs have a dimension of one name, and different sizes there: give both the "

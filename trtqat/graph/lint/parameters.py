@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import onnx_ir as ir
 
-from trtqat.graph.lenses.basics import name_of
+from trtqat.graph.lenses.basics import constant_array, name_of
 from trtqat.graph.lenses.pairs import (
     DEQUANTIZE,
     producer_of,
@@ -184,6 +184,21 @@ def scale_in_list(view: GraphView) -> Places:
 
 
 @rule(
+    "codes-of-number",
+    cost="refusal",
+    remedy="Nothing in the model: trtqat export makes it a float of the same value.",
+    example="trtqat export model.onnx -o mended.onnx",
+)
+def codes_of_number(view: GraphView) -> Places:
+    """Constant INT8 codes without a dimension, as of the number that scores are divided by."""
+    for node in view.quantizers:
+        codes = None if node.inputs[0] is None else constant_array(node.inputs[0])
+        if node.op_type == DEQUANTIZE and codes is not None and codes.ndim == 0:
+            problem = f"'{name_of(node)}' reads the codes of a single number, without a dimension."
+            yield name_of(node), problem
+
+
+@rule(
     "scale-per-block",
     cost="refusal",
     remedy="Quantize per tensor or per output channel: TensorRT's INT8 has no scale for each block "
@@ -306,6 +321,7 @@ RULES = (
     pair_unequal,
     per_channel_activation,
     scale_in_list,
+    codes_of_number,
     scale_per_block,
     wrong_axis,
     per_tensor_weight,

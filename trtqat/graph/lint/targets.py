@@ -103,6 +103,7 @@ VERDICTS: dict[str, dict[Target, Verdict]] = {
     "int8-weights-of-siblings": _row(_REFUSED, _UNKNOWN, _UNKNOWN, _INT8),
     "groups-of-few-channels": _row(_REFUSED, _UNKNOWN, _UNKNOWN, _INT8),
     "operands-of-two-types": _unknown_but(_REFUSED),
+    "codes-of-number": _unknown_but(_REFUSED),
     "opset-not-read": _refused_by_all(_UNKNOWN),
     "weight-not-finite": _unknown_but(_INT8),
     "scale-denormal": _unknown_but(_INT8),

@@ -7,7 +7,7 @@ Three lists run them, each a tuple in a file of its own:
                       unused goes
     standard_pairs    of a file from another tool: use_standard_domain, fold_constant_moves,
                       remove_code_clips, make_codes_signed, write_axes, write_kernel_shapes,
-                      make_biases_float
+                      make_biases_float, make_numbers_float
     improvements      of both, after that: infer_shapes, remove_identities, fold_constant_moves,
                       quantize_weights, fold_weight_moves, fold_constant_layers, fold_batch_norm,
                       fold_zeros, the repairs, make_weights_float

@@ -11,6 +11,7 @@ import onnx_ir as ir
 from trtqat.graph.passes.fold_constant_moves import fold_constant_moves
 from trtqat.graph.passes.make_biases_float import make_biases_float
 from trtqat.graph.passes.make_codes_signed import make_codes_signed
+from trtqat.graph.passes.make_numbers_float import make_numbers_float
 from trtqat.graph.passes.protocol import Pass, run
 from trtqat.graph.passes.remove_code_clips import remove_code_clips
 from trtqat.graph.passes.use_standard_domain import use_standard_domain
@@ -25,6 +26,7 @@ STANDARD_PAIRS: tuple[Pass, ...] = (
     write_axes,
     write_kernel_shapes,
     make_biases_float,
+    make_numbers_float,
 )
 
 
