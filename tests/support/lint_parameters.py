@@ -32,6 +32,7 @@ def halves(quantize: dict[str, Array], dequantize: dict[str, Array]) -> ir.Model
     return made.model("y")
 
 
+LIMIT = np.array(127, np.float32)
 SCALE: dict[str, Array] = {"s": np.array(0.1, np.float32)}
 ZERO: dict[str, Array] = {"z": np.array(0, np.int8)}
 
@@ -61,6 +62,17 @@ def product_with_transpose(axis: int) -> ir.Model:
 def computed_scale() -> ir.Model:
     made = graph()
     scale = made.node("ReduceMax", [made.node("Abs", ["x"], "abs")], "scale", keepdims=0)
+    made.constant("zero", np.array(0, np.int8))
+    made.node("QuantizeLinear", ["x", scale, "zero"], "q")
+    made.node("DequantizeLinear", ["q", scale, "zero"], "dq")
+    made.conv("dq", "y")
+    return made.model("y")
+
+
+def divided_scale() -> ir.Model:
+    made = graph()
+    limits = [made.constant("amax", np.array(12.7, np.float32)), made.constant("codes", LIMIT)]
+    scale = made.node("Div", limits, "scale")
     made.constant("zero", np.array(0, np.int8))
     made.node("QuantizeLinear", ["x", scale, "zero"], "q")
     made.node("DequantizeLinear", ["q", scale, "zero"], "dq")
@@ -114,7 +126,8 @@ def divided(shape: tuple[int, ...]) -> ir.Model:
 
 
 CASES = [
-    Case("scale-computed", "/q", computed_scale, scale_that_is_a_constant_node),
+    Case("scale-computed", "/q", computed_scale, scale_that_is_a_constant_node, "graph runs"),
+    Case("scale-computed", "/q", divided_scale, scale_that_is_a_constant_node, "of constants"),
     Case("scale-not-positive", "x.scale", lambda: activation(0.0), activation, "is 0."),
     Case("scale-not-positive", "x.scale", lambda: activation(-0.1), activation, "-0.1"),
     Case("scale-not-positive", "x.scale", lambda: activation(np.inf), activation, "inf"),

@@ -17,13 +17,17 @@ from trtqat.graph.lenses.pairs import (
 )
 from trtqat.graph.lenses.targets import is_for_8_6
 from trtqat.graph.lenses.view import GraphView
-from trtqat.graph.lint.finding import Places, rule
+from trtqat.graph.lint.finding import Advice, Places, rule
 from trtqat.graph.lint.writers import advice_on_int8
 from trtqat.tensors import Array
 
 _SMALLEST_NORMAL = float(np.finfo(np.float32).tiny)
 # A channel whose largest code is below this one has lost 3 of its 8 bits.
 _FEW_CODES = 16
+_OF_CONSTANTS = Advice(
+    "Nothing in the model: trtqat export writes the value of the scale.",
+    "trtqat export model.onnx -o mended.onnx",
+)
 _NEWER_CODES = (ir.DataType.FLOAT8E4M3FN.numpy(), ir.DataType.INT4.numpy())
 
 
@@ -38,7 +42,13 @@ def scale_computed(view: GraphView) -> Places:
     for node in _one_of_each_pair(view):
         # Where DynamicQuantizeLinear computes it, that is an operator that TensorRT refuses.
         dynamic = producer_of(node.inputs[1], "DynamicQuantizeLinear") is not None
-        if view.parameters(node).scale is None and not dynamic:
+        if view.parameters(node).scale is not None or dynamic:
+            continue
+        scale = node.inputs[1]
+        if scale is not None and scale in view.weights:
+            problem = f"The scale of '{name_of(node)}' is computed of constants."
+            yield name_of(node), problem, _OF_CONSTANTS
+        else:
             yield name_of(node), f"The scale of '{name_of(node)}' is computed while the graph runs."
 
 
@@ -170,9 +180,9 @@ def per_channel_activation(view: GraphView) -> Places:
     "scale-in-list",
     cost="speed",
     severity="note",
-    remedy="Write the scale of an activation as a scalar: TensorRT for RTX 1.7 takes a list of one "
-    "for a scale for each channel, and builds the layer in floating point.",
-    example="QuantDescriptor(num_bits=8, axis=None)",
+    remedy="Nothing in the model: trtqat export writes the scale as a scalar. TensorRT for RTX 1.7 "
+    "takes a list of one for a scale for each channel, and builds the layer in floating point.",
+    example="trtqat export model.onnx -o mended.onnx",
 )
 def scale_in_list(view: GraphView) -> Places:
     """One scale in a list, with an axis or without, on a tensor that is computed."""

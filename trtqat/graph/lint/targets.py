@@ -77,7 +77,7 @@ def _refused_by_all(rtx: Verdict) -> dict[Target, Verdict]:
 
 VERDICTS: dict[str, dict[Target, Verdict]] = {
     # Its process ends by a segmentation fault at a scale that is computed from an input.
-    "scale-computed": _unknown_but(_REFUSED),
+    "scale-computed": _unknown_but(Verdict("refused", "run", ("INT8",))),
     "scale-not-positive": _refused_by_all(Verdict("refused", "run", ("INT8",))),
     "zero-point-not-zero": _refused_by_all(_REFUSED),
     "codes-not-int8": _row(_REFUSED_READ, _UNKNOWN, _UNKNOWN, Verdict("refused", "run", ("INT8",))),

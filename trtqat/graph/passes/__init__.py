@@ -5,9 +5,9 @@ Three lists run them, each a tuple in a file of its own:
     canonical_graph   of a traced PyTorch model: tidy, name_nodes, expand_fake_quantize (where a
                       Q/DQ pair is made), lower_opset, write_ir_version, write_trilu, and what is
                       unused goes
-    standard_pairs    of a file from another tool: use_standard_domain, fold_constant_moves,
-                      remove_code_clips, make_codes_signed, write_axes, write_kernel_shapes,
-                      make_biases_float, make_numbers_float
+    standard_pairs    of a file from another tool: use_standard_domain, write_scales,
+                      fold_constant_moves, remove_code_clips, make_codes_signed, write_axes,
+                      write_kernel_shapes, make_biases_float, make_numbers_float
     improvements      of both, after that: infer_shapes, remove_identities, fold_constant_moves,
                       quantize_weights, fold_weight_moves, fold_constant_layers, fold_batch_norm,
                       fold_zeros, the repairs, make_weights_float

@@ -17,9 +17,11 @@ from trtqat.graph.passes.remove_code_clips import remove_code_clips
 from trtqat.graph.passes.use_standard_domain import use_standard_domain
 from trtqat.graph.passes.write_axes import write_axes
 from trtqat.graph.passes.write_kernel_shapes import write_kernel_shapes
+from trtqat.graph.passes.write_scales import write_scales
 
 STANDARD_PAIRS: tuple[Pass, ...] = (
     use_standard_domain,
+    write_scales,
     fold_constant_moves,
     remove_code_clips,
     make_codes_signed,
