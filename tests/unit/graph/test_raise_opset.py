@@ -91,6 +91,18 @@ def test_an_older_resize_measures_from_where_it_did(
     np.testing.assert_allclose(run(raised, x)[0], run(built, x)[0], rtol=1e-6, atol=1e-6)
 
 
+def test_a_file_of_ir_version_3_is_raised() -> None:
+    """Its initializers are inputs, too, which they are no more once it is read."""
+    nodes = [node("ReduceSum", ["x", "axes"], ["y"])]
+    built = model(nodes, {"axes": CONSTANTS["axes"]}, opset=13)
+    x = np.random.default_rng(0).normal(size=SHAPE).astype(np.float32)
+    expected = run(built, x)
+    built.ir_version = 3
+    raised = raise_opset(built, 19)
+    assert raised.graph.opset_imports[""] == 19
+    assert [each.tobytes() for each in run(raised, x)] == [each.tobytes() for each in expected]
+
+
 def test_parts_are_counted_where_that_can_be_written() -> None:
     built = model([node("Split", ["x"], ["y", "z1"], axis=1)], opset=11)
     x = np.random.default_rng(0).standard_normal(SHAPE).astype(np.float32)

@@ -11,7 +11,9 @@ QuantizeLinear and DequantizeLinear take FP16 from opset 19 on, so the FP16 grap
    after the node that reads them.
 4. Resize of opset 10, and Upsample, measure from the corners of pixels, Resize of newer ones from
    their middles unless it says otherwise, which the converter does not write.
-5. Plugins of TensorRT stand in ONNX's own domain, where the converter looks for their schema. It
+5. The converter takes a graph of IR version 3, as old files of the ONNX Model Zoo are, only if its
+   initializers are inputs, too. Whoever reads a file here tells them apart.
+6. Plugins of TensorRT stand in ONNX's own domain, where the converter looks for their schema. It
    leaves nodes of other domains as they are, so plugins are in one meanwhile.
 """
 
@@ -36,6 +38,7 @@ from trtqat.runtime.onnx_model import OnnxModel
 
 _PLUGINS = "trtqat.plugins"
 _NUMBER_OF_PARTS_OPSET = 18
+_IR_VERSION_WITH_INITIALIZERS_APART = 4
 # From this one on Resize says where it measures from.
 _COORDINATES_OPSET = 11
 
@@ -58,6 +61,7 @@ def raise_opset(model: ir.Model, opset: int) -> ir.Model:
     if present >= opset:
         return model
     proto = proto_for_onnx(model)
+    proto.ir_version = max(proto.ir_version, _IR_VERSION_WITH_INITIALIZERS_APART)
     plugins = [each for each in _nodes_of(proto.graph) if not (each.domain or has(each.op_type))]
     for each in plugins:
         each.domain = _PLUGINS
