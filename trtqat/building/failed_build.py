@@ -57,6 +57,10 @@ _BYTES = (
     "TensorRT takes bytes as an input alone, for a Cast to read: trtqat export model.onnx -o "
     "mended.onnx casts them before they are moved."
 )
+_UINT8_CODES = (
+    "Codes are UINT8 there, and TensorRT's are INT8: quantize to signed 8 bits with symmetric "
+    "ranges. Where that is the same, it is written by: trtqat export model.onnx -o mended.onnx"
+)
 # What the parser of TensorRT for RTX 1.7.1.116 said of graphs that break a rule of lint, and what
 # 8.6.0's says of a kernel whose shape is not written.
 _READING = {
@@ -65,12 +69,18 @@ _READING = {
         "does."
     ),
     "does not support UINT8 types for intermediate": _BYTES,
+    # Before that of bytes, which the same operator says of another input.
+    "(DequantizeLinear): Assertion failed: status.is_success(): Found unsupported input type of "
+    "UINT8": _UINT8_CODES,
     "unsupported input type of UINT8": _BYTES,
     "has type UInt8 but must": _BYTES,
     "Scale coefficients must all be positive": (
         "A quantizer's scale is zero, negative or NaN: calibrate the model again."
     ),
-    "Non-zero zero point": "Quantize with symmetric ranges: the zero-point must be 0.",
+    "Non-zero zero point": (
+        "Quantize with symmetric ranges: the zero-point must be 0. Where that is the same, as with "
+        "UINT8 and a zero-point of 128, it is written by: trtqat export model.onnx -o mended.onnx"
+    ),
     "has type Int32 but must": (
         "A bias is quantized: trtqat export model.onnx -o mended.onnx makes it float."
     ),
@@ -81,6 +91,10 @@ _READING = {
     "Failed to import initializer": (
         "TensorRT does not read numbers of that type: codes are INT8, and trtqat lint model.onnx "
         "names those that are not."
+    ),
+    "Failed attempt to rename a layer": (
+        "Layers of one name stand in it, as a function does that is called twice: trtqat export "
+        "model.onnx -o mended.onnx inlines functions."
     ),
     "Could not create the plugin": (
         "The plugin is there, and refuses what the node gives it, or this host: -v shows its log."

@@ -128,3 +128,35 @@ def test_codes_of_another_type_are_named_by_lint() -> None:
     advice = advice_on_reading([reason])
     assert "codes are INT8" in advice
     assert "trtqat lint model.onnx" in advice
+
+
+@pytest.mark.parametrize(
+    ("reason", "words"),
+    [
+        (
+            "node 'w' (DequantizeLinear): Assertion failed: status.is_success(): Found unsupported "
+            "input type of UINT8.",
+            "Codes are UINT8",
+        ),
+        (
+            "node 'x' (QuantizeLinear): Assertion failed: shiftIsAllZeros(zeroPoint): Non-zero "
+            "zero point is not supported.",
+            "zero-point must be 0",
+        ),
+        (
+            "node '' (QuantizeLinear): Invalid Node - node_of_q: Failed attempt to rename a layer "
+            "from (Unnamed Layer* 8) [Quantize] to node_of_q as the new name is already in use.",
+            "inlines functions",
+        ),
+    ],
+    ids=["uint8", "zero-point", "function"],
+)
+def test_what_export_mends_is_sent_there(reason: str, words: str) -> None:
+    advice = advice_on_reading([reason])
+    assert words in advice
+    assert "trtqat export model.onnx -o mended.onnx" in advice
+
+
+def test_bytes_that_are_moved_are_no_codes() -> None:
+    reason = "node 't' (Transpose): TensorRT does not support UINT8 types for intermediate tensors!"
+    assert "casts them before they are moved" in advice_on_reading([reason])
