@@ -138,6 +138,9 @@ def describe_coverage(coverage: Coverage) -> str:
         (
             f"INT8: {len(wanted) - len(missed)} of {len(wanted)} quantized layers"
             if wanted
+            else f"INT8: {len(coverage.unasked)} of {len(coverage.layers)} layers, though none has "
+            "pairs of plain INT8 at both operands"
+            if coverage.unasked
             else f"INT8: 0 of {len(coverage.layers)} layers, as the graph quantizes none"
         )
         + (f", {_least(coverage)}{_percent(share)} of the arithmetic" if share is not None else "")
@@ -155,6 +158,8 @@ def describe_coverage(coverage: Coverage) -> str:
     if floats:
         kinds = ", ".join(dict.fromkeys(layer.operator for layer in floats))
         lines[0] += f"; not quantized: {len(floats)} ({kinds}), first {floats[0].name}"
+        if wanted and coverage.unasked:
+            lines[0] += f", of which {len(coverage.unasked)} are INT8 all the same"
     lines[0] += _not_counted([(each.name, each.operator) for each in coverage.not_counted])
     for reason in dict.fromkeys(layer.reason for layer in missed):
         names = [layer.name for layer in missed if layer.reason == reason]

@@ -130,6 +130,11 @@ class Coverage:
         return tuple(layer for layer in self.layers if not layer.wants_int8)
 
     @property
+    def unasked(self) -> tuple[LayerCoverage, ...]:
+        """Those of them that run in INT8 nevertheless, as behind pairs that are not plain INT8."""
+        return tuple(layer for layer in self.unwanted if layer.runs_int8)
+
+    @property
     def not_counted(self) -> tuple[LayerCoverage, ...]:
         """Layers whose arithmetic is not known."""
         return tuple(layer for layer in self.layers if layer.macs is None)
@@ -152,6 +157,13 @@ class Coverage:
             GateError: A quantized layer is not seen in INT8, or there is none.
         """
         missed, wanted = self.missed, self.wanted
+        if not wanted and self.unasked:
+            raise GateError(
+                f"No layer of '{graph}' has pairs of plain INT8 at both operands, though "
+                f"{len(self.unasked)} of {len(self.layers)} are INT8 in the plan.",
+                "What is wrong with the pairs is found by trtqat lint; where they have an equal in "
+                "plain INT8, trtqat export writes it.",
+            )
         if not wanted:
             raise GateError(
                 f"0 of {len(self.layers)} layers are INT8: '{graph}' quantizes none.",
