@@ -10,7 +10,7 @@ import pytest
 from onnx import TensorProto
 
 from tests.support.graphs import Graph, batch_norm
-from trtqat.errors import ExportError, SourceError
+from trtqat.errors import ExportError, GraphError, SourceError
 from trtqat.exporting.from_onnx import improve_onnx
 from trtqat.exporting.options import ExportOptions, ExportResult
 from trtqat.numerics import difference
@@ -91,6 +91,19 @@ def test_weights_are_stored_for_the_opset_that_is_written(
     result = improve(graph.proto("y"), tmp_path, opset=opset)
     weights = [i for i in onnx.load(str(result.path)).graph.initializer if list(i.dims) == [4, 4]]
     assert [weight.data_type for weight in weights] == [stored]
+
+
+def test_a_scale_of_each_query_has_no_form_in_fp16(tmp_path: Path) -> None:
+    graph = Graph((2, 4, 5, 5))
+    scale = graph.node("ReduceMax", [graph.node("Abs", ["x"], "abs")], "scale", keepdims=0)
+    names = [scale, graph.constant("zero", np.array(0, np.int8))]
+    graph.node("QuantizeLinear", ["x", *names], "q")
+    graph.conv(graph.node("DequantizeLinear", ["q", *names], "dq"), "y")
+    onnx.save(graph.proto("y"), str(tmp_path / "source.onnx"))
+    options = ExportOptions((), opset=19, precision="fp16")
+    with pytest.raises(GraphError, match="The scale of '/q' in") as caught:
+        improve_onnx(tmp_path / "source.onnx", tmp_path / "half.onnx", options)
+    assert "leave out --precision fp16" in caught.value.remedy
 
 
 def test_shapes_that_the_file_does_not_have_are_refused(tmp_path: Path) -> None:

@@ -22,8 +22,9 @@ from trtqat.exporting.verification.reference import OF_GRAPH, GraphReference
 from trtqat.exporting.verification.verify import verify
 from trtqat.files import weights_beside
 from trtqat.graph.editing import write_ranks
+from trtqat.graph.lenses.basics import name_of
 from trtqat.graph.lenses.finite import check_finite
-from trtqat.graph.lenses.pairs import DEQUANTIZE, PAIR
+from trtqat.graph.lenses.pairs import DEQUANTIZE, PAIR, parameters_of
 from trtqat.graph.lenses.targets import NEWEST_OPSET_OF_8_6, is_for_8_6
 from trtqat.graph.passes.improvements import improve
 from trtqat.graph.passes.lower_opset import LOWERABLE_OPSET, lower_opset, write_ir_version
@@ -78,6 +79,8 @@ def improve_onnx(source: Path | str, output: Path | str, options: ExportOptions)
         *_standardize(model, options.opset),
         *notes_on_weights(options, model.graph),
     ]
+    if options.precision == "fp16":
+        _check_scales(source, model)
     pairs = sum(node.op_type == DEQUANTIZE for node in model.graph)
     target = max(model.graph.opset_imports[""], options.opset)
     improving = improve_options(options, model.graph)
@@ -151,6 +154,16 @@ def _check_float32(source: Path, model: ir.Model) -> None:
                 f"'{source}' has scales in {scale.dtype.name}, as '{scale.name}'; the passes "
                 "work on FP32 graphs.",
                 "Give the FP32 graph, with --precision fp16 if the result is to be FP16.",
+            )
+
+
+def _check_scales(source: Path, model: ir.Model) -> None:
+    for node in model.graph:
+        if node.op_type in PAIR and parameters_of(node).scale is None:
+            raise GraphError(
+                f"The scale of '{name_of(node)}' in '{source}' is computed while the graph runs, "
+                "and what FP16 makes of it is not known.",
+                "Calibrate that quantizer and keep its range fixed, or leave out --precision fp16.",
             )
 
 
