@@ -223,6 +223,13 @@ def _advice_on_rtx(messages: Messages, source: SourceGraph, options: BuildOption
             "The operands of a layer have codes of different types: quantize both to INT8. It is "
             f"named by: trtqat lint {quote(str(source.path))} --for rtx"
         )
+    # Seen where the weight alone of a packed projection is quantized, and where one is in blocks.
+    if "CHECK(is_value())" in log or "CHECK(is_constant())" in log:
+        return (
+            "Most often a layer has one quantized operand alone, or scales for blocks of a weight: "
+            "quantize both, a weight by its output channels. They are named by: trtqat lint "
+            f"{quote(str(source.path))} --for rtx"
+        )
     if "is only allowed before DQ" in log:
         return (
             "Codes stand there where TensorRT takes none, as those of a single number or a Clip's "

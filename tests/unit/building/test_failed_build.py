@@ -49,6 +49,15 @@ def test_way_out_of_a_failed_build(errors: list[str], words: str) -> None:
     assert words in advice_on_building(Messages(errors=errors), GRAPH, BuildOptions())
 
 
+@pytest.mark.parametrize("check", ["operand.h:534: CHECK(is_value())", "CHECK(is_constant())"])
+def test_pairs_that_rtx_stops_at_are_named_by_lint(check: str) -> None:
+    """A packed projection whose weight alone is quantized, and a weight in blocks."""
+    messages = Messages(errors=[f"MyelinCheckException: {check} failed."])
+    advice = advice_on_building(messages, GRAPH, BuildOptions(), "rtx")
+    assert "one quantized operand alone" in advice
+    assert advice.endswith("trtqat lint m.onnx --for rtx")
+
+
 def test_a_signature_is_a_permission_where_its_key_is_named() -> None:
     messages = Messages(errors=["The plan needs engine_host_code_allowed."])
     assert "--trust" in advice_on_loading(messages)
