@@ -51,6 +51,15 @@ def int8_weight(zero_point: list[str]) -> ir.Model:
     return made.model("y")
 
 
+def stored(dtype: type[np.integer], zero_point: int) -> ir.Model:
+    """A weight whose codes are in the file, 7 more than their zero-point."""
+    made = Graph((2, 4))
+    made.constants.update({"codes": np.full((4, 4), zero_point + 7, dtype), **SCALE})
+    names = ["codes", "s", made.constant("z", np.array(zero_point, dtype))]
+    made.node("Gemm", [made.pair("x", 0.1), made.node("DequantizeLinear", names, "w")], "y")
+    return made.model("y")
+
+
 def product_with_transpose(axis: int) -> ir.Model:
     """A MatMul with a weight through a Transpose that reverses the axes by default."""
     made = Graph((2, 4))
@@ -159,6 +168,9 @@ CASES = [
     ),
     Case("codes-not-int8", "/x.q", lambda: activation(zero_point=ZERO["z"].view(np.uint8)), both),
     Case("codes-not-int8", "/q", lambda: halves(SCALE, SCALE), both, "without a zero-point"),
+    Case(
+        "codes-not-int8", "/w", lambda: stored(np.uint8, 128), lambda: stored(np.int8, 0), "uint8"
+    ),
     Case("zero-point-missing", "/w", lambda: int8_weight([]), lambda: int8_weight(["z"]), "8.6"),
     Case("scale-in-list", "/x.q", lambda: activation(np.full(1, 0.1)), activation, "list of one"),
     Case(

@@ -8,6 +8,7 @@ import numpy as np
 import onnx_ir as ir
 
 from trtqat.graph.lenses.basics import constant_array, name_of
+from trtqat.graph.lenses.equal_codes import is_rewritten
 from trtqat.graph.lenses.pairs import (
     DEQUANTIZE,
     producer_of,
@@ -24,6 +25,10 @@ from trtqat.tensors import Array
 _SMALLEST_NORMAL = float(np.finfo(np.float32).tiny)
 # A channel whose largest code is below this one has lost 3 of its 8 bits.
 _FEW_CODES = 16
+_REWRITTEN = Advice(
+    "Nothing in the model: trtqat export writes the same numbers as TensorRT reads them.",
+    "trtqat export model.onnx -o mended.onnx",
+)
 _OF_CONSTANTS = Advice(
     "Nothing in the model: trtqat export writes the value of the scale.",
     "trtqat export model.onnx -o mended.onnx",
@@ -99,7 +104,7 @@ def zero_point_not_zero(view: GraphView) -> Places:
         if zero_point is not None and zero_point.dtype == np.int8 and zero_point.any():
             first = zero_point[zero_point != 0].flat[0]
             problem = f"The zero-point of '{name_of(node)}' is {first}, not 0."
-            yield name_of(node), problem, advice_on_int8(view.writer)
+            yield name_of(node), problem, _advice_on_codes(view, node)
 
 
 @rule(
@@ -119,7 +124,7 @@ def codes_not_int8(view: GraphView) -> Places:
         if parameters.dtype is not None and parameters.dtype not in read:
             why = "" if has_zero_point else ", as ONNX has it without a zero-point"
             problem = f"The codes of '{name_of(node)}' are {parameters.dtype}{why}."
-            yield name_of(node), problem, advice_on_int8(view.writer)
+            yield name_of(node), problem, _advice_on_codes(view, node)
 
 
 @rule(
@@ -203,7 +208,8 @@ def codes_of_number(view: GraphView) -> Places:
     """Constant INT8 codes without a dimension, as of the number that scores are divided by."""
     for node in view.quantizers:
         codes = None if node.inputs[0] is None else constant_array(node.inputs[0])
-        if node.op_type == DEQUANTIZE and codes is not None and codes.ndim == 0:
+        is_number = codes is not None and codes.ndim == 0 and codes.dtype == np.int8
+        if node.op_type == DEQUANTIZE and is_number:
             problem = f"'{name_of(node)}' reads the codes of a single number, without a dimension."
             yield name_of(node), problem
 
@@ -303,6 +309,10 @@ def _one_of_each_pair(view: GraphView) -> list[ir.Node]:
     found = [n for n in view.quantizers if n.op_type != DEQUANTIZE or quantizer_of(n) is None]
     biases = {half for _, node in view.dequantized_biases for half in (node, quantizer_of(node))}
     return [node for node in found if node not in biases]
+
+
+def _advice_on_codes(view: GraphView, node: ir.Node) -> Advice:
+    return _REWRITTEN if is_rewritten(node) else advice_on_int8(view.writer)
 
 
 def _scales(view: GraphView) -> Iterator[tuple[str, Array]]:

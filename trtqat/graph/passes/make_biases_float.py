@@ -9,12 +9,11 @@ alone and refuses the graph; it adds float biases to its INT32 sums anyway.
 
 from __future__ import annotations
 
-import numpy as np
 import onnx_ir as ir
 
 from trtqat.graph.editing import add_initializer, remove_unused
-from trtqat.graph.lenses.basics import constant_array
-from trtqat.graph.lenses.pairs import DEQUANTIZE, along_axis, parameters_of
+from trtqat.graph.lenses.equal_codes import values_of_int32
+from trtqat.graph.lenses.pairs import DEQUANTIZE
 from trtqat.graph.passes.protocol import Changed
 
 
@@ -24,19 +23,11 @@ def make_biases_float(model: ir.Model) -> Changed:
     count = 0
     for node in list(graph):
         source = node.inputs[0] if node.op_type == DEQUANTIZE else None
-        codes = None if source is None else constant_array(source)
-        if source is None or codes is None or codes.dtype != np.int32:
+        values = None if source is None else values_of_int32(node)
+        if source is None or values is None:
             continue
-        parameters = parameters_of(node)
-        scale, zero_point = parameters.scale, parameters.zero_point
-        output = node.outputs[0]
-        if scale is None or not parameters.fits(codes) or output.is_graph_output():
-            continue
-        if zero_point is not None and zero_point.any():
-            continue
-        values = codes.astype(np.float32) * along_axis(scale, parameters.axis, codes.ndim)
         name = str(source.name).removesuffix("_quantized")
-        output.replace_all_uses_with(add_initializer(graph, name, values))
+        node.outputs[0].replace_all_uses_with(add_initializer(graph, name, values))
         count += 1
     if count:
         remove_unused(graph)

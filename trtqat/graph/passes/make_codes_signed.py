@@ -22,19 +22,15 @@ import onnx_ir as ir
 
 from trtqat.graph.editing import add_initializer, remove_unused
 from trtqat.graph.lenses.basics import constant_array, name_of
+from trtqat.graph.lenses.equal_codes import is_middle, signed_codes
 from trtqat.graph.lenses.moves import commutes, is_move
 from trtqat.graph.lenses.pairs import (
-    CODE_TYPES,
     DEQUANTIZE,
     PAIR,
     QUANTIZE,
-    along_axis,
     consumers_of,
     parameters_of,
-    weight_codes,
 )
-
-_MIDDLE = 128
 
 
 @dataclass(frozen=True)
@@ -82,33 +78,17 @@ def make_codes_signed(model: ir.Model) -> SignedCodes:
 
 
 def _sign_constant(graph: ir.Graph, node: ir.Node) -> bool:
-    parameters, source = parameters_of(node), node.inputs[0]
-    if source is None or parameters.is_int8 or parameters.dtype not in CODE_TYPES:
+    signed, source = signed_codes(node), node.inputs[0]
+    if signed is None or source is None:
         return False
-    codes = weight_codes(node)
-    zero_point = parameters.zero_point
-    if codes is None or codes.dtype != parameters.dtype or not parameters.fits(codes):
-        return False
-    assert parameters.scale is not None
-    if zero_point is None and len(node.inputs) > 2 and node.inputs[2] is not None:
-        return False  # computed
-    zeros = np.zeros((), codes.dtype) if zero_point is None else zero_point
-    if zeros.size not in (1, parameters.scale.size):
-        return False
-    offset = along_axis(zeros.astype(np.int32), parameters.axis, codes.ndim)
-    signed = codes.astype(np.int32) - offset
-    if signed.size and not -_MIDDLE <= signed.min() <= signed.max() < _MIDDLE:
-        return False
-    name = str(source.name)
-    value = add_initializer(graph, f"{name}.signed", signed.astype(np.int8))
-    node.replace_input_with(0, value)
+    node.replace_input_with(0, add_initializer(graph, f"{source.name}.signed", signed))
     _set_zero_point(graph, node)
     return True
 
 
 def _sign_activation(graph: ir.Graph, quantize: ir.Node) -> bool:
     source = quantize.inputs[0]
-    if not _is_middle(quantize) or source is None or constant_array(source) is not None:
+    if not is_middle(quantize) or source is None or constant_array(source) is not None:
         return False
     values = [quantize.outputs[0]]
     halves: list[ir.Node] = []
@@ -118,7 +98,7 @@ def _sign_activation(graph: ir.Graph, quantize: ir.Node) -> bool:
         for node in consumers_of(value):
             if node.graph is not graph or node.inputs[0] is not value:
                 return False
-            if node.op_type == DEQUANTIZE and _is_middle(node):
+            if node.op_type == DEQUANTIZE and is_middle(node):
                 halves.append(node)
             elif _moves_codes(node):
                 values.append(node.outputs[0])
@@ -133,16 +113,6 @@ def _sign_activation(graph: ir.Graph, quantize: ir.Node) -> bool:
 
 def _moves_codes(node: ir.Node) -> bool:
     return is_move(node) or (commutes(node) and len(node.outputs) == 1)
-
-
-def _is_middle(node: ir.Node) -> bool:
-    zero_point = parameters_of(node).zero_point
-    return (
-        zero_point is not None
-        and zero_point.dtype == np.uint8
-        and zero_point.size > 0
-        and bool((zero_point == _MIDDLE).all())
-    )
 
 
 def _write_zero_point(graph: ir.Graph, node: ir.Node) -> bool:

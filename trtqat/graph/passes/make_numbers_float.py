@@ -15,7 +15,8 @@ import onnx_ir as ir
 
 from trtqat.graph.editing import add_initializer, remove_unused
 from trtqat.graph.lenses.basics import name_of
-from trtqat.graph.lenses.pairs import CODE_TYPES, DEQUANTIZE, parameters_of, values_of, weight_codes
+from trtqat.graph.lenses.equal_codes import value_of_number
+from trtqat.graph.lenses.pairs import DEQUANTIZE
 from trtqat.graph.passes.protocol import Changed
 
 
@@ -24,16 +25,11 @@ def make_numbers_float(model: ir.Model) -> Changed:
     graph = model.graph
     count = 0
     for node in list(graph):
-        codes = weight_codes(node) if node.op_type == DEQUANTIZE else None
-        if codes is None or codes.ndim or codes.dtype not in CODE_TYPES:
+        value = value_of_number(node) if node.op_type == DEQUANTIZE else None
+        if value is None:
             continue
-        parameters = parameters_of(node)
-        output = node.outputs[0]
-        if parameters.scale is None or not parameters.fits(codes) or output.is_graph_output():
-            continue
-        # A zero-point in a list would make it one.
-        value = values_of(codes, parameters).reshape(())
-        output.replace_all_uses_with(add_initializer(graph, f"{name_of(node)}.value", value))
+        made = add_initializer(graph, f"{name_of(node)}.value", value)
+        node.outputs[0].replace_all_uses_with(made)
         count += 1
     if count:
         remove_unused(graph)
