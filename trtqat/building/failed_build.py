@@ -101,6 +101,11 @@ _READING = {
     ),
 }
 _NO_PLUGIN = "Plugin not found"
+# What ONNX Runtime's optimizers make of several nodes, and quantize_static quantizes around.
+_FUSED = re.compile(
+    r"Fused(Conv|Gemm|MatMul|MatMulActivation)|Bias(Gelu|SplitGelu|Add|Softmax)|(Fast|Quick)Gelu|"
+    r"(Skip|SkipSimplified|Embed)LayerNormalization|SkipGroupNorm|Nhwc(FusedConv|MaxPool)"
+)
 # Of ONNX, and of ONNX Runtime's domain.
 _ON_CODES = re.compile(r"\((QLinear\w+|QGemm|ConvInteger|MatMulInteger\w*|DynamicQuantize\w+)\)")
 
@@ -114,6 +119,11 @@ def _advice_on_plugins(operators: Sequence[str], plugins: Sequence[PluginFile], 
         return (
             f"{what} no plugin of {given}, by that name, version and namespace: give the library "
             "that has it."
+        )
+    if named and all(map(_FUSED.fullmatch, named)):
+        return (
+            f"{what} of ONNX Runtime's optimizer: give the graph that it was made of, or one of "
+            "the level ORT_ENABLE_BASIC, which has ONNX's operators alone."
         )
     return (
         f"{what or 'That operation is'} none of ONNX's: name the library that has it as a plugin "

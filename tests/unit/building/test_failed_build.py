@@ -128,6 +128,17 @@ def test_operators_on_codes_are_no_plugins(operator: str) -> None:
     assert "QuantFormat.QDQ" in advice
 
 
+@pytest.mark.parametrize("operator", ["FusedConv", "BiasGelu", "SkipLayerNormalization"])
+def test_what_onnx_runtime_fused_is_no_plugin(operator: str) -> None:
+    """A graph that its optimizer wrote, quantized or not."""
+    reason = f"node 'c' ({operator}): creator && \"Plugin not found, are the plugin name …?\""
+    advice = advice_on_reading([reason], [operator])
+    assert advice.startswith(f"{operator} is of ONNX Runtime's optimizer")
+    assert "ORT_ENABLE_BASIC" in advice
+    both = advice_on_reading([f"{reason}; node 'd' (Mine): Plugin not found"], [operator, "Mine"])
+    assert "--plugins lib.so" in both
+
+
 def test_codes_of_another_type_are_named_by_lint() -> None:
     """What TensorRT for RTX says of a zero-point in INT16."""
     reason = (
