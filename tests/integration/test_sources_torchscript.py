@@ -95,3 +95,20 @@ def test_rounding_of_your_own_is_told_what_is_seen(
     assert "torch.fake_quantize_per_tensor_affine" in caught.value.remedy
     # Where nothing is of trtqat's domain, PyTorch's exporter warns of it.
     assert capfd.readouterr().err == ""
+
+
+def test_an_operator_of_a_library_that_is_not_there_is_named(tmp_path: Path) -> None:
+    """As ``torchvision::nms`` of a detector, in a process that did not import torchvision."""
+
+    class Model(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.ops.trtqat_tests.twice(x)  # type: ignore[no-any-return]
+
+    path = tmp_path / "m.jit.pt"
+    with torch.library._scoped_library("trtqat_tests", "DEF") as library:
+        library.define("twice(Tensor x) -> Tensor")
+        library.impl("twice", lambda x: 2 * x, "CompositeExplicitAutograd")
+        jit_trace(Model()).save(str(path))
+    with pytest.raises(SourceError, match="Unknown builtin op: trtqat_tests::twice") as caught:
+        load_model(ModelSource(str(path)))
+    assert "returns torch.jit.load(path)" in caught.value.remedy

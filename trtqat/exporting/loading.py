@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from trtqat.errors import SourceError, UsageError
+from trtqat.errors import SourceError, UsageError, first_line
 from trtqat.exporting.checkpoint import load_state
 from trtqat.exporting.program import load_program, program_module
 from trtqat.exporting.source import ModelSource
@@ -165,6 +165,12 @@ def _from_file(path: Path, source: ModelSource, device: str) -> torch.nn.Module:
     )
 
 
+def _has_code(path: Path) -> bool:
+    """Whether a zip file of PyTorch's is TorchScript: checkpoints have none."""
+    with zipfile.ZipFile(path) as archive:
+        return any("/code/" in name for name in archive.namelist())
+
+
 def _torchscript(path: Path, device: str) -> torch.nn.Module:
     try:
         with warnings.catch_warnings():
@@ -173,6 +179,13 @@ def _torchscript(path: Path, device: str) -> torch.nn.Module:
             model: torch.nn.Module = torch.jit.load(str(path), map_location=device)  # type: ignore[no-untyped-call]
     except (RuntimeError, ValueError, OSError) as error:
         looks_like_checkpoint = zipfile.is_zipfile(path)
+        if looks_like_checkpoint and _has_code(path):
+            raise SourceError(
+                f"PyTorch {torch.__version__} does not load the TorchScript file '{path}': "
+                f"{first_line(error)}.",
+                "If that is an operator of a library, as torchvision, give a factory that imports "
+                "it and returns torch.jit.load(path): SOURCE file.py:factory.",
+            ) from error
         raise SourceError(
             f"'{path}' is not a TorchScript file"
             + (", but may be a checkpoint." if looks_like_checkpoint else "."),
