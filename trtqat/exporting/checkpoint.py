@@ -104,10 +104,14 @@ def _read(path: Path) -> object:
             ) from error
         alone = "Save the state dict alone: torch.save(model.state_dict(), path)."
         if refused := _GLOBAL.search(str(error)):
+            made_by = _printable(refused[1] or refused[2])
             raise SourceError(
                 f"Checkpoint '{path}' holds Python objects besides tensors, first of "
-                f"'{_printable(refused[1] or refused[2])}', which only running code could load.",
-                alone,
+                f"'{made_by}', which only running code could load.",
+                # A state dict as well, of weights in codes of its own.
+                "Save the state dict of the model before torchao's quantize_, in floating point."
+                if made_by.startswith("torchao.")
+                else alone,
             ) from error
         raise SourceError(
             f"Checkpoint '{path}' cannot be read: it is no PyTorch file, or is damaged "

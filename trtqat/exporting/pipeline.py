@@ -42,6 +42,7 @@ from trtqat.exporting.verification.verify import verify
 from trtqat.graph.passes.improvements import improve
 from trtqat.graph_file.serialized import serialize, temporary_graphs
 from trtqat.provenance import Provenance
+from trtqat.quant.has_values import check_plain_weights
 from trtqat.quant.kept_state import buffers_kept, evaluated
 from trtqat.quant.module_by_module import module_by_module
 from trtqat.quant.recipe import unwrapped
@@ -88,6 +89,7 @@ def export_onnx(
         check_float32(model)
         check_layers(model)
         check_not_converted(model)
+        check_plain_weights(model, SourceError)
         inputs = order_inputs(model, options.inputs)
         stack.enter_context(given_alone(model, [each.name for each in inputs]))
         check_inputs(inputs, options.pixels)

@@ -30,7 +30,7 @@ from trtqat.quant.feeding import (
     on_arguments,
     told,
 )
-from trtqat.quant.has_values import check_has_values
+from trtqat.quant.has_values import check_has_values, check_plain_weights
 from trtqat.quant.int8_quantizer import Int8Quantizer
 from trtqat.quant.kept_state import buffers_kept
 from trtqat.quant.module_by_module import module_by_module
@@ -145,6 +145,7 @@ def quantize(
         raise QuantizerError("There was no batch to calibrate on.", "Give at least one.")
     model = unwrapped(model)
     check_has_values(model, QuantizerError)
+    check_plain_weights(model, QuantizerError)
     # What is made in inference mode can neither be trained nor told apart after a change.
     with torch.inference_mode(mode=False):
         model = _copied(model).eval()
