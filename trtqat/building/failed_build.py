@@ -226,6 +226,11 @@ def _advice_on_rtx(messages: Messages, source: SourceGraph, options: BuildOption
             "Turing (sm75) has no products that write FP32: leave sm75 out of --targets, or export "
             "with --precision fp16 --opset 19."
         )
+    if "HW-specific datatypes: fp8" in log:
+        return (
+            "GPUs have FP8 from compute capability 8.9 on: --targets sm89,sm120. For others, "
+            "quantize to INT8."
+        )
     if "no tactics to implement" in log:
         return "Raise --workspace."
     if "CHECK(dtype == W.type())" in log or "have to be the same type" in log:

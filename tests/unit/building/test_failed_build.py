@@ -58,6 +58,12 @@ def test_pairs_that_rtx_stops_at_are_named_by_lint(check: str) -> None:
     assert advice.endswith("trtqat lint m.onnx --for rtx")
 
 
+def test_fp8_is_for_the_gpus_that_have_it() -> None:
+    log = "Cannot compile for target(s) sm86, because the model contains HW-specific datatypes: fp8"
+    advice = advice_on_building(Messages(errors=[log]), GRAPH, BuildOptions(), "rtx")
+    assert "--targets sm89,sm120" in advice
+
+
 def test_a_signature_is_a_permission_where_its_key_is_named() -> None:
     messages = Messages(errors=["The plan needs engine_host_code_allowed."])
     assert "--trust" in advice_on_loading(messages)
