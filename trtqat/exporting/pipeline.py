@@ -24,6 +24,7 @@ from trtqat.exporting.find_quantizers import find_quantizers
 from trtqat.exporting.finishing import VerifiedGraph, check_can_finish, finish
 from trtqat.exporting.given_inputs import given_alone
 from trtqat.exporting.held_weights import held_weights
+from trtqat.exporting.hidden_quantizers import no_hidden_quantizers
 from trtqat.exporting.model_reference import (
     ModelReference,
     batches_of_model,
@@ -111,7 +112,8 @@ def _trace_and_verify(
     found = find_quantizers(model, inputs, static_batch=static, seed=options.seed)
     check_finite_parameters(model, [name for name, each in found.all.items() if each is None])
     check_has_active(model, found.all)
-    first, mixing = first_run(model, inputs, found, samples, options)
+    with no_hidden_quantizers(model):
+        first, mixing = first_run(model, inputs, found, samples, options)
     batches, notes = batches_of_model(inputs, first, samples, options)
     examples, uses = run_quantized(model, found, batches)
     with replaced_quantizers(model, found.all) as stand_ins:
