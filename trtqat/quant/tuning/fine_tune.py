@@ -53,6 +53,7 @@ from trtqat.quant.tuning.optimizer import (
     without_denormals,
 )
 from trtqat.quant.tuning.options import FineTuneKeywords, FineTuneOptions
+from trtqat.quant.tuning.unmoved import Unmoved
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -189,6 +190,7 @@ class _Training:
         self._objective = objective
         self._weights = weights_of(self.network)
         self._start = {name: each.detach().clone() for name, each in self._weights.items()}
+        self._unmoved = Unmoved(self._weights, self._start)
         # Made now: one from before the quantizers were put in could own tensors that the model
         # no longer uses.
         groups = parameter_groups(self.network, options.weight_decay)
@@ -233,6 +235,8 @@ class _Training:
                     "Check the batch for numbers that are not finite; else lower the learning rate "
                     "(lr=), or clip the gradients (clip=1.0).",
                 )
+            if epoch == 0:
+                self._unmoved.check_step(step)
             total += loss
             if progress is not None:
                 progress(epoch + 1, step, steps, loss)
@@ -242,7 +246,7 @@ class _Training:
                 "Give batches that can be iterated in every epoch.",
             )
         if epoch == 0:
-            self._check_moved()
+            self._unmoved.check_epoch()
         self.epochs.append(Epoch(total / step, lr, time.perf_counter() - begin))
 
     def _step(self, batch: object) -> float:
@@ -294,14 +298,6 @@ class _Training:
             for group in optimizer.param_groups:
                 group["lr"] = share * highest
         return share * self._highest[0]
-
-    def _check_moved(self) -> None:
-        for name, each in self._weights.items():
-            if torch.equal(each.detach(), self._start[name]):
-                raise TrtqatError(
-                    f"The weight of '{name}' did not move in the first epoch.",
-                    "See that the loss depends on it, or freeze it: requires_grad_(False).",
-                )
 
     def state(self) -> State:
         """How far it is; tensors, numbers, lists and dicts."""

@@ -82,6 +82,30 @@ class TestBadInput:
         with pytest.raises(TrtqatError, match="weight of 'conv1' did not move"):
             fine_tune(quantized, plain(), epochs=1, loss=loss, weight_decay=0)
 
+    def test_a_layer_that_does_not_run_is_told_before_the_epoch_ends(self) -> None:
+        model = nn.Sequential(nn.Linear(4, 2))
+        model[0].add_module("aux", nn.Linear(2, 2))
+        steps: list[int] = []
+        with pytest.raises(TrtqatError, match=r"of '0\.aux' did not move in the first 100 steps"):
+            fine_tune(
+                model, [(torch.randn(2, 4), torch.tensor([0, 1]))] * 150, epochs=1, ranges=None,
+                progress=lambda _, step, *others: steps.append(step),
+            )  # fmt: skip
+        assert steps[-1] == 99
+
+    def test_a_layer_that_runs_now_and_then_may_be_trained(self) -> None:
+        model, aux, steps = nn.Sequential(nn.Linear(4, 2)), nn.Linear(2, 2), list[int]()
+        model[0].add_module("aux", aux)
+
+        def loss(outputs: Tensor, labels: Tensor) -> Tensor:
+            steps.append(1)
+            extra = aux(torch.ones(2)).sum() if len(steps) == 60 else 0.0
+            return functional.cross_entropy(outputs, labels) + extra
+
+        few = [(torch.randn(2, 4), torch.tensor([0, 1]))] * 110
+        done = fine_tune(model, few, epochs=1, ranges=None, loss=loss)
+        assert done.weight_change["0.aux"] > 0
+
     def test_frozen_weights_need_not_move(self, quantized: nn.Module) -> None:
         quantized.get_parameter("conv1.weight").requires_grad_(False)
         before = state_of(quantized)
