@@ -98,8 +98,10 @@ class Objective:
         pairs = list(zip(_floats(outputs), _floats(expected), strict=False))
         if not pairs or any(ours.shape != theirs.shape for ours, theirs in pairs):
             raise UsageError(
-                "The teacher returns other tensors than the model.",
-                "Give as teacher= the float model that was quantized.",
+                "The teacher, in evaluation, returns other tensors than the model in training: "
+                f"{_shapes(expected)}, not {_shapes(outputs)}.",
+                "Give as teacher= the float model that was quantized; where forward returns "
+                "something else in training, as a detector's, one that returns that in evaluation.",
             )
         return torch.stack([self._distance_of(ours, theirs) for ours, theirs in pairs]).mean()
 
@@ -130,6 +132,11 @@ def _softened_divergence(
     theirs = functional.log_softmax(expected / temperature, dim=1)
     each = functional.kl_div(ours, theirs, reduction="none", log_target=True).sum(dim=1)
     return each.mean() * temperature**2
+
+
+def _shapes(tree: object) -> str:
+    shapes = [str(tuple(each.shape)) for each in _floats(tree)]
+    return ", ".join(shapes[:4]) + (", …" if shapes[4:] else "") if shapes else "none"
 
 
 def _floats(tree: object) -> Iterator[torch.Tensor]:

@@ -96,8 +96,36 @@ class TestTeacher:
 
     def test_another_model_is_no_teacher(self, quantized: nn.Module) -> None:
         teacher = nn.Sequential(nn.Flatten(), nn.Linear(SIZE * SIZE, CLASSES + 1))
-        with pytest.raises(UsageError, match="teacher returns other tensors"):
+        with pytest.raises(UsageError, match="teacher, in evaluation, returns other tensors"):
             fine_tune(quantized, plain(), epochs=1, teacher=teacher)
+
+    def test_a_detector_that_returns_something_else_in_training(self) -> None:
+        """The float model itself is no teacher then, and was named as the way out."""
+
+        class Detector(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.head = nn.Conv2d(3, 6, 3)
+
+            def forward(self, images: Tensor) -> list[Tensor]:
+                maps = self.head(images)
+                return [maps] if self.training else [maps.flatten(2).sigmoid(), maps]
+
+        class Maps(nn.Module):
+            def __init__(self, detector: nn.Module) -> None:
+                super().__init__()
+                self.detector = detector
+
+            def forward(self, images: Tensor) -> list[Tensor]:
+                return [self.detector(images)[1]]
+
+        images = torch.randn(4, 3, 8, 8)
+        model = Detector().eval()
+        quantized = quantize(model, [images]).model
+        with pytest.raises(UsageError, match=r"\(4, 6, 36\), .* not \(4, 6, 6, 6\)") as refused:
+            fine_tune(quantized, [images], epochs=1, teacher=model)
+        assert "one that returns that in evaluation" in refused.value.remedy
+        assert fine_tune(quantized, [images], epochs=1, teacher=Maps(model)).epochs[0].loss > 0
 
 
 def _distance(model: nn.Module, teacher: nn.Module) -> float:
