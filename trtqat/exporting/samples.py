@@ -13,7 +13,7 @@ from trtqat.exporting.batches import random_batch, sized
 from trtqat.exporting.given_inputs import leaves_a_gap
 from trtqat.quant.kept_state import buffers_kept
 from trtqat.quant.module_by_module import module_by_module
-from trtqat.quant.placing.placed import call_counts, only_calls
+from trtqat.quant.placing.placed import run_without_quantizers
 from trtqat.quant.recipe import unwrapped
 from trtqat.runtime.pytorch_hooks import watched
 from trtqat.runtime.pytorch_outputs import name_outputs, notes_on_names
@@ -96,18 +96,13 @@ def run_model(model: torch.nn.Module, samples: Samples) -> dict[str, Array]:
 
 
 def fill_what_is_kept(model: torch.nn.Module, samples: Samples) -> None:
-    """Runs a model without its quantizers, if they are ours.
-
-    A forward may make a grid in its first run of a size, and keep it. When its quantizers were
-    placed it had one: they would stand at other calls, and what is kept would be quantized.
+    """Lets a model make what it keeps from its first run, without its quantizers.
 
     Raises:
         ForwardError: The model raises on the samples.
         SourceError: It returns something else than tensors.
     """
-    if call_counts(model):
-        with only_calls(model, ()):
-            run_model(model, samples)
+    run_without_quantizers(model, lambda: run_model(model, samples))
 
 
 def _run(model: torch.nn.Module, samples: Samples) -> tuple[dict[str, Array], list[str]]:

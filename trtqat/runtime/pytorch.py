@@ -13,6 +13,7 @@ import torch
 from trtqat.errors import MissingError, TrtqatError, UsageError, first_line
 from trtqat.host.device_memory import needs_device_memory
 from trtqat.quant.kept_state import same_numbers
+from trtqat.quant.placing.placed import run_without_quantizers
 from trtqat.quant.toolkits.quantizers import quantizers_of
 from trtqat.runtime.held import Held
 from trtqat.runtime.pytorch_arithmetic import Arithmetic
@@ -216,7 +217,7 @@ class PyTorchModel(Held):
                 torch.from_numpy(np.array(inputs[spec.name], order="C")).to(self.device)
                 for spec in self.inputs
             ]
-            self._choose_layout(samples)
+            self._prepare(samples)
         with (
             told(self.name),
             computing_on(self._streams),
@@ -249,7 +250,7 @@ class PyTorchModel(Held):
         with needs_device_memory(f"A session of {self.name} at batch {batch_size}"):
             with computing_on(streams):
                 samples = [self._zeros(batch_size, spec) for spec in self.inputs]
-                self._choose_layout(samples)
+                self._prepare(samples)
                 inputs = [f(x) for f, x in zip(self._converters, samples, strict=True)]
                 if self._compiled:
                     self._compile(inputs)
@@ -282,19 +283,25 @@ class PyTorchModel(Held):
         layout = self._layout if is_image else torch.contiguous_format
         return sample.to(self._dtype, memory_format=layout)
 
-    def _choose_layout(self, samples: list[torch.Tensor]) -> None:
-        """Once, before anything is measured or captured."""
-        if self._layout_is_chosen:
-            return
+    def _prepare(self, samples: list[torch.Tensor]) -> None:
+        """What comes before anything of a size is measured or captured."""
 
-        def run(layout: torch.memory_format) -> None:
-            self._layout = layout
+        def run() -> None:
             # Copies, as a model may write into what it is given.
             given = [each.clone() for each in samples]
             self._model(*(f(x) for f, x in zip(self._converters, given, strict=True)))
 
+        def run_laid(layout: torch.memory_format) -> None:
+            self._layout = layout
+            run()
+
         with told(self.name), self._arithmetic, torch.no_grad():
-            self._layout = layout_that_runs(self._model, run)
+            # Where sizes are open, nobody knows yet what it will be given.
+            if all(DYNAMIC not in spec.shape[1:] for spec in self.inputs):
+                run_without_quantizers(self._model, run)
+            if self._layout_is_chosen:
+                return
+            self._layout = layout_that_runs(self._model, run_laid)
         self._layout_is_chosen = True
         if self._layout != torch.channels_last:
             _LOG.warning("'%s' runs with channels first alone, which can be slower.", self.name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -158,6 +158,24 @@ def only_calls(model: nn.Module, quantized: Collection[tuple[str, Call | None]])
     finally:
         for path, child in children.items():
             child.calls = before[path]
+
+
+def run_without_quantizers(model: nn.Module, run: Callable[[], object]) -> None:
+    """Runs a model once without its quantizers, if they are ours.
+
+    A forward may make a grid in its first run of a size, and keep it. When its quantizers were
+    placed it had one: they would stand at other calls, and what is kept would be quantized.
+
+    Args:
+        model: Any.
+        run: Runs it, on inputs of the size that it will be given.
+
+    Raises:
+        Exception: What ``run`` raises.
+    """
+    if call_counts(model):
+        with only_calls(model, ()):
+            run()
 
 
 def take_quantizers_off(model: nn.Module) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import onnx_ir as ir
 import pytest
 import torch
@@ -16,6 +17,7 @@ from trtqat.exporting.options import Exporter, ExportOptions
 from trtqat.quant.placing.interception import Call
 from trtqat.quant.placing.placed import placed_quantizers
 from trtqat.quant.quantize import Quantized, quantize
+from trtqat.runtime.pytorch import PyTorchModel
 from trtqat.tensors import TensorSpec
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -72,6 +74,22 @@ def test_a_loaded_one_is_exported(exporter: Exporter, tmp_path: Path) -> None:
     torch.testing.assert_close(loaded(IMAGES), expected, rtol=0, atol=0)
     computed = run(ir.load(tmp_path / "model.onnx"), IMAGES.numpy())[0]
     torch.testing.assert_close(torch.from_numpy(computed), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [2, -1])
+def test_a_loaded_one_is_compared(size: int, tmp_path: Path) -> None:
+    """As eval --fake-quantized does, in a session and where its quantizers are looked at."""
+    result = quantized(runs=1)
+    result.save(tmp_path / "int8.pt")
+    expected = result.model.eval()(IMAGES[:2]).detach().numpy()
+    inputs, names = {"x": IMAGES[:2].numpy()}, ["left.int8.input"]
+    for observes in (False, True):
+        loaded = load_quantized(Detector(), tmp_path / "int8.pt")
+        model = PyTorchModel(loaded, [TensorSpec("x", (size, 3, 8, 8))], device="cpu")
+        (found,) = (
+            model.observe(inputs, names)[0] if observes else model.session(2).run(inputs)
+        ).values()
+        np.testing.assert_array_equal(found, expected)
 
 
 def test_the_way_out_where_nothing_can_run_it_before(tmp_path: Path) -> None:
