@@ -10,9 +10,11 @@ from __future__ import annotations
 import contextlib
 import functools
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import onnx_ir as ir
 import torch
 
 from trtqat.errors import ExportError, GraphError, InferenceError, SourceError
@@ -38,14 +40,18 @@ from trtqat.exporting.pixels import check_inputs, improve_options, notes_on_weig
 from trtqat.exporting.quantizer_calls import is_read
 from trtqat.exporting.samples import as_tensors, order_inputs, run_model
 from trtqat.exporting.traced_graph import traced_graph
+from trtqat.exporting.verification.example import Example
 from trtqat.exporting.verification.pieces import FP32
 from trtqat.exporting.verification.verify import verify
+from trtqat.graph.passes.expand_fake_quantize import ExpandedPairs
 from trtqat.graph.passes.improvements import improve
 from trtqat.graph_file.serialized import serialize, temporary_graphs
 from trtqat.provenance import Provenance
 from trtqat.quant.has_values import check_plain_weights
 from trtqat.quant.kept_state import buffers_kept, evaluated
 from trtqat.quant.module_by_module import module_by_module
+from trtqat.quant.placing.call_sites import Sites, at_sites, learned_sites
+from trtqat.quant.placing.interception import OtherCallsError
 from trtqat.quant.recipe import unwrapped
 from trtqat.quant.toolkits.absence import check_has_active, check_not_converted
 from trtqat.quant.toolkits.replacement import replaced_quantizers
@@ -115,14 +121,15 @@ def _trace_and_verify(
     with no_hidden_quantizers(model):
         first, mixing = first_run(model, inputs, found, samples, options)
     batches, notes = batches_of_model(inputs, first, samples, options)
-    examples, uses = run_quantized(model, found, batches)
+    with learned_sites() as sites:
+        examples, uses = run_quantized(model, found, batches)
     with replaced_quantizers(model, found.all) as stand_ins:
         run_again = functools.partial(run_model, model, as_tensors(examples[0].inputs))
         with computed_weights(model, run_again):
-            graph, exporter, pairs = traced_graph(model, examples, options)
+            graph, exporter, pairs = _traced(model, examples, options, sites)
             with held_weights(graph, pairs, model, stand_ins, run_again) as are_held:
                 if are_held:
-                    graph, exporter, pairs = traced_graph(model, examples, options)
+                    graph, exporter, pairs = _traced(model, examples, options, sites)
         notes += [
             *found.notes,
             *pairs.notes,
@@ -167,6 +174,25 @@ def _trace_and_verify(
         notes=notes,
         returned=list(examples[0].outputs),
     )
+
+
+def _traced(
+    model: torch.nn.Module, examples: Sequence[Example], options: ExportOptions, sites: Sites
+) -> tuple[ir.Model, str, ExpandedPairs]:
+    try:
+        return traced_graph(model, examples, options)
+    except (ExportError, OtherCallsError) as error:
+        if not _is_of_other_calls(error):
+            raise
+    # What it keeps of its first run, as a grid, may be made anew in a trace.
+    with at_sites(sites):
+        return traced_graph(model, examples, options)
+
+
+def _is_of_other_calls(error: BaseException | None) -> bool:
+    while error is not None and not isinstance(error, OtherCallsError):
+        error = error.__cause__
+    return error is not None
 
 
 def _way_out(exporter: str) -> str:

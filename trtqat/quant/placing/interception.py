@@ -28,6 +28,7 @@ from torch.overrides import TorchFunctionMode
 from trtqat.errors import QuantizerError
 from trtqat.quant.int8_quantizer import Int8Quantizer
 from trtqat.quant.placing.attention import attention, packed_projection
+from trtqat.quant.placing.call_sites import is_known
 from trtqat.quant.placing.einsum import einsum
 from trtqat.quant.placing.functions import (
     ATTENTION,
@@ -42,6 +43,10 @@ from trtqat.quant.placing.functions import (
 CHILD = "int8"
 # Where the forward of an instrumented module stands.
 _FORWARD_OF = f"{__package__}.instrumented"
+
+
+class OtherCallsError(QuantizerError):
+    """A forward took another way than when it was quantized."""
 
 
 @dataclass(frozen=True)
@@ -152,7 +157,8 @@ class _Interception(TorchFunctionMode):
             function = FUNCTIONS.get(func)
         if self._watcher is not None:
             self._watcher.calling()
-        if function is not None and function.is_counted(args, kwargs):
+        is_call = function is not None and function.is_counted(args, kwargs)
+        if function is not None and is_call and is_known(self.frames[-1].children):
             call = self._counted(function)
             result = self._quantized(func, function, call, args, kwargs)
         else:
@@ -295,7 +301,7 @@ def _check_counts(frame: Frame, module: nn.Module) -> None:
         actual = frame.counts.get(function, 0)
         quantized = any(call.function == function for call in frame.quantizers.calls)
         if quantized and actual != expected:
-            raise QuantizerError(
+            raise OtherCallsError(
                 f"The forward of {type(module).__name__} called '{function}' {actual} times, but "
                 f"{expected} times when it was quantized, so its quantizers would stand elsewhere.",
                 "Let the same calls run in training and evaluation: put what runs sometimes only "

@@ -76,6 +76,46 @@ def test_a_loaded_one_is_exported(exporter: Exporter, tmp_path: Path) -> None:
     torch.testing.assert_close(torch.from_numpy(computed), expected, rtol=1e-5, atol=1e-5)
 
 
+class Traced(Detector):
+    """Makes its grid anew while it is traced, as RT-DETR does, before or behind its quantized cat.
+
+    RT-DETR's cache knows sizes by their value, and a trace gives it tensors, or none at all.
+    """
+
+    def __init__(self, *, makes_first: bool) -> None:
+        super().__init__()
+        self.makes_first, self.kept = makes_first, dict[torch.Size, Tensor]()
+
+    def grid_of(self, x: Tensor) -> Tensor:
+        is_traced = torch._C._get_tracing_state() or torch.compiler.is_exporting()
+        if not is_traced and x.shape[2:] in self.kept:
+            return self.kept[x.shape[2:]]
+        rows, columns = torch.meshgrid(torch.arange(8.0), torch.arange(8.0), indexing="ij")
+        made = torch.cat([rows[None], columns[None]])
+        return made if is_traced else self.kept.setdefault(x.shape[2:], made)
+
+    def forward(self, x: Tensor) -> Tensor:
+        grid = self.grid_of(x) if self.makes_first else None
+        both = torch.cat([self.left(x), self.right(x)], 1)
+        boxes: Tensor = self.head(both) + (self.grid_of(x) if grid is None else grid)
+        return boxes
+
+
+@pytest.mark.parametrize("exporter", ["torchscript", "dynamo"])
+@pytest.mark.parametrize("makes_first", [True, False])
+def test_one_that_makes_its_grid_anew_in_a_trace_is_exported(
+    makes_first: bool, exporter: Exporter, tmp_path: Path
+) -> None:
+    model = quantize(Traced(makes_first=makes_first).eval(), [IMAGES]).model
+    spec = TensorSpec("x", (2, 3, 8, 8))
+    options = ExportOptions((spec,), exporter=exporter, static_batch=True)
+    done = export_onnx(model, tmp_path / "model.onnx", options)
+    assert done.verification.sqnr_db > 100
+    computed = run(ir.load(tmp_path / "model.onnx"), IMAGES[:2].numpy())[0]
+    expected = model(IMAGES[:2])
+    torch.testing.assert_close(torch.from_numpy(computed), expected, rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize("size", [2, -1])
 def test_a_loaded_one_is_compared(size: int, tmp_path: Path) -> None:
     """As eval --fake-quantized does, in a session and where its quantizers are looked at."""
