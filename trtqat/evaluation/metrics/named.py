@@ -134,6 +134,13 @@ def _twice(one: Metric, other: Metric) -> UsageError:
             f"The metrics '{first}' and '{second}' are both called {other.label}.",
             "Rename one of the functions.",
         )
+    both = [each.function for each in (one, other) if isinstance(each, UserMetric)]
+    # Of a file a function is made anew each time that it is named.
+    if len(set(both)) == 2 and not is_pointer(first):
+        return UsageError(
+            f"Two functions are called {other.label}, and tables name metrics by that.",
+            "Give each a name of its own: define it by def, or set its __name__.",
+        )
     return UsageError(
         f"The metric {other.label} is asked for twice.", "Name it once, with all options."
     )

@@ -214,6 +214,17 @@ def test_a_function_in_python() -> None:
         as_metrics([5])  # type: ignore[list-item]
 
 
+def test_two_lambdas_are_no_metric_twice() -> None:
+    first, second = (lambda outputs, labels, i=i: outputs["z"][:, i] for i in range(2))
+    with pytest.raises(UsageError, match="Two functions are called <lambda>") as raised:
+        as_metrics([first, second])
+    assert "set its __name__" in raised.value.remedy
+    second.__name__ = "second"
+    assert [each.label for each in as_metrics([first, second])] == ["<lambda>", "second"]
+    with pytest.raises(UsageError, match="<lambda> is asked for twice"):
+        as_metrics([first, first])
+
+
 def test_two_functions_of_one_name_are_no_metric_twice(tmp_path: Path) -> None:
     text = "def miou(outputs, labels):\n    return [1.0] * len(labels)\n"
     for name in ("a", "b"):
