@@ -70,7 +70,15 @@ def load_state(model: torch.nn.Module, path: Path | str, *, ema: bool | None = N
     _check_tensors(path, model, found)
     _tell(path, found, search)
     subject = f"Loading checkpoint '{path}' into the model"
-    with quiet_toolkit(), user_code(subject, SourceError, "See what its class does at loading."):
+    # What was made in inference mode can be written in it alone.
+    is_inference = any(
+        isinstance(each, torch.Tensor) and each.is_inference() for each in expected.values()
+    )
+    with (
+        quiet_toolkit(),
+        torch.inference_mode(mode=is_inference),
+        user_code(subject, SourceError, "See what its class does at loading."),
+    ):
         fit_to_checkpoint(model, found.state)
         state = OrderedDict(found.state)
         if found.metadata:

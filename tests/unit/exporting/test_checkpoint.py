@@ -86,6 +86,20 @@ def test_averaged_model(trained: Net, tmp_path: Path) -> None:
     assert "averaged weights only" in refusal(saved, tmp_path, ema=False)
 
 
+def test_a_model_that_was_made_in_inference_mode(tmp_path: Path) -> None:
+    def made() -> nn.Module:
+        with torch.inference_mode():
+            return nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Linear(4, 2)).eval()
+
+    x = torch.randn(8, 4)
+    quantized = trtqat.quantize(made(), [x])
+    quantized.save(tmp_path / "int8.pt")
+    loaded = made()
+    trtqat.load_state(loaded, tmp_path / "int8.pt")
+    with torch.no_grad():
+        assert torch.equal(loaded(x), quantized.model(x))
+
+
 def test_a_wrapped_model_takes_a_plain_checkpoint(trained: Net, tmp_path: Path) -> None:
     path = tmp_path / "plain.pt"
     torch.save(trained.state_dict(), path)
