@@ -208,6 +208,17 @@ def test_samples_that_meet_are_told() -> None:
     assert "'output' of a sample depends on the other samples" in notes[0]
 
 
+class Stacked(nn.Module):
+    """Returns what two layers make of each sample, as DETR's decoders do."""
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return x.sin(), torch.stack([x.sin(), x.cos()])
+
+
+def test_a_stack_of_as_many_layers_as_samples_mixes_none() -> None:
+    assert check_batch_first(Stacked(), [TensorSpec("x", (1, 6))], 0) == []
+
+
 def test_projections_are_refused(tmp_path: Path) -> None:
     model = Recurrent(nn.LSTM(8, 8, batch_first=True, proj_size=4))
     with pytest.raises(SourceError, match=r"'rnn' is an LSTM with projections \(proj_size=4\)"):

@@ -61,6 +61,7 @@ def check_batch_first(
         raise
     other = random_samples(inputs, BATCH, seed + 1)
     mixed: dict[str, None] = {}
+    elsewhere: dict[str, set[int]] = {}
     for position in range(BATCH):
         changed = {
             name: _with_slice(x, other[name], 0, position) if x.dim() else x
@@ -73,6 +74,10 @@ def check_batch_first(
                 continue
             if moved[1 - position].any():
                 mixed[name] = None
+            # As of what all layers of a decoder return, stacked: its batch is another dimension.
+            dimensions = {d for d in _later(moved, BATCH) if _is_alone(moved, d, position)}
+            elsewhere[name] = elsewhere.get(name, dimensions) & dimensions
+    mixed = {name: None for name in mixed if not elsewhere[name]}
     if mixed:
         _refuse_independent_dimension(model, inputs, batch, other, expected)
     return [
@@ -160,10 +165,19 @@ def _stays_in_place(expected: Mapping[str, Array], found: Mapping[str, Array], s
         if not moved.any():
             continue
         any_moved = True
-        dimensions = [d for d, length in enumerate(moved.shape) if d and length == size]
-        if not any(not np.delete(moved, 0, axis=d).any() for d in dimensions):
+        if not any(_is_alone(moved, d, 0) for d in _later(moved, size)):
             return False
     return any_moved
+
+
+def _later(moved: Array, size: int) -> list[int]:
+    """The dimensions of a size behind the first."""
+    return [d for d, length in enumerate(moved.shape) if d and length == size]
+
+
+def _is_alone(moved: Array, dimension: int, position: int) -> bool:
+    """Whether nothing moved at another position of a dimension."""
+    return not np.delete(moved, position, axis=dimension).any()
 
 
 def _with_slice(
