@@ -147,17 +147,20 @@ def residual(
 ) -> Callable[[], ir.Model]:
     """A residual block: what stands on its skip and its main operand, ``pair`` or nothing.
 
-    In place of the skip operand stands what is computed of a ``table``, if that is asked for. The
-    layer before the sum may be none that is ``quantized``.
+    In place of the skip operand stands what is computed of a ``table``, if that is asked for, or a
+    ``repeated`` one. The layer before the sum may be none that is ``quantized``.
     """
 
     def build(made: Graph) -> str:
         value = block(made, made.pair("x", 0.1), "stem")
         entry = made.pair(value, 0.1)
         left = made.conv(entry, "projection") if projection else value
-        if skip == "table":
+        if skip in ("table", "repeated"):
             table = made.constant("table", np.ones((1, SHAPE[1], 1, 1), np.float32))
             left = made.node("Sigmoid", [table], "positions")
+            if skip == "repeated":
+                left = made.node("Expand", [left, made.node("Shape", [value], "size")], "repeated")
+                left = made.node("Add", [left, table], "queries")
         elif skip:
             left = made.pair(left, 0.1) if projection else entry
         last = block(made, entry, "first")
@@ -306,6 +309,7 @@ CASES = [
     ),
     Case("float-residual", "/sum", residual(), residual(later=False)),
     Case("float-residual", "/sum", residual(), residual("table")),
+    Case("float-residual", "/sum", residual(), residual("repeated")),
     Case("float-residual", "/sum", residual(), residual(quantized=False)),
     Case("pair-before-add", "/last.q", residual("pair", "pair"), residual("pair"), "'/last'"),
     # On the wrong branch: the skip operand has none.

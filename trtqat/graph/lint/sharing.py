@@ -13,6 +13,7 @@ from trtqat.graph.lenses.pairs import (
     producer_of,
     quantizer_of,
 )
+from trtqat.graph.lenses.paths import follow
 from trtqat.graph.lenses.view import GraphView
 from trtqat.graph.lint.finding import Places, rule
 
@@ -27,12 +28,16 @@ from trtqat.graph.lint.finding import Places, rule
 def float_residual(view: GraphView) -> Places:
     """An Add behind a quantized layer, before a pair, none of whose operands is quantized.
 
-    Where nobody quantizes the sum (a transformer's residual stream) it is float anyway.
+    Where nobody quantizes the sum (a transformer's residual stream) it is float anyway. What is
+    repeated for each sample, as a decoder's first queries, is no skip operand.
     """
+    repeated: dict[ir.Value, ir.Node | None] = {}
     for node, operands in _additions(view):
         behind = [layer for v in operands if (layer := view.layer_before(v)) is not None]
         quantized = [layer for layer in behind if view.is_quantized(layer)]
         if any(view.dequantize_before(value) for value in operands):
+            continue
+        if any(_is_repeated(view, value, repeated) for value in operands):
             continue
         if quantized and view.is_quantized_later(node.outputs[0]):
             last = max(quantized, key=view.positions.__getitem__)
@@ -168,6 +173,22 @@ def _additions(view: GraphView) -> list[tuple[ir.Node, list[ir.Value]]]:
         if node.op_type == "Add" and len(operands) == 2:
             found.append((node, operands))
     return found
+
+
+def _is_repeated(view: GraphView, value: ir.Value, known: dict[ir.Value, ir.Node | None]) -> bool:
+    """Whether a tensor is a weight that was repeated, with other weights added to it maybe."""
+
+    def step(current: ir.Value) -> tuple[ir.Node | None, ir.Value | None]:
+        node = current.producer()
+        if node is None:
+            return None, None
+        if node.op_type in ("Expand", "Tile"):
+            source = node.inputs[0]
+            return (node if source is not None and source in view.weights else None), None
+        rest = [each for each in node.inputs if each is not None and each not in view.weights]
+        return None, rest[0] if node.op_type == "Add" and len(rest) == 1 else None
+
+    return follow(value, step, known) is not None
 
 
 def _forks(view: GraphView) -> list[tuple[ir.Value, list[ir.Node]]]:
