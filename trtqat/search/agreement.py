@@ -11,6 +11,7 @@ import torch
 
 from trtqat.numerics import Noise, difference, signal_and_error, worst_db
 from trtqat.quant.kept_state import buffers_kept
+from trtqat.quant.placing.steps import Recording
 from trtqat.search.running import Progress, outputs_of
 from trtqat.search.samples import SpreadSamples
 from trtqat.tensors import Array, Arrays
@@ -19,6 +20,7 @@ from trtqat.tensors import Array, Arrays
 TASK = "agreement"
 # Below it answers change, as a rule.
 _LEAST_DB = 20.0
+_ORDERING = frozenset(["argsort", "sort", "topk"])
 
 
 @dataclass(frozen=True)
@@ -146,6 +148,25 @@ def notes_on_outputs(
             f"{way_out}"
         )
     return notes
+
+
+def where_far_off(recording: Recording) -> str:
+    """What to do about outputs of a model that are far off.
+
+    Args:
+        recording: Of a run of the model. Where it orders by scores, as a detector its boxes, an
+            SQNR says little of what is ordered.
+    """
+    ordering = next((each.name for each in recording.steps if each.name in _ORDERING), None)
+    if ordering is not None:
+        return (
+            f"Forward orders by scores ('{ordering}'), and two that change places count as noise: "
+            "a metric says more, as with --eval-data, --metric and --max-accuracy-drop."
+        )
+    return (
+        "See which layers cost most with --sensitivity, and leave them in floating point with "
+        "--keep; or let --eval-data and --max-accuracy-drop choose them."
+    )
 
 
 @dataclass

@@ -26,7 +26,7 @@ from trtqat.quant.placing.placement import Layer, Target
 from trtqat.quant.quantize import Quantized, quantize
 from trtqat.quant.recipe import recipe_of
 from trtqat.search.accuracy_target import Ladder, find_within_target
-from trtqat.search.agreement import OutputAgreement, compare_models, notes_on_outputs
+from trtqat.search.agreement import OutputAgreement, compare_models, notes_on_outputs, where_far_off
 from trtqat.search.asked_metric import asked_metric, parts_of_key
 from trtqat.search.counting import LabelledSamples
 from trtqat.search.float_model import check_files, check_runs, load_float_model
@@ -42,10 +42,6 @@ from trtqat.user_code import in_words
 from trtqat.version import __version__
 
 _CALIBRATION = "calibration"
-_WHERE_FAR_OFF = (
-    "See which layers cost most with --sensitivity, and leave them in floating point with --keep; "
-    "or let --eval-data and --max-accuracy-drop choose them."
-)
 
 
 def quantize_source(
@@ -236,7 +232,9 @@ class _Quantizing:
         # An accuracy that was counted says more than an SQNR.
         is_told = ladder is not None or is_random(options.data)
         self._notes += notes_on_outputs(
-            outputs, are_held_out=are_held_out, way_out=None if is_told else _WHERE_FAR_OFF
+            outputs,
+            are_held_out=are_held_out,
+            way_out=None if is_told else where_far_off(best.recording),
         )
         best.model.to("cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload]
         best.save(output)

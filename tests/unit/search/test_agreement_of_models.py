@@ -179,6 +179,40 @@ class Counting(nn.Module):
         return images
 
 
+ORDERED = """
+import torch
+
+
+class Detector(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.scores, self.boxes = torch.nn.Conv1d(4, 1, 1), torch.nn.Conv1d(4, 4, 1)
+
+    def forward(self, x):
+        scores, index = self.scores(x)[:, 0].topk(20)
+        boxes = self.boxes(x).transpose(1, 2).gather(1, index[..., None].expand(-1, -1, 4))
+        return {"boxes": boxes, "scores": scores}
+
+
+def net():
+    torch.manual_seed(0)
+    return Detector()
+"""
+
+
+def test_what_is_ordered_by_scores_asks_for_a_metric(tmp_path: Path) -> None:
+    """A detector as good as its float model may have 5 dB: two boxes that change places do that."""
+    (tmp_path / "net.py").write_text(ORDERED)
+    xs = np.random.default_rng(0).standard_normal((24, 4, 200), np.float32)
+    np.savez(tmp_path / "train.npz", x=xs)
+    given = (f"{tmp_path}/net.py:net", "--data", f"npz:{tmp_path}/train.npz")
+    done = run("quantize", *given, "-o", tmp_path / "m.pt")
+    assert done.exit_code == 0, done.output
+    assert "Output 'boxes' has an SQNR of" in done.stderr
+    assert "Forward orders by scores ('topk')" in done.stderr
+    assert "--keep" not in done.stderr
+
+
 def test_models_stay_as_they_were(files: Files) -> None:
     one, other = Counting(), Counting()
     told: list[tuple[str, int, int]] = []
