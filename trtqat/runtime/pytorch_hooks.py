@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
@@ -44,12 +45,13 @@ def wrapped_forwards(
 
     Args:
         modules: By name.
-        wrap: Given name and ``forward``, what takes its place.
+        wrap: Given name and ``forward``, what takes its place. It gets by position what the module
+            is given first, also where that is given by name.
     """
     # The instance's dictionary, not setattr: a module may have a __setattr__ of its own.
     before = {module: module.__dict__.get("forward") for module in modules.values()}
     for name, module in modules.items():
-        module.__dict__["forward"] = wrap(name, module.forward)
+        module.__dict__["forward"] = _by_position(module.forward, wrap(name, module.forward))
     try:
         yield
     finally:
@@ -58,3 +60,14 @@ def wrapped_forwards(
                 del module.__dict__["forward"]
             else:
                 module.__dict__["forward"] = forward
+
+
+def _by_position(forward: Forward, run: Forward) -> Forward:
+    def call(*args: Any, **kwargs: Any) -> torch.Tensor:  # noqa: ANN401
+        if not args and kwargs:
+            # What stands in for a quantizer takes any name.
+            first = next(iter(inspect.signature(forward).parameters))
+            args = (kwargs.pop(first if first in kwargs else next(iter(kwargs))),)
+        return run(*args, **kwargs)
+
+    return call

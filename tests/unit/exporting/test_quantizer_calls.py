@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
+import trtqat
 from trtqat.errors import ExportError, QuantizerError
+from trtqat.exporting.options import Exporter
 from trtqat.exporting.quantizer_calls import checked_quantizers
 from trtqat.quant.toolkits.quantizers import read_quantizers
 from trtqat.quant.toolkits.silence import load_toolkit, quiet_toolkit
@@ -71,6 +74,30 @@ def test_a_hook_that_looks_on_is_let_through_and_stays() -> None:
     assert len(seen) == 1
     assert len(quantizer._forward_hooks) == 1
     assert not quantizer._forward_pre_hooks
+
+
+class Named(nn.Module):
+    """Gives its quantizers what they read by name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 2)
+        self.input, self.weight = toolkit_quantizer(3.0), toolkit_quantizer(0.5)
+        self.off = toolkit_quantizer(1.0)
+        self.off.disable()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x, weight = self.input(inputs=self.off(inputs=x)), self.weight(inputs=self.layer.weight)
+        return nn.functional.linear(x, weight, self.layer.bias)
+
+
+@pytest.mark.parametrize("exporter", ["torchscript", "dynamo"])
+def test_quantizers_that_are_called_by_name(exporter: Exporter, tmp_path: Path) -> None:
+    done = trtqat.export(
+        Named().eval(), tmp_path / "model.onnx", inputs=["x:1x4"], exporter=exporter
+    )
+    assert (done.pairs, done.disabled) == (2, 1)
+    assert done.verification.sqnr_db > 100
 
 
 def test_a_class_with_a_call_of_its_own_is_refused() -> None:

@@ -72,6 +72,10 @@ class _Asked(torch.nn.Module):
                 raise
         return getattr(self.__dict__["_before"][0], name)
 
+    def forward(self, *args: Any, **named: Any) -> Any:  # noqa: ANN401
+        """Takes what it quantizes by whatever name the quantizer has for it, too."""
+        return super().forward(*args, *named.values())
+
 
 class _FakeQuantize(_Asked, FakeQuantize):
     pass
