@@ -4,7 +4,8 @@ Swin V2 makes the bias of its attention by a small network of a table of positio
 that is a constant. Counted by its nodes it is arithmetic in floating point, and a sum with it one
 of two activations. What only moves constants stays: a builder does that by itself.
 
-1. From a layer on, the last tensors that depend on no input become initializers.
+1. From a layer on, or from what is computed in double, a type that TensorRT has not, the last
+   tensors that depend on no input become initializers.
 2. What is larger than all constants that it is made of stays, where it is more than a few
    kilobytes; what it reads becomes one.
 3. Nothing is done across a pair: that is the quantizer of a layer, which a user asked for. Only
@@ -43,7 +44,7 @@ class _Origin:
     """What a constant tensor is made of.
 
     Attributes:
-        of_layer: Whether a layer is among it.
+        of_layer: Whether a layer is among it, or what was computed in double.
         most_bytes: Size of the largest constant.
         in_pair: Whether a pair made it, or a move of that: of it a layer alone may be computed.
     """
@@ -101,10 +102,16 @@ def _origins(graph: ir.Graph) -> dict[ir.Value, _Origin]:
             if not _runs_on_data(node, weights):
                 continue
             in_pair = False
-        of_layer = is_layer(node) or is_counted(node) or any(each.of_layer for each in known)
+        is_folded = is_layer(node) or is_counted(node) or is_in_double(node.outputs[0])
+        of_layer = is_folded or any(each.of_layer for each in known)
         origin = _Origin(of_layer, max(each.most_bytes for each in known), in_pair)
         found.update(dict.fromkeys(node.outputs, origin))
     return found
+
+
+def is_in_double(value: ir.Value) -> bool:
+    """Whether a tensor is of 64 bits, as positions are that a model makes of NumPy's numbers."""
+    return value.dtype == ir.DataType.DOUBLE
 
 
 def _runs_on_data(node: ir.Node, weights: Weights) -> bool:

@@ -16,6 +16,7 @@ from trtqat.graph.lenses.basics import name_of
 from trtqat.graph.lenses.finite import check_finite
 from trtqat.graph.lenses.pairs import PAIR
 from trtqat.graph.lenses.targets import NEWEST_OPSET_OF_8_6, is_for_8_6
+from trtqat.graph.passes.fold_constant_layers import fold_constant_layers, is_in_double
 from trtqat.graph.passes.fold_constants import fold_constants
 from trtqat.graph.passes.fold_splits import fold_splits
 from trtqat.graph.passes.fold_zeros import fold_zeros
@@ -100,6 +101,8 @@ def read_float_graph(
     given = specs_by_name(inputs)
     write_ranks(model.graph, given)
     infer_shapes(model)
+    if any(is_in_double(value) for node in model.graph for value in node.outputs):
+        run((fold_constant_layers,), model)
     _check_float32(source, model)
     check_tensors(model.graph)
     specs = _specs(model.graph, given)

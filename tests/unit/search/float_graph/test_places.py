@@ -245,6 +245,26 @@ def test_kept_layers_change_no_other_place(tmp_path: Path) -> None:
         quantize(graph, tmp_path, "head", keep=["*"])
 
 
+def test_positions_that_are_made_in_double_are_computed(tmp_path: Path) -> None:
+    """As RT-DETR makes them of the height, which its shape alone says; TensorRT has no doubles."""
+    graph = image()
+    conv(graph, "x", "c")
+    height = graph.node("Gather", [graph.node("Shape", ["c"], "shape"), "axis"], "height")
+    graph.constants["axis"] = np.array(2)
+    graph.constants["zero"], graph.constants["one"] = np.array(0.0), np.array(1.0)
+    end = graph.node("Cast", [height], "end", to=onnx.TensorProto.DOUBLE)
+    rows = graph.node("Sin", [graph.node("Range", ["zero", end, "one"], "rows")], "sines")
+    table = graph.node("Cast", [rows], "table", to=onnx.TensorProto.FLOAT)
+    graph.node("Add", ["c", table], "moved")
+    conv(graph, "moved", "y")
+    result = quantize(graph, tmp_path, "y")
+    assert reasons(result) == {"/c": "", "/y": ""}
+    written = onnx.load(str(result.path)).graph
+    assert not {node.op_type for node in written.node} & {"Range", "Sin", "Cast", "Shape"}
+    (positions,) = (each for each in written.initializer if each.name == "table")
+    np.testing.assert_allclose(numpy_helper.to_array(positions), np.sin(np.arange(6)), rtol=1e-6)
+
+
 def test_layers_inside_an_if_are_named_and_stay_float(tmp_path: Path) -> None:
     graph = image()
     conv(graph, "x", "a")
