@@ -9,6 +9,7 @@ The range is the one where the relative entropy (Kullback-Leibler divergence) of
 from __future__ import annotations
 
 import functools
+from dataclasses import dataclass
 
 import torch
 
@@ -18,6 +19,29 @@ BINS = 2048
 LEVELS = 128
 # Data is of single values if of the bins that hold this share of it fewer than that share do.
 _MOST, _HELD = 0.9, 0.5
+
+
+@dataclass(frozen=True)
+class _Groups:
+    """All groups of bins that become a level of some candidate.
+
+    Attributes:
+        start: The first bin of each group ``(G,)``.
+        end: The first bin behind each group ``(G,)``.
+        of_level: Which group is each level of each candidate: ``(N, LEVELS)``.
+    """
+
+    start: torch.Tensor
+    end: torch.Tensor
+    of_level: torch.Tensor
+
+    def sums(self, below: torch.Tensor) -> torch.Tensor:
+        """Of a running sum over bins, what is within each group."""
+        return below.index_select(0, self.end) - below.index_select(0, self.start)
+
+    def by_level(self, values: torch.Tensor) -> torch.Tensor:
+        """What each candidate's levels have of a value of each group: ``(N, LEVELS)``."""
+        return values.index_select(0, self.of_level.flatten()).view(self.of_level.shape)
 
 
 def entropy_amax(histogram: MagnitudeHistogram) -> float:
@@ -62,32 +86,27 @@ def divergences(counts: torch.Tensor) -> torch.Tensor:
     """
     kept = torch.arange(LEVELS, BINS + 1)
     count_below, log_below = _running(counts), _running(torch.xlogy(counts, counts))
-    held_below = _running((counts > 0).double())
+    groups = _groups()
     total, inside, last = count_below[-1], count_below[kept], counts[kept - 1]
     outliers = total - inside
-    # In place where it can be: the tables of a quarter of a million numbers are what costs.
-    sums = _between_edges(count_below)
-    held = _between_edges(held_below).clamp_(min=1)
-    means = torch.div(sums, held, out=held)
+    sums, held = groups.sums(count_below), groups.sums(_running((counts > 0).double()))
+    means = sums / held.clamp_(min=1)
     reference = log_below[kept - 1] + torch.xlogy(last + outliers, last + outliers)
-    clipped = torch.xlogy(outliers, means[:, -1])
-    rival = sums.xlogy_(means).sum(1) + clipped
+    clipped = torch.xlogy(outliers, means[groups.of_level[:, -1]])
+    rival = groups.by_level(torch.xlogy(sums, means)).sum(1) + clipped
     divergence = (reference - rival) / total + torch.log(inside / total)
     return divergence.masked_fill((last == 0) & (outliers > 0), torch.inf)
 
 
-def _between_edges(below: torch.Tensor) -> torch.Tensor:
-    """The sums of each level's bins, for each candidate: ``(N, LEVELS)``."""
-    edges = _group_edges()
-    return below.index_select(0, edges.flatten()).view(edges.shape).diff(dim=1)
-
-
 @functools.lru_cache(maxsize=1)
-def _group_edges() -> torch.Tensor:
-    """Where the bins of each level begin and end, for each candidate: ``(N, LEVELS + 1)``."""
+def _groups() -> _Groups:
+    """The groups of bins: a quarter of a million levels are made of a tenth as many."""
     kept = torch.arange(LEVELS, BINS + 1)[:, None]
     level = torch.arange(LEVELS + 1)
-    return -torch.div(-kept * level, LEVELS, rounding_mode="floor")
+    edges = -torch.div(-kept * level, LEVELS, rounding_mode="floor")
+    pairs = edges[:, :-1] * (BINS + 1) + edges[:, 1:]
+    unique, of_level = torch.unique(pairs, return_inverse=True)
+    return _Groups(unique // (BINS + 1), unique % (BINS + 1), of_level)
 
 
 def _running(values: torch.Tensor) -> torch.Tensor:
