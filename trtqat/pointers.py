@@ -267,4 +267,6 @@ def _homes(module: ModuleType) -> set[Path]:
 
 
 def _holds(directory: Path, name: str) -> bool:
-    return (directory / f"{name}.py").is_file() or (directory / name).is_dir()
+    # Asked of every module that is loaded: a Path for each costs four times as much.
+    place = os.path.join(directory, name)
+    return os.path.isfile(f"{place}.py") or os.path.isdir(place)
