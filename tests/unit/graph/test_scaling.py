@@ -9,7 +9,7 @@ import cProfile
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +81,19 @@ def counter(monkeypatch: pytest.MonkeyPatch) -> Counter:
     return made
 
 
+@dataclass(frozen=True)
+class Large:
+    """A graph in a file, and what becomes of it before ``improve``, made once for all works."""
+
+    path: Path
+    tidied: onnx.ModelProto
+
+    @classmethod
+    def of(cls, proto: onnx.ModelProto, path: Path) -> Large:
+        onnx.save(proto, path)
+        return cls(path, ir.to_proto(tidied(path)))
+
+
 def look(path: Path) -> None:
     """What ``trtqat inspect`` does."""
     model = read_model(path)
@@ -91,34 +104,34 @@ def look(path: Path) -> None:
     regions_of(model)
 
 
-def change(path: Path) -> None:
-    """What ``trtqat export`` does with an ONNX file, without ONNX Runtime."""
-    model = tidied(path)
+def change(model: ir.Model) -> None:
+    """What ``trtqat export`` does with an ONNX file once it is tidy, without ONNX Runtime."""
     improve(model, ImproveOptions(repair=True), opset=HALF_OPSET)
     raised = raise_opset(model, HALF_OPSET)
     derive_half_with_borders(raised)
     ir.to_proto(raised).SerializeToString()
 
 
-def change_back(path: Path) -> None:
-    """Float weights, INT8 inputs, no quantization."""
-    improve(tidied(path), ImproveOptions(fold_batch_norm=False, int8_weights=False), opset=17)
-    take_codes_where_possible(read_model(path))
-    remove_quantization(tidied(path))
+def change_back(model: ir.Model) -> None:
+    """Float weights."""
+    improve(model, ImproveOptions(fold_batch_norm=False, int8_weights=False), opset=17)
 
 
-def take_out(path: Path) -> None:
+def take_out(model: ir.Model) -> None:
     """What ``trtqat eval --locate`` does with its graph."""
-    tap(read_model(path))
+    tap(model)
 
 
 def switch(path: Path) -> None:
     """What ``trtqat tune`` does with a graph for each of its engines."""
-    model = tidied(path)
+    model = tidied(path)  # without it, the cost is that of what happens to be every third node
     keep_float(model, [name_of(node) for node in model.graph][::3])
 
 
-WORKS = (look, change, change_back, take_out, switch)
+OF_FILES = (look, tidied, switch)
+OF_READ = (take_codes_where_possible, take_out)
+OF_TIDIED = (change, change_back, remove_quantization)
+WORKS: tuple[Callable[[Any], Any], ...] = (*OF_FILES, *OF_READ, *OF_TIDIED)
 CASES = [
     (family, work)
     for family in FAMILIES
@@ -128,17 +141,39 @@ CASES = [
 ]
 
 
+def prepared(work: Callable[[Any], Any], large: Large) -> Callable[[], Any]:
+    """The work on a graph, whose costs are those of no other work."""
+    if work in OF_FILES:
+        return partial(work, large.path)
+    return partial(work, read_model(large.path) if work in OF_READ else ir.from_proto(large.tidied))
+
+
+@pytest.fixture(scope="module")
+def graphs(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], list[tuple[int, Large]]]:
+    """The graphs of a family, with their nodes."""
+    folder = tmp_path_factory.mktemp("graphs")
+
+    @lru_cache(maxsize=1)
+    def made(family: str) -> list[tuple[int, Large]]:
+        protos = [FAMILIES[family](size) for size in (_WARM_UP, *_SIZES)]
+        return [
+            (len(proto.graph.node), Large.of(proto, folder / f"{at}.onnx"))
+            for at, proto in enumerate(protos)
+        ]
+
+    return made
+
+
 @pytest.mark.parametrize(("family", "work"), CASES)
 def test_a_node_more_costs_the_same_in_any_graph(
-    family: str, work: Callable[[Path], None], counter: Counter, tmp_path: Path
+    family: str,
+    work: Callable[[Any], Any],
+    counter: Counter,
+    graphs: Callable[[str], list[tuple[int, Large]]],
 ) -> None:
-    points = []
-    for size in (_WARM_UP, *_SIZES):  # what is done once for a process is done before
-        proto = FAMILIES[family](size)
-        path = tmp_path / f"{size}.onnx"
-        onnx.save(proto, path)
-        points.append((len(proto.graph.node), counter.during(partial(work, path))))
-    assert_linear(points[1:])
+    (_, small), *larger = graphs(family)
+    prepared(work, small)()  # what is done once for a process is done before
+    assert_linear([(nodes, counter.during(prepared(work, large))) for nodes, large in larger])
 
 
 def assert_linear(points: list[tuple[int, int]]) -> None:
@@ -174,8 +209,7 @@ def test_an_output_more_costs_the_same_in_any_graph(counter: Counter) -> None:
     ids=["chain", "ladder", "weight", "weight of many layers"],
 )
 def test_depth_has_no_end(make: Callable[[int], onnx.ModelProto], tmp_path: Path) -> None:
-    path = tmp_path / "deep.onnx"
-    onnx.save(make(_DEPTH), path)
+    large = Large.of(make(_DEPTH), tmp_path / "deep.onnx")
     assert sys.getrecursionlimit() < _DEPTH
     for work in WORKS:
-        work(path)
+        prepared(work, large)()
