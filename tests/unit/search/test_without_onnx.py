@@ -6,20 +6,13 @@ import subprocess
 import sys
 
 
-def test_the_door_imports_no_onnx() -> None:
+def test_the_door_imports_no_onnx_and_an_onnx_file_says_what_it_needs() -> None:
     code = (
         "import sys\n"
         "import trtqat.search.quantizing\n"
         "import trtqat.report.quantize_words\n"
         "found = {'onnx', 'onnx_ir', 'onnxruntime', 'onnxscript'} & set(sys.modules)\n"
         "assert not found, found\n"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
-
-
-def test_an_onnx_file_says_what_it_needs() -> None:
-    code = (
-        "import sys\n"
         "sys.modules['onnx_ir'] = None\n"
         "from trtqat.errors import MissingError\n"
         "from trtqat.search.quantizing import quantize_source\n"

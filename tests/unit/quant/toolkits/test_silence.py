@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import importlib.util
 import logging
+import os
 import subprocess
 import sys
 
@@ -11,20 +13,46 @@ from torch import nn
 from trtqat.quant.toolkits.silence import load_toolkit, quiet_toolkit
 from trtqat.quant.training import calibrate, insert_quantizers
 
+PYTORCH_QUANTIZATION = """
+import logging, sys
+handler = logging.StreamHandler()
+logging.root.addHandler(handler)
+from trtqat.quant.toolkits.silence import load_toolkit
+load_toolkit()
+assert 'pytorch_quantization.nn' in sys.modules
+assert logging.root.handlers == [handler], logging.root.handlers
+assert logging.root.level == logging.WARNING, logging.root.level
+"""
 
-def test_import_prints_nothing_and_leaves_logging_alone() -> None:
-    code = (
-        "import logging, sys\n"
-        "handler = logging.StreamHandler()\n"
-        "logging.root.addHandler(handler)\n"
-        "from trtqat.quant.toolkits.silence import load_toolkit\n"
-        "load_toolkit()\n"
-        "assert 'pytorch_quantization.nn' in sys.modules\n"
-        "assert logging.root.handlers == [handler], logging.root.handlers\n"
-        "assert logging.root.level == logging.WARNING, logging.root.level\n"
-    )
+# What PyTorch's CUDA build says of itself on a host without a GPU, with a CUDA toolkit on it.
+MODELOPT = """
+import warnings, torch
+def is_available():
+    warnings.warn('CUDA initialization: The NVIDIA driver is too old', UserWarning)
+    return False
+torch.cuda.is_available = is_available
+from trtqat.quant.toolkits.silence import quiet_toolkit
+with quiet_toolkit():
+    before = torch.version.cuda, torch.cuda._is_compiled
+    torch.version.cuda, torch.cuda._is_compiled = '13.0', lambda: True
+    assert 'torch.utils.cpp_extension' not in sys.modules
+    from torch.utils import cpp_extension
+    torch.version.cuda, torch.cuda._is_compiled = before
+    import modelopt.torch.quantization
+assert cpp_extension.CUDA_HOME == '/', cpp_extension.CUDA_HOME
+"""
+
+
+def test_imports_print_nothing_and_leave_logging_alone() -> None:
+    """Of both toolkits, in one process: it takes seconds."""
+    code = PYTORCH_QUANTIZATION
+    if importlib.util.find_spec("modelopt") is not None:
+        code += MODELOPT
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True
+        [sys.executable, "-W", "error", "-c", code],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "CUDA_HOME": "/"},
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
