@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
+import tempfile
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,22 @@ import pytest
 from scripts.bench import refusals
 from trtqat.building.apart import build_plan_apart
 from trtqat.errors import BuildError
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _each_graph_is_made_once() -> Iterator[None]:
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        make = refusals.write_graph
+
+        @cache
+        def content(name: str) -> bytes:
+            path = Path(folder) / "m.onnx"
+            make(name, path)
+            return path.read_bytes()
+
+        patch.setattr(refusals, "write_graph", lambda name, path: path.write_bytes(content(name)))
+        yield
+
 
 # What moves numbers and computes none.
 MOVING = {"Expand", "Gather", "GatherElements", "Reshape", "Squeeze", "Transpose", "Unsqueeze"}
