@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 import trtqat
-from tests.support.commands import trtqat as run
+from tests.support.commands import in_process
 from tests.support.rtx_library import AnsweringLibrary, EngineValidity
 from tests.support.rtx_plans import CARDS, UNNAMED, host_with, write_graph
 from trtqat.errors import PlanError
@@ -139,7 +139,7 @@ def test_hosts(capability: str, plan: Path) -> None:
 
 def test_doctor_on_this_host(plan: Path, keys: tuple[Path, Path]) -> None:
     (here,), _ = find_flavours("rtx")
-    done = run(plan.parent, "doctor", plan, "--trust", keys[1], "--json", "-")
+    done = in_process(plan.parent, "doctor", plan, "--trust", keys[1], "--json", "-")
     assert "Traceback" not in done.stderr
     result = json.loads(done.stdout)
     checks = {check["name"]: check for check in result["checks"]}

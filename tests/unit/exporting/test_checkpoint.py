@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import copy
 import struct
-import subprocess
-import sys
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ from torch.optim.swa_utils import AveragedModel
 
 import trtqat
 from tests.support.checkpoints import Net, Versioned, qat
+from tests.support.commands import in_process
 from tests.support.measured import NumpyModel
 from trtqat.errors import SourceError, UsageError
 from trtqat.evaluation.open_pytorch import open_pytorch
@@ -308,10 +307,7 @@ def test_a_choice_belongs_to_a_checkpoint(tmp_path: Path) -> None:
             "--fake-quantized-ema belongs to --fake-quantized-checkpoint",
         ),
     ):
-        done = subprocess.run(
-            [sys.executable, "-m", "trtqat", "eval", "m.onnx", "--data", "random", *option],
-            cwd=tmp_path, capture_output=True, text=True, check=False,
-        )  # fmt: skip
+        done = in_process(tmp_path, "eval", "m.onnx", "--data", "random", *option)
         assert (done.returncode, done.stdout) == (2, "")
         assert of in done.stderr
 

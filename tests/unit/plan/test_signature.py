@@ -5,8 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_pri
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key as rsa_key
 
+from tests.support.commands import in_process
 from tests.support.plans import make_manifest, make_plan
 from trtqat.building.plan_files import write_plan
 from trtqat.errors import PlanError, UsageError
@@ -223,12 +222,7 @@ def test_a_signature_is_checked_before_code_of_a_plan_runs(plan: Path, key: Path
     "arguments", [("doctor",), ("inspect", "m.onnx"), ("eval", "m.onnx", "--data", "random")]
 )
 def test_a_signature_is_not_asked_of_what_has_none(arguments: tuple[str, ...], key: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "trtqat", *arguments, "--trust", key.with_name("public.pem")],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = in_process(key.parent, *arguments, "--trust", key.with_name("public.pem"))
     assert done.returncode == 2
     assert "--trust" in done.stderr
     assert "Traceback" not in done.stderr
@@ -237,12 +231,7 @@ def test_a_signature_is_not_asked_of_what_has_none(arguments: tuple[str, ...], k
 def test_doctor(plan: Path, key: Path) -> None:
     def doctor() -> dict[str, str]:
         public = key.with_name("public.pem")
-        done = subprocess.run(
-            [sys.executable, "-m", "trtqat", "doctor", plan, "--json", "-", "--trust", public],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        done = in_process(plan.parent, "doctor", plan, "--json", "-", "--trust", public)
         return {check["name"]: check["status"] for check in json.loads(done.stdout)["checks"]}
 
     found = doctor()
