@@ -21,7 +21,9 @@ from trtqat.errors import ExportError, QuantizerError, SourceError
 from trtqat.exporting import traced_graph
 from trtqat.exporting.options import Exporter, ExportOptions
 from trtqat.exporting.pipeline import export_onnx
+from trtqat.graph.lint import lint
 from trtqat.graph.passes.improvements import ImproveOptions
+from trtqat.graph_file.reading import read_model
 from trtqat.numerics import difference
 from trtqat.quant.toolkits.silence import quiet_toolkit
 from trtqat.quant.training import calibrate, insert_quantizers
@@ -33,13 +35,19 @@ X = TensorSpec("x", (1, 3, 16, 16))
 
 @pytest.mark.parametrize("exporter", ["dynamo", "torchscript"])
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_graph_is_canonical_and_computes_the_same(
+def test_graph_is_canonical_and_computes_the_same_and_lint_is_silent(
     name: str, exporter: Exporter, tmp_path: Path
 ) -> None:
     example = EXAMPLES[name]
     model = example.qat()
     path = tmp_path / "model.onnx"
     result = export_onnx(model, path, ExportOptions(example.inputs, exporter=exporter))
+    known = ["quantized-conv-transpose"] if name == "transposed" else []
+    assert [warning.rule for warning in result.warnings] == known
+    assert lint(read_model(path)) == result.findings
+    assert result.summary.int8_share == 1.0
+    assert all(layer.macs for layer in result.summary.layers)
+    assert result.summary.int8_layers == len(result.summary.layers)
     assert result.pairs == example.pairs
     assert result.batch_norms is not None
     assert result.batch_norms.codes_changed == 0

@@ -12,13 +12,8 @@ from onnx import TensorProto, numpy_helper
 
 from tests.support.commands import in_process
 from tests.support.graphs import Graph
-from tests.support.models import EXAMPLES
 from tests.support.plans import make_plan
-from trtqat.exporting.options import Exporter, ExportOptions
-from trtqat.exporting.pipeline import export_onnx
-from trtqat.graph.lint import RULES, lint
-from trtqat.graph.passes.improvements import ImproveOptions
-from trtqat.graph_file.reading import read_model
+from trtqat.graph.lint import RULES
 
 MODEL = f"""
 import sys
@@ -206,23 +201,6 @@ def test_export_with_and_without_each_pass(folder: Path, tmp_path: Path) -> None
     counts = Counter(node.op_type for node in graph.graph.node)
     assert (counts["QuantizeLinear"], counts["DequantizeLinear"]) == (5, 9)
     assert "repairs: 1 by share-pairs" in text
-
-
-@pytest.mark.parametrize("exporter", ["dynamo", "torchscript"])
-@pytest.mark.parametrize("name", EXAMPLES)
-def test_examples_have_no_warning_but_the_known_one(
-    name: str, exporter: Exporter, tmp_path: Path
-) -> None:
-    example = EXAMPLES[name]
-    path = tmp_path / "m.onnx"
-    options = ExportOptions(example.inputs, exporter=exporter, improve=ImproveOptions())
-    result = export_onnx(example.qat(), path, options)
-    expected = ["quantized-conv-transpose"] if name == "transposed" else []
-    assert [warning.rule for warning in result.warnings] == expected
-    assert lint(read_model(path)) == result.findings
-    assert result.summary.int8_share == 1.0
-    assert all(layer.macs for layer in result.summary.layers)
-    assert result.summary.int8_layers == len(result.summary.layers)
 
 
 def test_layers_of_an_engine(tmp_path: Path) -> None:
