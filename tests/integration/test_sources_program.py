@@ -57,7 +57,7 @@ class TestProgram:
         loaded = load_model(ModelSource(str(path)))
         x = torch.randn(5, 3, 8, 8)
         assert torch.equal(loaded(x), model(x))
-        result, constants = export(loaded, tmp_path)
+        result, constants = export(loaded, tmp_path, "dynamo" if decomposed else "torchscript")
         assert (result.quantizers, result.pairs) == (8, 8)
         assert result.verification.sqnr_db > 60
         # The same names and numbers as from the modules.
@@ -128,4 +128,4 @@ def test_factory_may_return_a_program(
     (tmp_path / "net.py").write_text(FACTORY)
     model = load_model(ModelSource(f"{tmp_path / 'net.py'}:{factory}"))
     assert capsys.readouterr().out == ""
-    assert export(model, tmp_path)[0].pairs == 8
+    assert export(model, tmp_path, "torchscript")[0].pairs == 8

@@ -169,7 +169,7 @@ class FloatFirst(models.Residual):
 
 def test_an_input_that_no_quantizer_reads(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     example = models.Example(FloatFirst, EXAMPLE.inputs, pairs=10)
-    made = ExportOptions(example.inputs, pixels={"x": BGR})
+    made = ExportOptions(example.inputs, exporter="torchscript", pixels={"x": BGR})
     for options, way in ((made, TABLE), (replace(made, for_="rtx"), DIVIDE)):
         result = export_onnx(example.qat(), tmp_path / "m.onnx", options)
         assert not result.pixels["x"].is_quantized
@@ -194,14 +194,15 @@ def test_an_input_that_is_an_output_too_is_refused(tmp_path: Path) -> None:
 def test_how_large_bytes_are_is_known(source: str, tmp_path: Path) -> None:
     """So no note asks for data, where the graph becomes FP16."""
     example = models.Example(FloatFirst, EXAMPLE.inputs, pairs=10)
-    options = ExportOptions(example.inputs, opset=19, precision="fp16", for_="10")
+    plain = ExportOptions(example.inputs, exporter="torchscript")
+    options = replace(plain, opset=19, precision="fp16", for_="10")
     notes = []
     for pixels in ({}, {"x": BGR}):
         made = replace(options, pixels=pixels)
         if source == "a model":
             notes.append(export_onnx(example.qat(), tmp_path / "m.onnx", made).notes)
             continue
-        export_onnx(example.qat(), tmp_path / "from.onnx", ExportOptions(example.inputs))
+        export_onnx(example.qat(), tmp_path / "from.onnx", plain)
         notes.append(improve_onnx(tmp_path / "from.onnx", tmp_path / "m.onnx", made).notes)
     asking = [["Give --data" in " ".join(each)] for each in notes]
     assert asking == [[True], [False]]
@@ -296,7 +297,14 @@ def test_numbers_in_whatever_form(tmp_path: Path) -> None:
         (["0.5,0.25,0.75"], [(0.5,)]),
     ):
         path = tmp_path / "m.onnx"
-        export(EXAMPLE.qat(), path, inputs=EXAMPLE.inputs, pixels=["x:nchw"], mean=mean, std=std)
+        export(
+            *(EXAMPLE.qat(), path),
+            inputs=EXAMPLE.inputs,
+            pixels=["x:nchw"],
+            mean=mean,
+            std=std,
+            exporter="torchscript",
+        )
         found.append(record_of(path)["pixels"])
     assert found[0] == found[1] == found[2]
     assert found[0]["x"]["mean"] == [0.5, 0.25, 0.75]

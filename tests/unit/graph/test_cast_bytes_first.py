@@ -148,7 +148,8 @@ def test_a_model_that_takes_bytes(tmp_path: Path) -> None:
     images = torch.randint(0, 256, (4, 16, 16, 3), dtype=torch.uint8)
     quantized = trtqat.quantize(Camera().eval(), [images], for_="8.6").model
     inputs = (trtqat.TensorSpec("images", (1, 16, 16, 3), "uint8"),)
-    result = trtqat.export_onnx(quantized, tmp_path / "m.onnx", ExportOptions(inputs))
+    options = ExportOptions(inputs, exporter="torchscript")
+    result = trtqat.export_onnx(quantized, tmp_path / "m.onnx", options)
     model = read_model(tmp_path / "m.onnx")
     assert next(iter(model.graph)).op_type == "Cast"
     assert result.warnings == ()
