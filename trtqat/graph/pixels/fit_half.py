@@ -103,21 +103,25 @@ def _line(slope: float, times: float, codes: _Doubles) -> HalfLine | None:
     lowest, highest = (below - products).max(axis=1), (above - products).min(axis=1)
     middles = (lowest + highest) / 2
     is_line = (lowest < highest) & np.isfinite(middles)
-    farthest, line = 0.0, None
-    tried = zip(lows[is_line], middles[is_line], products[is_line], strict=True)
-    for low, middle, product in tried:
-        base, whole = _base_and_whole(middle, high * q, unit)
-        shift = float(_halves(middle - base - whole))
-        part = high * q + base
-        first = np.rint(part)
-        rest = product + shift
-        value = rest + base + whole
-        kept = np.minimum(value - below, above - value) - _room(product, shift, part - first)
-        least = float(kept.min())
-        largest = sum(float(np.abs(each).max()) for each in (times * q, first, rest, whole)) + 1
-        if least > farthest and largest < _WHOLE:
-            farthest, line = least, HalfLine(times, high, base, float(low), shift, whole)
-    return line
+    lows, middles, products = lows[is_line], middles[is_line], products[is_line]
+    if not len(lows):
+        return None
+    found = np.array([_base_and_whole(float(each), high * q, unit) for each in middles])
+    bases, wholes = found.T[..., None]
+    shifts = _halves(middles[:, None] - bases - wholes)
+    parts = high * q + bases
+    firsts = np.rint(parts)
+    rests = products + shifts
+    values = rests + bases + wholes
+    kept = np.minimum(values - below, above - values) - _room(products, shifts, parts - firsts)
+    terms = (times * q, firsts, rests, wholes)
+    largest = sum(np.abs(each).max(axis=-1) for each in terms) + 1
+    least = np.where(largest < _WHOLE, kept.min(axis=1), 0)
+    best = int(least.argmax())
+    if least[best] <= 0:
+        return None
+    base, whole, shift = (float(each[best, 0]) for each in (bases, wholes, shifts))
+    return HalfLine(times, high, base, float(lows[best]), shift, whole)
 
 
 def _base_and_whole(number: float, products: _Doubles, unit: float) -> tuple[float, float]:
@@ -157,7 +161,7 @@ def _near(number: float) -> _Doubles:
     return _halves(number + steps * step)
 
 
-def _room(products: _Doubles, shift: float, left: _Doubles) -> _Doubles:
+def _room(products: _Doubles, shift: _Doubles, left: _Doubles) -> _Doubles:
     """How far FP16 may be off: the product, and the two sums with ``shift`` and with what is left.
 
     An engine that rounds less, as to FP32 or once for a product and a sum, is nearer.
