@@ -12,7 +12,7 @@ stays the same is computed once for all of them. A dimension that is no fixed nu
 from __future__ import annotations
 
 import math
-from functools import cached_property, partial
+from functools import cached_property
 
 import onnx_ir as ir
 
@@ -99,7 +99,4 @@ class Batch:
     @cached_property
     def _inferred(self) -> dict[int, Sizes]:
         """All sizes by that of the batch; asked for only where a name was lost."""
-        return {
-            size: infer_sizes(self._graph, partial(self._by_name, size=size))
-            for size in (_ONE, _TWO)
-        }
+        return infer_sizes(self._graph, self._by_name, (_ONE, _TWO))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -42,27 +42,39 @@ class Sizes:
 
 
 @uncollected()
-def infer_sizes(graph: ir.Graph, known: Callable[[ir.Value], Dims | None]) -> Sizes:
+def infer_sizes(
+    graph: ir.Graph, known: Callable[[ir.Value, int], Dims | None], sizes: Iterable[int]
+) -> dict[int, Sizes]:
     """Infers them.
 
     Args:
         graph: With the shapes that are the same for any size of its open dimensions.
-        known: What is known of a tensor without inference; None of all that is not.
+        known: What is known of a tensor for a size without inference; None of all that is not,
+            which is the same for any size.
+        sizes: Of what is open.
     """
     values = {value.name: value for value in _values(graph)}
     proto = proto_without_weights(ir.Model(graph, ir_version=onnx.IR_VERSION))
-    for info in _infos(proto.graph):
-        value = values.get(info.name)
-        dims = None if value is None else known(value)
-        if dims is not None:
-            _write(info.type.tensor_type.shape, dims)
+    infos = [(info, values[info.name]) for info in _infos(proto.graph) if info.name in values]
+    found = {}
+    for size in sizes:
+        for info, value in infos:
+            dims = known(value, size)
+            if dims is not None:
+                _write(info.type.tensor_type.shape, dims)
+        inferred = _inferred(proto)
+        shapes = {info.name: _read(info.type.tensor_type.shape) for info in _infos(inferred.graph)}
+        found[size] = Sizes(shapes, _dimensions(values, shapes))
+    return found
+
+
+def _inferred(proto: onnx.ModelProto) -> onnx.ModelProto:
     try:
-        proto = onnx.shape_inference.infer_shapes(proto, data_prop=True)
+        return onnx.shape_inference.infer_shapes(proto, data_prop=True)
     except Exception as error:
         # onnx raises what it likes: InferenceError, RuntimeError, ValueError.
         _LOG.debug("The sizes of the graph cannot be inferred: %s.", first_line(error))
-    shapes = {info.name: _read(info.type.tensor_type.shape) for info in _infos(proto.graph)}
-    return Sizes(shapes, _dimensions(values, shapes))
+        return proto
 
 
 def _values(graph: ir.Graph) -> Iterator[ir.Value]:
