@@ -45,6 +45,12 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @cache
+def float_model(name: str) -> nn.Module:
+    """One that was not quantized, and that no test changes."""
+    return trained_like(name)
+
+
+@cache
 def result(name: str) -> Quantized:
     return quantize(trained_like(name), batches(ARCHITECTURES[name], 3, 8))
 
@@ -96,7 +102,7 @@ def test_every_layer_is_int8_in_the_plan_and_lint_is_silent(
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_model_stays_itself(name: str) -> None:
-    before, after = trained_like(name), quantized(name)
+    before, after = float_model(name), quantized(name)
     modules = dict(after.named_modules())
     for path, module in before.named_modules():
         assert type(modules[path]).__name__ == type(module).__name__
@@ -113,7 +119,7 @@ def test_outputs_stay_close(name: str) -> None:
     # Other samples than those of the calibration.
     (batch,) = batches(ARCHITECTURES[name], 1, 16, seed=11)
     with torch.no_grad():
-        exact = outputs_of(trained_like(name), batch)
+        exact = outputs_of(float_model(name), batch)
         rounded = outputs_of(quantized(name), batch)
     for output, other in zip(exact, rounded, strict=True):
         assert not torch.equal(output, other)
@@ -127,7 +133,7 @@ def test_it_trains_on(name: str) -> None:
     model = copy.deepcopy(quantized(name)).train()
     torch.manual_seed(3)
     (batch,) = batches(ARCHITECTURES[name], 1, 16, seed=5)
-    before = dict(trained_like(name).named_parameters())
+    before = dict(float_model(name).named_parameters())
     losses = [(torch.randn_like(output) * output).mean() for output in outputs_of(model, batch)]
     torch.stack(losses).sum().backward()  # type: ignore[no-untyped-call]
     for key, parameter in model.named_parameters():
