@@ -47,12 +47,17 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_collectstart() -> None:
+    gc.disable()  # what is imported and collected stays
+
+
 def pytest_collection_finish() -> None:
     # PyTorch and 8,000 tests are some million objects that stay. The collector would look at all
     # of them again and again, for a tenth of the time of the tests.
     gc.collect()
     gc.freeze()
     gc.set_threshold(*_SELDOM)
+    gc.enable()
 
 
 def pytest_runtest_setup() -> None:
