@@ -30,6 +30,8 @@ from trtqat.typed_json import Unbounded
 
 # Weights that are held at once.
 _MOST_AT_ONCE = 4_000_000
+# Samples that are drawn by one call: what a call costs is no more seen.
+_DRAWN_AT_ONCE = 2**13
 _OUTSIDE = 0.025
 # Below this McNemar's test calls a difference one.
 _SIGNIFICANT = 0.05
@@ -125,11 +127,8 @@ def resample(metric: Metric, found: Sequence[PerSample], *, seed: int = 0) -> li
     size = max(1, _MOST_AT_ONCE // count)
     values: list[list[Array]] = [[] for _ in found]
     for start in range(0, metric.resamples, size):
-        drawn = range(start, min(start + size, metric.resamples))
-        weights = np.array(
-            [np.bincount(random.integers(0, count, count), minlength=count) for _ in drawn],
-            np.float64,
-        )
+        rows = min(size, metric.resamples - start)
+        weights = _drawn(random, rows, count)
         for each, of_model in zip(found, values, strict=True):
             of_model.append(metric.values(each, weights))
     ones = np.ones((1, count))
@@ -143,3 +142,14 @@ def resample(metric: Metric, found: Sequence[PerSample], *, seed: int = 0) -> li
         )
         for each, of_model in zip(found, values, strict=True)
     ]
+
+
+def _drawn(random: np.random.Generator, resamples: int, count: int) -> Array:
+    """How often each sample is in each resample: ``(resamples, count)``."""
+    weights = np.empty((resamples, count))
+    step = max(1, _DRAWN_AT_ONCE // count)
+    for start in range(0, resamples, step):
+        some = weights[start : start + step]
+        places = random.integers(0, count, some.shape) + count * np.arange(len(some))[:, None]
+        some[:] = np.bincount(places.ravel(), minlength=places.size).reshape(some.shape)
+    return weights
