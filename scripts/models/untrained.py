@@ -50,9 +50,10 @@ def quantized(model: nn.Module, batches: Sequence[torch.Tensor]) -> nn.Module:
             ``on_`` is the place of one on an activation.
         batches: To calibrate on.
     """
+    insert_quantizers(model)
+    # It was imported without a sound by then.
     from pytorch_quantization import nn as quant_nn
 
-    insert_quantizers(model)
     for name, module in list(model.named_modules()):
         parent, _, child = name.rpartition(".")
         if child.startswith("on_") and isinstance(module, nn.Identity):
