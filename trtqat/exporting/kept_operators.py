@@ -35,7 +35,9 @@ VIEWS: frozenset[Any] = frozenset(
 # They stay as they are, as long as the exporter can translate them.
 BY_ITSELF: frozenset[Any] = VIEWS | {
     _fake_quantize.fake_quantize._opoverload,
+    _ATEN.abs.default,
     _ATEN.add.Tensor,
+    _ATEN.amax.default,
     _ATEN.avg_pool2d.default,
     _ATEN.cat.default,
     _ATEN.conv1d.default,
@@ -43,6 +45,7 @@ BY_ITSELF: frozenset[Any] = VIEWS | {
     _ATEN.conv3d.default,
     _ATEN.div.Tensor,
     _ATEN.embedding.default,
+    _ATEN.exp.default,
     _ATEN.gelu.default,
     _ATEN.group_norm.default,
     _ATEN.hardsigmoid.default,
@@ -55,18 +58,26 @@ BY_ITSELF: frozenset[Any] = VIEWS | {
     _ATEN.max_pool2d.default,
     _ATEN.mean.dim,
     _ATEN.mul.Tensor,
+    _ATEN.neg.default,
+    _ATEN.pow.Tensor_Scalar,
+    _ATEN.prelu.default,
     _ATEN.relu.default,
+    _ATEN.rsqrt.default,
     _ATEN.sigmoid.default,
     _ATEN.silu.default,
     _ATEN.softmax.int,
+    _ATEN.sqrt.default,
     _ATEN.sub.Tensor,
     _ATEN.tanh.default,
+    _ATEN.upsample_bilinear2d.vec,
     _ATEN.upsample_nearest2d.vec,
 }
 
 # The operator that returns what the other one writes in place.
 IN_PLACE: dict[Any, Any] = {
     _ATEN.add_.Tensor: _ATEN.add.Tensor,
+    # As a residual sum that a model writes in place is quantized.
+    _ATEN.copy_.default: _ATEN.copy.default,
     _ATEN.hardsigmoid_.default: _ATEN.hardsigmoid.default,
     _ATEN.hardswish_.default: _ATEN.hardswish.default,
     _ATEN.hardtanh_.default: _ATEN.hardtanh.default,

@@ -33,6 +33,20 @@ class _Convolutions(nn.Module):
         return mean
 
 
+class _Numbers(nn.Module):
+    """What norms and gates are written with."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.slope = nn.PReLU(3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + 0.1)
+        y = y + torch.exp(-torch.abs(x)) + torch.sqrt(x * x + 1.0)
+        largest: Tensor = self.slope(y).amax([2, 3])
+        return largest
+
+
 class _Activations(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = F.gelu(x) + F.hardsigmoid(x) - F.hardswish(x) * F.hardtanh(x)
@@ -44,6 +58,7 @@ class _InPlace(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = x * 2.0
         y.add_(1.0).sub_(0.5).mul_(x)
+        y.copy_(y + x)
         F.hardsigmoid(y, inplace=True)
         F.hardswish(y, inplace=True)
         F.hardtanh(y, inplace=True)
@@ -64,7 +79,8 @@ class _Maps(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         up = F.interpolate(F.max_pool2d(x, 2), scale_factor=2.0)
         maps = fake_quantize(torch.cat([up, x], 1), self.scale, PER_TENSOR, -127, 127, "q")
-        return F.avg_pool2d(self.conv(maps)[:, 1:], 2)
+        maps = F.interpolate(self.conv(maps), scale_factor=2.0, mode="bilinear")
+        return F.avg_pool2d(maps[:, 1:], 2)
 
 
 class _Words(nn.Module):
@@ -84,7 +100,7 @@ class _Words(nn.Module):
 
 
 MODELS: dict[str, type[nn.Module]] = {
-    kind.__name__: kind for kind in (_Convolutions, _Activations, _InPlace, _Maps, _Words)
+    kind.__name__: kind for kind in (_Convolutions, _Numbers, _Activations, _InPlace, _Maps, _Words)
 }
 
 
