@@ -291,15 +291,19 @@ class PyTorchModel(Held):
             given = [each.clone() for each in samples]
             self._model(*(f(x) for f, x in zip(self._converters, given, strict=True)))
 
-        def run_laid(layout: torch.memory_format) -> None:
-            self._layout = layout
-            run()
-
-        with told(self.name), self._arithmetic, torch.no_grad():
+        def fill() -> None:
             # Where sizes are open, nobody knows yet what it will be given.
             if all(DYNAMIC not in spec.shape[1:] for spec in self.inputs):
                 run_without_quantizers(self._model, run)
+
+        def run_laid(layout: torch.memory_format) -> None:
+            self._layout = layout
+            fill()
+            run()
+
+        with told(self.name), self._arithmetic, torch.no_grad():
             if self._layout_is_chosen:
+                fill()
                 return
             self._layout = layout_that_runs(self._model, run_laid)
         self._layout_is_chosen = True
