@@ -6,7 +6,7 @@ Another graph on ONNX Runtime stands for the engine.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +24,7 @@ from trtqat.errors import UsageError
 from trtqat.graph.lenses.choices import outputs_of_choices
 from trtqat.graph_file.reading import read_model
 from trtqat.runtime.onnx_model import OnnxModel
-from trtqat.tensors import Arrays
+from trtqat.tensors import Arrays, TensorSpec, random_arrays
 
 Run = Callable[[Arrays], Arrays]
 
@@ -37,16 +37,18 @@ def write(
     batch: int | str = "N",
     dtype: int = TensorProto.FLOAT,
     weight: float = 1.0,
+    more: Mapping[str, np.ndarray] | None = None,
 ) -> Path:
     """A graph of one input ``x`` ``(N, 4)`` and a constant ``w`` ``(4, 3)``."""
     generator = np.random.default_rng(0)
     floats = (weight * generator.standard_normal((4, 3))).astype(np.float32)
+    constants = {"w": floats, **(more or {})}
     graph = helper.make_graph(
         nodes,
         "g",
         [helper.make_tensor_value_info("x", dtype, [batch, 4])],
         [helper.make_tensor_value_info(name, kind, None) for name, kind in outputs],
-        [numpy_helper.from_array(floats, "w")],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
     )
     made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     onnx.save(onnx.shape_inference.infer_shapes(made), path)
@@ -178,6 +180,59 @@ def test_what_is_computed_of_a_whole_batch_is_not_compared_with_few_samples(
     assert set(compare(graph, running(graph), 2)) == {"y", "sum"}
 
 
+@pytest.mark.parametrize("batch_size", [7, 8])
+def test_what_few_samples_do_not_fill_is_no_wrong_engine(tmp_path: Path, batch_size: int) -> None:
+    nodes = [
+        *PRODUCT,
+        helper.make_node("Softmax", ["y"], ["over the batch"], axis=0, name="softmax"),
+        helper.make_node("Transpose", ["y"], ["turned"], perm=[1, 0], name="turned"),
+        helper.make_node("Reshape", ["turned", "all"], ["by column"], name="by column"),
+    ]
+    names = ("over the batch", "by column")
+    outputs = [*FLOAT_OUTPUT, *((name, TensorProto.FLOAT) for name in names)]
+    graph = write(tmp_path / "m.onnx", nodes, outputs, more={"all": np.array([-1])})
+    found = compare(graph, running(graph), batch_size)
+    assert set(found) == {"y"}
+    wrong = compare(graph, running(graph, np.negative), batch_size)
+    assert set(wrong) == {"y"}
+    assert wrong["y"].is_wrong
+
+
+def test_an_input_without_a_dimension_is_one_of_floats(tmp_path: Path) -> None:
+    nodes = [helper.make_node("Mul", ["x", "factor"], ["y"], name="mul")]
+    path = write(tmp_path / "m.onnx", nodes, FLOAT_OUTPUT)
+    model = onnx.load(path)
+    model.graph.input.append(helper.make_tensor_value_info("factor", TensorProto.FLOAT, []))
+    onnx.save(model, path)
+    with OnnxModel(path, as_written=True) as reference:
+        found = compare_outputs(reference, {"x": (8, 4), "factor": ()}, running(path), 8)
+    assert found == {"y": OutputAgreement(math.inf, 20.0)}
+
+
+def test_sizes_that_a_rounding_changes_are_no_failure(tmp_path: Path) -> None:
+    # Which products are above a border that one of them lies at.
+    nodes = [
+        *PRODUCT,
+        helper.make_node("Greater", ["y", "border"], ["are above"], name="greater"),
+        helper.make_node("Compress", ["flat", "above"], ["chosen"], name="chosen"),
+    ]
+    nodes[2:2] = [
+        helper.make_node("Reshape", ["y", "all"], ["flat"], name="flat"),
+        helper.make_node("Reshape", ["are above", "all"], ["above"], name="above"),
+    ]
+    inputs = random_arrays([TensorSpec("x", (2, 4))], seed=0)
+    plain = write(tmp_path / "plain.onnx", PRODUCT, FLOAT_OUTPUT)
+    for border in running(plain)(inputs)["y"].ravel():
+        graph = write(
+            tmp_path / "m.onnx",
+            nodes,
+            [("chosen", TensorProto.FLOAT)],
+            more={"all": np.array([-1]), "border": border},
+        )
+        for each in compare(graph, running(graph), 2).values():
+            assert not each.is_wrong
+
+
 def test_an_input_that_the_engine_has_not_is_named(tmp_path: Path) -> None:
     graph = write(tmp_path / "m.onnx", PRODUCT, FLOAT_OUTPUT)
     with (
@@ -195,10 +250,7 @@ def test_outputs_behind_what_chooses(tmp_path: Path) -> None:
         helper.make_node("Relu", ["y"], ["all"], name="all"),
     ]
     outputs = [("scores", TensorProto.FLOAT), ("all", TensorProto.FLOAT)]
-    path = write(tmp_path / "m.onnx", nodes, outputs)
-    model = onnx.load(path)
-    model.graph.initializer.append(numpy_helper.from_array(np.array([2]), "k"))
-    onnx.save(model, path)
+    path = write(tmp_path / "m.onnx", nodes, outputs, more={"k": np.array([2])})
     assert outputs_of_choices(read_model(path)) == {"scores"}
 
 
@@ -218,3 +270,13 @@ def test_a_wrong_engine_is_warned_of_by_its_worst_output(
     lost = OutputAgreement(math.nan, 20.0)
     warn_of_wrong_outputs(plan, Agreement({"logits": off, "boxes": lost}))
     assert "output 'boxes' and 1 more is at nan dB" in caplog.text
+    assert "--no-fp16" in caplog.text
+
+
+def test_the_output_that_is_named_is_a_wrong_one(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    forgiven, off = OutputAgreement(3.0, -5.0), OutputAgreement(9.0, 20.0)
+    warn_of_wrong_outputs(tmp_path / "m.engine", Agreement({"boxes": forgiven, "logits": off}))
+    assert "output 'logits' is at 9.0 dB" in caplog.text
+    assert "--no-fp16" not in caplog.text
