@@ -184,9 +184,16 @@ def _traced(
     except (ExportError, OtherCallsError) as error:
         if not _is_of_other_calls(error):
             raise
+        first = error
     # What it keeps of its first run, as a grid, may be made anew in a trace.
-    with at_sites(sites):
-        return traced_graph(model, examples, options)
+    try:
+        with at_sites(sites):
+            return traced_graph(model, examples, options)
+    except (ExportError, OtherCallsError) as error:
+        if not _is_of_other_calls(error):
+            raise
+    # The numbers of the second one are without the calls that it leaves out.
+    raise first
 
 
 def _is_of_other_calls(error: BaseException | None) -> bool:

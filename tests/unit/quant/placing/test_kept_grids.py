@@ -116,6 +116,25 @@ def test_one_that_makes_its_grid_anew_in_a_trace_is_exported(
     torch.testing.assert_close(torch.from_numpy(computed), expected, rtol=1e-5, atol=1e-5)
 
 
+class Elsewhere(Detector):
+    """Calls its quantized cat at another place while it is traced, twice."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if torch._C._get_tracing_state():
+            both = torch.cat([self.left(x), self.right(x)], 1) + torch.cat([x, x], 1)[:, :1] * 0
+        else:
+            both = torch.cat([self.left(x), self.right(x)], 1)
+        boxes: Tensor = self.head(both)
+        return boxes
+
+
+def test_all_calls_of_a_trace_are_told_where_none_can_be_left_out(tmp_path: Path) -> None:
+    model = quantize(Elsewhere().eval(), [IMAGES]).model
+    options = ExportOptions((TensorSpec("x", (2, 3, 8, 8)),), exporter="torchscript")
+    with pytest.raises(QuantizerError, match="called 'cat' 2 times, but 1 times"):
+        export_onnx(model, tmp_path / "model.onnx", options)
+
+
 @pytest.mark.parametrize("size", [2, -1])
 def test_a_loaded_one_is_compared(size: int, tmp_path: Path) -> None:
     """As eval --fake-quantized does, in a session and where its quantizers are looked at."""
