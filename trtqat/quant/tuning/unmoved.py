@@ -1,15 +1,19 @@
-"""Sees that every weight that is trained is changed, before a training that is long has ended."""
+"""Sees that every weight that is trained is changed, and warns before a long epoch has ended."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 
 import torch
 
 from trtqat.errors import TrtqatError
 
-# A layer may be left out of some steps at random; not of as many as these.
+_LOG = logging.getLogger(__name__)
+
+# A layer may be left out of some steps at random; not of as many as these. But one may begin later.
 _STEPS = 100
+_WAY_OUT = "See that the loss depends on it, or freeze it: requires_grad_(False)."
 
 
 class Unmoved:
@@ -29,19 +33,21 @@ class Unmoved:
         self._unreached = dict(weights)
 
     def check_step(self, step: int) -> None:
-        """Looks at the gradients of a step.
+        """Looks at the gradients of a step, and warns of a layer that has had none in many.
 
         Args:
             step: Of the first epoch, from 1.
-
-        Raises:
-            TrtqatError: A weight had none in many steps, as one of a layer that does not run.
         """
         self._unreached = {
             name: each for name, each in self._unreached.items() if each.grad is None
         }
         if step == _STEPS and self._unreached:
-            raise _unmoved(next(iter(self._unreached)), f"first {_STEPS} steps")
+            _LOG.warning(
+                "The weight of '%s' did not move in the first %d steps, and must in this epoch. %s",
+                next(iter(self._unreached)),
+                _STEPS,
+                _WAY_OUT,
+            )
 
     def check_epoch(self) -> None:
         """Looks at the weights after the first epoch.
@@ -51,11 +57,6 @@ class Unmoved:
         """
         for name, each in self._weights.items():
             if torch.equal(each.detach(), self._start[name]):
-                raise _unmoved(name, "first epoch")
-
-
-def _unmoved(name: str, when: str) -> TrtqatError:
-    return TrtqatError(
-        f"The weight of '{name}' did not move in the {when}.",
-        "See that the loss depends on it, or freeze it: requires_grad_(False).",
-    )
+                raise TrtqatError(
+                    f"The weight of '{name}' did not move in the first epoch.", _WAY_OUT
+                )

@@ -82,24 +82,29 @@ class TestBadInput:
         with pytest.raises(TrtqatError, match="weight of 'conv1' did not move"):
             fine_tune(quantized, plain(), epochs=1, loss=loss, weight_decay=0)
 
-    def test_a_layer_that_does_not_run_is_told_before_the_epoch_ends(self) -> None:
+    def test_a_layer_that_does_not_run_is_told_before_the_epoch_ends(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
         model = nn.Sequential(nn.Linear(4, 2))
         model[0].add_module("aux", nn.Linear(2, 2))
-        steps: list[int] = []
-        with pytest.raises(TrtqatError, match=r"of '0\.aux' did not move in the first 100 steps"):
+        told: list[str] = []
+        with pytest.raises(TrtqatError, match=r"of '0\.aux' did not move in the first epoch"):
             fine_tune(
                 model, [(torch.randn(2, 4), torch.tensor([0, 1]))] * 150, epochs=1, ranges=None,
-                progress=lambda _, step, *others: steps.append(step),
+                progress=lambda *_: told.append(caplog.text),
             )  # fmt: skip
-        assert steps[-1] == 99
+        assert "The weight of '0.aux' did not move in the first 100 steps" in told[99]
+        assert not told[98]
+        assert caplog.text.count("first 100 steps") == 1
 
-    def test_a_layer_that_runs_now_and_then_may_be_trained(self) -> None:
+    @pytest.mark.parametrize("begins", [60, 105])
+    def test_a_layer_that_runs_now_and_then_or_late_may_be_trained(self, begins: int) -> None:
         model, aux, steps = nn.Sequential(nn.Linear(4, 2)), nn.Linear(2, 2), list[int]()
         model[0].add_module("aux", aux)
 
         def loss(outputs: Tensor, labels: Tensor) -> Tensor:
             steps.append(1)
-            extra = aux(torch.ones(2)).sum() if len(steps) == 60 else 0.0
+            extra = aux(torch.ones(2)).sum() if len(steps) == begins else 0.0
             return functional.cross_entropy(outputs, labels) + extra
 
         few = [(torch.randn(2, 4), torch.tensor([0, 1]))] * 110
