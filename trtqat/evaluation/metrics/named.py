@@ -136,7 +136,8 @@ def _twice(one: Metric, other: Metric) -> UsageError:
         )
     both = [each.function for each in (one, other) if isinstance(each, UserMetric)]
     # Of a file a function is made anew each time that it is named.
-    if len(set(both)) == 2 and not is_pointer(first):
+    # An object that is called may have no hash.
+    if len(both) == 2 and both[0] != both[1] and not is_pointer(first):
         return UsageError(
             f"Two functions are called {other.label}, and tables name metrics by that.",
             "Give each a name of its own: define it by def, or set its __name__.",

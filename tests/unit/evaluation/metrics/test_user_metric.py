@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -223,6 +224,20 @@ def test_two_lambdas_are_no_metric_twice() -> None:
     assert [each.label for each in as_metrics([first, second])] == ["<lambda>", "second"]
     with pytest.raises(UsageError, match="<lambda> is asked for twice"):
         as_metrics([first, first])
+
+
+def test_two_objects_without_a_hash_are_no_metric_twice() -> None:
+    @dataclass
+    class Share:
+        of: int
+
+        def __call__(self, outputs: Any, labels: Any) -> list[float]:
+            return [float(each == self.of) for each in labels]
+
+    with pytest.raises(UsageError, match="Two functions are called Share"):
+        as_metrics([Share(1), Share(2)])
+    with pytest.raises(UsageError, match="Share is asked for twice"):
+        as_metrics([Share(1), Share(1)])
 
 
 def test_two_functions_of_one_name_are_no_metric_twice(tmp_path: Path) -> None:
