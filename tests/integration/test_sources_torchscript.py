@@ -112,3 +112,15 @@ def test_an_operator_of_a_library_that_is_not_there_is_named(tmp_path: Path) -> 
     with pytest.raises(SourceError, match="Unknown builtin op: trtqat_tests::twice") as caught:
         load_model(ModelSource(str(path)))
     assert "returns torch.jit.load(path)" in caught.value.remedy
+
+
+@pytest.mark.parametrize("place", [0, 46], ids=["list of files", "name of a file"])
+def test_a_damaged_file_is_refused(place: int, tmp_path: Path) -> None:
+    path = tmp_path / "m.jit.pt"
+    jit_trace(nn.Identity()).save(str(path))
+    content = bytearray(path.read_bytes())
+    at = content.index(b"PK\x01\x02") + place
+    content[at : at + 2] = b"\xff\xff"
+    path.write_bytes(content)
+    with pytest.raises(SourceError, match="is not a TorchScript file"):
+        load_model(ModelSource(str(path)))

@@ -167,8 +167,12 @@ def _from_file(path: Path, source: ModelSource, device: str) -> torch.nn.Module:
 
 def _has_code(path: Path) -> bool:
     """Whether a zip file of PyTorch's is TorchScript: checkpoints have none."""
-    with zipfile.ZipFile(path) as archive:
-        return any("/code/" in name for name in archive.namelist())
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any("/code/" in name for name in archive.namelist())
+    # It ends as a zip file, and is damaged.
+    except (zipfile.BadZipFile, NotImplementedError, OSError, ValueError):
+        return False
 
 
 def _torchscript(path: Path, device: str) -> torch.nn.Module:
