@@ -157,7 +157,15 @@ def where_far_off(recording: Recording) -> str:
         recording: Of a run of the model. Where it orders by scores, as a detector its boxes, an
             SQNR says little of what is ordered.
     """
-    ordering = next((each.name for each in recording.steps if each.name in _ORDERING), None)
+    ordering = next(
+        (
+            each.name
+            for each in recording.steps
+            if each.name in _ORDERING
+            and any(value.is_computed and value.dtype.is_floating_point for value in each.inputs)
+        ),
+        None,
+    )
     if ordering is not None:
         return (
             f"Forward orders by scores ('{ordering}'), and two that change places count as noise: "

@@ -213,6 +213,39 @@ def test_what_is_ordered_by_scores_asks_for_a_metric(tmp_path: Path) -> None:
     assert "--keep" not in done.stderr
 
 
+SHUFFLED = """
+import torch
+
+
+class Shuffled(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Linear(4, 4)
+        self.register_buffer("order", torch.tensor([2.0, 0.0, 3.0, 1.0]))
+
+    def forward(self, x):
+        y = self.layer(x)[:, self.order.argsort()]
+        return {"y": torch.sin(1e4 * y), "ids": x.long().sort(1)[0]}
+
+
+def net():
+    torch.manual_seed(0)
+    return Shuffled()
+"""
+
+
+def test_what_is_no_score_is_not_taken_for_one(tmp_path: Path) -> None:
+    """A shuffle that is always the same, and numbers that no rounding reaches."""
+    (tmp_path / "net.py").write_text(SHUFFLED)
+    np.savez(tmp_path / "train.npz", x=np.random.default_rng(0).standard_normal((24, 4), "f"))
+    given = (f"{tmp_path}/net.py:net", "--data", f"npz:{tmp_path}/train.npz")
+    done = run("quantize", *given, "-o", tmp_path / "m.pt")
+    assert done.exit_code == 0, done.output
+    assert "Output 'y' has an SQNR of" in done.stderr
+    assert "orders by scores" not in done.stderr
+    assert "--sensitivity" in done.stderr
+
+
 def test_models_stay_as_they_were(files: Files) -> None:
     one, other = Counting(), Counting()
     told: list[tuple[str, int, int]] = []
