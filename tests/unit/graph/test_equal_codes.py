@@ -46,6 +46,22 @@ def asymmetric_weight() -> ir.Model:
     return made.model("y")
 
 
+def read_by(operator: str, *others: str, **attributes: object) -> ir.Model:
+    """A layer behind codes around 128, which something reads besides or on the way."""
+    made = Graph((2, 4))
+    made.constants.update({"s": np.array(0.05, np.float32), "z": np.array(128, np.uint8)})
+    made.constants["other"] = np.array(127, np.uint8)
+    made.node("QuantizeLinear", ["x", "s", "z"], "q")
+    read = made.node(operator, ["q", *others], "read", **attributes)
+    half = ["q" if operator in ("DequantizeLinear", "Cast") else read, "s", "z"]
+    data = made.node("DequantizeLinear", half, "dq")
+    if operator in ("DequantizeLinear", "Cast"):
+        data = made.node("Add", [data, read], "sum")
+    weight = made.constant("w", np.random.default_rng(0).normal(size=(4, 4)).astype(np.float32))
+    made.node("Gemm", [data, made.pair(weight, 0.02)], "y")
+    return made.model("y")
+
+
 REWRITTEN = {
     "a weight with a zero-point": asymmetric_weight(),
     "uint8 around 128": activation(zero_point=np.array(128, np.uint8)),
@@ -57,6 +73,10 @@ REWRITTEN = {
 LEFT = {
     "uint8 from 0": activation(zero_point=np.array(0, np.uint8)),
     "int8": activation(zero_point=np.array(-3, np.int8)),
+    "another zero-point": read_by("DequantizeLinear", "s", "other"),
+    "codes as numbers": read_by("Cast", to=1),
+    "codes that are joined": read_by("Concat", axis=0),
+    "codes that are compared": read_by("Max", "q"),
 }
 
 
@@ -67,6 +87,16 @@ def test_the_way_out_is_export_which_rewrites_it(name: str, tmp_path: Path) -> N
     ir.save(REWRITTEN[name], tmp_path / "model.onnx")
     package.export(tmp_path / "model.onnx", tmp_path / "mended.onnx")
     assert not [each for each in lint(ir.load(tmp_path / "mended.onnx")) if "-not-" in each.rule]
+
+
+def test_codes_that_are_moved_are_rewritten_too(tmp_path: Path) -> None:
+    model = read_by("Transpose", perm=[0, 1])
+    findings = [each for each in lint(model) if each.rule == "codes-not-int8"]
+    assert [each.example for each in findings] == [COMMAND, COMMAND]
+    ir.save(model, tmp_path / "model.onnx")
+    package.export(tmp_path / "model.onnx", tmp_path / "mended.onnx")
+    mended = lint(ir.load(tmp_path / "mended.onnx"))
+    assert not [each for each in mended if each.rule == "codes-not-int8"]
 
 
 @pytest.mark.parametrize("name", LEFT)

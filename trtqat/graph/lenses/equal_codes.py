@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import onnx_ir as ir
 
 from trtqat.graph.lenses.basics import constant_array
+from trtqat.graph.lenses.moves import commutes, is_move
 from trtqat.graph.lenses.pairs import (
     CODE_TYPES,
     DEQUANTIZE,
+    QUANTIZE,
     along_axis,
     consumers_of,
     parameters_of,
@@ -20,8 +24,54 @@ from trtqat.tensors import Array
 _MIDDLE = 128
 
 
-def is_middle(node: ir.Node) -> bool:
-    """Whether a QuantizeLinear or DequantizeLinear has UINT8 codes with zero-points of 128."""
+@dataclass(frozen=True)
+class MiddleCodes:
+    """UINT8 codes of a computed tensor, which INT8 ones with zero-point 0 can take the place of.
+
+    Attributes:
+        values: The codes, moved ones among them.
+        halves: The DequantizeLinear nodes that read them.
+    """
+
+    values: tuple[ir.Value, ...]
+    halves: tuple[ir.Node, ...]
+
+
+def middle_codes(quantize: ir.Node) -> MiddleCodes | None:
+    """What a QuantizeLinear makes, if its zero-point is 128, and all that reads its codes has it.
+
+    Args:
+        quantize: A QuantizeLinear.
+
+    Returns:
+        None where something else reads the codes than what moves or dequantizes them, or where they
+        are the graph's output.
+    """
+    source = quantize.inputs[0]
+    if not _is_middle(quantize) or source is None or constant_array(source) is not None:
+        return None
+    values = [quantize.outputs[0]]
+    halves: list[ir.Node] = []
+    for value in values:
+        if value.is_graph_output():
+            return None
+        for node in consumers_of(value):
+            if node.graph is not quantize.graph or node.inputs[0] is not value:
+                return None
+            if node.op_type == DEQUANTIZE and _is_middle(node):
+                halves.append(node)
+            elif _moves_codes(node):
+                values.append(node.outputs[0])
+            else:
+                return None
+    return MiddleCodes(tuple(values), tuple(halves))
+
+
+def _moves_codes(node: ir.Node) -> bool:
+    return is_move(node) or (commutes(node) and len(node.outputs) == 1)
+
+
+def _is_middle(node: ir.Node) -> bool:
     zero_point = parameters_of(node).zero_point
     return (
         zero_point is not None
@@ -117,4 +167,9 @@ def is_rewritten(node: ir.Node) -> bool:
     ways = (signed_codes, values_of_int32, value_of_number)
     if halves and all(any(way(half) is not None for way in ways) for half in halves):
         return True
-    return is_middle(node) and not node.outputs[0].is_graph_output()
+    maker: ir.Node | None = node
+    while maker is not None and maker.op_type != QUANTIZE:
+        is_on_way = maker is node or _moves_codes(maker)
+        before = maker.inputs[0] if is_on_way else None
+        maker = None if before is None else before.producer()
+    return maker is not None and middle_codes(maker) is not None

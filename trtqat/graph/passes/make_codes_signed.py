@@ -22,13 +22,11 @@ import onnx_ir as ir
 
 from trtqat.graph.editing import add_initializer, remove_unused
 from trtqat.graph.lenses.basics import constant_array, name_of
-from trtqat.graph.lenses.equal_codes import is_middle, signed_codes
-from trtqat.graph.lenses.moves import commutes, is_move
+from trtqat.graph.lenses.equal_codes import middle_codes, signed_codes
 from trtqat.graph.lenses.pairs import (
     DEQUANTIZE,
     PAIR,
     QUANTIZE,
-    consumers_of,
     parameters_of,
 )
 
@@ -87,32 +85,14 @@ def _sign_constant(graph: ir.Graph, node: ir.Node) -> bool:
 
 
 def _sign_activation(graph: ir.Graph, quantize: ir.Node) -> bool:
-    source = quantize.inputs[0]
-    if not is_middle(quantize) or source is None or constant_array(source) is not None:
+    codes = middle_codes(quantize)
+    if codes is None:
         return False
-    values = [quantize.outputs[0]]
-    halves: list[ir.Node] = []
-    for value in values:
-        if value.is_graph_output():
-            return False
-        for node in consumers_of(value):
-            if node.graph is not graph or node.inputs[0] is not value:
-                return False
-            if node.op_type == DEQUANTIZE and is_middle(node):
-                halves.append(node)
-            elif _moves_codes(node):
-                values.append(node.outputs[0])
-            else:
-                return False
-    for node in (quantize, *halves):
+    for node in (quantize, *codes.halves):
         _set_zero_point(graph, node)
-    for value in values:
+    for value in codes.values:
         value.type = ir.TensorType(ir.DataType.INT8)
     return True
-
-
-def _moves_codes(node: ir.Node) -> bool:
-    return is_move(node) or (commutes(node) and len(node.outputs) == 1)
 
 
 def _write_zero_point(graph: ir.Graph, node: ir.Node) -> bool:
