@@ -159,7 +159,7 @@ def describe_coverage(coverage: Coverage) -> str:
         kinds = ", ".join(dict.fromkeys(layer.operator for layer in floats))
         lines[0] += f"; not quantized: {len(floats)} ({kinds}), first {floats[0].name}"
         if wanted and coverage.unasked:
-            lines[0] += f", of which {len(coverage.unasked)} are INT8 all the same"
+            lines[0] += f", {len(coverage.unasked)} of them INT8 all the same"
     lines[0] += _not_counted([(each.name, each.operator) for each in coverage.not_counted])
     for reason in dict.fromkeys(layer.reason for layer in missed):
         names = [layer.name for layer in missed if layer.reason == reason]

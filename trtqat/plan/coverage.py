@@ -159,8 +159,8 @@ class Coverage:
         missed, wanted = self.missed, self.wanted
         if not wanted and self.unasked:
             raise GateError(
-                f"No layer of '{graph}' has pairs of plain INT8 at both operands, though "
-                f"{len(self.unasked)} of {len(self.layers)} are INT8 in the plan.",
+                f"No layer of '{graph}' has pairs of plain INT8 at both operands, though the plan "
+                f"runs {len(self.unasked)} of {len(self.layers)} in INT8.",
                 "What is wrong with the pairs is found by trtqat lint; where they have an equal in "
                 "plain INT8, trtqat export writes it.",
             )

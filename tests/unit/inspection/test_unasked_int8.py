@@ -28,14 +28,14 @@ def test_no_share_is_told_of_layers_that_are_said_to_be_none() -> None:
     words = describe_coverage(found)
     assert "INT8: 1 of 2 layers, though none has pairs of plain INT8 at both operands" in words
     assert "50.0% of the arithmetic" in words
-    with pytest.raises(GateError, match="though 1 of 2 are INT8 in the plan") as caught:
+    with pytest.raises(GateError, match="though the plan runs 1 of 2 in INT8") as caught:
         found.check_int8("m.onnx")
     assert "trtqat export" in caught.value.remedy
 
 
 def test_they_are_told_beside_quantized_ones() -> None:
     found = coverage(UNASKED, FLOAT, ASKED)
-    assert "first /a, of which 1 are INT8 all the same" in describe_coverage(found)
+    assert "first /a, 1 of them INT8 all the same" in describe_coverage(found)
     found.check_int8("m.onnx")
 
 
