@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from trtqat.errors import TrtqatError, UsageError
+from trtqat.memory import check_fits
 from trtqat.numerics import difference, worst_db
 from trtqat.tensors import DYNAMIC, Array, Arrays, random_arrays
 
@@ -37,6 +38,8 @@ _WRONG_DB = 20.0
 # rounds all that is not INT8, so that much more is forgiven. Without float inputs it is asked.
 _FORGIVEN_DB = 10.0
 _HALF_ROUNDING = 2**-11
+# Of a number of an output: both again, their difference and squares, in double.
+_COMPARED_BYTES = 40
 _WAY_OUT = (
     "TensorRT made a wrong engine of it: trtqat eval with --locate names the first tensor that is "
     "off. Keep what computes that in floating point, as by quantize --keep, or build with another "
@@ -175,7 +178,8 @@ def compare_outputs(
         By name the floats that the graph has numbers for.
 
     Raises:
-        UsageError: The graph has a fixed batch that is too large, or an input more.
+        UsageError: The graph has a fixed batch that is too large, or an input more; or an output
+            does not fit into memory.
         InferenceError: A runtime failed.
     """
     is_open = {spec.name: spec.shape[:1] == (DYNAMIC,) for spec in reference.inputs}
@@ -228,6 +232,7 @@ def _compared(
     outputs: dict[str, OutputAgreement] = {}
     for name in expected.keys() & found.keys():
         signal = expected[name]
+        check_fits(_COMPARED_BYTES * found[name].size, f"The numbers of output '{name}'")
         every = _repeated(signal, found[name].shape)
         # What is computed of a whole batch is another number of few samples.
         is_of_batch = not is_whole and every.shape == signal.shape

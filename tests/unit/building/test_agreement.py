@@ -233,6 +233,17 @@ def test_sizes_that_a_rounding_changes_are_no_failure(tmp_path: Path) -> None:
             assert not each.is_wrong
 
 
+def test_outputs_beyond_the_memory_are_not_compared(tmp_path: Path) -> None:
+    graph = write(tmp_path / "m.onnx", PRODUCT, FLOAT_OUTPUT)
+
+    def run(inputs: Arrays) -> Arrays:
+        # It takes no memory itself; to compare it would.
+        return {"y": np.broadcast_to(np.float32(1), (2, 3 * 2**50))}
+
+    with pytest.raises(UsageError, match="The numbers of output 'y' take"):
+        compare(graph, run, 2)
+
+
 def test_an_input_that_the_engine_has_not_is_named(tmp_path: Path) -> None:
     graph = write(tmp_path / "m.onnx", PRODUCT, FLOAT_OUTPUT)
     with (
