@@ -19,7 +19,7 @@ import numpy as np
 from trtqat.errors import TrtqatError, UsageError
 from trtqat.memory import check_fits
 from trtqat.numerics import difference, worst_db
-from trtqat.tensors import DYNAMIC, Array, Arrays, random_arrays
+from trtqat.tensors import DYNAMIC, Array, Arrays, TensorSpec, random_arrays
 
 if TYPE_CHECKING:
     from trtqat.runtime.engine import Engine
@@ -183,21 +183,8 @@ def compare_outputs(
         InferenceError: A runtime failed.
     """
     is_open = {spec.name: spec.shape[:1] == (DYNAMIC,) for spec in reference.inputs}
-    samples = batch_size
-    if any(is_open.values()):
-        samples = _SAMPLES if batch_size % _SAMPLES == 0 else 1
-    elif batch_size > _MOST_SAMPLES:
-        raise UsageError(
-            f"'{reference.name}' has a fixed batch of {batch_size}, which takes long here.",
-            "Compare it with trtqat eval --reference.",
-        )
-    for spec in reference.inputs:
-        if spec.name not in shapes:
-            raise UsageError(
-                f"The engine has no input '{spec.name}', which its graph has.",
-                "Export the graph again: what nothing reads is no input of an engine.",
-            )
-    whole = [replace(spec, shape=shapes[spec.name]) for spec in reference.inputs]
+    samples = _samples(reference, batch_size, is_open=any(is_open.values()))
+    whole = _whole_inputs(reference, shapes)
     few = [spec.with_batch(samples) if is_open[spec.name] else spec for spec in whole]
     inputs = random_arrays(few, seed=0)
     with reference.session(samples) as session:
@@ -216,6 +203,29 @@ def compare_outputs(
         for name, each in outputs.items()
         if not each.is_wrong or _is_repeat(expected[name], more[name])
     }
+
+
+def _samples(reference: OnnxModel, batch_size: int, *, is_open: bool) -> int:
+    """How many the graph runs: few ones, or the batch that it is fixed to."""
+    if is_open:
+        return _SAMPLES if batch_size % _SAMPLES == 0 else 1
+    if batch_size > _MOST_SAMPLES:
+        raise UsageError(
+            f"'{reference.name}' has a fixed batch of {batch_size}, which takes long here.",
+            "Compare it with trtqat eval --reference.",
+        )
+    return batch_size
+
+
+def _whole_inputs(reference: OnnxModel, shapes: Mapping[str, tuple[int, ...]]) -> list[TensorSpec]:
+    """The graph's inputs with the shapes of the batch."""
+    for spec in reference.inputs:
+        if spec.name not in shapes:
+            raise UsageError(
+                f"The engine has no input '{spec.name}', which its graph has.",
+                "Export the graph again: what nothing reads is no input of an engine.",
+            )
+    return [replace(spec, shape=shapes[spec.name]) for spec in reference.inputs]
 
 
 def _compared(
