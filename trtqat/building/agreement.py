@@ -49,7 +49,7 @@ _WHERE_NOT_FINITE = "Where the graph is FP32, try --no-fp16 first: FP16 ends at 
 
 
 @dataclass(frozen=True)
-class OutputAgreement:
+class ComparedOutput:
     """One output of an engine beside its graph.
 
     Attributes:
@@ -75,7 +75,7 @@ class Agreement:
         reason: Why nothing was compared; empty if something was.
     """
 
-    outputs: Mapping[str, OutputAgreement] = field(default_factory=dict)
+    outputs: Mapping[str, ComparedOutput] = field(default_factory=dict)
     reason: str = ""
 
     @property
@@ -112,7 +112,7 @@ def compare_with_graph(engine: Engine, graph: Path) -> Agreement:
     from trtqat.graph_file.reading import read_model
     from trtqat.runtime.onnx_model import OnnxModel
 
-    seen: dict[str, OutputAgreement] = {}
+    seen: dict[str, ComparedOutput] = {}
     _LOG.info("Running '%s' beside its graph, on random samples.", engine.name)
     try:
         model = read_model(graph)
@@ -122,7 +122,7 @@ def compare_with_graph(engine: Engine, graph: Path) -> Agreement:
             for index, batches in enumerate(engine.profiles.ranges):
                 with engine.session(batches.opt, cuda_graph=False, profile=index) as session:
                     shapes = {spec.name: spec.shape for spec in session.input_specs}
-                    found = compare_outputs(reference, shapes, session.run, batches.opt)
+                    found = compare_with_reference(reference, shapes, session.run, batches.opt)
                 for name in found.keys() - chosen:
                     seen[name] = _worse(found[name], seen.get(name))
     except TrtqatError as error:
@@ -157,12 +157,12 @@ def warn_of_wrong_outputs(plan: Path, agreement: Agreement | None) -> None:
     )
 
 
-def compare_outputs(
+def compare_with_reference(
     reference: OnnxModel,
     shapes: Mapping[str, tuple[int, ...]],
     run: Callable[[Arrays], Arrays],
     batch_size: int,
-) -> dict[str, OutputAgreement]:
+) -> dict[str, ComparedOutput]:
     """The outputs of something beside those of a graph, on random samples.
 
     Where the graph takes any batch it runs few samples, which fill the batch again and again.
@@ -230,7 +230,7 @@ def _whole_inputs(reference: OnnxModel, shapes: Mapping[str, tuple[int, ...]]) -
 
 def _compared(
     expected: Arrays, again: Arrays | None, found: Arrays, *, is_whole: bool
-) -> dict[str, OutputAgreement]:
+) -> dict[str, ComparedOutput]:
     """What can be told of outputs.
 
     Args:
@@ -239,7 +239,7 @@ def _compared(
         found: What is compared, for the whole batch.
         is_whole: Whether those samples are the batch.
     """
-    outputs: dict[str, OutputAgreement] = {}
+    outputs: dict[str, ComparedOutput] = {}
     for name in expected.keys() & found.keys():
         signal = expected[name]
         check_fits(_COMPARED_BYTES * found[name].size, f"The numbers of output '{name}'")
@@ -251,7 +251,7 @@ def _compared(
         least_db = _FORGIVEN_DB
         if again is not None and again[name].shape == signal.shape:
             least_db = min(_WRONG_DB, difference(signal, again[name]).sqnr_db - _FORGIVEN_DB)
-        outputs[name] = OutputAgreement(difference(every, found[name]).sqnr_db, least_db)
+        outputs[name] = ComparedOutput(difference(every, found[name]).sqnr_db, least_db)
     return outputs
 
 
@@ -289,11 +289,11 @@ def _says_something(signal: Array) -> bool:
     return signal.dtype.kind == "f" and bool(np.isfinite(signal).all() and signal.any())
 
 
-def _worst(outputs: Mapping[str, OutputAgreement], names: Iterable[str]) -> str:
+def _worst(outputs: Mapping[str, ComparedOutput], names: Iterable[str]) -> str:
     return min(names, key=lambda name: worst_db([outputs[name].sqnr_db]))
 
 
-def _worse(one: OutputAgreement, other: OutputAgreement | None) -> OutputAgreement:
+def _worse(one: ComparedOutput, other: ComparedOutput | None) -> ComparedOutput:
     """That of two profiles which is farther from what it should reach."""
     if other is None:
         return one

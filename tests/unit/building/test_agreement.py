@@ -16,8 +16,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from trtqat.building.agreement import (
     Agreement,
-    OutputAgreement,
-    compare_outputs,
+    ComparedOutput,
+    compare_with_reference,
     warn_of_wrong_outputs,
 )
 from trtqat.errors import UsageError
@@ -59,9 +59,9 @@ PRODUCT = [helper.make_node("MatMul", ["x", "w"], ["y"], name="product")]
 FLOAT_OUTPUT: list[tuple[str, int]] = [("y", TensorProto.FLOAT)]
 
 
-def compare(graph: Path, engine: Run, batch_size: int) -> dict[str, OutputAgreement]:
+def compare(graph: Path, engine: Run, batch_size: int) -> dict[str, ComparedOutput]:
     with OnnxModel(graph, as_written=True) as reference:
-        return compare_outputs(reference, {"x": (batch_size, 4)}, engine, batch_size)
+        return compare_with_reference(reference, {"x": (batch_size, 4)}, engine, batch_size)
 
 
 def running(graph: Path, change: Callable[[np.ndarray], np.ndarray] = lambda y: y) -> Run:
@@ -78,7 +78,7 @@ def running(graph: Path, change: Callable[[np.ndarray], np.ndarray] = lambda y: 
 def test_the_same_numbers_are_right_at_any_batch(tmp_path: Path, batch_size: int) -> None:
     graph = write(tmp_path / "m.onnx", PRODUCT, FLOAT_OUTPUT)
     found = compare(graph, running(graph), batch_size)
-    assert found == {"y": OutputAgreement(math.inf, 20.0)}
+    assert found == {"y": ComparedOutput(math.inf, 20.0)}
     assert not found["y"].is_wrong
 
 
@@ -205,8 +205,8 @@ def test_an_input_without_a_dimension_is_one_of_floats(tmp_path: Path) -> None:
     model.graph.input.append(helper.make_tensor_value_info("factor", TensorProto.FLOAT, []))
     onnx.save(model, path)
     with OnnxModel(path, as_written=True) as reference:
-        found = compare_outputs(reference, {"x": (8, 4), "factor": ()}, running(path), 8)
-    assert found == {"y": OutputAgreement(math.inf, 20.0)}
+        found = compare_with_reference(reference, {"x": (8, 4), "factor": ()}, running(path), 8)
+    assert found == {"y": ComparedOutput(math.inf, 20.0)}
 
 
 def test_sizes_that_a_rounding_changes_are_no_failure(tmp_path: Path) -> None:
@@ -250,7 +250,7 @@ def test_an_input_that_the_engine_has_not_is_named(tmp_path: Path) -> None:
         OnnxModel(graph, as_written=True) as reference,
         pytest.raises(UsageError, match="no input 'x'"),
     ):
-        compare_outputs(reference, {}, running(graph), 2)
+        compare_with_reference(reference, {}, running(graph), 2)
 
 
 def test_outputs_behind_what_chooses(tmp_path: Path) -> None:
@@ -269,7 +269,7 @@ def test_a_wrong_engine_is_warned_of_by_its_worst_output(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     plan = tmp_path / "m.engine"
-    right, off = OutputAgreement(45.0, 20.0), OutputAgreement(5.6, 20.0)
+    right, off = ComparedOutput(45.0, 20.0), ComparedOutput(5.6, 20.0)
     warn_of_wrong_outputs(plan, None)
     warn_of_wrong_outputs(plan, Agreement(reason="ONNX Runtime is not here."))
     warn_of_wrong_outputs(plan, Agreement({"boxes": right}))
@@ -278,7 +278,7 @@ def test_a_wrong_engine_is_warned_of_by_its_worst_output(
     assert f"'{plan}' does not compute what its graph says" in caplog.text
     assert "output 'logits' is at 5.6 dB beside the graph" in caplog.text
     caplog.clear()
-    lost = OutputAgreement(math.nan, 20.0)
+    lost = ComparedOutput(math.nan, 20.0)
     warn_of_wrong_outputs(plan, Agreement({"logits": off, "boxes": lost}))
     assert "output 'boxes' and 1 more is at nan dB" in caplog.text
     assert "--no-fp16" in caplog.text
@@ -287,7 +287,7 @@ def test_a_wrong_engine_is_warned_of_by_its_worst_output(
 def test_the_output_that_is_named_is_a_wrong_one(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    forgiven, off = OutputAgreement(3.0, -5.0), OutputAgreement(9.0, 20.0)
+    forgiven, off = ComparedOutput(3.0, -5.0), ComparedOutput(9.0, 20.0)
     warn_of_wrong_outputs(tmp_path / "m.engine", Agreement({"boxes": forgiven, "logits": off}))
     assert "output 'logits' is at 9.0 dB" in caplog.text
     assert "--no-fp16" not in caplog.text

@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from tests.support.builder_host import Host
 from trtqat.building import agreement
 from trtqat.building import builder as module
-from trtqat.building.agreement import Agreement, OutputAgreement
+from trtqat.building.agreement import Agreement, ComparedOutput
 from trtqat.building.builder import build
 from trtqat.building.options import BuildOptions
 from trtqat.building.plan_files import write_plan
@@ -70,7 +70,7 @@ class Asked:
         self.layers: list[Any] = []
         monkeypatch.setattr(runtime, "Engine", self.open)
         monkeypatch.setattr(engine_layers, "ask_inspector", self.inspect)
-        self.agreement = Agreement({"y": OutputAgreement(45.0, 20.0)})
+        self.agreement = Agreement({"y": ComparedOutput(45.0, 20.0)})
         monkeypatch.setattr(agreement, "compare_with_graph", lambda *_: self.agreement)
 
     def open(
