@@ -4,6 +4,7 @@ A noun each. What a node or tensor is:
 
     basics         of any node or tensor: its constant value, its name, who reads it
     pairs          Q/DQ: parameters, codes, the other half
+    equal_codes    codes of another type that mean what TensorRT reads
     layers         Conv, ConvTranspose, Gemm, MatMul with data, weight, channels
     weights        what depends on initializers only
     moves          nodes that only move values, and what they make of a constant

@@ -217,14 +217,15 @@ def groups_of_few_channels(view: GraphView) -> Places:
     """A quantized convolution of groups that take fewer than four channels and make more."""
     for layer in _layers_for_8_6(view):
         groups = groups_of(layer.node)
-        if groups and reasons.of_convolution("8.6", *groups) and view.is_int8(layer):
+        if groups is None or not (view.is_int8(layer) and becomes_int8(layer)):
+            continue
+        if reasons.of_convolution("8.6", *groups):
             count, taken, made = groups
-            if becomes_int8(layer):
-                yield (
-                    layer.name,
-                    f"'{layer.name}' has {count} groups, each of which makes {made} channels of "
-                    f"{taken}, and its output is INT8.",
-                )
+            yield (
+                layer.name,
+                f"'{layer.name}' has {count} groups, each of which makes {made} channels of "
+                f"{taken}, and its output is INT8.",
+            )
 
 
 @rule(
